@@ -1,0 +1,45 @@
+"""The Triton backend and the WebAssembly runtime under it.
+
+This package is an island: it is copied as it is into model repositories, images and extensions, and imports nothing but
+wasmtime, numpy and the standard library.
+"""
+
+from .cache import CompileCache
+from .errors import (
+    AbiViolation,
+    Cancelled,
+    GuestError,
+    GuestStatus,
+    GuestTimeout,
+    InputError,
+    InterfaceError,
+    MemoryLimit,
+    ModuleError,
+    SettingsError,
+    Trap,
+    WasmError,
+)
+from .interface import Convention, Interface, TensorSpec
+from .limits import Limits
+from .program import Program
+
+__all__ = [
+    "AbiViolation",
+    "Cancelled",
+    "CompileCache",
+    "Convention",
+    "GuestError",
+    "GuestStatus",
+    "GuestTimeout",
+    "InputError",
+    "Interface",
+    "InterfaceError",
+    "Limits",
+    "MemoryLimit",
+    "ModuleError",
+    "Program",
+    "SettingsError",
+    "TensorSpec",
+    "Trap",
+    "WasmError",
+]

@@ -1,0 +1,202 @@
+"""Reads a WebAssembly module's outside from its binary: types, imports, exports, memories, names, custom sections.
+
+Only the small sections are read at once; code and data are passed over by their sizes, so a module of any size is read
+in bounded memory (files are mapped). Core specification, chapter 5.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from . import names, sections
+from .errors import ModuleError
+from .instructions import MEMORY_GROW, walk
+from .leb128 import Reader, Truncated
+from .sections import Export, FuncType, GlobalType, Import, MemoryType, Tables
+
+__all__ = ["Export", "FuncType", "GlobalType", "Import", "MemoryType", "ModuleInfo", "read_module"]
+
+HEADER = b"\0asm\x01\0\0\0"
+COMPONENT = b"\0asm\x0d\0\x01\0"
+_ORDER = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 13: 6, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
+_CODE = 10
+Data = Union[bytes, memoryview]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Where a section's payload lies in the file; ``name`` is that of a custom section."""
+
+    number: int
+    name: str
+    start: int
+    end: int
+
+
+class ModuleInfo:
+    """What a module says of itself. Immutable; function bodies and names are read when they are asked for."""
+
+    def __init__(self, data: Data, found: list[Section], tables: Tables) -> None:
+        self._data = data
+        self._sections = found
+        self.size = len(data)
+        self.imports = tuple(tables.imports)
+        self.exports = tuple(tables.exports)
+        self.functions = tuple(tables.functions)
+        self.imported_functions = sum(i.kind == "func" for i in tables.imports)
+        self.memories = tuple(tables.memories)
+        self.tables = tables.tables
+        self.globals = tuple(tables.globals)
+        self.start = tables.start
+        self.custom_sections = tuple((s.name, s.end - s.start) for s in found if s.number == 0)
+        self._by_name = {e.name: e for e in tables.exports}
+
+    def custom(self, name: str) -> bytes:
+        """The payloads of every custom section called `name`, one after the other."""
+        return b"".join(bytes(self._data[s.start : s.end]) for s in self._sections if s.number == 0 and s.name == name)
+
+    def export(self, name: str) -> Export | None:
+        """The export called `name`."""
+        return self._by_name.get(name)
+
+    @functools.cached_property
+    def _names(self) -> names.Names:
+        return names.read(self.custom("name"))
+
+    def function_name(self, index: int) -> str | None:
+        """The function's name in the name section, else the name it is exported by."""
+        named = self._names.functions.get(index)
+        if named is not None:
+            return named
+        return next((e.name for e in self.exports if e.kind == "func" and e.index == index), None)
+
+    def parameter_names(self, index: int) -> tuple[str, ...] | None:
+        """The names of all parameters of a function, or None where one is unknown."""
+        known = self._names.locals.get(index, {})
+        found = tuple(known.get(i, "") for i in range(len(self.functions[index].params)))
+        return found if all(found) and len(set(found)) == len(found) else None
+
+    @functools.cached_property
+    def _bodies(self) -> list[tuple[int, int]]:
+        code = next((s for s in self._sections if s.number == _CODE), None)
+        if code is None:
+            return []
+        reader, spans = Reader(self._data, code.start, code.end), []
+        for _ in range(reader.unsigned()):
+            size = reader.unsigned()
+            if size > code.end - reader.at:
+                raise ModuleError(f"a function body at offset {reader.at:#x} is longer than the code section")
+            spans.append((reader.at, reader.at + size))
+            reader.at += size
+        return spans
+
+    def body(self, index: int) -> bytes | None:
+        """The code of a defined function: its locals, then its instructions. None for an imported one."""
+        defined = index - self.imported_functions
+        if not 0 <= defined < len(self._bodies):
+            return None
+        start, end = self._bodies[defined]
+        return bytes(self._data[start:end])
+
+    def bodies(self) -> Iterator[bytes]:
+        """The code of every defined function."""
+        return (bytes(self._data[start:end]) for start, end in self._bodies)
+
+    def is_stateless(self) -> bool:
+        """Whether nothing can outlive a call: no memory, table, mutable global, start function or import."""
+        mutable = any(g.mutable for g in self.globals)
+        return not (self.memories or self.tables or mutable or self.imports) and self.start is None
+
+    def grows_memory(self) -> bool:
+        """Whether some function may grow the memory. True where the code cannot be read."""
+        if not any(MEMORY_GROW in body for body in self.bodies()):
+            return False  # the opcode's byte does not even occur
+        try:
+            return any(i.opcode == MEMORY_GROW for b in self.bodies() for i in walk(b, names.skip_locals(b)))
+        except (ValueError, Truncated):
+            return True
+
+
+def read_module(source: bytes | str | os.PathLike[str]) -> ModuleInfo:
+    """Read a module from bytes or a file. Raises ModuleError saying what is wrong and where."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _read(bytes(source), "the module")
+    path = Path(source)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ModuleError(f"{path} is not a regular file")
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ModuleError(f"{path} is empty, not a WebAssembly module")
+            return _read(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), str(path))
+    except OSError as error:
+        raise ModuleError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _read(data: Data, name: str) -> ModuleInfo:
+    _check_header(bytes(data[:64]), len(data), name)
+    try:
+        found = list(_sections(data))
+        tables = sections.read(data, [(s.number, s.start, s.end) for s in found])
+    except Truncated as error:
+        raise ModuleError(f"{name} is not a whole WebAssembly module: {error} (the file has {len(data)} bytes)") from None
+    return ModuleInfo(data, found, tables)
+
+
+def _check_header(head: bytes, size: int, name: str) -> None:
+    if head.startswith(HEADER):
+        return
+    if size == 0:
+        raise ModuleError(f"{name} is empty, not a WebAssembly module")
+    if head.startswith(COMPONENT):
+        raise ModuleError(
+            f"{name} is a WebAssembly component; a core module is needed: build for wasm32-wasip1 or"
+            " wasm32-unknown-unknown, without 'wasm-tools component new'"
+        )
+    if head.startswith(b"\0asm"):
+        raise ModuleError(f"{name} has WebAssembly version {head[4:8].hex()}; version 1 is needed")
+    kind = next((text for magic, text in _KINDS.items() if head.startswith(magic)), None)
+    if kind is None and head.lstrip().startswith((b"(module", b";;", b"(;")):
+        kind = "WebAssembly text: convert it with wat2wasm"
+    if kind is None and all(32 <= c < 127 or c in b"\r\n\t" for c in head):
+        kind = f"text that begins with {head[:24].decode('ascii')!r}"
+    raise ModuleError(f"{name} is not a WebAssembly module: it {'is ' + kind if kind else 'begins with ' + head[:8].hex()}")
+
+
+_KINDS = {
+    b"\x7fELF": "a native program or library (ELF), or code that wasmtime compiled",
+    b"\x1f\x8b": "compressed with gzip: unpack it",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"!<arch>": "a static library: link it",
+    b"BC\xc0\xde": "LLVM bitcode: link it",
+}
+
+
+def _sections(data: Data) -> Iterator[Section]:
+    reader, last = Reader(data, 8, len(data)), 0
+    while reader.at < reader.end:
+        at = reader.at
+        number, size = reader.byte(), reader.unsigned()
+        if size > reader.end - reader.at:
+            raise Truncated(at, f"section {number} has {size} bytes, but {reader.end - reader.at} are left")
+        start, end = reader.at, reader.at + size
+        name = ""
+        if number == 0:
+            head = Reader(data, start, end)
+            name = head.name()
+            start = head.at
+        elif number not in _ORDER:
+            raise Truncated(at, f"section {number} is unknown")
+        elif _ORDER[number] <= last:
+            raise Truncated(at, f"section {number} is repeated or out of order")
+        else:
+            last = _ORDER[number]
+        yield Section(number, name, start, end)
+        reader.at = end

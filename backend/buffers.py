@@ -1,0 +1,137 @@
+"""Where tensors live in a guest's linear memory: in its own allocator, or in pages grown behind what it uses.
+
+One block per call holds everything, so that a call costs one allocation at most, and a kept instance reuses its block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from .binary import FuncType, ModuleInfo
+from .errors import AbiViolation, MemoryLimit, ModuleError
+from .native import PAGE
+
+if TYPE_CHECKING:
+    from .sandbox import Sandbox
+
+ALIGN = 64
+_I32 = "i32"
+
+
+class Allocator(str, Enum):
+    """The ways to get memory from a guest, best first."""
+
+    PORTALIS = "portalis_alloc"
+    CABI = "cabi_realloc"
+    MALLOC = "malloc"
+    ASSEMBLYSCRIPT = "__new"
+    PAGES = "pages"
+
+
+_TYPES = {
+    Allocator.PORTALIS: FuncType((_I32, _I32), (_I32,)),
+    Allocator.CABI: FuncType((_I32,) * 4, (_I32,)),
+    Allocator.MALLOC: FuncType((_I32,), (_I32,)),
+    Allocator.ASSEMBLYSCRIPT: FuncType((_I32, _I32), (_I32,)),
+}
+_NEEDED_TOO = {Allocator.MALLOC: ("free",), Allocator.ASSEMBLYSCRIPT: ("__pin", "__unpin")}
+
+
+def choose_allocator(info: ModuleInfo) -> Allocator:
+    """The allocator of a module whose kernel takes pointers. Raises ModuleError saying what to export."""
+    memory = info.export("memory")
+    if memory is None or memory.kind != "memory":
+        raise ModuleError(
+            "the entry takes pointers, but the module exports no memory called 'memory' to put tensors in:"
+            " export it (wasm-ld does by default)"
+        )
+    for allocator, wanted in _TYPES.items():
+        export = info.export(allocator.value)
+        others = all(info.export(name) for name in _NEEDED_TOO.get(allocator, ()))
+        if export is not None and export.kind == "func" and export.type == wanted and others:
+            return allocator
+    if not info.grows_memory():
+        return Allocator.PAGES
+    raise ModuleError(
+        "the entry takes pointers and the module grows its memory by itself, so the host cannot tell which part is free:"
+        " export an allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin, __unpin)"
+    )
+
+
+class Block:
+    """The block of one sandbox. It holds no reference to it: a cycle would keep dead sandboxes until the collector runs."""
+
+    __slots__ = ("_allocator", "_raw", "capacity", "pointer")
+
+    def __init__(self, allocator: Allocator) -> None:
+        self._allocator = allocator
+        self._raw = 0
+        self.pointer = 0
+        self.capacity = 0
+
+    def forget(self) -> None:
+        """The guest dropped everything that it had allocated (``portalis_reset``)."""
+        if self._allocator is Allocator.PORTALIS:
+            self.pointer = self.capacity = self._raw = 0
+
+    def reserve(self, sandbox: Sandbox, size: int) -> int:
+        """The address of at least `size` bytes of `sandbox`'s memory, aligned to 64. Raises MemoryLimit when there is no room."""
+        if size <= self.capacity:
+            return self.pointer
+        if size + ALIGN >= 1 << 32:
+            raise MemoryLimit(f"the tensors need {size} bytes, which a 32-bit guest cannot address")
+        # A growing block doubles, so that an allocator without `free` leaks no more than it holds.
+        size = max(size, min(2 * self.capacity, size + (16 << 20)))
+        raw = _ALLOCATE[self._allocator](sandbox, self._raw, self.capacity, size + ALIGN)
+        limit = sandbox.memory_size()
+        if raw == 0:
+            raise MemoryLimit(
+                f"the tensors need {size} bytes, which the guest could not allocate: its memory is {limit} bytes and may"
+                f" grow to {sandbox.memory_limit} (raise wasm.max_memory_bytes, or send smaller batches)"
+            )
+        if raw + size + ALIGN > limit:
+            raise AbiViolation(
+                f"{self._allocator.value} returned {raw:#x} for {size + ALIGN} bytes, outside the guest's memory of {limit}"
+            )
+        self._raw, self.capacity = raw, size
+        self.pointer = -(-raw // ALIGN) * ALIGN
+        return self.pointer
+
+
+def _portalis(sandbox: Sandbox, old: int, old_size: int, size: int) -> int:
+    return sandbox.call_u32(b"portalis_alloc", size, ALIGN)
+
+
+def _cabi(sandbox: Sandbox, old: int, old_size: int, size: int) -> int:
+    return sandbox.call_u32(b"cabi_realloc", old, old_size + ALIGN if old else 0, ALIGN, size)
+
+
+def _malloc(sandbox: Sandbox, old: int, old_size: int, size: int) -> int:
+    if old:
+        sandbox.call_u32(b"free", old)
+    return sandbox.call_u32(b"malloc", size)
+
+
+def _assemblyscript(sandbox: Sandbox, old: int, old_size: int, size: int) -> int:
+    if old:
+        sandbox.call_u32(b"__unpin", old)
+    array_buffer = 1  # AssemblyScript's id of ArrayBuffer, which its garbage collector does not look into
+    return sandbox.call_u32(b"__pin", sandbox.call_u32(b"__new", size, array_buffer))
+
+
+def _pages(sandbox: Sandbox, old: int, old_size: int, size: int) -> int:
+    end = sandbox.memory_size()
+    if old:  # the block is the end of memory: only the difference is new
+        return old if sandbox.grow(-(-(old + size - end) // PAGE)) else 0
+    return end if sandbox.grow(-(-size // PAGE)) else 0
+
+
+_ALLOCATE: dict[Allocator, Callable[[Sandbox, int, int, int], int]] = {
+    Allocator.PORTALIS: _portalis,
+    Allocator.CABI: _cabi,
+    Allocator.MALLOC: _malloc,
+    Allocator.ASSEMBLYSCRIPT: _assemblyscript,
+    Allocator.PAGES: _pages,
+}

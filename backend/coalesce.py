@@ -1,0 +1,78 @@
+"""Groups the requests of one execution into as few guest calls as their shapes allow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .requests import Arrays
+
+
+@dataclass(slots=True)
+class Job:
+    """One request that passed its checks: where its result goes, its arrays, rows and time limit in seconds."""
+
+    index: int
+    arrays: Arrays
+    rows: int | None
+    timeout_s: float
+
+
+@dataclass(slots=True)
+class Group:
+    """Requests that run in one guest call, joined along axis 0."""
+
+    timeout_s: float
+    jobs: list[Job] = field(default_factory=list)
+    rows: int | None = None
+
+    def pieces(self) -> list[list[np.ndarray] | None]:
+        """For each input the arrays of the requests, in order; None for an absent optional input."""
+        columns = zip(*(job.arrays for job in self.jobs))
+        return [None if column[0] is None else list(column) for column in columns]
+
+
+def alone(job: Job) -> Group:
+    """A group of one."""
+    return Group(job.timeout_s, [job], job.rows)
+
+
+def group(jobs: list[Job], most_rows: int, *, broadcasts: bool) -> list[Group]:
+    """`jobs` in groups of equal trailing shapes, optional inputs and time limits, of at most `most_rows` rows.
+
+    With `broadcasts` (elementwise, gufunc) the rows are axis 0 of every input, where all inputs have the same.
+    """
+    groups: list[Group] = []
+    open_groups: dict[tuple[object, ...], Group] = {}
+    for job in jobs:
+        rows = _common_rows(job.arrays) if broadcasts else job.rows
+        if rows is None:
+            groups.append(alone(job))
+            continue
+        key = (job.timeout_s, *(None if a is None else a.shape[1:] for a in job.arrays))
+        current = open_groups.get(key)
+        if current is None or (current.rows or 0) + rows > most_rows:
+            current = open_groups[key] = Group(job.timeout_s, [], 0)
+            groups.append(current)
+        job.rows = rows
+        current.jobs.append(job)
+        current.rows = (current.rows or 0) + rows
+    return groups
+
+
+def _common_rows(arrays: Arrays) -> int | None:
+    sizes = {a.shape[0] if a.ndim else None for a in arrays if a is not None}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def split(outputs: list[np.ndarray], jobs: list[Job]) -> list[list[np.ndarray]]:
+    """The outputs of a group cut back into each job's rows (views)."""
+    if len(jobs) == 1:
+        return [outputs]
+    result, at = [], 0
+    for job in jobs:
+        stop = at + (job.rows or 0)
+        result.append([output[at:stop] for output in outputs])
+        at = stop
+    return result

@@ -1,0 +1,84 @@
+"""Runs the ``command`` convention: a WASI program, one fresh instance per batch row; BYTES in, BYTES and exit code out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .bytes_tensor import object_array
+from .errors import GuestError, InputError
+from .interface import Interface
+from .native import GuestExit
+from .parallel import Workers
+from .sandbox import Deadline, SandboxFactory
+
+Row = tuple[bytes, bytes, int]
+
+
+class Command:
+    """The runner of a WASI program."""
+
+    def __init__(self, interface: Interface, sandboxes: SandboxFactory, workers: Workers) -> None:
+        self._interface = interface
+        self._sandboxes = sandboxes
+        self._workers = workers
+        self._limit = sandboxes.recipe.limits.max_stdout_bytes
+
+    def run(self, stdin: np.ndarray, args: np.ndarray | None, timeout_s: float) -> list[np.ndarray]:
+        """Run the program once per element of `stdin` (BYTES; `args` has one more dimension, the arguments).
+
+        Each row has `timeout_s`. Returns stdout, stderr (BYTES) and exit_code (INT32), each of `stdin`'s shape. The
+        first row that traps or runs too long raises; an exit code is a result.
+        """
+        count = stdin.size
+        rows = [_bytes(x) for x in stdin.reshape(-1).tolist()]
+        argv = [[] for _ in rows] if args is None else args.reshape((count, -1)).tolist() if count else []
+        texts = [[_text(a) for a in row] for row in argv]
+        results = self._workers.each(lambda job: self._row(job[0], job[1], timeout_s), list(zip(rows, texts)))
+        columns = {
+            "stdout": object_array([r[0] for r in results], stdin.shape),
+            "stderr": object_array([r[1] for r in results], stdin.shape),
+            "exit_code": np.array([r[2] for r in results], np.int32).reshape(stdin.shape),
+        }
+        return [columns[spec.name] for spec in self._interface.outputs]
+
+    def _row(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
+        deadline = Deadline(timeout_s)
+        box = self._sandboxes.bare(deadline)
+        self._sandboxes.give_host(box, deadline, [self._interface.entry, *args], stdin, self._limit)
+        assert box.host is not None
+        out, err = box.host.stdout, box.host.stderr
+        out.fail_past_cap = err.fail_past_cap = True
+        code = 0
+        try:
+            self._sandboxes.start(box)
+            box.call_u32(b"_start")
+        except GuestExit as leaving:
+            code = leaving.code
+        except GuestError as error:
+            told = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
+            raise type(error)(f"{error}\nstderr: {told}" if told else str(error)) from None
+        finally:
+            result = (bytes(out.data), bytes(err.data), code)
+            dropped = out.dropped + err.dropped
+            out.data.clear()
+            err.data.clear()
+            self._sandboxes.discard(box)
+        if dropped:
+            raise GuestError(
+                f"the program wrote more than {self._limit} bytes to a stream"
+                " (raise wasm.max_stdout_bytes, or have it write less)"
+            )
+        return result
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _text(value: object) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if "\0" in text:
+        raise InputError("input 'args' has an argument with a NUL character, which no program can be given")
+    return text

@@ -1,0 +1,176 @@
+"""Runs the ``dlpack`` convention: the guest gets a whole batch as DLPack tensors in one call (the tensor ABI, version 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import dlpack_layout, dlpack_outputs, native
+from .bytes_tensor import serialize
+from .dlpack_layout import Layout, Slot
+from .dtypes import BYTES
+from .errors import AbiViolation, GuestStatus
+from .interface import Interface, TensorSpec
+from .parallel import Workers, spans
+from .sandbox import Deadline, Sandbox, SandboxFactory
+
+Key = tuple[object, ...]
+Pieces = Sequence[np.ndarray]  # one input, cut along axis 0: an array from each request
+LAYOUTS_KEPT = 64
+COPY_BELOW = 1 << 20  # smaller outputs are copied, so that a caller who keeps one does not keep a whole sandbox
+MAX_LIVE_VIEWS = native.POOL_MEMORIES // 2
+_ERROR_TEXT_BYTES = 4096
+
+
+class Dlpack:
+    """The runner of one ``dlpack`` entry."""
+
+    def __init__(
+        self, interface: Interface, sandboxes: SandboxFactory, workers: Workers, *, resets: bool, explains: bool
+    ) -> None:
+        self._interface = interface
+        self._sandboxes = sandboxes
+        self._workers = workers
+        self._resets = resets
+        self._explains = explains
+        self._entry = interface.entry.encode()
+        self._has_bytes = any(spec.dtype is BYTES for spec in interface.inputs)
+        self._layouts: dict[Key, Layout] = {}
+        self._headers: dict[tuple[Layout, int], np.ndarray] = {}
+
+    def run(
+        self, inputs: Sequence[Pieces | None], rows: int | None, deadline: Deadline, *, borrow: bool = False
+    ) -> list[np.ndarray]:
+        """Run the guest on `inputs` (interface order; None for an absent optional one; pieces are joined along axis 0)
+        with a batch of `rows` (None: no batch dimension).
+
+        Returns the outputs; with `borrow` they are views that are valid until the next call.
+        """
+        if rows is not None and self._workers.count > 1 and rows > 1:
+            return self._in_parts([None if p is None else _joined(p) for p in inputs], rows, deadline)
+        return self._once(inputs, rows, deadline, borrow)
+
+    def _in_parts(self, inputs: list[np.ndarray | None], rows: int, deadline: Deadline) -> list[np.ndarray]:
+        def part(span: tuple[int, int]) -> list[np.ndarray]:
+            cut = [None if a is None else [a[span[0] : span[1]]] for a in inputs]
+            return self._once(cut, span[1] - span[0], deadline, False)
+
+        parts = self._workers.each(part, spans(rows, self._workers.count))
+        return [self._together(spec, [p[i] for p in parts]) for i, spec in enumerate(self._interface.outputs)]
+
+    @staticmethod
+    def _together(spec: TensorSpec, parts: list[np.ndarray]) -> np.ndarray:
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise AbiViolation(
+                f"output '{spec.name}' has another shape in each part of the batch ({[list(p.shape) for p in parts]}):"
+                " set wasm.threads to 1 for a module whose output shape depends on the whole batch"
+            )
+        return np.concatenate(parts)
+
+    def _once(
+        self, inputs: Sequence[Pieces | None], rows: int | None, deadline: Deadline, borrow: bool
+    ) -> list[np.ndarray]:
+        flat = inputs
+        if self._has_bytes:
+            flat = [
+                self._serialized(p) if p is not None and spec.dtype is BYTES else p
+                for spec, p in zip(self._interface.inputs, inputs)
+            ]
+        layout = self._layout(inputs, flat, rows)
+        box = self._sandboxes.acquire(deadline)
+        try:
+            outputs = self._call(box, layout, flat, rows)
+        except BaseException:
+            self._sandboxes.discard(box)
+            raise
+        if not borrow:
+            kept = self._sandboxes.recipe.keep or self._sandboxes.live_views() > MAX_LIVE_VIEWS
+            outputs = [o.copy() if kept or o.nbytes < COPY_BELOW else o for o in outputs]
+        self._sandboxes.release(box)
+        return outputs
+
+    @staticmethod
+    def _serialized(pieces: Pieces) -> list[np.ndarray]:
+        return [np.frombuffer(serialize(x for piece in pieces for x in piece.reshape(-1).tolist()), np.uint8)]
+
+    def _layout(
+        self, inputs: Sequence[Pieces | None], flat: Sequence[Pieces | None], rows: int | None
+    ) -> Layout:
+        key = (rows, *[None if p is None else p[0].shape if len(p) == 1 else _joined_shape(p) for p in inputs])
+        if self._has_bytes:
+            key = (key, *[0 if f is None else f[0].size for f in flat])
+        layout = self._layouts.get(key)
+        return layout if layout is not None else self._new_layout(key, inputs, flat, rows)
+
+    def _new_layout(
+        self, key: Key, inputs: Sequence[Pieces | None], flat: Sequence[Pieces | None], rows: int | None
+    ) -> Layout:
+        slots = [
+            Slot(spec.dtype, None, 0)
+            if pieces is None or data is None
+            else Slot(spec.dtype, _joined_shape(pieces), sum(piece.nbytes for piece in data))
+            for spec, pieces, data in zip(self._interface.inputs, inputs, flat)
+        ]
+        if len(self._layouts) >= LAYOUTS_KEPT:
+            self._layouts.clear()
+            self._headers.clear()
+        layout = dlpack_layout.build(slots, dlpack_layout.output_slots(self._interface, rows))
+        self._layouts[key] = layout
+        return layout
+
+    def _call(
+        self, box: Sandbox, layout: Layout, inputs: Sequence[Pieces | None], rows: int | None
+    ) -> list[np.ndarray]:
+        assert box.block is not None
+        if box.used and self._resets:
+            box.call_u32(b"portalis_reset")
+            box.block.forget()
+        box.used = True
+        base = box.block.reserve(box, layout.total)
+        memory = box.view()
+        header = self._header(layout, base)
+        memory[base : base + layout.header_bytes] = header
+        for pieces, offset in zip(inputs, layout.data):
+            at = base + offset
+            for piece in pieces or ():
+                target = memory[at : at + piece.nbytes].view(piece.dtype).reshape(piece.shape)
+                np.copyto(target, piece)
+                at += piece.nbytes
+        outputs_at = base + layout.outputs_at()
+        status = box.call_u32(self._entry, base, layout.inputs, outputs_at, len(self._interface.outputs))
+        if status:
+            raise GuestStatus(self._explanation(box, native.i32(status)))
+        memory = box.view()  # the guest may have grown it
+        return [
+            dlpack_outputs.read(memory, layout, base, i, spec, rows)
+            for i, spec in enumerate(self._interface.outputs)
+        ]
+
+    def _header(self, layout: Layout, base: int) -> np.ndarray:
+        key = (layout, base)
+        header = self._headers.get(key)
+        if header is None:
+            header = self._headers[key] = np.frombuffer(layout.header(base), np.uint8)
+            if len(self._headers) > LAYOUTS_KEPT:
+                self._headers = {key: header}
+        return header
+
+    def _explanation(self, box: Sandbox, status: int) -> str:
+        told = f"the guest returned status {status}"
+        if not self._explains:
+            return told
+        pointer = box.call_u32(b"portalis_error")
+        text = box.view()[pointer : pointer + _ERROR_TEXT_BYTES].tobytes().partition(b"\0")[0] if pointer else b""
+        return f"{told}: {text.decode('utf-8', 'backslashreplace')}" if text else told
+
+
+def _joined(pieces: Pieces) -> np.ndarray:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _joined_shape(pieces: Pieces) -> tuple[int, ...]:
+    first = pieces[0].shape
+    return first if len(pieces) == 1 else (sum(piece.shape[0] for piece in pieces), *first[1:])
+
+

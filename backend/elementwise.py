@@ -1,0 +1,137 @@
+"""Runs the ``elementwise`` convention: numbers in, numbers out, broadcast over arrays like a NumPy ufunc.
+
+The arrays stream through the loop module's memory in chunks that fit the cache, so the memory used does not grow with
+the arrays. NumPy converts between the tensors' dtypes and WebAssembly's four number types while it copies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import elementwise_loop
+from .binary import FuncType
+from .dtypes import BF16, DType, bf16_to_f32, f32_to_bf16
+from .elementwise_loop import ElementwiseLoop
+from .errors import InputError
+from .interface import Interface
+from .parallel import Workers, spans
+from .sandbox import Deadline, Sandbox, SandboxFactory
+
+CHUNK_BYTES = 512 << 10  # about one core's L2 cache
+_UNSIGNED = {"UINT32": np.dtype("uint32"), "UINT64": np.dtype("uint64")}
+_WASM = {"i32": np.dtype("int32"), "i64": np.dtype("int64"), "f32": np.dtype("float32"), "f64": np.dtype("float64")}
+
+
+def memory_dtype(dtype: DType, valtype: str) -> np.dtype[np.generic]:
+    """How an element of `dtype` lies in the loop's memory, where it has the width of `valtype`."""
+    return _UNSIGNED.get(dtype.name, _WASM[valtype])
+
+
+class Elementwise:
+    """The runner of one ``elementwise`` entry."""
+
+    def __init__(
+        self, interface: Interface, function: FuncType, loop: ElementwiseLoop, sandboxes: SandboxFactory, workers: Workers
+    ) -> None:
+        self._loop = loop
+        self._sandboxes = sandboxes
+        self._workers = workers
+        self._names = [spec.name for spec in interface.inputs]
+        inputs = [spec.dtype for spec in interface.inputs]
+        outputs = [spec.dtype for spec in interface.outputs]
+        self._in_bf16 = [dtype is BF16 for dtype in inputs]
+        self._out_bf16 = [dtype is BF16 for dtype in outputs]
+        self._out_dtypes = [dtype.numpy for dtype in outputs]
+        self._in_memory = [memory_dtype(d, t) for d, t in zip(inputs, function.params)]
+        self._out_memory = [memory_dtype(d, t) for d, t in zip(outputs, function.results)]
+
+    def run(self, arrays: Sequence[np.ndarray], deadline: Deadline) -> list[np.ndarray]:
+        """Apply the guest to broadcast `arrays` (interface order, declared dtypes, any shapes that broadcast).
+
+        Returns new arrays of the broadcast shape. Raises InputError when the shapes do not broadcast.
+        """
+        shape = arrays[0].shape
+        for array in arrays:
+            if array.shape != shape:
+                shape = self._broadcast(arrays)
+                break
+        size = math.prod(shape)
+        outputs = [np.empty(shape, dtype) for dtype in self._out_dtypes]
+        if not size:
+            return outputs
+        flat_in = [self._flat(array, shape) for array in arrays]
+        flat_out = [output.reshape(-1) for output in outputs]
+        if size <= self._loop.capacity or self._workers.count == 1:
+            self._span(flat_in, flat_out, (0, size), deadline)
+        else:
+            self._workers.each(
+                lambda span: self._span(flat_in, flat_out, span, deadline),
+                spans(size, self._workers.count, self._loop.capacity // 4),
+            )
+        return outputs
+
+    def _broadcast(self, arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
+        try:
+            return np.broadcast_shapes(*(array.shape for array in arrays))
+        except ValueError:
+            shapes = ", ".join(f"'{name}' {list(array.shape)}" for name, array in zip(self._names, arrays))
+            raise InputError(f"the inputs' shapes do not broadcast together: {shapes}") from None
+
+    @staticmethod
+    def _flat(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        if array.shape == shape or array.size == 1:
+            return array.reshape(-1)  # a view for contiguous arrays; one element serves all
+        return np.broadcast_to(array, shape).reshape(-1)
+
+    def _span(
+        self, arrays: list[np.ndarray], outputs: list[np.ndarray], span: tuple[int, int], deadline: Deadline
+    ) -> None:
+        box = self._sandboxes.acquire(deadline)
+        try:
+            assert box.loop is not None
+            self._chunks(box.loop, arrays, outputs, span)
+        except BaseException:
+            self._sandboxes.discard(box)
+            raise
+        self._sandboxes.release(box)
+
+    def _regions(self, loop: Sandbox) -> list[np.ndarray]:
+        """The loop's memory as arrays, kept with the sandbox: the header, then one per input and output."""
+        memory, capacity = loop.view(), self._loop.capacity
+        header = memory[: elementwise_loop.HEADER_BYTES].view(np.uint32)
+        header[1 + 2 * len(self._in_memory) :][: len(self._loop.outputs)] = self._loop.outputs
+        places = zip((*self._loop.inputs, *self._loop.outputs), (*self._in_memory, *self._out_memory))
+        loop.regions = [header, *(memory[w : w + capacity * d.itemsize].view(d) for w, d in places)]
+        return loop.regions
+
+    def _chunks(
+        self, loop: Sandbox, arrays: list[np.ndarray], outputs: list[np.ndarray], span: tuple[int, int]
+    ) -> None:
+        regions = loop.regions or self._regions(loop)
+        header = regions[0]
+        streams = []
+        for i, (array, to_f32) in enumerate(zip(arrays, self._in_bf16)):
+            region = regions[1 + i]
+            header[1 + 2 * i] = self._loop.inputs[i]
+            if array.size == 1:
+                region[0] = bf16_to_f32(array)[0] if to_f32 else array[0]
+                header[2 + 2 * i] = 0
+            else:
+                streams.append((region, array, to_f32))
+                header[2 + 2 * i] = region.itemsize
+        results = list(zip(regions[1 + len(arrays) :], outputs, self._out_bf16))
+        start, stop = span
+        while start < stop:
+            count = min(self._loop.capacity, stop - start)
+            for region, array, to_f32 in streams:
+                piece = array[start : start + count]
+                region[:count] = bf16_to_f32(piece) if to_f32 else piece
+            header[0] = count
+            loop.call_u32(b"run")
+            for region, output, from_f32 in results:
+                piece = region[:count]
+                output[start : start + count] = f32_to_bf16(piece) if from_f32 else piece
+            start += count

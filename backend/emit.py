@@ -1,0 +1,142 @@
+"""A small WebAssembly assembler: just enough to write the loop modules that the host runs next to a guest.
+
+Encoding: WebAssembly core specification, chapter 5 (binary format).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+
+VALTYPES = {"i32": 0x7F, "i64": 0x7E, "f32": 0x7D, "f64": 0x7C, "v128": 0x7B}
+
+BLOCK, LOOP, IF, END, BR, BR_IF, RETURN, CALL = 0x02, 0x03, 0x04, 0x0B, 0x0C, 0x0D, 0x0F, 0x10
+EMPTY = 0x40
+GET, SET, TEE = 0x20, 0x21, 0x22
+I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
+I32_EQZ, I32_ADD, I32_SUB, I32_AND, I32_SHR_U = 0x45, 0x6A, 0x6B, 0x71, 0x76
+LOAD = {"i32": (0x28, 2), "i64": (0x29, 3), "f32": (0x2A, 2), "f64": (0x2B, 3)}
+STORE = {"i32": (0x36, 2), "i64": (0x37, 3), "f32": (0x38, 2), "f64": (0x39, 3)}
+SIZES = {"i32": 4, "i64": 8, "f32": 4, "f64": 8}
+ZERO = {
+    "i32": bytes([I32_CONST, 0]),
+    "i64": bytes([I64_CONST, 0]),
+    "f32": bytes([F32_CONST, 0, 0, 0, 0]),
+    "f64": bytes([F64_CONST]) + bytes(8),
+    "v128": bytes([0xFD, 12]) + bytes(16),
+}
+
+
+def unsigned(value: int) -> bytes:
+    """`value` in unsigned LEB128."""
+    out = bytearray()
+    while True:
+        byte, value = value & 0x7F, value >> 7
+        out.append(byte | (0x80 if value else 0))
+        if not value:
+            return bytes(out)
+
+
+def signed(value: int) -> bytes:
+    """`value` in signed LEB128."""
+    out = bytearray()
+    while True:
+        byte, value = value & 0x7F, value >> 7
+        done = (value == 0 and not byte & 0x40) or (value == -1 and byte & 0x40)
+        out.append(byte | (0 if done else 0x80))
+        if done:
+            return bytes(out)
+
+
+def vector(items: Sequence[bytes]) -> bytes:
+    """A vector: the count, then the items."""
+    return unsigned(len(items)) + b"".join(items)
+
+
+def name(text: str) -> bytes:
+    """A name: its length in bytes, then UTF-8."""
+    data = text.encode()
+    return unsigned(len(data)) + data
+
+
+def func_type(params: Iterable[str], results: Iterable[str]) -> bytes:
+    """A function type from value type names."""
+    return b"\x60" + _valtypes(params) + _valtypes(results)
+
+
+def _valtypes(names: Iterable[str]) -> bytes:
+    return vector([bytes([VALTYPES[n]]) for n in names])
+
+
+def section(number: int, body: bytes) -> bytes:
+    """A section with its id and size."""
+    return bytes([number]) + unsigned(len(body)) + body
+
+
+def get(index: int) -> bytes:
+    """``local.get``."""
+    return bytes([GET]) + unsigned(index)
+
+
+def put(index: int) -> bytes:
+    """``local.set``."""
+    return bytes([SET]) + unsigned(index)
+
+
+def tee(index: int) -> bytes:
+    """``local.tee``."""
+    return bytes([TEE]) + unsigned(index)
+
+
+def i32(value: int) -> bytes:
+    """``i32.const``."""
+    return bytes([I32_CONST]) + signed(value)
+
+
+def constant(valtype: str, value: float) -> bytes:
+    """A constant of any number type."""
+    if valtype in ("i32", "i64"):
+        return bytes([I32_CONST if valtype == "i32" else I64_CONST]) + signed(int(value))
+    return bytes([F32_CONST]) + struct.pack("<f", value) if valtype == "f32" else bytes([F64_CONST]) + struct.pack("<d", value)
+
+
+def load(valtype: str, offset: int = 0) -> bytes:
+    """A full-width load; the address is on the stack."""
+    opcode, align = LOAD[valtype]
+    return bytes([opcode, align]) + unsigned(offset)
+
+
+def store(valtype: str, offset: int = 0) -> bytes:
+    """A full-width store; the address and the value are on the stack."""
+    opcode, align = STORE[valtype]
+    return bytes([opcode, align]) + unsigned(offset)
+
+
+def add(index: int, amount: bytes) -> bytes:
+    """``local[index] += amount`` for i32 locals."""
+    return get(index) + amount + bytes([I32_ADD]) + put(index)
+
+
+def repeat(counter: int, body: bytes) -> bytes:
+    """``while local[counter] != 0: body; local[counter] -= 1``. The body sees two labels around it."""
+    head = bytes([BLOCK, EMPTY, LOOP, EMPTY]) + get(counter) + bytes([I32_EQZ, BR_IF, 1])
+    step = get(counter) + i32(1) + bytes([I32_SUB]) + put(counter)
+    return head + body + step + bytes([BR, 0, END, END])
+
+
+def function(locals_: Sequence[str], code: bytes) -> bytes:
+    """A code section entry: declared locals, one group each, then the code with its final ``end``."""
+    body = vector([unsigned(1) + bytes([VALTYPES[t]]) for t in locals_]) + code + bytes([END])
+    return unsigned(len(body)) + body
+
+
+def module(*sections: bytes) -> bytes:
+    """A module from its sections in order."""
+    return b"\0asm\x01\0\0\0" + b"".join(sections)
+
+
+def name_section(module_name: str, functions: dict[int, str]) -> bytes:
+    """A name section, so that backtraces through generated code say whose loop it was."""
+    names = vector([unsigned(i) + name(n) for i, n in sorted(functions.items())])
+    body = b"".join(bytes([k]) + unsigned(len(b)) + b for k, b in ((0, name(module_name)), (1, names)))
+    return section(0, name("name") + body)

@@ -1,0 +1,147 @@
+"""One wasmtime engine per settings and process, and the thread that makes deadlines happen.
+
+An engine owns the compiler settings and the pool of linear memories. Deadlines are wasmtime *epochs*: compiled code
+compares a counter with the store's deadline at every loop and call, and one thread per process moves the counter.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import math
+import os
+import threading
+import time
+import weakref
+from dataclasses import asdict, dataclass
+
+import wasmtime
+
+from . import native
+from .errors import SettingsError
+
+TICK_S = 0.01
+
+
+@functools.lru_cache(maxsize=1)
+def wasmtime_version() -> str:
+    """The version of the installed wasmtime package."""
+    return importlib.metadata.version("wasmtime")
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Everything that changes the machine code that an engine makes, or what it accepts."""
+
+    max_stack_bytes: int = 1 << 20
+    pooling: bool = True
+
+    def key(self) -> str:
+        """A stable text of these settings, for cache keys."""
+        return f"wasmtime={wasmtime_version()} " + " ".join(f"{k}={v}" for k, v in sorted(asdict(self).items()))
+
+
+def engine_config(settings: EngineSettings) -> wasmtime.Config:
+    """The wasmtime configuration for `settings`: what DESIGN calls the sandbox's language level.
+
+    Threads (shared memory) are refused; memory64 cannot be addressed by the tensor ABI; GC, exceptions and function
+    references would need a second heap per instance.
+    """
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    config.max_wasm_stack = settings.max_stack_bytes
+    config.wasm_threads = False
+    config.wasm_memory64 = False
+    config.wasm_gc = False
+    config.wasm_function_references = False
+    config.wasm_exceptions = False
+    if settings.pooling:
+        native.enable_pooling(config)
+    return config
+
+
+class Ticker:
+    """Moves the epoch of every engine by wall time, so that a late wake-up never lengthens a deadline.
+
+    It runs while a deadline is ahead and sleeps otherwise, so an idle server has no wake-ups.
+    """
+
+    def __init__(self) -> None:
+        self._engines: weakref.WeakSet[wasmtime.Engine] = weakref.WeakSet()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._until = 0.0
+        self._resting = True
+
+    def add(self, engine: wasmtime.Engine) -> None:
+        """Let the ticker move `engine`'s epoch from now on."""
+        with self._wake:
+            self._engines.add(engine)
+
+    def use(self, timeout_s: float) -> None:
+        """Say that a call with this deadline is about to start (0.5 µs while the ticker runs)."""
+        until = time.monotonic() + timeout_s + 1.0
+        with self._wake:
+            if until > self._until:
+                self._until = until
+            if self._resting:
+                self._resting = False
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="wasm-epoch", daemon=True)
+                    self._thread.start()
+                self._wake.notify()
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while True:
+            time.sleep(TICK_S)
+            now = time.monotonic()
+            ticks = int((now - last) / TICK_S)
+            last += ticks * TICK_S
+            with self._wake:
+                for engine in self._engines:
+                    for _ in range(ticks):
+                        engine.increment_epoch()
+                if now > self._until:
+                    self._resting = True
+                    while self._resting:
+                        self._wake.wait()
+                    last = time.monotonic()
+
+
+TICKER = Ticker()
+_engines: dict[EngineSettings, wasmtime.Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def engine_for(settings: EngineSettings) -> wasmtime.Engine:
+    """The process's engine for `settings`, made on first use."""
+    with _engines_lock:
+        engine = _engines.get(settings)
+        if engine is None:
+            engine = wasmtime.Engine(engine_config(settings))
+            _engines[settings] = engine
+            TICKER.add(engine)
+        return engine
+
+
+def default_settings(max_stack_bytes: int) -> EngineSettings:
+    """Settings for this machine: pooled memories where their address space can be had, else on-demand ones."""
+    return EngineSettings(max_stack_bytes=max_stack_bytes, pooling=native.can_pool())
+
+
+def deadline_ticks(timeout_s: float) -> int:
+    """Epochs until `timeout_s` seconds have surely passed."""
+    if not timeout_s > 0 or math.isinf(timeout_s):
+        raise SettingsError(f"a timeout must be a positive number of seconds, not {timeout_s!r}")
+    return min(math.ceil(timeout_s / TICK_S) + 1, 1 << 40)
+
+
+def _after_fork() -> None:
+    # Neither the ticker thread nor wasmtime's own threads exist in a forked child.
+    global TICKER
+    _engines.clear()
+    TICKER = Ticker()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,67 @@
+"""Decides whether a guest function is a *leaf expression*, whose code may be copied as it is into a generated loop.
+
+Such code touches nothing but its own locals and runs for a bounded time. It is copied unchanged: the loop declares the
+guest's parameters and locals first, so local numbers stay, and puts the code into a block, so that branches to the
+function's outermost label still leave the expression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .binary import ModuleInfo
+from .instructions import walk
+from .leb128 import Reader, Truncated
+from .sections import VALTYPES
+
+MAX_CODE_BYTES = 512
+MAX_LOCALS = 32
+_NUMBERS = frozenset({"i32", "i64", "f32", "f64"})
+_CARRIED = _NUMBERS | {"v128"}
+_BLOCKS = (0x02, 0x04)
+_BLOCK_TYPES = frozenset({0x40, 0x7F, 0x7E, 0x7D, 0x7C, 0x7B})
+_ALLOWED = frozenset(
+    {0x01, *_BLOCKS, 0x05, 0x0B, 0x0C, 0x0D, 0x0E, 0x1A, 0x1B, 0x1C, 0x20, 0x21, 0x22}
+    | set(range(0x41, 0xC5))
+    | {0xFC << 16 | n for n in range(8)}
+    | {0xFD << 16 | n for n in range(12, 276) if not (84 <= n <= 93)}
+)
+
+
+@dataclass(frozen=True)
+class LeafBody:
+    """A function that may be copied: its types, its declared locals, and its instructions with the final ``end``."""
+
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+    locals: tuple[str, ...]
+    code: bytes
+
+
+def leaf_body(info: ModuleInfo, index: int) -> LeafBody | None:
+    """The function as a leaf expression, or None where it must be called."""
+    body, kind = info.body(index), info.functions[index]
+    if body is None or not set(kind.params) | set(kind.results) <= _NUMBERS:
+        return None
+    try:
+        locals_, start = _locals(body)
+        if locals_ is None or len(body) - start > MAX_CODE_BYTES:
+            return None
+        for instruction in walk(body, start):
+            if instruction.opcode not in _ALLOWED:
+                return None
+            if instruction.opcode in _BLOCKS and instruction.immediate not in _BLOCK_TYPES:
+                return None
+    except (ValueError, Truncated):
+        return None
+    return LeafBody(kind.params, kind.results, locals_, body[start:])
+
+
+def _locals(body: bytes) -> tuple[tuple[str, ...] | None, int]:
+    reader, found = Reader(body, 0, len(body)), []
+    for _ in range(reader.unsigned()):
+        count, valtype = reader.unsigned(), VALTYPES.get(reader.byte(), "")
+        if valtype not in _CARRIED or count > MAX_LOCALS - len(found):
+            return None, reader.at
+        found += [valtype] * count
+    return tuple(found), reader.at

@@ -1,0 +1,78 @@
+"""LEB128 integers and names as WebAssembly encodes them. Core specification, sections 5.2.2 and 5.2.4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Truncated(Exception):
+    """The bytes end inside of a value, or the value is malformed; ``at`` is the offset."""
+
+    def __init__(self, at: int, what: str) -> None:
+        super().__init__(f"{what} at offset {at:#x}")
+        self.at = at
+
+
+class Reader:
+    """Reads values from ``data[at:end]`` (bytes, memoryview or mmap); `at` moves on."""
+
+    __slots__ = ("at", "data", "end")
+
+    def __init__(self, data: bytes | memoryview, at: int, end: int) -> None:
+        self.data = data
+        self.at = at
+        self.end = end
+
+    def byte(self) -> int:
+        """One byte."""
+        if self.at >= self.end:
+            raise Truncated(self.at, "the bytes end")
+        value: int = self.data[self.at]
+        self.at += 1
+        return value
+
+    def unsigned(self, bits: int = 32) -> int:
+        """An unsigned integer of at most `bits` bits."""
+        start, result, shift = self.at, 0, 0
+        while True:
+            byte = self.byte()
+            result |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+            if shift >= bits + 7 - 1:
+                raise Truncated(start, "an integer is too long")
+        if result >> bits:
+            raise Truncated(start, "an integer is too large")
+        return result
+
+    def skip_integer(self) -> None:
+        """Skip a signed or unsigned integer of any width."""
+        while self.byte() >= 0x80:
+            pass
+
+    def take(self, size: int) -> bytes:
+        """`size` bytes."""
+        if size > self.end - self.at:
+            raise Truncated(self.at, f"{size} bytes are announced, {self.end - self.at} are left")
+        piece = bytes(self.data[self.at : self.at + size])
+        self.at += size
+        return piece
+
+    def name(self) -> str:
+        """A length-prefixed UTF-8 name."""
+        start = self.at
+        try:
+            return self.take(self.unsigned()).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Truncated(start, "a name is not UTF-8") from None
+
+    def vector(self, item: Callable[[], T]) -> list[T]:
+        """A count, then that many items."""
+        count = self.unsigned()
+        if count > self.end - self.at:  # every item has at least one byte
+            raise Truncated(self.at, f"{count} items are announced, {self.end - self.at} bytes are left")
+        return [item() for _ in range(count)]

@@ -1,0 +1,46 @@
+"""What a guest may use. Every limit is always set; what happens when it is hit stands beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import SettingsError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one program.
+
+    - ``max_memory_bytes``: linear memory, tensors included. ``memory.grow`` returns -1 past it; tensors that do not fit
+      end in MemoryLimit.
+    - ``timeout_s``: wall time of one guest call, start function included. The guest is interrupted: GuestTimeout.
+    - ``max_module_bytes``: size of the ``.wasm`` file. ModuleError before anything is read.
+    - ``compile_timeout_s``: wall time of compiling the module. ModuleError.
+    - ``max_output_bytes``: stdout and stderr that are kept for the log, each, in one call; the rest is counted and dropped.
+    - ``max_stdout_bytes``: stdout (and stderr) of a ``command``, whose output is its result. GuestError past it.
+    - ``max_stack_bytes``: the guest's call stack. A deeper call traps.
+    """
+
+    max_memory_bytes: int = 256 * MIB
+    timeout_s: float = 10.0
+    max_module_bytes: int = 256 * MIB
+    compile_timeout_s: float = 60.0
+    max_output_bytes: int = 64 << 10
+    max_stdout_bytes: int = 16 * MIB
+    max_stack_bytes: int = 1 * MIB
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be greater than 0, not {value!r}"
+            for name, value in ((n, getattr(self, n)) for n in self.__dataclass_fields__)
+            if not value > 0
+        ]
+        if self.max_memory_bytes > 4 << 30:
+            problems.append(f"max_memory_bytes must be at most 4 GiB (wasm32), not {self.max_memory_bytes}")
+        if self.max_stack_bytes > 4 * MIB:
+            # Guests run on the caller's thread; Linux gives a thread 8 MiB of stack and a real overflow kills the process.
+            problems.append(f"max_stack_bytes must be at most 4 MiB, not {self.max_stack_bytes}")
+        if problems:
+            raise SettingsError("; ".join(problems))

@@ -1,0 +1,196 @@
+"""`Program`: a WebAssembly module that runs on NumPy tensors. The public face of the runtime."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import coalesce
+from .binary import ModuleInfo, read_module
+from .cache import CompileCache
+from .coalesce import Group, Job
+from .command import Command
+from .discovery import discover
+from .dlpack import Dlpack
+from .engine import default_settings, engine_for
+from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
+from .interface import Interface
+from .limits import Limits
+from .loading import load, read_source
+from .native import GuestExit
+from .parallel import Workers
+from .requests import Checker
+from .runners import Isolation, prepare
+from .sandbox import Deadline, OnOutput, Stats
+
+MAX_THREADS = 64
+_NOT_RUN = InputError("the request was not run")
+DEFAULT_CACHE: Any = object()  # "the process's own cache": None means no cache
+
+
+class Program:
+    """A loaded module and how to call it. Make one with `load`; use it from any thread; close it with `close` or ``with``."""
+
+    def __init__(
+        self,
+        info: ModuleInfo,
+        module: Any,
+        interface: Interface,
+        limits: Limits,
+        isolation: Isolation,
+        threads: int,
+        on_output: OnOutput | None,
+    ) -> None:
+        self.info = info
+        self.interface = interface
+        self.limits = limits
+        self.isolation = isolation
+        self.stats = Stats()
+        self._workers = Workers(threads)
+        engine = engine_for(default_settings(limits.max_stack_bytes))
+        self._runner, self._sandboxes = prepare(
+            engine, module, info, interface, limits, isolation, self._workers, self.stats, on_output
+        )
+        self._checker = Checker(interface)
+        self._outputs = tuple(spec.name for spec in interface.outputs)
+        self._exact = isinstance(self._runner, (Dlpack, Command))
+        self._coalesces = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] | bytes,
+        *,
+        interface: Interface | Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        isolation: str = "batch",
+        threads: int = 1,
+        cache: CompileCache | None = DEFAULT_CACHE,
+        trusted: bool = False,
+        on_output: OnOutput | None = None,
+    ) -> Program:
+        """Read, check and compile a module (a path or its bytes).
+
+        `interface` overrides what the module says of itself, whole (Interface) or in part (a mapping with the keys of
+        the ``portalis`` section). `isolation` is ``request``, ``batch`` or ``instance``. `threads` splits a batch over
+        that many threads. `cache` keeps compiled code (None: no cache). `trusted` compiles in this process. `on_output`
+        gets each line that the guest writes: ``on_output("stdout", line)``.
+
+        Raises ModuleError, InterfaceError or SettingsError.
+        """
+        limits = limits or Limits()
+        if isolation not in [i.value for i in Isolation]:
+            raise SettingsError(f"isolation must be one of {', '.join(i.value for i in Isolation)}, not {isolation!r}")
+        if not 1 <= threads <= MAX_THREADS:
+            raise SettingsError(f"threads must be from 1 to {MAX_THREADS}, not {threads}")
+        name = "the module" if isinstance(source, bytes) else os.fspath(source)
+        wasm = read_source(source, limits)
+        info = read_module(wasm)
+        if not isinstance(interface, Interface):
+            interface = discover(info, interface, where=name)
+        settings = default_settings(limits.max_stack_bytes)
+        store = CompileCache() if cache is DEFAULT_CACHE else cache
+        module = load(wasm, settings, limits, store, trusted=trusted)
+        return cls(info, module, interface, limits, Isolation(isolation), threads, on_output)
+
+    def run(self, inputs: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, np.ndarray]:
+        """Run once. `inputs` maps names to arrays of the declared dtypes, the batch dimension included.
+
+        BYTES tensors are object arrays of ``bytes``, BF16 tensors uint16 arrays of raw bits. Returns the outputs by
+        name. Raises InputError, or GuestError when the guest fails.
+        """
+        arrays, rows = self._checker.check(inputs)
+        outputs = self._call([None if a is None else [a] for a in arrays], rows, self._timeout(timeout_s), False)
+        return dict(zip(self._outputs, outputs))
+
+    def run_batch(
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        *,
+        timeouts_s: Sequence[float | None] | None = None,
+        borrow: bool = False,
+    ) -> list[dict[str, np.ndarray] | WasmError]:
+        """Run several requests, joined along axis 0 where they fit; an error is the result of its own request alone.
+
+        With `borrow` the outputs may be views of guest memory that are valid until the next call.
+        """
+        results: list[dict[str, np.ndarray] | WasmError] = []
+        results += [_NOT_RUN] * len(requests)
+        jobs = []
+        for index, request in enumerate(requests):
+            try:
+                arrays, rows = self._checker.check(request)
+                timeout_s = self._timeout(timeouts_s[index] if timeouts_s else None)
+                jobs.append(Job(index, arrays, rows, timeout_s))
+            except WasmError as error:
+                results[index] = error
+        if len(jobs) > 1 and self._coalesces:
+            most = self.interface.max_batch_size if self._exact else 1 << 62
+            groups = coalesce.group(jobs, most, broadcasts=not self._exact)
+        else:
+            groups = [coalesce.alone(job) for job in jobs]
+        for group in groups:
+            self._run_group(group, results, borrow and len(groups) == 1)
+        return results
+
+    def close(self) -> None:
+        """Free the kept instances and end the threads. Arrays that were returned stay valid."""
+        self._sandboxes.close()
+        self._workers.close()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _told(self, text: str) -> str:
+        return f"entry '{self.interface.entry}': {text}"
+
+    def _timeout(self, asked: float | None) -> float:
+        limit = self.limits.timeout_s
+        if asked is None:
+            return limit
+        if not asked > 0:
+            raise InputError(f"the time limit must be a positive number of seconds, not {asked!r}")
+        return min(asked, limit)
+
+    def _run_group(self, group: Group, results: list[dict[str, np.ndarray] | WasmError], borrow: bool) -> None:
+        try:
+            outputs = self._call(group.pieces(), group.rows, group.timeout_s, borrow)
+            for job, own in zip(group.jobs, coalesce.split(outputs, group.jobs)):
+                results[job.index] = dict(zip(self._outputs, own))
+        except WasmError as error:
+            if len(group.jobs) == 1:
+                results[group.jobs[0].index] = error
+                return
+            for job in group.jobs:  # find the guilty one; the others are answered
+                self._run_group(coalesce.alone(job), results, False)
+
+    def _call(
+        self, pieces: list[list[np.ndarray] | None], rows: int | None, timeout_s: float, borrow: bool
+    ) -> list[np.ndarray]:
+        stats, began = self.stats, time.perf_counter()
+        stats.calls += 1
+        try:
+            runner = self._runner
+            if isinstance(runner, Dlpack):
+                return runner.run(pieces, rows, Deadline(timeout_s), borrow=borrow)
+            arrays = [None if p is None else p[0] if len(p) == 1 else np.concatenate(p) for p in pieces]
+            if isinstance(runner, Command):
+                by_name = {spec.name: array for spec, array in zip(self.interface.inputs, arrays)}
+                return runner.run(by_name["stdin"], by_name.get("args"), timeout_s)
+            return runner.run([a for a in arrays if a is not None], Deadline(timeout_s))
+        except GuestExit as leaving:
+            raise GuestError(self._told(f"the guest ended itself with {leaving} instead of returning")) from None
+        except GuestError as error:
+            stats.timeouts += isinstance(error, GuestTimeout)
+            stats.traps += isinstance(error, Trap)
+            error.args = (self._told(str(error)),)
+            raise
+        finally:
+            stats.guest_seconds += time.perf_counter() - began

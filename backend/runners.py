@@ -1,0 +1,86 @@
+"""Chooses and prepares the runner of an entry: everything that is decided once, at load."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Union
+
+import wasmtime
+
+from . import elementwise, elementwise_loop, gufunc, gufunc_loop, host
+from .binary import FuncType, ModuleInfo
+from .buffers import choose_allocator
+from .command import Command
+from .dlpack import Dlpack
+from .elementwise import Elementwise
+from .gufunc import Gufunc
+from .inline import leaf_body
+from .interface import Convention, Interface
+from .limits import Limits
+from .parallel import Workers
+from .sandbox import OnOutput, Recipe, SandboxFactory, Stats
+
+Runner = Union[Elementwise, Gufunc, Dlpack, Command]
+
+
+class Isolation(str, Enum):
+    """How long an instance lives: one request, one guest call (a coalesced batch), or until it fails."""
+
+    REQUEST = "request"
+    BATCH = "batch"
+    INSTANCE = "instance"
+
+
+def prepare(
+    engine: wasmtime.Engine,
+    module: wasmtime.Module,
+    info: ModuleInfo,
+    interface: Interface,
+    limits: Limits,
+    isolation: Isolation,
+    workers: Workers,
+    stats: Stats,
+    on_output: OnOutput | None,
+) -> tuple[Runner, SandboxFactory]:
+    """The runner for `interface` and the factory of its sandboxes."""
+    convention = interface.convention
+    pre = host.link(engine, module, info)
+    allocator = choose_allocator(info) if convention in (Convention.GUFUNC, Convention.DLPACK) else None
+    function = _function(info, interface)
+    loop_wasm, loop_imports = None, ()
+    if convention is Convention.ELEMENTWISE:
+        entry = info.export(interface.entry)
+        leaf = leaf_body(info, entry.index) if entry is not None else None
+        loop = elementwise_loop.build(function, leaf, interface.entry, elementwise.CHUNK_BYTES)
+        loop_wasm, loop_imports = loop.wasm, (interface.entry.encode(),) if loop.imports_function else ()
+    elif convention is Convention.GUFUNC:
+        plan = gufunc.plan(interface, function)
+        if not plan.loops_itself:
+            loop_wasm, loop_imports = gufunc_loop.build(plan.kernel), (interface.entry.encode(), b"memory")
+    recipe = Recipe(
+        engine=engine,
+        pre=pre,
+        limits=limits,
+        host_needed=bool(info.imports) or convention is Convention.COMMAND,
+        initialize=info.export("_initialize") is not None and convention is not Convention.COMMAND,
+        allocator=allocator,
+        loop_module=wasmtime.Module(engine, loop_wasm) if loop_wasm is not None else None,
+        loop_imports=loop_imports,
+        keep=info.is_stateless() or isolation is Isolation.INSTANCE,
+        on_output=on_output,
+    )
+    sandboxes = SandboxFactory(recipe, stats)
+    if convention is Convention.ELEMENTWISE:
+        return Elementwise(interface, function, loop, sandboxes, workers), sandboxes
+    if convention is Convention.GUFUNC:
+        return Gufunc(interface, plan, sandboxes, workers), sandboxes
+    if convention is Convention.DLPACK:
+        resets, explains = (info.export(n) is not None for n in ("portalis_reset", "portalis_error"))
+        return Dlpack(interface, sandboxes, workers, resets=resets, explains=explains), sandboxes
+    return Command(interface, sandboxes, workers), sandboxes
+
+
+def _function(info: ModuleInfo, interface: Interface) -> FuncType:
+    export = info.export(interface.entry)
+    assert export is not None and isinstance(export.type, FuncType), "discovery has checked the entry"
+    return export.type

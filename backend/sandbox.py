@@ -1,0 +1,261 @@
+"""A guest instance in a store of its own, and the factory that makes, keeps and drops them.
+
+An instance goes back to the factory only after success; after any error it is dropped with everything in it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import wasmtime
+
+from . import native
+from .buffers import Allocator, Block
+from .engine import TICK_S, deadline_ticks
+from . import engine as engines
+from .errors import MemoryLimit
+from .host import HostState
+from .limits import Limits
+
+OnOutput = Callable[[str, str], None]
+
+
+class Deadline:
+    """When the guest call that starts now must have ended. ``timeout_s`` is in seconds."""
+
+    __slots__ = ("at", "timeout_s")
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.at = time.monotonic() + timeout_s
+
+    def arm(self, store: native.Store) -> None:
+        """Have `store` interrupted when the time is over."""
+        remaining = max(self.at - time.monotonic(), TICK_S)
+        engines.TICKER.use(remaining)
+        store.set_deadline(deadline_ticks(remaining), self.timeout_s)
+
+
+@dataclass
+class Stats:
+    """Counters of one program. ``guest_seconds`` is wall time inside guest calls, instantiation included."""
+
+    calls: int = 0
+    traps: int = 0
+    timeouts: int = 0
+    instances: int = 0
+    guest_seconds: float = 0.0
+    memory_high_water_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+class Sandbox:
+    """One instance: its store, memory, functions by name, and the block that holds its tensors."""
+
+    __slots__ = ("_args", "_exports", "_memory", "_view", "block", "host", "instance", "loop", "memory_limit", "regions", "store", "used")
+
+    def __init__(self, store: native.Store, memory_limit: int) -> None:
+        self.store = store
+        self.memory_limit = memory_limit
+        self.instance: object = None
+        self.host: HostState | None = None
+        self.loop: Sandbox | None = None
+        self.block: Block | None = None
+        self.used = False
+        self.regions: list[np.ndarray] = []
+        self._memory: native.Extern | None = None
+        self._exports: dict[bytes, native.Extern | None] = {}
+        self._args = native.slots(4)
+        self._view: np.ndarray | None = None
+
+    def export(self, name: bytes) -> native.Extern | None:
+        """What the instance exports as `name`, looked up once."""
+        if name not in self._exports:
+            self._exports[name] = self.store.export(self.instance, name)
+        return self._exports[name]
+
+    def function(self, name: bytes) -> native.Extern:
+        """The exported function `name`, which inspection has seen."""
+        found = self.export(name)
+        assert found is not None and found.is_function, name
+        return found
+
+    def call_u32(self, name: bytes, *args: int) -> int:
+        """Call an export of up to four i32 parameters; its i32 result unsigned (0 where it has none)."""
+        raw = self._args
+        for i, value in enumerate(args):
+            raw[2 * i] = value
+        if not args:
+            raw[0] = 0
+        self.store.call(self.function(name), raw, max(len(args), 1))
+        return native.u32(raw[0])
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    @property
+    def memory(self) -> native.Extern:
+        """The exported linear memory."""
+        if self._memory is None:
+            self._memory = self.export(b"memory")
+        assert self._memory is not None
+        return self._memory
+
+    def memory_size(self) -> int:
+        """Bytes of linear memory now."""
+        return self.store.memory_size(self.memory)
+
+    def grow(self, pages: int) -> bool:
+        """Grow the memory; False where the limit forbids it."""
+        return self.store.memory_grow(self.memory, pages)
+
+    def view(self) -> np.ndarray:
+        """The whole linear memory as uint8; made anew when it has grown. Holds no reference from the sandbox to the
+        store's owner beyond its own."""
+        size = self.memory_size()
+        if self._view is None or self._view.size != size:
+            self._view = self.store.memory_view(self.memory)
+        return self._view
+
+    def close(self) -> None:
+        """Free the instance now. No array that it gave out may be in use."""
+        self._view = None
+        self.store.close()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same for every sandbox of a program."""
+
+    engine: wasmtime.Engine
+    pre: wasmtime.InstancePre
+    limits: Limits
+    host_needed: bool
+    initialize: bool
+    allocator: Allocator | None
+    loop_module: wasmtime.Module | None
+    loop_imports: tuple[bytes, ...]
+    keep: bool
+    on_output: OnOutput | None
+
+
+class SandboxFactory:
+    """Makes sandboxes; with ``recipe.keep`` a sandbox that succeeded serves again."""
+
+    def __init__(self, recipe: Recipe, stats: Stats) -> None:
+        self.recipe = recipe
+        self.stats = stats
+        self._idle: list[Sandbox] = []
+
+    @contextmanager
+    def sandbox(self, deadline: Deadline) -> Iterator[Sandbox]:
+        """A sandbox for one guest call under `deadline`: kept after success if the recipe says so, else left to its
+        arrays. After an error it is closed."""
+        box = self.acquire(deadline)
+        try:
+            yield box
+        except BaseException:
+            self.discard(box)
+            raise
+        self.release(box)
+
+    def acquire(self, deadline: Deadline) -> Sandbox:
+        """An instance ready to be called, its deadline running."""
+        try:
+            box = self._idle.pop()
+        except IndexError:
+            return self._make(deadline)
+        deadline.arm(box.store)
+        if box.host is not None:
+            box.host.deadline = deadline.at
+        return box
+
+    def release(self, box: Sandbox) -> None:
+        """The call went well."""
+        self._observe(box)
+        if self.recipe.keep:
+            self._idle.append(box)
+
+    def discard(self, box: Sandbox) -> None:
+        """The call failed: nothing of this instance is used again."""
+        self._observe(box)
+        box.close()
+
+    def live_views(self) -> int:
+        """How many stores are alive in this process, those that only arrays hold on to included."""
+        return native.live_stores()
+
+    def close(self) -> None:
+        """Free the kept instances."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def bare(self, deadline: Deadline) -> Sandbox:
+        """A store under `deadline` that has no instance yet."""
+        limit = self.recipe.limits.max_memory_bytes
+        box = Sandbox(native.Store(self.recipe.engine, memory_bytes=limit), limit)
+        deadline.arm(box.store)
+        return box
+
+    def _make(self, deadline: Deadline) -> Sandbox:
+        box = self.bare(deadline)
+        if self.recipe.host_needed:
+            self.give_host(box, deadline, [], b"", self.recipe.limits.max_output_bytes)
+        try:
+            self.start(box)
+        except BaseException:
+            self.discard(box)
+            raise
+        return box
+
+    def give_host(self, box: Sandbox, deadline: Deadline, argv: list[str], stdin: bytes, cap: int) -> None:
+        """Attach WASI to a sandbox that is about to start."""
+        box.host = box.store.host_state = HostState(stdin, cap)
+        box.host.deadline = deadline.at
+        config = wasmtime.WasiConfig()
+        config.argv = argv
+        box.store.set_wasi(config)
+
+    def start(self, box: Sandbox) -> None:
+        """Instantiate the guest, then the loop module beside it."""
+        recipe, store = self.recipe, box.store
+        self.stats.instances += 1
+        try:
+            box.instance = store.instantiate(recipe.pre)
+        except MemoryLimit as error:
+            raise MemoryLimit(
+                f"the module needs more memory than its limit of {recipe.limits.max_memory_bytes} bytes"
+                f" (raise wasm.max_memory_bytes): {error}"
+            ) from None
+        if recipe.initialize:
+            box.call_u32(b"_initialize")
+        if recipe.allocator is not None:
+            box.block = Block(recipe.allocator)
+        if recipe.loop_module is not None:
+            imports = [extern for name in recipe.loop_imports if (extern := box.export(name)) is not None]
+            box.loop = Sandbox(store, recipe.limits.max_memory_bytes)
+            box.loop.instance = store.instantiate_with(recipe.loop_module, imports)
+
+    def _observe(self, box: Sandbox) -> None:
+        memory = box.export(b"memory") if box.instance is not None else None
+        if memory is not None and memory.is_memory:
+            size = box.store.memory_size(memory)
+            if size > self.stats.memory_high_water_bytes:
+                self.stats.memory_high_water_bytes = size
+        if box.host is not None:
+            self._forward(box.host)
+
+    def _forward(self, host: HostState) -> None:
+        report = self.recipe.on_output
+        for stream, output in (("stdout", host.stdout), ("stderr", host.stderr)):
+            if report is not None and (output.data or output.dropped):
+                for line in output.lines():
+                    report(stream, line)
+            output.data.clear()
+            output.dropped = 0
+
+

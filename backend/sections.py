@@ -1,0 +1,224 @@
+"""Reads the type, import, function, table, memory, global, export and start sections of a WebAssembly module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Union
+
+from .instructions import skip_constant_expression
+from .leb128 import Reader, Truncated
+
+VALTYPES = {
+    0x7F: "i32",
+    0x7E: "i64",
+    0x7D: "f32",
+    0x7C: "f64",
+    0x7B: "v128",
+    0x70: "funcref",
+    0x6F: "externref",
+    0x69: "exnref",
+    0x6E: "anyref",
+}
+KINDS = ("func", "table", "memory", "global", "tag")
+
+
+@dataclass(frozen=True)
+class FuncType:
+    """A function's parameter and result types, by name (``i32``, ``f64``, ``v128`` …)."""
+
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"
+
+
+@dataclass(frozen=True)
+class MemoryType:
+    """A memory's limits in pages of 64 KiB."""
+
+    minimum: int
+    maximum: int | None
+    shared: bool
+    memory64: bool
+
+    def __str__(self) -> str:
+        upper = "" if self.maximum is None else f" to {self.maximum}"
+        return f"{self.minimum}{upper} pages{', shared' if self.shared else ''}{', 64-bit' if self.memory64 else ''}"
+
+
+@dataclass(frozen=True)
+class GlobalType:
+    """A global's type."""
+
+    valtype: str
+    mutable: bool
+
+    def __str__(self) -> str:
+        return f"mut {self.valtype}" if self.mutable else self.valtype
+
+
+ExternType = Union[FuncType, MemoryType, GlobalType, None]
+
+
+@dataclass(frozen=True)
+class Import:
+    """An import; ``kind`` is func, table, memory, global or tag (tables and tags have no type here)."""
+
+    module: str
+    name: str
+    kind: str
+    type: ExternType
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export and the index of what it exports."""
+
+    name: str
+    kind: str
+    index: int
+    type: ExternType
+
+
+@dataclass
+class Tables:
+    """The index spaces of a module, imported items first."""
+
+    types: list[FuncType | None] = field(default_factory=list)
+    imports: list[Import] = field(default_factory=list)
+    exports: list[Export] = field(default_factory=list)
+    functions: list[FuncType] = field(default_factory=list)
+    memories: list[MemoryType] = field(default_factory=list)
+    globals: list[GlobalType] = field(default_factory=list)
+    tables: int = 0
+    start: int | None = None
+
+
+def read(data: bytes | memoryview, spans: Sequence[tuple[int, int, int]]) -> Tables:
+    """The index spaces from sections given as (number, start, end). Raises Truncated."""
+    tables = Tables()
+    for number, start, end in spans:
+        parser = _PARSERS.get(number)
+        if parser is not None:
+            parser(Reader(data, start, end), tables)
+    return tables
+
+
+def _valtype(reader: Reader) -> str:
+    at, byte = reader.at, reader.byte()
+    if byte in (0x63, 0x64):  # a typed reference
+        reader.skip_integer()
+        return "ref"
+    if byte not in VALTYPES:
+        raise Truncated(at, f"value type {byte:#x} is unknown")
+    return VALTYPES[byte]
+
+
+def _types(reader: Reader, tables: Tables) -> None:
+    for _ in range(reader.unsigned()):
+        at, form = reader.at, reader.byte()
+        if form != 0x60:
+            raise Truncated(at, f"type form {form:#x} belongs to a proposal (GC) that is not supported")
+        params = tuple(reader.vector(lambda: _valtype(reader)))
+        tables.types.append(FuncType(params, tuple(reader.vector(lambda: _valtype(reader)))))
+
+
+def _function_type(reader: Reader, tables: Tables) -> FuncType:
+    at, index = reader.at, reader.unsigned()
+    if index >= len(tables.types):
+        raise Truncated(at, f"type {index} does not exist")
+    found = tables.types[index]
+    assert found is not None
+    return found
+
+
+def _limits(reader: Reader) -> MemoryType:
+    flags = reader.byte()
+    bits = 64 if flags & 4 else 32
+    minimum = reader.unsigned(bits)
+    maximum = reader.unsigned(bits) if flags & 1 else None
+    if flags & 8:
+        reader.unsigned()  # custom page size
+    return MemoryType(minimum, maximum, bool(flags & 2), bool(flags & 4))
+
+
+def _table(reader: Reader) -> None:
+    if reader.data[reader.at : reader.at + 2] == b"\x40\0":  # with an initial value
+        reader.at += 2
+        _valtype(reader)
+        _limits(reader)
+        skip_constant_expression(reader)
+        return
+    _valtype(reader)
+    _limits(reader)
+
+
+def _global_type(reader: Reader) -> GlobalType:
+    return GlobalType(_valtype(reader), bool(reader.byte() & 1))
+
+
+def _imports(reader: Reader, tables: Tables) -> None:
+    for _ in range(reader.unsigned()):
+        module, name, at, kind = reader.name(), reader.name(), reader.at, reader.byte()
+        found: ExternType = None
+        if kind == 0:
+            found = _function_type(reader, tables)
+            tables.functions.append(found)
+        elif kind == 1:
+            _table(reader)
+            tables.tables += 1
+        elif kind == 2:
+            found = _limits(reader)
+            tables.memories.append(found)
+        elif kind == 3:
+            found = _global_type(reader)
+            tables.globals.append(found)
+        elif kind == 4:
+            reader.byte()
+            reader.unsigned()
+        else:
+            raise Truncated(at, f"import kind {kind} is unknown")
+        tables.imports.append(Import(module, name, KINDS[kind], found))
+
+
+def _functions(reader: Reader, tables: Tables) -> None:
+    for _ in range(reader.unsigned()):
+        tables.functions.append(_function_type(reader, tables))
+
+
+def _tables(reader: Reader, tables: Tables) -> None:
+    for _ in range(reader.unsigned()):
+        _table(reader)
+        tables.tables += 1
+
+
+def _memories(reader: Reader, tables: Tables) -> None:
+    for _ in range(reader.unsigned()):
+        tables.memories.append(_limits(reader))
+
+
+def _globals(reader: Reader, tables: Tables) -> None:
+    for _ in range(reader.unsigned()):
+        tables.globals.append(_global_type(reader))
+        skip_constant_expression(reader)
+
+
+def _exports(reader: Reader, tables: Tables) -> None:
+    for _ in range(reader.unsigned()):
+        name, at, kind, index = reader.name(), reader.at, reader.byte(), reader.unsigned()
+        if kind >= len(KINDS):
+            raise Truncated(at, f"export kind {kind} is unknown")
+        spaces: dict[int, Sequence[ExternType]] = {0: tables.functions, 2: tables.memories, 3: tables.globals}
+        space = spaces.get(kind)
+        if space is not None and index >= len(space):
+            raise Truncated(at, f"export '{name}' names {KINDS[kind]} {index}, which does not exist")
+        tables.exports.append(Export(name, KINDS[kind], index, space[index] if space is not None else None))
+
+
+def _start(reader: Reader, tables: Tables) -> None:
+    tables.start = reader.unsigned()
+
+
+_PARSERS = {1: _types, 2: _imports, 3: _functions, 4: _tables, 5: _memories, 6: _globals, 7: _exports, 8: _start}

@@ -1,0 +1,3 @@
+"""Portalis turns WebAssembly modules into Triton deployments."""
+
+__version__ = "0.1.0"

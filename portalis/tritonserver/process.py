@@ -1,0 +1,288 @@
+"""A running tritonserver: started on loopback, waited for, and stopped without leaving anything behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import TritonFailed
+from .install import TritonInstall, find
+from .layout import backend_directory as lay_out_backends
+from .layout import python_runtime
+from .log import why_it_failed
+
+SHARED_MEMORY = Path("/dev/shm")
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The three ports of a server."""
+
+    grpc: int
+    http: int
+    metrics: int
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Three ports that nobody listens on now. Another process may still take one before Triton does."""
+        with contextlib.ExitStack() as held:
+            sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+            for each in sockets:
+                each.bind(("127.0.0.1", 0))
+            grpc, http, metrics = (each.getsockname()[1] for each in sockets)
+        return cls(grpc=grpc, http=http, metrics=metrics)
+
+
+class TritonServer:
+    """The real tritonserver on `repository`, as a context manager; `start` and `stop` are the same by hand.
+
+    Args:
+        repository: the model repository, or several.
+        backend_directory: a folder made by `portalis.tritonserver.backend_directory`; a temporary one by default.
+        model_control: ``"none"``, ``"poll"`` or ``"explicit"``, as ``--model-control-mode``.
+        extra_args: further arguments of tritonserver, after ours.
+        log_path: where the server's log goes; a temporary file by default. `log` reads it.
+        require_all: fail when any model fails to load. False serves the others (``--exit-on-error=false``).
+        ports: free ones by default.
+        host: the address that all three ports listen on.
+        environment: variables added to the server's.
+        start_timeout_s: how long loading may take.
+        foreground: write the log to this process's stdout and stderr; `log` is empty then.
+    """
+
+    def __init__(
+        self,
+        repository: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        backend_directory: str | os.PathLike[str] | None = None,
+        model_control: str | None = None,
+        extra_args: Sequence[str] = (),
+        log_path: str | os.PathLike[str] | None = None,
+        require_all: bool = True,
+        ports: Ports | None = None,
+        host: str = "127.0.0.1",
+        environment: dict[str, str] | None = None,
+        start_timeout_s: float = 120.0,
+        stop_timeout_s: float = 20.0,
+        foreground: bool = False,
+        install: TritonInstall | None = None,
+    ) -> None:
+        repositories = [repository] if isinstance(repository, (str, os.PathLike)) else list(repository)
+        self.repositories = [Path(each).absolute() for each in repositories]
+        self.host = host
+        self._backends = backend_directory
+        self._model_control = model_control
+        self._extra_args = tuple(extra_args)
+        self._log_path = Path(log_path) if log_path is not None else None
+        self._require_all = require_all
+        self._fixed_ports = ports
+        self._environment = environment or {}
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._foreground = foreground
+        self._install = install
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+        self._shm_prefix = ""
+        self._kept_log = ""
+        self._ports = ports or Ports(grpc=0, http=0, metrics=0)
+
+    # -- what it tells -----------------------------------------------------------------------------------------
+
+    @property
+    def ports(self) -> Ports:
+        return self._ports
+
+    @property
+    def grpc_url(self) -> str:
+        """``host:port``, as tritonclient.grpc wants it."""
+        return f"{self._client_host}:{self._ports.grpc}"
+
+    @property
+    def http_url(self) -> str:
+        """``host:port``, as tritonclient.http wants it."""
+        return f"{self._client_host}:{self._ports.http}"
+
+    @property
+    def metrics_url(self) -> str:
+        """A whole URL: ``http://host:port/metrics``."""
+        return f"http://{self._client_host}:{self._ports.metrics}/metrics"
+
+    @property
+    def _client_host(self) -> str:
+        return "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise TritonFailed("this TritonServer was not started")
+        return self._process.pid
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def log(self) -> str:
+        """All that the server and its models wrote so far."""
+        if self._log_path is None or not self._log_path.exists():
+            return self._kept_log
+        return self._log_path.read_text(errors="replace")
+
+    def shared_memory(self) -> list[Path]:
+        """The regions of shared memory that this server's stubs hold now."""
+        return sorted(SHARED_MEMORY.glob(f"{self._shm_prefix}*")) if self._shm_prefix else []
+
+    # -- its life ----------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> TritonServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, attempts: int = 3) -> TritonServer:
+        """Start and wait until ready. Raises `TritonFailed` with the relevant lines of the log."""
+        if self._process is not None:
+            raise TritonFailed("this TritonServer was started before", remediation="Make a new one.")
+        install = self._install or find()
+        self._folder = Path(tempfile.mkdtemp(prefix="portalis-triton-"))
+        try:
+            backends = Path(self._backends or lay_out_backends(self._folder / "backends", install=install))
+            environment = python_runtime(install, self._folder) | self._environment
+            if self._log_path is None and not self._foreground:
+                self._log_path = self._folder / "triton.log"
+            for attempt in range(attempts):
+                self._ports = self._fixed_ports or Ports.free()
+                self._spawn(install, backends, environment)
+                if self._wait_until_ready(last=attempt == attempts - 1 or self._fixed_ports is not None):
+                    break
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _spawn(self, install: TritonInstall, backends: Path, environment: dict[str, str]) -> None:
+        self._shm_prefix = f"portalis_{os.getpid()}_{secrets.token_hex(4)}_"
+        command = [*_die_with_parent(), *self._command(install, backends)]
+        with contextlib.ExitStack() as files:
+            output = None if self._log_path is None else files.enter_context(self._log_path.open("wb"))
+            # its own session: one signal reaches the server and every stub, and a terminal's Ctrl-C reaches neither
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+            )
+
+    def _command(self, install: TritonInstall, backends: Path) -> list[str]:
+        return [
+            str(install.binary),
+            *(f"--model-repository={repository}" for repository in self.repositories),
+            f"--backend-directory={backends}",
+            # python-based backends read the Python backend's settings; the prefix lets us remove what a kill leaves
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--grpc-address={self.host}",
+            f"--grpc-port={self._ports.grpc}",
+            f"--http-address={self.host}",
+            f"--http-port={self._ports.http}",
+            f"--metrics-address={self.host}",
+            f"--metrics-port={self._ports.metrics}",
+            *(() if Path("/dev/nvidiactl").exists() else ("--allow-gpu-metrics=false",)),
+            *(() if self._require_all else ("--exit-on-error=false",)),
+            *((f"--model-control-mode={self._model_control}",) if self._model_control else ()),
+            *self._extra_args,
+        ]
+
+    def _wait_until_ready(self, *, last: bool) -> bool:
+        """True when ready; False when a port was taken and another try may follow."""
+        # HTTP answers only after all models were tried; "ready" stays 400 when one of them failed
+        url = f"http://{self.http_url}/v2/health/{'ready' if self._require_all else 'live'}"
+        process = self._process
+        assert process is not None
+        deadline = time.monotonic() + self._start_timeout_s
+        while time.monotonic() < deadline:
+            code = process.poll()
+            if code is not None:
+                log = self.log()
+                if "Address already in use" in log or "ADDRESS IN USE" in log.upper():
+                    if not last:
+                        self._clean_up_after_process()
+                        return False
+                raise TritonFailed(
+                    f"tritonserver stopped with exit code {code} while starting{why_it_failed(log)}",
+                    remediation="Mend what the log names, or serve the other models with --exit-on-error=false.",
+                )
+            if _answers(url):
+                return True
+            time.sleep(POLL_S)
+        raise TritonFailed(
+            f"tritonserver was not ready after {self._start_timeout_s:g} s{why_it_failed(self.log())}",
+            remediation="Give it longer, or load fewer models.",
+        )
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait until the server ends by itself; its exit code."""
+        if self._process is None:
+            raise TritonFailed("this TritonServer was not started")
+        return self._process.wait(timeout_s)
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL after the deadline; then remove what is left: stubs, shared memory, own files.
+        Harmless when repeated."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self._stop_timeout_s)
+        if process is not None:
+            self._clean_up_after_process()
+        if self._folder is not None:
+            self._kept_log = self.log()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _clean_up_after_process(self) -> None:
+        process = self._process
+        assert process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the server if it hangs, and stubs that outlived it
+        process.wait()
+        for region in self.shared_memory():
+            region.unlink(missing_ok=True)
+
+
+def _die_with_parent() -> list[str]:
+    """A prefix that has the kernel stop the server when this process dies, however it dies.
+
+    The kernel ties it to the *thread* that starts the child, hence only from the main thread. (`preexec_fn` could do
+    the same, but forking beside gRPC's threads is not safe.)
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None or threading.current_thread() is not threading.main_thread():
+        return []
+    return [setpriv, "--pdeathsig", "TERM"]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False

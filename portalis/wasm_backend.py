@@ -1,0 +1,76 @@
+"""Puts the `wasm` backend where a Triton server finds it: ``model.py`` and the island, copied or linked.
+
+The island (`portalis.backend`) is placed under its own name, so that it works on a server where portalis itself is
+not installed and only wasmtime and numpy are there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import __version__
+from .errors import UsageError
+
+ISLAND_NAME = "portalis_backend"  # not "backend": the stub's sys.path is shared with everything else installed
+MARKER = ".portalis-backend"  # a folder that carries this file is ours to replace
+MODEL_PY = f'''\
+"""The entry point of Triton's `wasm` backend, written by `portalis install-backend`."""
+
+from {ISLAND_NAME}.triton_model import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def island() -> Path:
+    """The folder of `portalis.backend`, found without importing it (that would load wasmtime and numpy)."""
+    return (Path(__file__).parent / "backend").resolve()
+
+
+def link_backend(folder: Path) -> None:
+    """Lay out the backend in `folder` with a link to the island, so that edits and coverage reach the original."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.py").write_text(MODEL_PY)
+    link = folder / ISLAND_NAME
+    link.unlink(missing_ok=True)
+    link.symlink_to(island())
+
+
+def install_backend(directory: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Put the backend in ``<directory>/wasm`` as plain files and return that folder.
+
+    The folder is made beside its place and moved there whole; an earlier one of ours is replaced. Anything else that
+    stands there raises `UsageError` unless `force`.
+    """
+    directory = Path(directory).absolute()
+    target = directory / "wasm"
+    if os.path.lexists(target) and not force and not (target / MARKER).is_file():
+        raise UsageError(
+            f"{target} exists and was not written by portalis",
+            remediation="Choose another backend directory, or replace it with --force.",
+        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".wasm-", dir=directory))
+    except OSError as problem:
+        raise UsageError(
+            f"cannot write into {directory}: {problem.strerror}",
+            remediation="Name a folder that you may write to; it is created when missing.",
+        ) from problem
+    try:
+        _copy_backend(staging / "wasm")
+        if os.path.lexists(target):
+            target.rename(staging / "previous")
+        (staging / "wasm").rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def _copy_backend(folder: Path) -> None:
+    shutil.copytree(island(), folder / ISLAND_NAME, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    (folder / "model.py").write_text(MODEL_PY)
+    (folder / MARKER).write_text(f"portalis {__version__}\n")

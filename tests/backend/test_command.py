@@ -1,0 +1,147 @@
+"""The command convention: WASI programs, one instance a row."""
+
+from __future__ import annotations
+
+import guests
+import numpy as np
+import pytest
+
+from portalis.backend import GuestError, GuestTimeout, InputError, Limits, Program, Trap
+
+CAT = guests.wasm(guests.CAT)
+
+
+def rows(*items: object) -> np.ndarray:
+    return np.array([[item] for item in items], dtype=object)
+
+
+def test_each_row_is_a_program_of_its_own() -> None:
+    args = np.array([[b"a", b"b"], [b"c", b"d"]], dtype=object)
+    result = Program.load(CAT).run({"stdin": rows(b"one", b"\xfftwo\n\0"), "args": args})
+    assert result["stdout"].tolist() == [[b"one"], [b"\xfftwo\n\0"]]
+    assert result["stderr"].tolist() == [[b"!"], [b"!"]]
+    assert result["exit_code"].tolist() == [[2], [2]] and result["exit_code"].dtype == np.int32
+
+
+def test_arguments_are_optional_and_an_empty_batch_is_empty() -> None:
+    program = Program.load(CAT)
+    assert program.run({"stdin": rows(b"x")})["exit_code"].tolist() == [[0]]
+    empty = program.run({"stdin": np.empty((0, 1), dtype=object)})
+    assert empty["stdout"].shape == (0, 1) and empty["exit_code"].shape == (0, 1)
+
+
+def test_input_larger_than_one_read_arrives_whole() -> None:
+    data = bytes(range(256)) * 2000
+    assert Program.load(CAT).run({"stdin": rows(data)})["stdout"][0, 0] == data
+
+
+def test_text_is_taken_as_utf8() -> None:
+    assert Program.load(CAT).run({"stdin": rows("grün")})["stdout"][0, 0] == "grün".encode()
+
+
+def test_rows_run_side_by_side_on_threads() -> None:
+    with Program.load(CAT, threads=3) as program:
+        data = [str(i).encode() * 1000 for i in range(30)]
+        assert [r[0] for r in program.run({"stdin": rows(*data)})["stdout"]] == data
+
+
+def test_output_over_the_limit_is_an_error_and_never_a_cut_result() -> None:
+    program = Program.load(CAT, limits=Limits(max_stdout_bytes=1000))
+    assert len(program.run({"stdin": rows(b"x" * 1000)})["stdout"][0, 0]) == 1000
+    with pytest.raises(GuestError, match=r"more than 1000 bytes to a stream \(raise wasm.max_stdout_bytes"):
+        program.run({"stdin": rows(b"x" * 1001)})
+
+
+def test_a_nul_in_an_argument_is_refused() -> None:
+    with pytest.raises(InputError, match="NUL"):
+        Program.load(CAT).run({"stdin": rows(b""), "args": rows(b"a\0b")})
+
+
+def test_the_guests_last_words_are_in_the_error() -> None:
+    text = """(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1) (data (i32.const 16) "out of ideas")
+      (func (export "_start") (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 12))
+        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8))) unreachable))"""
+    with pytest.raises(Trap, match=r"(?s)unreachable.*stderr: out of ideas"):
+        Program.load(guests.wasm(text)).run({"stdin": rows(b"")})
+
+
+def test_every_row_has_the_whole_time_limit() -> None:
+    text = """(module (memory (export "memory") 1) (func (export "_start") (loop $l br $l)))"""
+    program = Program.load(guests.wasm(text), limits=Limits(timeout_s=0.2))
+    with pytest.raises(GuestTimeout, match=r"0\.2 s"):
+        program.run({"stdin": rows(b"", b"")})
+
+
+def wasi(imports: dict[str, int], body: str) -> bytes:
+    declared = "".join(
+        f'(import "wasi_snapshot_preview1" "{n}" (func ${n} (param {" ".join(["i32"] * k)}) (result i32)))' for n, k in imports.items()
+    )
+    text = f"""(module {declared} (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1) (func (export "_start") (call $exit {body})))"""
+    return guests.wasm(text)
+
+
+@pytest.mark.parametrize(
+    ("imports", "body", "errno"),
+    [
+        ({"fd_write": 4}, "(call $fd_write (i32.const 5) (i32.const 0) (i32.const 1) (i32.const 8))", 8),
+        ({"fd_read": 4}, "(call $fd_read (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))", 8),
+        ({"fd_write": 4}, "(call $fd_write (i32.const 1) (i32.const -8) (i32.const 1) (i32.const 8))", 21),
+        ({"fd_write": 4}, "(call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const -2))", 21),
+        ({"fd_read": 4}, "(call $fd_read (i32.const 0) (i32.const 65532) (i32.const 9) (i32.const 8))", 21),
+        ({"poll_oneoff": 4}, "(call $poll_oneoff (i32.const 0) (i32.const 64) (i32.const 0) (i32.const 8))", 28),
+        ({"poll_oneoff": 4}, "(call $poll_oneoff (i32.const -9) (i32.const 64) (i32.const 1) (i32.const 8))", 21),
+    ],
+)
+def test_bad_wasi_calls_are_errnos_of_the_guest(imports: dict[str, int], body: str, errno: int) -> None:
+    assert Program.load(wasi(imports, body)).run({"stdin": rows(b"abc")})["exit_code"][0, 0] == errno
+
+
+def test_an_iovec_outside_memory_is_a_fault() -> None:
+    body = "(call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))"
+    module = wasi({"fd_write": 4}, body).replace(b"", b"")
+    text_body = f"(block (result i32) (i32.store (i32.const 4) (i32.const 70000)) {body})"
+    assert Program.load(wasi({"fd_write": 4}, text_body)).run({"stdin": rows(b"")})["exit_code"][0, 0] == 21
+    assert Program.load(module).run({"stdin": rows(b"")})["exit_code"][0, 0] == 0
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_sleeping_works_and_ends_with_the_deadline(absolute: bool) -> None:
+    # subscription at 128: clock (tag 0), monotonic (1), timeout 20 ms or 1 hour
+    def sleeper(nanoseconds: int) -> bytes:
+        flags = 1 if absolute else 0
+        return wasi(
+            {"poll_oneoff": 4},
+            f"""(block (result i32) (i32.store (i32.const 144) (i32.const 1)) (i64.store (i32.const 152) (i64.const {nanoseconds}))
+            (i32.store (i32.const 168) (i32.const {flags}))
+            (drop (call $poll_oneoff (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 8)))
+            (i32.add (i32.load (i32.const 8)) (i32.load8_u offset=10 (i32.const 256))))""",
+        )
+
+    assert Program.load(sleeper(20_000_000)).run({"stdin": rows(b"")})["exit_code"][0, 0] == 1
+    if absolute:
+        return
+    with pytest.raises(GuestTimeout):
+        Program.load(
+            guests.wasm(
+                """(module (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+                (memory (export "memory") 1) (func (export "_start")
+                  (i32.store (i32.const 144) (i32.const 1)) (i64.store (i32.const 152) (i64.const 3600000000000))
+                  (loop $l (drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 8))) (br $l))))"""
+            ),
+            limits=Limits(timeout_s=0.3),
+        ).run({"stdin": rows(b"")})
+
+
+def test_nothing_of_the_host_is_visible() -> None:
+    # no preopened directory, no environment, no arguments but the program's name
+    text = """(module
+      (import "wasi_snapshot_preview1" "fd_prestat_get" (func $prestat (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "environ_sizes_get" (func $env (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1)
+      (func (export "_start")
+        (drop (call $env (i32.const 0) (i32.const 4)))
+        (call $exit (i32.add (i32.mul (i32.const 100) (i32.load (i32.const 0))) (call $prestat (i32.const 3) (i32.const 64))))))"""
+    assert Program.load(guests.wasm(text)).run({"stdin": rows(b"")})["exit_code"][0, 0] == 8  # EBADF, no variables

