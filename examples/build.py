@@ -1,0 +1,50 @@
+"""Builds every example's module from its source with Zig's C compiler: ``python examples/build.py [--out FOLDER] [NAME …]``.
+
+The committed modules were built by ziglang 0.17.1; the same version gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+GUEST = HERE.parent / "guest" / "c"
+FREESTANDING = ("-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry", "-mcpu=generic+simd128+bulk_memory")
+COMMON = ("-O3", "-Wall", "-Wextra", "-Werror", "-Wl,--strip-debug", "-I", str(GUEST))
+NAMES = ("echo", "gelu", "softmax", "image_preprocess", "wordpiece", "nms", "text_filter")
+
+
+def build(name: str, target: Path, zig: list[str]) -> None:
+    """Compile example `name` into the file `target`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        flags: tuple[str, ...] = FREESTANDING
+        if name == "text_filter":
+            flags = ("-target", "wasm32-wasi")
+        if name == "wordpiece":
+            tables = [sys.executable, HERE / name / "make_tables.py", HERE / name / "vocab.txt", scratch]
+            subprocess.run(tables, check=True)
+            flags += ("-I", scratch)
+        module = Path(scratch) / f"{name}.wasm"
+        source = HERE / name / f"{name}.c"
+        subprocess.run([*zig, "cc", *flags, *COMMON, str(source), "-o", str(module)], check=True)
+        shutil.copyfile(module, target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="which examples (default: all)")
+    parser.add_argument("--out", type=Path, help="a folder for the modules (default: beside their sources)")
+    options = parser.parse_args()
+    for name in options.names or NAMES:
+        target = (options.out or HERE / name) / f"{name}.wasm"
+        build(name, target, [sys.executable, "-m", "ziglang"])
+        print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
