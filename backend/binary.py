@@ -146,7 +146,9 @@ def _read(data: Data, name: str) -> ModuleInfo:
         found = list(_sections(data))
         tables = sections.read(data, [(s.number, s.start, s.end) for s in found])
     except Truncated as error:
-        raise ModuleError(f"{name} is not a whole WebAssembly module: {error} (the file has {len(data)} bytes)") from None
+        raise ModuleError(
+            f"{name} is not a whole WebAssembly module: {error} (the file has {len(data)} bytes)"
+        ) from None
     return ModuleInfo(data, found, tables)
 
 
@@ -167,7 +169,9 @@ def _check_header(head: bytes, size: int, name: str) -> None:
         kind = "WebAssembly text: convert it with wat2wasm"
     if kind is None and all(32 <= c < 127 or c in b"\r\n\t" for c in head):
         kind = f"text that begins with {head[:24].decode('ascii')!r}"
-    raise ModuleError(f"{name} is not a WebAssembly module: it {'is ' + kind if kind else 'begins with ' + head[:8].hex()}")
+    raise ModuleError(
+        f"{name} is not a WebAssembly module: it {'is ' + kind if kind else 'begins with ' + head[:8].hex()}"
+    )
 
 
 _KINDS = {

@@ -64,18 +64,18 @@ def cache_key(wasm_sha256: str, settings_key: str) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _candidates(directory: Path | str | None) -> Iterator[str]:
+def _candidates(directory: Path | str | None) -> Iterator[Path]:
     """Where the cache may lie, best first; a later one serves where an earlier one cannot be created."""
     explicit = directory or os.environ.get("PORTALIS_CACHE_DIR")
     if explicit:
-        yield os.path.expanduser(explicit)
+        yield Path(os.path.expanduser(explicit))  # noqa: PTH111  # Path's own raises for a user without a home
         return
-    cache_home = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache_home):  # the XDG specification: a relative path is to be ignored
-        cache_home = os.path.expanduser("~/.cache")
-    if os.path.isabs(cache_home):  # else a user id without a home, as containers have
-        yield os.path.join(cache_home, "portalis", "modules")
-    yield os.path.join(tempfile.gettempdir(), f"portalis-modules-{os.geteuid()}")
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache_home.is_absolute():  # the XDG specification: a relative path is to be ignored
+        cache_home = Path(os.path.expanduser("~/.cache"))  # noqa: PTH111
+    if cache_home.is_absolute():  # else a user id without a home, as containers have
+        yield cache_home / "portalis" / "modules"
+    yield Path(tempfile.gettempdir(), f"portalis-modules-{os.geteuid()}")
 
 
 class CompileCache:
@@ -141,10 +141,10 @@ class CompileCache:
         try:
             for candidate in _candidates(directory):
                 try:
-                    self.directory = Path(candidate).absolute()
+                    self.directory = candidate.absolute()
                     with self._opened(create=True):
                         return
-                except OSError as error:
+                except OSError as error:  # one to three turns
                     if self.disabled_reason:
                         return
                     problems.append(f"{candidate}: {error.strerror}")

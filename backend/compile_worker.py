@@ -17,6 +17,7 @@ import signal
 import sys
 import types
 from ctypes import CDLL
+from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -47,7 +48,7 @@ def confine(memory_bytes: int, cpu_s: int) -> None:
     if sys.platform == "linux":
         CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         # Where the machine has less memory than the limit, this process shall go and not the server.
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        with contextlib.suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as score:
             score.write("1000")
 
 
@@ -89,10 +90,10 @@ def main() -> None:
     try:
         with open(0, "rb") as source:
             report: dict[str, Any] = {"bytes": compile_to(1, source.read(), job["settings"], job["folder"])}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, the parent has to know
         refused = type(error).__name__ == "WasmtimeError"
         report = {"refused": str(error)} if refused else {"failed": f"{type(error).__name__}: {error}"}
-    print(json.dumps(report), file=sys.stderr, flush=True)
+    sys.stderr.write(json.dumps(report) + "\n")
 
 
 if __name__ == "__main__":

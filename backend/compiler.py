@@ -35,9 +35,7 @@ at 16 KiB.
 _WORKER = Path(__file__).with_name("compile_worker.py")
 _FUNCTION = re.compile(r"failed to compile: wasm\[\d+\]::function\[(\d+)\](?:::(.*))?")
 _AT_OFFSET = re.compile(r"Invalid input WebAssembly code at offset (\d+): (.*)", re.DOTALL)
-_NO_MEMORY = re.compile(
-    r"memory allocation of|MemoryError|Cannot allocate memory|os error 12\b|File too large"
-)
+_NO_MEMORY = re.compile(r"memory allocation of|MemoryError|Cannot allocate memory|os error 12\b|File too large")
 
 
 def compile_module(
@@ -79,9 +77,7 @@ def explain(text: str) -> str:
     return f"is not valid WebAssembly: {cause}" if invalid or not function else f"cannot be compiled: {cause}"
 
 
-def _compile_in_child(
-    wasm: bytes, settings: EngineSettings, timeout_s: float, memory_bytes: int, name: str
-) -> bytes:
+def _compile_in_child(wasm: bytes, settings: EngineSettings, timeout_s: float, memory_bytes: int, name: str) -> bytes:
     python = find_interpreter()
     if not python:
         # Compiling here after all, or in a fork of this process, is no way out: the one cannot be stopped,
@@ -89,8 +85,7 @@ def _compile_in_child(
         # bounded.
         raise ModuleError(
             f"{name} cannot be compiled: no {PYTHON} with wasmtime was found to do it in its own process,"
-            " as is done with modules that are not trusted (set PORTALIS_PYTHON to one, or load the module as"
-            " trusted)"
+            " as is done with modules that are not trusted (set PORTALIS_PYTHON to one, or wasm.trusted)"
         )
     job = {
         "folder": str(_WORKER.parent),
@@ -107,12 +102,10 @@ def _compile_in_child(
     except subprocess.TimeoutExpired:
         raise ModuleError(
             f"{name} ({len(wasm)} bytes) took longer to compile than the limit of {timeout_s:g} s and was"
-            " given up (raise compile_timeout_s, or load the module as trusted)"
+            " given up (raise wasm.compile_timeout_ms, or set wasm.trusted if you trust its author)"
         ) from None
     except OSError as error:
-        raise ModuleError(
-            f"{name} cannot be compiled: no process can be started for it: {error.strerror}"
-        ) from None
+        raise ModuleError(f"{name} cannot be compiled: no process can be started for it: {error.strerror}") from None
     return _result(code, status, messages, name, memory_bytes)
 
 
@@ -147,7 +140,7 @@ def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: in
     if _NO_MEMORY.search(reason):
         raise ModuleError(
             f"{name} needs more memory to compile than the limit of {memory_bytes >> 20} MiB"
-            " (load it as trusted to compile it without a limit)"
+            " (wasm.trusted compiles it without a limit)"
         )
     if "refused" in report:
         raise ModuleError(f"{name} {explain(reason)}")
@@ -158,8 +151,10 @@ def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: in
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Kill `child`, with all that it may have started, if it still runs; leave no zombie and no open pipe."""
     if child.poll() is None:
-        with contextlib.suppress(OSError):
-            os.killpg(child.pid, signal.SIGKILL) if hasattr(os, "killpg") else child.kill()
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
         child.wait()
     if child.stderr:
         child.stderr.close()

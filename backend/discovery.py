@@ -94,7 +94,9 @@ def _only_candidate(info: ModuleInfo, wanted: dict[str, Any], where: str) -> str
         return str(wanted.get("entry", "_start" if convention == "command" else "portalis_infer"))
     found = candidates(info)
     if len(found) != 1:
-        raise InterfaceError(f"{where} has {len(found)} functions that could be the entry: set wasm.entry. {exports(info)}")
+        raise InterfaceError(
+            f"{where} has {len(found)} functions that could be the entry: set wasm.entry. {exports(info)}"
+        )
     return found[0].name
 
 
@@ -204,7 +206,9 @@ def _check_elementwise(interface: Interface, kind: FuncType, problems: Problems)
         for spec, valtype in zip(specs, types):
             if spec.dtype.wasm != valtype:
                 fits = spec.dtype.wasm or "no number"
-                problems.add(f"{side} '{spec.name}' is {spec.dtype}, which is {fits} in WebAssembly, but the entry has {valtype}")
+                problems.add(
+                    f"{side} '{spec.name}' is {spec.dtype}, which is {fits} in WebAssembly, but the entry has {valtype}"
+                )
     for spec in interface.inputs:
         if spec.optional:
             problems.add(f"input '{spec.name}' cannot be optional: an elementwise entry needs every number")
@@ -221,7 +225,9 @@ def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems) -> N
             problems.add(f"signature {signature} has {len(groups)} {side}s, but {len(specs)} are declared")
         for spec in specs:
             if spec.dtype is BYTES:
-                problems.add(f"{side} '{spec.name}' is BYTES, which has no fixed element size: use the dlpack convention")
+                problems.add(
+                    f"{side} '{spec.name}' is BYTES, which has no fixed element size: use the dlpack convention"
+                )
             if spec.optional:
                 problems.add(f"input '{spec.name}' cannot be optional in a gufunc")
     if any(t not in _NUMBERS for t in (*kind.params, *kind.results)):
@@ -238,7 +244,9 @@ def _check_dlpack(info: ModuleInfo, interface: Interface, problems: Problems) ->
             if name == "portalis_alloc":
                 problems.add("a dlpack guest must export 'portalis_alloc'")
         elif export.kind != "func" or export.type != types[name]:
-            problems.add(f"'{name}' must be a function {types[name]}, not {export.type if export.kind == 'func' else export.kind}")
+            problems.add(
+                f"'{name}' must be a function {types[name]}, not {export.type if export.kind == 'func' else export.kind}"
+            )
 
 
 def _check_command(interface: Interface, kind: FuncType, problems: Problems) -> None:

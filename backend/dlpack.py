@@ -10,7 +10,7 @@ from . import dlpack_layout, dlpack_outputs, native
 from .bytes_tensor import serialize
 from .dlpack_layout import Layout, Slot
 from .dtypes import BYTES
-from .errors import AbiViolation, GuestStatus
+from .errors import AbiViolation, GuestError, GuestStatus, Trap
 from .interface import Interface, TensorSpec
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
@@ -81,6 +81,10 @@ class Dlpack:
         box = self._sandboxes.acquire(deadline)
         try:
             outputs = self._call(box, layout, flat, rows)
+        except Trap as trap:
+            said = self._last_words(box)
+            self._sandboxes.discard(box)
+            raise Trap(f"{trap}\nthe guest said: {said}" if said else str(trap)) from None
         except BaseException:
             self._sandboxes.discard(box)
             raise
@@ -94,9 +98,7 @@ class Dlpack:
     def _serialized(pieces: Pieces) -> list[np.ndarray]:
         return [np.frombuffer(serialize(x for piece in pieces for x in piece.reshape(-1).tolist()), np.uint8)]
 
-    def _layout(
-        self, inputs: Sequence[Pieces | None], flat: Sequence[Pieces | None], rows: int | None
-    ) -> Layout:
+    def _layout(self, inputs: Sequence[Pieces | None], flat: Sequence[Pieces | None], rows: int | None) -> Layout:
         key = (rows, *[None if p is None else p[0].shape if len(p) == 1 else _joined_shape(p) for p in inputs])
         if self._has_bytes:
             key = (key, *[0 if f is None else f[0].size for f in flat])
@@ -143,8 +145,7 @@ class Dlpack:
             raise GuestStatus(self._explanation(box, native.i32(status)))
         memory = box.view()  # the guest may have grown it
         return [
-            dlpack_outputs.read(memory, layout, base, i, spec, rows)
-            for i, spec in enumerate(self._interface.outputs)
+            dlpack_outputs.read(memory, layout, base, i, spec, rows) for i, spec in enumerate(self._interface.outputs)
         ]
 
     def _header(self, layout: Layout, base: int) -> np.ndarray:
@@ -157,12 +158,20 @@ class Dlpack:
         return header
 
     def _explanation(self, box: Sandbox, status: int) -> str:
-        told = f"the guest returned status {status}"
-        if not self._explains:
-            return told
-        pointer = box.call_u32(b"portalis_error")
+        text = self._error_text(box)
+        return f"the guest returned status {status}: {text}" if text else f"the guest returned status {status}"
+
+    def _last_words(self, box: Sandbox) -> str:
+        """What a guest that trapped has left in its error text: Rust's panic message, for example."""
+        try:
+            return self._error_text(box)
+        except GuestError:
+            return ""
+
+    def _error_text(self, box: Sandbox) -> str:
+        pointer = box.call_u32(b"portalis_error") if self._explains else 0
         text = box.view()[pointer : pointer + _ERROR_TEXT_BYTES].tobytes().partition(b"\0")[0] if pointer else b""
-        return f"{told}: {text.decode('utf-8', 'backslashreplace')}" if text else told
+        return text.decode("utf-8", "backslashreplace")
 
 
 def _joined(pieces: Pieces) -> np.ndarray:
@@ -172,5 +181,3 @@ def _joined(pieces: Pieces) -> np.ndarray:
 def _joined_shape(pieces: Pieces) -> tuple[int, ...]:
     first = pieces[0].shape
     return first if len(pieces) == 1 else (sum(piece.shape[0] for piece in pieces), *first[1:])
-
-

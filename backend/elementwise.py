@@ -34,7 +34,12 @@ class Elementwise:
     """The runner of one ``elementwise`` entry."""
 
     def __init__(
-        self, interface: Interface, function: FuncType, loop: ElementwiseLoop, sandboxes: SandboxFactory, workers: Workers
+        self,
+        interface: Interface,
+        function: FuncType,
+        loop: ElementwiseLoop,
+        sandboxes: SandboxFactory,
+        workers: Workers,
     ) -> None:
         self._loop = loop
         self._sandboxes = sandboxes

@@ -58,7 +58,11 @@ def build(function: FuncType, leaf: LeafBody | None, label: str, chunk_bytes: in
 
 
 def _module(function: FuncType, leaf: LeafBody | None, label: str, pages: int) -> bytes:
-    types = [emit.func_type(function.params, function.results), emit.func_type((), ()), emit.func_type((), function.results)]
+    types = [
+        emit.func_type(function.params, function.results),
+        emit.func_type((), ()),
+        emit.func_type((), function.results),
+    ]
     imports = emit.section(2, emit.vector([emit.name("guest") + emit.name("f") + b"\0\0"])) if leaf is None else b""
     run = 1 if leaf is None else 0
     return emit.module(
@@ -66,9 +70,7 @@ def _module(function: FuncType, leaf: LeafBody | None, label: str, pages: int) -
         imports,
         emit.section(3, emit.vector([b"\x01"])),
         emit.section(5, emit.vector([b"\x01" + emit.unsigned(pages) + emit.unsigned(pages)])),
-        emit.section(
-            7, emit.vector([emit.name("memory") + b"\x02\0", emit.name("run") + b"\0" + emit.unsigned(run)])
-        ),
+        emit.section(7, emit.vector([emit.name("memory") + b"\x02\0", emit.name("run") + b"\0" + emit.unsigned(run)])),
         emit.section(10, emit.vector([_run(function, leaf)])),
         emit.name_section("elementwise loop", {run: f"{label} (inlined)" if leaf else "loop"}),
     )
@@ -131,6 +133,5 @@ def _one(
 
 def _advance(function: FuncType, targets: range, elements: int) -> bytes:
     return b"".join(
-        emit.add(target, emit.i32(elements * emit.SIZES[valtype]))
-        for target, valtype in zip(targets, function.results)
+        emit.add(target, emit.i32(elements * emit.SIZES[valtype])) for target, valtype in zip(targets, function.results)
     )

@@ -97,7 +97,11 @@ def constant(valtype: str, value: float) -> bytes:
     """A constant of any number type."""
     if valtype in ("i32", "i64"):
         return bytes([I32_CONST if valtype == "i32" else I64_CONST]) + signed(int(value))
-    return bytes([F32_CONST]) + struct.pack("<f", value) if valtype == "f32" else bytes([F64_CONST]) + struct.pack("<d", value)
+    return (
+        bytes([F32_CONST]) + struct.pack("<f", value)
+        if valtype == "f32"
+        else bytes([F64_CONST]) + struct.pack("<d", value)
+    )
 
 
 def load(valtype: str, offset: int = 0) -> bytes:

@@ -62,7 +62,9 @@ def plan(interface: Interface, function: FuncType) -> Plan:
             f"entry '{interface.entry}' returns {len(function.results)} values, but {len(returned)} outputs are not among"
             f" its arguments{' and it returns a status' if status else ''}"
         )
-    kernel = Kernel(function, arguments, len(in_order), len(returned) if not status else 0, len(signature.names), status)
+    kernel = Kernel(
+        function, arguments, len(in_order), len(returned) if not status else 0, len(signature.names), status
+    )
     return Plan(kernel, tuple(in_order), returned, "batch" in args)
 
 
@@ -93,9 +95,7 @@ class _Region:
 class Gufunc:
     """The runner of one ``gufunc`` entry."""
 
-    def __init__(
-        self, interface: Interface, chosen: Plan, sandboxes: SandboxFactory, workers: Workers
-    ) -> None:
+    def __init__(self, interface: Interface, chosen: Plan, sandboxes: SandboxFactory, workers: Workers) -> None:
         self._interface = interface
         self._plan = chosen
         self._sandboxes = sandboxes

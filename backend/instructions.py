@@ -27,7 +27,19 @@ _SHAPES: dict[int, str] = {
     0xFC: "x",
     0xFD: "s",
 }
-_MISC = {**dict.fromkeys(range(8), ""), 8: "nn", 9: "n", 10: "nn", 11: "n", 12: "nn", 13: "n", 14: "nn", 15: "n", 16: "n", 17: "n"}
+_MISC = {
+    **dict.fromkeys(range(8), ""),
+    8: "nn",
+    9: "n",
+    10: "nn",
+    11: "n",
+    12: "nn",
+    13: "n",
+    14: "nn",
+    15: "n",
+    16: "n",
+    17: "n",
+}
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,16 @@ class Interface:
             problems.add("description must be text")
         problems.raise_any()
         return cls(
-            str(entry), Convention(convention), inputs, outputs, signature, tuple(args), returns, size, description, source
+            str(entry),
+            Convention(convention),
+            inputs,
+            outputs,
+            signature,
+            tuple(args),
+            returns,
+            size,
+            description,
+            source,
         )
 
 
@@ -141,7 +150,10 @@ class Problems:
         for key in obj:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, 1)
-                self.add(f"{at}unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(known)})"))
+                self.add(
+                    f"{at}unknown key {key!r}"
+                    + (f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(known)})")
+                )
 
     def choice(self, obj: Mapping[str, Any], key: str, choices: list[str], default: str = "") -> str:
         """One of `choices`."""

@@ -29,14 +29,12 @@ _PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 def environment() -> dict[str, str]:
     """The environment for a child: hardly anything. OpenBLAS, which NumPy starts, shall not start threads."""
-    return {"OPENBLAS_NUM_THREADS": "1"} | {
-        name: os.environ[name] for name in _PASSED_ON if name in os.environ
-    }
+    return {"OPENBLAS_NUM_THREADS": "1"} | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def module_path() -> list[str]:
     """Where this process finds its modules, for a child to append to its own standard library."""
-    return [os.path.abspath(entry) for entry in sys.path if entry and os.path.exists(entry)]
+    return [str(Path(entry).absolute()) for entry in sys.path if entry and Path(entry).exists()]
 
 
 def _candidates() -> Iterator[str]:
@@ -53,24 +51,28 @@ def _works(python: str) -> bool:
     command = [python, *ISOLATED, "-c", _PROBE, json.dumps(module_path())]
     try:
         done = subprocess.run(
-            command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_TIMEOUT_S
+            command,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return False
     return done.returncode == 0 and done.stdout.strip() == repr(tuple(sys.version_info[:2])).encode()
 
 
-_found = ""
+_found: list[str] = []  # only success is remembered: a machine too busy to answer may answer later
 
 
 def find_interpreter() -> str:
     """The path of a Python of this version that can import wasmtime, "" if there is none. Found once."""
-    global _found
-    tried: set[str] = set()
+    tried = {""}
     for python in () if _found else _candidates():
-        if os.path.isabs(python) and python not in tried and os.access(python, os.X_OK):
+        if python not in tried and Path(python).is_absolute() and os.access(python, os.X_OK):
             tried.add(python)
             if _works(python):
-                _found = python
+                _found.append(python)
                 break
-    return _found
+    return _found[0] if _found else ""

@@ -38,14 +38,16 @@ def _proto(name: str, restype: Any, *argtypes: Any, quick: bool = False) -> Any:
 _store_new = _proto("wasmtime_store_new", c_void_p, c_void_p, c_void_p, c_void_p)
 _store_context = _proto("wasmtime_store_context", c_void_p, c_void_p, quick=True)
 _store_delete = _proto("wasmtime_store_delete", None, c_void_p)
-_store_limiter = _proto("wasmtime_store_limiter", None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64, quick=True)
+_store_limiter = _proto(
+    "wasmtime_store_limiter", None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64, quick=True
+)
 _set_deadline = _proto("wasmtime_context_set_epoch_deadline", None, c_void_p, c_uint64, quick=True)
 _set_wasi = _proto("wasmtime_context_set_wasi", c_void_p, c_void_p, c_void_p)
 _pre_instantiate = _proto("wasmtime_instance_pre_instantiate", c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)
-_instance_new = _proto(
-    "wasmtime_instance_new", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p
+_instance_new = _proto("wasmtime_instance_new", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p)
+_export_get = _proto(
+    "wasmtime_instance_export_get", c_bool, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p, quick=True
 )
-_export_get = _proto("wasmtime_instance_export_get", c_bool, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p, quick=True)
 _call_unchecked = _proto("wasmtime_func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
 _memory_data = _proto("wasmtime_memory_data", c_void_p, c_void_p, c_void_p, quick=True)
 _memory_data_size = _proto("wasmtime_memory_data_size", c_size_t, c_void_p, c_void_p, quick=True)
@@ -56,6 +58,7 @@ _EXTERN_OF = ffi.wasmtime_extern_t.of.offset
 _KIND_FUNC, _KIND_MEMORY = 0, 3
 
 current = threading.local()  # `.store`: the Store whose guest runs on this thread, for host functions
+
 
 def address(handle: Any) -> int:
     """The address inside a wasmtime-py object that owns a native pointer."""
@@ -240,9 +243,7 @@ class Store:
         """Instantiate `module` with `imports` (externs from `export`), in the order of its import section."""
         externs = (ffi.wasmtime_extern_t * len(imports))(*(extern.raw for extern in imports))
         instance = ffi.wasmtime_instance_t()
-        self._guarded(
-            _instance_new, self._ctx, address(module), externs, len(imports), byref(instance), self._trap_ref
-        )
+        self._guarded(_instance_new, self._ctx, address(module), externs, len(imports), byref(instance), self._trap_ref)
         return instance
 
     def export(self, instance: Any, name: bytes) -> Extern | None:

@@ -26,13 +26,13 @@ class Unsafe(Exception):
 def make(path: Path) -> None:
     """Make the folder, and those above it, for this user alone, where they are missing."""
     try:
-        os.mkdir(path, 0o700)
+        path.mkdir(0o700)
     except FileExistsError:
         return
     except FileNotFoundError:
         make(path.parent)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
+            path.mkdir(0o700)
 
 
 def open_folder(path: Path) -> int:
@@ -58,9 +58,7 @@ def open_folder(path: Path) -> int:
 def write_temporary(folder: int, *chunks: bytes | memoryview, sync: bool = False) -> str:
     """A new file with these chunks and a name that nobody else has. Nothing is left behind on failure."""
     name = f".portalis-{secrets.token_hex(16)}"
-    file = os.open(
-        name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
-    )
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         os.fchmod(file, 0o600)  # whatever the umask
         for chunk in chunks:

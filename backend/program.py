@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,10 +113,12 @@ class Program:
         *,
         timeouts_s: Sequence[float | None] | None = None,
         borrow: bool = False,
+        proceed: Callable[[int], None] | None = None,
     ) -> list[dict[str, np.ndarray] | WasmError]:
         """Run several requests, joined along axis 0 where they fit; an error is the result of its own request alone.
 
-        With `borrow` the outputs may be views of guest memory that are valid until the next call.
+        With `borrow` the outputs may be views of guest memory that are valid until the next call. `proceed` is asked,
+        with a request's index, before each guest call for that request alone, and raises Cancelled to leave it out.
         """
         results: list[dict[str, np.ndarray] | WasmError] = []
         results += [_NOT_RUN] * len(requests)
@@ -134,7 +136,7 @@ class Program:
         else:
             groups = [coalesce.alone(job) for job in jobs]
         for group in groups:
-            self._run_group(group, results, borrow and len(groups) == 1)
+            self._run_group(group, results, borrow and len(groups) == 1, proceed)
         return results
 
     def close(self) -> None:
@@ -159,8 +161,16 @@ class Program:
             raise InputError(f"the time limit must be a positive number of seconds, not {asked!r}")
         return min(asked, limit)
 
-    def _run_group(self, group: Group, results: list[dict[str, np.ndarray] | WasmError], borrow: bool) -> None:
+    def _run_group(
+        self,
+        group: Group,
+        results: list[dict[str, np.ndarray] | WasmError],
+        borrow: bool,
+        proceed: Callable[[int], None] | None,
+    ) -> None:
         try:
+            if proceed is not None and len(group.jobs) == 1:
+                proceed(group.jobs[0].index)
             outputs = self._call(group.pieces(), group.rows, group.timeout_s, borrow)
             for job, own in zip(group.jobs, coalesce.split(outputs, group.jobs)):
                 results[job.index] = dict(zip(self._outputs, own))
@@ -169,7 +179,7 @@ class Program:
                 results[group.jobs[0].index] = error
                 return
             for job in group.jobs:  # find the guilty one; the others are answered
-                self._run_group(coalesce.alone(job), results, False)
+                self._run_group(coalesce.alone(job), results, False, proceed)
 
     def _call(
         self, pieces: list[list[np.ndarray] | None], rows: int | None, timeout_s: float, borrow: bool

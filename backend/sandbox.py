@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import wasmtime
 
+from . import engine as engines
 from . import native
 from .buffers import Allocator, Block
 from .engine import TICK_S, deadline_ticks
-from . import engine as engines
 from .errors import MemoryLimit
 from .host import HostState
 from .limits import Limits
@@ -57,7 +57,20 @@ class Stats:
 class Sandbox:
     """One instance: its store, memory, functions by name, and the block that holds its tensors."""
 
-    __slots__ = ("_args", "_exports", "_memory", "_view", "block", "host", "instance", "loop", "memory_limit", "regions", "store", "used")
+    __slots__ = (
+        "_args",
+        "_exports",
+        "_memory",
+        "_view",
+        "block",
+        "host",
+        "instance",
+        "loop",
+        "memory_limit",
+        "regions",
+        "store",
+        "used",
+    )
 
     def __init__(self, store: native.Store, memory_limit: int) -> None:
         self.store = store
@@ -257,5 +270,3 @@ class SandboxFactory:
                     report(stream, line)
             output.data.clear()
             output.dropped = 0
-
-

@@ -74,7 +74,9 @@ class Signature:
             return np.broadcast_shapes(*loops), sizes
         except ValueError:
             told = ", ".join(str(list(loop)) for loop in loops)
-            raise InputError(f"the inputs' loop dimensions do not broadcast together: {told} (signature {self})") from None
+            raise InputError(
+                f"the inputs' loop dimensions do not broadcast together: {told} (signature {self})"
+            ) from None
 
 
 def _side(side: str, text: str) -> tuple[Dims, ...]:

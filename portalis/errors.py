@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each says what failed, what to do about it, and which exit code the command ends with."""
+"""Errors that a user can act on: each says what failed, what to do, and which exit code the command ends with."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,9 @@ from tests import parts
 
 
 def pytest_report_header() -> str:
-    return "real parts: " + ("all required" if parts.required() else "missing ones skip (PORTALIS_REQUIRE_PARTS=1 fails)")
+    return "real parts: " + (
+        "all required" if parts.required() else "missing ones skip (PORTALIS_REQUIRE_PARTS=1 fails)"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +24,9 @@ def wasm_backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_user_settings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+def _no_user_settings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Colours and widths of the terminal that runs the tests must not change what the CLI prints."""
     if "portalis" in request.node.nodeid.split("/")[1:2]:
         for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("COLUMNS", "120")
-    yield

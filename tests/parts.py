@@ -91,7 +91,7 @@ def zig() -> list[str]:
 @part
 def rustc() -> str:
     """A rustc that has the standard library of wasm32-unknown-unknown. The one on PATH often has not."""
-    candidates = [shutil.which("rustc"), "/usr/bin/rustc", os.path.expanduser("~/.cargo/bin/rustc")]
+    candidates = [shutil.which("rustc"), "/usr/bin/rustc", str(Path.home() / ".cargo/bin/rustc")]
     for candidate in dict.fromkeys(filter(None, candidates)):
         if os.access(candidate, os.X_OK) and _has_target(candidate, "wasm32-unknown-unknown"):
             return candidate

@@ -43,5 +43,7 @@ def reference(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def describe(given: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> list[str]:
     kept = got["indices"]
     lines = [f"{len(given['boxes'])} boxes -> {len(kept)} kept"]
-    lines += [f"  box {np.round(given['boxes'][i]).astype(int).tolist()} with score {given['scores'][i]:.2f}" for i in kept]
+    lines += [
+        f"  box {np.round(given['boxes'][i]).astype(int).tolist()} with score {given['scores'][i]:.2f}" for i in kept
+    ]
     return lines

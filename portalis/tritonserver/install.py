@@ -43,7 +43,7 @@ class TritonInstall:
 
     @property
     def stub_python(self) -> str:
-        """The Python version inside the stub, such as ``3.11``; the wheel's own copies are ``libpython3-<hash>.13.so``."""
+        """The Python version inside the stub, such as ``3.11``; bundled ones say ``libpython3-<hash>.13.so``."""
         found = re.fullmatch(r"libpython3(?:-[0-9a-f]+)?\.(\d+)\.so.*", self.stub_libpython)
         return f"3.{found[1]}" if found else "unknown"
 
@@ -55,9 +55,7 @@ def find() -> TritonInstall:
         return _on_path(Path(on_path).resolve())
     spec = importlib.util.find_spec("pytriton")  # not imported: that would start zmq, gevent and tritonclient
     if spec is None or not spec.submodule_search_locations:
-        raise MissingPart(
-            "tritonserver is not on PATH and nvidia-pytriton is not installed", remediation=HOW_TO_GET
-        )
+        raise MissingPart("tritonserver is not on PATH and nvidia-pytriton is not installed", remediation=HOW_TO_GET)
     return _in_wheel(Path(next(iter(spec.submodule_search_locations))))
 
 
@@ -72,9 +70,7 @@ def _on_path(binary: Path) -> TritonInstall:
         )
     library = binary.parent.parent / "lib"
     libraries = (library,) if library.is_dir() else ()
-    return TritonInstall(
-        binary=binary, library_path=libraries, python_backend=python_backend, stub=stub, source="path"
-    )
+    return TritonInstall(binary=binary, library_path=libraries, python_backend=python_backend, stub=stub, source="path")
 
 
 def _in_wheel(pytriton: Path) -> TritonInstall:

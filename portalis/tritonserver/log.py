@@ -13,9 +13,7 @@ NOISE = ("NVML", "DCGM", "CudaDriver", "failed to load all models", "AsyncNotify
 def why_it_failed(log: str) -> str:
     """The error lines of `log`, ready to follow a message; the last lines when none is marked as an error."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    severe = [
-        SEVERE.sub("", line) for line in lines if SEVERE.match(line) and not any(word in line for word in NOISE)
-    ]
+    severe = [SEVERE.sub("", line) for line in lines if SEVERE.match(line) and not any(word in line for word in NOISE)]
     chosen = list(dict.fromkeys(severe))[:MAX_LINES] or lines[-MAX_LINES:]
     if not chosen:
         return " (its log is empty)"

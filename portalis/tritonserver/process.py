@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import secrets
@@ -9,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -18,15 +20,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from ..errors import TritonFailed
 from .install import TritonInstall, find
 from .layout import backend_directory as lay_out_backends
 from .layout import python_runtime
+from .listening import listening_ports
 from .log import why_it_failed
 
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where POSIX shared memory is on Linux)
 POLL_S = 0.05
+RELAY_END_S = 2.0  # the pipe closes when the last process that holds it is gone
+KEPT_LINES = 400
+PORT_TAKEN = "already in use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,7 @@ class TritonServer:
         host: the address that all three ports listen on.
         environment: variables added to the server's.
         start_timeout_s: how long loading may take.
-        foreground: write the log to this process's stdout and stderr; `log` is empty then.
+        foreground: pass the log on to this process's stderr; `log` then has its last lines only.
     """
 
     def __init__(
@@ -99,7 +106,8 @@ class TritonServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._shm_prefix = ""
-        self._kept_log = ""
+        self._last_lines: collections.deque[bytes] = collections.deque(maxlen=KEPT_LINES)
+        self._relay: threading.Thread | None = None
         self._ports = ports or Ports(grpc=0, http=0, metrics=0)
 
     # -- what it tells -----------------------------------------------------------------------------------------
@@ -125,7 +133,8 @@ class TritonServer:
 
     @property
     def _client_host(self) -> str:
-        return "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
+        everywhere = ("0.0.0.0", "::")  # noqa: S104 (compared with, not bound to)
+        return "127.0.0.1" if self.host in everywhere else self.host
 
     @property
     def pid(self) -> int:
@@ -139,7 +148,7 @@ class TritonServer:
     def log(self) -> str:
         """All that the server and its models wrote so far."""
         if self._log_path is None or not self._log_path.exists():
-            return self._kept_log
+            return b"".join(self._last_lines).decode(errors="replace")
         return self._log_path.read_text(errors="replace")
 
     def shared_memory(self) -> list[Path]:
@@ -181,16 +190,26 @@ class TritonServer:
         self._shm_prefix = f"portalis_{os.getpid()}_{secrets.token_hex(4)}_"
         command = [*_die_with_parent(), *self._command(install, backends)]
         with contextlib.ExitStack() as files:
-            output = None if self._log_path is None else files.enter_context(self._log_path.open("wb"))
+            output = subprocess.PIPE if self._log_path is None else files.enter_context(self._log_path.open("wb"))
             # its own session: one signal reaches the server and every stub, and a terminal's Ctrl-C reaches neither
             self._process = subprocess.Popen(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT if output else None,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if self._process.stdout is not None:
+            self._relay = threading.Thread(target=self._pass_on, args=(self._process.stdout,), daemon=True)
+            self._relay.start()
+
+    def _pass_on(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                self._last_lines.append(line)
+                sys.stderr.buffer.write(line)
+                sys.stderr.buffer.flush()
 
     def _command(self, install: TritonInstall, backends: Path) -> list[str]:
         return [
@@ -215,28 +234,35 @@ class TritonServer:
         """True when ready; False when a port was taken and another try may follow."""
         # HTTP answers only after all models were tried; "ready" stays 400 when one of them failed
         url = f"http://{self.http_url}/v2/health/{'ready' if self._require_all else 'live'}"
-        process = self._process
-        assert process is not None
         deadline = time.monotonic() + self._start_timeout_s
         while time.monotonic() < deadline:
-            code = process.poll()
+            code = None if self._process is None else self._process.poll()
             if code is not None:
                 log = self.log()
-                if "Address already in use" in log or "ADDRESS IN USE" in log.upper():
-                    if not last:
-                        self._clean_up_after_process()
-                        return False
+                if not last and PORT_TAKEN in log:
+                    self._clean_up_after_process()
+                    return False
                 raise TritonFailed(
                     f"tritonserver stopped with exit code {code} while starting{why_it_failed(log)}",
-                    remediation="Mend what the log names, or serve the other models with --exit-on-error=false.",
+                    remediation="Mend what the log names; or serve the other models and leave this one out.",
                 )
-            if _answers(url):
+            if _answers(url) and self._has_its_ports():
                 return True
             time.sleep(POLL_S)
+        missing = "" if self._has_its_ports() else ", or does not listen on all its ports"
         raise TritonFailed(
-            f"tritonserver was not ready after {self._start_timeout_s:g} s{why_it_failed(self.log())}",
-            remediation="Give it longer, or load fewer models.",
+            f"tritonserver was not ready after {self._start_timeout_s:g} s{missing}{why_it_failed(self.log())}",
+            remediation="Give it longer, load fewer models, or choose other ports.",
         )
+
+    def _has_its_ports(self) -> bool:
+        """Whether it is this server that listens. (Triton runs on without metrics when that port is taken.)"""
+        wanted = {self._ports.http}
+        if "--allow-grpc=false" not in self._extra_args:
+            wanted.add(self._ports.grpc)
+        if "--allow-metrics=false" not in self._extra_args:
+            wanted.add(self._ports.metrics)
+        return wanted <= listening_ports(self.pid)
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Wait until the server ends by itself; its exit code."""
@@ -255,7 +281,8 @@ class TritonServer:
         if process is not None:
             self._clean_up_after_process()
         if self._folder is not None:
-            self._kept_log = self.log()
+            if self._log_path is not None and self._log_path.is_relative_to(self._folder):
+                self._last_lines.append(self._log_path.read_bytes() if self._log_path.exists() else b"")
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _clean_up_after_process(self) -> None:
@@ -264,6 +291,8 @@ class TritonServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the server if it hangs, and stubs that outlived it
         process.wait()
+        if self._relay is not None:
+            self._relay.join(RELAY_END_S)
         for region in self.shared_memory():
             region.unlink(missing_ok=True)
 

@@ -44,12 +44,20 @@ def tensor(name: str, dtype: str = "FP32", dims: tuple[int, ...] = (-1,), **more
     return {"name": name, "dtype": dtype, "dims": list(dims), **more}
 
 
-def dlpack(body: str, *, inputs: list[dict[str, object]], outputs: list[dict[str, object]], batch: int = 0, more: str = "") -> bytes:
+def dlpack(
+    body: str, *, inputs: list[dict[str, object]], outputs: list[dict[str, object]], batch: int = 0, more: str = ""
+) -> bytes:
     """A dlpack guest whose ``portalis_infer(in, n_in, out, n_out)`` has `body`."""
     text = f"""(module {PRELUDE} {more}
       (func $portalis_infer (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32) (result i32)
         {body}))"""
-    entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": inputs, "outputs": outputs, "max_batch_size": batch}
+    entry = {
+        "entry": "portalis_infer",
+        "convention": "dlpack",
+        "inputs": inputs,
+        "outputs": outputs,
+        "max_batch_size": batch,
+    }
     return wasm(text, entry)
 
 
@@ -66,7 +74,9 @@ def echo(dtype: str = "FP32", dims: tuple[int, ...] = (-1,), batch: int = 0) -> 
     return dlpack(ECHO_BODY, inputs=[tensor("x", dtype, dims)], outputs=[tensor("y", dtype, dims)], batch=batch)
 
 
-ADD = '(module (func (export "add") (param $a f32) (param $b f32) (result f32) (f32.add (local.get $a) (local.get $b))))'
+ADD = (
+    '(module (func (export "add") (param $a f32) (param $b f32) (result f32) (f32.add (local.get $a) (local.get $b))))'
+)
 
 # y[i] = x[i] * 2 over one core dimension, no allocator and no memory.grow: the host grows the memory.
 DOUBLE = """(module (memory (export "memory") 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import multiprocessing
@@ -15,9 +16,9 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from big_module import big_module
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from portalis.backend import native, private_folder
 from portalis.backend.cache import HEADER_BYTES, MAGIC, CompileCache, cache_key, machine_identity
 from portalis.backend.compiler import compile_module
 from portalis.backend.engine import default_settings, engine_for
+from tests.backend.big_module import big_module
 
 ROOT = Path(__file__).parents[2]
 KEY, OTHER = cache_key("1" * 64, "settings"), cache_key("2" * 64, "settings")
@@ -276,9 +278,9 @@ def test_an_entry_over_the_size_limit_is_not_read(cache: CompileCache) -> None:
 
 
 def assert_off(cache: CompileCache, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert reason in cache.disabled_reason
     cache.put(KEY, PAYLOAD)
     assert cache.get(KEY) is None
+    assert reason in cache.disabled_reason
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
     assert warnings[0].getMessage() == cache.disabled_reason
@@ -389,43 +391,41 @@ def test_a_home_that_cannot_be_written_gives_way_to_the_temporary_directory(
     assert not cache.disabled_reason
 
 
-def test_a_user_without_home_or_temporary_directory_goes_without_cache() -> None:
-    code = """
-import os, sys
-os.environ.clear(); os.chdir("/proc")
-os.environ.update(HOME="nowhere", TMPDIR="/proc")
-import tempfile
-tempfile._candidate_tempdir_list = lambda: ["/proc"]
-from portalis.backend.cache import CompileCache
-cache = CompileCache()
-assert cache.disabled_reason, cache.directory
-assert cache.get("0" * 64) is None
-print("ok")"""
-    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == "ok", done.stderr
+def test_a_user_without_home_or_temporary_directory_goes_without_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PORTALIS_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    # The machine's own temporary directories cannot be taken away for a test.
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])
+    cache = CompileCache()
+    assert "No usable temporary directory" in cache.disabled_reason
+    assert cache.get(KEY) is None
 
 
 # -- a full disk, a read-only disk -------------------------------------------------------------------------
 
 
-def test_a_full_disk_fails_nobody_and_leaves_nothing_behind(folder: Path) -> None:
-    # A limit on the size of files fails the write half-way, as a full disk does, and needs no file system of its own.
-    code = f"""
-import logging, resource, signal
-logging.basicConfig()
-from portalis.backend.cache import CompileCache
-cache = CompileCache({str(folder)!r})
-cache.put({OTHER!r}, b"x" * 1000)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-cache.put({KEY!r}, b"x" * 100_000)
-cache.put({KEY!r}, b"x" * 100_000)
-assert cache.get({KEY!r}) is None
-assert bytes(cache.get({OTHER!r})) == b"x" * 1000"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("cannot be kept") == 1
-    assert files(folder) == {f"{OTHER}.code", private_folder.KEY_NAME}
+def test_a_full_disk_fails_nobody_and_leaves_nothing_behind(
+    cache: CompileCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.put(OTHER, PAYLOAD)
+    # A limit on the size of files ends a write half-way, as a full disk does, and needs no file system of its
+    # own.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        cache.put(KEY, PAYLOAD)
+        cache.put(KEY, PAYLOAD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert cache.get(KEY) is None
+    assert got(cache, OTHER) == PAYLOAD
+    assert caplog.text.count("cannot be kept") == 1
+    assert "File too large" in caplog.text
+    assert files(cache.directory) == {f"{OTHER}.code", private_folder.KEY_NAME}
 
 
 def test_an_entry_that_cannot_be_renamed_into_place_leaves_nothing_behind(
@@ -439,31 +439,45 @@ def test_an_entry_that_cannot_be_renamed_into_place_leaves_nothing_behind(
     assert got(cache, OTHER) == PAYLOAD
 
 
-def test_no_free_file_descriptor_is_a_miss_and_costs_no_entry(cache: CompileCache) -> None:
+@pytest.mark.parametrize("spare", [0, 1, 2])  # none, one for the folder, one more for the secret
+def test_no_free_file_descriptor_is_a_miss_and_costs_no_entry(cache: CompileCache, spare: int) -> None:
     cache.put(KEY, PAYLOAD)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = [os.open("/dev/null", os.O_RDONLY)]
-    for spare in range(3):  # none free, then one for the folder, then one more for the secret
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(held) + 1 + 0 * spare, hard))
-        try:
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (max(int(file.name) for file in Path("/proc/self/fd").iterdir()) + 4, hard)
+    )
+    try:
+        with contextlib.suppress(OSError):
             while True:
                 held.append(os.open("/dev/null", os.O_RDONLY))
-        except OSError:
-            pass
-        try:
-            for _ in range(spare):
-                os.close(held.pop())
-            payload = cache.get(KEY)
-            cache.put(OTHER, PAYLOAD)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            for file in held:
-                os.close(file)
-            held = [os.open("/dev/null", os.O_RDONLY)]
-        assert (payload is None) == (spare < 2), spare
-    os.close(held[0])
+        for _ in range(spare):
+            os.close(held.pop())
+        payload = cache.get(KEY)
+        cache.put(OTHER, PAYLOAD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for file in held:
+            os.close(file)
+    assert (payload is None) == (spare < 2)
     assert cache.rejected == 0
     assert got(cache) == PAYLOAD
+
+
+def test_a_file_that_comes_in_pieces_is_read_whole() -> None:
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        for piece in (b"one", b"two", b"three"):
+            os.write(writer, piece)
+            time.sleep(0.02)
+        os.close(writer)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert private_folder.read(reader, 100) == b"onetwothree"
+    thread.join()
+    os.close(reader)
 
 
 def test_a_payload_over_the_size_limit_is_not_kept(folder: Path) -> None:
@@ -524,7 +538,7 @@ def _race(directory: str, start: float, number: int, results: multiprocessing.Qu
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_that_start_together_agree_on_one_secret(folder: Path, method: str) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     results = context.Queue()
     start = time.monotonic() + (1.5 if method == "spawn" else 0.1)
     processes = [context.Process(target=_race, args=(str(folder), start, n, results)) for n in range(4)]

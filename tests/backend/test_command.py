@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import guests
 import numpy as np
 import pytest
 
 from portalis.backend import GuestError, GuestTimeout, InputError, Limits, Program, Trap
+from tests.backend import guests
 
 CAT = guests.wasm(guests.CAT)
 
@@ -75,7 +75,8 @@ def test_every_row_has_the_whole_time_limit() -> None:
 
 def wasi(imports: dict[str, int], body: str) -> bytes:
     declared = "".join(
-        f'(import "wasi_snapshot_preview1" "{n}" (func ${n} (param {" ".join(["i32"] * k)}) (result i32)))' for n, k in imports.items()
+        f'(import "wasi_snapshot_preview1" "{n}" (func ${n} (param {" ".join(["i32"] * k)}) (result i32)))'
+        for n, k in imports.items()
     )
     text = f"""(module {declared} (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
       (memory (export "memory") 1) (func (export "_start") (call $exit {body})))"""

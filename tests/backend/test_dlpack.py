@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import guests
 import numpy as np
 import pytest
-from guests import tensor
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
-from portalis.backend import AbiViolation, GuestStatus, InputError, MemoryLimit, Limits, Program, Trap
+from portalis.backend import AbiViolation, GuestStatus, InputError, Limits, MemoryLimit, Program, Trap
 from portalis.backend.dtypes import DTYPES
+from tests.backend import guests
+from tests.backend.guests import tensor
 
 ISOLATIONS = ["request", "batch", "instance"]
 
@@ -28,7 +28,11 @@ def test_every_dtype_comes_back_as_it_went(name: str, isolation: str) -> None:
     else:
         x = np.arange(7).astype(DTYPES[name].numpy)
     # For BYTES the logical shape travels through `strides`, which the guest copies too.
-    body = guests.ECHO_BODY if name != "BYTES" else "(i32.store offset=24 (local.get $out) (i32.load offset=24 (local.get $in)))" + guests.ECHO_BODY
+    body = (
+        guests.ECHO_BODY
+        if name != "BYTES"
+        else "(i32.store offset=24 (local.get $out) (i32.load offset=24 (local.get $in)))" + guests.ECHO_BODY
+    )
     module = guests.dlpack(body, inputs=[tensor("x", name)], outputs=[tensor("y", name)])
     with Program.load(module, isolation=isolation) as program:
         for _ in range(3):
@@ -98,7 +102,9 @@ def test_an_absent_optional_input_has_no_data_and_rank_minus_one() -> None:
 
 def test_data_is_aligned_to_64_bytes() -> None:
     body = "(i32.store (i32.load (local.get $out)) (i32.load (local.get $in))) (i32.const 0)"
-    module = guests.dlpack(body, inputs=[tensor("x", "UINT8"), tensor("z", "UINT8")], outputs=[tensor("y", "INT32", (1,))])
+    module = guests.dlpack(
+        body, inputs=[tensor("x", "UINT8"), tensor("z", "UINT8")], outputs=[tensor("y", "INT32", (1,))]
+    )
     for size in (1, 63, 65):
         x = np.zeros(size, np.uint8)
         assert Program.load(module).run({"x": x, "z": x})["y"][0] % 64 == 0
@@ -121,17 +127,29 @@ def test_a_status_whose_text_lies_outside_memory_is_still_reported() -> None:
 LIES = {
     "nothing set": ("", "was not set by the guest"),
     "data outside": ("(i32.store (local.get $out) (i32.const 0x7ffffff0))", "outside the guest's memory"),
-    "offset outside": ("(i64.store offset=32 (local.get $out) (i64.const 0x7fffffffffffffff))", "outside the guest's memory"),
+    "offset outside": (
+        "(i64.store offset=32 (local.get $out) (i64.const 0x7fffffffffffffff))",
+        "outside the guest's memory",
+    ),
     "shape outside": ("(i32.store offset=20 (local.get $out) (i32.const -8))", "shape at"),
     "absurd rank": ("(i32.store offset=12 (local.get $out) (i32.const 1000000))", "rank 1000000"),
     "negative rank": ("(i32.store offset=12 (local.get $out) (i32.const -5))", "was not set"),
     "wrong rank": ("(i32.store offset=12 (local.get $out) (i32.const 0))", "has shape"),
     "wrong dtype": ("(i32.store8 offset=17 (local.get $out) (i32.const 64))", "64 bits"),
     "wrong device": ("(i32.store offset=4 (local.get $out) (i32.const 2))", "device type 2"),
-    "huge shape": ("(i32.store offset=20 (local.get $out) (i32.const 64)) (i64.store (i32.const 64) (i64.const 0x4000000000000000))", "outside"),
-    "negative size": ("(i32.store offset=20 (local.get $out) (i32.const 64)) (i64.store (i32.const 64) (i64.const -1))", "negative size"),
+    "huge shape": (
+        "(i32.store offset=20 (local.get $out) (i32.const 64)) (i64.store (i32.const 64) (i64.const 0x4000000000000000))",
+        "outside",
+    ),
+    "negative size": (
+        "(i32.store offset=20 (local.get $out) (i32.const 64)) (i64.store (i32.const 64) (i64.const -1))",
+        "negative size",
+    ),
     "strides outside": ("(i32.store offset=24 (local.get $out) (i32.const -4))", "strides at"),
-    "strided": ("(i64.store (i32.const 64) (i64.const 2)) (i32.store offset=24 (local.get $out) (i32.const 64))", "row-major"),
+    "strided": (
+        "(i64.store (i32.const 64) (i64.const 2)) (i32.store offset=24 (local.get $out) (i32.const 64))",
+        "row-major",
+    ),
 }
 
 
@@ -157,7 +175,9 @@ def test_row_major_strides_are_accepted_whatever_they_say_of_single_rows() -> No
         "(i64.store (i32.const 64) (i64.const 99)) (i64.store (i32.const 72) (i64.const 1))"
         "(i32.store offset=24 (local.get $out) (i32.const 64)) (i32.const 0)",
     )
-    program = Program.load(guests.dlpack(body, inputs=[tensor("x", dims=(-1, -1))], outputs=[tensor("y", dims=(-1, -1))]))
+    program = Program.load(
+        guests.dlpack(body, inputs=[tensor("x", dims=(-1, -1))], outputs=[tensor("y", dims=(-1, -1))])
+    )
     x = np.arange(5, dtype=np.float32).reshape(1, 5)
     np.testing.assert_array_equal(program.run({"x": x})["y"], x)
 
@@ -209,7 +229,9 @@ def test_bytes_without_a_logical_shape_take_it_from_the_interface() -> None:
     body = """(i32.store (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1))
       (i32.store offset=20 (local.get $out) (i32.const 80)) (i64.store (i32.const 80) (i64.const 8)) (i32.const 0)"""
     for dims, batch, shape in (((-1,), 0, (2,)), ((1,), 4, (2, 1)), ((-1,), 4, (2, 1)), ((2,), 0, (2,))):
-        program = Program.load(guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "BYTES", dims)], batch=batch))
+        program = Program.load(
+            guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "BYTES", dims)], batch=batch)
+        )
         x = np.zeros((2, 1) if batch else 1, np.float32)
         assert program.run({"x": x})["y"].shape == shape
 
@@ -225,7 +247,12 @@ def test_an_allocator_that_returns_a_pointer_outside_memory_is_caught() -> None:
     text = guests.PRELUDE.replace("(local.get $p))", "(i32.const 0x7fff0000))")
     module = guests.wasm(
         f'(module {text} (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))',
-        {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y", dims=(1,))]},
+        {
+            "entry": "portalis_infer",
+            "convention": "dlpack",
+            "inputs": [tensor("x")],
+            "outputs": [tensor("y", dims=(1,))],
+        },
     )
     with pytest.raises(AbiViolation, match="portalis_alloc returned 0x7fff0000"):
         Program.load(module).run({"x": np.zeros(4, np.float32)})
@@ -235,7 +262,9 @@ def test_a_kept_instance_keeps_its_state_until_it_fails() -> None:
     body = """(if (f32.ne (f32.load (i32.load (local.get $in))) (f32.const 0)) (then unreachable))
       (global.set $n (i32.add (global.get $n) (i32.const 1)))
       (i32.store (i32.load (local.get $out)) (global.get $n)) (i32.const 0)"""
-    module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "INT32", (1,))], more="(global $n (mut i32) (i32.const 0))")
+    module = guests.dlpack(
+        body, inputs=[tensor("x")], outputs=[tensor("y", "INT32", (1,))], more="(global $n (mut i32) (i32.const 0))"
+    )
     kept = Program.load(module, isolation="instance")
     zero, one = {"x": np.zeros(1, np.float32)}, {"x": np.ones(1, np.float32)}
     assert [kept.run(zero)["y"][0] for _ in range(3)] == [1, 2, 3]
@@ -250,7 +279,9 @@ def test_a_kept_instance_keeps_its_state_until_it_fails() -> None:
 def test_a_kept_instance_holds_its_memory_flat(reset: bool) -> None:
     module = guests.echo()
     if not reset:
-        module = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")]).replace(b"portalis_reset", b"portalis_rezet")
+        module = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")]).replace(
+            b"portalis_reset", b"portalis_rezet"
+        )
     program = Program.load(module, isolation="instance")
     for i in range(3000):
         program.run({"x": np.full(1000 + i % 50, i, np.float32)})

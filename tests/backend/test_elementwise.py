@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import guests
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from portalis.backend import InputError, InterfaceError, Program, Trap
 from portalis.backend.dtypes import DTYPES, bf16_to_f32, f32_to_bf16
 from portalis.backend.elementwise import CHUNK_BYTES
+from tests.backend import guests
 
 ADD = guests.wasm(guests.ADD)
 # The same sum through a call, which cannot be copied into the loop.
@@ -85,7 +85,10 @@ def test_every_dtype_passes_through_unchanged(name: str, copied: bool) -> None:
 
 
 def test_bfloat16_is_computed_in_float32_and_rounded_to_nearest_even() -> None:
-    tensors = {"inputs": [guests.tensor("a", "BF16"), guests.tensor("b", "BF16")], "outputs": [guests.tensor("y", "BF16")]}
+    tensors = {
+        "inputs": [guests.tensor("a", "BF16"), guests.tensor("b", "BF16")],
+        "outputs": [guests.tensor("y", "BF16")],
+    }
     program = Program.load(guests.wasm(guests.ADD, {"entry": "add", "convention": "elementwise", **tensors}))
     a = f32_to_bf16(np.linspace(-3, 3, 1001, dtype=np.float32))
     result = program.run({"a": a, "b": a})["y"]

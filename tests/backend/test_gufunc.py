@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import guests
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,13 +10,26 @@ from hypothesis.extra import numpy as hnp
 
 from portalis.backend import GuestStatus, InputError, InterfaceError, ModuleError, Program
 from portalis.backend.gufunc import CHUNK_BYTES
+from tests.backend import guests
 
 
-def entry(name: str, signature: str, inputs: dict[str, str], outputs: dict[str, str], **more: object) -> dict[str, object]:
-    ranks = [part.count(",") + 1 if part.strip() else 0 for part in signature.replace("->", ",").replace("),(", ")|(").replace("(", "").replace(")", "").split("|")]
+def entry(
+    name: str, signature: str, inputs: dict[str, str], outputs: dict[str, str], **more: object
+) -> dict[str, object]:
+    ranks = [
+        part.count(",") + 1 if part.strip() else 0
+        for part in signature.replace("->", ",").replace("),(", ")|(").replace("(", "").replace(")", "").split("|")
+    ]
     sides = iter(ranks)
     tensors = [[guests.tensor(n, d, (-1,) * next(sides)) for n, d in side.items()] for side in (inputs, outputs)]
-    return {"entry": name, "convention": "gufunc", "signature": signature, "inputs": tensors[0], "outputs": tensors[1], **more}
+    return {
+        "entry": name,
+        "convention": "gufunc",
+        "signature": signature,
+        "inputs": tensors[0],
+        "outputs": tensors[1],
+        **more,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +49,13 @@ def matmul() -> Program:
 
 
 @settings(deadline=None, max_examples=50)
-@given(x=hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=8, min_side=0, max_side=4), elements=st.floats(-1e3, 1e3, width=32)))
+@given(
+    x=hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=1, max_dims=8, min_side=0, max_side=4),
+        elements=st.floats(-1e3, 1e3, width=32),
+    )
+)
 def test_any_loop_shape_up_to_rank_8_is_stepped_over(double: Program, x: np.ndarray) -> None:
     np.testing.assert_array_equal(double.run({"x": x})["y"], x * 2)
 
@@ -93,7 +111,9 @@ def test_arguments_in_another_order_with_a_constant_and_the_batch() -> None:
           (local.set $y (i32.add (local.get $y) (i32.const 4)))
           (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
         (i32.const 0)))"""
-    described = entry("scale", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"}, args=["n", 3, "y", "x", "batch"], returns="status")
+    described = entry(
+        "scale", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"}, args=["n", 3, "y", "x", "batch"], returns="status"
+    )
     x = np.random.default_rng(5).random((40, 7), np.float32)
     np.testing.assert_array_equal(Program.load(guests.wasm(text, described)).run({"x": x})["y"], x * 3)
 

@@ -7,10 +7,8 @@ import os
 import threading
 import time
 
-import guests
 import numpy as np
 import pytest
-from guests import tensor
 
 from portalis.backend import (
     GuestError,
@@ -22,6 +20,8 @@ from portalis.backend import (
     Trap,
     WasmError,
 )
+from tests.backend import guests
+from tests.backend.guests import tensor
 
 ISOLATIONS = ["request", "batch", "instance"]
 ONE = {"x": np.ones(1, np.float32)}
@@ -88,7 +88,12 @@ def test_a_module_that_starts_larger_than_the_limit_says_which_setting_to_raise(
     text = guests.PRELUDE.replace('"memory") 1)', '"memory") 1000)')
     module = guests.wasm(
         f'(module {text} (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))',
-        {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y", dims=(1,))]},
+        {
+            "entry": "portalis_infer",
+            "convention": "dlpack",
+            "inputs": [tensor("x")],
+            "outputs": [tensor("y", dims=(1,))],
+        },
     )
     with pytest.raises(MemoryLimit, match="raise wasm.max_memory_bytes"):
         Program.load(module, limits=Limits(max_memory_bytes=1 << 20)).run(ONE)
@@ -98,7 +103,12 @@ def test_a_start_function_that_loops_is_a_timeout() -> None:
     text = f"(module {guests.PRELUDE} (func $s (loop $l (br $l))) (start $s)"
     module = guests.wasm(
         text + '(func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))',
-        {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y", dims=(1,))]},
+        {
+            "entry": "portalis_infer",
+            "convention": "dlpack",
+            "inputs": [tensor("x")],
+            "outputs": [tensor("y", dims=(1,))],
+        },
     )
     program = Program.load(module, limits=Limits(timeout_s=0.2))
     with pytest.raises(GuestTimeout):

@@ -6,10 +6,8 @@ import os
 import threading
 from pathlib import Path
 
-import guests
 import numpy as np
 import pytest
-from guests import tensor
 
 from portalis.backend import (
     GuestTimeout,
@@ -22,6 +20,8 @@ from portalis.backend import (
     Trap,
     WasmError,
 )
+from tests.backend import guests
+from tests.backend.guests import tensor
 
 F32 = np.float32
 ADD = guests.wasm(guests.ADD)
@@ -102,7 +102,9 @@ def test_optional_inputs_are_joined_only_with_requests_that_have_them_too() -> N
 def test_elementwise_requests_are_joined_along_their_first_axis() -> None:
     program = Program.load(ADD)
     a, b = np.ones((2, 3), F32), np.ones((2, 1), F32)
-    results = program.run_batch([{"a": a, "b": b}, {"a": a * 2, "b": b}, {"a": np.float32(1), "b": a}, {"a": a, "b": b[:1]}])
+    results = program.run_batch(
+        [{"a": a, "b": b}, {"a": a * 2, "b": b}, {"a": np.float32(1), "b": a}, {"a": a, "b": b[:1]}]
+    )
     assert program.stats.calls == 3
     assert [r["y"].max() for r in results] == [2, 3, 2, 2]  # type: ignore[index]
     assert [r["y"].shape for r in results] == [(2, 3)] * 4  # type: ignore[index]
@@ -196,7 +198,13 @@ def test_bf16_given_as_float_is_explained() -> None:
 
 def test_an_interface_given_by_hand_overrides_the_modules() -> None:
     module = guests.wasm(guests.DOUBLE)
-    declared = {"entry": "double", "convention": "gufunc", "signature": "(n)->(n)", "inputs": [tensor("in")], "outputs": [tensor("out")]}
+    declared = {
+        "entry": "double",
+        "convention": "gufunc",
+        "signature": "(n)->(n)",
+        "inputs": [tensor("in")],
+        "outputs": [tensor("out")],
+    }
     program = Program.load(module, interface=declared)
     assert program.run({"in": np.ones(3, F32)})["out"].tolist() == [2, 2, 2]
     assert isinstance(program.interface, Interface)
@@ -238,7 +246,11 @@ def test_files_that_are_no_modules_are_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(ModuleError):
             Program.load(tmp_path / name)
     os.mkfifo(tmp_path / "fifo")
-    for path, told in (("missing", "cannot be read: No such file"), (".", "not a regular file"), ("fifo", "not a regular file")):
+    for path, told in (
+        ("missing", "cannot be read: No such file"),
+        (".", "not a regular file"),
+        ("fifo", "not a regular file"),
+    ):
         with pytest.raises(ModuleError, match=told):
             Program.load(tmp_path / path)
 
@@ -247,7 +259,9 @@ def test_a_module_over_the_size_limit_is_refused_before_it_is_read(tmp_path: Pat
     huge = tmp_path / "huge.wasm"
     with huge.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(ModuleError, match=r"has 1099511627776 bytes, more than the limit of 268435456 \(raise wasm.max_module_bytes"):
+    with pytest.raises(
+        ModuleError, match=r"has 1099511627776 bytes, more than the limit of 268435456 \(raise wasm.max_module_bytes"
+    ):
         Program.load(huge)
     with pytest.raises(ModuleError, match="the module has"):
         Program.load(ADD, limits=Limits(max_module_bytes=10))

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from examples import build, catalog
-from examples.catalog import ECHO, EXAMPLES, Example
+from portalis.examples import build, catalog
+from portalis.examples.catalog import ECHO, EXAMPLES, Example
 from portalis.backend import GuestStatus, Program
 from tests import parts
 
@@ -80,13 +80,19 @@ def test_gelu_of_infinities_and_nan() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(x=hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=70), elements=floats(-90, 90)))
+@given(
+    x=hnp.arrays(
+        np.float32, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=70), elements=floats(-90, 90)
+    )
+)
 def test_softmax_agrees_for_rows_of_any_length(x: np.ndarray) -> None:
     agree("softmax", {"x": x})
 
 
 def test_softmax_of_special_values_is_what_numpy_gives() -> None:
-    x = np.array([[1, np.nan, 2, 3, 4], [np.inf, 1, 2, 3, 4], [-np.inf, 1, 2, 3, 4], [-np.inf] * 5, [1e38, -1e38, 0, 1, 2]])
+    x = np.array(
+        [[1, np.nan, 2, 3, 4], [np.inf, 1, 2, 3, 4], [-np.inf, 1, 2, 3, 4], [-np.inf] * 5, [1e38, -1e38, 0, 1, 2]]
+    )
     agree("softmax", {"x": x.astype(np.float32)})
 
 
@@ -99,10 +105,17 @@ def test_images_of_any_size_agree(image: np.ndarray) -> None:
 def test_an_image_without_pixels_is_refused_in_the_guests_words() -> None:
     with pytest.raises(GuestStatus, match="an image has no pixels"):
         program("image_preprocess").run({"image": np.zeros((1, 0, 5, 3), np.uint8)})
-    assert program("image_preprocess").run({"image": np.zeros((0, 5, 5, 3), np.uint8)})["pixels"].shape == (0, 3, 224, 224)
+    assert program("image_preprocess").run({"image": np.zeros((0, 5, 5, 3), np.uint8)})["pixels"].shape == (
+        0,
+        3,
+        224,
+        224,
+    )
 
 
-texts = st.lists(st.text(max_size=60).map(lambda s: s.encode("utf-8", "surrogatepass")) | st.binary(max_size=30), max_size=5)
+texts = st.lists(
+    st.text(max_size=60).map(lambda s: s.encode("utf-8", "surrogatepass")) | st.binary(max_size=30), max_size=5
+)
 
 
 @settings(deadline=None, max_examples=150)
@@ -115,7 +128,19 @@ def test_wordpiece_agrees_on_any_text(items: list[bytes]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "a" * 100, "a" * 101, "unaffable " * 600, "x" * 99 + "é", "한국어 날씨", "ﬁne ＡＢＣ", "İstanbul ẞ", "don't-stop@it", "\u200bzero"],
+    [
+        "",
+        " ",
+        "a" * 100,
+        "a" * 101,
+        "unaffable " * 600,
+        "x" * 99 + "é",
+        "한국어 날씨",
+        "ﬁne ＡＢＣ",
+        "İstanbul ẞ",
+        "don't-stop@it",
+        "\u200bzero",
+    ],
 )
 def test_wordpiece_agrees_on_hard_texts(text: str) -> None:
     agree("wordpiece", {"text": np.array([text.encode(), b"short"], dtype=object)})
@@ -149,7 +174,21 @@ def test_nms_refuses_unequal_lengths() -> None:
         program("nms").run({"boxes": np.zeros((2, 4), np.float32), "scores": np.zeros(3, np.float32)})
 
 
-words = st.sampled_from(["a@b.co", "x.y+z@site.example.", "4111 1111 1111 1111", "5500-0000-0000-0004", "123", "@", "a@b", "-", " 1 ", "é@x.de", "\n"])
+words = st.sampled_from(
+    [
+        "a@b.co",
+        "x.y+z@site.example.",
+        "4111 1111 1111 1111",
+        "5500-0000-0000-0004",
+        "123",
+        "@",
+        "a@b",
+        "-",
+        " 1 ",
+        "é@x.de",
+        "\n",
+    ]
+)
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,0 +1,71 @@
+# Portalis: `make demo` and `make test` need Python, make and a C library, and do the rest themselves.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST_ARGS ?=
+ASSEMBLYSCRIPT := 0.28
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench wheel parts clean venv
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+demo: $(STAMPS)/demo ## Serve the examples on a real Triton, send real input, show what comes out
+	$(BIN)/portalis demo
+
+test: $(STAMPS)/dev build/npm/.stamp ## Run all tests (PYTEST_ARGS='-k softmax' for some)
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+lint: $(STAMPS)/dev ## Check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy portalis
+	$(BIN)/mypy tests
+	$(BIN)/lint-imports --config pyproject.toml
+
+format: $(STAMPS)/dev ## Format the code and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMPS)/dev build/npm/.stamp ## Measure, print the table, write build/bench/*.json
+	$(BIN)/python -m benchmarks
+
+wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wheels
+	rm -rf build/wheels
+	$(BIN)/python -m build --outdir build/wheels
+
+parts: ## As root on Debian: rustc for wasm32, libpython, perf_analyzer
+	.ci/parts
+
+clean: ## Remove what was built; the virtual environment stays
+	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+venv: $(STAMPS)/pip
+
+$(BIN)/python:
+	@python=$${PYTHON:-$$(sh .ci/find-python)} && echo "making $(VENV) with $$python" && "$$python" -m venv $(VENV)
+
+$(STAMPS)/pip: | $(BIN)/python
+	@mkdir -p $(STAMPS)
+	$(PIP) install --upgrade 'pip>=23'
+	@touch $@
+
+$(STAMPS)/demo: pyproject.toml $(STAMPS)/pip
+	$(PIP) install --editable '.[triton]'
+	@touch $@
+
+$(STAMPS)/dev: pyproject.toml $(STAMPS)/pip
+	$(PIP) install --editable '.[dev]'
+	@touch $@
+
+# without npm the AssemblyScript tests skip, and say so
+build/npm/.stamp: Makefile
+	@mkdir -p build/npm
+	if command -v npm >/dev/null; then \
+	    npm install --silent --no-fund --no-audit --prefix build/npm 'assemblyscript@^$(ASSEMBLYSCRIPT)'; \
+	fi
+	@touch $@

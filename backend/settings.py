@@ -1,0 +1,174 @@
+"""The ``wasm.`` parameters of a model's ``config.pbtxt``, checked: an unknown key or a bad value fails the load."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import SettingsError
+from .interface import Convention
+from .limits import Limits
+from .program import MAX_THREADS
+from .runners import Isolation
+
+PREFIX = "wasm."
+_SIZES = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+_SIZE = re.compile(r"^(\d+)\s*([KMG]iB)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the parameters say. ``declared`` are interface keys as in the ``portalis`` section."""
+
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    isolation: str = Isolation.BATCH.value
+    threads: int = 1
+    trusted: bool = False
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"use one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _count(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdigit() or not 1 <= int(text) <= most:
+            raise ValueError(f"use a number from 1 to {most}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        milliseconds = 0
+    if not 0 < milliseconds < 1e12:
+        raise ValueError("use a number of milliseconds above 0")
+    return milliseconds / 1000
+
+
+def _bytes(text: str) -> int:
+    found = _SIZE.match(text.strip())
+    if not found or not int(found[1]):
+        raise ValueError("use a number of bytes above 0, such as 67108864 or 64MiB")
+    return int(found[1]) * _SIZES[(found[2] or "").upper()]
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("it is empty")
+    return text
+
+
+def _args(text: str) -> list[str | int | float]:
+    if text.lstrip().startswith("["):
+        found = json.loads(text)
+        if isinstance(found, list):
+            return found
+    return [_number_or_name(part.strip()) for part in text.split(",")]
+
+
+def _number_or_name(part: str) -> str | int | float:
+    for number in (int, float):
+        try:
+            return number(part)
+        except ValueError:
+            pass
+    if not part:
+        raise ValueError("use names and numbers with commas between, such as x, y, n")
+    return part
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("use true or false")
+    return text.lower() == "true"
+
+
+_DECLARED: dict[str, Callable[[str], Any]] = {
+    "entry": _text,
+    "convention": _choice(*(c.value for c in Convention)),
+    "signature": _text,
+    "args": _args,
+    "returns": _choice("value", "status"),
+}
+_LIMITS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "timeout_ms": ("timeout_s", _seconds),
+    "max_memory_bytes": ("max_memory_bytes", _bytes),
+    "max_module_bytes": ("max_module_bytes", _bytes),
+    "compile_timeout_ms": ("compile_timeout_s", _seconds),
+    "max_output_bytes": ("max_output_bytes", _bytes),
+    "max_stdout_bytes": ("max_stdout_bytes", _bytes),
+    "max_stack_bytes": ("max_stack_bytes", _bytes),
+}
+_OTHER: dict[str, Callable[[str], Any]] = {
+    "isolation": _choice(*(i.value for i in Isolation)),
+    "threads": _count(MAX_THREADS),
+    "trusted": _switch,
+}
+KEYS = tuple(PREFIX + key for key in (*_DECLARED, *_LIMITS, *_OTHER))
+
+
+def parse(parameters: Mapping[str, Any]) -> Settings:
+    """Settings from the ``parameters`` of a model configuration (name → ``{"string_value": text}``).
+
+    Keys without the prefix belong to others and are left alone. Raises SettingsError with every problem.
+    """
+    declared: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    other: dict[str, Any] = {}
+    problems = []
+    for key, value in parameters.items():
+        if not key.startswith(PREFIX):
+            continue
+        text = str(value.get("string_value", "")) if isinstance(value, Mapping) else str(value)
+        name = key[len(PREFIX) :]
+        try:
+            if name in _DECLARED:
+                declared[name] = _DECLARED[name](text)
+            elif name in _LIMITS:
+                limits[_LIMITS[name][0]] = _LIMITS[name][1](text)
+            elif name in _OTHER:
+                other[name] = _OTHER[name](text)
+            else:
+                problems.append(_unknown(key))
+        except ValueError as error:
+            problems.append(f"parameter {key} is {text!r}: {error}")
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return Settings(declared, Limits(**limits), **other)
+
+
+def _unknown(key: str) -> str:
+    near = difflib.get_close_matches(key, KEYS, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"parameter {key} is unknown{hint}; the parameters are {', '.join(KEYS)}"
+
+
+def request_timeout(parameters_json: str) -> float | None:
+    """The ``wasm.timeout_ms`` among a request's parameters (JSON), in seconds. Raises SettingsError for any other
+    ``wasm.`` key, or a bad value."""
+    if PREFIX not in parameters_json:
+        return None
+    found = {k: v for k, v in json.loads(parameters_json).items() if k.startswith(PREFIX)}
+    for key in found:
+        if key != "wasm.timeout_ms":
+            raise SettingsError(f"request parameter {key} is unknown: a request may set wasm.timeout_ms")
+    if not found:
+        return None
+    try:
+        return _seconds(str(found["wasm.timeout_ms"]))
+    except ValueError as error:
+        raise SettingsError(f"request parameter wasm.timeout_ms is {found['wasm.timeout_ms']!r}: {error}") from None

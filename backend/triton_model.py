@@ -1,0 +1,196 @@
+"""The model class that Triton's Python backend runs: `TritonPythonModel`. The only module that knows ``pb_utils``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from . import capsule, model_config, settings
+from .dtypes import BF16
+from .errors import Cancelled, GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
+from .interface import TensorSpec
+from .program import Program
+from .reporter import Reporter
+
+# Asking whether a request was cancelled is a round trip of 200 µs to the server, so it is asked only where a request
+# can have waited: behind an execution of at least this long, or this long after its own began.
+WAITED_S = 0.02
+_CODES = (
+    ((InputError, SettingsError, GuestStatus, MemoryLimit), "INVALID_ARG"),
+    ((GuestTimeout,), "UNAVAILABLE"),
+    ((Cancelled,), "CANCELLED"),
+)
+
+
+def _error(problem: WasmError) -> Any:
+    code = next((name for kinds, name in _CODES if isinstance(problem, kinds)), "INTERNAL")
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(problem), getattr(pb_utils.TritonError, code)))
+
+
+def _version_folder() -> Path:
+    """The model's version folder. Triton tells it in the stub's own command line: ``<repository>/<model>/<version>/model.py``."""
+    if hasattr(pb_utils, "get_model_dir"):
+        return Path(pb_utils.get_model_dir())
+    with open(f"/proc/{os.getpid()}/cmdline", "rb") as file:
+        return Path(os.fsdecode(file.read().split(b"\0")[1])).parent
+
+
+class TritonPythonModel:
+    """Serves one WebAssembly module."""
+
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """Fill in inputs, outputs, maximum batch size and dynamic batching from the module."""
+        config = auto_complete_model_config.as_dict()
+        try:
+            model = model_config.read_model(config, _version_folder())
+            model_config.complete(model.interface, config, auto_complete_model_config)
+        except (WasmError, ValueError) as problem:
+            raise pb_utils.TritonModelException(str(problem)) from None
+        return auto_complete_model_config
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load and compile the module."""
+        config = json.loads(args["model_config"])
+        self._reporter: Reporter | None = None
+        self._held: object = None
+        self._ended, self._lasted = 0.0, 0.0
+        self._name = f"{args['model_name']} version {args['model_version']}"
+        folder = Path(args["model_repository"]) / args["model_version"]
+        try:
+            model = model_config.read_model(config, folder)
+            chosen = model.settings
+            self._program = Program.load(
+                model.path,
+                interface=model.interface,
+                limits=chosen.limits,
+                isolation=chosen.isolation,
+                threads=chosen.threads,
+                trusted=chosen.trusted,
+                on_output=self._line,
+            )
+        except WasmError as problem:
+            raise pb_utils.TritonModelException(f"wasm model {self._name}: {problem}") from None
+        self._inputs = {spec.name: spec for spec in model.interface.inputs}
+        self._outputs = model.interface.outputs
+        self._has_cancellation = hasattr(pb_utils.InferenceRequest, "is_cancelled")
+        labels = {"model": args["model_name"], "version": args["model_version"]}
+        self._reporter = Reporter(
+            self._program.stats,
+            lambda kind, name, text: self._metric(kind, name, text, labels),
+            pb_utils.Logger.log_info,
+            f"wasm model {self._name}",
+        )
+        if args.get("model_instance_kind") == "GPU":
+            pb_utils.Logger.log_info(
+                f"wasm model {self._name}: WebAssembly runs on the CPU; its GPU instance group only places the instance"
+            )
+
+    def _metric(self, kind: str, name: str, text: str, labels: dict[str, str]) -> Any:
+        family_kind = pb_utils.MetricFamily.COUNTER if kind == "counter" else pb_utils.MetricFamily.GAUGE
+        family = pb_utils.MetricFamily(name=name, description=text, kind=family_kind)
+        metric = family.Metric(labels=labels)
+        self.__dict__.setdefault("_families", []).append((family, metric))  # a family that dies takes its metric along
+        return metric
+
+    def _line(self, stream: str, text: str) -> None:
+        if self._reporter is not None:
+            self._reporter.line(stream, text)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer every request; a failure is the error of its own request alone."""
+        began = time.monotonic()
+        self._held = None  # Triton has copied the last outputs: their sandbox may go
+        waited = self._lasted > WAITED_S and began - self._ended < WAITED_S
+        responses: list[Any] = [None] * len(requests)
+        inputs, timeouts, places = [], [], []
+        for place, request in enumerate(requests):
+            try:
+                if waited and self._has_cancellation and request.is_cancelled():
+                    raise Cancelled("the request was cancelled before it was run")
+                timeouts.append(self._timeout(request))
+                inputs.append(self._read(request))
+                places.append(place)
+            except WasmError as problem:
+                del timeouts[len(inputs) :]
+                responses[place] = _error(problem)
+        if inputs:
+            results = self._program.run_batch(
+                inputs, timeouts_s=timeouts, borrow=True, proceed=self._proceed(requests, places)
+            )
+            self._held = results
+            for place, result in zip(places, results):
+                responses[place] = _error(result) if isinstance(result, WasmError) else self._respond(result)
+        self._ended = time.monotonic()
+        self._lasted = self._ended - began
+        return responses
+
+    def _proceed(self, requests: list[Any], places: list[int]) -> Any:
+        """Whether a request that comes after a long one should still be run."""
+        if len(places) == 1 or not self._has_cancellation:
+            return None
+        began = time.monotonic()
+
+        def proceed(index: int) -> None:
+            request, elapsed = requests[places[index]], time.monotonic() - began
+            if elapsed < WAITED_S:
+                return
+            if request.timeout() and elapsed * 1e6 > request.timeout():
+                raise Cancelled("the request expired before it was run")
+            if request.is_cancelled():
+                raise Cancelled("the request was cancelled before it was run")
+
+        return proceed
+
+    @staticmethod
+    def _timeout(request: Any) -> float | None:
+        asked = settings.request_timeout(request.parameters())
+        microseconds = request.timeout()
+        if microseconds <= 0:
+            return asked
+        return min(microseconds / 1e6, asked) if asked is not None else microseconds / 1e6
+
+    def _read(self, request: Any) -> dict[str, np.ndarray]:
+        arrays = {}
+        for tensor in request.inputs():
+            name = tensor.name()
+            spec = self._inputs.get(name)
+            if not tensor.is_cpu():
+                raise InputError(
+                    f"input '{name}' is in GPU memory: set parameters {{ key: \"FORCE_CPU_ONLY_INPUT_TENSORS\""
+                    ' value { string_value: "yes" } } in config.pbtxt'
+                )
+            array = (
+                capsule.read_bf16(tensor.to_dlpack()) if spec is not None and spec.dtype is BF16 else tensor.as_numpy()
+            )
+            if spec is not None and not spec.dims and array.shape[-1:] == (1,):
+                array = array.reshape(array.shape[:-1])  # a scalar is a vector of one in Triton
+            arrays[name] = array
+        return arrays
+
+    def _respond(self, result: Mapping[str, np.ndarray]) -> Any:
+        return pb_utils.InferenceResponse([self._tensor(spec, result[spec.name]) for spec in self._outputs])
+
+    @staticmethod
+    def _tensor(spec: TensorSpec, array: np.ndarray) -> Any:
+        if not spec.dims:
+            array = array.reshape((*array.shape, 1))
+        if spec.dtype is BF16:
+            return pb_utils.Tensor.from_dlpack(spec.name, capsule.make_bf16(array))
+        return pb_utils.Tensor(spec.name, array)
+
+    def finalize(self) -> None:
+        """Free everything."""
+        self._held = None
+        if self._reporter is not None:
+            self._reporter.close()
+            self._program.close()
+        sys.stdout.flush()

@@ -1,0 +1,119 @@
+"""`portalis demo`: the examples on a real Triton server, with real input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import PortalisError, UsageError
+
+if TYPE_CHECKING:
+    from ..examples.catalog import Example
+    from ..tensors import Array
+
+CALLS = 30
+
+
+def demo(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[EXAMPLE]…", help="Which examples; all by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Serve the examples on a real Triton, send real input through gRPC, show what comes back and how fast.
+
+    Each answer is compared with the same computation in NumPy.
+    """
+    from ..tritonserver import TritonServer
+
+    examples = _chosen(names or [])
+    _note(f"starting Triton with {len(examples)} WebAssembly models")
+    with tempfile.TemporaryDirectory(prefix="portalis-demo-") as folder:
+        for example in examples:
+            _write_model(Path(folder), example)
+        with TritonServer(folder) as server:
+            _note(f"ready: gRPC at {server.grpc_url}, process {server.pid}")
+            results = [_show(example, server.grpc_url, quiet=as_json) for example in examples]
+    _note("Triton has stopped")
+    if as_json:
+        print(json.dumps({"examples": results}, indent=2))
+    wrong = [result["name"] for result in results if not result["agrees"]]
+    if wrong:
+        raise PortalisError(f"not the same as the NumPy reference: {', '.join(wrong)}")
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _chosen(names: list[str]) -> list[Example]:
+    from ..examples.catalog import EXAMPLES
+
+    unknown = sorted(set(names) - set(EXAMPLES))
+    if unknown:
+        raise UsageError(f"there is no example {', '.join(unknown)}", remediation=f"There are: {', '.join(EXAMPLES)}.")
+    return [example for name, example in EXAMPLES.items() if not names or name in names]
+
+
+def _write_model(repository: Path, example: Example) -> None:
+    """One line of configuration: the module tells the rest."""
+    version = repository / example.name / "1"
+    version.mkdir(parents=True)
+    shutil.copyfile(example.module, version / "model.wasm")
+    (repository / example.name / "config.pbtxt").write_text('backend: "wasm"\n')
+
+
+def _show(example: Example, url: str, *, quiet: bool) -> dict[str, Any]:
+    from ..tensors import shape_text
+    from ..triton_client import RemoteModel
+
+    inputs = example.inputs()
+    with RemoteModel(url, example.name, timeout_s=60) as model:
+        answers = [model.infer(inputs) for _ in range(CALLS)]
+        datatypes = {spec.name: spec.dtype.name for spec in model.inputs} | answers[0].datatypes
+    outputs = answers[-1].outputs
+    first, typical = answers[0].seconds, statistics.median(answer.seconds for answer in answers[1:])
+    agrees = _agrees(example, inputs, outputs)
+    if not quiet:
+        print(f"\n{example.name}: {example.about}")
+        for arrow, tensors in (("->", inputs), ("<-", outputs)):
+            for name, array in tensors.items():
+                print(f"  {arrow} {name:<14} {datatypes[name]:<5} {shape_text(array.shape)}")
+        for line in example.describe(inputs, outputs):
+            print(f"     {line}")
+        verdict = "agrees with the reference" if agrees else "DIFFERS from the reference"
+        print(f"     {verdict}; {typical * 1000:.2f} ms a call (the first {first * 1000:.2f} ms)")
+    return {
+        "name": example.name,
+        "agrees": agrees,
+        "first_ms": round(first * 1000, 3),
+        "median_ms": round(typical * 1000, 3),
+        "inputs": {name: list(array.shape) for name, array in inputs.items()},
+        "outputs": {name: list(array.shape) for name, array in outputs.items()},
+    }
+
+
+def _agrees(example: Example, inputs: dict[str, Array], outputs: dict[str, Array]) -> bool:
+    import numpy as np
+
+    relative, absolute = example.tolerances
+    expected = example.reference(inputs)
+    if set(expected) - set(outputs):
+        return False
+    for name, want in expected.items():
+        got = outputs[name]
+        if got.shape != want.shape:
+            return False
+        if want.dtype.kind == "f":
+            if not np.allclose(got, want, rtol=relative, atol=absolute, equal_nan=True):
+                return False
+        elif not np.array_equal(got, want):
+            return False
+    return True

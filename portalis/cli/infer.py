@@ -1,0 +1,186 @@
+"""`portalis infer`: one call of a model from the shell, on a Triton server or in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..backend.interface import TensorSpec
+    from ..tensors import Array
+    from ..triton_client import Answer
+
+
+def infer(
+    model: Annotated[str, typer.Option("--model", "-m", help="The model's name on the server.")] = "",
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", "-i", metavar="NAME=VALUE", help="JSON, text, or @file: .npy, .json, an image, any text."
+        ),
+    ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", metavar="NAME=@FILE.npy", help="Save an output instead of printing it."),
+    ] = None,
+    url: Annotated[str, typer.Option(help="The server's gRPC address.")] = "127.0.0.1:8001",
+    model_version: Annotated[str, typer.Option(help="The model's version; the server chooses by default.")] = "",
+    parameters: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="A request parameter.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the server.", min=0.001)] = 60.0,
+    module: Annotated[
+        Path | None, typer.Option("--module", help="Run this .wasm file here instead of asking a server.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outputs as JSON.")] = False,
+) -> None:
+    """Send one request and print what comes back.
+
+    Shapes and data types come from the model; a missing batch dimension is added.
+
+    Examples:
+
+    portalis infer -m softmax -i 'x=[1,2,3]'
+
+    portalis infer -m preprocess -i image=@photo.jpg -o tensor=@tensor.npy
+
+    portalis infer --module softmax.wasm -i 'x=[1,2,3]' --json
+    """
+    if bool(model) == (module is not None):
+        raise UsageError("say which model: --model NAME on a server, or --module FILE.wasm here")
+    targets = _targets(outputs or [])
+    if module is not None:
+        if parameters or model_version:
+            raise UsageError("--parameter and --model-version go to a server; --module runs without one")
+        answer, name = _locally(module, inputs or []), str(module)
+    else:
+        answer, name = _remotely(url, model, model_version, inputs or [], parameters or [], timeout), model
+    unknown = sorted(set(targets) - set(answer.outputs))
+    if unknown:
+        raise UsageError(f"there is no output {', '.join(unknown)}: {name} has {', '.join(answer.outputs)}")
+    _deliver(name, answer, targets, as_json=as_json)
+
+
+def _remotely(
+    url: str, model: str, version: str, inputs: Sequence[str], parameters: Sequence[str], timeout_s: float
+) -> Answer:
+    from ..triton_client import RemoteModel
+
+    with RemoteModel(url, model, version=version, timeout_s=timeout_s) as remote:
+        arrays = _read_inputs(model, remote.inputs, inputs, batches=remote.max_batch_size > 0)
+        return remote.infer(arrays, parameters=_parameters(parameters))
+
+
+def _locally(module: Path, inputs: Sequence[str]) -> Answer:
+    import time
+
+    from ..backend import Program
+    from ..backend.dtypes import bf16_to_f32, f32_to_bf16
+    from ..triton_client import Answer
+
+    with Program.load(module) as program:
+        interface = program.interface
+        arrays = _read_inputs(str(module), interface.inputs, inputs, batches=interface.max_batch_size > 0)
+        for spec in interface.inputs:
+            if spec.dtype.name == "BF16" and spec.name in arrays:
+                arrays[spec.name] = f32_to_bf16(arrays[spec.name])
+        began = time.perf_counter()
+        results = dict(program.run(arrays))
+        seconds = time.perf_counter() - began
+    datatypes = {spec.name: spec.dtype.name for spec in interface.outputs}
+    for name, datatype in datatypes.items():
+        if datatype == "BF16" and name in results:
+            results[name] = bf16_to_f32(results[name])
+    return Answer(outputs=results, datatypes=datatypes, seconds=seconds)
+
+
+def _read_inputs(model: str, specs: Sequence[TensorSpec], given: Sequence[str], *, batches: bool) -> dict[str, Array]:
+    from ..tensors import read_tensor, split_assignment
+
+    by_name = {spec.name: spec for spec in specs}
+    values: dict[str, str] = {}
+    for text in given:
+        name, value = split_assignment(text, option="--input")
+        if name not in by_name:
+            raise UsageError(f"{model} has no input {name!r}", remediation=_described(specs, batches=batches))
+        if name in values:
+            raise UsageError(f"input {name!r} is given twice")
+        values[name] = value
+    missing = [spec.name for spec in specs if spec.name not in values and not spec.optional]
+    if missing:
+        raise UsageError(
+            f"{model} also needs the input {', '.join(missing)}", remediation=_described(specs, batches=batches)
+        )
+    arrays = {name: read_tensor(by_name[name], value, batches=batches) for name, value in values.items()}
+    return _even_batches(arrays) if batches else arrays
+
+
+def _even_batches(arrays: dict[str, Array]) -> dict[str, Array]:
+    """One row beside inputs of several goes with each of them: Triton wants as many rows of every input."""
+    rows = max((array.shape[0] for array in arrays.values()), default=1)
+    return {name: array.repeat(rows, axis=0) if array.shape[0] == 1 else array for name, array in arrays.items()}
+
+
+def _described(specs: Sequence[TensorSpec], *, batches: bool) -> str:
+    from ..tensors import shape_text
+
+    lines = [
+        f"--input {spec.name}=…  {spec.dtype} {shape_text(([-1] if batches else []) + list(spec.dims))}"
+        + (" (optional)" if spec.optional else "")
+        for spec in specs
+    ]
+    return "\n".join(["Its inputs are:", *lines])
+
+
+def _parameters(given: Sequence[str]) -> dict[str, str | int | bool]:
+    from ..tensors import split_assignment
+
+    parameters: dict[str, str | int | bool] = {}
+    for text in given:
+        name, value = split_assignment(text, option="--parameter")
+        try:
+            parsed: Any = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value
+        parameters[name] = parsed if isinstance(parsed, (str, int, bool)) else value
+    return parameters
+
+
+def _targets(given: Sequence[str]) -> dict[str, Path]:
+    from ..tensors import split_assignment
+
+    targets: dict[str, Path] = {}
+    for text in given:
+        name, value = split_assignment(text, option="--output")
+        path = Path(value.removeprefix("@"))
+        if path.suffix != ".npy":
+            raise UsageError(
+                f"--output {text!r}: outputs are saved as .npy files", remediation=f"--output {name}=@{name}.npy"
+            )
+        targets[name] = path
+    return targets
+
+
+def _deliver(model: str, answer: Answer, targets: Mapping[str, Path], *, as_json: bool) -> None:
+    from ..tensors import save, shape_text, summary, to_json
+
+    for name, path in targets.items():
+        save(answer.outputs[name], path)
+    if as_json:
+        tensors = [
+            {"name": name, "datatype": answer.datatypes[name], "shape": list(array.shape)}
+            | ({"file": str(targets[name])} if name in targets else {"data": to_json(array)})
+            for name, array in answer.outputs.items()
+        ]
+        print(json.dumps({"model": model, "seconds": round(answer.seconds, 6), "outputs": tensors}))
+        return
+    for name, array in answer.outputs.items():
+        head = f"{name}  {answer.datatypes[name]} {shape_text(array.shape)}"
+        print(f"{head}  saved to {targets[name]}" if name in targets else f"{head}\n{summary(array)}")
+    print(f"in {answer.seconds * 1000:.2f} ms")

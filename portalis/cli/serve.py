@@ -1,0 +1,164 @@
+"""`portalis serve`: tritonserver with the wasm backend, in the foreground."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import TritonFailed, UsageError
+
+if TYPE_CHECKING:
+    from ..tritonserver import TritonServer
+
+
+class _Stop(BaseException):
+    """A signal asked us to end; not an Exception, so that nothing on the way swallows it."""
+
+
+def serve(
+    context: typer.Context,
+    repository: Annotated[Path, typer.Argument(help="The model repository: <model>/<version>/model.wasm.")],
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. 0.0.0.0 opens the server to the network.")
+    ] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(help="gRPC port; 0 picks a free one.")] = 8001,
+    http_port: Annotated[int, typer.Option(help="HTTP port; 0 picks a free one.")] = 8000,
+    metrics_port: Annotated[int, typer.Option(help="Metrics port; 0 picks a free one.")] = 8002,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Serve the other models when one fails to load.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors of the server.")] = False,
+) -> None:
+    """Serve REPOSITORY with Triton and the wasm backend until Ctrl-C.
+
+    Arguments after `--` go to tritonserver as they are.
+
+    Example: portalis serve models -- --model-control-mode=explicit --load-model=softmax
+    """
+    from ..tritonserver import Ports, TritonServer
+
+    extra = list(context.args)
+    _refuse_our_own(extra)
+    _check_repository(repository, explicit="explicit" in " ".join(extra))
+    free = Ports.free()
+    ports = Ports(grpc=grpc_port or free.grpc, http=http_port or free.http, metrics=metrics_port or free.metrics)
+    _check_ports(host, ports)
+    server = TritonServer(
+        repository,
+        extra_args=[*(("--log-info=false",) if quiet else ()), *extra],
+        require_all=not keep_going,
+        ports=ports,
+        host=host,
+        foreground=True,
+        start_timeout_s=600,
+    )
+    _run_until_stopped(server)
+
+
+def _run_until_stopped(server: TritonServer) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        # one signal is enough: a second Ctrl-C must not interrupt the clean-up
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stop
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.start()
+        _tell(server)
+        code = server.wait()
+        if code != 0:
+            raise TritonFailed(
+                f"tritonserver ended by itself with exit code {code}", remediation="Its log above says why."
+            )
+    except _Stop:
+        _say("stopping")
+    finally:
+        server.stop()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _tell(server: TritonServer) -> None:
+    for model in _index(server.http_url):
+        version = f" version {model['version']}" if model.get("version") else ""
+        reason = f": {model['reason']}" if model.get("reason") else ""
+        _say(f"model {model['name']}{version} {model.get('state', 'not loaded').lower()}{reason}")
+    _say(f"gRPC {server.grpc_url}  HTTP {server.http_url}  metrics {server.metrics_url}")
+    _say("ready; Ctrl-C stops")
+
+
+def _say(text: str) -> None:
+    print(f"portalis: {text}", file=sys.stderr, flush=True)
+
+
+def _index(http_url: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(f"http://{http_url}/v2/repository/index", data=b"{}", method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        models: list[dict[str, Any]] = json.load(answer)
+    return models
+
+
+def _check_repository(repository: Path, *, explicit: bool) -> None:
+    layout = (
+        "A model repository holds <model>/config.pbtxt and <model>/<version>/model.wasm, such as softmax/1/model.wasm."
+    )
+    if not repository.exists():
+        raise UsageError(f"there is no model repository {repository}", remediation=layout)
+    if not repository.is_dir():
+        raise UsageError(f"{repository} is a file, not a model repository", remediation=layout)
+    models = [each for each in repository.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    if not models and not explicit:
+        raise UsageError(f"{repository} has no models in it", remediation=layout)
+    if any(each.name.isdecimal() for each in models) and not any(
+        part.is_dir() and part.name.isdecimal() for each in models for part in each.iterdir()
+    ):
+        raise UsageError(
+            f"{repository} looks like one model, not like a repository: it has the version folder "
+            f"{min(each.name for each in models if each.name.isdecimal())}/",
+            remediation=f"Serve the folder above it: portalis serve {repository.absolute().parent}",
+        )
+
+
+OURS = {
+    "--model-repository": "the REPOSITORY argument",
+    "--model-store": "the REPOSITORY argument",
+    "--backend-directory": "nothing: portalis lays one out",
+    "--grpc-port": "--grpc-port before the `--`",
+    "--http-port": "--http-port before the `--`",
+    "--metrics-port": "--metrics-port before the `--`",
+    "--grpc-address": "--host before the `--`",
+    "--http-address": "--host before the `--`",
+    "--metrics-address": "--host before the `--`",
+    "--exit-on-error": "--keep-going before the `--`",
+    "--allow-http": "nothing: portalis asks the HTTP port whether the server is ready",
+}
+
+
+def _refuse_our_own(extra: Sequence[str]) -> None:
+    for argument in extra:
+        name = argument.split("=", 1)[0]
+        if name in OURS:
+            raise UsageError(f"{name} is set by portalis itself", remediation=f"Use {OURS[name]}.")
+
+
+def _check_ports(host: str, ports: Any) -> None:
+    for name, port in (("grpc", ports.grpc), ("http", ports.http), ("metrics", ports.metrics)):
+        try:
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        except (OSError, OverflowError) as problem:
+            raise UsageError(
+                f"cannot listen on {host}:{port} for {name}: {problem}",
+                remediation=f"Stop what listens there, or choose another port with --{name}-port (0 picks a free one).",
+            ) from problem

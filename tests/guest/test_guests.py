@@ -1,0 +1,258 @@
+"""Each worked example of the guest kits is compiled by its real compiler and run; together they use the whole ABI."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra import numpy as hnp
+
+from portalis.backend import GuestStatus, Program, Trap
+from tests import parts
+
+GUEST = Path(__file__).resolve().parents[2] / "guest"
+C_FLAGS = ("-target", "wasm32-freestanding", "-O3", "-mcpu=generic+simd128+bulk_memory", "-nostdlib", "-Wl,--no-entry")
+F32 = np.float32
+pytestmark = pytest.mark.compiler
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=GUEST.parent, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def c(source: Path, target: Path, *flags: str, compiler: str = "cc") -> Path:
+    strict = ("-Wall", "-Wextra", "-Werror", "-Wl,--strip-debug", "-I", str(GUEST / "c"))
+    run(*parts.zig(), compiler, *C_FLAGS, *strict, *flags, source, "-o", target)
+    return target
+
+
+def rust(name: str, folder: Path) -> Path:
+    rustc = [parts.rustc(), "--edition", "2021", "-O", "-C", "panic=abort", "--target", "wasm32-unknown-unknown"]
+    library, target = folder / "libportalis_guest.rlib", folder / f"{name}.wasm"
+    run(
+        *rustc,
+        "--crate-type",
+        "rlib",
+        "--crate-name",
+        "portalis_guest",
+        "-D",
+        "warnings",
+        GUEST / "rust/src/lib.rs",
+        "-o",
+        library,
+    )
+    source = GUEST / "rust" / "examples" / f"{name}.rs"
+    run(
+        *rustc,
+        "--crate-type",
+        "cdylib",
+        "--extern",
+        f"portalis_guest={library}",
+        "-D",
+        "warnings",
+        source,
+        "-o",
+        target,
+    )
+    return target
+
+
+def zig(name: str, folder: Path) -> Path:
+    root, library = GUEST / "zig" / "examples" / f"{name}.zig", GUEST / "zig" / "portalis.zig"
+    flags = (
+        "-target",
+        "wasm32-freestanding",
+        "-mcpu=generic+simd128+bulk_memory",
+        "-fno-entry",
+        "-rdynamic",
+        "-O",
+        "ReleaseFast",
+    )
+    target = folder / f"{name}.wasm"
+    run(
+        *parts.zig(),
+        "build-exe",
+        *flags,
+        "-fstrip",
+        "--dep",
+        "portalis",
+        f"-Mroot={root}",
+        f"-Mportalis={library}",
+        f"-femit-bin={target}",
+    )
+    return target
+
+
+def assemblyscript(name: str, folder: Path) -> Path:
+    target = folder / f"{name}.wasm"
+    transform = ("--runtime", "stub", "--transform", "./guest/assemblyscript/portalis.mjs")
+    run(*parts.asc(), f"guest/assemblyscript/examples/{name}.ts", "-O3", *transform, "-o", target)
+    return target
+
+
+BUILDERS: dict[str, Callable[[Path], Path]] = {
+    "histogram": lambda folder: c(GUEST / "c/examples/histogram.c", folder / "histogram.wasm"),
+    "scaled_add": lambda folder: rust("scaled_add", folder),
+    "word_lengths": lambda folder: rust("word_lengths", folder),
+    "row_argmax": lambda folder: zig("row_argmax", folder),
+    "shout": lambda folder: assemblyscript("shout", folder),
+}
+_built: dict[str, Path] = {}
+
+
+@pytest.fixture
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Program]:
+    def build(name: str, **settings_: object) -> Program:
+        if name not in _built:
+            _built[name] = BUILDERS[name](tmp_path_factory.mktemp(name))
+        return Program.load(_built[name], **settings_)  # type: ignore[arg-type]
+
+    return build
+
+
+def texts(*items: bytes) -> np.ndarray:
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_module_describes_itself_and_needs_nothing(name: str, load: Callable[..., Program]) -> None:
+    program = load(name)
+    assert program.interface.source == "section"
+    assert [(i.module, i.name) for i in program.info.imports] in ([], [("env", "abort")])
+
+
+def test_c_histograms_rows_and_names_the_fullest_bin(load: Callable[..., Program]) -> None:
+    program, x = load("histogram"), np.array([[1, 1, 7], [9, 9, 9]], np.uint8)
+    got = program.run({"x": x})
+    assert got["counts"].shape == (2, 256) and got["counts"][0, [1, 7]].tolist() == [2, 1] and got["counts"][1, 9] == 3
+    assert got["fullest"].tolist() == [[b""], [b""]]
+    names = np.array([[f"bin {i}".encode() for i in range(256)]] * 2, dtype=object)
+    assert program.run({"x": x, "names": names})["fullest"].tolist() == [[b"bin 1"], [b"bin 9"]]
+    with pytest.raises(GuestStatus, match="x has no columns"):
+        program.run({"x": x[:, :0]})
+
+
+def test_rust_adds_with_an_optional_input(load: Callable[..., Program]) -> None:
+    program = load("scaled_add")
+    x, a = np.arange(6, dtype=F32).reshape(2, 3), np.array([[2], [-1]], F32)
+    np.testing.assert_array_equal(program.run({"x": x, "a": a})["y"], a * x)
+    np.testing.assert_array_equal(program.run({"x": x, "a": a, "b": x})["y"], a * x + x)
+    with pytest.raises(GuestStatus, match="returned status 1: b must have the shape of x"):
+        program.run({"x": x, "a": a, "b": x[:, :1]})
+
+
+def test_rust_reads_and_writes_bytes_and_its_panics_are_told(load: Callable[..., Program]) -> None:
+    program = load("word_lengths")
+    got = program.run({"text": texts(b"one  two\nthree", b"", b"four")})
+    assert got["word"].tolist() == [b"one", b"two", b"three", b"four"] and got["length"].tolist() == [3, 3, 5, 4]
+    assert program.run({"text": texts()})["word"].shape == (0,)
+    with pytest.raises(Trap, match=r"(?s)the guest said: panicked at.*the text asked for it"):
+        program.run({"text": texts(b"panic")})
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    x=hnp.arrays(F32, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=20), elements={"allow_nan": False})
+)
+def test_zig_finds_each_rows_maximum(x: np.ndarray) -> None:
+    if "row_argmax" not in _built:
+        import tempfile
+
+        _built["row_argmax"] = zig("row_argmax", Path(tempfile.mkdtemp()))
+    program = Program.load(_built["row_argmax"])
+    if not x.shape[1]:
+        with pytest.raises(GuestStatus, match="x has no columns"):
+            program.run({"x": x})
+        return
+    got = program.run({"x": x})
+    np.testing.assert_array_equal(got["index"][:, 0], x.argmax(axis=1))
+    np.testing.assert_array_equal(got["value"][:, 0], x.max(axis=1))
+
+
+def test_assemblyscript_filters_bytes_and_its_asserts_are_told(load: Callable[..., Program]) -> None:
+    program = load("shout")
+    got = program.run({"text": texts(b"hello", b"hi", b"wor1d!"), "least": np.array([3], np.uint8)})
+    assert got["loud"].tolist() == [b"HELLO", b"WOR1D!"] and got["kept"].tolist() == [0, 2]
+    with pytest.raises(GuestStatus, match="least must be at most 200"):
+        program.run({"text": texts(b"x"), "least": np.array([201], np.uint8)})
+    with pytest.raises(Trap, match=r"a text is too long at .*shout\.ts:\d+"):
+        program.run({"text": texts(b"x" * 100_000)})
+
+
+CALLS: dict[str, dict[str, np.ndarray]] = {
+    "histogram": {"x": np.ones((3, 500), np.uint8)},
+    "scaled_add": {"x": np.ones((3, 500), F32), "a": np.ones((3, 1), F32)},
+    "word_lengths": {"text": texts(*[b"some words here"] * 50)},
+    "row_argmax": {"x": np.ones((3, 500), F32)},
+    "shout": {"text": texts(*[b"some words here"] * 50)},
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_memory_is_flat_over_many_calls_of_one_instance(name: str, load: Callable[..., Program]) -> None:
+    program = load(name, isolation="instance")
+    for _ in range(20):
+        program.run(CALLS[name])
+    before = program.stats.memory_high_water_bytes
+    for _ in range(5000):
+        program.run(CALLS[name])
+    assert program.stats.instances == 1
+    assert program.stats.memory_high_water_bytes == before
+
+
+@pytest.mark.parametrize("language", ["c++", "c"])
+def test_the_header_compiles_as_c11_and_as_cpp17(language: str, tmp_path: Path) -> None:
+    source = GUEST.parent / "examples" / "echo" / "echo.c"
+    unit = tmp_path / ("echo.cpp" if language == "c++" else "echo.c")
+    unit.write_text(source.read_text())
+    flags = ("-std=c++17",) if language == "c++" else ("-std=c11", "-Wpedantic", "-Wno-language-extension-token")
+    module = c(unit, tmp_path / "echo.wasm", *flags, compiler="c++" if language == "c++" else "cc")
+    x = np.arange(6, dtype=F32).reshape(2, 3)
+    np.testing.assert_array_equal(Program.load(module).run({"x": x})["y"], x)
+
+
+def test_the_header_works_with_a_c_library_and_its_malloc(tmp_path: Path) -> None:
+    unit, target = tmp_path / "sorted.c", tmp_path / "sorted.wasm"
+    unit.write_text(
+        """
+        #include <stdio.h>
+        #include <stdlib.h>
+        #define PORTALIS_USE_MALLOC
+        #include "portalis.h"
+        PORTALIS_INTERFACE({"abi": 1, "convention": "dlpack",
+          "inputs": [{"name": "x", "dtype": "FP32", "dims": [-1]}],
+          "outputs": [{"name": "y", "dtype": "FP32", "dims": [-1]}]})
+        static int order(const void *a, const void *b) {
+          float x = *(const float *)a, y = *(const float *)b;
+          return (x > y) - (x < y);
+        }
+        PORTALIS_INFER(in, n_in, out, n_out) {
+          (void)n_in, (void)n_out;
+          float *y = (float *)portalis_output(&out[0], 1, in[0].shape);
+          if (!y) return portalis_fail("out of memory");
+          __builtin_memcpy(y, portalis_data(&in[0]), 4 * (size_t)portalis_size(&in[0]));
+          qsort(y, (size_t)portalis_size(&in[0]), 4, order);
+          printf("sorted %d\\n", (int)portalis_size(&in[0]));
+          fflush(stdout);
+          return 0;
+        }
+        """
+    )
+    command = [*parts.zig(), "cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wl,--strip-debug"]
+    run(*command, "-I", GUEST / "c", unit, "-o", target)
+    said: list[str] = []
+    program = Program.load(target, isolation="instance", on_output=lambda _, line: said.append(line))
+    x = np.random.default_rng(0).random(1000).astype(F32)
+    sizes = []
+    for _ in range(300):
+        np.testing.assert_array_equal(program.run({"x": x})["y"], np.sort(x))
+        sizes.append(program.stats.memory_high_water_bytes)
+    assert said == ["sorted 1000"] * 300
+    assert sizes[10] == sizes[-1]

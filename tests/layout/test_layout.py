@@ -1,0 +1,115 @@
+"""The traps of the layout, each of which is silent (docs/decisions/0001-folders-at-the-top.md)."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.parts import ROOT
+
+from .tree import package_folders, pyproject
+
+SUBPACKAGES = ("backend", "deploy", "dist", "examples", "model_repository_gen", "nim", "omniverse", "proto")
+ISLAND = sorted((ROOT / "backend").rglob("*.py"))
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(level, module) of every import in a file, those inside functions included."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or ""))
+            found += [(node.level, f"{node.module}.{alias.name}") for alias in node.names if node.module]
+    return found
+
+
+def test_every_top_level_package_has_a_relative_symlink_in_portalis() -> None:
+    top = {folder.relative_to(ROOT).parts[0] for folder in package_folders().values()} - {"portalis"}
+    links = {path.name: path.readlink() for path in (ROOT / "portalis").iterdir() if path.is_symlink()}
+    assert links == {name: Path("..") / name for name in top}
+    assert all((ROOT / "portalis" / name).is_dir() for name in links)
+
+
+def test_every_folder_with_an_init_is_a_package_of_the_distribution() -> None:
+    known = {folder.resolve() for folder in package_folders().values()}
+    roots = [ROOT / name for name in ("portalis", *SUBPACKAGES)]
+    found = {path.parent.resolve() for root in roots for path in root.rglob("__init__.py")}
+    assert found <= known
+    assert all(folder.is_dir() for folder in known)
+
+
+def test_proto_has_no_init_that_would_shadow_another_librarys_proto() -> None:
+    assert not (ROOT / "proto" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("name", SUBPACKAGES)
+def test_git_ignores_no_subpackage(name: str) -> None:
+    # --no-index: also names that are not there yet. 0: ignored, 1: not ignored, 128: git failed
+    done = subprocess.run(["git", "check-ignore", "--no-index", "--quiet", f"{name}/module.py"], cwd=ROOT, check=False)
+    if done.returncode == 128:
+        pytest.skip("this is not a git checkout")
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("name", SUBPACKAGES)
+def test_ruff_checks_every_subpackage_and_refuses_its_bare_name(tmp_path: Path, name: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    module = tmp_path / ("portalis" if name == "backend" else name) / "module.py"
+    module.parent.mkdir()
+    (module.parent / "__init__.py").touch()
+    banned = "deploy" if name != "deploy" else "nim"
+    module.write_text(f'"""A module."""\n\nimport {name}\nfrom {banned} import something\n\nprint({name}, something)\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "--select=TID251", "--output-format=concise", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{module.relative_to(tmp_path)}:3:8: TID251 `{name}` is banned: say portalis.{name}" in done.stdout
+    assert f":4:1: TID251 `{banned}" in done.stdout
+
+
+def test_the_island_imports_wasmtime_numpy_and_the_standard_library_only() -> None:
+    allowed = sys.stdlib_module_names | {"numpy", "wasmtime", "triton_python_backend_utils"}
+    wrong = {
+        (path.name, module)
+        for path in ISLAND
+        for level, module in imports(path)
+        if level != 1 and module.split(".")[0] not in allowed
+    }
+    assert wrong == set()
+
+
+def test_one_module_of_the_island_knows_triton_and_one_knows_wasmtimes_raw_bindings() -> None:
+    def importers(*modules: str) -> set[str]:
+        return {path.name for path in ISLAND for level, module in imports(path) if level == 0 and module in modules}
+
+    assert importers("triton_python_backend_utils") == {"triton_model.py"}
+    assert importers("wasmtime._ffi", "wasmtime._bindings") == {"native.py"}
+
+
+def test_the_island_is_written_in_python_3_10() -> None:
+    for path in ISLAND:
+        ast.parse(path.read_text(), feature_version=(3, 10))
+        assert all(level == 1 or "tomllib" not in module for level, module in imports(path)), path
+    assert pyproject()["project"]["requires-python"] == ">=3.10"
+
+
+def test_python_imports_the_same_files_through_the_symlink() -> None:
+    import portalis.backend
+
+    assert Path(portalis.backend.__file__).resolve() == (ROOT / "backend" / "__init__.py").resolve()
+
+
+def test_importing_the_core_needs_no_server_parts() -> None:
+    program = "import sys, portalis.tritonserver; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"wasmtime", "numpy", "portalis.backend", "tritonclient"}.isdisjoint(done.stdout.split())

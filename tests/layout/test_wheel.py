@@ -1,0 +1,131 @@
+"""The wheel, built through the sdist from the files of a clone and installed in a clean environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import portalis
+from tests.parts import ROOT
+
+from .tree import copy_tree, package_folders, pyproject, source_files
+
+pytestmark = pytest.mark.slow
+VERSION = portalis.__version__
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the sdist and the wheel."""
+    tree = copy_tree(tmp_path_factory.mktemp("tree"))
+    wheels = tree / "build" / "wheels"
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(wheels)]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert not (tree / "dist").exists() or not list((tree / "dist").glob("portalis-*"))
+    return wheels
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an environment in which nothing but the wheel is installed."""
+    environment = tmp_path_factory.mktemp("clean")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    (wheel,) = built.glob("*.whl")
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile", str(wheel)]
+    python = str(environment / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
+    return environment
+
+
+def site_packages(environment: Path) -> Path:
+    (folder,) = environment.glob("lib/python*/site-packages")
+    return folder
+
+
+def run(environment: Path, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run with the wheel's portalis and this environment's other packages (an editable portalis is not among those:
+    its finder is started by a .pth file, and PYTHONPATH reads none)."""
+    variables = os.environ | {"PYTHONPATH": sysconfig.get_paths()["purelib"]}
+    return subprocess.run(
+        [str(environment / "bin" / command[0]), *command[1:]],
+        cwd=cwd,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def expected_files() -> dict[str, Path]:
+    """What the wheel has to hold, by its name there: modules, py.typed, and every file of the examples."""
+    data = {"portalis": ("py.typed",), "portalis.examples": ("**/*",)}
+    assert set(pyproject()["tool"]["setuptools"]["package-data"]) == set(data)
+    tracked = {ROOT / name for name in source_files()}
+    files = {}
+    for package, folder in package_folders().items():
+        inside = {path for path in tracked if path.parent == folder and path.suffix == ".py" and not path.is_symlink()}
+        for pattern in data.get(package, ()):
+            inside |= {path for path in folder.glob(pattern) if path in tracked and path.is_file()}
+        files |= {f"{package.replace('.', '/')}/{path.relative_to(folder)}": path for path in inside}
+    return files
+
+
+def test_the_wheel_holds_exactly_the_source_files(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    assert wheel.name == f"portalis-{VERSION}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    metadata = {name for name in contents if name.startswith(f"portalis-{VERSION}.dist-info/")}
+    expected = expected_files()
+    assert sorted(set(contents) - metadata) == sorted(expected)
+    assert [name for name, path in expected.items() if contents[name] != path.read_bytes()] == []
+    assert any(name.endswith("licenses/LICENSE") for name in metadata)
+
+
+def test_the_sdist_holds_what_a_build_needs_and_no_build_output(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    assert {"pyproject.toml", "README.md", "LICENSE", "backend/program.py", "portalis/errors.py"} <= names
+    assert not [name for name in names if name.startswith((".venv", "build/")) or name.endswith(".pyc")]
+
+
+def test_nothing_but_portalis_lands_in_site_packages(installed: Path) -> None:
+    found = {path.name for path in site_packages(installed).iterdir()}
+    assert found == {"portalis", f"portalis-{VERSION}.dist-info"}
+    assert not [path for path in (site_packages(installed) / "portalis").rglob("*") if path.is_symlink()]
+
+
+def test_the_installed_command_runs_a_shipped_example(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, "portalis", "--version", cwd=tmp_path)
+    assert done.stdout == f"portalis {VERSION}\n", done.stderr
+    module = site_packages(installed) / "portalis" / "examples" / "gelu" / "gelu.wasm"
+    save = f"y=@{tmp_path}/y.npy"
+    done = run(installed, "portalis", "infer", "--module", str(module), "-i", "x=[[0, 1]]", "-o", save, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), [[0, 0.8413447]], rtol=1e-5)
+
+
+def test_the_installed_command_finds_the_examples_of_the_demo(installed: Path, tmp_path: Path) -> None:
+    program = "from portalis.examples.catalog import EXAMPLES as e; print(all(x.module.is_file() for x in e.values()))"
+    assert run(installed, "python", "-c", program, cwd=tmp_path).stdout == "True\n"
+
+
+def test_the_installed_command_installs_the_same_backend_as_the_source(installed: Path, tmp_path: Path) -> None:
+    from portalis.wasm_backend import install_backend
+
+    def tree(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    done = run(installed, "portalis", "install-backend", str(tmp_path / "wheel"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "wheel") == tree(install_backend(tmp_path / "source").parent)

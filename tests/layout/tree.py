@@ -1,0 +1,61 @@
+"""The source tree as the tests of the layout see it: its files, and what pyproject.toml says of them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.parts import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def package_folders() -> dict[str, Path]:
+    """Where each package of the distribution lies, by its dotted name."""
+    setuptools = pyproject()["tool"]["setuptools"]
+    moved: dict[str, str] = setuptools["package-dir"]
+    folders = {}
+    for package in setuptools["packages"]:
+        parent = max((name for name in moved if f"{package}.".startswith(f"{name}.")), key=len)
+        rest = package[len(parent) :].strip(".").replace(".", "/")
+        folders[package] = ROOT / moved[parent] / rest
+    return folders
+
+
+def source_files() -> list[Path]:
+    """Every file that is, or may be, committed, relative to the root; all but build outputs where there is no git."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode == 0:
+        names = [name for name in listed.stdout.split("\0") if name]
+    else:
+        left_out = (".venv", "build", "__pycache__", ".git")
+        names = [
+            str(path.relative_to(ROOT))
+            for path in ROOT.rglob("*")
+            if (path.is_symlink() or path.is_file()) and not set(path.parts) & set(left_out)
+        ]
+    return sorted({Path(name) for name in names if (ROOT / name).is_symlink() or (ROOT / name).is_file()})
+
+
+def copy_tree(target: Path) -> Path:
+    """A copy of the source files alone, symlinks kept: what a clone has."""
+    for name in source_files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
+    return target

@@ -1,0 +1,55 @@
+"""Model repositories for the tests of the core and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+ADD = """(module (func (export "add") (param $a f32) (param $b f32) (result f32)
+  (f32.add (local.get $a) (local.get $b))))"""
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def write_model(repository: Path, name: str, wat: str = ADD, *, config: str = 'backend: "wasm"\n') -> Path:
+    """A model with one version; the path of its module."""
+    version = repository / name / "1"
+    version.mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(config)
+    module = version / "model.wasm"
+    module.write_bytes(wasmtime.wat2wasm(wat))
+    return module
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A model repository with the model `add`."""
+    folder = tmp_path / "models"
+    write_model(folder, "add")
+    return folder
+
+
+@pytest.fixture
+def add_wasm(repository: Path) -> Path:
+    return repository / "add" / "1" / "model.wasm"
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs the `portalis` command as a shell does, in an empty folder."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+
+    def run(*args: str | os.PathLike[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "portalis", *map(os.fspath, args)]
+        return subprocess.run(
+            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=300
+        )
+
+    return run

@@ -1,0 +1,96 @@
+"""The command line as a whole: help, version, errors."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import portalis
+
+from .conftest import Cli
+
+COMMANDS = ("inspect", "annotate", "install-backend", "serve", "infer", "demo", "doctor")
+
+
+def test_help_lists_every_command(cli: Cli) -> None:
+    done = cli("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert re.search(rf"^\W*{command}\s+\w", done.stdout, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(cli: Cli, command: str) -> None:
+    done = cli(command, "--help")
+    assert done.returncode == 0
+    assert "Usage: " in done.stdout
+
+
+def test_help_takes_less_than_four_tenths_of_a_second_of_cpu(cli: Cli) -> None:
+    cli("--help")  # writes the bytecode files
+
+    def measured() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # without coverage and pytest's own variables: a user's start is measured
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST"))}
+        subprocess.run([sys.executable, "-m", "portalis", "--help"], env=environment, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(measured() for _ in range(5)) < 0.4
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    program = "import portalis.cli.app, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert {"numpy", "wasmtime", "tritonclient", "PIL", "rich.console", "portalis.backend"}.isdisjoint(loaded)
+
+
+def test_version_is_that_of_the_distribution(cli: Cli) -> None:
+    assert cli("--version").stdout == f"portalis {portalis.__version__}\n"
+    assert importlib.metadata.version("portalis") == portalis.__version__
+
+
+def test_no_argument_shows_help_and_an_unknown_command_is_bad_usage(cli: Cli) -> None:
+    assert "Usage: " in cli().stdout + cli().stderr
+    done = cli("no-such-command")
+    assert done.returncode == 2
+    assert "no-such-command" in done.stderr
+
+
+def test_an_error_is_a_short_block_on_stderr_without_a_traceback(cli: Cli) -> None:
+    done = cli("serve", "no-such-folder")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: there is no model repository no-such-folder\n  A model repository holds ")
+    assert "Traceback" not in done.stderr
+
+
+def test_with_json_an_error_is_an_object_on_stdout(cli: Cli, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.wasm"
+    empty.write_bytes(b"")
+    done = cli("infer", "--module", empty, "--json")
+    assert done.returncode == 1
+    error = json.loads(done.stdout)["error"]
+    assert error["type"] == "ModuleError"
+    assert str(empty) in error["message"]
+
+
+def test_a_file_that_may_not_be_read_is_named(cli: Cli, tmp_path: Path) -> None:
+    done = cli("infer", "--module", tmp_path / "none.wasm")
+    assert done.returncode == 1
+    assert "none.wasm" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_shell_completion_is_offered(cli: Cli) -> None:
+    done = cli("--show-completion", "bash")
+    assert "complete" in done.stdout

@@ -1,0 +1,75 @@
+"""`portalis doctor`: what is here, and how to get what is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests import parts
+
+from .conftest import Cli
+
+
+@pytest.mark.triton
+def test_it_is_content_where_serving_is_possible(cli: Cli) -> None:
+    install = parts.tritonserver()
+    done = cli("doctor", "--json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["healthy"]) == (0, True)
+    found = {part["name"]: part for part in report["parts"]}
+    assert found["tritonserver"]["where"] == str(install.binary)
+    assert found["python stub"]["version"] == f"Python {install.stub_python}"
+    assert {name for name, part in found.items() if part["required"]} == {
+        *("wasmtime", "numpy", "tritonserver", "python stub")
+    }
+
+
+def test_every_missing_part_says_how_to_get_it(tmp_path: Path) -> None:
+    """Without site-packages and PATH nearly everything is missing."""
+    program = (
+        "import json, sys; sys.path.append(sys.argv[1]);"
+        "from portalis.cli.doctor import CHECKS; from dataclasses import asdict;"
+        "print(json.dumps([asdict(check()) for check in CHECKS]))"
+    )
+    site = tmp_path / "site"
+    site.mkdir()
+    parts_of_ours = ("wasmtime", "numpy", "pytriton", "nvidia", "tritonclient", "PIL", "pillow", "ziglang")
+    for package in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if not package.name.startswith(parts_of_ours):
+            (site / package.name).symlink_to(package)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program, str(site)],
+        env={"PATH": str(tmp_path), "PYTHONPATH": str(parts.ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    checked = json.loads(done.stdout)
+    missing = [part for part in checked if not part["found"]]
+    assert {"wasmtime", "numpy", "tritonserver", "python stub", "tritonclient", "helm"} <= {
+        part["name"] for part in missing
+    }
+    assert all(part["how"] and part["needed_for"] for part in missing)
+
+
+def test_the_text_groups_what_is_needed_and_what_is_optional(cli: Cli) -> None:
+    done = cli("doctor")
+    head, optional = done.stdout.split("\noptional:\n")
+    assert "to serve models:" in head
+    assert "wasmtime" in head
+    assert "kubectl" in optional
+
+
+def test_a_docker_without_an_engine_is_not_called_found(cli: Cli, tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    docker.chmod(0o755)
+    done = cli("doctor", "--json", PATH=str(tmp_path), DOCKER_HOST=f"unix://{tmp_path}/none")
+    found = {part["name"]: part for part in json.loads(done.stdout)["parts"]}["docker or podman"]
+    assert not found["found"]
+    assert f"{docker} is here, but no engine answers it" in found["how"]

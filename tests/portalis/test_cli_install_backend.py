@@ -1,0 +1,97 @@
+"""`portalis install-backend`: on a stock server, which has wasmtime and numpy but not portalis."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from portalis.errors import UsageError
+from portalis.tritonserver import TritonServer, backend_directory
+from portalis.wasm_backend import MARKER, install_backend
+from tests import parts
+
+from .conftest import Cli
+from .test_tritonserver import add
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_it_writes_the_island_as_plain_files(cli: Cli, tmp_path: Path) -> None:
+    done = cli("install-backend", tmp_path / "backends")
+    assert done.returncode == 0, done.stderr
+    assert f"installed the wasm backend in {tmp_path}/backends/wasm" in done.stdout
+    installed = tmp_path / "backends" / "wasm"
+    sources = {f"portalis_backend/{path.name}": path.read_bytes() for path in (parts.ROOT / "backend").glob("*.py")}
+    found = tree(installed)
+    assert {name: found[name] for name in sources} == sources
+    assert set(found) - set(sources) == {"model.py", MARKER}
+    assert not any(path.is_symlink() for path in installed.rglob("*"))
+
+
+def test_installing_twice_gives_the_same_and_removes_what_is_stale(tmp_path: Path) -> None:
+    first = tree(install_backend(tmp_path))
+    (tmp_path / "wasm" / "portalis_backend" / "stale.py").write_text("")
+    assert tree(install_backend(tmp_path)) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["wasm"]
+
+
+def test_a_folder_that_is_not_ours_is_refused_and_kept(cli: Cli, tmp_path: Path) -> None:
+    theirs = tmp_path / "wasm" / "model.py"
+    theirs.parent.mkdir()
+    theirs.write_text("precious")
+    done = cli("install-backend", tmp_path)
+    assert done.returncode == 2
+    assert "was not written by portalis" in done.stderr
+    assert "--force" in done.stderr
+    assert theirs.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cwd"] == ["wasm"]
+    assert cli("install-backend", tmp_path, "--force").returncode == 0
+    assert theirs.read_text() != "precious"
+
+
+def test_force_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("kept")
+    backends = tmp_path / "backends"
+    backends.mkdir()
+    (backends / "wasm").symlink_to(elsewhere)
+    with pytest.raises(UsageError):
+        install_backend(backends)
+    install_backend(backends, force=True)
+    assert not (backends / "wasm").is_symlink()
+    assert (elsewhere / "file").read_text() == "kept"
+
+
+def test_a_place_that_cannot_be_written_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = cli("install-backend", tmp_path / "file" / "backends")
+    assert done.returncode == 2
+    assert f"cannot write into {tmp_path}/file/backends: Not a directory" in done.stderr
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_it_serves_where_only_wasmtime_and_numpy_are_installed(repository: Path, tmp_path: Path) -> None:
+    """A server whose Python has nothing of ours: an environment with copies of the two packages."""
+    parts.tritonserver()
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    packages = Path(sysconfig.get_paths()["purelib"])
+    target = bare / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    for pattern in ("wasmtime*", "numpy*"):
+        for package in packages.glob(pattern):
+            shutil.copytree(package, target / package.name)
+    backends = backend_directory(tmp_path / "backends")
+    shutil.rmtree(backends / "wasm")
+    install_backend(backends)
+    server = TritonServer(repository, backend_directory=backends, environment={"PATH": f"{bare / 'bin'}:/usr/bin:/bin"})
+    with server:
+        assert add(server) == 3.0

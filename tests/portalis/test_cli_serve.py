@@ -1,0 +1,195 @@
+"""`portalis serve`: the real server in the foreground, as a shell or a service manager starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portalis.tritonserver import Ports
+from tests import parts
+
+from .conftest import Cli, write_model
+
+
+class Foreground:
+    """A `portalis serve` whose output is collected."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.output = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.output += line.decode()
+
+    def wait_for(self, text: str, timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while text not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.05)
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        code = self.process.wait(60)
+        self.join()
+        return code
+
+    def join(self) -> None:
+        """Wait until all of the output was read."""
+        self._reader.join(5)
+
+
+@contextlib.contextmanager
+def serving(repository: Path, ports: Ports, *args: str) -> Iterator[Foreground]:
+    parts.tritonserver()
+    command = [
+        *(sys.executable, "-m", "portalis", "serve", str(repository)),
+        *(f"--grpc-port={ports.grpc}", f"--http-port={ports.http}", f"--metrics-port={ports.metrics}", *args),
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            yield Foreground(process)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+def leftovers(pid: int) -> list[str]:
+    return [name for name in os.listdir("/dev/shm") if name.startswith(f"portalis_{pid}_")]
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_it_serves_until_a_signal_and_ends_with_zero(cli: Cli, repository: Path, number: int) -> None:
+    ports = Ports.free()
+    with serving(repository, ports) as foreground:
+        foreground.wait_for("ready; Ctrl-C stops")
+        assert "portalis: model add version 1 ready" in foreground.output
+        assert f"gRPC 127.0.0.1:{ports.grpc}" in foreground.output
+        done = cli("infer", "-m", "add", "-i", "a=[1, 2]", "-i", "b=3", "--url", f"127.0.0.1:{ports.grpc}")
+        assert "[[4., 5.]]" in done.stdout, done.stderr
+        assert foreground.end(number) == 0
+        assert "portalis: stopping" in foreground.output
+        assert "Traceback" not in foreground.output
+        assert leftovers(foreground.process.pid) == []
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", ports.http)):
+        pass
+
+
+@pytest.mark.triton
+def test_a_signal_while_models_load_ends_it_as_well(repository: Path) -> None:
+    with serving(repository, Ports.free()) as foreground:
+        foreground.wait_for("metrics.cc")  # the server has begun, nothing is ready
+        assert foreground.end(signal.SIGTERM) == 0
+        assert leftovers(foreground.process.pid) == []
+
+
+@pytest.mark.triton
+def test_further_arguments_reach_tritonserver(repository: Path) -> None:
+    ports = Ports.free()
+    args = ("--quiet", "--", "--model-control-mode=explicit", "--load-model=add", "--log-verbose=0")
+    write_model(repository, "other")
+    with serving(repository, ports, *args) as foreground:
+        foreground.wait_for("ready; Ctrl-C stops")
+        assert "model add version 1 ready" in foreground.output
+        assert "model other not loaded" in foreground.output
+        assert "Started GRPCInferenceService" not in foreground.output  # --quiet
+        assert foreground.end(signal.SIGINT) == 0
+
+
+@pytest.mark.triton
+def test_ctrl_c_in_a_terminal_stops_it_once(repository: Path) -> None:
+    """In a terminal the signal goes to the whole foreground group, and people press twice."""
+    parts.tritonserver()
+    ports = Ports.free()
+    controller, terminal = pty.openpty()
+    args = ["serve", str(repository), f"--grpc-port={ports.grpc}", "--http-port=0", "--metrics-port=0"]
+    command = ["setsid", "--ctty", sys.executable, "-m", "portalis", *args]
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):
+        while b"ready; Ctrl-C" not in seen:
+            seen += os.read(controller, 65536)
+        os.write(controller, b"\x03")
+        time.sleep(0.3)
+        os.write(controller, b"\x03")
+        while True:
+            seen += os.read(controller, 65536)
+    assert process.wait(60) == 0, seen.decode()
+    os.close(controller)
+    assert seen.count(b"portalis: stopping") == 1
+    assert b"Traceback" not in seen
+
+
+@pytest.mark.triton
+def test_one_broken_model_fails_the_start_or_is_left_out_with_keep_going(cli: Cli, repository: Path) -> None:
+    parts.tritonserver()
+    broken = write_model(repository, "broken")
+    broken.write_text("(module)")
+    done = cli("serve", repository, "--quiet", "--grpc-port=0", "--http-port=0", "--metrics-port=0")
+    assert done.returncode == 1
+    assert "failed to load 'broken'" in done.stderr.rsplit("error: tritonserver stopped", 1)[1]
+    with serving(repository, Ports.free(), "--keep-going", "--quiet") as foreground:
+        foreground.wait_for("ready; Ctrl-C stops")
+        assert "model add version 1 ready" in foreground.output
+        assert "model broken version 1 unavailable: " in foreground.output
+        assert foreground.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.triton
+def test_a_server_that_dies_is_reported(repository: Path) -> None:
+    with serving(repository, Ports.free()) as foreground:
+        foreground.wait_for("ready; Ctrl-C stops")
+        own = foreground.process.pid
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(own)], capture_output=True, text=True, check=True)
+        os.kill(int(listed.stdout), signal.SIGKILL)
+        assert foreground.process.wait(30) == 1
+        foreground.join()
+        assert "error: tritonserver ended by itself with exit code -9" in foreground.output
+        assert leftovers(own) == []
+
+
+def test_a_repository_that_cannot_be_one_is_explained(cli: Cli, repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, text in (
+        (tmp_path / "none", "there is no model repository"),
+        (repository / "add" / "config.pbtxt", "is a file, not a model repository"),
+        (tmp_path / "empty", "has no models in it"),
+        (repository / "add", f"Serve the folder above it: portalis serve {repository}"),
+    ):
+        done = cli("serve", folder)
+        assert done.returncode == 2
+        assert text in done.stderr
+
+
+def test_an_argument_that_portalis_sets_itself_is_refused(cli: Cli, repository: Path) -> None:
+    done = cli("serve", repository, "--", "--grpc-port", "9000")
+    assert done.returncode == 2
+    assert "--grpc-port is set by portalis itself" in done.stderr
+
+
+def test_a_taken_port_is_named_before_anything_starts(cli: Cli, repository: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = cli("serve", repository, f"--http-port={port}", "--grpc-port=0")
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port} for http" in done.stderr
+    assert "--http-port" in done.stderr

@@ -1,0 +1,258 @@
+"""The real tritonserver: found, started, watched and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portalis.errors import MissingPart, TritonFailed
+from portalis.tritonserver import Ports, TritonServer, backend_directory, find, python_runtime
+from portalis.tritonserver.install import STUB_NAME
+from portalis.tritonserver.log import why_it_failed
+from tests import parts
+
+pytestmark = pytest.mark.triton
+
+
+@pytest.fixture(autouse=True)
+def _real_server() -> None:
+    parts.tritonserver()
+
+
+def session_of(pid: int) -> list[str]:
+    """The command lines of all processes in the session that `pid` leads. (A dead one whose new parent, the init of
+    a container, does not collect it is no process any more.)"""
+    listed = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(pid)], capture_output=True, text=True, check=False)
+    return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
+
+
+def ends(pid: int, *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while session_of(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def add(server: TritonServer) -> float:
+    import tritonclient.grpc as grpc_client
+
+    with grpc_client.InferenceServerClient(server.grpc_url) as client:
+        tensors = []
+        for name in ("a", "b"):
+            tensor = grpc_client.InferInput(name, [1, 1], "FP32")
+            tensor.set_data_from_numpy(np.full((1, 1), 1.5, np.float32))
+            tensors.append(tensor)
+        return float(client.infer("add", tensors).as_numpy("y")[0, 0])
+
+
+def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_behind(
+    repository: Path, wasm_backends: Path
+) -> None:
+    with TritonServer(repository, backend_directory=wasm_backends) as server:
+        assert add(server) == 3.0
+        with urllib.request.urlopen(f"http://{server.http_url}/v2/health/ready") as answer:
+            assert answer.status == 200
+        with urllib.request.urlopen(server.metrics_url) as answer:
+            assert "nv_inference_count" in answer.read().decode()
+        assert {server.grpc_url, server.http_url} == {
+            f"127.0.0.1:{server.ports.grpc}",
+            f"127.0.0.1:{server.ports.http}",
+        }
+        pid, regions = server.pid, server.shared_memory()
+        assert len(regions) == 1
+        assert any(STUB_NAME in line for line in session_of(pid))
+    assert session_of(pid) == []
+    assert not any(region.exists() for region in regions)
+    assert "successfully unloaded 'add'" in server.log()
+    assert not server.running()
+
+
+def test_the_stub_runs_this_interpreters_python_with_its_packages(repository: Path, tmp_path: Path) -> None:
+    backends = backend_directory(tmp_path / "backends")
+    tell = tmp_path / "told"
+    (backends / "wasm" / "model.py").write_text(
+        textwrap.dedent(f"""
+        import sys, wasmtime
+        from pathlib import Path
+        Path({str(tell)!r}).write_text("\\n".join([sys.prefix, sys.version, wasmtime.__file__]))
+        from portalis_backend.triton_model import TritonPythonModel
+        """)
+    )
+    import wasmtime
+
+    with TritonServer(repository, backend_directory=backends):
+        assert tell.read_text().split("\n") == [sys.prefix, *sys.version.split("\n"), wasmtime.__file__]
+
+
+def test_a_model_that_fails_to_load_stops_the_start_with_the_lines_that_say_why(
+    repository: Path, wasm_backends: Path
+) -> None:
+    (repository / "add" / "1" / "model.wasm").write_bytes(b"")
+    with pytest.raises(TritonFailed, match=r"(?s)failed to load 'add'.*model.wasm is empty") as caught:
+        TritonServer(repository, backend_directory=wasm_backends).start()
+    assert "At:\n" not in str(caught.value)
+
+
+def test_with_require_all_off_the_other_models_are_served(repository: Path, wasm_backends: Path) -> None:
+    broken = repository / "broken"
+    (broken / "1").mkdir(parents=True)
+    (broken / "config.pbtxt").write_text('backend: "wasm"\n')
+    (broken / "1" / "model.wasm").write_bytes(b"\0asm")
+    with TritonServer(repository, backend_directory=wasm_backends, require_all=False) as server:
+        assert add(server) == 3.0
+        assert "failed to load 'broken'" in server.log()
+
+
+def test_a_server_that_is_killed_leaves_no_stub_and_no_shared_memory(repository: Path, wasm_backends: Path) -> None:
+    server = TritonServer(repository, backend_directory=wasm_backends).start()
+    pid, regions = server.pid, server.shared_memory()
+    os.kill(pid, signal.SIGKILL)
+    assert server.wait(10) == -signal.SIGKILL
+    server.stop()
+    assert regions
+    assert not any(region.exists() for region in regions)
+    assert ends(pid, within_s=2)
+
+
+def test_a_server_that_does_not_end_is_killed_after_the_deadline(repository: Path, wasm_backends: Path) -> None:
+    server = TritonServer(repository, backend_directory=wasm_backends, stop_timeout_s=1.0).start()
+    pid = server.pid
+    os.kill(pid, signal.SIGSTOP)  # cannot react to SIGTERM
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 5
+    assert ends(pid, within_s=2)
+    assert server.shared_memory() == []
+
+
+def test_the_server_ends_when_the_process_that_started_it_is_killed(repository: Path, wasm_backends: Path) -> None:
+    program = textwrap.dedent(f"""
+        import time
+        from portalis.tritonserver import TritonServer
+        server = TritonServer({str(repository)!r}, backend_directory={str(wasm_backends)!r}).start()
+        print(server.pid, flush=True)
+        time.sleep(600)
+        """)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        starter.kill()
+    assert ends(pid, within_s=30)
+
+
+@pytest.mark.parametrize("taken", ["grpc", "http", "metrics"])
+def test_a_taken_port_is_named_in_the_error(repository: Path, wasm_backends: Path, taken: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        free = Ports.free()
+        ports = Ports(**({"grpc": free.grpc, "http": free.http, "metrics": free.metrics} | {taken: port}))
+        with pytest.raises(TritonFailed, match=f"{port}.* already in use"):
+            TritonServer(repository, backend_directory=wasm_backends, ports=ports).start()
+
+
+def test_an_argument_that_tritonserver_does_not_know_is_named(repository: Path, wasm_backends: Path) -> None:
+    with pytest.raises(TritonFailed, match="unrecognized option '--no-such-thing'"):
+        TritonServer(repository, backend_directory=wasm_backends, extra_args=["--no-such-thing"]).start()
+
+
+def test_explicit_model_control_starts_without_models(repository: Path, wasm_backends: Path) -> None:
+    with TritonServer(repository, backend_directory=wasm_backends, model_control="explicit") as server:
+        with pytest.raises(Exception, match="not found"):
+            add(server)
+        load = f"http://{server.http_url}/v2/repository/models/add/load"
+        with urllib.request.urlopen(urllib.request.Request(load, data=b"{}", method="POST")) as answer:
+            assert answer.status == 200
+        assert add(server) == 3.0
+
+
+def test_the_log_goes_where_it_is_wanted(repository: Path, wasm_backends: Path, tmp_path: Path) -> None:
+    with TritonServer(repository, backend_directory=wasm_backends, log_path=tmp_path / "triton.log") as server:
+        assert "Started GRPCInferenceService" in server.log()
+    assert (tmp_path / "triton.log").read_text() == server.log()
+
+
+def test_a_started_server_cannot_be_started_again(repository: Path, wasm_backends: Path) -> None:
+    with (
+        TritonServer(repository, backend_directory=wasm_backends) as server,
+        pytest.raises(TritonFailed, match="started before"),
+    ):
+        server.start()
+
+
+def test_a_stopped_server_may_be_stopped_again(repository: Path) -> None:
+    server = TritonServer(repository)
+    server.stop()
+    server.stop()
+    with pytest.raises(TritonFailed, match="not started"):
+        _ = server.pid
+
+
+def test_no_server_on_path_and_no_wheel_says_how_to_get_one(tmp_path: Path) -> None:
+    # an interpreter without site-packages is a machine without the wheel
+    program = "from portalis.tritonserver import find; find()"
+    environment = {"PATH": str(tmp_path), "PYTHONPATH": str(parts.ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "MissingPart: tritonserver is not on PATH and nvidia-pytriton is not installed" in done.stderr
+    assert "pip install 'portalis[triton]'" in done.stderr
+
+
+def test_a_server_on_path_comes_before_the_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = find()
+    backends = backend_directory(tmp_path / "opt" / "backends", install=wheel)
+    binary = tmp_path / "opt" / "bin" / "tritonserver"
+    binary.parent.mkdir()
+    binary.symlink_to(wheel.binary)
+    monkeypatch.setenv("PATH", str(binary.parent))
+    with pytest.raises(MissingPart, match="has no Python backend"):
+        find()  # links are followed: the real binary's neighbours count
+    binary.unlink()
+    binary.write_bytes(b"#!/bin/sh\n")
+    binary.chmod(0o755)
+    found = find()
+    assert (found.binary, found.source) == (binary, "path")
+    assert found.stub == backends / "python" / STUB_NAME
+    assert found.stub_python == wheel.stub_python
+
+
+def test_every_stub_of_the_wheel_tells_its_python_version() -> None:
+    stubs = find().stub.parent.parent
+    for folder in sorted(stubs.iterdir()):
+        install = find()
+        other = type(install)(
+            binary=install.binary,
+            library_path=install.library_path,
+            python_backend=install.python_backend,
+            stub=folder / STUB_NAME,
+            source="wheel",
+        )
+        assert other.stub_python == folder.name
+
+
+def test_the_environment_puts_this_python_first_and_keeps_the_users_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/mine")
+    environment = python_runtime(find(), tmp_path)
+    assert environment["LD_LIBRARY_PATH"].endswith(":/mine")
+    assert environment["PATH"].split(":")[0] == str(Path(sys.prefix) / "bin")
+
+
+def test_a_log_without_error_lines_shows_its_end() -> None:
+    assert why_it_failed("one\ntwo\n") == ":\n  one\n  two"
+    assert why_it_failed("") == " (its log is empty)"
