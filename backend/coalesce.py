@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,10 +28,24 @@ class Group:
     jobs: list[Job] = field(default_factory=list)
     rows: int | None = None
 
+    @staticmethod
+    def of_one(arrays: Arrays) -> list[list[np.ndarray] | None]:
+        """The pieces of a single request."""
+        return [None if array is None else [array] for array in arrays]
+
+    def joined(self) -> Arrays:
+        """For each input one array."""
+        return self.jobs[0].arrays if len(self.jobs) == 1 else joined(self.pieces())
+
     def pieces(self) -> list[list[np.ndarray] | None]:
         """For each input the arrays of the requests, in order; None for an absent optional input."""
         columns = zip(*(job.arrays for job in self.jobs))
         return [None if column[0] is None else list(column) for column in columns]
+
+
+def joined(pieces: Sequence[list[np.ndarray] | None]) -> Arrays:
+    """Each input's pieces as one array."""
+    return [None if p is None else p[0] if len(p) == 1 else np.concatenate(p) for p in pieces]
 
 
 def alone(job: Job) -> Group:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,15 @@ _WASM = {"i32": np.dtype("int32"), "i64": np.dtype("int64"), "f32": np.dtype("fl
 def memory_dtype(dtype: DType, valtype: str) -> np.dtype[np.generic]:
     """How an element of `dtype` lies in the loop's memory, where it has the width of `valtype`."""
     return _UNSIGNED.get(dtype.name, _WASM[valtype])
+
+
+class LoopMemory(NamedTuple):
+    """Views of one loop's memory: the header, and a region of a chunk's size for each input and output."""
+
+    header: np.ndarray
+    pointers: tuple[int, ...]
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
 
 
 class Elementwise:
@@ -67,7 +77,7 @@ class Elementwise:
         outputs = [np.empty(shape, dtype) for dtype in self._out_dtypes]
         if not size:
             return outputs
-        flat_in = [self._flat(array, shape) for array in arrays]
+        flat_in = [a.reshape(-1) if a.shape == shape or a.size == 1 else self._spread(a, shape) for a in arrays]
         flat_out = [output.reshape(-1) for output in outputs]
         if size <= self._loop.capacity or self._workers.count == 1:
             self._span(flat_in, flat_out, (0, size), deadline)
@@ -86,9 +96,8 @@ class Elementwise:
             raise InputError(f"the inputs' shapes do not broadcast together: {shapes}") from None
 
     @staticmethod
-    def _flat(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        if array.shape == shape or array.size == 1:
-            return array.reshape(-1)  # a view for contiguous arrays; one element serves all
+    def _spread(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        # Only for shapes that differ in more than size 1: a full copy, at NumPy's speed.
         return np.broadcast_to(array, shape).reshape(-1)
 
     def _span(
@@ -103,40 +112,44 @@ class Elementwise:
             raise
         self._sandboxes.release(box)
 
-    def _regions(self, loop: Sandbox) -> list[np.ndarray]:
-        """The loop's memory as arrays, kept with the sandbox: the header, then one per input and output."""
+    def _map(self, loop: Sandbox) -> LoopMemory:
+        """The loop's memory as arrays; made once and kept with the sandbox."""
         memory, capacity = loop.view(), self._loop.capacity
         header = memory[: elementwise_loop.HEADER_BYTES].view(np.uint32)
         header[1 + 2 * len(self._in_memory) :][: len(self._loop.outputs)] = self._loop.outputs
-        places = zip((*self._loop.inputs, *self._loop.outputs), (*self._in_memory, *self._out_memory))
-        loop.regions = [header, *(memory[w : w + capacity * d.itemsize].view(d) for w, d in places)]
-        return loop.regions
+        header[1 : 1 + 2 * len(self._in_memory) : 2] = self._loop.inputs
+        regions = [
+            memory[where : where + capacity * dtype.itemsize].view(dtype)
+            for where, dtype in zip(
+                (*self._loop.inputs, *self._loop.outputs), (*self._in_memory, *self._out_memory), strict=True
+            )
+        ]
+        count = len(self._in_memory)
+        loop.mapped = LoopMemory(header, self._loop.inputs, tuple(regions[:count]), tuple(regions[count:]))
+        return loop.mapped
 
     def _chunks(
         self, loop: Sandbox, arrays: list[np.ndarray], outputs: list[np.ndarray], span: tuple[int, int]
     ) -> None:
-        regions = loop.regions or self._regions(loop)
-        header = regions[0]
-        streams = []
-        for i, (array, to_f32) in enumerate(zip(arrays, self._in_bf16)):
-            region = regions[1 + i]
-            header[1 + 2 * i] = self._loop.inputs[i]
-            if array.size == 1:
-                region[0] = bf16_to_f32(array)[0] if to_f32 else array[0]
-                header[2 + 2 * i] = 0
-            else:
-                streams.append((region, array, to_f32))
-                header[2 + 2 * i] = region.itemsize
-        results = list(zip(regions[1 + len(arrays) :], outputs, self._out_bf16))
+        mapped: LoopMemory = loop.mapped or self._map(loop)
+        header = mapped.header
         start, stop = span
+        capacity = self._loop.capacity
+        for i, array in enumerate(arrays):
+            single = array.size == 1
+            header[1 + 2 * i] = mapped.pointers[i]
+            header[2 + 2 * i] = 0 if single else mapped.inputs[i].itemsize
+            if single:
+                mapped.inputs[i][:1] = bf16_to_f32(array) if self._in_bf16[i] else array
         while start < stop:
-            count = min(self._loop.capacity, stop - start)
-            for region, array, to_f32 in streams:
-                piece = array[start : start + count]
-                region[:count] = bf16_to_f32(piece) if to_f32 else piece
+            count = min(capacity, stop - start)
+            for i, array in enumerate(arrays):
+                if array.size != 1:
+                    piece = array[start : start + count]
+                    mapped.inputs[i][:count] = bf16_to_f32(piece) if self._in_bf16[i] else piece
             header[0] = count
             loop.call_u32(b"run")
-            for region, output, from_f32 in results:
-                piece = region[:count]
-                output[start : start + count] = f32_to_bf16(piece) if from_f32 else piece
+            for i, output in enumerate(outputs):
+                piece = mapped.outputs[i][:count]
+                output[start : start + count] = f32_to_bf16(piece) if self._out_bf16[i] else piece
             start += count

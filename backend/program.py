@@ -58,6 +58,7 @@ class Program:
         self._checker = Checker(interface)
         self._outputs = tuple(spec.name for spec in interface.outputs)
         self._exact = isinstance(self._runner, (Dlpack, Command))
+        self._loops = not self._exact
         self._coalesces = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
 
     @classmethod
@@ -104,7 +105,8 @@ class Program:
         name. Raises InputError, or GuestError when the guest fails.
         """
         arrays, rows = self._checker.check(inputs)
-        outputs = self._call([None if a is None else [a] for a in arrays], rows, self._timeout(timeout_s), False)
+        limit_s = self.limits.timeout_s if timeout_s is None else self._timeout(timeout_s)
+        outputs = self._call(arrays if self._loops else Group.of_one(arrays), rows, limit_s, False)
         return dict(zip(self._outputs, outputs))
 
     def run_batch(
@@ -171,7 +173,8 @@ class Program:
         try:
             if proceed is not None and len(group.jobs) == 1:
                 proceed(group.jobs[0].index)
-            outputs = self._call(group.pieces(), group.rows, group.timeout_s, borrow)
+            pieces = group.joined() if self._loops else group.pieces()
+            outputs = self._call(pieces, group.rows, group.timeout_s, borrow)
             for job, own in zip(group.jobs, coalesce.split(outputs, group.jobs)):
                 results[job.index] = dict(zip(self._outputs, own))
         except WasmError as error:
@@ -181,20 +184,19 @@ class Program:
             for job in group.jobs:  # find the guilty one; the others are answered
                 self._run_group(coalesce.alone(job), results, False, proceed)
 
-    def _call(
-        self, pieces: list[list[np.ndarray] | None], rows: int | None, timeout_s: float, borrow: bool
-    ) -> list[np.ndarray]:
-        stats, began = self.stats, time.perf_counter()
+    def _call(self, inputs: Sequence[Any], rows: int | None, timeout_s: float, borrow: bool) -> list[np.ndarray]:
+        """One guest call. `inputs` are arrays for a runner that loops, else lists of the requests' pieces."""
+        stats, runner, began = self.stats, self._runner, time.perf_counter()
         stats.calls += 1
         try:
-            runner = self._runner
             if isinstance(runner, Dlpack):
-                return runner.run(pieces, rows, Deadline(timeout_s), borrow=borrow)
-            arrays = [None if p is None else p[0] if len(p) == 1 else np.concatenate(p) for p in pieces]
+                return runner.run(inputs, rows, Deadline(timeout_s), borrow=borrow)
             if isinstance(runner, Command):
-                by_name = {spec.name: array for spec, array in zip(self.interface.inputs, arrays)}
-                return runner.run(by_name["stdin"], by_name.get("args"), timeout_s)
-            return runner.run([a for a in arrays if a is not None], Deadline(timeout_s))
+                by_name = dict(zip([spec.name for spec in self.interface.inputs], coalesce.joined(inputs)))
+                stdin = by_name["stdin"]
+                assert stdin is not None, "the interface says that it is not optional"
+                return runner.run(stdin, by_name.get("args"), timeout_s)
+            return runner.run(inputs, Deadline(timeout_s))
         except GuestExit as leaving:
             raise GuestError(self._told(f"the guest ended itself with {leaving} instead of returning")) from None
         except GuestError as error:

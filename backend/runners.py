@@ -66,6 +66,7 @@ def prepare(
         allocator=allocator,
         loop_module=wasmtime.Module(engine, loop_wasm) if loop_wasm is not None else None,
         loop_imports=loop_imports,
+        has_memory=bool(info.memories),
         keep=info.is_stateless() or isolation is Isolation.INSTANCE,
         on_output=on_output,
     )

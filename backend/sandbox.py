@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import wasmtime
@@ -36,9 +37,8 @@ class Deadline:
 
     def arm(self, store: native.Store) -> None:
         """Have `store` interrupted when the time is over."""
-        remaining = max(self.at - time.monotonic(), TICK_S)
-        engines.TICKER.use(remaining)
-        store.set_deadline(deadline_ticks(remaining), self.timeout_s)
+        engines.TICKER.use(self.at)
+        store.set_deadline(deadline_ticks(max(self.at - time.monotonic(), TICK_S)), self.timeout_s)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Sandbox:
         "instance",
         "loop",
         "memory_limit",
-        "regions",
+        "mapped",
         "store",
         "used",
     )
@@ -80,7 +80,7 @@ class Sandbox:
         self.loop: Sandbox | None = None
         self.block: Block | None = None
         self.used = False
-        self.regions: list[np.ndarray] = []
+        self.mapped: Any = None  # a runner's views of this memory
         self._memory: native.Extern | None = None
         self._exports: dict[bytes, native.Extern | None] = {}
         self._args = native.slots(4)
@@ -153,6 +153,7 @@ class Recipe:
     loop_module: wasmtime.Module | None
     loop_imports: tuple[bytes, ...]
     keep: bool
+    has_memory: bool
     on_output: OnOutput | None
 
 
@@ -254,6 +255,8 @@ class SandboxFactory:
             box.loop.instance = store.instantiate_with(recipe.loop_module, imports)
 
     def _observe(self, box: Sandbox) -> None:
+        if not self.recipe.has_memory and box.host is None:
+            return
         memory = box.export(b"memory") if box.instance is not None else None
         if memory is not None and memory.is_memory:
             size = box.store.memory_size(memory)

@@ -6,6 +6,7 @@ With PORTALIS_REQUIRE_PARTS=1 (set by `.ci/run`) a missing part fails the test i
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import os
 import shutil
@@ -135,9 +136,7 @@ def extism() -> ModuleType:
     """The peer that the benchmarks compare with."""
     if importlib.util.find_spec("extism") is None:
         raise Missing("Extism: `pip install extism`")
-    import extism as module
-
-    return module
+    return importlib.import_module("extism")
 
 
 @part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from tests.parts import ROOT
 
-from .tree import package_folders, pyproject
+from .tree import copy_tree, package_folders, pyproject
 
 SUBPACKAGES = ("backend", "deploy", "dist", "examples", "model_repository_gen", "nim", "omniverse", "proto")
 ISLAND = sorted((ROOT / "backend").rglob("*.py"))
@@ -94,6 +95,37 @@ def test_one_module_of_the_island_knows_triton_and_one_knows_wasmtimes_raw_bindi
 
     assert importers("triton_python_backend_utils") == {"triton_model.py"}
     assert importers("wasmtime._ffi", "wasmtime._bindings") == {"native.py"}
+
+
+@pytest.mark.parametrize(
+    ("library", "owner"), [("tritonclient", "triton_client.py"), ("PIL", "tensors.py"), ("typer", "cli")]
+)
+def test_a_heavy_library_is_imported_by_the_one_module_that_owns_it(library: str, owner: str) -> None:
+    core = [path for path in (ROOT / "portalis").rglob("*.py") if not {"backend", "examples"} & set(path.parts)]
+    importers = {
+        path.relative_to(ROOT / "portalis").parts[0]
+        for path in core
+        for level, module in imports(path)
+        if level == 0 and module.split(".")[0] == library
+    }
+    assert importers == {owner}
+
+
+def test_import_linter_sees_through_the_symlinks(tmp_path: Path) -> None:
+    """Its contracts would hold forever if it did not look into `portalis/backend`."""
+    tree = copy_tree(tmp_path)
+    lint = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(tree)}
+        return subprocess.run(lint, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+    assert run().returncode == 0
+    with (tree / "backend" / "limits.py").open("a") as module:
+        module.write("\nimport rich\n")
+    broken = run()
+    assert broken.returncode == 1
+    assert "portalis.backend is not allowed to import rich" in broken.stdout
 
 
 def test_the_island_is_written_in_python_3_10() -> None:

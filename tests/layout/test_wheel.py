@@ -70,7 +70,7 @@ def expected_files() -> dict[str, Path]:
     data = {"portalis": ("py.typed",), "portalis.examples": ("**/*",)}
     assert set(pyproject()["tool"]["setuptools"]["package-data"]) == set(data)
     tracked = {ROOT / name for name in source_files()}
-    files = {}
+    files: dict[str, Path] = {}
     for package, folder in package_folders().items():
         inside = {path for path in tracked if path.parent == folder and path.suffix == ".py" and not path.is_symlink()}
         for pattern in data.get(package, ()):

@@ -47,7 +47,7 @@ def cli(tmp_path: Path) -> Cli:
     folder.mkdir()
 
     def run(*args: str | os.PathLike[str], **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "portalis", *map(os.fspath, args)]
+        command = [sys.executable, "-m", "portalis", *(os.fspath(each) for each in args)]
         return subprocess.run(
             command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=300
         )

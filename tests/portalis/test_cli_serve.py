@@ -69,8 +69,8 @@ def serving(repository: Path, ports: Ports, *args: str) -> Iterator[Foreground]:
                 process.terminate()
 
 
-def leftovers(pid: int) -> list[str]:
-    return [name for name in os.listdir("/dev/shm") if name.startswith(f"portalis_{pid}_")]
+def leftovers(pid: int) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"portalis_{pid}_*"))
 
 
 @pytest.mark.triton

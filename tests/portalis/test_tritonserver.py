@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import pytest
 from portalis.errors import MissingPart, TritonFailed
 from portalis.tritonserver import Ports, TritonServer, backend_directory, find, python_runtime
 from portalis.tritonserver.install import STUB_NAME
+from portalis.tritonserver.layout import find_libpython
 from portalis.tritonserver.log import why_it_failed
 from tests import parts
 
@@ -233,15 +235,15 @@ def test_a_server_on_path_comes_before_the_wheels(tmp_path: Path, monkeypatch: p
 def test_every_stub_of_the_wheel_tells_its_python_version() -> None:
     stubs = find().stub.parent.parent
     for folder in sorted(stubs.iterdir()):
-        install = find()
-        other = type(install)(
-            binary=install.binary,
-            library_path=install.library_path,
-            python_backend=install.python_backend,
-            stub=folder / STUB_NAME,
-            source="wheel",
-        )
-        assert other.stub_python == folder.name
+        assert dataclasses.replace(find(), stub=folder / STUB_NAME).stub_python == folder.name
+
+
+def test_a_missing_libpython_is_named_with_the_package_that_has_it(tmp_path: Path) -> None:
+    install = find()
+    stub = install.stub.parent.parent / "3.8" / STUB_NAME  # a Python that no supported machine has
+    old = dataclasses.replace(install, stub=stub)
+    with pytest.raises(MissingPart, match=r"stub needs libpython3\.8\.so\.1\.0.*(?s:.*)apt-get install libpython3\.8"):
+        find_libpython(old)
 
 
 def test_the_environment_puts_this_python_first_and_keeps_the_users_libraries(

@@ -1,0 +1,153 @@
+"""What Triton says of models that cannot be loaded, and what is left when models come and go."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portalis.tritonserver import TritonServer
+from tests.backend import guests
+from tests.backend.triton import models
+from tests.backend.triton.conftest import Server
+
+pytestmark = pytest.mark.triton
+F32 = np.float32
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> tuple[str, bool]:
+    """The log of a server that was given every bad model and one good one, and whether that one served."""
+    repository = tmp_path_factory.mktemp("broken")
+    for name, (module, config, _) in models.BAD.items():
+        models.write(repository, name, module, config)
+    models.write(repository, "good", guests.wasm(guests.ADD))
+    (repository / "misnamed" / "1").mkdir(parents=True)
+    (repository / "misnamed" / "1" / "softmax.wasm").write_bytes(guests.wasm(guests.ADD))
+    (repository / "misnamed" / "config.pbtxt").write_text(models.BARE)
+    with TritonServer(repository, backend_directory=wasm_backends, require_all=False, start_timeout_s=300) as triton:
+        served = Server(triton).infer("good", a=np.ones((1, 1), F32), b=np.ones((1, 1), F32))["y"].tolist() == [[2]]
+        return triton.log(), served
+
+
+def test_the_good_model_serves_beside_the_bad_ones(broken: tuple[str, bool]) -> None:
+    assert broken[1]
+
+
+@pytest.mark.parametrize("name", models.BAD)
+def test_a_model_that_cannot_load_says_why_and_where(name: str, broken: tuple[str, bool]) -> None:
+    told = models.BAD[name][2]
+    lines = [line for line in broken[0].splitlines() if told in line and name in line]
+    assert lines, f"nothing in the log about {name} says {told!r}"
+    assert "Traceback" not in broken[0]
+
+
+def test_a_module_under_another_name_is_pointed_out(broken: tuple[str, bool]) -> None:
+    assert re.search(r"model\.wasm is missing; there is softmax\.wasm \(rename it, or set default_model_filename\)", broken[0])
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started, theirs included."""
+    found, queue = [], [pid]
+    while queue:
+        parent = queue.pop()
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            queue += (mine := [int(c) for c in task.read_text().split()])
+            found += mine
+    return found
+
+
+def test_models_come_and_go_without_a_trace(tmp_path: Path, wasm_backends: Path) -> None:
+    models.write(tmp_path, "add", guests.wasm(guests.ADD))
+    models.write(tmp_path, "other", guests.echo(batch=8), models.BARE + 'default_model_filename: "echo.wasm"')
+    (tmp_path / "other" / "1" / "model.wasm").rename(tmp_path / "other" / "1" / "echo.wasm")
+    with TritonServer(tmp_path, backend_directory=wasm_backends, model_control="explicit") as triton:
+        server = Server(triton)
+        one = np.ones((1, 1), F32)
+        counts = []
+        for _ in range(4):
+            server.client.load_model("add")
+            server.client.load_model("other")
+            assert server.infer("add", a=one, b=one)["y"].tolist() == [[2]]
+            assert server.infer("other", x=one)["y"].tolist() == [[1]]
+            server.client.unload_model("add")
+            server.client.unload_model("other")
+            server.eventually(lambda: not children(triton.pid), 20)
+            counts.append(len(triton.shared_memory()))
+        assert counts[-1] == counts[0]
+
+
+def test_two_versions_of_a_model_serve_side_by_side(tmp_path: Path, wasm_backends: Path) -> None:
+    models.write(tmp_path, "add", guests.wasm(guests.ADD), models.BARE + "version_policy { all {} }")
+    doubled = guests.ADD.replace("(f32.add (local.get $a) (local.get $b))", "(f32.mul (local.get $a) (local.get $b))")
+    models.write(tmp_path, "add", guests.wasm(doubled), None, version=2)
+    with TritonServer(tmp_path, backend_directory=wasm_backends) as triton:
+        server, three = Server(triton), np.full((1, 1), 3, F32)
+        assert server.request("add", {"a": three, "b": three}, model_version="1")["y"].tolist() == [[6]]
+        assert server.request("add", {"a": three, "b": three}, model_version="2")["y"].tolist() == [[9]]
+
+
+@pytest.mark.gpu
+def test_a_gpu_instance_group_serves_and_says_where_it_runs(tmp_path: Path, wasm_backends: Path) -> None:
+    from tests import parts
+
+    parts.gpu()
+    models.write(tmp_path, "add", guests.wasm(guests.ADD), models.BARE + "instance_group { kind: KIND_GPU }")
+    with TritonServer(tmp_path, backend_directory=wasm_backends) as triton:
+        one = np.ones((1, 1), F32)
+        assert Server(triton).infer("add", a=one, b=one)["y"].tolist() == [[2]]
+        assert "WebAssembly runs on the CPU" in triton.log()
+
+
+def resident_mib(pids: list[int]) -> float:
+    total = 0
+    for pid in pids:
+        try:
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except FileNotFoundError:
+            continue
+    return total * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+@pytest.mark.slow
+def test_ten_thousand_mixed_requests_leave_memory_and_processes_flat(tmp_path: Path, wasm_backends: Path) -> None:
+    models.write(tmp_path, "moody", models.when_asked("unreachable"))
+    models.write(tmp_path, "loud", models.talkative(1))
+    models.write(tmp_path, "add", guests.wasm(guests.ADD))
+    with TritonServer(tmp_path, backend_directory=wasm_backends) as triton:
+        server = Server(triton)
+        good, bad, wrong = np.zeros((1, 1), F32), np.ones((1, 1), F32), np.ones((1, 1, 1), F32)
+
+        def run(count: int) -> int:
+            from tritonclient.utils import InferenceServerException
+
+            failed = 0
+            for i in range(count):
+                try:
+                    match i % 5:
+                        case 0:
+                            server.infer("moody", x=good)
+                        case 1:
+                            server.infer("moody", x=bad)
+                        case 2:
+                            server.infer("add", a=good, b=bad)
+                        case 3:
+                            server.infer("loud", x=good)
+                        case _:
+                            server.infer("moody", x=wrong)
+                except InferenceServerException:
+                    failed += 1
+            return failed
+
+        run(1500)
+        time.sleep(2)
+        pids = children(triton.pid)
+        before = resident_mib([triton.pid, *pids])
+        assert run(10_000) == 4000
+        time.sleep(2)
+        assert children(triton.pid) == pids
+        assert resident_mib([triton.pid, *pids]) - before < 30
