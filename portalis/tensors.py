@@ -54,10 +54,16 @@ def _from_text(spec: TensorSpec, value: str) -> Array:
 
 
 def _from_json(spec: TensorSpec, parsed: Any) -> Array:
-    if spec.dtype.name == "BYTES":
-        return _bytes_array(parsed)
     try:
-        array = np.array(parsed)
+        exact = np.array(parsed, dtype=object)
+        if any(isinstance(each, list) for each in exact.ravel()):
+            raise ValueError("rows of one level differ in length")
+        if spec.dtype.name == "BYTES":
+            return _bytes_array(exact)
+        # as Python's integers: NumPy takes a list with values on both sides of 2**63 for floats
+        if _target(spec).kind in "iu" and exact.size and all(isinstance(each, int) for each in exact.ravel()):
+            return exact
+        array: Array = np.array(parsed)
     except ValueError as problem:
         raise UsageError(f"input {spec.name!r}: the nested lists are ragged ({problem})") from None
     return array
@@ -125,7 +131,7 @@ def _convert(spec: TensorSpec, array: Array) -> Array:
         return array
     if array.size == 0:
         return array.astype(target)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" and not (array.dtype == object and target.kind in "iu"):
         raise UsageError(f"input {spec.name!r} is {spec.dtype}, but the values are {array.dtype}")
     if array.dtype.kind == "f" and target.kind != "f":
         raise UsageError(f"input {spec.name!r} is {spec.dtype}, but the values are {array.dtype}")

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,6 +49,8 @@ def serve(
     extra = list(context.args)
     _refuse_our_own(extra)
     _check_repository(repository, explicit="explicit" in " ".join(extra))
+    for hint in _hints(repository):
+        _say(hint)
     free = Ports.free()
     ports = Ports(grpc=grpc_port or free.grpc, http=http_port or free.http, metrics=metrics_port or free.metrics)
     _check_ports(host, ports)
@@ -106,6 +108,18 @@ def _index(http_url: str) -> list[dict[str, Any]]:
     with urllib.request.urlopen(request, timeout=10) as answer:
         models: list[dict[str, Any]] = json.load(answer)
     return models
+
+
+def _hints(repository: Path) -> Iterator[str]:
+    """What Triton itself would refuse with a message that does not help."""
+    for module in sorted(repository.glob("*/*/model.wasm")):
+        model = module.parent.parent
+        # without a config, Triton learns the backend from the ending of the folder's name only
+        if not (model / "config.pbtxt").exists() and model.suffix != ".wasm":
+            yield (
+                f'note: model {model.name} has no config.pbtxt. Write one with the line `backend: "wasm"`, '
+                f"or call the folder {model.name}.wasm"
+            )
 
 
 def _check_repository(repository: Path, *, explicit: bool) -> None:

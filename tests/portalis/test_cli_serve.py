@@ -153,6 +153,23 @@ def test_one_broken_model_fails_the_start_or_is_left_out_with_keep_going(cli: Cl
 
 
 @pytest.mark.triton
+def test_a_module_without_a_config_serves_from_a_folder_called_wasm_and_else_gets_a_hint(
+    cli: Cli, repository: Path
+) -> None:
+    parts.tritonserver()
+    (repository / "add" / "config.pbtxt").unlink()
+    done = cli("serve", repository, "--quiet", "--grpc-port=0", "--http-port=0", "--metrics-port=0")
+    assert done.returncode == 1
+    assert 'model add has no config.pbtxt. Write one with the line `backend: "wasm"`' in done.stderr
+    (repository / "add").rename(repository / "add.wasm")
+    with serving(repository, Ports.free(), "--quiet") as foreground:
+        foreground.wait_for("ready; Ctrl-C stops")
+        assert "model add.wasm version 1 ready" in foreground.output
+        assert "has no config.pbtxt" not in foreground.output
+        assert foreground.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.triton
 def test_a_server_that_dies_is_reported(repository: Path) -> None:
     with serving(repository, Ports.free()) as foreground:
         foreground.wait_for("ready; Ctrl-C stops")

@@ -79,6 +79,8 @@ def test_another_rank_is_refused_with_both_shapes() -> None:
         ("FP32", "{}", "FP32, but the values are object"),
         ("BOOL", "[2]", "use true, false, 0 or 1"),
         ("FP32", "[1, [2]]", "ragged"),
+        ("INT32", "[[1], [2, 3]]", "ragged"),
+        ("BYTES", '[["a"], ["b", "c"]]', "ragged"),
         ("FP32", "one", "'one' is not JSON"),
         ("FP32", "@missing.npy", "there is no file missing.npy"),
     ],

@@ -139,7 +139,9 @@ def test_a_server_that_does_not_end_is_killed_after_the_deadline(repository: Pat
     assert server.shared_memory() == []
 
 
-def test_the_server_ends_when_the_process_that_started_it_is_killed(repository: Path, wasm_backends: Path) -> None:
+def test_the_server_ends_when_the_process_that_started_it_is_killed(
+    repository: Path, wasm_backends: Path, tmp_path: Path
+) -> None:
     program = textwrap.dedent(f"""
         import time
         from portalis.tritonserver import TritonServer
@@ -147,7 +149,10 @@ def test_the_server_ends_when_the_process_that_started_it_is_killed(repository: 
         print(server.pid, flush=True)
         time.sleep(600)
         """)
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as starter:
+    # nobody is left to remove the server's temporary folder
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
         starter.kill()

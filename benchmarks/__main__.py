@@ -1,0 +1,84 @@
+"""``python -m benchmarks``: runs the benchmarks, prints the table, writes the JSON. Each is a ratio measured in one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from . import in_process, on_triton
+from .harness import Result
+
+DEFAULT_JSON = Path("build/bench/bench.json")
+IN_PROCESS: dict[str, Callable[[int], list[Result]]] = {
+    "elementwise": in_process.elementwise,
+    "call-overhead": in_process.call_overhead,
+    "echo": in_process.echo,
+    "threads": in_process.threads,
+    "second-load": in_process.second_load,
+}
+
+
+def figure(value: float, unit: str) -> str:
+    """A number with a unit that fits it."""
+    if unit != "s":
+        return f"{value:,.0f} {unit}"
+    for scale, name in ((1, "s"), (1e3, "ms"), (1e6, "us")):
+        if value * scale >= 1:
+            return f"{value * scale:,.2f} {name}"
+    return f"{value * 1e9:,.0f} ns"
+
+
+def table(results: list[Result]) -> Table:
+    """The results for people."""
+    shown = Table(title="Each ratio was measured in one run, in turn; below it the smallest and largest of the pairs")
+    for column in ("benchmark", "ours", "theirs", "ratio", "target", "met"):
+        shown.add_column(column, justify="left" if column == "benchmark" else "right")
+    for r in results:
+        bound = f"{'<=' if r.at_most else '>='} {r.target:,.3g}"
+        ratio = f"{r.ratio:,.3g}\n({r.spread[0]:,.3g} .. {r.spread[1]:,.3g})"
+        met = "[green]yes[/]" if r.met else "[red]no[/]"
+        shown.add_row(r.about, figure(r.ours, r.unit), figure(r.theirs, r.unit), ratio, bound, met)
+    return shown
+
+
+def machine() -> dict[str, object]:
+    """Where this ran."""
+    info = Path("/proc/cpuinfo")
+    models = [l.partition(":")[2].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.exists() else []
+    return {"cpu": models[0] if models else platform.processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", choices=[*IN_PROCESS, "triton"], help="run only this one (repeatable)")
+    parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"where the JSON goes (default {DEFAULT_JSON})")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough look")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")
+    options = parser.parse_args()
+    console, results, began = Console(), [], time.time()
+    rounds = 3 if options.quick else 9
+    for name in options.only or [*IN_PROCESS, "triton"]:
+        console.print(f"measuring {name} ...", style="dim")
+        if name == "triton":
+            results += on_triton.run(2 if options.quick else 5, 0.5 if options.quick else 2.0)
+        else:
+            results += IN_PROCESS[name](rounds)
+    console.print(table(results))
+    report = {"machine": machine(), "seconds": round(time.time() - began), "results": [r.to_json() for r in results]}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    console.print(f"written to {options.json}")
+    return int(options.strict and not all(r.met for r in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

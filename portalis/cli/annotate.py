@@ -1,0 +1,101 @@
+"""`portalis annotate`: write a module's interface into the module."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+
+
+def annotate(
+    module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm file.")],
+    entry: Annotated[str | None, typer.Option(help="The exported function.")] = None,
+    convention: Annotated[str | None, typer.Option(help="elementwise, gufunc, dlpack or command.")] = None,
+    signature: Annotated[str | None, typer.Option(help="A gufunc's signature, such as '(m,n),(n,p)->(m,p)'.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="NAME:DTYPE[DIMS], '?' behind for optional.")
+    ] = None,
+    outputs: Annotated[list[str] | None, typer.Option("--output", help="NAME:DTYPE[DIMS].")] = None,
+    args: Annotated[str | None, typer.Option(help="What each parameter of a gufunc is: 'x,y,n'.")] = None,
+    returns: Annotated[str | None, typer.Option(help="What a gufunc returns: value or status.")] = None,
+    max_batch_size: Annotated[int | None, typer.Option(help="0 for no batch dimension.")] = None,
+    description: Annotated[str | None, typer.Option(help="What the module does.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Read the interface (JSON: an object, or a list for several entries).")
+    ] = None,
+    output_file: Annotated[Path | None, typer.Option("-o", "--out", help="Write the module here.")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace MODULE.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a module's interface into its `portalis` section, checked against the module, so that the file alone serves.
+
+    Example: portalis annotate k.wasm --convention gufunc --signature '(n)->(n)' -i x:FP32[-1] --output y:FP32[-1] --in-place
+    """
+    from ..annotation import annotate as write
+    from ..annotation import parse_tensor
+    from ..backend.settings import parse
+
+    if (output_file is None) == (not in_place):
+        raise UsageError("say where the module goes", remediation="Use either -o FILE or --in-place.")
+    given: dict[str, Any] = {
+        "entry": entry,
+        "convention": convention,
+        "signature": signature,
+        "inputs": [parse_tensor(t) for t in inputs] if inputs else None,
+        "outputs": [parse_tensor(t) for t in outputs] if outputs else None,
+        "args": parse({"wasm.args": args}).declared["args"] if args else None,
+        "returns": returns,
+        "max_batch_size": max_batch_size,
+        "description": description,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    entries = _read(source) if source is not None else [{}]
+    if given and len(entries) > 1:
+        raise UsageError("options describe one entry, but the file has several", remediation="Edit the file instead.")
+    data = module.read_bytes()
+    annotated = write(data, [{**each, **given} for each in entries], where=str(module))
+    target = module if output_file is None else output_file
+    _replace(target, annotated)
+    _report(target, annotated, as_json)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as problem:
+        raise UsageError(f"{path} is not JSON: {problem}") from None
+    entries = found if isinstance(found, list) else [found]
+    if not entries or not all(isinstance(each, dict) for each in entries):
+        raise UsageError(f"{path} must hold an object, or a list of objects")
+    return entries
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Write the whole file or nothing."""
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _report(target: Path, data: bytes, as_json: bool) -> None:
+    from ..backend.binary import read_module
+    from ..backend.discovery import read_section
+
+    entries = read_section(read_module(data), str(target))
+    if as_json:
+        print(json.dumps({"file": str(target), "size_bytes": len(data), "entries": entries}, indent=2))
+        return
+    names = ", ".join(f"{e['convention']} '{e['entry']}'" for e in entries)
+    print(f"{target}: {len(data):,} bytes, describes {names}")

@@ -1,0 +1,117 @@
+"""`portalis inspect`: what a module is, and how it would be served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..inspection import Inspection
+
+SHOWN = 30
+
+
+def inspect(
+    module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm file.")],
+    entry: Annotated[str | None, typer.Option(help="Look at this entry, where the module has several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a module's exports, imports, memory, the features it uses, and the interface that Triton would serve.
+
+    Exit code 1 when the module cannot be served as it is; the last lines say what to declare.
+    """
+    from ..inspection import inspect as look
+
+    found = look(module, {"entry": entry} if entry else None)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        _show(found)
+    if found.interface is None or found.invalid is not None:
+        raise typer.Exit(1)
+
+
+def _show(found: Inspection) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    console.print(_properties(found))
+    if found.exports or found.imports:
+        console.print(_outside(found))
+    if found.interface is not None:
+        console.print(_interface(found))
+    for problem in filter(None, (found.invalid, found.no_interface)):
+        console.print(f"[bold red]cannot be served:[/] {escape(printable(problem))}", soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """`text` with everything that a terminal would act on escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _properties(found: Inspection) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table(title=escape(printable(found.name)), show_header=False, box=box.SIMPLE)
+    wasi = "yes" if found.wasi_compliant else f"no: {', '.join(found.not_wasi)}"
+    if found.wasi_compliant and not found.imports:
+        wasi = "yes (no imports)"
+    memory = ", ".join(map(str, found.memories)) or "none"
+    customs = ", ".join(f"{name} ({size:,} bytes)" for name, size in found.custom_sections) or "none"
+    for key, value in (
+        ("size", f"{found.size_bytes:,} bytes"),
+        ("sha256", found.sha256),
+        ("memory", memory),
+        ("features", ", ".join(found.features) or "WebAssembly 1.0 only"),
+        ("WASI compliant", wasi),
+        ("threads", "yes: refused by the sandbox" if "threads" in found.features else "no"),
+        ("start function", "yes" if found.start else "no"),
+        ("state", "none: instances are reused" if found.stateless else "possible: see wasm.isolation"),
+        ("custom sections", customs),
+    ):
+        shown.add_row(key, escape(printable(value)))
+    return shown
+
+
+def _outside(found: Inspection) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table("", "name", "kind", "type", title="exports and imports")
+    rows = [("export", e.name, e.kind, e.type) for e in found.exports]
+    rows += [("import", f"{i.module}.{i.name}", i.kind, i.type) for i in found.imports]
+    for side, name, kind, of in rows[:SHOWN]:
+        shown.add_row(side, escape(printable(name)), kind, "" if of is None else escape(str(of)))
+    if len(rows) > SHOWN:
+        shown.add_row("", f"and {len(rows) - SHOWN} more (--json shows all)", "", "")
+    return shown
+
+
+def _interface(found: Inspection) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    interface = found.interface
+    assert interface is not None
+    convention = interface.convention.value
+    about = f"{convention} entry '{interface.entry}', found in its {_SOURCES[interface.source]}"
+    if interface.signature is not None:
+        about += f", signature {interface.signature}"
+    batch = f"batches of up to {interface.max_batch_size}" if interface.max_batch_size else "no batch dimension"
+    shown = Table("", "name", "dtype", "dims", title=escape(printable(f"{about}; {batch}")))
+    for side, specs in (("input", interface.inputs), ("output", interface.outputs)):
+        for spec in specs:
+            name = spec.name + (" (optional)" if spec.optional else "")
+            shown.add_row(side, escape(printable(name)), str(spec.dtype), escape(str(list(spec.dims))))
+    return shown
+
+
+_SOURCES = {"section": "portalis section", "exports": "exports", "explicit": "declaration"}
