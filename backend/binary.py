@@ -13,7 +13,6 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 from . import names, sections
 from .errors import ModuleError
@@ -27,7 +26,7 @@ HEADER = b"\0asm\x01\0\0\0"
 COMPONENT = b"\0asm\x0d\0\x01\0"
 _ORDER = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 13: 6, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
 _CODE = 10
-Data = Union[bytes, memoryview]
+Data = bytes | memoryview
 
 
 @dataclass(frozen=True)

@@ -55,13 +55,17 @@ def choose_allocator(info: ModuleInfo) -> Allocator:
     if not info.grows_memory():
         return Allocator.PAGES
     raise ModuleError(
-        "the entry takes pointers and the module grows its memory by itself, so the host cannot tell which part is free:"
-        " export an allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin, __unpin)"
+        "the entry takes pointers and the module grows its memory by itself, so the host cannot tell which part is"
+        " free: export an allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin,"
+        " __unpin)"
     )
 
 
 class Block:
-    """The block of one sandbox. It holds no reference to it: a cycle would keep dead sandboxes until the collector runs."""
+    """The block of one sandbox.
+
+    It holds no reference to the sandbox: a cycle would keep dead ones until the collector runs.
+    """
 
     __slots__ = ("_allocator", "_raw", "capacity", "pointer")
 
@@ -77,7 +81,10 @@ class Block:
             self.pointer = self.capacity = self._raw = 0
 
     def reserve(self, sandbox: Sandbox, size: int) -> int:
-        """The address of at least `size` bytes of `sandbox`'s memory, aligned to 64. Raises MemoryLimit when there is no room."""
+        """The address of at least `size` bytes of `sandbox`'s memory, aligned to 64.
+
+        Raises MemoryLimit when there is no room.
+        """
         if size <= self.capacity:
             return self.pointer
         if size + ALIGN >= 1 << 32:
@@ -88,12 +95,13 @@ class Block:
         limit = sandbox.memory_size()
         if raw == 0:
             raise MemoryLimit(
-                f"the tensors need {size} bytes, which the guest could not allocate: its memory is {limit} bytes and may"
-                f" grow to {sandbox.memory_limit} (raise wasm.max_memory_bytes, or send smaller batches)"
+                f"the tensors need {size} bytes, which the guest could not allocate: its memory is {limit} bytes, and"
+                f" may grow to {sandbox.memory_limit} (raise wasm.max_memory_bytes, or send smaller batches)"
             )
         if raw + size + ALIGN > limit:
             raise AbiViolation(
-                f"{self._allocator.value} returned {raw:#x} for {size + ALIGN} bytes, outside the guest's memory of {limit}"
+                f"{self._allocator.value} returned {raw:#x} for {size + ALIGN} bytes, outside the guest's memory of"
+                f" {limit}"
             )
         self._raw, self.capacity = raw, size
         self.pointer = -(-raw // ALIGN) * ALIGN

@@ -46,9 +46,11 @@ _get_pointer.restype, _get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object
 _alive: dict[int, tuple[Any, ...]] = {}  # what a consumer of a capsule still uses, by the struct's address
 
 
-@_Deleter
-def _delete(managed: Any) -> None:
+def _forget(managed: Any) -> None:
     _alive.pop(ctypes.addressof(managed.contents), None)
+
+
+_delete = _Deleter(_forget)
 
 
 def read_bf16(capsule: Any) -> np.ndarray:
@@ -60,9 +62,10 @@ def read_bf16(capsule: Any) -> np.ndarray:
     count = int(np.prod(shape, dtype=np.int64))
     if not count:
         return np.empty(shape, np.uint16)
-    buffer = (ctypes.c_uint16 * count).from_address(tensor.data + tensor.byte_offset)
-    buffer.capsule = capsule  # type: ignore[attr-defined]
-    return np.frombuffer(buffer, np.uint16).reshape(shape)
+    buffer: Any = (ctypes.c_uint16 * count).from_address(tensor.data + tensor.byte_offset)
+    buffer.capsule = capsule
+    bits: np.ndarray = np.frombuffer(buffer, np.uint16)
+    return bits.reshape(shape)
 
 
 def make_bf16(bits: np.ndarray) -> Any:

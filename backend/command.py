@@ -1,4 +1,4 @@
-"""Runs the ``command`` convention: a WASI program, one fresh instance per batch row; BYTES in, BYTES and exit code out."""
+"""Runs the ``command`` convention: a WASI program, a fresh instance per row; BYTES in, BYTES and exit code out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derives a module's interface: from what is declared, its ``portalis`` section, and its export types, in this order."""
+"""Derives a module's interface: from what is declared, its ``portalis`` section and its export types, in this order."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def discover(info: ModuleInfo, declared: Mapping[str, Any] | None = None, *, whe
 def read_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
     """The entries in the ``portalis`` section: JSON objects one after the other, as linkers join them."""
     text = info.custom(SECTION).decode("utf-8", "replace")
-    decoder, entries, at = json.JSONDecoder(), [], 0
+    decoder, at = json.JSONDecoder(), 0
+    entries: list[dict[str, Any]] = []
     while True:
         while at < len(text) and text[at] in " \t\r\n\0":
             at += 1
@@ -244,9 +245,8 @@ def _check_dlpack(info: ModuleInfo, interface: Interface, problems: Problems) ->
             if name == "portalis_alloc":
                 problems.add("a dlpack guest must export 'portalis_alloc'")
         elif export.kind != "func" or export.type != types[name]:
-            problems.add(
-                f"'{name}' must be a function {types[name]}, not {export.type if export.kind == 'func' else export.kind}"
-            )
+            found = export.type if export.kind == "func" else export.kind
+            problems.add(f"'{name}' must be a function {types[name]}, not {found}")
 
 
 def _check_command(interface: Interface, kind: FuncType, problems: Problems) -> None:

@@ -1,4 +1,4 @@
-"""Runs the ``dlpack`` convention: the guest gets a whole batch as DLPack tensors in one call (the tensor ABI, version 1)."""
+"""Runs the ``dlpack`` convention: the guest gets a whole batch as DLPack tensors in one call (tensor ABI 1)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Dlpack:
         return [np.frombuffer(serialize(x for piece in pieces for x in piece.reshape(-1).tolist()), np.uint8)]
 
     def _layout(self, inputs: Sequence[Pieces | None], flat: Sequence[Pieces | None], rows: int | None) -> Layout:
-        key = (rows, *[None if p is None else p[0].shape if len(p) == 1 else _joined_shape(p) for p in inputs])
+        key: Key = (rows, *[None if p is None else p[0].shape if len(p) == 1 else _joined_shape(p) for p in inputs])
         if self._has_bytes:
             key = (key, *[0 if f is None else f[0].size for f in flat])
         layout = self._layouts.get(key)

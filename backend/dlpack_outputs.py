@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +15,15 @@ from .errors import AbiViolation
 from .interface import TensorSpec
 
 MAX_RANK = 8
-_I64 = [struct.Struct(f"<{count}q") for count in range(MAX_RANK + 1)]
+# Any: type checkers take an array for a buffer only from NumPy 2 on
+_unpack_tensor: Any = STRUCT.unpack_from
+_unpack_i64: list[Any] = [struct.Struct(f"<{count}q").unpack_from for count in range(MAX_RANK + 1)]
 
 
 def read(memory: np.ndarray, layout: Layout, base: int, index: int, spec: TensorSpec, rows: int | None) -> np.ndarray:
     """Output `index` as a view of `memory` (BYTES: as new objects). Raises AbiViolation saying what is false."""
     where = f"output '{spec.name}'"
-    data, device, _, ndim, code, bits, lanes, shape_at, strides, offset = STRUCT.unpack_from(
+    data, device, _, ndim, code, bits, lanes, shape_at, strides, offset = _unpack_tensor(
         memory, base + layout.outputs_at() + STRUCT.size * index
     )
     if device != CPU:
@@ -36,7 +39,8 @@ def read(memory: np.ndarray, layout: Layout, base: int, index: int, spec: Tensor
     nbytes = math.prod(shape) * spec.dtype.itemsize
     if nbytes and data + offset + nbytes > memory.size:
         raise AbiViolation(
-            f"{where} points outside the guest's memory: {nbytes} bytes at {data + offset:#x}, memory is {memory.size} bytes"
+            f"{where} points outside the guest's memory: {nbytes} bytes at {data + offset:#x}, memory is {memory.size}"
+            " bytes"
         )
     start = data + offset if nbytes else 0
     raw = memory[start : start + nbytes]
@@ -53,7 +57,7 @@ def _sizes(memory: np.ndarray, at: int, count: int, where: str) -> tuple[int, ..
         raise AbiViolation(f"{where} has rank {count}; at most {MAX_RANK} is allowed")
     if at + 8 * count > memory.size:
         raise AbiViolation(f"{where} has its shape at {at:#x}, outside the guest's memory of {memory.size} bytes")
-    sizes = _I64[count].unpack_from(memory, at)
+    sizes: tuple[int, ...] = _unpack_i64[count](memory, at)
     if count and min(sizes) < 0:
         raise AbiViolation(f"{where} has a negative size in its shape {list(sizes)}")
     return sizes
@@ -71,7 +75,7 @@ def _check_shape(shape: tuple[int, ...], spec: TensorSpec, rows: int | None, whe
 def _check_strides(memory: np.ndarray, at: int, shape: tuple[int, ...], where: str) -> None:
     if at + 8 * len(shape) > memory.size:
         raise AbiViolation(f"{where} has its strides at {at:#x}, outside the guest's memory of {memory.size} bytes")
-    strides = _I64[len(shape)].unpack_from(memory, at)
+    strides = _unpack_i64[len(shape)](memory, at)
     step = 1
     for size, stride in zip(reversed(shape), reversed(strides)):
         if size > 1 and stride != step:

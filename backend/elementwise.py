@@ -22,13 +22,18 @@ from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
 
 CHUNK_BYTES = 512 << 10  # about one core's L2 cache
-_UNSIGNED = {"UINT32": np.dtype("uint32"), "UINT64": np.dtype("uint64")}
-_WASM = {"i32": np.dtype("int32"), "i64": np.dtype("int64"), "f32": np.dtype("float32"), "f64": np.dtype("float64")}
+_UNSIGNED: dict[str, np.dtype] = {"UINT32": np.dtype("uint32"), "UINT64": np.dtype("uint64")}
+_WASM: dict[str, np.dtype] = {
+    "i32": np.dtype("int32"),
+    "i64": np.dtype("int64"),
+    "f32": np.dtype("float32"),
+    "f64": np.dtype("float64"),
+}
 
 
-def memory_dtype(dtype: DType, valtype: str) -> np.dtype[np.generic]:
+def memory_dtype(dtype: DType, valtype: str) -> np.dtype:
     """How an element of `dtype` lies in the loop's memory, where it has the width of `valtype`."""
-    return _UNSIGNED.get(dtype.name, _WASM[valtype])
+    return _UNSIGNED.get(dtype.name) or _WASM[valtype]
 
 
 class LoopMemory(NamedTuple):
@@ -125,8 +130,9 @@ class Elementwise:
             )
         ]
         count = len(self._in_memory)
-        loop.mapped = LoopMemory(header, self._loop.inputs, tuple(regions[:count]), tuple(regions[count:]))
-        return loop.mapped
+        mapped = LoopMemory(header, self._loop.inputs, tuple(regions[:count]), tuple(regions[count:]))
+        loop.mapped = mapped
+        return mapped
 
     def _chunks(
         self, loop: Sandbox, arrays: list[np.ndarray], outputs: list[np.ndarray], span: tuple[int, int]

@@ -137,7 +137,7 @@ def deadline_ticks(timeout_s: float) -> int:
 
 def _after_fork() -> None:
     # Neither the ticker thread nor wasmtime's own threads exist in a forked child.
-    global TICKER
+    global TICKER  # noqa: PLW0603
     _engines.clear()
     TICKER = Ticker()
 

@@ -24,7 +24,12 @@ from .sandbox import Deadline, Sandbox, SandboxFactory
 
 CHUNK_BYTES = 512 << 10  # about one core's L2 cache
 ALIGN = 64
-_WASM = {"i32": np.dtype("int32"), "i64": np.dtype("int64"), "f32": np.dtype("float32"), "f64": np.dtype("float64")}
+_WASM: dict[str, np.dtype] = {
+    "i32": np.dtype("int32"),
+    "i64": np.dtype("int64"),
+    "f32": np.dtype("float32"),
+    "f64": np.dtype("float64"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Plan:
 
 
 def plan(interface: Interface, function: FuncType) -> Plan:
-    """What each parameter of the kernel is, from ``args`` or its default. Raises InterfaceError where they don't fit."""
+    """What each parameter of the kernel is, from ``args`` or by default. Raises InterfaceError where they don't fit."""
     signature = interface.signature
     if signature is None:
         raise InterfaceError(f"entry '{interface.entry}' is a gufunc and needs a signature such as (n)->(n)")
@@ -59,8 +64,8 @@ def plan(interface: Interface, function: FuncType) -> Plan:
     status = interface.returns == "status"
     if len(function.results) != (1 if status else len(returned)):
         raise InterfaceError(
-            f"entry '{interface.entry}' returns {len(function.results)} values, but {len(returned)} outputs are not among"
-            f" its arguments{' and it returns a status' if status else ''}"
+            f"entry '{interface.entry}' returns {len(function.results)} values, but {len(returned)} outputs are not"
+            f" among its arguments{' and it returns a status' if status else ''}"
         )
     kernel = Kernel(
         function, arguments, len(in_order), len(returned) if not status else 0, len(signature.names), status
@@ -68,7 +73,7 @@ def plan(interface: Interface, function: FuncType) -> Plan:
     return Plan(kernel, tuple(in_order), returned, "batch" in args)
 
 
-def _argument(arg: str | int, tensors: Sequence[str], dimensions: Sequence[str]) -> Argument:
+def _argument(arg: str | int | float, tensors: Sequence[str], dimensions: Sequence[str]) -> Argument:
     if not isinstance(arg, str):
         return ("constant", arg)
     if arg in tensors:
@@ -155,10 +160,10 @@ class Gufunc:
             loops = array.shape[: array.ndim - len(core)]
             fixed = math.prod(loops) == 1
             if not fixed and loops != loop_shape:
-                array = np.broadcast_to(array, loop_shape + core)
+                array = np.broadcast_to(array, loop_shape + core)  # noqa: PLW2901
             flat = array.reshape((1 if fixed else count, math.prod(core)))
             regions[spec.name] = _Region(array.dtype, flat.shape[1] * array.dtype.itemsize, flat, fixed, True)
-        returned = []
+        returned: list[_Region] = []
         for i, (spec, output) in enumerate(zip(self._interface.outputs, outputs)):
             flat = output.reshape((count, output.size // count))
             dtype = output.dtype

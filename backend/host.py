@@ -2,7 +2,7 @@
 
 The streams, and sleeping, are served here instead of by wasmtime's own WASI: that one writes from a thread pool of its
 own (so output could arrive after the call) and sleeps in native code (where no deadline reaches it). Everything else of
-WASI is wasmtime's, with an empty context. Host functions never raise (see `native`): a guest's bad pointer is its errno.
+WASI is wasmtime's, with an empty context. Host functions never raise (see `native`): a bad pointer is an errno.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def link(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> 
         missing = [f"{i.module}.{i.name} ({i.kind})" for i in info.imports if not _provided(linker, store, i)]
         if missing:
             raise ModuleError(
-                f"the module imports what this host does not provide: {', '.join(missing)}. Provided are the functions of"
-                f" {WASI} and env.abort; build the module without the others"
+                f"the module imports what this host does not provide: {', '.join(missing)}. Provided are the functions"
+                f" of {WASI} and env.abort; build the module without the others"
             )
     try:
         return linker.instantiate_pre(module)
@@ -104,7 +104,7 @@ def _errno(function: Callable[..., int]) -> Callable[..., int]:
         try:
             memory, host = caller["memory"], native.current.store.host_state
             return function(memory, caller, host, *(native.u32(a) for a in arguments))
-        except Exception:  # nothing may be raised through wasm frames
+        except Exception:  # noqa: BLE001  # nothing may be raised through wasm frames
             return _FAULT
 
     return guarded
@@ -183,7 +183,7 @@ def _delay_s(subscription: bytes) -> float:
     """Seconds until a clock subscription fires (layout: ``__wasi_subscription_clock_t``)."""
     (clock,) = struct.unpack_from("<I", subscription, 16)
     timeout, flags = struct.unpack_from("<Q8xH", subscription, 24)
-    seconds = timeout / 1e9
+    seconds: float = timeout / 1e9
     if flags & 1:  # absolute
         seconds -= time.time() if clock == 0 else time.monotonic()
     return max(0.0, seconds)
@@ -196,7 +196,7 @@ def _abort(caller: Any, message: int, file: int, line: int, column: int) -> None
         memory = caller["memory"]
         text, where = (_utf16(memory, caller, native.u32(pointer)) for pointer in (message, file))
         host.abort_message = f"{text} at {where}:{line}:{column}"
-    except Exception:
+    except Exception:  # noqa: BLE001  # nothing may be raised through wasm frames
         host.abort_message = "abort"
 
 

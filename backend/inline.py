@@ -58,7 +58,8 @@ def leaf_body(info: ModuleInfo, index: int) -> LeafBody | None:
 
 
 def _locals(body: bytes) -> tuple[tuple[str, ...] | None, int]:
-    reader, found = Reader(body, 0, len(body)), []
+    reader = Reader(body, 0, len(body))
+    found: list[str] = []
     for _ in range(reader.unsigned()):
         count, valtype = reader.unsigned(), VALTYPES.get(reader.byte(), "")
         if valtype not in _CARRIED or count > MAX_LOCALS - len(found):

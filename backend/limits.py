@@ -18,7 +18,7 @@ class Limits:
     - ``timeout_s``: wall time of one guest call, start function included. The guest is interrupted: GuestTimeout.
     - ``max_module_bytes``: size of the ``.wasm`` file. ModuleError before anything is read.
     - ``compile_timeout_s``: wall time of compiling the module. ModuleError.
-    - ``max_output_bytes``: stdout and stderr that are kept for the log, each, in one call; the rest is counted and dropped.
+    - ``max_output_bytes``: stdout and stderr kept for the log, each, in one call; the rest is counted and dropped.
     - ``max_stdout_bytes``: stdout (and stderr) of a ``command``, whose output is its result. GuestError past it.
     - ``max_stack_bytes``: the guest's call stack. A deeper call traps.
     """
@@ -40,7 +40,7 @@ class Limits:
         if self.max_memory_bytes > 4 << 30:
             problems.append(f"max_memory_bytes must be at most 4 GiB (wasm32), not {self.max_memory_bytes}")
         if self.max_stack_bytes > 4 * MIB:
-            # Guests run on the caller's thread; Linux gives a thread 8 MiB of stack and a real overflow kills the process.
+            # Guests run on the caller's thread, which has 8 MiB of stack on Linux; a real overflow kills the process.
             problems.append(f"max_stack_bytes must be at most 4 MiB, not {self.max_stack_bytes}")
         if problems:
             raise SettingsError("; ".join(problems))

@@ -1,4 +1,4 @@
-"""Between Triton's model configuration and a module's interface: completes the one, and checks them against each other."""
+"""Between Triton's model configuration and a module's interface: completes the one, checks one against the other."""
 
 from __future__ import annotations
 

@@ -281,8 +281,8 @@ class Store:
         size = _memory_data_size(self._ctx, memory.where)
         if not size:
             return np.empty(0, np.uint8)
-        buffer = (ctypes.c_uint8 * size).from_address(_memory_data(self._ctx, memory.where))
-        buffer.store = self  # type: ignore[attr-defined]  # the array's base keeps the sandbox alive
+        buffer: Any = (ctypes.c_uint8 * size).from_address(_memory_data(self._ctx, memory.where))
+        buffer.store = self  # the array's base keeps the sandbox alive
         return np.frombuffer(buffer, dtype=np.uint8)
 
     def memory_grow(self, memory: Extern, pages: int) -> bool:

@@ -1,7 +1,8 @@
-"""Splits one batch over threads. ctypes and NumPy's copies release the GIL, so guests in stores of their own run at once."""
+"""Splits a batch over threads: ctypes and NumPy's copies release the GIL, so guests in separate stores run together."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,7 +15,7 @@ def spans(size: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
     """[0, size) cut into at most `parts` ranges of nearly equal length, none shorter than `least` but the only one."""
     parts = max(1, min(parts, size // max(least, 1)))
     bounds = [size * i // parts for i in range(parts + 1)]
-    return list(zip(bounds, bounds[1:]))
+    return list(itertools.pairwise(bounds))
 
 
 class Workers:

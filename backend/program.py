@@ -33,7 +33,10 @@ DEFAULT_CACHE: Any = object()  # "the process's own cache": None means no cache
 
 
 class Program:
-    """A loaded module and how to call it. Make one with `load`; use it from any thread; close it with `close` or ``with``."""
+    """A loaded module and how to call it.
+
+    Make one with `load`; use it from any thread; close it with `close` or ``with``.
+    """
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Sends a model's metrics and its guest's output to Triton, from a thread of its own.
 
-Measured on Triton 2.51: one metric increment or log line from the Python stub is a blocking round trip of 130-180 µs, so
+Measured on Triton 2.51: a metric increment or log line from the Python stub is a blocking round trip of 130-180 µs, so
 none happens while a request waits. Metrics are flushed once a second, and both at the end.
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Union
 
 import wasmtime
 
@@ -20,7 +19,7 @@ from .limits import Limits
 from .parallel import Workers
 from .sandbox import OnOutput, Recipe, SandboxFactory, Stats
 
-Runner = Union[Elementwise, Gufunc, Dlpack, Command]
+Runner = Elementwise | Gufunc | Dlpack | Command
 
 
 class Isolation(str, Enum):
@@ -47,7 +46,8 @@ def prepare(
     pre = host.link(engine, module, info)
     allocator = choose_allocator(info) if convention in (Convention.GUFUNC, Convention.DLPACK) else None
     function = _function(info, interface)
-    loop_wasm, loop_imports = None, ()
+    loop_wasm: bytes | None = None
+    loop_imports: tuple[bytes, ...] = ()
     if convention is Convention.ELEMENTWISE:
         entry = info.export(interface.entry)
         leaf = leaf_body(info, entry.index) if entry is not None else None
@@ -83,5 +83,6 @@ def prepare(
 
 def _function(info: ModuleInfo, interface: Interface) -> FuncType:
     export = info.export(interface.entry)
-    assert export is not None and isinstance(export.type, FuncType), "discovery has checked the entry"
+    assert export is not None, "discovery has checked the entry"
+    assert isinstance(export.type, FuncType), "and its type"
     return export.type

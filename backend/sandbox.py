@@ -66,8 +66,8 @@ class Sandbox:
         "host",
         "instance",
         "loop",
-        "memory_limit",
         "mapped",
+        "memory_limit",
         "store",
         "used",
     )
@@ -95,7 +95,8 @@ class Sandbox:
     def function(self, name: bytes) -> native.Extern:
         """The exported function `name`, which inspection has seen."""
         found = self.export(name)
-        assert found is not None and found.is_function, name
+        assert found is not None, name
+        assert found.is_function, name
         return found
 
     def call_u32(self, name: bytes, *args: int) -> int:

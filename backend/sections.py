@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Union
 
 from .instructions import skip_constant_expression
 from .leb128 import Reader, Truncated
@@ -59,7 +58,7 @@ class GlobalType:
         return f"mut {self.valtype}" if self.mutable else self.valtype
 
 
-ExternType = Union[FuncType, MemoryType, GlobalType, None]
+ExternType = FuncType | MemoryType | GlobalType | None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""NumPy generalised-ufunc signatures, such as ``(m,n),(n,p)->(m,p)``: which dimensions a kernel sees, and which are looped.
+"""NumPy generalised-ufunc signatures, such as ``(m,n),(n,p)->(m,p)``: which dimensions a kernel sees, which are looped.
 
-Source: the NumPy manual, "Generalized universal function API". Fixed sizes (``(3)``) are allowed; ``?`` and ``|`` are not.
+Source: the NumPy manual, "Generalized universal function API". Fixed sizes (``(3)``) are allowed, ``?`` and ``|`` not.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class Signature:
                 known = dim if isinstance(dim, int) else sizes.setdefault(dim, size)
                 if known != size:
                     raise InputError(
-                        f"input {number} has size {size} for core dimension '{dim}', but it must be {known} (signature {self})"
+                        f"input {number} has size {size} for core dimension '{dim}', but it must be {known}"
+                        f" (signature {self})"
                     )
             loops.append(shape[: len(shape) - rank])
         if all(loop == loops[0] for loop in loops):
@@ -88,7 +89,7 @@ def _side(side: str, text: str) -> tuple[Dims, ...]:
 def _dims(group: str, text: str) -> Dims:
     result: list[str | int] = []
     for part in group.split(",") if group.strip() else []:
-        part = part.strip()
+        part = part.strip()  # noqa: PLW2901
         if part.isdigit() and int(part) > 0:
             result.append(int(part))
         elif _NAME.match(part) and part != "batch":

@@ -36,11 +36,11 @@ def _error(problem: WasmError) -> Any:
 
 
 def _version_folder() -> Path:
-    """The model's version folder. Triton tells it in the stub's own command line: ``<repository>/<model>/<version>/model.py``."""
+    """The model's version folder; an older Triton tells it only in the stub's command line (``…/1/model.py``)."""
     if hasattr(pb_utils, "get_model_dir"):
         return Path(pb_utils.get_model_dir())
-    with open(f"/proc/{os.getpid()}/cmdline", "rb") as file:
-        return Path(os.fsdecode(file.read().split(b"\0")[1])).parent
+    command_line = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+    return Path(os.fsdecode(command_line[1])).parent
 
 
 class TritonPythonModel:
@@ -153,7 +153,7 @@ class TritonPythonModel:
     @staticmethod
     def _timeout(request: Any) -> float | None:
         asked = settings.request_timeout(request.parameters())
-        microseconds = request.timeout()
+        microseconds: int = request.timeout()
         if microseconds <= 0:
             return asked
         return min(microseconds / 1e6, asked) if asked is not None else microseconds / 1e6

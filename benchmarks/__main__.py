@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: runs the benchmarks, prints the table, writes the JSON. Each is a ratio measured in one run."""
+"""``python -m benchmarks``: runs the benchmarks, prints the table, writes the JSON. Each is a ratio from one run."""
 
 from __future__ import annotations
 
@@ -53,13 +53,15 @@ def table(results: list[Result]) -> Table:
 def machine() -> dict[str, object]:
     """Where this ran."""
     info = Path("/proc/cpuinfo")
-    models = [l.partition(":")[2].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.exists() else []
-    return {"cpu": models[0] if models else platform.processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = models[0] if models else platform.processor()
+    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=[*IN_PROCESS, "triton"], help="run only this one (repeatable)")
+    parser.add_argument("--only", action="append", choices=[*IN_PROCESS, "triton"], help="only this one (repeatable)")
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"where the JSON goes (default {DEFAULT_JSON})")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough look")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")

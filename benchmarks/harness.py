@@ -1,4 +1,4 @@
-"""Measures two things in one run, in turn, and reports their ratio. Single times mean little on a shared machine; ratios do."""
+"""Measures two things in one run, in turn, and reports their ratio: single times mean little on a shared machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 class Result:
     """One line of the table: two figures and their ratio against a target.
 
-    ``at_most`` tells on which side of ``target`` the ratio must lie. ``spread`` are the smallest and largest ratio of the
+    ``at_most`` tells on which side of ``target`` the ratio must lie. ``spread`` are the smallest and largest of the
     pairs that were measured.
     """
 

@@ -38,9 +38,7 @@ def elementwise(rounds: int) -> list[Result]:
     program = Program.load(ADD)
     same(program.run({"a": a, "b": b})["y"], a + b)
     pairs = in_turn(lambda: program.run({"a": a, "b": b}), lambda: a + b, rounds=rounds, repeat=(7, 7))
-    against_numpy = compare(
-        "elementwise-numpy", "add, 1,000,000 FP32: Program.run / numpy", pairs, unit="s", target=8
-    )
+    against_numpy = compare("elementwise-numpy", "add, 1,000,000 FP32: Program.run / numpy", pairs, unit="s", target=8)
 
     engine = wasmtime.Engine()
     store = wasmtime.Store(engine)
@@ -92,9 +90,7 @@ def echo(rounds: int) -> list[Result]:
     x = np.random.default_rng(1).random((1, 4 * MIB), np.float32)
     raw = x.tobytes()
     same(np.frombuffer(plugin.call("echo", raw), np.float32), program.run({"x": x})["y"][0])
-    pairs = in_turn(
-        lambda: program.run({"x": x}), lambda: plugin.call("echo", raw), rounds=rounds, repeat=(5, 2)
-    )
+    pairs = in_turn(lambda: program.run({"x": x}), lambda: plugin.call("echo", raw), rounds=rounds, repeat=(5, 2))
     return [compare("echo-16mib", "16 MiB echo: dlpack / Extism", pairs, unit="s", target=0.25)]
 
 
@@ -146,5 +142,3 @@ def second_load(rounds: int) -> list[Result]:
             )
             pairs.append((second, first))
     return [compare("second-load", "loading a 7 MB module: second time / first", pairs, unit="s", target=1 / 20)]
-
-

@@ -1,4 +1,4 @@
-"""Builds every example's module from its source with Zig's C compiler: ``python examples/build.py [--out FOLDER] [NAME …]``.
+"""Builds the examples' modules from source with Zig's C compiler: ``python examples/build.py [--out FOLDER] [NAME …]``.
 
 The committed modules were built by ziglang 0.17.1; the same version gives the same bytes.
 """
@@ -26,7 +26,8 @@ def build(name: str, target: Path, zig: list[str]) -> None:
         if name == "text_filter":
             flags = ("-target", "wasm32-wasi")
         if name == "wordpiece":
-            tables = [sys.executable, HERE / name / "make_tables.py", HERE / name / "vocab.txt", scratch]
+            make = str(HERE / name / "make_tables.py")
+            tables = [sys.executable, make, str(HERE / name / "vocab.txt"), scratch]
             subprocess.run(tables, check=True)
             flags += ("-I", scratch)
         module = Path(scratch) / f"{name}.wasm"

@@ -18,7 +18,8 @@ Tensors = Mapping[str, np.ndarray]
 @functools.cache
 def _reference(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"portalis_example_{name}", FOLDER / name / "reference.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -7,28 +7,42 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .backend.binary import ModuleInfo, read_module
-from .backend.discovery import SECTION, discover
+from .backend.binary import read_module
+from .backend.discovery import SECTION, discover, read_section
 from .backend.leb128 import Reader
 from .errors import UsageError
 
 _TENSOR = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)(?P<dims>\[[^\]]*\])?(?P<optional>\?)?$")
 
 
-def annotate(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) -> bytes:
-    """`module` with a ``portalis`` section that holds `entries`; an earlier one is replaced, every other byte kept.
+def replace(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) -> bytes:
+    """`module` with a ``portalis`` section that holds `entries` and nothing of an earlier one; other bytes are kept.
 
-    Each entry is completed from what the module tells, and checked against it. Raises InterfaceError.
+    Each entry is completed from the module's exports, and checked against them. Raises InterfaceError.
     """
     bare = _without_section(module)
     info = read_module(bare)
-    texts = [json.dumps(_complete(info, entry, where), ensure_ascii=False) for entry in entries]
-    payload = _name(SECTION) + "\n".join(texts).encode()
+    return _with_section(bare, [discover(info, entry, where=where).to_json() for entry in entries])
+
+
+def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
+    """`module` with `changes` made to the entry that they are for; its other entries and keys stay as they are.
+
+    The entry is ``changes["entry"]``, or the only one there is. Raises InterfaceError.
+    """
+    info = read_module(module)
+    changed = discover(info, changes, where=where).to_json()
+    entries = [
+        changed if entry.get("entry", "portalis_infer") == changed["entry"] else entry
+        for entry in read_section(info, where)
+    ]
+    return _with_section(_without_section(module), entries if changed in entries else [*entries, changed])
+
+
+def _with_section(bare: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:
+    text = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    payload = _name(SECTION) + text.encode()
     return bare + b"\0" + _unsigned(len(payload)) + payload
-
-
-def _complete(info: ModuleInfo, entry: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return discover(info, entry, where=where).to_json()
 
 
 def _without_section(module: bytes) -> bytes:
@@ -60,12 +74,15 @@ def parse_tensor(text: str) -> dict[str, Any]:
     found = _TENSOR.match(text)
     if found is None:
         raise UsageError(
-            f"{text!r} does not describe a tensor", remediation="Write NAME:DTYPE[DIMS], for example x:FP32[-1] or o:BYTES[1]?"
+            f"{text!r} does not describe a tensor",
+            remediation="Write NAME:DTYPE[DIMS], for example x:FP32[-1] or o:BYTES[1]?",
         )
     dims = (found["dims"] or "[]")[1:-1]
     try:
         sizes = [int(size) for size in dims.split(",")] if dims.strip() else []
     except ValueError:
-        raise UsageError(f"{text!r}: the dims are not integers", remediation="Use sizes above 0, or -1 for any.") from None
+        raise UsageError(
+            f"{text!r}: the dims are not integers", remediation="Use sizes above 0, or -1 for any."
+        ) from None
     optional = {"optional": True} if found["optional"] else {}
     return {"name": found["name"], "dtype": found["dtype"], "dims": sizes, **optional}

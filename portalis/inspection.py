@@ -1,4 +1,4 @@
-"""What a WebAssembly module is, for a person who wants to deploy it: outside, features used, WASI compliance, interface."""
+"""What a WebAssembly module is, for who wants to deploy it: outside, features used, WASI compliance, interface."""
 
 from __future__ import annotations
 
@@ -98,8 +98,10 @@ def _type_json(kind: object) -> dict[str, Any] | None:
 
 
 def inspect(path: Path, declared: Mapping[str, Any] | None = None) -> Inspection:
-    """Inspect a file; `declared` are interface keys as in the ``portalis`` section. Raises ModuleError where the file is no
-    module at all; what is only unusable is told in the result."""
+    """Inspect a file; `declared` are interface keys as in the ``portalis`` section.
+
+    Raises ModuleError where the file is no module at all; what is only unusable is told in the result.
+    """
     info = read_module(path)
     data = path.read_bytes()
     invalid = _validate(data, ())
@@ -164,10 +166,10 @@ def _wasi_functions() -> frozenset[str]:
 _PREVIEW_1 = """
 args_get args_sizes_get clock_res_get clock_time_get environ_get environ_sizes_get fd_advise fd_allocate fd_close
 fd_datasync fd_fdstat_get fd_fdstat_set_flags fd_fdstat_set_rights fd_filestat_get fd_filestat_set_size
-fd_filestat_set_times fd_pread fd_prestat_dir_name fd_prestat_get fd_pwrite fd_read fd_readdir fd_renumber fd_seek fd_sync
-fd_tell fd_write path_create_directory path_filestat_get path_filestat_set_times path_link path_open path_readlink
-path_remove_directory path_rename path_symlink path_unlink_file poll_oneoff proc_exit proc_raise random_get sched_yield
-sock_accept sock_recv sock_send sock_shutdown
+fd_filestat_set_times fd_pread fd_prestat_dir_name fd_prestat_get fd_pwrite fd_read fd_readdir fd_renumber fd_seek
+fd_sync fd_tell fd_write path_create_directory path_filestat_get path_filestat_set_times path_link path_open
+path_readlink path_remove_directory path_rename path_symlink path_unlink_file poll_oneoff proc_exit proc_raise
+random_get sched_yield sock_accept sock_recv sock_send sock_shutdown
 """
 
 

@@ -43,7 +43,7 @@ def _unfilter(kind: int, line: np.ndarray, above: np.ndarray) -> np.ndarray:
     if kind == 0:
         return line
     if kind == 2:
-        return (line + above) & 255
+        return np.asarray((line + above) & 255)
     out = np.zeros(line.size + 3, np.int64)  # three zeros to the left
     up = np.concatenate([np.zeros(3, np.int64), above])
     for i in range(3, out.size):

@@ -25,7 +25,8 @@ def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
     shared = sides[:, 0] * sides[:, 1]
     both = area(box) + area(boxes) - shared
-    return np.divide(shared, both, out=np.zeros_like(shared), where=both > 0)
+    overlap: np.ndarray = np.divide(shared, both, out=np.zeros_like(shared), where=both > 0)
+    return overlap
 
 
 def reference(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Writes the tables that wordpiece.c includes: the sorted vocabulary, and what BERT's normalisation does to characters.
 
-Run as ``python make_tables.py vocab.txt OUTPUT_FOLDER`` (``examples/build.py`` does). `unicode.h` is committed, because it
+Run as ``python make_tables.py vocab.txt OUTPUT_FOLDER`` (``examples/build.py`` does). `unicode.h` is committed as it
 depends on the Unicode version of the Python that writes it; `vocab.h` follows from vocab.txt alone.
 """
 

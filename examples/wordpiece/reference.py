@@ -80,8 +80,8 @@ def reference(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     rows = []
     for item in given["text"].tolist():
         text = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
-        ids = [i for word in words(text) for i in pieces(word)]
-        rows.append([CLS, *ids[: MAX_TOKENS - 2], SEP])
+        found = [i for word in words(text) for i in pieces(word)]
+        rows.append([CLS, *found[: MAX_TOKENS - 2], SEP])
     longest = max(map(len, rows), default=0)
     ids = np.array([row + [0] * (longest - len(row)) for row in rows], np.int64).reshape(len(rows), longest)
     mask = np.array([[1] * len(row) + [0] * (longest - len(row)) for row in rows], np.int64).reshape(len(rows), longest)

@@ -33,12 +33,13 @@ def annotate(
     in_place: Annotated[bool, typer.Option("--in-place", help="Replace MODULE.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Write a module's interface into its `portalis` section, checked against the module, so that the file alone serves.
+    """Write a module's interface into its `portalis` section, checked against the module: the file alone then serves.
 
-    Example: portalis annotate k.wasm --convention gufunc --signature '(n)->(n)' -i x:FP32[-1] --output y:FP32[-1] --in-place
+    Options change what is given and keep the rest; --from replaces the whole section.
+
+    Example: portalis annotate k.wasm --signature '(n)->(n)' -i x:FP32[-1] --output y:FP32[-1] --in-place
     """
-    from ..annotation import annotate as write
-    from ..annotation import parse_tensor
+    from ..annotation import amend, parse_tensor, replace
     from ..backend.settings import parse
 
     if (output_file is None) == (not in_place):
@@ -55,11 +56,14 @@ def annotate(
         "description": description,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    entries = _read(source) if source is not None else [{}]
-    if given and len(entries) > 1:
-        raise UsageError("options describe one entry, but the file has several", remediation="Edit the file instead.")
     data = module.read_bytes()
-    annotated = write(data, [{**each, **given} for each in entries], where=str(module))
+    if source is None:
+        annotated = amend(data, given, where=str(module))
+    else:
+        entries = _read(source)
+        if given and len(entries) > 1:
+            raise UsageError("options describe one entry, but the file has several", remediation="Edit the file.")
+        annotated = replace(data, [{**each, **given} for each in entries], where=str(module))
     target = module if output_file is None else output_file
     _replace(target, annotated)
     _report(target, annotated, as_json)
@@ -82,10 +86,10 @@ def _replace(target: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o644)
-        os.replace(temporary, target)
+        Path(temporary).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)
+        Path(temporary).replace(target)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise
 
 

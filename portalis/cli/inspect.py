@@ -61,6 +61,8 @@ def _properties(found: Inspection) -> Table:
     from rich.table import Table
 
     shown = Table(title=escape(printable(found.name)), show_header=False, box=box.SIMPLE)
+    shown.add_column()
+    shown.add_column(overflow="fold")  # a digest that is cut cannot be compared
     wasi = "yes" if found.wasi_compliant else f"no: {', '.join(found.not_wasi)}"
     if found.wasi_compliant and not found.imports:
         wasi = "yes (no imports)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import wasmtime
 
@@ -24,7 +25,7 @@ PRELUDE = """
 """
 
 
-def wasm(text: str, *entries: dict[str, object]) -> bytes:
+def wasm(text: str, *entries: Mapping[str, object]) -> bytes:
     """The module in `text`, with a ``portalis`` section of `entries`."""
     module = bytes(wasmtime.wat2wasm(text))
     for entry in entries:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from portalis.backend import GuestStatus, Program
 from portalis.examples import build, catalog
 from portalis.examples.catalog import ECHO, EXAMPLES, Example
-from portalis.backend import GuestStatus, Program
 from tests import parts
 
 ALL = {**EXAMPLES, "echo": ECHO}

@@ -35,7 +35,9 @@ def when_asked(code: str, more: str = "", batch: int = 8) -> bytes:
         (local.set $p (i32.add (local.get $p) (i32.const 4)))
         (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
       {guests.ECHO_BODY}"""
-    return guests.dlpack(body, inputs=[tensor("x", dims=(1,))], outputs=[tensor("y", dims=(1,))], batch=batch, more=more)
+    return guests.dlpack(
+        body, inputs=[tensor("x", dims=(1,))], outputs=[tensor("y", dims=(1,))], batch=batch, more=more
+    )
 
 
 SAY = """(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))"""
@@ -120,7 +122,12 @@ def good_repository(repository: Path) -> None:
     write(repository, "start_loops", guests.wasm(start + infer, entry), BARE + WAIT)
     write(repository, "talkative", talkative(3))
     write(repository, "flooding", talkative(20_000))
-    write(repository, "batching", when_asked("unreachable"), BARE + "dynamic_batching { max_queue_delay_microseconds: 300000 }")
+    write(
+        repository,
+        "batching",
+        when_asked("unreachable"),
+        BARE + "dynamic_batching { max_queue_delay_microseconds: 300000 }",
+    )
     write(repository, "per_request", when_asked("unreachable"), BARE + parameters({"wasm.isolation": "request"}))
     for isolation in ("batch", "instance"):
         write(repository, f"counter_{isolation}", COUNTER, BARE + parameters({"wasm.isolation": isolation}))
@@ -154,31 +161,47 @@ BAD: dict[str, tuple[bytes, str, str]] = {
         "does not take and return numbers, so its interface cannot be derived",
     ),
     "two_functions": (
-        guests.wasm('(module (func (export "f") (param f32) (result f32) local.get 0) (func (export "g") (param f32) (result f32) local.get 0))'),
+        guests.wasm(
+            '(module (func (export "f") (param f32) (result f32) local.get 0) (func (export "g") (param f32) (result f32) local.get 0))'
+        ),
         BARE,
         "exports 2 functions that could be the entry: set wasm.entry",
     ),
-    "no_function": (guests.wasm('(module (memory (export "memory") 1))'), BARE, "exports no function that could be the entry"),
+    "no_function": (
+        guests.wasm('(module (memory (export "memory") 1))'),
+        BARE,
+        "exports no function that could be the entry",
+    ),
     "foreign_imports": (
         guests.wasm('(module (import "env" "gpu" (func)) (func (export "f") (param f32) (result f32) local.get 0))'),
         BARE,
         "imports what this host does not provide: env.gpu (func)",
     ),
-    "unknown_key": (guests.wasm(guests.ADD), BARE + parameters({"wasm.isolatoin": "batch"}), "did you mean wasm.isolation?"),
+    "unknown_key": (
+        guests.wasm(guests.ADD),
+        BARE + parameters({"wasm.isolatoin": "batch"}),
+        "did you mean wasm.isolation?",
+    ),
     "bad_value": (
         guests.wasm(guests.ADD),
         BARE + parameters({"wasm.isolation": "never", "wasm.threads": "0"}),
         "parameter wasm.isolation is 'never': use one of request, batch, instance",
     ),
-    "wrong_entry": (guests.wasm(guests.ADD), BARE + parameters({"wasm.entry": "ad"}), "exports no function 'ad' (did you mean 'add'?)"),
+    "wrong_entry": (
+        guests.wasm(guests.ADD),
+        BARE + parameters({"wasm.entry": "ad"}),
+        "exports no function 'ad' (did you mean 'add'?)",
+    ),
     "wrong_name": (
         guests.echo(),
-        BARE + 'input { name: "z" data_type: TYPE_FP32 dims: [-1] } output { name: "y" data_type: TYPE_FP32 dims: [-1] }',
+        BARE
+        + 'input { name: "z" data_type: TYPE_FP32 dims: [-1] } output { name: "y" data_type: TYPE_FP32 dims: [-1] }',
         "the module has no input 'z'",
     ),
     "wrong_dtype": (
         guests.echo(),
-        BARE + 'input { name: "x" data_type: TYPE_INT8 dims: [-1] } output { name: "y" data_type: TYPE_FP32 dims: [-1] }',
+        BARE
+        + 'input { name: "x" data_type: TYPE_INT8 dims: [-1] } output { name: "y" data_type: TYPE_FP32 dims: [-1] }',
         "input 'x' is TYPE_INT8, but the module has TYPE_FP32",
     ),
     "wrong_dims": (
@@ -192,7 +215,9 @@ BAD: dict[str, tuple[bytes, str, str]] = {
         "max_batch_size is 9, but the module takes batches of at most 8",
     ),
     "threads_used": (
-        guests.wasm('(module (memory (export "memory") 1 2 shared) (func (export "f") (param f32) (result f32) local.get 0))'),
+        guests.wasm(
+            '(module (memory (export "memory") 1 2 shared) (func (export "f") (param f32) (result f32) local.get 0))'
+        ),
         BARE,
         "threads",
     ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,9 +58,15 @@ def test_a_start_function_that_loops_is_stopped_too(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("options", "seconds"),
-    [({"timeout": 100_000}, "0.1 s"), ({"parameters": {"wasm.timeout_ms": "150"}}, "0.15 s"), ({"timeout": 60_000_000}, "0.4 s")],
+    [
+        ({"timeout": 100_000}, "0.1 s"),
+        ({"parameters": {"wasm.timeout_ms": "150"}}, "0.15 s"),
+        ({"timeout": 60_000_000}, "0.4 s"),
+    ],
 )
-def test_a_request_may_shorten_the_deadline_but_not_lengthen_it(server: Server, options: dict[str, object], seconds: str) -> None:
+def test_a_request_may_shorten_the_deadline_but_not_lengthen_it(
+    server: Server, options: dict[str, object], seconds: str
+) -> None:
     status, message = server.error("looping", options, x=BAD)
     assert status == "StatusCode.UNAVAILABLE"
     assert f"time limit of {seconds}" in message
@@ -68,7 +76,10 @@ def test_a_request_may_shorten_the_deadline_but_not_lengthen_it(server: Server, 
     ("parameters", "told"),
     [
         ({"wasm.entry": "other"}, "request parameter wasm.entry is unknown: a request may set wasm.timeout_ms"),
-        ({"wasm.timeout_ms": "soon"}, "request parameter wasm.timeout_ms is 'soon': use a number of milliseconds above 0"),
+        (
+            {"wasm.timeout_ms": "soon"},
+            "request parameter wasm.timeout_ms is 'soon': use a number of milliseconds above 0",
+        ),
         ({"wasm.timeout_ms": -5}, "use a number of milliseconds above 0"),
     ],
 )
@@ -88,7 +99,7 @@ def test_bad_request_parameters_are_named(server: Server, parameters: dict[str, 
         {"x": np.ones((1, 2), F32), "z": np.ones((1, 2), F32)},
     ],
 )
-def test_requests_that_do_not_fit_are_refused(server: Server, inputs: dict[str, np.ndarray]) -> None:
+def test_requests_that_do_not_fit_are_refused(server: Server, inputs: dict[str, Any]) -> None:
     assert server.error("echo_fp32", **inputs)[0] == "StatusCode.INVALID_ARGUMENT"
     server.infer("echo_fp32", x=np.ones((1, 2), F32))
 
@@ -117,6 +128,6 @@ def test_a_request_whose_client_has_left_is_not_run(server: Server) -> None:
 
 
 def test_isolation_request_answers_the_good_and_names_the_bad(server: Server) -> None:
-    results = server.together([lambda v=v: server.infer("per_request", x=np.array([[v]], F32)) for v in (2.0, 1.0, 3.0)])
+    results = server.together([partial(server.infer, "per_request", x=np.array([[v]], F32)) for v in (2.0, 1.0, 3.0)])
     assert isinstance(results[1], Exception)
     assert results[0]["y"].tolist() == [[2]]

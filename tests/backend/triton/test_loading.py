@@ -47,7 +47,9 @@ def test_a_model_that_cannot_load_says_why_and_where(name: str, broken: tuple[st
 
 
 def test_a_module_under_another_name_is_pointed_out(broken: tuple[str, bool]) -> None:
-    assert re.search(r"model\.wasm is missing; there is softmax\.wasm \(rename it, or set default_model_filename\)", broken[0])
+    assert re.search(
+        r"model\.wasm is missing; there is softmax\.wasm \(rename it, or set default_model_filename\)", broken[0]
+    )
 
 
 def children(pid: int) -> list[int]:

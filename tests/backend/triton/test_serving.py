@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from tests.backend.triton.conftest import Server
 
 pytestmark = pytest.mark.triton
 F32 = np.float32
+
+
+def batched(server: Server, value: float) -> float:
+    return float(server.infer("batching", x=np.array([[value]], F32))["y"][0, 0])
 
 
 @pytest.mark.parametrize("model", ["add", "bare.wasm", "warmed", "two_instances"])
@@ -80,7 +85,7 @@ def test_concurrent_requests_are_joined_into_few_guest_calls(server: Server) -> 
     server.eventually(lambda: server.metric("wasm_calls", "batching") >= 0)
     before = server.metric("wasm_calls", "batching")
     values = [float(v) for v in range(2, 10)]
-    results = server.together([lambda v=v: server.infer("batching", x=np.array([[v]], F32))["y"][0, 0] for v in values])
+    results = server.together([partial(batched, server, v) for v in values])
     assert results == values
     server.eventually(lambda: server.metric("wasm_calls", "batching") > before)
     assert server.metric("wasm_calls", "batching") - before < len(values)
@@ -88,7 +93,7 @@ def test_concurrent_requests_are_joined_into_few_guest_calls(server: Server) -> 
 
 def test_one_bad_request_in_a_batch_fails_alone(server: Server) -> None:
     values = [2.0, 1.0, 3.0, 4.0]
-    results = server.together([lambda v=v: server.infer("batching", x=np.array([[v]], F32))["y"][0, 0] for v in values])
+    results = server.together([partial(batched, server, v) for v in values])
     assert [r for r in results if not isinstance(r, Exception)] == [2.0, 3.0, 4.0]
     assert "unreachable" in str(results[1])
 
@@ -113,7 +118,9 @@ def test_metrics_are_on_the_metrics_port(server: Server) -> None:
     for _ in range(5):
         server.infer("echo_int8", x=np.ones((1, 2), np.int8))
     server.error("trapping", x=np.ones((1, 1), F32))
-    server.eventually(lambda: server.metric("wasm_calls", "echo_int8") >= 5 and server.metric("wasm_traps", "trapping") >= 1)
+    server.eventually(
+        lambda: server.metric("wasm_calls", "echo_int8") >= 5 and server.metric("wasm_traps", "trapping") >= 1
+    )
     assert server.metric("wasm_instances_created", "echo_int8") >= 5
     assert 0 < server.metric("wasm_guest_seconds", "echo_int8") < 5
     assert server.metric("wasm_memory_high_water_bytes", "echo_int8") == 65536
