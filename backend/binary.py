@@ -40,9 +40,10 @@ class Section:
 
 
 class ModuleInfo:
-    """What a module says of itself. Immutable; function bodies and names are read when they are asked for."""
+    """What a module says of itself; errors call it `name`. Immutable; bodies and names are read when asked for."""
 
-    def __init__(self, data: Data, found: list[Section], tables: Tables) -> None:
+    def __init__(self, data: Data, found: list[Section], tables: Tables, name: str) -> None:
+        self.name = name
         self._data = data
         self._sections = found
         self.size = len(data)
@@ -91,7 +92,9 @@ class ModuleInfo:
         for _ in range(reader.unsigned()):
             size = reader.unsigned()
             if size > code.end - reader.at:
-                raise ModuleError(f"a function body at offset {reader.at:#x} is longer than the code section")
+                raise ModuleError(
+                    f"{self.name}: a function body at offset {reader.at:#x} is longer than the code section"
+                )
             spans.append((reader.at, reader.at + size))
             reader.at += size
         return spans
@@ -123,10 +126,10 @@ class ModuleInfo:
             return True
 
 
-def read_module(source: bytes | str | os.PathLike[str]) -> ModuleInfo:
-    """Read a module from bytes or a file. Raises ModuleError saying what is wrong and where."""
+def read_module(source: bytes | str | os.PathLike[str], name: str = "the module") -> ModuleInfo:
+    """Read a module from a file, or from bytes, which errors call `name`. Raises ModuleError saying what is wrong."""
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _read(bytes(source), "the module")
+        return _read(bytes(source), name)
     path = Path(source)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -148,7 +151,7 @@ def _read(data: Data, name: str) -> ModuleInfo:
         raise ModuleError(
             f"{name} is not a whole WebAssembly module: {error} (the file has {len(data)} bytes)"
         ) from None
-    return ModuleInfo(data, found, tables)
+    return ModuleInfo(data, found, tables, name)
 
 
 def _check_header(head: bytes, size: int, name: str) -> None:

@@ -44,7 +44,7 @@ def choose_allocator(info: ModuleInfo) -> Allocator:
     memory = info.export("memory")
     if memory is None or memory.kind != "memory":
         raise ModuleError(
-            "the entry takes pointers, but the module exports no memory called 'memory' to put tensors in:"
+            f"{info.name} takes pointers, but exports no memory called 'memory' to put tensors in:"
             " export it (wasm-ld does by default)"
         )
     for allocator, wanted in _TYPES.items():
@@ -55,7 +55,7 @@ def choose_allocator(info: ModuleInfo) -> Allocator:
     if not info.grows_memory():
         return Allocator.PAGES
     raise ModuleError(
-        "the entry takes pointers and the module grows its memory by itself, so the host cannot tell which part is"
+        f"{info.name} takes pointers and grows its memory by itself, so the host cannot tell which part is"
         " free: export an allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin,"
         " __unpin)"
     )

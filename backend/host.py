@@ -80,13 +80,13 @@ def link(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> 
         missing = [f"{i.module}.{i.name} ({i.kind})" for i in info.imports if not _provided(linker, store, i)]
         if missing:
             raise ModuleError(
-                f"the module imports what this host does not provide: {', '.join(missing)}. Provided are the functions"
+                f"{info.name} imports what this host does not provide: {', '.join(missing)}. Provided are the functions"
                 f" of {WASI} and env.abort; build the module without the others"
             )
     try:
         return linker.instantiate_pre(module)
     except wasmtime.WasmtimeError as error:
-        raise ModuleError(f"the module cannot be linked: {error}") from None
+        raise ModuleError(f"{info.name} cannot be linked: {error}") from None
 
 
 def _provided(linker: wasmtime.Linker, store: wasmtime.Store, wanted: Any) -> bool:

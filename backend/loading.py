@@ -16,8 +16,6 @@ from .engine import EngineSettings, engine_for
 from .errors import ModuleError
 from .limits import Limits
 
-Source = "str | os.PathLike[str] | bytes"
-
 
 def read_source(source: str | os.PathLike[str] | bytes, limits: Limits) -> bytes:
     """The module's bytes. Raises ModuleError for what is not a readable regular file within the size limit."""
@@ -44,9 +42,11 @@ def _check_size(size: int, name: str, limits: Limits) -> None:
 
 
 def load(
-    wasm: bytes, settings: EngineSettings, limits: Limits, cache: CompileCache | None, *, trusted: bool
+    wasm: bytes, settings: EngineSettings, limits: Limits, cache: CompileCache | None, *, trusted: bool, name: str
 ) -> wasmtime.Module:
-    """The compiled module: from the cache where its authentic code lies there, else compiled and put there."""
+    """The compiled module: from the cache where its authentic code lies there, else compiled and put there.
+
+    Errors call it `name`."""
     engine = engine_for(settings)
     key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
     code = cache.get(key) if cache is not None else None
@@ -55,7 +55,7 @@ def load(
             return native.deserialize(engine, code)
         except ModuleError:
             pass  # made by another build of the same version: compile anew and replace it
-    fresh = compile_module(wasm, settings, timeout_s=limits.compile_timeout_s, trusted=trusted)
+    fresh = compile_module(wasm, settings, timeout_s=limits.compile_timeout_s, trusted=trusted, name=name)
     if cache is not None:
         cache.put(key, fresh)
     return native.deserialize(engine, fresh)

@@ -93,12 +93,12 @@ class Program:
             raise SettingsError(f"threads must be from 1 to {MAX_THREADS}, not {threads}")
         name = "the module" if isinstance(source, bytes) else os.fspath(source)
         wasm = read_source(source, limits)
-        info = read_module(wasm)
+        info = read_module(wasm, name)
         if not isinstance(interface, Interface):
             interface = discover(info, interface, where=name)
         settings = default_settings(limits.max_stack_bytes)
         store = CompileCache() if cache is DEFAULT_CACHE else cache
-        module = load(wasm, settings, limits, store, trusted=trusted)
+        module = load(wasm, settings, limits, store, trusted=trusted, name=name)
         return cls(info, module, interface, limits, Isolation(isolation), threads, on_output)
 
     def run(self, inputs: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, np.ndarray]:

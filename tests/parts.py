@@ -152,11 +152,11 @@ def perf_analyzer() -> list[str]:
     raise Missing("perf_analyzer: `make parts` (as root on Debian), or put perf_analyzer on PATH")
 
 
-@part
 def gpu() -> str:
-    """An NVIDIA GPU, by the name that its driver gives."""
+    """An NVIDIA GPU, by the name that its driver gives. The one part that nobody has to have: a test that needs it
+    skips without it, whatever is required."""
     smi = shutil.which("nvidia-smi")
     done = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False) if smi else None
     if done is None or done.returncode != 0 or not done.stdout.strip():
-        raise Missing("an NVIDIA GPU with its driver")
+        pytest.skip("an NVIDIA GPU with its driver")
     return done.stdout.splitlines()[0]
