@@ -62,6 +62,10 @@ class ModuleInfo:
         """The payloads of every custom section called `name`, one after the other."""
         return b"".join(bytes(self._data[s.start : s.end]) for s in self._sections if s.number == 0 and s.name == name)
 
+    def has_section(self, number: int) -> bool:
+        """Whether the module has a section of this id."""
+        return any(s.number == number for s in self._sections)
+
     def export(self, name: str) -> Export | None:
         """The export called `name`."""
         return self._by_name.get(name)

@@ -83,11 +83,13 @@ def _common_rows(arrays: Arrays) -> int | None:
 
 def split(outputs: list[np.ndarray], jobs: list[Job]) -> list[list[np.ndarray]]:
     """The outputs of a group cut back into each job's rows (views)."""
-    if len(jobs) == 1:
-        return [outputs]
+    return [outputs] if len(jobs) == 1 else cut(outputs, [job.rows or 0 for job in jobs])
+
+
+def cut(outputs: list[np.ndarray], rows: Sequence[int]) -> list[list[np.ndarray]]:
+    """`outputs` cut along axis 0 into pieces of `rows` (views)."""
     result, at = [], 0
-    for job in jobs:
-        stop = at + (job.rows or 0)
-        result.append([output[at:stop] for output in outputs])
-        at = stop
+    for count in rows:
+        result.append([output[at : at + count] for output in outputs])
+        at += count
     return result

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import dlpack_layout, dlpack_outputs, native
+from . import dlpack_layout, native
 from .bytes_tensor import serialize
+from .dlpack_call import Call
 from .dlpack_layout import Layout, Slot
 from .dtypes import BYTES
 from .errors import AbiViolation, GuestError, GuestStatus, Trap
+from .hot import HotCalls, Pieces
 from .interface import Interface, TensorSpec
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
 
 Key = tuple[object, ...]
-Pieces = Sequence[np.ndarray]  # one input, cut along axis 0: an array from each request
 LAYOUTS_KEPT = 64
 COPY_BELOW = 1 << 20  # smaller outputs are copied, so that a caller who keeps one does not keep a whole sandbox
 MAX_LIVE_VIEWS = native.POOL_MEMORIES // 2
@@ -27,17 +28,24 @@ class Dlpack:
     """The runner of one ``dlpack`` entry."""
 
     def __init__(
-        self, interface: Interface, sandboxes: SandboxFactory, workers: Workers, *, resets: bool, explains: bool
+        self,
+        interface: Interface,
+        sandboxes: SandboxFactory,
+        workers: Workers,
+        *,
+        resets: bool,
+        explains: bool,
+        joins: bool,
     ) -> None:
         self._interface = interface
         self._sandboxes = sandboxes
         self._workers = workers
         self._resets = resets
         self._explains = explains
-        self._entry = interface.entry.encode()
+        self.entry = interface.entry.encode()
         self._has_bytes = any(spec.dtype is BYTES for spec in interface.inputs)
         self._layouts: dict[Key, Layout] = {}
-        self._headers: dict[tuple[Layout, int], np.ndarray] = {}
+        self.hot = HotCalls([spec.name for spec in interface.inputs], joins=joins)
 
     def run(
         self, inputs: Sequence[Pieces | None], rows: int | None, deadline: Deadline, *, borrow: bool = False
@@ -78,21 +86,45 @@ class Dlpack:
                 for spec, p in zip(self._interface.inputs, inputs)
             ]
         layout = self._layout(inputs, flat, rows)
-        box = self._sandboxes.acquire(deadline)
+        box = self._sandboxes.acquire(deadline, layout.total)
         try:
             outputs = self._call(box, layout, flat, rows)
         except Trap as trap:
-            said = self._last_words(box)
-            self._sandboxes.discard(box)
-            raise Trap(f"{trap}\nthe guest said: {said}" if said else str(trap)) from None
+            raise self.explained(box, trap) from None
         except BaseException:
             self._sandboxes.discard(box)
             raise
+        taken = False
         if not borrow:
-            kept = self._sandboxes.recipe.keep or self._sandboxes.live_views() > MAX_LIVE_VIEWS
-            outputs = [o.copy() if kept or o.nbytes < COPY_BELOW else o for o in outputs]
-        self._sandboxes.release(box)
+            small = self._sandboxes.recipe.keep or self._sandboxes.live_views() > MAX_LIVE_VIEWS
+            taken = not small and any(o.nbytes >= COPY_BELOW for o in outputs)
+            outputs = [o if taken and o.nbytes >= COPY_BELOW else o.copy() for o in outputs]
+        self._sandboxes.release(box, taken=taken)
+        if borrow:
+            self._remember(box, inputs, rows)
         return outputs
+
+    def _remember(self, box: Sandbox, inputs: Sequence[Pieces | None], rows: int | None) -> None:
+        """Prepare the short way for other requests like these."""
+        resets = self._resets and box.snapshot is None
+        if self._has_bytes or resets or not self._sandboxes.waits(box) or any(p is None for p in inputs):
+            return
+        call: Call = box.mapped
+        specs = self._interface.outputs
+
+        def finish(status: int) -> list[np.ndarray]:
+            if status:
+                raise GuestStatus(self._explanation(box, status))
+            return call.outputs(box, specs, rows)
+
+        key = tuple((_joined_shape(p), p[0].dtype) for p in inputs if p is not None)
+        self.hot.keep(key, call.hot(self, self._sandboxes, box, finish))
+
+    def explained(self, box: Sandbox, trap: Trap) -> Trap:
+        """`trap` with the guest's last words; `box` is discarded."""
+        said = self._last_words(box)
+        self._sandboxes.discard(box)
+        return Trap(f"{trap}\nthe guest said: {said}" if said else str(trap))
 
     @staticmethod
     def _serialized(pieces: Pieces) -> list[np.ndarray]:
@@ -116,7 +148,6 @@ class Dlpack:
         ]
         if len(self._layouts) >= LAYOUTS_KEPT:
             self._layouts.clear()
-            self._headers.clear()
         layout = dlpack_layout.build(slots, dlpack_layout.output_slots(self._interface, rows))
         self._layouts[key] = layout
         return layout
@@ -124,38 +155,24 @@ class Dlpack:
     def _call(
         self, box: Sandbox, layout: Layout, inputs: Sequence[Pieces | None], rows: int | None
     ) -> list[np.ndarray]:
-        assert box.block is not None
-        if box.used and self._resets:
+        if box.used and box.snapshot is None and self._resets:
+            assert box.block is not None
             box.call_u32(b"portalis_reset")
             box.block.forget()
+        call = self._prepared(box, layout)
+        call.write(inputs, clear=box.used and box.snapshot is not None)
         box.used = True
-        base = box.block.reserve(box, layout.total)
-        memory = box.view()
-        header = self._header(layout, base)
-        memory[base : base + layout.header_bytes] = header
-        for pieces, offset in zip(inputs, layout.data):
-            at = base + offset
-            for piece in pieces or ():
-                target = memory[at : at + piece.nbytes].view(piece.dtype).reshape(piece.shape)
-                np.copyto(target, piece)
-                at += piece.nbytes
-        outputs_at = base + layout.outputs_at()
-        status = box.call_u32(self._entry, base, layout.inputs, outputs_at, len(self._interface.outputs))
+        status = call.run(box, box.function(self.entry))
         if status:
-            raise GuestStatus(self._explanation(box, native.i32(status)))
-        memory = box.view()  # the guest may have grown it
-        return [
-            dlpack_outputs.read(memory, layout, base, i, spec, rows) for i, spec in enumerate(self._interface.outputs)
-        ]
+            raise GuestStatus(self._explanation(box, status))
+        return call.outputs(box, self._interface.outputs, rows)
 
-    def _header(self, layout: Layout, base: int) -> np.ndarray:
-        key = (layout, base)
-        header = self._headers.get(key)
-        if header is None:
-            header = self._headers[key] = np.frombuffer(layout.header(base), np.uint8)
-            if len(self._headers) > LAYOUTS_KEPT:
-                self._headers = {key: header}
-        return header
+    def _prepared(self, box: Sandbox, layout: Layout) -> Call:
+        base = box.reserve(layout.total)
+        call: Call | None = box.mapped
+        if call is None or call.layout is not layout or call.base != base or not call.fits(box):
+            call = box.mapped = Call(box, layout, base, self._interface.outputs)
+        return call
 
     def _explanation(self, box: Sandbox, status: int) -> str:
         text = self._error_text(box)

@@ -52,6 +52,20 @@ def read(memory: np.ndarray, layout: Layout, base: int, index: int, spec: Tensor
     return raw.view(spec.dtype.numpy).reshape(shape)
 
 
+def shapes(memory: np.ndarray, layout: Layout, base: int, count: int) -> list[np.ndarray] | None:
+    """Where the shapes of the outputs lie, as bytes, after `read` has checked them. None where more than the structs
+    and these decides what is read: BYTES, and strides."""
+    found = []
+    for index in range(count):
+        *_, ndim, _, _, _, shape_at, strides, _ = _unpack_tensor(
+            memory, base + layout.outputs_at() + STRUCT.size * index
+        )
+        if strides or layout.slots[layout.inputs + index].dtype is BYTES:
+            return None
+        found.append(memory[shape_at : shape_at + 8 * ndim])
+    return found
+
+
 def _sizes(memory: np.ndarray, at: int, count: int, where: str) -> tuple[int, ...]:
     if count > MAX_RANK:
         raise AbiViolation(f"{where} has rank {count}; at most {MAX_RANK} is allowed")

@@ -52,6 +52,8 @@ _call_unchecked = _proto("wasmtime_func_call_unchecked", c_void_p, c_void_p, c_v
 _memory_data = _proto("wasmtime_memory_data", c_void_p, c_void_p, c_void_p, quick=True)
 _memory_data_size = _proto("wasmtime_memory_data_size", c_size_t, c_void_p, c_void_p, quick=True)
 _memory_grow = _proto("wasmtime_memory_grow", c_void_p, c_void_p, c_void_p, c_uint64, c_void_p)
+_global_get = _proto("wasmtime_global_get", None, c_void_p, c_void_p, c_void_p, quick=True)
+_global_set = _proto("wasmtime_global_set", c_void_p, c_void_p, c_void_p, c_void_p, quick=True)
 _deserialize = _proto("wasmtime_module_deserialize", c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
 
 _EXTERN_OF = ffi.wasmtime_extern_t.of.offset
@@ -256,17 +258,35 @@ class Store:
         """Call `function` with `raw`, a block of `count` slots (see `slots`) for arguments, then results.
 
         The block must fit the function's type: nothing checks it."""
-        self._guarded(_call_unchecked, self._ctx, function.where, raw, count, self._trap_ref)
+        if self.host_state is not None:
+            current.store = self
+        error = _call_unchecked(self._ctx, function.where, raw, count, self._trap_ref)
+        if error or self._trap.value:
+            self._fail(error)
 
     def _guarded(self, native_call: Any, *args: Any) -> None:
         if self.host_state is not None:
             current.store = self
         error = native_call(*args)
+        if error or self._trap.value:
+            self._fail(error)
+
+    def _fail(self, error: int | None) -> None:
         if self._trap.value:
             pointer, self._trap.value = self._trap.value, None
             _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""))
         if error:
             _raise_error(error)
+
+    def global_value(self, extern: Extern) -> Any:
+        """The value of a global that holds a number or a vector, for `set_global`."""
+        value = ffi.wasmtime_val_t()
+        _global_get(self._ctx, extern.where, byref(value))
+        return value
+
+    def set_global(self, extern: Extern, value: Any) -> None:
+        """Set a mutable global to a value that `global_value` gave."""
+        _global_set(self._ctx, extern.where, byref(value))
 
     # -- linear memory ---------------------------------------------------------------------------------------------
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from . import coalesce
+from . import coalesce, rewind
 from .binary import ModuleInfo, read_module
 from .cache import CompileCache
 from .coalesce import Group, Job
@@ -18,7 +18,8 @@ from .discovery import discover
 from .dlpack import Dlpack
 from .engine import default_settings, engine_for
 from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
-from .interface import Interface
+from .gufunc import Gufunc
+from .interface import Convention, Interface
 from .limits import Limits
 from .loading import load, read_source
 from .native import GuestExit
@@ -29,6 +30,7 @@ from .sandbox import Deadline, OnOutput, Stats
 
 MAX_THREADS = 64
 _NOT_RUN = InputError("the request was not run")
+Outputs = TypeVar("Outputs", bound="list[np.ndarray] | None")
 DEFAULT_CACHE: Any = object()  # "the process's own cache": None means no cache
 
 
@@ -47,6 +49,7 @@ class Program:
         isolation: Isolation,
         threads: int,
         on_output: OnOutput | None,
+        globals_exposed: tuple[str, ...] | None = None,
     ) -> None:
         self.info = info
         self.interface = interface
@@ -56,7 +59,7 @@ class Program:
         self._workers = Workers(threads)
         engine = engine_for(default_settings(limits.max_stack_bytes))
         self._runner, self._sandboxes = prepare(
-            engine, module, info, interface, limits, isolation, self._workers, self.stats, on_output
+            engine, module, info, interface, limits, isolation, self._workers, self.stats, on_output, globals_exposed
         )
         self._checker = Checker(interface)
         self._outputs = tuple(spec.name for spec in interface.outputs)
@@ -98,8 +101,12 @@ class Program:
             interface = discover(info, interface, where=name)
         settings = default_settings(limits.max_stack_bytes)
         store = CompileCache() if cache is DEFAULT_CACHE else cache
+        kept = isolation == Isolation.INSTANCE or interface.convention is Convention.COMMAND
+        names = None if kept else rewind.mutable_globals(info)
+        if names:
+            wasm = rewind.expose(wasm, names)
         module = load(wasm, settings, limits, store, trusted=trusted, name=name)
-        return cls(info, module, interface, limits, Isolation(isolation), threads, on_output)
+        return cls(info, module, interface, limits, Isolation(isolation), threads, on_output, names)
 
     def run(self, inputs: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, np.ndarray]:
         """Run once. `inputs` maps names to arrays of the declared dtypes, the batch dimension included.
@@ -125,6 +132,10 @@ class Program:
         With `borrow` the outputs may be views of guest memory that are valid until the next call. `proceed` is asked,
         with a request's index, before each guest call for that request alone, and raises Cancelled to leave it out.
         """
+        if borrow and requests:
+            hot = self._run_hot(requests, timeouts_s or [None] * len(requests), proceed)
+            if hot is not None:
+                return hot
         results: list[dict[str, np.ndarray] | WasmError] = []
         results += [_NOT_RUN] * len(requests)
         jobs = []
@@ -143,6 +154,49 @@ class Program:
         for group in groups:
             self._run_group(group, results, borrow and len(groups) == 1, proceed)
         return results
+
+    def _run_hot(
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        timeouts_s: Sequence[float | None],
+        proceed: Callable[[int], None] | None,
+    ) -> list[dict[str, np.ndarray] | WasmError] | None:
+        """The short way for requests like those before, or None where it does not lead there."""
+        runner, asked_s = self._runner, timeouts_s[0]
+        if not isinstance(runner, (Dlpack, Gufunc)) or any(other != asked_s for other in timeouts_s):
+            return None
+        found = runner.hot.find(requests)
+        if found is None:
+            return None
+        call, inputs = found
+        try:
+            timeout_s = self.limits.timeout_s if asked_s is None else self._timeout(asked_s)
+            outputs = self._guarded(lambda: call.run(inputs, timeout_s))
+        except WasmError as error:
+            if len(requests) == 1:
+                return [error]
+            return [self._run_alone(i, request, asked_s, proceed) for i, request in enumerate(requests)]
+        if outputs is None:
+            return None
+        if len(requests) == 1:
+            return [dict(zip(self._outputs, outputs))]
+        rows = [len(piece) for piece in inputs[0]]
+        return [dict(zip(self._outputs, own)) for own in coalesce.cut(outputs, rows)]
+
+    def _run_alone(
+        self,
+        index: int,
+        request: Mapping[str, Any],
+        timeout_s: float | None,
+        proceed: Callable[[int], None] | None,
+    ) -> dict[str, np.ndarray] | WasmError:
+        """One request of a batch that failed."""
+        try:
+            if proceed is not None:
+                proceed(index)
+        except WasmError as error:
+            return error
+        return self.run_batch([request], timeouts_s=[timeout_s])[0]
 
     def close(self) -> None:
         """Free the kept instances and end the threads. Arrays that were returned stay valid."""
@@ -189,17 +243,24 @@ class Program:
 
     def _call(self, inputs: Sequence[Any], rows: int | None, timeout_s: float, borrow: bool) -> list[np.ndarray]:
         """One guest call. `inputs` are arrays for a runner that loops, else lists of the requests' pieces."""
-        stats, runner, began = self.stats, self._runner, time.perf_counter()
-        stats.calls += 1
+        runner = self._runner
+        if isinstance(runner, Dlpack):
+            return self._guarded(lambda: runner.run(inputs, rows, Deadline(timeout_s), borrow=borrow))
+        if isinstance(runner, Gufunc):
+            return self._guarded(lambda: runner.run(inputs, Deadline(timeout_s), borrow=borrow))
+        if isinstance(runner, Command):
+            by_name = dict(zip([spec.name for spec in self.interface.inputs], coalesce.joined(inputs)))
+            stdin = by_name["stdin"]
+            assert stdin is not None, "the interface says that it is not optional"
+            return self._guarded(lambda: runner.run(stdin, by_name.get("args"), timeout_s))
+        return self._guarded(lambda: runner.run(inputs, Deadline(timeout_s)))
+
+    def _guarded(self, call: Callable[[], Outputs]) -> Outputs:
+        """The result of a guest call, counted and timed. Its errors name the entry."""
+        stats, began, counted = self.stats, time.perf_counter(), True
         try:
-            if isinstance(runner, Dlpack):
-                return runner.run(inputs, rows, Deadline(timeout_s), borrow=borrow)
-            if isinstance(runner, Command):
-                by_name = dict(zip([spec.name for spec in self.interface.inputs], coalesce.joined(inputs)))
-                stdin = by_name["stdin"]
-                assert stdin is not None, "the interface says that it is not optional"
-                return runner.run(stdin, by_name.get("args"), timeout_s)
-            return runner.run(inputs, Deadline(timeout_s))
+            outputs = call()
+            counted = outputs is not None  # else the short way led nowhere
         except GuestExit as leaving:
             raise GuestError(self._told(f"the guest ended itself with {leaving} instead of returning")) from None
         except GuestError as error:
@@ -208,4 +269,6 @@ class Program:
             error.args = (self._told(str(error)),)
             raise
         finally:
+            stats.calls += counted
             stats.guest_seconds += time.perf_counter() - began
+        return outputs

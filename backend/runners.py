@@ -40,6 +40,7 @@ def prepare(
     workers: Workers,
     stats: Stats,
     on_output: OnOutput | None,
+    globals_exposed: tuple[str, ...] | None,
 ) -> tuple[Runner, SandboxFactory]:
     """The runner for `interface` and the factory of its sandboxes."""
     convention = interface.convention
@@ -67,17 +68,19 @@ def prepare(
         loop_module=wasmtime.Module(engine, loop_wasm) if loop_wasm is not None else None,
         loop_imports=loop_imports,
         has_memory=bool(info.memories),
+        globals_exposed=globals_exposed,
         keep=info.is_stateless() or isolation is Isolation.INSTANCE,
         on_output=on_output,
     )
     sandboxes = SandboxFactory(recipe, stats)
+    joins = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
     if convention is Convention.ELEMENTWISE:
         return Elementwise(interface, function, loop, sandboxes, workers), sandboxes
     if convention is Convention.GUFUNC:
-        return Gufunc(interface, plan, sandboxes, workers), sandboxes
+        return Gufunc(interface, plan, sandboxes, workers, joins=joins), sandboxes
     if convention is Convention.DLPACK:
         resets, explains = (info.export(n) is not None for n in ("portalis_reset", "portalis_error"))
-        return Dlpack(interface, sandboxes, workers, resets=resets, explains=explains), sandboxes
+        return Dlpack(interface, sandboxes, workers, resets=resets, explains=explains, joins=joins), sandboxes
     return Command(interface, sandboxes, workers), sandboxes
 
 

@@ -22,6 +22,7 @@ from .engine import TICK_S, deadline_ticks
 from .errors import MemoryLimit
 from .host import HostState
 from .limits import Limits
+from .rewind import Habit, Snapshot
 
 OnOutput = Callable[[str, str], None]
 
@@ -63,11 +64,13 @@ class Sandbox:
         "_memory",
         "_view",
         "block",
+        "globals_exposed",
         "host",
         "instance",
         "loop",
         "mapped",
         "memory_limit",
+        "snapshot",
         "store",
         "used",
     )
@@ -81,6 +84,8 @@ class Sandbox:
         self.block: Block | None = None
         self.used = False
         self.mapped: Any = None  # a runner's views of this memory
+        self.globals_exposed: tuple[str, ...] | None = None  # of a module whose instances can be rewound
+        self.snapshot: Snapshot | None = None
         self._memory: native.Extern | None = None
         self._exports: dict[bytes, native.Extern | None] = {}
         self._args = native.slots(4)
@@ -127,6 +132,18 @@ class Sandbox:
         """Grow the memory; False where the limit forbids it."""
         return self.store.memory_grow(self.memory, pages)
 
+    def holds(self, size: int) -> bool:
+        """Whether the block has room for `size` bytes of tensors."""
+        return self.block is None or self.block.capacity >= size
+
+    def reserve(self, size: int) -> int:
+        """The address of a block of at least `size` bytes for tensors. Raises MemoryLimit where there is no room."""
+        assert self.block is not None
+        at = self.block.reserve(self, size)
+        if self.globals_exposed is not None and not self.used:
+            self.snapshot = Snapshot.of(self, self.globals_exposed)
+        return at
+
     def view(self) -> np.ndarray:
         """The whole linear memory as uint8; made anew when it has grown. Holds no reference from the sandbox to the
         store's owner beyond its own."""
@@ -155,22 +172,24 @@ class Recipe:
     loop_imports: tuple[bytes, ...]
     keep: bool
     has_memory: bool
+    globals_exposed: tuple[str, ...] | None
     on_output: OnOutput | None
 
 
 class SandboxFactory:
-    """Makes sandboxes; with ``recipe.keep`` a sandbox that succeeded serves again."""
+    """Makes sandboxes. One that succeeded serves again with ``recipe.keep``, or once it was rewound to its start."""
 
     def __init__(self, recipe: Recipe, stats: Stats) -> None:
         self.recipe = recipe
         self.stats = stats
         self._idle: list[Sandbox] = []
+        self._habit = Habit()
 
     @contextmanager
-    def sandbox(self, deadline: Deadline) -> Iterator[Sandbox]:
+    def sandbox(self, deadline: Deadline, size: int = 0) -> Iterator[Sandbox]:
         """A sandbox for one guest call under `deadline`: kept after success if the recipe says so, else left to its
         arrays. After an error it is closed."""
-        box = self.acquire(deadline)
+        box = self.acquire(deadline, size)
         try:
             yield box
         except BaseException:
@@ -178,21 +197,47 @@ class SandboxFactory:
             raise
         self.release(box)
 
-    def acquire(self, deadline: Deadline) -> Sandbox:
-        """An instance ready to be called, its deadline running."""
+    def acquire(self, deadline: Deadline, size: int = 0) -> Sandbox:
+        """An instance ready to be called with `size` bytes of tensors, its deadline running."""
         try:
             box = self._idle.pop()
         except IndexError:
+            return self._make(deadline)
+        if box.snapshot is not None and not self._rewound(box, size):
+            box.close()
             return self._make(deadline)
         deadline.arm(box.store)
         if box.host is not None:
             box.host.deadline = deadline.at
         return box
 
-    def release(self, box: Sandbox) -> None:
-        """The call went well."""
+    def waits(self, box: Sandbox) -> bool:
+        """Whether `box` is here for another call."""
+        return box in self._idle
+
+    def retake(self, box: Sandbox, memory: np.ndarray) -> bool:
+        """Take `box` for another call, if it waits here with its `memory` as it was. Its deadline is the caller's."""
+        try:
+            other = self._idle.pop()
+        except IndexError:
+            return False
+        if other is not box or box.view() is not memory:
+            self._idle.append(other)
+            return False
+        if box.snapshot is not None and not box.snapshot.restore(box, self._habit):
+            box.close()
+            return False
+        return True
+
+    def _rewound(self, box: Sandbox, size: int) -> bool:
+        """Bring a used instance back to its start. False where a new one must be made."""
+        assert box.snapshot is not None
+        return box.holds(size) and box.snapshot.restore(box, self._habit)
+
+    def release(self, box: Sandbox, *, taken: bool = False) -> None:
+        """The call went well. `taken`: somebody keeps views of its memory."""
         self._observe(box)
-        if self.recipe.keep:
+        if self.recipe.keep or (box.snapshot is not None and not taken and self._habit.pays):
             self._idle.append(box)
 
     def discard(self, box: Sandbox) -> None:
@@ -254,6 +299,9 @@ class SandboxFactory:
             imports = [extern for name in recipe.loop_imports if (extern := box.export(name)) is not None]
             box.loop = Sandbox(store, recipe.limits.max_memory_bytes)
             box.loop.instance = store.instantiate_with(recipe.loop_module, imports)
+        box.globals_exposed = recipe.globals_exposed
+        if recipe.globals_exposed is not None and recipe.allocator is None:
+            box.snapshot = Snapshot.of(box, recipe.globals_exposed)
 
     def _observe(self, box: Sandbox) -> None:
         if not self.recipe.has_memory and box.host is None:

@@ -61,7 +61,6 @@ class TritonPythonModel:
         """Load and compile the module."""
         config = json.loads(args["model_config"])
         self._reporter: Reporter | None = None
-        self._held: object = None
         self._lasted = 0.0
         self._name = f"{args['model_name']} version {args['model_version']}"
         folder = Path(args["model_repository"]) / args["model_version"]
@@ -108,7 +107,6 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer every request; a failure is the error of its own request alone."""
         began = time.monotonic()
-        self._held = None  # Triton has copied the last outputs: their sandbox may go
         waited = self._lasted > WAITED_S
         responses: list[Any] = [None] * len(requests)
         inputs, timeouts, places = [], [], []
@@ -126,7 +124,6 @@ class TritonPythonModel:
             results = self._program.run_batch(
                 inputs, timeouts_s=timeouts, borrow=True, proceed=self._proceed(requests, places)
             )
-            self._held = results
             for place, result in zip(places, results):
                 responses[place] = _error(result) if isinstance(result, WasmError) else self._respond(result)
         self._lasted = time.monotonic() - began
@@ -188,7 +185,6 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Free everything."""
-        self._held = None
         if self._reporter is not None:
             self._reporter.close()
             self._program.close()

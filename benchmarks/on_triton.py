@@ -12,10 +12,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from portalis.examples.catalog import ECHO, EXAMPLES
+import wasmtime
+
+from portalis.examples.catalog import EXAMPLES
 from portalis.tritonserver import TritonServer
 from tests import parts
 
+from . import plugins
 from .harness import Result, compare
 
 HERE = Path(__file__).resolve().parent
@@ -53,13 +56,15 @@ class Figures:
 
 def write_models(repository: Path) -> None:
     """The models of all pairs."""
+    kept = 'parameters { key: "wasm.isolation" value { string_value: "instance" } }'
+    identity = bytes(wasmtime.wat2wasm(plugins.IDENTITY))
     for name, module, more in (
-        ("echo", ECHO.module, ""),
-        ("echo_instance", ECHO.module, 'parameters { key: "wasm.isolation" value { string_value: "instance" } }'),
-        ("softmax", EXAMPLES["softmax"].module, ""),
+        ("identity", identity, ""),
+        ("identity_instance", identity, kept),
+        ("softmax", EXAMPLES["softmax"].module.read_bytes(), ""),
     ):
         _model(repository, name, "wasm", more)
-        shutil.copyfile(module, repository / name / "1" / "model.wasm")
+        (repository / name / "1" / "model.wasm").write_bytes(module)
     for name in ("identity_python", "softmax_numpy"):
         _model(repository, name, "python", "")
         shutil.copyfile(HERE / "models" / f"{name}.py", repository / name / "1" / "model.py")
@@ -114,7 +119,7 @@ def run(rounds: int, seconds: float) -> list[Result]:
                     load = Load(width, 1, concurrency)
                     name = f"triton-identity-{label.replace(' ', '').lower()}-c{concurrency}"
                     about = f"Triton identity {label}, concurrency {concurrency}: wasm / model.py, requests/s"
-                    results.append(throughput("echo", "identity_python", load, target, name, about))
+                    results.append(throughput("identity", "identity_python", load, target, name, about))
                 load = Load(KIB, 64, concurrency)
                 about = f"Triton softmax 64x1024, concurrency {concurrency}: wasm / numpy model.py, requests/s"
                 name = f"triton-softmax-c{concurrency}"
@@ -122,11 +127,11 @@ def run(rounds: int, seconds: float) -> list[Result]:
             load = Load(KIB, 1, 1)
             latencies = [
                 (
-                    measure(argv, server.grpc_url, "echo", load, seconds).latency_us,
-                    measure(argv, server.grpc_url, "echo_instance", load, seconds).latency_us,
+                    measure(argv, server.grpc_url, "identity", load, seconds).latency_us,
+                    measure(argv, server.grpc_url, "identity_instance", load, seconds).latency_us,
                 )
                 for _ in range(rounds)
             ]
-            about = "Triton echo 4 KiB, latency: isolation batch / instance"
+            about = "Triton identity 4 KiB, latency: isolation batch / instance"
             results.append(compare("triton-isolation", about, latencies, unit="us", target=1.15))
             return results

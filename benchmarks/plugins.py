@@ -1,4 +1,6 @@
-"""Extism plugins equal to our guests, in WebAssembly text. They use the kernel's imports as Extism's own PDKs do.
+"""Guests in WebAssembly text: the identity, and Extism plugins equal to our examples.
+
+The plugins use the kernel's imports as Extism's own PDKs do.
 
 Source of the imports' names and types: Extism's plug-in kernel (module ``extism:host/env``).
 """
@@ -38,4 +40,23 @@ ECHO = """(module
       (local.set $i (i64.add (local.get $i) (i64.const 8)))
       (br $next)))
     (call $output (local.get $at) (local.get $n))
+    (i32.const 0)))"""
+
+# The guest that does what the identity `model.py` does: it returns its input. The output is the input's tensor.
+IDENTITY = """(module
+  (memory (export "memory") 1)
+  (global $top (mut i32) (i32.const 1024))
+  (func (export "portalis_abi_v1"))
+  (func (export "portalis_alloc") (param $size i32) (param $align i32) (result i32) (local $at i32) (local $end i32)
+    (local.set $at (i32.and (i32.add (global.get $top) (i32.sub (local.get $align) (i32.const 1)))
+                            (i32.sub (i32.const 0) (local.get $align))))
+    (local.set $end (i32.add (local.get $at) (local.get $size)))
+    (if (i32.gt_u (local.get $end) (i32.shl (memory.size) (i32.const 16)))
+      (then (if (i32.eq (i32.const -1) (memory.grow (i32.add (i32.const 1) (i32.shr_u
+          (i32.sub (local.get $end) (i32.shl (memory.size) (i32.const 16))) (i32.const 16)))))
+        (then (return (i32.const 0))))))
+    (global.set $top (local.get $end))
+    (local.get $at))
+  (func (export "portalis_infer") (param $in i32) (param i32) (param $out i32) (param i32) (result i32)
+    (memory.copy (local.get $out) (local.get $in) (i32.const 40))
     (i32.const 0)))"""

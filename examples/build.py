@@ -14,7 +14,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GUEST = HERE.parent / "guest" / "c"
-FREESTANDING = ("-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry", "-mcpu=generic+simd128+bulk_memory")
+STACK = "-Wl,-z,stack-size=16384"  # a small memory is rewound between batches instead of made anew
+FREESTANDING = (
+    "-target",
+    "wasm32-freestanding",
+    "-nostdlib",
+    "-Wl,--no-entry",
+    "-mcpu=generic+simd128+bulk_memory",
+    STACK,
+)
 COMMON = ("-O3", "-Wall", "-Wextra", "-Werror", "-Wl,--strip-debug", "-I", str(GUEST))
 NAMES = ("echo", "gelu", "softmax", "image_preprocess", "wordpiece", "nms", "text_filter")
 

@@ -14,7 +14,10 @@ SECTION({"abi": 1, "entry": "softmax", "convention": "gufunc", "signature": "(n)
 
 static inline v128_t exp4(v128_t x) { /* x <= 0, or NaN */
   const v128_t tiny = wasm_f32x4_lt(x, wasm_f32x4_splat(-87.33654f)); /* underflows to 0 */
-  const v128_t n = wasm_f32x4_nearest(wasm_f32x4_mul(x, wasm_f32x4_splat(1.44269504f)));
+  /* Adding 1.5 * 2^23 rounds to an integer, which then lies in the low bits: cheaper than nearest and trunc_sat. */
+  const v128_t magic = wasm_f32x4_splat(12582912.0f);
+  const v128_t shifted = wasm_f32x4_add(wasm_f32x4_mul(x, wasm_f32x4_splat(1.44269504f)), magic);
+  const v128_t n = wasm_f32x4_sub(shifted, magic);
   v128_t r = wasm_f32x4_sub(x, wasm_f32x4_mul(n, wasm_f32x4_splat(0.693359375f)));
   r = wasm_f32x4_add(r, wasm_f32x4_mul(n, wasm_f32x4_splat(2.12194440e-4f)));
   const v128_t r2 = wasm_f32x4_mul(r, r);
@@ -25,7 +28,7 @@ static inline v128_t exp4(v128_t x) { /* x <= 0, or NaN */
   v128_t p = wasm_f32x4_add(wasm_f32x4_mul(a, r2), b);
   p = wasm_f32x4_add(wasm_f32x4_mul(p, r2), c);
   p = wasm_f32x4_add(wasm_f32x4_add(wasm_f32x4_mul(p, r2), r), wasm_f32x4_splat(1.0f));
-  const v128_t scale = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(n), wasm_i32x4_splat(127)), 23);
+  const v128_t scale = wasm_i32x4_add(wasm_i32x4_shl(shifted, 23), wasm_i32x4_splat(127 << 23)); /* 2^n */
   return wasm_v128_andnot(wasm_f32x4_mul(p, scale), tiny);
 }
 
@@ -34,9 +37,10 @@ static inline float sum4(v128_t v) {
          (wasm_f32x4_extract_lane(v, 2) + wasm_f32x4_extract_lane(v, 3));
 }
 
+/* pmax is one instruction where max is seven. It may drop a NaN, but exp4 of that element is NaN anyway. */
 static inline float max4(v128_t v) {
-  v = wasm_f32x4_max(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
-  v = wasm_f32x4_max(v, wasm_i32x4_shuffle(v, v, 1, 0, 3, 2));
+  v = wasm_f32x4_pmax(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
+  v = wasm_f32x4_pmax(v, wasm_i32x4_shuffle(v, v, 1, 0, 3, 2));
   return wasm_f32x4_extract_lane(v, 0);
 }
 
@@ -49,37 +53,67 @@ static inline v128_t tail(const float *x, int n) {
   return v;
 }
 
-__attribute__((export_name("softmax"))) void softmax(const float *x, float *y, int n) {
-  const int whole = n & ~3, whole8 = n & ~7, rest = n & 3;
-  const v128_t last = tail(x + whole, rest);
+/* Three passes, a function each, in blocks without a loop: Cranelift asks in every loop whether to interrupt, and keeps
+ * no vector in a register across that question. */
+#define BLOCK 32
+
+static __attribute__((noinline)) float row_max(const float *x, int whole, v128_t last) {
   v128_t m0 = last, m1 = last;
   int i = 0;
-  for (; i < whole8; i += 8) {
-    m0 = wasm_f32x4_max(m0, wasm_v128_load(x + i));
-    m1 = wasm_f32x4_max(m1, wasm_v128_load(x + i + 4));
+  for (; i + BLOCK <= whole; i += BLOCK) {
+#pragma clang loop unroll(full)
+    for (int k = 0; k < BLOCK; k += 8) {
+      m0 = wasm_f32x4_pmax(m0, wasm_v128_load(x + i + k));
+      m1 = wasm_f32x4_pmax(m1, wasm_v128_load(x + i + k + 4));
+    }
   }
-  if (i < whole) m0 = wasm_f32x4_max(m0, wasm_v128_load(x + i));
-  const v128_t max = wasm_f32x4_splat(max4(wasm_f32x4_max(m0, m1)));
+  for (; i < whole; i += 4) m0 = wasm_f32x4_pmax(m0, wasm_v128_load(x + i));
+  return max4(wasm_f32x4_pmax(m0, m1));
+}
 
-  v128_t s0 = wasm_f32x4_splat(0), s1 = s0;
-  for (i = 0; i < whole8; i += 8) {
-    const v128_t e0 = exp4(wasm_f32x4_sub(wasm_v128_load(x + i), max));
-    const v128_t e1 = exp4(wasm_f32x4_sub(wasm_v128_load(x + i + 4), max));
-    wasm_v128_store(y + i, e0);
-    wasm_v128_store(y + i + 4, e1);
-    s0 = wasm_f32x4_add(s0, e0);
-    s1 = wasm_f32x4_add(s1, e1);
-  }
-  if (i < whole) {
+static __attribute__((noinline)) v128_t exp_block(const float *x, float *y, v128_t max) {
+  v128_t sum = wasm_f32x4_splat(0);
+#pragma clang loop unroll(full)
+  for (int i = 0; i < BLOCK; i += 4) {
     const v128_t e = exp4(wasm_f32x4_sub(wasm_v128_load(x + i), max));
     wasm_v128_store(y + i, e);
-    s0 = wasm_f32x4_add(s0, e);
+    sum = wasm_f32x4_add(sum, e);
   }
-  const v128_t e = exp4(wasm_f32x4_sub(last, max));
-  if (rest) s0 = wasm_f32x4_add(s0, e); /* a row of -inf alone makes e NaN, as it must */
-  const float inverse = 1.0f / sum4(wasm_f32x4_add(s0, s1));
-  const v128_t scale = wasm_f32x4_splat(inverse);
-  for (i = 0; i < whole; i += 4) wasm_v128_store(y + i, wasm_f32x4_mul(wasm_v128_load(y + i), scale));
+  return sum;
+}
+
+static __attribute__((noinline)) float exp_and_sum(const float *x, float *y, int whole, float largest) {
+  const v128_t max = wasm_f32x4_splat(largest);
+  v128_t sum = wasm_f32x4_splat(0);
+  int i = 0;
+  for (; i + BLOCK <= whole; i += BLOCK) sum = wasm_f32x4_add(sum, exp_block(x + i, y + i, max));
+  for (; i < whole; i += 4) {
+    const v128_t e = exp4(wasm_f32x4_sub(wasm_v128_load(x + i), max));
+    wasm_v128_store(y + i, e);
+    sum = wasm_f32x4_add(sum, e);
+  }
+  return sum4(sum);
+}
+
+static __attribute__((noinline)) void scale(float *y, int whole, float factor) {
+  const v128_t by = wasm_f32x4_splat(factor);
+  int i = 0;
+  for (; i + BLOCK <= whole; i += BLOCK) {
+#pragma clang loop unroll(full)
+    for (int k = 0; k < BLOCK; k += 4) wasm_v128_store(y + i + k, wasm_f32x4_mul(wasm_v128_load(y + i + k), by));
+  }
+  for (; i < whole; i += 4) wasm_v128_store(y + i, wasm_f32x4_mul(wasm_v128_load(y + i), by));
+}
+
+__attribute__((export_name("softmax"))) void softmax(const float *x, float *y, int n) {
+  const int whole = n & ~3, rest = n & 3;
+  const v128_t last = tail(x + whole, rest);
+  const float max = row_max(x, whole, last);
+  float sum = exp_and_sum(x, y, whole, max);
+  const v128_t e = exp4(wasm_f32x4_sub(last, wasm_f32x4_splat(max)));
+  if (rest) sum += sum4(e); /* a row of -inf alone makes e NaN, as it must */
+  const float inverse = 1.0f / sum;
+  scale(y, whole, inverse);
   if (rest > 0) y[whole] = wasm_f32x4_extract_lane(e, 0) * inverse;
   if (rest > 1) y[whole + 1] = wasm_f32x4_extract_lane(e, 1) * inverse;
   if (rest > 2) y[whole + 2] = wasm_f32x4_extract_lane(e, 2) * inverse;

@@ -50,12 +50,13 @@ static int cards(char *text, size_t size) {
   int found = 0;
   for (size_t i = 0; i < size; i++) {
     if (!isdigit((unsigned char)text[i]) || (i && isdigit((unsigned char)text[i - 1]))) continue;
-    char digits[20];
-    int count = 0;
+    char digits[19];
+    size_t count = 0; /* of the whole run, however long it is */
     size_t end = i, next = i;
-    while (next < size && count < 20) {
+    while (next < size) {
       if (isdigit((unsigned char)text[next])) {
-        digits[count++] = text[next++];
+        if (count < sizeof digits) digits[count] = text[next];
+        count++, next++;
         end = next;
       } else if ((text[next] == ' ' || text[next] == '-') && next + 1 < size && isdigit((unsigned char)text[next + 1])) {
         next++;
@@ -63,7 +64,7 @@ static int cards(char *text, size_t size) {
         break;
       }
     }
-    if (count >= 13 && count <= 19 && luhn(digits, count)) {
+    if (count >= 13 && count <= 19 && luhn(digits, (int)count)) {
       black_out(text + i, text + end);
       found++;
     }
