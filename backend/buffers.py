@@ -5,9 +5,11 @@ One block per call holds everything, so that a call costs one allocation at most
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .binary import FuncType, ModuleInfo
 from .errors import AbiViolation, MemoryLimit, ModuleError
@@ -143,3 +145,10 @@ _ALLOCATE: dict[Allocator, Callable[[Sandbox, int, int, int], int]] = {
     Allocator.ASSEMBLYSCRIPT: _assemblyscript,
     Allocator.PAGES: _pages,
 }
+
+
+def gaps(memory: np.ndarray, written: Sequence[tuple[int, int]], end: int) -> list[np.ndarray]:
+    """Views of what lies between the spans `written` (in order), and behind them up to `end`."""
+    stops = [stop for _, stop in written]
+    starts = [start for start, _ in written[1:]] + [end]
+    return [memory[stop:start] for stop, start in zip(stops, starts) if start > stop]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from . import dlpack_outputs, native
+from .buffers import gaps
 from .dlpack_layout import Layout
 from .dtypes import BYTES
 from .hot import HotCall, Pieces, Runner, put
@@ -108,13 +109,6 @@ class Call:
         slots = [self.base, *(self._raw[i] for i in (2, 4, 6))]
         image = (self._image, self._header_bytes)
         return HotCall(runner, factory, box, function, targets, self._gaps, image, slots, finish)
-
-
-def gaps(memory: np.ndarray, written: Sequence[tuple[int, int]], end: int) -> list[np.ndarray]:
-    """Views of what lies between the spans `written` (in order), and behind them up to `end`."""
-    stops = [stop for _, stop in written]
-    starts = [start for start, _ in written[1:]] + [end]
-    return [memory[stop:start] for stop, start in zip(stops, starts) if start > stop]
 
 
 def _at(memory: np.ndarray, start: int, nbytes: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

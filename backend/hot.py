@@ -45,13 +45,13 @@ class HotCall:
         "_count",
         "_factory",
         "_finish",
+        "_first",
         "_function",
         "_gaps",
         "_image",
         "_memory",
         "_raw",
         "_runner",
-        "_slots",
         "_targets",
         "box",
     )
@@ -77,9 +77,11 @@ class HotCall:
         self._targets = targets
         self._gaps = gaps
         self._image = image
-        self._slots = list(enumerate(slots))
+        self._first = slots[0] if slots else 0
         self._count = max(len(slots), 1)
         self._raw: Any = native.slots(self._count)
+        for i, value in enumerate(slots):
+            self._raw[2 * i] = value
 
     def run(self, inputs: Sequence[Pieces], timeout_s: float) -> list[np.ndarray] | None:
         """The outputs, as views that are valid until the next call; None where the long way must be taken.
@@ -100,8 +102,7 @@ class HotCall:
             for target, pieces in zip(self._targets, inputs):
                 put(target, pieces)
             raw = self._raw
-            for i, value in self._slots:
-                raw[2 * i] = value
+            raw[0] = self._first  # the result lay there; the other arguments are as they were
             box.store.call(self._function, raw, self._count)
             outputs: list[np.ndarray] = self._finish(native.i32(raw[0]))
         except Trap as trap:
@@ -109,7 +110,7 @@ class HotCall:
         except BaseException:
             self._factory.discard(box)
             raise
-        self._factory.release(box)
+        self._factory.put_back(box, self._memory)
         return outputs
 
 

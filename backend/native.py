@@ -8,8 +8,10 @@ pooling allocator has no Python face. Every native handle has one owner here, `S
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import threading
+from collections.abc import Callable
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int64, c_size_t, c_uint64, c_void_p
 from typing import Any
 
@@ -294,6 +296,10 @@ class Store:
         """The size of the extern `memory` in bytes."""
         size: int = _memory_data_size(self._ctx, memory.where)
         return size
+
+    def memory_meter(self, memory: Extern) -> Callable[[], int]:
+        """A function that tells the size of `memory` in bytes, as fast as can be."""
+        return functools.partial(_memory_data_size, self._ctx, memory.where)
 
     def memory_view(self, memory: Extern) -> np.ndarray:
         """The whole linear memory as a writable uint8 array. It stays valid while the memory does not grow, and keeps

@@ -109,7 +109,7 @@ class Snapshot:
     def restore(self, box: Sandbox, habit: Habit) -> bool:
         """Put everything back but the block's bytes, which the next call writes or clears. What the guest has grown is
         cleared but stays. False where that is more than a new instance would cost."""
-        memory = box.view()
+        memory = box.latest if box.latest is not None else box.view()
         grew = memory is not self._memory
         habit.count(grew)
         if grew:

@@ -6,7 +6,7 @@ from enum import Enum
 
 import wasmtime
 
-from . import elementwise, elementwise_loop, gufunc, gufunc_loop, host
+from . import elementwise, elementwise_loop, gufunc_loop, gufunc_plan, host
 from .binary import FuncType, ModuleInfo
 from .buffers import choose_allocator
 from .command import Command
@@ -55,7 +55,7 @@ def prepare(
         loop = elementwise_loop.build(function, leaf, interface.entry, elementwise.CHUNK_BYTES)
         loop_wasm, loop_imports = loop.wasm, (interface.entry.encode(),) if loop.imports_function else ()
     elif convention is Convention.GUFUNC:
-        plan = gufunc.plan(interface, function)
+        plan = gufunc_plan.plan(interface, function)
         if not plan.loops_itself:
             loop_wasm, loop_imports = gufunc_loop.build(plan.kernel), (interface.entry.encode(), b"memory")
     recipe = Recipe(

@@ -61,12 +61,13 @@ class Sandbox:
     __slots__ = (
         "_args",
         "_exports",
+        "_measure",
         "_memory",
-        "_view",
         "block",
         "globals_exposed",
         "host",
         "instance",
+        "latest",
         "loop",
         "mapped",
         "memory_limit",
@@ -89,7 +90,8 @@ class Sandbox:
         self._memory: native.Extern | None = None
         self._exports: dict[bytes, native.Extern | None] = {}
         self._args = native.slots(4)
-        self._view: np.ndarray | None = None
+        self.latest: np.ndarray | None = None  # what `view` gave last: the memory grows only while the guest runs
+        self._measure: Callable[[], int] | None = None
 
     def export(self, name: bytes) -> native.Extern | None:
         """What the instance exports as `name`, looked up once."""
@@ -147,14 +149,15 @@ class Sandbox:
     def view(self) -> np.ndarray:
         """The whole linear memory as uint8; made anew when it has grown. Holds no reference from the sandbox to the
         store's owner beyond its own."""
-        size = self.memory_size()
-        if self._view is None or self._view.size != size:
-            self._view = self.store.memory_view(self.memory)
-        return self._view
+        if self._measure is None:
+            self._measure = self.store.memory_meter(self.memory)
+        if self.latest is None or self.latest.size != self._measure():
+            self.latest = self.store.memory_view(self.memory)
+        return self.latest
 
     def close(self) -> None:
         """Free the instance now. No array that it gave out may be in use."""
-        self._view = None
+        self.latest = None
         self.store.close()
 
 
@@ -221,13 +224,19 @@ class SandboxFactory:
             other = self._idle.pop()
         except IndexError:
             return False
-        if other is not box or box.view() is not memory:
+        if other is not box or box.latest is not memory:
             self._idle.append(other)
             return False
         if box.snapshot is not None and not box.snapshot.restore(box, self._habit):
             box.close()
             return False
         return True
+
+    def put_back(self, box: Sandbox, memory: np.ndarray) -> None:
+        """A call of a sandbox that `retake` gave went well, and `box.view` was asked for afterwards."""
+        if box.latest is not memory or box.host is not None:
+            self._observe(box)
+        self._idle.append(box)
 
     def _rewound(self, box: Sandbox, size: int) -> bool:
         """Bring a used instance back to its start. False where a new one must be made."""
@@ -308,7 +317,7 @@ class SandboxFactory:
             return
         memory = box.export(b"memory") if box.instance is not None else None
         if memory is not None and memory.is_memory:
-            size = box.store.memory_size(memory)
+            size = box.view().size
             if size > self.stats.memory_high_water_bytes:
                 self.stats.memory_high_water_bytes = size
         if box.host is not None:

