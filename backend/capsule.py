@@ -71,7 +71,7 @@ def read_bf16(capsule: Any) -> np.ndarray:
 def make_bf16(bits: np.ndarray) -> Any:
     """A capsule with `bits` (uint16, copied only if not row-major) as a bfloat16 tensor. A consumer must take it: a
     capsule that nobody takes keeps its array for good."""
-    bits = np.ascontiguousarray(bits)
+    bits = bits if bits.flags.c_contiguous else bits.copy()  # ascontiguousarray would give a scalar a dimension
     shape = (ctypes.c_int64 * max(bits.ndim, 1))(*bits.shape)
     tensor = _DLTensor(bits.ctypes.data, _CPU, 0, bits.ndim, BFLOAT, 16, 1, shape, None, 0)
     managed = _DLManagedTensor(tensor, None, _delete)

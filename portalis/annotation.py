@@ -18,25 +18,30 @@ _TENSOR = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)(?P<dims>\[[^\]]*\])?(?P
 def replace(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) -> bytes:
     """`module` with a ``portalis`` section that holds `entries` and nothing of an earlier one; other bytes are kept.
 
-    Each entry is completed from the module's exports, and checked against them. Raises InterfaceError.
+    Each entry is completed from the module's exports, and checked against them. Raises ModuleError or InterfaceError.
     """
-    bare = _without_section(module)
-    info = read_module(bare)
-    return _with_section(bare, [discover(info, entry, where=where).to_json() for entry in entries])
+    bare = _without_section(module, where)
+    info = read_module(bare, where)
+    found = [discover(info, entry, where=where).to_json() for entry in entries]
+    names = [entry["entry"] for entry in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"entry {twice!r} is described twice")
+    return _with_section(bare, found)
 
 
 def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
     """`module` with `changes` made to the entry that they are for; its other entries and keys stay as they are.
 
-    The entry is ``changes["entry"]``, or the only one there is. Raises InterfaceError.
+    The entry is ``changes["entry"]``, or the only one there is. Raises ModuleError or InterfaceError.
     """
-    info = read_module(module)
+    info = read_module(module, where)
     changed = discover(info, changes, where=where).to_json()
     entries = [
         changed if entry.get("entry", "portalis_infer") == changed["entry"] else entry
         for entry in read_section(info, where)
     ]
-    return _with_section(_without_section(module), entries if changed in entries else [*entries, changed])
+    return _with_section(_without_section(module, where), entries if changed in entries else [*entries, changed])
 
 
 def _with_section(bare: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:
@@ -45,8 +50,8 @@ def _with_section(bare: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:
     return bare + b"\0" + _unsigned(len(payload)) + payload
 
 
-def _without_section(module: bytes) -> bytes:
-    read_module(module)  # says what is wrong with a file that is no module
+def _without_section(module: bytes, where: str) -> bytes:
+    read_module(module, where)  # says what is wrong with a file that is no module
     reader, kept = Reader(module, 8, len(module)), [module[:8]]
     while reader.at < reader.end:
         start, number, size = reader.at, reader.byte(), reader.unsigned()

@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import wasmtime
+from wasmtime import _ffi as ffi
 
 from .backend import Interface, WasmError
-from .backend.binary import Export, FuncType, Import, MemoryType, ModuleInfo, read_module
+from .backend.binary import Export, FuncType, Import, MemoryType, read_module
 from .backend.discovery import discover
+from .backend.engine import EngineSettings, engine_config
 
 WASI = "wasi_snapshot_preview1"
-PAGE = 65536
+ABORT = "env.abort"  # AssemblyScript's; not of WASI, but the host provides it
 # Proposals that wasmtime can switch off one at a time; each with what must go along.
 _SWITCHES: dict[str, tuple[str, ...]] = {
     "simd": ("simd", "relaxed_simd"),
     "relaxed-simd": ("relaxed_simd",),
     "bulk-memory": ("bulk_memory",),
+    "reference-types": ("reference_types", "function_references", "gc"),
+    "function-references": ("function_references", "gc"),
     "multi-value": ("multi_value", "wide_arithmetic"),
     "tail-call": ("tail_call",),
     "threads": ("threads",),
@@ -37,7 +41,8 @@ _EXTRA = ("threads", "memory64", "exceptions", "gc", "function_references", "wid
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """A module's properties. ``memory_pages`` are pages of 64 KiB; ``invalid`` is the validator's message, or None;
-    ``interface`` is None where ``no_interface`` says why."""
+    ``refused`` says why the sandbox does not take a valid module; ``interface`` is None where ``no_interface`` says
+    why."""
 
     name: str
     size_bytes: int
@@ -53,6 +58,7 @@ class Inspection:
     not_wasi: tuple[str, ...]
     stateless: bool
     invalid: str | None
+    refused: str | None
     interface: Interface | None
     no_interface: str | None
 
@@ -69,6 +75,7 @@ class Inspection:
             "sha256": self.sha256,
             "valid": self.invalid is None,
             "invalid": self.invalid,
+            "refused": self.refused,
             "exports": [{"name": e.name, "kind": e.kind, "type": _type_json(e.type)} for e in self.exports],
             "imports": [
                 {"module": i.module, "name": i.name, "kind": i.kind, "type": _type_json(i.type)} for i in self.imports
@@ -121,46 +128,59 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None) -> Inspection
         tables=info.tables,
         start=info.start is not None,
         custom_sections=info.custom_sections,
-        features=_features(info, data, invalid),
+        features=_features(data, invalid),
         wasi_compliant=not not_wasi,
         not_wasi=not_wasi,
         stateless=info.is_stateless(),
         invalid=invalid,
+        refused=None if invalid else _refusal(data, not_wasi),
         interface=interface,
         no_interface=why,
     )
 
 
-def _features(info: ModuleInfo, data: bytes, invalid: str | None) -> tuple[str, ...]:
+def _features(data: bytes, invalid: str | None) -> tuple[str, ...]:
     """Proposals that the module does not validate without."""
     if invalid is not None:
         return ()
-    found = [name for name, off in _SWITCHES.items() if _validate(data, off) is not None]
-    valtypes = {t for f in info.functions for t in (*f.params, *f.results)} | {g.valtype for g in info.globals}
-    if info.tables > 1 or valtypes & {"externref", "funcref"}:
-        found.append("reference-types")
-    return tuple(sorted(found))
+    return tuple(sorted(name for name, off in _SWITCHES.items() if _validate(data, off) is not None))
+
+
+def _refusal(data: bytes, not_wasi: tuple[str, ...]) -> str | None:
+    """Why the sandbox would not load a valid module, or None."""
+    missing = [name for name in not_wasi if name != ABORT]
+    if missing:
+        return (
+            f"it imports what the host does not provide: {', '.join(missing)}. Provided are the functions of {WASI} and"
+            f" {ABORT}; build the module without the others"
+        )
+    try:
+        wasmtime.Module.validate(_sandbox(), data)
+    except wasmtime.WasmtimeError as error:
+        return f"it uses what the sandbox leaves out: {error}"
+    return None
 
 
 def _is_wasi(wanted: Import) -> bool:
-    return wanted.module == WASI and wanted.kind == "func" and wanted.name in _wasi_functions()
+    return wanted.module == WASI and wanted.type is not None and wanted.type == _wasi_functions().get(wanted.name)
 
 
 @functools.cache
-def _wasi_functions() -> frozenset[str]:
+def _wasi_functions() -> dict[str, FuncType]:
     """The functions of WASI preview 1 that wasmtime knows, found by asking its linker."""
     engine = wasmtime.Engine()
     linker, store = wasmtime.Linker(engine), wasmtime.Store(engine)
     linker.define_wasi()
-
-    def known(name: str) -> bool:
+    found = {}
+    for name in _PREVIEW_1.split():
         try:
-            linker.get(store, WASI, name)
+            function = linker.get(store, WASI, name)
         except (KeyError, wasmtime.WasmtimeError):
-            return False
-        return True
-
-    return frozenset(filter(known, _PREVIEW_1.split()))
+            continue
+        assert isinstance(function, wasmtime.Func)
+        kind = function.type(store)
+        found[name] = FuncType(tuple(map(str, kind.params)), tuple(map(str, kind.results)))
+    return found
 
 
 _PREVIEW_1 = """
@@ -176,11 +196,18 @@ random_get sched_yield sock_accept sock_recv sock_send sock_shutdown
 @functools.cache
 def _engine(off: tuple[str, ...]) -> wasmtime.Engine:
     config = wasmtime.Config()
+    # of components, which are no matter here, but reference types cannot be switched off while it is on
+    ffi.wasmtime_config_wasm_component_model_async_set(config.ptr(), False)
     for name in _EXTRA:
         setattr(config, f"wasm_{name}", name not in off)
     for name in off:
         setattr(config, f"wasm_{name}", False)
     return wasmtime.Engine(config)
+
+
+@functools.cache
+def _sandbox() -> wasmtime.Engine:
+    return wasmtime.Engine(engine_config(EngineSettings(pooling=False)))
 
 
 def _validate(data: bytes, off: tuple[str, ...]) -> str | None:

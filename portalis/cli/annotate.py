@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
+from .inspect import printable
 
 
 def annotate(
@@ -40,6 +41,7 @@ def annotate(
     Example: portalis annotate k.wasm --signature '(n)->(n)' -i x:FP32[-1] --output y:FP32[-1] --in-place
     """
     from ..annotation import amend, parse_tensor, replace
+    from ..backend.binary import read_module
     from ..backend.settings import parse
 
     if (output_file is None) == (not in_place):
@@ -56,6 +58,7 @@ def annotate(
         "description": description,
     }
     given = {key: value for key, value in given.items() if value is not None}
+    read_module(module)  # says what is wrong with a file that is no module
     data = module.read_bytes()
     if source is None:
         annotated = amend(data, given, where=str(module))
@@ -71,8 +74,8 @@ def annotate(
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        found = json.loads(path.read_text())
-    except ValueError as problem:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as problem:
         raise UsageError(f"{path} is not JSON: {problem}") from None
     entries = found if isinstance(found, list) else [found]
     if not entries or not all(isinstance(each, dict) for each in entries):
@@ -81,8 +84,17 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _replace(target: Path, data: bytes) -> None:
-    """Write the whole file or nothing."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    """Write the whole file or nothing; a link stays, and what it points to is written."""
+    if target.exists() and not target.is_file():
+        raise UsageError(f"cannot write {target}: it is not a regular file")
+    try:
+        _write(target.resolve(), data)
+    except OSError as problem:
+        raise UsageError(f"cannot write {target}: {problem.strerror or problem}") from None
+
+
+def _write(target: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".portalis.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -101,5 +113,6 @@ def _report(target: Path, data: bytes, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"file": str(target), "size_bytes": len(data), "entries": entries}, indent=2))
         return
-    names = ", ".join(f"{e['convention']} '{e['entry']}'" for e in entries)
-    print(f"{target}: {len(data):,} bytes, describes {names}")
+    # an entry that was kept as it was may leave out what has a default
+    names = ", ".join(f"{e.get('convention', '?')} '{e.get('entry', 'portalis_infer')}'" for e in entries)
+    print(printable(f"{target}: {len(data):,} bytes, describes {names}"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ..inspection import Inspection
 
@@ -32,7 +32,7 @@ def inspect(
         print(json.dumps(found.to_json(), indent=2))
     else:
         _show(found)
-    if found.interface is None or found.invalid is not None:
+    if found.interface is None or found.invalid or found.refused:
         raise typer.Exit(1)
 
 
@@ -40,13 +40,13 @@ def _show(found: Inspection) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(_properties(found))
     if found.exports or found.imports:
         console.print(_outside(found))
     if found.interface is not None:
         console.print(_interface(found))
-    for problem in filter(None, (found.invalid, found.no_interface)):
+    for problem in filter(None, (found.invalid, found.refused, found.no_interface)):
         console.print(f"[bold red]cannot be served:[/] {escape(printable(problem))}", soft_wrap=True)
 
 
@@ -83,11 +83,17 @@ def _properties(found: Inspection) -> Table:
     return shown
 
 
+def _name_column() -> Column:
+    from rich.table import Column
+
+    return Column("name", overflow="fold")  # in a narrow terminal, too, a name is shown whole
+
+
 def _outside(found: Inspection) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table("", "name", "kind", "type", title="exports and imports")
+    shown = Table("", _name_column(), "kind", "type", title="exports and imports")
     rows = [("export", e.name, e.kind, e.type) for e in found.exports]
     rows += [("import", f"{i.module}.{i.name}", i.kind, i.type) for i in found.imports]
     for side, name, kind, of in rows[:SHOWN]:
@@ -108,7 +114,7 @@ def _interface(found: Inspection) -> Table:
     if interface.signature is not None:
         about += f", signature {interface.signature}"
     batch = f"batches of up to {interface.max_batch_size}" if interface.max_batch_size else "no batch dimension"
-    shown = Table("", "name", "dtype", "dims", title=escape(printable(f"{about}; {batch}")))
+    shown = Table("", _name_column(), "dtype", "dims", title=escape(printable(f"{about}; {batch}")))
     for side, specs in (("input", interface.inputs), ("output", interface.outputs)):
         for spec in specs:
             name = spec.name + (" (optional)" if spec.optional else "")

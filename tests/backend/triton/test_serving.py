@@ -121,7 +121,7 @@ def test_metrics_are_on_the_metrics_port(server: Server) -> None:
     server.eventually(
         lambda: server.metric("wasm_calls", "echo_int8") >= 5 and server.metric("wasm_traps", "trapping") >= 1
     )
-    assert server.metric("wasm_instances_created", "echo_int8") >= 5
+    assert server.metric("wasm_instances_created", "echo_int8") >= 1
     assert 0 < server.metric("wasm_guest_seconds", "echo_int8") < 5
     assert server.metric("wasm_memory_high_water_bytes", "echo_int8") == 65536
     assert server.metric("wasm_timeouts", "echo_int8") == 0

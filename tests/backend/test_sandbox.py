@@ -1,0 +1,98 @@
+"""Sandboxes at the edges: processes with little address space, forked ones, memory that is too much to clear."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import wasmtime
+
+from portalis.backend import ModuleError, Program, engine, native
+from tests.backend import guests
+from tests.backend.guests import tensor
+
+PROGRAM = """
+import numpy as np
+from portalis.backend import Program
+from tests.backend import guests
+
+def check(program):
+    for value in range(5):
+        x = np.full((100_000,), value, np.float32)
+        (result,) = program.run_batch([{"x": x}], borrow=True)
+        np.testing.assert_array_equal(result["y"], x)
+        np.testing.assert_array_equal(program.run({"x": x})["y"], x)
+"""
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", PROGRAM + code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_process_without_address_space_for_the_pool_runs_guests_all_the_same() -> None:
+    told = run("""
+import resource
+from portalis.backend import native
+assert native.can_pool()
+resource.setrlimit(resource.RLIMIT_AS, (40 << 30, 40 << 30))
+assert not native.can_pool()
+check(Program.load(guests.echo(), cache=None, trusted=True))
+print("served")
+""")
+    assert told == "served\n"
+
+
+def test_a_forked_process_has_engines_of_its_own() -> None:
+    told = run("""
+import os, time
+from portalis.backend import Limits
+check(Program.load(guests.echo()))
+child = os.fork()
+program = Program.load(guests.echo())
+check(program)
+looping = guests.dlpack("(loop $l (br $l)) (i32.const 0)", inputs=[guests.tensor("x")], outputs=[guests.tensor("y")])
+try:
+    Program.load(looping, limits=Limits(timeout_s=0.2)).run({"x": np.ones(1, np.float32)})
+except Exception as error:
+    print("child" if not child else "parent", "time limit of 0.2 s" in str(error), flush=True)
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+""")
+    assert sorted(told.splitlines()) == ["child True", "parent True"]
+
+
+def test_an_instance_with_more_to_clear_than_a_new_one_costs_is_not_rewound() -> None:
+    body = """(drop (memory.grow (i32.const 100)))
+      (i32.store (i32.load (local.get $out)) (memory.size)) (i32.const 0)"""
+    module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "INT32", (1,))], batch=8)
+    with Program.load(module) as program:
+        x = np.ones((1, 1), np.float32)
+        for borrow in (False, True, True, False):
+            (result,) = program.run_batch([{"x": x}], borrow=borrow)
+            assert result["y"].tolist() == [[101]]  # type: ignore[index]
+        assert program.stats.instances == 4
+        assert program.stats.memory_high_water_bytes == 101 * 65536
+
+
+def test_machine_code_that_is_none_is_refused() -> None:
+    own = engine.engine_for(engine.default_settings(1 << 20))
+    with pytest.raises(ModuleError, match="the compiled module cannot be loaded"):
+        native.deserialize(own, b"not machine code at all")
+
+
+def test_an_empty_memory_is_an_empty_view() -> None:
+    own = engine.engine_for(engine.default_settings(1 << 20))
+    module = wasmtime.Module(own, '(module (memory (export "memory") 0))')
+    with native.Store(own, memory_bytes=1 << 20) as store:
+        instance = store.instantiate(wasmtime.Linker(own).instantiate_pre(module))
+        memory = store.export(instance, b"memory")
+        assert memory is not None
+        assert store.memory_view(memory).size == 0
+        assert store.memory_grow(memory, 1)
+        assert store.memory_view(memory).size == 65536
+        assert not store.memory_grow(memory, 1000)
