@@ -131,6 +131,11 @@ class HotCalls:
             self._box = call.box
         self._calls[key] = call
 
+    def clear(self) -> None:
+        """Let go of the sandbox."""
+        self._calls.clear()
+        self._box = None
+
     def find(self, requests: Sequence[Mapping[str, Any]]) -> tuple[HotCall, list[list[np.ndarray]]] | None:
         """The short way for `requests`, and their tensors as it takes them."""
         if not self._calls or (len(requests) > 1 and not self._joins):

@@ -200,6 +200,8 @@ class Program:
 
     def close(self) -> None:
         """Free the kept instances and end the threads. Arrays that were returned stay valid."""
+        if isinstance(self._runner, (Dlpack, Gufunc)):
+            self._runner.hot.clear()
         self._sandboxes.close()
         self._workers.close()
 

@@ -259,9 +259,8 @@ class SandboxFactory:
         return native.live_stores()
 
     def close(self) -> None:
-        """Free the kept instances."""
-        while self._idle:
-            self._idle.pop().close()
+        """Let go of the kept instances; those that arrays still look into are freed with them."""
+        self._idle.clear()
 
     def bare(self, deadline: Deadline) -> Sandbox:
         """A store under `deadline` that has no instance yet."""

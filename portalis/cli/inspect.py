@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.table import Column, Table
+    from rich.text import Text
 
     from ..inspection import Inspection
 
@@ -38,16 +39,16 @@ def inspect(
 
 def _show(found: Inspection) -> None:
     from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
-    console = Console(highlight=False, emoji=False)
+    console = Console(highlight=False)
     console.print(_properties(found))
     if found.exports or found.imports:
         console.print(_outside(found))
     if found.interface is not None:
         console.print(_interface(found))
     for problem in filter(None, (found.invalid, found.refused, found.no_interface)):
-        console.print(f"[bold red]cannot be served:[/] {escape(printable(problem))}", soft_wrap=True)
+        console.print(Text.assemble(("cannot be served:", "bold red"), " ", _text(problem)), soft_wrap=True)
 
 
 def printable(text: str) -> str:
@@ -55,31 +56,41 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _text(text: str) -> Text:
+    """`text` letter by letter: no markup, no emoji names, nothing for the terminal."""
+    from rich.text import Text
+
+    return Text(printable(text))
+
+
 def _properties(found: Inspection) -> Table:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(title=escape(printable(found.name)), show_header=False, box=box.SIMPLE)
+    shown = Table(title=_text(found.name), show_header=False, box=box.SIMPLE)
     shown.add_column()
     shown.add_column(overflow="fold")  # a digest that is cut cannot be compared
     wasi = "yes" if found.wasi_compliant else f"no: {', '.join(found.not_wasi)}"
     if found.wasi_compliant and not found.imports:
         wasi = "yes (no imports)"
     memory = ", ".join(map(str, found.memories)) or "none"
+    threads = "yes: refused by the sandbox" if "threads" in found.features else "no"
+    features = ", ".join(found.features) or "WebAssembly 1.0 only"
+    if found.invalid is not None:
+        features = threads = "unknown: the module is not valid"
     customs = ", ".join(f"{name} ({size:,} bytes)" for name, size in found.custom_sections) or "none"
     for key, value in (
         ("size", f"{found.size_bytes:,} bytes"),
         ("sha256", found.sha256),
         ("memory", memory),
-        ("features", ", ".join(found.features) or "WebAssembly 1.0 only"),
+        ("features", features),
         ("WASI compliant", wasi),
-        ("threads", "yes: refused by the sandbox" if "threads" in found.features else "no"),
+        ("threads", threads),
         ("start function", "yes" if found.start else "no"),
         ("state", "none: instances are reused" if found.stateless else "possible: see wasm.isolation"),
         ("custom sections", customs),
     ):
-        shown.add_row(key, escape(printable(value)))
+        shown.add_row(key, _text(value))
     return shown
 
 
@@ -90,21 +101,19 @@ def _name_column() -> Column:
 
 
 def _outside(found: Inspection) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     shown = Table("", _name_column(), "kind", "type", title="exports and imports")
     rows = [("export", e.name, e.kind, e.type) for e in found.exports]
     rows += [("import", f"{i.module}.{i.name}", i.kind, i.type) for i in found.imports]
     for side, name, kind, of in rows[:SHOWN]:
-        shown.add_row(side, escape(printable(name)), kind, "" if of is None else escape(str(of)))
+        shown.add_row(side, _text(name), kind, "" if of is None else _text(str(of)))
     if len(rows) > SHOWN:
         shown.add_row("", f"and {len(rows) - SHOWN} more (--json shows all)", "", "")
     return shown
 
 
 def _interface(found: Inspection) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     interface = found.interface
@@ -114,11 +123,11 @@ def _interface(found: Inspection) -> Table:
     if interface.signature is not None:
         about += f", signature {interface.signature}"
     batch = f"batches of up to {interface.max_batch_size}" if interface.max_batch_size else "no batch dimension"
-    shown = Table("", _name_column(), "dtype", "dims", title=escape(printable(f"{about}; {batch}")))
+    shown = Table("", _name_column(), "dtype", "dims", title=_text(f"{about}; {batch}"))
     for side, specs in (("input", interface.inputs), ("output", interface.outputs)):
         for spec in specs:
             name = spec.name + (" (optional)" if spec.optional else "")
-            shown.add_row(side, escape(printable(name)), str(spec.dtype), escape(str(list(spec.dims))))
+            shown.add_row(side, _text(name), str(spec.dtype), _text(str(list(spec.dims))))
     return shown
 
 

@@ -65,8 +65,8 @@ def seen_by_wasmtime(kind: object) -> tuple[str, object]:
     return "table", None
 
 
-def assert_agrees_with_wasmtime(data: bytes) -> None:
-    info, module = read_module(data), compiled(data, PLAIN_ENGINE)
+def assert_agrees_with_wasmtime(data: bytes, engine: wasmtime.Engine = ENGINE) -> None:
+    info, module = read_module(data), compiled(data, engine)
     assert [(e.name, e.kind, e.type) for e in info.exports] == [
         (e.name, *seen_by_wasmtime(e.type)) for e in module.exports
     ]
@@ -248,7 +248,7 @@ MANY_KINDS = """(module
   (global (export "r") (ref func) (ref.func $s))
   (global externref (ref.null extern))
   (func $s (export "s"))
-  (func (param (ref null func) anyref exnref) (result externref) (unreachable))
+  (func (param (ref func) anyref exnref) (result externref) (unreachable))
   (start $s)
   (export "m" (memory 0)) (export "t" (table 2)) (export "e" (tag 0)))"""
 
@@ -483,7 +483,6 @@ def test_code_on_locals_alone_is_a_leaf(code: str) -> None:
         "(local i64 funcref) (i32.const 1)",
         f"(local {'i64 ' * (MAX_LOCALS + 1)}) (i32.const 1)",
         f"{'(drop (i32.const 1))' * (MAX_CODE_BYTES // 3)} (i32.const 1)",
-        "(i32x4.extract_lane 0 (i32x4.relaxed_trunc_f32x4_s (v128.const i64x2 0 0)))",
     ],
 )
 def test_code_that_reaches_out_loops_or_is_long_is_called(code: str) -> None:
@@ -545,7 +544,7 @@ def test_no_body_makes_the_leaf_test_fail(code: bytes) -> None:
         ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid",
-            "the module is not a WebAssembly module: it is text that begins with 'version https://git-lfs'",
+            "the module is not a WebAssembly module: it is text that begins with 'version https://git-lfs.'",
         ),
         (
             b"\0\x01\x02\x03\x04\x05\x06\x07\x08",
@@ -681,7 +680,7 @@ def test_what_wasmtime_accepts_is_read_the_same_way(flips: list[tuple[int, int]]
         compiled(bytes(data), PLAIN_ENGINE)
     except wasmtime.WasmtimeError:
         assume(False)
-    assert_agrees_with_wasmtime(bytes(data))
+    assert_agrees_with_wasmtime(bytes(data), PLAIN_ENGINE)
 
 
 @settings(deadline=None, max_examples=200)

@@ -215,3 +215,19 @@ def test_a_status_from_a_gufunc_kernel_is_told_on_both_ways() -> None:
             (result,) = program.run_batch([{"x": np.full(1, value, F32)}], borrow=True)
             expected = "entry 'f': the guest returned status 4" if value else {"y": [0]}
             assert told([result]) == [expected]
+
+
+def test_outputs_that_were_lent_outlive_the_program_and_its_memory_does_not() -> None:
+    import gc
+
+    from portalis.backend import native
+
+    gc.collect()
+    before = native.live_stores()
+    with Program.load(MOODY) as program:
+        for _ in range(2):
+            (result,) = program.run_batch([row(7)], borrow=True)
+    assert told([result]) == [{"y": [[7] * 4]}]
+    del result
+    gc.collect()
+    assert native.live_stores() == before

@@ -11,7 +11,7 @@ import pytest
 import wasmtime
 
 from portalis.backend import Program
-from portalis.examples.catalog import ECHO, EXAMPLES
+from portalis.examples.catalog import ECHO, EXAMPLES, Example
 from portalis.inspection import inspect
 from tests.backend import guests
 
@@ -87,8 +87,7 @@ def test_a_gufunc_shows_its_signature(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("example", [*EXAMPLES.values(), ECHO], ids=lambda example: example.name)
-def test_json_has_the_same_facts_as_the_inspection(cli: Cli, example: object) -> None:
-    assert isinstance(example, type(ECHO))
+def test_json_has_the_same_facts_as_the_inspection(cli: Cli, example: Example) -> None:
     done = cli("inspect", example.module, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == inspect(example.module).to_json()
@@ -155,6 +154,7 @@ def test_invalid_code_is_told_and_exits_with_1(cli: Cli, tmp_path: Path) -> None
     module.write_bytes(bytes(wasmtime.wat2wasm(ADD)).replace(b"\x20\x01\x92", b"\x20\x07\x92"))
     done = cli("inspect", module)
     assert done.returncode == 1
+    assert rows(done.stdout)["features"] == rows(done.stdout)["threads"] == "unknown: the module is not valid"
     assert re.search(r"^cannot be served: .*unknown local 7", done.stdout, re.MULTILINE)
     assert json.loads(cli("inspect", module, "--json").stdout)["valid"] is False
 
@@ -167,7 +167,7 @@ def test_one_of_several_entries_is_chosen_with_entry(cli: Cli, tmp_path: Path) -
     assert "exports 2 functions that could be the entry: set wasm.entry to one" in none.stdout
     done = cli("inspect", module, "--entry", "g")
     assert done.returncode == 0
-    assert "elementwise entry 'g', found in its" in done.stdout
+    assert "elementwise entry 'g', found in its declaration" in " ".join(done.stdout.split())
     wrong = cli("inspect", module, "--entry", "h")
     assert wrong.returncode == 1
     assert "exports no function 'h'" in wrong.stdout
@@ -195,9 +195,6 @@ def test_a_name_is_shown_letter_by_letter_and_never_acted_on(cli: Cli, tmp_path:
 
 def test_names_of_tensors_are_escaped_as_well(cli: Cli, tmp_path: Path) -> None:
     module = tmp_path / "module.wasm"
-    module.write_bytes(guests.echo().replace(b'"name": "x"', b'"name": "[\\u001b]"'.ljust(11)))
-    broken = cli("inspect", module)
-    assert "\x1b" not in broken.stdout + broken.stderr
     entry = {
         "entry": "add",
         "convention": "elementwise",
@@ -226,7 +223,7 @@ def test_many_exports_are_cut_in_the_table_and_whole_in_json(cli: Cli, tmp_path:
         (b"just some text", "is not a WebAssembly module: it is text that begins with 'just some text'"),
         (b"(module)", "is not a WebAssembly module: it is WebAssembly text: convert it with wat2wasm"),
         (b"\0asm\x0d\0\x01\0", "is a WebAssembly component; a core module is needed: build for wasm32-wasip1"),
-        (bytes(wasmtime.wat2wasm(ADD))[:30], "is not a whole WebAssembly module: "),
+        (bytes(wasmtime.wat2wasm(ADD))[:29], "is not a whole WebAssembly module: "),
         (b"\x80\x81\x82\x83" * 20, "is not a WebAssembly module: it begins with 8081828380818283"),
     ],
     ids=["empty", "text", "wat", "component", "truncated", "noise"],
