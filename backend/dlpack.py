@@ -48,7 +48,7 @@ class Dlpack:
         self.hot = HotCalls([spec.name for spec in interface.inputs], joins=joins)
 
     def run(
-        self, inputs: Sequence[Pieces | None], rows: int | None, deadline: Deadline, *, borrow: bool = False
+        self, inputs: Sequence[Pieces | None], rows: int | None, deadline: Deadline, borrow: bool = False
     ) -> list[np.ndarray]:
         """Run the guest on `inputs` (interface order; None for an absent optional one; pieces are joined along axis 0)
         with a batch of `rows` (None: no batch dimension).

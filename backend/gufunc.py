@@ -44,7 +44,7 @@ class Gufunc:
         self._constants = gufunc_plan.constants(plan.kernel)
         self.hot = HotCalls(self._inputs, joins=joins)
 
-    def run(self, arrays: Sequence[np.ndarray], deadline: Deadline, *, borrow: bool = False) -> list[np.ndarray]:
+    def run(self, arrays: Sequence[np.ndarray], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """Apply the kernel over the loop dimensions of `arrays` (interface order, declared dtypes).
 
         Returns arrays of shape loop dimensions + core dimensions; with `borrow` they may be views of guest memory that

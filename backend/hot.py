@@ -149,6 +149,8 @@ class HotCalls:
 
 def gather(names: Sequence[str], requests: Sequence[Mapping[str, Any]]) -> tuple[Key, list[list[np.ndarray]]] | None:
     """The key and the pieces of `requests`; None where an input is missing, unknown, no array, or fits no other."""
+    if len(requests) == 1:
+        return _gather_one(names, requests[0])
     inputs: list[list[np.ndarray]] = []
     key = []
     for request in requests:
@@ -159,18 +161,26 @@ def gather(names: Sequence[str], requests: Sequence[Mapping[str, Any]]) -> tuple
         first = pieces[0]
         if type(first) is not np.ndarray:
             return None
-        shape, dtype = first.shape, first.dtype
-        if len(requests) > 1:
-            rest = shape[1:]
-            for piece in pieces:
-                if type(piece) is not np.ndarray or not piece.ndim or piece.shape[1:] != rest or piece.dtype != dtype:
-                    return None
-            if inputs and [len(a) for a in inputs[0]] != [len(b) for b in pieces]:
-                return None  # each request has its own number of rows, the same in all its inputs
-            shape = (sum(len(piece) for piece in pieces), *rest)
+        rest, dtype = first.shape[1:], first.dtype
+        for piece in pieces:
+            if type(piece) is not np.ndarray or not piece.ndim or piece.shape[1:] != rest or piece.dtype != dtype:
+                return None
+        if inputs and [len(a) for a in inputs[0]] != [len(b) for b in pieces]:
+            return None  # each request has its own number of rows, the same in all its inputs
         inputs.append(pieces)
-        key.append((shape, dtype))
+        key.append(((sum(len(piece) for piece in pieces), *rest), dtype))
     return tuple(key), inputs
+
+
+def _gather_one(names: Sequence[str], request: Mapping[str, Any]) -> tuple[Key, list[list[np.ndarray]]] | None:
+    inputs, key = [], []
+    for name in names:
+        array = request.get(name)
+        if type(array) is not np.ndarray:
+            return None
+        inputs.append([array])
+        key.append((array.shape, array.dtype))
+    return (tuple(key), inputs) if len(request) == len(inputs) else None
 
 
 def put(target: np.ndarray, pieces: Pieces) -> None:

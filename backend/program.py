@@ -171,7 +171,7 @@ class Program:
         call, inputs = found
         try:
             timeout_s = self.limits.timeout_s if asked_s is None else self._timeout(asked_s)
-            outputs = self._guarded(lambda: call.run(inputs, timeout_s))
+            outputs = self._guarded(call.run, inputs, timeout_s)
         except WasmError as error:
             if len(requests) == 1:
                 return [error]
@@ -247,21 +247,21 @@ class Program:
         """One guest call. `inputs` are arrays for a runner that loops, else lists of the requests' pieces."""
         runner = self._runner
         if isinstance(runner, Dlpack):
-            return self._guarded(lambda: runner.run(inputs, rows, Deadline(timeout_s), borrow=borrow))
+            return self._guarded(runner.run, inputs, rows, Deadline(timeout_s), borrow)
         if isinstance(runner, Gufunc):
-            return self._guarded(lambda: runner.run(inputs, Deadline(timeout_s), borrow=borrow))
+            return self._guarded(runner.run, inputs, Deadline(timeout_s), borrow)
         if isinstance(runner, Command):
             by_name = dict(zip([spec.name for spec in self.interface.inputs], coalesce.joined(inputs)))
             stdin = by_name["stdin"]
             assert stdin is not None, "the interface says that it is not optional"
-            return self._guarded(lambda: runner.run(stdin, by_name.get("args"), timeout_s))
-        return self._guarded(lambda: runner.run(inputs, Deadline(timeout_s)))
+            return self._guarded(runner.run, stdin, by_name.get("args"), timeout_s)
+        return self._guarded(runner.run, inputs, Deadline(timeout_s))
 
-    def _guarded(self, call: Callable[[], Outputs]) -> Outputs:
+    def _guarded(self, call: Callable[..., Outputs], *arguments: Any) -> Outputs:
         """The result of a guest call, counted and timed. Its errors name the entry."""
         stats, began, counted = self.stats, time.perf_counter(), True
         try:
-            outputs = call()
+            outputs = call(*arguments)
             counted = outputs is not None  # else the short way led nowhere
         except GuestExit as leaving:
             raise GuestError(self._told(f"the guest ended itself with {leaving} instead of returning")) from None
