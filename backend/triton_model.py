@@ -61,6 +61,7 @@ class TritonPythonModel:
         """Load and compile the module."""
         config = json.loads(args["model_config"])
         self._reporter: Reporter | None = None
+        self._families: list[tuple[Any, Any]] = []
         self._lasted = 0.0
         self._name = f"{args['model_name']} version {args['model_version']}"
         folder = Path(args["model_repository"]) / args["model_version"]
@@ -98,7 +99,7 @@ class TritonPythonModel:
         family_kind = pb_utils.MetricFamily.COUNTER if kind == "counter" else pb_utils.MetricFamily.GAUGE
         family = pb_utils.MetricFamily(name=name, description=text, kind=family_kind)
         metric = family.Metric(labels=labels)
-        self.__dict__.setdefault("_families", []).append((family, metric))  # a family that dies takes its metric along
+        self._families.append((family, metric))  # a family that dies takes its metric along
         return metric
 
     def _line(self, stream: str, text: str) -> None:
@@ -192,4 +193,7 @@ class TritonPythonModel:
         if self._reporter is not None:
             self._reporter.close()
             self._program.close()
+        # A metric that outlives `finalize` is freed after the stub's message queue, and takes the stub down with it.
+        self._reporter = None
+        self._families.clear()
         sys.stdout.flush()

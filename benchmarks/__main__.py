@@ -12,7 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from tests.parts import Missing
 
 from . import in_process, on_triton
 from .harness import Result
@@ -37,16 +40,21 @@ def figure(value: float, unit: str) -> str:
     return f"{value * 1e9:,.0f} ns"
 
 
+def short(value: float) -> str:
+    """A ratio in three digits, or whole where it has more."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def table(results: list[Result]) -> Table:
     """The results for people."""
     shown = Table(title="Each ratio was measured in one run, in turn; below it the smallest and largest of the pairs")
     for column in ("benchmark", "ours", "theirs", "ratio", "target", "met"):
         shown.add_column(column, justify="left" if column == "benchmark" else "right")
     for r in results:
-        bound = f"{'<=' if r.at_most else '>='} {r.target:,.3g}"
-        ratio = f"{r.ratio:,.3g}\n({r.spread[0]:,.3g} .. {r.spread[1]:,.3g})"
+        bound = f"{'<=' if r.at_most else '>='} {short(r.target)}"
+        ratio = f"{short(r.ratio)}\n({short(r.spread[0])} .. {short(r.spread[1])})"
         met = "[green]yes[/]" if r.met else "[red]no[/]"
-        shown.add_row(r.about, figure(r.ours, r.unit), figure(r.theirs, r.unit), ratio, bound, met)
+        shown.add_row(escape(r.about), figure(r.ours, r.unit), figure(r.theirs, r.unit), ratio, bound, met)
     return shown
 
 
@@ -59,27 +67,42 @@ def machine() -> dict[str, object]:
     return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version()}
 
 
+def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Result], list[str]]:
+    """The results, and the names of the benchmarks that were left out for want of a part."""
+    results, left_out = [], []
+    for name in names:
+        console.print(f"measuring {name} ...", style="dim")
+        try:
+            if name == "triton":
+                results += on_triton.run(2 if quick else 5, 0.5 if quick else 2.0)
+            else:
+                results += IN_PROCESS[name](3 if quick else 9)
+        except Missing as missing:
+            console.print(f"left out {name}: a part is missing: {missing}", style="bold red", markup=False)
+            left_out.append(name)
+    return results, left_out
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=[*IN_PROCESS, "triton"], help="only this one (repeatable)")
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"where the JSON goes (default {DEFAULT_JSON})")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough look")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed, or a part missing")
     options = parser.parse_args()
-    console, results, began = Console(), [], time.time()
-    rounds = 3 if options.quick else 9
-    for name in options.only or [*IN_PROCESS, "triton"]:
-        console.print(f"measuring {name} ...", style="dim")
-        if name == "triton":
-            results += on_triton.run(2 if options.quick else 5, 0.5 if options.quick else 2.0)
-        else:
-            results += IN_PROCESS[name](rounds)
+    console, began = Console(), time.time()
+    results, left_out = measure(options.only or [*IN_PROCESS, "triton"], options.quick, console)
     console.print(table(results))
-    report = {"machine": machine(), "seconds": round(time.time() - began), "results": [r.to_json() for r in results]}
+    report = {
+        "machine": machine(),
+        "seconds": round(time.time() - began),
+        "left_out": left_out,
+        "results": [r.to_json() for r in results],
+    }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n")
     console.print(f"written to {options.json}")
-    return int(options.strict and not all(r.met for r in results))
+    return int(options.strict and (bool(left_out) or not all(r.met for r in results)))
 
 
 if __name__ == "__main__":

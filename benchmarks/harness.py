@@ -65,7 +65,7 @@ def compare(
 
 def timed(function: Callable[[], Any], repeat: int) -> float:
     """Seconds of one call: the median of `repeat`, the collector off."""
-    samples = []
+    samples, collecting = [], gc.isenabled()
     gc.disable()
     try:
         for _ in range(repeat):
@@ -73,7 +73,8 @@ def timed(function: Callable[[], Any], repeat: int) -> float:
             function()
             samples.append(time.perf_counter() - began)
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
     return statistics.median(samples)
 
 

@@ -90,15 +90,18 @@ def measure(argv: list[str], url: str, model: str, load: Load, seconds: float) -
 
 
 def parse(report: str, batch: int) -> Figures:
-    """The figures in perf_analyzer's CSV report."""
-    (row,) = csv.DictReader(report.splitlines())
+    """The figures in perf_analyzer's CSV report of one concurrency. Raises RuntimeError for another report."""
+    rows = list(csv.DictReader(report.splitlines()))
+    if len(rows) != 1:
+        raise RuntimeError(f"perf_analyzer's report has {len(rows)} rows where one was expected: {report!r}")
+    row = rows[0]
     latency = row.get("Avg latency") or row["p50 latency"]
     return Figures(float(row["Inferences/Second"]) / batch, float(latency))
 
 
 def run(rounds: int, seconds: float) -> list[Result]:
-    """All pairs."""
-    argv = parts.perf_analyzer.__wrapped__() if hasattr(parts.perf_analyzer, "__wrapped__") else parts.perf_analyzer()
+    """All pairs. Raises parts.Missing without perf_analyzer."""
+    argv = parts.perf_analyzer.__wrapped__()  # type: ignore[attr-defined]  # as it is: nothing here is to be skipped
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
         write_models(Path(folder))
         with TritonServer(folder) as server:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import wasmtime
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import WasmError, emit, names
@@ -670,7 +670,7 @@ def test_flipped_bytes_give_an_error_or_a_result(path: Path, flips: list[tuple[i
     assert told is None or told.startswith("bad.wasm")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(flips=st.lists(st.tuples(st.integers(0), st.integers(1, 255)), min_size=1, max_size=3))
 def test_what_wasmtime_accepts_is_read_the_same_way(flips: list[tuple[int, int]]) -> None:
     data = bytearray(guests.wasm(guests.CAT))
@@ -679,7 +679,7 @@ def test_what_wasmtime_accepts_is_read_the_same_way(flips: list[tuple[int, int]]
     try:
         compiled(bytes(data), PLAIN_ENGINE)
     except wasmtime.WasmtimeError:
-        assume(False)
+        return
     assert_agrees_with_wasmtime(bytes(data), PLAIN_ENGINE)
 
 

@@ -29,7 +29,7 @@ def rows(stdout: str) -> dict[str, str]:
     """The table of properties: names and values, wrapped values joined."""
     found: dict[str, str] = {}
     name = ""
-    for line in stdout.split("exports and imports")[0].splitlines()[2:]:
+    for line in stdout.split("exports and imports", maxsplit=1)[0].splitlines()[2:]:
         match = re.match(r"^  (\S.*?)?\s{2,}(\S.*?)\s*$", line)
         if match:
             name = match[1] or name

@@ -297,6 +297,44 @@ def test_where_no_interface_is_found_it_says_what_to_declare(text: str, why: str
     assert "'portalis annotate'" in found.no_interface
 
 
+def test_a_gufunc_whose_arguments_are_not_the_parameters_has_no_interface(tmp_path: Path) -> None:
+    path = tmp_path / "module.wasm"
+    described = {"entry": "double", "convention": "gufunc", "signature": "(m,n)->(m)"}
+    tensors = {"inputs": [guests.tensor("x", dims=(-1, -1))], "outputs": [guests.tensor("y")]}
+    path.write_bytes(guests.wasm(guests.DOUBLE, {**described, **tensors}))
+    found = inspect(path)
+    assert found.interface is None
+    assert found.no_interface == (
+        f"{path}: entry 'double' has 3 parameters, but its arguments are x, y, m, n:"
+        " declare wasm.args to say what each parameter is"
+    )
+
+
+@pytest.mark.parametrize(("parameters", "fits"), [(15, True), (16, False)])
+def test_an_elementwise_entry_has_at_most_sixteen_numbers(parameters: int, fits: bool, tmp_path: Path) -> None:
+    found = look(tmp_path, f'(module (func (export "f") (param {"f32 " * parameters}) (result f32) (local.get 0)))')
+    assert (found.interface is not None) == fits
+    if fits:
+        Program.load(tmp_path / "module.wasm", cache=None).close()
+        return
+    with pytest.raises(WasmError, match="at most 16"):
+        Program.load(tmp_path / "module.wasm", cache=None)
+    assert found.no_interface is not None
+    assert "entry 'f' has 17 parameters and results: an elementwise entry has at most 16" in found.no_interface
+
+
+@pytest.mark.parametrize("memory", ["(memory 1)", '(memory (export "mem") 1)', '(memory 1) (func (export "memory"))'])
+def test_an_entry_that_takes_pointers_needs_a_memory_to_put_tensors_in(memory: str, tmp_path: Path) -> None:
+    text = guests.DOUBLE.replace('(memory (export "memory") 1)', memory)
+    tensors = {"inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
+    declared = {"convention": "gufunc", "signature": "(n)->(n)", "entry": "double", **tensors}
+    found = look(tmp_path, text, **declared)
+    assert found.no_interface is not None
+    assert "but no memory is exported as 'memory' to put tensors in: export it" in found.no_interface
+    with pytest.raises(WasmError, match="memory"):
+        Program.load(tmp_path / "module.wasm", interface=declared, cache=None)
+
+
 def test_a_valid_outside_with_invalid_code_is_told_and_not_raised(tmp_path: Path) -> None:
     path = tmp_path / "invalid.wasm"
     good = bytes(wasmtime.wat2wasm(f"(module {IDENTITY})"))

@@ -1,0 +1,594 @@
+"""What a module's interface is: its JSON form, gufunc signatures, and how it is derived and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from portalis.backend import Convention, InputError, Interface, InterfaceError, TensorSpec
+from portalis.backend.binary import ModuleInfo, read_module
+from portalis.backend.discovery import candidates, check, discover, exports, read_section
+from portalis.backend.dtypes import DTYPES
+from portalis.backend.signature import Signature
+from tests.backend import guests
+from tests.backend.guests import tensor
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples"
+MODULES = sorted(FOLDER.glob("*/*.wasm"))
+Declared = dict[str, Any]
+X, Y = [tensor("x")], [tensor("y")]
+
+
+def module(text: str, *entries: Declared) -> ModuleInfo:
+    return read_module(guests.wasm(f"(module {text})", *entries))
+
+
+def refused(info: ModuleInfo, declared: Declared | None = None) -> str:
+    """The message of the error that ends discovery."""
+    with pytest.raises(InterfaceError) as caught:
+        discover(info, declared, where="m.wasm")
+    return str(caught.value)
+
+
+def not_read(obj: Declared) -> str:
+    """The message of the error that ends the reading of the JSON form."""
+    with pytest.raises(InterfaceError) as caught:
+        Interface.from_json(obj, where="here")
+    return str(caught.value)
+
+
+# -- signatures --------------------------------------------------------------------------------------------------------
+
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,4}", fullmatch=True).filter(lambda name: name != "batch")
+SIDES = st.lists(st.lists(NAMES | st.integers(1, 99), max_size=4).map(tuple), min_size=1, max_size=4).map(tuple)
+
+
+@settings(deadline=None, max_examples=50)
+@given(inputs=SIDES, outputs=SIDES)
+def test_a_signature_survives_its_own_text(
+    inputs: tuple[tuple[str | int, ...], ...], outputs: tuple[tuple[str | int, ...], ...]
+) -> None:
+    signature = Signature(inputs, outputs)
+    assert Signature.parse(str(signature)) == signature
+    assert Signature.parse(f" {signature} ".replace(",", " , ").replace("(", "( ")) == signature
+    assert signature.names == tuple(dict.fromkeys(d for g in (*inputs, *outputs) for d in g if isinstance(d, str)))
+
+
+def test_a_signature_has_its_names_in_order_of_appearance() -> None:
+    signature = Signature.parse("(m, n),(n,p),(),(3)->(m,p)")
+    assert signature.inputs == (("m", "n"), ("n", "p"), (), (3,)) and signature.outputs == (("m", "p"),)
+    assert signature.names == ("m", "n", "p")
+    assert str(signature) == "(m,n),(n,p),(),(3)->(m,p)"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("(n)", "must have one '->', as in (m,n),(n,p)->(m,p)"),
+        ("(n)->(n)->(n)", "must have one '->', as in (m,n),(n,p)->(m,p)"),
+        ("->(n)", "needs at least one input and one output"),
+        ("(n)->", "needs at least one input and one output"),
+        ("n->n", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
+        ("(n),->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
+        ("(n|1)->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
+        ("(n?)->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
+        ("((n))->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
+        ("(0)->(n)", "has a bad core dimension '0': use names or sizes above 0"),
+        ("(n,,m)->(n)", "has a bad core dimension '': use names or sizes above 0"),
+        ("(2n)->(n)", "has a bad core dimension '2n': use names or sizes above 0"),
+        ("(n)->(batch)", "has a bad core dimension 'batch': use names or sizes above 0"),
+    ],
+)
+def test_a_signature_that_cannot_be_read_is_quoted_with_the_remedy(text: str, told: str) -> None:
+    with pytest.raises(InterfaceError) as caught:
+        Signature.parse(text)
+    assert str(caught.value) == f"signature {text!r} {told}"
+
+
+@settings(deadline=None)
+@given(shapes=hnp.mutually_broadcastable_shapes(signature="(m,n),(n,p)->(m,p)", max_dims=4))
+def test_shapes_resolve_as_numpy_resolves_them(shapes: hnp.BroadcastableShapes) -> None:
+    loop, sizes = Signature.parse("(m,n),(n,p)->(m,p)").resolve(shapes.input_shapes)
+    assert (*loop, sizes["m"], sizes["p"]) == np.matmul(*map(np.zeros, shapes.input_shapes)).shape
+    assert list(sizes) == ["m", "n", "p"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "told"),
+    [
+        ("(m,n)->()", [(3,)], "input 0 has shape [3], but signature (m,n)->() wants at least 2 dimensions"),
+        (
+            "(n),(n)->()",
+            [(2, 3), (4,)],
+            "input 1 has size 4 for core dimension 'n', but it must be 3 (signature (n),(n)->())",
+        ),
+        ("(3)->()", [(5,)], "input 0 has size 5 for core dimension '3', but it must be 3 (signature (3)->())"),
+        (
+            "(),()->()",
+            [(2, 1), (3, 4, 1)],
+            "the inputs' loop dimensions do not broadcast together: [2, 1], [3, 4, 1] (signature (),()->())",
+        ),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_named(text: str, shapes: list[tuple[int, ...]], told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Signature.parse(text).resolve(shapes)
+    assert str(caught.value) == told
+
+
+def test_loop_dimensions_that_differ_are_broadcast() -> None:
+    assert Signature.parse("(3),()->()").resolve([(2, 1, 3), (5,)]) == ((2, 5), {})
+
+
+# -- the JSON form -----------------------------------------------------------------------------------------------------
+
+GOOD: Declared = {"entry": "f", "convention": "gufunc", "signature": "(n)->(n)", "inputs": X, "outputs": Y}
+TENSORS = st.builds(
+    TensorSpec,
+    st.text(min_size=1, max_size=8),
+    st.sampled_from(list(DTYPES.values())),
+    st.lists(st.just(-1) | st.integers(1, 1 << 40), max_size=8).map(tuple),
+    st.booleans(),
+)
+
+
+def sides() -> st.SearchStrategy[tuple[TensorSpec, ...]]:
+    return st.lists(TENSORS, min_size=1, max_size=4, unique_by=lambda spec: spec.name).map(tuple)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    interface=st.builds(
+        Interface,
+        entry=st.text(min_size=1),
+        convention=st.sampled_from(list(Convention)),
+        inputs=sides(),
+        outputs=sides(),
+        signature=st.none() | st.builds(Signature, SIDES, SIDES),
+        args=st.lists(st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)).map(tuple),
+        returns=st.sampled_from(["value", "status"]),
+        max_batch_size=st.integers(0, (1 << 31) - 1),
+        description=st.text(),
+    )
+)
+def test_an_interface_survives_its_json(interface: Interface) -> None:
+    text = json.dumps(interface.to_json())
+    assert Interface.from_json(json.loads(text), where="here") == interface
+
+
+def test_the_json_leaves_defaults_out() -> None:
+    short = Interface.from_json({**GOOD, "convention": "dlpack", "signature": ""}, where="here")
+    assert short.to_json() == {"abi": 1, "entry": "f", "convention": "dlpack", "inputs": X, "outputs": Y}
+    full = {**GOOD, "args": ["x", 2, 0.5], "returns": "status", "max_batch_size": 4, "description": "Does."}
+    full["inputs"] = [tensor("x", optional=True)]
+    assert Interface.from_json(full, where="here", source="section").to_json() == {"abi": 1, **full}
+
+
+def test_a_dlpack_entry_has_a_name_by_default() -> None:
+    found = Interface.from_json({"convention": "dlpack", "inputs": X, "outputs": Y}, where="here", source="section")
+    assert (found.entry, found.source, found.max_batch_size) == ("portalis_infer", "section", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"entri": 1}, "unknown key 'entri' (did you mean 'entry'?)"),
+        (
+            {"zzz": 1},
+            "unknown key 'zzz' (known: abi, entry, convention, signature, args, returns, max_batch_size, inputs, outputs, description)",
+        ),
+        ({"convention": "gufun"}, "convention must be one of elementwise, gufunc, dlpack, command, not 'gufun'"),
+        ({"convention": None}, "convention must be one of elementwise, gufunc, dlpack, command"),
+        ({"convention": ["gufunc"]}, "convention must be one of elementwise, gufunc, dlpack, command, not ['gufunc']"),
+        ({"abi": 2}, "abi is 2; this version reads 1"),
+        ({"entry": ""}, "entry is missing: the name of the exported function"),
+        ({"entry": 7}, "entry is missing: the name of the exported function"),
+        ({"signature": "n"}, "signature 'n' must have one '->', as in (m,n),(n,p)->(m,p)"),
+        ({"signature": 5}, "signature '5' must have one '->', as in (m,n),(n,p)->(m,p)"),
+        ({"max_batch_size": -1}, "max_batch_size must be an integer of at least 0, not -1"),
+        ({"max_batch_size": True}, "max_batch_size must be an integer of at least 0, not True"),
+        ({"max_batch_size": 1 << 31}, "max_batch_size must be an integer of at least 0, not 2147483648"),
+        ({"max_batch_size": "8"}, "max_batch_size must be an integer of at least 0, not '8'"),
+        ({"args": "x"}, "args must be a list of names and numbers, not 'x'"),
+        ({"args": [["x"]]}, "args must be a list of names and numbers, not [['x']]"),
+        ({"returns": "void"}, "returns must be one of value, status, not 'void'"),
+        ({"description": 3}, "description must be text"),
+        (
+            {"inputs": []},
+            "inputs is missing: a list of tensors such as {'name': 'x', 'dtype': 'FP32', 'dims': [-1]}",
+        ),
+        (
+            {"outputs": {"name": "y"}},
+            "outputs is missing: a list of tensors such as {'name': 'x', 'dtype': 'FP32', 'dims': [-1]}",
+        ),
+        ({"inputs": ["x"]}, "inputs[0] must be an object with name, dtype and dims"),
+        ({"inputs": [*X, tensor("z"), *X]}, "inputs has 'x' twice"),
+        ({"inputs": [tensor("x", dim=[1])]}, "inputs[0]: unknown key 'dim' (did you mean 'dims'?)"),
+        ({"outputs": [*Y, tensor("")]}, "outputs[1] has no name"),
+        ({"inputs": [{"name": "x", "dims": [1]}]}, "inputs[0] has no dtype"),
+        (
+            {"inputs": [tensor("x", "float")]},
+            "unknown data type 'float': use one of " + ", ".join(DTYPES),
+        ),
+        ({"inputs": [tensor("x", dims=(1,) * 9)]}, "inputs[0]: dims has rank 9; at most 8 is allowed"),
+        ({"inputs": [tensor("x", dims=(0,))]}, "inputs[0]: dims must be -1 or above 0, not [0]"),
+        ({"inputs": [tensor("x", dims=(3, -2))]}, "inputs[0]: dims must be -1 or above 0, not [3, -2]"),
+        ({"inputs": [{"name": "x", "dtype": "FP32"}]}, "inputs[0]: dims must be a list of integers, not None"),
+        (
+            {"inputs": [{"name": "x", "dtype": "FP32", "dims": [True]}]},
+            "inputs[0]: dims must be a list of integers, not [True]",
+        ),
+        ({"inputs": [tensor("x", optional="yes")]}, "inputs[0]: optional must be true or false"),
+    ],
+)
+def test_what_is_wrong_in_the_json_is_named(change: Declared, told: str) -> None:
+    Interface.from_json(GOOD, where="here")
+    assert not_read({**GOOD, **change}) == f"here: {told}"
+
+
+def test_all_problems_of_the_json_are_told_at_once() -> None:
+    told = not_read({"convention": "dlpack", "abi": 3, "inputs": [tensor("x", dims=(0,)), {}], "outputs": Y, "args": 1})
+    assert told == (
+        "here: abi is 3; this version reads 1; inputs[0]: dims must be -1 or above 0, not [0]; inputs[1] has no name;"
+        " inputs[1]: dims must be a list of integers, not None; args must be a list of names and numbers, not 1"
+    )
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text("abnxy(),->?", max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "dtype", "dims"]), inner),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None)
+@given(changes=st.dictionaries(st.sampled_from([*GOOD, "abi", "args", "returns", "description"]), JSON, max_size=4))
+def test_no_json_makes_the_reader_fail(changes: Declared) -> None:
+    try:
+        found = Interface.from_json({**GOOD, **changes}, where="here")
+    except InterfaceError as error:
+        assert str(error).startswith("here: ")  # noqa: PT017
+    else:
+        assert Interface.from_json(found.to_json(), where="here").to_json() == found.to_json()
+
+
+# -- the section -------------------------------------------------------------------------------------------------------
+
+
+def with_section(payload: bytes, text: str = "(module)") -> ModuleInfo:
+    from portalis.backend import emit
+
+    return read_module(guests.wasm(text) + emit.section(0, emit.name("portalis") + payload))
+
+
+def test_entries_are_read_one_after_the_other_as_linkers_join_them() -> None:
+    info = with_section(b'\0{"entry": "a"}\n{"entry": "b"}\0\0\t{"entry": "c"} \r\n')
+    assert [entry["entry"] for entry in read_section(info, "m.wasm")] == ["a", "b", "c"]
+    assert read_section(with_section(b"\0\0"), "m.wasm") == []
+    assert read_section(read_module(guests.wasm("(module)")), "m.wasm") == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        (b"{entry}", "is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (b'{"a": 1} x', "is not JSON: Expecting value: line 1 column 10 (char 9)"),
+        (b'{"a": "\xff', "is not JSON: Unterminated string starting at: line 1 column 7 (char 6)"),
+        (b"[1]", "must hold JSON objects, not [1]"),
+        (b'"\xc3\xa4"', "must hold JSON objects, not 'ä'"),
+    ],
+)
+def test_a_section_that_cannot_be_read_is_told(payload: bytes, told: str) -> None:
+    with pytest.raises(InterfaceError) as caught:
+        read_section(with_section(payload), "m.wasm")
+    assert str(caught.value) == f"m.wasm: the custom section 'portalis' {told}"
+
+
+def test_a_section_nested_too_deep_is_refused() -> None:
+    with pytest.raises(InterfaceError, match="^m.wasm: the custom section 'portalis' is not JSON: maximum recursion"):
+        read_section(with_section(b"[" * 200_000), "m.wasm")
+
+
+@settings(deadline=None)
+@given(payload=st.binary(max_size=60) | st.text('{}[]",:0a ', max_size=30).map(str.encode))
+def test_no_section_makes_discovery_fail(payload: bytes) -> None:
+    info = with_section(payload, guests.ADD)
+    try:
+        found = discover(info, where="m.wasm")
+    except InterfaceError as error:
+        assert str(error).startswith("m.wasm")  # noqa: PT017
+    else:
+        assert found.source == "exports"
+
+
+# -- discovery ---------------------------------------------------------------------------------------------------------
+
+SCALAR = '(func (export "f") (param f32) (result f32) (local.get 0))'
+TWO = SCALAR + '(func (export "g") (param f32) (result f32) (local.get 0))'
+KERNEL = '(memory (export "memory") 1) (func (export "k") (param i32 i32 i32))'
+ABI_GUEST = guests.PRELUDE + '(func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0))'
+COMMAND = '(memory (export "memory") 1) (func (export "_start"))'
+ANNOTATE = "write it into the module with 'portalis annotate'"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_the_examples_describe_themselves(path: Path) -> None:
+    info = read_module(path)
+    found = discover(info, where=str(path))
+    expected = "exports" if found.convention is Convention.COMMAND or not read_section(info, "") else "section"
+    assert found.source == expected
+    again = discover(info, found.to_json(), where=str(path))
+    assert again.to_json() == found.to_json() and again.source == "explicit"
+
+
+def test_numbers_in_and_out_are_elementwise_under_their_own_names() -> None:
+    text = '(func (export "f") (param $a i32) (param $b f64) (result i64 f32) (i64.const 0) (f32.const 0))'
+    assert discover(module(text), where="m.wasm").to_json() == {
+        "abi": 1,
+        "entry": "f",
+        "convention": "elementwise",
+        "max_batch_size": 64,
+        "inputs": [tensor("a", "INT32"), tensor("b", "FP64")],
+        "outputs": [tensor("y0", "INT64"), tensor("y1", "FP32")],
+    }
+
+
+def test_unnamed_parameters_are_counted_and_outputs_never_hide_an_input() -> None:
+    found = discover(module(SCALAR), where="m.wasm")
+    assert ([s.name for s in found.inputs], [s.name for s in found.outputs]) == (["x0"], ["y"])
+    clash = '(func (export "f") (param $y f32) (result f32) (local.get 0))'
+    assert [s.name for s in discover(module(clash), where="m.wasm").outputs] == ["output_y"]
+
+
+def test_a_start_function_makes_a_command() -> None:
+    found = discover(module(COMMAND + SCALAR), where="m.wasm")
+    assert (found.entry, found.convention, found.max_batch_size) == ("_start", Convention.COMMAND, 64)
+    assert [(s.name, s.dtype.name, s.dims, s.optional) for s in found.inputs] == [
+        ("stdin", "BYTES", (1,), False),
+        ("args", "BYTES", (-1,), True),
+    ]
+    assert [(s.name, s.dtype.name) for s in found.outputs] == [
+        ("stdout", "BYTES"),
+        ("stderr", "BYTES"),
+        ("exit_code", "INT32"),
+    ]
+    assert discover(module(COMMAND), {"convention": "command"}, where="m.wasm").source == "explicit"
+    assert discover(module(COMMAND + SCALAR), {"entry": "f"}, where="m.wasm").convention is Convention.ELEMENTWISE
+
+
+def test_a_declared_entry_picks_one_of_several() -> None:
+    assert discover(module(TWO), {"entry": "g", "max_batch_size": None}, where="m.wasm").entry == "g"
+    described = [{**GOOD, "convention": "elementwise", "entry": e, "description": e} for e in "fg"]
+    assert discover(module(TWO, *described), {"entry": "g"}, where="m.wasm").description == "g"
+    assert discover(module(TWO, described[0]), where="m.wasm").source == "section"
+    assert refused(module(TWO, *described)) == "m.wasm has several entries (f, g): choose one with wasm.entry"
+
+
+def test_an_entry_that_the_section_does_not_describe_is_taken_from_the_exports() -> None:
+    described = [{**GOOD, "convention": "elementwise", "entry": "f", "description": "of f"}]
+    found = discover(module(TWO, *described), {"entry": "g"}, where="m.wasm")
+    assert (found.entry, found.description, found.source) == ("g", "", "explicit")
+
+
+def test_what_is_declared_overrides_the_section_key_by_key() -> None:
+    described = {**GOOD, "entry": "k", "description": "kept"}
+    found = discover(module(KERNEL, described), {"inputs": [tensor("z")], "returns": None}, where="m.wasm")
+    assert (found.inputs[0].name, found.outputs[0].name, found.description) == ("z", "y", "kept")
+    assert found.source == "explicit"
+
+
+def test_tensors_and_a_convention_are_enough_where_one_function_can_be_the_entry() -> None:
+    declared: Declared = {"inputs": X, "outputs": Y, "convention": "gufunc", "signature": "(n)->(n)"}
+    assert discover(module(KERNEL), declared, where="m.wasm").entry == "k"
+    assert discover(module(KERNEL), {**declared, "entry": "k"}, where="m.wasm").entry == "k"
+    assert refused(module(TWO), declared) == (
+        "m.wasm has 2 functions that could be the entry: set wasm.entry."
+        " Its exports are: f(f32) -> (f32), g(f32) -> (f32)"
+    )
+
+
+def test_tensors_alone_are_enough_for_a_dlpack_guest() -> None:
+    found = discover(module(ABI_GUEST), {"inputs": X, "outputs": Y}, where="m.wasm")
+    assert (found.entry, found.convention, found.source) == ("portalis_infer", Convention.DLPACK, "explicit")
+    stdin, stdout = [tensor("stdin", "BYTES", (1,))], [tensor("stdout", "BYTES", (1,))]
+    declared = {"inputs": stdin, "outputs": stdout, "convention": "command"}
+    assert discover(module(COMMAND), declared, where="m.wasm").entry == "_start"
+
+
+ABI_EXPORTS = (
+    "Its exports are: memory (memory), portalis_abi_v1() -> (), portalis_alloc(i32, i32) -> (i32), portalis_reset() -> (),"
+    " portalis_infer(i32, i32, i32, i32) -> (i32)"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "declared", "told"),
+    [
+        (
+            "",
+            {},
+            "m.wasm exports no function that could be the entry: set wasm.entry to one, or describe the module with 'portalis annotate'. It exports nothing",
+        ),
+        (
+            TWO,
+            {},
+            (
+                "m.wasm exports 2 functions that could be the entry: set wasm.entry to one, or describe the module with 'portalis annotate'."
+                " Its exports are: f(f32) -> (f32), g(f32) -> (f32)"
+            ),
+        ),
+        (
+            ABI_GUEST,
+            {},
+            (
+                "m.wasm is a dlpack guest that does not say what its tensors are: declare input and output in config.pbtxt, or"
+                f" write them into the module with 'portalis annotate'. {ABI_EXPORTS}"
+            ),
+        ),
+        (
+            SCALAR,
+            {"entry": "ff"},
+            "m.wasm exports no function 'ff' (did you mean 'f'?). Its exports are: f(f32) -> (f32)",
+        ),
+        (
+            KERNEL,
+            {"entry": "memory"},
+            "m.wasm exports no function 'memory'. Its exports are: memory (memory), k(i32, i32, i32) -> ()",
+        ),
+        (
+            KERNEL,
+            {"convention": "gufunc"},
+            (
+                "m.wasm: the gufunc convention needs inputs and outputs (and a signature such as (n)->(n) for a gufunc): declare them in"
+                " config.pbtxt, or write them with 'portalis annotate'. Its exports are: memory (memory), k(i32, i32, i32) -> ()"
+            ),
+        ),
+        (
+            SCALAR,
+            {"convention": "dlpack"},
+            (
+                "m.wasm: the dlpack convention needs inputs and outputs (and a signature such as (n)->(n) for a gufunc): declare them in"
+                " config.pbtxt, or write them with 'portalis annotate'. Its exports are: f(f32) -> (f32)"
+            ),
+        ),
+        (
+            SCALAR,
+            {"convention": "command"},
+            "m.wasm exports no function '_start'. Its exports are: f(f32) -> (f32)",
+        ),
+    ],
+)
+def test_what_cannot_be_derived_is_told_with_the_exports_and_the_remedy(
+    text: str, declared: Declared, told: str
+) -> None:
+    assert refused(module(text), declared) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (KERNEL, "does not take and return numbers"),
+        ('(func (export "k") (param v128) (result f32) (f32.const 0))', "does not take and return numbers"),
+        ('(func (export "k") (result f32) (f32.const 0))', "does not take and return numbers"),
+        (
+            '(memory (export "memory") 1) (func (export "k") (param i32) (result f32) (f32.const 0))',
+            "may take pointers",
+        ),
+    ],
+)
+def test_an_entry_that_may_take_pointers_is_never_served_by_guess(text: str, why: str) -> None:
+    told = refused(module(text))
+    assert re.match(rf"^m\.wasm: the entry 'k'\(.*\) -> \(.*\) {why}, so its interface cannot be derived\. ", told)
+    assert 'parameters { key: "wasm.convention" value { string_value: "gufunc" } }' in told
+    assert 'wasm.signature "(n)->(n)"' in told and ANNOTATE in told and "Its exports are: " in told
+
+
+def test_integers_are_values_where_the_convention_says_so() -> None:
+    text = '(memory (export "memory") 1) (func (export "k") (param i32) (result i32) (local.get 0))'
+    found = discover(module(text), {"convention": "elementwise"}, where="m.wasm")
+    assert [s.dtype.name for s in (*found.inputs, *found.outputs)] == ["INT32", "INT32"]
+    floats = '(memory (export "memory") 1) (func (export "k") (param f32) (result f32) (local.get 0))'
+    assert discover(module(floats), where="m.wasm").convention is Convention.ELEMENTWISE
+
+
+def test_helpers_of_toolchains_are_no_candidates() -> None:
+    helpers = ("malloc", "free", "_initialize", "__pin", "portalis_alloc", "cabi_realloc", "abort")
+    text = "".join(f'(func (export "{name}"))' for name in helpers) + '(memory (export "m") 1)' + SCALAR
+    assert [e.name for e in candidates(module(text))] == ["f"]
+
+
+def test_long_lists_of_exports_are_cut_and_odd_names_are_escaped() -> None:
+    text = "".join(f'(func (export "f{i}"))' for i in range(23))
+    told = exports(module(text))
+    assert told.startswith("Its exports are: f0() -> (), f1() -> ()") and told.endswith("f19() -> () and 3 more")
+    twenty = "".join(f'(func (export "f{i}"))' for i in range(20))
+    assert exports(module(twenty)).endswith("f19() -> ()")
+    odd = '(func (export "a\\1b[31mb"))(global (export "größe") i32 (i32.const 0))'
+    assert exports(module(odd)) == "Its exports are: 'a\\x1b[31mb'() -> (), größe (global)"
+
+
+# -- the check against the module --------------------------------------------------------------------------------------
+
+
+def mismatch(text: str, **declared: Any) -> str:
+    """What `check` says of a declaration, after its name."""
+    told = refused(module(text), declared)
+    assert told.startswith("m.wasm: ")
+    return told.removeprefix("m.wasm: ")
+
+
+def test_an_elementwise_entry_has_as_many_numbers_as_tensors() -> None:
+    told = mismatch(SCALAR, convention="elementwise", inputs=[*X, tensor("z")], outputs=[*Y, tensor("w")])
+    assert told == (
+        "entry 'f'(f32) -> (f32) has 1 inputs, but 2 are declared; entry 'f'(f32) -> (f32) has 1 outputs, but 2 are declared"
+    )
+
+
+def test_an_elementwise_dtype_must_be_carried_by_the_entrys_type() -> None:
+    told = mismatch(
+        SCALAR, convention="elementwise", inputs=[tensor("x", "FP64", optional=True)], outputs=[tensor("y", "BYTES")]
+    )
+    assert told == (
+        "input 'x' is FP64, which is f64 in WebAssembly, but the entry has f32; output 'y' is BYTES, which is no number in"
+        " WebAssembly, but the entry has f32; input 'x' cannot be optional: an elementwise entry needs every number"
+    )
+
+
+def test_a_gufunc_needs_a_signature_that_has_its_tensors() -> None:
+    declared: Declared = {"convention": "gufunc", "inputs": X, "outputs": Y}
+    assert mismatch(KERNEL, **declared) == "a gufunc needs a signature such as (n)->(n) (wasm.signature)"
+    assert mismatch(KERNEL, **declared, signature="(n),(n)->(n),(n)") == (
+        "signature (n),(n)->(n),(n) has 2 inputs, but 1 are declared; signature (n),(n)->(n),(n) has 2 outputs, but 1 are declared"
+    )
+
+
+def test_a_gufunc_takes_numbers_that_are_there() -> None:
+    text = '(func (export "k") (param i32 v128))'
+    told = mismatch(
+        text,
+        convention="gufunc",
+        signature="(n),()->(n)",
+        inputs=[tensor("x", "BYTES"), tensor("z", optional=True)],
+        outputs=Y,
+    )
+    assert told == (
+        "input 'x' is BYTES, which has no fixed element size: use the dlpack convention; input 'z' cannot be optional in a gufunc;"
+        " entry 'k'(i32, v128) -> () has parameters that are no numbers"
+    )
+
+
+def test_a_dlpack_guest_exports_the_abi() -> None:
+    text = '(func (export "portalis_infer")) (global (export "portalis_error") i32 (i32.const 0))'
+    assert mismatch(text, convention="dlpack", inputs=X, outputs=Y) == (
+        "a dlpack guest must export the marker 'portalis_abi_v1' (tensor ABI version 1); a dlpack guest must export"
+        " 'portalis_alloc'; 'portalis_infer' must be a function (i32, i32, i32, i32) -> (i32), not () -> ();"
+        " 'portalis_error' must be a function () -> (i32), not global"
+    )
+    discover(module(ABI_GUEST), {"convention": "dlpack", "inputs": X, "outputs": Y}, where="m.wasm")
+
+
+def test_a_commands_tensors_are_fixed() -> None:
+    known = "{'stdin': 'BYTES', 'args': 'BYTES', 'stdout': 'BYTES', 'stderr': 'BYTES', 'exit_code': 'INT32'}"
+    told = mismatch(
+        '(func (export "_start") (param i32))', convention="command", inputs=X, outputs=[tensor("exit_code", "INT64")]
+    )
+    assert told == (
+        "a command's entry must be a function () -> (), not (i32) -> ();"
+        f" a command has no tensor 'x' of FP32: its tensors are {known};"
+        f" a command has no tensor 'exit_code' of INT64: its tensors are {known};"
+        " a command needs the input 'stdin'"
+    )
+
+
+def test_an_interface_for_another_module_names_the_missing_entry() -> None:
+    interface = discover(module(SCALAR), where="m.wasm")
+    with pytest.raises(InterfaceError, match=r"^other\.wasm exports no function 'f'\. It exports nothing$"):
+        check(module(""), interface, where="other.wasm")

@@ -1,0 +1,339 @@
+"""`portalis annotate`: the file that comes out, and what is left alone when none does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wasmtime
+
+from portalis.backend import Program
+from portalis.examples.catalog import ECHO
+from tests import parts
+from tests.backend import guests
+
+from .conftest import Cli
+from .test_annotation import TWO, entries, others
+from .test_inspection import sections
+
+GUFUNC = ("--convention", "gufunc", "--signature", "(n)->(n)", "-i", "x:FP32[-1]", "--output", "y:FP32[-1]")
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> Path:
+    """A module whose interface cannot be derived."""
+    path = tmp_path / "in" / "double.wasm"
+    path.parent.mkdir()
+    path.write_bytes(wasmtime.wat2wasm(guests.DOUBLE))
+    return path
+
+
+@pytest.fixture
+def untouched(double: Path) -> Iterator[Path]:
+    """`double`, which must be the same file, alone in its folder, after the test."""
+    before, status = double.read_bytes(), double.stat()
+    yield double
+    assert double.read_bytes() == before
+    assert (double.stat().st_ino, double.stat().st_mode) == (status.st_ino, status.st_mode)
+    assert [path.name for path in double.parent.iterdir()] == ["double.wasm"]
+
+
+def test_a_module_that_could_not_be_served_runs_when_it_is_annotated(cli: Cli, untouched: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.wasm"
+    assert cli("inspect", untouched).returncode == 1
+    done = cli("annotate", untouched, *GUFUNC, "-o", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    size = out.stat().st_size
+    assert done.stdout == f"{out}: {size} bytes, describes gufunc 'double'\n"
+    assert others(out.read_bytes()) == sections(untouched.read_bytes())
+    assert cli("inspect", out).returncode == 0
+    with Program.load(out, cache=None) as program:
+        assert program.interface.source == "section"
+        assert program.run({"x": np.array([1.5, -2], np.float32)})["y"].tolist() == [3, -4]
+
+
+SCALE = """(module (memory (export "memory") 1) (func (export "helper"))
+  (func (export "scale") (param $x i32) (param $y i32) (param $m i32) (param $n i32) (param $by f64) (result i32)
+    (i32.const 0)))"""
+
+
+def test_every_option_is_written(cli: Cli, tmp_path: Path) -> None:
+    module = tmp_path / "m.wasm"
+    module.write_bytes(wasmtime.wat2wasm(SCALE))
+    done = cli(
+        *("annotate", module, "--in-place", "--entry", "scale", "--convention", "gufunc"),
+        *("--signature", "(m,n)->(m,n)", "-i", "x:FP64[-1,-1]", "--output", "y:FP64[-1,-1]"),
+        *("--args", "x,y,m,n,2.5", "--returns", "status", "--max-batch-size", "4", "--description", "larger", "--json"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    wanted = {
+        "abi": 1,
+        "entry": "scale",
+        "convention": "gufunc",
+        "signature": "(m,n)->(m,n)",
+        "args": ["x", "y", "m", "n", 2.5],
+        "returns": "status",
+        "max_batch_size": 4,
+        "inputs": [{"name": "x", "dtype": "FP64", "dims": [-1, -1]}],
+        "outputs": [{"name": "y", "dtype": "FP64", "dims": [-1, -1]}],
+        "description": "larger",
+    }
+    told = json.loads(done.stdout)
+    assert told == {"file": str(module), "size_bytes": module.stat().st_size, "entries": [wanted]}
+    assert entries(module.read_bytes()) == [wanted]
+    with Program.load(module, cache=None) as program:
+        assert program.run({"x": np.ones((2, 3, 3))})["y"].shape == (2, 3, 3)
+
+
+def test_an_optional_input_is_written_with_a_question_mark(cli: Cli, tmp_path: Path) -> None:
+    module = tmp_path / "m.wasm"
+    module.write_bytes(wasmtime.wat2wasm(f"(module {guests.PRELUDE} {INFER})"))
+    inputs = ("-i", "x:FP32[-1]", "-i", "o:BYTES[1]?")
+    done = cli("annotate", module, *inputs, "--output", "y:FP32[-1]", "--in-place")
+    assert (done.returncode, done.stderr) == (0, "")
+    (entry,) = entries(module.read_bytes())
+    assert (entry["convention"], entry["entry"]) == ("dlpack", "portalis_infer")
+    assert entry["inputs"] == [guests.tensor("x"), guests.tensor("o", "BYTES", (1,), optional=True)]
+
+
+INFER = '(func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0))'
+
+
+def test_the_description_of_the_echo_example_can_be_changed(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "echo.wasm"
+    assert cli("annotate", ECHO.module, "--description", "x", "-o", out).returncode == 0
+    before, after = ECHO.module.read_bytes(), out.read_bytes()
+    assert entries(after) == [{"entry": "portalis_infer", **entries(before)[0], "description": "x"}]
+    assert others(after) == others(before)
+    with Program.load(out, cache=None) as program:
+        np.testing.assert_array_equal(program.run({"x": np.eye(3, dtype=np.float32)})["y"], np.eye(3))
+
+
+def test_a_second_run_changes_one_key_and_the_same_run_changes_nothing(cli: Cli, double: Path) -> None:
+    assert cli("annotate", double, *GUFUNC, "--max-batch-size", "8", "--in-place").returncode == 0
+    first = double.read_bytes()
+    assert cli("annotate", double, "--description", "twice", "--in-place").returncode == 0
+    assert entries(double.read_bytes()) == [{**entries(first)[0], "description": "twice"}]
+    second = double.read_bytes()
+    assert cli("annotate", double, "--description", "twice", "--in-place").returncode == 0
+    assert double.read_bytes() == second
+
+
+def test_entries_are_added_one_by_one(cli: Cli, tmp_path: Path) -> None:
+    module = tmp_path / "two.wasm"
+    module.write_bytes(wasmtime.wat2wasm(TWO))
+    assert cli("annotate", module, "--entry", "add", "--in-place").returncode == 0
+    done = cli("annotate", module, "--entry", "mul", "--description", "product", "--in-place")
+    assert done.stdout.endswith("describes elementwise 'add', elementwise 'mul'\n")
+    assert [(e["entry"], e.get("description")) for e in entries(module.read_bytes())] == [
+        ("add", None),
+        ("mul", "product"),
+    ]
+    which = cli("annotate", module, "--description", "sum", "--in-place")
+    assert which.returncode == 1
+    assert "has several entries (add, mul)" in which.stderr
+
+
+def test_an_entry_without_its_defaults_is_kept_and_reported(cli: Cli, tmp_path: Path) -> None:
+    module = tmp_path / "m.wasm"
+    module.write_bytes(guests.wasm(guests.ADD, {"inputs": []}))
+    done = cli("annotate", module, "--entry", "add", "--in-place")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("describes ? 'portalis_infer', elementwise 'add'\n")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_from_a_file_replaces_the_whole_section(cli: Cli, tmp_path: Path, several: bool) -> None:
+    module, source = tmp_path / "two.wasm", tmp_path / "interface.json"
+    module.write_bytes(guests.wasm(TWO, {"entry": "add", "convention": "elementwise"}, {"entry": "mul"}))
+    described: list[dict[str, Any]] = [{"entry": "mul", "description": "Wärme · 漢"}, {"entry": "add"}]
+    source.write_text(json.dumps(described if several else described[0], ensure_ascii=False), encoding="utf-8")
+    done = cli("annotate", module, "--from", source, "--in-place", LC_ALL="C")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [e["entry"] for e in entries(module.read_bytes())] == (["mul", "add"] if several else ["mul"])
+    assert entries(module.read_bytes())[0]["description"] == "Wärme · 漢"
+
+
+def test_options_win_over_a_file_with_one_entry_and_not_with_several(cli: Cli, tmp_path: Path) -> None:
+    module, source = tmp_path / "two.wasm", tmp_path / "interface.json"
+    module.write_bytes(wasmtime.wat2wasm(TWO))
+    source.write_text('{"entry": "mul", "description": "file"}')
+    assert cli("annotate", module, "--from", source, "--description", "option", "--in-place").returncode == 0
+    before = module.read_bytes()
+    assert entries(before)[0]["description"] == "option"
+    source.write_text('[{"entry": "mul"}, {"entry": "add"}]')
+    done = cli("annotate", module, "--from", source, "--description", "option", "--in-place")
+    assert done.returncode == 2
+    assert done.stderr == "error: options describe one entry, but the file has several\n  Edit the file.\n"
+    assert module.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"{", "is not JSON: Expecting property name"),
+        (b"\xff\xfe", "is not JSON: 'utf-8' codec can't decode"),
+        (b"[" * 200_000, "is not JSON: "),
+        (b"[]", "must hold an object, or a list of objects"),
+        (b"[1]", "must hold an object, or a list of objects"),
+        (b'"x"', "must hold an object, or a list of objects"),
+        (b'{"entry": "double", "typo": 1}', "unknown key 'typo'"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_file_that_is_no_interface_is_refused(
+    cli: Cli, untouched: Path, tmp_path: Path, text: bytes | None, message: str
+) -> None:
+    source = tmp_path / "interface.json"
+    if text is not None:
+        source.write_bytes(text)
+    done = cli("annotate", untouched, "--from", source, *(GUFUNC if b"typo" in (text or b"") else ()), "--in-place")
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert "failed where it should not" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ((), 1, "does not take and return numbers, so its interface cannot be derived"),
+        (("--signature", "(n)->(m", *GUFUNC[:2], *GUFUNC[4:]), 1, "signature '(n)->(m' cannot be read"),
+        (("--signature", "(n),(n)->(n)", *GUFUNC[:2], *GUFUNC[4:]), 1, "(n),(n)->(n) has 2 inputs, but 1 are declared"),
+        ((*GUFUNC, "--entry", "doubel"), 1, "exports no function 'doubel' (did you mean 'double'?)"),
+        ((*GUFUNC, "-i", "x y"), 2, "error: 'x y' does not describe a tensor\n  Write NAME:DTYPE[DIMS], for example"),
+        ((*GUFUNC, "-i", "z:FP32[n]"), 2, "error: 'z:FP32[n]': the dims are not integers"),
+        ((*GUFUNC[:-1], "y:FP99[-1]"), 1, "FP99"),
+        ((*GUFUNC, "--args", "x,,n"), 1, "parameter wasm.args is 'x,,n': use names and numbers with commas between"),
+        ((*GUFUNC, "--returns", "maybe"), 1, "returns must be one of value, status, not 'maybe'"),
+        ((*GUFUNC, "--max-batch-size", "-1"), 1, "max_batch_size must be an integer of at least 0, not -1"),
+        (("--convention", "dlpack", *GUFUNC[4:]), 1, "exports no function 'portalis_infer'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_the_file_stays(
+    cli: Cli, untouched: Path, options: tuple[str, ...], code: int, message: str
+) -> None:
+    done = cli("annotate", untouched, *options, "--in-place")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("where", [(), ("-o", "out.wasm", "--in-place")])
+def test_where_the_module_goes_is_said_once(cli: Cli, untouched: Path, tmp_path: Path, where: tuple[str, ...]) -> None:
+    done = cli("annotate", untouched, *GUFUNC, *where)
+    assert done.returncode == 2
+    assert done.stderr == "error: say where the module goes\n  Use either -o FILE or --in-place.\n"
+    assert list((tmp_path / "cwd").iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o755, 0o444])
+def test_in_place_keeps_the_mode_of_the_file(cli: Cli, double: Path, mode: int) -> None:
+    double.chmod(mode)
+    assert cli("annotate", double, *GUFUNC, "--in-place").returncode == 0
+    assert double.stat().st_mode & 0o7777 == mode
+    assert [path.name for path in double.parent.iterdir()] == ["double.wasm"]
+
+
+def test_a_new_file_can_be_read_by_all_and_an_old_one_keeps_its_mode(cli: Cli, untouched: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.wasm"
+    assert cli("annotate", untouched, *GUFUNC, "-o", out).returncode == 0
+    assert out.stat().st_mode & 0o777 == 0o644
+    first = out.read_bytes()
+    out.chmod(0o600)
+    out.write_bytes(b"old")
+    assert cli("annotate", untouched, *GUFUNC, "-o", out).returncode == 0
+    assert (out.stat().st_mode & 0o777, out.read_bytes()) == (0o600, first)
+
+
+def test_a_link_stays_and_what_it_points_to_is_written(cli: Cli, double: Path, tmp_path: Path) -> None:
+    link = tmp_path / "model.wasm"
+    link.symlink_to(double)
+    assert cli("annotate", link, *GUFUNC, "--in-place").returncode == 0
+    assert link.is_symlink()
+    assert entries(double.read_bytes())[0]["convention"] == "gufunc"
+
+
+def test_a_target_that_is_no_file_is_refused(cli: Cli, untouched: Path, tmp_path: Path) -> None:
+    folder, pipe = tmp_path / "folder", tmp_path / "pipe"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for target in (folder, pipe, Path("/dev/null")):
+        done = cli("annotate", untouched, *GUFUNC, "-o", target)
+        assert (done.returncode, done.stderr) == (2, f"error: cannot write {target}: it is not a regular file\n")
+    assert Path("/dev/null").is_char_device()
+    none = tmp_path / "none" / "out.wasm"
+    done = cli("annotate", untouched, *GUFUNC, "-o", none)
+    assert (done.returncode, done.stderr) == (2, f"error: cannot write {none}: No such file or directory\n")
+
+
+def test_a_disk_that_is_full_leaves_the_module_and_nothing_else(cli: Cli, double: Path) -> None:
+    """The limit on a file's size stands for the disk."""
+    large = double.read_bytes() + bytes([0, 0x81, 0x80, 0x01, 0]) + bytes(16_384)  # a custom section without a name
+    double.write_bytes(large)
+    command = [sys.executable, "-B", "-m", "portalis", "annotate", str(double), *GUFUNC, "--in-place"]
+    limited = ["bash", "-c", 'ulimit -f 8; exec "$@"', "-", *command]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # it writes files
+    done = subprocess.run(limited, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, f"error: cannot write {double}: File too large\n")
+    assert double.read_bytes() == large
+    assert [path.name for path in double.parent.iterdir()] == ["double.wasm"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty, not a WebAssembly module"),
+        (b"just some text", "is not a WebAssembly module: it is text that begins with 'just some text'"),
+        (b"\0asm\x0d\0\x01\0", "is a WebAssembly component; a core module is needed"),
+        (bytes(wasmtime.wat2wasm(guests.ADD))[:29], "is not a whole WebAssembly module: "),
+    ],
+    ids=["empty", "text", "component", "truncated"],
+)
+def test_what_is_no_module_ends_in_one_clear_error_and_stays(
+    cli: Cli, tmp_path: Path, data: bytes, message: str
+) -> None:
+    path = tmp_path / "file.wasm"
+    path.write_bytes(data)
+    done = cli("annotate", path, "--description", "x", "--in-place")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {path} {message}")
+    assert len(done.stderr.splitlines()) == 1
+    assert path.read_bytes() == data
+    told = json.loads(cli("annotate", path, "--in-place", "--json").stdout)["error"]
+    assert (told["type"], told["message"]) == ("ModuleError", done.stderr[len("error: ") : -1])
+
+
+def test_a_folder_a_pipe_and_a_missing_file_are_named(cli: Cli, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (tmp_path, pipe):
+        done = cli("annotate", path, "--in-place")
+        assert (done.returncode, done.stderr) == (1, f"error: {path} is not a regular file\n")
+    done = cli("annotate", tmp_path / "none.wasm", "--in-place")
+    assert done.stderr == f"error: {tmp_path}/none.wasm cannot be read: No such file or directory\n"
+
+
+def test_a_name_that_a_terminal_would_act_on_is_reported_escaped(cli: Cli, tmp_path: Path) -> None:
+    module = tmp_path / "m.wasm"
+    module.write_bytes(
+        wasmtime.wat2wasm('(module (func (export "\\1b[31m[red]") (param f32) (result f32) (local.get 0)))')
+    )
+    done = cli("annotate", module, "--in-place")
+    assert done.stdout == f"{module}: {module.stat().st_size} bytes, describes elementwise '\\x1b[31m[red]'\n"
+    assert entries(module.read_bytes())[0]["entry"] == "\x1b[31m[red]"
+
+
+def test_wasm_tools_finds_the_file_valid(cli: Cli, untouched: Path, tmp_path: Path) -> None:
+    tools, out = parts.wasm_tools(), tmp_path / "out.wasm"
+    assert cli("annotate", untouched, *GUFUNC, "-o", out).returncode == 0
+    done = subprocess.run([tools, "validate", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
