@@ -86,7 +86,8 @@ def link(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> 
     try:
         return linker.instantiate_pre(module)
     except wasmtime.WasmtimeError as error:
-        raise ModuleError(f"{info.name} cannot be linked: {error}") from None
+        told = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        raise ModuleError(f"{info.name} cannot be linked: {told}") from None
 
 
 def _provided(linker: wasmtime.Linker, store: wasmtime.Store, wanted: Any) -> bool:

@@ -44,7 +44,9 @@ class MemoryType:
 
     def __str__(self) -> str:
         upper = "" if self.maximum is None else f" to {self.maximum}"
-        return f"{self.minimum}{upper} pages{', shared' if self.shared else ''}{', 64-bit' if self.memory64 else ''}"
+        pages = "page" if self.minimum == 1 and not upper else "pages"
+        kind = f"{', shared' if self.shared else ''}{', 64-bit' if self.memory64 else ''}"
+        return f"{self.minimum}{upper} {pages}{kind}"
 
 
 @dataclass(frozen=True)

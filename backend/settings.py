@@ -17,6 +17,7 @@ from .runners import Isolation
 
 PREFIX = "wasm."
 _SIZES = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+_INTEGER, _DECIMAL = re.compile(r"^[+-]?\d+$"), re.compile(r"^[+-]?\d*\.?\d+([eE][+-]?\d+)?$")
 _SIZE = re.compile(r"^(\d+)\s*([KMG]iB)?$", re.IGNORECASE)
 
 
@@ -81,11 +82,10 @@ def _args(text: str) -> list[str | int | float]:
 
 
 def _number_or_name(part: str) -> str | int | float:
-    for number in (int, float):
-        try:
-            return number(part)
-        except ValueError:
-            pass
+    if _INTEGER.match(part):
+        return int(part)
+    if _DECIMAL.match(part):
+        return float(part)
     if not part:
         raise ValueError("use names and numbers with commas between, such as x, y, n")
     return part

@@ -5,10 +5,13 @@ Every pair runs in the same server, one after the other: a WebAssembly model, an
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +78,15 @@ def _model(repository: Path, name: str, backend: str, more: str) -> None:
     (repository / name / "config.pbtxt").write_text(CONFIG.format(backend=backend, more=more))
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other perf_analyzer of ours runs: all give their shared memory the same names, and a second one
+    takes it away from under the first one's server, which dies of it."""
+    with (Path(tempfile.gettempdir()) / "portalis-perf_analyzer.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def measure(argv: list[str], url: str, model: str, load: Load, seconds: float) -> Figures:
     """One pass of perf_analyzer. Raises RuntimeError with what it said when it fails."""
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +95,8 @@ def measure(argv: list[str], url: str, model: str, load: Load, seconds: float) -
         command += ["--output-shared-memory-size", str(load.size), "--shape", f"x:{load.width}", "-b", str(load.batch)]
         command += ["--concurrency-range", str(load.concurrency), "--measurement-interval", str(int(seconds * 1000))]
         command += ["--stability-percentage", "500", "--max-trials", "5", "-f", str(report)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        with alone():
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode or not report.exists():
             raise RuntimeError(f"perf_analyzer failed on {model}: {(done.stdout + done.stderr)[-2000:]}")
         return parse(report.read_text(), load.batch)

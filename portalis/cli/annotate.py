@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
-from .inspect import printable
+from .printable import printable
 
 
 def annotate(

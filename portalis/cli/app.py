@@ -22,6 +22,7 @@ from .doctor import doctor
 from .infer import infer
 from .inspect import inspect
 from .install_backend import install_backend
+from .printable import printable
 from .serve import serve
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -100,9 +101,9 @@ def _report(problem: Exception, *, as_json: bool) -> int:
         error = {"type": type(problem).__name__, "message": message, "remediation": remediation}
         print(json.dumps({"error": error}, indent=2))
     else:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message, keep=NEWLINE)}", file=sys.stderr)
         for line in remediation.splitlines():
-            print(f"  {line}", file=sys.stderr)
+            print(f"  {printable(line)}", file=sys.stderr)
     return code
 
 
@@ -112,6 +113,7 @@ def _is_wasm_error(problem: Exception) -> bool:
     return runtime is not None and isinstance(problem, runtime.WasmError)
 
 
+NEWLINE = "\n"  # a WebAssembly backtrace has several lines
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": False}
 
 app.command()(reporting(inspect))

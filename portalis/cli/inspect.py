@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .printable import printable
+
 if TYPE_CHECKING:
     from rich.table import Column, Table
     from rich.text import Text
@@ -49,11 +51,6 @@ def _show(found: Inspection) -> None:
         console.print(_interface(found))
     for problem in filter(None, (found.invalid, found.refused, found.no_interface)):
         console.print(Text.assemble(("cannot be served:", "bold red"), " ", _text(problem)), soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """`text` with everything that a terminal would act on escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _text(text: str) -> Text:
