@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .backend.binary import read_module
-from .backend.discovery import SECTION, read_section
+from .backend.discovery import SECTION, discover, read_section
 from .backend.leb128 import Reader
 from .errors import UsageError
-from .inspection import interface_of
 
 _TENSOR = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)(?P<dims>\[[^\]]*\])?(?P<optional>\?)?$")
 
@@ -23,7 +22,7 @@ def replace(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) 
     """
     bare = _without_section(module, where)
     info = read_module(bare, where)
-    found = [interface_of(info, entry, where=where).to_json() for entry in entries]
+    found = [discover(info, entry, where=where).to_json() for entry in entries]
     names = [entry["entry"] for entry in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -37,7 +36,7 @@ def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
     The entry is ``changes["entry"]``, or the only one there is. Raises ModuleError or InterfaceError.
     """
     info = read_module(module, where)
-    changed = interface_of(info, changes, where=where).to_json()
+    changed = discover(info, changes, where=where).to_json()
     entries = [
         changed if entry.get("entry", "portalis_infer") == changed["entry"] else entry
         for entry in read_section(info, where)

@@ -12,13 +12,10 @@ from typing import Any
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from .backend import Interface, InterfaceError, WasmError
-from .backend.binary import Export, FuncType, Import, MemoryType, ModuleInfo, read_module
+from .backend import Interface, WasmError
+from .backend.binary import Export, FuncType, Import, MemoryType, read_module
 from .backend.discovery import discover
-from .backend.elementwise_loop import MAX_OPERANDS
 from .backend.engine import EngineSettings, engine_config
-from .backend.gufunc_plan import plan
-from .backend.interface import Convention
 
 WASI = "wasi_snapshot_preview1"
 ABORT = "env.abort"  # AssemblyScript's; not of WASI, but the host provides it
@@ -117,7 +114,7 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None) -> Inspection
     invalid = _validate(data, ())
     interface, why = None, None
     try:
-        interface = interface_of(info, declared, where=str(path))
+        interface = discover(info, declared, where=str(path))
     except WasmError as error:
         why = str(error)
     not_wasi = tuple(f"{i.module}.{i.name}" for i in info.imports if not _is_wasi(i))
@@ -140,41 +137,6 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None) -> Inspection
         interface=interface,
         no_interface=why,
     )
-
-
-def interface_of(info: ModuleInfo, declared: Mapping[str, Any] | None, *, where: str) -> Interface:
-    """What `discover` finds, checked further for what would fail only when the module is loaded.
-
-    Raises InterfaceError.
-    """
-    interface = discover(info, declared, where=where)
-    entry = info.export(interface.entry)
-    assert entry is not None  # `discover` has looked
-    assert isinstance(entry.type, FuncType)
-    try:
-        _check_call(info, interface, entry.type)
-    except InterfaceError as error:
-        raise InterfaceError(f"{where}: {error}") from None
-    return interface
-
-
-def _check_call(info: ModuleInfo, interface: Interface, function: FuncType) -> None:
-    optional = next((spec.name for spec in interface.outputs if spec.optional), None)
-    if optional is not None:
-        raise InterfaceError(f"output '{optional}' cannot be optional: only inputs can")
-    memory = info.export("memory")
-    if interface.convention in (Convention.GUFUNC, Convention.DLPACK) and (memory is None or memory.kind != "memory"):
-        raise InterfaceError(
-            "the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it"
-        )
-    operands = len(function.params) + len(function.results)
-    if interface.convention is Convention.GUFUNC:
-        plan(interface, function)
-    elif interface.convention is Convention.ELEMENTWISE and operands > MAX_OPERANDS:
-        raise InterfaceError(
-            f"entry '{interface.entry}' has {operands} parameters and results: an elementwise entry has at most"
-            f" {MAX_OPERANDS}"
-        )
 
 
 def _features(data: bytes, invalid: str | None) -> tuple[str, ...]:

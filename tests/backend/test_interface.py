@@ -560,7 +560,8 @@ def test_a_gufunc_takes_numbers_that_are_there() -> None:
         outputs=Y,
     )
     assert told == (
-        "input 'x' is BYTES, which has no fixed element size: use the dlpack convention; input 'z' cannot be optional in a gufunc;"
+        "the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it;"
+        " input 'x' is BYTES, which has no fixed element size: use the dlpack convention; input 'z' cannot be optional in a gufunc;"
         " entry 'k'(i32, v128) -> () has parameters that are no numbers"
     )
 
@@ -568,8 +569,9 @@ def test_a_gufunc_takes_numbers_that_are_there() -> None:
 def test_a_dlpack_guest_exports_the_abi() -> None:
     text = '(func (export "portalis_infer")) (global (export "portalis_error") i32 (i32.const 0))'
     assert mismatch(text, convention="dlpack", inputs=X, outputs=Y) == (
-        "a dlpack guest must export the marker 'portalis_abi_v1' (tensor ABI version 1); a dlpack guest must export"
-        " 'portalis_alloc'; 'portalis_infer' must be a function (i32, i32, i32, i32) -> (i32), not () -> ();"
+        "the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it; a dlpack guest must"
+        " export the marker 'portalis_abi_v1' (tensor ABI version 1); a dlpack guest must export 'portalis_alloc';"
+        " 'portalis_infer' must be a function (i32, i32, i32, i32) -> (i32), not () -> ();"
         " 'portalis_error' must be a function () -> (i32), not global"
     )
     discover(module(ABI_GUEST), {"convention": "dlpack", "inputs": X, "outputs": Y}, where="m.wasm")
