@@ -17,7 +17,7 @@ from pathlib import Path
 from . import names, sections
 from .errors import ModuleError
 from .instructions import MEMORY_GROW, walk
-from .leb128 import Reader, Truncated
+from .leb128 import Reader, Truncated, Unsupported
 from .sections import Export, FuncType, GlobalType, Import, MemoryType, Tables
 
 __all__ = ["Export", "FuncType", "GlobalType", "Import", "MemoryType", "ModuleInfo", "read_module"]
@@ -151,6 +151,11 @@ def _read(data: Data, name: str) -> ModuleInfo:
     try:
         found = list(_sections(data))
         tables = sections.read(data, [(s.number, s.start, s.end) for s in found])
+    except Unsupported as error:
+        raise ModuleError(
+            f"{name} uses a WebAssembly proposal that is not supported: {error}; build it without GC and new reference"
+            " types"
+        ) from None
     except Truncated as error:
         raise ModuleError(
             f"{name} is not a whole WebAssembly module: {error} (the file has {len(data)} bytes)"

@@ -16,6 +16,10 @@ class Truncated(Exception):
         self.at = at
 
 
+class Unsupported(Truncated):
+    """The bytes are whole, but of a WebAssembly proposal that is not supported."""
+
+
 class Reader:
     """Reads values from ``data[at:end]`` (bytes, memoryview or mmap); `at` moves on."""
 

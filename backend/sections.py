@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .instructions import skip_constant_expression
-from .leb128 import Reader, Truncated
+from .leb128 import Reader, Truncated, Unsupported
 
 VALTYPES = {
     0x7F: "i32",
@@ -113,7 +113,7 @@ def _valtype(reader: Reader) -> str:
         reader.skip_integer()
         return "ref"
     if byte not in VALTYPES:
-        raise Truncated(at, f"value type {byte:#x} is unknown")
+        raise Unsupported(at, f"value type {byte:#x}")
     return VALTYPES[byte]
 
 
@@ -121,7 +121,7 @@ def _types(reader: Reader, tables: Tables) -> None:
     for _ in range(reader.unsigned()):
         at, form = reader.at, reader.byte()
         if form != 0x60:
-            raise Truncated(at, f"type form {form:#x} belongs to a proposal (GC) that is not supported")
+            raise Unsupported(at, f"type form {form:#x} (GC)")
         params = tuple(reader.vector(lambda: _valtype(reader)))
         tables.types.append(FuncType(params, tuple(reader.vector(lambda: _valtype(reader)))))
 
