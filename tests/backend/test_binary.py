@@ -441,6 +441,13 @@ def test_an_instruction_that_is_cut_is_truncated(code: bytes) -> None:
 # -- leaf expressions --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", range(18))
+def test_every_miscellaneous_instruction_has_its_immediates(number: int) -> None:
+    counts = dict.fromkeys((8, 10, 12, 14), 2) | dict.fromkeys((9, 11, 13, 15, 16, 17), 1)
+    (step,) = walk(bytes([0xFC, number]) + bytes(counts.get(number, 0)), 0)
+    assert (step.opcode, step.end) == (0xFC << 16 | number, 2 + counts.get(number, 0))
+
+
 def leaf(text: str) -> LeafBody | None:
     return leaf_body(read_text(f"(module {text})"), 0)
 
@@ -457,6 +464,9 @@ def test_a_leaf_is_copied_with_its_locals_and_final_end() -> None:
         "(block (result i32) (br 0 (local.get 0)))",
         "(block (br_if 0 (local.get 0))) (block (br_table 0 0 (local.get 0))) (i32.const 1)",
         "(i32.trunc_sat_f64_u (f64.const 1))",
+        "(drop (i64.trunc_sat_f64_u (f64.const 1))) (select (result i32) (i32.const 1) (i32.const 2) (local.get 0))",
+        "(drop (block (result i64) (i64.const 1))) (drop (block (result f32) (f32.const 1))) (i32.const 1)",
+        "(drop (block (result f64) (f64.const 1))) (drop (block (result v128) (v128.const i64x2 1 2))) (i32.const 1)",
         "(i32x4.extract_lane 0 (i32x4.splat (local.get 0)))",
         "(drop (local.tee 0 (i32.const 1))) (local.set 0 (i32.const 2)) nop (select (i32.const 1) (i32.const 2) (local.get 0))",
     ],
@@ -635,6 +645,17 @@ def test_a_proposal_that_is_not_supported_is_not_called_damage(sections: bytes, 
     )
 
 
+SPECIFIED_ORDER = [1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11]
+
+
+def test_sections_are_accepted_in_the_specified_order_only() -> None:
+    parts = {number: emit.section(number, b"\0") for number in SPECIFIED_ORDER}
+    read_module(emit.module(*parts.values()))
+    for early, late in itertools.pairwise(SPECIFIED_ORDER):
+        with pytest.raises(ModuleError, match=f": section {early} is repeated or out of order at offset 0xb "):
+            read_module(emit.module(parts[late], parts[early]))
+
+
 def test_custom_sections_may_stand_anywhere_and_are_joined_in_order() -> None:
     note = [emit.section(0, emit.name("note") + text) for text in (b"one", b"two")]
     info = read_module(emit.module(note[0], EMPTY_TYPE, emit.section(0, emit.name("other")), note[1]))
@@ -733,6 +754,10 @@ def test_an_assembled_loop_runs_as_written() -> None:
     assert function(store, 3, 16) == [7.25, 0.5]
     assert struct.unpack("<d", memory.read(store, 56, 64)) == (7.25,)
     assert read_module(data).function_name(0) == "sum"
+
+
+def test_a_function_declares_each_local_in_a_group_of_its_own() -> None:
+    assert emit.function(["i32", "f64"], b"\x01") == b"\x07\x02\x01\x7f\x01\x7c\x01\x0b"
 
 
 @pytest.mark.parametrize("valtype", list(emit.LOAD))

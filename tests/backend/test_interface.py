@@ -15,8 +15,10 @@ from hypothesis.extra import numpy as hnp
 
 from portalis.backend import Convention, InputError, Interface, InterfaceError, TensorSpec
 from portalis.backend.binary import ModuleInfo, read_module
-from portalis.backend.discovery import candidates, check, discover, exports, read_section
+from portalis.backend.checks import check, exports
+from portalis.backend.discovery import candidates, discover, read_section
 from portalis.backend.dtypes import DTYPES
+from portalis.backend.elementwise_loop import MAX_OPERANDS
 from portalis.backend.signature import Signature
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -540,6 +542,21 @@ def test_an_elementwise_dtype_must_be_carried_by_the_entrys_type() -> None:
         "input 'x' is FP64, which is f64 in WebAssembly, but the entry has f32; output 'y' is BYTES, which is no number in"
         " WebAssembly, but the entry has f32; input 'x' cannot be optional: an elementwise entry needs every number"
     )
+
+
+def test_an_output_is_never_optional() -> None:
+    told = mismatch(SCALAR, convention="elementwise", inputs=X, outputs=[tensor("y", optional=True)])
+    assert told == "output 'y' cannot be optional: only inputs can"
+
+
+def test_an_elementwise_entry_has_a_limited_number_of_operands() -> None:
+    text = f'(func (export "f") (param {"f32 " * MAX_OPERANDS}) (result f32) (f32.const 0))'
+    declared: Declared = {"convention": "elementwise", "outputs": Y}
+    inputs = [tensor(f"x{i}") for i in range(MAX_OPERANDS)]
+    assert mismatch(text, **declared, inputs=inputs) == (
+        f"entry 'f' has {MAX_OPERANDS + 1} parameters and results: an elementwise entry has at most {MAX_OPERANDS}"
+    )
+    discover(module(text.replace("f32 ", "", 1)), {**declared, "inputs": inputs[1:]}, where="m.wasm")
 
 
 def test_a_gufunc_needs_a_signature_that_has_its_tensors() -> None:

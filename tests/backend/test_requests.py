@@ -125,6 +125,12 @@ def test_missing_and_unknown_inputs_are_told_with_the_known_ones() -> None:
     )
 
 
+def test_one_input_too_many_is_told() -> None:
+    assert refused(checker("dlpack", tensor("x")), {"x": zeros(1), "z": 1.0}) == (
+        "there is no input 'z' (the inputs are 'x')"
+    )
+
+
 def test_an_absent_optional_input_is_none_in_its_place() -> None:
     rules = checker("dlpack", tensor("o", optional=True), tensor("x"), batch=4)
     x = zeros(2, 1)

@@ -161,6 +161,10 @@ def test_no_text_makes_the_parser_fail(key: str, text: str) -> None:
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
+def test_every_limit_is_set_from_the_start() -> None:
+    assert Limits() == Limits(256 * MIB, 10.0, 256 * MIB, 60.0, 64 << 10, 16 * MIB, MIB)
+
+
 def test_limits_reach_to_their_bounds_and_no_further() -> None:
     assert Limits(max_memory_bytes=4 << 30, max_stack_bytes=4 * MIB).max_stack_bytes == 4 * MIB
     with pytest.raises(SettingsError) as caught:
