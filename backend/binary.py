@@ -93,14 +93,14 @@ class ModuleInfo:
         if code is None:
             return []
         reader, spans = Reader(self._data, code.start, code.end), []
-        for _ in range(reader.unsigned()):
-            size = reader.unsigned()
-            if size > code.end - reader.at:
-                raise ModuleError(
-                    f"{self.name}: a function body at offset {reader.at:#x} is longer than the code section"
-                )
-            spans.append((reader.at, reader.at + size))
-            reader.at += size
+        try:
+            for _ in range(reader.unsigned()):
+                size = reader.unsigned()
+                reader.need(size)
+                spans.append((reader.at, reader.at + size))
+                reader.at += size
+        except Truncated as error:
+            raise ModuleError(f"{self.name} has a code section that cannot be read: {error}") from None
         return spans
 
     def body(self, index: int) -> bytes | None:
@@ -144,6 +144,8 @@ def read_module(source: bytes | str | os.PathLike[str], name: str = "the module"
             return _read(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), str(path))
     except OSError as error:
         raise ModuleError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL in the path
+        raise ModuleError(f"{str(path)!r} cannot be read: {error}") from None
 
 
 def _read(data: Data, name: str) -> ModuleInfo:
@@ -173,6 +175,8 @@ def _check_header(head: bytes, size: int, name: str) -> None:
             f"{name} is a WebAssembly component; a core module is needed: build for wasm32-wasip1 or"
             " wasm32-unknown-unknown, without 'wasm-tools component new'"
         )
+    if size < len(HEADER) and HEADER.startswith(head):
+        raise ModuleError(f"{name} is not a whole WebAssembly module: it ends after {size} bytes")
     if head.startswith(b"\0asm"):
         raise ModuleError(f"{name} has WebAssembly version {head[4:8].hex()}; version 1 is needed")
     kind = next((text for magic, text in _KINDS.items() if head.startswith(magic)), None)

@@ -38,7 +38,10 @@ _TYPES = {
     Allocator.MALLOC: FuncType((_I32,), (_I32,)),
     Allocator.ASSEMBLYSCRIPT: FuncType((_I32, _I32), (_I32,)),
 }
-_NEEDED_TOO = {Allocator.MALLOC: ("free",), Allocator.ASSEMBLYSCRIPT: ("__pin", "__unpin")}
+_NEEDED_TOO = {
+    Allocator.MALLOC: {"free": FuncType((_I32,), ())},
+    Allocator.ASSEMBLYSCRIPT: {"__pin": FuncType((_I32,), (_I32,)), "__unpin": FuncType((_I32,), ())},
+}
 
 
 def choose_allocator(info: ModuleInfo) -> Allocator:
@@ -50,9 +53,8 @@ def choose_allocator(info: ModuleInfo) -> Allocator:
             " export it (wasm-ld does by default)"
         )
     for allocator, wanted in _TYPES.items():
-        export = info.export(allocator.value)
-        others = all(info.export(name) for name in _NEEDED_TOO.get(allocator, ()))
-        if export is not None and export.kind == "func" and export.type == wanted and others:
+        functions = {allocator.value: wanted, **_NEEDED_TOO.get(allocator, {})}
+        if all(_exports(info, name, kind) for name, kind in functions.items()):
             return allocator
     if not info.grows_memory():
         return Allocator.PAGES
@@ -61,6 +63,12 @@ def choose_allocator(info: ModuleInfo) -> Allocator:
         " free: export an allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin,"
         " __unpin)"
     )
+
+
+def _exports(info: ModuleInfo, name: str, kind: FuncType) -> bool:
+    # The type counts: raw calls with another one would read and write outside of their argument block.
+    export = info.export(name)
+    return export is not None and export.kind == "func" and export.type == kind
 
 
 class Block:

@@ -66,6 +66,10 @@ def check(info: ModuleInfo, interface: Interface, *, where: str) -> None:
     for spec in interface.outputs:
         if spec.optional:
             problems.add(f"output '{spec.name}' cannot be optional: only inputs can")
+    first = info.export("_initialize")
+    if first is not None and (first.kind != "func" or first.type != FuncType((), ())):
+        told = first.type if first.kind == "func" else first.kind
+        problems.add(f"'_initialize' must be a function {FuncType((), ())}, not {told}")
     memory = info.export("memory")
     takes_pointers = interface.convention in (Convention.GUFUNC, Convention.DLPACK)
     if takes_pointers and (memory is None or memory.kind != "memory"):

@@ -53,15 +53,16 @@ def alone(job: Job) -> Group:
     return Group(job.timeout_s, [job], job.rows)
 
 
-def group(jobs: list[Job], most_rows: int, *, broadcasts: bool) -> list[Group]:
+def group(jobs: list[Job], most_rows: int, cores: Sequence[int] | None) -> list[Group]:
     """`jobs` in groups of equal trailing shapes, optional inputs and time limits, of at most `most_rows` rows.
 
-    With `broadcasts` (elementwise, gufunc) the rows are axis 0 of every input, where all inputs have the same.
+    `cores` are the numbers of core dimensions of the inputs of a convention that broadcasts (elementwise, gufunc). Its
+    rows are axis 0 of every input, where that is a loop dimension that all inputs share.
     """
     groups: list[Group] = []
     open_groups: dict[tuple[object, ...], Group] = {}
     for job in jobs:
-        rows = _common_rows(job.arrays) if broadcasts else job.rows
+        rows = job.rows if cores is None else _common_rows(job.arrays, cores)
         if rows is None:
             groups.append(alone(job))
             continue
@@ -76,9 +77,18 @@ def group(jobs: list[Job], most_rows: int, *, broadcasts: bool) -> list[Group]:
     return groups
 
 
-def _common_rows(arrays: Arrays) -> int | None:
-    sizes = {a.shape[0] if a.ndim else None for a in arrays if a is not None}
+def _common_rows(arrays: Arrays, cores: Sequence[int]) -> int | None:
+    given = [(array, core) for array, core in zip(arrays, cores) if array is not None]
+    if not shares_rows([array for array, _ in given], [core for _, core in given]):
+        return None
+    sizes = {array.shape[0] for array, _ in given}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def shares_rows(arrays: Sequence[np.ndarray], cores: Sequence[int]) -> bool:
+    """Whether axis 0 is the same loop dimension in all `arrays`: all have equally many of them, and one at least."""
+    loops = {array.ndim - core for array, core in zip(arrays, cores)}
+    return len(loops) == 1 and loops.pop() >= 1
 
 
 def split(outputs: list[np.ndarray], jobs: list[Job]) -> list[list[np.ndarray]]:

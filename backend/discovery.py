@@ -42,7 +42,7 @@ def read_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
             return entries
         try:
             entry, at = decoder.raw_decode(text, at)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
             raise InterfaceError(f"{where}: the custom section '{SECTION}' is not JSON: {error}") from None
         if not isinstance(entry, dict):
             raise InterfaceError(f"{where}: the custom section '{SECTION}' must hold JSON objects, not {entry!r}")

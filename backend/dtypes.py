@@ -76,8 +76,8 @@ def parse_dtype(text: str) -> DType:
 
 def bf16_to_f32(bits: np.ndarray) -> np.ndarray:
     """Raw bfloat16 bits (uint16, any shape) as float32 of the same shape."""
-    widened: np.ndarray = (bits.astype(np.uint32) << 16).view(np.float32)
-    return widened
+    widened: np.ndarray = np.left_shift(bits, 16, dtype=np.uint32)
+    return np.asarray(widened).view(np.float32)
 
 
 def f32_to_bf16(values: np.ndarray) -> np.ndarray:

@@ -48,6 +48,12 @@ def signed(value: int) -> bytes:
             return bytes(out)
 
 
+def signed_number(value: int, bits: int) -> int:
+    """An integer of `bits` bits, signed or unsigned, as the signed number with the same bits."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
 def vector(items: Sequence[bytes]) -> bytes:
     """A vector: the count, then the items."""
     return unsigned(len(items)) + b"".join(items)
@@ -96,7 +102,8 @@ def i32(value: int) -> bytes:
 def constant(valtype: str, value: float) -> bytes:
     """A constant of any number type."""
     if valtype in ("i32", "i64"):
-        return bytes([I32_CONST if valtype == "i32" else I64_CONST]) + signed(int(value))
+        bits = 32 if valtype == "i32" else 64
+        return bytes([I32_CONST if valtype == "i32" else I64_CONST]) + signed(signed_number(int(value), bits))
     return (
         bytes([F32_CONST]) + struct.pack("<f", value)
         if valtype == "f32"

@@ -13,7 +13,7 @@ from .errors import GuestStatus, InputError, Trap
 from .gufunc_plan import Plan
 from .gufunc_regions import Batch, Placed, Region
 from .hot import HotCall, HotCalls
-from .interface import Interface
+from .interface import Interface, core_ranks
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
 
@@ -42,7 +42,7 @@ class Gufunc:
         self._outputs = [spec.name for spec in interface.outputs]
         self._dtypes = [spec.dtype.numpy for spec in interface.outputs]
         self._constants = gufunc_plan.constants(plan.kernel)
-        self.hot = HotCalls(self._inputs, joins=joins)
+        self.hot = HotCalls(self._inputs, joins=joins, cores=core_ranks(interface))
 
     def run(self, arrays: Sequence[np.ndarray], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """Apply the kernel over the loop dimensions of `arrays` (interface order, declared dtypes).

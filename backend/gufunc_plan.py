@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .binary import FuncType
+from .emit import signed_number
 from .errors import InterfaceError
 from .gufunc_loop import Argument, Kernel
 from .interface import Interface
+
+# What a constant of each type may be; integers signed or unsigned.
+_RANGES: dict[str, tuple[float, float]] = {
+    "i32": (-(1 << 31), (1 << 32) - 1),
+    "i64": (-(1 << 63), (1 << 64) - 1),
+    "f32": (-3.4028234663852886e38, 3.4028234663852886e38),
+    "f64": (-1.7976931348623157e308, 1.7976931348623157e308),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ def plan(interface: Interface, function: FuncType) -> Plan:
             f" {', '.join(map(str, args))}: declare wasm.args to say what each parameter is"
         )
     arguments = tuple(_argument(arg, in_order, signature.names) for arg in args)
+    for (kind, value), valtype in zip(arguments, function.params):
+        _check_type(kind, value, valtype, interface.entry)
     outputs = [spec.name for spec in interface.outputs]
     returned = tuple(i for i, name in enumerate(outputs) if name not in in_order)
     status = interface.returns == "status"
@@ -47,6 +58,8 @@ def plan(interface: Interface, function: FuncType) -> Plan:
             f"entry '{interface.entry}' returns {len(function.results)} values, but {len(returned)} outputs are not"
             f" among its arguments{' and it returns a status' if status else ''}"
         )
+    if status and function.results != ("i32",):
+        raise InterfaceError(f"entry '{interface.entry}' returns {function.results[0]}, but a status is an i32")
     kernel = Kernel(
         function, arguments, len(in_order), len(returned) if not status else 0, len(signature.names), status
     )
@@ -65,6 +78,20 @@ def _argument(arg: str | int | float, tensors: Sequence[str], dimensions: Sequen
     raise InterfaceError(f"argument '{arg}' is neither a tensor, nor a core dimension, nor 'batch'")
 
 
+def _check_type(kind: str, value: float, valtype: str, entry: str) -> None:
+    wanted = {"pointer": ("i32",), "dimension": ("i32", "i64")}.get(kind, tuple(_RANGES))
+    if valtype not in wanted:
+        raise InterfaceError(
+            f"entry '{entry}' has a parameter {valtype} where a {kind} is declared, which is {' or '.join(wanted)}"
+        )
+    if kind != "constant":
+        return
+    least, most = _RANGES[valtype]
+    whole = valtype in ("f32", "f64") or isinstance(value, int)
+    if not (whole and least <= value <= most):
+        raise InterfaceError(f"the constant {value!r} of entry '{entry}' is no {valtype}")
+
+
 def constants(kernel: Kernel) -> dict[int, int]:
     """The constant arguments of `kernel` as the integers that fill their slots, by position."""
     return {
@@ -77,5 +104,5 @@ def constants(kernel: Kernel) -> dict[int, int]:
 def _slot(valtype: str, value: float) -> int:
     """A constant as the integer that fills its argument slot."""
     if valtype in ("i32", "i64"):
-        return int(value)
+        return signed_number(int(value), 32 if valtype == "i32" else 64)
     return int.from_bytes(struct.pack("<f" if valtype == "f32" else "<d", value), "little", signed=valtype == "f64")

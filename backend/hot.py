@@ -15,6 +15,7 @@ import numpy as np
 
 from . import engine as engines
 from . import native
+from .coalesce import shares_rows
 from .engine import deadline_ticks
 from .errors import Trap
 from .sandbox import Sandbox, SandboxFactory
@@ -116,11 +117,12 @@ class HotCall:
 
 class HotCalls:
     """The short ways of one runner, by the shapes that they are for. `names` are its inputs; `joins` says whether
-    requests may be joined."""
+    requests may be joined, and `cores` the core dimensions of a convention that broadcasts."""
 
-    def __init__(self, names: Sequence[str], *, joins: bool) -> None:
+    def __init__(self, names: Sequence[str], *, joins: bool, cores: Sequence[int] | None = None) -> None:
         self._names = tuple(names)
         self._joins = joins
+        self._cores = cores
         self._calls: dict[Key, HotCall] = {}
         self._box: Sandbox | None = None
 
@@ -142,6 +144,8 @@ class HotCalls:
             return None
         found = gather(self._names, requests)
         if found is None:
+            return None
+        if len(requests) > 1 and self._cores and not shares_rows([p[0] for p in found[1]], self._cores):
             return None
         call = self._calls.get(found[0])
         return None if call is None else (call, found[1])

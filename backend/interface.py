@@ -129,6 +129,13 @@ _KEYS = (
 _TENSOR_KEYS = ("name", "dtype", "dims", "optional")
 
 
+def core_ranks(interface: Interface) -> tuple[int, ...]:
+    """How many core dimensions each input has: those that the entry sees, behind the ones that are looped over."""
+    if interface.signature is None:
+        return (0,) * len(interface.inputs)
+    return tuple(len(dims) for dims in interface.signature.inputs)
+
+
 class Problems:
     """Collects what is wrong, to be told at once."""
 
@@ -162,14 +169,14 @@ class Problems:
             self.add(f"{key} must be one of {', '.join(choices)}" + (f", not {value!r}" if value else ""))
         return str(value)
 
-    def attempt(self, parse: Any, text: Any) -> Any:
-        """`parse(text)`, its InterfaceError noted; None for None."""
+    def attempt(self, parse: Any, text: Any, at: str = "") -> Any:
+        """`parse(text)`, its InterfaceError noted as one `at` that place; None for None."""
         if text is None or text == "":
             return None
         try:
             return parse(text if isinstance(text, str) else repr(text))
         except InterfaceError as error:
-            self.add(str(error))
+            self.add(f"{at}{error}")
             return None
 
 
@@ -197,8 +204,8 @@ def _tensor(item: Any, at: str, problems: Problems) -> TensorSpec | None:
     before = len(problems.found)
     if not isinstance(name, str) or not name:
         problems.add(f"{at} has no name")
-    dtype = problems.attempt(parse_dtype, item.get("dtype"))
-    if dtype is None and len(problems.found) == before:
+    dtype = problems.attempt(parse_dtype, item.get("dtype"), f"{at}: ")
+    if item.get("dtype") in (None, ""):
         problems.add(f"{at} has no dtype")
     if not isinstance(dims, (list, tuple)) or not all(_is_int(d) for d in dims):
         problems.add(f"{at}: dims must be a list of integers, not {dims!r}")

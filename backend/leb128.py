@@ -47,7 +47,7 @@ class Reader:
             shift += 7
             if byte < 0x80:
                 break
-            if shift >= bits + 7 - 1:
+            if shift >= bits:
                 raise Truncated(start, "an integer is too long")
         if result >> bits:
             raise Truncated(start, "an integer is too large")
@@ -58,10 +58,14 @@ class Reader:
         while self.byte() >= 0x80:
             pass
 
-    def take(self, size: int) -> bytes:
-        """`size` bytes."""
+    def need(self, size: int) -> None:
+        """Raise Truncated where fewer than `size` bytes are left."""
         if size > self.end - self.at:
             raise Truncated(self.at, f"{size} bytes are announced, {self.end - self.at} are left")
+
+    def take(self, size: int) -> bytes:
+        """`size` bytes."""
+        self.need(size)
         piece = bytes(self.data[self.at : self.at + size])
         self.at += size
         return piece

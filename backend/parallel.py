@@ -28,7 +28,7 @@ class Workers:
     def each(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """``[function(item) for item in items]``, the items side by side. The first error is raised after all ended,
         so that nothing still writes into the caller's arrays."""
-        if self._pool is None or len(items) == 1:
+        if self._pool is None or len(items) <= 1:
             return [function(item) for item in items]
         futures = [self._pool.submit(function, item) for item in items[1:]]
         try:

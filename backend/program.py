@@ -19,7 +19,7 @@ from .dlpack import Dlpack
 from .engine import default_settings, engine_for
 from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
 from .gufunc import Gufunc
-from .interface import Convention, Interface
+from .interface import Convention, Interface, core_ranks
 from .limits import Limits
 from .loading import load, read_source
 from .native import GuestExit
@@ -65,6 +65,7 @@ class Program:
         self._outputs = tuple(spec.name for spec in interface.outputs)
         self._exact = isinstance(self._runner, (Dlpack, Command))
         self._loops = not self._exact
+        self._cores = None if self._exact else core_ranks(interface)
         self._coalesces = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
 
     @classmethod
@@ -148,7 +149,7 @@ class Program:
                 results[index] = error
         if len(jobs) > 1 and self._coalesces:
             most = self.interface.max_batch_size if self._exact else 1 << 62
-            groups = coalesce.group(jobs, most, broadcasts=not self._exact)
+            groups = coalesce.group(jobs, most, self._cores)
         else:
             groups = [coalesce.alone(job) for job in jobs]
         for group in groups:

@@ -61,6 +61,8 @@ class Checker:
             except (TypeError, ValueError, OverflowError) as error:
                 problems.append(f"input '{spec.name}' cannot be read as {spec.dtype}: {error}")
                 return None
+        if value.dtype != wanted and value.dtype.newbyteorder("=") == wanted:
+            value = value.astype(wanted)  # the other byte order
         if value.dtype != wanted and not (spec.dtype is BYTES and value.dtype.kind in "SU"):
             given = value.dtype.name
             hint = " (BF16 tensors are raw bits in a uint16 array)" if spec.dtype is BF16 else ""

@@ -43,7 +43,7 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 def _count(most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isdigit() or not 1 <= int(text) <= most:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
             raise ValueError(f"use a number from 1 to {most}")
         return int(text)
 
@@ -75,9 +75,11 @@ def _text(text: str) -> str:
 
 def _args(text: str) -> list[str | int | float]:
     if text.lstrip().startswith("["):
-        found = json.loads(text)
-        if isinstance(found, list):
-            return found
+        try:
+            found: list[str | int | float] = json.loads(text)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        return found
     return [_number_or_name(part.strip()) for part in text.split(",")]
 
 
@@ -162,7 +164,10 @@ def request_timeout(parameters_json: str) -> float | None:
     ``wasm.`` key, or a bad value."""
     if PREFIX not in parameters_json:
         return None
-    found = {k: v for k, v in json.loads(parameters_json).items() if k.startswith(PREFIX)}
+    try:
+        found = {k: v for k, v in json.loads(parameters_json).items() if k.startswith(PREFIX)}
+    except (ValueError, AttributeError, RecursionError):
+        raise SettingsError("the request's parameters are not a JSON object") from None
     for key in found:
         if key != "wasm.timeout_ms":
             raise SettingsError(f"request parameter {key} is unknown: a request may set wasm.timeout_ms")

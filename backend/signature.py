@@ -14,7 +14,9 @@ import numpy as np
 from .errors import InputError, InterfaceError
 
 Dims = tuple["str | int", ...]
-_SHAPE = re.compile(r"^(?P<sides>(\([\w,\s]*\)\s*,?\s*)*)$")
+_SIDE = re.compile(r"\([^()]*\)(,\([^()]*\))*")  # of a text without white space: nothing to backtrack over
+_SIZE = re.compile(r"[1-9][0-9]{0,9}")
+MAX_TEXT = 4096
 _GROUP = re.compile(r"\(([^()]*)\)")
 _NAME = re.compile(r"^[A-Za-z_]\w*$")
 
@@ -29,6 +31,8 @@ class Signature:
     @classmethod
     def parse(cls, text: str) -> Signature:
         """Read a signature. Raises InterfaceError with an example."""
+        if len(text) > MAX_TEXT:
+            raise InterfaceError(f"a signature has at most {MAX_TEXT} characters, not {len(text)}")
         sides = text.split("->")
         if len(sides) != 2:
             raise InterfaceError(f"signature {text!r} must have one '->', as in (m,n),(n,p)->(m,p)")
@@ -81,7 +85,8 @@ class Signature:
 
 
 def _side(side: str, text: str) -> tuple[Dims, ...]:
-    if not _SHAPE.match(side.strip()) or side.strip().endswith(","):
+    side = "".join(side.split())
+    if side and not _SIDE.fullmatch(side):
         raise InterfaceError(f"signature {text!r} cannot be read: write it like (m,n),(n,p)->(m,p)")
     return tuple(_dims(group, text) for group in _GROUP.findall(side))
 
@@ -90,7 +95,7 @@ def _dims(group: str, text: str) -> Dims:
     result: list[str | int] = []
     for part in group.split(",") if group.strip() else []:
         part = part.strip()  # noqa: PLW2901
-        if part.isdigit() and int(part) > 0:
+        if _SIZE.fullmatch(part):
             result.append(int(part))
         elif _NAME.match(part) and part != "batch":
             result.append(part)

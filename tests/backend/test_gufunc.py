@@ -225,3 +225,52 @@ def test_a_kernel_gets_the_raw_elements_of_its_dtype(name: str) -> None:
     x = np.random.default_rng(8).integers(0, 2, (3, 50)).astype(DTYPES[name].numpy)
     program = Program.load(guests.wasm(text, entry("copy", "(n)->(n)", {"x": name}, {"y": name})))
     np.testing.assert_array_equal(program.run({"x": x})["y"], x)
+
+
+CONSTANT = """(module (memory (export "memory") 1) (func (export "f") (param $x i32) (param $y i32) (param $c {valtype})
+  ({valtype}.store (local.get $y) (local.get $c))))"""
+
+
+@pytest.mark.parametrize(
+    ("valtype", "value", "dtype", "seen"),
+    [
+        ("i32", 4294967295, "UINT32", 4294967295),
+        ("i32", -1, "INT32", -1),
+        ("i64", (1 << 64) - 1, "UINT64", (1 << 64) - 1),
+        ("i64", -(1 << 63), "INT64", -(1 << 63)),
+        ("f32", 2.5, "FP32", 2.5),
+        ("f32", 3, "FP32", 3),
+        ("f64", -1e300, "FP64", -1e300),
+    ],
+)
+@pytest.mark.parametrize("loops_itself", [False, True])
+def test_a_constant_arrives_as_it_was_declared(
+    valtype: str, value: float, dtype: str, seen: float, loops_itself: bool
+) -> None:
+    text, args = CONSTANT.format(valtype=valtype), ["x", "y", value]
+    if loops_itself:
+        text, args = text.replace("(param $c", "(param $n i32) (param $c"), ["x", "y", "batch", value]
+    described = entry("f", "()->()", {"x": dtype}, {"y": dtype}, args=args)
+    described |= {"inputs": [guests.tensor("x", dtype, ())], "outputs": [guests.tensor("y", dtype, ())]}
+    program = Program.load(guests.wasm(text, described))
+    assert program.run({"x": np.zeros(1, program.interface.inputs[0].dtype.numpy)})["y"].tolist() == [seen]
+
+
+@pytest.mark.parametrize(
+    ("valtype", "value"),
+    [("i32", 1 << 32), ("i32", 2.5), ("i32", float("nan")), ("i64", 1 << 64), ("f32", 1e300), ("f64", 10**400)],
+)
+def test_a_constant_that_does_not_fit_is_refused(valtype: str, value: float) -> None:
+    described = entry("f", "()->()", {"x": "FP32"}, {"y": "FP32"}, args=["x", "y", value])
+    with pytest.raises(InterfaceError, match=f"of entry 'f' is no {valtype}"):
+        Program.load(guests.wasm(CONSTANT.format(valtype=valtype), described))
+
+
+def test_a_pointer_must_be_an_i32_and_a_status_too() -> None:
+    text = '(module (memory (export "memory") 1) (func (export "f") (param i64 i32)))'
+    with pytest.raises(InterfaceError, match="a parameter i64 where a pointer is declared, which is i32"):
+        Program.load(guests.wasm(text, entry("f", "()->()", {"x": "FP32"}, {"y": "FP32"}, args=["x", "y"])))
+    text = '(module (memory (export "memory") 1) (func (export "f") (param i32 i32) (result i64) (i64.const 0)))'
+    described = entry("f", "()->()", {"x": "FP32"}, {"y": "FP32"}, args=["x", "y"], returns="status")
+    with pytest.raises(InterfaceError, match="returns i64, but a status is an i32"):
+        Program.load(guests.wasm(text, described))

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wasmtime
 
 from portalis.backend import (
     GuestError,
     GuestTimeout,
+    InterfaceError,
     Limits,
     MemoryLimit,
     ModuleError,
     Program,
     Trap,
     WasmError,
+    emit,
 )
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -237,3 +240,58 @@ def test_ten_thousand_good_and_bad_calls_leave_memory_threads_and_stores_flat() 
     assert resident_bytes() - before < 8 << 20
     assert threading.active_count() == threads
     assert abs(live_stores() - stores) <= 2
+
+
+DOUBLE_NEEDS_ROOM = guests.DOUBLE.rstrip()[:-1] + '(func (export "malloc") (param i32) (result i32) (i32.const 1024))'
+
+
+@pytest.mark.parametrize(
+    "companion",
+    [
+        '(func (export "free") (param i64 i64 i64 i64 i64 i64))',
+        '(func (export "free") (param i32) (result i64 i64 i64 i64 i64 i64 i64 i64 i64 i64) unreachable)',
+        '(global (export "free") i32 (i32.const 0))',
+    ],
+)
+def test_an_allocator_with_a_free_of_another_type_is_not_called(companion: str) -> None:
+    described = {
+        "entry": "double",
+        "convention": "gufunc",
+        "signature": "(n)->(n)",
+        "inputs": [tensor("x")],
+        "outputs": [tensor("y")],
+    }
+    with Program.load(guests.wasm(DOUBLE_NEEDS_ROOM + companion + ")", described), isolation="instance") as program:
+        for size in (10, 100_000, 10):
+            x = np.arange(size, dtype=np.float32)
+            np.testing.assert_array_equal(program.run({"x": x})["y"], 2 * x)
+
+
+@pytest.mark.parametrize(
+    ("initialize", "told"),
+    [
+        ('(func (export "_initialize") (result i64 i64 i64 i64 i64 i64) unreachable)', r"not \(\) -> \(i64, i64"),
+        ('(func (export "_initialize") (param i32))', r"not \(i32\) -> \(\)"),
+        ('(global (export "_initialize") i32 (i32.const 0))', "not global"),
+    ],
+)
+def test_an_initialize_of_another_type_is_refused(initialize: str, told: str) -> None:
+    with pytest.raises(InterfaceError, match=r"'_initialize' must be a function \(\) -> \(\), " + told):
+        Program.load(guests.wasm(guests.ADD.rstrip()[:-1] + initialize + ")"))
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        '{"abi": ' + "9" * 5000 + "}",
+        "[" * 100_000,
+        '{"entry": "double", "convention": "gufunc", "signature": "' + "()   " * 40 + '!->()"}',
+        '{"entry": "double", "convention": "gufunc", "signature": "(' + "9" * 5000 + ')->()"}',
+        '{"entry": "double", "convention": "gufunc", "signature": "(\u00b2)->(n)"}',
+    ],
+)
+def test_a_hostile_section_is_an_error_and_soon(section: str) -> None:
+    payload = b"\x08portalis" + section.encode()
+    module = bytes(wasmtime.wat2wasm(guests.DOUBLE)) + emit.section(0, payload)
+    with pytest.raises(WasmError):
+        Program.load(module)

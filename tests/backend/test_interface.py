@@ -80,8 +80,8 @@ def test_a_signature_has_its_names_in_order_of_appearance() -> None:
         ("(n)->", "needs at least one input and one output"),
         ("n->n", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
         ("(n),->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
-        ("(n|1)->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
-        ("(n?)->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
+        ("(n|1)->(n)", "has a bad core dimension 'n|1': use names or sizes above 0"),
+        ("(n?)->(n)", "has a bad core dimension 'n?': use names or sizes above 0"),
         ("((n))->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
         ("(0)->(n)", "has a bad core dimension '0': use names or sizes above 0"),
         ("(n,,m)->(n)", "has a bad core dimension '': use names or sizes above 0"),
@@ -218,7 +218,7 @@ def test_a_dlpack_entry_has_a_name_by_default() -> None:
         ({"inputs": [{"name": "x", "dims": [1]}]}, "inputs[0] has no dtype"),
         (
             {"inputs": [tensor("x", "float")]},
-            "unknown data type 'float': use one of " + ", ".join(DTYPES),
+            "inputs[0]: unknown data type 'float': use one of " + ", ".join(DTYPES),
         ),
         ({"inputs": [tensor("x", dims=(1,) * 9)]}, "inputs[0]: dims has rank 9; at most 8 is allowed"),
         ({"inputs": [tensor("x", dims=(0,))]}, "inputs[0]: dims must be -1 or above 0, not [0]"),
@@ -240,7 +240,7 @@ def test_all_problems_of_the_json_are_told_at_once() -> None:
     told = not_read({"convention": "dlpack", "abi": 3, "inputs": [tensor("x", dims=(0,)), {}], "outputs": Y, "args": 1})
     assert told == (
         "here: abi is 3; this version reads 1; inputs[0]: dims must be -1 or above 0, not [0]; inputs[1] has no name;"
-        " inputs[1]: dims must be a list of integers, not None; args must be a list of names and numbers, not 1"
+        " inputs[1] has no dtype; inputs[1]: dims must be a list of integers, not None; args must be a list of names and numbers, not 1"
     )
 
 

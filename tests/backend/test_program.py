@@ -273,3 +273,43 @@ def test_a_path_and_bytes_give_the_same_program(tmp_path: Path) -> None:
     for source in (path, str(path), ADD):
         with Program.load(source) as program:
             assert program.run({"a": 1.0, "b": 2.0})["y"] == 3
+
+
+def alone_and_together(program: Program, requests: list[dict[str, np.ndarray]]) -> None:
+    """Requests of one batch get what each gets alone, also when such requests have come before."""
+    alone = [program.run(request)["y"] for request in requests]
+    for _ in range(2):
+        for one, result in zip(alone, program.run_batch(requests, borrow=True)):
+            assert not isinstance(result, Exception)
+            np.testing.assert_array_equal(result["y"], one)
+
+
+def test_inputs_that_broadcast_are_not_joined_along_different_axes() -> None:
+    batched = {"entry": "add", "convention": "elementwise", "max_batch_size": 8}
+    batched |= {"inputs": [tensor("a"), tensor("b")], "outputs": [tensor("y")]}
+    with Program.load(guests.wasm(guests.ADD, batched)) as program:
+        a = np.arange(4, dtype=F32).reshape(1, 4)
+        alone_and_together(program, [{"a": a, "b": np.full(1, b, F32)} for b in (100, 200, 300, 400)])
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 2, 3)])
+def test_core_dimensions_are_never_joined(shape: tuple[int, ...]) -> None:
+    described = {"entry": "sum", "convention": "gufunc", "signature": "(n)->()", "max_batch_size": 8}
+    described |= {"inputs": [tensor("x")], "outputs": [tensor("y", dims=())]}
+    with Program.load(guests.wasm(guests.SUM, described)) as program:
+        alone_and_together(program, [{"x": np.full(shape, v, F32)} for v in (1, 50, 7)])
+
+
+def test_a_larger_core_dimension_does_not_open_the_short_way_for_two_smaller_ones() -> None:
+    text = guests.DOUBLE.replace("(f32.const 2)", "(f32.convert_i32_u (local.get $n))")
+    described = {"entry": "double", "convention": "gufunc", "signature": "(n)->(n)", "max_batch_size": 8}
+    described |= {"inputs": [tensor("x")], "outputs": [tensor("y")]}
+    with Program.load(guests.wasm(text, described)) as program:
+        alone_and_together(program, [{"x": np.ones(6, F32)}])
+        alone_and_together(program, [{"x": np.ones(3, F32)}, {"x": np.ones(3, F32)}])
+
+
+def test_the_other_byte_order_is_taken() -> None:
+    with Program.load(guests.echo()) as program:
+        x = np.array([1, 2.5], ">f4")
+        assert program.run({"x": x})["y"].tolist() == [1, 2.5]

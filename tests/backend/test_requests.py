@@ -168,20 +168,20 @@ def test_requests_are_grouped_by_trailing_shape_time_limit_and_optional_inputs()
         job(4, (1, 3), None, rows=1, timeout_s=2.0),
         job(5, (1, 4), None, rows=1),
     ]
-    groups = group(jobs, 100, broadcasts=False)
+    groups = group(jobs, 100, None)
     assert indices(groups) == [[0, 2], [1, 5], [3], [4]]
     assert [g.rows for g in groups] == [3, 3, 1, 1]
     assert [g.timeout_s for g in groups] == [1.0, 1.0, 1.0, 2.0]
 
 
 def test_a_request_without_a_batch_dimension_runs_alone() -> None:
-    groups = group([job(0, (3,)), job(1, (3,))], 100, broadcasts=False)
+    groups = group([job(0, (3,)), job(1, (3,))], 100, None)
     assert indices(groups) == [[0], [1]] and [g.rows for g in groups] == [None, None]
 
 
 def test_a_group_that_is_full_is_followed_by_another() -> None:
     jobs = [job(i, (size, 2), rows=size) for i, size in enumerate([3, 2, 1, 4, 9, 1])]
-    assert indices(group(jobs, 5, broadcasts=False)) == [[0, 1], [2, 3], [4], [5]]
+    assert indices(group(jobs, 5, None)) == [[0, 1], [2, 3], [4], [5]]
 
 
 def test_broadcasting_inputs_are_joined_where_all_have_the_same_rows() -> None:
@@ -193,7 +193,7 @@ def test_broadcasting_inputs_are_joined_where_all_have_the_same_rows() -> None:
         job(4, (), ()),
         job(5, None, None),
     ]
-    assert indices(group(jobs, 100, broadcasts=True)) == [[0, 2], [1], [3], [4], [5]]
+    assert indices(group(jobs, 100, (0, 0))) == [[0, 2], [1], [3], [4], [5]]
     assert [j.rows for j in jobs] == [2, None, 4, None, None, None]
 
 
@@ -213,7 +213,7 @@ def test_a_group_joins_its_pieces_in_order_and_keeps_absent_inputs_absent() -> N
 def test_grouping_loses_no_row_and_splitting_gives_each_request_its_own(sizes: list[int], most: int) -> None:
     jobs = [job(i, (size, 2), rows=size) for i, size in enumerate(sizes)]
     seen: dict[int, np.ndarray] = {}
-    for found in group(jobs, most, broadcasts=False):
+    for found in group(jobs, most, None):
         assert found.rows == sum(j.rows or 0 for j in found.jobs)
         assert found.rows <= most or len([j for j in found.jobs if j.rows]) == 1
         (x,) = found.joined()
