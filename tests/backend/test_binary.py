@@ -778,3 +778,26 @@ def test_loads_stores_and_zeros_have_the_width_of_their_type(valtype: str) -> No
         emit.section(10, emit.vector([emit.function([valtype], code)])),
     )
     compiled(data)
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_a_file_that_ends_in_its_header_is_cut_off(size: int) -> None:
+    with pytest.raises(ModuleError, match=f"^m.wasm is not a whole WebAssembly module: it ends after {size} bytes$"):
+        read_module(HEADER[:size], "m.wasm")
+
+
+def test_an_integer_has_at_most_the_bytes_that_its_bits_need() -> None:
+    assert Reader(b"\xff\xff\xff\xff\x0f", 0, 5).unsigned() == (1 << 32) - 1
+    with pytest.raises(Truncated, match="an integer is too long"):
+        Reader(b"\x80\x80\x80\x80\x80\x00", 0, 6).unsigned()
+
+
+def test_an_empty_code_section_is_told() -> None:
+    info = read_module(emit.module(EMPTY_TYPE, emit.section(10, b"")), "m.wasm")
+    with pytest.raises(ModuleError, match=r"^m\.wasm has a code section that cannot be read: the bytes end"):
+        list(info.bodies())
+
+
+def test_a_path_with_a_nul_is_told() -> None:
+    with pytest.raises(ModuleError, match="cannot be read"):
+        read_module("a\0b")

@@ -426,3 +426,11 @@ def test_rounding_to_bfloat16_is_to_nearest_even(bits: int, rounded: int) -> Non
     array = np.array([bits], np.uint32).view(F32)
     assert f32_to_bf16(array)[0] == rounded
     assert f32_to_bf16(np.asfortranarray(np.stack([array] * 6).reshape(2, 3))).tolist() == [[rounded] * 3] * 2
+
+
+def test_a_bfloat16_scalar_keeps_its_rank() -> None:
+    from portalis.backend.dtypes import bf16_to_f32, f32_to_bf16
+
+    one = bf16_to_f32(np.array(0x3F80, np.uint16))
+    assert (one.shape, one.dtype, float(one)) == ((), np.float32, 1.0)
+    assert f32_to_bf16(one).tolist() == 0x3F80

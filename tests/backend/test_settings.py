@@ -465,3 +465,34 @@ def test_bad_settings_and_bad_modules_of_a_model_are_told(tmp_path: Path) -> Non
         read_model({"parameters": parameters(threads="many")}, tmp_path)
     with pytest.raises(ModuleError, match=f"^{path} has WebAssembly version 02000000; version 1 is needed$"):
         read_model({"parameters": None}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "told"),
+    [
+        ("args", "[" * 100_000, "it is nested too deeply"),
+        ("threads", "²", "use a number from 1 to 64"),
+        ("threads", "9" * 5000, "use a number from 1 to 64"),
+    ],
+)
+def test_hostile_values_are_refused_like_others(key: str, text: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse({f"wasm.{key}": {"string_value": text}})
+    assert str(caught.value).endswith(told)
+
+
+@pytest.mark.parametrize("name", ["inf", "nan", "1_0"])
+def test_a_name_that_python_takes_for_a_number_stays_a_name(name: str) -> None:
+    assert parse({"wasm.args": {"string_value": f"x, {name}, 3, -2.5, 1e3"}}).declared["args"] == [
+        "x",
+        name,
+        3,
+        -2.5,
+        1000.0,
+    ]
+
+
+@pytest.mark.parametrize("text", ["wasm.timeout_ms", '["wasm.timeout_ms"]'])
+def test_request_parameters_that_are_no_object_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="the request's parameters are not a JSON object"):
+        request_timeout(text)
