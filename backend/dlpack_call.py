@@ -108,7 +108,7 @@ class Call:
         targets = [target for target in self._targets if target is not None]
         slots = [self.base, *(self._raw[i] for i in (2, 4, 6))]
         image = (self._image, self._header_bytes)
-        return HotCall(runner, factory, box, function, targets, self._gaps, image, slots, finish)
+        return HotCall(runner, factory, box, function, targets, self._gaps, image, self.layout.total, slots, finish)
 
 
 def _at(memory: np.ndarray, start: int, nbytes: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

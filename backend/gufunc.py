@@ -17,7 +17,8 @@ from .interface import Interface, core_ranks
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
 
-CHUNK_BYTES = 512 << 10  # about one core's L2 cache
+CHUNK_BYTES = 2 << 20  # within the caches, and long enough that threads seldom wait for each other's GIL
+LENT_BYTES = 1 << 20  # larger batches go through one chunk after the other, and are copied out
 _WASM: dict[str, np.dtype] = {
     "i32": np.dtype("int32"),
     "i64": np.dtype("int64"),
@@ -67,8 +68,9 @@ class Gufunc:
             [sizes[name] for name in self._signature.names],
             count,
         )
-        chunk = max(1, CHUNK_BYTES // (sum(r.item for r in batch.regions if not r.fixed) or 1))
-        if borrow and count <= 2 * chunk and self._workers.count == 1 and not returned:
+        item = sum(r.item for r in batch.regions if not r.fixed) or 1
+        chunk = max(1, CHUNK_BYTES // item)
+        if borrow and count * item <= LENT_BYTES and self._workers.count == 1 and not returned:
             return self._borrowed(batch, shapes, deadline, arrays)
         results = self._empty(shapes)
         for region, result in zip(outputs, results):
@@ -132,7 +134,7 @@ class Gufunc:
             return list(outputs)
 
         key = tuple((array.shape, array.dtype) for array in given)
-        call = HotCall(self, self._sandboxes, box, function, targets, placed.gaps, None, numbers, finish)
+        call = HotCall(self, self._sandboxes, box, function, targets, placed.gaps, None, placed.size, numbers, finish)
         self.hot.keep(key, call)
 
     def explained(self, box: Sandbox, trap: Trap) -> Trap:

@@ -67,8 +67,8 @@ class Placed:
     """Chunks of `regions` in the block of one sandbox: `pointers`, and `views` of guest memory as (items, width)."""
 
     def __init__(self, box: Sandbox, regions: Sequence[Region], chunk: int) -> None:
-        places, size = offsets(regions, chunk)
-        base = box.reserve(size)
+        places, self.size = offsets(regions, chunk)
+        base = box.reserve(self.size)
         memory = box.view()
         assert box.block is not None
         self._regions = regions

@@ -38,8 +38,8 @@ class HotCall:
     """One call with tensors of known shapes in one sandbox.
 
     `targets` are the inputs' places in guest memory, `gaps` what else of the block is cleared after a rewind, `image` a
-    view and the bytes that belong there, `slots` the arguments, and `finish` makes the outputs.
-    It raises GuestError for the status of a guest that failed.
+    view and the bytes that belong there, `size` the bytes of all tensors, `slots` the arguments, and `finish` makes the
+    outputs. It raises GuestError for the status of a guest that failed.
     """
 
     __slots__ = (
@@ -53,6 +53,7 @@ class HotCall:
         "_memory",
         "_raw",
         "_runner",
+        "_size",
         "_targets",
         "box",
     )
@@ -66,6 +67,7 @@ class HotCall:
         targets: Sequence[np.ndarray],
         gaps: Sequence[np.ndarray],
         image: tuple[np.ndarray, np.ndarray] | None,
+        size: int,
         slots: Sequence[int],
         finish: Callable[[int], list[np.ndarray]],
     ) -> None:
@@ -78,6 +80,7 @@ class HotCall:
         self._targets = targets
         self._gaps = gaps
         self._image = image
+        self._size = size
         self._first = slots[0] if slots else 0
         self._count = max(len(slots), 1)
         self._raw: Any = native.slots(self._count)
@@ -90,7 +93,7 @@ class HotCall:
         Raises GuestError; the sandbox is gone then.
         """
         box = self.box
-        if not self._factory.retake(box, self._memory):
+        if not self._factory.retake(box, self._memory, self._size):
             return None
         try:
             engines.TICKER.use(time.monotonic() + timeout_s)

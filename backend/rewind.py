@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 512 << 10  # of memory outside the tensors' block: beyond, a fresh instance is as fast
 MAX_CLEARED_BYTES = 4 << 20
+SPARE_BYTES = 256 << 10  # that much more than the tensors need is always worth clearing
 MAX_GLOBALS = 16
 MAX_CODE_BYTES = 64 << 10  # reading instructions takes a second per megabyte
 PREFIX = "portalis.global."
@@ -106,16 +107,16 @@ class Snapshot:
         inside = box.block.capacity if box.block is not None else 0
         return Snapshot(box, names) if box.memory_size() - inside <= MAX_BYTES else None
 
-    def restore(self, box: Sandbox, habit: Habit) -> bool:
-        """Put everything back but the block's bytes, which the next call writes or clears. What the guest has grown is
-        cleared but stays. False where that is more than a new instance would cost."""
+    def restore(self, box: Sandbox, habit: Habit, size: int) -> bool:
+        """Put everything back but the block's bytes, which the next call of `size` bytes writes or clears. What the
+        guest has grown is cleared but stays. False where that is more than a new instance would cost."""
         memory = box.latest if box.latest is not None else box.view()
         grew = memory is not self._memory
         habit.count(grew)
         if grew:
             self._look(memory)
         if self._grown.size:
-            if self._grown.size > MAX_CLEARED_BYTES:
+            if self._grown.size > min(max(4 * size, SPARE_BYTES), MAX_CLEARED_BYTES):
                 return False
             self._grown.fill(0)
         self._low[:] = self._before

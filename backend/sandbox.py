@@ -22,7 +22,7 @@ from .engine import TICK_S, deadline_ticks
 from .errors import MemoryLimit
 from .host import HostState
 from .limits import Limits
-from .rewind import Habit, Snapshot
+from .rewind import SPARE_BYTES, Habit, Snapshot
 
 OnOutput = Callable[[str, str], None]
 
@@ -135,8 +135,9 @@ class Sandbox:
         return self.store.memory_grow(self.memory, pages)
 
     def holds(self, size: int) -> bool:
-        """Whether the block has room for `size` bytes of tensors."""
-        return self.block is None or self.block.capacity >= size
+        """Whether the block has room for `size` bytes of tensors, and not so much more that clearing it would cost more
+        than a new instance."""
+        return self.block is None or size <= self.block.capacity <= size + max(size, SPARE_BYTES)
 
     def reserve(self, size: int) -> int:
         """The address of a block of at least `size` bytes for tensors. Raises MemoryLimit where there is no room."""
@@ -218,8 +219,9 @@ class SandboxFactory:
         """Whether `box` is here for another call."""
         return box in self._idle
 
-    def retake(self, box: Sandbox, memory: np.ndarray) -> bool:
-        """Take `box` for another call, if it waits here with its `memory` as it was. Its deadline is the caller's."""
+    def retake(self, box: Sandbox, memory: np.ndarray, size: int) -> bool:
+        """Take `box` for another call with `size` bytes of tensors, if it waits here with its `memory` as it was. Its
+        deadline is the caller's."""
         try:
             other = self._idle.pop()
         except IndexError:
@@ -227,7 +229,7 @@ class SandboxFactory:
         if other is not box or box.latest is not memory:
             self._idle.append(other)
             return False
-        if box.snapshot is not None and not box.snapshot.restore(box, self._habit):
+        if box.snapshot is not None and not box.snapshot.restore(box, self._habit, size):
             box.close()
             return False
         return True
@@ -241,7 +243,7 @@ class SandboxFactory:
     def _rewound(self, box: Sandbox, size: int) -> bool:
         """Bring a used instance back to its start. False where a new one must be made."""
         assert box.snapshot is not None
-        return box.holds(size) and box.snapshot.restore(box, self._habit)
+        return box.holds(size) and box.snapshot.restore(box, self._habit, size)
 
     def release(self, box: Sandbox, *, taken: bool = False) -> None:
         """The call went well. `taken`: somebody keeps views of its memory."""

@@ -194,3 +194,24 @@ def test_exposing_adds_exports_and_nothing_else() -> None:
     assert (after.functions, after.globals, after.imports) == (before.functions, before.globals, before.imports)
     wasmtime.Module(wasmtime.Engine(), exposed)
     assert rewind.expose(wasm, ()) is wasm
+
+
+def test_a_small_request_after_a_large_one_does_not_pay_for_clearing_the_large_ones_room() -> None:
+    with Program.load(guests.echo(batch=8)) as program:
+        instances = []
+        for width in (10, 10, 500_000, 500_000, 10, 10, 20, 10):
+            x = np.full((1, width), width, F32)
+            (result,) = program.run_batch([{"x": x}], borrow=True)
+            np.testing.assert_array_equal(result["y"], x)  # type: ignore[index]
+            instances.append(program.stats.instances)
+        assert instances == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_a_large_growth_is_not_cleared_for_small_requests() -> None:
+    # grows by as many pages as its input says, and tells how large it is
+    body = """(drop (memory.grow (i32.trunc_f32_u (f32.load (i32.load (local.get $in))))))
+      (i32.store (i32.load (local.get $out)) (memory.size)) (i32.const 0)"""
+    module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "INT32", (1,))], batch=8)
+    with Program.load(module) as program:
+        sizes = [int(program.run({"x": np.full((1, 1), pages, F32)})["y"][0, 0]) for pages in (0, 2, 0, 40, 0, 0)]
+    assert sizes == [1, 3, 3, 43, 1, 1]
