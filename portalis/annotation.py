@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .backend import emit
 from .backend.binary import read_module
 from .backend.discovery import SECTION, discover, read_section
 from .backend.leb128 import Reader
@@ -46,8 +47,7 @@ def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
 
 def _with_section(bare: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:
     text = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    payload = _name(SECTION) + text.encode()
-    return bare + b"\0" + _unsigned(len(payload)) + payload
+    return bare + emit.section(0, emit.name(SECTION) + text.encode())
 
 
 def _without_section(module: bytes, where: str) -> bytes:
@@ -60,18 +60,6 @@ def _without_section(module: bytes, where: str) -> bytes:
             kept.append(module[start:end])
         reader.at = end
     return b"".join(kept)
-
-
-def _unsigned(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _name(text: str) -> bytes:
-    return _unsigned(len(text.encode())) + text.encode()
 
 
 def parse_tensor(text: str) -> dict[str, Any]:
