@@ -365,7 +365,7 @@ def test_json_holds_every_fact_and_survives_a_round_trip(tmp_path: Path) -> None
         (b"hello there", "is not a WebAssembly module: it is text that begins with 'hello there'"),
         (b"(module)", "is not a WebAssembly module: it is WebAssembly text: convert it with wat2wasm"),
         (b"\0asm\x0d\0\x01\0", "is a WebAssembly component; a core module is needed"),
-        (b"\0asm", "has WebAssembly version ; version 1 is needed"),
+        (b"\0asm", "is not a whole WebAssembly module: it ends after 4 bytes"),
         (b"\x7fELF\2\1\1", "it is a native program or library (ELF)"),
         (b"\0asm\1\0\0\0\1", "is not a whole WebAssembly module: "),
     ],
