@@ -31,10 +31,11 @@ Data = bytes | memoryview
 
 @dataclass(frozen=True)
 class Section:
-    """Where a section's payload lies in the file; ``name`` is that of a custom section."""
+    """A section: its header begins at `at`, its payload (behind the name, in a custom section) at `start`."""
 
     number: int
     name: str
+    at: int
     start: int
     end: int
 
@@ -45,7 +46,7 @@ class ModuleInfo:
     def __init__(self, data: Data, found: list[Section], tables: Tables, name: str) -> None:
         self.name = name
         self._data = data
-        self._sections = found
+        self.sections = tuple(found)
         self.size = len(data)
         self.imports = tuple(tables.imports)
         self.exports = tuple(tables.exports)
@@ -60,11 +61,11 @@ class ModuleInfo:
 
     def custom(self, name: str) -> bytes:
         """The payloads of every custom section called `name`, one after the other."""
-        return b"".join(bytes(self._data[s.start : s.end]) for s in self._sections if s.number == 0 and s.name == name)
+        return b"".join(bytes(self._data[s.start : s.end]) for s in self.sections if s.number == 0 and s.name == name)
 
     def has_section(self, number: int) -> bool:
         """Whether the module has a section of this id."""
-        return any(s.number == number for s in self._sections)
+        return any(s.number == number for s in self.sections)
 
     def export(self, name: str) -> Export | None:
         """The export called `name`."""
@@ -89,7 +90,7 @@ class ModuleInfo:
 
     @functools.cached_property
     def _bodies(self) -> list[tuple[int, int]]:
-        code = next((s for s in self._sections if s.number == _CODE), None)
+        code = next((s for s in self.sections if s.number == _CODE), None)
         if code is None:
             return []
         reader, spans = Reader(self._data, code.start, code.end), []
@@ -217,5 +218,5 @@ def _sections(data: Data) -> Iterator[Section]:
             raise Truncated(at, f"section {number} is repeated or out of order")
         else:
             last = _ORDER[number]
-        yield Section(number, name, start, end)
+        yield Section(number, name, at, start, end)
         reader.at = end

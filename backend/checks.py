@@ -7,13 +7,12 @@ from typing import Any
 
 from . import gufunc_plan
 from .binary import Export, FuncType, ModuleInfo
-from .dtypes import BYTES
+from .dtypes import BYTES, WASM
 from .elementwise_loop import MAX_OPERANDS
 from .errors import InterfaceError
 from .interface import Convention, Interface, Problems
 
 DEFAULT_MAX_BATCH = 64
-NUMBERS = frozenset({"i32", "i64", "f32", "f64"})
 _ABI = {
     "portalis_alloc": FuncType(("i32", "i32"), ("i32",)),
     "portalis_infer": FuncType(("i32",) * 4, ("i32",)),
@@ -123,7 +122,7 @@ def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems) -> N
                 )
             if spec.optional and side == "input":
                 problems.add(f"input '{spec.name}' cannot be optional in a gufunc")
-    if any(t not in NUMBERS for t in (*kind.params, *kind.results)):
+    if any(t not in WASM for t in (*kind.params, *kind.results)):
         problems.add(f"entry '{interface.entry}'{kind} has parameters that are no numbers")
     if not problems.found:
         try:

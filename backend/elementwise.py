@@ -14,7 +14,7 @@ import numpy as np
 
 from . import elementwise_loop
 from .binary import FuncType
-from .dtypes import BF16, DType, bf16_to_f32, f32_to_bf16
+from .dtypes import BF16, WASM, DType, bf16_to_f32, f32_to_bf16
 from .elementwise_loop import ElementwiseLoop
 from .errors import InputError
 from .interface import Interface
@@ -23,17 +23,11 @@ from .sandbox import Deadline, Sandbox, SandboxFactory
 
 CHUNK_BYTES = 512 << 10  # about one core's L2 cache
 _UNSIGNED: dict[str, np.dtype] = {"UINT32": np.dtype("uint32"), "UINT64": np.dtype("uint64")}
-_WASM: dict[str, np.dtype] = {
-    "i32": np.dtype("int32"),
-    "i64": np.dtype("int64"),
-    "f32": np.dtype("float32"),
-    "f64": np.dtype("float64"),
-}
 
 
 def memory_dtype(dtype: DType, valtype: str) -> np.dtype:
     """How an element of `dtype` lies in the loop's memory, where it has the width of `valtype`."""
-    return _UNSIGNED.get(dtype.name) or _WASM[valtype]
+    return _UNSIGNED.get(dtype.name) or WASM[valtype]
 
 
 class LoopMemory(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import gufunc_plan, gufunc_regions, native
+from .dtypes import WASM
 from .errors import GuestStatus, InputError, Trap
 from .gufunc_plan import Plan
 from .gufunc_regions import Batch, Placed, Region
@@ -19,12 +20,6 @@ from .sandbox import Deadline, Sandbox, SandboxFactory
 
 CHUNK_BYTES = 2 << 20  # within the caches, and long enough that threads seldom wait for each other's GIL
 LENT_BYTES = 1 << 20  # larger batches go through one chunk after the other, and are copied out
-_WASM: dict[str, np.dtype] = {
-    "i32": np.dtype("int32"),
-    "i64": np.dtype("int64"),
-    "f32": np.dtype("float32"),
-    "f64": np.dtype("float64"),
-}
 
 
 class Gufunc:
@@ -87,15 +82,16 @@ class Gufunc:
     def _output_regions(self, widths: Sequence[int]) -> list[Region]:
         regions = [Region(dtype, width, None, False, False) for dtype, width in zip(self._dtypes, widths)]
         for i, valtype in zip(self._plan.returned, self._plan.kernel.type.results):
-            regions[i] = Region(_WASM[valtype], 1, None, False, False)
+            regions[i] = Region(WASM[valtype], 1, None, False, False)
         return regions
 
     def _span(self, batch: Batch, span: tuple[int, int], chunk: int, deadline: Deadline) -> None:
         """A part of the batch, in chunks that fit the cache."""
         chunk = min(chunk, span[1] - span[0])
         raw = self._slots()
-        with self._sandboxes.sandbox(deadline, gufunc_regions.offsets(batch.regions, chunk)[1]) as box:
-            placed = Placed(box, batch.regions, chunk)
+        places, size = gufunc_regions.offsets(batch.regions, chunk)
+        with self._sandboxes.sandbox(deadline, size) as box:
+            placed = Placed(box, batch.regions, chunk, places, size)
             placed.fill_fixed()
             for at in range(span[0], span[1], chunk):
                 count = min(chunk, span[1] - at)
@@ -107,8 +103,9 @@ class Gufunc:
         self, batch: Batch, shapes: Sequence[tuple[int, ...]], deadline: Deadline, given: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
         """One call for the whole batch, whose outputs stay where the guest has written them."""
-        with self._sandboxes.sandbox(deadline, gufunc_regions.offsets(batch.regions, batch.count)[1]) as box:
-            placed = Placed(box, batch.regions, batch.count)
+        places, size = gufunc_regions.offsets(batch.regions, batch.count)
+        with self._sandboxes.sandbox(deadline, size) as box:
+            placed = Placed(box, batch.regions, batch.count, places, size)
             placed.fill_fixed()
             placed.fill(0, batch.count)
             self._call(box, self._slots(), placed, batch, batch.count)

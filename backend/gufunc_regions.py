@@ -64,14 +64,17 @@ def offsets(regions: Sequence[Region], chunk: int) -> tuple[list[int], int]:
 
 
 class Placed:
-    """Chunks of `regions` in the block of one sandbox: `pointers`, and `views` of guest memory as (items, width)."""
+    """Chunks of `regions` in the block of one sandbox: `pointers`, and `views` of guest memory as (items, width).
 
-    def __init__(self, box: Sandbox, regions: Sequence[Region], chunk: int) -> None:
-        places, self.size = offsets(regions, chunk)
-        base = box.reserve(self.size)
+    `places` and `size` are the `offsets` of these regions and this chunk.
+    """
+
+    def __init__(self, box: Sandbox, regions: Sequence[Region], chunk: int, places: Sequence[int], size: int) -> None:
+        base = box.reserve(size)
         memory = box.view()
         assert box.block is not None
         self._regions = regions
+        self.size = size
         self.pointers = [base + place for place in places]
         self.views = [
             memory[at : at + region.span(chunk)].view(region.dtype).reshape((-1, region.width))

@@ -12,6 +12,7 @@ import numpy as np
 from . import coalesce, rewind
 from .binary import ModuleInfo, read_module
 from .cache import CompileCache
+from .checks import check
 from .coalesce import Group, Job
 from .command import Command
 from .discovery import discover
@@ -98,14 +99,16 @@ class Program:
         name = "the module" if isinstance(source, bytes) else os.fspath(source)
         wasm = read_source(source, limits)
         info = read_module(wasm, name)
-        if not isinstance(interface, Interface):
+        if isinstance(interface, Interface):
+            check(info, interface, where=name)  # raw calls rely on it, whoever made the interface
+        else:
             interface = discover(info, interface, where=name)
         settings = default_settings(limits.max_stack_bytes)
         store = CompileCache() if cache is DEFAULT_CACHE else cache
         kept = isolation == Isolation.INSTANCE or interface.convention is Convention.COMMAND
         names = None if kept else rewind.mutable_globals(info)
         if names:
-            wasm = rewind.expose(wasm, names)
+            wasm = rewind.expose(wasm, info, names)
         module = load(wasm, settings, limits, store, trusted=trusted, name=name)
         return cls(info, module, interface, limits, Isolation(isolation), threads, on_output, names)
 

@@ -59,23 +59,16 @@ def _leaves_tables_alone(info: ModuleInfo) -> bool:
         return False
 
 
-def expose(wasm: bytes, names: tuple[str, ...]) -> bytes:
-    """`wasm` with its mutable globals exported under `names` (from `mutable_globals`)."""
+def expose(wasm: bytes, info: ModuleInfo, names: tuple[str, ...]) -> bytes:
+    """`wasm`, which `info` describes, with its mutable globals exported under `names` (from `mutable_globals`)."""
     if not names:
         return wasm
-    reader, parts = Reader(wasm, 8, len(wasm)), [wasm[:8]]
-    while reader.at < reader.end:
-        start, number, size = reader.at, reader.byte(), reader.unsigned()
-        stop = reader.at + size
-        if number == _EXPORTS:
-            count = reader.unsigned()
-            added = [emit.name(name) + b"\x03" + emit.unsigned(int(name[len(PREFIX) :])) for name in names]
-            payload = emit.unsigned(count + len(added)) + wasm[reader.at : stop] + b"".join(added)
-            parts.append(emit.section(_EXPORTS, payload))
-        else:
-            parts.append(wasm[start:stop])
-        reader.at = stop
-    return b"".join(parts)
+    section = next(s for s in info.sections if s.number == _EXPORTS)
+    reader = Reader(wasm, section.start, section.end)
+    count = reader.unsigned()
+    added = [emit.name(name) + b"\x03" + emit.unsigned(int(name[len(PREFIX) :])) for name in names]
+    payload = emit.unsigned(count + len(added)) + wasm[reader.at : section.end] + b"".join(added)
+    return wasm[: section.at] + emit.section(_EXPORTS, payload) + wasm[section.end :]
 
 
 class Snapshot:

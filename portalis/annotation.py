@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .backend import emit
-from .backend.binary import read_module
+from .backend.binary import ModuleInfo, read_module
 from .backend.discovery import SECTION, discover, read_section
-from .backend.leb128 import Reader
 from .errors import UsageError
 
 _TENSOR = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)(?P<dims>\[[^\]]*\])?(?P<optional>\?)?$")
@@ -21,7 +20,7 @@ def replace(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) 
 
     Each entry is completed from the module's exports, and checked against them. Raises ModuleError or InterfaceError.
     """
-    bare = _without_section(module, where)
+    bare = _without_section(module, read_module(module, where))
     info = read_module(bare, where)
     found = [discover(info, entry, where=where).to_json() for entry in entries]
     names = [entry["entry"] for entry in found]
@@ -42,7 +41,7 @@ def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
         changed if entry.get("entry", "portalis_infer") == changed["entry"] else entry
         for entry in read_section(info, where)
     ]
-    return _with_section(_without_section(module, where), entries if changed in entries else [*entries, changed])
+    return _with_section(_without_section(module, info), entries if changed in entries else [*entries, changed])
 
 
 def _with_section(bare: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:
@@ -50,16 +49,9 @@ def _with_section(bare: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:
     return bare + emit.section(0, emit.name(SECTION) + text.encode())
 
 
-def _without_section(module: bytes, where: str) -> bytes:
-    read_module(module, where)  # says what is wrong with a file that is no module
-    reader, kept = Reader(module, 8, len(module)), [module[:8]]
-    while reader.at < reader.end:
-        start, number, size = reader.at, reader.byte(), reader.unsigned()
-        end = reader.at + size
-        if number != 0 or Reader(module, reader.at, end).name() != SECTION:
-            kept.append(module[start:end])
-        reader.at = end
-    return b"".join(kept)
+def _without_section(module: bytes, info: ModuleInfo) -> bytes:
+    kept = [module[s.at : s.end] for s in info.sections if s.number != 0 or s.name != SECTION]
+    return module[:8] + b"".join(kept)
 
 
 def parse_tensor(text: str) -> dict[str, Any]:

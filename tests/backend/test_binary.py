@@ -682,8 +682,8 @@ def outcome(use: Callable[[], Any]) -> str | None:
 def test_a_cut_module_is_refused_by_name_wherever_it_is_cut(path: Path) -> None:
     data = path.read_bytes()
     whole = read_module(data)
-    bounds = {len(HEADER), len(data), *(section.start for section in whole._sections)}
-    bounds |= {section.end for section in whole._sections}
+    bounds = {len(HEADER), len(data), *(section.start for section in whole.sections)}
+    bounds |= {section.end for section in whole.sections}
     for cut in sorted({*range(4, min(len(data), 300)), *(b + d for b in bounds for d in (-1, 0, 1)), len(data) // 2}):
         if cut >= len(data):
             continue
@@ -700,7 +700,7 @@ def test_a_cut_module_is_refused_by_name_wherever_it_is_cut(path: Path) -> None:
 def test_flipped_bytes_give_an_error_or_a_result(path: Path, flips: list[tuple[int, int]], outside: bool) -> None:
     data = bytearray(path.read_bytes())
     # most of a module is code: half of the examples change what lies before it
-    size = read_module(bytes(data))._sections[-1 if outside else 5].end
+    size = read_module(bytes(data)).sections[-1 if outside else 5].end
     for at, mask in flips:
         data[at % size] ^= mask
     told = outcome(lambda: discover(read_module(bytes(data), "bad.wasm"), where="bad.wasm"))

@@ -280,6 +280,13 @@ def test_an_initialize_of_another_type_is_refused(initialize: str, told: str) ->
         Program.load(guests.wasm(guests.ADD.rstrip()[:-1] + initialize + ")"))
 
 
+def test_an_interface_made_elsewhere_is_checked_against_the_module_too() -> None:
+    interface = Program.load(guests.wasm(guests.ADD)).interface
+    odd = '(func (export "_initialize") (result i64 i64 i64 i64 i64 i64) unreachable)'
+    with pytest.raises(InterfaceError, match=r"'_initialize' must be a function \(\) -> \(\)"):
+        Program.load(guests.wasm(guests.ADD.rstrip()[:-1] + odd + ")"), interface=interface)
+
+
 @pytest.mark.parametrize(
     "section",
     [
