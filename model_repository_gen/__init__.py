@@ -1,0 +1,1 @@
+"""Writes Triton model repositories, and checks them without a server."""
