@@ -37,7 +37,7 @@ wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wh
 	rm -rf build/wheels
 	$(BIN)/python -m build --outdir build/wheels
 
-parts: ## As root on Debian: rustc for wasm32, libpython, perf_analyzer
+parts: ## As root on Debian: rustc for wasm32, libpython, perf_analyzer, a Docker engine with a base image
 	.ci/parts
 
 clean: ## Remove what was built; the virtual environment stays

@@ -5,6 +5,7 @@ With PORTALIS_REQUIRE_PARTS=1 (set by `.ci/run`) a missing part fails the test i
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import importlib.util
@@ -12,6 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -150,6 +153,61 @@ def perf_analyzer() -> list[str]:
             if done.returncode == 0 and "erf" in done.stdout + done.stderr:
                 return argv
     raise Missing("perf_analyzer: `make parts` (as root on Debian), or put perf_analyzer on PATH")
+
+
+@part
+def docker_engine() -> str:
+    """A Docker engine of our own, as a value for DOCKER_HOST. It has no bridge (build and run with the host's network)
+    and holds the image `BASE_IMAGE`; it ends with the test session, and with it all that it built."""
+    dockerd, rootfs = shutil.which("dockerd"), PARTS / "python-image" / "rootfs.tar"
+    if dockerd is None or os.geteuid() != 0 or not rootfs.is_file():
+        raise Missing("a Docker engine and a base image: `make parts` (as root on Debian)")
+    folder = Path(tempfile.mkdtemp(prefix="portalis-docker-"))  # a short path: a socket's has at most 107 bytes
+    host = f"unix://{folder}/d.sock"
+    options = ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"), "--host", host]
+    options += ["--pidfile", str(folder / "pid"), "--iptables=false", "--bridge=none", "--storage-driver=vfs"]
+    with (folder / "log").open("wb") as log:
+        # should this process be killed, the engine ends too
+        command = ["setpriv", "--pdeathsig", "TERM", dockerd, *options]
+        daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    atexit.register(_stop_engine, daemon, folder)
+    try:
+        _import_base(host, rootfs)
+    except Exception as problem:
+        raise Missing(f"the Docker engine does not work ({problem}):\n{(folder / 'log').read_text()[-2000:]}") from None
+    return host
+
+
+BASE_IMAGE = "local/python:bookworm"  # Debian's Python 3.11 with pip
+WHEELHOUSE = PARTS / "wheelhouse"  # the wheels of nim/requirements.txt for that Python
+
+
+def _import_base(host: str, rootfs: Path) -> None:
+    import docker
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            client = docker.APIClient(base_url=host, version="auto", timeout=120)
+            break
+        except docker.errors.DockerException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    repository, tag = BASE_IMAGE.split(":")
+    client.import_image_from_file(str(rootfs), repository=repository, tag=tag)
+    client.inspect_image(BASE_IMAGE)
+    client.close()
+
+
+def _stop_engine(daemon: subprocess.Popen[bytes], folder: Path) -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def gpu() -> str:
