@@ -1,0 +1,160 @@
+"""The models of the service: loading, the first request of each, and whether they are ready."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .problems import Problem
+from .runtime import GuestStatus, Interface, Limits, Program, SettingsError, WasmError
+from .settings import ModelSettings
+
+_LOG = logging.getLogger(__name__)
+
+
+class Model:
+    """A module with its settings. It is loaded once and then called from any thread."""
+
+    def __init__(self, settings: ModelSettings, folder: Path) -> None:
+        self.settings = settings
+        self.path = folder / settings.file
+        self.sha256 = ""
+        self.loaded_at = 0
+        self.failure = ""
+        self.ready = False
+        self._program: Program | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that requests use."""
+        return self.settings.name
+
+    @property
+    def program(self) -> Program:
+        """The loaded module. Raises Problem with status 503 before it is loaded."""
+        if self._program is None:
+            raise Problem(503, "ServiceUnavailableError", self.state())
+        return self._program
+
+    def state(self) -> str:
+        """Why the model is not ready, "" when it is."""
+        if self.failure:
+            return f"model '{self.name}' failed: {self.failure}"
+        return "" if self.ready else f"model '{self.name}' is still loading"
+
+    def start(self) -> None:
+        """Load the module and send it a first request. What fails is kept as `failure`, and logged."""
+        began = time.monotonic()
+        try:
+            self._load()
+            self._warm_up(self.program)
+        except (WasmError, Problem) as problem:
+            self.failure = str(problem)
+        except OSError as problem:
+            self.failure = f"cannot read {self.path}: {problem.strerror}"
+        except Exception:  # noqa: BLE001  # else the service would say for ever that it is loading
+            self.failure = "the service itself failed; its log says how"
+            _LOG.exception("model '%s' could not be started", self.name)
+        if self.failure:
+            _LOG.error("%s", self.state())
+            return
+        self.ready = True
+        _LOG.info("model '%s' is ready after %.2f s", self.name, time.monotonic() - began)
+
+    def _load(self) -> None:
+        settings = self.settings
+        try:
+            limits = Limits(**settings.limits)  # type: ignore[arg-type]
+        except TypeError:
+            known = ", ".join(Limits.__dataclass_fields__)
+            raise SettingsError(f"limits has an unknown key; the limits are {known}") from None
+        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self._program = Program.load(
+            self.path,
+            interface=settings.interface,
+            limits=limits,
+            isolation=settings.isolation,
+            threads=settings.threads,
+            on_output=self._log,
+        )
+        self.loaded_at = int(time.time())
+
+    def _warm_up(self, program: Program) -> None:
+        from .inference import inputs_of
+
+        given = self.settings.warm_up
+        inputs = inputs_of(program.interface, {"inputs": list(given)}) if given else smallest(program.interface)
+        try:
+            program.run(inputs)
+        except GuestStatus as refusal:
+            if given:
+                raise
+            # zeros need not make sense to every model; that it says so is an answer
+            _LOG.info("model '%s' answered its first request with: %s", self.name, refusal)
+
+    def _log(self, stream: str, line: str) -> None:
+        _LOG.info("model '%s' %s: %s", self.name, stream, line)
+
+    def close(self) -> None:
+        """Free the instances."""
+        if self._program is not None:
+            self._program.close()
+
+
+def smallest(interface: Interface) -> dict[str, np.ndarray]:
+    """Zeros (empty bytes) for every input that is not optional: one row, and 1 wherever any size goes."""
+    inputs = {}
+    for spec in interface.inputs:
+        if spec.optional:
+            continue
+        batch = (1,) if interface.max_batch_size else ()
+        shape = batch + tuple(1 if size == -1 else size for size in spec.dims)
+        zero: Any = b"" if spec.dtype.name == "BYTES" else 0
+        inputs[spec.name] = np.full(shape, zero, dtype=spec.dtype.numpy)
+    return inputs
+
+
+class Models(Mapping[str, Model]):
+    """All models by name, loaded one after the other in a thread of their own."""
+
+    def __init__(self, settings: tuple[ModelSettings, ...], folder: Path) -> None:
+        self._models = {each.name: Model(each, folder) for each in settings}
+
+    def __getitem__(self, name: str) -> Model:
+        return self._models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def start(self) -> None:
+        """Begin to load. The thread is a daemon: a service that is told to stop does not wait for a compiler."""
+        threading.Thread(target=self._load_all, name="loader", daemon=True).start()
+
+    def _load_all(self) -> None:
+        for model in self.values():
+            model.start()
+
+    def find(self, name: str) -> Model:
+        """The model called `name`. Raises Problem with status 404 that names those there are."""
+        if name not in self._models:
+            raise Problem(404, "NotFoundError", f"there is no model {name[:128]!r}; there are {', '.join(self)}")
+        return self._models[name]
+
+    def state(self) -> str:
+        """Why the service is not ready, "" when it is."""
+        return "; ".join(filter(None, (model.state() for model in self.values())))
+
+    def close(self) -> None:
+        """Free all instances."""
+        for model in self.values():
+            model.close()

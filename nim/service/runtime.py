@@ -1,0 +1,55 @@
+"""Where the runtime is found: beside this package in an image, in portalis elsewhere. Nothing else imports it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING or __name__.startswith("portalis."):
+    from portalis.backend import (
+        GuestError,
+        GuestStatus,
+        GuestTimeout,
+        InputError,
+        Interface,
+        Limits,
+        MemoryLimit,
+        Program,
+        SettingsError,
+        TensorSpec,
+        Trap,
+        WasmError,
+    )
+    from portalis.backend.dtypes import bf16_to_f32, f32_to_bf16
+else:
+    from portalis_backend import (
+        GuestError,
+        GuestStatus,
+        GuestTimeout,
+        InputError,
+        Interface,
+        Limits,
+        MemoryLimit,
+        Program,
+        SettingsError,
+        TensorSpec,
+        Trap,
+        WasmError,
+    )
+    from portalis_backend.dtypes import bf16_to_f32, f32_to_bf16
+
+__all__ = [
+    "GuestError",
+    "GuestStatus",
+    "GuestTimeout",
+    "InputError",
+    "Interface",
+    "Limits",
+    "MemoryLimit",
+    "Program",
+    "SettingsError",
+    "TensorSpec",
+    "Trap",
+    "WasmError",
+    "bf16_to_f32",
+    "f32_to_bf16",
+]

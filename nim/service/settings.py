@@ -1,0 +1,93 @@
+"""What the service serves and how: ``service.json``, which lies beside the modules, and the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .ports import METRICS_PORT, SERVICE_PORT, metrics_port, service_port
+
+MIB = 1 << 20
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+EndpointPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
+
+
+class BadSettings(ValueError):
+    """``service.json`` or an environment variable cannot be what was meant; the text says all that is wrong."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelSettings(_Table):
+    """One model: a module and how to call it."""
+
+    name: Name
+    file: FileName
+    """The module, in the folder of ``service.json``."""
+    version: Name = "1"
+    interface: dict[str, Any] = {}
+    """Interface keys as in a module's ``portalis`` section; they go before what the module says of itself."""
+    limits: dict[str, int | float] = {}
+    """Limits of the runtime by their names, such as ``timeout_s`` and ``max_memory_bytes``."""
+    isolation: Literal["request", "batch", "instance"] = "batch"
+    threads: int = Field(1, ge=1, le=64)
+    warm_up: tuple[dict[str, Any], ...] = ()
+    """The inputs of the first request, as in the API. Without them zeros of the smallest shape are sent."""
+
+
+class ServiceSettings(_Table):
+    """The whole file."""
+
+    name: str = "portalis-service"
+    version: str = "0.0.0"
+    description: str = ""
+    service_port: PortNumber = SERVICE_PORT
+    metrics_port: PortNumber = METRICS_PORT
+    health_check_endpoint: EndpointPath = "/health"
+    max_request_bytes: int = Field(64 * MIB, ge=1)
+    workers: int = Field(0, ge=0, le=1024)
+    """Requests that are worked on at a time; 0 means four more than there are CPUs."""
+    models: tuple[ModelSettings, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> ServiceSettings:
+        names = [model.name for model in self.models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"models has {', '.join(twice)} more than once")
+        return self
+
+
+def read_settings(file: Path, environment: Mapping[str, str] = os.environ) -> ServiceSettings:
+    """The settings in `file`, with the ports that the environment sets. Raises BadSettings."""
+    try:
+        settings = ServiceSettings.model_validate_json(file.read_bytes())
+        ports = {
+            "service_port": service_port(settings.service_port, environment),
+            "metrics_port": metrics_port(settings.metrics_port, environment),
+        }
+    except OSError as problem:
+        raise BadSettings(f"cannot read {file}: {problem.strerror}") from None
+    except ValidationError as problem:
+        raise BadSettings(f"{file}: {told(problem)}") from None
+    except ValueError as problem:
+        raise BadSettings(str(problem)) from None
+    return settings.model_copy(update=ports)
+
+
+def told(problem: ValidationError) -> str:
+    """Everything that pydantic found wrong, each with its path, in one line."""
+    found = []
+    for error in problem.errors(include_url=False, include_input=False, include_context=False):
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+        message = error["msg"].removeprefix("Value error, ")
+        found.append(f"{where}: {message}" if where else message)
+    return "; ".join(found)
