@@ -1,0 +1,142 @@
+"""The documents that a run wrote (requirements 2.6): API descriptions and guides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from ..spec.base import Choice
+from ..spec.package import ApiDocFormat
+from .base import AbsolutePath, Record
+
+
+class HttpMethod(Choice):
+    """What can be done with a path."""
+
+    GET = "GET"
+    POST = "POST"
+    PUT = "PUT"
+    DELETE = "DELETE"
+    PATCH = "PATCH"
+
+
+class ParameterLocation(Choice):
+    """Where a parameter is."""
+
+    Path = "path"
+    Query = "query"
+    Header = "header"
+    Cookie = "cookie"
+
+
+class JsonSchema(Record):
+    """The outline of a schema; the document itself has the whole of it."""
+
+    schema_type: str
+    properties: dict[str, JsonSchema] = Field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    description: str | None = None
+
+
+class MediaTypeObject(Record):
+    """A body in one media type."""
+
+    schema_: JsonSchema = Field(alias="schema")
+    examples: dict[str, Any] = Field(default_factory=dict)
+
+
+class Parameter(Record):
+    """A parameter of an operation."""
+
+    name: str
+    location: ParameterLocation
+    description: str
+    required: bool
+    schema_: JsonSchema = Field(alias="schema")
+
+
+class RequestBody(Record):
+    """What an operation takes."""
+
+    description: str
+    content: dict[str, MediaTypeObject]
+    required: bool
+
+
+class Response(Record):
+    """What an operation answers."""
+
+    description: str
+    content: dict[str, MediaTypeObject] = Field(default_factory=dict)
+
+
+class Operation(Record):
+    """One method of a path."""
+
+    summary: str
+    description: str
+    parameters: tuple[Parameter, ...] = ()
+    request_body: RequestBody | None = None
+    responses: dict[str, Response]
+    """By status code."""
+
+
+class PathItem(Record):
+    """A path and what can be done with it."""
+
+    path: str
+    methods: dict[HttpMethod, Operation]
+
+
+class ServerConfig(Record):
+    """Where the service answers."""
+
+    url: str
+    description: str
+
+
+class Components(Record):
+    """What the document shares among its parts."""
+
+    schemas: dict[str, JsonSchema] = Field(default_factory=dict)
+    responses: dict[str, Response] = Field(default_factory=dict)
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
+
+
+class OpenApiSpec(Record):
+    """The outline of an OpenAPI document."""
+
+    version: str
+    title: str
+    description: str
+    servers: tuple[ServerConfig, ...]
+    paths: dict[str, PathItem]
+    components: Components
+
+
+class ApiDocumentation(Record):
+    """An API document: OpenAPI, or a .proto file and its descriptor set."""
+
+    format: ApiDocFormat
+    file_path: AbsolutePath
+    openapi_spec: OpenApiSpec | None = None
+    grpc_proto: AbsolutePath | None = None
+    grpc_descriptor: AbsolutePath | None = None
+
+
+class DocumentFormat(Choice):
+    """How a guide is written."""
+
+    Markdown = "Markdown"
+    HTML = "HTML"
+    PDF = "PDF"
+
+
+class IntegrationGuide(Record):
+    """A guide."""
+
+    title: str
+    format: DocumentFormat
+    file_path: AbsolutePath
+    content_sections: tuple[str, ...]

@@ -1,0 +1,58 @@
+"""Which names each ecosystem takes. Every rule gives the reason why a name is refused, or nothing."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+# the OCI distribution specification: path components of a repository, and tags
+_OCI_PART = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
+_OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+# RFC 1123 labels, which Kubernetes wants for Services and Deployments
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def triton_trouble(name: str) -> str | None:
+    """Why Triton (and the file system under a model repository) does not take `name` for a model."""
+    if not name or name in (".", "..") or name.startswith("."):
+        return "is hidden or no folder name, and a model is a folder of the repository"
+    if "/" in name or not name.isprintable():
+        return "has a slash or characters that cannot be printed, and a model is a folder of the repository"
+    if len(name.encode()) > 200:
+        return "is longer than the 200 bytes that a folder name can well have"
+    return None
+
+
+def oci_trouble(name: str) -> str | None:
+    """Why a registry does not take `name` for a repository."""
+    host, _, rest = name.partition("/")
+    parts = rest.split("/") if rest and re.search(r"[.:]|^localhost$", host) else name.split("/")
+    if len(name) > 255:
+        return "is longer than 255 characters"
+    if all(_OCI_PART.fullmatch(part) for part in parts):
+        return None
+    return "is no image name: lower-case letters and digits, with single dots, dashes or underscores between"
+
+
+def oci_tag_trouble(tag: str) -> str | None:
+    """Why a registry does not take `tag`."""
+    if _OCI_TAG.fullmatch(tag):
+        return None
+    return "is no image tag: letters, digits, dots, dashes and underscores, at most 128"
+
+
+def python_trouble(name: str) -> str | None:
+    """Why Python does not take the dotted `name` for a module."""
+    for part in name.split("."):
+        if not part.isidentifier() or not part.isascii() or keyword.iskeyword(part):
+            return f"is no Python module name: {part!r} is no identifier"
+    return None
+
+
+def kubernetes_trouble(name: str) -> str | None:
+    """Why Kubernetes does not take `name` for a Service or Deployment."""
+    if len(name) > 63:
+        return "is longer than the 63 characters that Kubernetes takes"
+    if _DNS_LABEL.fullmatch(name):
+        return None
+    return "is no Kubernetes name: lower-case letters, digits and dashes, beginning and ending with a letter or digit"

@@ -1,0 +1,125 @@
+"""The staging folder beside the output directory: everything is written there, and moved into place whole or never.
+
+A folder that a killed run has left is removed by the next run; a lock on the folder itself tells the two apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..errors import UsageError
+from .copying import Digest, copy_file, digest_of, write_bytes
+from .exchange import replace_folder
+from .tree import OutputTree, Source
+
+REPORT = "packaging-report.json"  # a directory that has one was written by a run, and may be replaced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file in the staging folder; its SHA-256 is of the bytes that were written."""
+
+    path: PurePosixPath
+    size_bytes: int
+    sha256: str
+
+
+class Staging:
+    """Use with ``with``: left without `commit`, nothing remains and the output directory is as it was."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.files: dict[PurePosixPath, Written] = {}
+        self._prefix = f".{output.name}.staging-"
+        self.folder = output.parent / f"{self._prefix}{secrets.token_hex(4)}"
+        self._made: list[Path] = []
+
+    def __enter__(self) -> Staging:
+        for folder in reversed([self.output.parent, *self.output.parent.parents]):
+            if not folder.exists():
+                folder.mkdir()
+                self._made.append(folder)
+        self._remove_stale()
+        self.folder.mkdir()
+        self._lock = _lock(self.folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):  # not empty: the output is in it
+                folder.rmdir()
+
+    def _remove_stale(self) -> None:
+        for folder in self.output.parent.glob(f"{self._prefix}*"):
+            lock = _lock(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+    def write(self, tree: OutputTree) -> Iterator[Written]:
+        """Write the files of `tree`, each told when it lies there. Raises OSError; UsageError for a changed source."""
+        for entry in tree:
+            target = self._target(entry.path)
+            mode = 0o777 if entry.executable else 0o666
+            if isinstance(entry.content, Source):
+                digest = copy_file(entry.content.path, target, mode)
+                if entry.content.sha256 is not None and digest.sha256 != entry.content.sha256:
+                    raise UsageError(
+                        f"{entry.content.path} has changed while it was packaged", remediation="Try again."
+                    )
+            else:
+                digest = write_bytes(entry.content, target, mode)
+            yield self._note(entry.path, digest)
+
+    def adopt(self, path: PurePosixPath) -> Written:
+        """Take in a file that a tool has written at `path` in the staging folder."""
+        return self._note(path, digest_of(self.folder / path))
+
+    def _target(self, path: PurePosixPath) -> Path:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def _note(self, path: PurePosixPath, digest: Digest) -> Written:
+        written = Written(path=path, size_bytes=digest.size_bytes, sha256=digest.sha256)
+        self.files[path] = written
+        return written
+
+    def commit(self) -> None:
+        """Put the folder in the place of the output directory. Raises OSError with the old one still there."""
+        before = replace_folder(self.folder, self.output)
+        if before is not None:
+            shutil.rmtree(before, ignore_errors=True)
+
+
+def refuse_what_is_not_ours(output: Path) -> None:
+    """Raise UsageError where `output` holds files that no run has written: replacing it would lose them."""
+    if output.is_dir() and not (output / REPORT).is_file() and any(output.iterdir()):
+        raise UsageError(
+            f"{output} is not empty, and was not written by portalis (it has no {REPORT})",
+            remediation="Choose another output directory, or replace all that is in it with --force.",
+        )
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that locks the folder until it is closed; None where somebody else holds it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,49 @@
+"""What earlier stages tell of the modules: the build, its tests and its source. Reports may say more than is read."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+
+from .base import NonEmpty, Path, Structure
+
+
+class Reported(Structure):
+    """Written by somebody else's tool: keys that are not known are left alone, and what is unknown is null."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class TestInfo(Reported):
+    """How the tests went."""
+
+    __test__ = False  # pytest would take it for a test
+
+    total_tests: int | None = None
+    passed_tests: int | None = None
+    failed_tests: int | None = None
+    test_coverage_percent: float | None = None
+    parity_score_percent: float | None = None
+
+
+class SourceInfo(Reported):
+    """Where the modules come from."""
+
+    original_python_source: str | None = None
+    python_version: str | None = None
+    lines_of_code: int | None = None
+    input_mode: str | None = None
+
+
+class BuildManifest(Reported):
+    """How the modules were built."""
+
+    package_name: NonEmpty | None = None
+    package_version: NonEmpty | None = None
+    rust_version: str | None = None
+    cargo_version: str | None = None
+    build_time_seconds: float | None = None
+    total_wasm_size_bytes: int | None = None
+    workspace_root: Path | None = None
+    """The folder of the Rust source, for the archive."""
+    source_info: SourceInfo | None = None
+    test_info: TestInfo | None = None

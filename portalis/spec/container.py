@@ -1,0 +1,69 @@
+"""How service images are made and run (requirements 2.2)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from .base import Choice, Cpu, Memory, NonEmpty, Path, Port, Positive, Seconds, Structure
+
+
+class ContainerRuntime(Choice):
+    """The engine that builds the images."""
+
+    Docker = "Docker"
+    Podman = "Podman"
+
+
+class WasmRuntime(Choice):
+    """The WebAssembly runtime inside the image."""
+
+    Wasmtime = "Wasmtime"
+    Wasmer = "Wasmer"
+    WasmEdge = "WasmEdge"
+
+
+class VolumeMount(Structure):
+    """A folder of the host that the container sees."""
+
+    host_path: NonEmpty
+    container_path: NonEmpty
+    read_only: bool = True
+
+
+class ContainerConfiguration(Structure):
+    """One service image for each module."""
+
+    base_image: NonEmpty = "python:3.12-slim-bookworm"
+    """The image to build on: any that has Python 3.10 to 3.13 with pip."""
+    runtime: ContainerRuntime = ContainerRuntime.Docker
+    image_name: NonEmpty | None = None
+    """The repository of the images; the package's name when not given. Behind it comes the module's name."""
+    image_tag: NonEmpty | None = None
+    """The package's version when not given."""
+    labels: dict[NonEmpty, str] = Field(default_factory=dict)
+    wasm_runtime: WasmRuntime = WasmRuntime.Wasmtime
+    wasm_runtime_version: NonEmpty | None = None
+    """The version that portalis was tested with when not given."""
+    health_check_endpoint: str = Field(default="/health", pattern=r"^/[A-Za-z0-9._~/-]*$")
+    health_check_interval: Seconds = 30
+    health_check_timeout: Seconds = 5
+    health_check_retries: Positive = 3
+    service_port: Port = 8000
+    metrics_port: Port = 9090
+    memory_limit: Memory | None = None
+    cpu_limit: Cpu | None = None
+    gpu_required: bool = False
+    gpu_count: Positive | None = None
+    environment_vars: dict[NonEmpty, str] = Field(default_factory=dict)
+    volumes: tuple[VolumeMount, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    """The service itself when empty."""
+    command_args: tuple[str, ...] = ()
+    run_as_non_root: bool = True
+    read_only_root_filesystem: bool = True
+    drop_capabilities: tuple[NonEmpty, ...] = ("ALL",)
+    export_image: bool = False
+    """Whether each image is also saved as a tar archive in the output directory."""
+    wheelhouse: Path | None = None
+    """A folder of wheels to install from, for builds without a package index."""
+    build_timeout: Seconds = 600

@@ -1,0 +1,74 @@
+"""The archive that leaves the building (requirements 2.5)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from .base import Choice, NonEmpty, Path, Structure
+
+
+class ArchiveFormat(Choice):
+    """How the archive is packed."""
+
+    TarGz = "TarGz"
+    TarBz2 = "TarBz2"
+    TarXz = "TarXz"
+    Zip = "Zip"
+
+
+class ManifestFormat(Choice):
+    """How the manifest is written."""
+
+    JSON = "JSON"
+    YAML = "YAML"
+    TOML = "TOML"
+
+
+class ReadmeFormat(Choice):
+    """How the README is written."""
+
+    Markdown = "Markdown"
+    PlainText = "PlainText"
+    RestructuredText = "RestructuredText"
+
+
+class ChecksumAlgorithm(Choice):
+    """What checksum files are made of."""
+
+    SHA256 = "SHA256"
+    SHA512 = "SHA512"
+    Blake3 = "Blake3"
+
+
+class PublishMetadata(Structure):
+    """Who stands behind the package."""
+
+    author: str = ""
+    maintainer: str = ""
+    homepage: NonEmpty | None = None
+    repository: NonEmpty | None = None
+    documentation_url: NonEmpty | None = None
+    keywords: tuple[NonEmpty, ...] = ()
+    categories: tuple[NonEmpty, ...] = ()
+
+
+class DistributionConfiguration(Structure):
+    """What the archive holds and how it is packed."""
+
+    archive_format: ArchiveFormat = ArchiveFormat.TarGz
+    compression_level: int = Field(default=6, ge=0, le=9)
+    include_source_rust: bool = True
+    include_test_reports: bool = True
+    include_benchmarks: bool = True
+    include_documentation: bool = True
+    generate_manifest: bool = True
+    manifest_format: ManifestFormat = ManifestFormat.JSON
+    generate_readme: bool = True
+    readme_format: ReadmeFormat = ReadmeFormat.Markdown
+    readme_template: Path | None = None
+    license_file: Path | None = None
+    license_type: NonEmpty | None = None
+    """An SPDX expression, such as Apache-2.0."""
+    generate_checksums: bool = True
+    checksum_algorithms: tuple[ChecksumAlgorithm, ...] = (ChecksumAlgorithm.SHA256,)
+    publish_metadata: PublishMetadata = PublishMetadata()

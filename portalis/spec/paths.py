@@ -1,0 +1,52 @@
+"""The paths in a spec: found wherever they stand, made absolute from the folder of the spec file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .base import Structure
+
+S = TypeVar("S", bound=Structure)
+
+
+def absolute(structure: S, base: Path) -> S:
+    """`structure` with every `Path` made absolute from `base` (a `PurePath` stays: it is inside the output)."""
+    changed = {}
+    for key in type(structure).model_fields:
+        value = getattr(structure, key)
+        moved = _absolute(value, base)
+        if moved is not value:
+            changed[key] = moved
+    return structure.model_copy(update=changed) if changed else structure
+
+
+def _absolute(value: Any, base: Path) -> Any:
+    if isinstance(value, Path):
+        return value if value.is_absolute() else Path(os.path.normpath(base / value))
+    if isinstance(value, Structure):
+        return absolute(value, base)
+    if isinstance(value, tuple):
+        moved = tuple(_absolute(each, base) for each in value)
+        return moved if any(a is not b for a, b in zip(moved, value)) else value
+    if isinstance(value, dict):
+        table = {key: _absolute(each, base) for key, each in value.items()}
+        return table if any(table[key] is not value[key] for key in table) else value
+    return value
+
+
+def paths(value: Any, where: str = "") -> Iterator[tuple[str, Path]]:
+    """Every `Path` under `value`, with where it stands."""
+    if isinstance(value, Path):
+        yield where, value
+    elif isinstance(value, Structure):
+        for key in type(value).model_fields:
+            yield from paths(getattr(value, key), f"{where}.{key}" if where else key)
+    elif isinstance(value, tuple):
+        for i, each in enumerate(value):
+            yield from paths(each, f"{where}[{i}]")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from paths(each, f"{where}.{key}")

@@ -1,0 +1,112 @@
+"""What a packaging target is: a module with the functions of `Target`, from a spec and inspected modules to files.
+
+A target makes its files as a value (`Made`), which the pipeline writes; what acts on the world (building an image,
+asking a real server) does so afterwards, in `act`, over the files that then lie in the staging folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+from .contracts.errors import ErrorDetails, ErrorType, PackagingStage
+from .contracts.manifest import PackageManifest
+from .contracts.output import Artifacts, PackagingWarning, ValidationResult
+from .errors import PortalisError
+from .output import OutputTree, Written
+from .problems import Problem
+from .spec import PackageSpec, WasmBinaryPath
+
+if TYPE_CHECKING:
+    from .inspection import Inspection
+
+
+class StageError(PortalisError):
+    """Something that a stage could not make. Raised where nothing of the stage is left, else a value in `Made`."""
+
+    def __init__(
+        self,
+        kind: ErrorType,
+        message: str,
+        *,
+        remediation: str,
+        steps: Iterable[str] = (),
+        details: ErrorDetails | None = None,
+    ) -> None:
+        super().__init__(message, remediation=remediation)
+        self.kind = kind
+        self.steps = tuple(steps)
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """A module of the package: what the spec says of it, and what inspection found."""
+
+    name: str
+    path: Path
+    binary: WasmBinaryPath
+    inspection: Inspection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a target works on. `staging` has all that was written so far; `output` is where it will be in the end."""
+
+    spec: PackageSpec
+    modules: tuple[Module, ...]
+    output: Path
+    staging: Path
+    previous: Path | None
+    """The output directory of an earlier run, where there is one."""
+    made: Artifacts
+    """What the earlier stages made."""
+    files: Mapping[PurePosixPath, Written]
+    """All files that were written so far."""
+    manifest: Callable[[], PackageManifest]
+    """The manifest of what was made so far."""
+    created_at: str
+    """The time that goes into what is made: SOURCE_DATE_EPOCH, or when the run began."""
+    live: bool
+    """Whether what is made is tried on real servers."""
+    say: Callable[[str], None]
+    """Tells the user of progress, in a short line."""
+
+    def final(self, path: PurePosixPath | str) -> str:
+        """Where the file `path` will be in the end, for a report."""
+        return str(self.output / path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a target made: its files, what the report says of them, and what could not be made beside them."""
+
+    tree: OutputTree = field(default_factory=OutputTree)
+    artifacts: Artifacts = field(default_factory=Artifacts)
+    errors: tuple[StageError, ...] = ()
+    warnings: tuple[PackagingWarning, ...] = ()
+    validation_results: tuple[ValidationResult, ...] = ()
+    adopted: tuple[PurePosixPath, ...] = ()
+    """Files that `act` had a tool write into the staging folder."""
+
+
+class Target(Protocol):
+    """The functions of a target's module."""
+
+    STAGE: PackagingStage
+    TITLE: str
+    """What the stage does, for people: "Triton models"."""
+
+    def left_out(self, spec: PackageSpec) -> str | None:
+        """Why the spec does not want this target; None where it does."""
+
+    def problems(self, spec: PackageSpec) -> Iterable[Problem]:
+        """What in the spec this target cannot work with, such as names that are not valid for it."""
+
+    def generate(self, job: Job) -> Made:
+        """Make the files. Raises StageError where nothing can be made."""
+
+    def act(self, job: Job, made: Made) -> Made:
+        """Go on with what was written; the result stands in place of `made`. Raises StageError."""
