@@ -1,0 +1,108 @@
+"""Checks a whole model repository without a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from portalis.errors import UsageError
+from portalis.model_repository_gen import steps
+from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, new_config, read_config
+from portalis.model_repository_gen.problem import Problem, Problems, error
+from portalis.model_repository_gen.rules import problems
+from portalis.model_repository_gen.rules.ensembles import STEP
+from portalis.model_repository_gen.rules.files import MODEL_FILES, version_folders
+from portalis.model_repository_gen.rules.instances import mixed_resources
+
+
+def check_repository(
+    folder: str | os.PathLike[str],
+    *,
+    auto_complete: bool = True,
+    backends: Collection[str] | None = None,
+    completed: Mapping[str, ModelConfig] | None = None,
+) -> dict[str, list[Problem]]:
+    """What is wrong with each model of a repository; an empty list for a model that Triton loads as it says.
+
+    A model is every folder in `folder`, as it is for Triton; files beside them are left alone. `auto_complete` is
+    whether the server completes configurations, its default. `backends` are the names of its backends, where known.
+    `completed` has configurations by model name to check instead of the files, such as those that a backend completed.
+    Raises UsageError when `folder` is no folder or cannot be read.
+    """
+    repository = Path(folder)
+    try:
+        models = sorted(path for path in repository.iterdir() if path.is_dir())
+        return _check(repository, models, auto_complete, backends, completed or {})
+    except OSError as problem:
+        raise UsageError(
+            f"cannot read the model repository {repository}: {problem.strerror} ({problem.filename})",
+            remediation="Name a folder with one folder for each model.",
+        ) from problem
+
+
+def _check(
+    repository: Path,
+    models: list[Path],
+    auto_complete: bool,
+    backends: Collection[str] | None,
+    completed: Mapping[str, ModelConfig],
+) -> dict[str, list[Problem]]:
+    found: dict[str, list[Problem]] = {path.name: [] for path in models}
+    configs: dict[str, ModelConfig] = {}
+    for path in models:
+        try:
+            config = completed[path.name] if path.name in completed else _read(path, auto_complete)
+        except UsageError as problem:
+            found[path.name].append(error(FILE_NAME, problem.message, problem.remediation or ""))
+            continue
+        if config is None:
+            found[path.name] += _no_config(path, auto_complete)
+            continue
+        configs[path.name] = config
+        found[path.name] += problems(config, path, auto_complete=auto_complete, backends=backends)
+    for name, config in configs.items():
+        if config.HasField("ensemble_scheduling"):
+            found[name] += steps.check(name, configs, repository, auto_complete=auto_complete)
+    for name, way in steps.cycles(configs).items():
+        found[name].append(error(STEP, f"the ensemble leads back to itself: {way}", "Break the circle."))
+    _add_mixed_resources(configs, found)
+    return found
+
+
+def _read(path: Path, auto_complete: bool) -> ModelConfig | None:
+    """A model's configuration; an empty one where Triton makes do without; None where it does not."""
+    file = path / FILE_NAME
+    if file.exists():
+        return read_config(file)
+    if not auto_complete:
+        return None
+    first = next(iter(version_folders(path)), None)
+    if first is not None and MODEL_FILES & {each.name for each in first.iterdir()}:
+        return new_config()
+    _, dot, backend = path.name.partition(".")
+    if not dot:
+        return None
+    return new_config(backend=backend, default_model_filename=f"model.{backend}")
+
+
+def _no_config(path: Path, auto_complete: bool) -> Problems:
+    hint = f", call the folder {path.name}.wasm," if auto_complete else ""
+    yield error(
+        FILE_NAME,
+        f"folder {path.name!r} has no {FILE_NAME}, and Triton takes every folder of a repository for a model",
+        f'Write one (backend: "wasm" is enough){hint} or move the folder elsewhere.',
+    )
+
+
+def _add_mixed_resources(configs: Mapping[str, ModelConfig], found: dict[str, list[Problem]]) -> None:
+    """The rate limiter counts resources over all models: the first model in the order of names sets how."""
+    names = list(configs)
+    for i, name in enumerate(names):
+        alone = len(list(mixed_resources([("", configs[name])])))
+        if alone:
+            continue
+        before = [(f"model {each!r}, ", configs[each]) for each in names[:i]]
+        pairs = [*before, ("", configs[name])]
+        known = len(list(mixed_resources(before)))
+        found[name] += list(mixed_resources(pairs))[known:]
