@@ -1,7 +1,8 @@
 """Reads a WebAssembly module's outside from its binary: types, imports, exports, memories, names, custom sections.
 
 Only the small sections are read at once; code and data are passed over by their sizes, so a module of any size is read
-in bounded memory (files are mapped). Core specification, chapter 5.
+in bounded memory (files are mapped). What is read item by item has a limit, so a hostile module ends soon, too. Core
+specification, chapter 5.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ HEADER = b"\0asm\x01\0\0\0"
 COMPONENT = b"\0asm\x0d\0\x01\0"
 _ORDER = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 13: 6, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
 _CODE = 10
+# Limits of what is read in Python, about 1 µs a byte. They are far above what compilers write: 100,000 exports with
+# mangled names take some 5 MB.
+MAX_SECTIONS = 100_000
+MAX_OUTSIDE_BYTES = 16 << 20
+MAX_NAMES_BYTES = 4 << 20
+_PASSED_OVER = (0, 9, 10, 11, 12)  # custom, elements, code, data, data count
 Data = bytes | memoryview
 
 
@@ -73,7 +80,8 @@ class ModuleInfo:
 
     @functools.cached_property
     def _names(self) -> names.Names:
-        return names.read(self.custom("name"))
+        size = sum(size for name, size in self.custom_sections if name == "name")
+        return names.read(self.custom("name")) if size <= MAX_NAMES_BYTES else names.Names()
 
     def function_name(self, index: int) -> str | None:
         """The function's name in the name section, else the name it is exported by."""
@@ -131,8 +139,12 @@ class ModuleInfo:
             return True
 
 
-def read_module(source: bytes | str | os.PathLike[str], name: str = "the module") -> ModuleInfo:
-    """Read a module from a file, or from bytes, which errors call `name`. Raises ModuleError saying what is wrong."""
+def read_module(source: bytes | memoryview | str | os.PathLike[str], name: str = "the module") -> ModuleInfo:
+    """Read a module from a file, or from bytes, which errors call `name`; a read-only memoryview is not copied.
+
+    Raises ModuleError saying what is wrong."""
+    if isinstance(source, memoryview) and source.readonly:
+        return _read(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read(bytes(source), name)
     path = Path(source)
@@ -152,7 +164,7 @@ def read_module(source: bytes | str | os.PathLike[str], name: str = "the module"
 def _read(data: Data, name: str) -> ModuleInfo:
     _check_header(bytes(data[:64]), len(data), name)
     try:
-        found = list(_sections(data))
+        found = _found(data, name)
         tables = sections.read(data, [(s.number, s.start, s.end) for s in found])
     except Unsupported as error:
         raise ModuleError(
@@ -164,6 +176,25 @@ def _read(data: Data, name: str) -> ModuleInfo:
             f"{name} is not a whole WebAssembly module: {error} (the file has {len(data)} bytes)"
         ) from None
     return ModuleInfo(data, found, tables, name)
+
+
+def _found(data: Data, name: str) -> list[Section]:
+    found: list[Section] = []
+    outside = 0  # bytes
+    for section in _sections(data):
+        found.append(section)
+        if section.number not in _PASSED_OVER:
+            outside += section.end - section.start
+        elif section.number == 0:
+            outside += section.start - section.at  # its name
+        if outside > MAX_OUTSIDE_BYTES:
+            raise ModuleError(
+                f"{name} is not accepted: its types, imports, functions, globals, exports and the names of its sections"
+                f" take more than {MAX_OUTSIDE_BYTES:,} bytes"
+            )
+        if len(found) > MAX_SECTIONS:
+            raise ModuleError(f"{name} is not accepted: it has more than {MAX_SECTIONS:,} sections")
+    return found
 
 
 def _check_header(head: bytes, size: int, name: str) -> None:

@@ -37,9 +37,10 @@ COMMAND: dict[str, Any] = {
 
 def exports(info: ModuleInfo) -> str:
     """One sentence that lists the exports with their types."""
-    listed = [f"{shown(e.name)}{e.type}" if e.kind == "func" else f"{shown(e.name)} ({e.kind})" for e in info.exports]
-    more = f" and {len(listed) - 20} more" if len(listed) > 20 else ""
-    return f"Its exports are: {', '.join(listed[:20])}{more}" if listed else "It exports nothing"
+    first = info.exports[:20]
+    listed = [f"{shown(e.name)}{e.type}" if e.kind == "func" else f"{shown(e.name)} ({e.kind})" for e in first]
+    more = f" and {len(info.exports) - 20} more" if len(info.exports) > 20 else ""
+    return f"Its exports are: {', '.join(listed)}{more}" if listed else "It exports nothing"
 
 
 def shown(name: str) -> str:
@@ -52,9 +53,15 @@ def find_entry(info: ModuleInfo, entry: str, where: str) -> Export:
     export = info.export(entry)
     if export is not None and export.kind == "func":
         return export
-    near = difflib.get_close_matches(entry, [e.name for e in info.exports if e.kind == "func"], 1)
-    hint = f" (did you mean '{shown(near[0])}'?)" if near else ""
+    near = _nearest(entry, [e.name for e in info.exports if e.kind == "func"])
+    hint = f" (did you mean '{shown(near)}'?)" if near else ""
     raise InterfaceError(f"{where} exports no function '{shown(entry)}'{hint}. {exports(info)}")
+
+
+def _nearest(entry: str, functions: list[str]) -> str | None:
+    """The function whose name is nearest. Comparing takes quadratic time, so long names and long lists are cut."""
+    candidates = [name for name in functions if abs(len(name) - len(entry)) <= 40 and len(name) <= 200]
+    return next(iter(difflib.get_close_matches(entry, candidates[:1000], 1)), None)
 
 
 def check(info: ModuleInfo, interface: Interface, *, where: str) -> None:

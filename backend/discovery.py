@@ -12,6 +12,7 @@ from .errors import InterfaceError
 from .interface import Interface
 
 SECTION = "portalis"
+MAX_SECTION_BYTES = 1 << 20  # a description of one entry takes hundreds of bytes
 _RESERVED = {"_start", "_initialize", "malloc", "free", "realloc", "calloc", "memory", "abort"}
 _PREFIXES = ("__", "portalis_", "cabi_")
 _NUMBERS = {"f32": "FP32", "f64": "FP64", "i32": "INT32", "i64": "INT64"}
@@ -32,6 +33,11 @@ def discover(info: ModuleInfo, declared: Mapping[str, Any] | None = None, *, whe
 
 def read_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
     """The entries in the ``portalis`` section: JSON objects one after the other, as linkers join them."""
+    size = sum(size for name, size in info.custom_sections if name == SECTION)
+    if size > MAX_SECTION_BYTES:
+        raise InterfaceError(
+            f"{where}: the custom section '{SECTION}' has {size:,} bytes; at most {MAX_SECTION_BYTES:,} are read"
+        )
     text = info.custom(SECTION).decode("utf-8", "replace")
     decoder, at = json.JSONDecoder(), 0
     entries: list[dict[str, Any]] = []
@@ -60,7 +66,8 @@ def _base(
         if entry in names:
             return described[names.index(entry)], "section"
         if entry is None:
-            raise InterfaceError(f"{where} has several entries ({', '.join(names)}): choose one with wasm.entry")
+            listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+            raise InterfaceError(f"{where} has several entries ({listed}): choose one with wasm.entry")
     if "inputs" in wanted and "outputs" in wanted and ("convention" in wanted or info.export("portalis_abi_v1")):
         guess = {"convention": "dlpack"} if "convention" not in wanted else {}
         return {**guess, "entry": _only_candidate(info, wanted, where)}, "explicit"

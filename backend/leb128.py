@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+MAX_NAME_BYTES = 100_000  # wasmtime's limit, too
 
 
 class Truncated(Exception):
@@ -72,9 +73,11 @@ class Reader:
 
     def name(self) -> str:
         """A length-prefixed UTF-8 name."""
-        start = self.at
+        start, size = self.at, self.unsigned()
+        if size > MAX_NAME_BYTES:
+            raise Truncated(start, f"a name of {size:,} bytes is too long")
         try:
-            return self.take(self.unsigned()).decode("utf-8")
+            return self.take(size).decode("utf-8")
         except UnicodeDecodeError:
             raise Truncated(start, "a name is not UTF-8") from None
 

@@ -15,12 +15,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import WasmError, emit, names
-from portalis.backend.binary import Export, FuncType, GlobalType, Import, MemoryType, ModuleInfo, read_module
-from portalis.backend.discovery import discover
+from portalis.backend.binary import (
+    MAX_NAMES_BYTES,
+    MAX_OUTSIDE_BYTES,
+    MAX_SECTIONS,
+    Export,
+    FuncType,
+    GlobalType,
+    Import,
+    MemoryType,
+    ModuleInfo,
+    read_module,
+)
+from portalis.backend.discovery import MAX_SECTION_BYTES, discover
 from portalis.backend.errors import ModuleError
 from portalis.backend.inline import MAX_CODE_BYTES, MAX_LOCALS, LeafBody, leaf_body
 from portalis.backend.instructions import walk
-from portalis.backend.leb128 import Reader, Truncated
+from portalis.backend.leb128 import MAX_NAME_BYTES, Reader, Truncated
 from tests.backend import guests
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
@@ -801,3 +812,55 @@ def test_an_empty_code_section_is_told() -> None:
 def test_a_path_with_a_nul_is_told() -> None:
     with pytest.raises(ModuleError, match="cannot be read"):
         read_module("a\0b")
+
+
+def test_a_view_that_cannot_be_written_to_is_read_in_place() -> None:
+    data = bytearray(guests.wasm(guests.ADD))
+    info = read_module(memoryview(data).toreadonly())
+    with pytest.raises(BufferError):  # it is still lent out
+        data.append(0)
+    del info
+    data.append(0)
+
+
+def test_more_types_and_exports_than_any_compiler_writes_are_refused_before_they_are_read() -> None:
+    many = emit.section(3, bytes(MAX_OUTSIDE_BYTES + 1))
+    with pytest.raises(ModuleError, match=r"m\.wasm is not accepted: its types, .* take more than 16,777,216 bytes"):
+        read_module(HEADER + many, "m.wasm")
+
+
+def test_more_sections_than_any_compiler_writes_are_refused() -> None:
+    assert len(read_module(HEADER + b"\0\1\0" * MAX_SECTIONS).custom_sections) == MAX_SECTIONS
+    with pytest.raises(ModuleError, match=r"m\.wasm is not accepted: it has more than 100,000 sections"):
+        read_module(HEADER + b"\0\1\0" * (MAX_SECTIONS + 1), "m.wasm")
+
+
+def test_a_name_is_as_long_as_wasmtime_lets_it_be() -> None:
+    fits, too_long = (HEADER + emit.section(0, emit.name("n" * (MAX_NAME_BYTES + more))) for more in (0, 1))
+    wasmtime.Module.validate(ENGINE, fits)
+    assert read_module(fits).custom_sections == (("n" * MAX_NAME_BYTES, 0),)
+    with pytest.raises(wasmtime.WasmtimeError, match="string size out of bounds"):
+        wasmtime.Module.validate(ENGINE, too_long)
+    with pytest.raises(ModuleError, match=r"a name of 100,001 bytes is too long at offset 0xc"):
+        read_module(too_long)
+
+
+def test_a_name_section_too_large_to_read_names_nothing() -> None:
+    data = guests.wasm(guests.ADD)
+    assert read_module(data).parameter_names(0) == ("a", "b")
+    filler = emit.section(0, emit.name("name") + bytes(MAX_NAMES_BYTES))
+    assert read_module(data + filler).parameter_names(0) is None
+
+
+def test_a_portalis_section_too_large_to_read_is_an_error() -> None:
+    section = emit.section(0, emit.name("portalis") + b" " * (MAX_SECTION_BYTES + 1))
+    with pytest.raises(
+        WasmError, match="the custom section 'portalis' has 1,048,577 bytes; at most 1,048,576 are read"
+    ):
+        discover(read_module(guests.wasm(guests.ADD) + section), where="m.wasm")
+
+
+def test_many_entries_are_not_all_listed() -> None:
+    section = emit.section(0, emit.name("portalis") + b'{"entry": "f"}' * 25)
+    with pytest.raises(WasmError, match=r"has several entries \((f, ){19}f and 5 more\): choose one"):
+        discover(read_module(guests.wasm(guests.ADD) + section), where="m.wasm")

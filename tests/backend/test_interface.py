@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from portalis.backend import Convention, InputError, Interface, InterfaceError, TensorSpec
 from portalis.backend.binary import ModuleInfo, read_module
-from portalis.backend.checks import check, exports
+from portalis.backend.checks import check, exports, find_entry
 from portalis.backend.discovery import candidates, discover, read_section
 from portalis.backend.dtypes import DTYPES
 from portalis.backend.elementwise_loop import MAX_OPERANDS
@@ -611,3 +612,15 @@ def test_an_interface_for_another_module_names_the_missing_entry() -> None:
     interface = discover(module(SCALAR), where="m.wasm")
     with pytest.raises(InterfaceError, match=r"^other\.wasm exports no function 'f'\. It exports nothing$"):
         check(module(""), interface, where="other.wasm")
+
+
+def test_the_nearest_name_is_looked_for_in_bounded_time() -> None:
+    long = "".join(f'(export "{i:06}{"ab" * 40_000}" (func $f))' for i in range(20))
+    many = "".join(f'(export "fun{i:06}" (func $f))' for i in range(20_000))
+    info = module(f'(func $f) (export "function" (func $f)) {many} {long}')
+    started = time.monotonic()
+    with pytest.raises(InterfaceError, match=r"exports no function 'functoin' \(did you mean 'function'\?\)"):
+        find_entry(info, "functoin", "m.wasm")
+    with pytest.raises(InterfaceError, match=r"exports no function 'babab"):
+        find_entry(info, "ba" * 40_000, "m.wasm")
+    assert time.monotonic() - started < 10
