@@ -352,9 +352,9 @@ def test_json_holds_every_fact_and_survives_a_round_trip(tmp_path: Path) -> None
     found = look(tmp_path, guests.CAT)
     told = found.to_json()
     assert json.loads(json.dumps(told)) == told
-    # the memory is told page by page, and the interface with where it comes from
-    renamed = {"start": "start_function"}
-    fields = {renamed.get(name, name) for name in Inspection.__slots__}
+    # the memory is told page by page, and the interface with where it comes from; threads are among the features
+    renamed = {"start": "start_function", "search": "features"}
+    fields = {renamed.get(name, name) for name in Inspection.__slots__} - {"uses_threads"}
     assert fields | {"valid", "memory_pages", "interface_source"} == set(told)
 
 

@@ -1,0 +1,8 @@
+"""What a WebAssembly module is, for who wants to deploy it: outside, features used, WASI compliance, interface."""
+
+from __future__ import annotations
+
+from .looking import inspect
+from .result import Inspection
+
+__all__ = ["Inspection", "inspect"]

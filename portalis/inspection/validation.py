@@ -1,0 +1,81 @@
+"""Asks wasmtime whether a module is valid, in place; the one module here that touches wasmtime's raw C bindings."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Set
+from typing import Any, Final
+
+import numpy as np
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from ..backend.engine import EngineSettings, engine_config
+
+# Proposals that wasmtime can switch off one at a time; each with those that it is built upon.
+PROPOSALS: Final[dict[str, tuple[str, ...]]] = {
+    "simd": (),
+    "relaxed-simd": ("simd",),
+    "bulk-memory": (),
+    "reference-types": (),
+    "function-references": ("reference-types",),
+    "gc": ("function-references",),
+    "multi-value": (),
+    "wide-arithmetic": ("multi-value",),
+    "tail-call": (),
+    "threads": (),
+    "multi-memory": (),
+    "memory64": (),
+    "exceptions": (),
+}
+ALL: Final = frozenset(PROPOSALS)
+
+
+def with_bases(proposals: Set[str]) -> frozenset[str]:
+    """`proposals`, and what they are built upon."""
+    found = set(proposals)
+    while more := {base for name in found for base in PROPOSALS[name]} - found:
+        found |= more
+    return frozenset(found)
+
+
+def all_without(proposal: str) -> frozenset[str]:
+    """All proposals but this one and those that are built upon it."""
+    return frozenset(name for name in PROPOSALS if proposal not in with_bases({name}))
+
+
+def problem(module: memoryview, proposals: Set[str] = ALL) -> str | None:
+    """Why `module` is not valid where `proposals` are switched on and the other ones off, or None.
+
+    `proposals` must be closed under `with_bases`. One pass over the module, which is not copied; other threads run.
+    """
+    return _validate(_engine(frozenset(proposals)), module)
+
+
+def sandbox_problem(module: memoryview) -> str | None:
+    """Why the runtime's sandbox does not take `module`, or None. What the sandbox takes is valid."""
+    return _validate(_sandbox(), module)
+
+
+def _validate(engine: wasmtime.Engine, module: memoryview) -> str | None:
+    # wasmtime.Module.validate copies the module twice
+    raw = np.frombuffer(module, np.uint8)
+    start = raw.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+    error: Any = ffi.wasmtime_module_validate(engine.ptr(), start, raw.size)
+    return str(wasmtime.WasmtimeError._from_ptr(error)) if error else None
+
+
+@functools.lru_cache(maxsize=64)
+def _engine(proposals: frozenset[str]) -> wasmtime.Engine:
+    config = wasmtime.Config()
+    # of components, which are no matter here, but reference types cannot be switched off while it is on
+    ffi.wasmtime_config_wasm_component_model_async_set(config.ptr(), False)
+    for name in PROPOSALS:
+        setattr(config, f"wasm_{name.replace('-', '_')}", name in proposals)
+    return wasmtime.Engine(config)
+
+
+@functools.cache
+def _sandbox() -> wasmtime.Engine:
+    return wasmtime.Engine(engine_config(EngineSettings(pooling=False)))
