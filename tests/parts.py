@@ -159,13 +159,15 @@ def perf_analyzer() -> list[str]:
 def docker_engine() -> str:
     """A Docker engine of our own, as a value for DOCKER_HOST. It has no bridge (build and run with the host's network)
     and holds the image `BASE_IMAGE`; it ends with the test session, and with it all that it built."""
+    from docker.errors import DockerException
+
     dockerd, rootfs = shutil.which("dockerd"), PARTS / "python-image" / "rootfs.tar"
     if dockerd is None or os.geteuid() != 0 or not rootfs.is_file():
         raise Missing("a Docker engine and a base image: `make parts` (as root on Debian)")
     folder = Path(tempfile.mkdtemp(prefix="portalis-docker-"))  # a short path: a socket's has at most 107 bytes
     host = f"unix://{folder}/d.sock"
     options = ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"), "--host", host]
-    options += ["--pidfile", str(folder / "pid"), "--iptables=false", "--bridge=none", "--storage-driver=vfs"]
+    options += ["--pidfile", str(folder / "pid"), "--iptables=false", "--bridge=none"]
     with (folder / "log").open("wb") as log:
         # should this process be killed, the engine ends too
         command = ["setpriv", "--pdeathsig", "TERM", dockerd, *options]
@@ -173,7 +175,7 @@ def docker_engine() -> str:
     atexit.register(_stop_engine, daemon, folder)
     try:
         _import_base(host, rootfs)
-    except Exception as problem:
+    except (DockerException, OSError) as problem:
         raise Missing(f"the Docker engine does not work ({problem}):\n{(folder / 'log').read_text()[-2000:]}") from None
     return host
 
@@ -184,13 +186,14 @@ WHEELHOUSE = PARTS / "wheelhouse"  # the wheels of nim/requirements.txt for that
 
 def _import_base(host: str, rootfs: Path) -> None:
     import docker
+    from docker.errors import DockerException
 
     deadline = time.monotonic() + 60
     while True:
         try:
             client = docker.APIClient(base_url=host, version="auto", timeout=120)
             break
-        except docker.errors.DockerException:
+        except DockerException:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
@@ -207,6 +210,10 @@ def _stop_engine(daemon: subprocess.Popen[bytes], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
+    # a container on the host's network leaves this mount behind
+    namespace = folder / "exec" / "netns" / "default"
+    if namespace.exists():
+        subprocess.run(["umount", str(namespace)], check=False)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import sys
@@ -20,13 +21,15 @@ SHUTDOWN_S = 15
 
 def main(arguments: Sequence[str]) -> int:
     """Serve. Returns the exit status: 2 for settings that cannot be, 1 when a port cannot be had."""
-    if len(arguments) != 1:
-        sys.stderr.write(f"usage: python -m {__package__} SERVICE.JSON\n")
-        return 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Serves WebAssembly modules.")
+    parser.add_argument("settings", type=Path, metavar="SERVICE.JSON", help="what to serve; the modules lie beside it")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    options = parser.parse_args(arguments)
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=options.log_level.upper(), format=form, stream=sys.stderr)
     # uvicorn stops gracefully and then raises the signal again: being told to stop is no failure
     signal.signal(signal.SIGTERM, _stop)
-    file = Path(arguments[0])
+    file: Path = options.settings
     try:
         settings = read_settings(file)
     except BadSettings as problem:

@@ -38,7 +38,7 @@ class ModelSettings(_Table):
     limits: dict[str, int | float] = {}
     """Limits of the runtime by their names, such as ``timeout_s`` and ``max_memory_bytes``."""
     isolation: Literal["request", "batch", "instance"] = "batch"
-    threads: int = Field(1, ge=1, le=64)
+    threads: int = Field(default=1, ge=1, le=64)
     warm_up: tuple[dict[str, Any], ...] = ()
     """The inputs of the first request, as in the API. Without them zeros of the smallest shape are sent."""
 
@@ -52,8 +52,8 @@ class ServiceSettings(_Table):
     service_port: PortNumber = SERVICE_PORT
     metrics_port: PortNumber = METRICS_PORT
     health_check_endpoint: EndpointPath = "/health"
-    max_request_bytes: int = Field(64 * MIB, ge=1)
-    workers: int = Field(0, ge=0, le=1024)
+    max_request_bytes: int = Field(default=64 * MIB, ge=1)
+    workers: int = Field(default=0, ge=0, le=1024)
     """Requests that are worked on at a time; 0 means four more than there are CPUs."""
     models: tuple[ModelSettings, ...] = Field(min_length=1)
 

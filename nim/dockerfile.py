@@ -1,0 +1,145 @@
+"""The Dockerfile of a service image: everything of a container configuration that an image can say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from ..problems import InputProblems, Problem
+from ..spec.container import ContainerConfiguration, WasmRuntime
+from .quoting import ARGUMENT, Quoted, exec_form, expanded_form, trouble
+
+VENV = "/opt/venv"
+SERVICE_FILE = "/app/models/service.json"
+SERVICE = "portalis_service"
+USER = "1001:0"  # group root owns nothing that can be written, and lets any user id in
+ENTRYPOINT = (f"{VENV}/bin/python", "-m", SERVICE, SERVICE_FILE)
+START_PERIOD_S = 60  # a module may take this long to compile; failures before do not count
+READY = "/v1/health/ready"
+
+# the distribution specification's grammar, which has no character that means anything to a Dockerfile
+_IMAGE = re.compile(
+    r"([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
+_OWN = {"SERVICE_PORT": "service_port", "METRICS_PORT": "metrics_port", "WASM_MODULE": "wasm_binaries"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dockerfile:
+    """`text`, and the build arguments that it needs for values with line breaks."""
+
+    text: str
+    arguments: Mapping[str, str]
+
+
+def problems(config: ContainerConfiguration) -> Iterator[Problem]:
+    """What no image can be made with, each with its path in the spec."""
+    at = "container_config"
+    if _IMAGE.fullmatch(config.base_image) is None:
+        yield Problem(where=f"{at}.base_image", message=f"{config.base_image!r} is no image reference")
+    if config.wasm_runtime is not WasmRuntime.Wasmtime:
+        yield Problem(
+            where=f"{at}.wasm_runtime",
+            message=f"the service runs modules in Wasmtime, not {config.wasm_runtime}",
+            remediation="Leave wasm_runtime out, or set it to Wasmtime",
+        )
+    yield from _mappings(config)
+    for kind, words in (("entrypoint", config.entrypoint), ("command_args", config.command_args)):
+        for index, word in enumerate(words):
+            if (why := trouble(word)) is not None:
+                yield Problem(where=f"{at}.{kind}[{index}]", message=f"the word {why}")
+    for index, volume in enumerate(config.volumes):
+        path = volume.container_path
+        if not path.startswith("/") or not path.isprintable() or ".." in path.split("/"):
+            yield Problem(
+                where=f"{at}.volumes[{index}].container_path", message=f"{path!r} is no absolute path in a container"
+            )
+
+
+def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:
+    for kind, values, pattern in (
+        ("labels", config.labels, _LABEL),
+        ("environment_vars", config.environment_vars, _VARIABLE),
+    ):
+        at = f"container_config.{kind}"
+        for key, value in values.items():
+            if pattern.fullmatch(key) is None or key.startswith(ARGUMENT):
+                yield Problem(where=at, message=f"{key!r} is no name that an image can have there")
+            if (why := trouble(value)) is not None:
+                yield Problem(where=f"{at}.{key}", message=f"the value {why}")
+    for key in sorted(_OWN.keys() & config.environment_vars.keys()):
+        yield Problem(
+            where=f"container_config.environment_vars.{key}",
+            message="the image sets this variable itself",
+            remediation=f"Say {_OWN[key]} instead",
+        )
+
+
+def render(config: ContainerConfiguration, *, labels: Mapping[str, str], module: str, offline: bool) -> Dockerfile:
+    """The Dockerfile for the module called `module`. `labels` are the package's own, before which those of `config`
+    go; `offline` installs from the context's wheels only. Raises InputProblems."""
+    found = list(problems(config))
+    if found:
+        raise InputProblems(found, source="the container configuration")
+    quoted = Quoted()
+    environment = {
+        **config.environment_vars,
+        "WASM_MODULE": f"/app/models/{module}.wasm",
+        "SERVICE_PORT": str(config.service_port),
+        "METRICS_PORT": str(config.metrics_port),
+    }
+    values = {
+        "base_image": config.base_image,
+        "offline": offline,
+        "venv": VENV,
+        "pip": exec_form(_pip(offline)),
+        "environment": quoted.pairs(environment),
+        "labels": quoted.pairs({**labels, **config.labels}),
+        "arguments": quoted.arguments,
+        "ports": " ".join(str(port) for port in sorted({config.service_port, config.metrics_port})),
+        "volumes": expanded_form(volume.container_path for volume in config.volumes) if config.volumes else "",
+        "health_options": _health_options(config),
+        "health_command": exec_form(_health_command(config)),
+        "user": USER if config.run_as_non_root else "",
+        "entrypoint": exec_form(config.entrypoint or ENTRYPOINT),
+        "command": exec_form(config.command_args) if config.command_args else "",
+    }
+    return Dockerfile(text=_template("Dockerfile.j2").render(values), arguments=quoted.arguments)
+
+
+def _pip(offline: bool) -> list[str]:
+    command = ["python3", "-m", "pip", "--python", f"{VENV}/bin/python", "install", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--only-binary=:all:", "--requirement", "/build/requirements.txt"]
+    return [*command, "--no-index", "--find-links", "/build/wheels"] if offline else command
+
+
+def _health_options(config: ContainerConfiguration) -> str:
+    return (
+        f"--interval={config.health_check_interval}s --timeout={config.health_check_timeout}s"
+        f" --start-period={START_PERIOD_S}s --retries={config.health_check_retries}"
+    )
+
+
+def _health_command(config: ContainerConfiguration) -> list[str]:
+    # the endpoint tells that the process lives; an engine's "healthy" is taken for "can be used"
+    paths = dict.fromkeys([config.health_check_endpoint, READY])
+    return [f"{VENV}/bin/python", "-m", f"{SERVICE}.probe", *paths]
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # no HTML; `quoting` has done what this format needs
+    )
+    return environment.get_template(name)

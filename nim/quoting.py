@@ -1,0 +1,57 @@
+"""How a value that someone else chose is written into a Dockerfile, so that it is read back as the same data.
+
+The source is the lexer that Docker, BuildKit and Podman share (moby/buildkit, ``frontend/dockerfile/shell``): between
+double quotes a backslash takes the meaning from ``"``, ``$`` and the backslash, and every other character is itself.
+JSON forms of CMD, ENTRYPOINT, HEALTHCHECK and RUN are not expanded; that of VOLUME is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+_SPECIAL_QUOTED = re.compile(r'(["$\\])')
+_SPECIAL_BARE = re.compile(r"""(["'$\\])""")
+ARGUMENT = "PORTALIS_VALUE_"
+
+
+def trouble(value: str) -> str | None:
+    """Why `value` cannot be in an image at all; None for all other text."""
+    if "\0" in value:
+        return "has a NUL character, which no environment variable or label can hold"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "has half of a surrogate pair, which is no text"
+    return None
+
+
+def exec_form(words: Iterable[str]) -> str:
+    """The JSON form of a command: no shell, no expansion."""
+    return json.dumps(list(words))
+
+
+def expanded_form(words: Iterable[str]) -> str:
+    """The JSON form of an instruction whose words are expanded after all, as those of VOLUME."""
+    return json.dumps([_SPECIAL_BARE.sub(r"\\\1", word) for word in words])
+
+
+@dataclass(slots=True)
+class Quoted:
+    """Quotes values. One with a line break becomes a build argument, as no line of a Dockerfile can hold it."""
+
+    arguments: dict[str, str] = field(default_factory=dict)
+
+    def value(self, text: str) -> str:
+        """`text` as the right side of ENV or LABEL."""
+        if "\n" not in text and "\r" not in text:
+            return '"' + _SPECIAL_QUOTED.sub(r"\\\1", text) + '"'
+        name = f"{ARGUMENT}{len(self.arguments) + 1}"
+        self.arguments[name] = text
+        return f'"${{{name}:?build with --build-arg {name}=...}}"'  # fails without, instead of leaving it empty
+
+    def pairs(self, values: Mapping[str, str]) -> str:
+        """Keys and quoted values as one instruction takes them, sorted; each instruction is a step of the build."""
+        return " \\\n    ".join(f"{key}={self.value(values[key])}" for key in sorted(values))
