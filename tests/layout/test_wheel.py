@@ -67,7 +67,11 @@ def run(environment: Path, *command: str, cwd: Path) -> subprocess.CompletedProc
 
 def expected_files() -> dict[str, Path]:
     """What the wheel has to hold, by its name there: modules, py.typed, and every file of the examples."""
-    data = {"portalis": ("py.typed",), "portalis.examples": ("**/*",)}
+    data = {
+        "portalis": ("py.typed",),
+        "portalis.examples": ("**/*",),
+        "portalis.nim": ("requirements.txt", "templates/*"),
+    }
     assert set(pyproject()["tool"]["setuptools"]["package-data"]) == set(data)
     tracked = {ROOT / name for name in source_files()}
     files: dict[str, Path] = {}
