@@ -18,7 +18,7 @@ from pathlib import Path
 from . import names, sections
 from .errors import ModuleError
 from .instructions import MEMORY_GROW, walk
-from .leb128 import Reader, Truncated, Unsupported
+from .leb128 import Reader, TooMuch, Truncated, Unsupported
 from .sections import Export, FuncType, GlobalType, Import, MemoryType, Tables
 
 __all__ = ["Export", "FuncType", "GlobalType", "Import", "MemoryType", "ModuleInfo", "read_module"]
@@ -171,6 +171,8 @@ def _read(data: Data, name: str) -> ModuleInfo:
             f"{name} uses a WebAssembly proposal that is not supported: {error}; build it without GC and new reference"
             " types"
         ) from None
+    except TooMuch as error:
+        raise ModuleError(f"{name} is not accepted: {error}") from None
     except Truncated as error:
         raise ModuleError(
             f"{name} is not a whole WebAssembly module: {error} (the file has {len(data)} bytes)"

@@ -17,6 +17,10 @@ class Truncated(Exception):
         self.at = at
 
 
+class TooMuch(Truncated):
+    """The bytes are whole, but more than any engine takes."""
+
+
 class Unsupported(Truncated):
     """The bytes are whole, but of a WebAssembly proposal that is not supported."""
 
@@ -75,7 +79,7 @@ class Reader:
         """A length-prefixed UTF-8 name."""
         start, size = self.at, self.unsigned()
         if size > MAX_NAME_BYTES:
-            raise Truncated(start, f"a name of {size:,} bytes is too long")
+            raise TooMuch(start, f"a name of {size:,} bytes is too long")
         try:
             return self.take(size).decode("utf-8")
         except UnicodeDecodeError:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .instructions import skip_constant_expression
-from .leb128 import Reader, Truncated, Unsupported
+from .leb128 import Reader, TooMuch, Truncated, Unsupported
 
 VALTYPES = {
     0x7F: "i32",
@@ -19,6 +19,7 @@ VALTYPES = {
     0x69: "exnref",
     0x6E: "anyref",
 }
+MAX_ITEMS = 1_000_000  # in a section: wasmtime's limit, too
 KINDS = ("func", "table", "memory", "global", "tag")
 
 
@@ -107,6 +108,13 @@ def read(data: bytes | memoryview, spans: Sequence[tuple[int, int, int]]) -> Tab
     return tables
 
 
+def _count(reader: Reader) -> int:
+    at, count = reader.at, reader.unsigned()
+    if count > MAX_ITEMS:
+        raise TooMuch(at, f"a section of {count:,} items is too long")
+    return count
+
+
 def _valtype(reader: Reader) -> str:
     at, byte = reader.at, reader.byte()
     if byte in (0x63, 0x64):  # a typed reference
@@ -118,7 +126,7 @@ def _valtype(reader: Reader) -> str:
 
 
 def _types(reader: Reader, tables: Tables) -> None:
-    for _ in range(reader.unsigned()):
+    for _ in range(_count(reader)):
         at, form = reader.at, reader.byte()
         if form != 0x60:
             raise Unsupported(at, f"type form {form:#x} (GC)")
@@ -161,7 +169,7 @@ def _global_type(reader: Reader) -> GlobalType:
 
 
 def _imports(reader: Reader, tables: Tables) -> None:
-    for _ in range(reader.unsigned()):
+    for _ in range(_count(reader)):
         module, name, at, kind = reader.name(), reader.name(), reader.at, reader.byte()
         found: ExternType = None
         if kind == 0:
@@ -185,29 +193,29 @@ def _imports(reader: Reader, tables: Tables) -> None:
 
 
 def _functions(reader: Reader, tables: Tables) -> None:
-    for _ in range(reader.unsigned()):
+    for _ in range(_count(reader)):
         tables.functions.append(_function_type(reader, tables))
 
 
 def _tables(reader: Reader, tables: Tables) -> None:
-    for _ in range(reader.unsigned()):
+    for _ in range(_count(reader)):
         _table(reader)
         tables.tables += 1
 
 
 def _memories(reader: Reader, tables: Tables) -> None:
-    for _ in range(reader.unsigned()):
+    for _ in range(_count(reader)):
         tables.memories.append(_limits(reader))
 
 
 def _globals(reader: Reader, tables: Tables) -> None:
-    for _ in range(reader.unsigned()):
+    for _ in range(_count(reader)):
         tables.globals.append(_global_type(reader))
         skip_constant_expression(reader)
 
 
 def _exports(reader: Reader, tables: Tables) -> None:
-    for _ in range(reader.unsigned()):
+    for _ in range(_count(reader)):
         name, at, kind, index = reader.name(), reader.at, reader.byte(), reader.unsigned()
         if kind >= len(KINDS):
             raise Truncated(at, f"export kind {kind} is unknown")

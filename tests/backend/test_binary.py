@@ -32,6 +32,7 @@ from portalis.backend.errors import ModuleError
 from portalis.backend.inline import MAX_CODE_BYTES, MAX_LOCALS, LeafBody, leaf_body
 from portalis.backend.instructions import walk
 from portalis.backend.leb128 import MAX_NAME_BYTES, Reader, Truncated
+from portalis.backend.sections import MAX_ITEMS
 from tests.backend import guests
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
@@ -829,6 +830,20 @@ def test_more_types_and_exports_than_any_compiler_writes_are_refused_before_they
         read_module(HEADER + many, "m.wasm")
 
 
+def test_a_section_has_as_many_items_as_wasmtime_lets_it_have() -> None:
+    fits, too_long = (
+        HEADER + emit.section(1, emit.vector([emit.func_type([], [])] * n)) for n in (MAX_ITEMS, MAX_ITEMS + 1)
+    )
+    wasmtime.Module.validate(ENGINE, fits)
+    read_module(fits)
+    with pytest.raises(wasmtime.WasmtimeError, match="types count exceeds limit of 1000000"):
+        wasmtime.Module.validate(ENGINE, too_long)
+    with pytest.raises(
+        ModuleError, match=r"m\.wasm is not accepted: a section of 1,000,001 items is too long at offset 0xd"
+    ):
+        read_module(too_long, "m.wasm")
+
+
 def test_more_sections_than_any_compiler_writes_are_refused() -> None:
     assert len(read_module(HEADER + b"\0\1\0" * MAX_SECTIONS).custom_sections) == MAX_SECTIONS
     with pytest.raises(ModuleError, match=r"m\.wasm is not accepted: it has more than 100,000 sections"):
@@ -841,8 +856,10 @@ def test_a_name_is_as_long_as_wasmtime_lets_it_be() -> None:
     assert read_module(fits).custom_sections == (("n" * MAX_NAME_BYTES, 0),)
     with pytest.raises(wasmtime.WasmtimeError, match="string size out of bounds"):
         wasmtime.Module.validate(ENGINE, too_long)
-    with pytest.raises(ModuleError, match=r"a name of 100,001 bytes is too long at offset 0xc"):
-        read_module(too_long)
+    with pytest.raises(
+        ModuleError, match=r"m\.wasm is not accepted: a name of 100,001 bytes is too long at offset 0xc"
+    ):
+        read_module(too_long, "m.wasm")
 
 
 def test_a_name_section_too_large_to_read_names_nothing() -> None:
@@ -854,9 +871,7 @@ def test_a_name_section_too_large_to_read_names_nothing() -> None:
 
 def test_a_portalis_section_too_large_to_read_is_an_error() -> None:
     section = emit.section(0, emit.name("portalis") + b" " * (MAX_SECTION_BYTES + 1))
-    with pytest.raises(
-        WasmError, match="the custom section 'portalis' has 1,048,577 bytes; at most 1,048,576 are read"
-    ):
+    with pytest.raises(WasmError, match="the custom section 'portalis' has 262,145 bytes; at most 262,144 are read"):
         discover(read_module(guests.wasm(guests.ADD) + section), where="m.wasm")
 
 
