@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +45,15 @@ def interface_of(info: ModuleInfo, config: Config, settings: Settings, where: st
     described = bool(read_section(info, where))
     tensors = {side: _tensors(config.get(side) or []) for side in ("input", "output")}
     if not described and all(tensors.values()):
-        declared |= {"inputs": tensors["input"], "outputs": tensors["output"]}
+        declared["inputs"] = tensors["input"] + _tensors(controls(config))
+        declared["outputs"] = tensors["output"]
         declared["max_batch_size"] = int(config.get("max_batch_size") or 0)
     interface = discover(info, declared, where=where)
     check(interface, config, where)
     return interface
 
 
-def _tensors(items: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _tensors(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Triton's tensor descriptions as the interface's; [] where one is incomplete (auto-complete will fill it)."""
     complete = all(i.get("name") and i.get("data_type", "TYPE_INVALID") != "TYPE_INVALID" for i in items)
     if not complete:
@@ -62,6 +63,19 @@ def _tensors(items: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {"name": i["name"], "dtype": i["data_type"], "dims": [int(d) for d in i.get("dims") or []], **more}
         for i, more in zip(items, keys)
     ]
+
+
+def controls(config: Config) -> list[dict[str, Any]]:
+    """The tensors by which the sequence batcher tells a model of its sequence: inputs that no client sends."""
+    found = []
+    for item in (config.get("sequence_batching") or {}).get("control_input") or []:
+        for control in item.get("control") or []:
+            flags = {"fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
+            given = control.get("data_type", "TYPE_INVALID")
+            data_type = next((name for key, name in flags.items() if control.get(key)), "TYPE_INT32")
+            data_type = data_type if given == "TYPE_INVALID" else given
+            found.append({"name": item.get("name"), "data_type": data_type, "dims": [1]})
+    return found
 
 
 def batches_freely(interface: Interface) -> bool:
@@ -75,7 +89,9 @@ def check(interface: Interface, config: Config, where: str) -> None:
     sides = (("input", interface.inputs), ("output", interface.outputs))
     for side, specs in sides:
         known = {spec.name: spec for spec in specs}
-        items = config.get(side) or []
+        items = list(config.get(side) or [])
+        if side == "input" and items:
+            items += controls(config)
         for item in items:
             problems += _check_tensor(side, item, known)
         if side == "input" and items:
@@ -118,6 +134,7 @@ def _check_tensor(side: str, item: Mapping[str, Any], known: dict[str, TensorSpe
 def complete(interface: Interface, config: Config, target: Any) -> None:
     """Fill what `config` leaves open: `target` is Triton's ``ModelConfig`` with its set and add methods."""
     # `config` may be the dictionary behind `target`: look before adding.
+    told = {item["name"] for item in controls(config)}
     undecided = not config.get("max_batch_size") and (not config.get("input") or not batches_freely(interface))
     for side, specs, add in (
         ("input", interface.inputs, target.add_input),
@@ -125,6 +142,8 @@ def complete(interface: Interface, config: Config, target: Any) -> None:
     ):
         given = {item.get("name"): item for item in config.get(side) or []}
         for spec in specs:
+            if spec.name in told and side == "input":
+                continue  # Triton sends it by itself
             item: dict[str, Any] = {"name": spec.name, "data_type": spec.dtype.triton, "dims": triton_dims(spec)}
             earlier = given.get(spec.name)
             if earlier is not None and earlier.get("dims"):

@@ -108,3 +108,11 @@ def enum_name(message: Message, field: str) -> str:
     number = getattr(message, field)
     value = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number.get(number)
     return str(number) if value is None else str(value.name)
+
+
+def to_dict(config: ModelConfig) -> dict[str, Any]:
+    """`config` as Triton hands it to a backend: the message's own keys, enums by name, 64-bit numbers as text."""
+    from google.protobuf import json_format
+
+    found: dict[str, Any] = json_format.MessageToDict(config, preserving_proto_field_name=True)
+    return found

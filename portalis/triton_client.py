@@ -51,13 +51,27 @@ class RemoteModel:
         self.inputs = tuple(_spec(each, optional=each.optional) for each in config.input)
         self.outputs = tuple(_spec(each, optional=False) for each in config.output)
 
-    def infer(self, inputs: Mapping[str, Array], *, parameters: Mapping[str, str | int | bool] | None = None) -> Answer:
-        """One request. Arrays have the batch dimension when the model has one."""
+    def infer(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        parameters: Mapping[str, str | int | bool] | None = None,
+        sequence_id: int = 0,
+    ) -> Answer:
+        """One request. Arrays have the batch dimension when the model has one.
+
+        With a `sequence_id` the request is a sequence of its own, from start to end."""
+        sequence = {"sequence_id": sequence_id, "sequence_start": True, "sequence_end": True} if sequence_id else {}
         datatypes = {spec.name: spec.dtype.name for spec in self.inputs}
         tensors = [self._tensor(name, array, datatypes[name]) for name, array in inputs.items()]
         began = time.perf_counter()
         result = self._ask(
-            "infer", self.name, tensors, model_version=self.version, parameters=dict(parameters or {}) or None
+            "infer",
+            self.name,
+            tensors,
+            model_version=self.version,
+            parameters=dict(parameters or {}) or None,
+            **sequence,
         )
         seconds = time.perf_counter() - began
         tensors_out = result.get_response().outputs

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from . import __version__
 from .errors import UsageError
@@ -17,7 +18,7 @@ from .errors import UsageError
 ISLAND_NAME = "portalis_backend"  # not "backend": the stub's sys.path is shared with everything else installed
 MARKER = ".portalis-backend"  # a folder that carries this file is ours to replace
 MODEL_PY = f'''\
-"""The entry point of Triton's `wasm` backend, written by `portalis install-backend`."""
+"""A model of Triton's Python backend that runs WebAssembly, written by portalis."""
 
 from {ISLAND_NAME}.triton_model import TritonPythonModel
 
@@ -28,6 +29,14 @@ __all__ = ["TritonPythonModel"]
 def island() -> Path:
     """The folder of `portalis.backend`, found without importing it (that would load wasmtime and numpy)."""
     return (Path(__file__).parent / "backend").resolve()
+
+
+def island_files() -> Iterator[tuple[PurePosixPath, Path]]:
+    """The files to copy: their paths below the island's folder, and where they are."""
+    root = island()
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            yield PurePosixPath(path.relative_to(root)), path
 
 
 def link_backend(folder: Path) -> None:

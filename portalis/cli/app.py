@@ -20,9 +20,12 @@ from .annotate import annotate
 from .demo import demo
 from .doctor import doctor
 from .infer import infer
+from .init import init
 from .inspect import inspect
 from .install_backend import install_backend
+from .package import package
 from .printable import printable
+from .schema import schema
 from .serve import serve
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -118,8 +121,11 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": False}
 
 app.command()(reporting(inspect))
 app.command()(reporting(annotate))
+app.command()(reporting(init))
+app.command()(reporting(package))
 app.command("install-backend")(reporting(install_backend))
 app.command(context_settings=PASS_THROUGH)(reporting(serve))
 app.command()(reporting(infer))
 app.command()(reporting(demo))
+app.command()(reporting(schema))
 app.command()(reporting(doctor))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ..spec.base import Choice
 from ..spec.package import ApiDocFormat
@@ -30,6 +30,14 @@ class ParameterLocation(Choice):
     Cookie = "cookie"
 
 
+class _WithSchema(Record):
+    """Has a field called ``schema``, a name that pydantic keeps for itself: it is `schema_` in Python only."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    schema_: JsonSchema = Field(alias="schema")
+
+
 class JsonSchema(Record):
     """The outline of a schema; the document itself has the whole of it."""
 
@@ -39,21 +47,19 @@ class JsonSchema(Record):
     description: str | None = None
 
 
-class MediaTypeObject(Record):
+class MediaTypeObject(_WithSchema):
     """A body in one media type."""
 
-    schema_: JsonSchema = Field(alias="schema")
     examples: dict[str, Any] = Field(default_factory=dict)
 
 
-class Parameter(Record):
+class Parameter(_WithSchema):
     """A parameter of an operation."""
 
     name: str
     location: ParameterLocation
     description: str
     required: bool
-    schema_: JsonSchema = Field(alias="schema")
 
 
 class RequestBody(Record):

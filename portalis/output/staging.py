@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -84,6 +84,16 @@ class Staging:
     def adopt(self, path: PurePosixPath) -> Written:
         """Take in a file that a tool has written at `path` in the staging folder."""
         return self._note(path, digest_of(self.folder / path))
+
+    def discard(self, paths: Iterable[PurePosixPath]) -> None:
+        """Remove files that were written, and the folders that are empty then."""
+        for path in paths:
+            self.files.pop(path, None)
+            (self.folder / path).unlink(missing_ok=True)
+            for parent in (self.folder / path).parents:
+                if parent == self.folder or any(parent.iterdir()):
+                    break
+                parent.rmdir()
 
     def _target(self, path: PurePosixPath) -> Path:
         target = self.folder / path

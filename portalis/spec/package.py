@@ -74,18 +74,12 @@ class WasmBinaryPath(Structure):
         return self.name or self.path.stem
 
 
-class PackagingConfiguration(Structure):
-    """Everything that packaging needs to know. Paths are absolute once `read` has read them."""
+class PackagingSettings(Structure):
+    """What is to be made of the modules, whoever hands them over."""
 
     package_name: NonEmpty
     package_version: SemanticVersion
     description: str = ""
-    wasm_binaries: Annotated[tuple[WasmBinaryPath, ...], Field(min_length=1)]
-    test_results: Path | None = None
-    build_metadata: BuildManifest | Path | None = None
-    """The build's own report, or the JSON file that holds it."""
-    parity_report: Path | None = None
-    benchmarks: Path | None = None
     output_directory: Path
     enable_nim_packaging: bool = True
     enable_triton_integration: bool = True
@@ -101,6 +95,17 @@ class PackagingConfiguration(Structure):
     registry_url: NonEmpty | None = None
     fail_on_partial_errors: bool = False
     """Whether the run stops at the first failure."""
+
+
+class PackagingConfiguration(PackagingSettings):
+    """Everything that packaging needs to know. Paths are absolute once `read_spec` has read them."""
+
+    wasm_binaries: Annotated[tuple[WasmBinaryPath, ...], Field(min_length=1)]
+    test_results: Path | None = None
+    build_metadata: BuildManifest | Path | None = None
+    """The build's own report, or the JSON file that holds it."""
+    parity_report: Path | None = None
+    benchmarks: Path | None = None
     pipeline_id: NonEmpty | None = None
     """The package's name and version when not given."""
     mode: OperationMode = OperationMode.Library

@@ -1,0 +1,64 @@
+"""The files of a model: its configuration, its version's folder, and what the configuration refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from portalis import wasm_backend
+from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, to_text
+from portalis.output import OutputTree, Source
+from portalis.spec.triton import TritonConfiguration, TritonPlatform
+
+MODULE = "model.wasm"
+# An ensemble has nothing in its version's folder, but Triton wants the folder, and git and archives drop empty ones.
+PLACEHOLDER = ".keep"
+
+
+def add_model(
+    tree: OutputTree, folder: PurePosixPath, config: ModelConfig, given: TritonConfiguration, module: Source
+) -> PurePosixPath:
+    """Put a model that runs `module` into `folder`; the path of the module in the tree."""
+    version = folder / str(given.model_version)
+    tree.text(folder / FILE_NAME, to_text(config))
+    placed = tree.add(version / MODULE, module)
+    if given.platform is TritonPlatform.Python:
+        tree.text(version / "model.py", wasm_backend.MODEL_PY)
+        for relative, file in wasm_backend.island_files():
+            tree.add(version / wasm_backend.ISLAND_NAME / relative, Source(path=file))
+    for path, file in dict(_beside(folder, given)).items():
+        tree.add(path, Source(path=file))
+    return placed
+
+
+def add_ensemble(tree: OutputTree, folder: PurePosixPath, config: ModelConfig, version: int) -> None:
+    """Put an ensemble into `folder`."""
+    tree.text(folder / FILE_NAME, to_text(config))
+    tree.add(folder / str(version) / PLACEHOLDER, b"")
+
+
+def _beside(folder: PurePosixPath, given: TritonConfiguration) -> Iterator[tuple[PurePosixPath, Path]]:
+    """What the configuration refers to by a bare name, in the folder where Triton looks for it."""
+    for output in given.outputs:
+        if output.label_filename is not None:
+            yield folder / output.label_filename.name, output.label_filename
+    for sample in given.warmup:
+        for tensor in sample.inputs.values():
+            if tensor.input_data_file is not None:
+                yield folder / "warmup" / tensor.input_data_file.name, tensor.input_data_file
+    for state in given.sequence_batching.states if given.sequence_batching is not None else ():
+        if state.initial_state_file is not None:
+            yield folder / "initial_state" / state.initial_state_file.name, state.initial_state_file
+
+
+def add_kept_versions(tree: OutputTree, folder: PurePosixPath, earlier: Path, version: int) -> list[int]:
+    """Take over the other versions that the model has in `earlier`, an output directory; their numbers."""
+    kept = []
+    for each in sorted((earlier / folder).glob("*"), key=lambda path: path.name):
+        name = each.name
+        if not each.is_dir() or not name.isdecimal() or name.startswith("0") or int(name) == version:
+            continue
+        kept.append(int(name))
+        for file in sorted(path for path in each.rglob("*") if path.is_file()):
+            tree.add(folder / name / file.relative_to(each), Source(path=file))
+    return sorted(kept)

@@ -1,0 +1,61 @@
+"""What a run of the pipeline comes to, for people: what was made, what to look at, what went wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .printable import printable
+
+if TYPE_CHECKING:
+    from ..contracts.output import PackagingAgentOutput
+
+TITLES = {
+    "success": "packaged",
+    "partial_success": "packaged in part",
+    "failure": "nothing was packaged; the output directory is as it was",
+}
+
+
+def summary(made: PackagingAgentOutput, output: Path, *, quiet: bool = False) -> Iterator[str]:
+    """The lines. When `quiet`, only what went wrong."""
+    for error in made.diagnostics.errors:
+        yield f"error: {printable(error.message)}"
+        yield f"  {printable(error.remediation.summary)}"
+        yield from (f"    {printable(step)}" for step in error.remediation.steps)
+    if quiet:
+        return
+    for warning in made.diagnostics.warnings:
+        yield f"warning: {printable(warning.message)}"
+        yield f"  {printable(warning.remediation)}"
+    status, metadata = made.status.value, made.package_metadata
+    if status == "failure":
+        yield TITLES[status]
+        return
+    count = f"{metadata.total_artifacts} artifact{'' if metadata.total_artifacts == 1 else 's'}"
+    yield (
+        f"{TITLES[status]}: {count}, {_size(metadata.total_size_bytes)},"
+        f" {made.packaging_metrics.packaging_time_seconds:.2f} s, in {printable(str(output))}"
+    )
+    yield from _next(made)
+
+
+def _next(made: PackagingAgentOutput) -> Iterator[str]:
+    models = made.artifacts.triton_models
+    if models:
+        repository = Path(models[0].model_repository_path).parent
+        yield f"  serve the models: portalis serve {printable(str(repository))}"
+    for archive in made.artifacts.distribution_archives:
+        yield f"  archive: {printable(archive.archive_path)}"
+    for image in made.artifacts.nim_containers:
+        yield f"  image: {printable(f'{image.image_name}:{image.image_tag}')}"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

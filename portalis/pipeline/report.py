@@ -1,0 +1,166 @@
+"""Makes the report of a run (requirements 4.2) from how its stages ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from ..contracts.errors import ErrorContext, PackagingError, PackagingStage, RemediationSuggestion
+from ..contracts.manifest import PackageManifest
+from ..contracts.output import (
+    Artifacts,
+    Diagnostics,
+    PackageMetadata,
+    PackagingAgentOutput,
+    PackagingMetrics,
+    PackagingWarning,
+    StageReport,
+    Status,
+    WarningSeverity,
+)
+from ..output import Written
+from ..target import StageError
+from .outcome import Failed, Produced, Skipped, Stage
+
+# what a failed stage means for who wants to deploy the package (requirements 5.2)
+_CONSEQUENCES = {
+    PackagingStage.NimGeneration: (
+        "NIM containers not generated - Docker deployment unavailable",
+        WarningSeverity.High,
+        "Install Docker and retry packaging",
+    ),
+    PackagingStage.TritonConfiguration: (
+        "Triton models not configured - Triton deployment unavailable",
+        WarningSeverity.High,
+        "Check Triton configuration and retry",
+    ),
+    PackagingStage.OmniversePackaging: (
+        "Omniverse packages not created",
+        WarningSeverity.Medium,
+        "Review WASM compatibility requirements",
+    ),
+    PackagingStage.DocumentationGeneration: (
+        "API documentation not generated",
+        WarningSeverity.Low,
+        "Check the modules' interfaces and retry",
+    ),
+    PackagingStage.DeploymentGeneration: (
+        "Deployment manifests not generated",
+        WarningSeverity.Medium,
+        "Check the container configuration and retry",
+    ),
+    PackagingStage.ArchiveCreation: (
+        "Distribution archives not created",
+        WarningSeverity.High,
+        "Check disk space and permissions, and retry",
+    ),
+    PackagingStage.Publishing: (
+        "Artifacts not published to registry",
+        WarningSeverity.Low,
+        "Manually push artifacts using provided scripts",
+    ),
+}
+
+
+def status_of(stages: Sequence[Stage], *, stopped: bool) -> Status:
+    """``failure`` where nothing usable is there, or the run was `stopped`; ``partial_success`` beside an error."""
+    usable = any(stage.made.artifacts.total_artifacts_count() for stage in stages)
+    if stopped or not usable:
+        return Status.Failure
+    return Status.PartialSuccess if any(stage.errors for stage in stages) else Status.Success
+
+
+def artifacts_of(stages: Sequence[Stage]) -> Artifacts:
+    """Everything that the stages made."""
+    found = Artifacts()
+    for stage in stages:
+        found = found.joined(stage.made.artifacts)
+    return found
+
+
+def make_report(
+    *,
+    status: Status,
+    stages: Sequence[Stage],
+    files: Mapping[PurePosixPath, Written],
+    output: Path,
+    manifest: PackageManifest | None,
+    pipeline_id: str,
+    timestamp: str,
+    seconds: float,
+) -> PackagingAgentOutput:
+    """The report. A failed run reports no artifact: nothing of it is in the output directory."""
+    failed = status is Status.Failure
+    artifacts = Artifacts() if failed else artifacts_of(stages)
+    return PackagingAgentOutput(
+        status=status,
+        artifacts=artifacts,
+        package_metadata=PackageMetadata(
+            package_manifest=None if failed else manifest,
+            checksums={} if failed else {str(output / path): file.sha256 for path, file in sorted(files.items())},
+            total_artifacts=artifacts.total_artifacts_count(),
+            total_size_bytes=0 if failed else sum(file.size_bytes for file in files.values()),
+        ),
+        packaging_metrics=_metrics(stages, seconds),
+        diagnostics=Diagnostics(
+            warnings=tuple(_warnings(stages)),
+            errors=tuple(_error(e, stage.stage, pipeline_id, timestamp) for stage in stages for e in stage.errors),
+            validation_results=tuple(result for stage in stages for result in stage.made.validation_results),
+        ),
+    )
+
+
+def _metrics(stages: Sequence[Stage], seconds: float) -> PackagingMetrics:
+    def spent(kind: PackagingStage) -> float:
+        return round(sum(stage.seconds for stage in stages if stage.stage is kind), 6)
+
+    return PackagingMetrics(
+        packaging_time_seconds=round(seconds, 6),
+        nim_generation_time=spent(PackagingStage.NimGeneration),
+        triton_config_time=spent(PackagingStage.TritonConfiguration),
+        archive_creation_time=spent(PackagingStage.ArchiveCreation),
+        stages=tuple(_stage(stage) for stage in stages),
+    )
+
+
+def _stage(stage: Stage) -> StageReport:
+    outcome, reason = stage.outcome, None
+    if isinstance(outcome, Skipped):
+        word, reason = "skipped", outcome.reason
+    elif isinstance(outcome, Failed):
+        word, reason = "failed", "; ".join(error.message for error in outcome.errors)
+    else:
+        word = "produced"
+    return StageReport.model_validate(
+        {
+            "stage": stage.stage,
+            "name": stage.name,
+            "outcome": word,
+            "reason": reason,
+            "seconds": round(stage.seconds, 6),
+        }
+    )
+
+
+def _warnings(stages: Sequence[Stage]) -> list[PackagingWarning]:
+    found = [warning for stage in stages for warning in stage.made.warnings]
+    for stage in stages:
+        if stage.errors and not (isinstance(stage.outcome, Produced) and _whole(stage)):
+            message, severity, remediation = _CONSEQUENCES[stage.stage]
+            found.append(PackagingWarning(message=message, severity=severity, remediation=remediation))
+    return found
+
+
+def _whole(stage: Stage) -> bool:
+    """Whether something of the stage can be deployed in spite of its errors."""
+    return stage.made.artifacts.total_artifacts_count() > 0
+
+
+def _error(error: StageError, stage: PackagingStage, pipeline_id: str, timestamp: str) -> PackagingError:
+    return PackagingError(
+        error_type=error.kind,
+        message=error.message,
+        context=ErrorContext(pipeline_id=pipeline_id, stage=stage, timestamp=timestamp),
+        remediation=RemediationSuggestion(summary=error.remediation, steps=error.steps),
+        details=error.details,
+    )

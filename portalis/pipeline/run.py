@@ -1,0 +1,183 @@
+"""Runs every target of a package in order, over one staging folder that becomes the output directory at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..contracts.output import PackagingAgentOutput, Status
+from ..errors import PortalisError, UsageError
+from ..manifest_text import manifest_name, manifest_text
+from ..output import REPORT, OutputTree, Staging, refuse_what_is_not_ours
+from ..problems import InputProblems, did_you_mean
+from ..spec import PackageSpec
+from ..target import Job, Module
+from . import clock
+from .completeness import validate_completeness
+from .manifest import make_manifest
+from .modules import inspect_modules
+from .outcome import Skipped, Stage
+from .registry import TARGETS, load
+from .report import artifacts_of, make_report, status_of
+from .stage import run_stage
+from .upstream import Upstream, read_upstream
+
+
+class Listener(Protocol):
+    """Is told how a run goes."""
+
+    def started(self, name: str, title: str) -> None:
+        """A stage begins."""
+
+    def said(self, text: str) -> None:
+        """A stage has something to say, in a line."""
+
+    def ended(self, stage: Stage) -> None:
+        """A stage has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """`only` and `skip` are names of targets; `live` tries what is made on real servers; `force` replaces a directory
+    that portalis has not written."""
+
+    only: Collection[str] = ()
+    skip: Collection[str] = ()
+    live: bool = False
+    force: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A run under way."""
+
+    spec: PackageSpec
+    options: Options
+    listener: Listener
+    modules: tuple[Module, ...]
+    upstream: Upstream
+    staging: Staging
+    created_at: str
+    stages: list[Stage] = field(default_factory=list)
+    stopped: bool = False
+
+    def job(self) -> Job:
+        """What the next target works on."""
+        output = self.spec.output_directory
+        return Job(
+            spec=self.spec,
+            modules=self.modules,
+            output=output,
+            staging=self.staging.folder,
+            previous=output if (output / REPORT).is_file() else None,
+            made=artifacts_of(self.stages),
+            files=self.staging.files,
+            manifest=lambda: make_manifest(
+                self.spec, self.modules, self.upstream, self.stages, self.staging.files, self.created_at
+            ),
+            created_at=self.created_at,
+            live=self.options.live,
+            say=self.listener.said,
+        )
+
+
+def package(
+    spec: PackageSpec, options: Options, listener: Listener, *, source: str = "the spec"
+) -> PackagingAgentOutput:
+    """Package what `spec` (read from `source`) describes, and write its output directory, if anything was made.
+
+    A target that fails is told in the report, and the others run on. Raises InputProblems and UsageError for what is
+    wrong with the input, before anything is written, and PortalisError where the output cannot be written; the output
+    directory then is as it was.
+    """
+    began = time.monotonic()
+    timestamp, created_at = clock.now(), clock.creation_time()
+    _check(spec, options, source)
+    modules = inspect_modules(spec, source=source)
+    upstream = read_upstream(spec, source=source)
+    try:
+        with Staging(spec.output_directory) as staging:
+            run = Run(
+                spec=spec,
+                options=options,
+                listener=listener,
+                modules=modules,
+                upstream=upstream,
+                staging=staging,
+                created_at=created_at,
+            )
+            _run_stages(run)
+            return _finish(run, timestamp, began)
+    except OSError as error:
+        raise PortalisError(
+            f"cannot write {error.filename or spec.output_directory}: {error.strerror or error}",
+            remediation=f"{spec.output_directory} is as it was. Make room or give permission, and package again.",
+        ) from error
+
+
+def _check(spec: PackageSpec, options: Options, source: str) -> None:
+    for name in (*options.only, *options.skip):
+        if name not in TARGETS:
+            raise UsageError(f"there is no target {name!r}", remediation=did_you_mean(name, list(TARGETS)))
+    targets = [load(name) for name in TARGETS if _chosen(name, options) is None]
+    problems = [p for target in targets if target.left_out(spec) is None for p in target.problems(spec)]
+    if problems:
+        raise InputProblems(problems, source=source)
+    if all(target.left_out(spec) is not None for target in targets):
+        raise UsageError("no target is left to run", remediation="Leave out --only or --skip, or enable a target.")
+    if not options.force:
+        refuse_what_is_not_ours(spec.output_directory)
+
+
+def _chosen(name: str, options: Options) -> str | None:
+    """Why the command line leaves out a target; None where it does not."""
+    if options.only and name not in options.only:
+        return f"left out by --only {' --only '.join(options.only)}"
+    return f"left out by --skip {name}" if name in options.skip else None
+
+
+def _run_stages(run: Run) -> None:
+    for name in TARGETS:
+        target = load(name)
+        reason = _chosen(name, run.options) or target.left_out(run.spec)
+        if run.stopped:
+            reason = "an earlier stage failed, and fail_on_partial_errors is true"
+        if reason is not None:
+            skipped = Skipped(reason=reason)
+            stage = Stage(name=name, title=target.TITLE, stage=target.STAGE, outcome=skipped, seconds=0.0)
+        else:
+            run.listener.started(name, target.TITLE)
+            stage = run_stage(name, target, run.job(), run.staging)
+        run.stages.append(stage)
+        run.listener.ended(stage)
+        run.stopped = run.stopped or (bool(stage.errors) and run.spec.fail_on_partial_errors)
+
+
+def _finish(run: Run, timestamp: str, began: float) -> PackagingAgentOutput:
+    """Write manifest and report, and put everything in place; a failed run leaves what was there."""
+    status = status_of(run.stages, stopped=run.stopped)
+    manifest = run.job().manifest() if status is not Status.Failure else None
+    if manifest is not None:
+        kind = run.spec.distribution_config.manifest_format
+        tree = OutputTree()
+        tree.text(manifest_name(kind), manifest_text(manifest, kind))
+        list(run.staging.write(tree))
+        validate_completeness(artifacts_of(run.stages), run.staging)
+    report = make_report(
+        status=status,
+        stages=run.stages,
+        files=run.staging.files,
+        output=run.spec.output_directory,
+        manifest=manifest,
+        pipeline_id=run.spec.run_id,
+        timestamp=timestamp,
+        seconds=time.monotonic() - began,
+    )
+    if status is not Status.Failure:
+        tree = OutputTree()
+        tree.text(REPORT, report.model_dump_json(indent=2, by_alias=True))
+        list(run.staging.write(tree))
+        run.staging.commit()
+    return report

@@ -1,0 +1,86 @@
+"""Reads what earlier stages reported: the build, the tests, the parity with the original, the benchmarks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ..contracts.manifest import BenchmarkResult, PerformanceMetrics
+from ..problems import InputProblems, Problem
+from ..spec import PackageSpec
+from ..spec.build import BuildManifest, SourceInfo, TestInfo
+
+M = TypeVar("M", bound=BaseModel)
+_MAX_BYTES = 64 << 20
+
+
+class Upstream(BaseModel):
+    """What is known of the modules' making."""
+
+    build: BuildManifest = BuildManifest()
+    source: SourceInfo = SourceInfo()
+    tests: TestInfo = TestInfo()
+    performance: PerformanceMetrics = PerformanceMetrics()
+
+
+def read_upstream(spec: PackageSpec, *, source: str) -> Upstream:
+    """Every report that `spec` names. Raises InputProblems with each that cannot be read."""
+    problems: list[Problem] = []
+
+    def table(key: str, path: Path | None) -> Mapping[str, Any]:
+        try:
+            return _table(path) if path is not None else {}
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(Problem(where=key, message=f"{path} is no report in JSON: {error}"))
+            return {}
+
+    def record(key: str, kind: type[M], data: Mapping[str, Any]) -> M:
+        try:
+            return kind.model_validate_json(json.dumps(data))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            problems.append(Problem(where=key, message=f"{where}: {first['msg']}"))
+            return kind.model_construct()
+
+    given = spec.build_metadata
+    build = (
+        given
+        if isinstance(given, BuildManifest)
+        else record("build_metadata", BuildManifest, table("build_metadata", given))
+    )
+    tests = {**table("test_results", spec.test_results), **_known(TestInfo, table("parity_report", spec.parity_report))}
+    told = build.test_info.model_dump(exclude_none=True) if build.test_info else {}
+    found = Upstream(
+        build=build,
+        source=build.source_info or SourceInfo(),
+        tests=record("test_results", TestInfo, {**told, **_known(TestInfo, tests)}),
+        performance=record("benchmarks", PerformanceMetrics, _benchmarks(table("benchmarks", spec.benchmarks))),
+    )
+    if problems:
+        raise InputProblems(problems, source=source)
+    return found
+
+
+def _table(path: Path) -> Mapping[str, Any]:
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError(f"it holds no object, but {type(data).__name__}")
+    return data
+
+
+def _known(kind: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: data[key] for key in kind.model_fields if data.get(key) is not None}
+
+
+def _benchmarks(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Only what the manifest has; other keys of a benchmark's report are its own matter."""
+    results = data.get("benchmark_results") or data.get("results") or []
+    rows = [_known(BenchmarkResult, each) for each in results if isinstance(each, dict) and each.get("name")]
+    return {**_known(PerformanceMetrics, data), "benchmark_results": rows}
