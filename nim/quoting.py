@@ -50,7 +50,7 @@ class Quoted:
             return '"' + _SPECIAL_QUOTED.sub(r"\\\1", text) + '"'
         name = f"{ARGUMENT}{len(self.arguments) + 1}"
         self.arguments[name] = text
-        return f'"${{{name}:?build with --build-arg {name}=...}}"'  # fails without, instead of leaving it empty
+        return f'"${{{name}}}"'  # not with `:?`, which Podman 4 does not know
 
     def pairs(self, values: Mapping[str, str]) -> str:
         """Keys and quoted values as one instruction takes them, sorted; each instruction is a step of the build."""

@@ -1,0 +1,96 @@
+"""Serves modules in this process over real HTTP on loopback, and asks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+from portalis.nim.service.app import create_app
+from portalis.nim.service.settings import ServiceSettings
+
+
+@dataclass
+class Client:
+    """Asks one service. Every answer is its status and its body (JSON read, else text)."""
+
+    port: int
+    metrics_port: int
+
+    def get(self, path: str, *, port: int | None = None) -> tuple[int, Any]:
+        return self.send(path, None, port=port)
+
+    def send(self, path: str, body: bytes | None, *, port: int | None = None) -> tuple[int, Any]:
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", data=body)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, _read(answer)
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, _read(refusal)
+
+    def infer(self, model: str, request: Any) -> tuple[int, Any]:
+        return self.send(f"/v1/models/{model}/infer", json.dumps(request).encode())
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        while self.get("/v1/health/ready")[0] != 200:
+            assert time.monotonic() < deadline, self.get("/v1/health/ready")
+            time.sleep(0.02)
+
+
+def _read(answer: Any) -> Any:
+    text = answer.read().decode()
+    return json.loads(text) if "json" in answer.headers.get("content-type", "") else text
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(folder: Path, models: list[dict[str, Any]], **settings: Any) -> Iterator[Client]:
+    """A service for the modules in `folder`; it may not be ready yet."""
+    client = Client(free_port(), free_port())
+    ports = {"service_port": client.port, "metrics_port": client.metrics_port}
+    app = create_app(ServiceSettings.model_validate({"models": models, **ports, **settings}), folder)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=client.port, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield client
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def tensor(name: str, array: np.ndarray) -> dict[str, Any]:
+    """An array as JSON, written without the service's own code."""
+    kinds = {"float32": "FP32", "uint8": "UINT8", "int64": "INT64", "int32": "INT32", "object": "BYTES"}
+    data = [each.decode() if isinstance(each, bytes) else each for each in array.ravel().tolist()]
+    return {"name": name, "datatype": kinds[array.dtype.name], "shape": list(array.shape), "data": data}
+
+
+def array_of(told: Mapping[str, Any]) -> np.ndarray:
+    """The array that an output says."""
+    kinds = {"FP32": "float32", "INT64": "int64", "INT32": "int32", "BYTES": "object"}
+    data = [each.encode() if isinstance(each, str) else each for each in told["data"]]
+    array = np.empty(len(data), dtype=object) if told["datatype"] == "BYTES" else np.zeros(len(data))
+    array[:] = data
+    return array.astype(kinds[told["datatype"]]).reshape(told["shape"])

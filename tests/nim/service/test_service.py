@@ -1,0 +1,324 @@
+"""The service over real HTTP: the examples against their references, and everything that can be wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wasmtime
+
+from portalis.examples.catalog import EXAMPLES
+from portalis.nim.service import probe
+from portalis.wasm_backend import island
+from tests.parts import ROOT
+
+from .serving import Client, array_of, free_port, serving, tensor
+
+TRAP = '(module (func $deep (param $x f32) (result f32) unreachable) (export "trap" (func $deep)))'
+SPIN = '(module (func (export "spin") (param $x f32) (result f32) (loop br 0) (f32.const 0)))'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("modules")
+    for name, example in EXAMPLES.items():
+        (folder / f"{name}.wasm").write_bytes(example.module.read_bytes())
+    (folder / "trap.wasm").write_bytes(wasmtime.wat2wasm(TRAP))
+    (folder / "spin.wasm").write_bytes(wasmtime.wat2wasm(SPIN))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[Client]:
+    models: list[dict[str, Any]] = [{"name": name, "file": f"{name}.wasm", "version": "3"} for name in EXAMPLES]
+    with serving(folder, models, name="shop", version="1.2.3", max_request_bytes=4_000_000) as client:
+        client.wait_ready()
+        yield client
+
+
+def one(values: list[Any], **changes: Any) -> dict[str, Any]:
+    return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values, **changes}]}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_answers_as_its_reference_does(client: Client, name: str) -> None:
+    example = EXAMPLES[name]
+    inputs = example.inputs()
+    status, told = client.infer(name, {"id": "7", "inputs": [tensor(key, each) for key, each in inputs.items()]})
+    assert status == 200, told
+    assert (told["model_name"], told["model_version"], told["id"]) == (name, "3", "7")
+    rtol, atol = example.tolerances
+    expected = example.reference(inputs)
+    outputs = {each["name"]: array_of(each) for each in told["outputs"]}
+    assert set(outputs) == set(expected)
+    for key, wanted in expected.items():
+        if wanted.dtype == object:
+            assert outputs[key].tolist() == wanted.tolist()
+        else:
+            np.testing.assert_allclose(outputs[key], wanted, rtol=rtol, atol=atol)
+
+
+def test_only_the_outputs_that_are_asked_for_are_sent(client: Client) -> None:
+    text = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["hello"]}
+    _, told = client.infer("wordpiece", {"inputs": [text], "outputs": [{"name": "attention_mask"}]})
+    assert [each["name"] for each in told["outputs"]] == ["attention_mask"]
+
+
+def test_nested_data_are_the_same_as_flat_data(client: Client) -> None:
+    nested = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [[1, 2], [3, 4]]}]}
+    flat = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}]}
+    assert client.infer("softmax", nested) == client.infer("softmax", flat)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({}, "inputs: Field required"),
+        ({"inputs": {}}, "inputs: Input should be a valid list"),
+        ({"inputs": []}, "input 'x' is missing"),
+        (one([1], name="y"), "there is no input 'y'; the inputs are x"),
+        ({"inputs": one([1])["inputs"] * 2}, "input 'x' is given twice"),
+        (one([1], datatype="FP64"), "input 'x' has datatype 'FP64'; the model takes FP32"),
+        (one([1], shape=[1, 2]), "input 'x': shape [1, 2] has 2 elements, data has 1"),
+        (one([1], shape=[-1]), "inputs[0].shape[0]: Input should be greater than or equal to 0"),
+        (one([1], shape=[1, 1.5]), "inputs[0].shape[1]"),
+        (one([1], data="1"), "inputs[0].data: Input should be a valid list"),
+        (one([1, "two"]), "'two' is no number"),
+        (one([1, None]), "element 1 is 'None', not a number"),
+        (one([1e39]), "1e+39 is too large"),
+        (one([[1, 2], [3]], shape=[2, 2]), "data is nested otherwise than shape [2, 2] says, at axis 1"),
+        ({**one([1]), "outputs": [{"name": "z"}]}, "there is no output 'z'; the outputs are y"),
+        ([1, 2], "Input should be a valid dictionary"),
+    ],
+)
+def test_a_bad_request_is_refused_with_400_and_the_name_of_what_is_wrong(
+    client: Client, request_: Any, words: str
+) -> None:
+    status, told = client.infer("softmax", request_)
+    assert (status, told["error"]["code"], told["error"]["type"]) == (400, 400, "InputError")
+    assert words in told["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "the request is no JSON"),
+        (b"{", "the request is no JSON"),
+        (b"\xff\xfe\xfa", "the request is no JSON"),
+        (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [NaN]}]}', "NaN is no JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"inputs":[' + b"9" * 5000 + b"]}", "the request is no JSON"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused_with_400(client: Client, body: bytes, words: str) -> None:
+    status, told = client.send("/v1/models/softmax/infer", body)
+    assert status == 400
+    assert words in told["error"]["message"]
+
+
+def test_an_unknown_model_is_404_and_the_known_ones_are_named(client: Client) -> None:
+    status, told = client.infer("sofmax", one([1]))
+    assert (status, told["error"]["type"]) == (404, "NotFoundError")
+    assert "'sofmax'" in told["error"]["message"] and "softmax" in told["error"]["message"]
+
+
+def test_unknown_paths_and_methods_are_told_in_the_same_envelope(client: Client) -> None:
+    assert client.get("/nothing") == (
+        404,
+        {"error": {"message": "Not Found", "type": "NotFoundError", "code": 404}},
+    )
+    status, told = client.get("/v1/models/softmax/infer")
+    assert (status, told["error"]["type"]) == (405, "MethodNotAllowedError")
+
+
+def test_a_request_over_the_limit_is_413_with_and_without_a_declared_length(client: Client) -> None:
+    status, told = client.send("/v1/models/softmax/infer", b" " * 4_000_001)
+    assert (status, told["error"]["type"]) == (413, "RequestTooLargeError")
+    with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
+        connection.sendall(
+            b"POST /v1/models/softmax/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"7a1201\r\n" + b" " * 0x7A1201 + b"\r\n"
+        )
+        assert b" 413 " in connection.recv(64)
+
+
+def test_a_trap_is_500_with_the_backtrace_of_the_guest_and_counted(folder: Path) -> None:
+    # its first request traps too, so it is never ready; what it answers can be seen all the same
+    with serving(folder, [{"name": "trap", "file": "trap.wasm"}]) as client:
+        while "still loading" in str(client.get("/ready")):
+            time.sleep(0.02)
+        status, told = client.infer("trap", one([1]))
+        assert (status, told["error"]["type"]) == (500, "Trap")
+        assert "unreachable" in told["error"]["message"] and "deep" in told["error"]["message"]
+        assert "Traceback" not in told["error"]["message"]
+        status, told = client.get("/v1/health/ready")
+        assert status == 503
+        assert "model 'trap' failed" in told["error"]["message"]
+        assert 'wasm_service_traps_total{model="trap"} 1.0' in client.get("/v1/metrics")[1]
+        assert client.get("/v1/health/live")[0] == 200
+
+
+def test_a_guest_that_takes_too_long_is_504_and_others_are_answered_meanwhile(folder: Path) -> None:
+    slow = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 2.0}}
+    with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}, slow]) as client:
+        while "spin' is still loading" in str(client.get("/ready")) and client.infer("spin", {})[0] == 503:
+            time.sleep(0.02)
+        statuses: list[int] = []
+        caller = threading.Thread(target=lambda: statuses.append(client.infer("spin", one([1]))[0]))
+        caller.start()
+        began = time.monotonic()
+        assert client.get("/v1/health/live")[0] == 200
+        assert client.infer("gelu", one([1]))[0] == 200
+        assert time.monotonic() - began < 1.5
+        caller.join()
+        assert statuses == [504]
+
+
+def test_the_service_is_live_but_not_ready_until_every_model_has_answered(folder: Path) -> None:
+    spin = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 0.5}}
+    with serving(folder, [spin, {"name": "gelu", "file": "gelu.wasm"}]) as client:
+        status, told = client.get("/v1/health/ready")
+        assert (status, told["error"]["type"], told["error"]["code"]) == (503, "ServiceUnavailableError", 503)
+        assert "model 'gelu' is still loading" in told["error"]["message"]
+        assert client.infer("gelu", one([1]))[0] == 503
+        assert client.get("/v1/health/live") == (200, {"object": "health.response", "message": "Service is live."})
+
+
+def test_a_model_that_cannot_be_loaded_says_why_and_the_others_serve(folder: Path) -> None:
+    models = [
+        {"name": "gone", "file": "gone.wasm"},
+        {"name": "limits", "file": "gelu.wasm", "limits": {"memory": 5}},
+        {"name": "gelu", "file": "gelu.wasm"},
+    ]
+    with serving(folder, models) as client:
+        while "gelu" in str(client.get("/ready")):
+            time.sleep(0.02)
+        message = client.get("/ready")[1]["error"]["message"]
+        assert "model 'gone' failed: " in message and "gone.wasm" in message
+        assert "limits has an unknown key; the limits are max_memory_bytes" in message
+        assert client.infer("gelu", one([1]))[0] == 200
+
+
+def test_a_first_request_of_ones_own_decides_whether_the_model_is_ready(folder: Path) -> None:
+    good, bad = one([1])["inputs"], one([1], name="q")["inputs"]
+    models = [
+        {"name": "good", "file": "gelu.wasm", "warm_up": good},
+        {"name": "bad", "file": "gelu.wasm", "warm_up": bad},
+    ]
+    with serving(folder, models) as client:
+        while "still loading" in str(client.get("/ready")):
+            time.sleep(0.02)
+        assert client.get("/ready")[1]["error"]["message"].endswith(
+            "model 'bad' failed: there is no input 'q'; the inputs are x"
+        )
+
+
+def test_health_has_its_aliases_and_the_configured_endpoint(folder: Path) -> None:
+    with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}], health_check_endpoint="/healthz") as client:
+        client.wait_ready()
+        ready = (200, {"object": "health.response", "message": "Service is ready."})
+        assert client.get("/v1/health/ready") == client.get("/ready") == ready
+        assert client.get("/v1/health/live") == client.get("/health") == client.get("/healthz")
+
+
+def test_models_metadata_and_version_are_told(client: Client) -> None:
+    _, models = client.get("/v1/models")
+    assert models["object"] == "list"
+    assert [(each["id"], each["object"]) for each in models["data"]] == [(name, "model") for name in EXAMPLES]
+    _, metadata = client.get("/v1/metadata")
+    softmax = next(each for each in metadata["models"] if each["name"] == "softmax")
+    assert metadata["name"] == "shop" and softmax["convention"] == "gufunc" and len(softmax["sha256"]) == 64
+    assert softmax["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1]}]
+    assert client.get("/v1/version") == (200, {"release": "1.2.3", "api": "1.0.0"})
+
+
+def test_metrics_are_on_both_ports(client: Client) -> None:
+    client.infer("gelu", one([1]))
+    client.infer("gelu", {})
+    for path, port in (("/metrics", client.port), ("/v1/metrics", client.port), ("/metrics", client.metrics_port)):
+        status, text = client.get(path, port=port)
+        assert status == 200
+        assert 'wasm_service_requests_total{code="400",model="gelu"}' in text
+        assert 'wasm_service_request_seconds_bucket{le="0.01",model="gelu"}' in text
+        assert "wasm_service_ready 1.0" in text
+
+
+def test_the_api_description_has_the_schema_of_requests_and_answers(client: Client) -> None:
+    _, described = client.get("/openapi.json")
+    infer = described["paths"]["/v1/models/{name}/infer"]["post"]
+    assert "inputs" in infer["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    references = [text.split('"')[0] for text in json.dumps(described).split('"$ref": "#/components/schemas/')[1:]]
+    assert set(references) <= set(described["components"]["schemas"])
+
+
+def test_the_probe_tells_a_ready_service_from_none(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SERVICE_PORT", str(client.port))
+    assert probe.main(["/health", "/v1/health/ready"]) == 0
+    assert probe.main(["/nothing"]) == 1
+    assert "/nothing: 404" in capsys.readouterr().out
+    monkeypatch.setenv("NIM_SERVER_PORT", str(free_port()))
+    assert probe.main([]) == 1
+    assert "no answer on port" in capsys.readouterr().out
+    monkeypatch.setenv("NIM_HTTP_API_PORT", "0x50")
+    assert probe.main([]) == 1
+    assert "NIM_HTTP_API_PORT must be a port" in capsys.readouterr().out
+
+
+def test_the_copied_package_serves_without_portalis_and_ends_well_on_sigterm(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "portalis_service").symlink_to(ROOT / "nim" / "service")
+    (tmp_path / "portalis_backend").symlink_to(island())
+    settings = folder / "service.json"
+    settings.write_text(json.dumps({"models": [{"name": "gelu", "file": "gelu.wasm"}]}))
+    client = Client(free_port(), free_port())
+    ports = {"SERVICE_PORT": "1", "NIM_SERVER_PORT": str(client.port), "METRICS_PORT": str(client.metrics_port)}
+    program = (
+        "import runpy, sys; sys.modules['portalis'] = None; runpy.run_module('portalis_service', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", program, str(settings)]
+    process = subprocess.Popen(command, cwd=tmp_path, env=os.environ | ports, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                client.wait_ready()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+        assert client.infer("gelu", one([0]))[1]["outputs"][0]["data"] == [0.0]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    assert process.returncode == 0, log
+    assert "model 'gelu' is ready" in log and "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "Invalid JSON"),
+        ('{"models": []}', "models: Tuple should have at least 1 item"),
+        ('{"models": [{"name": "a/b", "file": "../x.wasm"}], "port": 1}', "models[0].file"),
+        ('{"models": [{"name": "a", "file": "a"}, {"name": "a", "file": "b"}]}', "models has a more than once"),
+    ],
+)
+def test_settings_that_cannot_be_end_the_service_with_2_and_the_reason(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "service.json"
+    file.write_text(text)
+    command = [sys.executable, "-m", "portalis.nim.service", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr
