@@ -217,6 +217,19 @@ def _stop_engine(daemon: subprocess.Popen[bytes], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@part
+def kit() -> Path:
+    """The Python of an environment with Omniverse Kit, wasmtime and numpy. Kit's licence is NVIDIA's: tests only."""
+    python = PARTS / "kit" / "bin" / "python"
+    how = "Omniverse Kit: `make parts` with a Python 3.12 on PATH or from pyenv (NVIDIA's licence applies)"
+    if not python.is_file():
+        raise Missing(how)
+    done = subprocess.run([python, "-c", "import omni.kit_app, wasmtime, numpy"], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise Missing(how)
+    return python
+
+
 def gpu() -> str:
     """An NVIDIA GPU, by the name that its driver gives. The one part that nobody has to have: a test that needs it
     skips without it, whatever is required."""
