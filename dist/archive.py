@@ -1,0 +1,102 @@
+"""Writes an archive: streamed, byte-identical for the same files wherever it runs.
+
+The paths are sorted, owners are 0, modes 0644 and 0755, and everything has one time. The compressed bytes also depend
+on the compression libraries that Python was built with; what is in them never does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import lzma
+import shutil
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from ..spec.distribution import ArchiveFormat
+from .failure import failed
+from .plan import Plan
+from .reading import Read, Reading
+from .tarballs import write_bzip2, write_gzip, write_xz
+from .zips import write_zip
+
+STEP = 128 << 20  # progress is told each time that so many bytes are packed
+
+ENDINGS: Mapping[ArchiveFormat, str] = {
+    ArchiveFormat.TarGz: ".tar.gz",
+    ArchiveFormat.TarBz2: ".tar.bz2",
+    ArchiveFormat.TarXz: ".tar.xz",
+    ArchiveFormat.Zip: ".zip",
+}
+_WRITERS: Mapping[ArchiveFormat, Callable[[BinaryIO, Plan, Read], None]] = {
+    ArchiveFormat.TarGz: write_gzip,
+    ArchiveFormat.TarBz2: write_bzip2,
+    ArchiveFormat.TarXz: write_xz,
+    ArchiveFormat.Zip: write_zip,
+}
+
+
+def check_room(plan: Plan, folder: Path, name: str) -> None:
+    """Raise StageError where the file system of `folder` may not have room for the archive `name`."""
+    free, needed = shutil.disk_usage(folder).free, plan.needed_bytes
+    if free < needed:
+        raise failed(
+            f"the archive {name} may need {needed} bytes ({human(needed)}), and {folder} has {free} bytes"
+            f" ({human(free)}) free",
+            archive=name,
+            remediation=f"Free {human(needed - free)} there, choose an output directory on another file system, or"
+            " leave something out with the include_… switches of distribution_config.",
+            io_errors=["No space left on device"],
+        )
+
+
+def write(plan: Plan, path: Path, packed: ArchiveFormat, say: Callable[[str], None]) -> int:
+    """Write the archive to `path` and return the level that it was compressed at.
+
+    Where the compressor gives up at the plan's level, as xz does without enough memory, level 1 is tried. Raises
+    StageError and OSError; what was written until then is the caller's to remove.
+    """
+    why = ""
+    for level in dict.fromkeys((plan.level, 1)):
+        try:
+            with path.open("wb") as target:
+                progress = _Progress(path.name, plan.members.size_bytes, say)
+                _WRITERS[packed](target, dataclasses.replace(plan, level=level), functools.partial(Reading, progress))
+        except (MemoryError, lzma.LZMAError, zlib.error) as error:
+            why = str(error) or "there is not enough memory"
+            say(f"{path.name} cannot be compressed at level {level}: {why}")
+        else:
+            return level
+    raise failed(
+        f"the archive {path.name} cannot be compressed: {why}",
+        archive=path.name,
+        remediation="Give it more memory, or set distribution_config.archive_format to TarGz.",
+        io_errors=[why],
+    )
+
+
+class _Progress:
+    """Told of bytes, tells of shares."""
+
+    def __init__(self, name: str, total: int, say: Callable[[str], None]) -> None:
+        self._name, self._total, self._say = name, total, say
+        self._done = self._told = 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        if self._done - self._told >= STEP:
+            self._told = self._done
+            share = self._done * 100 // self._total
+            self._say(f"packing {self._name}: {share} % of {human(self._total)}")
+
+
+def human(count: int) -> str:
+    """A number of bytes for people."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

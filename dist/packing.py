@@ -1,0 +1,109 @@
+"""Makes one archive from beginning to end: contents, README, manifest, the archive itself, checksums, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import PurePosixPath
+
+from ..contracts.artifacts import DistributionArchive
+from ..contracts.output import PackagingWarning, WarningSeverity
+from ..manifest_text import manifest_name, manifest_text
+from ..target import Job
+from .archive import ENDINGS, check_room, human, write
+from .checksums import checksum_files, checksums
+from .contents import contents
+from .facts import facts
+from .inventory import inventory
+from .manifest import of_archive
+from .members import Member, Members, from_bytes
+from .placing import all_or_nothing
+from .plan import Plan
+from .readme import readme
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """An archive and the `files` that were written for it, relative to the output directory."""
+
+    archive: DistributionArchive
+    files: tuple[PurePosixPath, ...]
+    warnings: tuple[PackagingWarning, ...]
+
+
+def pack(job: Job, folder: PurePosixPath) -> Packed:
+    """Write the archive of `job`, its README, manifest and checksum files into `folder` of the staging folder.
+
+    Raises StageError, with none of them left.
+    """
+    config = job.spec.distribution_config
+    top = f"{job.spec.package_name}-{job.spec.package_version}"
+    name = top + ENDINGS[config.archive_format]
+    planned = contents(job)
+    read_me, manifest = _texts(job, planned.members, top)
+    beside = [each for each in (read_me, manifest) if each is not None]
+    members = Members([*planned.members, *beside])
+    plan = Plan(top=top, members=members, epoch=epoch(job.created_at), level=config.compression_level)
+    check_room(plan, job.staging, name)
+    job.say(f"packing {name}: {len(members)} files, {human(members.size_bytes)}")
+    with all_or_nothing(job.staging / folder, name) as files:
+        level = write(plan, files.add(name), config.archive_format, job.say)
+        found = checksums(files.place(name), config.checksum_algorithms if config.generate_checksums else ())
+        for each in beside:
+            files.write(each)
+        for file_name, text in checksum_files(name, found).items():
+            files.write(from_bytes(file_name, text.encode(), "checksum"))
+        size = files.place(name).stat().st_size
+    job.say(f"{name}: {human(size)}, {members.size_bytes / size:.2f} times smaller than what it holds")
+    archive = DistributionArchive(
+        archive_name=name,
+        archive_path=job.final(folder / name),
+        archive_format=config.archive_format,
+        compressed_size_bytes=size,
+        uncompressed_size_bytes=members.size_bytes,
+        contents=inventory(members),
+        checksums=found,
+        manifest_path=None if manifest is None else job.final(folder / manifest.path),
+        readme_path=None if read_me is None else job.final(folder / read_me.path),
+    )
+    warnings = (*_left_out(planned.left_out), *_lighter(name, config.compression_level, level))
+    return Packed(archive=archive, files=tuple(folder / each for each in files.names), warnings=warnings)
+
+
+def epoch(created_at: str) -> int:
+    """Seconds since 1970 of a time in a contract; 0 for what is before, which not every tar can hold."""
+    moment = datetime.strptime(created_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return max(int(moment.timestamp()), 0)
+
+
+def _texts(job: Job, members: Members, top: str) -> tuple[Member | None, Member | None]:
+    """README and manifest, each where it is wanted. Both are small: they are kept in memory."""
+    config, manifest = job.spec.distribution_config, job.manifest()
+    read_me = None
+    if config.generate_readme:
+        name, text = readme(config, facts(job, members, manifest, top=top))
+        read_me = from_bytes(name, text.encode(), "readme")
+    if not config.generate_manifest:
+        return read_me, None
+    listed = of_archive(manifest, Members([*members, *([read_me] if read_me else [])]))
+    how = config.manifest_format
+    return read_me, from_bytes(manifest_name(how), manifest_text(listed, how).encode(), "manifest")
+
+
+def _left_out(sentences: tuple[str, ...]) -> Iterator[PackagingWarning]:
+    for sentence in sentences:
+        yield PackagingWarning(
+            message=f"left out of the archive's src/: {sentence}",
+            severity=WarningSeverity.Low,
+            remediation="Nothing, unless the source cannot be built without it.",
+        )
+
+
+def _lighter(name: str, wanted: int, used: int) -> Iterator[PackagingWarning]:
+    if used != wanted:
+        yield PackagingWarning(
+            message=f"{name} is compressed at level {used}, as there was not enough memory for level {wanted}",
+            severity=WarningSeverity.Medium,
+            remediation="Set distribution_config.compression_level to what this machine can do.",
+        )
