@@ -224,7 +224,9 @@ def kit() -> Path:
     how = "Omniverse Kit: `make parts` with a Python 3.12 on PATH or from pyenv (NVIDIA's licence applies)"
     if not python.is_file():
         raise Missing(how)
-    done = subprocess.run([python, "-c", "import omni.kit_app, wasmtime, numpy"], capture_output=True, check=False)
+    # importing omni.kit_app would ask for the licence
+    probe = "import wasmtime, numpy, importlib.metadata as m; m.version('omniverse-kit')"
+    done = subprocess.run([python, "-c", probe], capture_output=True, check=False)
     if done.returncode != 0:
         raise Missing(how)
     return python
