@@ -157,7 +157,7 @@ class Engine:
 
     def remove(self, reference: str) -> None:
         """Forget the image, if it is there."""
-        with contextlib.suppress(NotFound), self._telling(f"cannot remove {reference}"):
+        with self._telling(f"cannot remove {reference}"), contextlib.suppress(NotFound):
             self._client.remove_image(reference, force=True)
 
     def start(
@@ -172,7 +172,8 @@ class Engine:
         health_interval_s: float = 1,
     ) -> str:
         """Start a container confined as `config` says, and return its id. `ports` maps ports of the container to ports
-        of loopback."""
+        of loopback; a health check of the image is made every `health_interval_s`."""
+        checked = self.inspect(reference).config.get("Healthcheck")
         with self._telling(f"cannot start {reference}"):
             host = self._client.create_host_config(
                 network_mode=network,
@@ -188,7 +189,7 @@ class Engine:
                 ports=list(ports or {}),
                 user=user,
                 # what is left out stays as it is in the image
-                healthcheck={"interval": int(health_interval_s * 1e9)},
+                healthcheck={"interval": int(health_interval_s * 1e9)} if checked else None,
             )
             self._client.start(made["Id"])
         return str(made["Id"])
@@ -213,7 +214,7 @@ class Engine:
 
     def discard(self, container: str) -> None:
         """Remove a container, running or not."""
-        with contextlib.suppress(NotFound), self._telling(f"cannot remove {container}"):
+        with self._telling(f"cannot remove {container}"), contextlib.suppress(NotFound):
             self._client.remove_container(container, force=True, v=True)
 
     @contextlib.contextmanager

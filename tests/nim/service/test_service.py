@@ -196,7 +196,7 @@ def test_the_service_is_live_but_not_ready_until_every_model_has_answered(folder
 
 
 def test_a_model_that_cannot_be_loaded_says_why_and_the_others_serve(folder: Path) -> None:
-    models = [
+    models: list[dict[str, Any]] = [
         {"name": "gone", "file": "gone.wasm"},
         {"name": "limits", "file": "gelu.wasm", "limits": {"memory": 5}},
         {"name": "gelu", "file": "gelu.wasm"},

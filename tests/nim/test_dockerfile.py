@@ -1,0 +1,216 @@
+"""The Dockerfile says what the configuration says, and nobody's value becomes an instruction."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dockerfile_parse import DockerfileParser
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from portalis.errors import UsageError
+from portalis.nim.context import About, build_context, requirements
+from portalis.nim.dockerfile import Dockerfile, problems, render
+from portalis.nim.engine import Engine
+from portalis.nim.service.settings import ModelSettings
+from portalis.problems import InputProblems
+from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
+from tests.parts import ROOT
+
+PIECES = ["${PATH}", "$(id)", "\\n", " AS ", "\u2028", "RUN id", *"\\\"'`$ {}#=\n\r\t<[]a"]
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.lists(
+    st.sampled_from(PIECES), max_size=12
+).map("".join)
+LABELS = st.from_regex(r"[a-z0-9]([A-Za-z0-9._/-]{0,8}[a-z0-9])?", fullmatch=True)
+VARIABLES = st.from_regex(r"[A-Z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(lambda name: name != "PATH")
+
+
+def rendered(config: ContainerConfiguration, *, offline: bool = False, **labels: str) -> Dockerfile:
+    return render(config, labels=labels, module="softmax", offline=offline)
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """(instruction, value) of a Dockerfile, read by another's parser."""
+    parser = DockerfileParser(fileobj=_Memory(text.encode()))
+    return [(each["instruction"], each["value"]) for each in parser.structure if each["instruction"] != "COMMENT"]
+
+
+class _Memory:
+    """The file interface that dockerfile-parse wants."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def seek(self, _: int) -> None: ...
+
+    def truncate(self) -> None: ...
+
+    def readlines(self) -> list[bytes]:
+        return self.data.splitlines(keepends=True)
+
+
+@given(values=st.dictionaries(LABELS, TEXTS, max_size=4), words=st.lists(TEXTS, max_size=3))
+def test_no_value_adds_an_instruction(values: dict[str, str], words: list[str]) -> None:
+    plain = ContainerConfiguration(labels={"a": "b"}, command_args=("c",))
+    config = ContainerConfiguration(labels={**values, "a": "b"}, command_args=("c", *words))
+    recipe = rendered(config)
+    found = [name for name, _ in instructions(recipe.text)]
+    assert [each for each in found if each != "ARG"] == [name for name, _ in instructions(rendered(plain).text)]
+    command = next(value for name, value in instructions(recipe.text) if name == "CMD")
+    assert ast.literal_eval(command) == ["c", *words] or "\\u" in command  # JSON's escapes are not all Python's
+    assert found.count("ARG") == len(recipe.arguments)
+
+
+@pytest.mark.parametrize("instruction", ["LABEL", "ENV"])
+def test_the_real_engine_reads_back_exactly_the_values(
+    docker: Engine, tmp_path_factory: pytest.TempPathFactory, instruction: str
+) -> None:
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.dictionaries(LABELS if instruction == "LABEL" else VARIABLES, TEXTS, min_size=3, max_size=12))
+    def check(values: dict[str, str]) -> None:
+        given_: dict[str, Any] = {"labels" if instruction == "LABEL" else "environment_vars": values}
+        recipe = rendered(ContainerConfiguration(**given_))
+        folder = tmp_path_factory.mktemp("metadata")
+        (folder / "Dockerfile").write_bytes(_metadata(recipe.text, instruction).encode())
+        image = docker.build(folder, "portalis-test/metadata:1", arguments=recipe.arguments)
+        if instruction == "LABEL":
+            assert image.config["Labels"] == values
+        else:
+            found = dict(each.split("=", 1) for each in image.config["Env"])
+            assert {key: found[key] for key in values} == values
+
+    check()
+
+
+def _metadata(text: str, instruction: str) -> str:
+    """The ARG lines and the instruction that carries the values, on an empty image: quick to build."""
+    lines = text.split("\n")
+    start = max(index for index, line in enumerate(lines) if line.startswith(f"{instruction} "))
+    end = start
+    while lines[end].endswith("\\"):
+        end += 1
+    arguments = [line for line in lines if line.startswith("ARG ")]
+    return "\n".join(["FROM scratch", *arguments, *lines[start : end + 1], ""])
+
+
+def test_everything_that_an_image_can_say_is_said() -> None:
+    config = ContainerConfiguration(
+        base_image="registry.example:5000/team/python:3.12@sha256:" + "a" * 64,
+        health_check_endpoint="/healthz",
+        health_check_interval=7,
+        health_check_timeout=2,
+        health_check_retries=9,
+        service_port=8080,
+        metrics_port=8081,
+        volumes=(VolumeMount(host_path="/data", container_path="/var/lib/$my data"),),
+        entrypoint=("/bin/tool", "a b"),
+        command_args=("--x", "$y"),
+    )
+    found = instructions(rendered(config).text)
+    text = [f"{name} {value}" for name, value in found]
+    assert text[0] == f"FROM {config.base_image} AS build"
+    assert "EXPOSE 8080 8081" in text
+    assert 'VOLUME ["/var/lib/\\\\$my data"]' in text
+    assert "USER 1001:0" in text
+    assert 'ENTRYPOINT ["/bin/tool", "a b"]' in text
+    assert 'CMD ["--x", "$y"]' in text
+    (health,) = [value for name, value in found if name == "HEALTHCHECK"]
+    assert health.startswith("--interval=7s --timeout=2s --start-period=60s --retries=9 CMD [")
+    assert health.endswith('"portalis_service.probe", "/healthz", "/v1/health/ready"]')
+
+
+def test_the_module_is_copied_last_so_that_it_alone_is_copied_again() -> None:
+    found = instructions(rendered(ContainerConfiguration()).text)
+    assert found[-1] == ("COPY", '["models", "/app/models"]')
+
+
+def test_nothing_is_compiled_downloaded_or_installed_in_the_image_that_is_left() -> None:
+    text = rendered(ContainerConfiguration(), offline=True).text
+    last = text[text.rindex("\nFROM ") :]
+    assert "RUN" not in last
+    assert not {"curl", "apt-get", "bash", "gcc"} & set(text.replace('"', " ").split())
+    assert "--no-index" in text
+    assert "--no-index" not in rendered(ContainerConfiguration()).text
+
+
+def test_an_image_that_may_run_as_root_has_no_user() -> None:
+    assert "USER" not in rendered(ContainerConfiguration(run_as_non_root=False)).text
+
+
+def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
+    config = ContainerConfiguration(
+        base_image="python:3.12 AS x\nRUN id",
+        wasm_runtime=WasmRuntime.Wasmer,
+        labels={"a=b": "c", "ok": "nul\0"},
+        environment_vars={"A B": "c", "SERVICE_PORT": "1", "PORTALIS_VALUE_1": "x", "S": "\ud800"},
+        entrypoint=("\0",),
+        volumes=(VolumeMount(host_path="/x", container_path="relative"),),
+    )
+    where = [problem.where.removeprefix("container_config.") for problem in problems(config)]
+    assert where == [
+        "base_image",
+        "wasm_runtime",
+        "labels",
+        "labels.ok",
+        "environment_vars",
+        "environment_vars",
+        "environment_vars.S",
+        "environment_vars.SERVICE_PORT",
+        "entrypoint[0]",
+        "volumes[0].container_path",
+    ]
+    with pytest.raises(InputProblems, match="10 problems"):
+        rendered(config)
+
+
+def context_of(**changes: Any) -> dict[str, bytes | Path]:
+    context = build_context(
+        ContainerConfiguration(**changes),
+        model=ModelSettings(name="softmax", file="softmax.wasm"),
+        module=ROOT / "examples" / "softmax" / "softmax.wasm",
+        about=About(package="demo", version="1.2.3", licenses="MIT"),
+    )
+    return {str(path): content for path, content in context.files.items()}
+
+
+def test_the_context_holds_the_service_the_runtime_and_the_module_and_nothing_else() -> None:
+    files = context_of()
+    assert list(files) == sorted(files) and files == context_of()
+    sources = {"portalis_service": ROOT / "nim" / "service", "portalis_backend": ROOT / "backend"}
+    code = {
+        f"app/{name}/{path.relative_to(folder)}" for name, folder in sources.items() for path in folder.rglob("*.py")
+    }
+    own = {"Dockerfile", ".dockerignore", "requirements.txt", "models/service.json", "models/softmax.wasm"}
+    assert set(files) == code | own
+
+
+def test_labels_of_the_requirements_and_of_the_oci_are_there_and_the_users_win() -> None:
+    text = context_of(labels={"maintainer": "me"})["Dockerfile"]
+    assert isinstance(text, bytes)
+    for label in (
+        b'maintainer="me"',
+        b'version="1.2.3"',
+        b'package="demo"',
+        b'wasm.module="softmax"',
+        b'org.opencontainers.image.licenses="MIT"',
+        b'org.opencontainers.image.title="demo-softmax"',
+    ):
+        assert label in text
+
+
+def test_another_wasmtime_is_pinned_only_within_the_major_version_that_the_runtime_calls() -> None:
+    pins = requirements().splitlines()
+    assert all("==" in line for line in pins if not line.startswith("#"))
+    assert "wasmtime==50.0.7" in requirements("50.0.7").splitlines()
+    with pytest.raises(UsageError, match="the runtime calls Wasmtime 50"):
+        requirements("49.0.0")
+    with pytest.raises(UsageError, match="the runtime calls Wasmtime 50"):
+        requirements("50.0.1\nevil")
+
+
+def test_an_empty_wheelhouse_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there are no wheels"):
+        context_of(wheelhouse=tmp_path)
