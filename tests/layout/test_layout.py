@@ -62,7 +62,9 @@ def test_git_ignores_no_subpackage(name: str) -> None:
 @pytest.mark.parametrize("name", SUBPACKAGES)
 def test_ruff_checks_every_subpackage_and_refuses_its_bare_name(tmp_path: Path, name: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    module = tmp_path / ("portalis" if name == "backend" else name) / "module.py"
+    # a folder whose own relative imports look like the banned name is left out of this rule
+    exempt = "TID251" in pyproject()["tool"]["ruff"]["lint"]["per-file-ignores"].get(f"{name}/**", ())
+    module = tmp_path / ("portalis" if exempt else name) / "module.py"
     module.parent.mkdir()
     (module.parent / "__init__.py").touch()
     banned = "deploy" if name != "deploy" else "nim"
