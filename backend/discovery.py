@@ -12,7 +12,7 @@ from .errors import InterfaceError
 from .interface import Interface
 
 SECTION = "portalis"
-MAX_SECTION_BYTES = 256 << 10  # a description of one entry takes hundreds of bytes
+MAX_SECTION_BYTES = 8 << 20
 _RESERVED = {"_start", "_initialize", "malloc", "free", "realloc", "calloc", "memory", "abort"}
 _PREFIXES = ("__", "portalis_", "cabi_")
 _NUMBERS = {"f32": "FP32", "f64": "FP64", "i32": "INT32", "i64": "INT64"}

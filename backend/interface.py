@@ -6,6 +6,7 @@ The JSON is what the ``portalis`` custom section holds, and what an explicit dec
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -190,7 +191,7 @@ def _tensors(value: Any, side: str, problems: Problems) -> tuple[TensorSpec, ...
         return ()
     specs = [_tensor(item, f"{side}[{i}]", problems) for i, item in enumerate(value)]
     names = [spec.name for spec in specs if spec is not None]
-    for name in sorted({n for n in names if names.count(n) > 1}):
+    for name in sorted(n for n, times in Counter(names).items() if times > 1):
         problems.add(f"{side} has '{name}' twice")
     return tuple(spec for spec in specs if spec is not None)
 

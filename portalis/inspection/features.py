@@ -27,6 +27,7 @@ _CALLED = (
     ("multiple memories", "multi-memory"),
     ("multi memory", "multi-memory"),
     ("exceptions", "exceptions"),
+    ("exception handling", "exceptions"),
     ("wide arithmetic", "wide-arithmetic"),
 )
 
