@@ -1,0 +1,59 @@
+"""What went wrong, as errors of the contract (requirements 4.3 and 5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..contracts.errors import ErrorType, OmniversePackagingError
+from ..target import StageError
+from .compatibility import Compatibility
+
+
+def incompatible(name: str, result: Compatibility) -> StageError:
+    """A module that the check keeps out."""
+    steps = [each.remediation for each in result.blocking]
+    return StageError(
+        ErrorType.OmniverseCompatibilityError,
+        f"module {name} cannot run in Omniverse Kit: {'; '.join(map(str, result.blocking))}",
+        remediation=steps[0],
+        steps=steps,
+        details=OmniversePackagingError(
+            incompatible_modules=(name,), validation_errors=tuple(map(str, result.blocking))
+        ),
+    )
+
+
+def none_left(errors: Sequence[StageError]) -> StageError:
+    """Every module of the package is kept out."""
+    details = [each.details for each in errors if isinstance(each.details, OmniversePackagingError)]
+    return StageError(
+        ErrorType.OmniverseCompatibilityError,
+        "no module of the package can run in Omniverse Kit: " + "; ".join(each.message for each in errors),
+        remediation="Build a module for Kit as the steps say, or set enable_omniverse_packaging to false.",
+        steps=dict.fromkeys(step for each in errors for step in each.steps),
+        details=OmniversePackagingError(
+            incompatible_modules=tuple(name for each in details for name in each.incompatible_modules),
+            validation_errors=tuple(text for each in details for text in each.validation_errors),
+        ),
+    )
+
+
+def not_valid(identifier: str, wrong: Sequence[str]) -> StageError:
+    """An extension that a check, or Kit, does not take."""
+    return StageError(
+        ErrorType.OmniverseCompatibilityError,
+        f"the extension {identifier} was made, but is not valid: {'; '.join(wrong)}",
+        remediation="Mend what is named and package it again; `portalis doctor` says which Kit was found.",
+        details=OmniversePackagingError(validation_errors=tuple(wrong)),
+    )
+
+
+def unreadable(name: str, why: str) -> StageError:
+    """A file that is no module at all."""
+    return StageError(
+        ErrorType.OmniverseCompatibilityError,
+        f"module {name} cannot be read: {why}",
+        remediation="Name a WebAssembly module in omniverse_config.wasm_modules.",
+        steps=("Name a WebAssembly module in omniverse_config.wasm_modules.",),
+        details=OmniversePackagingError(incompatible_modules=(name,), validation_errors=(why,)),
+    )

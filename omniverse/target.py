@@ -1,0 +1,130 @@
+"""The Omniverse target: one Kit extension for the package, checked, and tried in a real Kit where that is wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from ..contracts.artifacts import OmniversePackageArtifact, PackagedModule
+from ..contracts.errors import PackagingStage
+from ..contracts.output import Artifacts, PackagingWarning, ValidationResult, WarningSeverity
+from ..output import OutputTree
+from ..problems import Problem
+from ..spec.package import PackageSpec
+from ..target import Job, Made
+from . import archive, documents, extension_toml, kit, names, publish_check, rules
+from .compatibility import Compatibility, check
+from .extension import extension
+from .failure import incompatible, none_left, not_valid
+from .selection import Chosen, choose
+
+STAGE = PackagingStage.OmniversePackaging
+TITLE = "Omniverse extension"
+FOLDER = PurePosixPath("omniverse")
+
+
+def left_out(spec: PackageSpec) -> str | None:
+    """Why the spec does not want an extension; None where it does."""
+    return None if spec.enable_omniverse_packaging else "enable_omniverse_packaging is false"
+
+
+def problems(spec: PackageSpec) -> Iterable[Problem]:
+    """Ids, names, versions and pictures that Kit does not take."""
+    return rules.problems(spec)
+
+
+def generate(job: Job) -> Made:
+    """The extension's files. A module that cannot run in Kit is left out, as an error; StageError when none is left."""
+    chosen, errors = choose(job)
+    found = {each.name: check(each.inspection) for each in chosen}
+    if not job.spec.omniverse_config.validate_wasm_compatibility:
+        found = {}
+    errors += [incompatible(name, result) for name, result in found.items() if not result.compatible]
+    kept = [each for each in chosen if each.name not in found or found[each.name].compatible]
+    if not kept:
+        raise none_left(errors)
+    job.say(f"extension {names.extension_id(job.spec)} with {len(kept)} of {len(kept) + len(errors)} modules")
+    tree = OutputTree()
+    for entry in extension(job.spec, kept, job.created_at):
+        tree.add(_root(job.spec) / entry.path, entry.content, executable=entry.executable)
+    artifacts = Artifacts(omniverse_packages=(_artifact(job, kept),))
+    return Made(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=tuple(_warnings(found)))
+
+
+def act(job: Job, made: Made) -> Made:
+    """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
+    identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
+    wrong = publish_check.check(folder)
+    results = [_result(identifier, "static", wrong, "required keys, files, changelog and version are in order")]
+    if job.live:
+        tried, trouble = _try(job, identifier)
+        results.append(tried)
+        wrong += trouble
+    adopted: tuple[PurePosixPath, ...] = ()
+    if job.spec.omniverse_config.package_as_extension:
+        adopted = (_archive(job.spec),)
+        archive.write(folder, job.staging / adopted[0])
+    packages = tuple(each.model_copy(update={"validated": not wrong}) for each in made.artifacts.omniverse_packages)
+    return dataclasses.replace(
+        made,
+        artifacts=made.artifacts.model_copy(update={"omniverse_packages": packages}),
+        errors=(*made.errors, *([not_valid(identifier, wrong)] if wrong else [])),
+        validation_results=(*made.validation_results, *results),
+        adopted=(*made.adopted, *adopted),
+    )
+
+
+def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[str]]:
+    """The result of a start in Kit, and what it found wrong. Without a Kit it is no result, but no fault either."""
+    python = kit.find()
+    if python is None:
+        return _result(identifier, "live", [f"not tried, as no Omniverse Kit is here: {kit.HOW}"], ""), []
+    job.say("trying the extension in Omniverse Kit")
+    started = kit.try_extension(python, job.staging / _root(job.spec))
+    wrong = [started.trouble] if started.trouble is not None else []
+    good = f"started in Kit {started.kit} with {', '.join(started.modules)}"
+    return _result(identifier, "live", wrong, good), wrong
+
+
+def _result(name: str, how: str, wrong: Sequence[str], good: str) -> ValidationResult:
+    return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(wrong) or good)
+
+
+def _root(spec: PackageSpec) -> PurePosixPath:
+    return FOLDER / "exts" / names.extension_id(spec)
+
+
+def _archive(spec: PackageSpec) -> PurePosixPath:
+    return FOLDER / f"{names.extension_id(spec)}-{names.extension_version(spec)}.zip"
+
+
+def _artifact(job: Job, kept: Sequence[Chosen]) -> OmniversePackageArtifact:
+    spec, root = job.spec, _root(job.spec)
+    config = spec.omniverse_config
+    return OmniversePackageArtifact(
+        extension_name=names.extension_id(spec),
+        extension_version=names.extension_version(spec),
+        package_path=job.final(_archive(spec) if config.package_as_extension else root),
+        extension_toml_path=job.final(root / extension_toml.CONFIG),
+        wasm_modules=tuple(
+            PackagedModule(
+                module_name=each.name,
+                file_path=job.final(root / each.file),
+                entry_point=each.entry,
+                description=each.description,
+            )
+            for each in kept
+        ),
+        readme_path=job.final(root / extension_toml.README),
+        examples_path=job.final(root / "examples") if config.example_scenarios else None,
+        kit_version_compatibility=documents.kit_versions(spec),
+        validated=False,  # until `act` has looked
+    )
+
+
+def _warnings(found: dict[str, Compatibility]) -> Iterable[PackagingWarning]:
+    for name, result in found.items():
+        for each in result.warnings:
+            message = f"module {name} in an Omniverse extension: {each}"
+            yield PackagingWarning(message=message, severity=WarningSeverity.Medium, remediation=each.remediation)

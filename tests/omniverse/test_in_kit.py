@@ -1,0 +1,149 @@
+"""The generated extension in a real, headless Omniverse Kit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portalis.examples.catalog import EXAMPLES
+from portalis.omniverse import kit
+from tests import parts
+
+from .conftest import Package
+
+HOSTILE = (
+    'A "quoted" \'one\' """ \\ with ${kit}, ${env:HOME}, $${x}, ${ and\nnew lines\ttabs, é and \u2028; {{ x }} {% y %}'
+)
+
+
+@pytest.fixture
+def kit_python(monkeypatch: pytest.MonkeyPatch) -> Path:
+    python = parts.kit()
+    monkeypatch.setenv(kit.PYTHON, str(python))
+    monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "YES")
+    return python
+
+
+def run_in_kit(python: Path, package: Package, *script: str, **variables: str) -> kit.Started:
+    options = kit.arguments(package.base, package.folder.parent, package.folder.name, script)
+    return kit.run(python, [*options, "--enable", "omni.kit.registry.nucleus"], {**os.environ, **variables})
+
+
+def errors(started: kit.Started) -> list[str]:
+    return [line for line in started.log.splitlines() if "[Error]" in line or "Traceback" in line]
+
+
+def test_every_module_answers_in_kit_as_numpy_does_and_the_extension_stops_and_starts_again(
+    kit_python: Path, package: Package
+) -> None:
+    package.config |= {"extension_description": HOSTILE, "extension_version": "2.0.0-rc.1"}
+    package.make()
+    given = {name: EXAMPLES[name].inputs() for name in ("gelu", "softmax")}
+    np.savez(package.base / "inputs.npz", **{name: inputs["x"] for name, inputs in given.items()})
+    script = (str(Path(__file__).with_name("in_kit.py")), package.folder.name)
+    started = run_in_kit(kit_python, package, *script, str(package.base / "inputs.npz"), str(package.base))
+    assert started.returncode == 0, started.log
+    assert errors(started) == []
+
+    for answers in ("first.npz", "again.npz"):
+        got = np.load(package.base / answers)
+        for name, inputs in given.items():
+            rtol, atol = EXAMPLES[name].tolerances
+            np.testing.assert_allclose(got[name], EXAMPLES[name].reference(inputs)["y"], rtol=rtol, atol=atol)
+
+    said = json.loads((package.base / "said.json").read_text())
+    assert said["publishable"] is True
+    assert said["disabled"] is True
+    assert said["package"]["description"] == HOSTILE
+    assert said["package"]["packageId"] == "portalis.two_examples-2.0.0-rc.1"
+    assert said["no module"] == "LookupError: there is no module 'nowhere'; there are gelu, softmax"
+    assert said["no arrays"] == "TypeError: gelu takes 1 arrays (x), not 0"
+    assert "has dtype float64, not float32" in said["wrong dtype"]
+    assert said["no function"].startswith("InterfaceError")
+    starts = re.findall(r"\[ext: portalis.two_examples-2.0.0-rc.1\] (\w+)", started.log)
+    assert starts == ["startup", "shutdown", "startup", "shutdown"]
+
+
+def test_an_example_scenario_runs_in_kit_and_says_that_this_kit_opens_no_scene(
+    kit_python: Path, package: Package
+) -> None:
+    scene = package.input("ocean.usda", b"#usda 1.0\n")
+    package.config["example_scenarios"] = [{"name": "Ocean waves", "description": HOSTILE, "scenario_file": scene}]
+    package.make()
+    started = run_in_kit(kit_python, package, str(package.folder / "examples" / "Ocean waves.py"))
+    assert errors(started) == []
+    assert f"Ocean waves: {HOSTILE}" in started.log
+    assert "omni.usd is not enabled, so Ocean waves.usda is not opened" in started.log
+    assert "softmax softmax [[0.25 0.25 0.25 0.25]]" in started.log
+
+
+def test_a_live_run_tells_which_kit_started_the_extension_and_leaves_nothing_in_it(
+    kit_python: Path, package: Package
+) -> None:
+    package.live = True
+    made = package.make()
+    static, live = made.validation_results
+    assert (static.valid, live.valid) == (True, True)
+    assert live.report.startswith("started in Kit 110.")
+    assert live.report.endswith("with gelu, softmax")
+    assert made.artifacts.omniverse_packages[0].validated
+    assert made.errors == ()
+    assert not [path for path in package.folder.rglob("*") if path.name == "__pycache__" or path.suffix == ".pyc"]
+
+
+def test_a_module_that_kit_cannot_load_fails_the_live_check_and_is_named(kit_python: Path, package: Package) -> None:
+    package.live = True
+    package.module("broken", b"\0asm\1\0\0\0" + b"\x00\x05\x04name")
+    package.config["validate_wasm_compatibility"] = False
+    made = package.make()
+    assert [each.valid for each in made.validation_results] == [True, False]
+    assert "broken" in made.validation_results[1].report
+    assert not made.artifacts.omniverse_packages[0].validated
+    (error,) = made.errors
+    assert "broken" in str(error)
+
+
+def test_a_kit_whose_licence_nobody_accepted_is_told_as_one_that_did_not_start(
+    kit_python: Path, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "no")
+    package.live = True
+    made = package.make()
+    assert not made.validation_results[1].valid
+    assert "the extension did not answer" in made.validation_results[1].report
+
+
+def test_wheels_in_the_prebundle_folder_are_found(kit_python: Path, package: Package) -> None:
+    package.make()
+    (package.folder / "pip_prebundle").mkdir()
+    (package.folder / "pip_prebundle" / "prebundled.py").write_text("print('the prebundled module was imported')")
+    script = package.input("script.py", b"import prebundled")
+    started = run_in_kit(kit_python, package, script)
+    assert errors(started) == []
+    assert "the prebundled module was imported" in started.log
+
+
+def test_a_kit_without_wasmtime_is_told_what_is_missing(kit_python: Path, package: Package) -> None:
+    package.make()
+    # the wheel is in this Kit's environment: a module before it says what Python says where it is not
+    package.input("wasmtime.py", b"raise ImportError('no module named wasmtime')")
+    started = run_in_kit(kit_python, package, PYTHONPATH=str(package.base))
+    assert "portalis.two_examples needs numpy and wasmtime>=50,<51 in Kit's Python (no module named wasmtime)" in (
+        started.log
+    )
+
+
+def test_a_setting_of_the_user_goes_before_the_extensions_own(kit_python: Path, package: Package) -> None:
+    package.make()
+    script = package.input(
+        "script.py", b"import portalis.two_examples as t; print(t.get_extension().get_module('gelu').limits.timeout_s)"
+    )
+    options = kit.arguments(package.base, package.folder.parent, package.folder.name, [script])
+    started = kit.run(kit_python, [*options, "--/exts/portalis.two_examples/timeout_s=2.5"])
+    assert errors(started) == []
+    assert "\n2.5\n" in started.log
