@@ -62,6 +62,8 @@ def markdown_link(url: object) -> str:
 def rst(text: object) -> str:
     """One line of reStructuredText that shows `text`, wherever in a line it stands."""
     escaped = _RST_INLINE.sub(r"\\\g<0>", plain(text))
+    if set(escaped) == {"\\"}:
+        return "\\ " + escaped  # a line of one mark alone is a rule; an escaped space is nothing
     if not escaped or escaped.startswith("\\") or _RST_ORDINARY.match(escaped):
         return escaped
     return "\\" + escaped  # now it is no list, table, directive or rule

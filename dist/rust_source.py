@@ -83,7 +83,7 @@ def _is_build_output(path: Path, siblings: set[str]) -> bool:
 def _trouble(path: Path, root: Path) -> str | None:
     """Why what lies at `path` cannot be in an archive."""
     if path.is_symlink():
-        goal = path.resolve()
+        goal = Path(os.path.realpath(path))  # Path.resolve raises for a link to itself, in some versions
         if not goal.is_relative_to(root):
             return "is a link that leads outside"
         if not goal.is_file():

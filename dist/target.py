@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ..contracts.errors import PackagingStage
 from ..contracts.output import Artifacts
 from ..problems import Problem
 from ..spec import PackageSpec
@@ -15,8 +14,6 @@ from .contents import STAGED
 from .names import file_name_trouble
 from .packing import pack
 
-STAGE = PackagingStage.ArchiveCreation
-TITLE = "Distribution archive"
 FOLDER = PurePosixPath("archives")
 _RESERVED = (FOLDER.name, *STAGED)
 

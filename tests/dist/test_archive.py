@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -44,7 +45,7 @@ def content(name: str) -> bytes:
 
 def plan(level: int = 6, names: tuple[str, ...] = NAMES, **changes: Any) -> Plan:
     members = Members(from_bytes(name, content(name), "test") for name in names)
-    return Plan(**{"top": "demo-1.2.3", "members": members, "epoch": EPOCH, "level": level} | changes)
+    return dataclasses.replace(Plan(top="demo-1.2.3", members=members, epoch=EPOCH, level=level), **changes)
 
 
 def written(path: Path, packed: ArchiveFormat, what: Plan | None = None) -> Path:

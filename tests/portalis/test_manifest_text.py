@@ -30,7 +30,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20) | st.sampled_from(
+texts = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
     [
         "1e3",
         "yes",
