@@ -1,0 +1,116 @@
+"""A Compose file: a service for each workload, on one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from portalis.contracts.artifacts import ComposeService, DeploymentManifest, DeploymentType
+from portalis.deploy.names import workload_name
+from portalis.deploy.workload import MODELS, Workload
+from portalis.deploy.yaml_text import documents
+from portalis.output import OutputTree
+from portalis.problems import Problem
+from portalis.spec import PackageSpec
+from portalis.target import Job
+
+FILE = PurePosixPath("deploy/compose.yaml")
+_PORT_MAX = 65535
+
+
+def problems(spec: PackageSpec) -> Iterator[Problem]:
+    """Nothing that Kubernetes takes."""
+    yield from ()
+
+
+def make(job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterator[DeploymentManifest]:
+    """One file for all workloads."""
+    taken: set[int] = set()
+    services = {workload.name: _service(workload, taken) for workload in found}
+    document = {"name": workload_name(job.spec.package_name), "services": services}
+    path = tree.text(FILE, documents([interpolated_to(document)], f"docker compose --file {FILE.name} up"))
+    yield DeploymentManifest(
+        manifest_type=DeploymentType.DockerCompose,
+        file_path=job.final(path),
+        docker_compose_services={
+            name: ComposeService(
+                image=each["image"],
+                ports=tuple(each["ports"]),
+                environment=each.get("environment", {}),
+                volumes=tuple(_short(volume) for volume in each.get("volumes", ())),
+            )
+            for name, each in services.items()
+        },
+    )
+
+
+def interpolated_to(value: Any) -> Any:
+    """What Compose makes `value` of: in every value (not in keys) it puts variables in place of ``${NAME}`` and
+    ``$NAME``, and takes ``$$`` for a dollar."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, dict):
+        return {key: interpolated_to(each) for key, each in value.items()}
+    return [interpolated_to(each) for each in value] if isinstance(value, list) else value
+
+
+def _service(workload: Workload, taken: set[int]) -> dict[str, Any]:
+    service: dict[str, Any] = {"image": workload.image}
+    if workload.command:
+        service["command"] = list(workload.command)
+    # metrics are for the other containers of the project
+    ports = {name: port for name, port in workload.ports.items() if name != "metrics"}
+    service["ports"] = [f"{_free(port, taken)}:{port}" for port in ports.values()]
+    if workload.environment:
+        service["environment"] = dict(sorted(workload.environment.items()))
+    volumes = [_bind(each.host_path, each.container_path, each.read_only) for each in workload.volumes]
+    if workload.repository is not None:
+        # relative to this file
+        volumes.append(_bind(os.path.relpath(workload.repository, FILE.parent), MODELS, True))
+    if volumes:
+        service["volumes"] = volumes
+    if workload.writable:
+        service["tmpfs"] = list(workload.writable)
+    if workload.shared_memory is not None:
+        service["shm_size"] = workload.shared_memory
+    service["read_only"] = workload.security.read_only
+    service["security_opt"] = ["no-new-privileges:true"]
+    if workload.security.user is not None:
+        service["user"] = str(workload.security.user)
+    if workload.security.drop:
+        service["cap_drop"] = list(workload.security.drop)
+    if resources := _resources(workload):
+        service["deploy"] = {"resources": resources}
+    service["restart"] = "unless-stopped"
+    return service
+
+
+def _free(port: int, taken: set[int]) -> int:
+    """The next port of the host that no other service of the file has."""
+    while port in taken:
+        port = port + 1 if port < _PORT_MAX else 1024
+    taken.add(port)
+    return port
+
+
+def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
+    return {"type": "bind", "source": source, "target": target, "read_only": read_only}
+
+
+def _short(volume: dict[str, Any]) -> str:
+    return f"{volume['source']}:{volume['target']}{':ro' if volume['read_only'] else ''}"
+
+
+def _resources(workload: Workload) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if workload.cpu_millis is not None:
+        limits["cpus"] = f"{workload.cpu_millis / 1000:.3f}"
+    if workload.memory is not None:
+        limits["memory"] = str(workload.memory)
+    resources: dict[str, Any] = {"limits": limits} if limits else {}
+    if workload.gpus:
+        device = {"driver": "nvidia", "count": workload.gpus, "capabilities": ["gpu"]}
+        resources["reservations"] = {"devices": [device]}
+    return resources

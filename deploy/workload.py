@@ -1,0 +1,154 @@
+"""What is to be run, whatever runs it: one for each service image, and one for the model repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from portalis import __version__
+from portalis.contracts.artifacts import ContainerArtifact
+from portalis.deploy.names import workload_name
+from portalis.deploy.quantities import cpu_millis, memory_bytes
+from portalis.spec import PackageSpec
+from portalis.spec.container import ContainerConfiguration, VolumeMount
+from portalis.spec.triton import InstanceKind, TritonConfiguration
+from portalis.target import Job
+
+READY = "/v1/health/ready"
+TRITON_IMAGE = f"portalis-triton:{__version__}"  # no image with the wasm backend is published: it is built by users
+MODELS = "/models"
+_STARTUP_S = 60  # a module may take this long to compile
+_TRITON_STARTUP_S = 600  # all modules of a repository
+_TRITON_USER = 1000  # of NVIDIA's images
+_SHM_BYTES = 1 << 30  # through which Triton's Python models get their tensors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """How its health is asked for: paths at the port called ``http``, and seconds."""
+
+    live: str
+    ready: str
+    interval_s: int
+    timeout_s: int
+    retries: int
+    startup_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """How it is confined. `user` is None where the image's own will do."""
+
+    non_root: bool
+    read_only: bool
+    drop: tuple[str, ...]
+    user: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One container, and what is around it. Sizes are in bytes, CPU in thousandths."""
+
+    name: str
+    image: str
+    ports: Mapping[str, int]
+    """By their names; the first one is the API's."""
+    probes: Probes
+    security: Security
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    memory: int | None = None
+    cpu_millis: int | None = None
+    gpus: int = 0
+    volumes: tuple[VolumeMount, ...] = ()
+    """Folders of the host."""
+    writable: tuple[str, ...] = ()
+    """Paths that are empty at the start, and written to."""
+    shared_memory: int | None = None
+    repository: PurePosixPath | None = None
+    """The model repository in the output directory, seen at `MODELS`."""
+    repository_bytes: int = 0
+
+
+def workloads(job: Job) -> Iterator[Workload]:
+    """Everything of `job.made` that can be run, by name."""
+    for artifact in sorted(job.made.nim_containers, key=lambda each: each.image_name):
+        yield _service(job.spec.container_config, artifact)
+    if job.made.triton_models:
+        yield _triton(job)
+
+
+def names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
+    """The places in the spec that names come from, and the names."""
+    if spec.enable_nim_packaging:
+        base = spec.container_config.image_name or spec.package_name
+        for i, module in enumerate(spec.wasm_binaries):
+            yield f"wasm_binaries[{i}].name", workload_name(f"{base}-{module.module_name}")
+    if spec.enable_triton_integration:
+        yield "package_name", triton_name(spec)
+
+
+def triton_name(spec: PackageSpec) -> str:
+    """The name for what serves the model repository."""
+    return workload_name(f"{spec.package_name}-triton")
+
+
+def _service(config: ContainerConfiguration, artifact: ContainerArtifact) -> Workload:
+    health = artifact.health_check_config
+    taken = {volume.container_path.rstrip("/") for volume in config.volumes}
+    return Workload(
+        name=workload_name(artifact.image_name),
+        image=f"{artifact.image_name}:{artifact.image_tag}",
+        ports={"http": config.service_port, "metrics": config.metrics_port},
+        probes=Probes(
+            live=health.endpoint,
+            # another program than the service need not have its paths
+            ready=health.endpoint if config.entrypoint else READY,
+            interval_s=health.interval_seconds,
+            timeout_s=health.timeout_seconds,
+            retries=health.retries,
+            startup_s=_STARTUP_S,
+        ),
+        security=Security(
+            non_root=config.run_as_non_root,
+            read_only=config.read_only_root_filesystem,
+            drop=config.drop_capabilities,
+        ),
+        environment=config.environment_vars,
+        memory=memory_bytes(config.memory_limit) if config.memory_limit is not None else None,
+        cpu_millis=cpu_millis(config.cpu_limit) if config.cpu_limit is not None else None,
+        gpus=(config.gpu_count or 1) if config.gpu_required else 0,
+        volumes=config.volumes,
+        writable=() if "/tmp" in taken else ("/tmp",),  # noqa: S108 (of the container; compiled modules are kept there)
+    )
+
+
+def _triton(job: Job) -> Workload:
+    repository = PurePosixPath(job.spec.triton_config.model_repository_path)
+    files = [each for each in job.files.values() if each.path.is_relative_to(repository)]
+    configs = [job.spec.triton_for(module) for module in job.spec.wasm_binaries]
+    return Workload(
+        name=triton_name(job.spec),
+        image=TRITON_IMAGE,
+        ports={"http": 8000, "grpc": 8001, "metrics": 8002},
+        probes=Probes(
+            live="/v2/health/live",
+            ready="/v2/health/ready",
+            interval_s=10,
+            timeout_s=5,
+            retries=3,
+            startup_s=_TRITON_STARTUP_S,
+        ),
+        security=Security(non_root=True, read_only=False, drop=("ALL",), user=_TRITON_USER),
+        command=("tritonserver", f"--model-repository={MODELS}"),
+        gpus=max((_gpus(config) for config in configs), default=0),
+        shared_memory=_SHM_BYTES,
+        repository=repository,
+        repository_bytes=sum(each.size_bytes for each in files),
+    )
+
+
+def _gpus(config: TritonConfiguration) -> int:
+    groups = [group for group in config.instance_groups if group.kind is InstanceKind.GPU]
+    return max((max(group.gpus, default=0) + 1 if group.gpus else 1 for group in groups), default=0)

@@ -1,0 +1,151 @@
+"""The models as their clients see them: behind a service container, and behind Triton."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from portalis.contracts.artifacts import TritonModelArtifact
+from portalis.spec import PackageSpec
+from portalis.spec.scheduling import SequenceBatchingConfig
+from portalis.spec.tensors import DataType, ModelInput, ModelOutput
+from portalis.target import Job, Module
+
+if TYPE_CHECKING:
+    from portalis.backend.interface import Interface, TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiTensor:
+    """A tensor. `shape` has the batch dimension, where there is one; -1 is any size. `datatype` is the protocol's."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    optional: bool = False
+
+    @property
+    def smallest(self) -> tuple[int, ...]:
+        """The smallest shape that it can have."""
+        return tuple(1 if size == -1 else size for size in self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiModel:
+    """A model by the name that requests use."""
+
+    name: str
+    version: str
+    description: str
+    max_batch_size: int
+    inputs: tuple[ApiTensor, ...]
+    outputs: tuple[ApiTensor, ...]
+
+    @property
+    def required(self) -> tuple[ApiTensor, ...]:
+        """The inputs that a request has to have."""
+        return tuple(tensor for tensor in self.inputs if not tensor.optional)
+
+
+def service_model(module: Module) -> ApiModel | None:
+    """The model of a service container; None where the module's interface is not known."""
+    interface = module.inspection.interface
+    if interface is None:
+        return None
+    return ApiModel(
+        name=module.name,
+        version="1",
+        description=_description(module),
+        max_batch_size=interface.max_batch_size,
+        inputs=_of_interface(interface.inputs, interface.max_batch_size),
+        outputs=_of_interface(interface.outputs, interface.max_batch_size),
+    )
+
+
+def triton_models(job: Job) -> tuple[ApiModel, ...]:
+    """Those of the models that were made whose tensors are known."""
+    modules = {_triton_name(job.spec, module): module for module in job.modules}
+    ensembles = {ensemble.name: ensemble for ensemble in job.spec.triton_config.ensembles}
+    found = []
+    for artifact in job.made.triton_models:
+        if artifact.model_name in modules:
+            found.append(_of_module(job.spec, artifact, modules[artifact.model_name]))
+        elif artifact.model_name in ensembles:
+            ensemble = ensembles[artifact.model_name]
+            found.append(_model(artifact, "", ensemble.inputs, ensemble.outputs))
+    return tuple(model for model in found if model.inputs and model.outputs)
+
+
+def _triton_name(spec: PackageSpec, module: Module) -> str:
+    """As the spec says of `triton_config.model_name`."""
+    own = module.binary.triton_config.model_name if module.binary.triton_config is not None else None
+    alone = spec.triton_config.model_name if len(spec.wasm_binaries) == 1 else None
+    return own or alone or f"{spec.package_name}_{module.name}"
+
+
+def _of_module(spec: PackageSpec, artifact: TritonModelArtifact, module: Module) -> ApiModel:
+    given, interface = spec.triton_for(module.binary), module.inspection.interface
+    inputs, outputs = given.inputs, given.outputs
+    if interface is not None:
+        apart = _apart(given.sequence_batching)
+        inputs = inputs or _given(interface.inputs, apart)
+        outputs = outputs or tuple(
+            ModelOutput(name=each.name, data_type=each.data_type, dims=each.dims)
+            for each in _given(interface.outputs, apart)
+        )
+    return _model(artifact, _description(module), inputs, outputs)
+
+
+def _model(
+    artifact: TritonModelArtifact, text: str, inputs: Iterable[ModelInput], outputs: Iterable[ModelOutput]
+) -> ApiModel:
+    batch = (-1,) if artifact.max_batch_size else ()
+    return ApiModel(
+        name=artifact.model_name,
+        version=str(artifact.model_version),
+        description=text,
+        max_batch_size=artifact.max_batch_size,
+        inputs=tuple(
+            ApiTensor(
+                name=each.name, datatype=_datatype(each.data_type), shape=batch + each.dims, optional=each.optional
+            )
+            for each in inputs
+        ),
+        outputs=tuple(
+            ApiTensor(name=each.name, datatype=_datatype(each.data_type), shape=batch + each.dims) for each in outputs
+        ),
+    )
+
+
+def _given(specs: Iterable[TensorSpec], apart: set[str]) -> tuple[ModelInput, ...]:
+    return tuple(
+        # a model without dimensions of its own has one of size 1 in Triton
+        ModelInput(name=s.name, data_type=DataType(s.dtype.name), dims=s.dims or (1,), optional=s.optional)
+        for s in specs
+        if s.name not in apart
+    )
+
+
+def _apart(sequences: SequenceBatchingConfig | None) -> set[str]:
+    """Tensors that Triton's sequence batcher gives and takes, and no client."""
+    if sequences is None:
+        return set()
+    states = {name for state in sequences.states for name in (state.name, state.output_name or state.name)}
+    return states | {control.name for control in sequences.control_inputs}
+
+
+def _of_interface(specs: tuple[TensorSpec, ...], max_batch_size: int) -> tuple[ApiTensor, ...]:
+    batch = (-1,) if max_batch_size else ()
+    return tuple(
+        ApiTensor(name=s.name, datatype=s.dtype.name, shape=batch + s.dims, optional=s.optional) for s in specs
+    )
+
+
+def _datatype(kind: DataType) -> str:
+    return "BYTES" if kind is DataType.STRING else kind.value
+
+
+def _description(module: Module) -> str:
+    interface: Interface | None = module.inspection.interface
+    return module.binary.description or (interface.description if interface is not None else "")

@@ -1,0 +1,32 @@
+"""The smallest request that a model takes, for documents and guides."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from portalis.proto.api import ApiModel, ApiTensor
+
+MOST_ELEMENTS = 64  # of a tensor; more are not worth reading
+
+
+def value(datatype: str) -> Any:
+    """One element, as JSON."""
+    if datatype == "BYTES":
+        return "text"
+    if datatype == "BOOL":
+        return True
+    return 0.5 if datatype in ("FP16", "BF16", "FP32", "FP64") else 1
+
+
+def request(model: ApiModel) -> dict[str, Any] | None:
+    """The JSON of a request; None where it would be too long to read."""
+    if any(math.prod(tensor.smallest) > MOST_ELEMENTS for tensor in model.required):
+        return None
+    return {"inputs": [_tensor(tensor) for tensor in model.required]}
+
+
+def _tensor(tensor: ApiTensor) -> dict[str, Any]:
+    shape = list(tensor.smallest)
+    data = [value(tensor.datatype)] * math.prod(shape)
+    return {"name": tensor.name, "shape": shape, "datatype": tensor.datatype, "data": data}

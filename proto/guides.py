@@ -1,0 +1,156 @@
+"""The guides for what a run made: how it is served, and one call for each model with its real tensors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from portalis.contracts.artifacts import ContainerArtifact
+from portalis.proto import examples
+from portalis.proto.api import ApiModel, ApiTensor, service_model
+from portalis.proto.markdown import TEMPLATES, block, code, prose, python, shell
+from portalis.spec import PackageSpec
+from portalis.spec.triton import TritonPlatform
+from portalis.target import Job, Module
+from portalis.templates import render
+
+_FILTERS = (prose, code, block, shell, python)
+_NO_JSON = ("FP16", "BF16")  # Triton takes and gives these in binary form only
+_NUMPY = {"BOOL": "bool", "FP16": "np.float16", "BF16": "np.float32", "FP32": "np.float32", "FP64": "np.float64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """A guide in Markdown, with the titles of its sections."""
+
+    name: str
+    title: str
+    text: str
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The titles of the second level."""
+        return tuple(re.findall(r"^## (.+)$", self.text, re.MULTILINE))
+
+
+def guides(job: Job, models: Iterable[ApiModel]) -> tuple[Guide, ...]:
+    """Those for what `job.made` has; `models` are the ones on Triton."""
+    found = []
+    if job.made.triton_models:
+        found.append(_triton(job.spec, tuple(models)))
+    if job.made.nim_containers:
+        found.append(_containers(job))
+    return tuple(found)
+
+
+def _triton(spec: PackageSpec, models: tuple[ApiModel, ...]) -> Guide:
+    platforms = {spec.triton_for(module).platform for module in spec.wasm_binaries}
+    repository = str(spec.triton_config.model_repository_path)
+    wasm = TritonPlatform.WasmABI in platforms
+    install = "portalis install-backend /opt/tritonserver/backends\n" if wasm else ""
+    title = f"{spec.package_name} {spec.package_version} on Triton"
+    text = render(
+        TEMPLATES,
+        "triton.md.j2",
+        _FILTERS,
+        title=title,
+        description=spec.description,
+        models=models,
+        batches=any(model.max_batch_size for model in models),
+        repository=repository,
+        wasm=wasm,
+        python_models=TritonPlatform.Python in platforms,
+        try_here=all(isinstance(platform, TritonPlatform) for platform in platforms),
+        install=f"{install}tritonserver --model-repository={shell(repository)}",
+        calls=[{"model": model, "python": _grpc_call(model), "curl": _http_call(model)} for model in models],
+    )
+    return Guide(name="triton", title=title, text=text)
+
+
+def _grpc_call(model: ApiModel) -> str:
+    outputs = [tensor.name for tensor in model.outputs]
+    return render(
+        TEMPLATES, "triton_client.py.j2", _FILTERS, model=model, outputs=outputs, sample=_sample, dtype=_dtype
+    )
+
+
+def _sample(tensor: ApiTensor) -> object:
+    value = examples.value(tensor.datatype)
+    return value.encode() if isinstance(value, str) else value
+
+
+def _dtype(tensor: ApiTensor) -> str:
+    if tensor.datatype == "BYTES":
+        return "object"
+    return _NUMPY.get(tensor.datatype, f"np.{tensor.datatype.lower()}")
+
+
+def _http_call(model: ApiModel) -> str:
+    if any(tensor.datatype in _NO_JSON for tensor in (*model.required, *model.outputs)):
+        return ""
+    return _curl(model, f"http://localhost:8000/v2/models/{quote(model.name, safe='')}/infer")
+
+
+def _curl(model: ApiModel, url: str) -> str:
+    """A call by curl; "" where the request is too long to read."""
+    request = examples.request(model)
+    if request is None:
+        return ""
+    body = json.dumps(request)  # in ASCII, whatever the names are
+    return f"curl --globoff {shell(url)} \\\n  --header 'Content-Type: application/json' \\\n  --data {shell(body)}"
+
+
+def _containers(job: Job) -> Guide:
+    spec = job.spec
+    title = f"{spec.package_name} {spec.package_version} in containers"
+    text = render(
+        TEMPLATES,
+        "containers.md.j2",
+        _FILTERS,
+        title=title,
+        description=spec.description,
+        containers=[_container(job, each) for each in job.made.nim_containers],
+        service_port=spec.container_config.service_port,
+        metrics_port=spec.container_config.metrics_port,
+    )
+    return Guide(name="containers", title=title, text=text)
+
+
+def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
+    config = job.spec.container_config
+    engine, port = config.runtime.value.lower(), config.service_port
+    module = _module_of(artifact, job.modules)
+    model = service_model(module) if module is not None else None
+    image = f"{artifact.image_name}:{artifact.image_tag}"
+    words = [engine, "run", "--rm", "--publish", f"{port}:{port}"]
+    if config.read_only_root_filesystem:
+        words += ["--read-only", "--tmpfs", "/tmp"]  # noqa: S108 (of the container)
+    words += [f"--cap-drop={each}" for each in config.drop_capabilities]
+    archive = artifact.image_archive_path
+    load = f"{engine} load --input {shell(_inside(Path(archive), job.output))}" if archive is not None else ""
+    return {
+        "image": image,
+        "model": model,
+        "load": load,
+        "run": " ".join(shell(word) for word in [*words, image]),
+        "health": f"curl --fail http://localhost:{port}{shell(artifact.health_check_config.endpoint)}",
+        "infer": _curl(model, f"http://localhost:{port}/v1/models/{quote(model.name, safe='')}/infer") if model else "",
+    }
+
+
+def _module_of(artifact: ContainerArtifact, modules: tuple[Module, ...]) -> Module | None:
+    """The image says itself which module it has; else its name ends with the module's."""
+    told = PurePosixPath(artifact.environment_vars.get("WASM_MODULE", "")).stem
+    by_name = sorted(modules, key=lambda module: -len(module.name))
+    return next(
+        (module for module in by_name if module.name == told),
+        next((module for module in by_name if artifact.image_name.endswith(module.name)), None),
+    )
+
+
+def _inside(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portalis.proto.identifiers import identifier, identifiers, type_names
+
+NAMES = st.lists(
+    st.text() | st.sampled_from(["a-b", "a_b", "a.b", "aB", "a__b", "A_B", "1", "", "message"]), max_size=8
+)
+
+
+def test_a_name_that_is_an_identifier_stays_as_it_is() -> None:
+    assert [identifier(name) for name in ("x", "input_ids", "Option1")] == ["x", "input_ids", "Option1"]
+
+
+def test_another_name_is_readable_and_always_the_same() -> None:
+    assert identifier("a-b").startswith("a_b_")
+    assert identifier("a-b") == identifier("a-b") != identifier("a.b")
+    assert identifier("0th").startswith("x_0th_")
+    assert re.fullmatch(r"x_[0-9a-f]{8}", identifier("…"))
+
+
+@given(NAMES)
+def test_no_two_names_become_one_identifier_whatever_case_and_underscores_are_worth(names: list[str]) -> None:
+    found = identifiers(names)
+    assert set(found) == set(names)
+    assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", each) for each in found.values())
+    assert len({each.replace("_", "").lower() for each in found.values()}) == len(found)
+    types = type_names(names)
+    assert len(set(types.values())) == len(types)
+    assert all(re.fullmatch(r"[A-Z][A-Za-z0-9]*", each) for each in types.values())
