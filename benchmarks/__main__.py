@@ -17,16 +17,18 @@ from rich.table import Table
 
 from tests.parts import Missing
 
-from . import in_process, on_triton
+from . import in_process, on_triton, packaging
 from .harness import Result
 
 DEFAULT_JSON = Path("build/bench/bench.json")
-IN_PROCESS: dict[str, Callable[[int], list[Result]]] = {
+WITHOUT_SERVER: dict[str, Callable[[int], list[Result]]] = {
     "elementwise": in_process.elementwise,
     "call-overhead": in_process.call_overhead,
     "echo": in_process.echo,
     "threads": in_process.threads,
     "second-load": in_process.second_load,
+    "packaging": packaging.packaging,
+    "help-start": packaging.help_start,
 }
 
 
@@ -76,7 +78,7 @@ def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Resul
             if name == "triton":
                 results += on_triton.run(2 if quick else 5, 0.5 if quick else 2.0)
             else:
-                results += IN_PROCESS[name](3 if quick else 9)
+                results += WITHOUT_SERVER[name](3 if quick else 9)
         except Missing as missing:
             console.print(f"left out {name}: a part is missing: {missing}", style="bold red", markup=False)
             left_out.append(name)
@@ -85,13 +87,15 @@ def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Resul
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=[*IN_PROCESS, "triton"], help="only this one (repeatable)")
+    parser.add_argument(
+        "--only", action="append", choices=[*WITHOUT_SERVER, "triton"], help="only this one (repeatable)"
+    )
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"where the JSON goes (default {DEFAULT_JSON})")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough look")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed, or a part missing")
     options = parser.parse_args()
     console, began = Console(), time.time()
-    results, left_out = measure(options.only or [*IN_PROCESS, "triton"], options.quick, console)
+    results, left_out = measure(options.only or [*WITHOUT_SERVER, "triton"], options.quick, console)
     console.print(table(results))
     report = {
         "machine": machine(),

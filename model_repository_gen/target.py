@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from portalis.contracts.errors import ErrorType, PackagingStage, TritonConfigError
+from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import Artifacts
 from portalis.model_repository_gen.checking import checked
 from portalis.model_repository_gen.models import add_ensembles, add_models
@@ -13,9 +13,6 @@ from portalis.output import OutputTree
 from portalis.problems import Problem
 from portalis.spec import PackageSpec
 from portalis.target import Job, Made, StageError
-
-STAGE = PackagingStage.TritonConfiguration
-TITLE = "Triton models"
 
 
 def left_out(spec: PackageSpec) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from ..contracts.errors import ErrorType, NimGenerationError, PackagingStage
+from ..contracts.errors import ErrorType, NimGenerationError
 from ..contracts.output import Artifacts
 from ..errors import MissingPart
 from ..output import OutputTree, Source
@@ -18,9 +18,6 @@ from .context import About, build_context
 from .dockerfile import problems as dockerfile_problems
 from .names import folder_of, image_of, name_problems
 from .service.settings import ModelSettings
-
-STAGE = PackagingStage.NimGeneration
-TITLE = "NIM containers"
 
 
 def left_out(spec: PackageSpec) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from ..contracts.artifacts import OmniversePackageArtifact, PackagedModule
-from ..contracts.errors import PackagingStage
 from ..contracts.output import Artifacts, PackagingWarning, ValidationResult, WarningSeverity
 from ..output import OutputTree
 from ..problems import Problem
@@ -19,8 +18,6 @@ from .extension import extension
 from .failure import incompatible, none_left, not_valid
 from .selection import Chosen, choose
 
-STAGE = PackagingStage.OmniversePackaging
-TITLE = "Omniverse extension"
 FOLDER = PurePosixPath("omniverse")
 
 

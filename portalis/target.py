@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
-from .contracts.errors import ErrorDetails, ErrorType, PackagingStage
+from .contracts.errors import ErrorDetails, ErrorType
 from .contracts.manifest import PackageManifest
 from .contracts.output import Artifacts, PackagingWarning, ValidationResult
 from .errors import PortalisError
@@ -94,10 +94,6 @@ class Made:
 
 class Target(Protocol):
     """The functions of a target's module."""
-
-    STAGE: PackagingStage
-    TITLE: str
-    """What the stage does, for people: "Triton models"."""
 
     def left_out(self, spec: PackageSpec) -> str | None:
         """Why the spec does not want this target; None where it does."""

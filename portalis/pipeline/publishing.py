@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..contracts.errors import ErrorType, PackagingStage, PublishingError
+from ..contracts.errors import ErrorType, PublishingError
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, Made, StageError
-
-STAGE = PackagingStage.Publishing
-TITLE = "Publishing"
 
 
 def left_out(spec: PackageSpec) -> str | None:

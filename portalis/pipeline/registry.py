@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import Final, cast
 
+from ..contracts.errors import PackagingStage
 from ..target import Target
 
-TARGETS: Final[dict[str, str]] = {
-    "nim": "portalis.nim.target",
-    "triton": "portalis.model_repository_gen.target",
-    "omniverse": "portalis.omniverse.target",
-    "docs": "portalis.proto.target",
-    "deployment": "portalis.deploy.target",
-    "archive": "portalis.dist.target",
-    "publish": "portalis.pipeline.publishing",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A target: where its module is, and what can be said of it without importing that, which takes time."""
+
+    module: str
+    stage: PackagingStage
+    title: str
+
+    def load(self) -> Target:
+        """The module. What it needs beyond portalis's own dependencies it imports when it is used."""
+        return cast("Target", importlib.import_module(self.module))
+
+
+TARGETS: Final[dict[str, Registered]] = {
+    "nim": Registered(module="portalis.nim.target", stage=PackagingStage.NimGeneration, title="NIM containers"),
+    "triton": Registered(
+        module="portalis.model_repository_gen.target", stage=PackagingStage.TritonConfiguration, title="Triton models"
+    ),
+    "omniverse": Registered(
+        module="portalis.omniverse.target", stage=PackagingStage.OmniversePackaging, title="Omniverse extension"
+    ),
+    "docs": Registered(
+        module="portalis.proto.target", stage=PackagingStage.DocumentationGeneration, title="Documentation"
+    ),
+    "deployment": Registered(
+        module="portalis.deploy.target", stage=PackagingStage.DeploymentGeneration, title="Deployment manifests"
+    ),
+    "archive": Registered(
+        module="portalis.dist.target", stage=PackagingStage.ArchiveCreation, title="Distribution archive"
+    ),
+    "publish": Registered(module="portalis.pipeline.publishing", stage=PackagingStage.Publishing, title="Publishing"),
 }
-
-
-def load(name: str) -> Target:
-    """The target's module. What it needs beyond portalis's own dependencies it imports when it is used."""
-    return cast("Target", importlib.import_module(TARGETS[name]))

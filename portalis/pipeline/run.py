@@ -18,10 +18,10 @@ from . import clock
 from .completeness import validate_completeness
 from .manifest import make_manifest
 from .modules import inspect_modules
-from .outcome import Skipped, Stage
-from .registry import TARGETS, load
+from .outcome import Outcome, Skipped, Stage
+from .registry import TARGETS
 from .report import artifacts_of, make_report, status_of
-from .stage import run_stage
+from .stage import run_target
 from .upstream import Upstream, read_upstream
 
 
@@ -121,7 +121,7 @@ def _check(spec: PackageSpec, options: Options, source: str) -> None:
     for name in (*options.only, *options.skip):
         if name not in TARGETS:
             raise UsageError(f"there is no target {name!r}", remediation=did_you_mean(name, list(TARGETS)))
-    targets = [load(name) for name in TARGETS if _chosen(name, options) is None]
+    targets = [each.load() for name, each in TARGETS.items() if _chosen(name, options) is None]
     problems = [p for target in targets if target.left_out(spec) is None for p in target.problems(spec)]
     if problems:
         raise InputProblems(problems, source=source)
@@ -139,17 +139,23 @@ def _chosen(name: str, options: Options) -> str | None:
 
 
 def _run_stages(run: Run) -> None:
-    for name in TARGETS:
-        target = load(name)
-        reason = _chosen(name, run.options) or target.left_out(run.spec)
+    for name, registered in TARGETS.items():
+        reason = _chosen(name, run.options) or registered.load().left_out(run.spec)
         if run.stopped:
             reason = "an earlier stage failed, and fail_on_partial_errors is true"
+        began = time.monotonic()
         if reason is not None:
-            skipped = Skipped(reason=reason)
-            stage = Stage(name=name, title=target.TITLE, stage=target.STAGE, outcome=skipped, seconds=0.0)
+            outcome: Outcome = Skipped(reason=reason)
         else:
-            run.listener.started(name, target.TITLE)
-            stage = run_stage(name, target, run.job(), run.staging)
+            run.listener.started(name, registered.title)
+            outcome = run_target(registered, run.job(), run.staging)
+        stage = Stage(
+            name=name,
+            title=registered.title,
+            stage=registered.stage,
+            outcome=outcome,
+            seconds=time.monotonic() - began if reason is None else 0.0,
+        )
         run.stages.append(stage)
         run.listener.ended(stage)
         run.stopped = run.stopped or (bool(stage.errors) and run.spec.fail_on_partial_errors)

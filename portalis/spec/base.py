@@ -7,7 +7,9 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from ..documented import Documented
 
 U32_MAX = 2**32 - 1
 U64_MAX = 2**64 - 1
@@ -17,10 +19,10 @@ _MEMORY = re.compile(r"[1-9]\d*(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _CPU = re.compile(r"[1-9]\d*m?|\d+\.\d+")
 
 
-class Structure(BaseModel):
+class Structure(Documented):
     """Immutable; takes its own keys only, and no value of another type than its field has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(strict=True)
 
 
 class Choice(str, Enum):

@@ -10,7 +10,7 @@ from .base import NonEmpty, Path, Structure
 class Reported(Structure):
     """Written by somebody else's tool: keys that are not known are left alone, and what is unknown is null."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore")
 
 
 class TestInfo(Reported):

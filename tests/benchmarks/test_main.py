@@ -97,9 +97,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
             ran.append((name, rounds))
             return [result]
 
-        monkeypatch.setitem(bench.IN_PROCESS, name, run)
+        monkeypatch.setitem(bench.WITHOUT_SERVER, name, run)
 
-    for name in bench.IN_PROCESS:
+    for name in bench.WITHOUT_SERVER:
         make(name, MET)
     make("threads", MISSED)
 
@@ -121,12 +121,12 @@ def test_without_options_every_benchmark_runs(
 ) -> None:
     report = tmp_path / "new" / "folder" / "report.json"
     assert run(monkeypatch, report) == 0
-    assert fake == [*((name, 9) for name in bench.IN_PROCESS), ("triton 2.0", 5)]
+    assert fake == [*((name, 9) for name in bench.WITHOUT_SERVER), ("triton 2.0", 5)]
     written = json.loads(report.read_text())
     assert set(written) == {"machine", "seconds", "left_out", "results"}
     assert written["machine"] == bench.machine()
     assert written["left_out"] == []
-    order = [MISSED if name == "threads" else MET for name in (*bench.IN_PROCESS, "triton")]
+    order = [MISSED if name == "threads" else MET for name in (*bench.WITHOUT_SERVER, "triton")]
     assert written["results"] == [result.to_json() for result in order]
 
 
@@ -166,7 +166,7 @@ def test_a_part_that_is_missing_leaves_out_one_benchmark_and_keeps_the_others(
     def missing(rounds: int) -> list[Result]:
         raise parts.Missing("Extism: `pip install extism`")
 
-    monkeypatch.setitem(bench.IN_PROCESS, "echo", missing)
+    monkeypatch.setitem(bench.WITHOUT_SERVER, "echo", missing)
     report = tmp_path / "r.json"
     assert run(monkeypatch, report, "--only", "echo", "--only", "elementwise") == 0
     assert "left out echo: a part is missing: Extism: `pip install extism`" in capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones(tmp_path: Path) -> 
     done = subprocess.run(command, capture_output=True, text=True, cwd=parts.ROOT)
     assert done.returncode == 2
     assert "invalid choice: 'nothing'" in done.stderr
-    assert all(name in done.stderr for name in (*bench.IN_PROCESS, "triton"))
+    assert all(name in done.stderr for name in (*bench.WITHOUT_SERVER, "triton"))
 
 
 def test_a_cheap_benchmark_runs_as_a_user_runs_it(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ def _no_kit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_module_satisfies_the_protocol(package: Package) -> None:
     checked: Target = target
-    assert checked.STAGE is PackagingStage.OmniversePackaging
     assert checked.left_out(package.read()) is None
     package.spec |= {"enable_omniverse_packaging": False}
     assert checked.left_out(package.read()) == "enable_omniverse_packaging is false"
