@@ -29,7 +29,7 @@ DESCRIPTIONS = {
     OTHER: "Other files of the package",
 }
 # where earlier stages put their files, beside the model repository, whose place the spec says
-STAGED = {CONTAINERS: CONTAINERS, OMNIVERSE: OMNIVERSE, DOCS: DOCS, DEPLOYMENT: DEPLOYMENT}
+STAGED = {CONTAINERS: CONTAINERS, OMNIVERSE: OMNIVERSE, DOCS: DOCS, "deploy": DEPLOYMENT, DEPLOYMENT: DEPLOYMENT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) ->
         "containers": [_container(container, members) for container in job.made.nim_containers],
         "models": [model.model_name for model in job.made.triton_models],
         "model_repository": TRITON,
+        "repository_elsewhere": _repository_elsewhere(job),
         "needs_wasm_backend": any(platform.startswith("wasm") for platform in platforms),
         "figures": [{"name": name, "value": value} for name, value in _figures(manifest)],
         "notes": list(manifest.notes),
@@ -41,6 +42,13 @@ def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) ->
         "publish": config.publish_metadata.model_dump(mode="json"),
         "contact": [{"name": name, "value": value, "is_link": link} for name, value, link in _contact(config)],
     }
+
+
+def _repository_elsewhere(job: Job) -> str | None:
+    """How guides and manifests, which were written for the output directory, call the model repository where that is
+    another name than the archive's. Quoted for a shell."""
+    path = job.spec.triton_config.model_repository_path
+    return None if str(path) == TRITON else shlex.quote(plain(path))
 
 
 def _contents(members: Members) -> list[dict[str, str]]:

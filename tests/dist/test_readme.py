@@ -75,6 +75,12 @@ def test_an_image_that_was_not_exported_is_built(full: Package) -> None:
     assert "docker build --tag demo-gelu:1.2.3 containers/demo-gelu\n" in made(full)[1]
 
 
+def test_it_says_how_guides_and_manifests_find_the_model_repository(full: Package) -> None:
+    assert 'ln -s "$PWD/triton" model_repository\n' in made(full)[1]
+    full.spec["triton_config"] = {"model_repository_path": "triton"}
+    assert "ln -s" not in made(full)[1]
+
+
 def test_the_markdown_is_what_a_parser_takes_it_for(full: Package) -> None:
     tokens = MarkdownIt("commonmark").parse(made(full)[1])
     titles = [after.content for token, after in itertools.pairwise(tokens) if token.type == "heading_open"]
