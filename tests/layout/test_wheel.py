@@ -71,6 +71,7 @@ def expected_files() -> dict[str, Path]:
         "portalis": ("py.typed",),
         "portalis.examples": ("**/*",),
         "portalis.nim": ("requirements.txt", "templates/*"),
+        "portalis.proto": ("templates/*",),
     }
     assert set(pyproject()["tool"]["setuptools"]["package-data"]) == set(data)
     tracked = {ROOT / name for name in source_files()}
@@ -117,6 +118,13 @@ def test_the_installed_command_runs_a_shipped_example(installed: Path, tmp_path:
     done = run(installed, "portalis", "infer", "--module", str(module), "-i", "x=[[0, 1]]", "-o", save, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), [[0, 0.8413447]], rtol=1e-5)
+
+
+def test_the_installed_proto_has_its_templates(installed: Path, tmp_path: Path) -> None:
+    program = "import portalis.proto.target as t; from portalis.proto.messages import models_proto, SHARED, TEMPLATES;"
+    program += " print(models_proto('a', ()).count('syntax'), all((TEMPLATES / name).is_file() for name in SHARED))"
+    done = run(installed, "python", "-c", program, cwd=tmp_path)
+    assert done.stdout == "1 True\n", done.stderr
 
 
 def test_the_installed_command_finds_the_examples_of_the_demo(installed: Path, tmp_path: Path) -> None:

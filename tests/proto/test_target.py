@@ -184,8 +184,9 @@ def test_a_container_is_run_as_it_is_confined(add: WasmBinaryPath) -> None:
 
 def test_hostile_names_stay_data_in_every_document(add: WasmBinaryPath) -> None:
     name = 'it\'s "a" ```\n# x\n<script>{{ 1 }}${HOME} */ //'
-    spec = {"package_name": name, "description": name}
-    made = target.generate(job([add.model_copy(update={"name": name, "description": name})], **spec))
+    made = target.generate(
+        job([add.model_copy(update={"name": name, "description": name})], package_name=name, description=name)
+    )
     assert made.errors == ()
     for guide in ("docs/triton.md", "docs/containers.md"):
         tokens = MarkdownIt("commonmark").parse(text(made.tree, guide))
