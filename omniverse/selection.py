@@ -11,7 +11,7 @@ from ..target import Job, Module, StageError
 from .failure import unreadable
 
 if TYPE_CHECKING:
-    from ..inspection import Inspection
+    from ..inspection import Inspection, WasmError
 
 FOLDER = PurePosixPath("wasm_modules")
 
@@ -40,8 +40,6 @@ class Chosen:
 
 def choose(job: Job) -> tuple[list[Chosen], list[StageError]]:
     """The modules that ``omniverse_config.wasm_modules`` lists, else all of the package; and what is no module."""
-    from ..backend.errors import WasmError  # the type of inspection's errors
-
     listed, chosen, errors = job.spec.omniverse_config.wasm_modules, list[Chosen](), list[StageError]()
     for each in listed:
         try:

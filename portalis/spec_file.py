@@ -11,8 +11,7 @@ from pathlib import Path
 import tomlkit
 from tomlkit import items
 
-from .backend import WasmError
-from .inspection import Inspection, inspect
+from .inspection import Inspection, WasmError, inspect
 from .naming import triton_trouble
 from .problems import InputProblems, Problem
 from .spec.read import make_spec

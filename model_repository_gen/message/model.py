@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from portalis.backend.interface import Interface, TensorSpec
 from portalis.model_repository_gen.message.batching import set_dynamic_batching
 from portalis.model_repository_gen.message.instances import add_instance_groups
 from portalis.model_repository_gen.message.policies import set_policies
@@ -16,6 +16,9 @@ from portalis.spec.package import ModuleInterface
 from portalis.spec.scheduling import DynamicBatchingConfig, SequenceBatchingConfig
 from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.spec.triton import CustomPlatform, InstanceGroup, TritonConfiguration, TritonPlatform
+
+if TYPE_CHECKING:
+    from portalis.backend.interface import Interface, TensorSpec
 
 _BACKENDS = {TritonPlatform.WasmABI: "wasm", TritonPlatform.Python: "python"}
 # What a module's interface says and Triton's configuration has no field for, as parameters of the backend.

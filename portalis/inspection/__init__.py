@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ..backend import WasmError  # what `inspect` raises
 from .looking import inspect
 from .result import Inspection
 
-__all__ = ["Inspection", "inspect"]
+__all__ = ["Inspection", "WasmError", "inspect"]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..backend import WasmError
-from ..inspection import Inspection, inspect
+from ..inspection import Inspection, WasmError, inspect
 from ..problems import InputProblems, Problem
 from ..spec import PackageSpec, WasmBinaryPath
 from ..target import Module
