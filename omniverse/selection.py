@@ -11,7 +11,7 @@ from ..target import Job, Module, StageError
 from .failure import unreadable
 
 if TYPE_CHECKING:
-    from ..inspection import Inspection, WasmError
+    from ..inspection import Inspection
 
 FOLDER = PurePosixPath("wasm_modules")
 
@@ -40,6 +40,8 @@ class Chosen:
 
 def choose(job: Job) -> tuple[list[Chosen], list[StageError]]:
     """The modules that ``omniverse_config.wasm_modules`` lists, else all of the package; and what is no module."""
+    from ..inspection import WasmError
+
     listed, chosen, errors = job.spec.omniverse_config.wasm_modules, list[Chosen](), list[StageError]()
     for each in listed:
         try:
