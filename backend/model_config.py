@@ -60,22 +60,27 @@ def _tensors(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return []
     keys = ({"optional": True} if i.get("optional") else {} for i in items)
     return [
-        {"name": i["name"], "dtype": i["data_type"], "dims": [int(d) for d in i.get("dims") or []], **more}
-        for i, more in zip(items, keys)
+        {"name": i["name"], "dtype": i["data_type"], "dims": _model_dims(i), **more} for i, more in zip(items, keys)
     ]
+
+
+def _model_dims(item: Mapping[str, Any]) -> list[int]:
+    """The dims of a tensor as the model gets it: a reshape stands between the client's and these."""
+    reshape = item.get("reshape")
+    return [int(d) for d in (item.get("dims") if reshape is None else reshape.get("shape")) or ()]
 
 
 def controls(config: Config) -> list[dict[str, Any]]:
     """The tensors by which the sequence batcher tells a model of its sequence: inputs that no client sends."""
-    found = []
+    found = {}
     for item in (config.get("sequence_batching") or {}).get("control_input") or []:
-        for control in item.get("control") or []:
+        for control in item.get("control") or []:  # several controls in one tensor have one data type
             flags = {"fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
             given = control.get("data_type", "TYPE_INVALID")
             data_type = next((name for key, name in flags.items() if control.get(key)), "TYPE_INT32")
             data_type = data_type if given == "TYPE_INVALID" else given
-            found.append({"name": item.get("name"), "data_type": data_type, "dims": [1]})
-    return found
+            found[item.get("name")] = {"name": item.get("name"), "data_type": data_type, "dims": [1]}
+    return list(found.values())
 
 
 def batches_freely(interface: Interface) -> bool:
@@ -90,12 +95,11 @@ def check(interface: Interface, config: Config, where: str) -> None:
     for side, specs in sides:
         known = {spec.name: spec for spec in specs}
         items = list(config.get(side) or [])
-        if side == "input" and items:
-            items += controls(config)
-        for item in items:
+        told = controls(config) if side == "input" else []
+        for item in items + told:
             problems += _check_tensor(side, item, known)
         if side == "input" and items:
-            given = {item.get("name") for item in items}
+            given = {item.get("name") for item in items + told}
             problems += [
                 f"input '{s.name}' of the module is missing in config.pbtxt"
                 for s in specs
@@ -124,10 +128,9 @@ def _check_tensor(side: str, item: Mapping[str, Any], known: dict[str, TensorSpe
     dtype = item.get("data_type", "TYPE_INVALID")
     if dtype not in ("TYPE_INVALID", spec.dtype.triton):
         problems.append(f"{side} '{name}' is {dtype}, but the module has {spec.dtype.triton}")
-    dims = tuple(int(d) for d in item.get("dims") or ())
-    wanted = triton_dims(spec)
+    dims, wanted = _model_dims(item), triton_dims(spec)
     if dims and (len(dims) != len(wanted) or any(-1 not in (a, b) and a != b for a, b in zip(dims, wanted))):
-        problems.append(f"{side} '{name}' has dims {list(dims)}, but the module has {wanted}")
+        problems.append(f"{side} '{name}' has dims {dims}, but the module has {wanted}")
     return problems
 
 

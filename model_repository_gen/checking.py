@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import PackagingWarning, ValidationResult, WarningSeverity
-from portalis.model_repository_gen.live import try_on_triton
+from portalis.interface_check import trouble_under
+from portalis.model_repository_gen.live import LIVE, try_on_triton
+from portalis.model_repository_gen.pbtxt import FILE_NAME, read_config, to_dict
 from portalis.model_repository_gen.problem import Problem, Severity
+from portalis.model_repository_gen.repository import MODULE
 from portalis.model_repository_gen.repository_check import check_repository
+from portalis.model_repository_gen.rules.context import PYTHON_BASED
+from portalis.model_repository_gen.rules.files import served_versions
 from portalis.target import Job, Made, StageError
 
-STATIC, LIVE = "static", "live"
+STATIC = "static"
 
 
 def checked(job: Job, made: Made) -> Made:
     """`made` with `validated` and `validation_report` of each model, and an error for each that is not valid."""
     repository = job.staging / job.spec.triton_config.model_repository_path
-    found = check_repository(repository)
+    found = check_repository(repository, auto_complete=False)  # nothing was left for a server to complete
     models = [artifact.model_name for artifact in made.artifacts.triton_models]
-    results = [_static(name, found.get(name, [])) for name in models]
+    misfits = {each.model_name: list(_misfits(repository, each)) for each in made.artifacts.triton_models}
+    results = [_static(name, found.get(name, []), misfits[name]) for name in models]
     if job.live:
         sound = [result.name for result in results if result.valid]
         job.say(f"starting Triton with {len(sound)} models")
@@ -39,8 +47,21 @@ def _mild(problem: Problem) -> bool:
     return problem.severity is Severity.WARNING
 
 
-def _static(name: str, found: list[Problem]) -> ValidationResult:
-    wrong = [str(problem) for problem in found if not _mild(problem)]
+def _misfits(repository: Path, artifact: TritonModelArtifact) -> Iterator[str]:
+    """The versions of earlier runs whose modules the configuration, which is this version's, does not fit."""
+    folder = repository / artifact.model_name
+    config = read_config(folder / FILE_NAME)
+    for version in served_versions(config, folder) if config.backend in PYTHON_BASED else ():
+        module = folder / str(version) / MODULE
+        if version == artifact.model_version or not module.is_file():
+            continue
+        trouble = trouble_under(module, to_dict(config))
+        if trouble:
+            yield f"version {version}, which is kept, would not load: {trouble}"
+
+
+def _static(name: str, found: list[Problem], misfits: list[str]) -> ValidationResult:
+    wrong = [*(str(problem) for problem in found if not _mild(problem)), *misfits]
     report = "; ".join(wrong) or "config.pbtxt reads back, its files are there, and Triton's rules hold"
     return ValidationResult(name=name, check=STATIC, valid=not wrong, report=report)
 

@@ -3,68 +3,96 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from portalis.contracts.output import ValidationResult
 from portalis.errors import MissingPart, PortalisError, TritonFailed
-from portalis.model_repository_gen.pbtxt import FILE_NAME, read_config
-from portalis.model_repository_gen.samples import sample
+from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, read_config
+from portalis.model_repository_gen.samples import sample, sequence_id
 
 LIVE = "live"
+LOAD_TIMEOUT_S = 300.0
 INFERENCE_TIMEOUT_S = 60.0
+# what Triton says to a single request for a model that answers any number of times, an ensemble of such a one included
+STREAMS = "decoupled transaction policy"
 Say = Callable[[str], None]
 
 
-def try_on_triton(repository: Path, models: Sequence[str], say: Say) -> list[ValidationResult]:
+def try_on_triton(
+    repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None
+) -> list[ValidationResult]:
     """One result for each of `models`. Where no server can be had, all are invalid with that reason: nobody asked
-    for a check that does not check."""
+    for a check that does not check. `backends` is the server's folder of backends; portalis's own by default."""
     from portalis.tritonserver import TritonServer
 
     try:
-        with TritonServer(repository, require_all=False) as server:
-            states = _states(server.http_url)
-            return [_try(server.grpc_url, repository, name, states.get(name, []), say) for name in models]
+        # One by one: Triton 2.51 crashes now and then when several models fail to load at once.
+        with TritonServer(repository, backend_directory=backends, model_control="explicit") as server:
+            return [_try(server.http_url, server.grpc_url, repository, name, say) for name in models]
     except (MissingPart, TritonFailed) as problem:
         return [_result(name, False, f"no server could be asked: {problem}") for name in models]
 
 
-def _states(http_url: str) -> dict[str, list[dict[str, Any]]]:
-    request = urllib.request.Request(f"http://{http_url}/v2/repository/index", data=b"{}", method="POST")
-    with urllib.request.urlopen(request, timeout=INFERENCE_TIMEOUT_S) as answer:
-        index: list[dict[str, Any]] = json.load(answer)
-    states: dict[str, list[dict[str, Any]]] = {}
-    for each in index:
-        states.setdefault(each["name"], []).append(each)
-    return states
-
-
-def _try(url: str, repository: Path, name: str, states: list[dict[str, Any]], say: Say) -> ValidationResult:
-    ready = [each["version"] for each in states if each.get("state") == "READY"]
-    reasons = [
-        each["reason"] for each in states if each.get("state") != "READY" and each.get("reason", "") != "unloaded"
-    ]
+def _try(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) -> ValidationResult:
+    try:
+        ready, reasons = _load(http_url, name)
+    except (OSError, HTTPException) as problem:
+        return _result(name, False, f"the server does not answer: {problem}")
     if reasons or not ready:
         return _result(name, False, f"it did not load: {'; '.join(reasons) or 'the server does not say why'}")
     told = []
     for version in ready:
         try:
-            told.append(_infer(url, repository, name, version))
+            told.append(_infer(grpc_url, repository, name, version))
         except PortalisError as problem:
-            return _result(name, False, f"version {version} loads, and does not answer: {problem}")
-    say(f"model {name} answers")
+            if STREAMS not in problem.message:
+                return _result(name, False, f"version {version} loads, and does not answer: {problem}")
+            told.append(f"version {version} loads; it answers in streams, which was not tried")
+    say(f"model {name} is tried")
     return _result(name, True, "; ".join(told))
+
+
+def _load(http_url: str, name: str) -> tuple[list[str], list[str]]:
+    """The versions of the model that are ready, and why others are not. Raises OSError and HTTPException."""
+    try:
+        _post(http_url, f"models/{urllib.parse.quote(name, safe='')}/load")
+        refused = []
+    except urllib.error.HTTPError as problem:
+        refused = [_error(problem)]
+    states = [each for each in _post(http_url, "index") if each["name"] == name]
+    ready = [each["version"] for each in states if each.get("state") == "READY"]
+    # the index also has the versions that nobody asked for: they say "unloaded", or nothing
+    others = [each.get("reason", "") for each in states if each.get("state") != "READY"]
+    return ready, [each for each in others if each not in ("", "unloaded")] or refused
+
+
+def _post(http_url: str, path: str) -> Any:
+    request = urllib.request.Request(f"http://{http_url}/v2/repository/{path}", data=b"{}", method="POST")
+    with urllib.request.urlopen(request, timeout=LOAD_TIMEOUT_S) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def _error(problem: urllib.error.HTTPError) -> str:
+    text = problem.read().decode(errors="replace")
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, LookupError, TypeError):
+        return text or str(problem)
 
 
 def _infer(url: str, repository: Path, name: str, version: str) -> str:
     from portalis.triton_client import RemoteModel
 
+    config: ModelConfig = read_config(repository / name / FILE_NAME)
     with RemoteModel(url, name, version=version, timeout_s=INFERENCE_TIMEOUT_S) as model:
-        config = read_config(repository / name / FILE_NAME)
         inputs = sample(config, model.inputs, repository / name)
-        answer = model.infer(inputs, sequence_id=int(config.HasField("sequence_batching")))
+        answer = model.infer(inputs, sequence_id=sequence_id(config))
     tensors = ", ".join(f"{name} {list(array.shape)}" for name, array in answer.outputs.items())
     return f"version {version} loads and answers {tensors} in {answer.seconds * 1000:.1f} ms"
 

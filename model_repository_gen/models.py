@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import PackagingWarning, WarningSeverity
-from portalis.interface_check import trouble_under
+from portalis.interface_check import INTERFACE_KEYS, interface_under, trouble_under
 from portalis.model_repository_gen import names
 from portalis.model_repository_gen.message import Named, ensemble_config, model_config
 from portalis.model_repository_gen.message.model import backend_name, runs_wasm
@@ -20,6 +21,9 @@ from portalis.model_repository_gen.rules import problems
 from portalis.output import OutputTree, Source
 from portalis.spec.triton import LatestVersions, TritonConfiguration, VersionPolicyType
 from portalis.target import Job, Module, StageError
+
+if TYPE_CHECKING:
+    from portalis.backend.interface import Interface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ def add_models(job: Job, tree: OutputTree) -> Models:
 
 def _config(module: Module, name: str, given: TritonConfiguration) -> ModelConfig:
     """Raises StageError with everything that Triton or the backend would refuse."""
-    interface, why = module.inspection.interface, module.inspection.no_interface
+    interface, why = _interface(module, given)
     if interface is None and not (given.inputs and given.outputs):
         raise _refused(name, [why or f"{module.path} has no interface"])
     config = model_config(Named(name=name, interface=interface, declared=module.binary.interface), given)
@@ -61,6 +65,14 @@ def _config(module: Module, name: str, given: TritonConfiguration) -> ModelConfi
     if found or trouble:
         raise _refused(name, [*found, *([trouble] if trouble else [])])
     return config
+
+
+def _interface(module: Module, given: TritonConfiguration) -> tuple[Interface | None, str | None]:
+    """What inspection found; where the backend's parameters say more of the module, what it is under them."""
+    if runs_wasm(given) and any(key in given.backend_parameters for key in INTERFACE_KEYS):
+        declared = module.binary.interface.model_dump(mode="json", exclude_none=True)
+        return interface_under(module.path, declared, given.backend_parameters)
+    return module.inspection.interface, module.inspection.no_interface
 
 
 def _refused(name: str, why: list[str]) -> StageError:
@@ -121,6 +133,6 @@ def add_ensembles(job: Job, tree: OutputTree, made: tuple[TritonModelArtifact, .
             errors.append(_refused(ensemble.name, found))
             continue
         folder = names.model_folder(job.spec, ensemble.name)
-        add_ensemble(tree, folder, config, ensemble.version)
+        add_ensemble(tree, folder, config, ensemble)
         artifacts.append(_artifact(job, folder, config, ensemble.version, "ensemble", None))
     return Models(artifacts=tuple(artifacts), errors=tuple(errors))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from portalis import wasm_backend
 from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, to_text
 from portalis.output import OutputTree, Source
+from portalis.spec.ensembles import Ensemble
+from portalis.spec.tensors import ModelOutput
 from portalis.spec.triton import TritonConfiguration, TritonPlatform
 
 MODULE = "model.wasm"
@@ -26,22 +28,31 @@ def add_model(
         tree.text(version / "model.py", wasm_backend.MODEL_PY)
         for relative, file in wasm_backend.island_files():
             tree.add(version / wasm_backend.ISLAND_NAME / relative, Source(path=file))
-    for path, file in dict(_beside(folder, given)).items():
-        tree.add(path, Source(path=file))
+    _add_beside(tree, [*_labels(folder, given.outputs), *_data(folder, given)])
     return placed
 
 
-def add_ensemble(tree: OutputTree, folder: PurePosixPath, config: ModelConfig, version: int) -> None:
+def add_ensemble(tree: OutputTree, folder: PurePosixPath, config: ModelConfig, given: Ensemble) -> None:
     """Put an ensemble into `folder`."""
     tree.text(folder / FILE_NAME, to_text(config))
-    tree.add(folder / str(version) / PLACEHOLDER, b"")
+    tree.add(folder / str(given.version) / PLACEHOLDER, b"")
+    _add_beside(tree, _labels(folder, given.outputs))
 
 
-def _beside(folder: PurePosixPath, given: TritonConfiguration) -> Iterator[tuple[PurePosixPath, Path]]:
-    """What the configuration refers to by a bare name, in the folder where Triton looks for it."""
-    for output in given.outputs:
+def _add_beside(tree: OutputTree, files: Iterable[tuple[PurePosixPath, Path]]) -> None:
+    """What the configuration refers to by a bare name; one file may serve several tensors."""
+    for path, file in dict(files).items():
+        tree.add(path, Source(path=file))
+
+
+def _labels(folder: PurePosixPath, outputs: Iterable[ModelOutput]) -> Iterator[tuple[PurePosixPath, Path]]:
+    for output in outputs:
         if output.label_filename is not None:
             yield folder / output.label_filename.name, output.label_filename
+
+
+def _data(folder: PurePosixPath, given: TritonConfiguration) -> Iterator[tuple[PurePosixPath, Path]]:
+    """Tensors' data, in the folders where Triton looks for it."""
     for sample in given.warmup:
         for tensor in sample.inputs.values():
             if tensor.input_data_file is not None:
@@ -56,7 +67,8 @@ def add_kept_versions(tree: OutputTree, folder: PurePosixPath, earlier: Path, ve
     kept = []
     for each in sorted((earlier / folder).glob("*"), key=lambda path: path.name):
         name = each.name
-        if not each.is_dir() or not name.isdecimal() or name.startswith("0") or int(name) == version:
+        number = name.isascii() and name.isdecimal() and not name.startswith("0")
+        if not each.is_dir() or not number or int(name) == version:
             continue
         kept.append(int(name))
         for file in sorted(path for path in each.rglob("*") if path.is_file()):

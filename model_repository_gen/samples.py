@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig
+from portalis.model_repository_gen.pbtxt import Message, ModelConfig, enum_name
 
 if TYPE_CHECKING:
     from portalis.backend.interface import TensorSpec
@@ -24,15 +25,30 @@ def sample(config: ModelConfig, inputs: Sequence[TensorSpec], folder: Path) -> d
     return {spec.name: _array(spec, warm.get(spec.name), config.max_batch_size > 0, folder) for spec in needed}
 
 
+def sequence_id(config: ModelConfig) -> int | str:
+    """An id for a sequence of one request, of the type that the model wants; 0 where it serves no sequences."""
+    if not config.HasField("sequence_batching"):
+        return 0
+    controls = [control for each in config.sequence_batching.control_input for control in each.control]
+    return "1" if any(enum_name(control, "data_type") == "TYPE_STRING" for control in controls) else 1
+
+
 def _array(spec: TensorSpec, warm: Message | None, batches: bool, folder: Path) -> Array:
     import numpy as np
 
     dims = tuple(warm.dims) if warm is not None else tuple(max(size, 1) for size in spec.dims)
     shape = ((1,) if batches else ()) + dims
+    file = folder / "warmup" / warm.input_data_file if warm is not None and warm.input_data_file else None
     if spec.dtype.name == "BYTES":
-        return np.full(shape, b"", dtype=object)
-    # the client takes BF16 as float32
-    dtype = np.dtype(np.float32) if spec.dtype.name == "BF16" else spec.dtype.numpy
-    if warm is None or not warm.input_data_file or spec.dtype.name == "BF16":
-        return np.zeros(shape, dtype)
-    return np.fromfile(folder / "warmup" / warm.input_data_file, dtype=dtype, count=int(np.prod(dims))).reshape(shape)
+        if file is None:
+            return np.full(shape, b"", dtype=object)
+        from tritonclient.utils import deserialize_bytes_tensor
+
+        texts: Array = deserialize_bytes_tensor(file.read_bytes())
+        return texts[: math.prod(dims)].reshape(shape)
+    if spec.dtype.name == "BF16":  # the upper halves of float32, which the client takes
+        halves = np.zeros(dims, np.uint16) if file is None else np.fromfile(file, np.uint16, math.prod(dims))
+        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    if file is None:
+        return np.zeros(shape, spec.dtype.numpy)
+    return np.fromfile(file, dtype=spec.dtype.numpy, count=math.prod(dims)).reshape(shape)

@@ -56,7 +56,7 @@ class RemoteModel:
         inputs: Mapping[str, Array],
         *,
         parameters: Mapping[str, str | int | bool] | None = None,
-        sequence_id: int = 0,
+        sequence_id: int | str = 0,
     ) -> Answer:
         """One request. Arrays have the batch dimension when the model has one.
 

@@ -50,6 +50,13 @@ def _or_a_path(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [table, {"type": "string"}]
 
 
+def _with_tuples(value: Any) -> Any:
+    """JSON's arrays as tuples: what comes out of a validator is Python's to pydantic, and strict about lists."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(each) for key, each in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
 class WasmBinaryPath(Structure):
     """A module of the package; its path alone will do."""
 
@@ -66,7 +73,7 @@ class WasmBinaryPath(Structure):
     @model_validator(mode="before")
     @classmethod
     def _a_path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
+        return {"path": value} if isinstance(value, str) else _with_tuples(value)
 
     @property
     def module_name(self) -> str:
