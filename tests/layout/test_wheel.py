@@ -69,6 +69,7 @@ def expected_files() -> dict[str, Path]:
     """What the wheel has to hold, by its name there: modules, py.typed, and every file of the examples."""
     data = {
         "portalis": ("py.typed",),
+        "portalis.dist": ("templates/*",),
         "portalis.examples": ("**/*",),
         "portalis.nim": ("requirements.txt", "templates/*"),
         "portalis.proto": ("templates/*",),
