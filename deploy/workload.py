@@ -82,9 +82,13 @@ def workloads(job: Job) -> Iterator[Workload]:
 def names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
     """The places in the spec that names come from, and the names."""
     if spec.enable_nim_packaging:
-        base = spec.container_config.image_name or spec.package_name
-        for i, module in enumerate(spec.wasm_binaries):
-            yield f"wasm_binaries[{i}].name", workload_name(f"{base}-{module.module_name}")
+        given = spec.container_config.image_name
+        if given is not None and len(spec.wasm_binaries) == 1:
+            yield "container_config.image_name", workload_name(given)
+        else:
+            for i, module in enumerate(spec.wasm_binaries):
+                name = f"{given or spec.package_name}-{module.module_name}"
+                yield f"wasm_binaries[{i}].name", workload_name(name)
     if spec.enable_triton_integration:
         yield "package_name", triton_name(spec)
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import quote
 
 from portalis.contracts.artifacts import ContainerArtifact
@@ -123,7 +123,7 @@ def _containers(job: Job) -> Guide:
 def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     config = job.spec.container_config
     engine, port = config.runtime.value.lower(), config.service_port
-    module = _module_of(artifact, job.modules)
+    module = _module_of(artifact, job)
     model = service_model(module) if module is not None else None
     image = f"{artifact.image_name}:{artifact.image_tag}"
     words = [engine, "run", "--rm", "--publish", f"{port}:{port}"]
@@ -142,14 +142,12 @@ def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     }
 
 
-def _module_of(artifact: ContainerArtifact, modules: tuple[Module, ...]) -> Module | None:
-    """The image says itself which module it has; else its name ends with the module's."""
-    told = PurePosixPath(artifact.environment_vars.get("WASM_MODULE", "")).stem
-    by_name = sorted(modules, key=lambda module: -len(module.name))
-    return next(
-        (module for module in by_name if module.name == told),
-        next((module for module in by_name if artifact.image_name.endswith(module.name)), None),
-    )
+def _module_of(artifact: ContainerArtifact, job: Job) -> Module | None:
+    """The module in an image: the only one, or the one whose name comes last in the image's, as the spec says."""
+    if len(job.modules) == 1:
+        return job.modules[0]
+    base = job.spec.container_config.image_name or job.spec.package_name
+    return next((module for module in job.modules if artifact.image_name == f"{base}-{module.name}"), None)
 
 
 def _inside(path: Path, folder: Path) -> Path:

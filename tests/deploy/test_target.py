@@ -286,7 +286,7 @@ def test_a_value_reaches_the_process_as_it_was_whatever_is_put_in_for_dollars(va
 )
 @example({"A": 'it\'s "$(B)" ${C}\nnext'}, "a: b\n- c", "/srv/${x}")
 @settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_whatever_the_values_are_the_files_are_valid_and_hold_them(
     add: WasmBinaryPath, environment: dict[str, str], description: str, path: str
@@ -333,6 +333,15 @@ def test_names_are_refused_with_the_rule_before_anything_is_made(add: WasmBinary
     assert "'demo-modèle', which is no Kubernetes name: lower-case letters" in found["wasm_binaries[0].name"]
     assert "2 of the Kubernetes objects would be called 'demo-a-b'" in found["wasm_binaries[2].name"]
     assert list(target.problems(job([add]).spec)) == []
+    config = ContainerConfiguration(image_name="acme/1-name")  # of the one image: the module's name is not in it
+    assert (
+        list(
+            target.problems(
+                job(binaries[:1], triton=False, enable_triton_integration=False, container_config=config).spec
+            )
+        )
+        == []
+    )
     (digit,) = target.problems(job([add], package_name="1demo", enable_nim_packaging=False).spec)
     assert digit.where == "package_name"
     assert "begins with a digit" in digit.message

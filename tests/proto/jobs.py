@@ -76,8 +76,9 @@ def never() -> NoReturn:
 
 def _container(spec: PackageSpec, module: Module) -> ContainerArtifact:
     config = spec.container_config
+    alone = config.image_name if len(spec.wasm_binaries) == 1 else None
     return ContainerArtifact(
-        image_name=f"{config.image_name or spec.package_name}-{module.name}".lower(),
+        image_name=alone or f"{config.image_name or spec.package_name}-{module.name}",
         image_tag=config.image_tag or "1.2.0",
         image_id=f"sha256:{DIGEST}",
         image_size_bytes=1,
@@ -92,7 +93,7 @@ def _container(spec: PackageSpec, module: Module) -> ContainerArtifact:
             retries=config.health_check_retries,
         ),
         exposed_ports=(config.service_port, config.metrics_port),
-        environment_vars={"WASM_MODULE": f"/app/models/{module.name}.wasm"},
+        environment_vars=config.environment_vars,
         image_digest=f"sha256:{DIGEST}",
     )
 

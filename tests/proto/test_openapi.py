@@ -88,7 +88,7 @@ def test_the_document_has_every_path_of_the_application_and_one_for_each_model()
     st.lists(st.integers(-1, 4).filter(bool), max_size=3),
     st.text(),
 )
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_the_names_are_the_document_is_valid_in_both_versions(
     models: list[str], tensors: list[str], datatype: str, shape: list[int], description: str
 ) -> None:

@@ -182,6 +182,15 @@ def test_a_container_is_run_as_it_is_confined(add: WasmBinaryPath) -> None:
     assert shlex.split(curl)[2] == "http://localhost:9000/v1/models/add/infer"
 
 
+def test_each_image_is_called_with_the_model_that_it_has(add: WasmBinaryPath) -> None:
+    binaries = [add.model_copy(update={"name": name}) for name in ("b", "a-b")]
+    guide = text(target.generate(job(binaries, package_name="demo-a")).tree, "docs/containers.md")
+    assert "- `demo-a-b:1.2.0`, which serves the model `b`\n- `demo-a-a-b:1.2.0`, which serves the model `a-b`" in guide
+    config = ContainerConfiguration(image_name="acme/own")
+    alone = text(target.generate(job([add], container_config=config)).tree, "docs/containers.md")
+    assert "- `acme/own:1.2.0`, which serves the model `add`" in alone
+
+
 def test_hostile_names_stay_data_in_every_document(add: WasmBinaryPath) -> None:
     name = 'it\'s "a" ```\n# x\n<script>{{ 1 }}${HOME} */ //'
     made = target.generate(
