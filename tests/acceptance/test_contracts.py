@@ -1,0 +1,105 @@
+"""The contract tests of the requirements (6.3): what is read from the test agent, and what is always true of a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from portalis.contracts.input import PackagingAgentInput, read_input
+from portalis.contracts.output import PackagingAgentOutput, Status
+from portalis.contracts.schemas import schema_text
+from portalis.manifest_text import parse_manifest
+from portalis.pipeline import Options, package
+from portalis.spec.distribution import ManifestFormat
+from tests.portalis.pipeline.conftest import Listening
+
+from .upstream import test_agent_output
+
+QUIET = {"enable_nim_packaging": False, "enable_omniverse_packaging": False}
+
+
+def test_the_input_from_the_test_agent_is_whole(tmp_path: Path) -> None:
+    given = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu", "softmax"))
+    assert len(given.wasm_binaries.binaries) > 0
+    assert given.test_results.results_path.exists()
+    assert given.test_results.parity_report_path.exists()
+    assert given.context.previous_agent == "TestAgent"
+    jsonschema.validate(json.loads(given.model_dump_json()), json.loads(schema_text("input")))
+
+
+def run(folder: Path, **configuration: Any) -> PackagingAgentOutput:
+    given = PackagingAgentInput.from_test_output(test_agent_output(folder, "gelu", **configuration))
+    return package(given.to_spec(), Options(), Listening())
+
+
+@pytest.mark.parametrize("how", list(ManifestFormat))
+def test_the_output_is_complete_whatever_the_manifests_format(tmp_path: Path, how: ManifestFormat) -> None:
+    made = run(tmp_path, **QUIET, distribution_config={"manifest_format": how.value})
+    assert made.status is Status.Success, made.diagnostics.errors
+    assert len(made.artifacts.distribution_archives) > 0
+    for archive in made.artifacts.distribution_archives:
+        assert Path(archive.archive_path).exists()
+        assert len(archive.checksums) > 0
+        assert archive.manifest_path is not None
+        assert Path(archive.manifest_path).exists()
+        assert archive.readme_path is not None
+        assert Path(archive.readme_path).exists()
+    check_always(made, tmp_path / "out")
+    manifest = made.package_metadata.package_manifest
+    ending = {"JSON": "json", "YAML": "yaml", "TOML": "toml"}[how.value]
+    assert parse_manifest((tmp_path / "out" / f"manifest.{ending}").read_text(), how) == manifest
+
+
+def check_always(made: PackagingAgentOutput, output: Path) -> None:
+    """What the output contract promises of every report (4.2)."""
+    data = json.loads((output / "packaging-report.json").read_text())
+    jsonschema.validate(data, json.loads(schema_text("output")))
+    assert made.package_metadata.total_artifacts == made.artifacts.total_artifacts_count()
+    files = {str(path) for path in output.rglob("*") if path.is_file()} - {str(output / "packaging-report.json")}
+    assert set(made.package_metadata.checksums) == files
+    assert made.package_metadata.total_size_bytes == sum(Path(path).stat().st_size for path in files)
+    manifest = made.package_metadata.package_manifest
+    assert manifest is not None
+    for entry in (
+        entry for kind in type(manifest.artifacts).model_fields for entry in getattr(manifest.artifacts, kind)
+    ):
+        assert (output / entry.path).stat().st_size == entry.size_bytes
+        assert made.package_metadata.checksums[str(output / entry.path)] == entry.checksum_sha256
+
+
+def test_a_failure_reports_no_artifact(tmp_path: Path) -> None:
+    given = test_agent_output(tmp_path, "gelu", **QUIET, enable_distribution_archive=False, generate_api_docs=False)
+    # one input more than the module has
+    tensors = [{"name": name, "data_type": "FP32", "dims": [-1]} for name in ("x", "z")]
+    given["packaging_configuration"]["triton_config"] = {"inputs": tensors}
+    made = package(PackagingAgentInput.from_test_output(given).to_spec(), Options(), Listening())
+    assert made.status is Status.Failure
+    assert made.artifacts.total_artifacts_count() == made.package_metadata.total_artifacts == 0
+    assert len(made.diagnostics.errors) >= 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_upstream_reported_is_carried_into_the_manifest(tmp_path: Path) -> None:
+    made = run(tmp_path, **QUIET)
+    manifest = made.package_metadata.package_manifest
+    assert manifest is not None
+    assert (manifest.pipeline_id, manifest.mode.value) == ("run-7", "library")
+    assert manifest.source_info.original_python_source == "activations.py"
+    assert (manifest.build_info.rust_version, manifest.build_info.build_time_seconds) == ("1.91.0", 12.5)
+    (binary,) = manifest.build_info.wasm_binaries
+    assert (binary.name, binary.wasi_compliant, binary.exports) == ("gelu", True, ("memory", "gelu"))
+    assert manifest.build_info.total_wasm_size_bytes == binary.size_bytes
+    assert manifest.test_info.passed_tests == 39
+    assert manifest.test_info.parity_score_percent == 99.2
+    assert manifest.performance_metrics.benchmark_results[0].speedup_factor == 20.0
+
+
+def test_a_file_with_the_contract_is_read_too(tmp_path: Path) -> None:
+    given = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu"))
+    file = tmp_path / "packaging-input.json"
+    file.write_text(given.model_dump_json(exclude_unset=True))
+    assert read_input(file) == given.to_spec()

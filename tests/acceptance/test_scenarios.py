@@ -1,0 +1,127 @@
+"""The acceptance scenarios of the requirements (6.3) on real parts: Docker, Triton, Kit's rules, archives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from portalis.contracts.output import PackagingAgentOutput
+from portalis.contracts.schemas import schema_text
+from tests import parts
+
+from .test_contracts import check_always
+from .upstream import test_agent_output
+
+CONTAINERS = {"base_image": parts.BASE_IMAGE, "wheelhouse": str(parts.WHEELHOUSE)}
+
+
+def package(folder: Path, given: dict[str, Any], *options: str, docker: str) -> tuple[int, PackagingAgentOutput]:
+    """`portalis package --input` as a shell runs it; its exit code and its report."""
+    file = folder / "packaging-input.json"
+    del given["agent"], given["context"]["started"]
+    file.write_text(json.dumps(given))
+    command = [sys.executable, "-m", "portalis", "package", "--input", str(file), "--json", *options]
+    environment = os.environ | {"DOCKER_HOST": docker}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.stdout, done.stderr
+    jsonschema.validate(json.loads(done.stdout), json.loads(schema_text("output")))
+    return done.returncode, PackagingAgentOutput.model_validate_json(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.triton
+def test_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = parts.docker_engine()
+    parts.tritonserver()
+    monkeypatch.setenv("PORTALIS_KIT_PYTHON", str(parts.kit()))
+    monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "YES")
+    monkeypatch.setenv("OMNI_KIT_ALLOW_ROOT", "1")
+    given = test_agent_output(tmp_path, "gelu", container_config=CONTAINERS)
+    code, made = package(tmp_path, given, "--validate", "live", docker=docker)
+    assert (code, made.status) == (0, "success"), made.diagnostics.errors
+    artifacts = made.artifacts
+    assert len(artifacts.nim_containers) > 0
+    assert len(artifacts.triton_models) > 0
+    assert len(artifacts.omniverse_packages) > 0
+    assert len(artifacts.distribution_archives) > 0
+    assert len(artifacts.api_documentation) > 0
+    assert len(artifacts.integration_guides) > 0
+    assert len(artifacts.deployment_manifests) > 0
+    check_always(made, tmp_path / "out")
+    check_image(artifacts.nim_containers[0].model_dump(), docker)
+    assert all(result.valid for result in made.diagnostics.validation_results), made.diagnostics.validation_results
+    assert {result.check for result in made.diagnostics.validation_results} >= {"static", "live"}
+    assert all(each.validated for each in (*artifacts.triton_models, *artifacts.omniverse_packages))
+    assert "live: version 1 loads and answers y [1, 1]" in (artifacts.triton_models[0].validation_report or "")
+    check_archive(Path(artifacts.distribution_archives[0].archive_path))
+
+
+def check_image(image: dict[str, Any], docker: str) -> None:
+    """The engine has the image that the report tells of."""
+    from docker import APIClient
+
+    assert (image["image_name"], image["image_tag"]) == ("activations-gelu", "1.2.0")
+    client = APIClient(base_url=docker, version="auto")
+    try:
+        found = client.inspect_image("activations-gelu:1.2.0")
+    finally:
+        client.close()
+    assert found["Id"] == image["image_id"]
+    assert image["image_digest"].startswith("sha256:")
+    assert image["exposed_ports"] == (8000, 9090)
+    assert any("COPY" in layer["created_by"] for layer in image["layers"])
+    assert image["health_check_config"]["endpoint"] == "/health"
+
+
+def check_archive(path: Path) -> None:
+    """The archive has everything, in the places that the requirements name (3.5)."""
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {
+        "README.md",
+        "manifest.json",
+        "wasm/gelu.wasm",
+        "containers/activations-gelu/Dockerfile",
+        "triton/activations_gelu/config.pbtxt",
+        "triton/activations_gelu/1/model.wasm",
+        "src/src/lib.rs",
+        "tests/test_results.json",
+        "tests/parity_report.json",
+    } <= names
+    assert any(name.startswith("docs/") for name in names)
+    assert any(name.startswith("deployment/") for name in names)
+
+
+def test_scenario_4_partial_success_without_docker(tmp_path: Path) -> None:
+    given = test_agent_output(tmp_path, "gelu", enable_omniverse_packaging=False)
+    code, made = package(tmp_path, given, docker="unix:///nowhere/d.sock")
+    assert (code, made.status) == (3, "partial_success")
+    assert len(made.artifacts.nim_containers) == 0
+    assert len(made.artifacts.triton_models) > 0
+    assert len(made.artifacts.distribution_archives) > 0
+    (error,) = made.diagnostics.errors
+    assert error.error_type == "ContainerBuildError"
+    assert error.context.stage == "NimGeneration"
+    assert "no Docker engine answers" in error.message
+    assert "/nowhere/d.sock" in error.message
+    assert "Docker" in error.remediation.summary
+    assert error.details is not None
+    assert error.details.model_dump()["failed_containers"] == ("activations-gelu:1.2.0",)
+    (warning,) = [each for each in made.diagnostics.warnings if "NIM" in each.message]
+    assert (warning.message, warning.severity, warning.remediation) == (
+        "NIM containers not generated - Docker deployment unavailable",
+        "High",
+        "Install Docker and retry packaging",
+    )
+    manifest = made.package_metadata.package_manifest
+    assert manifest is not None
+    assert manifest.notes == ("Partial packaging - some stages failed", "Failed: NimGeneration")
+    check_always(made, tmp_path / "out")
