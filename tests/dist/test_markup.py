@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import docutils.core
 import docutils.nodes
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -30,6 +31,13 @@ PARTS = st.sampled_from(
      ">>> ", ".. x::", "+---+", "-x", "--long", "/V", "\x1b[31m", "\x00", "\u202e", "\ud800", "    ", "(a) ", "i) ", "#. ", "é", "資"]
 )  # fmt: skip
 texts = st.lists(PARTS | st.characters(), max_size=12).map("".join)
+
+
+def any_text(test: Callable[[str], None]) -> Callable[[], None]:
+    """Without a deadline: docutils takes its time on a busy machine."""
+    return settings(deadline=None)(given(texts)(test))
+
+
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
@@ -45,7 +53,7 @@ def normal(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-@given(texts)
+@any_text
 @example("1. a")
 @example("- a")
 @example("a\n===")
@@ -58,7 +66,7 @@ def test_plain_is_one_line_without_control_characters(text: str) -> None:
     assert plain(shown) == shown
 
 
-@given(texts)
+@any_text
 def test_markdown_shows_the_text_and_nothing_else(text: str) -> None:
     tokens = MARKDOWN.parse(markdown(text))
     if not plain(text):
@@ -70,7 +78,7 @@ def test_markdown_shows_the_text_and_nothing_else(text: str) -> None:
     assert normal("".join(child.content for child in children)) == normal(plain(text))
 
 
-@given(texts)
+@any_text
 def test_markdown_shows_the_text_in_a_heading_and_in_a_list(text: str) -> None:
     tokens = MARKDOWN.parse(f"# Title {markdown(text)}\n\n- **Name:** {markdown(text)}\n")
     kinds = [token.type for token in tokens if token.type not in ("inline", "paragraph_open", "paragraph_close")]
@@ -79,7 +87,7 @@ def test_markdown_shows_the_text_in_a_heading_and_in_a_list(text: str) -> None:
     ]  # fmt: skip
 
 
-@given(texts)
+@any_text
 def test_a_code_span_of_markdown_holds_the_text(text: str) -> None:
     tokens = MARKDOWN.parse(f"See {markdown_code(text)} there.")
     assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
@@ -87,7 +95,7 @@ def test_a_code_span_of_markdown_holds_the_text(text: str) -> None:
     assert normal(code.content) == normal(plain(text))
 
 
-@given(texts)
+@any_text
 @example("\\\\")
 def test_restructuredtext_shows_the_text_and_nothing_else(text: str) -> None:
     document = rst_document(rst(text))
@@ -100,7 +108,7 @@ def test_restructuredtext_shows_the_text_and_nothing_else(text: str) -> None:
     assert normal(only.astext()) == normal(plain(text))
 
 
-@given(texts)
+@any_text
 def test_restructuredtext_shows_the_text_in_a_list_and_as_a_title(text: str) -> None:
     document = rst_document(f"{rst_title('A ' + text, '=')}\n\n- Name: {rst(text)}\n\nEnd.\n")
     assert not list(document.findall(docutils.nodes.system_message)), document.pformat()
@@ -110,7 +118,7 @@ def test_restructuredtext_shows_the_text_in_a_list_and_as_a_title(text: str) -> 
     assert not list(document.findall(docutils.nodes.reference))
 
 
-@given(texts)
+@any_text
 def test_a_paragraph_of_plain_text_keeps_every_word(text: str) -> None:
     assert normal(paragraph(text)) == normal(plain(text))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.contracts.manifest import (
@@ -96,6 +96,7 @@ manifests = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(manifests, st.sampled_from(list(ManifestFormat)))
 def test_a_manifest_comes_back_from_its_text_as_it_was(manifest: PackageManifest, how: ManifestFormat) -> None:
     text = manifest_text(manifest, how)
@@ -103,6 +104,7 @@ def test_a_manifest_comes_back_from_its_text_as_it_was(manifest: PackageManifest
     assert parse_manifest(text, how) == manifest
 
 
+@settings(deadline=None)
 @given(manifests)
 def test_the_keys_come_in_the_order_of_the_contract_in_every_format(manifest: PackageManifest) -> None:
     as_json = json.loads(manifest_text(manifest, ManifestFormat.JSON))
