@@ -62,15 +62,10 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
 
 
 def generate(job: Job) -> Made:
-    """The files of every kind. Where nothing was made that can be deployed there are none, and a warning says so."""
+    """The files of every kind; none where nothing was made that can be deployed."""
     found = tuple(workloads(job))
     if not found:
-        nothing = PackagingWarning(
-            message="no deployment manifests were written: no service image and no Triton model was made",
-            severity=WarningSeverity.Medium,
-            remediation="Mend what failed in those stages, and package again.",
-        )
-        return Made(warnings=(nothing,))
+        return Made(skipped="no service image and no Triton model was made, so there is nothing to deploy")
     tree = OutputTree()
     manifests = [manifest for kind in KINDS.values() for manifest in kind.make(job, found, tree)]
     return Made(

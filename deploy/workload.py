@@ -12,6 +12,7 @@ from portalis.deploy.names import workload_name
 from portalis.deploy.quantities import cpu_millis, memory_bytes
 from portalis.spec import PackageSpec
 from portalis.spec.container import ContainerConfiguration, VolumeMount
+from portalis.spec.names import image_of
 from portalis.spec.triton import InstanceKind, TritonConfiguration
 from portalis.target import Job
 
@@ -82,13 +83,10 @@ def workloads(job: Job) -> Iterator[Workload]:
 def names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
     """The places in the spec that names come from, and the names."""
     if spec.enable_nim_packaging:
-        given = spec.container_config.image_name
-        if given is not None and len(spec.wasm_binaries) == 1:
-            yield "container_config.image_name", workload_name(given)
-        else:
-            for i, module in enumerate(spec.wasm_binaries):
-                name = f"{given or spec.package_name}-{module.module_name}"
-                yield f"wasm_binaries[{i}].name", workload_name(name)
+        alone = spec.container_config.image_name is not None and len(spec.wasm_binaries) == 1
+        for i, module in enumerate(spec.wasm_binaries):
+            where = "container_config.image_name" if alone else f"wasm_binaries[{i}].name"
+            yield where, workload_name(image_of(spec, module)[0])
     if spec.enable_triton_integration:
         yield "package_name", triton_name(spec)
 

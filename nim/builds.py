@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts.artifacts import ContainerArtifact, HealthCheckConfig, ImageLayer
 from ..contracts.errors import ErrorType, NimGenerationError
+from ..spec.names import image_folder, image_of
 from ..target import Job, Module, StageError
 from .image import EngineFailed, Image
-from .names import folder_of, image_of
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -40,7 +40,7 @@ def build_image(build: Build) -> tuple[ContainerArtifact, tuple[PurePosixPath, .
 
     job, config = build.job, build.job.spec.container_config
     name, tag = image_of(job.spec, build.module.binary)
-    folder = folder_of(job.spec, build.module.binary)
+    folder = image_folder(job.spec, build.module.binary)
     reference = f"{name}:{tag}"
     try:
         image = build.engine.build(
@@ -74,7 +74,7 @@ def _artifact(build: Build, image: Image, archive: PurePosixPath | None) -> Cont
         image_tag=tag,
         image_id=image.image_id,
         image_size_bytes=image.size_bytes,
-        dockerfile_path=job.final(folder_of(job.spec, build.module.binary) / "Dockerfile"),
+        dockerfile_path=job.final(image_folder(job.spec, build.module.binary) / "Dockerfile"),
         image_archive_path=None if archive is None else job.final(archive),
         created_at=_moment(image.created_at),
         base_image=config.base_image,

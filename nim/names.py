@@ -1,32 +1,16 @@
-"""What the images of a package are called, and where their build contexts lie."""
+"""Which names of images and of their models are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
 from ..naming import oci_tag_trouble, oci_trouble
 from ..problems import Problem
-from ..spec import PackageSpec, WasmBinaryPath
+from ..spec import PackageSpec
+from ..spec.names import image_of
 from .service.settings import ModelSettings
-
-FOLDER = "containers"
-
-
-def image_of(spec: PackageSpec, module: WasmBinaryPath) -> tuple[str, str]:
-    """Name and tag: the given name for a package's only module, else the package's (or the given) and the module's."""
-    config = spec.container_config
-    alone = config.image_name if len(spec.wasm_binaries) == 1 else None
-    name = alone or f"{config.image_name or spec.package_name}-{module.module_name}"
-    # a version may have a plus, and a tag may not
-    return name, config.image_tag or spec.package_version.replace("+", "-")
-
-
-def folder_of(spec: PackageSpec, module: WasmBinaryPath) -> PurePosixPath:
-    """The build context of a module's image, relative to the output directory."""
-    return PurePosixPath(FOLDER) / image_of(spec, module)[0].rpartition("/")[2]
 
 
 def name_problems(spec: PackageSpec) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -12,11 +13,12 @@ from ..errors import MissingPart
 from ..output import OutputTree, Source
 from ..problems import Problem
 from ..spec import PackageSpec
+from ..spec.names import image_folder, image_of
 from ..target import Job, Made, Module, StageError
 from .builds import Build, build_image
-from .context import About, build_context
+from .context import About, Context, build_context
 from .dockerfile import problems as dockerfile_problems
-from .names import folder_of, image_of, name_problems
+from .names import name_problems
 from .service.settings import ModelSettings
 
 
@@ -34,12 +36,15 @@ def problems(spec: PackageSpec) -> Iterable[Problem]:
 def generate(job: Job) -> Made:
     """The build context of each module's image: whoever has an engine can build it by hand, too."""
     tree = OutputTree()
-    for module in job.modules:
-        context = build_context(job.spec.container_config, model=_model(module), module=module.path, about=_about(job))
-        for path, content in context.files.items():
+    servable = [module for module in job.modules if module.inspection.interface is not None]
+    errors = tuple(_not_servable(job, module) for module in job.modules if module.inspection.interface is None)
+    if not servable:
+        raise errors[0]
+    for module in servable:
+        for path, content in _context(job, module).files.items():
             file = content if isinstance(content, bytes) else Source(path=content)
-            tree.add(folder_of(job.spec, module.binary) / path, file)
-    return Made(tree=tree)
+            tree.add(image_folder(job.spec, module.binary) / path, file)
+    return Made(tree=tree, errors=errors)
 
 
 def act(job: Job, made: Made) -> Made:
@@ -49,15 +54,14 @@ def act(job: Job, made: Made) -> Made:
 
         engine = Engine.find(job.spec.container_config.runtime)
     except MissingPart as problem:
-        return replace(made, errors=(_unavailable(job, problem),))
-    artifacts, errors, adopted = [], [], list[PurePosixPath]()
+        return replace(made, errors=(*made.errors, _unavailable(job, problem)))
+    artifacts, errors, adopted = [], list(made.errors), list[PurePosixPath]()
     with engine:
         job.say(engine.version())
         for module in job.modules:
-            context = build_context(
-                job.spec.container_config, model=_model(module), module=module.path, about=_about(job)
-            )
-            build = Build(job=job, engine=engine, module=module, arguments=context.arguments)
+            if module.inspection.interface is None:
+                continue  # `generate` has told
+            build = Build(job=job, engine=engine, module=module, arguments=_context(job, module).arguments)
             try:
                 artifact, files = build_image(build)
             except StageError as error:
@@ -86,15 +90,39 @@ def _about(job: Job) -> About:
     )
 
 
+def _not_servable(job: Job, module: Module) -> StageError:
+    """The service has to know a module's inputs and outputs before it can call it."""
+    image = ":".join(image_of(job.spec, module.binary))
+    why = module.inspection.no_interface or "its interface is not known"
+    return StageError(
+        ErrorType.ContainerBuildError,
+        f"no image {image} was built: {why}",
+        remediation=f"Declare the interface of {module.name} in the spec, or write it into the module with"
+        " `portalis annotate`.",
+        details=NimGenerationError(failed_containers=(image,)),
+    )
+
+
 def _unavailable(job: Job, problem: MissingPart) -> StageError:
-    images = tuple(":".join(image_of(job.spec, module.binary)) for module in job.modules)
+    modules = [module for module in job.modules if module.inspection.interface is not None]
+    images = tuple(":".join(image_of(job.spec, module.binary)) for module in modules)
     return StageError(
         ErrorType.ContainerBuildError,
         f"no image was built: {problem.message}",
         remediation=problem.remediation or "Install Docker or Podman, and package again.",
-        steps=[
-            f"docker build -t {image} {job.final(folder_of(job.spec, module.binary))}"
-            for image, module in zip(images, job.modules)
-        ],
+        steps=[_by_hand(job, module) for module in modules],
         details=NimGenerationError(failed_containers=images, docker_errors=(problem.message,)),
     )
+
+
+def _by_hand(job: Job, module: Module) -> str:
+    """The command that builds an image from its context in the output directory."""
+    image = ":".join(image_of(job.spec, module.binary))
+    values = [f"{name}={value}" for name, value in _context(job, module).arguments.items()]
+    arguments = [word for value in values for word in ("--build-arg", value)]
+    return shlex.join(["docker", "build", *arguments, "-t", image, job.final(image_folder(job.spec, module.binary))])
+
+
+def _context(job: Job, module: Module) -> Context:
+    config = job.spec.container_config
+    return build_context(config, model=_model(module), module=module.path, about=_about(job))

@@ -90,6 +90,8 @@ class Made:
     validation_results: tuple[ValidationResult, ...] = ()
     adopted: tuple[PurePosixPath, ...] = ()
     """Files that `act` had a tool write into the staging folder."""
+    skipped: str | None = None
+    """Why there was nothing to make, where that only shows in what the earlier stages made."""
 
 
 class Target(Protocol):

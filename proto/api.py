@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.spec import PackageSpec
+from portalis.spec.names import model_name
 from portalis.spec.scheduling import SequenceBatchingConfig
 from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.target import Job, Module
@@ -65,7 +66,7 @@ def service_model(module: Module) -> ApiModel | None:
 
 def triton_models(job: Job) -> tuple[ApiModel, ...]:
     """Those of the models that were made whose tensors are known."""
-    modules = {_triton_name(job.spec, module): module for module in job.modules}
+    modules = {model_name(job.spec, module.binary): module for module in job.modules}
     ensembles = {ensemble.name: ensemble for ensemble in job.spec.triton_config.ensembles}
     found = []
     for artifact in job.made.triton_models:
@@ -75,13 +76,6 @@ def triton_models(job: Job) -> tuple[ApiModel, ...]:
             ensemble = ensembles[artifact.model_name]
             found.append(_model(artifact, "", ensemble.inputs, ensemble.outputs))
     return tuple(model for model in found if model.inputs and model.outputs)
-
-
-def _triton_name(spec: PackageSpec, module: Module) -> str:
-    """As the spec says of `triton_config.model_name`."""
-    own = module.binary.triton_config.model_name if module.binary.triton_config is not None else None
-    alone = spec.triton_config.model_name if len(spec.wasm_binaries) == 1 else None
-    return own or alone or f"{spec.package_name}_{module.name}"
 
 
 def _of_module(spec: PackageSpec, artifact: TritonModelArtifact, module: Module) -> ApiModel:

@@ -14,6 +14,7 @@ from portalis.proto import examples
 from portalis.proto.api import ApiModel, ApiTensor, service_model
 from portalis.proto.markdown import TEMPLATES, block, code, prose, python, shell
 from portalis.spec import PackageSpec
+from portalis.spec.names import image_of
 from portalis.spec.triton import TritonPlatform
 from portalis.target import Job, Module
 from portalis.templates import render
@@ -143,11 +144,8 @@ def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
 
 
 def _module_of(artifact: ContainerArtifact, job: Job) -> Module | None:
-    """The module in an image: the only one, or the one whose name comes last in the image's, as the spec says."""
-    if len(job.modules) == 1:
-        return job.modules[0]
-    base = job.spec.container_config.image_name or job.spec.package_name
-    return next((module for module in job.modules if artifact.image_name == f"{base}-{module.name}"), None)
+    """The module in an image."""
+    return next((each for each in job.modules if image_of(job.spec, each.binary)[0] == artifact.image_name), None)
 
 
 def _inside(path: Path, folder: Path) -> Path:

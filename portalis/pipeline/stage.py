@@ -8,7 +8,7 @@ from ..contracts.errors import ErrorType, PackagingStage
 from ..errors import PortalisError
 from ..output import Staging
 from ..target import Job, StageError
-from .outcome import Failed, Outcome, Produced
+from .outcome import Failed, Outcome, Produced, Skipped
 from .registry import Registered
 
 _ERRORS = {
@@ -29,6 +29,8 @@ def run_target(registered: Registered, job: Job, staging: Staging) -> Outcome:
         made = target.generate(job)
     except Exception as error:  # noqa: BLE001 (one target's fault is not the others')
         return Failed(errors=(_stage_error(error, registered),))
+    if made.skipped is not None:
+        return Skipped(reason=made.skipped)
     written = [file.path for file in staging.write(made.tree)]
     try:
         made = target.act(job, made)

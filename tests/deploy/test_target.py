@@ -312,12 +312,13 @@ def test_whatever_the_values_are_the_files_are_valid_and_hold_them(
     assert compose_interpolates(service["volumes"][0]["source"]) == f"/{path}"
 
 
-def test_where_nothing_was_made_that_can_be_deployed_a_warning_says_so(add: WasmBinaryPath) -> None:
+def test_where_nothing_was_made_that_can_be_deployed_the_stage_is_skipped(add: WasmBinaryPath) -> None:
     work = job([add])
     made = target.generate(of(work.spec, work.modules, Artifacts()))
     assert len(made.tree) == 0
     assert made.errors == ()
-    assert "no service image and no Triton model was made" in made.warnings[0].message
+    assert made.skipped is not None
+    assert "no service image and no Triton model was made" in made.skipped
 
 
 def test_the_target_is_left_out_only_where_nothing_is_to_be_deployed(add: WasmBinaryPath) -> None:

@@ -1,0 +1,115 @@
+"""Service images as a stage of the pipeline. What a real engine makes of them, tests/acceptance shows as well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portalis.contracts.errors import ErrorType
+from portalis.contracts.output import PackagingAgentOutput, Status
+from portalis.examples.catalog import EXAMPLES
+from portalis.pipeline import Options, package
+from portalis.problems import InputProblems
+from portalis.spec.read import make_spec
+from tests import parts
+from tests.portalis.pipeline.conftest import Listening
+
+
+def run(
+    folder: Path, *examples: str, modules: list[dict[str, Any]] | None = None, **config: Any
+) -> PackagingAgentOutput:
+    data = {
+        "package_name": "demo",
+        "package_version": "1.2.3+build.4",
+        "output_directory": "out",
+        "wasm_binaries": modules or [str(EXAMPLES[name].module) for name in examples],
+        "container_config": config,
+        "enable_triton_integration": False,
+        "enable_omniverse_packaging": False,
+    }
+    return package(make_spec(data, base=folder, source="the spec"), Options(only=["nim", "archive"]), Listening())
+
+
+def context(folder: Path, name: str) -> dict[str, bytes]:
+    place = folder / "out" / "containers" / name
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def test_without_an_engine_the_build_contexts_are_there_to_build_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    made = run(tmp_path, "gelu", "softmax")
+    assert made.status is Status.PartialSuccess
+    assert made.artifacts.nim_containers == ()
+    (error,) = made.diagnostics.errors
+    assert error.error_type is ErrorType.ContainerBuildError
+    files = context(tmp_path, "demo-gelu")
+    assert files["models/gelu.wasm"] == EXAMPLES["gelu"].module.read_bytes()
+    assert json.loads(files["models/service.json"])["models"][0]["name"] == "gelu"
+    assert "HEALTHCHECK" in files["Dockerfile"].decode()
+    # a tag cannot have the plus of a version
+    assert error.remediation.steps[0] == f"docker build -t demo-gelu:1.2.3-build.4 {tmp_path}/out/containers/demo-gelu"
+    assert set(context(tmp_path, "demo-softmax")) >= {"Dockerfile", "models/softmax.wasm"}
+
+
+@pytest.mark.slow
+def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", parts.docker_engine())
+    trap = {"entry": "gelu", "convention": "elementwise"}
+    modules: list[dict[str, Any]] = [
+        {"path": str(EXAMPLES["gelu"].module), "name": "good", "interface": trap},
+        {"path": str(EXAMPLES["gelu"].module), "name": "bad", "interface": {"entry": "no_such_export"}},
+    ]
+    made = run(
+        tmp_path,
+        modules=modules,
+        base_image=parts.BASE_IMAGE,
+        wheelhouse=str(parts.WHEELHOUSE),
+        export_image=True,
+        environment_vars={"GREETING": "line\nbreak $HOME"},
+    )
+    assert made.status is Status.PartialSuccess
+    (image,) = made.artifacts.nim_containers
+    assert image.image_name == "demo-good"
+    assert image.environment_vars == {"GREETING": "line\nbreak $HOME"}
+    assert image.image_archive_path is not None
+    assert made.package_metadata.checksums[image.image_archive_path]
+    assert any(image.image_archive_path.endswith(entry) for entry in ("containers/demo-good/image.tar",))
+    (error,) = made.diagnostics.errors
+    assert error.details is not None
+    assert error.details.model_dump()["failed_containers"] == ("demo-bad:1.2.3-build.4",)
+    assert "no_such_export" in error.message
+
+
+@pytest.mark.parametrize(
+    ("module", "config", "where", "told"),
+    [
+        ("Gelu", {}, "wasm_binaries[0].name", "the name of the image, 'demo-Gelu', is no image name"),
+        ("a b", {}, "wasm_binaries[0].name", "the service cannot call a model 'a b'"),
+        ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is no image tag"),
+        ("gelu", {"image_name": "UPPER"}, "wasm_binaries[0].name", "the name of the image, 'UPPER'"),
+        ("gelu", {"wasm_runtime": "Wasmer"}, "container_config.wasm_runtime", "in Wasmtime, not Wasmer"),
+        ("gelu", {"base_image": "a b"}, "container_config.base_image", "is no image reference"),
+    ],
+)
+def test_what_no_image_can_be_made_with_is_told_before_anything_is_made(
+    tmp_path: Path, module: str, config: dict[str, Any], where: str, told: str
+) -> None:
+    with pytest.raises(InputProblems) as problems:
+        run(tmp_path, modules=[{"path": str(EXAMPLES["gelu"].module), "name": module}], **config)
+    assert any(problem.where == where and told in problem.message for problem in problems.value.problems)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_input_gives_the_same_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    run(tmp_path, "gelu")
+    first = context(tmp_path, "demo-gelu")
+    run(tmp_path, "gelu")
+    assert context(tmp_path, "demo-gelu") == first
