@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 ASSEMBLYSCRIPT := 0.28
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench wheel parts clean venv
+.PHONY: help demo test lint format bench wheel schemas parts clean venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -24,7 +24,7 @@ lint: $(STAMPS)/dev ## Check style, types and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy portalis
 	$(BIN)/mypy tests
-	$(BIN)/lint-imports --config pyproject.toml
+	$(BIN)/lint-imports pyproject.toml
 
 format: $(STAMPS)/dev ## Format the code and mend what ruff can
 	$(BIN)/ruff format .
@@ -36,6 +36,9 @@ bench: $(STAMPS)/dev build/npm/.stamp ## Measure, print the table, write build/b
 wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wheels
 	rm -rf build/wheels
 	$(BIN)/python -m build --outdir build/wheels
+
+schemas: $(STAMPS)/dev ## Write the committed JSON Schemas anew
+	for name in spec input output error manifest; do $(BIN)/portalis schema $$name >docs/schemas/$$name.schema.json; done
 
 parts: ## As root on Debian: rustc for wasm32, libpython, perf_analyzer, a Docker engine with a base image
 	.ci/parts
