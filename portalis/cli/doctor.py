@@ -177,13 +177,16 @@ def _rustc() -> Part:
 
 
 def _kit() -> Part:
+    from ..omniverse import kit
+
     needed_for, name = "running Omniverse extensions", "omniverse-kit"
-    spec = importlib.util.find_spec("omni")
-    if spec is not None and importlib.util.find_spec("omni.kit_app") is not None:
-        version = importlib.metadata.version("omniverse-kit")
-        return Part(name=name, found=True, needed_for=needed_for, version=version)
-    how = "pip install omniverse-kit in its own Python 3.12 environment (NVIDIA's licence applies)"
-    return Part(name=name, found=False, needed_for=needed_for, how=how)
+    python = kit.find()
+    # importing Kit would ask for its licence
+    query = "import importlib.metadata as m; print(m.version('omniverse-kit'))"
+    version = _first_line([str(python), "-c", query]) if python is not None else ""
+    if not version:
+        return Part(name=name, found=False, needed_for=needed_for, how=kit.HOW)
+    return Part(name=name, found=True, needed_for=needed_for, version=version, where=str(python))
 
 
 CHECKS: tuple[Callable[[], Part], ...] = (
@@ -200,6 +203,20 @@ CHECKS: tuple[Callable[[], Part], ...] = (
     ),
     _distribution(
         "pillow", "PIL", "images as inputs of portalis infer", "pip install 'portalis[client]'", required=False
+    ),
+    _distribution(
+        "docker",
+        "docker",
+        "building service images (the client of both engines)",
+        "pip install 'portalis[package]'",
+        required=False,
+    ),
+    _distribution(
+        "grpcio-tools",
+        "grpc_tools",
+        "gRPC documents of a package",
+        "pip install 'portalis[package]'",
+        required=False,
     ),
     _zig,
     _rustc,
