@@ -1,0 +1,143 @@
+"""Every rule against a real Triton: what we refuse it refuses, and what it loads we let pass."""
+
+from __future__ import annotations
+
+import contextlib
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from portalis.model_repository_gen.problem import Problem, Severity
+from portalis.model_repository_gen.repository_check import check_repository
+from portalis.tritonserver import TritonServer
+from tests.model_repository_gen import cases
+
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
+# Without auto-complete a server judges a configuration by itself, before any backend sees it.
+STRICT = ("--disable-auto-complete-config", "--rate-limit=execution_count")
+# A model that fails after its instances were made (a state, a warm-up) leaves something dangling in 2.51, and the next
+# such failure may crash the server (signal 11; its stubs keep the port open, so nobody answers). So models are loaded
+# one by one, a new server comes after each of those, and a model during which a server is lost is tried again.
+LATE = "TRITONBACKEND_ModelInstanceInitialize"
+ANSWER_S, ATTEMPTS, SERVERS = 12, 4, 3
+
+
+class Judge:
+    """What Triton does with each model: whether it loads (`ready`), and what it answers and logs meanwhile."""
+
+    def __init__(self, repository: Path, backends: Path) -> None:
+        self.ready: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        self._repository, self._backends = repository, backends
+        self._server: TritonServer | None = None
+
+    def judge(self, name: str) -> None:
+        for _ in range(ATTEMPTS):
+            server = self._server or self._start()
+            with contextlib.suppress(OSError):
+                refusal = self._load(server, name)
+                if refusal is None:
+                    self.ready.add(name)
+                self.reasons[name] = refusal or ""
+                if f"{LATE}: {name}_" in self.reasons[name]:
+                    self.close()
+                return
+            self.close()
+        pytest.fail(f"Triton was lost {ATTEMPTS} times while it loaded {name}")
+
+    def _start(self) -> TritonServer:
+        server = TritonServer(
+            self._repository, backend_directory=self._backends, model_control="explicit", extra_args=STRICT
+        )
+        self._server = server.start()
+        return server
+
+    @staticmethod
+    def _load(server: TritonServer, name: str) -> str | None:
+        """None when it loads, else the answer and the log of the meantime. Raises OSError when there is no answer."""
+        before = len(server.log())
+        url = f"http://{server.http_url}/v2/repository/models/{name}/load"
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST"), timeout=ANSWER_S).close()
+        except urllib.error.HTTPError as refused:
+            return refused.read().decode() + server.log()[before:]
+        return None
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+        self._server = None
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for name, case in cases.ALL.items():
+        cases.write(folder, name, case)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def triton(repository: Path, wasm_backends: Path) -> Judge:
+    # most of the time goes to waiting for stubs to end, so a few servers share the work
+    judges = [Judge(repository, wasm_backends) for _ in range(SERVERS)]
+
+    def judge_some(i: int) -> None:
+        with contextlib.closing(judges[i]):
+            for name in list(cases.ALL)[i::SERVERS]:
+                judges[i].judge(name)
+
+    with ThreadPoolExecutor(SERVERS) as pool:
+        list(pool.map(judge_some, range(SERVERS)))
+    for judge in judges[1:]:
+        judges[0].ready |= judge.ready
+        judges[0].reasons |= judge.reasons
+    return judges[0]
+
+
+@pytest.fixture(scope="module")
+def ours(repository: Path) -> dict[str, list[Problem]]:
+    return check_repository(repository, auto_complete=False, backends=("python", "wasm"))
+
+
+@pytest.mark.parametrize("name", cases.GOOD)
+def test_a_good_model_passes_both(name: str, triton: Judge, ours: dict[str, list[Problem]]) -> None:
+    assert name in triton.ready, triton.reasons.get(name)
+    assert ours[name] == []
+
+
+@pytest.mark.parametrize("name", cases.BAD)
+def test_a_model_that_we_refuse_is_refused_by_triton_for_the_same_reason(
+    name: str, triton: Judge, ours: dict[str, list[Problem]]
+) -> None:
+    case = cases.BAD[name]
+    told = "\n".join(map(str, ours[name]))
+    assert case.ours in told
+    assert any(problem.severity is Severity.ERROR for problem in ours[name]) or name == "metrics_new"
+    assert all(problem.remediation for problem in ours[name])
+    if case.later:
+        assert name in triton.ready
+        return
+    assert case.triton is not None
+    assert name not in triton.ready
+    assert case.triton in triton.reasons[name]
+
+
+@pytest.mark.parametrize("name", cases.WARNED)
+def test_what_triton_silently_passes_over_is_a_warning(
+    name: str, triton: Judge, ours: dict[str, list[Problem]]
+) -> None:
+    assert name in triton.ready, triton.reasons.get(name)
+    assert cases.WARNED[name].ours in "\n".join(map(str, ours[name]))
+    assert {problem.severity for problem in ours[name]} == {Severity.WARNING}
+
+
+def test_a_list_of_gpus_makes_kind_auto_fail_where_they_are_not(triton: Judge, ours: dict[str, list[Problem]]) -> None:
+    ((name, case),) = cases.AUTO_GPUS.items()
+    assert name not in triton.ready
+    assert case.triton is not None and case.triton in triton.reasons[name]
+    (problem,) = ours[name]
+    assert problem.severity is Severity.WARNING and case.ours in str(problem)

@@ -1,0 +1,115 @@
+"""What needs no server: how problems are told, and what the real one would make of files that would take it down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portalis.errors import UsageError
+from portalis.model_repository_gen.pbtxt import from_text
+from portalis.model_repository_gen.problem import Severity
+from portalis.model_repository_gen.repository_check import check_repository
+from portalis.model_repository_gen.rules import problems
+from portalis.model_repository_gen.rules.files import served_versions
+from tests.model_repository_gen import cases
+from tests.model_repository_gen.cases import OUT, PYTHON, A, B, Case, write
+
+
+def told(repository: Path, name: str, **options: bool) -> str:
+    return "\n".join(map(str, check_repository(repository, **options)[name]))  # type: ignore[arg-type]
+
+
+def test_all_problems_of_a_model_are_told_at_once_and_each_says_what_to_do() -> None:
+    config = from_text(
+        'backend: "wasm" input { dims: 0 } dynamic_batching { preferred_batch_size: [ 0, 2 ] priority_levels: 3 }'
+    )
+    found = problems(config)
+    assert [problem.where for problem in found] == [
+        "input[0].name",
+        "input[0].data_type",
+        "input[0].dims",
+        "dynamic_batching.preferred_batch_size[0]",
+        "dynamic_batching.preferred_batch_size[1]",
+        "dynamic_batching",
+        "dynamic_batching.default_priority_level",
+    ]
+    assert all(problem.message and problem.remediation for problem in found)
+
+
+def test_a_good_configuration_has_no_problem_without_its_folder_either() -> None:
+    for name, case in cases.GOOD.items():
+        assert case.config is not None
+        assert problems(from_text(case.config)) == [], name
+
+
+def test_a_bare_configuration_is_fine_where_the_server_completes_it(tmp_path: Path) -> None:
+    write(tmp_path, "bare", Case('backend: "wasm" input { name: "a" } dynamic_batching {}'))
+    write(tmp_path, "bare.wasm", Case(None))
+    write(tmp_path, "any", cases.ensemble_case(cases.ensemble(cases.step("q:x r:y", "s:z", "bare.wasm")), "", ""))
+    assert check_repository(tmp_path) == {"any": [], "bare": [], "bare.wasm": []}
+    strict = check_repository(tmp_path, auto_complete=False)
+    assert {problem.where for problem in strict["bare"]} == {"input[0].data_type", "input[0].dims", "dynamic_batching"}
+    assert "folder 'bare.wasm' has no config.pbtxt" in str(strict["bare.wasm"][0])
+
+
+def test_an_ensemble_is_checked_against_completed_configurations(tmp_path: Path) -> None:
+    write(tmp_path, "m", Case('backend: "wasm"'))
+    write(tmp_path, "e", cases.ensemble_case(cases.ensemble(cases.step("q:x b:y", model="m")), "", ""))
+    assert told(tmp_path, "e") == ""
+    full = from_text(cases.BATCHED)
+    found = check_repository(tmp_path, completed={"m": full})
+    assert "model 'm' has no input 'q'" in "\n".join(map(str, found["e"]))
+
+
+def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").touch()
+    assert "Triton takes every folder of a repository for a model" in told(tmp_path, "docs")
+    assert list(check_repository(tmp_path)) == ["docs"]
+
+
+def test_a_version_beyond_64_bits_is_refused(tmp_path: Path) -> None:
+    # 2.51 aborts with such a folder, whatever else it serves
+    write(tmp_path, "m", Case(cases.BATCHED, versions=("1", "9" * 20)))
+    (problem,) = check_repository(tmp_path)["m"]
+    assert problem.severity is Severity.ERROR and "out of range" in problem.message
+
+
+def test_a_python_model_without_its_file_is_refused(tmp_path: Path) -> None:
+    # 2.51 waits for its stub and never becomes ready
+    write(tmp_path, "m", Case(PYTHON + A + OUT, versions=(), files={"1/.keep": b""}))
+    assert "1/model.py: the model's file is missing" in told(tmp_path, "m")
+
+
+def test_a_resource_is_global_or_per_device_in_all_models(tmp_path: Path) -> None:
+    write(tmp_path, "a", Case(cases.resources("true", name="R")))
+    write(tmp_path, "b", Case(cases.resources("false", name="R")))
+    assert told(tmp_path, "a") == ""
+    assert "resource 'R' is per device here and global in model 'a', instance_group[0]" in told(tmp_path, "b")
+
+
+@pytest.mark.parametrize(
+    ("policy", "versions"),
+    [
+        ("", [10]),
+        ("version_policy {}", [1, 2, 10]),
+        ("version_policy { all {} }", [1, 2, 10]),
+        ("version_policy { latest { num_versions: 2 } }", [2, 10]),
+        ("version_policy { specific { versions: [ 2, 5 ] } }", [2]),
+    ],
+)
+def test_versions_are_served_by_number_under_the_policy(tmp_path: Path, policy: str, versions: list[int]) -> None:
+    write(tmp_path, "m", Case(cases.BATCHED + policy, versions=("1", "2", "10", "03", "warmup", "notes")))
+    assert served_versions(from_text(cases.BATCHED + policy), tmp_path / "m") == versions
+
+
+def test_a_repository_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the model repository"):
+        check_repository(tmp_path / "none")
+
+
+def test_a_warm_up_input_that_the_model_has_not_is_a_warning() -> None:
+    more = 'inputs { key: "q" value { data_type: TYPE_FP32 dims: 1 zero_data: true } }'
+    (problem,) = problems(from_text("max_batch_size: 4 " + PYTHON + A + B + OUT + cases.sample(more=more)))
+    assert problem.severity is Severity.WARNING and "the model has no input 'q'" in problem.message
