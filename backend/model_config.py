@@ -30,7 +30,9 @@ class Model:
 def read_model(config: Config, version_folder: Path) -> Model:
     """The model in `version_folder` under `config`, its interface found and checked. Raises WasmError."""
     settings = parse(config.get("parameters") or {})
-    path = version_folder / (config.get("default_model_filename") or DEFAULT_FILE)
+    # a model of the backend `python` names the script there, and Triton fills it in: that is what runs this
+    named = None if config.get("backend") == "python" else config.get("default_model_filename")
+    path = version_folder / (named or DEFAULT_FILE)
     if not path.exists():
         near = sorted(p.name for p in version_folder.glob("*.wasm"))
         hint = f"; there is {', '.join(near)} (rename it, or set default_model_filename)" if near else ""

@@ -45,17 +45,24 @@ def _try(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) ->
     except (OSError, HTTPException) as problem:
         return _result(name, False, f"the server does not answer: {problem}")
     if reasons or not ready:
-        return _result(name, False, f"it did not load: {'; '.join(reasons) or 'the server does not say why'}")
+        why = "; ".join(_plain(reason, repository) for reason in reasons) or "the server does not say why"
+        return _result(name, False, f"it did not load: {why}")
     told = []
     for version in ready:
         try:
             told.append(_infer(grpc_url, repository, name, version))
         except PortalisError as problem:
             if STREAMS not in problem.message:
-                return _result(name, False, f"version {version} loads, and does not answer: {problem}")
+                why = _plain(problem.message.removeprefix(f"model {name!r} at {grpc_url}: "), repository)
+                return _result(name, False, f"version {version} loads, and does not answer: {why}")
             told.append(f"version {version} loads; it answers in streams, which was not tried")
     say(f"model {name} is tried")
     return _result(name, True, "; ".join(told))
+
+
+def _plain(reason: str, repository: Path) -> str:
+    """Without Python's backtrace, and without a folder that will have moved when somebody reads it."""
+    return reason.split("\n\nAt:", maxsplit=1)[0].replace(f"{repository}/", "").strip()
 
 
 def _load(http_url: str, name: str) -> tuple[list[str], list[str]]:

@@ -1,0 +1,166 @@
+"""What a model's triton_config may not say, because Triton would refuse it or pass over it without a word."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from portalis.model_repository_gen.config_rules import config_problems
+from portalis.spec.triton import TritonConfiguration
+
+X, Y = {"name": "x", "data_type": "FP32", "dims": [1]}, {"name": "y", "data_type": "FP32", "dims": [1]}
+STATE = {"name": "s", "data_type": "FP32", "dims": [1]}
+CUSTOM = {"platform": {"Custom": "mine"}}
+
+
+def problems(**fields: Any) -> list[str]:
+    return [
+        str(problem) for problem in config_problems(TritonConfiguration.model_validate_json(json.dumps(fields)), "t")
+    ]
+
+
+def sample(**source: Any) -> dict[str, Any]:
+    return {"name": "w", "inputs": {"x": {"data_type": "FP32", "dims": [1], **source}}}
+
+
+def control(kind: str, data_type: str) -> dict[str, Any]:
+    return {"control_inputs": [{"name": "C", "control_type": kind, "data_type": data_type}]}
+
+
+ELSEWHERE = (
+    "a model of the platform {} cannot do that, though a server loads it."
+    ' Leave it out, or use a platform of your own: platform = {{ Custom = "name" }}.'
+)
+FOR_A_PLATFORM_OF_ONES_OWN: dict[str, dict[str, Any]] = {
+    "model_transaction_policy.decoupled": {"model_transaction_policy": {"decoupled": True}},
+    "batch_inputs": {"batch_inputs": [{"kind": "BATCH_ELEMENT_COUNT", "target_name": ["N"], "data_type": "FP32", "source_input": ["x"]}]},
+    "batch_outputs": {"batch_outputs": [{"target_name": ["y"], "source_input": ["x"]}]},
+    "sequence_batching.states": {"sequence_batching": {"states": [STATE]}},
+    "sequence_batching.iterative_sequence": {"sequence_batching": {"iterative_sequence": True}},
+    "inputs[1].reshape": {"inputs": [X, {**X, "reshape": []}]},
+    "outputs[0].reshape": {"outputs": [{**Y, "reshape": []}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", FOR_A_PLATFORM_OF_ONES_OWN)
+@pytest.mark.parametrize("platform", ["WasmABI", "Python"])
+def test_what_the_python_backend_does_not_do_is_for_a_platform_of_ones_own(where: str, platform: str) -> None:
+    fields = FOR_A_PLATFORM_OF_ONES_OWN[where]
+    assert problems(platform=platform, **fields) == [f"t.{where}: {ELSEWHERE.format(platform)}"]
+    assert problems(**CUSTOM, **fields) == []
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "schedulers": (
+        {"dynamic_batching": {}, "sequence_batching": {}},
+        "t: dynamic_batching and sequence_batching are both given, and a model has one of them. Leave one out.",
+    ),
+    "strategies": (
+        {"sequence_batching": {"oldest": {"max_candidate_sequences": 1}, "direct": {}}},
+        "t.sequence_batching: oldest and direct are both given, and a model has one of them. Leave one out.",
+    ),
+    "sources": (
+        {"warmup": [sample(), sample(zero_data=True, random_data=True)]},
+        (
+            "t.warmup[1].inputs.x: zero_data and random_data are given, and the data can come from one of them."
+            " Leave the others out."
+        ),
+    ),
+    "sources_and_a_file": (
+        {"warmup": [sample(random_data=True, input_data_file="/x")]},
+        (
+            "t.warmup[0].inputs.x: random_data and input_data_file are given, and the data can come from one of them."
+            " Leave the others out."
+        ),
+    ),
+    "level": (
+        {"optimization": {"graph_level": 1}},
+        (
+            "t.optimization.graph_level: a level is given, but graph_optimization is false."
+            " Set graph_optimization = true, or leave the level out."
+        ),
+    ),
+    "flag": (
+        {"sequence_batching": control("Ready", "INT64")},
+        (
+            "t.sequence_batching.control_inputs[0].data_type: the control Ready is INT64."
+            " Use INT32, FP32 or BOOL; only a CorrelationId can be something else."
+        ),
+    ),
+    "preferred": (
+        {"dynamic_batching": {"preferred_batch_size": [1, 2**31]}},
+        "t.dynamic_batching.preferred_batch_size: 2147483648 is too large. Use 2147483647 at most.",
+    ),
+    "preferred_oldest": (
+        {"sequence_batching": {"oldest": {"max_candidate_sequences": 1, "preferred_batch_size": [2**31]}}},
+        "t.sequence_batching.oldest.preferred_batch_size: 2147483648 is too large. Use 2147483647 at most.",
+    ),
+    "candidates": (
+        {"sequence_batching": {"oldest": {"max_candidate_sequences": 2**31}}},
+        "t.sequence_batching.oldest.max_candidate_sequences: 2147483648 is too large. Use 2147483647 at most.",
+    ),
+    "level_number": (
+        {"dynamic_batching": {"priority_queue_policy": {"1" + "0" * 5000: {}}}},
+        f"t.dynamic_batching.priority_queue_policy: {2**64} is too large. Use {2**64 - 1} at most.",
+    ),
+    "dims": (
+        {"warmup": [{"name": "w", "inputs": {"x": {"data_type": "FP32", "dims": [1, 2**63]}}}]},
+        f"t.warmup[0].inputs.x.dims: {2**63} is too large. Use {2**63 - 1} at most.",
+    ),
+    "labels": (
+        {"outputs": [{**Y, "label_filename": "/a/l"}, {**Y, "label_filename": "/b/l"}]},
+        "t.outputs: 2 different files are called l, and a model holds them in one folder. Rename one of them.",
+    ),
+    "samples": (
+        {"warmup": [sample(input_data_file="/a/x"), sample(input_data_file="/b/x")]},
+        "t.warmup: 2 different files are called x, and a model holds them in one folder. Rename one of them.",
+    ),
+    "states": (
+        {**CUSTOM, "sequence_batching": {"states": [{**STATE, "initial_state_file": f"/{each}/s"} for each in "abc"]}},
+        (
+            "t.sequence_batching.states: 3 different files are called s, and a model holds them in one folder."
+            " Rename one of them."
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_be_lost_is_refused(name: str) -> None:
+    fields, told = REFUSED[name]
+    assert problems(**fields) == [told]
+
+
+@pytest.mark.parametrize("name", ["config.pbtxt", "warmup", "initial_state", "configs", "1"])
+def test_a_label_file_does_not_take_the_place_of_what_a_model_has(name: str) -> None:
+    (told,) = problems(outputs=[Y, {**Y, "label_filename": f"/a/{name}"}])
+    assert told == (
+        f"t.outputs[1].label_filename: a label file cannot be called {name}: something else in the model's folder is."
+        " Rename it."
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"dynamic_batching": {"preferred_batch_size": [2**31 - 1], "priority_queue_policy": {str(2**64 - 1): {}}}},
+        {"sequence_batching": {"oldest": {"max_candidate_sequences": 2**31 - 1, "preferred_batch_size": [2**31 - 1]}}},
+        {"sequence_batching": {"direct": {}}},
+        {"sequence_batching": control("Start", "INT32")},
+        {"sequence_batching": control("Start", "FP32")},
+        {"sequence_batching": control("End", "BOOL")},
+        {"sequence_batching": control("CorrelationId", "STRING")},
+        {"optimization": {"graph_optimization": True, "graph_level": 2}},
+        {"optimization": {"cuda_graphs": True}},
+        {"model_transaction_policy": {"decoupled": False}},
+        {"inputs": [{**X, "reshape": [1]}], "outputs": [{**Y, "reshape": [1, 1]}]},
+        {"warmup": [sample(), sample(zero_data=True), sample(random_data=True), sample(input_data_file="/x")]},
+        {"warmup": [{"name": "w", "inputs": {"x": {"data_type": "FP32", "dims": [0, 2**63 - 1]}}}]},
+        {"outputs": [{**Y, "label_filename": "/a/labels"}, {**Y, "label_filename": "/a/labels"}]},
+    ],
+)
+def test_what_is_sound_passes(fields: dict[str, Any]) -> None:
+    assert problems(**fields) == []

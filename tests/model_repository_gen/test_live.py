@@ -1,0 +1,171 @@
+"""Trying models on a server that is missing, ends, or answers nonsense; a real one is in `test_on_triton`."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portalis import tritonserver
+from portalis.contracts.output import ValidationResult
+from portalis.errors import MissingPart, PortalisError, TritonFailed
+from portalis.model_repository_gen import live
+
+Answers = dict[str, tuple[int, Any]]
+
+
+class FakeTriton:
+    """Answers the repository's requests as a server does that has these states; there is no gRPC behind it."""
+
+    http_url = grpc_url = ""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> FakeTriton:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], None]]:
+    """Sets what each path answers with: a status, and a body."""
+    answers: Answers = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            status, body = answers[self.path.removeprefix("/v2/repository/")]
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setattr(FakeTriton, "http_url", f"127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(tritonserver, "TritonServer", FakeTriton)
+    yield answers.update
+    server.shutdown()
+    server.server_close()
+
+
+def tried(*models: str) -> list[ValidationResult]:
+    return live.try_on_triton(Path("/r"), models, lambda _: None)
+
+
+def report(name: str = "m") -> str:
+    (result,) = tried(name)
+    assert (result.name, result.check, result.valid) == (name, "live", False)
+    return result.report
+
+
+@pytest.mark.parametrize("problem", [MissingPart("there is no server"), TritonFailed("it stopped")])
+def test_without_a_server_no_model_is_valid(monkeypatch: pytest.MonkeyPatch, problem: PortalisError) -> None:
+    def start(*_: object, **__: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(tritonserver, "TritonServer", start)
+    assert [(each.name, each.valid, each.report) for each in tried("a", "b")] == [
+        ("a", False, f"no server could be asked: {problem}"),
+        ("b", False, f"no server could be asked: {problem}"),
+    ]
+
+
+def test_a_server_that_ends_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeTriton, "http_url", "127.0.0.1:1")
+    monkeypatch.setattr(tritonserver, "TritonServer", FakeTriton)
+    assert report().startswith("the server does not answer: ")
+
+
+def test_the_reason_of_each_version_is_told_without_backtrace_and_staging_folder(
+    serve: Callable[[Answers], None],
+) -> None:
+    states = [
+        {"name": "m", "version": "1", "state": "READY", "reason": ""},
+        {"name": "m", "version": "2", "state": "UNAVAILABLE", "reason": "unloaded"},
+        {"name": "m", "version": "3", "state": "UNAVAILABLE", "reason": "in /r/m/3/model.wasm: bad\n\nAt:\n  x.py(1)"},
+        {"name": "m", "version": "4", "state": "UNAVAILABLE", "reason": "worse"},
+        {"name": "other", "version": "1", "state": "UNAVAILABLE", "reason": "not ours"},
+        {"name": "m"},
+    ]
+    serve({"models/m/load": (400, {"error": "failed to load 'm'"}), "index": (200, states)})
+    assert report() == "it did not load: in m/3/model.wasm: bad; worse"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"error": "failed to load"}, "failed to load"),
+        (b"no JSON", "no JSON"),
+        ({"other": 1}, '{"other": 1}'),
+        ([], "[]"),
+        (b"", "HTTP Error 400: Bad Request"),
+    ],
+)
+def test_where_no_version_says_why_the_refusal_does(serve: Callable[[Answers], None], body: Any, told: str) -> None:
+    serve({"models/m/load": (400, body), "index": (200, [{"name": "m"}])})
+    assert report() == f"it did not load: {told}"
+
+
+def test_a_model_that_vanishes_without_a_word_is_told(serve: Callable[[Answers], None]) -> None:
+    serve({"models/m/load": (200, b""), "index": (200, [])})
+    assert report() == "it did not load: the server does not say why"
+
+
+def test_a_name_is_quoted_in_the_request(serve: Callable[[Answers], None]) -> None:
+    serve({"models/a%20b%2Fc%3F/load": (200, b""), "index": (200, [])})
+    assert report("a b/c?") == "it did not load: the server does not say why"
+
+
+@pytest.mark.parametrize(
+    ("message", "valid", "told"),
+    [
+        (
+            "model 'm' at grpc: ModelInfer RPC doesn't support models with decoupled transaction policy",
+            True,
+            (
+                "version 1 loads; it answers in streams, which was not tried; "
+                "version 2 loads; it answers in streams, which was not tried"
+            ),
+        ),
+        ("model 'm' at grpc: /r/m/1/x trapped", False, "version 1 loads, and does not answer: m/1/x trapped"),
+    ],
+)
+def test_only_a_model_that_streams_need_not_answer(
+    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, message: str, valid: bool, told: str
+) -> None:
+    def infer(*_: object) -> str:
+        raise PortalisError(message)
+
+    monkeypatch.setattr(live, "_infer", infer)
+    monkeypatch.setattr(FakeTriton, "grpc_url", "grpc")
+    states = [{"name": "m", "version": version, "state": "READY"} for version in ("1", "2")]
+    serve({"models/m/load": (200, b""), "index": (200, states)})
+    (result,) = tried("m")
+    assert (result.valid, result.report) == (valid, told)
+
+
+def test_the_user_is_told_of_each_model_that_answers(
+    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def infer(*args: object) -> str:
+        asked.append(args)
+        return "version 1 answers"
+
+    monkeypatch.setattr(live, "_infer", infer)
+    monkeypatch.setattr(FakeTriton, "grpc_url", "grpc")
+    serve({"models/m/load": (200, b""), "index": (200, [{"name": "m", "version": "1", "state": "READY"}])})
+    lines: list[str] = []
+    (result,) = live.try_on_triton(Path("/r"), ["m"], lines.append)
+    assert (result.valid, result.report, lines) == (True, "version 1 answers", ["model m is tried"])
+    assert asked == [("grpc", Path("/r"), "m", "1")]

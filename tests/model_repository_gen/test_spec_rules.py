@@ -1,0 +1,122 @@
+"""What in a spec is told before a model is made of it: names, steps, and the configuration of each module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portalis.model_repository_gen.spec_rules import spec_problems
+from tests.model_repository_gen import jobs
+
+IN, OUT = {"name": "in", "data_type": "FP32", "dims": [1]}, {"name": "out", "data_type": "FP32", "dims": [1]}
+
+
+def ensemble(name: str, *models: str, **more: Any) -> dict[str, Any]:
+    steps = [{"model_name": each, "input_map": {"x": "in"}, "output_map": {"y": "out"}} for each in models]
+    return {"name": name, "inputs": [IN], "outputs": [OUT], "steps": steps, **more}
+
+
+def problems(folder: Path, *modules: Any, **triton: Any) -> list[str]:
+    return [str(problem) for problem in spec_problems(jobs.make(folder, *modules, **triton))]
+
+
+def test_a_plain_spec_has_no_problems(tmp_path: Path) -> None:
+    assert problems(tmp_path, "add") == []
+    assert (
+        problems(tmp_path, "add", "echo", ensembles=[ensemble("chain", "add", "demo_echo"), ensemble("e", "chain")])
+        == []
+    )
+
+
+def test_one_name_cannot_be_that_of_several_modules(tmp_path: Path) -> None:
+    found = problems(tmp_path, "add", "echo", model_name="m")
+    assert found == [
+        (
+            "triton_config.model_name: 2 modules cannot all be the model 'm'."
+            " Set model_name in each module's own triton_config, or leave it out."
+        )
+    ]
+    assert problems(tmp_path, "add", model_name="m") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a/b", "has a slash or characters that cannot be printed"),
+        ("..", "is hidden or no folder name"),
+        (".m", "is hidden or no folder name"),
+        ("a\nb", "has a slash or characters that cannot be printed"),
+        ("a\x1b[31mb", "has a slash or characters that cannot be printed"),
+        ("a\0b", "has a slash or characters that cannot be printed"),
+        ("ä" * 101, "is longer than the 200 bytes"),
+    ],
+)
+def test_a_name_that_cannot_be_a_folder_is_refused_where_it_stands(tmp_path: Path, name: str, why: str) -> None:
+    (alone,) = problems(tmp_path, "add", model_name=name)
+    (own,) = problems(tmp_path, "echo", {"path": "add", "triton_config": {"model_name": name}})
+    (chained,) = problems(tmp_path, "add", ensembles=[ensemble(name, "add")])
+    places = ("wasm_binaries[0]", "wasm_binaries[1]", "triton_config.ensembles[0].name")
+    for place, told in zip(places, (alone, own, chained)):
+        assert told.startswith(f"{place}: the name of the Triton model, {name!r}, {why}")
+        assert told.endswith("Set another model_name.")
+        assert told.isprintable()
+
+
+def test_two_models_of_one_name_are_told_with_both_places(tmp_path: Path) -> None:
+    found = problems(tmp_path, "add", "echo", ensembles=[ensemble("demo_add", "echo")])
+    assert found == [
+        (
+            "triton_config.ensembles[0].name: 2 Triton models are called 'demo_add'"
+            " (wasm_binaries[0], triton_config.ensembles[0].name). Set another model_name."
+        )
+    ]
+
+
+def test_a_step_names_a_model_or_a_module_of_the_package(tmp_path: Path) -> None:
+    (told,) = problems(tmp_path, "add", ensembles=[ensemble("chain", "add", "demo_ad")])
+    assert told == (
+        "triton_config.ensembles[0].steps[1].model_name: the package has no model 'demo_ad'. Did you mean 'demo_add'?"
+    )
+
+
+def test_a_step_that_may_mean_two_models_is_refused(tmp_path: Path) -> None:
+    modules = [{"path": "add", "triton_config": {"model_name": "echo"}}, "echo"]
+    (told,) = problems(tmp_path, *modules, ensembles=[ensemble("chain", "echo")])
+    assert told == (
+        "triton_config.ensembles[0].steps[0].model_name: 'echo' is a model, and the name of the module of 'demo_echo',"
+        " too. Give the module or the model another name."
+    )
+    assert problems(tmp_path, *modules, ensembles=[ensemble("chain", "add")]) == []
+    same = {"path": "add", "triton_config": {"model_name": "add"}}
+    assert problems(tmp_path, same, ensembles=[ensemble("chain", "add")]) == []
+
+
+def test_the_packages_settings_are_checked_where_a_module_has_them(tmp_path: Path) -> None:
+    both: dict[str, Any] = {"dynamic_batching": {}, "sequence_batching": {}}
+    own = {"path": "add", "triton_config": {"platform": "Python", "sequence_batching": None}}
+    (told,) = problems(tmp_path, own, "echo", **both)
+    assert told.startswith("triton_config: dynamic_batching and sequence_batching")
+    assert problems(tmp_path, own, **both) == []
+    (told,) = problems(tmp_path, "echo", {**own, "triton_config": both})
+    assert told.startswith("wasm_binaries[1].triton_config: dynamic_batching")
+
+
+def test_label_files_of_an_ensemble_are_checked_too(tmp_path: Path) -> None:
+    (tmp_path / "warmup").write_text("labels")
+    outputs = [{**OUT, "label_filename": "warmup"}]
+    (told,) = problems(tmp_path, "add", ensembles=[ensemble("chain", "add", outputs=outputs)])
+    assert told.startswith("triton_config.ensembles[0].outputs[0].label_filename: a label file cannot be called warmup")
+
+
+def test_a_modules_own_settings_are_read_with_their_arrays(tmp_path: Path) -> None:
+    tensors = {
+        "inputs": [{"name": "x", "dtype": "FP32", "dims": [-1]}],
+        "outputs": [{"name": "y", "dtype": "FP32", "dims": [2]}],
+    }
+    groups = {"instance_groups": [{"kind": "GPU", "gpus": [0, 1]}]}
+    (module,) = jobs.make(tmp_path, {"path": "add", "interface": tensors, "triton_config": groups}).wasm_binaries
+    assert module.interface.model_dump(mode="json", exclude_none=True) == tensors
+    assert module.triton_config is not None
+    assert module.triton_config.instance_groups[0].gpus == (0, 1)
