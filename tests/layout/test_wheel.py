@@ -72,6 +72,7 @@ def expected_files() -> dict[str, Path]:
         "portalis.dist": ("templates/*",),
         "portalis.examples": ("**/*",),
         "portalis.nim": ("requirements.txt", "templates/*"),
+        "portalis.omniverse": ("templates/*",),
         "portalis.proto": ("templates/*",),
     }
     assert set(pyproject()["tool"]["setuptools"]["package-data"]) == set(data)
