@@ -59,7 +59,8 @@ def test_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch: pytest.Mo
     check_image(artifacts.nim_containers[0].model_dump(), docker)
     assert all(result.valid for result in made.diagnostics.validation_results), made.diagnostics.validation_results
     assert {result.check for result in made.diagnostics.validation_results} >= {"static", "live"}
-    assert all(each.validated for each in (*artifacts.triton_models, *artifacts.omniverse_packages))
+    assert all(model.validated for model in artifacts.triton_models)
+    assert all(extension.validated for extension in artifacts.omniverse_packages)
     assert "live: version 1 loads and answers y [1, 1]" in (artifacts.triton_models[0].validation_report or "")
     check_archive(Path(artifacts.distribution_archives[0].archive_path))
 

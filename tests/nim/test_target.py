@@ -25,7 +25,7 @@ def run(
         "package_name": "demo",
         "package_version": "1.2.3+build.4",
         "output_directory": "out",
-        "wasm_binaries": modules or [str(EXAMPLES[name].module) for name in examples],
+        "wasm_binaries": [*(modules or ()), *(str(EXAMPLES[name].module) for name in examples)],
         "container_config": config,
         "enable_triton_integration": False,
         "enable_omniverse_packaging": False,
