@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,11 +13,12 @@ from .errors import UsageError
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One thing that is wrong: `where` is its path (``triton_config.inputs[0].dims``, empty for the whole),
-    `message` names the thing, `remediation` says what to do."""
+    `message` names the thing, `remediation` says what to do, `also` are other places that it is judged by."""
 
     where: str
     message: str
     remediation: str = ""
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
@@ -33,11 +34,34 @@ class InputProblems(UsageError):
         self.problems = tuple(problems)
         self.source = source
         count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        super().__init__(f"{source} has {count}:{lines}")
+        lines = "".join(f"\n  - {one_line(str(problem))}" for problem in self.problems)
+        super().__init__(f"{one_line(source)} has {count}:{lines}")
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks and everything else that cannot be printed escaped: it looks like no second problem."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def independent(problems: Iterable[Problem], told: Collection[str]) -> Iterator[Problem]:
+    """Those `problems` that do not follow from what is wrong at the places `told`."""
+    for problem in problems:
+        places = [place for place in (problem.where, *problem.also) if place]
+        if not any(_is_within(place, other) for place in places for other in told):
+            yield problem
+
+
+def _is_within(place: str, other: str) -> bool:
+    return place == other or place.startswith((f"{other}.", f"{other}["))
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A sentence with the nearest of the `known` names, or with all of them where none is near."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(known)}."
+    plain = {_plain(each): each for each in reversed(known)}
+    near = difflib.get_close_matches(_plain(name), plain, 1)
+    return f"Did you mean {plain[near[0]]!r}?" if near else f"Known are: {', '.join(known)}."
+
+
+def _plain(name: str) -> str:
+    """Upper case and dashes are no difference that matters."""
+    return name.casefold().replace("-", "_")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from .stopping import cleaning_up
 
 if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput
+    from ..pipeline import Listener, Options
     from ..spec import PackageSpec
 
 DEFAULT_SPEC = "portalis.toml"
@@ -56,58 +58,80 @@ def package(
 
     Example: portalis package --only triton --validate live
     """
-    from ..pipeline import Options, package
+    from ..pipeline import Options
     from .progress import listener
 
     if validate not in ("static", "live"):
         raise UsageError(f"--validate {validate}: there is no such depth", remediation="Use static or live.")
-    wanted, source = _read(spec, contract)
-    wanted = _adjusted(wanted, output, keep_versions=keep_versions, fail_fast=fail_fast)
+    if report is not None and report.is_dir():
+        raise UsageError(f"{report} is a directory", remediation="Name the file to write with --report.")
+    source = _source(spec, contract)
+    wanted = _read(source, is_contract=contract is not None)
+    wanted = _adjusted(wanted, source, output, keep_versions=keep_versions, fail_fast=fail_fast)
     options = Options(only=tuple(only or ()), skip=tuple(skip or ()), live=validate == "live", force=force)
-    with listener(quiet=quiet or as_json) as told:
-        made = package(wanted, options, told, source=source)
+    with cleaning_up(), listener(quiet=quiet or as_json) as told:
+        made = _made(wanted, options, told, source, is_contract=contract is not None)
     _tell(made, wanted.output_directory, report, as_json=as_json, quiet=quiet)
     raise typer.Exit(EXIT_CODES[made.status.value])
 
 
-def _read(spec: Path | None, contract: Path | None) -> tuple[PackageSpec, str]:
-    from ..contracts.input import read_input
-    from ..spec import read_spec
-
-    if contract is not None:
-        if spec is not None:
-            raise UsageError(f"{spec} and --input {contract} are two inputs", remediation="Name one of them.")
-        return read_input(contract), str(contract)
-    if spec is None and not Path(DEFAULT_SPEC).exists():
+def _source(spec: Path | None, contract: Path | None) -> Path:
+    if contract is not None and spec is not None:
+        raise UsageError(f"{spec} and --input {contract} are two inputs", remediation="Name one of them.")
+    if contract is None and spec is None and not Path(DEFAULT_SPEC).exists():
         raise UsageError(
             f"there is no {DEFAULT_SPEC} here",
             remediation="Write one with `portalis init MODULE`, or name a spec file.",
         )
-    found = spec or Path(DEFAULT_SPEC)
-    return read_spec(found), str(found)
+    return contract or spec or Path(DEFAULT_SPEC)
 
 
-def _adjusted(spec: PackageSpec, output: Path | None, *, keep_versions: bool, fail_fast: bool) -> PackageSpec:
+def _read(source: Path, *, is_contract: bool) -> PackageSpec:
+    from ..contracts.input import read_input
+    from ..spec import read_spec
+
+    return read_input(source) if is_contract else read_spec(source)
+
+
+def _made(
+    spec: PackageSpec, options: Options, told: Listener, source: Path, *, is_contract: bool
+) -> PackagingAgentOutput:
+    from ..contracts.input import in_contract
+    from ..pipeline import package
+    from ..problems import InputProblems
+
+    try:
+        return package(spec, options, told, source=str(source))
+    except InputProblems as found:
+        if not is_contract:
+            raise
+        raise InputProblems(map(in_contract, found.problems), source=found.source) from None
+
+
+def _adjusted(
+    spec: PackageSpec, source: Path, output: Path | None, *, keep_versions: bool, fail_fast: bool
+) -> PackageSpec:
     """`spec` with what the command line says otherwise, checked anew."""
     from ..problems import InputProblems
+    from ..spec.paths import from_folder
     from ..spec.rules import rules
 
     changes: dict[str, object] = {}
     if output is not None:
-        changes["output_directory"] = output.absolute()
+        changes["output_directory"] = from_folder(output, Path.cwd())
     if fail_fast:
         changes["fail_on_partial_errors"] = True
     if keep_versions:
         changes["triton_config"] = spec.triton_config.model_copy(update={"keep_versions": True})
     changed = spec.model_copy(update=changes)
-    problems = list(rules(changed)) if output is not None else []
+    problems = list(rules(changed, source.absolute().parent)) if output is not None else []
     if problems:
         raise InputProblems(problems, source="the command line")
     return changed
 
 
 def _tell(made: PackagingAgentOutput, output: Path, report: Path | None, *, as_json: bool, quiet: bool) -> None:
-    from .summary import summary
+    from .summary import result, troubles
 
     text = made.model_dump_json(indent=2, by_alias=True)
     if report is not None:
@@ -116,5 +140,8 @@ def _tell(made: PackagingAgentOutput, output: Path, report: Path | None, *, as_j
     if as_json:
         print(text)
         return
-    for line in summary(made, output, quiet=quiet):
-        print(line, file=sys.stderr if quiet or made.status.value == "failure" else sys.stdout)
+    for line in troubles(made, quiet=quiet):
+        print(line, file=sys.stderr)
+    if not quiet:
+        for line in result(made, output):
+            print(line)

@@ -61,7 +61,7 @@ class Live(Plain):
 
     def ended(self, stage: Stage) -> None:
         """A line that stays."""
-        self._status.console.print(line(stage), markup=False, highlight=False)
+        self._status.console.print(line(stage), markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, text: str) -> None:
         from rich.text import Text

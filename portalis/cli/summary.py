@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,17 +19,24 @@ TITLES = {
 }
 
 
-def summary(made: PackagingAgentOutput, output: Path, *, quiet: bool = False) -> Iterator[str]:
-    """The lines. When `quiet`, only what went wrong."""
+def troubles(made: PackagingAgentOutput, *, quiet: bool) -> Iterator[str]:
+    """The lines about what went wrong and, unless `quiet`, about what to look at."""
     for error in made.diagnostics.errors:
-        yield f"error: {printable(error.message)}"
-        yield f"  {printable(error.remediation.summary)}"
+        yield from _block("error", error.message, error.remediation.summary)
         yield from (f"    {printable(step)}" for step in error.remediation.steps)
-    if quiet:
-        return
-    for warning in made.diagnostics.warnings:
-        yield f"warning: {printable(warning.message)}"
-        yield f"  {printable(warning.remediation)}"
+    if not quiet:
+        for warning in made.diagnostics.warnings:
+            yield from _block("warning", warning.message, warning.remediation)
+
+
+def _block(kind: str, message: str, remediation: str) -> Iterator[str]:
+    first, *more = message.splitlines() or [""]
+    yield f"{kind}: {printable(first)}"
+    yield from (f"  {printable(line)}" for line in (*more, *remediation.splitlines()))
+
+
+def result(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
+    """The lines about what was made, and what can be done with it."""
     status, metadata = made.status.value, made.package_metadata
     if status == "failure":
         yield TITLES[status]
@@ -45,7 +53,7 @@ def _next(made: PackagingAgentOutput) -> Iterator[str]:
     models = made.artifacts.triton_models
     if models:
         repository = Path(models[0].model_repository_path).parent
-        yield f"  serve the models: portalis serve {printable(str(repository))}"
+        yield f"  serve the models: portalis serve {printable(shlex.quote(str(repository)))}"
     for archive in made.artifacts.distribution_archives:
         yield f"  archive: {printable(archive.archive_path)}"
     for image in made.artifacts.nim_containers:

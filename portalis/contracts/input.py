@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,37 +10,49 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..problems import InputProblems, Problem
+from ..problems import InputProblems, Problem, independent
 from ..spec import PackageSpec, WasmBinaryPath
-from ..spec.base import NonEmpty, Structure
+from ..spec.base import U64, NonEmpty, Structure
 from ..spec.build import BuildManifest
 from ..spec.documents import read_document
-from ..spec.explain import Place
-from ..spec.package import ModuleInterface, OperationMode, PackagingSettings
+from ..spec.package import Mode, ModuleInterface, PackagingSettings
 from ..spec.paths import absolute
+from ..spec.places import Place
 from ..spec.rules import rules
-from ..spec.salvage import salvage
+from ..spec.salvage import ANY, salvage
 from ..spec.triton import TritonConfiguration
 
 AGENT = "TestAgent"
 _SETTINGS = "packaging_configuration"
-_STAND_INS: dict[Place, str] = {
+_MODULE = {"crate_name": "unnamed", "file_path": "unnamed"}
+_STAND_INS: dict[Place, Any] = {
+    ("wasm_binaries",): {"binaries": [_MODULE]},
+    ("wasm_binaries", "binaries"): [_MODULE],
+    ("wasm_binaries", "binaries", ANY): _MODULE,
+    ("wasm_binaries", "binaries", ANY, "crate_name"): "unnamed",
+    ("wasm_binaries", "binaries", ANY, "file_path"): "unnamed",
+    (_SETTINGS,): {"package_name": "unnamed", "package_version": "0.0.0", "output_directory": "unnamed"},
     (_SETTINGS, "package_name"): "unnamed",
     (_SETTINGS, "package_version"): "0.0.0",
     (_SETTINGS, "output_directory"): "unnamed",
+    ("test_results",): {"results_path": "unnamed", "parity_report_path": "unnamed"},
     ("test_results", "results_path"): "unnamed",
     ("test_results", "parity_report_path"): "unnamed",
+    ("context",): {"pipeline_id": "unnamed", "mode": "library"},
     ("context", "pipeline_id"): "unnamed",
     ("context", "mode"): "library",
 }
 # where in the contract lies what the spec calls by another name
 _PLACES = {
-    "wasm_binaries": "wasm_binaries.binaries",
     "test_results": "test_results.results_path",
     "parity_report": "test_results.parity_report_path",
     "benchmarks": "test_results.benchmarks_path",
     "build_metadata": "wasm_binaries.metadata",
+    "pipeline_id": "context.pipeline_id",
+    "mode": "context.mode",
 }
+_MODULE_PLACE = re.compile(r"\bwasm_binaries(\[\d+\])(\.(?:name|path)\b)?")
+_MODULE_KEYS = {".name": ".crate_name", ".path": ".file_path", None: ""}
 
 
 class WasmBinary(Structure):
@@ -48,10 +61,10 @@ class WasmBinary(Structure):
 
     crate_name: NonEmpty
     file_path: Path
-    size_bytes: int | None = None
+    size_bytes: U64 | None = None
     wasi_compliant: bool | None = None
     exports: tuple[str, ...] | None = None
-    memory_pages: int | None = None
+    memory_pages: U64 | None = None
     description: str = ""
     interface: ModuleInterface = ModuleInterface()
     triton_config: TritonConfiguration | None = None
@@ -79,7 +92,7 @@ class Context(Structure):
 
     pipeline_id: NonEmpty
     previous_agent: Literal["TestAgent"] = "TestAgent"
-    mode: OperationMode
+    mode: Mode
 
 
 class PackagingAgentInput(Structure):
@@ -92,16 +105,19 @@ class PackagingAgentInput(Structure):
 
     @classmethod
     def from_test_output(cls, output: Mapping[str, Any], *, base: Path | None = None) -> PackagingAgentInput:
-        """What the test agent handed over, whose output may say more than is read here.
+        """What the test agent handed over; what it and the build say more than is read here is left alone.
 
         Relative paths start at `base` (the working directory). Raises InputProblems with everything that is wrong.
         """
-        context = output.get("context")
-        told = (
-            {key: context[key] for key in Context.model_fields if key in context} if isinstance(context, dict) else {}
-        )
-        data = {key: output[key] for key in cls.model_fields if key in output}
-        data["context"] = {**told, "previous_agent": AGENT}
+        data = _known(cls, output)
+        for key, model in (("wasm_binaries", WasmBinaries), ("test_results", TestResults), ("context", Context)):
+            if key in data:
+                data[key] = _known(model, data[key])
+        modules, context = data.get("wasm_binaries"), data.get("context", {})
+        if isinstance(modules, dict) and isinstance(modules.get("binaries"), (list, tuple)):
+            modules["binaries"] = [_known(WasmBinary, each) for each in modules["binaries"]]
+        if isinstance(context, dict):
+            data["context"] = {**context, "previous_agent": AGENT}
         return _checked(data, base=base or Path.cwd(), source="the test agent's output")[0]
 
     def to_spec(self) -> PackageSpec:
@@ -128,16 +144,20 @@ def read_input(path: Path) -> PackageSpec:
 
 
 def _checked(data: Mapping[str, Any], *, base: Path, source: str) -> tuple[PackagingAgentInput, PackageSpec]:
-    found = salvage(PackagingAgentInput, data, _STAND_INS)
+    found = salvage(PackagingAgentInput, data, _STAND_INS, source=source)
     problems = list(found.problems)
     if found.model is not None:
         given = absolute(found.model, base)
         spec = given.to_spec()
-        further = [*_sizes(given), *(_in_contract(problem) for problem in rules(spec))]
-        problems += [problem for problem in further if problem.where not in found.left_out]
+        problems += independent([*_sizes(given), *map(in_contract, rules(spec, base))], found.left_out)
         if not problems:
             return given, spec
     raise InputProblems(problems, source=source)
+
+
+def _known(model: type[Structure], value: Any) -> Any:
+    """The keys of `model` in a table; what is no table is as it was."""
+    return {key: value[key] for key in model.model_fields if key in value} if isinstance(value, Mapping) else value
 
 
 def _module(binary: WasmBinary) -> WasmBinaryPath:
@@ -164,13 +184,25 @@ def _sizes(given: PackagingAgentInput) -> Iterator[Problem]:
             )
 
 
-def _in_contract(problem: Problem) -> Problem:
-    """`problem`, found in the spec, with its place in the contract."""
-    head = problem.where.split(".")[0].split("[")[0]
+def in_contract(problem: Problem) -> Problem:
+    """`problem`, found in the spec, in the contract's own terms."""
+    return replace(
+        problem,
+        where=_place(problem.where),
+        message=_modules_named(problem.message),
+        remediation=_modules_named(problem.remediation).replace("a `name` of", "a `crate_name` of"),
+        also=tuple(map(_place, problem.also)),
+    )
+
+
+def _place(where: str) -> str:
+    head = re.split(r"[.\[]", where, maxsplit=1)[0]
+    if head == "wasm_binaries":
+        return _modules_named(where)
     if head in _PLACES:
-        where = _PLACES[head] + problem.where[len(head) :].replace("].path", "].file_path")
-    elif head in PackagingSettings.model_fields:
-        where = f"{_SETTINGS}.{problem.where}"
-    else:
-        where = problem.where
-    return replace(problem, where=where)
+        return _PLACES[head] + where[len(head) :]
+    return f"{_SETTINGS}.{where}" if head in PackagingSettings.model_fields else where
+
+
+def _modules_named(text: str) -> str:
+    return _MODULE_PLACE.sub(lambda found: f"wasm_binaries.binaries{found[1]}{_MODULE_KEYS[found[2]]}", text)

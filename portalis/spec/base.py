@@ -5,18 +5,30 @@ from __future__ import annotations
 import re
 from enum import Enum
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, WithJsonSchema
 
 from ..documented import Documented
 
 U32_MAX = 2**32 - 1
 U64_MAX = 2**64 - 1
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?=.)(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 # Kubernetes' resource quantities, as far as they make sense for memory and CPU
-_MEMORY = re.compile(r"[1-9]\d*(Ki|Mi|Gi|Ti|k|M|G|T)?")
-_CPU = re.compile(r"[1-9]\d*m?|\d+\.\d+")
+_MEMORY = re.compile(r"[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_CPU = re.compile(r"[1-9][0-9]*m?|[1-9][0-9]*\.[0-9]+|0\.[0-9]*[1-9][0-9]*")
+
+
+TABLE: Final = "(table)"
+WORD: Final = "(word)"
+
+
+def _form(value: Any) -> str:
+    return TABLE if isinstance(value, (dict, Documented)) else WORD
+
+
+BY_FORM = Discriminator(_form)
+"""For a union of a table (tagged `TABLE`) and something that is none (tagged `WORD`): an error is about one of them."""
 
 
 class Structure(Documented):
@@ -35,12 +47,9 @@ class Choice(str, Enum):
 def _semantic(text: str) -> str:
     import semver
 
-    try:
-        semver.Version.parse(text)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no semantic version: write MAJOR.MINOR.PATCH, such as 1.0.0 or 1.2.0-rc.1"
-        ) from None
+    # its parser lets a line break through at the end
+    if not text.isprintable() or not semver.Version.is_valid(text):
+        raise ValueError(f"{text!r} is no semantic version: write MAJOR.MINOR.PATCH, such as 1.0.0 or 1.2.0-rc.1")
     return text
 
 
@@ -48,8 +57,8 @@ def _seconds(value: Any) -> Any:
     """``90``, ``"90s"`` or ``"1m30s"`` as whole seconds."""
     if not isinstance(value, str):
         return value
-    found = _DURATION.fullmatch(value.strip())
-    if not value.strip() or found is None:
+    found = _DURATION.fullmatch(value)
+    if found is None:
         raise ValueError(f"{value!r} is no duration: write seconds, or such as 30s, 2m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return hours * 3600 + minutes * 60 + seconds
@@ -61,13 +70,18 @@ def _dim(size: int) -> int:
     return size
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+def _amount(pattern: re.Pattern[str], what: str) -> AfterValidator:
     def check(text: str) -> str:
         if pattern.fullmatch(text) is None:
-            raise ValueError(f"{text!r} is no {what}")
+            raise ValueError(f"{text!r} is no amount of {what}")
         return text
 
     return AfterValidator(check)
+
+
+def _pattern(pattern: re.Pattern[str]) -> dict[str, JsonValue]:
+    """For a JSON Schema, whose patterns match anywhere unless they are told otherwise."""
+    return {"type": "string", "pattern": f"^(?:{pattern.pattern})$"}
 
 
 SemanticVersion = Annotated[str, AfterValidator(_semantic)]
@@ -82,11 +96,14 @@ Seconds = Annotated[
     Field(ge=1, le=U32_MAX),
     BeforeValidator(_seconds),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^(\d+h)?(\d+m)?(\d+s)?$"}]}
+        {
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": U32_MAX}, _pattern(_DURATION)],
+            "description": "Seconds, or such as 30s, 2m or 1h30m.",
+        }
     ),
 ]
-Memory = Annotated[str, _matching(_MEMORY, "amount of memory: write such as 512Mi or 2Gi")]
-Cpu = Annotated[str, _matching(_CPU, "amount of CPU: write such as 500m or 2")]
+Memory = Annotated[str, _amount(_MEMORY, "memory: write such as 512Mi or 2Gi"), WithJsonSchema(_pattern(_MEMORY))]
+Cpu = Annotated[str, _amount(_CPU, "CPU: write such as 500m or 2"), WithJsonSchema(_pattern(_CPU))]
 Dim = Annotated[
     int,
     AfterValidator(_dim),
@@ -94,8 +111,11 @@ Dim = Annotated[
 ]
 
 __all__ = [
+    "BY_FORM",
+    "TABLE",
     "U32",
     "U64",
+    "WORD",
     "Choice",
     "Cpu",
     "Dim",

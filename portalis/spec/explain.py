@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Mapping
-from enum import Enum
-from itertools import groupby
 from types import UnionType
 from typing import Any
 
@@ -13,40 +11,48 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from ..problems import Problem, did_you_mean
+from .base import TABLE, WORD
+from .places import Place, place_text
+from .plain import shown
 
-Place = tuple[int | str, ...]
+# pydantic's kinds of errors in the words of a spec file
+_SENTENCES = {
+    "bool_type": "{shown} is neither true nor false",
+    "dict_type": "{shown} is no table of keys",
+    "float_type": "{shown} is no number",
+    "greater_than_equal": "{shown} is less than {ge}",
+    "int_from_float": "{shown} is no whole number",
+    "int_type": "{shown} is no whole number",
+    "less_than_equal": "{shown} is more than {le}",
+    "model_type": "{shown} is no table of keys",
+    "path_type": "{shown} is no text",
+    "string_pattern_mismatch": "{shown} does not match {pattern}",
+    "string_too_short": "it is empty",
+    "string_type": "{shown} is no text",
+    "too_short": "it is empty, and at least one is needed",
+    "tuple_type": "{shown} is no list",
+}
 
 
-def place_text(place: Iterable[int | str]) -> str:
-    """``triton_config.inputs[0].dims``."""
-    text = ""
-    for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def explain(errors: Iterable[ErrorDetails], model: type[BaseModel], data: Any) -> list[tuple[Place, Problem]]:
-    """A problem for each place in `data` that `model` does not take, in the order of the places."""
-    placed = [(_in_data(error["loc"], data), error) for error in errors]
-    placed.sort(key=lambda each: [str(part).zfill(8) for part in each[0]])
-    found = []
-    for place, group in groupby(placed, key=lambda each: each[0]):
-        found.append((place, _problem(place, [error for _, error in group], model)))
-    return found
+def explain(errors: Iterable[ErrorDetails], model: type[BaseModel], data: Any) -> dict[Place, Problem]:
+    """A problem for each place in `data`, which is plain, that `model` does not take."""
+    placed: dict[Place, list[ErrorDetails]] = {}
+    for error in errors:
+        placed.setdefault(_in_data(error["loc"], data), []).append(error)
+    return {place: _problem(place, found, model) for place, found in placed.items()}
 
 
 def _in_data(loc: Place, data: Any) -> Place:
-    """`loc` without the names of union members that pydantic puts in between."""
+    """`loc` without what pydantic puts in for the members of unions and for the keys of tables."""
     place: list[int | str] = []
     for i, part in enumerate(loc):
-        here = isinstance(data, (dict, list)) and (
-            (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int))
-        )
-        if here and (isinstance(data, dict) or part < len(data)):  # type: ignore[operator]
-            place.append(part)
+        if part in (TABLE, WORD):
+            continue
+        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and part in range(len(data))):
             data = data[part]
-        elif i == len(loc) - 1 and isinstance(data, dict) and "[" not in str(part):
-            place.append(part)  # a key that is missing
+        elif i < len(loc) - 1 or not isinstance(data, dict) or part == "[key]":
+            continue
+        place.append(part)  # also a key that is missing
     return tuple(place)
 
 
@@ -54,45 +60,38 @@ def _problem(place: Place, errors: list[ErrorDetails], model: type[BaseModel]) -
     where = place_text(place)
     kinds = {error["type"] for error in errors}
     if kinds == {"extra_forbidden"}:
-        known = _keys(model, place[:-1])
-        return Problem(
-            where=where, message=f"the key {place[-1]!r} is unknown", remediation=did_you_mean_key(place, known)
-        )
+        key, known = str(errors[0]["loc"][-1]), _keys(_kinds(model, place[:-1]))
+        return Problem(where=where, message=f"the key {key!r} is unknown", remediation=did_you_mean(key, known))
     if kinds == {"missing"}:
         return Problem(where=where, message="it is missing", remediation="Set it.")
-    return Problem(where=where, message=" or ".join(dict.fromkeys(map(_sentence, errors))))
+    tables = [kind for kind in _kinds(model, place) if _is_model(kind)] if "enum" in kinds else []
+    return Problem(where=where, message=" or ".join(dict.fromkeys(_sentence(error, tables) for error in errors)))
 
 
-def did_you_mean_key(place: Place, known: list[str]) -> str:
-    """A hint at the nearest of the known keys."""
-    return did_you_mean(str(place[-1]), known) if known else ""
-
-
-def _sentence(error: ErrorDetails) -> str:
-    shown = _shown(error["input"])
+def _sentence(error: ErrorDetails, tables: list[type[BaseModel]]) -> str:
+    """`tables` are what could stand in place of one of an enum's words."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "value_error":
         return error["msg"].removeprefix("Value error, ")
     if kind == "enum":
-        return f"{shown} is none of {context['expected'].replace(' or ', ', ')}"
-    if kind == "model_type":
-        return f"{shown} is no table of keys"
-    if kind == "extra_forbidden":
-        return f"the key {error['loc'][-1]!r} is unknown"
-    return f"{shown}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+        words = context["expected"].replace(" or ", ", ")
+        forms = "".join(f", and no table such as {{ {key} = … }}" for key in _keys(tables))
+        return f"{shown(error['input'])} is none of {words}{forms}"
+    if kind in _SENTENCES:
+        return _SENTENCES[kind].format(shown=shown(error["input"]), **context)
+    return f"{shown(error['input'])}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _keys(kinds: Iterable[Any]) -> list[str]:
+    return list(dict.fromkeys(key for kind in kinds if _is_model(kind) for key in kind.model_fields))
 
 
-def _keys(model: Any, place: Place) -> list[str]:
-    """The keys that a table at `place` may have, following annotations from `model`."""
+def _kinds(model: Any, place: Place) -> list[Any]:
+    """What may stand at `place`, following annotations from `model`."""
     kinds = [model]
     for part in place:
         kinds = [inner for kind in kinds for inner in _inside(kind, part)]
-    return list(dict.fromkeys(key for kind in kinds if _is_model(kind) for key in kind.model_fields))
+    return kinds
 
 
 def _inside(kind: Any, part: int | str) -> list[Any]:
@@ -100,9 +99,9 @@ def _inside(kind: Any, part: int | str) -> list[Any]:
         field = kind.model_fields.get(part) if isinstance(part, str) else None
         return _members(field.annotation) if field is not None else []
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is not None and isinstance(origin, type) and issubclass(origin, tuple) and arguments:
+    if isinstance(origin, type) and issubclass(origin, tuple) and arguments:
         return _members(arguments[0])
-    if origin is not None and isinstance(origin, type) and issubclass(origin, (dict, Mapping)):
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         return _members(arguments[1])
     return []
 
@@ -117,4 +116,4 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Enum)
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, Tag
 
-from .base import Choice, NonEmpty, Path, SemanticVersion, Structure
+from .base import BY_FORM, TABLE, WORD, Choice, NonEmpty, Path, SemanticVersion, Structure
 
-KitVersion = Annotated[str, Field(pattern=r"^\d+\.\d+(\.\d+)?$")]
+KitVersion = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")]
 
 
 class IntegrationType(Choice):
@@ -24,6 +24,12 @@ class CustomIntegration(Structure):
     """An integration of one's own, written ``{ Custom = "name" }``."""
 
     Custom: NonEmpty
+
+
+Integration = Annotated[
+    Annotated[IntegrationType, Tag(WORD)] | Annotated[CustomIntegration, Tag(TABLE)],
+    BY_FORM,
+]
 
 
 class WasmModulePath(Structure):
@@ -65,7 +71,7 @@ class OmniverseConfiguration(Structure):
     required_kit_version: KitVersion = "110.0"
     compatible_kit_versions: tuple[KitVersion, ...] = ()
     dependencies: tuple[OmniExtensionDep, ...] = ()
-    integration_type: IntegrationType | CustomIntegration = IntegrationType.DataProcessor
+    integration_type: Integration = IntegrationType.DataProcessor
     generate_integration_docs: bool = True
     example_scenarios: tuple[ExampleScenario, ...] = ()
     validate_wasm_compatibility: bool = True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, Tag, WithJsonSchema
 
-from .base import Choice, NonEmpty, Path, SemanticVersion, Structure
+from .base import BY_FORM, TABLE, WORD, Choice, NonEmpty, Path, SemanticVersion, Structure
 from .build import BuildManifest
 from .container import ContainerConfiguration
 from .distribution import DistributionConfiguration
 from .omniverse import OmniverseConfiguration
+from .plain import shown
 from .triton import TritonConfiguration
 
 
@@ -21,6 +22,18 @@ class OperationMode(Choice):
     Library = "library"
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if value in ("Script", "Library") else value
+
+
+# the requirements have it as a word in lower case, and as the name of an enum's member
+Mode = Annotated[
+    OperationMode,
+    BeforeValidator(_lower),
+    WithJsonSchema({"type": "string", "enum": ["script", "library", "Script", "Library"]}),
+]
+
+
 class ApiDocFormat(Choice):
     """Which API documents are written."""
 
@@ -29,13 +42,19 @@ class ApiDocFormat(Choice):
     Both = "Both"
 
 
+def _parameter(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError(f"{shown(value)} is neither a name nor a number")
+    return value
+
+
 class ModuleInterface(Structure):
     """The interface of a module that does not describe itself, with the keys of the ``portalis`` section."""
 
     entry: NonEmpty | None = None
     convention: NonEmpty | None = None
     signature: NonEmpty | None = None
-    args: tuple[str | int | float, ...] | None = None
+    args: tuple[Annotated[str | int | float, BeforeValidator(_parameter)], ...] | None = None
     returns: NonEmpty | None = None
     max_batch_size: int | None = None
     inputs: tuple[dict[str, Any], ...] | None = None
@@ -43,24 +62,8 @@ class ModuleInterface(Structure):
     description: str | None = None
 
 
-def _or_a_path(schema: dict[str, Any]) -> None:
-    """In the JSON Schema: a text in place of the table."""
-    table = dict(schema)
-    schema.clear()
-    schema["anyOf"] = [table, {"type": "string"}]
-
-
-def _with_tuples(value: Any) -> Any:
-    """JSON's arrays as tuples: what comes out of a validator is Python's to pydantic, and strict about lists."""
-    if isinstance(value, dict):
-        return {key: _with_tuples(each) for key, each in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
-
-
 class WasmBinaryPath(Structure):
     """A module of the package; its path alone will do."""
-
-    model_config = ConfigDict(json_schema_extra=_or_a_path)
 
     path: Path
     name: NonEmpty | None = None
@@ -70,15 +73,29 @@ class WasmBinaryPath(Structure):
     triton_config: TritonConfiguration | None = None
     """What this module has otherwise than the package's ``triton_config``."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _a_path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else _with_tuples(value)
-
     @property
     def module_name(self) -> str:
         """What the module is called in the package."""
         return self.name or self.path.stem
+
+
+def _path_alone(value: Any) -> WasmBinaryPath:
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is neither a path nor a table of keys")
+    return WasmBinaryPath(path=Path(value))
+
+
+# A validator before the table itself would make pydantic forget that the table is JSON's.
+_ModuleOrPath = Annotated[
+    Annotated[WasmBinaryPath, Tag(TABLE)]
+    | Annotated[
+        WasmBinaryPath,
+        BeforeValidator(_path_alone),
+        WithJsonSchema({"type": "string", "description": "The path alone."}),
+        Tag(WORD),
+    ],
+    BY_FORM,
+]
 
 
 class PackagingSettings(Structure):
@@ -107,15 +124,15 @@ class PackagingSettings(Structure):
 class PackagingConfiguration(PackagingSettings):
     """Everything that packaging needs to know. Paths are absolute once `read_spec` has read them."""
 
-    wasm_binaries: Annotated[tuple[WasmBinaryPath, ...], Field(min_length=1)]
+    wasm_binaries: Annotated[tuple[_ModuleOrPath, ...], Field(min_length=1)]
     test_results: Path | None = None
-    build_metadata: BuildManifest | Path | None = None
+    build_metadata: Annotated[Annotated[BuildManifest, Tag(TABLE)] | Annotated[Path, Tag(WORD)], BY_FORM] | None = None
     """The build's own report, or the JSON file that holds it."""
     parity_report: Path | None = None
     benchmarks: Path | None = None
     pipeline_id: NonEmpty | None = None
     """The package's name and version when not given."""
-    mode: OperationMode = OperationMode.Library
+    mode: Mode = OperationMode.Library
 
     @property
     def run_id(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .base import Structure
+from .places import Place
 
 S = TypeVar("S", bound=Structure)
 
@@ -25,7 +26,7 @@ def absolute(structure: S, base: Path) -> S:
 
 def _absolute(value: Any, base: Path) -> Any:
     if isinstance(value, Path):
-        return value if value.is_absolute() else Path(os.path.normpath(base / value))
+        return from_folder(value, base)
     if isinstance(value, Structure):
         return absolute(value, base)
     if isinstance(value, tuple):
@@ -37,16 +38,25 @@ def _absolute(value: Any, base: Path) -> Any:
     return value
 
 
-def paths(value: Any, where: str = "") -> Iterator[tuple[str, Path]]:
+def from_folder(path: Path, base: Path) -> Path:
+    """`path` as an absolute path without dots, which leads where the system would find it from the folder `base`."""
+    full = base.absolute() / path
+    if ".." not in full.parts:
+        return full
+    # `link/..` is not the folder that the link is in, so links before dots are followed
+    return Path(os.path.realpath(full)) if full.name == ".." else Path(os.path.realpath(full.parent)) / full.name
+
+
+def paths(value: Any, place: Place = ()) -> Iterator[tuple[Place, Path]]:
     """Every `Path` under `value`, with where it stands."""
     if isinstance(value, Path):
-        yield where, value
+        yield place, value
     elif isinstance(value, Structure):
         for key in type(value).model_fields:
-            yield from paths(getattr(value, key), f"{where}.{key}" if where else key)
+            yield from paths(getattr(value, key), (*place, key))
     elif isinstance(value, tuple):
         for i, each in enumerate(value):
-            yield from paths(each, f"{where}[{i}]")
+            yield from paths(each, (*place, i))
     elif isinstance(value, dict):
         for key, each in value.items():
-            yield from paths(each, f"{where}.{key}")
+            yield from paths(each, (*place, key))

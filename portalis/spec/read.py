@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..problems import InputProblems
+from ..problems import InputProblems, independent
 from .documents import read_document
-from .explain import Place
 from .package import PackageSpec
 from .paths import absolute
+from .places import Place
 from .rules import rules
-from .salvage import salvage
+from .salvage import ANY, salvage
 
-_STAND_INS: dict[Place, str] = {
+_STAND_INS: dict[Place, Any] = {
     ("package_name",): "unnamed",
     ("package_version",): "0.0.0",
     ("output_directory",): "unnamed",
+    ("wasm_binaries",): [{"path": "unnamed"}],
+    ("wasm_binaries", ANY): {"path": "unnamed"},
+    ("wasm_binaries", ANY, "path"): "unnamed",
 }
 
 
@@ -29,16 +32,16 @@ def read_spec(path: Path) -> PackageSpec:
     return make_spec(read_document(path), base=path.absolute().parent, source=str(path))
 
 
-def make_spec(data: Mapping[str, Any], *, base: Path, source: str) -> PackageSpec:
+def make_spec(data: Mapping[Any, Any], *, base: Path, source: str) -> PackageSpec:
     """The spec that `data` describes; relative paths start at `base`, and errors call it `source`.
 
     Raises InputProblems.
     """
-    found = salvage(PackageSpec, data, _STAND_INS)
+    found = salvage(PackageSpec, data, _STAND_INS, source=source)
     problems = list(found.problems)
     if found.model is not None:
         spec = absolute(found.model, base)
-        problems += [problem for problem in rules(spec) if problem.where not in found.left_out]
+        problems += independent(rules(spec, base), found.left_out)
         if not problems:
             return spec
     raise InputProblems(problems, source=source)

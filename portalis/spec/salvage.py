@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ..problems import Problem
-from .explain import Place, explain, place_text
+from .explain import explain
+from .places import Place, place_text
+from .plain import Plain
 
 M = TypeVar("M", bound=BaseModel)
-_ROUNDS = 8
+ANY: Final = "[]"
+"""Any index, in the place of a stand-in."""
+_ROUNDS = 64  # each takes out something; nothing is nested that deep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,41 +30,60 @@ class Salvaged(Generic[M]):
     left_out: frozenset[str]
 
 
-def salvage(model: type[M], data: Mapping[str, Any], stand_ins: Mapping[Place, Any]) -> Salvaged[M]:
-    """`data`, such as JSON can hold, as `model`. What is wrong is taken out, and the rest is tried again.
+def salvage(model: type[M], data: Mapping[Any, Any], stand_ins: Mapping[Place, Any], *, source: str) -> Salvaged[M]:
+    """`data` as `model`. What is wrong is taken out, and the rest is tried again.
 
-    `stand_ins` has values for places that cannot be left out.
+    `stand_ins` has values for places that cannot be left out. Raises InputProblems, about `source`, for data without
+    end.
     """
-    rest, found, removed = copy.deepcopy(dict(data)), dict[Place, Problem](), set[Place]()
+    plain = Plain(data, source=source)
+    rest, found = plain.data, plain.problems
+    removed: set[Place] = set()
     for _ in range(_ROUNDS):
         try:
             made = model.model_validate_json(json.dumps(rest))
         except ValidationError as error:
             placed = explain(error.errors(include_url=False), model, rest)
         else:
-            gone = frozenset(place_text(place) for place in removed)
+            gone = frozenset(place_text(place) for place in removed | found.keys())
             return Salvaged(model=made, problems=tuple(found.values()), left_out=gone)
-        for place, problem in placed:
-            if not any(place == known[: len(place)] for known in removed):
-                found[place] = problem
-            out = place
-            while out in removed:  # it is needed there, so what needs it goes as well
-                out = out[:-1]
-            removed.add(out)
-            _leave_out(rest, out, stand_ins)
+        known = removed | found.keys()
+        news = {place for place in placed if not _follows(place, known)}
+        found |= {place: placed[place] for place in placed if place in news and not _follows(place, news - {place})}
+        out = {_needing(place, removed) for place in placed}
+        if () in out:
+            break
+        for place in out:
+            _leave_out(rest, place, stand_ins)
+        removed |= out
     return Salvaged(model=None, problems=tuple(found.values()), left_out=frozenset())
+
+
+def _follows(place: Place, told: Set[Place]) -> bool:
+    """Whether what is wrong at `place` may come from what is wrong there or below and was told."""
+    return any(place == known[: len(place)] for known in told)
+
+
+def _needing(place: Place, removed: Set[Place]) -> Place:
+    """What has to go next: `place`, or, where it was removed and is needed, the nearest that needs it."""
+    while place and place in removed:
+        place = place[:-1]
+    return place
 
 
 def _leave_out(data: Any, place: Place, stand_ins: Mapping[Place, Any]) -> None:
     """Remove the value at `place`, or put a stand-in there."""
     for part in place[:-1]:
-        if not isinstance(data, (dict, list)) or (isinstance(data, dict) and part not in data):
+        if not (isinstance(data, dict) and part in data) and not _has_index(data, part):
             return
-        data = data[part]  # type: ignore[index]
-    last = place[-1] if place else None
-    if isinstance(data, dict) and place in stand_ins:
-        data[last] = stand_ins[place]
-    elif isinstance(data, dict):
+        data = data[part]
+    last = place[-1]
+    stand_in = stand_ins.get(tuple(ANY if isinstance(part, int) else part for part in place))
+    if isinstance(data, dict) and stand_in is None:
         data.pop(last, None)
-    elif isinstance(data, list) and isinstance(last, int) and last < len(data):
-        data[last] = None
+    elif isinstance(data, dict) or _has_index(data, last):
+        data[last] = copy.deepcopy(stand_in)  # null is no item of any list, so that the list goes next
+
+
+def _has_index(data: Any, part: Any) -> bool:
+    return isinstance(data, list) and isinstance(part, int) and part < len(data)

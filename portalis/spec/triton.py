@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, Tag
 
-from .base import U32, U64, Choice, InsideOutput, NonEmpty, Positive, Structure
+from .base import BY_FORM, TABLE, U32, U64, WORD, Choice, InsideOutput, NonEmpty, Positive, Structure
 from .ensembles import Ensemble
 from .scheduling import DynamicBatchingConfig, ModelWarmup, SequenceBatchingConfig
 from .tensors import BatchInput, BatchOutput, ModelInput, ModelOutput
@@ -26,6 +26,9 @@ class CustomPlatform(Structure):
     """A backend of one's own by its name, written ``{ Custom = "name" }``."""
 
     Custom: NonEmpty
+
+
+Platform = Annotated[Annotated[TritonPlatform, Tag(WORD)] | Annotated[CustomPlatform, Tag(TABLE)], BY_FORM]
 
 
 class InstanceKind(Choice):
@@ -90,10 +93,13 @@ class VersionPolicyType(Choice):
     Specific = "Specific"
 
 
+Policy = Annotated[Annotated[VersionPolicyType, Tag(WORD)] | Annotated[LatestVersions, Tag(TABLE)], BY_FORM]
+
+
 class VersionPolicy(Structure):
     """Which versions are served: the newest, all, or the listed ones."""
 
-    policy: LatestVersions | VersionPolicyType = LatestVersions(Latest=1)
+    policy: Policy = LatestVersions(Latest=1)
     versions: tuple[Positive, ...] | None = None
     """The versions that the policy ``Specific`` serves."""
 
@@ -114,14 +120,14 @@ class MetricControl(Structure):
 class TritonConfiguration(Structure):
     """The models of a package. What a module sets itself (``wasm_binaries[].triton_config``) goes before it."""
 
-    model_repository_path: InsideOutput = InsideOutput("model_repository")
+    model_repository_path: InsideOutput = InsideOutput("triton")
     """The model repository, inside the output directory."""
     model_name: NonEmpty | None = None
     """For a package of one module; else the package's name, an underscore and the module's."""
     model_version: Positive = 1
     keep_versions: bool = False
     """Whether versions of the same models that an earlier run put into the output directory are kept."""
-    platform: TritonPlatform | CustomPlatform = TritonPlatform.WasmABI
+    platform: Platform = TritonPlatform.WasmABI
     max_batch_size: I32 | None = None
     """0 for no batching; what the module's interface says when not given."""
     instance_groups: tuple[InstanceGroup, ...] = ()

@@ -49,7 +49,7 @@ def test_one_name_cannot_be_that_of_several_modules(tmp_path: Path) -> None:
         (".m", "is hidden or no folder name"),
         ("a\nb", "has a slash or characters that cannot be printed"),
         ("a\x1b[31mb", "has a slash or characters that cannot be printed"),
-        ("a\0b", "has a slash or characters that cannot be printed"),
+        ("a\x01b", "has a slash or characters that cannot be printed"),
         ("ä" * 101, "is longer than the 200 bytes"),
     ],
 )
