@@ -37,7 +37,7 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
         yield Problem(
             where="triton_config.model_repository_path",
             message=f"{str(repository)!r} is in the folder of another target",
-            remediation="Choose a folder of its own, such as model_repository.",
+            remediation="Choose a folder of its own, such as triton.",
         )
     config = spec.distribution_config
     if config.generate_checksums and not config.checksum_algorithms:

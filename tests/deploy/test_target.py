@@ -146,7 +146,7 @@ def test_the_report_has_what_the_files_have(add: WasmBinaryPath) -> None:
     services = manifests[-1].docker_compose_services
     assert services is not None
     assert services["demo-add"].environment == {"A": "$x"}
-    assert services["demo-triton"].volumes == ("../model_repository:/models:ro",)
+    assert services["demo-triton"].volumes == ("../triton:/models:ro",)
     Artifacts.model_validate_json(made.artifacts.model_dump_json())
 
 

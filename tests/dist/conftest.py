@@ -57,6 +57,7 @@ class Package:
             "description": "A demo.",
             "wasm_binaries": [{"path": str(MODULE), "description": "The *GELU*."}],
             "output_directory": str(base / "out"),
+            "triton_config": {"model_repository_path": "model_repository"},
             "distribution_config": {},
         }
         for path, data in STAGED.items():

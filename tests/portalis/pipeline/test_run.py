@@ -22,7 +22,7 @@ from tests.parts import ROOT
 
 from .conftest import Workplace
 
-ADD_MODEL = ["model_repository/demo_add/1/model.wasm", "model_repository/demo_add/config.pbtxt"]
+ADD_MODEL = ["triton/demo_add/1/model.wasm", "triton/demo_add/config.pbtxt"]
 
 
 def test_the_stages_run_in_the_order_of_the_requirements(workplace: Workplace) -> None:
@@ -128,7 +128,7 @@ def test_what_a_stage_wrote_is_gone_when_its_second_step_fails(
     made = workplace.package(workplace.spec("add", enable_distribution_archive=True))
     (error,) = made.diagnostics.errors
     assert (error.error_type, error.message) == (ErrorType.IOError, "engine.sock: Permission denied")
-    assert not any("model_repository" in path for path in workplace.files())
+    assert not any("triton/" in path for path in workplace.files())
 
 
 def test_an_artifact_without_its_file_is_never_reported(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
