@@ -16,7 +16,7 @@ from portalis.problems import Problem
 from portalis.spec import PackageSpec
 from portalis.target import Job
 
-FILE = PurePosixPath("deploy/compose.yaml")
+FILE = PurePosixPath("deployment/compose.yaml")
 _PORT_MAX = 65535
 
 

@@ -15,7 +15,7 @@ from portalis.problems import Problem
 from portalis.spec import PackageSpec
 from portalis.target import Job
 
-FOLDER = PurePosixPath("deploy/kubernetes")
+FOLDER = PurePosixPath("deployment/kubernetes")
 _INT32_MAX = 2**31 - 1
 _GIB = 1 << 30
 

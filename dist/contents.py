@@ -28,8 +28,8 @@ DESCRIPTIONS = {
     DEPLOYMENT: "Deployment manifests",
     OTHER: "Other files of the package",
 }
-# where earlier stages put their files, beside the model repository, whose place the spec says
-STAGED = {CONTAINERS: CONTAINERS, OMNIVERSE: OMNIVERSE, DOCS: DOCS, "deploy": DEPLOYMENT, DEPLOYMENT: DEPLOYMENT}
+# where earlier stages put their files, in the output as here, beside the model repository, whose place the spec says
+STAGED = (CONTAINERS, OMNIVERSE, DOCS, DEPLOYMENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def _place(path: PurePosixPath, spec: PackageSpec) -> PurePosixPath:
     if path.is_relative_to(repository):
         return PurePosixPath(TRITON, path.relative_to(repository))
     top, *below = path.parts
-    return PurePosixPath(STAGED[top], *below) if top in STAGED and below else PurePosixPath(OTHER, path)
+    return PurePosixPath(top, *below) if top in STAGED and below else PurePosixPath(OTHER, path)
 
 
 def _images(job: Job) -> dict[PurePosixPath, PurePosixPath]:

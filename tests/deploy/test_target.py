@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import check_jsonschema
@@ -60,12 +60,12 @@ def texts(tree: OutputTree) -> dict[str, str]:
 
 def objects(tree: OutputTree) -> Iterator[dict[str, Any]]:
     for path, text in texts(tree).items():
-        if path.startswith("deploy/kubernetes/"):
+        if path.startswith("deployment/kubernetes/"):
             yield from yaml.safe_load_all(text)
 
 
 def compose(tree: OutputTree) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(texts(tree)["deploy/compose.yaml"])
+    found: dict[str, Any] = yaml.safe_load(texts(tree)["deployment/compose.yaml"])
     return found
 
 
@@ -109,10 +109,10 @@ def test_every_container_and_the_repository_get_objects_and_a_service_of_the_com
     made = target.generate(work)
     validate(made.tree)
     assert set(texts(made.tree)) == {
-        "deploy/compose.yaml",
-        "deploy/kubernetes/demo-add.yaml",
-        "deploy/kubernetes/demo-image-ops.yaml",
-        "deploy/kubernetes/demo-triton.yaml",
+        "deployment/compose.yaml",
+        "deployment/kubernetes/demo-add.yaml",
+        "deployment/kubernetes/demo-image-ops.yaml",
+        "deployment/kubernetes/demo-triton.yaml",
     }
     kinds = [(each["kind"], each["metadata"]["name"]) for each in objects(made.tree)]
     assert kinds == [
@@ -137,9 +137,9 @@ def test_the_report_has_what_the_files_have(add: WasmBinaryPath) -> None:
     made = target.generate(with_config(add, environment_vars={"A": "$x"}))
     manifests = made.artifacts.deployment_manifests
     assert [(each.manifest_type, each.file_path) for each in manifests] == [
-        ("Kubernetes", "/package/deploy/kubernetes/demo-add.yaml"),
-        ("Kubernetes", "/package/deploy/kubernetes/demo-triton.yaml"),
-        ("DockerCompose", "/package/deploy/compose.yaml"),
+        ("Kubernetes", "/package/deployment/kubernetes/demo-add.yaml"),
+        ("Kubernetes", "/package/deployment/kubernetes/demo-triton.yaml"),
+        ("DockerCompose", "/package/deployment/compose.yaml"),
     ]
     resources = [each for manifest in manifests for each in manifest.kubernetes_resources or ()]
     assert [each.kind for each in resources] == [each["kind"] for each in objects(made.tree)]
@@ -355,4 +355,4 @@ def test_a_folder_of_the_host_needs_a_whole_path_on_kubernetes(add: WasmBinaryPa
 
 
 def test_all_files_lie_in_one_folder(add: WasmBinaryPath) -> None:
-    assert {entry.path.parts[0] for entry in target.generate(job([add])).tree} == {PurePosixPath("deploy").name}
+    assert {entry.path.parts[0] for entry in target.generate(job([add])).tree} == {"deployment"}

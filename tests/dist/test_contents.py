@@ -71,11 +71,6 @@ def test_the_model_repository_is_found_where_the_spec_puts_it(package: Package) 
     assert "triton/other/config.pbtxt" in names(package)
 
 
-def test_the_deploy_folder_of_the_output_is_deployment_in_the_archive(package: Package) -> None:
-    package.stage("deploy/compose.yaml", b"services: {}\n")
-    assert "deployment/compose.yaml" in names(package)
-
-
 def test_digests_are_those_of_the_stages_and_are_not_computed_again(package: Package) -> None:
     package.stage("docs/huge.html", b"guide")
     (package.staging / "docs" / "huge.html").write_bytes(b"another")
