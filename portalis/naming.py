@@ -7,6 +7,7 @@ import re
 
 # the OCI distribution specification: path components of a repository, and tags
 _OCI_PART = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
+_OCI_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 # RFC 1123 labels, which Kubernetes wants for Services and Deployments
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -25,11 +26,14 @@ def triton_trouble(name: str) -> str | None:
 
 def oci_trouble(name: str) -> str | None:
     """Why a registry does not take `name` for a repository."""
-    host, _, rest = name.partition("/")
-    parts = rest.split("/") if rest and re.search(r"[.:]|^localhost$", host) else name.split("/")
+    host, slash, rest = name.partition("/")
+    is_host = slash and (host == "localhost" or "." in host or ":" in host)
+    path = rest if is_host else name
     if len(name) > 255:
         return "is longer than 255 characters"
-    if all(_OCI_PART.fullmatch(part) for part in parts):
+    if is_host and _OCI_HOST.fullmatch(host) is None:
+        return f"begins with {host!r}, which is no registry's host"
+    if all(_OCI_PART.fullmatch(part) for part in path.split("/")):
         return None
     return "is no image name: lower-case letters and digits, with single dots, dashes or underscores between"
 

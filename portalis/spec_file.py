@@ -1,107 +1,163 @@
-"""Writes the spec file of a new package: commented TOML from what inspection found in its modules."""
+"""Writes the spec file of a new package: commented TOML from what inspection found in its modules.
+
+It packages without an edit: what would fail is not asked for, and a comment beside it says what is missing.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import tomlkit
 from tomlkit import items
 
+from .errors import UsageError
 from .inspection import Inspection, WasmError, inspect
-from .naming import triton_trouble
-from .problems import InputProblems, Problem
+from .output import refuse_what_is_not_ours
+from .problems import InputProblems, Problem, one_line
+from .spec import PackageSpec
 from .spec.read import make_spec
 
 OUTPUT = "package"  # beside the spec file
+SOURCE = "the new spec"
+_LONGEST_NAME = 40  # names of objects in a cluster have 63 characters, with something behind the module's
 
 
-def spec_file(modules: Sequence[Path], *, folder: Path, name: str | None, version: str) -> tuple[str, list[str]]:
-    """The text of a spec file in `folder` for `modules`, and what a user should know of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSpec:
+    """The text, what a user should know of it, and how it is read."""
+
+    text: str
+    notes: tuple[str, ...]
+    spec: PackageSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Module:
+    """`path` is relative to the spec file; `trouble` says why it cannot be a Triton model."""
+
+    name: str
+    path: str
+    inspection: Inspection
+    trouble: str | None
+
+
+def spec_file(modules: Sequence[Path], *, folder: Path, name: str | None, version: str) -> NewSpec:
+    """A spec file in `folder` for `modules`.
 
     Raises InputProblems with every module that is none, and with what is wrong with `name` or `version`.
     """
-    found = [(path, _inspect(path)) for path in modules]
-    problems = [Problem(where=str(path), message=each) for path, each in found if isinstance(each, str)]
-    names = _names(modules)
+    found = _inspected(modules, folder)
+    servable = [module for module in found if module.trouble is None]
+    document = tomlkit.document()
+    _head(document, _plain(modules[0].stem) if name is None else name, version)
+    document.add("output_directory", _said(_output(modules, folder), "replaced as a whole by every run"))
+    document.add(tomlkit.nl())
+    _targets(document, triton=bool(servable))
+    tables = tomlkit.aot()
+    for module in servable or found:
+        tables.append(_table(module))
+    document.append("wasm_binaries", tables)
+    text = "\n".join(
+        [tomlkit.dumps(document), *(_for_later(module) for module in found if servable and module.trouble)]
+    )
+    # what is wrong is said before anything is written
+    spec = make_spec(tomlkit.parse(text).unwrap(), base=folder, source=SOURCE)
+    return NewSpec(text=text, notes=tuple(_notes(found, some=bool(servable))), spec=spec)
+
+
+def _inspected(modules: Sequence[Path], folder: Path) -> list[_Module]:
+    found, problems = list[_Module](), list[Problem]()
+    real = os.path.realpath(folder)
+    for path, name in zip(modules, _names(modules)):
+        inspection = _inspect(path)
+        if isinstance(inspection, str):
+            problems.append(Problem(where=str(path), message=inspection))
+            continue
+        trouble = inspection.refused or inspection.no_interface
+        # links are followed, as dots after a link would lead elsewhere
+        relative = os.path.relpath(Path(os.path.realpath(path.parent)) / path.name, real)
+        found.append(_Module(name=name, path=relative, inspection=inspection, trouble=trouble))
     if problems:
         raise InputProblems(problems, source="the list of modules")
-    package = name or _plain(modules[0].stem)
-    document = tomlkit.document()
-    _head(document, package, version)
-    tables = tomlkit.aot()
-    notes = []
-    for (path, inspection), module in zip(found, names):
-        assert isinstance(inspection, Inspection)
-        tables.append(_module(path, module, inspection, folder))
-        if inspection.interface is None:
-            notes.append(
-                f"note: {module} does not say its interface, so it becomes no Triton model: {inspection.no_interface}"
-            )
-    document.append("wasm_binaries", tables)
-    text = tomlkit.dumps(document)
-    make_spec(
-        tomlkit.parse(text).unwrap(), base=folder, source="the new spec"
-    )  # says what is wrong before it is written
-    return text, notes
+    return found
 
 
 def _inspect(path: Path) -> Inspection | str:
     try:
+        str(path).encode()
         inspection = inspect(path)
+    except UnicodeEncodeError:
+        return "its name is no UTF-8 text, and a spec file is"
     except (WasmError, OSError) as error:
-        return str(error)
+        return str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
     return inspection if inspection.invalid is None else f"it is not a valid module: {inspection.invalid}"
 
 
 def _names(modules: Sequence[Path]) -> list[str]:
     """A plain name for each module; modules of one name are numbered."""
     plain = [_plain(path.stem) for path in modules]
-    taken, names = Counter(plain), []
-    for i, name in enumerate(plain):
-        if taken[name] == 1:
-            names.append(name)
-        else:
-            number = plain[: i + 1].count(name)
-            while f"{name}_{number}" in (*plain, *names):
-                number += 1
-            names.append(f"{name}_{number}")
+    taken = {name for name, number in Counter(plain).items() if number == 1}
+    names = list[str]()
+    for name in plain:
+        single = name in taken and name not in names
+        names.append(name if single else next(each for i in count(1) if (each := f"{name}_{i}") not in taken))
+        taken.add(names[-1])
     return names
 
 
 def _plain(text: str) -> str:
-    """`text` as a name that every target takes: lower case, digits and single underscores."""
-    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-    return name if name and triton_trouble(name) is None and not name[0].isdigit() else f"module_{name}".rstrip("_")
+    """`text` as a name that every target takes: lower case without accents, digits and single underscores."""
+    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "_", ascii_only)[:_LONGEST_NAME].strip("_")
+    return name if name and not name[0].isdigit() else f"module_{name}".rstrip("_")
+
+
+def _output(modules: Sequence[Path], folder: Path) -> str:
+    """A folder beside the spec file that may be replaced."""
+    for number in count(1):
+        name = OUTPUT if number == 1 else f"{OUTPUT}_{number}"
+        place = folder / name
+        if os.path.lexists(place) and not place.is_dir():
+            continue
+        try:
+            refuse_what_is_not_ours(place)
+        except UsageError:
+            continue
+        real = os.path.realpath(place)
+        if not any(Path(os.path.realpath(path)).is_relative_to(real) for path in modules):
+            return name
+    raise AssertionError("there is always another number")
 
 
 def _head(document: tomlkit.TOMLDocument, package: str, version: str) -> None:
-    for line in _INTRODUCTION:
+    for line in (
+        "What `portalis package` makes, and of what. Paths start at this file's folder.",
+        "All keys: portalis schema. What a module is: portalis inspect MODULE.",
+    ):
         document.add(tomlkit.comment(line))
     document.add(tomlkit.nl())
     document.add("package_name", tomlkit.item(package))
     document.add("package_version", tomlkit.item(version))
     document.add("description", tomlkit.item(""))
-    document.add("output_directory", _said(OUTPUT, "replaced as a whole by every run"))
-    document.add(tomlkit.nl())
-    for key, wanted, comment in _TARGETS:
+
+
+def _targets(document: tomlkit.TOMLDocument, *, triton: bool) -> None:
+    models = "a model repository for Triton" if triton else "no module says its interface yet, and Triton needs it"
+    for key, wanted, comment in (
+        ("enable_triton_integration", triton, models),
+        ("enable_distribution_archive", True, "an archive with everything in it"),
+        ("enable_nim_packaging", False, "service images; needs Docker or Podman"),
+        ("enable_omniverse_packaging", False, "an Omniverse Kit extension"),
+    ):
         document.add(key, _said(wanted, comment))
     document.add(tomlkit.nl())
-
-
-_INTRODUCTION = (
-    "What `portalis package` makes, and of what. Paths start at this file's folder.",
-    "All keys: portalis schema. What a module is: portalis inspect MODULE.",
-)
-_TARGETS = (
-    ("enable_triton_integration", True, "a model repository for Triton"),
-    ("enable_distribution_archive", True, "an archive with everything in it"),
-    ("enable_nim_packaging", False, "service images; needs Docker or Podman"),
-    ("enable_omniverse_packaging", False, "an Omniverse Kit extension"),
-)
 
 
 def _said(value: object, comment: str) -> items.Item:
@@ -110,28 +166,49 @@ def _said(value: object, comment: str) -> items.Item:
     return item
 
 
-def _module(path: Path, name: str, found: Inspection, folder: Path) -> items.Table:
+def _table(module: _Module) -> items.Table:
     table = tomlkit.table()
-    for line in _facts(found):
-        table.add(tomlkit.comment(line))
-    table.add("name", tomlkit.item(name))
-    table.add("path", tomlkit.item(os.path.relpath(path.absolute(), folder)))
-    triton = tomlkit.table()
-    triton.add("model_name", _said(name, "what clients call it"))
-    table.add("triton_config", triton)
+    for line in _facts(module):
+        table.add(tomlkit.comment(one_line(line)))
+    table.add("name", tomlkit.item(module.name))
+    table.add("path", tomlkit.item(module.path))
+    if module.trouble is None:
+        triton = tomlkit.table()
+        triton.add("model_name", _said(module.name, "what clients call it"))
+        table.add("triton_config", triton)
     return table
 
 
-def _facts(found: Inspection) -> Iterator[str]:
-    """What inspection found, as lines that a comment can hold."""
-    kind = "" if found.wasi_compliant else ", with imports that are not of WASI"
-    yield f"{found.size_bytes} bytes{kind}"
-    if found.interface is None:
-        yield "Its interface is not known: declare it in [wasm_binaries.interface] (entry, convention, inputs, outputs),"
-        yield "or write it into the module with `portalis annotate`."
+def _facts(module: _Module) -> Iterator[str]:
+    """What inspection found."""
+    found, interface = module.inspection, module.inspection.interface
+    yield f"{found.size_bytes} bytes{'' if found.wasi_compliant else ', with imports that are not of WASI'}"
+    if found.refused is not None:
+        yield f"The sandbox does not run it: {found.refused}"
+    if interface is None:
+        yield "Its interface is not known: declare it in [wasm_binaries.interface] (entry, convention, inputs,"
+        yield "outputs), or write it into the module with `portalis annotate`."
         return
-    interface = found.interface
     yield f"{interface.convention.value} entry {interface.entry}, batches of at most {interface.max_batch_size or 1}"
     for arrow, specs in (("->", interface.inputs), ("<-", interface.outputs)):
         for spec in specs:
             yield f"{arrow} {spec.name} {spec.dtype.name} {list(spec.dims)}{' optional' if spec.optional else ''}"
+
+
+def _for_later(module: _Module) -> str:
+    """The module's part of the spec, as a comment."""
+    tables = tomlkit.aot()
+    tables.append(_table(module))
+    document = tomlkit.document()
+    document.append("wasm_binaries", tables)
+    part = "".join(f"# {line}\n" for line in tomlkit.dumps(document).splitlines())
+    return f"# Left out, as it would be no Triton model yet. Without the first # of each line it is in:\n{part}"
+
+
+def _notes(modules: Sequence[_Module], *, some: bool) -> Iterator[str]:
+    if not some:
+        yield "note: no module can be a Triton model yet, so enable_triton_integration is false"
+    for module in modules:
+        if module.trouble is not None:
+            left = "left out, in a comment: " if some else ""
+            yield f"note: {module.name} is {left}no Triton model yet: {module.trouble}"

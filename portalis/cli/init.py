@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import UsageError
 from .printable import printable
+
+if TYPE_CHECKING:
+    from ..spec import PackageSpec
 
 
 def init(
@@ -27,16 +31,32 @@ def init(
     """
     from ..spec_file import spec_file
 
-    text, notes = spec_file(modules, folder=spec.absolute().parent, name=name, version=version)
-    _write(spec, text, force=force)
+    _refuse(spec, force=force)
+    new = spec_file(modules, folder=spec.absolute().parent, name=name, version=version)
+    _check(new.spec)
+    _write(spec, new.text)
     print(f"wrote {printable(str(spec))}")
-    for note in notes:
+    for note in new.notes:
         print(f"  {printable(note)}")
-    named = "" if spec == Path("portalis.toml") else f" {printable(str(spec))}"
+    named = "" if spec == Path("portalis.toml") else f" {printable(shlex.quote(str(spec)))}"
     print(f"  next: portalis package{named}")
 
 
-def _write(path: Path, text: str, *, force: bool) -> None:
+def _check(spec: PackageSpec) -> None:
+    """Raise InputProblems with what the enabled targets would not take, such as names."""
+    from ..pipeline.registry import TARGETS
+    from ..problems import InputProblems
+    from ..spec_file import SOURCE
+
+    targets = [each.load() for each in TARGETS.values()]
+    problems = [each for target in targets if target.left_out(spec) is None for each in target.problems(spec)]
+    if problems:
+        raise InputProblems(problems, source=SOURCE)
+
+
+def _refuse(path: Path, *, force: bool) -> None:
+    if path.suffix.lower() != ".toml":
+        raise UsageError(f"{path} does not end in .toml", remediation="What is written is TOML.")
     if path.is_dir():
         raise UsageError(f"{path} is a directory", remediation="Name the file to write with --spec.")
     if not path.parent.is_dir():
@@ -45,6 +65,9 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         )
     if os.path.lexists(path) and not force:
         raise UsageError(f"{path} exists", remediation="Name another file with --spec, or overwrite it with --force.")
+
+
+def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
