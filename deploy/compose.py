@@ -10,11 +10,11 @@ from typing import Any
 from portalis.contracts.artifacts import ComposeService, DeploymentManifest, DeploymentType
 from portalis.deploy.names import workload_name
 from portalis.deploy.workload import MODELS, Workload
-from portalis.deploy.yaml_text import documents
 from portalis.output import OutputTree
 from portalis.problems import Problem
 from portalis.spec import PackageSpec
 from portalis.target import Job
+from portalis.yaml_text import documents
 
 FILE = PurePosixPath("deployment/compose.yaml")
 _PORT_MAX = 65535

@@ -9,11 +9,11 @@ from typing import Any
 from portalis.contracts.artifacts import DeploymentManifest, DeploymentType, K8sResource
 from portalis.deploy.names import label_value, workload_name
 from portalis.deploy.workload import MODELS, Probes, Workload
-from portalis.deploy.yaml_text import documents
 from portalis.output import OutputTree
 from portalis.problems import Problem
 from portalis.spec import PackageSpec
 from portalis.target import Job
+from portalis.yaml_text import documents
 
 FOLDER = PurePosixPath("deployment/kubernetes")
 _INT32_MAX = 2**31 - 1

@@ -10,7 +10,6 @@ from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import PackagingWarning, ValidationResult, WarningSeverity
 from portalis.interface_check import trouble_under
-from portalis.model_repository_gen.live import LIVE, try_on_triton
 from portalis.model_repository_gen.pbtxt import FILE_NAME, read_config, to_dict
 from portalis.model_repository_gen.problem import Problem, Severity
 from portalis.model_repository_gen.repository import MODULE
@@ -30,6 +29,8 @@ def checked(job: Job, made: Made) -> Made:
     misfits = {each.model_name: list(_misfits(repository, each)) for each in made.artifacts.triton_models}
     results = [_static(name, found.get(name, []), misfits[name]) for name in models]
     if job.live:
+        from portalis.model_repository_gen.live import try_on_triton
+
         sound = [result.name for result in results if result.valid]
         job.say(f"starting Triton with {len(sound)} models")
         results += try_on_triton(repository, sound, job.say) if sound else []
@@ -50,6 +51,8 @@ def _mild(problem: Problem) -> bool:
 def _misfits(repository: Path, artifact: TritonModelArtifact) -> Iterator[str]:
     """The versions of earlier runs whose modules the configuration, which is this version's, does not fit."""
     folder = repository / artifact.model_name
+    if len(list(folder.glob("*/"))) < 2:
+        return  # the common case: nothing was kept
     config = read_config(folder / FILE_NAME)
     for version in served_versions(config, folder) if config.backend in PYTHON_BASED else ():
         module = folder / str(version) / MODULE
@@ -75,7 +78,7 @@ def _told(artifact: TritonModelArtifact, results: list[ValidationResult]) -> Tri
 
 
 def _error(result: ValidationResult) -> StageError:
-    how = "on a real Triton server" if result.check == LIVE else "by Triton's rules"
+    how = "by Triton's rules" if result.check == STATIC else "on a real Triton server"
     return StageError(
         ErrorType.TritonConfigError,
         f"model {result.name!r} is not valid {how}: {result.report}",

@@ -11,8 +11,6 @@ import math
 import sys
 from typing import Any
 
-import yaml
-
 from .contracts.manifest import PackageManifest
 from .spec.distribution import ManifestFormat
 
@@ -30,7 +28,9 @@ def manifest_text(manifest: PackageManifest, how: ManifestFormat) -> str:
     if how is ManifestFormat.JSON:
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if how is ManifestFormat.YAML:
-        return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+        from .yaml_text import document
+
+        return document(data)
     import tomlkit
 
     return tomlkit.dumps(_without_nulls(data))
@@ -45,6 +45,8 @@ def _load(text: str, how: ManifestFormat) -> Any:
     if how is ManifestFormat.JSON:
         return json.loads(text)
     if how is ManifestFormat.YAML:
+        import yaml
+
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -54,22 +56,6 @@ def _load(text: str, how: ManifestFormat) -> Any:
     else:
         import tomli as tomllib
     return tomllib.loads(text)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes every text in quotes that any reader could take for something else: 1e3 is a text to YAML 1.1 and a
-    number to YAML 1.2."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    plain = text.isidentifier() and text.isascii() and len(text) > 1  # y and n are booleans to some
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
-
-
-_Dumper.add_representer(str, _text)
 
 
 def _clean(value: Any) -> Any:

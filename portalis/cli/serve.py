@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import sys
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -104,6 +103,8 @@ def _say(text: str) -> None:
 
 
 def _index(http_url: str) -> list[dict[str, Any]]:
+    import urllib.request
+
     request = urllib.request.Request(f"http://{http_url}/v2/repository/index", data=b"{}", method="POST")
     with urllib.request.urlopen(request, timeout=10) as answer:
         models: list[dict[str, Any]] = json.load(answer)

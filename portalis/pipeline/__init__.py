@@ -1,5 +1,6 @@
 """The pipeline: one spec in, every target run in order, one output directory and one truthful report out."""
 
-from .run import Listener, Options, package
+from .options import Options
+from .run import Listener, package
 
 __all__ = ["Listener", "Options", "package"]

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..contracts.output import PackagingAgentOutput, Status
-from ..errors import PortalisError, UsageError
+from ..errors import PortalisError
 from ..manifest_text import manifest_name, manifest_text
-from ..output import REPORT, OutputTree, Staging, refuse_what_is_not_ours
-from ..problems import InputProblems, did_you_mean
+from ..output import REPORT, OutputTree, Staging
 from ..spec import PackageSpec
 from ..target import Job, Module
 from . import clock
 from .completeness import validate_completeness
+from .intake import take_in
 from .manifest import make_manifest
-from .modules import inspect_modules
+from .options import Options
 from .outcome import Outcome, Skipped, Stage
 from .registry import TARGETS
 from .report import artifacts_of, make_report, status_of
 from .stage import run_target
-from .upstream import Upstream, read_upstream
+from .upstream import Upstream
 
 
 class Listener(Protocol):
@@ -36,17 +35,6 @@ class Listener(Protocol):
 
     def ended(self, stage: Stage) -> None:
         """A stage has ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """`only` and `skip` are names of targets; `live` tries what is made on real servers; `force` replaces a directory
-    that portalis has not written."""
-
-    only: Collection[str] = ()
-    skip: Collection[str] = ()
-    live: bool = False
-    force: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,17 +82,15 @@ def package(
     """
     began = time.monotonic()
     timestamp, created_at = clock.now(), clock.creation_time()
-    _check(spec, options, source)
-    modules = inspect_modules(spec, source=source)
-    upstream = read_upstream(spec, source=source)
+    taken = take_in(spec, options, source)
     try:
         with Staging(spec.output_directory) as staging:
             run = Run(
                 spec=spec,
                 options=options,
                 listener=listener,
-                modules=modules,
-                upstream=upstream,
+                modules=taken.modules,
+                upstream=taken.upstream,
                 staging=staging,
                 created_at=created_at,
             )
@@ -117,30 +103,9 @@ def package(
         ) from error
 
 
-def _check(spec: PackageSpec, options: Options, source: str) -> None:
-    for name in (*options.only, *options.skip):
-        if name not in TARGETS:
-            raise UsageError(f"there is no target {name!r}", remediation=did_you_mean(name, list(TARGETS)))
-    targets = [each.load() for name, each in TARGETS.items() if _chosen(name, options) is None]
-    problems = [p for target in targets if target.left_out(spec) is None for p in target.problems(spec)]
-    if problems:
-        raise InputProblems(problems, source=source)
-    if all(target.left_out(spec) is not None for target in targets):
-        raise UsageError("no target is left to run", remediation="Leave out --only or --skip, or enable a target.")
-    if not options.force:
-        refuse_what_is_not_ours(spec.output_directory)
-
-
-def _chosen(name: str, options: Options) -> str | None:
-    """Why the command line leaves out a target; None where it does not."""
-    if options.only and name not in options.only:
-        return f"left out by --only {' --only '.join(options.only)}"
-    return f"left out by --skip {name}" if name in options.skip else None
-
-
 def _run_stages(run: Run) -> None:
     for name, registered in TARGETS.items():
-        reason = _chosen(name, run.options) or registered.load().left_out(run.spec)
+        reason = run.options.leaves_out(name) or registered.load().left_out(run.spec)
         if run.stopped:
             reason = "an earlier stage failed, and fail_on_partial_errors is true"
         began = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..contracts.manifest import BenchmarkResult, PerformanceMetrics
-from ..problems import InputProblems, Problem
+from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.build import BuildManifest, SourceInfo, TestInfo
 
@@ -27,8 +27,8 @@ class Upstream(BaseModel):
     performance: PerformanceMetrics = PerformanceMetrics()
 
 
-def read_upstream(spec: PackageSpec, *, source: str) -> Upstream:
-    """Every report that `spec` names. Raises InputProblems with each that cannot be read."""
+def read_upstream(spec: PackageSpec) -> tuple[Upstream, list[Problem]]:
+    """What the reports that `spec` names say, and what is wrong with those that cannot be read."""
     problems: list[Problem] = []
 
     def table(key: str, path: Path | None) -> Mapping[str, Any]:
@@ -61,9 +61,7 @@ def read_upstream(spec: PackageSpec, *, source: str) -> Upstream:
         tests=record("test_results", TestInfo, {**told, **_known(TestInfo, tests)}),
         performance=record("benchmarks", PerformanceMetrics, _benchmarks(table("benchmarks", spec.benchmarks))),
     )
-    if problems:
-        raise InputProblems(problems, source=source)
-    return found
+    return found, problems
 
 
 def _table(path: Path) -> Mapping[str, Any]:

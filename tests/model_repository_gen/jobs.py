@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from portalis.contracts.output import Artifacts, PackagingAgentOutput
+from portalis.inspection import inspect
 from portalis.model_repository_gen import target
 from portalis.model_repository_gen.pbtxt import ModelConfig, read_config
 from portalis.output import Staging
 from portalis.pipeline import Options, package
-from portalis.pipeline.modules import inspect_modules
 from portalis.pipeline.outcome import Stage
-from portalis.spec import PackageSpec
+from portalis.spec import PackageSpec, WasmBinaryPath
 from portalis.spec.read import make_spec
-from portalis.target import Job, Made
+from portalis.spec.triton import TritonConfiguration
+from portalis.target import Job, Made, Module
 from tests.backend import guests
 from tests.backend.guests import tensor
 
@@ -57,6 +58,7 @@ MODULES: dict[str, bytes] = {
         more="(global $sum (mut f32) (f32.const 0))",
     ),
 }
+REPOSITORY = TritonConfiguration().model_repository_path
 OFF = dict.fromkeys(
     (
         "enable_nim_packaging",
@@ -86,6 +88,12 @@ def make(folder: Path, *modules: str | Mapping[str, Any], **triton: Any) -> Pack
     return make_spec(data, base=folder, source="the test's spec")
 
 
+def _module(binary: WasmBinaryPath) -> Module:
+    declared = binary.interface.model_dump(mode="json", exclude_none=True)
+    inspection = inspect(binary.path, declared or None)
+    return Module(name=binary.module_name, path=binary.path, binary=binary, inspection=inspection)
+
+
 def job(spec: PackageSpec, staging: Path, *, previous: Path | None = None, live: bool = False) -> Job:
     """What the pipeline hands to the target first."""
 
@@ -94,7 +102,7 @@ def job(spec: PackageSpec, staging: Path, *, previous: Path | None = None, live:
 
     return Job(
         spec=spec,
-        modules=inspect_modules(spec, source="the test's spec"),
+        modules=tuple(_module(binary) for binary in spec.wasm_binaries),
         output=spec.output_directory,
         staging=staging,
         previous=previous,

@@ -10,9 +10,10 @@ import pytest
 
 from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import ValidationResult, WarningSeverity
-from portalis.model_repository_gen import checking, target
+from portalis.model_repository_gen import checking, live, target
 from portalis.target import Job, Made
 from tests.model_repository_gen import jobs
+from tests.model_repository_gen.jobs import REPOSITORY
 
 SOUND = "config.pbtxt reads back, its files are there, and Triton's rules hold"
 
@@ -42,7 +43,7 @@ def test_a_sound_model_is_valid_and_says_how_that_is_known(tmp_path: Path) -> No
 
 def test_a_file_that_was_spoiled_is_found(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo", "add")
-    (job.staging / "model_repository" / "demo_add" / "1" / "model.wasm").unlink()
+    (job.staging / REPOSITORY / "demo_add" / "1" / "model.wasm").unlink()
     found = checking.checked(job, made)
     echo, add = found.artifacts.triton_models
     assert echo.validated and not add.validated
@@ -82,7 +83,7 @@ def test_what_triton_passes_over_is_a_warning_and_no_error(tmp_path: Path) -> No
 def test_a_version_kept_that_does_not_fit_the_new_configuration_is_an_error(tmp_path: Path) -> None:
     policy = {"policy": "All"}
     job, made = made_in(tmp_path, "echo", model_version=2, version_policy=policy)
-    folder = job.staging / "model_repository" / "demo_echo"
+    folder = job.staging / REPOSITORY / "demo_echo"
     (folder / "1").mkdir()
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["add"])
     found = checking.checked(job, made)
@@ -95,7 +96,7 @@ def test_a_version_kept_that_does_not_fit_the_new_configuration_is_an_error(tmp_
 
 def test_a_version_that_is_not_served_need_not_fit(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo", model_version=2)
-    folder = job.staging / "model_repository" / "demo_echo"
+    folder = job.staging / REPOSITORY / "demo_echo"
     (folder / "1").mkdir()
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["add"])
     assert checking.checked(job, made).errors == ()
@@ -105,17 +106,17 @@ def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, made = made_in(tmp_path, "echo", "add", "unbatched", live=True)
-    (job.staging / "model_repository" / "demo_add" / "1" / "model.wasm").unlink()
+    (job.staging / REPOSITORY / "demo_add" / "1" / "model.wasm").unlink()
     said: list[str] = []
     asked: list[list[str]] = []
 
     def answers(repository: Path, models: list[str], say: Any) -> list[ValidationResult]:
-        assert repository == job.staging / "model_repository"
+        assert repository == job.staging / REPOSITORY
         asked.append(models)
         verdicts = [("demo_echo", True, "it answers"), ("demo_unbatched", False, "it is mute")]
         return [ValidationResult(name=name, check="live", valid=valid, report=text) for name, valid, text in verdicts]
 
-    monkeypatch.setattr(checking, "try_on_triton", answers)
+    monkeypatch.setattr(live, "try_on_triton", answers)
     found = checking.checked(replace(job, say=said.append), made)
     assert asked == [["demo_echo", "demo_unbatched"]]
     assert said == ["starting Triton with 2 models"]
@@ -129,8 +130,8 @@ def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
 
 def test_no_server_is_started_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, made = made_in(tmp_path, "echo", live=True)
-    (job.staging / "model_repository" / "demo_echo" / "1" / "model.wasm").unlink()
-    monkeypatch.setattr(checking, "try_on_triton", lambda *_: pytest.fail("a server was asked"))
+    (job.staging / REPOSITORY / "demo_echo" / "1" / "model.wasm").unlink()
+    monkeypatch.setattr(live, "try_on_triton", lambda *_: pytest.fail("a server was asked"))
     assert not checking.checked(job, made).artifacts.triton_models[0].validated
 
 

@@ -139,7 +139,7 @@ def test_a_number_that_is_not_finite_is_unknown(how: ManifestFormat) -> None:
 
 def test_texts_that_yaml_readers_disagree_about_are_quoted() -> None:
     text = manifest_text(simple(), ManifestFormat.YAML)
-    assert 'package_name: "1e3"\n' in text and "pipeline_id: 'yes'\n" in text
+    assert 'package_name: "1e3"\n' in text and 'pipeline_id: "yes"\n' in text
     assert 'created_at: "2024-05-06T07:08:09Z"\n' in text
 
 

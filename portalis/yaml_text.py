@@ -1,7 +1,7 @@
 """Writes YAML that every reader takes for the same data.
 
-PyYAML knows YAML 1.1. Kubernetes and Compose read with Go libraries, to which words that PyYAML leaves bare, such as
-``1e3`` or ``0o7``, can be numbers. So a text is quoted unless it is plainly a word.
+PyYAML knows YAML 1.1. Others, such as the Go libraries of Kubernetes and Compose, read 1.2, to which words that PyYAML
+leaves bare, such as ``1e3`` or ``0o7``, can be numbers. So a text is quoted unless it is plainly a word.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+
+
+def document(value: Any) -> str:
+    """`value` as a file of one document."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30)
 
 
 def documents(values: Iterable[Any], heading: str) -> str:

@@ -1,0 +1,71 @@
+"""Takes in all that a run works on, and tells all that is wrong with it at once, before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..errors import UsageError
+from ..inspection import Inspection, WasmError, inspect
+from ..output import refuse_what_is_not_ours
+from ..problems import InputProblems, Problem
+from ..spec import PackageSpec, WasmBinaryPath
+from ..target import Module
+from .options import Options
+from .registry import TARGETS
+from .upstream import Upstream, read_upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """The inspected modules, and what is known of their making."""
+
+    modules: tuple[Module, ...]
+    upstream: Upstream
+
+
+def take_in(spec: PackageSpec, options: Options, source: str) -> Taken:
+    """What a run works on. Raises UsageError for what the command line asks for, and InputProblems, under the name
+    `source`, with everything that the targets, the modules and the reports of earlier stages are refused for."""
+    options.check()
+    if not options.force:
+        refuse_what_is_not_ours(spec.output_directory)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        # wasmtime works outside Python's lock; the targets are imported meanwhile
+        inspecting = [pool.submit(_inspect, binary) for binary in spec.wasm_binaries]
+        problems = list(_of_targets(spec, options))
+        upstream, wrong = read_upstream(spec)
+        found = [each.result() for each in inspecting]
+    problems += [
+        Problem(where=f"wasm_binaries[{i}].path", message=each) for i, each in enumerate(found) if isinstance(each, str)
+    ]
+    if problems or wrong:
+        raise InputProblems([*problems, *wrong], source=source)
+    modules = tuple(
+        Module(name=binary.module_name, path=binary.path, binary=binary, inspection=each)
+        for binary, each in zip(spec.wasm_binaries, found)
+        if not isinstance(each, str)
+    )
+    return Taken(modules=modules, upstream=upstream)
+
+
+def _of_targets(spec: PackageSpec, options: Options) -> Iterator[Problem]:
+    targets = [each.load() for name, each in TARGETS.items() if options.leaves_out(name) is None]
+    wanted = [target for target in targets if target.left_out(spec) is None]
+    if not wanted:
+        raise UsageError("no target is left to run", remediation="Leave out --only or --skip, or enable a target.")
+    for target in wanted:
+        yield from target.problems(spec)
+
+
+def _inspect(binary: WasmBinaryPath) -> Inspection | str:
+    """What the module is, or why it is none."""
+    try:
+        inspection = inspect(binary.path, binary.interface.model_dump(mode="json", exclude_none=True) or None)
+    except (WasmError, OSError) as error:
+        return str(error)
+    if inspection.invalid is not None:
+        return f"{binary.path} is not a valid module: {inspection.invalid}"
+    return inspection
