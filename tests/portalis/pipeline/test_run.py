@@ -165,6 +165,18 @@ def test_names_that_a_target_does_not_take_are_told_before_anything_is_made(work
     assert not workplace.output.exists()
 
 
+def test_what_is_wrong_with_names_modules_and_reports_is_told_together(workplace: Workplace) -> None:
+    (workplace.folder / "empty.wasm").touch()
+    (workplace.folder / "results.json").write_text("[]")
+    spec = workplace.spec("empty", package_name="a/b", test_results="results.json")
+    with pytest.raises(InputProblems) as told:
+        workplace.package(spec)
+    places = [problem.where for problem in told.value.problems]
+    assert "wasm_binaries[0]" in places  # the name of the model
+    assert "wasm_binaries[0].path" in places
+    assert "test_results" in places
+
+
 def test_an_unknown_target_is_named_with_the_nearest(workplace: Workplace) -> None:
     with pytest.raises(UsageError, match="there is no target 'tritn'\nDid you mean 'triton'"):
         workplace.package(workplace.spec("add"), only=["tritn"])
