@@ -16,6 +16,12 @@ U64_MAX = 2**64 - 1
 _DURATION = re.compile(r"(?=.)(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 # Kubernetes' resource quantities, as far as they make sense for memory and CPU
 _MEMORY = re.compile(r"[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?")
+# as semver.org has it; semver itself reads the value
+_NUMBER = "(?:0|[1-9][0-9]*)"
+_IDENTIFIER = f"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_VERSION = re.compile(
+    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_IDENTIFIER}(?:\.{_IDENTIFIER})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
 _CPU = re.compile(r"[1-9][0-9]*m?|[1-9][0-9]*\.[0-9]+|0\.[0-9]*[1-9][0-9]*")
 
 
@@ -84,7 +90,7 @@ def _pattern(pattern: re.Pattern[str]) -> dict[str, JsonValue]:
     return {"type": "string", "pattern": f"^(?:{pattern.pattern})$"}
 
 
-SemanticVersion = Annotated[str, AfterValidator(_semantic)]
+SemanticVersion = Annotated[str, AfterValidator(_semantic), WithJsonSchema(_pattern(_VERSION))]
 NonEmpty = Annotated[str, Field(min_length=1)]
 U32 = Annotated[int, Field(ge=0, le=U32_MAX)]
 U64 = Annotated[int, Field(ge=0, le=U64_MAX)]

@@ -37,7 +37,8 @@ class ContainerConfiguration(Structure):
     """The image to build on: any that has Python 3.10 to 3.13 with pip."""
     runtime: ContainerRuntime = ContainerRuntime.Docker
     image_name: NonEmpty | None = None
-    """The repository of the images; the package's name when not given. Behind it comes the module's name."""
+    """The image's name, for a package of one module. Else a dash and the module's name come behind it, or behind the
+    package's name when it is not given."""
     image_tag: NonEmpty | None = None
     """The package's version when not given."""
     labels: dict[NonEmpty, str] = Field(default_factory=dict)

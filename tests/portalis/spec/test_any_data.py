@@ -34,9 +34,9 @@ scalars = st.one_of(
 
 def keys() -> list[str]:
     """Every key that is anywhere in a spec."""
-    found, kinds = list[str](), [PackageSpec]
+    found, kinds = list[str](), list[Any]([PackageSpec])
     while kinds:
-        kind: Any = kinds.pop()
+        kind = kinds.pop()
         for name in getattr(kind, "model_fields", {}):
             found.append(name)
             inner = list(_kinds(kind, (name,)) + _kinds(kind, (name, 0)) + _kinds(kind, (name, "x")))

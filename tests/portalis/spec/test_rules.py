@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from portalis.spec import file_rules
 from portalis.spec.rules import TARGETS
 
 from .conftest import Folder
@@ -159,7 +158,7 @@ def test_every_input_has_to_be_a_file(folder: Folder, path: str, message: str) -
 
 
 def test_a_file_that_may_not_be_read_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_rules.os, "access", lambda path, mode: mode & os.R_OK == 0)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode & os.R_OK == 0)
     ((where, message),) = folder.wrong()
     assert (where, message) == ("wasm_binaries[0].path", f"{folder.path / 'add.wasm'} may not be read")
 
@@ -171,7 +170,7 @@ def test_the_output_directory_has_to_be_writable(folder: Folder, monkeypatch: py
     assert (where, message.rpartition(": ")[2]) == ("output_directory", f"{folder.path / 'file'} is not a directory")
     ((_, message),) = folder.wrong(output_directory="x" * 300)
     assert message.endswith("cannot be written: File name too long")
-    monkeypatch.setattr(file_rules.os, "access", lambda path, mode: mode & os.W_OK == 0)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode & os.W_OK == 0)
     ((where, message),) = folder.wrong(output_directory="new/out")
     assert (where, message.rpartition(": ")[2]) == ("output_directory", f"{folder.path} is not writable")
 
