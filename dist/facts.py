@@ -10,10 +10,10 @@ from typing import Any
 from .. import __version__
 from ..contracts.artifacts import ContainerArtifact
 from ..contracts.manifest import PackageManifest
+from ..markup import plain
 from ..spec.distribution import DistributionConfiguration
 from ..target import Job, Module
 from .contents import CONTAINERS, DESCRIPTIONS, IMAGE, LICENSE, TRITON, WASM
-from .markup import plain
 from .members import Members
 
 

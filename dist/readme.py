@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..markup import markdown, markdown_code, markdown_link, paragraph, plain, rst, rst_link, rst_title, underlined
 from ..spec.distribution import DistributionConfiguration, ReadmeFormat
 from ..templates import render
 from .archive import human
-from .markup import markdown, markdown_code, markdown_link, paragraph, plain, rst, rst_link, rst_title, underlined
 from .user_template import render_user_template
 
 ENDINGS: Mapping[ReadmeFormat, str] = {

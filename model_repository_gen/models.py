@@ -11,7 +11,6 @@ from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import PackagingWarning, WarningSeverity
 from portalis.interface_check import INTERFACE_KEYS, interface_under, trouble_under
-from portalis.model_repository_gen import names
 from portalis.model_repository_gen.message import Named, ensemble_config, model_config
 from portalis.model_repository_gen.message.model import backend_name, runs_wasm
 from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, to_dict
@@ -19,6 +18,7 @@ from portalis.model_repository_gen.problem import Severity
 from portalis.model_repository_gen.repository import add_ensemble, add_kept_versions, add_model
 from portalis.model_repository_gen.rules import problems
 from portalis.output import OutputTree, Source
+from portalis.spec.names import model_folder, model_name
 from portalis.spec.triton import LatestVersions, TritonConfiguration, VersionPolicyType
 from portalis.target import Job, Module, StageError
 
@@ -39,13 +39,13 @@ def add_models(job: Job, tree: OutputTree) -> Models:
     """A model for each module of the package, put into `tree`."""
     artifacts, errors, warnings = list[TritonModelArtifact](), list[StageError](), list[PackagingWarning]()
     for module in job.modules:
-        name, given = names.model_name(job.spec, module.binary), job.spec.triton_for(module.binary)
+        name, given = model_name(job.spec, module.binary), job.spec.triton_for(module.binary)
         try:
             config = _config(module, name, given)
         except StageError as error:
             errors.append(error)
             continue
-        folder = names.model_folder(job.spec, name)
+        folder = model_folder(job.spec, name)
         placed = add_model(tree, folder, config, given, Source(path=module.path, sha256=module.inspection.sha256))
         artifacts.append(_artifact(job, folder, config, given.model_version, backend_name(given), placed))
         if given.keep_versions and job.previous is not None:
@@ -121,7 +121,7 @@ def _not_served(name: str, given: TritonConfiguration, kept: list[int]) -> Itera
 
 def add_ensembles(job: Job, tree: OutputTree, made: tuple[TritonModelArtifact, ...]) -> Models:
     """The ensembles of the package, put into `tree`; one whose models could not be made is an error."""
-    by_module = {module.name: names.model_name(job.spec, module.binary) for module in job.modules}
+    by_module = {module.name: model_name(job.spec, module.binary) for module in job.modules}
     there = {artifact.model_name for artifact in made} | {each.name for each in job.spec.triton_config.ensembles}
     artifacts, errors = list[TritonModelArtifact](), list[StageError]()
     for ensemble in job.spec.triton_config.ensembles:
@@ -132,7 +132,7 @@ def add_ensembles(job: Job, tree: OutputTree, made: tuple[TritonModelArtifact, .
         if found:
             errors.append(_refused(ensemble.name, found))
             continue
-        folder = names.model_folder(job.spec, ensemble.name)
+        folder = model_folder(job.spec, ensemble.name)
         add_ensemble(tree, folder, config, ensemble)
         artifacts.append(_artifact(job, folder, config, ensemble.version, "ensemble", None))
     return Models(artifacts=tuple(artifacts), errors=tuple(errors))

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from portalis.model_repository_gen.config_rules import config_problems, label_problems
-from portalis.model_repository_gen.names import model_name
 from portalis.naming import triton_trouble
 from portalis.problems import Problem, did_you_mean
 from portalis.spec import PackageSpec
+from portalis.spec.names import model_name
 
 
 def spec_problems(spec: PackageSpec) -> Iterator[Problem]:

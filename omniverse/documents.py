@@ -6,11 +6,11 @@ a literal.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..markup import markdown
 from ..output import OutputTree, Source
 from ..spec.omniverse import CustomIntegration, ExampleScenario, IntegrationType
 from ..spec.package import PackageSpec
@@ -22,20 +22,12 @@ from .selection import Chosen
 TEMPLATES = Path(__file__).parent / "templates"
 WASMTIME = "wasmtime>=50,<51"  # as in pyproject.toml, which a test compares
 INTEGRATION = "docs/integration.md"
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|&#~$])")
-_LIST = re.compile(r"^(\d+)?([-+.)=])")
 _MEANINGS = {
     IntegrationType.Simulation: "Call the modules from a simulation's update callback.",
     IntegrationType.Renderer: "Call the modules on buffers that are read back from, or written to, the renderer.",
     IntegrationType.Tool: "Call the modules from a tool's own actions.",
     IntegrationType.DataProcessor: "Call the modules on data before it enters the scene, or after it leaves it.",
 }
-
-
-def markdown(text: str) -> str:
-    """`text` on one line, as Markdown that shows it as it is."""
-    line = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-    return _LIST.sub(lambda found: f"{found[1] or ''}\\{found[2]}", line)
 
 
 def documents(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> OutputTree:

@@ -10,16 +10,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from portalis.contracts.artifacts import ContainerArtifact
+from portalis.markup import markdown, markdown_code
 from portalis.proto import examples
 from portalis.proto.api import ApiModel, ApiTensor, service_model
-from portalis.proto.markdown import TEMPLATES, block, code, prose, python, shell
+from portalis.proto.markdown import TEMPLATES, block, python, shell
 from portalis.spec import PackageSpec
 from portalis.spec.names import image_of
 from portalis.spec.triton import TritonPlatform
 from portalis.target import Job, Module
 from portalis.templates import render
 
-_FILTERS = (prose, code, block, shell, python)
+_FILTERS = (markdown, markdown_code, block, shell, python)
 _NO_JSON = ("FP16", "BF16")  # Triton takes and gives these in binary form only
 _NUMPY = {"BOOL": "bool", "FP16": "np.float16", "BF16": "np.float32", "FP32": "np.float32", "FP64": "np.float64"}
 

@@ -16,7 +16,7 @@ from portalis.dist.readme import readme
 from portalis.spec.distribution import ReadmeFormat
 
 from .conftest import Package
-from .test_markup import rst_document
+from tests.portalis.test_markup import rst_document
 
 HOSTILE = "Hi {{ 7 * 7 }} {% raw %}\n# <script>alert(1)</script> *b* `c` [d](e) |f| :g:`h`\x1b[31m ::\n\n.. raw:: html"
 SHOWN = "Hi {{ 7 * 7 }} {% raw %} # <script>alert(1)</script> *b* `c` [d](e) |f| :g:`h`\\x1b[31m ::"

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from portalis.proto.markdown import block, code, page, prose, python, shell
+from portalis.markup import markdown
+from portalis.proto.markdown import block, page, python, shell
 
 # what Markdown is made of, more often than chance would have it
 TEXT = st.text() | st.text(alphabet="`*_[]()<>&|~#!$\\-+=.:1a \n\"'{}%")
@@ -17,26 +18,6 @@ PARSER = MarkdownIt("commonmark")
 
 def shown(text: str) -> str:
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
-
-
-@given(TEXT)
-def test_prose_is_read_as_one_paragraph_of_the_same_text(text: str) -> None:
-    tokens = PARSER.parse(prose(text))
-    if not shown(text):
-        assert tokens == []
-        return
-    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
-    children = tokens[1].children or []
-    assert {child.type for child in children} <= {"text", "text_special"}
-    assert "".join(child.content for child in children) == shown(text)
-
-
-@given(TEXT)
-def test_code_within_a_line_is_read_as_the_same_code(text: str) -> None:
-    tokens = PARSER.parse(f"- a {code(text)} b")
-    inline = next(token for token in tokens if token.type == "inline")
-    found = [child.content for child in inline.children or [] if child.type == "code_inline"]
-    assert found == ([shown(text)] if shown(text) else [])
 
 
 @given(TEXT)
@@ -66,5 +47,5 @@ class _Tags(HTMLParser):
 def test_html_in_a_value_stays_text_in_the_page(text: str) -> None:
     hostile = f"<script>{text}</script><img src=x onerror=y>"
     tags = _Tags()
-    tags.feed(page(f"# Guide\n\n{prose(hostile)}\n", hostile))
+    tags.feed(page(f"# Guide\n\n{markdown(hostile)}\n", hostile))
     assert tags.found == ["html", "head", "meta", "meta", "title", "style", "body", "h1", "p"]

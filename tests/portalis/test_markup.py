@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from portalis.dist.markup import (
+from portalis.markup import (
     markdown,
     markdown_code,
     markdown_link,
