@@ -1,0 +1,101 @@
+"""`portalis init`: what it writes packages without an edit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from .conftest import ADD, Cli
+from .pipeline.conftest import OPAQUE
+
+
+@pytest.fixture
+def cwd(tmp_path: Path, cli: Cli) -> Path:
+    """Where the commands run."""
+    return tmp_path / "cwd"
+
+
+def write(folder: Path, *names: str, wat: str = ADD) -> list[str]:
+    for name in names:
+        (folder / name).write_bytes(wasmtime.wat2wasm(wat))
+    return list(names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["add.wasm"],
+        ["add.wasm", "more.wasm"],
+        ["a b.wasm", "A-B.wasm", "a.b.wasm"],
+        ["7.wasm", "!!.wasm", "größe.wasm", "class.wasm", "x" * 200 + ".wasm"],
+        ["q\"uo'te\nenable_nim_packaging = true.wasm", "--only.wasm", "\x1b[31mred.wasm"],
+    ],
+    ids=["one", "several", "clashing", "strange", "hostile"],
+)
+def test_what_is_written_packages_without_an_edit(cli: Cli, cwd: Path, names: list[str]) -> None:
+    done = cli("init", "--", *write(cwd, *names))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "wrote portalis.toml\n  next: portalis package\n"
+    made = cli("package", "--json")
+    report = json.loads(made.stdout)
+    assert (made.returncode, report["status"], report["diagnostics"]["errors"]) == (0, "success", [])
+    assert len(report["artifacts"]["triton_models"]) == len(names)
+    assert len(report["artifacts"]["distribution_archives"]) == 1
+
+
+def test_modules_without_an_interface_package_too_and_it_is_said(cli: Cli, cwd: Path) -> None:
+    opaque, add = write(cwd, "opaque.wasm", wat=OPAQUE) + write(cwd, "add.wasm")
+    for modules, models in (([opaque, add], ["add"]), ([opaque], [])):
+        done = cli("init", *modules, "--force")
+        assert done.returncode == 0
+        assert "note: opaque is " in done.stdout
+        made = cli("package", "--json")
+        report = json.loads(made.stdout)
+        assert (made.returncode, report["status"]) == (0, "success")
+        assert [each["model_name"] for each in report["artifacts"]["triton_models"]] == models
+
+
+def test_name_version_and_place_can_be_chosen(cli: Cli, cwd: Path) -> None:
+    (cwd / "to go").mkdir()
+    write(cwd, "add.wasm")
+    spec = "to go/own.toml"
+    done = cli("init", "add.wasm", "--spec", spec, "--name", "activations", "--version", "1.2.3-rc.1")
+    assert done.stdout == f"wrote {spec}\n  next: portalis package '{spec}'\n"
+    assert cli("package", spec, "-q").returncode == 0
+    assert (cwd / "to go" / "package" / "archives" / "activations-1.2.3-rc.1.tar.gz").is_file()
+
+
+def test_a_spec_that_is_there_is_kept_unless_forced(cli: Cli, cwd: Path) -> None:
+    write(cwd, "add.wasm")
+    (cwd / "portalis.toml").write_text("mine")
+    done = cli("init", "add.wasm")
+    assert done.returncode == 2
+    assert "portalis.toml exists\n  Name another file with --spec, or overwrite it with --force." in done.stderr
+    assert (cwd / "portalis.toml").read_text() == "mine"
+    assert cli("init", "add.wasm", "--force").returncode == 0
+    assert "wasm_binaries" in (cwd / "portalis.toml").read_text()
+    assert sorted(path.name for path in cwd.iterdir()) == ["add.wasm", "portalis.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.wasm"], "gone.wasm: cannot be read: No such file or directory"),
+        (["add.wasm", "--spec", "x.yaml"], "x.yaml does not end in .toml"),
+        (["add.wasm", "--spec", "none/x.toml"], "there is no directory none"),
+        (["add.wasm", "--spec", "folder.toml"], "folder.toml is a directory"),
+        (["add.wasm", "--version", "one"], "package_version: 'one' is no semantic version"),
+        (["add.wasm", "--name", "My Package"], "package_name: "),
+        ([], "Missing argument"),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_is_written(cli: Cli, cwd: Path, arguments: list[str], message: str) -> None:
+    write(cwd, "add.wasm")
+    (cwd / "folder.toml").mkdir()
+    done = cli("init", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert sorted(path.name for path in cwd.iterdir()) == ["add.wasm", "folder.toml"]
