@@ -67,7 +67,16 @@ def test_an_error_may_come_from_every_stage(stage: PackagingStage) -> None:
 
 
 def test_the_words_are_those_of_the_requirements() -> None:
-    assert [each.value for each in ErrorType] == ["ContainerBuildError", "TritonConfigError", "OmniverseCompatibilityError", "ArchiveError", "DocumentationError", "PublishingError", "ValidationError", "IOError"]
+    assert [each.value for each in ErrorType] == [
+        "ContainerBuildError",
+        "TritonConfigError",
+        "OmniverseCompatibilityError",
+        "ArchiveError",
+        "DocumentationError",
+        "PublishingError",
+        "ValidationError",
+        "IOError",
+    ]
     assert {
         "NimGeneration",
         "TritonConfiguration",
