@@ -56,6 +56,8 @@ def add_models(job: Job, tree: OutputTree) -> Models:
 
 def _config(module: Module, name: str, given: TritonConfiguration) -> ModelConfig:
     """Raises StageError with everything that Triton or the backend would refuse."""
+    if runs_wasm(given) and module.inspection.refused:
+        raise _refused(name, [f"the sandbox does not take its module: {module.inspection.refused}"])
     interface, why = _interface(module, given)
     if interface is None and not (given.inputs and given.outputs):
         raise _refused(name, [why or f"{module.path} has no interface"])

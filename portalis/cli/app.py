@@ -16,6 +16,7 @@ import typer
 
 from .. import __version__
 from ..errors import PortalisError
+from ..problems import InputProblems
 from .annotate import annotate
 from .demo import demo
 from .doctor import doctor
@@ -101,7 +102,10 @@ def _report(problem: Exception, *, as_json: bool) -> int:
         message = f"portalis failed where it should not: {type(problem).__name__}: {problem}"
         remediation = "Please report this; PORTALIS_DEBUG=1 shows where it happened."
     if as_json:
-        error = {"type": type(problem).__name__, "message": message, "remediation": remediation}
+        error: dict[str, Any] = {"type": type(problem).__name__, "message": message, "remediation": remediation}
+        if isinstance(problem, InputProblems):
+            keys = ("where", "message", "remediation")
+            error["problems"] = [{key: getattr(each, key) for key in keys} for each in problem.problems]
         print(json.dumps({"error": error}, indent=2))
     else:
         print(f"error: {printable(message, keep=NEWLINE)}", file=sys.stderr)

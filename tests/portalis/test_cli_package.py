@@ -154,6 +154,7 @@ def test_json_has_the_problems_of_a_bad_spec(place: Place) -> None:
     assert error["type"] == "InputProblems"
     assert "package_version: " in error["message"]
     assert "wasm_binaries[0].path: " in error["message"]
+    assert [problem["where"] for problem in error["problems"]] == ["package_version", "wasm_binaries[0].path"]
 
 
 @pytest.mark.parametrize("option", ["--only", "--skip"])

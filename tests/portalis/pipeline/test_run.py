@@ -65,6 +65,16 @@ def test_a_module_that_cannot_be_a_model_is_a_partial_success(workplace: Workpla
     assert manifest.notes == ("Partial packaging - some stages failed", "Failed: TritonConfiguration")
 
 
+def test_a_module_that_the_sandbox_does_not_take_becomes_no_model(workplace: Workplace) -> None:
+    wat = '(module (import "env" "f" (func)) (func (export "g") (param f32) (result f32) (call 0) (local.get 0)))'
+    workplace.module("imports", wat)
+    made = workplace.package(workplace.spec("add", "imports"), only=["triton"])
+    assert [model.model_name for model in made.artifacts.triton_models] == ["demo_add"]
+    assert "the sandbox does not take its module: it imports what the host does not provide: env.f" in (
+        made.diagnostics.errors[0].message
+    )
+
+
 def test_nothing_usable_is_a_failure_that_leaves_the_old_output(workplace: Workplace) -> None:
     workplace.package(workplace.spec("add"), only=["triton"])
     before = {path: (workplace.output / path).read_bytes() for path in workplace.files()}
