@@ -14,9 +14,9 @@ from portalis.dist.contents import contents
 from portalis.dist.facts import facts
 from portalis.dist.readme import readme
 from portalis.spec.distribution import ReadmeFormat
+from tests.portalis.test_markup import rst_document
 
 from .conftest import Package
-from tests.portalis.test_markup import rst_document
 
 HOSTILE = "Hi {{ 7 * 7 }} {% raw %}\n# <script>alert(1)</script> *b* `c` [d](e) |f| :g:`h`\x1b[31m ::\n\n.. raw:: html"
 SHOWN = "Hi {{ 7 * 7 }} {% raw %} # <script>alert(1)</script> *b* `c` [d](e) |f| :g:`h`\\x1b[31m ::"

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import ast
 
-import pytest
-
-from portalis.omniverse.documents import WASMTIME, markdown
+from portalis.omniverse.documents import WASMTIME
 from tests.layout.tree import pyproject
 
 from .conftest import Package
 
 HOSTILE = 'a "quote" | <b>bold</b> `code`\n# heading\n\'\'\' """ ${kit} {{ 1 + 1 }} \\'
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain text, as it is", "plain text, as it is"),
-        ("a | b\n| c", "a \\| b \\| c"),
-        ("# not a heading", "\\# not a heading"),
-        ("- no list", "\\- no list"),
-        ("1. no list", "1\\. no list"),
-        ("<script>", "\\<script\\>"),
-        ("a_b*c`d`[e]", "a\\_b\\*c\\`d\\`\\[e\\]"),
-        ("", ""),
-    ],
-)
-def test_markdowns_own_characters_are_escaped(text: str, shown: str) -> None:
-    assert markdown(text) == shown
 
 
 def test_the_wasmtime_that_is_asked_for_is_the_projects_own() -> None:

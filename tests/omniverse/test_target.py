@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from portalis.contracts.errors import ErrorType, OmniversePackagingError, PackagingStage
+from portalis.contracts.errors import ErrorType, OmniversePackagingError
 from portalis.omniverse import kit, target
 from portalis.target import StageError, Target
 from portalis.wasm_backend import island
