@@ -189,8 +189,8 @@ def _facts(module: _Module) -> Iterator[str]:
         yield "Its interface is not known: declare it in [wasm_binaries.interface] (entry, convention, inputs,"
         yield "outputs), or write it into the module with `portalis annotate`."
         return
-    most = interface.max_batch_size
-    yield f"{interface.convention.value} entry {interface.entry}, {f'batches of at most {most}' if most else 'no batches'}"
+    batches = f"batches of at most {interface.max_batch_size}" if interface.max_batch_size else "no batches"
+    yield f"{interface.convention.value} entry {interface.entry}, {batches}"
     for arrow, specs in (("->", interface.inputs), ("<-", interface.outputs)):
         for spec in specs:
             yield f"{arrow} {spec.name} {spec.dtype.name} {list(spec.dims)}{' optional' if spec.optional else ''}"
