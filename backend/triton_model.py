@@ -35,10 +35,20 @@ def _error(problem: WasmError) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(problem), getattr(pb_utils.TritonError, code)))
 
 
+def _path(text: str) -> Path:
+    """What Triton calls a file. Its stub's Python has no locale, and takes the names of files for ASCII."""
+    return Path(os.fsdecode(text.encode()))
+
+
+def _readable(problem: Exception) -> str:
+    """The message for Triton, which wants UTF-8: bytes of a file's name that Python could not read are that, too."""
+    return str(problem).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _version_folder() -> Path:
     """The model's version folder; an older Triton tells it only in the stub's command line (``…/1/model.py``)."""
     if hasattr(pb_utils, "get_model_dir"):
-        return Path(pb_utils.get_model_dir())
+        return _path(pb_utils.get_model_dir())
     command_line = Path("/proc/self/cmdline").read_bytes().split(b"\0")
     return Path(os.fsdecode(command_line[1])).parent
 
@@ -54,7 +64,7 @@ class TritonPythonModel:
             model = model_config.read_model(config, _version_folder())
             model_config.complete(model.interface, config, auto_complete_model_config)
         except (WasmError, ValueError) as problem:
-            raise pb_utils.TritonModelException(str(problem)) from None
+            raise pb_utils.TritonModelException(_readable(problem)) from None
         return auto_complete_model_config
 
     def initialize(self, args: Mapping[str, str]) -> None:
@@ -64,7 +74,7 @@ class TritonPythonModel:
         self._families: list[tuple[Any, Any]] = []
         self._lasted = 0.0
         self._name = f"{args['model_name']} version {args['model_version']}"
-        folder = Path(args["model_repository"]) / args["model_version"]
+        folder = _path(args["model_repository"]) / args["model_version"]
         try:
             model = model_config.read_model(config, folder)
             chosen = model.settings
@@ -78,7 +88,7 @@ class TritonPythonModel:
                 on_output=self._line,
             )
         except WasmError as problem:
-            raise pb_utils.TritonModelException(f"wasm model {self._name}: {problem}") from None
+            raise pb_utils.TritonModelException(f"wasm model {self._name}: {_readable(problem)}") from None
         self._inputs = {spec.name: spec for spec in model.interface.inputs}
         self._outputs = model.interface.outputs
         self._plain = all(spec.dims and spec.dtype is not BF16 for spec in self._outputs)

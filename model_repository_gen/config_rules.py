@@ -9,18 +9,20 @@ from pathlib import Path
 from portalis.model_repository_gen.message.model import runs_wasm
 from portalis.model_repository_gen.pbtxt import FILE_NAME
 from portalis.model_repository_gen.rules.files import NOT_VERSIONS
+from portalis.naming import shell_trouble
 from portalis.problems import Problem
 from portalis.spec.scheduling import ControlType, SequenceBatchingConfig
 from portalis.spec.tensors import DataType, ModelOutput
 from portalis.spec.triton import TritonConfiguration
 
-I32_MAX, I64_MAX, U64_MAX = 2**31 - 1, 2**63 - 1, 2**64 - 1
+I32_MAX, U32_MAX, I64_MAX, U64_MAX = 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1
 _FLAG_TYPES = (None, DataType.INT32, DataType.FP32, DataType.BOOL)
 
 
 def config_problems(given: TritonConfiguration, at: str) -> Iterator[Problem]:
     """Everything; `at` is where `given` stands in the spec."""
     yield from _python_based(given, at)
+    yield from _group_names(given, at)
     yield from _two_of_one(given, at)
     yield from _numbers(given, at)
     if given.sequence_batching is not None:
@@ -81,6 +83,18 @@ def _python_based(given: TritonConfiguration, at: str) -> Iterator[Problem]:
             )
 
 
+def _group_names(given: TritonConfiguration, at: str) -> Iterator[Problem]:
+    """Whatever the platform: a custom backend may be written in Python, too."""
+    for i, group in enumerate(given.instance_groups):
+        trouble = shell_trouble(group.name or "")
+        if trouble or not (group.name or "x").isprintable():
+            yield Problem(
+                where=f"{at}.instance_groups[{i}].name",
+                message=f"the name {group.name!r} {trouble or 'has characters that cannot be printed'}",
+                remediation="Use letters, digits, dots, dashes and underscores.",
+            )
+
+
 def _two_of_one(given: TritonConfiguration, at: str) -> Iterator[Problem]:
     """Fields of which Triton's message holds one only: the other would be lost."""
     pairs: list[tuple[str, object, str, object, str]] = [
@@ -133,6 +147,9 @@ def _numbers(given: TritonConfiguration, at: str) -> Iterator[Problem]:
 
 
 def _bounded(given: TritonConfiguration) -> Iterator[tuple[str, int, int]]:
+    # the requirements have 64 bits for it
+    threshold = given.optimization.gather_kernel_buffer_threshold
+    yield "optimization.gather_kernel_buffer_threshold", threshold, U32_MAX
     if given.dynamic_batching is not None:
         batching, where = given.dynamic_batching, "dynamic_batching"
         yield from ((f"{where}.preferred_batch_size", size, I32_MAX) for size in batching.preferred_batch_size)

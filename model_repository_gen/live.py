@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 from portalis.contracts.output import ValidationResult
 from portalis.errors import MissingPart, PortalisError, TritonFailed
@@ -41,7 +38,7 @@ def try_on_triton(
 
 def _try(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) -> ValidationResult:
     try:
-        ready, reasons = _load(http_url, name)
+        ready, reasons = _load(http_url, grpc_url, name)
     except (OSError, HTTPException) as problem:
         return _result(name, False, f"the server does not answer: {problem}")
     if reasons or not ready:
@@ -65,32 +62,22 @@ def _plain(reason: str, repository: Path) -> str:
     return reason.split("\n\nAt:", maxsplit=1)[0].replace(f"{repository}/", "").strip()
 
 
-def _load(http_url: str, name: str) -> tuple[list[str], list[str]]:
+def _load(http_url: str, grpc_url: str, name: str) -> tuple[list[str], list[str]]:
     """The versions of the model that are ready, and why others are not. Raises OSError and HTTPException."""
+    from portalis.triton_client import load_model
+
     try:
-        _post(http_url, f"models/{urllib.parse.quote(name, safe='')}/load")
+        load_model(grpc_url, name, timeout_s=LOAD_TIMEOUT_S)
         refused = []
-    except urllib.error.HTTPError as problem:
-        refused = [_error(problem)]
-    states = [each for each in _post(http_url, "index") if each["name"] == name]
+    except PortalisError as problem:
+        refused = [problem.message]
+    request = urllib.request.Request(f"http://{http_url}/v2/repository/index", data=b"{}", method="POST")
+    with urllib.request.urlopen(request, timeout=INFERENCE_TIMEOUT_S) as answer:
+        states = [each for each in json.load(answer) if each["name"] == name]
     ready = [each["version"] for each in states if each.get("state") == "READY"]
     # the index also has the versions that nobody asked for: they say "unloaded", or nothing
     others = [each.get("reason", "") for each in states if each.get("state") != "READY"]
     return ready, [each for each in others if each not in ("", "unloaded")] or refused
-
-
-def _post(http_url: str, path: str) -> Any:
-    request = urllib.request.Request(f"http://{http_url}/v2/repository/{path}", data=b"{}", method="POST")
-    with urllib.request.urlopen(request, timeout=LOAD_TIMEOUT_S) as answer:
-        return json.loads(answer.read() or b"null")
-
-
-def _error(problem: urllib.error.HTTPError) -> str:
-    text = problem.read().decode(errors="replace")
-    try:
-        return str(json.loads(text)["error"])
-    except (ValueError, LookupError, TypeError):
-        return text or str(problem)
 
 
 def _infer(url: str, repository: Path, name: str, version: str) -> str:

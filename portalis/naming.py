@@ -13,6 +13,17 @@ _OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
+# Triton 2.51 starts the process of a Python model through a shell, with the names of the model and of its instance
+# group in the command, unquoted: `;` ends the command there, and the load never ends (other characters do worse).
+_SHELL = frozenset("\t\n\r \"'`$&;|<>()[]{}*?!#~\\")
+
+
+def shell_trouble(name: str) -> str | None:
+    """Why a name that Triton hands to a shell is not safe there."""
+    found = sorted(_SHELL.intersection(name))
+    return f"has {found[0]!r}, and Triton hands the name to a shell as it is" if found else None
+
+
 def triton_trouble(name: str) -> str | None:
     """Why Triton (and the file system under a model repository) does not take `name` for a model."""
     if not name or name in (".", "..") or name.startswith("."):
@@ -21,7 +32,7 @@ def triton_trouble(name: str) -> str | None:
         return "has a slash or characters that cannot be printed, and a model is a folder of the repository"
     if len(name.encode()) > 200:
         return "is longer than the 200 bytes that a folder name can well have"
-    return None
+    return shell_trouble(name)
 
 
 def oci_trouble(name: str) -> str | None:

@@ -25,6 +25,21 @@ class Answer:
     seconds: float
 
 
+def load_model(url: str, model: str, *, timeout_s: float) -> None:
+    """Have a server that loads models when asked (``--model-control-mode=explicit``) load one; its HTTP port would take
+    no name that has to be escaped. Raises PortalisError with the server's reason."""
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+    client = InferenceServerClient(url)
+    try:
+        client.load_model(model, client_timeout=timeout_s)
+    except InferenceServerException as problem:
+        raise PortalisError(problem.message()) from None
+    finally:
+        client.close()
+
+
 class RemoteModel:
     """A model on a server: its interface, and calls. Use with ``with``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from typing import Any
 
 import pytest
@@ -101,6 +102,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"sequence_batching": {"oldest": {"max_candidate_sequences": 2**31}}},
         "t.sequence_batching.oldest.max_candidate_sequences: 2147483648 is too large. Use 2147483647 at most.",
     ),
+    "threshold": (
+        {"optimization": {"gather_kernel_buffer_threshold": 2**32}},
+        "t.optimization.gather_kernel_buffer_threshold: 4294967296 is too large. Use 4294967295 at most.",
+    ),
     "level_number": (
         {"dynamic_batching": {"priority_queue_policy": {"1" + "0" * 5000: {}}}},
         f"t.dynamic_batching.priority_queue_policy: {2**64} is too large. Use {2**64 - 1} at most.",
@@ -133,6 +138,18 @@ def test_what_would_be_lost_is_refused(name: str) -> None:
     assert problems(**fields) == [told]
 
 
+@pytest.mark.parametrize("character", [*sorted(set(string.punctuation) - set("@%^_-+=:,./")), " ", "\t"])
+def test_a_groups_name_holds_nothing_that_a_shell_reads(character: str) -> None:
+    name = f"a{character}b"
+    for platform in ("WasmABI", {"Custom": "mine"}):
+        (told,) = problems(platform=platform, instance_groups=[{}, {"name": name}])
+        assert told == (
+            f"t.instance_groups[1].name: the name {name!r} has {character!r}, and Triton hands the name to a shell as it"
+            " is. Use letters, digits, dots, dashes and underscores."
+        )
+    assert "has characters that cannot be printed" in problems(instance_groups=[{"name": "a\x1b"}])[0]
+
+
 @pytest.mark.parametrize("name", ["config.pbtxt", "warmup", "initial_state", "configs", "1"])
 def test_a_label_file_does_not_take_the_place_of_what_a_model_has(name: str) -> None:
     (told,) = problems(outputs=[Y, {**Y, "label_filename": f"/a/{name}"}])
@@ -153,8 +170,9 @@ def test_a_label_file_does_not_take_the_place_of_what_a_model_has(name: str) -> 
         {"sequence_batching": control("Start", "FP32")},
         {"sequence_batching": control("End", "BOOL")},
         {"sequence_batching": control("CorrelationId", "STRING")},
+        {"instance_groups": [{"name": "a.b-c_d:é@1%+=,/^"}, {}]},
         {"optimization": {"graph_optimization": True, "graph_level": 2}},
-        {"optimization": {"cuda_graphs": True}},
+        {"optimization": {"cuda_graphs": True, "gather_kernel_buffer_threshold": 2**32 - 1}},
         {"model_transaction_policy": {"decoupled": False}},
         {"inputs": [{**X, "reshape": [1]}], "outputs": [{**Y, "reshape": [1, 1]}]},
         {"warmup": [sample(), sample(zero_data=True), sample(random_data=True), sample(input_data_file="/x")]},

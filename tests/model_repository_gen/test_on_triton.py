@@ -16,6 +16,7 @@ from portalis.model_repository_gen.live import try_on_triton
 from portalis.triton_client import RemoteModel
 from portalis.tritonserver import TritonServer
 from tests.model_repository_gen import jobs
+from tests.model_repository_gen.jobs import REPOSITORY
 
 pytestmark = pytest.mark.triton
 F32 = np.float32
@@ -39,7 +40,7 @@ class TritonPythonModel:
     def initialize(self, args):
         path = Path(args["model_repository"], args["model_version"], "model.wasm")
         self.size = path.stat().st_size
-        self.scale = json.loads(args["model_config"])["parameters"]["scale"]["string_value"]
+        self.scale = json.loads(args["model_config"])["parameters"].get("scale", {}).get("string_value", "1")
 
     def execute(self, requests):
         answer = np.array([self.size, float(self.scale)], np.float32)
@@ -87,6 +88,7 @@ def first(folder: Path, wasm_backends: Path) -> PackagingAgentOutput:
         {"path": "unbatched", "triton_config": {"platform": "Python"}},
         {"path": "invert", "triton_config": {"max_batch_size": 1}},
         {"path": "invert", "name": "warmed", "triton_config": {"warmup": [warm]}},
+        {"path": "echo", "triton_config": {"model_name": "größe-模型"}, "name": "strange"},
         {"path": "echo", "name": "elsewhere", "triton_config": {"instance_groups": [{"kind": "GPU", "gpus": [99]}]}},
         sequence_module(),
         **chain(),
@@ -100,7 +102,7 @@ def models(first: PackagingAgentOutput) -> dict[str, TritonModelArtifact]:
 
 
 @pytest.mark.parametrize(
-    "name", ["demo_add", "demo_echo", "demo_unbatched", "demo_warmed", "demo_sequence", "inner", "chain"]
+    "name", ["demo_add", "demo_echo", "demo_unbatched", "demo_warmed", "demo_sequence", "größe-模型", "inner", "chain"]
 )
 def test_a_model_that_answers_is_validated(models: dict[str, TritonModelArtifact], name: str) -> None:
     assert models[name].validated, models[name].validation_report
@@ -170,7 +172,7 @@ def server(
     backends = tmp_path_factory.mktemp("both") / "backends"
     shutil.copytree(wasm_backends, backends, symlinks=True)
     add_custom(backends)
-    with TritonServer(folder / "out" / "model_repository", backend_directory=backends) as triton:
+    with TritonServer(folder / "out" / REPOSITORY, backend_directory=backends) as triton:
         yield triton
 
 
@@ -202,7 +204,7 @@ def test_a_version_that_is_kept_and_not_served_is_a_warning(
     ]
     assert told == expected
     assert second.status is Status.Success
-    assert (folder / "out/model_repository/demo_echo/1/model.wasm").is_file()
+    assert (folder / "out" / REPOSITORY / "demo_echo/1/model.wasm").is_file()
     x = np.zeros((1, 1), F32)
     assert ask(server, "demo_echo", "2", x=x) == [[0.0]]
     with pytest.raises(Exception, match="is not found|not found|unknown model|not ready"):
@@ -243,7 +245,7 @@ def test_a_python_model_needs_no_backend_but_tritons_own(
     backends, lines = tmp_path / "backends", list[str]()
     shutil.copytree(wasm_backends / "python", backends / "python")
     add_custom(backends)
-    repository = folder / "out" / "model_repository"
+    repository = folder / "out" / REPOSITORY
     found = try_on_triton(repository, ["demo_unbatched", "demo_opaque", "demo_echo"], lines.append, backends=backends)
     assert [result.valid for result in found] == [True, True, False]
     own, mine, wasm = (result.report for result in found)

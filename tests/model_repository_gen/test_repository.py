@@ -9,6 +9,7 @@ import pytest
 
 from portalis import wasm_backend
 from tests.model_repository_gen import jobs
+from tests.model_repository_gen.jobs import REPOSITORY
 
 X = {"name": "x", "data_type": "FP32", "dims": [-1]}
 Y = {"name": "y", "data_type": "FP32", "dims": [-1]}
@@ -91,7 +92,7 @@ def test_an_ensemble_has_a_version_that_is_not_empty_and_its_label_files(tmp_pat
 
 
 def test_kept_versions_are_the_other_numbered_folders_of_the_model(tmp_path: Path) -> None:
-    earlier = tmp_path / "earlier" / "model_repository" / "demo_echo"
+    earlier = tmp_path / "earlier" / REPOSITORY / "demo_echo"
     for name in ("1", "2", "10", "0", "03", "٣", "-1", "warmup", "x"):
         (earlier / name).mkdir(parents=True)
         (earlier / name / "model.wasm").write_bytes(jobs.MODULES["echo"])

@@ -50,6 +50,9 @@ def test_one_name_cannot_be_that_of_several_modules(tmp_path: Path) -> None:
         ("a\nb", "has a slash or characters that cannot be printed"),
         ("a\x1b[31mb", "has a slash or characters that cannot be printed"),
         ("a\x01b", "has a slash or characters that cannot be printed"),
+        ("a;reboot", "has ';', and Triton hands the name to a shell as it is"),
+        ("a$(reboot)", "has '$', and Triton hands the name to a shell as it is"),
+        ("a b", "has ' ', and Triton hands the name to a shell as it is"),
         ("ä" * 101, "is longer than the 200 bytes"),
     ],
 )

@@ -7,13 +7,33 @@ import pytest
 from portalis import naming
 
 
-@pytest.mark.parametrize("name", ["softmax", "Soft Max", "größe", "a.b-c_d", "x" * 200])
+@pytest.mark.parametrize("name", ["softmax", "größe", "50%", "a:b@c", "a.b-c_d", "x" * 200])
 def test_a_model_may_be_called_as_a_folder_may(name: str) -> None:
     assert naming.triton_trouble(name) is None
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", ".hidden", "a/b", "a\nb", "a\x1b[31m", "a\0", "\udcff", "x" * 201, "ü" * 101]
+    "name",
+    [
+        "Soft Max",
+        "a;b",
+        "$(a)",
+        "`a`",
+        "a&b",
+        "a>b",
+        "'a'",
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "a/b",
+        "a\nb",
+        "a\x1b[31m",
+        "a\0",
+        "\udcff",
+        "x" * 201,
+        "ü" * 101,
+    ],
 )
 def test_a_model_may_not_be_called_as_no_folder_should(name: str) -> None:
     assert naming.triton_trouble(name)
