@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?=
+MUTANTS ?=
 ASSEMBLYSCRIPT := 0.28
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench wheel schemas parts clean venv
+.PHONY: help demo test lint format bench wheel mutants schemas parts clean venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -36,6 +37,9 @@ bench: $(STAMPS)/dev build/npm/.stamp ## Measure, print the table, write build/b
 wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wheels
 	rm -rf build/wheels
 	$(BIN)/python -m build --outdir build/wheels
+
+mutants: $(STAMPS)/dev ## Mutation testing of the model generator and the contracts; takes long
+	.ci/mutants $(MUTANTS)
 
 schemas: $(STAMPS)/dev ## Write the committed JSON Schemas anew
 	for name in spec input output error manifest; do $(BIN)/portalis schema $$name >docs/schemas/$$name.schema.json; done
