@@ -9,9 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from portalis import triton_client, tritonserver
+from portalis.backend import TensorSpec
+from portalis.backend.dtypes import parse_dtype
 from portalis.contracts.output import ValidationResult
 from portalis.errors import MissingPart, PortalisError, TritonFailed
 from portalis.model_repository_gen import live
@@ -162,3 +165,47 @@ def test_the_user_is_told_of_each_model_that_answers(
     (result,) = live.try_on_triton(Path("/r"), ["m"], lines.append)
     assert (result.valid, result.report, lines) == (True, "version 1 answers", ["model m is tried"])
     assert asked == [("grpc", Path("/r"), "m", "1")]
+
+
+@pytest.mark.parametrize(("batching", "sequence"), [("", 0), ("sequence_batching { }", 1)])
+def test_a_model_is_asked_by_its_version_and_its_answer_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, batching: str, sequence: int
+) -> None:
+    asked: list[Any] = []
+
+    class Model:
+        inputs = (TensorSpec("x", parse_dtype("FP32"), (2,), optional=False),)
+
+        def __init__(self, *args: object, **more: object) -> None:
+            asked.append((*args, more))
+
+        def __enter__(self) -> Model:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def infer(self, inputs: dict[str, np.ndarray], *, sequence_id: int) -> triton_client.Answer:
+            asked.append(({name: array.shape for name, array in inputs.items()}, sequence_id))
+            outputs = {"y": np.zeros((1, 2)), "z": np.zeros(3)}
+            return triton_client.Answer(outputs=outputs, datatypes={}, seconds=0.0021)
+
+    monkeypatch.setattr(triton_client, "RemoteModel", Model)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.pbtxt").write_text(f'name: "m" max_batch_size: 4 {batching}')
+    told = live._infer("grpc", tmp_path, "m", "3")
+    assert told == "version 3 loads and answers y [1, 2], z [3] in 2.1 ms"
+    assert asked == [("grpc", "m", {"version": "3", "timeout_s": 60.0}), ({"x": (1, 2)}, sequence)]
+
+
+def test_models_are_loaded_one_after_the_other_by_a_server_with_these_backends(
+    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    loaded: list[Any] = []
+    monkeypatch.setattr(FakeTriton, "__init__", lambda self, *args, **more: started.append((args, more)))
+    monkeypatch.setattr(triton_client, "load_model", lambda *args, **more: loaded.append((args, more)))
+    monkeypatch.setattr(FakeTriton, "grpc_url", "grpc")
+    serve({"index": (200, [])})
+    live.try_on_triton(Path("/r"), ["b", "a"], lambda _: None, backends=Path("/b"))
+    assert started == [((Path("/r"),), {"backend_directory": Path("/b"), "model_control": "explicit"})]
+    assert loaded == [(("grpc", name), {"timeout_s": 300.0}) for name in ("b", "a")]

@@ -76,6 +76,15 @@ def test_parameters_of_the_backend_say_what_a_module_is(tmp_path: Path) -> None:
     assert "exports 2 functions" in refused(jobs.Written(jobs.make(tmp_path, "echo", unasked)))
 
 
+def test_the_target_can_be_left_out(tmp_path: Path) -> None:
+    spec = jobs.make(tmp_path, "echo")
+    assert target.left_out(spec) is None
+    assert (
+        target.left_out(spec.model_copy(update={"enable_triton_integration": False}))
+        == "enable_triton_integration is false"
+    )
+
+
 def test_an_opaque_module_is_an_error_beside_the_models_of_others(tmp_path: Path) -> None:
     written = jobs.Written(jobs.make(tmp_path, "opaque", "echo"))
     assert list(written.models) == ["demo_echo"]

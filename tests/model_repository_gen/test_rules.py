@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from portalis.model_repository_gen.pbtxt import from_text
 from portalis.model_repository_gen.problem import Problem, Severity
 from portalis.model_repository_gen.repository_check import check_repository
+from portalis.model_repository_gen.rules import problems
+from portalis.model_repository_gen.rules.data import string_elements
 from tests.model_repository_gen import cases
 
 TOLD = Path(__file__).with_name("told.json")
@@ -34,8 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found(folder: Path) -> dict[str, list[str]]:
     judged = check_repository(folder, auto_complete=False, backends=("python", "wasm"))
     told = {
-        name: [words(problem).replace(f"{folder}/", "") for problem in problems]
-        for name, problems in sorted(judged.items())
+        name: [words(problem).replace(f"{folder}/", "") for problem in each] for name, each in sorted(judged.items())
     }
     if os.environ.get("PORTALIS_UPDATE"):
         TOLD.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -49,3 +51,47 @@ def test_the_words_are_these(found: dict[str, list[str]]) -> None:
 def test_good_models_have_no_problem_and_what_is_passed_over_is_a_warning(found: dict[str, list[str]]) -> None:
     assert [name for name in cases.GOOD if found[name]] == []
     assert all(word.startswith(Severity.WARNING.value) for name in cases.WARNED for word in found[name])
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (b"", 0),
+        (b"\1\0\0\0a", 1),
+        (b"\2\0\0\0ab\0\0\0\0\1\0\0\0c", 3),
+        (b"\0\0\0\0", 1),
+        (b"\0\1\0\0" + b"x" * 256, 1),
+        (b"\2\0\0\0a", None),
+        (b"\1\0\0\0ab", None),
+        (b"\1\0\0", None),
+    ],
+)
+def test_texts_in_a_file_are_counted_by_their_lengths(tmp_path: Path, data: bytes, count: int | None) -> None:
+    (tmp_path / "file").write_bytes(data)
+    assert string_elements(tmp_path / "file") == count
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "files", "inferred"),
+    [
+        ("", "m", ["1/model.onnx"], True),
+        ("", "m", ["2/model.onnx", "1/other"], False),  # Triton looks into the first version only
+        ("", "m", ["1/other"], False),
+        ("", "m", [], False),
+        ("", "m.wasm", ["1/model.wasm"], True),
+        ('default_model_filename: "model.pt"', "m", [], True),
+        ('default_model_filename: "mine"', "m.wasm", ["1/model.onnx"], False),
+        ('platform: "unknown"', "m", ["1/model.onnx"], False),
+    ],
+)
+def test_a_backend_is_derived_from_a_file_s_name_or_the_folder_s(
+    tmp_path: Path, config: str, name: str, files: list[str], inferred: bool
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    for file in files:
+        (folder / file).parent.mkdir()
+        (folder / file).touch()
+    told = [problem.where for problem in problems(from_text(config), folder, auto_complete=True)]
+    assert ("backend" not in told) is inferred
+    assert "backend" in [problem.where for problem in problems(from_text(""), auto_complete=True)]
