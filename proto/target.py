@@ -55,6 +55,8 @@ def generate(job: Job) -> Made:
         except ValueError as problem:
             errors.append(_error(str(problem), 'Ask for api_doc_format = "OpenAPI" only.'))
     found = Artifacts(api_documentation=tuple(documents), integration_guides=tuple(_guides(job, tree, on_triton)))
+    if not found.total_artifacts_count() and not errors:
+        return Made(skipped="nothing was made whose API could be described")
     return Made(tree=tree, artifacts=found, errors=tuple(errors), validation_results=tuple(results))
 
 

@@ -102,6 +102,12 @@ def test_the_target_is_left_out_only_where_there_is_no_api(add: WasmBinaryPath) 
     assert list(target.problems(job([add]).spec)) == []
 
 
+def test_a_package_without_an_api_has_the_stage_skipped(add: WasmBinaryPath) -> None:
+    made = target.generate(job([add], containers=False, triton=False, enable_nim_packaging=False))
+    assert made.skipped == "nothing was made whose API could be described"
+    assert len(made.tree) == 0
+
+
 def test_a_module_without_an_interface_is_an_error_beside_the_documents_of_the_others(
     add: WasmBinaryPath, tmp_path: Path
 ) -> None:
