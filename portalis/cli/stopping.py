@@ -11,8 +11,10 @@ from types import FrameType
 
 @contextlib.contextmanager
 def cleaning_up() -> Iterator[None]:
-    """While inside, SIGTERM and SIGHUP raise SystemExit with the code that a shell reports for the signal."""
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    """While inside, SIGTERM and SIGHUP raise SystemExit with the code that a shell reports for the signal; one that
+    is ignored, as by nohup, still is."""
+    heeded = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _stop) for number in heeded}
     try:
         yield
     finally:

@@ -311,13 +311,24 @@ main()
 """
 
 
+def _heed_signals() -> None:
+    """A shell has what it runs in the background ignore SIGINT, these tests and all that they start included."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def waiting(place: Place) -> Iterator[subprocess.Popen[str]]:
     """A run over an earlier output, amid its second stage."""
     assert place.package("--only", "triton", "-q").returncode == 0
     place.spec(package_version="2.0.0")
     run = subprocess.Popen(
-        [sys.executable, "-c", WAITING], cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", WAITING],
+        cwd=place.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_signals,  # noqa: PLW1509 (no thread runs here)
     )
     deadline = time.monotonic() + 60
     while not (place.folder / "waiting").exists():
