@@ -33,8 +33,8 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 app = typer.Typer(
     name="portalis",
-    help="WebAssembly modules on Triton Inference Server: sandboxed, batched, over NumPy tensors.",
-    epilog="Start with `portalis demo`, then `portalis inspect MODULE` on a module of your own.",
+    help="WebAssembly modules as Triton Inference Server deployments: sandboxed, batched, over NumPy tensors.",
+    epilog="Start with `portalis demo`, then `portalis init MODULE` and `portalis package` on a module of your own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
