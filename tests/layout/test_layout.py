@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import os
 import shutil
 import subprocess
@@ -111,6 +112,12 @@ def test_a_heavy_library_is_imported_by_the_one_module_that_owns_it(library: str
         if level == 0 and module.split(".")[0] == library
     }
     assert importers == {owner}
+
+
+@pytest.mark.parametrize("name", SUBPACKAGES)
+def test_pytest_looks_into_the_tests_of_every_subpackage(pytestconfig: pytest.Config, name: str) -> None:
+    """It passes over folders called `dist` and `build` unless it is told otherwise."""
+    assert not any(fnmatch.fnmatch(name, pattern) for pattern in pytestconfig.getini("norecursedirs"))
 
 
 def test_import_linter_sees_through_the_symlinks(tmp_path: Path) -> None:
