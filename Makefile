@@ -39,7 +39,6 @@ wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wh
 	$(BIN)/python -m build --outdir build/wheels
 
 mutants: $(STAMPS)/dev ## Mutation testing of the model generator and the contracts; takes long
-	$(PIP) install --editable '.[mutation]'
 	.ci/mutants $(MUTANTS)
 
 schemas: $(STAMPS)/dev ## Write the committed JSON Schemas anew
