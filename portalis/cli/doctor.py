@@ -71,13 +71,17 @@ def _print(parts: list[Part], healthy: bool) -> None:
 # -- the parts ---------------------------------------------------------------------------------------------------------
 
 
-def _distribution(name: str, module: str, needed_for: str, how: str, *, required: bool) -> Callable[[], Part]:
+def _distribution(
+    distribution: str, module: str, needed_for: str, how: str, *, required: bool, name: str = ""
+) -> Callable[[], Part]:
+    name = name or distribution
+
     def check() -> Part:
         spec = importlib.util.find_spec(module)
         if spec is None:
             return Part(name=name, found=False, needed_for=needed_for, how=how, required=required)
         where = str(Path(spec.origin).parent) if spec.origin else ""
-        version = importlib.metadata.version(name)
+        version = importlib.metadata.version(distribution)
         return Part(name=name, found=True, needed_for=needed_for, version=version, where=where, required=required)
 
     return check
@@ -207,9 +211,10 @@ CHECKS: tuple[Callable[[], Part], ...] = (
     _distribution(
         "docker",
         "docker",
-        "building service images (the client of both engines)",
+        "building service images",
         "pip install 'portalis[package]'",
         required=False,
+        name="docker SDK",
     ),
     _distribution(
         "grpcio-tools",
