@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
+from .. import templates
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration, WasmRuntime
 from .quoting import ARGUMENT, Quoted, exec_form, expanded_form, trouble
 
+TEMPLATES = Path(__file__).parent / "templates"
 VENV = "/opt/venv"
 SERVICE_FILE = "/app/models/service.json"
 SERVICE = "portalis_service"
@@ -111,7 +111,7 @@ def render(config: ContainerConfiguration, *, labels: Mapping[str, str], module:
         "entrypoint": exec_form(config.entrypoint or ENTRYPOINT),
         "command": exec_form(config.command_args) if config.command_args else "",
     }
-    return Dockerfile(text=_template("Dockerfile.j2").render(values), arguments=quoted.arguments)
+    return Dockerfile(text=templates.render(TEMPLATES, "Dockerfile.j2", **values), arguments=quoted.arguments)
 
 
 def _pip(offline: bool) -> list[str]:
@@ -131,15 +131,3 @@ def _health_command(config: ContainerConfiguration) -> list[str]:
     # the endpoint tells that the process lives; an engine's "healthy" is taken for "can be used"
     paths = dict.fromkeys([config.health_check_endpoint, READY])
     return [f"{VENV}/bin/python", "-m", f"{SERVICE}.probe", *paths]
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  # no HTML; `quoting` has done what this format needs
-    )
-    return environment.get_template(name)

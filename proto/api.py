@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.spec import PackageSpec
 from portalis.spec.names import model_name
-from portalis.spec.scheduling import SequenceBatchingConfig
 from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.target import Job, Module
 
@@ -82,7 +81,7 @@ def _of_module(spec: PackageSpec, artifact: TritonModelArtifact, module: Module)
     given, interface = spec.triton_for(module.binary), module.inspection.interface
     inputs, outputs = given.inputs, given.outputs
     if interface is not None:
-        apart = _apart(given.sequence_batching)
+        apart = given.sequence_batching.own_tensors if given.sequence_batching is not None else set()
         inputs = inputs or _given(interface.inputs, apart)
         outputs = outputs or tuple(
             ModelOutput(name=each.name, data_type=each.data_type, dims=each.dims)
@@ -119,14 +118,6 @@ def _given(specs: Iterable[TensorSpec], apart: set[str]) -> tuple[ModelInput, ..
         for s in specs
         if s.name not in apart
     )
-
-
-def _apart(sequences: SequenceBatchingConfig | None) -> set[str]:
-    """Tensors that Triton's sequence batcher gives and takes, and no client."""
-    if sequences is None:
-        return set()
-    states = {name for state in sequences.states for name in (state.name, state.output_name or state.name)}
-    return states | {control.name for control in sequences.control_inputs}
 
 
 def _of_interface(specs: tuple[TensorSpec, ...], max_batch_size: int) -> tuple[ApiTensor, ...]:

@@ -13,7 +13,7 @@ from portalis.model_repository_gen.message.sequences import set_sequence_batchin
 from portalis.model_repository_gen.message.tensors import add_batch_tensors, add_tensors
 from portalis.model_repository_gen.pbtxt import ModelConfig, new_config
 from portalis.spec.package import ModuleInterface
-from portalis.spec.scheduling import DynamicBatchingConfig, SequenceBatchingConfig
+from portalis.spec.scheduling import DynamicBatchingConfig
 from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.spec.triton import CustomPlatform, InstanceGroup, TritonConfiguration, TritonPlatform
 
@@ -50,7 +50,7 @@ def model_config(model: Named, given: TritonConfiguration) -> ModelConfig:
     interface = model.interface
     config = new_config(name=model.name, backend=backend_name(given))
     config.max_batch_size = _batch_size(given, interface)
-    apart = _apart(given.sequence_batching)
+    apart = given.sequence_batching.own_tensors if given.sequence_batching is not None else set()
     inputs, outputs = (given.inputs, given.outputs)
     if interface is not None:
         inputs = inputs or tuple(_input(spec) for spec in interface.inputs if spec.name not in apart)
@@ -74,14 +74,6 @@ def _batch_size(given: TritonConfiguration, interface: Interface | None) -> int:
     if given.max_batch_size is not None:
         return given.max_batch_size
     return interface.max_batch_size if interface is not None else 0
-
-
-def _apart(sequences: SequenceBatchingConfig | None) -> set[str]:
-    """The tensors of a module that Triton's sequence batcher gives and takes, beside the inputs and outputs."""
-    if sequences is None:
-        return set()
-    states = {name for state in sequences.states for name in (state.name, state.output_name or state.name)}
-    return states | {control.name for control in sequences.control_inputs}
 
 
 def _input(spec: TensorSpec) -> ModelInput:

@@ -20,7 +20,7 @@ from ..contracts.output import (
 )
 from ..output import Written
 from ..target import StageError
-from .outcome import Failed, Produced, Skipped, Stage
+from .outcome import Failed, Skipped, Stage
 
 # what a failed stage means for who wants to deploy the package (requirements 5.2)
 _CONSEQUENCES = {
@@ -145,15 +145,10 @@ def _stage(stage: Stage) -> StageReport:
 def _warnings(stages: Sequence[Stage]) -> list[PackagingWarning]:
     found = [warning for stage in stages for warning in stage.made.warnings]
     for stage in stages:
-        if stage.errors and not (isinstance(stage.outcome, Produced) and _whole(stage)):
+        if isinstance(stage.outcome, Failed):  # one that has errors beside artifacts can still be deployed
             message, severity, remediation = _CONSEQUENCES[stage.stage]
             found.append(PackagingWarning(message=message, severity=severity, remediation=remediation))
     return found
-
-
-def _whole(stage: Stage) -> bool:
-    """Whether something of the stage can be deployed in spite of its errors."""
-    return stage.made.artifacts.total_artifacts_count() > 0
 
 
 def _error(error: StageError, stage: PackagingStage, pipeline_id: str, timestamp: str) -> PackagingError:

@@ -101,6 +101,12 @@ class SequenceBatchingConfig(Structure):
     """How sequences are scheduled when `oldest` is not given."""
     iterative_sequence: bool = False
 
+    @property
+    def own_tensors(self) -> set[str]:
+        """The tensors of a module that the batcher itself gives and takes: clients neither send nor get them."""
+        states = {name for state in self.states for name in (state.name, state.output_name or state.name)}
+        return states | {control.name for control in self.control_inputs}
+
 
 class WarmupInput(Structure):
     """One input of a warm-up request: zeros, random values, or the bytes of a file."""
