@@ -15,7 +15,7 @@ from . import dockerfile
 from .service.settings import ModelSettings, ServiceSettings
 
 _HERE = Path(__file__).parent
-_PINNED_RUNTIME = re.compile(r"^wasmtime==(.+)$", re.MULTILINE)
+_PINNED_RUNTIME = re.compile(r"^wasmtime==(\S+)", re.MULTILINE)
 _IGNORE = "*\n!requirements.txt\n!wheels\n!app\n!models\n**/__pycache__\n"
 
 
@@ -58,6 +58,7 @@ def build_context(
         version=about.version,
         description=about.description,
         service_port=config.service_port,
+        grpc_port=config.grpc_port,
         metrics_port=config.metrics_port,
         health_check_endpoint=config.health_check_endpoint,
         workers=workers,

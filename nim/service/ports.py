@@ -6,13 +6,19 @@ import os
 from collections.abc import Mapping
 
 SERVICE_VARIABLES = ("NIM_HTTP_API_PORT", "NIM_SERVER_PORT", "SERVICE_PORT")  # the first one that is set counts
+GRPC_VARIABLES = ("NIM_GRPC_API_PORT", "GRPC_PORT")
 METRICS_VARIABLES = ("METRICS_PORT",)
-SERVICE_PORT, METRICS_PORT = 8000, 9090
+SERVICE_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 9090
 
 
 def service_port(default: int = SERVICE_PORT, environment: Mapping[str, str] = os.environ) -> int:
     """The port of the API. Raises ValueError, naming the variable, when one holds no port."""
     return _port(SERVICE_VARIABLES, default, environment)
+
+
+def grpc_port(default: int = GRPC_PORT, environment: Mapping[str, str] = os.environ) -> int:
+    """The port of the gRPC service. Raises ValueError like `service_port`."""
+    return _port(GRPC_VARIABLES, default, environment)
 
 
 def metrics_port(default: int = METRICS_PORT, environment: Mapping[str, str] = os.environ) -> int:

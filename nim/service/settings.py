@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .ports import METRICS_PORT, SERVICE_PORT, metrics_port, service_port
+from .ports import GRPC_PORT, METRICS_PORT, SERVICE_PORT, grpc_port, metrics_port, service_port
 
 MIB = 1 << 20
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -50,9 +50,12 @@ class ServiceSettings(_Table):
     version: str = "0.0.0"
     description: str = ""
     service_port: PortNumber = SERVICE_PORT
+    grpc_port: PortNumber = GRPC_PORT
     metrics_port: PortNumber = METRICS_PORT
     health_check_endpoint: EndpointPath = "/health"
     max_request_bytes: int = Field(default=64 * MIB, ge=1)
+    max_queued_requests: int = Field(default=256, ge=1)
+    """Requests of a model that wait while it works; the next one is refused with status 429."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Requests that are worked on at a time; 0 means four more than there are CPUs."""
     models: tuple[ModelSettings, ...] = Field(min_length=1)
@@ -72,6 +75,7 @@ def read_settings(file: Path, environment: Mapping[str, str] = os.environ) -> Se
         settings = ServiceSettings.model_validate_json(file.read_bytes())
         ports = {
             "service_port": service_port(settings.service_port, environment),
+            "grpc_port": grpc_port(settings.grpc_port, environment),
             "metrics_port": metrics_port(settings.metrics_port, environment),
         }
     except OSError as problem:

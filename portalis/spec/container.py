@@ -31,7 +31,7 @@ class VolumeMount(Structure):
 
 
 class ContainerConfiguration(Structure):
-    """One service image for each module."""
+    """One service image for each module, or one for the package."""
 
     base_image: NonEmpty = "python:3.12-slim-bookworm"
     """The image to build on: any that has Python 3.10 to 3.13 with pip."""
@@ -50,6 +50,7 @@ class ContainerConfiguration(Structure):
     health_check_timeout: Seconds = 5
     health_check_retries: Positive = 3
     service_port: Port = 8000
+    grpc_port: Port = 8001
     metrics_port: Port = 9090
     memory_limit: Memory | None = None
     cpu_limit: Cpu | None = None
@@ -63,6 +64,8 @@ class ContainerConfiguration(Structure):
     run_as_non_root: bool = True
     read_only_root_filesystem: bool = True
     drop_capabilities: tuple[NonEmpty, ...] = ("ALL",)
+    package_image: bool = False
+    """Whether one image with all modules is made instead of one for each."""
     export_image: bool = False
     """Whether each image is also saved as a tar archive in the output directory."""
     wheelhouse: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 from ..problems import Problem
@@ -65,13 +66,15 @@ def _modules(spec: PackageSpec) -> Iterator[Problem]:
 
 def _containers(spec: PackageSpec) -> Iterator[Problem]:
     config, at = spec.container_config, "container_config"
-    if config.service_port == config.metrics_port:
-        yield Problem(
-            where=f"{at}.metrics_port",
-            message=f"service_port and metrics_port are both {config.service_port}",
-            remediation="Give the metrics another port.",
-            also=(f"{at}.service_port",),
-        )
+    for first, second in combinations(("service_port", "grpc_port", "metrics_port"), 2):
+        port = getattr(config, second)
+        if getattr(config, first) == port:
+            yield Problem(
+                where=f"{at}.{second}",
+                message=f"{first} and {second} are both {port}",
+                remediation="Give each a port of its own.",
+                also=(f"{at}.{first}",),
+            )
     if config.gpu_count is not None and not config.gpu_required:
         yield Problem(
             where=f"{at}.gpu_count",

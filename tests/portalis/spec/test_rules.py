@@ -19,9 +19,9 @@ from .conftest import Folder
         (dict.fromkeys(TARGETS, False), "", "no packaging target is enabled"),
         ({"package_name": ""}, "package_name", "it is empty"),
         (
-            {"container_config": {"service_port": 8001, "metrics_port": 8001}},
+            {"container_config": {"service_port": 8005, "metrics_port": 8005}},
             "container_config.metrics_port",
-            "service_port and metrics_port are both 8001",
+            "service_port and metrics_port are both 8005",
         ),
         ({"triton_config": {"model_version": 0}}, "triton_config.model_version", "0 is less than 1"),
         (
