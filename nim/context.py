@@ -1,9 +1,9 @@
-"""The build context of a service image: the Dockerfile and all that it copies, for one module."""
+"""The build context of a service image: the Dockerfile and all that it copies, for one module or all of a package."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -41,17 +41,20 @@ class About:
 
 
 def build_context(
-    config: ContainerConfiguration, *, model: ModelSettings, module: Path, about: About, workers: int = 0
+    config: ContainerConfiguration, *, models: Sequence[tuple[ModelSettings, Path]], about: About, workers: int = 0
 ) -> Context:
-    """The context for `module`, served as `model` says (its `file` has to be its name with ``.wasm``).
+    """The context for an image that serves `models`: how each is served, and its module (`file` has to be the model's
+    name with ``.wasm``).
 
     With `config.wheelhouse` its wheels come along, and the build needs no network. Raises InputProblems for what no
     image can be made with, UsageError for a wheelhouse without wheels or a runtime version that cannot be.
     """
-    if model.file != f"{model.name}.wasm":
-        raise ValueError(f"the module of {model.name!r} has to be called {model.name}.wasm, not {model.file!r}")
+    for model, _ in models:
+        if model.file != f"{model.name}.wasm":
+            raise ValueError(f"the module of {model.name!r} has to be called {model.name}.wasm, not {model.file!r}")
+    names = [model.name for model, _ in models]
     recipe = dockerfile.render(
-        config, labels=labels(config, model, about), module=model.name, offline=config.wheelhouse is not None
+        config, labels=labels(config, names, about), modules=names, offline=config.wheelhouse is not None
     )
     service = ServiceSettings(
         name=about.package,
@@ -62,15 +65,15 @@ def build_context(
         metrics_port=config.metrics_port,
         health_check_endpoint=config.health_check_endpoint,
         workers=workers,
-        models=(model,),
+        models=tuple(model for model, _ in models),
     )
     files: dict[str, bytes | Path] = {
         "Dockerfile": recipe.text.encode(),
         ".dockerignore": _IGNORE.encode(),
         "requirements.txt": requirements(config.wasm_runtime_version).encode(),
         "models/service.json": (service.model_dump_json(indent=2, exclude_defaults=True) + "\n").encode(),
-        f"models/{model.file}": module,
     }
+    files |= {f"models/{model.file}": module for model, module in models}
     for name, folder in ((dockerfile.SERVICE, _HERE / "service"), (ISLAND_NAME, island())):
         sources = [path for path in folder.resolve().rglob("*.py") if "__pycache__" not in path.parts]
         files |= {f"app/{name}/{path.relative_to(folder.resolve()).as_posix()}": path for path in sources}
@@ -78,10 +81,12 @@ def build_context(
     return Context(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
 
 
-def labels(config: ContainerConfiguration, model: ModelSettings, about: About) -> dict[str, str]:
-    """The labels that every image gets: those of the requirements (3.2), and those of the OCI image specification."""
+def labels(config: ContainerConfiguration, modules: Sequence[str], about: About) -> dict[str, str]:
+    """The labels that every image gets: those of the requirements (3.2), and those of the OCI image specification.
+
+    ``wasm.module`` is the name of the module; of several, their names with commas between."""
     oci = {
-        "title": f"{about.package}-{model.name}",
+        "title": f"{about.package}-{modules[0]}" if len(modules) == 1 else about.package,
         "version": about.version,
         "description": about.description,
         "licenses": about.licenses,
@@ -95,7 +100,7 @@ def labels(config: ContainerConfiguration, model: ModelSettings, about: About) -
         "maintainer": "Portalis Platform",
         "version": about.version,
         "package": about.package,
-        "wasm.module": model.name,
+        "wasm.module": ",".join(modules),
         "io.portalis.version": __version__,
     }
     return {**own, **told}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from .quoting import ARGUMENT, Quoted, exec_form, expanded_form, trouble
 
 TEMPLATES = Path(__file__).parent / "templates"
 VENV = "/opt/venv"
-SERVICE_FILE = "/app/models/service.json"
+MODELS = "/app/models"
+SERVICE_FILE = f"{MODELS}/service.json"
 SERVICE = "portalis_service"
 USER = "1001:0"  # group root owns nothing that can be written, and lets any user id in
 ENTRYPOINT = (f"{VENV}/bin/python", "-m", SERVICE, SERVICE_FILE)
@@ -82,8 +83,10 @@ def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:
         )
 
 
-def render(config: ContainerConfiguration, *, labels: Mapping[str, str], module: str, offline: bool) -> Dockerfile:
-    """The Dockerfile for the module called `module`. `labels` are the package's own, before which those of `config`
+def render(
+    config: ContainerConfiguration, *, labels: Mapping[str, str], modules: Sequence[str], offline: bool
+) -> Dockerfile:
+    """The Dockerfile for the modules of these names. `labels` are the package's own, before which those of `config`
     go; `offline` installs from the context's wheels only. Raises InputProblems."""
     found = list(problems(config))
     if found:
@@ -91,7 +94,8 @@ def render(config: ContainerConfiguration, *, labels: Mapping[str, str], module:
     quoted = Quoted()
     environment = {
         **config.environment_vars,
-        "WASM_MODULE": f"/app/models/{module}.wasm",
+        # the folder, where there are several
+        "WASM_MODULE": f"{MODELS}/{modules[0]}.wasm" if len(modules) == 1 else MODELS,
         "SERVICE_PORT": str(config.service_port),
         "METRICS_PORT": str(config.metrics_port),
     }

@@ -125,4 +125,4 @@ def _by_hand(job: Job, module: Module) -> str:
 
 def _context(job: Job, module: Module) -> Context:
     config = job.spec.container_config
-    return build_context(config, model=_model(module), module=module.path, about=_about(job))
+    return build_context(config, models=[(_model(module), module.path)], about=_about(job))

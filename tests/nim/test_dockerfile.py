@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portalis.errors import UsageError
+from portalis.examples.catalog import EXAMPLES
 from portalis.nim.context import About, build_context, requirements
 from portalis.nim.dockerfile import Dockerfile, problems, render
 from portalis.nim.engine import Engine
@@ -29,7 +31,7 @@ VARIABLES = st.from_regex(r"[A-Z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(lam
 
 
 def rendered(config: ContainerConfiguration, *, offline: bool = False, **labels: str) -> Dockerfile:
-    return render(config, labels=labels, module="softmax", offline=offline)
+    return render(config, labels=labels, modules=["softmax"], offline=offline)
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -166,11 +168,11 @@ def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
         rendered(config)
 
 
-def context_of(**changes: Any) -> dict[str, bytes | Path]:
+def context_of(*names: str, **changes: Any) -> dict[str, bytes | Path]:
+    models = [(ModelSettings(name=name, file=f"{name}.wasm"), EXAMPLES[name].module) for name in names or ["softmax"]]
     context = build_context(
         ContainerConfiguration(**changes),
-        model=ModelSettings(name="softmax", file="softmax.wasm"),
-        module=ROOT / "examples" / "softmax" / "softmax.wasm",
+        models=models,
         about=About(package="demo", version="1.2.3", licenses="MIT"),
     )
     return {str(path): content for path, content in context.files.items()}
@@ -185,6 +187,21 @@ def test_the_context_holds_the_service_the_runtime_and_the_module_and_nothing_el
     }
     own = {"Dockerfile", ".dockerignore", "requirements.txt", "models/service.json", "models/softmax.wasm"}
     assert set(files) == code | own
+
+
+def test_one_image_for_the_package_holds_all_its_modules() -> None:
+    files = context_of("gelu", "softmax")
+    assert {name for name in files if name.startswith("models/")} == {
+        "models/gelu.wasm",
+        "models/service.json",
+        "models/softmax.wasm",
+    }
+    served, text = files["models/service.json"], files["Dockerfile"]
+    assert isinstance(served, bytes) and isinstance(text, bytes)
+    assert [model["name"] for model in json.loads(served)["models"]] == ["gelu", "softmax"]
+    assert b'wasm.module="gelu,softmax"' in text
+    assert b'org.opencontainers.image.title="demo"' in text
+    assert b'WASM_MODULE="/app/models"' in text
 
 
 def test_labels_of_the_requirements_and_of_the_oci_are_there_and_the_users_win() -> None:

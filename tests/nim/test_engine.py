@@ -35,8 +35,7 @@ CONFIG = ContainerConfiguration(
 def context() -> Context:
     return build_context(
         CONFIG,
-        model=ModelSettings(name="softmax", file="softmax.wasm"),
-        module=EXAMPLES["softmax"].module,
+        models=[(ModelSettings(name="softmax", file="softmax.wasm"), EXAMPLES["softmax"].module)],
         about=About(package="demo", version="1.2.3"),
     )
 
