@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tests.parts import Missing
 
-from . import in_process, on_triton, packaging
+from . import in_process, on_triton, packaging, service
 from .harness import Result
 
 DEFAULT_JSON = Path("build/bench/bench.json")
@@ -29,6 +29,7 @@ WITHOUT_SERVER: dict[str, Callable[[int], list[Result]]] = {
     "second-load": in_process.second_load,
     "packaging": packaging.packaging,
     "help-start": packaging.help_start,
+    "service": service.service,
 }
 
 
