@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 from portalis import __version__
 from portalis.contracts.artifacts import ContainerArtifact
 from portalis.deploy.names import workload_name
-from portalis.deploy.quantities import cpu_millis, memory_bytes
 from portalis.spec import PackageSpec
 from portalis.spec.container import ContainerConfiguration, VolumeMount
 from portalis.spec.names import image_of
+from portalis.spec.quantities import cpu_millis, memory_bytes
 from portalis.spec.triton import InstanceKind, TritonConfiguration
 from portalis.target import Job
 

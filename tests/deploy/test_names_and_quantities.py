@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portalis.deploy.names import label_value, trouble, workload_name
-from portalis.deploy.quantities import cpu_millis, memory_bytes
+from portalis.spec.quantities import cpu_millis, memory_bytes
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Amounts of memory and CPU, as a spec writes them, in the units that the deployment files want."""
+"""Amounts of memory and CPU, as a spec writes them, in the units that engines and deployment files want."""
 
 from __future__ import annotations
 
