@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __name__.startswith("portalis."):
     from portalis.backend import (
+        Cancelled,
         GuestError,
         GuestStatus,
         GuestTimeout,
@@ -19,9 +20,11 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         Trap,
         WasmError,
     )
+    from portalis.backend.bytes_tensor import deserialize, object_array, serialize
     from portalis.backend.dtypes import bf16_to_f32, f32_to_bf16
 else:
     from portalis_backend import (
+        Cancelled,
         GuestError,
         GuestStatus,
         GuestTimeout,
@@ -35,9 +38,11 @@ else:
         Trap,
         WasmError,
     )
+    from portalis_backend.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.dtypes import bf16_to_f32, f32_to_bf16
 
 __all__ = [
+    "Cancelled",
     "GuestError",
     "GuestStatus",
     "GuestTimeout",
@@ -51,5 +56,8 @@ __all__ = [
     "Trap",
     "WasmError",
     "bf16_to_f32",
+    "deserialize",
     "f32_to_bf16",
+    "object_array",
+    "serialize",
 ]

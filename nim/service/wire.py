@@ -1,0 +1,72 @@
+"""Tensors as the raw bytes that the Open Inference Protocol sends: over gRPC, and in HTTP's binary extension.
+
+Numbers are little-endian and row-major; a BYTES tensor has a 32-bit length before each element.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .problems import bad_input
+from .runtime import TensorSpec, deserialize, object_array, serialize
+
+MAX_RANK = 32  # NumPy's own, before its version 2
+
+
+def checked_shape(where: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """`shape` with sizes of at least 0, and their number of elements in 63 bits. Raises Problem with status 400."""
+    if len(shape) > MAX_RANK:
+        raise bad_input(f"{where} has rank {len(shape)}; at most {MAX_RANK} is allowed")
+    if any(size < 0 for size in shape):
+        raise bad_input(f"{where} has shape {list(shape)}; a size is at least 0")
+    # one 0 makes no elements of any others, which NumPy multiplies all the same
+    if math.prod(size or 1 for size in shape) >= 1 << 60:
+        raise bad_input(f"{where} has shape {list(shape)}, which is too large")
+    return tuple(shape)
+
+
+def checked_dtype(where: str, datatype: str, spec: TensorSpec) -> None:
+    """Raises Problem with status 400 where `datatype` is not the one of `spec`."""
+    if datatype != spec.dtype.name:
+        raise bad_input(f"{where} has datatype {datatype[:40]!r}; the model takes {spec.dtype.name}")
+
+
+def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -> np.ndarray:
+    """The array of `shape` that `data` holds, in the dtype of `spec` (BF16 as uint16 bits, BYTES as objects).
+
+    Numbers are a view of `data`, without a copy. Raises Problem with status 400 where `data` is not exactly as long
+    as the shape says, where a BYTES length points outside, or a BOOL is neither 0 nor 1.
+    """
+    where = f"input '{spec.name}'"
+    sizes = checked_shape(where, shape)
+    count = math.prod(sizes)
+    if spec.dtype.name == "BYTES":
+        try:
+            elements = deserialize(bytes(data))
+        except ValueError as problem:
+            raise bad_input(f"{where} (BYTES): {problem}") from None
+        if len(elements) != count:
+            raise bad_input(f"{where}: shape {list(sizes)} has {count} elements, its data have {len(elements)}")
+        return object_array(elements, sizes)
+    dtype = spec.dtype.numpy
+    if len(data) != count * dtype.itemsize:
+        wanted = count * dtype.itemsize
+        raise bad_input(
+            f"{where} ({spec.dtype.name}): shape {list(sizes)} needs {wanted} bytes of data, not {len(data)}"
+        )
+    if dtype.kind == "b":
+        octets = np.frombuffer(data, dtype=np.uint8)
+        if octets.size and octets.max() > 1:
+            raise bad_input(f"{where} (BOOL): a byte is neither 0 nor 1")
+        return octets.view(dtype).reshape(sizes)
+    return np.frombuffer(data, dtype=dtype).reshape(sizes)
+
+
+def to_raw(spec: TensorSpec, array: np.ndarray) -> bytes:
+    """`array`, an output of the runtime, as raw bytes."""
+    if spec.dtype.name == "BYTES":
+        return serialize(array.ravel().tolist())
+    return array.tobytes()
