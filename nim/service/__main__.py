@@ -3,50 +3,64 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-import uvicorn
+from .logs import LEVELS, LogOptions, log_options, set_up
 
-from .app import create_app
-from .settings import BadSettings, read_settings
-
-# longer than a guest may run by default, shorter than the 30 s after which Kubernetes kills
-SHUTDOWN_S = 15
+CACHE_VARIABLE = "NIM_CACHE_PATH"
+RUNTIME_CACHE_VARIABLE = "PORTALIS_CACHE_DIR"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serve. Returns the exit status: 2 for settings that cannot be, 1 when a port cannot be had."""
+    # first of all: the kernel spares the first process of a container every signal that it does not handle
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Serves WebAssembly modules.")
     parser.add_argument("settings", type=Path, metavar="SERVICE.JSON", help="what to serve; the modules lie beside it")
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    parser.add_argument("--log-level", type=str.upper, choices=LEVELS, help="instead of NIM_LOG_LEVEL")
     options = parser.parse_args(arguments)
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=options.log_level.upper(), format=form, stream=sys.stderr)
-    # uvicorn stops gracefully and then raises the signal again: being told to stop is no failure
-    signal.signal(signal.SIGTERM, _stop)
-    file: Path = options.settings
     try:
-        settings = read_settings(file)
+        logging = log_options(os.environ, terminal=sys.stderr.isatty())
+    except ValueError as problem:
+        return _refuse(problem, 2)
+    if options.log_level:
+        logging = LogOptions(LEVELS[options.log_level], logging.json_lines)
+    set_up(logging)
+    keep_compiled(os.environ.get(CACHE_VARIABLE, "").strip())
+    return _serve(options.settings, logging)
+
+
+def keep_compiled(folder: str) -> None:
+    """Let the runtime keep compiled modules in `folder`, in one of this user's own: machine code that another user
+    could have written is not run. The runtime's own variable goes before. A folder that cannot be written is logged by
+    the runtime, which then compiles at each start."""
+    if folder:
+        user = os.geteuid() if hasattr(os, "geteuid") else 0
+        os.environ.setdefault(RUNTIME_CACHE_VARIABLE, os.path.join(folder, f"portalis-modules-{user}"))  # noqa: PTH118
+
+
+def _serve(file: Path, logging: LogOptions) -> int:
+    from .serving import PortTaken, serve
+    from .settings import BadSettings, read_settings
+
+    try:
+        # a container's network is its own
+        return serve(read_settings(file), file.parent, host="0.0.0.0", level=logging.level)  # noqa: S104
     except BadSettings as problem:
-        sys.stderr.write(f"{problem}\n")
-        return 2
-    config = uvicorn.Config(
-        create_app(settings, file.parent),
-        host="0.0.0.0",  # noqa: S104  # a container's network is its own
-        port=settings.service_port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-    )
-    server = uvicorn.Server(config)
-    server.run()
-    return 0 if server.started else 1
+        return _refuse(problem, 2)
+    except PortTaken as problem:
+        return _refuse(problem, 1)
+
+
+def _refuse(problem: Exception, status: int) -> int:
+    sys.stderr.write(f"{problem}\n")
+    return status
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What the service tells of itself: health, models, versions, metrics."""
+"""What the service tells of itself: health, models, licence, versions, metrics."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from . import manifest
 from .problems import Problem
-from .runtime import TensorSpec
-from .schema import ErrorEnvelope, Health, Metadata, ModelCard, ModelList, ModelMetadata, Version
+from .schema import ErrorEnvelope, Health, License, Manifest, Metadata, ModelCard, ModelInfo, ModelList, Version
 
 if TYPE_CHECKING:
     from .app import Service
-    from .models import Model
 
 API_VERSION = "1.0.0"
+_NOT_LOADED: dict[int | str, dict[str, Any]] = {503: {"model": ErrorEnvelope, "description": "a model is not loaded"}}
+
+
+class MetricsText(Response):
+    """Prometheus' text format."""
+
+    media_type = "text/plain"
 
 
 def router(service: Service) -> APIRouter:
@@ -24,8 +30,8 @@ def router(service: Service) -> APIRouter:
     _health(routes, service)
     _descriptions(routes, service)
 
-    @routes.get("/v1/metrics", response_class=Response, tags=["metrics"])
-    @routes.get("/metrics", response_class=Response, tags=["metrics"])
+    @routes.get("/v1/metrics", response_class=MetricsText, tags=["metrics"])
+    @routes.get("/metrics", response_class=MetricsText, tags=["metrics"])
     async def metrics() -> Response:
         """All metrics, in Prometheus' text format."""
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -39,8 +45,8 @@ def _health(routes: APIRouter, service: Service) -> None:
         return Health(message="Service is live.")
 
     async def ready() -> Health:
-        """Every model is loaded and has answered a request."""
-        state = service.models.state()
+        """Every model is loaded and has answered a request, and the service is not about to stop."""
+        state = service.state()
         if state:
             raise Problem(503, "ServiceUnavailableError", f"Service is not ready: {state}")
         return Health(message="Service is ready.")
@@ -48,28 +54,38 @@ def _health(routes: APIRouter, service: Service) -> None:
     lives, readies = ["/v1/health/live", "/health"], ["/v1/health/ready", "/ready"]
     if service.settings.health_check_endpoint not in (*lives, *readies):
         lives.append(service.settings.health_check_endpoint)
+    not_ready: dict[int | str, dict[str, Any]] = {
+        503: {"model": ErrorEnvelope, "description": "a model is loading or has failed, or the service stops"}
+    }
     for path in lives:
         routes.add_api_route(path, live, methods=["GET"], tags=["health"])
     for path in readies:
-        routes.add_api_route(path, ready, methods=["GET"], tags=["health"], responses={503: {"model": ErrorEnvelope}})
+        routes.add_api_route(path, ready, methods=["GET"], tags=["health"], responses=not_ready)
 
 
 def _descriptions(routes: APIRouter, service: Service) -> None:
     settings = service.settings
+    licence = manifest.licence(settings.license)
 
     @routes.get("/v1/models", tags=["models"])
     async def models() -> ModelList:
         """The models, as in OpenAI's API."""
         return ModelList(data=[ModelCard(id=name, created=each.loaded_at) for name, each in service.models.items()])
 
-    @routes.get("/v1/metadata", tags=["models"], responses={503: {"model": ErrorEnvelope}})
+    @routes.get("/v1/metadata", tags=["models"], responses=_NOT_LOADED)
     async def metadata() -> Metadata:
         """The service and the interface of each model. 503 until all are loaded."""
+        described = [manifest.described(model) for model in service.models.values()]
         return Metadata(
             name=settings.name,
             version=settings.version,
             description=settings.description,
-            models=[_described(model) for model in service.models.values()],
+            models=described,
+            license_info=licence,
+            model_info=[
+                ModelInfo(model_url=f"{model.settings.file}@sha256:{model.sha256}", short_name=model.name)
+                for model in service.models.values()
+            ],
         )
 
     @routes.get("/v1/version", tags=["models"])
@@ -77,19 +93,12 @@ def _descriptions(routes: APIRouter, service: Service) -> None:
         """The version of this service and of its API."""
         return Version(release=settings.version, api=API_VERSION)
 
+    @routes.get("/v1/license", tags=["models"])
+    async def license_() -> License:
+        """The licence of what is served."""
+        return licence
 
-def _described(model: Model) -> ModelMetadata:
-    interface = model.program.interface
-    return ModelMetadata(
-        name=model.name,
-        version=model.settings.version,
-        sha256=model.sha256,
-        convention=interface.convention.value,
-        max_batch_size=interface.max_batch_size,
-        inputs=[_tensor(spec, bool(interface.max_batch_size)) for spec in interface.inputs],
-        outputs=[_tensor(spec, bool(interface.max_batch_size)) for spec in interface.outputs],
-    )
-
-
-def _tensor(spec: TensorSpec, batches: bool) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.dtype.name, "shape": [-1] * batches + list(spec.dims)}
+    @routes.get("/v1/manifest", tags=["models"], responses=_NOT_LOADED)
+    async def manifest_() -> Manifest:
+        """Each module with its checksum, interface, limits and runtime, and the settings. 503 until all are loaded."""
+        return manifest.manifest(service)

@@ -10,22 +10,31 @@ from pathlib import Path
 import anyio
 from fastapi import FastAPI
 from prometheus_client import start_http_server
+from starlette.types import ASGIApp
 
 from . import about, problems, routes
+from .drain import Drain
 from .metrics import Metrics
-from .models import Models
+from .models import Models, Queueing
+from .requests import Requests
 from .settings import ServiceSettings
 
 
 class Service:
     """What the routes share."""
 
-    def __init__(self, settings: ServiceSettings, folder: Path) -> None:
-        self.settings = settings
-        self.models = Models(settings.models, folder)
-        self.metrics = Metrics(settings.name, settings.version, tuple(self.models))
-        self.metrics.ready.set_function(lambda: not self.models.state())
+    def __init__(self, settings: ServiceSettings, folder: Path, host: str) -> None:
+        self.settings, self.host = settings, host
+        self.drain = Drain()
+        self.metrics = Metrics(settings.name, settings.version, tuple(model.name for model in settings.models))
+        self.metrics.ready.set_function(lambda: not self.state())
         self.workers = settings.workers or (os.cpu_count() or 1) + 4
+        queueing = Queueing(settings.max_queued_requests, self.workers, self.metrics)
+        self.models = Models(settings.models, folder, queueing)
+
+    def state(self) -> str:
+        """Why the service is not ready, "" when it is."""
+        return "it is stopping" if self.drain.stopping else self.models.state()
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -35,20 +44,32 @@ class Service:
         self.models.start()
         server = None
         if self.settings.metrics_port != self.settings.service_port:
-            server, _thread = start_http_server(self.settings.metrics_port, registry=self.metrics.registry)
+            server, _thread = start_http_server(self.settings.metrics_port, self.host, registry=self.metrics.registry)
         try:
             yield
         finally:
+            await self.drain.end_others()
             if server is not None:
                 server.shutdown()
                 server.server_close()
             self.models.close()
 
 
-def create_app(settings: ServiceSettings, folder: Path) -> FastAPI:
-    """The ASGI application for the modules in `folder`. Models are loaded when it starts, in the background."""
-    service = Service(settings, folder)
-    app = FastAPI(
+class Application(FastAPI):
+    """The service as an ASGI application."""
+
+    service: Service
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """With ours outside of the framework's own, which answers what fails without a word to those inside."""
+        return Requests(super().build_middleware_stack(), self.service)
+
+
+def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -> Application:  # noqa: S104
+    """The ASGI application for the modules in `folder`. Models are loaded when it starts, in the background; `host` is
+    where the ports beside HTTP's listen."""
+    service = Service(settings, folder, host)
+    app = Application(
         title=settings.name,
         version=settings.version,
         description=settings.description,
@@ -56,6 +77,7 @@ def create_app(settings: ServiceSettings, folder: Path) -> FastAPI:
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
     )
+    app.service = service
     problems.install(app)
     app.include_router(about.router(service))
     app.include_router(routes.router(service))

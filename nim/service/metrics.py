@@ -1,18 +1,22 @@
-"""What the service counts, for Prometheus."""
+"""What the service counts, for Prometheus. All of it is on the way of each request, and takes a few microseconds."""
 
 from __future__ import annotations
 
+import functools
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from .problems import Problem
 
-_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+PROTOCOLS = ("json", "v2", "grpc")
+"""``/v1/models/{name}/infer``, the Open Inference Protocol over HTTP, and over gRPC."""
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """The metrics of one service, in a registry of its own."""
+    """The metrics of one service, in a registry of its own. It counts for the schedulers too (`SchedulerMetrics`)."""
 
     def __init__(self, name: str, version: str, models: tuple[str, ...]) -> None:
         self.registry = registry = CollectorRegistry()
@@ -24,24 +28,64 @@ class Metrics:
         self.ready = Gauge("wasm_service_ready", "1 when every model has answered", registry=registry)
         self.active = Gauge("wasm_service_active_requests", "Requests being worked on", registry=registry)
         self._requests = Counter(
-            "wasm_service_requests", "Inference requests by HTTP status", ["model", "code"], registry=registry
-        )
-        self._seconds = Histogram(
-            "wasm_service_request_seconds",
-            "From the whole request read to the response written",
-            ["model"],
+            "wasm_service_requests",
+            "Inference requests by protocol and HTTP status; of gRPC the status that its code is like",
+            ["model", "code", "protocol"],
             registry=registry,
-            buckets=_BUCKETS,
+        )
+        self._seconds = self._histogram("request_seconds", "From the whole request read to the response written")
+        self._depth = Gauge("wasm_service_queue_requests", "Requests that wait", ["model"], registry=registry)
+        self._waited = self._histogram("queue_seconds", "How long a request waited")
+        self._batches = self._histogram("batch_requests", "Requests that ran together", _SIZES)
+        self._rows = self._histogram("batch_rows", "Rows of the batches that ran", _SIZES)
+        self._failures = Counter(
+            "wasm_service_failures", "Requests that failed in the model, by kind", ["model", "kind"], registry=registry
         )
         self._traps = Counter("wasm_service_traps", "Guests that trapped", ["model"], registry=registry)
-        for model in models:  # so that they are there, at 0, from the start
-            self._requests.labels(model, "200")
-            self._seconds.labels(model)
-            self._traps.labels(model)
+        # `labels` takes longer than counting does
+        self._request_child = functools.lru_cache(maxsize=None)(self._requests.labels)
+        self._of = {model: _Children(self, model) for model in models}
 
-    def count(self, model: str, seconds: float, problem: Problem | None) -> None:
-        """Note one request."""
-        self._requests.labels(model, str(problem.status if problem else 200)).inc()
-        self._seconds.labels(model).observe(seconds)
-        if problem is not None and problem.kind == "Trap":
-            self._traps.labels(model).inc()
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+        return Histogram(f"wasm_service_{name}", text, ["model"], registry=self.registry, buckets=buckets)
+
+    def count(self, model: str, seconds: float, problem: Problem | None, protocol: str = "json") -> None:
+        """Note one request, of one of `PROTOCOLS`, that took `seconds`."""
+        self._request_child(model, str(problem.status if problem else 200), protocol).inc()
+        self._of[model].seconds.observe(seconds)
+
+    def queued(self, model: str, n: int) -> None:
+        """`n` requests of `model` wait now."""
+        self._of[model].depth.set(n)
+
+    def batch(self, model: str, size: int, rows: int) -> None:
+        """`size` requests with `rows` rows in all are about to run together."""
+        of = self._of[model]
+        of.batches.observe(size)
+        of.rows.observe(rows)
+
+    def waited(self, model: str, seconds: float) -> None:
+        """A request has waited so long until its batch was taken."""
+        self._of[model].waited.observe(seconds)
+
+    def failed(self, model: str, kind: str) -> None:
+        """A request has failed in the model; `kind` is that of its Problem, such as ``Trap``."""
+        self._failures.labels(model, kind).inc()
+        if kind == "Trap":
+            self._of[model].traps.inc()
+
+
+class _Children:
+    """The metrics of one model. They are there, at 0, from the start."""
+
+    __slots__ = ("batches", "depth", "rows", "seconds", "traps", "waited")
+
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.seconds = metrics._seconds.labels(model)
+        self.depth = metrics._depth.labels(model)
+        self.waited = metrics._waited.labels(model)
+        self.batches = metrics._batches.labels(model)
+        self.rows = metrics._rows.labels(model)
+        self.traps = metrics._traps.labels(model)
+        for protocol in PROTOCOLS:
+            metrics._request_child(model, "200", protocol)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .ports import GRPC_PORT, METRICS_PORT, SERVICE_PORT, grpc_port, metrics_port, service_port
+from .ports import GRPC_PORT, METRICS_PORT, SERVICE_PORT, VARIABLES, all_ports
 
 MIB = 1 << 20
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -43,6 +43,15 @@ class ModelSettings(_Table):
     """The inputs of the first request, as in the API. Without them zeros of the smallest shape are sent."""
 
 
+class LicenseSettings(_Table):
+    """The licence of what is served."""
+
+    name: str = "NOASSERTION"
+    """An SPDX identifier or expression, or another name; NOASSERTION, as in SPDX, where none is stated."""
+    url: str = ""
+    text: str = ""
+
+
 class ServiceSettings(_Table):
     """The whole file."""
 
@@ -58,6 +67,10 @@ class ServiceSettings(_Table):
     """Requests of a model that wait while it works; the next one is refused with status 429."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Requests that are worked on at a time; 0 means four more than there are CPUs."""
+    drain_s: float = Field(default=1.0, ge=0, le=600)
+    """Seconds for which the service, told to stop, still takes requests on the connections it has: so long may load
+    balancers need to notice."""
+    license: LicenseSettings = LicenseSettings()
     models: tuple[ModelSettings, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -70,14 +83,11 @@ class ServiceSettings(_Table):
 
 
 def read_settings(file: Path, environment: Mapping[str, str] = os.environ) -> ServiceSettings:
-    """The settings in `file`, with the ports that the environment sets. Raises BadSettings."""
+    """The settings in `file`, with the ports that the environment sets. Raises BadSettings, also for ports that are
+    the same."""
     try:
         settings = ServiceSettings.model_validate_json(file.read_bytes())
-        ports = {
-            "service_port": service_port(settings.service_port, environment),
-            "grpc_port": grpc_port(settings.grpc_port, environment),
-            "metrics_port": metrics_port(settings.metrics_port, environment),
-        }
+        ports = all_ports(settings.model_dump(include=set(VARIABLES)), environment)
     except OSError as problem:
         raise BadSettings(f"cannot read {file}: {problem.strerror}") from None
     except ValidationError as problem:

@@ -249,7 +249,7 @@ def test_metrics_are_on_both_ports(client: Client) -> None:
     for path, port in (("/metrics", client.port), ("/v1/metrics", client.port), ("/metrics", client.metrics_port)):
         status, text = client.get(path, port=port)
         assert status == 200
-        assert 'wasm_service_requests_total{code="400",model="gelu"}' in text
+        assert 'wasm_service_requests_total{code="400",model="gelu",protocol="json"}' in text
         assert 'wasm_service_request_seconds_bucket{le="0.01",model="gelu"}' in text
         assert "wasm_service_ready 1.0" in text
 

@@ -1,0 +1,113 @@
+"""The server: it listens, and stops without losing a request. Told to stop, the service says that it is not ready and
+goes on; then it listens no more; then it answers what it has; then it ends.
+
+What remains is a client that sends on a kept connection in the very moment (less than the way there takes) in which
+the server closes it as idle. HTTP/1.1 has no cure but that clients repeat such a request; a service whose load balancer
+leaves it alone within `drain_s` has no such client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import os
+import select
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from .drain import SHUTDOWN_S, Drain
+
+_LOG = logging.getLogger(__name__)
+_SETTLE_S = 1.0  # new requests cannot put off the end for longer
+
+
+def configured(app: ASGIApp, level: int) -> uvicorn.Config:
+    """uvicorn on its fastest parts, as far as this system has them; its log lines go to this process's own handlers."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
+        http="httptools" if importlib.util.find_spec("httptools") else "h11",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        log_level=level,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, that lingers `linger_s` seconds at most after the first signal and ends at once on a second."""
+
+    def __init__(
+        self, config: uvicorn.Config, drain: Drain, linger_s: float, told: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(config)
+        self._drain, self._linger_s, self._told = drain, linger_s, told
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal starts the drain. Unlike uvicorn's it is not raised again at the end: a stop that was asked
+        for is no failure."""
+        if self._drain.stopping:
+            # not the default action, which the kernel spares the first process of a container
+            os._exit(128 + sig)
+        self._drain.stopping = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether the main loop ends."""
+        return await super().on_tick(counter) or self._drain.stopping
+
+    async def main_loop(self) -> None:
+        """Serve until a signal comes and the linger is over."""
+        if self._told is not None:
+            self._told()
+        await super().main_loop()
+        _LOG.info("stopping: %d requests are worked on", self._drain.in_flight)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._linger_s
+        # load balancers send here until they have noticed; without a connection nobody is there to notice
+        while loop.time() < until and (  # noqa: ASYNC110  # uvicorn tells of no end of a connection
+            self._drain.in_flight or self.server_state.connections
+        ):
+            await asyncio.sleep(0.02)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no more, close idle connections, answer what is there, then end the application."""
+        await self._settle(sockets or [])
+        ending = asyncio.ensure_future(self._drain.end_others())
+        await super().shutdown(sockets)
+        await ending
+
+    async def _settle(self, listeners: Sequence[socket.socket]) -> None:
+        """Until neither a listener nor an idle connection holds anything that was sent and not yet read.
+
+        uvicorn closes both without another turn of the loop after this, so that nothing comes in between.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _SETTLE_S
+        while hasattr(select, "poll") and loop.time() < until:
+            unread = select.poll()
+            for descriptor in (*map(_descriptor, listeners), *self._idle()):
+                if descriptor >= 0:
+                    unread.register(descriptor, select.POLLIN)
+            if not unread.poll(0):
+                return
+            await asyncio.sleep(0)
+
+    def _idle(self) -> Iterator[int]:
+        """The descriptors of the connections that uvicorn's shutdown closes at once."""
+        for connection in self.server_state.connections:
+            cycle: Any = getattr(connection, "cycle", None)
+            transport = connection.transport
+            if (cycle is None or cycle.response_complete) and not transport.is_closing():
+                yield _descriptor(transport.get_extra_info("socket"))
+
+
+def _descriptor(found: Any) -> int:
+    return -1 if found is None else int(found.fileno())

@@ -1,0 +1,61 @@
+"""Serving a folder of modules in this process until a signal comes: for images and for `portalis run`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from .app import create_app
+from .ports import VARIABLES, source
+from .server import Server, configured
+from .settings import ServiceSettings
+
+
+class PortTaken(Exception):
+    """A port cannot be listened on; the text says which, why, and what to set."""
+
+
+def serve(
+    settings: ServiceSettings,
+    folder: Path,
+    *,
+    host: str,
+    level: int = logging.INFO,
+    named: Mapping[str, str] | None = None,
+    told: Callable[[], None] | None = None,
+) -> int:
+    """Serve the modules in `folder` on `host` until SIGTERM or SIGINT; the exit status.
+
+    `level` is that of uvicorn's log lines. `named` says by which option a user sets each port, for PortTaken; without
+    it that is the environment. `told` is called once all listen. Raises PortTaken.
+    """
+    http = _listener(settings, "service_port", host, named)
+    for other in ("grpc_port", "metrics_port"):
+        # their servers listen by themselves and later, where what they raise is a traceback in the log
+        _listener(settings, other, host, named).close()
+    app = create_app(settings, folder, host)
+    server = Server(configured(app, level), app.service.drain, settings.drain_s, told)
+    with http, contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[http])
+    return 0 if server.started else 1
+
+
+def _listener(settings: ServiceSettings, key: str, host: str, named: Mapping[str, str] | None) -> socket.socket:
+    port: int = getattr(settings, key)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if os.name == "posix":  # elsewhere it lets two listen on one port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1)  # two may bind what only one can listen on
+    except OSError as problem:
+        listener.close()
+        where, remedy = (named[key],) * 2 if named else (source(key), VARIABLES[key][0])
+        raise PortTaken(
+            f"cannot listen on {host}:{port} ({where}): {problem.strerror}; choose another port with {remedy}"
+        ) from None
+    return listener
