@@ -2,79 +2,119 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..contracts.artifacts import ContainerArtifact, HealthCheckConfig, ImageLayer
 from ..contracts.errors import ErrorType, NimGenerationError
-from ..spec.names import image_folder, image_of
-from ..target import Job, Module, StageError
+from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
+from ..target import Job, StageError
 from .image import EngineFailed, Image
+from .plan import PlannedImage
+from .sample_request import request_for
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 KEPT_LINES = 200
+LOGS = PurePosixPath("logs")
+SMOKE = "smoke run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """An image to be built from its context in the staging folder."""
+class Result:
+    """What has become of an image: an artifact or an error, how its trial went (None where there was none), and the
+    files that were written: an archive where one is wanted, the log where something failed."""
 
-    job: Job
-    engine: Engine
-    module: Module
-    arguments: Mapping[str, str]
+    artifact: ContainerArtifact | None = None
+    error: StageError | None = None
+    tried: ValidationResult | None = None
+    warnings: tuple[PackagingWarning, ...] = ()
+    files: tuple[PurePosixPath, ...] = ()
 
 
-def build_image(build: Build) -> tuple[ContainerArtifact, tuple[PurePosixPath, ...]]:
-    """The image and the files that the engine wrote (an archive, where one is wanted).
-
-    Raises StageError with the build's log, or with the container's where the image does not answer.
-    """
-    from .smoke import smoke
-
-    job, config = build.job, build.job.spec.container_config
-    name, tag = image_of(job.spec, build.module.binary)
-    folder = image_folder(job.spec, build.module.binary)
-    reference = f"{name}:{tag}"
+def build_image(engine: Engine, job: Job, planned: PlannedImage) -> Result:
+    """Build, try and export one image from its context in the staging folder."""
+    config = job.spec.container_config
     try:
-        image = build.engine.build(
-            job.staging / folder,
-            reference,
-            arguments=build.arguments,
+        image = engine.build(
+            job.staging / planned.folder,
+            planned.reference,
+            arguments=planned.context.arguments,
             timeout_s=config.build_timeout,
             # without a bridge the engine has no network to give; wheels in the context need none
-            network="none" if config.wheelhouse else None if build.engine.has_bridge() else "host",
+            network="none" if config.wheelhouse else None if engine.has_bridge() else "host",
             on_line=job.say,
         )
-        if config.gpu_required:
-            job.say(f"{reference} needs a GPU, so it is not tried here")
-        else:
-            job.say(f"trying {reference}")
-            smoke(build.engine, reference, config=config, model=build.module.name, request=_request(build.module))
-        archive = folder / "image.tar" if config.export_image else None
-        if archive is not None:
-            build.engine.save(reference, job.staging / archive)
     except EngineFailed as problem:
-        raise _failed(reference, problem) from None
-    artifact = _artifact(build, image, archive)
-    return artifact, () if archive is None else (archive,)
+        return _failed(job, planned, problem, "build")
+    try:
+        tried, warnings = _try(engine, job, planned, image)
+    except EngineFailed as problem:
+        untrue = ValidationResult(name=planned.reference, check=SMOKE, valid=False, report=problem.message)
+        return _failed(job, planned, problem, "container", tried=untrue)
+    archive = planned.folder / "image.tar" if config.export_image else None
+    if archive is not None:
+        try:
+            job.say(f"exporting {planned.reference}")
+            engine.save(planned.reference, job.staging / archive)
+        except EngineFailed as problem:
+            return _failed(job, planned, problem, "export", tried=tried)
+    return Result(
+        artifact=_artifact(job, planned, image, archive),
+        tried=tried,
+        warnings=warnings,
+        files=() if archive is None else (archive,),
+    )
 
 
-def _artifact(build: Build, image: Image, archive: PurePosixPath | None) -> ContainerArtifact:
-    job, config = build.job, build.job.spec.container_config
-    name, tag = image_of(job.spec, build.module.binary)
+def _try(
+    engine: Engine, job: Job, planned: PlannedImage, image: Image
+) -> tuple[ValidationResult | None, tuple[PackagingWarning, ...]]:
+    """How the trial went, None where there was none, and what to know. Raises EngineFailed."""
+    from .smoke import smoke
+
+    config, reference = job.spec.container_config, planned.reference
+    warnings = [] if image.config.get("Healthcheck") else [_unchecked(reference)]
+    if not job.tries_images:
+        return None, (*warnings, _untried(reference, "nobody wanted it", "Leave out --no-smoke."))
+    if config.gpu_required and not engine.abilities().gpus:
+        why = "it needs a GPU, and the engine has none to give"
+        return None, (*warnings, _untried(reference, why, "Package where Docker has NVIDIA's container runtime."))
+    job.say(f"trying {reference}")
+    requests = {module.name: request_for(module) for module in planned.modules}
+    went = smoke(engine, reference, config=config, requests=requests)
+    result = ValidationResult(name=reference, check=SMOKE, valid=True, report=went.told())
+    return result, tuple(warnings)
+
+
+def _untried(reference: str, why: str, remediation: str) -> PackagingWarning:
+    return PackagingWarning(
+        message=f"the image {reference} was built and not tried: {why}",
+        severity=WarningSeverity.Medium,
+        remediation=remediation,
+    )
+
+
+def _unchecked(reference: str) -> PackagingWarning:
+    return PackagingWarning(
+        message=f"the image {reference} has lost its health check: the engine builds in OCI's format, which has none",
+        severity=WarningSeverity.Medium,
+        remediation="Build in Docker's format (`podman build --format docker`), or rely on Kubernetes' own probes.",
+    )
+
+
+def _artifact(job: Job, planned: PlannedImage, image: Image, archive: PurePosixPath | None) -> ContainerArtifact:
+    config = job.spec.container_config
     return ContainerArtifact(
-        image_name=name,
-        image_tag=tag,
+        image_name=planned.name,
+        image_tag=planned.tag,
         image_id=image.image_id,
         image_size_bytes=image.size_bytes,
-        dockerfile_path=job.final(image_folder(job.spec, build.module.binary) / "Dockerfile"),
+        dockerfile_path=job.final(planned.folder / "Dockerfile"),
         image_archive_path=None if archive is None else job.final(archive),
         created_at=_moment(image.created_at),
         base_image=config.base_image,
@@ -93,7 +133,7 @@ def _artifact(build: Build, image: Image, archive: PurePosixPath | None) -> Cont
             timeout_seconds=config.health_check_timeout,
             retries=config.health_check_retries,
         ),
-        exposed_ports=(config.service_port, config.metrics_port),
+        exposed_ports=(config.service_port, config.grpc_port, config.metrics_port),
         environment_vars=config.environment_vars,
         # an image has a registry's digest only once it was pushed; its id is the digest of its configuration
         image_digest=image.digest or image.image_id,
@@ -106,26 +146,28 @@ def _moment(text: str) -> str:
     return found.replace(tzinfo=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _request(module: Module) -> dict[str, Any]:
-    """Zeros of the smallest shape for each input that has to be there."""
-    interface = module.inspection.interface
-    assert interface is not None
-    needed = [spec for spec in interface.inputs if not spec.optional] or list(interface.inputs)
-    tensors = []
-    for spec in needed:
-        shape = ([1] if interface.max_batch_size else []) + [max(size, 1) for size in spec.dims]
-        zero: Any = "" if spec.dtype.name == "BYTES" else False if spec.dtype.name == "BOOL" else 0
-        data = [zero] * math.prod(shape)
-        tensors.append({"name": spec.name, "datatype": spec.dtype.name, "shape": shape, "data": data})
-    return {"inputs": tensors}
-
-
-def _failed(reference: str, problem: EngineFailed) -> StageError:
-    return StageError(
+def _failed(
+    job: Job, planned: PlannedImage, problem: EngineFailed, kind: str, *, tried: ValidationResult | None = None
+) -> Result:
+    """The failure, with the whole of its log in a file, where there is a log."""
+    file = LOGS / f"{planned.folder.name}.{kind}.log" if problem.log else None
+    if file is not None:
+        _write(job, file, problem.log)
+    error = StageError(
         ErrorType.ContainerBuildError,
         problem.message,
         remediation=problem.remediation,
         details=NimGenerationError(
-            failed_containers=(reference,), docker_errors=(problem.message,), build_logs=problem.log[-KEPT_LINES:]
+            failed_containers=(planned.reference,),
+            docker_errors=(problem.message,),
+            build_logs=problem.log[-KEPT_LINES:],
         ),
+        log=file,
     )
+    return Result(error=error, tried=tried, files=() if file is None else (file,))
+
+
+def _write(job: Job, file: PurePosixPath, lines: Sequence[str]) -> None:
+    path = job.staging / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")

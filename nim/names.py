@@ -9,23 +9,20 @@ from pydantic import ValidationError
 from ..naming import oci_tag_trouble, oci_trouble
 from ..problems import Problem
 from ..spec import PackageSpec
-from ..spec.names import image_of
+from ..spec.names import image_of, package_image_of
 from .service.settings import ModelSettings
 
 
 def name_problems(spec: PackageSpec) -> Iterator[Problem]:
     """Names that no registry takes for an image, or that the service does not take for a model."""
+    package = spec.container_config.package_image
+    if package:
+        given = spec.container_config.image_name is not None
+        where = "container_config.image_name" if given else "package_name"
+        yield from _image_problems(where, *package_image_of(spec))
     for i, module in enumerate(spec.wasm_binaries):
-        name, tag = image_of(spec, module)
-        trouble = oci_trouble(name)
-        if trouble:
-            yield Problem(
-                where=f"wasm_binaries[{i}].name",
-                message=f"the name of the image, {name!r}, {trouble}",
-                remediation="Rename the package or the module, or set container_config.image_name.",
-            )
-        if i == 0 and (trouble := oci_tag_trouble(tag)):
-            yield Problem(where="container_config.image_tag", message=f"{tag!r} {trouble}")
+        if not package:
+            yield from _image_problems(f"wasm_binaries[{i}].name", *image_of(spec, module), first=i == 0)
         try:
             ModelSettings(name=module.module_name, file=f"{module.module_name}.wasm")
         except ValidationError as error:
@@ -34,3 +31,16 @@ def name_problems(spec: PackageSpec) -> Iterator[Problem]:
                 message=f"the service cannot call a model {module.module_name!r}: {error.errors()[0]['msg']}",
                 remediation="Give the module another `name`.",
             )
+
+
+def _image_problems(where: str, name: str, tag: str, *, first: bool = True) -> Iterator[Problem]:
+    """The tag is the same for all images: only the `first` is told of it."""
+    trouble = oci_trouble(name)
+    if trouble:
+        yield Problem(
+            where=where,
+            message=f"the name of the image, {name!r}, {trouble}",
+            remediation="Rename the package or the module, or set container_config.image_name.",
+        )
+    if first and (trouble := oci_tag_trouble(tag)):
+        yield Problem(where="container_config.image_tag", message=f"{tag!r} {trouble}")

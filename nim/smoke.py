@@ -12,23 +12,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..spec.container import ContainerConfiguration
+from .confinement import Confinement, for_trial
+from .containers import Container
 from .dockerfile import READY
 from .engine import Engine
 from .image import EngineFailed
 
 REQUEST_S = 30
-ANY_USER = "54321:0"  # as OpenShift does: a user id that no image knows, in the group root
+READY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smoke:
-    """How it went: seconds until the container was healthy, whether the engine's own check said so (Podman leaves the
-    check out of images in OCI's format), the model's answer, the exit status."""
+    """How it went: seconds until the container was healthy, whether the image's own health check said so (an image in
+    OCI's format has none), each model's answer, the exit status after SIGTERM, and how it was confined."""
 
     healthy_after_s: float
     checked_by_engine: bool
-    answer: Mapping[str, Any]
+    answers: Mapping[str, Mapping[str, Any]]
     exit_status: int
+    confinement: Confinement
+
+    def told(self) -> str:
+        """In words, for a report."""
+        by = "by its own health check" if self.checked_by_engine else f"by {READY}: it has no health check of its own"
+        return (
+            f"healthy after {self.healthy_after_s:.1f} s ({by}); {', '.join(self.answers)} answered over HTTP;"
+            f" ended with exit status {self.exit_status} on SIGTERM; run with {self.confinement.told()}"
+        )
 
 
 def smoke(
@@ -36,54 +47,67 @@ def smoke(
     reference: str,
     *,
     config: ContainerConfiguration,
-    model: str,
-    request: Mapping[str, Any],
-    timeout_s: float = 120,
+    requests: Mapping[str, Mapping[str, Any]],
+    timeout_s: float = READY_S,
 ) -> Smoke:
-    """Run the image `reference` with the service's own entrypoint, and send `request` (``{"inputs": [...]}``) to
-    `model`.
+    """Run the image `reference`, and send each of the `requests` (``{"inputs": [...]}``, by model) to its model.
 
-    The container gets the user id 54321, which nothing in the image belongs to. On an engine without a bridge network
-    it shares the host's, on free ports. Raises EngineFailed with the container's log.
+    On an engine without a bridge network the container shares the host's, on free ports. Raises EngineFailed, with
+    the container's log, where it does not become healthy, does not answer, or does not end by itself on SIGTERM.
     """
-    service, metrics = _free_port(), _free_port()
-    inside = {config.service_port: service, config.metrics_port: metrics}
-    environment, network, ports = {}, None, inside
+    confinement = for_trial(config, engine.abilities())
+    names = {
+        "SERVICE_PORT": config.service_port,
+        "GRPC_PORT": config.grpc_port,
+        "METRICS_PORT": config.metrics_port,
+    }
+    outside = {name: _free_port() for name in names}
+    environment, network, ports = {}, None, {names[name]: outside[name] for name in names}
     if not engine.has_bridge():
-        environment = {"SERVICE_PORT": str(service), "METRICS_PORT": str(metrics)}
+        environment = {name: str(port) for name, port in outside.items()}
         network, ports = "host", {}
-    user = ANY_USER if config.run_as_non_root else None
     began = time.monotonic()
-    container = engine.start(reference, config=config, environment=environment, network=network, ports=ports, user=user)
-    try:
-        checked = bool(engine.inspect(reference).config.get("Healthcheck"))
-        _wait(engine, container, reference, None if checked else service, began + timeout_s)
-        healthy_after_s = time.monotonic() - began
-        _ask(service, READY)
-        answer = _ask(service, f"/v1/models/{model}/infer", request)
-        exit_status = engine.stop(container)
-    except _Refused as refusal:
-        raise _failed(engine, container, reference, str(refusal)) from None
-    finally:
-        engine.discard(container)
-    return Smoke(healthy_after_s=healthy_after_s, checked_by_engine=checked, answer=answer, exit_status=exit_status)
+    with engine.start(reference, confinement, environment=environment, network=network, ports=ports) as container:
+        try:
+            port = outside["SERVICE_PORT"]
+            _wait(container, None if container.checked else port, began + timeout_s)
+            healthy_after_s = time.monotonic() - began
+            _ask(port, READY)
+            answers = {model: _ask(port, f"/v1/models/{model}/infer", body) for model, body in requests.items()}
+            exit_status = container.stop()
+            # what another entrypoint does with the signal is its own business
+            if exit_status and not config.entrypoint:
+                raise _Refused(f"ended with exit status {exit_status} on SIGTERM, and not with 0")
+        except _Refused as refusal:
+            raise EngineFailed(
+                f"a container of {reference} {refusal}",
+                remediation="See the container's log above; `portalis infer` runs the module without a container.",
+                log=container.log(),
+            ) from None
+    return Smoke(
+        healthy_after_s=healthy_after_s,
+        checked_by_engine=container.checked,
+        answers=answers,
+        exit_status=exit_status,
+        confinement=confinement,
+    )
 
 
 class _Refused(Exception):
     pass
 
 
-def _wait(engine: Engine, container: str, reference: str, port: int | None, deadline: float) -> None:
+def _wait(container: Container, port: int | None, deadline: float) -> None:
     """Until the engine calls the container healthy or, with a `port`, the service there says that it is ready."""
     while True:
-        state = engine.state(container)
+        state = container.state()
         health = state.get("Health") or {}
         status = str(health.get("Status", ""))
         told = [str(probe.get("Output", "")).strip() for probe in health.get("Log") or ()]
         if port is None and status == "healthy":
             return
         if state.get("Status") not in ("created", "running"):
-            raise _failed(engine, container, reference, f"ended with exit status {state.get('ExitCode')}")
+            raise _Refused(f"ended with exit status {state.get('ExitCode')}")
         if port is not None:
             try:
                 _ask(port, READY)
@@ -91,16 +115,8 @@ def _wait(engine: Engine, container: str, reference: str, port: int | None, dead
             except _Refused as refusal:
                 told = [str(refusal)]
         if status == "unhealthy" or time.monotonic() > deadline:
-            raise _failed(engine, container, reference, f"is {status or 'not healthy'}: {(told or ['?'])[-1]}")
+            raise _Refused(f"is {status or 'not healthy'}: {(told or ['?'])[-1]}")
         time.sleep(0.1)
-
-
-def _failed(engine: Engine, container: str, reference: str, how: str) -> EngineFailed:
-    return EngineFailed(
-        f"a container of {reference} {how}",
-        remediation="See the container's log above; `portalis infer` runs the module without a container.",
-        log=engine.log(container),
-    )
 
 
 def _ask(port: int, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:

@@ -34,11 +34,14 @@ class StageError(PortalisError):
         remediation: str,
         steps: Iterable[str] = (),
         details: ErrorDetails | None = None,
+        log: PurePosixPath | None = None,
     ) -> None:
+        """`log` is a file of `Made.adopted` that tells more; it is kept also where nothing else is."""
         super().__init__(message, remediation=remediation)
         self.kind = kind
         self.steps = tuple(steps)
         self.details = details
+        self.log = log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,8 @@ class Job:
     """Whether what is made is tried on real servers."""
     say: Callable[[str], None]
     """Tells the user of progress, in a short line."""
+    tries_images: bool = True
+    """Whether images are run once they are built."""
 
     def final(self, path: PurePosixPath | str) -> str:
         """Where the file `path` will be in the end, for a report."""

@@ -199,8 +199,47 @@ def _import_base(host: str, rootfs: Path) -> None:
             time.sleep(0.1)
     repository, tag = BASE_IMAGE.split(":")
     client.import_image_from_file(str(rootfs), repository=repository, tag=tag)
+    if not client.images(BASE_IMAGE):
+        client.tag(f"{repository}:latest", repository, tag)  # Podman passes over the tag
     client.inspect_image(BASE_IMAGE)
     client.close()
+
+
+# Without systemd, as in a container, Podman has to manage control groups itself; and where limits on files and processes
+# cannot be raised, as there, its own would keep containers from starting.
+PODMAN_SETTINGS = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+@part
+def podman_engine() -> str:
+    """A Podman service of our own, as a value for CONTAINER_HOST, with the image `BASE_IMAGE`; it and all that it built
+    end with the test session."""
+    from docker.errors import DockerException
+
+    podman, rootfs = shutil.which("podman"), PARTS / "python-image" / "rootfs.tar"
+    if podman is None or os.geteuid() != 0 or not rootfs.is_file():
+        raise Missing("Podman and a base image: `make parts` (as root on Debian)")
+    folder = Path(tempfile.mkdtemp(prefix="portalis-podman-"))
+    host = f"unix://{folder}/p.sock"
+    (folder / "containers.conf").write_text(PODMAN_SETTINGS)
+    options = ["--root", str(folder / "data"), "--runroot", str(folder / "run"), "--tmpdir", str(folder / "tmp")]
+    options += ["--storage-driver", "vfs", "--network-config-dir", str(folder / "networks")]
+    with (folder / "log").open("wb") as log:
+        command = ["setpriv", "--pdeathsig", "TERM", podman, *options, "system", "service", "--time=0", host]
+        environment = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}
+        service = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    atexit.register(_stop_engine, service, folder)
+    try:
+        _import_base(host, rootfs)
+    except (DockerException, OSError) as problem:
+        raise Missing(f"Podman does not work ({problem}):\n{(folder / 'log').read_text()[-2000:]}") from None
+    return host
 
 
 def _stop_engine(daemon: subprocess.Popen[bytes], folder: Path) -> None:

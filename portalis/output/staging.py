@@ -95,6 +95,16 @@ class Staging:
                     break
                 parent.rmdir()
 
+    def rescue(self, paths: Iterable[PurePosixPath]) -> Path:
+        """Move files out of a folder that is not committed, to one beside the output directory, which is returned. It
+        has ``-failed`` behind its name, and keeps what earlier runs have left there under other names."""
+        kept = self.output.with_name(f"{self.output.name}-failed")
+        for path in paths:
+            (kept / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).replace(kept / path)
+            self.files.pop(path, None)
+        return kept
+
     def _target(self, path: PurePosixPath) -> Path:
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from ..inspection import Inspection, WasmError, inspect
 from ..output import refuse_what_is_not_ours
-from ..problems import InputProblems, Problem
+from ..problems import InputProblems, Problem, did_you_mean
 from ..spec import PackageSpec, WasmBinaryPath
 from ..target import Module
 from .options import Options
@@ -30,6 +30,10 @@ def take_in(spec: PackageSpec, options: Options, source: str) -> Taken:
     """What a run works on. Raises UsageError for what the command line asks for, and InputProblems, under the name
     `source`, with everything that the targets, the modules and the reports of earlier stages are refused for."""
     options.check()
+    known = [binary.module_name for binary in spec.wasm_binaries]
+    for name in options.modules:
+        if name not in known:
+            raise UsageError(f"the package has no module {name!r}", remediation=did_you_mean(name, known))
     if not options.force:
         refuse_what_is_not_ours(spec.output_directory)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
@@ -46,7 +50,7 @@ def take_in(spec: PackageSpec, options: Options, source: str) -> Taken:
     modules = tuple(
         Module(name=binary.module_name, path=binary.path, binary=binary, inspection=each)
         for binary, each in zip(spec.wasm_binaries, found)
-        if not isinstance(each, str)
+        if not isinstance(each, str) and binary.module_name in (options.modules or known)
     )
     return Taken(modules=modules, upstream=upstream)
 

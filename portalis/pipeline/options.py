@@ -12,12 +12,15 @@ from .registry import TARGETS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`only` and `skip` are names of targets; `live` tries what is made on real servers; `force` replaces a directory
+    """`only` and `skip` are names of targets, `modules` of the modules that are worked on (all when empty); `live`
+    tries what is made on real servers, `tries_images` runs images once they are built; `force` replaces a directory
     that portalis has not written."""
 
     only: Collection[str] = ()
     skip: Collection[str] = ()
+    modules: Collection[str] = ()
     live: bool = False
+    tries_images: bool = True
     force: bool = False
 
     def check(self) -> None:

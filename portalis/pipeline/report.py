@@ -84,12 +84,14 @@ def make_report(
     stages: Sequence[Stage],
     files: Mapping[PurePosixPath, Written],
     output: Path,
+    logs: Path,
     manifest: PackageManifest | None,
     pipeline_id: str,
     timestamp: str,
     seconds: float,
 ) -> PackagingAgentOutput:
-    """The report. A failed run reports no artifact: nothing of it is in the output directory."""
+    """The report. A failed run reports no artifact: nothing of it is in the output directory, and the logs that errors
+    name are in the folder `logs`."""
     failed = status is Status.Failure
     artifacts = Artifacts() if failed else artifacts_of(stages)
     return PackagingAgentOutput(
@@ -104,7 +106,16 @@ def make_report(
         packaging_metrics=_metrics(stages, seconds),
         diagnostics=Diagnostics(
             warnings=tuple(_warnings(stages)),
-            errors=tuple(_error(e, stage.stage, pipeline_id, timestamp) for stage in stages for e in stage.errors),
+            errors=tuple(
+                _error(
+                    error,
+                    ErrorContext(pipeline_id=pipeline_id, stage=stage.stage, timestamp=timestamp),
+                    logs=logs,
+                    gone=output if failed else None,
+                )
+                for stage in stages
+                for error in stage.errors
+            ),
             validation_results=tuple(result for stage in stages for result in stage.made.validation_results),
         ),
     )
@@ -151,11 +162,14 @@ def _warnings(stages: Sequence[Stage]) -> list[PackagingWarning]:
     return found
 
 
-def _error(error: StageError, stage: PackagingStage, pipeline_id: str, timestamp: str) -> PackagingError:
+def _error(error: StageError, context: ErrorContext, *, logs: Path, gone: Path | None) -> PackagingError:
+    log = () if error.log is None else (f"The whole log is in {logs / error.log}",)
+    # what is to be done with files that were not kept, in the folder `gone`, cannot be done
+    steps = [step for step in error.steps if gone is None or str(gone) not in step]
     return PackagingError(
         error_type=error.kind,
         message=error.message,
-        context=ErrorContext(pipeline_id=pipeline_id, stage=stage, timestamp=timestamp),
-        remediation=RemediationSuggestion(summary=error.remediation, steps=error.steps),
+        context=context,
+        remediation=RemediationSuggestion(summary=error.remediation, steps=(*log, *steps)),
         details=error.details,
     )

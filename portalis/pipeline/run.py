@@ -67,6 +67,7 @@ class Run:
             ),
             created_at=self.created_at,
             live=self.options.live,
+            tries_images=self.options.tries_images,
             say=self.listener.said,
         )
 
@@ -136,11 +137,14 @@ def _finish(run: Run, timestamp: str, began: float) -> PackagingAgentOutput:
         tree.text(manifest_name(kind), manifest_text(manifest, kind))
         list(run.staging.write(tree))
         validate_completeness(artifacts_of(run.stages), run.staging)
+    logs = [error.log for stage in run.stages for error in stage.errors if error.log is not None]
+    kept = run.staging.rescue(logs) if status is Status.Failure else run.spec.output_directory
     report = make_report(
         status=status,
         stages=run.stages,
         files=run.staging.files,
         output=run.spec.output_directory,
+        logs=kept,
         manifest=manifest,
         pipeline_id=run.spec.run_id,
         timestamp=timestamp,

@@ -64,7 +64,7 @@ def test_the_image_says_what_the_configuration_says(image: Image) -> None:
     assert image.config["Labels"]["awkward"] == AWKWARD
     assert f"AWKWARD={AWKWARD}" in image.config["Env"]
     assert image.config["User"] == "1001:0"
-    assert set(image.config["ExposedPorts"]) == {"8000/tcp", "9090/tcp"}
+    assert set(image.config["ExposedPorts"]) == {"8000/tcp", "8001/tcp", "9090/tcp"}
     assert image.config["Healthcheck"]["Interval"] == 30_000_000_000
     assert image.config["Healthcheck"]["Retries"] == 3
     base, module = image.layers[0], image.layers[-1]
@@ -77,9 +77,9 @@ def test_a_confined_container_becomes_healthy_infers_as_numpy_does_and_stops(doc
     assert CONFIG.read_only_root_filesystem and CONFIG.drop_capabilities == ("ALL",)
     x = np.array([[1.0, 2.0, -3.0], [0.5, 0.5, 80.0]], dtype=np.float32)
     tensor = {"name": "x", "datatype": "FP32", "shape": [2, 3], "data": x.ravel().tolist()}
-    went = smoke(docker, REFERENCE, config=CONFIG, model="softmax", request={"inputs": [tensor]})
+    went = smoke(docker, REFERENCE, config=CONFIG, requests={"softmax": {"inputs": [tensor]}})
     powers = np.exp(x - x.max(axis=1, keepdims=True))
-    (output,) = went.answer["outputs"]
+    (output,) = went.answers["softmax"]["outputs"]
     np.testing.assert_allclose(
         np.reshape(output["data"], (2, 3)), powers / powers.sum(axis=1, keepdims=True), rtol=1e-5, atol=1e-7
     )
@@ -90,7 +90,7 @@ def test_a_confined_container_becomes_healthy_infers_as_numpy_does_and_stops(doc
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_container_is_told_with_its_log(docker: Engine, image: Image) -> None:
     with pytest.raises(EngineFailed, match=r"/v1/models/other/infer with 404.*there is no model 'other'") as caught:
-        smoke(docker, REFERENCE, config=CONFIG, model="other", request={"inputs": []})
+        smoke(docker, REFERENCE, config=CONFIG, requests={"other": {"inputs": []}})
     assert any("model 'softmax' is ready" in line for line in caught.value.log)
 
 
@@ -124,7 +124,7 @@ def test_a_container_that_ends_by_itself_is_told_with_its_status_and_log(docker:
     )
     docker.build(tmp_path, "portalis-test/ends:1", network="none")
     with pytest.raises(EngineFailed, match="ended with exit status 5") as caught:
-        smoke(docker, "portalis-test/ends:1", config=CONFIG, model="softmax", request={})
+        smoke(docker, "portalis-test/ends:1", config=CONFIG, requests={})
     assert caught.value.log == ("no such thing",)
     docker.remove("portalis-test/ends:1")
 
@@ -177,11 +177,11 @@ def test_the_same_context_is_packed_to_the_same_bytes(folder: Path, tmp_path: Pa
     assert archives[0] == archives[1]
 
 
-def test_the_sdk_is_imported_by_the_engine_alone() -> None:
+def test_the_sdk_is_imported_by_one_module() -> None:
     importers = set()
     for path in (parts.ROOT / "nim").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             importers |= {path.name for name in names if name.split(".")[0] == "docker"}
-    assert importers == {"engine.py"}
+    assert importers == {"sdk.py"}

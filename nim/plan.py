@@ -1,0 +1,82 @@
+"""Which images a package comes to, one for each module or one for all, each with its build context."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ..spec.names import image_folder, image_of, package_image_folder, package_image_of
+from ..target import Job, Module
+from .context import About, Context, build_context
+from .service.settings import ModelSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedImage:
+    """An image that is to be built. `folder` is its build context's, relative to the output directory."""
+
+    name: str
+    tag: str
+    folder: PurePosixPath
+    modules: tuple[Module, ...]
+    context: Context
+
+    @property
+    def reference(self) -> str:
+        """What an engine calls it."""
+        return f"{self.name}:{self.tag}"
+
+    def by_hand(self, job: Job) -> str:
+        """The command that builds it from its context in the output directory."""
+        values = [f"{name}={value}" for name, value in self.context.arguments.items()]
+        arguments = [word for value in values for word in ("--build-arg", value)]
+        program = job.spec.container_config.runtime.value.lower()
+        # Podman's own format has no place for a health check
+        form = ["--format", "docker"] if program == "podman" else []
+        return shlex.join([program, "build", *form, *arguments, "-t", self.reference, job.final(self.folder)])
+
+
+def is_servable(module: Module) -> bool:
+    """Whether the service can call it: it has to know inputs and outputs before."""
+    return module.inspection.interface is not None
+
+
+def plan(job: Job) -> tuple[PlannedImage, ...]:
+    """The images of all modules that are servable. Raises what `build_context` raises."""
+    spec, modules = job.spec, tuple(filter(is_servable, job.modules))
+    if spec.container_config.package_image:
+        name, tag = package_image_of(spec)
+        return (_planned(job, name, tag, package_image_folder(spec), modules),) if modules else ()
+    return tuple(
+        _planned(job, *image_of(spec, module.binary), image_folder(spec, module.binary), (module,))
+        for module in modules
+    )
+
+
+def reference_of(job: Job, module: Module) -> str:
+    """The image that the module is in, or would be."""
+    package = job.spec.container_config.package_image
+    return ":".join(package_image_of(job.spec) if package else image_of(job.spec, module.binary))
+
+
+def _planned(job: Job, name: str, tag: str, folder: PurePosixPath, modules: tuple[Module, ...]) -> PlannedImage:
+    models = [(_model(module), module.path) for module in modules]
+    context = build_context(job.spec.container_config, models=models, about=_about(job))
+    return PlannedImage(name=name, tag=tag, folder=folder, modules=modules, context=context)
+
+
+def _model(module: Module) -> ModelSettings:
+    declared = module.binary.interface.model_dump(mode="json", exclude_none=True)
+    return ModelSettings(name=module.name, file=f"{module.name}.wasm", interface=declared)
+
+
+def _about(job: Job) -> About:
+    spec, distribution = job.spec, job.spec.distribution_config
+    return About(
+        package=spec.package_name,
+        version=spec.package_version,
+        description=spec.description,
+        licenses=distribution.license_type or "",
+        source=distribution.publish_metadata.repository or "",
+    )
