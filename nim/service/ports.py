@@ -32,13 +32,19 @@ def metrics_port(default: int = METRICS_PORT, environment: Mapping[str, str] = o
 def all_ports(defaults: Mapping[str, int], environment: Mapping[str, str] = os.environ) -> dict[str, int]:
     """The three ports by the names of their settings. Raises ValueError for what is no port, or is used twice."""
     found = {key: _port(names, defaults[key], environment) for key, names in VARIABLES.items()}
-    for one, other in combinations(found, 2):
-        if found[one] == found[other]:
-            raise ValueError(
-                f"{source(one, environment)} and {source(other, environment)} are both {found[one]};"
-                f" they must differ: set {VARIABLES[one][0]} or {VARIABLES[other][0]}"
-            )
+    twice = same(found)
+    if twice is not None:
+        one, other = twice
+        raise ValueError(
+            f"{source(one, environment)} and {source(other, environment)} are both {found[one]};"
+            f" they must differ: set {VARIABLES[one][0]} or {VARIABLES[other][0]}"
+        )
     return found
+
+
+def same(ports: Mapping[str, int]) -> tuple[str, str] | None:
+    """Two settings that have the same port, where there are any."""
+    return next(((one, other) for one, other in combinations(ports, 2) if ports[one] == ports[other]), None)
 
 
 def source(setting: str, environment: Mapping[str, str] = os.environ) -> str:

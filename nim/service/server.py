@@ -14,7 +14,7 @@ import logging
 import os
 import select
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -45,11 +45,9 @@ def configured(app: ASGIApp, level: int) -> uvicorn.Config:
 class Server(uvicorn.Server):
     """uvicorn's server, that lingers `linger_s` seconds at most after the first signal and ends at once on a second."""
 
-    def __init__(
-        self, config: uvicorn.Config, drain: Drain, linger_s: float, told: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, linger_s: float) -> None:
         super().__init__(config)
-        self._drain, self._linger_s, self._told = drain, linger_s, told
+        self._drain, self._linger_s = drain, linger_s
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal starts the drain. Unlike uvicorn's it is not raised again at the end: a stop that was asked
@@ -65,8 +63,6 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Serve until a signal comes and the linger is over."""
-        if self._told is not None:
-            self._told()
         await super().main_loop()
         _LOG.info("stopping: %d requests are worked on", self._drain.in_flight)
         loop = asyncio.get_running_loop()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .app import create_app
+from .app import Service, create_app
 from .ports import VARIABLES, source
 from .server import Server, configured
 from .settings import ServiceSettings
@@ -26,22 +27,34 @@ def serve(
     host: str,
     level: int = logging.INFO,
     named: Mapping[str, str] | None = None,
-    told: Callable[[], None] | None = None,
+    loaded: Callable[[Service], bool] | None = None,
 ) -> int:
     """Serve the modules in `folder` on `host` until SIGTERM or SIGINT; the exit status.
 
     `level` is that of uvicorn's log lines. `named` says by which option a user sets each port, for PortTaken; without
-    it that is the environment. `told` is called once all listen. Raises PortTaken.
+    it that is the environment. `loaded` is called, in a thread, once each model is ready or has failed; when it returns
+    False the service ends with status 1. Raises PortTaken.
     """
     http = _listener(settings, "service_port", host, named)
     for other in ("grpc_port", "metrics_port"):
         # their servers listen by themselves and later, where what they raise is a traceback in the log
         _listener(settings, other, host, named).close()
     app = create_app(settings, folder, host)
-    server = Server(configured(app, level), app.service.drain, settings.drain_s, told)
-    with http, contextlib.suppress(KeyboardInterrupt):
+    server = Server(configured(app, level), app.service.drain, settings.drain_s)
+    refused = threading.Event()
+
+    def watch(tell: Callable[[Service], bool]) -> None:
+        while not (server.started and all(model.ready or model.failure for model in app.service.models.values())):
+            time.sleep(0.01)
+        if not tell(app.service):
+            refused.set()
+            server.should_exit = True
+
+    if loaded is not None:
+        threading.Thread(target=watch, args=[loaded], name="watcher", daemon=True).start()
+    with http:
         server.run(sockets=[http])
-    return 0 if server.started else 1
+    return 0 if server.started and not refused.is_set() else 1
 
 
 def _listener(settings: ServiceSettings, key: str, host: str, named: Mapping[str, str] | None) -> socket.socket:

@@ -26,6 +26,7 @@ from .inspect import inspect
 from .install_backend import install_backend
 from .package import package
 from .printable import printable
+from .run import run as run_service
 from .schema import schema
 from .serve import serve
 
@@ -129,6 +130,7 @@ app.command()(reporting(init))
 app.command()(reporting(package))
 app.command("install-backend")(reporting(install_backend))
 app.command(context_settings=PASS_THROUGH)(reporting(serve))
+app.command("run")(reporting(run_service))
 app.command()(reporting(infer))
 app.command()(reporting(demo))
 app.command()(reporting(schema))
