@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .. import __version__
-from ..errors import UsageError
+from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
 from ..wasm_backend import ISLAND_NAME, island
-from . import dockerfile
+from . import dockerfile, pins, wheelhouse
 from .service.settings import ModelSettings, ServiceSettings
 
 _HERE = Path(__file__).parent
-_PINNED_RUNTIME = re.compile(r"^wasmtime==(\S+)", re.MULTILINE)
-_IGNORE = "*\n!requirements.txt\n!wheels\n!app\n!models\n**/__pycache__\n"
+_IGNORE = "*\n!requirements.txt\n!unverified.txt\n!wheels\n!app\n!models\n**/__pycache__\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +36,11 @@ class About:
     source: str = ""
     created: str = ""
     """RFC 3339; left out when empty, as it would differ from run to run."""
+    authors: str = ""
+    url: str = ""
+    documentation: str = ""
+    revision: str = ""
+    """Of the source, in its version control."""
 
 
 def build_context(
@@ -46,15 +49,22 @@ def build_context(
     """The context for an image that serves `models`: how each is served, and its module (`file` has to be the model's
     name with ``.wasm``).
 
-    With `config.wheelhouse` its wheels come along, and the build needs no network. Raises InputProblems for what no
-    image can be made with, UsageError for a wheelhouse without wheels or a runtime version that cannot be.
+    With `config.wheelhouse` those of its wheels come along that the image's pins mean, and the build needs no network.
+    Raises InputProblems for what no image can be made with.
     """
+    if found := list(problems(config)):
+        raise InputProblems(found, source="the container configuration")
     for model, _ in models:
         if model.file != f"{model.name}.wasm":
             raise ValueError(f"the module of {model.name!r} has to be called {model.name}.wasm, not {model.file!r}")
     names = [model.name for model, _ in models]
+    install = _install(config)
     recipe = dockerfile.render(
-        config, labels=labels(config, names, about), modules=names, offline=config.wheelhouse is not None
+        config,
+        labels=labels(config, names, about),
+        modules=names,
+        offline=config.wheelhouse is not None,
+        unverified="unverified.txt" in install,
     )
     service = ServiceSettings(
         name=about.package,
@@ -70,15 +80,25 @@ def build_context(
     files: dict[str, bytes | Path] = {
         "Dockerfile": recipe.text.encode(),
         ".dockerignore": _IGNORE.encode(),
-        "requirements.txt": requirements(config.wasm_runtime_version).encode(),
+        **install,
         "models/service.json": (service.model_dump_json(indent=2, exclude_defaults=True) + "\n").encode(),
     }
     files |= {f"models/{model.file}": module for model, module in models}
     for name, folder in ((dockerfile.SERVICE, _HERE / "service"), (ISLAND_NAME, island())):
         sources = [path for path in folder.resolve().rglob("*.py") if "__pycache__" not in path.parts]
         files |= {f"app/{name}/{path.relative_to(folder.resolve()).as_posix()}": path for path in sources}
-    files |= {f"wheels/{wheel.name}": wheel for wheel in _wheels(config.wheelhouse)}
     return Context(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
+
+
+def problems(config: ContainerConfiguration) -> Iterator[Problem]:
+    """What no image can be made with, each with its path in the spec."""
+    yield from dockerfile.problems(config)
+    found = list(pins.problems(config))
+    yield from found
+    if config.wheelhouse is not None and not found:
+        yield from wheelhouse.choose(
+            config.wheelhouse, pins.pins(config.wasm_runtime_version), config.base_image
+        ).problems
 
 
 def labels(config: ContainerConfiguration, modules: Sequence[str], about: About) -> dict[str, str]:
@@ -92,8 +112,13 @@ def labels(config: ContainerConfiguration, modules: Sequence[str], about: About)
         "licenses": about.licenses,
         "source": about.source,
         "created": about.created,
+        "authors": about.authors,
+        "url": about.url,
+        "documentation": about.documentation,
+        "revision": about.revision,
         "vendor": "Portalis Platform",
         "base.name": config.base_image,
+        "base.digest": config.base_image.partition("@")[2],
     }
     told = {f"org.opencontainers.image.{key}": value for key, value in oci.items() if value}
     own = {
@@ -106,31 +131,15 @@ def labels(config: ContainerConfiguration, modules: Sequence[str], about: About)
     return {**own, **told}
 
 
-def requirements(runtime_version: str | None = None) -> str:
-    """The pins of the image, with another version of Wasmtime where `runtime_version` says so. Raises UsageError when
-    that is of another major version than the one that the runtime is written for."""
-    text = (_HERE / "requirements.txt").read_text()
-    if runtime_version is None:
-        return text
-    pinned = _PINNED_RUNTIME.search(text)
-    assert pinned is not None
-    major = pinned[1].partition(".")[0]
-    if re.fullmatch(rf"{major}\.\d+\.\d+", runtime_version) is None:
-        raise UsageError(
-            f"container_config.wasm_runtime_version is {runtime_version!r}, but the runtime calls Wasmtime {major}",
-            remediation=f"Leave it out for {pinned[1]}, or name a version {major}.x.y.",
-        )
-    return _PINNED_RUNTIME.sub(f"wasmtime=={runtime_version}", text)
-
-
-def _wheels(folder: Path | None) -> list[Path]:
-    if folder is None:
-        return []
-    found = sorted(folder.glob("*.whl"))
-    if not found:
-        raise UsageError(
-            f"container_config.wheelhouse: there are no wheels in {folder}",
-            remediation="Fill it with `pip download --dest FOLDER --requirement requirements.txt` for the base image's"
-            " Python, or leave it out to install from the package index.",
-        )
-    return found
+def _install(config: ContainerConfiguration) -> dict[str, bytes | Path]:
+    """What pip is given: ``requirements.txt`` with the hash of every file, ``unverified.txt`` with pins whose hashes
+    are not known (pip takes no file with some of both), and the wheels."""
+    wanted, wheels = pins.pins(config.wasm_runtime_version), tuple[Path, ...]()
+    if config.wheelhouse is not None:
+        chosen = wheelhouse.choose(config.wheelhouse, wanted, config.base_image)
+        wanted, wheels = chosen.pins, chosen.wheels
+    files: dict[str, bytes | Path] = {f"wheels/{wheel.name}": wheel for wheel in wheels}
+    files["requirements.txt"] = pins.written(pin for pin in wanted if pin.hashes).encode()
+    if unverified := pins.written(pin for pin in wanted if not pin.hashes):
+        files["unverified.txt"] = unverified.encode()
+    return files

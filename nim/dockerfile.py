@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .. import templates
 from ..problems import InputProblems, Problem
@@ -14,9 +14,12 @@ from .quoting import ARGUMENT, Quoted, exec_form, expanded_form, trouble
 
 TEMPLATES = Path(__file__).parent / "templates"
 VENV = "/opt/venv"
+STAGED = "/build/root"
 MODELS = "/app/models"
 SERVICE_FILE = f"{MODELS}/service.json"
 SERVICE = "portalis_service"
+CACHE = "/opt/nim/.cache"  # where a NIM keeps what it can make again
+WRITABLE = (CACHE, "/model-store")
 USER = "1001:0"  # group root owns nothing that can be written, and lets any user id in
 ENTRYPOINT = (f"{VENV}/bin/python", "-m", SERVICE, SERVICE_FILE)
 START_PERIOD_S = 60  # a module may take this long to compile; failures before do not count
@@ -29,7 +32,14 @@ _IMAGE = re.compile(
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
-_OWN = {"SERVICE_PORT": "service_port", "METRICS_PORT": "metrics_port", "WASM_MODULE": "wasm_binaries"}
+# keys that linters take: https://docs.docker.com/engine/manage-resources/labels
+_PLAIN_LABEL = re.compile(r"(?!(com|io)\.docker\.|org\.dockerproject\.)[a-z][a-z0-9]*([.-][a-z0-9]+)*")
+_OWN = {
+    "SERVICE_PORT": "service_port",
+    "GRPC_PORT": "grpc_port",
+    "METRICS_PORT": "metrics_port",
+    "WASM_MODULE": "wasm_binaries",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,31 +94,46 @@ def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:
 
 
 def render(
-    config: ContainerConfiguration, *, labels: Mapping[str, str], modules: Sequence[str], offline: bool
+    config: ContainerConfiguration,
+    *,
+    labels: Mapping[str, str],
+    modules: Sequence[str],
+    offline: bool,
+    unverified: bool = False,
 ) -> Dockerfile:
     """The Dockerfile for the modules of these names. `labels` are the package's own, before which those of `config`
-    go; `offline` installs from the context's wheels only. Raises InputProblems."""
+    go; `offline` installs from the context's wheels only; `unverified` says that the context has a second file of
+    requirements, those without hashes. Raises InputProblems."""
     found = list(problems(config))
     if found:
         raise InputProblems(found, source="the container configuration")
     quoted = Quoted()
     environment = {
+        "NIM_CACHE_PATH": CACHE,
         **config.environment_vars,
         # the folder, where there are several
         "WASM_MODULE": f"{MODELS}/{modules[0]}.wasm" if len(modules) == 1 else MODELS,
         "SERVICE_PORT": str(config.service_port),
+        "GRPC_PORT": str(config.grpc_port),
         "METRICS_PORT": str(config.metrics_port),
     }
     values = {
         "base_image": config.base_image,
         "offline": offline,
         "venv": VENV,
-        "pip": exec_form(_pip(offline)),
+        "pip": exec_form(_pip(offline, hashes=True)),
+        "pip_unverified": exec_form(_pip(offline, hashes=False)) if unverified else "",
         "environment": quoted.pairs(environment),
+        "loose_base": re.search(r":(?!latest$)[^/:]+$|@", config.base_image) is None,
+        "odd_labels": any(_PLAIN_LABEL.fullmatch(key) is None for key in config.labels),
         "labels": quoted.pairs({**labels, **config.labels}),
         "arguments": quoted.arguments,
-        "ports": " ".join(str(port) for port in sorted({config.service_port, config.metrics_port})),
-        "volumes": expanded_form(volume.container_path for volume in config.volumes) if config.volumes else "",
+        "ports": " ".join(str(port) for port in sorted({config.service_port, config.grpc_port, config.metrics_port})),
+        "writable": " ".join(f"{STAGED}{path}" for path in WRITABLE),
+        "parents": " ".join(sorted({f"{STAGED}{PurePosixPath(path).parent}".rstrip("/") for path in WRITABLE})),
+        "staged": STAGED,
+        # a read-only root does not keep a volume from being written to
+        "volumes": expanded_form(dict.fromkeys([*WRITABLE, *(volume.container_path for volume in config.volumes)])),
         "health_options": _health_options(config),
         "health_command": exec_form(_health_command(config)),
         "user": USER if config.run_as_non_root else "",
@@ -118,9 +143,11 @@ def render(
     return Dockerfile(text=templates.render(TEMPLATES, "Dockerfile.j2", **values), arguments=quoted.arguments)
 
 
-def _pip(offline: bool) -> list[str]:
-    command = ["python3", "-m", "pip", "--python", f"{VENV}/bin/python", "install", "--no-cache-dir"]
-    command += ["--disable-pip-version-check", "--only-binary=:all:", "--requirement", "/build/requirements.txt"]
+def _pip(offline: bool, *, hashes: bool) -> list[str]:
+    command = ["python3", "-m", "pip", "--python", f"{VENV}/bin/python", "install", "--no-cache-dir", "--no-deps"]
+    command += ["--disable-pip-version-check", "--only-binary=:all:"]
+    command += ["--require-hashes", "--requirement", "/build/requirements.txt"] if hashes else []
+    command += [] if hashes else ["--requirement", "/build/unverified.txt"]
     return [*command, "--no-index", "--find-links", "/build/wheels"] if offline else command
 
 

@@ -73,10 +73,14 @@ def _model(module: Module) -> ModelSettings:
 
 def _about(job: Job) -> About:
     spec, distribution = job.spec, job.spec.distribution_config
+    published = distribution.publish_metadata
     return About(
         package=spec.package_name,
         version=spec.package_version,
         description=spec.description,
         licenses=distribution.license_type or "",
-        source=distribution.publish_metadata.repository or "",
+        source=published.repository or "",
+        authors=published.author or published.maintainer,
+        url=published.homepage or "",
+        documentation=published.documentation_url or "",
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 _SPECIAL_QUOTED = re.compile(r'(["$\\])')
 _SPECIAL_BARE = re.compile(r"""(["'$\\])""")
+_ESCAPED = re.compile(r"\\.")
 ARGUMENT = "PORTALIS_VALUE_"
 
 
@@ -29,8 +30,9 @@ def trouble(value: str) -> str | None:
 
 
 def exec_form(words: Iterable[str]) -> str:
-    """The JSON form of a command: no shell, no expansion."""
-    return json.dumps(list(words))
+    """The JSON form of a command: no shell, no expansion. A backslash is written as ``\\u005c``, as hadolint 2 takes no
+    doubled one for JSON."""
+    return _ESCAPED.sub(lambda found: r"\u005c" if found[0] == r"\\" else found[0], json.dumps(list(words)))
 
 
 def expanded_form(words: Iterable[str]) -> str:

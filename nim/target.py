@@ -13,7 +13,7 @@ from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, Made, Module, StageError
 from .builds import Result, build_image
-from .dockerfile import problems as dockerfile_problems
+from .context import problems as context_problems
 from .names import name_problems
 from .plan import PlannedImage, is_servable, plan, reference_of
 
@@ -32,7 +32,7 @@ def left_out(spec: PackageSpec) -> str | None:
 
 def problems(spec: PackageSpec) -> Iterable[Problem]:
     """What no image can be made with or named by."""
-    yield from dockerfile_problems(spec.container_config)
+    yield from context_problems(spec.container_config)
     yield from name_problems(spec)
 
 

