@@ -1,4 +1,4 @@
-"""The application: the models of one folder behind HTTP."""
+"""The application: the models of one folder behind HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from . import about, problems, routes
 from .drain import Drain
+from .grpc_server import GrpcServer
 from .metrics import Metrics
 from .models import Models, Queueing
 from .requests import Requests
@@ -38,14 +39,17 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Load the models while health is already told; serve the metrics' own port beside."""
+        """Load the models while health is already told; serve gRPC and the metrics' own port beside."""
         # made here: it belongs to the event loop
         self.limiter = anyio.CapacityLimiter(self.workers)
         self.models.start()
         server = None
         if self.settings.metrics_port != self.settings.service_port:
             server, _thread = start_http_server(self.settings.metrics_port, self.host, registry=self.metrics.registry)
+        grpc = GrpcServer(self, self.host, self.settings.grpc_port)
+        self.drain.also(grpc.stop)
         try:
+            await grpc.start()
             yield
         finally:
             await self.drain.end_others()

@@ -27,6 +27,7 @@ class Client:
 
     port: int
     metrics_port: int
+    grpc_port: int
 
     def get(self, path: str, *, port: int | None = None) -> tuple[int, Any]:
         return self.send(path, None, port=port)
@@ -63,8 +64,8 @@ def free_port() -> int:
 @contextlib.contextmanager
 def serving(folder: Path, models: list[dict[str, Any]], **settings: Any) -> Iterator[Client]:
     """A service for the modules in `folder`; it may not be ready yet."""
-    client = Client(free_port(), free_port())
-    ports = {"service_port": client.port, "metrics_port": client.metrics_port}
+    client = Client(free_port(), free_port(), free_port())
+    ports = {"service_port": client.port, "metrics_port": client.metrics_port, "grpc_port": client.grpc_port}
     app = create_app(ServiceSettings.model_validate({"models": models, **ports, **settings}), folder)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=client.port, log_config=None))
     thread = threading.Thread(target=server.run)

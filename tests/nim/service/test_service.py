@@ -282,8 +282,9 @@ def test_the_copied_package_serves_without_portalis_and_ends_well_on_sigterm(fol
     (tmp_path / "portalis_backend").symlink_to(island())
     settings = folder / "service.json"
     settings.write_text(json.dumps({"models": [{"name": "gelu", "file": "gelu.wasm"}]}))
-    client = Client(free_port(), free_port())
+    client = Client(free_port(), free_port(), free_port())
     ports = {"SERVICE_PORT": "1", "NIM_SERVER_PORT": str(client.port), "METRICS_PORT": str(client.metrics_port)}
+    ports["NIM_GRPC_API_PORT"] = str(client.grpc_port)
     program = (
         "import runpy, sys; sys.modules['portalis'] = None; runpy.run_module('portalis_service', run_name='__main__')"
     )
