@@ -1,0 +1,94 @@
+"""The gRPC service of a process: it stops well, its log stays readable, and perf_analyzer measures it."""
+
+from __future__ import annotations
+
+import csv
+import queue
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from portalis.examples.catalog import EXAMPLES
+from tests import parts
+
+from .process import SLOW, Service, running, write_modules
+
+
+def given_as(*values: float) -> triton.InferInput:
+    return triton.InferInput("x", [1, len(values)], "FP32").set_data_from_numpy(np.array([values], np.float32))
+
+
+def stop(service: Service) -> None:
+    service.process.send_signal(signal.SIGTERM)
+    service.wait_for_line("stopping: ")
+
+
+def test_a_stream_that_is_open_when_the_service_stops_is_answered_and_ends(tmp_path: Path) -> None:
+    with running(tmp_path, write_modules(tmp_path, slow=SLOW)) as service:
+        service.wait_ready()
+        answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+        asks = triton.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}")
+        asks.start_stream(lambda result, error: answers.put((result, error)))
+        asks.async_stream_infer("slow", [given_as(1)])
+        assert answers.get(timeout=30)[1] is None
+        for number in range(10):
+            asks.async_stream_infer("slow", [given_as(*[number] * 10)])
+        time.sleep(0.05)  # they are on their way
+        began = time.monotonic()
+        stop(service)
+        assert service.end() == 0, service.text()
+        # an open stream alone is not waited for until the 15 s of a graceful end are over
+        assert time.monotonic() - began < 12
+        asks.stop_stream()
+        asks.close()
+    found = [answers.get(timeout=10) for _ in range(10)]
+    assert [error for _, error in found] == [None] * 10
+    assert [float(result.as_numpy("y")[0, 0]) for result, _ in found] == [number + 1 for number in range(10)]
+    assert "Traceback" not in service.text()
+
+
+def test_the_log_has_a_json_line_for_each_request_with_its_id(tmp_path: Path) -> None:
+    with running(tmp_path, write_modules(tmp_path, slow=SLOW)) as service:
+        service.wait_ready()
+        with triton.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}") as asks:
+            asks.infer("slow", [given_as(1)], request_id="my-own")
+        with grpc.insecure_channel(f"127.0.0.1:{service.client.grpc_port}") as channel:
+            with pytest.raises(grpc.RpcError):
+                GRPCInferenceServiceStub(channel).ModelInfer(pb.ModelInferRequest(model_name="nope", id="other\nline"))
+            broken = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            with pytest.raises(grpc.RpcError) as caught:
+                broken(b"\xff\xff", timeout=30)
+        assert caught.value.details() == "the request is no message of type inference.ModelInferRequest"
+        stop(service)
+        assert service.end() == 0, service.text()
+    lines = [each for each in service.records() if each.get("method") == "gRPC"]
+    assert [each["status"] for each in lines] == ["OK", "NOT_FOUND", "INVALID_ARGUMENT"]
+    assert lines[0]["model"] == "slow" and lines[0]["path"] == "/inference.GRPCInferenceService/ModelInfer"
+    assert "my-own" in lines[0].values() and "otherline" in lines[1].values()
+
+
+def test_perf_analyzer_measures_the_service(tmp_path: Path) -> None:
+    (tmp_path / "softmax.wasm").write_bytes(EXAMPLES["softmax"].module.read_bytes())
+    report = tmp_path / "report.csv"
+    with running(tmp_path, [{"name": "softmax", "file": "softmax.wasm"}]) as service:
+        service.wait_ready()
+        command = [*parts.perf_analyzer(), "-m", "softmax", "-i", "grpc", "-u", f"127.0.0.1:{service.client.grpc_port}"]
+        command += ["--shape", "x:64", "-b", "1", "--concurrency-range", "4", "--request-count", "200"]
+        for more in ([], ["--streaming"]):
+            done = subprocess.run([*command, "-f", str(report), *more], capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, done.stdout + done.stderr
+            (row,) = csv.DictReader(report.read_text().splitlines())
+            assert float(row["Inferences/Second"]) > 0
+            assert float(row["Server Compute Infer"]) > 0
+        statistics = triton.InferenceServerClient(command[command.index("-u") + 1]).get_inference_statistics("softmax")
+        assert statistics.model_stats[0].inference_stats.success.count >= 400
+        assert statistics.model_stats[0].inference_stats.fail.count == 0
