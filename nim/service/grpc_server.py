@@ -97,7 +97,7 @@ class Calls:
             began, status = time.perf_counter(), grpc.StatusCode.CANCELLED
             REQUEST_ID.set(request_id(getattr(request, "id", "")))
             try:
-                with self._drain.working():
+                with self._drain.working(refusable=True):
                     answer = await inner(understood(request), context)
                 status = grpc.StatusCode.OK
                 return answer

@@ -1,0 +1,125 @@
+"""The service as a process of its own, as an image starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import wasmtime
+
+from tests.parts import ROOT
+
+from .serving import Client, free_port
+
+VARIABLES = ("NIM_", "PORTALIS_", "SERVICE_PORT", "METRICS_PORT", "GRPC_PORT", "NGC_")
+# each element takes the guest 20 million turns, so that requests are surely under way when a signal comes
+SLOW = """(module (func (export "slow") (param $x f32) (result f32) (local $i i32)
+  (loop $again
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $again (i32.lt_u (local.get $i) (i32.const 20000000))))
+  (f32.add (local.get $x) (f32.const 1))))"""
+SPIN = '(module (func (export "spin") (param $x f32) (result f32) (loop br 0) (f32.const 0)))'
+
+
+def body(*values: float) -> bytes:
+    """A request for a model that has one input of floats."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+def write_modules(folder: Path, **modules: str) -> list[dict[str, Any]]:
+    """Modules from text; the models for ``service.json``."""
+    for name, text in modules.items():
+        (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(text))
+    return [{"name": name, "file": f"{name}.wasm"} for name in modules]
+
+
+@dataclass
+class Service:
+    """A running service; `log` are the lines that it wrote so far."""
+
+    process: subprocess.Popen[str]
+    client: Client
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line.rstrip("\n"))
+
+    def wait_for_line(self, words: str) -> str:
+        """The first line of the log that has `words`."""
+        return self._until(lambda: next((line for line in list(self.log) if words in line), ""))
+
+    def wait_ready(self) -> None:
+        """Until it says that it is ready."""
+        self._until(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.client.get("/v1/health/ready")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _until(self, found: Any) -> Any:
+        deadline = time.monotonic() + 60
+        while not (result := found()):
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.02)
+        return result
+
+    def end(self, timeout_s: float = 40) -> int:
+        """The exit status, once it has ended by itself."""
+        status = self.process.wait(timeout_s)
+        self._reader.join(10)
+        return status
+
+    def text(self) -> str:
+        """The log."""
+        return "\n".join(self.log)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The log, read as JSON lines."""
+        return [json.loads(line) for line in self.log]
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    models: list[dict[str, Any]],
+    *options: str,
+    environment: dict[str, str] | None = None,
+    **settings: Any,
+) -> Iterator[Service]:
+    """A service for the modules in `folder`, in a process; it may not listen yet."""
+    client = Client(free_port(), free_port(), free_port())
+    ports = {"service_port": client.port, "metrics_port": client.metrics_port, "grpc_port": client.grpc_port}
+    file = folder / "service.json"
+    file.write_text(json.dumps({"models": models, **ports, **settings}))
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(VARIABLES)}
+    cache = {"NIM_CACHE_PATH": str(folder / "cache")}
+    command = [sys.executable, "-m", "portalis.nim.service", str(file), *options]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**clean, **cache, **(environment or {})}, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield Service(process, client)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(30)
