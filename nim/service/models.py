@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,35 @@ import numpy as np
 
 from .problems import Problem
 from .runtime import GuestStatus, Interface, Limits, Program, SettingsError, WasmError
+from .scheduler import Scheduler, SchedulerMetrics
 from .settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
 
 
-class Model:
-    """A module with its settings. It is loaded once and then called from any thread."""
+@dataclass(frozen=True)
+class Queueing:
+    """How the requests of each model wait: how many at most, for how many workers at most, and who counts them."""
 
-    def __init__(self, settings: ModelSettings, folder: Path) -> None:
+    max_queued: int = 256
+    workers: int = 4
+    metrics: SchedulerMetrics | None = None
+
+
+class Model:
+    """A module with its settings. It is loaded once and then called through its scheduler."""
+
+    def __init__(self, settings: ModelSettings, folder: Path, queueing: Queueing) -> None:
         self.settings = settings
+        self._queueing = queueing
         self.path = folder / settings.file
         self.sha256 = ""
+        self.size = 0
         self.loaded_at = 0
         self.failure = ""
         self.ready = False
         self._program: Program | None = None
+        self._scheduler: Scheduler | None = None
 
     @property
     def name(self) -> str:
@@ -43,6 +57,13 @@ class Model:
             raise Problem(503, "ServiceUnavailableError", self.state())
         return self._program
 
+    @property
+    def scheduler(self) -> Scheduler:
+        """What runs requests. Raises Problem with status 503 before the first request has been tried."""
+        if self._scheduler is None:
+            raise Problem(503, "ServiceUnavailableError", self.state())
+        return self._scheduler
+
     def state(self) -> str:
         """Why the model is not ready, "" when it is."""
         if self.failure:
@@ -54,7 +75,10 @@ class Model:
         began = time.monotonic()
         try:
             self._load()
-            self._warm_up(self.program)
+            try:
+                self._warm_up(self.program)
+            finally:
+                self._scheduler = self._made_scheduler(self.program)
         except (WasmError, Problem) as problem:
             self.failure = str(problem)
         except OSError as problem:
@@ -75,7 +99,8 @@ class Model:
         except TypeError:
             known = ", ".join(Limits.__dataclass_fields__)
             raise SettingsError(f"limits has an unknown key; the limits are {known}") from None
-        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        content = self.path.read_bytes()
+        self.sha256, self.size = hashlib.sha256(content).hexdigest(), len(content)
         self._program = Program.load(
             self.path,
             interface=settings.interface,
@@ -85,6 +110,10 @@ class Model:
             on_output=self._log,
         )
         self.loaded_at = int(time.time())
+
+    def _made_scheduler(self, program: Program) -> Scheduler:
+        how = self._queueing
+        return Scheduler(program, name=self.name, max_queued=how.max_queued, workers=how.workers, metrics=how.metrics)
 
     def _warm_up(self, program: Program) -> None:
         from .inference import inputs_of
@@ -103,7 +132,9 @@ class Model:
         _LOG.info("model '%s' %s: %s", self.name, stream, line)
 
     def close(self) -> None:
-        """Free the instances."""
+        """Answer what was accepted, and free the instances."""
+        if self._scheduler is not None:
+            self._scheduler.close()
         if self._program is not None:
             self._program.close()
 
@@ -124,8 +155,9 @@ def smallest(interface: Interface) -> dict[str, np.ndarray]:
 class Models(Mapping[str, Model]):
     """All models by name, loaded one after the other in a thread of their own."""
 
-    def __init__(self, settings: tuple[ModelSettings, ...], folder: Path) -> None:
-        self._models = {each.name: Model(each, folder) for each in settings}
+    def __init__(self, settings: tuple[ModelSettings, ...], folder: Path, queueing: Queueing | None = None) -> None:
+        how = queueing or Queueing()
+        self._models = {each.name: Model(each, folder, how) for each in settings}
 
     def __getitem__(self, name: str) -> Model:
         return self._models[name]

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from .runtime import GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
+from .runtime import Cancelled, GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
 
 _LOG = logging.getLogger(__name__)
 _BAD_REQUEST = (InputError, SettingsError, GuestStatus, MemoryLimit)  # as the Triton backend tells them apart
@@ -32,7 +32,7 @@ def bad_input(message: str) -> Problem:
 
 def of_runtime(error: WasmError) -> Problem:
     """The problem that an error of the runtime is to the client: its own fault, or the guest's."""
-    status = 400 if isinstance(error, _BAD_REQUEST) else 504 if isinstance(error, GuestTimeout) else 500
+    status = 400 if isinstance(error, _BAD_REQUEST) else 504 if isinstance(error, (GuestTimeout, Cancelled)) else 500
     return Problem(status, type(error).__name__, str(error))
 
 
