@@ -1,6 +1,6 @@
 """Run by Dockerfile.triton in its build stage, by the Python that Triton's stubs embed: puts all that the image adds to
-Triton's own image under one folder, at the paths that it has in the image. One COPY then brings it over, and neither pip's
-traces nor the wheels come along.
+Triton's own image under one folder, at the paths that it has in the image. One COPY then brings it over, and neither
+pip's traces nor the wheels come along.
 
 It stands in the build context beside a part of portalis, without the rest.
 """
@@ -55,12 +55,15 @@ def check_stub(triton: Path) -> None:
             " Set TRITON_IMAGE to an image that has it, such as nvcr.io/nvidia/tritonserver:<release>-py3."
         )
     linked = re.search(rb"libpython(3\.\d+)", stub.read_bytes())
-    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if linked is not None and linked[1].decode() != ours:
+    if linked is not None and linked[1].decode() != _python():
         raise SystemExit(
-            f"the base image's python3 is Python {ours}, but {stub} embeds Python {linked[1].decode()}."
+            f"the base image's python3 is Python {_python()}, but {stub} embeds Python {linked[1].decode()}."
             " Set TRITON_IMAGE to an image whose python3 is the one that its Python backend was built for."
         )
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def missing(requirements: str) -> str:
@@ -100,7 +103,7 @@ def install_packages(root: Path) -> None:
     if subprocess.run(command, check=False).returncode != 0:
         raise SystemExit(
             "pip could not install the wheels (see above). Without a network, put them into the context's folder"
-            f" `wheelhouse`, for Python {sys.version_info.major}.{sys.version_info.minor} and {sysconfig.get_platform()}."
+            f" `wheelhouse`, for Python {_python()} and {sysconfig.get_platform()}."
         )
 
 
@@ -121,7 +124,11 @@ def packages(root: Path) -> Iterator[Path]:
 def compile_all(root: Path) -> None:
     """The server's user cannot write byte code, and would compile at each start."""
     compileall.compile_dir(
-        root, quiet=1, stripdir=str(root), prependdir="/", invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        root,
+        quiet=1,
+        stripdir=str(root),
+        prependdir="/",
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
 
 

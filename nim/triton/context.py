@@ -34,8 +34,8 @@ def triton_context(*, triton_image: str | None = None, wheelhouse: Path | None =
             raise UsageError(
                 f"there are no wheels in {wheelhouse}",
                 remediation="Fill it with `pip download --no-deps --only-binary=:all: --dest FOLDER --requirement"
-                f" {_HERE / 'requirements.txt'}` for the Python of the Triton image, or leave it out to install from the"
-                " package index.",
+                f" {_HERE / 'requirements.txt'}` for the Python of the Triton image, or leave it out to install from"
+                " the package index.",
             )
         files |= {f"wheelhouse/{wheel.name}": wheel for wheel in wheels}
     return Context(

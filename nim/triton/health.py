@@ -1,7 +1,7 @@
 """The health check of Dockerfile.triton's image: asks Triton's HTTP port whether it is ready to infer.
 
-It runs in the container, by the image's python3 and without anything installed. The port is the one that the server's own
-command line names, as arguments can change it. It ends with 0 when Triton is ready, else with 1 and the reason.
+It runs in the container, by the image's python3 and without anything installed. The port is the one that the server's
+own command line names, as arguments can change it. It ends with 0 when Triton is ready, else with 1 and the reason.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def options(command: list[str]) -> dict[str, str]:
     found = {}
     for word, following in zip(command, [*command[1:], "--"]):
         name, is_given, value = word.partition("=")
-        if not name.startswith("--"):
+        if not name.startswith("--") or name == "--":
             continue
         if is_given:
             found[name[2:]] = value
@@ -51,5 +51,5 @@ if __name__ == "__main__":
     except OSError:
         first = b""
     reason = main([word.decode(errors="replace") for word in first.split(b"\0")[:-1]])
-    print(reason or "ready")
+    sys.stdout.write(f"{reason or 'ready'}\n")
     sys.exit(1 if reason else 0)

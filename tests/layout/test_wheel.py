@@ -72,6 +72,7 @@ def expected_files() -> dict[str, Path]:
         "portalis.dist": ("templates/*",),
         "portalis.examples": ("**/*",),
         "portalis.nim": ("requirements.txt", "templates/*"),
+        "portalis.nim.triton": ("Dockerfile.triton", "requirements.txt"),
         "portalis.omniverse": ("templates/*",),
         "portalis.proto": ("templates/*",),
     }

@@ -1,0 +1,70 @@
+"""What the build stage does before it installs, in base images that do not fit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+
+from portalis.nim.triton import assemble
+
+REQUIREMENTS = (Path(assemble.__file__).parent / "requirements.txt").read_text()
+OURS = f"3.{sys.version_info.minor}"
+
+
+def stub(folder: Path, content: bytes) -> Path:
+    """A Triton whose stub has this content; that of an executable names the library that it is linked with."""
+    file = folder / "backends" / "python" / "triton_python_backend_stub"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    return folder
+
+
+def test_a_stub_of_this_python_will_do(tmp_path: Path) -> None:
+    assemble.check_stub(stub(tmp_path, f"\0libpython{OURS}.so.1.0\0".encode()))
+
+
+def test_a_stub_that_names_no_library_is_taken_at_its_word(tmp_path: Path) -> None:
+    assemble.check_stub(stub(tmp_path, b"\x7fELF, linked statically"))
+
+
+def test_a_stub_of_another_python_stops_the_build(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=f"python3 is Python {OURS}, but .* embeds Python 3.7. Set TRITON_IMAGE"):
+        assemble.check_stub(stub(tmp_path, b"\0libpython3.7m.so.1.0\0"))
+
+
+def test_no_stub_stops_the_build(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="has no .*triton_python_backend_stub"):
+        assemble.check_stub(tmp_path)
+
+
+def test_what_is_there_is_not_installed_again() -> None:
+    """This Python has NumPy, of whatever version, and the pinned Wasmtime."""
+    text = REQUIREMENTS.replace("\nwasmtime==50.0.1 ", f"\nwasmtime=={importlib.metadata.version('wasmtime')} ")
+    assert assemble.missing(text) == ""
+
+
+def test_what_is_missing_keeps_its_marker_and_its_hashes() -> None:
+    pin = 'no-such-thing==1.0 ; python_version >= "3.10" \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\n'
+    assert assemble.missing(f"# a comment\n{pin}{REQUIREMENTS.partition('wasmtime==')[0]}") == pin
+
+
+def test_another_wasmtime_stops_the_build() -> None:
+    found = importlib.metadata.version("wasmtime")
+    with pytest.raises(
+        SystemExit, match=f"the base image has wasmtime {found}, and the wasm backend is pinned to 1.0.0"
+    ):
+        assemble.missing("wasmtime==1.0.0 \\\n    --hash=sha256:00\n")
+
+
+def test_folders_that_are_there_keep_their_mode(tmp_path: Path) -> None:
+    base, root = tmp_path / "base", tmp_path / "root"
+    (base / "opt" / "tritonserver").mkdir(parents=True)
+    (base / "opt" / "tritonserver").chmod(0o750)
+    (root / "opt" / "tritonserver" / "new").mkdir(parents=True)
+    (root / "opt" / "tritonserver" / "new").chmod(0o755)
+    assemble.keep_attributes(root, base)
+    assert (root / "opt" / "tritonserver").stat().st_mode & 0o7777 == 0o750
+    assert (root / "opt" / "tritonserver" / "new").stat().st_mode & 0o7777 == 0o755

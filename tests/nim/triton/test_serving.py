@@ -1,0 +1,123 @@
+"""The image at work: it infers, survives a trap, tells its metrics and ends cleanly, as its own user and confined."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.http
+from tritonclient.utils import InferenceServerException
+
+from portalis.examples.catalog import EXAMPLES
+from tests.nim.triton.conftest import WITH_CONFIG, Built
+from tests.nim.triton.server import CONFINED, Server, serving
+
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
+PROTOCOLS = pytest.mark.parametrize("protocol", [tritonclient.grpc, tritonclient.http], ids=["grpc", "http"])
+BAD, GOOD = np.ones((1, 1), np.float32), np.full((1, 1), 7, np.float32)
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait for what is reported in the background."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it never came to hold"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def confined(built: Built, repository: Path) -> Iterator[Server]:
+    """As any user, on a root file system that cannot be written, without a capability."""
+    with serving(built.engine, built.image, repository, user="4242", **CONFINED) as server:
+        yield server
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("name", [*WITH_CONFIG, "gelu"])
+def test_the_examples_are_right(confined: Server, protocol: object, name: str) -> None:
+    example = EXAMPLES[name]
+    inputs = example.inputs()
+    # gelu is a bare module: a folder without config.pbtxt
+    outputs = confined.infer(protocol, "gelu.wasm" if name == "gelu" else name, inputs)  # type: ignore[arg-type]
+    expected = example.reference(inputs)
+    assert outputs.keys() == expected.keys()
+    rtol, atol = example.tolerances
+    for key, array in expected.items():
+        np.testing.assert_allclose(outputs[key], array, rtol=rtol, atol=atol)
+
+
+def test_a_bare_module_has_its_configuration_completed(confined: Server) -> None:
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{confined.ports.grpc}") as client:
+        config = client.get_model_config("gelu.wasm", as_json=True)["config"]
+    assert config["backend"] == "wasm"
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": ["-1"]}]
+    assert config["max_batch_size"] > 0
+
+
+@PROTOCOLS
+def test_a_trap_is_the_error_of_its_request_alone(confined: Server, protocol: object) -> None:
+    with pytest.raises(InferenceServerException, match="the guest trapped: wasm `unreachable`") as caught:
+        confined.infer(protocol, "moody", {"x": BAD})  # type: ignore[arg-type]
+    assert "Traceback" not in caught.value.message()
+    np.testing.assert_equal(confined.infer(protocol, "moody", {"x": GOOD}), {"y": GOOD})  # type: ignore[arg-type]
+    assert confined.ready()
+
+
+def test_the_metrics_tell_of_models_and_guests(confined: Server) -> None:
+    before = confined.metric("nv_inference_request_success", "moody")
+    traps = confined.metric("wasm_traps", "moody")
+    confined.infer(tritonclient.grpc, "moody", {"x": GOOD})
+    assert confined.metric("nv_inference_request_success", "moody") == before + 1
+    with pytest.raises(InferenceServerException):
+        confined.infer(tritonclient.grpc, "moody", {"x": BAD})
+    # a trap of an earlier test may be counted late as well
+    eventually(lambda: confined.metric("wasm_traps", "moody") > traps)
+    assert confined.metric("wasm_calls", "moody") > 0
+
+
+def test_the_confined_server_is_who_it_is_told_to_be_and_keeps_compiled_modules(confined: Server) -> None:
+    status, output = confined.execute("id", "-u")
+    assert (status, output) == (0, "4242\n")
+    assert confined.execute("touch", "/opt/x")[0] != 0
+    assert confined.execute("grep", "CapEff:\t0000000000000000", "/proc/1/status")[0] == 0
+    # the root file system cannot be written, so they lie in /tmp
+    assert ".code" in confined.execute("ls", "/tmp/portalis-modules-4242")[1]
+
+
+def test_the_engine_finds_it_healthy_on_another_port_than_the_usual(confined: Server) -> None:
+    eventually(lambda: confined.state()["Health"]["Status"] == "healthy")
+    assert confined.state()["Health"]["Log"][-1]["Output"] == "ready\n"
+
+
+def test_as_its_own_user_it_keeps_compiled_modules_and_ends_cleanly_in_mid_load(built: Built, repository: Path) -> None:
+    """Many requests are under way when SIGTERM comes: each is answered, and rightly, or refused before it began."""
+    inputs = EXAMPLES["softmax"].inputs()
+    expected = EXAMPLES["softmax"].reference(inputs)
+    with serving(built.engine, built.image, repository) as server:
+        assert server.execute("id", "-u")[1] == "1000\n"
+        status, cached = server.execute("ls", "-ln", "/var/cache/triton/portalis/modules")
+        assert status == 0
+        assert cached.count(".code") >= len(WITH_CONFIG)
+
+        def ask(_: int) -> str:
+            try:
+                answer = server.infer(tritonclient.grpc, "softmax", inputs)
+            except InferenceServerException as refused:
+                return str(refused.status())
+            for key, array in expected.items():
+                np.testing.assert_allclose(answer[key], array, rtol=1e-4, atol=1e-6)
+            return "answered"
+
+        assert ask(0) == "answered"
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(ask, i) for i in range(200)]
+            assert server.stop() == 0, server.log()
+            outcomes = {each.result() for each in asked}
+        assert "Traceback" not in server.log()
+    # the port is closed, Triton says that it ends, or its models are unloaded already
+    assert outcomes <= {"answered", *(f"StatusCode.{name}" for name in ("UNAVAILABLE", "CANCELLED", "NOT_FOUND"))}
