@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,16 +14,17 @@ from .parallel import Workers
 from .sandbox import Deadline, SandboxFactory
 
 Row = tuple[bytes, bytes, int]
+RunRow = Callable[[bytes, Sequence[str], float], Row]
+"""Runs the program once: stdin, arguments and seconds give stdout, stderr and exit code. Raises GuestError."""
 
 
 class Command:
-    """The runner of a WASI program."""
+    """The runner of a WASI program, each row of which `run_row` runs."""
 
-    def __init__(self, interface: Interface, sandboxes: SandboxFactory, workers: Workers) -> None:
+    def __init__(self, interface: Interface, run_row: RunRow, workers: Workers) -> None:
         self._interface = interface
-        self._sandboxes = sandboxes
+        self._run_row = run_row
         self._workers = workers
-        self._limit = sandboxes.recipe.limits.max_stdout_bytes
 
     def run(self, stdin: np.ndarray, args: np.ndarray | None, timeout_s: float) -> list[np.ndarray]:
         """Run the program once per element of `stdin` (BYTES; `args` has one more dimension, the arguments).
@@ -35,7 +36,7 @@ class Command:
         rows = [_bytes(x) for x in stdin.reshape(-1).tolist()]
         argv = [[] for _ in rows] if args is None else args.reshape((count, -1)).tolist() if count else []
         texts = [[_text(a) for a in row] for row in argv]
-        results = self._workers.each(lambda job: self._row(job[0], job[1], timeout_s), list(zip(rows, texts)))
+        results = self._workers.each(lambda job: self._run_row(job[0], job[1], timeout_s), list(zip(rows, texts)))
         columns = {
             "stdout": object_array([r[0] for r in results], stdin.shape),
             "stderr": object_array([r[1] for r in results], stdin.shape),
@@ -43,10 +44,20 @@ class Command:
         }
         return [columns[spec.name] for spec in self._interface.outputs]
 
-    def _row(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
+
+class Sandboxed:
+    """Runs a row in this process, in an instance of its own."""
+
+    def __init__(self, interface: Interface, sandboxes: SandboxFactory) -> None:
+        self._entry = interface.entry
+        self._sandboxes = sandboxes
+        self._limit = sandboxes.recipe.limits.max_stdout_bytes
+
+    def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
+        """One row, as `RunRow` says."""
         deadline = Deadline(timeout_s)
         box = self._sandboxes.bare(deadline)
-        self._sandboxes.give_host(box, deadline, [self._interface.entry, *args], stdin, self._limit)
+        self._sandboxes.give_host(box, deadline, [self._entry, *args], stdin, self._limit)
         assert box.host is not None
         out, err = box.host.stdout, box.host.stderr
         out.fail_past_cap = err.fail_past_cap = True

@@ -14,7 +14,7 @@ from .binary import ModuleInfo, read_module
 from .cache import CompileCache
 from .checks import check
 from .coalesce import Group, Job
-from .command import Command
+from .command import Command, RunRow
 from .discovery import discover
 from .dlpack import Dlpack
 from .engine import default_settings, engine_for
@@ -26,8 +26,8 @@ from .loading import load, read_source
 from .native import GuestExit
 from .parallel import Workers
 from .requests import Checker
-from .runners import Isolation, prepare
-from .sandbox import Deadline, OnOutput, Stats
+from .runners import Isolation, Runner, prepare
+from .sandbox import Deadline, OnOutput, SandboxFactory, Stats
 
 MAX_THREADS = 64
 _NOT_RUN = InputError("the request was not run")
@@ -51,6 +51,7 @@ class Program:
         threads: int,
         on_output: OnOutput | None,
         globals_exposed: tuple[str, ...] | None = None,
+        run_row: RunRow | None = None,
     ) -> None:
         self.info = info
         self.interface = interface
@@ -58,10 +59,24 @@ class Program:
         self.isolation = isolation
         self.stats = Stats()
         self._workers = Workers(threads)
-        engine = engine_for(default_settings(limits.max_stack_bytes))
-        self._runner, self._sandboxes = prepare(
-            engine, module, info, interface, limits, isolation, self._workers, self.stats, on_output, globals_exposed
-        )
+        self._runner: Runner
+        self._sandboxes: SandboxFactory | None = None
+        if run_row is not None:
+            self._runner = Command(interface, run_row, self._workers)
+        else:
+            engine = engine_for(default_settings(limits.max_stack_bytes))
+            self._runner, self._sandboxes = prepare(
+                engine,
+                module,
+                info,
+                interface,
+                limits,
+                isolation,
+                self._workers,
+                self.stats,
+                on_output,
+                globals_exposed,
+            )
         self._checker = Checker(interface)
         self._outputs = tuple(spec.name for spec in interface.outputs)
         self._exact = isinstance(self._runner, (Dlpack, Command))
@@ -111,6 +126,27 @@ class Program:
             wasm = rewind.expose(wasm, info, names)
         module = load(wasm, settings, limits, store, trusted=trusted, name=name)
         return cls(info, module, interface, limits, Isolation(isolation), threads, on_output, names)
+
+    @classmethod
+    def of_command(
+        cls,
+        source: str | os.PathLike[str],
+        run_row: RunRow,
+        *,
+        interface: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        threads: int = 1,
+    ) -> Program:
+        """A WASI program that another runtime runs, row by row, through `run_row`; nothing is compiled here.
+
+        Raises ModuleError, InterfaceError, or SettingsError for a module of another convention.
+        """
+        limits, name = limits or Limits(), os.fspath(source)
+        info = read_module(read_source(source, limits), name)
+        found = discover(info, interface, where=name)
+        if found.convention is not Convention.COMMAND:
+            raise SettingsError(f"{name} has the convention {found.convention.value}; only a command is run elsewhere")
+        return cls(info, None, found, limits, Isolation.BATCH, threads, None, run_row=run_row)
 
     def run(self, inputs: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, np.ndarray]:
         """Run once. `inputs` maps names to arrays of the declared dtypes, the batch dimension included.
@@ -206,7 +242,8 @@ class Program:
         """Free the kept instances and end the threads. Arrays that were returned stay valid."""
         if isinstance(self._runner, (Dlpack, Gufunc)):
             self._runner.hot.clear()
-        self._sandboxes.close()
+        if self._sandboxes is not None:
+            self._sandboxes.close()
         self._workers.close()
 
     def __enter__(self) -> Program:

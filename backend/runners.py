@@ -9,7 +9,7 @@ import wasmtime
 from . import elementwise, elementwise_loop, gufunc_loop, gufunc_plan, host
 from .binary import FuncType, ModuleInfo
 from .buffers import choose_allocator
-from .command import Command
+from .command import Command, Sandboxed
 from .dlpack import Dlpack
 from .elementwise import Elementwise
 from .gufunc import Gufunc
@@ -81,7 +81,7 @@ def prepare(
     if convention is Convention.DLPACK:
         resets, explains = (info.export(n) is not None for n in ("portalis_reset", "portalis_error"))
         return Dlpack(interface, sandboxes, workers, resets=resets, explains=explains, joins=joins), sandboxes
-    return Command(interface, sandboxes, workers), sandboxes
+    return Command(interface, Sandboxed(interface, sandboxes), workers), sandboxes
 
 
 def _function(info: ModuleInfo, interface: Interface) -> FuncType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -276,6 +277,7 @@ def test_one_block_is_alive_however_often_it_grew(allocator: Allocator) -> None:
         for size in (10, 1000, 50_000, 20):
             program.run({"x": np.ones(size, np.float32)})
         sandboxes = program._sandboxes
+        assert sandboxes is not None
         with sandboxes.sandbox(Deadline(10.0)) as box:
             alive = box.export(b"alive")
             assert alive is not None and box.store.global_value(alive).of.i32 == 1
@@ -295,7 +297,9 @@ def test_too_large_a_tensor_is_refused_and_the_next_one_served(allocator: Alloca
 
 
 def test_a_block_of_pages_never_moves() -> None:
-    with doubling(Allocator.PAGES) as program, program._sandboxes.sandbox(Deadline(10.0)) as box:
+    with doubling(Allocator.PAGES) as program, contextlib.ExitStack() as stack:
+        assert program._sandboxes is not None
+        box = stack.enter_context(program._sandboxes.sandbox(Deadline(10.0)))
         places = [box.reserve(size) for size in (1, PAGE - ALIGN, PAGE, 10 * PAGE)]
         assert places == [PAGE] * 4
         assert box.block is not None and box.memory_size() >= PAGE + box.block.capacity

@@ -171,6 +171,7 @@ def test_tensors_live_where_the_guest_has_room(more: str, allocator: str) -> Non
     program = Program.load(guests.wasm(text, entry("double", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"})))
     x = np.random.default_rng(6).random((3, 5000), np.float32)
     np.testing.assert_array_equal(program.run({"x": x})["y"], x * 2)
+    assert program._sandboxes is not None
     recipe = program._sandboxes.recipe
     assert recipe.allocator is not None and recipe.allocator.value == allocator
 
