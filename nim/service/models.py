@@ -101,14 +101,13 @@ class Model:
             raise SettingsError(f"limits has an unknown key; the limits are {known}") from None
         content = self.path.read_bytes()
         self.sha256, self.size = hashlib.sha256(content).hexdigest(), len(content)
-        self._program = Program.load(
-            self.path,
-            interface=settings.interface,
-            limits=limits,
-            isolation=settings.isolation,
-            threads=settings.threads,
-            on_output=self._log,
-        )
+        how: dict[str, Any] = {"interface": settings.interface, "limits": limits, "threads": settings.threads}
+        if settings.wasm_runtime == "Wasmtime":
+            self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **how)
+        else:
+            from . import external
+
+            self._program = external.load(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
         self.loaded_at = int(time.time())
 
     def _made_scheduler(self, program: Program) -> Scheduler:

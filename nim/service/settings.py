@@ -39,6 +39,10 @@ class ModelSettings(_Table):
     """Limits of the runtime by their names, such as ``timeout_s`` and ``max_memory_bytes``."""
     isolation: Literal["request", "batch", "instance"] = "batch"
     threads: int = Field(default=1, ge=1, le=64)
+    wasm_runtime: Literal["Wasmtime", "Wasmer", "WasmEdge"] = "Wasmtime"
+    """What runs the module. The last two are programs of their own, for modules of the convention `command`."""
+    wasm_runtime_command: tuple[str, ...] = ()
+    """How that program is started: itself and the words before its arguments. Without it the one on PATH is taken."""
     warm_up: tuple[dict[str, Any], ...] = ()
     """The inputs of the first request, as in the API. Without them zeros of the smallest shape are sent."""
 
