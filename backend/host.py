@@ -67,6 +67,16 @@ class HostState:
 
 def link(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> wasmtime.InstancePre:
     """Resolve the module's imports. Raises ModuleError listing every import that nobody provides."""
+    linker = provide(engine, info)
+    try:
+        return linker.instantiate_pre(module)
+    except wasmtime.WasmtimeError as error:
+        told = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        raise ModuleError(f"{info.name} cannot be linked: {told}") from None
+
+
+def provide(engine: wasmtime.Engine, info: ModuleInfo) -> wasmtime.Linker:
+    """What the module may import. Raises ModuleError listing what is not among it."""
     linker = wasmtime.Linker(engine)
     linker.allow_shadowing = True
     if info.imports:
@@ -83,11 +93,7 @@ def link(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> 
                 f"{info.name} imports what this host does not provide: {', '.join(missing)}. Provided are the functions"
                 f" of {WASI} and env.abort; build the module without the others"
             )
-    try:
-        return linker.instantiate_pre(module)
-    except wasmtime.WasmtimeError as error:
-        told = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-        raise ModuleError(f"{info.name} cannot be linked: {told}") from None
+    return linker
 
 
 def _provided(linker: wasmtime.Linker, store: wasmtime.Store, wanted: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import coalesce, rewind
+from . import coalesce, host, rewind
 from .binary import ModuleInfo, read_module
 from .cache import CompileCache
 from .checks import check
@@ -146,6 +146,8 @@ class Program:
         found = discover(info, interface, where=name)
         if found.convention is not Convention.COMMAND:
             raise SettingsError(f"{name} has the convention {found.convention.value}; only a command is run elsewhere")
+        # another runtime may offer more, such as sockets, which no guest is given
+        host.provide(engine_for(default_settings(limits.max_stack_bytes)), info)
         return cls(info, None, found, limits, Isolation.BATCH, threads, None, run_row=run_row)
 
     def run(self, inputs: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, np.ndarray]:
