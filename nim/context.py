@@ -11,7 +11,7 @@ from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
 from ..wasm_backend import ISLAND_NAME, island
 from . import dockerfile, pins, wheelhouse
-from .service.settings import ModelSettings, ServiceSettings
+from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
 
 _HERE = Path(__file__).parent
 _IGNORE = "*\n!requirements.txt\n!unverified.txt\n!wheels\n!app\n!models\n**/__pycache__\n"
@@ -33,6 +33,8 @@ class About:
     version: str
     description: str = ""
     licenses: str = ""
+    """An SPDX expression, or a name."""
+    license_text: str = ""
     source: str = ""
     created: str = ""
     """RFC 3339; left out when empty, as it would differ from run to run."""
@@ -75,6 +77,7 @@ def build_context(
         metrics_port=config.metrics_port,
         health_check_endpoint=config.health_check_endpoint,
         workers=workers,
+        license=LicenseSettings(**({"name": about.licenses} if about.licenses else {}), text=about.license_text),
         models=tuple(model for model, _ in models),
     )
     files: dict[str, bytes | Path] = {

@@ -123,7 +123,9 @@ def render(
         "venv": VENV,
         "pip": exec_form(_pip(offline, hashes=True)),
         "pip_unverified": exec_form(_pip(offline, hashes=False)) if unverified else "",
-        "environment": quoted.pairs(environment),
+        # hadolint takes a dollar for a reference, even when it is none, to what the same instruction defines
+        "environment": quoted.pairs({key: value for key, value in environment.items() if "$" not in value}),
+        "with_dollars": [quoted.pairs({key: value}) for key, value in sorted(environment.items()) if "$" in value],
         "loose_base": re.search(r":(?!latest$)[^/:]+$|@", config.base_image) is None,
         "odd_labels": any(_PLAIN_LABEL.fullmatch(key) is None for key in config.labels),
         "labels": quoted.pairs({**labels, **config.labels}),

@@ -79,6 +79,7 @@ def _about(job: Job) -> About:
         version=spec.package_version,
         description=spec.description,
         licenses=distribution.license_type or "",
+        license_text=text.read_text(errors="replace") if (text := distribution.license_file) is not None else "",
         source=published.repository or "",
         authors=published.author or published.maintainer,
         url=published.homepage or "",

@@ -2,6 +2,7 @@
 
 The source is the lexer that Docker, BuildKit and Podman share (moby/buildkit, ``frontend/dockerfile/shell``): between
 double quotes a backslash takes the meaning from ``"``, ``$`` and the backslash, and every other character is itself.
+hadolint 2 reads a quote behind two backslashes as text, so backslashes stand between quoted pieces.
 JSON forms of CMD, ENTRYPOINT, HEALTHCHECK and RUN are not expanded; that of VOLUME is.
 """
 
@@ -12,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-_SPECIAL_QUOTED = re.compile(r'(["$\\])')
+_SPECIAL_QUOTED = re.compile(r'["$]|\\+')
 _SPECIAL_BARE = re.compile(r"""(["'$\\])""")
 _ESCAPED = re.compile(r"\\.")
 ARGUMENT = "PORTALIS_VALUE_"
@@ -40,6 +41,11 @@ def expanded_form(words: Iterable[str]) -> str:
     return json.dumps([_SPECIAL_BARE.sub(r"\\\1", word) for word in words])
 
 
+def _escaped(found: re.Match[str]) -> str:
+    text = found[0]
+    return f'"{text}{text}"' if text[0] == "\\" else f"\\{text}"
+
+
 @dataclass(slots=True)
 class Quoted:
     """Quotes values. One with a line break becomes a build argument, as no line of a Dockerfile can hold it."""
@@ -49,7 +55,7 @@ class Quoted:
     def value(self, text: str) -> str:
         """`text` as the right side of ENV or LABEL."""
         if "\n" not in text and "\r" not in text:
-            return '"' + _SPECIAL_QUOTED.sub(r"\\\1", text) + '"'
+            return '"' + _SPECIAL_QUOTED.sub(_escaped, text) + '"'
         name = f"{ARGUMENT}{len(self.arguments) + 1}"
         self.arguments[name] = text
         return f'"${{{name}}}"'  # not with `:?`, which Podman 4 does not know

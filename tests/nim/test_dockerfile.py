@@ -18,7 +18,7 @@ from portalis.examples.catalog import EXAMPLES
 from portalis.nim.context import About, build_context
 from portalis.nim.dockerfile import Dockerfile, problems, render
 from portalis.nim.engine import Engine
-from portalis.nim.service.settings import ModelSettings
+from portalis.nim.service.settings import ModelSettings, ServiceSettings
 from portalis.problems import InputProblems
 from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
 from tests.parts import ROOT, give_up
@@ -107,14 +107,15 @@ def test_the_real_engine_reads_back_exactly_the_words_of_a_command(
 
 
 def _metadata(text: str, instruction: str) -> str:
-    """The ARG lines and the instruction that carries the values, on an empty image: quick to build."""
-    lines = text.split("\n")
-    start = max(index for index, line in enumerate(lines) if line.startswith(f"{instruction} "))
-    end = start
-    while lines[end].endswith("\\"):
-        end += 1
-    arguments = [line for line in lines if line.startswith("ARG ")]
-    return "\n".join(["FROM scratch", *arguments, *lines[start : end + 1], ""])
+    """The ARG lines and the instructions that carry the values, on an empty image: quick to build."""
+    lines = text[text.rindex("\nFROM ") :].split("\n")
+    taken = [line for line in lines if line.startswith("ARG ")]
+    inside = False
+    for line in lines:
+        if inside or line.startswith(f"{instruction} "):
+            taken.append(line)
+            inside = line.endswith("\\")
+    return "\n".join(["FROM scratch", *taken, ""])
 
 
 def test_everything_that_an_image_can_say_is_said() -> None:
@@ -193,7 +194,9 @@ def context_of(*names: str, **changes: Any) -> dict[str, bytes | Path]:
     context = build_context(
         ContainerConfiguration(**changes),
         models=models,
-        about=About(package="demo", version="1.2.3", licenses="MIT"),
+        about=About(
+            package="demo", version="1.2.3", licenses="MIT", license_text="Do what you want.\n", url="https://x"
+        ),
     )
     return {str(path): content for path, content in context.files.items()}
 
@@ -224,6 +227,14 @@ def test_one_image_for_the_package_holds_all_its_modules() -> None:
     assert b'WASM_MODULE="/app/models"' in text
 
 
+def test_the_service_is_told_the_licence() -> None:
+    settings_file = context_of()["models/service.json"]
+    assert isinstance(settings_file, bytes)
+    found = ServiceSettings.model_validate_json(settings_file)
+    assert (found.license.name, found.license.text) == ("MIT", "Do what you want.\n")
+    assert (found.name, found.version, found.grpc_port) == ("demo", "1.2.3", 8001)
+
+
 def test_labels_of_the_requirements_and_of_the_oci_are_there_and_the_users_win() -> None:
     text = context_of(labels={"maintainer": "me"})["Dockerfile"]
     assert isinstance(text, bytes)
@@ -234,6 +245,8 @@ def test_labels_of_the_requirements_and_of_the_oci_are_there_and_the_users_win()
         b'wasm.module="softmax"',
         b'org.opencontainers.image.licenses="MIT"',
         b'org.opencontainers.image.title="demo-softmax"',
+        b'org.opencontainers.image.url="https://x"',
+        b'org.opencontainers.image.base.name="python:3.12-slim-bookworm"',
     ):
         assert label in text
 

@@ -1,0 +1,171 @@
+"""What is in a service image, seen on the real engine: unit test scenario 1 of the requirements (6.3), and who may run
+it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from docker import DockerClient
+
+from portalis.examples.catalog import EXAMPLES
+from portalis.nim import pins
+from portalis.nim.context import About, Context, build_context
+from portalis.nim.engine import Engine
+from portalis.nim.image import Image
+from portalis.nim.packing import lay_out
+from portalis.nim.service.settings import ModelSettings
+from portalis.spec.container import ContainerConfiguration
+from tests import parts
+
+pytestmark = pytest.mark.slow
+
+REFERENCE = "portalis-test/package:1"
+CONFIG = ContainerConfiguration(
+    base_image=parts.BASE_IMAGE,
+    wheelhouse=parts.WHEELHOUSE,
+    environment_vars={"GREETING": "hello"},
+    labels={"team": "a"},
+    health_check_interval=11,
+    grpc_port=8101,
+)
+MODELS = [(ModelSettings(name=name, file=f"{name}.wasm"), EXAMPLES[name].module) for name in ("gelu", "softmax")]
+ABOUT = About(package="demo", version="1.2.3", description="Two models", licenses="MIT")
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    return build_context(CONFIG, models=MODELS, about=ABOUT)
+
+
+@pytest.fixture(scope="module")
+def folder(context: Context, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package")
+    lay_out(context, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image(docker: Engine, folder: Path) -> Iterator[Image]:
+    yield docker.build(folder, REFERENCE, network="none", timeout_s=300)
+    docker.remove(REFERENCE)
+
+
+def start(docker: Engine, **options: Any) -> Any:
+    """A container that is confined as the issue of a careful operator wants, with loopback alone."""
+    client = DockerClient(base_url=docker.address)
+    confined = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "user": "4242:4242"}
+    return client.containers.run(REFERENCE, detach=True, network_mode="none", **{**confined, **options})
+
+
+def inside(container: Any, program: str) -> str:
+    """What a Python program prints that runs in the container, as its user."""
+    status, output = container.exec_run(["/opt/venv/bin/python", "-c", program])
+    assert status == 0, output.decode()
+    return str(output.decode())
+
+
+@pytest.fixture(scope="module")
+def service(docker: Engine, image: Image) -> Iterator[Any]:
+    """A container of the image, ready."""
+    container = start(docker)
+    try:
+        deadline = time.monotonic() + 60
+        while container.exec_run(image.config["Healthcheck"]["Test"][1:])[0] != 0:
+            assert time.monotonic() < deadline, container.logs().decode()
+            time.sleep(0.2)
+        yield container
+    finally:
+        container.remove(force=True, v=True)
+
+
+def test_unit_1_dockerfile_generation(context: Context, image: Image, service: Any) -> None:
+    """Given metadata of modules and a configuration, ``generate_dockerfile()`` says, and an engine makes of it: …"""
+    text = context.files[PurePosixPath("Dockerfile")]
+    assert isinstance(text, bytes)
+    assert text.decode().splitlines()[1] == f"FROM {CONFIG.base_image} AS build"
+    # the runtime is installed
+    pinned = {f"{pin.name}=={pin.version}" for pin in pins.pins()} - {"exceptiongroup==1.3.2"}
+    listing = "import importlib.metadata as m; print(*(f'{d.name.lower()}=={d.version}' for d in m.distributions()))"
+    assert {each.replace("_", "-") for each in inside(service, listing).split()} == pinned
+    assert json.loads(inside(service, CALL.format(path="/v1/manifest", body=None)))["models"][0]["name"] == "gelu"
+    # a user that is not root
+    assert image.config["User"] == "1001:0"
+    # a health check, by interval, timeout and retries, without curl
+    check = image.config["Healthcheck"]
+    assert (check["Interval"], check["Timeout"], check["Retries"]) == (11 * 10**9, 5 * 10**9, 3)
+    assert check["Test"][:2] == ["CMD", "/opt/venv/bin/python"]
+    # ports
+    assert set(image.config["ExposedPorts"]) == {"8000/tcp", "8101/tcp", "9090/tcp"}
+    # environment variables
+    assert {"GREETING=hello", "SERVICE_PORT=8000", "GRPC_PORT=8101", "METRICS_PORT=9090"} <= set(image.config["Env"])
+    assert {"NIM_CACHE_PATH=/opt/nim/.cache", "WASM_MODULE=/app/models"} <= set(image.config["Env"])
+    # and all else that requirements 2.2 have in an image
+    labels = image.config["Labels"]
+    assert labels["wasm.module"] == "gelu,softmax" and labels["team"] == "a"
+    assert labels["org.opencontainers.image.description"] == "Two models"
+    assert set(image.config["Volumes"]) == {"/opt/nim/.cache", "/model-store"}
+    assert image.config["StopSignal"] == "SIGTERM"
+    assert image.config["Entrypoint"][-1] == "/app/models/service.json"
+
+
+CALL = (
+    "import json, urllib.request as r;"
+    "print(r.urlopen(r.Request('http://127.0.0.1:8000{path}', {body}, {{'Content-Type': 'application/json'}}))"
+    ".read().decode())"
+)
+
+
+@pytest.mark.parametrize("model", ["gelu", "softmax"])
+def test_a_user_that_no_image_knows_gets_answers_of_a_read_only_image_without_capabilities(
+    service: Any, model: str
+) -> None:
+    body = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0, 0]}]}).encode()
+    answer = json.loads(inside(service, CALL.format(path=f"/v1/models/{model}/infer", body=body)))
+    assert answer["outputs"][0]["data"] == ([0, 0] if model == "gelu" else [0.5, 0.5])
+    assert inside(service, "import os; print(os.getuid(), os.getgid())").split() == ["4242", "4242"]
+    status = inside(service, "print(open('/proc/1/status').read())")
+    assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
+
+
+def test_the_cache_and_the_model_store_can_be_written_by_any_user_and_nothing_else_can(service: Any) -> None:
+    program = (
+        "import os, tempfile\n"
+        "for folder in ('/opt/nim/.cache', '/model-store'):\n"
+        "    print(oct(os.stat(folder).st_mode & 0o7777), bool(tempfile.mkstemp(dir=folder)))\n"
+        "for folder in ('/', '/app', '/app/models', '/opt/venv', '/opt/nim'):\n"
+        "    print(os.access(folder, os.W_OK))"
+    )
+    assert inside(service, program).split() == ["0o1777", "True"] * 2 + ["False"] * 5
+    kept = inside(service, "import pathlib; print(*pathlib.Path('/opt/nim/.cache').rglob('*.code'))").split()
+    assert len(kept) == 2  # compiled modules, for the next start
+
+
+def test_no_wheels_no_cache_of_pip_and_no_build_folder_are_left(service: Any) -> None:
+    program = "import glob; print(glob.glob('/build') + glob.glob('/root/.cache/*') + glob.glob('/**/wheels/*.whl'))"
+    assert inside(service, program).strip() == "[]"
+
+
+def test_a_changed_module_rebuilds_the_last_layer_alone(
+    docker: Engine, folder: Path, image: Image, tmp_path: Path
+) -> None:
+    models = [MODELS[0], (MODELS[1][0], tmp_path / "changed.wasm")]
+    (tmp_path / "changed.wasm").write_bytes(EXAMPLES["softmax"].module.read_bytes() + b"\0\2\1x")  # a custom section
+    changed = build_context(CONFIG, models=models, about=ABOUT)
+    # the code as it was: someone may be writing some more of it
+    shutil.copytree(folder, tmp_path / "context")
+    for path, content in changed.files.items():
+        if path.parts[0] != "app":
+            (tmp_path / "context" / path).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    again = docker.build(tmp_path / "context", "portalis-test/changed:1", network="none")
+    layers = [[step.layer_id for step in each.layers] for each in (image, again)]
+    assert layers[0][:-1] == layers[1][:-1] and layers[0][-1] != layers[1][-1]
+    files = [DockerClient(base_url=docker.address).api.inspect_image(name) for name in (REFERENCE, again.image_id)]
+    stored = [each["RootFS"]["Layers"] for each in files]
+    assert stored[0][:-1] == stored[1][:-1] and stored[0][-1] != stored[1][-1]
+    docker.remove("portalis-test/changed:1")
