@@ -112,7 +112,7 @@ RUNTIMES: Final = {
         Runtime(
             name="WasmEdge",
             binary="wasmedge",
-            remedy="install WasmEdge 0.13 or later (Debian 13 and Ubuntu 24.04 have the package wasmedge),"
+            remedy="install WasmEdge 0.13 or later (on Debian 13: `apt-get install wasmedge`),"
             " or set wasm_runtime_path",
             own_bytes=256 * MIB,
             words=_edge_words,

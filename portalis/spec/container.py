@@ -15,7 +15,7 @@ class ContainerRuntime(Choice):
 
 
 class WasmRuntime(Choice):
-    """The WebAssembly runtime inside the image."""
+    """The WebAssembly runtime inside the image. Wasmer and WasmEdge run modules of the convention `command`."""
 
     Wasmtime = "Wasmtime"
     Wasmer = "Wasmer"
@@ -44,7 +44,9 @@ class ContainerConfiguration(Structure):
     labels: dict[NonEmpty, str] = Field(default_factory=dict)
     wasm_runtime: WasmRuntime = WasmRuntime.Wasmtime
     wasm_runtime_version: NonEmpty | None = None
-    """The version that portalis was tested with when not given."""
+    """The version that portalis was tested with when not given; for Wasmer and WasmEdge the one that is found."""
+    wasm_runtime_path: Path | None = None
+    """The program of Wasmer or WasmEdge, where it is not the one on PATH."""
     health_check_endpoint: str = Field(default="/health", pattern=r"^/[A-Za-z0-9._~/-]*$")
     health_check_interval: Seconds = 30
     health_check_timeout: Seconds = 5
