@@ -11,17 +11,25 @@ from portalis.contracts.artifacts import ContainerArtifact
 from portalis.deploy.names import workload_name
 from portalis.spec import PackageSpec
 from portalis.spec.container import ContainerConfiguration, VolumeMount
-from portalis.spec.names import image_of
+from portalis.spec.names import image_of, package_image_of
 from portalis.spec.quantities import cpu_millis, memory_bytes
 from portalis.spec.triton import InstanceKind, TritonConfiguration
 from portalis.target import Job
 
-READY = "/v1/health/ready"
+LIVE, READY = "/v1/health/live", "/v1/health/ready"
 TRITON_IMAGE = f"portalis-triton:{__version__}"  # no image with the wasm backend is published: it is built by users
+# writes Dockerfile.triton and all that it copies, with which an installed portalis comes
+TRITON_BUILD = f"python -m portalis.nim.triton triton-image && docker build -t {TRITON_IMAGE} triton-image"
 MODELS = "/models"
+_KEPT = {"cache": "/opt/nim/.cache", "model-store": "/model-store"}  # of the images, for any user
+_DEFAULT_HEALTH = ContainerConfiguration.model_fields["health_check_endpoint"].default  # which is another name of LIVE
 _STARTUP_S = 60  # a module may take this long to compile
-_TRITON_STARTUP_S = 600  # all modules of a repository
+_TRITON_KEPT = {"cache": "/opt/nim/.cache", "model-store": "/model-store"}  # of the images, for any user
+_DEFAULT_HEALTH = ContainerConfiguration.model_fields["health_check_endpoint"].default  # which is another name of LIVE
+_STARTUP_S = 600  # all modules of a repository
 _TRITON_USER = 1000  # of NVIDIA's images
+_GRACE_S = 30  # the service answers what it has taken for up to 16 s
+_TRITON_GRACE_S = 45  # tritonserver gives itself 30 s
 _SHM_BYTES = 1 << 30  # through which Triton's Python models get their tensors
 
 
@@ -66,6 +74,12 @@ class Workload:
     """Folders of the host."""
     writable: tuple[str, ...] = ()
     """Paths that are empty at the start, and written to."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Such paths by names, whose files the next container should find where that is possible."""
+    grace_s: int
+    """Seconds between the signal to end and the end."""
+    scraped: bool = True
+    """Whether its port called ``metrics`` has Prometheus' text at ``/metrics``."""
     shared_memory: int | None = None
     repository: PurePosixPath | None = None
     """The model repository in the output directory, seen at `MODELS`."""
@@ -82,7 +96,10 @@ def workloads(job: Job) -> Iterator[Workload]:
 
 def names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
     """The places in the spec that names come from, and the names."""
-    if spec.enable_nim_packaging:
+    if spec.enable_nim_packaging and spec.container_config.package_image:
+        named = spec.container_config.image_name is not None
+        yield ("container_config.image_name" if named else "package_name"), workload_name(package_image_of(spec)[0])
+    elif spec.enable_nim_packaging:
         alone = spec.container_config.image_name is not None and len(spec.wasm_binaries) == 1
         for i, module in enumerate(spec.wasm_binaries):
             where = "container_config.image_name" if alone else f"wasm_binaries[{i}].name"
@@ -99,14 +116,14 @@ def triton_name(spec: PackageSpec) -> str:
 def _service(config: ContainerConfiguration, artifact: ContainerArtifact) -> Workload:
     health = artifact.health_check_config
     taken = {volume.container_path.rstrip("/") for volume in config.volumes}
+    own = not config.entrypoint  # another program than the service need not have its paths
     return Workload(
         name=workload_name(artifact.image_name),
         image=f"{artifact.image_name}:{artifact.image_tag}",
-        ports={"http": config.service_port, "metrics": config.metrics_port},
+        ports={"http": config.service_port, "grpc": config.grpc_port, "metrics": config.metrics_port},
         probes=Probes(
-            live=health.endpoint,
-            # another program than the service need not have its paths
-            ready=health.endpoint if config.entrypoint else READY,
+            live=LIVE if own and health.endpoint == _DEFAULT_HEALTH else health.endpoint,
+            ready=READY if own else health.endpoint,
             interval_s=health.interval_seconds,
             timeout_s=health.timeout_seconds,
             retries=health.retries,
@@ -122,7 +139,10 @@ def _service(config: ContainerConfiguration, artifact: ContainerArtifact) -> Wor
         cpu_millis=cpu_millis(config.cpu_limit) if config.cpu_limit is not None else None,
         gpus=(config.gpu_count or 1) if config.gpu_required else 0,
         volumes=config.volumes,
-        writable=() if "/tmp" in taken else ("/tmp",),  # noqa: S108 (of the container; compiled modules are kept there)
+        writable=tuple({"/tmp"} - taken),  # noqa: S108 (of the container)
+        kept={name: path for name, path in _KEPT.items() if path not in taken},
+        grace_s=_GRACE_S,
+        scraped=own,
     )
 
 
@@ -146,6 +166,7 @@ def _triton(job: Job) -> Workload:
         command=("tritonserver", f"--model-repository={MODELS}"),
         gpus=max((_gpus(config) for config in configs), default=0),
         shared_memory=_SHM_BYTES,
+        grace_s=_TRITON_GRACE_S,
         repository=repository,
         repository_bytes=sum(each.size_bytes for each in files),
     )

@@ -130,6 +130,7 @@ def test_every_container_and_the_repository_get_objects_and_a_service_of_the_com
     assert len(set(hosts)) == len(hosts) == 4
     (warning,) = made.warnings
     assert "portalis-triton" in warning.message
+    assert "`python -m portalis.nim.triton triton-image && docker build -t portalis-triton:" in warning.remediation
     assert target.act(work, made) is made
 
 

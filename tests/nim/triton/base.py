@@ -18,13 +18,15 @@ LOCAL = "portalis-test/tritonserver:2.51-py3"
 WHEELHOUSE = parts.PARTS / "triton-wheelhouse"  # of nim/triton/requirements.txt for the base image's Python
 PYTHON = "3.11"  # the base image's
 
-# as in NVIDIA's images, whose entry point and CUDA are all that is missing
+# as in NVIDIA's images, without CUDA
 LOCAL_DOCKERFILE = f"""\
 FROM {parts.BASE_IMAGE}
 COPY root /
 ENV PATH=/opt/tritonserver/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ENV LD_LIBRARY_PATH=/opt/tritonserver/lib
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh"]
 """
+ENTRYPOINT = '#!/bin/bash\necho "a banner"\nexec "$@"\n'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,10 @@ def local_base(folder: Path) -> Base:
     for file in [*(server / "backends" / "python").iterdir(), *(server / "python_backend_stubs" / PYTHON).iterdir()]:
         if file.is_file():
             shutil.copy2(file, python)
+    entrypoint = folder / "root" / "opt" / "nvidia" / "nvidia_entrypoint.sh"
+    entrypoint.parent.mkdir()
+    entrypoint.write_text(ENTRYPOINT)
+    entrypoint.chmod(0o755)
     (folder / "Dockerfile").write_text(LOCAL_DOCKERFILE)
     engine = connect(host)
     build(engine, LOCAL, folder, dockerfile="Dockerfile")

@@ -29,6 +29,13 @@ def test_it_is_written_and_the_command_that_builds_it_told(tmp_path: Path) -> No
     assert {"backend/triton_model.py", "portalis/wasm_backend.py", "nim/triton/assemble.py"} <= written.keys()
 
 
+def test_the_manifests_name_this_image_and_how_to_build_it() -> None:
+    from portalis.deploy.workload import TRITON_BUILD, TRITON_IMAGE
+
+    assert TRITON_IMAGE == IMAGE
+    assert f"python -m portalis.nim.triton triton-image && docker build -t {IMAGE} triton-image" == TRITON_BUILD
+
+
 def test_wheels_come_along(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "a-1-py3-none-any.whl").write_bytes(b"wheel")

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ json.dump(found, sys.stdout)
 """
 
 
-def listing(built: Built, image: str) -> dict[str, list[object]]:
+def listing(built: Built, image: str) -> dict[str, list[Any]]:
     """Every file and folder in `image`: mode, owner, group, size."""
     made = built.engine.create_container(
         image, ["python3", "-c", LIST], user="0", host_config=built.engine.create_host_config(network_mode="none")
@@ -45,19 +46,19 @@ def listing(built: Built, image: str) -> dict[str, list[object]]:
     try:
         built.engine.start(made)
         assert built.engine.wait(made)["StatusCode"] == 0, built.engine.logs(made)
-        found: dict[str, list[object]] = json.loads(built.engine.logs(made, stderr=False).decode().splitlines()[-1])
+        found: dict[str, list[Any]] = json.loads(built.engine.logs(made, stderr=False).decode().splitlines()[-1])
         return found
     finally:
         built.engine.remove_container(made, force=True)
 
 
 @pytest.fixture(scope="module")
-def before(built: Built) -> dict[str, list[object]]:
+def before(built: Built) -> dict[str, list[Any]]:
     return listing(built, built.base.image)
 
 
 @pytest.fixture(scope="module")
-def after(built: Built) -> dict[str, list[object]]:
+def after(built: Built) -> dict[str, list[Any]]:
     return listing(built, built.image)
 
 
@@ -100,7 +101,9 @@ def test_it_is_configured(built: Built) -> None:
 
 
 @pytest.mark.slow
-def test_it_adds_the_backend_its_wheels_and_nothing_else(before: dict[str, object], after: dict[str, object]) -> None:
+def test_it_adds_the_backend_its_wheels_and_nothing_else(
+    before: dict[str, list[Any]], after: dict[str, list[Any]]
+) -> None:
     ours = re.compile(
         r"/opt/tritonserver/backends/wasm(/.*)?|/opt/portalis(/health\.py|/__pycache__.*)?|/var/cache/triton"
         r"|/usr/(local/)?lib/python3(\.\d+)?/(dist|site)-packages/(wasmtime|numpy).*"
@@ -115,7 +118,7 @@ def test_it_adds_the_backend_its_wheels_and_nothing_else(before: dict[str, objec
 
 
 @pytest.mark.slow
-def test_no_compiler_is_added_and_no_wheel_left(before: dict[str, object], after: dict[str, object]) -> None:
+def test_no_compiler_is_added_and_no_wheel_left(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> None:
     for path in after.keys() - before.keys():
         assert Path(path).name not in COMPILERS
         assert not path.endswith((".whl", ".tar.gz"))
@@ -123,21 +126,21 @@ def test_no_compiler_is_added_and_no_wheel_left(before: dict[str, object], after
 
 
 @pytest.mark.slow
-def test_nothing_of_it_can_be_written_by_the_server(after: dict[str, list[object]]) -> None:
+def test_nothing_of_it_can_be_written_by_the_server(after: dict[str, list[Any]]) -> None:
     for path, (mode, owner, *_) in after.items():
         if path.startswith(("/opt/tritonserver/backends/wasm", "/opt/portalis")):
-            assert (int(str(mode), 8) & 0o022, owner) == (0, 0), path
+            assert (int(mode, 8) & 0o022, owner) == (0, 0), path
     assert after["/var/cache/triton"][0] == oct(0o041777)
 
 
 @pytest.mark.slow
-def test_the_backend_is_what_install_backend_writes(built: Built, after: dict[str, object], tmp_path: Path) -> None:
+def test_the_backend_is_what_install_backend_writes(built: Built, after: dict[str, list[Any]], tmp_path: Path) -> None:
     folder = install_backend(tmp_path)
     expected = {str(path.relative_to(tmp_path)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     root = "/opt/tritonserver/backends/"
     found = {
         path.removeprefix(root): size
-        for path, (mode, _, _, size) in after.items()  # type: ignore[misc]
+        for path, (mode, _, _, size) in after.items()
         if path.startswith(f"{root}wasm/") and "__pycache__" not in path and mode.startswith("0o100")
     }
     assert found == expected
