@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from .metadata import tensor
+from .runtime import Limits
 from .schema import License, Manifest, ManifestModel, ModelMetadata, Runtime
 from .settings import LicenseSettings
 
@@ -55,16 +56,21 @@ def described(model: Model) -> ModelMetadata:
 
 
 def _listed(model: Model) -> ManifestModel:
-    settings, program = model.settings, model.program
+    settings = model.settings
     return ManifestModel(
         name=model.name,
         version=settings.version,
         file=settings.file,
         sha256=model.sha256,
         size=model.size,
-        runtime=Runtime(name="wasmtime", version=importlib.metadata.version("wasmtime")),
+        runtime=_runtime(settings.wasm_runtime),
         interface=described(model),
         isolation=settings.isolation,
         threads=settings.threads,
-        limits=asdict(program.limits),
+        limits=asdict(Limits(**settings.limits)),  # type: ignore[arg-type]  # loading has checked them,
     )
+
+
+def _runtime(name: str) -> Runtime:
+    # the others are programs of the image, which do not tell
+    return Runtime(name=name, version=importlib.metadata.version("wasmtime") if name == "Wasmtime" else "")

@@ -17,7 +17,7 @@ import portalis
 
 from .conftest import Cli
 
-COMMANDS = ("inspect", "annotate", "install-backend", "serve", "infer", "demo", "doctor")
+COMMANDS = ("inspect", "annotate", "install-backend", "serve", "run", "infer", "demo", "doctor")
 
 
 def test_help_lists_every_command(cli: Cli) -> None:

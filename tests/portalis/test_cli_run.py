@@ -1,0 +1,209 @@
+"""`portalis run`: the service application in the foreground, as a person starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wasmtime
+
+from portalis.examples.catalog import EXAMPLES
+
+from .conftest import ADD, Cli
+
+NEEDS_A_WORD = '(module (memory (export "memory") 1) (func (export "f") (param i32 i32) (result i32) (local.get 0)))'
+FREE = ("--http-port=0", "--grpc-port=0", "--metrics-port=0")
+
+
+class Foreground:
+    """A `portalis run` whose output is collected."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+
+    def line_with(self, words: str) -> str:
+        """The first line with `words`, once it is there."""
+        deadline = time.monotonic() + 60
+        while not (found := [line for line in list(self.lines) if words in line]):
+            assert self.process.poll() is None, self.lines
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.02)
+        return found[0]
+
+    def curl(self, model: str) -> Any:
+        """What comes of the curl line that was printed for `model`."""
+        line = self.line_with(f"/v1/models/{model}/infer").removeprefix("portalis: ")
+        done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """The exit status after a signal."""
+        self.process.send_signal(number)
+        status = self.process.wait(60)
+        self._reader.join(10)
+        return status
+
+
+@contextlib.contextmanager
+def running(*args: str | Path, cwd: Path) -> Iterator[Foreground]:
+    command = [sys.executable, "-m", "portalis", "run", *map(str, args)]
+    process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True)
+    try:
+        yield Foreground(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_the_line_that_it_prints_works_and_a_signal_ends_it_with_zero(add_wasm: Path, number: int) -> None:
+    with running(add_wasm, *FREE, cwd=add_wasm.parent) as service:
+        service.line_with("ready; Ctrl-C stops")
+        told = service.curl("model")
+        assert (told["model_name"], told["outputs"][0]["data"]) == ("model", [0.0])
+        assert re.search(
+            r"HTTP http://127\.0\.0\.1:\d+  gRPC 127\.0\.0\.1:\d+  metrics http://127", "\n".join(service.lines)
+        )
+        assert service.end(number) == 0
+    assert "Traceback" not in "\n".join(service.lines)
+
+
+def test_every_example_can_be_asked_with_the_line_that_is_printed(tmp_path: Path) -> None:
+    with running(*(example.module for example in EXAMPLES.values()), *FREE, cwd=tmp_path) as service:
+        service.line_with("ready; Ctrl-C stops")
+        for example in EXAMPLES.values():
+            told = service.curl(example.module.stem)
+            # a guest may refuse zeros, but it was asked
+            assert "outputs" in told or told["error"]["type"] == "GuestStatus", told
+
+
+def test_it_listens_on_loopback_only_by_default_with_a_name_of_ones_own(add_wasm: Path) -> None:
+    with running(add_wasm, "--name", "sum", *FREE, cwd=add_wasm.parent) as service:
+        assert service.curl("sum")["model_name"] == "sum"
+        port = int(re.findall(r"HTTP http://127\.0\.0\.1:(\d+)", service.line_with("gRPC"))[0])
+        others = {each[4][0] for each in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
+        for address in others:
+            if not str(address).startswith("127."):
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((str(address), port), timeout=5)
+
+
+def test_json_logs_and_limits_are_those_that_are_asked_for(add_wasm: Path) -> None:
+    options = ("--json-logs", "--log-level", "debug", "--max-request-bytes", "10")
+    with running(add_wasm, *FREE, *options, cwd=add_wasm.parent) as service:
+        assert service.curl("model")["error"]["code"] == 413
+        assert service.end() == 0
+    records = [json.loads(line) for line in service.lines if not line.startswith("portalis: ")]
+    assert any(record["level"] == "debug" for record in records)
+    assert any(record.get("status") == 413 for record in records)
+
+
+def test_a_spec_is_served_with_its_names_interfaces_and_licence(tmp_path: Path) -> None:
+    (tmp_path / "raw.wasm").write_bytes(wasmtime.wat2wasm(ADD))
+    (tmp_path / "portalis.toml").write_text(
+        'package_name = "sums"\npackage_version = "2.0.0"\noutput_directory = "out"\n'
+        'wasm_binaries = [{ path = "raw.wasm", name = "sum", interface = { convention = "elementwise" } }]\n'
+        'distribution_config = { license_type = "Apache-2.0" }\n'
+    )
+    with running("portalis.toml", *FREE, cwd=tmp_path) as service:
+        assert service.curl("sum")["outputs"][0]["data"] == [0.0]
+        base = re.findall(r"HTTP (\S+)", service.line_with("gRPC"))[0]
+        metadata = json.loads(subprocess.check_output(["curl", "-s", f"{base}/v1/metadata"]))
+    assert (metadata["name"], metadata["version"]) == ("sums", "2.0.0")
+    assert metadata["licenseInfo"]["name"] == "Apache-2.0"
+
+
+def test_a_folder_with_a_service_json_is_served_as_it_says(add_wasm: Path) -> None:
+    folder = add_wasm.parent
+    (folder / "service.json").write_text('{"models": [{"name": "sum", "file": "model.wasm", "version": "9"}]}')
+    with running(folder, *FREE, cwd=folder.parent) as service:
+        assert service.curl("sum")["model_version"] == "9"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["gone.wasm"], 2, ["gone.wasm does not exist", "a service.json, or a spec file"]),
+        (["."], 2, ["service.json: No such file or directory"]),
+        (["needs.wasm"], 2, ["its interface cannot be derived", "portalis annotate"]),
+        (["text.wasm"], 1, ["text.wasm"]),
+        (["add.wasm", "needs.wasm", "--name", "x"], 2, ["--name is for a single module"]),
+        (["add.wasm", "--name", "a/b"], 2, ["'a/b' is no name for a model", "--name"]),
+        (["add.wasm", "add.wasm"], 2, ["add more than once"]),
+        (["add.wasm", "--log-level", "loud"], 2, ["--log-level loud: there is no such level", "debug"]),
+        (["add.wasm", "--http-port", "70000"], 2, ["--http-port 70000 is no port"]),
+        (["add.wasm", "--http-port", "8001"], 2, ["--http-port and --grpc-port are the same port"]),
+        (["add.wasm", "--host", "203.0.113.7", "--http-port", "0"], 2, ["cannot listen on 203.0.113.7", "--host"]),
+        (["bad.toml"], 2, ["bad.toml"]),
+        (["add.wasm", "--max-request-bytes", "0"], 2, ["--max-request-bytes"]),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_what_to_do(
+    cli: Cli, tmp_path: Path, args: list[str], code: int, words: list[str]
+) -> None:
+    folder = tmp_path / "cwd"
+    (folder / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
+    (folder / "needs.wasm").write_bytes(wasmtime.wat2wasm(NEEDS_A_WORD))
+    (folder / "text.wasm").write_text("no module")
+    (folder / "bad.toml").write_text("package_name = 7\n")
+    done = cli("run", *args)
+    assert done.returncode == code, done.stderr
+    # the terminal's frame of usage errors breaks lines
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert all(word in said for word in words), said
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--http-port", "--grpc-port", "--metrics-port"])
+def test_a_port_in_use_is_named_with_its_option(cli: Cli, add_wasm: Path, option: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        rest = [each for each in FREE if not each.startswith(option)]
+        done = cli("run", add_wasm, *rest, option, port)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port} ({option}): Address already in use" in done.stderr
+    assert f"choose another port with {option}" in done.stderr
+
+
+def test_a_module_that_fails_its_first_request_is_told_and_ends_it(tmp_path: Path) -> None:
+    module = tmp_path / "trap.wasm"
+    module.write_bytes(wasmtime.wat2wasm('(module (func (export "trap") (param $x f32) (result f32) unreachable))'))
+    with running(module, *FREE, cwd=tmp_path) as service:
+        assert service.process.wait(60) == 1
+        service._reader.join(10)
+    said = "\n".join(service.lines)
+    assert "model 'trap' failed" in said and "no model could be loaded" in said and "Traceback" not in said
+
+
+def test_a_part_that_is_missing_is_named_with_the_extra(add_wasm: Path) -> None:
+    program = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        "sys.argv[1:] = ['run', sys.argv[1]]\n"
+        "from portalis.cli.app import run; sys.exit(run())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(add_wasm)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "fastapi is not installed" in done.stderr and "pip install 'portalis[nim]'" in done.stderr
