@@ -12,12 +12,13 @@ from fastapi import FastAPI
 from prometheus_client import start_http_server
 from starlette.types import ASGIApp
 
-from . import about, problems, routes
+from . import about, documented, problems, v2
 from .drain import Drain
 from .grpc_server import GrpcServer
 from .metrics import Metrics
 from .models import Models, Queueing
 from .requests import Requests
+from .routes import Infer
 from .settings import ServiceSettings
 
 
@@ -66,7 +67,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """With ours outside of the framework's own, which answers what fails without a word to those inside."""
-        return Requests(super().build_middleware_stack(), self.service)
+        return Requests(Infer(super().build_middleware_stack(), self.service), self.service)
 
 
 def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -> Application:  # noqa: S104
@@ -84,5 +85,6 @@ def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -
     app.service = service
     problems.install(app)
     app.include_router(about.router(service))
-    app.include_router(routes.router(service))
+    app.include_router(v2.router(service))
+    app.include_router(documented.router())
     return app

@@ -1,85 +1,153 @@
-"""One inference: the JSON of a request to the JSON of its response. It is work for a thread, not for the event loop."""
+"""One inference: from the body of a request to what the runtime takes, and from what it gives to the response's body.
+
+Both ends are work that may take long for large tensors, and touch nothing shared: any thread may do it.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
+from .binary import Piece, Tail, raw, split
+from .jsonio import parse, written
 from .models import Model
-from .problems import Problem, bad_input, of_runtime
-from .runtime import Interface, TensorSpec, WasmError
-from .schema import InferRequest
+from .problems import bad_input
+from .runtime import Interface, TensorSpec
+from .schema import InferRequest, RequestedOutput, RequestParameters, Tensor, TensorParameters, V2InferRequest, V2Tensor
 from .settings import told
 from .tensors import decode, encode
+from .wire import checked_dtype, from_raw
+
+_Request = TypeVar("_Request", InferRequest, V2InferRequest)
+_SEND_IT = "; send the tensor itself"
 
 
-def infer(model: Model, body: bytes) -> bytes:
-    """The response of `model` to the request in `body`, both JSON. Raises Problem."""
-    program = model.program
-    request = _read(_parse(body))
-    inputs = _inputs(program.interface, request)
-    wanted = _wanted(program.interface, [each.name for each in request.outputs or ()])
-    try:
-        outputs = program.run(inputs)
-    except WasmError as error:
-        raise of_runtime(error) from None
-    answer: dict[str, Any] = {"model_name": model.name, "model_version": model.settings.version}
-    if request.id is not None:
-        answer["id"] = request.id
-    answer["outputs"] = [encode(spec, outputs[spec.name]) for spec in wanted]
-    try:
-        return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        raise bad_input("id has half of a surrogate pair, which is no text") from None
+@dataclass(frozen=True)
+class Question:
+    """What a request says: arrays by input, the outputs that are wanted and whether each is wanted as raw bytes."""
+
+    id: str | None
+    inputs: dict[str, np.ndarray]
+    outputs: list[tuple[TensorSpec, bool]]
+    timeout_s: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response's body in pieces. `json_length` is that of the JSON in front of raw bytes, None where all is JSON."""
+
+    pieces: list[Piece]
+    json_length: int | None = None
+
+
+def understood(interface: Interface, body: bytes, header_length: str | None = None, *, v2: bool = False) -> Question:
+    """The request in `body`. With `v2` its tensors may be raw bytes behind the JSON, which has `header_length` bytes.
+
+    Arrays may be views of `body`. Raises Problem with status 400 that names what is wrong.
+    """
+    if v2:
+        head, tail = split(body, header_length)
+        return _question(interface, _read(V2InferRequest, parse(head)), Tail(tail))
+    request = _read(InferRequest, parse(body))
+    question = _question(interface, request, Tail(memoryview(b"")))
+    if any(binary for _, binary in question.outputs):
+        raise bad_input("outputs as raw bytes are sent by /v2/models/{name}/infer only")
+    return question
 
 
 def inputs_of(interface: Interface, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The arrays of a request's JSON object. Raises Problem with status 400."""
-    return _inputs(interface, _read(request))
+    return _inputs(interface, _read(InferRequest, request), Tail(memoryview(b"")))
 
 
-def _parse(body: bytes) -> Any:
+def answered(model: Model, question: Question, outputs: Mapping[str, np.ndarray]) -> Answer:
+    """The response to `question`."""
+    answer: dict[str, Any] = {"model_name": model.name, "model_version": model.settings.version}
+    if question.id is not None:
+        answer["id"] = question.id
+    tensors, pieces = [], []
+    for spec, binary in question.outputs:
+        array = outputs[spec.name]
+        if not binary:
+            tensors.append(encode(spec, array))
+            continue
+        piece = raw(spec, array)
+        pieces.append(piece)
+        size = {"binary_data_size": len(piece)}
+        tensors.append({"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape, "parameters": size})
+    answer["outputs"] = tensors
+    head = written(answer)
+    return Answer([head, *pieces], len(head)) if pieces else Answer([head])
+
+
+def _read(kind: type[_Request], request: Any) -> _Request:
     try:
-        return json.loads(body, parse_constant=_no_constant)
-    except RecursionError:
-        raise bad_input("the request is nested too deeply") from None
-    except ValueError as problem:
-        raise bad_input(f"the request is no JSON: {problem}") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON; write it as text")
-
-
-def _read(request: Any) -> InferRequest:
-    try:
-        return InferRequest.model_validate(request)
+        return kind.model_validate(request)
     except ValidationError as problem:
         raise bad_input(told(problem)[:2000]) from None
 
 
-def _inputs(interface: Interface, request: InferRequest) -> dict[str, np.ndarray]:
+def _question(interface: Interface, request: InferRequest | V2InferRequest, tail: Tail) -> Question:
+    parameters = request.parameters or RequestParameters()
+    if parameters.sequence_id:
+        raise bad_input("sequence_id is given, but no model of this service keeps sequences")
+    inputs = _inputs(interface, request, tail)
+    outputs = _outputs(interface, request.outputs or (), binary=bool(parameters.binary_data_output))
+    return Question(request.id, inputs, outputs, parameters.timeout / 1e6 if parameters.timeout else None)
+
+
+def _inputs(interface: Interface, request: InferRequest | V2InferRequest, tail: Tail) -> dict[str, np.ndarray]:
     specs = {spec.name: spec for spec in interface.inputs}
     arrays: dict[str, np.ndarray] = {}
     for tensor in request.inputs:
-        if tensor.name not in specs:
+        spec = specs.get(tensor.name)
+        if spec is None:
             raise bad_input(f"there is no input {tensor.name[:128]!r}; the inputs are {', '.join(specs)}")
         if tensor.name in arrays:
             raise bad_input(f"input '{tensor.name}' is given twice")
-        arrays[tensor.name] = decode(tensor, specs[tensor.name])
+        arrays[tensor.name] = _input(tensor, spec, tail)
+    tail.finish()
     return arrays
 
 
-def _wanted(interface: Interface, names: Sequence[str]) -> list[TensorSpec]:
+def _input(tensor: Tensor | V2Tensor, spec: TensorSpec, tail: Tail) -> np.ndarray:
+    where, parameters = f"input '{tensor.name}'", tensor.parameters or TensorParameters()
+    if parameters.shared_memory_region is not None:
+        raise bad_input(f"{where} lies in shared memory, which this service does not read{_SEND_IT}")
+    size = parameters.binary_data_size
+    if size is None:
+        if tensor.data is None:
+            raise bad_input(f"{where} has neither data nor binary_data_size")
+        return decode(tensor, spec)
+    if tensor.data is not None:
+        raise bad_input(f"{where} has both data and binary_data_size")
+    checked_dtype(where, tensor.datatype, spec)
+    return from_raw(spec, tensor.shape, tail.take(size, where))
+
+
+def _outputs(
+    interface: Interface, requested: list[RequestedOutput] | tuple[()], *, binary: bool
+) -> list[tuple[TensorSpec, bool]]:
+    if not requested:
+        return [(spec, binary) for spec in interface.outputs]
     specs = {spec.name: spec for spec in interface.outputs}
-    for name in names:
+    wanted: dict[str, tuple[TensorSpec, bool]] = {}
+    for output in requested:
+        name, parameters = output.name, output.parameters
         if name not in specs:
             raise bad_input(f"there is no output {name[:128]!r}; the outputs are {', '.join(specs)}")
-    return [specs[name] for name in names] or list(specs.values())
-
-
-__all__ = ["Problem", "infer", "inputs_of"]
+        if name in wanted:
+            raise bad_input(f"output '{name}' is asked for twice")
+        own = None
+        if parameters is not None:
+            if parameters.shared_memory_region is not None:
+                raise bad_input(f"output '{name}' cannot go into shared memory; ask for the tensor itself")
+            if parameters.classification:
+                raise bad_input(f"output '{name}': this service has no classification; ask for the tensor itself")
+            own = parameters.binary_data
+        wanted[name] = (specs[name], binary if own is None else own)
+    return list(wanted.values())

@@ -181,6 +181,18 @@ class Models(Mapping[str, Model]):
             raise Problem(404, "NotFoundError", f"there is no model {name[:128]!r}; there are {', '.join(self)}")
         return self._models[name]
 
+    def find_v2(self, name: str, version: str | None = None) -> Model:
+        """The model called `name`. Raises Problem with status 400, as Triton does, where it or its version is not
+        here."""
+        try:
+            model = self.find(name)
+        except Problem as problem:
+            raise Problem(400, problem.kind, problem.message) from None
+        if version not in (None, model.settings.version):
+            text = f"model '{name}' has version {model.settings.version}, not {str(version)[:128]!r}"
+            raise Problem(400, "NotFoundError", text)
+        return model
+
     def state(self) -> str:
         """Why the service is not ready, "" when it is."""
         return "; ".join(filter(None, (model.state() for model in self.values())))

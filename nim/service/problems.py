@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http
+import json
 import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from .runtime import Cancelled, GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
@@ -41,30 +42,57 @@ def envelope(status: int, kind: str, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "code": status}}
 
 
-def answer(problem: Problem) -> JSONResponse:
-    """The response for `problem`."""
-    return JSONResponse(envelope(problem.status, problem.kind, problem.message), problem.status)
+def told(problem: Problem, path: str) -> dict[str, Any]:
+    """The JSON that tells `problem` to who has asked for `path`: the Open Inference Protocol has a form of its own."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return {"error": problem.message}
+    return envelope(problem.status, problem.kind, problem.message)
+
+
+def headers_of(problem: Problem) -> list[tuple[bytes, bytes]]:
+    """The headers that go with `problem`."""
+    if problem.status in (408, 413):
+        return [(b"connection", b"close")]  # the rest of the request may still be on its way
+    return [(b"retry-after", b"1")] if problem.status == 429 else []
+
+
+def body_of(problem: Problem, path: str) -> bytes:
+    """The body that tells `problem` to who has asked for `path`: ASCII, since a guest's text may be no Unicode."""
+    return json.dumps(told(problem, path)).encode()
+
+
+def answer(problem: Problem, path: str) -> Response:
+    """The response for `problem` to who has asked for `path`."""
+    response = Response(body_of(problem, path), problem.status, media_type="application/json")
+    response.raw_headers += headers_of(problem)
+    return response
+
+
+def unexpected(error: Exception) -> Problem:
+    """The problem that a fault of the service itself is to the client; its log says more."""
+    _LOG.error("a request failed in the service itself", exc_info=error)
+    return Problem(500, "InternalServerError", "the service failed; its log says how")
 
 
 def install(app: FastAPI) -> None:
-    """Let every error leave `app` in the envelope, those of the framework included, and none with a traceback."""
+    """Let every error leave `app` as `answer` says it, those of the framework included, and none with a traceback."""
 
     @app.exception_handler(Problem)
-    async def _problem(_: Request, error: Problem) -> JSONResponse:
-        return answer(error)
+    async def _problem(request: Request, error: Problem) -> Response:
+        return answer(error, request.url.path)
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> Response:
         kind = http.HTTPStatus(error.status_code).phrase.title().replace(" ", "") + "Error"
-        content = envelope(error.status_code, kind, str(error.detail))
-        return JSONResponse(content, error.status_code, headers=error.headers)
+        response = answer(Problem(error.status_code, kind, str(error.detail)), request.url.path)
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def _validation(request: Request, error: RequestValidationError) -> Response:
         text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return answer(bad_input(text))
+        return answer(bad_input(text), request.url.path)
 
     @app.exception_handler(Exception)
-    async def _unexpected(_: Request, error: Exception) -> JSONResponse:
-        _LOG.error("a request failed in the service itself", exc_info=error)
-        return answer(Problem(500, "InternalServerError", "the service failed; its log says how"))
+    async def _unexpected(request: Request, error: Exception) -> Response:
+        return answer(unexpected(error), request.url.path)

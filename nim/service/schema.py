@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 Size = Annotated[int, Field(ge=0, le=2**62)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+# the elements are looked at once, where they become an array
+Elements = Annotated[list[Any], SkipValidation]
 
 
 class Json(BaseModel):
@@ -20,41 +23,103 @@ class TensorParameters(Json):
 
     content_encoding: Literal["utf-8", "base64"] = "utf-8"
     """BYTES only: text, or base64 where the elements are no text."""
+    binary_data_size: Count | None = None
+    """The tensor's bytes lie behind the JSON, so many of them (the binary tensor data extension, /v2 only)."""
+    shared_memory_region: str | None = None
+    """Refused: this service reads no shared memory."""
 
 
-class Tensor(Json):
-    """A tensor, batch dimension included."""
+class TensorHead(Json):
+    """What a tensor is, batch dimension included."""
 
     name: str
     datatype: str
     """BOOL, UINT8 … INT64, FP16, FP32, FP64, BF16 or BYTES."""
     shape: list[Size] = Field(max_length=32)
-    data: list[Any]
-    """The elements, row-major: flat, or nested as `shape` says. NaN and infinities are strings."""
     parameters: TensorParameters | None = None
+
+
+class Tensor(TensorHead):
+    """A tensor, batch dimension included."""
+
+    data: Elements
+    """The elements, row-major: flat, or nested as `shape` says. NaN and infinities are strings."""
+
+
+class V2Tensor(TensorHead):
+    """A tensor whose data are in the JSON, or behind it."""
+
+    data: Elements | None = None
+    """The elements, row-major: flat, or nested as `shape` says. NaN and infinities are strings."""
+
+
+class OutputParameters(Json):
+    """How an output is wanted."""
+
+    binary_data: bool | None = None
+    """Behind the JSON as raw bytes (/v2 only)."""
+    classification: Count | None = None
+    """Refused when above 0: this service does not classify."""
+    shared_memory_region: str | None = None
+    """Refused: this service writes no shared memory."""
 
 
 class RequestedOutput(Json):
     """An output that the client wants; all come when none is asked for."""
 
     name: str
+    parameters: OutputParameters | None = None
 
 
-class InferRequest(Json):
-    """What a model is asked."""
+class RequestParameters(Json):
+    """What concerns the whole request."""
+
+    timeout: Count | None = None
+    """Microseconds that the answer may take, waiting included; 0 is no limit but the model's."""
+    binary_data_output: bool | None = None
+    """All outputs as raw bytes that do not say otherwise themselves (/v2 only)."""
+    sequence_id: int | str | None = None
+    """Refused unless it is 0 or empty: models here keep no state between requests."""
+
+
+class RequestHead(Json):
+    """What a request says beside its tensors."""
 
     id: str | None = None
-    inputs: list[Tensor]
+    parameters: RequestParameters | None = None
     outputs: list[RequestedOutput] | None = None
 
 
-class InferResponse(Json):
-    """What a model answers."""
+class InferRequest(RequestHead):
+    """What a model is asked."""
+
+    inputs: list[Tensor]
+
+
+class V2InferRequest(RequestHead):
+    """What a model is asked in the Open Inference Protocol."""
+
+    inputs: list[V2Tensor]
+
+
+class ResponseHead(Json):
+    """What a response says beside its tensors."""
 
     model_name: str
     model_version: str
     id: str | None = None
+
+
+class InferResponse(ResponseHead):
+    """What a model answers."""
+
     outputs: list[Tensor]
+
+
+class V2InferResponse(ResponseHead):
+    """What a model answers in the Open Inference Protocol."""
+
+    outputs: list[V2Tensor]
 
 
 class Health(Json):
@@ -73,9 +138,15 @@ class ErrorDetail(Json):
 
 
 class ErrorEnvelope(Json):
-    """How every error is told."""
+    """How every error is told, but those of the Open Inference Protocol."""
 
     error: ErrorDetail
+
+
+class V2Error(Json):
+    """How the Open Inference Protocol tells an error."""
+
+    error: str
 
 
 class ModelCard(Json):
@@ -189,3 +260,51 @@ class Version(Json):
 
     release: str
     api: str
+
+
+class V2Server(Json):
+    """The server, in the Open Inference Protocol."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class V2TensorMetadata(Json):
+    """An input or output; -1 in the shape is any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class V2Model(Json):
+    """A model, in the Open Inference Protocol."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[V2TensorMetadata]
+    outputs: list[V2TensorMetadata]
+
+
+class V2ModelState(Json):
+    """A model in the repository's index."""
+
+    name: str
+    version: str
+    state: Literal["READY", "LOADING", "UNAVAILABLE"]
+    reason: str
+
+
+class V2IndexRequest(Json):
+    """What is wanted of the repository's index."""
+
+    ready: bool = False
+    """Only models that are ready."""
+
+
+class V2Statistics(Json):
+    """What models have done, as in Triton's statistics extension."""
+
+    model_stats: list[dict[str, Any]]

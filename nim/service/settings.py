@@ -69,6 +69,8 @@ class ServiceSettings(_Table):
     max_request_bytes: int = Field(default=64 * MIB, ge=1)
     max_queued_requests: int = Field(default=256, ge=1)
     """Requests of a model that wait while it works; the next one is refused with status 429."""
+    body_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds within which a request's body has to arrive; then it is refused with status 408."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Requests that are worked on at a time; 0 means four more than there are CPUs."""
     drain_s: float = Field(default=1.0, ge=0, le=600)

@@ -12,22 +12,23 @@ import numpy as np
 
 from .problems import bad_input
 from .runtime import TensorSpec, bf16_to_f32, f32_to_bf16
-from .schema import Tensor
+from .schema import Tensor, TensorParameters, V2Tensor
+from .wire import checked_dtype, checked_shape
 
 # JSON has no such numbers; these are their names in protobuf's JSON, and those that Python writes
 _NAMED = {name: float(name) for name in ("NaN", "Infinity", "-Infinity", "nan", "inf", "-inf")}
 
 
-def decode(tensor: Tensor, spec: TensorSpec) -> np.ndarray:
+def decode(tensor: Tensor | V2Tensor, spec: TensorSpec) -> np.ndarray:
     """The array that `tensor` says, of the dtype and rank that the runtime takes for `spec` (BF16 as uint16 bits, BYTES
     as objects). Raises Problem with status 400 that names the tensor and what is wrong with it."""
     where, wanted = f"input '{tensor.name}'", spec.dtype.name
-    if tensor.datatype != wanted:
-        raise bad_input(f"{where} has datatype {tensor.datatype[:40]!r}; the model takes {wanted}")
-    flat = _flat(tensor, where)
+    checked_dtype(where, tensor.datatype, spec)
+    shape = checked_shape(where, tensor.shape)
+    flat = _flat(tensor.data, shape, where)
     try:
         if wanted == "BYTES":
-            array = _bytes(flat, tensor)
+            array = _bytes(flat, tensor.parameters)
         elif wanted == "BOOL":
             array = _bools(flat)
         elif spec.dtype.numpy.kind == "f" or wanted == "BF16":
@@ -35,14 +36,14 @@ def decode(tensor: Tensor, spec: TensorSpec) -> np.ndarray:
             array = f32_to_bf16(array) if wanted == "BF16" else array
         else:
             array = _integers(flat, spec.dtype.numpy)
-        return array.reshape(tensor.shape)
+        return array.reshape(shape)
     except (ValueError, TypeError, OverflowError) as problem:
         raise bad_input(f"{where} ({wanted}): {problem}") from None
 
 
 def encode(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
-    """`array` as the JSON of an output: flat, row-major."""
-    told: dict[str, Any] = {"name": spec.name, "datatype": spec.dtype.name, "shape": list(array.shape)}
+    """`array` as the JSON of an output: flat, row-major. Its data are a list or an array for `jsonio.written`."""
+    told: dict[str, Any] = {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}
     if spec.dtype.name == "BYTES":
         elements = [each if isinstance(each, bytes) else str(each).encode() for each in array.ravel()]
         try:
@@ -51,35 +52,40 @@ def encode(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
             data = [base64.b64encode(each).decode() for each in elements]
             return {**told, "parameters": {"content_encoding": "base64"}, "data": data}
     values = bf16_to_f32(array) if spec.dtype.name == "BF16" else array
-    data = values.ravel().tolist()
+    told["data"] = np.ascontiguousarray(values).reshape(-1)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        data = [each if math.isfinite(each) else _name(each) for each in data]
-    return {**told, "data": data}
+        told["data"] = [each if math.isfinite(each) else _name(each) for each in told["data"].tolist()]
+    return told
 
 
 def _name(value: float) -> str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _flat(tensor: Tensor, where: str) -> list[Any]:
+def _flat(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
     """The elements, row-major, as many as the shape has."""
-    flat = tensor.data
+    if type(data) is not list:
+        raise bad_input(f"{where}: data must be a list")
+    flat: list[Any] = data
     if flat and isinstance(flat[0], list):
-        for axis, size in enumerate(tensor.shape[1:], 1):
+        for axis, size in enumerate(shape[1:], 1):
             if any(type(row) is not list or len(row) != size for row in flat):
-                raise bad_input(f"{where}: data is nested otherwise than shape {tensor.shape} says, at axis {axis}")
+                raise bad_input(f"{where}: data is nested otherwise than shape {list(shape)} says, at axis {axis}")
             flat = list(chain.from_iterable(flat))
-    count = math.prod(tensor.shape)
+    count = math.prod(shape)
     if len(flat) != count:
-        raise bad_input(f"{where}: shape {tensor.shape} has {count} elements, data has {len(flat)}")
+        raise bad_input(f"{where}: shape {list(shape)} has {count} elements, data has {len(flat)}")
     return flat
 
 
-def _only(flat: list[Any], kinds: set[type], what: str) -> None:
-    wrong = set(map(type, flat)) - kinds
+def _only(flat: list[Any], kinds: set[type], what: str) -> set[type]:
+    """The types of the elements, which must be among `kinds`."""
+    found = set(map(type, flat))
+    wrong = found - kinds
     if wrong:
         index = next(i for i, each in enumerate(flat) if type(each) in wrong)
         raise ValueError(f"element {index} is {str(flat[index])[:40]!r}, not {what}")
+    return found
 
 
 def _bools(flat: list[Any]) -> np.ndarray:
@@ -100,26 +106,29 @@ def _integers(flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _floats(flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
-    _only(flat, {int, float, str}, "a number")
-    named = str in set(map(type, flat))
-    if named:
+    kinds = _only(flat, {int, float, str}, "a number")
+    if str in kinds:
         unknown = [each for each in flat if type(each) is str and each not in _NAMED]
         if unknown:
             raise ValueError(f"{unknown[0][:40]!r} is no number (only 'NaN', 'Infinity' and '-Infinity' are text)")
         flat = [_NAMED[each] if type(each) is str else each for each in flat]
     exact = np.array(flat, dtype=np.float64)
+    if dtype == np.float64:
+        return exact
     with np.errstate(over="ignore"):
         array = exact.astype(dtype)
-    lost = np.isinf(array) & np.isfinite(exact)
-    if lost.any():
-        raise ValueError(f"{exact[lost][0]:g} is too large")
+    infinite = np.isinf(array)
+    if infinite.any():
+        lost = infinite & np.isfinite(exact)
+        if lost.any():
+            raise ValueError(f"{exact[lost][0]:g} is too large")
     return array
 
 
-def _bytes(flat: list[Any], tensor: Tensor) -> np.ndarray:
+def _bytes(flat: list[Any], parameters: TensorParameters | None) -> np.ndarray:
     _only(flat, {str}, "text")
     array = np.empty(len(flat), dtype=object)
-    if tensor.parameters is not None and tensor.parameters.content_encoding == "base64":
+    if parameters is not None and parameters.content_encoding == "base64":
         try:
             array[:] = [base64.b64decode(each, validate=True) for each in flat]
         except binascii.Error as problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import socket
@@ -91,6 +90,7 @@ def _tell(service: Service) -> bool:
         _say("no model could be loaded")
         return False
     _say(f"HTTP {base}  gRPC {host}:{settings.grpc_port}  metrics http://{host}:{settings.metrics_port}/metrics")
+    from ..nim.service.jsonio import written
     from ..nim.service.models import smallest
     from ..nim.service.tensors import encode
 
@@ -100,7 +100,7 @@ def _tell(service: Service) -> bool:
         inputs = [encode(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
         if model.settings.warm_up:
             inputs = list(model.settings.warm_up)
-        body = json.dumps({"inputs": inputs}, ensure_ascii=False)
+        body = written({"inputs": inputs}).decode()
         _say(f"curl -s {base}/v1/models/{model.name}/infer -d {shlex.quote(body)}")
     _say("ready; Ctrl-C stops")
     return True

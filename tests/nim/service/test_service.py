@@ -93,7 +93,7 @@ def test_nested_data_are_the_same_as_flat_data(client: Client) -> None:
         (one([1], shape=[1, 2]), "input 'x': shape [1, 2] has 2 elements, data has 1"),
         (one([1], shape=[-1]), "inputs[0].shape[0]: Input should be greater than or equal to 0"),
         (one([1], shape=[1, 1.5]), "inputs[0].shape[1]"),
-        (one([1], data="1"), "inputs[0].data: Input should be a valid list"),
+        (one([1], data="1"), "input 'x': data must be a list"),
         (one([1, "two"]), "'two' is no number"),
         (one([1, None]), "element 1 is 'None', not a number"),
         (one([1e39]), "1e+39 is too large"),

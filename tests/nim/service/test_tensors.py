@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 
 from portalis.backend.dtypes import DTYPES
 from portalis.backend.interface import TensorSpec
+from portalis.nim.service.jsonio import written
 from portalis.nim.service.problems import Problem
 from portalis.nim.service.schema import Tensor
 from portalis.nim.service.tensors import decode, encode
@@ -26,7 +27,7 @@ def spec(datatype: str) -> TensorSpec:
 
 def travel(datatype: str, array: np.ndarray) -> np.ndarray:
     """Encode, through real JSON, decode."""
-    told = json.loads(json.dumps(encode(spec(datatype), array), allow_nan=False))
+    told = json.loads(written(encode(spec(datatype), array)))
     return decode(Tensor.model_validate(told), spec(datatype))
 
 

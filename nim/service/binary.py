@@ -1,0 +1,57 @@
+"""The binary tensor data extension of the Open Inference Protocol: tensors as raw bytes behind the JSON.
+
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .problems import bad_input
+from .runtime import TensorSpec
+from .wire import to_raw
+
+HEADER = "inference-header-content-length"
+Piece = bytes | memoryview
+
+
+def split(body: bytes, header_length: str | None) -> tuple[memoryview, memoryview]:
+    """The JSON and what lies behind it; `header_length` is the request's header, which says where the one ends."""
+    view = memoryview(body)
+    if header_length is None:
+        return view, view[len(view) :]
+    text = header_length.strip()
+    if not (text.isascii() and text.isdigit()) or len(text) > 20:
+        raise bad_input(f"Inference-Header-Content-Length must be a number of bytes, not {text[:40]!r}")
+    length = int(text)
+    if length > len(view):
+        raise bad_input(f"Inference-Header-Content-Length is {length}, but the body has {len(view)} bytes")
+    return view[:length], view[length:]
+
+
+class Tail:
+    """What lies behind the JSON, taken piece by piece in the order of the inputs."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data, self._at = data, 0
+
+    def take(self, size: int, where: str) -> memoryview:
+        """The next `size` bytes, for the tensor that `where` names."""
+        left = len(self._data) - self._at
+        if size > left:
+            raise bad_input(f"{where}: binary_data_size is {size}, but only {left} bytes are left in the body")
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def finish(self) -> None:
+        """Raises Problem where something is left."""
+        left = len(self._data) - self._at
+        if left:
+            raise bad_input(f"the body has {left} bytes more than the JSON and the inputs' binary_data_size say")
+
+
+def raw(spec: TensorSpec, array: np.ndarray) -> Piece:
+    """`array`, an output, as raw bytes; numbers are not copied where they lie in one piece."""
+    if spec.dtype.name == "BYTES" or not array.size:
+        return to_raw(spec, array)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
