@@ -85,6 +85,6 @@ def _warnings(job: Job, found: Iterable[Workload]) -> Iterator[PackagingWarning]
                 message=f"the deployment of {workload.name} uses the image {TRITON_IMAGE}, which you have to build,"
                 " and on Kubernetes a volume that you have to copy the model repository to",
                 severity=WarningSeverity.Low,
-                remediation=f"Build it: `{TRITON_BUILD}` (--build-arg TRITON_IMAGE=… for another release); then copy what"
-                f" is in {job.final(workload.repository)} to the claim {workload.name}-models.",
+                remediation=f"Build it: `{TRITON_BUILD}` (--build-arg TRITON_IMAGE=… for another release); then copy"
+                f" what is in {job.final(workload.repository)} to the claim {workload.name}-models.",
             )

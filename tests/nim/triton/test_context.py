@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from portalis.errors import UsageError
+from portalis.nim.packing import lay_out
 from portalis.nim.triton import IMAGE, triton_context
 from portalis.nim.triton.__main__ import main
+from tests.layout.tree import copy_tree
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -34,6 +36,27 @@ def test_the_manifests_name_this_image_and_how_to_build_it() -> None:
 
     assert TRITON_IMAGE == IMAGE
     assert f"python -m portalis.nim.triton triton-image && docker build -t {IMAGE} triton-image" == TRITON_BUILD
+
+
+def test_a_wheel_and_a_checkout_have_the_same_context(tmp_path: Path) -> None:
+    """That of a checkout is what .dockerignore lets through of it: the Dockerfile is read from there by its name."""
+    from docker.utils.build import exclude_paths
+
+    clone, folder = copy_tree(tmp_path / "clone"), tmp_path / "context"
+    for name in (
+        "wheelhouse/a-1-py3-none-any.whl",
+        "wheelhouse/notes.txt",
+        "backend/__pycache__/program.pyc",
+        "backend/x.so",
+    ):
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_bytes(b"here for a build")
+    lay_out(triton_context(wheelhouse=clone / "wheelhouse"), folder)
+    patterns = [line for line in (clone / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    sent = {name for name in exclude_paths(str(clone), patterns, "Dockerfile.triton") if (clone / name).is_file()}
+    written = files(folder)
+    assert written.pop("Dockerfile") == (clone / "Dockerfile.triton").read_bytes()
+    assert {name: (clone / name).read_bytes() for name in sent - {"Dockerfile.triton", ".dockerignore"}} == written
 
 
 def test_wheels_come_along(tmp_path: Path) -> None:

@@ -149,19 +149,6 @@ def test_the_backend_is_what_install_backend_writes(built: Built, after: dict[st
 
 
 @pytest.mark.slow
-def test_a_wheel_and_a_checkout_build_the_same_image(built: Built, tmp_path: Path) -> None:
-    folder = tmp_path / "context"
-    context = triton_context(triton_image=built.base.image, wheelhouse=built.base.wheelhouse)
-    lay_out(context, folder)
-    if built.base.wheelhouse is not None:
-        # the clone's has its requirements.txt beside the wheels, which .dockerignore keeps out
-        assert (built.checkout / "wheelhouse" / "requirements.txt").is_file()
-    log = build(built.engine, f"{TAG}-wheel", folder, dockerfile="Dockerfile", **context.arguments)
-    assert built.engine.inspect_image(f"{TAG}-wheel")["Id"] == built.engine.inspect_image(TAG)["Id"], "\n".join(log)
-    built.engine.remove_image(f"{TAG}-wheel")
-
-
-@pytest.mark.slow
 def test_built_on_itself_it_installs_nothing_again(built: Built, tmp_path: Path) -> None:
     """What the base image has stays: NumPy in NVIDIA's images, all of it here. No wheel and no network is needed."""
     lay_out(triton_context(), tmp_path / "context")
