@@ -32,11 +32,12 @@ def staged(
         yield _changed(_read(file), changes), file.parent
         return
     described, models = _modules(sources, name)
+    settings = _changed({**described, "models": tuple(model for model, _ in models)}, changes)
     with tempfile.TemporaryDirectory(prefix="portalis-run-") as text:
         folder = Path(text)
         for model, path in models:
             (folder / model.file).symlink_to(path.absolute())
-        yield _changed({**described, "models": tuple(model for model, _ in models)}, changes), folder
+        yield settings, folder
 
 
 def _read(file: Path) -> dict[str, Any]:
