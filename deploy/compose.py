@@ -29,7 +29,9 @@ def make(job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterator[Depl
     """One file for all workloads."""
     taken: set[int] = set()
     services = {workload.name: _service(workload, taken) for workload in found}
-    document = {"name": workload_name(job.spec.package_name), "services": services}
+    document: dict[str, Any] = {"name": workload_name(job.spec.package_name), "services": services}
+    if kept := [_volume(workload, name) for workload in found for name in workload.kept]:
+        document["volumes"] = {name: {} for name in kept}
     path = tree.text(FILE, documents([interpolated_to(document)], f"docker compose --file {FILE.name} up"))
     yield DeploymentManifest(
         manifest_type=DeploymentType.DockerCompose,
@@ -66,6 +68,9 @@ def _service(workload: Workload, taken: set[int]) -> dict[str, Any]:
     if workload.environment:
         service["environment"] = dict(sorted(workload.environment.items()))
     volumes = [_bind(each.host_path, each.container_path, each.read_only) for each in workload.volumes]
+    for name, path in workload.kept.items():
+        # made with the mode of the image's folder, so that any user can write to it
+        volumes.append({"type": "volume", "source": _volume(workload, name), "target": path})
     if workload.repository is not None:
         # relative to this file
         volumes.append(_bind(os.path.relpath(workload.repository, FILE.parent), MODELS, True))
@@ -84,6 +89,7 @@ def _service(workload: Workload, taken: set[int]) -> dict[str, Any]:
     if resources := _resources(workload):
         service["deploy"] = {"resources": resources}
     service["restart"] = "unless-stopped"
+    service["stop_grace_period"] = f"{workload.grace_s}s"
     return service
 
 
@@ -95,12 +101,16 @@ def _free(port: int, taken: set[int]) -> int:
     return port
 
 
+def _volume(workload: Workload, name: str) -> str:
+    return f"{workload.name}-{name}"
+
+
 def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
     return {"type": "bind", "source": source, "target": target, "read_only": read_only}
 
 
 def _short(volume: dict[str, Any]) -> str:
-    return f"{volume['source']}:{volume['target']}{':ro' if volume['read_only'] else ''}"
+    return f"{volume['source']}:{volume['target']}{':ro' if volume.get('read_only') else ''}"
 
 
 def _resources(workload: Workload) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _objects(spec: PackageSpec, workload: Workload) -> Iterator[Object]:
             "metadata": {**metadata, "name": _claim(workload)},
             "spec": claim,
         }
-    template = {"metadata": {"labels": metadata["labels"]}, "spec": _pod(workload)}
+    template = {"metadata": {"labels": metadata["labels"], **_scraping(workload)}, "spec": _pod(workload)}
     yield {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -90,6 +90,14 @@ def _metadata(spec: PackageSpec, name: str) -> Object:
     return metadata
 
 
+def _scraping(workload: Workload) -> Object:
+    """What tells a Prometheus that looks for Pods where their metrics are."""
+    if not workload.scraped:
+        return {}
+    told = {"scrape": "true", "port": str(workload.ports["metrics"]), "path": "/metrics"}
+    return {"annotations": {f"prometheus.io/{key}": value for key, value in told.items()}}
+
+
 def _claim(workload: Workload) -> str:
     return f"{workload.name}-models"  # the name of a claim may be longer than that of a Service
 
@@ -102,7 +110,12 @@ def _pod(workload: Workload) -> Object:
         security |= {"runAsUser": workload.security.user, "fsGroup": workload.security.user}
     volumes, mounts = _volumes(workload)
     container = _container(workload)
-    pod: Object = {"automountServiceAccountToken": False, "securityContext": security, "containers": [container]}
+    pod: Object = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": workload.grace_s,
+        "securityContext": security,
+        "containers": [container],
+    }
     if volumes:
         container["volumeMounts"], pod["volumes"] = mounts, volumes
     return pod
@@ -164,6 +177,8 @@ def _volumes(workload: Workload) -> tuple[list[Object], list[Object]]:
     sources: list[tuple[str, Object, str, bool]] = []
     for i, path in enumerate(workload.writable):
         sources.append((f"writable-{i}", {"emptyDir": {}}, path, False))
+    for name, path in workload.kept.items():
+        sources.append((name, {"emptyDir": {}}, path, False))
     if workload.shared_memory is not None:
         memory = {"medium": "Memory", "sizeLimit": str(workload.shared_memory)}
         sources.append(("shared-memory", {"emptyDir": memory}, "/dev/shm", False))  # noqa: S108 (of the container)

@@ -20,6 +20,8 @@ from portalis.contracts.output import Artifacts
 from portalis.deploy import target
 from portalis.deploy.compose import interpolated_to
 from portalis.deploy.kubernetes import expanded_to
+from portalis.nim.dockerfile import WRITABLE
+from portalis.nim.service.drain import SHUTDOWN_S
 from portalis.output import OutputTree
 from portalis.spec.container import ContainerConfiguration, VolumeMount
 from portalis.spec.package import WasmBinaryPath
@@ -127,11 +129,58 @@ def test_every_container_and_the_repository_get_objects_and_a_service_of_the_com
     services = compose(made.tree)["services"]
     assert [each["image"] for each in services.values()][:2] == ["demo-add:1.2.0", "demo-image_ops:1.2.0"]
     hosts = [port.split(":")[0] for each in services.values() for port in each["ports"]]
-    assert len(set(hosts)) == len(hosts) == 4
+    assert len(set(hosts)) == len(hosts) == 6  # HTTP and gRPC of each
     (warning,) = made.warnings
     assert "portalis-triton" in warning.message
     assert "`python -m portalis.nim.triton triton-image && docker build -t portalis-triton:" in warning.remediation
     assert target.act(work, made) is made
+
+
+def test_one_image_for_the_package_is_one_workload(add: WasmBinaryPath, tmp_path: Path) -> None:
+    config = ContainerConfiguration(package_image=True)
+    work = job([add, WasmBinaryPath(path=wasm(tmp_path, "image_ops"))], triton=False, container_config=config)
+    made = target.generate(work)
+    validate(made.tree)
+    assert set(texts(made.tree)) == {"deployment/compose.yaml", "deployment/kubernetes/demo.yaml"}
+    assert [(name, each["image"]) for name, each in compose(made.tree)["services"].items()] == [("demo", "demo:1.2.0")]
+    assert list(target.problems(work.spec)) == []
+    named = config.model_copy(update={"image_name": "1demo"})
+    (digit,) = target.problems(
+        job([add], package_name="1demo", container_config=config, enable_triton_integration=False).spec
+    )
+    assert digit.where == "package_name" and "begins with a digit" in digit.message
+    (digit,) = target.problems(job([add], container_config=named).spec)
+    assert digit.where == "container_config.image_name" and "begins with a digit" in digit.message
+
+
+def test_every_port_is_there_by_its_name_and_prometheus_is_told_of_metrics(add: WasmBinaryPath) -> None:
+    work = with_config(add, service_port=8100, grpc_port=8101, metrics_port=9100)
+    _, container = pod(work, "demo-add")
+    ports = {"http": 8100, "grpc": 8101, "metrics": 9100}
+    assert {each["name"]: each["containerPort"] for each in container["ports"]} == ports
+    (service,) = [
+        each
+        for each in objects(target.generate(work).tree)
+        if (each["kind"], each["metadata"]["name"]) == ("Service", "demo-add")
+    ]
+    assert {each["name"]: each["port"] for each in service["spec"]["ports"]} == ports
+    assert compose(target.generate(work).tree)["services"]["demo-add"]["ports"] == ["8100:8100", "8101:8101"]
+    assert deployment(work, "demo-add")["spec"]["template"]["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "9100",
+        "prometheus.io/path": "/metrics",
+    }
+    other = deployment(with_config(add, entrypoint=("own",)), "demo-add")
+    assert "annotations" not in other["spec"]["template"]["metadata"]
+
+
+def test_a_container_has_time_to_answer_what_it_has_taken(add: WasmBinaryPath) -> None:
+    work = job([add])
+    services = compose(target.generate(work).tree)["services"]
+    for name, least in ("demo-add", SHUTDOWN_S + 1), ("demo-triton", 30):
+        grace = pod(work, name)[0]["terminationGracePeriodSeconds"]
+        assert grace > least
+        assert services[name]["stop_grace_period"] == f"{grace}s"
 
 
 def test_the_report_has_what_the_files_have(add: WasmBinaryPath) -> None:
@@ -174,6 +223,8 @@ def test_a_container_is_asked_for_its_health_as_the_image_says(add: WasmBinaryPa
     assert container["readinessProbe"]["httpGet"]["path"] == "/v1/health/ready"
     assert container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"] == 60
     assert {"name": "http", "containerPort": 8123} in container["ports"]
+    _, usual = pod(job([add]), "demo-add")
+    assert usual["livenessProbe"]["httpGet"]["path"] == "/v1/health/live"
     _, other = pod(with_config(add, entrypoint=("own",), health_check_endpoint="/alive"), "demo-add")
     assert other["readinessProbe"]["httpGet"]["path"] == "/alive"
 
@@ -199,10 +250,26 @@ def test_a_container_is_confined_as_the_spec_says(add: WasmBinaryPath) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert container["volumeMounts"] == [{"name": "writable-0", "mountPath": "/tmp"}]
-    assert spec["volumes"] == [{"name": "writable-0", "emptyDir": {}}]
-    service = compose(target.generate(work).tree)["services"]["demo-add"]
+    assert container["volumeMounts"] == [
+        {"name": "writable-0", "mountPath": "/tmp"},
+        {"name": "cache", "mountPath": "/opt/nim/.cache"},
+        {"name": "model-store", "mountPath": "/model-store"},
+    ]
+    assert spec["volumes"] == [{"name": name, "emptyDir": {}} for name in ("writable-0", "cache", "model-store")]
+    document = compose(target.generate(work).tree)
+    service = document["services"]["demo-add"]
     assert (service["read_only"], service["cap_drop"], service["tmpfs"]) == (True, ["ALL"], ["/tmp"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["volumes"] == [
+        {"type": "volume", "source": "demo-add-cache", "target": "/opt/nim/.cache"},
+        {"type": "volume", "source": "demo-add-model-store", "target": "/model-store"},
+    ]
+    assert document["volumes"] == {"demo-add-cache": {}, "demo-add-model-store": {}}
+
+
+def test_what_a_container_may_write_to_is_what_the_image_has_for_any_user(add: WasmBinaryPath) -> None:
+    _, container = pod(job([add]), "demo-add")
+    assert {each["mountPath"] for each in container["volumeMounts"]} == {"/tmp", *WRITABLE}
 
 
 def test_a_container_that_may_do_more_is_not_confined_more(add: WasmBinaryPath) -> None:
@@ -220,14 +287,17 @@ def test_folders_of_the_host_are_mounted_and_one_at_tmp_takes_the_place_of_the_e
     volumes = (
         VolumeMount(host_path="/srv/a", container_path="/data"),
         VolumeMount(host_path="/srv/b", container_path="/tmp/", read_only=False),
+        VolumeMount(host_path="/srv/c", container_path="/opt/nim/.cache", read_only=False),
     )
     work = with_config(add, volumes=volumes)
     spec, container = pod(work, "demo-add")
     assert container["volumeMounts"] == [
+        {"name": "model-store", "mountPath": "/model-store"},
         {"name": "host-0", "mountPath": "/data", "readOnly": True},
         {"name": "host-1", "mountPath": "/tmp/"},
+        {"name": "host-2", "mountPath": "/opt/nim/.cache"},
     ]
-    assert spec["volumes"][0] == {"name": "host-0", "hostPath": {"path": "/srv/a"}}
+    assert spec["volumes"][1] == {"name": "host-0", "hostPath": {"path": "/srv/a"}}
     tree = target.generate(work).tree
     validate(tree)
     assert "tmpfs" not in compose(tree)["services"]["demo-add"]
@@ -303,7 +373,8 @@ def test_whatever_the_values_are_the_files_are_valid_and_hold_them(
     spec, container = pod(work, "demo-add")
     env = {each["name"]: kubernetes_expands(each["value"], {}) for each in container.get("env", ())}
     assert env == environment
-    assert spec["volumes"][1]["hostPath"]["path"] == f"/{path}"
+    (mounted,) = [each["hostPath"]["path"] for each in spec["volumes"] if "hostPath" in each]
+    assert mounted == f"/{path}"
     assert (
         deployment(work, "demo-add")["metadata"].get("annotations", {}).get("kubernetes.io/description", "")
         == description

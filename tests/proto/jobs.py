@@ -14,6 +14,8 @@ from portalis.contracts.output import Artifacts
 from portalis.inspection import inspect
 from portalis.output import Written
 from portalis.spec import PackageSpec
+from portalis.spec.container import ContainerConfiguration
+from portalis.spec.names import image_of, package_image_of
 from portalis.spec.package import WasmBinaryPath
 from portalis.target import Job, Module
 
@@ -41,8 +43,12 @@ def job(binaries: Iterable[WasmBinaryPath], *, containers: bool = True, triton: 
         )
         for each in given.wasm_binaries
     )
+    config = given.container_config
+    images = (
+        [package_image_of(given)] if config.package_image else [image_of(given, each) for each in given.wasm_binaries]
+    )
     made = Artifacts(
-        nim_containers=tuple(_container(given, module) for module in modules) if containers else (),
+        nim_containers=tuple(_container(config, *image) for image in images) if containers else (),
         triton_models=tuple(_triton(given, module) for module in modules) if triton else (),
     )
     return of(given, modules, made)
@@ -74,12 +80,10 @@ def never() -> NoReturn:
     raise AssertionError("no target of these tests asks for the manifest")
 
 
-def _container(spec: PackageSpec, module: Module) -> ContainerArtifact:
-    config = spec.container_config
-    alone = config.image_name if len(spec.wasm_binaries) == 1 else None
+def _container(config: ContainerConfiguration, name: str, tag: str) -> ContainerArtifact:
     return ContainerArtifact(
-        image_name=alone or f"{config.image_name or spec.package_name}-{module.name}",
-        image_tag=config.image_tag or "1.2.0",
+        image_name=name,
+        image_tag=tag,
         image_id=f"sha256:{DIGEST}",
         image_size_bytes=1,
         dockerfile_path="/package/Dockerfile",
@@ -92,7 +96,7 @@ def _container(spec: PackageSpec, module: Module) -> ContainerArtifact:
             timeout_seconds=config.health_check_timeout,
             retries=config.health_check_retries,
         ),
-        exposed_ports=(config.service_port, config.metrics_port),
+        exposed_ports=(config.service_port, config.grpc_port, config.metrics_port),
         environment_vars=config.environment_vars,
         image_digest=f"sha256:{DIGEST}",
     )
