@@ -10,11 +10,12 @@ from .. import __version__
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
 from ..wasm_backend import ISLAND_NAME, island
-from . import dockerfile, pins, wheelhouse
+from . import dockerfile, pins, runtimes, wheelhouse
+from .runtimes import RuntimeFiles
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
 
 _HERE = Path(__file__).parent
-_IGNORE = "*\n!requirements.txt\n!unverified.txt\n!wheels\n!app\n!models\n**/__pycache__\n"
+_IGNORE = "*\n!requirements.txt\n!unverified.txt\n!wheels\n!wasm-runtime\n!app\n!models\n**/__pycache__\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,15 @@ class About:
 
 
 def build_context(
-    config: ContainerConfiguration, *, models: Sequence[tuple[ModelSettings, Path]], about: About, workers: int = 0
+    config: ContainerConfiguration,
+    *,
+    models: Sequence[tuple[ModelSettings, Path]],
+    about: About,
+    workers: int = 0,
+    runtime: RuntimeFiles | None = None,
 ) -> Context:
     """The context for an image that serves `models`: how each is served, and its module (`file` has to be the model's
-    name with ``.wasm``).
+    name with ``.wasm``), in `runtime` where that is given.
 
     With `config.wheelhouse` those of its wheels come along that the image's pins mean, and the build needs no network.
     Raises InputProblems for what no image can be made with.
@@ -67,6 +73,7 @@ def build_context(
         modules=names,
         offline=config.wheelhouse is not None,
         unverified="unverified.txt" in install,
+        runtime=runtime,
     )
     service = ServiceSettings(
         name=about.package,
@@ -78,7 +85,7 @@ def build_context(
         health_check_endpoint=config.health_check_endpoint,
         workers=workers,
         license=LicenseSettings(**({"name": about.licenses} if about.licenses else {}), text=about.license_text),
-        models=tuple(model for model, _ in models),
+        models=tuple(_run_in(runtime, model) for model, _ in models),
     )
     files: dict[str, bytes | Path] = {
         "Dockerfile": recipe.text.encode(),
@@ -87,6 +94,8 @@ def build_context(
         "models/service.json": (service.model_dump_json(indent=2, exclude_defaults=True) + "\n").encode(),
     }
     files |= {f"models/{model.file}": module for model, module in models}
+    if runtime is not None:
+        files |= {f"{runtimes.FOLDER}/{path}": source for path, source in runtime.files.items()}
     for name, folder in ((dockerfile.SERVICE, _HERE / "service"), (ISLAND_NAME, island())):
         sources = [path for path in folder.resolve().rglob("*.py") if "__pycache__" not in path.parts]
         files |= {f"app/{name}/{path.relative_to(folder.resolve()).as_posix()}": path for path in sources}
@@ -96,12 +105,11 @@ def build_context(
 def problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """What no image can be made with, each with its path in the spec."""
     yield from dockerfile.problems(config)
+    yield from runtimes.problems(config)
     found = list(pins.problems(config))
     yield from found
     if config.wheelhouse is not None and not found:
-        yield from wheelhouse.choose(
-            config.wheelhouse, pins.pins(config.wasm_runtime_version), config.base_image
-        ).problems
+        yield from wheelhouse.choose(config.wheelhouse, pins.pins(pins.version_of(config)), config.base_image).problems
 
 
 def labels(config: ContainerConfiguration, modules: Sequence[str], about: About) -> dict[str, str]:
@@ -134,10 +142,15 @@ def labels(config: ContainerConfiguration, modules: Sequence[str], about: About)
     return {**own, **told}
 
 
+def _run_in(runtime: RuntimeFiles | None, model: ModelSettings) -> ModelSettings:
+    how = {} if runtime is None else {"wasm_runtime": runtime.name, "wasm_runtime_command": runtime.command}
+    return model.model_copy(update=how)
+
+
 def _install(config: ContainerConfiguration) -> dict[str, bytes | Path]:
     """What pip is given: ``requirements.txt`` with the hash of every file, ``unverified.txt`` with pins whose hashes
     are not known (pip takes no file with some of both), and the wheels."""
-    wanted, wheels = pins.pins(config.wasm_runtime_version), tuple[Path, ...]()
+    wanted, wheels = pins.pins(pins.version_of(config)), tuple[Path, ...]()
     if config.wheelhouse is not None:
         chosen = wheelhouse.choose(config.wheelhouse, wanted, config.base_image)
         wanted, wheels = chosen.pins, chosen.wheels

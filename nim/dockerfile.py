@@ -9,8 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from .. import templates
 from ..problems import InputProblems, Problem
-from ..spec.container import ContainerConfiguration, WasmRuntime
+from ..spec.container import ContainerConfiguration
+from . import runtimes
 from .quoting import ARGUMENT, Quoted, exec_form, expanded_form, trouble
+from .runtimes import RuntimeFiles
 
 TEMPLATES = Path(__file__).parent / "templates"
 VENV = "/opt/venv"
@@ -55,12 +57,6 @@ def problems(config: ContainerConfiguration) -> Iterator[Problem]:
     at = "container_config"
     if _IMAGE.fullmatch(config.base_image) is None:
         yield Problem(where=f"{at}.base_image", message=f"{config.base_image!r} is no image reference")
-    if config.wasm_runtime is not WasmRuntime.Wasmtime:
-        yield Problem(
-            where=f"{at}.wasm_runtime",
-            message=f"the service runs modules in Wasmtime, not {config.wasm_runtime}",
-            remediation="Leave wasm_runtime out, or set it to Wasmtime",
-        )
     yield from _mappings(config)
     for kind, words in (("entrypoint", config.entrypoint), ("command_args", config.command_args)):
         for index, word in enumerate(words):
@@ -100,10 +96,11 @@ def render(
     modules: Sequence[str],
     offline: bool,
     unverified: bool = False,
+    runtime: RuntimeFiles | None = None,
 ) -> Dockerfile:
     """The Dockerfile for the modules of these names. `labels` are the package's own, before which those of `config`
     go; `offline` installs from the context's wheels only; `unverified` says that the context has a second file of
-    requirements, those without hashes. Raises InputProblems."""
+    requirements, those without hashes; `runtime` is in the context, too. Raises InputProblems."""
     found = list(problems(config))
     if found:
         raise InputProblems(found, source="the container configuration")
@@ -120,6 +117,10 @@ def render(
     values = {
         "base_image": config.base_image,
         "offline": offline,
+        "runtime": runtimes.INSTALLED if runtime is not None else "",
+        "runtime_folder": runtimes.FOLDER,
+        "runtime_programs": " ".join(f"{runtimes.INSTALLED}/{path}" for path in runtime.executable) if runtime else "",
+        "runtime_try": exec_form([*runtime.command, "--version"]) if runtime is not None else "",
         "venv": VENV,
         "pip": exec_form(_pip(offline, hashes=True)),
         "pip_unverified": exec_form(_pip(offline, hashes=False)) if unverified else "",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..problems import Problem
-from ..spec.container import ContainerConfiguration
+from ..spec.container import ContainerConfiguration, WasmRuntime
 
 FILE = Path(__file__).parent / "requirements.txt"
 PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))  # those that the pins are resolved for
@@ -59,9 +59,14 @@ def pins(runtime_version: str | None = None) -> tuple[Pin, ...]:
     )
 
 
+def version_of(config: ContainerConfiguration) -> str | None:
+    """The version of Wasmtime that is asked for. With another runtime the service has the pinned one all the same."""
+    return config.wasm_runtime_version if config.wasm_runtime is WasmRuntime.Wasmtime else None
+
+
 def problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """A version of the runtime that this portalis does not call."""
-    wanted = config.wasm_runtime_version
+    wanted = version_of(config)
     pinned = next(each for each in pins() if each.name == RUNTIME).version
     major = pinned.partition(".")[0]
     if wanted is not None and re.fullmatch(rf"{major}\.\d+\.\d+", wanted) is None:

@@ -6,9 +6,11 @@ import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ..spec.container import WasmRuntime
 from ..spec.names import image_folder, image_of, package_image_folder, package_image_of
 from ..target import Job, Module
 from .context import About, Context, build_context
+from .runtimes import RuntimeFiles, find_runtime
 from .service.settings import ModelSettings
 
 
@@ -37,19 +39,42 @@ class PlannedImage:
         return shlex.join([program, "build", *form, *arguments, "-t", self.reference, job.final(self.folder)])
 
 
-def is_servable(module: Module) -> bool:
-    """Whether the service can call it: it has to know inputs and outputs before."""
-    return module.inspection.interface is not None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unservable:
+    """Why the service cannot call a module, and what to do about it."""
+
+    why: str
+    remediation: str
+
+
+def unservable(job: Job, module: Module) -> Unservable | None:
+    """Why there is no image with `module`; None where there is."""
+    interface, runtime = module.inspection.interface, job.spec.container_config.wasm_runtime
+    if interface is None:
+        return Unservable(
+            why=module.inspection.no_interface or "its interface is not known",
+            remediation=f"Declare the interface of {module.name} in the spec, or write it into the module with"
+            " `portalis annotate`.",
+        )
+    if runtime is not WasmRuntime.Wasmtime and interface.convention.value != "command":
+        return Unservable(
+            why=f"its convention is {interface.convention.value}, and {runtime.value} runs commands only",
+            remediation="Leave container_config.wasm_runtime out: Wasmtime runs all modules.",
+        )
+    return None
 
 
 def plan(job: Job) -> tuple[PlannedImage, ...]:
-    """The images of all modules that are servable. Raises what `build_context` raises."""
-    spec, modules = job.spec, tuple(filter(is_servable, job.modules))
+    """The images of all modules that are servable. Raises what `build_context` raises, and MissingPart where the
+    runtime that is asked for is not to be had."""
+    spec, modules = job.spec, tuple(module for module in job.modules if unservable(job, module) is None)
+    if not modules:
+        return ()
+    runtime = find_runtime(spec.container_config)
     if spec.container_config.package_image:
-        name, tag = package_image_of(spec)
-        return (_planned(job, name, tag, package_image_folder(spec), modules),) if modules else ()
+        return (_planned(job, *package_image_of(spec), package_image_folder(spec), modules, runtime),)
     return tuple(
-        _planned(job, *image_of(spec, module.binary), image_folder(spec, module.binary), (module,))
+        _planned(job, *image_of(spec, module.binary), image_folder(spec, module.binary), (module,), runtime)
         for module in modules
     )
 
@@ -60,9 +85,11 @@ def reference_of(job: Job, module: Module) -> str:
     return ":".join(package_image_of(job.spec) if package else image_of(job.spec, module.binary))
 
 
-def _planned(job: Job, name: str, tag: str, folder: PurePosixPath, modules: tuple[Module, ...]) -> PlannedImage:
+def _planned(
+    job: Job, name: str, tag: str, folder: PurePosixPath, modules: tuple[Module, ...], runtime: RuntimeFiles | None
+) -> PlannedImage:
     models = [(_model(module), module.path) for module in modules]
-    context = build_context(job.spec.container_config, models=models, about=_about(job))
+    context = build_context(job.spec.container_config, models=models, about=_about(job), runtime=runtime)
     return PlannedImage(name=name, tag=tag, folder=folder, modules=modules, context=context)
 
 

@@ -66,6 +66,7 @@ def find_runtime(config: ContainerConfiguration, environment: Mapping[str, str] 
         if found is None:
             raise _missing(runtime, f"there is no {_BINARIES[runtime]} on PATH")
         program = Path(found)
+    program = program.resolve()  # its libraries may be named from where it really lies
     try:
         interpreter = interpreter_of(program)
     except NotElf as trouble:
@@ -73,7 +74,7 @@ def find_runtime(config: ContainerConfiguration, environment: Mapping[str, str] 
     except OSError as trouble:
         raise _missing(runtime, f"{program} cannot be read: {trouble.strerror}") from None
     name = _BINARIES[runtime]
-    files = {name: program.resolve()}
+    files = {name: program}
     installed, executable = f"{INSTALLED}/{name}", [name]
     words, here = [installed], [str(program)]
     if interpreter is not None:  # else it is linked with nothing
@@ -121,10 +122,9 @@ def _libraries(runtime: WasmRuntime, program: Path, loader: list[str]) -> dict[s
 def _check_version(runtime: WasmRuntime, command: list[str], wanted: str | None) -> None:
     done = _asked(runtime, [*command, "--version"])
     told = re.search(r"\d+\.\d+\.\d+\S*", done.stdout)
-    if done.returncode or told is None:
-        raise _missing(
-            runtime, f"{command[-1]} does not tell its version: {(done.stdout + done.stderr).strip()[-500:]}"
-        )
+    if done.returncode or told is None or runtime.value.lower() not in done.stdout.lower():
+        answer = (done.stdout + done.stderr).strip()[-500:]
+        raise _missing(runtime, f"{command[-1]} does not tell a version of {runtime.value}: {answer}")
     if wanted is not None and told[0] != wanted:
         raise _missing(runtime, f"{command[-1]} is version {told[0]}, but wasm_runtime_version is {wanted!r}")
 

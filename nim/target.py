@@ -15,7 +15,7 @@ from ..target import Job, Made, Module, StageError
 from .builds import Result, build_image
 from .context import problems as context_problems
 from .names import name_problems
-from .plan import PlannedImage, is_servable, plan, reference_of
+from .plan import PlannedImage, Unservable, plan, reference_of, unservable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,11 @@ def problems(spec: PackageSpec) -> Iterable[Problem]:
 def generate(job: Job) -> Contexts:
     """The build context of each image: whoever has an engine can build it by hand, too."""
     tree = OutputTree()
-    errors = tuple(_not_servable(job, module) for module in job.modules if not is_servable(module))
-    images = plan(job)
+    errors = tuple(_not_servable(job, module, why) for module in job.modules if (why := unservable(job, module)))
+    try:
+        images = plan(job)
+    except MissingPart as missing:
+        return Contexts(images=(), skipped=f"{missing.message}. {missing.remediation}")
     if not images:
         raise errors[0]
     for image in images:
@@ -84,17 +87,14 @@ def _together(made: Contexts, results: Iterable[Result]) -> Made:
     )
 
 
-def _not_servable(job: Job, module: Module) -> StageError:
-    """The service has to know a module's inputs and outputs before it can call it."""
+def _not_servable(job: Job, module: Module, found: Unservable) -> StageError:
     reference = reference_of(job, module)
-    why = module.inspection.no_interface or "its interface is not known"
     package = job.spec.container_config.package_image
     message = f"{module.name} is not in the image {reference}" if package else f"no image {reference} was built"
     return StageError(
         ErrorType.ContainerBuildError,
-        f"{message}: {why}",
-        remediation=f"Declare the interface of {module.name} in the spec, or write it into the module with"
-        " `portalis annotate`.",
+        f"{message}: {found.why}",
+        remediation=found.remediation,
         details=NimGenerationError(failed_containers=(reference,)),
     )
 

@@ -156,6 +156,16 @@ def perf_analyzer() -> list[str]:
 
 
 @part
+def wasmedge() -> Path:
+    """The program of WasmEdge, perhaps in the root of a newer Debian."""
+    on_path = shutil.which("wasmedge")
+    for candidate in (Path(on_path) if on_path else None, PARTS / "perf_analyzer/root/usr/bin/wasmedge"):
+        if candidate is not None and os.access(candidate, os.X_OK):
+            return candidate
+    raise Missing("WasmEdge: `make parts` (as root on Debian), or `apt-get install wasmedge` on Debian 13")
+
+
+@part
 def docker_engine() -> str:
     """A Docker engine of our own, as a value for DOCKER_HOST. It has no bridge (build and run with the host's network)
     and holds the image `BASE_IMAGE`; it ends with the test session, and with it all that it built."""
@@ -229,7 +239,7 @@ def podman_engine() -> str:
     host = f"unix://{folder}/p.sock"
     (folder / "containers.conf").write_text(PODMAN_SETTINGS)
     options = ["--root", str(folder / "data"), "--runroot", str(folder / "run"), "--tmpdir", str(folder / "tmp")]
-    options += ["--storage-driver", "vfs", "--network-config-dir", str(folder / "networks")]
+    options += ["--network-config-dir", str(folder / "networks")]
     with (folder / "log").open("wb") as log:
         command = ["setpriv", "--pdeathsig", "TERM", podman, *options, "system", "service", "--time=0", host]
         environment = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}
@@ -249,10 +259,11 @@ def _stop_engine(daemon: subprocess.Popen[bytes], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
-    # a container on the host's network leaves this mount behind
-    namespace = folder / "exec" / "netns" / "default"
-    if namespace.exists():
-        subprocess.run(["umount", str(namespace)], check=False)
+    # a container on the host's network leaves a mount behind, and Podman that of its storage
+    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+        place = line.split()[1]
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", place], check=False)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -20,7 +20,7 @@ from portalis.nim.dockerfile import Dockerfile, problems, render
 from portalis.nim.engine import Engine
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
 from portalis.problems import InputProblems
-from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
+from portalis.spec.container import ContainerConfiguration, VolumeMount
 from tests.parts import ROOT, give_up
 
 PIECES = ["${PATH}", "$(id)", "\\n", " AS ", "\u2028", "RUN id", *"\\\"'`$ {}#=\n\r\t<[]a"]
@@ -166,7 +166,6 @@ def test_an_image_that_may_run_as_root_has_no_user() -> None:
 def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
     config = ContainerConfiguration(
         base_image="python:3.12 AS x\nRUN id",
-        wasm_runtime=WasmRuntime.Wasmer,
         labels={"a=b": "c", "ok": "nul\0"},
         environment_vars={"A B": "c", "SERVICE_PORT": "1", "PORTALIS_VALUE_1": "x", "S": "\ud800"},
         entrypoint=("\0",),
@@ -175,7 +174,6 @@ def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
     where = [problem.where.removeprefix("container_config.") for problem in problems(config)]
     assert where == [
         "base_image",
-        "wasm_runtime",
         "labels",
         "labels.ok",
         "environment_vars",
@@ -185,7 +183,7 @@ def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
         "entrypoint[0]",
         "volumes[0].container_path",
     ]
-    with pytest.raises(InputProblems, match="10 problems"):
+    with pytest.raises(InputProblems, match="9 problems"):
         rendered(config)
 
 

@@ -94,7 +94,7 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
         ("a b", {}, "wasm_binaries[0].name", "the service cannot call a model 'a b'"),
         ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is no image tag"),
         ("gelu", {"image_name": "UPPER"}, "wasm_binaries[0].name", "the name of the image, 'UPPER'"),
-        ("gelu", {"wasm_runtime": "Wasmer"}, "container_config.wasm_runtime", "in Wasmtime, not Wasmer"),
+        ("gelu", {"wasm_runtime_path": "/bin/sh"}, "container_config.wasm_runtime_path", "Wasmtime is no program"),
         ("gelu", {"base_image": "a b"}, "container_config.base_image", "is no image reference"),
     ],
 )
