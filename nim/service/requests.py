@@ -85,4 +85,7 @@ class Requests:
         model = scope.get("path_params", {}).get("name")
         if model:
             fields["model"] = model
-        _ACCESS.log(level, "%s %s %d", scope["method"], path, status, extra={"fields": fields})
+        # by hand: to find out which line of which file logs takes as long as all the rest
+        record = logging.LogRecord(_ACCESS.name, level, "", 0, "%s %s %d", (scope["method"], path, status), None)
+        record.fields = fields
+        _ACCESS.handle(record)

@@ -63,7 +63,8 @@ class Service:
 
     def wait_for_line(self, words: str) -> str:
         """The first line of the log that has `words`."""
-        return self._until(lambda: next((line for line in list(self.log) if words in line), ""))
+        line: str = self._until(lambda: next((line for line in list(self.log) if words in line), ""))
+        return line
 
     def wait_ready(self) -> None:
         """Until it says that it is ready."""
