@@ -1,13 +1,19 @@
-"""The real engine that images are built and run on."""
+"""The real engines that images are built and run on, and the one image of each that tests share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from portalis.nim.engine import Engine
+from portalis.nim.image import Image
+from portalis.nim.packing import lay_out
+from portalis.spec.container import ContainerRuntime
 from tests import parts
+
+from . import images
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +21,36 @@ def docker() -> Iterator[Engine]:
     """A Docker engine that has the base image and ends with the session."""
     with Engine.find(environment={"DOCKER_HOST": parts.docker_engine()}) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Engine]:
+    """A Podman service that has the base image and ends with the session."""
+    with Engine.find(ContainerRuntime.Podman, {"CONTAINER_HOST": parts.podman_engine()}) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def softmax_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the shared image is built from."""
+    folder = tmp_path_factory.mktemp("context")
+    lay_out(images.context(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def docker_image(docker: Engine, softmax_context: Path) -> Image:
+    """The shared image on Docker."""
+    lines: list[str] = []
+    made = images.build(docker, softmax_context, lines.append)
+    assert any(line.startswith("Successfully tagged") for line in lines)
+    return made
+
+
+@pytest.fixture(scope="session")
+def podman_image(podman: Engine, softmax_context: Path) -> Image:
+    """The shared image on Podman."""
+    lines: list[str] = []
+    made = images.build(podman, softmax_context, lines.append)
+    assert any(line.startswith("Successfully tagged") for line in lines)
+    return made
