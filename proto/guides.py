@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +15,9 @@ from portalis.proto import examples
 from portalis.proto.api import ApiModel, ApiTensor, service_model
 from portalis.proto.markdown import TEMPLATES, block, python, shell
 from portalis.spec import PackageSpec
+from portalis.spec.container import ContainerConfiguration, ContainerRuntime
 from portalis.spec.names import image_of
+from portalis.spec.quantities import cpu_millis, memory_bytes
 from portalis.spec.triton import TritonPlatform
 from portalis.target import Job, Module
 from portalis.templates import render
@@ -117,6 +119,7 @@ def _containers(job: Job) -> Guide:
         description=spec.description,
         containers=[_container(job, each) for each in job.made.nim_containers],
         service_port=spec.container_config.service_port,
+        grpc_port=spec.container_config.grpc_port,
         metrics_port=spec.container_config.metrics_port,
     )
     return Guide(name="containers", title=title, text=text)
@@ -125,28 +128,48 @@ def _containers(job: Job) -> Guide:
 def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     config = job.spec.container_config
     engine, port = config.runtime.value.lower(), config.service_port
-    module = _module_of(artifact, job)
-    model = service_model(module) if module is not None else None
+    models = [model for module in _modules_of(artifact, job) if (model := service_model(module)) is not None]
     image = f"{artifact.image_name}:{artifact.image_tag}"
-    words = [engine, "run", "--rm", "--publish", f"{port}:{port}"]
-    if config.read_only_root_filesystem:
-        words += ["--read-only", "--tmpfs", "/tmp"]  # noqa: S108 (of the container)
-    words += [f"--cap-drop={each}" for each in config.drop_capabilities]
     archive = artifact.image_archive_path
     load = f"{engine} load --input {shell(_inside(Path(archive), job.output))}" if archive is not None else ""
     return {
         "image": image,
-        "model": model,
+        "models": [
+            {
+                "name": model.name,
+                "infer": _curl(model, f"http://localhost:{port}/v1/models/{quote(model.name, safe='')}/infer"),
+            }
+            for model in models
+        ],
         "load": load,
-        "run": " ".join(shell(word) for word in [*words, image]),
+        "run": " ".join(shell(word) for word in [engine, "run", "--rm", *_options(config), image]),
         "health": f"curl --fail http://localhost:{port}{shell(artifact.health_check_config.endpoint)}",
-        "infer": _curl(model, f"http://localhost:{port}/v1/models/{quote(model.name, safe='')}/infer") if model else "",
     }
 
 
-def _module_of(artifact: ContainerArtifact, job: Job) -> Module | None:
-    """The module in an image."""
-    return next((each for each in job.modules if image_of(job.spec, each.binary)[0] == artifact.image_name), None)
+def _options(config: ContainerConfiguration) -> Iterator[str]:
+    """Ports, confinement and limits of a container, as Docker's and Podman's command lines have them."""
+    for port in (config.service_port, config.grpc_port):
+        yield from ("--publish", f"{port}:{port}")
+    if config.read_only_root_filesystem:
+        yield from ("--read-only", "--tmpfs", "/tmp")  # noqa: S108 (of the container)
+    yield from (f"--cap-drop={each}" for each in config.drop_capabilities)
+    yield "--security-opt=no-new-privileges"
+    if config.memory_limit is not None:
+        yield from ("--memory", f"{memory_bytes(config.memory_limit)}b")
+    if config.cpu_limit is not None:
+        yield from ("--cpus", f"{cpu_millis(config.cpu_limit) / 1000:g}")
+    if config.gpu_required and config.runtime is ContainerRuntime.Podman:
+        yield from ("--device", "nvidia.com/gpu=all")
+    elif config.gpu_required:
+        yield from ("--gpus", str(config.gpu_count or 1))
+
+
+def _modules_of(artifact: ContainerArtifact, job: Job) -> tuple[Module, ...]:
+    """The modules in an image."""
+    if job.spec.container_config.package_image:
+        return tuple(job.modules)
+    return tuple(each for each in job.modules if image_of(job.spec, each.binary)[0] == artifact.image_name)
 
 
 def _inside(path: Path, folder: Path) -> Path:

@@ -175,13 +175,24 @@ def test_a_request_too_long_to_read_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_container_is_run_as_it_is_confined(add: WasmBinaryPath) -> None:
-    config = ContainerConfiguration(runtime=ContainerRuntime.Podman, drop_capabilities=("NET_RAW",), service_port=9000)
+    config = ContainerConfiguration(
+        runtime=ContainerRuntime.Podman,
+        drop_capabilities=("NET_RAW",),
+        service_port=9000,
+        memory_limit="2Gi",
+        cpu_limit="500m",
+        gpu_required=True,
+    )
     work = job([add], container_config=config)
     (container,) = work.made.nim_containers
     saved = container.model_copy(update={"image_archive_path": "/package/images/it's.tar"})
     made = target.generate(dataclasses.replace(work, made=Artifacts(nim_containers=(saved,))))
     guide = text(made.tree, "docs/containers.md")
-    assert "podman run --rm --publish 9000:9000 --read-only --tmpfs /tmp --cap-drop=NET_RAW demo-add:1.2.0" in guide
+    (run,) = re.findall(r"^podman run .*$", guide, re.MULTILINE)
+    assert run == (
+        "podman run --rm --publish 9000:9000 --publish 8001:8001 --read-only --tmpfs /tmp --cap-drop=NET_RAW"
+        " --security-opt=no-new-privileges --memory 2147483648b --cpus 0.5 --device nvidia.com/gpu=all demo-add:1.2.0"
+    )
     (load,) = re.findall(r"^podman load.*$", guide, re.MULTILINE)
     assert shlex.split(load) == ["podman", "load", "--input", "images/it's.tar"]
     (curl,) = re.findall(r"^curl --globoff (?:.|\n)*?(?=^```$)", guide, re.MULTILINE)
@@ -195,6 +206,10 @@ def test_each_image_is_called_with_the_model_that_it_has(add: WasmBinaryPath) ->
     config = ContainerConfiguration(image_name="acme/own")
     alone = text(target.generate(job([add], container_config=config)).tree, "docs/containers.md")
     assert "- `acme/own:1.2.0`, which serves the model `add`" in alone
+    together = ContainerConfiguration(package_image=True)
+    both = text(target.generate(job(binaries, container_config=together)).tree, "docs/containers.md")
+    assert "- `demo:1.2.0`, which serves the models `b`, `a-b`" in both
+    assert both.count("One inference by ") == 2 and "/v1/models/a-b/infer" in both
 
 
 def test_hostile_names_stay_data_in_every_document(add: WasmBinaryPath) -> None:
