@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -38,7 +39,7 @@ class Result:
 
 def build_image(engine: Engine, job: Job, planned: PlannedImage) -> Result:
     """Build, try and export one image from its context in the staging folder."""
-    config = job.spec.container_config
+    config, began = job.spec.container_config, time.monotonic()
     try:
         image = engine.build(
             job.staging / planned.folder,
@@ -51,6 +52,7 @@ def build_image(engine: Engine, job: Job, planned: PlannedImage) -> Result:
         )
     except EngineFailed as problem:
         return _failed(job, planned, problem, "build")
+    job.say(f"{planned.reference} was built in {time.monotonic() - began:.1f} s: {image.size_bytes / 2**20:.0f} MiB")
     try:
         tried, warnings = _try(engine, job, planned, image)
     except EngineFailed as problem:

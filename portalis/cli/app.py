@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import PortalisError
 from ..problems import InputProblems
 from .annotate import annotate
+from .build_images import build_images
 from .demo import demo
 from .doctor import doctor
 from .infer import infer
@@ -128,6 +129,7 @@ app.command()(reporting(inspect))
 app.command()(reporting(annotate))
 app.command()(reporting(init))
 app.command()(reporting(package))
+app.command("build-images")(reporting(build_images))
 app.command("install-backend")(reporting(install_backend))
 app.command(context_settings=PASS_THROUGH)(reporting(serve))
 app.command("run")(reporting(run_service))

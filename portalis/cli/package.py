@@ -65,7 +65,7 @@ def package(
         raise UsageError(f"--validate {validate}: there is no such depth", remediation="Use static or live.")
     if report is not None and report.is_dir():
         raise UsageError(f"{report} is a directory", remediation="Name the file to write with --report.")
-    source = _source(spec, contract)
+    source = source_of(spec, contract)
     wanted = _read(source, is_contract=contract is not None)
     wanted = _adjusted(wanted, source, output, keep_versions=keep_versions, fail_fast=fail_fast)
     options = Options(only=tuple(only or ()), skip=tuple(skip or ()), live=validate == "live", force=force)
@@ -75,7 +75,8 @@ def package(
     raise typer.Exit(EXIT_CODES[made.status.value])
 
 
-def _source(spec: Path | None, contract: Path | None) -> Path:
+def source_of(spec: Path | None, contract: Path | None = None) -> Path:
+    """The file that a run reads. Raises UsageError where there are two, or none."""
     if contract is not None and spec is not None:
         raise UsageError(f"{spec} and --input {contract} are two inputs", remediation="Name one of them.")
     if contract is None and spec is None and not Path(DEFAULT_SPEC).exists():

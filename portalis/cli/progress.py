@@ -21,6 +21,9 @@ WORDS = {"Produced": "done", "Skipped": "skipped", "Failed": "FAILED"}
 class Plain:
     """A line for each stage, on stderr."""
 
+    def __init__(self, *, skipped: bool = True) -> None:
+        self._tells_skipped = skipped
+
     def started(self, name: str, title: str) -> None:
         """Nothing: its end tells enough where nobody watches."""
 
@@ -30,7 +33,11 @@ class Plain:
 
     def ended(self, stage: Stage) -> None:
         """A line."""
-        print(line(stage), file=sys.stderr, flush=True)
+        if self._is_told(stage):
+            print(line(stage), file=sys.stderr, flush=True)
+
+    def _is_told(self, stage: Stage) -> bool:
+        return self._tells_skipped or WORDS[type(stage.outcome).__name__] != "skipped"
 
 
 class Quiet(Plain):
@@ -46,7 +53,8 @@ class Quiet(Plain):
 class Live(Plain):
     """A spinner with the stage's last words, on a terminal."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: Status, *, skipped: bool = True) -> None:
+        super().__init__(skipped=skipped)
         self._status = status
         self._title = ""
 
@@ -61,6 +69,8 @@ class Live(Plain):
 
     def ended(self, stage: Stage) -> None:
         """A line that stays."""
+        if not self._is_told(stage):
+            return
         self._status.console.print(line(stage), markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, text: str) -> None:
@@ -82,14 +92,15 @@ def line(stage: Stage) -> str:
 
 
 @contextlib.contextmanager
-def listener(*, quiet: bool) -> Iterator[Listener]:
-    """The listener that fits: none when `quiet`, live on a terminal, else plain."""
+def listener(*, quiet: bool, skipped: bool = True) -> Iterator[Listener]:
+    """The listener that fits: none when `quiet`, live on a terminal, else plain. Stages that are skipped are told where
+    `skipped` says so."""
     if quiet:
         yield Quiet()
     elif not sys.stderr.isatty():
-        yield Plain()
+        yield Plain(skipped=skipped)
     else:
         from rich.console import Console
 
         with Console(stderr=True).status("reading the modules") as status:
-            yield Live(status)
+            yield Live(status, skipped=skipped)

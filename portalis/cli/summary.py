@@ -49,6 +49,25 @@ def result(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
     yield from _next(made)
 
 
+def images(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
+    """The lines about the images that were made, and how their trials went."""
+    if made.status.value == "failure":
+        yield "no image was built"
+        return
+    tried = {result.name: result for result in made.diagnostics.validation_results}
+    for image in made.artifacts.nim_containers:
+        reference = f"{image.image_name}:{image.image_tag}"
+        yield printable(reference)
+        yield f"  id: {printable(image.image_id)}"
+        yield f"  size: {_size(image.image_size_bytes)} in {len(image.layers)} layers"
+        yield f"  tried: {printable(tried[reference].report) if reference in tried else 'no'}"
+        if image.image_archive_path is not None:
+            yield f"  archive: {printable(image.image_archive_path)}"
+    count = len(made.artifacts.nim_containers)
+    seconds = made.packaging_metrics.nim_generation_time
+    yield f"{count} image{'' if count == 1 else 's'} in {seconds:.1f} s, with contexts in {printable(str(output))}"
+
+
 def _next(made: PackagingAgentOutput) -> Iterator[str]:
     models = made.artifacts.triton_models
     if models:
