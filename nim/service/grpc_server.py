@@ -95,7 +95,7 @@ class Calls:
 
         async def call(request: Any, context: Any) -> Any:
             began, status = time.perf_counter(), grpc.StatusCode.CANCELLED
-            REQUEST_ID.set(request_id(getattr(request, "id", "")))
+            REQUEST_ID.set(request_id(_given_id(context) or getattr(request, "id", "")))
             try:
                 with self._drain.working(refusable=True):
                     answer = await inner(understood(request), context)
@@ -118,7 +118,7 @@ class Calls:
 
         async def call(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             began, status = time.perf_counter(), grpc.StatusCode.CANCELLED
-            REQUEST_ID.set(request_id(""))
+            REQUEST_ID.set(request_id(_given_id(context)))
             try:
                 with self._drain.working():
                     async for answer in inner(requests, context):
@@ -154,6 +154,10 @@ def _handlers(service: Service, inference: Inference) -> list[grpc.GenericRpcHan
         grpc.method_handlers_generic_handler(INFERENCE, methods),
         grpc.method_handlers_generic_handler(HEALTH, check),
     ]
+
+
+def _given_id(context: Any) -> str | bytes:
+    return next((value for key, value in context.invocation_metadata() or () if key == "x-request-id"), "")
 
 
 def _codec(method: str) -> dict[str, Any]:

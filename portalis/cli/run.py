@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import socket
 import sys
@@ -68,7 +67,9 @@ def run(
         _check_ports(settings)
         set_up(LogOptions(level, json_lines=json_logs))
         # uvicorn's word on starting and ending is for those who look for trouble
-        raise typer.Exit(_serve(settings, folder, host, level if level < logging.INFO else max(level, logging.WARNING)))
+        raise typer.Exit(
+            _serve(settings, folder, host, level if level < LEVELS["INFO"] else max(level, LEVELS["WARNING"]))
+        )
 
 
 def _serve(settings: ServiceSettings, folder: Path, host: str, level: int) -> int:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
+import tritonclient.grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +70,18 @@ def test_a_request_has_a_line_with_its_id_model_status_and_duration(service: Ser
     assert (told["request_id"], told["method"], told["path"]) == ("order 66", "POST", "/v1/models/talk/infer")
     assert (told["model"], told["status"]) == ("talk", 200)
     assert told["duration_ms"] > 0
+
+
+def test_grpc_takes_the_id_of_the_metadata_or_of_the_message(service: Service) -> None:
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}") as client:
+        tensor = tritonclient.grpc.InferInput("x", [1, 1], "FP32")
+        tensor.set_data_from_numpy(np.zeros((1, 1), np.float32))
+        client.infer("talk", [tensor], headers={"x-request-id": "of metadata"}, request_id="unseen")
+        client.infer("talk", [tensor], request_id="of a message")
+    for identity in ("of metadata", "of a message"):
+        told = json.loads(service.wait_for_line(f'"{identity}","method"'))
+        assert (told["status"], told["model"]) == ("OK", "talk")
+    assert '"unseen"' not in service.text()
 
 
 def test_a_request_without_an_id_gets_one_and_each_its_own(service: Service) -> None:
