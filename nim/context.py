@@ -10,7 +10,7 @@ from .. import __version__
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
 from ..wasm_backend import ISLAND_NAME, island
-from . import dockerfile, pins, runtimes, wheelhouse
+from . import checks, dockerfile, pins, runtimes, wheelhouse
 from .runtimes import RuntimeFiles
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
 
@@ -104,7 +104,7 @@ def build_context(
 
 def problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """What no image can be made with, each with its path in the spec."""
-    yield from dockerfile.problems(config)
+    yield from checks.problems(config)
     yield from runtimes.problems(config)
     found = list(pins.problems(config))
     yield from found

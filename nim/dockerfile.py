@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .. import templates
-from ..problems import InputProblems, Problem
+from ..problems import InputProblems
 from ..spec.container import ContainerConfiguration
 from . import runtimes
-from .quoting import ARGUMENT, Quoted, exec_form, expanded_form, trouble
+from .checks import problems
+from .quoting import Quoted, exec_form, expanded_form
 from .runtimes import RuntimeFiles
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,21 +29,8 @@ ENTRYPOINT = (f"{VENV}/bin/python", "-m", SERVICE, SERVICE_FILE)
 START_PERIOD_S = 60  # a module may take this long to compile; failures before do not count
 READY = "/v1/health/ready"
 
-# the distribution specification's grammar, which has no character that means anything to a Dockerfile
-_IMAGE = re.compile(
-    r"([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
-)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
 # keys that linters take: https://docs.docker.com/engine/manage-resources/labels
 _PLAIN_LABEL = re.compile(r"(?!(com|io)\.docker\.|org\.dockerproject\.)[a-z][a-z0-9]*([.-][a-z0-9]+)*")
-_OWN = {
-    "SERVICE_PORT": "service_port",
-    "GRPC_PORT": "grpc_port",
-    "METRICS_PORT": "metrics_port",
-    "WASM_MODULE": "wasm_binaries",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,43 +39,6 @@ class Dockerfile:
 
     text: str
     arguments: Mapping[str, str]
-
-
-def problems(config: ContainerConfiguration) -> Iterator[Problem]:
-    """What no image can be made with, each with its path in the spec."""
-    at = "container_config"
-    if _IMAGE.fullmatch(config.base_image) is None:
-        yield Problem(where=f"{at}.base_image", message=f"{config.base_image!r} is no image reference")
-    yield from _mappings(config)
-    for kind, words in (("entrypoint", config.entrypoint), ("command_args", config.command_args)):
-        for index, word in enumerate(words):
-            if (why := trouble(word)) is not None:
-                yield Problem(where=f"{at}.{kind}[{index}]", message=f"the word {why}")
-    for index, volume in enumerate(config.volumes):
-        path = volume.container_path
-        if not path.startswith("/") or not path.isprintable() or ".." in path.split("/"):
-            yield Problem(
-                where=f"{at}.volumes[{index}].container_path", message=f"{path!r} is no absolute path in a container"
-            )
-
-
-def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:
-    for kind, values, pattern in (
-        ("labels", config.labels, _LABEL),
-        ("environment_vars", config.environment_vars, _VARIABLE),
-    ):
-        at = f"container_config.{kind}"
-        for key, value in values.items():
-            if pattern.fullmatch(key) is None or key.startswith(ARGUMENT):
-                yield Problem(where=at, message=f"{key!r} is no name that an image can have there")
-            if (why := trouble(value)) is not None:
-                yield Problem(where=f"{at}.{key}", message=f"the value {why}")
-    for key in sorted(_OWN.keys() & config.environment_vars.keys()):
-        yield Problem(
-            where=f"container_config.environment_vars.{key}",
-            message="the image sets this variable itself",
-            remediation=f"Say {_OWN[key]} instead",
-        )
 
 
 def render(
@@ -105,7 +57,54 @@ def render(
     if found:
         raise InputProblems(found, source="the container configuration")
     quoted = Quoted()
-    environment = {
+    values = {
+        "base_image": config.base_image,
+        "loose_base": re.search(r":(?!latest$)[^/:]+$|@", config.base_image) is None,
+        "offline": offline,
+        "venv": VENV,
+        "pip": exec_form(_pip(offline, hashes=True)),
+        "pip_unverified": exec_form(_pip(offline, hashes=False)) if unverified else "",
+        **_folders(config),
+        **_other_runtime(runtime),
+        **_variables(config, modules, quoted),
+        "odd_labels": any(_PLAIN_LABEL.fullmatch(key) is None for key in config.labels),
+        "labels": quoted.pairs({**labels, **config.labels}),
+        "arguments": quoted.arguments,
+        "ports": " ".join(str(port) for port in sorted({config.service_port, config.grpc_port, config.metrics_port})),
+        "health_options": _health_options(config),
+        "health_command": exec_form(_health_command(config)),
+        "user": USER if config.run_as_non_root else "",
+        "entrypoint": exec_form(config.entrypoint or ENTRYPOINT),
+        "command": exec_form(config.command_args) if config.command_args else "",
+    }
+    return Dockerfile(text=templates.render(TEMPLATES, "Dockerfile.j2", **values), arguments=quoted.arguments)
+
+
+def _folders(config: ContainerConfiguration) -> dict[str, str]:
+    """Those that the container may write to."""
+    return {
+        "writable": " ".join(f"{STAGED}{path}" for path in WRITABLE),
+        "parents": " ".join(sorted({f"{STAGED}{PurePosixPath(path).parent}".rstrip("/") for path in WRITABLE})),
+        "staged": STAGED,
+        # a read-only root does not keep a volume from being written to
+        "volumes": expanded_form(dict.fromkeys([*WRITABLE, *(volume.container_path for volume in config.volumes)])),
+    }
+
+
+def _other_runtime(runtime: RuntimeFiles | None) -> dict[str, str]:
+    """One that is a program of its own."""
+    if runtime is None:
+        return {"runtime": ""}
+    return {
+        "runtime": runtimes.INSTALLED,
+        "runtime_folder": runtimes.FOLDER,
+        "runtime_programs": shlex.join(f"{runtimes.INSTALLED}/{path}" for path in runtime.executable),
+        "runtime_try": shlex.join([*runtime.command, "--version"]),
+    }
+
+
+def _variables(config: ContainerConfiguration, modules: Sequence[str], quoted: Quoted) -> dict[str, str | list[str]]:
+    found = {
         "NIM_CACHE_PATH": CACHE,
         **config.environment_vars,
         # the folder, where there are several
@@ -114,36 +113,11 @@ def render(
         "GRPC_PORT": str(config.grpc_port),
         "METRICS_PORT": str(config.metrics_port),
     }
-    values = {
-        "base_image": config.base_image,
-        "offline": offline,
-        "runtime": runtimes.INSTALLED if runtime is not None else "",
-        "runtime_folder": runtimes.FOLDER,
-        "runtime_programs": " ".join(f"{runtimes.INSTALLED}/{path}" for path in runtime.executable) if runtime else "",
-        "runtime_try": exec_form([*runtime.command, "--version"]) if runtime is not None else "",
-        "venv": VENV,
-        "pip": exec_form(_pip(offline, hashes=True)),
-        "pip_unverified": exec_form(_pip(offline, hashes=False)) if unverified else "",
+    return {
+        "environment": quoted.pairs({key: value for key, value in found.items() if "$" not in value}),
         # hadolint takes a dollar for a reference, even when it is none, to what the same instruction defines
-        "environment": quoted.pairs({key: value for key, value in environment.items() if "$" not in value}),
-        "with_dollars": [quoted.pairs({key: value}) for key, value in sorted(environment.items()) if "$" in value],
-        "loose_base": re.search(r":(?!latest$)[^/:]+$|@", config.base_image) is None,
-        "odd_labels": any(_PLAIN_LABEL.fullmatch(key) is None for key in config.labels),
-        "labels": quoted.pairs({**labels, **config.labels}),
-        "arguments": quoted.arguments,
-        "ports": " ".join(str(port) for port in sorted({config.service_port, config.grpc_port, config.metrics_port})),
-        "writable": " ".join(f"{STAGED}{path}" for path in WRITABLE),
-        "parents": " ".join(sorted({f"{STAGED}{PurePosixPath(path).parent}".rstrip("/") for path in WRITABLE})),
-        "staged": STAGED,
-        # a read-only root does not keep a volume from being written to
-        "volumes": expanded_form(dict.fromkeys([*WRITABLE, *(volume.container_path for volume in config.volumes)])),
-        "health_options": _health_options(config),
-        "health_command": exec_form(_health_command(config)),
-        "user": USER if config.run_as_non_root else "",
-        "entrypoint": exec_form(config.entrypoint or ENTRYPOINT),
-        "command": exec_form(config.command_args) if config.command_args else "",
+        "with_dollars": [quoted.pairs({key: value}) for key, value in sorted(found.items()) if "$" in value],
     }
-    return Dockerfile(text=templates.render(TEMPLATES, "Dockerfile.j2", **values), arguments=quoted.arguments)
 
 
 def _pip(offline: bool, *, hashes: bool) -> list[str]:

@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from portalis.examples.catalog import EXAMPLES
+from portalis.nim.checks import problems
 from portalis.nim.context import About, build_context
-from portalis.nim.dockerfile import Dockerfile, problems, render
+from portalis.nim.dockerfile import Dockerfile, render
 from portalis.nim.engine import Engine
+from portalis.nim.runtimes import INSTALLED, RuntimeFiles
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
 from portalis.problems import InputProblems
-from portalis.spec.container import ContainerConfiguration, VolumeMount
+from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
 from tests.parts import ROOT, give_up
 
 PIECES = ["${PATH}", "$(id)", "\\n", " AS ", "\u2028", "RUN id", *"\\\"'`$ {}#=\n\r\t<[]a"]
@@ -145,9 +147,26 @@ def test_everything_that_an_image_can_say_is_said() -> None:
     assert health.endswith('"portalis_service.probe", "/healthz", "/v1/health/ready"]')
 
 
-def test_the_module_is_copied_last_so_that_it_alone_is_copied_again() -> None:
+def test_what_changes_more_often_is_copied_later_and_the_module_last() -> None:
     found = instructions(rendered(ContainerConfiguration()).text)
     assert found[-1] == ("COPY", '["models", "/app/models"]')
+    copied = [value.split('"')[-2] for name, value in found if name == "COPY"]
+    assert copied == ["/build/", "/app", "/opt/venv", "/", "/app", "/app/models"]
+
+
+def test_the_engine_is_sent_nothing_but_what_the_dockerfile_copies(tmp_path: Path) -> None:
+    files = context_of(wasm_runtime_version="50.0.7")
+    text, ignored = (files[name] for name in ("Dockerfile", ".dockerignore"))
+    assert isinstance(text, bytes) and isinstance(ignored, bytes)
+    first, *kept = ignored.decode().split()
+    assert first == "*"
+    copied = {
+        value.split('"')[1]
+        for name, value in instructions(text.decode())
+        if name == "COPY" and not value.startswith("--from")
+    }
+    assert copied == {"requirements.txt", "unverified.txt", "app", "models"}
+    assert {f"!{name}" for name in copied} | {"!wheels", "!wasm-runtime", "**/__pycache__"} == set(kept)
 
 
 def test_nothing_is_compiled_downloaded_or_installed_in_the_image_that_is_left() -> None:
@@ -311,6 +330,16 @@ def test_hadolint_finds_nothing_whatever_the_values_are(tmp_path: Path) -> None:
         assert lint(rendered(config, offline=True, package="demo").text, tmp_path) == []
 
     check()
+
+
+def test_hadolint_finds_nothing_where_a_runtime_is_a_program_of_its_own(tmp_path: Path) -> None:
+    program = tmp_path / "wasmer"
+    files = RuntimeFiles(
+        name="Wasmer", files={"wasmer": program}, executable=("wasmer",), command=(f"{INSTALLED}/wasmer",)
+    )
+    config = ContainerConfiguration(wasm_runtime=WasmRuntime.Wasmer)
+    text = render(config, labels={"a": "b"}, modules=["m"], offline=False, runtime=files).text
+    assert lint(text, tmp_path) == []
 
 
 def test_hadolint_would_find_something(tmp_path: Path) -> None:

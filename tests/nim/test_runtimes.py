@@ -135,7 +135,7 @@ def test_the_context_has_the_runtime_and_says_how_it_is_started(tmp_path: Path) 
     assert told["wasm_runtime"] == "WasmEdge"
     assert told["wasm_runtime_command"][-1] == f"{INSTALLED}/wasmedge"
     text = (tmp_path / "context" / "Dockerfile").read_text()
-    assert f'COPY ["{FOLDER}", "{INSTALLED}"]' in text and '"--version"]' in text
+    assert f'COPY ["{FOLDER}", "{INSTALLED}"]' in text and " --version\n" in text
     assert f"!{FOLDER}" in (tmp_path / "context" / ".dockerignore").read_text().split()
     assert (tmp_path / "context" / FOLDER / "wasmedge").read_bytes() == parts.wasmedge().read_bytes()
     plain = build_context(ContainerConfiguration(), models=models, about=about)
