@@ -153,13 +153,8 @@ async def _unless_gone(receive: Receive, running: Any) -> Any:
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], pieces: list[Piece]) -> None:
     size = sum(map(len, pieces))
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [*headers, (b"content-length", b"%d" % size)],
-        }
-    )
+    told = [(b"content-length", b"%d" % size), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": told})
     if size <= QUICK_BYTES and len(pieces) > 1:
         pieces = [b"".join(pieces)]
     for index, piece in enumerate(pieces, 1):

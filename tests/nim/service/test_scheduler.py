@@ -69,7 +69,7 @@ def x(value: float, rows: int = 1) -> dict[str, np.ndarray]:
 
 
 async def outcomes(scheduler: Scheduler, requests: list[Any], **options: Any) -> list[Any]:
-    return await asyncio.gather(*(scheduler.run(each, **options) for each in requests), return_exceptions=True)
+    return list(await asyncio.gather(*(scheduler.run(each, **options) for each in requests), return_exceptions=True))
 
 
 def test_requests_that_come_together_are_run_together_and_each_gets_its_own_answer(softmax: Program) -> None:
@@ -208,7 +208,7 @@ def test_long_calls_run_side_by_side(moody: Program) -> None:
             tasks.append(asyncio.ensure_future(scheduler.run(x(i))))
             await asyncio.to_thread(held.began.acquire)  # it has begun, and none has ended
         held.go.release(10)
-        return await asyncio.gather(*tasks)
+        return list(await asyncio.gather(*tasks))
 
     assert [float(each["y"][0, 0]) for each in asyncio.run(three())] == [0, 2, 4]
     scheduler.close()
