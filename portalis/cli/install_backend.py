@@ -29,4 +29,5 @@ def install_backend(
     print(f"  serve with: tritonserver --backend-directory {target.parent} --model-repository REPOSITORY")
     if not (target.parent / "python").is_dir():
         print(f"  note: {target.parent} has no `python` backend, which the wasm backend runs on")
-    print("  the server's Python needs: pip install 'wasmtime>=50,<51' numpy")
+    # stubs that were built for NumPy 1 misread the arrays of NumPy 2, and NVIDIA's images have NumPy 1
+    print("  the server's Python needs: pip install 'wasmtime>=50,<51' 'numpy<2'")
