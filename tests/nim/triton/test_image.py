@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,17 @@ def test_a_base_without_the_python_backend_fails_the_build_and_says_why(built: B
         AssertionError, match="the base image has no /opt/tritonserver/backends/python/triton_python_ba"
     ):
         build(built.engine, f"{TAG}-x", tmp_path / "context", dockerfile="Dockerfile", TRITON_IMAGE=parts.BASE_IMAGE)
+
+
+@pytest.mark.slow
+def test_a_wheel_that_is_not_the_pinned_one_fails_the_build(built: Built, tmp_path: Path) -> None:
+    if built.base.wheelhouse is None:
+        pytest.skip("this base is built on with the package index, which has the right wheels")
+    lay_out(triton_context(wheelhouse=built.base.wheelhouse), tmp_path / "context")
+    (wheel,) = (tmp_path / "context" / "wheelhouse").glob("wasmtime-*.whl")
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("wasmtime/more.py", "print('not from where it should be')")
+    with pytest.raises(AssertionError) as caught:
+        build(built.engine, f"{TAG}-y", tmp_path / "context", dockerfile="Dockerfile", TRITON_IMAGE=built.base.image)
+    assert "DO NOT MATCH THE HASHES" in str(caught.value)
+    assert "pip could not install the wheels (see above)" in str(caught.value)
