@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from portalis.nim.triton import assemble
+from portalis.wasm_backend import island_files
 
 REQUIREMENTS = (Path(assemble.__file__).parent / "requirements.txt").read_text()
 OURS = f"3.{sys.version_info.minor}"
@@ -57,6 +59,27 @@ def test_another_wasmtime_stops_the_build() -> None:
         SystemExit, match=f"the base image has wasmtime {found}, and the wasm backend is pinned to 1.0.0"
     ):
         assemble.missing("wasmtime==1.0.0 \\\n    --hash=sha256:00\n")
+
+
+def test_all_that_is_added_lies_under_one_folder_at_the_places_it_has_in_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With this Python in the place of the image's: it has NumPy and Wasmtime."""
+    here, base, root = tmp_path / "build", tmp_path / "base", tmp_path / "rootfs"
+    here.mkdir()
+    shutil.copy(Path(assemble.__file__).with_name("health.py"), here)
+    (here / "requirements.txt").write_text(
+        f"wasmtime=={importlib.metadata.version('wasmtime')} \\\n    --hash=sha256:00\n"
+    )
+    monkeypatch.setattr(assemble, "HERE", here)
+    stub(base / "opt" / "tritonserver", f"libpython{OURS}.so.1.0".encode())
+    assemble.main(root, base)
+    made = {str(path.relative_to(root)) for path in root.rglob("*") if "__pycache__" not in path.parts}
+    island = {f"opt/tritonserver/backends/wasm/portalis_backend/{path}" for path, _ in island_files()}
+    assert island < made
+    assert {"opt/portalis/health.py", "opt/tritonserver/backends/wasm/model.py", "var/cache/triton"} < made
+    assert (root / "var" / "cache" / "triton").stat().st_mode & 0o7777 == 0o1777
+    assert list((root / "opt" / "portalis" / "__pycache__").glob("health.*.pyc"))
 
 
 def test_folders_that_are_there_keep_their_mode(tmp_path: Path) -> None:
