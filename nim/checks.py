@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from ..problems import Problem
 from ..spec.container import ContainerConfiguration
@@ -16,6 +17,7 @@ _IMAGE = re.compile(
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
+FOLDERS = ("/app/models", "/opt/venv")  # of the image, and their parents
 _OWN = {
     "SERVICE_PORT": "service_port",
     "GRPC_PORT": "grpc_port",
@@ -35,11 +37,19 @@ def problems(config: ContainerConfiguration) -> Iterator[Problem]:
             if (why := trouble(word)) is not None:
                 yield Problem(where=f"{at}.{kind}[{index}]", message=f"the word {why}")
     for index, volume in enumerate(config.volumes):
-        path = volume.container_path
+        path, where = volume.container_path, f"{at}.volumes[{index}].container_path"
         if not path.startswith("/") or not path.isprintable() or ".." in path.split("/"):
+            yield Problem(where=where, message=f"{path!r} is no absolute path in a container")
+        elif hidden := [folder for folder in FOLDERS if PurePosixPath(folder).is_relative_to(_plain(path))]:
             yield Problem(
-                where=f"{at}.volumes[{index}].container_path", message=f"{path!r} is no absolute path in a container"
+                where=where,
+                message=f"a volume at {path!r} would hide {hidden[0]}, which the image brings",
+                remediation="Mount it at another place.",
             )
+
+
+def _plain(path: str) -> PurePosixPath:
+    return PurePosixPath("/" + path.lstrip("/"))  # two slashes at the start are a root of their own to pathlib
 
 
 def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:

@@ -64,6 +64,12 @@ def version_of(config: ContainerConfiguration) -> str | None:
     return config.wasm_runtime_version if config.wasm_runtime is WasmRuntime.Wasmtime else None
 
 
+def unverified(config: ContainerConfiguration) -> tuple[Pin, ...]:
+    """The pins that an image of `config` installs whatever their files are; none from a wheelhouse."""
+    found = () if config.wheelhouse is not None else pins(version_of(config))
+    return tuple(pin for pin in found if not pin.hashes)
+
+
 def problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """A version of the runtime that this portalis does not call."""
     wanted = version_of(config)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..contracts.errors import ErrorType, NimGenerationError
-from ..contracts.output import Artifacts
+from ..contracts.output import Artifacts, PackagingWarning, WarningSeverity
 from ..errors import MissingPart
 from ..output import OutputTree, Source
 from ..problems import Problem
@@ -15,6 +15,7 @@ from ..target import Job, Made, Module, StageError
 from .builds import Result, build_image
 from .context import problems as context_problems
 from .names import name_problems
+from .pins import unverified
 from .plan import PlannedImage, Unservable, plan, reference_of, unservable
 
 
@@ -49,7 +50,7 @@ def generate(job: Job) -> Contexts:
     for image in images:
         for path, content in image.context.files.items():
             tree.add(image.folder / path, content if isinstance(content, bytes) else Source(path=content))
-    return Contexts(tree=tree, errors=errors, images=images)
+    return Contexts(tree=tree, errors=errors, images=images, warnings=tuple(_warnings(job.spec)))
 
 
 def act(job: Job, made: Made) -> Made:
@@ -81,10 +82,20 @@ def _together(made: Contexts, results: Iterable[Result]) -> Made:
         made,
         artifacts=Artifacts(nim_containers=artifacts),
         errors=(*made.errors, *errors),
-        warnings=tuple(warning for result in results for warning in result.warnings),
+        warnings=(*made.warnings, *(warning for result in results for warning in result.warnings)),
         validation_results=tuple(result.tried for result in results if result.tried is not None),
         adopted=tuple(path for result in results for path in result.files),
     )
+
+
+def _warnings(spec: PackageSpec) -> Iterable[PackagingWarning]:
+    for pin in unverified(spec.container_config):
+        yield PackagingWarning(
+            message=f"the images install {pin} without a check of its hash, which portalis does not know",
+            severity=WarningSeverity.Medium,
+            remediation="Leave container_config.wasm_runtime_version out, or set container_config.wheelhouse to a"
+            " folder of wheels that you trust.",
+        )
 
 
 def _not_servable(job: Job, module: Module, found: Unservable) -> StageError:

@@ -188,7 +188,10 @@ def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
         labels={"a=b": "c", "ok": "nul\0"},
         environment_vars={"A B": "c", "SERVICE_PORT": "1", "PORTALIS_VALUE_1": "x", "S": "\ud800"},
         entrypoint=("\0",),
-        volumes=(VolumeMount(host_path="/x", container_path="relative"),),
+        volumes=tuple(
+            VolumeMount(host_path="/x", container_path=path)
+            for path in ("relative", "/app/", "/opt/venv", "/app/models/x")
+        ),
     )
     where = [problem.where.removeprefix("container_config.") for problem in problems(config)]
     assert where == [
@@ -201,8 +204,10 @@ def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
         "environment_vars.SERVICE_PORT",
         "entrypoint[0]",
         "volumes[0].container_path",
+        "volumes[1].container_path",
+        "volumes[2].container_path",
     ]
-    with pytest.raises(InputProblems, match="9 problems"):
+    with pytest.raises(InputProblems, match="11 problems"):
         rendered(config)
 
 

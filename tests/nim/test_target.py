@@ -113,3 +113,23 @@ def test_the_same_input_gives_the_same_context(tmp_path: Path, monkeypatch: pyte
     first = context(tmp_path, "demo-gelu")
     run(tmp_path, "gelu")
     assert context(tmp_path, "demo-gelu") == first
+
+
+def test_a_runtime_whose_hash_is_not_known_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    told = [warning.message for warning in run(tmp_path, "gelu", wasm_runtime_version="50.0.7").diagnostics.warnings]
+    assert any("wasmtime==50.0.7 without a check of its hash" in message for message in told)
+    told = [warning.message for warning in run(tmp_path, "gelu").diagnostics.warnings]
+    assert not any("hash" in message for message in told)
+
+
+def test_a_wheelhouse_for_another_python_is_told_before_an_engine_is_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    (folder / "numpy-2.2.6-cp311-cp311-manylinux2014_x86_64.whl").write_bytes(b"")
+    with pytest.raises(InputProblems) as problems:
+        run(tmp_path, "gelu", base_image="python:3.13-slim", wheelhouse=str(folder))
+    told = [each.message for each in problems.value.problems if each.where == "container_config.wheelhouse"]
+    assert "numpy-2.2.6-cp311-cp311-manylinux2014_x86_64.whl is not the file" in told[0]
+    assert "has no wheel for Python 3.13 on Linux" in told[1]
+    assert not (tmp_path / "out").exists()
