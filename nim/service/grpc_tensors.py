@@ -30,7 +30,7 @@ def inputs_of(interface: Interface, request: Any) -> dict[str, np.ndarray]:
     """The arrays of a ModelInferRequest; numbers in ``raw_input_contents`` are views of it. Raises Problem with status
     400 that names the input and what is wrong with it."""
     specs = {spec.name: spec for spec in interface.inputs}
-    tensors, raw = request.inputs, list(request.raw_input_contents)  # an element is copied each time it is asked for
+    tensors, raw = request.inputs, request.raw_input_contents[:]  # a list: an element is copied each time it is asked for
     if raw and len(raw) != len(tensors):
         raise bad_input(f"raw_input_contents has {len(raw)} elements, but there are {len(tensors)} inputs")
     arrays: dict[str, np.ndarray] = {}
@@ -50,7 +50,7 @@ def inputs_of(interface: Interface, request: Any) -> dict[str, np.ndarray]:
             continue
         if tensor.HasField("contents"):
             raise bad_input(f"{where} has both contents and raw_input_contents")
-        arrays[name] = from_raw(spec, tensor.shape, raw[index])
+        arrays[name] = from_raw(spec, tensor.shape[:], raw[index])
     return arrays
 
 
@@ -80,7 +80,7 @@ def response_of(wanted: list[TensorSpec], outputs: Mapping[str, np.ndarray], **t
 def _from_contents(spec: TensorSpec, tensor: Any) -> np.ndarray:
     """The array of a tensor whose elements are in ``contents``."""
     where, kind = f"input '{spec.name}'", spec.dtype.name
-    shape = checked_shape(where, tensor.shape)
+    shape = checked_shape(where, tensor.shape[:])
     if kind not in _FIELDS:
         raise bad_input(f"{where}: contents has no field for {kind}; send it in raw_input_contents")
     field = _FIELDS[kind]

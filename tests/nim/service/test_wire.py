@@ -1,0 +1,64 @@
+"""Raw tensors: every data type there and back, without a copy where one is not needed, and lengths that lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from portalis.backend import TensorSpec
+from portalis.backend.dtypes import DTYPES
+from portalis.nim.service.problems import Problem
+from portalis.nim.service.wire import from_raw, to_raw
+
+shapes = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
+numbers = st.sampled_from([name for name in DTYPES if name != "BYTES"])
+
+
+def spec(kind: str) -> TensorSpec:
+    return TensorSpec("x", DTYPES[kind], (-1,))
+
+
+@given(kind=numbers, shape=shapes, data=st.data())
+def test_numbers_come_back_bit_by_bit(kind: str, shape: tuple[int, ...], data: st.DataObject) -> None:
+    array = data.draw(npst.arrays(DTYPES[kind].numpy, shape))
+    found = from_raw(spec(kind), shape, to_raw(spec(kind), array))
+    assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
+
+
+@given(shape=shapes, data=st.data())
+def test_bytes_come_back(shape: tuple[int, ...], data: st.DataObject) -> None:
+    array = np.empty(shape, dtype=object)
+    array.ravel()[:] = data.draw(st.lists(st.binary(max_size=20), min_size=array.size, max_size=array.size))
+    found = from_raw(spec("BYTES"), shape, to_raw(spec("BYTES"), array))
+    assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
+
+
+def test_numbers_are_a_view_of_what_was_sent_even_where_it_is_not_aligned() -> None:
+    sent = b"\0" + np.arange(4, dtype=np.float64).tobytes()
+    found = from_raw(spec("FP64"), [4], memoryview(sent)[1:])
+    assert np.shares_memory(found, np.frombuffer(sent, np.uint8)) and found.tolist() == [0, 1, 2, 3]
+
+
+def test_a_part_of_an_array_and_text_are_written_like_a_whole_and_bytes() -> None:
+    array = np.arange(12, dtype=np.int32).reshape(3, 4)[:, ::2]
+    assert to_raw(spec("INT32"), array) == np.array([0, 2, 4, 6, 8, 10], np.int32).tobytes()
+    assert to_raw(spec("BYTES"), np.array(["ü"], dtype=object)) == b"\x02\0\0\0\xc3\xbc"
+
+
+@given(kind=st.sampled_from(sorted(DTYPES)), shape=st.lists(st.integers(-3, 2**63 - 1), max_size=40), data=st.binary())
+def test_whatever_is_claimed_of_the_data_is_checked_first(kind: str, shape: list[int], data: bytes) -> None:
+    refusal = None
+    try:
+        assert list(from_raw(spec(kind), shape, data).shape) == shape
+    except Problem as problem:
+        refusal = problem
+    assert refusal is None or (refusal.status == 400 and "input 'x'" in refusal.message)
+
+
+@pytest.mark.parametrize("value", [2, 255])
+def test_a_boolean_is_0_or_1(value: int) -> None:
+    with pytest.raises(Problem, match="a byte is neither 0 nor 1"):
+        from_raw(spec("BOOL"), [2], bytes([1, value]))
