@@ -23,6 +23,10 @@ from starlette.types import ASGIApp
 
 from .drain import SHUTDOWN_S, Drain
 
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than load balancers keep theirs, 60 s most often, so that it is they who
+close it and no request meets a closed one."""
+
 _LOG = logging.getLogger(__name__)
 _SETTLE_S = 1.0  # new requests cannot put off the end for longer
 
@@ -38,6 +42,7 @@ def configured(app: ASGIApp, level: int) -> uvicorn.Config:
         log_config=None,
         log_level=level,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
 

@@ -102,7 +102,7 @@ def _tell(service: Service) -> bool:
         if model.settings.warm_up:
             inputs = list(model.settings.warm_up)
         body = written({"inputs": inputs}).decode()
-        _say(f"curl -s {base}/v1/models/{model.name}/infer -d {shlex.quote(body)}")
+        _say(f"curl -s {shlex.quote(f'{base}/v1/models/{model.name}/infer')} -d {shlex.quote(body)}")
     _say("ready; Ctrl-C stops")
     return True
 

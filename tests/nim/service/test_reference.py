@@ -17,6 +17,7 @@ from portalis.nim.service.app import create_app
 from portalis.nim.service.drain import SHUTDOWN_S
 from portalis.nim.service.metrics import PROTOCOLS, Metrics
 from portalis.nim.service.ports import VARIABLES
+from portalis.nim.service.server import KEEP_ALIVE_S
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
 from tests.parts import ROOT
 
@@ -102,6 +103,7 @@ def test_every_metric_is_there_with_its_labels() -> None:
 
 def test_the_limit_of_stopping_is_the_codes() -> None:
     assert f"for {SHUTDOWN_S} seconds at most" in section("Stopping")
+    assert f"is kept for {KEEP_ALIVE_S} seconds" in section("Stopping")
 
 
 def test_the_line_that_portalis_run_prints_is_one_that_the_service_takes(tmp_path: Path) -> None:
