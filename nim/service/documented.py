@@ -21,6 +21,7 @@ _ERRORS = {
     504: "the module took too long",
 }
 _BINARY = {"schema": {"type": "string", "format": "binary", "title": "JSON, and raw tensors behind it"}}
+_EXAMPLE = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, -1.0]}]}
 _LENGTH: dict[str, Any] = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
@@ -69,7 +70,7 @@ def router() -> APIRouter:
 
 def _body(kind: type[BaseModel], *, binary: bool = False) -> dict[str, Any]:
     """The request's schema: the body is read by hand, so the framework cannot know it."""
-    content = {"application/json": {"schema": _inlined(kind.model_json_schema())}}
+    content = {"application/json": {"schema": _inlined(kind.model_json_schema()), "example": _EXAMPLE}}
     return {"required": True, "content": {**content, **({"application/octet-stream": _BINARY} if binary else {})}}
 
 

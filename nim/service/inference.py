@@ -111,6 +111,9 @@ def _inputs(interface: Interface, request: InferRequest | V2InferRequest, tail: 
             raise bad_input(f"input '{tensor.name}' is given twice")
         arrays[tensor.name] = _input(tensor, spec, tail)
     tail.finish()
+    missing = [spec.name for spec in interface.inputs if not spec.optional and spec.name not in arrays]
+    if missing:
+        raise bad_input("; ".join(f"input '{name}' is missing" for name in missing))
     return arrays
 
 
