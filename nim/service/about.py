@@ -93,12 +93,12 @@ def _descriptions(routes: APIRouter, service: Service) -> None:
         """The version of this service and of its API."""
         return Version(release=settings.version, api=API_VERSION)
 
-    @routes.get("/v1/license", tags=["models"])
+    @routes.get("/v1/license", summary="License", tags=["models"])
     async def license_() -> License:
         """The licence of what is served."""
         return licence
 
-    @routes.get("/v1/manifest", tags=["models"], responses=_NOT_LOADED)
+    @routes.get("/v1/manifest", summary="Manifest", tags=["models"], responses=_NOT_LOADED)
     async def manifest_() -> Manifest:
         """Each module with its checksum, interface, limits and runtime, and the settings. 503 until all are loaded."""
         return manifest.manifest(service)
