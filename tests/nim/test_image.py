@@ -4,7 +4,9 @@ it."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -169,3 +171,18 @@ def test_a_changed_module_rebuilds_the_last_layer_alone(
     stored = [each["RootFS"]["Layers"] for each in files]
     assert stored[0][:-1] == stored[1][:-1] and stored[0][-1] != stored[1][-1]
     docker.remove("portalis-test/changed:1")
+
+
+def test_the_docker_command_builds_the_same_image_from_the_folder(docker: Engine, folder: Path, image: Image) -> None:
+    """The command line reads ``.dockerignore``, which the engine's interface does not."""
+    program = shutil.which("docker")
+    assert program is not None, "it comes with the engine"
+    (folder / "secret.txt").write_text("not for the engine")
+    words = [program, "--host", docker.address, "build", "--network", "none", "--tag", "portalis-test/by-hand:1", "."]
+    done = subprocess.run(
+        words, cwd=folder, env={**os.environ, "DOCKER_BUILDKIT": "0"}, capture_output=True, text=True, check=False
+    )
+    (folder / "secret.txt").unlink()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert docker.inspect("portalis-test/by-hand:1").image_id == image.image_id
+    docker.remove("portalis-test/by-hand:1")
