@@ -10,6 +10,7 @@ from typing import Any
 
 from ..spec.container import ContainerRuntime
 from . import podman
+from .archive import check_archive
 from .building import run_build
 from .confinement import Abilities, Confinement
 from .containers import Container, start
@@ -115,12 +116,13 @@ class Engine:
         return image
 
     def save(self, reference: str, file: Path) -> int:
-        """Write the image to the tar archive `file`, as ``docker load`` reads it. Returns its size in bytes; where it
-        fails, there is no file."""
-        part = file.with_name(f".{file.name}.part")
+        """Write the image to the tar archive `file`, as ``docker load`` reads it, and check that it is whole. Returns its
+        size in bytes; where it fails, there is no file."""
+        image_id, part = self.inspect(reference).image_id, file.with_name(f".{file.name}.part")
         try:
             with telling(f"cannot export {reference}", self.address), part.open("wb") as archive:
                 size = sum(archive.write(chunk) for chunk in self._client.get_image(reference))
+            check_archive(part, image_id)
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)

@@ -25,19 +25,22 @@ READY_S = 120.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smoke:
     """How it went: seconds until the container was healthy, whether the image's own health check said so (an image in
-    OCI's format has none), each model's answer, the exit status after SIGTERM, and how it was confined."""
+    OCI's format has none), each model's answer, whether it answered over gRPC too (None where no client is installed),
+    the exit status after SIGTERM, and how it was confined."""
 
     healthy_after_s: float
     checked_by_engine: bool
     answers: Mapping[str, Mapping[str, Any]]
+    over_grpc: bool | None
     exit_status: int
     confinement: Confinement
 
     def told(self) -> str:
         """In words, for a report."""
+        protocols = "HTTP and gRPC" if self.over_grpc else "HTTP (gRPC was not tried: tritonclient is not installed)"
         by = "by its own health check" if self.checked_by_engine else f"by {READY}: it has no health check of its own"
         return (
-            f"healthy after {self.healthy_after_s:.1f} s ({by}); {', '.join(self.answers)} answered over HTTP;"
+            f"healthy after {self.healthy_after_s:.1f} s ({by}); {', '.join(self.answers)} answered over {protocols};"
             f" ended with exit status {self.exit_status} on SIGTERM; run with {self.confinement.told()}"
         )
 
@@ -74,6 +77,7 @@ def smoke(
             healthy_after_s = time.monotonic() - began
             _ask(port, READY)
             answers = {model: _ask(port, f"/v1/models/{model}/infer", body) for model, body in requests.items()}
+            over_grpc = _ask_grpc(outside["GRPC_PORT"], requests)
             exit_status = container.stop()
             # what another entrypoint does with the signal is its own business
             if exit_status and not config.entrypoint:
@@ -88,6 +92,7 @@ def smoke(
         healthy_after_s=healthy_after_s,
         checked_by_engine=container.checked,
         answers=answers,
+        over_grpc=over_grpc,
         exit_status=exit_status,
         confinement=confinement,
     )
@@ -133,6 +138,30 @@ def _ask(port: int, path: str, body: Mapping[str, Any] | None = None) -> Mapping
     except (OSError, ValueError) as problem:
         raise _Refused(f"does not answer {path}: {problem}") from None
     return found
+
+
+def _ask_grpc(port: int, requests: Mapping[str, Mapping[str, Any]]) -> bool | None:
+    """Send the requests over gRPC; None where there is no client for it."""
+    try:
+        import numpy as np
+        from tritonclient import grpc
+        from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+    except ImportError:
+        return None
+    with grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        for model, body in requests.items():
+            inputs = []
+            for tensor in body["inputs"]:
+                texts = tensor["datatype"] == "BYTES"
+                data = [text.encode() for text in tensor["data"]] if texts else tensor["data"]
+                array = np.array(data, object if texts else triton_to_np_dtype(tensor["datatype"]))
+                inputs.append(grpc.InferInput(tensor["name"], tensor["shape"], tensor["datatype"]))
+                inputs[-1].set_data_from_numpy(array.reshape(tensor["shape"]))
+            try:
+                client.infer(model, inputs, client_timeout=REQUEST_S)
+            except InferenceServerException as problem:
+                raise _Refused(f"answers a request for {model} over gRPC with {problem}") from None
+    return True
 
 
 def _free_port() -> int:

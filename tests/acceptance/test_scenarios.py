@@ -77,7 +77,7 @@ def check_image(image: dict[str, Any], docker: str) -> None:
         client.close()
     assert found["Id"] == image["image_id"]
     assert image["image_digest"].startswith("sha256:")
-    assert image["exposed_ports"] == (8000, 9090)
+    assert image["exposed_ports"] == (8000, 8001, 9090)
     assert any("COPY" in layer["created_by"] for layer in image["layers"])
     assert image["health_check_config"]["endpoint"] == "/health"
 

@@ -1,0 +1,67 @@
+"""The command of an operator who trusts nobody, as a shell runs it: a user that no image knows, a root that cannot be
+written, no capabilities, no new privileges."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from portalis.nim.engine import Engine
+from portalis.nim.image import Image
+from portalis.nim.smoke import _free_port
+
+from .images import REFERENCE, REQUEST, check_answer
+
+pytestmark = pytest.mark.slow
+
+
+def run(docker: Engine, *words: str) -> str:
+    done = subprocess.run(["docker", "--host", docker.address, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def service(docker: Engine, docker_image: Image) -> Iterator[tuple[str, int]]:
+    """The container's id, and the port where its service is ready."""
+    names = ("SERVICE_PORT", "GRPC_PORT", "METRICS_PORT")
+    ports = {name: _free_port() for name in names}
+    settings = [word for name, port in ports.items() for word in ("--env", f"{name}={port}")]
+    confined = ["--user", "4242", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    # the test's engine has no bridge
+    container = run(docker, "run", "--detach", "--network=host", *confined, *settings, REFERENCE)
+    port = ports["SERVICE_PORT"]
+    try:
+        deadline = time.monotonic() + 60
+        while not ready(port):
+            assert time.monotonic() < deadline, run(docker, "logs", container)
+            time.sleep(0.2)
+        yield container, port
+    finally:
+        run(docker, "rm", "--force", "--volumes", container)
+
+
+def ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/health/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_the_image_answers_as_user_4242_and_ends_cleanly_on_sigterm(docker: Engine, service: tuple[str, int]) -> None:
+    container, port = service
+    body = json.dumps(REQUEST).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/models/softmax/infer", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        check_answer(json.load(answer))
+    assert run(docker, "exec", container, "id", "-u") == "4242"
+    run(docker, "stop", "--time", "30", container)
+    assert run(docker, "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", container) == "0 false"
