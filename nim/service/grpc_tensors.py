@@ -30,7 +30,7 @@ def inputs_of(interface: Interface, request: Any) -> dict[str, np.ndarray]:
     """The arrays of a ModelInferRequest; numbers in ``raw_input_contents`` are views of it. Raises Problem with status
     400 that names the input and what is wrong with it."""
     specs = {spec.name: spec for spec in interface.inputs}
-    tensors, raw = request.inputs, request.raw_input_contents[:]  # a list: an element is copied each time it is asked for
+    tensors, raw = request.inputs, request.raw_input_contents[:]  # else each look at one copies it
     if raw and len(raw) != len(tensors):
         raise bad_input(f"raw_input_contents has {len(raw)} elements, but there are {len(tensors)} inputs")
     arrays: dict[str, np.ndarray] = {}
