@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -39,6 +39,7 @@ def refused(datatype: str, data: list[Any], **more: Any) -> str:
     return caught.value.message
 
 
+@settings(deadline=None)
 @given(data=st.data(), datatype=st.sampled_from(NUMBERS))
 def test_every_array_of_numbers_comes_back_bit_for_bit(data: st.DataObject, datatype: str) -> None:
     shape = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -55,6 +56,7 @@ def test_every_array_of_numbers_comes_back_bit_for_bit(data: st.DataObject, data
             np.testing.assert_array_equal(np.signbit(back[~np.isnan(array)]), np.signbit(array[~np.isnan(array)]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=8), max_size=6))
 def test_every_array_of_bytes_comes_back_text_or_not(elements: list[bytes]) -> None:
     array = np.empty(len(elements), dtype=object)
