@@ -23,10 +23,13 @@ from .runtime import GuestError, GuestTimeout, InputError, Limits, MemoryLimit, 
 
 try:
     import resource
-except ImportError:  # not on this system, where `load` refuses
+except ImportError:  # a system without a POSIX shell either, where `load` refuses
     resource = None  # type: ignore[assignment]
 
 _PAGE = 65536
+_SHELL = "/bin/sh"
+# Python could only set them once the process runs, or in a fork of many threads
+_LIMITED = 'ulimit -c 0 && ulimit -d "$1" && ulimit -t "$2" && shift 2 && exec "$@"'
 _CACHE = "NIM_CACHE_PATH"
 
 
@@ -46,8 +49,8 @@ def load(
     """
     found, limits = RUNTIMES[runtime], limits or Limits()
     words = tuple(command) or _on_path(found)
-    if resource is None:
-        raise SettingsError(f"{runtime} is run on Linux and other POSIX systems only")
+    if not os.access(_SHELL, os.X_OK):
+        raise SettingsError(f"{runtime} is run on systems with a POSIX shell only: there is no {_SHELL}")
     if shutil.which(words[0]) is None:
         raise SettingsError(f"{runtime} cannot be started: there is no program {words[0]}; {found.remedy}")
     run_row = Process(found, words, path.resolve(), limits)
@@ -98,41 +101,33 @@ class Process:
 
     def _start(self, args: Sequence[str], timeout_s: float) -> subprocess.Popen[bytes]:
         pages = max(1, self._limits.max_memory_bytes // _PAGE)
-        words = [*self._command, *self._runtime.words(str(self._path), args, pages)]
+        words = [*self._confined(timeout_s), *self._command, *self._runtime.words(str(self._path), args, pages)]
         pipe = subprocess.PIPE
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 words, stdin=pipe, stdout=pipe, stderr=pipe, env=self._environment(), cwd="/", start_new_session=True
             )
         except OSError as problem:
             if problem.errno == errno.E2BIG:
                 raise InputError("input 'args' is longer than the system lets a program's arguments be") from None
             raise GuestError(f"{self._runtime.name} could not be started: {problem.strerror or problem}") from None
-        self._confine(process.pid, timeout_s)
-        return process
 
     def _environment(self) -> dict[str, str]:
         """The runtime's own: where it may keep what it compiles. The guest sees nothing of it."""
         own = dict.fromkeys(("HOME", "TMPDIR", *self._runtime.folders), self._folder)
         return own | {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
 
-    def _confine(self, process: int, timeout_s: float) -> None:
+    def _confined(self, timeout_s: float) -> list[str]:
+        """The words that start what comes behind them within limits, which hold from its first instruction."""
+        most = self._limits.max_memory_bytes + self._runtime.own_bytes
         seconds = math.ceil(timeout_s) * (os.cpu_count() or 1) + 1  # should nobody be left to kill it
-        bounds = {
-            resource.RLIMIT_DATA: self._limits.max_memory_bytes + self._runtime.own_bytes,
-            resource.RLIMIT_CPU: seconds,
-            resource.RLIMIT_CORE: 0,
-        }
-        prlimit = getattr(resource, "prlimit", None)
-        if prlimit is None:  # Linux alone has it
-            return
-        for kind, bound in bounds.items():
-            hard = resource.getrlimit(kind)[1]
-            value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-            try:
-                prlimit(process, kind, (value, value))
-            except ProcessLookupError:
-                return  # it has ended already
+        data, cpu = _allowed(resource.RLIMIT_DATA, most) // 1024, _allowed(resource.RLIMIT_CPU, seconds)
+        return [_SHELL, "-c", _LIMITED, _SHELL, str(data), str(cpu)]
+
+
+def _allowed(kind: int, wanted: int) -> int:
+    hard = resource.getrlimit(kind)[1]
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -306,7 +306,7 @@ program = external.load(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=
 program.run({{"stdin": np.array([[b""]], dtype=object)}})
 """
     service = subprocess.Popen([sys.executable, "-c", code], cwd=parts.ROOT)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (
         running := [
             line
