@@ -116,8 +116,8 @@ class Engine:
         return image
 
     def save(self, reference: str, file: Path) -> int:
-        """Write the image to the tar archive `file`, as ``docker load`` reads it, and check that it is whole. Returns its
-        size in bytes; where it fails, there is no file."""
+        """Write the image to the tar archive `file`, as ``docker load`` reads it, and check that it is whole. Returns
+        its size in bytes; where it fails, there is no file."""
         image_id, part = self.inspect(reference).image_id, file.with_name(f".{file.name}.part")
         try:
             with telling(f"cannot export {reference}", self.address), part.open("wb") as archive:

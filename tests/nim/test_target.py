@@ -56,6 +56,42 @@ def test_without_an_engine_the_build_contexts_are_there_to_build_by_hand(
     assert set(context(tmp_path, "demo-softmax")) >= {"Dockerfile", "models/softmax.wasm"}
 
 
+def test_one_image_for_the_package_has_all_modules_that_can_be_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTAINER_HOST", f"unix://{tmp_path}/nothing.sock")
+    opaque: list[dict[str, Any]] = [
+        {"path": str(EXAMPLES["gelu"].module), "name": "opaque", "interface": {"entry": "no_such_export"}}
+    ]
+    made = run(tmp_path, "gelu", "softmax", modules=opaque, package_image=True, runtime="Podman")
+    assert [path.name for path in (tmp_path / "out" / "containers").iterdir()] == ["demo"]
+    files = context(tmp_path, "demo")
+    assert {name for name in files if name.endswith(".wasm")} == {"models/gelu.wasm", "models/softmax.wasm"}
+    assert [model["name"] for model in json.loads(files["models/service.json"])["models"]] == ["gelu", "softmax"]
+    left_out, unavailable = made.diagnostics.errors
+    assert left_out.message.startswith("opaque is not in the image demo:1.2.3-build.4: ")
+    assert "no Podman engine answers" in unavailable.message
+    place = f"{tmp_path}/out/containers/demo"
+    # Podman's own format would lose the health check
+    assert unavailable.remediation.steps == (f"podman build --format docker -t demo:1.2.3-build.4 {place}",)
+    assert unavailable.details is not None
+    assert unavailable.details.model_dump()["failed_containers"] == ("demo:1.2.3-build.4",)
+
+
+def test_the_log_of_a_failed_build_is_in_the_output_that_other_targets_have_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", parts.docker_engine())
+    made = run(tmp_path, "gelu", base_image="localhost:1/no-such/image:1")
+    assert made.status is Status.PartialSuccess
+    log = tmp_path / "out" / "logs" / "demo-gelu.build.log"
+    (error,) = made.diagnostics.errors
+    assert error.remediation.steps == (f"The whole log is in {log}",)
+    assert "FROM localhost:1/no-such/image:1" in log.read_text()
+    assert str(log) in made.package_metadata.checksums
+    assert not (tmp_path / "out-failed").exists()
+
+
 @pytest.mark.slow
 def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -94,6 +130,13 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
         ("a b", {}, "wasm_binaries[0].name", "the service cannot call a model 'a b'"),
         ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is no image tag"),
         ("gelu", {"image_name": "UPPER"}, "wasm_binaries[0].name", "the name of the image, 'UPPER'"),
+        (
+            "gelu",
+            {"image_name": "UPPER", "package_image": True},
+            "container_config.image_name",
+            "the name of the image, 'UPPER'",
+        ),
+        ("gelu", {"image_tag": "a/b", "package_image": True}, "container_config.image_tag", "'a/b' is no image tag"),
         ("gelu", {"wasm_runtime_path": "/bin/sh"}, "container_config.wasm_runtime_path", "Wasmtime is no program"),
         ("gelu", {"base_image": "a b"}, "container_config.base_image", "is no image reference"),
     ],

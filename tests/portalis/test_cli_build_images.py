@@ -102,7 +102,7 @@ def test_the_log_of_a_build_that_fails_is_kept_beside_what_was_not_made(place: P
 
 
 @pytest.mark.slow
-def test_one_image_that_fails_leaves_the_others_and_its_log_in_the_output(place: Place, docker: str) -> None:
+def test_one_image_that_fails_leaves_the_others(place: Place, docker: str) -> None:
     bad = {"path": str(EXAMPLES["gelu"].module), "name": "bad", "interface": {"entry": "no_such_export"}}
     good = str(EXAMPLES["softmax"].module)
     (place.folder / "portalis.json").write_text(json.dumps(SPEC | {"wasm_binaries": [bad, good]}))
@@ -111,7 +111,7 @@ def test_one_image_that_fails_leaves_the_others_and_its_log_in_the_output(place:
     made = PackagingAgentOutput.model_validate_json(done.stdout)
     assert [image.image_name for image in made.artifacts.nim_containers] == ["demo-softmax"]
     (error,) = made.diagnostics.errors
-    assert "demo-bad:1.0.0" in error.message or "bad" in error.message
+    assert "no image demo-bad:1.0.0 was built" in error.message
     assert {result.name: result.valid for result in made.diagnostics.validation_results}["demo-softmax:1.0.0"]
 
 
@@ -142,7 +142,7 @@ def test_an_engine_that_is_not_there_is_told_with_what_to_do(place: Place) -> No
         (["--only", "softmx"], "the package has no module 'softmx'"),
         (["--package-image", "--only", "gelu"], "--package-image and --only"),
         (["--wheelhouse", "nowhere"], "nowhere does not exist"),
-        (["--timeout", "0"], "0 is not in the range"),
+        (["--timeout", "0"], "build-images -h"),
     ],
 )
 def test_bad_usage_is_refused_before_anything_is_made(place: Place, arguments: list[str], told: str) -> None:
