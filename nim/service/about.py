@@ -9,7 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from . import manifest
 from .problems import Problem
-from .schema import ErrorEnvelope, Health, License, Manifest, Metadata, ModelCard, ModelInfo, ModelList, Version
+from .schema import ErrorEnvelope
+from .schema_about import Health, License, Manifest, Metadata, ModelCard, ModelInfo, ModelList, Version
 
 if TYPE_CHECKING:
     from .app import Service

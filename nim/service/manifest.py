@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .metadata import tensor
 from .runtime import Limits
-from .schema import License, Manifest, ManifestModel, ModelMetadata, Runtime
+from .schema_about import License, Manifest, ManifestModel, ModelMetadata, Runtime
 from .settings import LicenseSettings
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import numpy as np
 
 from .problems import Problem
 from .runtime import GuestStatus, Interface, Limits, Program, SettingsError, WasmError
-from .scheduler import Scheduler, SchedulerMetrics
+from .scheduler import Scheduler
 from .settings import ModelSettings
+from .waiting import SchedulerMetrics
 
 _LOG = logging.getLogger(__name__)
 

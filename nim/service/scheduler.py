@@ -7,75 +7,18 @@ that batches form by themselves; where calls are long, more workers run side by 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
-from typing import Protocol
 
-import numpy as np
-
-from .problems import Problem, of_runtime
-from .runtime import Cancelled, Program, WasmError
-from .statistics import Statistics
+from .batches import Batches
+from .problems import Problem
+from .runtime import Program
+from .waiting import Inputs, Outputs, Request, SchedulerMetrics, Silent
 
 BRISK_S = 0.002  # a call this short is over before another thread would have come to help
 BATCH_BYTES = 8 << 20  # joining costs a copy; beyond this it costs more than a call
-_LOG = logging.getLogger(__name__)
-
-Inputs = Mapping[str, np.ndarray]
-Outputs = dict[str, np.ndarray]
-Outcome = Outputs | Problem
-
-
-class SchedulerMetrics(Protocol):
-    """What is told of a queue, from any thread, in few microseconds: it is on the way of every request."""
-
-    def queued(self, model: str, n: int) -> None:
-        """`n` requests of `model` wait now."""
-
-    def batch(self, model: str, size: int, rows: int) -> None:
-        """`size` requests with `rows` rows in all are about to run together."""
-
-    def waited(self, model: str, seconds: float) -> None:
-        """A request has waited so long until its batch was taken."""
-
-    def failed(self, model: str, kind: str) -> None:
-        """A request has failed; `kind` is that of its Problem, such as ``Trap``."""
-
-
-class Silent:
-    """Counts nothing."""
-
-    def queued(self, model: str, n: int) -> None:
-        pass
-
-    def batch(self, model: str, size: int, rows: int) -> None:
-        pass
-
-    def waited(self, model: str, seconds: float) -> None:
-        pass
-
-    def failed(self, model: str, kind: str) -> None:
-        pass
-
-
-class Request:
-    """One request that waits or runs."""
-
-    __slots__ = ("deadline", "future", "inputs", "loop", "rows", "since", "size", "timeout_s")
-
-    def __init__(self, inputs: Inputs, timeout_s: float | None, loop: asyncio.AbstractEventLoop) -> None:
-        first = next(iter(inputs.values()), None)
-        self.inputs, self.timeout_s, self.loop = inputs, timeout_s, loop
-        self.rows = first.shape[0] if first is not None and first.ndim else 1
-        self.size = sum(array.nbytes for array in inputs.values())
-        self.since = time.perf_counter()
-        self.deadline = math.inf if timeout_s is None else self.since + timeout_s
-        self.future: asyncio.Future[Outputs] = loop.create_future()
 
 
 class Scheduler:
@@ -94,10 +37,11 @@ class Scheduler:
         metrics: SchedulerMetrics | None = None,
     ) -> None:
         interface = program.interface
-        self.statistics = Statistics()
-        self._program, self._name = program, name
+        self._name = name
         self._max_queued, self._max_workers = max_queued, workers
         self._metrics: SchedulerMetrics = metrics or Silent()
+        self._batches = Batches(program, name, self._metrics)
+        self.statistics = self._batches.statistics
         joins = interface.max_batch_size > 0 and program.isolation.value != "request"
         self._max_rows = interface.max_batch_size if joins else 0
         self._lock = threading.Lock()
@@ -105,7 +49,6 @@ class Scheduler:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._running = 0  # workers that are not asleep
-        self._lasted_s = math.inf  # the last call; unknown at first
         self._closed = False
 
     async def run(self, inputs: Inputs, *, timeout_s: float | None = None) -> Outputs:
@@ -146,7 +89,7 @@ class Scheduler:
                 text = f"model '{self._name}' has {waiting} requests waiting, its limit; try again later"
                 raise Problem(429, "TooManyRequestsError", text)
             self._waiting.append(request)
-            wanted = self._running == 0 or (self._lasted_s > BRISK_S and self._running < self._max_workers)
+            wanted = self._running == 0 or (self._batches.lasted_s > BRISK_S and self._running < self._max_workers)
             if wanted:
                 self._running += 1
                 if self._running > len(self._threads):
@@ -170,6 +113,7 @@ class Scheduler:
         self._metrics.queued(self._name, waiting)
 
     def _work(self) -> None:
+        batches = self._batches
         while True:
             with self._lock:
                 batch = self._take()
@@ -185,11 +129,9 @@ class Scheduler:
             late = [request for request in batch if time.perf_counter() > request.deadline]
             if late:
                 batch = [request for request in batch if request not in late]
-                outcomes = [_expired(request) for request in late]
-                self._count(late, outcomes, time.perf_counter(), 0)
-                self._answer(late, outcomes)
+                batches.answer(late, batches.expire(late))
             if batch:
-                self._answer(batch, self._run(batch, borrow=alone and self._lasted_s <= BRISK_S))
+                batches.answer(batch, batches.run(batch, borrow=alone and batches.lasted_s <= BRISK_S))
 
     def _take(self) -> list[Request]:
         """What runs next: as much as waits and fits into one batch, one at least."""
@@ -201,92 +143,3 @@ class Scheduler:
                 break
             batch.append(waiting.popleft())
         return batch
-
-    def _run(self, batch: Sequence[Request], *, borrow: bool) -> list[Outcome]:
-        """The outcome of each request of a batch."""
-        began = time.perf_counter()
-        metrics, name = self._metrics, self._name
-        metrics.batch(name, len(batch), sum(request.rows for request in batch))
-        for request in batch:
-            metrics.waited(name, began - request.since)
-        try:
-            results = self._program.run_batch(
-                [request.inputs for request in batch],
-                timeouts_s=_timeouts(batch, began),
-                borrow=borrow,
-                proceed=_proceed(batch) if len(batch) > 1 else None,
-            )
-            outcomes: list[Outcome] = [
-                of_runtime(each) if isinstance(each, WasmError) else _owned(each) if borrow else each
-                for each in results
-            ]
-        except Exception:  # noqa: BLE001  # else its clients would wait for ever
-            _LOG.exception("model '%s': a batch failed in the service itself", name)
-            text = "the service failed; its log says how"
-            outcomes = [Problem(500, "InternalServerError", text) for _ in batch]
-        self._lasted_s = time.perf_counter() - began
-        self._count(batch, outcomes, began, self._lasted_s)
-        return outcomes
-
-    def _count(self, batch: Sequence[Request], outcomes: Sequence[Outcome], began: float, lasted_s: float) -> None:
-        self.statistics.count(batch, outcomes, began, lasted_s)
-        for outcome in outcomes:
-            if isinstance(outcome, Problem):
-                self._metrics.failed(self._name, outcome.kind)
-
-    def _answer(self, batch: Sequence[Request], outcomes: Sequence[Outcome]) -> None:
-        """Wake each event loop once."""
-        loops: dict[asyncio.AbstractEventLoop, list[tuple[Request, Outcome]]] = {}
-        for request, outcome in zip(batch, outcomes):
-            loops.setdefault(request.loop, []).append((request, outcome))
-        for loop, answers in loops.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, answers)
-            except RuntimeError:  # the loop is closed: nobody waits there
-                _LOG.debug("model '%s': %d answers came too late", self._name, len(answers))
-
-
-def _timeouts(batch: Sequence[Request], now: float) -> list[float | None]:
-    """What is left of each request's time. Those that asked for the same get the same, or they could not be joined."""
-    left: dict[float | None, float] = {}
-    for request in batch:
-        if request.timeout_s is not None:
-            rest = max(request.deadline - now, 1e-6)
-            left[request.timeout_s] = min(rest, left.get(request.timeout_s, math.inf))
-    return [left.get(request.timeout_s) for request in batch]
-
-
-def _proceed(batch: Sequence[Request]) -> Callable[[int], None]:
-    def proceed(index: int) -> None:
-        request = batch[index]
-        if request.future.cancelled():
-            raise Cancelled("the request was cancelled before it was run")
-        if time.perf_counter() > request.deadline:
-            raise Cancelled("the request's time was over before it was run")
-
-    return proceed
-
-
-def _expired(request: Request) -> Problem:
-    return Problem(504, "Cancelled", f"the request's {request.timeout_s:g} s were over before it was run")
-
-
-def _owned(outputs: Outputs) -> Outputs:
-    """`outputs` without views of guest memory, which the next call overwrites."""
-    return {name: array if _is_owned(array) else array.copy() for name, array in outputs.items()}
-
-
-def _is_owned(array: np.ndarray) -> bool:
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return bool(array.flags.owndata)
-
-
-def _resolve(answers: Sequence[tuple[Request, Outcome]]) -> None:
-    for request, outcome in answers:
-        if request.future.done():
-            continue  # its client has gone
-        if isinstance(outcome, Problem):
-            request.future.set_exception(outcome)
-        else:
-            request.future.set_result(outcome)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .problems import Problem
 
 if TYPE_CHECKING:
-    from .scheduler import Outcome, Request
+    from .waiting import Outcome, Request
 
 
 @dataclass(slots=True)

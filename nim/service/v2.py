@@ -15,7 +15,8 @@ from .jsonio import parse
 from .metadata import config_of, describe
 from .models import Model
 from .problems import Problem, bad_input
-from .schema import V2Error, V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics
+from .schema import V2Error
+from .schema_v2 import V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics
 from .settings import told
 
 if TYPE_CHECKING:

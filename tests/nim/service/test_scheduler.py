@@ -14,7 +14,8 @@ import wasmtime
 from portalis.backend import Program
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.service.problems import Problem
-from portalis.nim.service.scheduler import Scheduler, Silent
+from portalis.nim.service.scheduler import Scheduler
+from portalis.nim.service.waiting import Silent
 
 # answers twice its input; negative numbers trap, numbers above a million never end
 MOODY = """(module (func (export "moody") (param $x f32) (result f32)
