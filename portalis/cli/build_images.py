@@ -14,6 +14,7 @@ from .stopping import cleaning_up
 
 if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput
+    from ..pipeline import Options
     from ..spec import PackageSpec
 
 ENGINES = ("docker", "podman")
@@ -39,6 +40,12 @@ def build_images(
     ] = None,
     export: Annotated[bool, typer.Option("--export", help="Also save each image as a tar archive.")] = False,
     no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Do not try the images once they are built.")] = False,
+    triton: Annotated[
+        bool, typer.Option("--triton", help="Build the image of Triton with the wasm backend instead; needs no spec.")
+    ] = False,
+    triton_image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="What it is built on, instead of NVIDIA's current image.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Where contexts, archives and the report go, as a whole."),
@@ -58,11 +65,9 @@ def build_images(
 
     Exit codes: 0 success, 3 some images failed (see the report), 1 failure, 2 bad spec or usage.
 
-    Example: portalis build-images --engine podman --export
+    Examples: portalis build-images --engine podman --export; portalis build-images --triton
     """
-    from ..pipeline import Options, package
-    from ..spec import read_spec
-    from .progress import listener
+    from ..pipeline import Options
 
     if engine is not None and engine not in ENGINES:
         raise UsageError(f"--engine {engine}: there is no such engine", remediation="Use docker or podman.")
@@ -70,16 +75,54 @@ def build_images(
         raise UsageError(
             "--package-image and --only: the package's image has all of its modules", remediation="Leave one out."
         )
-    source = source_of(spec)
-    container = {
-        "runtime": engine and engine.capitalize(),
-        "package_image": package_image,
-        "wheelhouse": wheelhouse and wheelhouse.absolute(),
-        "build_timeout": timeout,
-        "export_image": export,
-    }
+    if triton:
+        if spec is not None or only or package_image:
+            raise UsageError("--triton builds one image, without a spec", remediation="Leave the others out.")
+        from .build_triton import TritonBuild, build
+
+        wanted = TritonBuild(
+            engine=engine or ENGINES[0],
+            base=triton_image,
+            wheelhouse=wheelhouse,
+            timeout_s=timeout,
+            export=export,
+            tries=not no_smoke,
+            folder=output or Path(),
+        )
+        build(wanted, as_json=as_json, quiet=quiet)
+        return
+    if triton_image is not None:
+        raise UsageError("--triton-image is for --triton", remediation="Add --triton, or leave it out.")
+    _build_services(
+        source_of(spec),
+        output,
+        {
+            "runtime": engine and engine.capitalize(),
+            "package_image": package_image,
+            "wheelhouse": wheelhouse and wheelhouse.absolute(),
+            "build_timeout": timeout,
+            "export_image": export,
+        },
+        Options(only=["nim"], modules=tuple(only or ()), tries_images=not no_smoke, force=force),
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+def _build_services(
+    source: Path,
+    output: Path | None,
+    container: dict[str, object],
+    options: Options,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from ..pipeline import package
+    from ..spec import read_spec
+    from .progress import listener
+
     wanted = _adjusted(read_spec(source), source, output, {key: value for key, value in container.items() if value})
-    options = Options(only=["nim"], modules=tuple(only or ()), tries_images=not no_smoke, force=force)
     with cleaning_up(), listener(quiet=quiet or as_json, skipped=False) as told:
         made = package(wanted, options, told, source=str(source))
     _tell(made, wanted.output_directory, as_json=as_json, quiet=quiet)
