@@ -13,12 +13,12 @@ from ..contracts.artifacts import ContainerArtifact, HealthCheckConfig, ImageLay
 from ..contracts.errors import ErrorType, NimGenerationError
 from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
 from ..target import Job, StageError
-from .image import EngineFailed, Image
+from .engines.image import EngineFailed, Image
 from .plan import PlannedImage
 from .sample_request import request_for
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .engines.engine import Engine
 
 KEPT_LINES = 200
 LOGS = PurePosixPath("logs")

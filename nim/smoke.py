@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..spec.container import ContainerConfiguration
-from .confinement import Confinement, for_trial
-from .containers import Container
 from .dockerfile import READY
-from .engine import Engine
-from .image import EngineFailed
+from .engines.confinement import Confinement, for_trial
+from .engines.containers import Container
+from .engines.engine import Engine
+from .engines.image import EngineFailed
 
 REQUEST_S = 30
 READY_S = 120.0

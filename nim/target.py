@@ -57,7 +57,7 @@ def act(job: Job, made: Made) -> Made:
     """Build, try, inspect and export the images. Without an engine the contexts stay, and no container is made."""
     assert isinstance(made, Contexts)
     try:
-        from .engine import Engine
+        from .engines.engine import Engine
 
         engine = Engine.find(job.spec.container_config.runtime)
     except MissingPart as problem:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from . import about, documented, problems, v2
 from .drain import Drain
-from .grpc_server import GrpcServer
+from .grpc.server import GrpcServer
 from .metrics import Metrics
 from .models import Models, Queueing
 from .requests import Requests

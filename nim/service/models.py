@@ -106,9 +106,9 @@ class Model:
         if settings.wasm_runtime == "Wasmtime":
             self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **how)
         else:
-            from . import external
+            from .external import process
 
-            self._program = external.load(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
+            self._program = process.load(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
         self.loaded_at = int(time.time())
 
     def _made_scheduler(self, program: Program) -> Scheduler:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ...errors import PortalisError, UsageError
-from ..packing import lay_out
+from ..engines.packing import lay_out
 from .context import IMAGE, triton_context
 
 

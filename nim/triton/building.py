@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...spec.container import VolumeMount
-from ..confinement import ANY_USER, Confinement
 from ..context import Context
-from ..image import EngineFailed, Image
-from ..packing import lay_out
+from ..engines.confinement import ANY_USER, Confinement
+from ..engines.image import EngineFailed, Image
+from ..engines.packing import lay_out
 from .context import IMAGE
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ..engines.engine import Engine
 
 READY_S = 180.0
 

@@ -32,8 +32,8 @@ class TritonBuild:
 def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
     """Build the image and tell of it. Raises PortalisError, which names the log, and UsageError."""
     from ..examples.catalog import EXAMPLES
-    from ..nim.engine import Engine
-    from ..nim.image import EngineFailed
+    from ..nim.engines.engine import Engine
+    from ..nim.engines.image import EngineFailed
     from ..nim.triton import IMAGE, triton_context
     from ..nim.triton.building import build_triton
     from ..spec.container import ContainerRuntime

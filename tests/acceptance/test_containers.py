@@ -10,8 +10,8 @@ import pytest
 
 from portalis.contracts.output import Status
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.confinement import Confinement
-from portalis.nim.engine import Engine
+from portalis.nim.engines.confinement import Confinement
+from portalis.nim.engines.engine import Engine
 from portalis.pipeline import Options, package
 from portalis.spec.container import ContainerRuntime
 from portalis.spec.read import make_spec

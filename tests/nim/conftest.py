@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from portalis.nim.engine import Engine
-from portalis.nim.image import Image
-from portalis.nim.packing import lay_out
+from portalis.nim.engines.engine import Engine
+from portalis.nim.engines.image import Image
+from portalis.nim.engines.packing import lay_out
 from portalis.spec.container import ContainerRuntime
 from tests import parts
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.context import About, Context, build_context
-from portalis.nim.engine import Engine
-from portalis.nim.image import Image
+from portalis.nim.engines.engine import Engine
+from portalis.nim.engines.image import Image
 from portalis.nim.service.settings import ModelSettings
 from portalis.spec.container import ContainerConfiguration
 from tests import parts

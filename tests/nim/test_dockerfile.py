@@ -18,7 +18,7 @@ from portalis.examples.catalog import EXAMPLES
 from portalis.nim.checks import problems
 from portalis.nim.context import About, build_context
 from portalis.nim.dockerfile import Dockerfile, render
-from portalis.nim.engine import Engine
+from portalis.nim.engines.engine import Engine
 from portalis.nim.runtimes import INSTALLED, RuntimeFiles
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
 from portalis.problems import InputProblems

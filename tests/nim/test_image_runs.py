@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from portalis.nim.engine import Engine
-from portalis.nim.image import Image
+from portalis.nim.engines.engine import Engine
+from portalis.nim.engines.image import Image
 from portalis.nim.smoke import _free_port
 
 from .images import REFERENCE, REQUEST, check_answer

@@ -10,8 +10,8 @@ import pytest
 from docker import DockerClient
 
 from portalis.nim.context import About, build_context
-from portalis.nim.engine import Engine
-from portalis.nim.packing import lay_out
+from portalis.nim.engines.engine import Engine
+from portalis.nim.engines.packing import lay_out
 from portalis.nim.runtimes import find_runtime
 from portalis.nim.service.settings import ModelSettings
 from portalis.spec.container import ContainerConfiguration, WasmRuntime

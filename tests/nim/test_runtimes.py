@@ -19,7 +19,7 @@ from portalis.errors import MissingPart
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.context import About, build_context
 from portalis.nim.elf import NotElf, interpreter_of
-from portalis.nim.packing import lay_out
+from portalis.nim.engines.packing import lay_out
 from portalis.nim.runtimes import FOLDER, INSTALLED, RuntimeFiles, find_runtime
 from portalis.nim.service.settings import ModelSettings
 from portalis.pipeline import Options, package

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portalis.errors import UsageError
-from portalis.nim.packing import lay_out
+from portalis.nim.engines.packing import lay_out
 from portalis.nim.triton import IMAGE, triton_context
 from portalis.nim.triton.__main__ import main
 from tests.layout.tree import copy_tree

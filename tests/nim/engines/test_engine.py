@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 import pytest
 
-from portalis.nim.archive import check_archive
-from portalis.nim.confinement import ANY_USER
-from portalis.nim.engine import Engine
-from portalis.nim.image import BuildTimedOut, EngineFailed, EngineUnavailable, Image
-from portalis.nim.packing import lay_out, pack
+from portalis.nim.engines.archive import check_archive
+from portalis.nim.engines.confinement import ANY_USER
+from portalis.nim.engines.engine import Engine
+from portalis.nim.engines.image import BuildTimedOut, EngineFailed, EngineUnavailable, Image
+from portalis.nim.engines.packing import lay_out, pack
 from portalis.nim.smoke import smoke
 from portalis.spec.container import ContainerRuntime
 from tests import parts
 
-from .images import AWKWARD, CONFIG, REFERENCE, REQUEST, check_answer, context
+from ..images import AWKWARD, CONFIG, REFERENCE, REQUEST, check_answer, context
 
 
 class Built(NamedTuple):

@@ -15,17 +15,17 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
-from .drain import Drain
-from .grpc_health import CODEC as HEALTH_CODEC
-from .grpc_health import HEALTH, INFERENCE, Health
-from .grpc_messages import reader, understood
-from .grpc_service import Inference
-from .logs import REQUEST_ID
-from .problems import Problem
-from .requests import request_id
+from ..drain import Drain
+from ..logs import REQUEST_ID
+from ..problems import Problem
+from ..requests import request_id
+from .health import CODEC as HEALTH_CODEC
+from .health import HEALTH, INFERENCE, Health
+from .messages import reader, understood
+from .service import Inference
 
 if TYPE_CHECKING:
-    from .app import Service
+    from ..app import Service
 
 _LOG = logging.getLogger(__name__)
 _ACCESS = logging.getLogger("portalis.access")

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from .grpc_messages import reader
-from .problems import Problem
+from ..problems import Problem
+from .messages import reader
 
 if TYPE_CHECKING:
-    from .app import Service
+    from ..app import Service
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"

@@ -23,7 +23,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from portalis.examples.catalog import EXAMPLES
 
-from .serving import Client, serving
+from ..serving import Client, serving
 
 TRAP = '(module (func $deep (param $x f32) (result f32) unreachable) (export "trap" (func $deep)))'
 SPIN = '(module (func (export "spin") (param $x f32) (result f32) (loop br 0) (f32.const 0)))'

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from .runtime import GuestError, MemoryLimit, Trap
+from ..runtime import GuestError, MemoryLimit, Trap
 
 MIB = 1 << 20
 _TOLD_BYTES = 2000

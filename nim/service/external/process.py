@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .external_runtimes import RUNTIMES, Ended, Runtime
+from ..runtime import GuestError, GuestTimeout, InputError, Limits, MemoryLimit, Program, SettingsError
 from .pipes import TooMuchOutput, exchange
-from .runtime import GuestError, GuestTimeout, InputError, Limits, MemoryLimit, Program, SettingsError
+from .runtimes import RUNTIMES, Ended, Runtime
 
 try:
     import resource

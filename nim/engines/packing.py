@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from .context import Context
+from ..context import Context
 
 
 def lay_out(context: Context, folder: Path) -> None:

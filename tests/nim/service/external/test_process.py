@@ -30,12 +30,12 @@ from portalis.backend import (
     Trap,
 )
 from portalis.nim.runtimes import find_runtime
-from portalis.nim.service import external
+from portalis.nim.service.external import process
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
 from tests import parts
 from tests.backend import guests
 
-from .serving import serving
+from ..serving import serving
 
 MIB = 1 << 20
 TRAP = '(module (memory (export "memory") 1) (func $deep unreachable) (func (export "_start") (call $deep)))'
@@ -118,7 +118,7 @@ def load(folder: Path, how: tuple[str, tuple[str, ...]], module: str | bytes, **
     path = folder / "program.wasm"
     path.write_bytes(module if isinstance(module, bytes) else wasmtime.wat2wasm(module))
     limits = Limits(**options.pop("limits", {}))
-    return external.load(path, *how, limits=limits, **options)
+    return process.load(path, *how, limits=limits, **options)
 
 
 def rows(*items: object) -> np.ndarray:
@@ -181,9 +181,9 @@ def test_a_program_that_runs_too_long_is_killed(tmp_path: Path, either: tuple[st
 
 def _command_lines() -> list[str]:
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
+    for each in Path("/proc").glob("[0-9]*"):
         try:
-            found.append((process / "cmdline").read_bytes().decode(errors="replace"))
+            found.append((each / "cmdline").read_bytes().decode(errors="replace"))
         except OSError:
             continue
     return found
@@ -301,8 +301,8 @@ def test_a_program_that_nobody_is_left_to_kill_ends_all_the_same(tmp_path: Path,
 import numpy as np
 from pathlib import Path
 from portalis.backend import Limits
-from portalis.nim.service import external
-program = external.load(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=Limits(timeout_s=1))
+from portalis.nim.service.external import process
+program = process.load(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=Limits(timeout_s=1))
 program.run({{"stdin": np.array([[b""]], dtype=object)}})
 """
     service = subprocess.Popen([sys.executable, "-c", code], cwd=parts.ROOT)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..spec.container import ContainerRuntime
+from ...spec.container import ContainerRuntime
 from . import podman
 from .archive import check_archive
 from .building import run_build

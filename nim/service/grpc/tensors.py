@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from .problems import bad_input
-from .runtime import Interface, TensorSpec, object_array
-from .wire import checked_dtype, checked_shape, from_raw, to_raw
+from ..problems import bad_input
+from ..runtime import Interface, TensorSpec, object_array
+from ..wire import checked_dtype, checked_shape, from_raw, to_raw
 
 _FIELDS = {
     "BOOL": "bool_contents",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec.container import ContainerConfiguration, VolumeMount
-from ..spec.quantities import cpu_millis, memory_bytes
+from ...spec.container import ContainerConfiguration, VolumeMount
+from ...spec.quantities import cpu_millis, memory_bytes
 
 ANY_USER = "54321:0"  # as OpenShift does: a user id that no image knows, in the group root
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from tritonclient.grpc import service_pb2 as pb
 
-from .grpc_messages import understood
-from .grpc_tensors import inputs_of, response_of, wanted_of
-from .metadata import config_of, describe
-from .models import Model
-from .problems import Problem, bad_input
+from ..metadata import config_of, describe
+from ..models import Model
+from ..problems import Problem, bad_input
+from .messages import understood
+from .tensors import inputs_of, response_of, wanted_of
 
 if TYPE_CHECKING:
-    from .app import Service
+    from ..app import Service
 
 EXTENSIONS = ("model_configuration", "statistics", "model_repository")
 IN_STREAM = 64  # requests of one stream that are worked on together

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from .problems import bad_input
+from ..problems import bad_input
 
 
 class Unreadable:

@@ -20,7 +20,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from portalis.examples.catalog import EXAMPLES
 from tests import parts
 
-from .process import SLOW, Service, running, write_modules
+from ..process import SLOW, Service, running, write_modules
 
 
 def given_as(*values: float) -> triton.InferInput:

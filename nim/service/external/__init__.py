@@ -1,0 +1,1 @@
+"""WASI programs in a runtime of another process: Wasmer or WasmEdge."""
