@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -81,10 +80,16 @@ def _distribution(
         if spec is None:
             return Part(name=name, found=False, needed_for=needed_for, how=how, required=required)
         where = str(Path(spec.origin).parent) if spec.origin else ""
-        version = importlib.metadata.version(distribution)
+        version = _version(distribution)
         return Part(name=name, found=True, needed_for=needed_for, version=version, where=where, required=required)
 
     return check
+
+
+def _version(distribution: str) -> str:
+    from importlib.metadata import version  # a tenth of what `portalis --help` takes
+
+    return version(distribution)
 
 
 def _tritonserver() -> Part:
@@ -97,7 +102,7 @@ def _tritonserver() -> Part:
         return Part(name="tritonserver", found=False, needed_for=needed_for, how=str(problem), required=True)
     version = ""
     if install.source == "wheel":
-        version = f"nvidia-pytriton {importlib.metadata.version('nvidia-pytriton')}"
+        version = f"nvidia-pytriton {_version('nvidia-pytriton')}"
     where = str(install.binary)
     return Part(name="tritonserver", found=True, needed_for=needed_for, version=version, where=where, required=True)
 
