@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXTENSIONS = ("model_configuration", "statistics", "model_repository")
 IN_STREAM = 64  # requests of one stream that are worked on together
-_SEQUENCE = "sequence_id"
+_SEQUENCE, _TIMEOUT = "sequence_id", "timeout"
 _LOG = logging.getLogger(__name__)
 
 
@@ -161,9 +161,20 @@ async def _infer(model: Model, request: Any, timeout_s: float | None) -> Any:
             raise bad_input("sequence_id is given, but no model of this service keeps sequences")
     inputs = inputs_of(interface, request)
     wanted = wanted_of(interface, request)
-    limit = None if timeout_s is None or not math.isfinite(timeout_s) else max(timeout_s, 1e-6)
-    outputs = await scheduler.run(inputs, timeout_s=limit)
+    outputs = await scheduler.run(inputs, timeout_s=_limit(request, timeout_s))
     return response_of(wanted, outputs, model_name=model.name, model_version=model.settings.version, id=request.id)
+
+
+def _limit(request: Any, timeout_s: float | None) -> float | None:
+    """Seconds that the request may take: what its ``timeout`` (microseconds) says, and what is left of its call."""
+    limits = [] if timeout_s is None or not math.isfinite(timeout_s) else [max(timeout_s, 1e-6)]
+    if _TIMEOUT in request.parameters:
+        given = request.parameters[_TIMEOUT]
+        microseconds = given.int64_param or given.uint64_param
+        if microseconds < 0:
+            raise bad_input(f"timeout must be a number of microseconds, not {microseconds}")
+        limits += [microseconds / 1e6] if microseconds else []
+    return min(limits, default=None)
 
 
 def _parsed(told: dict[str, Any], message: Any) -> Any:

@@ -312,6 +312,12 @@ def test_the_guests_time_limit_and_the_clients_deadline_both_count(stub: Any) ->
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "entry 'spin'" in error.details()
     error = refusal(stub, spin, timeout=0.1)
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    spin.parameters["timeout"].int64_param = 49_999
+    error = refusal(stub, spin)
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and "0.5 s" not in error.details()
+    spin.parameters["timeout"].int64_param = -1
+    error = refusal(stub, spin)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT and "microseconds" in error.details()
     assert stub.ModelInfer(gelu([1], bytes(4)), timeout=30).id == ""
 
 
