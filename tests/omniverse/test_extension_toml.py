@@ -44,8 +44,8 @@ def test_it_has_what_kit_and_its_registry_ask_for(package: Package) -> None:
         "icon": "data/icon.png",
         "preview_image": "data/preview.png",
     }
-    assert table["python"] == {"module": [{"name": "portalis.two_examples"}]}
-    assert table["settings"]["exts"] == {"portalis.two_examples": {"load_on_startup": True, **LIMITS}}
+    assert table["python"] == {"module": [{"name": "portalis_ext.two_examples"}]}
+    assert table["settings"]["exts"] == {"portalis_ext.two_examples": {"load_on_startup": True, **LIMITS}}
 
 
 def test_the_limits_are_the_runtimes_own_defaults() -> None:

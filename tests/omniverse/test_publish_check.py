@@ -54,9 +54,9 @@ def test_a_version_that_is_not_semantic_is_told(folder: Path) -> None:
 
 
 def test_a_module_that_kit_would_not_find_is_told(folder: Path) -> None:
-    replace(folder / "config" / "extension.toml", 'name = "portalis.two_examples"', 'name = "portalis.other"')
+    replace(folder / "config" / "extension.toml", 'name = "portalis_ext.two_examples"', 'name = "portalis.other"')
     assert publish_check.check(folder) == [
-        "python.module does not name portalis.two_examples",
+        "python.module does not name portalis_ext.two_examples",
         "python.module names portalis.other, and portalis/other/__init__.py is not there",
     ]
 

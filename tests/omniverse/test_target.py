@@ -35,7 +35,7 @@ def test_the_module_satisfies_the_protocol(package: Package) -> None:
 
 def test_the_tree_is_the_one_that_kit_looks_for(package: Package) -> None:
     made = package.make()
-    root = "omniverse/exts/portalis.two_examples/"
+    root = "omniverse/exts/portalis_ext.two_examples/"
     inside = {name.removeprefix(root) for name in package.files() if name.startswith(root)}
     runtime = {name for name in inside if "/portalis_backend/" in name}
     assert sorted(inside - runtime) == [
@@ -45,17 +45,17 @@ def test_the_tree_is_the_one_that_kit_looks_for(package: Package) -> None:
         "docs/CHANGELOG.md",
         "docs/README.md",
         "docs/integration.md",
-        "portalis/two_examples/__init__.py",
-        "portalis/two_examples/extension.py",
-        "portalis/two_examples/modules.json",
-        "portalis/two_examples/programs.py",
+        "portalis_ext/two_examples/__init__.py",
+        "portalis_ext/two_examples/extension.py",
+        "portalis_ext/two_examples/modules.json",
+        "portalis_ext/two_examples/programs.py",
         "wasm_modules/gelu.wasm",
         "wasm_modules/softmax.wasm",
     ]
     assert {Path(name).name for name in runtime} == {path.name for path in island().glob("*.py")}
     (artifact,) = made.artifacts.omniverse_packages
     assert artifact.validated
-    assert artifact.package_path == str(package.output / "omniverse" / "portalis.two_examples-1.2.3.zip")
+    assert artifact.package_path == str(package.output / "omniverse" / "portalis_ext.two_examples-1.2.3.zip")
     for path in (artifact.package_path, artifact.extension_toml_path, artifact.readme_path):
         assert Path(path).is_file()
     assert [(each.module_name, each.entry_point) for each in artifact.wasm_modules] == [
@@ -72,7 +72,7 @@ def test_the_archive_has_the_extension_at_its_root_and_is_the_same_every_time(pa
     assert package.files() == before
     with zipfile.ZipFile(package.output / first.adopted[0]) as archive:
         packed = {name: archive.read(name) for name in archive.namelist()}
-    root = "omniverse/exts/portalis.two_examples/"
+    root = "omniverse/exts/portalis_ext.two_examples/"
     assert packed == {name.removeprefix(root): data for name, data in before.items() if name.startswith(root)}
 
 
