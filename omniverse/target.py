@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path, PurePosixPath
 
 from ..contracts.artifacts import OmniversePackageArtifact, PackagedModule
 from ..contracts.output import Artifacts, PackagingWarning, ValidationResult, WarningSeverity
@@ -12,13 +13,14 @@ from ..output import OutputTree
 from ..problems import Problem
 from ..spec.package import PackageSpec
 from ..target import Job, Made
-from . import archive, documents, extension_toml, kit, names, publish_check, rules
+from . import archive, documents, extension_toml, kit, kit_target, names, publish_check, registry, rules
 from .compatibility import Compatibility, check
 from .extension import extension
 from .failure import incompatible, none_left, not_valid
 from .selection import Chosen, choose
 
 FOLDER = PurePosixPath("omniverse")
+REGISTRY = FOLDER / "registry"
 
 
 def left_out(spec: PackageSpec) -> str | None:
@@ -53,23 +55,33 @@ def act(job: Job, made: Made) -> Made:
     """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
     identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
     wrong = publish_check.check(folder)
+    packed = tuple(_packed(job, folder, publishable=not wrong))
     results = [_result(identifier, "static", wrong, "required keys, files, changelog and version are in order")]
     if job.live:
         tried, trouble = _try(job, identifier)
         results.append(tried)
         wrong += trouble
-    adopted: tuple[PurePosixPath, ...] = ()
-    if job.spec.omniverse_config.package_as_extension:
-        adopted = (_archive(job.spec),)
-        archive.write(folder, job.staging / adopted[0])
     packages = tuple(each.model_copy(update={"validated": not wrong}) for each in made.artifacts.omniverse_packages)
     return dataclasses.replace(
         made,
         artifacts=made.artifacts.model_copy(update={"omniverse_packages": packages}),
         errors=(*made.errors, *([not_valid(identifier, wrong)] if wrong else [])),
         validation_results=(*made.validation_results, *results),
-        adopted=(*made.adopted, *adopted),
+        adopted=(*made.adopted, *packed),
     )
+
+
+def _packed(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixPath]:
+    """Write the archive and the registry that are wanted, and tell their files. A registry is only for what is
+    `publishable`: Kit installs from it without a further look."""
+    config, package_id = job.spec.omniverse_config, kit_target.package_id(job.spec)
+    if config.package_as_extension:
+        archive.write(folder, job.staging / _archive(job.spec))
+        yield _archive(job.spec)
+    if config.registry and publishable:
+        date = int(datetime.fromisoformat(job.created_at.replace("Z", "+00:00")).timestamp())
+        for path in registry.write(folder, job.staging / REGISTRY, package_id=package_id, date=date):
+            yield REGISTRY / path
 
 
 def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[str]]:
@@ -93,7 +105,7 @@ def _root(spec: PackageSpec) -> PurePosixPath:
 
 
 def _archive(spec: PackageSpec) -> PurePosixPath:
-    return FOLDER / f"{names.extension_id(spec)}-{names.extension_version(spec)}.zip"
+    return FOLDER / f"{kit_target.package_id(spec)}.zip"
 
 
 def _artifact(job: Job, kept: Sequence[Chosen]) -> OmniversePackageArtifact:

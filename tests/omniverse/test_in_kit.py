@@ -60,7 +60,7 @@ def test_every_module_answers_in_kit_as_numpy_does_and_the_extension_stops_and_s
     assert said["publishable"] is True
     assert said["disabled"] is True
     assert said["package"]["description"] == HOSTILE
-    assert said["package"]["packageId"] == "portalis_ext.two_examples-2.0.0-rc.1"
+    assert said["package"]["packageId"] == "portalis_ext.two_examples-2.0.0-rc.1+110.0.lx64.cp312"
     assert said["no module"] == "LookupError: there is no module 'nowhere'; there are gelu, softmax"
     assert said["no arrays"] == "TypeError: gelu takes 1 arrays (x), not 0"
     assert "has dtype float64, not float32" in said["wrong dtype"]

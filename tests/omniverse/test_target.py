@@ -55,7 +55,7 @@ def test_the_tree_is_the_one_that_kit_looks_for(package: Package) -> None:
     assert {Path(name).name for name in runtime} == {path.name for path in island().glob("*.py")}
     (artifact,) = made.artifacts.omniverse_packages
     assert artifact.validated
-    assert artifact.package_path == str(package.output / "omniverse" / "portalis_ext.two_examples-1.2.3.zip")
+    assert artifact.package_path == str(package.output / "omniverse" / "portalis_ext.two_examples-1.2.3+110.0.lx64.cp312.zip")
     for path in (artifact.package_path, artifact.extension_toml_path, artifact.readme_path):
         assert Path(path).is_file()
     assert [(each.module_name, each.entry_point) for each in artifact.wasm_modules] == [
