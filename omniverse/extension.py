@@ -49,7 +49,8 @@ def _python(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
         "wasmtime": WASMTIME,
     }
     # no __init__.py above the module: the first part is a namespace that several extensions share
-    for name, template in (("__init__", "module"), ("extension", "extension"), ("programs", "programs")):
+    written = {"__init__": "module", "tests/__init__": "tests_init", "tests/test_modules": "test_modules"}
+    for name, template in {**written, "extension": "extension", "programs": "programs"}.items():
         tree.text(folder / f"{name}.py", render(TEMPLATES, f"{template}.py.j2", **values))
     table = {each.name: {"file": str(each.file), "entry": each.entry, "interface": each.declared} for each in chosen}
     tree.text(folder / "modules.json", json.dumps(table, indent=2))
