@@ -47,6 +47,5 @@ def target(spec: PackageSpec) -> dict[str, Sequence[str]]:
 
 def package_id(spec: PackageSpec) -> str:
     """What Kit calls this package, and its registry the archive: ``acme.tool-1.2.3+110.0.lx64.cp312``."""
-    release = extension_version(spec).partition("+")[0]
     parts = [_SHORT.get(value, value) for values in target(spec).values() for value in values]
-    return f"{extension_id(spec)}-{release}+{'.'.join(parts)}"
+    return f"{extension_id(spec)}-{extension_version(spec)}+{'.'.join(parts)}"

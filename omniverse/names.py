@@ -29,8 +29,11 @@ def extension_id(spec: PackageSpec) -> str:
 
 
 def extension_version(spec: PackageSpec) -> str:
-    """The version: the package's when the spec has none for the extension."""
-    return spec.omniverse_config.extension_version or spec.package_version
+    """The version: the package's when the spec has none for the extension.
+
+    Without build metadata: Kit puts its own in that place, and reads the changelog for a version without.
+    """
+    return (spec.omniverse_config.extension_version or spec.package_version).partition("+")[0]
 
 
 def extension_id_trouble(identifier: str) -> str | None:

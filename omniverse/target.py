@@ -17,6 +17,7 @@ from . import archive, documents, extension_toml, kit, kit_target, names, publis
 from .compatibility import Compatibility, check
 from .extension import extension
 from .failure import incompatible, none_left, not_valid
+from .publish_check import Fault
 from .selection import Chosen, choose
 
 FOLDER = PurePosixPath("omniverse")
@@ -84,20 +85,22 @@ def _packed(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixP
             yield REGISTRY / path
 
 
-def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[str]]:
+def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[Fault]]:
     """The result of a start in Kit, and what it found wrong. Without a Kit it is no result, but no fault either."""
     python = kit.find()
     if python is None:
-        return _result(identifier, "live", [f"not tried, as no Omniverse Kit is here: {kit.HOW}"], ""), []
+        why = Fault(what=f"not tried, as no Omniverse Kit is here: {kit.HOW}", remedy=kit.HOW)
+        return _result(identifier, "live", [why], ""), []
     job.say("trying the extension in Omniverse Kit")
     started = kit.try_extension(python, job.staging / _root(job.spec))
-    wrong = [started.trouble] if started.trouble is not None else []
+    remedy = "Read Kit's words above; the extension's docs/README.md says what it needs."
+    wrong = [Fault(what=started.trouble, remedy=remedy)] if started.trouble is not None else []
     good = f"started in Kit {started.kit} with {', '.join(started.modules)}"
     return _result(identifier, "live", wrong, good), wrong
 
 
-def _result(name: str, how: str, wrong: Sequence[str], good: str) -> ValidationResult:
-    return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(wrong) or good)
+def _result(name: str, how: str, wrong: Sequence[Fault], good: str) -> ValidationResult:
+    return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(map(str, wrong)) or good)
 
 
 def _root(spec: PackageSpec) -> PurePosixPath:
