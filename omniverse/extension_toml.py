@@ -94,6 +94,9 @@ def _pages(spec: PackageSpec) -> list[str]:
 def _dependencies(spec: PackageSpec) -> dict[str, Any]:
     # numpy comes with this extension in an application; the bare Kit of the Python wheel has none
     found: dict[str, Any] = {"omni.kit.pip_archive": {"optional": True}}
+    if spec.omniverse_config.omnigraph_nodes:
+        # not needed for calls from Python, so that the extension starts in a Kit without OmniGraph too
+        found |= {"omni.graph": {"optional": True}, "omni.graph.tools": {"optional": True}}
     for each in spec.omniverse_config.dependencies:
         wanted = each.version_requirement.strip()
         exact = _EXACT.fullmatch(wanted)

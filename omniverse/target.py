@@ -13,10 +13,23 @@ from ..output import OutputTree
 from ..problems import Problem
 from ..spec.package import PackageSpec
 from ..target import Job, Made
-from . import archive, documents, extension_toml, kit, kit_target, names, publish_check, registry, rules
+from . import (
+    archive,
+    documents,
+    extension_toml,
+    kit,
+    kit_target,
+    names,
+    omnigraph,
+    publish_check,
+    registry,
+    rules,
+    wheels,
+)
 from .compatibility import Compatibility, check
 from .extension import extension
 from .failure import incompatible, none_left, not_valid
+from .prebundle import prebundle
 from .publish_check import Fault
 from .selection import Chosen, choose
 
@@ -31,7 +44,8 @@ def left_out(spec: PackageSpec) -> str | None:
 
 def problems(spec: PackageSpec) -> Iterable[Problem]:
     """Ids, names, versions and pictures that Kit does not take."""
-    return rules.problems(spec)
+    yield from rules.problems(spec)
+    yield from wheels.problems(spec.omniverse_config)
 
 
 def generate(job: Job) -> Made:
@@ -48,8 +62,13 @@ def generate(job: Job) -> Made:
     tree = OutputTree()
     for entry in extension(job.spec, kept, job.created_at):
         tree.add(_root(job.spec) / entry.path, entry.content, executable=entry.executable)
+    bundled, without_wheels = prebundle(job)
+    nodes, without_node = omnigraph.nodes(job.spec, kept)
+    for entry in (*bundled, *nodes):
+        tree.add(_root(job.spec) / entry.path, entry.content)
     artifacts = Artifacts(omniverse_packages=(_artifact(job, kept),))
-    return Made(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=tuple(_warnings(found)))
+    warnings = (*_warnings(found), *without_wheels, *without_node)
+    return Made(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=warnings)
 
 
 def act(job: Job, made: Made) -> Made:

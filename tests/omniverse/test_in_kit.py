@@ -133,8 +133,10 @@ def test_a_kit_without_wasmtime_is_told_what_is_missing(kit_python: Path, packag
     # the wheel is in this Kit's environment: a module before it says what Python says where it is not
     package.input("wasmtime.py", b"raise ImportError('no module named wasmtime')")
     started = run_in_kit(kit_python, package, PYTHONPATH=str(package.base))
-    assert "portalis_ext.two_examples needs numpy and wasmtime>=50,<51 in Kit's Python (no module named wasmtime)" in (
-        started.log
+    (error,) = errors(started)
+    assert error.endswith(
+        "[portalis_ext.two_examples] the extension cannot start: numpy and wasmtime>=50,<51 are needed in Kit's Python"
+        " (no module named wasmtime) (see its docs/README.md)"
     )
 
 
