@@ -100,7 +100,7 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
         function=function,
         name=ascii(module.name),
         known=True,
-        parameters=", ".join(parameters),
+        parameters=_listed(parameters),
         given="{" + ", ".join(f"{each.name}: {each.identifier}" for each in inputs) + "}",
         taken=", ".join(f"made[{each.name}]" for each in outputs),
         result="np.ndarray" if len(outputs) == 1 else outputs_class,
@@ -112,7 +112,7 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
 def _tensors(specs: Sequence[TensorSpec], interface: Interface, taken: Iterable[str] = _TAKEN) -> tuple[Tensor, ...]:
     names = identifiers([spec.name for spec in specs], taken)
     return tuple(
-        Tensor(identifier=name, name=ascii(spec.name), told=ascii(_words(spec, interface)))
+        Tensor(identifier=name, name=ascii(spec.name), told=_literal([_words(spec, interface).capitalize() + "."]))
         for name, spec in zip(names, specs)
     )
 
@@ -125,8 +125,8 @@ def _words(spec: TensorSpec, interface: Interface) -> str:
 
 def _told(module: Chosen, interface: Interface, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
     """The docstring, as a literal on one or several lines."""
-    about = " ".join((module.description or interface.description).split()) or f"The module {module.name}."
-    lines = [about, ""]
+    about = " ".join((module.description or interface.description).split()) or f"The module {module.name}"
+    lines = [about if about[-1] in ".!?" else f"{about}.", ""]
     for tensors, specs, word in ((inputs, interface.inputs, "Takes"), (outputs, interface.outputs, "Gives")):
         lines += [f"{word} ``{each.identifier}``: {_words(spec, interface)}." for each, spec in zip(tensors, specs)]
     if interface.max_batch_size and interface.convention.value in ("dlpack", "command"):
@@ -138,4 +138,12 @@ def _literal(lines: Sequence[str]) -> str:
     """A docstring: triple quotes where the text allows it, one escaped line where not."""
     text = "\n    ".join(lines)
     plain = all(line.isprintable() and "\\" not in line and '"' not in line for line in lines)
-    return f'"""{text}\n    """'.replace("\n    \n", "\n\n") if plain else ascii("\n".join(lines))
+    if not plain:
+        return ascii("\n".join(lines))
+    return f'"""{text}"""' if len(lines) == 1 else f'"""{text}\n    """'.replace("\n    \n", "\n\n")
+
+
+def _listed(parameters: Sequence[str]) -> str:
+    """Parameters on one line, or each on its own where that is too long."""
+    line = ", ".join(parameters)
+    return line if len(line) <= 80 else "\n    " + ",\n    ".join(parameters) + ",\n"

@@ -24,12 +24,15 @@ class Integration:
         self._closing: list[Callable[[], None]] = []
         self._frames: list[Any] = []
         self._made: dict[str, Any] = {}
-        makers: dict[str, Callable[..., None]] = {
-            "Simulation": self._simulation,
-            "DataProcessor": self._processor,
-            "Tool": self._tool,
-        }
-        makers.get(about["integration"], self._hooks)(identifier, about, programs, failures, setting)
+        kind = about["integration"]
+        if kind == "Simulation":
+            self._simulation(identifier, programs, failures, setting(f"/exts/{identifier}/simulation") or {})
+        elif kind == "DataProcessor":
+            self._processor(programs)
+        elif kind == "Tool":
+            self._tool(about, programs, failures)
+        else:
+            self._hooks(identifier, programs, failures)
 
     def __getattr__(self, name: str) -> Any:
         made = self.__dict__.get("_made", {})
@@ -45,13 +48,11 @@ class Integration:
         self._closing.clear()
         self._made.clear()
 
-    def _simulation(
-        self, identifier: str, _about: Any, programs: Any, failures: Failures, setting: Callable[[str], Any]
-    ) -> None:
+    def _simulation(self, identifier: str, programs: Any, failures: Failures, bindings: Mapping[str, Any]) -> None:
         from .simulation import Simulation
 
         simulation = Simulation(programs, failures, _open_stage)
-        for module, bound in (setting(f"/exts/{identifier}/simulation") or {}).items():
+        for module, bound in bindings.items():
             try:
                 simulation.bind(module, bound.get("inputs"), bound.get("outputs"))
             except Exception as problem:  # noqa: BLE001  # one setting that cannot be must not keep Kit from the others
@@ -60,12 +61,12 @@ class Integration:
         self._closing.append(simulation.close)
         self._frames.append(each_frame("update", identifier, simulation.step))
 
-    def _processor(self, _identifier: str, _about: Any, programs: Any, *_: Any) -> None:
+    def _processor(self, programs: Any) -> None:
         from .processor import Processor
 
         self._made["processor"] = Processor(programs)
 
-    def _tool(self, identifier: str, about: Mapping[str, Any], programs: Any, failures: Failures, *_: Any) -> None:
+    def _tool(self, about: Mapping[str, Any], programs: Any, failures: Failures) -> None:
         from . import actions
         from .tool import Tool
         from .window import Window
@@ -81,7 +82,7 @@ class Integration:
             self._made["window"] = window
             self._closing.append(window.close)
 
-    def _hooks(self, identifier: str, _about: Any, programs: Any, failures: Failures, *_: Any) -> None:
+    def _hooks(self, identifier: str, programs: Any, failures: Failures) -> None:
         from .hooks import AFTER, BEFORE, Hooks
 
         hooks = Hooks(programs, failures)
