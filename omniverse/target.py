@@ -158,4 +158,5 @@ def _warnings(found: dict[str, Compatibility]) -> Iterable[PackagingWarning]:
     for name, result in found.items():
         for each in result.warnings:
             message = f"module {name} in an Omniverse extension: {each}"
-            yield PackagingWarning(message=message, severity=WarningSeverity.Medium, remediation=each.remediation)
+            severity = WarningSeverity(each.severity.value)
+            yield PackagingWarning(message=message, severity=severity, remediation=each.remediation)
