@@ -1,18 +1,17 @@
-"""What people read in the extension: README, changelog, integration notes, and the example scripts.
+"""What people read in the extension: README, changelog and integration notes.
 
-Whatever a text of the spec holds, it is shown as that text: Markdown's own characters are escaped, and in Python it is
-a literal.
+Whatever a text of the spec holds, it is shown as that text: Markdown's own characters are escaped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ..markup import markdown
-from ..output import OutputTree, Source
-from ..spec.omniverse import CustomIntegration, ExampleScenario, IntegrationType
+from ..output import OutputTree
+from ..spec.omniverse import CustomIntegration, IntegrationType
 from ..spec.package import PackageSpec
 from ..templates import render
 from . import extension_toml, kit_target
@@ -55,30 +54,9 @@ def documents(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> O
     return tree
 
 
-def examples(spec: PackageSpec) -> OutputTree:
-    """The files under ``examples/``: a script for each scenario, and its scene. What a scene refers to stays behind."""
-    tree = OutputTree()
-    for each in spec.omniverse_config.example_scenarios:
-        folder, scene = PurePosixPath("examples"), _scene(each)
-        values = {
-            "name": ascii(each.name),
-            "description": ascii(each.description),
-            "documentation": ascii(each.documentation),
-            "scene": ascii(scene),
-        }
-        tree.text(folder / f"{each.name}.py", render(TEMPLATES, "example.py.j2", id=extension_id(spec), **values))
-        if each.scenario_file is not None and scene is not None:
-            tree.add(folder / scene, Source(path=each.scenario_file))
-    return tree
-
-
 def kit_versions(spec: PackageSpec) -> str:
     """The versions of Kit that the spec says it is for, in words."""
     return ", ".join(kit_target.kit_versions(spec))
-
-
-def _scene(scenario: ExampleScenario) -> str | None:
-    return None if scenario.scenario_file is None else scenario.name + scenario.scenario_file.suffix.lower()
 
 
 def _about(module: Chosen) -> dict[str, str]:

@@ -9,10 +9,11 @@ from ..output import Content, OutputTree, Source
 from ..spec.package import PackageSpec
 from ..templates import render
 from . import png
-from .documents import TEMPLATES, documents, examples
+from .documents import TEMPLATES, documents
 from .extension_toml import CONFIG, ICON, PREVIEW, extension_toml
 from .names import extension_id
 from .python_module import module_folder, python_module
+from .scenarios import examples
 from .selection import Chosen
 
 ICON_SIZE = (256, 256)
@@ -31,7 +32,7 @@ def extension(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> O
     for module in chosen:
         tree.add(module.file, Source(path=module.path, sha256=module.inspection.sha256))
     tree.merge(documents(spec, chosen, created_at))
-    tree.merge(examples(spec))
+    tree.merge(examples(spec, chosen))
     tree.add(ICON, _picture(spec.omniverse_config.extension_icon, ICON_SIZE))
     tree.add(PREVIEW, _picture(spec.omniverse_config.extension_preview, PREVIEW_SIZE))
     return tree

@@ -46,7 +46,8 @@ def python_module(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
     custom = isinstance(integration, CustomIntegration)
     parts = ("hooks",) if isinstance(integration, CustomIntegration) else _PARTS[integration]
     nodes = ("node",) if config.omnigraph_nodes else ()
-    for name in (*_ALWAYS, *parts, *nodes):
+    scenarios = ("attributes", "scenario") if config.example_scenarios else ()
+    for name in dict.fromkeys((*_ALWAYS, *parts, *nodes, *scenarios)):
         tree.add(folder / f"{name}.py", Source(path=INSIDE / f"{name}.py"))
     about = {
         "id": identifier,

@@ -32,8 +32,9 @@ def test_a_hostile_description_stays_in_its_place(package: Package) -> None:
     assert [line for line in readme.splitlines() if line.startswith("# ")] == ["# two-examples"]
     assert r"\{\{ 1 + 1 \}\}" in readme  # shown as it is
     script = ast.parse((package.folder / "examples" / "one.py").read_text())
-    values = {n.targets[0].id: ast.literal_eval(n.value) for n in script.body if isinstance(n, ast.Assign)}  # type: ignore[attr-defined]
-    assert values == {"NAME": "one", "DESCRIPTION": HOSTILE, "DOCUMENTATION": HOSTILE, "SCENE": None}
+    assigned = {n.targets[0].id: n.value for n in script.body if isinstance(n, ast.Assign)}  # type: ignore[attr-defined]
+    values = {key: ast.literal_eval(assigned[key]) for key in ("NAME", "DESCRIPTION", "DOCUMENTATION", "SCENE")}
+    assert values == {"NAME": "one", "DESCRIPTION": HOSTILE, "DOCUMENTATION": HOSTILE, "SCENE": "one.usda"}
 
 
 def test_the_changelog_has_the_exact_version_as_a_heading_and_the_date_of_the_run(package: Package) -> None:

@@ -79,7 +79,7 @@ def test_an_example_scenario_runs_in_kit_and_says_that_this_kit_opens_no_scene(
     assert errors(started) == []
     assert f"Ocean waves: {HOSTILE}" in started.log
     assert "omni.usd is not enabled, so Ocean waves.usda is not opened" in started.log
-    assert "softmax softmax [[0.25 0.25 0.25 0.25]]" in started.log
+    assert "softmax {'y': [0.25, 0.25, 0.25, 0.25]}" in started.log
 
 
 def test_a_live_run_tells_which_kit_started_the_extension_and_leaves_nothing_in_it(
@@ -143,7 +143,8 @@ def test_a_kit_without_wasmtime_is_told_what_is_missing(kit_python: Path, packag
 def test_a_setting_of_the_user_goes_before_the_extensions_own(kit_python: Path, package: Package) -> None:
     package.make()
     script = package.input(
-        "script.py", b"import portalis_ext.two_examples as t; print(t.get_extension().get_module('gelu').limits.timeout_s)"
+        "script.py",
+        b"import portalis_ext.two_examples as t; print(t.get_extension().get_module('gelu').limits.timeout_s)",
     )
     options = kit.arguments(package.base, package.folder.parent, package.folder.name, [script])
     started = kit.run(kit_python, [*options, "--/exts/portalis_ext.two_examples/timeout_s=2.5"])
