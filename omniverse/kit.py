@@ -42,7 +42,7 @@ class Started:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The modules that Kit loaded."""
+        """The modules that Kit loaded, and that answered a call."""
         return tuple(self.said.get("modules", ()))
 
     @property
@@ -54,7 +54,8 @@ class Started:
             return f"the extension did not answer; Kit ended with {self.returncode}: {self.errors}"
         failures = self.said.get("failures")
         if failures:
-            return f"modules that Kit cannot load: {failures}"
+            told = "; ".join(f"{name}: {why}" for name, why in failures.items())
+            return f"in Kit {self.kit} this fails: {told}"
         if self.returncode != 0:
             return f"Kit ended with {self.returncode}: {self.errors}"
         return None

@@ -114,7 +114,7 @@ def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[Fault]]:
     started = kit.try_extension(python, job.staging / _root(job.spec))
     remedy = "Read Kit's words above; the extension's docs/README.md says what it needs."
     wrong = [Fault(what=started.trouble, remedy=remedy)] if started.trouble is not None else []
-    good = f"started in Kit {started.kit} with {', '.join(started.modules)}"
+    good = f"started in Kit {started.kit}, and called {', '.join(started.modules)}"
     return _result(identifier, "live", wrong, good), wrong
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wasmtime
 
 from portalis.examples.catalog import EXAMPLES
 from portalis.omniverse import kit
@@ -90,7 +91,7 @@ def test_a_live_run_tells_which_kit_started_the_extension_and_leaves_nothing_in_
     static, live = made.validation_results
     assert (static.valid, live.valid) == (True, True)
     assert live.report.startswith("started in Kit 110.")
-    assert live.report.endswith("with gelu, softmax")
+    assert live.report.endswith(", and called gelu, softmax")
     assert made.artifacts.omniverse_packages[0].validated
     assert made.errors == ()
     assert not [path for path in package.folder.rglob("*") if path.name == "__pycache__" or path.suffix == ".pyc"]
@@ -106,6 +107,17 @@ def test_a_module_that_kit_cannot_load_fails_the_live_check_and_is_named(kit_pyt
     assert not made.artifacts.omniverse_packages[0].validated
     (error,) = made.errors
     assert "broken" in str(error)
+
+
+def test_a_module_that_traps_fails_the_live_check_with_one_line(kit_python: Path, package: Package) -> None:
+    package.live = True
+    trap = '(module (func (export "f") (param f32) (result f32) unreachable))'
+    package.module("trap", bytes(wasmtime.wat2wasm(trap)))
+    made = package.make()
+    assert made.validation_results[1].report.endswith(
+        "this fails: trap: Trap: entry 'f': the guest trapped: wasm `unreachable` instruction executed"
+    )
+    assert not made.artifacts.omniverse_packages[0].validated
 
 
 def test_a_kit_whose_licence_nobody_accepted_is_told_as_one_that_did_not_start(
