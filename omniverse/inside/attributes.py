@@ -56,8 +56,13 @@ class StageAttributes:
     def write(self, place: str, array: np.ndarray) -> None:
         attribute = self._attribute(place)
         value = _value(array, attribute, place)
-        # a layer that is locked or muted throws or returns False, by the version of USD
-        if not (attribute.Set(value) if self._time is None else attribute.Set(value, self._time)):
+        from pxr import Tf
+
+        try:
+            done = attribute.Set(value) if self._time is None else attribute.Set(value, self._time)
+        except Tf.ErrorException:  # which tells of USD's own source lines
+            done = False
+        if not done:
             raise ValueError(f"{place} cannot be written: the layer that is edited does not take it")
 
     def _attribute(self, place: str) -> Any:
@@ -78,10 +83,12 @@ def _array(value: Any, attribute: Any, place: str) -> np.ndarray:
         found = np.empty(len(texts), dtype=object)
         found[:] = [str(getattr(text, "path", text)).encode() for text in texts]
         return found if name.isArray else found.reshape(())
-    made = np.array(value)  # a copy: USD's own arrays are shared
+    kind = name.arrayType.type.pythonClass
+    # a copy: USD's own arrays are shared. One value goes through an array of it, which knows its dtype
+    made = np.array(value if name.isArray or kind is None else kind([value]))
     if made.dtype == object:
         raise ValueError(f"{place} is of type {name}, which is no array of numbers or texts")
-    return made
+    return made if name.isArray else made[0]
 
 
 def _value(array: np.ndarray, attribute: Any, place: str) -> Any:
