@@ -12,11 +12,11 @@ from ..spec.omniverse import CustomIntegration, IntegrationType
 from ..spec.package import PackageSpec
 from ..templates import render
 from ..wasm_backend import ISLAND_NAME, island_files
-from .documents import TEMPLATES, WASMTIME
+from .documents import TEMPLATES, WASMTIME, command
 from .extension_toml import LIMITS, title
 from .names import extension_id
 from .selection import Chosen
-from .signatures import identifiers, models
+from .signatures import models
 
 INSIDE = Path(__file__).parent / "inside"
 _ALWAYS: Final = ("bundled", "extension", "frames", "integration", "log", "programs", "runtime")
@@ -56,7 +56,7 @@ def python_module(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
         "limits": list(LIMITS),
         "wasmtime": WASMTIME,
         "integration": "Custom" if custom else str(integration),
-        "command": "Run" + "".join(part.title() for part in identifiers([spec.package_name])[0].split("_")),
+        "command": command(spec),
     }
     tree.text(folder / "about.json", json.dumps(about, indent=2))
     table = {each.name: {"file": str(each.file), "entry": each.entry, "interface": each.declared} for each in chosen}

@@ -18,6 +18,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,10 +35,13 @@ _PICTURES = ("preview_image", "icon")
 _TEXTS = ("readme", "changelog")
 
 
-def write(extension: Path, target: Path, *, package_id: str, date: int) -> Sequence[PurePosixPath]:
+def write(
+    extension: Path, target: Path, *, package_id: str, date: int, packed: Path | None = None
+) -> Sequence[PurePosixPath]:
     """Write the registry with the extension in the folder `extension` (called by its id) to the folder `target`.
 
-    Returns the paths of all files, relative to `target`; `date` is in seconds since 1970. Raises OSError.
+    Returns the paths of all files, relative to `target`; `date` is in seconds since 1970, `packed` the archive where
+    there is one already. Raises OSError.
     """
     name = extension.name
     config = tomlkit.parse((extension / CONFIG).read_text(encoding="utf-8")).unwrap()
@@ -62,9 +66,12 @@ def write(extension: Path, target: Path, *, package_id: str, date: int) -> Seque
         file = target / VERSION / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    packed = at_archives / f"{package_id}.zip"
-    archive.write(extension, target / VERSION / packed)
-    return [VERSION / path for path in (*files, packed)]
+    place = at_archives / f"{package_id}.zip"
+    if packed is None:
+        archive.write(extension, target / VERSION / place)
+    else:
+        shutil.copyfile(packed, target / VERSION / place)
+    return [VERSION / path for path in (*files, place)]
 
 
 def _package(extension: Path, told: Mapping[str, Any], package_id: str, date: int) -> dict[str, Any]:

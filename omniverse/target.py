@@ -95,12 +95,13 @@ def _packed(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixP
     """Write the archive and the registry that are wanted, and tell their files. A registry is only for what is
     `publishable`: Kit installs from it without a further look."""
     config, package_id = job.spec.omniverse_config, kit_target.package_id(job.spec)
-    if config.package_as_extension:
-        archive.write(folder, job.staging / _archive(job.spec))
+    whole = job.staging / _archive(job.spec) if config.package_as_extension else None
+    if whole is not None:
+        archive.write(folder, whole)
         yield _archive(job.spec)
     if config.registry and publishable:
         date = int(datetime.fromisoformat(job.created_at.replace("Z", "+00:00")).timestamp())
-        for path in registry.write(folder, job.staging / REGISTRY, package_id=package_id, date=date):
+        for path in registry.write(folder, job.staging / REGISTRY, package_id=package_id, date=date, packed=whole):
             yield REGISTRY / path
 
 

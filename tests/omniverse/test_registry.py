@@ -97,7 +97,9 @@ def test_the_index_names_the_archive_with_all_that_the_solver_needs(package: Pac
         ).read_bytes()
     whole = json.loads((v2 / "archives" / ID / f"{PACKAGE_ID}.json").read_text())
     assert whole["package"]["changelog"] == (package.folder / "docs" / "CHANGELOG.md").read_text()
-    with zipfile.ZipFile(v2 / "archives" / ID / f"{PACKAGE_ID}.zip") as archive:
+    packed = v2 / "archives" / ID / f"{PACKAGE_ID}.zip"
+    assert packed.read_bytes() == (package.output / "omniverse" / f"{PACKAGE_ID}.zip").read_bytes()
+    with zipfile.ZipFile(packed) as archive:
         assert set(archive.namelist()) == files(package.folder)
 
 
@@ -108,6 +110,15 @@ def test_it_is_part_of_the_output_and_the_same_every_time(package: Package) -> N
     assert {str(path) for path in made.adopted} == {name for name in first if "/exts/" not in name}
     package.make()
     assert package.files() == first
+
+
+def test_a_registry_needs_no_archive_beside_it(package: Package) -> None:
+    package.config["package_as_extension"] = False
+    folder = registry(package)
+    (packed,) = package.output.rglob("*.zip")
+    assert packed == folder / "v2" / "archives" / ID / f"{PACKAGE_ID}.zip"
+    with zipfile.ZipFile(packed) as archive:
+        assert set(archive.namelist()) == files(package.folder)
 
 
 def test_an_extension_that_is_not_publishable_gets_into_no_registry(package: Package, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from portalis.omniverse import names
+from portalis.omniverse.kit_target import PYTHONS
 
 from .conftest import Package
 
@@ -74,6 +75,24 @@ def test_other_versions_of_kit_are_refused_wherever_they_stand(package: Package,
         "omniverse_config.compatible_kit_versions[1]",
     ]
     assert all("is outside 106 to 110" in message for _, message in package.problems())
+
+
+def test_the_supported_versions_are_those_whose_python_is_known() -> None:
+    assert set(PYTHONS) == set(range(names.OLDEST_KIT, names.NEWEST_KIT + 1))
+
+
+@pytest.mark.parametrize(("prebundle", "refused"), [(True, ["[1]"]), (False, [])])
+def test_a_kit_with_another_python_than_the_wheels_is_refused(
+    package: Package, prebundle: bool, refused: list[str]
+) -> None:
+    package.config |= {
+        "required_kit_version": "108.0",
+        "compatible_kit_versions": ["110.0", "107.3"],
+        "prebundle": prebundle,
+    }
+    found = package.problems()
+    assert [where for where, _ in found] == [f"omniverse_config.compatible_kit_versions{each}" for each in refused]
+    assert all("has Python 3.11, and the wheels inside are for Python 3.12 of Kit 108.0" in why for _, why in found)
 
 
 def test_a_picture_that_is_no_png_is_refused_whatever_it_is_called(package: Package) -> None:
