@@ -49,6 +49,11 @@ class Simulation:
         self._still.clear()
 
     @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """What is bound, in order."""
+        return tuple(self._bound.values())
+
+    @property
     def still(self) -> tuple[str, ...]:
         """The modules that stand still because they failed."""
         return tuple(sorted(self._still))

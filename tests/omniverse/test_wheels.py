@@ -56,7 +56,7 @@ def test_a_line_that_is_no_pin_is_refused() -> None:
         list(pins.read("numpy>=2\n"))
     text = "# a comment\n\nname-it==1.2 ; python_full_version < '3.11' \\\n    --hash=sha256:" + "a" * 64 + "\n"
     (pin,) = pins.read(text)
-    assert (str(pin), pin.hashes) == ("name-it==1.2", {"a" * 64})
+    assert (str(pin), sorted(pin.hashes)) == ("name-it==1.2", ["a" * 64])
     assert next(pins.read(pin.line())) == pin
 
 

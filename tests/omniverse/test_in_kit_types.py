@@ -1,0 +1,118 @@
+"""What an extension does by its integration type, in real Kit. One start for each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portalis.omniverse import kit
+from tests import parts
+
+from .conftest import Package
+
+ID = "portalis_ext.two_examples"
+# a few frames, and the end; Kit's wheel has no extension that brings a run loop
+FRAMES = """
+import omni.kit.app
+import portalis_ext.two_examples as two
+extension = two.get_extension()
+{}
+app = omni.kit.app.get_app()
+for _ in range(4):
+    app.update()
+{}
+"""
+HOOKS = """
+import numpy as np
+calls = []
+def give(dt):
+    calls.append(dt)
+    return None if len(calls) == 2 else dict(x=np.zeros((1, 4), np.float32))
+taken = []
+extension.hooks.{}_frame("softmax", give, taken.append)
+extension.hooks.{}_frame("gelu", lambda dt: dict(x=np.zeros(3)), taken.append)
+"""
+STAGE = """
+from pxr import Sdf, Usd
+stage = Usd.Stage.CreateInMemory()
+prim = stage.DefinePrim("/P")
+for name in "xy":
+    prim.CreateAttribute(name, Sdf.ValueTypeNames.FloatArray).Set([0, 0, 0, 0])
+extension.processor.process_stage(stage, "softmax", dict(x="/P.x"), dict(y="/P.y"))
+print("STAGE", list(prim.GetAttribute("y").Get()))
+"""
+
+
+@pytest.fixture
+def kit_python(monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "YES")
+    return parts.kit()
+
+
+def run(python: Path, package: Package, *script: str, options: tuple[str, ...] = (), **variables: str) -> str:
+    given = kit.arguments(package.base, package.folder.parent, package.folder.name, script)
+    options = ("--/app/runWithoutRunloop=true", *options)
+    started = kit.run(python, [*given, *options], {**os.environ, **variables})
+    assert started.returncode == 0, started.log
+    return started.log
+
+
+def errors(log: str) -> list[str]:
+    return [line for line in log.splitlines() if "[Error]" in line or "Traceback" in line or "Leak" in line]
+
+
+@pytest.mark.parametrize(
+    ("integration", "when"), [("Renderer", "post"), ({"Custom": "my pipeline"}, "pre")], ids=["Renderer", "Custom"]
+)
+def test_hooks_are_called_in_kits_frames_and_one_that_fails_is_taken_out(
+    kit_python: Path, package: Package, integration: Any, when: str
+) -> None:
+    package.config["integration_type"] = integration
+    package.make()
+    code = FRAMES.format(
+        HOOKS.replace("{}", when), 'print("CALLS", len(calls), "TAKEN", [t["y"].tolist() for t in taken])'
+    )
+    log = run(kit_python, package, package.input("script.py", code.encode()))
+    told = next(line for line in log.splitlines() if line.startswith("CALLS"))
+    calls = int(told.split()[1])
+    assert calls >= 3
+    assert told.endswith("TAKEN " + str([[[0.25] * 4]] * (calls - 1)))
+    (error,) = errors(log)
+    assert f"the {when}-frame hook of module gelu: input 'x' has dtype float64" in error
+
+
+def test_a_data_processor_goes_over_a_stage(kit_python: Path, package: Package) -> None:
+    package.make()
+    script = package.input("script.py", FRAMES.format(STAGE, "").encode())
+    log = run(kit_python, package, script, PYTHONPATH=str(parts.kit_usd()))
+    assert errors(log) == []
+    assert "STAGE [0.25, 0.25, 0.25, 0.25]" in log
+
+
+def test_a_tool_is_a_command_where_there_is_no_user_interface(kit_python: Path, package: Package) -> None:
+    package.config["integration_type"] = "Tool"
+    package.make()
+    given, made = package.base / "in.npz", package.base / "out.npz"
+    np.savez(given, x=np.zeros((1, 4), np.float32))
+    command = package.folder / "portalis_ext" / "two_examples" / "command.py"
+    log = run(kit_python, package, str(command), "softmax", str(given), str(made))
+    assert errors(log) == []
+    assert f"wrote {made}" in log
+    np.testing.assert_allclose(np.load(made)["y"], 0.25)
+
+
+def test_a_simulation_is_bound_by_settings_too_and_a_wrong_one_is_told(kit_python: Path, package: Package) -> None:
+    package.config["integration_type"] = "Simulation"
+    package.make()
+    ending = 'print("BOUND", [(each.module, dict(each.inputs)) for each in extension.simulation.bindings])'
+    script = package.input("script.py", FRAMES.format("", ending).encode())
+    at = f"--/exts/{ID}/simulation"
+    options = (f"{at}/softmax/inputs/x=/World/P.points", f"{at}/gelu/inputs/z=/World/P.points")
+    log = run(kit_python, package, script, options=options)
+    assert "BOUND [('softmax', {'x': '/World/P.points'})]" in log
+    (error,) = errors(log)
+    assert "the setting simulation/gelu: module gelu: it has no input 'z'" in error
