@@ -24,7 +24,6 @@ from . import (
     publish_check,
     registry,
     rules,
-    wheels,
 )
 from .compatibility import Compatibility, check
 from .extension import extension
@@ -44,8 +43,7 @@ def left_out(spec: PackageSpec) -> str | None:
 
 def problems(spec: PackageSpec) -> Iterable[Problem]:
     """Ids, names, versions and pictures that Kit does not take."""
-    yield from rules.problems(spec)
-    yield from wheels.problems(spec.omniverse_config)
+    return rules.problems(spec)
 
 
 def generate(job: Job) -> Made:

@@ -12,13 +12,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..pins import Pin, pinned
-from ..problems import Problem
-from ..spec.omniverse import OmniverseConfiguration
 
 NAMES = ("numpy", "wasmtime")
 TIMEOUT_S = 300.0
@@ -41,17 +39,6 @@ class Wheel:
     name: str
     version: str
     data: bytes
-
-
-def problems(config: OmniverseConfiguration) -> Iterator[Problem]:
-    """A wheelhouse that is none. What is in it is looked at when it is needed."""
-    folder = config.wheelhouse
-    if folder is not None and not folder.is_dir():
-        yield Problem(
-            where="omniverse_config.wheelhouse",
-            message=f"'{folder}' is no folder",
-            remediation="Name a folder of wheels, or leave it out to download them.",
-        )
 
 
 def get(python: str, wheelhouse: Path | None, say: Callable[[str], None], cache: Path | None = None) -> list[Wheel]:

@@ -126,7 +126,9 @@ def test_a_dtype_that_omnigraph_has_not_is_told_and_the_others_have_nodes(packag
     package.module("short", bytes(wasmtime.wat2wasm(wat)))
     tensors = [{"name": "x", "dtype": "INT16", "dims": [-1]}]
     package.binaries[-1]["interface"] = {
-        "convention": "elementwise", "entry": "f", "inputs": tensors,
+        "convention": "elementwise",
+        "entry": "f",
+        "inputs": tensors,
         "outputs": [{"name": "y", "dtype": "INT16", "dims": [-1]}],
     }
     package.config["omnigraph_nodes"] = True

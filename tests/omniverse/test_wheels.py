@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import os
 import stat
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -16,6 +18,9 @@ from portalis import pins
 from portalis.omniverse import kit_target, prebundle, wheels
 from portalis.omniverse.wheels import NoWheels, Wheel
 from portalis.pins import Pin
+from portalis.problems import InputProblems
+from tests import parts
+from tests.parts import ROOT
 
 from .conftest import Package
 
@@ -112,8 +117,8 @@ def test_a_wheel_with_other_bytes_is_not_taken(house: Path) -> None:
 def test_a_wheelhouse_that_is_no_folder_is_told_before_anything_is_made(package: Package) -> None:
     file = package.input("wheels.txt", b"")
     package.config["wheelhouse"] = file
-    ((where, message),) = package.problems()
-    assert (where, message) == ("omniverse_config.wheelhouse", f"'{file}' is no folder")
+    with pytest.raises(InputProblems, match=r"omniverse_config\.wheelhouse: .*wheels\.txt is no directory"):
+        package.read()
 
 
 def test_wheels_in_the_cache_are_not_downloaded_again(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,3 +183,56 @@ def test_what_a_wheel_would_install_elsewhere_is_put_where_python_looks() -> Non
     files = {"n-1.data/purelib/n.py": b"", "n-1.data/scripts/run": b"", "n-1.dist-info/METADATA": b""}
     tree = prebundle.unpacked([Wheel(name="n", version="1", data=wheel(files))])
     assert [str(entry.path) for entry in tree] == ["pip_prebundle/n-1.dist-info/METADATA", "pip_prebundle/n.py"]
+
+
+KITS = {"106.5": "3.10", "107.3": "3.11", "110.4": "3.12"}
+WITHOUT_KIT = """
+import sys, types
+from pathlib import Path
+sys.dont_write_bytecode = True
+root = Path(sys.argv[1])
+# the package without its __init__, which is for Kit
+for name in ("acme", "acme.softmax"):
+    package = types.ModuleType(name)
+    package.__path__ = [str(root.joinpath(*name.split(".")))]
+    sys.modules[name] = package
+from acme.softmax import bundled
+bundled.add(root)
+bundled.check("wasmtime>=50,<51")
+import json
+import numpy as np
+from acme.softmax.programs import Programs
+table = json.loads((root / "acme" / "softmax" / "modules.json").read_text())
+programs = Programs(root, table, {})
+print(np.__file__)
+print(programs.call("softmax", None, np.zeros((1, 4), np.float32)).tolist())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kit_version", list(KITS))
+def test_the_wheels_run_in_the_python_of_each_kit(package: Package, kit_version: str) -> None:
+    python = parts.python(KITS[kit_version])
+    try:
+        wheels.get(KITS[kit_version], None, print)
+    except NoWheels as problem:
+        parts.give_up(f"the wheels of NumPy and Wasmtime: {problem}")
+    package.binaries = package.binaries[1:]
+    package.config = {
+        "required_kit_version": kit_version,
+        "extension_name": "acme.softmax",
+        "package_as_extension": False,
+    }
+    package.make()
+    # no site-packages: what is imported is in the extension
+    command = [str(python), "-I", "-S", "-c", WITHOUT_KIT, str(package.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    where, result = done.stdout.splitlines()
+    assert where == f"/{package.folder}/pip_prebundle/numpy/__init__.py"
+    assert result == "[[0.25, 0.25, 0.25, 0.25]]"
+
+
+def test_what_runs_inside_kit_is_written_in_the_oldest_python_of_a_kit() -> None:
+    for path in (ROOT / "omniverse" / "inside").glob("*.py"):
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
