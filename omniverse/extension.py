@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..output import Content, OutputTree, Source
 from ..spec.package import PackageSpec
@@ -18,6 +18,7 @@ from .selection import Chosen
 
 ICON_SIZE = (256, 256)
 PREVIEW_SIZE = (512, 288)
+LICENSES = PurePosixPath("PACKAGE-LICENSES")
 
 
 def extension(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> OutputTree:
@@ -33,6 +34,9 @@ def extension(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> O
         tree.add(module.file, Source(path=module.path, sha256=module.inspection.sha256))
     tree.merge(documents(spec, chosen, created_at))
     tree.merge(examples(spec, chosen))
+    licence = spec.distribution_config.license_file
+    if licence is not None:  # where Kit's own extensions have theirs, and under such a name
+        tree.add(LICENSES / f"{identifier}-LICENSE.md", Source(path=licence))
     tree.add(ICON, _picture(spec.omniverse_config.extension_icon, ICON_SIZE))
     tree.add(PREVIEW, _picture(spec.omniverse_config.extension_preview, PREVIEW_SIZE))
     return tree

@@ -10,7 +10,7 @@ from ..spec.package import PackageSpec
 
 OLDEST_KIT, NEWEST_KIT = 106, 110
 # a folder at the extension's root, or a package that Kit or the runtime needs under its own name
-_FOLDERS = ("config", "data", "docs", "examples", "wasm_modules", "pip_prebundle")
+_FOLDERS = ("config", "data", "docs", "examples", "ogn", "wasm_modules", "pip_prebundle")
 _PACKAGES = ("carb", "numpy", "portalis", "pxr", "usdrt", "warp", "wasmtime")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _SCENARIO = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9 ._-]{0,98}[A-Za-z0-9_-])?")

@@ -33,12 +33,13 @@ def everything(package: Package) -> None:
     package.spec |= {
         "description": "Activations for a simulation.",
         "distribution_config": {
+            "license_file": package.input("LICENSE", b"Do what is right.\n"),
             "publish_metadata": {
                 "author": "A. Author <a@example.org>",
                 "maintainer": "M. Maintainer",
                 "repository": "https://example.org/acme/activations",
                 "keywords": ["activation", "physics"],
-            }
+            },
         },
     }
     package.config |= {
