@@ -116,3 +116,52 @@ def test_a_simulation_is_bound_by_settings_too_and_a_wrong_one_is_told(kit_pytho
     assert "BOUND [('softmax', {'x': '/World/P.points'})]" in log
     (error,) = errors(log)
     assert "the setting simulation/gelu: module gelu: it has no input 'z'" in error
+
+
+TWO = """
+import gc, sys
+import numpy as np
+import omni.kit.app
+manager = omni.kit.app.get_app().get_extension_manager()
+import acme.first as first, acme.second as second
+x = np.zeros((1, 4), np.float32)
+print("BOTH", first.models.softmax(x).tolist() == second.models.softmax(x).tolist())
+print("APART", first.get_module("softmax").__class__ is not second.get_module("softmax").__class__)
+manager.set_extension_enabled_immediate("acme.first", False)
+print("SECOND", second.models.softmax(x).tolist())
+print("NUMPY", sys.modules["numpy"] is np, "pip_prebundle" in np.__file__)
+try:
+    first.models.softmax(x)
+except RuntimeError as problem:
+    print("FIRST", problem)
+manager.set_extension_enabled_immediate("acme.first", True)
+import acme.first as again
+print("AGAIN", again.models.softmax(x).tolist())
+try:
+    again.call_function("softmax", "softmax", np.zeros((1, 4)))
+except again.WasmError as problem:
+    print("ERROR", problem)
+"""
+
+
+def test_two_extensions_share_the_libraries_and_nothing_else(kit_python: Path, package: Package) -> None:
+    for name in ("acme.first", "acme.second"):
+        package.config = {"extension_name": name, "prebundle": False}
+        package.make()
+        # the output directory is replaced as a whole
+        package.folder.rename(package.base / name)
+    exts = package.base / "exts"
+    exts.mkdir()
+    for name in ("acme.first", "acme.second"):
+        (package.base / name).rename(exts / name)
+    script = package.input("script.py", TWO.encode())
+    options = kit.arguments(package.base, exts, "acme.first", [script])
+    started = kit.run(kit_python, [*options, "--enable", "acme.second"])
+    log = started.log
+    assert errors(log) == [], log
+    told = {line.partition(" ")[0]: line.partition(" ")[2] for line in log.splitlines()}
+    assert (told["BOTH"], told["APART"]) == ("True", "True")
+    assert told["SECOND"] == told["AGAIN"] == "[[0.25, 0.25, 0.25, 0.25]]"
+    assert told["FIRST"] == "the extension acme.first is not enabled"
+    assert told["NUMPY"] == "True False"
+    assert told["ERROR"].startswith("input 'x' has dtype float64")
