@@ -21,7 +21,8 @@ from typing import Any
 
 PYTHON = "PORTALIS_KIT_PYTHON"
 HOW = (
-    f"set {PYTHON} to a Python 3.12 of an environment with omniverse-kit, wasmtime and numpy (NVIDIA's licence applies)"
+    f"set {PYTHON} to a Python 3.12 of an environment with omniverse-kit (NVIDIA's licence applies), and with wasmtime"
+    " and numpy where the extension is without them"
 )
 START_TIMEOUT_S = 300.0  # the first start of a Kit compiles its caches
 _PROBE = Path(__file__).parent / "templates" / "kit_probe.py.j2"

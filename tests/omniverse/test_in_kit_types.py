@@ -165,3 +165,28 @@ def test_two_extensions_share_the_libraries_and_nothing_else(kit_python: Path, p
     assert told["FIRST"] == "the extension acme.first is not enabled"
     assert told["NUMPY"] == "True False"
     assert told["ERROR"].startswith("input 'x' has dtype float64")
+
+
+OLDER = """
+import importlib
+import omni.kit.app
+frames = importlib.import_module("portalis_ext.two_examples.frames")
+for name in ("PRE_UPDATE", "UPDATE", "POST_UPDATE"):
+    delattr(omni.kit.app, f"GLOBAL_EVENT_{name}")
+seen = []
+kept = [frames.each_frame(when, when, lambda dt, when=when: seen.append((when, dt))) for when in ("post", "update", "pre")]
+app = omni.kit.app.get_app()
+app.update()
+app.update()
+kept.clear()
+app.update()
+print("SEEN", [when for when, _ in seen], all(dt >= 0 for _, dt in seen))
+"""
+
+
+def test_a_kit_without_events_2_has_frames_too(kit_python: Path, package: Package) -> None:
+    # Kit 110 still has the streams that are all that Kit 106 has
+    package.make()
+    log = run(kit_python, package, package.input("script.py", OLDER.encode()))
+    assert errors(log) == []
+    assert f"SEEN {['pre', 'update', 'post'] * 2} True" in log
