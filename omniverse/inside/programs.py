@@ -75,8 +75,7 @@ class Programs:
     def run(self, module: str, inputs: Mapping[str, Any], function: str | None = None) -> dict[str, Any]:
         """Call an export with arrays by the names of its inputs (None is left out); its outputs by name."""
         given = {name: value for name, value in inputs.items() if value is not None}
-        outputs: dict[str, Any] = self.get(module, function).run(given)
-        return outputs
+        return _run(self.get(module, function), given)
 
     def call(self, module: str, function: str | None, *args: Any) -> Any:
         """Call an export with arrays in the order of its inputs; its output, or a tuple of several."""
@@ -88,7 +87,7 @@ class Programs:
             entry = program.interface.entry
             raise TypeError(f"{entry} takes {len(inputs)} arrays ({names}), not {len(args)}")
         given = {each.name: value for each, value in zip(inputs, args) if value is not None}
-        outputs = tuple(program.run(given).values())
+        outputs = tuple(_run(program, given).values())
         return outputs[0] if len(outputs) == 1 else outputs
 
     def close(self) -> None:
@@ -97,3 +96,12 @@ class Programs:
             for program in self._loaded.values():
                 program.close()
             self._loaded.clear()
+
+
+def _run(program: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        outputs: dict[str, Any] = program.run(given)
+    except runtime().WasmError as problem:
+        # Kit shows what nobody catches with every frame of it, twice: those of the runtime say nothing to anybody
+        raise problem.with_traceback(None) from None
+    return outputs
