@@ -9,7 +9,7 @@ MUTANTS ?=
 ASSEMBLYSCRIPT := 0.28
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench wheel mutants schemas parts clean venv
+.PHONY: help demo test lint format bench wheel mutants schemas golden parts clean venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ mutants: $(STAMPS)/dev ## Mutation testing of the model generator and the contra
 
 schemas: $(STAMPS)/dev ## Write the committed JSON Schemas anew
 	for name in spec input output error manifest; do $(BIN)/portalis schema $$name >docs/schemas/$$name.schema.json; done
+
+golden: $(STAMPS)/dev ## Write the extensions that the tests compare with anew
+	PORTALIS_GOLDEN=write $(BIN)/python -m pytest -q tests/omniverse/test_golden.py
 
 parts: ## As root on Debian: rustc for wasm32, libpython, perf_analyzer, a Docker engine with a base image
 	.ci/parts

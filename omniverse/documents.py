@@ -1,32 +1,35 @@
-"""What people read in the extension: README, changelog, integration notes, and the example scripts.
+"""What people read in the extension: README, changelog and integration notes.
 
-Whatever a text of the spec holds, it is shown as that text: Markdown's own characters are escaped, and in Python it is
-a literal.
+Whatever a text of the spec holds, it is shown as that text: Markdown's own characters are escaped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..markup import markdown
-from ..output import OutputTree, Source
-from ..spec.omniverse import CustomIntegration, ExampleScenario, IntegrationType
+from ..output import OutputTree
+from ..spec.omniverse import CustomIntegration, IntegrationType
 from ..spec.package import PackageSpec
 from ..templates import render
-from . import extension_toml
+from . import extension_toml, kit_target
 from .names import extension_id, extension_version
 from .selection import Chosen
+from .signatures import Model, identifiers, models
+
+if TYPE_CHECKING:
+    from ..backend.interface import TensorSpec
 
 TEMPLATES = Path(__file__).parent / "templates"
 WASMTIME = "wasmtime>=50,<51"  # as in pyproject.toml, which a test compares
-INTEGRATION = "docs/integration.md"
 _MEANINGS = {
-    IntegrationType.Simulation: "Call the modules from a simulation's update callback.",
-    IntegrationType.Renderer: "Call the modules on buffers that are read back from, or written to, the renderer.",
-    IntegrationType.Tool: "Call the modules from a tool's own actions.",
-    IntegrationType.DataProcessor: "Call the modules on data before it enters the scene, or after it leaves it.",
+    IntegrationType.Simulation: "Modules step over attributes of the stage, in each update of Kit.",
+    IntegrationType.Renderer: "Modules are called before or after each frame, over buffers that your code reads.",
+    IntegrationType.Tool: "Modules run over files of arrays, from a window, a command, or the command line.",
+    IntegrationType.DataProcessor: "Modules turn arrays into arrays, over a stage where one is given.",
 }
 
 
@@ -39,10 +42,17 @@ def documents(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> O
         "title": extension_toml.title(spec),
         "description": extension_toml.description(spec),
         "version": version,
-        "modules": [_about(each) for each in chosen],
+        "modules": [_about(*each) for each in zip(chosen, models(chosen))],
         "kit_versions": kit_versions(spec),
         "wasmtime": WASMTIME,
         "limits": list(extension_toml.LIMITS.items()),
+        "prebundle": config.prebundle,
+        "python": kit_target.python_of(config.required_kit_version),
+        "integration_docs": config.generate_integration_docs,
+        "nodes": config.omnigraph_nodes,
+        "command": command(spec),
+        "folder": extension_id(spec).replace(".", "/"),
+        "type": "Custom" if isinstance(integration, CustomIntegration) else integration.value,
         "integration": integration.Custom if isinstance(integration, CustomIntegration) else integration.value,
         "meaning": "" if isinstance(integration, CustomIntegration) else _MEANINGS[integration],
         "dependencies": [each.extension_name for each in config.dependencies],
@@ -52,50 +62,54 @@ def documents(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> O
     changelog = render(TEMPLATES, "CHANGELOG.md.j2", version=version, date=created_at[:10], count=len(chosen))
     tree.text(extension_toml.CHANGELOG, changelog)
     if config.generate_integration_docs:
-        tree.text(INTEGRATION, render(TEMPLATES, "integration.md.j2", (markdown,), **values))
-    return tree
-
-
-def examples(spec: PackageSpec) -> OutputTree:
-    """The files under ``examples/``: a script for each scenario, and its scene. What a scene refers to stays behind."""
-    tree = OutputTree()
-    for each in spec.omniverse_config.example_scenarios:
-        folder, scene = PurePosixPath("examples"), _scene(each)
-        values = {
-            "name": ascii(each.name),
-            "description": ascii(each.description),
-            "documentation": ascii(each.documentation),
-            "scene": ascii(scene),
-        }
-        tree.text(folder / f"{each.name}.py", render(TEMPLATES, "example.py.j2", id=extension_id(spec), **values))
-        if each.scenario_file is not None and scene is not None:
-            tree.add(folder / scene, Source(path=each.scenario_file))
+        tree.text(extension_toml.INTEGRATION, render(TEMPLATES, "integration.md.j2", (markdown,), **values))
     return tree
 
 
 def kit_versions(spec: PackageSpec) -> str:
-    """The versions of Kit that the spec says it is for."""
-    config = spec.omniverse_config
-    return ", ".join(dict.fromkeys((config.required_kit_version, *config.compatible_kit_versions)))
+    """The versions of Kit that the spec says it is for, in words."""
+    return ", ".join(kit_target.kit_versions(spec))
 
 
-def _scene(scenario: ExampleScenario) -> str | None:
-    return None if scenario.scenario_file is None else scenario.name + scenario.scenario_file.suffix.lower()
+def command(spec: PackageSpec) -> str:
+    """What the tool is called among Kit's commands."""
+    return "Run" + "".join(part.title() for part in identifiers([spec.package_name])[0].split("_"))
 
 
-def _about(module: Chosen) -> dict[str, str]:
+def _about(module: Chosen, model: Model) -> dict[str, str]:
     interface = module.inspection.interface
+    inputs = () if interface is None else tuple(each for each in interface.inputs if not each.optional)
+    outputs = () if interface is None else interface.outputs
 
-    def told(side: str) -> str:
-        specs = getattr(interface, side, ())
+    def told(specs: Sequence[TensorSpec]) -> str:
         return ", ".join(f"{spec.name} {spec.dtype.name} {list(spec.dims)}" for spec in specs)
 
+    def places(side: str, specs: Sequence[TensorSpec]) -> dict[str, str]:
+        named = identifiers([spec.name for spec in specs], ())
+        return {spec.name: f"/World/Data.{side}:{name}" for spec, name in zip(specs, named)}
+
+    bound = {"inputs": places("inputs", inputs), "outputs": places("outputs", outputs)}
     return {
         "name": module.name,
         "literal": ascii(module.name),
+        "key": _quoted(module.name),
+        "function": model.function,
+        "parameters": ", ".join(identifiers([each.name for each in inputs], ())),
         "entry": module.entry,
         "convention": "unknown" if interface is None else interface.convention.value,
-        "inputs": told("inputs"),
-        "outputs": told("outputs"),
+        "inputs": told(() if interface is None else interface.inputs),
+        "outputs": told(outputs),
+        "given": "{" + ", ".join(f"{name!a}: np.ones(8)" for name in bound["inputs"]) + "}",
         "description": module.description,
+        **{f"bound_{side}": ascii(table) for side, table in bound.items()},
+        **{f"toml_{side}": _toml(table) for side, table in bound.items()},
     }
+
+
+def _toml(table: Mapping[str, str]) -> str:
+    return ", ".join(f"{_quoted(key)} = {_quoted(value)}" for key, value in table.items())
+
+
+def _quoted(text: str) -> str:
+    """`text` for TOML, whose texts are JSON's; but it knows no pairs of surrogates, so nothing else is escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -21,7 +21,8 @@ from typing import Any
 
 PYTHON = "PORTALIS_KIT_PYTHON"
 HOW = (
-    f"set {PYTHON} to a Python 3.12 of an environment with omniverse-kit, wasmtime and numpy (NVIDIA's licence applies)"
+    f"set {PYTHON} to a Python 3.12 of an environment with omniverse-kit (NVIDIA's licence applies), and with wasmtime"
+    " and numpy where the extension is without them"
 )
 START_TIMEOUT_S = 300.0  # the first start of a Kit compiles its caches
 _PROBE = Path(__file__).parent / "templates" / "kit_probe.py.j2"
@@ -42,7 +43,7 @@ class Started:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The modules that Kit loaded."""
+        """The modules that Kit loaded, and that answered a call."""
         return tuple(self.said.get("modules", ()))
 
     @property
@@ -54,7 +55,8 @@ class Started:
             return f"the extension did not answer; Kit ended with {self.returncode}: {self.errors}"
         failures = self.said.get("failures")
         if failures:
-            return f"modules that Kit cannot load: {failures}"
+            told = "; ".join(f"{name}: {why}" for name, why in failures.items())
+            return f"in Kit {self.kit} this fails: {told}"
         if self.returncode != 0:
             return f"Kit ended with {self.returncode}: {self.errors}"
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..problems import Problem
 from ..spec.package import PackageSpec
-from . import names, png
+from . import kit_target, names, png
 
 AT = "omniverse_config"
 SCENES = (".usd", ".usda", ".usdc", ".usdz")
@@ -20,14 +20,26 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
     yield from _identifier(spec)
     if (why := names.kit_trouble(config.required_kit_version)) is not None:
         yield _told(f"{AT}.required_kit_version", config.required_kit_version, why, "Name one of those.")
-    for i, version in enumerate(config.compatible_kit_versions):
-        if (why := names.kit_trouble(version)) is not None:
-            yield _told(f"{AT}.compatible_kit_versions[{i}]", version, why, "Take it out.")
+    yield from _compatible(spec)
     for key in ("extension_icon", "extension_preview"):
         yield from _picture(f"{AT}.{key}", getattr(config, key))
     yield from _modules(spec)
     yield from _dependencies(spec)
     yield from _scenarios(spec)
+
+
+def _compatible(spec: PackageSpec) -> Iterator[Problem]:
+    config = spec.omniverse_config
+    required = config.required_kit_version
+    for i, version in enumerate(config.compatible_kit_versions):
+        where = f"{AT}.compatible_kit_versions[{i}]"
+        if (why := names.kit_trouble(version)) is not None:
+            yield _told(where, version, why, "Take it out.")
+        elif config.prebundle and names.kit_trouble(required) is None:
+            python, other = kit_target.python_of(required), kit_target.python_of(version)
+            if python != other:
+                why = f"has Python {other}, and the wheels inside are for Python {python} of Kit {required}"
+                yield _told(where, version, why, "Package for it on its own, or set prebundle to false.")
 
 
 def _identifier(spec: PackageSpec) -> Iterator[Problem]:
@@ -47,13 +59,12 @@ def _picture(where: str, path: Path | None) -> Iterator[Problem]:
     if path is None:
         return
     try:
-        with path.open("rb") as file:
-            start = file.read(len(png.SIGNATURE))
+        why = png.trouble(path)
     except OSError as error:
         yield _told(where, str(path), f"cannot be read: {error.strerror}", "Name a PNG, or leave it out for ours.")
         return
-    if start != png.SIGNATURE:
-        yield _told(where, str(path), "is no PNG, which is what Kit shows", "Convert it, or leave it out for ours.")
+    if why is not None:
+        yield _told(where, str(path), why, "Name another PNG, or leave it out for ours.")
 
 
 def _modules(spec: PackageSpec) -> Iterator[Problem]:

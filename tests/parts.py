@@ -282,6 +282,27 @@ def kit() -> Path:
     return python
 
 
+def python(version: str) -> Path:
+    """An interpreter of this version, such as ``3.12``: on PATH, or pyenv's."""
+    found = shutil.which(f"python{version}")
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    for path in [*([Path(found)] if found else []), *sorted(pyenv.glob(f"{version}.*/bin/python"))]:
+        # pyenv's own stand-ins are on PATH for versions that are switched off
+        probe = f"import sys; raise SystemExit(sys.version_info[:2] != {tuple(map(int, version.split('.')))})"
+        if subprocess.run([path, "-c", probe], capture_output=True, check=False).returncode == 0:
+            return path
+    give_up(f"Python {version} on PATH or from pyenv")
+
+
+@part
+def kit_usd() -> Path:
+    """A folder with `pxr` for the Python of `kit`, to be put on its path."""
+    folder = PARTS / "kit-usd"
+    if not (folder / "pxr").is_dir():
+        raise Missing("USD for Omniverse Kit's Python: `make parts`")
+    return folder
+
+
 def gpu() -> str:
     """An NVIDIA GPU, by the name that its driver gives. The one part that nobody has to have: a test that needs it
     skips without it, whatever is required."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import omni.kit.app  # type: ignore[import-not-found]
+import omni.kit.app
 
 identifier, inputs, answers = sys.argv[1:4]
 manager = omni.kit.app.get_app().get_extension_manager()
@@ -40,7 +40,7 @@ extension_id = manager.get_enabled_extension_id(identifier)
 said["package"] = {
     key: str(value) for key, value in manager.get_extension_dict(extension_id).get_dict()["package"].items()
 }
-from omni.kit.registry.nucleus import verify_extension_for_publishing  # type: ignore[import-not-found]  # noqa: E402
+from omni.kit.registry.nucleus import verify_extension_for_publishing  # noqa: E402
 
 said["publishable"] = verify_extension_for_publishing(manager.get_extension_dict(extension_id))[0]
 manager.set_extension_enabled_immediate(identifier, False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wasmtime
 
 from portalis.examples.catalog import EXAMPLES
 from portalis.omniverse import kit
@@ -60,12 +61,12 @@ def test_every_module_answers_in_kit_as_numpy_does_and_the_extension_stops_and_s
     assert said["publishable"] is True
     assert said["disabled"] is True
     assert said["package"]["description"] == HOSTILE
-    assert said["package"]["packageId"] == "portalis.two_examples-2.0.0-rc.1"
+    assert said["package"]["packageId"] == "portalis_ext.two_examples-2.0.0-rc.1+110.0.lx64.cp312"
     assert said["no module"] == "LookupError: there is no module 'nowhere'; there are gelu, softmax"
     assert said["no arrays"] == "TypeError: gelu takes 1 arrays (x), not 0"
     assert "has dtype float64, not float32" in said["wrong dtype"]
     assert said["no function"].startswith("InterfaceError")
-    starts = re.findall(r"\[ext: portalis.two_examples-2.0.0-rc.1\] (\w+)", started.log)
+    starts = re.findall(r"\[ext: portalis_ext.two_examples-2.0.0-rc.1\] (\w+)", started.log)
     assert starts == ["startup", "shutdown", "startup", "shutdown"]
 
 
@@ -79,7 +80,7 @@ def test_an_example_scenario_runs_in_kit_and_says_that_this_kit_opens_no_scene(
     assert errors(started) == []
     assert f"Ocean waves: {HOSTILE}" in started.log
     assert "omni.usd is not enabled, so Ocean waves.usda is not opened" in started.log
-    assert "softmax softmax [[0.25 0.25 0.25 0.25]]" in started.log
+    assert "softmax {'y': [0.25, 0.25, 0.25, 0.25]}" in started.log
 
 
 def test_a_live_run_tells_which_kit_started_the_extension_and_leaves_nothing_in_it(
@@ -90,7 +91,7 @@ def test_a_live_run_tells_which_kit_started_the_extension_and_leaves_nothing_in_
     static, live = made.validation_results
     assert (static.valid, live.valid) == (True, True)
     assert live.report.startswith("started in Kit 110.")
-    assert live.report.endswith("with gelu, softmax")
+    assert live.report.endswith(", and called gelu, softmax")
     assert made.artifacts.omniverse_packages[0].validated
     assert made.errors == ()
     assert not [path for path in package.folder.rglob("*") if path.name == "__pycache__" or path.suffix == ".pyc"]
@@ -106,6 +107,17 @@ def test_a_module_that_kit_cannot_load_fails_the_live_check_and_is_named(kit_pyt
     assert not made.artifacts.omniverse_packages[0].validated
     (error,) = made.errors
     assert "broken" in str(error)
+
+
+def test_a_module_that_traps_fails_the_live_check_with_one_line(kit_python: Path, package: Package) -> None:
+    package.live = True
+    trap = '(module (func (export "f") (param f32) (result f32) unreachable))'
+    package.module("trap", bytes(wasmtime.wat2wasm(trap)))
+    made = package.make()
+    assert made.validation_results[1].report.endswith(
+        "this fails: trap: Trap: entry 'f': the guest trapped: wasm `unreachable` instruction executed"
+    )
+    assert not made.artifacts.omniverse_packages[0].validated
 
 
 def test_a_kit_whose_licence_nobody_accepted_is_told_as_one_that_did_not_start(
@@ -133,17 +145,20 @@ def test_a_kit_without_wasmtime_is_told_what_is_missing(kit_python: Path, packag
     # the wheel is in this Kit's environment: a module before it says what Python says where it is not
     package.input("wasmtime.py", b"raise ImportError('no module named wasmtime')")
     started = run_in_kit(kit_python, package, PYTHONPATH=str(package.base))
-    assert "portalis.two_examples needs numpy and wasmtime>=50,<51 in Kit's Python (no module named wasmtime)" in (
-        started.log
+    (error,) = errors(started)
+    assert error.endswith(
+        "[portalis_ext.two_examples] the extension cannot start: numpy and wasmtime>=50,<51 are needed in Kit's Python"
+        " (no module named wasmtime) (see its docs/README.md)"
     )
 
 
 def test_a_setting_of_the_user_goes_before_the_extensions_own(kit_python: Path, package: Package) -> None:
     package.make()
     script = package.input(
-        "script.py", b"import portalis.two_examples as t; print(t.get_extension().get_module('gelu').limits.timeout_s)"
+        "script.py",
+        b"import portalis_ext.two_examples as t; print(t.get_extension().get_module('gelu').limits.timeout_s)",
     )
     options = kit.arguments(package.base, package.folder.parent, package.folder.name, [script])
-    started = kit.run(kit_python, [*options, "--/exts/portalis.two_examples/timeout_s=2.5"])
+    started = kit.run(kit_python, [*options, "--/exts/portalis_ext.two_examples/timeout_s=2.5"])
     assert errors(started) == []
     assert "\n2.5\n" in started.log

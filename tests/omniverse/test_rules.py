@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from portalis.omniverse import names
+from portalis.omniverse.kit_target import PYTHONS
 
 from .conftest import Package
 
 
-@pytest.mark.parametrize("identifier", ["portalis.two_examples", "acme.a.b_c", "acme.omni", "a1.b2"])
+@pytest.mark.parametrize("identifier", ["portalis_ext.two_examples", "acme.a.b_c", "acme.omni", "a1.b2"])
 def test_good_ids_are_taken(identifier: str) -> None:
     assert names.extension_id_trouble(identifier) is None
 
@@ -22,6 +23,7 @@ def test_good_ids_are_taken(identifier: str) -> None:
         ("omni.mine", "begins with omni."),
         ("OMNI.mine", "begins with omni."),
         ("omni", "begins with omni."),
+        ("portalis.tool", "would stand in the way of the Python package portalis"),
         ("acme.Mine", "has capitals"),
         ("acme.my-tool", "is no Python module name: 'my-tool'"),
         ("acme.3d", "is no Python module name: '3d'"),
@@ -46,7 +48,7 @@ def test_an_id_that_cannot_be_is_told_why(package: Package, identifier: str, why
     assert repr(identifier) in message
 
 
-@pytest.mark.parametrize(("name", "identifier"), [("a-b.c", "portalis.a_b_c"), ("plain", "portalis.plain")])
+@pytest.mark.parametrize(("name", "identifier"), [("a-b.c", "portalis_ext.a_b_c"), ("plain", "portalis_ext.plain")])
 def test_the_default_id_is_made_from_the_packages_name(package: Package, name: str, identifier: str) -> None:
     package.spec["package_name"] = name
     assert names.extension_id(package.read()) == identifier
@@ -56,7 +58,7 @@ def test_the_default_id_is_made_from_the_packages_name(package: Package, name: s
 def test_a_package_name_that_makes_no_id_is_named(package: Package) -> None:
     package.spec["package_name"] = "My Package"
     ((_, message),) = package.problems()
-    assert message.startswith("'portalis.My Package', made from package_name 'My Package', has capitals")
+    assert message.startswith("'portalis_ext.My Package', made from package_name 'My Package', has capitals")
 
 
 @pytest.mark.parametrize("version", ["106.0", "107.3", "108.0", "109.0.2", "110.4"])
@@ -73,6 +75,24 @@ def test_other_versions_of_kit_are_refused_wherever_they_stand(package: Package,
         "omniverse_config.compatible_kit_versions[1]",
     ]
     assert all("is outside 106 to 110" in message for _, message in package.problems())
+
+
+def test_the_supported_versions_are_those_whose_python_is_known() -> None:
+    assert set(PYTHONS) == set(range(names.OLDEST_KIT, names.NEWEST_KIT + 1))
+
+
+@pytest.mark.parametrize(("prebundle", "refused"), [(True, ["[1]"]), (False, [])])
+def test_a_kit_with_another_python_than_the_wheels_is_refused(
+    package: Package, prebundle: bool, refused: list[str]
+) -> None:
+    package.config |= {
+        "required_kit_version": "108.0",
+        "compatible_kit_versions": ["110.0", "107.3"],
+        "prebundle": prebundle,
+    }
+    found = package.problems()
+    assert [where for where, _ in found] == [f"omniverse_config.compatible_kit_versions{each}" for each in refused]
+    assert all("has Python 3.11, and the wheels inside are for Python 3.12 of Kit 108.0" in why for _, why in found)
 
 
 def test_a_picture_that_is_no_png_is_refused_whatever_it_is_called(package: Package) -> None:
@@ -126,7 +146,7 @@ def test_a_scene_that_is_no_usd_is_refused(package: Package) -> None:
         ({"extension_name": "filter:platform"}, "extension_name"),
         ({"extension_name": "a/b"}, "extension_name"),
         ({"extension_name": "a++"}, "extension_name"),
-        ({"extension_name": "portalis.two_examples"}, "extension_name"),
+        ({"extension_name": "portalis_ext.two_examples"}, "extension_name"),
         ({"extension_name": "omni.a", "version_requirement": ">=2.0,<3"}, "version_requirement"),
         ({"extension_name": "omni.a", "version_requirement": "~1.1"}, "version_requirement"),
         ({"extension_name": "omni.a", "version_requirement": '1.0"'}, "version_requirement"),

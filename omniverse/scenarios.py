@@ -1,0 +1,102 @@
+"""The example scenarios (requirements 2.4): for each a script, and a USD scene with the arrays that it works on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ..output import OutputTree, Source
+from ..spec.omniverse import ExampleScenario
+from ..spec.package import PackageSpec
+from ..templates import render
+from .documents import TEMPLATES, WASMTIME
+from .inside.scenario import USD_TYPES
+from .names import extension_id
+from .selection import Chosen
+from .signatures import identifiers
+from .usda import array, text
+
+if TYPE_CHECKING:
+    from ..backend.interface import Interface, TensorSpec
+
+FOLDER = PurePosixPath("examples")
+SIZE = 8  # wherever any size goes
+MOST = 4096  # elements that are written into a scene; the script fills larger arrays itself
+
+
+def examples(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
+    """The files under ``examples/``. A scene that is given is copied; what it refers to stays behind."""
+    tree = OutputTree()
+    prims = dict(zip((each.name for each in chosen), identifiers((each.name for each in chosen), ())))
+    known = {each.name: each.inspection.interface for each in chosen if each.inspection.interface is not None}
+    for scenario in spec.omniverse_config.example_scenarios:
+        scene = scene_name(scenario)
+        values = {
+            "id": extension_id(spec),
+            "wasmtime": WASMTIME,
+            "file": f"{scenario.name}.py" if " " not in scenario.name else f'"{scenario.name}.py"',
+            "name": ascii(scenario.name),
+            "description": ascii(scenario.description),
+            "documentation": ascii(scenario.documentation),
+            "scene": ascii(scene),
+            "modules": [f"{name!a}: {_places(prims[name], known[name])!a}" for name in known],
+        }
+        tree.text(FOLDER / f"{scenario.name}.py", render(TEMPLATES, "example.py.j2", **values))
+        if scenario.scenario_file is not None:
+            tree.add(FOLDER / scene, Source(path=scenario.scenario_file))
+        else:
+            modules = [_prim(prims[name], name, interface) for name, interface in known.items()]
+            about = "\n\n".join(filter(None, (scenario.description, scenario.documentation))) or scenario.name
+            tree.text(FOLDER / scene, render(TEMPLATES, "scene.usda.j2", documentation=text(about), modules=modules))
+    return tree
+
+
+def scene_name(scenario: ExampleScenario) -> str:
+    """What the scene is called in the extension."""
+    given = scenario.scenario_file
+    return scenario.name + (".usda" if given is None else given.suffix.lower())
+
+
+def _places(prim: str, interface: Interface) -> dict[str, Any]:
+    return {
+        "prim": f"/Scenario/{prim}",
+        "inputs": dict(_named(interface.inputs)),
+        "outputs": dict(_named(interface.outputs)),
+    }
+
+
+def _named(specs: Iterable[TensorSpec]) -> Iterator[tuple[str, str]]:
+    """The attributes of tensors: USD takes for a name what Python takes."""
+    names = [each.name for each in specs]
+    return zip(names, identifiers(names, ()))
+
+
+def _prim(prim: str, name: str, interface: Interface) -> dict[str, Any]:
+    return {"prim": prim, "name": text(name), "attributes": list(_attributes(interface))}
+
+
+def _attributes(interface: Interface) -> Iterator[dict[str, str]]:
+    batched = interface.max_batch_size > 0 and interface.convention.value in ("dlpack", "command")
+    for spec, (_, name) in zip(interface.inputs, _named(interface.inputs)):
+        if spec.optional:
+            continue
+        shape = (1,) * batched + tuple(SIZE if size == -1 else size for size in spec.dims)
+        count = math.prod(shape)
+        known = count <= MOST
+        value = f" = {array(_sample(spec.dtype.name, count))}" if known else ""
+        yield {"type": USD_TYPES[spec.dtype.name], "name": f"inputs:{name}", "value": value}
+        if known and len(shape) != 1:
+            yield {"type": "int[]", "name": f"inputs:{name}:shape", "value": f" = {array(shape)}"}
+    for spec, (_, name) in zip(interface.outputs, _named(interface.outputs)):
+        yield {"type": USD_TYPES[spec.dtype.name], "name": f"outputs:{name}", "value": ""}
+
+
+def _sample(dtype: str, count: int) -> list[float | int | str]:
+    """Values that are not all alike: numbers in steps of a quarter around nought, small whole numbers, words."""
+    if dtype == "BYTES":
+        return [f"text {i}" for i in range(count)]
+    if dtype in ("FP16", "FP32", "FP64"):
+        return [(i % 33 - 16) / 4 for i in range(count)]  # exact in each of the three
+    return [i % (2 if dtype == "BOOL" else 100) for i in range(count)]

@@ -1,0 +1,65 @@
+"""Programs: found by name, called by position or by name, under limits that can change."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portalis.backend import GuestTimeout, SettingsError
+
+from . import guests
+
+
+def test_arrays_go_in_by_position_and_by_name(tmp_path: Path) -> None:
+    made = guests.programs(tmp_path, examples=["softmax", "text_filter"])
+    x = np.zeros((2, 4), np.float32)
+    np.testing.assert_allclose(made.call("softmax", None, x), 0.25)
+    np.testing.assert_allclose(made.run("softmax", {"x": x})["y"], 0.25)
+    given = np.array([[b"write to a@example.org"]], dtype=object)
+    outputs = made.call("text_filter", None, given, None)
+    assert [each.shape for each in outputs] == [(1, 1)] * 3
+    assert made.run("text_filter", {"stdin": given, "args": None})["stdout"] == outputs[0]
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    made = guests.programs(tmp_path, examples=["softmax"])
+    with pytest.raises(LookupError, match="there is no module 'relu'; there are softmax"):
+        made.get("relu")
+    with pytest.raises(TypeError, match=r"softmax takes 1 arrays \(x\), not 2"):
+        made.call("softmax", None, 1, 2)
+
+
+def test_other_limits_are_in_force_at_the_next_call_and_the_old_program_goes(tmp_path: Path) -> None:
+    made = guests.programs(tmp_path, {"spin": guests.elementwise(guests.SPIN, ["x"])})
+    before = weakref.ref(made.get("spin"))
+    made.limit({"timeout_s": 0.05})
+    with pytest.raises(GuestTimeout, match=r"0\.05 s"):
+        made.call("spin", None, np.ones(1, np.float32))
+    gc.collect()
+    assert before() is None
+
+
+def test_the_same_limits_load_nothing_anew(tmp_path: Path) -> None:
+    made = guests.programs(tmp_path, examples=["softmax"], limits={"timeout_s": 2.0})
+    program = made.get("softmax")
+    made.limit({"timeout_s": 2.0})
+    assert made.get("softmax") is program
+
+
+def test_limits_that_cannot_be_leave_the_old_ones(tmp_path: Path) -> None:
+    made = guests.programs(tmp_path, examples=["softmax"])
+    with pytest.raises(SettingsError, match="timeout_s must be greater than 0"):
+        made.limit({"timeout_s": -1.0})
+    assert made.limits.timeout_s == 10.0
+
+
+def test_after_closing_nothing_is_held(tmp_path: Path) -> None:
+    made = guests.programs(tmp_path, examples=["softmax"])
+    program = weakref.ref(made.get("softmax"))
+    made.close()
+    gc.collect()
+    assert program() is None

@@ -1,0 +1,238 @@
+"""The wheels of an extension: the pinned files for a Kit's Python, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import os
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from portalis import pins
+from portalis.omniverse import kit_target, prebundle, wheels
+from portalis.omniverse.wheels import NoWheels, Wheel
+from portalis.pins import Pin
+from portalis.problems import InputProblems
+from tests import parts
+from tests.parts import ROOT
+
+from .conftest import Package
+
+
+def wheel(files: dict[str, bytes], **modes: int) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = modes.get(name.replace(".", "_"), 0o100644) << 16
+            archive.writestr(entry, data)
+    return made.getvalue()
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a wheel of each name, which are the pinned ones."""
+    folder = tmp_path / "house"
+    folder.mkdir()
+    found = []
+    for name, tags in (("numpy", "cp312-cp312-manylinux_2_28_x86_64"), ("wasmtime", "py3-none-manylinux1_x86_64")):
+        data = wheel({f"{name}/__init__.py": b"x = 1\n", f"{name}-1.0.dist-info/licenses/LICENSE": b"free"})
+        (folder / f"{name}-1.0-{tags}.whl").write_bytes(data)
+        found.append(Pin(name=name, version="1.0", hashes=frozenset({hashlib.sha256(data).hexdigest()})))
+    monkeypatch.setattr(wheels, "pinned", lambda *_: tuple(found))
+    return folder
+
+
+def test_numpy_and_wasmtime_are_pinned_with_hashes_for_every_kit() -> None:
+    for pin in pins.pinned(*wheels.NAMES):
+        assert len(pin.hashes) > 1
+        assert all(len(each) == 64 for each in pin.hashes)
+    assert set(kit_target.PYTHONS.values()) <= {"3.10", "3.11", "3.12", "3.13"}
+
+
+def test_a_line_that_is_no_pin_is_refused() -> None:
+    with pytest.raises(ValueError, match="no pin: numpy>=2"):
+        list(pins.read("numpy>=2\n"))
+    text = "# a comment\n\nname-it==1.2 ; python_full_version < '3.11' \\\n    --hash=sha256:" + "a" * 64 + "\n"
+    (pin,) = pins.read(text)
+    assert (str(pin), sorted(pin.hashes)) == ("name-it==1.2", ["a" * 64])
+    assert next(pins.read(pin.line())) == pin
+
+
+@pytest.mark.parametrize(
+    ("tags", "python", "expected"),
+    [
+        ("cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64", "3.12", True),
+        ("cp312-cp312-manylinux_2_17_x86_64", "3.10", False),
+        ("py3-none-manylinux1_x86_64", "3.10", True),
+        ("py3-none-any", "3.11", True),
+        ("cp38-abi3-manylinux_2_28_x86_64", "3.12", True),
+        ("cp312-abi3-manylinux_2_28_x86_64", "3.11", False),
+        ("cp312-cp312-manylinux_2_28_aarch64", "3.12", False),
+        ("cp312-cp312-musllinux_1_2_x86_64", "3.12", False),
+        ("cp312-cp312-win_amd64", "3.12", False),
+        ("cp312-cp312t-manylinux_2_28_x86_64", "3.12", False),
+    ],
+)
+def test_a_wheels_name_says_who_takes_it(tags: str, python: str, expected: bool) -> None:
+    assert wheels.fits(tags.split("-"), python) is expected
+
+
+def test_the_wheels_of_a_folder_are_unpacked_with_their_licences(house: Path, package: Package) -> None:
+    package.config |= {"prebundle": True, "wheelhouse": str(house)}
+    made = package.make()
+    assert made.warnings == ()
+    found = sorted(str(path.relative_to(package.folder)) for path in (package.folder / "pip_prebundle").rglob("*.*"))
+    assert "pip_prebundle/numpy/__init__.py" in found
+    assert (package.folder / "pip_prebundle/wasmtime-1.0.dist-info/licenses/LICENSE").read_bytes() == b"free"
+    first = package.files()
+    package.make()
+    assert package.files() == first
+
+
+def test_a_folder_without_a_wheel_is_a_warning_and_the_extension_is_made(house: Path, package: Package) -> None:
+    package.config |= {"prebundle": True, "wheelhouse": str(house), "required_kit_version": "106.0"}
+    made = package.make()
+    (warning,) = made.warnings
+    assert warning.message.endswith("has not the pinned wheel for Python 3.10 on 64-bit Linux of numpy==1.0")
+    assert "pip download --dest FOLDER" in warning.remediation
+    assert "--python-version 3.10" in warning.remediation
+    assert made.artifacts.omniverse_packages[0].validated
+    assert not (package.folder / "pip_prebundle").exists()
+
+
+def test_a_wheel_with_other_bytes_is_not_taken(house: Path) -> None:
+    (path,) = house.glob("numpy-*")
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(NoWheels, match="numpy==1.0"):
+        wheels.get("3.12", house, print)
+
+
+def test_a_wheelhouse_that_is_no_folder_is_told_before_anything_is_made(package: Package) -> None:
+    file = package.input("wheels.txt", b"")
+    package.config["wheelhouse"] = file
+    with pytest.raises(InputProblems, match=r"omniverse_config\.wheelhouse: .*wheels\.txt is no directory"):
+        package.read()
+
+
+def test_wheels_in_the_cache_are_not_downloaded_again(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    said: list[str] = []
+    found = wheels.get("3.12", None, said.append, cache=house)
+    assert [each.name for each in found] == ["numpy", "wasmtime"]
+    assert said == []
+
+
+def test_a_download_that_fails_says_why_and_what_to_do(
+    house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    said: list[str] = []
+    with pytest.raises(NoWheels, match=r"numpy==1.0.*cannot be downloaded for Python 3.12: ERROR") as caught:
+        wheels.get("3.12", None, said.append, cache=tmp_path / "cache")
+    assert "omniverse_config.wheelhouse" in caught.value.remediation
+    assert said == ["downloading numpy==1.0 and wasmtime==1.0 for Python 3.12"]
+
+
+def test_pip_fills_the_cache(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(house))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    for path in house.glob("*.whl"):
+        name = path.name.split("-")[0]
+        meta = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode()
+        files = {f"{name}.py": b"", f"{name}-1.0.dist-info/METADATA": meta, f"{name}-1.0.dist-info/RECORD": b""}
+        files[f"{name}-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
+        path.write_bytes(wheel(files))
+    found = tuple(
+        Pin(
+            name=path.name.split("-")[0],
+            version="1.0",
+            hashes=frozenset({hashlib.sha256(path.read_bytes()).hexdigest()}),
+        )
+        for path in sorted(house.glob("*.whl"))
+    )
+    monkeypatch.setattr(wheels, "pinned", lambda *_: found)
+    cache = tmp_path / "cache"
+    assert [each.name for each in wheels.get("3.12", None, print, cache=cache)] == ["numpy", "wasmtime"]
+    assert sorted(path.name for path in cache.iterdir()) == sorted(path.name for path in house.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../up.py", "/abs.py", "a/../../b.py", "C:/x.py", "a\\b.py"])
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    made = Wheel(name="numpy", version="1.0", data=wheel({name: b""}))
+    with pytest.raises(ValueError, match="numpy|is not inside"):
+        prebundle.unpacked([made])
+
+
+def test_a_link_is_refused() -> None:
+    data = wheel({"link.py": b"/etc/passwd"}, link_py=stat.S_IFLNK | 0o777)
+    with pytest.raises(ValueError, match="which leads elsewhere"):
+        prebundle.unpacked([Wheel(name="numpy", version="1.0", data=data)])
+
+
+def test_what_a_wheel_would_install_elsewhere_is_put_where_python_looks() -> None:
+    files = {"n-1.data/purelib/n.py": b"", "n-1.data/scripts/run": b"", "n-1.dist-info/METADATA": b""}
+    tree = prebundle.unpacked([Wheel(name="n", version="1", data=wheel(files))])
+    assert [str(entry.path) for entry in tree] == ["pip_prebundle/n-1.dist-info/METADATA", "pip_prebundle/n.py"]
+
+
+KITS = {"106.5": "3.10", "107.3": "3.11", "110.4": "3.12"}
+WITHOUT_KIT = """
+import sys, types
+from pathlib import Path
+sys.dont_write_bytecode = True
+root = Path(sys.argv[1])
+# the package without its __init__, which is for Kit
+for name in ("acme", "acme.softmax"):
+    package = types.ModuleType(name)
+    package.__path__ = [str(root.joinpath(*name.split(".")))]
+    sys.modules[name] = package
+from acme.softmax import bundled
+bundled.add(root)
+bundled.check("wasmtime>=50,<51")
+import json
+import numpy as np
+from acme.softmax.programs import Programs
+table = json.loads((root / "acme" / "softmax" / "modules.json").read_text())
+programs = Programs(root, table, {})
+print(np.__file__)
+print(programs.call("softmax", None, np.zeros((1, 4), np.float32)).tolist())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kit_version", list(KITS))
+def test_the_wheels_run_in_the_python_of_each_kit(package: Package, kit_version: str) -> None:
+    python = parts.python(KITS[kit_version])
+    try:
+        wheels.get(KITS[kit_version], None, print)
+    except NoWheels as problem:
+        parts.give_up(f"the wheels of NumPy and Wasmtime: {problem}")
+    package.binaries = package.binaries[1:]
+    package.config = {
+        "required_kit_version": kit_version,
+        "extension_name": "acme.softmax",
+        "package_as_extension": False,
+    }
+    package.make()
+    # no site-packages: what is imported is in the extension
+    command = [str(python), "-I", "-S", "-c", WITHOUT_KIT, str(package.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    where, result = done.stdout.splitlines()
+    assert where == f"/{package.folder}/pip_prebundle/numpy/__init__.py"
+    assert result == "[[0.25, 0.25, 0.25, 0.25]]"
+
+
+def test_what_runs_inside_kit_is_written_in_the_oldest_python_of_a_kit() -> None:
+    for path in (ROOT / "omniverse" / "inside").glob("*.py"):
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
