@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .. import __version__
+from ..pins import written
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
 from ..wasm_backend import ISLAND_NAME, island
@@ -155,7 +156,7 @@ def _install(config: ContainerConfiguration) -> dict[str, bytes | Path]:
         chosen = wheelhouse.choose(config.wheelhouse, wanted, config.base_image)
         wanted, wheels = chosen.pins, chosen.wheels
     files: dict[str, bytes | Path] = {f"wheels/{wheel.name}": wheel for wheel in wheels}
-    files["requirements.txt"] = pins.written(pin for pin in wanted if pin.hashes).encode()
-    if unverified := pins.written(pin for pin in wanted if not pin.hashes):
+    files["requirements.txt"] = written(pin for pin in wanted if pin.hashes).encode()
+    if unverified := written(pin for pin in wanted if not pin.hashes):
         files["unverified.txt"] = unverified.encode()
     return files

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..pins import FILE, Pin
 from ..problems import Problem
-from .pins import FILE, PYTHONS, Pin
+from .pins import PYTHONS
 
 WHERE = "container_config.wheelhouse"
 Python = tuple[int, int]

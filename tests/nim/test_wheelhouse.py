@@ -10,7 +10,7 @@ import pytest
 
 from portalis.nim import pins, wheelhouse
 from portalis.nim.context import problems
-from portalis.nim.pins import Pin
+from portalis.pins import FILE, Pin, read, written
 from portalis.spec.container import ContainerConfiguration
 from tests import parts
 
@@ -48,10 +48,10 @@ def test_every_pin_has_hashes_and_they_are_those_of_the_wheels(wheels: Path) -> 
 
 def test_pins_are_read_back_as_they_are_written() -> None:
     found = pins.pins("50.0.7")
-    assert tuple(pins.read(pins.written(found))) == found
-    assert tuple(pins.read(pins.FILE.read_text())) == pins.pins()
+    assert tuple(read(written(found))) == found
+    assert tuple(read(FILE.read_text())) == pins.pins()
     with pytest.raises(ValueError, match="no pin: evil"):
-        list(pins.read("evil\n"))
+        list(read("evil\n"))
 
 
 def test_another_wasmtime_has_no_hash_that_is_known_and_keeps_the_major_version_that_the_runtime_calls() -> None:
@@ -75,7 +75,7 @@ def test_a_python_that_the_base_image_names_has_to_find_its_wheels(wheels: Path)
     (problem,) = problems(ContainerConfiguration(base_image="python:3.13-slim", wheelhouse=wheels))
     assert "no wheel for Python 3.13 on Linux, which python:3.13-slim has, of grpcio==" in problem.message
     assert "numpy==" in problem.message and "fastapi" not in problem.message
-    assert "--python-version 3.13" in problem.remediation and str(pins.FILE) in problem.remediation
+    assert "--python-version 3.13" in problem.remediation and str(FILE) in problem.remediation
     assert list(problems(ContainerConfiguration(base_image="registry:5000/a/python:3.11", wheelhouse=wheels))) == []
 
 
