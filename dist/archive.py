@@ -11,16 +11,16 @@ import functools
 import lzma
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from ..output import zips
 from ..spec.distribution import ArchiveFormat
 from .failure import failed
 from .plan import Plan
 from .reading import Read, Reading
 from .tarballs import write_bzip2, write_gzip, write_xz
-from .zips import write_zip
 
 STEP = 128 << 20  # progress is told each time that so many bytes are packed
 
@@ -30,11 +30,30 @@ ENDINGS: Mapping[ArchiveFormat, str] = {
     ArchiveFormat.TarXz: ".tar.xz",
     ArchiveFormat.Zip: ".zip",
 }
+
+
+def _write_zip(target: BinaryIO, plan: Plan, read: Read) -> None:
+    """``.zip``: deflated at the plan's level, or stored at level 0."""
+    zips.write_zip(target, _zip_entries(plan, read), epoch=plan.epoch, level=plan.level)
+
+
+def _zip_entries(plan: Plan, read: Read) -> Iterator[zips.ZipFolder | zips.ZipMember]:
+    for folder in plan.folders:
+        yield zips.ZipFolder(name=str(folder))
+    for member in plan.members:
+        yield zips.ZipMember(
+            name=str(PurePosixPath(plan.top, member.path)),
+            content=read(member),
+            size_bytes=member.size_bytes,
+            executable=member.executable,
+        )
+
+
 _WRITERS: Mapping[ArchiveFormat, Callable[[BinaryIO, Plan, Read], None]] = {
     ArchiveFormat.TarGz: write_gzip,
     ArchiveFormat.TarBz2: write_bzip2,
     ArchiveFormat.TarXz: write_xz,
-    ArchiveFormat.Zip: write_zip,
+    ArchiveFormat.Zip: _write_zip,
 }
 
 

@@ -15,13 +15,12 @@ from ..output import OutputTree, Source
 from ..spec.omniverse import CustomIntegration, ExampleScenario, IntegrationType
 from ..spec.package import PackageSpec
 from ..templates import render
-from . import extension_toml
+from . import extension_toml, kit_target
 from .names import extension_id, extension_version
 from .selection import Chosen
 
 TEMPLATES = Path(__file__).parent / "templates"
 WASMTIME = "wasmtime>=50,<51"  # as in pyproject.toml, which a test compares
-INTEGRATION = "docs/integration.md"
 _MEANINGS = {
     IntegrationType.Simulation: "Call the modules from a simulation's update callback.",
     IntegrationType.Renderer: "Call the modules on buffers that are read back from, or written to, the renderer.",
@@ -52,7 +51,7 @@ def documents(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> O
     changelog = render(TEMPLATES, "CHANGELOG.md.j2", version=version, date=created_at[:10], count=len(chosen))
     tree.text(extension_toml.CHANGELOG, changelog)
     if config.generate_integration_docs:
-        tree.text(INTEGRATION, render(TEMPLATES, "integration.md.j2", (markdown,), **values))
+        tree.text(extension_toml.INTEGRATION, render(TEMPLATES, "integration.md.j2", (markdown,), **values))
     return tree
 
 
@@ -74,9 +73,8 @@ def examples(spec: PackageSpec) -> OutputTree:
 
 
 def kit_versions(spec: PackageSpec) -> str:
-    """The versions of Kit that the spec says it is for."""
-    config = spec.omniverse_config
-    return ", ".join(dict.fromkeys((config.required_kit_version, *config.compatible_kit_versions)))
+    """The versions of Kit that the spec says it is for, in words."""
+    return ", ".join(kit_target.kit_versions(spec))
 
 
 def _scene(scenario: ExampleScenario) -> str | None:

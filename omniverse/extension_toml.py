@@ -9,12 +9,13 @@ user's text are ids that `names` has checked, and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tomlkit
 
 from ..spec.package import PackageSpec
+from .kit_target import target
 from .names import extension_id, extension_version
 
 CATEGORY = "Portalis"
@@ -23,6 +24,8 @@ CHANGELOG = "docs/CHANGELOG.md"
 ICON = "data/icon.png"
 PREVIEW = "data/preview.png"
 CONFIG = "config/extension.toml"
+INTEGRATION = "docs/integration.md"
+TEST_TIMEOUT_S = 300  # compiling large modules takes its time
 # the runtime's own limits, written out so that a user finds what can be set; a test holds them to its defaults
 LIMITS: Mapping[str, int | float] = {
     "max_memory_bytes": 256 << 20,
@@ -45,13 +48,17 @@ def extension_toml(spec: PackageSpec) -> str:
         "dependencies": _dependencies(spec),
         "python": {"module": [{"name": identifier}]},
         "settings": {"exts": {identifier: {"load_on_startup": True, **LIMITS}}},
+        # omni.kit.test, which runs these, finds the tests in the `tests` module below each python.module by itself
+        "test": [{"timeout": TEST_TIMEOUT_S, "args": ["--no-window"]}],
+        "documentation": {"pages": _pages(spec)},
     }
     return tomlkit.dumps(document)
 
 
 def title(spec: PackageSpec) -> str:
     """What people read in the extension manager, on one line."""
-    return _one_line(spec.package_name)
+    own = spec.omniverse_config.extension_title
+    return _one_line(own or "") or _one_line(spec.package_name)
 
 
 def description(spec: PackageSpec) -> str:
@@ -63,25 +70,33 @@ def description(spec: PackageSpec) -> str:
 
 def _package(spec: PackageSpec) -> dict[str, Any]:
     about = spec.distribution_config.publish_metadata
-    authors = dict.fromkeys(_one_line(each) for each in (about.author, about.maintainer) if each.strip())
+    authors = _lines((about.author, about.maintainer))
     return {
         "version": extension_version(spec),
         "title": title(spec),
         "description": description(spec),
-        "category": CATEGORY,
-        "keywords": list(dict.fromkeys(("portalis", "webassembly", *map(_one_line, about.keywords)))),
-        "authors": list(authors),
-        "repository": about.repository or about.homepage or "",
+        "category": _one_line(spec.omniverse_config.extension_category) or CATEGORY,
+        "keywords": _lines(("portalis", "webassembly", *about.keywords)),
+        "authors": authors,
+        "repository": _one_line(about.repository or about.homepage or ""),
         "readme": README,
         "changelog": CHANGELOG,
         "icon": ICON,
         "preview_image": PREVIEW,
+        "target": target(spec),
     }
+
+
+def _pages(spec: PackageSpec) -> list[str]:
+    return [README, *([INTEGRATION] if spec.omniverse_config.generate_integration_docs else []), CHANGELOG]
 
 
 def _dependencies(spec: PackageSpec) -> dict[str, Any]:
     # numpy comes with this extension in an application; the bare Kit of the Python wheel has none
     found: dict[str, Any] = {"omni.kit.pip_archive": {"optional": True}}
+    if spec.omniverse_config.omnigraph_nodes:
+        # not needed for calls from Python, so that the extension starts in a Kit without OmniGraph too
+        found |= {"omni.graph": {"optional": True}, "omni.graph.tools": {"optional": True}}
     for each in spec.omniverse_config.dependencies:
         wanted = each.version_requirement.strip()
         exact = _EXACT.fullmatch(wanted)
@@ -92,6 +107,11 @@ def _dependencies(spec: PackageSpec) -> dict[str, Any]:
             version = wanted.removeprefix("^").strip()
             found[each.extension_name] = {"version": version} if version not in ("", "*") else {}
     return found
+
+
+def _lines(texts: Iterable[str]) -> list[str]:
+    """Each of `texts` once, without those that show nothing."""
+    return list(filter(None, dict.fromkeys(map(_one_line, texts))))
 
 
 def _one_line(text: str) -> str:

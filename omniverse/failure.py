@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..contracts.errors import ErrorType, OmniversePackagingError
 from ..target import StageError
 from .compatibility import Compatibility
+from .publish_check import Fault
 
 
 def incompatible(name: str, result: Compatibility) -> StageError:
@@ -38,13 +39,14 @@ def none_left(errors: Sequence[StageError]) -> StageError:
     )
 
 
-def not_valid(identifier: str, wrong: Sequence[str]) -> StageError:
+def not_valid(identifier: str, wrong: Sequence[Fault]) -> StageError:
     """An extension that a check, or Kit, does not take."""
     return StageError(
         ErrorType.OmniverseCompatibilityError,
-        f"the extension {identifier} was made, but is not valid: {'; '.join(wrong)}",
+        f"the extension {identifier} was made, but is not valid: {'; '.join(map(str, wrong))}",
         remediation="Mend what is named and package it again; `portalis doctor` says which Kit was found.",
-        details=OmniversePackagingError(validation_errors=tuple(wrong)),
+        steps=dict.fromkeys(each.remedy for each in wrong),
+        details=OmniversePackagingError(validation_errors=tuple(map(str, wrong))),
     )
 
 

@@ -11,7 +11,7 @@ from ..spec.package import PackageSpec
 OLDEST_KIT, NEWEST_KIT = 106, 110
 # a folder at the extension's root, or a package that Kit or the runtime needs under its own name
 _FOLDERS = ("config", "data", "docs", "examples", "wasm_modules", "pip_prebundle")
-_PACKAGES = ("carb", "numpy", "pxr", "usdrt", "warp", "wasmtime")
+_PACKAGES = ("carb", "numpy", "portalis", "pxr", "usdrt", "warp", "wasmtime")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _SCENARIO = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9 ._-]{0,98}[A-Za-z0-9_-])?")
 _EXTENSION = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
@@ -20,14 +20,20 @@ _VERSION = re.compile(r"(\^|=)?\s*\d+(\.\d+(\.\d+(-[0-9A-Za-z.-]+)?)?)?")
 
 
 def extension_id(spec: PackageSpec) -> str:
-    """The dotted id: ``portalis.`` and the package's name when the spec has none."""
-    made = "portalis." + re.sub(r"[-.]", "_", spec.package_name)
+    """The dotted id: ``portalis_ext.`` and the package's name when the spec has none.
+
+    Not ``portalis.``: where portalis itself is installed in Kit's Python, it would hide the extension's module.
+    """
+    made = "portalis_ext." + re.sub(r"[-.]", "_", spec.package_name)
     return spec.omniverse_config.extension_name or made
 
 
 def extension_version(spec: PackageSpec) -> str:
-    """The version: the package's when the spec has none for the extension."""
-    return spec.omniverse_config.extension_version or spec.package_version
+    """The version: the package's when the spec has none for the extension.
+
+    Without build metadata: Kit puts its own in that place, and reads the changelog for a version without.
+    """
+    return (spec.omniverse_config.extension_version or spec.package_version).partition("+")[0]
 
 
 def extension_id_trouble(identifier: str) -> str | None:

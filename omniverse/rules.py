@@ -47,13 +47,12 @@ def _picture(where: str, path: Path | None) -> Iterator[Problem]:
     if path is None:
         return
     try:
-        with path.open("rb") as file:
-            start = file.read(len(png.SIGNATURE))
+        why = png.trouble(path)
     except OSError as error:
         yield _told(where, str(path), f"cannot be read: {error.strerror}", "Name a PNG, or leave it out for ours.")
         return
-    if start != png.SIGNATURE:
-        yield _told(where, str(path), "is no PNG, which is what Kit shows", "Convert it, or leave it out for ours.")
+    if why is not None:
+        yield _told(where, str(path), why, "Name another PNG, or leave it out for ours.")
 
 
 def _modules(spec: PackageSpec) -> Iterator[Problem]:

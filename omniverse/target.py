@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path, PurePosixPath
 
 from ..contracts.artifacts import OmniversePackageArtifact, PackagedModule
 from ..contracts.output import Artifacts, PackagingWarning, ValidationResult, WarningSeverity
@@ -12,13 +13,28 @@ from ..output import OutputTree
 from ..problems import Problem
 from ..spec.package import PackageSpec
 from ..target import Job, Made
-from . import archive, documents, extension_toml, kit, names, publish_check, rules
+from . import (
+    archive,
+    documents,
+    extension_toml,
+    kit,
+    kit_target,
+    names,
+    omnigraph,
+    publish_check,
+    registry,
+    rules,
+    wheels,
+)
 from .compatibility import Compatibility, check
 from .extension import extension
 from .failure import incompatible, none_left, not_valid
+from .prebundle import prebundle
+from .publish_check import Fault
 from .selection import Chosen, choose
 
 FOLDER = PurePosixPath("omniverse")
+REGISTRY = FOLDER / "registry"
 
 
 def left_out(spec: PackageSpec) -> str | None:
@@ -28,7 +44,8 @@ def left_out(spec: PackageSpec) -> str | None:
 
 def problems(spec: PackageSpec) -> Iterable[Problem]:
     """Ids, names, versions and pictures that Kit does not take."""
-    return rules.problems(spec)
+    yield from rules.problems(spec)
+    yield from wheels.problems(spec.omniverse_config)
 
 
 def generate(job: Job) -> Made:
@@ -45,47 +62,64 @@ def generate(job: Job) -> Made:
     tree = OutputTree()
     for entry in extension(job.spec, kept, job.created_at):
         tree.add(_root(job.spec) / entry.path, entry.content, executable=entry.executable)
+    bundled, without_wheels = prebundle(job)
+    nodes, without_node = omnigraph.nodes(job.spec, kept)
+    for entry in (*bundled, *nodes):
+        tree.add(_root(job.spec) / entry.path, entry.content)
     artifacts = Artifacts(omniverse_packages=(_artifact(job, kept),))
-    return Made(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=tuple(_warnings(found)))
+    warnings = (*_warnings(found), *without_wheels, *without_node)
+    return Made(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=warnings)
 
 
 def act(job: Job, made: Made) -> Made:
     """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
     identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
     wrong = publish_check.check(folder)
+    packed = tuple(_packed(job, folder, publishable=not wrong))
     results = [_result(identifier, "static", wrong, "required keys, files, changelog and version are in order")]
     if job.live:
         tried, trouble = _try(job, identifier)
         results.append(tried)
         wrong += trouble
-    adopted: tuple[PurePosixPath, ...] = ()
-    if job.spec.omniverse_config.package_as_extension:
-        adopted = (_archive(job.spec),)
-        archive.write(folder, job.staging / adopted[0])
     packages = tuple(each.model_copy(update={"validated": not wrong}) for each in made.artifacts.omniverse_packages)
     return dataclasses.replace(
         made,
         artifacts=made.artifacts.model_copy(update={"omniverse_packages": packages}),
         errors=(*made.errors, *([not_valid(identifier, wrong)] if wrong else [])),
         validation_results=(*made.validation_results, *results),
-        adopted=(*made.adopted, *adopted),
+        adopted=(*made.adopted, *packed),
     )
 
 
-def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[str]]:
+def _packed(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixPath]:
+    """Write the archive and the registry that are wanted, and tell their files. A registry is only for what is
+    `publishable`: Kit installs from it without a further look."""
+    config, package_id = job.spec.omniverse_config, kit_target.package_id(job.spec)
+    if config.package_as_extension:
+        archive.write(folder, job.staging / _archive(job.spec))
+        yield _archive(job.spec)
+    if config.registry and publishable:
+        date = int(datetime.fromisoformat(job.created_at.replace("Z", "+00:00")).timestamp())
+        for path in registry.write(folder, job.staging / REGISTRY, package_id=package_id, date=date):
+            yield REGISTRY / path
+
+
+def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[Fault]]:
     """The result of a start in Kit, and what it found wrong. Without a Kit it is no result, but no fault either."""
     python = kit.find()
     if python is None:
-        return _result(identifier, "live", [f"not tried, as no Omniverse Kit is here: {kit.HOW}"], ""), []
+        why = Fault(what=f"not tried, as no Omniverse Kit is here: {kit.HOW}", remedy=kit.HOW)
+        return _result(identifier, "live", [why], ""), []
     job.say("trying the extension in Omniverse Kit")
     started = kit.try_extension(python, job.staging / _root(job.spec))
-    wrong = [started.trouble] if started.trouble is not None else []
+    remedy = "Read Kit's words above; the extension's docs/README.md says what it needs."
+    wrong = [Fault(what=started.trouble, remedy=remedy)] if started.trouble is not None else []
     good = f"started in Kit {started.kit} with {', '.join(started.modules)}"
     return _result(identifier, "live", wrong, good), wrong
 
 
-def _result(name: str, how: str, wrong: Sequence[str], good: str) -> ValidationResult:
-    return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(wrong) or good)
+def _result(name: str, how: str, wrong: Sequence[Fault], good: str) -> ValidationResult:
+    return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(map(str, wrong)) or good)
 
 
 def _root(spec: PackageSpec) -> PurePosixPath:
@@ -93,7 +127,7 @@ def _root(spec: PackageSpec) -> PurePosixPath:
 
 
 def _archive(spec: PackageSpec) -> PurePosixPath:
-    return FOLDER / f"{names.extension_id(spec)}-{names.extension_version(spec)}.zip"
+    return FOLDER / f"{kit_target.package_id(spec)}.zip"
 
 
 def _artifact(job: Job, kept: Sequence[Chosen]) -> OmniversePackageArtifact:
@@ -124,4 +158,5 @@ def _warnings(found: dict[str, Compatibility]) -> Iterable[PackagingWarning]:
     for name, result in found.items():
         for each in result.warnings:
             message = f"module {name} in an Omniverse extension: {each}"
-            yield PackagingWarning(message=message, severity=WarningSeverity.Medium, remediation=each.remediation)
+            severity = WarningSeverity(each.severity.value)
+            yield PackagingWarning(message=message, severity=severity, remediation=each.remediation)

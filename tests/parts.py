@@ -282,6 +282,15 @@ def kit() -> Path:
     return python
 
 
+@part
+def kit_usd() -> Path:
+    """A folder with `pxr` for the Python of `kit`, to be put on its path."""
+    folder = PARTS / "kit-usd"
+    if not (folder / "pxr").is_dir():
+        raise Missing("USD for Omniverse Kit's Python: `make parts`")
+    return folder
+
+
 def gpu() -> str:
     """An NVIDIA GPU, by the name that its driver gives. The one part that nobody has to have: a test that needs it
     skips without it, whatever is required."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ..inspection import Inspection
+    from ..omniverse.compatibility import Compatibility
 
 SHOWN = 30
 
@@ -22,21 +23,49 @@ SHOWN = 30
 def inspect(
     module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm file.")],
     entry: Annotated[str | None, typer.Option(help="Look at this entry, where the module has several.")] = None,
+    omniverse: Annotated[
+        bool, typer.Option("--omniverse", help="Say whether it can run in an Omniverse Kit extension, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a module's exports, imports, memory, the features it uses, and the interface that Triton would serve.
 
-    Exit code 1 when the module cannot be served as it is; the last lines say what to declare.
+    Exit code 1 when the module cannot be served as it is; the last lines say what to declare. With --omniverse also
+    when it cannot run in Kit.
     """
     from ..inspection import inspect as look
 
     found = look(module, {"entry": entry} if entry else None)
+    in_kit = _check(found) if omniverse else None
     if as_json:
-        print(json.dumps(found.to_json(), indent=2))
+        extra = {} if in_kit is None else {"omniverse": in_kit.to_json()}
+        print(json.dumps({**found.to_json(), **extra}, indent=2))
     else:
         _show(found)
-    if found.interface is None or found.invalid or found.refused:
+        if in_kit is not None:
+            _show_in_kit(in_kit)
+    if found.interface is None or found.invalid or found.refused or (in_kit is not None and not in_kit.compatible):
         raise typer.Exit(1)
+
+
+def _check(found: Inspection) -> Compatibility:
+    from ..omniverse.compatibility import check
+
+    return check(found)
+
+
+def _show_in_kit(result: Compatibility) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    verdict = ("can run there", "bold green") if result.compatible else ("cannot run there", "bold red")
+    console.print(Text.assemble("Omniverse Kit: ", verdict), soft_wrap=True)
+    for each in result.findings:
+        style = "bold red" if each.blocks else "bold yellow"
+        kind = "error" if each.blocks else f"warning ({each.severity.value.lower()})"
+        console.print(Text.assemble((f"  {kind}:", style), " ", _text(str(each))), soft_wrap=True)
+        console.print(Text.assemble("    ", _text(each.remediation)), soft_wrap=True)
 
 
 def _show(found: Inspection) -> None:

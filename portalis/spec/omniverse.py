@@ -61,11 +61,15 @@ class OmniverseConfiguration(Structure):
     """One extension for the package."""
 
     extension_name: NonEmpty | None = None
-    """The dotted id; ``portalis.`` and the package's name when not given."""
+    """The dotted id; ``portalis_ext.`` and the package's name when not given."""
     extension_version: SemanticVersion | None = None
     """The package's version when not given."""
     extension_description: str | None = None
     """The package's description when not given."""
+    extension_title: NonEmpty | None = None
+    """What the extension manager shows; the package's name when not given."""
+    extension_category: NonEmpty = "Portalis"
+    """Where the extension manager shows it."""
     wasm_modules: tuple[WasmModulePath, ...] = ()
     """All modules of the package when empty."""
     required_kit_version: KitVersion = "110.0"
@@ -76,5 +80,13 @@ class OmniverseConfiguration(Structure):
     example_scenarios: tuple[ExampleScenario, ...] = ()
     validate_wasm_compatibility: bool = True
     package_as_extension: bool = True
+    registry: bool = False
+    """Whether a folder is written, too, that Kit takes for an extension registry (version 2 of its layout)."""
+    prebundle: bool = True
+    """Whether NumPy and Wasmtime lie in the extension, for the Python of ``required_kit_version`` on 64-bit Linux."""
+    wheelhouse: Path | None = None
+    """A folder with their wheels; they are downloaded when not given."""
+    omnigraph_nodes: bool = False
+    """Whether each module is an OmniGraph node too."""
     extension_icon: Path | None = None
     extension_preview: Path | None = None

@@ -30,7 +30,7 @@ class Package:
 
     base: Path
     spec: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=lambda: {"prebundle": False})  # nothing is downloaded
     binaries: list[dict[str, Any]] = field(default_factory=list)
     live: bool = False
     said: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Package:
     @property
     def folder(self) -> Path:
         """The extension, once it is made."""
-        return self.output / "omniverse" / "exts" / (self.config.get("extension_name") or "portalis.two_examples")
+        return self.output / "omniverse" / "exts" / (self.config.get("extension_name") or "portalis_ext.two_examples")
 
     def module(self, name: str, data: bytes) -> None:
         """Add a module with these bytes."""

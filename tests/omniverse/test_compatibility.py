@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import wasmtime
+from hypothesis import given
+from hypothesis import strategies as st
 
-from portalis.inspection import Inspection, inspect
-from portalis.omniverse.compatibility import PROVIDED, check
+from portalis.inspection import Inspection, WasmError, inspect
+from portalis.omniverse.compatibility import PROVIDED, Severity, check
 from tests.parts import ROOT
 
 GELU = ROOT / "examples" / "gelu" / "gelu.wasm"
@@ -59,9 +61,72 @@ def test_a_shared_memory_is_threads(tmp_path: Path) -> None:
     assert "-pthread" in result.blocking[0].remediation
 
 
-def test_what_the_sandbox_leaves_out_blocks(tmp_path: Path) -> None:
+def test_a_64_bit_memory_blocks(tmp_path: Path) -> None:
     result = check(of(tmp_path, '(memory (export "memory") i64 1)'))
+    assert [each.what for each in result.blocking] == ["it has a 64-bit memory"]
+    assert result.blocking[0].remediation == "Build it for wasm32."
+
+
+def test_what_else_the_sandbox_leaves_out_blocks(tmp_path: Path) -> None:
+    result = check(of(tmp_path, "(tag)"))
     assert [each.what for each in result.blocking] == ["the sandbox does not take it"]
+
+
+@pytest.mark.parametrize("kind", ["(memory 1)", "(table 1 funcref)", "(global i32)"])
+def test_an_import_that_is_no_function_is_named_too(tmp_path: Path, kind: str) -> None:
+    result = check(of(tmp_path, f'(import "env" "it" {kind})'))
+    assert "it imports env.it" in result.blocking[0].why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '(import "wasi_unstable" "random_get" (func (param i32 i32) (result i32)))',
+        '(import "wasi_snapshot_preview1" "random_get" (func (param i64) (result i32)))',
+        '(import "wasi_snapshot_preview1" "no_such_call" (func))',
+        '(import "wasi" "thread-spawn" (func (param i32) (result i32)))',
+    ],
+)
+def test_what_only_looks_like_wasi_is_not_provided(tmp_path: Path, text: str) -> None:
+    result = check(of(tmp_path, text))
+    assert [each.what for each in result.blocking] == ["it is not WASI compliant"]
+
+
+@pytest.mark.parametrize(
+    ("text", "thing"),
+    [
+        ('(import "wasi_snapshot_preview1" "sock_shutdown" (func (param i32 i32) (result i32)))', "the network"),
+        (
+            (
+                '(import "wasi_snapshot_preview1" "path_open"'
+                " (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))"
+            ),
+            "files",
+        ),
+    ],
+)
+def test_files_and_network_are_a_low_warning_as_a_library_may_only_link_them(
+    tmp_path: Path, text: str, thing: str
+) -> None:
+    result = check(of(tmp_path, f'{text} (memory (export "memory") 1)'))
+    assert result.compatible
+    assert [(each.what, each.severity) for each in result.warnings] == [(f"it may want {thing}", Severity.Low)]
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    result = check(of(tmp_path, '(import "a" "b" (func)) (memory (export "memory") 1 2 shared) (func (export "g"))'))
+    assert [each.what for each in result.findings] == [
+        "it is not WASI compliant",
+        "it uses threads",
+        "it cannot be called",
+    ]
+    assert result.to_json() == {
+        "compatible": False,
+        "findings": [
+            {"what": each.what, "why": each.why, "remediation": each.remediation, "severity": "Error"}
+            for each in result.findings
+        ],
+    }
 
 
 def test_a_module_that_cannot_be_called_is_told_with_its_reason(tmp_path: Path) -> None:
@@ -75,15 +140,42 @@ def test_an_invalid_module_is_told_as_nothing_else() -> None:
     assert [str(each) for each in result.findings] == ["it is no valid module: bad bytes"]
 
 
-@pytest.mark.parametrize(("size", "warned"), [(100 << 20, False), ((100 << 20) + 1, True)])
-def test_more_than_100_mb_are_a_warning(size: int, warned: bool) -> None:
+@pytest.mark.parametrize(
+    ("size", "severity"),
+    [
+        (100 << 20, None),
+        ((100 << 20) + 1, Severity.Medium),
+        (256 << 20, Severity.Medium),
+        ((256 << 20) + 1, Severity.High),
+    ],
+)
+def test_more_than_100_mb_are_a_warning_and_more_than_the_limit_a_high_one(
+    size: int, severity: Severity | None
+) -> None:
     result = check(changed(size_bytes=size))
     assert result.compatible
-    assert [each.what for each in result.warnings] == ["it is large"] * warned
+    assert [each.severity for each in result.warnings] == ([] if severity is None else [severity])
 
 
-@pytest.mark.parametrize(("pages", "warned"), [(1024, False), (1025, True)])
-def test_more_than_64_mib_of_memory_are_a_warning(tmp_path: Path, pages: int, warned: bool) -> None:
+@pytest.mark.parametrize(
+    ("pages", "severity"), [(1024, None), (1025, Severity.Medium), (4096, Severity.Medium), (4097, Severity.High)]
+)
+def test_more_than_64_mib_of_memory_are_a_warning_and_more_than_the_limit_a_high_one(
+    tmp_path: Path, pages: int, severity: Severity | None
+) -> None:
     result = check(of(tmp_path, f'(memory (export "memory") {pages})'))
     assert result.compatible
-    assert [each.what for each in result.warnings] == ["it needs much memory"] * warned
+    assert [each.severity for each in result.warnings] == ([] if severity is None else [severity])
+
+
+@given(data=st.binary(max_size=60))
+def test_any_bytes_are_judged_or_told_to_be_no_module(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.wasm"
+    path.write_bytes(b"\0asm\1\0\0\0" + data)
+    try:
+        found = inspect(path)
+    except WasmError:
+        return
+    result = check(found)
+    assert result.findings or found.interface is not None
+    assert all(each.what and each.why and each.remediation for each in result.findings)

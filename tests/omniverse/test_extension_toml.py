@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
+import pytest
 import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,9 +45,12 @@ def test_it_has_what_kit_and_its_registry_ask_for(package: Package) -> None:
         "changelog": "docs/CHANGELOG.md",
         "icon": "data/icon.png",
         "preview_image": "data/preview.png",
+        "target": {"kit": ["110.0"], "platform": ["linux-x86_64"], "python": ["cp312"]},
     }
-    assert table["python"] == {"module": [{"name": "portalis.two_examples"}]}
-    assert table["settings"]["exts"] == {"portalis.two_examples": {"load_on_startup": True, **LIMITS}}
+    assert table["python"] == {"module": [{"name": "portalis_ext.two_examples"}]}
+    assert table["test"] == [{"timeout": 300, "args": ["--no-window"]}]
+    assert table["documentation"] == {"pages": ["docs/README.md", "docs/integration.md", "docs/CHANGELOG.md"]}
+    assert table["settings"]["exts"] == {"portalis_ext.two_examples": {"load_on_startup": True, **LIMITS}}
 
 
 def test_the_limits_are_the_runtimes_own_defaults() -> None:
@@ -70,6 +75,32 @@ def test_dependencies_are_written_as_kit_reads_versions(package: Package) -> Non
     }
 
 
+def test_title_and_category_are_the_users_own_on_one_line(package: Package) -> None:
+    package.config |= {"extension_title": " A\n title ", "extension_category": "Simulation\t"}
+    assert {key: parsed(package.read())["package"][key] for key in ("title", "category")} == {
+        "title": "A title",
+        "category": "Simulation",
+    }
+
+
+@pytest.mark.parametrize(
+    ("prebundle", "pythons"), [(True, ["cp310"]), (False, ["cp310", "cp311", "cp312"])], ids=["wheels", "none"]
+)
+def test_the_target_has_each_kit_once_and_only_the_python_that_wheels_are_for(
+    package: Package, prebundle: bool, pythons: list[str]
+) -> None:
+    package.config |= {
+        "required_kit_version": "106.5",
+        "compatible_kit_versions": ["106.5", "106.5.1", "107.3", "109.0.2"],
+        "prebundle": prebundle,
+    }
+    assert parsed(package.read())["package"]["target"] == {
+        "kit": ["106.5", "107.3", "109.0"],
+        "platform": ["linux-x86_64"],
+        "python": pythons,
+    }
+
+
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_description_is_read_back_as_it_was_written(text: str) -> None:
     spec = PackageSpec.model_validate_json(
@@ -77,3 +108,32 @@ def test_any_description_is_read_back_as_it_was_written(text: str) -> None:
     )
     changed = spec.model_copy(update={"description": text})
     assert parsed(changed)["package"]["description"] == (text.strip() or "WebAssembly modules of p")
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(title=WORDS, category=WORDS, keywords=st.lists(WORDS), author=WORDS, repository=WORDS)
+def test_whatever_people_write_is_one_line_of_data(
+    title: str, category: str, keywords: list[str], author: str, repository: str
+) -> None:
+    table = {
+        "package_name": "p",
+        "package_version": "1.0.0",
+        "output_directory": "out",
+        "wasm_binaries": ["m.wasm"],
+        "omniverse_config": {"extension_title": title, "extension_category": category},
+        "distribution_config": {"publish_metadata": {"author": author, "keywords": keywords, "repository": repository}},
+    }
+    package = parsed(PackageSpec.model_validate_json(json.dumps(table)))["package"]
+    assert package["title"] == (one_line(title) or "p")
+    assert package["category"] == (one_line(category) or "Portalis")
+    assert package["keywords"][2:] == [
+        each for each in dict.fromkeys(map(one_line, keywords)) if each not in ("", "portalis", "webassembly")
+    ]
+    assert package["authors"] == list(filter(None, [one_line(author)]))
+    assert package["repository"] == one_line(repository)
+
+
+def one_line(text: str) -> str:
+    return " ".join("".join(" " if each < " " or each == "\x7f" else each for each in text).split())

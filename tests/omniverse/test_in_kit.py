@@ -60,12 +60,12 @@ def test_every_module_answers_in_kit_as_numpy_does_and_the_extension_stops_and_s
     assert said["publishable"] is True
     assert said["disabled"] is True
     assert said["package"]["description"] == HOSTILE
-    assert said["package"]["packageId"] == "portalis.two_examples-2.0.0-rc.1"
+    assert said["package"]["packageId"] == "portalis_ext.two_examples-2.0.0-rc.1+110.0.lx64.cp312"
     assert said["no module"] == "LookupError: there is no module 'nowhere'; there are gelu, softmax"
     assert said["no arrays"] == "TypeError: gelu takes 1 arrays (x), not 0"
     assert "has dtype float64, not float32" in said["wrong dtype"]
     assert said["no function"].startswith("InterfaceError")
-    starts = re.findall(r"\[ext: portalis.two_examples-2.0.0-rc.1\] (\w+)", started.log)
+    starts = re.findall(r"\[ext: portalis_ext.two_examples-2.0.0-rc.1\] (\w+)", started.log)
     assert starts == ["startup", "shutdown", "startup", "shutdown"]
 
 
@@ -133,17 +133,19 @@ def test_a_kit_without_wasmtime_is_told_what_is_missing(kit_python: Path, packag
     # the wheel is in this Kit's environment: a module before it says what Python says where it is not
     package.input("wasmtime.py", b"raise ImportError('no module named wasmtime')")
     started = run_in_kit(kit_python, package, PYTHONPATH=str(package.base))
-    assert "portalis.two_examples needs numpy and wasmtime>=50,<51 in Kit's Python (no module named wasmtime)" in (
-        started.log
+    (error,) = errors(started)
+    assert error.endswith(
+        "[portalis_ext.two_examples] the extension cannot start: numpy and wasmtime>=50,<51 are needed in Kit's Python"
+        " (no module named wasmtime) (see its docs/README.md)"
     )
 
 
 def test_a_setting_of_the_user_goes_before_the_extensions_own(kit_python: Path, package: Package) -> None:
     package.make()
     script = package.input(
-        "script.py", b"import portalis.two_examples as t; print(t.get_extension().get_module('gelu').limits.timeout_s)"
+        "script.py", b"import portalis_ext.two_examples as t; print(t.get_extension().get_module('gelu').limits.timeout_s)"
     )
     options = kit.arguments(package.base, package.folder.parent, package.folder.name, [script])
-    started = kit.run(kit_python, [*options, "--/exts/portalis.two_examples/timeout_s=2.5"])
+    started = kit.run(kit_python, [*options, "--/exts/portalis_ext.two_examples/timeout_s=2.5"])
     assert errors(started) == []
     assert "\n2.5\n" in started.log

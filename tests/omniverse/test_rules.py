@@ -11,7 +11,7 @@ from portalis.omniverse import names
 from .conftest import Package
 
 
-@pytest.mark.parametrize("identifier", ["portalis.two_examples", "acme.a.b_c", "acme.omni", "a1.b2"])
+@pytest.mark.parametrize("identifier", ["portalis_ext.two_examples", "acme.a.b_c", "acme.omni", "a1.b2"])
 def test_good_ids_are_taken(identifier: str) -> None:
     assert names.extension_id_trouble(identifier) is None
 
@@ -22,6 +22,7 @@ def test_good_ids_are_taken(identifier: str) -> None:
         ("omni.mine", "begins with omni."),
         ("OMNI.mine", "begins with omni."),
         ("omni", "begins with omni."),
+        ("portalis.tool", "would stand in the way of the Python package portalis"),
         ("acme.Mine", "has capitals"),
         ("acme.my-tool", "is no Python module name: 'my-tool'"),
         ("acme.3d", "is no Python module name: '3d'"),
@@ -46,7 +47,7 @@ def test_an_id_that_cannot_be_is_told_why(package: Package, identifier: str, why
     assert repr(identifier) in message
 
 
-@pytest.mark.parametrize(("name", "identifier"), [("a-b.c", "portalis.a_b_c"), ("plain", "portalis.plain")])
+@pytest.mark.parametrize(("name", "identifier"), [("a-b.c", "portalis_ext.a_b_c"), ("plain", "portalis_ext.plain")])
 def test_the_default_id_is_made_from_the_packages_name(package: Package, name: str, identifier: str) -> None:
     package.spec["package_name"] = name
     assert names.extension_id(package.read()) == identifier
@@ -56,7 +57,7 @@ def test_the_default_id_is_made_from_the_packages_name(package: Package, name: s
 def test_a_package_name_that_makes_no_id_is_named(package: Package) -> None:
     package.spec["package_name"] = "My Package"
     ((_, message),) = package.problems()
-    assert message.startswith("'portalis.My Package', made from package_name 'My Package', has capitals")
+    assert message.startswith("'portalis_ext.My Package', made from package_name 'My Package', has capitals")
 
 
 @pytest.mark.parametrize("version", ["106.0", "107.3", "108.0", "109.0.2", "110.4"])
@@ -126,7 +127,7 @@ def test_a_scene_that_is_no_usd_is_refused(package: Package) -> None:
         ({"extension_name": "filter:platform"}, "extension_name"),
         ({"extension_name": "a/b"}, "extension_name"),
         ({"extension_name": "a++"}, "extension_name"),
-        ({"extension_name": "portalis.two_examples"}, "extension_name"),
+        ({"extension_name": "portalis_ext.two_examples"}, "extension_name"),
         ({"extension_name": "omni.a", "version_requirement": ">=2.0,<3"}, "version_requirement"),
         ({"extension_name": "omni.a", "version_requirement": "~1.1"}, "version_requirement"),
         ({"extension_name": "omni.a", "version_requirement": '1.0"'}, "version_requirement"),

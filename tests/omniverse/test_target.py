@@ -10,7 +10,7 @@ import pytest
 import wasmtime
 
 from portalis.contracts.errors import ErrorType, OmniversePackagingError
-from portalis.omniverse import kit, target
+from portalis.omniverse import kit, png, target
 from portalis.target import StageError, Target
 from portalis.wasm_backend import island
 
@@ -35,7 +35,7 @@ def test_the_module_satisfies_the_protocol(package: Package) -> None:
 
 def test_the_tree_is_the_one_that_kit_looks_for(package: Package) -> None:
     made = package.make()
-    root = "omniverse/exts/portalis.two_examples/"
+    root = "omniverse/exts/portalis_ext.two_examples/"
     inside = {name.removeprefix(root) for name in package.files() if name.startswith(root)}
     runtime = {name for name in inside if "/portalis_backend/" in name}
     assert sorted(inside - runtime) == [
@@ -45,17 +45,31 @@ def test_the_tree_is_the_one_that_kit_looks_for(package: Package) -> None:
         "docs/CHANGELOG.md",
         "docs/README.md",
         "docs/integration.md",
-        "portalis/two_examples/__init__.py",
-        "portalis/two_examples/extension.py",
-        "portalis/two_examples/modules.json",
-        "portalis/two_examples/programs.py",
+        "portalis_ext/two_examples/__init__.py",
+        "portalis_ext/two_examples/about.json",
+        "portalis_ext/two_examples/attributes.py",
+        "portalis_ext/two_examples/bundled.py",
+        "portalis_ext/two_examples/extension.py",
+        "portalis_ext/two_examples/frames.py",
+        "portalis_ext/two_examples/integration.py",
+        "portalis_ext/two_examples/log.py",
+        "portalis_ext/two_examples/models.py",
+        "portalis_ext/two_examples/modules.json",
+        "portalis_ext/two_examples/processor.py",
+        "portalis_ext/two_examples/programs.py",
+        "portalis_ext/two_examples/runtime.py",
+        "portalis_ext/two_examples/steps.py",
+        "portalis_ext/two_examples/tests/__init__.py",
+        "portalis_ext/two_examples/tests/test_modules.py",
         "wasm_modules/gelu.wasm",
         "wasm_modules/softmax.wasm",
     ]
     assert {Path(name).name for name in runtime} == {path.name for path in island().glob("*.py")}
     (artifact,) = made.artifacts.omniverse_packages
     assert artifact.validated
-    assert artifact.package_path == str(package.output / "omniverse" / "portalis.two_examples-1.2.3.zip")
+    assert artifact.package_path == str(
+        package.output / "omniverse" / "portalis_ext.two_examples-1.2.3+110.0.lx64.cp312.zip"
+    )
     for path in (artifact.package_path, artifact.extension_toml_path, artifact.readme_path):
         assert Path(path).is_file()
     assert [(each.module_name, each.entry_point) for each in artifact.wasm_modules] == [
@@ -72,7 +86,7 @@ def test_the_archive_has_the_extension_at_its_root_and_is_the_same_every_time(pa
     assert package.files() == before
     with zipfile.ZipFile(package.output / first.adopted[0]) as archive:
         packed = {name: archive.read(name) for name in archive.namelist()}
-    root = "omniverse/exts/portalis.two_examples/"
+    root = "omniverse/exts/portalis_ext.two_examples/"
     assert packed == {name.removeprefix(root): data for name, data in before.items() if name.startswith(root)}
 
 
@@ -145,7 +159,7 @@ def test_the_listed_modules_are_packaged_under_their_own_names_and_entries(packa
 
 
 def test_given_pictures_and_scenes_are_copied(package: Package) -> None:
-    picture = b"\x89PNG\r\n\x1a\n and the rest"
+    picture = png.draw(64, 64)
     package.config |= {
         "extension_icon": package.input("my icon.png", picture),
         "example_scenarios": [{"name": "waves", "scenario_file": package.input("s.USDA", b"#usda 1.0\n")}],

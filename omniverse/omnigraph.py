@@ -1,0 +1,172 @@
+"""An OmniGraph node for each module: its ``.ogn`` description and its Python.
+
+The format is NVIDIA's (OmniGraph's "OGN Reference Guide" and "Attribute Data Types"). The files lie as in its template
+for nodes without a build: OmniGraph makes what it generates itself when the extension is enabled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ..contracts.output import PackagingWarning, WarningSeverity
+from ..output import OutputTree
+from ..spec.package import PackageSpec
+from ..templates import render
+from .documents import TEMPLATES
+from .names import extension_id
+from .python_module import module_folder
+from .selection import Chosen
+from .signatures import identifiers, shape
+
+if TYPE_CHECKING:
+    from ..backend.interface import Interface, TensorSpec
+
+TYPES: Final = {
+    "BOOL": "bool",
+    "UINT8": "uchar",
+    "INT32": "int",
+    "UINT32": "uint",
+    "INT64": "int64",
+    "UINT64": "uint64",
+    "FP16": "half",
+    "FP32": "float",
+    "FP64": "double",
+    "BYTES": "token",
+}
+_TUPLES: Final = ("int", "half", "float", "double")  # of 2 to 4
+_SHAPE: Final = "int[]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tensor:
+    """A tensor as attributes of a node."""
+
+    attribute: str
+    shape: str | None
+    spec: TensorSpec
+    sizes: tuple[int, ...] | None
+    tuple_of: int
+
+    @property
+    def type(self) -> str:
+        """Its type in a ``.ogn``."""
+        return f"{TYPES[self.spec.dtype.name]}{f'[{self.tuple_of}]' if self.tuple_of > 1 else ''}[]"
+
+    def table(self) -> dict[str, Any]:
+        """What the node's Python is told of it."""
+        return {
+            "attribute": self.attribute,
+            "name": self.spec.name,
+            "dtype": "object" if self.spec.dtype.name == "BYTES" else self.spec.dtype.numpy.name,
+            "sizes": None if self.sizes is None else list(self.sizes),
+            "shape": self.shape,
+            "tuple": self.tuple_of,
+            "optional": self.spec.optional,
+        }
+
+
+def nodes(spec: PackageSpec, chosen: Sequence[Chosen]) -> tuple[OutputTree, list[PackagingWarning]]:
+    """The files, relative to the extension, and which modules have no node. Nothing where nodes are not wanted."""
+    tree, warnings, listed = OutputTree(), list[PackagingWarning](), dict[str, Any]()
+    if not spec.omniverse_config.omnigraph_nodes:
+        return tree, warnings
+    identifier = extension_id(spec)
+    folder = module_folder(identifier)
+    names = identifiers(["".join(part.title() for part in each.name.replace("-", "_").split("_")) for each in chosen])
+    for module, name in zip(chosen, names):
+        why = trouble(module.inspection.interface)
+        if why is not None or module.inspection.interface is None:
+            warnings.append(_without(module.name, why or ""))
+            continue
+        node = _node(identifier, module, module.inspection.interface)
+        inputs, outputs = _sides(module.inspection.interface)
+        tree.text(folder / "nodes" / f"Ogn{name}.ogn", json.dumps({name: node}, indent=4))
+        values = {
+            "name": name,
+            "module": ascii(module.name),
+            "inputs": ascii([each.table() for each in inputs]),
+            "outputs": ascii([each.table() for each in outputs]),
+        }
+        tree.text(folder / "nodes" / f"Ogn{name}.py", render(TEMPLATES, "node.py.j2", **values))
+        about = {"description": node["description"], "version": 1, "extension": identifier, "language": "Python"}
+        listed[f"{identifier}.{name}"] = about
+    if listed:
+        tree.text("ogn/nodes.json", json.dumps({"nodes": listed}, indent=4))
+    return tree, warnings
+
+
+def trouble(interface: Interface | None) -> str | None:
+    """Why no node can be made of a module with this interface."""
+    if interface is None:
+        return "its interface is not known"
+    odd = [
+        f"{each.name} ({each.dtype.name})"
+        for each in (*interface.inputs, *interface.outputs)
+        if each.dtype.name not in TYPES
+    ]
+    return f"OmniGraph has no type for {', '.join(odd)}; it has {', '.join(TYPES)}" if odd else None
+
+
+def _without(name: str, why: str) -> PackagingWarning:
+    return PackagingWarning(
+        message=f"module {name} is no OmniGraph node: {why}",
+        severity=WarningSeverity.Medium,
+        remediation="Give the module inputs and outputs of those types, or call it from Python.",
+    )
+
+
+def _node(identifier: str, module: Chosen, interface: Interface) -> dict[str, Any]:
+    inputs, outputs = _sides(interface)
+    about = " ".join((module.description or interface.description).split())
+    return {
+        "version": 1,
+        "language": "python",
+        "description": about or f"Calls the WebAssembly module {module.name}.",
+        "uiName": module.name,
+        "categories": ["function"],
+        "metadata": {"tags": f"portalis,webassembly,{identifier}"},
+        "inputs": {key: value for each in inputs for key, value in _attributes(each, interface, default=True).items()},
+        "outputs": {
+            key: value for each in outputs for key, value in _attributes(each, interface, default=False).items()
+        },
+    }
+
+
+def _attributes(tensor: _Tensor, interface: Interface, *, default: bool) -> dict[str, Any]:
+    start: dict[str, Any] = {"default": []} if default else {}
+    told = f"The tensor {tensor.spec.name}: {shape(tensor.spec, interface)}."
+    # OmniGraph takes any empty array for a value, so that an optional input is an empty one
+    made = {tensor.attribute: {"type": tensor.type, "description": told, "uiName": tensor.spec.name, **start}}
+    if tensor.shape is not None:
+        words = "Its shape, as the attribute has its elements one after the other"
+        told = f"{words}; empty for one axis." if default else f"{words}."
+        made[tensor.shape] = {"type": _SHAPE, "description": told, "uiName": f"shape of {tensor.spec.name}", **start}
+    return made
+
+
+def _sides(interface: Interface) -> tuple[list[_Tensor], list[_Tensor]]:
+    return _tensors(interface.inputs, interface), _tensors(interface.outputs, interface)
+
+
+def _tensors(specs: Sequence[TensorSpec], interface: Interface) -> list[_Tensor]:
+    names = identifiers([name for spec in specs for name in (spec.name, f"{spec.name}_shape")], ())
+    return [_tensor(spec, interface, *names[2 * i : 2 * i + 2]) for i, spec in enumerate(specs)]
+
+
+def _tensor(spec: TensorSpec, interface: Interface, attribute: str, its_shape: str) -> _Tensor:
+    loops = interface.convention.value in ("elementwise", "gufunc")
+    sizes = None if loops else (*((-1,) if interface.max_batch_size else ()), *spec.dims)
+    # an attribute is one axis of elements, so that the others are known from it only where one of them is any size
+    unknown = interface.convention.value == "gufunc" if sizes is None else sizes.count(-1) > 1
+    can = sizes is not None and len(sizes) == 2 and sizes[0] == -1 and TYPES[spec.dtype.name] in _TUPLES
+    tuple_of = sizes[1] if can and sizes is not None and sizes[1] in (2, 3, 4) else 1
+    return _Tensor(
+        attribute=attribute,
+        shape=its_shape if unknown else None,
+        spec=spec,
+        sizes=sizes,
+        tuple_of=tuple_of,
+    )

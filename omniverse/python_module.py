@@ -1,0 +1,66 @@
+"""The Python module of an extension: what is made for it alone, and what every extension has from `inside`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from ..output import OutputTree, Source
+from ..spec.omniverse import CustomIntegration, IntegrationType
+from ..spec.package import PackageSpec
+from ..templates import render
+from ..wasm_backend import ISLAND_NAME, island_files
+from .documents import TEMPLATES, WASMTIME
+from .extension_toml import LIMITS, title
+from .names import extension_id
+from .selection import Chosen
+from .signatures import identifiers, models
+
+INSIDE = Path(__file__).parent / "inside"
+_ALWAYS: Final = ("bundled", "extension", "frames", "integration", "log", "programs", "runtime")
+_PARTS: Final = {
+    IntegrationType.Simulation: ("attributes", "simulation", "steps"),
+    IntegrationType.DataProcessor: ("attributes", "processor", "steps"),
+    IntegrationType.Tool: ("actions", "command", "tool", "window"),
+    IntegrationType.Renderer: ("hooks",),
+}
+
+
+def module_folder(identifier: str) -> PurePosixPath:
+    """Where the Python module of an extension lies in it: Kit finds a module by its dotted name."""
+    return PurePosixPath(*identifier.split("."))
+
+
+def python_module(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
+    """Its files, relative to the extension."""
+    identifier, config, tree = extension_id(spec), spec.omniverse_config, OutputTree()
+    folder, integration = module_folder(identifier), config.integration_type
+    # no __init__.py above the module: the first part is a namespace that several extensions share
+    tree.text(folder / "__init__.py", render(TEMPLATES, "module.py.j2", id=identifier))
+    made = models(chosen)
+    exported = [each.function for each in made] + [each.result for each in made if len(each.outputs) > 1]
+    text = render(TEMPLATES, "models.py.j2", id=identifier, models=made, exported=ascii(sorted(exported)))
+    tree.text(folder / "models.py", text.rstrip("\n"))
+    custom = isinstance(integration, CustomIntegration)
+    parts = ("hooks",) if isinstance(integration, CustomIntegration) else _PARTS[integration]
+    nodes = ("node",) if config.omnigraph_nodes else ()
+    for name in (*_ALWAYS, *parts, *nodes):
+        tree.add(folder / f"{name}.py", Source(path=INSIDE / f"{name}.py"))
+    about = {
+        "id": identifier,
+        "title": title(spec),
+        "depth": len(folder.parts),
+        "limits": list(LIMITS),
+        "wasmtime": WASMTIME,
+        "integration": "Custom" if custom else str(integration),
+        "command": "Run" + "".join(part.title() for part in identifiers([spec.package_name])[0].split("_")),
+    }
+    tree.text(folder / "about.json", json.dumps(about, indent=2))
+    table = {each.name: {"file": str(each.file), "entry": each.entry, "interface": each.declared} for each in chosen}
+    tree.text(folder / "modules.json", json.dumps(table, indent=2))
+    # inside the module, so that extensions made by different versions of portalis can run in one Kit
+    for path, source in island_files():
+        tree.add(folder / ISLAND_NAME / path, Source(path=source))
+    return tree

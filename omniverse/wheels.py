@@ -1,0 +1,167 @@
+"""The wheels of NumPy and Wasmtime for a Kit's Python: from a folder, from the cache, or downloaded with pip.
+
+A wheel is known by its SHA-256, which portalis pins: wherever it comes from, it is that file or it is not taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..pins import Pin, pinned
+from ..problems import Problem
+from ..spec.omniverse import OmniverseConfiguration
+
+NAMES = ("numpy", "wasmtime")
+TIMEOUT_S = 300.0
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
+_LINUX = re.compile(r"any|(many)?linux\w*_x86_64")
+
+
+class NoWheels(Exception):
+    """Why there are no wheels; `remediation` says what to do."""
+
+    def __init__(self, message: str, remediation: str) -> None:
+        super().__init__(message)
+        self.remediation = remediation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """One wheel, whose bytes are the pinned ones."""
+
+    name: str
+    version: str
+    data: bytes
+
+
+def problems(config: OmniverseConfiguration) -> Iterator[Problem]:
+    """A wheelhouse that is none. What is in it is looked at when it is needed."""
+    folder = config.wheelhouse
+    if folder is not None and not folder.is_dir():
+        yield Problem(
+            where="omniverse_config.wheelhouse",
+            message=f"'{folder}' is no folder",
+            remediation="Name a folder of wheels, or leave it out to download them.",
+        )
+
+
+def get(python: str, wheelhouse: Path | None, say: Callable[[str], None], cache: Path | None = None) -> list[Wheel]:
+    """A wheel of each of `NAMES` for this Python, such as ``3.12``, on 64-bit Linux. Raises NoWheels."""
+    wanted = pinned(*NAMES)
+    if wheelhouse is not None:
+        found = _found(wheelhouse, wanted, python)
+        if len(found) < len(wanted):
+            lacks = ", ".join(str(pin) for pin in wanted if pin.name not in found)
+            raise NoWheels(
+                f"{wheelhouse} has not the pinned wheel for Python {python} on 64-bit Linux of {lacks}",
+                f"Fill it with `{command_line(python)}`.",
+            )
+        return [found[pin.name] for pin in wanted]
+    kept = _cache() if cache is None else cache
+    found = _found(kept, wanted, python)
+    missing = [pin for pin in wanted if pin.name not in found]
+    if missing:
+        say(f"downloading {' and '.join(map(str, missing))} for Python {python}")
+        found |= _download(missing, python, kept)
+    return [found[pin.name] for pin in wanted]
+
+
+def command_line(python: str, folder: str = "FOLDER") -> str:
+    """What a person types to fill a folder with the wheels."""
+    return shlex.join(["pip", *_arguments(python, folder), *map(str, pinned(*NAMES))])
+
+
+def _arguments(python: str, folder: str) -> list[str]:
+    platforms = [word for each in PLATFORMS for word in ("--platform", each)]
+    return [
+        *("download", "--dest", folder, "--no-deps", "--only-binary=:all:", "--implementation", "cp"),
+        *("--python-version", python, *platforms),
+    ]
+
+
+def _download(wanted: Sequence[Pin], python: str, kept: Path) -> dict[str, Wheel]:
+    with tempfile.TemporaryDirectory(prefix="portalis-wheels-") as folder:
+        pins = Path(folder, "pins.txt")
+        pins.write_text("".join(f"{pin.line()}\n" for pin in wanted), encoding="utf-8")
+        options = ["--require-hashes", "--no-input", "--disable-pip-version-check", "--quiet", "-r", str(pins)]
+        command = [sys.executable, "-m", "pip", *_arguments(python, folder), *options]
+        why = _run(command, folder)
+        found = _found(Path(folder), wanted, python)
+        if len(found) < len(wanted):
+            lacks = ", ".join(str(pin) for pin in wanted if pin.name not in found)
+            raise NoWheels(
+                f"{lacks} cannot be downloaded for Python {python}: {why or 'pip brought another file'}",
+                f"Fill a folder with `{command_line(python)}` where there is a package index, and name it in"
+                " omniverse_config.wheelhouse; or set omniverse_config.prebundle to false.",
+            )
+        for path in sorted(Path(folder).glob("*.whl")):
+            _keep(path, kept)
+    return found
+
+
+def _run(command: Sequence[str], folder: str) -> str:
+    """Why it failed; empty where it did not."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"pip did not end within {TIMEOUT_S:g} s"
+    except OSError as error:
+        return f"{command[0]} cannot be run: {error.strerror}"
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    told = [line for line in said if line.startswith("ERROR")] or said[-1:]
+    return "" if done.returncode == 0 else "; ".join(told[:3]) or f"pip ended with {done.returncode}"
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Put a wheel into the cache, whole or not at all. A cache that cannot be written is none."""
+    try:
+        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=kept)
+        with os.fdopen(handle, "wb") as file:
+            file.write(path.read_bytes())
+        Path(temporary).replace(kept / path.name)
+    except OSError:
+        return
+
+
+def _cache() -> Path:
+    named = os.environ.get("PORTALIS_CACHE_DIR")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portalis"
+    return base / "wheels"
+
+
+def _found(folder: Path, wanted: Iterable[Pin], python: str) -> dict[str, Wheel]:
+    """Those of `wanted` in the folder, by name. A file with the name of a wheel and other bytes is none."""
+    pins, found = {pin.name: pin for pin in wanted}, dict[str, Wheel]()
+    for path in sorted(folder.glob("*.whl")):
+        parts = path.stem.split("-")
+        pin = pins.get(re.sub(r"[-_.]+", "-", parts[0]).lower())
+        if pin is None or len(parts) not in (5, 6) or parts[1] != pin.version or not fits(parts[-3:], python):
+            continue
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() in pin.hashes:
+            found[pin.name] = Wheel(name=pin.name, version=pin.version, data=data)
+    return found
+
+
+def fits(tags: Sequence[str], python: str) -> bool:
+    """Whether this Python on 64-bit Linux takes a wheel with the three tags of its name (PEP 425)."""
+    interpreters, abis, platforms = (set(each.split(".")) for each in tags)
+    minor = int(python.partition(".")[2])
+    older = {f"cp3{each}" for each in range(2, minor + 1)}
+    return any(_LINUX.fullmatch(each) for each in platforms) and (
+        (f"cp3{minor}" in interpreters and bool(abis & {f"cp3{minor}", "none"}))
+        or ("abi3" in abis and bool(interpreters & older))
+        or ("none" in abis and bool(interpreters & {"py3", *(f"py3{each}" for each in range(2, minor + 1))}))
+    )

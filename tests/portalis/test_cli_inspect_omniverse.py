@@ -1,0 +1,70 @@
+"""`portalis inspect --omniverse`: whether a module can run in Kit, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from portalis.examples.catalog import EXAMPLES
+
+from .conftest import Cli
+
+CALLABLE = '(func (export "f") (param f32) (result f32) local.get 0)'
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "module.wasm"
+    path.write_bytes(wasmtime.wat2wasm(f"(module {text} {CALLABLE})"))
+    return path
+
+
+def test_a_good_module_can_run_there(cli: Cli) -> None:
+    done = cli("inspect", "--omniverse", EXAMPLES["gelu"].module)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "Omniverse Kit: can run there"
+
+
+def test_without_the_option_kit_is_not_spoken_of(cli: Cli) -> None:
+    assert "Kit" not in cli("inspect", EXAMPLES["gelu"].module).stdout
+
+
+def test_each_finding_has_its_reason_and_what_to_do(cli: Cli, tmp_path: Path) -> None:
+    module = write(tmp_path, '(import "game" "tick" (func)) (memory (export "memory") 1 2 shared)')
+    done = cli("inspect", "--omniverse", module)
+    assert done.returncode == 1
+    said = done.stdout.partition("Omniverse Kit: ")[2]
+    assert said.splitlines() == [
+        "cannot run there",
+        "  error: it is not WASI compliant: it imports game.tick, and nothing in Kit provides that",
+        "    Build it for wasm32-wasi (preview 1) or without imports.",
+        (
+            "  error: it uses threads: it has a shared memory or atomic instructions, which Kit's main loop must not share"
+            " with a guest"
+        ),
+        "    Build it without threads (no -pthread, no -matomics).",
+    ]
+
+
+def test_a_warning_is_no_failure(cli: Cli, tmp_path: Path) -> None:
+    done = cli("inspect", "--omniverse", write(tmp_path, '(memory (export "memory") 2000)'))
+    assert done.returncode == 0
+    assert "  warning (medium): it needs much memory" in done.stdout
+
+
+@pytest.mark.parametrize(("text", "code"), [("", 0), ('(import "a" "b" (func))', 1)])
+def test_machines_get_the_same(cli: Cli, tmp_path: Path, text: str, code: int) -> None:
+    done = cli("inspect", "--omniverse", "--json", write(tmp_path, text))
+    assert done.returncode == code
+    found = json.loads(done.stdout)
+    assert found["omniverse"]["compatible"] is (code == 0)
+    assert [each["severity"] for each in found["omniverse"]["findings"]] == ["Error"] * code
+    assert "omniverse" not in json.loads(cli("inspect", "--json", write(tmp_path, text)).stdout)
+
+
+def test_a_name_from_the_module_does_nothing_to_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    done = cli("inspect", "--omniverse", write(tmp_path, '(import "\\1b[31m[bold]" "x" (func))'))
+    assert "\x1b" not in done.stdout
+    assert "[bold].x" in done.stdout
