@@ -25,6 +25,7 @@ from .infer import infer
 from .init import init
 from .inspect import inspect
 from .install_backend import install_backend
+from .keygen import keygen
 from .package import package
 from .printable import printable
 from .run import run as run_service
@@ -135,5 +136,6 @@ app.command(context_settings=PASS_THROUGH)(reporting(serve))
 app.command("run")(reporting(run_service))
 app.command()(reporting(infer))
 app.command()(reporting(demo))
+app.command()(reporting(keygen))
 app.command()(reporting(schema))
 app.command()(reporting(doctor))
