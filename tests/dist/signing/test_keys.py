@@ -49,7 +49,17 @@ def test_openssl_makes_keys_for_portalis_and_checks_its_signatures(tmp_path: Pat
     assert openssl("dgst", "-sha256", "-r", data=der).split()[0].decode() == key.public.keyid
     (tmp_path / "data").write_bytes(b"data")
     (tmp_path / "sig").write_bytes(key.sign(b"data"))
-    check = ["-verify", "-pubin", "-inkey", public, "-rawin", "-in", tmp_path / "data", "-sigfile", tmp_path / "sig"]
+    check: list[str | Path] = [
+        "-verify",
+        "-pubin",
+        "-inkey",
+        public,
+        "-rawin",
+        "-in",
+        tmp_path / "data",
+        "-sigfile",
+        tmp_path / "sig",
+    ]
     assert b"Verified Successfully" in openssl("pkeyutl", *check)
 
 

@@ -56,7 +56,15 @@ def test_language_and_tools_are_read_from_a_module(tmp_path: Path) -> None:
 def test_rustc_says_what_it_is(tmp_path: Path) -> None:
     source = tmp_path / "m.rs"
     source.write_text('#[no_mangle] pub extern "C" fn f() -> i32 { 1 }')
-    command = [parts.rustc(), "--target", "wasm32-unknown-unknown", "--crate-type", "cdylib", "-o", tmp_path / "m.wasm"]
+    command: list[str | Path] = [
+        parts.rustc(),
+        "--target",
+        "wasm32-unknown-unknown",
+        "--crate-type",
+        "cdylib",
+        "-o",
+        tmp_path / "m.wasm",
+    ]
     subprocess.run([*command, source], check=True, capture_output=True)
     found = producers(tmp_path / "m.wasm")
     assert Producer(field="language", name="Rust", version="") in found
