@@ -12,7 +12,9 @@ from pathlib import Path
 
 FILE = Path(__file__).parent / "nim" / "requirements.txt"
 
-_PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)\s*(;[^#]*?)?\s*(?P<hashes>--hash=.*)?")
+_PIN = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)\s*(;\s*(?P<marker>[^#]*?))?\s*(?P<hashes>--hash=.*)?"
+)
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
@@ -23,6 +25,8 @@ class Pin:
     name: str
     version: str
     hashes: frozenset[str]
+    marker: str = ""
+    """On which Pythons it is wanted; empty for all."""
 
     def __str__(self) -> str:
         return f"{self.name}=={self.version}"
@@ -46,4 +50,9 @@ def read(text: str) -> Iterator[Pin]:
         found = _PIN.fullmatch(line.strip())
         if found is None:
             raise ValueError(f"no pin: {line}")
-        yield Pin(name=found["name"], version=found["version"], hashes=frozenset(_HASH.findall(found["hashes"] or "")))
+        yield Pin(
+            name=found["name"],
+            version=found["version"],
+            hashes=frozenset(_HASH.findall(found["hashes"] or "")),
+            marker=found["marker"] or "",
+        )
