@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urljoin
 
 from .errors import Interrupted, RegistryError, Untrustworthy
 from .session import Session
-from .transport import Answer
+from .transport import Answer, joined
 
 CHUNK = 64 << 20  # bytes; a smaller blob is sent in one request
 _BLOCK = 1 << 20
@@ -128,10 +127,11 @@ class Blobs:
                 furthest = max(furthest, came_to)
 
     def _begin(self, repository: str) -> _Upload:
-        answer = self._session.once("POST", self._session.url(repository, "blobs/uploads/"), repository, body=b"")
+        url = self._session.url(repository, "blobs/uploads/")
+        answer = self._session.ask("POST", url, repository, what="beginning an upload", body=b"")
         if answer.status != 202 or not answer.header("Location"):
             raise self._session.refused("beginning an upload", answer)
-        return _Upload(urljoin(answer.url, answer.header("Location")))
+        return _Upload(joined(answer.url, answer.header("Location")))
 
     def _send(self, repository: str, blob: Blob, upload: _Upload, progress: Progress) -> None:
         while blob.size > self._chunk and upload.offset < blob.size:
@@ -184,7 +184,7 @@ class Blobs:
             raise Interrupted(f"the registry has taken {int(told[1]) + 1} bytes of {offset}", reached=True)
         upload.offset = offset
         if answer.header("Location"):
-            upload.location = urljoin(answer.url, answer.header("Location"))
+            upload.location = joined(answer.url, answer.header("Location"))
 
     def _status(self, repository: str, blob: Blob, upload: _Upload | None) -> _Upload | None:
         """Where an upload stands, as the registry says; None where it has to begin anew."""
@@ -199,7 +199,7 @@ class Blobs:
         if answer.status != 204 or told is None or not 0 < int(told[1]) < blob.size:
             return None
         location = answer.header("Location")
-        return _Upload(urljoin(answer.url, location) if location else upload.location, int(told[1]) + 1)
+        return _Upload(joined(answer.url, location) if location else upload.location, int(told[1]) + 1)
 
     def _lied(self, blob: Blob, what: str) -> Untrustworthy:
         return Untrustworthy(

@@ -22,7 +22,8 @@ class Untrustworthy(RegistryError):
 
 
 class Interrupted(Exception):
-    """A request that came to nothing and may be made again: `Backoff` does, or makes an Unreachable of it. `reached` says whether somebody took the connection."""
+    """A request that came to nothing and may be made again: `Backoff` does, or makes an Unreachable of it. `reached`
+    says whether somebody took the connection."""
 
     def __init__(self, why: str, *, reached: bool, wait_s: float = 0) -> None:
         super().__init__(why)

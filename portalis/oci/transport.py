@@ -78,7 +78,7 @@ class Transport:
             answer = self._once(method, url, headers, authorization, body, size, limit)
             if answer.status not in _REDIRECTS:
                 return answer
-            target = urljoin(url, answer.header("Location"))
+            target = joined(url, answer.header("Location"))
             if method not in ("GET", "HEAD") or not redirects:
                 raise Untrustworthy(
                     f"{self.address.host} redirects a {method} to {_shown(target)}",
@@ -97,7 +97,7 @@ class Transport:
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise Untrustworthy(f"{_shown(url)} is no URL", remediation="Ask who runs the registry.") from None
+            raise _no_url(url) from None
         if parts.scheme == "https" and parts.hostname:
             return
         own = urlsplit(self.address.base)
@@ -143,7 +143,7 @@ class Transport:
         except SSLError as problem:
             raise self._distrusted(problem) from None
         except LocationParseError:
-            raise Untrustworthy(f"{_shown(url)} is no URL", remediation="Ask who runs the registry.") from None
+            raise _no_url(url) from None
         except (HTTPError, OSError) as problem:
             raise Interrupted(f"{_host(url)}: {_cause(problem)}", reached=not _never_connected(problem)) from None
         if got.status in _BUSY:
@@ -180,6 +180,18 @@ class Transport:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def joined(url: str, location: str) -> str:
+    """Where a Location header of an answer from `url` points to. Raises Untrustworthy."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise _no_url(location) from None
+
+
+def _no_url(text: str) -> Untrustworthy:
+    return Untrustworthy(f"the registry sends us to {_shown(text)!r}, which is no URL", remediation="Ask who runs it.")
 
 
 def _pool(address: Address) -> urllib3.PoolManager:
