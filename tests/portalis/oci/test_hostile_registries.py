@@ -133,9 +133,11 @@ def test_a_redirected_upload_is_refused() -> None:
 
 
 def test_redirects_without_an_end_are_refused() -> None:
-    with saying(lambda heard: Said(302, {"Location": heard.path})) as server:
-        with pytest.raises(Untrustworthy, match="redirects without an end"):
-            push(server)
+    with (
+        saying(lambda heard: Said(302, {"Location": heard.path})) as server,
+        pytest.raises(Untrustworthy, match="redirects without an end"),
+    ):
+        push(server)
     assert len(server.heard) == 6
 
 
@@ -147,9 +149,11 @@ def test_a_secret_that_is_sent_back_is_not_told() -> None:
         return wants_basic(heard) or Said(403, {}, json.dumps(body).encode())
 
     # a HEAD's answer has no body
-    with saying(but(lambda heard: None if heard.method == "HEAD" else echo(heard))) as server:
-        with pytest.raises(AccessDenied) as caught:
-            push(server, someone())
+    with (
+        saying(but(lambda heard: None if heard.method == "HEAD" else echo(heard))) as server,
+        pytest.raises(AccessDenied) as caught,
+    ):
+        push(server, someone())
     assert "[hidden]" in caught.value.message
     told = f"{caught.value!r} {caught.value} {caught.value.__dict__}"
     assert PASSWORD not in told and BASIC not in told
@@ -170,9 +174,12 @@ def guarded(realm: str) -> Callable[[Heard], Said]:
 
 
 def test_a_token_is_asked_for_with_the_password_and_the_scope() -> None:
-    with saying(lambda _: Said(200, {}, b'{"token": "good"}')) as tokens:
-        with saying(guarded(f"http://{tokens.host}/token?x=y")) as server, pytest.raises(AccessDenied, match="403"):
-            push(server, someone())
+    with (
+        saying(lambda _: Said(200, {}, b'{"token": "good"}')) as tokens,
+        saying(guarded(f"http://{tokens.host}/token?x=y")) as server,
+        pytest.raises(AccessDenied, match="403"),
+    ):
+        push(server, someone())
     (asked,) = tokens.heard
     assert asked.headers["Authorization"] == f"Basic {BASIC}"
     assert asked.path == (
@@ -194,9 +201,12 @@ def test_an_identity_token_is_handed_over_in_the_body() -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_server_that_refuses_is_asked_once(status: int) -> None:
-    with saying(lambda _: Said(status)) as tokens:
-        with saying(guarded(f"http://{tokens.host}/token")) as server, pytest.raises(AccessDenied):
-            push(server, someone())
+    with (
+        saying(lambda _: Said(status)) as tokens,
+        saying(guarded(f"http://{tokens.host}/token")) as server,
+        pytest.raises(AccessDenied),
+    ):
+        push(server, someone())
     assert len(tokens.heard) == 1
 
 
@@ -204,16 +214,22 @@ def test_a_token_server_that_refuses_is_asked_once(status: int) -> None:
     "body", [b"", b"[]", b'{"token": 3}', b'{"token": "a\\nHost: b"}', b'{"token": "' + b"x" * 70_000]
 )
 def test_a_token_that_is_none_is_refused(body: bytes) -> None:
-    with saying(lambda _: Said(200, {}, body)) as tokens:
-        with saying(guarded(f"http://{tokens.host}/token")) as server, pytest.raises(Untrustworthy):
-            push(server, someone())
+    with (
+        saying(lambda _: Said(200, {}, body)) as tokens,
+        saying(guarded(f"http://{tokens.host}/token")) as server,
+        pytest.raises(Untrustworthy),
+    ):
+        push(server, someone())
 
 
 def test_a_token_server_sends_our_password_nowhere_else() -> None:
-    with saying(lambda _: Said(200, {}, b'{"token": "good"}')) as elsewhere:
-        with saying(lambda _: Said(307, {"Location": f"http://{elsewhere.host}/"})) as tokens:
-            with saying(guarded(f"http://{tokens.host}/token")) as server, pytest.raises(Untrustworthy):
-                push(server, someone())
+    with (
+        saying(lambda _: Said(200, {}, b'{"token": "good"}')) as elsewhere,
+        saying(lambda _: Said(307, {"Location": f"http://{elsewhere.host}/"})) as tokens,
+        saying(guarded(f"http://{tokens.host}/token")) as server,
+        pytest.raises(Untrustworthy),
+    ):
+        push(server, someone())
     assert elsewhere.heard == []
 
 
