@@ -76,7 +76,7 @@ def _module(job: Job, module: Module) -> Ingredient:
     if found[ChecksumAlgorithm.SHA256] != module.inspection.sha256:
         raise failed(f"{module.path} has changed since it was inspected", remediation="Let nothing write to it.")
     interface = module.inspection.interface
-    # the media type is a property, as cyclonedx-python-lib 11 writes a component's own under a key that is not the schema's
+    # a property, as cyclonedx-python-lib 11 writes a component's own media type under a key that the schema has not
     properties = [("media_type", "application/wasm"), ("path", f"{WASM}/{module.name}.wasm")]
     properties += [("size_bytes", str(module.inspection.size_bytes))]
     if interface is not None:

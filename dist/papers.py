@@ -83,7 +83,8 @@ def prepare(job: Job) -> Papers:
         raise failed(error.message, remediation=error.remediation) from None
     except (OSError, ValueError, WasmError) as error:
         raise failed(
-            f"it cannot be told what the package is made of: {error}", remediation="Package again, with nothing changed."
+            f"it cannot be told what the package is made of: {error}",
+            remediation="See that its files can be read, and package again.",
         ) from None
     inside, warnings = _sbom(job, used) if config.sbom else ((), ())
     return Papers(used=used, inside=inside, signer=signer, warnings=(*warnings, *_exposed(config)))
