@@ -28,6 +28,7 @@ from .install_backend import install_backend
 from .keygen import keygen
 from .package import package
 from .printable import printable
+from .publish import publish
 from .run import run as run_service
 from .schema import schema
 from .serve import serve
@@ -131,6 +132,7 @@ app.command()(reporting(annotate))
 app.command()(reporting(init))
 app.command()(reporting(package))
 app.command("build-images")(reporting(build_images))
+app.command()(reporting(publish))
 app.command("install-backend")(reporting(install_backend))
 app.command(context_settings=PASS_THROUGH)(reporting(serve))
 app.command("run")(reporting(run_service))

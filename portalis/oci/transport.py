@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from typing import IO, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, SSLError
-
+from ..errors import MissingPart
 from .address import Address, is_loopback
 from .errors import Interrupted, RegistryError, Untrustworthy
+
+try:
+    import urllib3
+    from urllib3.exceptions import HTTPError, LocationParseError, SSLError
+except ImportError:
+    raise MissingPart("urllib3 is not installed", remediation="pip install 'portalis[publish]'") from None
 
 CONNECT_S, READ_S, WHOLE_ANSWER_S = 15.0, 300.0, 120.0  # a registry checks a large blob before it answers
 ANSWER_LIMIT = 4 << 20  # bytes; registries themselves take no larger manifest
