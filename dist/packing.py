@@ -11,7 +11,8 @@ from ..contracts.artifacts import DistributionArchive
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..manifest_text import manifest_name, manifest_text
 from ..target import Job
-from .archive import ENDINGS, check_room, human, write
+from .archive import ENDINGS, check_room, human
+from .attempts import warnings, write_one
 from .checksums import checksum_files, checksums
 from .contents import contents
 from .facts import facts
@@ -48,7 +49,8 @@ def pack(job: Job, folder: PurePosixPath) -> Packed:
     check_room(plan, job.staging, name)
     job.say(f"packing {name}: {len(members)} files, {human(members.size_bytes)}")
     with all_or_nothing(job.staging / folder, name) as files:
-        level = write(plan, files.add(name), config.archive_format, job.say)
+        archive = write_one(plan, config, files, job.say)
+        name = archive.name
         found = checksums(files.place(name), config.checksum_algorithms if config.generate_checksums else ())
         for each in beside:
             files.write(each)
@@ -56,10 +58,10 @@ def pack(job: Job, folder: PurePosixPath) -> Packed:
             files.write(from_bytes(file_name, text.encode(), "checksum"))
         size = files.place(name).stat().st_size
     job.say(f"{name}: {human(size)}, {members.size_bytes / size:.2f} times smaller than what it holds")
-    archive = DistributionArchive(
+    made = DistributionArchive(
         archive_name=name,
         archive_path=job.final(folder / name),
-        archive_format=config.archive_format,
+        archive_format=archive.packed,
         compressed_size_bytes=size,
         uncompressed_size_bytes=members.size_bytes,
         contents=inventory(members),
@@ -67,8 +69,8 @@ def pack(job: Job, folder: PurePosixPath) -> Packed:
         manifest_path=None if manifest is None else job.final(folder / manifest.path),
         readme_path=None if read_me is None else job.final(folder / read_me.path),
     )
-    warnings = (*_left_out(planned.left_out), *_lighter(name, config.compression_level, level))
-    return Packed(archive=archive, files=tuple(folder / each for each in files.names), warnings=warnings)
+    told = (*_left_out(planned.left_out), *warnings(archive))
+    return Packed(archive=made, files=tuple(folder / each for each in files.names), warnings=told)
 
 
 def epoch(created_at: str) -> int:
@@ -97,13 +99,4 @@ def _left_out(sentences: tuple[str, ...]) -> Iterator[PackagingWarning]:
             message=f"left out of the archive's src/: {sentence}",
             severity=WarningSeverity.Low,
             remediation="Nothing, unless the source cannot be built without it.",
-        )
-
-
-def _lighter(name: str, wanted: int, used: int) -> Iterator[PackagingWarning]:
-    if used != wanted:
-        yield PackagingWarning(
-            message=f"{name} is compressed at level {used}, as there was not enough memory for level {wanted}",
-            severity=WarningSeverity.Medium,
-            remediation="Set distribution_config.compression_level to what this machine can do.",
         )

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -27,6 +26,7 @@ from portalis.target import Made, StageError, Target
 from tests.parts import ROOT
 
 from .conftest import Package
+from .tars import open_tar
 from .test_contents import EVERYTHING
 
 TARGET: Target = target
@@ -51,9 +51,9 @@ def unpacked(package: Package, archive: DistributionArchive) -> dict[str, bytes]
         with zipfile.ZipFile(path) as opened:
             files = {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
     else:
-        with tarfile.open(path) as tar:
+        with open_tar(path) as tar:
             files = {}
-            for info in tar.getmembers():
+            for info in tar:
                 if (file := tar.extractfile(info)) is not None:
                     files[info.name] = file.read()
     assert all(name.startswith("demo-1.2.3/") for name in files)
