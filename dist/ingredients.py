@@ -129,7 +129,7 @@ def _base_image(job: Job) -> Ingredient:
         kind=Kind.BaseImage,
         name=name,
         version=tag or digest,
-        purl=purl("docker", name, digest or tag),
+        purl=image_purl(name, digest or tag),
         digests=_digests(digest),
     )
 
@@ -148,7 +148,7 @@ def _image(job: Job, image: ImageContext, modules: Iterable[Ingredient]) -> Ingr
         kind=Kind.Image,
         name=made.image_name,
         version=made.image_tag,
-        purl=purl("docker", made.image_name, made.image_tag),
+        purl=image_purl(made.image_name, made.image_tag),
         digests=_digests(made.image_digest),
         license=job.spec.distribution_config.license_type or "",
         needs=(*needs, *inside),
@@ -206,6 +206,14 @@ def purl(kind: str, name: str, version: str = "", **qualifiers: str) -> str:
     asked: Mapping[str, str] = dict(sorted(qualifiers.items()))
     query = "&".join(f"{key}={quote(value, safe=':')}" for key, value in asked.items())
     return f"pkg:{kind}/{path}{behind}" + (f"?{query}" if query else "")
+
+
+def image_purl(name: str, version: str) -> str:
+    """That of a container image; `version` is its tag or digest. A registry in the name becomes a qualifier."""
+    registry, _, rest = name.partition("/")
+    if rest and (registry == "localhost" or "." in registry or ":" in registry):
+        return purl("docker", rest, version, repository_url=registry)
+    return purl("docker", name, version)
 
 
 def _reference(image: str) -> tuple[str, str, str]:

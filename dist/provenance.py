@@ -13,7 +13,7 @@ from typing import Any
 from .. import __version__
 from ..contracts.artifacts import ContainerArtifact
 from ..target import Job
-from .ingredients import Ingredient, Kind, purl
+from .ingredients import Ingredient, Kind, image_purl
 from .members import Member, Members
 from .parameters import parameters
 from .statement import Subject, statement
@@ -82,7 +82,7 @@ def _image(image: ContainerArtifact) -> Subject | None:
     if algorithm != "sha256" or not digest:
         return None
     name = f"{image.image_name}:{image.image_tag}"
-    return Subject(name=name, digests={algorithm: digest}, uri=purl("docker", image.image_name, image.image_tag))
+    return Subject(name=name, digests={algorithm: digest}, uri=image_purl(image.image_name, image.image_tag))
 
 
 def _dependency(each: Ingredient) -> dict[str, Any]:

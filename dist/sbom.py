@@ -6,9 +6,11 @@ Two runs over the same package give the same bytes: the serial number comes from
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from .. import __version__
 from ..errors import MissingPart
@@ -17,7 +19,7 @@ from ..spec.distribution import PublishMetadata
 from .ingredients import LICENSES, Ingredient, Kind, purl
 
 try:
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentScope, ComponentType
@@ -47,6 +49,7 @@ HASHES = {
     "sha512": HashAlgorithm.SHA_512,
     "blake3": HashAlgorithm.BLAKE3,
 }
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 PREFIX = "portalis:"
 KIND = f"{PREFIX}kind"
 ROOT = "package"
@@ -106,8 +109,16 @@ def _links(people: PublishMetadata) -> Iterator[ExternalReference]:
         (ExternalReferenceType.VCS, people.repository),
         (ExternalReferenceType.DOCUMENTATION, people.documentation_url),
     ):
-        if url is not None and url.isprintable() and " " not in url:
+        if url is not None and _is_url(url):
             yield ExternalReference(type=kind, url=XsUri(url))
+
+
+def _is_url(text: str) -> bool:
+    # the schema wants an IRI; what a spec has there is free text
+    try:
+        return _URL.fullmatch(text) is not None and urlsplit(text).port != 0
+    except ValueError:
+        return False
 
 
 def _component(each: Ingredient) -> Component:
