@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from .. import __version__
-from ..inspection.producers import producers
 from ..pins import pinned
 from ..spec.container import WasmRuntime
 from ..spec.distribution import ChecksumAlgorithm
@@ -72,6 +71,8 @@ def ingredients(job: Job) -> tuple[Ingredient, ...]:
 
 
 def _module(job: Job, module: Module) -> Ingredient:
+    from ..inspection.producers import producers  # loads the runtime, which takes time
+
     found = checksums(module.path, ChecksumAlgorithm)
     if found[ChecksumAlgorithm.SHA256] != module.inspection.sha256:
         raise failed(f"{module.path} has changed since it was inspected", remediation="Let nothing write to it.")
@@ -148,8 +149,9 @@ def _image(job: Job, image: ImageContext, modules: Iterable[Ingredient]) -> Ingr
         kind=Kind.Image,
         name=made.image_name,
         version=made.image_tag,
+        # without its digest, which differs from build to build: the SBOM is in the archive, which must not differ. The
+        # provenance has it
         purl=image_purl(made.image_name, made.image_tag),
-        digests=_digests(made.image_digest),
         license=job.spec.distribution_config.license_type or "",
         needs=(*needs, *inside),
     )

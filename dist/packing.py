@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from ..contracts.artifacts import DistributionArchive
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..manifest_text import manifest_name, manifest_text
+from ..spec.distribution import ChecksumAlgorithm
 from ..target import Job
 from .archive import ENDINGS, check_room, human
 from .attempts import warnings, write_one
@@ -19,9 +20,15 @@ from .facts import facts
 from .inventory import inventory
 from .manifest import of_archive
 from .members import Member, Members, from_bytes
+from .papers import beside as papers_beside
+from .papers import prepare
 from .placing import all_or_nothing
 from .plan import Plan
+from .provenance import Result
 from .readme import readme
+
+# the digests that the provenance has of the archive, as in-toto calls them
+ATTESTED = {ChecksumAlgorithm.SHA256: "sha256", ChecksumAlgorithm.SHA512: "sha512"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +41,31 @@ class Packed:
 
 
 def pack(job: Job, folder: PurePosixPath) -> Packed:
-    """Write the archive of `job`, its README, manifest and checksum files into `folder` of the staging folder.
+    """Write the archive of `job`, its README, manifest, SBOM, provenance and checksum files into `folder` of the
+    staging folder.
 
     Raises StageError, with none of them left.
     """
     config = job.spec.distribution_config
     top = f"{job.spec.package_name}-{job.spec.package_version}"
     name = top + ENDINGS[config.archive_format]
-    planned = contents(job)
-    read_me, manifest = _texts(job, planned.members, top)
+    planned, papers = contents(job), prepare(job)
+    inside = Members([*planned.members, *papers.inside])
+    read_me, manifest = _texts(job, inside, top)
     beside = [each for each in (read_me, manifest) if each is not None]
-    members = Members([*planned.members, *beside])
+    members = Members([*inside, *beside])
     plan = Plan(top=top, members=members, epoch=epoch(job.created_at), level=config.compression_level)
     check_room(plan, job.staging, name)
     job.say(f"packing {name}: {len(members)} files, {human(members.size_bytes)}")
     with all_or_nothing(job.staging / folder, name) as files:
         archive = write_one(plan, config, files, job.say)
         name = archive.name
-        found = checksums(files.place(name), config.checksum_algorithms if config.generate_checksums else ())
-        for each in beside:
+        wanted = config.checksum_algorithms if config.generate_checksums else ()
+        digests = checksums(files.place(name), {*wanted, *ATTESTED})
+        found = {algorithm: digests[algorithm] for algorithm in wanted}
+        attested = {key: digests[algorithm] for algorithm, key in ATTESTED.items()}
+        result = Result(name=name, digests=attested, top=top, members=members)
+        for each in (*beside, *papers_beside(job, papers, result)):
             files.write(each)
         for file_name, text in checksum_files(name, found).items():
             files.write(from_bytes(file_name, text.encode(), "checksum"))
@@ -69,7 +82,7 @@ def pack(job: Job, folder: PurePosixPath) -> Packed:
         manifest_path=None if manifest is None else job.final(folder / manifest.path),
         readme_path=None if read_me is None else job.final(folder / read_me.path),
     )
-    told = (*_left_out(planned.left_out), *warnings(archive))
+    told = (*_left_out(planned.left_out), *papers.warnings, *warnings(archive))
     return Packed(archive=made, files=tuple(folder / each for each in files.names), warnings=told)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..errors import MissingPart, PortalisError
-from ..inspection import WasmError
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.distribution import DistributionConfiguration
@@ -73,6 +72,8 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
 
 def prepare(job: Job) -> Papers:
     """Load the key, and make the SBOM. Raises StageError."""
+    from ..inspection import WasmError
+
     config = job.spec.distribution_config
     try:
         signer = _signer(config) if config.provenance else None

@@ -108,7 +108,7 @@ def test_what_an_image_installs_is_listed_with_the_hashes_that_pip_checks(packag
         assert set(hashes(component)["SHA-256"]) == pin.hashes and component["version"] == pin.version
         assert component["scope"] == ("optional" if pin.marker else "required")
     image = found["image:demo-gelu:1.2.3"]
-    assert image["type"] == "container" and hashes(image) == {"SHA-256": ["0" * 64]}
+    assert image["type"] == "container" and hashes(image) == {}  # its digest differs from build to build
     graph = {each["ref"]: set(each.get("dependsOn", [])) for each in document["dependencies"]}
     assert {"base-image", "module:gelu", "pypi:wasmtime", "pypi:numpy"} <= graph["image:demo-gelu:1.2.3"]
     assert graph["triton-backend"] == {"pypi:wasmtime", "module:gelu"}
