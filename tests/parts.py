@@ -180,6 +180,15 @@ def cosign() -> list[str]:
 
 
 @part
+def openssl() -> str:
+    """The program of OpenSSL 3, which checks our signatures, with jq beside it."""
+    for program in ("openssl", "jq"):
+        if shutil.which(program) is None:
+            raise Missing(f"{program}: `make parts` (as root on Debian), or `apt-get install {program}`")
+    return "openssl"
+
+
+@part
 def docker_engine() -> str:
     """A Docker engine of our own, as a value for DOCKER_HOST. It has no bridge (build and run with the host's network)
     and holds the image `BASE_IMAGE`; it ends with the test session, and with it all that it built."""

@@ -10,12 +10,13 @@ import pytest
 from portalis.dist.signing.keys import ALGORITHMS, generate, load_private, load_public
 from portalis.dist.signing.passphrase import FILE_VARIABLE, VARIABLE, passphrase
 from portalis.errors import UsageError
+from tests import parts
 
 SECRET = b"a pass\xc3\xa4phrase"
 
 
 def openssl(*arguments: str | Path, data: bytes = b"") -> bytes:
-    done = subprocess.run(["openssl", *arguments], input=data, capture_output=True, check=True)
+    done = subprocess.run([parts.openssl(), *arguments], input=data, capture_output=True, check=True)
     return done.stdout
 
 
