@@ -6,42 +6,16 @@ Works offline. Whatever is wrong becomes a `Finding`; hostile bytes never raise.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from ..spec.distribution import ChecksumAlgorithm
+from .attest_sbom import sbom_findings
 from .checksums import checksums
-from .contents import WASM
 from .papers import SBOM, SIGNED, UNSIGNED
 from .provenance import IMAGE_URI, PREDICATE_TYPE
-from .signing.dsse import MAX_BYTES, PAYLOAD_TYPE, Envelope, Malformed, Verifier, json_object, opened
+from .shipped import Finding, Shipped, data_of
+from .signing.dsse import PAYLOAD_TYPE, Envelope, Malformed, Verifier, opened
 from .statement import Statement, Subject, read
-
-_AGAIN = "Get the archive and the files beside it again, from where they were published."
-_KIND, _PATH = "portalis:kind", "portalis:path"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is wrong: `check` is ``signature``, ``provenance`` or ``sbom``."""
-
-    check: str
-    message: str
-    remediation: str = _AGAIN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shipped:
-    """What was delivered: an archive, and the SHA-256 (hex) of each of its files, by paths below its folder `top`."""
-
-    archive: Path
-    top: str
-    contents: Mapping[str, str]
-
-    def beside(self, ending: str) -> Path:
-        """A file that belongs to the archive."""
-        return self.archive.with_name(f"{self.archive.name}.{ending}")
 
 
 def findings(shipped: Shipped, key: Verifier | None) -> Iterator[Finding]:
@@ -51,7 +25,7 @@ def findings(shipped: Shipped, key: Verifier | None) -> Iterator[Finding]:
     yield from found
     if said is not None:
         yield from _subjects(shipped, said)
-    yield from _sbom(shipped, said)
+    yield from sbom_findings(shipped, said)
 
 
 def _statement(shipped: Shipped, key: Verifier | None) -> tuple[Statement | None, list[Finding]]:
@@ -65,7 +39,7 @@ def _statement(shipped: Shipped, key: Verifier | None) -> tuple[Statement | None
     if not path.is_file():
         return None, []
     try:
-        data = _data(path)
+        data = data_of(path)
         envelope = opened(data) if path == signed else None
     except Malformed as error:
         return None, [Finding(check="signature", message=f"{path.name} {error}")]
@@ -140,64 +114,5 @@ def _file(path: Path, subject: Subject) -> Iterator[Finding]:
             yield _provenance(f"{path.name!a} is not the file that the provenance names: its {name} differs")
 
 
-def _sbom(shipped: Shipped, said: Statement | None) -> Iterator[Finding]:
-    """The SBOM beside the archive is the one in it, and names the modules that are there."""
-    bill, inside = shipped.beside(SBOM), shipped.contents.get(SBOM)
-    if not bill.is_file():
-        if inside is not None and (said is None or bill.name not in {each.name for each in said.subjects}):
-            yield _bill(f"{bill.name} is not there, and the archive holds an SBOM")
-        return
-    digest = checksums(bill, (ChecksumAlgorithm.SHA256,))[ChecksumAlgorithm.SHA256]
-    if digest != inside:
-        yield _bill(f"{bill.name} is not the SBOM in the archive")
-    try:
-        listed = _modules(json_object(_data(bill), "an SBOM"))
-    except Malformed as error:
-        yield _bill(f"{bill.name} {error}")
-        return
-    modules = {path: digest for path, digest in shipped.contents.items() if PurePosixPath(path).parts[0] == WASM}
-    for path in sorted({*modules, *listed}):
-        if path not in listed:
-            yield _bill(f"the module {path!a} is in the archive, and not in the SBOM")
-        elif path not in modules:
-            yield _bill(f"the SBOM lists the module {path!a}, which is not in the archive")
-        elif modules[path] not in listed[path]:
-            yield _bill(f"the module {path!a} is not the one that the SBOM lists: its SHA-256 is {modules[path]}")
-
-
-def _modules(document: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The SHA-256 digests of the modules in an SBOM, by their paths in the archive."""
-    if document.get("bomFormat") != "CycloneDX":
-        raise Malformed("is no CycloneDX document")
-    found: dict[str, list[str]] = {}
-    for component in _tables(document.get("components")):
-        told = {each.get("name"): each.get("value") for each in _named(component.get("properties"))}
-        path = told.get(_PATH)
-        if told.get(_KIND) == "module" and isinstance(path, str):
-            hashes = [each.get("content") for each in _tables(component.get("hashes")) if each.get("alg") == "SHA-256"]
-            found.setdefault(path, []).extend(each for each in hashes if isinstance(each, str))
-    return found
-
-
-def _named(value: Any) -> list[dict[str, Any]]:
-    return [each for each in _tables(value) if isinstance(each.get("name"), str)]
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _data(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)  # one more than is taken: it is told, and not read further
-    except OSError as error:
-        raise Malformed(f"cannot be read: {error.strerror or error}") from None
-
-
 def _provenance(message: str) -> Finding:
     return Finding(check="provenance", message=message)
-
-
-def _bill(message: str) -> Finding:
-    return Finding(check="sbom", message=message)

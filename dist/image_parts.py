@@ -1,4 +1,4 @@
-"""What the service images install, read from their build contexts in the staging folder: there it is for certain."""
+"""What images install and extensions carry, read from what lies in the staging folder: there it is for certain."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pathlib import Path, PurePosixPath
 from ..contracts.artifacts import ContainerArtifact
 from ..pins import Pin, read
 from ..target import Job
-from .contents import CONTAINERS
+from .contents import CONTAINERS, OMNIVERSE
 
 DOCKERFILE = "Dockerfile"
 REQUIREMENTS = ("requirements.txt", "unverified.txt")
+MAX_METADATA = 1 << 20
 _PLAIN = re.compile(r"[-_.]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheel:
-    """A wheel in a build context; `license` is an SPDX expression, or empty."""
+    """A wheel in a build context, or what was in one; `license` is an SPDX expression, or empty."""
 
     name: str
     version: str
@@ -72,6 +73,19 @@ def contexts(job: Job) -> Iterator[ImageContext]:
         )
 
 
+def unpacked(job: Job) -> tuple[Wheel, ...]:
+    """The distributions that extensions carry, by their metadata; `sha256` is empty, as no wheel is left. Raises
+    OSError."""
+    found = {}
+    for path in sorted(job.files):
+        name, _, version = path.parent.name.removesuffix(".dist-info").partition("-")
+        if path.parts[0] == OMNIVERSE and path.name == "METADATA" and path.parent.suffix == ".dist-info" and version:
+            with (job.staging / path).open("rb") as file:
+                license_told = _license_in(file.read(MAX_METADATA))
+            found[name, version] = Wheel(name=name, version=version, sha256="", license=license_told)
+    return tuple(found.values())
+
+
 def _wheel(path: Path, sha256: str) -> Wheel:
     name, version = path.name.split("-")[:2]
     return Wheel(name=name, version=version, sha256=sha256, license=_license(path, f"{name}-{version}.dist-info"))
@@ -81,9 +95,13 @@ def _license(path: Path, folder: str) -> str:
     """What the wheel's metadata says (core metadata 2.4). Older ways of saying it are free text, and passed over."""
     try:
         with zipfile.ZipFile(path) as wheel, wheel.open(f"{folder}/METADATA") as file:
-            told = email.parser.BytesParser().parsebytes(file.read(1 << 20), headersonly=True)
+            return _license_in(file.read(MAX_METADATA))
     except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError):
         return ""
+
+
+def _license_in(metadata: bytes) -> str:
+    told = email.parser.BytesParser().parsebytes(metadata, headersonly=True)
     return str(told.get("License-Expression", "")).strip()
 
 

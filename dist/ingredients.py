@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
-from pathlib import PurePosixPath
-from urllib.parse import quote
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from .. import __version__
-from ..pins import pinned
+from ..pins import FILE, Pin, pinned, read
 from ..spec.container import WasmRuntime
 from ..spec.distribution import ChecksumAlgorithm
 from ..target import Job, Module
 from .checksums import checksums
 from .contents import WASM
 from .failure import failed
-from .image_parts import ImageContext, contexts
+from .image_parts import ImageContext, contexts, unpacked
+from .ingredient import Ingredient, Kind, image_digests, image_purl, image_reference, purl
 
 RUNTIME = "wasmtime"
 # of what portalis itself brings along; those of other distributions are read from their wheels, where they are at hand
 LICENSES = {RUNTIME: "Apache-2.0 WITH LLVM-exception", "portalis": "Apache-2.0"}
-
-
-class Kind(Enum):
-    """What an ingredient is."""
-
-    Module = "module"
-    Runtime = "runtime"
-    Backend = "backend"
-    Distribution = "distribution"
-    Image = "image"
-    BaseImage = "base image"
-    Extension = "extension"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ingredient:
-    """One part. `ref` is unique in a package; `digests` are pairs of an algorithm, as in-toto writes it, and hex: where
-    one algorithm is there several times, one of those files is meant."""
-
-    ref: str
-    kind: Kind
-    name: str
-    version: str = ""
-    purl: str = ""
-    """A package URL."""
-    digests: tuple[tuple[str, str], ...] = ()
-    license: str = ""
-    optional: bool = False
-    properties: tuple[tuple[str, str], ...] = ()
-    needs: tuple[str, ...] = ()
-    """The refs of others."""
 
 
 def ingredients(job: Job) -> tuple[Ingredient, ...]:
@@ -59,13 +26,15 @@ def ingredients(job: Job) -> tuple[Ingredient, ...]:
     images = tuple(contexts(job))
     modules = tuple(_module(job, module) for module in job.modules)
     found = {each.ref: each for image in images for each in _installed(image)}
+    carried = tuple(_carried(job))
+    found = {each.ref: each for each in carried} | found
     runtime = next((each for each in found.values() if each.name == RUNTIME), None) or _runtime()
     found[runtime.ref] = runtime
     for image in images:
         for each in (_base_image(job), _other_runtime(job, image), _image(job, image, modules)):
             if each is not None:
                 found[each.ref] = each
-    for each in (*_backend(job, runtime, modules), *_extensions(job, runtime, modules)):
+    for each in (*_backend(job, runtime, modules), *_extensions(job, carried or (runtime,), modules)):
         found[each.ref] = each
     return (*modules, *found.values())
 
@@ -111,9 +80,18 @@ def _installed(image: ImageContext) -> Iterator[Ingredient]:
         yield replace(made, license=told, optional=bool(pin.marker), properties=marker)
 
 
+def _carried(job: Job) -> Iterator[Ingredient]:
+    """What extensions have unpacked in them; the hashes are those of the wheels that it may have come from."""
+    pins: dict[str, Pin] = {_ref(pin.name, pin.version): pin for pin in read(FILE.read_text(encoding="utf-8"))}
+    for wheel in unpacked(job):
+        pin = pins.get(_ref(wheel.name, wheel.version))
+        made = _distribution(wheel.name, wheel.version, () if pin is None else pin.hashes)
+        yield replace(made, license=wheel.license or made.license)
+
+
 def _distribution(name: str, version: str, hashes: Iterable[str]) -> Ingredient:
     return Ingredient(
-        ref=f"pypi:{name}",
+        ref=_ref(name, version),
         kind=Kind.Runtime if name == RUNTIME else Kind.Distribution,
         name=name,
         version=version,
@@ -123,15 +101,19 @@ def _distribution(name: str, version: str, hashes: Iterable[str]) -> Ingredient:
     )
 
 
+def _ref(name: str, version: str) -> str:
+    return f"pypi:{name.lower().replace('_', '-')}@{version}"
+
+
 def _base_image(job: Job) -> Ingredient:
-    name, tag, digest = _reference(job.spec.container_config.base_image)
+    name, tag, digest = image_reference(job.spec.container_config.base_image)
     return Ingredient(
         ref="base-image",
         kind=Kind.BaseImage,
         name=name,
         version=tag or digest,
         purl=image_purl(name, digest or tag),
-        digests=_digests(digest),
+        digests=image_digests(digest),
     )
 
 
@@ -140,7 +122,7 @@ def _image(job: Job, image: ImageContext, modules: Iterable[Ingredient]) -> Ingr
     config, made = job.spec.container_config, image.artifact
     if made is None:
         return None
-    needs = ["base-image", *(f"pypi:{pin.name}" for pin in image.pins)]
+    needs = ["base-image", *(_ref(pin.name, pin.version) for pin in image.pins)]
     if config.wasm_runtime is not WasmRuntime.Wasmtime:
         needs.append(f"runtime:{config.wasm_runtime.value}")
     inside = [each.ref for each in modules if dict(each.digests)["sha256"] in image.modules]
@@ -188,7 +170,8 @@ def _backend(job: Job, runtime: Ingredient, modules: Iterable[Ingredient]) -> It
     )
 
 
-def _extensions(job: Job, runtime: Ingredient, modules: Iterable[Ingredient]) -> Iterator[Ingredient]:
+def _extensions(job: Job, carried: Iterable[Ingredient], modules: Iterable[Ingredient]) -> Iterator[Ingredient]:
+    """They find in Kit, or fetch, what is not unpacked in them."""
     for made in job.made.omniverse_packages:
         yield Ingredient(
             ref=f"extension:{made.extension_name}",
@@ -197,35 +180,5 @@ def _extensions(job: Job, runtime: Ingredient, modules: Iterable[Ingredient]) ->
             version=made.extension_version,
             purl=purl("generic", made.extension_name, made.extension_version),
             license=job.spec.distribution_config.license_type or "",
-            needs=(runtime.ref, *(each.ref for each in modules)),
+            needs=(*(each.ref for each in carried), *(each.ref for each in modules)),
         )
-
-
-def purl(kind: str, name: str, version: str = "", **qualifiers: str) -> str:
-    """A package URL (https://github.com/package-url/purl-spec)."""
-    path = "/".join(quote(part, safe="") for part in name.split("/") if part)
-    behind = f"@{quote(version, safe=':')}" if version else ""
-    asked: Mapping[str, str] = dict(sorted(qualifiers.items()))
-    query = "&".join(f"{key}={quote(value, safe=':')}" for key, value in asked.items())
-    return f"pkg:{kind}/{path}{behind}" + (f"?{query}" if query else "")
-
-
-def image_purl(name: str, version: str) -> str:
-    """That of a container image; `version` is its tag or digest. A registry in the name becomes a qualifier."""
-    registry, _, rest = name.partition("/")
-    if rest and (registry == "localhost" or "." in registry or ":" in registry):
-        return purl("docker", rest, version, repository_url=registry)
-    return purl("docker", name, version)
-
-
-def _reference(image: str) -> tuple[str, str, str]:
-    """Name, tag and digest of an image; what is not told is empty."""
-    name, _, digest = image.partition("@")
-    folder, _, last = name.rpartition("/")  # a colon before it is that of a port
-    last, _, tag = last.partition(":")
-    return str(PurePosixPath(folder, last)), tag, digest
-
-
-def _digests(digest: str) -> tuple[tuple[str, str], ...]:
-    algorithm, _, value = digest.partition(":")
-    return ((algorithm, value),) if value else ()

@@ -18,7 +18,8 @@ from ..spec import PackageSpec
 from ..spec.distribution import DistributionConfiguration
 from ..target import Job, StageError
 from .failure import failed
-from .ingredients import Ingredient, ingredients
+from .ingredient import Ingredient
+from .ingredients import ingredients
 from .members import Member, from_bytes
 from .provenance import Result, provenance
 from .rust_source import workspace_root

@@ -13,7 +13,7 @@ from typing import Any
 from .. import __version__
 from ..contracts.artifacts import ContainerArtifact
 from ..target import Job
-from .ingredients import Ingredient, Kind, image_purl
+from .ingredient import Ingredient, Kind, image_purl
 from .members import Member, Members
 from .parameters import parameters
 from .statement import Subject, statement

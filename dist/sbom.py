@@ -16,7 +16,8 @@ from .. import __version__
 from ..errors import MissingPart
 from ..spec import PackageSpec
 from ..spec.distribution import PublishMetadata
-from .ingredients import LICENSES, Ingredient, Kind, purl
+from .ingredient import Ingredient, Kind, purl
+from .ingredients import LICENSES
 
 try:
     from cyclonedx.contrib.license.factories import LicenseFactory

@@ -7,7 +7,8 @@ import tarfile
 from pathlib import Path
 
 from portalis.dist import target
-from portalis.dist.attest import Finding, Shipped, findings
+from portalis.dist.attest import findings
+from portalis.dist.shipped import Finding, Shipped
 from portalis.dist.signing.keys import PrivateKey, generate
 
 from .conftest import Package

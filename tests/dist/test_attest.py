@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.dist.attest import Shipped, findings
+from portalis.dist.attest import findings
+from portalis.dist.shipped import Shipped
 from portalis.dist.signing.dsse import sealed
 from portalis.dist.signing.keys import generate
 

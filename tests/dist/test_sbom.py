@@ -15,7 +15,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from portalis.dist.ingredients import Kind, ingredients, purl
+from portalis.contracts.artifacts import OmniversePackageArtifact
+from portalis.dist.ingredient import Kind, purl
+from portalis.dist.ingredients import ingredients
 from portalis.dist.sbom import sbom
 from portalis.pins import FILE, pinned, read
 from portalis.spec.read import make_spec
@@ -35,7 +37,16 @@ def made(package: Package) -> dict[str, Any]:
 
 
 def components(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {each["bom-ref"]: each for each in document["components"]}
+    """By their references, without the versions of distributions."""
+    return {plain(each["bom-ref"]): each for each in document["components"]}
+
+
+def plain(ref: str) -> str:
+    return ref.partition("@")[0] if ref.startswith("pypi:") else ref
+
+
+def needs(document: dict[str, Any]) -> dict[str, set[str]]:
+    return {plain(each["ref"]): set(map(plain, each.get("dependsOn", []))) for each in document["dependencies"]}
 
 
 def hashes(component: dict[str, Any]) -> dict[str, list[str]]:
@@ -109,7 +120,7 @@ def test_what_an_image_installs_is_listed_with_the_hashes_that_pip_checks(packag
         assert component["scope"] == ("optional" if pin.marker else "required")
     image = found["image:demo-gelu:1.2.3"]
     assert image["type"] == "container" and hashes(image) == {}  # its digest differs from build to build
-    graph = {each["ref"]: set(each.get("dependsOn", [])) for each in document["dependencies"]}
+    graph = needs(document)
     assert {"base-image", "module:gelu", "pypi:wasmtime", "pypi:numpy"} <= graph["image:demo-gelu:1.2.3"]
     assert graph["triton-backend"] == {"pypi:wasmtime", "module:gelu"}
     assert graph["package"] == {"image:demo-gelu:1.2.3", "module:gelu", "triton-backend"}
@@ -156,8 +167,33 @@ def test_another_runtime_of_the_images_is_listed_with_its_files(package: Package
     document = made(package)
     component = components(document)["runtime:WasmEdge"]
     assert component["version"] == "0.14.1" and len(hashes(component)["SHA-256"]) == 1
-    graph = {each["ref"]: each.get("dependsOn", []) for each in document["dependencies"]}
+    graph = needs(document)
     assert "runtime:WasmEdge" in graph["image:demo-gelu:1.2.3"]
+
+
+def test_what_an_extension_carries_is_listed(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    extension = OmniversePackageArtifact(
+        extension_name="portalis_ext.demo",
+        extension_version="1.2.3",
+        package_path=str(package.output / "omniverse/demo.zip"),
+        extension_toml_path=str(package.output / "omniverse/demo/config/extension.toml"),
+        wasm_modules=(),
+        readme_path=str(package.output / "omniverse/demo/docs/README.md"),
+        kit_version_compatibility="110",
+        validated=True,
+    )
+    made_so_far = package.made()
+    monkeypatch.setattr(package, "made", lambda: made_so_far.model_copy(update={"omniverse_packages": (extension,)}))
+    (pin,) = pinned("numpy")
+    metadata = b"Metadata-Version: 2.4\nLicense-Expression: BSD-3-Clause\n\nIt is free.\n"
+    package.stage(f"omniverse/demo/pip_prebundle/numpy-{pin.version}.dist-info/METADATA", metadata)
+    package.stage("omniverse/demo/pip_prebundle/wasmtime-50.9.9.dist-info/METADATA", metadata)
+    document = made(package)
+    found = components(document)
+    assert found["pypi:numpy"]["licenses"] == [{"license": {"id": "BSD-3-Clause"}}]
+    assert set(hashes(found["pypi:numpy"])["SHA-256"]) == pin.hashes
+    assert found["pypi:wasmtime"]["version"] == "50.9.9" and hashes(found["pypi:wasmtime"]) == {}
+    assert needs(document)["extension:portalis_ext.demo"] == {"pypi:numpy", "pypi:wasmtime", "module:gelu"}
 
 
 def test_the_same_package_has_the_same_document_wherever_it_lies(new_package: Callable[[str], Package]) -> None:
