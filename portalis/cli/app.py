@@ -32,6 +32,7 @@ from .publish import publish
 from .run import run as run_service
 from .schema import schema
 from .serve import serve
+from .verify import verify
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
@@ -139,5 +140,6 @@ app.command("run")(reporting(run_service))
 app.command()(reporting(infer))
 app.command()(reporting(demo))
 app.command()(reporting(keygen))
+app.command()(reporting(verify))
 app.command()(reporting(schema))
 app.command()(reporting(doctor))

@@ -1,0 +1,31 @@
+"""Checks signature, provenance and SBOM, which lie beside the archive."""
+
+from __future__ import annotations
+
+from ..attest import findings
+from ..papers import SBOM, SIGNED, UNSIGNED
+from ..shipped import Shipped
+from ..signing.dsse import Verifier
+from .subject import Check, Checked, Subject
+
+NAME = "provenance"
+
+
+def signature_check(key: Verifier | None) -> Check:
+    """The check with this public key; without one what is there has to be right, but may be anyone's."""
+
+    def check(subject: Subject) -> Checked:
+        if not subject.is_archive:
+            return Checked(name=NAME, told="that of an archive lies beside it; this is a folder")
+        contents = {path: seen.sha256 for path, seen in subject.files.items()}
+        shipped = Shipped(archive=subject.path, top=subject.top, contents=contents)
+        found = tuple(findings(shipped, key))
+        here = [ending for ending in (SIGNED, UNSIGNED, SBOM) if shipped.beside(ending).is_file()]
+        if key is not None:
+            return Checked(name=NAME, told=f"signed with the key {key.keyid}", findings=found, proves=not found)
+        told = "who has made it is not checked: no --key was given"
+        told = f"{', '.join(here)} beside it; {told}" if here else f"none beside it; {told}"
+        stated = SIGNED in here or UNSIGNED in here
+        return Checked(name=NAME, told=told, findings=found, proves=stated and not found)
+
+    return check
