@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from ..attest import findings
 from ..papers import SBOM, SIGNED, UNSIGNED
-from ..shipped import Shipped
+from ..shipped import Finding, Shipped
 from ..signing.dsse import Verifier
 from .subject import Check, Checked, Subject
 
 NAME = "provenance"
+_UNSIGNED = Finding(
+    check="signature",
+    message="a folder is not signed: its files may be anyone's, whatever its manifest says",
+    remediation="Verify the archive with --key, and unpack that one.",
+)
 
 
 def signature_check(key: Verifier | None) -> Check:
@@ -16,7 +21,8 @@ def signature_check(key: Verifier | None) -> Check:
 
     def check(subject: Subject) -> Checked:
         if not subject.is_archive:
-            return Checked(name=NAME, told="that of an archive lies beside it; this is a folder")
+            told = "that of an archive lies beside it; this is a folder"
+            return Checked(name=NAME, told=told, findings=() if key is None else (_UNSIGNED,))
         contents = {path: seen.sha256 for path, seen in subject.files.items()}
         shipped = Shipped(archive=subject.path, top=subject.top, contents=contents)
         found = tuple(findings(shipped, key))
