@@ -59,7 +59,7 @@ class DistributionConfiguration(Structure):
 
     archive_format: ArchiveFormat = ArchiveFormat.TarGz
     fallback_formats: tuple[ArchiveFormat, ...] = ()
-    """Tried in their order where the archive cannot be compressed in `archive_format`, for want of memory most of all."""
+    """Tried in their order where the archive cannot be compressed in `archive_format`, mostly for want of memory."""
     compression_level: int = Field(default=6, ge=0, le=9)
     include_source_rust: bool = True
     include_test_reports: bool = True
