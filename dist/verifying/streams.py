@@ -19,7 +19,7 @@ from .refused import Refused
 
 PIECE = 256 << 10
 # a block of zstd makes 128 KiB of 4 bytes, and its library cannot be told to make less: so it is given little at a time
-_ZSTD_PIECE = 2 << 10
+_ZSTD_PIECE = 512
 _WINDOW = 128 << 20  # what zstd and xz may take of memory
 
 MAGIC: Mapping[ArchiveFormat, bytes] = {

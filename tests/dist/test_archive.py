@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -187,13 +188,15 @@ def test_sizes_are_told_for_people(count: int, text: str) -> None:
 
 
 PACK = """
-import os, sys, time
+import os, sys
 os.umask(int(sys.argv[3], 8))
 from pathlib import Path
+import zstandard
 from portalis.dist.archive import write
 from portalis.dist.members import Members, from_file
 from portalis.dist.plan import Plan
 from portalis.spec.distribution import ArchiveFormat
+os.setuid(int(sys.argv[6]))
 source = Path(sys.argv[1])
 files = list(source.rglob("*"))
 if sys.argv[4] == "reversed":
@@ -205,32 +208,32 @@ write(plan, Path(sys.argv[2]), ArchiveFormat(sys.argv[5]), lambda text: None)
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_the_bytes_depend_on_the_files_alone(tmp_path: Path, packed: ArchiveFormat) -> None:
-    """Not on the folder, the umask, the time zone, the locale, the times of the files or the order of a directory."""
+def test_the_bytes_depend_on_the_files_alone(packed: ArchiveFormat) -> None:
+    """Not on the folder, the umask, the time zone, the locale, the user (where root can become another), the owners
+    and times of the files or the order of a directory."""
     digests = set()
-    for zone, umask, order, moment in (("UTC", "022", "as found", 1), ("Asia/Kolkata", "077", "reversed", 10**9)):
-        folder = tmp_path / order
-        for name in NAMES:
-            place = folder / "files" / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content(name))
-            os.utime(place, (moment, moment))
-        target = folder / "archive"
-        environment = {"TZ": zone, "LC_ALL": "C" if zone == "UTC" else "C.UTF-8", "PYTHONPATH": str(ROOT)}
-        command = [
-            sys.executable,
-            "-X",
-            "utf8",
-            "-c",
-            PACK,
-            str(folder / "files"),
-            str(target),
-            umask,
-            order,
-            packed.value,
-        ]
-        subprocess.run(command, check=True, cwd=folder, env=environment)
-        digests.add(hashlib.sha256(target.read_bytes()).hexdigest())
+    others = (65534, 65534) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    for zone, umask, order, moment, (uid, gid) in (
+        ("UTC", "022", "as found", 1, (os.geteuid(), os.getegid())),
+        ("Asia/Kolkata", "077", "reversed", 10**9, others),
+    ):
+        # not pytest's folder, into which nobody else may look
+        with tempfile.TemporaryDirectory(suffix=order) as name:
+            folder = Path(name)
+            for each in NAMES:
+                place = folder / "files" / each
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content(each))
+                os.chown(place, uid, gid)
+                os.utime(place, (moment, moment))
+            folder.chmod(0o777)
+            target = folder / "archive"
+            environment = {"TZ": zone, "LC_ALL": "C" if zone == "UTC" else "C.UTF-8", "PYTHONPATH": str(ROOT)}
+            arguments = [str(folder / "files"), str(target), umask, order, packed.value, str(uid)]
+            command = [sys.executable, "-X", "utf8", "-c", PACK, *arguments]
+            subprocess.run(command, check=True, cwd=folder, env=environment)
+            assert target.stat().st_uid == uid
+            digests.add(hashlib.sha256(target.read_bytes()).hexdigest())
     assert len(digests) == 1
 
 

@@ -72,7 +72,7 @@ def packed_as(data: bytes, packed: ArchiveFormat) -> bytes:
     if packed is ArchiveFormat.TarBz2:
         return bz2.compress(data)
     if packed is ArchiveFormat.TarXz:
-        return lzma.compress(data)
+        return lzma.compress(data, preset=0)
     return zstandard.ZstdCompressor(write_checksum=True).compress(data)
 
 

@@ -301,8 +301,8 @@ from pathlib import Path
 from portalis.dist.verifying.limits import Limits
 from portalis.dist.verifying.verify import verify
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (192 << 20),) * 2)
-found = verify(Path(sys.argv[1]), Limits(max_ratio=10**9, max_bytes=300 << 20))
+resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20),) * 2)
+found = verify(Path(sys.argv[1]), Limits(max_ratio=10**9, max_bytes=200 << 20))
 print([each.message for each in found.findings])
 """
 
@@ -311,10 +311,10 @@ print([each.message for each in found.findings])
 def test_a_bomb_does_not_take_the_memory_either(tmp_path: Path, packed: ArchiveFormat) -> None:
     """zstd makes 128 KiB of 4 bytes, and one call of its library as much as it is given input for."""
     path = tmp_path / f"{TOP}{ENDINGS[packed]}"
-    path.write_bytes(zeros(packed, 320 << 20))
+    path.write_bytes(zeros(packed, 208 << 20))
     done = subprocess.run([sys.executable, "-c", MEMORY, str(path)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "it unpacks to more than 300.0 MiB" in done.stdout
+    assert "it unpacks to more than 200.0 MiB" in done.stdout
 
 
 def test_a_window_of_zstd_larger_than_its_programs_take_is_refused(tmp_path: Path) -> None:
