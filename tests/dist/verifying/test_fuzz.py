@@ -69,7 +69,9 @@ def tar_in(data: bytes, packed: ArchiveFormat) -> bytes:
     if packed is ArchiveFormat.TarZst:
         with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as stream:
             return stream.read()
-    return {ArchiveFormat.TarGz: gzip, ArchiveFormat.TarBz2: bz2, ArchiveFormat.TarXz: lzma}[packed].decompress(data)
+    if packed is ArchiveFormat.TarGz:
+        return gzip.decompress(data)
+    return bz2.decompress(data) if packed is ArchiveFormat.TarBz2 else lzma.decompress(data)
 
 
 def read_by_python(data: bytes, packed: ArchiveFormat) -> dict[str, bytes]:
