@@ -53,7 +53,13 @@ def half_of_the_time(seed: int) -> Callable[[Request], str | None]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 60
     proxy: FaultProxy
+
+    def handle(self) -> None:
+        # Docker tries TLS first, and would wait for an answer
+        if self.connection.recv(1, socket.MSG_PEEK) != b"\x16":
+            super().handle()
 
     def handle_any(self) -> None:
         proxy = self.proxy
@@ -64,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
         if request.fault == "drop before":
             return self._drop()
         if request.fault is not None and request.fault.isdigit():
-            self._swallow()
+            for _ in self._body():
+                pass
             request.status = int(request.fault)
             self.send_response(request.status)
             self.send_header("Content-Length", "0")
@@ -80,19 +87,17 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in self.headers.items():
                 upstream.putheader(name, value)
             upstream.endheaders()
-            left = int(self.headers.get("Content-Length") or 0)
-            stop_at = left // 2 if request.fault == "drop amid" else -1
-            while left:
-                if left <= stop_at:
-                    return self._drop()
-                block = self.rfile.read(min(left, _BLOCK))
-                if not block:
-                    return None
-                upstream.send(block)
-                left -= len(block)
+            chunked = "Transfer-Encoding" in self.headers
+            half = int(self.headers.get("Content-Length") or 0) // 2
+            for block in self._body():
+                upstream.send(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
                 request.sent += len(block)
+                if request.fault == "drop amid" and request.sent >= half:
+                    return self._drop()
                 if self.proxy.bytes_per_s:
                     time.sleep(len(block) / self.proxy.bytes_per_s)
+            if chunked:
+                upstream.send(b"0\r\n\r\n")
             answer = upstream.getresponse()
             request.status = answer.status
             body = answer.read()
@@ -108,15 +113,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(body)
-        except OSError:  # either side has gone
+        except (OSError, ValueError, http.client.HTTPException):  # either side has gone
             self._drop()
         finally:
             upstream.close()
 
-    def _swallow(self) -> None:
-        left = int(self.headers.get("Content-Length") or 0)
-        while left and (block := self.rfile.read(min(left, _BLOCK))):
-            left -= len(block)
+    def _body(self) -> Iterator[bytes]:
+        """What the client sends, as Docker does in chunks, or with its length ahead."""
+        if "Transfer-Encoding" not in self.headers:
+            left = int(self.headers.get("Content-Length") or 0)
+            while left and (block := self.rfile.read(min(left, _BLOCK))):
+                left -= len(block)
+                yield block
+            return
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
 
     def _drop(self) -> None:
         """End the connection as a broken cable would: with a reset."""

@@ -20,6 +20,8 @@ def publish_image(planned: PlannedImage, registry: Registry, push_image: PushIma
     digest = _digest(planned, registry)
     sent = digest is None
     if digest is None:
+        # engines tell a refusal in words of their own, each in others
+        registry.check_access(planned.repository)
         push_image(planned)
         digest = _digest(planned, registry)
     if digest is None:

@@ -142,11 +142,23 @@ class Engine:
         tag: str,
         *,
         login: Mapping[str, str] | None = None,
+        plain_http: bool = False,
         on_line: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Push the image `reference` to a registry as ``repository:tag``, logged in with `login` (``username`` and
-        ``password``, or ``identitytoken``). Raises EngineFailed."""
-        push(self._client, self.address, reference, repository, tag, login=login or {}, on_line=on_line)
+        ``password``, or ``identitytoken``). `plain_http` lets Podman do without TLS; Docker has settings for that.
+        Raises EngineFailed."""
+        push(
+            self._client,
+            self.address,
+            reference,
+            repository,
+            tag,
+            login=login or {},
+            by_podman=self.is_podman,
+            plain_http=plain_http,
+            on_line=on_line,
+        )
 
     def remove(self, reference: str) -> None:
         """Forget the image, if it is there."""

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import podman
 from .image import EngineFailed
-from .sdk import telling, unless_gone
+from .sdk import auth_header, telling, unless_gone
 
 
 def push(
@@ -18,6 +19,8 @@ def push(
     tag: str,
     *,
     login: Mapping[str, str],
+    by_podman: bool,
+    plain_http: bool,
     on_line: Callable[[str], None],
 ) -> None:
     """Push the image `reference` as ``repository:tag``; the name that it has for that goes again. `login` is a name and
@@ -28,7 +31,10 @@ def push(
         known = {name for image in client.images() for name in image.get("RepoTags") or ()}
         client.tag(reference, repository, tag)
         try:
-            told = client.push(repository, tag, auth_config=dict(login), stream=True, decode=True)
+            if by_podman:
+                told = podman.push(client, repository, tag, auth_header(login), tls=not plain_http)
+            else:
+                told = client.push(repository, tag, auth_config=dict(login), stream=True, decode=True)
             failure = _follow(told, on_line)
         finally:
             if target not in known and target != reference:
@@ -37,8 +43,8 @@ def push(
     if failure:
         raise EngineFailed(
             f"cannot push {reference} as {target}: {failure}",
-            remediation="See that the engine reaches the registry, and trusts it (engines speak to a registry without TLS"
-            " only on their own machine, or when their settings say so).",
+            remediation="See that the engine reaches the registry, and trusts it: Docker does without TLS on"
+            " its own machine, and for registries that its settings name.",
         )
 
 

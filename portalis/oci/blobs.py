@@ -126,6 +126,12 @@ class Blobs:
                 attempt.failed(problem, advanced=came_to > furthest)
                 furthest = max(furthest, came_to)
 
+    def check_access(self, repository: str) -> None:
+        """Begin an upload and give it up. Raises AccessDenied where we may not."""
+        upload = self._begin(repository)
+        with contextlib.suppress(Interrupted, RegistryError):  # those that nobody goes on with, registries forget
+            self._session.once("DELETE", upload.location, repository)
+
     def _begin(self, repository: str) -> _Upload:
         url = self._session.url(repository, "blobs/uploads/")
         answer = self._session.ask("POST", url, repository, what="beginning an upload", body=b"")

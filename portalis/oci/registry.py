@@ -64,6 +64,10 @@ class Registry:
         size = sum(part.blob.size for part in manifest.parts)
         return Pushed(repository=repository, digest=digest, size=size, sent=sent)
 
+    def check_access(self, repository: str) -> None:
+        """Raise AccessDenied where we may not push to a repository."""
+        self._blobs.check_access(repository)
+
     def manifest(self, repository: str, reference: str) -> Found | None:
         """The manifest with a tag or digest, None where there is none."""
         return self._manifests.get(repository, reference)

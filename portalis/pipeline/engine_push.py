@@ -56,6 +56,7 @@ class EnginePush:
                     self._address.reference(planned.repository),
                     planned.tag,
                     login=self._login,
+                    plain_http=self._address.plain_http,
                     on_line=self._say,
                 )
                 return
