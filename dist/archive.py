@@ -1,12 +1,11 @@
 """Writes an archive: streamed, byte-identical for the same files wherever it runs.
 
 The paths are sorted, owners are 0, modes 0644 and 0755, and everything has one time. The compressed bytes also depend
-on the compression libraries that Python was built with; what is in them never does.
+on the versions of the compression libraries, not on the number of processors; what is in them never depends on either.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import lzma
 import shutil
@@ -17,10 +16,12 @@ from typing import BinaryIO
 
 from ..output import zips
 from ..spec.distribution import ArchiveFormat
+from .blocks import Workers
+from .compressors import COMPRESSORS, CannotCompress, deflate
 from .failure import failed
 from .plan import Plan
 from .reading import Read, Reading
-from .tarballs import write_bzip2, write_gzip, write_xz
+from .tarballs import write_tar
 
 STEP = 128 << 20  # progress is told each time that so many bytes are packed
 
@@ -29,12 +30,19 @@ ENDINGS: Mapping[ArchiveFormat, str] = {
     ArchiveFormat.TarBz2: ".tar.bz2",
     ArchiveFormat.TarXz: ".tar.xz",
     ArchiveFormat.Zip: ".zip",
+    ArchiveFormat.TarZst: ".tar.zst",
 }
 
 
-def _write_zip(target: BinaryIO, plan: Plan, read: Read) -> None:
-    """``.zip``: deflated at the plan's level, or stored at level 0."""
-    zips.write_zip(target, _zip_entries(plan, read), epoch=plan.epoch, level=plan.level)
+def _write_zip(target: BinaryIO, plan: Plan, read: Read, workers: Workers) -> None:
+    """Deflated at the plan's level, or stored at level 0."""
+    zips.write_zip(
+        target,
+        _zip_entries(plan, read),
+        epoch=plan.epoch,
+        level=plan.level,
+        deflater=lambda level: deflate(level, workers),
+    )
 
 
 def _zip_entries(plan: Plan, read: Read) -> Iterator[zips.ZipFolder | zips.ZipMember]:
@@ -47,14 +55,6 @@ def _zip_entries(plan: Plan, read: Read) -> Iterator[zips.ZipFolder | zips.ZipMe
             size_bytes=member.size_bytes,
             executable=member.executable,
         )
-
-
-_WRITERS: Mapping[ArchiveFormat, Callable[[BinaryIO, Plan, Read], None]] = {
-    ArchiveFormat.TarGz: write_gzip,
-    ArchiveFormat.TarBz2: write_bzip2,
-    ArchiveFormat.TarXz: write_xz,
-    ArchiveFormat.Zip: _write_zip,
-}
 
 
 def check_room(plan: Plan, folder: Path, name: str) -> None:
@@ -71,29 +71,24 @@ def check_room(plan: Plan, folder: Path, name: str) -> None:
         )
 
 
-def write(plan: Plan, path: Path, packed: ArchiveFormat, say: Callable[[str], None]) -> int:
-    """Write the archive to `path` and return the level that it was compressed at.
+def write(
+    plan: Plan, path: Path, packed: ArchiveFormat, say: Callable[[str], None], *, workers: int | None = None
+) -> None:
+    """Write the archive to `path`, with so many `workers`, or as many as there are processors and memory for.
 
-    Where the compressor gives up at the plan's level, as xz does without enough memory, level 1 is tried. Raises
-    StageError and OSError; what was written until then is the caller's to remove.
+    Raises CannotCompress where the compressor gives up at the plan's level, as xz does without enough memory;
+    StageError and OSError. What was written until then is the caller's to remove.
     """
-    why = ""
-    for level in dict.fromkeys((plan.level, 1)):
-        try:
-            with path.open("wb") as target:
-                progress = _Progress(path.name, plan.members.size_bytes, say)
-                _WRITERS[packed](target, dataclasses.replace(plan, level=level), functools.partial(Reading, progress))
-        except (MemoryError, lzma.LZMAError, zlib.error) as error:
-            why = str(error) or "there is not enough memory"
-            say(f"{path.name} cannot be compressed at level {level}: {why}")
-        else:
-            return level
-    raise failed(
-        f"the archive {path.name} cannot be compressed: {why}",
-        archive=path.name,
-        remediation="Give it more memory, or set distribution_config.archive_format to TarGz.",
-        io_errors=[why],
-    )
+    progress = _Progress(path.name, plan.members.size_bytes, say)
+    read = functools.partial(Reading, progress)
+    try:
+        with path.open("wb") as target, Workers(workers) as threads:
+            if packed is ArchiveFormat.Zip:
+                _write_zip(target, plan, read, threads)
+            else:
+                write_tar(target, plan, read, COMPRESSORS[packed](plan.level, threads))
+    except (MemoryError, lzma.LZMAError, zlib.error) as error:
+        raise CannotCompress(str(error) or "there is not enough memory") from None
 
 
 class _Progress:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ..output.copying import digest_of
 from .failure import failed
+from .names import folded, path_trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +54,20 @@ def is_executable(path: Path) -> bool:
 
 
 class Members:
-    """Files by their paths. A path can be given once, and nothing lies below a file."""
+    """Files by their paths. A path can be given once, also where capitals do not count, and nothing lies below a
+    file."""
 
     def __init__(self, members: Iterable[Member] = ()) -> None:
         self._files: dict[PurePosixPath, Member] = {}
         self._folders: set[PurePosixPath] = set()
+        self._taken: dict[str, str] = {}
         for member in members:
             self.add(member)
 
     def add(self, member: Member) -> None:
-        """Put a file at its path. Raises StageError where another file or folder is."""
+        """Put a file at its path. Raises StageError where another file or folder is, and for a path that cannot be
+        unpacked everywhere, as `portalis verify` would refuse it."""
+        self._check_name(str(member.path))
         parents = [each for each in member.path.parents if each.parts]
         taken = member.path in self._files or member.path in self._folders
         if taken or any(each in self._files for each in parents):
@@ -72,6 +77,16 @@ class Members:
             )
         self._files[member.path] = member
         self._folders.update(parents)
+
+    def _check_name(self, path: str) -> None:
+        other = self._taken.setdefault(folded(path), path)
+        if (why := path_trouble(path)) is None and other != path:
+            why = f"and {other!a} are one file where capitals do not count"
+        if why is not None:
+            raise failed(
+                f"{path!a} cannot be in an archive: it {why}" if other == path else f"{path!a} {why}",
+                remediation="Rename the module, model or document that it comes from.",
+            )
 
     @property
     def folders(self) -> tuple[PurePosixPath, ...]:

@@ -10,17 +10,25 @@ from pathlib import PurePosixPath
 from ..contracts.artifacts import DistributionArchive
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..manifest_text import manifest_name, manifest_text
+from ..spec.distribution import ChecksumAlgorithm
 from ..target import Job
-from .archive import ENDINGS, check_room, human, write
+from .archive import ENDINGS, check_room, human
+from .attempts import warnings, write_one
 from .checksums import checksum_files, checksums
 from .contents import contents
 from .facts import facts
 from .inventory import inventory
 from .manifest import of_archive
 from .members import Member, Members, from_bytes
+from .papers import beside as papers_beside
+from .papers import prepare
 from .placing import all_or_nothing
 from .plan import Plan
+from .provenance import Result
 from .readme import readme
+
+# the digests that the provenance has of the archive, as in-toto calls them
+ATTESTED = {ChecksumAlgorithm.SHA256: "sha256", ChecksumAlgorithm.SHA512: "sha512"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,33 +41,40 @@ class Packed:
 
 
 def pack(job: Job, folder: PurePosixPath) -> Packed:
-    """Write the archive of `job`, its README, manifest and checksum files into `folder` of the staging folder.
+    """Write the archive of `job`, its README, manifest, SBOM, provenance and checksum files into `folder` of the
+    staging folder.
 
     Raises StageError, with none of them left.
     """
     config = job.spec.distribution_config
     top = f"{job.spec.package_name}-{job.spec.package_version}"
     name = top + ENDINGS[config.archive_format]
-    planned = contents(job)
-    read_me, manifest = _texts(job, planned.members, top)
+    planned, papers = contents(job), prepare(job)
+    inside = Members([*planned.members, *papers.inside])
+    read_me, manifest = _texts(job, inside, top)
     beside = [each for each in (read_me, manifest) if each is not None]
-    members = Members([*planned.members, *beside])
+    members = Members([*inside, *beside])
     plan = Plan(top=top, members=members, epoch=epoch(job.created_at), level=config.compression_level)
     check_room(plan, job.staging, name)
     job.say(f"packing {name}: {len(members)} files, {human(members.size_bytes)}")
     with all_or_nothing(job.staging / folder, name) as files:
-        level = write(plan, files.add(name), config.archive_format, job.say)
-        found = checksums(files.place(name), config.checksum_algorithms if config.generate_checksums else ())
-        for each in beside:
+        archive = write_one(plan, config, files, job.say)
+        name = archive.name
+        wanted = config.checksum_algorithms if config.generate_checksums else ()
+        digests = checksums(files.place(name), {*wanted, *ATTESTED})
+        found = {algorithm: digests[algorithm] for algorithm in wanted}
+        attested = {key: digests[algorithm] for algorithm, key in ATTESTED.items()}
+        result = Result(name=name, digests=attested, top=top, members=members)
+        for each in (*beside, *papers_beside(job, papers, result)):
             files.write(each)
         for file_name, text in checksum_files(name, found).items():
             files.write(from_bytes(file_name, text.encode(), "checksum"))
         size = files.place(name).stat().st_size
     job.say(f"{name}: {human(size)}, {members.size_bytes / size:.2f} times smaller than what it holds")
-    archive = DistributionArchive(
+    made = DistributionArchive(
         archive_name=name,
         archive_path=job.final(folder / name),
-        archive_format=config.archive_format,
+        archive_format=archive.packed,
         compressed_size_bytes=size,
         uncompressed_size_bytes=members.size_bytes,
         contents=inventory(members),
@@ -67,8 +82,8 @@ def pack(job: Job, folder: PurePosixPath) -> Packed:
         manifest_path=None if manifest is None else job.final(folder / manifest.path),
         readme_path=None if read_me is None else job.final(folder / read_me.path),
     )
-    warnings = (*_left_out(planned.left_out), *_lighter(name, config.compression_level, level))
-    return Packed(archive=archive, files=tuple(folder / each for each in files.names), warnings=warnings)
+    told = (*_left_out(planned.left_out), *papers.warnings, *warnings(archive))
+    return Packed(archive=made, files=tuple(folder / each for each in files.names), warnings=told)
 
 
 def epoch(created_at: str) -> int:
@@ -97,13 +112,4 @@ def _left_out(sentences: tuple[str, ...]) -> Iterator[PackagingWarning]:
             message=f"left out of the archive's src/: {sentence}",
             severity=WarningSeverity.Low,
             remediation="Nothing, unless the source cannot be built without it.",
-        )
-
-
-def _lighter(name: str, wanted: int, used: int) -> Iterator[PackagingWarning]:
-    if used != wanted:
-        yield PackagingWarning(
-            message=f"{name} is compressed at level {used}, as there was not enough memory for level {wanted}",
-            severity=WarningSeverity.Medium,
-            remediation="Set distribution_config.compression_level to what this machine can do.",
         )

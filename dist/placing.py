@@ -30,6 +30,11 @@ class Files:
         self.names.append(name)
         return place
 
+    def discard(self, name: str) -> None:
+        """Remove a file that was added, as far as it was written."""
+        self.names.remove(name)
+        self.place(name).unlink(missing_ok=True)
+
     def write(self, member: Member) -> None:
         """Write a small file. Raises OSError."""
         assert isinstance(member.content, bytes)

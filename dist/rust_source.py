@@ -13,6 +13,7 @@ from ..spec import PackageSpec
 from ..spec.build import BuildManifest
 from .failure import failed
 from .members import Member, from_file
+from .names import folded, path_trouble
 
 MAX_FILES = 20_000
 MAX_DEPTH = 64
@@ -45,12 +46,14 @@ def rust_source(root: Path, folder: str) -> tuple[list[Member], list[str]]:
     """
     members: list[Member] = []
     told: list[str] = []
+    names: set[str] = set()
     real_root, size = root.resolve(), 0
     for path in _walk(root, 0):
         inside = path.relative_to(root)
-        if trouble := _trouble(path, real_root):
+        if trouble := _trouble(path, real_root) or _name_trouble(inside, names):
             told.append(f"{str(inside)!a} {trouble}")
             continue
+        names.add(folded(inside.as_posix()))
         size += path.stat().st_size
         if len(members) >= MAX_FILES or size > MAX_BYTES:
             raise _too_large(root, f"more than {MAX_FILES} files or {MAX_BYTES >> 30} GiB")
@@ -92,11 +95,18 @@ def _trouble(path: Path, root: Path) -> str | None:
             return "is a link to what is left out"
     elif not stat.S_ISREG(path.lstat().st_mode):
         return "is no regular file"
+    return None
+
+
+def _name_trouble(inside: Path, names: set[str]) -> str | None:
+    """Why the file cannot be unpacked everywhere: by its own name, or beside what has one of `names`, folded."""
     try:
-        os.fspath(path).encode()
+        os.fspath(inside).encode()
     except UnicodeEncodeError:
         return "has a name that is not UTF-8"
-    return None
+    if folded(inside.as_posix()) in names:
+        return "has the name of another file where capitals do not count"
+    return path_trouble(inside.as_posix())
 
 
 def _is_hidden(inside: Path) -> bool:

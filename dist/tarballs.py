@@ -1,41 +1,25 @@
-"""The formats that are a tar archive inside a compressed stream: gzip, bzip2, xz."""
+"""A tar archive inside a compressed stream."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import tarfile
 from pathlib import PurePosixPath
 from typing import IO, BinaryIO, cast
 
+from .blocks import Compressor
 from .plan import Plan
 from .reading import Read
 
 CHUNK = 1 << 20
 
 
-def write_gzip(target: BinaryIO, plan: Plan, read: Read) -> None:
-    """``.tar.gz``; the header has neither a name nor a time."""
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=plan.level, fileobj=target, mtime=0) as stream:
-        _write_tar(cast("BinaryIO", stream), plan, read)
-
-
-def write_bzip2(target: BinaryIO, plan: Plan, read: Read) -> None:
-    """``.tar.bz2``."""
-    with bz2.BZ2File(target, "wb", compresslevel=max(plan.level, 1)) as stream:
-        _write_tar(cast("BinaryIO", stream), plan, read)
-
-
-def write_xz(target: BinaryIO, plan: Plan, read: Read) -> None:
-    """``.tar.xz``. Level 6 takes about 100 MB of memory and level 9 about 700 MB; MemoryError where there is less."""
-    with lzma.LZMAFile(target, "wb", preset=plan.level) as stream:
-        _write_tar(cast("BinaryIO", stream), plan, read)
-
-
-def _write_tar(stream: BinaryIO, plan: Plan, read: Read) -> None:
+def write_tar(target: BinaryIO, plan: Plan, read: Read, compressor: Compressor) -> None:
+    """Write the archive of `plan` to `target`, through `compressor`."""
+    stream = _Stream(target, compressor)
     # pax is the standardised format, and has room for names and sizes of any length
-    with tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, copybufsize=CHUNK) as archive:
+    with tarfile.TarFile(
+        fileobj=cast("BinaryIO", stream), mode="w", format=tarfile.PAX_FORMAT, copybufsize=CHUNK
+    ) as archive:
         for folder in plan.folders:
             info = _header(folder, plan)
             info.type, info.mode = tarfile.DIRTYPE, 0o755
@@ -47,6 +31,23 @@ def _write_tar(stream: BinaryIO, plan: Plan, read: Read) -> None:
             with read(member) as file:
                 archive.addfile(info, cast("IO[bytes]", file))
             archive.getmembers().clear()  # it would keep every header until the end
+    target.write(compressor.flush())
+
+
+class _Stream:
+    """The part of a file that tarfile writes to."""
+
+    def __init__(self, target: BinaryIO, compressor: Compressor) -> None:
+        self._target, self._compressor = target, compressor
+        self._at = 0
+
+    def write(self, data: bytes) -> int:
+        self._target.write(self._compressor.compress(data))
+        self._at += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._at
 
 
 def _header(path: PurePosixPath, plan: Plan) -> tarfile.TarInfo:

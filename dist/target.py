@@ -13,6 +13,7 @@ from ..target import Job, Made
 from .contents import STAGED
 from .names import file_name_trouble
 from .packing import pack
+from .papers import problems as paper_problems
 
 FOLDER = PurePosixPath("archives")
 _RESERVED = (FOLDER.name, *STAGED)
@@ -46,6 +47,7 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
             message="generate_checksums is true, but no algorithm is listed",
             remediation="List some, such as SHA256, or set generate_checksums to false.",
         )
+    yield from paper_problems(spec)
 
 
 def generate(job: Job) -> Made:

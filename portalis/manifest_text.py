@@ -45,17 +45,29 @@ def _load(text: str, how: ManifestFormat) -> Any:
     if how is ManifestFormat.JSON:
         return json.loads(text)
     if how is ManifestFormat.YAML:
-        import yaml
-
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(str(error)) from None
+        return _load_yaml(text)
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
     return tomllib.loads(text)
+
+
+def _load_yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Takes no aliases: a few lines of them would stand for more than fits into memory."""
+
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("it has aliases, which manifests do not")
+            return super().compose_node(parent, index)
+
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 (it is a safe loader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
 
 
 def _clean(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from .contracts.errors import ErrorDetails, ErrorType
 from .contracts.manifest import PackageManifest
 from .contracts.output import Artifacts, PackagingWarning, ValidationResult
+from .contracts.published import PublishedArtifact
 from .errors import PortalisError
 from .output import OutputTree, Written
 from .problems import Problem
@@ -95,6 +96,8 @@ class Made:
     validation_results: tuple[ValidationResult, ...] = ()
     adopted: tuple[PurePosixPath, ...] = ()
     """Files that `act` had a tool write into the staging folder."""
+    published: tuple[PublishedArtifact, ...] = ()
+    """What is in a registry now."""
     skipped: str | None = None
     """Why there was nothing to make, where that only shows in what the earlier stages made."""
 

@@ -166,6 +166,29 @@ def wasmedge() -> Path:
 
 
 @part
+def cosign() -> list[str]:
+    """The argv prefix of cosign, perhaps from the root of a newer Debian, with the loader and libraries of that."""
+    root = PARTS / "perf_analyzer" / "root"
+    loader = [str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(root / "usr/lib/x86_64-linux-gnu")]
+    on_path = shutil.which("cosign")
+    for argv in ([on_path] if on_path else [], [*loader, str(root / "usr/bin/cosign")]):
+        if argv and os.access(argv[-1], os.X_OK):
+            done = subprocess.run([*argv, "version"], capture_output=True, text=True, check=False)
+            if done.returncode == 0 and "GitVersion" in done.stdout:
+                return argv
+    raise Missing("cosign: `make parts` (as root on Debian), or `apt-get install cosign` on Debian 13")
+
+
+@part
+def openssl() -> str:
+    """The program of OpenSSL 3, which checks our signatures, with jq beside it."""
+    for program in ("openssl", "jq"):
+        if shutil.which(program) is None:
+            raise Missing(f"{program}: `make parts` (as root on Debian), or `apt-get install {program}`")
+    return "openssl"
+
+
+@part
 def docker_engine() -> str:
     """A Docker engine of our own, as a value for DOCKER_HOST. It has no bridge (build and run with the host's network)
     and holds the image `BASE_IMAGE`; it ends with the test session, and with it all that it built."""
@@ -265,6 +288,40 @@ def _stop_engine(daemon: subprocess.Popen[bytes], folder: Path) -> None:
         if place.startswith(f"{folder}/"):
             subprocess.run(["umount", place], check=False)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@part
+def docker_registry() -> str:
+    """A registry; `tests.registry_server` starts it."""
+    return _program("docker-registry")
+
+
+@part
+def skopeo() -> str:
+    """A client of registries that is not ours."""
+    return _program("skopeo")
+
+
+@part
+def oras() -> str:
+    """The program of the ORAS project, perhaps out of a newer Debian's package."""
+    for candidate in (shutil.which("oras"), str(PARTS / "oras" / "usr" / "bin" / "oras")):
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    raise Missing("oras: `make parts` (as root on Debian), or put oras on PATH")
+
+
+@part
+def shellcheck() -> str:
+    """Finds what is wrong in shell scripts."""
+    return _program("shellcheck")
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise Missing(f"{name}: `make parts` (as root on Debian), or `apt-get install {name}`")
+    return found
 
 
 @part

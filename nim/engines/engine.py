@@ -15,6 +15,7 @@ from .building import run_build
 from .confinement import Abilities, Confinement
 from .containers import Container, start
 from .image import EngineUnavailable, Image, read_image
+from .pushing import push
 from .sdk import TROUBLE, cause, connect, telling, unless_gone
 
 _VARIABLES = {ContainerRuntime.Docker: ("DOCKER_HOST",), ContainerRuntime.Podman: ("CONTAINER_HOST", "DOCKER_HOST")}
@@ -133,6 +134,31 @@ class Engine:
         with telling(f"cannot load {file}", self.address), file.open("rb") as archive:
             for _ in self._client.load_image(archive):
                 pass
+
+    def push(
+        self,
+        reference: str,
+        repository: str,
+        tag: str,
+        *,
+        login: Mapping[str, str] | None = None,
+        plain_http: bool = False,
+        on_line: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Push the image `reference` to a registry as ``repository:tag``, logged in with `login` (``username`` and
+        ``password``, or ``identitytoken``). `plain_http` lets Podman do without TLS; Docker has settings for that.
+        Raises EngineFailed."""
+        push(
+            self._client,
+            self.address,
+            reference,
+            repository,
+            tag,
+            login=login or {},
+            by_podman=self.is_podman,
+            plain_http=plain_http,
+            on_line=on_line,
+        )
 
     def remove(self, reference: str) -> None:
         """Forget the image, if it is there."""

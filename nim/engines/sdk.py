@@ -10,6 +10,7 @@ from .image import EngineFailed, EngineUnavailable
 
 try:
     import docker
+    from docker.auth import encode_header
     from docker.errors import APIError, DockerException, NotFound
     from docker.utils import kwargs_from_env
     from requests.exceptions import RequestException
@@ -25,6 +26,12 @@ def connect(address: str, environment: Mapping[str, str]) -> Any:
     """A client of the engine at `address`; `environment` says how it is encrypted. Raises one of `TROUBLE`."""
     options = kwargs_from_env(environment={**environment, "DOCKER_HOST": address})
     return docker.APIClient(**options, version="auto", timeout=ANSWER_TIMEOUT_S)
+
+
+def auth_header(login: Mapping[str, str]) -> str:
+    """A login in the form of the header that engines read it from."""
+    header: bytes = encode_header(dict(login))
+    return header.decode()
 
 
 def cause(problem: BaseException) -> str:

@@ -25,11 +25,14 @@ from .infer import infer
 from .init import init
 from .inspect import inspect
 from .install_backend import install_backend
+from .keygen import keygen
 from .package import package
 from .printable import printable
+from .publish import publish
 from .run import run as run_service
 from .schema import schema
 from .serve import serve
+from .verify import verify
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
@@ -130,10 +133,13 @@ app.command()(reporting(annotate))
 app.command()(reporting(init))
 app.command()(reporting(package))
 app.command("build-images")(reporting(build_images))
+app.command()(reporting(publish))
 app.command("install-backend")(reporting(install_backend))
 app.command(context_settings=PASS_THROUGH)(reporting(serve))
 app.command("run")(reporting(run_service))
 app.command()(reporting(infer))
 app.command()(reporting(demo))
+app.command()(reporting(keygen))
+app.command()(reporting(verify))
 app.command()(reporting(schema))
 app.command()(reporting(doctor))

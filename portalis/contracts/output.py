@@ -16,6 +16,7 @@ from .base import U32, U64, AbsolutePath, Record, Seconds, Sha256
 from .documents import ApiDocumentation, IntegrationGuide
 from .errors import PackagingError, PackagingStage
 from .manifest import PackageManifest
+from .published import PublishedArtifact
 
 
 class Status(Choice):
@@ -120,3 +121,5 @@ class PackagingAgentOutput(Record):
     package_metadata: PackageMetadata
     packaging_metrics: PackagingMetrics
     diagnostics: Diagnostics
+    published: tuple[PublishedArtifact, ...] = ()
+    """What is in a registry."""

@@ -9,7 +9,7 @@ import shutil
 import stat
 import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -26,6 +26,16 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes."""
         ...
+
+
+class Deflater(Protocol):
+    """Makes a stream of raw deflate, as zlib's compressor does."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """What is compressed by now."""
+
+    def flush(self) -> bytes:
+        """The rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +55,18 @@ class ZipMember:
     executable: bool = False
 
 
-def write_zip(target: BinaryIO, entries: Iterable[ZipFolder | ZipMember], *, epoch: int, level: int) -> None:
-    """Write `entries` in their order, deflated at `level`, or stored at level 0; `epoch` in seconds since 1970."""
+def write_zip(
+    target: BinaryIO,
+    entries: Iterable[ZipFolder | ZipMember],
+    *,
+    epoch: int,
+    level: int,
+    deflater: Callable[[int], Deflater] | None = None,
+) -> None:
+    """Write `entries` in their order, deflated at `level`, or stored at level 0; `epoch` in seconds since 1970.
+
+    `deflater` makes what compresses a member at a level, in place of zlib.
+    """
     with zipfile.ZipFile(target, "w") as archive:
         for entry in entries:
             if isinstance(entry, ZipFolder):
@@ -59,6 +79,8 @@ def write_zip(target: BinaryIO, entries: Iterable[ZipFolder | ZipMember], *, epo
             info._compresslevel = level or None  # type: ignore[attr-defined]
             info.file_size = entry.size_bytes
             with entry.content as file, archive.open(info, "w") as packed:
+                if deflater is not None and level:
+                    packed._compressor = deflater(level)  # type: ignore[attr-defined]
                 shutil.copyfileobj(file, packed, CHUNK)
 
 

@@ -1,13 +1,24 @@
-"""The last target: publishing. This version has no publisher, and says so instead of passing over the wish."""
+"""The last target: publishing what the others made. What fails leaves all of it, and a script to go on by hand."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from ..contracts.errors import ErrorType, PublishingError
+from ..errors import PortalisError, UsageError
+from ..oci import address as addresses
+from ..oci import credentials
+from ..oci.address import Address
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, Made, StageError
+
+if TYPE_CHECKING:
+    from ..dist.publishing.package import Package
+    from ..dist.publishing.plan import PublishingPlan
 
 
 def left_out(spec: PackageSpec) -> str | None:
@@ -16,28 +27,73 @@ def left_out(spec: PackageSpec) -> str | None:
 
 
 def problems(spec: PackageSpec) -> Iterable[Problem]:
-    """Nothing: the spec's own rules ask for the registry's URL."""
-    return ()
+    """A registry's URL that is none."""
+    if not spec.publish_to_registry or spec.registry_url is None:
+        return
+    try:
+        addresses.parse(spec.registry_url)
+    except UsageError as problem:
+        yield Problem(where="registry_url", message=problem.message, remediation=problem.remediation)
 
 
 def generate(job: Job) -> Made:
-    """Raises StageError with the commands that publish what was made."""
-    registry = job.spec.registry_url or ""
-    images = [f"{image.image_name}:{image.image_tag}" for image in job.made.nim_containers]
-    steps = [f"docker tag {image} {registry}/{image} && docker push {registry}/{image}" for image in images]
-    steps += [
-        f"oras push {registry}/{job.spec.package_name}:{job.spec.package_version} {archive.archive_path}"
-        for archive in job.made.distribution_archives
-    ]
-    raise StageError(
-        ErrorType.PublishingError,
-        f"nothing was published to {registry}: this version of portalis packages, and does not publish",
-        remediation="Push what was made by hand, and set publish_to_registry to false.",
-        steps=steps,
-        details=PublishingError(registry_url=registry),
-    )
+    """Nothing: publishing makes no file, but where it fails."""
+    return Made()
 
 
 def act(job: Job, made: Made) -> Made:
-    """Nothing: `generate` has said all."""
-    return made
+    """Publish. What was not published is an error of `made`, with a script for all of it; what was is told as well.
+    Raises StageError where nothing can be published, and MissingPart without an HTTP client."""
+    from ..dist.publishing.plan import make_plan
+    from .publication import carry_out, failure_of
+
+    address = addresses.parse(job.spec.registry_url or "")
+    try:
+        plan = make_plan(_package(job), address)
+    except PortalisError as problem:
+        raise _error(address, problem) from None
+    if not plan.images and not plan.artifacts:
+        why = UsageError("there is nothing to publish", remediation="Enable a target that makes something.")
+        raise _error(address, why)
+    for each in plan.notes:
+        job.say(each)
+    try:
+        login = credentials.find(address)
+    except PortalisError as problem:
+        return _failed(job, made, plan, _error(address, problem))
+    outcome = carry_out(plan, login, runtime=job.spec.container_config.runtime, say=job.say)
+    made = dataclasses.replace(made, published=(*made.published, *outcome.published))
+    return _failed(job, made, plan, failure_of(plan, outcome)) if outcome.failures else made
+
+
+def _package(job: Job) -> Package:
+    from ..dist.publishing.package import Package
+
+    return Package(
+        manifest=job.manifest(),
+        artifacts=job.made,
+        folder=job.staging,
+        root=PurePosixPath(job.output),
+        files={path: file.sha256 for path, file in job.files.items()},
+        modules={module.name: module.path for module in job.modules},
+    )
+
+
+def _failed(job: Job, made: Made, plan: PublishingPlan, error: StageError) -> Made:
+    from ..dist.publishing.script import SCRIPT, write_script
+
+    write_script(plan, job.staging)
+    error.steps = (
+        f"portalis publish {job.output} --registry {plan.address}",
+        f"{job.final(SCRIPT)} publishes by hand, with docker and oras",
+    )
+    return dataclasses.replace(made, errors=(*made.errors, error), adopted=(*made.adopted, PurePosixPath(SCRIPT)))
+
+
+def _error(address: Address, problem: PortalisError) -> StageError:
+    return StageError(
+        ErrorType.PublishingError,
+        problem.message,
+        remediation=problem.remediation,
+        details=PublishingError(registry_url=str(address), push_errors=(problem.message,)),
+    )

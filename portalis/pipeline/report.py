@@ -118,6 +118,7 @@ def make_report(
             ),
             validation_results=tuple(result for stage in stages for result in stage.made.validation_results),
         ),
+        published=tuple(each for stage in stages for each in stage.made.published),
     )
 
 

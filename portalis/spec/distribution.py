@@ -14,6 +14,8 @@ class ArchiveFormat(Choice):
     TarBz2 = "TarBz2"
     TarXz = "TarXz"
     Zip = "Zip"
+    TarZst = "TarZst"
+    """Beyond the requirements."""
 
 
 class ManifestFormat(Choice):
@@ -56,6 +58,8 @@ class DistributionConfiguration(Structure):
     """What the archive holds and how it is packed."""
 
     archive_format: ArchiveFormat = ArchiveFormat.TarGz
+    fallback_formats: tuple[ArchiveFormat, ...] = ()
+    """Tried in their order where the archive cannot be compressed in `archive_format`, mostly for want of memory."""
     compression_level: int = Field(default=6, ge=0, le=9)
     include_source_rust: bool = True
     include_test_reports: bool = True
@@ -71,4 +75,12 @@ class DistributionConfiguration(Structure):
     """An SPDX expression, such as Apache-2.0."""
     generate_checksums: bool = True
     checksum_algorithms: tuple[ChecksumAlgorithm, ...] = (ChecksumAlgorithm.SHA256,)
+    sbom: bool = True
+    """Whether a software bill of materials (CycloneDX) is written, beside the archive and into it."""
+    provenance: bool = True
+    """Whether it is written beside the archive how it came to be (SLSA, as an in-toto statement)."""
+    signing_key: Path | None = None
+    """A PEM file with the private key that signs the provenance. Its passphrase comes from the environment."""
+    builder_id: NonEmpty | None = None
+    """A URI for who builds, such as that of a CI workflow, as the provenance has it."""
     publish_metadata: PublishMetadata = PublishMetadata()

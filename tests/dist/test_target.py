@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -27,6 +26,7 @@ from portalis.target import Made, StageError, Target
 from tests.parts import ROOT
 
 from .conftest import Package
+from .tars import open_tar
 from .test_contents import EVERYTHING
 
 TARGET: Target = target
@@ -51,9 +51,9 @@ def unpacked(package: Package, archive: DistributionArchive) -> dict[str, bytes]
         with zipfile.ZipFile(path) as opened:
             files = {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
     else:
-        with tarfile.open(path) as tar:
+        with open_tar(path) as tar:
             files = {}
-            for info in tar.getmembers():
+            for info in tar:
                 if (file := tar.extractfile(info)) is not None:
                     files[info.name] = file.read()
     assert all(name.startswith("demo-1.2.3/") for name in files)
@@ -69,12 +69,12 @@ def test_an_archive_is_made_of_all_files_with_checksums_and_manifest(package: Pa
     path = package.staging / "archives" / archive.archive_name
     assert path.is_file()
     files = unpacked(package, archive)
-    assert set(files) == EVERYTHING | {"README.md", "manifest.json"}
+    assert set(files) == EVERYTHING | {"README.md", "manifest.json", "sbom.cdx.json"}
     assert archive.compressed_size_bytes == path.stat().st_size < archive.uncompressed_size_bytes
     assert archive.uncompressed_size_bytes == sum(map(len, files.values()))
     assert set(archive.checksums) == set(ChecksumAlgorithm)
     assert archive.checksums[ChecksumAlgorithm.SHA256] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert (archive.contents.total_files, archive.contents.total_directories) == (18, 17)
+    assert (archive.contents.total_files, archive.contents.total_directories) == (19, 17)
     assert set(made.adopted) == {PurePosixPath("archives", name) for name in beside(package)}
 
 
@@ -83,6 +83,8 @@ def test_the_archive_and_what_belongs_to_it_lie_in_one_folder(package: Package) 
     assert beside(package) == [
         "README.md",
         "demo-1.2.3.tar.gz",
+        "demo-1.2.3.tar.gz.provenance.json",
+        "demo-1.2.3.tar.gz.sbom.cdx.json",
         "demo-1.2.3.tar.gz.sha256",
         "manifest.json",
     ]
@@ -125,10 +127,11 @@ def test_what_is_not_in_the_archive_is_not_in_its_manifest(package: Package) -> 
 
 def test_readme_manifest_and_checksums_are_left_out_where_they_are_not_wanted(package: Package) -> None:
     package.configure(generate_readme=False, generate_manifest=False, generate_checksums=False)
+    package.configure(sbom=False, provenance=False)
     _, archive = run(package)
     assert beside(package) == ["demo-1.2.3.tar.gz"]
     assert archive.manifest_path is None and archive.readme_path is None and archive.checksums == {}
-    assert {"README.md", "manifest.json"}.isdisjoint(unpacked(package, archive))
+    assert {"README.md", "manifest.json", "sbom.cdx.json"}.isdisjoint(unpacked(package, archive))
 
 
 def test_the_target_says_what_it_does_and_when_it_is_not_wanted(package: Package) -> None:
@@ -137,7 +140,7 @@ def test_the_target_says_what_it_does_and_when_it_is_not_wanted(package: Package
     off = spec.model_copy(update={"enable_distribution_archive": False})
     assert target.left_out(off) == "enable_distribution_archive is false"
     run(package)
-    assert package.said[0].startswith("packing demo-1.2.3.tar.gz: 12 files, ")
+    assert package.said[0].startswith("packing demo-1.2.3.tar.gz: 13 files, ")
     assert package.said[-1].endswith("times smaller than what it holds")
 
 

@@ -97,6 +97,7 @@ OMNIVERSE = {
 }
 DISTRIBUTION = {
     "archive_format": ANY,
+    "fallback_formats": ANY,
     "compression_level": ANY,
     "include_source_rust": True,
     "include_test_reports": True,
@@ -111,6 +112,10 @@ DISTRIBUTION = {
     "license_type": None,
     "generate_checksums": True,
     "checksum_algorithms": ANY,
+    "sbom": True,
+    "provenance": True,
+    "signing_key": None,
+    "builder_id": None,
     "publish_metadata": ANY,
 }
 STRUCTURES: dict[type[BaseModel], dict[str, object]] = {
@@ -160,7 +165,7 @@ WORDS: dict[type[base.Choice], str] = {
     scheduling.ControlType: "Start Ready End CorrelationId",
     triton.VersionPolicyType: "All Specific",
     omniverse.IntegrationType: "Simulation Renderer Tool DataProcessor",
-    distribution.ArchiveFormat: "TarGz TarBz2 TarXz Zip",
+    distribution.ArchiveFormat: "TarGz TarBz2 TarXz Zip TarZst",
     distribution.ManifestFormat: "JSON YAML TOML",
     distribution.ReadmeFormat: "Markdown PlainText RestructuredText",
     distribution.ChecksumAlgorithm: "SHA256 SHA512 Blake3",

@@ -1,0 +1,1 @@
+"""Publishing a package in an OCI registry: images, modules, archive, chart, extension, with SBOM and provenance."""

@@ -1,0 +1,64 @@
+"""`portalis keygen`: a pair of keys for signing what leaves the building."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from .printable import printable
+
+
+def keygen(
+    prefix: Annotated[Path, typer.Argument(metavar="[PREFIX]", help="Writes PREFIX.key and PREFIX.pub.")] = Path(
+        "portalis"
+    ),
+    algorithm: Annotated[str, typer.Option(help="ed25519 or ecdsa-p256.")] = "ed25519",
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="Encrypt the private key with the passphrase in this file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Make a pair of keys: PREFIX.key, which signs and which only its owner may read, and PREFIX.pub, which checks.
+
+    Encrypted with the passphrase in PORTALIS_SIGNING_PASSPHRASE, in the file that PORTALIS_SIGNING_PASSPHRASE_FILE
+    names, or in --passphrase-file. Files that exist are kept.
+
+    Example: portalis keygen release --passphrase-file secret.txt
+    """
+    from ..dist.signing import passphrase
+    from ..dist.signing.keys import generate
+
+    secret = passphrase.passphrase() if passphrase_file is None else passphrase.from_file(passphrase_file)
+    private, public = (prefix.with_name(f"{prefix.name}{ending}") for ending in (".key", ".pub"))
+    for path in (private, public):
+        if path.exists() or path.is_symlink():
+            raise UsageError(f"{path} exists", remediation="Choose another PREFIX, or move the old key away.")
+    key = generate(algorithm)
+    _create(private, key.pem(secret), 0o600)
+    try:
+        _create(public, key.public.pem(), 0o644)
+    except UsageError:
+        private.unlink()
+        raise
+    if as_json:
+        made = {"private": str(private), "public": str(public), "keyid": key.public.keyid}
+        print(json.dumps({**made, "algorithm": algorithm, "encrypted": secret is not None}, indent=2))
+        return
+    guarded = "encrypted" if secret is not None else "not encrypted: set PORTALIS_SIGNING_PASSPHRASE for that"
+    print(printable(f"{private}: signs; keep it secret ({guarded})"))
+    print(printable(f"{public}: checks; give it to everyone (keyid {key.public.keyid})"))
+
+
+def _create(path: Path, data: bytes, mode: int) -> None:
+    """Write a new file that has `mode` from its first moment on."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,0 +1,98 @@
+"""`portalis verify`: whether a package is whole, safe to unpack, and what its maker has signed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .printable import printable
+
+if TYPE_CHECKING:
+    from ..dist.verifying.verify import Report
+
+SHOWN = 30
+
+
+def verify(
+    package: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE|DIR", help="An archive, an unpacked one, or an output directory.")
+    ],
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The public key (PEM) that the package has to be signed with.")
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", min=1, help="What the files may hold together; 64 GiB if not given.")
+    ] = None,
+    max_entries: Annotated[
+        int | None, typer.Option("--max-entries", min=1, help="How many files and folders it may have; 100000.")
+    ] = None,
+    max_ratio: Annotated[
+        int | None, typer.Option("--max-ratio", min=1, help="How many times more it may hold than it takes; 200.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check a package before it is unpacked: checksums, manifest against contents, safe paths, signature.
+
+    Nothing is unpacked to disk. Exit code 1 when something is wrong, 2 when there is nothing that could be checked.
+    """
+    from ..dist.verifying.limits import Limits
+    from ..dist.verifying.verify import verify as look
+
+    given = {"max_bytes": max_bytes, "max_entries": max_entries, "max_ratio": max_ratio}
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    signer = None
+    if key is not None:
+        from ..dist.signing.keys import load_public
+
+        signer = load_public(key)
+    report = look(package, limits, signer)
+    if as_json:
+        print(json.dumps(_data(report), indent=2))
+    else:
+        _show(report)
+    if not report.verified:
+        raise typer.Exit(1)
+
+
+def _data(report: Report) -> dict[str, Any]:
+    return {
+        "path": str(report.path),
+        "verified": report.verified,
+        "format": report.packed.value if report.packed else None,
+        "files": report.file_count,
+        "size_bytes": report.size_bytes,
+        "digests": {algorithm.value: digest for algorithm, digest in report.digests.items()},
+        "checks": [
+            {
+                "name": check.name,
+                "passed": not check.findings,
+                "told": check.told,
+                "findings": [{"message": each.message, "remediation": each.remediation} for each in check.findings],
+            }
+            for check in report.checks
+        ],
+        "archives": [_data(each) for each in report.within],
+    }
+
+
+def _show(report: Report) -> None:
+    """A line for each check; what is wrong below it, and what to do about it once for the same."""
+    for check in report.checks:
+        wrong = check.findings
+        print(f"{'FAILED' if wrong else 'ok':<8}{check.name:<12}{printable('' if wrong else check.told)}".rstrip())
+        remedies: dict[str, None] = {}
+        for finding in wrong[:SHOWN]:
+            print(f"          {printable(finding.message)}")
+            remedies[finding.remediation] = None
+        if len(wrong) > SHOWN:
+            print(f"          and {len(wrong) - SHOWN} more (--json shows all)")
+        for remedy in remedies:
+            print(f"          -> {printable(remedy)}")
+    for each in report.within:
+        _show(each)
+    count = len(report.findings) + sum(len(each.findings) for each in report.within)
+    verdict = "verified" if report.verified else f"NOT verified: {count} finding{'' if count == 1 else 's'}"
+    print(f"{printable(str(report.path))}: {verdict}")

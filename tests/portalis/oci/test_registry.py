@@ -1,0 +1,170 @@
+"""Pushing to a real registry, well and badly connected; what lies there is looked at with other programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from portalis.oci.blobs import digest_of
+from portalis.oci.errors import AccessDenied, Unreachable
+from portalis.oci.referrers import fallback_tag
+from tests import parts
+from tests.fault_proxy import Request, fault_proxy, half_of_the_time
+from tests.portalis.oci.conftest import TYPE, artifact, noise, quick, registry, someone
+from tests.registry_server import PASSWORD, USERNAME, RegistryServer, free_port
+
+
+def oras(*arguments: str | Path) -> str:
+    done = subprocess.run([parts.oras(), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_oras_pulls_what_was_pushed_byte_for_byte(server: RegistryServer, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(noise(3_000_000))
+    manifest = artifact(b"small", large)
+    with registry(server.host, chunk=1 << 20) as client:
+        pushed = client.push("team/thing", "1.0", manifest)
+    oras("pull", "--plain-http", "-o", tmp_path / "pulled", f"{server.host}/team/thing@{pushed.digest}")
+    assert (tmp_path / "pulled/file0").read_bytes() == b"small"
+    assert (tmp_path / "pulled/file1").read_bytes() == large.read_bytes()
+    told = oras("manifest", "fetch", "--plain-http", f"{server.host}/team/thing:1.0")
+    assert told.encode() == manifest.content()
+
+
+def test_skopeo_knows_the_artifact(server: RegistryServer) -> None:
+    manifest = artifact(b"content")
+    with registry(server.host) as client:
+        client.push("team/thing", "1.0", manifest)
+    command = [parts.skopeo(), "inspect", "--raw", "--tls-verify=false", f"docker://{server.host}/team/thing:1.0"]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == manifest.content()
+
+
+def test_a_second_push_sends_nothing(server: RegistryServer) -> None:
+    manifest = artifact(b"one", noise(5000))
+    about = artifact(b"about it", subject=manifest.descriptor())
+    with fault_proxy(server.port) as proxy, registry(proxy.host) as client:
+        assert client.push("team/thing", "1.0", manifest).sent
+        assert client.push("team/thing", None, about).sent
+        assert proxy.uploads()
+        proxy.requests.clear()
+        assert not client.push("team/thing", "1.0", manifest).sent
+        assert not client.push("team/thing", None, about).sent
+        assert proxy.uploads() == []
+        assert proxy.requests
+
+
+def test_what_refers_to_an_artifact_is_found(server: RegistryServer) -> None:
+    manifest = artifact(b"one")
+    subject = manifest.descriptor()
+    first, second = (artifact(text, subject=subject, annotations={"kind": text.decode()}) for text in (b"a", b"b"))
+    with registry(server.host) as client:
+        client.push("team/thing", "1.0", manifest)
+        for each in (first, second):
+            client.push("team/thing", None, each)
+    found = json.loads(
+        oras("discover", "--plain-http", "--format", "json", f"{server.host}/team/thing@{subject['digest']}")
+    )
+    assert [each["digest"] for each in found["manifests"]] == [digest_of(each.content()) for each in (first, second)]
+    assert {each["artifactType"] for each in found["manifests"]} == {TYPE}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_half_of_all_requests_fail_and_all_arrives(server: RegistryServer, tmp_path: Path, seed: int) -> None:
+    manifest = artifact(b"small", noise(700_000, seed))
+    about = artifact(b"about it", subject=manifest.descriptor())
+    with (
+        fault_proxy(server.port, half_of_the_time(seed)) as proxy,
+        registry(proxy.host, chunk=1 << 18, backoff=quick(tries=40)) as client,
+    ):
+        pushed = client.push("team/thing", "1.0", manifest)
+        client.push("team/thing", None, about)
+    assert {request.fault for request in proxy.requests} >= {None, "503", "drop before", "drop after"}
+    oras("pull", "--plain-http", "-o", tmp_path / "pulled", f"{server.host}/team/thing@{pushed.digest}")
+    assert (tmp_path / "pulled/file1").read_bytes() == noise(700_000, seed)
+    tag = fallback_tag(pushed.digest)
+    index = json.loads(oras("manifest", "fetch", "--plain-http", f"{server.host}/team/thing:{tag}"))
+    assert [each["digest"] for each in index["manifests"]] == [digest_of(about.content())]
+
+
+def test_a_piece_that_did_not_arrive_is_sent_again_and_not_those_before(server: RegistryServer) -> None:
+    failed: list[str] = []
+
+    def second_piece(request: Request) -> str | None:
+        # the offset of the second
+        if request.headers.get("Content-Range", "").startswith("100000-") and not failed:
+            failed.append(request.path)
+            return "503"
+        return None
+
+    content = noise(250_000)
+    with fault_proxy(server.port, second_piece) as proxy, registry(proxy.host, chunk=100_000) as client:
+        client.push("team/thing", "1.0", artifact(content))
+    ranges = [each.headers["Content-Range"] for each in proxy.requests if each.method == "PATCH"]
+    assert ranges == ["0-99999", "100000-199999", "100000-199999", "200000-249999"]
+    assert server.blob(digest_of(content)).read_bytes() == content
+
+
+def test_a_registry_that_takes_no_pieces_gets_the_whole(server: RegistryServer) -> None:
+    content = noise(250_000)
+    manifest = artifact(content)
+    refused = fault_proxy(server.port, lambda request: "400" if request.method == "PATCH" else None)
+    with refused as proxy, registry(proxy.host, chunk=100_000) as client:
+        client.push("team/thing", "1.0", manifest)
+    assert sum(each.method == "PATCH" for each in proxy.requests) == 1
+    assert server.blob(digest_of(content)).read_bytes() == content
+
+
+def test_a_password_is_asked_for_and_given(guarded_server: RegistryServer, tmp_path: Path) -> None:
+    with registry(guarded_server.host, someone()) as client:
+        pushed = client.push("team/thing", "1.0", artifact(b"content"))
+    login = ["--username", USERNAME, "--password", PASSWORD]
+    reference = f"{guarded_server.host}/team/thing@{pushed.digest}"
+    oras("pull", "--plain-http", *login, "-o", tmp_path / "pulled", reference)
+    assert (tmp_path / "pulled/file0").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("secret", [None, "wrong-and-still-secret"])
+def test_a_refusal_is_final(guarded_server: RegistryServer, secret: str | None) -> None:
+    credentials = None if secret is None else someone(secret)
+    with (
+        fault_proxy(guarded_server.port) as proxy,
+        registry(proxy.host, credentials) as client,
+        pytest.raises(AccessDenied) as caught,
+    ):
+        client.push("team/thing", "1.0", artifact(b"content"))
+    # one question, and where there are credentials one answer to the challenge
+    assert [each.status for each in proxy.requests] == [401] * (1 if secret is None else 2)
+    assert "401" in caught.value.message and f"docker login {proxy.host}" in caught.value.remediation
+    assert "wrong-and" not in str(caught.value) and "wrong-and" not in repr(client.credentials)
+
+
+def test_a_403_is_final(server: RegistryServer) -> None:
+    refused = fault_proxy(server.port, lambda request: "403" if request.method == "POST" else None)
+    with refused as proxy, registry(proxy.host) as client, pytest.raises(AccessDenied, match="403"):
+        client.push("team/thing", "1.0", artifact(b"content"))
+    assert [each.method for each in proxy.requests] == ["HEAD", "POST"]
+
+
+def test_a_registry_that_is_down_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    backoff = quick()
+    backoff.on_retry = told.append
+    refused = pytest.raises(Unreachable, match="Connection refused \\(4 tries\\)")
+    with registry(f"127.0.0.1:{free_port()}", backoff=backoff) as client, refused:
+        client.push("team/thing", "1.0", artifact(b"content"))
+    assert len(told) == 3
+
+
+def test_a_file_that_changes_while_it_is_sent_is_told(server: RegistryServer, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"before")
+    manifest = artifact(file)
+    file.write_bytes(b"after!")
+    with registry(server.host) as client, pytest.raises(Exception, match="DIGEST_INVALID") as caught:
+        client.push("team/thing", "1.0", manifest)
+    assert "has changed" in str(caught.value)

@@ -1,0 +1,110 @@
+"""`portalis verify`: exit codes, what is printed, and the output of a real run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wasmtime
+
+from .conftest import ADD, Cli
+
+NAME = "demo-1.0.0.tar.zst"
+SPEC: dict[str, Any] = {
+    "package_name": "demo",
+    "package_version": "1.0.0",
+    "output_directory": "out",
+    "enable_nim_packaging": False,
+    "enable_omniverse_packaging": False,
+    "wasm_binaries": ["add.wasm"],
+    "distribution_config": {"archive_format": "TarZst", "checksum_algorithms": ["SHA256", "SHA512", "Blake3"]},
+}
+
+
+@pytest.fixture
+def output(tmp_path: Path, cli: Cli) -> Path:
+    """What `portalis package` has written."""
+    folder = tmp_path / "cwd"
+    (folder / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
+    (folder / "portalis.json").write_text(json.dumps(SPEC))
+    done = cli("package", "portalis.json")
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+def test_the_output_of_a_run_is_verified_with_the_archive_in_it(output: Path, cli: Cli) -> None:
+    done = cli("verify", "out")
+    assert done.returncode == 0, done.stdout
+    assert f"out/archives/{NAME}: verified" in done.stdout and done.stdout.endswith("out: verified\n")
+    (output / "publish.sh").write_text("# left by portalis publish\n")
+    assert cli("verify", "out").returncode == 0
+
+
+def test_what_was_changed_in_an_output_directory_is_told(output: Path, cli: Cli) -> None:
+    module = next((output / "model_repository").rglob("model.wasm"), None) or next(output.rglob("*.wasm"))
+    module.write_bytes(module.read_bytes() + b"\0")
+    (output / "more").write_text("x")
+    done = cli("verify", output)
+    assert done.returncode == 1
+    assert f"changed: '{module.relative_to(output)}' has " in done.stdout
+    assert "extra: 'more' is there" in done.stdout and done.stdout.endswith(": NOT verified: 2 findings\n")
+
+
+def test_a_damaged_archive_is_told_with_what_to_do_and_exit_code_1(output: Path, cli: Cli) -> None:
+    path = output / "archives" / NAME
+    path.write_bytes(path.read_bytes()[:-5])
+    done = cli("verify", path)
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert "FAILED  structure" in lines and "          it is cut off: its compressed data has no end" in lines
+    assert (
+        "          -> Get it again, from where it was published; if that does not help, tell those who have made it."
+        in lines
+    )
+    assert any("says" in line and "and the archive has" in line for line in lines)
+    assert lines[-1].startswith(f"{path}: NOT verified: ")
+
+
+def test_json_has_all_of_it(output: Path, cli: Cli) -> None:
+    path = shutil.copy(output / "archives" / NAME, output.parent)
+    done = cli("verify", path, "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["verified"], found["format"]) == (0, True, "TarZst")
+    assert set(found["digests"]) == {"SHA256", "SHA512", "Blake3"} and found["files"] > 3
+    assert {check["name"]: check["passed"] for check in found["checks"]} == dict.fromkeys(
+        ("structure", "paths", "checksums", "manifest", "provenance"), True
+    )
+    Path(path).write_bytes(b"x")
+    done = cli("verify", path, "--json")
+    assert done.returncode == 1
+    (finding,) = json.loads(done.stdout)["checks"][0]["findings"]
+    assert finding["message"].startswith("it is no archive") and finding["remediation"]
+
+
+def test_limits_are_set_on_the_command_line(output: Path, cli: Cli) -> None:
+    path = output / "archives" / NAME
+    for option, said in (
+        ("--max-bytes", "it unpacks to more than 2 bytes"),
+        ("--max-entries", "more than 2 files and folders"),
+    ):
+        done = cli("verify", path, option, "2")
+        assert done.returncode == 1 and said in done.stdout and option in done.stdout
+    assert cli("verify", path, "--max-ratio", "0").returncode == 2
+
+
+def test_what_cannot_be_verified_is_a_usage_error(tmp_path: Path, cli: Cli) -> None:
+    for what in ("gone.tar.gz", "."):
+        done = cli("verify", what)
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stdout == ""
+
+
+def test_a_name_that_a_terminal_would_act_on_is_only_shown(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "cwd" / "got"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    (folder / "a\x1b[2Jb").write_text("")
+    done = cli("verify", folder)
+    assert done.returncode == 1 and "\x1b" not in done.stdout and "\\x1b" in done.stdout
