@@ -23,7 +23,7 @@ class Backoff:
     first_s: float = 0.5
     most_s: float = 20.0
     random: random.Random = field(default_factory=random.Random)
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
     on_retry: Callable[[str], None] = lambda _: None
     """Is told why something is tried again, without secrets."""
     reached: bool = False

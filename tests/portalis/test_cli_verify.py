@@ -75,7 +75,7 @@ def test_json_has_all_of_it(output: Path, cli: Cli) -> None:
     assert (done.returncode, found["verified"], found["format"]) == (0, True, "TarZst")
     assert set(found["digests"]) == {"SHA256", "SHA512", "Blake3"} and found["files"] > 3
     assert {check["name"]: check["passed"] for check in found["checks"]} == dict.fromkeys(
-        ("structure", "paths", "checksums", "manifest", "provenance"), True
+        ("structure", "paths", "checksums", "manifest", "provenance", "proof"), True
     )
     Path(path).write_bytes(b"x")
     done = cli("verify", path, "--json")

@@ -41,7 +41,9 @@ def test_a_module_is_an_artifact_in_the_layout_of_the_cncf(make_package: MakePac
     assert found["config"]["mediaType"] == "application/vnd.wasm.config.v0+json"
     assert [(each["mediaType"], each["digest"]) for each in found["layers"]] == [("application/wasm", digest)]
     assert "artifactType" not in found
-    assert json.loads(module.manifest.config.blob.content) == {
+    config = module.manifest.config.blob.content
+    assert isinstance(config, bytes)
+    assert json.loads(config) == {
         "created": "2026-01-02T03:04:05Z",
         "architecture": "wasm",
         "os": "wasip1",

@@ -17,6 +17,13 @@ from portalis.spec.distribution import ArchiveFormat
 from .hostile import TOP, below, manifest, messages, packed_as, report, tar_of, zip_of
 
 FILES = {"README.md": b"# demo\n", "wasm/gelu.wasm": b"\0asm" * 100, "docs/a.md": b""}
+WRONG = {
+    "name": "gelu",
+    "size_bytes": 400,
+    "checksum_sha256": "0" * 64,
+    "wasi_compliant": True,
+    "exports": [],
+}
 TARS = [packed for packed in ArchiveFormat if packed is not ArchiveFormat.Zip]
 
 
@@ -94,11 +101,16 @@ def test_contents_that_differ_from_the_manifest_are_told_by_name(
         (manifest({}, more=1), "more: "),
         (manifest({}, version="9.0"), "the manifest has the version '9.0', and this portalis knows 1.0"),
         (manifest({}, package_name="other"), "the manifest is that of 'other-1.2.3', and the archive has the folder"),
+        (
+            manifest({}, build_info={"total_wasm_size_bytes": 1, "wasm_binaries": [WRONG]}),
+            "the manifest has two digests or sizes of the module 'gelu'",
+        ),
         (manifest({"../up": b""}), "the manifest lists '../up', which leads out of the folder"),
     ],
 )
 def test_a_manifest_that_is_none_or_of_another_package_is_told(tmp_path: Path, text: bytes, said: str) -> None:
-    found = report(tmp_path, packed_as(tar_of({f"{TOP}/manifest.json": text}), ArchiveFormat.TarGz))
+    inside = {f"{TOP}/manifest.json": text, f"{TOP}/wasm/gelu.wasm": FILES["wasm/gelu.wasm"]}
+    found = report(tmp_path, packed_as(tar_of(inside), ArchiveFormat.TarGz))
     assert any(said in message for message in messages(found)), messages(found)
 
 

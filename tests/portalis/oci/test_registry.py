@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,23 @@ def test_a_file_that_changes_while_it_is_sent_is_told(server: RegistryServer, tm
     with registry(server.host) as client, pytest.raises(Exception, match="DIGEST_INVALID") as caught:
         client.push("team/thing", "1.0", manifest)
     assert "has changed" in str(caught.value)
+
+
+def test_a_large_file_is_sent_in_little_memory(server: RegistryServer, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(300 << 20)
+    # of its own, so that what this process has used before does not count
+    program = """
+import resource, sys
+from pathlib import Path
+from tests.portalis.oci.conftest import artifact, registry
+with registry(sys.argv[1]) as client:
+    client.push("team/thing", "1.0", artifact(b"warm"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    client.push("team/thing", "2.0", artifact(Path(sys.argv[2])))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    command = [sys.executable, "-c", program, server.host, str(large)]
+    grown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=parts.ROOT).stdout
+    assert int(grown) < 20_000  # KiB

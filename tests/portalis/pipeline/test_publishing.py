@@ -57,7 +57,7 @@ def publish(workplace: Workplace, host: str, **more: object) -> PackagingAgentOu
 
 
 def pull(reference: str, folder: Path) -> None:
-    command = [parts.oras(), "pull", "--plain-http", "-o", folder, reference]
+    command = [parts.oras(), "pull", "--plain-http", "-o", str(folder), reference]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -1,0 +1,273 @@
+"""`portalis publish`, as a program: resumed after it was killed, with credentials from everywhere, and telling none."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portalis.contracts.output import PackagingAgentOutput
+from tests import parts
+from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.portalis.pipeline.conftest import Workplace
+from tests.registry_server import PASSWORD, USERNAME, RegistryServer, free_port, registry_server
+
+PORTALIS = [sys.executable, "-m", "portalis"]
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output directory with a module, and an archive that takes a while to send."""
+    folder = tmp_path_factory.mktemp("packaged")
+    workplace = Workplace(folder)
+    workplace.module("add")
+    (folder / "LICENSE").write_bytes(os.urandom(600_000).hex().encode())  # does not compress well
+    config = {"license_file": "LICENSE"}
+    workplace.package(workplace.spec("add", enable_distribution_archive=True, distribution_config=config))
+    return workplace.output
+
+
+@pytest.fixture
+def output(packaged: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(packaged, tmp_path / "out"))
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PORTALIS_", "DOCKER_"))}
+    return kept | {"DOCKER_CONFIG": str(tmp_path / "docker")}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RegistryServer]:
+    with registry_server(tmp_path / "registry") as server:
+        yield server
+
+
+@pytest.fixture
+def guarded_server(tmp_path: Path) -> Iterator[RegistryServer]:
+    with registry_server(tmp_path / "registry", password=True) as server:
+        yield server
+
+
+def portalis(
+    *arguments: str | Path, environment: dict[str, str], code: int = 0, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*PORTALIS, "publish", *map(str, arguments)], capture_output=True, text=True, env=environment, input=given
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_it_prints_references_that_can_be_pulled(
+    output: Path, server: RegistryServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = portalis(output, "--registry", f"{server.host}/team", environment=environment)
+    references = {line.split()[1]: line.split()[0] for line in done.stdout.splitlines()}
+    for i, name in enumerate(("add.wasm", "demo-1.2.3.tar.gz")):
+        command = [parts.oras(), "pull", "--plain-http", "-o", str(tmp_path / str(i)), references[name]]
+        subprocess.run(command, check=True, capture_output=True)
+    (archive,) = (output / "archives").glob("*.tar.gz")
+    assert (tmp_path / "1" / archive.name).read_bytes() == archive.read_bytes()
+
+
+def test_a_second_time_nothing_is_sent(output: Path, server: RegistryServer, environment: dict[str, str]) -> None:
+    with fault_proxy(server.port) as proxy:
+        arguments = (output, "--registry", proxy.host)
+        first = portalis(*arguments, environment=environment)
+        proxy.requests.clear()
+        second = portalis(*arguments, environment=environment)
+        assert proxy.uploads() == [] and proxy.requests
+    assert "(was there)" not in first.stdout
+    assert second.stdout.splitlines() == [f"{line} (was there)" for line in first.stdout.splitlines()]
+
+
+def _wait_for_half_an_archive(proxy: FaultProxy, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        if any(each.method in ("PUT", "PATCH") and each.sent > 100_000 for each in list(proxy.requests)):
+            return
+        time.sleep(0.02)
+    raise AssertionError("the archive was not on its way")
+
+
+def test_what_was_killed_goes_on_where_it_stopped(
+    output: Path, server: RegistryServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    arguments = ["publish", str(output), "--registry"]
+    with fault_proxy(server.port, bytes_per_s=100_000) as slow:
+        process = subprocess.Popen([*PORTALIS, *arguments, slow.host], env=environment, stderr=subprocess.DEVNULL)
+        _wait_for_half_an_archive(slow, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    with fault_proxy(server.port) as proxy:
+        done = portalis(output, "--registry", proxy.host, environment=environment)
+    told = {line.split()[1]: line for line in done.stdout.splitlines()}
+    module, archive = told["add.wasm"], told["demo-1.2.3.tar.gz"]
+    assert module.endswith("(was there)")
+    assert not archive.endswith("(was there)")
+    (file,) = (output / "archives").glob("*.tar.gz")
+    sent = sum(each.sent for each in proxy.uploads())
+    assert file.stat().st_size <= sent < file.stat().st_size + 50_000  # and manifests, and what is about the archive
+    reference = archive.split()[0].replace(proxy.host, server.host)
+    command = [parts.oras(), "pull", "--plain-http", "-o", str(tmp_path / "pulled"), reference]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "pulled" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_dry_run_asks_nobody(output: Path, environment: dict[str, str]) -> None:
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    host = f"127.0.0.1:{free_port()}"
+    done = portalis(output, "--registry", f"{host}/team", "--dry-run", environment=environment)
+    assert f"{host}/team/demo/archive:1.2.3" in done.stdout and f"{host}/team/demo/modules/add:1.2.3" in done.stdout
+    told = json.loads(portalis(output, "--registry", host, "--dry-run", "--json", environment=environment).stdout)
+    assert [each["kind"] for each in told["would_publish"]] == ["Module", "Archive"]
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_a_dry_run_knows_the_digests(output: Path, server: RegistryServer, environment: dict[str, str]) -> None:
+    arguments = (output, "--registry", server.host, "--json")
+    would = json.loads(portalis(*arguments, "--dry-run", environment=environment).stdout)["would_publish"]
+    did = json.loads(portalis(*arguments, environment=environment).stdout)["published"]
+    assert [each["digest"] for each in would] == [each["digest"] for each in did if each["subject"] is None]
+
+
+def test_a_registry_that_is_down_leaves_a_script_which_goes_when_it_is_up(
+    output: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_port()
+    before = {path: path.read_bytes() for path in (output / "archives").iterdir()}
+    done = portalis(output, "--registry", f"127.0.0.1:{port}", environment=environment, code=1)
+    assert "Connection refused" in done.stderr and "publish.sh publishes by hand" in done.stderr
+    assert {path: path.read_bytes() for path in (output / "archives").iterdir()} == before
+    script = output / "publish.sh"
+    assert os.access(script, os.X_OK)
+    report = PackagingAgentOutput.model_validate_json((output / "packaging-report.json").read_bytes())
+    assert any(path.endswith("/publish.sh") for path in report.package_metadata.checksums)
+    with registry_server(tmp_path / "registry", port=port):
+        portalis(output, "--registry", f"127.0.0.1:{port}", environment=environment)
+    assert not script.exists()
+    report = PackagingAgentOutput.model_validate_json((output / "packaging-report.json").read_bytes())
+    assert not any(path.endswith("/publish.sh") for path in report.package_metadata.checksums)
+    assert [each.tag for each in report.published if each.subject is None] == ["1.2.3", "1.2.3"]
+
+
+def test_a_package_may_be_moved(output: Path, server: RegistryServer, environment: dict[str, str]) -> None:
+    moved = output.with_name("elsewhere")
+    output.rename(moved)
+    portalis(moved, "--registry", server.host, environment=environment)
+
+
+# credentials
+
+
+def config(environment: dict[str, str], content: object) -> None:
+    folder = Path(environment["DOCKER_CONFIG"])
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+def helper(environment: dict[str, str], name: str, script: str) -> None:
+    place = Path(environment["DOCKER_CONFIG"]) / f"docker-credential-{name}"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(f"#!/bin/sh\n{script}\n")
+    place.chmod(0o755)
+    environment["PATH"] = f"{place.parent}:{environment['PATH']}"
+
+
+SOURCES = ("environment", "stdin", "auths", "credsStore", "credHelpers")
+
+
+def log_in(source: str, host: str, environment: dict[str, str], secret: str) -> tuple[list[str], str]:
+    """Options and standard input, with everything else in place."""
+    told = json.dumps({"ServerURL": host, "Username": USERNAME, "Secret": secret})
+    answer = f"""read -r server\n[ "$1 $server" = "get {host}" ] && printf '%s' '{told}' && exit 0\nexit 1"""
+    if source == "environment":
+        environment |= {"PORTALIS_REGISTRY_USERNAME": USERNAME, "PORTALIS_REGISTRY_PASSWORD": secret}
+    elif source == "stdin":
+        return ["--username", USERNAME, "--password-stdin"], f"{secret}\n"
+    elif source == "auths":
+        config(environment, {"auths": {host: {"auth": base64.b64encode(f"{USERNAME}:{secret}".encode()).decode()}}})
+    elif source == "credsStore":
+        helper(environment, "keeper", answer)
+        config(environment, {"credsStore": "keeper", "auths": {host: {}}})
+    else:
+        helper(environment, "other-keeper", answer)
+        config(environment, {"credHelpers": {host: "other-keeper"}})
+    return [], ""
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_credentials_are_found_and_not_told(
+    output: Path, guarded_server: RegistryServer, environment: dict[str, str], source: str, right: bool
+) -> None:
+    secret = PASSWORD if right else "wrong-and-secret"
+    options, given = log_in(source, guarded_server.host, environment, secret)
+    environment |= {"PORTALIS_DEBUG": "1"} if right else {}
+    done = portalis(
+        output,
+        "--registry",
+        guarded_server.host,
+        *options,
+        environment=environment,
+        code=0 if right else 1,
+        given=given,
+    )
+    if not right:
+        assert "401" in done.stderr and "docker login" in done.stderr
+    written = [path.read_bytes().decode(errors="replace") for path in output.rglob("*") if path.is_file()]
+    basic = base64.b64encode(f"{USERNAME}:{secret}".encode()).decode()
+    assert not any(form in text for form in (secret, basic) for text in (done.stdout, done.stderr, *written))
+
+
+# what is wrong with the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--registry", "a b"], "is no registry"),
+        (["--registry", "http://registry.example.com"], "without TLS"),
+        (["--registry", f"someone:{PASSWORD}@registry.example.com"], "has credentials in it"),
+        ([], "no registry is named"),
+        (["--registry", "127.0.0.1:1", "--username", "someone"], "--username has no password"),
+        (["--registry", "127.0.0.1:1", "--password-stdin"], "--password-stdin has no name"),
+        (["--registry", "127.0.0.1:1", "--username", "a", "--password-stdin"], "no password on standard input"),
+        (["--registry", "127.0.0.1:1", "--engine", "rkt"], "there is no such engine"),
+    ],
+)
+def test_a_bad_command_line_is_told(
+    output: Path, environment: dict[str, str], arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = portalis(output, *arguments, environment=environment, code=2)
+    assert message in done.stderr and PASSWORD not in done.stderr
+
+
+@pytest.mark.parametrize("report", [None, b"", b"{}", b"\xff"])
+def test_a_folder_that_is_no_package_is_told(tmp_path: Path, environment: dict[str, str], report: bytes | None) -> None:
+    if report is not None:
+        (tmp_path / "packaging-report.json").write_bytes(report)
+    done = portalis(tmp_path, "--registry", "127.0.0.1:1", environment=environment, code=2)
+    assert "no output directory" in done.stderr if report is None else "no report" in done.stderr
+
+
+def test_a_file_that_has_changed_is_not_published(
+    output: Path, server: RegistryServer, environment: dict[str, str]
+) -> None:
+    (archive,) = (output / "archives").glob("*.tar.gz")
+    archive.write_bytes(archive.read_bytes() + b"\0")
+    done = portalis(output, "--registry", server.host, environment=environment, code=2)
+    assert "has changed since it was packaged" in done.stderr
