@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ...contracts.manifest import FORMAT, ArtifactEntry, PackageManifest
 from ...manifest_text import manifest_name, parse_manifest
 from ...spec.distribution import ManifestFormat
+from ..contents import WASM
 from ..names import path_trouble
 from ..shipped import Finding
 from .contents import Seen
@@ -39,7 +40,7 @@ def check_manifest(subject: Subject) -> Checked:
         return _wrong(name, ["it is nested too deep"])
     except ValueError as error:  # also JSON's, TOML's, YAML's and that of bytes that are not UTF-8
         return _wrong(name, [str(error).split("\n")[0]])
-    findings = (*_about(subject, manifest), *_differences(subject, name, manifest))
+    findings = (*_about(subject, manifest), *_modules(subject, manifest), *_differences(subject, name, manifest))
     count = len(subject.files) - 1
     return Checked(name=NAME, told=f"{count} files are compared with {name}", findings=findings, proves=True)
 
@@ -56,6 +57,15 @@ def _about(subject: Subject, manifest: PackageManifest) -> Iterator[Finding]:
     expected = f"{manifest.package_name}-{manifest.package_version}"
     if subject.top and subject.top != expected:
         yield _finding(f"the manifest is that of {expected!a}, and the archive has the folder {subject.top!a}")
+
+
+def _modules(subject: Subject, manifest: PackageManifest) -> Iterator[Finding]:
+    """What the manifest says of the build is said of the modules that are there."""
+    for module in manifest.build_info.wasm_binaries:
+        seen = subject.files.get(f"{WASM}/{module.name}.wasm")
+        said = Seen(size_bytes=module.size_bytes, sha256=module.checksum_sha256)
+        if seen is not None and seen != said:
+            yield _finding(f"the manifest has two digests or sizes of the module {module.name!a}")
 
 
 def _differences(subject: Subject, name: str, manifest: PackageManifest) -> Iterator[Finding]:

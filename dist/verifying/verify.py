@@ -23,6 +23,7 @@ from .entry import Entry
 from .folder_entries import folder_entries
 from .limits import Limits
 from .manifests import MANIFESTS, check_manifest
+from .manifests import NAME as MANIFEST
 from .refused import AGAIN, Refused
 from .signatures import signature_check
 from .streams import MAGIC, Unpacked
@@ -33,6 +34,7 @@ from .zip_entries import zip_entries
 
 # what an output directory has beside what its manifest lists
 _NOT_LISTED = frozenset({REPORT, SCRIPT})
+PROOF = "proof"
 _CHECKS: tuple[Check, ...] = (check_sums, check_manifest)
 
 
@@ -172,9 +174,7 @@ def _report(subject: Subject, contents: Contents, packed: ArchiveFormat | None, 
         Checked(name=PATHS, told="nothing would be unpacked outside its folder; no links or devices", findings=paths),
         *(check(subject) for check in checks),
     ]
-    if not any(each.proves or each.findings for each in done):
-        message = "nothing says what should be in it: it has no manifest, no checksum file and no provenance"
-        done.append(Checked(name="proof", told="", findings=(Finding(check="proof", message=message),)))
+    done.append(_proof(done))
     return Report(
         path=subject.path,
         packed=packed,
@@ -183,3 +183,14 @@ def _report(subject: Subject, contents: Contents, packed: ArchiveFormat | None, 
         size_bytes=contents.size_bytes,
         digests=dict(subject.digests),
     )
+
+
+def _proof(done: list[Checked]) -> Checked:
+    """What all of it is held to. A manifest in the package cannot vouch for itself, and the user is told."""
+    proving = [each.name for each in done if each.proves]
+    if not proving and not any(each.findings for each in done):
+        message = "nothing says what should be in it: it has no manifest, no checksum file and no provenance"
+        return Checked(name=PROOF, told="", findings=(Finding(check=PROOF, message=message, remediation=AGAIN),))
+    if proving == [MANIFEST]:
+        return Checked(name=PROOF, told="its own manifest alone: a checksum file from elsewhere, or --key, tells more")
+    return Checked(name=PROOF, told=", ".join(proving))

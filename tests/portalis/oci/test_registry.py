@@ -87,6 +87,11 @@ def test_half_of_all_requests_fail_and_all_arrives(server: RegistryServer, tmp_p
     assert {request.fault for request in proxy.requests} >= {None, "503", "drop before", "drop after"}
     oras("pull", "--plain-http", "-o", tmp_path / "pulled", f"{server.host}/team/thing@{pushed.digest}")
     assert (tmp_path / "pulled/file1").read_bytes() == noise(700_000, seed)
+    command = [parts.skopeo(), "copy", "--src-tls-verify=false", f"docker://{server.host}/team/thing:1.0"]
+    subprocess.run([*command, f"dir:{tmp_path / 'copied'}"], check=True, capture_output=True)
+    assert (tmp_path / "copied" / digest_of(noise(700_000, seed)).partition(":")[2]).read_bytes() == noise(
+        700_000, seed
+    )
     tag = fallback_tag(pushed.digest)
     index = json.loads(oras("manifest", "fetch", "--plain-http", f"{server.host}/team/thing:{tag}"))
     assert [each["digest"] for each in index["manifests"]] == [digest_of(about.content())]

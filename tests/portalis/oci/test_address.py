@@ -1,0 +1,64 @@
+"""Which registries are spoken to, and how."""
+
+from __future__ import annotations
+
+import pytest
+
+from portalis.errors import UsageError
+from portalis.oci.address import parse
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "prefix"),
+    [
+        ("registry.example.com/team/a", "https://registry.example.com", "team/a"),
+        ("https://Registry.example.com:5000/", "https://registry.example.com:5000", ""),
+        ("oci://registry.example.com", "https://registry.example.com", ""),
+        ("127.0.0.1:5000/team", "http://127.0.0.1:5000", "team"),
+        ("localhost", "http://localhost", ""),
+        ("http://localhost:5000", "http://localhost:5000", ""),
+        ("[::1]:5000", "http://[::1]:5000", ""),
+        ("https://127.0.0.1:5000", "https://127.0.0.1:5000", ""),
+        # an address of this machine, and a name that only looks like one
+        ("127.0.0.1.example.com", "https://127.0.0.1.example.com", ""),
+    ],
+)
+def test_tls_is_left_out_on_this_machine_only(text: str, base: str, prefix: str) -> None:
+    address = parse(text)
+    assert (address.base, address.prefix) == (base, prefix)
+
+
+def test_plain_http_has_to_be_said() -> None:
+    with pytest.raises(UsageError, match="without TLS"):
+        parse("http://registry.example.com")
+    assert parse("registry.example.com", plain_http=True).base == "http://registry.example.com"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/team",
+        "a b",
+        "ftp://x",
+        "x/Team",
+        "x//y",
+        "x/../y",
+        "x:99999",
+        "x?y",
+        "x#y",
+        "x\ny",
+        "https://",
+        "-x",
+        "x/y:1",
+    ],
+)
+def test_what_is_no_registry_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no registry"):
+        parse(text)
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse("https://someone:pa55word@registry.example.com")
+    assert "pa55word" not in str(caught.value)

@@ -1,0 +1,102 @@
+"""Docker's config and its helpers, and secrets that stay secret."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from portalis.errors import UsageError
+from portalis.oci import credentials
+from portalis.oci.address import parse
+from portalis.oci.redaction import Redactor
+
+ADDRESS = parse("registry.example.com:5000/team")
+HOST = ADDRESS.host
+AUTH = base64.b64encode(b"someone:se:cret").decode()
+
+
+def find(folder: Path, config: object) -> credentials.Credentials | None:
+    (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    return credentials.find(ADDRESS, {"DOCKER_CONFIG": str(folder), "PATH": f"{folder}:/usr/bin:/bin"})
+
+
+def helper(folder: Path, script: str, name: str = "keeper") -> None:
+    place = folder / f"docker-credential-{name}"
+    place.write_text(f"#!/bin/sh\n{script}\n")
+    place.chmod(0o755)
+
+
+@pytest.mark.parametrize("key", [HOST, f"https://{HOST}", f"https://{HOST}/v1/", f"{HOST}/v2/"])
+def test_a_login_of_the_config_is_found(tmp_path: Path, key: str) -> None:
+    found = find(tmp_path, {"auths": {"another.example.com": {"auth": "eDp5"}, key: {"auth": AUTH}}})
+    assert found is not None
+    assert (found.username, found.secret, found.is_token) == ("someone", "se:cret", False)
+    assert "se:cret" not in repr(found)
+
+
+def test_an_identity_token_stands_before_a_password(tmp_path: Path) -> None:
+    found = find(tmp_path, {"auths": {HOST: {"auth": AUTH, "identitytoken": "token"}}})
+    assert found is not None and found.is_token and found.secret == "token"
+
+
+def test_a_helper_of_the_registry_stands_before_the_store(tmp_path: Path) -> None:
+    helper(tmp_path, """echo '{"Username": "<token>", "Secret": "token"}'""", "one")
+    helper(tmp_path, "exit 1", "all")
+    found = find(tmp_path, {"credHelpers": {HOST: "one"}, "credsStore": "all", "auths": {HOST: {"auth": AUTH}}})
+    assert found is not None and found.is_token and found.source == "docker-credential-one"
+
+
+def test_a_store_without_the_login_leaves_it_to_the_config(tmp_path: Path) -> None:
+    helper(tmp_path, "echo credentials not found in native keychain; exit 1")
+    found = find(tmp_path, {"credsStore": "keeper", "auths": {HOST: {"auth": AUTH}}})
+    assert found is not None and found.username == "someone"
+
+
+@pytest.mark.parametrize(
+    "config", [{}, [], {"auths": {}}, {"auths": []}, {"auths": {HOST: {}}}, {"auths": {HOST: "x"}}]
+)
+def test_nobody_is_logged_in(tmp_path: Path, config: object) -> None:
+    assert find(tmp_path, config) is None
+    assert credentials.find(ADDRESS, {"HOME": str(tmp_path / "nowhere")}) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "script", "message"),
+    [
+        ('{"auths": {"x": {"auth": "se:cret', None, "is not JSON"),
+        ({"auths": {HOST: {"auth": "se:cret"}}}, None, "not base64"),
+        ({"credsStore": "keeper"}, None, "not on PATH"),
+        ({"credsStore": "../keeper"}, None, "no name of a credential helper"),
+        ({"credsStore": "keeper"}, "echo se:cret; exit 2", "failed \\(exit 2\\)"),
+        ({"credsStore": "keeper"}, "echo se:cret", "in no known form"),
+        ({"credsStore": "keeper"}, """echo '["se:cret"]'""", "in no known form"),
+    ],
+)
+def test_what_cannot_be_used_is_told_without_its_content(
+    tmp_path: Path, config: object, script: str | None, message: str
+) -> None:
+    if script is not None:
+        helper(tmp_path, script)
+    with pytest.raises(UsageError, match=message) as caught:
+        find(tmp_path, config)
+    assert "se:cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [credentials.USERNAME, credentials.PASSWORD])
+def test_half_of_the_credentials_is_told(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is set"):
+        credentials.find(ADDRESS, {name: "se:cret"})
+
+
+@pytest.mark.parametrize("secret", ["correct horse/battery+staple", 'qu"ote\\', "ümlaut", "x"])
+def test_a_secret_is_hidden_in_all_its_forms(secret: str) -> None:
+    from urllib.parse import quote, quote_plus
+
+    redactor = Redactor()
+    redactor.hide(secret)
+    forms = [secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()]
+    told = redactor.clean(" | ".join([*forms, json.dumps(secret)]))
+    assert not any(form in told.replace("[hidden]", "") for form in forms)
