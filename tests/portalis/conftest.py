@@ -1,15 +1,17 @@
-"""Model repositories for the tests of the core and the command line."""
+"""Model repositories and registries for the tests of the core and the command line."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import wasmtime
+
+from tests.registry_server import RegistryServer, registry_server
 
 ADD = """(module (func (export "add") (param $a f32) (param $b f32) (result f32)
   (f32.add (local.get $a) (local.get $b))))"""
@@ -53,3 +55,17 @@ def cli(tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RegistryServer]:
+    """A registry that takes everything from everybody."""
+    with registry_server(tmp_path / "registry") as server:
+        yield server
+
+
+@pytest.fixture
+def guarded_server(tmp_path: Path) -> Iterator[RegistryServer]:
+    """A registry that wants a name and a password."""
+    with registry_server(tmp_path / "guarded", password=True) as server:
+        yield server

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,18 +45,6 @@ def output(packaged: Path, tmp_path: Path) -> Path:
 def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PORTALIS_", "DOCKER_"))}
     return kept | {"DOCKER_CONFIG": str(tmp_path / "docker")}
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RegistryServer]:
-    with registry_server(tmp_path / "registry") as server:
-        yield server
-
-
-@pytest.fixture
-def guarded_server(tmp_path: Path) -> Iterator[RegistryServer]:
-    with registry_server(tmp_path / "registry", password=True) as server:
-        yield server
 
 
 def portalis(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from portalis.oci.address import Address, parse
 from portalis.oci.backoff import Backoff
@@ -14,21 +11,9 @@ from portalis.oci.blobs import CHUNK, blob_of
 from portalis.oci.credentials import Credentials
 from portalis.oci.manifest import TITLE, Manifest, Part, empty_config
 from portalis.oci.registry import Registry
-from tests.registry_server import PASSWORD, USERNAME, RegistryServer, registry_server
+from tests.registry_server import PASSWORD, USERNAME
 
 TYPE = "application/vnd.portalis.test"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RegistryServer]:
-    with registry_server(tmp_path / "registry") as server:
-        yield server
-
-
-@pytest.fixture
-def guarded_server(tmp_path: Path) -> Iterator[RegistryServer]:
-    with registry_server(tmp_path / "guarded", password=True) as server:
-        yield server
 
 
 def quick(tries: int = 12) -> Backoff:

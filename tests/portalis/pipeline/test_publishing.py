@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,19 +27,7 @@ from portalis.spec.container import ContainerRuntime
 from tests import parts
 from tests.fault_proxy import fault_proxy
 from tests.portalis.pipeline.conftest import Workplace
-from tests.registry_server import PASSWORD, USERNAME, RegistryServer, free_port, registry_server
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RegistryServer]:
-    with registry_server(tmp_path / "registry") as server:
-        yield server
-
-
-@pytest.fixture
-def guarded_server(tmp_path: Path) -> Iterator[RegistryServer]:
-    with registry_server(tmp_path / "registry", password=True) as server:
-        yield server
+from tests.registry_server import PASSWORD, USERNAME, RegistryServer, free_port
 
 
 @pytest.fixture(autouse=True)
