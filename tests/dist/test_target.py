@@ -296,6 +296,6 @@ def test_the_target_imports_neither_the_pipeline_nor_another_target() -> None:
     assert tops.isdisjoint(f"portalis.{other}" for other in others)
 
 
-def test_the_folder_of_the_templates_has_one_for_each_format() -> None:
-    names = {path.name for path in Path(target.__file__).with_name("templates").iterdir()}
+def test_the_folder_of_the_templates_has_a_readme_for_each_format() -> None:
+    names = {path.name for path in Path(target.__file__).with_name("templates").glob("README.*")}
     assert names == {"README.md.j2", "README.txt.j2", "README.rst.j2"}
