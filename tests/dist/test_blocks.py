@@ -16,7 +16,7 @@ from portalis.dist.members import Members, from_file
 from portalis.dist.plan import Plan
 from portalis.spec.distribution import ArchiveFormat
 
-SIZE = 9 << 20  # more than two blocks of every format
+SIZE = 6 << 20  # more than a block of every format
 
 
 @pytest.fixture(scope="module")
