@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from ..naming import oci_parts
+
 
 class Kind(Enum):
     """What an ingredient is."""
@@ -51,8 +53,8 @@ def purl(kind: str, name: str, version: str = "", **qualifiers: str) -> str:
 
 def image_purl(name: str, version: str) -> str:
     """That of a container image; `version` is its tag or digest. A registry in the name becomes a qualifier."""
-    registry, _, rest = name.partition("/")
-    if rest and (registry == "localhost" or "." in registry or ":" in registry):
+    registry, rest = oci_parts(name)
+    if registry and rest:
         return purl("docker", rest, version, repository_url=registry)
     return purl("docker", name, version)
 

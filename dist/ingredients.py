@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from .. import __version__
-from ..pins import FILE, Pin, pinned, read
+from ..pins import Pin, listed, pinned
 from ..spec.container import WasmRuntime
 from ..spec.distribution import ChecksumAlgorithm
 from ..target import Job, Module
@@ -82,7 +82,7 @@ def _installed(image: ImageContext) -> Iterator[Ingredient]:
 
 def _carried(job: Job) -> Iterator[Ingredient]:
     """What extensions have unpacked in them; the hashes are those of the wheels that it may have come from."""
-    pins: dict[str, Pin] = {_ref(pin.name, pin.version): pin for pin in read(FILE.read_text(encoding="utf-8"))}
+    pins: dict[str, Pin] = {_ref(pin.name, pin.version): pin for pin in listed()}
     for wheel in unpacked(job):
         pin = pins.get(_ref(wheel.name, wheel.version))
         made = _distribution(wheel.name, wheel.version, () if pin is None else pin.hashes)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..output.copying import digest_of
 from ..pins import FILE, Pin
 from ..problems import Problem
 from .pins import PYTHONS
@@ -138,4 +138,4 @@ def _takes(python: Python, interpreters: str, abis: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _sha256(path: Path, _size: int, _changed: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest_of(path).sha256

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..pins import Pin, pinned
+from ..pins import Pin, pinned, written
 
 NAMES = ("numpy", "wasmtime")
 TIMEOUT_S = 300.0
@@ -78,7 +78,7 @@ def _arguments(python: str, folder: str) -> list[str]:
 def _download(wanted: Sequence[Pin], python: str, kept: Path) -> dict[str, Wheel]:
     with tempfile.TemporaryDirectory(prefix="portalis-wheels-") as folder:
         pins = Path(folder, "pins.txt")
-        pins.write_text("".join(f"{pin.line()}\n" for pin in wanted), encoding="utf-8")
+        pins.write_text(written(wanted), encoding="utf-8")
         options = ["--require-hashes", "--no-input", "--disable-pip-version-check", "--quiet", "-r", str(pins)]
         command = [sys.executable, "-m", "pip", *_arguments(python, folder), *options]
         why = _run(command, folder)

@@ -35,14 +35,18 @@ def triton_trouble(name: str) -> str | None:
     return shell_trouble(name)
 
 
+def oci_parts(name: str) -> tuple[str, str]:
+    """The registry that an image's name begins with, "" for none, and the rest."""
+    host, slash, rest = name.partition("/")
+    return (host, rest) if slash and (host == "localhost" or "." in host or ":" in host) else ("", name)
+
+
 def oci_trouble(name: str) -> str | None:
     """Why a registry does not take `name` for a repository."""
-    host, slash, rest = name.partition("/")
-    is_host = slash and (host == "localhost" or "." in host or ":" in host)
-    path = rest if is_host else name
+    host, path = oci_parts(name)
     if len(name) > 255:
         return "is longer than 255 characters"
-    if is_host and _OCI_HOST.fullmatch(host) is None:
+    if host and _OCI_HOST.fullmatch(host) is None:
         return f"begins with {host!r}, which is no registry's host"
     if all(_OCI_PART.fullmatch(part) for part in path.split("/")):
         return None

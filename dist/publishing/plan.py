@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from ...contracts.artifacts import ContainerArtifact
 from ...contracts.published import PublishedKind
 from ...errors import UsageError
+from ...naming import oci_parts
 from ...oci.address import Address
 from ...oci.blobs import Blob
 from ...oci.manifest import TITLE, Manifest, Part, empty_config
@@ -85,9 +86,7 @@ def make_plan(package: Package, address: Address) -> PublishingPlan:
 def _image(package: Package, address: Address, image: ContainerArtifact) -> PlannedImage:
     name = image.image_name
     if not name.startswith(f"{address}/"):
-        host, slash, rest = name.partition("/")
-        elsewhere = slash and (host == "localhost" or "." in host or ":" in host)
-        repository = address.repository(rest if elsewhere else name)
+        repository = address.repository(oci_parts(name)[1])
     else:
         repository = name.partition("/")[2]
     archive = None if image.image_archive_path is None else package.relative(image.image_archive_path)

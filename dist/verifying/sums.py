@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 import re
 import stat
 from pathlib import Path
@@ -25,7 +26,7 @@ def check_sums(subject: Subject) -> Checked:
     right, findings = [], []
     for algorithm, ending in ENDINGS.items():
         place = subject.path.with_name(f"{subject.path.name}.{ending}")
-        if not _is_there(place):
+        if not os.path.lexists(place):
             continue
         if (wrong := _trouble(place, subject.path.name, subject.digests[algorithm])) is None:
             right.append(algorithm.value)
@@ -35,14 +36,6 @@ def check_sums(subject: Subject) -> Checked:
     if not right and not findings:
         told = f"there is no checksum file, such as {subject.path.name}.{ENDINGS[ChecksumAlgorithm.SHA256]}, beside it"
     return Checked(name=NAME, told=told, findings=tuple(findings), proves=bool(right))
-
-
-def _is_there(place: Path) -> bool:
-    try:
-        place.lstat()
-    except OSError:
-        return False
-    return True
 
 
 def _trouble(place: Path, name: str, digest: str) -> str | None:

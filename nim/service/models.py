@@ -182,17 +182,20 @@ class Models(Mapping[str, Model]):
             raise Problem(404, "NotFoundError", f"there is no model {name[:128]!r}; there are {', '.join(self)}")
         return self._models[name]
 
-    def find_v2(self, name: str, version: str | None = None) -> Model:
-        """The model called `name`. Raises Problem with status 400, as Triton does, where it or its version is not
-        here."""
-        try:
-            model = self.find(name)
-        except Problem as problem:
-            raise Problem(400, problem.kind, problem.message) from None
+    def find_version(self, name: str, version: str | None = None) -> Model:
+        """The model called `name`, in this version where one is given. Raises Problem with status 404."""
+        model = self.find(name)
         if version not in (None, model.settings.version):
             text = f"model '{name}' has version {model.settings.version}, not {str(version)[:128]!r}"
-            raise Problem(400, "NotFoundError", text)
+            raise Problem(404, "NotFoundError", text)
         return model
+
+    def find_v2(self, name: str, version: str | None = None) -> Model:
+        """The same. Raises Problem with status 400, as Triton does over HTTP."""
+        try:
+            return self.find_version(name, version)
+        except Problem as problem:
+            raise Problem(400, problem.kind, problem.message) from None
 
     def state(self) -> str:
         """Why the service is not ready, "" when it is."""

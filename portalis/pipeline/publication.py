@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from ..oci.backoff import Backoff
 from ..oci.credentials import Credentials
 from ..oci.registry import Registry
 from ..output import REPORT
+from ..output.copying import digest_of
 from ..spec.container import ContainerRuntime
 from ..target import StageError
 from .engine_push import EnginePush
@@ -120,7 +120,7 @@ def note(
     checksums, script = dict(report.package_metadata.checksums), folder / SCRIPT
     checksums.pop(str(package.root / SCRIPT), None)
     if script.is_file():
-        checksums[str(package.root / SCRIPT)] = hashlib.sha256(script.read_bytes()).hexdigest()
+        checksums[str(package.root / SCRIPT)] = digest_of(script).sha256
     metadata = report.package_metadata.model_copy(update={"checksums": checksums})
     changed = report.model_copy(update={"published": tuple(entries.values()), "package_metadata": metadata})
     path = folder / REPORT

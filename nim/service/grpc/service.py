@@ -146,11 +146,7 @@ class Inference:
             metrics.count(model.name, time.perf_counter() - began, problem, "grpc")
 
     def _find(self, name: str, version: str) -> Model:
-        model = self._service.models.find(name)
-        if version not in ("", model.settings.version):
-            text = f"model '{name}' has version {model.settings.version}, not {version[:128]!r}"
-            raise Problem(404, "NotFoundError", text)
-        return model
+        return self._service.models.find_version(name, version or None)
 
 
 async def _infer(model: Model, request: Any, timeout_s: float | None) -> Any:
