@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.parser
-import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from ..contracts.artifacts import ContainerArtifact
 from ..pins import Pin, read
 from ..target import Job
+from ..wheel_names import normalised
 from .contents import CONTAINERS, OMNIVERSE
 
 DOCKERFILE = "Dockerfile"
 REQUIREMENTS = ("requirements.txt", "unverified.txt")
 MAX_METADATA = 1 << 20
-_PLAIN = re.compile(r"[-_.]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Wheel:
 
     def is_of(self, name: str, version: str) -> bool:
         """Whether it is of this distribution."""
-        return (_plain(self.name), self.version) == (_plain(name), version)
+        return (normalised(self.name), self.version) == (normalised(name), version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +102,3 @@ def _license(path: Path, folder: str) -> str:
 def _license_in(metadata: bytes) -> str:
     told = email.parser.BytesParser().parsebytes(metadata, headersonly=True)
     return str(told.get("License-Expression", "")).strip()
-
-
-def _plain(name: str) -> str:
-    return _PLAIN.sub("-", name).lower()

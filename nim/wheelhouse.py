@@ -12,6 +12,7 @@ from pathlib import Path
 from ..output.copying import digest_of
 from ..pins import FILE, Pin
 from ..problems import Problem
+from ..wheel_names import normalised, takes
 from .pins import PYTHONS
 
 WHERE = "container_config.wheelhouse"
@@ -77,11 +78,6 @@ def base_python(image: str) -> Python | None:
     return (3, int(found[1])) if found else None
 
 
-def normalised(name: str) -> str:
-    """As PEP 503 has it, with the underscores of file names."""
-    return re.sub(r"[-_.]+", "_", name).lower()
-
-
 def _lacking(folder: Path, pins: Sequence[Pin], wheels: Iterable[Wheel], base_image: str) -> Iterator[Problem]:
     fits = {str(pin): set[Python]() for pin in pins}
     names = {(normalised(pin.name), pin.version): str(pin) for pin in pins}
@@ -120,20 +116,8 @@ def _wheels(folder: Path) -> Iterator[Wheel]:
         parts = path.stem.split("-")
         if len(parts) not in (5, 6) or not any(each == "any" or "linux" in each for each in parts[-1].split(".")):
             continue
-        pythons = frozenset(python for python in PYTHONS if _takes(python, parts[-3], parts[-2]))
+        pythons = frozenset(python for python in PYTHONS if takes(python[1], parts[-3], parts[-2]))
         yield Wheel(path=path, name=normalised(parts[0]), version=parts[1], pythons=pythons)
-
-
-def _takes(python: Python, interpreters: str, abis: str) -> bool:
-    """Whether CPython of this version takes a wheel of these tags (PEP 425)."""
-    own = f"cp{python[0]}{python[1]}"
-    minors = range(2, python[1] + 1)
-    found, abi = set(interpreters.split(".")), set(abis.split("."))
-    return (
-        (own in found and bool(abi & {own, "none"}))
-        or ("abi3" in abi and bool(found & {f"cp3{minor}" for minor in minors}))
-        or ("none" in abi and bool(found & {"py3", *(f"py3{minor}" for minor in minors)}))
-    )
 
 
 @functools.lru_cache(maxsize=1024)

@@ -24,6 +24,13 @@ def major(kit_version: str) -> int:
     return int(kit_version.partition(".")[0])
 
 
+def kit_trouble(kit_version: str) -> str | None:
+    """Why portalis makes no extension for this version of Kit."""
+    if major(kit_version) in PYTHONS:
+        return None
+    return f"is outside {min(PYTHONS)} to {max(PYTHONS)}, the versions of Kit whose Python the runtime supports"
+
+
 def python_of(kit_version: str) -> str:
     """The Python of a supported Kit, such as ``3.12``. Raises KeyError for others, which `rules` has refused."""
     return PYTHONS[major(kit_version)]

@@ -8,7 +8,6 @@ import sys
 from ..naming import python_trouble
 from ..spec.package import PackageSpec
 
-OLDEST_KIT, NEWEST_KIT = 106, 110
 # a folder at the extension's root, or a package that Kit or the runtime needs under its own name
 _FOLDERS = ("config", "data", "docs", "examples", "ogn", "wasm_modules", "pip_prebundle")
 _PACKAGES = ("carb", "numpy", "portalis", "pxr", "usdrt", "warp", "wasmtime")
@@ -84,10 +83,3 @@ def requirement_trouble(requirement: str) -> str | None:
     if requirement.strip() in ("", "*") or _VERSION.fullmatch(requirement.strip()):
         return None
     return "is no version that Kit understands: 1.2.0 or ^1.2.0 (that one, or a later one of major version 1), =1.2.0"
-
-
-def kit_trouble(version: str) -> str | None:
-    """Why portalis makes no extension for this version of Kit."""
-    if OLDEST_KIT <= int(version.partition(".")[0]) <= NEWEST_KIT:
-        return None
-    return f"is outside {OLDEST_KIT} to {NEWEST_KIT}, the versions of Kit whose Python the runtime supports"

@@ -18,7 +18,7 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
     """All of them."""
     config = spec.omniverse_config
     yield from _identifier(spec)
-    if (why := names.kit_trouble(config.required_kit_version)) is not None:
+    if (why := kit_target.kit_trouble(config.required_kit_version)) is not None:
         yield _told(f"{AT}.required_kit_version", config.required_kit_version, why, "Name one of those.")
     yield from _compatible(spec)
     for key in ("extension_icon", "extension_preview"):
@@ -33,9 +33,9 @@ def _compatible(spec: PackageSpec) -> Iterator[Problem]:
     required = config.required_kit_version
     for i, version in enumerate(config.compatible_kit_versions):
         where = f"{AT}.compatible_kit_versions[{i}]"
-        if (why := names.kit_trouble(version)) is not None:
+        if (why := kit_target.kit_trouble(version)) is not None:
             yield _told(where, version, why, "Take it out.")
-        elif config.prebundle and names.kit_trouble(required) is None:
+        elif config.prebundle and kit_target.kit_trouble(required) is None:
             python, other = kit_target.python_of(required), kit_target.python_of(version)
             if python != other:
                 why = f"has Python {other}, and the wheels inside are for Python {python} of Kit {required}"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..pins import Pin, pinned, written
+from ..wheel_names import normalised, takes
 
 NAMES = ("numpy", "wasmtime")
 TIMEOUT_S = 300.0
@@ -133,7 +134,7 @@ def _found(folder: Path, wanted: Iterable[Pin], python: str) -> dict[str, Wheel]
     pins, found = {pin.name: pin for pin in wanted}, dict[str, Wheel]()
     for path in sorted(folder.glob("*.whl")):
         parts = path.stem.split("-")
-        pin = pins.get(re.sub(r"[-_.]+", "-", parts[0]).lower())
+        pin = pins.get(normalised(parts[0]))
         if pin is None or len(parts) not in (5, 6) or parts[1] != pin.version or not fits(parts[-3:], python):
             continue
         data = path.read_bytes()
@@ -144,11 +145,6 @@ def _found(folder: Path, wanted: Iterable[Pin], python: str) -> dict[str, Wheel]
 
 def fits(tags: Sequence[str], python: str) -> bool:
     """Whether this Python on 64-bit Linux takes a wheel with the three tags of its name (PEP 425)."""
-    interpreters, abis, platforms = (set(each.split(".")) for each in tags)
-    minor = int(python.partition(".")[2])
-    older = {f"cp3{each}" for each in range(2, minor + 1)}
-    return any(_LINUX.fullmatch(each) for each in platforms) and (
-        (f"cp3{minor}" in interpreters and bool(abis & {f"cp3{minor}", "none"}))
-        or ("abi3" in abis and bool(interpreters & older))
-        or ("none" in abis and bool(interpreters & {"py3", *(f"py3{each}" for each in range(2, minor + 1))}))
-    )
+    interpreters, abis, platforms = tags
+    on_linux = any(_LINUX.fullmatch(each) for each in platforms.split("."))
+    return on_linux and takes(int(python.partition(".")[2]), interpreters, abis)
