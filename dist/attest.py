@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ..spec.distribution import ChecksumAlgorithm
 from .attest_sbom import sbom_findings
-from .checksums import checksums
 from .papers import SBOM, SIGNED, UNSIGNED
 from .provenance import IMAGE_URI, PREDICATE_TYPE
 from .shipped import Finding, Shipped, data_of
@@ -73,7 +72,7 @@ def _subjects(shipped: Shipped, said: Statement) -> Iterator[Finding]:
     subjects.pop(shipped.archive.name, None)
     bill = shipped.beside(SBOM)
     if (subject := subjects.pop(bill.name, None)) is not None:
-        yield from _file(bill, subject)
+        yield from _file(shipped, bill, subject)
     prefix = f"{shipped.top}/"
     for path, digest in sorted(shipped.contents.items()):
         subject = subjects.pop(f"{prefix}{path}", None)
@@ -89,9 +88,9 @@ def _subjects(shipped: Shipped, said: Statement) -> Iterator[Finding]:
 def _archive(shipped: Shipped, subjects: Mapping[str, Subject]) -> Iterator[Finding]:
     name, subject = shipped.archive.name, subjects.get(shipped.archive.name)
     if subject is not None:
-        yield from _file(shipped.archive, subject)
+        yield from _file(shipped, shipped.archive, subject)
         return
-    digest = checksums(shipped.archive, (ChecksumAlgorithm.SHA256,))[ChecksumAlgorithm.SHA256]
+    digest = shipped.checksums(shipped.archive, (ChecksumAlgorithm.SHA256,))[ChecksumAlgorithm.SHA256]
     other = next((each.name for each in subjects.values() if each.digests["sha256"] == digest), None)
     if other is None:
         yield _provenance(f"the provenance does not name the archive {name!a}")
@@ -103,12 +102,12 @@ def _archive(shipped: Shipped, subjects: Mapping[str, Subject]) -> Iterator[Find
         )
 
 
-def _file(path: Path, subject: Subject) -> Iterator[Finding]:
+def _file(shipped: Shipped, path: Path, subject: Subject) -> Iterator[Finding]:
     if not path.is_file():
         yield _provenance(f"{path.name!a} is not there, and the provenance names it")
         return
     algorithms = {"sha256": ChecksumAlgorithm.SHA256, "sha512": ChecksumAlgorithm.SHA512}
-    found = checksums(path, algorithms.values())
+    found = shipped.checksums(path, algorithms.values())
     for name, digest in subject.digests.items():
         if found[algorithms[name]] != digest:
             yield _provenance(f"{path.name!a} is not the file that the provenance names: its {name} differs")

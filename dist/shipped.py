@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..spec.distribution import ChecksumAlgorithm
+from .checksums import checksums
 from .signing.dsse import MAX_BYTES, Malformed
 
 _AGAIN = "Get the archive and the files beside it again, from where they were published."
@@ -22,11 +24,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
-    """What was delivered: an archive, and the SHA-256 (hex) of each of its files, by paths below its folder `top`."""
+    """What was delivered: an archive, and the SHA-256 (hex) of each of its files, by paths below its folder `top`.
+    `digests` are those of the archive itself, where they are known already: it may be large."""
 
     archive: Path
     top: str
     contents: Mapping[str, str]
+    digests: Mapping[ChecksumAlgorithm, str] = field(default_factory=dict)
+
+    def checksums(self, path: Path, algorithms: Collection[ChecksumAlgorithm]) -> Mapping[ChecksumAlgorithm, str]:
+        """The digests of the archive, or of a file beside it. Raises OSError."""
+        known = path == self.archive and all(each in self.digests for each in algorithms)
+        return self.digests if known else checksums(path, algorithms)
 
     def beside(self, ending: str) -> Path:
         """A file that belongs to the archive."""

@@ -46,8 +46,7 @@ def build_image(engine: Engine, job: Job, planned: PlannedImage) -> Result:
             planned.reference,
             arguments=planned.context.arguments,
             timeout_s=config.build_timeout,
-            # without a bridge the engine has no network to give; wheels in the context need none
-            network="none" if config.wheelhouse else None if engine.has_bridge() else "host",
+            network=engine.build_network(offline=config.wheelhouse is not None),
             on_line=job.say,
         )
     except EngineFailed as problem:

@@ -26,7 +26,7 @@ def signature_check(key: Verifier | None) -> Check:
             told = "that of an archive lies beside it; this is a folder"
             return Checked(name=NAME, told=told, findings=() if key is None else (_UNSIGNED,))
         contents = {path: seen.sha256 for path, seen in subject.files.items()}
-        shipped = Shipped(archive=subject.path, top=subject.top, contents=contents)
+        shipped = Shipped(archive=subject.path, top=subject.top, contents=contents, digests=subject.digests)
         here = [ending for ending in (SIGNED, UNSIGNED, SBOM) if os.path.lexists(shipped.beside(ending))]
         # an archive alone is whole without them; its SBOM is also in it
         found = tuple(findings(shipped, key)) if here or key is not None else ()

@@ -69,6 +69,11 @@ class Engine:
         with telling("the engine does not tell its networks", self.address):
             return any(network.get("Driver") == "bridge" for network in self._client.networks())
 
+    def build_network(self, *, offline: bool) -> str | None:
+        """The network of a build's steps, for `build`: none where what it needs lies in its context, else the engine's
+        own, or the host's where the engine has none to give."""
+        return "none" if offline else None if self.has_bridge() else "host"
+
     def abilities(self) -> Abilities:
         """What the engine can hold a container to, or give it."""
         with telling("the engine does not tell what it can do", self.address):

@@ -46,7 +46,7 @@ def build_triton(
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         lay_out(context, Path(folder))
-        network = "none" if offline else None if engine.has_bridge() else "host"
+        network = engine.build_network(offline=offline)
         image = engine.build(
             Path(folder), IMAGE, arguments=context.arguments, timeout_s=timeout_s, network=network, on_line=on_line
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from .engines import NAMES, engine_named
 from .package import DEFAULT_SPEC, EXIT_CODES, source_of
 from .stopping import cleaning_up
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput
     from ..pipeline import Options
     from ..spec import PackageSpec
-
-ENGINES = ("docker", "podman")
 
 
 def build_images(
@@ -69,8 +68,7 @@ def build_images(
     """
     from ..pipeline import Options
 
-    if engine is not None and engine not in ENGINES:
-        raise UsageError(f"--engine {engine}: there is no such engine", remediation="Use docker or podman.")
+    runtime = None if engine is None else engine_named(engine)
     if package_image and only:
         raise UsageError(
             "--package-image and --only: the package's image has all of its modules", remediation="Leave one out."
@@ -81,7 +79,7 @@ def build_images(
         from .build_triton import TritonBuild, build
 
         wanted = TritonBuild(
-            engine=engine or ENGINES[0],
+            runtime=runtime or engine_named(NAMES[0]),
             base=triton_image,
             wheelhouse=wheelhouse,
             timeout_s=timeout,
@@ -97,7 +95,7 @@ def build_images(
         source_of(spec),
         output,
         {
-            "runtime": engine and engine.capitalize(),
+            "runtime": runtime,
             "package_image": package_image,
             "wheelhouse": wheelhouse and wheelhouse.absolute(),
             "build_timeout": timeout,

@@ -6,10 +6,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import PortalisError, UsageError
 from .printable import printable
 from .stopping import cleaning_up
+
+if TYPE_CHECKING:
+    from ..spec.container import ContainerRuntime
 
 TIMEOUT_S = 1800
 LOG = "portalis-triton.build.log"
@@ -20,7 +24,7 @@ ARCHIVE = "portalis-triton.tar"
 class TritonBuild:
     """What the command line says. `folder` is where a log or an archive goes."""
 
-    engine: str
+    runtime: ContainerRuntime
     base: str | None
     wheelhouse: Path | None
     timeout_s: int | None
@@ -36,7 +40,6 @@ def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
     from ..nim.engines.image import EngineFailed
     from ..nim.triton import IMAGE, triton_context
     from ..nim.triton.building import build_triton
-    from ..spec.container import ContainerRuntime
 
     if wanted.wheelhouse is not None and not wanted.wheelhouse.is_dir():
         raise UsageError(f"--wheelhouse: {wanted.wheelhouse} is no folder", remediation="Name a folder with wheels.")
@@ -47,7 +50,7 @@ def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
             print(f"  {printable(line)}", file=sys.stderr, flush=True)
 
     archive = wanted.folder / ARCHIVE if wanted.export else None
-    with cleaning_up(), Engine.find(ContainerRuntime(wanted.engine.capitalize())) as engine:
+    with cleaning_up(), Engine.find(wanted.runtime) as engine:
         say(engine.version())
         try:
             made = build_triton(

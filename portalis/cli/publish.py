@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
+from .engines import NAMES, engine_named
 from .package import DEFAULT_SPEC
 from .printable import printable
 
@@ -88,11 +89,7 @@ def publish(
 
 def _settled(folder: Path | None, registry: str | None, engine: str | None) -> tuple[Path, str, ContainerRuntime]:
     """What is not given on the command line is the spec's. Raises UsageError."""
-    from ..spec.container import ContainerRuntime
-
-    if engine not in (None, "docker", "podman"):
-        raise UsageError(f"--engine {engine}: there is no such engine", remediation="Use docker or podman.")
-    runtime = ContainerRuntime((engine or "docker").capitalize())
+    runtime = engine_named(NAMES[0] if engine is None else engine)
     source = Path(DEFAULT_SPEC)
     if (folder is None or registry is None) and source.exists():
         from ..spec import read_spec

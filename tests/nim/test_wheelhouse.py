@@ -12,6 +12,7 @@ from portalis.nim import pins, wheelhouse
 from portalis.nim.context import problems
 from portalis.pins import FILE, Pin, read, written
 from portalis.spec.container import ContainerConfiguration
+from portalis.wheel_names import normalised
 from tests import parts
 
 PIP = Pin(name="Some.Thing", version="1.2")
@@ -37,10 +38,10 @@ def told(folder: Path, *wanted: Pin, base: str = "debian:12") -> list[str]:
 def test_every_pin_has_hashes_and_they_are_those_of_the_wheels(wheels: Path) -> None:
     found = pins.pins()
     assert len(found) > 20 and all(pin.hashes for pin in found)
-    by_name = {wheelhouse.normalised(pin.name): pin for pin in found}
+    by_name = {normalised(pin.name): pin for pin in found}
     for wheel in wheels.glob("*.whl"):
         name, version = wheel.name.split("-")[:2]
-        pin = by_name.pop(wheelhouse.normalised(name))
+        pin = by_name.pop(normalised(name))
         assert pin.version == version
         assert hashlib.sha256(wheel.read_bytes()).hexdigest() in pin.hashes
     assert set(by_name) == {"exceptiongroup"}  # the only one that Python 3.11 has no need of
