@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from ..naming import oci_parts
 
+PREFIX = "portalis:"  # of the properties that an SBOM has of an ingredient
+
 
 class Kind(Enum):
     """What an ingredient is."""
@@ -43,8 +45,10 @@ class Ingredient:
 
 
 def purl(kind: str, name: str, version: str = "", **qualifiers: str) -> str:
-    """A package URL (https://github.com/package-url/purl-spec)."""
-    path = "/".join(quote(part, safe="") for part in name.split("/") if part)
+    """A package URL (https://github.com/package-url/purl-spec); "" for a name that is nothing but space."""
+    path = "/".join(quote(part, safe="") for part in name.split("/") if part.strip())
+    if not path:
+        return ""
     behind = f"@{quote(version, safe=':')}" if version else ""
     asked: Mapping[str, str] = dict(sorted(qualifiers.items()))
     query = "&".join(f"{key}={quote(value, safe=':')}" for key, value in asked.items())

@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import MissingPart
 from ..spec import PackageSpec
 from ..spec.distribution import PublishMetadata
-from .ingredient import Ingredient, Kind, purl
+from .ingredient import PREFIX, Ingredient, Kind, purl
 from .ingredients import LICENSES
 
 try:
@@ -51,7 +51,6 @@ HASHES = {
     "blake3": HashAlgorithm.BLAKE3,
 }
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
-PREFIX = "portalis:"
 KIND = f"{PREFIX}kind"
 ROOT = "package"
 
@@ -97,7 +96,7 @@ def _root(spec: PackageSpec) -> Component:
         version=spec.package_version,
         description=spec.description or None,
         licenses=_licenses(config.license_type or ""),
-        purl=PackageURL.from_string(purl("generic", spec.package_name, spec.package_version)),
+        purl=_purl(purl("generic", spec.package_name, spec.package_version)),
         authors=[OrganizationalContact(name=people.author)] if people.author else (),
         supplier=OrganizationalEntity(name=people.maintainer) if people.maintainer else None,
         external_references=_links(people),
@@ -131,12 +130,16 @@ def _component(each: Ingredient) -> Component:
         scope=ComponentScope.OPTIONAL if each.optional else ComponentScope.REQUIRED,
         hashes=[HashType(alg=HASHES[name], content=digest) for name, digest in each.digests if name in HASHES],
         licenses=_licenses(each.license),
-        purl=PackageURL.from_string(each.purl) if each.purl else None,
+        purl=_purl(each.purl),
         properties=[
             Property(name=KIND, value=each.kind.value),
             *(Property(name=f"{PREFIX}{name}", value=value) for name, value in each.properties),
         ],
     )
+
+
+def _purl(text: str) -> PackageURL | None:
+    return PackageURL.from_string(text) if text else None
 
 
 def _tool() -> Component:

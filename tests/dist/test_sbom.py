@@ -221,6 +221,8 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 @given(text=TEXT, more=TEXT)
 @example(text="https://a:b@c:d/%zz#x", more="https://example.com:/")
 @example(text="ssh://git@example.com/x.git", more="\\")
+@example(text="\x85", more="/")
+@example(text="//", more=" ")
 def test_whatever_the_spec_says_the_document_is_valid(package: Package, text: str, more: str) -> None:
     spec = dict(package.spec, package_name=text, description=more)
     config = {"license_type": text, "publish_metadata": {"author": more, "homepage": text, "repository": more}}
