@@ -9,12 +9,13 @@ from typing import Any
 from ..spec.distribution import ChecksumAlgorithm
 from .checksums import checksums
 from .contents import WASM
+from .ingredient import PREFIX, Kind
 from .papers import SBOM
 from .shipped import Finding, Shipped, data_of
 from .signing.dsse import Malformed, json_object
 from .statement import Statement
 
-_KIND, _PATH = "portalis:kind", "portalis:path"
+_KIND, _PATH = f"{PREFIX}kind", f"{PREFIX}path"
 
 
 def sbom_findings(shipped: Shipped, said: Statement | None) -> Iterator[Finding]:
@@ -50,7 +51,7 @@ def _modules(document: Mapping[str, Any]) -> dict[str, list[str]]:
     for component in _tables(document.get("components")):
         told = {each.get("name"): each.get("value") for each in _named(component.get("properties"))}
         path = told.get(_PATH)
-        if told.get(_KIND) == "module" and isinstance(path, str):
+        if told.get(_KIND) == Kind.Module.value and isinstance(path, str):
             hashes = [each.get("content") for each in _tables(component.get("hashes")) if each.get("alg") == "SHA-256"]
             found.setdefault(path, []).extend(each for each in hashes if isinstance(each, str))
     return found

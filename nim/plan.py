@@ -70,11 +70,11 @@ def plan(job: Job) -> tuple[PlannedImage, ...]:
     spec, modules = job.spec, tuple(module for module in job.modules if unservable(job, module) is None)
     if not modules:
         return ()
-    runtime = find_runtime(spec.container_config)
+    runtime, about = find_runtime(spec.container_config), _about(job)
     if spec.container_config.package_image:
-        return (_planned(job, *package_image_of(spec), package_image_folder(spec), modules, runtime),)
+        return (_planned(job, *package_image_of(spec), package_image_folder(spec), modules, runtime, about),)
     return tuple(
-        _planned(job, *image_of(spec, module.binary), image_folder(spec, module.binary), (module,), runtime)
+        _planned(job, *image_of(spec, module.binary), image_folder(spec, module.binary), (module,), runtime, about)
         for module in modules
     )
 
@@ -86,10 +86,16 @@ def reference_of(job: Job, module: Module) -> str:
 
 
 def _planned(
-    job: Job, name: str, tag: str, folder: PurePosixPath, modules: tuple[Module, ...], runtime: RuntimeFiles | None
+    job: Job,
+    name: str,
+    tag: str,
+    folder: PurePosixPath,
+    modules: tuple[Module, ...],
+    runtime: RuntimeFiles | None,
+    about: About,
 ) -> PlannedImage:
     models = [(_model(module), module.path) for module in modules]
-    context = build_context(job.spec.container_config, models=models, about=_about(job), runtime=runtime)
+    context = build_context(job.spec.container_config, models=models, about=about, runtime=runtime)
     return PlannedImage(name=name, tag=tag, folder=folder, modules=modules, context=context)
 
 

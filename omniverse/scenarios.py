@@ -12,7 +12,7 @@ from ..spec.omniverse import ExampleScenario
 from ..spec.package import PackageSpec
 from ..templates import render
 from .documents import TEMPLATES, WASMTIME
-from .inside.scenario import USD_TYPES
+from .inside.scenario import USD_TYPES, is_batched
 from .names import extension_id
 from .selection import Chosen
 from .signatures import identifiers
@@ -78,7 +78,7 @@ def _prim(prim: str, name: str, interface: Interface) -> dict[str, Any]:
 
 
 def _attributes(interface: Interface) -> Iterator[dict[str, str]]:
-    batched = interface.max_batch_size > 0 and interface.convention.value in ("dlpack", "command")
+    batched = is_batched(interface)
     for spec, (_, name) in zip(interface.inputs, _named(interface.inputs)):
         if spec.optional:
             continue

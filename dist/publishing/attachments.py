@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from ...contracts.published import PublishedKind
 from ...oci.blobs import Blob
 from ...oci.manifest import TITLE, Manifest, Part, empty_config
+from ..papers import SBOM, SIGNED, UNSIGNED
 from .package import Package
 
 SBOM_TYPE = "application/vnd.cyclonedx+json"
@@ -32,42 +33,59 @@ class Attachment:
     manifest: Manifest
 
 
-def attachments(package: Package, blob: Blob, subject: Manifest, *, sbom: bool = True) -> tuple[Attachment, ...]:
-    """What lies beside the package's archives about `blob`, the content of the artifact `subject`: the SBOM, which is
-    that of the whole package, and each statement that names the blob's digest."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paper:
+    """A file that lies beside an archive. `about` are the digests that it names, each with the type of what is said;
+    None where it is about the whole package."""
+
+    kind: PublishedKind
+    file: PurePosixPath
+    media_type: str
+    about: Mapping[str, str] | None = None
+
+
+def papers(package: Package) -> tuple[Paper, ...]:
+    """The SBOM and the statements beside the package's archives, each read once."""
     found = []
     for archive in package.artifacts.distribution_archives:
-        beside = package.relative(archive.archive_path)
-        file = beside.with_name(f"{beside.name}.sbom.cdx.json")
-        if sbom and (package.folder / file).is_file():
-            found.append(_attachment(package, PublishedKind.Sbom, file, SBOM_TYPE, subject, {}))
-        for ending, media_type in ((".intoto.jsonl", SIGNED_TYPE), (".provenance.json", UNSIGNED_TYPE)):
-            file = beside.with_name(f"{beside.name}{ending}")
+        path = package.relative(archive.archive_path)
+        file = path.with_name(f"{path.name}.{SBOM}")
+        if (package.folder / file).is_file():
+            found.append(Paper(kind=PublishedKind.Sbom, file=file, media_type=SBOM_TYPE))
+        for ending, media_type in ((SIGNED, SIGNED_TYPE), (UNSIGNED, UNSIGNED_TYPE)):
+            file = path.with_name(f"{path.name}.{ending}")
+            about: dict[str, str] = {}
             for statement in _statements(package, file):
-                if blob.digest in _subjects(statement):
-                    about = {PREDICATE: str(statement.get("predicateType", ""))}
-                    found.append(_attachment(package, PublishedKind.Provenance, file, media_type, subject, about))
-                    break
+                said = str(statement.get("predicateType", ""))
+                about = dict.fromkeys(_subjects(statement), said) | about  # the first that names it
+            found.append(Paper(kind=PublishedKind.Provenance, file=file, media_type=media_type, about=about))
     return tuple(found)
 
 
-def _attachment(
-    package: Package,
-    kind: PublishedKind,
-    file: PurePosixPath,
-    media_type: str,
-    subject: Manifest,
-    about: dict[str, str],
-) -> Attachment:
-    layer = Part(blob=package.blob(file), media_type=media_type, annotations={TITLE: file.name})
+def attachments(
+    package: Package, known: Iterable[Paper], blob: Blob, subject: Manifest, *, sbom: bool = True
+) -> tuple[Attachment, ...]:
+    """Those of the `known` papers that are about `blob`, the content of the artifact `subject`, and the SBOM."""
+    found = []
+    for paper in known:
+        if paper.about is None and sbom:
+            found.append(_attachment(package, paper, subject, {}))
+        elif paper.about is not None and blob.digest in paper.about:
+            found.append(_attachment(package, paper, subject, {PREDICATE: paper.about[blob.digest]}))
+    return tuple(found)
+
+
+def _attachment(package: Package, paper: Paper, subject: Manifest, said: dict[str, str]) -> Attachment:
+    name = paper.file.name
+    layer = Part(blob=package.blob(paper.file), media_type=paper.media_type, annotations={TITLE: name})
     manifest = Manifest(
         config=empty_config(),
         layers=[layer],
-        artifact_type=media_type,
-        annotations=package.annotations(file.name) | about,
+        artifact_type=paper.media_type,
+        annotations=package.annotations(name) | said,
         subject=subject.descriptor(),
     )
-    return Attachment(kind=kind, file=file, media_type=media_type, manifest=manifest)
+    return Attachment(kind=paper.kind, file=paper.file, media_type=paper.media_type, manifest=manifest)
 
 
 def _statements(package: Package, file: PurePosixPath) -> Iterator[dict[str, Any]]:

@@ -14,10 +14,12 @@ from ...naming import oci_parts
 from ...oci.address import Address
 from ...oci.blobs import Blob
 from ...oci.manifest import TITLE, Manifest, Part, empty_config
-from .attachments import Attachment, attachments
+from .attachments import Attachment, Paper, attachments, papers
 from .charts import Chart, chart_manifest, charts
 from .package import Package, repository_name
 from .wasm import module_manifest
+
+Papers = tuple[Paper, ...]
 
 ARCHIVE_TYPE = "application/vnd.portalis.package.v1"
 EXTENSION_TYPE = "application/vnd.portalis.kit-extension.v1"
@@ -70,8 +72,9 @@ def make_plan(package: Package, address: Address) -> PublishingPlan:
     """What there is to publish of `package`. Raises UsageError for files that are gone or have changed, and where two
     things would have one name; OSError."""
     notes: list[str] = []
-    artifacts = [*_modules(package, address, notes), *_archives(package, address)]
-    artifacts += [*_charts(package, address), *_extensions(package, address, notes)]
+    known = papers(package)
+    artifacts = [*_modules(package, address, known, notes), *_archives(package, address, known)]
+    artifacts += [*_charts(package, address, known), *_extensions(package, address, known, notes)]
     images = tuple(_image(package, address, image) for image in package.artifacts.nim_containers)
     everything: tuple[PlannedArtifact | PlannedImage, ...] = (*images, *artifacts)
     taken = Counter(f"{each.repository}:{each.tag}" for each in everything)
@@ -99,7 +102,7 @@ def _image(package: Package, address: Address, image: ContainerArtifact) -> Plan
     )
 
 
-def _modules(package: Package, address: Address, notes: list[str]) -> Iterator[PlannedArtifact]:
+def _modules(package: Package, address: Address, known: Papers, notes: list[str]) -> Iterator[PlannedArtifact]:
     for name, file in package.module_files():
         if file is None:
             notes.append(f"the module {name} is in no file of the package but its archive, and is not published alone")
@@ -114,29 +117,32 @@ def _modules(package: Package, address: Address, notes: list[str]) -> Iterator[P
             tag=package.tag,
             manifest=manifest,
             file=inside,
-            attached=attachments(package, blob, manifest, sbom=False),
+            attached=attachments(package, known, blob, manifest, sbom=False),
         )
 
 
-def _archives(package: Package, address: Address) -> Iterator[PlannedArtifact]:
+def _archives(package: Package, address: Address, known: Papers) -> Iterator[PlannedArtifact]:
     for archive in package.artifacts.distribution_archives:
         file = package.relative(archive.archive_path)
         kind, media_type = PublishedKind.Archive, _PACKED.get(file.suffix, "application/octet-stream")
-        yield _single(package, address, kind, "archive", file, ARCHIVE_TYPE, media_type)
+        yield _single(package, address, known, kind, "archive", file, ARCHIVE_TYPE, media_type)
 
 
-def _extensions(package: Package, address: Address, notes: list[str]) -> Iterator[PlannedArtifact]:
+def _extensions(package: Package, address: Address, known: Papers, notes: list[str]) -> Iterator[PlannedArtifact]:
     for extension in package.artifacts.omniverse_packages:
         file = package.relative(extension.package_path)
         if file.suffix != ".zip":
             notes.append(f"the extension {extension.extension_name} is a folder (package_as_extension is false)")
             continue
-        yield _single(package, address, PublishedKind.Extension, "extension", file, EXTENSION_TYPE, "application/zip")
+        yield _single(
+            package, address, known, PublishedKind.Extension, "extension", file, EXTENSION_TYPE, "application/zip"
+        )
 
 
 def _single(
     package: Package,
     address: Address,
+    known: Papers,
     kind: PublishedKind,
     name: str,
     file: PurePosixPath,
@@ -158,11 +164,11 @@ def _single(
         tag=package.tag,
         manifest=manifest,
         file=file,
-        attached=attachments(package, blob, manifest),
+        attached=attachments(package, known, blob, manifest),
     )
 
 
-def _charts(package: Package, address: Address) -> Iterator[PlannedArtifact]:
+def _charts(package: Package, address: Address, known: Papers) -> Iterator[PlannedArtifact]:
     for chart in charts(package):
         manifest = chart_manifest(package, chart)
         yield PlannedArtifact(
@@ -172,7 +178,7 @@ def _charts(package: Package, address: Address) -> Iterator[PlannedArtifact]:
             tag=chart.version.replace("+", "_"),  # as Helm has it
             manifest=manifest,
             file=chart.path,
-            attached=attachments(package, manifest.layers[0].blob, manifest),
+            attached=attachments(package, known, manifest.layers[0].blob, manifest),
             chart=chart,
         )
 
