@@ -10,7 +10,7 @@ from .. import __version__
 from ..pins import written
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
-from ..wasm_backend import ISLAND_NAME, island
+from ..wasm_backend import ISLAND_NAME, island, source_files
 from . import checks, dockerfile, pins, runtimes, wheelhouse
 from .runtimes import RuntimeFiles
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
@@ -97,9 +97,8 @@ def build_context(
     files |= {f"models/{model.file}": module for model, module in models}
     if runtime is not None:
         files |= {f"{runtimes.FOLDER}/{path}": source for path, source in runtime.files.items()}
-    for name, folder in ((dockerfile.SERVICE, _HERE / "service"), (ISLAND_NAME, island())):
-        sources = [path for path in folder.resolve().rglob("*.py") if "__pycache__" not in path.parts]
-        files |= {f"app/{name}/{path.relative_to(folder.resolve()).as_posix()}": path for path in sources}
+    for name, folder in ((dockerfile.SERVICE, (_HERE / "service").resolve()), (ISLAND_NAME, island())):
+        files |= {f"app/{name}/{path}": source for path, source in source_files(folder)}
     return Context(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
 
 

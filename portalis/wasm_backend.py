@@ -33,7 +33,11 @@ def island() -> Path:
 
 def island_files() -> Iterator[tuple[PurePosixPath, Path]]:
     """The files to copy: their paths below the island's folder, and where they are."""
-    root = island()
+    return source_files(island())
+
+
+def source_files(root: Path) -> Iterator[tuple[PurePosixPath, Path]]:
+    """The files of a package that is copied as it is: their paths below its folder, and where they are."""
     for path in sorted(root.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
             yield PurePosixPath(path.relative_to(root)), path
