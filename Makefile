@@ -5,11 +5,15 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?=
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+# the markers of tests that `make check` leaves out: they start a server, an engine or Kit, or move a lot of data
+NOT_CHECKED := triton or engine or kit or registry or service or alone or bulk
 MUTANTS ?=
 ASSEMBLYSCRIPT := 0.28
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench wheel mutants schemas golden parts clean venv
+.PHONY: help demo test check lint format bench wheel mutants schemas golden parts clean venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -17,8 +21,15 @@ help: ## Show this list
 demo: $(STAMPS)/demo ## Serve the examples on a real Triton, send real input, show what comes out
 	$(BIN)/portalis demo
 
+# what pytest makes of the tests' assertions is kept for the next run, and modules are compiled once for all processes that
+# tests start, whatever the environment says
+test check: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(STAMPS)/dev build/npm/.stamp ## Run all tests (PYTEST_ARGS='-k softmax' for some)
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(PYTEST) --cov --cov-report=term $(PYTEST_ARGS)
+
+check: lint build/npm/.stamp ## Lint, and the tests that need no server, engine, Kit or bulk data
+	$(PYTEST) -m 'not ($(NOT_CHECKED))' $(PYTEST_ARGS)
 
 lint: $(STAMPS)/dev ## Check style, types and who imports whom
 	$(BIN)/ruff check .
@@ -27,7 +38,7 @@ lint: $(STAMPS)/dev ## Check style, types and who imports whom
 	$(BIN)/mypy tests
 	$(BIN)/lint-imports pyproject.toml
 
-format: $(STAMPS)/dev ## Format the code and mend what ruff can
+format: $(STAMPS)/dev ## Format the code and fix what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -17,7 +17,7 @@ import numpy as np
 import tritonclient.http as triton
 
 from portalis.examples.catalog import EXAMPLES
-from tests.nim.service.serving import free_port
+from tests.running.ports import free_port
 
 from .harness import Result, compare
 from .load import request_bytes, throughput

@@ -1,13 +1,23 @@
-"""What all tests share: which parts are required, and the backends folder of every server."""
+"""What all tests share: the session, groups and turns of its workers, the summary of missing parts, and the backends
+folder of every server."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import parts
+from tests.parts import lookup
+from tests.running import groups, missing, session, turns
+
+# how long an example takes says more of the machine than of the code
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Triton ends a stub's process before Python has run its exit functions, so coverage has to be saved earlier
 MEASURED_MODEL_PY = """
@@ -27,6 +37,47 @@ def pytest_report_header() -> str:
     return "real parts: " + (
         "all required" if parts.required() else "missing ones skip (PORTALIS_REQUIRE_PARTS=1 fails)"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        session.begin()
+        config.add_cleanup(session.end)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    groups.arrange(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.ByGroup:
+    config.option.loadscopereorder = False  # they are in order
+    return groups.ByGroup(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with turns.turn(alone=item.get_closest_marker(groups.ALONE) is not None):
+        lookup.current = item
+        try:
+            return (yield)
+        finally:
+            lookup.current = None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for kind in ("skipped", "failed", "error") for each in terminalreporter.stats.get(kind, ())]
+    lines = missing.summary(reports)
+    terminalreporter.section("missing parts, and what was not run")
+    for line in lines or ["all parts are here, and every test was run"]:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def registry_program() -> str:
+    """The program of a registry: a fixture, so that each test that starts one is marked."""
+    return parts.docker_registry()
 
 
 @pytest.fixture(scope="session")

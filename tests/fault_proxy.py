@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.running.waiting import PATIENCE_S
+
 _BLOCK = 1 << 16
 FAULTS = ("503", "drop before", "drop amid", "drop after")
 
@@ -53,7 +55,7 @@ def half_of_the_time(seed: int) -> Callable[[Request], str | None]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 60
+    timeout = PATIENCE_S
     proxy: FaultProxy
 
     def handle(self) -> None:
@@ -81,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._forward(request)
 
     def _forward(self, request: Request) -> None:
-        upstream = http.client.HTTPConnection("127.0.0.1", self.proxy.upstream, timeout=60)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.proxy.upstream, timeout=PATIENCE_S)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():

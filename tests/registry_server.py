@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import parts
+from tests.running.ports import free_port
+from tests.running.waiting import PATIENCE_S
 
 USERNAME, PASSWORD = "someone", "correct horse/battery+staple"
 _LOGIN = "someone:$2y$05$VtIbKoUFUmOtHSVatqE5F.BTTQj3bReuvu75kPeLGjyUO3epctOiW"  # bcrypt, by htpasswd
-_START_S = 30
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,6 @@ class RegistryServer:
         """Where a blob lies, if it is there."""
         kind, _, digits = digest.partition(":")
         return self.data / "docker/registry/v2/blobs" / kind / digits[:2] / digits / "data"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -65,11 +60,11 @@ def registry_server(folder: Path, *, password: bool = False, port: int | None = 
         yield RegistryServer(port, folder / "data")
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=PATIENCE_S)
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    end = time.monotonic() + _START_S
+    end = time.monotonic() + PATIENCE_S
     while server.poll() is None and time.monotonic() < end:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:

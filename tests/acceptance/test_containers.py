@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,9 @@ from portalis.spec.container import ContainerRuntime
 from portalis.spec.read import make_spec
 from tests import parts
 from tests.portalis.pipeline.conftest import Listening
+from tests.running import waiting
+
+pytestmark = pytest.mark.engine
 
 ENGINES = {
     ContainerRuntime.Docker: ("DOCKER_HOST", parts.docker_engine),
@@ -52,10 +54,7 @@ def test_integration_scenario_1_docker_integration(runtime: ContainerRuntime, tm
         assert image.config["Healthcheck"]["Test"] == ["CMD", "test", "-e", "/tmp/started"]
         # a container starts, its health check works, and it ends when it is told to
         with engine.start("portalis-test/integration:1.0", Confinement(tmpfs=("/tmp",)), network="host") as container:
-            deadline = time.monotonic() + 60
-            while container.state()["Health"]["Status"] != "healthy":
-                assert time.monotonic() < deadline, container.state()
-                time.sleep(0.2)
+            waiting.until(lambda: container.state()["Health"]["Status"] == "healthy", container.state, every_s=0.2)
             assert container.stop() == 0
         engine.remove("portalis-test/integration:1.0")
 

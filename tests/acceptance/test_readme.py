@@ -22,6 +22,7 @@ from portalis.spec.names import image_of
 from portalis.triton_client import RemoteModel
 from tests import parts
 from tests.parts import ROOT
+from tests.running.waiting import PATIENCE_S
 
 READY = re.compile(r"gRPC (\S+)")
 
@@ -60,15 +61,16 @@ def test_its_three_lines_serve_the_model(folder: Path) -> None:
         assert server.stderr is not None
         url = next(found[1] for line in server.stderr if (found := READY.search(line)))
         x = np.linspace(-3, 3, 7, dtype=np.float32)[np.newaxis]
-        with RemoteModel(url, "gelu", timeout_s=60) as model:
+        with RemoteModel(url, "gelu", timeout_s=PATIENCE_S) as model:
             answer = model.infer({"x": x})
         np.testing.assert_allclose(answer.outputs["y"], EXAMPLES["gelu"].reference({"x": x})["y"], rtol=1e-5, atol=1e-6)
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=60)
+        server.communicate(timeout=PATIENCE_S)
     assert server.returncode in (0, 130)
 
 
+@pytest.mark.service
 def test_its_requests_are_answered_by_the_service(folder: Path) -> None:
     run, _, _, _, health, infer = shown("Service images")
     ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
@@ -83,7 +85,7 @@ def test_its_requests_are_answered_by_the_service(folder: Path) -> None:
         np.testing.assert_allclose(y, EXAMPLES["gelu"].reference({"x": x})["y"], rtol=1e-5, atol=1e-6)
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=60)
+        server.communicate(timeout=PATIENCE_S)
     assert server.returncode == 0
 
 
@@ -91,7 +93,7 @@ def ask(url: str, curl: list[str]) -> bytes:
     """What a line with curl gets from the service at `url` instead of the port that it names."""
     words = [word for word in curl if word.startswith("localhost:")]
     data = curl[curl.index("-d") + 1].encode() if "-d" in curl else None
-    with urllib.request.urlopen(url + "/" + words[0].partition("/")[2], data, timeout=30) as answer:
+    with urllib.request.urlopen(url + "/" + words[0].partition("/")[2], data, timeout=PATIENCE_S) as answer:
         found: bytes = answer.read()
     return found
 

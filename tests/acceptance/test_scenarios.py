@@ -38,6 +38,8 @@ def package(folder: Path, given: dict[str, Any], *options: str, docker: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.triton
+@pytest.mark.engine
+@pytest.mark.kit
 def test_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker = parts.docker_engine()
     parts.tritonserver()

@@ -68,13 +68,18 @@ def compiled(data: bytes, engine: wasmtime.Engine = ENGINE) -> wasmtime.Module:
 def seen_by_wasmtime(kind: object) -> tuple[str, object]:
     """The kind and type of an import or export, in the reader's own terms."""
     if isinstance(kind, wasmtime.FuncType):
-        return "func", FuncType(tuple(map(str, kind.params)), tuple(map(str, kind.results)))
+        return "func", FuncType(tuple(map(_name, kind.params)), tuple(map(_name, kind.results)))
     if isinstance(kind, wasmtime.MemoryType):
         return "memory", MemoryType(kind.limits.min, kind.limits.max, kind.is_shared, kind.is_64)
     if isinstance(kind, wasmtime.GlobalType):
-        return "global", GlobalType(str(kind.content), kind.mutable)
+        return "global", GlobalType(_name(kind.content), kind.mutable)
     assert isinstance(kind, wasmtime.TableType)
     return "table", None
+
+
+def _name(kind: wasmtime.ValType) -> str:
+    """wasmtime-py has kept the name that externref had before the specification was final."""
+    return "externref" if str(kind) == "anyref" else str(kind)
 
 
 def assert_agrees_with_wasmtime(data: bytes, engine: wasmtime.Engine = ENGINE) -> None:
@@ -830,6 +835,7 @@ def test_more_types_and_exports_than_any_compiler_writes_are_refused_before_they
         read_module(HEADER + many, "m.wasm")
 
 
+@pytest.mark.bulk
 def test_a_section_has_as_many_items_as_wasmtime_lets_it_have() -> None:
     fits, too_long = (
         HEADER + emit.section(1, emit.vector([emit.func_type([], [])] * n)) for n in (MAX_ITEMS, MAX_ITEMS + 1)

@@ -28,6 +28,7 @@ from portalis.backend.cache import HEADER_BYTES, MAGIC, CompileCache, cache_key,
 from portalis.backend.compiler import compile_module
 from portalis.backend.engine import default_settings, engine_for
 from tests.backend.big_module import big_module
+from tests.running.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 KEY, OTHER = cache_key("1" * 64, "settings"), cache_key("2" * 64, "settings")
@@ -124,7 +125,7 @@ def test_a_real_module_runs_after_it_came_from_the_cache(cache: CompileCache) ->
     wasm = big_module(100_000)
     settings = default_settings(1 << 20)
     key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
-    cache.put(key, compile_module(wasm, settings, timeout_s=60, trusted=True))
+    cache.put(key, compile_module(wasm, settings, timeout_s=PATIENCE_S, trusted=True))
     code = cache.get(key)
     assert code is not None
     module = native.deserialize(engine_for(settings), code)
@@ -139,23 +140,23 @@ def test_a_real_module_runs_after_it_came_from_the_cache(cache: CompileCache) ->
         assert block[0] & 0xFFFFFFFF == 0x41A80000  # 21
 
 
-def test_a_big_module_loads_at_least_twenty_times_faster_from_the_cache(cache: CompileCache) -> None:
+def test_a_big_module_takes_at_most_a_twentieth_of_the_work_to_load_from_the_cache(cache: CompileCache) -> None:
     wasm = big_module(2 << 20)
     settings = default_settings(1 << 20)
     engine = engine_for(settings)
-    start = time.perf_counter()
-    code: bytes | memoryview | None = compile_module(wasm, settings, timeout_s=60, trusted=True)
+    start = time.process_time()
+    code: bytes | memoryview | None = compile_module(wasm, settings, timeout_s=PATIENCE_S, trusted=True)
     native.deserialize(engine, code)
-    first = time.perf_counter() - start
+    first = time.process_time() - start
     key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
     assert code is not None
     cache.put(key, code)
     seconds = []
-    for _ in range(5):  # the best: other work on the machine only ever adds
-        start = time.perf_counter()
+    for _ in range(5):  # the best: what else the process does only ever adds
+        start = time.process_time()
         code = cache.get(cache_key(hashlib.sha256(wasm).hexdigest(), settings.key()))
         native.deserialize(engine, code)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) <= first / 20
 
 
@@ -524,9 +525,9 @@ def test_pruning_touches_nobody_elses_files(folder: Path) -> None:
 # -- several at once ---------------------------------------------------------------------------------------
 
 
-def _race(directory: str, start: float, number: int, results: multiprocessing.Queue[tuple[int, int]]) -> None:
+def _race(directory: str, start: Any, results: multiprocessing.Queue[tuple[int, int]]) -> None:
     cache = CompileCache(directory)
-    time.sleep(max(0.0, start - time.monotonic()))
+    start.wait(PATIENCE_S)
     wrong = 0
     for turn in range(30):
         key = cache_key(str(turn % 5), "")
@@ -539,14 +540,13 @@ def _race(directory: str, start: float, number: int, results: multiprocessing.Qu
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_that_start_together_agree_on_one_secret(folder: Path, method: str) -> None:
     context: Any = multiprocessing.get_context(method)
-    results = context.Queue()
-    start = time.monotonic() + (1.5 if method == "spawn" else 0.1)
-    processes = [context.Process(target=_race, args=(str(folder), start, n, results)) for n in range(4)]
+    results, start = context.Queue(), context.Barrier(4)
+    processes = [context.Process(target=_race, args=(str(folder), start, results)) for _ in range(4)]
     for process in processes:
         process.start()
-    outcomes = [results.get(timeout=60) for _ in processes]
+    outcomes = [results.get(timeout=PATIENCE_S) for _ in processes]
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
         assert process.exitcode == 0
     assert outcomes == [(0, 0)] * 4
     cache = CompileCache(folder)

@@ -614,13 +614,13 @@ def test_an_interface_for_another_module_names_the_missing_entry() -> None:
         check(module(""), interface, where="other.wasm")
 
 
-def test_the_nearest_name_is_looked_for_in_bounded_time() -> None:
+def test_the_nearest_name_is_looked_for_with_bounded_work() -> None:
     long = "".join(f'(export "{i:06}{"ab" * 40_000}" (func $f))' for i in range(20))
     many = "".join(f'(export "fun{i:06}" (func $f))' for i in range(20_000))
     info = module(f'(func $f) (export "function" (func $f)) {many} {long}')
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(InterfaceError, match=r"exports no function 'functoin' \(did you mean 'function'\?\)"):
         find_entry(info, "functoin", "m.wasm")
     with pytest.raises(InterfaceError, match=r"exports no function 'babab"):
         find_entry(info, "ba" * 40_000, "m.wasm")
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10

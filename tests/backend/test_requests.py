@@ -17,6 +17,7 @@ from portalis.backend.dtypes import BF16, BYTES, DTYPES, bf16_to_f32, f32_to_bf1
 from portalis.backend.parallel import Workers, spans
 from portalis.backend.requests import Checker
 from tests.backend.guests import tensor
+from tests.running.waiting import PATIENCE_S
 
 F32 = np.float32
 
@@ -267,7 +268,7 @@ def test_the_items_run_side_by_side_and_the_caller_takes_the_first() -> None:
     workers, barrier = Workers(3), threading.Barrier(3)
 
     def meet(_: int) -> str:
-        barrier.wait(30)
+        barrier.wait(PATIENCE_S)
         return threading.current_thread().name
 
     names = workers.each(meet, [0, 1, 2])
@@ -284,7 +285,7 @@ def test_the_first_error_is_raised_after_every_item_has_ended(failing: int) -> N
         if item == failing:
             failed.set()
             raise KeyError(item)
-        assert failed.wait(30)
+        assert failed.wait(PATIENCE_S)
         ended.set()
 
     with pytest.raises(KeyError, match=str(failing)):

@@ -12,6 +12,7 @@ import wasmtime
 from portalis.backend import ModuleError, Program, engine, native
 from tests.backend import guests
 from tests.backend.guests import tensor
+from tests.running.waiting import PATIENCE_S
 
 PROGRAM = """
 import numpy as np
@@ -28,7 +29,7 @@ def check(program):
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", PROGRAM + code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", PROGRAM + code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -145,6 +145,7 @@ def test_a_plugin_imports_nothing_but_the_kernel_of_extism(text: str) -> None:
 
 @pytest.mark.triton
 @pytest.mark.slow
+@pytest.mark.alone("perf_analyzer gives its shared memory fixed names, and measures until the figures are stable")
 def test_the_models_are_measured_on_a_real_server(models: Path, wasm_backends: Path) -> None:
     argv = parts.perf_analyzer()
     with TritonServer(models, backend_directory=wasm_backends) as server:
@@ -162,7 +163,7 @@ def test_without_perf_analyzer_the_other_results_are_kept(tmp_path: Path) -> Non
 import sys
 from pathlib import Path
 from tests import parts
-parts.PARTS = Path("/nonexistent")
+parts.lookup.PARTS = Path("/nonexistent")
 from benchmarks.__main__ import main  # noqa: TID251
 sys.exit(main())
 """

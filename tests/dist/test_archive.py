@@ -271,6 +271,7 @@ print(peak - before, memory("VmHWM"))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("packed", "level"), [("TarGz", 6), ("Zip", 6), ("TarBz2", 1), ("TarXz", 6), ("TarZst", 6)])
+@pytest.mark.bulk
 def test_memory_does_not_grow_with_the_size_of_the_files(tmp_path: Path, packed: str, level: int) -> None:
     big = tmp_path / "big"
     with big.open("wb") as file:

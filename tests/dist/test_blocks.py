@@ -15,6 +15,7 @@ from portalis.dist.blocks import Block, Blocks, Workers
 from portalis.dist.members import Members, from_file
 from portalis.dist.plan import Plan
 from portalis.spec.distribution import ArchiveFormat
+from tests.running.waiting import PATIENCE_S
 
 SIZE = 6 << 20  # more than a block of every format
 
@@ -30,6 +31,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("packed", "level"), [(packed, level) for packed in ArchiveFormat for level in (1, 6)])
+@pytest.mark.bulk
 def test_the_bytes_do_not_depend_on_the_number_of_workers(
     tmp_path: Path, big: Path, packed: ArchiveFormat, level: int
 ) -> None:
@@ -59,7 +61,7 @@ def test_gzip_stays_one_member_and_loses_little_at_the_seams(tmp_path: Path, big
 
 
 def test_blocks_are_worked_on_at_the_same_time_and_come_in_order() -> None:
-    together = threading.Barrier(3, timeout=60)
+    together = threading.Barrier(3, timeout=PATIENCE_S)
 
     def work(block: Block) -> bytes:
         if not block.last:
@@ -77,7 +79,7 @@ def test_no_more_blocks_wait_than_are_worked_on() -> None:
 
     def work(block: Block) -> bytes:
         given.append(block)
-        held.acquire(timeout=60)
+        held.acquire(timeout=PATIENCE_S)
         return block.data
 
     with Workers(2) as workers:

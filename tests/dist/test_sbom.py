@@ -217,7 +217,9 @@ def test_a_module_that_has_changed_is_told(package: Package) -> None:
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)  # as a spec can have it
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(text=TEXT, more=TEXT)
 @example(text="https://a:b@c:d/%zz#x", more="https://example.com:/")
 @example(text="ssh://git@example.com/x.git", more="\\")

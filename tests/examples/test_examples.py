@@ -15,6 +15,7 @@ from portalis.backend import GuestStatus, Program
 from portalis.examples import build, catalog
 from portalis.examples.catalog import ECHO, EXAMPLES, Example
 from tests import parts
+from tests.running.compiled import compiled
 
 ALL = {**EXAMPLES, "echo": ECHO}
 PROGRAMS: dict[str, Program] = {}
@@ -55,9 +56,15 @@ def test_the_module_is_small_and_describes_itself(name: str) -> None:
 
 @pytest.mark.compiler
 @pytest.mark.parametrize("name", ALL)
-def test_the_committed_module_is_what_its_source_builds(name: str, tmp_path: Path) -> None:
-    build.build(name, tmp_path / "built.wasm", parts.zig())
-    assert (tmp_path / "built.wasm").read_bytes() == ALL[name].module.read_bytes()
+def test_the_committed_module_is_what_its_source_builds(name: str) -> None:
+    zig = parts.zig()
+    sources = [*_sources(ALL[name].module.parent), parts.ROOT / "examples" / "build.py", parts.ROOT / "guest" / "c"]
+    built = compiled(name, [*zig, "version"], sources, lambda target: build.build(name, target, zig))
+    assert built.read_bytes() == ALL[name].module.read_bytes()
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.resolve().iterdir() if path.is_file() and path.suffix != ".wasm")
 
 
 def floats(low: float, high: float) -> st.SearchStrategy[float]:

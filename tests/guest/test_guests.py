@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from portalis.backend import GuestStatus, Program, Trap
 from tests import parts
+from tests.running.compiled import compiled
 
 GUEST = Path(__file__).resolve().parents[2] / "guest"
 C_FLAGS = ("-target", "wasm32-freestanding", "-O3", "-mcpu=generic+simd128+bulk_memory", "-nostdlib", "-Wl,--no-entry")
@@ -95,24 +98,41 @@ def assemblyscript(name: str, folder: Path) -> Path:
     return target
 
 
-BUILDERS: dict[str, Callable[[Path], Path]] = {
-    "histogram": lambda folder: c(GUEST / "c/examples/histogram.c", folder / "histogram.wasm"),
-    "scaled_add": lambda folder: rust("scaled_add", folder),
-    "word_lengths": lambda folder: rust("word_lengths", folder),
-    "row_argmax": lambda folder: zig("row_argmax", folder),
-    "shout": lambda folder: assemblyscript("shout", folder),
+BUILDERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "histogram": ("c", lambda folder: c(GUEST / "c/examples/histogram.c", folder / "histogram.wasm")),
+    "scaled_add": ("rust", lambda folder: rust("scaled_add", folder)),
+    "word_lengths": ("rust", lambda folder: rust("word_lengths", folder)),
+    "row_argmax": ("zig", lambda folder: zig("row_argmax", folder)),
+    "shout": ("assemblyscript", lambda folder: assemblyscript("shout", folder)),
 }
-_built: dict[str, Path] = {}
+# what prints the version of a language's compiler
+VERSIONS: dict[str, Callable[[], list[str]]] = {
+    "c": lambda: [*parts.zig(), "version"],
+    "zig": lambda: [*parts.zig(), "version"],
+    "rust": lambda: [parts.rustc(), "-vV"],
+    "assemblyscript": lambda: [*parts.asc(), "--version"],
+}
+
+
+def built(language: str, name: str, build: Callable[[Path], Path], *sources: Path) -> Path:
+    """The module that `build` makes in a folder, from the guest kit and `sources`; its flags are in this file."""
+
+    def into(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copyfile(build(Path(folder)), target)
+
+    return compiled(name, VERSIONS[language](), [GUEST / language, Path(__file__), *sources], into)
+
+
+def module(name: str) -> Path:
+    """The module of an example."""
+    language, build = BUILDERS[name]
+    return built(language, name, build)
 
 
 @pytest.fixture
-def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Program]:
-    def build(name: str, **settings_: object) -> Program:
-        if name not in _built:
-            _built[name] = BUILDERS[name](tmp_path_factory.mktemp(name))
-        return Program.load(_built[name], **settings_)  # type: ignore[arg-type]
-
-    return build
+def load() -> Callable[..., Program]:
+    return lambda name, **settings_: Program.load(module(name), **settings_)
 
 
 def texts(*items: bytes) -> np.ndarray:
@@ -162,11 +182,7 @@ def test_rust_reads_and_writes_bytes_and_its_panics_are_told(load: Callable[...,
     x=hnp.arrays(F32, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=20), elements={"allow_nan": False})
 )
 def test_zig_finds_each_rows_maximum(x: np.ndarray) -> None:
-    if "row_argmax" not in _built:
-        import tempfile
-
-        _built["row_argmax"] = zig("row_argmax", Path(tempfile.mkdtemp()))
-    program = Program.load(_built["row_argmax"])
+    program = Program.load(module("row_argmax"))
     if not x.shape[1]:
         with pytest.raises(GuestStatus, match="x has no columns"):
             program.run({"x": x})
@@ -213,13 +229,16 @@ def test_the_header_compiles_as_c11_and_as_cpp17(language: str, tmp_path: Path) 
     unit = tmp_path / ("echo.cpp" if language == "c++" else "echo.c")
     unit.write_text(source.read_text())
     flags = ("-std=c++17",) if language == "c++" else ("-std=c11", "-Wpedantic", "-Wno-language-extension-token")
-    module = c(unit, tmp_path / "echo.wasm", *flags, compiler="c++" if language == "c++" else "cc")
+    compiler = "c++" if language == "c++" else "cc"
+    echo = built(
+        "c", f"echo as {language}", lambda folder: c(unit, folder / "echo.wasm", *flags, compiler=compiler), source
+    )
     x = np.arange(6, dtype=F32).reshape(2, 3)
-    np.testing.assert_array_equal(Program.load(module).run({"x": x})["y"], x)
+    np.testing.assert_array_equal(Program.load(echo).run({"x": x})["y"], x)
 
 
 def test_the_header_works_with_a_c_library_and_its_malloc(tmp_path: Path) -> None:
-    unit, target = tmp_path / "sorted.c", tmp_path / "sorted.wasm"
+    unit = tmp_path / "sorted.c"
     unit.write_text(
         """
         #include <stdio.h>
@@ -245,10 +264,16 @@ def test_the_header_works_with_a_c_library_and_its_malloc(tmp_path: Path) -> Non
         }
         """
     )
-    command = [*parts.zig(), "cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wl,--strip-debug"]
-    run(*command, "-I", GUEST / "c", unit, "-o", target)
+
+    def build(folder: Path) -> Path:
+        command = [*parts.zig(), "cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wl,--strip-debug"]
+        run(*command, "-I", GUEST / "c", unit, "-o", folder / "sorted.wasm")
+        return folder / "sorted.wasm"
+
     said: list[str] = []
-    program = Program.load(target, isolation="instance", on_output=lambda _, line: said.append(line))
+    program = Program.load(
+        built("c", "sorted", build), isolation="instance", on_output=lambda _, line: said.append(line)
+    )
     x = np.random.default_rng(0).random(1000).astype(F32)
     sizes = []
     for _ in range(300):

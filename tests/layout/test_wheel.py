@@ -18,7 +18,7 @@ from tests.parts import ROOT
 
 from .tree import copy_tree, package_folders, pyproject, source_files
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.bulk]
 VERSION = portalis.__version__
 
 

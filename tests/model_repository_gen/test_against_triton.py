@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import urllib.error
-import urllib.request
+import http.client
+import select
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from portalis.model_repository_gen.problem import Problem, Severity
 from portalis.model_repository_gen.repository_check import check_repository
 from portalis.tritonserver import TritonServer
 from tests.model_repository_gen import cases
+from tests.running import waiting
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 # Without auto-complete a server judges a configuration by itself, before any backend sees it.
@@ -22,7 +23,7 @@ STRICT = ("--disable-auto-complete-config", "--rate-limit=execution_count")
 # such failure may crash the server (signal 11; its stubs keep the port open, so nobody answers). So models are loaded
 # one by one, a new server comes after each of those, and a model during which a server is lost is tried again.
 LATE = "TRITONBACKEND_ModelInstanceInitialize"
-ANSWER_S, ATTEMPTS, SERVERS = 12, 4, 3
+ATTEMPTS, SERVERS = 4, 3
 
 
 class Judge:
@@ -59,12 +60,15 @@ class Judge:
     def _load(server: TritonServer, name: str) -> str | None:
         """None when it loads, else the answer and the log of the meantime. Raises OSError when there is no answer."""
         before = len(server.log())
-        url = f"http://{server.http_url}/v2/repository/models/{name}/load"
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST"), timeout=ANSWER_S).close()
-        except urllib.error.HTTPError as refused:
-            return refused.read().decode() + server.log()[before:]
-        return None
+        connection = http.client.HTTPConnection(server.http_url)
+        with contextlib.closing(connection):
+            connection.request("POST", f"/v2/repository/models/{name}/load", b"{}")
+            waiting.until(lambda: select.select([connection.sock], [], [], 0.2)[0] or not server.running(), every_s=0)
+            if not server.running():
+                raise ConnectionError
+            answer = connection.getresponse()
+            told = answer.read().decode()
+        return None if answer.status == 200 else told + server.log()[before:]
 
     def close(self) -> None:
         if self._server is not None:

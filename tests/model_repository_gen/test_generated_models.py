@@ -18,6 +18,7 @@ from portalis.model_repository_gen import target
 from portalis.model_repository_gen.pbtxt import ModelConfig, from_text, new_config, to_text
 from portalis.tritonserver import TritonServer
 from tests.model_repository_gen import jobs, specs
+from tests.running.waiting import PATIENCE_S
 
 MODELS = 64
 # takes anything, and answers nothing
@@ -73,7 +74,7 @@ class Loaded:
     def _load(self, name: str) -> str:
         request = urllib.request.Request(f"{self.url}/repository/models/{name}/load", data=b"{}", method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=60):
+            with urllib.request.urlopen(request, timeout=PATIENCE_S):
                 return ""
         except urllib.error.HTTPError as problem:
             return problem.read().decode()
@@ -81,7 +82,7 @@ class Loaded:
             return str(problem)
 
     def _config(self, name: str) -> ModelConfig:
-        with urllib.request.urlopen(f"{self.url}/models/{name}/config", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/models/{name}/config", timeout=PATIENCE_S) as answer:
             return json_format.Parse(answer.read(), new_config(), ignore_unknown_fields=True)
 
 

@@ -17,6 +17,7 @@ from portalis.triton_client import RemoteModel
 from portalis.tritonserver import TritonServer
 from tests.model_repository_gen import jobs
 from tests.model_repository_gen.jobs import REPOSITORY
+from tests.running.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.triton
 F32 = np.float32
@@ -182,7 +183,7 @@ def add_custom(backends: Path) -> None:
 
 
 def ask(server: TritonServer, name: str, version_: str = "", **inputs: np.ndarray) -> list[Any]:
-    with RemoteModel(server.grpc_url, name, version=version_, timeout_s=30) as model:
+    with RemoteModel(server.grpc_url, name, version=version_, timeout_s=PATIENCE_S) as model:
         (array,) = model.infer(inputs).outputs.values()
     answer: list[Any] = array.tolist()
     return answer

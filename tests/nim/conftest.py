@@ -12,6 +12,7 @@ from portalis.nim.engines.image import Image
 from portalis.nim.engines.packing import lay_out
 from portalis.spec.container import ContainerRuntime
 from tests import parts
+from tests.running import session
 
 from . import images
 
@@ -41,16 +42,19 @@ def softmax_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def docker_image(docker: Engine, softmax_context: Path) -> Image:
     """The shared image on Docker."""
-    lines: list[str] = []
-    made = images.build(docker, softmax_context, lines.append)
-    assert any(line.startswith("Successfully tagged") for line in lines)
-    return made
+    return _built("docker", docker, softmax_context)
 
 
 @pytest.fixture(scope="session")
 def podman_image(podman: Engine, softmax_context: Path) -> Image:
     """The shared image on Podman."""
+    return _built("podman", podman, softmax_context)
+
+
+def _built(name: str, engine: Engine, folder: Path) -> Image:
+    """What one process has built, the next finds in the engine's cache."""
     lines: list[str] = []
-    made = images.build(podman, softmax_context, lines.append)
+    with session.lock(f"image-{name}"):
+        made = images.build(engine, folder, lines.append)
     assert any(line.startswith("Successfully tagged") for line in lines)
     return made

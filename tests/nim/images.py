@@ -15,6 +15,7 @@ from portalis.nim.engines.image import Image
 from portalis.nim.service.settings import ModelSettings
 from portalis.spec.container import ContainerConfiguration
 from tests import parts
+from tests.running.waiting import PATIENCE_S
 
 REFERENCE = "portalis-test/softmax:1.2.3"
 AWKWARD = 'a "quoted" $HOME \\ and\na second line'
@@ -41,7 +42,9 @@ def context() -> Context:
 def build(engine: Engine, folder: Path, on_line: Callable[[str], None]) -> Image:
     """Build the context that lies in `folder`, without a network."""
     arguments = context().arguments
-    return engine.build(folder, REFERENCE, arguments=arguments, network="none", timeout_s=400, on_line=on_line)
+    return engine.build(
+        folder, REFERENCE, arguments=arguments, network="none", timeout_s=6 * PATIENCE_S, on_line=on_line
+    )
 
 
 def check_answer(answer: Any) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +23,7 @@ from portalis.nim.engines.packing import lay_out
 from portalis.nim.service.settings import ModelSettings
 from portalis.spec.container import ContainerConfiguration
 from tests import parts
+from tests.running import waiting
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def folder(context: Context, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def image(docker: Engine, folder: Path) -> Iterator[Image]:
-    yield docker.build(folder, REFERENCE, network="none", timeout_s=300)
+    yield docker.build(folder, REFERENCE, network="none", timeout_s=6 * waiting.PATIENCE_S)
     docker.remove(REFERENCE)
 
 
@@ -77,10 +77,8 @@ def service(docker: Engine, image: Image) -> Iterator[Any]:
     """A container of the image, ready."""
     container = start(docker)
     try:
-        deadline = time.monotonic() + 60
-        while container.exec_run(image.config["Healthcheck"]["Test"][1:])[0] != 0:
-            assert time.monotonic() < deadline, container.logs().decode()
-            time.sleep(0.2)
+        check = image.config["Healthcheck"]["Test"][1:]
+        waiting.until(lambda: container.exec_run(check)[0] == 0, lambda: container.logs().decode(), every_s=0.2)
         yield container
     finally:
         container.remove(force=True, v=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 
@@ -13,7 +12,8 @@ import pytest
 
 from portalis.nim.engines.engine import Engine
 from portalis.nim.engines.image import Image
-from portalis.nim.smoke import _free_port
+from tests.running import waiting
+from tests.running.ports import free_port
 
 from .images import REFERENCE, REQUEST, check_answer
 
@@ -30,17 +30,14 @@ def run(docker: Engine, *words: str) -> str:
 def service(docker: Engine, docker_image: Image) -> Iterator[tuple[str, int]]:
     """The container's id, and the port where its service is ready."""
     names = ("SERVICE_PORT", "GRPC_PORT", "METRICS_PORT")
-    ports = {name: _free_port() for name in names}
+    ports = {name: free_port() for name in names}
     settings = [word for name, port in ports.items() for word in ("--env", f"{name}={port}")]
     confined = ["--user", "4242", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
     # the test's engine has no bridge
     container = run(docker, "run", "--detach", "--network=host", *confined, *settings, REFERENCE)
     port = ports["SERVICE_PORT"]
     try:
-        deadline = time.monotonic() + 60
-        while not ready(port):
-            assert time.monotonic() < deadline, run(docker, "logs", container)
-            time.sleep(0.2)
+        waiting.until(lambda: ready(port), lambda: run(docker, "logs", container), every_s=0.2)
         yield container, port
     finally:
         run(docker, "rm", "--force", "--volumes", container)
@@ -60,8 +57,8 @@ def test_the_image_answers_as_user_4242_and_ends_cleanly_on_sigterm(docker: Engi
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/models/softmax/infer", body, {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=waiting.PATIENCE_S) as answer:
         check_answer(json.load(answer))
     assert run(docker, "exec", container, "id", "-u") == "4242"
-    run(docker, "stop", "--time", "30", container)
+    run(docker, "stop", "--time", f"{waiting.PATIENCE_S:.0f}", container)
     assert run(docker, "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", container) == "0 false"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from portalis.nim.service.settings import ModelSettings
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
 from tests import parts
 from tests.backend import guests
+from tests.running import waiting
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,9 @@ def test_a_command_runs_in_wasmedge_in_a_confined_container(docker: Engine, tmp_
     )
     lay_out(context, tmp_path / "context")
     lines: list[str] = []
-    image = docker.build(tmp_path / "context", REFERENCE, network="none", timeout_s=500, on_line=lines.append)
+    image = docker.build(
+        tmp_path / "context", REFERENCE, network="none", timeout_s=6 * waiting.PATIENCE_S, on_line=lines.append
+    )
     # the build has tried the runtime on this base image
     assert any("wasmedge version" in line for line in lines)
     client = DockerClient(base_url=docker.address)
@@ -61,15 +63,13 @@ def test_a_command_runs_in_wasmedge_in_a_confined_container(docker: Engine, tmp_
         user="4242:4242",
     )
     try:
-        deadline = time.monotonic() + 60
-        while container.exec_run(image.config["Healthcheck"]["Test"][1:])[0] != 0:
-            assert time.monotonic() < deadline, container.logs().decode()
-            time.sleep(0.2)
+        check = image.config["Healthcheck"]["Test"][1:]
+        waiting.until(lambda: container.exec_run(check)[0] == 0, lambda: container.logs().decode(), every_s=0.2)
         status, output = container.exec_run(["/opt/venv/bin/python", "-c", ASK])
         assert status == 0, output.decode()
         outputs = {each["name"]: each["data"] for each in json.loads(output)["outputs"]}
         assert outputs["stdout"] == ["hello", "Zürich"]
-        container.stop(timeout=30)
+        container.stop(timeout=int(waiting.PATIENCE_S))
         assert container.wait()["StatusCode"] == 0, container.logs().decode()
     finally:
         container.remove(force=True, v=True)

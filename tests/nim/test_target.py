@@ -78,6 +78,7 @@ def test_one_image_for_the_package_has_all_modules_that_can_be_served(
     assert unavailable.details.model_dump()["failed_containers"] == ("demo:1.2.3-build.4",)
 
 
+@pytest.mark.engine
 def test_the_log_of_a_failed_build_is_in_the_output_that_other_targets_have_filled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +94,7 @@ def test_the_log_of_a_failed_build_is_in_the_output_that_other_targets_have_fill
 
 
 @pytest.mark.slow
+@pytest.mark.engine
 def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

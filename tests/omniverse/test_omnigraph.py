@@ -112,6 +112,7 @@ def test_tensors_have_the_types_of_omnigraph(nodes: Path) -> None:
     assert types("ImagePreprocess", "inputs") == {"image": "uchar[]", "image_shape": "int[]"}
 
 
+@pytest.mark.kit
 def test_the_types_and_the_category_are_among_those_in_kits_wheel() -> None:
     (folder,) = parts.kit().parents[1].glob("lib/python*/site-packages/omni/dev/ogn/config")
     known = json.loads((folder / "TypeConfigurationPod.json").read_text())["typeDefinitions"]["c++"]

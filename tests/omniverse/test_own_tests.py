@@ -33,10 +33,12 @@ def run(package: Package, monkeypatch: pytest.MonkeyPatch) -> str:
     return kit.run(python, kit.arguments(package.base, package.folder.parent, script[1], script), os.environ).log
 
 
+@pytest.mark.kit
 def test_they_pass_in_kit(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "RAN 3 SKIPPED 0 GOOD True" in run(package, monkeypatch)
 
 
+@pytest.mark.kit
 def test_a_module_that_takes_no_ones_is_skipped_with_its_reason(
     package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,6 +50,7 @@ def test_a_module_that_takes_no_ones_is_skipped_with_its_reason(
     assert "traps does not take arrays of ones" in log
 
 
+@pytest.mark.kit
 def test_a_module_that_cannot_be_loaded_fails_them(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     package.module("broken", b"\0asm\1\0\0\0" + b"\x00\x05\x04name")
     package.config["validate_wasm_compatibility"] = False

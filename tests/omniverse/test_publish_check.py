@@ -138,7 +138,7 @@ KEYS = st.sampled_from(["version", "title", "description", "category", "readme",
 TABLES = VALUES | st.dictionaries(KEYS, VALUES)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(package=TABLES, python=VALUES, test=VALUES)
 def test_any_configuration_is_judged_and_raises_nothing(folder: Path, package: Any, python: Any, test: Any) -> None:
     table = {"package": package, "python": python, "test": test, "rest": 1}
@@ -178,6 +178,7 @@ def version(folder: Path, new: str) -> None:
     replace(folder / "docs" / "CHANGELOG.md", r"1\.2\.3", new)
 
 
+@pytest.mark.kit
 def test_kits_own_verification_says_the_same(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     python = parts.kit()
     monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "YES")

@@ -221,6 +221,7 @@ def test_any_numbers_in_a_scene_are_read_back_exactly(values: list[float]) -> No
     assert list(layer.GetAttributeAtPath("/a.x").default) == values
 
 
+@pytest.mark.kit
 def test_in_kit_with_usd_the_script_takes_the_running_extension(
     examples: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,6 +211,7 @@ print(programs.call("softmax", None, np.zeros((1, 4), np.float32)).tolist())
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kit_version", list(KITS))
+@pytest.mark.bulk
 def test_the_wheels_run_in_the_python_of_each_kit(package: Package, kit_version: str) -> None:
     python = parts.python(KITS[kit_version])
     try:

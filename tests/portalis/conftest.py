@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import wasmtime
 
 from tests.registry_server import RegistryServer, registry_server
+from tests.running.commands import portalis
 
 ADD = """(module (func (export "add") (param $a f32) (param $b f32) (result f32)
   (f32.add (local.get $a) (local.get $b))))"""
@@ -49,23 +49,20 @@ def cli(tmp_path: Path) -> Cli:
     folder.mkdir()
 
     def run(*args: str | os.PathLike[str], **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "portalis", *(os.fspath(each) for each in args)]
-        return subprocess.run(
-            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=300
-        )
+        return portalis(*args, folder=folder, environment=os.environ | environment)
 
     return run
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RegistryServer]:
+def server(tmp_path: Path, registry_program: str) -> Iterator[RegistryServer]:
     """A registry that takes everything from everybody."""
     with registry_server(tmp_path / "registry") as server:
         yield server
 
 
 @pytest.fixture
-def guarded_server(tmp_path: Path) -> Iterator[RegistryServer]:
+def guarded_server(tmp_path: Path, registry_program: str) -> Iterator[RegistryServer]:
     """A registry that wants a name and a password."""
     with registry_server(tmp_path / "guarded", password=True) as server:
         yield server

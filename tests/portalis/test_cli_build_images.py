@@ -13,6 +13,7 @@ import pytest
 
 from portalis.contracts.output import PackagingAgentOutput
 from portalis.examples.catalog import EXAMPLES
+from portalis.nim.engines.engine import Engine
 from tests import parts
 
 from .conftest import Cli
@@ -117,8 +118,13 @@ def test_one_image_that_fails_leaves_the_others(place: Place, docker: str) -> No
 
 @pytest.mark.slow
 def test_a_build_that_takes_longer_than_the_timeout_is_given_up(place: Place, docker: str) -> None:
-    # whatever is cached, an argument that nobody gave before makes the engine work
-    place.spec(base_image=parts.BASE_IMAGE, environment_vars={"UNIQUE": os.urandom(8).hex()})
+    # the first step of every build on this base takes an hour, whatever is cached
+    slow = f"portalis-test/slow-{os.urandom(4).hex()}:1"
+    (place.folder / "base").mkdir()
+    (place.folder / "base" / "Dockerfile").write_text(f'FROM {parts.BASE_IMAGE}\nONBUILD RUN ["sleep", "3600"]\n')
+    with Engine.find(environment={"DOCKER_HOST": docker}) as engine:
+        engine.build(place.folder / "base", slow, network="none")
+    place.spec(base_image=slow)
     done = place.build("--only", "gelu", "--timeout", "1", "--no-smoke")
     assert done.returncode == 1, done.stdout
     assert "building demo-gelu:1.0.0 took longer than 1 s and was given up" in done.stderr

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import wasmtime
 
-from portalis.tritonserver import Ports, TritonServer
+from portalis.tritonserver import TritonServer
 from tests import parts
+from tests.running.ports import free_ports
+from tests.running.waiting import PATIENCE_S
 
 from .conftest import Cli, write_model
 
@@ -48,7 +50,7 @@ def test_json_has_what_the_protocol_has(cli: Cli, server: TritonServer) -> None:
     answer = json.loads(done.stdout)
     assert answer["outputs"] == [{"name": "y", "datatype": "INT64", "shape": [1, 1], "data": [2**62 + 1]}]
     assert answer["model"] == "echo"
-    assert 0 < answer["seconds"] < 10
+    assert 0 < answer["seconds"] < PATIENCE_S
 
 
 @pytest.mark.triton
@@ -93,7 +95,7 @@ def test_mistakes_are_explained(cli: Cli, server: TritonServer, args: list[str],
 
 
 def test_no_server_says_how_to_start_one(cli: Cli) -> None:
-    url = f"127.0.0.1:{Ports.free().grpc}"
+    url = f"127.0.0.1:{free_ports().grpc}"
     done = cli("infer", "-m", "add", "-i", "a=1", "--url", url)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: no Triton server answers gRPC at {url}\n  Start one with `portalis serve")

@@ -6,17 +6,16 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from portalis.dist.signing.keys import load_private, load_public
+from tests.running.commands import portalis
 
 
 def keygen(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "portalis", "keygen", *arguments]
-    return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
+    return portalis("keygen", *arguments, folder=folder, environment=os.environ | environment)
 
 
 @pytest.mark.parametrize("algorithm", ["ed25519", "ecdsa-p256"])

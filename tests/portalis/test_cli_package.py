@@ -10,7 +10,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import wasmtime
 
 from portalis.contracts.output import PackagingAgentOutput
 from portalis.contracts.schemas import schema_text
+from tests.running.waiting import PATIENCE_S, until
 
 from .conftest import ADD, Cli
 from .pipeline.conftest import OPAQUE
@@ -303,7 +303,7 @@ from portalis.cli import main
 act = target.act
 def wait(job, made):
     Path("waiting").touch()
-    time.sleep(60)
+    time.sleep(600)
     return act(job, made)
 target.act = wait
 sys.argv = ["portalis", "package", "portalis.json", "--only", "triton"]
@@ -330,11 +330,12 @@ def waiting(place: Place) -> Iterator[subprocess.Popen[str]]:
         text=True,
         preexec_fn=_heed_signals,  # noqa: PLW1509 (no thread runs here)
     )
-    deadline = time.monotonic() + 60
-    while not (place.folder / "waiting").exists():
+
+    def waits() -> bool:
         assert run.poll() is None, run.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return (place.folder / "waiting").exists()
+
+    until(waits)
     assert list(place.folder.glob(".out.staging-*"))
     yield run
     run.kill()
@@ -357,7 +358,7 @@ def test_a_run_that_is_stopped_leaves_the_old_output_and_nothing_else(
     place: Place, waiting: subprocess.Popen[str], number: signal.Signals, code: int, said: str
 ) -> None:
     waiting.send_signal(number)
-    _, told = waiting.communicate(timeout=30)
+    _, told = waiting.communicate(timeout=PATIENCE_S)
     assert waiting.returncode == code
     assert told.splitlines()[-1] == said
     assert "Traceback" not in told
@@ -369,7 +370,7 @@ def test_a_run_that_is_killed_leaves_the_old_output_and_the_next_cleans_up(
     place: Place, waiting: subprocess.Popen[str]
 ) -> None:
     waiting.kill()
-    waiting.communicate(timeout=30)
+    waiting.communicate(timeout=PATIENCE_S)
     assert version_of(place.output) == "1.0.0"
     assert len(list(place.folder.glob(".out.staging-*"))) == 1
     assert place.package("--only", "triton", "-q").returncode == 0

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,9 @@ from portalis.contracts.output import PackagingAgentOutput
 from tests import parts
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.portalis.pipeline.conftest import Workplace
-from tests.registry_server import PASSWORD, USERNAME, RegistryServer, free_port, registry_server
+from tests.registry_server import PASSWORD, USERNAME, RegistryServer, registry_server
+from tests.running import commands, waiting
+from tests.running.ports import free_port
 
 PORTALIS = [sys.executable, "-m", "portalis"]
 
@@ -50,9 +51,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def portalis(
     *arguments: str | Path, environment: dict[str, str], code: int = 0, given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*PORTALIS, "publish", *map(str, arguments)], capture_output=True, text=True, env=environment, input=given
-    )
+    done = commands.portalis("publish", *arguments, folder=Path.cwd(), environment=environment, given=given)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -82,12 +81,11 @@ def test_a_second_time_nothing_is_sent(output: Path, server: RegistryServer, env
 
 
 def _wait_for_half_an_archive(proxy: FaultProxy, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < end:
-        if any(each.method in ("PUT", "PATCH") and each.sent > 100_000 for each in list(proxy.requests)):
-            return
-        time.sleep(0.02)
-    raise AssertionError("the archive was not on its way")
+    def on_its_way() -> bool:
+        assert process.poll() is None
+        return any(each.method in ("PUT", "PATCH") and each.sent > 100_000 for each in list(proxy.requests))
+
+    waiting.until(on_its_way, "the archive was not on its way", every_s=0.02)
 
 
 def test_what_was_killed_goes_on_where_it_stopped(
@@ -131,6 +129,7 @@ def test_a_dry_run_knows_the_digests(output: Path, server: RegistryServer, envir
     assert [each["digest"] for each in would] == [each["digest"] for each in did if each["subject"] is None]
 
 
+@pytest.mark.registry
 def test_a_registry_that_is_down_leaves_a_script_which_goes_when_it_is_up(
     output: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

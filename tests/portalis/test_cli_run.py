@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ import pytest
 import wasmtime
 
 from portalis.examples.catalog import EXAMPLES
+from tests.parts.lookup import check_marker
+from tests.running import waiting
 
 from .conftest import ADD, Cli
 
@@ -43,12 +44,13 @@ class Foreground:
 
     def line_with(self, words: str) -> str:
         """The first line with `words`, once it is there."""
-        deadline = time.monotonic() + 60
-        while not (found := [line for line in list(self.lines) if words in line]):
-            assert self.process.poll() is None, self.lines
-            assert time.monotonic() < deadline, self.lines
-            time.sleep(0.02)
-        return found[0]
+
+        def found() -> list[str]:
+            lines = [line for line in list(self.lines) if words in line]
+            assert lines or self.process.poll() is None, self.lines
+            return lines
+
+        return waiting.until(found, lambda: self.lines)[0]
 
     def curl(self, model: str) -> Any:
         """What comes of the curl line that was printed for `model`."""
@@ -59,13 +61,14 @@ class Foreground:
     def end(self, number: int = signal.SIGTERM) -> int:
         """The exit status after a signal."""
         self.process.send_signal(number)
-        status = self.process.wait(60)
-        self._reader.join(10)
+        status = self.process.wait(waiting.PATIENCE_S)
+        self._reader.join(waiting.PATIENCE_S)
         return status
 
 
 @contextlib.contextmanager
 def running(*args: str | Path, cwd: Path) -> Iterator[Foreground]:
+    check_marker("service", "a service")
     command = [sys.executable, "-m", "portalis", "run", *map(str, args)]
     process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True)
     try:
@@ -73,10 +76,11 @@ def running(*args: str | Path, cwd: Path) -> Iterator[Foreground]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(30)
+        process.wait(waiting.PATIENCE_S)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.service
 def test_the_line_that_it_prints_works_and_a_signal_ends_it_with_zero(add_wasm: Path, number: int) -> None:
     with running(add_wasm, *FREE, cwd=add_wasm.parent) as service:
         service.line_with("ready; Ctrl-C stops")
@@ -89,6 +93,7 @@ def test_the_line_that_it_prints_works_and_a_signal_ends_it_with_zero(add_wasm: 
     assert "Traceback" not in "\n".join(service.lines)
 
 
+@pytest.mark.service
 def test_every_example_can_be_asked_with_the_line_that_is_printed(tmp_path: Path) -> None:
     with running(*(example.module for example in EXAMPLES.values()), *FREE, cwd=tmp_path) as service:
         service.line_with("ready; Ctrl-C stops")
@@ -98,6 +103,7 @@ def test_every_example_can_be_asked_with_the_line_that_is_printed(tmp_path: Path
             assert "outputs" in told or told["error"]["type"] == "GuestStatus", told
 
 
+@pytest.mark.service
 def test_it_listens_on_loopback_only_by_default_with_a_name_of_ones_own(add_wasm: Path) -> None:
     with running(add_wasm, "--name", "sum", *FREE, cwd=add_wasm.parent) as service:
         assert service.curl("sum")["model_name"] == "sum"
@@ -106,9 +112,10 @@ def test_it_listens_on_loopback_only_by_default_with_a_name_of_ones_own(add_wasm
         for address in others:
             if not str(address).startswith("127."):
                 with pytest.raises(ConnectionRefusedError):
-                    socket.create_connection((str(address), port), timeout=5)
+                    socket.create_connection((str(address), port), timeout=waiting.PATIENCE_S)
 
 
+@pytest.mark.service
 def test_json_logs_and_limits_are_those_that_are_asked_for(add_wasm: Path) -> None:
     options = ("--json-logs", "--log-level", "debug", "--max-request-bytes", "10")
     with running(add_wasm, *FREE, *options, cwd=add_wasm.parent) as service:
@@ -119,6 +126,7 @@ def test_json_logs_and_limits_are_those_that_are_asked_for(add_wasm: Path) -> No
     assert any(record.get("status") == 413 for record in records)
 
 
+@pytest.mark.service
 def test_a_spec_is_served_with_its_names_interfaces_and_licence(tmp_path: Path) -> None:
     (tmp_path / "raw.wasm").write_bytes(wasmtime.wat2wasm(ADD))
     (tmp_path / "portalis.toml").write_text(
@@ -134,6 +142,7 @@ def test_a_spec_is_served_with_its_names_interfaces_and_licence(tmp_path: Path) 
     assert metadata["licenseInfo"]["name"] == "Apache-2.0"
 
 
+@pytest.mark.service
 def test_a_folder_with_a_service_json_is_served_as_it_says(add_wasm: Path) -> None:
     folder = add_wasm.parent
     (folder / "service.json").write_text('{"models": [{"name": "sum", "file": "model.wasm", "version": "9"}]}')
@@ -188,12 +197,13 @@ def test_a_port_in_use_is_named_with_its_option(cli: Cli, add_wasm: Path, option
     assert f"choose another port with {option}" in done.stderr
 
 
+@pytest.mark.service
 def test_a_module_that_fails_its_first_request_is_told_and_ends_it(tmp_path: Path) -> None:
     module = tmp_path / "trap.wasm"
     module.write_bytes(wasmtime.wat2wasm('(module (func (export "trap") (param $x f32) (result f32) unreachable))'))
     with running(module, *FREE, cwd=tmp_path) as service:
-        assert service.process.wait(60) == 1
-        service._reader.join(10)
+        assert service.process.wait(waiting.PATIENCE_S) == 1
+        service._reader.join(waiting.PATIENCE_S)
     said = "\n".join(service.lines)
     assert "model 'trap' failed" in said and "no model could be loaded" in said and "Traceback" not in said
 

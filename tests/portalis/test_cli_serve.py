@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,8 @@ import pytest
 
 from portalis.tritonserver import Ports
 from tests import parts
+from tests.running import waiting
+from tests.running.ports import free_ports
 
 from .conftest import Cli, write_model
 
@@ -36,22 +37,23 @@ class Foreground:
         for line in self.process.stderr:
             self.output += line.decode()
 
-    def wait_for(self, text: str, timeout_s: float = 60) -> None:
-        deadline = time.monotonic() + timeout_s
-        while text not in self.output:
-            assert self.process.poll() is None, self.output
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.05)
+    def wait_for(self, text: str) -> None:
+        def written() -> bool:
+            found = text in self.output
+            assert found or self.process.poll() is None, self.output
+            return found
+
+        waiting.until(written, lambda: self.output)
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(60)
+        code = self.process.wait(waiting.PATIENCE_S)
         self.join()
         return code
 
     def join(self) -> None:
         """Wait until all of the output was read."""
-        self._reader.join(5)
+        self._reader.join(waiting.PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -76,7 +78,7 @@ def leftovers(pid: int) -> list[Path]:
 @pytest.mark.triton
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_it_serves_until_a_signal_and_ends_with_zero(cli: Cli, repository: Path, number: int) -> None:
-    ports = Ports.free()
+    ports = free_ports()
     with serving(repository, ports) as foreground:
         foreground.wait_for("ready; Ctrl-C stops")
         assert "portalis: model add version 1 ready" in foreground.output
@@ -93,7 +95,7 @@ def test_it_serves_until_a_signal_and_ends_with_zero(cli: Cli, repository: Path,
 
 @pytest.mark.triton
 def test_a_signal_while_models_load_ends_it_as_well(repository: Path) -> None:
-    with serving(repository, Ports.free()) as foreground:
+    with serving(repository, free_ports()) as foreground:
         foreground.wait_for("metrics.cc")  # the server has begun, nothing is ready
         assert foreground.end(signal.SIGTERM) == 0
         assert leftovers(foreground.process.pid) == []
@@ -101,7 +103,7 @@ def test_a_signal_while_models_load_ends_it_as_well(repository: Path) -> None:
 
 @pytest.mark.triton
 def test_further_arguments_reach_tritonserver(repository: Path) -> None:
-    ports = Ports.free()
+    ports = free_ports()
     args = ("--quiet", "--", "--model-control-mode=explicit", "--load-model=add", "--log-verbose=0")
     write_model(repository, "other")
     with serving(repository, ports, *args) as foreground:
@@ -116,7 +118,7 @@ def test_further_arguments_reach_tritonserver(repository: Path) -> None:
 def test_ctrl_c_in_a_terminal_stops_it_once(repository: Path) -> None:
     """In a terminal the signal goes to the whole foreground group, and people press twice."""
     parts.tritonserver()
-    ports = Ports.free()
+    ports = free_ports()
     controller, terminal = pty.openpty()
     args = ["serve", str(repository), f"--grpc-port={ports.grpc}", "--http-port=0", "--metrics-port=0"]
     command = ["setsid", "--ctty", sys.executable, "-m", "portalis", *args]
@@ -127,11 +129,12 @@ def test_ctrl_c_in_a_terminal_stops_it_once(repository: Path) -> None:
         while b"ready; Ctrl-C" not in seen:
             seen += os.read(controller, 65536)
         os.write(controller, b"\x03")
-        time.sleep(0.3)
+        while b"portalis: stopping" not in seen:
+            seen += os.read(controller, 65536)
         os.write(controller, b"\x03")
         while True:
             seen += os.read(controller, 65536)
-    assert process.wait(60) == 0, seen.decode()
+    assert process.wait(waiting.PATIENCE_S) == 0, seen.decode()
     os.close(controller)
     assert seen.count(b"portalis: stopping") == 1
     assert b"Traceback" not in seen
@@ -145,7 +148,7 @@ def test_one_broken_model_fails_the_start_or_is_left_out_with_keep_going(cli: Cl
     done = cli("serve", repository, "--quiet", "--grpc-port=0", "--http-port=0", "--metrics-port=0")
     assert done.returncode == 1
     assert "failed to load 'broken'" in done.stderr.rsplit("error: tritonserver stopped", 1)[1]
-    with serving(repository, Ports.free(), "--keep-going", "--quiet") as foreground:
+    with serving(repository, free_ports(), "--keep-going", "--quiet") as foreground:
         foreground.wait_for("ready; Ctrl-C stops")
         assert "model add version 1 ready" in foreground.output
         assert "model broken version 1 unavailable: " in foreground.output
@@ -162,7 +165,7 @@ def test_a_module_without_a_config_serves_from_a_folder_called_wasm_and_else_get
     assert done.returncode == 1
     assert 'model add has no config.pbtxt. Write one with the line `backend: "wasm"`' in done.stderr
     (repository / "add").rename(repository / "add.wasm")
-    with serving(repository, Ports.free(), "--quiet") as foreground:
+    with serving(repository, free_ports(), "--quiet") as foreground:
         foreground.wait_for("ready; Ctrl-C stops")
         assert "model add.wasm version 1 ready" in foreground.output
         assert "has no config.pbtxt" not in foreground.output
@@ -171,12 +174,12 @@ def test_a_module_without_a_config_serves_from_a_folder_called_wasm_and_else_get
 
 @pytest.mark.triton
 def test_a_server_that_dies_is_reported(repository: Path) -> None:
-    with serving(repository, Ports.free()) as foreground:
+    with serving(repository, free_ports()) as foreground:
         foreground.wait_for("ready; Ctrl-C stops")
         own = foreground.process.pid
         listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(own)], capture_output=True, text=True, check=True)
         os.kill(int(listed.stdout), signal.SIGKILL)
-        assert foreground.process.wait(30) == 1
+        assert foreground.process.wait(waiting.PATIENCE_S) == 1
         foreground.join()
         assert "error: tritonserver ended by itself with exit code -9" in foreground.output
         assert leftovers(own) == []

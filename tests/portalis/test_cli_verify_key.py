@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,17 @@ import pytest
 from portalis.dist.signing.keys import PrivateKey, generate
 from tests.dist.conftest import Package
 from tests.dist.shipping import KEY, NAME, signed
+from tests.running.commands import portalis
 
 
 def verify(what: Path, key: PrivateKey | None) -> tuple[int, dict[str, Any]]:
     """The exit code, and the report."""
-    arguments = [sys.executable, "-m", "portalis", "verify", str(what), "--json"]
+    arguments = ["verify", str(what), "--json"]
     if key is not None:
         public = what.parent / "key.pub"
         public.write_bytes(key.public.pem())
         arguments += ["--key", str(public)]
-    done = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "PORTALIS_DEBUG": "1"})
+    done = portalis(*arguments, folder=what.parent, environment=os.environ | {"PORTALIS_DEBUG": "1"})
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 

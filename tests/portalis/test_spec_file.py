@@ -78,7 +78,9 @@ def test_names_that_clash_are_numbered_and_none_is_given_twice(tmp_path: Path) -
     assert names == ["x_2", "x_1", "x_3", "x_4"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40).filter(

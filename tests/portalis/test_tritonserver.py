@@ -22,6 +22,7 @@ from portalis.tritonserver.install import STUB_NAME
 from portalis.tritonserver.layout import find_libpython
 from portalis.tritonserver.log import why_it_failed
 from tests import parts
+from tests.running import waiting
 
 pytestmark = pytest.mark.triton
 
@@ -38,13 +39,8 @@ def session_of(pid: int) -> list[str]:
     return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
 
 
-def ends(pid: int, *, within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while session_of(pid):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+def wait_until_it_ends(pid: int) -> None:
+    waiting.until(lambda: not session_of(pid), lambda: session_of(pid))
 
 
 def add(server: TritonServer) -> float:
@@ -75,7 +71,7 @@ def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_b
         pid, regions = server.pid, server.shared_memory()
         assert len(regions) == 1
         assert any(STUB_NAME in line for line in session_of(pid))
-    assert session_of(pid) == []
+    wait_until_it_ends(pid)
     assert not any(region.exists() for region in regions)
     assert "successfully unloaded 'add'" in server.log()
     assert not server.running()
@@ -121,11 +117,11 @@ def test_a_server_that_is_killed_leaves_no_stub_and_no_shared_memory(repository:
     server = TritonServer(repository, backend_directory=wasm_backends).start()
     pid, regions = server.pid, server.shared_memory()
     os.kill(pid, signal.SIGKILL)
-    assert server.wait(10) == -signal.SIGKILL
+    assert server.wait(waiting.PATIENCE_S) == -signal.SIGKILL
     server.stop()
     assert regions
     assert not any(region.exists() for region in regions)
-    assert ends(pid, within_s=2)
+    wait_until_it_ends(pid)
 
 
 def test_a_server_that_does_not_end_is_killed_after_the_deadline(repository: Path, wasm_backends: Path) -> None:
@@ -134,8 +130,8 @@ def test_a_server_that_does_not_end_is_killed_after_the_deadline(repository: Pat
     os.kill(pid, signal.SIGSTOP)  # cannot react to SIGTERM
     began = time.monotonic()
     server.stop()
-    assert time.monotonic() - began < 5
-    assert ends(pid, within_s=2)
+    assert 1.0 <= time.monotonic() - began < waiting.PATIENCE_S
+    wait_until_it_ends(pid)
     assert server.shared_memory() == []
 
 
@@ -156,7 +152,7 @@ def test_the_server_ends_when_the_process_that_started_it_is_killed(
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
         starter.kill()
-    assert ends(pid, within_s=30)
+    wait_until_it_ends(pid)
 
 
 @pytest.mark.parametrize("taken", ["grpc", "http", "metrics"])

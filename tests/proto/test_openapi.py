@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from portalis.proto.outline import outline
 from portalis.spec.container import ContainerConfiguration
 from portalis.spec.package import PackageSpec, WasmBinaryPath
 from tests.parts import ROOT
+from tests.running import waiting
 
 from .jobs import ADD, job, wasm
 from .service_description import described, text
@@ -130,10 +130,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClie
     configured = tuple(ModelSettings(name=each.name, file=f"{each.name}.wasm") for each in models)
     settings = ServiceSettings(models=configured, metrics_port=8000)
     with TestClient(create_app(settings, folder)) as client:
-        deadline = time.monotonic() + 120
-        while client.get("/ready").status_code != 200:
-            assert time.monotonic() < deadline, client.get("/ready").text
-            time.sleep(0.05)
+        waiting.until(lambda: client.get("/ready").status_code == 200, lambda: client.get("/ready").text)
         yield client, document(made.spec, models), models
 
 
@@ -141,6 +138,7 @@ def resolved(found: dict[str, Any], schema: dict[str, Any]) -> Draft202012Valida
     return Draft202012Validator({**schema, "components": found["components"]})
 
 
+@pytest.mark.service
 def test_the_real_service_answers_every_example_of_the_document_as_the_document_says(
     service: tuple[TestClient, dict[str, Any], list[ApiModel]],
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +15,7 @@ import pytest
 
 from portalis.tritonserver import TritonServer
 from tests.backend.triton import models
+from tests.running import waiting
 
 NAMES = {"float32": "FP32", "float64": "FP64", "float16": "FP16", "bool": "BOOL", "object": "BYTES", "bfloat16": "BF16"}
 
@@ -70,12 +71,15 @@ class Server:
     def metric(self, name: str, model: str) -> float:
         return self.metrics()[f'{name}{{model="{model}",version="1"}}']
 
-    def eventually(self, holds: Callable[[], bool], seconds: float = 8.0) -> None:
+    def eventually(self, holds: Callable[[], bool]) -> None:
         """Wait for what is reported in the background."""
-        until = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < until, "it never came to hold"
-            time.sleep(0.1)
+
+        def found() -> bool:
+            with contextlib.suppress(KeyError):  # a metric that was never reported yet
+                return holds()
+            return False
+
+        waiting.until(found, every_s=0.1)
 
     def log_has(self, text: str) -> bool:
         return text in self.triton.log()
@@ -85,7 +89,7 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Iterator[Server]:
     repository = tmp_path_factory.mktemp("models")
     models.good_repository(repository)
-    with TritonServer(repository, backend_directory=wasm_backends, start_timeout_s=300) as triton:
+    with TritonServer(repository, backend_directory=wasm_backends, start_timeout_s=waiting.PATIENCE_S) as triton:
         yield Server(triton)
 
 

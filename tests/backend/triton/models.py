@@ -103,7 +103,7 @@ def good_repository(repository: Path) -> None:
     write(repository, "optional", optional)
     write(repository, "cat", guests.wasm(guests.CAT))
     write(repository, "looping", LOOP, BARE + WAIT)
-    write(repository, "slow_to_stop", LOOP, BARE + parameters({"wasm.timeout_ms": "3000"}))
+    write(repository, "slow_to_stop", LOOP, BARE + parameters({"wasm.timeout_ms": "5000"}))
     hostile = {
         "trapping": "unreachable",
         "overflowing": "(call $down)",

@@ -10,6 +10,7 @@ import pytest
 
 from portalis.backend.dtypes import DTYPES
 from tests.backend.triton.conftest import Server
+from tests.running.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.triton
 F32 = np.float32
@@ -122,7 +123,7 @@ def test_metrics_are_on_the_metrics_port(server: Server) -> None:
         lambda: server.metric("wasm_calls", "echo_int8") >= 5 and server.metric("wasm_traps", "trapping") >= 1
     )
     assert server.metric("wasm_instances_created", "echo_int8") >= 1
-    assert 0 < server.metric("wasm_guest_seconds", "echo_int8") < 5
+    assert 0 < server.metric("wasm_guest_seconds", "echo_int8") < PATIENCE_S
     assert server.metric("wasm_memory_high_water_bytes", "echo_int8") == 65536
     assert server.metric("wasm_timeouts", "echo_int8") == 0
 

@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from portalis.contracts.artifacts import DeploymentManifest, DeploymentType
 from portalis.dist.publishing.plan import make_plan
 from portalis.dist.publishing.script import write_script
@@ -35,6 +37,7 @@ def run(script: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
 
 
+@pytest.mark.registry
 def test_it_publishes_what_was_planned(make_package: MakePackage, tmp_path: Path) -> None:
     package = make_package(FILES)
     with registry_server(tmp_path / "registry") as server:
@@ -77,6 +80,7 @@ def test_all_that_it_can_hold_is_sound(make_package: MakePackage) -> None:
         assert ("--plain-http" in text) is ("--dest-tls-verify=false" in text) is address.plain_http
 
 
+@pytest.mark.registry
 def test_names_do_not_get_out_of_their_quotes(make_package: MakePackage, tmp_path: Path) -> None:
     name = "a'b $(touch broken) `touch broken`; touch broken\ntouch broken"
     package = make_package({f"m/{name}.wasm": MODULE, f"archives/{name}.zip": ARCHIVE}, name=name)

@@ -142,6 +142,7 @@ def test_changed_bytes_never_pass(desk: Path, shipped: dict[ArchiveFormat, Path]
 
 
 @pytest.mark.parametrize("packed", TARS)
+@pytest.mark.bulk
 def test_a_changed_tar_archive_never_passes_in_sound_compression(
     desk: Path, shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat
 ) -> None:

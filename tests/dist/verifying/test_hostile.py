@@ -308,6 +308,7 @@ print([each.message for each in found.findings])
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
+@pytest.mark.bulk
 def test_a_bomb_does_not_take_the_memory_either(tmp_path: Path, packed: ArchiveFormat) -> None:
     """zstd makes 128 KiB of 4 bytes, and one call of its library as much as it is given input for."""
     path = tmp_path / f"{TOP}{ENDINGS[packed]}"

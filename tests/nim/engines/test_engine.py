@@ -7,6 +7,7 @@ import contextlib
 import json
 import tarfile
 import time
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from portalis.spec.container import ContainerRuntime
 from tests import parts
 
 from ..images import AWKWARD, CONFIG, REFERENCE, REQUEST, check_answer, context
+
+pytestmark = pytest.mark.engine
 
 
 class Built(NamedTuple):
@@ -161,14 +164,15 @@ def test_a_failed_build_keeps_its_log_and_the_engines_reason(engine: Engine, tmp
 
 
 def test_a_build_that_takes_too_long_is_given_up_and_its_log_kept(engine: Engine, tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text(f'FROM {parts.BASE_IMAGE}\nRUN ["sleep", "3601"]\n')
+    sleep = ("sleep", f"3601.{uuid.uuid4().int}")  # no other process of this machine has this command line
+    (tmp_path / "Dockerfile").write_text(f"FROM {parts.BASE_IMAGE}\nRUN {json.dumps(sleep)}\n")
     began = time.monotonic()
     with pytest.raises(BuildTimedOut, match="took longer than 6 s") as caught:
         engine.build(tmp_path, "portalis-test/slow:1", network="none", timeout_s=6)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 600  # and not the hour that the build wants
     assert any("sleep" in line for line in caught.value.log) or engine.is_podman  # which tells a step when it is done
-    deadline = time.monotonic() + 30
-    while running("sleep", "3601"):
+    deadline = time.monotonic() + 120
+    while running(*sleep):
         assert time.monotonic() < deadline, "the engine still runs the build"
         time.sleep(0.2)
     assert engine.has_bridge() in (True, False)  # the connection is still of use

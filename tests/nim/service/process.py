@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,11 @@ from typing import Any
 import wasmtime
 
 from tests.parts import ROOT
+from tests.parts.lookup import check_marker
+from tests.running import waiting
+from tests.running.ports import free_port
 
-from .serving import Client, free_port
+from .serving import Client
 
 VARIABLES = ("NIM_", "PORTALIS_", "SERVICE_PORT", "METRICS_PORT", "GRPC_PORT", "NGC_")
 # each element takes the guest 20 million turns, so that requests are surely under way when a signal comes
@@ -77,17 +79,17 @@ class Service:
             return False
 
     def _until(self, found: Any) -> Any:
-        deadline = time.monotonic() + 60
-        while not (result := found()):
-            assert self.process.poll() is None, self.text()
-            assert time.monotonic() < deadline, self.text()
-            time.sleep(0.02)
-        return result
+        def found_while_it_runs() -> Any:
+            result = found()
+            assert result or self.process.poll() is None, self.text()
+            return result
 
-    def end(self, timeout_s: float = 40) -> int:
+        return waiting.until(found_while_it_runs, self.text, every_s=0.02)
+
+    def end(self) -> int:
         """The exit status, once it has ended by itself."""
-        status = self.process.wait(timeout_s)
-        self._reader.join(10)
+        status = self.process.wait(waiting.PATIENCE_S)
+        self._reader.join(waiting.PATIENCE_S)
         return status
 
     def text(self) -> str:
@@ -108,6 +110,7 @@ def running(
     **settings: Any,
 ) -> Iterator[Service]:
     """A service for the modules in `folder`, in a process; it may not listen yet."""
+    check_marker("service", "a service")
     client = Client(free_port(), free_port(), free_port())
     ports = {"service_port": client.port, "metrics_port": client.metrics_port, "grpc_port": client.grpc_port}
     file = folder / "service.json"
@@ -123,4 +126,4 @@ def running(
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(30)
+        process.wait(waiting.PATIENCE_S)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import threading
 import time
 import urllib.error
@@ -19,6 +18,9 @@ import uvicorn
 
 from portalis.nim.service.app import create_app
 from portalis.nim.service.settings import ServiceSettings
+from tests.parts.lookup import check_marker
+from tests.running import waiting
+from tests.running.ports import free_port
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Client:
     def send(self, path: str, body: bytes | None, *, port: int | None = None) -> tuple[int, Any]:
         request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", data=body)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=waiting.PATIENCE_S) as answer:
                 return answer.status, _read(answer)
         except urllib.error.HTTPError as refusal:
             return refusal.code, _read(refusal)
@@ -44,10 +46,18 @@ class Client:
         return self.send(f"/v1/models/{model}/infer", json.dumps(request).encode())
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + 30
-        while self.get("/v1/health/ready")[0] != 200:
-            assert time.monotonic() < deadline, self.get("/v1/health/ready")
-            time.sleep(0.02)
+        ready = "/v1/health/ready"
+        waiting.until(lambda: self.get(ready)[0] == 200, lambda: self.get(ready), every_s=0.02)
+
+    def wait_loaded(self) -> None:
+        """Until each model is ready, or has failed."""
+        ready = "/v1/health/ready"
+        waiting.until(lambda: "still loading" not in str(self.get(ready)), lambda: self.get(ready), every_s=0.02)
+
+    def metric(self, name: str) -> float:
+        """The sum of the metrics whose lines begin so."""
+        lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith(name)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 def _read(answer: Any) -> Any:
@@ -55,15 +65,10 @@ def _read(answer: Any) -> Any:
     return json.loads(text) if "json" in answer.headers.get("content-type", "") else text
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextlib.contextmanager
 def serving(folder: Path, models: list[dict[str, Any]], **settings: Any) -> Iterator[Client]:
     """A service for the modules in `folder`; it may not be ready yet."""
+    check_marker("service", "a service")
     client = Client(free_port(), free_port(), free_port())
     ports = {"service_port": client.port, "metrics_port": client.metrics_port, "grpc_port": client.grpc_port}
     app = create_app(ServiceSettings.model_validate({"models": models, **ports, **settings}), folder)
@@ -77,7 +82,7 @@ def serving(folder: Path, models: list[dict[str, Any]], **settings: Any) -> Iter
         yield client
     finally:
         server.should_exit = True
-        thread.join(timeout=30)
+        thread.join(timeout=waiting.PATIENCE_S)
         assert not thread.is_alive()
 
 

@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,11 @@ from typing import Any
 import pytest
 import wasmtime
 
+from tests.running import waiting
+
 from .serving import Client, serving
+
+pytestmark = pytest.mark.service
 
 LIMIT = 100_000
 # doubles its input; a negative number traps, and each million of the number takes a moment
@@ -27,7 +31,7 @@ WORK = """(module (func (export "work") (param $x f32) (result f32) (local $i i3
     (local.set $i (i32.add (local.get $i) (i32.const 1)))
     (br_if $again (f32.lt (f32.convert_i32_u (local.get $i)) (local.get $x))))
   (f32.mul (local.get $x) (f32.const 2))))"""
-LONG = 2e8
+LONG = 6e8
 PATHS = ("/v1/models/work/infer", "/v2/models/work/infer")
 
 
@@ -38,12 +42,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-MODELS: list[dict[str, Any]] = [{"name": "work", "file": "work.wasm", "limits": {"timeout_s": 30.0}}]
+MODELS: list[dict[str, Any]] = [{"name": "work", "file": "work.wasm", "limits": {"timeout_s": waiting.PATIENCE_S}}]
 
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[Client]:
-    with serving(folder, MODELS, max_request_bytes=LIMIT, body_timeout_s=0.3, max_queued_requests=4) as client:
+    with serving(folder, MODELS, max_request_bytes=LIMIT, max_queued_requests=4) as client:
+        client.wait_ready()
+        yield client
+
+
+@pytest.fixture(scope="module")
+def hasty(folder: Path) -> Iterator[Client]:
+    """A service that does not wait for bodies."""
+    with serving(folder, MODELS, body_timeout_s=0.3) as client:
         client.wait_ready()
         yield client
 
@@ -59,7 +71,7 @@ def head(path: str, length: int, *more: str) -> bytes:
 
 
 def connected(client: Client) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", client.port), timeout=30)
+    return socket.create_connection(("127.0.0.1", client.port), timeout=waiting.PATIENCE_S)
 
 
 def everything(connection: socket.socket) -> bytes:
@@ -70,29 +82,20 @@ def everything(connection: socket.socket) -> bytes:
     return found
 
 
-def metric(client: Client, name: str) -> float:
-    """The sum of the metrics whose lines begin so."""
-    lines = [line for line in client.get("/metrics")[1].splitlines() if line.startswith(name)]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
-
-
-def soon(condition: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def soon(condition: Callable[[], bool]) -> None:
+    waiting.until(condition, every_s=0.02)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("sent", [b"", b"{"])
-def test_a_body_that_does_not_come_is_408_and_the_connection_ends(client: Client, path: str, sent: bytes) -> None:
-    with connected(client) as connection:
+def test_a_body_that_does_not_come_is_408_and_the_connection_ends(hasty: Client, path: str, sent: bytes) -> None:
+    with connected(hasty) as connection:
         connection.sendall(head(path, 50) + sent)
         answer = everything(connection)
     assert answer.startswith(b"HTTP/1.1 408 ") and b"connection: close" in answer.lower()
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert "not complete after 0.3 s" in (error if path.startswith("/v2") else error["message"])
-    assert client.get("/v1/health/live")[0] == 200
+    assert hasty.get("/v1/health/live")[0] == 200
 
 
 def test_a_body_in_small_pieces_is_read_while_it_comes_in_time(client: Client) -> None:
@@ -112,19 +115,27 @@ def test_slow_clients_hinder_no_others(client: Client) -> None:
         connection.sendall(head(PATHS[1], 50))
     assert client.send(PATHS[1], body(1))[0] == 200
     for connection in slow:
+        connection.close()
+
+
+def test_slow_clients_are_all_sent_away(hasty: Client) -> None:
+    slow = [connected(hasty) for _ in range(50)]
+    for connection in slow:
+        connection.sendall(head(PATHS[1], 50))
+    for connection in slow:
         assert b" 408 " in connection.recv(64)
         connection.close()
 
 
 def test_a_client_that_leaves_in_its_body_frees_everything(client: Client) -> None:
     name = 'wasm_service_requests_total{code="499"'
-    before = metric(client, name)
+    before = client.metric(name)
     for _ in range(5):
         with connected(client) as connection:
             connection.sendall(head(PATHS[0], 5000) + b"{")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # with a reset
-    soon(lambda: metric(client, name) == before + 5)
-    assert metric(client, "wasm_service_active_requests") == 0
+    soon(lambda: client.metric(name) == before + 5)
+    assert client.metric("wasm_service_active_requests") == 0
     assert client.send(PATHS[0], body(1))[0] == 200
 
 
@@ -132,16 +143,16 @@ def test_a_client_that_leaves_while_it_waits_is_dropped_from_the_queue(folder: P
     with serving(folder, MODELS, workers=1) as client, ThreadPoolExecutor(1) as threads:
         client.wait_ready()
         running = threads.submit(client.send, PATHS[0], body(LONG))
-        soon(lambda: metric(client, "wasm_service_batch_requests_count") == 1)
+        soon(lambda: client.metric("wasm_service_batch_requests_count") == 1)
         with connected(client) as connection:
             whole = body(1)
             connection.sendall(head(PATHS[1], len(whole)) + whole)
-            soon(lambda: metric(client, "wasm_service_queue_requests") == 1)
-        soon(lambda: metric(client, "wasm_service_queue_requests") == 0)
+            soon(lambda: client.metric("wasm_service_queue_requests") == 1)
+        soon(lambda: client.metric("wasm_service_queue_requests") == 0)
         assert running.result()[0] == 200
-        soon(lambda: metric(client, "wasm_service_active_requests") == 0)
-        assert metric(client, 'wasm_service_requests_total{code="499"') == 1
-        assert metric(client, "wasm_service_batch_requests_sum") == 1, "it was never run"
+        soon(lambda: client.metric("wasm_service_active_requests") == 0)
+        assert client.metric('wasm_service_requests_total{code="499"') == 1
+        assert client.metric("wasm_service_batch_requests_sum") == 1, "it was never run"
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -199,10 +210,10 @@ def test_many_at_a_time_are_run_together_and_each_gets_its_own_answer(folder: Pa
                 else:
                     assert status == 200, told
                     assert told["outputs"][0]["data"] == [2.0 * i]
-        batches = metric(client, 'wasm_service_batch_requests_count{model="work"}')
-        assert metric(client, 'wasm_service_batch_requests_sum{model="work"}') == 500
+        batches = client.metric('wasm_service_batch_requests_count{model="work"}')
+        assert client.metric('wasm_service_batch_requests_sum{model="work"}') == 500
         assert batches < 500, "some were run together"
-        assert metric(client, 'wasm_service_traps_total{model="work"}') == 50
+        assert client.metric('wasm_service_traps_total{model="work"}') == 50
 
 
 def test_a_full_queue_is_429_and_the_rest_are_answered(folder: Path) -> None:
@@ -210,9 +221,9 @@ def test_a_full_queue_is_429_and_the_rest_are_answered(folder: Path) -> None:
         client.wait_ready()
         with ThreadPoolExecutor(8) as threads:
             first = threads.submit(client.send, PATHS[0], body(LONG))
-            soon(lambda: metric(client, 'wasm_service_batch_requests_count{model="work"}') == 1)
+            soon(lambda: client.metric('wasm_service_batch_requests_count{model="work"}') == 1)
             waiting = [threads.submit(client.send, PATHS[i % 2], body(i)) for i in range(3)]
-            soon(lambda: metric(client, 'wasm_service_queue_requests{model="work"}') == 3)
+            soon(lambda: client.metric('wasm_service_queue_requests{model="work"}') == 3)
             with connected(client) as connection:
                 whole = body(1)
                 connection.sendall(head(PATHS[1], len(whole), "Connection: close") + whole)

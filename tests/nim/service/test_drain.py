@@ -19,7 +19,11 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
+from tests.running.waiting import PATIENCE_S
+
 from .process import SLOW, SPIN, Service, body, running, write_modules
+
+pytestmark = pytest.mark.service
 
 CLIENTS, GRPC_CLIENTS = 16, 4
 INFER = "/v1/models/slow/infer"
@@ -45,12 +49,12 @@ class Load:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
 
     def _ask_http(self, number: int) -> None:
         thinks = random.Random(number)
-        connection = http.client.HTTPConnection("127.0.0.1", self.service.client.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.service.client.port, timeout=PATIENCE_S)
         value = float(number)
         while True:
             try:
@@ -76,7 +80,7 @@ class Load:
             tensor.set_data_from_numpy(np.array([[number]], np.float32))
             while True:
                 try:
-                    found = client.infer("slow", [tensor], client_timeout=60).as_numpy("y")
+                    found = client.infer("slow", [tensor], client_timeout=PATIENCE_S).as_numpy("y")
                 except InferenceServerException as refusal:
                     # that it was not taken is what UNAVAILABLE says; any other end is a loss
                     if not (self.stopping and refusal.status() == "StatusCode.UNAVAILABLE"):
@@ -94,7 +98,8 @@ class Load:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_mid_load_loses_no_request(tmp_path: Path, number: signal.Signals) -> None:
-    with running(tmp_path, write_modules(tmp_path, slow=SLOW)) as service:
+    # each client has to ask once more within the linger, however busy the machine is
+    with running(tmp_path, write_modules(tmp_path, slow=SLOW), drain_s=5) as service:
         service.wait_ready()
         load = Load(service)
         load.start()
@@ -113,7 +118,7 @@ def test_a_signal_in_mid_load_loses_no_request(tmp_path: Path, number: signal.Si
 @contextlib.contextmanager
 def kept(service: Service) -> Iterator[http.client.HTTPConnection]:
     """A connection that has had an answer and stays open."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.client.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", service.client.port, timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request("GET", "/v1/health/live")
         assert connection.getresponse().read()
@@ -122,7 +127,7 @@ def kept(service: Service) -> Iterator[http.client.HTTPConnection]:
 
 def ask(service: Service, method: str, path: str, data: bytes | None = None) -> tuple[int, str | None, Any]:
     """Status, Connection header and body of a request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.client.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", service.client.port, timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request(method, path, data)
         answer = connection.getresponse()
@@ -136,7 +141,7 @@ def stop(service: Service) -> None:
 
 
 def test_while_it_lingers_it_is_not_ready_but_answers_and_says_that_the_connection_ends(tmp_path: Path) -> None:
-    with running(tmp_path, write_modules(tmp_path, slow=SLOW), drain_s=60) as service:
+    with running(tmp_path, write_modules(tmp_path, slow=SLOW), drain_s=600) as service:
         service.wait_ready()
         with kept(service) as connection:
             stop(service)
@@ -150,14 +155,14 @@ def test_while_it_lingers_it_is_not_ready_but_answers_and_says_that_the_connecti
             assert (answer.status, answer.getheader("connection")) == (200, "close")
             assert json.loads(answer.read())["outputs"][0]["data"] == [3.0]
         # nobody is connected any more: the rest of the linger is not waited for
-        assert service.end(30) == 0, service.text()
+        assert service.end() == 0, service.text()
 
 
 def test_without_a_connection_it_ends_without_a_linger(tmp_path: Path) -> None:
-    with running(tmp_path, write_modules(tmp_path, slow=SLOW), drain_s=120) as service:
+    with running(tmp_path, write_modules(tmp_path, slow=SLOW), drain_s=600) as service:
         service.wait_ready()
         service.process.send_signal(signal.SIGTERM)
-        assert service.end(60) == 0, service.text()
+        assert service.end() == 0, service.text()
 
 
 def test_a_request_whose_body_is_still_on_its_way_is_read_and_answered(tmp_path: Path) -> None:
@@ -165,12 +170,12 @@ def test_a_request_whose_body_is_still_on_its_way_is_read_and_answered(tmp_path:
     head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     with running(tmp_path, write_modules(tmp_path, slow=SLOW), drain_s=0.2) as service:
         service.wait_ready()
-        with socket.create_connection(("127.0.0.1", service.client.port), timeout=60) as connection:
+        with socket.create_connection(("127.0.0.1", service.client.port), timeout=PATIENCE_S) as connection:
             connection.sendall(head + data[:10])
             stop(service)
             service.wait_for_line("Waiting for connections to close")
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", service.client.port), timeout=5)
+                socket.create_connection(("127.0.0.1", service.client.port), timeout=PATIENCE_S)
             connection.sendall(data[10:])
             answer = http.client.HTTPResponse(connection)
             answer.begin()
@@ -180,22 +185,22 @@ def test_a_request_whose_body_is_still_on_its_way_is_read_and_answered(tmp_path:
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    models = [{**model, "limits": {"timeout_s": 100}} for model in write_modules(tmp_path, spin=SPIN)]
+    models = [{**model, "limits": {"timeout_s": 600}} for model in write_modules(tmp_path, spin=SPIN)]
     (tmp_path / "spin.wasm").rename(tmp_path / "endless.wasm")
     models = [*write_modules(tmp_path, slow=SLOW), {**models[0], "file": "endless.wasm"}]
-    with running(tmp_path, models, drain_s=60) as service:
+    with running(tmp_path, models, drain_s=600) as service:
         # "spin" never answers its first request, and so the service never is ready
         service.wait_for_line("model 'slow' is ready")
         with kept(service):
             stop(service)
             service.process.send_signal(signal.SIGTERM)
-            assert service.end(30) == 128 + signal.SIGTERM
+            assert service.end() == 128 + signal.SIGTERM
 
 
 def test_a_signal_while_it_starts_ends_it_well(tmp_path: Path) -> None:
-    models = [{**model, "limits": {"timeout_s": 100}} for model in write_modules(tmp_path, spin=SPIN)]
+    models = [{**model, "limits": {"timeout_s": 600}} for model in write_modules(tmp_path, spin=SPIN)]
     with running(tmp_path, models) as service:
         service.wait_for_line("Started server process")
         service.process.send_signal(signal.SIGTERM)
-        assert service.end(60) == 0, service.text()
+        assert service.end() == 0, service.text()
         assert "Traceback" not in service.text()

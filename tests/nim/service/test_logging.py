@@ -52,6 +52,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
+@pytest.mark.service
 def test_every_line_is_json_with_time_level_logger_and_message(service: Service) -> None:
     post(service, "/v1/models/talk/infer", body(1))
     service.wait_for_line("/v1/models/talk/infer 200")
@@ -62,6 +63,7 @@ def test_every_line_is_json_with_time_level_logger_and_message(service: Service)
     assert {"uvicorn.error", "portalis.access"} <= {record["logger"] for record in service.records()}
 
 
+@pytest.mark.service
 def test_a_request_has_a_line_with_its_id_model_status_and_duration(service: Service) -> None:
     headers = post(service, "/v1/models/talk/infer", body(1), X_Request_Id="order 66")
     assert headers["x-request-id"] == "order 66"
@@ -72,6 +74,7 @@ def test_a_request_has_a_line_with_its_id_model_status_and_duration(service: Ser
     assert told["duration_ms"] > 0
 
 
+@pytest.mark.service
 def test_grpc_takes_the_id_of_the_metadata_or_of_the_message(service: Service) -> None:
     with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}") as client:
         tensor = tritonclient.grpc.InferInput("x", [1, 1], "FP32")
@@ -84,12 +87,14 @@ def test_grpc_takes_the_id_of_the_metadata_or_of_the_message(service: Service) -
     assert '"unseen"' not in service.text()
 
 
+@pytest.mark.service
 def test_a_request_without_an_id_gets_one_and_each_its_own(service: Service) -> None:
     ids = {post(service, "/v1/models", None)["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
 
 
+@pytest.mark.service
 def test_errors_have_the_id_too_in_the_header_and_in_the_log(service: Service) -> None:
     for path, status in (("/nothing", 404), ("/v1/models/talk/infer", 400)):
         url = f"http://127.0.0.1:{service.client.port}{path}"
@@ -99,6 +104,7 @@ def test_errors_have_the_id_too_in_the_header_and_in_the_log(service: Service) -
         assert json.loads(service.wait_for_line(f"bad {status}"))["status"] == status
 
 
+@pytest.mark.service
 def test_what_a_guest_writes_cannot_forge_a_line(service: Service) -> None:
     post(service, "/v1/models/talk/infer", body(1))
     line = service.wait_for_line("forged")
@@ -108,12 +114,14 @@ def test_what_a_guest_writes_cannot_forge_a_line(service: Service) -> None:
     assert not any(record["level"] == "critical" for record in service.records())
 
 
+@pytest.mark.service
 def test_what_a_client_asks_for_cannot_forge_a_line(service: Service) -> None:
     with pytest.raises(Exception, match="404"):
         urlopen(f"http://127.0.0.1:{service.client.port}/%0a%7B%22level%22:%22fatal%22%7D%e2%80%a8x")
     assert json.loads(service.wait_for_line("fatal"))["path"] == '/\n{"level":"fatal"}\u2028x'
 
 
+@pytest.mark.service
 def test_probes_are_logged_only_at_debug(service: Service) -> None:
     post(service, "/v1/health/live", None, X_Request_Id="a probe")
     post(service, "/v1/models", None, X_Request_Id="no probe")
@@ -122,6 +130,7 @@ def test_probes_are_logged_only_at_debug(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("level", "seen"), [("debug", True), ("TRACE", True), ("Warning", False), ("ERROR", False)])
+@pytest.mark.service
 def test_the_level_is_heeded(tmp_path: Path, level: str, seen: bool) -> None:
     environment = {"NIM_LOG_LEVEL": level, "NIM_JSONL_LOGGING": "0"}
     with running(tmp_path, write_modules(tmp_path, talk=TALKER), environment=environment) as service:
@@ -143,6 +152,7 @@ def test_the_level_is_heeded(tmp_path: Path, level: str, seen: bool) -> None:
         ("NIM_JSONL_LOGGING", "yes", "NIM_JSONL_LOGGING must be 1 (JSON lines) or 0 (text), not 'yes'"),
     ],
 )
+@pytest.mark.service
 def test_a_bad_value_ends_the_service_with_2_and_names_the_variable(
     tmp_path: Path, variable: str, value: str, words: str
 ) -> None:

@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import stat
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +21,11 @@ from portalis.examples.catalog import EXAMPLES
 from portalis.nim.service.__main__ import keep_compiled
 from portalis.nim.service.ports import VARIABLES, all_ports
 from portalis.nim.service.settings import BadSettings, read_settings
+from tests.running.ports import free_port
+from tests.running.waiting import PATIENCE_S
 
 from .process import Service, body, running, write_modules
-from .serving import free_port, serving
+from .serving import serving
 
 ADD_ONE = '(module (func (export "add") (param $x f32) (result f32) (f32.add (local.get $x) (f32.const 1))))'
 TRAP = '(module (func (export "trap") (param $x f32) (result f32) unreachable))'
@@ -44,6 +45,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 # -- what it tells ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.service
 def test_the_licence_has_the_keys_of_nims_own(service: Service) -> None:
     status, told = service.client.get("/v1/license")
     text = LICENSE["text"]
@@ -60,12 +62,14 @@ def test_the_licence_has_the_keys_of_nims_own(service: Service) -> None:
     assert service.client.get("/v1/metadata")[1]["licenseInfo"] == told
 
 
+@pytest.mark.service
 def test_a_service_that_states_no_licence_says_so_in_spdxs_word(tmp_path: Path) -> None:
     with serving(tmp_path, write_modules(tmp_path, add=ADD_ONE)) as client:
         told = client.get("/v1/license")[1]
     assert (told["name"], told["content"], told["size"]) == ("NOASSERTION", "", 0)
 
 
+@pytest.mark.service
 def test_the_manifest_lists_each_module_as_it_is_served_and_the_settings(service: Service) -> None:
     status, told = service.client.get("/v1/manifest")
     assert status == 200
@@ -80,6 +84,7 @@ def test_the_manifest_lists_each_module_as_it_is_served_and_the_settings(service
     assert told["settings"]["service_port"] == service.client.port
 
 
+@pytest.mark.service
 def test_the_metadata_has_nims_keys_beside_its_own(service: Service) -> None:
     told = service.client.get("/v1/metadata")[1]
     sha256 = told["models"][0]["sha256"]
@@ -87,6 +92,7 @@ def test_the_metadata_has_nims_keys_beside_its_own(service: Service) -> None:
     assert (told["assetInfo"], told["repository_override"], told["version"]) == ([], "", "1.2.3")
 
 
+@pytest.mark.service
 def test_the_manifest_is_503_until_every_model_is_loaded(tmp_path: Path) -> None:
     models = [*write_modules(tmp_path, add=ADD_ONE), {"name": "gone", "file": "gone.wasm"}]
     with serving(tmp_path, models) as client:
@@ -95,6 +101,7 @@ def test_the_manifest_is_503_until_every_model_is_loaded(tmp_path: Path) -> None
             assert (status, told["error"]["type"], told["error"]["code"]) == (503, "ServiceUnavailableError", 503)
 
 
+@pytest.mark.service
 def test_what_is_told_is_what_the_api_description_promises(service: Service) -> None:
     _, described = service.client.get("/openapi.json")
     for path in ("/v1/license", "/v1/manifest", "/v1/metadata", "/v1/models", "/v1/version", "/v1/health/ready"):
@@ -117,11 +124,11 @@ def metrics(text: str) -> dict[tuple[str, str], float]:
     }
 
 
+@pytest.mark.service
 def test_requests_latency_queue_batches_and_failures_are_counted(tmp_path: Path) -> None:
     models = write_modules(tmp_path, add=ADD_ONE, trap=TRAP)
     with serving(tmp_path, models) as client:
-        while "still loading" in str(client.get("/ready")):
-            time.sleep(0.02)
+        client.wait_loaded()
         for _ in range(3):
             assert client.send("/v1/models/add/infer", body(1, 2))[0] == 200
         assert client.send("/v1/models/add/infer", b"{")[0] == 400
@@ -143,6 +150,7 @@ def test_requests_latency_queue_batches_and_failures_are_counted(tmp_path: Path)
     assert found["wasm_service_ready", ""] == 0
 
 
+@pytest.mark.service
 def test_the_metrics_are_the_same_on_both_ports_in_prometheus_format(service: Service) -> None:
     ports = (("/v1/metrics", service.client.port), ("/metrics", service.client.port))
     for path, port in (*ports, ("/metrics", service.client.metrics_port)):
@@ -155,6 +163,7 @@ def test_the_metrics_are_the_same_on_both_ports_in_prometheus_format(service: Se
 
 
 @pytest.mark.parametrize("setting", VARIABLES)
+@pytest.mark.service
 def test_a_port_in_use_ends_the_service_with_1_and_names_port_and_variable(tmp_path: Path, setting: str) -> None:
     variable = VARIABLES[setting][0]
     with socket.socket() as other:
@@ -203,6 +212,7 @@ def test_the_first_variable_that_is_set_counts() -> None:
     assert all_ports(defaults, {"NIM_HTTP_API_PORT": "", "GRPC_PORT": "13"}) == {**defaults, "grpc_port": 13}
 
 
+@pytest.mark.service
 def test_the_ports_of_the_environment_are_those_that_are_listened_on(tmp_path: Path) -> None:
     http, grpc, other = free_port(), free_port(), free_port()
     environment = {"NIM_HTTP_API_PORT": str(http), "NIM_GRPC_API_PORT": str(grpc), "METRICS_PORT": str(other)}
@@ -210,7 +220,7 @@ def test_the_ports_of_the_environment_are_those_that_are_listened_on(tmp_path: P
         service.wait_for_line("is ready after")
         assert service.client.get("/health", port=http)[0] == 200
         assert service.client.get("/metrics", port=other)[0] == 200
-        socket.create_connection(("127.0.0.1", grpc), timeout=10).close()
+        socket.create_connection(("127.0.0.1", grpc), timeout=PATIENCE_S).close()
 
 
 @pytest.mark.parametrize(("name", "words"), [("none.json", "cannot read"), (".", "Is a directory")])
@@ -242,6 +252,7 @@ def compiled(folder: Path) -> list[Path]:
     return list(folder.rglob("*.code"))
 
 
+@pytest.mark.service
 def test_compiled_modules_are_kept_under_nims_cache_path_for_this_user_alone(tmp_path: Path) -> None:
     cache = tmp_path / "nim cache"
     models = write_modules(tmp_path, add=ADD_ONE)
@@ -255,6 +266,7 @@ def test_compiled_modules_are_kept_under_nims_cache_path_for_this_user_alone(tmp
     assert '"warning"' not in service.text()
 
 
+@pytest.mark.service
 def test_a_cache_that_cannot_be_written_is_a_warning_and_the_service_goes_on(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     environment = {"NIM_CACHE_PATH": str(tmp_path / "file" / "cache")}
@@ -274,6 +286,7 @@ def test_the_runtimes_own_variable_goes_before_nims(monkeypatch: pytest.MonkeyPa
     assert "PORTALIS_CACHE_DIR" not in os.environ
 
 
+@pytest.mark.service
 def test_it_starts_without_an_api_key_and_unknown_variables_of_nim_do_no_harm(tmp_path: Path) -> None:
     environment = {"NGC_API_KEY": "", "NIM_MODEL_PROFILE": "x", "NIM_LOG_LEVEL": "INFO", "NIM_JSONL_LOGGING": "1"}
     with running(tmp_path, write_modules(tmp_path, add=ADD_ONE), environment=environment) as service:
@@ -281,6 +294,7 @@ def test_it_starts_without_an_api_key_and_unknown_variables_of_nim_do_no_harm(tm
         assert service.records()
 
 
+@pytest.mark.service
 def test_every_example_is_in_the_manifest_with_its_checksum(tmp_path: Path) -> None:
     for name, example in EXAMPLES.items():
         (tmp_path / f"{name}.wasm").write_bytes(example.module.read_bytes())

@@ -106,6 +106,7 @@ def test_the_limit_of_stopping_is_the_codes() -> None:
     assert f"is kept for {KEEP_ALIVE_S} seconds" in section("Stopping")
 
 
+@pytest.mark.service
 def test_the_line_that_portalis_run_prints_is_one_that_the_service_takes(tmp_path: Path) -> None:
     line = next(line for line in PAGE.splitlines() if "curl -s" in line)
     found = re.search(r"8000(\S+) -d '(.*)'$", line)

@@ -7,9 +7,14 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import pytest
+
 from portalis.examples.catalog import EXAMPLES
+from tests.running.waiting import PATIENCE_S
 
 from .serving import serving
+
+pytestmark = pytest.mark.service
 
 # names of models and versions that are there: others are refused before anything else is looked at. 504 is the answer
 # to a time limit that the request sets itself.
@@ -35,7 +40,7 @@ def test_schemathesis_finds_no_failure(tmp_path: Path) -> None:
         # no schema can say that data has as many elements as the shape says, nor that a dtype is the model's
         command += ["--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing"]
         command += ["--max-examples", "15", "--seed", "4", "--continue-on-failure"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         counts = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
         assert counts and counts[1] == counts[2] and int(counts[1]) > 300, done.stdout

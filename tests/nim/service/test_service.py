@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,16 @@ import numpy as np
 import pytest
 import wasmtime
 
+from portalis.backend import Program
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.service import probe
+from portalis.nim.service.models import Model
 from portalis.wasm_backend import island
 from tests.parts import ROOT
+from tests.running import waiting
+from tests.running.ports import free_port
 
-from .serving import Client, array_of, free_port, serving, tensor
+from .serving import Client, array_of, serving, tensor
 
 TRAP = '(module (func $deep (param $x f32) (result f32) unreachable) (export "trap" (func $deep)))'
 SPIN = '(module (func (export "spin") (param $x f32) (result f32) (loop br 0) (f32.const 0)))'
@@ -52,6 +56,7 @@ def one(values: list[Any], **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.service
 def test_an_example_answers_as_its_reference_does(client: Client, name: str) -> None:
     example = EXAMPLES[name]
     inputs = example.inputs()
@@ -69,12 +74,14 @@ def test_an_example_answers_as_its_reference_does(client: Client, name: str) -> 
             np.testing.assert_allclose(outputs[key], wanted, rtol=rtol, atol=atol)
 
 
+@pytest.mark.service
 def test_only_the_outputs_that_are_asked_for_are_sent(client: Client) -> None:
     text = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["hello"]}
     _, told = client.infer("wordpiece", {"inputs": [text], "outputs": [{"name": "attention_mask"}]})
     assert [each["name"] for each in told["outputs"]] == ["attention_mask"]
 
 
+@pytest.mark.service
 def test_nested_data_are_the_same_as_flat_data(client: Client) -> None:
     nested = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [[1, 2], [3, 4]]}]}
     flat = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}]}
@@ -102,6 +109,7 @@ def test_nested_data_are_the_same_as_flat_data(client: Client) -> None:
         ([1, 2], "Input should be a valid dictionary"),
     ],
 )
+@pytest.mark.service
 def test_a_bad_request_is_refused_with_400_and_the_name_of_what_is_wrong(
     client: Client, request_: Any, words: str
 ) -> None:
@@ -121,18 +129,21 @@ def test_a_bad_request_is_refused_with_400_and_the_name_of_what_is_wrong(
         (b'{"inputs":[' + b"9" * 5000 + b"]}", "the request is no JSON"),
     ],
 )
+@pytest.mark.service
 def test_a_body_that_is_no_json_is_refused_with_400(client: Client, body: bytes, words: str) -> None:
     status, told = client.send("/v1/models/softmax/infer", body)
     assert status == 400
     assert words in told["error"]["message"]
 
 
+@pytest.mark.service
 def test_an_unknown_model_is_404_and_the_known_ones_are_named(client: Client) -> None:
     status, told = client.infer("sofmax", one([1]))
     assert (status, told["error"]["type"]) == (404, "NotFoundError")
     assert "'sofmax'" in told["error"]["message"] and "softmax" in told["error"]["message"]
 
 
+@pytest.mark.service
 def test_unknown_paths_and_methods_are_told_in_the_same_envelope(client: Client) -> None:
     assert client.get("/nothing") == (
         404,
@@ -142,10 +153,11 @@ def test_unknown_paths_and_methods_are_told_in_the_same_envelope(client: Client)
     assert (status, told["error"]["type"]) == (405, "MethodNotAllowedError")
 
 
+@pytest.mark.service
 def test_a_request_over_the_limit_is_413_with_and_without_a_declared_length(client: Client) -> None:
     status, told = client.send("/v1/models/softmax/infer", b" " * 4_000_001)
     assert (status, told["error"]["type"]) == (413, "RequestTooLargeError")
-    with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=waiting.PATIENCE_S) as connection:
         connection.sendall(
             b"POST /v1/models/softmax/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"7a1201\r\n" + b" " * 0x7A1201 + b"\r\n"
@@ -153,11 +165,11 @@ def test_a_request_over_the_limit_is_413_with_and_without_a_declared_length(clie
         assert b" 413 " in connection.recv(64)
 
 
+@pytest.mark.service
 def test_a_trap_is_500_with_the_backtrace_of_the_guest_and_counted(folder: Path) -> None:
     # its first request traps too, so it is never ready; what it answers can be seen all the same
     with serving(folder, [{"name": "trap", "file": "trap.wasm"}]) as client:
-        while "still loading" in str(client.get("/ready")):
-            time.sleep(0.02)
+        client.wait_loaded()
         status, told = client.infer("trap", one([1]))
         assert (status, told["error"]["type"]) == (500, "Trap")
         assert "unreachable" in told["error"]["message"] and "deep" in told["error"]["message"]
@@ -169,32 +181,46 @@ def test_a_trap_is_500_with_the_backtrace_of_the_guest_and_counted(folder: Path)
         assert client.get("/v1/health/live")[0] == 200
 
 
+@pytest.mark.service
 def test_a_guest_that_takes_too_long_is_504_and_others_are_answered_meanwhile(folder: Path) -> None:
-    slow = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 2.0}}
+    nothing = one([], shape=[0])["inputs"]
+    slow = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 5.0}, "warm_up": nothing}
     with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}, slow]) as client:
-        while "spin' is still loading" in str(client.get("/ready")) and client.infer("spin", {})[0] == 503:
-            time.sleep(0.02)
+        client.wait_ready()
         statuses: list[int] = []
         caller = threading.Thread(target=lambda: statuses.append(client.infer("spin", one([1]))[0]))
         caller.start()
-        began = time.monotonic()
+        waiting.until(lambda: client.metric('wasm_service_batch_requests_count{model="spin"}') == 1, every_s=0.02)
         assert client.get("/v1/health/live")[0] == 200
         assert client.infer("gelu", one([1]))[0] == 200
-        assert time.monotonic() - began < 1.5
+        assert statuses == [], "it still runs"
         caller.join()
         assert statuses == [504]
 
 
-def test_the_service_is_live_but_not_ready_until_every_model_has_answered(folder: Path) -> None:
-    spin = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 0.5}}
-    with serving(folder, [spin, {"name": "gelu", "file": "gelu.wasm"}]) as client:
+@pytest.mark.service
+def test_the_service_is_live_but_not_ready_until_every_model_has_answered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, warm_up = threading.Event(), Model._warm_up
+
+    def warm_up_when_asked(model: Model, program: Program) -> None:
+        assert asked.wait(waiting.PATIENCE_S)
+        warm_up(model, program)
+
+    monkeypatch.setattr(Model, "_warm_up", warm_up_when_asked)
+    with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}]) as client, contextlib.ExitStack() as held:
+        held.callback(asked.set)
         status, told = client.get("/v1/health/ready")
         assert (status, told["error"]["type"], told["error"]["code"]) == (503, "ServiceUnavailableError", 503)
         assert "model 'gelu' is still loading" in told["error"]["message"]
         assert client.infer("gelu", one([1]))[0] == 503
         assert client.get("/v1/health/live") == (200, {"object": "health.response", "message": "Service is live."})
+        asked.set()
+        client.wait_ready()
 
 
+@pytest.mark.service
 def test_a_model_that_cannot_be_loaded_says_why_and_the_others_serve(folder: Path) -> None:
     models: list[dict[str, Any]] = [
         {"name": "gone", "file": "gone.wasm"},
@@ -202,14 +228,14 @@ def test_a_model_that_cannot_be_loaded_says_why_and_the_others_serve(folder: Pat
         {"name": "gelu", "file": "gelu.wasm"},
     ]
     with serving(folder, models) as client:
-        while "gelu" in str(client.get("/ready")):
-            time.sleep(0.02)
+        client.wait_loaded()
         message = client.get("/ready")[1]["error"]["message"]
         assert "model 'gone' failed: " in message and "gone.wasm" in message
         assert "limits has an unknown key; the limits are max_memory_bytes" in message
         assert client.infer("gelu", one([1]))[0] == 200
 
 
+@pytest.mark.service
 def test_a_first_request_of_ones_own_decides_whether_the_model_is_ready(folder: Path) -> None:
     good, bad = one([1])["inputs"], one([1], name="q")["inputs"]
     models = [
@@ -217,13 +243,13 @@ def test_a_first_request_of_ones_own_decides_whether_the_model_is_ready(folder: 
         {"name": "bad", "file": "gelu.wasm", "warm_up": bad},
     ]
     with serving(folder, models) as client:
-        while "still loading" in str(client.get("/ready")):
-            time.sleep(0.02)
+        client.wait_loaded()
         assert client.get("/ready")[1]["error"]["message"].endswith(
             "model 'bad' failed: there is no input 'q'; the inputs are x"
         )
 
 
+@pytest.mark.service
 def test_health_has_its_aliases_and_the_configured_endpoint(folder: Path) -> None:
     with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}], health_check_endpoint="/healthz") as client:
         client.wait_ready()
@@ -232,6 +258,7 @@ def test_health_has_its_aliases_and_the_configured_endpoint(folder: Path) -> Non
         assert client.get("/v1/health/live") == client.get("/health") == client.get("/healthz")
 
 
+@pytest.mark.service
 def test_models_metadata_and_version_are_told(client: Client) -> None:
     _, models = client.get("/v1/models")
     assert models["object"] == "list"
@@ -243,6 +270,7 @@ def test_models_metadata_and_version_are_told(client: Client) -> None:
     assert client.get("/v1/version") == (200, {"release": "1.2.3", "api": "1.0.0"})
 
 
+@pytest.mark.service
 def test_metrics_are_on_both_ports(client: Client) -> None:
     client.infer("gelu", one([1]))
     client.infer("gelu", {})
@@ -254,6 +282,7 @@ def test_metrics_are_on_both_ports(client: Client) -> None:
         assert "wasm_service_ready 1.0" in text
 
 
+@pytest.mark.service
 def test_the_api_description_has_the_schema_of_requests_and_answers(client: Client) -> None:
     _, described = client.get("/openapi.json")
     infer = described["paths"]["/v1/models/{name}/infer"]["post"]
@@ -262,6 +291,7 @@ def test_the_api_description_has_the_schema_of_requests_and_answers(client: Clie
     assert set(references) <= set(described["components"]["schemas"])
 
 
+@pytest.mark.service
 def test_the_probe_tells_a_ready_service_from_none(
     client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -277,6 +307,7 @@ def test_the_probe_tells_a_ready_service_from_none(
     assert "NIM_HTTP_API_PORT must be a port" in capsys.readouterr().out
 
 
+@pytest.mark.service
 def test_the_copied_package_serves_without_portalis_and_ends_well_on_sigterm(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "portalis_service").symlink_to(ROOT / "nim" / "service")
     (tmp_path / "portalis_backend").symlink_to(island())
@@ -291,18 +322,19 @@ def test_the_copied_package_serves_without_portalis_and_ends_well_on_sigterm(fol
     command = [sys.executable, "-c", program, str(settings)]
     process = subprocess.Popen(command, cwd=tmp_path, env=os.environ | ports, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                client.wait_ready()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.05)
+
+        def answers() -> bool:
+            assert process.poll() is None
+            with contextlib.suppress(OSError):
+                return client.get("/v1/health/live")[0] == 200
+            return False
+
+        waiting.until(answers)
+        client.wait_ready()
         assert client.infer("gelu", one([0]))[1]["outputs"][0]["data"] == [0.0]
     finally:
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=waiting.PATIENCE_S)
     assert process.returncode == 0, log
     assert "model 'gelu' is ready" in log and "Traceback" not in log
 

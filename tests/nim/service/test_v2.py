@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 
 from portalis.examples.catalog import EXAMPLES
 from tests import parts
+from tests.running.waiting import PATIENCE_S
 
 from .identities import NUMBERS, identities, sample
 from .serving import Client, serving, tensor
@@ -40,7 +41,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def asks(client: Client) -> Iterator[triton.InferenceServerClient]:
-    with triton.InferenceServerClient(f"127.0.0.1:{client.port}") as asks:
+    with triton.InferenceServerClient(f"127.0.0.1:{client.port}", network_timeout=PATIENCE_S) as asks:
         yield asks
 
 
@@ -49,6 +50,7 @@ def given_as(name: str, array: np.ndarray, *, binary: bool = True, kind: str = "
     return given.set_data_from_numpy(array, binary_data=binary)
 
 
+@pytest.mark.service
 def test_the_service_tells_of_itself(asks: triton.InferenceServerClient) -> None:
     assert asks.is_server_live() and asks.is_server_ready()
     assert asks.is_model_ready("gelu") and asks.is_model_ready("gelu", "3")
@@ -61,6 +63,7 @@ def test_the_service_tells_of_itself(asks: triton.InferenceServerClient) -> None
 
 
 @pytest.mark.parametrize("version", ["", "3"])
+@pytest.mark.service
 def test_a_model_tells_its_interface(asks: triton.InferenceServerClient, version: str) -> None:
     told = asks.get_model_metadata("softmax", version)
     assert (told["name"], told["versions"], told["platform"]) == ("softmax", ["3"], "wasm")
@@ -71,6 +74,7 @@ def test_a_model_tells_its_interface(asks: triton.InferenceServerClient, version
     assert "dynamic_batching" in config
 
 
+@pytest.mark.service
 def test_what_http_and_grpc_tell_of_a_model_is_the_same(client: Client, asks: triton.InferenceServerClient) -> None:
     import tritonclient.grpc as triton_grpc
 
@@ -86,6 +90,7 @@ def test_what_http_and_grpc_tell_of_a_model_is_the_same(client: Client, asks: tr
 @pytest.mark.parametrize("binary_out", [True, False])
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.service
 def test_an_example_answers_as_its_reference_does(
     asks: triton.InferenceServerClient, name: str, binary_in: bool, binary_out: bool
 ) -> None:
@@ -109,6 +114,7 @@ def test_an_example_answers_as_its_reference_does(
 
 
 @pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.service
 def test_every_type_of_numbers_travels_unchanged_as_bytes(asks: triton.InferenceServerClient, name: str) -> None:
     array = sample(name)
     values = array.view(ml_dtypes.bfloat16) if name == "BF16" else array
@@ -119,6 +125,7 @@ def test_every_type_of_numbers_travels_unchanged_as_bytes(asks: triton.Inference
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name != "BF16"])  # the client reads no BF16 from JSON
+@pytest.mark.service
 def test_every_type_of_numbers_comes_unchanged_as_json(asks: triton.InferenceServerClient, name: str) -> None:
     array = sample(name)
     wanted = [triton.InferRequestedOutput("y", binary_data=False)]
@@ -126,6 +133,7 @@ def test_every_type_of_numbers_comes_unchanged_as_json(asks: triton.InferenceSer
     np.testing.assert_array_equal(answer.as_numpy("y"), array)
 
 
+@pytest.mark.service
 def test_large_tensors_travel_in_both_forms(asks: triton.InferenceServerClient) -> None:
     array = np.random.default_rng(3).standard_normal((4, 100_000)).astype(np.float32)
     for binary in (True, False):
@@ -134,12 +142,14 @@ def test_large_tensors_travel_in_both_forms(asks: triton.InferenceServerClient) 
         np.testing.assert_array_equal(answer.as_numpy("y"), array)
 
 
+@pytest.mark.service
 def test_a_tensor_without_elements_travels(asks: triton.InferenceServerClient) -> None:
     answer = asks.infer("same_FP32", [given_as("x", np.zeros((0, 3), np.float32))])
     assert answer.as_numpy("y").shape == (0, 3)
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+@pytest.mark.service
 def test_bodies_may_be_compressed_in_both_directions(asks: triton.InferenceServerClient, algorithm: str) -> None:
     array = np.zeros((1, 5000), np.float32)
     how = {"request_compression_algorithm": algorithm, "response_compression_algorithm": algorithm}
@@ -147,26 +157,29 @@ def test_bodies_may_be_compressed_in_both_directions(asks: triton.InferenceServe
     np.testing.assert_array_equal(answer.as_numpy("y"), array)
 
 
+@pytest.mark.service
 def test_an_answer_is_compressed_for_who_asks_for_nothing_else(client: Client) -> None:
     body = json.dumps({"inputs": [tensor("x", np.zeros((1, 5000), np.float32))]}).encode()
     url = f"http://127.0.0.1:{client.port}/v2/models/same_FP32/infer"
     for accepted, encoding in (("gzip", "gzip"), ("gzip, deflate, br", None)):
         request = urllib.request.Request(url, body, {"Accept-Encoding": accepted})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             assert answer.headers["Content-Encoding"] == encoding
             told = answer.read()
             assert int(answer.headers["Content-Length"]) == len(told)
         assert json.loads(gzip.decompress(told) if encoding else told)["outputs"][0]["shape"] == [1, 5000]
 
 
+@pytest.mark.service
 def test_many_requests_at_a_time_each_get_their_own_answer(client: Client) -> None:
-    with triton.InferenceServerClient(f"127.0.0.1:{client.port}", concurrency=16) as asks:
+    with triton.InferenceServerClient(f"127.0.0.1:{client.port}", concurrency=16, network_timeout=PATIENCE_S) as asks:
         rows = [np.full((1 + i % 3, 8), i, np.float32) for i in range(200)]
         waiting = [asks.async_infer("same_FP32", [given_as("x", each)]) for each in rows]
         for row, each in zip(rows, waiting, strict=True):
             np.testing.assert_array_equal(each.get_result().as_numpy("y"), row)
 
 
+@pytest.mark.service
 def test_what_was_done_is_told(asks: triton.InferenceServerClient) -> None:
     before = asks.get_inference_statistics("gelu")["model_stats"][0]
     asks.infer("gelu", [given_as("x", np.zeros((5, 2), np.float32))])
@@ -182,6 +195,7 @@ def test_what_was_done_is_told(asks: triton.InferenceServerClient) -> None:
     assert {each["name"] for each in asks.get_inference_statistics()["model_stats"]} > set(EXAMPLES)
 
 
+@pytest.mark.service
 def test_a_time_limit_of_a_request_is_kept(client: Client) -> None:
     request: dict[str, Any] = {"inputs": [tensor("x", np.zeros((1, 1), np.float32))], "parameters": {"timeout": 0}}
     body = json.dumps(request).encode()
@@ -191,6 +205,7 @@ def test_a_time_limit_of_a_request_is_kept(client: Client) -> None:
     assert status == 504 and set(told) == {"error"}
 
 
+@pytest.mark.alone("perf_analyzer gives its shared memory fixed names, and measures until the figures are stable")
 def test_perf_analyzer_measures_the_service(client: Client, tmp_path: Path) -> None:
     data = tmp_path / "data.json"
     data.write_text(json.dumps({"data": [{"x": {"content": [0.5] * 64, "shape": [64]}}]}))
@@ -200,7 +215,7 @@ def test_perf_analyzer_measures_the_service(client: Client, tmp_path: Path) -> N
     for more in ([], ["--input-tensor-format", "json", "--output-tensor-format", "json"]):
         before = client.get("/v2/models/softmax/stats")[1]["model_stats"][0]["inference_stats"]
         done = subprocess.run(
-            [*command, "-f", str(report), *more], capture_output=True, text=True, timeout=120, check=False
+            [*command, "-f", str(report), *more], capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         (row,) = csv.DictReader(report.read_text().splitlines())

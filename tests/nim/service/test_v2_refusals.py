@@ -4,7 +4,6 @@ service lives."""
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -18,9 +17,12 @@ from hypothesis import strategies as st
 
 from portalis.backend.dtypes import DTYPES
 from portalis.examples.catalog import EXAMPLES
+from tests.running.waiting import PATIENCE_S
 
 from .identities import NUMBERS, identities
 from .serving import Client, serving
+
+pytestmark = pytest.mark.service
 
 LENGTH = "Inference-Header-Content-Length"
 ROWS = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -37,15 +39,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (folder / "trap.wasm").write_bytes(wasmtime.wat2wasm(TRAP))
     models.append({"name": "trap", "file": "trap.wasm"})
     with serving(folder, models, max_request_bytes=1 << 20) as client:
-        while "loading" in str(client.get("/v2/health/ready")[1]):
-            time.sleep(0.02)
+        client.wait_loaded()
         yield client
 
 
 def ask(client: Client, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
     request = urllib.request.Request(f"http://127.0.0.1:{client.port}{path}", body, dict(headers or {}))
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as refusal:
         return refusal.code, refusal.read()
@@ -198,7 +199,7 @@ def test_other_methods_and_paths_have_errors_in_the_form_of_their_api(client: Cl
     for path, status in ((f"/{api}/models/same_FP32/infer", 405), (f"/{api}/nothing", 404)):
         request = urllib.request.Request(f"http://127.0.0.1:{client.port}{path}", method=method)
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=30)
+            urllib.request.urlopen(request, timeout=PATIENCE_S)
         assert caught.value.code == status
         assert caught.value.headers["content-type"] == "application/json"
         body = caught.value.read()

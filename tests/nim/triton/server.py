@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from portalis.tritonserver import Ports
+from tests.running import waiting
+from tests.running.ports import free_ports
 
-START_S = 120
-STOP_S = 45  # Triton gives requests 30 s
 CONFINED: dict[str, Any] = {
     "read_only": True,
     "cap_drop": ["ALL"],
@@ -46,11 +45,11 @@ class Server:
         return False
 
     def wait(self) -> None:
-        until = time.monotonic() + START_S
-        while not self.ready():
+        def ready() -> bool:
             assert self.state()["Running"], self.log()
-            assert time.monotonic() < until, self.log()
-            time.sleep(0.1)
+            return self.ready()
+
+        waiting.until(ready, self.log, every_s=0.1)
 
     def infer(self, protocol: ModuleType, model: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One call. `protocol` is tritonclient.grpc or tritonclient.http."""
@@ -68,7 +67,9 @@ class Server:
             return {name: result.as_numpy(name) for name in names}
 
     def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports.metrics}/metrics", timeout=10) as page:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.ports.metrics}/metrics", timeout=waiting.PATIENCE_S
+        ) as page:
             lines = page.read().decode().splitlines()
         return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
 
@@ -82,9 +83,9 @@ class Server:
         return int(self.engine.exec_inspect(made)["ExitCode"]), output.decode()
 
     def stop(self) -> int:
-        """SIGTERM, and after 45 s SIGKILL. Returns the exit status."""
-        self.engine.stop(self.container, timeout=STOP_S)
-        return int(self.engine.wait(self.container, timeout=STOP_S)["StatusCode"])
+        """SIGTERM, and in the end SIGKILL. Returns the exit status."""
+        self.engine.stop(self.container, timeout=int(waiting.PATIENCE_S))
+        return int(self.engine.wait(self.container, timeout=waiting.PATIENCE_S)["StatusCode"])
 
 
 @contextlib.contextmanager
@@ -93,7 +94,7 @@ def serving(
 ) -> Iterator[Server]:
     """`image` serving `repository` on free ports of loopback, once it is ready. `host` are further options of the
     container's host configuration."""
-    ports = Ports.free()
+    ports = free_ports()
     command = ["tritonserver", "--model-repository=/models", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]
     command += ["--metrics-address=127.0.0.1", f"--http-port={ports.http}", f"--grpc-port={ports.grpc}"]
     command += [f"--metrics-port={ports.metrics}", *more]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,18 +15,11 @@ from tritonclient.utils import InferenceServerException
 from portalis.examples.catalog import EXAMPLES
 from tests.nim.triton.conftest import WITH_CONFIG, Built
 from tests.nim.triton.server import CONFINED, Server, serving
+from tests.running.waiting import until
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 PROTOCOLS = pytest.mark.parametrize("protocol", [tritonclient.grpc, tritonclient.http], ids=["grpc", "http"])
 BAD, GOOD = np.ones((1, 1), np.float32), np.full((1, 1), 7, np.float32)
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait for what is reported in the background."""
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "it never came to hold"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +67,8 @@ def test_the_metrics_tell_of_models_and_guests(confined: Server) -> None:
     assert confined.metric("nv_inference_request_success", "moody") == before + 1
     with pytest.raises(InferenceServerException):
         confined.infer(tritonclient.grpc, "moody", {"x": BAD})
-    # a trap of an earlier test may be counted late as well
-    eventually(lambda: confined.metric("wasm_traps", "moody") > traps)
+    # it is reported in the background, and a trap of an earlier test may be counted late as well
+    until(lambda: confined.metric("wasm_traps", "moody") > traps)
     assert confined.metric("wasm_calls", "moody") > 0
 
 
@@ -90,7 +82,7 @@ def test_the_confined_server_is_who_it_is_told_to_be_and_keeps_compiled_modules(
 
 
 def test_the_engine_finds_it_healthy_on_another_port_than_the_usual(confined: Server) -> None:
-    eventually(lambda: confined.state()["Health"]["Status"] == "healthy")
+    until(lambda: confined.state()["Health"]["Status"] == "healthy")
     assert confined.state()["Health"]["Log"][-1]["Output"] == "ready\n"
 
 

@@ -149,7 +149,7 @@ def guess_wrong(why: str) -> str | None:
 
 
 @pytest.mark.parametrize("guess", [None, guess_nothing, guess_wrong], ids=["messages", "nothing", "wrong"])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(uses=st.lists(st.sampled_from(USES), max_size=8))
 def test_the_features_of_any_mixture_are_those_of_the_definition_whatever_the_messages_say(
     monkeypatch: pytest.MonkeyPatch, guess: Callable[[str], str | None] | None, uses: list[str]

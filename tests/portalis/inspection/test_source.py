@@ -16,6 +16,7 @@ from portalis.backend import ModuleError
 from portalis.inspection import inspect, source
 from portalis.inspection.source import opened, sha256
 from tests.backend import guests
+from tests.running.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_who_cuts_a_mapped_file_waits_until_it_has_been_looked_at(path: Path) ->
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(timeout=0.5)
         assert module == data
-    assert child.wait(timeout=30) == 0
+    assert child.wait(timeout=PATIENCE_S) == 0
     child.stdout.close()
     assert path.stat().st_size == 0
 

@@ -15,7 +15,8 @@ from portalis.oci.referrers import fallback_tag
 from tests import parts
 from tests.fault_proxy import Request, fault_proxy, half_of_the_time
 from tests.portalis.oci.conftest import TYPE, artifact, noise, quick, registry, someone
-from tests.registry_server import PASSWORD, USERNAME, RegistryServer, free_port
+from tests.registry_server import PASSWORD, USERNAME, RegistryServer
+from tests.running.ports import free_port
 
 
 def oras(*arguments: str | Path) -> str:

@@ -27,7 +27,8 @@ from portalis.spec.container import ContainerRuntime
 from tests import parts
 from tests.fault_proxy import fault_proxy
 from tests.portalis.pipeline.conftest import Workplace
-from tests.registry_server import PASSWORD, USERNAME, RegistryServer, free_port
+from tests.registry_server import PASSWORD, USERNAME, RegistryServer
+from tests.running.ports import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +179,7 @@ def quick() -> Backoff:
     return Backoff(first_s=0.001, most_s=0.01)
 
 
+@pytest.mark.engine
 def test_an_image_is_pushed_by_the_engine_and_pulled_by_skopeo(
     runtime: ContainerRuntime, planned: PlannedImage, server: RegistryServer, tmp_path: Path
 ) -> None:
@@ -203,6 +205,7 @@ def test_an_image_is_pushed_by_the_engine_and_pulled_by_skopeo(
     assert any(name.endswith(planned.reference) for name in names)
 
 
+@pytest.mark.engine
 def test_an_engine_is_logged_in_with_what_we_have(
     runtime: ContainerRuntime, planned: PlannedImage, guarded_server: RegistryServer
 ) -> None:
@@ -212,6 +215,7 @@ def test_an_engine_is_logged_in_with_what_we_have(
     assert outcome.failures == () and outcome.published[0].sent
 
 
+@pytest.mark.engine
 def test_an_engine_that_is_refused_is_not_asked_again(
     runtime: ContainerRuntime, planned: PlannedImage, server: RegistryServer
 ) -> None:

@@ -116,7 +116,9 @@ valid = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(valid)
 def test_a_spec_survives_being_written_and_read_in_every_format(tmp_path: Path, changes: dict[str, Any]) -> None:
     (tmp_path / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))

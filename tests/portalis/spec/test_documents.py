@@ -95,10 +95,10 @@ def test_a_bomb_of_yaml_aliases_is_refused_in_no_time(tmp_path: Path, merge: boo
         lines.append(f"a{i}: &a{i} {value}")
     path = tmp_path / "spec.yaml"
     path.write_text("\n".join(lines))
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InputProblems, match="unknown" if merge else "holds more than 1000000 values"):
         read_spec(path)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_yaml_words_and_numbers_that_are_no_text_are_told_with_the_cure(folder: Folder) -> None:

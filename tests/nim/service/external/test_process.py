@@ -7,10 +7,10 @@ and the handling of its ends are real, Wasmer itself is not.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from portalis.nim.service.external import process
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
 from tests import parts
 from tests.backend import guests
+from tests.running import waiting
 
 from ..serving import serving
 
@@ -176,7 +177,7 @@ def test_a_program_that_runs_too_long_is_killed(tmp_path: Path, either: tuple[st
     path = str(tmp_path / "program.wasm")
     with load(tmp_path, either, SPIN) as program, pytest.raises(GuestTimeout, match=r"limit of 0\.5 s"):
         program.run({"stdin": rows(b"")}, timeout_s=0.5)
-    assert path not in "".join(_command_lines())
+    waiting.until(lambda: path not in "".join(_command_lines()))
 
 
 def _command_lines() -> list[str]:
@@ -216,7 +217,7 @@ def test_memory_over_the_limit_cannot_be_had(tmp_path: Path, wasmedge: tuple[str
 
 
 def test_a_recursion_that_eats_the_runtimes_own_memory_ends(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
-    limits = {"max_memory_bytes": MIB, "timeout_s": 60}
+    limits = {"max_memory_bytes": MIB, "timeout_s": waiting.PATIENCE_S}
     with load(tmp_path, ("WasmEdge", wasmedge), DEEP, limits=limits) as program:
         with pytest.raises(MemoryLimit, match="SIGABRT"):
             program.run({"stdin": rows(b"")})
@@ -266,11 +267,12 @@ def test_many_threads_run_programs_at_once_and_no_descriptor_is_left(tmp_path: P
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(waiting.PATIENCE_S)
         assert len(found) == 40
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+@pytest.mark.service
 def test_the_service_serves_a_command_in_wasmedge(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
     (tmp_path / "cat.wasm").write_bytes(CAT)
     model = {"name": "cat", "file": "cat.wasm", "wasm_runtime": "WasmEdge", "wasm_runtime_command": list(wasmedge)}
@@ -283,17 +285,17 @@ def test_the_service_serves_a_command_in_wasmedge(tmp_path: Path, wasmedge: tupl
     assert outputs["stdout"] == ["hello", "Zürich"]
 
 
+@pytest.mark.service
 def test_the_service_says_why_a_model_is_not_ready(tmp_path: Path) -> None:
     (tmp_path / "cat.wasm").write_bytes(CAT)
     model = {"name": "cat", "file": "cat.wasm", "wasm_runtime": "Wasmer", "wasm_runtime_command": ["/nowhere/wasmer"]}
     with serving(tmp_path, [model]) as client:
-        deadline = time.monotonic() + 30
-        while "failed" not in (told := client.get("/v1/health/ready")[1]["error"]["message"]):
-            assert time.monotonic() < deadline, told
-            time.sleep(0.02)
+        client.wait_loaded()
+        told = client.get("/v1/health/ready")[1]["error"]["message"]
     assert "there is no program /nowhere/wasmer; install Wasmer" in told
 
 
+@pytest.mark.service
 def test_a_program_that_nobody_is_left_to_kill_ends_all_the_same(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
     module = tmp_path / "spin.wasm"
     module.write_bytes(wasmtime.wat2wasm(SPIN))
@@ -302,22 +304,21 @@ import numpy as np
 from pathlib import Path
 from portalis.backend import Limits
 from portalis.nim.service.external import process
-program = process.load(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=Limits(timeout_s=1))
+program = process.load(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=Limits(timeout_s=2))
 program.run({{"stdin": np.array([[b""]], dtype=object)}})
 """
     service = subprocess.Popen([sys.executable, "-c", code], cwd=parts.ROOT)
-    deadline = time.monotonic() + 120
-    while not (
-        running := [
-            line
-            for line in _command_lines()
-            if str(module) in line and "wasmedge" in line and "-c" not in line.split("\0")
-        ]
-    ):
-        assert service.poll() is None and time.monotonic() < deadline
+
+    def running() -> bool:
+        """Whether the shell that sets the limits has become WasmEdge; looked for often, as it has 2 s."""
+        assert service.poll() is None
+        for child in Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{child}/cmdline").read_text()
+                return str(module) in line and "wasmedge" in line and "-c" not in line.split("\0")
+        return False
+
+    waiting.until(running, every_s=0.01)
     service.kill()
-    service.wait(30)
-    assert running
-    while [line for line in _command_lines() if str(module) in line]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    service.wait(waiting.PATIENCE_S)
+    waiting.until(lambda: str(module) not in "".join(_command_lines()))

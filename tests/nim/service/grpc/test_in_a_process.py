@@ -6,7 +6,6 @@ import csv
 import queue
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from portalis.examples.catalog import EXAMPLES
 from tests import parts
+from tests.running import waiting
 
 from ..process import SLOW, Service, running, write_modules
 
@@ -32,6 +32,7 @@ def stop(service: Service) -> None:
     service.wait_for_line("stopping: ")
 
 
+@pytest.mark.service
 def test_a_stream_that_is_open_when_the_service_stops_is_answered_and_ends(tmp_path: Path) -> None:
     with running(tmp_path, write_modules(tmp_path, slow=SLOW)) as service:
         service.wait_ready()
@@ -39,23 +40,25 @@ def test_a_stream_that_is_open_when_the_service_stops_is_answered_and_ends(tmp_p
         asks = triton.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}")
         asks.start_stream(lambda result, error: answers.put((result, error)))
         asks.async_stream_infer("slow", [given_as(1)])
-        assert answers.get(timeout=30)[1] is None
+        assert answers.get(timeout=waiting.PATIENCE_S)[1] is None
         for number in range(10):
             asks.async_stream_infer("slow", [given_as(*[number] * 10)])
-        time.sleep(0.05)  # they are on their way
-        began = time.monotonic()
+        active = "wasm_service_active_requests"
+        waiting.until(lambda: service.client.metric(active) + answers.qsize() >= 10, every_s=0.01)  # all were read
         stop(service)
         assert service.end() == 0, service.text()
-        # an open stream alone is not waited for until the 15 s of a graceful end are over
-        assert time.monotonic() - began < 12
         asks.stop_stream()
         asks.close()
-    found = [answers.get(timeout=10) for _ in range(10)]
+    found = [answers.get(timeout=waiting.PATIENCE_S) for _ in range(10)]
+    # the service has ended the stream, which it would have cut off at the end of the 15 s that it gives to answers
+    assert [each["status"] for each in service.records() if each.get("method") == "gRPC"] == ["OK"]
+    assert answers.empty()
     assert [error for _, error in found] == [None] * 10
     assert [float(result.as_numpy("y")[0, 0]) for result, _ in found] == [number + 1 for number in range(10)]
     assert "Traceback" not in service.text()
 
 
+@pytest.mark.service
 def test_the_log_has_a_json_line_for_each_request_with_its_id(tmp_path: Path) -> None:
     with running(tmp_path, write_modules(tmp_path, slow=SLOW)) as service:
         service.wait_ready()
@@ -66,7 +69,7 @@ def test_the_log_has_a_json_line_for_each_request_with_its_id(tmp_path: Path) ->
                 GRPCInferenceServiceStub(channel).ModelInfer(pb.ModelInferRequest(model_name="nope", id="other\nline"))
             broken = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
             with pytest.raises(grpc.RpcError) as caught:
-                broken(b"\xff\xff", timeout=30)
+                broken(b"\xff\xff", timeout=waiting.PATIENCE_S)
         assert caught.value.details() == "the request is no message of type inference.ModelInferRequest"
         stop(service)
         assert service.end() == 0, service.text()
@@ -76,6 +79,7 @@ def test_the_log_has_a_json_line_for_each_request_with_its_id(tmp_path: Path) ->
     assert "my-own" in lines[0].values() and "otherline" in lines[1].values()
 
 
+@pytest.mark.alone("perf_analyzer gives its shared memory fixed names, and measures until the figures are stable")
 def test_perf_analyzer_measures_the_service(tmp_path: Path) -> None:
     (tmp_path / "softmax.wasm").write_bytes(EXAMPLES["softmax"].module.read_bytes())
     report = tmp_path / "report.csv"
@@ -84,7 +88,9 @@ def test_perf_analyzer_measures_the_service(tmp_path: Path) -> None:
         command = [*parts.perf_analyzer(), "-m", "softmax", "-i", "grpc", "-u", f"127.0.0.1:{service.client.grpc_port}"]
         command += ["--shape", "x:64", "-b", "1", "--concurrency-range", "4", "--request-count", "200"]
         for more in ([], ["--streaming"]):
-            done = subprocess.run([*command, "-f", str(report), *more], capture_output=True, text=True, timeout=120)
+            done = subprocess.run(
+                [*command, "-f", str(report), *more], capture_output=True, text=True, timeout=waiting.PATIENCE_S
+            )
             assert done.returncode == 0, done.stdout + done.stderr
             (row,) = csv.DictReader(report.read_text().splitlines())
             assert float(row["Inferences/Second"]) > 0

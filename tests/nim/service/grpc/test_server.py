@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,11 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from portalis.examples.catalog import EXAMPLES
+from tests.running.waiting import PATIENCE_S, until
 
 from ..serving import Client, serving
+
+pytestmark = pytest.mark.service
 
 TRAP = '(module (func $deep (param $x f32) (result f32) unreachable) (export "trap" (func $deep)))'
 SPIN = '(module (func (export "spin") (param $x f32) (result f32) (loop br 0) (f32.const 0)))'
@@ -91,7 +93,7 @@ def row(*values: float) -> np.ndarray:
 
 def refusal(stub: Any, request: pb.ModelInferRequest, **options: Any) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as caught:
-        stub.ModelInfer(request, timeout=options.pop("timeout", 30), **options)
+        stub.ModelInfer(request, timeout=options.pop("timeout", PATIENCE_S), **options)
     return caught.value
 
 
@@ -318,7 +320,7 @@ def test_the_guests_time_limit_and_the_clients_deadline_both_count(stub: Any) ->
     spin.parameters["timeout"].int64_param = -1
     error = refusal(stub, spin)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT and "microseconds" in error.details()
-    assert stub.ModelInfer(gelu([1], bytes(4)), timeout=30).id == ""
+    assert stub.ModelInfer(gelu([1], bytes(4)), timeout=PATIENCE_S).id == ""
 
 
 def test_statistics_count_what_was_inferred(asks: triton.InferenceServerClient) -> None:
@@ -342,7 +344,7 @@ def test_a_stream_answers_in_order_errors_included(asks: triton.InferenceServerC
         asks.async_stream_infer(model, [given_as("x", row(number))], request_id=str(number))
     asks.stop_stream()
     for number in range(20):
-        result, error = answers.get(timeout=10)
+        result, error = answers.get(timeout=PATIENCE_S)
         if number in (7, 8):
             assert ("there is no model" if number == 7 else "unreachable") in str(error)
             continue
@@ -367,7 +369,7 @@ def test_the_asynchronous_client_is_served_too(client: Client) -> None:
 
 def check_health(channel: grpc.Channel, service: str) -> int:
     check = channel.unary_unary("/grpc.health.v1.Health/Check", StringValue.SerializeToString, Int32Value.FromString)
-    return int(check(StringValue(value=service), timeout=30).value)
+    return int(check(StringValue(value=service), timeout=PATIENCE_S).value)
 
 
 def test_the_standard_health_service_answers(client: Client) -> None:
@@ -381,7 +383,7 @@ def test_the_standard_health_service_answers(client: Client) -> None:
 def test_a_full_queue_exhausts_resources_and_is_served_again(tmp_path: Path) -> None:
     (tmp_path / "spin.wasm").write_bytes(wasmtime.wat2wasm(SPIN))
     nothing = [{"name": "x", "datatype": "FP32", "shape": [0], "data": []}]
-    model = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 1}, "warm_up": nothing}
+    model = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 2}, "warm_up": nothing}
     with serving(tmp_path, [model], max_queued_requests=1, workers=1) as client:
         client.wait_ready()
         asks = triton.InferenceServerClient(f"127.0.0.1:{client.grpc_port}")
@@ -389,7 +391,7 @@ def test_a_full_queue_exhausts_resources_and_is_served_again(tmp_path: Path) -> 
         for _ in range(6):
             tensor = given_as("x", row(0))
             asks.async_infer("spin", [tensor], lambda result, error: ended.put(error.status()))
-        statuses = [ended.get(timeout=30) for _ in range(6)]
+        statuses = [ended.get(timeout=PATIENCE_S) for _ in range(6)]
         assert statuses.count("StatusCode.RESOURCE_EXHAUSTED") >= 1
         assert statuses.count("StatusCode.DEADLINE_EXCEEDED") >= 2
         assert set(statuses) == {"StatusCode.RESOURCE_EXHAUSTED", "StatusCode.DEADLINE_EXCEEDED"}
@@ -401,10 +403,7 @@ def test_before_its_models_are_loaded_the_service_is_live_but_not_ready(tmp_path
     (tmp_path / "broken.wasm").write_bytes(b"\0asm")
     with serving(tmp_path, [{"name": "broken", "file": "broken.wasm"}]) as client:
         with triton.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as asks:
-            deadline = time.monotonic() + 30
-            while asks.get_model_repository_index().models[0].state == "LOADING":
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            until(lambda: asks.get_model_repository_index().models[0].state != "LOADING", every_s=0.02)
             told = asks.get_model_repository_index().models[0]
             assert told.state == "UNAVAILABLE" and told.reason
             assert asks.is_server_live() and not asks.is_server_ready() and not asks.is_model_ready("broken")
@@ -440,4 +439,4 @@ def test_no_mangled_message_is_an_error_of_the_service(
             "/inference.GRPCInferenceService/ModelInfer", bytes, pb.ModelInferResponse.FromString
         )
         codes = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
-        assert infer.future(bytes(message), timeout=30).code() in codes
+        assert infer.future(bytes(message), timeout=PATIENCE_S).code() in codes

@@ -1,0 +1,52 @@
+"""The real parts that tests drive. One function each: it returns the part, or skips the test saying how to get it."""
+
+from .compilers import asc, rustc, wasm_tools, zig
+from .engines import BASE_IMAGE, WHEELHOUSE, docker_engine, podman_engine
+from .kit import kit, kit_usd
+from .lookup import MISSING, NPM, PARTS, ROOT, Missing, give_up, required
+from .programs import (
+    cosign,
+    docker_registry,
+    extism,
+    gpu,
+    openssl,
+    oras,
+    perf_analyzer,
+    python,
+    shellcheck,
+    skopeo,
+    wasmedge,
+)
+from .server import tritonserver
+
+__all__ = [
+    "BASE_IMAGE",
+    "MISSING",
+    "NPM",
+    "PARTS",
+    "ROOT",
+    "WHEELHOUSE",
+    "Missing",
+    "asc",
+    "cosign",
+    "docker_engine",
+    "docker_registry",
+    "extism",
+    "give_up",
+    "gpu",
+    "kit",
+    "kit_usd",
+    "openssl",
+    "oras",
+    "perf_analyzer",
+    "podman_engine",
+    "python",
+    "required",
+    "rustc",
+    "shellcheck",
+    "skopeo",
+    "tritonserver",
+    "wasm_tools",
+    "wasmedge",
+    "zig",
+]

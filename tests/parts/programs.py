@@ -1,0 +1,122 @@
+"""Programs that tests compare with or hand their results to."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from . import lookup
+from .lookup import Missing, give_up, part
+from .lookup import program as find_program
+
+
+@part()
+def extism() -> ModuleType:
+    """The peer that the benchmarks compare with."""
+    if importlib.util.find_spec("extism") is None:
+        raise Missing("Extism: `pip install extism`")
+    return importlib.import_module("extism")
+
+
+@part("alone")
+def perf_analyzer() -> list[str]:
+    """The argv prefix of Triton's perf_analyzer, with the loader of a newer glibc where this system's is too old."""
+    on_path = shutil.which("perf_analyzer")
+    candidates = [[str(lookup.PARTS / "perf_analyzer" / "run")], [on_path] if on_path else []]
+    for argv in candidates:
+        if argv and os.access(argv[0], os.X_OK):
+            done = subprocess.run([*argv, "--version"], capture_output=True, text=True, check=False)
+            if done.returncode == 0 and "erf" in done.stdout + done.stderr:
+                return argv
+    raise Missing("perf_analyzer: `make parts` (as root on Debian), or put perf_analyzer on PATH")
+
+
+@part()
+def wasmedge() -> Path:
+    """The program of WasmEdge, perhaps in the root of a newer Debian."""
+    on_path = shutil.which("wasmedge")
+    for candidate in (Path(on_path) if on_path else None, lookup.PARTS / "perf_analyzer/root/usr/bin/wasmedge"):
+        if candidate is not None and os.access(candidate, os.X_OK):
+            return candidate
+    raise Missing("WasmEdge: `make parts` (as root on Debian), or `apt-get install wasmedge` on Debian 13")
+
+
+@part()
+def cosign() -> list[str]:
+    """The argv prefix of cosign, perhaps from the root of a newer Debian, with the loader and libraries of that."""
+    root = lookup.PARTS / "perf_analyzer" / "root"
+    loader = [str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(root / "usr/lib/x86_64-linux-gnu")]
+    on_path = shutil.which("cosign")
+    for argv in ([on_path] if on_path else [], [*loader, str(root / "usr/bin/cosign")]):
+        if argv and os.access(argv[-1], os.X_OK):
+            done = subprocess.run([*argv, "version"], capture_output=True, text=True, check=False)
+            if done.returncode == 0 and "GitVersion" in done.stdout:
+                return argv
+    raise Missing("cosign: `make parts` (as root on Debian), or `apt-get install cosign` on Debian 13")
+
+
+@part()
+def openssl() -> str:
+    """The program of OpenSSL 3, which checks our signatures, with jq beside it."""
+    for program in ("openssl", "jq"):
+        if shutil.which(program) is None:
+            raise Missing(f"{program}: `make parts` (as root on Debian), or `apt-get install {program}`")
+    return "openssl"
+
+
+@part("registry")
+def docker_registry() -> str:
+    """A registry; `tests.registry_server` starts it."""
+    return find_program("docker-registry")
+
+
+@part()
+def skopeo() -> str:
+    """A client of registries that is not ours."""
+    return find_program("skopeo")
+
+
+@part()
+def oras() -> str:
+    """The program of the ORAS project, perhaps out of a newer Debian's package."""
+    for candidate in (shutil.which("oras"), str(lookup.PARTS / "oras" / "usr" / "bin" / "oras")):
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    raise Missing("oras: `make parts` (as root on Debian), or put oras on PATH")
+
+
+@part()
+def shellcheck() -> str:
+    """Finds what is wrong in shell scripts."""
+    return find_program("shellcheck")
+
+
+def python(version: str) -> Path:
+    """An interpreter of this version, such as ``3.12``: on PATH, or pyenv's."""
+    found = shutil.which(f"python{version}")
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    # pyenv's own stand-ins are on PATH for versions that are switched off
+    probe = f"import sys; raise SystemExit(sys.version_info[:2] != {tuple(map(int, version.split('.')))})"
+    for path in [*([found] if found else []), *sorted(map(str, pyenv.glob(f"{version}.*/bin/python")))]:
+        if subprocess.run([path, "-c", probe], capture_output=True, check=False).returncode == 0:
+            break
+    else:
+        give_up(f"Python {version} on PATH or from pyenv")
+    return Path(path)
+
+
+def gpu() -> str:
+    """An NVIDIA GPU, by the name that its driver gives. The one part that nobody has to have: a test that needs it
+    skips without it, whatever is required."""
+    smi = shutil.which("nvidia-smi")
+    done = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False) if smi else None
+    if done is None or done.returncode != 0 or not done.stdout.strip():
+        pytest.skip("an NVIDIA GPU with its driver")
+    return done.stdout.splitlines()[0]

@@ -1,0 +1,105 @@
+"""Runs the `portalis` command as a shell does, in a process that is ready to (see `tests.running.prepared`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from tests.parts import ROOT
+from tests.running import session
+
+# what Python reads at its start, and so cannot learn later
+STARTUP = ("PYTHON", "LANG", "LC_", "LD_", "COVERAGE")
+LIMIT_S = 600
+START_S = 300
+
+
+class Ready:
+    """The process that has the imports; one for each process that runs tests."""
+
+    def __init__(self) -> None:
+        self._path = session.folder() / f"commands-{os.getpid()}.sock"
+        self._environment = dict(os.environ)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.running.prepared", str(self._path)], cwd=ROOT, stdin=subprocess.PIPE
+        )
+
+    def fits(self, environment: Mapping[str, str]) -> bool:
+        """Whether a process of its own would start in the same way."""
+        return _of_startup(environment) == _of_startup(self._environment)
+
+    def run(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], given: str
+    ) -> tuple[int, str, str]:
+        """The exit code and what was written to standard output and standard error."""
+        request = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(self._connect())
+            out, err = _Pipe(stack), _Pipe(stack)
+            stdin = stack.enter_context(tempfile.TemporaryFile())
+            stdin.write(given.encode())
+            stdin.seek(0)
+            message = json.dumps(request).encode() + b"\n"
+            sent = socket.send_fds(connection, [message], [stdin.fileno(), out.end.fileno(), err.end.fileno()])
+            connection.sendall(message[sent:])
+            out.end.close()
+            err.end.close()
+            connection.settimeout(LIMIT_S)
+            status = int(connection.recv(16))
+            return status, out.text(), err.text()
+
+    def _connect(self) -> socket.socket:
+        from tests.running.waiting import until
+
+        until(lambda: self._path.exists() or self._process.poll() is not None, "the process does not start")
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self._path))
+        return connection
+
+
+class _Pipe:
+    """One stream of a command, read while it runs."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        reading, writing = os.pipe()
+        self.end: IO[bytes] = stack.enter_context(os.fdopen(writing, "wb"))
+        self._file = stack.enter_context(os.fdopen(reading, encoding="utf-8", newline=None))
+        self._read: list[str] = []
+        self._thread = threading.Thread(target=lambda: self._read.append(self._file.read()))
+        self._thread.start()
+
+    def text(self) -> str:
+        self._thread.join()
+        return self._read[0]
+
+
+def _of_startup(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(STARTUP)}
+
+
+_ready: list[Ready] = []
+
+
+def portalis(
+    *arguments: str | os.PathLike[str], folder: Path, environment: Mapping[str, str] | None = None, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder`; `environment` is its whole environment, this process's by default; `given` is its input."""
+    environment = os.environ if environment is None else environment
+    words = [os.fspath(each) for each in arguments]
+    if not _ready:
+        _ready.append(Ready())
+    command = [sys.executable, "-m", "portalis", *words]
+    if not _ready[0].fits(environment):
+        return subprocess.run(
+            command, cwd=folder, env=environment, input=given, capture_output=True, text=True, timeout=LIMIT_S
+        )
+    return subprocess.CompletedProcess(command, *_ready[0].run(words, folder, environment, given))

@@ -1,0 +1,98 @@
+"""The `portalis` command in a fork of a process that has imported already what most commands import.
+
+A start of Python, with the imports and under coverage, takes longer than most commands. The fork is a process like any other: its
+own working directory, environment, streams, exit code and end. `tests.running.commands` asks for it.
+
+Usage: python -m tests.running.prepared SOCKET — it ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+
+# what the commands import when they need it; nothing here starts a thread or reads the environment
+IMPORTS = (
+    "portalis.cli.app",
+    "portalis.backend",
+    "portalis.inspection",
+    "portalis.pipeline",
+    "portalis.pipeline.publishing",
+    "portalis.pipeline.registry",
+    "portalis.spec.read",
+    "portalis.contracts.output",
+    "portalis.contracts.schemas",
+    "portalis.deploy.target",
+    "portalis.dist.signing.keys",
+    "portalis.dist.target",
+    "portalis.dist.verifying",
+    "portalis.model_repository_gen.target",
+    "portalis.nim.target",
+    "portalis.omniverse.target",
+    "portalis.proto.target",
+    "portalis.spec_file",
+    "rich.console",
+    "rich.table",
+    "tomlkit",
+)
+
+
+def main(path: str) -> None:
+    for name in IMPORTS:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy the memory of all that is imported
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the forks that answer are not waited for
+        while True:
+            ready, _, _ = select.select([sys.stdin, listener], [], [])
+            if sys.stdin in ready:
+                return
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                break
+            connection.close()
+    become(*answer(connection))
+
+
+def answer(connection: socket.socket) -> tuple[list[str], str, dict[str, str]]:
+    """Wait for the command in this process and tell how it ended; return in the fork that is to become it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with connection:
+        message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        while not message.endswith(b"\n"):
+            message += connection.recv(1 << 20)
+        child = os.fork()
+        if child == 0:
+            for target, descriptor in enumerate(descriptors):
+                os.dup2(descriptor, target)
+                os.close(descriptor)
+            request = json.loads(message)
+            return request["arguments"], request["folder"], request["environment"]
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _, status = os.waitpid(child, 0)
+        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)  # without what the end of the interpreter does: the fork does it
+
+
+def become(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    sys.path[0] = folder  # as `python -m` has it
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv[1:] = arguments
+    runpy.run_module("portalis", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
