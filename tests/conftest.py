@@ -69,7 +69,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [each for kind in ("skipped", "failed", "error") for each in terminalreporter.stats.get(kind, ())]
     lines = missing.summary(reports)
-    terminalreporter.section("missing parts, and what was not run")
+    terminalreporter.write_sep("=", "missing parts, and what was not run")
     for line in lines or ["all parts are here, and every test was run"]:
         terminalreporter.write_line(line)
 

@@ -13,9 +13,9 @@ def reasons(reports: Iterable[Any]) -> Iterator[tuple[str, str]]:
     """The file of each test that did not run, and why. `reports` are skipped, failed or errored ones of pytest."""
     for report in reports:
         text = report.longrepr[2] if isinstance(report.longrepr, (tuple, list)) else str(report.longrepr)
-        if report.skipped or MISSING in text:
-            text = text[text.index(MISSING) :] if MISSING in text else text
-            yield report.nodeid.split("::")[0], text.removeprefix("Skipped: ").strip()
+        text = text.removeprefix("Skipped: ").removeprefix("Failed: ").strip()
+        if report.skipped or text.startswith(MISSING):
+            yield report.nodeid.split("::")[0], text
 
 
 def summary(reports: Iterable[Any]) -> list[str]:

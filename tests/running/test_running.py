@@ -1,0 +1,105 @@
+"""How tests are run: in whole groups, alone where they must be, with their markers, and with a summary of what was missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests import parts
+from tests.parts import ROOT, lookup
+from tests.running import missing, session
+
+
+def run_pytest(*arguments: str, **environment: str) -> str:
+    """What a run of its own prints."""
+    outer = {session.FOLDER, session.PROCESS, "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST"}
+    kept = {name: value for name, value in os.environ.items() if name not in outer}
+    command = [sys.executable, "-m", "pytest", "-v", "-o", "cache_dir=build/pytest-inner", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_a_file_of_tests_is_run_by_one_worker() -> None:
+    printed = run_pytest(
+        "-n", "2", "tests/portalis/test_naming.py", "tests/dist/test_names.py", "tests/dist/test_checksums.py"
+    )
+    ran = set(re.findall(r"\[(gw\d)\] \[ *\d+%\] PASSED (\S+?)::", printed))
+    assert {worker for worker, _ in ran} == {"gw0", "gw1"}, printed
+    assert len(ran) == 3, "a file was split over workers"
+
+
+def test_a_part_that_is_missing_is_told_once_at_the_end(tmp_path: Path) -> None:
+    arguments = ("tests/portalis/oci/test_registry.py", "-k", "oras_pulls or a_large_file", "-n", "2")
+    printed = run_pytest(*arguments, PATH=str(tmp_path), PORTALIS_REQUIRE_PARTS="0")
+    told = printed.split("missing parts, and what was not run")[1].splitlines()
+    assert told[1] == (
+        "missing part: docker-registry: `make parts` (as root on Debian), or `apt-get install docker-registry`: 2 tests not run"
+    )
+    assert told[2] == "    tests/portalis/oci/test_registry.py (2)"
+    required = run_pytest(*arguments, PATH=str(tmp_path), PORTALIS_REQUIRE_PARTS="1")
+    assert "2 errors" in required and "docker-registry" in required.split("what was not run")[1]
+
+
+def test_what_was_skipped_for_another_reason_comes_after_the_parts() -> None:
+    reports = [
+        report("tests/a.py::one", ("a.py", 1, "Skipped: this is not a git checkout")),
+        report("tests/b.py::one", ("b.py", 1, f"Skipped: {lookup.MISSING}Zig: how")),
+        report("tests/b.py::two", f"Failed: {lookup.MISSING}Zig: how", skipped=False),
+        report("tests/c.py::one", "AssertionError", skipped=False),
+    ]
+    assert missing.summary(reports) == [
+        "missing part: Zig: how: 2 tests not run",
+        "    tests/b.py (2)",
+        "this is not a git checkout: 1 test not run",
+        "    tests/a.py (1)",
+    ]
+
+
+def report(nodeid: str, longrepr: Any, *, skipped: bool = True) -> Any:
+    return SimpleNamespace(nodeid=nodeid, longrepr=longrepr, skipped=skipped)
+
+
+def test_a_test_that_starts_a_part_without_its_marker_fails() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"uses docker_registry: mark it with @pytest\.mark\.registry"):
+        parts.docker_registry()
+    with pytest.raises(pytest.fail.Exception, match=r"uses tritonserver: mark it with @pytest\.mark\.triton"):
+        parts.tritonserver()
+
+
+def test_a_turn_alone_waits_for_the_others_and_keeps_new_ones_out(tmp_path: Path) -> None:
+    """Two processes take shared turns without a pause, one a turn alone: it gets it, and nobody else runs meanwhile."""
+    program = textwrap.dedent("""
+        import sys, time
+        from tests.running.turns import turn
+        alone, times, pause = sys.argv[1] == "alone", int(sys.argv[2]), float(sys.argv[3])
+        for _ in range(times):
+            with turn(alone=alone):
+                print(sys.argv[1], "begins", time.monotonic_ns(), flush=True)
+                time.sleep(pause)
+                print(sys.argv[1], "ends", time.monotonic_ns(), flush=True)
+    """)
+    environment = os.environ | {session.FOLDER: str(tmp_path), session.PROCESS: str(os.getpid())}
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+    sharing = [start("shared", "60", "0.05") for _ in range(2)]
+    time.sleep(0.5)  # they have begun, or will
+    single = start("alone", "1", "0.5")
+    lines = "".join(process.communicate()[0] for process in [single, *sharing]).splitlines()
+    events = sorted((int(at), who, what) for who, what, at in (line.split() for line in lines))
+    order = [(who, what) for _, who, what in events]
+    begins = order.index(("alone", "begins"))
+    assert order[begins + 1] == ("alone", "ends")
+    before = order[:begins]
+    assert before.count(("shared", "begins")) == before.count(("shared", "ends"))
