@@ -4,9 +4,9 @@ folder of every server."""
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 from tests import parts
 from tests.parts import lookup
 from tests.running import groups, missing, session, turns
+
+if TYPE_CHECKING:
+    from portalis.tritonserver import TritonServer
 
 # how long an example takes says more of the machine than of the code
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -89,6 +92,17 @@ def wasm_backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if os.environ.get("COVERAGE_PROCESS_START") or os.environ.get("COVERAGE_PROCESS_CONFIG"):
         (folder / "wasm" / "model.py").write_text(MEASURED_MODEL_PY)
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_triton(wasm_backends: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A Triton for tests that only add models: they write them into its repository, under names that no other test has, and
+    load them (`portalis.triton_client.load_model`)."""
+    from portalis.tritonserver import TritonServer
+
+    repository = tmp_path_factory.mktemp("shared")
+    with TritonServer(repository, backend_directory=wasm_backends, model_control="explicit") as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

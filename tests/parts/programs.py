@@ -118,5 +118,5 @@ def gpu() -> str:
     smi = shutil.which("nvidia-smi")
     done = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False) if smi else None
     if done is None or done.returncode != 0 or not done.stdout.strip():
-        pytest.skip("an NVIDIA GPU with its driver")
+        pytest.skip(f"{lookup.MISSING}an NVIDIA GPU with its driver")
     return done.stdout.splitlines()[0]

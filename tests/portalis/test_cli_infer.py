@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wasmtime
 
+from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer
 from tests import parts
 from tests.running.ports import free_ports
@@ -26,13 +26,14 @@ TRIANGLE = """(module (func (export "negate") (param $x f32) (result f32) (f32.n
 
 
 @pytest.fixture(scope="module")
-def server(wasm_backends: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    repository = tmp_path_factory.mktemp("models")
+def server(shared_triton: TritonServer) -> TritonServer:
+    (repository,) = shared_triton.repositories
     write_model(repository, "add")
     write_model(repository, "echo", ECHO)
     write_model(repository, "bf16", TRIANGLE, config=BF16_CONFIG)
-    with TritonServer(repository, backend_directory=wasm_backends) as running:
-        yield running
+    for name in ("add", "echo", "bf16"):
+        load_model(shared_triton.grpc_url, name, timeout_s=PATIENCE_S)
+    return shared_triton
 
 
 @pytest.mark.triton

@@ -24,7 +24,10 @@ from portalis.spec.package import ApiDocFormat, ModuleInterface, WasmBinaryPath
 from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.spec.triton import CustomPlatform, TritonConfiguration
 from portalis.target import Target
+from portalis.triton_client import load_model
+from portalis.tritonserver import TritonServer
 from tests.parts import ROOT, give_up
+from tests.running.waiting import PATIENCE_S
 
 from .jobs import job, of, wasm
 
@@ -243,29 +246,28 @@ def test_importing_the_target_loads_neither_the_runtime_nor_the_service() -> Non
 
 
 @pytest.mark.triton
-def test_the_calls_of_the_guide_work_on_a_real_server(tmp_path: Path, wasm_backends: Path) -> None:
-    from portalis.tritonserver import TritonServer
+def test_the_calls_of_the_guide_work_on_a_real_server(shared_triton: TritonServer) -> None:
 
     if shutil.which("curl") is None:
         give_up("curl: `apt-get install curl`")
     modules = sorted((ROOT / "examples").glob("*/*.wasm"))
     guide = text(target.generate(job([WasmBinaryPath(path=path) for path in modules])).tree, "docs/triton.md")
     for module in modules:
-        version = tmp_path / f"demo_{module.stem}" / "1"
+        version = shared_triton.repositories[0] / f"demo_{module.stem}" / "1"
         version.mkdir(parents=True)
         shutil.copy(module, version / "model.wasm")
         (version.parent / "config.pbtxt").write_text('backend: "wasm"\n')
+        load_model(shared_triton.grpc_url, f"demo_{module.stem}", timeout_s=PATIENCE_S)
     calls = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     curls = re.findall(r"^curl --globoff .*?(?=^```$)", guide, re.MULTILINE | re.DOTALL)
     assert len(calls) == len(curls) == len(modules)
-    with TritonServer(tmp_path, backend_directory=wasm_backends) as server:
-        for call in calls:
-            program = call.replace("localhost:8001", server.grpc_url)
-            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, program + done.stderr
-            assert done.stdout
-        for curl in curls:
-            command = curl.replace("localhost:8000", server.http_url).replace("curl", "curl --fail --silent", 1)
-            done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, curl + done.stdout
-            assert '"outputs"' in done.stdout
+    for call in calls:
+        program = call.replace("localhost:8001", shared_triton.grpc_url)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, program + done.stderr
+        assert done.stdout
+    for curl in curls:
+        command = curl.replace("localhost:8000", shared_triton.http_url).replace("curl", "curl --fail --silent", 1)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, curl + done.stdout
+        assert '"outputs"' in done.stdout

@@ -88,14 +88,15 @@ def test_models_come_and_go_without_a_trace(tmp_path: Path, wasm_backends: Path)
         server.eventually(lambda: len(triton.shared_memory()) == counts[0])
 
 
-def test_two_versions_of_a_model_serve_side_by_side(tmp_path: Path, wasm_backends: Path) -> None:
-    models.write(tmp_path, "add", guests.wasm(guests.ADD), models.BARE + "version_policy { all {} }")
+def test_two_versions_of_a_model_serve_side_by_side(shared_triton: TritonServer) -> None:
+    (repository,) = shared_triton.repositories
+    models.write(repository, "two_versions", guests.wasm(guests.ADD), models.BARE + "version_policy { all {} }")
     doubled = guests.ADD.replace("(f32.add (local.get $a) (local.get $b))", "(f32.mul (local.get $a) (local.get $b))")
-    models.write(tmp_path, "add", guests.wasm(doubled), None, version=2)
-    with TritonServer(tmp_path, backend_directory=wasm_backends) as triton:
-        server, three = Server(triton), np.full((1, 1), 3, F32)
-        assert server.request("add", {"a": three, "b": three}, model_version="1")["y"].tolist() == [[6]]
-        assert server.request("add", {"a": three, "b": three}, model_version="2")["y"].tolist() == [[9]]
+    models.write(repository, "two_versions", guests.wasm(doubled), None, version=2)
+    server, three = Server(shared_triton), np.full((1, 1), 3, F32)
+    server.client.load_model("two_versions")
+    assert server.request("two_versions", {"a": three, "b": three}, model_version="1")["y"].tolist() == [[6]]
+    assert server.request("two_versions", {"a": three, "b": three}, model_version="2")["y"].tolist() == [[9]]
 
 
 @pytest.mark.gpu

@@ -63,7 +63,9 @@ def ngc_base() -> Base:
         engine = connect(None)
         engine.inspect_image(image)
     except (DockerException, OSError) as problem:
-        pytest.skip(f"`docker pull {image}` into a running engine ({problem.__class__.__name__})")
+        pytest.skip(
+            f"{parts.MISSING}NVIDIA's image of Triton: `docker pull {image}` into a running engine ({problem.__class__.__name__})"
+        )
     return Base(image=image, engine=engine, host=None, wheelhouse=None)
 
 
