@@ -80,6 +80,7 @@ def test_the_log_has_a_json_line_for_each_request_with_its_id(tmp_path: Path) ->
 
 
 @pytest.mark.alone("perf_analyzer gives its shared memory fixed names, and measures until the figures are stable")
+@pytest.mark.service
 def test_perf_analyzer_measures_the_service(tmp_path: Path) -> None:
     (tmp_path / "softmax.wasm").write_bytes(EXAMPLES["softmax"].module.read_bytes())
     report = tmp_path / "report.csv"
