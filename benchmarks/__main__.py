@@ -27,6 +27,7 @@ WITHOUT_SERVER: dict[str, Callable[[int], list[Result]]] = {
     "echo": in_process.echo,
     "threads": in_process.threads,
     "second-load": in_process.second_load,
+    "deadline": in_process.deadline,
     "packaging": packaging.packaging,
     "help-start": packaging.help_start,
     "service": service.service,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import wasmtime
 
-from portalis.backend import Program
+from portalis.backend import GuestTimeout, Limits, Program
 from portalis.examples.catalog import ECHO, EXAMPLES
 from tests import parts
 
@@ -116,6 +117,26 @@ def threads(rounds: int) -> list[Result]:
             at_most=False,
             invert=True,
         )
+    ]
+
+
+LIMIT_S, GRACE_S = 0.3, 0.1  # a guest is promised to end this long after its limit
+
+
+def deadline(rounds: int) -> list[Result]:
+    """A guest that loops for ever, against the time in which it is promised to end."""
+    loop = '(module (func (export "f") (param $x f32) (result f32) (loop $l (br $l)) (local.get $x)))'
+    program = Program.load(bytes(wasmtime.wat2wasm(loop)), limits=Limits(timeout_s=LIMIT_S))
+    x = {"x": np.zeros(1, np.float32)}
+
+    def stopped() -> None:
+        with contextlib.suppress(GuestTimeout):
+            program.run(x)
+            raise RuntimeError("the loop has ended by itself")
+
+    pairs = [(timed(stopped, 1), LIMIT_S + GRACE_S) for _ in range(3 * rounds)]
+    return [
+        compare("deadline", f"a loop with a limit of {LIMIT_S} s / {LIMIT_S} + {GRACE_S} s", pairs, unit="s", target=1)
     ]
 
 
