@@ -16,7 +16,7 @@ import pytest
 
 from tests import parts
 from tests.parts import ROOT, lookup
-from tests.running import missing, session
+from tests.running import groups, missing, session
 
 
 def run_pytest(*arguments: str, **environment: str) -> str:
@@ -103,3 +103,10 @@ def test_a_turn_alone_waits_for_the_others_and_keeps_new_ones_out(tmp_path: Path
     assert order[begins + 1] == ("alone", "ends")
     before = order[:begins]
     assert before.count(("shared", "begins")) == before.count(("shared", "ends"))
+
+
+def test_the_groups_that_are_named_are_there() -> None:
+    named = [*groups.WAITING, *groups.COMPUTING]
+    assert len(named) == len(set(named))
+    for name in {*named, *groups.SHARED} - {*groups.SHARED.values()}:
+        assert (ROOT / name).is_file(), name
