@@ -16,11 +16,11 @@ from typing import IO
 
 from tests.parts import ROOT
 from tests.running import session
+from tests.running.waiting import until
 
 # what Python reads at its start, and so cannot learn later
 STARTUP = ("PYTHON", "LANG", "LC_", "LD_", "COVERAGE")
 LIMIT_S = 600
-START_S = 300
 
 
 class Ready:
@@ -30,7 +30,10 @@ class Ready:
         self._path = session.folder() / f"commands-{os.getpid()}.sock"
         self._environment = dict(os.environ)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.running.prepared", str(self._path)], cwd=ROOT, stdin=subprocess.PIPE
+            [sys.executable, "-m", "tests.running.prepared", str(self._path)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,  # its end is that of this process
+            start_new_session=True,  # a Ctrl-C is for the tests
         )
 
     def fits(self, environment: Mapping[str, str]) -> bool:
@@ -58,8 +61,6 @@ class Ready:
             return status, out.text(), err.text()
 
     def _connect(self) -> socket.socket:
-        from tests.running.waiting import until
-
         until(lambda: self._path.exists() or self._process.poll() is not None, "the process does not start")
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(self._path))
