@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +41,7 @@ def clean(folder: Path) -> None:
         place = line.split()[1]
         if place.startswith(f"{folder}/"):
             subprocess.run(["umount", place], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(["rm", "-rf", str(folder)], check=False)  # many thousand files: several times faster than shutil
 
 
 if __name__ == "__main__":
