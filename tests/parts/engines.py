@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.running import session
+from tests.running.waiting import PATIENCE_S
 
 from .lookup import PARTS, Missing, part
 
 BASE_IMAGE = "local/python:bookworm"  # Debian's Python 3.11 with pip
 WHEELHOUSE = PARTS / "wheelhouse"  # the wheels of nim/requirements.txt for that Python
 ROOT_FILES = PARTS / "python-image" / "rootfs.tar"
-START_S = 120
 
 # Without systemd, as in a container, Podman has to manage control groups itself; and where limits on files and processes
 # cannot be raised, as there, its own would keep containers from starting.
@@ -100,7 +100,7 @@ def _connect(host: str) -> Any:
     import docker
     from docker.errors import DockerException
 
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return docker.APIClient(base_url=host, version="auto", timeout=300)

@@ -12,7 +12,7 @@ import wasmtime
 from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer
 from tests import parts
-from tests.running.ports import free_ports
+from tests.running.ports import free_port
 from tests.running.waiting import PATIENCE_S
 
 from .conftest import Cli, write_model
@@ -96,7 +96,7 @@ def test_mistakes_are_explained(cli: Cli, server: TritonServer, args: list[str],
 
 
 def test_no_server_says_how_to_start_one(cli: Cli) -> None:
-    url = f"127.0.0.1:{free_ports().grpc}"
+    url = f"127.0.0.1:{free_port()}"
     done = cli("infer", "-m", "add", "-i", "a=1", "--url", url)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: no Triton server answers gRPC at {url}\n  Start one with `portalis serve")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from tests.parts import ROOT
 from tests.running import session
@@ -46,19 +45,18 @@ class Ready:
         """The exit code and what was written to standard output and standard error."""
         request = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
         with contextlib.ExitStack() as stack:
+            streams = [stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(3)]
+            streams[0].write(given)
+            streams[0].seek(0)
             connection = stack.enter_context(self._connect())
-            out, err = _Pipe(stack), _Pipe(stack)
-            stdin = stack.enter_context(tempfile.TemporaryFile())
-            stdin.write(given.encode())
-            stdin.seek(0)
             message = json.dumps(request).encode() + b"\n"
-            sent = socket.send_fds(connection, [message], [stdin.fileno(), out.end.fileno(), err.end.fileno()])
+            sent = socket.send_fds(connection, [message], [each.fileno() for each in streams])
             connection.sendall(message[sent:])
-            out.end.close()
-            err.end.close()
             connection.settimeout(LIMIT_S)
             status = int(connection.recv(16))
-            return status, out.text(), err.text()
+            for each in streams[1:]:
+                each.seek(0)
+            return status, streams[1].read(), streams[2].read()
 
     def _connect(self) -> socket.socket:
         until(lambda: self._path.exists() or self._process.poll() is not None, "the process does not start")
@@ -67,27 +65,13 @@ class Ready:
         return connection
 
 
-class _Pipe:
-    """One stream of a command, read while it runs."""
-
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        reading, writing = os.pipe()
-        self.end: IO[bytes] = stack.enter_context(os.fdopen(writing, "wb"))
-        self._file = stack.enter_context(os.fdopen(reading, encoding="utf-8", newline=None))
-        self._read: list[str] = []
-        self._thread = threading.Thread(target=lambda: self._read.append(self._file.read()))
-        self._thread.start()
-
-    def text(self) -> str:
-        self._thread.join()
-        return self._read[0]
-
-
 def _of_startup(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(STARTUP)}
 
 
-_ready: list[Ready] = []
+@functools.cache
+def _ready() -> Ready:
+    return Ready()
 
 
 def portalis(
@@ -96,11 +80,9 @@ def portalis(
     """Run a command in `folder`; `environment` is its whole environment, this process's by default; `given` is its input."""
     environment = os.environ if environment is None else environment
     words = [os.fspath(each) for each in arguments]
-    if not _ready:
-        _ready.append(Ready())
     command = [sys.executable, "-m", "portalis", *words]
-    if not _ready[0].fits(environment):
+    if not _ready().fits(environment):
         return subprocess.run(
             command, cwd=folder, env=environment, input=given, capture_output=True, text=True, timeout=LIMIT_S
         )
-    return subprocess.CompletedProcess(command, *_ready[0].run(words, folder, environment, given))
+    return subprocess.CompletedProcess(command, *_ready().run(words, folder, environment, given))

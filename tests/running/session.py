@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -47,16 +48,11 @@ def end() -> None:
 
 
 def _wait_for_end(pid: int) -> None:
-    """A keeper that a worker started is no child of this process, so it is waited for through /proc."""
-    import select
-
-    try:
+    """A keeper that a worker started is no child of this process, so `wait` does not do."""
+    with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    with contextlib.suppress(ChildProcessError):
         select.select([descriptor], [], [], STOP_S)
-    os.close(descriptor)
+        os.close(descriptor)
 
 
 def folder() -> Path:
@@ -89,21 +85,19 @@ def once(name: str, make: Callable[[], Any]) -> Any:
         return json.loads(file.read_text())
 
 
-def keep(name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
+def keep(name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
     """Start a server that all processes of this run may use: it ends with the run, even if that is killed.
 
-    Returns the process id of its keeper, which ends when the server does. Mounts below the folder of `log` are undone and
-    the folder is removed after the server has ended.
+    Mounts below the folder of `log` are undone and the folder is removed after the server has ended.
     """
-    session = os.environ.get(PROCESS, str(os.getpid()))
+    file = folder() / f"{name}.keeper"
     with log.open("ab") as output:
         keeper = subprocess.Popen(
-            [sys.executable, "-I", str(KEEPER), session, str(log.parent), *command],
+            [sys.executable, "-I", str(KEEPER), os.environ[PROCESS], str(log.parent), *command],
             env=dict(environment or os.environ),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # a Ctrl-C is for the tests
         )
-    (folder() / f"{name}.keeper").write_text(str(keeper.pid))
-    return keeper.pid
+    file.write_text(str(keeper.pid))

@@ -16,8 +16,7 @@ from tests.running import session
 @contextlib.contextmanager
 def turn(*, alone: bool) -> Iterator[None]:
     """Held while one test runs, its fixtures included."""
-    with (session.folder() / "gate").open("w") as gate, (session.folder() / "room").open("w") as room:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(gate, fcntl.LOCK_UN)
+    with (session.folder() / "room").open("w") as room:
+        with session.lock("gate"):
+            fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield

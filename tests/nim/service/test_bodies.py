@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,6 @@ def everything(connection: socket.socket) -> bytes:
     return found
 
 
-def soon(condition: Callable[[], bool]) -> None:
-    waiting.until(condition, every_s=0.02)
-
-
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("sent", [b"", b"{"])
 def test_a_body_that_does_not_come_is_408_and_the_connection_ends(hasty: Client, path: str, sent: bytes) -> None:
@@ -134,7 +130,7 @@ def test_a_client_that_leaves_in_its_body_frees_everything(client: Client) -> No
         with connected(client) as connection:
             connection.sendall(head(PATHS[0], 5000) + b"{")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # with a reset
-    soon(lambda: client.metric(name) == before + 5)
+    waiting.until(lambda: client.metric(name) == before + 5)
     assert client.metric("wasm_service_active_requests") == 0
     assert client.send(PATHS[0], body(1))[0] == 200
 
@@ -143,14 +139,14 @@ def test_a_client_that_leaves_while_it_waits_is_dropped_from_the_queue(folder: P
     with serving(folder, MODELS, workers=1) as client, ThreadPoolExecutor(1) as threads:
         client.wait_ready()
         running = threads.submit(client.send, PATHS[0], body(LONG))
-        soon(lambda: client.metric("wasm_service_batch_requests_count") == 1)
+        waiting.until(lambda: client.metric("wasm_service_batch_requests_count") == 1)
         with connected(client) as connection:
             whole = body(1)
             connection.sendall(head(PATHS[1], len(whole)) + whole)
-            soon(lambda: client.metric("wasm_service_queue_requests") == 1)
-        soon(lambda: client.metric("wasm_service_queue_requests") == 0)
+            waiting.until(lambda: client.metric("wasm_service_queue_requests") == 1)
+        waiting.until(lambda: client.metric("wasm_service_queue_requests") == 0)
         assert running.result()[0] == 200
-        soon(lambda: client.metric("wasm_service_active_requests") == 0)
+        waiting.until(lambda: client.metric("wasm_service_active_requests") == 0)
         assert client.metric('wasm_service_requests_total{code="499"') == 1
         assert client.metric("wasm_service_batch_requests_sum") == 1, "it was never run"
 
@@ -221,16 +217,16 @@ def test_a_full_queue_is_429_and_the_rest_are_answered(folder: Path) -> None:
         client.wait_ready()
         with ThreadPoolExecutor(8) as threads:
             first = threads.submit(client.send, PATHS[0], body(LONG))
-            soon(lambda: client.metric('wasm_service_batch_requests_count{model="work"}') == 1)
-            waiting = [threads.submit(client.send, PATHS[i % 2], body(i)) for i in range(3)]
-            soon(lambda: client.metric('wasm_service_queue_requests{model="work"}') == 3)
+            waiting.until(lambda: client.metric('wasm_service_batch_requests_count{model="work"}') == 1)
+            queued = [threads.submit(client.send, PATHS[i % 2], body(i)) for i in range(3)]
+            waiting.until(lambda: client.metric('wasm_service_queue_requests{model="work"}') == 3)
             with connected(client) as connection:
                 whole = body(1)
                 connection.sendall(head(PATHS[1], len(whole), "Connection: close") + whole)
                 refusal = everything(connection)
             assert client.send(PATHS[0], body(1))[0] == 429
             assert first.result()[0] == 200
-            assert [each.result()[1]["outputs"][0]["data"] for each in waiting] == [[0], [2], [4]]
+            assert [each.result()[1]["outputs"][0]["data"] for each in queued] == [[0], [2], [4]]
     assert refusal.startswith(b"HTTP/1.1 429 ") and b"\r\nretry-after: 1\r\n" in refusal
     told = json.loads(refusal.partition(b"\r\n\r\n")[2])
     assert told["error"] == "model 'work' has 3 requests waiting, its limit; try again later"

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from portalis.nim.triton import health
-from tests.running.ports import free_ports
+from tests.running.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_the_options_of_a_command_line_are_read(command: str, found: dict[str, s
 
 
 def test_a_server_that_is_not_there_is_not_ready() -> None:
-    port = free_ports().http
+    port = free_port()
     assert health.main(["tritonserver", f"--http-port={port}"]).startswith(f"127.0.0.1:{port} does not answer: ")
 
 
