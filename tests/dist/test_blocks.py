@@ -12,6 +12,7 @@ import pytest
 
 from portalis.dist.archive import ENDINGS, write
 from portalis.dist.blocks import Block, Blocks, Workers
+from portalis.dist.compressors import COMPRESSORS, CannotCompress
 from portalis.dist.members import Members, from_file
 from portalis.dist.plan import Plan
 from portalis.spec.distribution import ArchiveFormat
@@ -113,3 +114,45 @@ def test_what_a_worker_raises_comes_out(tmp_path: Path) -> None:
         blocks = Blocks(workers, fail, block_bytes=1, worker_bytes=1)
         with pytest.raises(MemoryError, match="no more"):
             blocks.compress(b"abcdef")
+
+
+def test_without_a_thread_to_be_had_it_is_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Workers(2) as workers, pytest.raises(MemoryError, match="can't start new thread"):
+        Blocks(workers, lambda block: block.data, block_bytes=1, worker_bytes=1).compress(b"abc")
+
+
+def test_workers_are_counted_where_the_system_knows_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert Workers().count(1) == 1
+
+
+def test_what_zstd_gives_up_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library gives up for want of memory only."""
+    import zstandard
+
+    class Failing:
+        def compress(self, data: bytes) -> bytes:
+            raise zstandard.ZstdError("allocation failed")
+
+        def flush(self) -> bytes:
+            raise zstandard.ZstdError("allocation failed")
+
+    make = COMPRESSORS[ArchiveFormat.TarZst]
+    packing = make(1, Workers(1))
+    monkeypatch.setattr(packing, "_packing", Failing())
+    with pytest.raises(CannotCompress, match="allocation failed"):
+        packing.compress(b"x")
+    with pytest.raises(CannotCompress, match="allocation failed"):
+        packing.flush()
+
+    def refuse(**parameters: object) -> None:
+        raise zstandard.ZstdError("cannot make a context")
+
+    monkeypatch.setattr(zstandard, "ZstdCompressor", refuse)
+    with pytest.raises(CannotCompress, match="cannot make a context"):
+        make(1, Workers(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.errors import UsageError
+from portalis.errors import MissingPart, UsageError
 from portalis.model_repository_gen.pbtxt import enum_name, from_text, new_config, read_config, schema, to_text
 from tests.parts import ROOT
 
@@ -166,3 +167,27 @@ def test_printing_a_configuration_starts_no_grpc() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"grpc", "numpy", "tritonclient.grpc"}.isdisjoint(done.stdout.split())
+
+
+@pytest.fixture
+def anew() -> Iterator[None]:
+    """The schema is looked for again, and once more after the test."""
+    schema.cache_clear()
+    yield
+    schema.cache_clear()
+
+
+@pytest.mark.usefixtures("anew")
+def test_without_tritonclient_it_says_which_extra_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPart, match="tritonclient is not installed") as caught:
+        new_config()
+    assert caught.value.remediation == "pip install 'portalis[client]'"
+
+
+@pytest.mark.usefixtures("anew")
+def test_without_protobuf_it_says_which_extra_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    with pytest.raises(MissingPart, match="needs protobuf") as caught:
+        new_config()
+    assert caught.value.remediation == "pip install 'portalis[client]'"

@@ -113,3 +113,15 @@ def test_a_warm_up_input_that_the_model_has_not_is_a_warning() -> None:
     more = 'inputs { key: "q" value { data_type: TYPE_FP32 dims: 1 zero_data: true } }'
     (problem,) = problems(from_text("max_batch_size: 4 " + PYTHON + A + B + OUT + cases.sample(more=more)))
     assert problem.severity is Severity.WARNING and "the model has no input 'q'" in problem.message
+
+
+def test_a_folder_that_names_its_backend_needs_no_configuration(tmp_path: Path) -> None:
+    """`m.wasm` is a model of the backend wasm; a folder without such an ending and without a model's file is none."""
+    for name in ("m.wasm", "m.other", "onnx", "neither"):
+        (tmp_path / name / "1").mkdir(parents=True)
+    (tmp_path / "m.wasm" / "1" / "model.wasm").write_bytes(b"")
+    (tmp_path / "m.other" / "1" / "model.other").write_bytes(b"")
+    (tmp_path / "onnx" / "1" / "model.onnx").write_bytes(b"")
+    found = check_repository(tmp_path)
+    assert found["m.wasm"] == found["m.other"] == found["onnx"] == []
+    assert "folder 'neither' has no config.pbtxt" in str(found["neither"][0])

@@ -76,6 +76,11 @@ def packed_as(data: bytes, packed: ArchiveFormat) -> bytes:
     return zstandard.ZstdCompressor(write_checksum=True).compress(data)
 
 
+def gz(data: bytes) -> bytes:
+    """`data` as gzip compresses it."""
+    return packed_as(data, ArchiveFormat.TarGz)
+
+
 def zip_of(files: Mapping[str, bytes], more: Iterable[tuple[zipfile.ZipInfo, bytes]] = ()) -> bytes:
     """A ZIP file with `files` by their full names."""
     buffer = io.BytesIO()

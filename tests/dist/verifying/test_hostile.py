@@ -22,13 +22,9 @@ from portalis.spec.distribution import ArchiveFormat
 from tests.dist.test_names import HOSTILE
 from tests.parts import ROOT
 
-from .hostile import TOP, below, manifest, messages, packed_as, report, tar_of, zip_of
+from .hostile import TOP, below, gz, manifest, messages, packed_as, report, tar_of, zip_of
 
 GOOD = below({"a": b"x"})
-
-
-def gz(data: bytes) -> bytes:
-    return packed_as(data, ArchiveFormat.TarGz)
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, **values: object) -> tarfile.TarInfo:
