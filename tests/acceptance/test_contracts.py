@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from portalis.backend import Program
 from portalis.contracts.input import PackagingAgentInput, read_input
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.contracts.schemas import schema_text
@@ -22,7 +23,7 @@ from .upstream import test_agent_output
 QUIET = {"enable_nim_packaging": False, "enable_omniverse_packaging": False}
 
 
-def test_the_input_from_the_test_agent_is_whole(tmp_path: Path) -> None:
+def test_contract_input_from_the_test_agent(tmp_path: Path) -> None:
     given = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu", "softmax"))
     assert len(given.wasm_binaries.binaries) > 0
     assert given.test_results.results_path.exists()
@@ -37,7 +38,7 @@ def run(folder: Path, **configuration: Any) -> PackagingAgentOutput:
 
 
 @pytest.mark.parametrize("how", list(ManifestFormat))
-def test_the_output_is_complete_whatever_the_manifests_format(tmp_path: Path, how: ManifestFormat) -> None:
+def test_contract_output_completeness(tmp_path: Path, how: ManifestFormat) -> None:
     made = run(tmp_path, **QUIET, distribution_config={"manifest_format": how.value})
     assert made.status is Status.Success, made.diagnostics.errors
     assert len(made.artifacts.distribution_archives) > 0
@@ -96,6 +97,24 @@ def test_what_upstream_reported_is_carried_into_the_manifest(tmp_path: Path) -> 
     assert manifest.test_info.passed_tests == 39
     assert manifest.test_info.parity_score_percent == 99.2
     assert manifest.performance_metrics.benchmark_results[0].speedup_factor == 20.0
+
+
+def test_integration_scenario_2_contract_with_the_test_agent(tmp_path: Path) -> None:
+    given = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu", "softmax"))
+    data = given.model_dump(mode="json")
+    # all required fields are present
+    assert set(json.loads(schema_text("input"))["required"]) <= set(data)
+    # the WebAssembly binaries are valid
+    for binary in given.wasm_binaries.binaries:
+        assert Program.load(binary.file_path).interface.outputs
+        assert binary.size_bytes == binary.file_path.stat().st_size
+    # the test results are accessible
+    assert json.loads(given.test_results.results_path.read_text())["passed_tests"] == 39
+    # the build metadata is complete
+    metadata = given.wasm_binaries.metadata
+    assert (metadata.rust_version, metadata.cargo_version, metadata.build_time_seconds) == ("1.91.0", "1.91.0", 12.5)
+    assert metadata.workspace_root is not None and (metadata.workspace_root / "Cargo.toml").is_file()
+    assert metadata.source_info is not None and metadata.source_info.original_python_source == "activations.py"
 
 
 def test_a_file_with_the_contract_is_read_too(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def package(folder: Path, given: dict[str, Any], *options: str, docker: str) -> 
 @pytest.mark.triton
 @pytest.mark.engine
 @pytest.mark.kit
-def test_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acceptance_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker = parts.docker_engine()
     parts.tritonserver()
     monkeypatch.setenv("PORTALIS_KIT_PYTHON", str(parts.kit()))
@@ -103,7 +103,7 @@ def check_archive(path: Path) -> None:
     assert any(name.startswith("deployment/") for name in names)
 
 
-def test_scenario_4_partial_success_without_docker(tmp_path: Path) -> None:
+def test_acceptance_scenario_4_partial_success(tmp_path: Path) -> None:
     given = test_agent_output(tmp_path, "gelu", enable_omniverse_packaging=False)
     code, made = package(tmp_path, given, docker="unix:///nowhere/d.sock")
     assert (code, made.status) == (3, "partial_success")

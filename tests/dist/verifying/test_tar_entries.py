@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import Literal
 
 import pytest
 
@@ -15,7 +16,7 @@ from portalis.dist.verifying.tar_entries import tar_entries
 from .hostile import tar_of
 
 
-def header(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, style: int = tarfile.USTAR_FORMAT) -> bytes:
+def header(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, style: Literal[0, 1, 2] = 0) -> bytes:
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, size
     return info.tobuf(style)

@@ -1,0 +1,53 @@
+"""The acceptance scenario of the requirements (6.3) about models: a repository that a real Triton serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from portalis.contracts.output import Status
+from portalis.examples.catalog import EXAMPLES
+from portalis.pipeline import Options, package
+from portalis.spec.read import make_spec
+from tests import parts
+from tests.portalis.pipeline.conftest import Listening
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("platform", ["WasmABI", "Python"])
+def test_acceptance_scenario_3_triton_model_configuration(tmp_path: Path, platform: str) -> None:
+    parts.tritonserver()
+    module = EXAMPLES["softmax"].module
+    data = {
+        "package_name": "activations",
+        "package_version": "1.2.0",
+        "output_directory": "out",
+        "wasm_binaries": [str(module)],
+        "triton_config": {
+            "platform": platform,
+            "inputs": [{"name": "x", "data_type": "FP32", "dims": [-1]}],
+            "outputs": [{"name": "y", "data_type": "FP32", "dims": [-1]}],
+        },
+    }
+    made = package(make_spec(data, base=tmp_path, source="the spec"), Options(only=["triton"], live=True), Listening())
+    assert made.status is Status.Success, made.diagnostics.errors
+    (model,) = made.artifacts.triton_models
+    # the model repository is created
+    folder = Path(model.config_pbtxt_path).parent
+    assert folder == tmp_path / "out" / "triton" / model.model_name
+    # config.pbtxt is generated and valid
+    config = ModelConfig()
+    text_format.Parse((folder / "config.pbtxt").read_text(), config)
+    assert config.backend == {"WasmABI": "wasm", "Python": "python"}[platform]
+    # the module is in the version's folder, with the Python backend's model where that was asked for
+    assert (folder / "1" / "model.wasm").read_bytes() == module.read_bytes()
+    assert (folder / "1" / "model.py").is_file() == (platform == "Python")
+    # and a real server loads it, and answers
+    assert model.validated, model.validation_report
+    assert {(result.check, result.valid) for result in made.diagnostics.validation_results} == {
+        ("static", True),
+        ("live", True),
+    }
