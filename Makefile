@@ -49,7 +49,7 @@ wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wh
 	rm -rf build/wheels
 	$(BIN)/python -m build --outdir build/wheels
 
-mutants: $(STAMPS)/dev ## Mutation testing of the model generator and the contracts; takes long
+mutants: $(STAMPS)/dev ## Mutation testing of the critical paths; takes hours (MUTANTS=... for a part)
 	.ci/mutants $(MUTANTS)
 
 schemas: $(STAMPS)/dev ## Write the committed JSON Schemas anew
