@@ -1,0 +1,268 @@
+"""The attacks: guests that do harm when a row of their input is 1, and are good otherwise.
+
+Every place that runs guests takes the same table. An attack is an error of its own request, within bounds, and the
+process that it ran in answers the next request.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portalis.backend import AbiViolation, GuestError, GuestStatus, GuestTimeout, Trap, WasmError
+from tests.backend import guests
+from tests.backend.guests import tensor
+
+TIMEOUT_S = 0.2
+MAX_MEMORY_BYTES = 64 << 20
+MAX_MESSAGE_BYTES = 8 << 10  # more than any error of one guest has to say
+GOOD, BAD = np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)
+
+WASI = "wasi_snapshot_preview1"
+SHAPE = 1024  # where guests keep the shape of what they return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """`module` has the input x, FP32 [rows, 1]. `errors` are what the attack may end in; none where it is harmless to
+    everybody but its own request, which then is answered. `echoes` says that y is x for a good request."""
+
+    name: str
+    module: bytes
+    errors: tuple[type[WasmError], ...]
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    echoes: bool = True
+
+    @property
+    def all_limits(self) -> dict[str, Any]:
+        """The limits that the attack runs under, by the names of the runtime's."""
+        return {"timeout_s": TIMEOUT_S, "max_memory_bytes": MAX_MEMORY_BYTES, **self.limits}
+
+
+def guest(
+    code: str,
+    *,
+    more: str = "",
+    imports: str = "",
+    good: str = guests.ECHO_BODY,
+    output: Mapping[str, Any] | None = None,
+) -> bytes:
+    """A dlpack guest that does `code` where a row of x is 1, and `good` else."""
+    text = f"""(module {imports} {guests.PRELUDE} {more}
+      (func $portalis_infer (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32)
+          (result i32) (local $i i32) (local $p i32) (local $rows i32)
+        (local.set $p (i32.load (local.get $in)))
+        (local.set $rows (i32.wrap_i64 (i64.load (i32.load offset=20 (local.get $in)))))
+        (local.set $i (local.get $rows))
+        (block $done (loop $next (br_if $done (i32.eqz (local.get $i)))
+          (if (f32.eq (f32.load (local.get $p)) (f32.const 1)) (then {code}))
+          (local.set $p (i32.add (local.get $p) (i32.const 4)))
+          (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
+        {good}))"""
+    entry = {
+        "entry": "portalis_infer",
+        "convention": "dlpack",
+        "inputs": [tensor("x", dims=(1,))],
+        "outputs": [dict(output) if output else tensor("y", dims=(1,))],
+        "max_batch_size": 8,
+    }
+    return guests.wasm(text, entry)
+
+
+ROWS = "(i64.extend_i32_u (local.get $rows))"
+
+
+def returning(*sizes: int | str, data: str = "(local.get $p)") -> str:
+    """Code that returns a tensor of these sizes, each a number or code."""
+    stores = "".join(
+        f"(i64.store (i32.const {SHAPE + 8 * i}) {size if isinstance(size, str) else f'(i64.const {size})'})"
+        for i, size in enumerate(sizes)
+    )
+    return f"""{stores} (i32.store (local.get $out) {data}) (i32.store offset=12 (local.get $out) (i32.const {len(sizes)}))
+      (i32.store offset=20 (local.get $out) (i32.const {SHAPE})) (return (i32.const 0))"""
+
+
+def imported(name: str, parameters: str, result: str = "(result i32)") -> str:
+    """The import of a WASI function."""
+    return f'(import "{WASI}" "{name}" (func ${name} (param {parameters}) {result}))'
+
+
+def mangled(levels: int, repeats: int) -> str:
+    """A C++ name of a few bytes for each level, that stands for two to the power of `levels`, `repeats` times."""
+    digits = string.digits + string.ascii_uppercase
+
+    def substitution(n: int) -> str:
+        return f"S{digits[n // 36] if n >= 36 else ''}{digits[n % 36]}_"
+
+    pairs = "".join(f"S_I{substitution(n)}{substitution(n)}E" for n in range(levels))
+    return f"_Z1f1AIiiE{pairs}{substitution(levels) * repeats}"
+
+
+def rust_mangled(levels: int) -> str:
+    """The same in Rust's mangling (v0): each level is a tuple of two references back to the one before."""
+    return "_RIC1f" + "T" * levels + "l" * levels + "E" * levels + "E"
+
+
+SLEEP = """(i32.store8 (i32.const 24) (i32.const 0)) (i32.store (i32.const 32) (i32.const 1))
+  (i64.store (i32.const 40) (i64.const 3600000000000)) (i32.store16 (i32.const 56) (i32.const 0))
+  (drop (call $poll_oneoff (i32.const 16) (i32.const 256) (i32.const 1) (i32.const 512)))"""
+POLL = imported("poll_oneoff", "i32 i32 i32 i32")
+WRITE = imported("fd_write", "i32 i32 i32 i32")
+STATUS = "(return (i32.const 7))"
+
+
+def text_at(address: str, *more: str) -> str:
+    """An error text at `address`."""
+    return f'(func (export "portalis_error") (result i32) {address}) {" ".join(more)}'
+
+
+def _loops() -> list[Attack]:
+    ends = (GuestTimeout,)
+    looping = '(func $error (export "portalis_error") (result i32) (loop $l (br $l)) (i32.const 0))'
+    return [
+        Attack(name="endless_loop", module=guest("(loop $l (br $l))"), errors=ends),
+        Attack(name="endless_after_status", module=guest(STATUS, more=looping), errors=(GuestTimeout, GuestStatus)),
+        Attack(name="endless_after_trap", module=guest("unreachable", more=looping), errors=(GuestTimeout, Trap)),
+        Attack(name="sleeping", module=guest(SLEEP, imports=POLL), errors=ends),
+        Attack(
+            name="endless_host_calls",
+            module=guest("(loop $l (drop (call $sched_yield)) (br $l))", imports=imported("sched_yield", "")),
+            errors=ends,
+        ),
+        Attack(
+            name="endless_randomness",
+            module=guest(
+                "(drop (memory.grow (i32.const 900)))"
+                " (loop $l (drop (call $random_get (i32.const 65536) (i32.const 58982400))) (br $l))",
+                imports=imported("random_get", "i32 i32"),
+            ),
+            errors=ends,
+        ),
+    ]
+
+
+def _names() -> list[Attack]:
+    def trapping(name: str) -> bytes:
+        return guest(f"(call ${name})", more=f"(func ${name} unreachable)")
+
+    return [
+        Attack(name="name_of_gigabytes", module=trapping(mangled(21, 200)), errors=(Trap,)),
+        Attack(name="long_name", module=trapping("n" * 90_000), errors=(Trap,)),
+        Attack(
+            name="name_with_controls",
+            module=trapping(r'"\1b[2J\0d\0a{\22level\22:\22forged\22}\e2\80\ae"'),
+            errors=(Trap,),
+        ),
+        Attack(
+            name="endless_recursion_of_long_names",
+            module=guest(f"(call ${mangled(12, 20)})", more=f"(func ${mangled(12, 20)} (call ${mangled(12, 20)}))"),
+            errors=(Trap,),
+        ),
+        Attack(
+            name="error_text_with_controls",
+            module=guest(
+                STATUS, more=text_at("(i32.const 2048)", r'(data (i32.const 2048) "\1b[2J\0d\0a\ff\fe\e2\80\ae")')
+            ),
+            errors=(GuestStatus,),
+        ),
+        Attack(
+            name="error_text_without_end",
+            module=guest(
+                "(drop (memory.grow (i32.const 900)))"
+                " (memory.fill (i32.const 65536) (i32.const 65) (i32.const 58982400)) (return (i32.const 7))",
+                more=text_at("(i32.const 65536)"),
+            ),
+            errors=(GuestStatus,),
+        ),
+        Attack(name="error_text_outside", module=guest(STATUS, more=text_at("(i32.const -1)")), errors=(GuestStatus,)),
+    ]
+
+
+def _memory() -> list[Attack]:
+    grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable"
+    wide = " ".join("(local i64)" for _ in range(200))
+    return [
+        Attack(name="growing", module=guest(grow), errors=(Trap,)),
+        Attack(
+            name="recursion_of_wide_frames",
+            module=guest(
+                "(call $down)", more=f"(func $down {wide} (call $down) (i64.store (i32.const 0) (local.get 7)))"
+            ),
+            errors=(Trap,),
+        ),
+        Attack(
+            name="leaving",
+            module=guest("(call $proc_exit (i32.const 0))", imports=imported("proc_exit", "i32", "")),
+            errors=(GuestError,),
+        ),
+        Attack(
+            name="flooding_the_log",
+            module=guest(
+                "(drop (memory.grow (i32.const 100))) (memory.fill (i32.const 65536) (i32.const 10) (i32.const 6000000))"
+                " (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.const 6000000))"
+                " (loop $l (drop (call $fd_write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24))) (br $l))",
+                imports=WRITE,
+            ),
+            errors=(GuestTimeout,),
+        ),
+    ]
+
+
+def _outputs() -> list[Attack]:
+    wide = tensor("y", dims=(-1, -1))
+    lies = (AbiViolation,)
+
+    def any_size(code: str) -> bytes:
+        return guest(code, output=wide, good=returning(ROWS, 1, 1, data="(i32.load (local.get $in))") + " unreachable")
+
+    def texts(code: str) -> bytes:
+        """A row's good answer is an empty text: a length of 0."""
+        good = returning(f"(i64.mul (i64.const 4) {ROWS})", data="(i32.const 3072)") + " unreachable"
+        return guest(code, output=tensor("y", "BYTES", (-1,)), good=good)
+
+    zeros = "(drop (memory.grow (i32.const 900)))"
+    return [
+        Attack(name="nothing_times_huge", module=any_size(returning(ROWS, 0, 1 << 62)), errors=lies, echoes=False),
+        Attack(name="huge_times_nothing", module=any_size(returning(ROWS, 1 << 62, 0)), errors=lies, echoes=False),
+        Attack(
+            name="product_that_overflows", module=any_size(returning(ROWS, 1 << 33, 1 << 33)), errors=lies, echoes=False
+        ),
+        Attack(name="negative_size", module=any_size(returning(ROWS, -1, -1)), errors=lies, echoes=False),
+        Attack(
+            name="rank_99",
+            module=guest("(i32.store offset=12 (local.get $out) (i32.const 99)) (return (i32.const 0))"),
+            errors=lies,
+        ),
+        Attack(
+            name="pointer_outside",
+            module=any_size(returning(ROWS, 1, 1, data="(i32.const -4)")),
+            errors=lies,
+            echoes=False,
+        ),
+        Attack(
+            name="millions_of_empty_texts",
+            # each of 14 million elements is a length of 0: no work for the guest
+            module=texts(f"{zeros} {returning(56_000_000, data='(i32.const 65536)')}"),
+            errors=(GuestError,),
+            echoes=False,
+        ),
+        Attack(
+            name="text_that_is_longer_than_memory",
+            module=texts(f"(i32.store (i32.const 2048) (i32.const -1)) {returning(4, data='(i32.const 2048)')}"),
+            errors=lies,
+            echoes=False,
+        ),
+    ]
+
+
+def all_attacks() -> list[Attack]:
+    """The table."""
+    make: tuple[Callable[[], list[Attack]], ...] = (_loops, _names, _memory, _outputs)
+    return [attack for each in make for attack in each()]
+
+
+ATTACKS = all_attacks()
