@@ -10,10 +10,11 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 # the markers of tests that `make check` leaves out: they start a server, an engine or Kit, or move a lot of data
 NOT_CHECKED := triton or engine or kit or registry or service or alone or bulk
 MUTANTS ?=
+SOAK ?=
 ASSEMBLYSCRIPT := 0.28
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench wheel mutants schemas golden parts clean venv
+.PHONY: help demo test check lint format bench soak wheel mutants schemas golden parts clean venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -44,6 +45,9 @@ format: $(STAMPS)/dev ## Format the code and fix what ruff can
 
 bench: $(STAMPS)/dev build/npm/.stamp ## Measure, print the table, write build/bench/*.json
 	$(BIN)/python -m benchmarks
+
+soak: $(STAMPS)/dev ## A mixed load on the service, some of it hostile, for minutes (SOAK='--minutes 60')
+	$(BIN)/python -m tests.hostile.soak $(SOAK)
 
 wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wheels
 	rm -rf build/wheels

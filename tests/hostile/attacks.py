@@ -7,6 +7,7 @@ process that it ran in answers the next request.
 from __future__ import annotations
 
 import string
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +18,12 @@ from portalis.backend import AbiViolation, GuestError, GuestStatus, GuestTimeout
 from tests.backend import guests
 from tests.backend.guests import tensor
 
-TIMEOUT_S = 0.2
+TIMEOUT_S = 0.4  # of guests that never end; a good request has to be answered within it on a busy machine
+PATIENT_S = 30.0  # of guests that end by themselves
 MAX_MEMORY_BYTES = 64 << 20
-MAX_MESSAGE_BYTES = 8 << 10  # more than any error of one guest has to say
+MAX_MESSAGE_BYTES = (
+    4 << 10
+)  # gRPC carries a message in a header of at most 16 KiB, where a character may take three bytes for one
 GOOD, BAD = np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)
 
 WASI = "wasi_snapshot_preview1"
@@ -37,10 +41,21 @@ class Attack:
     limits: Mapping[str, Any] = field(default_factory=dict)
     echoes: bool = True
 
+    def check_error(self, message: str) -> None:
+        """An error is short, and has nothing that a terminal or a log would obey."""
+        assert 0 < len(message.encode()) <= MAX_MESSAGE_BYTES, (self.name, len(message))
+        controls = {c for c in message if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n"}
+        assert not controls, (self.name, controls)
+
+    def check_good(self, given: float, answer: list[Any]) -> None:
+        """The answer to a good request with this one number."""
+        assert not self.echoes or answer == [given], (self.name, given, answer)
+
     @property
     def all_limits(self) -> dict[str, Any]:
         """The limits that the attack runs under, by the names of the runtime's."""
-        return {"timeout_s": TIMEOUT_S, "max_memory_bytes": MAX_MEMORY_BYTES, **self.limits}
+        timeout_s = TIMEOUT_S if GuestTimeout in self.errors else PATIENT_S
+        return {"timeout_s": timeout_s, "max_memory_bytes": MAX_MEMORY_BYTES, **self.limits}
 
 
 def guest(

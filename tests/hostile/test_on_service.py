@@ -1,0 +1,72 @@
+"""The attacks on the service: each fails its own request, and the same process answers everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.backend import guests
+from tests.nim.service.process import Service, body, running
+
+from .attacks import ATTACKS, Attack
+from .soak import resident_bytes
+from .statuses import statuses
+
+pytestmark = pytest.mark.service
+NEIGHBOUR = "neighbour"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service with every attack as a model, and a harmless one."""
+    folder = tmp_path_factory.mktemp("hostile")
+    models: list[dict[str, Any]] = []
+    for name, module, limits in (
+        (NEIGHBOUR, guests.echo(dims=(1,), batch=8), {}),
+        *((attack.name, attack.module, attack.all_limits) for attack in ATTACKS),
+    ):
+        (folder / f"{name}.wasm").write_bytes(module)
+        models.append({"name": name, "file": f"{name}.wasm", "limits": limits})
+    with running(folder, models) as service:
+        service.wait_ready()
+        yield service
+
+
+def infer(service: Service, model: str, number: float) -> tuple[int, Any]:
+    """The status, and the output or the error's text."""
+    status, told = service.client.send(f"/v2/models/{model}/infer", body(number))
+    return status, told["outputs"][0]["data"] if status == 200 else told["error"]
+
+
+def check_alive(service: Service) -> None:
+    assert service.process.poll() is None, service.text()[-2000:]
+    assert infer(service, NEIGHBOUR, 5) == (200, [5])
+    assert service.client.get("/v1/health/live")[0] == 200
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_an_attack_fails_its_own_request(attack: Attack, service: Service) -> None:
+    numbers = (2.0, 1.0, 3.0, 1.0, 0.0)
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        answers = list(pool.map(lambda number: infer(service, attack.name, number), numbers))
+    for number, (status, answer) in zip(numbers, answers, strict=True):
+        if number == 1:
+            assert status in statuses(attack), answer
+            attack.check_error(answer)
+        else:
+            assert status == 200, answer
+            attack.check_good(number, answer)
+    check_alive(service)
+
+
+def test_all_attacks_at_once_leave_the_service_as_it_was(service: Service) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        hostile = [pool.submit(infer, service, attack.name, 1.0) for attack in ATTACKS * 2]
+        good = [pool.submit(infer, service, NEIGHBOUR, float(number)) for number in range(50)]
+        assert [future.result() for future in good] == [(200, [number]) for number in range(50)]
+        assert all(future.result()[0] != 200 for future in hostile)
+    check_alive(service)
+    assert resident_bytes(service) < 1 << 30

@@ -1,0 +1,82 @@
+"""The attacks on a real Triton: each fails its own request, and model, neighbour and server answer on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portalis.tritonserver import TritonServer
+from tests.backend import guests
+from tests.backend.triton import models
+
+from .attacks import ATTACKS, Attack
+from .statuses import triton_statuses
+
+pytestmark = pytest.mark.triton
+NEIGHBOUR = "hostile_neighbour"
+SETTINGS = {"timeout_s": ("wasm.timeout_ms", 1000), "max_memory_bytes": ("wasm.max_memory_bytes", 1)}
+
+
+def config(attack: Attack) -> str:
+    """Bare, with the attack's limits, and with a batcher that puts requests into one call."""
+    values = {SETTINGS[name][0]: str(int(value * SETTINGS[name][1])) for name, value in attack.all_limits.items()}
+    return models.BARE + models.parameters(values) + "dynamic_batching { max_queue_delay_microseconds: 20000 }\n"
+
+
+class Client:
+    """Asks the server over gRPC; the client is used by one thread at a time."""
+
+    def __init__(self, server: TritonServer) -> None:
+        import tritonclient.grpc as grpc
+
+        self._grpc = grpc
+        self._url = server.grpc_url
+        self.client = grpc.InferenceServerClient(server.grpc_url)
+
+    def infer(self, model: str, number: float) -> tuple[str, Any]:
+        """OK and the output, or the status and the error's text."""
+        from tritonclient.utils import InferenceServerException
+
+        tensor = self._grpc.InferInput("x", [1, 1], "FP32")
+        tensor.set_data_from_numpy(np.full((1, 1), number, np.float32))
+        try:
+            return "OK", self.client.infer(model, [tensor]).as_numpy("y").ravel().tolist()
+        except InferenceServerException as error:
+            return str(error.status()).removeprefix("StatusCode."), error.message()
+
+
+@pytest.fixture(scope="module")
+def client(shared_triton: TritonServer) -> Iterator[Client]:
+    """A client of a server that has the attacks as models, and a harmless one."""
+    client = Client(shared_triton)
+    (repository,) = shared_triton.repositories
+    names = [NEIGHBOUR]
+    models.write(repository, NEIGHBOUR, guests.echo(dims=(1,), batch=8))
+    for attack in ATTACKS:
+        models.write(repository, attack.name, attack.module, config(attack))
+        names.append(attack.name)
+    for name in names:
+        client.client.load_model(name)
+    yield client
+    for name in names:
+        client.client.unload_model(name)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_an_attack_fails_its_own_request(attack: Attack, client: Client) -> None:
+    numbers = (2.0, 1.0, 3.0, 0.0)
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        answers = list(pool.map(lambda number: client.infer(attack.name, number), numbers))
+    for number, (status, answer) in zip(numbers, answers, strict=True):
+        if number == 1:
+            assert status in triton_statuses(attack), (status, answer)
+            attack.check_error(answer)
+        else:
+            assert status == "OK", answer
+            attack.check_good(number, [value.decode() if isinstance(value, bytes) else value for value in answer])
+    assert client.infer(NEIGHBOUR, 5) == ("OK", [5])
+    assert client.client.is_server_live()
