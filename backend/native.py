@@ -1,4 +1,4 @@
-"""The one module that touches wasmtime's raw C bindings.
+"""Touches wasmtime's raw C bindings, which no other module does but `faults` for traps and errors.
 
 Reasons (measured on wasmtime-py 50): ``Func.__call__`` costs 6-35 µs where a prepared raw call costs 0.4-1.6 µs; the
 Python wrapper keeps the last host exception in a module global, so with threads errors reach the wrong caller; and the
@@ -19,7 +19,9 @@ import numpy as np
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from .errors import GuestError, GuestTimeout, MemoryLimit, ModuleError, Trap
+from . import faults, stacks
+from .errors import GuestError
+from .faults import GuestExit as GuestExit
 
 PAGE = 65536
 POOL_MEMORIES = 64
@@ -61,7 +63,15 @@ _deserialize = _proto("wasmtime_module_deserialize", c_void_p, c_void_p, c_void_
 _EXTERN_OF = ffi.wasmtime_extern_t.of.offset
 _KIND_FUNC, _KIND_MEMORY = 0, 3
 
-current = threading.local()  # `.store`: the Store whose guest runs on this thread, for host functions
+class _Thread(threading.local):
+    """What is known of a thread: the Store whose guest runs on it, for host functions, and the size of its stack."""
+
+    def __init__(self) -> None:
+        self.store: Any = None
+        self.stack_bytes = stacks.of_this_thread()
+
+
+current = _Thread()
 
 
 def address(handle: Any) -> int:
@@ -77,15 +87,14 @@ def live_stores() -> int:
     return len(_live)
 
 
-class GuestExit(Exception):
-    """The guest called WASI's ``proc_exit``."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exit code {code}")
-        self.code = code
-
-
 # -- the pool of linear memories ---------------------------------------------------------------------------------------
+
+
+def set_max_stack(config: wasmtime.Config, size: int) -> None:
+    """Limit the guest's stack to `size` bytes. The stack for asynchronous calls, of which there are none, must not be
+    smaller: wasmtime ends the process where it is."""
+    ffi.wasmtime_config_async_stack_size_set(config.ptr(), max(size, 2 << 20))
+    config.max_wasm_stack = size
 
 
 def can_pool() -> bool:
@@ -129,50 +138,8 @@ def deserialize(engine: wasmtime.Engine, code: Any) -> wasmtime.Module:
     module = POINTER(ffi.wasmtime_module_t)()
     error = _deserialize(address(engine), view.ctypes.data, view.size, byref(module))
     if error:
-        raise ModuleError(f"the compiled module cannot be loaded: {_error_text(error)}")
+        raise faults.load_error(error)
     return wasmtime.Module._from_ptr(module)
-
-
-# -- errors ------------------------------------------------------------------------------------------------------------
-
-
-def _error_text(pointer: int) -> str:
-    error = wasmtime.WasmtimeError._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasmtime_error_t)))
-    return _concise(str(error))
-
-
-def _concise(text: str) -> str:
-    """wasmtime's message with the cause first and the backtrace, if any, after it."""
-    head, separator, cause = text.partition("\n\nCaused by:\n")
-    if not separator:
-        return text.strip()
-    cause = "; ".join(line.strip() for line in cause.strip().splitlines())
-    cause = cause.removeprefix("wasm trap: ").removeprefix("0: ")
-    frames = head.partition("wasm backtrace:\n")[2]
-    return f"{cause}\nwasm backtrace:\n{frames.rstrip()}" if frames else f"{head.strip()}: {cause}"
-
-
-def _raise_error(pointer: int) -> None:
-    handle = ctypes.cast(c_void_p(pointer), POINTER(ffi.wasmtime_error_t))
-    error = wasmtime.WasmtimeError._from_ptr(handle)
-    if isinstance(error, wasmtime.ExitTrap):
-        raise GuestExit(error.code)
-    text = _concise(str(error))
-    if "exceeds memory limits" in text or "memory limit" in text:
-        raise MemoryLimit(text)
-    raise GuestError(text)
-
-
-def _raise_trap(pointer: int, timeout_s: float, said: str) -> None:
-    trap = wasmtime.Trap._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasm_trap_t)))
-    code, text = trap.trap_code, _concise(trap.message)
-    if code is wasmtime.TrapCode.INTERRUPT:
-        where = text.partition("\n")[2]
-        raise GuestTimeout(
-            f"the guest ran longer than its time limit of {timeout_s:g} s and was stopped"
-            f" (raise wasm.timeout_ms if it needs longer)\n{where}".rstrip()
-        )
-    raise Trap(f"the guest trapped: {said}{': ' if said else ''}{text}")
 
 
 # -- stores ------------------------------------------------------------------------------------------------------------
@@ -197,10 +164,31 @@ class Store:
     of them. `close` frees it at once and must not be called while such arrays are still used.
     """
 
-    __slots__ = ("__weakref__", "_ctx", "_ptr", "_trap", "_trap_ref", "engine", "host_state", "timeout_s")
+    __slots__ = (
+        "__weakref__",
+        "_ctx",
+        "_ptr",
+        "_trap",
+        "_trap_ref",
+        "engine",
+        "host_state",
+        "name_of",
+        "stack_bytes",
+        "timeout_s",
+        "used",
+    )
 
-    def __init__(self, engine: wasmtime.Engine, *, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        engine: wasmtime.Engine,
+        *,
+        memory_bytes: int,
+        max_stack_bytes: int = 1 << 20,
+        name_of: faults.NameOf | None = None,
+    ) -> None:
         self.engine = engine
+        self.name_of = name_of  # of the guest's functions, for backtraces
+        self.stack_bytes = max_stack_bytes + stacks.RESERVE_BYTES  # that a thread must have to run the guest
         self._ptr = _store_new(address(engine), None, None)
         _live[self._ptr] = None
         self._ctx = _store_context(self._ptr)
@@ -208,6 +196,7 @@ class Store:
         self._trap_ref = byref(self._trap)
         self.host_state: Any = None
         self.timeout_s = 0.0
+        self.used = False  # something was instantiated in it, or was tried
         _store_limiter(self._ptr, memory_bytes, 100_000, 4, 8, 4)
 
     def close(self, _live: dict[int, None] = _live, _delete: Any = _store_delete) -> None:
@@ -235,7 +224,7 @@ class Store:
         """Give the store its WASI context; `config` is consumed."""
         error = _set_wasi(self._ctx, ctypes.cast(config._consume(), c_void_p))
         if error:
-            raise GuestError(f"WASI cannot be set up: {_error_text(error)}")
+            raise GuestError(f"WASI cannot be set up: {faults.error_text(error)}")
 
     def instantiate(self, pre: wasmtime.InstancePre) -> Any:
         """Instantiate a linked module; its start function runs now. Returns the raw instance."""
@@ -260,25 +249,38 @@ class Store:
         """Call `function` with `raw`, a block of `count` slots (see `slots`) for arguments, then results.
 
         The block must fit the function's type: nothing checks it."""
-        if self.host_state is not None:  # as `_guarded` does: a call less on the way that every request takes
-            current.store = self
+        if self.host_state is not None or self.stack_bytes > current.stack_bytes:
+            self._guarded(_call_unchecked, self._ctx, function.where, raw, count, self._trap_ref)
+            return
         error = _call_unchecked(self._ctx, function.where, raw, count, self._trap_ref)
         if error or self._trap.value:
             self._fail(error)
 
     def _guarded(self, native_call: Any, *args: Any) -> None:
-        if self.host_state is not None:
-            current.store = self
-        error = native_call(*args)
+        if self.stack_bytes <= current.stack_bytes:
+            error = self._run(native_call, args)
+        else:
+            error = stacks.run_on_larger(self.stack_bytes, lambda: self._run(native_call, args))
         if error or self._trap.value:
             self._fail(error)
+
+    def _run(self, native_call: Any, args: tuple[Any, ...]) -> int | None:
+        if self.host_state is None:
+            error: int | None = native_call(*args)
+            return error
+        current.store = self
+        try:
+            error = native_call(*args)
+        finally:
+            current.store = None  # else the thread would keep this store, with its memory, until its next guest
+        return error
 
     def _fail(self, error: int | None) -> None:
         if self._trap.value:
             pointer, self._trap.value = self._trap.value, None
-            _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""))
+            faults.raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""), self.name_of)
         if error:
-            _raise_error(error)
+            faults.raise_error(error, self.name_of)
 
     def global_value(self, extern: Extern) -> Any:
         """The value of a global that holds a number or a vector, for `set_global`."""
@@ -316,7 +318,7 @@ class Store:
         previous = c_uint64()
         error = _memory_grow(self._ctx, memory.where, pages, byref(previous))
         if error:
-            _error_text(error)  # takes and frees the error
+            faults.error_text(error)  # takes and frees the error
         return not error
 
 
