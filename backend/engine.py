@@ -131,6 +131,12 @@ def settings_of(engine: wasmtime.Engine) -> EngineSettings:
         return next(settings for settings, known in _engines.items() if known is engine)
 
 
+def pooled_engines() -> list[wasmtime.Engine]:
+    """The engines with a pool of memories that were made so far."""
+    with _engines_lock:
+        return [engine for settings, engine in _engines.items() if settings.pooling]
+
+
 def default_settings(max_stack_bytes: int) -> EngineSettings:
     """Settings for this machine: pooled memories where their address space can be had, else on-demand ones."""
     return EngineSettings(max_stack_bytes=max_stack_bytes, pooling=native.can_pool())

@@ -7,6 +7,7 @@ where the system refuses that too, or MAX_INSTANCES are in use, a call waits for
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -15,6 +16,8 @@ from typing import Protocol
 
 from . import native
 from .errors import HostBusy
+from .faults import PoolFull
+from .pool import Janitor
 
 MAX_INSTANCES = 4096  # each takes 4 GiB of address space and some of the 65,530 mappings that Linux gives a process
 WAIT_S = 0.5
@@ -27,12 +30,16 @@ class Owner(Protocol):
     def calls(self) -> int:
         """How many calls there were so far."""
 
+    def idle(self) -> int:
+        """How many idle instances it keeps."""
+
     def give_way(self) -> bool:
         """Drop an idle instance whose state nobody counts on. False where there is none."""
 
 
 _owners: weakref.WeakKeyDictionary[Owner, int] = weakref.WeakKeyDictionary()  # with the calls seen the last time
 _lock = threading.Lock()
+_janitor = Janitor()
 
 
 def register(owner: Owner) -> None:
@@ -49,6 +56,25 @@ def give_way() -> bool:
             _owners[owner] = calls
     counted.sort(key=lambda each: each[0] != each[1])
     return any(owner.give_way() for _, _, owner in counted)
+
+
+def _some_are_called() -> bool:
+    with _lock:
+        return native.live_stores() > sum(owner.idle() for owner in list(_owners))
+
+
+def start_in_pool(start: Callable[[], None]) -> bool:
+    """Call `start`, which makes an instance in the pool, as idle instances give way. False where all are busy."""
+    while True:
+        try:
+            start()
+        except PoolFull:
+            # The janitor takes the free slots for some milliseconds: no reason to drop instances.
+            if _janitor.at_work or not give_way():
+                return False
+        else:
+            _janitor.note(_some_are_called)
+            return True
 
 
 def start_on_demand(start: Callable[[], None], until: float) -> None:
@@ -70,3 +96,13 @@ def start_on_demand(start: Callable[[], None], until: float) -> None:
             time.sleep(_PAUSE_S)
         else:
             return
+
+
+def _after_fork() -> None:
+    # Neither the janitor's thread nor whoever holds the lock exists in the child.
+    global _janitor, _lock  # noqa: PLW0603
+    _owners.clear()
+    _janitor, _lock = Janitor(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -299,6 +299,11 @@ class Store:
         size: int = _memory_data_size(self._ctx, memory.where)
         return size
 
+    def memory_address(self, memory: Extern) -> int:
+        """Where the first byte of `memory` lies in this process."""
+        where: int | None = _memory_data(self._ctx, memory.where)
+        return where or 0
+
     def memory_meter(self, memory: Extern) -> Callable[[], int]:
         """A function that tells the size of `memory` in bytes, as fast as can be."""
         return functools.partial(_memory_data_size, self._ctx, memory.where)

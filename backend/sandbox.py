@@ -20,7 +20,7 @@ from . import instances, messages, native
 from .buffers import Allocator, Block
 from .engine import TICK_S, deadline_ticks
 from .errors import MemoryLimit
-from .faults import NameOf, PoolFull
+from .faults import NameOf
 from .host import HostState
 from .limits import Limits
 from .rewind import SPARE_BYTES, Habit, Snapshot
@@ -231,6 +231,10 @@ class SandboxFactory:
         """How many calls the program has had."""
         return self.stats.calls
 
+    def idle(self) -> int:
+        """How many instances wait for a call."""
+        return len(self._idle)
+
     def give_way(self) -> bool:
         """Drop the instance that has been idle longest, if any; one that is stateful stays.
 
@@ -391,14 +395,8 @@ class SandboxFactory:
             box.pooled = False
             instances.start_on_demand(lambda: self._try(box, recipe.parts), self._ends(box))
             return
-        while True:
-            try:
-                self._try(box, recipe.parts)
-            except PoolFull:
-                if not instances.give_way():
-                    break
-            else:
-                return
+        if instances.start_in_pool(lambda: self._try(box, recipe.parts)):
+            return
         if self._on_demand is None:
             self._on_demand = recipe.on_demand()
         box.pooled, parts = False, self._on_demand

@@ -8,6 +8,7 @@ other C libraries, or by ``threading.stack_size``; then the call runs on a threa
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable
 from ctypes import byref, c_size_t, c_ulong, c_void_p
@@ -58,3 +59,11 @@ def run_on_larger(stack_bytes: int, call: Callable[[], T]) -> T:
     if interrupt is not None:
         raise interrupt
     return results[0]
+
+
+def _after_fork() -> None:
+    global _starting  # noqa: PLW0603  # whoever holds it does not exist in the child
+    _starting = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
