@@ -56,10 +56,14 @@ def empty_free_slots(engine: wasmtime.Engine) -> int:
 
 
 class Janitor:
-    """A thread that empties free slots PERIOD_S after new instances were made, and sleeps otherwise."""
+    """A thread that empties the free slots of all engines some time after new instances were made, else sleeps."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, empty: Callable[[wasmtime.Engine], object] = empty_free_slots, period_s: float = PERIOD_S
+    ) -> None:
         self.at_work = False
+        self._empty = empty
+        self._period_s = period_s
         self._due = 0.0
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -70,7 +74,7 @@ class Janitor:
         if self._due or sys.platform != "linux":
             return
         with self._wake:
-            self._due, self._in_use = time.monotonic() + PERIOD_S, in_use
+            self._due, self._in_use = time.monotonic() + self._period_s, in_use
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="wasm-pool", daemon=True)
                 self._thread.start()
@@ -86,7 +90,7 @@ class Janitor:
             self.at_work = True
             try:
                 for engine in pooled_engines():
-                    empty_free_slots(engine)
+                    self._empty(engine)
             finally:
                 self.at_work = False
             if self._in_use():  # its pages come free later

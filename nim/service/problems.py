@@ -12,10 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from .runtime import Cancelled, GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
+from .runtime import Cancelled, GuestStatus, GuestTimeout, HostBusy, InputError, MemoryLimit, SettingsError, WasmError
 
 _LOG = logging.getLogger(__name__)
-_BAD_REQUEST = (InputError, SettingsError, GuestStatus, MemoryLimit)  # as the Triton backend tells them apart
+_STATUSES = (  # the kinds are those that the Triton backend tells apart
+    ((InputError, SettingsError, GuestStatus, MemoryLimit), 400),
+    ((HostBusy,), 503),
+    ((GuestTimeout, Cancelled), 504),
+)
 
 
 class Problem(Exception):
@@ -32,8 +36,8 @@ def bad_input(message: str) -> Problem:
 
 
 def of_runtime(error: WasmError) -> Problem:
-    """The problem that an error of the runtime is to the client: its own fault, or the guest's."""
-    status = 400 if isinstance(error, _BAD_REQUEST) else 504 if isinstance(error, (GuestTimeout, Cancelled)) else 500
+    """The problem that an error of the runtime is to the client: its own fault, the guest's, or this host's."""
+    status = next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 500)
     return Problem(status, type(error).__name__, str(error))
 
 
@@ -53,7 +57,7 @@ def headers_of(problem: Problem) -> list[tuple[bytes, bytes]]:
     """The headers that go with `problem`."""
     if problem.status in (408, 413):
         return [(b"connection", b"close")]  # the rest of the request may still be on its way
-    return [(b"retry-after", b"1")] if problem.status == 429 else []
+    return [(b"retry-after", b"1")] if problem.status in (429, 503) else []
 
 
 def body_of(problem: Problem, path: str) -> bytes:
