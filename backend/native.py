@@ -249,10 +249,17 @@ class Store:
         """Call `function` with `raw`, a block of `count` slots (see `slots`) for arguments, then results.
 
         The block must fit the function's type: nothing checks it."""
-        if self.host_state is not None or self.stack_bytes > current.stack_bytes:
+        if self.stack_bytes > current.stack_bytes:
             self._guarded(_call_unchecked, self._ctx, function.where, raw, count, self._trap_ref)
             return
-        error = _call_unchecked(self._ctx, function.where, raw, count, self._trap_ref)
+        if self.host_state is None:
+            error = _call_unchecked(self._ctx, function.where, raw, count, self._trap_ref)
+        else:  # as `_run` does: a call less on the way that every request takes
+            current.store = self
+            try:
+                error = _call_unchecked(self._ctx, function.where, raw, count, self._trap_ref)
+            finally:
+                current.store = None
         if error or self._trap.value:
             self._fail(error)
 
