@@ -101,7 +101,7 @@ def _backtrace(trace: Any, pointer: Any, name_of: NameOf | None) -> str:
 
 
 def _frame(number: int, frame: Any, name_of: NameOf | None) -> str:
-    module = ffi.wasmtime_frame_module_name(frame)
+    module: Any = ffi.wasmtime_frame_module_name(frame)  # a pointer, false where it is null
     index, offset = ffi.wasm_frame_func_index(frame), ffi.wasm_frame_module_offset(frame)
     if module:  # a loop of ours: guests are compiled without a name
         label = f"{ffi.to_str(module.contents)}!{ffi.to_str(ffi.wasmtime_frame_func_name(frame).contents)}"

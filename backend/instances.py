@@ -100,7 +100,7 @@ def start_on_demand(start: Callable[[], None], until: float) -> None:
 
 def _after_fork() -> None:
     # Neither the janitor's thread nor whoever holds the lock exists in the child.
-    global _janitor, _lock  # noqa: PLW0603
+    global _janitor, _lock
     _owners.clear()
     _janitor, _lock = Janitor(), threading.Lock()
 

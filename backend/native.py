@@ -21,7 +21,6 @@ from wasmtime import _ffi as ffi
 
 from . import faults, stacks
 from .errors import GuestError
-from .faults import GuestExit as GuestExit
 
 PAGE = 65536
 POOL_MEMORIES = 64
@@ -62,6 +61,7 @@ _deserialize = _proto("wasmtime_module_deserialize", c_void_p, c_void_p, c_void_
 
 _EXTERN_OF = ffi.wasmtime_extern_t.of.offset
 _KIND_FUNC, _KIND_MEMORY = 0, 3
+
 
 class _Thread(threading.local):
     """What is known of a thread: the Store whose guest runs on it, for host functions, and the size of its stack."""

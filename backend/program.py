@@ -19,11 +19,11 @@ from .discovery import discover
 from .dlpack import Dlpack
 from .engine import default_settings, engine_for
 from .errors import GuestError, GuestTimeout, HostBusy, InputError, SettingsError, Trap, WasmError
+from .faults import GuestExit
 from .gufunc import Gufunc
 from .interface import Convention, Interface, core_ranks
 from .limits import Limits
 from .loading import load, read_source
-from .native import GuestExit
 from .parallel import Workers
 from .requests import Checker
 from .runners import Isolation, Runner, prepare

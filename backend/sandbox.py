@@ -61,8 +61,8 @@ class Sandbox:
 
     __slots__ = (
         "_args",
-        "_exports",
         "_at",
+        "_exports",
         "_measure",
         "_memory",
         "argv",
@@ -153,7 +153,7 @@ class Sandbox:
         assert self.block is not None
         at = self.block.reserve(self, size)
         if at != self._at:
-            # Every call that was prepared compares its view with `latest`: a new view says that its addresses are stale.
+            # Every prepared call compares its view with `latest`: a new view says that its addresses are stale.
             self._at, self.latest = at, None
         if self.globals_exposed is not None and not self.used:
             self.snapshot = Snapshot.of(self, self.globals_exposed)

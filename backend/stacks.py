@@ -47,7 +47,9 @@ def run_on_larger(stack_bytes: int, call: Callable[[], T]) -> T:
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
-            raise HostBusy(f"no thread with a stack of {stack_bytes} bytes can be started for the guest: {error}") from None
+            raise HostBusy(
+                f"no thread with a stack of {stack_bytes} bytes can be started for the guest: {error}"
+            ) from None
         finally:
             threading.stack_size(previous)
     interrupt: KeyboardInterrupt | None = None

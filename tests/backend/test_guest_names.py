@@ -110,9 +110,9 @@ def test_an_entry_may_have_any_name(name: str) -> None:
         wasm = without_names(bytes(wasmtime.wat2wasm(text)))
         section = next(s for s in read_module(wasm).sections if s.number == 7)
         exports = emit.section(7, emit.vector([emit.name(name) + b"\0\x01"]))
-        with Program.load(wasm[: section.at] + exports + wasm[section.end :], interface={"entry": name}) as program:
-            with pytest.raises(Trap, match="unreachable") as caught:
-                run(program, 1)
+        named = Program.load(wasm[: section.at] + exports + wasm[section.end :], interface={"entry": name})
+        with named as program, pytest.raises(Trap, match="unreachable") as caught:
+            run(program, 1)
         assert len(str(caught.value)) <= 4096
         assert is_plain(str(caught.value))
 

@@ -95,7 +95,9 @@ def test_the_stack_of_a_thread_is_its_own() -> None:
 
 
 def test_every_limit_at_its_bounds_runs_on_the_engine_or_is_an_error_of_ours() -> None:
-    cases: list[dict[str, Any]] = [{name: 1 if Limits.__dataclass_fields__[name].type == "int" else 1e-9} for name in FIELDS]
+    cases: list[dict[str, Any]] = [
+        {name: 1 if Limits.__dataclass_fields__[name].type == "int" else 1e-9} for name in FIELDS
+    ]
     cases += [{name: int(most) if name.endswith("bytes") else most} for name, (most, _) in MOST.items()]
     cases += [{name: (1 << 62)} for name in FIELDS if name not in MOST]
     cases += [{"max_stack_bytes": size} for size in (4096, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 3 * MIB)]
@@ -129,7 +131,7 @@ def test_a_limit_just_over_its_bound_is_refused_and_the_bound_is_named(name: str
     most, words = MOST[name]
     beyond = int(most) + 1
     with pytest.raises(SettingsError, match="at most") as caught:
-        Limits(**{name: beyond})  # type: ignore[arg-type]
+        Limits(**{name: beyond})
     assert str(caught.value) == f"{name} must be at most {words}, not {beyond}"
     parameter = _SECONDS.get(name, name)
     text = str(beyond * 1000 if name in _SECONDS else beyond)
