@@ -11,6 +11,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from ctypes import byref, c_size_t, c_ulong, c_void_p
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from .errors import HostBusy
 T = TypeVar("T")
 RESERVE_BYTES = 512 << 10  # for Python: what lies on the stack before the call, and what host functions need in it
 _ASSUMED_BYTES = 512 << 10  # where the system does not say: the smallest default of a thread (macOS)
+_UNIT = 64 << 10  # of a stack's size: systems want whole pages
 _starting = threading.Lock()  # `threading.stack_size` holds for the process
 
 
@@ -40,16 +42,22 @@ def of_this_thread() -> int:
 
 def run_on_larger(stack_bytes: int, call: Callable[[], T]) -> T:
     """The result of `call`, made on a new thread with a stack of `stack_bytes`. Raises HostBusy where none starts."""
-    results: list[T] = []
-    thread = threading.Thread(target=lambda: results.append(call()), name="wasm-stack", daemon=True)
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  # it is raised in the caller's thread
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run, name="wasm-stack", daemon=True)
+    size = -(-stack_bytes // _UNIT) * _UNIT
     with _starting:
-        previous = threading.stack_size(stack_bytes)
+        previous = threading.stack_size(size)
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
-            raise HostBusy(
-                f"no thread with a stack of {stack_bytes} bytes can be started for the guest: {error}"
-            ) from None
+            raise HostBusy(f"no thread with a stack of {size} bytes can be started for the guest: {error}") from None
         finally:
             threading.stack_size(previous)
     interrupt: KeyboardInterrupt | None = None
@@ -60,7 +68,7 @@ def run_on_larger(stack_bytes: int, call: Callable[[], T]) -> T:
             interrupt = error
     if interrupt is not None:
         raise interrupt
-    return results[0]
+    return future.result()
 
 
 def _after_fork() -> None:

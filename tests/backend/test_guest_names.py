@@ -31,15 +31,9 @@ from tests.backend.test_messages import is_plain
 LONGEST = 90_000
 
 
-def cxx_bomb(levels: int = 17) -> str:
-    """A C++ name of some hundred bytes that stands for 2 ** `levels` types."""
-    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    return "_Z1f1AIiiE" + "".join(f"S_IS{digits[i]}_S{digits[i]}_E" for i in range(levels))
-
-
 RUST_BOMB = "_RINvC1a1f" + "TB9_B9_E" * 40 + "E"
 FORGED = "f\x1b[2K\r\nERROR the server is down\u202e\x9b"
-NAMES = [cxx_bomb(), RUST_BOMB, "_" + RUST_BOMB, "n" * LONGEST, FORGED, "\0" * 500]
+NAMES = [guests.cxx_bomb(), RUST_BOMB, "_" + RUST_BOMB, "n" * LONGEST, FORGED, "\0" * 500]
 # f(-1) ends in four functions deep as `code` says, f(x) = x else
 DEEP = """(module {more} (memory (export "memory") 1)
   (func $end {code})
@@ -51,14 +45,7 @@ EXIT = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
 
 def renamed(text: str, functions: Mapping[int, str], *more: bytes) -> bytes:
     """The module in `text` with a name section of `functions`, which may be anything, and `more` sections."""
-    return without_names(bytes(wasmtime.wat2wasm(text))) + emit.name_section("m", dict(functions)) + b"".join(more)
-
-
-def without_names(wasm: bytes) -> bytes:
-    for section in read_module(wasm).sections:
-        if section.number == 0:
-            wasm = wasm[: section.at] + wasm[section.end :]
-    return wasm
+    return guests.named(bytes(wasmtime.wat2wasm(text)), functions) + b"".join(more)
 
 
 def run(program: Program, value: float) -> float:
@@ -107,7 +94,7 @@ def test_an_entry_may_have_any_name(name: str) -> None:
     """Its loop is inlined, or beside it: the name must not reach the loop's own name section."""
     for body in ("(unreachable)", "(call $own (local.get 0))"):
         text = f'(module (func $own (param f32) (result f32) (unreachable)) (func (export "f") (param f32) (result f32) {body}))'
-        wasm = without_names(bytes(wasmtime.wat2wasm(text)))
+        wasm = guests.without_names(bytes(wasmtime.wat2wasm(text)))
         section = next(s for s in read_module(wasm).sections if s.number == 7)
         exports = emit.section(7, emit.vector([emit.name(name) + b"\0\x01"]))
         named = Program.load(wasm[: section.at] + exports + wasm[section.end :], interface={"entry": name})
@@ -133,7 +120,7 @@ def test_imports_and_exports_with_such_names_are_refused_in_a_short_message(name
 
 
 def test_a_name_section_that_comes_twice_or_hides_in_other_sections_changes_nothing() -> None:
-    bomb = emit.name_section(cxx_bomb(), dict.fromkeys(range(6), cxx_bomb()))
+    bomb = emit.name_section(guests.cxx_bomb(), dict.fromkeys(range(6), guests.cxx_bomb()))
     hidden = emit.section(0, emit.name("b" * LONGEST) + bomb)
     wasm = renamed(DEEP.format(code="unreachable", more=""), {0: "end"}, bomb, hidden, bomb)
     with Program.load(wasm) as program, pytest.raises(Trap) as caught:
@@ -155,7 +142,7 @@ def test_ordinary_names_are_in_the_backtrace_with_the_offsets_of_the_file() -> N
 
 
 def test_a_function_without_a_name_has_its_number() -> None:
-    wasm = without_names(bytes(wasmtime.wat2wasm(DEEP.format(code="unreachable", more=""))))
+    wasm = guests.without_names(bytes(wasmtime.wat2wasm(DEEP.format(code="unreachable", more=""))))
     with Program.load(wasm) as program, pytest.raises(Trap, match=r" - function 0\n(?s:.)* - function 3\n.* - f\n"):
         run(program, -1)
 
@@ -172,7 +159,7 @@ def test_a_function_without_a_name_has_its_number() -> None:
         ("_ZN", "_ZN"),
         ("_ZNE", "_ZNE"),
         ("_Z1fv", "_Z1fv"),
-        (cxx_bomb(), cxx_bomb()),
+        (guests.cxx_bomb(), guests.cxx_bomb()),
         ("_ZN" + "1a" * 500, "_ZN" + "1a" * 500),
         ("plain", "plain"),
     ],
@@ -207,7 +194,7 @@ def test_compiling_leaves_no_custom_section_and_moves_nothing() -> None:
     assert b"end" not in blank
     assert {name for name, _ in read_module(blank).custom_sections} == {""}
     assert without_custom_sections(blank) == blank
-    plain = without_names(wasm)
+    plain = guests.without_names(wasm)
     assert without_custom_sections(plain) is plain
 
 

@@ -87,7 +87,9 @@ def test_the_stack_of_a_thread_is_its_own() -> None:
         threading.stack_size(previous)
     thread.join()
     assert found[0] > 2.9 * MIB  # the C library may reuse a larger one
-    assert run_on_larger(5 * MIB, of_this_thread) >= 5 * MIB
+    assert run_on_larger(5 * MIB + 1, of_this_thread) >= 5 * MIB
+    with pytest.raises(ZeroDivisionError):
+        run_on_larger(5 * MIB, lambda: 1 // 0)
     assert threading.stack_size() == previous
 
 

@@ -23,6 +23,7 @@ from portalis.examples.catalog import EXAMPLES
 from portalis.nim.service import probe
 from portalis.nim.service.models import Model
 from portalis.wasm_backend import island
+from tests.backend import guests
 from tests.parts import ROOT
 from tests.running import waiting
 from tests.running.ports import free_port
@@ -179,6 +180,25 @@ def test_a_trap_is_500_with_the_backtrace_of_the_guest_and_counted(folder: Path)
         assert "model 'trap' failed" in told["error"]["message"]
         assert 'wasm_service_traps_total{model="trap"} 1.0' in client.get("/v1/metrics")[1]
         assert client.get("/v1/health/live")[0] == 200
+
+
+@pytest.mark.service
+def test_no_name_of_a_function_ends_the_service_or_fills_the_answer(folder: Path) -> None:
+    text = '(module (func $deep unreachable) (func (export "f") (param $x f32) (result f32) (call $deep) (local.get $x)))'
+    for number, name in enumerate((guests.cxx_bomb(), "n" * 90_000, "f\x1b[2K\rforged")):
+        module = guests.named(bytes(wasmtime.wat2wasm(text)), dict.fromkeys(range(2), name))
+        (folder / f"misnamed{number}.wasm").write_bytes(module)
+    nothing = one([], shape=[0])["inputs"]
+    nothing[0]["name"] = "x0"
+    models = [{"name": f"misnamed{i}", "file": f"misnamed{i}.wasm", "warm_up": nothing} for i in range(3)]
+    with serving(folder, [*models, {"name": "gelu", "file": "gelu.wasm"}]) as client:
+        client.wait_ready()
+        for i in range(3):
+            status, told = client.infer(f"misnamed{i}", {"inputs": [{**one([1])["inputs"][0], "name": "x0"}]})
+            assert (status, told["error"]["type"]) == (500, "Trap")
+            assert len(told["error"]["message"]) <= 4096
+            assert all(c.isprintable() or c == "\n" for c in told["error"]["message"])
+            assert client.infer("gelu", one([1]))[0] == 200
 
 
 @pytest.mark.service
