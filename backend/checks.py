@@ -45,7 +45,7 @@ def exports(info: ModuleInfo) -> str:
 
 def shown(name: str) -> str:
     """A name from a module, as text that is safe to print and not long."""
-    return messages.name(name)
+    return messages.name(name) if name.isprintable() else f"'{messages.name(name)}'"
 
 
 def find_entry(info: ModuleInfo, entry: str, where: str) -> Export:
