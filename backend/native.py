@@ -1,4 +1,4 @@
-"""Touches wasmtime's raw C bindings, which no other module does but `faults` for traps and errors.
+"""The one module that touches wasmtime's raw C bindings.
 
 Reasons (measured on wasmtime-py 50): ``Func.__call__`` costs 6-35 µs where a prepared raw call costs 0.4-1.6 µs; the
 Python wrapper keeps the last host exception in a module global, so with threads errors reach the wrong caller; and the
@@ -20,12 +20,13 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from . import faults, stacks
-from .errors import GuestError
+from .errors import GuestError, ModuleError
 
 PAGE = 65536
 POOL_MEMORIES = 64
 POOL_SLOT_BYTES = 4 << 30  # the whole wasm32 space, so that compiled code needs no bounds checks
 KEEP_RESIDENT_BYTES = 64 << 20
+MAX_FRAMES = 20  # of a backtrace
 
 _dll: Any = ffi.dll
 _dll_quick: Any = ctypes.PyDLL(None, handle=ffi.dll._handle)  # keeps the GIL: for calls that end in well under 1 µs
@@ -138,8 +139,52 @@ def deserialize(engine: wasmtime.Engine, code: Any) -> wasmtime.Module:
     module = POINTER(ffi.wasmtime_module_t)()
     error = _deserialize(address(engine), view.ctypes.data, view.size, byref(module))
     if error:
-        raise faults.load_error(error)
+        raise ModuleError(f"the compiled module cannot be loaded: {_error_text(error)}")
     return wasmtime.Module._from_ptr(module)
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+def _error(pointer: int) -> wasmtime.WasmtimeError:
+    return wasmtime.WasmtimeError._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasmtime_error_t)))
+
+
+def _error_text(pointer: int) -> str:
+    return faults.cause(str(_error(pointer)))
+
+
+def _raise_error(pointer: int, name_of: faults.NameOf | None) -> None:
+    error = _error(pointer)
+    if isinstance(error, wasmtime.ExitTrap):
+        raise faults.GuestExit(error.code)
+    raise faults.of_error(str(error), _frames(ffi.wasmtime_error_wasm_trace, error.ptr()), name_of)
+
+
+def _raise_trap(pointer: int, timeout_s: float, said: str, name_of: faults.NameOf | None) -> None:
+    trap = wasmtime.Trap._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasm_trap_t)))
+    where = faults.backtrace(_frames(ffi.wasm_trap_trace, trap.ptr()), name_of)
+    if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
+        raise faults.timed_out(timeout_s, where)
+    raise faults.of_trap(trap.message, said, where)
+
+
+def _frames(trace: Any, pointer: Any) -> list[faults.Frame]:
+    """The innermost frames of a trap or an error."""
+    vector = ffi.wasm_frame_vec_t(0, None)
+    trace(pointer, byref(vector))
+    try:
+        return [_frame(vector.data[i]) for i in range(min(vector.size, MAX_FRAMES))]
+    finally:
+        ffi.wasm_frame_vec_delete(byref(vector))
+
+
+def _frame(frame: Any) -> faults.Frame:
+    loop = None
+    module: Any = ffi.wasmtime_frame_module_name(frame)
+    if module:  # a loop of ours: guests are compiled without a name
+        loop = f"{ffi.to_str(module.contents)}!{ffi.to_str(ffi.wasmtime_frame_func_name(frame).contents)}"
+    return faults.Frame(ffi.wasm_frame_func_index(frame), ffi.wasm_frame_module_offset(frame), loop)
 
 
 # -- stores ------------------------------------------------------------------------------------------------------------
@@ -224,7 +269,7 @@ class Store:
         """Give the store its WASI context; `config` is consumed."""
         error = _set_wasi(self._ctx, ctypes.cast(config._consume(), c_void_p))
         if error:
-            raise GuestError(f"WASI cannot be set up: {faults.error_text(error)}")
+            raise GuestError(f"WASI cannot be set up: {_error_text(error)}")
 
     def instantiate(self, pre: wasmtime.InstancePre) -> Any:
         """Instantiate a linked module; its start function runs now. Returns the raw instance."""
@@ -285,9 +330,9 @@ class Store:
     def _fail(self, error: int | None) -> None:
         if self._trap.value:
             pointer, self._trap.value = self._trap.value, None
-            faults.raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""), self.name_of)
+            _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""), self.name_of)
         if error:
-            faults.raise_error(error, self.name_of)
+            _raise_error(error, self.name_of)
 
     def global_value(self, extern: Extern) -> Any:
         """The value of a global that holds a number or a vector, for `set_global`."""
@@ -330,7 +375,7 @@ class Store:
         previous = c_uint64()
         error = _memory_grow(self._ctx, memory.where, pages, byref(previous))
         if error:
-            faults.error_text(error)  # takes and frees the error
+            _error_text(error)  # takes and frees the error
         return not error
 
 
