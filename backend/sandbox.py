@@ -68,6 +68,7 @@ class Sandbox:
         "argv",
         "block",
         "deadline",
+        "extra",
         "globals_exposed",
         "host",
         "instance",
@@ -75,7 +76,6 @@ class Sandbox:
         "loop",
         "mapped",
         "memory_limit",
-        "pooled",
         "snapshot",
         "store",
         "used",
@@ -90,7 +90,7 @@ class Sandbox:
         self.block: Block | None = None
         self.argv: list[str] = []
         self.deadline: Deadline | None = None  # of the call that it was made for
-        self.pooled = True
+        self.extra = False  # made on demand because the pool was full
         self.used = False
         self.mapped: Any = None  # a runner's views of this memory
         self.globals_exposed: tuple[str, ...] | None = None  # of a module whose instances can be rewound
@@ -310,7 +310,7 @@ class SandboxFactory:
     def release(self, box: Sandbox, *, taken: bool = False) -> None:
         """The call went well. `taken`: somebody keeps views of its memory."""
         self._observe(box)
-        if not box.pooled and not self.recipe.stateful:
+        if box.extra and not self.recipe.stateful:
             return  # else the memory of a busy hour would stay
         if self.recipe.keep or (box.snapshot is not None and not taken and self._habit.pays):
             self._idle.append(box)
@@ -392,14 +392,13 @@ class SandboxFactory:
         """Instantiate in the pool, for which idle instances give way, else on demand (see `instances`)."""
         recipe = self.recipe
         if recipe.on_demand is None:
-            box.pooled = False
             instances.start_on_demand(lambda: self._try(box, recipe.parts), self._ends(box))
             return
         if instances.start_in_pool(lambda: self._try(box, recipe.parts)):
             return
         if self._on_demand is None:
             self._on_demand = recipe.on_demand()
-        box.pooled, parts = False, self._on_demand
+        box.extra, parts = True, self._on_demand
         instances.start_on_demand(lambda: self._try(box, parts), self._ends(box))
 
     @staticmethod

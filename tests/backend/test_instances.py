@@ -129,6 +129,14 @@ def test_a_full_pool_is_no_error_and_no_reason_to_keep_memory(
     assert kept <= 1 + (isolation == "instance") + 4
 
 
+def test_instances_serve_again_where_there_is_no_pool_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "can_pool", lambda: False)
+    with Program.load(guests.echo(batch=8)) as program:
+        for _ in range(3):
+            assert answer(program) == [1, 1, 1, 1]
+        assert program.stats.instances == 1
+
+
 def test_a_command_and_an_elementwise_program_run_beside_a_full_pool(full_pool: list[native.Store]) -> None:
     with Program.load(bytes(wasmtime.wat2wasm(guests.CAT)), interface={"convention": "command"}) as program:
         result = program.run({"stdin": np.array([[b"some text"]], object)})
