@@ -184,7 +184,9 @@ def test_a_trap_is_500_with_the_backtrace_of_the_guest_and_counted(folder: Path)
 
 @pytest.mark.service
 def test_no_name_of_a_function_ends_the_service_or_fills_the_answer(folder: Path) -> None:
-    text = '(module (func $deep unreachable) (func (export "f") (param $x f32) (result f32) (call $deep) (local.get $x)))'
+    text = (
+        '(module (func $deep unreachable) (func (export "f") (param $x f32) (result f32) (call $deep) (local.get $x)))'
+    )
     for number, name in enumerate((guests.cxx_bomb(), "n" * 90_000, "f\x1b[2K\rforged")):
         module = guests.named(bytes(wasmtime.wat2wasm(text)), dict.fromkeys(range(2), name))
         (folder / f"misnamed{number}.wasm").write_bytes(module)
