@@ -135,8 +135,11 @@ def test_a_limit_just_over_its_bound_is_refused_and_the_bound_is_named(name: str
     with pytest.raises(SettingsError, match="at most") as caught:
         Limits(**{name: beyond})
     assert str(caught.value) == f"{name} must be at most {words}, not {beyond}"
-    parameter = _SECONDS.get(name, name)
-    text = str(beyond * 1000 if name in _SECONDS else beyond)
+    parameter, scale = _SECONDS.get(name, name), 1000 if name in _SECONDS else 1
+    if name != "timeout_s":  # the parameter ends just under it
+        at_most = wasm_settings.parse({f"wasm.{parameter}": {"string_value": str(int(most) * scale)}})
+        assert getattr(at_most.limits, name) == most
+    text = str(beyond * scale)
     with pytest.raises(SettingsError, match=f"{name} must be at most|{parameter} is"):
         wasm_settings.parse({f"wasm.{parameter}": {"string_value": text}})
 
