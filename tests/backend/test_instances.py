@@ -39,9 +39,9 @@ COUNTING = guests.dlpack(
 _WASI = '(import "wasi_snapshot_preview1" "{0}" (func ${0} (param i32 i32 i32 i32) (result i32)))'
 
 
-def of_wasi(body: str, function: str = "fd_write") -> bytes:
+def of_wasi(body: str, function: str = "fd_write", more: str = "") -> bytes:
     """A guest that imports WASI, so that it has a host state, and cannot be rewound."""
-    text = f"""(module {_WASI.format(function)} {guests.PRELUDE}
+    text = f"""(module {_WASI.format(function)} {guests.PRELUDE} {more}
       (func (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32) (result i32)
         {body} {guests.ECHO_BODY}))"""
     entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
@@ -235,6 +235,40 @@ def test_pages_of_free_slots_are_given_back() -> None:
         assert answer(program) == [1, 1, 1, 1]  # a slot that was emptied is as good as new
     with Program.load(guests.echo(batch=8)) as program:
         assert answer(program) == [1, 1, 1, 1]
+
+
+# y[0] is x[0] plus the number in a data segment and one in fresh memory; both are overwritten
+SEGMENT = of_wasi(
+    """(f32.store (i32.load (local.get $in)) (f32.add (f32.load (i32.load (local.get $in)))
+      (f32.add (f32.load (i32.const 2048)) (f32.load (i32.const 65532)))))
+    (f32.store (i32.const 2048) (f32.const 77)) (f32.store (i32.const 65532) (f32.const 77))""",
+    more=r'(data (i32.const 2048) "\00\00\a0\40")',  # 5
+)
+
+
+def test_answers_are_right_while_free_slots_are_emptied() -> None:
+    engine = engine_for(default_settings(1 << 20))
+    stop = threading.Event()
+
+    def disturb() -> None:
+        while not stop.is_set():
+            pool.empty_free_slots(engine)
+
+    def work() -> None:
+        with Program.load(SEGMENT) as program, Program.load(COUNTING) as other:
+            for _ in range(100):
+                assert answer(program) == [6, 1, 1, 1]
+                assert answer(other)[0] == 1
+
+    with ThreadPoolExecutor(4) as threads:
+        disturber = threads.submit(disturb)
+        done = [threads.submit(work) for _ in range(3)]
+        try:
+            for future in done:
+                future.result()
+        finally:
+            stop.set()
+        disturber.result()
 
 
 def test_the_janitor_comes_by_itself_and_then_sleeps() -> None:
