@@ -7,8 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pydantic import ValidationError
-
+from ..bounded import Bounds
 from ..spec import PackageSpec
 from ..spec.build import BuildManifest
 from .failure import failed
@@ -18,6 +17,7 @@ from .names import folded, path_trouble
 MAX_FILES = 20_000
 MAX_DEPTH = 64
 MAX_BYTES = 2 << 30
+_REPORT = Bounds(max_bytes=64 << 20, max_values=0)  # of the build
 # version control, and what holds secrets: cargo's tokens and environment files
 LEFT_OUT = frozenset({".git", ".hg", ".svn", ".env"})
 _CREDENTIALS = frozenset({(".cargo", "credentials"), (".cargo", "credentials.toml")})
@@ -28,8 +28,8 @@ def workspace_root(spec: PackageSpec) -> Path | None:
     build = spec.build_metadata
     if isinstance(build, Path):
         try:
-            read = BuildManifest.model_validate_json(build.read_bytes())
-        except (OSError, ValidationError) as error:
+            read = BuildManifest.model_validate_json(_REPORT.read(build))
+        except (OSError, ValueError) as error:
             raise failed(
                 f"the build's report {build} cannot be read, so that its Rust source is not known: {error}",
                 remediation="Mend it, or set distribution_config.include_source_rust to false.",

@@ -19,6 +19,7 @@ ModelConfig: TypeAlias = Any  # inference.ModelConfig: generated at import, so n
 Message: TypeAlias = Any  # any message inside it
 
 FILE_NAME = "config.pbtxt"
+MAX_BYTES = 4 << 20  # a parser of Python reads a megabyte in a second
 _ZERO_BATCH = re.compile(r"^max_batch_size: 1$", re.MULTILINE)
 _PLACE = re.compile(r"^\d+:\d+ : ")
 
@@ -92,7 +93,11 @@ def read_config(path: str | os.PathLike[str]) -> ModelConfig:
     """The message in a ``config.pbtxt``. Raises UsageError when it cannot be read; see `from_text`."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise UsageError(f"{path} has more than {MAX_BYTES} bytes", remediation="Name a config.pbtxt.")
+        text = data.decode()
     except OSError as problem:
         raise UsageError(
             f"cannot read {path}: {problem.strerror}", remediation="Name a file that you may read."

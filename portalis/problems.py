@@ -10,6 +10,10 @@ from typing import ClassVar
 from .errors import UsageError
 
 
+MAX_PROBLEMS = 100
+"""How many are looked for. Each takes a search for the nearest name, and nobody reads more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One thing that is wrong: `where` is its path (``triton_config.inputs[0].dims``, empty for the whole),
@@ -36,6 +40,14 @@ class InputProblems(UsageError):
         count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
         lines = "".join(f"\n  - {one_line(str(problem))}" for problem in self.problems)
         super().__init__(f"{one_line(source)} has {count}:{lines}")
+
+
+def first_of(problems: Sequence[Problem]) -> list[Problem]:
+    """The first `MAX_PROBLEMS`, and a last one where there are more."""
+    if len(problems) <= MAX_PROBLEMS:
+        return list(problems)
+    rest = Problem(where="", message=f"more than these {MAX_PROBLEMS} problems", remediation="Fix these first.")
+    return [*problems[:MAX_PROBLEMS], rest]
 
 
 def one_line(text: str) -> str:

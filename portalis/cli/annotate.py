@@ -73,8 +73,13 @@ def annotate(
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
+    from ..bounded import Bounds, Excess, parse_json
+
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        bounds = Bounds(max_bytes=4 << 20, max_values=100_000)
+        found = parse_json(bounds.read(path), bounds)
+    except Excess as problem:
+        raise UsageError(f"{path} {problem}, which no interface has") from None
     except (ValueError, RecursionError) as problem:
         raise UsageError(f"{path} is not JSON: {problem}") from None
     entries = found if isinstance(found, list) else [found]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import IO, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
+from ..bounded import Bounds
 from ..errors import MissingPart
 from .address import Address, is_loopback
 from .errors import Interrupted, RegistryError, Untrustworthy
@@ -21,6 +22,7 @@ except ImportError:
 
 CONNECT_S, READ_S, WHOLE_ANSWER_S = 15.0, 300.0, 120.0  # a registry checks a large blob before it answers
 ANSWER_LIMIT = 4 << 20  # bytes; registries themselves take no larger manifest
+BOUNDS = Bounds(max_bytes=ANSWER_LIMIT, max_values=100_000)
 _BLOCK = 1 << 16
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
