@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ...bounded import Bounds, Excess, parse_json
+from ...bounded import Bounds, Excess, Repeated, parse_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_BYTES = 64 << 20
@@ -107,6 +107,8 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
         found = parse_json(data, _BOUNDS)
     except Excess as error:
         raise Malformed(f"{error}, which {what} has not") from None
+    except Repeated:
+        raise Malformed("has a key twice") from None
     except ValueError as error:
         raise Malformed(f"is not {what}, it is not even JSON: {error}") from None
     if not isinstance(found, dict):

@@ -12,6 +12,10 @@ class Excess(ValueError):
     """A document exceeds a bound. The message is a part of a sentence that begins with the document's name."""
 
 
+class Repeated(ValueError):
+    """A key is given twice."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """`max_bytes` is the document's size, `max_values` its keys, values and tables together, `max_depth` how deep they

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from .bounds import Bounds
+from .bounds import Bounds, Repeated
 
 _STRING = re.compile(r'"[^"]*"?')
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -45,5 +45,5 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):  # readers differ in which of two values counts
         seen = set[str]()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice!r} is given twice")
+        raise Repeated(f"{twice!r} is given twice")
     return found

@@ -53,7 +53,7 @@ def publish(
     What the registry has already is not sent again: publishing anew goes on where it stopped, or does nothing.
 
     Credentials: --username and --password-stdin, or PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or those
-    of `docker login`, with its credential helpers.
+    of `docker login` or `podman login`, with their credential helpers.
 
     Exit codes: 0 success, 3 some things failed, 1 nothing was published, 2 bad usage. What fails leaves publish.sh in
     OUTPUT_DIR, which publishes by hand.

@@ -64,7 +64,7 @@ class EnginePush:
                 if _DENIED.search(problem.message):
                     raise AccessDenied(
                         problem.message,
-                        remediation=f"Log in with `docker login {self._address.host}`, or set"
+                        remediation=f"Log in with `docker login {self._address.host}` or `podman login {self._address.host}`, or set"
                         " PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD.",
                     ) from None
                 attempt.failed(Interrupted(problem.message, reached=True))
