@@ -14,10 +14,13 @@ from ..errors import UsageError
 from .printable import printable
 
 
+_ONLY_GUFUNC = {"signature", "args", "returns"}
+
+
 def annotate(
     module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm file.")],
     entry: Annotated[str | None, typer.Option(help="The exported function.")] = None,
-    convention: Annotated[str | None, typer.Option(help="elementwise, gufunc, dlpack or command.")] = None,
+    convention: Annotated[str | None, typer.Option(help="elementwise, gufunc, dlpack or command; gufunc with --signature.")] = None,
     signature: Annotated[str | None, typer.Option(help="A gufunc's signature, such as '(m,n),(n,p)->(m,p)'.")] = None,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help="NAME:DTYPE[DIMS], '?' behind for optional.")
@@ -38,7 +41,7 @@ def annotate(
 
     Options change what is given and keep the rest; --from replaces the whole section.
 
-    Example: portalis annotate k.wasm --signature '(n)->(n)' -i x:FP32[-1] --output y:FP32[-1] --in-place
+    Example: portalis annotate k.wasm --signature '(n)->(n)' -i 'x:FP32[-1]' --output 'y:FP32[-1]' --in-place
     """
     from ..annotation import amend, parse_tensor, replace
     from ..backend.binary import read_module
@@ -58,6 +61,8 @@ def annotate(
         "description": description,
     }
     given = {key: value for key, value in given.items() if value is not None}
+    if _ONLY_GUFUNC & given.keys():
+        given.setdefault("convention", "gufunc")
     read_module(module)  # says what is wrong with a file that is no module
     data = module.read_bytes()
     if source is None:
