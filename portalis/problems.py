@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from .errors import UsageError
 
-
 MAX_PROBLEMS = 100
 """How many are looked for. Each takes a search for the nearest name, and nobody reads more."""
 

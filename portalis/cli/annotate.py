@@ -13,14 +13,15 @@ import typer
 from ..errors import UsageError
 from .printable import printable
 
-
 _ONLY_GUFUNC = {"signature", "args", "returns"}
 
 
 def annotate(
     module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm file.")],
     entry: Annotated[str | None, typer.Option(help="The exported function.")] = None,
-    convention: Annotated[str | None, typer.Option(help="elementwise, gufunc, dlpack or command; gufunc with --signature.")] = None,
+    convention: Annotated[
+        str | None, typer.Option(help="elementwise, gufunc, dlpack or command; gufunc with --signature.")
+    ] = None,
     signature: Annotated[str | None, typer.Option(help="A gufunc's signature, such as '(m,n),(n,p)->(m,p)'.")] = None,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help="NAME:DTYPE[DIMS], '?' behind for optional.")
