@@ -168,6 +168,7 @@ def test_links_that_were_left_out_are_told_as_warnings(package: Package) -> None
 
 
 def test_a_secret_in_the_source_is_a_warning_with_what_ships_it(package: Package) -> None:
+    package.with_everything()
     secret = package.base / "inputs" / "workspace" / "id_rsa"
     secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb\n-----END OPENSSH PRIVATE KEY-----\n")
     made, _ = run(package)
