@@ -33,8 +33,9 @@ class InputProblems(UsageError):
 
     exit_code: ClassVar[int] = 2
 
-    def __init__(self, problems: Iterable[Problem], *, source: str) -> None:
+    def __init__(self, problems: Iterable[Problem], *, source: str, pipeline_id: str | None = None) -> None:
         self.problems = tuple(problems)
+        self.pipeline_id = pipeline_id
         self.source = source
         count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
         lines = "".join(f"\n  - {one_line(str(problem))}" for problem in self.problems)

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import UsageError
 from .engines import NAMES, engine_named
+from .failures import of_run
 from .package import DEFAULT_SPEC
 from .printable import printable
 
@@ -95,6 +96,7 @@ def _settled(folder: Path | None, registry: str | None, engine: str | None) -> t
         from ..spec import read_spec
 
         spec = read_spec(source)
+        of_run(spec.run_id)
         registry = registry or spec.registry_url
         folder = folder or spec.output_directory
         runtime = runtime if engine else spec.container_config.runtime

@@ -61,7 +61,8 @@ class Authorization:
         return AccessDenied(
             f"{host} {why} ({status}), {who}",
             remediation=f"Log in with `docker login {host}` or `podman login {host}`, or set"
-            " PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or hand the password over with --username NAME --password-stdin. The account"
+            " PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or hand the password over with"
+            " --username NAME --password-stdin. The account"
             " has to be allowed to push there.",
         )
 

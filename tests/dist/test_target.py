@@ -175,7 +175,8 @@ def test_a_secret_in_the_source_is_a_warning_with_what_ships_it(package: Package
     (warning,) = made.warnings
     assert warning.message == "left out of the archive's src/: 'id_rsa' holds credentials, by its name"
     assert "distribution_config.source_exclude" in warning.remediation
-    package.spec["distribution_config"] = {**package.spec.get("distribution_config", {}), "source_exclude": ["!id_rsa"]}
+    package.configure(source_exclude=["!id_rsa"])
+    shutil.rmtree(package.staging / "archives")
     made, _ = run(package)
     assert not made.warnings
 
