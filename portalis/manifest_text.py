@@ -12,6 +12,7 @@ from typing import Any
 
 from .bounded import Bounds, parse_json, parse_toml
 from .contracts.manifest import PackageManifest
+from .hidden import in_quotes
 from .spec.distribution import ManifestFormat
 
 MOST_FILES = 100_000  # with more, a manifest is not read
@@ -27,14 +28,14 @@ def manifest_text(manifest: PackageManifest, how: ManifestFormat) -> str:
     """The text of `manifest`, with a newline at its end."""
     data = _clean(manifest.model_dump(mode="json"))
     if how is ManifestFormat.JSON:
-        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return in_quotes(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
     if how is ManifestFormat.YAML:
         from .yaml_text import document
 
         return document(data)
     import tomlkit
 
-    return tomlkit.dumps(_without_nulls(data))
+    return in_quotes(tomlkit.dumps(_without_nulls(data)))
 
 
 def parse_manifest(text: str, how: ManifestFormat, files: int = MOST_FILES) -> PackageManifest:
