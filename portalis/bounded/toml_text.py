@@ -33,4 +33,5 @@ def parse_toml(text: str, bounds: Bounds) -> dict[str, Any]:
     bounds.check_values(sum(map(bare.count, "=,.[{")))
     if max(each.count(".") for each in _BETWEEN_KEYS.split(bare)) >= MAX_KEY_PARTS:
         raise Excess(f"is nested too deeply: a key has more than {MAX_KEY_PARTS} parts")
-    return tomllib.loads(text)
+    found: dict[str, Any] = tomllib.loads(text)
+    return found

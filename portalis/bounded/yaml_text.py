@@ -29,7 +29,8 @@ class _Words(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
     @functools.lru_cache(maxsize=1024)  # noqa: B019 (each lives as long as one document)
     def tag(self, text: str) -> str:
         """The tag of a scalar without quotes."""
-        return str(self.resolve(yaml.ScalarNode, text, (True, False)))
+        resolver: Any = self  # its stubs have no types
+        return str(resolver.resolve(yaml.ScalarNode, text, (True, False)))
 
 
 class _Reader:

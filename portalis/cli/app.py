@@ -65,7 +65,7 @@ def _run_for_programs() -> int:
         context = getattr(problem, "ctx", None)
         name = context.info_name or "" if context is not None and context.parent is not None else ""
         report_usage(problem.format_message(), name, problem.exit_code)
-        return problem.exit_code
+        return int(problem.exit_code)
     except typer.Abort:
         return 1
 
