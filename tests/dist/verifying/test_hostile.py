@@ -307,11 +307,11 @@ print([each.message for each in found.findings])
 MANIFESTS = {
     "toml of one dotted key": ("manifest.toml", ".".join(["a"] * 20_001) + "=1"),
     "toml of dotted headers": ("manifest.toml", "".join(f"[{'.'.join(['a'] * 400)}.k{i}]\n" for i in range(2000))),
-    "yaml of many lines": ("manifest.yaml", "".join(f"a{i}: 1\n" for i in range(150_000))),
-    "yaml of one key": ("manifest.yaml", "a: 1\n" * 400_000),
-    "yaml of nested lists": ("manifest.yaml", "a: " + "[" * 500_000),
-    "json of many objects": ("manifest.json", f"[{'{},' * 3_000_000}1]"),
-    "json of nested lists": ("manifest.json", "[" * 3_000_000),
+    "yaml of many lines": ("manifest.yaml", "".join(f"a{i}: 1\n" for i in range(60_000))),
+    "yaml of one key": ("manifest.yaml", "a: 1\n" * 100_000),
+    "yaml of nested lists": ("manifest.yaml", "a: " + "[" * 100_000),
+    "json of many objects": ("manifest.json", f"[{'{},' * 600_000}1]"),
+    "json of nested lists": ("manifest.json", "[" * 600_000),
 }
 
 
