@@ -82,7 +82,7 @@ def test_no_file_of_a_package_has_them_whatever_the_spec_says(cli: Cli, tmp_path
         "enable_nim_packaging": True,
         "enable_omniverse_packaging": True,
         "container_config": {"labels": {"l": EVIL}},
-        "omniverse_config": {"package_as_extension": False},
+        "omniverse_config": {"package_as_extension": False, "prebundle": False},
         "distribution_config": {
             "compression_level": 0,
             "manifest_format": "YAML",
