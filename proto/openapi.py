@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from portalis.hidden import in_quotes
 from portalis.proto import examples
 from portalis.proto.api import ApiModel
 from portalis.proto.identifiers import identifiers, type_names
@@ -59,7 +60,7 @@ def for_3_0(document: Document) -> Document:
 
 def written(document: Document) -> str:
     """The document's text."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return in_quotes(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def _add_health(paths: Document, endpoint: str) -> None:

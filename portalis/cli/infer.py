@@ -48,7 +48,7 @@ def infer(
 
     portalis infer -m softmax -i 'x=[1,2,3]'
 
-    portalis infer -m preprocess -i image=@photo.jpg -o tensor=@tensor.npy
+    portalis infer -m image_preprocess -i image=@photo.jpg -o pixels=@pixels.npy
 
     portalis infer --module softmax.wasm -i 'x=[1,2,3]' --json
     """

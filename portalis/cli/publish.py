@@ -11,6 +11,7 @@ import typer
 
 from ..errors import UsageError
 from .engines import NAMES, engine_named
+from .failures import of_run
 from .package import DEFAULT_SPEC
 from .printable import printable
 
@@ -53,7 +54,7 @@ def publish(
     What the registry has already is not sent again: publishing anew goes on where it stopped, or does nothing.
 
     Credentials: --username and --password-stdin, or PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or those
-    of `docker login`, with its credential helpers.
+    of `docker login` or `podman login`, with their credential helpers.
 
     Exit codes: 0 success, 3 some things failed, 1 nothing was published, 2 bad usage. What fails leaves publish.sh in
     OUTPUT_DIR, which publishes by hand.
@@ -95,6 +96,7 @@ def _settled(folder: Path | None, registry: str | None, engine: str | None) -> t
         from ..spec import read_spec
 
         spec = read_spec(source)
+        of_run(spec.run_id)
         registry = registry or spec.registry_url
         folder = folder or spec.output_directory
         runtime = runtime if engine else spec.container_config.runtime

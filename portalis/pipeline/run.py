@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..contracts.output import PackagingAgentOutput, Status
 from ..errors import PortalisError
+from ..hidden import in_quotes
 from ..manifest_text import manifest_name, manifest_text
 from ..output import REPORT, OutputTree, Staging
 from ..spec import PackageSpec
@@ -152,7 +153,7 @@ def _finish(run: Run, timestamp: str, began: float) -> PackagingAgentOutput:
     )
     if status is not Status.Failure:
         tree = OutputTree()
-        tree.text(REPORT, report.model_dump_json(indent=2, by_alias=True))
+        tree.text(REPORT, in_quotes(report.model_dump_json(indent=2, by_alias=True)))
         list(run.staging.write(tree))
         run.staging.commit()
     return report
