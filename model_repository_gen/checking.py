@@ -38,8 +38,12 @@ def checked(job: Job, made: Made) -> Made:
     return replace(
         made,
         artifacts=made.artifacts.model_copy(update={"triton_models": artifacts}),
-        errors=(*made.errors, *(_error(result) for result in results if not result.valid)),
-        warnings=(*made.warnings, *(_warning(name, p) for name in models for p in found.get(name, ()) if _mild(p))),
+        errors=(*made.errors, *(_error(result) for result in results if result.tried and not result.valid)),
+        warnings=(
+            *made.warnings,
+            *(_warning(name, p) for name in models for p in found.get(name, ()) if _mild(p)),
+            *_unsure(results),
+        ),
         validation_results=(*made.validation_results, *results),
     )
 
@@ -75,6 +79,16 @@ def _told(artifact: TritonModelArtifact, results: list[ValidationResult]) -> Tri
     return artifact.model_copy(
         update={"validated": bool(own) and all(result.valid for result in own), "validation_report": report}
     )
+
+
+def _unsure(results: list[ValidationResult]) -> Iterator[PackagingWarning]:
+    for result in results:
+        if not result.tried:
+            yield PackagingWarning(
+                message=f"model {result.name!r} is not validated: it was not tried on a server",
+                severity=WarningSeverity.Medium,
+                remediation="Package where a Triton server can be started; `portalis doctor` says what it needs.",
+            )
 
 
 def _error(result: ValidationResult) -> StageError:

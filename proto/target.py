@@ -14,6 +14,7 @@ from portalis.problems import Problem
 from portalis.proto import openapi
 from portalis.proto.api import ApiModel, service_model, triton_models
 from portalis.proto.compiler import descriptor_set
+from portalis.proto.formats import missing_formats
 from portalis.proto.guides import guides
 from portalis.proto.markdown import page
 from portalis.proto.messages import SHARED, TEMPLATES, file_name, models_proto
@@ -54,10 +55,19 @@ def generate(job: Job) -> Made:
             documents.append(_grpc(job, tree, on_triton, errors, results))
         except ValueError as problem:
             errors.append(_error(str(problem), 'Ask for api_doc_format = "OpenAPI" only.'))
+    missing = missing_formats(spec, {each.format for each in documents}, triton=bool(on_triton))
+    if missing and not documents and not errors:  # none of what was asked for
+        errors += (_error(each.message, each.remediation) for each in missing)
     found = Artifacts(api_documentation=tuple(documents), integration_guides=tuple(_guides(job, tree, on_triton)))
     if not found.total_artifacts_count() and not errors:
         return Made(skipped="nothing was made whose API could be described")
-    return Made(tree=tree, artifacts=found, errors=tuple(errors), validation_results=tuple(results))
+    return Made(
+        tree=tree,
+        artifacts=found,
+        errors=tuple(errors),
+        warnings=tuple(missing),
+        validation_results=tuple(results),
+    )
 
 
 def act(job: Job, made: Made) -> Made:

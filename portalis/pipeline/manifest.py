@@ -95,15 +95,19 @@ def _binary(module: Module) -> WasmBinaryInfo:
 def _notes(stages: Sequence[Stage], unmet: Sequence[StageError]) -> tuple[str, ...]:
     """What is missing (requirements 5.2): the stages that failed, those that made a part, and what no stage tells."""
     wrong = [stage for stage in stages if stage.errors]
-    told = [f"Failed in part: {_part(stage)}" if _made_some(stage) else f"Failed: {stage.stage.value}" for stage in wrong]
+    told = [f"Failed: {stage.stage.value}" if not _made(stage) else f"Incomplete: {_part(stage)}" for stage in wrong]
     told += [error.message for error in unmet]
     return ("Partial packaging - some stages failed", *dict.fromkeys(told)) if told else ()
 
 
-def _made_some(stage: Stage) -> bool:
-    return isinstance(stage.outcome, Produced) and usable(stage.made) > 0
+def _made(stage: Stage) -> int:
+    return usable(stage.made) if isinstance(stage.outcome, Produced) else 0
 
 
 def _part(stage: Stage) -> str:
-    count, wrong = usable(stage.made), len(stage.errors)
-    return f"{stage.stage.value} ({count} made, {wrong} error{'' if wrong == 1 else 's'})"
+    """``TritonConfiguration (5 of 7 made)``; with the number of errors where these name nothing that was not made."""
+    missing = {name for error in stage.errors for name in error.failed}
+    if missing:
+        return f"{stage.stage.value} ({_made(stage)} of {_made(stage) + len(missing)} made)"
+    count = len(stage.errors)
+    return f"{stage.stage.value} ({_made(stage)} made, {count} error{'' if count == 1 else 's'})"

@@ -7,13 +7,14 @@ written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from ..contracts.errors import ErrorType
 from ..spec import PackageSpec
 from ..target import Module, StageError
 from .options import Options
-from .outcome import Skipped, Stage
+from .outcome import Outcome, Produced, Skipped, Stage
 from .registry import TARGETS
 from .stage import ERRORS
 
@@ -85,6 +86,22 @@ def stranded(spec: PackageSpec, options: Options, modules: Sequence[Module]) -> 
                 f"{module.name} is in no target of the package, and none could serve it: {why}",
                 remediation=f"{remedy(module)}; then enable a target, such as enable_triton_integration.",
             )
+
+
+def checked(outcome: Outcome) -> Outcome:
+    """`outcome` with an error where a check of what was made was asked for, and could not be made."""
+    if not isinstance(outcome, Produced):
+        return outcome
+    untried = [result for result in outcome.made.validation_results if not result.tried]
+    if not untried:
+        return outcome
+    names = ", ".join(result.name for result in untried)
+    told = StageError(
+        ErrorType.ValidationError,
+        f"what was made is not validated ({names}): {untried[0].report}",
+        remediation="`portalis doctor` says what is missing here. Without --validate live no server is started.",
+    )
+    return replace(outcome, made=replace(outcome.made, errors=(*outcome.made.errors, told)))
 
 
 def untried(stages: Sequence[Stage]) -> Iterator[StageError]:

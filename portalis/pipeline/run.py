@@ -142,7 +142,7 @@ def _outcome(run: Run, name: str, registered: Registered) -> Outcome:
     if (reason := registered.load().left_out(run.spec)) is not None:
         return requests.turned_off(name, reason, run.options)
     run.listener.started(name, registered.title)
-    outcome = run_target(registered, run.job(), run.staging)
+    outcome = requests.checked(run_target(registered, run.job(), run.staging))
     by = requests.asked_by(name, run.options)
     return requests.not_made(name, by, outcome) if isinstance(outcome, Skipped) and by is not None else outcome
 

@@ -137,12 +137,12 @@ CASES = {
         without=every_model_is_mute,
     ),
     "models that are to be tried, and no server": Case(
-        ("add",), {}, PARTIAL, TRITON, "there is no tritonserver", "portalis[triton]", "not tried", "produced",
+        ("add",), {}, PARTIAL, TRITON, "there is no tritonserver", "portalis doctor", "not tried", "produced",
         {"live": True}, no_triton,
     ),
     # -- extensions
     "an extension that is to be tried, and no Kit": Case(
-        ("add",), ONLY_KIT, PARTIAL, OMNIVERSE, "not tried in Omniverse Kit", kit.PYTHON, "not tried", "produced",
+        ("add",), ONLY_KIT, PARTIAL, OMNIVERSE, kit.PYTHON, "portalis doctor", "not tried", "produced",
         {"live": True}, no_kit,
     ),
     "nodes, and no module that can be one": Case(
@@ -153,10 +153,18 @@ CASES = {
         ("add", "bf16"), {**ONLY_KIT, "omniverse_config": {"prebundle": False, "omnigraph_nodes": True}}, DONE, None,
         warned="is no OmniGraph node",
     ),
+    "libraries in the extension, and no wheels of them": Case(
+        ("add",), {**ONLY_KIT, "omniverse_config": {"prebundle": True, "wheelhouse": "."}}, PARTIAL, OMNIVERSE,
+        "without NumPy and Wasmtime", warned="without NumPy and Wasmtime", outcome="produced",
+    ),
+    "libraries that nobody asked for, and no wheels of them": Case(
+        ("add",), {**ONLY_KIT, "omniverse_config": {"wheelhouse": "."}}, DONE, None,
+        warned="without NumPy and Wasmtime",
+    ),
     # -- documents
     "OpenAPI for models alone": Case(
         ("add",), {"api_doc_format": "OpenAPI", **DOCUMENTED}, PARTIAL, DOCS, "no OpenAPI document", "api_doc_format",
-        "API documentation not generated", "produced",
+        "no OpenAPI document", "produced",
     ),
     "gRPC for images alone": Case(
         ("add",), {**ONLY_NIM, "api_doc_format": "GRPC", **DOCUMENTED, **ALSO_AN_ARCHIVE}, PARTIAL, DOCS,
