@@ -16,6 +16,7 @@ from portalis.model_repository_gen.repository import MODULE
 from portalis.model_repository_gen.repository_check import check_repository
 from portalis.model_repository_gen.rules.context import PYTHON_BASED
 from portalis.model_repository_gen.rules.files import served_versions
+from portalis.model_repository_gen.scratch import for_trial
 from portalis.target import Job, Made, StageError
 
 STATIC = "static"
@@ -33,7 +34,10 @@ def checked(job: Job, made: Made) -> Made:
 
         sound = [result.name for result in results if result.valid]
         job.say(f"starting Triton with {len(sound)} models")
-        results += try_on_triton(repository, sound, job.say) if sound else []
+        if sound:
+            platforms = {artifact.platform for artifact in made.artifacts.triton_models}
+            with for_trial(repository, platforms) as seen:
+                results += try_on_triton(seen, sound, job.say)
     artifacts = tuple(_told(artifact, results) for artifact in made.artifacts.triton_models)
     return replace(
         made,

@@ -154,11 +154,11 @@ CASES = {
         warned="is no OmniGraph node",
     ),
     "libraries in the extension, and no wheels of them": Case(
-        ("add",), {**ONLY_KIT, "omniverse_config": {"prebundle": True, "wheelhouse": "."}}, PARTIAL, OMNIVERSE,
+        ("add",), {**ONLY_KIT, "omniverse_config": {"prebundle": True, "wheelhouse": "wheels"}}, PARTIAL, OMNIVERSE,
         "without NumPy and Wasmtime", warned="without NumPy and Wasmtime", outcome="produced",
     ),
     "libraries that nobody asked for, and no wheels of them": Case(
-        ("add",), {**ONLY_KIT, "omniverse_config": {"wheelhouse": "."}}, DONE, None,
+        ("add",), {**ONLY_KIT, "omniverse_config": {"wheelhouse": "wheels"}}, DONE, None,
         warned="without NumPy and Wasmtime",
     ),
     # -- documents
@@ -219,6 +219,7 @@ def spec_of(case: Case) -> dict[str, Any]:
 def place(workplace: Workplace) -> Workplace:
     workplace.module("command", COMMAND)
     workplace.module("bf16", GUFUNC)
+    (workplace.folder / "wheels").mkdir()
     return workplace
 
 
