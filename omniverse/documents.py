@@ -18,7 +18,7 @@ from ..templates import render
 from . import extension_toml, kit_target
 from .names import extension_id, extension_version
 from .selection import Chosen
-from .signatures import Model, identifiers, models
+from .signatures import Model, camel, identifiers, models
 
 if TYPE_CHECKING:
     from ..backend.interface import TensorSpec
@@ -73,7 +73,7 @@ def kit_versions(spec: PackageSpec) -> str:
 
 def command(spec: PackageSpec) -> str:
     """What the tool is called among Kit's commands."""
-    return "Run" + "".join(part.title() for part in identifiers([spec.package_name])[0].split("_"))
+    return camel(identifiers([f"run {spec.package_name}"])[0])
 
 
 def _about(module: Chosen, model: Model) -> dict[str, str]:

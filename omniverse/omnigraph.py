@@ -19,7 +19,7 @@ from .documents import TEMPLATES
 from .names import extension_id
 from .python_module import module_folder
 from .selection import Chosen
-from .signatures import identifiers, shape
+from .signatures import INPUT, OUTPUT, camel, identifiers, shape
 
 if TYPE_CHECKING:
     from ..backend.interface import Interface, TensorSpec
@@ -75,7 +75,7 @@ def nodes(spec: PackageSpec, chosen: Sequence[Chosen]) -> tuple[OutputTree, list
         return tree, warnings
     identifier = extension_id(spec)
     folder = module_folder(identifier)
-    names = identifiers(["".join(part.title() for part in each.name.replace("-", "_").split("_")) for each in chosen])
+    names = identifiers([camel(each.name.replace("-", "_")) for each in chosen], prefix="Module")
     for module, name in zip(chosen, names):
         why = trouble(module.inspection.interface)
         if why is not None or module.inspection.interface is None:
@@ -148,11 +148,11 @@ def _attributes(tensor: _Tensor, interface: Interface, *, default: bool) -> dict
 
 
 def _sides(interface: Interface) -> tuple[list[_Tensor], list[_Tensor]]:
-    return _tensors(interface.inputs, interface), _tensors(interface.outputs, interface)
+    return _tensors(interface.inputs, interface, INPUT), _tensors(interface.outputs, interface, OUTPUT)
 
 
-def _tensors(specs: Sequence[TensorSpec], interface: Interface) -> list[_Tensor]:
-    names = identifiers([name for spec in specs for name in (spec.name, f"{spec.name}_shape")], ())
+def _tensors(specs: Sequence[TensorSpec], interface: Interface, prefix: str) -> list[_Tensor]:
+    names = identifiers([name for spec in specs for name in (spec.name, f"{spec.name}_shape")], (), prefix)
     return [_tensor(spec, interface, *names[2 * i : 2 * i + 2]) for i, spec in enumerate(specs)]
 
 

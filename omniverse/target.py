@@ -17,6 +17,7 @@ from . import (
     archive,
     documents,
     extension_toml,
+    import_check,
     kit,
     kit_target,
     names,
@@ -76,9 +77,9 @@ def generate(job: Job) -> Made:
 def act(job: Job, made: Made) -> Made:
     """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
     identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
-    wrong = publish_check.check(folder)
+    wrong = publish_check.check(folder) or import_check.check(folder, identifier)
     packed = tuple(_packed(job, folder, publishable=not wrong))
-    results = [_result(identifier, "static", wrong, "required keys, files, changelog and version are in order")]
+    results = [_result(identifier, "static", wrong, "required keys, files, changelog and version are in order, and its Python imports")]
     if job.live:
         tried, trouble = _try(job, identifier)
         results.append(tried)
