@@ -48,7 +48,7 @@ class Model:
 def models(chosen: Sequence[Chosen]) -> list[Model]:
     """A function for each module, in order."""
     functions = identifiers([each.name for each in chosen], prefix="module")
-    classes = identifiers([f"{camel(name)}Outputs" for name in functions], _TAKEN)
+    classes = identifiers([f"{camel(name)}Outputs" for name in functions], (*_TAKEN, *functions))
     return [_model(*each) for each in zip(chosen, functions, classes)]
 
 
