@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.spec import PackageSpec
+from portalis.spec.container import WasmRuntime
 from portalis.spec.names import model_name
 from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.target import Job, Module
@@ -61,6 +62,13 @@ def service_model(module: Module) -> ApiModel | None:
         inputs=_of_interface(interface.inputs, interface.max_batch_size),
         outputs=_of_interface(interface.outputs, interface.max_batch_size),
     )
+
+
+def is_in_image(spec: PackageSpec, module: Module) -> bool:
+    """Whether a service image has the module: a runtime beside Wasmtime runs programs only."""
+    interface = module.inspection.interface
+    other = spec.container_config.wasm_runtime is not WasmRuntime.Wasmtime
+    return interface is not None and not (other and interface.convention.value != "command")
 
 
 def triton_models(job: Job) -> tuple[ApiModel, ...]:

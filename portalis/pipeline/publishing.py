@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from ..container_commands import program
 from ..contracts.errors import ErrorType, PublishingError
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..errors import PortalisError, UsageError
@@ -91,10 +92,11 @@ def _package(job: Job) -> Package:
 def _failed(job: Job, made: Made, plan: PublishingPlan, error: StageError) -> Made:
     from ..dist.publishing.script import SCRIPT, write_script
 
-    write_script(plan, job.staging)
+    engine = program(job.spec.container_config.runtime)
+    write_script(plan, job.staging, engine)
     error.steps = (
         f"portalis publish {job.output} --registry {plan.address}",
-        f"{job.final(SCRIPT)} publishes by hand, with docker and oras",
+        f"{job.final(SCRIPT)} publishes by hand, with {engine} and oras",
     )
     return dataclasses.replace(made, errors=(*made.errors, error), adopted=(*made.adopted, PurePosixPath(SCRIPT)))
 

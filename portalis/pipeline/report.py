@@ -89,11 +89,12 @@ def make_report(
     output: Path,
     logs: Path,
     manifest: PackageManifest | None,
+    engine: str,
     pipeline_id: str,
     timestamp: str,
     seconds: float,
 ) -> PackagingAgentOutput:
-    """The report. A failed run reports no artifact: nothing of it is in the output directory, and the logs that errors
+    """The report; `engine` is the one that the spec builds images with. A failed run reports no artifact: nothing of it is in the output directory, and the logs that errors
     name are in the folder `logs`."""
     failed = status is Status.Failure
     told = [(PackagingStage.InputValidation, error) for error in unmet]
@@ -110,7 +111,7 @@ def make_report(
         ),
         packaging_metrics=_metrics(stages, seconds),
         diagnostics=Diagnostics(
-            warnings=tuple(_warnings(stages)),
+            warnings=tuple(_warnings(stages, engine)),
             errors=tuple(
                 _error(
                     error,
@@ -158,7 +159,7 @@ def _stage(stage: Stage) -> StageReport:
     )
 
 
-def _warnings(stages: Sequence[Stage]) -> list[PackagingWarning]:
+def _warnings(stages: Sequence[Stage], engine: str) -> list[PackagingWarning]:
     """Those of the stages, and what it means for a deployment that a stage has failed or was skipped although asked
     for. One that has errors beside artifacts can still be deployed."""
     found = [warning for stage in stages for warning in stage.made.warnings]
@@ -166,6 +167,7 @@ def _warnings(stages: Sequence[Stage]) -> list[PackagingWarning]:
         if not isinstance(stage.outcome, (Failed, Skipped)) or not stage.errors:
             continue
         message, severity, remediation = _CONSEQUENCES[stage.stage]
+        message, remediation = (text.replace("Docker", engine) for text in (message, remediation))
         known = isinstance(stage.outcome, Skipped) or any(error.log is not None for error in stage.errors)
         if known:  # the requirements' word is for an engine that is not there
             remediation = stage.errors[0].remediation or remediation

@@ -169,6 +169,7 @@ def _finish(run: Run, timestamp: str, began: float) -> PackagingAgentOutput:
         output=run.spec.output_directory,
         logs=kept,
         manifest=manifest,
+        engine=run.spec.container_config.runtime.value,
         pipeline_id=run.spec.run_id,
         timestamp=timestamp,
         seconds=time.monotonic() - began,
