@@ -17,6 +17,7 @@ from ..spec.package import PackageSpec
 from ..templates import render
 from .documents import TEMPLATES
 from .names import extension_id
+from .node_types import TYPES, trouble
 from .python_module import module_folder
 from .selection import Chosen
 from .signatures import INPUT, OUTPUT, camel, identifiers, shape
@@ -24,18 +25,6 @@ from .signatures import INPUT, OUTPUT, camel, identifiers, shape
 if TYPE_CHECKING:
     from ..backend.interface import Interface, TensorSpec
 
-TYPES: Final = {
-    "BOOL": "bool",
-    "UINT8": "uchar",
-    "INT32": "int",
-    "UINT32": "uint",
-    "INT64": "int64",
-    "UINT64": "uint64",
-    "FP16": "half",
-    "FP32": "float",
-    "FP64": "double",
-    "BYTES": "token",
-}
 _TUPLES: Final = ("int", "half", "float", "double")  # of 2 to 4
 _SHAPE: Final = "int[]"
 
@@ -96,18 +85,6 @@ def nodes(spec: PackageSpec, chosen: Sequence[Chosen]) -> tuple[OutputTree, list
     if listed:
         tree.text("ogn/nodes.json", json.dumps({"nodes": listed}, indent=4))
     return tree, warnings
-
-
-def trouble(interface: Interface | None) -> str | None:
-    """Why no node can be made of a module with this interface."""
-    if interface is None:
-        return "its interface is not known"
-    odd = [
-        f"{each.name} ({each.dtype.name})"
-        for each in (*interface.inputs, *interface.outputs)
-        if each.dtype.name not in TYPES
-    ]
-    return f"OmniGraph has no type for {', '.join(odd)}; it has {', '.join(TYPES)}" if odd else None
 
 
 def _without(name: str, why: str) -> PackagingWarning:

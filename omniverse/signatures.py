@@ -37,6 +37,8 @@ class Model:
     function: str
     name: str
     known: bool
+    needed: tuple[str, ...]
+    """The parameters that a call has to have."""
     parameters: str
     given: str
     taken: str
@@ -94,6 +96,7 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
             function=function,
             name=ascii(module.name),
             known=False,
+            needed=(),
             parameters="",
             given="",
             taken="",
@@ -112,6 +115,7 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
         function=function,
         name=ascii(module.name),
         known=True,
+        needed=tuple(needed),
         parameters=_listed(parameters),
         given="{" + ", ".join(f"{each.name}: {each.identifier}" for each in inputs) + "}",
         taken=", ".join(f"made[{each.name}]" for each in outputs),

@@ -66,6 +66,7 @@ def _triton(spec: PackageSpec, models: tuple[ApiModel, ...]) -> Guide:
         description=spec.description,
         models=models,
         batches=any(model.max_batch_size for model in models),
+        all_batch=all(model.max_batch_size for model in models),
         repository=repository,
         wasm=wasm,
         python_models=TritonPlatform.Python in platforms,
