@@ -74,9 +74,7 @@ def settled(spec: PackageSpec, binary: WasmBinaryPath) -> tuple[TritonConfigurat
     return given, tuple(left_out)
 
 
-def fitted(
-    spec: PackageSpec, binary: WasmBinaryPath, build: Callable[[TritonConfiguration], ModelConfig]
-) -> Fitted:
+def fitted(spec: PackageSpec, binary: WasmBinaryPath, build: Callable[[TritonConfiguration], ModelConfig]) -> Fitted:
     """What `build` makes of the settings that the module can have. Raises its StageError where the module's own are
     refused."""
     given, left_out = settled(spec, binary)
@@ -114,7 +112,10 @@ def _narrower(key: str, value: Any, most: int) -> Iterator[tuple[Any, str]]:
     elif key == "dynamic_batching" and most and value is not None:
         sizes = tuple(size for size in value.preferred_batch_size if size <= most)
         lost = [str(size) for size in value.preferred_batch_size if size > most]
-        yield value.model_copy(update={"preferred_batch_size": sizes}), f"without preferred_batch_size {', '.join(lost)}"
+        yield (
+            value.model_copy(update={"preferred_batch_size": sizes}),
+            f"without preferred_batch_size {', '.join(lost)}",
+        )
     elif key == "backend_parameters":
         for name in value:
             rest = {each: text for each, text in value.items() if each != name}

@@ -44,7 +44,9 @@ def generate(job: Job) -> Contexts:
     try:
         images = plan(job)
     except MissingPart as missing:
-        return Contexts(images=(), skipped=f"{missing.message}. {missing.remediation}", errors=(*errors, _lost(job, missing)))
+        return Contexts(
+            images=(), skipped=f"{missing.message}. {missing.remediation}", errors=(*errors, _lost(job, missing))
+        )
     if not images:
         raise errors[0]
     for image in images:

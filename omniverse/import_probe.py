@@ -1,4 +1,4 @@
-"""Run by `import_check` in a process of its own: imports the Python that was written for an extension, and nothing else.
+"""Run by `import_check` in a process of its own: imports the Python that was written for an extension.
 
     python -I -S -B import_probe.py EXTENSION_FOLDER ID
 
@@ -13,6 +13,7 @@ import json
 import runpy
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
 KITS = ("carb", "numpy", "omni", "pxr", "usdrt", "warp", "wasmtime")
@@ -30,7 +31,9 @@ class StandIn(types.ModuleType):
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds Kit's modules, whatever is installed here."""
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> object:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if fullname.partition(".")[0] in KITS:
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         return None
@@ -68,4 +71,4 @@ def failures(folder: Path, identifier: str) -> list[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(failures(Path(sys.argv[1]), sys.argv[2])))
+    sys.stdout.write(json.dumps(failures(Path(sys.argv[1]), sys.argv[2])))

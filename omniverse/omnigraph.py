@@ -25,6 +25,8 @@ from .signatures import INPUT, OUTPUT, camel, identifiers, shape
 if TYPE_CHECKING:
     from ..backend.interface import Interface, TensorSpec
 
+__all__ = ["TYPES", "nodes", "trouble"]
+
 _TUPLES: Final = ("int", "half", "float", "double")  # of 2 to 4
 _SHAPE: Final = "int[]"
 

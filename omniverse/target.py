@@ -79,7 +79,14 @@ def act(job: Job, made: Made) -> Made:
     identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
     wrong = publish_check.check(folder) or import_check.check(folder, identifier)
     packed = tuple(_packed(job, folder, publishable=not wrong))
-    results = [_result(identifier, "static", wrong, "required keys, files, changelog and version are in order, and its Python imports")]
+    results = [
+        _result(
+            identifier,
+            "static",
+            wrong,
+            "required keys, files, changelog and version are in order, and its Python imports",
+        )
+    ]
     if job.live:
         tried, trouble = _try(job, identifier)
         results.append(tried)

@@ -58,7 +58,9 @@ def generate(job: Job) -> Made:
     missing = missing_formats(spec, {each.format for each in documents}, triton=bool(on_triton))
     if missing and not documents and not errors:  # none of what was asked for
         errors += (_error(each.message, each.remediation) for each in missing)
-    found = Artifacts(api_documentation=tuple(documents), integration_guides=tuple(_guides(job, tree, on_triton, documents)))
+    found = Artifacts(
+        api_documentation=tuple(documents), integration_guides=tuple(_guides(job, tree, on_triton, documents))
+    )
     if not found.total_artifacts_count() and not errors:
         return Made(skipped="nothing was made whose API could be described")
     return Made(

@@ -197,4 +197,7 @@ def _tell(outcome: Outcome, script: Path | None, *, as_json: bool) -> None:
     for reference in outcome.untried:
         print(f"not tried: {printable(reference)}", file=sys.stderr)
     if script is not None:
-        print(f"{printable(str(script))} publishes by hand; its first lines name the programs that it needs", file=sys.stderr)
+        print(
+            f"{printable(str(script))} publishes by hand; its first lines name the programs that it needs",
+            file=sys.stderr,
+        )

@@ -67,13 +67,13 @@ def _nothing_to_run(spec: PackageSpec, options: Options, modules: Sequence[Modul
     """Why each target does not run that the command line names, and why no module can be served where that is so."""
     lines, remediation = ["no target is left to run"], "Leave out --only or --skip, or enable a target."
     lines += [
-        f"--only {name}: {reason}"
+        f"  --only {name}: {reason}"
         for name, each in TARGETS.items()
         if name in options.only and (reason := each.load().left_out(spec)) is not None
     ]
     why = [(module, reason) for module in modules if (reason := requests.why_unservable(module)) is not None]
     if why and any(name in requests.SERVING for name in options.only):
-        lines += [f"{module.name} cannot be served: {reason}" for module, reason in why]
+        lines += [f"  {module.name} cannot be served: {reason}" for module, reason in why]
         keys = " or ".join(requests.KEYS[name] for name in options.only if name in requests.SERVING)
         remediation = f"{requests.remedy(why[0][0])}; then set {keys} to true."
     return UsageError("\n".join(lines), remediation=remediation)

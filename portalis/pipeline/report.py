@@ -94,8 +94,8 @@ def make_report(
     timestamp: str,
     seconds: float,
 ) -> PackagingAgentOutput:
-    """The report; `engine` is the one that the spec builds images with. A failed run reports no artifact: nothing of it is in the output directory, and the logs that errors
-    name are in the folder `logs`."""
+    """The report; `engine` is the one that the spec builds images with. A failed run reports no artifact: nothing
+    of it is in the output directory, and the logs that errors name are in the folder `logs`."""
     failed = status is Status.Failure
     told = [(PackagingStage.InputValidation, error) for error in unmet]
     told += [(stage.stage, error) for stage in stages for error in stage.errors]

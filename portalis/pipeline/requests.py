@@ -28,7 +28,10 @@ KEYS: Final = {
 }
 SERVING: Final = ("nim", "triton", "omniverse")
 _TRIALS = ("live", "smoke run")
-INTERFACE = "Declare the interface of {} in the spec (wasm_binaries.interface), or write it into the module with `portalis annotate`"
+_INTERFACE = (
+    "Declare the interface of {} in the spec (wasm_binaries.interface), or write it into the module with `portalis"
+    " annotate`"
+)
 
 
 def asked_by(name: str, options: Options) -> str | None:
@@ -67,13 +70,15 @@ def why_unservable(module: Module) -> str | None:
 
 def remedy(module: Module) -> str:
     """What to do about a module that no target can serve, as a sentence without its end."""
-    return "Build it without what the sandbox refuses" if module.inspection.refused else INTERFACE.format(module.name)
+    return "Build it without what the sandbox refuses" if module.inspection.refused else _INTERFACE.format(module.name)
 
 
 def stranded(spec: PackageSpec, options: Options, modules: Sequence[Module]) -> Iterator[StageError]:
     """An error for each module that nothing can serve and no target will tell of: it only lies in an archive. Models,
     images and extensions tell themselves what they cannot take."""
-    runs = [name for name in SERVING if options.leaves_out(name) is None and TARGETS[name].load().left_out(spec) is None]
+    runs = [
+        name for name in SERVING if options.leaves_out(name) is None and TARGETS[name].load().left_out(spec) is None
+    ]
     listed = spec.omniverse_config.wasm_modules if runs == ["omniverse"] else ()
     if runs and not listed:
         return

@@ -127,9 +127,7 @@ def test_a_setting_that_applies_to_no_module_is_no_success(tmp_path: Path) -> No
 
 def test_two_settings_that_a_module_cannot_have_are_both_told(tmp_path: Path) -> None:
     written = jobs.Written(
-        jobs.make(
-            tmp_path, "echo", "cat", "unbatched", warmup=[WARM], dynamic_batching={"preferred_batch_size": [8]}
-        )
+        jobs.make(tmp_path, "echo", "cat", "unbatched", warmup=[WARM], dynamic_batching={"preferred_batch_size": [8]})
     )
     assert len(written.models) == 3 and written.made.errors == ()
     found = [(each.split(" ")[0], each.split("'")[1]) for each in told(written)]

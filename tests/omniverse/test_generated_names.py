@@ -7,23 +7,25 @@ import inspect as python_inspect
 import re
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import wasmtime
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portalis.backend.dtypes import parse_dtype
 from portalis.backend.interface import Convention, Interface, TensorSpec
-from portalis.omniverse import import_check, kit, target
+from portalis.omniverse import import_check, kit
 from portalis.omniverse.documents import TEMPLATES
 from portalis.omniverse.selection import Chosen
 from portalis.omniverse.signatures import Model, models
+from portalis.proto.api import ApiModel, ApiTensor
+from portalis.proto.guides import _grpc_call
 from portalis.templates import render
+from portalis.wasm_backend import MODEL_PY
 from tests.backend.guests import dlpack, tensor
 
 from .conftest import Package
@@ -131,15 +133,19 @@ def test_the_corners_together_make_an_extension_that_is_imported(package: Packag
 
 
 @pytest.fixture
-def broken(package: Package) -> Iterator[Package]:
+def broken(package: Package) -> Package:
     package.make()
-    yield package
+    return package
 
 
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("models.py", "from typing import NamedTuple\nclass A(NamedTuple):\n    _350: int\n", "start with an underscore"),
+        (
+            "models.py",
+            "from typing import NamedTuple\nclass A(NamedTuple):\n    _350: int\n",
+            "start with an underscore",
+        ),
         ("models.py", "import os\nos._exit(7)\n", "exit status 7"),
         ("models.py", "raise SystemExit\n", "SystemExit"),
         ("__init__.py", "class None: pass\n", "SyntaxError"),
@@ -159,19 +165,15 @@ def test_python_that_cannot_be_imported_is_told_before_anything_is_packaged(
 def test_an_extension_whose_python_fails_is_not_valid(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kit.PYTHON, "/nowhere/python")
     fault = import_check._fault("portalis_ext.two_examples", "ValueError: x" * 100)
-    monkeypatch.setattr(target.import_check, "check", lambda *_: [fault])
+    monkeypatch.setattr(import_check, "check", lambda *_: [fault])
     made = package.make()
     assert not made.artifacts.omniverse_packages[0].validated
     (error,) = made.errors
     assert "cannot be imported: ValueError" in error.message and len(error.message) < 1000
 
 
-def test_the_module_of_a_model_and_its_calls_in_guides_are_python(package: Package) -> None:
+def test_the_module_of_a_model_and_its_calls_in_guides_are_python() -> None:
     """What Triton runs, and what the guides show, has names as literals only."""
-    from portalis.proto.guides import _grpc_call
-    from portalis.proto.api import ApiModel, ApiTensor
-    from portalis.wasm_backend import MODEL_PY
-
     compile(MODEL_PY, "model.py", "exec")
     for name in CORNERS:
         one = ApiTensor(name=name, datatype="FP32", shape=(1,))

@@ -26,7 +26,7 @@ from .jobs import job, of, wasm
 from .test_target import text
 
 COMMAND = '(module (memory (export "memory") 1) (func (export "_start")))'
-WIDE = {
+WIDE: dict[str, Any] = {
     "entry": "f",
     "convention": "gufunc",
     "signature": "(n)->(n)",
@@ -102,7 +102,7 @@ def test_the_schema_of_a_long_request_is_named_only_where_it_was_written(tmp_pat
     told = "`openapi.json` has its schema"
     assert told in text(target.generate(job([binary])).tree, "docs/containers.md")
     for without in ({"generate_api_docs": False}, {"api_doc_format": ApiDocFormat.GRPC}):
-        guide = text(target.generate(job([binary], **without)).tree, "docs/containers.md")  # type: ignore[arg-type]
+        guide = text(target.generate(job([binary], **without)).tree, "docs/containers.md")
         assert "too long to be shown" in guide and told not in guide
 
 
@@ -138,5 +138,9 @@ def test_a_model_of_sequences_is_called_with_one(add: WasmBinaryPath, kind: Data
     assert f"sequence_id={shown}, sequence_start=True, sequence_end=True)" in guide
     (body,) = re.findall(r"--data ('.*')", guide)
     sent: dict[str, Any] = json.loads(shlex.split(body)[0])
-    assert sent["parameters"] == {"sequence_id": json.loads(shown.replace("'", '"')), "sequence_start": True, "sequence_end": True}
+    assert sent["parameters"] == {
+        "sequence_id": json.loads(shown.replace("'", '"')),
+        "sequence_start": True,
+        "sequence_end": True,
+    }
     assert "sequence_id" not in text(target.generate(job([add])).tree, "docs/triton.md")

@@ -240,7 +240,9 @@ def test_the_status_follows_from_what_was_asked_for(
         assert told[0].context.stage is case.stage
         assert told[0].remediation.summary
         assert case.remedy in told[0].remediation.summary
-    assert any(case.warned in each.message and each.remediation for each in made.diagnostics.warnings) or not case.warned
+    assert (
+        any(case.warned in each.message and each.remediation for each in made.diagnostics.warnings) or not case.warned
+    )
     outcomes = {each.stage: each.outcome for each in made.packaging_metrics.stages}
     assert not case.outcome or (case.stage is not None and outcomes[case.stage] == case.outcome)
     _holds(made, place)
@@ -263,9 +265,9 @@ def _holds(made: PackagingAgentOutput, place: Workplace) -> None:
     assert bool(manifest.notes) == (made.status is Status.PartialSuccess)
     told = {each.name: each.valid for each in made.diagnostics.validation_results if each.tried}
     untried = {each.name for each in made.diagnostics.validation_results if not each.tried}
-    for artifact in (*made.artifacts.triton_models, *made.artifacts.omniverse_packages):
-        name = getattr(artifact, "model_name", None) or artifact.extension_name  # type: ignore[union-attr]
-        assert artifact.validated == (told[name] and name not in untried)
+    validated = {each.model_name: each.validated for each in made.artifacts.triton_models}
+    validated |= {each.extension_name: each.validated for each in made.artifacts.omniverse_packages}
+    assert validated == {name: told[name] and name not in untried for name in validated}
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.status is not DONE])

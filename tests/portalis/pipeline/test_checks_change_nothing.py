@@ -25,9 +25,7 @@ CUSTOM = {
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()
-    }
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
 def is_as_reported(made: PackagingAgentOutput, output: Path) -> bool:
