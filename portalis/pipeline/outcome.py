@@ -67,9 +67,9 @@ class Stage:
 
 
 def usable(made: Made) -> int:
-    """How many artifacts there are that no check has refused."""
+    """How many artifacts there are that no check has refused, and how many things are in a registry."""
     refused = {result.name for result in made.validation_results if result.tried and not result.valid}
     found = made.artifacts
     names = [model.model_name for model in found.triton_models]
     names += [extension.extension_name for extension in found.omniverse_packages]
-    return found.total_artifacts_count() - sum(name in refused for name in names)
+    return found.total_artifacts_count() - sum(name in refused for name in names) + len(made.published)

@@ -201,6 +201,14 @@ CASES = {
         }},
         PARTIAL, PackagingStage.InputValidation, "opaque is in no target",
     ),
+    "an archive with what there is nothing of": Case(
+        ("add",), {"enable_distribution_archive": True, "distribution_config": {"include_benchmarks": True}}, DONE,
+        None, warned="distribution_config.include_benchmarks is true and adds nothing",
+    ),
+    "an archive with the documents of a package that has none": Case(
+        ("add",), {**OFF, **ALSO_AN_ARCHIVE, "distribution_config": {"include_documentation": True}}, DONE,
+        None, warned="distribution_config.include_documentation is true and adds nothing",
+    ),
     "a trial on servers, and nothing that is served": Case(
         ("add",), OFF | ALSO_AN_ARCHIVE, PARTIAL, PackagingStage.InputValidation, "nothing was tried on a real server",
         "--validate live", options={"live": True},
