@@ -74,7 +74,10 @@ def test_what_cannot_be_published_is_told_in_the_report(workplace: Workplace, se
     config = {"prebundle": False, "package_as_extension": False}
     made = publish(workplace, server.host, enable_omniverse_packaging=True, omniverse_config=config)
     assert made.status is Status.Success, made.diagnostics.errors
-    assert {each.kind for each in made.published if each.subject is None} == {PublishedKind.Module, PublishedKind.Archive}
+    assert {each.kind for each in made.published if each.subject is None} == {
+        PublishedKind.Module,
+        PublishedKind.Archive,
+    }
     (told,) = [each for each in made.diagnostics.warnings if each.message.startswith("not published: ")]
     assert "the extension portalis_ext.demo is a folder" in told.message
     assert "omniverse_config.package_as_extension" in told.remediation
