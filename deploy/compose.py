@@ -34,7 +34,8 @@ def make(job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterator[Depl
     if kept := [_volume(workload, name) for workload in found for name in workload.kept]:
         document["volumes"] = {name: {} for name in kept}
     engine = program(job.spec.container_config.runtime)
-    path = tree.text(FILE, documents([interpolated_to(document)], f"{engine} compose --file {FILE.name} up"))
+    command = f"docker compose --file {FILE.name} up".replace("docker", engine)
+    path = tree.text(FILE, documents([interpolated_to(document)], command))
     yield DeploymentManifest(
         manifest_type=DeploymentType.DockerCompose,
         file_path=job.final(path),

@@ -162,6 +162,14 @@ def test_python_that_cannot_be_imported_is_told_before_anything_is_packaged(
     assert fault.remedy
 
 
+def test_an_import_that_does_not_end_is_told(broken: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = broken.folder.rglob("models.py")
+    path.write_text("while True: pass\n")
+    monkeypatch.setattr(import_check, "TIMEOUT_S", 0.5)
+    (fault,) = import_check.check(broken.folder, broken.folder.name)
+    assert "did not end within 0.5 s" in fault.what
+
+
 def test_an_extension_whose_python_fails_is_not_valid(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kit.PYTHON, "/nowhere/python")
     fault = import_check._fault("portalis_ext.two_examples", "ValueError: x" * 100)

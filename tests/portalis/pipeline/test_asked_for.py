@@ -184,6 +184,10 @@ CASES = {
         ("add",), ALSO_AN_ARCHIVE, PARTIAL, DEPLOYMENT, "--only deployment", outcome="skipped",
         options={"only": ["deployment", "archive"]},
     ),
+    "documents and manifests alone, of nothing": Case(
+        ("add",), DOCUMENTED, FAILURE, PackagingStage.InputValidation, "nothing was made (", outcome="",
+        options={"skip": ["triton"]},
+    ),
     # -- what the spec turns off, and what no target is asked for
     "a target that the command line names and the spec turns off": Case(
         ("add",), {}, PARTIAL, ARCHIVE, "enable_distribution_archive is false", "enable_distribution_archive",
