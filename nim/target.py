@@ -44,7 +44,9 @@ def generate(job: Job) -> Contexts:
     try:
         images = plan(job)
     except MissingPart as missing:
-        return Contexts(images=(), skipped=f"{missing.message}. {missing.remediation}")
+        return Contexts(
+            images=(), skipped=f"{missing.message}. {missing.remediation}", errors=(*errors, _lost(job, missing))
+        )
     if not images:
         raise errors[0]
     for image in images:
@@ -107,6 +109,17 @@ def _not_servable(job: Job, module: Module, found: Unservable) -> StageError:
         f"{message}: {found.why}",
         remediation=found.remediation,
         details=NimGenerationError(failed_containers=(reference,)),
+    )
+
+
+def _lost(job: Job, missing: MissingPart) -> StageError:
+    """The runtime that the images are to have is not there, and they are made with no other."""
+    references = dict.fromkeys(reference_of(job, module) for module in job.modules)
+    return StageError(
+        ErrorType.ContainerBuildError,
+        f"no image was built: {missing.message}",
+        remediation=missing.remediation,
+        details=NimGenerationError(failed_containers=tuple(references), docker_errors=(missing.message,)),
     )
 
 

@@ -79,7 +79,7 @@ def publish(
         return
     login = _login(address, username, password_stdin=password_stdin)
     outcome = _carry_out(plan, login, runtime, quiet=quiet or as_json)
-    script = _settle(folder, plan, outcome)
+    script = _settle(folder, plan, outcome, runtime)
     from ..pipeline.publication import note
 
     note(folder, report, package, outcome.published)
@@ -136,12 +136,13 @@ def _carry_out(plan: PublishingPlan, login: Credentials | None, runtime: Contain
         return carry_out(plan, login, runtime=runtime, say=say)
 
 
-def _settle(folder: Path, plan: PublishingPlan, outcome: Outcome) -> Path | None:
+def _settle(folder: Path, plan: PublishingPlan, outcome: Outcome, runtime: ContainerRuntime) -> Path | None:
     """The script for what failed; without failure there is none, and one of an earlier time goes."""
+    from ..container_commands import program
     from ..dist.publishing.script import SCRIPT, write_script
 
     if outcome.failures:
-        return write_script(plan, folder)
+        return write_script(plan, folder, program(runtime))
     (folder / SCRIPT).unlink(missing_ok=True)
     return None
 
@@ -198,4 +199,7 @@ def _tell(outcome: Outcome, script: Path | None, *, as_json: bool) -> None:
     for reference in outcome.untried:
         print(f"not tried: {printable(reference)}", file=sys.stderr)
     if script is not None:
-        print(f"{printable(str(script))} publishes by hand, with docker and oras", file=sys.stderr)
+        print(
+            f"{printable(str(script))} publishes by hand; its first lines name the programs that it needs",
+            file=sys.stderr,
+        )
