@@ -43,14 +43,14 @@ class Tensor(TensorHead):
     """A tensor, batch dimension included."""
 
     data: Elements
-    """The elements, row-major: flat, or nested as `shape` says. NaN and infinities are strings."""
+    """The elements, row-major: flat, or nested as `shape` says. NaN, Infinity and -Infinity are bare words, or text."""
 
 
 class V2Tensor(TensorHead):
     """A tensor whose data are in the JSON, or behind it."""
 
     data: Elements | None = None
-    """The elements, row-major: flat, or nested as `shape` says. NaN and infinities are strings."""
+    """The elements, row-major: flat, or nested as `shape` says. NaN, Infinity and -Infinity are bare words, or text."""
 
 
 class OutputParameters(Json):

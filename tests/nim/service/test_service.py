@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,7 +104,7 @@ def test_nested_data_are_the_same_as_flat_data(client: Client) -> None:
         (one([1], shape=[1, 1.5]), "inputs[0].shape[1]"),
         (one([1], data="1"), "input 'x': data must be a list"),
         (one([1, "two"]), "'two' is no number"),
-        (one([1, None]), "element 1 is 'None', not a number"),
+        (one([1, None]), "element 1 is null, not a number"),
         (one([1e39]), "1e+39 is too large"),
         (one([[1, 2], [3]], shape=[2, 2]), "data is nested otherwise than shape [2, 2] says, at axis 1"),
         ({**one([1]), "outputs": [{"name": "z"}]}, "there is no output 'z'; the outputs are y"),
@@ -124,7 +126,7 @@ def test_a_bad_request_is_refused_with_400_and_the_name_of_what_is_wrong(
         (b"", "the request is no JSON"),
         (b"{", "the request is no JSON"),
         (b"\xff\xfe\xfa", "the request is no JSON"),
-        (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [NaN]}]}', "NaN is no JSON"),
+        (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [nan]}]}', "the request is no JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"inputs":[' + b"9" * 5000 + b"]}", "the request is no JSON"),
     ],
@@ -134,6 +136,20 @@ def test_a_body_that_is_no_json_is_refused_with_400(client: Client, body: bytes,
     status, told = client.send("/v1/models/softmax/infer", body)
     assert status == 400
     assert words in told["error"]["message"]
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+@pytest.mark.service
+def test_nan_and_infinity_come_and_go_as_bare_words_as_with_triton(client: Client, api: str) -> None:
+    body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[NaN,Infinity,-Infinity,1]}]}'
+    with urllib.request.urlopen(f"http://127.0.0.1:{client.port}/{api}/models/gelu/infer", body) as answer:
+        text = answer.read()
+    assert b"[NaN,Infinity," in text
+    again = json.loads(text)["outputs"][0]
+    status, told = client.infer("gelu", {"inputs": [{**again, "name": "x"}]})
+    assert status == 200 and math.isnan(told["outputs"][0]["data"][0]), told
+    as_text = json.dumps(one(["NaN", "Infinity", "-Infinity", 1])).encode()
+    assert client.send(f"/{api}/models/gelu/infer", as_text)[0] == 200, "as text they are taken, too"
 
 
 @pytest.mark.service

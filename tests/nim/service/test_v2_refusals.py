@@ -158,7 +158,7 @@ def test_a_bool_that_is_neither_0_nor_1_is_refused(client: Client) -> None:
         ({"parameters": {"timeout": -1}}, "timeout"),
         ({"id": 5}, "id: Input should be a valid string"),
         ({"inputs": []}, "input 'x' is missing"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [True]}]}, "element 0 is 'True'"),
+        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [True]}]}, "element 0 is true"),
     ],
 )
 def test_what_a_request_may_not_say_is_refused(client: Client, more: dict[str, Any], words: str) -> None:
