@@ -39,7 +39,7 @@ def called(value: Any) -> str:
 
 
 def decode(dtype: DType, flat: list[Any], encoding: str | None = None) -> np.ndarray:
-    """The one-dimensional array of `dtype` with the elements `flat`; for BYTES, `encoding` may be ``base64``.
+    """The one-dimensional array of `dtype` with the elements `flat`; of BYTES, `encoding` may be ``base64``.
 
     Raises ValueError, which names the first element that the type cannot hold.
     """
@@ -48,7 +48,7 @@ def decode(dtype: DType, flat: list[Any], encoding: str | None = None) -> np.nda
     if dtype.name == "BOOL":
         return _bools(flat)
     if dtype.name == "BF16":
-        return f32_to_bf16(_floats(flat, np.dtype(np.float32)))
+        return _bfloats(_floats(flat, np.dtype(np.float32)))
     if dtype.numpy.kind == "f":
         return _floats(flat, dtype.numpy)
     return _integers(flat, dtype.numpy)
@@ -116,8 +116,18 @@ def _floats(flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
     return array
 
 
+def _bfloats(values: np.ndarray) -> np.ndarray:
+    bits = f32_to_bf16(values)
+    lost = np.isfinite(values) & (bits & 0x7FFF == 0x7F80)
+    if lost.any():
+        raise ValueError(f"{values[lost][0]:g} is too large")
+    return bits
+
+
 def _bytes(flat: list[Any], encoding: str | None) -> np.ndarray:
     _check_types(flat, {str}, "text")
+    if encoding not in (None, "utf-8", BASE64):
+        raise ValueError(f"content_encoding is {called(encoding)}, not 'utf-8' or 'base64'")
     array = np.empty(len(flat), dtype=object)
     try:
         if encoding == BASE64:

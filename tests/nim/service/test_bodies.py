@@ -176,7 +176,7 @@ def test_a_compressed_body_is_read_within_the_same_limit(client: Client, encodin
     assert (status, told["error"]) == (413, f"the request is larger than {LIMIT} bytes, the limit")
     for broken in (pack(body(1))[:-3], pack(body(1)) + b"x", b"", b"\0" * 20):
         status, told = compressed(client, encoding, broken)
-        assert status == 400 and f"Content-Encoding {encoding}" in told["error"]
+        assert status == 400 and f"Content-Encoding {encoding.lower().removeprefix('x-')}" in told["error"]
 
 
 def test_an_unknown_content_encoding_is_415(client: Client) -> None:
