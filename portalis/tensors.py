@@ -120,7 +120,8 @@ def _tensor(spec: TensorSpec, parsed: dict[str, Any]) -> dict[str, Any]:
 
 def _flat(where: str, value: Any) -> tuple[list[Any], tuple[int, ...]]:
     """The elements of nested lists, row-major, and their shape."""
-    level, shape = [value], []
+    level: list[Any] = [value]
+    shape: list[int] = []
     while level and all(type(each) is list for each in level):
         sizes = {len(each) for each in level}
         if len(sizes) > 1:
@@ -196,7 +197,7 @@ def _convert(spec: TensorSpec, array: Array, path: Path) -> Array:
     if array.size == 0:
         return array.astype(target)
     if target.kind in "iu":
-        range_ = np.iinfo(target)
+        range_ = np.iinfo(target.name)
         low, high = int(array.min()), int(array.max())
         if low < range_.min or high > range_.max:
             raise UsageError(f"{where}, and the values of {path} go from {low} to {high}")

@@ -82,7 +82,8 @@ class BareWords:
     def restore(self, value: Any) -> Any:
         """The parsed value with floats for the words. Raises ValueError where one of them is a key."""
         literals, marks = self._literals, self._literals[str].keys()
-        pending = [top := [value]]
+        top = [value]
+        pending: list[list[Any] | dict[Any, Any]] = [top]
         while pending:
             container = pending.pop()
             if isinstance(container, dict) and not marks.isdisjoint(container):
