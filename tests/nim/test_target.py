@@ -129,7 +129,7 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
     ("module", "config", "where", "told"),
     [
         ("Gelu", {}, "wasm_binaries[0].name", "the name of the image, 'demo-Gelu', is no image name"),
-        ("a b", {}, "wasm_binaries[0].name", "the service cannot call a model 'a b'"),
+        ("a b", {}, "wasm_binaries[0].name", "'a b' is no name for a model of the service"),
         ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is no image tag"),
         ("gelu", {"image_name": "UPPER"}, "wasm_binaries[0].name", "the name of the image, 'UPPER'"),
         (
