@@ -98,8 +98,11 @@ def install(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> Response:
         if error.status_code == http.HTTPStatus.NOT_FOUND:  # the framework's own: ours are Problems
             return answer(no_path(request.url.path), request.url.path)
+        text = str(error.detail)
+        if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            text = f"this path takes {(error.headers or {}).get('Allow', 'another method')}, not {request.method[:32]}"
         kind = http.HTTPStatus(error.status_code).phrase.title().replace(" ", "") + "Error"
-        response = answer(Problem(error.status_code, kind, str(error.detail)), request.url.path)
+        response = answer(Problem(error.status_code, kind, text), request.url.path)
         response.headers.update(error.headers or {})
         return response
 

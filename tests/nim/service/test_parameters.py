@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as grpc_client
+from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
+from portalis.nim.service import unsupported
+from portalis.nim.service.grpc.service import Inference
 from tests.running.waiting import PATIENCE_S
 
 from .process import SPIN, write_modules
@@ -121,6 +125,19 @@ def test_what_triton_has_over_grpc_and_the_service_has_not_is_unimplemented_with
             getattr(asks, method)(*request_)
         assert caught.value.status() == str(grpc.StatusCode.UNIMPLEMENTED)
         assert asks.is_model_ready("same")
+
+
+def test_every_method_of_the_protocol_is_served_or_refused_with_a_sentence() -> None:
+    methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    served = {name for name in dir(Inference) if not name.startswith("_")}
+    for method in methods:
+        own = re.sub("(?<=.)([A-Z])", r"_\1", method.name).lower()
+        assert (own in served) != (method.name in unsupported.METHODS), method.name
+
+
+def test_another_method_is_refused_with_the_right_one(client: Client) -> None:
+    status, told = client.get("/v2/models/same/infer")
+    assert (status, told["error"]) == (405, "this path takes POST, not GET")
 
 
 def test_a_content_encoding_that_is_unknown_is_refused_with_those_that_are_known(client: Client) -> None:
