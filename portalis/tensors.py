@@ -1,6 +1,6 @@
-"""Tensors as a person writes them: ``x=[1,2,3]``, ``image=@photo.jpg``, ``text=@letter.txt``; and files for outputs.
+"""Inputs as a person writes them: ``x=[1,2,3]``, ``image=@photo.jpg``, ``text=@letter.txt``.
 
-BF16 values are float32 arrays here; who sends them converts.
+BF16 values are float32 arrays here; the sender converts them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FORMS = "VALUE is JSON ('[1,2,3]'), text, or a file: @x.npy, @x.json, @photo.jp
 def read_tensor(spec: TensorSpec, value: str, *, batches: bool) -> Array:
     """The array that `value` means for the input `spec`, with the batch dimension when the model `batches`.
 
-    Raises UsageError where it means none: no such file, another data type, another rank.
+    Raises UsageError for a missing file, another data type or another rank.
     """
     if value.startswith("@"):
         array = _from_file(spec, Path(value[1:]))

@@ -33,7 +33,7 @@ def split(body: bytes, header_length: str | None) -> tuple[memoryview, memoryvie
     return view[:length], view[length:]
 
 
-def explained(problem: Problem, body: bytes, header_length: str | None) -> Problem:
+def explained(problem: Problem, body: bytes | bytearray, header_length: str | None) -> Problem:
     """`problem`, that the JSON of `body` could not be read, with what the header should be where that is the cause."""
     end = _json_end(body)
     if header_length is None:
@@ -51,7 +51,7 @@ def explained(problem: Problem, body: bytes, header_length: str | None) -> Probl
     return bad_input(f"{problem.message} ({_NAME} says that the JSON has {length} bytes)")
 
 
-def _json_end(body: bytes) -> int | None:
+def _json_end(body: bytes | bytearray) -> int | None:
     """Where the JSON object ends with which `body` begins; None where it is none, or a very long one."""
     text = bytes(body[:_LOOKED_AT]).decode("latin-1")  # a character for each byte
     start = len(text) - len(text.lstrip(" \t\r\n"))

@@ -1,5 +1,5 @@
-"""JSON to Python and back, by orjson: arrays without a Python object for each element, and nothing accepted that JSON
-has not, except the bare words NaN and Infinity, which Triton's HTTP front end takes and sends too."""
+"""JSON to Python and back, by orjson: arrays are written without a Python object for each element; documents are strict
+JSON, except for the bare words NaN and Infinity, which Triton's HTTP front end accepts and sends too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What in a JSON document is not as its schema says, in the words of JSON: no name of a class or of Python's types."""
+"""Validation errors of JSON documents in the words of JSON: no names of classes or of Python's types."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def misfits(problem: ValidationError, what: str = "the request") -> str:
         else:
             sentence = _sentence(kind, error.get("ctx", {}), error["input"], error["msg"])
             other.append(f"{_path(place) or what}: {sentence}")
-    told = [
+    messages = [
         f"{path}: expected {' or '.join(dict.fromkeys(kinds))}, got {called(value)}"
         for path, (kinds, value) in found.items()
     ]
-    text = "; ".join((told + other)[:20])
+    text = "; ".join((messages + other)[:20])
     return text if len(text) <= _MOST else f"{text[:_MOST]} …"
 
 

@@ -46,15 +46,15 @@ def serve(
     refused = threading.Event()
 
     def watch(tell: Callable[[Service], bool]) -> None:
-        told: list[tuple[bool, str]] | None = None
+        seen: list[tuple[bool, str]] | None = None
         while not server.should_exit:
             states = [(model.ready, model.failure) for model in app.service.models.values()]
-            if server.started and states != told:
-                told = states
+            if server.started and states != seen:
+                seen = states
                 if not tell(app.service):
                     refused.set()
                     server.should_exit = True
-            time.sleep(_LOADING_S if told is None or (False, "") in states else _SETTLED_S)
+            time.sleep(_LOADING_S if seen is None or (False, "") in states else _SETTLED_S)
 
     if changed is not None:
         threading.Thread(target=watch, args=[changed], name="watcher", daemon=True).start()

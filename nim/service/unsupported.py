@@ -1,4 +1,4 @@
-"""What Triton's front ends have and this service does not: each is refused with a sentence instead of a bare 404."""
+"""Features of Triton's front ends that this service lacks: each is refused with a sentence instead of a bare 404."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def no_path(path: str) -> Problem:
     text = next((text for pattern, text in _PATHS if pattern.fullmatch(path)), None)
     if text is not None:
         return refusal(text)
-    return Problem(404, "NotFoundError", f"there is no path {path[:128]!r}; /openapi.json describes those there are")
+    return Problem(404, "NotFoundError", f"no route for path {path[:128]!r}; /openapi.json lists all paths")
 
 
 def method(text: str) -> Callable[[Any, Any], Awaitable[Any]]:

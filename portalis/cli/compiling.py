@@ -1,4 +1,4 @@
-"""Says that a module is being compiled, where that takes long and somebody watches."""
+"""A progress note on a terminal while a module compiles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_S = 0.5
 
 @contextlib.contextmanager
 def noted(module: Path, *, after_s: float = PATIENCE_S, stream: TextIO | None = None) -> Iterator[None]:
-    """Around what compiles `module`: after `after_s` a terminal shows what is waited for; nothing else does."""
+    """Wraps what compiles `module`: after `after_s` the note is printed where `stream` is a terminal, else never."""
     stream = stream or sys.stderr
     if not stream.isatty():
         yield

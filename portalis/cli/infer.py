@@ -82,11 +82,11 @@ def _remotely(
 ) -> Answer:
     from ..triton_client import RemoteModel
 
-    told = _parameters(parameters)
+    parsed = _parameters(parameters)
     with RemoteModel(url, model, version=version, timeout_s=timeout_s) as remote:
         _check_targets(model, remote.outputs, targets)
         arrays = _read_inputs(model, remote.inputs, inputs, batches=remote.max_batch_size > 0)
-        return remote.infer(arrays, parameters=told)
+        return remote.infer(arrays, parameters=parsed)
 
 
 def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path]) -> Answer:
@@ -98,7 +98,7 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path]) -
     from ..triton_client import Answer
     from .compiling import noted
 
-    interface = own_interface(module)  # everything that can be wrong in the arguments shows before a compiler starts
+    interface = own_interface(module)  # arguments are checked before anything is compiled
     _check_targets(str(module), interface.outputs, targets)
     arrays = _read_inputs(str(module), interface.inputs, inputs, batches=interface.max_batch_size > 0)
     for spec in interface.inputs:

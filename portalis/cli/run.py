@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 import sys
@@ -146,10 +147,12 @@ def _example(service: Service, model: Model) -> str:
     interface = model.program.interface
     arrays = smallest(interface)
     inputs = [encode(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
-    if model.settings.warm_up:
-        inputs = list(model.settings.warm_up)
+    if model.settings.warm_up:  # from service.json, so it may have NaN, which orjson writes as null
+        body = json.dumps({"inputs": list(model.settings.warm_up)})
+    else:
+        body = written({"inputs": inputs}).decode()
     url = f"http://{_host(service)}:{service.settings.service_port}/v1/models/{model.name}/infer"
-    return f"curl -s {shlex.quote(url)} -d {shlex.quote(written({'inputs': inputs}).decode())}"
+    return f"curl -s {shlex.quote(url)} -d {shlex.quote(body)}"
 
 
 def _ports(host: str, given: dict[str, int | None]) -> dict[str, int | None]:

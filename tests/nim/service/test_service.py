@@ -165,7 +165,7 @@ def test_unknown_paths_and_methods_are_told_in_the_same_envelope(client: Client)
         404,
         {
             "error": {
-                "message": "there is no path '/nothing'; /openapi.json describes those there are",
+                "message": "no route for path '/nothing'; /openapi.json lists all paths",
                 "type": "NotFoundError",
                 "code": 404,
             }
