@@ -33,17 +33,19 @@ def split(body: bytes, header_length: str | None) -> tuple[memoryview, memoryvie
     return view[:length], view[length:]
 
 
-def explained(problem: Problem, body: bytes | bytearray, header_length: str | None) -> Problem:
+def explained(problem: Problem, body: bytes | bytearray, header_length: str | None, *, v2: bool) -> Problem:
     """`problem`, that the JSON of `body` could not be read, with what the header should be where that is the cause."""
     end = _json_end(body)
     if header_length is None:
+        needs = f"need {_NAME}" if v2 else "are accepted by /v2/models/{name}/infer only"
         if end is not None and end < len(body):
+            exactly = f": {end}" if v2 else ""
             left = len(body) - end
             return bad_input(
-                f"the JSON ends after {end} bytes, and {left} follow: bytes behind the JSON need {_NAME}: {end}"
+                f"the JSON ends after {end} bytes, and {left} follow: bytes behind the JSON {needs}{exactly}"
             )
         if b'"binary_data_size"' in bytes(body[:_LOOKED_AT]):
-            return bad_input(f"{problem.message} (bytes behind the JSON need {_NAME})")
+            return bad_input(f"{problem.message} (bytes behind the JSON {needs})")
         return problem
     length = header_length.strip()
     if end is not None and int(length) != end:

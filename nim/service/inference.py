@@ -56,9 +56,12 @@ def understood(interface: Interface, body: bytes, header_length: str | None = No
         try:
             found = parse(head)
         except Problem as problem:
-            raise explained(problem, body, header_length) from None
+            raise explained(problem, body, header_length, v2=True) from None
         return _question(interface, found, _read(V2InferRequest, found), Tail(tail))
-    found = parse(body)
+    try:
+        found = parse(body)
+    except Problem as problem:
+        raise explained(problem, body, None, v2=False) from None
     question = _question(interface, found, _read(InferRequest, found), Tail(memoryview(b"")))
     if any(binary for _, binary in question.outputs):
         raise bad_input("outputs as raw bytes are sent by /v2/models/{name}/infer only")

@@ -136,6 +136,10 @@ def test_bytes_behind_the_json_without_the_header_are_refused_with_its_name(clie
     status, text = told(ask(client, "/v2/models/same_FP32/infer", body))
     right = f"the JSON ends after {headers[LENGTH]} bytes, and 24 follow"
     assert (status, text) == (400, f"{right}: bytes behind the JSON need {LENGTH}: {headers[LENGTH]}")
+    for more in ({}, headers):
+        status, answer = ask(client, "/v1/models/same_FP32/infer", body, more)
+        assert status == 400
+        assert f"{right}: bytes behind the JSON are accepted by /v2/models/{{name}}/infer only" in answer.decode()
 
 
 def test_the_header_is_named_where_the_json_is_too_long_to_be_looked_through(client: Client) -> None:
