@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, t
 if TYPE_CHECKING:
     from ..spec import PackageSpec
 
+# the keys of triton_config that change what a model answers, and when
+_OF_TRITON = frozenset(("backend_parameters", "batch_inputs", "batch_outputs", "inputs", "max_batch_size", "outputs"))
 SERVICE_FILE = "service.json"
 _SPECS = (".toml", ".yaml", ".yml", ".json")
 
@@ -111,17 +114,24 @@ def _of_spec(file: Path) -> _Found:
 
 
 def _left_out(spec: PackageSpec, file: Path) -> Iterator[str]:
+    """What of the spec the service does not serve, each with the reason and with what does serve it."""
     names = [ensemble.name for ensemble in spec.triton_config.ensembles]
     if names:
+        repository = shlex.quote(str(spec.output_directory / str(spec.triton_config.model_repository_path)))
         yield (
-            f"left out: ensemble{'s' * (len(names) > 1)} {', '.join(names)} of {file}: the service runs single modules;"
-            " on Triton it is served by `portalis package` and then `portalis serve` with the model repository"
+            f"not served: ensemble{'s' * (len(names) > 1)} {', '.join(names)} of {file}, as the service runs single"
+            f" modules. Triton serves ensembles: portalis package {shlex.quote(str(file))}, then"
+            f" portalis serve {repository}"
         )
+    given = [spec.triton_config, *(binary.triton_config for binary in spec.wasm_binaries)]
+    keys = {key for config in given if config is not None for key in config.model_fields_set} & _OF_TRITON
+    if keys:
+        yield f"not used: triton_config.{', triton_config.'.join(sorted(keys))} of {file}, which is for Triton alone"
     runtime = spec.container_config.wasm_runtime.value
     if runtime != ModelSettings.model_fields["wasm_runtime"].default:
         yield (
-            f"left out: container_config.wasm_runtime of {file} is {runtime}, which images run modules in; here it is"
-            " Wasmtime"
+            f"not used: container_config.wasm_runtime of {file} is {runtime}, which images run modules in;"
+            " `portalis run` runs them in Wasmtime"
         )
 
 

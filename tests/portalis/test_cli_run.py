@@ -255,7 +255,7 @@ def test_it_says_ready_only_where_its_health_does(add_wasm: Path, name: str, tex
 
 @pytest.mark.service
 def test_a_model_can_be_asked_as_soon_as_it_is_ready_and_what_becomes_of_the_others_is_said(tmp_path: Path) -> None:
-    models = []
+    models: list[dict[str, Any]] = []
     for name, text in (("add", ADD), ("spin", SPIN), ("trap", TRAP)):
         (tmp_path / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(text))
         models.append({"name": name, "file": f"{name}.wasm", "limits": {"timeout_s": 1.0}})
@@ -289,11 +289,14 @@ output_map = { y = "sum" }
 @pytest.mark.service
 def test_what_of_a_spec_is_not_served_is_named_with_what_serves_it(tmp_path: Path) -> None:
     (tmp_path / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
-    (tmp_path / "portalis.toml").write_text(SPEC + '[container_config]\nwasm_runtime = "Wasmer"\n')
+    more = '[triton_config.backend_parameters]\n"wasm.timeout_ms" = "5"\n[container_config]\nwasm_runtime = "Wasmer"\n'
+    (tmp_path / "portalis.toml").write_text(SPEC + more)
     with running("portalis.toml", *FREE, cwd=tmp_path) as service:
         line = service.line_with("ensemble twice of portalis.toml")
-        assert "left out" in line and "`portalis serve`" in line and "Triton" in line
-        assert "container_config.wasm_runtime of portalis.toml is Wasmer" in service.line_with("Wasmtime")
+        remedy = f"portalis package portalis.toml, then portalis serve {tmp_path}/package/triton"
+        assert line.startswith("portalis: not served: ") and line.endswith(remedy)
+        assert "triton_config.backend_parameters of portalis.toml" in service.line_with("for Triton alone")
+        assert "container_config.wasm_runtime of portalis.toml is Wasmer" in service.line_with("in Wasmtime")
         service.line_with("ready; Ctrl-C stops")
         assert service.curl("add")["outputs"][0]["data"] == [0.0]
 
