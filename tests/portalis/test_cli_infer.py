@@ -235,8 +235,12 @@ def test_arguments_are_checked_before_the_module_is_compiled(
     done = cli("infer", "--module", blobs, *args, PORTALIS_CACHE_DIR=str(cache))
     assert done.returncode == 2 and words in done.stderr
     assert not list(cache.rglob("*")), "nothing was compiled"
+
+
+def test_what_is_compiled_is_seen_in_the_cache(cli: Cli, blobs: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
     assert cli("infer", "--module", blobs, "-i", "x=a", PORTALIS_CACHE_DIR=str(cache)).returncode == 0
-    assert list(cache.rglob("*")), "which shows here"
+    assert list(cache.rglob("*")), "else the test above could not fail"
 
 
 def test_a_terminal_shows_that_a_module_is_being_compiled_and_nothing_else_does(tmp_path: Path) -> None:
