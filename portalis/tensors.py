@@ -6,6 +6,7 @@ BF16 values are float32 arrays here; the sender converts them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def _from_json(spec: TensorSpec, parsed: Any) -> Array:
         found = _tensor(spec, parsed)
         encoding, shape, parsed = found.get("encoding"), found["shape"], found["data"]
     flat, nested = _flat(where, parsed)
+    if shape is not None and math.prod(shape) != len(flat):
+        raise UsageError(f"{where}: shape {shape_text(shape)} has {math.prod(shape)} elements, data has {len(flat)}")
     try:
         array = json_data.decode(spec.dtype, flat, encoding).reshape(nested if shape is None else shape)
     except ValueError as problem:

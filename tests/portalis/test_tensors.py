@@ -88,7 +88,7 @@ def test_another_rank_is_refused_with_both_shapes() -> None:
         ("FP32", "[" * 5000, "nested too deeply"),
         ("INT64", "[" + "9" * 5000 + "]", "is not JSON"),
         ("INT32", '{"datatype": "FP32", "shape": [1], "data": [1]}', "is INT32, and the tensor is 'FP32'"),
-        ("FP32", '{"datatype": "FP32", "shape": [2], "data": [1]}', "cannot reshape"),
+        ("FP32", '{"datatype": "FP32", "shape": [2], "data": [1]}', "shape [2] has 2 elements, data has 1"),
         ("FP32", '{"datatype": "FP32", "shape": [-1], "data": [1]}', "no list of sizes"),
         (
             "BYTES",
