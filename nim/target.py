@@ -91,6 +91,12 @@ def _together(made: Contexts, results: Iterable[Result]) -> Made:
 
 
 def _warnings(spec: PackageSpec) -> Iterable[PackagingWarning]:
+    if ensembles := [ensemble.name for ensemble in spec.triton_config.ensembles]:
+        yield PackagingWarning(
+            message=f"no image has the ensembles of the spec ({', '.join(ensembles)}): a service runs single modules",
+            severity=WarningSeverity.Low,
+            remediation="Serve the model repository for Triton, which has them.",
+        )
     for pin in unverified(spec.container_config):
         yield PackagingWarning(
             message=f"the images install {pin} without a check of its hash, which portalis does not know",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,7 +13,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from .runtime import Cancelled, GuestStatus, GuestTimeout, HostBusy, InputError, MemoryLimit, SettingsError, WasmError
+from .runtime import (
+    Cancelled,
+    GuestStatus,
+    GuestTimeout,
+    HostBusy,
+    InputError,
+    MemoryLimit,
+    SettingsError,
+    WasmError,
+    timeout_of,
+)
 
 _LOG = logging.getLogger(__name__)
 _STATUSES = (  # the kinds are those that the Triton backend tells apart
@@ -41,6 +52,15 @@ def of_runtime(error: WasmError) -> Problem:
     return Problem(status, type(error).__name__, str(error))
 
 
+def guest_timeout(parameters: Mapping[str, Any]) -> float | None:
+    """The seconds that a request's parameters allow the module, as on Triton. Raises Problem with status 400 for a bad
+    value, and for any other key that begins with ``wasm.``."""
+    try:
+        return timeout_of(parameters)
+    except SettingsError as problem:
+        raise bad_input(str(problem)) from None
+
+
 def envelope(status: int, kind: str, message: str) -> dict[str, Any]:
     """The JSON that tells a problem."""
     return {"error": {"message": message, "type": kind, "code": status}}
@@ -57,6 +77,8 @@ def headers_of(problem: Problem) -> list[tuple[bytes, bytes]]:
     """The headers that go with `problem`."""
     if problem.status in (408, 413):
         return [(b"connection", b"close")]  # the rest of the request may still be on its way
+    if problem.status == 415:
+        return [(b"accept-encoding", b"gzip, deflate")]
     return [(b"retry-after", b"1")] if problem.status in (429, 503) else []
 
 
@@ -80,6 +102,7 @@ def unexpected(error: Exception) -> Problem:
 
 def install(app: FastAPI) -> None:
     """Let every error leave `app` as `answer` says it, those of the framework included, and none with a traceback."""
+    from .unsupported import no_path  # which raises Problem
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> Response:
@@ -87,8 +110,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == http.HTTPStatus.NOT_FOUND:  # the framework's own: ours are Problems
+            return answer(no_path(request.url.path), request.url.path)
+        text = str(error.detail)
+        if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            text = f"this path takes {(error.headers or {}).get('Allow', 'another method')}, not {request.method[:32]}"
         kind = http.HTTPStatus(error.status_code).phrase.title().replace(" ", "") + "Error"
-        response = answer(Problem(error.status_code, kind, str(error.detail)), request.url.path)
+        response = answer(Problem(error.status_code, kind, text), request.url.path)
         response.headers.update(error.headers or {})
         return response
 

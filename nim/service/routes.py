@@ -91,7 +91,7 @@ class Infer:
             question = understood(interface, body, length, v2=v2)
         else:
             question = await self._in_thread(_understood, interface, body, length, v2)
-        running = scheduler.run(question.inputs, timeout_s=question.timeout_s)
+        running = scheduler.run(question.inputs, timeout_s=question.timeout_s, guest_timeout_s=question.guest_timeout_s)
         outputs = await _unless_gone(receive, running)
         if sum(array.nbytes for array in outputs.values()) <= QUICK_BYTES:
             return answered(model, question, outputs)

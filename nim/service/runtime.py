@@ -20,9 +20,11 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         TensorSpec,
         Trap,
         WasmError,
+        json_data,
     )
     from portalis.backend.bytes_tensor import deserialize, object_array, serialize
-    from portalis.backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis.backend.json_data import called
+    from portalis.backend.settings import timeout_of
 else:
     from portalis_backend import (
         Cancelled,
@@ -39,9 +41,11 @@ else:
         TensorSpec,
         Trap,
         WasmError,
+        json_data,
     )
     from portalis_backend.bytes_tensor import deserialize, object_array, serialize
-    from portalis_backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis_backend.json_data import called
+    from portalis_backend.settings import timeout_of
 
 __all__ = [
     "Cancelled",
@@ -58,9 +62,10 @@ __all__ = [
     "TensorSpec",
     "Trap",
     "WasmError",
-    "bf16_to_f32",
+    "called",
     "deserialize",
-    "f32_to_bf16",
+    "json_data",
     "object_array",
     "serialize",
+    "timeout_of",
 ]

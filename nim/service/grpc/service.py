@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from ..metadata import config_of, describe
 from ..models import Model
-from ..problems import Problem, bad_input
+from ..problems import Problem, bad_input, guest_timeout
 from .messages import understood
 from .tensors import inputs_of, response_of, wanted_of
 
@@ -157,7 +157,9 @@ async def _infer(model: Model, request: Any, timeout_s: float | None) -> Any:
             raise bad_input("sequence_id is given, but no model of this service keeps sequences")
     inputs = inputs_of(interface, request)
     wanted = wanted_of(interface, request)
-    outputs = await scheduler.run(inputs, timeout_s=_limit(request, timeout_s))
+    outputs = await scheduler.run(
+        inputs, timeout_s=_limit(request, timeout_s), guest_timeout_s=_guest_limit(request.parameters)
+    )
     return response_of(wanted, outputs, model_name=model.name, model_version=model.settings.version, id=request.id)
 
 
@@ -171,6 +173,15 @@ def _limit(request: Any, timeout_s: float | None) -> float | None:
             raise bad_input(f"timeout must be a number of microseconds, not {microseconds}")
         limits += [microseconds / 1e6] if microseconds else []
     return min(limits, default=None)
+
+
+def _guest_limit(parameters: Any) -> float | None:
+    """Seconds that the module may compute, as the parameter of that name says, which is of any kind."""
+    if not parameters:
+        return None
+    return guest_timeout(
+        {key: getattr(value, value.WhichOneof("parameter_choice") or "", None) for key, value in parameters.items()}
+    )
 
 
 def _parsed(told: dict[str, Any], message: Any) -> Any:
