@@ -57,7 +57,7 @@ class Sandboxed:
         """One row, as `RunRow` says."""
         deadline = Deadline(timeout_s)
         box = self._sandboxes.bare(deadline)
-        self._sandboxes.give_host(box, deadline, [self._entry, *args], stdin, self._limit)
+        self._sandboxes.give_host(box, [self._entry, *args], stdin, self._limit)
         assert box.host is not None
         out, err = box.host.stdout, box.host.stderr
         out.fail_past_cap = err.fail_past_cap = True

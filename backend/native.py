@@ -1,4 +1,4 @@
-"""The one module that touches wasmtime's raw C bindings.
+"""The one module, with `callbacks`, that touches wasmtime's raw C bindings.
 
 Reasons (measured on wasmtime-py 50): ``Func.__call__`` costs 6-35 µs where a prepared raw call costs 0.4-1.6 µs; the
 Python wrapper keeps the last host exception in a module global, so with threads errors reach the wrong caller; and the
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import mmap
 import threading
+import time
 from collections.abc import Callable
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int64, c_size_t, c_uint64, c_void_p
 from typing import Any
@@ -56,6 +58,8 @@ _memory_data_size = _proto("wasmtime_memory_data_size", c_size_t, c_void_p, c_vo
 _memory_grow = _proto("wasmtime_memory_grow", c_void_p, c_void_p, c_void_p, c_uint64, c_void_p)
 _global_get = _proto("wasmtime_global_get", None, c_void_p, c_void_p, c_void_p, quick=True)
 _global_set = _proto("wasmtime_global_set", c_void_p, c_void_p, c_void_p, c_void_p, quick=True)
+_error_delete = _proto("wasmtime_error_delete", None, c_void_p)
+_trap_delete = _proto("wasm_trap_delete", None, c_void_p)
 _deserialize = _proto("wasmtime_module_deserialize", c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
 
 _EXTERN_OF = ffi.wasmtime_extern_t.of.offset
@@ -163,15 +167,19 @@ def _raise_error(pointer: int) -> None:
     raise GuestError(text)
 
 
+def timed_out(timeout_s: float, backtrace: str = "") -> GuestTimeout:
+    """The error of a call whose deadline has passed."""
+    return GuestTimeout(
+        f"the guest ran longer than its time limit of {timeout_s:g} s and was stopped"
+        f" (raise wasm.timeout_ms if it needs longer)\n{backtrace}".rstrip()
+    )
+
+
 def _raise_trap(pointer: int, timeout_s: float, said: str) -> None:
     trap = wasmtime.Trap._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasm_trap_t)))
     code, text = trap.trap_code, _concise(trap.message)
     if code is wasmtime.TrapCode.INTERRUPT:
-        where = text.partition("\n")[2]
-        raise GuestTimeout(
-            f"the guest ran longer than its time limit of {timeout_s:g} s and was stopped"
-            f" (raise wasm.timeout_ms if it needs longer)\n{where}".rstrip()
-        )
+        raise timed_out(timeout_s, text.partition("\n")[2])
     raise Trap(f"the guest trapped: {said}{': ' if said else ''}{text}")
 
 
@@ -197,7 +205,18 @@ class Store:
     of them. `close` frees it at once and must not be called while such arrays are still used.
     """
 
-    __slots__ = ("__weakref__", "_ctx", "_ptr", "_trap", "_trap_ref", "engine", "host_state", "timeout_s")
+    __slots__ = (
+        "__weakref__",
+        "_ctx",
+        "_ptr",
+        "_trap",
+        "_trap_ref",
+        "deadline",
+        "engine",
+        "failure",
+        "host_state",
+        "timeout_s",
+    )
 
     def __init__(self, engine: wasmtime.Engine, *, memory_bytes: int) -> None:
         self.engine = engine
@@ -208,6 +227,8 @@ class Store:
         self._trap_ref = byref(self._trap)
         self.host_state: Any = None
         self.timeout_s = 0.0
+        self.deadline = math.inf
+        self.failure: BaseException | None = None  # what a host function raised: the reason of the trap
         _store_limiter(self._ptr, memory_bytes, 100_000, 4, 8, 4)
 
     def close(self, _live: dict[int, None] = _live, _delete: Any = _store_delete) -> None:
@@ -226,10 +247,17 @@ class Store:
     def __del__(self) -> None:
         self.close()
 
-    def set_deadline(self, ticks: int, timeout_s: float) -> None:
-        """Interrupt the guest `ticks` epochs from now; `timeout_s` is for the message."""
+    def set_deadline(self, ticks: int, timeout_s: float, at: float = math.inf) -> None:
+        """Interrupt the guest `ticks` epochs from now; `timeout_s` is for the message. `at` (``time.monotonic()``) is
+        when `check_deadline` begins to raise."""
         self.timeout_s = timeout_s
+        self.deadline = at
         _set_deadline(self._ctx, ticks)
+
+    def check_deadline(self) -> None:
+        """Raises GuestTimeout past the deadline: for what the host does on a guest's behalf."""
+        if time.monotonic() >= self.deadline:
+            raise timed_out(self.timeout_s)
 
     def set_wasi(self, config: wasmtime.WasiConfig) -> None:
         """Give the store its WASI context; `config` is consumed."""
@@ -274,11 +302,18 @@ class Store:
             self._fail(error)
 
     def _fail(self, error: int | None) -> None:
+        failure, self.failure = self.failure, None
         if self._trap.value:
             pointer, self._trap.value = self._trap.value, None
-            _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""))
-        if error:
-            _raise_error(error)
+            if failure is None:
+                _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""))
+            _trap_delete(pointer)
+        elif error:
+            if failure is None:
+                _raise_error(error)
+            _error_delete(error)
+        if failure is not None:
+            raise failure
 
     def global_value(self, extern: Extern) -> Any:
         """The value of a global that holds a number or a vector, for `set_global`."""

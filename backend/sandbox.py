@@ -20,7 +20,7 @@ from . import native
 from .buffers import Allocator, Block
 from .engine import TICK_S, deadline_ticks
 from .errors import MemoryLimit
-from .host import HostState
+from .host_state import HostState
 from .limits import Limits
 from .rewind import SPARE_BYTES, Habit, Snapshot
 
@@ -39,7 +39,7 @@ class Deadline:
     def arm(self, store: native.Store) -> None:
         """Have `store` interrupted when the time is over."""
         engines.TICKER.use(self.at)
-        store.set_deadline(deadline_ticks(max(self.at - time.monotonic(), TICK_S)), self.timeout_s)
+        store.set_deadline(deadline_ticks(max(self.at - time.monotonic(), TICK_S)), self.timeout_s, self.at)
 
 
 @dataclass
@@ -211,8 +211,6 @@ class SandboxFactory:
             box.close()
             return self._make(deadline)
         deadline.arm(box.store)
-        if box.host is not None:
-            box.host.deadline = deadline.at
         return box
 
     def waits(self, box: Sandbox) -> bool:
@@ -274,7 +272,7 @@ class SandboxFactory:
     def _make(self, deadline: Deadline) -> Sandbox:
         box = self.bare(deadline)
         if self.recipe.host_needed:
-            self.give_host(box, deadline, [], b"", self.recipe.limits.max_output_bytes)
+            self.give_host(box, [], b"", self.recipe.limits.max_output_bytes)
         try:
             self.start(box)
         except BaseException:
@@ -282,10 +280,9 @@ class SandboxFactory:
             raise
         return box
 
-    def give_host(self, box: Sandbox, deadline: Deadline, argv: list[str], stdin: bytes, cap: int) -> None:
+    def give_host(self, box: Sandbox, argv: list[str], stdin: bytes, cap: int) -> None:
         """Attach WASI to a sandbox that is about to start."""
         box.host = box.store.host_state = HostState(stdin, cap)
-        box.host.deadline = deadline.at
         config = wasmtime.WasiConfig()
         config.argv = argv
         box.store.set_wasi(config)
