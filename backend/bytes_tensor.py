@@ -3,36 +3,66 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from .errors import InputError
+
 _LENGTH = struct.Struct("<I")
+_CHUNK = 4096  # elements between two calls of `check`: about a millisecond
+
+
+class TooManyElements(ValueError):
+    """The data have more elements than the caller accepts."""
+
+
+def encoded(element: object) -> bytes:
+    """`element` of a BYTES tensor as bytes: anything but ``bytes`` through ``str`` as UTF-8. Raises InputError where
+    that has lone surrogates, which UTF-8 cannot represent."""
+    if isinstance(element, bytes):
+        return element
+    try:
+        return str(element).encode()
+    except UnicodeEncodeError as problem:
+        text = repr(problem.object[problem.start : problem.end])
+        raise InputError(f"a BYTES element has {text}, which UTF-8 cannot represent: send bytes") from None
 
 
 def serialize(elements: Iterable[object]) -> bytes:
-    """The serialised form of `elements` (bytes, or anything else through ``str`` as UTF-8)."""
+    """The serialised form of `elements`, as `encoded`. Raises InputError."""
     pieces = []
     for element in elements:
-        data = element if isinstance(element, bytes) else str(element).encode()
+        data = element if isinstance(element, bytes) else encoded(element)
         pieces.append(_LENGTH.pack(len(data)))
         pieces.append(data)
     return b"".join(pieces)
 
 
-def deserialize(data: bytes) -> list[bytes]:
-    """The elements in `data`. Raises ValueError where a length points outside."""
-    elements = []
+def deserialize(data: bytes, most: int = sys.maxsize, check: Callable[[], None] | None = None) -> list[bytes]:
+    """The elements in `data`. `check` is called after every few thousand and may raise.
+
+    Raises ValueError where a length points outside, TooManyElements for more than `most` elements.
+    """
+    elements: list[bytes] = []
     at, end = 0, len(data)
-    unpack = _LENGTH.unpack_from
+    unpack, append = _LENGTH.unpack_from, elements.append
+    pause = min(_CHUNK, most)
     while at < end:
+        if len(elements) == pause:
+            if pause == most:
+                raise TooManyElements(f"more than {most} elements")
+            if check is not None:
+                check()
+            pause = min(pause + _CHUNK, most)
         if at + 4 > end:
             raise ValueError(f"{end - at} bytes are left at {at}, too few for a length")
         (length,) = unpack(data, at)
         at += 4
         if at + length > end:
             raise ValueError(f"the element at {at - 4} has {length} bytes, but only {end - at} are left")
-        elements.append(data[at : at + length])
+        append(data[at : at + length])
         at += length
     return elements
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import gufunc_plan, gufunc_regions, native
-from .dtypes import WASM
+from .dtypes import WASM, true_or_false
 from .errors import GuestStatus, InputError, Trap
 from .gufunc_plan import Plan
 from .gufunc_regions import Batch, Placed, Region
@@ -17,6 +17,7 @@ from .hot import HotCall, HotCalls
 from .interface import Interface, core_ranks
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
+from .shapes import check_outputs, check_total
 
 CHUNK_BYTES = 2 << 20  # within the caches, and long enough that threads seldom wait for each other's GIL
 LENT_BYTES = 1 << 20  # larger batches go through one chunk after the other, and are copied out
@@ -36,7 +37,9 @@ class Gufunc:
         self.entry = interface.entry.encode()
         self._inputs = [spec.name for spec in interface.inputs]
         self._outputs = [spec.name for spec in interface.outputs]
+        self._limit = sandboxes.recipe.limits.max_tensor_bytes
         self._dtypes = [spec.dtype.numpy for spec in interface.outputs]
+        self._has_bool = any(dtype == np.bool_ for dtype in self._dtypes)
         self._constants = gufunc_plan.constants(plan.kernel)
         self.hot = HotCalls(self._inputs, joins=joins, cores=core_ranks(interface))
 
@@ -48,13 +51,18 @@ class Gufunc:
         """
         loop_shape, sizes = self._signature.resolve([array.shape for array in arrays])
         shapes = [loop_shape + _core(dims, sizes) for dims in self._signature.outputs]
+        check_outputs(zip(self._outputs, shapes))
         if not any(math.prod(shape) for shape in shapes):
             return self._empty(shapes)
         count = math.prod(loop_shape)
-        inputs = [
-            gufunc_regions.given(array, _core(dims, sizes), loop_shape)
-            for array, dims in zip(arrays, self._signature.inputs)
-        ]
+        cores = [_core(dims, sizes) for dims in self._signature.inputs]
+        spread = sum(
+            count * math.prod(core) * array.itemsize
+            for array, core in zip(arrays, cores)
+            if gufunc_regions.is_spread(array, core, loop_shape)
+        )
+        check_total(spread + sum(math.prod(s) * d.itemsize for s, d in zip(shapes, self._dtypes)), self._limit)
+        inputs = [gufunc_regions.given(array, core, loop_shape) for array, core in zip(arrays, cores)]
         outputs = self._output_regions([math.prod(shape) // count for shape in shapes])
         regions = dict(zip((*self._inputs, *self._outputs), (*inputs, *outputs)))
         returned = [outputs[i] for i in self._plan.returned]
@@ -75,6 +83,12 @@ class Gufunc:
             spans(count, self._workers.count, max(1, chunk // 4)),
         )
         return results
+
+    def _readable(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        """`outputs` with 0 and 1 for what the kernel wrote as BOOL."""
+        if not self._has_bool:
+            return list(outputs)
+        return [true_or_false(output) if output.dtype == np.bool_ else output for output in outputs]
 
     def _empty(self, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         return [np.empty(shape, dtype) for shape, dtype in zip(shapes, self._dtypes)]
@@ -111,8 +125,9 @@ class Gufunc:
             self._call(box, self._slots(), placed, batch, batch.count)
             views = dict(zip(self._plan.names, placed.views))
             outputs = [views[name].reshape(shape) for name, shape in zip(self._outputs, shapes)]
+            results = self._readable(outputs)
         self._remember(box, batch, placed, given, outputs)
-        return outputs
+        return results
 
     def _remember(
         self, box: Sandbox, batch: Batch, placed: Placed, given: Sequence[np.ndarray], outputs: list[np.ndarray]
@@ -128,7 +143,7 @@ class Gufunc:
         def finish(status: int) -> list[np.ndarray]:
             self._check(status)
             box.view()  # notices what the kernel has grown
-            return list(outputs)
+            return self._readable(outputs)
 
         key = tuple((array.shape, array.dtype) for array in given)
         call = HotCall(self, self._sandboxes, box, function, targets, placed.gaps, None, placed.size, numbers, finish)

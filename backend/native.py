@@ -167,10 +167,10 @@ def _raise_error(pointer: int) -> None:
     raise GuestError(text)
 
 
-def timed_out(timeout_s: float, backtrace: str = "") -> GuestTimeout:
-    """The error of a call whose deadline has passed."""
+def timed_out(timeout_s: float, backtrace: str = "", what: str = "the guest ran") -> GuestTimeout:
+    """The error of a call whose deadline has passed while `what`."""
     return GuestTimeout(
-        f"the guest ran longer than its time limit of {timeout_s:g} s and was stopped"
+        f"{what} longer than its time limit of {timeout_s:g} s and was stopped"
         f" (raise wasm.timeout_ms if it needs longer)\n{backtrace}".rstrip()
     )
 
@@ -254,10 +254,10 @@ class Store:
         self.deadline = at
         _set_deadline(self._ctx, ticks)
 
-    def check_deadline(self) -> None:
-        """Raises GuestTimeout past the deadline: for what the host does on a guest's behalf."""
+    def check_deadline(self, what: str = "the guest ran") -> None:
+        """Raises GuestTimeout past the deadline: for `what` the host does on a guest's behalf."""
         if time.monotonic() >= self.deadline:
-            raise timed_out(self.timeout_s)
+            raise timed_out(self.timeout_s, what=what)
 
     def set_wasi(self, config: wasmtime.WasiConfig) -> None:
         """Give the store its WASI context; `config` is consumed."""

@@ -62,7 +62,7 @@ class Program:
         self._runner: Runner
         self._sandboxes: SandboxFactory | None = None
         if run_row is not None:
-            self._runner = Command(interface, run_row, self._workers)
+            self._runner = Command(interface, run_row, self._workers, limits.max_tensor_bytes)
         else:
             engine = engine_for(default_settings(limits.max_stack_bytes))
             self._runner, self._sandboxes = prepare(

@@ -16,6 +16,7 @@ from .program import MAX_THREADS
 from .runners import Isolation
 
 PREFIX = "wasm."
+MAX_BYTES_ELEMENTS = 10**9 - 1
 _SIZES = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _INTEGER, _DECIMAL = re.compile(r"^[+-]?\d+$"), re.compile(r"^[+-]?\d*\.?\d+([eE][+-]?\d+)?$")
 _SIZE = re.compile(r"^(\d+)\s*([KMG]iB)?$", re.IGNORECASE)
@@ -114,6 +115,8 @@ _LIMITS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "max_output_bytes": ("max_output_bytes", _bytes),
     "max_stdout_bytes": ("max_stdout_bytes", _bytes),
     "max_stack_bytes": ("max_stack_bytes", _bytes),
+    "max_tensor_bytes": ("max_tensor_bytes", _bytes),
+    "max_bytes_elements": ("max_bytes_elements", _count(MAX_BYTES_ELEMENTS)),
 }
 _OTHER: dict[str, Callable[[str], Any]] = {
     "isolation": _choice(*(i.value for i in Isolation)),

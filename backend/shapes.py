@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from .errors import InputError
 
 MAX_RANK = 8  # of the runtime's own tensors
 MAX_ELEMENTS = 1 << 60  # eight bytes each still fit into 63 bits
@@ -19,3 +21,20 @@ def shape_problem(shape: Sequence[int], max_rank: int = MAX_RANK) -> str | None:
     if math.prod(size or 1 for size in shape) >= MAX_ELEMENTS:
         return f"has shape {list(shape)}, which is too large"
     return None
+
+
+def check_outputs(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+    """Raises InputError where an output's (name, shape), which follows from the inputs, is none that NumPy can have."""
+    for name, shape in shapes:
+        problem = shape_problem(shape, 32)  # the most that NumPy 1 has
+        if problem:
+            raise InputError(f"output '{name}' {problem}")
+
+
+def check_total(nbytes: int, limit: int) -> None:
+    """Raises InputError where the inputs' shapes make arrays of more than `limit` bytes."""
+    if nbytes > limit:
+        raise InputError(
+            f"the inputs' shapes make arrays of {nbytes} bytes, more than the limit of {limit}"
+            " (raise wasm.max_tensor_bytes, or send smaller batches)"
+        )
