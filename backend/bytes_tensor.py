@@ -18,23 +18,23 @@ class TooManyElements(ValueError):
     """The data have more elements than the caller accepts."""
 
 
-def encoded(element: object) -> bytes:
-    """`element` of a BYTES tensor as bytes: anything but ``bytes`` through ``str`` as UTF-8. Raises InputError where
-    that has lone surrogates, which UTF-8 cannot represent."""
+def encoded(element: object, where: str) -> bytes:
+    """`element` of the BYTES tensor that `where` names: anything but ``bytes`` through ``str`` as UTF-8. Raises
+    InputError where that has lone surrogates, which UTF-8 cannot represent."""
     if isinstance(element, bytes):
         return element
     try:
         return str(element).encode()
     except UnicodeEncodeError as problem:
-        text = repr(problem.object[problem.start : problem.end])
-        raise InputError(f"a BYTES element has {text}, which UTF-8 cannot represent: send bytes") from None
+        text = repr(problem.object[problem.start : problem.end][:20])
+        raise InputError(f"{where} has an element with {text}, which UTF-8 cannot represent: send bytes") from None
 
 
-def serialize(elements: Iterable[object]) -> bytes:
+def serialize(elements: Iterable[object], where: str = "a BYTES tensor") -> bytes:
     """The serialised form of `elements`, as `encoded`. Raises InputError."""
     pieces = []
     for element in elements:
-        data = element if isinstance(element, bytes) else encoded(element)
+        data = element if isinstance(element, bytes) else encoded(element, where)
         pieces.append(_LENGTH.pack(len(data)))
         pieces.append(data)
     return b"".join(pieces)

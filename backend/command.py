@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -35,15 +35,17 @@ class Command:
         first row that traps or runs too long raises; an exit code is a result.
         """
         count = stdin.size
-        rows = [encoded(x) for x in stdin.reshape(-1).tolist()]
+        rows = [encoded(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
         argv = [[] for _ in rows] if args is None else args.reshape((count, -1)).tolist() if count else []
         texts = [[_text(a) for a in row] for row in argv]
-        written: deque[int] = deque()  # appending is atomic: rows may run side by side
+        lock, written = threading.Lock(), 0
 
         def run_row(job: tuple[bytes, list[str]]) -> Row:
+            nonlocal written
             result = self._run_row(job[0], job[1], timeout_s)
-            written.append(len(result[0]) + len(result[1]))
-            if sum(written) > self._max_bytes:
+            with lock:  # rows may run side by side
+                written += len(result[0]) + len(result[1])
+            if written > self._max_bytes:
                 raise GuestError(
                     f"the rows wrote more than {self._max_bytes} bytes in all"
                     " (raise wasm.max_tensor_bytes, or send fewer rows)"

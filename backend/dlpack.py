@@ -83,7 +83,7 @@ class Dlpack:
         flat = inputs
         if self._has_bytes:
             flat = [
-                self._serialized(p) if p is not None and spec.dtype is BYTES else p
+                self._serialized(spec, p) if p is not None and spec.dtype is BYTES else p
                 for spec, p in zip(self._interface.inputs, inputs)
             ]
         layout = self._layout(inputs, flat, rows)
@@ -128,8 +128,9 @@ class Dlpack:
         return Trap(f"{trap}\nthe guest said: {said}" if said else str(trap))
 
     @staticmethod
-    def _serialized(pieces: Pieces) -> list[np.ndarray]:
-        return [np.frombuffer(serialize(x for piece in pieces for x in piece.reshape(-1).tolist()), np.uint8)]
+    def _serialized(spec: TensorSpec, pieces: Pieces) -> list[np.ndarray]:
+        elements = (x for piece in pieces for x in piece.reshape(-1).tolist())
+        return [np.frombuffer(serialize(elements, f"input '{spec.name}'"), np.uint8)]
 
     def _layout(self, inputs: Sequence[Pieces | None], flat: Sequence[Pieces | None], rows: int | None) -> Layout:
         key: Key = (rows, *[None if p is None else p[0].shape if len(p) == 1 else _joined_shape(p) for p in inputs])

@@ -32,6 +32,10 @@ class Cancelled(WasmError):
     """The request was cancelled or had expired before it was run."""
 
 
+class InternalError(WasmError):
+    """A bug of this package met the request; the log has the traceback."""
+
+
 class GuestError(WasmError):
     """The guest failed while it ran. The instance that it ran in is dropped."""
 

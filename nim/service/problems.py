@@ -12,8 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from .runtime import Cancelled, GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
+from .runtime import Cancelled, GuestStatus, GuestTimeout, InputError, InternalError, MemoryLimit, SettingsError, WasmError
 
+INTERNAL = "InternalServerError"  # the kind of a bug of ours, wherever it is
 _LOG = logging.getLogger(__name__)
 _BAD_REQUEST = (InputError, SettingsError, GuestStatus, MemoryLimit)  # as the Triton backend tells them apart
 
@@ -34,7 +35,8 @@ def bad_input(message: str) -> Problem:
 def of_runtime(error: WasmError) -> Problem:
     """The problem that an error of the runtime is to the client: its own fault, or the guest's."""
     status = 400 if isinstance(error, _BAD_REQUEST) else 504 if isinstance(error, (GuestTimeout, Cancelled)) else 500
-    return Problem(status, type(error).__name__, str(error))
+    kind = INTERNAL if isinstance(error, InternalError) else type(error).__name__
+    return Problem(status, kind, str(error))
 
 
 def envelope(status: int, kind: str, message: str) -> dict[str, Any]:
@@ -68,10 +70,10 @@ def answer(problem: Problem, path: str) -> Response:
     return response
 
 
-def unexpected(error: Exception) -> Problem:
-    """The problem that a fault of the service itself is to the client; its log says more."""
-    _LOG.error("a request failed in the service itself", exc_info=error)
-    return Problem(500, "InternalServerError", "the service failed; its log says how")
+def unexpected(error: Exception, where: str = "the service") -> Problem:
+    """The problem that a bug of the service is to the client; its log says more."""
+    _LOG.error("%s: a request failed in the service itself", where, exc_info=error)
+    return Problem(500, INTERNAL, "internal error; see the server log")
 
 
 def install(app: FastAPI) -> None:

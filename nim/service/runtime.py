@@ -12,6 +12,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         GuestTimeout,
         InputError,
         Interface,
+        InternalError,
         Limits,
         MemoryLimit,
         Program,
@@ -22,6 +23,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     )
     from portalis.backend.bytes_tensor import deserialize, object_array, serialize
     from portalis.backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis.backend.shapes import shape_problem
 else:
     from portalis_backend import (
         Cancelled,
@@ -30,6 +32,7 @@ else:
         GuestTimeout,
         InputError,
         Interface,
+        InternalError,
         Limits,
         MemoryLimit,
         Program,
@@ -40,6 +43,7 @@ else:
     )
     from portalis_backend.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis_backend.shapes import shape_problem
 
 __all__ = [
     "Cancelled",
@@ -48,6 +52,7 @@ __all__ = [
     "GuestTimeout",
     "InputError",
     "Interface",
+    "InternalError",
     "Limits",
     "MemoryLimit",
     "Program",
@@ -60,4 +65,5 @@ __all__ = [
     "f32_to_bf16",
     "object_array",
     "serialize",
+    "shape_problem",
 ]

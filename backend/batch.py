@@ -1,0 +1,141 @@
+"""Runs the groups of a batch so that a request that fails, or never ends, costs the others little.
+
+A group that fails is run again request by request: the others are answered. After the first timeout the requests that
+are left get short tries, which cost a part of one time limit in all. What outlasts its try comes last, with its whole
+time limit, so that no good request waits for one endless request after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import numpy as np
+
+from . import coalesce
+from .coalesce import Group
+from .errors import GuestTimeout, InternalError, WasmError
+
+_LOG = logging.getLogger(__name__)
+TRIES = 0.25  # of a time limit, for all short tries together
+SHORTEST_S = 0.01  # of a try: deadlines are kept to about 0.02 s
+
+Outputs = dict[str, np.ndarray]
+Result = Outputs | WasmError
+OnResult = Callable[[int, Result], None]
+
+
+class Batch:
+    """The requests of one execution.
+
+    `call` runs a group within seconds, with or without borrowed outputs, and gives each request's own outputs. `proceed`
+    is asked before a request is run alone and raises Cancelled to leave it out. Results go to `results`, by the index of
+    their request; once something has failed, each goes to `answered` as soon as it is known. At most `parallel` of the
+    last requests run side by side.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Group, float, bool], Sequence[Outputs]],
+        results: list[Result],
+        *,
+        proceed: Callable[[int], None] | None,
+        answered: OnResult | None,
+        parallel: int,
+    ) -> None:
+        self._call = call
+        self._results = results
+        self._proceed = proceed
+        self._answered = answered
+        self._parallel = min(parallel, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        self._unannounced: list[int] = []
+        self._failed = False
+        self._tries_s: float | None = None  # time that is left for short tries, once a call has timed out
+        self._waiting: deque[Group] = deque()
+        self._last: list[Group] = []
+
+    def run(self, groups: Sequence[Group], borrow: bool, *, failed: WasmError | None = None) -> None:
+        """Run `groups`, each of which is one request that has `failed` together with the others, if that is given."""
+        self._waiting.extend(groups)
+        if failed is not None and groups:
+            self._note(failed, groups[0].timeout_s)
+        while self._waiting:
+            group = self._waiting.popleft()
+            limit_s, began = self._limit(group), time.monotonic()
+            error = self._attempt(group, limit_s, borrow and not self._failed)
+            if self._tries_s is not None:
+                self._tries_s = max(0.0, self._tries_s - (time.monotonic() - began))
+            if error is not None:
+                self._sort(group, limit_s, error)
+            self._announce()
+        self._run_last()
+
+    def settle(self, index: int, result: Result) -> None:
+        """Set the result of request `index`."""
+        self._results[index] = result
+        self._unannounced.append(index)
+
+    def _limit(self, group: Group) -> float:
+        if self._tries_s is None:
+            return group.timeout_s
+        return min(group.timeout_s, max(SHORTEST_S, self._tries_s / (len(self._waiting) + 1)))
+
+    def _attempt(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
+        """Run `group`; the error if it failed."""
+        try:
+            if self._proceed is not None and len(group.jobs) == 1:
+                self._proceed(group.jobs[0].index)
+            for job, outputs in zip(group.jobs, self._call(group, limit_s, borrow)):
+                self.settle(job.index, outputs)
+        except WasmError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
+            return internal_error(error)
+        return None
+
+    def _sort(self, group: Group, limit_s: float, error: WasmError) -> None:
+        """Decide what comes of a group that failed."""
+        self._note(error, group.timeout_s)
+        if len(group.jobs) > 1:
+            self._waiting.extend(coalesce.alone(job) for job in group.jobs)
+        elif isinstance(error, GuestTimeout) and limit_s < group.timeout_s:
+            self._last.append(group)
+        else:
+            self.settle(group.jobs[0].index, error)
+
+    def _note(self, error: WasmError, timeout_s: float) -> None:
+        self._failed = True
+        if self._tries_s is None and isinstance(error, GuestTimeout):
+            self._tries_s = TRIES * timeout_s
+
+    def _announce(self) -> None:
+        if self._failed and self._answered is not None:
+            for index in self._unannounced:
+                self._answered(index, self._results[index])
+            self._unannounced.clear()
+
+    def _run_last(self) -> None:
+        """What outlasted its try, each with its whole time limit."""
+        if len(self._last) > 1 and self._parallel > 1:
+            with ThreadPoolExecutor(min(len(self._last), self._parallel), thread_name_prefix="wasm") as pool:
+                runs = {pool.submit(self._attempt, group, group.timeout_s, False): group for group in self._last}
+                for done in as_completed(runs):
+                    self._end(runs[done], done.result())
+            return
+        for group in self._last:
+            self._end(group, self._attempt(group, group.timeout_s, False))
+
+    def _end(self, group: Group, error: WasmError | None) -> None:
+        if error is not None:
+            self.settle(group.jobs[0].index, error)
+        self._announce()
+
+
+def internal_error(error: Exception) -> InternalError:
+    """What a request ends in that met a bug of this package. The traceback goes to the log."""
+    _LOG.error("a request failed in the runtime itself", exc_info=error)
+    return InternalError("internal error; see the server log")
