@@ -35,9 +35,7 @@ class Call:
         "layout",
     )
 
-    def __init__(
-        self, box: Sandbox, layout: Layout, base: int, outputs: Sequence[TensorSpec], limits: Limits
-    ) -> None:
+    def __init__(self, box: Sandbox, layout: Layout, base: int, outputs: Sequence[TensorSpec], limits: Limits) -> None:
         memory = box.view()
         self._bounds = dlpack_outputs.Bounds(limits, partial(box.store.check_deadline, "reading the outputs took"))
         self.layout = layout

@@ -145,9 +145,7 @@ def _check_strides(memory: np.ndarray, at: int, shape: tuple[int, ...], where: s
         step *= max(size, 1)
 
 
-def _bytes_output(
-    memory: np.ndarray, raw: np.ndarray, found: _Found, rows: int | None, bounds: Bounds
-) -> np.ndarray:
+def _bytes_output(memory: np.ndarray, raw: np.ndarray, found: _Found, rows: int | None, bounds: Bounds) -> np.ndarray:
     where, spec, logical = found.where, found.spec, found.strides
     if len(found.shape) != 1:
         raise AbiViolation(f"{where} is BYTES, so it must be a vector of bytes, not of rank {len(found.shape)}")

@@ -12,7 +12,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from .runtime import Cancelled, GuestStatus, GuestTimeout, InputError, InternalError, MemoryLimit, SettingsError, WasmError
+from .runtime import (
+    Cancelled,
+    GuestStatus,
+    GuestTimeout,
+    InputError,
+    InternalError,
+    MemoryLimit,
+    SettingsError,
+    WasmError,
+)
 
 INTERNAL = "InternalServerError"  # the kind of a bug of ours, wherever it is
 _LOG = logging.getLogger(__name__)
