@@ -111,7 +111,8 @@ def lying_shape(first: int, second: int, *, dtype: str = "FP32", batch: int = 64
 
 
 def bytes_flood(mebibytes: int, element: bytes = b"") -> bytes:
-    """A BYTES output of so many MiB of equal elements of up to 4 bytes, which cost the guest little or nothing."""
+    """A BYTES output of so many MiB of equal elements of up to 4 bytes, which cost the guest little or nothing; none
+    where x[0] is 0."""
     size = 4 + len(element)
     count = (mebibytes << 20) // size
     word = int.from_bytes(element.ljust(4, b"\0"), "little")
@@ -121,6 +122,7 @@ def bytes_flood(mebibytes: int, element: bytes = b"") -> bytes:
     body = f"""(local $i i32) (local $q i32) (local.set $q (i32.const 65536)) (local.set $i (i32.const {count}))
       (drop (memory.grow (i32.const {16 * mebibytes + 1}))) {fill if element else ""}
       (i32.store (local.get $out) (i32.const 65536)) (i32.store offset=12 (local.get $out) (i32.const 1))
-      (i64.store (i32.const 64) (i64.const {count * size})) (i32.store offset=20 (local.get $out) (i32.const 64))
-      (i32.const 0)"""
+      (i64.store (i32.const 64) (select (i64.const {count * size}) (i64.const 0)
+        (f32.ne (f32.load (i32.load (local.get $in))) (f32.const 0))))
+      (i32.store offset=20 (local.get $out) (i32.const 64)) (i32.const 0)"""
     return guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y", "BYTES")])
