@@ -51,38 +51,42 @@ class Batch:
         self._results = results
         self._proceed = proceed
         self._answered = answered
-        self._parallel = min(parallel, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        self._parallel = parallel
         self._unannounced: list[int] = []
         self._failed = False
         self._tries_s: float | None = None  # time that is left for short tries, once a call has timed out
-        self._waiting: deque[Group] = deque()
+        self._waiting: deque[Group]
         self._last: list[Group] = []
 
     def run(self, groups: Sequence[Group], borrow: bool, *, failed: WasmError | None = None) -> None:
         """Run `groups`, each of which is one request that has `failed` together with the others, if that is given."""
-        self._waiting.extend(groups)
+        self._waiting = deque(groups)
         if failed is not None and groups:
             self._note(failed, groups[0].timeout_s)
         while self._waiting:
             group = self._waiting.popleft()
-            limit_s, began = self._limit(group), time.monotonic()
-            error = self._attempt(group, limit_s, borrow and not self._failed)
-            if self._tries_s is not None:
+            if self._tries_s is None:
+                limit_s, error = group.timeout_s, self._attempt(group, group.timeout_s, borrow and not self._failed)
+            else:
+                limit_s, began = self._limit(group, self._tries_s), time.monotonic()
+                error = self._attempt(group, limit_s, False)
                 self._tries_s = max(0.0, self._tries_s - (time.monotonic() - began))
             if error is not None:
                 self._sort(group, limit_s, error)
-            self._announce()
-        self._run_last()
+            if self._failed:
+                self._announce()
+        if self._last:
+            self._run_last()
 
     def settle(self, index: int, result: Result) -> None:
         """Set the result of request `index`."""
         self._results[index] = result
-        self._unannounced.append(index)
+        if self._answered is not None:
+            self._unannounced.append(index)
 
-    def _limit(self, group: Group) -> float:
-        if self._tries_s is None:
-            return group.timeout_s
-        return min(group.timeout_s, max(SHORTEST_S, self._tries_s / (len(self._waiting) + 1)))
+    def _limit(self, group: Group, left_s: float) -> float:
+        """How long a try may take, of the time that is left for all."""
+        return min(group.timeout_s, max(SHORTEST_S, left_s / (len(self._waiting) + 1)))
 
     def _attempt(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
         """Run `group`; the error if it failed."""
@@ -113,15 +117,17 @@ class Batch:
             self._tries_s = TRIES * timeout_s
 
     def _announce(self) -> None:
-        if self._failed and self._answered is not None:
+        if self._answered is not None:
             for index in self._unannounced:
                 self._answered(index, self._results[index])
             self._unannounced.clear()
 
     def _run_last(self) -> None:
         """What outlasted its try, each with its whole time limit."""
-        if len(self._last) > 1 and self._parallel > 1:
-            with ThreadPoolExecutor(min(len(self._last), self._parallel), thread_name_prefix="wasm") as pool:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        side_by_side = min(len(self._last), self._parallel, cpus)
+        if side_by_side > 1:
+            with ThreadPoolExecutor(side_by_side, thread_name_prefix="wasm") as pool:
                 runs = {pool.submit(self._attempt, group, group.timeout_s, False): group for group in self._last}
                 for done in as_completed(runs):
                     self._end(runs[done], done.result())

@@ -48,22 +48,22 @@ def deserialize(data: bytes, most: int = sys.maxsize, check: Callable[[], None] 
     elements: list[bytes] = []
     at, end = 0, len(data)
     unpack, append = _LENGTH.unpack_from, elements.append
-    pause = min(_CHUNK, most)
     while at < end:
-        if len(elements) == pause:
-            if pause == most:
-                raise TooManyElements(f"more than {most} elements")
-            if check is not None:
-                check()
-            pause = min(pause + _CHUNK, most)
-        if at + 4 > end:
-            raise ValueError(f"{end - at} bytes are left at {at}, too few for a length")
-        (length,) = unpack(data, at)
-        at += 4
-        if at + length > end:
-            raise ValueError(f"the element at {at - 4} has {length} bytes, but only {end - at} are left")
-        append(data[at : at + length])
-        at += length
+        if len(elements) == most:
+            raise TooManyElements(f"more than {most} elements")
+        if elements and check is not None:
+            check()
+        for _ in range(min(_CHUNK, most - len(elements))):
+            if at + 4 > end:
+                if at == end:
+                    break
+                raise ValueError(f"{end - at} bytes are left at {at}, too few for a length")
+            (length,) = unpack(data, at)
+            at += 4
+            if at + length > end:
+                raise ValueError(f"the element at {at - 4} has {length} bytes, but only {end - at} are left")
+            append(data[at : at + length])
+            at += length
     return elements
 
 

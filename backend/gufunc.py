@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +39,7 @@ class Gufunc:
         self.entry = interface.entry.encode()
         self._inputs = [spec.name for spec in interface.inputs]
         self._outputs = [spec.name for spec in interface.outputs]
+        self._itemsizes = [spec.dtype.itemsize for spec in interface.outputs]
         self._limit = sandboxes.recipe.limits.max_tensor_bytes
         self._dtypes = [spec.dtype.numpy for spec in interface.outputs]
         self._has_bool = any(dtype == np.bool_ for dtype in self._dtypes)
@@ -51,19 +54,16 @@ class Gufunc:
         """
         loop_shape, sizes = self._signature.resolve([array.shape for array in arrays])
         shapes = [loop_shape + _core(dims, sizes) for dims in self._signature.outputs]
-        check_outputs(zip(self._outputs, shapes))
-        if not any(math.prod(shape) for shape in shapes):
-            return self._empty(shapes)
+        counts = [math.prod(shape) for shape in shapes]
+        if 0 in counts:
+            check_outputs(zip(self._outputs, shapes))
+            if not any(counts):
+                return self._empty(shapes)
         count = math.prod(loop_shape)
         cores = [_core(dims, sizes) for dims in self._signature.inputs]
-        spread = sum(
-            count * math.prod(core) * array.itemsize
-            for array, core in zip(arrays, cores)
-            if gufunc_regions.is_spread(array, core, loop_shape)
-        )
-        check_total(spread + sum(math.prod(s) * d.itemsize for s, d in zip(shapes, self._dtypes)), self._limit)
+        self._check_total(arrays, cores, loop_shape, sum(map(operator.mul, counts, self._itemsizes)))
         inputs = [gufunc_regions.given(array, core, loop_shape) for array, core in zip(arrays, cores)]
-        outputs = self._output_regions([math.prod(shape) // count for shape in shapes])
+        outputs = self._output_regions([each // count for each in counts])
         regions = dict(zip((*self._inputs, *self._outputs), (*inputs, *outputs)))
         returned = [outputs[i] for i in self._plan.returned]
         batch = Batch(
@@ -83,6 +83,16 @@ class Gufunc:
             spans(count, self._workers.count, max(1, chunk // 4)),
         )
         return results
+
+    def _check_total(
+        self, arrays: Sequence[np.ndarray], cores: list[tuple[int, ...]], loop_shape: tuple[int, ...], outputs: int
+    ) -> None:
+        """Raises InputError where the outputs, of `outputs` bytes, and the copies of repeated inputs are too large."""
+        count = math.prod(loop_shape)
+        repeated = [count * math.prod(core) * array.itemsize for array, core in zip(arrays, cores)]
+        if outputs + sum(repeated) > self._limit:
+            copies = [gufunc_regions.is_spread(array, core, loop_shape) for array, core in zip(arrays, cores)]
+            check_total(outputs + sum(itertools.compress(repeated, copies)), self._limit)
 
     def _readable(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         """`outputs` with 0 and 1 for what the kernel wrote as BOOL."""
