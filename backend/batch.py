@@ -32,10 +32,10 @@ OnResult = Callable[[int, Result], None]
 class Batch:
     """The requests of one execution.
 
-    `call` runs a group within seconds, with or without borrowed outputs, and gives each request's own outputs. `proceed`
-    is asked before a request is run alone and raises Cancelled to leave it out. Results go to `results`, by the index of
-    their request; once something has failed, each goes to `answered` as soon as it is known. At most `parallel` of the
-    last requests run side by side.
+    `call` runs a group within a time limit in seconds, with or without borrowed outputs, and returns the outputs of
+    each request. `proceed` is called before a request is run alone and raises Cancelled to leave it out. Results go to
+    `results`, by the index of their request; once something has failed, each goes to `answered` as soon as it is known.
+    At most `parallel` of the last requests run side by side.
     """
 
     def __init__(

@@ -36,7 +36,8 @@ _data_size = _quick["wasmtime_memory_data_size"]
 _data_size.restype, _data_size.argtypes = c_size_t, [c_void_p, c_void_p]
 _trap_new = _quick["wasmtime_trap_new"]
 _trap_new.restype, _trap_new.argtypes = c_size_t, [c_char_p, c_size_t]
-_OF = ffi.wasmtime_extern_t.of.offset
+_EXTERN_OF = ffi.wasmtime_extern_t.of.offset
+_KIND_MEMORY = 3
 
 
 class Memory:
@@ -47,9 +48,11 @@ class Memory:
     def __init__(self, caller: int) -> None:
         """Raises IndexError where there is none."""
         extern = ffi.wasmtime_extern_t()
-        if not _export_get(caller, b"memory", 6, byref(extern)) or extern.kind != ffi.WASMTIME_EXTERN_MEMORY.value:
+        found = _export_get(caller, b"memory", 6, byref(extern))
+        kind: Any = extern.kind
+        if not found or kind != _KIND_MEMORY:
             raise IndexError("no memory is exported")
-        context, where = _context(caller), ctypes.addressof(extern) + _OF
+        context, where = _context(caller), ctypes.addressof(extern) + _EXTERN_OF
         self._base: int = _data(context, where) or 0
         self.size: int = _data_size(context, where)
 

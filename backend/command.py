@@ -20,7 +20,7 @@ RunRow = Callable[[bytes, Sequence[str], float], Row]
 
 
 class Command:
-    """The runner of a WASI program, each row of which `run_row` runs. All rows of a request write at most `max_bytes`."""
+    """The runner of a WASI program: `run_row` runs one row. All rows of a request write at most `max_bytes`."""
 
     def __init__(self, interface: Interface, run_row: RunRow, workers: Workers, max_bytes: int) -> None:
         self._interface = interface

@@ -21,8 +21,8 @@ class Limits:
     - ``max_output_bytes``: stdout and stderr kept for the log, each, in one call; the rest is counted and dropped.
     - ``max_stdout_bytes``: stdout (and stderr) of a ``command``, whose output is its result. GuestError past it.
     - ``max_stack_bytes``: the guest's call stack. A deeper call traps.
-    - ``max_tensor_bytes``: all outputs of one guest call, as the host holds them. GuestError past it; InputError, before
-      the guest runs, where the inputs' shapes decide how large the outputs are.
+    - ``max_tensor_bytes``: all outputs of one guest call, or of all rows of a ``command``. GuestError past it;
+      InputError, before the guest runs, where the inputs' shapes decide how large the outputs are.
     - ``max_bytes_elements``: elements of one BYTES output, each of which becomes an object. GuestError past it.
 
     The host's own work for a call (WASI functions, reading a BYTES output) ends with ``timeout_s`` too. One

@@ -144,7 +144,7 @@ TRUTH = [0, 1, 1, 1, 1]
 
 
 def is_clean(array: np.ndarray) -> bool:
-    return array.dtype == np.bool_ and array.view(np.uint8).ravel().tolist() == TRUTH
+    return bool(array.dtype == np.bool_) and array.view(np.uint8).ravel().tolist() == TRUTH
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)

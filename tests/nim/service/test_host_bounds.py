@@ -6,14 +6,13 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from portalis.backend import Limits, Program
-from portalis.nim.service import batches
+from portalis.nim.service import batches, problems
 from portalis.nim.service.problems import Problem
 from portalis.nim.service.scheduler import Scheduler
 from tests.backend import guests, host_guests
@@ -171,7 +170,7 @@ def test_good_requests_do_not_wait_for_endless_ones_of_their_batch() -> None:
 def test_an_exception_of_the_service_is_that_of_its_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = batches.of_runtime
+    real = problems.of_runtime
 
     def broken(error: Any) -> Problem:
         if "unreachable" in str(error):
