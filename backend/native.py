@@ -1,4 +1,4 @@
-"""The one module, with `callbacks`, that touches wasmtime's raw C bindings.
+"""The one module that touches wasmtime's raw C bindings.
 
 Reasons (measured on wasmtime-py 50): ``Func.__call__`` costs 6-35 µs where a prepared raw call costs 0.4-1.6 µs; the
 Python wrapper keeps the last host exception in a module global, so with threads errors reach the wrong caller; and the
@@ -14,7 +14,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable
-from ctypes import POINTER, byref, c_bool, c_char_p, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_int64, c_size_t, c_uint64, c_void_p
 from typing import Any
 
 import numpy as np
@@ -353,6 +353,47 @@ class Store:
         if error:
             _error_text(error)  # takes and frees the error
         return not error
+
+
+# -- host functions (see `callbacks`) ----------------------------------------------------------------------------------
+
+
+HostCallback = CFUNCTYPE(c_size_t, c_void_p, c_void_p, POINTER(c_int64), c_size_t)
+"""What wasmtime calls: data, the caller, arguments (results take their place) of 16 bytes each, their number. It
+returns 0, or the trap that ends the guest."""
+
+_define_function = _proto(
+    "wasmtime_linker_define_func_unchecked",
+    c_void_p,
+    *(c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, c_void_p, HostCallback, c_void_p, c_void_p),
+)
+_caller_export_get = _proto("wasmtime_caller_export_get", c_bool, c_void_p, c_char_p, c_size_t, c_void_p, quick=True)
+_caller_context = _proto("wasmtime_caller_context", c_void_p, c_void_p, quick=True)
+_trap_new = _proto("wasmtime_trap_new", c_size_t, c_char_p, c_size_t, quick=True)
+
+
+def define_function(
+    linker: wasmtime.Linker, module: bytes, name: bytes, kind: wasmtime.FuncType, callback: Any
+) -> None:
+    """Provide `callback`, a HostCallback that outlives everything linked here, as `module`.`name`."""
+    where = (module, len(module), name, len(name))
+    error = _define_function(address(linker), *where, address(kind), callback, None, None)
+    assert not error, "the linker allows shadowing"
+
+
+def caller_memory(caller: int) -> tuple[int, int]:
+    """The address and size of the memory that the caller of a host function exports; (0, 0) without one."""
+    raw = ffi.wasmtime_extern_t()
+    if not _caller_export_get(caller, b"memory", 6, byref(raw)) or not Extern(raw).is_memory:
+        return 0, 0
+    context, where = _caller_context(caller), ctypes.addressof(raw) + _EXTERN_OF
+    return _memory_data(context, where) or 0, _memory_data_size(context, where)
+
+
+def new_trap() -> int:
+    """A trap for a HostCallback to return, which takes it over."""
+    trap: int = _trap_new(b"host", 4)
+    return trap
 
 
 def slots(count: int) -> Any:
