@@ -159,7 +159,7 @@ def _bytes_output(memory: np.ndarray, raw: np.ndarray, found: _Found, rows: int 
     limit = bounds.limits.max_bytes_elements
     count = None if shape is None else math.prod(shape)
     try:
-        elements = deserialize(raw.tobytes(), limit if count is None else min(limit, count), bounds.check_deadline)
+        elements = deserialize(raw.data, limit if count is None else min(limit, count), bounds.check_deadline)
     except TooManyElements:
         if count is None or count > limit:
             raise GuestError(

@@ -41,7 +41,7 @@ def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -
     count = math.prod(sizes)
     if spec.dtype.name == "BYTES":
         try:
-            elements = deserialize(bytes(data))
+            elements = deserialize(data)
         except ValueError as problem:
             raise bad_input(f"{where} (BYTES): {problem}") from None
         if len(elements) != count:
