@@ -12,7 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -89,10 +89,26 @@ class Batch:
         return min(group.timeout_s, max(SHORTEST_S, left_s / (len(self._waiting) + 1)))
 
     def _attempt(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
-        """Run `group`; the error if it failed."""
+        """Run `group`, if it may still be run; the error if it failed."""
+        if self._proceed is not None and len(group.jobs) == 1:
+            error = self._ask(group)
+            if error is not None:
+                return error
+        return self._called(group, limit_s, borrow)
+
+    def _ask(self, group: Group) -> WasmError | None:
+        """The reason for which the one request of `group` is not to be run any more."""
         try:
-            if self._proceed is not None and len(group.jobs) == 1:
+            if self._proceed is not None:
                 self._proceed(group.jobs[0].index)
+        except WasmError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
+            return internal_error(error)
+        return None
+
+    def _called(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
+        try:
             for job, outputs in zip(group.jobs, self._call(group, limit_s, borrow)):
                 self.settle(job.index, outputs)
         except WasmError as error:
@@ -117,23 +133,31 @@ class Batch:
             self._tries_s = TRIES * timeout_s
 
     def _announce(self) -> None:
-        if self._answered is not None:
-            for index in self._unannounced:
-                self._answered(index, self._results[index])
-            self._unannounced.clear()
+        while self._unannounced and self._answered is not None:  # others may add to it meanwhile
+            index = self._unannounced.pop(0)
+            self._answered(index, self._results[index])
 
     def _run_last(self) -> None:
-        """What outlasted its try, each with its whole time limit."""
+        """What outlasted its try, each with its whole time limit, side by side on the CPUs."""
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         side_by_side = min(len(self._last), self._parallel, cpus)
-        if side_by_side > 1:
-            with ThreadPoolExecutor(side_by_side, thread_name_prefix="wasm") as pool:
-                runs = {pool.submit(self._attempt, group, group.timeout_s, False): group for group in self._last}
-                for done in as_completed(runs):
-                    self._end(runs[done], done.result())
+        if side_by_side == 1:
+            for group in self._last:
+                self._end(group, self._attempt(group, group.timeout_s, False))
             return
-        for group in self._last:
-            self._end(group, self._attempt(group, group.timeout_s, False))
+        waiting = deque(self._last)
+        running: dict[Future[WasmError | None], Group] = {}
+        with ThreadPoolExecutor(side_by_side, thread_name_prefix="wasm") as pool:
+            while waiting or running:
+                while waiting and len(running) < side_by_side:
+                    group = waiting.popleft()
+                    error = self._ask(group)
+                    if error is None:
+                        running[pool.submit(self._called, group, group.timeout_s, False)] = group
+                    else:
+                        self._end(group, error)
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._end(running.pop(done), done.result())
 
     def _end(self, group: Group, error: WasmError | None) -> None:
         if error is not None:
