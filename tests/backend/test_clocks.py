@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portalis.backend import GuestError, GuestStatus, GuestTimeout, Limits, Program, Trap, native, wasi
+from portalis.backend import GuestError, GuestStatus, GuestTimeout, Limits, Program, Trap, engine, native, wasi
 from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
 from tests.backend.host_guests import MONOTONIC, REALTIME, model, program, sleep, sleeper, subscribe
+from tests.running import waiting
 
 RUN = {"stdin": np.array([[b""]], dtype=object)}
 X = {"x": np.ones(1, np.float32)}
@@ -249,3 +250,21 @@ def test_the_tensors_of_a_sleeping_model_are_as_they_should_be() -> None:
     module = model(f"{sleep(5)} {guests.ECHO_BODY}", *WASI, inputs=[tensor("x")], outputs=[tensor("y")])
     x = np.arange(9, dtype=np.float32)
     np.testing.assert_array_equal(Program.load(module).run({"x": x})["y"], x)
+
+
+def test_deadlines_shortly_before_the_ticker_would_rest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a guest whose last ticks never came would run for ever
+    monkeypatch.setattr(engine, "SLACK_S", 0.2)
+
+    class Counted:
+        ticks = 0
+
+        def increment_epoch(self) -> None:
+            self.ticks += 1
+
+    ticker, counted = engine.Ticker(), Counted()
+    ticker.add(counted)  # type: ignore[arg-type]
+    began = time.monotonic()
+    ticker.use(began + 0.3)  # it would rest at 0.5 s
+    ticker.use(began + 0.49)  # and the ticks for this one come until 0.52 s
+    waiting.until(lambda: counted.ticks >= 53)
