@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .bytes_tensor import object_array
+from .bytes_tensor import encoded, object_array
 from .errors import GuestError, InputError
 from .faults import GuestExit
 from .interface import Interface
@@ -19,12 +20,13 @@ RunRow = Callable[[bytes, Sequence[str], float], Row]
 
 
 class Command:
-    """The runner of a WASI program, each row of which `run_row` runs."""
+    """The runner of a WASI program: `run_row` runs one row. All rows of a request write at most `max_bytes`."""
 
-    def __init__(self, interface: Interface, run_row: RunRow, workers: Workers) -> None:
+    def __init__(self, interface: Interface, run_row: RunRow, workers: Workers, max_bytes: int) -> None:
         self._interface = interface
         self._run_row = run_row
         self._workers = workers
+        self._max_bytes = max_bytes
 
     def run(self, stdin: np.ndarray, args: np.ndarray | None, timeout_s: float) -> list[np.ndarray]:
         """Run the program once per element of `stdin` (BYTES; `args` has one more dimension, the arguments).
@@ -33,10 +35,24 @@ class Command:
         first row that traps or runs too long raises; an exit code is a result.
         """
         count = stdin.size
-        rows = [_bytes(x) for x in stdin.reshape(-1).tolist()]
+        rows = [encoded(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
         argv = [[] for _ in rows] if args is None else args.reshape((count, -1)).tolist() if count else []
         texts = [[_text(a) for a in row] for row in argv]
-        results = self._workers.each(lambda job: self._run_row(job[0], job[1], timeout_s), list(zip(rows, texts)))
+        lock, written = threading.Lock(), 0
+
+        def run_row(job: tuple[bytes, list[str]]) -> Row:
+            nonlocal written
+            result = self._run_row(job[0], job[1], timeout_s)
+            with lock:  # rows may run side by side
+                written += len(result[0]) + len(result[1])
+            if written > self._max_bytes:
+                raise GuestError(
+                    f"the rows wrote more than {self._max_bytes} bytes in all"
+                    " (raise wasm.max_tensor_bytes, or send fewer rows)"
+                )
+            return result
+
+        results = self._workers.each(run_row, list(zip(rows, texts)))
         columns = {
             "stdout": object_array([r[0] for r in results], stdin.shape),
             "stderr": object_array([r[1] for r in results], stdin.shape),
@@ -57,7 +73,7 @@ class Sandboxed:
         """One row, as `RunRow` says."""
         deadline = Deadline(timeout_s)
         box = self._sandboxes.bare(deadline)
-        self._sandboxes.give_host(box, deadline, [self._entry, *args], stdin, self._limit)
+        self._sandboxes.give_host(box, [self._entry, *args], stdin, self._limit)
         assert box.host is not None
         out, err = box.host.stdout, box.host.stderr
         out.fail_past_cap = err.fail_past_cap = True
@@ -84,12 +100,13 @@ class Sandboxed:
         return result
 
 
-def _bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
-
-
 def _text(value: object) -> str:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    """An argument. wasmtime takes text, so bytes that are no UTF-8 cannot reach the program as they are."""
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        text.encode()
+    except UnicodeError:
+        raise InputError(f"input 'args' has an argument that is no UTF-8: {value!r:.80}") from None
     if "\0" in text:
         raise InputError("input 'args' has an argument with a NUL character, which no program can be given")
     return text

@@ -13,6 +13,7 @@ from .dlpack_call import Call
 from .dlpack_layout import Layout, Slot
 from .dtypes import BYTES
 from .errors import AbiViolation, GuestError, GuestStatus, Trap
+from .faults import GuestExit
 from .hot import HotCalls, Pieces
 from .interface import Interface, TensorSpec
 from .parallel import Workers, spans
@@ -84,7 +85,7 @@ class Dlpack:
         flat = inputs
         if self._has_bytes:
             flat = [
-                self._serialized(p) if p is not None and spec.dtype is BYTES else p
+                self._serialized(spec, p) if p is not None and spec.dtype is BYTES else p
                 for spec, p in zip(self._interface.inputs, inputs)
             ]
         layout = self._layout(inputs, flat, rows)
@@ -123,14 +124,15 @@ class Dlpack:
         self.hot.keep(key, call.hot(self, self._sandboxes, box, finish))
 
     def explained(self, box: Sandbox, trap: Trap) -> Trap:
-        """`trap` with the guest's last words; `box` is discarded."""
-        said = self._last_words(box)
+        """`trap` with the text that a guest leaves, Rust's panic message for example; `box` is discarded."""
+        said = self._error_text(box)
         self._sandboxes.discard(box)
         return Trap(f"{trap}\nthe guest said: {said}" if said else str(trap))
 
     @staticmethod
-    def _serialized(pieces: Pieces) -> list[np.ndarray]:
-        return [np.frombuffer(serialize(x for piece in pieces for x in piece.reshape(-1).tolist()), np.uint8)]
+    def _serialized(spec: TensorSpec, pieces: Pieces) -> list[np.ndarray]:
+        elements = (x for piece in pieces for x in piece.reshape(-1).tolist())
+        return [np.frombuffer(serialize(elements, f"input '{spec.name}'"), np.uint8)]
 
     def _layout(self, inputs: Sequence[Pieces | None], flat: Sequence[Pieces | None], rows: int | None) -> Layout:
         key: Key = (rows, *[None if p is None else p[0].shape if len(p) == 1 else _joined_shape(p) for p in inputs])
@@ -173,22 +175,23 @@ class Dlpack:
         base = box.reserve(layout.total)
         call: Call | None = box.mapped
         if call is None or call.layout is not layout or call.base != base or not call.fits(box):
-            call = box.mapped = Call(box, layout, base, self._interface.outputs)
+            limits = self._sandboxes.recipe.limits
+            call = box.mapped = Call(box, layout, base, self._interface.outputs, limits)
         return call
 
     def _explanation(self, box: Sandbox, status: int) -> str:
         text = self._error_text(box)
         return f"the guest returned status {status}: {text}" if text else f"the guest returned status {status}"
 
-    def _last_words(self, box: Sandbox) -> str:
-        """What a guest that trapped has left in its error text: Rust's panic message, for example."""
-        try:
-            return self._error_text(box)
-        except GuestError:
-            return ""
-
     def _error_text(self, box: Sandbox) -> str:
-        pointer = box.call_u32(b"portalis_error") if self._explains else 0
+        """What the guest says of its failure. Where it fails at that too, the first failure counts: it is never hidden
+        by the second."""
+        if not self._explains:
+            return ""
+        try:
+            pointer = box.call_u32(b"portalis_error")
+        except (GuestError, GuestExit) as problem:
+            return f"(portalis_error failed: {str(problem).partition(chr(10))[0]})"
         text = box.view()[pointer : pointer + _ERROR_TEXT_BYTES].tobytes().partition(b"\0")[0] if pointer else b""
         return text.decode("utf-8", "backslashreplace")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from .dlpack_layout import Layout
 from .dtypes import BYTES
 from .hot import HotCall, Pieces, Runner, put
 from .interface import TensorSpec
+from .limits import Limits
 from .sandbox import Sandbox, SandboxFactory
 
 
@@ -19,6 +21,7 @@ class Call:
     """A layout at an address of one sandbox's memory. Made once, and used again while both stay the same."""
 
     __slots__ = (
+        "_bounds",
         "_gaps",
         "_header_bytes",
         "_image",
@@ -32,8 +35,9 @@ class Call:
         "layout",
     )
 
-    def __init__(self, box: Sandbox, layout: Layout, base: int, outputs: Sequence[TensorSpec]) -> None:
+    def __init__(self, box: Sandbox, layout: Layout, base: int, outputs: Sequence[TensorSpec], limits: Limits) -> None:
         memory = box.view()
+        self._bounds = dlpack_outputs.Bounds(limits, partial(box.store.check_deadline, "reading the outputs took"))
         self.layout = layout
         self.base = base
         self._memory = memory
@@ -80,7 +84,7 @@ class Call:
         return native.i32(raw[0])
 
     def outputs(self, box: Sandbox, specs: Sequence[TensorSpec], rows: int | None) -> list[np.ndarray]:
-        """The outputs as views of guest memory (BYTES: new objects). Raises AbiViolation saying what is false."""
+        """The outputs as views of guest memory (BYTES: new objects). Raises what `dlpack_outputs.read` does."""
         memory = box.view()  # the guest may have grown it
         image = self._image.tobytes()
         if (
@@ -89,7 +93,7 @@ class Call:
             and all(view.tobytes() == shape for view, shape in self._read_shapes)
         ):
             return list(self._read)  # the guest left the same structs and shapes as before
-        outputs = [dlpack_outputs.read(memory, self.layout, self.base, i, spec, rows) for i, spec in enumerate(specs)]
+        outputs = dlpack_outputs.read(memory, self.layout, self.base, specs, rows, self._bounds)
         shapes = dlpack_outputs.shapes(memory, self.layout, self.base, len(specs))
         if shapes is not None and memory is self._memory:
             self._read, self._read_image = outputs, image

@@ -4,24 +4,61 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .bytes_tensor import deserialize, object_array
+from .bytes_tensor import TooManyElements, deserialize, object_array
 from .dlpack_layout import CPU, STRUCT, Layout
-from .dtypes import BYTES
-from .errors import AbiViolation
+from .dtypes import BOOL_TENSOR, BYTES, true_or_false
+from .errors import AbiViolation, GuestError
 from .interface import TensorSpec
+from .limits import Limits
+from .shapes import MAX_RANK, shape_problem
 
-MAX_RANK = 8
 # Any: type checkers take an array for a buffer only from NumPy 2 on
 _unpack_tensor: Any = STRUCT.unpack_from
 _unpack_i64: list[Any] = [struct.Struct(f"<{count}q").unpack_from for count in range(MAX_RANK + 1)]
 
 
-def read(memory: np.ndarray, layout: Layout, base: int, index: int, spec: TensorSpec, rows: int | None) -> np.ndarray:
-    """Output `index` as a view of `memory` (BYTES: as new objects). Raises AbiViolation saying what is false."""
+@dataclass(frozen=True)
+class Bounds:
+    """What reading the outputs of a call may cost; `check_deadline` raises GuestTimeout."""
+
+    limits: Limits
+    check_deadline: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An output as its struct describes it, inside the memory. ``strides`` is an address, 0 for none."""
+
+    where: str
+    spec: TensorSpec
+    shape: tuple[int, ...]
+    strides: int
+    start: int
+    nbytes: int
+
+
+def read(
+    memory: np.ndarray, layout: Layout, base: int, specs: Sequence[TensorSpec], rows: int | None, bounds: Bounds
+) -> list[np.ndarray]:
+    """The outputs as views of `memory` (BYTES: as new objects). Raises AbiViolation saying what is false, GuestError
+    for more than the limits allow, GuestTimeout past the deadline."""
+    found = [_find(memory, layout, base, index, spec) for index, spec in enumerate(specs)]
+    total, limit = sum(each.nbytes for each in found), bounds.limits.max_tensor_bytes
+    if total > limit:
+        raise GuestError(
+            f"the outputs have {total} bytes, more than the limit of {limit} (raise wasm.max_tensor_bytes, or send"
+            " smaller batches)"
+        )
+    return [_array(memory, each, rows, bounds) for each in found]
+
+
+def _find(memory: np.ndarray, layout: Layout, base: int, index: int, spec: TensorSpec) -> _Found:
     where = f"output '{spec.name}'"
     data, device, _, ndim, code, bits, lanes, shape_at, strides, offset = _unpack_tensor(
         memory, base + layout.outputs_at() + STRUCT.size * index
@@ -42,25 +79,30 @@ def read(memory: np.ndarray, layout: Layout, base: int, index: int, spec: Tensor
             f"{where} points outside the guest's memory: {nbytes} bytes at {data + offset:#x}, memory is {memory.size}"
             " bytes"
         )
-    start = data + offset if nbytes else 0
-    raw = memory[start : start + nbytes]
+    _check_sizes(shape, where)
+    return _Found(where, spec, shape, strides, data + offset if nbytes else 0, nbytes)
+
+
+def _array(memory: np.ndarray, found: _Found, rows: int | None, bounds: Bounds) -> np.ndarray:
+    spec, raw = found.spec, memory[found.start : found.start + found.nbytes]
     if spec.dtype is BYTES:
-        return _bytes_output(memory, raw, ndim, strides, spec, rows, where)
-    _check_shape(shape, spec, rows, where)
-    if strides:
-        _check_strides(memory, strides, shape, where)
-    return raw.view(spec.dtype.numpy).reshape(shape)
+        return _bytes_output(memory, raw, found, rows, bounds)
+    _check_shape(found.shape, spec, rows, found.where)
+    if found.strides:
+        _check_strides(memory, found.strides, found.shape, found.where)
+    array = raw.view(spec.dtype.numpy).reshape(found.shape)
+    return true_or_false(array) if spec.dtype is BOOL_TENSOR else array
 
 
 def shapes(memory: np.ndarray, layout: Layout, base: int, count: int) -> list[np.ndarray] | None:
     """Where the shapes of the outputs lie, as bytes, after `read` has checked them. None where more than the structs
-    and these decides what is read: BYTES, and strides."""
+    and these decides what is read: BYTES, BOOL, and strides."""
     found = []
     for index in range(count):
         *_, ndim, _, _, _, shape_at, strides, _ = _unpack_tensor(
             memory, base + layout.outputs_at() + STRUCT.size * index
         )
-        if strides or layout.slots[layout.inputs + index].dtype is BYTES:
+        if strides or layout.slots[layout.inputs + index].dtype in (BYTES, BOOL_TENSOR):
             return None
         found.append(memory[shape_at : shape_at + 8 * ndim])
     return found
@@ -75,6 +117,12 @@ def _sizes(memory: np.ndarray, at: int, count: int, where: str) -> tuple[int, ..
     if count and min(sizes) < 0:
         raise AbiViolation(f"{where} has a negative size in its shape {list(sizes)}")
     return sizes
+
+
+def _check_sizes(shape: tuple[int, ...], where: str) -> None:
+    problem = shape_problem(shape)
+    if problem:
+        raise AbiViolation(f"{where} {problem}")
 
 
 def _check_shape(shape: tuple[int, ...], spec: TensorSpec, rows: int | None, where: str) -> None:
@@ -97,23 +145,35 @@ def _check_strides(memory: np.ndarray, at: int, shape: tuple[int, ...], where: s
         step *= max(size, 1)
 
 
-def _bytes_output(
-    memory: np.ndarray, raw: np.ndarray, ndim: int, logical: int, spec: TensorSpec, rows: int | None, where: str
-) -> np.ndarray:
-    if ndim != 1:
-        raise AbiViolation(f"{where} is BYTES, so it must be a vector of bytes, not of rank {ndim}")
-    try:
-        elements = deserialize(raw.tobytes())
-    except ValueError as error:
-        raise AbiViolation(f"{where} is not serialised BYTES: {error}") from None
+def _bytes_output(memory: np.ndarray, raw: np.ndarray, found: _Found, rows: int | None, bounds: Bounds) -> np.ndarray:
+    where, spec, logical = found.where, found.spec, found.strides
+    if len(found.shape) != 1:
+        raise AbiViolation(f"{where} is BYTES, so it must be a vector of bytes, not of rank {len(found.shape)}")
+    wanted = spec.dims if rows is None else (rows, *spec.dims)
+    shape: tuple[int, ...] | None = wanted if -1 not in wanted else None
     if logical:
         (rank,) = _sizes(memory, logical, 1, where)
         shape = _sizes(memory, logical + 8, rank, where)
-    else:
+        _check_sizes(shape, where)
+        _check_shape(shape, spec, rows, where)
+    limit = bounds.limits.max_bytes_elements
+    count = None if shape is None else math.prod(shape)
+    try:
+        elements = deserialize(raw.data, limit if count is None else min(limit, count), bounds.check_deadline)
+    except TooManyElements:
+        if count is None or count > limit:
+            raise GuestError(
+                f"{where} has more than {limit} elements, its limit (raise wasm.max_bytes_elements, or send smaller"
+                " batches)"
+            ) from None
+        raise AbiViolation(f"{where} has more than {count} elements, but its shape is {list(shape or ())}") from None
+    except ValueError as error:
+        raise AbiViolation(f"{where} is not serialised BYTES: {error}") from None
+    if shape is None:
         shape = _default_shape(len(elements), spec, rows)
+        _check_shape(shape, spec, rows, where)
     if math.prod(shape) != len(elements):
         raise AbiViolation(f"{where} has {len(elements)} elements, but its shape is {list(shape)}")
-    _check_shape(shape, spec, rows, where)
     return object_array(elements, shape)
 
 

@@ -20,6 +20,7 @@ from .errors import InputError
 from .interface import Interface
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
+from .shapes import check_outputs, check_total
 
 CHUNK_BYTES = 512 << 10  # about one core's L2 cache
 _UNSIGNED: dict[str, np.dtype] = {"UINT32": np.dtype("uint32"), "UINT64": np.dtype("uint64")}
@@ -54,11 +55,14 @@ class Elementwise:
         self._sandboxes = sandboxes
         self._workers = workers
         self._names = [spec.name for spec in interface.inputs]
+        self._limit = sandboxes.recipe.limits.max_tensor_bytes
+        self._out_names = [spec.name for spec in interface.outputs]
         inputs = [spec.dtype for spec in interface.inputs]
         outputs = [spec.dtype for spec in interface.outputs]
         self._in_bf16 = [dtype is BF16 for dtype in inputs]
         self._out_bf16 = [dtype is BF16 for dtype in outputs]
         self._out_dtypes = [dtype.numpy for dtype in outputs]
+        self._row_bytes = sum(dtype.itemsize for dtype in self._out_dtypes)
         self._in_memory = [memory_dtype(d, t) for d, t in zip(inputs, function.params)]
         self._out_memory = [memory_dtype(d, t) for d, t in zip(outputs, function.results)]
 
@@ -73,6 +77,7 @@ class Elementwise:
                 shape = self._broadcast(arrays)
                 break
         size = math.prod(shape)
+        check_total(size * self._row_bytes, self._limit)
         outputs = [np.empty(shape, dtype) for dtype in self._out_dtypes]
         if not size:
             return outputs
@@ -88,8 +93,13 @@ class Elementwise:
         return outputs
 
     def _broadcast(self, arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
+        """The shape of the outputs, which NumPy can have, as it can the copies that `_spread` makes."""
         try:
-            return np.broadcast_shapes(*(array.shape for array in arrays))
+            shape = np.broadcast_shapes(*(array.shape for array in arrays))
+            check_outputs((name, shape) for name in self._out_names)
+            spread = sum(array.itemsize for array in arrays if array.shape != shape and array.size != 1)
+            check_total(math.prod(shape) * (self._row_bytes + spread), self._limit)
+            return shape
         except ValueError:
             shapes = ", ".join(f"'{name}' {list(array.shape)}" for name, array in zip(self._names, arrays))
             raise InputError(f"the inputs' shapes do not broadcast together: {shapes}") from None

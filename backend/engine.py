@@ -20,7 +20,7 @@ from . import native
 
 TICK_S = 0.01
 MAX_TIMEOUT_S = 1e9
-SLACK_S = 2.0  # how long the ticker runs on after the last deadline
+SLACK_S = 2.0  # how long the ticker runs on after the last deadline; half of it at least: ticks come after the deadline
 
 
 @functools.lru_cache(maxsize=1)
@@ -80,8 +80,8 @@ class Ticker:
 
     def use(self, until: float) -> None:
         """Say that a deadline lies at `until` (``time.monotonic()``)."""
-        if until <= self._until and not self._resting:
-            return  # it runs until then anyway: no lock on the hot path
+        if until + SLACK_S / 2 <= self._until and not self._resting:
+            return  # it runs well past that anyway: no lock on the hot path
         with self._wake:
             self._until = max(self._until, until + SLACK_S)
             if self._resting:

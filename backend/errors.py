@@ -45,6 +45,10 @@ class HostBusy(WasmError):
     may succeed later."""
 
 
+class InternalError(WasmError):
+    """A bug of this package met the request; the log has the traceback."""
+
+
 class GuestError(WasmError):
     """The guest failed while it ran. The instance that it ran in is dropped."""
 

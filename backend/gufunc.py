@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import gufunc_plan, gufunc_regions, native
-from .dtypes import WASM
+from .dtypes import WASM, true_or_false
 from .errors import GuestStatus, InputError, Trap
 from .gufunc_plan import Plan
 from .gufunc_regions import Batch, Placed, Region
@@ -18,6 +20,7 @@ from .hot import HotCall, HotCalls
 from .interface import Interface, core_ranks
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
+from .shapes import check_outputs, check_total
 
 CHUNK_BYTES = 2 << 20  # within the caches, and long enough that threads seldom wait for each other's GIL
 LENT_BYTES = 1 << 20  # larger batches go through one chunk after the other, and are copied out
@@ -37,7 +40,10 @@ class Gufunc:
         self.entry = interface.entry.encode()
         self._inputs = [spec.name for spec in interface.inputs]
         self._outputs = [spec.name for spec in interface.outputs]
+        self._itemsizes = [spec.dtype.itemsize for spec in interface.outputs]
+        self._limit = sandboxes.recipe.limits.max_tensor_bytes
         self._dtypes = [spec.dtype.numpy for spec in interface.outputs]
+        self._has_bool = any(dtype == np.bool_ for dtype in self._dtypes)
         self._constants = gufunc_plan.constants(plan.kernel)
         self.hot = HotCalls(self._inputs, joins=joins, cores=core_ranks(interface))
         sandboxes.on_give_way = weakref.WeakMethod(self.hot.clear)
@@ -50,14 +56,16 @@ class Gufunc:
         """
         loop_shape, sizes = self._signature.resolve([array.shape for array in arrays])
         shapes = [loop_shape + _core(dims, sizes) for dims in self._signature.outputs]
-        if not any(math.prod(shape) for shape in shapes):
-            return self._empty(shapes)
+        counts = [math.prod(shape) for shape in shapes]
+        if 0 in counts:
+            check_outputs(zip(self._outputs, shapes))
+            if not any(counts):
+                return self._empty(shapes)
         count = math.prod(loop_shape)
-        inputs = [
-            gufunc_regions.given(array, _core(dims, sizes), loop_shape)
-            for array, dims in zip(arrays, self._signature.inputs)
-        ]
-        outputs = self._output_regions([math.prod(shape) // count for shape in shapes])
+        cores = [_core(dims, sizes) for dims in self._signature.inputs]
+        self._check_total(arrays, cores, loop_shape, sum(map(operator.mul, counts, self._itemsizes)))
+        inputs = [gufunc_regions.given(array, core, loop_shape) for array, core in zip(arrays, cores)]
+        outputs = self._output_regions([each // count for each in counts])
         regions = dict(zip((*self._inputs, *self._outputs), (*inputs, *outputs)))
         returned = [outputs[i] for i in self._plan.returned]
         batch = Batch(
@@ -77,6 +85,22 @@ class Gufunc:
             spans(count, self._workers.count, max(1, chunk // 4)),
         )
         return results
+
+    def _check_total(
+        self, arrays: Sequence[np.ndarray], cores: list[tuple[int, ...]], loop_shape: tuple[int, ...], outputs: int
+    ) -> None:
+        """Raises InputError where the outputs, of `outputs` bytes, and the copies of repeated inputs are too large."""
+        count = math.prod(loop_shape)
+        repeated = [count * math.prod(core) * array.itemsize for array, core in zip(arrays, cores)]
+        if outputs + sum(repeated) > self._limit:
+            copies = [gufunc_regions.is_spread(array, core, loop_shape) for array, core in zip(arrays, cores)]
+            check_total(outputs + sum(itertools.compress(repeated, copies)), self._limit)
+
+    def _readable(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        """`outputs` with 0 and 1 for what the kernel wrote as BOOL."""
+        if not self._has_bool:
+            return list(outputs)
+        return [true_or_false(output) if output.dtype == np.bool_ else output for output in outputs]
 
     def _empty(self, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         return [np.empty(shape, dtype) for shape, dtype in zip(shapes, self._dtypes)]
@@ -113,8 +137,9 @@ class Gufunc:
             self._call(box, self._slots(), placed, batch, batch.count)
             views = dict(zip(self._plan.names, placed.views))
             outputs = [views[name].reshape(shape) for name, shape in zip(self._outputs, shapes)]
+            results = self._readable(outputs)
         self._remember(box, batch, placed, given, outputs)
-        return outputs
+        return results
 
     def _remember(
         self, box: Sandbox, batch: Batch, placed: Placed, given: Sequence[np.ndarray], outputs: list[np.ndarray]
@@ -130,7 +155,7 @@ class Gufunc:
         def finish(status: int) -> list[np.ndarray]:
             self._check(status)
             box.view()  # notices what the kernel has grown
-            return list(outputs)
+            return self._readable(outputs)
 
         key = tuple((array.shape, array.dtype) for array in given)
         call = HotCall(self, self._sandboxes, box, function, targets, placed.gaps, None, placed.size, numbers, finish)

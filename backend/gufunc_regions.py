@@ -44,11 +44,17 @@ class Batch:
     count: int
 
 
+def is_spread(array: np.ndarray, core: tuple[int, ...], loop_shape: tuple[int, ...]) -> bool:
+    """Whether `given` copies `array`, to repeat it along some of the loop dimensions."""
+    loops = array.shape[: array.ndim - len(core)]
+    return loops != loop_shape and math.prod(loops) != 1
+
+
 def given(array: np.ndarray, core: tuple[int, ...], loop_shape: tuple[int, ...]) -> Region:
     """The region of an input whose core dimensions are `core`, broadcast over `loop_shape`."""
     loops = array.shape[: array.ndim - len(core)]
     fixed = math.prod(loops) == 1
-    if not fixed and loops != loop_shape:
+    if is_spread(array, core, loop_shape):
         array = np.broadcast_to(array, loop_shape + core)
     flat = array.reshape((1 if fixed else math.prod(loop_shape), math.prod(core)))
     return Region(array.dtype, flat.shape[1], flat, fixed, True)
@@ -105,4 +111,8 @@ class Placed:
         """Copy `count` items of every output to the caller's arrays, from item `at` on."""
         for region, view in zip(self._regions, self.views):
             if not region.given and region.flat is not None:
-                np.copyto(region.flat[at : at + count], view[:count], casting="unsafe")
+                items = region.flat[at : at + count]
+                if view.dtype == np.bool_:
+                    np.not_equal(view[:count].view(np.uint8), 0, out=items)  # any byte but 0 is true
+                else:
+                    np.copyto(items, view[:count], casting="unsafe")

@@ -100,8 +100,9 @@ class HotCall:
         if not self._factory.retake(box, self._memory, self._size):
             return None
         try:
-            engines.TICKER.use(time.monotonic() + timeout_s)
-            box.store.set_deadline(deadline_ticks(timeout_s), timeout_s)
+            ends = time.monotonic() + timeout_s
+            engines.TICKER.use(ends)
+            box.store.set_deadline(deadline_ticks(timeout_s), timeout_s, ends)
             if box.snapshot is not None:
                 for gap in self._gaps:
                     gap.fill(0)

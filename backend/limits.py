@@ -29,6 +29,13 @@ class Limits:
     - ``max_output_bytes``: stdout and stderr kept for the log, each, in one call; the rest is counted and dropped.
     - ``max_stdout_bytes``: stdout (and stderr) of a ``command``, whose output is its result. GuestError past it.
     - ``max_stack_bytes``: the guest's call stack. A deeper call traps.
+    - ``max_tensor_bytes``: all outputs of one guest call, or of all rows of a ``command``. GuestError past it;
+      InputError, before the guest runs, where the inputs' shapes decide how large the outputs are.
+    - ``max_bytes_elements``: elements of one BYTES output, each of which becomes an object. GuestError past it.
+
+    The host's own work for a call (WASI functions, reading a BYTES output) ends with ``timeout_s`` too. One
+    ``memory.fill`` or ``memory.copy`` is not interrupted, so a guest can outlast its time by as long as one of them
+    takes: at most about 0.5 s for each GiB of ``max_memory_bytes``.
     """
 
     max_memory_bytes: int = 256 * MIB
@@ -38,6 +45,8 @@ class Limits:
     max_output_bytes: int = 64 << 10
     max_stdout_bytes: int = 16 * MIB
     max_stack_bytes: int = 1 * MIB
+    max_tensor_bytes: int = 1 << 30
+    max_bytes_elements: int = 1 << 20
 
     def __post_init__(self) -> None:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}

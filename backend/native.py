@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import mmap
 import threading
+import time
 from collections.abc import Callable
-from ctypes import POINTER, byref, c_bool, c_char_p, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_int64, c_size_t, c_uint64, c_void_p
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,8 @@ _memory_data_size = _proto("wasmtime_memory_data_size", c_size_t, c_void_p, c_vo
 _memory_grow = _proto("wasmtime_memory_grow", c_void_p, c_void_p, c_void_p, c_uint64, c_void_p)
 _global_get = _proto("wasmtime_global_get", None, c_void_p, c_void_p, c_void_p, quick=True)
 _global_set = _proto("wasmtime_global_set", c_void_p, c_void_p, c_void_p, c_void_p, quick=True)
+_error_delete = _proto("wasmtime_error_delete", None, c_void_p)
+_trap_delete = _proto("wasm_trap_delete", None, c_void_p)
 _deserialize = _proto("wasmtime_module_deserialize", c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
 
 _EXTERN_OF = ffi.wasmtime_extern_t.of.offset
@@ -215,7 +219,9 @@ class Store:
         "_ptr",
         "_trap",
         "_trap_ref",
+        "deadline",
         "engine",
+        "failure",
         "host_state",
         "name_of",
         "stack_bytes",
@@ -242,6 +248,8 @@ class Store:
         self.host_state: Any = None
         self.timeout_s = 0.0
         self.used = False  # something was instantiated in it, or was tried
+        self.deadline = math.inf
+        self.failure: BaseException | None = None  # what a host function raised: the reason of the trap
         _store_limiter(self._ptr, memory_bytes, 100_000, 4, 8, 4)
 
     def close(self, _live: dict[int, None] = _live, _delete: Any = _store_delete) -> None:
@@ -260,10 +268,17 @@ class Store:
     def __del__(self) -> None:
         self.close()
 
-    def set_deadline(self, ticks: int, timeout_s: float) -> None:
-        """Interrupt the guest `ticks` epochs from now; `timeout_s` is for the message."""
+    def set_deadline(self, ticks: int, timeout_s: float, at: float = math.inf) -> None:
+        """Interrupt the guest `ticks` epochs from now; `timeout_s` is for the message. `at` (``time.monotonic()``) is
+        when `check_deadline` begins to raise."""
         self.timeout_s = timeout_s
+        self.deadline = at
         _set_deadline(self._ctx, ticks)
+
+    def check_deadline(self, what: str = "the guest ran") -> None:
+        """Raises GuestTimeout past the deadline: for `what` the host does on a guest's behalf."""
+        if time.monotonic() >= self.deadline:
+            raise faults.timed_out(self.timeout_s, what=what)
 
     def set_wasi(self, config: wasmtime.WasiConfig) -> None:
         """Give the store its WASI context; `config` is consumed."""
@@ -328,11 +343,18 @@ class Store:
         return error
 
     def _fail(self, error: int | None) -> None:
+        failure, self.failure = self.failure, None
         if self._trap.value:
             pointer, self._trap.value = self._trap.value, None
-            _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""), self.name_of)
-        if error:
-            _raise_error(error, self.name_of)
+            if failure is None:
+                _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""), self.name_of)
+            _trap_delete(pointer)
+        elif error:
+            if failure is None:
+                _raise_error(error, self.name_of)
+            _error_delete(error)
+        if failure is not None:
+            raise failure
 
     def global_value(self, extern: Extern) -> Any:
         """The value of a global that holds a number or a vector, for `set_global`."""
@@ -377,6 +399,47 @@ class Store:
         if error:
             _error_text(error)  # takes and frees the error
         return not error
+
+
+# -- host functions (see `callbacks`) ----------------------------------------------------------------------------------
+
+
+HostCallback = CFUNCTYPE(c_size_t, c_void_p, c_void_p, POINTER(c_int64), c_size_t)
+"""What wasmtime calls: data, the caller, arguments (results take their place) of 16 bytes each, their number. It
+returns 0, or the trap that ends the guest."""
+
+_define_function = _proto(
+    "wasmtime_linker_define_func_unchecked",
+    c_void_p,
+    *(c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, c_void_p, HostCallback, c_void_p, c_void_p),
+)
+_caller_export_get = _proto("wasmtime_caller_export_get", c_bool, c_void_p, c_char_p, c_size_t, c_void_p, quick=True)
+_caller_context = _proto("wasmtime_caller_context", c_void_p, c_void_p, quick=True)
+_trap_new = _proto("wasmtime_trap_new", c_size_t, c_char_p, c_size_t, quick=True)
+
+
+def define_function(
+    linker: wasmtime.Linker, module: bytes, name: bytes, kind: wasmtime.FuncType, callback: Any
+) -> None:
+    """Provide `callback`, a HostCallback that outlives everything linked here, as `module`.`name`."""
+    where = (module, len(module), name, len(name))
+    error = _define_function(address(linker), *where, address(kind), callback, None, None)
+    assert not error, "the linker allows shadowing"
+
+
+def caller_memory(caller: int) -> tuple[int, int]:
+    """The address and size of the memory that the caller of a host function exports; (0, 0) without one."""
+    raw = ffi.wasmtime_extern_t()
+    if not _caller_export_get(caller, b"memory", 6, byref(raw)) or not Extern(raw).is_memory:
+        return 0, 0
+    context, where = _caller_context(caller), ctypes.addressof(raw) + _EXTERN_OF
+    return _memory_data(context, where) or 0, _memory_data_size(context, where)
+
+
+def new_trap() -> int:
+    """A trap for a HostCallback to return, which takes it over."""
+    trap: int = _trap_new(b"host", 4)
+    return trap
 
 
 def slots(count: int) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import coalesce, host, messages, rewind
+from .batch import Batch, OnResult, Result, internal_error
 from .binary import ModuleInfo, read_module
 from .cache import CompileCache
 from .checks import check
@@ -18,7 +19,7 @@ from .command import Command, RunRow
 from .discovery import discover
 from .dlpack import Dlpack
 from .engine import default_settings, engine_for
-from .errors import GuestError, GuestTimeout, HostBusy, InputError, SettingsError, Trap, WasmError
+from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
 from .faults import GuestExit
 from .gufunc import Gufunc
 from .interface import Convention, Interface, core_ranks
@@ -62,7 +63,7 @@ class Program:
         self._runner: Runner
         self._sandboxes: SandboxFactory | None = None
         if run_row is not None:
-            self._runner = Command(interface, run_row, self._workers)
+            self._runner = Command(interface, run_row, self._workers, limits.max_tensor_bytes)
         else:
             engine = engine_for(default_settings(limits.max_stack_bytes))
             self._runner, self._sandboxes = prepare(
@@ -168,18 +169,31 @@ class Program:
         timeouts_s: Sequence[float | None] | None = None,
         borrow: bool = False,
         proceed: Callable[[int], None] | None = None,
-    ) -> list[dict[str, np.ndarray] | WasmError]:
-        """Run several requests, joined along axis 0 where they fit; an error is the result of its own request alone.
+        answered: OnResult | None = None,
+    ) -> list[Result]:
+        """Run several requests, joined along axis 0 where they fit; an error is the result of its own request alone,
+        any exception included (InternalError, with the traceback in the log).
 
-        With `borrow` the outputs may be views of guest memory that are valid until the next call. `proceed` is asked,
-        with a request's index, before each guest call for that request alone, and raises Cancelled to leave it out.
+        With `borrow` the outputs may be views of guest memory that are valid until the next call. `proceed` is called
+        with a request's index before each guest call for that request alone, and raises Cancelled to leave it out. Once
+        a call has failed, `answered` gets each result (its index, the result) as soon as it is known, while others may
+        still run; all results are returned too. Both are called in this thread.
         """
+        failed = None
         if borrow and requests:
-            hot = self._run_hot(requests, timeouts_s or [None] * len(requests), proceed)
-            if hot is not None:
+            hot = self._run_hot(requests, timeouts_s or [None] * len(requests))
+            if isinstance(hot, list):
                 return hot
-        results: list[dict[str, np.ndarray] | WasmError] = []
+            failed = hot
+        results: list[Result] = []
         results += [_NOT_RUN] * len(requests)
+        batch = Batch(
+            self._run_group,
+            results,
+            proceed=proceed,
+            answered=answered,
+            parallel=1 if self.isolation is Isolation.INSTANCE else MAX_THREADS,
+        )
         jobs = []
         for index, request in enumerate(requests):
             try:
@@ -187,58 +201,43 @@ class Program:
                 timeout_s = self._timeout(timeouts_s[index] if timeouts_s else None)
                 jobs.append(Job(index, arrays, rows, timeout_s))
             except WasmError as error:
-                results[index] = error
-        if len(jobs) > 1 and self._coalesces:
+                batch.settle(index, error)
+            except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
+                batch.settle(index, internal_error(error))
+        if len(jobs) > 1 and self._coalesces and failed is None:
             most = self.interface.max_batch_size if self._exact else 1 << 62
             groups = coalesce.group(jobs, most, self._cores)
         else:
             groups = [coalesce.alone(job) for job in jobs]
-        for group in groups:
-            self._run_group(group, results, borrow and len(groups) == 1, proceed)
+        batch.run(groups, borrow and len(groups) == 1, failed=failed)
         return results
 
     def _run_hot(
-        self,
-        requests: Sequence[Mapping[str, Any]],
-        timeouts_s: Sequence[float | None],
-        proceed: Callable[[int], None] | None,
-    ) -> list[dict[str, np.ndarray] | WasmError] | None:
-        """The short way for requests like those before, or None where it does not lead there."""
+        self, requests: Sequence[Mapping[str, Any]], timeouts_s: Sequence[float | None]
+    ) -> list[Result] | WasmError | None:
+        """The results of requests like those before; the error of several that failed together; None where the general
+        path is needed."""
         runner, asked_s = self._runner, timeouts_s[0]
         if not isinstance(runner, (Dlpack, Gufunc)) or any(other != asked_s for other in timeouts_s):
             return None
-        found = runner.hot.find(requests)
-        if found is None:
-            return None
-        call, inputs = found
         try:
+            found = runner.hot.find(requests)
+            if found is None:
+                return None
+            call, inputs = found
             timeout_s = self.limits.timeout_s if asked_s is None else self._timeout(asked_s)
             outputs = self._guarded(call.run, inputs, timeout_s)
         except WasmError as error:
-            if len(requests) == 1:
-                return [error]
-            return [self._run_alone(i, request, asked_s, proceed) for i, request in enumerate(requests)]
+            return [error] if len(requests) == 1 else error
+        except Exception as problem:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
+            internal = internal_error(problem)
+            return [internal] if len(requests) == 1 else internal
         if outputs is None:
             return None
         if len(requests) == 1:
             return [dict(zip(self._outputs, outputs))]
         rows = [len(piece) for piece in inputs[0]]
         return [dict(zip(self._outputs, own)) for own in coalesce.cut(outputs, rows)]
-
-    def _run_alone(
-        self,
-        index: int,
-        request: Mapping[str, Any],
-        timeout_s: float | None,
-        proceed: Callable[[int], None] | None,
-    ) -> dict[str, np.ndarray] | WasmError:
-        """One request of a batch that failed."""
-        try:
-            if proceed is not None:
-                proceed(index)
-        except WasmError as error:
-            return error
-        return self.run_batch([request], timeouts_s=[timeout_s])[0]
 
     def close(self) -> None:
         """Free the kept instances and end the threads. Arrays that were returned stay valid."""
@@ -265,27 +264,11 @@ class Program:
             raise InputError(f"the time limit must be a positive number of seconds, not {asked!r}")
         return min(asked, limit)
 
-    def _run_group(
-        self,
-        group: Group,
-        results: list[dict[str, np.ndarray] | WasmError],
-        borrow: bool,
-        proceed: Callable[[int], None] | None,
-    ) -> None:
-        try:
-            if proceed is not None and len(group.jobs) == 1:
-                proceed(group.jobs[0].index)
-            pieces = group.joined() if self._loops else group.pieces()
-            outputs = self._call(pieces, group.rows, group.timeout_s, borrow)
-            for job, own in zip(group.jobs, coalesce.split(outputs, group.jobs)):
-                results[job.index] = dict(zip(self._outputs, own))
-        except WasmError as error:
-            if len(group.jobs) == 1 or isinstance(error, HostBusy):  # which none of them causes
-                for job in group.jobs:
-                    results[job.index] = error
-                return
-            for job in group.jobs:  # find the guilty one; the others are answered
-                self._run_group(coalesce.alone(job), results, False, proceed)
+    def _run_group(self, group: Group, timeout_s: float, borrow: bool) -> list[dict[str, np.ndarray]]:
+        """The outputs of each request of `group`, which run in one guest call."""
+        pieces = group.joined() if self._loops else group.pieces()
+        outputs = self._call(pieces, group.rows, timeout_s, borrow)
+        return [dict(zip(self._outputs, own)) for own in coalesce.split(outputs, group.jobs)]
 
     def _call(self, inputs: Sequence[Any], rows: int | None, timeout_s: float, borrow: bool) -> list[np.ndarray]:
         """One guest call. `inputs` are arrays for a runner that loops, else lists of the requests' pieces."""

@@ -9,8 +9,8 @@ import numpy as np
 from .dtypes import BF16, BYTES
 from .errors import InputError
 from .interface import Convention, Interface, TensorSpec
+from .shapes import MAX_RANK
 
-MAX_RANK = 8
 Arrays = list["np.ndarray | None"]
 
 

@@ -84,7 +84,7 @@ def prepare(
     if convention is Convention.DLPACK:
         resets, explains = (info.export(n) is not None for n in ("portalis_reset", "portalis_error"))
         return Dlpack(interface, sandboxes, workers, resets=resets, explains=explains, joins=joins), sandboxes
-    return Command(interface, Sandboxed(interface, sandboxes), workers), sandboxes
+    return Command(interface, Sandboxed(interface, sandboxes), workers, limits.max_tensor_bytes), sandboxes
 
 
 def _parts(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo, loop_wasm: bytes | None) -> Parts:

@@ -21,7 +21,7 @@ from .buffers import Allocator, Block
 from .engine import TICK_S, deadline_ticks
 from .errors import MemoryLimit
 from .faults import NameOf
-from .host import HostState
+from .host_state import HostState
 from .limits import Limits
 from .rewind import SPARE_BYTES, Habit, Snapshot
 
@@ -40,7 +40,7 @@ class Deadline:
     def arm(self, store: native.Store) -> None:
         """Have `store` interrupted when the time is over."""
         engines.TICKER.use(self.at)
-        store.set_deadline(deadline_ticks(max(self.at - time.monotonic(), TICK_S)), self.timeout_s)
+        store.set_deadline(deadline_ticks(max(self.at - time.monotonic(), TICK_S)), self.timeout_s, self.at)
 
 
 @dataclass
@@ -273,8 +273,6 @@ class SandboxFactory:
             box.close()
             return self._make(deadline)
         deadline.arm(box.store)
-        if box.host is not None:
-            box.host.deadline = deadline.at
         return box
 
     def waits(self, box: Sandbox) -> bool:
@@ -348,7 +346,7 @@ class SandboxFactory:
     def _make(self, deadline: Deadline) -> Sandbox:
         box = self.bare(deadline)
         if self.recipe.host_needed:
-            self.give_host(box, deadline, [], b"", self.recipe.limits.max_output_bytes)
+            self.give_host(box, [], b"", self.recipe.limits.max_output_bytes)
         try:
             self.start(box)
         except BaseException:
@@ -356,10 +354,9 @@ class SandboxFactory:
             raise
         return box
 
-    def give_host(self, box: Sandbox, deadline: Deadline, argv: list[str], stdin: bytes, cap: int) -> None:
+    def give_host(self, box: Sandbox, argv: list[str], stdin: bytes, cap: int) -> None:
         """Attach WASI to a sandbox that is about to start."""
         box.host = box.store.host_state = HostState(stdin, cap)
-        box.host.deadline = deadline.at
         box.argv = argv
         self._set_wasi(box)
 

@@ -17,6 +17,7 @@ from .program import MAX_THREADS
 from .runners import Isolation
 
 PREFIX = "wasm."
+MAX_BYTES_ELEMENTS = 10**9 - 1
 REQUEST_KEY = PREFIX + "timeout_ms"
 """The one key that a request may set, too."""
 _MILLISECONDS = "use a number of milliseconds above 0"
@@ -119,6 +120,8 @@ _LIMITS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "max_output_bytes": ("max_output_bytes", _bytes),
     "max_stdout_bytes": ("max_stdout_bytes", _bytes),
     "max_stack_bytes": ("max_stack_bytes", _bytes),
+    "max_tensor_bytes": ("max_tensor_bytes", _bytes),
+    "max_bytes_elements": ("max_bytes_elements", _count(MAX_BYTES_ELEMENTS)),
 }
 _OTHER: dict[str, Callable[[str], Any]] = {
     "isolation": _choice(*(i.value for i in Isolation)),

@@ -14,6 +14,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from . import capsule, model_config, settings
+from .batch import Result, internal_error
 from .dtypes import BF16
 from .errors import Cancelled, GuestStatus, GuestTimeout, HostBusy, InputError, MemoryLimit, SettingsError, WasmError
 from .interface import TensorSpec
@@ -30,7 +31,9 @@ _CODES = (
 )
 
 
-def _error(problem: WasmError) -> Any:
+def _error(problem: Exception) -> Any:
+    if not isinstance(problem, WasmError):
+        problem = internal_error(problem)
     code = next((name for kinds, name in _CODES if isinstance(problem, kinds)), "INTERNAL")
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(problem), getattr(pb_utils.TritonError, code)))
 
@@ -129,17 +132,45 @@ class TritonPythonModel:
                 timeouts.append(self._timeout(request))
                 inputs.append(self._read(request))
                 places.append(place)
-            except WasmError as problem:
+            except Exception as problem:  # noqa: BLE001  # a failure is the error of its own request alone
                 del timeouts[len(inputs) :]
                 responses[place] = _error(problem)
         if inputs:
+            sent: set[int] = set()
             results = self._program.run_batch(
-                inputs, timeouts_s=timeouts, borrow=True, proceed=self._proceed(requests, places)
+                inputs,
+                timeouts_s=timeouts,
+                borrow=True,
+                proceed=self._proceed(requests, places),
+                answered=self._send_early(requests, places, sent) if len(inputs) > 1 else None,
             )
             for place, result in zip(places, results):
-                responses[place] = _error(result) if isinstance(result, WasmError) else self._respond(result)
+                if place not in sent:
+                    responses[place] = self._response(result)
         self._lasted = time.monotonic() - began
         return responses
+
+    def _send_early(self, requests: list[Any], places: list[int], sent: set[int]) -> Any:
+        """Sends the result of a request while others of its batch still run, and puts its place among `sent`."""
+
+        def answered(index: int, result: Result) -> None:
+            place = places[index]
+            try:
+                sender = requests[place].get_response_sender()
+            except pb_utils.TritonModelException:
+                return  # a Triton before 2.47 has these for decoupled models only: it is answered with the others
+            sender.send(self._response(result), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            sent.add(place)
+
+        return answered
+
+    def _response(self, result: Result) -> Any:
+        if isinstance(result, WasmError):
+            return _error(result)
+        try:
+            return self._respond(result)
+        except Exception as problem:  # noqa: BLE001  # a failure is the error of its own request alone
+            return _error(problem)
 
     def _proceed(self, requests: list[Any], places: list[int]) -> Any:
         """Whether a request that comes after a long one should still be run."""

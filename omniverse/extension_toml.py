@@ -36,6 +36,8 @@ LIMITS: Mapping[str, int | float] = {
     "max_output_bytes": 64 << 10,
     "max_stdout_bytes": 16 << 20,
     "max_stack_bytes": 1 << 20,
+    "max_tensor_bytes": 1 << 30,
+    "max_bytes_elements": 1 << 20,
 }
 _EXACT = re.compile(r"=\s*(.+)")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .problems import Problem, of_runtime
+from .problems import Problem, of_runtime, unexpected
 from .runtime import Cancelled, Program, WasmError
 from .statistics import Statistics
 from .waiting import Outcome, Outputs, Request, SchedulerMetrics
@@ -35,25 +35,38 @@ class Batches:
         metrics.batch(name, len(batch), sum(request.rows for request in batch))
         for request in batch:
             metrics.waited(name, began - request.since)
+        outcomes = self._outcomes(batch, began, borrow)
+        lasted_s = time.perf_counter() - began
+        self.lasted_s = lasted_s
+        self._count(batch, outcomes, began, lasted_s)
+        return outcomes
+
+    def _outcomes(self, batch: Sequence[Request], began: float, borrow: bool) -> list[Outcome]:
+        def answered(index: int, result: Outputs | WasmError) -> None:
+            self.answer([batch[index]], [self._outcome(result, False)])
+
         try:
             results = self._program.run_batch(
                 [request.inputs for request in batch],
                 timeouts_s=_timeouts(batch, began),
                 borrow=borrow,
                 proceed=_proceed(batch) if len(batch) > 1 else None,
+                answered=answered if len(batch) > 1 else None,
             )
-            outcomes: list[Outcome] = [
-                of_runtime(each) if isinstance(each, WasmError) else _owned(each) if borrow else each
-                for each in results
-            ]
-        except Exception:  # noqa: BLE001  # else its clients would wait for ever
-            _LOG.exception("model '%s': a batch failed in the service itself", name)
-            text = "the service failed; its log says how"
-            outcomes = [Problem(500, "InternalServerError", text) for _ in batch]
-        lasted_s = time.perf_counter() - began
-        self.lasted_s = lasted_s
-        self._count(batch, outcomes, began, lasted_s)
-        return outcomes
+            return [self._outcome(result, borrow) for result in results]
+        except Exception as error:  # noqa: BLE001  # else its clients would wait for ever
+            if len(batch) == 1:
+                return [unexpected(error, f"model '{self._name}'")]
+            return [outcome for request in batch for outcome in self._outcomes([request], began, False)]
+
+    def _outcome(self, result: Outputs | WasmError, borrowed: bool) -> Outcome:
+        """What the client gets for a result of the runtime; a bug met on the way is this request's alone."""
+        try:
+            if isinstance(result, WasmError):
+                return of_runtime(result)
+            return _owned(result) if borrowed else result
+        except Exception as error:  # noqa: BLE001
+            return unexpected(error, f"model '{self._name}'")
 
     def _count(self, batch: Sequence[Request], outcomes: Sequence[Outcome], began: float, lasted_s: float) -> None:
         self.statistics.count(batch, outcomes, began, lasted_s)

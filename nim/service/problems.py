@@ -19,12 +19,14 @@ from .runtime import (
     GuestTimeout,
     HostBusy,
     InputError,
+    InternalError,
     MemoryLimit,
     SettingsError,
     WasmError,
     timeout_of,
 )
 
+INTERNAL = "InternalServerError"  # the kind of a bug of ours, wherever it is
 _LOG = logging.getLogger(__name__)
 _STATUSES = (  # the kinds are those that the Triton backend tells apart
     ((InputError, SettingsError, GuestStatus, MemoryLimit), 400),
@@ -49,7 +51,8 @@ def bad_input(message: str) -> Problem:
 def of_runtime(error: WasmError) -> Problem:
     """The problem that an error of the runtime is to the client: its own fault, the guest's, or this host's."""
     status = next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 500)
-    return Problem(status, type(error).__name__, str(error))
+    kind = INTERNAL if isinstance(error, InternalError) else type(error).__name__
+    return Problem(status, kind, str(error))
 
 
 def guest_timeout(parameters: Mapping[str, Any]) -> float | None:
@@ -94,10 +97,10 @@ def answer(problem: Problem, path: str) -> Response:
     return response
 
 
-def unexpected(error: Exception) -> Problem:
-    """The problem that a fault of the service itself is to the client; its log says more."""
-    _LOG.error("a request failed in the service itself", exc_info=error)
-    return Problem(500, "InternalServerError", "the service failed; its log says how")
+def unexpected(error: Exception, where: str = "the service") -> Problem:
+    """The problem that a bug of the service is to the client; its log says more."""
+    _LOG.error("%s: a request failed in the service itself", where, exc_info=error)
+    return Problem(500, INTERNAL, "internal error; see the server log")
 
 
 def install(app: FastAPI) -> None:

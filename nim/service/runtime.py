@@ -13,6 +13,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         HostBusy,
         InputError,
         Interface,
+        InternalError,
         Limits,
         MemoryLimit,
         Program,
@@ -25,6 +26,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     from portalis.backend.bytes_tensor import deserialize, object_array, serialize
     from portalis.backend.json_data import called
     from portalis.backend.settings import timeout_of
+    from portalis.backend.shapes import shape_problem
 else:
     from portalis_backend import (
         Cancelled,
@@ -34,6 +36,7 @@ else:
         HostBusy,
         InputError,
         Interface,
+        InternalError,
         Limits,
         MemoryLimit,
         Program,
@@ -46,6 +49,7 @@ else:
     from portalis_backend.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.json_data import called
     from portalis_backend.settings import timeout_of
+    from portalis_backend.shapes import shape_problem
 
 __all__ = [
     "Cancelled",
@@ -55,6 +59,7 @@ __all__ = [
     "HostBusy",
     "InputError",
     "Interface",
+    "InternalError",
     "Limits",
     "MemoryLimit",
     "Program",
@@ -67,5 +72,6 @@ __all__ = [
     "json_data",
     "object_array",
     "serialize",
+    "shape_problem",
     "timeout_of",
 ]

@@ -11,20 +11,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from .problems import bad_input
-from .runtime import TensorSpec, deserialize, object_array, serialize
+from .runtime import TensorSpec, deserialize, object_array, serialize, shape_problem
 
 MAX_RANK = 32  # NumPy's own, before its version 2
 
 
 def checked_shape(where: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """`shape` with sizes of at least 0, and their number of elements in 63 bits. Raises Problem with status 400."""
-    if len(shape) > MAX_RANK:
-        raise bad_input(f"{where} has rank {len(shape)}; at most {MAX_RANK} is allowed")
-    if any(size < 0 for size in shape):
-        raise bad_input(f"{where} has shape {list(shape)}; a size is at least 0")
-    # one 0 makes no elements of any others, which NumPy multiplies all the same
-    if math.prod(size or 1 for size in shape) >= 1 << 60:
-        raise bad_input(f"{where} has shape {list(shape)}, which is too large")
+    """`shape`, if the runtime's rule for shapes allows it. Raises Problem with status 400."""
+    problem = shape_problem(shape, MAX_RANK)
+    if problem:
+        raise bad_input(f"{where} {problem}")
     return tuple(shape)
 
 
@@ -45,7 +41,7 @@ def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -
     count = math.prod(sizes)
     if spec.dtype.name == "BYTES":
         try:
-            elements = deserialize(bytes(data))
+            elements = deserialize(data)
         except ValueError as problem:
             raise bad_input(f"{where} (BYTES): {problem}") from None
         if len(elements) != count:

@@ -57,6 +57,45 @@ def test_a_nul_in_an_argument_is_refused() -> None:
         Program.load(CAT).run({"stdin": rows(b""), "args": rows(b"a\0b")})
 
 
+@pytest.mark.parametrize("argument", [b"\xff\xfe", b"caf\xe9", b"\xed\xa0\x80", "\ud800"])
+def test_an_argument_that_is_no_utf8_is_refused_and_never_changed(argument: object) -> None:
+    program = Program.load(CAT)
+    with pytest.raises(InputError, match="input 'args' has an argument that is no UTF-8"):
+        program.run({"stdin": rows(b""), "args": rows(argument)})
+    assert program.run({"stdin": rows(b"on"), "args": rows("café")})["stdout"].item() == b"on"
+
+
+def test_arguments_arrive_as_they_were_given() -> None:
+    text = """(module (import "wasi_snapshot_preview1" "args_sizes_get" (func $s (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "args_get" (func $g (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "fd_write" (func $w (param i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (func (export "_start")
+        (drop (call $s (i32.const 0) (i32.const 4))) (drop (call $g (i32.const 1024) (i32.const 4096)))
+        (i32.store (i32.const 16) (i32.const 4096)) (i32.store (i32.const 20) (i32.load (i32.const 4)))
+        (drop (call $w (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 32)))))"""
+    args = np.array([["café", "\U0001f600".encode(), b"", "-x=\ufffd"]], dtype=object)
+    given = Program.load(guests.wasm(text)).run({"stdin": rows(b""), "args": args})["stdout"].item()
+    assert given.split(b"\0")[1:5] == ["café".encode(), "\U0001f600".encode(), b"", "-x=\ufffd".encode()]
+
+
+def test_text_with_lone_surrogates_is_refused_by_name() -> None:
+    program = Program.load(CAT)
+    with pytest.raises(InputError, match="input 'stdin' has an element with '.udcff', which UTF-8 cannot represent"):
+        program.run({"stdin": rows("a\udcff")})
+    assert program.run({"stdin": rows(b"\xff")})["stdout"].item() == b"\xff"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_all_rows_together_have_a_limit_too(threads: int) -> None:
+    with Program.load(CAT, limits=Limits(max_tensor_bytes=3000), threads=threads) as program:
+        assert program.run({"stdin": rows(b"x" * 1400, b"y" * 1400)})["exit_code"].tolist() == [[0], [0]]
+        with pytest.raises(
+            GuestError, match=r"the rows wrote more than 3000 bytes in all \(raise wasm.max_tensor_bytes"
+        ):
+            program.run({"stdin": rows(b"x" * 1400, b"y" * 1400, b"z" * 1400)})
+
+
 def test_the_guests_last_words_are_in_the_error() -> None:
     text = """(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
       (memory (export "memory") 1) (data (i32.const 16) "out of ideas")

@@ -56,6 +56,8 @@ def test_every_parameter_reaches_its_place() -> None:
             max_output_bytes="100",
             max_stdout_bytes="2KiB",
             max_stack_bytes="524288",
+            max_tensor_bytes="3MiB",
+            max_bytes_elements="77",
             isolation="instance",
             threads="64",
             trusted="TRUE",
@@ -68,9 +70,9 @@ def test_every_parameter_reaches_its_place() -> None:
         "args": ["x", "y", "n", 3, 0.5],
         "returns": "status",
     }
-    assert found.limits == Limits(64 * MIB, 0.25, 1 << 30, 1.0, 100, 2048, 524288)
+    assert found.limits == Limits(64 * MIB, 0.25, 1 << 30, 1.0, 100, 2048, 524288, 3 * MIB, 77)
     assert (found.isolation, found.threads, found.trusted) == ("instance", 64, True)
-    assert len(KEYS) == 15
+    assert len(KEYS) == 17
 
 
 def test_a_parameter_may_be_plain_text_too() -> None:
@@ -162,7 +164,7 @@ def test_no_text_makes_the_parser_fail(key: str, text: str) -> None:
 
 
 def test_every_limit_is_set_from_the_start() -> None:
-    assert Limits() == Limits(256 * MIB, 10.0, 256 * MIB, 60.0, 64 << 10, 16 * MIB, MIB)
+    assert Limits() == Limits(256 * MIB, 10.0, 256 * MIB, 60.0, 64 << 10, 16 * MIB, MIB, 1 << 30, 1 << 20)
 
 
 def test_limits_reach_to_their_bounds_and_no_further() -> None:

@@ -122,6 +122,7 @@ print(Program.load(WASM).run({"x": np.zeros(1, np.float32)}))
     refused = {case: outcome for case, outcome in by_case.items() if outcome != "ok"}
     assert refused == {
         ("max_memory_bytes", 1): "MemoryLimit",
+        ("max_tensor_bytes", 1): "InputError",
         ("max_module_bytes", 1): "ModuleError",
         ("compile_timeout_s", 1e-9): "ModuleError",
         ("max_stack_bytes", 1): "Trap",

@@ -158,7 +158,7 @@ def test_all_that_is_wrong_with_a_model_is_told_at_once(tmp_path: Path) -> None:
     assert isinstance(details, TritonConfigError)
     assert [text.split(":")[0] for text in details.config_errors] == [
         "instance_group[0].gpus",
-        "parameter wasm.thread is unknown (did you mean wasm.threads?); the parameters are wasm.entry, wasm.convention, wasm.signature, wasm.args, wasm.returns, wasm.timeout_ms, wasm.max_memory_bytes, wasm.max_module_bytes, wasm.compile_timeout_ms, wasm.max_output_bytes, wasm.max_stdout_bytes, wasm.max_stack_bytes, wasm.isolation, wasm.threads, wasm.trusted",
+        "parameter wasm.thread is unknown (did you mean wasm.threads?); the parameters are wasm.entry, wasm.convention, wasm.signature, wasm.args, wasm.returns, wasm.timeout_ms, wasm.max_memory_bytes, wasm.max_module_bytes, wasm.compile_timeout_ms, wasm.max_output_bytes, wasm.max_stdout_bytes, wasm.max_stack_bytes, wasm.max_tensor_bytes, wasm.max_bytes_elements, wasm.isolation, wasm.threads, wasm.trusted",
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.backend import guests
+from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
 
 BARE = 'backend: "wasm"\n'
@@ -142,7 +142,34 @@ def good_repository(repository: Path) -> None:
         inputs {{ key: "a" value {{ data_type: TYPE_FP32 dims: [4] zero_data: true }} }}
         inputs {{ key: "b" value {{ data_type: TYPE_FP32 dims: [4] zero_data: true }} }} }}""",
     )
+    host_bounds(repository)
     write(repository, "two_instances", guests.wasm(guests.ADD), BARE + "instance_group { count: 2 kind: KIND_CPU }")
+
+
+def host_bounds(repository: Path) -> None:
+    """Models of guests that put the host to work."""
+    write(
+        repository,
+        "zero_huge",
+        host_guests.lying_shape(0, 1 << 62, batch=8),
+        BARE + "dynamic_batching { max_queue_delay_microseconds: 300000 }",
+    )
+    write(repository, "sleeping", host_guests.sleeper(500), BARE + parameters({"wasm.timeout_ms": "50"}))
+    flood = parameters({"wasm.timeout_ms": "60000", "wasm.max_tensor_bytes": "16MiB"})
+    write(repository, "bytes_flood", host_guests.bytes_flood(16), BARE + flood)
+    late = parameters({"wasm.timeout_ms": "200", "wasm.max_bytes_elements": "999999999"})
+    write(repository, "bytes_late", host_guests.bytes_flood(64), BARE + late)
+    body = guests.ECHO_BODY
+    truth = guests.dlpack(body, inputs=[tensor("x", "UINT8")], outputs=[tensor("y", "BOOL")])
+    write(repository, "truth", truth)
+    write(
+        repository,
+        "endless_among_good",
+        host_guests.moody(8),
+        BARE
+        + parameters({"wasm.timeout_ms": "500"})
+        + "max_batch_size: 8 dynamic_batching { preferred_batch_size: [8] max_queue_delay_microseconds: 60000000 }",
+    )
 
 
 def guests_dtypes() -> list[str]:

@@ -1,0 +1,40 @@
+"""The rule for tensor shapes from outside: a client's or a guest's sizes are checked before they reach NumPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from .errors import InputError
+
+MAX_RANK = 8  # of the runtime's own tensors
+MAX_ELEMENTS = 1 << 60  # eight bytes each still fit into 63 bits
+
+
+def shape_problem(shape: Sequence[int], max_rank: int = MAX_RANK) -> str | None:
+    """What rules out `shape`, as the end of a sentence that begins with the tensor; None where NumPy can have it."""
+    if len(shape) > max_rank:
+        return f"has rank {len(shape)}; at most {max_rank} is allowed"
+    if shape and min(shape) < 0:
+        return f"has shape {list(shape)}; a size is at least 0"
+    # A size of 0 means no elements, yet NumPy multiplies the other sizes all the same.
+    if math.prod(size or 1 for size in shape) >= MAX_ELEMENTS:
+        return f"has shape {list(shape)}, which is too large"
+    return None
+
+
+def check_outputs(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+    """Raises InputError where an output's (name, shape), which follows from the inputs, is none that NumPy can have."""
+    for name, shape in shapes:
+        problem = shape_problem(shape, 32)  # the most that NumPy 1 has
+        if problem:
+            raise InputError(f"output '{name}' {problem}")
+
+
+def check_total(nbytes: int, limit: int) -> None:
+    """Raises InputError where the inputs' shapes make arrays of more than `limit` bytes."""
+    if nbytes > limit:
+        raise InputError(
+            f"the inputs' shapes make arrays of {nbytes} bytes, more than the limit of {limit}"
+            " (raise wasm.max_tensor_bytes, or send smaller batches)"
+        )

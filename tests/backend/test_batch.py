@@ -1,0 +1,140 @@
+"""A batch with requests that fail or never end: the good ones are answered first, and wait for no endless one after the
+other. What is measured is the order of the answers and the time limits of the calls, not time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portalis.backend import Cancelled, GuestTimeout, Limits, Program, Trap
+from portalis.backend.batch import TRIES, Batch
+from portalis.backend.coalesce import Group, Job
+from tests.backend.host_guests import moody
+
+LIMIT_S = 0.4
+TRAP, ENDLESS, SLOW = -1.0, -2.0, -3.0
+
+
+def request(value: float) -> dict[str, np.ndarray]:
+    return {"x": np.array([[value]], np.float32)}
+
+
+class Run:
+    """Runs `values` as one batch, and notes the order of the answers and the time limit of each guest call."""
+
+    def __init__(self, values: list[float], *, isolation: str = "batch", borrow: bool = False, **options: Any) -> None:
+        self.order: list[int] = []
+        self.limits: list[float] = []
+        self.early: dict[int, Any] = {}
+        program = Program.load(moody(), limits=Limits(timeout_s=LIMIT_S), isolation=isolation)
+        if borrow:
+            for _ in range(2):  # prepares the fast path
+                program.run_batch([request(i) for i in range(len(values))], borrow=True)
+        call = program._call
+
+        def noted(inputs: Any, rows: Any, timeout_s: float, borrow: bool) -> Any:
+            self.limits.append(timeout_s)
+            return call(inputs, rows, timeout_s, borrow)
+
+        program._call = noted  # type: ignore[method-assign]
+        self.results = program.run_batch(
+            [request(v) for v in values], answered=self._answered, borrow=borrow, **options
+        )
+        self.values = values
+
+    def _answered(self, index: int, result: Any) -> None:
+        self.order.append(index)
+        self.early[index] = result
+
+    def check(self) -> None:
+        for value, result in zip(self.values, self.results):
+            if value == TRAP:
+                assert isinstance(result, Trap)
+            elif value == ENDLESS:
+                assert isinstance(result, GuestTimeout) and f"{LIMIT_S:g} s" in str(result)
+            else:
+                assert isinstance(result, dict) and result["y"].tolist() == [[value]]
+        assert sorted(self.order) == list(range(len(self.values)))
+        assert all(self.early[i] is result for i, result in enumerate(self.results))
+
+    def last_good(self) -> int:
+        return max(self.order.index(i) for i, value in enumerate(self.values) if value >= 0)
+
+
+@pytest.mark.parametrize("borrow", [False, True])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [ENDLESS, 1, ENDLESS, 2, ENDLESS, 3, 4],
+        [ENDLESS, ENDLESS, ENDLESS, ENDLESS, ENDLESS, 5],
+        [1, TRAP, ENDLESS, 2, ENDLESS, TRAP, 3],
+    ],
+)
+def test_good_requests_are_answered_before_endless_ones(values: list[float], borrow: bool) -> None:
+    run = Run(values, borrow=borrow)
+    run.check()
+    endless = sorted(run.order.index(i) for i, value in enumerate(values) if value == ENDLESS)
+    # behind a trap the first endless request is the first timeout; else the joined call was
+    assert run.last_good() < endless[TRAP in values]
+    tries = [limit for limit in run.limits if limit < LIMIT_S]
+    assert len(tries) >= len(endless) - 1
+    assert sum(tries) <= TRIES * LIMIT_S * (1 + math.log(len(values)) + 1)
+
+
+def test_requests_that_are_never_joined_wait_for_one_endless_one_at_most() -> None:
+    values = [ENDLESS, ENDLESS, ENDLESS, 1, ENDLESS, 2]
+    run = Run(values, isolation="request")
+    run.check()
+    assert run.order[:3] == [0, 3, 5]  # the first one has had its whole time
+    assert run.limits.count(LIMIT_S) == 1 + 3
+
+
+def test_a_request_that_outlasts_its_try_has_its_whole_time_in_the_end() -> None:
+    run = Run([SLOW, ENDLESS, 1, SLOW, 2])
+    assert [type(r) for r in run.results] == [dict, GuestTimeout, dict, dict, dict]
+    assert run.last_good() <= 1
+
+
+def test_a_failure_without_a_timeout_costs_no_short_tries() -> None:
+    run = Run([1, TRAP, 2, TRAP])
+    run.check()
+    assert set(run.limits) == {LIMIT_S}
+
+
+def test_a_good_batch_answers_nothing_early() -> None:
+    run = Run([1, 2, 3])
+    assert run.order == [] and run.limits == [LIMIT_S]
+
+
+def test_a_kept_instance_runs_what_comes_last_one_after_the_other() -> None:
+    run = Run([ENDLESS, 1, ENDLESS], isolation="instance")
+    run.check()
+    assert run.order[0] == 1
+
+
+def test_who_has_left_is_not_run_again() -> None:
+    def proceed(index: int) -> None:
+        if index == 2:
+            raise Cancelled("gone")
+
+    run = Run([ENDLESS, 1, ENDLESS, 2], proceed=proceed)
+    assert [type(r) for r in run.results] == [GuestTimeout, dict, Cancelled, dict]
+    assert max(run.order.index(i) for i in (1, 2, 3)) < run.order.index(0)
+
+
+def test_hundreds_of_endless_requests_share_the_time_of_the_short_tries() -> None:
+    limits: list[float] = []
+
+    def call(group: Group, limit_s: float, borrow: bool) -> list[Any]:
+        limits.append(limit_s)
+        raise GuestTimeout("late")
+
+    batch = Batch(call, [None] * 300, proceed=None, answered=None, parallel=1)  # type: ignore[list-item]
+    jobs = [Job(i, [], 1, 8.0) for i in range(300)]
+    batch.run([Group(8.0, jobs, 300)], False)
+    tries = [limit for limit in limits if limit < 8.0]
+    assert len(tries) == 300 and limits.count(8.0) == 301
+    assert max(tries) <= TRIES * 8.0
