@@ -53,6 +53,16 @@ def _version_folder() -> Path:
     return Path(os.fsdecode(command_line[1])).parent
 
 
+def _labels(args: Mapping[str, str]) -> dict[str, str]:
+    """The labels of this process's metrics.
+
+    Triton 2.51 gives metrics with equal labels one counter, counts its references in each process's metric family apart,
+    and frees it with the first: while a model is reloaded, or has two instances, the other process then writes to freed
+    memory of the server. The process id makes every counter the counter of one process.
+    """
+    return {"model": args["model_name"], "version": args["model_version"], "pid": str(os.getpid())}
+
+
 class TritonPythonModel:
     """Serves one WebAssembly module."""
 
@@ -93,7 +103,7 @@ class TritonPythonModel:
         self._outputs = model.interface.outputs
         self._plain = all(spec.dims and spec.dtype is not BF16 for spec in self._outputs)
         self._has_cancellation = hasattr(pb_utils.InferenceRequest, "is_cancelled")
-        labels = {"model": args["model_name"], "version": args["model_version"]}
+        labels = _labels(args)
         self._reporter = Reporter(
             self._program.stats,
             lambda kind, name, text: self._metric(kind, name, text, labels),
