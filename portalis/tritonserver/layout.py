@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import MissingPart
 from ..wasm_backend import link_backend
 from .install import STUB_NAME, TritonInstall, find
+from .shell import shell_folder
 
 SYSTEM_LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib")
 
@@ -60,6 +61,9 @@ def python_runtime(install: TritonInstall, folder: Path) -> dict[str, str]:
             _link(links / install.stub_libpython, libpython)
             libraries.append(str(links))
         environment["PATH"] = os.pathsep.join([str(_python3_folder(folder)), environment.get("PATH", os.defpath)])
+    shell = shell_folder(folder)
+    if shell is not None:
+        environment["PATH"] = os.pathsep.join([str(shell), environment.get("PATH", os.defpath)])
     if environment.get("LD_LIBRARY_PATH"):
         libraries.append(environment["LD_LIBRARY_PATH"])
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
