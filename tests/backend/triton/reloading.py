@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ output [ { name: "y" data_type: TYPE_FP32 dims: [ -1 ] } ]
 class Model:
     """A model in a repository, of which new versions appear and old ones leave."""
 
-    def __init__(self, repository: Path, name: str, kind: str, python: str = PYTHON) -> None:
+    def __init__(self, repository: Path, name: str, kind: str = "wasm", python: str = PYTHON, more: str = "") -> None:
         self.folder = repository / name
         self.name = name
         self.version = 1
@@ -59,7 +60,7 @@ class Model:
         self._data = guests.wasm(guests.ADD) if wasm else python.encode()
         self.folder.mkdir()
         self._write(1)
-        (self.folder / "config.pbtxt").write_text((models.BARE if wasm else PYTHON_CONFIG) + BATCHING)
+        (self.folder / "config.pbtxt").write_text((models.BARE if wasm else PYTHON_CONFIG) + BATCHING + more)
 
     def _write(self, version: int) -> None:
         # whole at once: a server that polls must not see half a version
@@ -81,7 +82,7 @@ class Model:
 
 
 class Load:
-    """Clients without a pause, while inside."""
+    """Clients without a pause, and one that reads the metrics, while inside."""
 
     def __init__(self, server: TritonServer, model: str) -> None:
         self.answered = 0
@@ -90,6 +91,7 @@ class Load:
         self._model = model
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(float(i),), daemon=True) for i in range(CLIENTS)]
+        self._threads.append(threading.Thread(target=self._scrape, daemon=True))
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -100,6 +102,15 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join(60)
+
+    def _scrape(self) -> None:
+        """The metrics are read meanwhile, as on a server that is watched."""
+        while not self._stop.wait(0.1):
+            try:
+                with urllib.request.urlopen(self._server.metrics_url, timeout=60) as page:
+                    page.read()
+            except OSError as problem:
+                self.failed[f"metrics: {problem}"] += 1
 
     def _run(self, value: float) -> None:
         import tritonclient.grpc as grpc
@@ -153,8 +164,7 @@ def come_and_go(server: TritonServer, model: Model, cycles: int) -> Iterator[int
             assert remote.infer(inputs).outputs["y"].tolist() == [[2, 2]]
         client.unload_model(model.name, client_timeout=120)
         yield cycle
-    until(lambda: not stubs(server.pid), lambda: f"stubs are left: {stubs(server.pid)}")
-    until(lambda: not server.shared_memory(), lambda: f"shared memory is left: {server.shared_memory()}")
+    _nothing_left(server)
 
 
 def reload_explicitly(server: TritonServer, model: Model, reloads: int) -> Iterator[int]:
@@ -174,6 +184,17 @@ def reload_by_polling(server: TritonServer, model: Model, reloads: int) -> Itera
         model.touch() if reload % 2 else model.next_version()
         until(lambda: server.log().count(loaded) > before, "the server never loaded the change", every_s=0.2)  # noqa: B023
         yield reload
+
+
+def unload(server: TritonServer, model: str) -> None:
+    """Unload, and wait until nothing of it is left."""
+    _client(server).unload_model(model, client_timeout=120)
+    _nothing_left(server)
+
+
+def _nothing_left(server: TritonServer) -> None:
+    until(lambda: not stubs(server.pid), lambda: f"stubs are left: {stubs(server.pid)}")
+    until(lambda: not server.shared_memory(), lambda: f"shared memory is left: {server.shared_memory()}")
 
 
 def settled(server: TritonServer, instances: int = 1) -> None:
