@@ -56,9 +56,9 @@ def _version_folder() -> Path:
 def _labels(args: Mapping[str, str]) -> dict[str, str]:
     """The labels of this process's metrics.
 
-    Triton 2.51 gives metrics with equal labels one counter, counts its references in each process's metric family apart,
-    and frees it with the first: while a model is reloaded, or has two instances, the other process then writes to freed
-    memory of the server. The process id makes every counter the counter of one process.
+    Triton 2.51 gives metrics with equal labels one counter, but counts its users for each process apart, and frees it with
+    the first that ends: while a model is reloaded, or has two instances, the other process then writes to freed memory of
+    the server. The process id makes every counter the counter of one process.
     """
     return {"model": args["model_name"], "version": args["model_version"], "pid": str(os.getpid())}
 

@@ -27,13 +27,13 @@ Say = Callable[[str], None]
 _SERVER = "Look at the server's log with `portalis serve`, or package without --validate live."
 _LOAD = "Change what the reason names, triton_config in the spec or the module, and package again."
 _MADE_UP = (
-    "The sample is made up. If the module is right to refuse it, give a real one as triton_config.warmup in the spec: "
-    "Triton and this check then send that. Else fix the module."
+    "The sample is made up. If the module is right to refuse it, give a real one as triton_config.warmup in the spec:"
+    " Triton and this check then send that. Else fix the module."
 )
 _WARM = "Fix the module, or give another sample as triton_config.warmup in the spec."
 _ENSEMBLE = (
-    "The sample is made up, and an ensemble has no warm-up that could give a real one. If a step is right to refuse it, "
-    "package with --validate static, and try the ensemble with `portalis serve` and `portalis infer`."
+    "The sample is made up, and an ensemble has no warm-up that could give a real one. If a step is right to refuse it,"
+    " package with --validate static, and try the ensemble with `portalis serve` and `portalis infer`."
 )
 
 
@@ -41,9 +41,7 @@ class SampleRefused(PortalisError):
     """A model did not answer the sample that it was sent."""
 
 
-def try_on_triton(
-    repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None
-) -> list[Verdict]:
+def try_on_triton(repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None) -> list[Verdict]:
     """One result for each of `models`. Where no server can be had, all are invalid with that reason: nobody asked
     for a check that does not check. `backends` is the server's folder of backends; portalis's own by default."""
     from portalis.tritonserver import TritonServer

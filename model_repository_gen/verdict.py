@@ -1,4 +1,4 @@
-"""What trying a model on a real server found, with the remedy: it depends on what the model was sent, and on what failed."""
+"""What trying a model on a real server found, with its remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from portalis.contracts.output import ValidationResult
 
 
 class Verdict(ValidationResult):
-    """A `ValidationResult` that also knows what to do about itself. The remedy belongs to the error that is made of it,
-    so the report of the run does not repeat it."""
+    """A `ValidationResult` and what to do about it: that depends on what the model was sent and on what failed.
+
+    The remedy goes into the error that is made of it, so the list of results does not repeat it."""
 
     remediation: str = Field(default="", exclude=True)

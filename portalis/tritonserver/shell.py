@@ -1,9 +1,9 @@
 """The `bash` that a server finds first: it starts Python stubs without letting a shell read the names in the command.
 
-Triton 2.51's Python backend runs ``bash -c " exec STUB MODEL/1/model.py … INSTANCE …"``, nothing of it quoted, so a name
-such as ``a$(reboot)`` is a command. `portalis serve` refuses such names, but a model may also come later: by polling, or
-with a configuration that a client sends. This script splits the command line into words and expands nothing in them.
-Other calls, and the ``activate`` of an EXECUTION_ENV_PATH, go to the real bash.
+Triton 2.51's Python backend runs ``bash -c " exec STUB MODEL/1/model.py … INSTANCE …"``, nothing of it quoted, so a
+name such as ``a$(reboot)`` is a command. `portalis serve` refuses such names, but a model may also come later: by
+polling, or with a configuration that a client sends. This script splits the command line into words and expands nothing
+in them. Other calls, and the ``activate`` of an EXECUTION_ENV_PATH, go to the real bash.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import pytest
 from portalis import triton_client, tritonserver
 from portalis.backend import TensorSpec
 from portalis.backend.dtypes import parse_dtype
-from portalis.contracts.output import ValidationResult
 from portalis.errors import MissingPart, PortalisError, TritonFailed
 from portalis.model_repository_gen import live
+from portalis.model_repository_gen.verdict import Verdict
 
 Answers = dict[str, tuple[int, Any]]
 
@@ -61,7 +61,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], None]
     server.server_close()
 
 
-def tried(*models: str) -> list[ValidationResult]:
+def tried(*models: str) -> list[Verdict]:
     return live.try_on_triton(Path("/r"), models, lambda _: None)
 
 
@@ -154,8 +154,8 @@ def test_only_a_model_that_streams_need_not_answer(
     [
         ("", "give a real one as triton_config.warmup in the spec"),
         (
-            'model_warmup { name: "w" batch_size: 1 inputs { key: "x" value { data_type: TYPE_FP32 dims: [2] '
-            "random_data: true } } }",
+            """model_warmup { name: "w" batch_size: 1
+            inputs { key: "x" value { data_type: TYPE_FP32 dims: [2] random_data: true } } }""",
             "give another sample as triton_config.warmup in the spec",
         ),
         ('platform: "ensemble" ensemble_scheduling { }', "an ensemble has no warm-up that could give a real one"),

@@ -211,14 +211,44 @@ def _part(what: str, steps: Iterator[int], load: Load | None, wanted: int) -> bo
             for done in steps:
                 if done % 50 == 0:
                     print(f"  {what}: {done}", file=sys.stderr, flush=True)
-    except Exception as error:  # whatever ends a part is its result
+    except Exception as error:  # noqa: BLE001 (whatever ends a part is its result)
         problem = f"; {type(error).__name__}: {str(error)[:300]}"
     requests = f", {load.answered} requests answered, failed: {dict(load.failed) or 'none'}" if load else ""
     print(f"{what}: {done} of {wanted} in {time.monotonic() - began:.0f} s{requests}{problem}", flush=True)
     return not problem and done == wanted and not (load and load.failed)
 
 
+def _once(server: TritonServer) -> Iterator[int]:
+    settled(server)
+    yield 1
+
+
+def explicitly(folder: Path, kind: str, python: str, cycles: int, reloads: int) -> bool:
+    """Loads and unloads, then reloads under load; whether all held."""
+    model, other = (Model(folder, name, kind, python) for name in ("replaced", "passing"))
+    with TritonServer(folder, model_control="explicit", stop_timeout_s=120) as server:
+        held = not cycles or _part("loads and unloads", come_and_go(server, other, cycles), None, cycles)
+        if not held or not reloads:
+            return held
+        _client(server).load_model(model.name)
+        steps = reload_explicitly(server, model, reloads)
+        held = _part("explicit reloads under load", steps, Load(server, model.name), reloads)
+        return _part("explicit: replaced versions have gone", _once(server), None, 1) and held
+
+
+def by_polling(folder: Path, kind: str, python: str, reloads: int) -> bool:
+    """Reloads under load; whether all held."""
+    if not reloads:
+        return True
+    model, seconds = Model(folder, "replaced", kind, python), ["--repository-poll-secs=1"]
+    with TritonServer(folder, model_control="poll", extra_args=seconds, stop_timeout_s=120) as server:
+        steps = reload_by_polling(server, model, reloads)
+        held = _part("polled reloads under load", steps, Load(server, model.name), reloads)
+        return _part("polled: replaced versions have gone", _once(server), None, 1) and held
+
+
 def main() -> int:
+    """The exit code."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cycles", type=int, default=1000, help="loads and unloads")
     options.add_argument("--reloads", type=int, default=200, help="reloads under load, half of them in each mode")
@@ -226,38 +256,13 @@ def main() -> int:
     options.add_argument("--source", type=Path, help="the model.py of --model python")
     chosen = options.parse_args()
     python = chosen.source.read_text() if chosen.source else PYTHON
-    held = []
+    polled = chosen.reloads // 2
     with tempfile.TemporaryDirectory() as folder:
-        for place in ("explicit", "poll"):
-            (Path(folder) / place / "models").mkdir(parents=True)
-        repository = Path(folder) / "explicit" / "models"
-        model = Model(repository, "replaced", chosen.model, python)
-        other = Model(repository, "passing", chosen.model, python)
-        with TritonServer(repository, model_control="explicit", stop_timeout_s=120) as server:
-            if chosen.cycles:
-                steps = come_and_go(server, other, chosen.cycles)
-                held.append(_part("loads and unloads", steps, None, chosen.cycles))
-            count = chosen.reloads - chosen.reloads // 2
-            if count and all(held):
-                _client(server).load_model(model.name)
-                steps = reload_explicitly(server, model, count)
-                held.append(_part("explicit reloads under load", steps, Load(server, model.name), count))
-                held.append(_part("explicit: replaced versions have gone", _once(server), None, 1))
-        repository = Path(folder) / "poll" / "models"
-        model = Model(repository, "replaced", chosen.model, python)
-        count = chosen.reloads // 2
-        if count:
-            arguments = ["--repository-poll-secs=1"]
-            with TritonServer(repository, model_control="poll", extra_args=arguments, stop_timeout_s=120) as server:
-                steps = reload_by_polling(server, model, count)
-                held.append(_part("polled reloads under load", steps, Load(server, model.name), count))
-                held.append(_part("polled: replaced versions have gone", _once(server), None, 1))
-    return 0 if all(held) else 1
-
-
-def _once(server: TritonServer) -> Iterator[int]:
-    settled(server)
-    yield 1
+        explicit, poll = (Path(folder) / place / "models" for place in ("explicit", "poll"))
+        explicit.mkdir(parents=True)
+        poll.mkdir(parents=True)
+        held = explicitly(explicit, chosen.model, python, chosen.cycles, chosen.reloads - polled)
+        return 0 if by_polling(poll, chosen.model, python, polled) and held else 1
 
 
 if __name__ == "__main__":

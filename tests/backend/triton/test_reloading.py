@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from portalis.tritonserver import TritonServer
 from portalis.triton_client import RemoteModel, load_model
+from portalis.tritonserver import TritonServer
 from tests.backend.triton import reloading
 from tests.running.waiting import PATIENCE_S, until
 
@@ -39,7 +39,9 @@ def test_no_request_fails_while_versions_are_replaced(server: TritonServer) -> N
     assert load.failed == {}
     assert load.answered > 100
     reloading.settled(server)
-    until(lambda: len(series(server, model.name)) == 1, lambda: f"series that nobody sends: {series(server, model.name)}")
+    until(
+        lambda: len(series(server, model.name)) == 1, lambda: f"series that nobody sends: {series(server, model.name)}"
+    )
     assert len(re.findall(r"wasm model replaced version \d+: unloaded after [1-9]\d* guest calls", server.log())) == 12
     reloading.unload(server, model.name)
 
