@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from portalis.tritonserver import TritonServer
+from portalis.tritonserver.install import STUB_NAME
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.triton import models
@@ -70,11 +73,24 @@ def server(shared_triton: TritonServer) -> Server:
     return server
 
 
-def load(server: Server, name: str, attack: Attack) -> str:
-    """The name under which the attack is loaded."""
+def load(server: Server, backends: Path, name: str, attack: Attack) -> str:
+    """The name under which the attack is loaded. Its process is watched: see `ends`."""
     models.write(server.triton.repositories[0], name, attack.module, models.BARE + attack.config)
+    folder = server.triton.repositories[0] / name
+    stub = folder / STUB_NAME  # which Triton prefers to its own
+    real, ends = shlex.quote(str(backends / "python" / STUB_NAME)), shlex.quote(str(folder / "ends"))
+    stub.write_text(f'#!/bin/sh\n{real} "$@"\ncode=$?\n[ $# = 0 ] || echo $code >>{ends}\nexit $code\n')
+    stub.chmod(0o755)
     server.client.load_model(name)
     return name
+
+
+def unload(server: Server, model: str) -> None:
+    """Unload at once, whatever the model has left to say, and see that each of its processes ended by itself."""
+    ends, before = server.triton.repositories[0] / model / "ends", stubs(server.triton.pid)
+    server.client.unload_model(model)
+    server.eventually(lambda: len(stubs(server.triton.pid)) <= len(before) - 2)  # the stub, and what watches it
+    assert set(ends.read_text().split()) == {"0"}
 
 
 def provoke(server: Server, model: str, attack: Attack) -> None:
@@ -91,25 +107,25 @@ def neighbour_answers(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_ends_with_its_own_request_and_the_server_answers_others(server: Server, name: str) -> None:
+def test_an_attack_ends_with_its_own_request_and_the_server_answers_others(
+    server: Server, wasm_backends: Path, name: str
+) -> None:
     attack = ATTACKS[name]
-    before = stubs(server.triton.pid)
-    model = load(server, f"attack_{name}", attack)
+    model = load(server, wasm_backends, f"attack_{name}", attack)
     for _ in range(2):
         provoke(server, model, attack)
         neighbour_answers(server)
         if attack.recovers:
             assert server.infer(model, x=GOOD)["y"].tolist() == [[0]]
     provoke(server, model, attack)
-    server.client.unload_model(model)  # at once, whatever it has left to say
-    server.eventually(lambda: stubs(server.triton.pid) == before)
+    unload(server, model)
     neighbour_answers(server)
 
 
-def test_what_a_guest_writes_cannot_forge_or_move_lines_of_the_log(server: Server) -> None:
-    model = load(server, "attack_forging_alone", ATTACKS["forging"])
+def test_what_a_guest_writes_cannot_forge_or_move_lines_of_the_log(server: Server, wasm_backends: Path) -> None:
+    model = load(server, wasm_backends, "attack_forging_alone", ATTACKS["forging"])
     provoke(server, model, ATTACKS["forging"])
-    server.client.unload_model(model)
+    unload(server, model)
     server.eventually(lambda: server.log_has(f"{model} version 1: unloaded after 1 guest calls"))
     log = server.triton.log()
     assert "\x1b" not in log
@@ -119,9 +135,9 @@ def test_what_a_guest_writes_cannot_forge_or_move_lines_of_the_log(server: Serve
     assert f"wasm model {model} version 1: stdout: E0101" in forged[0]
 
 
-def test_a_guest_that_is_busy_does_not_keep_its_model_from_being_replaced(server: Server) -> None:
+def test_a_guest_that_is_busy_does_not_keep_its_model_from_being_replaced(server: Server, wasm_backends: Path) -> None:
     attack = ATTACKS["endless"]
-    model = load(server, "attack_while_replaced", attack)
+    model = load(server, wasm_backends, "attack_while_replaced", attack)
     stop, results = threading.Event(), list[str]()
 
     def ask() -> None:
@@ -140,4 +156,4 @@ def test_a_guest_that_is_busy_does_not_keep_its_model_from_being_replaced(server
     for client in clients:
         client.join(60)
     assert set(results) == {"StatusCode.UNAVAILABLE"}  # the guest's deadline, see `ATTACKS`; nothing else
-    server.client.unload_model(model)
+    unload(server, model)
