@@ -52,6 +52,9 @@ def python_runtime(install: TritonInstall, folder: Path) -> dict[str, str]:
     """
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     libraries = [str(path) for path in install.library_path]
+    shell = shell_folder(folder)
+    if shell is not None:
+        environment["PATH"] = os.pathsep.join([str(shell), environment.get("PATH", os.defpath)])
     if install.stub_python == f"{sys.version_info.major}.{sys.version_info.minor}":
         libpython = find_libpython(install)
         if libpython is not None:
@@ -61,9 +64,6 @@ def python_runtime(install: TritonInstall, folder: Path) -> dict[str, str]:
             _link(links / install.stub_libpython, libpython)
             libraries.append(str(links))
         environment["PATH"] = os.pathsep.join([str(_python3_folder(folder)), environment.get("PATH", os.defpath)])
-    shell = shell_folder(folder)
-    if shell is not None:
-        environment["PATH"] = os.pathsep.join([str(shell), environment.get("PATH", os.defpath)])
     if environment.get("LD_LIBRARY_PATH"):
         libraries.append(environment["LD_LIBRARY_PATH"])
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
