@@ -60,7 +60,7 @@ ATTACKS = {
         "unreachable",
     ),
     "forging": Attack(models.talkative(1, b"\x1b[2J\rfine\nE0101 00:00:00.000000 1 model.py:1] forged\n"), config=""),
-    "flooding": Attack(models.talkative(20_000), config=""),
+    "flooding": Attack(models.talkative(3_000), config=""),
 }
 
 
