@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -56,6 +57,16 @@ def _version_folder() -> Path:
     return Path(os.fsdecode(command_line[1])).parent
 
 
+def _labels(args: Mapping[str, str]) -> dict[str, str]:
+    """The labels of this process's metrics.
+
+    Triton 2.51 gives metrics with equal labels one counter, but counts its users for each process apart, and frees it
+    with the first that ends: while a model is reloaded, or has two instances, the other process then writes to freed
+    memory of the server. The process id makes every counter the counter of one process.
+    """
+    return {"model": args["model_name"], "version": args["model_version"], "pid": str(os.getpid())}
+
+
 class TritonPythonModel:
     """Serves one WebAssembly module."""
 
@@ -96,7 +107,7 @@ class TritonPythonModel:
         self._outputs = model.interface.outputs
         self._plain = all(spec.dims and spec.dtype is not BF16 for spec in self._outputs)
         self._has_cancellation = hasattr(pb_utils.InferenceRequest, "is_cancelled")
-        labels = {"model": args["model_name"], "version": args["model_version"]}
+        labels = _labels(args)
         self._reporter = Reporter(
             self._program.stats,
             lambda kind, name, text: self._metric(kind, name, text, labels),
@@ -230,11 +241,11 @@ class TritonPythonModel:
         return pb_utils.Tensor(spec.name, array)
 
     def finalize(self) -> None:
-        """Free everything."""
+        """Free everything, metrics and tensors of errors included: what is freed after this is freed after the stub's
+        shared memory, and takes the stub down with it."""
         if self._reporter is not None:
             self._reporter.close()
             self._program.close()
-        # A metric that outlives `finalize` is freed after the stub's message queue, and takes the stub down with it.
-        self._reporter = None
-        self._families.clear()
+        self.__dict__.clear()
+        gc.collect()  # an error holds the frames that hold the tensors of its request
         sys.stdout.flush()

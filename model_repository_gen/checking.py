@@ -17,9 +17,11 @@ from portalis.model_repository_gen.repository_check import check_repository
 from portalis.model_repository_gen.rules.context import PYTHON_BASED
 from portalis.model_repository_gen.rules.files import served_versions
 from portalis.model_repository_gen.scratch import for_trial
+from portalis.model_repository_gen.verdict import Verdict
 from portalis.target import Job, Made, StageError
 
 STATIC = "static"
+_REMEDY = "Mend triton_config in the spec, and package again."
 
 
 def checked(job: Job, made: Made) -> Made:
@@ -100,7 +102,7 @@ def _error(result: ValidationResult) -> StageError:
     return StageError(
         ErrorType.TritonConfigError,
         f"model {result.name!r} is not valid {how}: {result.report}",
-        remediation="Mend triton_config in the spec, and package again.",
+        remediation=(isinstance(result, Verdict) and result.remediation) or _REMEDY,
         details=TritonConfigError(failed_models=(result.name,), validation_errors=(result.report,)),
     )
 

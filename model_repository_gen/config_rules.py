@@ -10,6 +10,7 @@ from portalis.model_repository_gen.config_numbers import number_problems
 from portalis.model_repository_gen.message.model import runs_wasm
 from portalis.model_repository_gen.pbtxt import FILE_NAME
 from portalis.model_repository_gen.rules.files import NOT_VERSIONS
+from portalis.model_repository_gen.rules.naming import SAFE_NAMES
 from portalis.naming import shell_trouble
 from portalis.problems import Problem
 from portalis.spec.scheduling import ControlType, SequenceBatchingConfig
@@ -87,11 +88,11 @@ def _group_names(given: TritonConfiguration, at: str) -> Iterator[Problem]:
     """Whatever the platform: a custom backend may be written in Python, too."""
     for i, group in enumerate(given.instance_groups):
         trouble = shell_trouble(group.name or "")
-        if trouble or not (group.name or "x").isprintable():
+        if trouble:
             yield Problem(
                 where=f"{at}.instance_groups[{i}].name",
-                message=f"the name {group.name!r} {trouble or 'has characters that cannot be printed'}",
-                remediation="Use letters, digits, dots, dashes and underscores.",
+                message=f"the name {group.name!r} {trouble}",
+                remediation=SAFE_NAMES,
             )
 
 

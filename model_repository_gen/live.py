@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from portalis.contracts.output import ValidationResult
-from portalis.errors import MissingPart, PortalisError, TritonFailed
+from portalis.errors import MissingPart, PortalisError, TritonFailed, UsageError
 from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, read_config
-from portalis.model_repository_gen.samples import sample, sequence_id
+from portalis.model_repository_gen.samples import origin, sample, sequence_id
+from portalis.model_repository_gen.verdict import Verdict
+from portalis.naming import shell_trouble
 
 LIVE = "live"
 LOAD_TIMEOUT_S = 300.0
@@ -20,42 +23,76 @@ INFERENCE_TIMEOUT_S = 60.0
 STREAMS = "decoupled transaction policy"
 Say = Callable[[str], None]
 
+# what to do, by what failed
+_SERVER = "Look at the server's log with `portalis serve`, or package without --validate live."
+_LOAD = "Change what the reason names, triton_config in the spec or the module, and package again."
+_MADE_UP = (
+    "The sample is made up. If the module is right to refuse it, give a real one as triton_config.warmup in the spec:"
+    " Triton and this check then send that. Else fix the module."
+)
+_WARM = "Fix the module, or give another sample as triton_config.warmup in the spec."
+_ENSEMBLE = (
+    "The sample is made up, and an ensemble has no warm-up that could give a real one. If a step is right to refuse it,"
+    " package with --validate static, and try the ensemble with `portalis serve` and `portalis infer`."
+)
 
-def try_on_triton(
-    repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None
-) -> list[ValidationResult]:
+
+class SampleRefused(PortalisError):
+    """A model did not answer the sample that it was sent."""
+
+
+def try_on_triton(repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None) -> list[Verdict]:
     """One result for each of `models`. Where no server can be had, all are invalid with that reason: nobody asked
     for a check that does not check. `backends` is the server's folder of backends; portalis's own by default."""
     from portalis.tritonserver import TritonServer
 
     try:
         # One by one: Triton 2.51 crashes now and then when several models fail to load at once.
-        with TritonServer(repository, backend_directory=backends, model_control="explicit") as server:
-            return [_try(server.http_url, server.grpc_url, repository, name, say) for name in models]
-    except (MissingPart, TritonFailed) as problem:
+        with (
+            _without_blanks(repository) as place,
+            TritonServer(place, backend_directory=backends, model_control="explicit") as server,
+        ):
+            return [_try(server.http_url, server.grpc_url, place, name, say) for name in models]
+    except (MissingPart, TritonFailed, UsageError) as problem:
+        remedy = problem.remediation or _SERVER
         why = f"no server could be asked: {problem}"
-        return [ValidationResult(name=name, check=LIVE, valid=False, tried=False, report=why) for name in models]
+        return [
+            Verdict(name=name, check=LIVE, valid=False, tried=False, report=why, remediation=remedy) for name in models
+        ]
 
 
-def _try(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) -> ValidationResult:
+@contextlib.contextmanager
+def _without_blanks(repository: Path) -> Iterator[Path]:
+    """`repository`, or a link to it where its path has what Triton cannot take (see `naming.shell_trouble`)."""
+    if shell_trouble(str(repository.absolute())) is None:
+        yield repository
+        return
+    with tempfile.TemporaryDirectory(prefix="portalis-live-") as folder:
+        link = Path(folder) / "models"
+        link.symlink_to(repository.absolute())
+        yield link
+
+
+def _try(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) -> Verdict:
     try:
         ready, reasons = _load(http_url, grpc_url, name)
     except (OSError, HTTPException) as problem:
-        return _result(name, False, f"the server does not answer: {problem}")
+        return _failed(name, f"the server does not answer: {problem}", _SERVER)
     if reasons or not ready:
         why = "; ".join(_plain(reason, repository) for reason in reasons) or "the server does not say why"
-        return _result(name, False, f"it did not load: {why}")
+        return _failed(name, f"it did not load: {why}", _LOAD)
     told = []
     for version in ready:
         try:
             told.append(_infer(grpc_url, repository, name, version))
         except PortalisError as problem:
             if STREAMS not in problem.message:
+                remedy = problem.remediation if isinstance(problem, SampleRefused) else _SERVER
                 why = _plain(problem.message.removeprefix(f"model {name!r} at {grpc_url}: "), repository)
-                return _result(name, False, f"version {version} loads, and does not answer: {why}")
+                return _failed(name, f"version {version} loads, and does not answer: {why}", remedy)
             told.append(f"version {version} loads; it answers in streams, which was not tried")
     say(f"model {name} is tried")
-    return _result(name, True, "; ".join(told))
+    return Verdict(name=name, check=LIVE, valid=True, report="; ".join(told))
 
 
 def _plain(reason: str, repository: Path) -> str:
@@ -87,10 +124,23 @@ def _infer(url: str, repository: Path, name: str, version: str) -> str:
     config: ModelConfig = read_config(repository / name / FILE_NAME)
     with RemoteModel(url, name, version=version, timeout_s=INFERENCE_TIMEOUT_S) as model:
         inputs = sample(config, model.inputs, repository / name)
-        answer = model.infer(inputs, sequence_id=sequence_id(config))
+        try:
+            answer = model.infer(inputs, sequence_id=sequence_id(config))
+        except PortalisError as problem:
+            if problem.remediation:
+                raise  # no server: nothing was refused
+            why, line, backtrace = problem.message.partition("\n")
+            why += f"; it was sent {origin(config, model.inputs, inputs)}"
+            raise SampleRefused(why + line + backtrace, remediation=_remedy(config)) from None
     tensors = ", ".join(f"{name} {list(array.shape)}" for name, array in answer.outputs.items())
     return f"version {version} loads and answers {tensors} in {answer.seconds * 1000:.1f} ms"
 
 
-def _result(name: str, valid: bool, report: str) -> ValidationResult:
-    return ValidationResult(name=name, check=LIVE, valid=valid, report=report)
+def _remedy(config: ModelConfig) -> str:
+    if config.HasField("ensemble_scheduling"):
+        return _ENSEMBLE
+    return _WARM if config.model_warmup else _MADE_UP
+
+
+def _failed(name: str, report: str, remedy: str) -> Verdict:
+    return Verdict(name=name, check=LIVE, valid=False, report=report, remediation=remedy)

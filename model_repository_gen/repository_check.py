@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from portalis.errors import UsageError
+from portalis.errors import MissingPart, UsageError
 from portalis.model_repository_gen import steps
 from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, new_config, read_config
 from portalis.model_repository_gen.problem import Problem, Problems, error
-from portalis.model_repository_gen.rules import problems
+from portalis.model_repository_gen.rules import naming, problems
 from portalis.model_repository_gen.rules.ensembles import STEP
 from portalis.model_repository_gen.rules.files import MODEL_FILES, version_folders
 from portalis.model_repository_gen.rules.instances import mixed_resources
@@ -39,6 +40,21 @@ def check_repository(
             f"cannot read the model repository {repository}: {problem.strerror} ({problem.filename})",
             remediation="Name a folder with one folder for each model.",
         ) from problem
+
+
+def unsafe_names(folder: str | os.PathLike[str]) -> Iterator[tuple[str, Problem]]:
+    """Names in a model repository that Triton would hand to a shell, with the model of each; see `rules.naming`.
+
+    Every configuration of a model counts, whichever is served. One that cannot be read is left to the server, which
+    cannot read it either; nor can anything be read without tritonclient. Raises OSError.
+    """
+    for model in sorted(path for path in Path(folder).iterdir() if path.is_dir()):
+        configs: list[ModelConfig | None] = [None]
+        for file in [model / FILE_NAME, *sorted(model.glob("configs/*.pbtxt"))]:
+            with contextlib.suppress(UsageError, MissingPart):
+                configs.append(read_config(file))
+        found = {str(problem): problem for config in configs for problem in naming.unsafe_names(config, model.name)}
+        yield from ((model.name, problem) for problem in found.values())
 
 
 def _check(

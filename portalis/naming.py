@@ -25,7 +25,9 @@ _SHELL = frozenset("\t\n\r \"'`$&;|<>()[]{}*?!#~\\")
 def shell_trouble(name: str) -> str | None:
     """Why a name that Triton hands to a shell is not safe there."""
     found = sorted(_SHELL.intersection(name))
-    return f"has {found[0]!r}, and Triton hands the name to a shell as it is" if found else None
+    if found:
+        return f"has {found[0]!r}, and Triton hands the name to a shell as it is"
+    return None if name.isprintable() else "has characters that cannot be printed"
 
 
 def triton_trouble(name: str) -> str | None:

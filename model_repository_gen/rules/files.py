@@ -10,6 +10,7 @@ from pathlib import Path
 from portalis.model_repository_gen.pbtxt import ModelConfig
 from portalis.model_repository_gen.problem import Problems, error, warning
 from portalis.model_repository_gen.rules.context import ENSEMBLE, PYTHON_BASED, Context
+from portalis.model_repository_gen.rules.naming import ENVIRONMENT, HERE
 
 NOT_VERSIONS = ("warmup", "initial_state", "configs")
 DEFAULT_FILES = {"wasm": "model.wasm", "python": "model.py"}
@@ -17,7 +18,6 @@ DEFAULT_FILES = {"wasm": "model.wasm", "python": "model.py"}
 MODEL_FILES = frozenset(
     ("model.py", "model.onnx", "model.plan", "model.pt", "model.pt2", "model.xml", "model.graphdef", "model.savedmodel")
 )
-ENVIRONMENT, HERE = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY"
 # C's strtoll, with which Triton reads a folder's name: spaces before, a sign, and whatever follows the digits
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 _MAX_VERSION = 2**63 - 1

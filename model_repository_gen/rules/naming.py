@@ -5,6 +5,7 @@ from __future__ import annotations
 from portalis.model_repository_gen.pbtxt import ModelConfig
 from portalis.model_repository_gen.problem import Problems, error, warning
 from portalis.model_repository_gen.rules.context import ENSEMBLE, PYTHON_BASED, Context
+from portalis.naming import shell_trouble
 
 # Triton fills in the platform of these backends from what the version folder holds, and refuses any other pair.
 PLATFORMS = {
@@ -16,6 +17,8 @@ PLATFORMS = {
 # a python-based backend of the server is a model.py; the Python backend itself is a library
 RUNTIMES = {"python": "libtriton_python.so", "wasm": "model.py"}
 FORCE_CPU = "FORCE_CPU_ONLY_INPUT_TENSORS"
+ENVIRONMENT, HERE = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY"
+SAFE_NAMES = "Use letters, digits, dots, dashes and underscores."
 
 
 def check(config: ModelConfig, context: Context) -> Problems:
@@ -26,12 +29,28 @@ def check(config: ModelConfig, context: Context) -> Problems:
             f"the model is called {config.name!r}, its folder {folder.name!r}",
             "Give both the same name, or leave the name out of the configuration.",
         )
+    yield from unsafe_names(config, folder.name if folder is not None else config.name)
     if config.max_batch_size < 0:
         yield error("max_batch_size", f"it is {config.max_batch_size}", "Set 0 (no batching) or more.")
     yield from _backend(config, context)
     yield from _parameters(config)
     if config.HasField("model_metrics"):
         yield from _metrics(config)
+
+
+def unsafe_names(config: ModelConfig | None, model: str) -> Problems:
+    """Names that mean something to a shell, to which Triton 2.51 hands them as they are when it starts a Python-based
+    model: of the `model`'s folder, and in its `config` of instance groups, the file and the Python environment."""
+    names = {"name": model}
+    if config is not None:
+        names["default_model_filename"] = config.default_model_filename
+        names |= {f"instance_group[{i}].name": group.name for i, group in enumerate(config.instance_group)}
+        if ENVIRONMENT in config.parameters:
+            names[f"parameters[{ENVIRONMENT}]"] = config.parameters[ENVIRONMENT].string_value.removeprefix(HERE)
+    for where, name in names.items():
+        trouble = shell_trouble(name)
+        if trouble:
+            yield error(where, f"the name {name!r} {trouble}", SAFE_NAMES)
 
 
 def _backend(config: ModelConfig, context: Context) -> Problems:

@@ -48,6 +48,7 @@ def serve(
     extra = list(context.args)
     _refuse_our_own(extra)
     _check_repository(repository, explicit="explicit" in " ".join(extra))
+    _check_names(repository)
     for hint in _hints(repository):
         _say(hint)
     free = Ports.free()
@@ -141,6 +142,24 @@ def _check_repository(repository: Path, *, explicit: bool) -> None:
             f"{repository} looks like one model, not like a repository: it has the version folder "
             f"{min(each.name for each in models if each.name.isdecimal())}/",
             remediation=f"Serve the folder above it: portalis serve {repository.absolute().parent}",
+        )
+
+
+def _check_names(repository: Path) -> None:
+    """Raises UsageError for what `portalis package` refuses as a name: with ``--keep-going``, too, because such a model
+    does not fail to load, it runs what its name says."""
+    from ..model_repository_gen.repository_check import unsafe_names
+
+    try:
+        found = [f"model {model!r}, {problem.where}: {problem.message}" for model, problem in unsafe_names(repository)]
+    except OSError as problem:
+        raise UsageError(
+            f"cannot read {repository}: {problem.strerror} ({problem.filename})", remediation="Let this user read it."
+        ) from None
+    if found:
+        raise UsageError(
+            f"{repository} is not served: " + "; ".join(found),
+            remediation="Use letters, digits, dots, dashes and underscores in names, or move the model elsewhere.",
         )
 
 

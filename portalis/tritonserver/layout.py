@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import MissingPart
 from ..wasm_backend import link_backend
 from .install import STUB_NAME, TritonInstall, find
+from .shell import shell_folder
 
 SYSTEM_LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib")
 
@@ -51,6 +52,9 @@ def python_runtime(install: TritonInstall, folder: Path) -> dict[str, str]:
     """
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     libraries = [str(path) for path in install.library_path]
+    shell = shell_folder(folder)
+    if shell is not None:
+        environment["PATH"] = os.pathsep.join([str(shell), environment.get("PATH", os.defpath)])
     if install.stub_python == f"{sys.version_info.major}.{sys.version_info.minor}":
         libpython = find_libpython(install)
         if libpython is not None:

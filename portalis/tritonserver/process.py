@@ -22,7 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from ..errors import TritonFailed
+from ..errors import TritonFailed, UsageError
+from ..naming import shell_trouble
 from .install import TritonInstall, find
 from .layout import backend_directory as lay_out_backends
 from .layout import python_runtime
@@ -170,6 +171,7 @@ class TritonServer:
         if self._process is not None:
             raise TritonFailed("this TritonServer was started before", remediation="Make a new one.")
         install = self._install or find()
+        self._check_paths()
         self._folder = Path(tempfile.mkdtemp(prefix="portalis-triton-"))
         try:
             backends = Path(self._backends or lay_out_backends(self._folder / "backends", install=install))
@@ -185,6 +187,15 @@ class TritonServer:
             self.stop()
             raise
         return self
+
+    def _check_paths(self) -> None:
+        """Triton's Python backend hands these to a shell, unquoted: see `shell`."""
+        backends = [Path(self._backends).absolute()] if self._backends is not None else []
+        for path in [*self.repositories, *backends, Path(tempfile.gettempdir()).absolute()]:
+            trouble = shell_trouble(str(path))
+            if trouble:
+                remedy = "Rename it, or name a link to it, as `ln -s` makes one; TMPDIR sets the temporary folder."
+                raise UsageError(f"the path {str(path)!r} {trouble}", remediation=remedy)
 
     def _spawn(self, install: TritonInstall, backends: Path, environment: dict[str, str]) -> None:
         self._shm_prefix = f"portalis_{os.getpid()}_{secrets.token_hex(4)}_"

@@ -15,9 +15,9 @@ import pytest
 from portalis import triton_client, tritonserver
 from portalis.backend import TensorSpec
 from portalis.backend.dtypes import parse_dtype
-from portalis.contracts.output import ValidationResult
 from portalis.errors import MissingPart, PortalisError, TritonFailed
 from portalis.model_repository_gen import live
+from portalis.model_repository_gen.verdict import Verdict
 
 Answers = dict[str, tuple[int, Any]]
 
@@ -61,7 +61,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], None]
     server.server_close()
 
 
-def tried(*models: str) -> list[ValidationResult]:
+def tried(*models: str) -> list[Verdict]:
     return live.try_on_triton(Path("/r"), models, lambda _: None)
 
 
@@ -147,6 +147,61 @@ def test_only_a_model_that_streams_need_not_answer(
     serve({"index": (200, states)})
     (result,) = tried("m")
     assert (result.valid, result.report) == (valid, told)
+
+
+@pytest.mark.parametrize(
+    ("config", "remedy"),
+    [
+        ("", "give a real one as triton_config.warmup in the spec"),
+        (
+            """model_warmup { name: "w" batch_size: 1
+            inputs { key: "x" value { data_type: TYPE_FP32 dims: [2] random_data: true } } }""",
+            "give another sample as triton_config.warmup in the spec",
+        ),
+        ('platform: "ensemble" ensemble_scheduling { }', "an ensemble has no warm-up that could give a real one"),
+    ],
+)
+def test_a_sample_that_is_refused_is_told_with_what_can_be_done(
+    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: str, remedy: str
+) -> None:
+    class Model:
+        inputs = (TensorSpec("x", parse_dtype("FP32"), (2,), optional=False),)
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __enter__(self) -> Model:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def infer(self, *_: object, **__: object) -> triton_client.Answer:
+            raise PortalisError("model 'm' at grpc: the guest returned status 3\nwasm backtrace")
+
+    monkeypatch.setattr(triton_client, "RemoteModel", Model)
+    monkeypatch.setattr(FakeTriton, "grpc_url", "grpc")
+    serve({"index": (200, [{"name": "m", "version": "1", "state": "READY"}])})
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.pbtxt").write_text(config)
+    (result,) = live.try_on_triton(tmp_path, ["m"], lambda _: None)
+    kind = "random values" if "random" in config else "zeros"
+    assert result.report == (
+        f"version 1 loads, and does not answer: the guest returned status 3; it was sent x FP32 [2] of {kind}\n"
+        "wasm backtrace"
+    )
+    assert remedy in result.remediation
+    assert "remediation" not in result.model_dump()
+
+
+def test_a_repository_under_a_path_with_blanks_is_tried_through_a_link(
+    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[Path] = []
+    monkeypatch.setattr(FakeTriton, "__init__", lambda self, place, **_: started.append(place.resolve()))
+    serve({"index": (200, [])})
+    repository = tmp_path / "my $(models)"
+    repository.mkdir()
+    live.try_on_triton(repository, ["m"], lambda _: None)
+    assert started == [repository]
 
 
 def test_the_user_is_told_of_each_model_that_answers(

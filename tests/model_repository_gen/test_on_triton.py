@@ -88,6 +88,7 @@ def first(folder: Path, wasm_backends: Path) -> PackagingAgentOutput:
     """A package with a bit of everything, tried on a server."""
     (folder / "x.raw").write_bytes(np.array([[7]], np.int32).tobytes())
     warm = {"name": "w", "inputs": {"x": {"data_type": "INT32", "dims": [1], "input_data_file": "x.raw"}}}
+    random = {"name": "r", "inputs": {"x": {"data_type": "INT32", "dims": [1], "random_data": True}}}
     spec = jobs.make(
         folder,
         "add",
@@ -96,6 +97,7 @@ def first(folder: Path, wasm_backends: Path) -> PackagingAgentOutput:
         {"path": "unbatched", "triton_config": {"platform": "Python"}},
         {"path": "invert", "triton_config": {"max_batch_size": 1}},
         {"path": "invert", "name": "warmed", "triton_config": {"warmup": [warm]}},
+        {"path": "invert", "name": "random", "triton_config": {"warmup": [random]}},
         {"path": "echo", "triton_config": {"model_name": "größe-模型"}, "name": "strange"},
         {"path": "echo", "name": "elsewhere", "triton_config": {"instance_groups": [{"kind": "GPU", "gpus": [99]}]}},
         sequence_module(),
@@ -110,7 +112,11 @@ def models(first: PackagingAgentOutput) -> dict[str, TritonModelArtifact]:
 
 
 @pytest.mark.parametrize(
-    "name", ["demo_add", "demo_echo", "demo_unbatched", "demo_warmed", "demo_sequence", "größe-模型", "inner", "chain"]
+    "name",
+    [
+        *("demo_add", "demo_echo", "demo_unbatched", "demo_warmed", "demo_random", "demo_sequence", "größe-模型"),
+        *("inner", "chain"),
+    ],
 )
 def test_a_model_that_answers_is_validated(models: dict[str, TritonModelArtifact], name: str) -> None:
     assert models[name].validated, models[name].validation_report
@@ -128,7 +134,11 @@ def test_a_module_that_traps_on_zeros_is_not_validated_and_the_report_says_so(
         "live: version 1 loads, and does not answer: entry 'invert': the guest trapped: integer divide by zero"
         in report
     )
-    assert "model 'demo_invert' is not valid on a real Triton server" in first.diagnostics.errors[1].message
+    assert "; it was sent x INT32 [1, 1] of zeros" in report
+    error = first.diagnostics.errors[1]
+    assert "model 'demo_invert' is not valid on a real Triton server" in error.message
+    assert error.remediation is not None
+    assert "triton_config.warmup" in error.remediation.summary
 
 
 def test_a_model_that_triton_refuses_is_not_validated(models: dict[str, TritonModelArtifact]) -> None:

@@ -9,8 +9,8 @@ import pytest
 from portalis.errors import UsageError
 from portalis.model_repository_gen.pbtxt import from_text
 from portalis.model_repository_gen.problem import Severity
-from portalis.model_repository_gen.repository_check import check_repository
-from portalis.model_repository_gen.rules import problems
+from portalis.model_repository_gen.repository_check import check_repository, unsafe_names
+from portalis.model_repository_gen.rules import naming, problems
 from portalis.model_repository_gen.rules.files import served_versions
 from tests.model_repository_gen import cases
 from tests.model_repository_gen.cases import OUT, PYTHON, A, B, Case, write
@@ -35,6 +35,48 @@ def test_all_problems_of_a_model_are_told_at_once_and_each_says_what_to_do() -> 
         "dynamic_batching.default_priority_level",
     ]
     assert all(problem.message and problem.remediation for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ('name: "a;b"', "name"),
+        ('instance_group { name: "ok" } instance_group { name: "a`b`" }', "instance_group[1].name"),
+        ('default_model_filename: "$(a).wasm"', "default_model_filename"),
+        (
+            'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/$(a)" } }',
+            "parameters[EXECUTION_ENV_PATH]",
+        ),
+        ('instance_group { name: "a\\001b" }', "instance_group[0].name"),
+    ],
+)
+def test_a_name_that_a_shell_would_read_is_an_error(config: str, where: str) -> None:
+    found = [problem.where for problem in naming.unsafe_names(from_text(config), from_text(config).name)]
+    assert found == [where]
+    assert where in [problem.where for problem in problems(from_text(f'backend: "wasm" {config}'))]
+
+
+def test_other_names_are_safe() -> None:
+    config = from_text(
+        """name: "größe-模型" default_model_filename: "my-model_2.wasm" instance_group { name: "größe.0" }
+        parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" } }"""
+    )
+    assert list(naming.unsafe_names(config, config.name)) == []
+
+
+def test_unsafe_names_are_found_in_every_folder_and_configuration(tmp_path: Path) -> None:
+    for name, files in {"good": ["config.pbtxt"], "named": ["config.pbtxt", "configs/x.pbtxt"], ".h$": []}.items():
+        (tmp_path / name / "configs").mkdir(parents=True)
+        for file in files:
+            group = "g$" if file != "config.pbtxt" else "g"
+            (tmp_path / name / file).write_text(f'instance_group {{ name: "{group}" }}')
+    (tmp_path / "unreadable").mkdir()
+    (tmp_path / "unreadable" / "config.pbtxt").write_bytes(b"\xff{")
+    (tmp_path / "a$file").touch()
+    assert [(model, problem.where) for model, problem in unsafe_names(tmp_path)] == [
+        (".h$", "name"),
+        ("named", "instance_group[0].name"),
+    ]
 
 
 def test_a_good_configuration_has_no_problem_without_its_folder_either() -> None:

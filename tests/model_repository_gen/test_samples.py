@@ -11,7 +11,7 @@ import pytest
 from portalis.backend import TensorSpec
 from portalis.backend.dtypes import parse_dtype
 from portalis.model_repository_gen.pbtxt import from_text
-from portalis.model_repository_gen.samples import sample, sequence_id
+from portalis.model_repository_gen.samples import origin, sample, sequence_id
 
 BATCHED = "max_batch_size: 4"
 
@@ -63,6 +63,37 @@ def test_the_first_warm_up_sample_gives_the_shape() -> None:
     assert one(warmed("FP32", "[3, 2]", "random_data: true", BATCHED), spec("x", dims=(-1, -1))).shape == (1, 3, 2)
     assert one(warmed("FP32", "[]", "zero_data: true"), spec("x", dims=(1,))).shape == ()
     assert one(warmed("FP32", "[7]", "zero_data: true"), spec("other", dims=(-1,))).shape == (1,)
+
+
+@pytest.mark.parametrize("dtype", ["FP32", "FP16", "INT8", "UINT64", "BOOL"])
+def test_random_data_is_random_and_the_same_each_time(dtype: str) -> None:
+    first, second = (one(warmed(dtype, "[64]", "random_data: true"), spec("x", dtype, (-1,))) for _ in range(2))
+    assert first.dtype == parse_dtype(dtype).numpy
+    assert len(np.unique(first)) > 1
+    np.testing.assert_array_equal(first, second)
+
+
+def test_random_data_is_random_for_texts_and_bfloat16() -> None:
+    texts = one(warmed("STRING", "[2, 3]", "random_data: true"), spec("x", "BYTES", (2, 3)))
+    assert texts.shape == (2, 3)
+    assert len(set(texts.ravel().tolist())) == 6
+    halves = one(warmed("BF16", "[8]", "random_data: true"), spec("x", "BF16", (8,)))
+    assert halves.dtype == np.float32
+    assert len(np.unique(halves)) > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "told"),
+    [
+        (BATCHED, "FP32", "x FP32 [1, 1] of zeros"),
+        ("", "BYTES", "x BYTES [1] of empty text"),
+        (warmed("FP32", "[3]", "random_data: true"), "FP32", "x FP32 [3] of random values"),
+        (warmed("FP32", "[3]", "zero_data: true", BATCHED), "FP32", "x FP32 [1, 3] of zeros"),
+    ],
+)
+def test_what_is_sent_can_be_said(text: str, dtype: str, told: str) -> None:
+    config, inputs = from_text(text), [spec("x", dtype, (-1,)), spec("o", optional=True)]
+    assert origin(config, inputs, sample(config, inputs, Path())) == told
 
 
 @pytest.mark.parametrize("batch", ["", BATCHED])

@@ -198,6 +198,53 @@ def test_a_repository_that_cannot_be_one_is_explained(cli: Cli, repository: Path
         assert text in done.stderr
 
 
+GROUP = 'backend: "wasm"\ninstance_group [{{ name: "{}" kind: KIND_CPU }}]\n'
+
+
+@pytest.mark.parametrize("keep_going", [(), ("--keep-going",)], ids=["all", "keep-going"])
+@pytest.mark.parametrize(
+    ("name", "config", "told"),
+    [
+        ("a$(touch${IFS}PWN)b", 'backend: "wasm"\n', "model 'a$(touch${IFS}PWN)b', name: the name"),
+        (".a;touch PWN", 'backend: "wasm"\n', "has ' ', and Triton hands the name to a shell as it is"),
+        ("ok", GROUP.format("g$(touch PWN)"), "model 'ok', instance_group[0].name: the name 'g$(touch PWN)' has ' '"),
+        ("ok", GROUP.format("g`touch\\tPWN`"), "model 'ok', instance_group[0].name"),
+        ("ok", 'backend: "wasm" default_model_filename: "$(touch PWN).wasm"', "model 'ok', default_model_filename"),
+        (
+            "ok",
+            'backend: "wasm" parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$(touch PWN)" } }',
+            "model 'ok', parameters[EXECUTION_ENV_PATH]",
+        ),
+    ],
+)
+def test_a_name_that_a_shell_would_run_is_refused_before_the_server_starts(
+    cli: Cli, repository: Path, name: str, config: str, told: str, keep_going: tuple[str, ...]
+) -> None:
+    write_model(repository, name, config=config)
+    done = cli("serve", repository, "--grpc-port=0", "--http-port=0", "--metrics-port=0", *keep_going)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Use letters, digits, dots, dashes and underscores in names" in done.stderr
+    assert "metrics.cc" not in done.stderr  # the server's first lines
+
+
+def test_a_name_in_a_configuration_of_another_name_is_refused_as_well(cli: Cli, repository: Path) -> None:
+    (repository / "add" / "configs").mkdir()
+    (repository / "add" / "configs" / "small.pbtxt").write_text(GROUP.format("g$(touch PWN)"))
+    done = cli("serve", repository, "--", "--model-config-name=small")
+    assert done.returncode == 2
+    assert "instance_group[0].name" in done.stderr
+
+
+def test_a_repository_whose_path_a_shell_would_read_is_refused(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "my $models"
+    write_model(folder, "add")
+    done = cli("serve", folder, "--grpc-port=0", "--http-port=0", "--metrics-port=0")
+    assert done.returncode == 2
+    assert "my $models' has ' ', and Triton hands the name to a shell" in done.stderr
+    assert "ln -s" in done.stderr
+
+
 def test_an_argument_that_portalis_sets_itself_is_refused(cli: Cli, repository: Path) -> None:
     done = cli("serve", repository, "--", "--grpc-port", "9000")
     assert done.returncode == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portalis.errors import MissingPart, TritonFailed
+from portalis.errors import MissingPart, TritonFailed, UsageError
 from portalis.tritonserver import Ports, TritonServer, backend_directory, find, python_runtime
 from portalis.tritonserver.install import STUB_NAME
 from portalis.tritonserver.layout import find_libpython
@@ -180,6 +181,68 @@ def test_explicit_model_control_starts_without_models(repository: Path, wasm_bac
         with urllib.request.urlopen(urllib.request.Request(load, data=b"{}", method="POST")) as answer:
             assert answer.status == 200
         assert add(server) == 3.0
+
+
+def test_no_shell_reads_the_names_of_models_that_come_later(
+    repository: Path, wasm_backends: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    import tritonclient.grpc as grpc_client
+
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    monkeypatch.chdir(ran)  # the server runs here, and what a folder's name runs
+    named = {"a$(touch${IFS}PWN1)b": "", "c;touch${IFS}PWN2;": "", "grouped": "$(touch${IFS}PWN3)"}
+    for name, group in named.items():
+        shutil.copytree(repository / "add", repository / name)
+        if group:
+            with (repository / name / "config.pbtxt").open("a") as config:
+                config.write(f'instance_group [{{ name: "{group}" kind: KIND_CPU }}]')
+    sent = {"backend": "wasm", "instance_group": [{"name": "`touch${IFS}PWN4`", "kind": "KIND_CPU"}]}
+    with TritonServer(repository, backend_directory=wasm_backends, model_control="explicit") as server:
+        with grpc_client.InferenceServerClient(server.grpc_url) as client:
+            for name in named:
+                client.load_model(name)
+                assert client.is_model_ready(name)
+            client.load_model("add", config=json.dumps(sent))
+        assert add(server) == 3.0
+    assert list(ran.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["a b", "$(touch PWN)", "x;y"])
+def test_a_path_that_a_shell_would_read_is_refused(
+    repository: Path, tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = repository.rename(tmp_path / folder)
+    with pytest.raises(UsageError, match="Triton hands the name to a shell as it is") as caught:
+        TritonServer(moved).start()
+    assert "ln -s" in (caught.value.remediation or "")
+    monkeypatch.setattr("tempfile.tempdir", str(moved))
+    with pytest.raises(UsageError, match="Triton hands the name to a shell as it is"):
+        TritonServer(tmp_path).start()
+
+
+def test_the_bash_of_the_server_is_bash_for_everything_else(tmp_path: Path) -> None:
+    from portalis.tritonserver.shell import shell_folder
+
+    folder = shell_folder(tmp_path)
+    assert folder is not None
+    environment = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+    def bash(*args: str) -> str:
+        done = subprocess.run(["bash", *args], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert bash("-c", "echo $(echo a) $0 $1", "b", "c") == "a b c\n"
+    activate = tmp_path / "activate"
+    activate.write_text("declare -a list=(one two); export ENVIRONMENT=${list[1]}\n")
+    stub = tmp_path / STUB_NAME
+    stub.write_text('#!/bin/sh\necho "$ENVIRONMENT $LD_LIBRARY_PATH $@"\n')
+    stub.chmod(0o755)
+    environment["LD_LIBRARY_PATH"] = "/before"
+    command = f"source {activate} && exec env LD_LIBRARY_PATH=/its:$LD_LIBRARY_PATH {stub} a$(b)* c"
+    assert bash("-c", command) == "two /its:/before a$(b)* c\n"
 
 
 def test_the_log_goes_where_it_is_wanted(repository: Path, wasm_backends: Path, tmp_path: Path) -> None:

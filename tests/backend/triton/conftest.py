@@ -69,7 +69,11 @@ class Server:
         return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
 
     def metric(self, name: str, model: str) -> float:
-        return self.metrics()[f'{name}{{model="{model}",version="1"}}']
+        """The sum over the model's processes. Raises KeyError for a metric that was never reported yet."""
+        found = [value for key, value in self.metrics().items() if key.startswith(f'{name}{{model="{model}",')]
+        if not found:
+            raise KeyError(name)
+        return sum(found)
 
     def eventually(self, holds: Callable[[], bool]) -> None:
         """Wait for what is reported in the background."""

@@ -43,15 +43,16 @@ def when_asked(code: str, more: str = "", batch: int = 8) -> bytes:
 SAY = """(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))"""
 
 
-def talkative(times: int) -> bytes:
-    """A guest that writes a line `times` times."""
+def talkative(times: int, line: bytes = b"guest speaks\n") -> bytes:
+    """A guest that writes `line` `times` times."""
     body = f"""(local $i i32) (local.set $i (i32.const {times}))
-      (i32.store (i32.const 16) (i32.const 512)) (i32.store (i32.const 20) (i32.const 13))
+      (i32.store (i32.const 16) (i32.const 512)) (i32.store (i32.const 20) (i32.const {len(line)}))
       (block $done (loop $next (br_if $done (i32.eqz (local.get $i)))
         (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))
         (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
       {guests.ECHO_BODY}"""
-    text = f"""(module {SAY} {guests.PRELUDE} (data (i32.const 512) "guest speaks\\n")
+    data = "".join(f"\\{byte:02x}" for byte in line)
+    text = f"""(module {SAY} {guests.PRELUDE} (data (i32.const 512) "{data}")
       (func (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32) (result i32)
         {body}))"""
     entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}

@@ -120,7 +120,7 @@ def test_a_request_whose_client_has_left_is_not_run(server: Server) -> None:
         time.sleep(1.5)
         server.request("slow_to_stop", {"x": GOOD}, client_timeout=0.3)
 
-    server.eventually(lambda: 'wasm_calls{model="slow_to_stop",version="1"}' in server.metrics())
+    server.eventually(lambda: server.metric("wasm_calls", "slow_to_stop") >= 0)
     before = server.metric("wasm_calls", "slow_to_stop")
     results = server.together([lambda: server.error("slow_to_stop", x=BAD), *[abandoned] * 3])
     assert all(isinstance(r, InferenceServerException) for r in results[1:])

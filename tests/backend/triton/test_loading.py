@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
@@ -15,6 +14,7 @@ from portalis.tritonserver import TritonServer
 from tests.backend import guests
 from tests.backend.triton import models
 from tests.backend.triton.conftest import Server
+from tests.backend.triton.reloading import stubs
 from tests.running.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.triton
@@ -56,18 +56,6 @@ def test_a_module_under_another_name_is_pointed_out(broken: tuple[str, bool]) ->
     )
 
 
-def children(pid: int) -> list[int]:
-    """The processes that `pid` has started, theirs included."""
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            with contextlib.suppress(OSError):  # the thread has ended
-                queue += (mine := [int(c) for c in task.read_text().split()])
-                found += mine
-    return found
-
-
 def test_models_come_and_go_without_a_trace(tmp_path: Path, wasm_backends: Path) -> None:
     models.write(tmp_path, "add", guests.wasm(guests.ADD))
     models.write(tmp_path, "other", guests.echo(batch=8), models.BARE + 'default_model_filename: "echo.wasm"')
@@ -83,7 +71,7 @@ def test_models_come_and_go_without_a_trace(tmp_path: Path, wasm_backends: Path)
             assert server.infer("other", x=one)["y"].tolist() == [[1]]
             server.client.unload_model("add")
             server.client.unload_model("other")
-            server.eventually(lambda: not children(triton.pid))
+            server.eventually(lambda: not stubs(triton.pid))
             counts.append(len(triton.shared_memory()))
         server.eventually(lambda: len(triton.shared_memory()) == counts[0])
 
@@ -153,9 +141,9 @@ def test_ten_thousand_mixed_requests_leave_memory_and_processes_flat(tmp_path: P
 
         run(1500)
         time.sleep(2)
-        pids = children(triton.pid)
+        pids = stubs(triton.pid)
         before = resident_mib([triton.pid, *pids])
         assert run(10_000) == 4000
         time.sleep(2)
-        assert children(triton.pid) == pids
+        assert stubs(triton.pid) == pids
         assert resident_mib([triton.pid, *pids]) - before < 30

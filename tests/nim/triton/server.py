@@ -74,7 +74,8 @@ class Server:
         return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
 
     def metric(self, name: str, model: str) -> float:
-        return self.metrics()[f'{name}{{model="{model}",version="1"}}']
+        """The sum over the model's processes: those of the backend have the label `pid`."""
+        return sum(value for key, value in self.metrics().items() if key.startswith(f'{name}{{model="{model}",'))
 
     def execute(self, *command: str) -> tuple[int, str]:
         """The status and the output of a command in the container."""

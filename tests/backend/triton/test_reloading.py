@@ -1,0 +1,97 @@
+"""Models that are replaced under load, in small; `python -m tests.backend.triton.reloading` is the same at length."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from portalis.triton_client import RemoteModel, load_model
+from portalis.tritonserver import TritonServer
+from tests.backend.triton import reloading
+from tests.running.waiting import PATIENCE_S, until
+
+pytestmark = pytest.mark.triton
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Iterator[TritonServer]:
+    repository = tmp_path_factory.mktemp("reloading") / "models"
+    repository.mkdir()
+    with TritonServer(repository, backend_directory=wasm_backends, model_control="explicit") as server:
+        yield server
+
+
+@pytest.fixture
+def load(server: TritonServer) -> Iterator[Callable[[reloading.Model], None]]:
+    """Loads a model until the end of the test, also of one that fails: the next counts the server's processes."""
+    names = []
+
+    def loaded(model: reloading.Model) -> None:
+        names.append(model.name)
+        load_model(server.grpc_url, model.name, timeout_s=PATIENCE_S)
+
+    yield loaded
+    for name in names:
+        reloading.unload(server, name)
+
+
+def series(server: TritonServer, model: str) -> set[str]:
+    """The labels of the model's guest calls."""
+    with urllib.request.urlopen(server.metrics_url, timeout=PATIENCE_S) as page:
+        return set(re.findall(rf'^wasm_calls({{model="{model}".*}})', page.read().decode(), re.MULTILINE))
+
+
+def test_no_request_fails_while_versions_are_replaced(
+    server: TritonServer, load: Callable[[reloading.Model], None]
+) -> None:
+    model = reloading.Model(server.repositories[0], "replaced")
+    load(model)
+    with reloading.Load(server, model.name) as clients:
+        assert list(reloading.reload_explicitly(server, model, 12))[-1] == 12
+    assert clients.failed == {}
+    assert clients.answered > 100
+    reloading.settled(server)
+    until(
+        lambda: len(series(server, model.name)) == 1, lambda: f"series that nobody sends: {series(server, model.name)}"
+    )
+    unloaded = re.findall(r"wasm model replaced version \d+: unloaded after (\d+) guest calls", server.log())
+    assert len(unloaded) == 12
+    assert sum(map(int, unloaded)) > 10
+
+
+def test_two_instances_of_a_model_come_and_go_beside_each_other(
+    server: TritonServer, load: Callable[[reloading.Model], None]
+) -> None:
+    """Each is a process with metrics of its own: with equal labels the first to end would free the other's."""
+    model = reloading.Model(server.repositories[0], "paired", more="instance_group { count: 2 kind: KIND_CPU }")
+    load(model)
+    assert len(series(server, model.name)) == 2
+    with reloading.Load(server, model.name) as clients:
+        list(reloading.reload_explicitly(server, model, 2))
+    assert clients.failed == {}
+    reloading.settled(server, 2)
+
+
+def test_models_that_come_and_go_leave_no_process_and_no_shared_memory(server: TritonServer) -> None:
+    model = reloading.Model(server.repositories[0], "passing")
+    assert list(reloading.come_and_go(server, model, 4))[-1] == 4
+    assert series(server, model.name) == set()
+
+
+def test_a_server_that_polls_answers_through_every_change(tmp_path: Path, wasm_backends: Path) -> None:
+    repository = tmp_path / "models"
+    repository.mkdir()
+    model = reloading.Model(repository, "replaced")
+    with TritonServer(
+        repository, backend_directory=wasm_backends, model_control="poll", extra_args=["--repository-poll-secs=1"]
+    ) as server:
+        with reloading.Load(server, model.name) as clients:
+            list(reloading.reload_by_polling(server, model, 3))
+        assert clients.failed == {}
+        reloading.settled(server)
+        with RemoteModel(server.grpc_url, model.name) as remote:
+            assert {spec.name for spec in remote.inputs} == {"a", "b"}
