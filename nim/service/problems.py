@@ -5,14 +5,13 @@ from __future__ import annotations
 import http
 import json
 import logging
-from typing import Any
-
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
-from starlette.exceptions import HTTPException
+from typing import TYPE_CHECKING, Any
 
 from .runtime import Cancelled, GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
+
+if TYPE_CHECKING:  # the process that decodes requests needs no framework
+    from fastapi import FastAPI, Request
+    from fastapi.responses import Response
 
 _LOG = logging.getLogger(__name__)
 _BAD_REQUEST = (InputError, SettingsError, GuestStatus, MemoryLimit)  # as the Triton backend tells them apart
@@ -63,6 +62,8 @@ def body_of(problem: Problem, path: str) -> bytes:
 
 def answer(problem: Problem, path: str) -> Response:
     """The response for `problem` to who has asked for `path`."""
+    from fastapi.responses import Response
+
     response = Response(body_of(problem, path), problem.status, media_type="application/json")
     response.raw_headers += headers_of(problem)
     return response
@@ -76,6 +77,8 @@ def unexpected(error: Exception) -> Problem:
 
 def install(app: FastAPI) -> None:
     """Let every error leave `app` as `answer` says it, those of the framework included, and none with a traceback."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> Response:

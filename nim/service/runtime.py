@@ -22,6 +22,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     )
     from portalis.backend.bytes_tensor import deserialize, object_array, serialize
     from portalis.backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis.backend.requests import Checker
 else:
     from portalis_backend import (
         Cancelled,
@@ -40,9 +41,11 @@ else:
     )
     from portalis_backend.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis_backend.requests import Checker
 
 __all__ = [
     "Cancelled",
+    "Checker",
     "GuestError",
     "GuestStatus",
     "GuestTimeout",

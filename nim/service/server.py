@@ -9,6 +9,7 @@ leaves it alone within `drain_s` has no such client.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import logging
 import os
@@ -21,6 +22,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from .admission import Admission
+from .connections import Connection
 from .drain import SHUTDOWN_S, Drain
 
 KEEP_ALIVE_S = 75
@@ -31,12 +34,14 @@ _LOG = logging.getLogger(__name__)
 _SETTLE_S = 1.0  # new requests cannot put off the end for longer
 
 
-def configured(app: ASGIApp, level: int) -> uvicorn.Config:
-    """uvicorn on its fastest parts, as far as this system has them; its log lines go to this process's own handlers."""
+def configured(app: ASGIApp, admission: Admission, level: int, **more: Any) -> uvicorn.Config:
+    """uvicorn on its fastest parts, as far as this system has them, with the limits of `admission` on connections; its
+    log lines go to this process's own handlers."""
+    protocol: Any = functools.partial(Connection, admission)
     return uvicorn.Config(
         app,
+        http=protocol,
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
-        http="httptools" if importlib.util.find_spec("httptools") else "h11",
         ws="none",
         access_log=False,
         log_config=None,
@@ -44,6 +49,7 @@ def configured(app: ASGIApp, level: int) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
+        **more,
     )
 
 
