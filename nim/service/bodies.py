@@ -39,11 +39,16 @@ async def read(receive: Receive, headers: Headers, share: Share, *, most: int, t
     if declared.isdigit() and int(declared[:20]) > 2 * most:
         raise too_large(most)
     text = f"the request's body was not complete after {timeout_s:g} s"
-    return await within(timeout_s, Problem(408, "RequestTimeoutError", text), _read(receive, share, most))
+    body = bytearray()
+    try:
+        return await within(timeout_s, Problem(408, "RequestTimeoutError", text), _read(receive, body, share, most))
+    except BaseException:
+        body.clear()  # the error's traceback may keep it for long
+        raise
 
 
-async def _read(receive: Receive, share: Share, most: int) -> Body:
-    first, body = b"", bytearray()
+async def _read(receive: Receive, body: bytearray, share: Share, most: int) -> Body:
+    first = b""
     size, more, refused = 0, True, False
     while more:
         message = await receive()
@@ -55,7 +60,8 @@ async def _read(receive: Receive, share: Share, most: int) -> Body:
         if size > 2 * most:
             raise too_large(most)
         if size > most or refused or not share.take(size):
-            refused, body = True, bytearray()
+            refused = True
+            body.clear()
             share.drop()
         elif more or body:
             body += chunk  # one growing block: pieces would be there twice when they are joined

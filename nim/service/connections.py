@@ -5,6 +5,7 @@ to the application. Which connections may be there at all is decided in `admissi
 from __future__ import annotations
 
 import http
+import select
 from typing import Any
 
 import httptools
@@ -15,6 +16,8 @@ from .problems import Problem, body_of, headers_of
 
 LINGER_S = 1.0
 """How long a refused client may go on sending: closing at once would reset the connection under its answer."""
+QUIET_S, _AGAIN_S = 1.0, 0.02
+"""How long a connection is idle before the stopping service closes it, and how often it looks."""
 MAX_PIPELINED = 16
 """Requests that a client may send ahead on one connection. Those after them are not read: the last answer says that
 the connection ends, which tells a client to send them again."""
@@ -148,6 +151,27 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     # refusing, and ending
+
+    def shutdown(self) -> None:
+        """The service stops: the next answer is the last one. A connection that was idle for long is closed, one that
+        was used a moment ago not before it has been quiet: its client may just be sending."""
+        transport = self.transport
+        if transport.is_closing() or self._ended:
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif not self._begun and self.loop.time() - self.since >= QUIET_S and not self._has_unread():
+            transport.close()
+        else:
+            self.loop.call_later(_AGAIN_S, self.shutdown)
+
+    def _has_unread(self) -> bool:
+        found = self.transport.get_extra_info("socket")
+        if found is None or not hasattr(select, "poll"):
+            return False
+        unread = select.poll()
+        unread.register(found.fileno(), select.POLLIN)
+        return bool(unread.poll(0))
 
     def send_400_response(self, msg: str) -> None:
         """What could not be parsed is refused in the form of all errors."""

@@ -69,6 +69,8 @@ class Infer:
             problem = error if isinstance(error, Problem) else problems.unexpected(error)
             status, headers = problem.status, [_JSON, *problems.headers_of(problem)]
             answer = Answer.of(problems.body_of(problem, scope["path"]))
+            # its traceback has the frames that hold the request, and this one is among them
+            error.__traceback__ = error.__context__ = None
             share.drop()
         if answer.size is None and scope["http_version"] == "1.0":  # which has no chunks
             answer = Answer.of(*await self._in_thread(list, answer.pieces))
