@@ -101,7 +101,7 @@ def _grpc(body: bytearray, *, interface: Interface) -> tuple[dict[str, Any], Any
         request = pb.ModelInferRequest.FromString(bytes(body))
     except DecodeError:
         raise bad_input("the request is no message of type inference.ModelInferRequest") from None
-    arrays = inputs_of(interface, request)
+    arrays = inputs_of(interface, request, thorough=True)
     del request.inputs[:], request.raw_input_contents[:]
     return {}, arrays, request.SerializeToString()
 

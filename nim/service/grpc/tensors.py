@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from ..problems import bad_input
 from ..runtime import Interface, TensorSpec, object_array
-from ..wire import checked_dtype, checked_shape, from_raw, to_raw
+from ..wire import MAX_RANK, check_heads, checked_dtype, checked_shape, from_raw, to_raw
 
 _FIELDS = {
     "BOOL": "bool_contents",
@@ -26,13 +26,16 @@ _FIELDS = {
 _SHARED_MEMORY = "shared_memory_region"
 
 
-def inputs_of(interface: Interface, request: Any) -> dict[str, np.ndarray]:
-    """The arrays of a ModelInferRequest; numbers in ``raw_input_contents`` are views of it. Raises Problem with status
-    400 that names the input and what is wrong with it."""
+def inputs_of(interface: Interface, request: Any, thorough: bool = False) -> dict[str, np.ndarray]:
+    """The arrays of a ModelInferRequest; numbers in ``raw_input_contents`` are views of it. Where `thorough`, heads are
+    looked at before any data are. Raises Problem with status 400 that names the input and what is wrong with it."""
     specs = {spec.name: spec for spec in interface.inputs}
     tensors, raw = request.inputs, request.raw_input_contents[:]  # else each look at one copies it
     if raw and len(raw) != len(tensors):
         raise bad_input(f"raw_input_contents has {len(raw)} elements, but there are {len(tensors)} inputs")
+    if thorough:
+        heads = {tensor.name: (tensor.datatype, tensor.shape[: MAX_RANK + 1]) for tensor in tensors}
+        check_heads(interface, {name: head for name, head in heads.items() if name in specs})
     arrays: dict[str, np.ndarray] = {}
     for index, tensor in enumerate(tensors):
         name = tensor.name
