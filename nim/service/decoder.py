@@ -13,6 +13,7 @@ import pickle
 import signal
 import struct
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -37,7 +38,7 @@ def main(max_bytes: int) -> None:
         about, size = LENGTHS.unpack(lengths)
         job = pickle.loads(source.read(about))  # noqa: S301  # the service wrote it
         body = bytearray(size)
-        source.readinto(body)
+        source.readinto(body)  # type: ignore[union-attr]  # it is a BufferedReader
         _answer(sink, job, body)
         del body
         if trim is not None:
@@ -65,15 +66,16 @@ def _answer(sink: BinaryIO, job: Mapping[str, Any], body: bytearray) -> None:
     except Problem as problem:
         told = {"problem": [problem.status, problem.kind, problem.message]}
     except MemoryError:
-        told = {"problem": [413, "RequestTooLargeError", "the request takes too much memory to be decoded"]}
+        told = {"problem": too_much_memory()}
+    except Exception:  # noqa: BLE001  # the service logs it and answers as for every error of its own
+        told = {"failure": traceback.format_exc()}
     raw = [_raw(array) for array in arrays.values()]
     told["arrays"] = [
         [name, array.dtype.str, array.shape, len(data)] for (name, array), data in zip(arrays.items(), raw)
     ]
     head = json.dumps(told).encode()
     sink.write(LENGTHS.pack(len(head), len(rest)))
-    for piece in (head, rest, *raw):
-        sink.write(piece)
+    sink.writelines((head, rest, *raw))
     sink.flush()
 
 
@@ -104,6 +106,11 @@ def _grpc(body: bytearray, *, interface: Interface) -> tuple[dict[str, Any], Any
     arrays = inputs_of(interface, request, thorough=True)
     del request.inputs[:], request.raw_input_contents[:]
     return {}, arrays, request.SerializeToString()
+
+
+def too_much_memory() -> tuple[int, str, str]:
+    """The Problem of a request whose objects do not fit into the memory that they may take."""
+    return 413, "RequestTooLargeError", "the request takes too much memory to be decoded; send its tensors as raw bytes"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ come for a while, so that the memory that they took goes back to the system."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pickle
@@ -18,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from .bodies import Body
-from .decoder import GRPC, HTTP, LENGTHS
+from .decoder import GRPC, HTTP, LENGTHS, too_much_memory
 from .inference import Question
 from .problems import Problem
 from .runtime import Interface, deserialize, object_array
@@ -71,6 +72,7 @@ class Decoders:
         """End all processes."""
         for process in list(self._all):
             process.kill()
+            self._threads.submit(process.reap)
         self._threads.shutdown(wait=False)
 
     async def _decoded(self, kind: str, body: Body, **how: Any) -> Decoded:
@@ -83,17 +85,17 @@ class Decoders:
                 found = await asyncio.wait_for(asyncio.shield(work), _TIME_S)
             except asyncio.TimeoutError:
                 raise Problem(504, "RequestTimeoutError", f"the request was not decoded within {_TIME_S:g} s") from None
-            except _Ended:
-                text = "the request takes too much memory to be decoded"
-                raise Problem(413, "RequestTooLargeError", text) from None
+            except _Ended:  # killed for its memory, by its own limit or by the system
+                raise Problem(*too_much_memory()) from None
             finally:
                 if not work.done() or work.cancelled() or work.exception() is not None:
-                    process.kill()
                     work.add_done_callback(lambda done: done.cancelled() or done.exception())
-                    self._all.discard(process)
+                    self._end(process)
                 else:
                     self._idle.append(process)
                     self._end_idle_later(loop)
+        if "failure" in found.fields:
+            raise RuntimeError(f"a request could not be decoded:\n{found.fields['failure']}")
         if "problem" in found.fields:
             raise Problem(*found.fields["problem"])
         return found
@@ -105,9 +107,12 @@ class Decoders:
 
     def _end_idle(self) -> None:
         while self._idle:
-            process = self._idle.pop()
-            self._all.discard(process)
-            process.kill()
+            self._end(self._idle.pop())
+
+    def _end(self, process: _Process) -> None:
+        self._all.discard(process)
+        process.kill()
+        self._threads.submit(process.reap)  # freeing gigabytes takes a moment
 
 
 class _Process:
@@ -120,7 +125,8 @@ class _Process:
     def decode(self, job: Mapping[str, Any], body: Body) -> Decoded:
         """Send `job` and `body`; read the answer. It runs in a thread. Raises _Ended."""
         process = self._process or self._start()
-        assert process.stdin is not None and process.stdout is not None, "both are pipes"
+        assert process.stdin is not None, "it is a pipe"
+        assert process.stdout is not None, "it is a pipe"
         about = pickle.dumps(job)
         try:
             process.stdin.write(LENGTHS.pack(len(about), len(body)) + about)
@@ -128,7 +134,7 @@ class _Process:
             process.stdin.flush()
             told, rest = LENGTHS.unpack(_read(process.stdout, LENGTHS.size))
             head = json.loads(_read(process.stdout, told))
-            fields = head if "problem" in head else head.get("fields", {})
+            fields = head if head.keys() & {"problem", "failure"} else head.get("fields", {})
             left = bytes(_read(process.stdout, rest))
             arrays = {name: _array(process.stdout, *which) for name, *which in head["arrays"]}
         except OSError:
@@ -138,12 +144,16 @@ class _Process:
     def kill(self) -> None:
         """End it, whatever it does."""
         self._killed = True
-        process = self._process
-        if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                _close(pipe)
+        if self._process is not None:
+            self._process.kill()
+
+    def reap(self) -> None:
+        """Wait for its end, in a thread in which it is not read any more."""
+        if self._process is not None:
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(OSError):  # what could not be written any more
+                    pipe.close()  # type: ignore[union-attr]  # both are pipes
 
     def _start(self) -> subprocess.Popen[bytes]:
         package = __package__ or ""
@@ -173,11 +183,3 @@ def _array(pipe: IO[bytes], dtype: str, shape: list[int], size: int) -> np.ndarr
     if dtype == "|O":
         return object_array(deserialize(bytes(data)), tuple(shape))
     return np.frombuffer(data, dtype=dtype).reshape(shape)
-
-
-def _close(pipe: IO[bytes] | None) -> None:
-    try:
-        if pipe is not None:
-            pipe.close()
-    except OSError:
-        pass  # what could not be written any more

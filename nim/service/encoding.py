@@ -46,9 +46,8 @@ def document(head: Mapping[str, Any], outputs: _Outputs) -> Iterator[bytes]:
             text += written(told)
             continue
         as_base64 = array.dtype == object and not all(map(_is_text, array.ravel()))
-        if as_base64:
-            told = {**told, "parameters": {"content_encoding": "base64"}}
-        yield text + written(told)[:-1] + b',"data":['
+        how = {"parameters": {"content_encoding": "base64"}} if as_base64 else {}
+        yield text + written({**told, **how})[:-1] + b',"data":['
         yield from _elements(spec, array, as_base64)
         text = b"]}"
     yield text + b"]}"

@@ -70,7 +70,7 @@ def understood(interface: Interface, body: Body, header_length: str | None = Non
     if v2:
         head, tail = split(body, header_length)
         return _question(interface, _read(V2InferRequest, parse(head)), Tail(tail), thorough=thorough)
-    request = _read(InferRequest, parse(memoryview(body)))
+    request = _read(InferRequest, parse(body))
     question = _question(interface, request, Tail(memoryview(b"")), thorough=thorough)
     if any(binary for _, binary in question.outputs):
         raise bad_input("outputs as raw bytes are sent by /v2/models/{name}/infer only")

@@ -12,7 +12,7 @@ from .problems import bad_input
 _NO_NUMBERS = (b"NaN", b"Infinity")
 
 
-def parse(body: bytes | memoryview) -> Any:
+def parse(body: bytes | bytearray | memoryview) -> Any:
     """What `body` says. Raises Problem with status 400 where it is no JSON."""
     try:
         return orjson.loads(body)

@@ -42,7 +42,8 @@ async def serving(service: Service) -> AsyncIterator[None]:
     config = configured(app, service.admission, logging.WARNING, lifespan="off")
     config.load()
     loop, state = asyncio.get_running_loop(), ServerState()
-    protocol: Any = functools.partial(config.http_protocol_class, config=config, server_state=state, app_state={})
+    kind: Any = config.http_protocol_class
+    protocol = functools.partial(kind, config=config, server_state=state, app_state={})
     server = await loop.create_server(protocol, service.host, service.settings.metrics_port)
     try:
         yield

@@ -158,7 +158,6 @@ class Inference:
     def _find(self, name: str, version: str) -> Model:
         return self._service.models.find_version(name, version or None)
 
-
     async def _infer_large(self, model: Model, large: Large, timeout_s: float | None) -> Any:
         interface, message = model.program.interface, large.message
         with self._service.budget.share() as share:
