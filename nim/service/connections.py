@@ -152,13 +152,18 @@ class Connection(HttpToolsProtocol):
 
     # refusing, and ending
 
+    def _is_working(self) -> bool:
+        """Whether the newest request is not answered yet."""
+        cycle: Any = self.cycle  # None at first, whatever its type says
+        return cycle is not None and not cycle.response_complete
+
     def shutdown(self) -> None:
         """The service stops: the next answer is the last one. A connection that was idle for long is closed, one that
         was used a moment ago not before it has been quiet: its client may just be sending."""
         transport = self.transport
         if transport.is_closing() or self._ended:
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_working():
             self.cycle.keep_alive = False
         elif not self._begun and self.loop.time() - self.since >= QUIET_S and not self._has_unread():
             transport.close()
@@ -186,7 +191,7 @@ class Connection(HttpToolsProtocol):
         """Answer `problem` and end the connection; where an earlier request is worked on, its answer is the last."""
         if self._ended or self.transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_working():
             if self._reading:  # it is this request's own body that cannot be read
                 self._end()
                 self.transport.close()
@@ -236,7 +241,7 @@ class Connection(HttpToolsProtocol):
             return
         if self._ended:
             transport.abort()
-        elif self.cycle is not None and not self.cycle.response_complete:
+        elif self._is_working():
             self._deadline = now + self.admission.header_timeout_s  # the next request waits for this one's answer
         elif self._begun and self._heading:
             text = f"the request's headers were not complete after {self.admission.header_timeout_s:g} s"
