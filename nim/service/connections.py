@@ -241,6 +241,8 @@ class Connection(HttpToolsProtocol):
             return
         if self._ended:
             transport.abort()
+        elif self._has_unread():
+            return  # it is late since this process was
         elif self._is_working():
             self._deadline = now + self.admission.header_timeout_s  # the next request waits for this one's answer
         elif self._begun and self._heading:

@@ -71,8 +71,10 @@ def _answer(sink: BinaryIO, job: Mapping[str, Any], body: bytearray) -> None:
             told, arrays, rest = _grpc(body, **job["how"])
     except Problem as problem:
         told = {"problem": [problem.status, problem.kind, problem.message]}
-    except MemoryError:
-        told = {"problem": too_much_memory()}
+    except (MemoryError, SystemError) as error:  # orjson makes the second of the first
+        if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
+            raise
+        told = {"problem": too_much_memory(), "ends": True}  # who knows what else was not made
     except Exception:  # noqa: BLE001  # the service logs it and answers as for every error of its own
         told = {"failure": traceback.format_exc()}
     raw = [_raw(array) for array in arrays.values()]

@@ -37,11 +37,13 @@ class _Ended(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a process answers: fields of the request, its arrays by name, and what is left of a gRPC message."""
+    """What a process answers: fields of the request, its arrays by name, and what is left of a gRPC message. With
+    `ends` it is not to be used again."""
 
     fields: dict[str, Any]
     arrays: dict[str, np.ndarray]
     rest: bytes
+    ends: bool
 
 
 class Decoders:
@@ -88,7 +90,7 @@ class Decoders:
             except _Ended:  # killed for its memory, by its own limit or by the system
                 raise Problem(*too_much_memory()) from None
             finally:
-                if not work.done() or work.cancelled() or work.exception() is not None:
+                if not work.done() or work.cancelled() or work.exception() is not None or work.result().ends:
                     work.add_done_callback(lambda done: done.cancelled() or done.exception())
                     self._end(process)
                 else:
@@ -139,7 +141,7 @@ class _Process:
             arrays = {name: _array(process.stdout, *which) for name, *which in head["arrays"]}
         except OSError:
             raise _Ended from None
-        return Decoded(fields, arrays, left)
+        return Decoded(fields, arrays, left, "ends" in head)
 
     def kill(self) -> None:
         """End it, whatever it does."""

@@ -52,7 +52,7 @@ def headers_of(problem: Problem) -> list[tuple[bytes, bytes]]:
     """The headers that go with `problem`."""
     if problem.status in (408, 413):
         return [(b"connection", b"close")]  # the rest of the request may still be on its way
-    return [(b"retry-after", b"1")] if problem.status == 429 else []
+    return [(b"retry-after", b"1")] if problem.status in (429, 503) else []
 
 
 def body_of(problem: Problem, path: str) -> bytes:
