@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ async def serving(service: Service) -> AsyncIterator[None]:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    config = configured(app, service.admission, logging.WARNING, lifespan="off")
+    config = configured(app, service.admission, None, lifespan="off")
     config.load()
     loop, state = asyncio.get_running_loop(), ServerState()
     kind: Any = config.http_protocol_class

@@ -112,6 +112,7 @@ class Model:
 
             self._program = process.load(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
         self.loaded_at = int(time.time())
+        _LOG.debug("model '%s' is loaded", self.name)
 
     def _made_scheduler(self, program: Program) -> Scheduler:
         how = self._queueing

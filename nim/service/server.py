@@ -39,9 +39,9 @@ _SETTLE_S, _HANDSHAKE_S = 1.0, 0.1
 _SO_ATTACH_FILTER = 26
 
 
-def configured(app: ASGIApp, admission: Admission, level: int, **more: Any) -> uvicorn.Config:
+def configured(app: ASGIApp, admission: Admission, level: int | None, **more: Any) -> uvicorn.Config:
     """uvicorn on its fastest parts, as far as this system has them, with the limits of `admission` on connections; its
-    log lines go to this process's own handlers."""
+    log lines, from `level` on (None: as it is), go to this process's own handlers."""
     protocol: Any = functools.partial(Connection, admission)
     return uvicorn.Config(
         app,

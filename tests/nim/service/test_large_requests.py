@@ -49,7 +49,11 @@ def modules(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("modules")
-    limits = {"max_request_bytes": LIMIT, "max_buffered_bytes": TOGETHER, "max_response_bytes": RESPONSE}
+    limits: dict[str, Any] = {
+        "max_request_bytes": LIMIT,
+        "max_buffered_bytes": TOGETHER,
+        "max_response_bytes": RESPONSE,
+    }
     with running(folder, modules(folder), body_timeout_s=waiting.PATIENCE_S, **limits) as service:
         service.wait_ready()
         yield service
