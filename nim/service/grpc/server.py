@@ -176,8 +176,12 @@ def _codec(method: str) -> dict[str, Any]:
     asked = method.replace("Stream", "")
     return {
         "request_deserializer": infer_reader() if asked == "ModelInfer" else reader(getattr(pb, f"{asked}Request")),
-        "response_serializer": getattr(pb, f"{method}Response").SerializeToString,
+        "response_serializer": _sent if method == "ModelInfer" else getattr(pb, f"{method}Response").SerializeToString,
     }
+
+
+def _sent(response: Any) -> bytes:
+    return response if type(response) is bytes else response.SerializeToString()
 
 
 def _details(message: str) -> str:

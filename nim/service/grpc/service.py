@@ -23,7 +23,7 @@ from ..models import Model
 from ..problems import Problem, bad_input
 from .large import Large
 from .messages import understood
-from .tensors import inputs_of, response_of, wanted_of
+from .tensors import inputs_of, message_of, response_of, wanted_of
 
 if TYPE_CHECKING:
     from ..app import Service
@@ -96,7 +96,7 @@ class Inference:
 
     async def model_infer(self, request: Any, context: Any) -> Any:
         """Run a model on the tensors of the request."""
-        return await self._counted(request, context.time_remaining())
+        return await self._counted(request, context.time_remaining(), whole=True)
 
     async def model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Run a model on each request of a stream, several at a time; the answers come in the requests' order. An error
@@ -137,15 +137,17 @@ class Inference:
         answer.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=answer)
 
-    async def _counted(self, request: Any, timeout_s: float | None) -> Any:
+    async def _counted(self, request: Any, timeout_s: float | None, *, whole: bool = False) -> Any:
+        """The response to `request`; with `whole`, a large one may be the bytes that are sent."""
         model = self._find(request.model_name, request.model_version)
         metrics = self._service.metrics
         began, problem = time.perf_counter(), None
         try:
             with metrics.active.track_inprogress():
                 if type(request) is Large:
-                    return await self._infer_large(model, request, timeout_s)
-                return await self._infer(model, request, inputs_of(model.program.interface, request), timeout_s)
+                    return await self._infer_large(model, request, timeout_s, whole)
+                inputs = inputs_of(model.program.interface, request)
+                return await self._infer(model, request, inputs, timeout_s, whole)
         except Problem as found:
             problem = found
             raise
@@ -158,7 +160,7 @@ class Inference:
     def _find(self, name: str, version: str) -> Model:
         return self._service.models.find_version(name, version or None)
 
-    async def _infer_large(self, model: Model, large: Large, timeout_s: float | None) -> Any:
+    async def _infer_large(self, model: Model, large: Large, timeout_s: float | None, whole: bool) -> Any:
         interface, message = model.program.interface, large.message
         with self._service.budget.share() as share:
             if not share.take(large.size):
@@ -170,9 +172,11 @@ class Inference:
                 if len(rest) > LARGE_BYTES:
                     raise bad_input("the request has too much beside its tensors")
                 message = pb.ModelInferRequest.FromString(rest)
-            return await self._infer(model, message, inputs, timeout_s)
+            return await self._infer(model, message, inputs, timeout_s, whole)
 
-    async def _infer(self, model: Model, request: Any, inputs: dict[str, np.ndarray], timeout_s: float | None) -> Any:
+    async def _infer(
+        self, model: Model, request: Any, inputs: dict[str, np.ndarray], timeout_s: float | None, whole: bool
+    ) -> Any:
         interface, most = model.program.interface, self._service.settings.max_response_bytes
         if _SEQUENCE in request.parameters:
             given = request.parameters[_SEQUENCE]
@@ -187,7 +191,8 @@ class Inference:
         size = await self._in_thread(size_of, arrays)
         if size > most:
             raise too_large(size, most)
-        return await self._in_thread(functools.partial(response_of, wanted, outputs, **told))
+        as_sent = message_of if whole else response_of
+        return await self._in_thread(functools.partial(as_sent, wanted, outputs, **told))
 
     async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
         return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
