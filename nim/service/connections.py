@@ -4,8 +4,12 @@ to the application. Which connections may be there at all is decided in `admissi
 
 from __future__ import annotations
 
+import contextlib
 import http
+import os
 import select
+import socket
+import struct
 from typing import Any
 
 import httptools
@@ -228,6 +232,15 @@ class Connection(HttpToolsProtocol):
         self.cycle.keep_alive = False
         self._ended, self._deadline = True, None
 
+    def _reset(self) -> None:
+        """Close the connection, and let the kernel forget what its client does not read."""
+        found = self.transport.get_extra_info("socket")
+        if found is not None and hasattr(os, "dup"):
+            # uvloop's socket has no options
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(found.fileno())) as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
     def check(self, now: float) -> None:
         """Close what is over its time. Called about every second, and more often where limits are short."""
         transport = self.transport
@@ -235,7 +248,7 @@ class Connection(HttpToolsProtocol):
         if unsent != self._unsent or not unsent:
             self._unsent, self._stalled_since = unsent, now
         elif now - self._stalled_since > self.admission.write_timeout_s:
-            transport.abort()
+            self._reset()
             return
         if self._deadline is None or now < self._deadline:
             return

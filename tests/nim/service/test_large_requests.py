@@ -7,6 +7,7 @@ import gzip
 import http.client
 import json
 import os
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -247,6 +248,22 @@ def test_a_client_of_http_1_0_gets_a_large_response_without_chunks(service: Serv
             found += chunk
     head, _, text = found.partition(b"\r\n\r\n")
     assert b"chunked" not in head and json.loads(text)["outputs"][0]["shape"] == [LARGE_BYTES]
+
+
+@pytest.mark.parametrize("model", ["add", "text"])
+def test_clients_that_do_not_read_their_responses_are_cut_off(tmp_path: Path, model: str) -> None:
+    kind, element = ("FP32", "0.3333") if model == "add" else ("BYTES", '"0123456789abcdef0123456789abcdef"')
+    body = request(element, (8 << 20) // len(element), kind=kind)
+    ask = f"POST {INFER.format(model)} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    with running(tmp_path, modules(tmp_path), body_timeout_s=2) as service, socket.socket() as connection:
+        service.wait_ready()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", service.client.port))
+        connection.sendall(ask)
+        ended = select.poll()
+        ended.register(connection.fileno(), 0)
+        waiting.until(lambda: ended.poll(0))
+        assert answered(service, "add", request("1", 1))["data"] == [2.0]
 
 
 # gRPC
