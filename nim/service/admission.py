@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from .problems import Problem
@@ -38,7 +38,9 @@ class Admission:
 
     max_headers = MAX_HEADERS
 
-    def __init__(self, settings: ServiceSettings, probes: Collection[str]) -> None:
+    def __init__(self, settings: ServiceSettings, probes: Collection[str], refused: Callable[[str], None]) -> None:
+        self.refused = refused
+        """Counts a connection that is ended, by reason."""
         self.max_header_bytes = settings.max_header_bytes
         self.header_timeout_s = settings.header_timeout_s
         self.write_timeout_s = settings.body_timeout_s
@@ -63,10 +65,12 @@ class Admission:
             oldest = next(iter(self._kept), connection)
         if oldest is not connection:
             self.busy(oldest)
+            self.refused("idle")
             oldest.transport.abort()
         elif len(self._all) <= self.most + RESERVE:
             connection.reserved = True
         else:
+            self.refused("503")
             connection.transport.abort()
 
     def lost(self, connection: Connection) -> None:

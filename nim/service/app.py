@@ -31,10 +31,10 @@ class Service:
         self.settings, self.host = settings, host
         self.drain = Drain()
         self.probes = probe_paths(settings)
-        self.admission = Admission(settings, self.probes)
         self.budget = Budget(settings.max_buffered_bytes)
         self.metrics = Metrics(settings.name, settings.version, tuple(model.name for model in settings.models))
         self.metrics.ready.set_function(lambda: not self.state())
+        self.admission = Admission(settings, self.probes, self.metrics.refused)
         self.workers = settings.workers or (os.cpu_count() or 1) + 4
         queueing = Queueing(settings.max_queued_requests, self.workers, self.metrics)
         self.models = Models(settings.models, folder, queueing)

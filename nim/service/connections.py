@@ -202,6 +202,7 @@ class Connection(HttpToolsProtocol):
             else:
                 self._end_after_newest()
             return
+        self.admission.refused(str(problem.status))
         path = getattr(self, "url", b"").decode("latin-1")
         body = body_of(problem, path)
         told = {b"content-type": b"application/json", b"content-length": b"%d" % len(body), b"connection": b"close"}
@@ -248,6 +249,7 @@ class Connection(HttpToolsProtocol):
         if unsent != self._unsent or not unsent:
             self._unsent, self._stalled_since = unsent, now
         elif now - self._stalled_since > self.admission.write_timeout_s:
+            self.admission.refused("unread")
             self._reset()
             return
         if self._deadline is None or now < self._deadline:

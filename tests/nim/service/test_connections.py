@@ -147,6 +147,14 @@ def test_headers_that_are_too_large_are_431(client: Client, sent: bytes, then: b
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == 431
 
 
+def test_connections_that_are_ended_are_counted_by_reason(client: Client) -> None:
+    name = 'wasm_service_refused_connections_total{reason="431"}'
+    before = client.metric(name)
+    answers_to(client, LIVE + b"A: b\r\n" * 300 + b"\r\n")
+    assert client.metric(name) == before + 1
+    assert client.metric('wasm_service_refused_connections_total{reason="idle"}') > 0
+
+
 def test_headers_just_below_the_limit_are_accepted(client: Client) -> None:
     room = HEADERS - len(LIVE) - len(b"X-A: \r\nConnection: close\r\n\r\n") - 1
     sent = LIVE + b"X-A: " + b"a" * room + b"\r\nConnection: close\r\n\r\n"
