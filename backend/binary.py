@@ -83,9 +83,14 @@ class ModuleInfo:
         size = sum(size for name, size in self.custom_sections if name == "name")
         return names.read(self.custom("name")) if size <= MAX_NAMES_BYTES else names.Names()
 
+    @functools.cached_property
+    def _function_names(self) -> names.FunctionNames:
+        size = sum(size for name, size in self.custom_sections if name == "name")
+        return names.FunctionNames(self.custom("name") if size <= MAX_NAMES_BYTES else b"")
+
     def function_name(self, index: int) -> str | None:
         """The function's name in the name section, else the name it is exported by."""
-        named = self._names.functions.get(index)
+        named = self._function_names.get(index)
         if named is not None:
             return named
         return next((e.name for e in self.exports if e.kind == "func" and e.index == index), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from . import gufunc_plan
+from . import gufunc_plan, messages
 from .binary import Export, FuncType, ModuleInfo
 from .dtypes import BYTES, WASM
 from .elementwise_loop import MAX_OPERANDS
@@ -44,8 +44,8 @@ def exports(info: ModuleInfo) -> str:
 
 
 def shown(name: str) -> str:
-    """A name from a module, as text that is safe to print."""
-    return name if name.isprintable() else ascii(name)
+    """A name from a module, as text that is safe to print and not long."""
+    return messages.name(name) if name.isprintable() else f"'{messages.name(name)}'"
 
 
 def find_entry(info: ModuleInfo, entry: str, where: str) -> Export:

@@ -8,8 +8,8 @@ import numpy as np
 
 from .bytes_tensor import object_array
 from .errors import GuestError, InputError
+from .faults import GuestExit
 from .interface import Interface
-from .native import GuestExit
 from .parallel import Workers
 from .sandbox import Deadline, SandboxFactory
 

@@ -33,7 +33,7 @@ class ElementwiseLoop:
 
 
 def build(function: FuncType, leaf: LeafBody | None, label: str, chunk_bytes: int) -> ElementwiseLoop:
-    """The loop for a guest function of numbers; `label` names it in backtraces."""
+    """The loop for a guest function of numbers; errors call it `label`."""
     operands = (*function.params, *function.results)
     if not function.params or not function.results or len(operands) > MAX_OPERANDS:
         raise InterfaceError(
@@ -48,7 +48,7 @@ def build(function: FuncType, leaf: LeafBody | None, label: str, chunk_bytes: in
         where += -(-capacity * emit.SIZES[valtype] // ALIGN) * ALIGN
     pages = -(-where // 65536)
     return ElementwiseLoop(
-        wasm=_module(function, leaf, label, pages),
+        wasm=_module(function, leaf, pages),
         imports_function=leaf is None,
         pages=pages,
         capacity=capacity,
@@ -57,7 +57,7 @@ def build(function: FuncType, leaf: LeafBody | None, label: str, chunk_bytes: in
     )
 
 
-def _module(function: FuncType, leaf: LeafBody | None, label: str, pages: int) -> bytes:
+def _module(function: FuncType, leaf: LeafBody | None, pages: int) -> bytes:
     types = [
         emit.func_type(function.params, function.results),
         emit.func_type((), ()),
@@ -72,7 +72,7 @@ def _module(function: FuncType, leaf: LeafBody | None, label: str, pages: int) -
         emit.section(5, emit.vector([b"\x01" + emit.unsigned(pages) + emit.unsigned(pages)])),
         emit.section(7, emit.vector([emit.name("memory") + b"\x02\0", emit.name("run") + b"\0" + emit.unsigned(run)])),
         emit.section(10, emit.vector([_run(function, leaf)])),
-        emit.name_section("elementwise loop", {run: f"{label} (inlined)" if leaf else "loop"}),
+        emit.name_section("elementwise loop", {run: "inlined entry" if leaf else "loop"}),
     )
 
 

@@ -49,7 +49,7 @@ def engine_config(settings: EngineSettings) -> wasmtime.Config:
     """
     config = wasmtime.Config()
     config.epoch_interruption = True
-    config.max_wasm_stack = settings.max_stack_bytes
+    native.set_max_stack(config, settings.max_stack_bytes)
     config.wasm_threads = False
     config.wasm_memory64 = False
     config.wasm_gc = False
@@ -123,6 +123,18 @@ def engine_for(settings: EngineSettings) -> wasmtime.Engine:
             _engines[settings] = engine
             TICKER.add(engine)
         return engine
+
+
+def settings_of(engine: wasmtime.Engine) -> EngineSettings:
+    """The settings of an engine from `engine_for`."""
+    with _engines_lock:
+        return next(settings for settings, known in _engines.items() if known is engine)
+
+
+def pooled_engines() -> list[wasmtime.Engine]:
+    """The engines with a pool of memories that were made so far."""
+    with _engines_lock:
+        return [engine for settings, engine in _engines.items() if settings.pooling]
 
 
 def default_settings(max_stack_bytes: int) -> EngineSettings:

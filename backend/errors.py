@@ -6,9 +6,17 @@ raised on purpose by this package, so a server may answer with ``str(error)`` an
 
 from __future__ import annotations
 
+from .messages import message
+
 
 class WasmError(Exception):
-    """Base of all errors of this package; ``str(error)`` is the text for the user."""
+    """Base of all errors of this package; ``str(error)`` is the text for the user.
+
+    Whatever a guest put into it, that text has a few KiB at most and no control characters but newlines.
+    """
+
+    def __str__(self) -> str:
+        return message(super().__str__())
 
 
 class ModuleError(WasmError):
@@ -30,6 +38,11 @@ class InputError(WasmError):
 
 class Cancelled(WasmError):
     """The request was cancelled or had expired before it was run."""
+
+
+class HostBusy(WasmError):
+    """This host has no room for another instance, or no thread to run it on. No fault of the module: the same request
+    may succeed later."""
 
 
 class GuestError(WasmError):

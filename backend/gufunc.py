@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class Gufunc:
         self._dtypes = [spec.dtype.numpy for spec in interface.outputs]
         self._constants = gufunc_plan.constants(plan.kernel)
         self.hot = HotCalls(self._inputs, joins=joins, cores=core_ranks(interface))
+        sandboxes.on_give_way = weakref.WeakMethod(self.hot.clear)
 
     def run(self, arrays: Sequence[np.ndarray], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """Apply the kernel over the loop dimensions of `arrays` (interface order, declared dtypes).

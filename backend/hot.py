@@ -87,6 +87,10 @@ class HotCall:
         for i, value in enumerate(slots):
             self._raw[2 * i] = value
 
+    def is_idle(self) -> bool:
+        """Whether the sandbox waits for another call."""
+        return self._factory.waits(self.box)
+
     def run(self, inputs: Sequence[Pieces], timeout_s: float) -> list[np.ndarray] | None:
         """The outputs, as views that are valid until the next call; None where the long way must be taken.
 
@@ -135,6 +139,8 @@ class HotCalls:
             self._calls.clear()  # calls of a sandbox that is gone would keep it in memory
             self._box = call.box
         self._calls[key] = call
+        if not call.is_idle():  # it gave way meanwhile: `clear` may have come too early
+            self.clear()
 
     def clear(self) -> None:
         """Let go of the sandbox."""

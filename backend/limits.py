@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from .errors import SettingsError
 
 MIB = 1 << 20
+MOST: Final[dict[str, tuple[float, str]]] = {
+    "max_memory_bytes": (4 << 30, "4 GiB (wasm32)"),
+    "timeout_s": (1e9, "1e9 s"),
+    "compile_timeout_s": (1e6, "1e6 s"),  # the system waits for a process in milliseconds of 32 bits
+    "max_stack_bytes": (4 * MIB, "4 MiB"),  # a guest runs on the caller's thread, which has 8 MiB on Linux
+}
+"""The largest value of a limit, and how it is written. Above it the engine or the system fails."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,19 @@ class Limits:
     max_stack_bytes: int = 1 * MIB
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name} must be greater than 0, not {value!r}"
-            for name, value in ((n, getattr(self, n)) for n in self.__dataclass_fields__)
-            if not value > 0
-        ]
-        if self.max_memory_bytes > 4 << 30:
-            problems.append(f"max_memory_bytes must be at most 4 GiB (wasm32), not {self.max_memory_bytes}")
-        if self.max_stack_bytes > 4 * MIB:
-            # Guests run on the caller's thread, which has 8 MiB of stack on Linux; a real overflow kills the process.
-            problems.append(f"max_stack_bytes must be at most 4 MiB, not {self.max_stack_bytes}")
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        problems = [p for name, value in values.items() if (p := self._not_a_limit(name, value))]
+        if not any("number" in problem for problem in problems):
+            problems += [
+                f"{name} must be at most {words}, not {values[name]!r}"
+                for name, (most, words) in MOST.items()
+                if values[name] > most
+            ]
         if problems:
             raise SettingsError("; ".join(problems))
+
+    def _not_a_limit(self, name: str, value: object) -> str:
+        whole = self.__dataclass_fields__[name].type == "int"
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            return f"{name} must be a {'whole ' if whole else ''}number, not {value!r:.80}"
+        return "" if value > 0 else f"{name} must be greater than 0, not {value!r}"

@@ -15,6 +15,7 @@ from .compiler import compile_module
 from .engine import EngineSettings, engine_for
 from .errors import ModuleError
 from .limits import Limits
+from .names import without_custom_sections
 
 
 def read_source(source: str | os.PathLike[str] | bytes, limits: Limits) -> bytes:
@@ -46,8 +47,9 @@ def load(
 ) -> wasmtime.Module:
     """The compiled module: from the cache where its authentic code lies there, else compiled and put there.
 
-    Errors call it `name`."""
+    It is compiled without its names (`faults` says why). Errors call it `name`."""
     engine = engine_for(settings)
+    wasm = without_custom_sections(wasm)
     key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
     code = cache.get(key) if cache is not None else None
     if code is not None:

@@ -19,12 +19,14 @@ import numpy as np
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from .errors import GuestError, GuestTimeout, MemoryLimit, ModuleError, Trap
+from . import faults, stacks
+from .errors import GuestError, ModuleError
 
 PAGE = 65536
 POOL_MEMORIES = 64
 POOL_SLOT_BYTES = 4 << 30  # the whole wasm32 space, so that compiled code needs no bounds checks
 KEEP_RESIDENT_BYTES = 64 << 20
+MAX_FRAMES = 20  # of a backtrace
 
 _dll: Any = ffi.dll
 _dll_quick: Any = ctypes.PyDLL(None, handle=ffi.dll._handle)  # keeps the GIL: for calls that end in well under 1 µs
@@ -61,7 +63,16 @@ _deserialize = _proto("wasmtime_module_deserialize", c_void_p, c_void_p, c_void_
 _EXTERN_OF = ffi.wasmtime_extern_t.of.offset
 _KIND_FUNC, _KIND_MEMORY = 0, 3
 
-current = threading.local()  # `.store`: the Store whose guest runs on this thread, for host functions
+
+class _Thread(threading.local):
+    """What is known of a thread: the Store whose guest runs on it, for host functions, and the size of its stack."""
+
+    def __init__(self) -> None:
+        self.store: Any = None
+        self.stack_bytes = stacks.of_this_thread()
+
+
+current = _Thread()
 
 
 def address(handle: Any) -> int:
@@ -77,15 +88,14 @@ def live_stores() -> int:
     return len(_live)
 
 
-class GuestExit(Exception):
-    """The guest called WASI's ``proc_exit``."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exit code {code}")
-        self.code = code
-
-
 # -- the pool of linear memories ---------------------------------------------------------------------------------------
+
+
+def set_max_stack(config: wasmtime.Config, size: int) -> None:
+    """Limit the guest's stack to `size` bytes. The stack for asynchronous calls, of which there are none, must not be
+    smaller: wasmtime ends the process where it is."""
+    ffi.wasmtime_config_async_stack_size_set(config.ptr(), max(size, 2 << 20))
+    config.max_wasm_stack = size
 
 
 def can_pool() -> bool:
@@ -136,43 +146,45 @@ def deserialize(engine: wasmtime.Engine, code: Any) -> wasmtime.Module:
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
+def _error(pointer: int) -> wasmtime.WasmtimeError:
+    return wasmtime.WasmtimeError._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasmtime_error_t)))
+
+
 def _error_text(pointer: int) -> str:
-    error = wasmtime.WasmtimeError._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasmtime_error_t)))
-    return _concise(str(error))
+    return faults.cause(str(_error(pointer)))
 
 
-def _concise(text: str) -> str:
-    """wasmtime's message with the cause first and the backtrace, if any, after it."""
-    head, separator, cause = text.partition("\n\nCaused by:\n")
-    if not separator:
-        return text.strip()
-    cause = "; ".join(line.strip() for line in cause.strip().splitlines())
-    cause = cause.removeprefix("wasm trap: ").removeprefix("0: ")
-    frames = head.partition("wasm backtrace:\n")[2]
-    return f"{cause}\nwasm backtrace:\n{frames.rstrip()}" if frames else f"{head.strip()}: {cause}"
-
-
-def _raise_error(pointer: int) -> None:
-    handle = ctypes.cast(c_void_p(pointer), POINTER(ffi.wasmtime_error_t))
-    error = wasmtime.WasmtimeError._from_ptr(handle)
+def _raise_error(pointer: int, name_of: faults.NameOf | None) -> None:
+    error = _error(pointer)
     if isinstance(error, wasmtime.ExitTrap):
-        raise GuestExit(error.code)
-    text = _concise(str(error))
-    if "exceeds memory limits" in text or "memory limit" in text:
-        raise MemoryLimit(text)
-    raise GuestError(text)
+        raise faults.GuestExit(error.code)
+    raise faults.of_error(str(error), _frames(ffi.wasmtime_error_wasm_trace, error.ptr()), name_of)
 
 
-def _raise_trap(pointer: int, timeout_s: float, said: str) -> None:
+def _raise_trap(pointer: int, timeout_s: float, said: str, name_of: faults.NameOf | None) -> None:
     trap = wasmtime.Trap._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasm_trap_t)))
-    code, text = trap.trap_code, _concise(trap.message)
-    if code is wasmtime.TrapCode.INTERRUPT:
-        where = text.partition("\n")[2]
-        raise GuestTimeout(
-            f"the guest ran longer than its time limit of {timeout_s:g} s and was stopped"
-            f" (raise wasm.timeout_ms if it needs longer)\n{where}".rstrip()
-        )
-    raise Trap(f"the guest trapped: {said}{': ' if said else ''}{text}")
+    where = faults.backtrace(_frames(ffi.wasm_trap_trace, trap.ptr()), name_of)
+    if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
+        raise faults.timed_out(timeout_s, where)
+    raise faults.of_trap(trap.message, said, where)
+
+
+def _frames(trace: Any, pointer: Any) -> list[faults.Frame]:
+    """The innermost frames of a trap or an error."""
+    vector = ffi.wasm_frame_vec_t(0, None)
+    trace(pointer, byref(vector))
+    try:
+        return [_frame(vector.data[i]) for i in range(min(vector.size, MAX_FRAMES))]
+    finally:
+        ffi.wasm_frame_vec_delete(byref(vector))
+
+
+def _frame(frame: Any) -> faults.Frame:
+    loop = None
+    module: Any = ffi.wasmtime_frame_module_name(frame)
+    if module:  # a loop of ours: guests are compiled without a name
+        loop = f"{ffi.to_str(module.contents)}!{ffi.to_str(ffi.wasmtime_frame_func_name(frame).contents)}"
+    return faults.Frame(ffi.wasm_frame_func_index(frame), ffi.wasm_frame_module_offset(frame), loop)
 
 
 # -- stores ------------------------------------------------------------------------------------------------------------
@@ -197,10 +209,31 @@ class Store:
     of them. `close` frees it at once and must not be called while such arrays are still used.
     """
 
-    __slots__ = ("__weakref__", "_ctx", "_ptr", "_trap", "_trap_ref", "engine", "host_state", "timeout_s")
+    __slots__ = (
+        "__weakref__",
+        "_ctx",
+        "_ptr",
+        "_trap",
+        "_trap_ref",
+        "engine",
+        "host_state",
+        "name_of",
+        "stack_bytes",
+        "timeout_s",
+        "used",
+    )
 
-    def __init__(self, engine: wasmtime.Engine, *, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        engine: wasmtime.Engine,
+        *,
+        memory_bytes: int,
+        max_stack_bytes: int = 1 << 20,
+        name_of: faults.NameOf | None = None,
+    ) -> None:
         self.engine = engine
+        self.name_of = name_of  # of the guest's functions, for backtraces
+        self.stack_bytes = max_stack_bytes + stacks.RESERVE_BYTES  # that a thread must have to run the guest
         self._ptr = _store_new(address(engine), None, None)
         _live[self._ptr] = None
         self._ctx = _store_context(self._ptr)
@@ -208,6 +241,7 @@ class Store:
         self._trap_ref = byref(self._trap)
         self.host_state: Any = None
         self.timeout_s = 0.0
+        self.used = False  # something was instantiated in it, or was tried
         _store_limiter(self._ptr, memory_bytes, 100_000, 4, 8, 4)
 
     def close(self, _live: dict[int, None] = _live, _delete: Any = _store_delete) -> None:
@@ -260,25 +294,45 @@ class Store:
         """Call `function` with `raw`, a block of `count` slots (see `slots`) for arguments, then results.
 
         The block must fit the function's type: nothing checks it."""
-        if self.host_state is not None:  # as `_guarded` does: a call less on the way that every request takes
+        if self.stack_bytes > current.stack_bytes:
+            self._guarded(_call_unchecked, self._ctx, function.where, raw, count, self._trap_ref)
+            return
+        if self.host_state is None:
+            error = _call_unchecked(self._ctx, function.where, raw, count, self._trap_ref)
+        else:  # as `_run` does: a call less on the way that every request takes
             current.store = self
-        error = _call_unchecked(self._ctx, function.where, raw, count, self._trap_ref)
+            try:
+                error = _call_unchecked(self._ctx, function.where, raw, count, self._trap_ref)
+            finally:
+                current.store = None
         if error or self._trap.value:
             self._fail(error)
 
     def _guarded(self, native_call: Any, *args: Any) -> None:
-        if self.host_state is not None:
-            current.store = self
-        error = native_call(*args)
+        if self.stack_bytes <= current.stack_bytes:
+            error = self._run(native_call, args)
+        else:
+            error = stacks.run_on_larger(self.stack_bytes, lambda: self._run(native_call, args))
         if error or self._trap.value:
             self._fail(error)
+
+    def _run(self, native_call: Any, args: tuple[Any, ...]) -> int | None:
+        if self.host_state is None:
+            error: int | None = native_call(*args)
+            return error
+        current.store = self
+        try:
+            error = native_call(*args)
+        finally:
+            current.store = None  # else the thread would keep this store, with its memory, until its next guest
+        return error
 
     def _fail(self, error: int | None) -> None:
         if self._trap.value:
             pointer, self._trap.value = self._trap.value, None
-            _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""))
+            _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""), self.name_of)
         if error:
-            _raise_error(error)
+            _raise_error(error, self.name_of)
 
     def global_value(self, extern: Extern) -> Any:
         """The value of a global that holds a number or a vector, for `set_global`."""
@@ -296,6 +350,11 @@ class Store:
         """The size of the extern `memory` in bytes."""
         size: int = _memory_data_size(self._ctx, memory.where)
         return size
+
+    def memory_address(self, memory: Extern) -> int:
+        """Where the first byte of `memory` lies in this process."""
+        where: int | None = _memory_data(self._ctx, memory.where)
+        return where or 0
 
     def memory_meter(self, memory: Extern) -> Callable[[], int]:
         """A function that tells the size of `memory` in bytes, as fast as can be."""

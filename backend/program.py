@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import coalesce, host, rewind
+from . import coalesce, host, messages, rewind
 from .binary import ModuleInfo, read_module
 from .cache import CompileCache
 from .checks import check
@@ -18,12 +18,12 @@ from .command import Command, RunRow
 from .discovery import discover
 from .dlpack import Dlpack
 from .engine import default_settings, engine_for
-from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
+from .errors import GuestError, GuestTimeout, HostBusy, InputError, SettingsError, Trap, WasmError
+from .faults import GuestExit
 from .gufunc import Gufunc
 from .interface import Convention, Interface, core_ranks
 from .limits import Limits
 from .loading import load, read_source
-from .native import GuestExit
 from .parallel import Workers
 from .requests import Checker
 from .runners import Isolation, Runner, prepare
@@ -255,7 +255,7 @@ class Program:
         self.close()
 
     def _told(self, text: str) -> str:
-        return f"entry '{self.interface.entry}': {text}"
+        return f"entry '{messages.name(self.interface.entry)}': {text}"
 
     def _timeout(self, asked: float | None) -> float:
         limit = self.limits.timeout_s
@@ -280,8 +280,9 @@ class Program:
             for job, own in zip(group.jobs, coalesce.split(outputs, group.jobs)):
                 results[job.index] = dict(zip(self._outputs, own))
         except WasmError as error:
-            if len(group.jobs) == 1:
-                results[group.jobs[0].index] = error
+            if len(group.jobs) == 1 or isinstance(error, HostBusy):  # which none of them causes
+                for job in group.jobs:
+                    results[job.index] = error
                 return
             for job in group.jobs:  # find the guilty one; the others are answered
                 self._run_group(coalesce.alone(job), results, False, proceed)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 
 import wasmtime
 
-from . import elementwise, elementwise_loop, gufunc_loop, gufunc_plan, host
+from . import elementwise, elementwise_loop, gufunc_loop, gufunc_plan, host, native
 from .binary import FuncType, ModuleInfo
 from .buffers import choose_allocator
 from .command import Command, Sandboxed
 from .dlpack import Dlpack
 from .elementwise import Elementwise
+from .engine import engine_for, settings_of
 from .gufunc import Gufunc
 from .inline import leaf_body
 from .interface import Convention, Interface
 from .limits import Limits
 from .parallel import Workers
-from .sandbox import OnOutput, Recipe, SandboxFactory, Stats
+from .sandbox import OnOutput, Parts, Recipe, SandboxFactory, Stats
 
 Runner = Elementwise | Gufunc | Dlpack | Command
 
@@ -44,7 +47,6 @@ def prepare(
 ) -> tuple[Runner, SandboxFactory]:
     """The runner for `interface` and the factory of its sandboxes."""
     convention = interface.convention
-    pre = host.link(engine, module, info)
     allocator = choose_allocator(info) if convention in (Convention.GUFUNC, Convention.DLPACK) else None
     function = _function(info, interface)
     loop_wasm: bytes | None = None
@@ -59,18 +61,19 @@ def prepare(
         if not plan.loops_itself:
             loop_wasm, loop_imports = gufunc_loop.build(plan.kernel), (interface.entry.encode(), b"memory")
     recipe = Recipe(
-        engine=engine,
-        pre=pre,
+        parts=_parts(engine, module, info, loop_wasm),
+        on_demand=_on_demand(engine, module, info, loop_wasm),
         limits=limits,
         host_needed=bool(info.imports) or convention is Convention.COMMAND,
         initialize=info.export("_initialize") is not None and convention is not Convention.COMMAND,
         allocator=allocator,
-        loop_module=wasmtime.Module(engine, loop_wasm) if loop_wasm is not None else None,
         loop_imports=loop_imports,
         has_memory=bool(info.memories),
         globals_exposed=globals_exposed,
         keep=info.is_stateless() or isolation is Isolation.INSTANCE,
+        stateful=not info.is_stateless() and isolation is Isolation.INSTANCE,
         on_output=on_output,
+        name_of=info.function_name,
     )
     sandboxes = SandboxFactory(recipe, stats)
     joins = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
@@ -82,6 +85,26 @@ def prepare(
         resets, explains = (info.export(n) is not None for n in ("portalis_reset", "portalis_error"))
         return Dlpack(interface, sandboxes, workers, resets=resets, explains=explains, joins=joins), sandboxes
     return Command(interface, Sandboxed(interface, sandboxes), workers), sandboxes
+
+
+def _parts(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo, loop_wasm: bytes | None) -> Parts:
+    loop_module = wasmtime.Module(engine, loop_wasm) if loop_wasm is not None else None
+    return Parts(engine, host.link(engine, module, info), loop_module)
+
+
+def _on_demand(
+    engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo, loop_wasm: bytes | None
+) -> Callable[[], Parts] | None:
+    """What makes the parts for memories without a pool; the machine code is the same. None where `engine` has none."""
+    settings = settings_of(engine)
+    if not settings.pooling:
+        return None
+
+    def make() -> Parts:
+        on_demand = engine_for(replace(settings, pooling=False))
+        return _parts(on_demand, native.deserialize(on_demand, module.serialize()), info, loop_wasm)
+
+    return make
 
 
 def _function(info: ModuleInfo, interface: Interface) -> FuncType:

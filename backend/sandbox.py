@@ -16,10 +16,11 @@ import numpy as np
 import wasmtime
 
 from . import engine as engines
-from . import native
+from . import instances, messages, native
 from .buffers import Allocator, Block
 from .engine import TICK_S, deadline_ticks
 from .errors import MemoryLimit
+from .faults import NameOf
 from .host import HostState
 from .limits import Limits
 from .rewind import SPARE_BYTES, Habit, Snapshot
@@ -60,10 +61,14 @@ class Sandbox:
 
     __slots__ = (
         "_args",
+        "_at",
         "_exports",
         "_measure",
         "_memory",
+        "argv",
         "block",
+        "deadline",
+        "extra",
         "globals_exposed",
         "host",
         "instance",
@@ -83,6 +88,9 @@ class Sandbox:
         self.host: HostState | None = None
         self.loop: Sandbox | None = None
         self.block: Block | None = None
+        self.argv: list[str] = []
+        self.deadline: Deadline | None = None  # of the call that it was made for
+        self.extra = False  # made on demand because the pool was full
         self.used = False
         self.mapped: Any = None  # a runner's views of this memory
         self.globals_exposed: tuple[str, ...] | None = None  # of a module whose instances can be rewound
@@ -92,6 +100,7 @@ class Sandbox:
         self._args = native.slots(4)
         self.latest: np.ndarray | None = None  # what `view` gave last: the memory grows only while the guest runs
         self._measure: Callable[[], int] | None = None
+        self._at = 0  # where the block lay last
 
     def export(self, name: bytes) -> native.Extern | None:
         """What the instance exports as `name`, looked up once."""
@@ -143,18 +152,30 @@ class Sandbox:
         """The address of a block of at least `size` bytes for tensors. Raises MemoryLimit where there is no room."""
         assert self.block is not None
         at = self.block.reserve(self, size)
+        if at != self._at:
+            # Every prepared call compares its view with `latest`: a new view says that its addresses are stale.
+            self._at, self.latest = at, None
         if self.globals_exposed is not None and not self.used:
             self.snapshot = Snapshot.of(self, self.globals_exposed)
         return at
 
     def view(self) -> np.ndarray:
-        """The whole linear memory as uint8; made anew when it has grown. Holds no reference from the sandbox to the
-        store's owner beyond its own."""
+        """The whole linear memory as uint8; made anew when it has grown or the block has moved, so that it stands for
+        the addresses of a prepared call as well. Holds no reference to the store's owner beyond the sandbox's own."""
         if self._measure is None:
             self._measure = self.store.memory_meter(self.memory)
         if self.latest is None or self.latest.size != self._measure():
             self.latest = self.store.memory_view(self.memory)
         return self.latest
+
+    def forget(self) -> None:
+        """Forget an instance that could not be made, and what it wrote."""
+        self.instance = self.loop = self.latest = self._memory = self._measure = None
+        self._exports.clear()
+        if self.host is not None:
+            for output in (self.host.stdout, self.host.stderr):
+                output.data.clear()
+                output.dropped = 0
 
     def close(self) -> None:
         """Free the instance now. No array that it gave out may be in use."""
@@ -163,21 +184,35 @@ class Sandbox:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What is the same for every sandbox of a program."""
+class Parts:
+    """What is compiled and linked for one engine."""
 
     engine: wasmtime.Engine
     pre: wasmtime.InstancePre
+    loop_module: wasmtime.Module | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same for every sandbox of a program.
+
+    `on_demand` makes the parts for an engine without a pool (None: `parts` are). `keep` has an instance serve again as
+    it is, `stateful` says that its guest may count on that.
+    """
+
+    parts: Parts
+    on_demand: Callable[[], Parts] | None
     limits: Limits
     host_needed: bool
     initialize: bool
     allocator: Allocator | None
-    loop_module: wasmtime.Module | None
     loop_imports: tuple[bytes, ...]
     keep: bool
+    stateful: bool
     has_memory: bool
     globals_exposed: tuple[str, ...] | None
     on_output: OnOutput | None
+    name_of: NameOf
 
 
 class SandboxFactory:
@@ -188,6 +223,33 @@ class SandboxFactory:
         self.stats = stats
         self._idle: list[Sandbox] = []
         self._habit = Habit()
+        self._on_demand: Parts | None = None
+        self.on_give_way: Callable[[], Callable[[], None] | None] | None = None  # a weak reference
+        instances.register(self)
+
+    def calls(self) -> int:
+        """How many calls the program has had."""
+        return self.stats.calls
+
+    def idle(self) -> int:
+        """How many instances wait for a call."""
+        return len(self._idle)
+
+    def give_way(self) -> bool:
+        """Drop the instance that has been idle longest, if any; one that is stateful stays.
+
+        Borrowed outputs may still look into it: it is freed with the last of them.
+        """
+        if self.recipe.stateful:
+            return False
+        try:
+            self._idle.pop(0)
+        except IndexError:
+            return False
+        forget = self.on_give_way() if self.on_give_way is not None else None
+        if forget is not None:
+            forget()
+        return True
 
     @contextmanager
     def sandbox(self, deadline: Deadline, size: int = 0) -> Iterator[Sandbox]:
@@ -248,6 +310,8 @@ class SandboxFactory:
     def release(self, box: Sandbox, *, taken: bool = False) -> None:
         """The call went well. `taken`: somebody keeps views of its memory."""
         self._observe(box)
+        if box.extra and not self.recipe.stateful:
+            return  # else the memory of a busy hour would stay
         if self.recipe.keep or (box.snapshot is not None and not taken and self._habit.pays):
             self._idle.append(box)
 
@@ -266,10 +330,20 @@ class SandboxFactory:
 
     def bare(self, deadline: Deadline) -> Sandbox:
         """A store under `deadline` that has no instance yet."""
-        limit = self.recipe.limits.max_memory_bytes
-        box = Sandbox(native.Store(self.recipe.engine, memory_bytes=limit), limit)
-        deadline.arm(box.store)
+        box = Sandbox(self._store(self.recipe.parts.engine, deadline), self.recipe.limits.max_memory_bytes)
+        box.deadline = deadline
         return box
+
+    def _store(self, engine: wasmtime.Engine, deadline: Deadline) -> native.Store:
+        limits = self.recipe.limits
+        store = native.Store(
+            engine,
+            memory_bytes=limits.max_memory_bytes,
+            max_stack_bytes=limits.max_stack_bytes,
+            name_of=self.recipe.name_of,
+        )
+        deadline.arm(store)
+        return store
 
     def _make(self, deadline: Deadline) -> Sandbox:
         box = self.bare(deadline)
@@ -286,16 +360,21 @@ class SandboxFactory:
         """Attach WASI to a sandbox that is about to start."""
         box.host = box.store.host_state = HostState(stdin, cap)
         box.host.deadline = deadline.at
+        box.argv = argv
+        self._set_wasi(box)
+
+    @staticmethod
+    def _set_wasi(box: Sandbox) -> None:
         config = wasmtime.WasiConfig()
-        config.argv = argv
+        config.argv = box.argv
         box.store.set_wasi(config)
 
     def start(self, box: Sandbox) -> None:
-        """Instantiate the guest, then the loop module beside it."""
-        recipe, store = self.recipe, box.store
+        """Instantiate the guest, then the loop module beside it. Raises HostBusy where this process has no room."""
+        recipe = self.recipe
         self.stats.instances += 1
         try:
-            box.instance = store.instantiate(recipe.pre)
+            self._instantiate(box)
         except MemoryLimit as error:
             raise MemoryLimit(
                 f"the module needs more memory than its limit of {recipe.limits.max_memory_bytes} bytes"
@@ -305,13 +384,48 @@ class SandboxFactory:
             box.call_u32(b"_initialize")
         if recipe.allocator is not None:
             box.block = Block(recipe.allocator)
-        if recipe.loop_module is not None:
-            imports = [extern for name in recipe.loop_imports if (extern := box.export(name)) is not None]
-            box.loop = Sandbox(store, recipe.limits.max_memory_bytes)
-            box.loop.instance = store.instantiate_with(recipe.loop_module, imports)
         box.globals_exposed = recipe.globals_exposed
         if recipe.globals_exposed is not None and recipe.allocator is None:
             box.snapshot = Snapshot.of(box, recipe.globals_exposed)
+
+    def _instantiate(self, box: Sandbox) -> None:
+        """Instantiate in the pool, for which idle instances give way, else on demand (see `instances`)."""
+        recipe = self.recipe
+        if recipe.on_demand is None:
+            instances.start_on_demand(lambda: self._try(box, recipe.parts), self._ends(box))
+            return
+        if instances.start_in_pool(lambda: self._try(box, recipe.parts)):
+            return
+        if self._on_demand is None:
+            self._on_demand = recipe.on_demand()
+        box.extra, parts = True, self._on_demand
+        instances.start_on_demand(lambda: self._try(box, parts), self._ends(box))
+
+    @staticmethod
+    def _ends(box: Sandbox) -> float:
+        assert box.deadline is not None
+        return box.deadline.at
+
+    def _try(self, box: Sandbox, parts: Parts) -> None:
+        """Instantiate once. After a failure the sandbox has a new store at the next try."""
+        if box.store.used or box.store.engine is not parts.engine:
+            self._renew(box, parts.engine)
+        store, recipe = box.store, self.recipe
+        store.used = True
+        box.instance = store.instantiate(parts.pre)
+        if parts.loop_module is not None:
+            imports = [extern for name in recipe.loop_imports if (extern := box.export(name)) is not None]
+            box.loop = Sandbox(store, recipe.limits.max_memory_bytes)
+            box.loop.instance = store.instantiate_with(parts.loop_module, imports)
+
+    def _renew(self, box: Sandbox, engine: wasmtime.Engine) -> None:
+        assert box.deadline is not None
+        box.store.close()
+        box.forget()
+        box.store = self._store(engine, box.deadline)
+        if box.host is not None:
+            box.store.host_state = box.host
+            self._set_wasi(box)
 
     def _observe(self, box: Sandbox) -> None:
         if not self.recipe.has_memory and box.host is None:
@@ -329,6 +443,6 @@ class SandboxFactory:
         for stream, output in (("stdout", host.stdout), ("stderr", host.stderr)):
             if report is not None and (output.data or output.dropped):
                 for line in output.lines():
-                    report(stream, line)
+                    report(stream, messages.escape(line))
             output.data.clear()
             output.dropped = 0

@@ -11,11 +11,16 @@ from typing import Any
 
 from .errors import SettingsError
 from .interface import Convention
+from .json_data import called
 from .limits import Limits
 from .program import MAX_THREADS
 from .runners import Isolation
 
 PREFIX = "wasm."
+REQUEST_KEY = PREFIX + "timeout_ms"
+"""The one key that a request may set, too."""
+_MILLISECONDS = "use a number of milliseconds above 0"
+_SHOWN = 128
 _SIZES = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _INTEGER, _DECIMAL = re.compile(r"^[+-]?\d+$"), re.compile(r"^[+-]?\d*\.?\d+([eE][+-]?\d+)?$")
 _SIZE = re.compile(r"^(\d+)\s*([KMG]iB)?$", re.IGNORECASE)
@@ -56,7 +61,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         milliseconds = 0
     if not 0 < milliseconds < 1e12:
-        raise ValueError("use a number of milliseconds above 0")
+        raise ValueError(_MILLISECONDS)
     return milliseconds / 1000
 
 
@@ -160,20 +165,31 @@ def _unknown(key: str) -> str:
 
 
 def request_timeout(parameters_json: str) -> float | None:
-    """The ``wasm.timeout_ms`` among a request's parameters (JSON), in seconds. Raises SettingsError for any other
-    ``wasm.`` key, or a bad value."""
+    """`timeout_of` the parameters in a JSON document, as Triton passes them."""
     if PREFIX not in parameters_json:
         return None
     try:
-        found = {k: v for k, v in json.loads(parameters_json).items() if k.startswith(PREFIX)}
-    except (ValueError, AttributeError, RecursionError):
-        raise SettingsError("the request's parameters are not a JSON object") from None
+        found = json.loads(parameters_json)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise SettingsError("the request's parameters are not a JSON object")
+    return timeout_of(found)
+
+
+def timeout_of(parameters: Mapping[str, Any]) -> float | None:
+    """The ``wasm.timeout_ms`` among a request's parameters, in seconds. Raises SettingsError for any other ``wasm.``
+    key, or a bad value."""
+    found = [key for key in parameters if key.startswith(PREFIX)]
     for key in found:
-        if key != "wasm.timeout_ms":
-            raise SettingsError(f"request parameter {key} is unknown: a request may set wasm.timeout_ms")
+        if key != REQUEST_KEY:
+            raise SettingsError(f"request parameter {key[:_SHOWN]} is unknown: a request may set {REQUEST_KEY}")
     if not found:
         return None
+    value = parameters[REQUEST_KEY]
     try:
-        return _seconds(str(found["wasm.timeout_ms"]))
-    except ValueError as error:
-        raise SettingsError(f"request parameter wasm.timeout_ms is {found['wasm.timeout_ms']!r}: {error}") from None
+        if type(value) not in (str, int, float):
+            raise ValueError(_MILLISECONDS)
+        return _seconds(str(value))
+    except ValueError:
+        raise SettingsError(f"request parameter {REQUEST_KEY} is {called(value)}: {_MILLISECONDS}") from None

@@ -15,7 +15,7 @@ import triton_python_backend_utils as pb_utils
 
 from . import capsule, model_config, settings
 from .dtypes import BF16
-from .errors import Cancelled, GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
+from .errors import Cancelled, GuestStatus, GuestTimeout, HostBusy, InputError, MemoryLimit, SettingsError, WasmError
 from .interface import TensorSpec
 from .program import Program
 from .reporter import Reporter
@@ -25,7 +25,7 @@ from .reporter import Reporter
 WAITED_S = 0.02
 _CODES = (
     ((InputError, SettingsError, GuestStatus, MemoryLimit), "INVALID_ARG"),
-    ((GuestTimeout,), "UNAVAILABLE"),
+    ((GuestTimeout, HostBusy), "UNAVAILABLE"),
     ((Cancelled,), "CANCELLED"),
 )
 

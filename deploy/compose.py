@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from portalis.container_commands import program
 from portalis.contracts.artifacts import ComposeService, DeploymentManifest, DeploymentType
 from portalis.deploy.names import workload_name
 from portalis.deploy.workload import MODELS, Workload
@@ -32,7 +33,9 @@ def make(job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterator[Depl
     document: dict[str, Any] = {"name": workload_name(job.spec.package_name), "services": services}
     if kept := [_volume(workload, name) for workload in found for name in workload.kept]:
         document["volumes"] = {name: {} for name in kept}
-    path = tree.text(FILE, documents([interpolated_to(document)], f"docker compose --file {FILE.name} up"))
+    engine = program(job.spec.container_config.runtime)
+    command = f"docker compose --file {FILE.name} up".replace("docker", engine)
+    path = tree.text(FILE, documents([interpolated_to(document)], command))
     yield DeploymentManifest(
         manifest_type=DeploymentType.DockerCompose,
         file_path=job.final(path),

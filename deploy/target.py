@@ -10,7 +10,7 @@ from portalis.contracts.artifacts import DeploymentManifest, DeploymentType
 from portalis.contracts.output import Artifacts, PackagingWarning, WarningSeverity
 from portalis.deploy import compose, kubernetes
 from portalis.deploy.names import trouble
-from portalis.deploy.workload import TRITON_BUILD, TRITON_IMAGE, Workload, names, workloads
+from portalis.deploy.workload import TRITON_IMAGE, Workload, names, triton_build, workloads
 from portalis.output import OutputTree
 from portalis.problems import Problem
 from portalis.spec import PackageSpec
@@ -79,12 +79,13 @@ def act(job: Job, made: Made) -> Made:
 
 
 def _warnings(job: Job, found: Iterable[Workload]) -> Iterator[PackagingWarning]:
+    build = triton_build(job.spec.container_config.runtime)
     for workload in found:
         if workload.repository is not None:
             yield PackagingWarning(
                 message=f"the deployment of {workload.name} uses the image {TRITON_IMAGE}, which you have to build,"
                 " and on Kubernetes a volume that you have to copy the model repository to",
                 severity=WarningSeverity.Low,
-                remediation=f"Build it: `{TRITON_BUILD}` (--build-arg TRITON_IMAGE=… for another release); then copy"
+                remediation=f"Build it: `{build}` (--build-arg TRITON_IMAGE=… for another release); then copy"
                 f" what is in {job.final(workload.repository)} to the claim {workload.name}-models.",
             )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from portalis import __version__
+from portalis.container_commands import build
 from portalis.contracts.artifacts import ContainerArtifact
 from portalis.deploy.names import workload_name
 from portalis.spec import PackageSpec
-from portalis.spec.container import ContainerConfiguration, VolumeMount
+from portalis.spec.container import ContainerConfiguration, ContainerRuntime, VolumeMount
 from portalis.spec.names import image_of, package_image_of
 from portalis.spec.quantities import cpu_millis, memory_bytes
 from portalis.spec.triton import InstanceKind, TritonConfiguration
@@ -18,8 +20,6 @@ from portalis.target import Job
 
 LIVE, READY = "/v1/health/live", "/v1/health/ready"
 TRITON_IMAGE = f"portalis-triton:{__version__}"  # no image with the wasm backend is published: it is built by users
-# writes Dockerfile.triton and all that it copies, with which an installed portalis comes
-TRITON_BUILD = f"python -m portalis.nim.triton triton-image && docker build -t {TRITON_IMAGE} triton-image"
 MODELS = "/models"
 _KEPT = {"cache": "/opt/nim/.cache", "model-store": "/model-store"}  # of the images, for any user
 _DEFAULT_HEALTH = ContainerConfiguration.model_fields["health_check_endpoint"].default  # which is another name of LIVE
@@ -29,6 +29,14 @@ _TRITON_USER = 1000  # of NVIDIA's images
 _GRACE_S = 30  # the service answers what it has taken for up to 16 s
 _TRITON_GRACE_S = 45  # tritonserver gives itself 30 s
 _SHM_BYTES = 1 << 30  # through which Triton's Python models get their tensors
+
+
+def triton_build(runtime: ContainerRuntime) -> str:
+    """What builds `TRITON_IMAGE`: an installed portalis writes Dockerfile.triton and all that it copies."""
+    return f"python -m portalis.nim.triton triton-image && {shlex.join(build(runtime, TRITON_IMAGE, 'triton-image'))}"
+
+
+TRITON_BUILD = triton_build(ContainerRuntime.Docker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

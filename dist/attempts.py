@@ -21,6 +21,7 @@ class Archive:
 
     name: str
     packed: ArchiveFormat
+    level: int
     failures: tuple[str, ...]
 
 
@@ -38,7 +39,7 @@ def write_one(plan: Plan, config: DistributionConfiguration, files: Files, say: 
             failures.append(f"{name} cannot be compressed at level {level}: {error}")
             say(failures[-1])
         else:
-            return Archive(name=name, packed=packed, failures=tuple(failures))
+            return Archive(name=name, packed=packed, level=level, failures=tuple(failures))
     raise failed(
         failures[-1],
         archive=plan.top + ENDINGS[config.archive_format],
@@ -57,8 +58,10 @@ def _attempts(config: DistributionConfiguration) -> Iterator[tuple[ArchiveFormat
 def warnings(archive: Archive) -> Iterator[PackagingWarning]:
     """What the report says of the attempts that failed."""
     for failure in archive.failures:
+        same = failure.startswith(f"{archive.name} ")
+        instead = f"it was made at level {archive.level}" if same else f"{archive.name} was made instead"
         yield PackagingWarning(
-            message=f"{failure}; {archive.name} was made instead",
+            message=f"{failure}; {instead}",
             severity=WarningSeverity.Medium,
             remediation="Set distribution_config.compression_level and archive_format to what this machine can do.",
         )

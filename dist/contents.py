@@ -10,7 +10,7 @@ from ..spec import PackageSpec
 from ..target import Job
 from .failure import failed, reason
 from .members import Member, Members, from_file, is_executable
-from .rust_source import rust_source, workspace_root
+from .rust_source import LeftOut, rust_source, workspace_root
 
 WASM, CONTAINERS, TRITON, OMNIVERSE = "wasm", "containers", "triton", "omniverse"
 SOURCE, TESTS, DOCS, DEPLOYMENT, OTHER = "src", "tests", "docs", "deployment", "other"
@@ -37,14 +37,15 @@ class Contents:
     """The files of an archive, without its README and manifest, and what was left out of it."""
 
     members: Members
-    left_out: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def contents(job: Job) -> Contents:
     """Decide what the archive of `job` holds. Raises StageError for a file that cannot be read."""
-    root = workspace_root(job.spec) if job.spec.distribution_config.include_source_rust else None
+    config = job.spec.distribution_config
+    root = workspace_root(job.spec) if config.include_source_rust else None
     try:
-        source, left_out = rust_source(root, SOURCE) if root is not None else ((), ())
+        source, left_out = rust_source(root, SOURCE, config.source_exclude) if root is not None else ((), ())
         members = Members([*_modules(job), *_staged(job), *source, *_reports(job.spec), *_license(job.spec)])
     except OSError as error:
         raise failed(

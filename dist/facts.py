@@ -8,9 +8,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from .. import __version__
+from .. import container_commands as commands
 from ..contracts.artifacts import ContainerArtifact
 from ..contracts.manifest import PackageManifest
 from ..markup import plain
+from ..spec import PackageSpec
 from ..spec.distribution import DistributionConfiguration
 from ..target import Job, Module
 from .contents import CONTAINERS, DESCRIPTIONS, IMAGE, LICENSE, TRITON, WASM
@@ -30,7 +32,8 @@ def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) ->
         "folder": top,
         "contents": _contents(members),
         "modules": [_module(module) for module in job.modules],
-        "containers": [_container(container, members) for container in job.made.nim_containers],
+        "engine": spec.container_config.runtime.value,
+        "containers": [_container(spec, container, members) for container in job.made.nim_containers],
         "models": [model.model_name for model in job.made.triton_models],
         "model_repository": TRITON,
         "repository_elsewhere": _repository_elsewhere(job),
@@ -99,16 +102,21 @@ def _module(module: Module) -> dict[str, Any]:
     }
 
 
-def _container(container: ContainerArtifact, members: Members) -> dict[str, Any]:
-    """`folder` and `image` are quoted for a shell."""
-    folder = _folder(container, members)
-    archive = folder / IMAGE
+def _container(spec: PackageSpec, container: ContainerArtifact, members: Members) -> dict[str, Any]:
+    """`folder` and `image` are quoted for a shell; `prepare`, which loads or builds the image, and `run` are lines."""
+    config, folder = spec.container_config, _folder(container, members)
+    archive, image = folder / IMAGE, plain(f"{container.image_name}:{container.image_tag}")
+    exported = archive in {member.path for member in members}
     port = container.exposed_ports[0] if container.exposed_ports else None
+    load = commands.load(config.runtime, PurePosixPath(plain(archive)))
+    build = commands.build(config.runtime, image, plain(folder), tag="--tag")
     return {
-        "image": shlex.quote(plain(f"{container.image_name}:{container.image_tag}")),
+        "image": shlex.quote(image),
         "folder": shlex.quote(plain(folder)),
-        "image_archive": shlex.quote(plain(archive)) if archive in {member.path for member in members} else None,
+        "image_archive": shlex.quote(plain(archive)) if exported else None,
         "port": port,
+        "prepare": commands.written(load if exported else build),
+        "run": commands.written([plain(word) for word in commands.run(config, image)]),
     }
 
 

@@ -26,6 +26,7 @@ from .placing import all_or_nothing
 from .plan import Plan
 from .provenance import Result
 from .readme import readme
+from .rust_source import LeftOut
 
 # the digests that the provenance has of the archive, as in-toto calls them
 ATTESTED = {ChecksumAlgorithm.SHA256: "sha256", ChecksumAlgorithm.SHA512: "sha512"}
@@ -106,10 +107,13 @@ def _texts(job: Job, members: Members, top: str) -> tuple[Member | None, Member 
     return read_me, from_bytes(manifest_name(how), manifest_text(listed, how).encode(), "manifest")
 
 
-def _left_out(sentences: tuple[str, ...]) -> Iterator[PackagingWarning]:
-    for sentence in sentences:
+def _left_out(found: tuple[LeftOut, ...]) -> Iterator[PackagingWarning]:
+    for each in found:
+        keep = "list it with ! before it in distribution_config.source_exclude" if each.is_secret else ""
         yield PackagingWarning(
-            message=f"left out of the archive's src/: {sentence}",
-            severity=WarningSeverity.Low,
-            remediation="Nothing, unless the source cannot be built without it.",
+            message=f"left out of the archive's src/: {each.sentence}",
+            severity=WarningSeverity.Medium if each.is_secret else WarningSeverity.Low,
+            remediation=f"Nothing, if it is a secret; to ship it, {keep}."
+            if keep
+            else "Nothing, unless the source cannot be built without it.",
         )

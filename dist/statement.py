@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..hidden import in_quotes
 from .signing.dsse import Malformed, json_object
 
 TYPE = "https://in-toto.io/Statement/v1"
@@ -49,7 +50,7 @@ def statement(subjects: Iterable[Subject], predicate_type: str, predicate: Mappi
         "predicateType": predicate_type,
         "predicate": predicate,
     }
-    return (json.dumps(made, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return (in_quotes(json.dumps(made, indent=2, sort_keys=True, ensure_ascii=False)) + "\n").encode()
 
 
 def read(data: bytes) -> Statement:

@@ -10,6 +10,7 @@ from ..contracts.output import Artifacts
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, Made
+from .asked import nothing_to_include
 from .contents import STAGED
 from .names import file_name_trouble
 from .packing import pack
@@ -63,5 +64,5 @@ def act(job: Job, made: Made) -> Made:
         made,
         artifacts=made.artifacts.joined(Artifacts(distribution_archives=(packed.archive,))),
         adopted=(*made.adopted, *packed.files),
-        warnings=(*made.warnings, *packed.warnings),
+        warnings=(*made.warnings, *packed.warnings, *nothing_to_include(job)),
     )

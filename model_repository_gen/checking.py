@@ -16,6 +16,7 @@ from portalis.model_repository_gen.repository import MODULE
 from portalis.model_repository_gen.repository_check import check_repository
 from portalis.model_repository_gen.rules.context import PYTHON_BASED
 from portalis.model_repository_gen.rules.files import served_versions
+from portalis.model_repository_gen.scratch import for_trial
 from portalis.target import Job, Made, StageError
 
 STATIC = "static"
@@ -33,13 +34,20 @@ def checked(job: Job, made: Made) -> Made:
 
         sound = [result.name for result in results if result.valid]
         job.say(f"starting Triton with {len(sound)} models")
-        results += try_on_triton(repository, sound, job.say) if sound else []
+        if sound:
+            platforms = {artifact.platform for artifact in made.artifacts.triton_models}
+            with for_trial(repository, platforms) as seen:
+                results += try_on_triton(seen, sound, job.say)
     artifacts = tuple(_told(artifact, results) for artifact in made.artifacts.triton_models)
     return replace(
         made,
         artifacts=made.artifacts.model_copy(update={"triton_models": artifacts}),
-        errors=(*made.errors, *(_error(result) for result in results if not result.valid)),
-        warnings=(*made.warnings, *(_warning(name, p) for name in models for p in found.get(name, ()) if _mild(p))),
+        errors=(*made.errors, *(_error(result) for result in results if result.tried and not result.valid)),
+        warnings=(
+            *made.warnings,
+            *(_warning(name, p) for name in models for p in found.get(name, ()) if _mild(p)),
+            *_unsure(results),
+        ),
         validation_results=(*made.validation_results, *results),
     )
 
@@ -75,6 +83,16 @@ def _told(artifact: TritonModelArtifact, results: list[ValidationResult]) -> Tri
     return artifact.model_copy(
         update={"validated": bool(own) and all(result.valid for result in own), "validation_report": report}
     )
+
+
+def _unsure(results: list[ValidationResult]) -> Iterator[PackagingWarning]:
+    for result in results:
+        if not result.tried:
+            yield PackagingWarning(
+                message=f"model {result.name!r} is not validated: it was not tried on a server",
+                severity=WarningSeverity.Medium,
+                remediation="Package where a Triton server can be started; `portalis doctor` says what it needs.",
+            )
 
 
 def _error(result: ValidationResult) -> StageError:

@@ -33,7 +33,8 @@ def try_on_triton(
         with TritonServer(repository, backend_directory=backends, model_control="explicit") as server:
             return [_try(server.http_url, server.grpc_url, repository, name, say) for name in models]
     except (MissingPart, TritonFailed) as problem:
-        return [_result(name, False, f"no server could be asked: {problem}") for name in models]
+        why = f"no server could be asked: {problem}"
+        return [ValidationResult(name=name, check=LIVE, valid=False, tried=False, report=why) for name in models]
 
 
 def _try(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) -> ValidationResult:

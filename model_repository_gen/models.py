@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import PackagingWarning, WarningSeverity
 from portalis.interface_check import INTERFACE_KEYS, interface_under, trouble_under
+from portalis.model_repository_gen import package_wide
 from portalis.model_repository_gen.message import Named, ensemble_config, model_config
 from portalis.model_repository_gen.message.model import backend_name, runs_wasm
 from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, to_dict
@@ -38,19 +40,23 @@ class Models:
 def add_models(job: Job, tree: OutputTree) -> Models:
     """A model for each module of the package, put into `tree`."""
     artifacts, errors, warnings = list[TritonModelArtifact](), list[StageError](), list[PackagingWarning]()
+    settings = list[tuple[str, tuple[str, ...], tuple[package_wide.LeftOut, ...]]]()
     for module in job.modules:
-        name, given = model_name(job.spec, module.binary), job.spec.triton_for(module.binary)
+        name = model_name(job.spec, module.binary)
         try:
-            config = _config(module, name, given)
+            fitted = package_wide.fitted(job.spec, module.binary, partial(_config, module, name))
         except StageError as error:
             errors.append(error)
             continue
-        folder = model_folder(job.spec, name)
+        config, given, folder = fitted.config, fitted.given, model_folder(job.spec, name)
+        settings.append((name, package_wide.shared(job.spec, module.binary), fitted.left_out))
+        warnings += package_wide.warnings(name, fitted.left_out)
         placed = add_model(tree, folder, config, given, Source(path=module.path, sha256=module.inspection.sha256))
         artifacts.append(_artifact(job, folder, config, given.model_version, backend_name(given), placed))
         if given.keep_versions and job.previous is not None:
             kept = add_kept_versions(tree, folder, job.previous, given.model_version)
             warnings += _not_served(name, given, kept)
+    errors += package_wide.applied_nowhere(settings)
     return Models(artifacts=tuple(artifacts), errors=tuple(errors), warnings=tuple(warnings))
 
 

@@ -14,11 +14,13 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from portalis.errors import MissingPart, UsageError
+from portalis.hidden import in_protobuf
 
 ModelConfig: TypeAlias = Any  # inference.ModelConfig: generated at import, so no type checker can see it
 Message: TypeAlias = Any  # any message inside it
 
 FILE_NAME = "config.pbtxt"
+MAX_BYTES = 4 << 20  # a parser of Python reads a megabyte in a second
 _ZERO_BATCH = re.compile(r"^max_batch_size: 1$", re.MULTILINE)
 _PLACE = re.compile(r"^\d+:\d+ : ")
 
@@ -64,12 +66,13 @@ def to_text(config: ModelConfig, *, show_zero_batch: bool = True) -> str:
     from google.protobuf import text_format
 
     if config.max_batch_size or not show_zero_batch:
-        return str(text_format.MessageToString(config, as_utf8=True))
+        return in_protobuf(text_format.MessageToString(config, as_utf8=True))
     # Only a field of the message itself starts in the first column: strings are escaped, so no text has a line break.
     shown = schema().ModelConfig()
     shown.CopyFrom(config)
     shown.max_batch_size = 1
-    return _ZERO_BATCH.sub("max_batch_size: 0", text_format.MessageToString(shown, as_utf8=True), count=1)
+    text = in_protobuf(text_format.MessageToString(shown, as_utf8=True))
+    return _ZERO_BATCH.sub("max_batch_size: 0", text, count=1)
 
 
 def from_text(text: str, *, source: str = FILE_NAME) -> ModelConfig:
@@ -92,7 +95,11 @@ def read_config(path: str | os.PathLike[str]) -> ModelConfig:
     """The message in a ``config.pbtxt``. Raises UsageError when it cannot be read; see `from_text`."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise UsageError(f"{path} has more than {MAX_BYTES} bytes", remediation="Name a config.pbtxt.")
+        text = data.decode()
     except OSError as problem:
         raise UsageError(
             f"cannot read {path}: {problem.strerror}", remediation="Name a file that you may read."

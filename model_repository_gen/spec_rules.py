@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from portalis.model_repository_gen.config_rules import config_problems, label_problems
+from portalis.model_repository_gen.package_wide import settled
 from portalis.naming import triton_trouble
 from portalis.problems import Problem, did_you_mean
 from portalis.spec import PackageSpec
@@ -26,7 +27,7 @@ def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
         yield from config_problems(spec.triton_config, "triton_config")
     for i, module in enumerate(spec.wasm_binaries):
         if module.triton_config is not None:
-            yield from config_problems(spec.triton_for(module), f"wasm_binaries[{i}].triton_config")
+            yield from config_problems(settled(spec, module)[0], f"wasm_binaries[{i}].triton_config")
     for i, ensemble in enumerate(spec.triton_config.ensembles):
         yield from label_problems(ensemble.outputs, f"triton_config.ensembles[{i}].outputs")
     yield from _steps(spec)

@@ -84,7 +84,10 @@ def _try(
         return None, (*warnings, _untried(reference, "nobody wanted it", "Leave out --no-smoke."))
     if config.gpu_required and not engine.abilities().gpus:
         why = "it needs a GPU, and the engine has none to give"
-        return None, (*warnings, _untried(reference, why, "Package where Docker has NVIDIA's container runtime."))
+        return None, (
+            *warnings,
+            _untried(reference, why, f"Package where {config.runtime} has NVIDIA's container runtime."),
+        )
     job.say(f"trying {reference}")
     requests = {module.name: request_for(module) for module in planned.modules}
     went = smoke(engine, reference, config=config, requests=requests)

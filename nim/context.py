@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .. import __version__
+from ..hidden import in_quotes
 from ..pins import written
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
@@ -92,7 +93,7 @@ def build_context(
         "Dockerfile": recipe.text.encode(),
         ".dockerignore": _IGNORE.encode(),
         **install,
-        "models/service.json": (service.model_dump_json(indent=2, exclude_defaults=True) + "\n").encode(),
+        "models/service.json": (in_quotes(service.model_dump_json(indent=2, exclude_defaults=True)) + "\n").encode(),
     }
     files |= {f"models/{model.file}": module for model, module in models}
     if runtime is not None:

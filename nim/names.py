@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import ValidationError
-
-from ..naming import oci_tag_trouble, oci_trouble
+from ..naming import oci_tag_trouble, oci_trouble, service_trouble
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.names import image_of, package_image_of
-from .service.settings import ModelSettings
 
 
 def name_problems(spec: PackageSpec) -> Iterator[Problem]:
@@ -23,12 +20,10 @@ def name_problems(spec: PackageSpec) -> Iterator[Problem]:
     for i, module in enumerate(spec.wasm_binaries):
         if not package:
             yield from _image_problems(f"wasm_binaries[{i}].name", *image_of(spec, module), first=i == 0)
-        try:
-            ModelSettings(name=module.module_name, file=f"{module.module_name}.wasm")
-        except ValidationError as error:
+        if trouble := service_trouble(module.module_name):
             yield Problem(
                 where=f"wasm_binaries[{i}].name",
-                message=f"the service cannot call a model {module.module_name!r}: {error.errors()[0]['msg']}",
+                message=f"{module.module_name!r} {trouble}",
                 remediation="Give the module another `name`.",
             )
 

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from .. import container_commands
 from ..spec.container import WasmRuntime
 from ..spec.names import image_folder, image_of, package_image_folder, package_image_of
 from ..target import Job, Module
@@ -31,12 +32,8 @@ class PlannedImage:
 
     def by_hand(self, job: Job) -> str:
         """The command that builds it from its context in the output directory."""
-        values = [f"{name}={value}" for name, value in self.context.arguments.items()]
-        arguments = [word for value in values for word in ("--build-arg", value)]
-        program = job.spec.container_config.runtime.value.lower()
-        # Podman's own format has no place for a health check
-        form = ["--format", "docker"] if program == "podman" else []
-        return shlex.join([program, "build", *form, *arguments, "-t", self.reference, job.final(self.folder)])
+        runtime, folder = job.spec.container_config.runtime, job.final(self.folder)
+        return shlex.join(container_commands.build(runtime, self.reference, folder, self.context.arguments))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

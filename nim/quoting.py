@@ -13,9 +13,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ..hidden import has_hidden
+
 _SPECIAL_QUOTED = re.compile(r'["$]|\\+')
 _SPECIAL_BARE = re.compile(r"""(["'$\\])""")
 _ESCAPED = re.compile(r"\\.")
+_UNWRITABLE = re.compile(r"[\r\n]")
 ARGUMENT = "PORTALIS_VALUE_"
 
 
@@ -48,13 +51,14 @@ def _escaped(found: re.Match[str]) -> str:
 
 @dataclass(slots=True)
 class Quoted:
-    """Quotes values. One with a line break becomes a build argument, as no line of a Dockerfile can hold it."""
+    """Quotes values. One with a line break, which no line of a Dockerfile can hold, becomes a build argument, and so
+    does one with characters that hide or reorder text."""
 
     arguments: dict[str, str] = field(default_factory=dict)
 
     def value(self, text: str) -> str:
         """`text` as the right side of ENV or LABEL."""
-        if "\n" not in text and "\r" not in text:
+        if not (_UNWRITABLE.search(text) or has_hidden(text)):
             return '"' + _SPECIAL_QUOTED.sub(_escaped, text) + '"'
         name = f"{ARGUMENT}{len(self.arguments) + 1}"
         self.arguments[name] = text

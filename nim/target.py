@@ -44,7 +44,9 @@ def generate(job: Job) -> Contexts:
     try:
         images = plan(job)
     except MissingPart as missing:
-        return Contexts(images=(), skipped=f"{missing.message}. {missing.remediation}")
+        return Contexts(
+            images=(), skipped=f"{missing.message}. {missing.remediation}", errors=(*errors, _lost(job, missing))
+        )
     if not images:
         raise errors[0]
     for image in images:
@@ -89,6 +91,12 @@ def _together(made: Contexts, results: Iterable[Result]) -> Made:
 
 
 def _warnings(spec: PackageSpec) -> Iterable[PackagingWarning]:
+    if ensembles := [ensemble.name for ensemble in spec.triton_config.ensembles]:
+        yield PackagingWarning(
+            message=f"no image has the ensembles of the spec ({', '.join(ensembles)}): a service runs single modules",
+            severity=WarningSeverity.Low,
+            remediation="Serve the model repository for Triton, which has them.",
+        )
     for pin in unverified(spec.container_config):
         yield PackagingWarning(
             message=f"the images install {pin} without a check of its hash, which portalis does not know",
@@ -107,6 +115,17 @@ def _not_servable(job: Job, module: Module, found: Unservable) -> StageError:
         f"{message}: {found.why}",
         remediation=found.remediation,
         details=NimGenerationError(failed_containers=(reference,)),
+    )
+
+
+def _lost(job: Job, missing: MissingPart) -> StageError:
+    """The runtime that the images are to have is not there, and they are made with no other."""
+    references = dict.fromkeys(reference_of(job, module) for module in job.modules)
+    return StageError(
+        ErrorType.ContainerBuildError,
+        f"no image was built: {missing.message}",
+        remediation=missing.remediation,
+        details=NimGenerationError(failed_containers=tuple(references), docker_errors=(missing.message,)),
     )
 
 

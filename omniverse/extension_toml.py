@@ -14,6 +14,7 @@ from typing import Any
 
 import tomlkit
 
+from ..hidden import in_quotes
 from ..spec.package import PackageSpec
 from .kit_target import target
 from .names import extension_id, extension_version
@@ -52,7 +53,7 @@ def extension_toml(spec: PackageSpec) -> str:
         "test": [{"timeout": TEST_TIMEOUT_S, "args": ["--no-window"]}],
         "documentation": {"pages": _pages(spec)},
     }
-    return tomlkit.dumps(document)
+    return in_quotes(tomlkit.dumps(document))
 
 
 def title(spec: PackageSpec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..contracts.errors import ErrorType, OmniversePackagingError
+from ..contracts.output import PackagingWarning
 from ..target import StageError
 from .compatibility import Compatibility
 from .publish_check import Fault
@@ -47,6 +48,25 @@ def not_valid(identifier: str, wrong: Sequence[Fault]) -> StageError:
         remediation="Mend what is named and package it again; `portalis doctor` says which Kit was found.",
         steps=dict.fromkeys(each.remedy for each in wrong),
         details=OmniversePackagingError(validation_errors=tuple(map(str, wrong))),
+    )
+
+
+def no_node(warnings: Sequence[PackagingWarning]) -> StageError:
+    """OmniGraph nodes are wanted, and no module can be one."""
+    return StageError(
+        ErrorType.OmniverseCompatibilityError,
+        "no module is an OmniGraph node, and omniverse_config.omnigraph_nodes asks for them: "
+        + "; ".join(each.message for each in warnings),
+        remediation=f"{warnings[0].remediation} Or set omniverse_config.omnigraph_nodes to false.",
+    )
+
+
+def no_wheels(warning: PackagingWarning) -> StageError:
+    """The spec says that the libraries are to lie in the extension, and they are not there."""
+    return StageError(
+        ErrorType.OmniverseCompatibilityError,
+        f"{warning.message} (omniverse_config.prebundle is true)",
+        remediation=warning.remediation,
     )
 
 

@@ -17,25 +17,16 @@ from ..spec.package import PackageSpec
 from ..templates import render
 from .documents import TEMPLATES
 from .names import extension_id
+from .node_types import TYPES, trouble
 from .python_module import module_folder
 from .selection import Chosen
-from .signatures import identifiers, shape
+from .signatures import INPUT, OUTPUT, camel, identifiers, shape
 
 if TYPE_CHECKING:
     from ..backend.interface import Interface, TensorSpec
 
-TYPES: Final = {
-    "BOOL": "bool",
-    "UINT8": "uchar",
-    "INT32": "int",
-    "UINT32": "uint",
-    "INT64": "int64",
-    "UINT64": "uint64",
-    "FP16": "half",
-    "FP32": "float",
-    "FP64": "double",
-    "BYTES": "token",
-}
+__all__ = ["TYPES", "nodes", "trouble"]
+
 _TUPLES: Final = ("int", "half", "float", "double")  # of 2 to 4
 _SHAPE: Final = "int[]"
 
@@ -75,7 +66,7 @@ def nodes(spec: PackageSpec, chosen: Sequence[Chosen]) -> tuple[OutputTree, list
         return tree, warnings
     identifier = extension_id(spec)
     folder = module_folder(identifier)
-    names = identifiers(["".join(part.title() for part in each.name.replace("-", "_").split("_")) for each in chosen])
+    names = identifiers([camel(each.name.replace("-", "_")) for each in chosen], prefix="Module")
     for module, name in zip(chosen, names):
         why = trouble(module.inspection.interface)
         if why is not None or module.inspection.interface is None:
@@ -96,18 +87,6 @@ def nodes(spec: PackageSpec, chosen: Sequence[Chosen]) -> tuple[OutputTree, list
     if listed:
         tree.text("ogn/nodes.json", json.dumps({"nodes": listed}, indent=4))
     return tree, warnings
-
-
-def trouble(interface: Interface | None) -> str | None:
-    """Why no node can be made of a module with this interface."""
-    if interface is None:
-        return "its interface is not known"
-    odd = [
-        f"{each.name} ({each.dtype.name})"
-        for each in (*interface.inputs, *interface.outputs)
-        if each.dtype.name not in TYPES
-    ]
-    return f"OmniGraph has no type for {', '.join(odd)}; it has {', '.join(TYPES)}" if odd else None
 
 
 def _without(name: str, why: str) -> PackagingWarning:
@@ -148,11 +127,11 @@ def _attributes(tensor: _Tensor, interface: Interface, *, default: bool) -> dict
 
 
 def _sides(interface: Interface) -> tuple[list[_Tensor], list[_Tensor]]:
-    return _tensors(interface.inputs, interface), _tensors(interface.outputs, interface)
+    return _tensors(interface.inputs, interface, INPUT), _tensors(interface.outputs, interface, OUTPUT)
 
 
-def _tensors(specs: Sequence[TensorSpec], interface: Interface) -> list[_Tensor]:
-    names = identifiers([name for spec in specs for name in (spec.name, f"{spec.name}_shape")], ())
+def _tensors(specs: Sequence[TensorSpec], interface: Interface, prefix: str) -> list[_Tensor]:
+    names = identifiers([name for spec in specs for name in (spec.name, f"{spec.name}_shape")], (), prefix)
     return [_tensor(spec, interface, *names[2 * i : 2 * i + 2]) for i, spec in enumerate(specs)]
 
 

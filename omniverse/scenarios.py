@@ -15,7 +15,7 @@ from .documents import TEMPLATES, WASMTIME
 from .inside.scenario import USD_TYPES, is_batched
 from .names import extension_id
 from .selection import Chosen
-from .signatures import identifiers
+from .signatures import INPUT, OUTPUT, identifiers
 from .usda import array, text
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ MOST = 4096  # elements that are written into a scene; the script fills larger a
 def examples(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
     """The files under ``examples/``. A scene that is given is copied; what it refers to stays behind."""
     tree = OutputTree()
-    prims = dict(zip((each.name for each in chosen), identifiers((each.name for each in chosen), ())))
+    prims = prim_names(chosen)
     known = {each.name: each.inspection.interface for each in chosen if each.inspection.interface is not None}
     for scenario in spec.omniverse_config.example_scenarios:
         scene = scene_name(scenario)
@@ -62,15 +62,21 @@ def scene_name(scenario: ExampleScenario) -> str:
 def _places(prim: str, interface: Interface) -> dict[str, Any]:
     return {
         "prim": f"/Scenario/{prim}",
-        "inputs": dict(_named(interface.inputs)),
-        "outputs": dict(_named(interface.outputs)),
+        "inputs": attribute_names(interface.inputs, INPUT),
+        "outputs": attribute_names(interface.outputs, OUTPUT),
     }
 
 
-def _named(specs: Iterable[TensorSpec]) -> Iterator[tuple[str, str]]:
+def prim_names(chosen: Sequence[Chosen]) -> dict[str, str]:
+    """The prim of each module below ``/Scenario``."""
+    names = [each.name for each in chosen]
+    return dict(zip(names, identifiers(names, (), "module")))
+
+
+def attribute_names(specs: Iterable[TensorSpec], prefix: str) -> dict[str, str]:
     """The attributes of tensors: USD takes for a name what Python takes."""
     names = [each.name for each in specs]
-    return zip(names, identifiers(names, ()))
+    return dict(zip(names, identifiers(names, (), prefix)))
 
 
 def _prim(prim: str, name: str, interface: Interface) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def _prim(prim: str, name: str, interface: Interface) -> dict[str, Any]:
 
 def _attributes(interface: Interface) -> Iterator[dict[str, str]]:
     batched = is_batched(interface)
-    for spec, (_, name) in zip(interface.inputs, _named(interface.inputs)):
+    for spec, name in zip(interface.inputs, attribute_names(interface.inputs, INPUT).values()):
         if spec.optional:
             continue
         shape = (1,) * batched + tuple(SIZE if size == -1 else size for size in spec.dims)
@@ -89,7 +95,7 @@ def _attributes(interface: Interface) -> Iterator[dict[str, str]]:
         yield {"type": USD_TYPES[spec.dtype.name], "name": f"inputs:{name}", "value": value}
         if known and len(shape) != 1:
             yield {"type": "int[]", "name": f"inputs:{name}:shape", "value": f" = {array(shape)}"}
-    for spec, (_, name) in zip(interface.outputs, _named(interface.outputs)):
+    for spec, name in zip(interface.outputs, attribute_names(interface.outputs, OUTPUT).values()):
         yield {"type": USD_TYPES[spec.dtype.name], "name": f"outputs:{name}", "value": ""}
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # what the generated code itself needs, and what would hide a builtin in its annotations
 _TAKEN = frozenset({"NamedTuple", "TYPE_CHECKING", "annotations", "get_extension", "np", "made", "tuple"})
 
+_MOST = 100  # characters of an identifier, before what tells it from others
+INPUT, OUTPUT = "in", "out"  # what stands before a tensor's name that begins with a digit
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
@@ -34,6 +37,8 @@ class Model:
     function: str
     name: str
     known: bool
+    needed: tuple[str, ...]
+    """The parameters that a call has to have."""
     parameters: str
     given: str
     taken: str
@@ -44,24 +49,32 @@ class Model:
 
 def models(chosen: Sequence[Chosen]) -> list[Model]:
     """A function for each module, in order."""
-    functions = identifiers([each.name for each in chosen])
-    classes = identifiers(["".join(part.title() for part in name.split("_")) + "Outputs" for name in functions])
+    functions = identifiers([each.name for each in chosen], prefix="module")
+    classes = identifiers([f"{camel(name)}Outputs" for name in functions], (*_TAKEN, *functions))
     return [_model(*each) for each in zip(chosen, functions, classes)]
 
 
-def identifiers(names: Iterable[str], taken: Iterable[str] = _TAKEN) -> list[str]:
-    """A Python name for each, all different; ASCII, and no keyword."""
-    found, known = list[str](), set(taken)
+def identifiers(names: Iterable[str], taken: Iterable[str] = _TAKEN, prefix: str = "x") -> list[str]:
+    """A Python name for each, all different: ASCII, no keyword, and without an underscore at its start, which a field
+    of a NamedTuple cannot have. One that would begin with a digit has `prefix` and an underscore before it."""
+    found, known, counts = list[str](), set(taken), dict[str, int]()
     for name in names:
-        made = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "it"
-        made = f"_{made}" if made[0].isdigit() else made
+        made = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:_MOST].rstrip("_") or "it"
+        made = f"{prefix}_{made}" if made[0].isdigit() else made
         made = f"{made}_" if keyword.iskeyword(made) or keyword.issoftkeyword(made) else made
-        free, i = made, 2
+        free, i = made, counts.get(made, 1)
         while free in known:
-            free, i = f"{made}_{i}", i + 1
+            i += 1
+            free = f"{made}{'' if made[-1] == '_' else '_'}{i}"
+        counts[made] = i
         known.add(free)
         found.append(free)
     return found
+
+
+def camel(name: str) -> str:
+    """``ImageNorm`` for an identifier "image_norm"."""
+    return "".join(part.title() for part in name.split("_"))
 
 
 def shape(spec: TensorSpec, interface: Interface) -> str:
@@ -83,6 +96,7 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
             function=function,
             name=ascii(module.name),
             known=False,
+            needed=(),
             parameters="",
             given="",
             taken="",
@@ -90,8 +104,9 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
             outputs=(),
             told=ascii(told),
         )
-    inputs = _tensors(interface.inputs, interface)
-    outputs = _tensors(interface.outputs, interface, taken=(*_TAKEN, "count", "index"))
+    # a parameter must not hide what the function itself calls, nor a field a method of tuples
+    inputs = _tensors(interface.inputs, interface, (*_TAKEN, outputs_class), INPUT)
+    outputs = _tensors(interface.outputs, interface, (*_TAKEN, "count", "index"), OUTPUT)
     needed = [each.identifier for each, spec in zip(inputs, interface.inputs) if not spec.optional]
     optional = [each.identifier for each, spec in zip(inputs, interface.inputs) if spec.optional]
     parameters = [f"{name}: np.ndarray" for name in needed]
@@ -100,6 +115,7 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
         function=function,
         name=ascii(module.name),
         known=True,
+        needed=tuple(needed),
         parameters=_listed(parameters),
         given="{" + ", ".join(f"{each.name}: {each.identifier}" for each in inputs) + "}",
         taken=", ".join(f"made[{each.name}]" for each in outputs),
@@ -109,8 +125,10 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
     )
 
 
-def _tensors(specs: Sequence[TensorSpec], interface: Interface, taken: Iterable[str] = _TAKEN) -> tuple[Tensor, ...]:
-    names = identifiers([spec.name for spec in specs], taken)
+def _tensors(
+    specs: Sequence[TensorSpec], interface: Interface, taken: Iterable[str], prefix: str
+) -> tuple[Tensor, ...]:
+    names = identifiers([spec.name for spec in specs], taken, prefix)
     return tuple(
         Tensor(identifier=name, name=ascii(spec.name), told=_literal([_words(spec, interface).capitalize() + "."]))
         for name, spec in zip(names, specs)

@@ -17,6 +17,7 @@ from . import (
     archive,
     documents,
     extension_toml,
+    import_check,
     kit,
     kit_target,
     names,
@@ -27,7 +28,7 @@ from . import (
 )
 from .compatibility import Compatibility, check
 from .extension import extension
-from .failure import incompatible, none_left, not_valid
+from .failure import incompatible, no_node, no_wheels, none_left, not_valid
 from .prebundle import prebundle
 from .publish_check import Fault
 from .selection import Chosen, choose
@@ -61,7 +62,11 @@ def generate(job: Job) -> Made:
     for entry in extension(job.spec, kept, job.created_at):
         tree.add(_root(job.spec) / entry.path, entry.content, executable=entry.executable)
     bundled, without_wheels = prebundle(job)
+    if "prebundle" in job.spec.omniverse_config.model_fields_set:
+        errors += map(no_wheels, without_wheels)
     nodes, without_node = omnigraph.nodes(job.spec, kept)
+    if without_node and not nodes:
+        errors.append(no_node(without_node))
     for entry in (*bundled, *nodes):
         tree.add(_root(job.spec) / entry.path, entry.content)
     artifacts = Artifacts(omniverse_packages=(_artifact(job, kept),))
@@ -72,18 +77,27 @@ def generate(job: Job) -> Made:
 def act(job: Job, made: Made) -> Made:
     """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
     identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
-    wrong = publish_check.check(folder)
+    wrong = publish_check.check(folder) or import_check.check(folder, identifier)
     packed = tuple(_packed(job, folder, publishable=not wrong))
-    results = [_result(identifier, "static", wrong, "required keys, files, changelog and version are in order")]
+    results = [
+        _result(
+            identifier,
+            "static",
+            wrong,
+            "required keys, files, changelog and version are in order, and its Python imports",
+        )
+    ]
     if job.live:
         tried, trouble = _try(job, identifier)
         results.append(tried)
         wrong += trouble
-    packages = tuple(each.model_copy(update={"validated": not wrong}) for each in made.artifacts.omniverse_packages)
+    valid, untried = all(each.valid for each in results), not all(each.tried for each in results)
+    packages = tuple(each.model_copy(update={"validated": valid}) for each in made.artifacts.omniverse_packages)
     return dataclasses.replace(
         made,
         artifacts=made.artifacts.model_copy(update={"omniverse_packages": packages}),
         errors=(*made.errors, *([not_valid(identifier, wrong)] if wrong else [])),
+        warnings=(*made.warnings, *([_unsure(identifier)] if untried else [])),
         validation_results=(*made.validation_results, *results),
         adopted=(*made.adopted, *packed),
     )
@@ -104,11 +118,11 @@ def _packed(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixP
 
 
 def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[Fault]]:
-    """The result of a start in Kit, and what it found wrong. Without a Kit it is no result, but no fault either."""
+    """The result of a start in Kit, and what it found wrong: nothing where there is no Kit, and so no trial."""
     python = kit.find()
     if python is None:
-        why = Fault(what=f"not tried, as no Omniverse Kit is here: {kit.HOW}", remedy=kit.HOW)
-        return _result(identifier, "live", [why], ""), []
+        why = f"not tried, as no Omniverse Kit is here: {kit.HOW}"
+        return ValidationResult(name=identifier, check="live", valid=False, tried=False, report=why), []
     job.say("trying the extension in Omniverse Kit")
     started = kit.try_extension(python, job.staging / _root(job.spec))
     remedy = "Read Kit's words above; the extension's docs/README.md says what it needs."
@@ -119,6 +133,14 @@ def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[Fault]]:
 
 def _result(name: str, how: str, wrong: Sequence[Fault], good: str) -> ValidationResult:
     return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(map(str, wrong)) or good)
+
+
+def _unsure(identifier: str) -> PackagingWarning:
+    return PackagingWarning(
+        message=f"the extension {identifier} is not validated: it was not tried in Kit",
+        severity=WarningSeverity.Medium,
+        remediation=f"Package where Kit can be started: {kit.HOW}.",
+    )
 
 
 def _root(spec: PackageSpec) -> PurePosixPath:

@@ -13,6 +13,8 @@ class PortalisError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    pipeline_id: str | None = None
+    """The id of the run that it belongs to, where that is known."""
 
     def __init__(self, message: str, *, remediation: str = "") -> None:
         super().__init__(message, remediation)

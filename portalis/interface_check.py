@@ -9,11 +9,18 @@ from typing import Any
 from .backend import Interface, WasmError
 from .backend.binary import read_module
 from .backend.discovery import discover
+from .backend.limits import Limits
+from .backend.loading import read_source
 from .backend.model_config import batches_freely, interface_of
 from .backend.settings import parse
 
 INTERFACE_KEYS = ("wasm.entry", "wasm.convention", "wasm.signature", "wasm.args", "wasm.returns")
 """The backend's parameters that say something of the module's interface."""
+
+
+def own_interface(module: Path) -> Interface:
+    """The interface of `module` as the runtime will see it, without compiling. Raises WasmError."""
+    return discover(read_module(read_source(module, Limits()), str(module)), None, where=str(module))
 
 
 def interface_under(

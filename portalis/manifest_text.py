@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import Any
 
+from .bounded import Bounds, parse_json, parse_toml
 from .contracts.manifest import PackageManifest
+from .hidden import in_quotes
 from .spec.distribution import ManifestFormat
 
+MOST_FILES = 100_000  # with more, a manifest is not read
 _ENDINGS = {ManifestFormat.JSON: "json", ManifestFormat.YAML: "yaml", ManifestFormat.TOML: "toml"}
 
 
@@ -26,48 +28,36 @@ def manifest_text(manifest: PackageManifest, how: ManifestFormat) -> str:
     """The text of `manifest`, with a newline at its end."""
     data = _clean(manifest.model_dump(mode="json"))
     if how is ManifestFormat.JSON:
-        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return in_quotes(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
     if how is ManifestFormat.YAML:
         from .yaml_text import document
 
         return document(data)
     import tomlkit
 
-    return tomlkit.dumps(_without_nulls(data))
+    return in_quotes(tomlkit.dumps(_without_nulls(data)))
 
 
-def parse_manifest(text: str, how: ManifestFormat) -> PackageManifest:
-    """The manifest in `text`. Raises ValueError where it is not one."""
-    return PackageManifest.model_validate(_load(text, how))
+def parse_manifest(text: str, how: ManifestFormat, files: int = MOST_FILES) -> PackageManifest:
+    """The manifest in `text`, of a package of so many `files`. Raises ValueError where it is not one, or is larger than
+    that of so many files can be."""
+    return PackageManifest.model_validate(_load(text, how, _bounds(files)))
 
 
-def _load(text: str, how: ManifestFormat) -> Any:
+def _bounds(files: int) -> Bounds:
+    files = min(files, MOST_FILES)
+    # YAML has 11 keys, values and tables for each file; modules can have many exports
+    return Bounds(max_bytes=(2 << 20) + (files << 11), max_values=100_000 + 12 * files)
+
+
+def _load(text: str, how: ManifestFormat, bounds: Bounds) -> Any:
     if how is ManifestFormat.JSON:
-        return json.loads(text)
+        return parse_json(text, bounds)
     if how is ManifestFormat.YAML:
-        return _load_yaml(text)
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
+        from .bounded.yaml_text import parse_yaml
 
-
-def _load_yaml(text: str) -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Takes no aliases: a few lines of them would stand for more than fits into memory."""
-
-        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("it has aliases, which manifests do not")
-            return super().compose_node(parent, index)
-
-    try:
-        return yaml.load(text, Loader)  # noqa: S506 (it is a safe loader)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+        return parse_yaml(text, bounds, aliases=False)
+    return parse_toml(text, bounds)
 
 
 def _clean(value: Any) -> Any:

@@ -13,6 +13,10 @@ _OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
+# as `portalis.nim.service.settings.Name` has it
+_SERVED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
 # Triton 2.51 starts the process of a Python model through a shell, with the names of the model and of its instance
 # group in the command, unquoted: `;` ends the command there, and the load never ends (other characters do worse).
 _SHELL = frozenset("\t\n\r \"'`$&;|<>()[]{}*?!#~\\")
@@ -33,6 +37,16 @@ def triton_trouble(name: str) -> str | None:
     if len(name.encode()) > 200:
         return "is longer than the 200 bytes that a folder name can well have"
     return shell_trouble(name)
+
+
+def service_trouble(name: str) -> str | None:
+    """Why the service, whose models are parts of paths and of file names, does not take `name` for one."""
+    if _SERVED.fullmatch(name):
+        return None
+    return (
+        "is no name for a model of the service: ASCII letters, digits, dots, dashes and underscores,"
+        " a letter or digit first, at most 128"
+    )
 
 
 def oci_parts(name: str) -> tuple[str, str]:

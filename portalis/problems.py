@@ -9,6 +9,9 @@ from typing import ClassVar
 
 from .errors import UsageError
 
+MAX_PROBLEMS = 100
+"""How many are looked for. Each takes a search for the nearest name, and nobody reads more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -30,12 +33,21 @@ class InputProblems(UsageError):
 
     exit_code: ClassVar[int] = 2
 
-    def __init__(self, problems: Iterable[Problem], *, source: str) -> None:
+    def __init__(self, problems: Iterable[Problem], *, source: str, pipeline_id: str | None = None) -> None:
         self.problems = tuple(problems)
+        self.pipeline_id = pipeline_id
         self.source = source
         count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
         lines = "".join(f"\n  - {one_line(str(problem))}" for problem in self.problems)
         super().__init__(f"{one_line(source)} has {count}:{lines}")
+
+
+def first_of(problems: Sequence[Problem]) -> list[Problem]:
+    """The first `MAX_PROBLEMS`, and a last one where there are more."""
+    if len(problems) <= MAX_PROBLEMS:
+        return list(problems)
+    rest = Problem(where="", message=f"more than these {MAX_PROBLEMS} problems", remediation="Fix these first.")
+    return [*problems[:MAX_PROBLEMS], rest]
 
 
 def one_line(text: str) -> str:

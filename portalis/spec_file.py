@@ -18,6 +18,7 @@ import tomlkit
 from tomlkit import items
 
 from .errors import UsageError
+from .hidden import in_quotes
 from .inspection import Inspection, WasmError, inspect
 from .output import refuse_what_is_not_ours
 from .problems import InputProblems, Problem, one_line
@@ -65,7 +66,7 @@ def spec_file(modules: Sequence[Path], *, folder: Path, name: str | None, versio
         tables.append(_table(module))
     document.append("wasm_binaries", tables)
     text = "\n".join(
-        [tomlkit.dumps(document), *(_for_later(module) for module in found if servable and module.trouble)]
+        [in_quotes(tomlkit.dumps(document)), *(_for_later(module) for module in found if servable and module.trouble)]
     )
     # what is wrong is said before anything is written
     spec = make_spec(tomlkit.parse(text).unwrap(), base=folder, source=SOURCE)
@@ -202,7 +203,7 @@ def _for_later(module: _Module) -> str:
     tables.append(_table(module))
     document = tomlkit.document()
     document.append("wasm_binaries", tables)
-    part = "".join(f"# {line}\n" for line in tomlkit.dumps(document).splitlines())
+    part = "".join(f"# {line}\n" for line in in_quotes(tomlkit.dumps(document)).splitlines())
     return f"# Left out, as it would be no Triton model yet. Without the first # of each line it is in:\n{part}"
 
 

@@ -23,6 +23,8 @@ from .spec import PackageSpec, WasmBinaryPath
 if TYPE_CHECKING:
     from .inspection import Inspection
 
+_FAILED = ("failed_containers", "failed_models", "incompatible_modules", "failed_archives")
+
 
 class StageError(PortalisError):
     """Something that a stage could not make. Raised where nothing of the stage is left, else a value in `Made`."""
@@ -43,6 +45,12 @@ class StageError(PortalisError):
         self.steps = tuple(steps)
         self.details = details
         self.log = log
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of what was not made, where the details have them."""
+        found = {} if self.details is None else self.details.model_dump()
+        return tuple(name for key in _FAILED for name in found.get(key, ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +107,8 @@ class Made:
     published: tuple[PublishedArtifact, ...] = ()
     """What is in a registry now."""
     skipped: str | None = None
-    """Why there was nothing to make, where that only shows in what the earlier stages made."""
+    """Why nothing is made, where that only shows here: in what the earlier stages made, or on this machine. `errors`
+    say what of it was asked for."""
 
 
 class Target(Protocol):

@@ -1,11 +1,12 @@
-"""Tensors as a person writes and reads them: ``x=[1,2,3]``, ``image=@photo.jpg``, ``text=@letter.txt``.
+"""Inputs as a person writes them: ``x=[1,2,3]``, ``image=@photo.jpg``, ``text=@letter.txt``.
 
-BF16 values are float32 arrays here; who sends them converts.
+BF16 values are float32 arrays here; the sender converts them.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .backend import json_data
+from .backend.dtypes import DTYPES, bf16_to_f32
 from .backend.interface import TensorSpec
+from .backend.json_data import called
 from .errors import MissingPart, UsageError
 
 Array = npt.NDArray[Any]
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-SHOWN_ELEMENTS = 24
 
 
-def split_assignment(text: str, *, option: str) -> tuple[str, str]:
+def split_assignment(text: str, *, option: str, may_be_empty: bool = False) -> tuple[str, str]:
     """``name=value`` apart; the value may hold further equals signs."""
     name, equals, value = text.partition("=")
-    if not equals or not name.strip() or not value:
-        raise UsageError(f"{option} {text!r} is not of the form NAME=VALUE", remediation=_FORMS)
+    if not equals or not name.strip() or not (value or may_be_empty):
+        forms = _FORMS if option == "--input" else ""
+        raise UsageError(f"{option} {text!r} is not of the form NAME=VALUE", remediation=forms)
     return name.strip(), value
 
 
@@ -35,46 +39,101 @@ _FORMS = "VALUE is JSON ('[1,2,3]'), text, or a file: @x.npy, @x.json, @photo.jp
 def read_tensor(spec: TensorSpec, value: str, *, batches: bool) -> Array:
     """The array that `value` means for the input `spec`, with the batch dimension when the model `batches`.
 
-    Raises UsageError when it cannot be had: no such file, another dtype, another rank.
+    Raises UsageError for a missing file, another data type or another rank.
     """
-    array = _from_file(spec, Path(value[1:])) if value.startswith("@") else _from_text(spec, value)
-    return _fit(spec, _convert(spec, array), batches=batches)
+    if value.startswith("@"):
+        array = _from_file(spec, Path(value[1:]))
+    elif spec.dtype.name == "BYTES":
+        array = _text_or_json(spec, value.encode("utf-8", "surrogateescape"))
+    else:
+        array = _from_json(spec, _parsed(spec, value, repr(value)))
+    return _fit(spec, array, batches=batches)
 
 
-def _from_text(spec: TensorSpec, value: str) -> Array:
+def _parsed(spec: TensorSpec, text: str | bytes, where: str) -> Any:
+    """The value of a JSON document. Raises UsageError where it is none."""
     try:
-        parsed = json.loads(value)
-    except json.JSONDecodeError as problem:
-        if spec.dtype.name == "BYTES":
-            return _bytes_array(value)
-        raise UsageError(f"input {spec.name!r}: {value!r} is not JSON: {problem}", remediation=_FORMS) from None
-    if spec.dtype.name == "BYTES" and not isinstance(parsed, (str, list)):
-        return _bytes_array(value)
-    return _from_json(spec, parsed)
+        return json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        why = "nested too deeply" if isinstance(problem, RecursionError) else problem
+        raise UsageError(
+            f"input {spec.name!r} is {spec.dtype}, and {where} is not JSON: {why}", remediation=_FORMS
+        ) from None
+
+
+def _text_or_json(spec: TensorSpec, data: bytes) -> Array:
+    """BYTES: JSON text, a list of texts or a tensor, where `data` are that; else one element, `data` as they are."""
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError):
+        return _elements([data])
+    if type(parsed) in (str, list) or _is_tensor(parsed):
+        return _from_json(spec, parsed)
+    return _elements([data])
+
+
+def _elements(values: Sequence[bytes]) -> Array:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array if len(values) != 1 else array.reshape(())
+
+
+def _is_tensor(parsed: Any) -> bool:
+    """Whether it is what `portalis infer --json` prints: one output, or all of an answer."""
+    return type(parsed) is dict and (
+        {"datatype", "shape", "data"} <= set(parsed) or {"model", "outputs"} <= set(parsed)
+    )
 
 
 def _from_json(spec: TensorSpec, parsed: Any) -> Array:
+    where = f"input {spec.name!r}"
+    encoding, shape = None, None
+    if type(parsed) is dict:
+        found = _tensor(spec, parsed)
+        encoding, shape, parsed = found.get("encoding"), found["shape"], found["data"]
+    flat, nested = _flat(where, parsed)
+    if shape is not None and math.prod(shape) != len(flat):
+        raise UsageError(f"{where}: shape {shape_text(shape)} has {math.prod(shape)} elements, data has {len(flat)}")
     try:
-        exact = np.array(parsed, dtype=object)
-        if any(isinstance(each, list) for each in exact.ravel()):
-            raise ValueError("rows of one level differ in length")
-        if spec.dtype.name == "BYTES":
-            return _bytes_array(exact)
-        # as Python's integers: NumPy takes a list with values on both sides of 2**63 for floats
-        if _target(spec).kind in "iu" and exact.size and all(isinstance(each, int) for each in exact.ravel()):
-            return exact
-        array: Array = np.array(parsed)
+        array = json_data.decode(spec.dtype, flat, encoding).reshape(nested if shape is None else shape)
     except ValueError as problem:
-        raise UsageError(f"input {spec.name!r}: the nested lists are ragged ({problem})") from None
-    return array
+        raise UsageError(f"{where} ({spec.dtype}): {problem}", remediation=_FORMS) from None
+    return bf16_to_f32(array) if spec.dtype.name == "BF16" else array
 
 
-def _bytes_array(value: Any) -> Array:
-    array = np.array(value, dtype=object)
-    flat = [each if isinstance(each, bytes) else str(each).encode() for each in array.ravel()]
-    result = np.empty(len(flat), dtype=object)
-    result[:] = flat
-    return result.reshape(array.shape)
+def _tensor(spec: TensorSpec, parsed: dict[str, Any]) -> dict[str, Any]:
+    """Shape, data and encoding of a tensor as `--json` prints it, or of the one in an answer that is for `spec`."""
+    where = f"input {spec.name!r}"
+    outputs = parsed.get("outputs")
+    if isinstance(outputs, list) and all(isinstance(each, dict) for each in outputs):
+        fitting = [each for each in outputs if len(outputs) == 1 or each.get("name") == spec.name]
+        parsed = fitting[0] if fitting else parsed
+    if not {"datatype", "shape", "data"} <= set(parsed):
+        raise UsageError(
+            f"{where} ({spec.dtype}): an object has to be a tensor with datatype, shape and data", remediation=_FORMS
+        )
+    if parsed["datatype"] != spec.dtype.name:
+        raise UsageError(f"{where} is {spec.dtype}, and the tensor is {called(parsed['datatype'])}")
+    shape, more = parsed["shape"], parsed.get("parameters")
+    if type(shape) is not list or not all(type(size) is int and 0 <= size < 1 << 40 for size in shape):
+        raise UsageError(f"{where}: the tensor's shape is no list of sizes")
+    encoding = more.get("content_encoding") if type(more) is dict else None
+    return {"shape": shape, "data": parsed["data"], "encoding": encoding}
+
+
+def _flat(where: str, value: Any) -> tuple[list[Any], tuple[int, ...]]:
+    """The elements of nested lists, row-major, and their shape."""
+    level: list[Any] = [value]
+    shape: list[int] = []
+    while level and all(type(each) is list for each in level):
+        sizes = {len(each) for each in level}
+        if len(sizes) > 1:
+            break
+        shape += sizes
+        level = [element for row in level for element in row]
+    if any(type(each) is list for each in level):
+        raise UsageError(f"{where}: the nested lists are ragged (rows of one level differ in length)")
+    return level, tuple(shape)
 
 
 def _from_file(spec: TensorSpec, path: Path) -> Array:
@@ -82,25 +141,26 @@ def _from_file(spec: TensorSpec, path: Path) -> Array:
         raise UsageError(f"input {spec.name!r}: there is no file {path}")
     kind = path.suffix.lower()
     if kind == ".npy":
-        try:
-            array: Array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as problem:
-            raise UsageError(f"input {spec.name!r}: {path} is no .npy file that can be read: {problem}") from None
-        if spec.dtype.name != "BYTES":
-            return array
-        # strings are saved as fixed-width text or bytes: NumPy pickles object arrays, and a pickle is a program
-        return _bytes_array(array.astype(object))
-    if spec.dtype.name == "BYTES" and kind != ".json":
-        return _bytes_array(path.read_bytes())
+        return _from_npy(spec, path)
+    if spec.dtype.name == "BYTES":
+        return _text_or_json(spec, path.read_bytes()) if kind == ".json" else _elements([path.read_bytes()])
     if kind in IMAGES:
-        return _image(spec, path)
+        return _convert(spec, _image(spec, path), path)
+    return _from_json(spec, _parsed(spec, path.read_bytes(), f"{path}, which is neither .npy nor an image,"))
+
+
+def _from_npy(spec: TensorSpec, path: Path) -> Array:
     try:
-        return _from_json(spec, json.loads(path.read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise UsageError(
-            f"input {spec.name!r} is {spec.dtype}, and {path} is neither .npy, an image nor JSON: {problem}",
-            remediation=_FORMS,
-        ) from None
+        array: Array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as problem:
+        raise UsageError(f"input {spec.name!r}: {path} is no .npy file that can be read: {problem}") from None
+    if spec.dtype.name != "BYTES":
+        return _convert(spec, array, path)
+    # elements are saved as fixed-width text or bytes: NumPy pickles object arrays, and a pickle is a program
+    if array.dtype.kind not in "SU":
+        raise UsageError(f"input {spec.name!r} is BYTES, and {path} has {_named(array.dtype)}")
+    flat = [each if isinstance(each, bytes) else each.encode() for each in array.ravel().tolist()]
+    return _elements(flat).reshape(array.shape)
 
 
 def _image(spec: TensorSpec, path: Path) -> Array:
@@ -121,29 +181,36 @@ def _image(spec: TensorSpec, path: Path) -> Array:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if channels_first else pixels
 
 
-def _target(spec: TensorSpec) -> np.dtype[Any]:
-    return np.dtype(np.float32) if spec.dtype.name == "BF16" else spec.dtype.numpy
+def _named(dtype: np.dtype[Any]) -> str:
+    """A dtype as Triton calls it."""
+    if dtype.kind in "SU":
+        return "BYTES"
+    same = (each.name for each in DTYPES.values() if each.numpy == dtype.newbyteorder("=") and each.name != "BF16")
+    return next(same, f"elements of NumPy's type {dtype.name}")
 
 
-def _convert(spec: TensorSpec, array: Array) -> Array:
-    target = _target(spec)
+def _convert(spec: TensorSpec, array: Array, path: Path) -> Array:
+    """An array of a file as the input's data type, where no element changes but by rounding of floats."""
+    target = np.dtype(np.float32) if spec.dtype.name == "BF16" else spec.dtype.numpy
+    where = f"input {spec.name!r} is {spec.dtype}"
     if array.dtype == target:
         return array
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and target.kind != "f"):
+        raise UsageError(f"{where}, and {path} has {_named(array.dtype)}")
     if array.size == 0:
         return array.astype(target)
-    if array.dtype.kind not in "biuf" and not (array.dtype == object and target.kind in "iu"):
-        raise UsageError(f"input {spec.name!r} is {spec.dtype}, but the values are {array.dtype}")
-    if array.dtype.kind == "f" and target.kind != "f":
-        raise UsageError(f"input {spec.name!r} is {spec.dtype}, but the values are {array.dtype}")
     if target.kind in "iu":
-        range_ = np.iinfo(target)
+        range_ = np.iinfo(target.name)
         low, high = int(array.min()), int(array.max())
         if low < range_.min or high > range_.max:
-            raise UsageError(f"input {spec.name!r} is {spec.dtype}, but the values go from {low} to {high}")
+            raise UsageError(f"{where}, and the values of {path} go from {low} to {high}")
     if target.kind == "b" and array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
-        raise UsageError(f"input {spec.name!r} is BOOL: use true, false, 0 or 1")
+        raise UsageError(f"{where}: use true, false, 0 or 1")
     with np.errstate(over="ignore"):
-        return array.astype(target)
+        result = array.astype(target)
+    if target.kind == "f" and array.dtype.kind == "f" and (np.isinf(result) & np.isfinite(array)).any():
+        raise UsageError(f"{where}, and {path} has values that are too large for it")
+    return result
 
 
 def _fit(spec: TensorSpec, array: Array, *, batches: bool) -> Array:
@@ -160,43 +227,3 @@ def _fit(spec: TensorSpec, array: Array, *, batches: bool) -> Array:
 
 def shape_text(shape: Sequence[int]) -> str:
     return "[" + ", ".join(str(size) for size in shape) + "]"
-
-
-def summary(array: Array) -> str:
-    """A tensor's values in one or a few lines; long ones are shortened in the middle."""
-    if array.dtype == object:
-        return _strings(array)
-    return np.array2string(
-        array, threshold=SHOWN_ELEMENTS, edgeitems=3, precision=6, separator=", ", max_line_width=110
-    )
-
-
-def _strings(array: Array) -> str:
-    flat = [text(each) for each in array.ravel()]
-    shown = [json.dumps(each, ensure_ascii=False) for each in flat[:SHOWN_ELEMENTS]]
-    more = f", … {len(flat) - SHOWN_ELEMENTS} more" if len(flat) > SHOWN_ELEMENTS else ""
-    return "[" + ", ".join(shown) + more + "]"
-
-
-def text(element: object) -> str:
-    return element.decode(errors="replace") if isinstance(element, bytes) else str(element)
-
-
-def to_json(array: Array) -> list[Any]:
-    """Row-major values, flat, as the KServe protocol has them; NaN and infinities are strings, JSON has none."""
-    if array.dtype == object:
-        return [text(each) for each in array.ravel()]
-    values: list[Any] = array.ravel().tolist()
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return [each if np.isfinite(each) else str(each) for each in values]
-    return values
-
-
-def save(array: Array, path: Path) -> None:
-    """Write a `.npy` file; BYTES become fixed-width bytes (NumPy would pickle objects)."""
-    # a fixed-width array drops trailing NULs, so they would not come back
-    if array.dtype == object and any(each.endswith(b"\0") for each in array.ravel()):
-        raise UsageError(f"an element ends in a NUL byte, which {path} cannot hold", remediation="Use --json.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.save(file, array.astype("S") if array.dtype == object else array, allow_pickle=False)

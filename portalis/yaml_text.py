@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from .hidden import in_quotes
+
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*([./_-]+[A-Za-z0-9]+)*")
 _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"}
 
@@ -33,7 +35,7 @@ _Dumper.add_representer(str, _text)
 
 def document(value: Any) -> str:
     """`value` as a file of one document."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30)
+    return in_quotes(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30))
 
 
 def documents(values: Iterable[Any], heading: str) -> str:
@@ -41,4 +43,4 @@ def documents(values: Iterable[Any], heading: str) -> str:
     text: str = yaml.dump_all(
         values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30, explicit_start=True
     )
-    return f"# {heading}\n{text}"
+    return f"# {heading}\n{in_quotes(text)}"

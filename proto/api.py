@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.spec import PackageSpec
+from portalis.spec.container import WasmRuntime
 from portalis.spec.names import model_name
+from portalis.spec.scheduling import SequenceBatchingConfig
 from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.target import Job, Module
 
@@ -41,6 +43,8 @@ class ApiModel:
     max_batch_size: int
     inputs: tuple[ApiTensor, ...]
     outputs: tuple[ApiTensor, ...]
+    sequence_id: int | str | None = None
+    """An id of a sequence, where requests belong to sequences and Triton refuses one without."""
 
     @property
     def required(self) -> tuple[ApiTensor, ...]:
@@ -63,6 +67,13 @@ def service_model(module: Module) -> ApiModel | None:
     )
 
 
+def is_in_image(spec: PackageSpec, module: Module) -> bool:
+    """Whether a service image has the module: a runtime beside Wasmtime runs programs only."""
+    interface = module.inspection.interface
+    other = spec.container_config.wasm_runtime is not WasmRuntime.Wasmtime
+    return interface is not None and not (other and interface.convention.value != "command")
+
+
 def triton_models(job: Job) -> tuple[ApiModel, ...]:
     """Those of the models that were made whose tensors are known."""
     modules = {model_name(job.spec, module.binary): module for module in job.modules}
@@ -79,19 +90,31 @@ def triton_models(job: Job) -> tuple[ApiModel, ...]:
 
 def _of_module(spec: PackageSpec, artifact: TritonModelArtifact, module: Module) -> ApiModel:
     given, interface = spec.triton_for(module.binary), module.inspection.interface
+    sequences = given.sequence_batching
     inputs, outputs = given.inputs, given.outputs
     if interface is not None:
-        apart = given.sequence_batching.own_tensors if given.sequence_batching is not None else set()
+        apart = sequences.own_tensors if sequences is not None else set()
         inputs = inputs or _given(interface.inputs, apart)
         outputs = outputs or tuple(
             ModelOutput(name=each.name, data_type=each.data_type, dims=each.dims)
             for each in _given(interface.outputs, apart)
         )
-    return _model(artifact, _description(module), inputs, outputs)
+    return _model(artifact, _description(module), inputs, outputs, _sequence_id(sequences))
+
+
+def _sequence_id(sequences: SequenceBatchingConfig | None) -> int | str | None:
+    if sequences is None:
+        return None
+    texts = any(control.data_type is DataType.STRING for control in sequences.control_inputs)
+    return "1" if texts else 1
 
 
 def _model(
-    artifact: TritonModelArtifact, text: str, inputs: Iterable[ModelInput], outputs: Iterable[ModelOutput]
+    artifact: TritonModelArtifact,
+    text: str,
+    inputs: Iterable[ModelInput],
+    outputs: Iterable[ModelOutput],
+    sequence_id: int | str | None = None,
 ) -> ApiModel:
     batch = (-1,) if artifact.max_batch_size else ()
     return ApiModel(
@@ -99,6 +122,7 @@ def _model(
         version=str(artifact.model_version),
         description=text,
         max_batch_size=artifact.max_batch_size,
+        sequence_id=sequence_id,
         inputs=tuple(
             ApiTensor(
                 name=each.name, datatype=_datatype(each.data_type), shape=batch + each.dims, optional=each.optional

@@ -23,7 +23,10 @@ def request(model: ApiModel) -> dict[str, Any] | None:
     """The JSON of a request; None where it would be too long to read."""
     if any(math.prod(tensor.smallest) > MOST_ELEMENTS for tensor in model.required):
         return None
-    return {"inputs": [_tensor(tensor) for tensor in model.required]}
+    body: dict[str, Any] = {"inputs": [_tensor(tensor) for tensor in model.required]}
+    if model.sequence_id is not None:  # a sequence of one request
+        body = {"parameters": {"sequence_id": model.sequence_id, "sequence_start": True, "sequence_end": True}} | body
+    return body
 
 
 def _tensor(tensor: ApiTensor) -> dict[str, Any]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+from portalis import container_commands as commands
 from portalis.contracts.artifacts import ContainerArtifact
+from portalis.contracts.documents import ApiDocumentation
 from portalis.markup import markdown, markdown_code
 from portalis.proto import examples
-from portalis.proto.api import ApiModel, ApiTensor, service_model
+from portalis.proto.api import ApiModel, ApiTensor, is_in_image, service_model
 from portalis.proto.markdown import TEMPLATES, block, python, shell
 from portalis.spec import PackageSpec
-from portalis.spec.container import ContainerConfiguration, ContainerRuntime
 from portalis.spec.names import image_of
-from portalis.spec.quantities import cpu_millis, memory_bytes
+from portalis.spec.package import ApiDocFormat
 from portalis.spec.triton import TritonPlatform
 from portalis.target import Job, Module
 from portalis.templates import render
@@ -41,13 +42,13 @@ class Guide:
         return tuple(re.findall(r"^## (.+)$", self.text, re.MULTILINE))
 
 
-def guides(job: Job, models: Iterable[ApiModel]) -> tuple[Guide, ...]:
-    """Those for what `job.made` has; `models` are the ones on Triton."""
+def guides(job: Job, models: Iterable[ApiModel], documents: Iterable[ApiDocumentation]) -> tuple[Guide, ...]:
+    """Those for what `job.made` has; `models` are the ones on Triton, `documents` those that lie beside the guides."""
     found = []
     if job.made.triton_models:
         found.append(_triton(job.spec, tuple(models)))
     if job.made.nim_containers:
-        found.append(_containers(job))
+        found.append(_containers(job, documents))
     return tuple(found)
 
 
@@ -65,6 +66,7 @@ def _triton(spec: PackageSpec, models: tuple[ApiModel, ...]) -> Guide:
         description=spec.description,
         models=models,
         batches=any(model.max_batch_size for model in models),
+        all_batch=all(model.max_batch_size for model in models),
         repository=repository,
         wasm=wasm,
         python_models=TritonPlatform.Python in platforms,
@@ -108,7 +110,7 @@ def _curl(model: ApiModel, url: str) -> str:
     return f"curl --globoff {shell(url)} \\\n  --header 'Content-Type: application/json' \\\n  --data {shell(body)}"
 
 
-def _containers(job: Job) -> Guide:
+def _containers(job: Job, documents: Iterable[ApiDocumentation]) -> Guide:
     spec = job.spec
     title = f"{spec.package_name} {spec.package_version} in containers"
     text = render(
@@ -121,17 +123,19 @@ def _containers(job: Job) -> Guide:
         service_port=spec.container_config.service_port,
         grpc_port=spec.container_config.grpc_port,
         metrics_port=spec.container_config.metrics_port,
+        documented=any(each.format is ApiDocFormat.OpenAPI for each in documents),
     )
     return Guide(name="containers", title=title, text=text)
 
 
 def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     config = job.spec.container_config
-    engine, port = config.runtime.value.lower(), config.service_port
+    port = config.service_port
     models = [model for module in _modules_of(artifact, job) if (model := service_model(module)) is not None]
     image = f"{artifact.image_name}:{artifact.image_tag}"
     archive = artifact.image_archive_path
-    load = f"{engine} load --input {shell(_inside(Path(archive), job.output))}" if archive is not None else ""
+    inside = None if archive is None else PurePosixPath(_inside(Path(archive), job.output))
+    load = "" if inside is None else commands.written(commands.load(config.runtime, inside))
     return {
         "image": image,
         "models": [
@@ -142,33 +146,15 @@ def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
             for model in models
         ],
         "load": load,
-        "run": " ".join(shell(word) for word in [engine, "run", "--rm", *_options(config), image]),
+        "run": commands.written(commands.run(config, image)),
         "health": f"curl --fail http://localhost:{port}{shell(artifact.health_check_config.endpoint)}",
     }
-
-
-def _options(config: ContainerConfiguration) -> Iterator[str]:
-    """Ports, confinement and limits of a container, as Docker's and Podman's command lines have them."""
-    for port in (config.service_port, config.grpc_port):
-        yield from ("--publish", f"{port}:{port}")
-    if config.read_only_root_filesystem:
-        yield from ("--read-only", "--tmpfs", "/tmp")  # noqa: S108 (of the container)
-    yield from (f"--cap-drop={each}" for each in config.drop_capabilities)
-    yield "--security-opt=no-new-privileges"
-    if config.memory_limit is not None:
-        yield from ("--memory", f"{memory_bytes(config.memory_limit)}b")
-    if config.cpu_limit is not None:
-        yield from ("--cpus", f"{cpu_millis(config.cpu_limit) / 1000:g}")
-    if config.gpu_required and config.runtime is ContainerRuntime.Podman:
-        yield from ("--device", "nvidia.com/gpu=all")
-    elif config.gpu_required:
-        yield from ("--gpus", str(config.gpu_count or 1))
 
 
 def _modules_of(artifact: ContainerArtifact, job: Job) -> tuple[Module, ...]:
     """The modules in an image."""
     if job.spec.container_config.package_image:
-        return tuple(job.modules)
+        return tuple(module for module in job.modules if is_in_image(job.spec, module))
     return tuple(each for each in job.modules if image_of(job.spec, each.binary)[0] == artifact.image_name)
 
 

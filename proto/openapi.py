@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from portalis.hidden import in_quotes
 from portalis.proto import examples
 from portalis.proto.api import ApiModel
 from portalis.proto.identifiers import identifiers, type_names
@@ -23,7 +24,8 @@ Document = dict[str, Any]
 SERVICE = Path(__file__).parent / "templates" / "service.json"
 INFER = "/v1/models/{name}/infer"
 _REF = "#/components/schemas/"
-_SERVED = "Every module is served by an image of its own, which answers the inference path of that module only."
+_OF_ITS_OWN = "Every module is served by an image of its own, which answers the inference path of that module only."
+_OF_ALL = "One image serves all modules, and answers the inference path of each."
 
 
 def document(spec: PackageSpec, models: Iterable[ApiModel]) -> Document:
@@ -31,10 +33,11 @@ def document(spec: PackageSpec, models: Iterable[ApiModel]) -> Document:
     models = tuple(models)
     result: Document = json.loads(SERVICE.read_text(encoding="utf-8"))
     port = spec.container_config.service_port
+    served = _OF_ALL if spec.container_config.package_image else _OF_ITS_OWN
     result["info"] = {
         "title": f"{spec.package_name} API",
         "version": spec.package_version,
-        "description": f"{spec.description}\n\n{_SERVED}".strip() if len(models) > 1 else spec.description,
+        "description": f"{spec.description}\n\n{served}".strip() if len(models) > 1 else spec.description,
     }
     result["servers"] = [{"url": f"http://localhost:{port}", "description": "Development server"}]
     paths, schemas = result["paths"], result["components"]["schemas"]
@@ -59,7 +62,7 @@ def for_3_0(document: Document) -> Document:
 
 def written(document: Document) -> str:
     """The document's text."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return in_quotes(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def _add_health(paths: Document, endpoint: str) -> None:

@@ -12,8 +12,9 @@ from portalis.errors import PortalisError
 from portalis.output import OutputTree
 from portalis.problems import Problem
 from portalis.proto import openapi
-from portalis.proto.api import ApiModel, service_model, triton_models
+from portalis.proto.api import ApiModel, is_in_image, service_model, triton_models
 from portalis.proto.compiler import descriptor_set
+from portalis.proto.formats import missing_formats
 from portalis.proto.guides import guides
 from portalis.proto.markdown import page
 from portalis.proto.messages import SHARED, TEMPLATES, file_name, models_proto
@@ -54,10 +55,21 @@ def generate(job: Job) -> Made:
             documents.append(_grpc(job, tree, on_triton, errors, results))
         except ValueError as problem:
             errors.append(_error(str(problem), 'Ask for api_doc_format = "OpenAPI" only.'))
-    found = Artifacts(api_documentation=tuple(documents), integration_guides=tuple(_guides(job, tree, on_triton)))
+    missing = missing_formats(spec, {each.format for each in documents}, triton=bool(on_triton))
+    if missing and not documents and not errors:  # none of what was asked for
+        errors += (_error(each.message, each.remediation) for each in missing)
+    found = Artifacts(
+        api_documentation=tuple(documents), integration_guides=tuple(_guides(job, tree, on_triton, documents))
+    )
     if not found.total_artifacts_count() and not errors:
         return Made(skipped="nothing was made whose API could be described")
-    return Made(tree=tree, artifacts=found, errors=tuple(errors), validation_results=tuple(results))
+    return Made(
+        tree=tree,
+        artifacts=found,
+        errors=tuple(errors),
+        warnings=tuple(missing),
+        validation_results=tuple(results),
+    )
 
 
 def act(job: Job, made: Made) -> Made:
@@ -69,6 +81,8 @@ def _service_models(job: Job) -> tuple[list[ApiModel], list[StageError]]:
     models, errors = [], []
     for module in job.modules:
         model = service_model(module)
+        if model is not None and not is_in_image(job.spec, module):
+            continue  # said by the stage that makes images
         if model is not None:
             models.append(model)
             continue
@@ -111,8 +125,10 @@ def _grpc(
     )
 
 
-def _guides(job: Job, tree: OutputTree, models: tuple[ApiModel, ...]) -> Iterator[IntegrationGuide]:
-    for guide in guides(job, models):
+def _guides(
+    job: Job, tree: OutputTree, models: tuple[ApiModel, ...], documents: list[ApiDocumentation]
+) -> Iterator[IntegrationGuide]:
+    for guide in guides(job, models, documents):
         html = page(guide.text, guide.title)
         for kind, ending, text in ((DocumentFormat.Markdown, "md", guide.text), (DocumentFormat.HTML, "html", html)):
             path = tree.text(FOLDER / f"{guide.name}.{ending}", text)

@@ -9,7 +9,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from tests import parts
 from tests.running.ports import free_port
@@ -37,17 +39,22 @@ class RegistryServer:
 
 
 @contextlib.contextmanager
-def registry_server(folder: Path, *, password: bool = False, port: int | None = None) -> Iterator[RegistryServer]:
-    """A registry with its data in `folder`; with `password`, it asks for `USERNAME` and `PASSWORD` (HTTP basic)."""
+def registry_server(
+    folder: Path, *, password: bool = False, port: int | None = None, tls: bool = False
+) -> Iterator[RegistryServer]:
+    """A registry with its data in `folder`; with `password`, it asks for `USERNAME` and `PASSWORD` (HTTP basic); with
+    `tls` it has a certificate of its own for ``localhost``, in ``folder/cert.pem``."""
     program, port = parts.docker_registry(), port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
+    config: dict[str, Any] = {
         "version": "0.1",
         "log": {"level": "warn"},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
         # the secret signs the states of uploads
         "http": {"addr": f"127.0.0.1:{port}", "secret": "of no worth"},
     }
+    if tls:
+        config["http"]["tls"] = certificate(folder)
     if password:
         (folder / "htpasswd").write_text(f"{_LOGIN}\n")
         config["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
@@ -63,9 +70,32 @@ def registry_server(folder: Path, *, password: bool = False, port: int | None = 
         server.wait(timeout=PATIENCE_S)
 
 
+def certificate(folder: Path) -> dict[str, str]:
+    """A certificate and its key, for ``localhost``: the files' paths, as the registry's settings call them."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(1))
+        .not_valid_after(now + timedelta(2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "cert.pem").write_bytes(made.public_bytes(encoding))
+    (folder / "key.pem").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, none))
+    return {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
+
+
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     end = time.monotonic() + PATIENCE_S
     while server.poll() is None and time.monotonic() < end:
+        # over TLS too, a request in the clear is answered
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", "/v2/")

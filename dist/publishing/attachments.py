@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from ...bounded import Bounds, Excess, parse_json
 from ...contracts.published import PublishedKind
 from ...oci.blobs import Blob
 from ...oci.manifest import TITLE, Manifest, Part, empty_config
@@ -20,7 +20,7 @@ SBOM_TYPE = "application/vnd.cyclonedx+json"
 SIGNED_TYPE = "application/vnd.dsse.envelope.v1+json"
 UNSIGNED_TYPE = "application/vnd.in-toto+json"
 PREDICATE = "in-toto.io/predicate-type"
-_LIMIT = 64 << 20  # bytes of a statement that is looked into
+_BOUNDS = Bounds(max_bytes=64 << 20, max_values=2_000_000)  # of a statement that is looked into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +91,17 @@ def _attachment(package: Package, paper: Paper, subject: Manifest, said: dict[st
 def _statements(package: Package, file: PurePosixPath) -> Iterator[dict[str, Any]]:
     """The in-toto statements of a file: one, or an envelope with one in each line."""
     place = package.folder / file
-    if not place.is_file() or place.stat().st_size > _LIMIT:
+    if not place.is_file():
         return
-    content = place.read_bytes()
+    try:
+        content = _BOUNDS.read(place)
+    except Excess:
+        return
     for text in content.splitlines() if file.suffix == ".jsonl" else [content]:
         try:
-            found = json.loads(text)
+            found = parse_json(text, _BOUNDS)
             if "payload" in found:
-                found = json.loads(base64.b64decode(found["payload"]))
+                found = parse_json(base64.b64decode(found["payload"]), _BOUNDS)
         except (ValueError, TypeError, binascii.Error):
             continue
         if isinstance(found, dict):

@@ -6,13 +6,14 @@ import gzip
 import io
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
+from ...bounded import Bounds
+from ...bounded.yaml_text import parse_yaml
 from ...contracts.artifacts import DeploymentType
 from ...errors import UsageError
 from ...oci.blobs import blob_of
@@ -22,6 +23,7 @@ from .package import Package
 CONFIG_TYPE = "application/vnd.cncf.helm.config.v1+json"
 LAYER_TYPE = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 _LIMIT = 20 << 20  # bytes; Helm itself reads no larger chart
+_UNPACKED_LIMIT = 64 << 20  # bytes that are searched for the chart's metadata
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VERSION = re.compile(r"[A-Za-z0-9.+-]{1,128}")
 
@@ -77,15 +79,16 @@ def chart_manifest(package: Package, chart: Chart) -> Manifest:
 
 def _read(place: Path, path: PurePosixPath) -> Chart:
     if place.is_dir():
-        text, packed = (place / "Chart.yaml").read_bytes(), None
+        with (place / "Chart.yaml").open("rb") as file:
+            text, packed = file.read((1 << 20) + 1), None
     else:
         packed = place.read_bytes() if place.stat().st_size <= _LIMIT else b""
         text = _chart_yaml(packed, place)
     try:
-        metadata = yaml.safe_load(text)
+        metadata = parse_yaml(text.decode(), Bounds(max_bytes=1 << 20, max_values=10_000))
         fits = _NAME.fullmatch(str(metadata["name"])) and _VERSION.fullmatch(str(metadata["version"]))
         encode(metadata)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         fits = None
     if not fits:
         raise UsageError(f"{place} is no chart: its Chart.yaml has no name and version", remediation="Mend it.")
@@ -94,13 +97,15 @@ def _read(place: Path, path: PurePosixPath) -> Chart:
 
 def _chart_yaml(packed: bytes, place: Path) -> bytes:
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+            unpacked = stream.read(_UNPACKED_LIMIT)
+        with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
             for entry in tar:
                 parts = PurePosixPath(entry.name).parts
                 if len(parts) == 2 and parts[1] == "Chart.yaml" and entry.isfile() and entry.size <= 1 << 20:
                     found = tar.extractfile(entry)
                     return b"" if found is None else found.read()
-    except (tarfile.TarError, OSError, EOFError):
+    except (tarfile.TarError, OSError, EOFError, RecursionError, zlib.error):
         pass
     raise UsageError(f"{place} is no packed chart of at most {_LIMIT >> 20} MiB", remediation="Pack it with Helm.")
 

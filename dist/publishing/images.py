@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
+from ...bounded import parse_json
 from ...contracts.published import PublishedArtifact, PublishedKind
 from ...oci.errors import Untrustworthy
 from ...oci.registry import Registry
+from ...oci.transport import BOUNDS
 from .plan import PlannedImage
 
 PushImage = Callable[[PlannedImage], None]
@@ -46,7 +47,7 @@ def _digest(planned: PlannedImage, registry: Registry) -> str | None:
     if found is None:
         return None
     try:
-        config = json.loads(found.content)["config"]["digest"]
+        config = parse_json(found.content, BOUNDS)["config"]["digest"]
     except (ValueError, LookupError, TypeError):
         config = None
     ours = planned.image_id if planned.image_id.startswith("sha256:") else f"sha256:{planned.image_id}"

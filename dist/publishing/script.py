@@ -1,4 +1,4 @@
-"""The script that publishes by hand what portalis could not: with docker, skopeo, oras and helm."""
+"""The script that publishes by hand what portalis could not: with docker or podman, skopeo, oras and helm."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SCRIPT = "publish.sh"
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
-def write_script(plan: PublishingPlan, folder: Path) -> Path:
+def write_script(plan: PublishingPlan, folder: Path, engine: str = "docker") -> Path:
     """Write the script into the package's folder. Raises OSError."""
     place = folder / SCRIPT
-    place.write_text(publishing_script(plan), encoding="utf-8")
+    place.write_text(publishing_script(plan, engine), encoding="utf-8")
     place.chmod(place.stat().st_mode | 0o111)
     return place
 
@@ -28,13 +28,14 @@ def quoted(text: object) -> str:
     return shlex.quote(str(text))
 
 
-def publishing_script(plan: PublishingPlan) -> str:
-    """The script, which works in its own folder, that of the package."""
+def publishing_script(plan: PublishingPlan, engine: str = "docker") -> str:
+    """The script, which works in its own folder, that of the package; `engine` (docker, podman) has the images."""
     return render(
         _TEMPLATES,
         "publish.sh.j2",
         (quoted, commented, annotated, config_of),
         address=plan.address,
+        engine=engine,
         images=[(image, f"{plan.address.reference(image.repository)}:{image.tag}") for image in plan.images],
         charts=[each for each in plan.artifacts if each.chart is not None],
         artifacts=[

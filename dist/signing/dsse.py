@@ -9,8 +9,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...bounded import Bounds, Excess, Repeated, parse_json
+
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_BYTES = 64 << 20
+_BOUNDS = Bounds(max_bytes=MAX_BYTES, max_values=2_000_000)
 MAX_SIGNATURES = 64
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -100,26 +103,16 @@ def opened(data: bytes) -> Envelope:
 
 def json_object(data: bytes, what: str) -> dict[str, Any]:
     """The JSON object in `data`, in UTF-8, each key given once. Raises Malformed, which calls it `what`."""
-    if len(data) > MAX_BYTES:
-        raise Malformed(f"has more than the {MAX_BYTES} bytes that {what} may have")
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_once_each)
-    except RecursionError:
-        raise Malformed("is nested too deeply") from None
-    except Malformed:
-        raise
+        found = parse_json(data, _BOUNDS)
+    except Excess as error:
+        raise Malformed(f"{error}, which {what} has not") from None
+    except Repeated:
+        raise Malformed("has a key twice") from None
     except ValueError as error:
         raise Malformed(f"is not {what}, it is not even JSON: {error}") from None
     if not isinstance(found, dict):
         raise Malformed(f"is not {what}: it is no JSON object")
-    return found
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # readers differ in which of two values counts: what one checks the next might not see
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise Malformed("has a key twice")
     return found
 
 

@@ -32,7 +32,7 @@ def check_manifest(subject: Subject) -> Checked:
         return _wrong(names[0], [f"{' and '.join(names)} are both there"])
     (name,) = names
     try:
-        manifest = parse_manifest(subject.kept[name].decode(), MANIFESTS[name])
+        manifest = parse_manifest(subject.kept[name].decode(), MANIFESTS[name], len(subject.files))
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)[:SHOWN]
         return _wrong(name, [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in found])

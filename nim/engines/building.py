@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .image import BuildTimedOut, EngineFailed
+from .log_text import lines, sentence
 from .packing import pack
 from .sdk import ANSWER_TIMEOUT_S, TROUBLE, cause
 
@@ -92,9 +93,9 @@ def _follow(steps: Iterator[Mapping[str, Any]], log: list[str], on_line: Callabl
     """Read a build's log to its end. Returns the engine's own word on its failure, "" for none."""
     failure = ""
     for step in steps:
-        failure = str(step.get("error", failure))
+        failure = sentence(str(step.get("error", failure)))
         text = str(step.get("stream") or step.get("error") or "")
-        for line in filter(None, (each.rstrip() for each in text.splitlines())):
+        for line in lines(text):
             log.append(line)
             on_line(line)
     return failure

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import podman
 from .confinement import Confinement
+from .log_text import lines
 from .sdk import telling, unless_gone
 
 STOP_S = 20
@@ -36,7 +37,7 @@ class Container:
         """The last lines that it wrote."""
         with telling(f"there is no log of {self.id}", self._address):
             text: bytes = self._client.logs(self.id, tail=KEPT_LINES)
-        return text.decode(errors="replace").splitlines()
+        return list(lines(text.decode(errors="replace")))
 
     def stop(self) -> int:
         """Ask it to end (SIGTERM, then SIGKILL after 20 s). Returns its exit status."""

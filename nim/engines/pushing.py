@@ -8,6 +8,7 @@ from typing import Any
 
 from . import podman
 from .image import EngineFailed
+from .log_text import sentence, shown_line
 from .sdk import auth_header, telling, unless_gone
 
 
@@ -52,8 +53,8 @@ def _follow(steps: Any, on_line: Callable[[str], None]) -> str:
     """Read what the engine tells to its end. Returns its word on its failure, "" for none."""
     failure, said = "", dict[str, str]()
     for step in steps:
-        failure = str(step.get("error") or failure)
-        layer, status = str(step.get("id", "")), str(step.get("status", ""))
+        failure = sentence(str(step.get("error") or failure))
+        layer, status = (shown_line(str(step.get(key, ""))) for key in ("id", "status"))
         if status and said.get(layer) != status:  # progress comes many times a second
             said[layer] = status
             on_line(f"{layer}: {status}" if layer else status)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .image import EngineFailed, EngineUnavailable
+from .log_text import sentence
 
 try:
     import docker
@@ -37,7 +38,7 @@ def auth_header(login: Mapping[str, str]) -> str:
 def cause(problem: BaseException) -> str:
     """What went wrong at the bottom, without the layers of the libraries."""
     if isinstance(problem, APIError):
-        return str(problem.explanation or problem)
+        return sentence(str(problem.explanation or problem))
     while problem.__cause__ or problem.__context__:
         problem = problem.__cause__ or problem.__context__ or problem
     return (problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)) or type(

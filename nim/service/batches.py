@@ -80,13 +80,17 @@ class Batches:
 
 
 def _timeouts(batch: Sequence[Request], now: float) -> list[float | None]:
-    """What is left of each request's time. Those that asked for the same get the same, or they could not be joined."""
-    left: dict[float | None, float] = {}
+    """What each request leaves the guest: its own limit for that, and what is left of its time. Those that asked for
+    the same get the same, or they could not be joined."""
+    left: dict[tuple[float | None, float | None], float] = {}
     for request in batch:
-        if request.timeout_s is not None:
+        if request.timeout_s is not None or request.guest_timeout_s is not None:
+            asked = (request.timeout_s, request.guest_timeout_s)
             rest = max(request.deadline - now, 1e-6)
-            left[request.timeout_s] = min(rest, left.get(request.timeout_s, math.inf))
-    return [left.get(request.timeout_s) for request in batch]
+            left[asked] = min(rest, request.guest_timeout_s or math.inf, left.get(asked, math.inf))
+    return (
+        [left.get((request.timeout_s, request.guest_timeout_s)) for request in batch] if left else [None] * len(batch)
+    )
 
 
 def _proceed(batch: Sequence[Request]) -> Callable[[int], None]:

@@ -5,13 +5,17 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
-from .problems import bad_input
+from .problems import Problem, bad_input
 from .runtime import TensorSpec
 from .wire import to_raw
 
 HEADER = "inference-header-content-length"
+_NAME = "Inference-Header-Content-Length"
+_LOOKED_AT = 1 << 16  # bytes in which the end of the JSON is searched where it could not be read
 Piece = bytes | memoryview
 
 
@@ -28,11 +32,43 @@ def split(body: bytes | bytearray, header_length: str | None) -> tuple[memoryvie
         return view, view[len(view) :]
     text = header_length.strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 20:
-        raise bad_input(f"Inference-Header-Content-Length must be a number of bytes, not {text[:40]!r}")
+        raise bad_input(f"{_NAME} must be a number of bytes, not {text[:40]!r}")
     length = int(text)
     if length > len(view):
-        raise bad_input(f"Inference-Header-Content-Length is {length}, but the body has {len(view)} bytes")
+        raise bad_input(f"{_NAME} is {length}, but the body has {len(view)} bytes")
     return view[:length], view[length:]
+
+
+def explained(problem: Problem, body: bytes | bytearray, header_length: str | None, *, v2: bool) -> Problem:
+    """`problem`, that the JSON of `body` could not be read, with what the header should be where that is the cause."""
+    end = _json_end(body)
+    if header_length is None:
+        needs = f"need {_NAME}" if v2 else "are accepted by /v2/models/{name}/infer only"
+        if end is not None and end < len(body):
+            exactly = f": {end}" if v2 else ""
+            left = len(body) - end
+            return bad_input(
+                f"the JSON ends after {end} bytes, and {left} follow: bytes behind the JSON {needs}{exactly}"
+            )
+        if b'"binary_data_size"' in bytes(body[:_LOOKED_AT]):
+            return bad_input(f"{problem.message} (bytes behind the JSON {needs})")
+        return problem
+    length = header_length.strip()
+    if end is not None and int(length) != end:
+        return bad_input(f"{_NAME} is {length}, but the JSON ends after {end} bytes")
+    return bad_input(f"{problem.message} ({_NAME} says that the JSON has {length} bytes)")
+
+
+def _json_end(body: bytes | bytearray) -> int | None:
+    """Where the JSON object ends with which `body` begins; None where it is none, or a very long one."""
+    text = bytes(body[:_LOOKED_AT]).decode("latin-1")  # a character for each byte
+    start = len(text) - len(text.lstrip(" \t\r\n"))
+    if text[start : start + 1] != "{":
+        return None
+    try:
+        return json.JSONDecoder().raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return None
 
 
 class Tail:

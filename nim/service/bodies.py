@@ -118,7 +118,7 @@ class Timer:
 def decompressed(body: Body, encoding: str, most: int, allowed: Callable[[int], bool]) -> Body:
     """`body` without its Content-Encoding. Raises Problem: 415 for one that is not known, 400 for a body that is not so
     encoded, 413 for one that becomes larger than `most` bytes, 503 where `allowed` refuses so many bytes."""
-    encoding = encoding.strip().lower()
+    encoding = encoding.strip().lower().replace("x-gzip", "gzip")  # the same: RFC 9110, 8.4.1.3
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):

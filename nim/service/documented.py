@@ -17,7 +17,7 @@ _ERRORS = {
     415: "the request's Content-Encoding is not known",
     429: "as many requests wait for the model as may",
     500: "the module failed",
-    503: "the model is not loaded",
+    503: "the model is not loaded, or this host has no room for another instance",
     504: "the module took too long",
 }
 _BINARY = {"schema": {"type": "string", "format": "binary", "title": "JSON, and raw tensors behind it"}}

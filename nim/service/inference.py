@@ -13,13 +13,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from . import encoding
-from .binary import Piece, Tail, raw, split
+from .binary import Piece, Tail, explained, raw, split
 from .bodies import Body
 from .jsonio import parse, written
-from .problems import bad_input
+from .misfits import misfits
+from .problems import Problem, bad_input, guest_timeout
 from .runtime import Interface, TensorSpec
 from .schema import InferRequest, RequestedOutput, RequestParameters, Tensor, TensorParameters, V2InferRequest, V2Tensor
-from .settings import told
 from .tensors import decode, encode
 from .wire import check_heads, checked_dtype, from_raw
 
@@ -36,12 +36,14 @@ _SEND_IT = "; send the tensor itself"
 
 @dataclass(frozen=True)
 class Question:
-    """What a request says: arrays by input, the outputs that are wanted and whether each is wanted as raw bytes."""
+    """What a request says: arrays by input, the outputs that are wanted and whether each is wanted as raw bytes; how
+    long the answer may take, and how long the module may compute."""
 
     id: str | None
     inputs: dict[str, np.ndarray]
     outputs: list[tuple[TensorSpec, bool]]
     timeout_s: float | None
+    guest_timeout_s: float | None
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,16 @@ def understood(interface: Interface, body: Body, header_length: str | None = Non
     thorough = len(body) > SMALL_BYTES
     if v2:
         head, tail = split(body, header_length)
-        return _question(interface, _read(V2InferRequest, parse(head)), Tail(tail), thorough=thorough)
-    request = _read(InferRequest, parse(body))
-    question = _question(interface, request, Tail(memoryview(b"")), thorough=thorough)
+        try:
+            found = parse(head)
+        except Problem as problem:
+            raise explained(problem, body, header_length, v2=True) from None
+        return _question(interface, found, _read(V2InferRequest, found), Tail(tail), thorough=thorough)
+    try:
+        found = parse(body)
+    except Problem as problem:
+        raise explained(problem, body, None, v2=False) from None
+    question = _question(interface, found, _read(InferRequest, found), Tail(memoryview(b"")), thorough=thorough)
     if any(binary for _, binary in question.outputs):
         raise bad_input("outputs as raw bytes are sent by /v2/models/{name}/infer only")
     return question
@@ -130,18 +139,25 @@ def _read(kind: type[_Request], request: Any) -> _Request:
     try:
         return kind.model_validate(request)
     except ValidationError as problem:
-        raise bad_input(told(problem)[:2000]) from None
+        raise bad_input(misfits(problem)) from None
 
 
 def _question(
-    interface: Interface, request: InferRequest | V2InferRequest, tail: Tail, *, thorough: bool = False
+    interface: Interface,
+    found: Mapping[str, Any],
+    request: InferRequest | V2InferRequest,
+    tail: Tail,
+    *,
+    thorough: bool = False,
 ) -> Question:
     parameters = request.parameters or RequestParameters()
     if parameters.sequence_id:
         raise bad_input("sequence_id is given, but no model of this service keeps sequences")
+    guest_timeout_s = guest_timeout(found["parameters"]) if request.parameters else None
     inputs = _inputs(interface, request, tail, thorough=thorough)
     outputs = _outputs(interface, request.outputs or (), binary=bool(parameters.binary_data_output))
-    return Question(request.id, inputs, outputs, parameters.timeout / 1e6 if parameters.timeout else None)
+    timeout_s = parameters.timeout / 1e6 if parameters.timeout else None
+    return Question(request.id, inputs, outputs, timeout_s, guest_timeout_s)
 
 
 def _inputs(

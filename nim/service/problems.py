@@ -5,16 +5,31 @@ from __future__ import annotations
 import http
 import json
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .runtime import Cancelled, GuestStatus, GuestTimeout, InputError, MemoryLimit, SettingsError, WasmError
+from .runtime import (
+    Cancelled,
+    GuestStatus,
+    GuestTimeout,
+    HostBusy,
+    InputError,
+    MemoryLimit,
+    SettingsError,
+    WasmError,
+    timeout_of,
+)
 
 if TYPE_CHECKING:  # the process that decodes requests needs no framework
     from fastapi import FastAPI, Request
     from fastapi.responses import Response
 
 _LOG = logging.getLogger(__name__)
-_BAD_REQUEST = (InputError, SettingsError, GuestStatus, MemoryLimit)  # as the Triton backend tells them apart
+_STATUSES = (  # the kinds are those that the Triton backend tells apart
+    ((InputError, SettingsError, GuestStatus, MemoryLimit), 400),
+    ((HostBusy,), 503),
+    ((GuestTimeout, Cancelled), 504),
+)
 
 
 class Problem(Exception):
@@ -31,9 +46,18 @@ def bad_input(message: str) -> Problem:
 
 
 def of_runtime(error: WasmError) -> Problem:
-    """The problem that an error of the runtime is to the client: its own fault, or the guest's."""
-    status = 400 if isinstance(error, _BAD_REQUEST) else 504 if isinstance(error, (GuestTimeout, Cancelled)) else 500
+    """The problem that an error of the runtime is to the client: its own fault, the guest's, or this host's."""
+    status = next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 500)
     return Problem(status, type(error).__name__, str(error))
+
+
+def guest_timeout(parameters: Mapping[str, Any]) -> float | None:
+    """The seconds that a request's parameters allow the module, as on Triton. Raises Problem with status 400 for a bad
+    value, and for any other key that begins with ``wasm.``."""
+    try:
+        return timeout_of(parameters)
+    except SettingsError as problem:
+        raise bad_input(str(problem)) from None
 
 
 def envelope(status: int, kind: str, message: str) -> dict[str, Any]:
@@ -52,6 +76,8 @@ def headers_of(problem: Problem) -> list[tuple[bytes, bytes]]:
     """The headers that go with `problem`."""
     if problem.status in (408, 413):
         return [(b"connection", b"close")]  # the rest of the request may still be on its way
+    if problem.status == 415:
+        return [(b"accept-encoding", b"gzip, deflate")]
     return [(b"retry-after", b"1")] if problem.status in (429, 503) else []
 
 
@@ -80,14 +106,21 @@ def install(app: FastAPI) -> None:
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
 
+    from .unsupported import no_path  # which raises Problem
+
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> Response:
         return answer(error, request.url.path)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == http.HTTPStatus.NOT_FOUND:  # the framework's own: ours are Problems
+            return answer(no_path(request.url.path), request.url.path)
+        text = str(error.detail)
+        if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            text = f"this path takes {(error.headers or {}).get('Allow', 'another method')}, not {request.method[:32]}"
         kind = http.HTTPStatus(error.status_code).phrase.title().replace(" ", "") + "Error"
-        response = answer(Problem(error.status_code, kind, str(error.detail)), request.url.path)
+        response = answer(Problem(error.status_code, kind, text), request.url.path)
         response.headers.update(error.headers or {})
         return response
 

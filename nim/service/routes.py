@@ -118,7 +118,7 @@ class Infer:
         else:
             decoding = self._service.decoders.http(interface, body, length, v2=v2)
             question = await _unless_gone(receive, decoding)
-        running = scheduler.run(question.inputs, timeout_s=question.timeout_s)
+        running = scheduler.run(question.inputs, timeout_s=question.timeout_s, guest_timeout_s=question.guest_timeout_s)
         outputs = await _unless_gone(receive, running)
         arrays = outputs.values()
         if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:

@@ -10,6 +10,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         GuestError,
         GuestStatus,
         GuestTimeout,
+        HostBusy,
         InputError,
         Interface,
         Limits,
@@ -19,16 +20,19 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         TensorSpec,
         Trap,
         WasmError,
+        json_data,
     )
     from portalis.backend.bytes_tensor import deserialize, object_array, serialize
-    from portalis.backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis.backend.json_data import called
     from portalis.backend.requests import Checker
+    from portalis.backend.settings import timeout_of
 else:
     from portalis_backend import (
         Cancelled,
         GuestError,
         GuestStatus,
         GuestTimeout,
+        HostBusy,
         InputError,
         Interface,
         Limits,
@@ -38,10 +42,12 @@ else:
         TensorSpec,
         Trap,
         WasmError,
+        json_data,
     )
     from portalis_backend.bytes_tensor import deserialize, object_array, serialize
-    from portalis_backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis_backend.json_data import called
     from portalis_backend.requests import Checker
+    from portalis_backend.settings import timeout_of
 
 __all__ = [
     "Cancelled",
@@ -49,6 +55,7 @@ __all__ = [
     "GuestError",
     "GuestStatus",
     "GuestTimeout",
+    "HostBusy",
     "InputError",
     "Interface",
     "Limits",
@@ -58,9 +65,10 @@ __all__ = [
     "TensorSpec",
     "Trap",
     "WasmError",
-    "bf16_to_f32",
+    "called",
     "deserialize",
-    "f32_to_bf16",
+    "json_data",
     "object_array",
     "serialize",
+    "timeout_of",
 ]

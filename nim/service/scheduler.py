@@ -51,15 +51,18 @@ class Scheduler:
         self._running = 0  # workers that are not asleep
         self._closed = False
 
-    async def run(self, inputs: Inputs, *, timeout_s: float | None = None) -> Outputs:
+    async def run(
+        self, inputs: Inputs, *, timeout_s: float | None = None, guest_timeout_s: float | None = None
+    ) -> Outputs:
         """The outputs for `inputs`, arrays by name as `Program.run` takes them, which nobody else sees.
 
-        `timeout_s` counts from now, waiting included. Raises Problem: 400 where the inputs do not fit, 429 when the
-        queue is full, 503 after `close`, 504 when the time is over, 500 when the guest fails.
+        `timeout_s` counts from now, waiting included; `guest_timeout_s` is what the guest alone may take. Raises
+        Problem: 400 where the inputs do not fit, 429 when the queue is full, 503 after `close`, 504 when the time is
+        over, 500 when the guest fails.
         """
         if timeout_s is not None and not timeout_s > 0:
             raise Problem(400, "InputError", f"the time limit must be a positive number of seconds, not {timeout_s!r}")
-        request = Request(inputs, timeout_s, asyncio.get_running_loop())
+        request = Request(inputs, timeout_s, asyncio.get_running_loop(), guest_timeout_s)
         self._submit(request)
         try:
             return await request.future

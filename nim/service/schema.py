@@ -13,6 +13,8 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 # the elements are looked at once, where they become an array
 Elements = Annotated[list[Any], SkipValidation]
 
+_MILLISECONDS: dict[str, Any] = {"type": ["number", "string"]}
+
 
 class Json(BaseModel):
     """An object that may have keys of its own beside those that are read."""
@@ -45,14 +47,14 @@ class Tensor(TensorHead):
     """A tensor, batch dimension included."""
 
     data: Elements
-    """The elements, row-major: flat, or nested as `shape` says. NaN and infinities are strings."""
+    """The elements, row-major: flat, or nested as `shape` says. NaN, Infinity and -Infinity are bare words, or text."""
 
 
 class V2Tensor(TensorHead):
     """A tensor whose data are in the JSON, or behind it."""
 
     data: Elements | None = None
-    """The elements, row-major: flat, or nested as `shape` says. NaN and infinities are strings."""
+    """The elements, row-major: flat, or nested as `shape` says. NaN, Infinity and -Infinity are bare words, or text."""
 
 
 class OutputParameters(Json):
@@ -82,6 +84,8 @@ class RequestParameters(Json):
     """All outputs as raw bytes that do not say otherwise themselves (/v2 only)."""
     sequence_id: int | str | None = None
     """Refused unless it is 0 or empty: models here keep no state between requests."""
+    wasm_timeout_ms: Annotated[Any, Field(alias="wasm.timeout_ms", json_schema_extra=_MILLISECONDS)] = None
+    """Milliseconds that the module may compute for this request, up to the model's own limit, as on Triton."""
 
 
 class RequestHead(Json):
@@ -89,19 +93,19 @@ class RequestHead(Json):
 
     id: str | None = None
     parameters: RequestParameters | None = None
-    outputs: list[RequestedOutput] | None = Field(default=None, max_length=MAX_TENSORS)
+    outputs: list[RequestedOutput] | None = Field(default=None, max_length=MAX_TENSORS, fail_fast=True)
 
 
 class InferRequest(RequestHead):
     """What a model is asked."""
 
-    inputs: list[Tensor] = Field(max_length=MAX_TENSORS)
+    inputs: list[Tensor] = Field(max_length=MAX_TENSORS, fail_fast=True)
 
 
 class V2InferRequest(RequestHead):
     """What a model is asked in the Open Inference Protocol."""
 
-    inputs: list[V2Tensor] = Field(max_length=MAX_TENSORS)
+    inputs: list[V2Tensor] = Field(max_length=MAX_TENSORS, fail_fast=True)
 
 
 class ResponseHead(Json):

@@ -15,6 +15,8 @@ from .ports import VARIABLES, source
 from .server import Server, configured
 from .settings import ServiceSettings
 
+_LOADING_S, _SETTLED_S = 0.01, 0.2  # how often models are looked at
+
 
 class PortTaken(Exception):
     """A port cannot be listened on; the text says which, why, and what to set."""
@@ -27,13 +29,13 @@ def serve(
     host: str,
     level: int = logging.INFO,
     named: Mapping[str, str] | None = None,
-    loaded: Callable[[Service], bool] | None = None,
+    changed: Callable[[Service], bool] | None = None,
 ) -> int:
     """Serve the modules in `folder` on `host` until SIGTERM or SIGINT; the exit status.
 
     `level` is that of uvicorn's log lines. `named` says by which option a user sets each port, for PortTaken; without
-    it that is the environment. `loaded` is called, in a thread, once each model is ready or has failed; when it returns
-    False the service ends with status 1. Raises PortTaken.
+    it that is the environment. `changed` is called, in a thread, once the service listens and whenever other models are
+    ready or have failed; when it returns False the service ends with status 1. Raises PortTaken.
     """
     http = _listener(settings, "service_port", host, named)
     for other in ("grpc_port", "metrics_port"):
@@ -44,14 +46,18 @@ def serve(
     refused = threading.Event()
 
     def watch(tell: Callable[[Service], bool]) -> None:
-        while not (server.started and all(model.ready or model.failure for model in app.service.models.values())):
-            time.sleep(0.01)
-        if not tell(app.service):
-            refused.set()
-            server.should_exit = True
+        seen: list[tuple[bool, str]] | None = None
+        while not server.should_exit:
+            states = [(model.ready, model.failure) for model in app.service.models.values()]
+            if server.started and states != seen:
+                seen = states
+                if not tell(app.service):
+                    refused.set()
+                    server.should_exit = True
+            time.sleep(_LOADING_S if seen is None or (False, "") in states else _SETTLED_S)
 
-    if loaded is not None:
-        threading.Thread(target=watch, args=[loaded], name="watcher", daemon=True).start()
+    if changed is not None:
+        threading.Thread(target=watch, args=[changed], name="watcher", daemon=True).start()
     with http:
         server.run(sockets=[http])
     return 0 if server.started and not refused.is_set() else 1

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from . import bodies
 from .jsonio import parse
 from .metadata import config_of, describe
+from .misfits import misfits
 from .models import Model
 from .problems import Problem, bad_input
 from .schema import V2Error
 from .schema_v2 import V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics
-from .settings import told
 
 if TYPE_CHECKING:
     from .app import Service
@@ -91,7 +91,7 @@ def _index(routes: APIRouter, service: Service) -> None:
         try:
             wanted = V2IndexRequest.model_validate(parse(body) if body.strip() else {})
         except ValidationError as problem:
-            raise bad_input(told(problem)[:2000]) from None
+            raise bad_input(misfits(problem)) from None
         return [_state(model) for model in service.models.values() if model.ready or not wanted.ready]
 
 

@@ -52,11 +52,18 @@ class Silent:
 class Request:
     """One request that waits or runs."""
 
-    __slots__ = ("deadline", "future", "inputs", "loop", "rows", "since", "size", "timeout_s")
+    __slots__ = ("deadline", "future", "guest_timeout_s", "inputs", "loop", "rows", "since", "size", "timeout_s")
 
-    def __init__(self, inputs: Inputs, timeout_s: float | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        timeout_s: float | None,
+        loop: asyncio.AbstractEventLoop,
+        guest_timeout_s: float | None = None,
+    ) -> None:
         first = next(iter(inputs.values()), None)
         self.inputs, self.timeout_s, self.loop = inputs, timeout_s, loop
+        self.guest_timeout_s = guest_timeout_s
         self.rows = first.shape[0] if first is not None and first.ndim else 1
         self.size = sum(array.nbytes for array in inputs.values())
         self.since = time.perf_counter()

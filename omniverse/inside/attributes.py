@@ -94,7 +94,7 @@ def _array(value: Any, attribute: Any, place: str) -> np.ndarray:
 def _value(array: np.ndarray, attribute: Any, place: str) -> Any:
     name = attribute.GetTypeName()
     if name.scalarType in _texts():
-        texts = [text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in array.ravel()]
+        texts = texts_of(array, place)
         if not name.isArray and len(texts) != 1:
             raise ValueError(f"{place} is one {name}, and the array has {len(texts)}")
         return texts if name.isArray else texts[0]
@@ -111,6 +111,19 @@ def _value(array: np.ndarray, attribute: Any, place: str) -> Any:
     rows = np.ascontiguousarray(array.reshape((-1, *shape)), dtype=element.dtype)
     made = name.arrayType.type.pythonClass.FromNumpy(rows)
     return made if name.isArray else made[0]
+
+
+def texts_of(array: np.ndarray, place: str) -> list[str]:
+    """The elements of a BYTES tensor as texts for `place`. Raises ValueError for one that is not UTF-8: USD and
+    OmniGraph hold nothing else, and other bytes would be replaced."""
+    found = []
+    for index, each in enumerate(array.ravel()):
+        try:
+            found.append(each.decode() if isinstance(each, bytes) else str(each))
+        except UnicodeDecodeError:
+            text = f"{place} holds texts, and element {index} is not UTF-8: write it as text in the module"
+            raise ValueError(text) from None
+    return found
 
 
 def _texts() -> tuple[Any, ...]:

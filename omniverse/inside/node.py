@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .attributes import texts_of
 from .log import short
 
 
@@ -49,5 +50,5 @@ def _give(attributes: Any, tensor: Mapping[str, Any], array: np.ndarray) -> None
     if tensor["shape"] is not None:
         setattr(attributes, tensor["shape"], np.array(array.shape, dtype=np.int32))
     flat = array.reshape(-1, tensor["tuple"]) if tensor["tuple"] > 1 else array.reshape(-1)
-    value = [text.decode(errors="replace") for text in flat] if tensor["dtype"] == "object" else flat
+    value = texts_of(flat, f"outputs:{tensor['attribute']}") if tensor["dtype"] == "object" else flat
     setattr(attributes, tensor["attribute"], value)

@@ -13,11 +13,15 @@ import typer
 from ..errors import UsageError
 from .printable import printable
 
+_ONLY_GUFUNC = {"signature", "args", "returns"}
+
 
 def annotate(
     module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm file.")],
     entry: Annotated[str | None, typer.Option(help="The exported function.")] = None,
-    convention: Annotated[str | None, typer.Option(help="elementwise, gufunc, dlpack or command.")] = None,
+    convention: Annotated[
+        str | None, typer.Option(help="elementwise, gufunc, dlpack or command; gufunc with --signature.")
+    ] = None,
     signature: Annotated[str | None, typer.Option(help="A gufunc's signature, such as '(m,n),(n,p)->(m,p)'.")] = None,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help="NAME:DTYPE[DIMS], '?' behind for optional.")
@@ -38,7 +42,7 @@ def annotate(
 
     Options change what is given and keep the rest; --from replaces the whole section.
 
-    Example: portalis annotate k.wasm --signature '(n)->(n)' -i x:FP32[-1] --output y:FP32[-1] --in-place
+    Example: portalis annotate k.wasm --signature '(n)->(n)' -i 'x:FP32[-1]' --output 'y:FP32[-1]' --in-place
     """
     from ..annotation import amend, parse_tensor, replace
     from ..backend.binary import read_module
@@ -58,6 +62,8 @@ def annotate(
         "description": description,
     }
     given = {key: value for key, value in given.items() if value is not None}
+    if _ONLY_GUFUNC & given.keys():
+        given.setdefault("convention", "gufunc")
     read_module(module)  # says what is wrong with a file that is no module
     data = module.read_bytes()
     if source is None:
@@ -73,8 +79,13 @@ def annotate(
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
+    from ..bounded import Bounds, Excess, parse_json
+
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        bounds = Bounds(max_bytes=4 << 20, max_values=100_000)
+        found = parse_json(bounds.read(path), bounds)
+    except Excess as problem:
+        raise UsageError(f"{path} {problem}, which no interface has") from None
     except (ValueError, RecursionError) as problem:
         raise UsageError(f"{path} is not JSON: {problem}") from None
     entries = found if isinstance(found, list) else [found]

@@ -6,7 +6,7 @@ Nothing imported here may be slow (no numpy, wasmtime, tritonclient): `portalis 
 from __future__ import annotations
 
 import functools
-import json
+import inspect as inspect_module
 import os
 import sys
 from collections.abc import Callable
@@ -15,26 +15,25 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from ..errors import PortalisError
-from ..problems import InputProblems
 from .annotate import annotate
 from .build_images import build_images
 from .demo import demo
 from .doctor import doctor
+from .failures import INTERRUPTED, report, report_usage
 from .infer import infer
 from .init import init
 from .inspect import inspect
 from .install_backend import install_backend
 from .keygen import keygen
 from .package import package
-from .printable import printable
 from .publish import publish
 from .run import run as run_service
 from .schema import schema
 from .serve import serve
 from .verify import verify
 
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+# Click's own, or that of the copy which newer versions of Typer have
+_BAD_USAGE: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
 
 app = typer.Typer(
     name="portalis",
@@ -48,11 +47,27 @@ app = typer.Typer(
 
 def run() -> int:
     """Run the command line of this process; its exit code."""
+    given = sys.argv[1:]
     try:
+        if "--json" in given[: given.index("--") if "--" in given else None]:
+            return _run_for_programs()
         app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _run_for_programs() -> int:
+    """Run the command line, and print what no command accepts as JSON too; the exit code."""
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except _BAD_USAGE as problem:
+        context = getattr(problem, "ctx", None)
+        name = context.info_name or "" if context is not None and context.parent is not None else ""
+        report_usage(problem.format_message(), name, problem.exit_code)
+        return int(problem.exit_code)
+    except typer.Abort:
+        return 1
 
 
 def _show_version(wanted: bool) -> None:
@@ -70,11 +85,15 @@ def _main(
     pass
 
 
-def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`command`, with whatever it raises printed for a user instead of thrown at one."""
+def reporting(command: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """`command`, with whatever it raises printed for a user instead of thrown at one. Each has `--json`: one whose
+    result is no JSON prints its errors so."""
+    signature = inspect_module.signature(command, eval_str=True)
+    for_errors = "as_json" not in signature.parameters
 
     @functools.wraps(command)
     def run_command(*args: Any, **options: Any) -> Any:
+        as_json = bool(options.pop("as_json") if for_errors else options.get("as_json"))
         try:
             return command(*args, **options)
         except (typer.Exit, typer.Abort):
@@ -88,58 +107,37 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as problem:
             if os.environ.get("PORTALIS_DEBUG"):
                 raise
-            raise typer.Exit(_report(problem, as_json=bool(options.get("as_json")))) from None
+            raise typer.Exit(report(problem, name, as_json=as_json)) from None
 
+    if for_errors:
+        option = Annotated[bool, typer.Option("--json", help="Print an error as JSON.")]
+        parameter = inspect_module.Parameter(
+            "as_json", inspect_module.Parameter.KEYWORD_ONLY, default=False, annotation=option
+        )
+        changed = signature.replace(parameters=[*signature.parameters.values(), parameter])
+        run_command.__signature__ = changed  # type: ignore[attr-defined]
+        run_command.__annotations__ = {**command.__annotations__, "as_json": option}
     return run_command
 
 
-def _report(problem: Exception, *, as_json: bool) -> int:
-    """Print `problem` for its reader; the exit code."""
-    remediation, code = "", 1
-    if isinstance(problem, PortalisError):
-        message, remediation, code = problem.message, problem.remediation, problem.exit_code
-    elif _is_wasm_error(problem):
-        message = str(problem)
-    elif isinstance(problem, OSError):
-        where = f"{problem.filename}: " if problem.filename else ""
-        message = where + (problem.strerror or str(problem))
-    else:
-        message = f"portalis failed where it should not: {type(problem).__name__}: {problem}"
-        remediation = "Please report this; PORTALIS_DEBUG=1 shows where it happened."
-    if as_json:
-        error: dict[str, Any] = {"type": type(problem).__name__, "message": message, "remediation": remediation}
-        if isinstance(problem, InputProblems):
-            keys = ("where", "message", "remediation")
-            error["problems"] = [{key: getattr(each, key) for key in keys} for each in problem.problems]
-        print(json.dumps({"error": error}, indent=2))
-    else:
-        print(f"error: {printable(message, keep=NEWLINE)}", file=sys.stderr)
-        for line in remediation.splitlines():
-            print(f"  {printable(line)}", file=sys.stderr)
-    return code
+def _add(name: str, command: Callable[..., Any], **settings: Any) -> None:
+    app.command(name, **settings)(reporting(command, name))
 
 
-def _is_wasm_error(problem: Exception) -> bool:
-    # the runtime is not imported for this: when nothing imported it, nothing raised its errors
-    runtime = sys.modules.get("portalis.backend.errors")
-    return runtime is not None and isinstance(problem, runtime.WasmError)
-
-
-NEWLINE = "\n"  # a WebAssembly backtrace has several lines
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": False}
 
-app.command()(reporting(inspect))
-app.command()(reporting(annotate))
-app.command()(reporting(init))
-app.command()(reporting(package))
-app.command("build-images")(reporting(build_images))
-app.command()(reporting(publish))
-app.command("install-backend")(reporting(install_backend))
-app.command(context_settings=PASS_THROUGH)(reporting(serve))
-app.command("run")(reporting(run_service))
-app.command()(reporting(infer))
-app.command()(reporting(demo))
-app.command()(reporting(keygen))
-app.command()(reporting(verify))
-app.command()(reporting(schema))
-app.command()(reporting(doctor))
+_add("inspect", inspect)
+_add("annotate", annotate)
+_add("init", init)
+_add("package", package)
+_add("build-images", build_images)
+_add("publish", publish)
+_add("install-backend", install_backend)
+_add("serve", serve, context_settings=PASS_THROUGH)
+_add("run", run_service)
+_add("infer", infer)
+_add("demo", demo)
+_add("keygen", keygen)
+_add("verify", verify)
+_add("schema", schema)
+_add("doctor", doctor)

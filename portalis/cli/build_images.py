@@ -10,6 +10,7 @@ import typer
 
 from ..errors import UsageError
 from .engines import NAMES, engine_named
+from .failures import of_run
 from .package import DEFAULT_SPEC, EXIT_CODES, source_of
 from .stopping import cleaning_up
 
@@ -120,7 +121,9 @@ def _build_services(
     from ..spec import read_spec
     from .progress import listener
 
-    wanted = _adjusted(read_spec(source), source, output, {key: value for key, value in container.items() if value})
+    spec = read_spec(source)
+    of_run(spec.run_id)
+    wanted = _adjusted(spec, source, output, {key: value for key, value in container.items() if value})
     with cleaning_up(), listener(quiet=quiet or as_json, skipped=False) as told:
         made = package(wanted, options, told, source=str(source))
     _tell(made, wanted.output_directory, as_json=as_json, quiet=quiet)
@@ -148,10 +151,11 @@ def _adjusted(spec: PackageSpec, source: Path, output: Path | None, container: d
 
 
 def _tell(made: PackagingAgentOutput, output: Path, *, as_json: bool, quiet: bool) -> None:
+    from ..hidden import in_quotes
     from .summary import images, troubles
 
     if as_json:
-        print(made.model_dump_json(indent=2, by_alias=True))
+        print(in_quotes(made.model_dump_json(indent=2, by_alias=True)))
         return
     for line in troubles(made, quiet=quiet):
         print(line, file=sys.stderr)

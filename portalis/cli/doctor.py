@@ -244,7 +244,13 @@ CHECKS: tuple[Callable[[], Part], ...] = (
         "--version",
     ),
     _containers,
-    _program("helm", "checking Helm charts", "https://helm.sh/docs/intro/install/", "version", "--short"),
+    _program(
+        "helm",
+        "publishing a Helm chart of your own (none is made)",
+        "https://helm.sh/docs/intro/install/",
+        "version",
+        "--short",
+    ),
     _program("kubectl", "applying manifests", "https://kubernetes.io/docs/tasks/tools/", "version", "--client"),
     _kit,
 )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UsageError
+from ..errors import PortalisError, UsageError
+from .printable import printable
 
 if TYPE_CHECKING:
     from ..backend.interface import TensorSpec
@@ -22,12 +23,17 @@ def infer(
     inputs: Annotated[
         list[str] | None,
         typer.Option(
-            "--input", "-i", metavar="NAME=VALUE", help="JSON, text, or @file: .npy, .json, an image, any text."
+            "--input", "-i", metavar="NAME=VALUE", help="JSON, text, or @file: .npy, .json, an image, any bytes."
         ),
     ] = None,
     outputs: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", metavar="NAME=@FILE.npy", help="Save an output instead of printing it."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="NAME=@FILE",
+            help="Save an output instead of printing it: as .npy, or the bytes of one BYTES element as any other file.",
+        ),
     ] = None,
     url: Annotated[str, typer.Option(help="The server's gRPC address.")] = "127.0.0.1:8001",
     model_version: Annotated[str, typer.Option(help="The model's version; the server chooses by default.")] = "",
@@ -42,13 +48,14 @@ def infer(
 ) -> None:
     """Send one request and print what comes back.
 
-    Shapes and data types come from the model; a missing batch dimension is added.
+    Shapes and data types come from the model; a missing batch dimension is added. What --json prints is taken as a
+    VALUE, too; BYTES that are no text are base64 there.
 
     Examples:
 
     portalis infer -m softmax -i 'x=[1,2,3]'
 
-    portalis infer -m preprocess -i image=@photo.jpg -o tensor=@tensor.npy
+    portalis infer -m image_preprocess -i image=@photo.jpg -o pixels=@pixels.npy
 
     portalis infer --module softmax.wasm -i 'x=[1,2,3]' --json
     """
@@ -58,38 +65,48 @@ def infer(
     if module is not None:
         if parameters or model_version:
             raise UsageError("--parameter and --model-version go to a server; --module runs without one")
-        answer, name = _locally(module, inputs or []), str(module)
+        answer, name = _locally(module, inputs or [], targets), str(module)
     else:
-        answer, name = _remotely(url, model, model_version, inputs or [], parameters or [], timeout), model
-    unknown = sorted(set(targets) - set(answer.outputs))
-    if unknown:
-        raise UsageError(f"there is no output {', '.join(unknown)}: {name} has {', '.join(answer.outputs)}")
+        answer, name = _remotely(url, model, model_version, inputs or [], targets, parameters or [], timeout), model
     _deliver(name, answer, targets, as_json=as_json)
 
 
 def _remotely(
-    url: str, model: str, version: str, inputs: Sequence[str], parameters: Sequence[str], timeout_s: float
+    url: str,
+    model: str,
+    version: str,
+    inputs: Sequence[str],
+    targets: Mapping[str, Path],
+    parameters: Sequence[str],
+    timeout_s: float,
 ) -> Answer:
     from ..triton_client import RemoteModel
 
+    parsed = _parameters(parameters)
     with RemoteModel(url, model, version=version, timeout_s=timeout_s) as remote:
+        _check_targets(model, remote.outputs, targets)
         arrays = _read_inputs(model, remote.inputs, inputs, batches=remote.max_batch_size > 0)
-        return remote.infer(arrays, parameters=_parameters(parameters))
+        return remote.infer(arrays, parameters=parsed)
 
 
-def _locally(module: Path, inputs: Sequence[str]) -> Answer:
+def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path]) -> Answer:
     import time
 
     from ..backend import Program
     from ..backend.dtypes import bf16_to_f32, f32_to_bf16
+    from ..interface_check import own_interface
     from ..triton_client import Answer
+    from .compiling import noted
 
-    with Program.load(module) as program:
-        interface = program.interface
-        arrays = _read_inputs(str(module), interface.inputs, inputs, batches=interface.max_batch_size > 0)
-        for spec in interface.inputs:
-            if spec.dtype.name == "BF16" and spec.name in arrays:
-                arrays[spec.name] = f32_to_bf16(arrays[spec.name])
+    interface = own_interface(module)  # arguments are checked before anything is compiled
+    _check_targets(str(module), interface.outputs, targets)
+    arrays = _read_inputs(str(module), interface.inputs, inputs, batches=interface.max_batch_size > 0)
+    for spec in interface.inputs:
+        if spec.dtype.name == "BF16" and spec.name in arrays:
+            arrays[spec.name] = f32_to_bf16(arrays[spec.name])
+    with noted(module):
+        program = Program.load(module)
+    with program:
         began = time.perf_counter()
         results = dict(program.run(arrays))
         seconds = time.perf_counter() - began
@@ -100,13 +117,24 @@ def _locally(module: Path, inputs: Sequence[str]) -> Answer:
     return Answer(outputs=results, datatypes=datatypes, seconds=seconds)
 
 
+def _check_targets(model: str, specs: Sequence[TensorSpec], targets: Mapping[str, Path]) -> None:
+    from ..tensor_output import check_target
+
+    datatypes = {spec.name: spec.dtype.name for spec in specs}
+    unknown = sorted(set(targets) - set(datatypes))
+    if unknown:
+        raise UsageError(f"there is no output {', '.join(unknown)}: {model} has {', '.join(datatypes)}")
+    for name, path in targets.items():
+        check_target(name, datatypes[name], path)
+
+
 def _read_inputs(model: str, specs: Sequence[TensorSpec], given: Sequence[str], *, batches: bool) -> dict[str, Array]:
     from ..tensors import read_tensor, split_assignment
 
     by_name = {spec.name: spec for spec in specs}
     values: dict[str, str] = {}
     for text in given:
-        name, value = split_assignment(text, option="--input")
+        name, value = split_assignment(text, option="--input", may_be_empty=True)
         if name not in by_name:
             raise UsageError(f"{model} has no input {name!r}", remediation=_described(specs, batches=batches))
         if name in values:
@@ -143,7 +171,7 @@ def _parameters(given: Sequence[str]) -> dict[str, str | int | bool]:
 
     parameters: dict[str, str | int | bool] = {}
     for text in given:
-        name, value = split_assignment(text, option="--parameter")
+        name, value = split_assignment(text, option="--parameter", may_be_empty=True)
         try:
             parsed: Any = json.loads(value)
         except json.JSONDecodeError:
@@ -159,28 +187,36 @@ def _targets(given: Sequence[str]) -> dict[str, Path]:
     for text in given:
         name, value = split_assignment(text, option="--output")
         path = Path(value.removeprefix("@"))
-        if path.suffix != ".npy":
-            raise UsageError(
-                f"--output {text!r}: outputs are saved as .npy files", remediation=f"--output {name}=@{name}.npy"
-            )
+        if not path.name:
+            raise UsageError(f"--output {text!r} names no file", remediation=f"--output {name}=@{name}.npy")
+        if name in targets:
+            raise UsageError(f"output {name!r} is given twice")
+        if path in targets.values():
+            raise UsageError(f"{path} is given for two outputs")
         targets[name] = path
     return targets
 
 
 def _deliver(model: str, answer: Answer, targets: Mapping[str, Path], *, as_json: bool) -> None:
-    from ..tensors import save, shape_text, summary, to_json
+    from ..tensor_output import check_savable, save, summary, to_json
+    from ..tensors import shape_text
 
+    for name, path in targets.items():
+        if name not in answer.outputs:
+            raise PortalisError(f"{model} has sent no output {name!r}")
+        check_savable(name, answer.outputs[name], path)
     for name, path in targets.items():
         save(answer.outputs[name], path)
     if as_json:
         tensors = [
-            {"name": name, "datatype": answer.datatypes[name], "shape": list(array.shape)}
-            | ({"file": str(targets[name])} if name in targets else {"data": to_json(array)})
+            {"name": name, "datatype": answer.datatypes[name], "shape": list(array.shape), "file": str(targets[name])}
+            if name in targets
+            else to_json(name, answer.datatypes[name], array)
             for name, array in answer.outputs.items()
         ]
         print(json.dumps({"model": model, "seconds": round(answer.seconds, 6), "outputs": tensors}))
         return
     for name, array in answer.outputs.items():
-        head = f"{name}  {answer.datatypes[name]} {shape_text(array.shape)}"
+        head = printable(f"{name}  {answer.datatypes[name]} {shape_text(array.shape)}")
         print(f"{head}  saved to {targets[name]}" if name in targets else f"{head}\n{summary(array)}")
     print(f"in {answer.seconds * 1000:.2f} ms")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from .failures import of_run
 from .stopping import cleaning_up
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def package(
         raise UsageError(f"{report} is a directory", remediation="Name the file to write with --report.")
     source = source_of(spec, contract)
     wanted = _read(source, is_contract=contract is not None)
+    of_run(wanted.run_id)
     wanted = _adjusted(wanted, source, output, keep_versions=keep_versions, fail_fast=fail_fast)
     options = Options(only=tuple(only or ()), skip=tuple(skip or ()), live=validate == "live", force=force)
     with cleaning_up(), listener(quiet=quiet or as_json) as told:
@@ -132,9 +134,10 @@ def _adjusted(
 
 
 def _tell(made: PackagingAgentOutput, output: Path, report: Path | None, *, as_json: bool, quiet: bool) -> None:
+    from ..hidden import in_quotes
     from .summary import result, troubles
 
-    text = made.model_dump_json(indent=2, by_alias=True)
+    text = in_quotes(made.model_dump_json(indent=2, by_alias=True))
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import UsageError
 from .engines import NAMES, engine_named
+from .failures import of_run
 from .package import DEFAULT_SPEC
 from .printable import printable
 
@@ -53,7 +54,7 @@ def publish(
     What the registry has already is not sent again: publishing anew goes on where it stopped, or does nothing.
 
     Credentials: --username and --password-stdin, or PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or those
-    of `docker login`, with its credential helpers.
+    of `docker login` or `podman login`, with their credential helpers.
 
     Exit codes: 0 success, 3 some things failed, 1 nothing was published, 2 bad usage. What fails leaves publish.sh in
     OUTPUT_DIR, which publishes by hand.
@@ -78,7 +79,7 @@ def publish(
         return
     login = _login(address, username, password_stdin=password_stdin)
     outcome = _carry_out(plan, login, runtime, quiet=quiet or as_json)
-    script = _settle(folder, plan, outcome)
+    script = _settle(folder, plan, outcome, runtime)
     from ..pipeline.publication import note
 
     note(folder, report, package, outcome.published)
@@ -95,6 +96,7 @@ def _settled(folder: Path | None, registry: str | None, engine: str | None) -> t
         from ..spec import read_spec
 
         spec = read_spec(source)
+        of_run(spec.run_id)
         registry = registry or spec.registry_url
         folder = folder or spec.output_directory
         runtime = runtime if engine else spec.container_config.runtime
@@ -134,12 +136,13 @@ def _carry_out(plan: PublishingPlan, login: Credentials | None, runtime: Contain
         return carry_out(plan, login, runtime=runtime, say=say)
 
 
-def _settle(folder: Path, plan: PublishingPlan, outcome: Outcome) -> Path | None:
+def _settle(folder: Path, plan: PublishingPlan, outcome: Outcome, runtime: ContainerRuntime) -> Path | None:
     """The script for what failed; without failure there is none, and one of an earlier time goes."""
+    from ..container_commands import program
     from ..dist.publishing.script import SCRIPT, write_script
 
     if outcome.failures:
-        return write_script(plan, folder)
+        return write_script(plan, folder, program(runtime))
     (folder / SCRIPT).unlink(missing_ok=True)
     return None
 
@@ -196,4 +199,7 @@ def _tell(outcome: Outcome, script: Path | None, *, as_json: bool) -> None:
     for reference in outcome.untried:
         print(f"not tried: {printable(reference)}", file=sys.stderr)
     if script is not None:
-        print(f"{printable(str(script))} publishes by hand, with docker and oras", file=sys.stderr)
+        print(
+            f"{printable(str(script))} publishes by hand; its first lines name the programs that it needs",
+            file=sys.stderr,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 import sys
@@ -13,7 +14,10 @@ import typer
 from ..errors import MissingPart, PortalisError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..nim.service.app import Service
+    from ..nim.service.models import Model
     from ..nim.service.settings import ServiceSettings
 
 OPTIONS = {"service_port": "--http-port", "grpc_port": "--grpc-port", "metrics_port": "--metrics-port"}
@@ -70,12 +74,18 @@ def run(
     changes |= {"max_connections": max_connections, "max_response_bytes": max_response_bytes}
     changes |= _ports(host, {"service_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port})
     with staged(modules, name, {key: value for key, value in changes.items() if value is not None}) as staging:
-        settings, folder = staging
-        _check_ports(settings)
+        _check_ports(staging.settings)
         set_up(LogOptions(level, json_lines=json_logs))
+        for left_out in staging.left_out:
+            _say(left_out)
         # uvicorn's word on starting and ending is for those who look for trouble
         raise typer.Exit(
-            _serve(settings, folder, host, level if level < LEVELS["INFO"] else max(level, LEVELS["WARNING"]))
+            _serve(
+                staging.settings,
+                staging.folder,
+                host,
+                level if level < LEVELS["INFO"] else max(level, LEVELS["WARNING"]),
+            )
         )
 
 
@@ -83,35 +93,73 @@ def _serve(settings: ServiceSettings, folder: Path, host: str, level: int) -> in
     from ..nim.service.serving import PortTaken, serve
 
     try:
-        return serve(settings, folder, host=host, level=level, named=OPTIONS, loaded=_tell)
+        return serve(settings, folder, host=host, level=level, named=OPTIONS, changed=Announcer().changed)
     except PortTaken as problem:
         raise PortalisError(str(problem), remediation="0 picks a free one.") from None
 
 
-def _tell(service: Service) -> bool:
-    """Say where everything is, and how to ask; whether there is anything to ask."""
-    settings = service.settings
-    host = f"[{service.host}]" if ":" in service.host else service.host
-    base = f"http://{host}:{settings.service_port}"
-    ready = [model for model in service.models.values() if model.ready]
-    if not ready:
-        _say("no model could be loaded")
-        return False
-    _say(f"HTTP {base}  gRPC {host}:{settings.grpc_port}  metrics http://{host}:{settings.metrics_port}/metrics")
+class Announcer:
+    """Says where the service is and how to ask it, and which models are ready, whenever that changes."""
+
+    def __init__(self) -> None:
+        self._announced: set[str] = set()
+        self._said = ""
+
+    def changed(self, service: Service) -> bool:
+        """Say what is new; whether there is or will be anything to ask."""
+        models = service.models.values()
+        ready = [model for model in models if model.ready]
+        is_loading = any(not model.ready and not model.failure for model in models)
+        if ready and not self._announced:
+            _say(_addresses(service))
+        for model in ready:
+            if model.name not in self._announced:
+                self._announced.add(model.name)
+                _say(_example(service, model))
+        if not ready and not is_loading:
+            _say("no model could be loaded")
+            return False
+        if not is_loading and (summary := _summary(models)) != self._said:
+            self._said = summary
+            _say(summary)
+        return True
+
+
+def _summary(models: Collection[Model]) -> str:
+    """Whether the service is ready, as its health says."""
+    ready = sum(model.ready for model in models)
+    if ready == len(models):
+        return "ready; Ctrl-C stops"
+    failed = ", ".join(model.name for model in models if not model.ready)
+    count = f"{ready} of {len(models)} models {'is' if ready == 1 else 'are'} ready"
+    return f"{count}; {failed} failed (/v1/health/ready answers 503); Ctrl-C stops"
+
+
+def _addresses(service: Service) -> str:
+    settings, host = service.settings, _host(service)
+    metrics = f"metrics http://{host}:{settings.metrics_port}/metrics"
+    return f"HTTP http://{host}:{settings.service_port}  gRPC {host}:{settings.grpc_port}  {metrics}"
+
+
+def _host(service: Service) -> str:
+    return f"[{service.host}]" if ":" in service.host else service.host
+
+
+def _example(service: Service, model: Model) -> str:
+    """A command that asks `model`."""
     from ..nim.service.jsonio import written
     from ..nim.service.models import smallest
     from ..nim.service.tensors import encode
 
-    for model in ready:
-        interface = model.program.interface
-        arrays = smallest(interface)
-        inputs = [encode(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
-        if model.settings.warm_up:
-            inputs = list(model.settings.warm_up)
+    interface = model.program.interface
+    arrays = smallest(interface)
+    inputs = [encode(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
+    if model.settings.warm_up:  # from service.json, so it may have NaN, which orjson writes as null
+        body = json.dumps({"inputs": list(model.settings.warm_up)})
+    else:
         body = written({"inputs": inputs}).decode()
-        _say(f"curl -s {shlex.quote(f'{base}/v1/models/{model.name}/infer')} -d {shlex.quote(body)}")
-    _say("ready; Ctrl-C stops")
-    return True
+    url = f"http://{_host(service)}:{service.settings.service_port}/v1/models/{model.name}/infer"
+    return f"curl -s {shlex.quote(url)} -d {shlex.quote(body)}"
 
 
 def _ports(host: str, given: dict[str, int | None]) -> dict[str, int | None]:

@@ -12,6 +12,7 @@ from .printable import printable
 if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput
 
+SERVED = ("wasm", "python")  # what the Triton of `portalis serve` has backends for
 TITLES = {
     "success": "packaged",
     "partial_success": "packaged in part",
@@ -70,7 +71,7 @@ def images(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
 
 def _next(made: PackagingAgentOutput) -> Iterator[str]:
     models = made.artifacts.triton_models
-    if models:
+    if any(model.platform in SERVED for model in models):
         repository = Path(models[0].model_repository_path).parent
         yield f"  serve the models: portalis serve {printable(shlex.quote(str(repository)))}"
     for archive in made.artifacts.distribution_archives:

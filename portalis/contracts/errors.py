@@ -89,8 +89,31 @@ class PublishingError(Record):
     push_errors: tuple[str, ...] = ()
 
 
+class InputError(Record):
+    """What is wrong with a spec, a contract file or a command line; beyond the requirements."""
+
+    kind: Literal["InputError"] = "InputError"
+    source: str
+    """What was read."""
+    validation_errors: tuple[str, ...] = ()
+
+
+class InputProblem(Record):
+    """One thing that is wrong with an input."""
+
+    where: str
+    """Its path, such as ``triton_config.inputs[0].dims``; empty for the whole."""
+    message: str
+    remediation: str
+
+
 ErrorDetails = Annotated[
-    NimGenerationError | TritonConfigError | OmniversePackagingError | ArchiveCreationError | PublishingError,
+    NimGenerationError
+    | TritonConfigError
+    | OmniversePackagingError
+    | ArchiveCreationError
+    | PublishingError
+    | InputError,
     Discriminator("kind"),
 ]
 
@@ -110,3 +133,7 @@ class PackagingError(Record):
     context: ErrorContext
     remediation: RemediationSuggestion
     details: ErrorDetails | None = None
+    type: str | None = None
+    """The name of the error's class, such as ``ModuleError``, where a command ended with it."""
+    problems: tuple[InputProblem, ...] = ()
+    """All that is wrong with the input."""

@@ -18,6 +18,7 @@ from ..spec.documents import read_document
 from ..spec.package import Mode, ModuleInterface, PackagingSettings
 from ..spec.paths import absolute
 from ..spec.places import Place
+from ..spec.read import run_id
 from ..spec.rules import rules
 from ..spec.salvage import ANY, salvage
 from ..spec.triton import TritonConfiguration
@@ -152,7 +153,13 @@ def _checked(data: Mapping[str, Any], *, base: Path, source: str) -> tuple[Packa
         problems += independent([*_sizes(given), *map(in_contract, rules(spec, base))], found.left_out)
         if not problems:
             return given, spec
-    raise InputProblems(problems, source=source)
+    raise InputProblems(problems, source=source, pipeline_id=_run_id(data))
+
+
+def _run_id(data: Mapping[str, Any]) -> str | None:
+    context, settings = data.get("context"), data.get(_SETTINGS)
+    told = context.get("pipeline_id") if isinstance(context, Mapping) else None
+    return told if isinstance(told, str) and told else run_id(settings)
 
 
 def _known(model: type[Structure], value: Any) -> Any:

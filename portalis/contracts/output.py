@@ -71,6 +71,8 @@ class ValidationResult(Record):
     check: str
     """How it was checked, such as ``static`` or ``live``."""
     valid: bool
+    tried: bool = True
+    """False where the check was asked for and could not be made; the artifact is not valid then, nor refused."""
     report: str
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from ..bounded import parse_json
 from .credentials import Credentials
 from .errors import AccessDenied, Untrustworthy
 from .redaction import Redactor
-from .transport import Answer, Transport
+from .transport import BOUNDS, Answer, Transport
 
 _LIMIT = 1 << 16  # bytes of a token server's answer
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
@@ -60,8 +60,9 @@ class Authorization:
         host = self._transport.address.host
         return AccessDenied(
             f"{host} {why} ({status}), {who}",
-            remediation=f"Log in with `docker login {host}`, or set PORTALIS_REGISTRY_USERNAME and"
-            " PORTALIS_REGISTRY_PASSWORD, or hand the password over with --username NAME --password-stdin. The account"
+            remediation=f"Log in with `docker login {host}` or `podman login {host}`, or set"
+            " PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or hand the password over with"
+            " --username NAME --password-stdin. The account"
             " has to be allowed to push there.",
         )
 
@@ -97,7 +98,7 @@ class Authorization:
         if answer.status in (400, 401, 403):
             raise self.denied("gives no token", answer.status)
         try:
-            told = json.loads(answer.body)
+            told = parse_json(answer.body, BOUNDS)
             token = told.get("token") or told.get("access_token")
         except (ValueError, AttributeError):
             token = None

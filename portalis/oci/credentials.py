@@ -1,4 +1,4 @@
-"""Who we are to a registry: from the caller, the environment, or what Docker's own login has left."""
+"""Who we are to a registry: from the caller, the environment, or the logins of Docker and Podman."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import UsageError
-from . import docker_config
+from . import docker_config, podman_auth
 from .address import Address
 
 USERNAME = "PORTALIS_REGISTRY_USERNAME"
@@ -27,15 +27,15 @@ class Credentials:
 
 
 def find(address: Address, environment: Mapping[str, str] = os.environ) -> Credentials | None:
-    """The credentials for a registry: the environment's, else those of Docker's config and its helpers, else None.
-    Raises UsageError for half of them, and for a config that cannot be read."""
+    """The credentials for a registry: the environment's, else those of Docker's config and its helpers, else those of
+    Podman's auth.json, else None. Raises UsageError for half of them, and for a file that cannot be read."""
     name, secret = environment.get(USERNAME, ""), environment.get(PASSWORD, "")
     if name and secret:
         return Credentials(username=name, secret=secret, source="the environment")
     if name or secret:
         here, missing = (USERNAME, PASSWORD) if name else (PASSWORD, USERNAME)
         raise UsageError(f"{here} is set, and {missing} is not", remediation="Set both, or neither.")
-    found = docker_config.lookup(address.keys, environment)
+    found = docker_config.lookup(address.keys, environment) or podman_auth.lookup(address, environment)
     if found is None:
         return None
     return Credentials(username=found.username, secret=found.secret, is_token=found.is_token, source=found.source)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..bounded import Bounds, parse_json
 from ..errors import UsageError
 
 _HELPER_S = 30.0
-_LIMIT = 1 << 20
+_BOUNDS = Bounds(max_bytes=1 << 20, max_values=20_000)
 _TOKEN = "<token>"  # what a helper calls itself that knows an identity token and no name # noqa: S105
 _HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -35,51 +35,60 @@ def lookup(keys: Sequence[str], environment: Mapping[str, str]) -> Login | None:
     config, or a helper, that cannot be used."""
     folder = environment.get("DOCKER_CONFIG")
     path = (Path(folder) if folder else Path(environment.get("HOME", "/")) / ".docker") / "config.json"
-    config = _read(path)
+    config = read(path)
     for key in keys:
-        helper = _table(config, "credHelpers").get(key)
+        helper = table(config, "credHelpers").get(key)
         if isinstance(helper, str) and helper:
-            return _ask(helper, key, environment)
+            return ask(helper, key, environment)
     store = config.get("credsStore")
     if isinstance(store, str) and store:
         for key in keys:
-            if (login := _ask(store, key, environment)) is not None:
+            if (login := ask(store, key, environment)) is not None:
                 return login
     return _of_file(config, keys, path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """What is in a file of logins, nothing where there is none. Raises UsageError, which repeats nothing of it."""
     try:
-        with path.open("rb") as file:
-            config = json.loads(file.read(_LIMIT))
+        config = parse_json(_BOUNDS.read(path), _BOUNDS)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         # the error of a decoder would repeat the line, and with it a password
         why = error.strerror if isinstance(error, OSError) else "it is not JSON"
-        raise UsageError(f"{path} cannot be read: {why}", remediation="Mend it, or log in again.") from None
+        raise UsageError(f"{path} cannot be read: {why}", remediation="Fix it, or log in again.") from None
     return config if isinstance(config, dict) else {}
 
 
-def _table(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def table(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The table under a key, an empty one where there is none."""
     found = config.get(key)
     return found if isinstance(found, dict) else {}
 
 
 def _of_file(config: Mapping[str, Any], keys: Sequence[str], path: Path) -> Login | None:
-    logins = {_host(key): entry for key, entry in _table(config, "auths").items()}
+    exact = table(config, "auths")
+    logins = {_host(key): entry for key, entry in exact.items()}
     for key in keys:
-        entry = logins.get(_host(key))
-        if not isinstance(entry, dict):
-            continue
-        token = entry.get("identitytoken")
-        if isinstance(token, str) and token:
-            return Login(username="", secret=token, is_token=True, source=str(path))
-        name, secret = entry.get("username"), entry.get("password")
-        if not (name and secret) and entry.get("auth"):
-            name, secret = _decoded(str(entry["auth"]), key, path)
-        if isinstance(name, str) and isinstance(secret, str) and name and secret:
-            return Login(username=name, secret=secret, is_token=False, source=str(path))
+        for entry in (exact.get(key), logins.get(_host(key))):
+            if (login := login_of(entry, key, path)) is not None:
+                return login
+    return None
+
+
+def login_of(entry: Any, key: str, path: Path) -> Login | None:
+    """What an entry of ``auths`` says; None where it says nothing, as beside a helper. Raises UsageError."""
+    if not isinstance(entry, dict):
+        return None
+    token = entry.get("identitytoken")
+    if isinstance(token, str) and token:
+        return Login(username="", secret=token, is_token=True, source=str(path))
+    name, secret = entry.get("username"), entry.get("password")
+    if not (name and secret) and entry.get("auth"):
+        name, secret = _decoded(str(entry["auth"]), key, path)
+    if isinstance(name, str) and isinstance(secret, str) and name and secret:
+        return Login(username=name, secret=secret, is_token=False, source=str(path))
     return None
 
 
@@ -96,11 +105,11 @@ def _decoded(auth: str, key: str, path: Path) -> tuple[str, str]:
     return name, secret.rstrip("\0")
 
 
-def _ask(helper: str, key: str, environment: Mapping[str, str]) -> Login | None:
+def ask(helper: str, key: str, environment: Mapping[str, str]) -> Login | None:
     """What ``docker-credential-HELPER get`` says of `key`. Nothing that it prints is ever repeated but its errors."""
     program = f"docker-credential-{helper}"
     if _HELPER_NAME.fullmatch(helper) is None:
-        raise UsageError(f"{helper!r} is no name of a credential helper", remediation="Mend Docker's config.json.")
+        raise UsageError(f"{helper!r} is no name of a credential helper", remediation="Fix the file that names it.")
     remedy = f"See what `echo {key} | {program} get` says, or set the credentials in the environment."
     try:
         done = subprocess.run(
@@ -123,7 +132,7 @@ def _ask(helper: str, key: str, environment: Mapping[str, str]) -> Login | None:
             return None
         raise UsageError(f"the credential helper {program} failed (exit {done.returncode})", remediation=remedy)
     try:
-        told = json.loads(done.stdout)
+        told = parse_json(done.stdout, _BOUNDS)
         name, secret = str(told["Username"]), str(told["Secret"])
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"the credential helper {program} answers in no known form", remediation=remedy) from None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..bounded import parse_json
 from .blobs import digest_of
 from .errors import Untrustworthy
 from .manifest import INDEX, MANIFEST, Manifest, describe, encode
 from .manifests import Manifests
+from .transport import BOUNDS
 
 
 def fallback_tag(digest: str) -> str:
@@ -41,7 +42,7 @@ def _entry(manifest: Manifest) -> dict[str, Any]:
 
 def _entries(content: bytes, where: str) -> list[Mapping[str, Any]]:
     try:
-        entries = json.loads(content)["manifests"]
+        entries = parse_json(content, BOUNDS)["manifests"]
         if all(isinstance(each, dict) for each in entries):
             return list(entries)
     except (ValueError, LookupError, TypeError):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
 from .. import __version__
+from ..bounded import parse_json
 from .address import Address
 from .authorization import Authorization
 from .backoff import Backoff
 from .credentials import Credentials
 from .errors import Interrupted, RegistryError
 from .redaction import Redactor
-from .transport import ANSWER_LIMIT, Answer, Body, Transport
+from .transport import ANSWER_LIMIT, BOUNDS, Answer, Body, Transport
 
 _TOLD = 300  # characters of a registry's own words
 
@@ -107,7 +107,7 @@ class Session:
     def _told(self, answer: Answer) -> str:
         """What the registry says of an error, without secrets that it may have sent back."""
         try:
-            told = json.loads(answer.body)["errors"][0]
+            told = parse_json(answer.body, BOUNDS)["errors"][0]
             text = ": ".join(str(told[key]) for key in ("code", "message") if told.get(key))
         except (ValueError, LookupError, TypeError, AttributeError):
             return ""

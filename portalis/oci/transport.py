@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import IO, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
+from ..bounded import Bounds
 from ..errors import MissingPart
 from .address import Address, is_loopback
 from .errors import Interrupted, RegistryError, Untrustworthy
+from .protocol import is_not_tls, plain_expected, speaks_tls, tls_expected
 
 try:
     import urllib3
@@ -21,6 +23,7 @@ except ImportError:
 
 CONNECT_S, READ_S, WHOLE_ANSWER_S = 15.0, 300.0, 120.0  # a registry checks a large blob before it answers
 ANSWER_LIMIT = 4 << 20  # bytes; registries themselves take no larger manifest
+BOUNDS = Bounds(max_bytes=ANSWER_LIMIT, max_values=100_000)
 _BLOCK = 1 << 16
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -59,6 +62,7 @@ class Transport:
         self.address = address
         self._agent = agent
         self._pool = _pool(address)
+        self._answered = False
 
     def send(
         self,
@@ -145,11 +149,16 @@ class Transport:
             finally:
                 got.close()  # an answer that was not read to its end must not be the next one's beginning
         except SSLError as problem:
-            raise self._distrusted(problem) from None
+            raise plain_expected(self.address) if is_not_tls(problem) else self._distrusted(problem) from None
         except LocationParseError:
             raise _no_url(url) from None
         except (HTTPError, OSError) as problem:
+            if not _never_connected(problem) and self._needs_tls(url):
+                raise tls_expected(self.address) from None
             raise Interrupted(f"{_host(url)}: {_cause(problem)}", reached=not _never_connected(problem)) from None
+        if got.status == 400 and self._needs_tls(url):
+            raise tls_expected(self.address)
+        self._answered = True
         if got.status in _BUSY:
             wait = got.headers.get("Retry-After", "")
             raise Interrupted(
@@ -167,6 +176,11 @@ class Transport:
                     remediation="The rest was not read. See that the URL is that of a registry.",
                 )
         return bytes(found)
+
+    def _needs_tls(self, url: str) -> bool:
+        """Whether the registry was asked over plain HTTP and speaks TLS; servers answer 400 then, or break off."""
+        asked = self.address.plain_http and self.is_own(url) and not self._answered
+        return asked and speaks_tls(self.address.base)
 
     def _distrusted(self, problem: SSLError) -> RegistryError:
         return RegistryError(

@@ -62,9 +62,10 @@ class EnginePush:
                 return
             except EngineFailed as problem:
                 if _DENIED.search(problem.message):
+                    host = self._address.host
                     raise AccessDenied(
                         problem.message,
-                        remediation=f"Log in with `docker login {self._address.host}`, or set"
+                        remediation=f"Log in with `docker login {host}` or `podman login {host}`, or set"
                         " PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD.",
                     ) from None
                 attempt.failed(Interrupted(problem.message, reached=True))

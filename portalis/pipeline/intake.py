@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ from ..inspection import Inspection, WasmError, inspect
 from ..output import refuse_what_is_not_ours
 from ..problems import InputProblems, Problem, did_you_mean
 from ..spec import PackageSpec, WasmBinaryPath
-from ..target import Module
+from ..target import Module, Target
+from . import requests
 from .options import Options
 from .registry import TARGETS
 from .upstream import Upstream, read_upstream
@@ -39,29 +40,43 @@ def take_in(spec: PackageSpec, options: Options, source: str) -> Taken:
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         # wasmtime works outside Python's lock; the targets are imported meanwhile
         inspecting = [pool.submit(_inspect, binary) for binary in spec.wasm_binaries]
-        problems = list(_of_targets(spec, options))
+        wanted = [target for target in _targets(options) if target.left_out(spec) is None]
+        problems = [problem for target in wanted for problem in target.problems(spec)]
         upstream, wrong = read_upstream(spec)
         found = [each.result() for each in inspecting]
     problems += [
         Problem(where=f"wasm_binaries[{i}].path", message=each) for i, each in enumerate(found) if isinstance(each, str)
     ]
-    if problems or wrong:
+    if wanted and (problems or wrong):
         raise InputProblems([*problems, *wrong], source=source)
     modules = tuple(
         Module(name=binary.module_name, path=binary.path, binary=binary, inspection=each)
         for binary, each in zip(spec.wasm_binaries, found)
         if not isinstance(each, str) and binary.module_name in (options.modules or known)
     )
+    if not wanted:
+        raise _nothing_to_run(spec, options, modules)
     return Taken(modules=modules, upstream=upstream)
 
 
-def _of_targets(spec: PackageSpec, options: Options) -> Iterator[Problem]:
-    targets = [each.load() for name, each in TARGETS.items() if options.leaves_out(name) is None]
-    wanted = [target for target in targets if target.left_out(spec) is None]
-    if not wanted:
-        raise UsageError("no target is left to run", remediation="Leave out --only or --skip, or enable a target.")
-    for target in wanted:
-        yield from target.problems(spec)
+def _targets(options: Options) -> list[Target]:
+    return [each.load() for name, each in TARGETS.items() if options.leaves_out(name) is None]
+
+
+def _nothing_to_run(spec: PackageSpec, options: Options, modules: Sequence[Module]) -> UsageError:
+    """Why each target does not run that the command line names, and why no module can be served where that is so."""
+    lines, remediation = ["no target is left to run"], "Leave out --only or --skip, or enable a target."
+    lines += [
+        f"  --only {name}: {reason}"
+        for name, each in TARGETS.items()
+        if name in options.only and (reason := each.load().left_out(spec)) is not None
+    ]
+    why = [(module, reason) for module in modules if (reason := requests.why_unservable(module)) is not None]
+    if why and any(name in requests.SERVING for name in options.only):
+        lines += [f"  {module.name} cannot be served: {reason}" for module, reason in why]
+        keys = " or ".join(requests.KEYS[name] for name in options.only if name in requests.SERVING)
+        remediation = f"{requests.remedy(why[0][0])}; then set {keys} to true."
+    return UsageError("\n".join(lines), remediation=remediation)
 
 
 def _inspect(binary: WasmBinaryPath) -> Inspection | str:

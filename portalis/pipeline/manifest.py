@@ -15,8 +15,8 @@ from ..contracts.manifest import (
 )
 from ..output import Written
 from ..spec import PackageSpec
-from ..target import Module
-from .outcome import Stage
+from ..target import Module, StageError
+from .outcome import Produced, Stage, usable
 from .upstream import Upstream
 
 _KINDS = {
@@ -34,6 +34,7 @@ def make_manifest(
     modules: Sequence[Module],
     upstream: Upstream,
     stages: Sequence[Stage],
+    unmet: Sequence[StageError],
     files: Mapping[PurePosixPath, Written],
     created_at: str,
 ) -> PackageManifest:
@@ -55,7 +56,7 @@ def make_manifest(
         build_info=_build_info(modules, upstream),
         test_info=upstream.tests,
         performance_metrics=upstream.performance,
-        notes=_notes(stages),
+        notes=_notes(stages, unmet),
     )
 
 
@@ -91,8 +92,22 @@ def _binary(module: Module) -> WasmBinaryInfo:
     )
 
 
-def _notes(stages: Sequence[Stage]) -> tuple[str, ...]:
-    failed = [stage.stage.value for stage in stages if stage.errors]
-    if not failed:
-        return ()
-    return ("Partial packaging - some stages failed", *(f"Failed: {stage}" for stage in dict.fromkeys(failed)))
+def _notes(stages: Sequence[Stage], unmet: Sequence[StageError]) -> tuple[str, ...]:
+    """What is missing (requirements 5.2): the stages that failed, those that made a part, and what no stage tells."""
+    wrong = [stage for stage in stages if stage.errors]
+    told = [f"Failed: {stage.stage.value}" if not _made(stage) else f"Incomplete: {_part(stage)}" for stage in wrong]
+    told += [error.message for error in unmet]
+    return ("Partial packaging - some stages failed", *dict.fromkeys(told)) if told else ()
+
+
+def _made(stage: Stage) -> int:
+    return usable(stage.made) if isinstance(stage.outcome, Produced) else 0
+
+
+def _part(stage: Stage) -> str:
+    """``TritonConfiguration (5 of 7 made)``; with the number of errors where these name nothing that was not made."""
+    missing = {name for error in stage.errors for name in error.failed}
+    if missing:
+        return f"{stage.stage.value} ({_made(stage)} of {_made(stage) + len(missing)} made)"
+    count = len(stage.errors)
+    return f"{stage.stage.value} ({_made(stage)} made, {count} error{'' if count == 1 else 's'})"

@@ -1,4 +1,4 @@
-"""How a stage ended: it produced something, was skipped for a reason, or failed."""
+"""How a stage ended: it produced something, was skipped for a reason, or failed; and what of it can be used."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class Produced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Nobody wanted it."""
+    """Nothing was tried. `errors` say so where it was asked for."""
 
     reason: str
+    errors: tuple[StageError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +40,20 @@ Outcome: TypeAlias = Produced | Skipped | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A stage that has ended."""
+    """A stage that has ended. `asked_by` is the key or option that asks for what it makes; None where that only follows
+    from what others make."""
 
     name: str
     title: str
     stage: PackagingStage
     outcome: Outcome
     seconds: float
+    asked_by: str | None = None
 
     @property
     def errors(self) -> tuple[StageError, ...]:
         """What could not be made."""
-        if isinstance(self.outcome, Produced):
-            return self.outcome.made.errors
-        return self.outcome.errors if isinstance(self.outcome, Failed) else ()
+        return self.outcome.made.errors if isinstance(self.outcome, Produced) else self.outcome.errors
 
     @property
     def made(self) -> Made:
@@ -63,3 +64,12 @@ class Stage:
     def files(self) -> tuple[PurePosixPath, ...]:
         """The files that it wrote."""
         return () if isinstance(self.outcome, Skipped) else self.outcome.files
+
+
+def usable(made: Made) -> int:
+    """How many artifacts there are that no check has refused, and how many things are in a registry."""
+    refused = {result.name for result in made.validation_results if result.tried and not result.valid}
+    found = made.artifacts
+    names = [model.model_name for model in found.triton_models]
+    names += [extension.extension_name for extension in found.omniverse_packages]
+    return found.total_artifacts_count() - sum(name in refused for name in names) + len(made.published)

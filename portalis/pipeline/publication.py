@@ -16,6 +16,7 @@ from ..dist.publishing.plan import PublishingPlan
 from ..dist.publishing.publish import Outcome, publish
 from ..dist.publishing.script import SCRIPT
 from ..errors import UsageError
+from ..hidden import in_quotes
 from ..oci.backoff import Backoff
 from ..oci.credentials import Credentials
 from ..oci.registry import Registry
@@ -125,7 +126,7 @@ def note(
     changed = report.model_copy(update={"published": tuple(entries.values()), "package_metadata": metadata})
     path = folder / REPORT
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix=f".{REPORT}.", delete=False, encoding="utf-8") as file:
-        file.write(changed.model_dump_json(indent=2, by_alias=True))
+        file.write(in_quotes(changed.model_dump_json(indent=2, by_alias=True)))
     written = Path(file.name)
     written.chmod(path.stat().st_mode)
     written.replace(path)

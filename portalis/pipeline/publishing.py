@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from ..container_commands import program
 from ..contracts.errors import ErrorType, PublishingError
+from ..contracts.output import PackagingWarning, WarningSeverity
 from ..errors import PortalisError, UsageError
 from ..oci import address as addresses
 from ..oci import credentials
@@ -55,8 +57,7 @@ def act(job: Job, made: Made) -> Made:
     if not plan.images and not plan.artifacts:
         why = UsageError("there is nothing to publish", remediation="Enable a target that makes something.")
         raise _error(address, why)
-    for each in plan.notes:
-        job.say(each)
+    made = dataclasses.replace(made, warnings=(*made.warnings, *map(_not_published, plan.notes)))
     try:
         login = credentials.find(address)
     except PortalisError as problem:
@@ -64,6 +65,15 @@ def act(job: Job, made: Made) -> Made:
     outcome = carry_out(plan, login, runtime=job.spec.container_config.runtime, say=job.say)
     made = dataclasses.replace(made, published=(*made.published, *outcome.published))
     return _failed(job, made, plan, failure_of(plan, outcome)) if outcome.failures else made
+
+
+def _not_published(note: str) -> PackagingWarning:
+    return PackagingWarning(
+        message=f"not published: {note}",
+        severity=WarningSeverity.Medium,
+        remediation="A module is published from a model or an image context, an extension from its archive"
+        " (omniverse_config.package_as_extension).",
+    )
 
 
 def _package(job: Job) -> Package:
@@ -82,10 +92,11 @@ def _package(job: Job) -> Package:
 def _failed(job: Job, made: Made, plan: PublishingPlan, error: StageError) -> Made:
     from ..dist.publishing.script import SCRIPT, write_script
 
-    write_script(plan, job.staging)
+    engine = program(job.spec.container_config.runtime)
+    write_script(plan, job.staging, engine)
     error.steps = (
         f"portalis publish {job.output} --registry {plan.address}",
-        f"{job.final(SCRIPT)} publishes by hand, with docker and oras",
+        f"{job.final(SCRIPT)} publishes by hand, with {engine} and oras",
     )
     return dataclasses.replace(made, errors=(*made.errors, error), adopted=(*made.adopted, PurePosixPath(SCRIPT)))
 

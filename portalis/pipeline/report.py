@@ -20,7 +20,7 @@ from ..contracts.output import (
 )
 from ..output import Written
 from ..target import StageError
-from .outcome import Failed, Skipped, Stage
+from .outcome import Failed, Skipped, Stage, usable
 
 # what a failed stage means for who wants to deploy the package (requirements 5.2)
 _CONSEQUENCES = {
@@ -62,12 +62,14 @@ _CONSEQUENCES = {
 }
 
 
-def status_of(stages: Sequence[Stage], *, stopped: bool) -> Status:
-    """``failure`` where nothing usable is there, or the run was `stopped`; ``partial_success`` beside an error."""
-    usable = any(stage.made.artifacts.total_artifacts_count() for stage in stages)
-    if stopped or not usable:
+def status_of(stages: Sequence[Stage], unmet: Sequence[StageError], *, stopped: bool) -> Status:
+    """``failure`` where nothing usable was made of what was asked for, or the run was `stopped`; ``partial_success``
+    beside an error. Documents and manifests of what could not be made are of no use alone."""
+    ran = [stage for stage in stages if stage.errors or not isinstance(stage.outcome, Skipped)]
+    asked = [stage for stage in ran if stage.asked_by is not None] or ran
+    if stopped or not any(usable(stage.made) for stage in asked):
         return Status.Failure
-    return Status.PartialSuccess if any(stage.errors for stage in stages) else Status.Success
+    return Status.PartialSuccess if unmet or any(stage.errors for stage in stages) else Status.Success
 
 
 def artifacts_of(stages: Sequence[Stage]) -> Artifacts:
@@ -82,17 +84,21 @@ def make_report(
     *,
     status: Status,
     stages: Sequence[Stage],
+    unmet: Sequence[StageError],
     files: Mapping[PurePosixPath, Written],
     output: Path,
     logs: Path,
     manifest: PackageManifest | None,
+    engine: str,
     pipeline_id: str,
     timestamp: str,
     seconds: float,
 ) -> PackagingAgentOutput:
-    """The report. A failed run reports no artifact: nothing of it is in the output directory, and the logs that errors
-    name are in the folder `logs`."""
+    """The report; `engine` is the one that the spec builds images with. A failed run reports no artifact: nothing
+    of it is in the output directory, and the logs that errors name are in the folder `logs`."""
     failed = status is Status.Failure
+    told = [(PackagingStage.InputValidation, error) for error in unmet]
+    told += [(stage.stage, error) for stage in stages for error in stage.errors]
     artifacts = Artifacts() if failed else artifacts_of(stages)
     return PackagingAgentOutput(
         status=status,
@@ -105,16 +111,15 @@ def make_report(
         ),
         packaging_metrics=_metrics(stages, seconds),
         diagnostics=Diagnostics(
-            warnings=tuple(_warnings(stages)),
+            warnings=tuple(_warnings(stages, engine)),
             errors=tuple(
                 _error(
                     error,
-                    ErrorContext(pipeline_id=pipeline_id, stage=stage.stage, timestamp=timestamp),
+                    ErrorContext(pipeline_id=pipeline_id, stage=stage, timestamp=timestamp),
                     logs=logs,
                     gone=output if failed else None,
                 )
-                for stage in stages
-                for error in stage.errors
+                for stage, error in told
             ),
             validation_results=tuple(result for stage in stages for result in stage.made.validation_results),
         ),
@@ -154,12 +159,19 @@ def _stage(stage: Stage) -> StageReport:
     )
 
 
-def _warnings(stages: Sequence[Stage]) -> list[PackagingWarning]:
+def _warnings(stages: Sequence[Stage], engine: str) -> list[PackagingWarning]:
+    """Those of the stages, and what it means for a deployment that a stage has failed or was skipped although asked
+    for. One that has errors beside artifacts can still be deployed."""
     found = [warning for stage in stages for warning in stage.made.warnings]
     for stage in stages:
-        if isinstance(stage.outcome, Failed):  # one that has errors beside artifacts can still be deployed
-            message, severity, remediation = _CONSEQUENCES[stage.stage]
-            found.append(PackagingWarning(message=message, severity=severity, remediation=remediation))
+        if not isinstance(stage.outcome, (Failed, Skipped)) or not stage.errors:
+            continue
+        message, severity, remediation = _CONSEQUENCES[stage.stage]
+        message, remediation = (text.replace("Docker", engine) for text in (message, remediation))
+        known = isinstance(stage.outcome, Skipped) or any(error.log is not None for error in stage.errors)
+        if known:  # the requirements' word is for an engine that is not there
+            remediation = stage.errors[0].remediation or remediation
+        found.append(PackagingWarning(message=message, severity=severity, remediation=remediation))
     return found
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..contracts.output import PackagingAgentOutput, Status
 from ..errors import PortalisError
+from ..hidden import in_quotes
 from ..manifest_text import manifest_name, manifest_text
 from ..output import REPORT, OutputTree, Staging
 from ..spec import PackageSpec
-from ..target import Job, Module
-from . import clock
+from ..target import Job, Module, StageError
+from . import clock, requests
 from .completeness import validate_completeness
 from .intake import take_in
 from .manifest import make_manifest
 from .options import Options
 from .outcome import Outcome, Skipped, Stage
-from .registry import TARGETS
+from .registry import TARGETS, Registered
 from .report import artifacts_of, make_report, status_of
 from .stage import run_target
 from .upstream import Upstream
@@ -49,6 +51,8 @@ class Run:
     staging: Staging
     created_at: str
     stages: list[Stage] = field(default_factory=list)
+    unmet: list[StageError] = field(default_factory=list)
+    """What no stage tells: of the run as a whole."""
     stopped: bool = False
 
     def job(self) -> Job:
@@ -63,13 +67,18 @@ class Run:
             made=artifacts_of(self.stages),
             files=self.staging.files,
             manifest=lambda: make_manifest(
-                self.spec, self.modules, self.upstream, self.stages, self.staging.files, self.created_at
+                self.spec, self.modules, self.upstream, self.stages, self.unmet, self.staging.files, self.created_at
             ),
             created_at=self.created_at,
             live=self.options.live,
             tries_images=self.options.tries_images,
             say=self.listener.said,
         )
+
+    def add_unmet(self, errors: Iterable[StageError]) -> None:
+        """Note what was asked of the run as a whole and not made; it stops a run that is to stop at the first error."""
+        self.unmet += errors
+        self.stopped = self.stopped or (bool(self.unmet) and self.spec.fail_on_partial_errors)
 
 
 def package(
@@ -105,31 +114,45 @@ def package(
 
 
 def _run_stages(run: Run) -> None:
+    run.add_unmet(requests.stranded(run.spec, run.options, run.modules))
     for name, registered in TARGETS.items():
-        reason = run.options.leaves_out(name) or registered.load().left_out(run.spec)
-        if run.stopped:
-            reason = "an earlier stage failed, and fail_on_partial_errors is true"
         began = time.monotonic()
-        if reason is not None:
-            outcome: Outcome = Skipped(reason=reason)
-        else:
-            run.listener.started(name, registered.title)
-            outcome = run_target(registered, run.job(), run.staging)
+        outcome = _outcome(run, name, registered)
+        ran = not isinstance(outcome, Skipped)
         stage = Stage(
             name=name,
             title=registered.title,
             stage=registered.stage,
             outcome=outcome,
-            seconds=time.monotonic() - began if reason is None else 0.0,
+            seconds=time.monotonic() - began if ran else 0.0,
+            asked_by=requests.asked_by(name, run.options),
         )
         run.stages.append(stage)
         run.listener.ended(stage)
         run.stopped = run.stopped or (bool(stage.errors) and run.spec.fail_on_partial_errors)
+    if run.options.live and not run.stopped:
+        run.add_unmet(requests.untried(run.stages))
+
+
+def _outcome(run: Run, name: str, registered: Registered) -> Outcome:
+    """Run a target, unless the command line, the spec or an earlier failure leaves it out."""
+    if run.stopped:
+        return Skipped(reason="an earlier stage failed, and fail_on_partial_errors is true")
+    if (reason := run.options.leaves_out(name)) is not None:
+        return Skipped(reason=reason)
+    if (reason := registered.load().left_out(run.spec)) is not None:
+        return requests.turned_off(name, reason, run.options)
+    run.listener.started(name, registered.title)
+    outcome = requests.checked(run_target(registered, run.job(), run.staging))
+    by = requests.asked_by(name, run.options)
+    return requests.not_made(name, by, outcome) if isinstance(outcome, Skipped) and by is not None else outcome
 
 
 def _finish(run: Run, timestamp: str, began: float) -> PackagingAgentOutput:
     """Write manifest and report, and put everything in place; a failed run leaves what was there."""
-    status = status_of(run.stages, stopped=run.stopped)
+    status = status_of(run.stages, run.unmet, stopped=run.stopped)
+    if status is Status.Failure and not run.unmet and not any(stage.errors for stage in run.stages):
+        run.unmet.append(requests.nothing_made(run.stages))
     manifest = run.job().manifest() if status is not Status.Failure else None
     if manifest is not None:
         kind = run.spec.distribution_config.manifest_format
@@ -142,17 +165,19 @@ def _finish(run: Run, timestamp: str, began: float) -> PackagingAgentOutput:
     report = make_report(
         status=status,
         stages=run.stages,
+        unmet=run.unmet,
         files=run.staging.files,
         output=run.spec.output_directory,
         logs=kept,
         manifest=manifest,
+        engine=run.spec.container_config.runtime.value,
         pipeline_id=run.spec.run_id,
         timestamp=timestamp,
         seconds=time.monotonic() - began,
     )
     if status is not Status.Failure:
         tree = OutputTree()
-        tree.text(REPORT, report.model_dump_json(indent=2, by_alias=True))
+        tree.text(REPORT, in_quotes(report.model_dump_json(indent=2, by_alias=True)))
         list(run.staging.write(tree))
         run.staging.commit()
     return report

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from ..contracts.errors import ErrorType, PackagingStage
+from ..contracts.output import Artifacts
 from ..errors import PortalisError
 from ..output import Staging
 from ..target import Job, StageError
-from .outcome import Failed, Outcome, Produced, Skipped
+from .outcome import Failed, Outcome, Produced, Skipped, usable
 from .registry import Registered
 
-_ERRORS = {
+ERRORS = {
+    PackagingStage.InputValidation: ErrorType.ValidationError,
     PackagingStage.NimGeneration: ErrorType.ContainerBuildError,
     PackagingStage.TritonConfiguration: ErrorType.TritonConfigError,
     PackagingStage.OmniversePackaging: ErrorType.OmniverseCompatibilityError,
@@ -30,7 +33,7 @@ def run_target(registered: Registered, job: Job, staging: Staging) -> Outcome:
     except Exception as error:  # noqa: BLE001 (one target's fault is not the others')
         return Failed(errors=(_stage_error(error, registered),))
     if made.skipped is not None:
-        return Skipped(reason=made.skipped)
+        return Skipped(reason=made.skipped, errors=made.errors)
     written = [file.path for file in staging.write(made.tree)]
     try:
         made = target.act(job, made)
@@ -38,9 +41,12 @@ def run_target(registered: Registered, job: Job, staging: Staging) -> Outcome:
         staging.discard(written)
         return Failed(errors=(_stage_error(error, registered),))
     files = tuple(dict.fromkeys([*written, *(staging.adopt(path).path for path in made.adopted)]))
-    if made.errors and not made.artifacts.total_artifacts_count():
-        return Failed(errors=made.errors, made=made, files=files)
-    return Produced(made=made, files=files)
+    if not made.errors or usable(made):
+        return Produced(made=made, files=files)
+    if made.artifacts.total_artifacts_count():  # a check has refused them all: nobody is to deploy or to publish one
+        staging.discard(files)
+        made, files = dataclasses.replace(made, artifacts=Artifacts()), ()
+    return Failed(errors=made.errors, made=made, files=files)
 
 
 def _stage_error(error: Exception, registered: Registered) -> StageError:
@@ -50,14 +56,14 @@ def _stage_error(error: Exception, registered: Registered) -> StageError:
         raise error
     if isinstance(error, PortalisError):
         remediation = error.remediation or "Mend what is named, and package again."
-        return StageError(_ERRORS[registered.stage], error.message, remediation=remediation)
+        return StageError(ERRORS[registered.stage], error.message, remediation=remediation)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return StageError(
             ErrorType.IOError, f"{where}{error.strerror or error}", remediation="Check the file system, and retry."
         )
     return StageError(
-        _ERRORS[registered.stage],
+        ERRORS[registered.stage],
         f"{registered.title} failed where it should not: {type(error).__name__}: {error}",
         remediation="Please report this; PORTALIS_DEBUG=1 shows where it happened.",
     )

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ..bounded import Bounds, Excess, parse_json
 from ..contracts.manifest import BenchmarkResult, PerformanceMetrics
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.build import BuildManifest, SourceInfo, TestInfo
 
 M = TypeVar("M", bound=BaseModel)
-_MAX_BYTES = 64 << 20
+_BOUNDS = Bounds(max_bytes=64 << 20, max_values=1_000_000)
 
 
 class Upstream(BaseModel):
@@ -65,9 +66,10 @@ def read_upstream(spec: PackageSpec) -> tuple[Upstream, list[Problem]]:
 
 
 def _table(path: Path) -> Mapping[str, Any]:
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-    data = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        data = parse_json(_BOUNDS.read(path), _BOUNDS)
+    except Excess as error:
+        raise ValueError(f"it {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"it holds no object, but {type(data).__name__}")
     return data

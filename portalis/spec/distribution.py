@@ -62,6 +62,8 @@ class DistributionConfiguration(Structure):
     """Tried in their order where the archive cannot be compressed in `archive_format`, mostly for want of memory."""
     compression_level: int = Field(default=6, ge=0, le=9)
     include_source_rust: bool = True
+    source_exclude: tuple[NonEmpty, ...] = ()
+    """Patterns as in a .gitignore for what of the Rust source is left out, or, with ! before them, kept."""
     include_test_reports: bool = True
     include_benchmarks: bool = True
     include_documentation: bool = True

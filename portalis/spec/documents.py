@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from ..bounded import Bounds, Excess, parse_json, parse_toml
 from ..errors import UsageError
 from ..problems import one_line
 
 MAX_BYTES = 4 << 20
+BOUNDS = Bounds(max_bytes=MAX_BYTES, max_values=100_000)
 KINDS = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
 
 
@@ -24,6 +24,8 @@ def read_document(path: Path) -> dict[Any, Any]:
     text = _text(path)
     try:
         data = _PARSERS[kind](text)
+    except Excess as error:
+        raise UsageError(f"{path} {error}, which no spec has") from None
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply") from None
     except ValueError as error:
@@ -53,36 +55,18 @@ def _text(path: Path) -> str:
 
 
 def _toml(text: str) -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    return tomllib.loads(text)
+    return parse_toml(text, BOUNDS)
 
 
 def _yaml(text: str) -> Any:
-    import yaml
+    # PyYAML is imported for YAML alone: it takes a while
+    from ..bounded.yaml_text import parse_yaml
 
-    from .yaml_data import yaml_data
-
-    try:
-        return yaml_data(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+    return parse_yaml(text, BOUNDS)
 
 
 def _json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_once_each)
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{key!r} is given twice")
-        found[key] = value
-    return found
+    return parse_json(text, BOUNDS)
 
 
 _PARSERS = {"TOML": _toml, "YAML": _yaml, "JSON": _json}

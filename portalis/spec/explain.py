@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from ..problems import Problem, did_you_mean
+from ..problems import MAX_PROBLEMS, Problem, did_you_mean
 from .base import TABLE, WORD
 from .places import Place, place_text
 from .plain import shown
@@ -35,10 +35,12 @@ _SENTENCES = {
 
 
 def explain(errors: Iterable[ErrorDetails], model: type[BaseModel], data: Any) -> dict[Place, Problem]:
-    """A problem for each place in `data`, which is plain, that `model` does not take."""
+    """A problem for each place in `data`, which is plain, that `model` does not accept; of very many, the first."""
     placed: dict[Place, list[ErrorDetails]] = {}
     for error in errors:
         placed.setdefault(_in_data(error["loc"], data), []).append(error)
+        if len(placed) > MAX_PROBLEMS:
+            break
     return {place: _problem(place, found, model) for place, found in placed.items()}
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from ..problems import InputProblems, Problem
+from ..problems import MAX_PROBLEMS, InputProblems, Problem, first_of
 from .places import Place, place_text
 
 MAX_DEPTH = 64
-MAX_VALUES = 1_000_000  # YAML's aliases can make a small file a huge document
+MAX_VALUES = 200_000  # YAML's aliases can make a small file a huge document
 _QUOTE = "Put it into quotes."
 
 
@@ -55,6 +55,8 @@ class Plain:
 
     def _wrong(self, place: Place, message: str, remediation: str = "") -> None:
         self.problems[place] = Problem(where=place_text(place), message=message, remediation=remediation)
+        if len(self.problems) > MAX_PROBLEMS:
+            raise InputProblems(first_of([*self.problems.values()]), source=self._source)
 
 
 def _scalar(value: Any) -> tuple[str, str]:

@@ -44,4 +44,13 @@ def make_spec(data: Mapping[Any, Any], *, base: Path, source: str) -> PackageSpe
         problems += independent(rules(spec, base), found.left_out)
         if not problems:
             return spec
-    raise InputProblems(problems, source=source)
+    raise InputProblems(problems, source=source, pipeline_id=run_id(data))
+
+
+def run_id(data: Any) -> str | None:
+    """The id of the run that `data` would be a spec of, as far as it has one."""
+    found = data if isinstance(data, Mapping) else {}
+    own, name, version = (found.get(key) for key in ("pipeline_id", "package_name", "package_version"))
+    if isinstance(own, str) and own:
+        return own
+    return f"{name}-{version}" if isinstance(name, str) and isinstance(version, str) else None

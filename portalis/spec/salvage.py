@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ..problems import Problem
+from ..problems import MAX_PROBLEMS, Problem, first_of
 from .explain import explain
 from .places import Place, place_text
 from .plain import Plain
@@ -51,12 +51,12 @@ def salvage(model: type[M], data: Mapping[Any, Any], stand_ins: Mapping[Place, A
         news = {place for place in placed if not _follows(place, known)}
         found |= {place: placed[place] for place in placed if place in news and not _follows(place, news - {place})}
         out = {_needing(place, removed) for place in placed}
-        if () in out:
+        if () in out or len(found) > MAX_PROBLEMS:
             break
         for place in out:
             _leave_out(rest, place, stand_ins)
         removed |= out
-    return Salvaged(model=None, problems=tuple(found.values()), left_out=frozenset())
+    return Salvaged(model=None, problems=tuple(first_of([*found.values()])), left_out=frozenset())
 
 
 def _follows(place: Place, told: Set[Place]) -> bool:

@@ -65,6 +65,11 @@ def test_acceptance_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch
     assert all(extension.validated for extension in artifacts.omniverse_packages)
     assert "live: version 1 loads and answers y [1, 1]" in (artifacts.triton_models[0].validation_report or "")
     check_archive(Path(artifacts.distribution_archives[0].archive_path))
+    # Triton, Kit and the engine have left nothing in what they tried
+    done = subprocess.run(
+        [sys.executable, "-m", "portalis", "verify", tmp_path / "out"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def check_image(image: dict[str, Any], docker: str) -> None:

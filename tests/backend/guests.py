@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import wasmtime
 
+from portalis.backend import emit
+from portalis.backend.binary import read_module
+
 PRELUDE = """
   (memory (export "memory") 1)
   (global $top (mut i32) (i32.const 4096))
@@ -137,3 +140,22 @@ CAT = """(module
     (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
     (drop (call $args (i32.const 16) (i32.const 20)))
     (call $exit (i32.sub (i32.load (i32.const 16)) (i32.const 1)))))"""
+
+
+def cxx_bomb(levels: int = 17) -> str:
+    """A C++ name of some hundred bytes that stands for 2 ** `levels` types."""
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return "_Z1f1AIiiE" + "".join(f"S_IS{digits[i]}_S{digits[i]}_E" for i in range(levels))
+
+
+def without_names(module: bytes) -> bytes:
+    """`module` without custom sections called ``name``."""
+    for section in reversed(read_module(module).sections):
+        if section.name == "name":
+            module = module[: section.at] + module[section.end :]
+    return module
+
+
+def named(module: bytes, functions: Mapping[int, str]) -> bytes:
+    """`module` with other names for its functions, by their index."""
+    return without_names(module) + emit.name_section("m", dict(functions))

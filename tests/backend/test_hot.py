@@ -231,3 +231,61 @@ def test_outputs_that_were_lent_outlive_the_program_and_its_memory_does_not() ->
     del result
     gc.collect()
     assert native.live_stores() == before
+
+
+# -- a block that moves ------------------------------------------------------------------------------------------------
+
+# Memory that was given back is the guest's own: `$scribble` uses it at each call. Every allocation is a new place.
+OWNED = """
+  (memory (export "memory") 8)
+  (global $top (mut i32) (i32.const 4096))
+  (global $freed (mut i32) (i32.const 0))
+  (func $bump (param $size i32) (result i32)
+    (global.set $top (i32.and (i32.add (i32.add (global.get $top) (local.get $size)) (i32.const 127)) (i32.const -64)))
+    (i32.sub (global.get $top) (i32.and (i32.add (local.get $size) (i32.const 63)) (i32.const -64))))
+  (func $give_back (param $p i32) (if (local.get $p) (then (global.set $freed (local.get $p)))))
+  (func $scribble
+    (if (global.get $freed) (then (memory.fill (global.get $freed) (i32.const 0x7f) (i32.const 512)))))
+"""
+ALLOCATORS = {
+    "malloc": """(func (export "malloc") (param i32) (result i32) (call $bump (local.get 0)))
+      (func (export "free") (param i32) (call $give_back (local.get 0)))""",
+    "cabi_realloc": """(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+      (call $give_back (local.get 0)) (call $bump (local.get 3)))""",
+    "assemblyscript": """(func (export "__new") (param i32 i32) (result i32) (call $bump (local.get 0)))
+      (func (export "__pin") (param i32) (result i32) (local.get 0))
+      (func (export "__unpin") (param i32) (call $give_back (local.get 0)))""",
+    "portalis_alloc": """(global $last (mut i32) (i32.const 0))
+      (func (export "portalis_alloc") (param i32 i32) (result i32)
+        (call $give_back (global.get $last)) (global.set $last (call $bump (local.get 0))) (global.get $last))""",
+}
+DOUBLED = """(func (export "double") (param $x i32) (param $y i32) (param $n i32) (call $scribble)
+    (block $done (loop $next
+      (br_if $done (i32.eqz (local.get $n)))
+      (f32.store (local.get $y) (f32.mul (f32.load (local.get $x)) (f32.const 2)))
+      (local.set $x (i32.add (local.get $x) (i32.const 4)))
+      (local.set $y (i32.add (local.get $y) (i32.const 4)))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br $next))))"""
+ECHOED = f"""(func (export "portalis_abi_v1"))
+  (func (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32) (result i32)
+    (call $scribble) {guests.ECHO_BODY})"""
+
+
+@pytest.mark.parametrize("isolation", ["request", "batch", "instance"])
+@pytest.mark.parametrize(
+    ("convention", "allocator"), [*(("gufunc", each) for each in ALLOCATORS), ("dlpack", "portalis_alloc")]
+)
+def test_requests_of_a_known_shape_are_not_written_to_a_block_that_has_moved(
+    convention: str, allocator: str, isolation: str
+) -> None:
+    gufunc = convention == "gufunc"
+    entry = {"entry": "double" if gufunc else "portalis_infer", "convention": convention}
+    text = f"(module {OWNED} {ALLOCATORS[allocator]} {DOUBLED if gufunc else ECHOED})"
+    more = {"signature": "(n)->(n)"} if gufunc else {}
+    module = guests.wasm(text, {**entry, **more, "inputs": [tensor("x")], "outputs": [tensor("y")]})
+    with Program.load(module, isolation=isolation) as program:
+        for size in (100, 100, 400, 200, 100, 100, 200, 1000, 400, 100, 200):
+            x = np.arange(size, dtype=F32)
+            (result,) = program.run_batch([{"x": x}], borrow=True)
+            np.testing.assert_array_equal(result["y"], x * 2 if gufunc else x)  # type: ignore[index]

@@ -27,6 +27,7 @@ from portalis.spec.container import ContainerConfiguration, VolumeMount
 from portalis.spec.package import WasmBinaryPath
 from portalis.spec.triton import InstanceGroup, InstanceKind, TritonConfiguration
 from portalis.target import Job, Target
+from tests.parts import ROOT
 from tests.proto.jobs import job, of, wasm
 
 KUBERNETES = "1.34"
@@ -428,3 +429,11 @@ def test_a_folder_of_the_host_needs_a_whole_path_on_kubernetes(add: WasmBinaryPa
 
 def test_all_files_lie_in_one_folder(add: WasmBinaryPath) -> None:
     assert {entry.path.parts[0] for entry in target.generate(job([add])).tree} == {"deployment"}
+
+
+def test_the_documents_promise_the_kinds_of_manifests_that_are_made() -> None:
+    (row,) = [line for line in (ROOT / "docs" / "distribution.md").read_text().splitlines() if "`deployment/`" in line]
+    words = {"Kubernetes": "Kubernetes", "DockerCompose": "Compose", "Helm": "Helm", "Terraform": "Terraform"}
+    promised = row.partition(";")[0]
+    assert {kind for kind, word in words.items() if word in promised} == {kind.value for kind in target.KINDS}
+    assert "chart" not in (ROOT / "docs" / "publishing.md").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,23 @@ def test_it_does_not_speak_of_what_the_package_has_not(package: Package, how: st
 def test_an_image_that_was_not_exported_is_built(full: Package) -> None:
     del full.files[next(path for path in full.files if path.name == "demo.tar")]
     assert "docker build --tag demo-gelu:1.2.3 containers/demo-gelu\n" in made(full)[1]
+
+
+@pytest.mark.parametrize("how", [how.value for how in ReadmeFormat])
+def test_the_commands_are_those_of_the_engine_with_all_volumes_and_ports(full: Package, how: str) -> None:
+    del full.files[next(path for path in full.files if path.name == "demo.tar")]
+    volumes = [{"host_path": "/srv/my data", "container_path": "/data"}]
+    full.spec["container_config"] = {"runtime": "Podman", "volumes": volumes}
+    full.configure(readme_format=how)
+    text = made(full)[1]
+    assert "With Podman" in text and "With Docker" not in text and "docker " not in text.replace("--format docker ", "")
+    assert "podman build --format docker --tag demo-gelu:1.2.3 containers/demo-gelu\n" in text
+    (line,) = [line for line in text.splitlines() if line.strip().startswith("podman run")]
+    words = shlex.split(line)
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--volume"] == ["/srv/my data:/data:ro"]
+    assert {words[i + 1] for i, word in enumerate(words) if word == "--publish"} == {
+        "8000:8000", "8001:8001", "9090:9090",
+    }  # fmt: skip
 
 
 def test_it_says_how_guides_and_manifests_find_the_model_repository(full: Package) -> None:

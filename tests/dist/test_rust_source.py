@@ -76,8 +76,8 @@ def test_links_that_lead_outside_or_nowhere_and_special_files_are_left_out_and_t
     before = ["Cargo.lock", "Cargo.toml", "crates/one/Cargo.toml", "crates/one/src/lib.rs", "src/lib.rs"]
     members, told = rust_source(root, "src")
     assert [str(member.path) for member in members] == [f"src/{name}" for name in before]
-    assert [line.split()[0] for line in told] == [f"'{name}'" for name in "abcdefgh"]
-    assert [line for line in told if "leads outside" in line] == [told[0], told[1], told[5]]
+    assert [each.sentence.split()[0] for each in told] == [f"'{name}'" for name in "abcdefgh"]
+    assert [each for each in told if "leads outside" in each.sentence] == [told[0], told[1], told[5]]
 
 
 def test_the_workspace_itself_may_be_reached_over_a_link(root: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_name_that_is_not_utf8_is_left_out_and_told_escaped(root: Path) -> Non
     except OSError:
         pytest.skip("this file system has no such names")
     members, told = rust_source(root, "src")
-    assert len(members) == 5 and told == ["'caf\\udce9.rs' has a name that is not UTF-8"]
+    assert len(members) == 5 and [each.sentence for each in told] == ["'caf\\udce9.rs' has a name that is not UTF-8"]
 
 
 @pytest.mark.parametrize(

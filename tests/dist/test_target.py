@@ -167,6 +167,20 @@ def test_links_that_were_left_out_are_told_as_warnings(package: Package) -> None
     assert warning.message == "left out of the archive's src/: 'out' is a link that leads outside"
 
 
+def test_a_secret_in_the_source_is_a_warning_with_what_ships_it(package: Package) -> None:
+    package.with_everything()
+    secret = package.base / "inputs" / "workspace" / "id_rsa"
+    secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb\n-----END OPENSSH PRIVATE KEY-----\n")
+    made, _ = run(package)
+    (warning,) = made.warnings
+    assert warning.message == "left out of the archive's src/: 'id_rsa' holds credentials, by its name"
+    assert "distribution_config.source_exclude" in warning.remediation
+    package.configure(source_exclude=["!id_rsa"])
+    shutil.rmtree(package.staging / "archives")
+    made, _ = run(package)
+    assert not made.warnings
+
+
 @pytest.mark.parametrize(
     ("changes", "where"),
     [

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,9 @@ import pytest
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.model_repository_gen.live import try_on_triton
+from portalis.proto.api import ApiModel, ApiTensor
+from portalis.proto.examples import request
+from portalis.proto.guides import _grpc_call
 from portalis.triton_client import RemoteModel
 from portalis.tritonserver import TritonServer
 from tests.model_repository_gen import jobs
@@ -238,6 +245,20 @@ def test_a_module_is_told_of_its_sequence_by_the_controls(server: TritonServer) 
     assert send(2, 42) == [3, 42, 0]
     assert send(4, 42, end=True) == [7, 42, 1]
     assert send(5, 43, start=True, end=True) == [5, 43, 1]
+
+
+def test_the_call_that_the_guide_has_for_a_sequence_is_answered(server: TritonServer) -> None:
+    x = ApiTensor(name="x", datatype="FP32", shape=(1,))
+    y = ApiTensor(name="y", datatype="FP32", shape=(3,))
+    model = ApiModel(
+        name="demo_sequence", version="2", description="", max_batch_size=0, inputs=(x,), outputs=(y,), sequence_id=1
+    )
+    program = _grpc_call(model).replace("localhost:8001", server.grpc_url)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "y [0.5 1.  1. ]\n"), done.stderr
+    body = json.dumps(request(model)).encode()
+    with urllib.request.urlopen(f"http://{server.http_url}/v2/models/demo_sequence/infer", body) as answer:
+        assert json.load(answer)["outputs"][0]["data"] == [0.5, 1.0, 1.0]
 
 
 def test_a_python_model_needs_no_backend_but_tritons_own(

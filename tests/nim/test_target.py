@@ -19,7 +19,11 @@ from tests.portalis.pipeline.conftest import Listening
 
 
 def run(
-    folder: Path, *examples: str, modules: list[dict[str, Any]] | None = None, **config: Any
+    folder: Path,
+    *examples: str,
+    modules: list[dict[str, Any]] | None = None,
+    triton: dict[str, Any] | None = None,
+    **config: Any,
 ) -> PackagingAgentOutput:
     data = {
         "package_name": "demo",
@@ -27,6 +31,7 @@ def run(
         "output_directory": "out",
         "wasm_binaries": [*(modules or ()), *(str(EXAMPLES[name].module) for name in examples)],
         "container_config": config,
+        "triton_config": triton or {},
         "enable_triton_integration": False,
         "enable_omniverse_packaging": False,
     }
@@ -129,7 +134,7 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
     ("module", "config", "where", "told"),
     [
         ("Gelu", {}, "wasm_binaries[0].name", "the name of the image, 'demo-Gelu', is no image name"),
-        ("a b", {}, "wasm_binaries[0].name", "the service cannot call a model 'a b'"),
+        ("a b", {}, "wasm_binaries[0].name", "'a b' is no name for a model of the service"),
         ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is no image tag"),
         ("gelu", {"image_name": "UPPER"}, "wasm_binaries[0].name", "the name of the image, 'UPPER'"),
         (
@@ -178,3 +183,13 @@ def test_a_wheelhouse_for_another_python_is_told_before_an_engine_is_asked(tmp_p
     assert "numpy-2.2.6-cp311-cp311-manylinux2014_x86_64.whl is not the file" in told[0]
     assert "has no wheel for Python 3.13 on Linux" in told[1]
     assert not (tmp_path / "out").exists()
+
+
+def test_ensembles_which_no_image_has_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    tensors = [{"name": "raw", "data_type": "FP32", "dims": [-1]}]
+    step = {"model_name": "gelu", "input_map": {"x": "raw"}, "output_map": {"y": "out"}}
+    ensemble = {"name": "smooth", "inputs": tensors, "outputs": [{**tensors[0], "name": "out"}], "steps": [step]}
+    messages = [each.message for each in run(tmp_path, "gelu", triton={"ensembles": [ensemble]}).diagnostics.warnings]
+    assert any("no image has the ensembles of the spec (smooth)" in message for message in messages)
+    assert not any("ensembles" in each.message for each in run(tmp_path, "gelu").diagnostics.warnings)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wasmtime
 
+from portalis.cli.compiling import noted
 from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer
 from tests import parts
+from tests.backend.guests import dlpack, tensor
 from tests.running.ports import free_port
-from tests.running.waiting import PATIENCE_S
+from tests.running.waiting import PATIENCE_S, until
 
 from .conftest import Cli, write_model
 
@@ -25,13 +30,20 @@ input { name: "x" data_type: TYPE_BF16 dims: -1 } output { name: "y" data_type: 
 TRIANGLE = """(module (func (export "negate") (param $x f32) (result f32) (f32.neg (local.get $x))))"""
 
 
+COPY = "(memory.copy (local.get $out) (local.get $in) (i32.mul (local.get $nout) (i32.const 40))) (i32.const 0)"
+BLOBS = dlpack(COPY, inputs=[tensor("x", "BYTES")], outputs=[tensor("y", "BYTES")])
+"""An identity on BYTES."""
+ANY_BYTES = bytes(range(256)) + b"\xff\xfe\0"
+
+
 @pytest.fixture(scope="module")
 def server(shared_triton: TritonServer) -> TritonServer:
     (repository,) = shared_triton.repositories
     write_model(repository, "add")
     write_model(repository, "echo", ECHO)
     write_model(repository, "bf16", TRIANGLE, config=BF16_CONFIG)
-    for name in ("add", "echo", "bf16"):
+    write_model(repository, "blobs").write_bytes(BLOBS)
+    for name in ("add", "echo", "bf16", "blobs"):
         load_model(shared_triton.grpc_url, name, timeout_s=PATIENCE_S)
     return shared_triton
 
@@ -83,11 +95,18 @@ def test_outputs_are_saved_as_npy(cli: Cli, server: TritonServer, tmp_path: Path
         (["-m", "add", "-i", "a=[1, 2]", "-i", "b=[1, 2, 3]"], 1, "do not broadcast"),
         (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "z=@z.npy"], 2, "there is no output z: add has y"),
         (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "y=@y.txt"], 2, "saved as .npy"),
+        (["-m", "add", "-i", "a=", "-i", "b=1"], 2, "input 'a' is FP32, and '' is not JSON"),
+        (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "y=@y.npy", "-o", "y=@z.npy"], 2, "given twice"),
+        (["-m", "blobs", "-i", 'x=["a","b"]', "-o", "y=@y.bin"], 2, "would hold the bytes of one"),
+        (["-m", "blobs", "-i", "x=@nul.bin", "-o", "y=@y.npy"], 2, "--output y=@y.bin saves the bytes as they are"),
         (["-m", "add", "--module", "x.wasm"], 2, "say which model"),
         ([], 2, "say which model"),
     ],
 )
-def test_mistakes_are_explained(cli: Cli, server: TritonServer, args: list[str], code: int, text: str) -> None:
+def test_mistakes_are_explained(
+    cli: Cli, server: TritonServer, tmp_path: Path, args: list[str], code: int, text: str
+) -> None:
+    (tmp_path / "cwd" / "nul.bin").write_bytes(b"a\0")
     done = cli("infer", "--url", server.grpc_url, *args)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("error: ")
@@ -128,3 +147,113 @@ def test_without_the_client_it_says_what_to_install(cli: Cli, tmp_path: Path) ->
     done = cli("infer", "-m", "add", PYTHONPATH=f"{tmp_path}:{parts.ROOT}")
     assert done.returncode == 1
     assert "pip install 'portalis[client]'" in done.stderr
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Path:
+    (tmp_path / "blobs.wasm").write_bytes(BLOBS)
+    return tmp_path / "blobs.wasm"
+
+
+@pytest.mark.triton
+def test_any_bytes_go_to_a_server_and_back_through_files_and_json(
+    cli: Cli, server: TritonServer, tmp_path: Path
+) -> None:
+    (tmp_path / "in.bin").write_bytes(ANY_BYTES)
+    to = ("infer", "-m", "blobs", "--url", server.grpc_url)
+    done = cli(*to, "-i", f"x=@{tmp_path}/in.bin", "-o", f"y=@{tmp_path}/out.png")
+    assert f"y  BYTES [1]  saved to {tmp_path}/out.png" in done.stdout, done.stderr
+    assert (tmp_path / "out.png").read_bytes() == ANY_BYTES
+    done = cli(*to, "-i", f"x=@{tmp_path}/in.bin", "--json")
+    (output,) = json.loads(done.stdout)["outputs"]
+    assert output["parameters"] == {"content_encoding": "base64"}
+    assert base64.b64decode(output["data"][0]) == ANY_BYTES
+    (tmp_path / "again.json").write_text(done.stdout)
+    again = cli(*to, "-i", f"x=@{tmp_path}/again.json", "--json")
+    assert json.loads(again.stdout)["outputs"] == [output]
+
+
+@pytest.mark.triton
+def test_json_prints_what_is_not_finite_as_triton_sends_it(cli: Cli, server: TritonServer) -> None:
+    done = cli(
+        "infer", "-m", "add", "--url", server.grpc_url, "-i", "a=[NaN, Infinity, -Infinity, 0.1]", "-i", "b=0", "--json"
+    )
+    tensor = {"name": "a", "datatype": "FP32", "shape": [1, 4]}
+    sent = b'{"inputs":[%b,%b]}' % (
+        json.dumps({**tensor, "data": [float("nan"), float("inf"), float("-inf"), 0.1]}).encode(),
+        json.dumps({**tensor, "name": "b", "data": [0, 0, 0, 0]}).encode(),
+    )
+    with urllib.request.urlopen(f"http://{server.http_url}/v2/models/add/infer", sent, timeout=PATIENCE_S) as answer:
+        text = answer.read().decode()
+    assert "[NaN,Infinity,-Infinity,0.1" in text
+    assert "[NaN, Infinity, -Infinity, 0.1]" in done.stdout
+    again = cli("infer", "-m", "add", "--url", server.grpc_url, "-i", f"a={done.stdout}", "-i", "b=0", "--json")
+    assert "[NaN, Infinity, -Infinity, 0.1]" in again.stdout
+
+
+def test_bytes_come_back_from_a_module_as_they_are(cli: Cli, blobs: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(ANY_BYTES)
+    done = cli("infer", "--module", blobs, "-i", f"x=@{tmp_path}/in", "-o", f"y=@{tmp_path}/out")
+    assert done.returncode == 0 and (tmp_path / "out").read_bytes() == ANY_BYTES, done.stderr
+    done = cli("infer", "--module", blobs, "-i", 'x=["a\\u0000", "é", ""]', "--json")
+    assert json.loads(done.stdout)["outputs"][0]["data"] == ["a\0", "é", ""]
+    (tmp_path / "in").write_bytes(b"\xff\xfe\0")
+    done = cli("infer", "--module", blobs, "-i", f"x=@{tmp_path}/in")
+    assert 'y  BYTES [1]\n[b"\\xff\\xfe\\x00"]\n' in done.stdout
+
+
+def test_an_empty_text_is_an_empty_element(cli: Cli, blobs: Path) -> None:
+    done = cli("infer", "--module", blobs, "-i", "x=", "--json")
+    assert json.loads(done.stdout)["outputs"][0]["data"] == [""], done.stderr
+
+
+def test_several_elements_are_refused_for_one_file_and_nothing_is_written(
+    cli: Cli, blobs: Path, tmp_path: Path
+) -> None:
+    done = cli("infer", "--module", blobs, "-i", 'x=["a", "b"]', "-o", f"y=@{tmp_path}/y.bin")
+    assert done.returncode == 2 and "y has 2 elements" in done.stderr.replace("'", "") and "--json" in done.stderr
+    assert not (tmp_path / "y.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["-i", "nosuch=1"], "has no input 'nosuch'\n  Its inputs are:\n  --input x=…  BYTES [-1]"),
+        ([], "also needs the input x"),
+        (["-i", "x"], "is not of the form NAME=VALUE"),
+        (["-i", "x=@nosuch.bin"], "there is no file nosuch.bin"),
+        (["-i", "x=[null]"], "element 0 is null, not text"),
+        (["-i", "x=a", "-o", "z=@z.npy"], "there is no output z"),
+        (["-i", "x=a", "-o", "y"], "is not of the form NAME=VALUE"),
+        (["-i", "x=a", "--timeout", "0"], "--timeout"),
+    ],
+)
+def test_arguments_are_checked_before_the_module_is_compiled(
+    cli: Cli, blobs: Path, tmp_path: Path, args: list[str], words: str
+) -> None:
+    cache = tmp_path / "cache"
+    done = cli("infer", "--module", blobs, *args, PORTALIS_CACHE_DIR=str(cache))
+    assert done.returncode == 2 and words in done.stderr
+    assert not list(cache.rglob("*")), "nothing was compiled"
+
+
+def test_what_is_compiled_is_seen_in_the_cache(cli: Cli, blobs: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert cli("infer", "--module", blobs, "-i", "x=a", PORTALIS_CACHE_DIR=str(cache)).returncode == 0
+    assert list(cache.rglob("*")), "else the test above could not fail"
+
+
+def test_a_terminal_shows_that_a_module_is_being_compiled_and_nothing_else_does(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    module = tmp_path / "big\x1b.wasm"
+    module.write_bytes(bytes(2_000_000))
+    terminal, pipe = Terminal(), io.StringIO()
+    with noted(module, after_s=0, stream=terminal), noted(module, after_s=0, stream=pipe):
+        until(lambda: terminal.getvalue().endswith("\n"))
+    assert "\\x1b.wasm (2.0 MB); the compiled module is kept" in terminal.getvalue() and pipe.getvalue() == ""
+    with noted(module, after_s=PATIENCE_S, stream=terminal):
+        terminal.truncate(0)
+    assert terminal.getvalue() == ""

@@ -236,7 +236,7 @@ def test_a_file_that_is_no_module_ends_in_one_clear_error(cli: Cli, tmp_path: Pa
     assert done.stderr.startswith(f"error: {path} {message}")
     assert len(done.stderr.splitlines()) == 1
     told = json.loads(cli("inspect", path, "--json").stdout)["error"]
-    assert told == {"type": "ModuleError", "message": done.stderr[len("error: ") : -1], "remediation": ""}
+    assert (told["type"], told["message"]) == ("ModuleError", done.stderr[len("error: ") : -1])
 
 
 def test_a_folder_and_a_missing_file_are_named(cli: Cli, tmp_path: Path) -> None:

@@ -376,3 +376,16 @@ def test_a_run_that_is_killed_leaves_the_old_output_and_the_next_cleans_up(
     assert place.package("--only", "triton", "-q").returncode == 0
     assert version_of(place.output) == "2.0.0"
     assert not list(place.folder.glob(".out.*"))
+
+
+def test_a_module_that_nothing_can_serve_is_packaged_with_the_word_that_it_cannot(place: Place, cli: Cli) -> None:
+    assert cli("init", "opaque.wasm").returncode == 0
+    done = place.package("--only", "triton", spec=None)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: no target is left to run\n  --only triton: enable_triton_integration is false\n"
+    )
+    assert "opaque cannot be served: " in done.stderr and "portalis annotate" in done.stderr
+    done = place.package("--quiet", spec=None)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: opaque is in no target of the package, and none could serve it: ")

@@ -257,3 +257,22 @@ def test_a_file_that_has_changed_is_not_published(
     archive.write_bytes(archive.read_bytes() + b"\0")
     done = portalis(output, "--registry", server.host, environment=environment, code=2)
     assert "has changed since it was packaged" in done.stderr
+
+
+@pytest.mark.registry
+def test_a_login_of_podman_publishes_to_a_registry_with_tls(
+    output: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Skopeo writes the file as Podman does, with the same library; without it the error names both logins."""
+    with registry_server(tmp_path / "tls", password=True, tls=True) as server:
+        url = f"https://localhost:{server.port}/team"
+        trusting = environment | {"SSL_CERT_FILE": str(tmp_path / "tls" / "cert.pem"), "XDG_RUNTIME_DIR": str(tmp_path)}
+        refused = portalis(output, "--registry", url, environment=trusting, code=1)
+        assert f"`docker login localhost:{server.port}` or `podman login localhost:{server.port}`" in refused.stderr
+        file = tmp_path / "containers" / "auth.json"
+        command = [parts.skopeo(), "login", "--authfile", str(file), "--tls-verify=false"]
+        command += ["-u", USERNAME, "--password-stdin", f"localhost:{server.port}"]
+        subprocess.run(command, check=True, capture_output=True, input=PASSWORD, text=True)
+        done = portalis(output, "--registry", url, environment=trusting)
+        assert "demo/archive@sha256:" in done.stdout
+        assert PASSWORD not in done.stdout + done.stderr + refused.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import shlex
 import signal
@@ -159,6 +160,8 @@ def test_a_folder_with_a_service_json_is_served_as_it_says(add_wasm: Path) -> No
         (["text.wasm"], 1, ["text.wasm"]),
         (["add.wasm", "needs.wasm", "--name", "x"], 2, ["--name is for a single module"]),
         (["add.wasm", "--name", "a/b"], 2, ["'a/b' is no name for a model", "--name"]),
+        (["模型.wasm"], 2, ["'模型' is no name for a model of the service: ASCII letters", "Name it with --name"]),
+        (["named.toml"], 2, ["'é' is no name for a model", "wasm_binaries[0].name in named.toml"]),
         (["add.wasm", "add.wasm"], 2, ["add more than once"]),
         (["add.wasm", "--log-level", "loud"], 2, ["--log-level loud: there is no such level", "debug"]),
         (["add.wasm", "--http-port", "70000"], 2, ["--http-port 70000 is no port"]),
@@ -176,6 +179,11 @@ def test_what_cannot_be_served_is_refused_with_what_to_do(
     (folder / "needs.wasm").write_bytes(wasmtime.wat2wasm(NEEDS_A_WORD))
     (folder / "text.wasm").write_text("no module")
     (folder / "bad.toml").write_text("package_name = 7\n")
+    (folder / "模型.wasm").write_bytes(wasmtime.wat2wasm(ADD))
+    (folder / "named.toml").write_text(
+        'package_name = "a"\npackage_version = "1.0.0"\noutput_directory = "out"\n'
+        'wasm_binaries = [{ path = "add.wasm", name = "é" }]\n'
+    )
     done = cli("run", *args)
     assert done.returncode == code, done.stderr
     # the terminal's frame of usage errors breaks lines
@@ -217,3 +225,84 @@ def test_a_part_that_is_missing_is_named_with_the_extra(add_wasm: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(add_wasm)], capture_output=True, text=True)
     assert done.returncode == 1
     assert "fastapi is not installed" in done.stderr and "pip install 'portalis[nim]'" in done.stderr
+
+
+TOO_LARGE = '(module (memory (export "memory") 60000) (func (export "f") (param f32) (result f32) (local.get 0)))'
+TRAP = '(module (func (export "trap") (param f32) (result f32) unreachable))'
+SPIN = '(module (func (export "spin") (param f32) (result f32) (loop br 0) (f32.const 0)))'
+
+
+def health(service: Foreground) -> tuple[int, str]:
+    base = re.findall(r"HTTP (\S+)", service.line_with("gRPC"))[0]
+    done = subprocess.check_output(["curl", "-s", "-w", "\n%{http_code}", f"{base}/v1/health/ready"], text=True)
+    text, status = done.rsplit("\n", 1)
+    return int(status), text
+
+
+@pytest.mark.parametrize(("name", "text"), [("too_large", TOO_LARGE), ("trap", TRAP)])
+@pytest.mark.service
+def test_it_says_ready_only_where_its_health_does(add_wasm: Path, name: str, text: str) -> None:
+    (bad := add_wasm.parent / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(text))
+    with running(add_wasm, bad, *FREE, cwd=add_wasm.parent) as service:
+        line = service.line_with("of 2 models")
+        assert line == f"portalis: 1 of 2 models is ready; {name} failed (/v1/health/ready answers 503); Ctrl-C stops"
+        status, said = health(service)
+        assert status == 503 and name in said
+        assert service.curl("model")["outputs"][0]["data"] == [0.0], "the other model answers"
+        assert service.end() == 0
+    assert not any(each.startswith("portalis: ready") for each in service.lines)
+
+
+@pytest.mark.service
+def test_a_model_can_be_asked_as_soon_as_it_is_ready_and_what_becomes_of_the_others_is_said(tmp_path: Path) -> None:
+    models: list[dict[str, Any]] = []
+    for name, text in (("add", ADD), ("spin", SPIN), ("trap", TRAP)):
+        (tmp_path / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(text))
+        models.append({"name": name, "file": f"{name}.wasm", "limits": {"timeout_s": 1.0}})
+    tensors = [{"name": name, "datatype": "FP32", "shape": [1, 1], "data": [float("nan")]} for name in ("a", "b")]
+    models[0]["warm_up"] = tensors
+    (tmp_path / "service.json").write_text(json.dumps({"models": models}))
+    with running(tmp_path, *FREE, cwd=tmp_path) as service:
+        (answer,) = service.curl("add")["outputs"][0]["data"]
+        assert math.isnan(answer), "the first request of service.json is the one that is printed"
+        service.line_with("1 of 3 models is ready; spin, trap failed")
+        ours = [line for line in service.lines if line.startswith("portalis: ")]
+        assert [line.split()[1] for line in ours] == ["HTTP", "curl", "1"], "each is said once"
+
+
+SPEC = """
+package_name = "day"
+package_version = "0.1.0"
+output_directory = "package"
+wasm_binaries = ["add.wasm"]
+[[triton_config.ensembles]]
+name = "twice"
+inputs = [{ name = "raw", data_type = "FP32", dims = [-1] }]
+outputs = [{ name = "sum", data_type = "FP32", dims = [-1] }]
+[[triton_config.ensembles.steps]]
+model_name = "add"
+input_map = { a = "raw", b = "raw" }
+output_map = { y = "sum" }
+"""
+
+
+@pytest.mark.service
+def test_what_of_a_spec_is_not_served_is_named_with_what_serves_it(tmp_path: Path) -> None:
+    (tmp_path / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
+    more = '[triton_config.backend_parameters]\n"wasm.timeout_ms" = "5"\n[container_config]\nwasm_runtime = "Wasmer"\n'
+    (tmp_path / "portalis.toml").write_text(SPEC + more)
+    with running("portalis.toml", *FREE, cwd=tmp_path) as service:
+        line = service.line_with("ensemble twice of portalis.toml")
+        remedy = f"portalis package portalis.toml, then portalis serve {tmp_path}/package/triton"
+        assert line.startswith("portalis: not served: ") and line.endswith(remedy)
+        assert "triton_config.backend_parameters of portalis.toml" in service.line_with("for Triton alone")
+        assert "container_config.wasm_runtime of portalis.toml is Wasmer" in service.line_with("in Wasmtime")
+        service.line_with("ready; Ctrl-C stops")
+        assert service.curl("add")["outputs"][0]["data"] == [0.0]
+
+
+@pytest.mark.service
+def test_a_name_that_is_not_ascii_can_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "模型.wasm").write_bytes(wasmtime.wat2wasm(ADD))
+    with running("模型.wasm", "--name", "model", *FREE, cwd=tmp_path) as service:
+        assert service.curl("model")["outputs"][0]["data"] == [0.0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from portalis import naming
+from portalis.nim.service.settings import ModelSettings
 
 
 @pytest.mark.parametrize("name", ["softmax", "größe", "50%", "a:b@c", "a.b-c_d", "x" * 200])
@@ -93,3 +95,15 @@ def test_python_modules_are_dotted_identifiers() -> None:
 def test_kubernetes_names_are_labels() -> None:
     assert all(naming.kubernetes_trouble(name) is None for name in ("a", "a-b", "0", "x" * 63))
     assert all(naming.kubernetes_trouble(name) for name in ("", "A", "a_b", "a.b", "-a", "a-", "x" * 64, "a\n"))
+
+
+@pytest.mark.parametrize(
+    "name", ["softmax", "0", "A.b-c_d", "x" * 128, "", "模型", "é", "a b", "-a", ".a", "a/b", "x" * 129, "a\n"]
+)
+def test_a_model_of_the_service_is_named_as_its_settings_have_it(name: str) -> None:
+    try:
+        ModelSettings(name=name, file="x.wasm")
+    except ValidationError:
+        assert "ASCII letters" in (naming.service_trouble(name) or "")
+    else:
+        assert naming.service_trouble(name) is None

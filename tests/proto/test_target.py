@@ -18,7 +18,7 @@ from portalis.contracts.output import Artifacts
 from portalis.errors import MissingPart
 from portalis.output import OutputTree
 from portalis.proto import target
-from portalis.spec.container import ContainerConfiguration, ContainerRuntime
+from portalis.spec.container import ContainerConfiguration, ContainerRuntime, VolumeMount
 from portalis.spec.ensembles import Ensemble, EnsembleStep
 from portalis.spec.package import ApiDocFormat, ModuleInterface, WasmBinaryPath
 from portalis.spec.tensors import DataType, ModelInput, ModelOutput
@@ -185,6 +185,10 @@ def test_a_container_is_run_as_it_is_confined(add: WasmBinaryPath) -> None:
         memory_limit="2Gi",
         cpu_limit="500m",
         gpu_required=True,
+        volumes=(
+            VolumeMount(host_path="/srv/my data", container_path="/data"),
+            VolumeMount(host_path="/rw", container_path="/rw", read_only=False),
+        ),
     )
     work = job([add], container_config=config)
     (container,) = work.made.nim_containers
@@ -193,8 +197,9 @@ def test_a_container_is_run_as_it_is_confined(add: WasmBinaryPath) -> None:
     guide = text(made.tree, "docs/containers.md")
     (run,) = re.findall(r"^podman run .*$", guide, re.MULTILINE)
     assert run == (
-        "podman run --rm --publish 9000:9000 --publish 8001:8001 --read-only --tmpfs /tmp --cap-drop=NET_RAW"
-        " --security-opt=no-new-privileges --memory 2147483648b --cpus 0.5 --device nvidia.com/gpu=all demo-add:1.2.0"
+        "podman run --rm --read-only --tmpfs /tmp --cap-drop=NET_RAW --security-opt=no-new-privileges"
+        " --memory 2147483648b --cpus 0.5 --device nvidia.com/gpu=all --volume '/srv/my data:/data:ro' --volume /rw:/rw"
+        " --publish 9090:9090 --publish 8001:8001 --publish 9000:9000 demo-add:1.2.0"
     )
     (load,) = re.findall(r"^podman load.*$", guide, re.MULTILINE)
     assert shlex.split(load) == ["podman", "load", "--input", "images/it's.tar"]

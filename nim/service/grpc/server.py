@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
+from .. import unsupported
 from ..admission import allowed_connections
 from ..drain import Drain
 from ..logs import REQUEST_ID
@@ -37,6 +38,7 @@ _STATUSES = {
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
@@ -142,8 +144,8 @@ class Calls:
 
 
 def _handlers(service: Service, inference: Inference) -> list[grpc.GenericRpcHandler]:
-    """Of the inference protocol's methods those that are done, and the standard health service. gRPC itself answers
-    UNIMPLEMENTED to all others."""
+    """The inference protocol's methods, those that are refused included, and the standard health service. gRPC itself
+    answers UNIMPLEMENTED to all others."""
     calls = Calls(service.drain)
     unary = {
         "ServerLive": inference.server_live,
@@ -155,6 +157,7 @@ def _handlers(service: Service, inference: Inference) -> list[grpc.GenericRpcHan
         "ModelStatistics": inference.model_statistics,
         "RepositoryIndex": inference.repository_index,
         "ModelInfer": inference.model_infer,
+        **{name: unsupported.method(text) for name, text in unsupported.METHODS.items()},
     }
     methods = {name: calls.unary(f"/{INFERENCE}/{name}", inner, _codec(name)) for name, inner in unary.items()}
     stream = "ModelStreamInfer"

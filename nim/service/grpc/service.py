@@ -20,7 +20,7 @@ from ..encoding import size_of, too_large
 from ..inference import SMALL_BYTES
 from ..metadata import config_of, describe
 from ..models import Model
-from ..problems import Problem, bad_input
+from ..problems import Problem, bad_input, guest_timeout
 from .large import Large
 from .messages import understood
 from .tensors import inputs_of, message_of, response_of, wanted_of
@@ -183,7 +183,9 @@ class Inference:
             if given.int64_param or given.uint64_param or given.string_param:
                 raise bad_input("sequence_id is given, but no model of this service keeps sequences")
         wanted = wanted_of(interface, request)
-        outputs = await model.scheduler.run(inputs, timeout_s=_limit(request, timeout_s))
+        outputs = await model.scheduler.run(
+            inputs, timeout_s=_limit(request, timeout_s), guest_timeout_s=_guest_limit(request.parameters)
+        )
         told = {"model_name": model.name, "model_version": model.settings.version, "id": request.id}
         arrays = outputs.values()
         if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:
@@ -208,6 +210,15 @@ def _limit(request: Any, timeout_s: float | None) -> float | None:
             raise bad_input(f"timeout must be a number of microseconds, not {microseconds}")
         limits += [microseconds / 1e6] if microseconds else []
     return min(limits, default=None)
+
+
+def _guest_limit(parameters: Any) -> float | None:
+    """Seconds that the module may compute, as the parameter of that name says, which is of any kind."""
+    if not parameters:
+        return None
+    return guest_timeout(
+        {key: getattr(value, value.WhichOneof("parameter_choice") or "", None) for key, value in parameters.items()}
+    )
 
 
 def _parsed(told: dict[str, Any], message: Any) -> Any:

@@ -116,6 +116,8 @@ def good_repository(repository: Path) -> None:
     }
     for name, code in hostile.items():
         write(repository, name, when_asked(code, "(func $down (call $down))"), BARE + WAIT)
+    bomb = dict.fromkeys(range(8), guests.cxx_bomb())
+    write(repository, "misnamed", guests.named(when_asked("unreachable"), bomb), BARE + WAIT)
     start = f"(module {guests.PRELUDE} (func $s (loop $l (br $l))) (start $s)"
     entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
     infer = '(func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))'

@@ -26,6 +26,7 @@ def still_serves(server: Server, model: str) -> None:
     [
         ("trapping", "INTERNAL", "entry 'portalis_infer': the guest trapped: wasm `unreachable` instruction executed"),
         ("overflowing", "INTERNAL", "call stack exhausted"),
+        ("misnamed", "INTERNAL", "wasm `unreachable` instruction executed"),
         ("growing", "INTERNAL", "unreachable"),
         ("lying_pointer", "INTERNAL", "output 'y' points outside the guest's memory"),
         ("lying_shape", "INTERNAL", "output 'y' has rank 99; at most 8 is allowed"),
@@ -38,6 +39,7 @@ def test_a_hostile_guest_fails_its_own_request(server: Server, model: str, code:
         status, message = server.error(model, x=BAD)
         assert status == f"StatusCode.{code}"
         assert told in message
+        assert len(message) <= 4096
         still_serves(server, model)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import struct
 import subprocess
@@ -300,6 +301,51 @@ used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesi
 resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20),) * 2)
 found = verify(Path(sys.argv[1]), Limits(max_ratio=10**9, max_bytes=200 << 20))
 print([each.message for each in found.findings])
+"""
+
+
+MANIFESTS = {
+    "toml of one dotted key": ("manifest.toml", ".".join(["a"] * 20_001) + "=1"),
+    "toml of dotted headers": ("manifest.toml", "".join(f"[{'.'.join(['a'] * 400)}.k{i}]\n" for i in range(2000))),
+    "yaml of many lines": ("manifest.yaml", "".join(f"a{i}: 1\n" for i in range(60_000))),
+    "yaml of one key": ("manifest.yaml", "a: 1\n" * 100_000),
+    "yaml of nested lists": ("manifest.yaml", "a: " + "[" * 100_000),
+    "json of many objects": ("manifest.json", f"[{'{},' * 600_000}1]"),
+    "json of nested lists": ("manifest.json", "[" * 600_000),
+}
+
+
+def test_a_manifest_of_any_text_is_refused_in_bounded_memory_and_time(tmp_path: Path) -> None:
+    """The next archive is verified by the same process: the first of each pair is hostile, the second is not."""
+    paths = []
+    for name, (file, text) in MANIFESTS.items():
+        paths.append(tmp_path / name / f"{TOP}.tar.gz")
+        paths[-1].parent.mkdir()
+        paths[-1].write_bytes(gz(tar_of({f"{TOP}/{file}": text.encode()})))
+    good = tmp_path / f"{TOP}.tar.gz"
+    good.write_bytes(gz(TAR))
+    done = subprocess.run([sys.executable, "-c", EACH, good, *paths], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-500:]
+    for line, name in zip(done.stdout.splitlines(), MANIFESTS):
+        found, spent, next_one = json.loads(line)
+        assert found and "is no manifest of a package: " in found[0], name
+        assert spent < 8, name
+        assert next_one
+
+
+EACH = """
+import json, resource, sys, time
+from pathlib import Path
+from portalis.dist.verifying.limits import Limits
+from portalis.dist.verifying.verify import verify
+good, *hostile = map(Path, sys.argv[1:])
+verify(good, Limits())
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (192 << 20),) * 2)
+for path in hostile:
+    began = time.process_time()
+    found = [each.message for each in verify(path, Limits(max_ratio=10**9)).findings]
+    print(json.dumps([found, time.process_time() - began, verify(good, Limits()).verified]), flush=True)
 """
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from portalis.examples.catalog import EXAMPLES
 from portalis.nim.service import probe
 from portalis.nim.service.models import Model
 from portalis.wasm_backend import island
+from tests.backend import guests
 from tests.parts import ROOT
 from tests.running import waiting
 from tests.running.ports import free_port
@@ -91,22 +94,22 @@ def test_nested_data_are_the_same_as_flat_data(client: Client) -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ({}, "inputs: Field required"),
-        ({"inputs": {}}, "inputs: Input should be a valid list"),
+        ({}, "inputs: it is missing"),
+        ({"inputs": {}}, "inputs: expected a list, got an object"),
         ({"inputs": []}, "input 'x' is missing"),
         (one([1], name="y"), "there is no input 'y'; the inputs are x"),
         ({"inputs": one([1])["inputs"] * 2}, "input 'x' is given twice"),
         (one([1], datatype="FP64"), "input 'x' has datatype 'FP64'; the model takes FP32"),
         (one([1], shape=[1, 2]), "input 'x': shape [1, 2] has 2 elements, data has 1"),
-        (one([1], shape=[-1]), "inputs[0].shape[0]: Input should be greater than or equal to 0"),
+        (one([1], shape=[-1]), "inputs[0].shape[0]: expected at least 0, got -1"),
         (one([1], shape=[1, 1.5]), "inputs[0].shape[1]"),
         (one([1], data="1"), "input 'x': data must be a list"),
         (one([1, "two"]), "'two' is no number"),
-        (one([1, None]), "element 1 is 'None', not a number"),
+        (one([1, None]), "element 1 is null, not a number"),
         (one([1e39]), "1e+39 is too large"),
         (one([[1, 2], [3]], shape=[2, 2]), "data is nested otherwise than shape [2, 2] says, at axis 1"),
         ({**one([1]), "outputs": [{"name": "z"}]}, "there is no output 'z'; the outputs are y"),
-        ([1, 2], "Input should be a valid dictionary"),
+        ([1, 2], "the request: expected an object, got a list"),
     ],
 )
 @pytest.mark.service
@@ -124,7 +127,7 @@ def test_a_bad_request_is_refused_with_400_and_the_name_of_what_is_wrong(
         (b"", "the request is no JSON"),
         (b"{", "the request is no JSON"),
         (b"\xff\xfe\xfa", "the request is no JSON"),
-        (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [NaN]}]}', "NaN is no JSON"),
+        (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [nan]}]}', "the request is no JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"inputs":[' + b"9" * 5000 + b"]}", "the request is no JSON"),
     ],
@@ -134,6 +137,20 @@ def test_a_body_that_is_no_json_is_refused_with_400(client: Client, body: bytes,
     status, told = client.send("/v1/models/softmax/infer", body)
     assert status == 400
     assert words in told["error"]["message"]
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+@pytest.mark.service
+def test_nan_and_infinity_come_and_go_as_bare_words_as_with_triton(client: Client, api: str) -> None:
+    body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[NaN,Infinity,-Infinity,1]}]}'
+    with urllib.request.urlopen(f"http://127.0.0.1:{client.port}/{api}/models/gelu/infer", body) as answer:
+        text = answer.read()
+    assert b"[NaN,Infinity," in text
+    again = json.loads(text)["outputs"][0]
+    status, told = client.infer("gelu", {"inputs": [{**again, "name": "x"}]})
+    assert status == 200 and math.isnan(told["outputs"][0]["data"][0]), told
+    as_text = json.dumps(one(["NaN", "Infinity", "-Infinity", 1])).encode()
+    assert client.send(f"/{api}/models/gelu/infer", as_text)[0] == 200, "as text they are taken, too"
 
 
 @pytest.mark.service
@@ -147,7 +164,13 @@ def test_an_unknown_model_is_404_and_the_known_ones_are_named(client: Client) ->
 def test_unknown_paths_and_methods_are_told_in_the_same_envelope(client: Client) -> None:
     assert client.get("/nothing") == (
         404,
-        {"error": {"message": "Not Found", "type": "NotFoundError", "code": 404}},
+        {
+            "error": {
+                "message": "no route for path '/nothing'; /openapi.json lists all paths",
+                "type": "NotFoundError",
+                "code": 404,
+            }
+        },
     )
     status, told = client.get("/v1/models/softmax/infer")
     assert (status, told["error"]["type"]) == (405, "MethodNotAllowedError")
@@ -179,6 +202,27 @@ def test_a_trap_is_500_with_the_backtrace_of_the_guest_and_counted(folder: Path)
         assert "model 'trap' failed" in told["error"]["message"]
         assert 'wasm_service_traps_total{model="trap"} 1.0' in client.get("/v1/metrics")[1]
         assert client.get("/v1/health/live")[0] == 200
+
+
+@pytest.mark.service
+def test_no_name_of_a_function_ends_the_service_or_fills_the_answer(folder: Path) -> None:
+    text = (
+        '(module (func $deep unreachable) (func (export "f") (param $x f32) (result f32) (call $deep) (local.get $x)))'
+    )
+    for number, name in enumerate((guests.cxx_bomb(), "n" * 90_000, "f\x1b[2K\rforged")):
+        module = guests.named(bytes(wasmtime.wat2wasm(text)), dict.fromkeys(range(2), name))
+        (folder / f"misnamed{number}.wasm").write_bytes(module)
+    nothing = one([], shape=[0])["inputs"]
+    nothing[0]["name"] = "x0"
+    models = [{"name": f"misnamed{i}", "file": f"misnamed{i}.wasm", "warm_up": nothing} for i in range(3)]
+    with serving(folder, [*models, {"name": "gelu", "file": "gelu.wasm"}]) as client:
+        client.wait_ready()
+        for i in range(3):
+            status, told = client.infer(f"misnamed{i}", {"inputs": [{**one([1])["inputs"][0], "name": "x0"}]})
+            assert (status, told["error"]["type"]) == (500, "Trap")
+            assert len(told["error"]["message"]) <= 4096
+            assert all(c.isprintable() or c == "\n" for c in told["error"]["message"])
+            assert client.infer("gelu", one([1]))[0] == 200
 
 
 @pytest.mark.service

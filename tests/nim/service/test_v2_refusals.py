@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.http as http_client
 import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tritonclient.utils import InferenceServerException
 
 from portalis.backend.dtypes import DTYPES
 from portalis.examples.catalog import EXAMPLES
@@ -82,19 +84,19 @@ def test_what_all_refusals_differ_from_is_answered(client: Client) -> None:
         (binary(20, ROWS.tobytes()[:20]), "shape [2, 3] needs 24 bytes of data, not 20"),
         (binary(24, b""), "only 0 bytes are left"),
         (binary(shape=[2, 2]), "shape [2, 2] needs 16 bytes of data, not 24"),
-        (binary(shape=[-2, -3]), "greater than or equal to 0"),
+        (binary(shape=[-2, -3]), "expected at least 0, got -2"),
         (binary(shape=[1] * 33), "shape"),
         (binary(shape=[2**40, 2**40]), "too large"),
         (binary(datatype="INT32"), "has datatype 'INT32'; the model takes FP32"),
         (binary(name="y"), "there is no input 'y'"),
         (binary(data=ROWS.tobytes(), parameters={}), "neither data nor binary_data_size"),
         (binary(parameters={"binary_data_size": 24, "shared_memory_region": "r"}), "shared memory"),
-        (binary(parameters={"binary_data_size": -24}), "greater than or equal to 0"),
-        (binary(parameters={"binary_data_size": "24"}), "valid integer"),
-        (binary(parameters={"binary_data_size": 24.0}), "valid integer"),
-        (binary(parameters={"binary_data_size": True}), "valid integer"),
+        (binary(parameters={"binary_data_size": -24}), "expected at least 0, got -24"),
+        (binary(parameters={"binary_data_size": "24"}), "expected an integer, got '24'"),
+        (binary(parameters={"binary_data_size": 24.0}), "expected an integer, got 24.0"),
+        (binary(parameters={"binary_data_size": True}), "expected an integer, got true"),
         (binary(parameters={"binary_data_size": 2**70}), "binary_data_size"),
-        (binary(parameters=[24]), "valid dictionary"),
+        (binary(parameters=[24]), "expected an object, got a list"),
     ],
 )
 def test_lying_lengths_and_shapes_are_refused(client: Client, body: tuple[bytes, dict[str, str]], words: str) -> None:
@@ -117,11 +119,38 @@ def test_a_length_that_is_none_is_refused(client: Client, length: str) -> None:
     assert LENGTH in text
 
 
-@pytest.mark.parametrize("length", ["0", "1", "20", "200"])
-def test_a_length_beside_the_end_of_the_json_is_refused(client: Client, length: str) -> None:
-    status, text = told(ask(client, "/v2/models/same_FP32/infer", binary(data=bytes(200))[0], {LENGTH: length}))
-    assert status == 400
-    assert "the request is no JSON" in text
+@pytest.mark.parametrize("off", [-91, -90, -20, -1, 1, 4, 24])
+def test_a_length_beside_the_end_of_the_json_is_refused_with_the_right_one(client: Client, off: int) -> None:
+    body, headers = binary()
+    right = int(headers[LENGTH])
+    length = str(max(0, right + off))
+    status, text = told(ask(client, "/v2/models/same_FP32/infer", body, {LENGTH: length}))
+    assert (status, text) == (400, f"{LENGTH} is {length}, but the JSON ends after {right} bytes")
+
+
+@pytest.mark.parametrize(
+    "data", [ROWS.tobytes(), bytes(24), b"\xff" * 24, b" {}" * 8], ids=["floats", "0", "255", "json"]
+)
+def test_bytes_behind_the_json_without_the_header_are_refused_with_its_name(client: Client, data: bytes) -> None:
+    body, headers = binary(data=data)
+    status, text = told(ask(client, "/v2/models/same_FP32/infer", body))
+    right = f"the JSON ends after {headers[LENGTH]} bytes, and 24 follow"
+    assert (status, text) == (400, f"{right}: bytes behind the JSON need {LENGTH}: {headers[LENGTH]}")
+    for more in ({}, headers):
+        status, answer = ask(client, "/v1/models/same_FP32/infer", body, more)
+        assert status == 400
+        assert f"{right}: bytes behind the JSON are accepted by /v2/models/{{name}}/infer only" in answer.decode()
+
+
+def test_the_header_is_named_where_the_json_is_too_long_to_be_looked_through(client: Client) -> None:
+    body, _ = binary(more=" " * 70_000)
+    status, text = told(ask(client, "/v2/models/same_FP32/infer", body))
+    assert status == 400 and f"bytes behind the JSON need {LENGTH}" in text
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]x", b'{"inputs": nan}', b"\xff"])
+def test_json_that_is_none_does_not_lead_to_the_header(client: Client, body: bytes) -> None:
+    assert LENGTH not in told(ask(client, "/v2/models/same_FP32/infer", body))[1]
 
 
 @pytest.mark.parametrize(
@@ -156,9 +185,9 @@ def test_a_bool_that_is_neither_0_nor_1_is_refused(client: Client) -> None:
         ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "shared memory"),
         ({"parameters": {"sequence_id": 5}}, "sequence_id"),
         ({"parameters": {"timeout": -1}}, "timeout"),
-        ({"id": 5}, "id: Input should be a valid string"),
+        ({"id": 5}, "id: expected text, got 5"),
         ({"inputs": []}, "input 'x' is missing"),
-        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [True]}]}, "element 0 is 'True'"),
+        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [True]}]}, "element 0 is true"),
     ],
 )
 def test_what_a_request_may_not_say_is_refused(client: Client, more: dict[str, Any], words: str) -> None:
@@ -166,6 +195,82 @@ def test_what_a_request_may_not_say_is_refused(client: Client, more: dict[str, A
     status, text = told(ask(client, "/v2/models/same_FP32/infer", json.dumps({**good, **more}).encode()))
     assert status == 400
     assert words in text
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("[]", "the request: expected an object, got a list"),
+        ("null", "the request: expected an object, got null"),
+        ('""', "the request: expected an object, got ''"),
+        ("7", "the request: expected an object, got 7"),
+        ("NaN", "the request: expected an object, got NaN"),
+        ("true", "the request: expected an object, got true"),
+        ("{}", "inputs: it is missing"),
+        ('{"inputs": null}', "inputs: expected a list, got null"),
+        ('{"inputs": [null, 1, 2]}', "inputs[0]: expected an object, got null"),
+        ('{"inputs": [[]], "inputs": {}}', "inputs: expected a list, got an object"),
+        ('{"inputs": [], "parameters": "x"}', "parameters: expected an object, got 'x'"),
+        ('{"inputs": [], "parameters": {"sequence_id": [7]}}', "sequence_id: expected an integer or text, got a list"),
+        ('{"inputs": [], "parameters": {"timeout": NaN}}', "timeout: expected an integer, got NaN"),
+        ('{"inputs": [], "outputs": [{"name": null}]}', "outputs[0].name: expected text, got null"),
+        ('{"inputs": ' + "[" * 900 + "]" * 900 + "}", "inputs[0]: expected an object, got a list"),
+        ('{"inputs": ' + "[" * 9000 + "]" * 9000 + "}", "nested too deeply"),
+    ],
+)
+def test_values_are_named_as_json_has_them(client: Client, api: str, body: str, words: str) -> None:
+    status, answer = ask(client, f"/{api}/models/same_FP32/infer", body.encode())
+    text = answer.decode()
+    assert status == 400 and json.dumps(words)[1:-1] in text, text
+    assert not any(word in text for word in ("Request", "pydantic", "None", "dict", "instance", "Traceback"))
+
+
+@pytest.mark.parametrize(
+    ("element", "words"),
+    [("null", "null"), ("true", "true"), ('{"b64": "AA"}', "an object"), ("[[1]]", "a list"), ('"NaN"x', "no JSON")],
+)
+def test_an_element_is_named_as_json_has_it(client: Client, element: str, words: str) -> None:
+    text = f'{{"inputs":[{{"name":"text","datatype":"BYTES","shape":[1],"data":[{element}]}}]}}'
+    status, said = told(ask(client, "/v2/models/wordpiece/infer", text.encode()))
+    assert status == 400 and (f"element 0 is {words}, not text" in said or words in said)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("systemsharedmemory/status", "no shared memory"),
+        ("systemsharedmemory/region/a/register", "no shared memory"),
+        ("systemsharedmemory/unregister", "no shared memory"),
+        ("cudasharedmemory/region/a/status", "no shared memory"),
+        ("repository/models/same_FP32/load", "neither loads nor unloads"),
+        ("repository/models/same_FP32/unload", "neither loads nor unloads"),
+        ("trace/setting", "no traces"),
+        ("models/same_FP32/trace/setting", "no traces"),
+        ("logging", "NIM_LOG_LEVEL"),
+        ("models/same_FP32/generate", "no generate extension"),
+        ("models/same_FP32/versions/1/generate_stream", "no generate extension"),
+    ],
+)
+def test_what_triton_has_and_the_service_has_not_is_refused_with_a_sentence(
+    client: Client, path: str, words: str
+) -> None:
+    for body in (None, b"{}"):
+        status, answer = client.send(f"/v2/{path}", body)
+        assert status == 501 and words in answer["error"]
+    assert client.get("/v2/models/same_FP32/ready")[0] == 200
+
+
+def test_tritonclient_is_told_that_there_is_no_shared_memory(client: Client) -> None:
+    with http_client.InferenceServerClient(f"127.0.0.1:{client.port}") as asks:
+        for call in (
+            asks.get_system_shared_memory_status,
+            asks.get_cuda_shared_memory_status,
+            lambda: asks.register_system_shared_memory("a", "/a", 8),
+            asks.unregister_system_shared_memory,
+        ):
+            with pytest.raises(InferenceServerException, match="this service has no shared memory"):
+                call()
 
 
 def test_raw_outputs_are_sent_by_v2_only(client: Client) -> None:

@@ -102,6 +102,8 @@ def test_values_at_a_time_are_samples(stage: Any) -> None:
         ("float", np.zeros(1, np.float32), r"\(\), and the array has the shape \(1,\)"),
         ("int[]", np.zeros(2, np.float32), "is of type int.*, and the array of float32"),
         ("string", np.array([b"a", b"b"], dtype=object), "is one string, and the array has 2"),
+        ("string", np.array([b"\xff\xfe\0"], dtype=object), "holds texts, and element 0 is not UTF-8"),
+        ("token[]", np.array([b"a", b"\xe9"], dtype=object), "holds texts, and element 1 is not UTF-8"),
     ],
 )
 def test_an_array_that_does_not_fit_is_told_and_not_written(

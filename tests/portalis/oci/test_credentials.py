@@ -100,3 +100,76 @@ def test_a_secret_is_hidden_in_all_its_forms(secret: str) -> None:
     forms = [secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()]
     told = redactor.clean(" | ".join([*forms, json.dumps(secret)]))
     assert not any(form in told.replace("[hidden]", "") for form in forms)
+
+
+def podman(folder: Path, config: object, address: str = "registry.example.com:5000/team/a", **places: str) -> object:
+    """The login that is found with Podman's file at the first of its places."""
+    (folder / "containers").mkdir(exist_ok=True)
+    (folder / "containers" / "auth.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    environment = {"HOME": str(folder / "home"), "XDG_RUNTIME_DIR": str(folder), "PATH": f"{folder}:/usr/bin:/bin"}
+    found = credentials.find(parse(address), environment | places)
+    return None if found is None else (found.username, found.secret)
+
+
+def auth(name: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{name}:secret of {name}".encode()).decode()}
+
+
+def test_a_login_of_podman_is_found(tmp_path: Path) -> None:
+    assert podman(tmp_path, {"auths": {HOST: auth("me")}}) == ("me", "secret of me")
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        ([HOST, f"{HOST}/team", f"{HOST}/team/a"], f"{HOST}/team/a"),
+        ([f"{HOST}/team", HOST], f"{HOST}/team"),
+        ([f"{HOST}/other", HOST, f"{HOST}/team/a/b"], HOST),
+        ([f"{HOST}/other", f"{HOST}/team/a/b", f"{HOST}/tea"], None),
+    ],
+)
+def test_podmans_login_of_the_nearest_folder_is_meant(tmp_path: Path, keys: list[str], name: str | None) -> None:
+    names = {key: f"user{i}" for i, key in enumerate(keys)}
+    expected = None if name is None else (names[name], f"secret of {names[name]}")
+    assert podman(tmp_path, {"auths": {key: auth(user) for key, user in names.items()}}) == expected
+
+
+def test_a_named_file_of_podman_is_the_only_one(tmp_path: Path) -> None:
+    named = tmp_path / "named.json"
+    named.write_text(json.dumps({"auths": {HOST: auth("named")}}))
+    given = {"auths": {HOST: auth("other")}}
+    assert podman(tmp_path, given, REGISTRY_AUTH_FILE=str(named)) == ("named", "secret of named")
+    named.write_text("{}")
+    assert podman(tmp_path, given, REGISTRY_AUTH_FILE=str(named)) is None
+    assert podman(tmp_path, given, REGISTRY_AUTH_FILE=str(tmp_path / "none")) is None
+
+
+def test_podmans_file_below_the_home_folder_is_read_last(tmp_path: Path) -> None:
+    for folder in (tmp_path / "home" / ".config", tmp_path / "settings"):
+        (folder / "containers").mkdir(parents=True)
+        (folder / "containers" / "auth.json").write_text(json.dumps({"auths": {HOST: auth(folder.name.strip("."))}}))
+    assert podman(tmp_path, {}) == ("config", "secret of config")
+    assert podman(tmp_path, {}, XDG_CONFIG_HOME=str(tmp_path / "settings")) == ("settings", "secret of settings")
+    assert podman(tmp_path, {"auths": {HOST: auth("first")}}) == ("first", "secret of first")
+
+
+def test_dockers_login_stands_before_podmans(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {HOST: auth("docker")}}))
+    given = {"auths": {HOST: auth("podman")}}
+    assert podman(tmp_path, given, DOCKER_CONFIG=str(tmp_path)) == ("docker", "secret of docker")
+
+
+def test_a_helper_in_podmans_file_is_asked_about_the_registry(tmp_path: Path) -> None:
+    helper(tmp_path, 'read key; echo "{\\"Username\\": \\"asked\\", \\"Secret\\": \\"$key\\"}"')
+    assert podman(tmp_path, {"credHelpers": {HOST: "keeper"}, "auths": {HOST: auth("me")}}) == ("asked", HOST)
+
+
+def test_podmans_login_of_docker_hub_has_the_short_name(tmp_path: Path) -> None:
+    assert podman(tmp_path, {"auths": {"docker.io": auth("me")}}, "docker.io/me") == ("me", "secret of me")
+
+
+@pytest.mark.parametrize("config", ["{", '{"auths": {"x": }}', "[" * 5000, "\xff", '{"a": "' + "x" * (1 << 20) + '"}'])
+def test_a_file_of_podman_that_cannot_be_read_is_told_without_what_is_in_it(tmp_path: Path, config: str) -> None:
+    with pytest.raises(UsageError, match=r"auth\.json cannot be read: it is not JSON") as told:
+        podman(tmp_path, config)
+    assert len(told.value.message) < 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Callable
 
@@ -237,3 +238,14 @@ def test_a_token_server_sends_our_password_nowhere_else() -> None:
 def test_a_password_goes_to_no_realm_without_tls(realm: str) -> None:
     with saying(guarded(realm)) as server, pytest.raises(Untrustworthy, match="no TLS"):
         push(server, someone())
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"errors":' * 100_000, b"[" + b"{}," * 900_000 + b"{}]"])
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_answers_that_nest_deep_or_hold_much_are_an_error_of_the_registry(status: int, body: bytes) -> None:
+    """As an error's words, as an index of referrers, and as an upload's answer."""
+    for where in ("/manifests/", "/referrers/", "/uploads/"):
+        with saying(but(lambda heard, where=where: Said(status, {}, body) if where in heard.path else None)) as server:  # type: ignore[misc]
+            with contextlib.suppress(RegistryError):
+                push(server)
+            assert any(where in heard.path for heard in server.heard) or where == "/referrers/"

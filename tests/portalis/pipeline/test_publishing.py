@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from portalis.contracts.errors import ErrorType, PublishingError
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.contracts.published import PublishedKind
 from portalis.dist.publishing.plan import PlannedImage, PublishingPlan
+from portalis.dist.publishing.publish import Failure
 from portalis.oci.address import parse
 from portalis.oci.backoff import Backoff
 from portalis.oci.credentials import PASSWORD as PASSWORD_VARIABLE
@@ -66,6 +68,40 @@ def test_a_package_is_published_and_pulled_back(workplace: Workplace, server: Re
     report = json.loads((workplace.output / "packaging-report.json").read_text())
     assert [each["digest"] for each in report["published"]] == [each.digest for each in made.published]
     assert "publish.sh" not in workplace.files()
+
+
+def test_what_cannot_be_published_is_told_in_the_report(workplace: Workplace, server: RegistryServer) -> None:
+    config = {"prebundle": False, "package_as_extension": False}
+    made = publish(workplace, server.host, enable_omniverse_packaging=True, omniverse_config=config)
+    assert made.status is Status.Success, made.diagnostics.errors
+    assert {each.kind for each in made.published if each.subject is None} == {
+        PublishedKind.Module,
+        PublishedKind.Archive,
+    }
+    (told,) = [each for each in made.diagnostics.warnings if each.message.startswith("not published: ")]
+    assert "the extension portalis_ext.demo is a folder" in told.message
+    assert "omniverse_config.package_as_extension" in told.remediation
+
+
+def test_a_part_that_was_published_is_no_failed_stage(
+    workplace: Workplace, server: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = "demo/archive"
+
+    def some(plan: PublishingPlan, *_: object, **__: object) -> object:
+        part = dataclasses.replace(plan, artifacts=[each for each in plan.artifacts if refused not in each.repository])
+        outcome = carry_out(part, None)
+        failure = Failure(reference=refused, message="denied", remediation="Log in.", denied=True)
+        return dataclasses.replace(outcome, failures=(failure,))
+
+    monkeypatch.setattr("portalis.pipeline.publication.carry_out", some)
+    made = publish(workplace, server.host)
+    assert made.status is Status.PartialSuccess and made.published
+    (stage,) = [each for each in made.packaging_metrics.stages if each.name == "publish"]
+    assert stage.outcome == "produced"
+    assert not any("Artifacts not published" in each.message for each in made.diagnostics.warnings)
+    manifest = made.package_metadata.package_manifest
+    assert manifest is not None and any(note.startswith("Incomplete: Publishing (") for note in manifest.notes)
 
 
 def test_the_same_package_is_not_sent_twice(

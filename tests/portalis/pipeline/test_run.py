@@ -62,7 +62,10 @@ def test_a_module_that_cannot_be_a_model_is_a_partial_success(workplace: Workpla
     assert error.remediation.summary
     manifest = made.package_metadata.package_manifest
     assert manifest is not None
-    assert manifest.notes == ("Partial packaging - some stages failed", "Failed: TritonConfiguration")
+    assert manifest.notes == (
+        "Partial packaging - some stages failed",
+        "Incomplete: TritonConfiguration (1 of 2 made)",
+    )
 
 
 def test_a_module_that_the_sandbox_does_not_take_becomes_no_model(workplace: Workplace) -> None:

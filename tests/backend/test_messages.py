@@ -1,0 +1,70 @@
+"""Text that leaves the runtime is bounded and has no control characters but newlines."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portalis.backend import GuestError, InputError, ModuleError, WasmError
+from portalis.backend.messages import MAX_MESSAGE_BYTES, MAX_NAME, escape, message, name
+
+
+def is_plain(text: str) -> bool:
+    return all(c.isprintable() or c == "\n" or "\udc80" <= c <= "\udcff" for c in text)
+
+
+@given(st.text(max_size=100), st.integers(1, 200))
+@settings(max_examples=50, deadline=None)
+def test_no_text_becomes_a_long_message_or_one_with_control_characters(text: str, times: int) -> None:
+    told = str(WasmError(text * times))
+    assert len(told.encode("utf-8", "surrogatepass")) <= MAX_MESSAGE_BYTES
+    assert is_plain(told)
+    assert message(told) == told
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_a_short_message_of_plain_text_stays_as_it_is(text: str) -> None:
+    assert str(InputError(f"one: {text}\ntwo")) == f"one: {text}\ntwo"
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
+    told = str(GuestError("the cause\n" + "x" * 1_000_000 + "\nthe end"))
+    assert told.startswith("the cause\nxxx")
+    assert told.endswith("xxx\nthe end")
+    assert "the middle of 1,000,018 characters is left out" in told
+
+
+def test_what_is_added_to_an_error_later_is_bounded_too() -> None:
+    error = ModuleError("short")
+    error.args = ("\x1b[31m" + "y" * 10_000,)
+    assert str(error).startswith("\\x1b[31myyy")
+    assert len(str(error)) <= MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\rb", "a\x07b", "a\x9bb", "a\u202eb", "a\u2066b", "a\u2028b", "a\tb"])
+def test_what_moves_a_cursor_or_turns_text_around_is_escaped(text: str) -> None:
+    for told in (escape(text), name(text), str(WasmError(text))):
+        assert told.isprintable()
+        assert told[0] + told[-1] == "ab"
+
+
+def test_a_name_is_one_line_that_says_how_long_it_was() -> None:
+    assert name("f") == "f"
+    assert name("a\nb") == "a\\nb"
+    assert name("g" * 90_000) == "g" * (MAX_NAME - 1) + "… (90,000 characters)"
+    assert len(name("\U000e0001" * 200)) < 2 * MAX_NAME
+
+
+def test_a_hundred_megabytes_cost_next_to_nothing() -> None:
+    error = GuestError("\x1b" * 100_000_000)
+    began = time.process_time()
+    assert len(str(error)) <= MAX_MESSAGE_BYTES
+    assert time.process_time() - began < 0.5
+
+
+def test_bytes_of_a_path_that_are_no_text_are_kept_for_whoever_prints_it() -> None:
+    assert str(ModuleError("caf\udce9.wasm is empty")) == "caf\udce9.wasm is empty"

@@ -1,0 +1,149 @@
+"""`wasm.timeout_ms` means in a request to the service what it means on Triton, over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as grpc_client
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.utils import InferenceServerException
+
+from portalis.nim.service import unsupported
+from portalis.nim.service.grpc.service import Inference
+from tests.running.waiting import PATIENCE_S
+
+from .process import SPIN, write_modules
+from .serving import Client, serving
+
+pytestmark = pytest.mark.service
+
+SAME = '(module (func (export "same") (param $x f32) (result f32) (local.get $x)))'
+NOTHING = [{"name": "x", "datatype": "FP32", "shape": [0], "data": []}]
+LIMIT_S = PATIENCE_S / 2  # of the model that never ends: its own limit is not what ends the calls
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("modules")
+    models = write_modules(folder, spin=SPIN, same=SAME)
+    models[0] |= {"limits": {"timeout_s": LIMIT_S}, "warm_up": NOTHING}
+    with serving(folder, models) as client:
+        client.wait_ready()
+        yield client
+
+
+def ask(client: Client, api: str, model: str, parameters: Any) -> tuple[int, str]:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
+    body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+    status, told = client.send(f"/{api}/models/{model}/infer", body)
+    error = told.get("error", "")
+    return status, error["message"] if isinstance(error, dict) else error
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+@pytest.mark.parametrize("value", [50, "50", 50.5])
+def test_a_guest_ends_when_the_request_says(client: Client, api: str, value: Any) -> None:
+    status, text = ask(client, api, "spin", {"wasm.timeout_ms": value})
+    assert status == 504 and "0.05" in text
+    assert ask(client, api, "same", {"wasm.timeout_ms": value, "other": [1]}) == (200, "")
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (
+            {"wasm.timeout_ms": "abc"},
+            "request parameter wasm.timeout_ms is 'abc': use a number of milliseconds above 0",
+        ),
+        ({"wasm.timeout_ms": 0}, "wasm.timeout_ms is 0: use a number of milliseconds above 0"),
+        ({"wasm.timeout_ms": -5}, "wasm.timeout_ms is -5"),
+        ({"wasm.timeout_ms": True}, "wasm.timeout_ms is true"),
+        ({"wasm.timeout_ms": None}, "wasm.timeout_ms is null"),
+        ({"wasm.timeout_ms": [1]}, "wasm.timeout_ms is a list"),
+        ({"wasm.timeout_ms": float("nan")}, "wasm.timeout_ms is NaN"),
+        ({"wasm.timeout_ms": 10**40}, "wasm.timeout_ms is 1e+40"),
+        ({"wasm.timeout": 1}, "request parameter wasm.timeout is unknown: a request may set wasm.timeout_ms"),
+        ({"wasm.max_memory_bytes": 1, "wasm.timeout_ms": 1}, "wasm.max_memory_bytes is unknown"),
+    ],
+)
+def test_bad_values_and_other_keys_of_ours_are_refused(
+    client: Client, api: str, parameters: dict[str, Any], words: str
+) -> None:
+    status, text = ask(client, api, "same", parameters)
+    assert status == 400 and words in text
+    assert ask(client, api, "same", {}) == (200, "")
+
+
+def infer(client: Client, model: str, parameters: dict[str, Any]) -> Any:
+    given = grpc_client.InferInput("x", [1], "FP32").set_data_from_numpy(np.ones(1, np.float32))
+    with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as asks:
+        return asks.infer(model, [given], parameters=parameters, client_timeout=PATIENCE_S).as_numpy("y")
+
+
+@pytest.mark.parametrize("value", [50, "50", 50.5])
+def test_it_holds_over_grpc(client: Client, value: Any) -> None:
+    with pytest.raises(InferenceServerException) as caught:
+        infer(client, "spin", {"wasm.timeout_ms": value})
+    assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED" and "0.05" in caught.value.message()
+    assert infer(client, "same", {"wasm.timeout_ms": value}).tolist() == [1]
+
+
+@pytest.mark.parametrize("parameters", [{"wasm.timeout_ms": "abc"}, {"wasm.timeout_ms": True}, {"wasm.nope": 1}])
+def test_bad_values_are_refused_over_grpc(client: Client, parameters: dict[str, Any]) -> None:
+    with pytest.raises(InferenceServerException, match="wasm.timeout_ms") as caught:
+        infer(client, "same", parameters)
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert infer(client, "same", {}).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "words"),
+    [
+        ("get_system_shared_memory_status", (), "this service has no shared memory"),
+        ("register_system_shared_memory", ("a", "/a", 8), "this service has no shared memory"),
+        ("unregister_cuda_shared_memory", (), "this service has no shared memory"),
+        ("load_model", ("same",), "neither loads nor unloads"),
+        ("unload_model", ("same",), "neither loads nor unloads"),
+        ("get_trace_settings", (), "no traces"),
+        ("update_log_settings", ({"log_verbose_level": 1},), "NIM_LOG_LEVEL"),
+    ],
+)
+def test_what_triton_has_over_grpc_and_the_service_has_not_is_unimplemented_with_a_sentence(
+    client: Client, method: str, request_: tuple[Any, ...], words: str
+) -> None:
+    with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as asks:
+        with pytest.raises(InferenceServerException, match=words) as caught:
+            getattr(asks, method)(*request_)
+        assert caught.value.status() == str(grpc.StatusCode.UNIMPLEMENTED)
+        assert asks.is_model_ready("same")
+
+
+def test_every_method_of_the_protocol_is_served_or_refused_with_a_sentence() -> None:
+    methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    served = {name for name in dir(Inference) if not name.startswith("_")}
+    for method in methods:
+        own = re.sub("(?<=.)([A-Z])", r"_\1", method.name).lower()
+        assert (own in served) != (method.name in unsupported.METHODS), method.name
+
+
+def test_another_method_is_refused_with_the_right_one(client: Client) -> None:
+    status, told = client.get("/v2/models/same/infer")
+    assert (status, told["error"]) == (405, "this path takes POST, not GET")
+
+
+def test_a_content_encoding_that_is_unknown_is_refused_with_those_that_are_known(client: Client) -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{client.port}/v2/models/same/infer", b"{}", {"Content-Encoding": "br"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=PATIENCE_S)
+    assert caught.value.code == 415 and caught.value.headers["Accept-Encoding"] == "gzip, deflate"

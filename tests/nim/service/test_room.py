@@ -1,0 +1,85 @@
+"""Many models in one process: each answers, and a host without room says so with 503, not with the guest's name."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from portalis.backend import HostBusy, instances, native
+from portalis.nim.service.problems import headers_of, of_runtime
+from tests.backend import guests
+from tests.backend.guests import tensor
+from tests.backend.test_instances import fill_pool
+from tests.running import waiting
+
+from .process import body, running
+from .serving import serving
+
+pytestmark = pytest.mark.service
+MODELS = 500
+GUEST = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")], batch=8)
+# has no state and no memory of its own: its loop has
+SQUARE = '(module (func (export "square") (param $x f32) (result f32) (f32.mul (local.get $x) (local.get $x))))'
+WASI = """(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1) (func (export "same") (param $x f32) (result f32) (local.get $x)))"""
+
+
+def resident_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+
+
+def test_five_hundred_models_load_in_one_process_and_each_costs_little(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    (tmp_path / "echo.wasm").write_bytes(GUEST)
+    (tmp_path / "square.wasm").write_bytes(bytes(wasmtime.wat2wasm(SQUARE)))
+    models = [{"name": f"m{i}", "file": ("echo.wasm", "square.wasm")[i % 2]} for i in range(MODELS)]
+    with running(tmp_path, models) as service:
+        service.wait_for_line("model 'm9' is ready")
+        first = resident_kib(service.process.pid)
+        service.wait_ready()
+        each = (resident_kib(service.process.pid) - first) / (MODELS - 10)
+        record_property("KiB of memory for each model", round(each))
+        print(f"{MODELS} models: {each:.0f} KiB of memory each")
+        assert each < 512
+        for i in (0, 1, 250, 251, 498, 499, 0, 1):
+            status, told = service.client.send(f"/v1/models/m{i}/infer", body(3))
+            assert (status, told["outputs"][0]["data"]) == (200, [3.0 if i % 2 == 0 else 9.0])
+
+
+def test_a_host_without_room_is_503_with_retry_after_and_the_next_request_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "same.wasm").write_bytes(bytes(wasmtime.wat2wasm(WASI)))
+    (tmp_path / "square.wasm").write_bytes(bytes(wasmtime.wat2wasm(SQUARE)))
+    models = [{"name": name, "file": f"{name}.wasm"} for name in ("same", "square")]
+    with serving(tmp_path, models) as client:
+        client.wait_ready()
+        taken = fill_pool()
+        with monkeypatch.context() as patch:
+            patch.setattr(instances, "WAIT_S", 0.05)
+            patch.setattr(instances, "MAX_INSTANCES", native.live_stores())
+            request = urllib.request.Request(f"http://127.0.0.1:{client.port}/v1/models/same/infer", data=body(3))
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(request, timeout=waiting.PATIENCE_S)
+        refusal = caught.value
+        assert (refusal.code, refusal.headers["retry-after"]) == (503, "1")
+        told = refusal.read().decode()
+        assert '"HostBusy"' in told
+        assert "this host has no room for another instance" in told
+        assert "entry" not in told
+        taken.clear()
+        for name in ("same", "square"):
+            assert client.send(f"/v1/models/{name}/infer", body(1))[0] == 200
+
+
+def test_an_error_of_the_host_is_503_and_no_other() -> None:
+    problem = of_runtime(HostBusy("this host has no room"))
+    assert (problem.status, problem.kind) == (503, "HostBusy")
+    assert headers_of(problem) == [(b"retry-after", b"1")]

@@ -1,0 +1,32 @@
+"""What an OmniGraph node writes to its attributes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from portalis.omniverse.inside.node import compute
+
+TENSOR = {"attribute": "y", "name": "y", "sizes": None, "dtype": "object", "shape": None, "tuple": 1, "optional": False}
+
+
+def node(*elements: bytes) -> tuple[bool, Any, list[str]]:
+    """Whether a node whose module gives `elements` computed, its outputs and its errors."""
+    errors: list[str] = []
+    db = SimpleNamespace(inputs=SimpleNamespace(), outputs=SimpleNamespace(), log_error=errors.append)
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
+    return compute(db, lambda *_: {"y": array}, "module", [], [TENSOR]), db.outputs, errors
+
+
+def test_texts_are_written_as_they_are() -> None:
+    assert node("é".encode(), b"")[1].y == ["é", ""]
+
+
+def test_bytes_that_are_no_text_are_an_error_of_the_node_and_nothing_is_written() -> None:
+    done, outputs, errors = node(b"a", b"\xff\xfe\0")
+    assert not done and not hasattr(outputs, "y")
+    assert "outputs:y holds texts, and element 1 is not UTF-8" in errors[0]
+    assert node(b"a")[0], "the next one computes"
