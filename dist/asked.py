@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..target import Job
@@ -14,7 +14,7 @@ def nothing_to_include(job: Job) -> Iterator[PackagingWarning]:
     """A warning for each ``include_…`` key that is given as true, and without effect. Raises StageError for a report of
     the build that cannot be read."""
     spec, config = job.spec, job.spec.distribution_config
-    there = {
+    there: dict[str, tuple[Callable[[], bool], str]] = {
         "include_source_rust": (lambda: workspace_root(spec) is not None, "build_metadata names no workspace_root"),
         "include_test_reports": (
             lambda: spec.test_results is not None or spec.parity_report is not None,
