@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from . import manifest
+from . import manifest, metrics_port
 from .problems import Problem
 from .schema import ErrorEnvelope
 from .schema_about import Health, License, Manifest, Metadata, ModelCard, ModelInfo, ModelList, Version
@@ -35,7 +35,8 @@ def router(service: Service) -> APIRouter:
     @routes.get("/metrics", response_class=MetricsText, tags=["metrics"])
     async def metrics() -> Response:
         """All metrics, in Prometheus' text format."""
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        text = await metrics_port.text(service.metrics.registry, service.metrics_limiter)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes
 

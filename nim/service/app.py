@@ -9,15 +9,17 @@ from pathlib import Path
 
 import anyio
 from fastapi import FastAPI
-from prometheus_client import start_http_server
 from starlette.types import ASGIApp
 
-from . import about, documented, problems, v2
+from . import about, documented, metrics_port, problems, v2
+from .admission import Admission
+from .budget import Budget
+from .decoders import Decoders
 from .drain import Drain
 from .grpc.server import GrpcServer
 from .metrics import Metrics
 from .models import Models, Queueing
-from .requests import Requests
+from .requests import Requests, probe_paths
 from .routes import Infer
 from .settings import ServiceSettings
 
@@ -28,8 +30,11 @@ class Service:
     def __init__(self, settings: ServiceSettings, folder: Path, host: str) -> None:
         self.settings, self.host = settings, host
         self.drain = Drain()
+        self.probes = probe_paths(settings)
+        self.budget = Budget(settings.max_buffered_bytes)
         self.metrics = Metrics(settings.name, settings.version, tuple(model.name for model in settings.models))
         self.metrics.ready.set_function(lambda: not self.state())
+        self.admission = Admission(settings, self.probes, self.metrics.refused)
         self.workers = settings.workers or (os.cpu_count() or 1) + 4
         queueing = Queueing(settings.max_queued_requests, self.workers, self.metrics)
         self.models = Models(settings.models, folder, queueing)
@@ -42,21 +47,21 @@ class Service:
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Load the models while health is already told; serve gRPC and the metrics' own port beside."""
         # made here: it belongs to the event loop
+        self.metrics_limiter = anyio.CapacityLimiter(1)
         self.limiter = anyio.CapacityLimiter(self.workers)
+        self.decoders = Decoders(self.settings.max_request_bytes)
         self.models.start()
-        server = None
-        if self.settings.metrics_port != self.settings.service_port:
-            server, _thread = start_http_server(self.settings.metrics_port, self.host, registry=self.metrics.registry)
         grpc = GrpcServer(self, self.host, self.settings.grpc_port)
         self.drain.also(grpc.stop)
         try:
             await grpc.start()
-            yield
+            async with contextlib.AsyncExitStack() as stack:
+                if self.settings.metrics_port != self.settings.service_port:
+                    await stack.enter_async_context(metrics_port.serving(self))
+                yield
         finally:
             await self.drain.end_others()
-            if server is not None:
-                server.shutdown()
-                server.server_close()
+            self.decoders.close()
             self.models.close()
 
 

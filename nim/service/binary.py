@@ -19,7 +19,13 @@ _LOOKED_AT = 1 << 16  # bytes in which the end of the JSON is searched where it 
 Piece = bytes | memoryview
 
 
-def split(body: bytes, header_length: str | None) -> tuple[memoryview, memoryview]:
+def json_size(body: bytes | bytearray, header_length: str | None) -> int:
+    """How many bytes of `body` are JSON, as far as the header says."""
+    text = (header_length or "").strip()
+    return min(len(body), int(text[:20])) if text.isascii() and text.isdigit() else len(body)
+
+
+def split(body: bytes | bytearray, header_length: str | None) -> tuple[memoryview, memoryview]:
     """The JSON and what lies behind it; `header_length` is the request's header, which says where the one ends."""
     view = memoryview(body)
     if header_length is None:

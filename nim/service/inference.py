@@ -5,24 +5,32 @@ Both ends are work that may take long for large tensors, and touch nothing share
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
+from . import encoding
 from .binary import Piece, Tail, explained, raw, split
+from .bodies import Body
 from .jsonio import parse, written
 from .misfits import misfits
-from .models import Model
 from .problems import Problem, bad_input, guest_timeout
 from .runtime import Interface, TensorSpec
 from .schema import InferRequest, RequestedOutput, RequestParameters, Tensor, TensorParameters, V2InferRequest, V2Tensor
 from .tensors import decode, encode
-from .wire import checked_dtype, from_raw
+from .wire import check_heads, checked_dtype, from_raw
+
+if TYPE_CHECKING:
+    from .models import Model
 
 _Request = TypeVar("_Request", InferRequest, V2InferRequest)
+SMALL_BYTES = 1 << 16
+"""Up to here a body is decoded and encoded where it is met, on the event loop: anything else takes longer."""
+LARGE_OUTPUT_BYTES = 1 << 18
+"""From here on JSON is encoded in pieces."""
 _SEND_IT = "; send the tensor itself"
 
 
@@ -40,29 +48,39 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response's body in pieces. `json_length` is that of the JSON in front of raw bytes, None where all is JSON."""
+    """A response's body in pieces, which for large JSON are encoded as they are taken: then `size` is None.
 
-    pieces: list[Piece]
+    `json_length` is that of the JSON in front of raw bytes, None where all is JSON.
+    """
+
+    pieces: Iterable[Piece]
+    size: int | None
     json_length: int | None = None
 
+    @classmethod
+    def of(cls, *pieces: Piece, json_length: int | None = None) -> Answer:
+        """One whose pieces are all there."""
+        return cls(pieces, sum(map(len, pieces)), json_length)
 
-def understood(interface: Interface, body: bytes, header_length: str | None = None, *, v2: bool = False) -> Question:
+
+def understood(interface: Interface, body: Body, header_length: str | None = None, *, v2: bool = False) -> Question:
     """The request in `body`. With `v2` its tensors may be raw bytes behind the JSON, which has `header_length` bytes.
 
     Arrays may be views of `body`. Raises Problem with status 400 that names what is wrong.
     """
+    thorough = len(body) > SMALL_BYTES
     if v2:
         head, tail = split(body, header_length)
         try:
             found = parse(head)
         except Problem as problem:
             raise explained(problem, body, header_length, v2=True) from None
-        return _question(interface, found, _read(V2InferRequest, found), Tail(tail))
+        return _question(interface, found, _read(V2InferRequest, found), Tail(tail), thorough=thorough)
     try:
         found = parse(body)
     except Problem as problem:
         raise explained(problem, body, None, v2=False) from None
-    question = _question(interface, found, _read(InferRequest, found), Tail(memoryview(b"")))
+    question = _question(interface, found, _read(InferRequest, found), Tail(memoryview(b"")), thorough=thorough)
     if any(binary for _, binary in question.outputs):
         raise bad_input("outputs as raw bytes are sent by /v2/models/{name}/infer only")
     return question
@@ -74,10 +92,13 @@ def inputs_of(interface: Interface, request: Mapping[str, Any]) -> dict[str, np.
 
 
 def answered(model: Model, question: Question, outputs: Mapping[str, np.ndarray]) -> Answer:
-    """The response to `question`."""
+    """The response to `question`. From `LARGE_OUTPUT_BYTES` on, JSON is encoded lazily."""
     answer: dict[str, Any] = {"model_name": model.name, "model_version": model.settings.version}
     if question.id is not None:
         answer["id"] = question.id
+    as_json = [outputs[spec.name] for spec, binary in question.outputs if not binary]
+    if encoding.size_of(as_json) > LARGE_OUTPUT_BYTES:
+        return _lazily(answer, question, outputs)
     tensors, pieces = [], []
     for spec, binary in question.outputs:
         array = outputs[spec.name]
@@ -86,11 +107,32 @@ def answered(model: Model, question: Question, outputs: Mapping[str, np.ndarray]
             continue
         piece = raw(spec, array)
         pieces.append(piece)
-        size = {"binary_data_size": len(piece)}
-        tensors.append({"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape, "parameters": size})
+        tensors.append(_raw_head(spec, array, piece))
     answer["outputs"] = tensors
     head = written(answer)
-    return Answer([head, *pieces], len(head)) if pieces else Answer([head])
+    return Answer.of(head, *pieces, json_length=len(head)) if pieces else Answer.of(head)
+
+
+def _lazily(answer: dict[str, Any], question: Question, outputs: Mapping[str, np.ndarray]) -> Answer:
+    tensors: list[tuple[dict[str, Any], TensorSpec, np.ndarray | None]] = []
+    pieces: list[Piece] = []
+    for spec, binary in question.outputs:
+        array = outputs[spec.name]
+        if binary:
+            pieces.append(raw(spec, array))
+            tensors.append((_raw_head(spec, array, pieces[-1]), spec, None))
+        else:
+            tensors.append(({"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}, spec, array))
+    document = encoding.document(answer, tensors)
+    if not pieces:
+        return Answer(document, None)
+    head = list(document)  # its length is sent in front of it
+    return Answer.of(*head, *pieces, json_length=sum(map(len, head)))
+
+
+def _raw_head(spec: TensorSpec, array: np.ndarray, piece: Piece) -> dict[str, Any]:
+    size = {"binary_data_size": len(piece)}
+    return {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape, "parameters": size}
 
 
 def _read(kind: type[_Request], request: Any) -> _Request:
@@ -101,32 +143,42 @@ def _read(kind: type[_Request], request: Any) -> _Request:
 
 
 def _question(
-    interface: Interface, found: Mapping[str, Any], request: InferRequest | V2InferRequest, tail: Tail
+    interface: Interface,
+    found: Mapping[str, Any],
+    request: InferRequest | V2InferRequest,
+    tail: Tail,
+    *,
+    thorough: bool = False,
 ) -> Question:
     parameters = request.parameters or RequestParameters()
     if parameters.sequence_id:
         raise bad_input("sequence_id is given, but no model of this service keeps sequences")
     guest_timeout_s = guest_timeout(found["parameters"]) if request.parameters else None
-    inputs = _inputs(interface, request, tail)
+    inputs = _inputs(interface, request, tail, thorough=thorough)
     outputs = _outputs(interface, request.outputs or (), binary=bool(parameters.binary_data_output))
     timeout_s = parameters.timeout / 1e6 if parameters.timeout else None
     return Question(request.id, inputs, outputs, timeout_s, guest_timeout_s)
 
 
-def _inputs(interface: Interface, request: InferRequest | V2InferRequest, tail: Tail) -> dict[str, np.ndarray]:
+def _inputs(
+    interface: Interface, request: InferRequest | V2InferRequest, tail: Tail, *, thorough: bool = False
+) -> dict[str, np.ndarray]:
+    """The arrays by name. Where `thorough`, heads are looked at before any data are: large data are dear to convert."""
     specs = {spec.name: spec for spec in interface.inputs}
-    arrays: dict[str, np.ndarray] = {}
+    heads: dict[str, Tensor | V2Tensor] = {}
     for tensor in request.inputs:
-        spec = specs.get(tensor.name)
-        if spec is None:
+        if tensor.name not in specs:
             raise bad_input(f"there is no input {tensor.name[:128]!r}; the inputs are {', '.join(specs)}")
-        if tensor.name in arrays:
+        if tensor.name in heads:
             raise bad_input(f"input '{tensor.name}' is given twice")
-        arrays[tensor.name] = _input(tensor, spec, tail)
-    tail.finish()
-    missing = [spec.name for spec in interface.inputs if not spec.optional and spec.name not in arrays]
+        heads[tensor.name] = tensor
+    missing = [spec.name for spec in interface.inputs if not spec.optional and spec.name not in heads]
     if missing:
         raise bad_input("; ".join(f"input '{name}' is missing" for name in missing))
+    if thorough:
+        check_heads(interface, {name: (tensor.datatype, tensor.shape) for name, tensor in heads.items()})
+    arrays = {name: _input(tensor, specs[name], tail) for name, tensor in heads.items()}
+    tail.finish()
     return arrays
 
 

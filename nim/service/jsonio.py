@@ -16,7 +16,7 @@ _PIECE = 1 << 16
 """Elements that are written at a time where some are not finite: other threads get their turn in between."""
 
 
-def parse(body: bytes | memoryview, what: str = "the request") -> Any:
+def parse(body: bytes | bytearray | memoryview, what: str = "the request") -> Any:
     """The value of the document `body`, called `what` in errors. Raises Problem with status 400 where it is no JSON."""
     try:
         return orjson.loads(body)

@@ -11,6 +11,8 @@ from .problems import Problem
 
 PROTOCOLS = ("json", "v2", "grpc")
 """``/v1/models/{name}/infer``, the Open Inference Protocol over HTTP, and over gRPC."""
+REFUSALS = ("400", "408", "431", "503", "idle", "unread")
+"""Why a connection is ended: the HTTP status that it got, a newer one took its place, its response was not read."""
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -42,6 +44,14 @@ class Metrics:
             "wasm_service_failures", "Requests that failed in the model, by kind", ["model", "kind"], registry=registry
         )
         self._traps = Counter("wasm_service_traps", "Guests that trapped", ["model"], registry=registry)
+        self._refused = Counter(
+            "wasm_service_refused_connections",
+            "Connections that were ended before they asked anything that could be answered, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in REFUSALS:
+            self._refused.labels(reason)
         # `labels` takes longer than counting does
         self._request_child = functools.lru_cache(maxsize=None)(self._requests.labels)
         self._of = {model: _Children(self, model) for model in models}
@@ -53,6 +63,10 @@ class Metrics:
         """Note one request, of one of `PROTOCOLS`, that took `seconds`."""
         self._request_child(model, str(problem.status if problem else 200), protocol).inc()
         self._of[model].seconds.observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """A connection was ended by the service, for one of `REFUSALS`."""
+        self._refused.labels(reason).inc()
 
     def queued(self, model: str, n: int) -> None:
         """`n` requests of `model` wait now."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -110,6 +112,7 @@ class Model:
 
             self._program = process.load(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
         self.loaded_at = int(time.time())
+        _LOG.debug("model '%s' is loaded", self.name)
 
     def _made_scheduler(self, program: Program) -> Scheduler:
         how = self._queueing
@@ -152,8 +155,25 @@ def smallest(interface: Interface) -> dict[str, np.ndarray]:
     return inputs
 
 
+def cpus() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _load_each(waiting: SimpleQueue[Model]) -> None:
+    while True:
+        try:
+            model = waiting.get_nowait()
+        except Empty:
+            return
+        model.start()
+
+
 class Models(Mapping[str, Model]):
-    """All models by name, loaded one after the other in a thread of their own."""
+    """All models by name, loaded at the same time, as many as there are CPUs: more would take from each other's time,
+    which is limited."""
 
     def __init__(self, settings: tuple[ModelSettings, ...], folder: Path, queueing: Queueing | None = None) -> None:
         how = queueing or Queueing()
@@ -169,12 +189,13 @@ class Models(Mapping[str, Model]):
         return len(self._models)
 
     def start(self) -> None:
-        """Begin to load. The thread is a daemon: a service that is told to stop does not wait for a compiler."""
-        threading.Thread(target=self._load_all, name="loader", daemon=True).start()
-
-    def _load_all(self) -> None:
+        """Begin to load. The threads are daemons: a service that is told to stop does not wait for a compiler."""
+        waiting: SimpleQueue[Model] = SimpleQueue()
         for model in self.values():
-            model.start()
+            waiting.put(model)
+        # at least two, so that one slow model holds up none of the others
+        for number in range(min(len(self), max(2, cpus()))):
+            threading.Thread(target=_load_each, args=[waiting], name=f"loader {number}", daemon=True).start()
 
     def find(self, name: str) -> Model:
         """The model called `name`. Raises Problem with status 404 that names those there are."""

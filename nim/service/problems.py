@@ -6,12 +6,7 @@ import http
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
-
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
-from starlette.exceptions import HTTPException
+from typing import TYPE_CHECKING, Any
 
 from .runtime import (
     Cancelled,
@@ -25,6 +20,10 @@ from .runtime import (
     WasmError,
     timeout_of,
 )
+
+if TYPE_CHECKING:  # the process that decodes requests needs no framework
+    from fastapi import FastAPI, Request
+    from fastapi.responses import Response
 
 INTERNAL = "InternalServerError"  # the kind of a bug of ours, wherever it is
 _LOG = logging.getLogger(__name__)
@@ -92,6 +91,8 @@ def body_of(problem: Problem, path: str) -> bytes:
 
 def answer(problem: Problem, path: str) -> Response:
     """The response for `problem` to who has asked for `path`."""
+    from fastapi.responses import Response
+
     response = Response(body_of(problem, path), problem.status, media_type="application/json")
     response.raw_headers += headers_of(problem)
     return response
@@ -105,6 +106,9 @@ def unexpected(error: Exception, where: str = "the service") -> Problem:
 
 def install(app: FastAPI) -> None:
     """Let every error leave `app` as `answer` says it, those of the framework included, and none with a traceback."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
     from .unsupported import no_path  # which raises Problem
 
     @app.exception_handler(Problem)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .logs import REQUEST_ID
+from .settings import ServiceSettings
 
 if TYPE_CHECKING:
     from .app import Service
 
 HEADER = b"x-request-id"
 MOST = 128
+_ALLOW_GET, _ALLOW_HEAD = (b"allow", b"GET"), (b"allow", b"GET, HEAD")
 _ACCESS = logging.getLogger("portalis.access")
 # asked every few seconds by whatever watches the service
 _PROBES = frozenset(
@@ -36,12 +38,16 @@ def request_id(given: bytes | str) -> str:
     return text[:MOST].strip() or os.urandom(16).hex()
 
 
+def probe_paths(settings: ServiceSettings) -> frozenset[str]:
+    """The paths that whatever watches the service asks."""
+    return _PROBES | {settings.health_check_endpoint}
+
+
 class Requests:
     """The ASGI application around `app`."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._drain = app, service.drain
-        self._probes = _PROBES | {service.settings.health_check_endpoint}
+        self._app, self._drain, self._probes = app, service.drain, service.probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -58,7 +64,10 @@ class Requests:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                told = message.get("headers", ())
+                if status == 405:
+                    told = [_ALLOW_HEAD if pair == _ALLOW_GET else pair for pair in told]
+                message["headers"] = [*told, header]
                 if self._drain.stopping:
                     message["headers"].append((b"connection", b"close"))
             elif message["type"] == "http.response.body":
@@ -67,7 +76,8 @@ class Requests:
 
         with self._drain.working():
             try:
-                await self._app(scope, receive, answer)
+                # HEAD is what GET answers, without a body, which the server leaves out: it goes by its own scope
+                await self._app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, answer)
             except Exception:
                 # the framework raises it again after it was logged and answered; the server would log it once more
                 if not complete:

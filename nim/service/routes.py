@@ -6,18 +6,22 @@ The framework has the same paths for the API's description, and answers all but 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import bodies, problems
-from .binary import HEADER, Piece
-from .bodies import Headers, Timer
-from .inference import Answer, Question, answered, understood
+from .binary import HEADER, Piece, json_size
+from .bodies import Body, Headers, Timer
+from .budget import Share, exhausted
+from .decoders import LARGE_BYTES
+from .encoding import size_of, too_large
+from .inference import SMALL_BYTES, Answer, Question, answered, understood
 from .models import Model
 from .problems import Problem
 from .runtime import Interface
@@ -25,8 +29,7 @@ from .runtime import Interface
 if TYPE_CHECKING:
     from .app import Service
 
-QUICK_BYTES = 1 << 16
-"""Up to here a body is read and written on the event loop: a thread would take longer to come."""
+_AT_A_TIME = 1 << 20  # bytes that are compressed at a time
 _PATIENCE_S = 0.05  # then somebody looks whether the client is still there
 _LENGTH, _ENCODING, _ACCEPTS = HEADER.encode(), b"content-encoding", b"accept-encoding"
 _JSON, _OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
@@ -47,31 +50,49 @@ class Infer:
             return
         name, version, v2 = target
         scope["path_params"] = {"name": name}  # for the log
+        with self._service.budget.share() as share:
+            await self._infer(scope, receive, send, share, name, version, v2=v2)
+
+    async def _infer(
+        self, scope: Scope, receive: Receive, send: Send, share: Share, name: str, version: str | None, *, v2: bool
+    ) -> None:
         status, headers = 200, [_JSON]
         try:
             models = self._service.models
             model = models.find_v2(name, version) if v2 else models.find(name)
             given = dict(scope["headers"])
-            answer = await self._counted(model, given, receive, v2=v2)
+            answer = await self._counted(model, given, receive, share, v2=v2)
             if answer.json_length is not None:
                 headers = [_OCTETS, (_LENGTH, b"%d" % answer.json_length)]
             answer = await self._compressed(answer, given, headers)
         except Exception as error:  # noqa: BLE001  # no traceback leaves the service
             problem = error if isinstance(error, Problem) else problems.unexpected(error)
             status, headers = problem.status, [_JSON, *problems.headers_of(problem)]
-            answer = Answer([problems.body_of(problem, scope["path"])])
-        await _send(send, status, headers, answer.pieces)
+            answer = Answer.of(problems.body_of(problem, scope["path"]))
+            # its traceback has the frames that hold the request, and this one is among them
+            error.__traceback__ = error.__context__ = None
+            share.drop()
+        if answer.size is None and scope["http_version"] == "1.0":  # which has no chunks
+            answer = Answer.of(*await self._in_thread(list, answer.pieces))
+        if answer.size is not None:
+            headers = [(b"content-length", b"%d" % answer.size), *headers]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if answer.size is not None and answer.size <= SMALL_BYTES:
+            await send({"type": "http.response.body", "body": b"".join(answer.pieces)})
+            return
+        with contextlib.suppress(Problem):
+            await _unless_gone(receive, self._stream(send, answer.pieces))
 
-    async def _counted(self, model: Model, headers: Headers, receive: Receive, *, v2: bool) -> Answer:
+    async def _counted(self, model: Model, headers: Headers, receive: Receive, share: Share, *, v2: bool) -> Answer:
         metrics, settings = self._service.metrics, self._service.settings
         began, found = time.perf_counter(), None
         try:
             body = await bodies.read(
-                receive, headers, most=settings.max_request_bytes, timeout_s=settings.body_timeout_s
+                receive, headers, share, most=settings.max_request_bytes, timeout_s=settings.body_timeout_s
             )
             began = time.perf_counter()
             with metrics.active.track_inprogress():
-                return await self._answer(model, headers, body, receive, v2=v2)
+                return await self._answer(model, headers, body, receive, share, v2=v2)
         except Problem as problem:
             found = problem
             raise
@@ -81,20 +102,32 @@ class Infer:
         finally:
             metrics.count(model.name, time.perf_counter() - began, found, "v2" if v2 else "json")
 
-    async def _answer(self, model: Model, headers: Headers, body: bytes, receive: Receive, *, v2: bool) -> Answer:
-        scheduler, interface = model.scheduler, model.program.interface
+    async def _answer(
+        self, model: Model, headers: Headers, body: Body, receive: Receive, share: Share, *, v2: bool
+    ) -> Answer:
+        scheduler, interface, settings = model.scheduler, model.program.interface, self._service.settings
         if _ENCODING in headers:
-            encoding, most = headers[_ENCODING].decode("latin-1"), self._service.settings.max_request_bytes
-            body = await self._in_thread(bodies.decompressed, body, encoding, most)
+            encoding = headers[_ENCODING].decode("latin-1")
+            most = settings.max_request_bytes
+            body = await self._in_thread(bodies.decompressed, body, encoding, most, share.take)
         length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
-        if len(body) <= QUICK_BYTES:
+        if len(body) <= SMALL_BYTES:
             question = understood(interface, body, length, v2=v2)
-        else:
+        elif json_size(body, length if v2 else None) < LARGE_BYTES:
             question = await self._in_thread(_understood, interface, body, length, v2)
+        else:
+            decoding = self._service.decoders.http(interface, body, length, v2=v2)
+            question = await _unless_gone(receive, decoding)
         running = scheduler.run(question.inputs, timeout_s=question.timeout_s, guest_timeout_s=question.guest_timeout_s)
         outputs = await _unless_gone(receive, running)
-        if sum(array.nbytes for array in outputs.values()) <= QUICK_BYTES:
+        arrays = outputs.values()
+        if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:
             return answered(model, question, outputs)
+        size = await self._in_thread(size_of, arrays)
+        if size > settings.max_response_bytes:
+            raise too_large(size, settings.max_response_bytes)
+        if not share.take(len(body) + size):
+            raise exhausted()
         return await self._in_thread(answered, model, question, outputs)
 
     async def _compressed(self, answer: Answer, given: Headers, headers: list[tuple[bytes, bytes]]) -> Answer:
@@ -103,7 +136,20 @@ class Infer:
         if accepted not in (b"gzip", b"deflate"):
             return answer
         headers.append((b"content-encoding", accepted))
-        return Answer([await self._in_thread(_compressed, answer.pieces, 31 if accepted == b"gzip" else 15)])
+        pieces = _compressed(answer.pieces, 31 if accepted == b"gzip" else 15)
+        if answer.size is None or answer.size > SMALL_BYTES:
+            return Answer(pieces, None)
+        return Answer.of(*await self._in_thread(list, pieces))
+
+    async def _stream(self, send: Send, pieces: Iterable[Piece]) -> None:
+        if isinstance(pieces, tuple):
+            for piece in pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        else:
+            coming = iter(pieces)
+            while (made := await self._in_thread(next, coming, None)) is not None:
+                await send({"type": "http.response.body", "body": made, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     async def _in_thread(self, work: Callable[..., Result], *given: Any) -> Result:
         return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
@@ -125,9 +171,13 @@ def _understood(interface: Interface, body: bytes, length: str | None, v2: bool)
     return understood(interface, body, length, v2=v2)
 
 
-def _compressed(pieces: list[Piece], window: int) -> bytes:
+def _compressed(pieces: Iterable[Piece], window: int) -> Iterator[bytes]:
     writer = zlib.compressobj(1, zlib.DEFLATED, window)
-    return b"".join([*map(writer.compress, pieces), writer.flush()])
+    for piece in pieces:
+        for start in range(0, len(piece), _AT_A_TIME):
+            if found := writer.compress(memoryview(piece)[start : start + _AT_A_TIME]):
+                yield found
+    yield writer.flush()
 
 
 async def _unless_gone(receive: Receive, running: Any) -> Any:
@@ -149,13 +199,3 @@ async def _unless_gone(receive: Receive, running: Any) -> Any:
         finally:
             for watcher in watchers:
                 watcher.cancel()
-
-
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], pieces: list[Piece]) -> None:
-    size = sum(map(len, pieces))
-    told = [(b"content-length", b"%d" % size), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    if size <= QUICK_BYTES and len(pieces) > 1:
-        pieces = [b"".join(pieces)]
-    for index, piece in enumerate(pieces, 1):
-        await send({"type": "http.response.body", "body": piece, "more_body": index < len(pieces)})

@@ -25,6 +25,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     )
     from portalis.backend.bytes_tensor import deserialize, object_array, serialize
     from portalis.backend.json_data import called
+    from portalis.backend.requests import Checker
     from portalis.backend.settings import timeout_of
     from portalis.backend.shapes import shape_problem
 else:
@@ -48,11 +49,13 @@ else:
     )
     from portalis_backend.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.json_data import called
+    from portalis_backend.requests import Checker
     from portalis_backend.settings import timeout_of
     from portalis_backend.shapes import shape_problem
 
 __all__ = [
     "Cancelled",
+    "Checker",
     "GuestError",
     "GuestStatus",
     "GuestTimeout",

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
+MAX_TENSORS = 512
+"""Inputs or outputs of a request: each that does not fit costs a description of what is wrong with it."""
 Size = Annotated[int, Field(ge=0, le=2**62)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 # the elements are looked at once, where they become an array
@@ -91,19 +93,19 @@ class RequestHead(Json):
 
     id: str | None = None
     parameters: RequestParameters | None = None
-    outputs: list[RequestedOutput] | None = Field(default=None, fail_fast=True)
+    outputs: list[RequestedOutput] | None = Field(default=None, max_length=MAX_TENSORS, fail_fast=True)
 
 
 class InferRequest(RequestHead):
     """What a model is asked."""
 
-    inputs: list[Tensor] = Field(fail_fast=True)
+    inputs: list[Tensor] = Field(max_length=MAX_TENSORS, fail_fast=True)
 
 
 class V2InferRequest(RequestHead):
     """What a model is asked in the Open Inference Protocol."""
 
-    inputs: list[V2Tensor] = Field(fail_fast=True)
+    inputs: list[V2Tensor] = Field(max_length=MAX_TENSORS, fail_fast=True)
 
 
 class ResponseHead(Json):

@@ -1,26 +1,33 @@
 """The server: it listens, and stops without losing a request. Told to stop, the service says that it is not ready and
 goes on; then it listens no more; then it answers what it has; then it ends.
 
-What remains is a client that sends on a kept connection in the very moment (less than the way there takes) in which
-the server closes it as idle. HTTP/1.1 has no cure but that clients repeat such a request; a service whose load balancer
-leaves it alone within `drain_s` has no such client.
+What remains is a client that sends on a connection which was idle for `QUIET_S` and more, in the very moment (less than
+the way there takes) in which the server closes it. HTTP/1.1 has no cure but that clients repeat such a request; a
+service whose load balancer leaves it alone within `drain_s` has no such client.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import functools
 import importlib.util
 import logging
 import os
 import select
 import socket
-from collections.abc import Iterator, Sequence
+import struct
+import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from .admission import Admission
+from .connections import Connection
 from .drain import SHUTDOWN_S, Drain
 
 KEEP_ALIVE_S = 75
@@ -28,15 +35,18 @@ KEEP_ALIVE_S = 75
 close it and no request meets a closed one."""
 
 _LOG = logging.getLogger(__name__)
-_SETTLE_S = 1.0  # new requests cannot put off the end for longer
+_SETTLE_S, _HANDSHAKE_S = 1.0, 0.1
+_SO_ATTACH_FILTER = 26
 
 
-def configured(app: ASGIApp, level: int) -> uvicorn.Config:
-    """uvicorn on its fastest parts, as far as this system has them; its log lines go to this process's own handlers."""
+def configured(app: ASGIApp, admission: Admission, level: int | None, **more: Any) -> uvicorn.Config:
+    """uvicorn on its fastest parts, as far as this system has them, with the limits of `admission` on connections; its
+    log lines, from `level` on (None: as it is), go to this process's own handlers."""
+    protocol: Any = functools.partial(Connection, admission)
     return uvicorn.Config(
         app,
+        http=protocol,
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
-        http="httptools" if importlib.util.find_spec("httptools") else "h11",
         ws="none",
         access_log=False,
         log_config=None,
@@ -44,6 +54,7 @@ def configured(app: ASGIApp, level: int) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
+        **more,
     )
 
 
@@ -79,36 +90,41 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.02)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen no more, close idle connections, answer what is there, then end the application."""
+        """Listen no more, close idle connections (`Connection.shutdown`), answer what is there, then end the
+        application."""
         await self._settle(sockets or [])
         ending = asyncio.ensure_future(self._drain.end_others())
         await super().shutdown(sockets)
         await ending
 
     async def _settle(self, listeners: Sequence[socket.socket]) -> None:
-        """Until neither a listener nor an idle connection holds anything that was sent and not yet read.
+        """Until no connection waits to be accepted: closing a listener resets those that do.
 
-        uvicorn closes both without another turn of the loop after this, so that nothing comes in between.
+        Clients that never pause would put that off for ever, so their new connections are dropped first, before they
+        exist: such a client tries again by itself, and then finds nobody who listens.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + _SETTLE_S
-        while hasattr(select, "poll") and loop.time() < until:
-            unread = select.poll()
-            for descriptor in (*map(_descriptor, listeners), *self._idle()):
-                if descriptor >= 0:
-                    unread.register(descriptor, select.POLLIN)
-            if not unread.poll(0):
+        for listener in listeners:
+            _drop_new_connections(listener)
+        begun = loop.time()
+        while hasattr(select, "poll") and loop.time() < begun + _SETTLE_S:
+            unaccepted = select.poll()
+            for listener in listeners:
+                unaccepted.register(listener, select.POLLIN)
+            # those whose handshake is half done get the time for its other half
+            if not unaccepted.poll(0) and loop.time() > begun + _HANDSHAKE_S:
                 return
-            await asyncio.sleep(0)
-
-    def _idle(self) -> Iterator[int]:
-        """The descriptors of the connections that uvicorn's shutdown closes at once."""
-        for connection in self.server_state.connections:
-            cycle: Any = getattr(connection, "cycle", None)
-            transport = connection.transport
-            if (cycle is None or cycle.response_complete) and not transport.is_closing():
-                yield _descriptor(transport.get_extra_info("socket"))
+            await asyncio.sleep(0.005)
 
 
-def _descriptor(found: Any) -> int:
-    return -1 if found is None else int(found.fileno())
+def _drop_new_connections(listener: socket.socket) -> None:
+    """Let the kernel drop each packet to `listener` that opens a connection, where it can (Linux, no privilege needed):
+    without it, one that comes between the last look and the close is reset."""
+    if not sys.platform.startswith("linux"):
+        return
+    # of the TCP header: load the flags; where SYN is among them keep nothing of the packet, else everything
+    program = struct.pack("=" + "HBBI" * 4, 0x30, 0, 0, 13, 0x45, 0, 1, 0x02, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF)
+    code = ctypes.create_string_buffer(program)
+    filtered = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtered)

@@ -42,7 +42,7 @@ def serve(
         # their servers listen by themselves and later, where what they raise is a traceback in the log
         _listener(settings, other, host, named).close()
     app = create_app(settings, folder, host)
-    server = Server(configured(app, level), app.service.drain, settings.drain_s)
+    server = Server(configured(app, app.service.admission, level), app.service.drain, settings.drain_s)
     refused = threading.Event()
 
     def watch(tell: Callable[[Service], bool]) -> None:

@@ -71,6 +71,17 @@ class ServiceSettings(_Table):
     """Requests of a model that wait while it works; the next one is refused with status 429."""
     body_timeout_s: float = Field(default=60.0, gt=0, le=3600)
     """Seconds within which a request's body has to arrive; then it is refused with status 408."""
+    max_connections: int = Field(default=1000, ge=1, le=1_000_000)
+    """Connections of HTTP, and as many of gRPC; fewer where the process may not open so many files. A new one takes the
+    place of the oldest idle one; where none is idle it may ask for health, and is answered 503 to all else."""
+    header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds within which a request's headers have to arrive, the first one's from the connection on; then 408."""
+    max_header_bytes: int = Field(default=64 << 10, ge=256, le=16 * MIB)
+    """A request whose headers are larger, or are more than 200, is refused with 431."""
+    max_buffered_bytes: int = Field(default=256 * MIB, ge=1)
+    """Bytes of all requests that are read or worked on at a time, beyond the first 64 KiB of each; then 503."""
+    max_response_bytes: int = Field(default=256 * MIB, ge=1)
+    """A response whose tensors are larger, as raw bytes, is answered with 500 instead."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Requests that are worked on at a time; 0 means four more than there are CPUs."""
     drain_s: float = Field(default=1.0, ge=0, le=600)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .app import Service
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
+MAX_INDEX_BYTES = 1 << 16  # a filter is all that the request may hold
 TAG = "open inference protocol"
 Responses = dict[int | str, dict[str, Any]]
 
@@ -83,8 +84,10 @@ def _index(routes: APIRouter, service: Service) -> None:
     )
     async def index(request: Request) -> list[V2ModelState]:
         """All models and their states."""
-        most, timeout_s = settings.max_request_bytes, settings.body_timeout_s
-        body = await bodies.read(request.receive, dict(request.scope["headers"]), most=most, timeout_s=timeout_s)
+        most, timeout_s = min(settings.max_request_bytes, MAX_INDEX_BYTES), settings.body_timeout_s
+        given = dict(request.scope["headers"])
+        with service.budget.share() as share:
+            body = await bodies.read(request.receive, given, share, most=most, timeout_s=timeout_s)
         try:
             wanted = V2IndexRequest.model_validate(parse(body) if body.strip() else {})
         except ValidationError as problem:

@@ -6,14 +6,16 @@ Numbers are little-endian and row-major; a BYTES tensor has a 32-bit length befo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from .problems import bad_input
-from .runtime import TensorSpec, deserialize, object_array, serialize, shape_problem
+from .runtime import Checker, InputError, Interface, TensorSpec, deserialize, object_array, serialize, shape_problem
 
 MAX_RANK = 32  # NumPy's own, before its version 2
+MAX_BYTES_ELEMENTS = 1 << 20
+"""Of one BYTES input of a large request: each is a Python object."""
 
 
 def checked_shape(where: str, shape: Sequence[int]) -> tuple[int, ...]:
@@ -22,6 +24,28 @@ def checked_shape(where: str, shape: Sequence[int]) -> tuple[int, ...]:
     if problem:
         raise bad_input(f"{where} {problem}")
     return tuple(shape)
+
+
+def check_heads(interface: Interface, heads: Mapping[str, tuple[str, Sequence[int]]]) -> None:
+    """Raises Problem with status 400 where data types and shapes (by name, of inputs that there are) do not fit the
+    interface: what the runtime would find out too, but from arrays."""
+    stand_ins: dict[str, np.ndarray] = {}
+    for spec in interface.inputs:
+        if spec.name in heads:
+            where, (datatype, shape) = f"input '{spec.name}'", heads[spec.name]
+            checked_dtype(where, datatype, spec)
+            sizes = checked_shape(where, shape)
+            if math.prod(size or 1 for size in sizes) >= 1 << 48:
+                raise bad_input(f"{where} has shape {list(shape)}, which is too large")
+            if spec.dtype.name == "BYTES" and math.prod(sizes) > MAX_BYTES_ELEMENTS:
+                text = f"{math.prod(sizes)} elements; a request may have {MAX_BYTES_ELEMENTS} of BYTES in a tensor"
+                raise bad_input(f"{where} has {text}")
+            # one element, seen as many
+            stand_ins[spec.name] = np.broadcast_to(np.zeros((), dtype=spec.dtype.numpy), sizes)
+    try:
+        Checker(interface).check(stand_ins)
+    except InputError as problem:
+        raise bad_input(str(problem)) from None
 
 
 def checked_dtype(where: str, datatype: str, spec: TensorSpec) -> None:

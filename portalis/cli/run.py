@@ -43,6 +43,12 @@ def run(
     max_queued_requests: Annotated[
         int | None, typer.Option(help="Requests that wait for a model before the next gets 429; else 256.", min=1)
     ] = None,
+    max_connections: Annotated[
+        int | None, typer.Option(help="Connections of HTTP, and as many of gRPC; else 1000.", min=1)
+    ] = None,
+    max_response_bytes: Annotated[
+        int | None, typer.Option(help="A response with larger tensors is answered with 500; else 256 MiB.", min=1)
+    ] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning, error or critical.")] = "info",
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log JSON lines, as images do.")] = False,
 ) -> None:
@@ -65,6 +71,7 @@ def run(
     if level is None:
         raise UsageError(f"--log-level {log_level}: there is no such level", remediation=f"Use {_either(LEVELS)}.")
     changes: dict[str, Any] = {"max_request_bytes": max_request_bytes, "max_queued_requests": max_queued_requests}
+    changes |= {"max_connections": max_connections, "max_response_bytes": max_response_bytes}
     changes |= _ports(host, {"service_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port})
     with staged(modules, name, {key: value for key, value in changes.items() if value is not None}) as staging:
         _check_ports(staging.settings)

@@ -16,12 +16,15 @@ import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from .. import unsupported
+from ..admission import allowed_connections
 from ..drain import Drain
 from ..logs import REQUEST_ID
 from ..problems import Problem
 from ..requests import request_id
+from ..settings import ServiceSettings
 from .health import CODEC as HEALTH_CODEC
 from .health import HEALTH, INFERENCE, Health
+from .large import infer_reader
 from .messages import reader, understood
 from .service import Inference
 
@@ -39,6 +42,8 @@ _STATUSES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+IDLE_MS, MAX_STREAMS = 60_000, 256
+"""After which time a connection without a call is closed, and the calls of one connection at a time."""
 _DETAILS_BYTES = 4000  # percent-encoded; peers refuse trailers of more than 8 KiB
 
 
@@ -53,7 +58,7 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Listen. Raises OSError, which names the address, when it cannot."""
-        server = grpc.aio.server(options=_options(self._service.settings.max_request_bytes))
+        server = grpc.aio.server(options=_options(self._service.settings))
         server.add_generic_rpc_handlers(_handlers(self._service, self._inference))
         try:
             server.add_insecure_port(self._address)
@@ -73,9 +78,15 @@ class GrpcServer:
             await server.stop(grace_s)
 
 
-def _options(most: int) -> list[tuple[str, int]]:
+def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", most),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_allowed_incoming_connections", allowed_connections(settings.max_connections)),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.max_metadata_size", min(settings.max_header_bytes, 16 << 10)),
+        # a connection on which nothing is asked gives its place back: clients connect again by themselves
+        ("grpc.server_handshake_timeout_ms", int(settings.header_timeout_s * 1000) or 1),
+        ("grpc.max_connection_idle_ms", IDLE_MS),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # else two services could listen on one port
         # clients that are gone are found, and those that ask whether the server is there are not sent away
@@ -165,11 +176,15 @@ def _given_id(context: Any) -> str | bytes:
 
 def _codec(method: str) -> dict[str, Any]:
     # the protocol names its messages after the methods, but for those of a stream
-    asked = getattr(pb, f"{method.replace('Stream', '')}Request")
+    asked = method.replace("Stream", "")
     return {
-        "request_deserializer": reader(asked),
-        "response_serializer": getattr(pb, f"{method}Response").SerializeToString,
+        "request_deserializer": infer_reader() if asked == "ModelInfer" else reader(getattr(pb, f"{asked}Request")),
+        "response_serializer": _sent if method == "ModelInfer" else getattr(pb, f"{method}Response").SerializeToString,
     }
+
+
+def _sent(response: Any) -> bytes:
+    return response if type(response) is bytes else response.SerializeToString()
 
 
 def _details(message: str) -> str:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
+import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
+from ..budget import exhausted
+from ..decoders import LARGE_BYTES
+from ..encoding import size_of, too_large
+from ..inference import SMALL_BYTES
 from ..metadata import config_of, describe
 from ..models import Model
 from ..problems import Problem, bad_input, guest_timeout
+from .large import Large
 from .messages import understood
-from .tensors import inputs_of, response_of, wanted_of
+from .tensors import inputs_of, message_of, response_of, wanted_of
 
 if TYPE_CHECKING:
     from ..app import Service
@@ -88,7 +96,7 @@ class Inference:
 
     async def model_infer(self, request: Any, context: Any) -> Any:
         """Run a model on the tensors of the request."""
-        return await self._counted(request, context.time_remaining())
+        return await self._counted(request, context.time_remaining(), whole=True)
 
     async def model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Run a model on each request of a stream, several at a time; the answers come in the requests' order. An error
@@ -129,13 +137,17 @@ class Inference:
         answer.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=answer)
 
-    async def _counted(self, request: Any, timeout_s: float | None) -> Any:
+    async def _counted(self, request: Any, timeout_s: float | None, *, whole: bool = False) -> Any:
+        """The response to `request`; with `whole`, a large one may be the bytes that are sent."""
         model = self._find(request.model_name, request.model_version)
         metrics = self._service.metrics
         began, problem = time.perf_counter(), None
         try:
             with metrics.active.track_inprogress():
-                return await _infer(model, request, timeout_s)
+                if type(request) is Large:
+                    return await self._infer_large(model, request, timeout_s, whole)
+                inputs = inputs_of(model.program.interface, request)
+                return await self._infer(model, request, inputs, timeout_s, whole)
         except Problem as found:
             problem = found
             raise
@@ -148,19 +160,44 @@ class Inference:
     def _find(self, name: str, version: str) -> Model:
         return self._service.models.find_version(name, version or None)
 
+    async def _infer_large(self, model: Model, large: Large, timeout_s: float | None, whole: bool) -> Any:
+        interface, message = model.program.interface, large.message
+        with self._service.budget.share() as share:
+            if not share.take(large.size):
+                raise exhausted()
+            if message is not None:
+                inputs = await self._in_thread(inputs_of, interface, message, True)
+            else:
+                rest, inputs = await self._service.decoders.grpc(interface, large.data)
+                if len(rest) > LARGE_BYTES:
+                    raise bad_input("the request has too much beside its tensors")
+                message = pb.ModelInferRequest.FromString(rest)
+            return await self._infer(model, message, inputs, timeout_s, whole)
 
-async def _infer(model: Model, request: Any, timeout_s: float | None) -> Any:
-    scheduler, interface = model.scheduler, model.program.interface
-    if _SEQUENCE in request.parameters:
-        given = request.parameters[_SEQUENCE]
-        if given.int64_param or given.uint64_param or given.string_param:
-            raise bad_input("sequence_id is given, but no model of this service keeps sequences")
-    inputs = inputs_of(interface, request)
-    wanted = wanted_of(interface, request)
-    outputs = await scheduler.run(
-        inputs, timeout_s=_limit(request, timeout_s), guest_timeout_s=_guest_limit(request.parameters)
-    )
-    return response_of(wanted, outputs, model_name=model.name, model_version=model.settings.version, id=request.id)
+    async def _infer(
+        self, model: Model, request: Any, inputs: dict[str, np.ndarray], timeout_s: float | None, whole: bool
+    ) -> Any:
+        interface, most = model.program.interface, self._service.settings.max_response_bytes
+        if _SEQUENCE in request.parameters:
+            given = request.parameters[_SEQUENCE]
+            if given.int64_param or given.uint64_param or given.string_param:
+                raise bad_input("sequence_id is given, but no model of this service keeps sequences")
+        wanted = wanted_of(interface, request)
+        outputs = await model.scheduler.run(
+            inputs, timeout_s=_limit(request, timeout_s), guest_timeout_s=_guest_limit(request.parameters)
+        )
+        told = {"model_name": model.name, "model_version": model.settings.version, "id": request.id}
+        arrays = outputs.values()
+        if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:
+            return response_of(wanted, outputs, **told)
+        size = await self._in_thread(size_of, arrays)
+        if size > most:
+            raise too_large(size, most)
+        as_sent = message_of if whole else response_of
+        return await self._in_thread(functools.partial(as_sent, wanted, outputs, **told))
+
+    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
+        return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
 
 
 def _limit(request: Any, timeout_s: float | None) -> float | None:

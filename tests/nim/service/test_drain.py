@@ -115,6 +115,64 @@ def test_a_signal_in_mid_load_loses_no_request(tmp_path: Path, number: signal.Si
     assert "Traceback" not in service.text()
 
 
+def ask_without_a_pause(port: int, lost: list[str], stop: threading.Event) -> None:
+    """Ask again and again, on a new connection after each that was told to end, until nobody listens any more."""
+    while not stop.is_set():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        with contextlib.closing(connection):
+            try:
+                connection.connect()
+            except ConnectionRefusedError:
+                return
+            except OSError as problem:
+                lost.append(f"connecting: {problem!r}")
+                return
+            last = False
+            while not last:
+                try:
+                    connection.request("POST", "/v1/models/quick/infer", body(1))
+                    answer = connection.getresponse()
+                    answer.read()
+                except (OSError, http.client.HTTPException) as problem:
+                    lost.append(repr(problem))
+                    return
+                last = answer.getheader("connection") == "close"
+
+
+@pytest.mark.parametrize("drain_s", [0, 0.5])
+def test_clients_that_never_pause_and_connect_again_see_no_reset(tmp_path: Path, drain_s: float) -> None:
+    quick = '(module (func (export "quick") (param $x f32) (result f32) (local.get $x)))'
+    lost: list[str] = []
+    stop = threading.Event()
+    with running(tmp_path, write_modules(tmp_path, quick=quick), drain_s=drain_s) as service:
+        service.wait_ready()
+        clients = [
+            threading.Thread(target=ask_without_a_pause, args=[service.client.port, lost, stop]) for _ in range(80)
+        ]
+        for client in clients:
+            client.start()
+        time.sleep(0.3)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.end() == 0, service.text()
+        for client in clients:
+            client.join(PATIENCE_S)
+        stop.set()
+    assert lost == []
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/health/live HTTP/1.1\r\nHost: x\r\nX-A"])
+def test_clients_that_send_nothing_more_do_not_keep_it_from_ending(tmp_path: Path, sent: bytes) -> None:
+    quick = '(module (func (export "quick") (param $x f32) (result f32) (local.get $x)))'
+    with running(tmp_path, write_modules(tmp_path, quick=quick), drain_s=0, header_timeout_s=1) as service:
+        service.wait_ready()
+        with contextlib.ExitStack() as stack:
+            for _ in range(10):
+                address = ("127.0.0.1", service.client.port)
+                stack.enter_context(socket.create_connection(address, timeout=PATIENCE_S)).sendall(sent)
+            service.process.send_signal(signal.SIGTERM)
+            assert service.end() == 0, service.text()
+
+
 @contextlib.contextmanager
 def kept(service: Service) -> Iterator[http.client.HTTPConnection]:
     """A connection that has had an answer and stays open."""

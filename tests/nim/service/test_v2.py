@@ -184,7 +184,7 @@ def test_what_was_done_is_told(asks: triton.InferenceServerClient) -> None:
     before = asks.get_inference_statistics("gelu")["model_stats"][0]
     asks.infer("gelu", [given_as("x", np.zeros((5, 2), np.float32))])
     with pytest.raises(InferenceServerException):
-        asks.infer("gelu", [given_as("x", np.zeros((65, 2, 2, 2, 2, 2, 2, 2, 2), np.float32))])
+        asks.infer("gelu", [given_as("x", np.zeros((1,) * 9, np.float32))])
     after = asks.get_inference_statistics("gelu", "3")["model_stats"][0]
     assert after["inference_count"] == before["inference_count"] + 5
     counts = [
