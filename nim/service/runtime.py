@@ -25,6 +25,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     from portalis.backend.bytes_tensor import deserialize, object_array, serialize
     from portalis.backend.json_data import called
     from portalis.backend.settings import timeout_of
+    from portalis.backend.terms import SERVICE, Terms
 else:
     from portalis_backend import (
         Cancelled,
@@ -46,8 +47,10 @@ else:
     from portalis_backend.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.json_data import called
     from portalis_backend.settings import timeout_of
+    from portalis_backend.terms import SERVICE, Terms
 
 __all__ = [
+    "SERVICE",
     "Cancelled",
     "GuestError",
     "GuestStatus",
@@ -60,6 +63,7 @@ __all__ = [
     "Program",
     "SettingsError",
     "TensorSpec",
+    "Terms",
     "Trap",
     "WasmError",
     "called",
