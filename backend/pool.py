@@ -18,6 +18,7 @@ from typing import Any
 import wasmtime
 
 from . import emit, native
+from .bounds import PAGE
 from .engine import pooled_engines
 from .faults import PoolFull
 
@@ -42,7 +43,7 @@ def empty_free_slots(engine: wasmtime.Engine) -> int:
     taken: list[native.Store] = []
     try:
         while True:
-            store = native.Store(engine, memory_bytes=native.PAGE)
+            store = native.Store(engine, memory_bytes=PAGE)
             taken.append(store)
             memory = store.export(store.instantiate(_empty(engine)), b"memory")
             assert memory is not None
