@@ -89,7 +89,8 @@ def test_a_part_that_was_published_is_no_failed_stage(
     refused = "demo/archive"
 
     def some(plan: PublishingPlan, *_: object, **__: object) -> object:
-        part = dataclasses.replace(plan, artifacts=[each for each in plan.artifacts if refused not in each.repository])
+        kept = tuple(each for each in plan.artifacts if refused not in each.repository)
+        part = dataclasses.replace(plan, artifacts=kept)
         outcome = carry_out(part, None)
         failure = Failure(reference=refused, message="denied", remediation="Log in.", denied=True)
         return dataclasses.replace(outcome, failures=(failure,))
