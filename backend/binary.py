@@ -1,24 +1,22 @@
-"""Reads a WebAssembly module's outside from its binary: types, imports, exports, memories, names, custom sections.
+"""Reads a WebAssembly module's metadata from its binary: types, imports, exports, memories, names, custom sections.
 
 Only the small sections are read at once; code and data are passed over by their sizes, so a module of any size is read
-in bounded memory (files are mapped). What is read item by item has a limit, so a hostile module ends soon, too. Core
+in bounded time. What is read item by item has a limit, so a hostile module ends soon, too. Core
 specification, chapter 5.
 """
 
 from __future__ import annotations
 
 import functools
-import mmap
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from . import names, sections
+from . import names, proposals, sections
 from .errors import ModuleError
 from .instructions import MEMORY_GROW, walk
 from .leb128 import Reader, TooMuch, Truncated, Unsupported
+from .module_file import read_file
 from .sections import Export, FuncType, GlobalType, Import, MemoryType, Tables
 
 __all__ = ["Export", "FuncType", "GlobalType", "Import", "MemoryType", "ModuleInfo", "read_module"]
@@ -60,7 +58,8 @@ class ModuleInfo:
         self.functions = tuple(tables.functions)
         self.imported_functions = sum(i.kind == "func" for i in tables.imports)
         self.memories = tuple(tables.memories)
-        self.tables = tables.tables
+        self.tables = len(tables.tables)
+        self.table_types = tuple(tables.tables)
         self.globals = tuple(tables.globals)
         self.start = tables.start
         self.custom_sections = tuple((s.name, s.end - s.start) for s in found if s.number == 0)
@@ -73,6 +72,10 @@ class ModuleInfo:
     def has_section(self, number: int) -> bool:
         """Whether the module has a section of this id."""
         return any(s.number == number for s in self.sections)
+
+    def reader(self, section: Section) -> Reader:
+        """A reader of one of `sections`."""
+        return Reader(self._data, section.start, section.end)
 
     def export(self, name: str) -> Export | None:
         """The export called `name`."""
@@ -136,10 +139,13 @@ class ModuleInfo:
 
     def grows_memory(self) -> bool:
         """Whether some function may grow the memory. True where the code cannot be read."""
-        if not any(MEMORY_GROW in body for body in self.bodies()):
-            return False  # the opcode's byte does not even occur
+        # Reading instructions takes a second per megabyte, so only bodies are read that have the bytes of a
+        # memory.grow: the opcode and a memory's index, which is 0 where there is one memory (in one byte, or padded).
+        indices = (b"",) if len(self.memories) > 1 else (b"\x00", b"\x80")
+        patterns = [bytes([MEMORY_GROW]) + index for index in indices]
+        bodies = (body for body in self.bodies() if any(pattern in body for pattern in patterns))
         try:
-            return any(i.opcode == MEMORY_GROW for b in self.bodies() for i in walk(b, names.skip_locals(b)))
+            return any(i.opcode == MEMORY_GROW for b in bodies for i in walk(b, names.skip_locals(b)))
         except (ValueError, Truncated):
             return True
 
@@ -152,18 +158,7 @@ def read_module(source: bytes | memoryview | str | os.PathLike[str], name: str =
         return _read(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read(bytes(source), name)
-    path = Path(source)
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ModuleError(f"{path} is not a regular file")
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise ModuleError(f"{path} is empty, not a WebAssembly module")
-            return _read(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), str(path))
-    except OSError as error:
-        raise ModuleError(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:  # a NUL in the path
-        raise ModuleError(f"{str(path)!r} cannot be read: {error}") from None
+    return _read(read_file(source), os.fspath(source))
 
 
 def _read(data: Data, name: str) -> ModuleInfo:
@@ -172,10 +167,7 @@ def _read(data: Data, name: str) -> ModuleInfo:
         found = _found(data, name)
         tables = sections.read(data, [(s.number, s.start, s.end) for s in found])
     except Unsupported as error:
-        raise ModuleError(
-            f"{name} uses a WebAssembly proposal that is not supported: {error}; build it without GC and new reference"
-            " types"
-        ) from None
+        raise ModuleError(f"{name} {proposals.refusal(proposals.BY_KEY[error.proposal], str(error))}") from None
     except TooMuch as error:
         raise ModuleError(f"{name} is not accepted: {error}") from None
     except Truncated as error:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .binary import FuncType, ModuleInfo
+from .binary import FuncType, MemoryType, ModuleInfo
+from .bounds import PAGE
 from .errors import AbiViolation, MemoryLimit, ModuleError
-from .native import PAGE
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -46,23 +46,46 @@ _NEEDED_TOO = {
 
 def choose_allocator(info: ModuleInfo) -> Allocator:
     """The allocator of a module whose kernel takes pointers. Raises ModuleError saying what to export."""
-    memory = info.export("memory")
-    if memory is None or memory.kind != "memory":
-        raise ModuleError(
-            f"{info.name} takes pointers, but exports no memory called 'memory' to put tensors in:"
-            " export it (wasm-ld does by default)"
+    found = _allocator(info)
+    if found is None:
+        raise ModuleError(f"{info.name} {': '.join(why_no_allocator(info) or ())}")
+    return found
+
+
+def why_no_allocator(info: ModuleInfo) -> tuple[str, str] | None:
+    """Why there is no room for tensors in a module whose kernel takes pointers, without the subject, and what to do;
+    None where there is."""
+    if _allocator(info) is not None:
+        return None
+    if not _has_memory(info):
+        return (
+            "takes pointers, but exports no memory called 'memory' to put tensors in",
+            "export it (wasm-ld does by default)",
         )
+    allocators = "portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin, __unpin"
+    alike = (e.name for e in info.exports if "alloc" in e.name and e.type == _TYPES[Allocator.PORTALIS])
+    near = next((name for name in alike if name.isprintable()), None)
+    if near is not None:
+        allocators += f"; '{near[:100]}' has the type of portalis_alloc: if it allocates, export it by that name, too"
+    return (
+        "takes pointers and grows its memory by itself, so the host cannot tell which part is free",
+        f"export an allocator ({allocators})",
+    )
+
+
+def _allocator(info: ModuleInfo) -> Allocator | None:
+    if not _has_memory(info):
+        return None
     for allocator, wanted in _TYPES.items():
         functions = {allocator.value: wanted, **_NEEDED_TOO.get(allocator, {})}
         if all(_exports(info, name, kind) for name, kind in functions.items()):
             return allocator
-    if not info.grows_memory():
-        return Allocator.PAGES
-    raise ModuleError(
-        f"{info.name} takes pointers and grows its memory by itself, so the host cannot tell which part is"
-        " free: export an allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin,"
-        " __unpin)"
-    )
+    return None if info.grows_memory() else Allocator.PAGES
+
+
+def _has_memory(info: ModuleInfo) -> bool:
+    memory = info.export("memory")
+    return memory is not None and memory.kind == "memory"
 
 
 def _exports(info: ModuleInfo, name: str, kind: FuncType) -> bool:
@@ -77,10 +100,12 @@ class Block:
     It holds no reference to the sandbox: a cycle would keep dead ones until the collector runs.
     """
 
-    __slots__ = ("_allocator", "_raw", "capacity", "pointer")
+    __slots__ = ("_allocator", "_maximum", "_raw", "capacity", "pointer")
 
-    def __init__(self, allocator: Allocator) -> None:
+    def __init__(self, allocator: Allocator, maximum: int | None = None) -> None:
+        """`maximum` is the memory's own, in bytes, as the module declares it."""
         self._allocator = allocator
+        self._maximum = maximum
         self._raw = 0
         self.pointer = 0
         self.capacity = 0
@@ -106,7 +131,7 @@ class Block:
         if raw == 0:
             raise MemoryLimit(
                 f"the tensors need {size} bytes, which the guest could not allocate: its memory is {limit} bytes, and"
-                f" may grow to {sandbox.memory_limit} (raise wasm.max_memory_bytes, or send smaller batches)"
+                f" {self._room(sandbox.memory_limit)}, or send smaller batches)"
             )
         if raw + size + ALIGN > limit:
             raise AbiViolation(
@@ -116,6 +141,22 @@ class Block:
         self._raw, self.capacity = raw, size
         self.pointer = -(-raw // ALIGN) * ALIGN
         return self.pointer
+
+    def _room(self, limit: int) -> str:
+        """How far the memory may grow, and whose limit that is."""
+        if self._maximum is not None and self._maximum <= limit:
+            return (
+                f"the module's own maximum is {self._maximum} bytes (build it with a larger one: clang"
+                " -Wl,--max-memory=, Emscripten: -sMAXIMUM_MEMORY=, asc --maximumMemory"
+            )
+        return f"may grow to {limit} (raise wasm.max_memory_bytes"
+
+
+def own_maximum(info: ModuleInfo) -> int | None:
+    """The maximum that a module declares for the memory of its tensors, in bytes."""
+    memory = info.export("memory")
+    pages = memory.type.maximum if memory is not None and isinstance(memory.type, MemoryType) else None
+    return None if pages is None else pages * PAGE
 
 
 def _portalis(sandbox: Sandbox, old: int, old_size: int, size: int) -> int:
@@ -143,7 +184,8 @@ def _pages(sandbox: Sandbox, old: int, old_size: int, size: int) -> int:
     end = sandbox.memory_size()
     if old:  # the block is the end of memory: only the difference is new
         return old if sandbox.grow(-(-(old + size - end) // PAGE)) else 0
-    return end if sandbox.grow(-(-size // PAGE)) else 0
+    start = end or ALIGN  # a memory that begins with no page has its first bytes at 0, which means "no room"
+    return start if sandbox.grow(-(-(start + size - end) // PAGE)) else 0
 
 
 _ALLOCATE: dict[Allocator, Callable[[Sandbox, int, int, int], int]] = {

@@ -11,8 +11,10 @@ from .dtypes import BYTES, WASM
 from .elementwise_loop import MAX_OPERANDS
 from .errors import InterfaceError
 from .interface import Convention, Interface, Problems
+from .terms import TRITON, Terms
 
 DEFAULT_MAX_BATCH = 64
+LONGEST_NAME = 200  # of what a module names, in messages: the format allows 100,000 bytes
 _ABI = {
     "portalis_alloc": FuncType(("i32", "i32"), ("i32",)),
     "portalis_infer": FuncType(("i32",) * 4, ("i32",)),
@@ -64,26 +66,31 @@ def _nearest(entry: str, functions: list[str]) -> str | None:
     return next(iter(difflib.get_close_matches(entry, candidates[:1000], 1)), None)
 
 
-def check(info: ModuleInfo, interface: Interface, *, where: str) -> None:
-    """Raise InterfaceError listing everything in which `interface` does not fit the module."""
+def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = TRITON) -> None:
+    """Raise InterfaceError listing everything in which `interface` does not fit the module, with advice in `terms`."""
     problems = Problems(where)
     kind = find_entry(info, interface.entry, where).type
     assert isinstance(kind, FuncType)
     for spec in interface.outputs:
         if spec.optional:
             problems.add(f"output '{spec.name}' cannot be optional: only inputs can")
-    first = info.export("_initialize")
-    if first is not None and (first.kind != "func" or first.type != FuncType((), ())):
-        told = first.type if first.kind == "func" else first.kind
-        problems.add(f"'_initialize' must be a function {FuncType((), ())}, not {told}")
+    for name in ("_initialize", "_start"):  # what instances are initialised by
+        first = info.export(name) if name != interface.entry else None
+        if first is not None and (first.kind != "func" or first.type != FuncType((), ())):
+            told = first.type if first.kind == "func" else first.kind
+            problems.add(f"'{name}' must be a function {FuncType((), ())}, not {told}")
     memory = info.export("memory")
     takes_pointers = interface.convention in (Convention.GUFUNC, Convention.DLPACK)
     if takes_pointers and (memory is None or memory.kind != "memory"):
-        problems.add("the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it")
+        others = [shown(export.name) for export in info.exports if export.kind == "memory"]
+        now = f" by that name, too (it is exported as '{others[0]}')" if others else ""
+        problems.add(
+            f"the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it{now}"
+        )
     if interface.convention is Convention.ELEMENTWISE:
         _check_elementwise(interface, kind, problems)
     elif interface.convention is Convention.GUFUNC:
-        _check_gufunc(interface, kind, problems)
+        _check_gufunc(interface, kind, problems, terms)
     elif interface.convention is Convention.DLPACK:
         _check_dlpack(info, interface, problems)
     else:
@@ -113,10 +120,10 @@ def _check_elementwise(interface: Interface, kind: FuncType, problems: Problems)
             problems.add(f"input '{spec.name}' cannot be optional: an elementwise entry needs every number")
 
 
-def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems) -> None:
+def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems, terms: Terms) -> None:
     signature = interface.signature
     if signature is None:
-        problems.add("a gufunc needs a signature such as (n)->(n) (wasm.signature)")
+        problems.add(f"a gufunc needs a signature such as (n)->(n) ({terms.signature})")
         return
     sides = (("input", interface.inputs, signature.inputs), ("output", interface.outputs, signature.outputs))
     for side, specs, groups in sides:
@@ -133,7 +140,7 @@ def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems) -> N
         problems.add(f"entry '{interface.entry}'{kind} has parameters that are no numbers")
     if not problems.found:
         try:
-            gufunc_plan.plan(interface, kind)
+            gufunc_plan.plan(interface, kind, terms)
         except InterfaceError as error:
             problems.add(str(error))
 

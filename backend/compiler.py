@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import wasmtime
 
+from . import proposals
 from .engine import EngineSettings, engine_for
 from .errors import ModuleError
 from .interpreter import ISOLATED, PYTHON, environment, find_interpreter, module_path
@@ -64,13 +65,17 @@ def compile_module(
 
 
 def explain(text: str) -> str:
-    """What the compiler says of a module that it refuses, in one line: where, what, at which offset."""
+    """What the compiler says of a module that it refuses, in one line without the subject: where, what, at which
+    offset; of a proposal that the sandbox leaves out what to build without."""
     head, _, causes = text.strip().partition("\n\nCaused by:\n")
     steps = [re.sub(r"^\d+: ", "", line.strip()) for line in causes.splitlines() if line.strip()]
     cause = steps[-1] if steps else head
     invalid = _AT_OFFSET.search(cause)
+    proposal = proposals.named(invalid[2] if invalid else cause)
     if invalid:
         cause = f"{invalid[2]} (at offset 0x{int(invalid[1]):x})"
+    if proposal is not None:
+        return proposals.refusal(proposal, cause)
     function = _FUNCTION.match(head)
     if function:
         cause = f"function {function[1]}{f' ({function[2]})' if function[2] else ''}: {cause}"

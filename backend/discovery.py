@@ -9,7 +9,9 @@ from typing import Any
 from .binary import Export, FuncType, ModuleInfo
 from .checks import COMMAND, DEFAULT_MAX_BATCH, check, exports, find_entry, shown
 from .errors import InterfaceError
+from .exporting import how
 from .interface import Interface
+from .terms import TRITON, Terms
 
 SECTION = "portalis"
 MAX_SECTION_BYTES = 8 << 20
@@ -18,16 +20,18 @@ _PREFIXES = ("__", "portalis_", "cabi_")
 _NUMBERS = {"f32": "FP32", "f64": "FP64", "i32": "INT32", "i64": "INT64"}
 
 
-def discover(info: ModuleInfo, declared: Mapping[str, Any] | None = None, *, where: str) -> Interface:
+def discover(
+    info: ModuleInfo, declared: Mapping[str, Any] | None = None, *, where: str, terms: Terms = TRITON
+) -> Interface:
     """The interface of `info`, checked against its exports. `declared` overrides key by key.
 
-    Raises InterfaceError that says what to declare, with the module's exports.
+    Raises InterfaceError that says what to declare, in the `terms` of a tool, with the module's exports.
     """
     wanted = {key: value for key, value in (declared or {}).items() if value is not None}
     described = read_section(info, where)
-    base, source = _base(info, described, wanted, where)
+    base, source = _base(info, described, wanted, where, terms)
     interface = Interface.from_json({**base, **wanted}, where=where, source="explicit" if wanted else source)
-    check(info, interface, where=where)
+    check(info, interface, where=where, terms=terms)
     return interface
 
 
@@ -56,7 +60,7 @@ def read_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
 
 
 def _base(
-    info: ModuleInfo, described: list[dict[str, Any]], wanted: dict[str, Any], where: str
+    info: ModuleInfo, described: list[dict[str, Any]], wanted: dict[str, Any], where: str, terms: Terms
 ) -> tuple[dict[str, Any], str]:
     entry = wanted.get("entry")
     if described:
@@ -67,22 +71,20 @@ def _base(
             return described[names.index(entry)], "section"
         if entry is None:
             listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-            raise InterfaceError(f"{where} has several entries ({listed}): choose one with wasm.entry")
+            raise InterfaceError(f"{where} has several entries ({listed}): choose one with {terms.entry}")
     if "inputs" in wanted and "outputs" in wanted and ("convention" in wanted or info.export("portalis_abi_v1")):
         guess = {"convention": "dlpack"} if "convention" not in wanted else {}
-        return {**guess, "entry": _only_candidate(info, wanted, where)}, "explicit"
-    return _from_exports(info, wanted, where), "exports"
+        return {**guess, "entry": _only_candidate(info, wanted, where, terms)}, "explicit"
+    return _from_exports(info, wanted, where, terms), "exports"
 
 
-def _only_candidate(info: ModuleInfo, wanted: dict[str, Any], where: str) -> str:
+def _only_candidate(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: Terms) -> str:
     convention = wanted.get("convention", "dlpack")
     if "entry" in wanted or convention not in ("elementwise", "gufunc"):
         return str(wanted.get("entry", "_start" if convention == "command" else "portalis_infer"))
     found = candidates(info)
     if len(found) != 1:
-        raise InterfaceError(
-            f"{where} has {len(found)} functions that could be the entry: set wasm.entry. {exports(info)}"
-        )
+        raise _no_single_entry(info, len(found), where, f"choose one with {terms.entry}")
     return found[0].name
 
 
@@ -93,12 +95,17 @@ def candidates(info: ModuleInfo) -> list[Export]:
     ]
 
 
-def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str) -> dict[str, Any]:
+def _no_single_entry(info: ModuleInfo, count: int, where: str, advice: str) -> InterfaceError:
+    functions = f"{count} functions" if count else "no function"
+    advice = advice if count else how(info)
+    return InterfaceError(f"{where} exports {functions} that could be the entry: {advice}. {exports(info)}")
+
+
+def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: Terms) -> dict[str, Any]:
     convention = wanted.get("convention")
     if info.export("portalis_abi_v1") and convention in (None, "dlpack"):
         raise InterfaceError(
-            f"{where} is a dlpack guest that does not say what its tensors are: declare input and output in"
-            f" config.pbtxt, or write them into the module with 'portalis annotate'. {exports(info)}"
+            f"{where} is a dlpack guest that does not say what its tensors are: {terms.declare}. {exports(info)}"
         )
     found = candidates(info)
     if "entry" in wanted:
@@ -108,18 +115,14 @@ def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str) -> dict[
     if convention in ("gufunc", "dlpack"):
         raise InterfaceError(
             f"{where}: the {convention} convention needs inputs and outputs (and a signature such as (n)->(n) for a"
-            f" gufunc): declare them in config.pbtxt, or write them with 'portalis annotate'. {exports(info)}"
+            f" gufunc): {terms.declare}. {exports(info)}"
         )
     if len(found) != 1:
-        count = "no function" if not found else f"{len(found)} functions"
-        raise InterfaceError(
-            f"{where} exports {count} that could be the entry: set wasm.entry to one, or describe the module with"
-            f" 'portalis annotate'. {exports(info)}"
-        )
-    return _elementwise(info, found[0], convention, where)
+        raise _no_single_entry(info, len(found), where, f"choose one with {terms.entry}")
+    return _elementwise(info, found[0], convention, where, terms)
 
 
-def _elementwise(info: ModuleInfo, export: Export, convention: str | None, where: str) -> dict[str, Any]:
+def _elementwise(info: ModuleInfo, export: Export, convention: str | None, where: str, terms: Terms) -> dict[str, Any]:
     kind = export.type
     assert isinstance(kind, FuncType)
     numbers = bool(kind.params and kind.results) and set(kind.params) | set(kind.results) <= set(_NUMBERS)
@@ -128,10 +131,8 @@ def _elementwise(info: ModuleInfo, export: Export, convention: str | None, where
     if not numbers or (pointers and convention != "elementwise"):
         why = "may take pointers" if numbers else "does not take and return numbers"
         raise InterfaceError(
-            f"{where}: the entry '{shown(export.name)}'{kind} {why}, so its interface cannot be derived. Declare it in"
-            ' config.pbtxt, for example parameters { key: "wasm.convention" value { string_value: "gufunc" } } with'
-            ' wasm.signature "(n)->(n)" and input and output (or wasm.convention "elementwise" if the integers are'
-            f" values), or write it into the module with 'portalis annotate'. {exports(info)}"
+            f"{where}: the entry '{shown(export.name)}'{kind} {why}, so its interface cannot be derived."
+            f" {terms.pointers}. {exports(info)}"
         )
     names = info.parameter_names(export.index) or tuple(f"x{i}" for i in range(len(kind.params)))
     outputs = ["y"] if len(kind.results) == 1 else [f"y{i}" for i in range(len(kind.results))]

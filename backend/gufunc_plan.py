@@ -11,6 +11,7 @@ from .emit import signed_number
 from .errors import InterfaceError
 from .gufunc_loop import Argument, Kernel
 from .interface import Interface
+from .terms import TRITON, Terms
 
 # What a constant of each type may be; integers signed or unsigned.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -31,7 +32,7 @@ class Plan:
     loops_itself: bool
 
 
-def plan(interface: Interface, function: FuncType) -> Plan:
+def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> Plan:
     """What each parameter of the kernel is, from ``args`` or by default. Raises InterfaceError where they don't fit."""
     signature = interface.signature
     if signature is None:
@@ -45,7 +46,7 @@ def plan(interface: Interface, function: FuncType) -> Plan:
     if len(args) != len(function.params):
         raise InterfaceError(
             f"entry '{interface.entry}' has {len(function.params)} parameters, but its arguments are"
-            f" {', '.join(map(str, args))}: declare wasm.args to say what each parameter is"
+            f" {', '.join(map(str, args))}: declare {terms.args} to say what each parameter is"
         )
     arguments = tuple(_argument(arg, in_order, signature.names) for arg in args)
     for (kind, value), valtype in zip(arguments, function.params):

@@ -22,7 +22,11 @@ class TooMuch(Truncated):
 
 
 class Unsupported(Truncated):
-    """The bytes are whole, but of a WebAssembly proposal that is not supported."""
+    """The bytes are whole, but of the WebAssembly proposal with the key `proposal` (see `proposals`)."""
+
+    def __init__(self, at: int, what: str, proposal: str) -> None:
+        super().__init__(at, what)
+        self.proposal = proposal
 
 
 class Reader:
@@ -57,6 +61,18 @@ class Reader:
         if result >> bits:
             raise Truncated(start, "an integer is too large")
         return result
+
+    def signed(self) -> int:
+        """A signed integer of at most 64 bits."""
+        start, result, shift = self.at, 0, 0
+        while True:
+            byte = self.byte()
+            result |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return result - (1 << shift) if byte & 0x40 else result
+            if shift >= 64:
+                raise Truncated(start, "an integer is too long")
 
     def skip_integer(self) -> None:
         """Skip a signed or unsigned integer of any width."""

@@ -1,11 +1,9 @@
-"""From a ``.wasm`` file to a compiled module, through the cache."""
+"""From a ``.wasm`` file, or its bytes, to a compiled module, through the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from pathlib import Path
 
 import wasmtime
 
@@ -15,31 +13,26 @@ from .compiler import compile_module
 from .engine import EngineSettings, engine_for
 from .errors import ModuleError
 from .limits import Limits
+from .module_file import check_size, read_file
 from .names import without_custom_sections
+from .terms import TRITON, Terms
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
-def read_source(source: str | os.PathLike[str] | bytes, limits: Limits) -> bytes:
+def read_source(source: Source, limits: Limits, terms: Terms = TRITON) -> bytes:
     """The module's bytes. Raises ModuleError for what is not a readable regular file within the size limit."""
+    advice = f"raise {terms.limit.format('max_module_bytes')}"
     if isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-        _check_size(len(data), "the module", limits)
-        return data
-    path = Path(source)
-    try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):
-            raise ModuleError(f"{path} is not a regular file")
-        _check_size(info.st_size, str(path), limits)
-        return path.read_bytes()
-    except OSError as error:
-        raise ModuleError(f"{path} cannot be read: {error.strerror or error}") from None
+        size = source.nbytes if isinstance(source, memoryview) else len(source)
+        check_size(size, name_of(source), limits.max_module_bytes, advice)
+        return bytes(source)
+    return read_file(source, limits.max_module_bytes, advice)
 
 
-def _check_size(size: int, name: str, limits: Limits) -> None:
-    if size > limits.max_module_bytes:
-        raise ModuleError(
-            f"{name} has {size} bytes, more than the limit of {limits.max_module_bytes} (raise wasm.max_module_bytes)"
-        )
+def name_of(source: Source) -> str:
+    """What errors call a module."""
+    return "the module" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
 
 
 def load(

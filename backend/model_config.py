@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import loadable
 from .binary import ModuleInfo, read_module
 from .discovery import discover, read_section
 from .errors import InterfaceError, ModuleError
 from .interface import Convention, Interface, TensorSpec
+from .loading import read_source
 from .settings import Settings, parse
+from .terms import TRITON, Terms
 
 Config = Mapping[str, Any]
 DEFAULT_FILE = "model.wasm"
@@ -28,7 +31,8 @@ class Model:
 
 
 def read_model(config: Config, version_folder: Path) -> Model:
-    """The model in `version_folder` under `config`, its interface found and checked. Raises WasmError."""
+    """The model in `version_folder` under `config`, its interface found and checked. Raises WasmError, also where the
+    module cannot be loaded, as far as that is seen without compiling it."""
     settings = parse(config.get("parameters") or {})
     # a model of the backend `python` names the script there, and Triton fills it in: that is what runs this
     named = None if config.get("backend") == "python" else config.get("default_model_filename")
@@ -37,11 +41,13 @@ def read_model(config: Config, version_folder: Path) -> Model:
         near = sorted(p.name for p in version_folder.glob("*.wasm"))
         hint = f"; there is {', '.join(near)} (rename it, or set default_model_filename)" if near else ""
         raise ModuleError(f"{path} is missing{hint}")
-    info = read_module(path)
-    return Model(path, settings, interface_of(info, config, settings, str(path)))
+    info = read_module(read_source(path, settings.limits), str(path))
+    interface = interface_of(info, config, settings, str(path))
+    loadable.refuse(info, interface, settings.limits, where=str(path))
+    return Model(path, settings, interface)
 
 
-def interface_of(info: ModuleInfo, config: Config, settings: Settings, where: str) -> Interface:
+def interface_of(info: ModuleInfo, config: Config, settings: Settings, where: str, terms: Terms = TRITON) -> Interface:
     """The interface of a module under `config`. Where the module does not describe itself, the configuration does."""
     declared = dict(settings.declared)
     described = bool(read_section(info, where))
@@ -50,7 +56,7 @@ def interface_of(info: ModuleInfo, config: Config, settings: Settings, where: st
         declared["inputs"] = tensors["input"] + _tensors(controls(config))
         declared["outputs"] = tensors["output"]
         declared["max_batch_size"] = int(config.get("max_batch_size") or 0)
-    interface = discover(info, declared, where=where)
+    interface = discover(info, declared, where=where, terms=terms)
     check(interface, config, where)
     return interface
 

@@ -21,10 +21,10 @@ import numpy as np
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from . import faults, stacks
+from . import bounds, faults, stacks
+from .bounds import PAGE
 from .errors import GuestError, ModuleError
 
-PAGE = 65536
 POOL_MEMORIES = 64
 POOL_SLOT_BYTES = 4 << 30  # the whole wasm32 space, so that compiled code needs no bounds checks
 KEEP_RESIDENT_BYTES = 64 << 20
@@ -123,10 +123,10 @@ def enable_pooling(config: wasmtime.Config) -> None:
         "total_memories": POOL_MEMORIES,
         "total_core_instances": 4 * POOL_MEMORIES,
         "total_tables": 4 * POOL_MEMORIES,
-        "max_memories_per_module": 2,
-        "max_tables_per_module": 4,
-        "table_elements": 100_000,
-        "max_core_instance_size": 8 << 20,
+        "max_memories_per_module": bounds.MAX_MEMORIES,
+        "max_tables_per_module": bounds.MAX_TABLES,
+        "table_elements": bounds.MAX_TABLE_ELEMENTS,
+        "max_core_instance_size": bounds.MAX_INSTANCE_BYTES,
         "max_memory_size": POOL_SLOT_BYTES,
         "linear_memory_keep_resident": KEEP_RESIDENT_BYTES,
         "table_keep_resident": PAGE,
@@ -250,7 +250,7 @@ class Store:
         self.used = False  # something was instantiated in it, or was tried
         self.deadline = math.inf
         self.failure: BaseException | None = None  # what a host function raised: the reason of the trap
-        _store_limiter(self._ptr, memory_bytes, 100_000, 4, 8, 4)
+        _store_limiter(self._ptr, memory_bytes, bounds.MAX_TABLE_ELEMENTS, 4, 8, 4)
 
     def close(self, _live: dict[int, None] = _live, _delete: Any = _store_delete) -> None:
         """Free the store and everything in it. Idempotent. (The defaults outlive this module at interpreter exit.)"""

@@ -42,7 +42,7 @@ def empty_free_slots(engine: wasmtime.Engine) -> int:
     taken: list[native.Store] = []
     try:
         while True:
-            store = native.Store(engine, memory_bytes=native.PAGE)
+            store = native.Store(engine, memory_bytes=PAGE)
             taken.append(store)
             memory = store.export(store.instantiate(_empty(engine)), b"memory")
             assert memory is not None

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import coalesce, host, messages, rewind
+from . import coalesce, loadable, messages, rewind
 from .batch import Batch, OnResult, Result, internal_error
 from .binary import ModuleInfo, read_module
 from .cache import CompileCache
@@ -24,11 +24,12 @@ from .faults import GuestExit
 from .gufunc import Gufunc
 from .interface import Convention, Interface, core_ranks
 from .limits import Limits
-from .loading import load, read_source
+from .loading import Source, load, name_of, read_source
 from .parallel import Workers
 from .requests import Checker
 from .runners import Isolation, Runner, prepare
 from .sandbox import Deadline, OnOutput, SandboxFactory, Stats
+from .terms import TRITON, Terms
 
 MAX_THREADS = 64
 _NOT_RUN = InputError("the request was not run")
@@ -88,7 +89,7 @@ class Program:
     @classmethod
     def load(
         cls,
-        source: str | os.PathLike[str] | bytes,
+        source: Source,
         *,
         interface: Interface | Mapping[str, Any] | None = None,
         limits: Limits | None = None,
@@ -97,13 +98,15 @@ class Program:
         cache: CompileCache | None = DEFAULT_CACHE,
         trusted: bool = False,
         on_output: OnOutput | None = None,
+        terms: Terms = TRITON,
     ) -> Program:
         """Read, check and compile a module (a path or its bytes).
 
         `interface` overrides what the module says of itself, whole (Interface) or in part (a mapping with the keys of
         the ``portalis`` section). `isolation` is ``request``, ``batch`` or ``instance``. `threads` splits a batch over
         that many threads. `cache` keeps compiled code (None: no cache). `trusted` compiles in this process. `on_output`
-        gets each line that the guest writes: ``on_output("stdout", line)``.
+        gets each line that the guest writes: ``on_output("stdout", line)``. `terms` are the words of errors for what
+        can be set.
 
         Raises ModuleError, InterfaceError or SettingsError.
         """
@@ -112,13 +115,14 @@ class Program:
             raise SettingsError(f"isolation must be one of {', '.join(i.value for i in Isolation)}, not {isolation!r}")
         if not 1 <= threads <= MAX_THREADS:
             raise SettingsError(f"threads must be from 1 to {MAX_THREADS}, not {threads}")
-        name = "the module" if isinstance(source, bytes) else os.fspath(source)
-        wasm = read_source(source, limits)
+        name = name_of(source)
+        wasm = read_source(source, limits, terms)
         info = read_module(wasm, name)
         if isinstance(interface, Interface):
-            check(info, interface, where=name)  # raw calls rely on it, whoever made the interface
+            check(info, interface, where=name, terms=terms)  # raw calls rely on it, whoever made the interface
         else:
-            interface = discover(info, interface, where=name)
+            interface = discover(info, interface, where=name, terms=terms)
+        loadable.refuse(info, interface, limits, where=name, terms=terms)
         settings = default_settings(limits.max_stack_bytes)
         store = CompileCache() if cache is DEFAULT_CACHE else cache
         kept = isolation == Isolation.INSTANCE or interface.convention is Convention.COMMAND
@@ -137,18 +141,20 @@ class Program:
         interface: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         threads: int = 1,
+        terms: Terms = TRITON,
     ) -> Program:
         """A WASI program that another runtime runs, row by row, through `run_row`; nothing is compiled here.
 
         Raises ModuleError, InterfaceError, or SettingsError for a module of another convention.
         """
         limits, name = limits or Limits(), os.fspath(source)
-        info = read_module(read_source(source, limits), name)
-        found = discover(info, interface, where=name)
+        info = read_module(read_source(source, limits, terms), name)
+        found = discover(info, interface, where=name, terms=terms)
         if found.convention is not Convention.COMMAND:
             raise SettingsError(f"{name} has the convention {found.convention.value}; only a command is run elsewhere")
         # another runtime may offer more, such as sockets, which no guest is given
-        host.provide(engine_for(default_settings(limits.max_stack_bytes)), info)
+        refused = [*loadable.of_imports(info), *loadable.of_limits(info.memories, info.size, limits)]
+        loadable.raise_any(refused, where=name, terms=terms)
         return cls(info, None, found, limits, Isolation.BATCH, threads, None, run_row=run_row)
 
     def run(self, inputs: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import wasmtime
 
 from . import elementwise, elementwise_loop, gufunc_loop, gufunc_plan, host, native
 from .binary import FuncType, ModuleInfo
-from .buffers import choose_allocator
+from .buffers import choose_allocator, own_maximum
 from .command import Command, Sandboxed
 from .dlpack import Dlpack
 from .elementwise import Elementwise
@@ -65,8 +65,9 @@ def prepare(
         on_demand=_on_demand(engine, module, info, loop_wasm),
         limits=limits,
         host_needed=bool(info.imports) or convention is Convention.COMMAND,
-        initialize=info.export("_initialize") is not None and convention is not Convention.COMMAND,
+        initializer=_initializer(info, interface),
         allocator=allocator,
+        own_maximum=own_maximum(info),
         loop_imports=loop_imports,
         has_memory=bool(info.memories),
         globals_exposed=globals_exposed,
@@ -105,6 +106,14 @@ def _on_demand(
         return _parts(on_demand, native.deserialize(on_demand, module.serialize()), info, loop_wasm)
 
     return make
+
+
+def _initializer(info: ModuleInfo, interface: Interface) -> bytes | None:
+    """What a new instance is initialised by: `_initialize` of a reactor, else the `_start` of a program of which a
+    function beside it is called."""
+    if interface.convention is Convention.COMMAND or interface.entry == "_start":
+        return None
+    return next((name.encode() for name in ("_initialize", "_start") if info.export(name) is not None), None)
 
 
 def _function(info: ModuleInfo, interface: Interface) -> FuncType:

@@ -19,8 +19,8 @@ from . import engine as engines
 from . import instances, messages, native
 from .buffers import Allocator, Block
 from .engine import TICK_S, deadline_ticks
-from .errors import MemoryLimit
-from .faults import NameOf
+from .errors import GuestError, MemoryLimit
+from .faults import GuestExit, NameOf
 from .host_state import HostState
 from .limits import Limits
 from .rewind import SPARE_BYTES, Habit, Snapshot
@@ -204,8 +204,9 @@ class Recipe:
     on_demand: Callable[[], Parts] | None
     limits: Limits
     host_needed: bool
-    initialize: bool
+    initializer: bytes | None
     allocator: Allocator | None
+    own_maximum: int | None
     loop_imports: tuple[bytes, ...]
     keep: bool
     stateful: bool
@@ -377,10 +378,10 @@ class SandboxFactory:
                 f"the module needs more memory than its limit of {recipe.limits.max_memory_bytes} bytes"
                 f" (raise wasm.max_memory_bytes): {error}"
             ) from None
-        if recipe.initialize:
-            box.call_u32(b"_initialize")
+        if recipe.initializer is not None:
+            self._initialize(box, recipe.initializer)
         if recipe.allocator is not None:
-            box.block = Block(recipe.allocator)
+            box.block = Block(recipe.allocator, recipe.own_maximum)
         box.globals_exposed = recipe.globals_exposed
         if recipe.globals_exposed is not None and recipe.allocator is None:
             box.snapshot = Snapshot.of(box, recipe.globals_exposed)
@@ -423,6 +424,18 @@ class SandboxFactory:
         if box.host is not None:
             box.store.host_state = box.host
             self._set_wasi(box)
+
+    def _initialize(self, box: Sandbox, name: bytes) -> None:
+        """Run the module's `_initialize` or `_start`. A program's runtime may leave `_start` by ``proc_exit(0)``."""
+        try:
+            box.call_u32(name)
+        except GuestExit as leaving:
+            if name != b"_start":
+                raise
+            if leaving.code:
+                raise GuestError(
+                    f"the module's '_start', which initialises each instance, ended with {leaving}, not with 0"
+                ) from None
 
     def _observe(self, box: Sandbox) -> None:
         if not self.recipe.has_memory and box.host is None:

@@ -19,6 +19,11 @@ VALTYPES = {
     0x69: "exnref",
     0x6E: "anyref",
 }
+# The proposals of other type forms and value types, by their keys in `proposals`.
+_FORMS = dict.fromkeys((0x4E, 0x4F, 0x50, 0x5E, 0x5F), "gc") | {0x5D: "stack-switching"}
+_FORMS |= {0x65: "shared-everything-threads"}
+_REFERENCES = dict.fromkeys((0x6A, 0x6B, 0x6C, 0x6D, 0x71, 0x72, 0x73), "gc") | {0x74: "exceptions"}
+_REFERENCES |= {0x65: "shared-everything-threads", 0x68: "stack-switching", 0x75: "stack-switching"}
 MAX_ITEMS = 1_000_000  # in a section: wasmtime's limit, too
 KINDS = ("func", "table", "memory", "global", "tag")
 
@@ -36,17 +41,19 @@ class FuncType:
 
 @dataclass(frozen=True)
 class MemoryType:
-    """A memory's limits in pages of 64 KiB."""
+    """A memory's limits in pages, of 64 KiB but for a proposal."""
 
     minimum: int
     maximum: int | None
     shared: bool
     memory64: bool
+    page_bytes: int = 65536
 
     def __str__(self) -> str:
         upper = "" if self.maximum is None else f" to {self.maximum}"
         pages = "page" if self.minimum == 1 and not upper else "pages"
         kind = f"{', shared' if self.shared else ''}{', 64-bit' if self.memory64 else ''}"
+        kind += f", page size {self.page_bytes}" if self.page_bytes != 65536 else ""
         return f"{self.minimum}{upper} {pages}{kind}"
 
 
@@ -59,6 +66,14 @@ class GlobalType:
 
     def __str__(self) -> str:
         return f"mut {self.valtype}" if self.mutable else self.valtype
+
+
+@dataclass(frozen=True)
+class TableType:
+    """A table's least number of elements, and whether its own limits are 64-bit."""
+
+    minimum: int
+    table64: bool
 
 
 ExternType = FuncType | MemoryType | GlobalType | None
@@ -94,7 +109,7 @@ class Tables:
     functions: list[FuncType] = field(default_factory=list)
     memories: list[MemoryType] = field(default_factory=list)
     globals: list[GlobalType] = field(default_factory=list)
-    tables: int = 0
+    tables: list[TableType] = field(default_factory=list)
     start: int | None = None
 
 
@@ -121,7 +136,7 @@ def _valtype(reader: Reader) -> str:
         reader.skip_integer()
         return "ref"
     if byte not in VALTYPES:
-        raise Unsupported(at, f"value type {byte:#x}")
+        raise Unsupported(at, f"value type {byte:#x}", _REFERENCES.get(byte, "unknown"))
     return VALTYPES[byte]
 
 
@@ -129,7 +144,7 @@ def _types(reader: Reader, tables: Tables) -> None:
     for _ in range(_count(reader)):
         at, form = reader.at, reader.byte()
         if form != 0x60:
-            raise Unsupported(at, f"type form {form:#x} (GC)")
+            raise Unsupported(at, f"type form {form:#x}", _FORMS.get(form, "unknown"))
         params = tuple(reader.vector(lambda: _valtype(reader)))
         tables.types.append(FuncType(params, tuple(reader.vector(lambda: _valtype(reader)))))
 
@@ -146,20 +161,19 @@ def _limits(reader: Reader) -> MemoryType:
     bits = 64 if flags & 4 else 32
     minimum = reader.unsigned(bits)
     maximum = reader.unsigned(bits) if flags & 1 else None
-    if flags & 8:
-        reader.unsigned()  # custom page size
-    return MemoryType(minimum, maximum, bool(flags & 2), bool(flags & 4))
+    page_bytes = 1 << min(reader.unsigned(), 63) if flags & 8 else 65536
+    return MemoryType(minimum, maximum, bool(flags & 2), bool(flags & 4), page_bytes)
 
 
-def _table(reader: Reader) -> None:
-    if reader.data[reader.at : reader.at + 2] == b"\x40\0":  # with an initial value
+def _table(reader: Reader) -> TableType:
+    has_initial_value = reader.data[reader.at : reader.at + 2] == b"\x40\0"
+    if has_initial_value:
         reader.at += 2
-        _valtype(reader)
-        _limits(reader)
-        skip_constant_expression(reader)
-        return
     _valtype(reader)
-    _limits(reader)
+    limits = _limits(reader)
+    if has_initial_value:
+        skip_constant_expression(reader)
+    return TableType(limits.minimum, limits.memory64)
 
 
 def _global_type(reader: Reader) -> GlobalType:
@@ -174,8 +188,7 @@ def _imports(reader: Reader, tables: Tables) -> None:
             found = _function_type(reader, tables)
             tables.functions.append(found)
         elif kind == 1:
-            _table(reader)
-            tables.tables += 1
+            tables.tables.append(_table(reader))
         elif kind == 2:
             found = _limits(reader)
             tables.memories.append(found)
@@ -204,8 +217,7 @@ def _functions(reader: Reader, tables: Tables) -> None:
 
 def _tables(reader: Reader, tables: Tables) -> None:
     for _ in range(_count(reader)):
-        _table(reader)
-        tables.tables += 1
+        tables.tables.append(_table(reader))
 
 
 def _memories(reader: Reader, tables: Tables) -> None:

@@ -79,7 +79,8 @@ def _text(text: str) -> str:
     return text
 
 
-def _args(text: str) -> list[str | int | float]:
+def parse_args(text: str) -> list[str | int | float]:
+    """What each parameter of a gufunc is: names and numbers, with commas between or as JSON. Raises ValueError."""
     if text.lstrip().startswith("["):
         try:
             found: list[str | int | float] = json.loads(text)
@@ -109,7 +110,7 @@ _DECLARED: dict[str, Callable[[str], Any]] = {
     "entry": _text,
     "convention": _choice(*(c.value for c in Convention)),
     "signature": _text,
-    "args": _args,
+    "args": parse_args,
     "returns": _choice("value", "status"),
 }
 _LIMITS: dict[str, tuple[str, Callable[[str], Any]]] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import PackagingWarning, WarningSeverity
-from portalis.interface_check import INTERFACE_KEYS, interface_under, trouble_under
+from portalis.interface_check import INTERFACE_KEYS, interface_under, trouble_under, unloadable_under
 from portalis.model_repository_gen import package_wide
 from portalis.model_repository_gen.message import Named, ensemble_config, model_config
 from portalis.model_repository_gen.message.model import backend_name, runs_wasm
@@ -26,6 +26,9 @@ from portalis.target import Job, Module, StageError
 
 if TYPE_CHECKING:
     from portalis.backend.interface import Interface
+
+
+REMEDY = "Fix triton_config or the module's interface in the spec; `portalis inspect` shows the module's."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +65,9 @@ def add_models(job: Job, tree: OutputTree) -> Models:
 
 def _config(module: Module, name: str, given: TritonConfiguration) -> ModelConfig:
     """Raises StageError with everything that Triton or the backend would refuse."""
-    if runs_wasm(given) and module.inspection.refused:
-        raise _refused(name, [f"the sandbox does not take its module: {module.inspection.refused}"])
     interface, why = _interface(module, given)
+    if runs_wasm(given):
+        _check_loadable(name, module, interface, given)
     if interface is None and not (given.inputs and given.outputs):
         raise _refused(name, [why or f"{module.path} has no interface"])
     config = model_config(Named(name=name, interface=interface, declared=module.binary.interface), given)
@@ -75,6 +78,14 @@ def _config(module: Module, name: str, given: TritonConfiguration) -> ModelConfi
     return config
 
 
+def _check_loadable(name: str, module: Module, interface: Interface | None, given: TritonConfiguration) -> None:
+    """Raise StageError where the runtime would not load the module, with what to do about it."""
+    found = unloadable_under(module.path, module.inspection, interface, given.backend_parameters)
+    if found:
+        remediation = " ".join(dict.fromkeys(each.remediation for each in found))
+        raise _refused(name, [each.why for each in found], remediation)
+
+
 def _interface(module: Module, given: TritonConfiguration) -> tuple[Interface | None, str | None]:
     """What inspection found; where the backend's parameters say more of the module, what it is under them."""
     if runs_wasm(given) and any(key in given.backend_parameters for key in INTERFACE_KEYS):
@@ -83,11 +94,11 @@ def _interface(module: Module, given: TritonConfiguration) -> tuple[Interface | 
     return module.inspection.interface, module.inspection.no_interface
 
 
-def _refused(name: str, why: list[str]) -> StageError:
+def _refused(name: str, why: list[str], remediation: str = REMEDY) -> StageError:
     return StageError(
         ErrorType.TritonConfigError,
         f"model {name!r} would not load: {'; '.join(why)}",
-        remediation="Mend triton_config or the module's interface in the spec; `portalis inspect` shows the module's.",
+        remediation=remediation,
         details=TritonConfigError(failed_models=(name,), config_errors=tuple(why)),
     )
 

@@ -146,10 +146,15 @@ def _look(path: Path, interface: Mapping[str, Any] | None) -> None:
     if not path.is_file():
         what = "is a folder without a service.json" if path.is_dir() else "does not exist"
         raise UsageError(f"{path} {what}", remediation="Name .wasm files, a service.json, or a spec file.")
-    found = inspect(path, interface or None)
-    why = found.invalid or found.refused or found.no_interface
-    if why:
+    found = inspect(path, interface or None, "spec")
+    # what a limit forbids is left to the model: the others are served without it
+    refused = [each for each in found.findings("service") if not each.limit]
+    if found.invalid or refused:
+        why = found.invalid or "; ".join(each.why for each in refused)
+        remediation = " ".join(each.remediation for each in refused) or "Build it anew."
+        raise UsageError(f"{path} cannot be served: {why}", remediation=remediation)
+    if found.no_interface:
         raise UsageError(
-            why if str(path) in why else f"{path} cannot be served: {why}",
+            found.no_interface,
             remediation="`portalis annotate` writes an interface into a module; a spec file says it beside it.",
         )

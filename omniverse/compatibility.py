@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 MAX_SIZE_BYTES = 100 << 20
 PAGE_BYTES = 64 << 10
 MAX_MEMORY_PAGES = 1024  # 64 MiB
-PROVIDED = ("env.abort",)  # AssemblyScript's; not of WASI, but the runtime inside the extension has it
 WASI = "wasi_snapshot_preview1"
-_HIGH_PAGES = int(LIMITS["max_memory_bytes"]) // PAGE_BYTES
-_HIGH_BYTES = int(LIMITS["max_module_bytes"])
 
 
 class Severity(str, Enum):
@@ -93,45 +90,36 @@ def check(inspection: Inspection) -> Compatibility:
     if inspection.invalid is not None:
         only = _error("it is no valid module", inspection.invalid, "Build it anew.")
         return Compatibility(findings=(only,))
-    parts = (_imports, _features, _interface, _outside, _size, _memory)
+    parts = (_unloadable, _imports, _interface, _outside, _limits, _size, _memory)
     return Compatibility(findings=tuple(finding for part in parts for finding in part(inspection)))
 
 
+def _unloadable(inspection: Inspection) -> Iterator[Finding]:
+    """What the runtime in the extension refuses to load, whatever its settings, in its words."""
+    for each in inspection.findings("kit"):
+        if not each.limit:
+            what = _TITLES.get(each.proposal or each.kind, "the sandbox does not take it")
+            yield _error(what, each.why, each.remediation)
+
+
+_TITLES = {
+    "import": "it is not WASI compliant",
+    "threads": "it uses threads",
+    "memory64": "it has a 64-bit memory",
+    "allocator": "it cannot be given tensors",
+    "segment": "it cannot be instantiated",
+}
+
+
 def _imports(inspection: Inspection) -> Iterator[Finding]:
-    missing = [name for name in inspection.not_wasi if name not in PROVIDED]
-    if missing:
-        yield _error(
-            "it is not WASI compliant",
-            f"it imports {', '.join(missing)}, and nothing in Kit provides that",
-            "Build it for wasm32-wasi (preview 1) or without imports.",
-        )
-    provided = [name for name in inspection.not_wasi if name in PROVIDED]
-    if provided:
+    own = inspection.beyond_wasi
+    if own:
         yield Finding(
             what="it is not purely WASI",
-            why=f"it imports {', '.join(provided)}; the runtime inside the extension provides it, other hosts may not",
+            why=f"it imports {', '.join(own)}; the runtime inside the extension provides it, other hosts may not",
             remediation="Build it with `--use abort=` (AssemblyScript) to be free of it.",
             severity=Severity.Low,
         )
-
-
-def _features(inspection: Inspection) -> Iterator[Finding]:
-    wide = any(memory.memory64 for memory in inspection.memories)
-    if inspection.uses_threads:
-        yield _error(
-            "it uses threads",
-            "it has a shared memory or atomic instructions, which Kit's main loop must not share with a guest",
-            "Build it without threads (no -pthread, no -matomics).",
-        )
-    if wide:
-        yield _error(
-            "it has a 64-bit memory",
-            "the memory64 proposal is left out of the sandbox, as no call convention has 64-bit pointers",
-            "Build it for wasm32.",
-        )
-    unexplained = inspection.refused is not None and not inspection.uses_threads and not wide
-    if unexplained and all(name in PROVIDED for name in inspection.not_wasi):
-        yield _error("the sandbox does not take it", str(inspection.refused), "Build it without that.")
 
 
 def _interface(inspection: Inspection) -> Iterator[Finding]:
@@ -157,15 +145,19 @@ def _outside(inspection: Inspection) -> Iterator[Finding]:
             )
 
 
+def _limits(inspection: Inspection) -> Iterator[Finding]:
+    """What the extension's limits, which are settings in Kit, keep from running."""
+    titles = {
+        "max_module_bytes": "it is too large for the extension's limit",
+        "max_memory_bytes": "it needs more memory than the extension's limit",
+    }
+    for each in inspection.findings("kit", LIMITS):
+        if each.limit:
+            yield Finding(what=titles[each.limit], why=each.why, remediation=each.remediation, severity=Severity.High)
+
+
 def _size(inspection: Inspection) -> Iterator[Finding]:
-    if inspection.size_bytes > _HIGH_BYTES:
-        yield Finding(
-            what="it is too large for the extension's limit",
-            why=f"it has {inspection.size_bytes:,} bytes, and the default of max_module_bytes is {_HIGH_BYTES:,}",
-            remediation="Strip it, or split it; else raise the extension's setting max_module_bytes in Kit.",
-            severity=Severity.High,
-        )
-    elif inspection.size_bytes > MAX_SIZE_BYTES:
+    if MAX_SIZE_BYTES < inspection.size_bytes <= LIMITS["max_module_bytes"]:
         yield Finding(
             what="it is large",
             why=f"it has {inspection.size_bytes:,} bytes, and more than {MAX_SIZE_BYTES:,} make Kit start slowly",
@@ -176,18 +168,11 @@ def _size(inspection: Inspection) -> Iterator[Finding]:
 
 def _memory(inspection: Inspection) -> Iterator[Finding]:
     pages = inspection.memory_pages
-    told = f"it starts with {pages:,} pages of 64 KiB ({pages // 16:,} MiB)"
-    if pages > _HIGH_PAGES:
-        yield Finding(
-            what="it needs more memory than the extension's limit",
-            why=f"{told}, and the default of max_memory_bytes is {_HIGH_PAGES // 16:,} MiB",
-            remediation="Build it with a smaller initial memory, or raise the extension's setting max_memory_bytes.",
-            severity=Severity.High,
-        )
-    elif pages > MAX_MEMORY_PAGES:
+    if MAX_MEMORY_PAGES < pages <= LIMITS["max_memory_bytes"] // PAGE_BYTES:
         yield Finding(
             what="it needs much memory",
-            why=f"{told}, which every call takes beside the scene",
+            why=f"it starts with {pages:,} pages of 64 KiB ({pages // 16:,} MiB), which every call takes beside the"
+            " scene",
             remediation="Build it with a smaller initial memory.",
             severity=Severity.Medium,
         )

@@ -76,7 +76,7 @@ def _listed(wanted: WasmModulePath, modules: tuple[Module, ...]) -> Chosen:
         path=wanted.file_path,
         description=wanted.description,
         declared=declared,
-        inspection=inspect(wanted.file_path, declared) if known is None else known.inspection,
+        inspection=inspect(wanted.file_path, declared, "spec") if known is None else known.inspection,
     )
 
 

@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .backend import emit
+from .backend import Interface, Limits, emit
 from .backend.binary import ModuleInfo, read_module
 from .backend.discovery import SECTION, discover, read_section
+from .backend.loadable import of_limits, raise_any
+from .backend.terms import ANNOTATE
 from .errors import UsageError
+from .inspection.looking import unloadable
 
 _TENSOR = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)(?P<dims>\[[^\]]*\])?(?P<optional>\?)?$")
 
@@ -22,7 +25,9 @@ def replace(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) 
     """
     bare = _without_section(module, read_module(module, where))
     info = read_module(bare, where)
-    found = [discover(info, entry, where=where).to_json() for entry in entries]
+    interfaces = [discover(info, entry, where=where, terms=ANNOTATE) for entry in entries]
+    _check_loadable(module, info, interfaces)
+    found = [interface.to_json() for interface in interfaces]
     names = [entry["entry"] for entry in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -36,12 +41,26 @@ def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
     The entry is ``changes["entry"]``, or the only one there is. Raises ModuleError or InterfaceError.
     """
     info = read_module(module, where)
-    changed = discover(info, changes, where=where).to_json()
+    interface = discover(info, changes, where=where, terms=ANNOTATE)
+    _check_loadable(module, info, [interface])
+    changed = interface.to_json()
     entries = [
         changed if entry.get("entry", "portalis_infer") == changed["entry"] else entry
         for entry in read_section(info, where)
     ]
     return _with_section(_without_section(module, info), entries if changed in entries else [*entries, changed])
+
+
+def _check_loadable(module: bytes, info: ModuleInfo, interfaces: Sequence[Interface]) -> None:
+    """Raise ModuleError where no setting has the runtime load `module` with one of the `interfaces`."""
+    found = [problem for interface in interfaces for problem in unloadable(module, info, interface)]
+    raise_any(dict.fromkeys(found), where=info.name, terms=ANNOTATE)
+
+
+def over_limits(module: bytes) -> list[str]:
+    """What of the runtime's default limits `module` exceeds: where it is served they have to be raised."""
+    info = read_module(module)
+    return [problem.told(ANNOTATE) for problem in of_limits(info.memories, info.size, Limits())]
 
 
 def _with_section(bare: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:

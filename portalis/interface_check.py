@@ -6,21 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .backend import Interface, WasmError
+from .backend import Interface, Limits, WasmError, loadable
 from .backend.binary import read_module
 from .backend.discovery import discover
-from .backend.limits import Limits
 from .backend.loading import read_source
 from .backend.model_config import batches_freely, interface_of
 from .backend.settings import parse
+from .backend.terms import INFER, SPEC
+from .inspection import Finding, Inspection
 
 INTERFACE_KEYS = ("wasm.entry", "wasm.convention", "wasm.signature", "wasm.args", "wasm.returns")
 """The backend's parameters that say something of the module's interface."""
 
 
 def own_interface(module: Path) -> Interface:
-    """The interface of `module` as the runtime will see it, without compiling. Raises WasmError."""
-    return discover(read_module(read_source(module, Limits()), str(module)), None, where=str(module))
+    """The interface of `module` as the runtime will see it, without compiling. Raises WasmError, also where it would not
+    be loaded."""
+    info = read_module(read_source(module, Limits(), INFER), str(module))
+    interface = discover(info, None, where=str(module), terms=INFER)
+    loadable.refuse(info, interface, Limits(), where=str(module), terms=INFER)
+    return interface
 
 
 def interface_under(
@@ -30,19 +35,38 @@ def interface_under(
     of it; else None and why."""
     try:
         said = parse(parameters).declared
-        return discover(read_module(module), {**declared, **said}, where=str(module)), None
+        return discover(read_module(module), {**declared, **said}, where=str(module), terms=SPEC), None
     except WasmError as error:
         return None, str(error)
 
 
+def unloadable_under(
+    module: Path, inspection: Inspection, interface: Interface | None, parameters: Mapping[str, str]
+) -> list[Finding]:
+    """Everything for which the runtime would not load `module` under the backend's `parameters`: what loading decides
+    under their limits, and what inspection found in the code."""
+    try:
+        limits = parse(parameters).limits
+    except WasmError:
+        limits = Limits()  # `trouble_under` says what is wrong with them
+    found = loadable.problems(read_module(module), interface, limits)
+    known = [each.proposal for each in found]
+    found += [each for each in inspection.unloadable if each.proposal and each.proposal not in known]
+    return [Finding.of(each, "spec") for each in found]
+
+
 def trouble_under(module: Path, config: Mapping[str, Any]) -> str | None:
-    """Everything in which `module` does not fit `config`, an unknown ``wasm.`` parameter included; None where it fits.
+    """Everything for which the backend would not load `module` under `config`, as far as that is seen without compiling
+    it: what does not fit, an unknown ``wasm.`` parameter, a memory above its limit; None where it would.
 
     `config` is Triton's ``ModelConfig`` as a dictionary with the message's own keys, and complete: what the server
     would change in it is trouble, too.
     """
     try:
-        interface = interface_of(read_module(module), config, parse(config.get("parameters") or {}), module.name)
+        settings = parse(config.get("parameters") or {})
+        info = read_module(read_source(module, settings.limits, SPEC), module.name)
+        interface = interface_of(info, config, settings, module.name, SPEC)
+        loadable.refuse(info, interface, settings.limits, where=module.name, terms=SPEC)
     except WasmError as error:
         return str(error)
     most = interface.max_batch_size

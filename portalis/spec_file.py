@@ -37,6 +37,8 @@ class NewSpec:
     text: str
     notes: tuple[str, ...]
     spec: PackageSpec
+    servable: bool
+    """Whether some module can be served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,8 @@ def spec_file(modules: Sequence[Path], *, folder: Path, name: str | None, versio
     )
     # what is wrong is said before anything is written
     spec = make_spec(tomlkit.parse(text).unwrap(), base=folder, source=SOURCE)
-    return NewSpec(text=text, notes=tuple(_notes(found, some=bool(servable))), spec=spec)
+    notes = tuple(_notes(found, some=bool(servable)))
+    return NewSpec(text=text, notes=notes, spec=spec, servable=bool(servable))
 
 
 def _inspected(modules: Sequence[Path], folder: Path) -> list[_Module]:
@@ -81,7 +84,7 @@ def _inspected(modules: Sequence[Path], folder: Path) -> list[_Module]:
         if isinstance(inspection, str):
             problems.append(Problem(where=str(path), message=inspection))
             continue
-        trouble = inspection.refused or inspection.no_interface
+        trouble = inspection.why_not("spec")
         # links are followed, as dots after a link would lead elsewhere
         relative = os.path.relpath(Path(os.path.realpath(path.parent)) / path.name, real)
         found.append(_Module(name=name, path=relative, inspection=inspection, trouble=trouble))
@@ -93,7 +96,7 @@ def _inspected(modules: Sequence[Path], folder: Path) -> list[_Module]:
 def _inspect(path: Path) -> Inspection | str:
     try:
         str(path).encode()
-        inspection = inspect(path)
+        inspection = inspect(path, tool="spec")
     except UnicodeEncodeError:
         return "its name is no UTF-8 text, and a spec file is"
     except (WasmError, OSError) as error:
@@ -150,7 +153,7 @@ def _head(document: tomlkit.TOMLDocument, package: str, version: str) -> None:
 
 
 def _targets(document: tomlkit.TOMLDocument, *, triton: bool) -> None:
-    models = "a model repository for Triton" if triton else "no module says its interface yet, and Triton needs it"
+    models = "a model repository for Triton" if triton else "no module can be a model yet: see below"
     for key, wanted, comment in (
         ("enable_triton_integration", triton, models),
         ("enable_distribution_archive", True, "an archive with everything in it"),
@@ -184,11 +187,14 @@ def _facts(module: _Module) -> Iterator[str]:
     """What inspection found."""
     found, interface = module.inspection, module.inspection.interface
     yield f"{found.size_bytes} bytes{'' if found.wasi_compliant else ', with imports that are not of WASI'}"
-    if found.refused is not None:
-        yield f"The sandbox does not run it: {found.refused}"
+    if found.problems():
+        yield f"The sandbox does not run it: {module.trouble}"
     if interface is None:
-        yield "Its interface is not known: declare it in [wasm_binaries.interface] (entry, convention, inputs,"
-        yield "outputs), or write it into the module with `portalis annotate`."
+        if any(export.kind == "func" for export in found.exports):
+            yield "Its interface is not known: declare it in [wasm_binaries.interface] (entry, convention, inputs,"
+            yield "outputs), or write it into the module with `portalis annotate`."
+        else:
+            yield "It exports no function that could be called."
         return
     batches = f"batches of at most {interface.max_batch_size}" if interface.max_batch_size else "no batches"
     yield f"{interface.convention.value} entry {interface.entry}, {batches}"

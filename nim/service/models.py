@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .problems import Problem
-from .runtime import GuestStatus, Interface, Limits, Program, SettingsError, WasmError
+from .runtime import SERVICE, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
 from .scheduler import Scheduler
 from .settings import ModelSettings
 from .waiting import SchedulerMetrics
@@ -104,7 +104,12 @@ class Model:
             raise SettingsError(f"limits has an unknown key; the limits are {known}") from None
         content = self.path.read_bytes()
         self.sha256, self.size = hashlib.sha256(content).hexdigest(), len(content)
-        how: dict[str, Any] = {"interface": settings.interface, "limits": limits, "threads": settings.threads}
+        how: dict[str, Any] = {
+            "interface": settings.interface,
+            "limits": limits,
+            "threads": settings.threads,
+            "terms": SERVICE,
+        }
         if settings.wasm_runtime == "Wasmtime":
             self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **how)
         else:

@@ -28,6 +28,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     from portalis.backend.requests import Checker
     from portalis.backend.settings import timeout_of
     from portalis.backend.shapes import shape_problem
+    from portalis.backend.terms import SERVICE, Terms
 else:
     from portalis_backend import (
         Cancelled,
@@ -52,8 +53,10 @@ else:
     from portalis_backend.requests import Checker
     from portalis_backend.settings import timeout_of
     from portalis_backend.shapes import shape_problem
+    from portalis_backend.terms import SERVICE, Terms
 
 __all__ = [
+    "SERVICE",
     "Cancelled",
     "Checker",
     "GuestError",
@@ -68,6 +71,7 @@ __all__ = [
     "Program",
     "SettingsError",
     "TensorSpec",
+    "Terms",
     "Trap",
     "WasmError",
     "called",

@@ -68,7 +68,11 @@ class Programs:
             if (module, entry) not in self._loaded:
                 declared = about["interface"] if entry == about["entry"] else {"entry": entry}
                 self._loaded[module, entry] = runtime().Program.load(
-                    self._root / about["file"], interface=declared, limits=self._limits, on_output=self._on_output
+                    self._root / about["file"],
+                    interface=declared,
+                    limits=self._limits,
+                    on_output=self._on_output,
+                    terms=runtime().terms.KIT,
                 )
             return self._loaded[module, entry]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,8 +46,7 @@ def annotate(
     Example: portalis annotate k.wasm --signature '(n)->(n)' -i 'x:FP32[-1]' --output 'y:FP32[-1]' --in-place
     """
     from ..annotation import amend, parse_tensor, replace
-    from ..backend.binary import read_module
-    from ..backend.settings import parse
+    from ..backend.module_file import read_file
 
     if (output_file is None) == (not in_place):
         raise UsageError("say where the module goes", remediation="Use either -o FILE or --in-place.")
@@ -56,7 +56,7 @@ def annotate(
         "signature": signature,
         "inputs": [parse_tensor(t) for t in inputs] if inputs else None,
         "outputs": [parse_tensor(t) for t in outputs] if outputs else None,
-        "args": parse({"wasm.args": args}).declared["args"] if args else None,
+        "args": _arguments(args) if args else None,
         "returns": returns,
         "max_batch_size": max_batch_size,
         "description": description,
@@ -64,8 +64,7 @@ def annotate(
     given = {key: value for key, value in given.items() if value is not None}
     if _ONLY_GUFUNC & given.keys():
         given.setdefault("convention", "gufunc")
-    read_module(module)  # says what is wrong with a file that is no module
-    data = module.read_bytes()
+    data = read_file(module)
     if source is None:
         annotated = amend(data, given, where=str(module))
     else:
@@ -76,6 +75,15 @@ def annotate(
     target = module if output_file is None else output_file
     _replace(target, annotated)
     _report(target, annotated, as_json)
+
+
+def _arguments(text: str) -> list[str | int | float]:
+    from ..backend.settings import parse_args
+
+    try:
+        return parse_args(text)
+    except ValueError as problem:
+        raise UsageError(f"--args {text}: {problem}") from None
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -117,9 +125,12 @@ def _write(target: Path, data: bytes) -> None:
 
 
 def _report(target: Path, data: bytes, as_json: bool) -> None:
+    from ..annotation import over_limits
     from ..backend.binary import read_module
     from ..backend.discovery import read_section
 
+    for problem in over_limits(data):
+        print(printable(f"warning: with the default limits {target} cannot be loaded: {problem}"), file=sys.stderr)
     entries = read_section(read_module(data), str(target))
     if as_json:
         print(json.dumps({"file": str(target), "size_bytes": len(data), "entries": entries}, indent=2))

@@ -94,6 +94,7 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path]) -
 
     from ..backend import Program
     from ..backend.dtypes import bf16_to_f32, f32_to_bf16
+    from ..backend.terms import INFER
     from ..interface_check import own_interface
     from ..triton_client import Answer
     from .compiling import noted
@@ -105,7 +106,7 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path]) -
         if spec.dtype.name == "BF16" and spec.name in arrays:
             arrays[spec.name] = f32_to_bf16(arrays[spec.name])
     with noted(module):
-        program = Program.load(module)
+        program = Program.load(module, terms=INFER)
     with program:
         began = time.perf_counter()
         results = dict(program.run(arrays))

@@ -25,7 +25,8 @@ def init(
 ) -> None:
     """Write a commented portalis.toml for modules, from what inspection finds in them.
 
-    It packages as it is: `portalis package` turns it into a model repository and an archive.
+    It packages as it is: `portalis package` turns it into a model repository and an archive. Exit code 1 when no module
+    can be served yet: the notes say what each one lacks.
 
     Example: portalis init gelu.wasm softmax.wasm --name activations
     """
@@ -39,7 +40,12 @@ def init(
     for note in new.notes:
         print(f"  {printable(note)}")
     named = "" if spec == Path("portalis.toml") else f" {printable(shlex.quote(str(spec)))}"
-    print(f"  next: portalis package{named}")
+    if new.servable:
+        print(f"  next: portalis package{named}")
+        return
+    what = "what the notes above say" if len(modules) > 1 else "what the note above says"
+    print(f"  next: {what}, then portalis init --force")
+    raise typer.Exit(1)
 
 
 def _check(spec: PackageSpec) -> None:

@@ -30,7 +30,8 @@ def inspect(
 ) -> None:
     """Show a module's exports, imports, memory, the features it uses, and the interface that Triton would serve.
 
-    Exit code 1 when the module cannot be served as it is; the last lines say what to declare. With --omniverse also
+    Exit code 1 when the module cannot be served as it is, with the default limits; the last lines say why, and what to
+    do. With --omniverse also
     when it cannot run in Kit.
     """
     from ..inspection import inspect as look
@@ -78,7 +79,8 @@ def _show(found: Inspection) -> None:
         console.print(_outside(found))
     if found.interface is not None:
         console.print(_interface(found))
-    for problem in filter(None, (found.invalid, found.refused, found.no_interface)):
+    refused = [str(each) for each in found.findings("inspect")]
+    for problem in filter(None, (found.invalid, *refused, found.no_interface)):
         console.print(Text.assemble(("cannot be served:", "bold red"), " ", _text(problem)), soft_wrap=True)
 
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from ..backend import WasmError  # what `inspect` raises
 from .looking import inspect
-from .result import Inspection
+from .result import Finding, Inspection
 
-__all__ = ["Inspection", "WasmError", "inspect"]
+__all__ = ["Finding", "Inspection", "WasmError", "inspect"]

@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 
 from ..backend import ModuleError
-from .source import opened, sha256
+from ..backend.module_file import read_file
+from .source import sha256
 from .validation import ALL, PROPOSALS, all_without, problem, with_bases
 
 # What wasmtime's messages call a proposal, in words; the first that occurs counts, so the longer ones come first.
@@ -34,26 +35,26 @@ _CALLED = (
 
 class FeatureSearch:
     """Finds the features of the file at `path` when they are asked for, once. They are those of the contents whose
-    digest is `sha256`, or none at all where the contents are not `valid`."""
+    digest is `sha256`; `known` where they need no search."""
 
-    def __init__(self, path: Path, sha256: str, *, valid: bool) -> None:
+    def __init__(self, path: Path, sha256: str, *, known: tuple[str, ...] | None) -> None:
         self._path = path.absolute()
         self._sha256 = sha256
         self._lock = threading.Lock()
-        self._found: tuple[str, ...] | None = None if valid else ()
+        self._found: tuple[str, ...] | None = known
 
     def find(self) -> tuple[str, ...]:
         """The features, sorted. Raises ModuleError where the file has other contents by now, or none."""
         with self._lock:
             if self._found is None:
-                with opened(self._path) as module:
-                    if sha256(module) != self._sha256:
-                        raise ModuleError(f"{self._path} has changed since it was inspected: inspect it again")
-                    self._found = features(module)
+                module = read_file(self._path)
+                if sha256(module) != self._sha256:
+                    raise ModuleError(f"{self._path} has changed since it was inspected: inspect it again")
+                self._found = features(module)
             return self._found
 
 
-def features(module: memoryview) -> tuple[str, ...]:
+def features(module: bytes | memoryview) -> tuple[str, ...]:
     """The features of a valid module, sorted.
 
     A pass costs as much as the module is long, but a pass that fails ends at the first use of what is missing. So what
@@ -64,12 +65,12 @@ def features(module: memoryview) -> tuple[str, ...]:
     return tuple(sorted(name for name in PROPOSALS if enough - all_without(name) and needs(module, name)))
 
 
-def needs(module: memoryview, proposal: str) -> bool:
+def needs(module: bytes | memoryview, proposal: str) -> bool:
     """Whether a valid `module` uses `proposal`: it is not valid without it and what is built upon it."""
     return problem(module, all_without(proposal)) is not None
 
 
-def _enough(module: memoryview) -> frozenset[str]:
+def _enough(module: bytes | memoryview) -> frozenset[str]:
     """Proposals with which `module` is valid, few where that can be told."""
     on: frozenset[str] = frozenset()
     while (why := problem(module, on)) is not None:

@@ -1,36 +1,40 @@
-"""Inspects a module file: of any size, in bounded memory, with no more passes over it than are needed."""
+"""Inspects a module file, with no more passes over it than are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..backend import Interface, WasmError
+from ..backend import Interface, ModuleError, WasmError, loadable, proposals
 from ..backend.binary import ModuleInfo, read_module
+from ..backend.compiler import explain
 from ..backend.discovery import discover
+from ..backend.imports import is_wasi
+from ..backend.loadable import Problem
+from ..backend.module_file import read_file
+from ..backend.terms import TOOLS, Terms
 from .features import FeatureSearch, needs
 from .result import Inspection
-from .source import opened, sha256
+from .source import sha256
 from .validation import problem, sandbox_problem
-from .wasi import not_of_wasi, not_provided
 
 
-def inspect(path: Path, declared: Mapping[str, Any] | None = None) -> Inspection:
+def inspect(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "inspect") -> Inspection:
     """Inspect a file; `declared` are interface keys as in the ``portalis`` section. Safe in several threads at once.
 
-    One pass to hash and one to validate, about 5 s per GB on two cores; a module that the sandbox refuses is validated
-    up to twice more. Memory does not grow with code and data: a file above 16 MiB is mapped (see `source.opened`).
+    The file is read whole; one pass to hash and one to validate take about 5 s per GB on two cores; a module that the
+    sandbox refuses is validated up to twice more. Advice is given in the words of a `tool` of `backend.terms`.
 
     Raises ModuleError where the file is no module at all, cannot be read, or changes meanwhile; what is only unusable
     is told in the result.
     """
-    with opened(path) as module:
-        info = read_module(module, str(path))
-        digest = sha256(module)
-        invalid, outside, threads = _validity(module)
-    interface, why = _interface(info, declared, path)
-    not_wasi = not_of_wasi(info.imports)
+    module = read_file(path)
+    info = read_module(module, str(path))
+    validity = _validity(module)
+    interface, why = _interface(info, declared, path, TOOLS[tool])
+    digest = sha256(module)
     return Inspection(
         name=path.name,
         size_bytes=info.size,
@@ -41,31 +45,65 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None) -> Inspection
         tables=info.tables,
         start=info.start is not None,
         custom_sections=info.custom_sections,
-        wasi_compliant=not not_wasi,
-        not_wasi=not_wasi,
+        not_wasi=tuple(f"{i.module}.{i.name}" for i in info.imports if not is_wasi(i)),
         stateless=info.is_stateless(),
-        invalid=invalid,
-        refused=None if invalid else not_provided(not_wasi) or outside,
+        invalid=validity.invalid,
+        unloadable=() if validity.invalid else tuple(_unloadable(info, interface, validity)),
         interface=interface,
         no_interface=why,
-        uses_threads=threads,
-        search=FeatureSearch(path, digest, valid=invalid is None),
+        uses_threads=validity.uses_threads,
+        search=FeatureSearch(path, digest, known=validity.features),
     )
 
 
-def _validity(module: memoryview) -> tuple[str | None, str | None, bool]:
-    """Why the module is invalid, else why the sandbox refuses it (or None), and whether it uses threads."""
-    left_out = sandbox_problem(module)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Validity:
+    """What the validator found: why the module is invalid, or the proposal that the sandbox leaves out and what was
+    said of it; and the features where they are known without a search."""
+
+    invalid: str | None = None
+    proposal: tuple[proposals.Proposal, str] | None = None
+    features: tuple[str, ...] | None = None
+    uses_threads: bool = False
+
+
+def _validity(module: bytes) -> _Validity:
+    why = sandbox_problem(module)
+    if why is None:
+        return _Validity()
+    anyway = problem(module)  # with every proposal that wasmtime has
+    left_out = proposals.named(why if anyway is None else anyway)
+    if anyway is None:
+        return _Validity(proposal=(left_out or proposals.UNKNOWN, why), uses_threads=needs(module, "threads"))
     if left_out is None:
-        return None, None, False  # the sandbox has no threads
-    invalid = problem(module)
-    if invalid is not None:
-        return invalid.replace("\n", " "), None, False
-    return None, f"it uses what the sandbox leaves out: {left_out}", needs(module, "threads")
+        return _Validity(invalid=explain(anyway).removeprefix(NOT_VALID), features=())
+    # no engine here validates it: nothing more can be said of what it uses
+    return _Validity(proposal=(left_out, anyway), features=(left_out.key,))
 
 
-def _interface(info: ModuleInfo, declared: Mapping[str, Any] | None, path: Path) -> tuple[Interface | None, str | None]:
+NOT_VALID = "is not valid WebAssembly: "
+
+
+def unloadable(module: bytes, info: ModuleInfo, interface: Interface) -> list[Problem]:
+    """The problems for which no setting has the runtime load `module`. Raises ModuleError where it is not valid."""
+    validity = _validity(module)
+    if validity.invalid is not None:
+        raise ModuleError(f"{info.name} {NOT_VALID}{validity.invalid}")
+    return list(_unloadable(info, interface, validity))
+
+
+def _unloadable(info: ModuleInfo, interface: Interface | None, validity: _Validity) -> Iterator[Problem]:
+    """What the runtime refuses to load, with what only the validator sees where it is not seen already."""
+    found = loadable.of_module(info, interface)
+    yield from found
+    if validity.proposal is not None and validity.proposal[0].key not in [each.proposal for each in found]:
+        yield Problem.of_proposal(*validity.proposal)
+
+
+def _interface(
+    info: ModuleInfo, declared: Mapping[str, Any] | None, path: Path, terms: Terms
+) -> tuple[Interface | None, str | None]:
     try:
-        return discover(info, declared, where=str(path)), None
+        return discover(info, declared, where=str(path), terms=terms), None
     except WasmError as error:
         return None, str(error)

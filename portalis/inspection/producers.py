@@ -1,63 +1,15 @@
-"""The ``producers`` section of a module: the language that it was written in, and the tools that made it.
-
-Layout: https://github.com/WebAssembly/tool-conventions, ProducersSection.md. Anyone can write anything there.
-"""
+"""What a module's file says of its making."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..backend.binary import read_module
-from ..backend.leb128 import Reader, Truncated
-from .source import opened
+from ..backend.producers import MAX_BYTES, MAX_TEXT, MAX_VALUES, SECTION, Producer, of_module, read
 
-SECTION = "producers"
-MAX_BYTES = 64 << 10
-MAX_VALUES = 256
-MAX_TEXT = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Producer:
-    """`field` is ``language``, ``processed-by``, ``sdk`` or another; `version` may be empty."""
-
-    field: str
-    name: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}" if self.version else self.name
+__all__ = ["MAX_BYTES", "MAX_TEXT", "MAX_VALUES", "SECTION", "Producer", "producers", "read"]
 
 
 def producers(path: Path) -> tuple[Producer, ...]:
     """What the file at `path` says of its making, in the order of the section. Raises ModuleError for no module."""
-    with opened(path) as data:
-        module = read_module(data, str(path))
-        size = sum(size for name, size in module.custom_sections if name == SECTION)
-        return read(module.custom(SECTION)) if 0 < size <= MAX_BYTES else ()
-
-
-def read(payload: bytes) -> tuple[Producer, ...]:
-    """The producers in a section's payload. It is a help, never a duty: what is malformed, or too long to be meant, is
-    left out, and all that follows with it."""
-    found: list[Producer] = []
-    reader = Reader(payload, 0, len(payload))
-    try:
-        for _ in range(reader.unsigned()):
-            field = _text(reader)
-            for _ in range(reader.unsigned()):
-                name, version = _text(reader), _text(reader)
-                if len(found) == MAX_VALUES:
-                    return tuple(found)
-                found.append(Producer(field=field, name=name, version=version))
-    except Truncated:
-        pass
-    return tuple(found)
-
-
-def _text(reader: Reader) -> str:
-    start, text = reader.at, reader.name()
-    if len(text) > MAX_TEXT:
-        raise Truncated(start, "a text is too long")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return of_module(read_module(path))

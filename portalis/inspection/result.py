@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..backend import Interface
+from ..backend import Interface, Limits, loadable
 from ..backend.binary import Export, FuncType, Import, MemoryType
+from ..backend.imports import is_wasi, provides
+from ..backend.loadable import Problem
+from ..backend.terms import TOOLS
 from .features import FeatureSearch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Why the runtime does not load a module, and what to do about it in the words of a tool.
+
+    `kind` is one of `backend.loadable.Kind`. `limit` is the one that would have to be raised, `proposal` the key of the
+    one that is used."""
+
+    kind: str
+    why: str
+    remediation: str
+    limit: str = ""
+    proposal: str = ""
+
+    @classmethod
+    def of(cls, problem: Problem, tool: str) -> Finding:
+        """A `problem` in the words of a tool of `backend.terms`."""
+        return cls(
+            kind=problem.kind.value,
+            why=problem.text,
+            remediation=problem.remediation(TOOLS[tool]),
+            limit=problem.limit,
+            proposal=problem.proposal,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.why}. {self.remediation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """A module's properties. ``memory_pages`` are pages of 64 KiB; ``invalid`` is the validator's message, or None;
-    ``refused`` says why the sandbox does not take a valid module; ``interface`` is None where ``no_interface`` says
-    why.
+    ``unloadable`` are the problems for which no setting has the sandbox load a valid module; ``interface`` is None
+    where ``no_interface`` says why.
 
     `features`, and with it `uses_simd` and `to_json`, reads the file again at the first access: several passes, where
     all the rest took one. An invalid module is said to use no feature.
@@ -29,15 +61,45 @@ class Inspection:
     tables: int
     start: bool
     custom_sections: tuple[tuple[str, int], ...]
-    wasi_compliant: bool
     not_wasi: tuple[str, ...]
     stateless: bool
     invalid: str | None
-    refused: str | None
+    unloadable: tuple[Problem, ...]
     interface: Interface | None
     no_interface: str | None
     uses_threads: bool
     search: FeatureSearch = field(repr=False, compare=False)
+
+    def problems(self, limits: Mapping[str, Any] | None = None) -> tuple[Problem, ...]:
+        """All for which a valid module is not loaded under `limits` (by name; else the default ones), as the runtime
+        decides it."""
+        if self.invalid is not None:
+            return ()
+        return (*self.unloadable, *loadable.of_limits(self.memories, self.size_bytes, Limits(**(limits or {}))))
+
+    def findings(self, tool: str, limits: Mapping[str, Any] | None = None) -> tuple[Finding, ...]:
+        """The `problems`, in the words of a tool."""
+        return tuple(Finding.of(problem, tool) for problem in self.problems(limits))
+
+    def why_not(self, tool: str) -> str | None:
+        """Why the module cannot be served as it is, under the default limits, or None."""
+        problems = loadable.sentence(self.problems(), TOOLS[tool])
+        return self.invalid or problems or self.no_interface
+
+    @property
+    def refused(self) -> str | None:
+        """Why the runtime does not load a valid module under its default limits, or None."""
+        return loadable.sentence(self.problems(), TOOLS["inspect"]) or None
+
+    @property
+    def beyond_wasi(self) -> tuple[str, ...]:
+        """The imports that are not of WASI, but that the host provides."""
+        return tuple(f"{i.module}.{i.name}" for i in self.imports if provides(i) and not is_wasi(i))
+
+    @property
+    def wasi_compliant(self) -> bool:
+        """Whether all imports are functions of WASI preview 1, with their types."""
+        return not self.not_wasi
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -66,6 +128,10 @@ class Inspection:
             "valid": self.invalid is None,
             "invalid": self.invalid,
             "refused": self.refused,
+            "problems": [
+                {"kind": each.kind, "why": each.why, "remediation": each.remediation, "limit": each.limit or None}
+                for each in self.findings("inspect")
+            ],
             "exports": [{"name": e.name, "kind": e.kind, "type": _type_json(e.type)} for e in self.exports],
             "imports": [
                 {"module": i.module, "name": i.name, "kind": i.kind, "type": _type_json(i.type)} for i in self.imports

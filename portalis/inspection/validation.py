@@ -45,7 +45,7 @@ def all_without(proposal: str) -> frozenset[str]:
     return frozenset(name for name in PROPOSALS if proposal not in with_bases({name}))
 
 
-def problem(module: memoryview, proposals: Set[str] = ALL) -> str | None:
+def problem(module: bytes | memoryview, proposals: Set[str] = ALL) -> str | None:
     """Why `module` is not valid where `proposals` are switched on and the other ones off, or None.
 
     `proposals` must be closed under `with_bases`. One pass over the module, which is not copied; other threads run.
@@ -53,12 +53,12 @@ def problem(module: memoryview, proposals: Set[str] = ALL) -> str | None:
     return _validate(_engine(frozenset(proposals)), module)
 
 
-def sandbox_problem(module: memoryview) -> str | None:
+def sandbox_problem(module: bytes | memoryview) -> str | None:
     """Why the runtime's sandbox does not take `module`, or None. What the sandbox takes is valid."""
     return _validate(_sandbox(), module)
 
 
-def _validate(engine: wasmtime.Engine, module: memoryview) -> str | None:
+def _validate(engine: wasmtime.Engine, module: bytes | memoryview) -> str | None:
     # wasmtime.Module.validate copies the module twice
     raw = np.frombuffer(module, np.uint8)
     start = raw.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

@@ -82,7 +82,7 @@ def _nothing_to_run(spec: PackageSpec, options: Options, modules: Sequence[Modul
 def _inspect(binary: WasmBinaryPath) -> Inspection | str:
     """What the module is, or why it is none."""
     try:
-        inspection = inspect(binary.path, binary.interface.model_dump(mode="json", exclude_none=True) or None)
+        inspection = inspect(binary.path, binary.interface.model_dump(mode="json", exclude_none=True) or None, "spec")
     except (WasmError, OSError) as error:
         return str(error)
     if inspection.invalid is not None:

@@ -14,7 +14,7 @@ import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portalis.backend import WasmError, emit, names
+from portalis.backend import WasmError, emit, names, proposals
 from portalis.backend.binary import (
     MAX_NAMES_BYTES,
     MAX_OUTSIDE_BYTES,
@@ -299,7 +299,7 @@ def test_a_shared_memory_and_one_with_its_own_page_size_are_read() -> None:
     shared = emit.module(emit.section(5, emit.vector([b"\x03\x01\x05"])))
     assert str(read_module(shared).memories[0]) == "1 to 5 pages, shared"
     paged = emit.module(emit.section(5, emit.vector([b"\x09\x01\x05\x00"])), emit.section(8, b"\x07"))
-    assert str(read_module(paged).memories[0]) == "1 to 5 pages"
+    assert str(read_module(paged).memories[0]) == "1 to 5 pages, page size 1"
     assert read_module(paged).start == 7
 
 
@@ -651,17 +651,18 @@ def test_a_malformed_section_is_told_with_its_offset(sections: bytes, told: str)
 
 
 @pytest.mark.parametrize(
-    ("sections", "told"),
+    ("sections", "told", "key"),
     [
-        (emit.section(1, b"\x01\x5f"), "type form 0x5f (GC) at offset 0xb"),
-        (emit.section(1, b"\x01\x60\x01\x40\0"), "value type 0x40 at offset 0xd"),
+        (emit.section(1, b"\x01\x5f"), "type form 0x5f at offset 0xb", "gc"),
+        (emit.section(1, b"\x01\x60\x01\x40\0"), "value type 0x40 at offset 0xd", "unknown"),
     ],
 )
-def test_a_proposal_that_is_not_supported_is_not_called_damage(sections: bytes, told: str) -> None:
+def test_a_proposal_that_is_not_supported_is_not_called_damage(sections: bytes, told: str, key: str) -> None:
     with pytest.raises(ModuleError) as caught:
         read_module(HEADER + sections, "m.wasm")
+    proposal = proposals.BY_KEY[key]
     assert str(caught.value) == (
-        f"m.wasm uses a WebAssembly proposal that is not supported: {told}; build it without GC and new reference types"
+        f"m.wasm cannot be loaded: it uses {proposal.name}, which the sandbox leaves out ({told}): {proposal.remedy}"
     )
 
 

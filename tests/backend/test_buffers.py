@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from portalis.backend import AbiViolation, Limits, MemoryLimit, ModuleError, Program
 from portalis.backend.binary import ModuleInfo, read_module
+from portalis.backend.bounds import PAGE
 from portalis.backend.buffers import ALIGN, Allocator, Block, choose_allocator
-from portalis.backend.native import PAGE
 from portalis.backend.sandbox import Deadline, Sandbox
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -74,6 +74,21 @@ def test_a_module_that_grows_its_memory_is_told_to_export_an_allocator(parts: tu
         "m.wasm takes pointers and grows its memory by itself, so the host cannot tell which part is free: export an"
         " allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin, __unpin)"
     )
+
+
+def test_an_allocator_of_another_name_is_pointed_at() -> None:
+    bindgen = '(func (export "__wbindgen_malloc") (param i32 i32) (result i32) (i32.const 8))'
+    with pytest.raises(
+        ModuleError, match="'__wbindgen_malloc' has the type of portalis_alloc: if it allocates, export"
+    ):
+        choose_allocator(module(MEMORY, GROWS, bindgen))
+    for other in (
+        '(func (export "alloc") (param i32))',
+        '(func (export "add") (param i32 i32) (result i32) (i32.const 8))',
+    ):
+        with pytest.raises(ModuleError) as caught:
+            choose_allocator(module(MEMORY, GROWS, other))
+        assert "has the type of" not in str(caught.value)
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------------
@@ -303,3 +318,38 @@ def test_a_block_of_pages_never_moves() -> None:
         places = [box.reserve(size) for size in (1, PAGE - ALIGN, PAGE, 10 * PAGE)]
         assert places == [PAGE] * 4
         assert box.block is not None and box.memory_size() >= PAGE + box.block.capacity
+
+
+# -- whose limit it is -------------------------------------------------------------------------------------------------
+
+
+KERNEL = '(func (export "k") (param i32 i32 i32))'
+MANY = {"x": np.zeros(200_000, np.float32)}
+
+
+def outgrown(memory: str, **limits: int) -> str:
+    """What is said where the tensors of a kernel find no room in a memory of this type."""
+    declared = {"convention": "gufunc", "signature": "(n)->(n)", "entry": "k"}
+    tensors = {"inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
+    text = f'(module (memory (export "memory") {memory}) {KERNEL})'
+    limit = Limits(**limits)
+    with Program.load(guests.wasm(text), interface={**declared, **tensors}, limits=limit, cache=None) as program:
+        with pytest.raises(MemoryLimit) as caught:
+            program.run(MANY)
+        assert program.run({"x": np.ones(3, np.float32)})["y"].tolist() == [0, 0, 0]
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("memory", ["1 2", "0 1", "1 20"])
+def test_where_the_modules_own_maximum_is_met_it_says_so(memory: str) -> None:
+    told, most = outgrown(memory), int(memory.split()[1]) * PAGE
+    assert f"the module's own maximum is {most} bytes (build it with a larger one: clang -Wl,--max-memory=" in told
+    assert "send smaller batches" in told
+    assert "wasm.max_memory_bytes" not in told
+
+
+@pytest.mark.parametrize("memory", ["1", "1 65536", "1 40"])
+def test_where_the_hosts_limit_is_met_it_says_so(memory: str) -> None:
+    told = outgrown(memory, max_memory_bytes=1 << 20)
+    assert "may grow to 1048576 (raise wasm.max_memory_bytes, or send smaller batches)" in told
+    assert "own maximum" not in told

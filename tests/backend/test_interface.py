@@ -393,7 +393,7 @@ def test_tensors_and_a_convention_are_enough_where_one_function_can_be_the_entry
     assert discover(module(KERNEL), declared, where="m.wasm").entry == "k"
     assert discover(module(KERNEL), {**declared, "entry": "k"}, where="m.wasm").entry == "k"
     assert refused(module(TWO), declared) == (
-        "m.wasm has 2 functions that could be the entry: set wasm.entry."
+        "m.wasm exports 2 functions that could be the entry: choose one with wasm.entry."
         " Its exports are: f(f32) -> (f32), g(f32) -> (f32)"
     )
 
@@ -418,13 +418,17 @@ ABI_EXPORTS = (
         (
             "",
             {},
-            "m.wasm exports no function that could be the entry: set wasm.entry to one, or describe the module with 'portalis annotate'. It exports nothing",
+            (
+                "m.wasm exports no function that could be the entry: export the function that is to be called (in C"
+                ' __attribute__((export_name("NAME"))) or -Wl,--export=NAME, in Rust #[no_mangle] pub extern "C" fn of a'
+                " cdylib, in Go //go:wasmexport NAME, in AssemblyScript export function). It exports nothing"
+            ),
         ),
         (
             TWO,
             {},
             (
-                "m.wasm exports 2 functions that could be the entry: set wasm.entry to one, or describe the module with 'portalis annotate'."
+                "m.wasm exports 2 functions that could be the entry: choose one with wasm.entry."
                 " Its exports are: f(f32) -> (f32), g(f32) -> (f32)"
             ),
         ),
@@ -450,16 +454,16 @@ ABI_EXPORTS = (
             KERNEL,
             {"convention": "gufunc"},
             (
-                "m.wasm: the gufunc convention needs inputs and outputs (and a signature such as (n)->(n) for a gufunc): declare them in"
-                " config.pbtxt, or write them with 'portalis annotate'. Its exports are: memory (memory), k(i32, i32, i32) -> ()"
+                "m.wasm: the gufunc convention needs inputs and outputs (and a signature such as (n)->(n) for a gufunc): declare input and"
+                " output in config.pbtxt, or write them into the module with 'portalis annotate'. Its exports are: memory (memory), k(i32, i32, i32) -> ()"
             ),
         ),
         (
             SCALAR,
             {"convention": "dlpack"},
             (
-                "m.wasm: the dlpack convention needs inputs and outputs (and a signature such as (n)->(n) for a gufunc): declare them in"
-                " config.pbtxt, or write them with 'portalis annotate'. Its exports are: f(f32) -> (f32)"
+                "m.wasm: the dlpack convention needs inputs and outputs (and a signature such as (n)->(n) for a gufunc): declare input and"
+                " output in config.pbtxt, or write them into the module with 'portalis annotate'. Its exports are: f(f32) -> (f32)"
             ),
         ),
         (

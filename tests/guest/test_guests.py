@@ -281,3 +281,38 @@ def test_the_header_works_with_a_c_library_and_its_malloc(tmp_path: Path) -> Non
         sizes.append(program.stats.memory_high_water_bytes)
     assert said == ["sorted 1000"] * 300
     assert sizes[10] == sizes[-1]
+
+
+TABLE = """
+let table = new StaticArray<f64>(4);
+for (let i = 0; i < 4; i++) table[i] = i * 10.0;
+export function look(i: f64): f64 { return table[<i32>i]; }
+"""
+C_START = """
+static double factor = 0;
+__attribute__((export_name("_start"))) void start(void) { factor += 10; }
+__attribute__((export_name("scale"))) double scale(double x) { return factor * x; }
+"""
+
+
+def test_assemblyscripts_globals_are_there_when_it_exports_its_start(tmp_path: Path) -> None:
+    source = tmp_path / "table.ts"
+    source.write_text(TABLE)
+
+    def build(folder: Path) -> Path:
+        options = ("--runtime", "stub", "-O", "--exportStart", "_start", "-o", folder / "table.wasm")
+        run(*parts.asc(), source, *options)
+        return folder / "table.wasm"
+
+    with Program.load(built("assemblyscript", "table", build), interface={"entry": "look"}) as program:
+        for _ in range(2):
+            assert program.run({"x0": np.arange(4.0)[None]})["y"].tolist() == [[0, 10, 20, 30]]
+
+
+def test_a_c_program_that_exports_a_start_is_initialised_by_it(tmp_path: Path) -> None:
+    source = tmp_path / "start.c"
+    source.write_text(C_START)
+    path = built("c", "start", lambda folder: c(source, folder / "start.wasm"))
+    with Program.load(path, interface={"entry": "scale", "convention": "elementwise"}) as program:
+        for _ in range(2):
+            assert program.run({"x0": np.arange(3.0)[None]})["y"].tolist() == [[0, 10, 20]]

@@ -20,7 +20,7 @@ TENSOR = {"name": "x", "data_type": "FP32", "dims": [-1]}
 def refused(written: jobs.Written) -> str:
     (error,) = written.made.errors
     assert error.kind is ErrorType.TritonConfigError
-    assert "Mend triton_config" in error.remediation
+    assert "Fix triton_config" in error.remediation
     return error.message
 
 

@@ -66,7 +66,7 @@ def test_modules_with_threads_and_unknown_imports_are_a_partial_success_that_nam
     told = {error.details.incompatible_modules[0]: error for error in of_kit(made)}
     assert list(told) == ["threads", "unknown", "wide"]
     assert "it uses threads" in told["threads"].message
-    assert "it imports game.tick, env.log, and nothing in Kit provides that" in told["unknown"].message
+    assert "it imports what the host does not provide: game.tick, env.log." in told["unknown"].message
     assert "it has a 64-bit memory" in told["wide"].message
     assert all(error.remediation for error in told.values())
     (warning,) = [each for each in made.diagnostics.warnings if "hungry" in each.message]

@@ -213,7 +213,7 @@ def test_what_does_not_fit_the_module_is_refused(changes: dict[str, Any], messag
     ("changes", "message"),
     [
         ({"signature": "(m,n)->(m)"}, "here.wasm: entry 'double' has 3 parameters, but its arguments are x, y, m, n: "),
-        ({"args": ["x", "y"]}, "entry 'double' has 3 parameters, but its arguments are x, y: declare wasm.args"),
+        ({"args": ["x", "y"]}, "entry 'double' has 3 parameters, but its arguments are x, y: declare them with --args"),
         ({"args": ["x", "y", "size"]}, "argument 'size' is neither a tensor, nor a core dimension, nor 'batch'"),
         ({"returns": "status"}, "entry 'double' returns 0 values, but 0 outputs are not among its arguments and it"),
     ],

@@ -212,7 +212,7 @@ def test_a_file_that_is_no_interface_is_refused(
         ((*GUFUNC, "-i", "x y"), 2, "error: 'x y' does not describe a tensor\n  Write NAME:DTYPE[DIMS], for example"),
         ((*GUFUNC, "-i", "z:FP32[n]"), 2, "error: 'z:FP32[n]': the dims are not integers"),
         ((*GUFUNC[:-1], "y:FP99[-1]"), 1, "FP99"),
-        ((*GUFUNC, "--args", "x,,n"), 1, "parameter wasm.args is 'x,,n': use names and numbers with commas between"),
+        ((*GUFUNC, "--args", "x,,n"), 2, "--args x,,n: use names and numbers with commas between"),
         ((*GUFUNC, "--returns", "maybe"), 1, "returns must be one of value, status, not 'maybe'"),
         ((*GUFUNC, "--max-batch-size", "-1"), 1, "max_batch_size must be an integer of at least 0, not -1"),
         (("--convention", "dlpack", *GUFUNC[4:]), 1, "exports no function 'portalis_infer'"),

@@ -120,7 +120,7 @@ def test_foreign_imports_are_listed_and_cannot_be_served(cli: Cli, tmp_path: Pat
     assert rows(done.stdout)["WASI compliant"] == "no: env.log, js.now"
     assert done.stdout.splitlines()[-1] == (
         "cannot be served: it imports what the host does not provide: env.log, js.now. Provided are the functions of"
-        " wasi_snapshot_preview1 and env.abort; build the module without the others"
+        " wasi_snapshot_preview1 and env.abort. Build the module without the others."
     )
     told = json.loads(cli("inspect", module, "--json").stdout)
     assert (told["wasi_compliant"], told["not_wasi"]) == (False, ["env.log", "js.now"])
@@ -133,7 +133,7 @@ def test_shared_memory_is_named_as_refused(cli: Cli, tmp_path: Path) -> None:
     shown = rows(done.stdout)
     assert shown["threads"] == "yes: refused by the sandbox"
     assert (shown["features"], shown["memory"]) == ("threads", "1 to 2 pages, shared")
-    assert "cannot be served: it uses what the sandbox leaves out: threads must be enabled" in done.stdout
+    assert "cannot be served: it uses the WebAssembly proposal threads, which the sandbox leaves out" in done.stdout
 
 
 def test_a_module_without_an_interface_says_what_to_declare_and_exits_with_1(cli: Cli, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_module_without_an_interface_says_what_to_declare_and_exits_with_1(cli
     assert (done.returncode, done.stderr) == (1, "")
     last = done.stdout.splitlines()[-1]
     assert last.startswith(f"cannot be served: {module}: the entry 'double'(i32, i32, i32) -> () does not take and")
-    assert 'wasm.signature "(n)->(n)" and input and output' in last
+    assert "--convention gufunc --signature '(n)->(n)' with --input and --output" in last
     assert last.endswith("Its exports are: memory (memory), double(i32, i32, i32) -> ()")
     told = cli("inspect", module, "--json")
     assert told.returncode == 1
@@ -164,7 +164,7 @@ def test_one_of_several_entries_is_chosen_with_entry(cli: Cli, tmp_path: Path) -
     module = write(tmp_path, text)
     none = cli("inspect", module)
     assert none.returncode == 1
-    assert "exports 2 functions that could be the entry: set wasm.entry to one" in none.stdout
+    assert "exports 2 functions that could be the entry: choose one with --entry" in none.stdout
     done = cli("inspect", module, "--entry", "g")
     assert done.returncode == 0
     assert "elementwise entry 'g', found in its declaration" in " ".join(done.stdout.split())

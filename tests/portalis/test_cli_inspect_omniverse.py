@@ -38,11 +38,14 @@ def test_each_finding_has_its_reason_and_what_to_do(cli: Cli, tmp_path: Path) ->
     said = done.stdout.partition("Omniverse Kit: ")[2]
     assert said.splitlines() == [
         "cannot run there",
-        "  error: it is not WASI compliant: it imports game.tick, and nothing in Kit provides that",
-        "    Build it for wasm32-wasi (preview 1) or without imports.",
         (
-            "  error: it uses threads: it has a shared memory or atomic instructions, which Kit's main loop must not share"
-            " with a guest"
+            "  error: it is not WASI compliant: it imports what the host does not provide: game.tick. Provided are the"
+            " functions of wasi_snapshot_preview1 and env.abort"
+        ),
+        "    Build the module without the others.",
+        (
+            "  error: it uses threads: it uses the WebAssembly proposal threads, which the sandbox leaves out (a shared"
+            " memory)"
         ),
         "    Build it without threads (no -pthread, no -matomics).",
     ]

@@ -202,8 +202,6 @@ def test_a_module_with_the_imports_of_wasi_alone_is_compliant(tmp_path: Path) ->
             '"wasi_snapshot_preview1" "no_such_call" (func (param i32) (result i32))',
             "wasi_snapshot_preview1.no_such_call",
         ),
-        ('"wasi_snapshot_preview1" "proc_exit" (func (param i64))', "wasi_snapshot_preview1.proc_exit"),
-        ('"wasi_snapshot_preview1" "proc_exit" (memory 1)', "wasi_snapshot_preview1.proc_exit"),
         ('"wasi_unstable" "proc_exit" (func (param i32))', "wasi_unstable.proc_exit"),
         ('"env" "memory" (memory 1)', "env.memory"),
     ],
@@ -215,6 +213,30 @@ def test_what_is_not_of_wasi_is_listed_and_cannot_be_served(wanted: str, name: s
     assert found.refused is not None
     assert found.refused.startswith(f"it imports what the host does not provide: {name}. ")
     assert "build the module without the others" in found.refused
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "told"),
+    [
+        (
+            '"wasi_snapshot_preview1" "proc_exit" (func (param i64))',
+            "proc_exit",
+            "(i64) -> (); the host's is (i32) -> ()",
+        ),
+        (
+            '"wasi_snapshot_preview1" "proc_exit" (memory 1)',
+            "proc_exit",
+            "a memory of type 1 page; the host's is a func",
+        ),
+        ('"env" "abort" (func)', "abort", "() -> (); the host's is (i32, i32, i32, i32) -> ()"),
+    ],
+)
+def test_an_import_of_another_type_is_told_with_both(wanted: str, name: str, told: str, tmp_path: Path) -> None:
+    found = look(tmp_path, f"(module (import {wanted}) {IDENTITY})")
+    assert found.not_wasi[0].endswith(f".{name}")
+    assert found.refused is not None
+    assert found.refused.startswith(f"it imports {found.not_wasi[0]} as {told}")
+    assert "does not provide" not in found.refused
 
 
 def test_the_abort_of_assemblyscript_is_not_of_wasi_but_can_be_served(tmp_path: Path) -> None:
@@ -239,7 +261,9 @@ def test_what_the_sandbox_refuses_is_what_does_not_load(feature: str, tmp_path: 
 def test_a_refusal_says_what_the_sandbox_leaves_out(tmp_path: Path) -> None:
     refused = look(tmp_path, f"(module (memory 1 2 shared) {IDENTITY})").refused
     assert refused is not None
-    assert refused.startswith("it uses what the sandbox leaves out: threads must be enabled for shared memories")
+    assert refused.startswith(
+        "it uses the WebAssembly proposal threads, which the sandbox leaves out (a shared memory): build"
+    )
 
 
 @pytest.mark.parametrize("example", [*EXAMPLES.values(), ECHO], ids=lambda example: example.name)
@@ -281,11 +305,9 @@ def test_the_interface_found_from_the_exports_is_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("(module)", "exports no function that could be the entry: set wasm.entry to one, or describe the module with"),
-        (f'(module {IDENTITY} (export "g" (func 0)))', "exports 2 functions that could be the entry: set wasm.entry"),
         (guests.DOUBLE, "'double'(i32, i32, i32) -> () does not take and return numbers, so its interface cannot"),
-        (guests.SUM, "'sum'(i32, i32) -> (f32) may take pointers, so its interface cannot be derived. Declare it in"),
-        (f"(module {guests.PRELUDE})", "is a dlpack guest that does not say what its tensors are: declare input and"),
+        (guests.SUM, "'sum'(i32, i32) -> (f32) may take pointers, so its interface cannot be derived. Write it into"),
+        (f"(module {guests.PRELUDE})", "is a dlpack guest that does not say what its tensors are: write them into the"),
     ],
 )
 def test_where_no_interface_is_found_it_says_what_to_declare(text: str, why: str, tmp_path: Path) -> None:
@@ -297,6 +319,32 @@ def test_where_no_interface_is_found_it_says_what_to_declare(text: str, why: str
     assert "'portalis annotate'" in found.no_interface
 
 
+@pytest.mark.parametrize(
+    ("producers", "how"),
+    [
+        ("", 'in C __attribute__((export_name("NAME"))) or -Wl,--export=NAME, in Rust #[no_mangle]'),
+        ("\\01\\08language\\01\\04Rust\\00", '#[no_mangle] pub extern "C" fn in a library of crate-type cdylib'),
+        ("\\01\\08language\\01\\03C11\\00", '__attribute__((export_name("NAME")))'),
+        ("\\01\\08language\\01\\0eC_plus_plus_14\\00", 'extern "C" __attribute__((export_name("NAME")))'),
+        ("\\01\\0cprocessed-by\\01\\06TinyGo\\040.31", "//go:wasmexport NAME above the function"),
+    ],
+)
+def test_without_an_exported_function_it_says_how_to_export_one(producers: str, how: str, tmp_path: Path) -> None:
+    section = f'(@custom "producers" "{producers}")' if producers else ""
+    for text in (f"(module {section})", f'(module {section} (memory (export "memory") 1) (func (export "malloc")))'):
+        told = look(tmp_path, text).no_interface
+        assert told is not None
+        assert f"exports no function that could be the entry: export the function that is to be called ({how}" in told
+        assert "annotate" not in told
+        assert "--entry" not in told
+
+
+def test_of_several_functions_one_is_chosen_by_an_option_that_there_is(tmp_path: Path) -> None:
+    told = look(tmp_path, f'(module {IDENTITY} (export "g" (func 0)))').no_interface
+    assert told is not None
+    assert "exports 2 functions that could be the entry: choose one with --entry. Its exports are: f(f32)" in told
+
+
 def test_a_gufunc_whose_arguments_are_not_the_parameters_has_no_interface(tmp_path: Path) -> None:
     path = tmp_path / "module.wasm"
     described = {"entry": "double", "convention": "gufunc", "signature": "(m,n)->(m)"}
@@ -306,7 +354,7 @@ def test_a_gufunc_whose_arguments_are_not_the_parameters_has_no_interface(tmp_pa
     assert found.interface is None
     assert found.no_interface == (
         f"{path}: entry 'double' has 3 parameters, but its arguments are x, y, m, n:"
-        " declare wasm.args to say what each parameter is"
+        " declare them with 'portalis annotate --args' to say what each parameter is"
     )
 
 
@@ -335,6 +383,23 @@ def test_an_entry_that_takes_pointers_needs_a_memory_to_put_tensors_in(memory: s
         Program.load(tmp_path / "module.wasm", interface=declared, cache=None)
 
 
+def test_a_memory_of_another_name_is_named(tmp_path: Path) -> None:
+    text = guests.DOUBLE.replace('(memory (export "memory") 1)', '(memory (export "mem") 1)')
+    tensors = {"inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
+    found = look(tmp_path, text, convention="gufunc", signature="(n)->(n)", entry="double", **tensors)
+    assert found.no_interface is not None
+    assert found.no_interface.endswith(
+        "no memory is exported as 'memory' to put tensors in: export it by that name, too (it is exported as 'mem')"
+    )
+
+
+def test_imports_of_wasm_bindgen_are_told_with_what_needs_none(tmp_path: Path) -> None:
+    refused = look(tmp_path, f'(module (import "wbg" "__wbindgen_throw" (func (param i32 i32))) {IDENTITY})').refused
+    assert refused is not None
+    assert "it imports what the host does not provide: wbg.__wbindgen_throw." in refused
+    assert "wasm-bindgen's need its JavaScript, plain #[no_mangle] extern" in refused
+
+
 def test_a_valid_outside_with_invalid_code_is_told_and_not_raised(tmp_path: Path) -> None:
     path = tmp_path / "invalid.wasm"
     good = bytes(wasmtime.wat2wasm(f"(module {IDENTITY})"))
@@ -353,9 +418,9 @@ def test_json_holds_every_fact_and_survives_a_round_trip(tmp_path: Path) -> None
     told = found.to_json()
     assert json.loads(json.dumps(told)) == told
     # the memory is told page by page, and the interface with where it comes from; threads are among the features
-    renamed = {"start": "start_function", "search": "features"}
+    renamed = {"start": "start_function", "search": "features", "unloadable": "problems"}
     fields = {renamed.get(name, name) for name in Inspection.__slots__} - {"uses_threads"}
-    assert fields | {"valid", "memory_pages", "interface_source"} == set(told)
+    assert fields | {"valid", "refused", "wasi_compliant", "memory_pages", "interface_source"} == set(told)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..runtime import GuestError, GuestTimeout, InputError, Limits, MemoryLimit, Program, SettingsError
+from ..runtime import SERVICE, GuestError, GuestTimeout, InputError, Limits, Program, SettingsError, Terms
 from .pipes import TooMuchOutput, exchange
 from .runtimes import RUNTIMES, Ended, Runtime
 
@@ -41,6 +41,7 @@ def load(
     interface: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
     threads: int = 1,
+    terms: Terms = SERVICE,
 ) -> Program:
     """The WASI program at `path`, run by the `runtime` called Wasmer or WasmEdge. `command` starts that (the words
     before its own arguments); without it the one on PATH is taken.
@@ -54,13 +55,8 @@ def load(
     if shutil.which(words[0]) is None:
         raise SettingsError(f"{runtime} cannot be started: there is no program {words[0]}; {found.remedy}")
     run_row = Process(found, words, path.resolve(), limits)
-    program = Program.of_command(path, run_row, interface=interface, limits=limits, threads=threads)
-    least = max((memory.minimum for memory in program.info.memories), default=0) * _PAGE
-    if least > limits.max_memory_bytes:  # WasmEdge would run it with less memory than it declares
-        raise MemoryLimit(
-            f"the module needs {least} bytes of memory, more than its limit of {limits.max_memory_bytes} bytes"
-        )
-    return program
+    # this refuses a first memory above the limit: WasmEdge would run it with less memory than it declares
+    return Program.of_command(path, run_row, interface=interface, limits=limits, threads=threads, terms=terms)
 
 
 def _on_path(runtime: Runtime) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.backend import guests, host_guests
+from tests.backend import cannot_load, guests, host_guests
 from tests.backend.guests import tensor
 
 BARE = 'backend: "wasm"\n'
@@ -73,6 +73,11 @@ COUNTER = guests.dlpack(
     outputs=[tensor("y", "INT32", (1,))],
     more="(global $n (mut i32) (i32.const 0))",
 )
+
+
+STARTED = guests.wasm("""(module (memory (export "memory") 1) (global $g (mut f32) (f32.const 0))
+  (func (export "_start") (global.set $g (f32.add (global.get $g) (f32.const 10))))
+  (func (export "scale") (param f32) (result f32) (f32.mul (local.get 0) (global.get $g))))""")
 
 
 def good_repository(repository: Path) -> None:
@@ -144,6 +149,9 @@ def good_repository(repository: Path) -> None:
         inputs {{ key: "b" value {{ data_type: TYPE_FP32 dims: [4] zero_data: true }} }} }}""",
     )
     host_bounds(repository)
+    write(repository, "started", STARTED, BARE + parameters({"wasm.entry": "scale"}))
+    large = cannot_load.BAD["a first memory above the limit"]
+    write(repository, "large", large.module, BARE + parameters({"wasm.max_memory_bytes": "313MiB"}))
     write(repository, "two_instances", guests.wasm(guests.ADD), BARE + "instance_group { count: 2 kind: KIND_CPU }")
 
 
@@ -195,7 +203,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
             '(module (func (export "f") (param f32) (result f32) local.get 0) (func (export "g") (param f32) (result f32) local.get 0))'
         ),
         BARE,
-        "exports 2 functions that could be the entry: set wasm.entry",
+        "exports 2 functions that could be the entry: choose one with wasm.entry",
     ),
     "no_function": (
         guests.wasm('(module (memory (export "memory") 1))'),
@@ -205,7 +213,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
     "foreign_imports": (
         guests.wasm('(module (import "env" "gpu" (func)) (func (export "f") (param f32) (result f32) local.get 0))'),
         BARE,
-        "imports what this host does not provide: env.gpu (func)",
+        "imports what the host does not provide: env.gpu",
     ),
     "unknown_key": (
         guests.wasm(guests.ADD),
@@ -251,4 +259,15 @@ BAD: dict[str, tuple[bytes, str, str]] = {
         BARE,
         "threads",
     ),
+    **{
+        name.replace(" ", "_"): (cannot_load.BAD[name].module, BARE, cannot_load.BAD[name].told)
+        for name in (
+            "abort without parameters",
+            "abort that is a global",
+            "a first memory above the limit",
+            "a kernel that grows its memory",
+            "data behind its memory",
+            "legacy exceptions",
+        )
+    },
 }

@@ -77,6 +77,15 @@ def test_a_command_runs_once_a_row(server: Server) -> None:
     assert got["exit_code"].tolist() == [[1], [1]]
 
 
+def test_a_module_is_initialised_by_its_start_before_its_entry_is_called(server: Server) -> None:
+    for _ in range(3):
+        assert server.infer("started", x0=np.array([[1, 2]], F32))["y"].tolist() == [[10, 20]]
+
+
+def test_a_first_memory_above_the_default_limit_is_served_where_the_limit_is_raised(server: Server) -> None:
+    assert server.infer("large", x0=np.array([[1, 2]], F32))["y"].tolist() == [[1, 2]]
+
+
 def test_only_the_outputs_asked_for_come_back(server: Server) -> None:
     got = server.infer("cat", outputs=["exit_code"], stdin=np.array([[b"x"]], dtype=object))
     assert list(got) == ["exit_code"]

@@ -1,0 +1,87 @@
+"""Where a module's data and element segments go when it is instantiated, as far as that is known without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .binary import ModuleInfo
+from .instructions import END, skip_constant_expression
+from .leb128 import Reader, TooMuch
+
+ELEMENTS, DATA = 9, 11
+MAX_SEGMENTS = 100_000  # in a section: wasmtime's limit, too
+MAX_ITEMS = 500_000  # that are read one by one; what lies behind them is left to the engine
+_I32_CONST = 0x41
+# How an element segment's flags are read: core specification, section 5.5.12.
+_PASSIVE, _INDEXED, _EXPRESSIONS = 1, 2, 4
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Segment number `index` of its section. An active one has a `target` (the index of its memory or table); `at` is
+    where it begins there, None where an expression other than a constant says so."""
+
+    index: int
+    target: int | None
+    at: int | None
+    size: int
+
+
+def data_segments(info: ModuleInfo) -> Iterator[Segment]:
+    """The data segments; sizes are in bytes. Raises Truncated where the bytes are malformed."""
+    for index, _, reader in _items(info, DATA):
+        flags = reader.unsigned()
+        target = None if flags & _PASSIVE else reader.unsigned() if flags & _INDEXED else 0
+        at = None if target is None else _offset(reader)
+        size = reader.unsigned()
+        reader.need(size)
+        reader.at += size
+        yield Segment(index, target, at, size)
+
+
+def element_segments(info: ModuleInfo) -> Iterator[Segment]:
+    """The element segments; sizes are numbers of elements. Raises Truncated where the bytes are malformed."""
+    skipped = 0
+    for index, last, reader in _items(info, ELEMENTS):
+        flags = reader.unsigned()
+        target = None if flags & _PASSIVE else reader.unsigned() if flags & _INDEXED else 0
+        at = None if target is None else _offset(reader)
+        if flags & (_PASSIVE | _INDEXED):
+            _skip_kind(reader, expressions=bool(flags & _EXPRESSIONS))
+        size = reader.unsigned()
+        yield Segment(index, target, at, size)
+        skipped += 0 if last else size
+        if skipped > MAX_ITEMS:
+            raise TooMuch(reader.at, f"segments of {skipped:,} elements are too long")
+        skip = skip_constant_expression if flags & _EXPRESSIONS else Reader.skip_integer
+        for _ in range(0 if last else size):
+            skip(reader)
+
+
+def _items(info: ModuleInfo, number: int) -> Iterator[tuple[int, bool, Reader]]:
+    """The index of each item of a section, whether it is the last one, and a reader in front of it."""
+    section = next((s for s in info.sections if s.number == number), None)
+    if section is None:
+        return
+    reader = info.reader(section)
+    count = reader.unsigned()
+    if count > MAX_SEGMENTS:
+        raise TooMuch(reader.at, f"a section of {count:,} segments is too long")
+    for index in range(count):
+        yield index, index == count - 1, reader
+
+
+def _skip_kind(reader: Reader, *, expressions: bool) -> None:
+    if reader.byte() in (0x63, 0x64) and expressions:  # a typed reference
+        reader.skip_integer()
+
+
+def _offset(reader: Reader) -> int | None:
+    """The value of an offset that is one constant, unsigned."""
+    start = Reader(reader.data, reader.at, reader.end)
+    skip_constant_expression(reader)
+    if start.byte() != _I32_CONST:
+        return None
+    value = start.signed() & 0xFFFFFFFF
+    return value if start.byte() == END and start.at == reader.at else None

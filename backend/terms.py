@@ -1,0 +1,97 @@
+"""What the tools that load modules call the things that a user can set: for the advice in messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The words of one tool. Each completes the sentence that its comment shows."""
+
+    entry: str  # "choose one with …"
+    args: str  # "declare … to say what each parameter is"
+    signature: str  # "a gufunc needs a signature such as (n)->(n) (…)"
+    declare: str  # "…": how inputs and outputs are declared
+    pointers: str  # "…": how an entry is declared that takes pointers, or integers that are values
+    limit: str  # "raise …": the pattern of a limit, {} is its name
+
+    def raised(self, limit: str, least: int) -> str:
+        """The advice to raise `limit` to `least` at least."""
+        return f"raise {self.limit.format(limit)} to {least} or more"
+
+
+_ANNOTATE = "write them into the module with 'portalis annotate'"
+_ANNOTATE_IT = "write it into the module with 'portalis annotate'"
+_OPTIONS = (
+    "--convention gufunc --signature '(n)->(n)' with --input and --output, or --convention elementwise if the integers"
+    " are values"
+)
+_KEYS = (
+    'convention = "gufunc", signature = "(n)->(n)", inputs and outputs (or convention = "elementwise" if the integers'
+    " are values)"
+)
+
+TRITON = Terms(
+    entry="wasm.entry",
+    args="wasm.args",
+    signature="wasm.signature",
+    declare=f"declare input and output in config.pbtxt, or {_ANNOTATE}",
+    pointers=(
+        'Declare it in config.pbtxt, for example parameters { key: "wasm.convention" value { string_value: "gufunc" } }'
+        ' with wasm.signature "(n)->(n)" and input and output (or wasm.convention "elementwise" if the integers are'
+        f" values), or {_ANNOTATE_IT}"
+    ),
+    limit="wasm.{}",
+)
+SPEC = Terms(
+    entry="interface.entry in wasm_binaries",
+    args="interface.args in wasm_binaries",
+    signature="interface.signature in wasm_binaries",
+    declare=f"declare inputs and outputs in the spec ([wasm_binaries.interface]), or {_ANNOTATE}",
+    pointers=f"Declare it in the spec ([wasm_binaries.interface]): {_KEYS}; or {_ANNOTATE_IT}",
+    limit='"wasm.{}" in triton_config.backend_parameters',
+)
+SERVICE = Terms(
+    entry="interface.entry in service.json",
+    args="interface.args in service.json",
+    signature="interface.signature in service.json",
+    declare=f"declare inputs and outputs in the model's interface in service.json, or {_ANNOTATE}",
+    pointers=f"Declare it in the model's interface in service.json: {_KEYS}; or {_ANNOTATE_IT}",
+    limit="limits.{} in service.json",
+)
+KIT = Terms(
+    entry="interface.entry in wasm_binaries of the extension's spec",
+    args="interface.args in wasm_binaries of the extension's spec",
+    signature="interface.signature in wasm_binaries of the extension's spec",
+    declare=f"declare inputs and outputs in the extension's spec, or {_ANNOTATE}",
+    pointers=f"Declare it in the extension's spec: {_KEYS}; or {_ANNOTATE_IT}",
+    limit="the extension's setting {}",
+)
+INSPECT = Terms(
+    entry="--entry",
+    args="them with 'portalis annotate --args'",
+    signature="'portalis annotate --signature'",
+    declare=f"{_ANNOTATE} (--input and --output)",
+    pointers=f"{_ANNOTATE_IT[0].upper()}{_ANNOTATE_IT[1:]} ({_OPTIONS})",
+    limit="wasm.{}, where the module is served,",
+)
+INFER = replace(INSPECT, entry="'portalis annotate --entry'")
+ANNOTATE = Terms(
+    entry="--entry",
+    args="them with --args",
+    signature="--signature",
+    declare="give them with --input and --output",
+    pointers=f"Give {_OPTIONS}",
+    limit="wasm.{}, where the module is served,",
+)
+TOOLS = {
+    "triton": TRITON,
+    "spec": SPEC,
+    "service": SERVICE,
+    "kit": KIT,
+    "inspect": INSPECT,
+    "infer": INFER,
+    "annotate": ANNOTATE,
+}
+"""The terms by the name of the tool."""

@@ -1,0 +1,188 @@
+"""A module with `_start` beside the entry that is called is initialised by it: once for each instance, before its entry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portalis.backend import GuestError, GuestTimeout, InterfaceError, Limits, ModuleError, Program, Trap
+from portalis.backend.binary import read_module
+from portalis.backend.discovery import discover
+
+from . import guests
+
+ONE = {"x0": np.array([[1, 2]], np.float32)}
+EXIT = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
+SCALE = '(func (export "scale") (param f32) (result f32) (f32.mul (local.get 0) (global.get $g)))'
+
+
+def program(start: str, more: str = "", *, name: str = "_start", **how: Any) -> Program:
+    """A module whose entry multiplies by what its `start` put into a global, 0 at first."""
+    text = f"""(module {more} (memory (export "memory") 1) (global $g (mut f32) (f32.const 0))
+      (func (export "{name}") {start}) {SCALE})"""
+    return Program.load(guests.wasm(text), interface={"entry": "scale"}, **how)
+
+
+TEN = "(global.set $g (f32.const 10))"
+# counts up what it finds: a second run in one instance would show
+COUNT = "(global.set $g (f32.add (global.get $g) (f32.const 10)))"
+
+
+@pytest.mark.parametrize("isolation", ["request", "batch", "instance"])
+@pytest.mark.parametrize("start", [TEN, COUNT])
+@pytest.mark.parametrize("imports", ["", EXIT], ids=["rewound", "fresh"])
+def test_it_runs_once_for_each_instance(isolation: str, start: str, imports: str) -> None:
+    with program(start, imports, isolation=isolation) as scaled:
+        for _ in range(3):
+            assert scaled.run(ONE)["y"].tolist() == [[10, 20]]
+        results = scaled.run_batch([ONE, {"x0": np.array([[3]], np.float32)}])
+        assert [result["y"].tolist() for result in results] == [[[10, 20]], [[30]]]  # type: ignore[index]
+
+
+def test_what_the_entry_changes_is_put_back_to_what_start_left() -> None:
+    text = f"""(module (memory (export "memory") 1) (global $g (mut f32) (f32.const 1))
+      (func (export "_start") {COUNT} (i32.store8 (i32.const 7) (i32.const 5)))
+      (func (export "f") (param f32) (result f32)
+        (global.set $g (f32.mul (global.get $g) (local.get 0)))
+        (i32.store8 (i32.const 7) (i32.add (i32.load8_u (i32.const 7)) (i32.const 1)))
+        (f32.add (global.get $g) (f32.convert_i32_u (i32.load8_u (i32.const 7))))))"""
+    with Program.load(guests.wasm(text), interface={"entry": "f"}) as changed:
+        for _ in range(3):
+            assert changed.run({"x0": np.array([[2]], np.float32)})["y"].tolist() == [[2 * 11 + 6]]
+        assert changed.stats.instances == 1  # rewound, not made anew
+
+
+@pytest.mark.parametrize(
+    ("convention", "text", "inputs", "expected"),
+    [
+        (
+            {"convention": "gufunc", "signature": "(n)->(n)"},
+            """(func (export "k") (param $x i32) (param $y i32) (param $n i32) (local $i i32)
+              (loop $l (f32.store (i32.add (local.get $y) (i32.mul (local.get $i) (i32.const 4)))
+                (f32.mul (global.get $g) (f32.load (i32.add (local.get $x) (i32.mul (local.get $i) (i32.const 4))))))
+                (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n)))))""",
+            {"x": np.array([1, 2], np.float32)},
+            [10, 20],
+        ),
+        (
+            {"convention": "elementwise"},
+            '(func (export "k") (param f32) (result f32) (f32.mul (local.get 0) (global.get $g)))',
+            {"x": np.array([1, 2], np.float32)},
+            [10, 20],
+        ),
+    ],
+)
+def test_every_convention_that_calls_an_entry_is_initialised(
+    convention: dict[str, Any], text: str, inputs: Any, expected: list[float]
+) -> None:
+    module = f'(module (memory (export "memory") 1) (global $g (mut f32) (f32.const 0)) (func (export "_start") {TEN}) {text})'
+    declared = {"entry": "k", **convention, "inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
+    with Program.load(guests.wasm(module), interface=declared) as initialised:
+        assert initialised.run(inputs)["y"].tolist() == expected
+
+
+def test_a_dlpack_guest_is_initialised_before_it_is_asked_for_memory() -> None:
+    start = '(global $ready (mut i32) (i32.const 0)) (func (export "_start") (global.set $ready (i32.const 1)))'
+    echo = f"(if (i32.eqz (global.get $ready)) (then unreachable)) {guests.ECHO_BODY}"
+    module = guests.dlpack(echo, inputs=[guests.tensor("x")], outputs=[guests.tensor("y")], more=start)
+    with Program.load(module) as initialised:
+        assert initialised.run({"x": np.array([1, 2], np.float32)})["y"].tolist() == [1, 2]
+
+
+def test_leaving_by_proc_exit_0_is_success() -> None:
+    for _ in range(2):
+        with program(f"{TEN} (call $exit (i32.const 0)) unreachable", EXIT) as scaled:
+            assert [scaled.run(ONE)["y"].tolist() for _ in range(3)] == [[[10, 20]]] * 3
+
+
+def test_another_exit_code_is_an_error_that_names_it_and_the_next_program_is_served() -> None:
+    with program("(call $exit (i32.const 3))", EXIT) as leaving:
+        for _ in range(2):
+            with pytest.raises(
+                GuestError, match=r"entry 'scale': the module's '_start'.* ended with exit code 3, not with 0"
+            ):
+                leaving.run(ONE)
+    with program(TEN) as good:
+        assert good.run(ONE)["y"].tolist() == [[10, 20]]
+
+
+def test_an_initialize_that_exits_is_no_success() -> None:
+    with (
+        program("(call $exit (i32.const 0))", EXIT, name="_initialize") as leaving,
+        pytest.raises(GuestError, match="the guest ended itself with exit code 0 instead of returning"),
+    ):
+        leaving.run(ONE)
+
+
+def test_a_start_that_traps_or_loops_fails_the_request_within_its_time() -> None:
+    with program("unreachable") as trapping, pytest.raises(Trap, match="unreachable"):
+        trapping.run(ONE)
+    with program("(loop $l (br $l))", limits=Limits(timeout_s=0.1)) as looping:
+        for _ in range(2):
+            with pytest.raises(GuestTimeout):
+                looping.run(ONE)
+    with program(TEN) as good:
+        assert good.run(ONE)["y"].tolist() == [[10, 20]]
+
+
+def test_a_start_that_writes_is_heard() -> None:
+    lines: list[tuple[str, str]] = []
+    write = '(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))'
+    start = f"""(i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 3))
+      (i32.store (i32.const 16) (i32.const 0x0a6968)) (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1)
+      (i32.const 8))) {TEN}"""
+    with program(start, write, on_output=lambda *line: lines.append(line)) as writing:
+        assert writing.run(ONE)["y"].tolist() == [[10, 20]]
+    assert lines == [("stdout", "hi")]
+
+
+def test_a_module_that_is_a_command_and_a_reactor_is_refused() -> None:
+    both = f'(global $g (mut f32) (f32.const 0)) (func (export "_start")) (func (export "_initialize")) {SCALE}'
+    for declared in ({"entry": "scale"}, {"convention": "command"}):
+        with pytest.raises(
+            ModuleError, match="exports '_initialize' and '_start', so it is neither a reactor nor a comm"
+        ):
+            Program.load(guests.wasm(f"(module {both})"), interface=declared)
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        ('(func (export "_start") (param i32))', r"not \(i32\) -> \(\)"),
+        ('(func (export "_start") (result i64 i64 i64) unreachable)', r"not \(\) -> \(i64, i64, i64\)"),
+        ('(global (export "_start") i32 (i32.const 0))', "not global"),
+        ('(memory (export "_start") 1)', "not memory"),
+    ],
+)
+def test_a_start_of_another_type_is_refused(start: str, told: str) -> None:
+    scale = '(func (export "scale") (param f32) (result f32) (local.get 0))'
+    with pytest.raises(InterfaceError, match=rf"'_start' must be a function \(\) -> \(\), {told}"):
+        Program.load(guests.wasm(f"(module {start} {scale})"), interface={"entry": "scale"})
+
+
+def test_an_entry_that_is_called_start_is_no_initialiser() -> None:
+    text = '(module (func (export "_start") (param f32) (result f32) (f32.neg (local.get 0))))'
+    declared = {"entry": "_start", "convention": "elementwise"}
+    with Program.load(guests.wasm(text), interface=declared) as called:
+        assert called.run(ONE)["y"].tolist() == [[-1, -2]]
+
+
+def test_without_an_entry_it_is_still_a_command() -> None:
+    text = '(module (memory (export "memory") 1) (func (export "_start")) (func (export "f")))'
+    assert discover(read_module(guests.wasm(text)), where="m").convention.value == "command"
+    with Program.load(guests.wasm(text)) as command:
+        assert command.run({"stdin": np.array([[b""]], object)})["exit_code"].tolist() == [[0]]
+
+
+def test_the_section_of_a_module_chooses_the_entry_beside_start() -> None:
+    entry = {
+        "entry": "scale",
+        "convention": "elementwise",
+        "inputs": [guests.tensor("x")],
+        "outputs": [guests.tensor("y")],
+    }
+    text = f'(module (global $g (mut f32) (f32.const 0)) (func (export "_start") {TEN}) {SCALE})'
+    with Program.load(guests.wasm(text, entry)) as described:
+        assert described.run({"x": np.array([1], np.float32)})["y"].tolist() == [10]
