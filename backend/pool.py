@@ -18,6 +18,7 @@ from typing import Any
 import wasmtime
 
 from . import emit, native
+from .bounds import PAGE
 from .engine import pooled_engines
 from .faults import PoolFull
 

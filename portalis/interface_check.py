@@ -20,8 +20,8 @@ INTERFACE_KEYS = ("wasm.entry", "wasm.convention", "wasm.signature", "wasm.args"
 
 
 def own_interface(module: Path) -> Interface:
-    """The interface of `module` as the runtime will see it, without compiling. Raises WasmError, also where it would not
-    be loaded."""
+    """The interface of `module` as the runtime will see it, without compiling. Raises WasmError, also where the module
+    would not be loaded."""
     info = read_module(read_source(module, Limits(), INFER), str(module))
     interface = discover(info, None, where=str(module), terms=INFER)
     loadable.refuse(info, interface, Limits(), where=str(module), terms=INFER)
