@@ -121,7 +121,7 @@ print(Program.load(WASM).run({"x": np.zeros(1, np.float32)}))
     by_case = {next(iter(case.items())): outcome for case, outcome in zip(cases, outcomes)}
     refused = {case: outcome for case, outcome in by_case.items() if outcome != "ok"}
     assert refused == {
-        ("max_memory_bytes", 1): "MemoryLimit",
+        ("max_memory_bytes", 1): "ModuleError",
         ("max_tensor_bytes", 1): "InputError",
         ("max_module_bytes", 1): "ModuleError",
         ("compile_timeout_s", 1e-9): "ModuleError",
