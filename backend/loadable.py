@@ -76,12 +76,8 @@ class Problem:
 def problems(info: ModuleInfo, interface: Interface | None, limits: Limits) -> list[Problem]:
     """Everything for which the module cannot be loaded and instantiated under `limits`.
 
-<<<<<<< HEAD
-    Without an `interface` nothing is said of what it needs: an allocator, a start."""
-=======
     Without an `interface` nothing is said of what it needs: an allocator, a start. Raises ModuleError where that is
     asked of code that cannot be read."""
->>>>>>> checks
     return [*of_module(info, interface), *of_limits(info.memories, info.size, limits)]
 
 
