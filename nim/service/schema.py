@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 # the elements are looked at once, where they become an array
 Elements = Annotated[list[Any], SkipValidation]
 
-_MILLISECONDS: dict[str, Any] = {"type": ["number", "string"]}
+_MILLISECONDS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 
 
 class Json(BaseModel):

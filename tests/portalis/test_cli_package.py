@@ -379,7 +379,7 @@ def test_a_run_that_is_killed_leaves_the_old_output_and_the_next_cleans_up(
 
 
 def test_a_module_that_nothing_can_serve_is_packaged_with_the_word_that_it_cannot(place: Place, cli: Cli) -> None:
-    assert cli("init", "opaque.wasm").returncode == 0
+    assert cli("init", "opaque.wasm").returncode == 1
     done = place.package("--only", "triton", spec=None)
     assert done.returncode == 2
     assert done.stderr.startswith(
