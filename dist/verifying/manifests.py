@@ -36,8 +36,6 @@ def check_manifest(subject: Subject) -> Checked:
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)[:SHOWN]
         return _wrong(name, [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in found])
-    except RecursionError:
-        return _wrong(name, ["it is nested too deep"])
     except ValueError as error:  # also JSON's, TOML's, YAML's and that of bytes that are not UTF-8
         return _wrong(name, [str(error).split("\n")[0]])
     findings = (*_about(subject, manifest), *_modules(subject, manifest), *_differences(subject, name, manifest))

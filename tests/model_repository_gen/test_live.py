@@ -149,6 +149,39 @@ def test_only_a_model_that_streams_need_not_answer(
     assert (result.valid, result.report) == (valid, told)
 
 
+def refusing(problem: PortalisError) -> type:
+    """A client of a model whose every inference ends in `problem`."""
+
+    class Model:
+        inputs = (TensorSpec("x", parse_dtype("FP32"), (2,), optional=False),)
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __enter__(self) -> Model:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def infer(self, *_: object, **__: object) -> triton_client.Answer:
+            raise problem
+
+    return Model
+
+
+def test_a_server_that_does_not_answer_has_refused_nothing(
+    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = PortalisError("no server answers at grpc", remediation="Start one.")
+    monkeypatch.setattr(triton_client, "RemoteModel", refusing(gone))
+    monkeypatch.setattr(FakeTriton, "grpc_url", "grpc")
+    serve({"index": (200, [{"name": "m", "version": "1", "state": "READY"}])})
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.pbtxt").write_text("")
+    (result,) = live.try_on_triton(tmp_path, ["m"], lambda _: None)
+    assert not result.valid
+    assert "no server answers" in result.report and "it was sent" not in result.report
+
+
 @pytest.mark.parametrize(
     ("config", "remedy"),
     [
@@ -164,20 +197,8 @@ def test_only_a_model_that_streams_need_not_answer(
 def test_a_sample_that_is_refused_is_told_with_what_can_be_done(
     serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: str, remedy: str
 ) -> None:
-    class Model:
-        inputs = (TensorSpec("x", parse_dtype("FP32"), (2,), optional=False),)
-
-        def __init__(self, *_: object, **__: object) -> None: ...
-
-        def __enter__(self) -> Model:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def infer(self, *_: object, **__: object) -> triton_client.Answer:
-            raise PortalisError("model 'm' at grpc: the guest returned status 3\nwasm backtrace")
-
-    monkeypatch.setattr(triton_client, "RemoteModel", Model)
+    refusal = PortalisError("model 'm' at grpc: the guest returned status 3\nwasm backtrace")
+    monkeypatch.setattr(triton_client, "RemoteModel", refusing(refusal))
     monkeypatch.setattr(FakeTriton, "grpc_url", "grpc")
     serve({"index": (200, [{"name": "m", "version": "1", "state": "READY"}])})
     (tmp_path / "m").mkdir()

@@ -349,3 +349,9 @@ def test_hadolint_finds_nothing_where_a_runtime_is_a_program_of_its_own(tmp_path
 
 def test_hadolint_would_find_something(tmp_path: Path) -> None:
     assert any("DL3059" in line for line in lint("FROM a:1\nRUN b\nRUN c\n", tmp_path))
+
+
+def test_a_module_has_to_be_called_as_its_model_is(tmp_path: Path) -> None:
+    models = [(ModelSettings(name="a", file="b.wasm"), EXAMPLES["softmax"].module)]
+    with pytest.raises(ValueError, match="has to be called a.wasm, not 'b.wasm'"):
+        build_context(ContainerConfiguration(), models=models, about=About(package="p", version="1.0.0"))

@@ -1,0 +1,82 @@
+"""Rules for what no configuration of the tables in `cases` has, because Triton's own parser or a server without that
+backend could not judge it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portalis.errors import UsageError
+from portalis.model_repository_gen import pbtxt
+from portalis.model_repository_gen.pbtxt import from_text, new_config, read_config
+from portalis.model_repository_gen.repository_check import check_repository
+from portalis.model_repository_gen.rules import problems
+from portalis.model_repository_gen.samples import origin
+from tests.model_repository_gen import cases
+from tests.model_repository_gen.cases import Case, write
+from tests.model_repository_gen.test_samples import spec, warmed
+
+
+def told(text: str) -> list[str]:
+    return [str(problem) for problem in problems(from_text(text))]
+
+
+def test_a_step_for_a_version_that_cannot_be_is_an_error() -> None:
+    step = cases.step("q:x r:y", "s:z", version=-2)
+    assert any("there is no version -2" in each for each in told(cases.ensemble(step)))
+
+
+def test_a_missing_file_of_another_backend_is_a_warning(tmp_path: Path) -> None:
+    text = 'backend: "mine" default_model_filename: "model.mine"'
+    write(tmp_path, "m", Case(text, files={"1/.keep": b""}))
+    (problem,) = [each for each in check_repository(tmp_path)["m"] if each.where == "1/model.mine"]
+    assert "backend 'mine' may want it" in problem.message
+
+
+def test_a_kind_that_protobuf_does_not_know_is_an_error() -> None:
+    config = new_config(backend="wasm")
+    config.instance_group.add().kind = 9
+    assert any("there is no kind 9" in str(each) for each in problems(config))
+
+
+def test_a_format_of_tensorrt_needs_three_dims() -> None:
+    tensor = 'name: "x" data_type: TYPE_FP32 dims: 1 is_non_linear_format_io: true'
+    assert any("needs three dims" in each for each in told(f'platform: "tensorrt_plan" input {{ {tensor} }}'))
+
+
+def test_a_batch_output_of_an_unknown_kind_is_an_error() -> None:
+    config = new_config(backend="wasm")
+    config.batch_output.add(target_name=["y"]).kind = 9
+    assert any("a batch output is of kind 9" in str(each) for each in problems(config))
+
+
+def test_a_model_that_leaves_its_dims_to_the_backend_is_not_compared(tmp_path: Path) -> None:
+    bare = 'backend: "wasm" input { name: "q" } input { name: "r" } output { name: "s" }'
+    write(tmp_path, "m", Case(bare))
+    write(tmp_path, "e", cases.ensemble_case(cases.ensemble(cases.step("q:x r:y", "s:z", model="m")), "", ""))
+    assert check_repository(tmp_path)["e"] == []
+
+
+def test_a_model_that_may_batch_after_all_meets_an_ensemble_that_does(tmp_path: Path) -> None:
+    io = "".join(
+        f'{side} {{ name: "{n}" data_type: TYPE_FP32 dims: 1 }} ' for side, n in (("input", "q"), ("output", "s"))
+    )
+    write(tmp_path, "m", Case(f'backend: "wasm" max_batch_size: 0 {io}'))
+    step = cases.step("q:x", "s:z", model="m")
+    write(tmp_path, "e", cases.ensemble_case(cases.ensemble(step, inputs="x", dims="-1 dims: 1"), "", ""))
+    assert check_repository(tmp_path)["e"] == []
+
+
+def test_what_random_data_is_told_as() -> None:
+    config = from_text(warmed("FP32", "[2]", "random_data: true"))
+    assert origin(config, [spec("x")], {"x": np.zeros(2, np.float32)}) == "x FP32 [2] of random values"
+
+
+def test_a_configuration_that_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pbtxt, "MAX_BYTES", 10)
+    path = tmp_path / "config.pbtxt"
+    path.write_text('backend: "wasm"')
+    with pytest.raises(UsageError, match="more than 10 bytes"):
+        read_config(path)
