@@ -14,6 +14,7 @@ import numpy as np
 from .binary import FuncType, MemoryType, ModuleInfo
 from .bounds import PAGE
 from .errors import AbiViolation, MemoryLimit, ModuleError
+from .terms import TRITON, Terms
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -100,12 +101,13 @@ class Block:
     It holds no reference to the sandbox: a cycle would keep dead ones until the collector runs.
     """
 
-    __slots__ = ("_allocator", "_maximum", "_raw", "capacity", "pointer")
+    __slots__ = ("_allocator", "_maximum", "_raw", "_terms", "capacity", "pointer")
 
-    def __init__(self, allocator: Allocator, maximum: int | None = None) -> None:
-        """`maximum` is the memory's own, in bytes, as the module declares it."""
+    def __init__(self, allocator: Allocator, maximum: int | None = None, terms: Terms = TRITON) -> None:
+        """`maximum` is the memory's own, in bytes, as the module declares it. Errors name limits as `terms` do."""
         self._allocator = allocator
         self._maximum = maximum
+        self._terms = terms
         self._raw = 0
         self.pointer = 0
         self.capacity = 0
@@ -149,7 +151,7 @@ class Block:
                 f"the module's own maximum is {self._maximum} bytes (build it with a larger one: clang"
                 " -Wl,--max-memory=, Emscripten: -sMAXIMUM_MEMORY=, asc --maximumMemory"
             )
-        return f"may grow to {limit} (raise wasm.max_memory_bytes"
+        return f"may grow to {limit} ({self._terms.raising('max_memory_bytes')}"
 
 
 def own_maximum(info: ModuleInfo) -> int | None:

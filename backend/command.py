@@ -13,6 +13,7 @@ from .faults import GuestExit
 from .interface import Interface
 from .parallel import Workers
 from .sandbox import Deadline, SandboxFactory
+from .terms import Terms
 
 Row = tuple[bytes, bytes, int]
 RunRow = Callable[[bytes, Sequence[str], float], Row]
@@ -20,10 +21,12 @@ RunRow = Callable[[bytes, Sequence[str], float], Row]
 
 
 class Command:
-    """The runner of a WASI program: `run_row` runs one row. All rows of a request write at most `max_bytes`."""
+    """The runner of a WASI program: `run_row` runs one row. All rows of a request write at most `max_bytes`; the error
+    names that limit as `terms` do."""
 
-    def __init__(self, interface: Interface, run_row: RunRow, workers: Workers, max_bytes: int) -> None:
+    def __init__(self, interface: Interface, run_row: RunRow, workers: Workers, max_bytes: int, terms: Terms) -> None:
         self._interface = interface
+        self._terms = terms
         self._run_row = run_row
         self._workers = workers
         self._max_bytes = max_bytes
@@ -48,7 +51,7 @@ class Command:
             if written > self._max_bytes:
                 raise GuestError(
                     f"the rows wrote more than {self._max_bytes} bytes in all"
-                    " (raise wasm.max_tensor_bytes, or send fewer rows)"
+                    f" ({self._terms.raising('max_tensor_bytes')}, or send fewer rows)"
                 )
             return result
 
@@ -95,7 +98,7 @@ class Sandboxed:
         if dropped:
             raise GuestError(
                 f"the program wrote more than {self._limit} bytes to a stream"
-                " (raise wasm.max_stdout_bytes, or have it write less)"
+                f" ({self._sandboxes.recipe.terms.raising('max_stdout_bytes')}, or have it write less)"
             )
         return result
 

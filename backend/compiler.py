@@ -24,6 +24,7 @@ from . import proposals
 from .engine import EngineSettings, engine_for
 from .errors import ModuleError
 from .interpreter import ISOLATED, PYTHON, environment, find_interpreter, module_path
+from .terms import TRITON, Terms
 
 IN_PROCESS_BYTES = 2048
 """Modules up to this size are compiled in this process even when they are not trusted: a child costs 0.3 s.
@@ -47,12 +48,13 @@ def compile_module(
     trusted: bool,
     memory_bytes: int = 4 << 30,
     name: str = "the module",
+    terms: Terms = TRITON,
 ) -> bytes:
     """The machine code of `wasm` for engines with `settings`, serialised.
 
     A module that is neither `trusted` nor tiny is compiled in a child process that gets `timeout_s` seconds
-    of wall time and `memory_bytes` of memory. Raises ModuleError, which calls the module `name`: it is not
-    valid, or over a limit.
+    of wall time and `memory_bytes` of memory. Raises ModuleError, which calls the module `name` and limits as
+    `terms` do: it is not valid, or over a limit.
     """
     if not wasm.startswith(b"\0asm"):  # wasmtime would take it for the text format
         raise ModuleError(f"{name} is not a WebAssembly module: it does not begin with \\0asm")
@@ -61,7 +63,7 @@ def compile_module(
             return bytes(wasmtime.Module(engine_for(settings), wasm).serialize())
         except wasmtime.WasmtimeError as error:
             raise ModuleError(f"{name} {explain(str(error))}") from None
-    return _compile_in_child(wasm, settings, timeout_s, memory_bytes, name)
+    return _compile_in_child(wasm, settings, timeout_s, memory_bytes, name, terms)
 
 
 def explain(text: str) -> str:
@@ -82,7 +84,9 @@ def explain(text: str) -> str:
     return f"is not valid WebAssembly: {cause}" if invalid or not function else f"cannot be compiled: {cause}"
 
 
-def _compile_in_child(wasm: bytes, settings: EngineSettings, timeout_s: float, memory_bytes: int, name: str) -> bytes:
+def _compile_in_child(
+    wasm: bytes, settings: EngineSettings, timeout_s: float, memory_bytes: int, name: str, terms: Terms
+) -> bytes:
     python = find_interpreter()
     if not python:
         # Compiling here after all, or in a fork of this process, is no way out: the one cannot be stopped,
@@ -90,7 +94,7 @@ def _compile_in_child(wasm: bytes, settings: EngineSettings, timeout_s: float, m
         # bounded.
         raise ModuleError(
             f"{name} cannot be compiled: no {PYTHON} with wasmtime was found to do it in its own process,"
-            " as is done with modules that are not trusted (set PORTALIS_PYTHON to one, or wasm.trusted)"
+            f" as is done with modules that are not trusted (set PORTALIS_PYTHON to one{_or_trusted(terms)})"
         )
     job = {
         "folder": str(_WORKER.parent),
@@ -107,11 +111,15 @@ def _compile_in_child(wasm: bytes, settings: EngineSettings, timeout_s: float, m
     except subprocess.TimeoutExpired:
         raise ModuleError(
             f"{name} ({len(wasm)} bytes) took longer to compile than the limit of {timeout_s:g} s and was"
-            " given up (raise wasm.compile_timeout_ms, or set wasm.trusted if you trust its author)"
+            f" given up (raise {terms.setting('compile_timeout_s')}{_or_trusted(terms)})"
         ) from None
     except OSError as error:
         raise ModuleError(f"{name} cannot be compiled: no process can be started for it: {error.strerror}") from None
-    return _result(code, status, messages, name, memory_bytes)
+    return _result(code, status, messages, name, memory_bytes, terms)
+
+
+def _or_trusted(terms: Terms) -> str:
+    return f", or {terms.trusted} if its author is trusted" if terms.trusted else ""
 
 
 def _run(command: list[str], wasm: bytes, timeout_s: float) -> tuple[bytes, int, str]:
@@ -135,7 +143,7 @@ def _run(command: list[str], wasm: bytes, timeout_s: float) -> tuple[bytes, int,
         return output.read(), child.returncode, messages.decode(errors="replace")
 
 
-def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: int) -> bytes:
+def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: int, terms: Terms) -> bytes:
     """The machine code, if the child's last word is that all of it was written; else ModuleError says why."""
     lines = messages.strip().splitlines() or ["it gave no reason"]
     report: dict[str, Any] = json.loads(lines[-1]) if lines[-1].startswith("{") else {}
@@ -145,7 +153,7 @@ def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: in
     if _NO_MEMORY.search(reason):
         raise ModuleError(
             f"{name} needs more memory to compile than the limit of {memory_bytes >> 20} MiB"
-            " (wasm.trusted compiles it without a limit)"
+            f" (build it with smaller functions{_or_trusted(terms)})"
         )
     if "refused" in report:
         raise ModuleError(f"{name} {explain(reason)}")

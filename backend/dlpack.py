@@ -175,8 +175,8 @@ class Dlpack:
         base = box.reserve(layout.total)
         call: Call | None = box.mapped
         if call is None or call.layout is not layout or call.base != base or not call.fits(box):
-            limits = self._sandboxes.recipe.limits
-            call = box.mapped = Call(box, layout, base, self._interface.outputs, limits)
+            recipe = self._sandboxes.recipe
+            call = box.mapped = Call(box, layout, base, self._interface.outputs, recipe.limits, recipe.terms)
         return call
 
     def _explanation(self, box: Sandbox, status: int) -> str:

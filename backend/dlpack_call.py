@@ -15,6 +15,7 @@ from .hot import HotCall, Pieces, Runner, put
 from .interface import TensorSpec
 from .limits import Limits
 from .sandbox import Sandbox, SandboxFactory
+from .terms import Terms
 
 
 class Call:
@@ -35,9 +36,13 @@ class Call:
         "layout",
     )
 
-    def __init__(self, box: Sandbox, layout: Layout, base: int, outputs: Sequence[TensorSpec], limits: Limits) -> None:
+    def __init__(
+        self, box: Sandbox, layout: Layout, base: int, outputs: Sequence[TensorSpec], limits: Limits, terms: Terms
+    ) -> None:
         memory = box.view()
-        self._bounds = dlpack_outputs.Bounds(limits, partial(box.store.check_deadline, "reading the outputs took"))
+        self._bounds = dlpack_outputs.Bounds(
+            limits, terms, partial(box.store.check_deadline, "reading the outputs took")
+        )
         self.layout = layout
         self.base = base
         self._memory = memory

@@ -17,6 +17,7 @@ from .errors import AbiViolation, GuestError
 from .interface import TensorSpec
 from .limits import Limits
 from .shapes import MAX_RANK, shape_problem
+from .terms import Terms
 
 # Any: type checkers take an array for a buffer only from NumPy 2 on
 _unpack_tensor: Any = STRUCT.unpack_from
@@ -25,9 +26,10 @@ _unpack_i64: list[Any] = [struct.Struct(f"<{count}q").unpack_from for count in r
 
 @dataclass(frozen=True)
 class Bounds:
-    """What reading the outputs of a call may cost; `check_deadline` raises GuestTimeout."""
+    """What reading the outputs of a call may cost, and how errors name that; `check_deadline` raises GuestTimeout."""
 
     limits: Limits
+    terms: Terms
     check_deadline: Callable[[], None]
 
 
@@ -52,8 +54,8 @@ def read(
     total, limit = sum(each.nbytes for each in found), bounds.limits.max_tensor_bytes
     if total > limit:
         raise GuestError(
-            f"the outputs have {total} bytes, more than the limit of {limit} (raise wasm.max_tensor_bytes, or send"
-            " smaller batches)"
+            f"the outputs have {total} bytes, more than the limit of {limit}"
+            f" ({bounds.terms.raising('max_tensor_bytes')}, or send smaller batches)"
         )
     return [_array(memory, each, rows, bounds) for each in found]
 
@@ -163,8 +165,8 @@ def _bytes_output(memory: np.ndarray, raw: np.ndarray, found: _Found, rows: int 
     except TooManyElements:
         if count is None or count > limit:
             raise GuestError(
-                f"{where} has more than {limit} elements, its limit (raise wasm.max_bytes_elements, or send smaller"
-                " batches)"
+                f"{where} has more than {limit} elements, its limit"
+                f" ({bounds.terms.raising('max_bytes_elements')}, or send smaller batches)"
             ) from None
         raise AbiViolation(f"{where} has more than {count} elements, but its shape is {list(shape or ())}") from None
     except ValueError as error:

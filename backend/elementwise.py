@@ -20,7 +20,7 @@ from .errors import InputError
 from .interface import Interface
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
-from .shapes import check_outputs, check_total
+from .shapes import check_outputs, too_large
 
 CHUNK_BYTES = 512 << 10  # about one core's L2 cache
 _UNSIGNED: dict[str, np.dtype] = {"UINT32": np.dtype("uint32"), "UINT64": np.dtype("uint64")}
@@ -77,7 +77,8 @@ class Elementwise:
                 shape = self._broadcast(arrays)
                 break
         size = math.prod(shape)
-        check_total(size * self._row_bytes, self._limit)
+        if size * self._row_bytes > self._limit:
+            raise too_large(size * self._row_bytes, self._limit, self._sandboxes.recipe.terms)
         outputs = [np.empty(shape, dtype) for dtype in self._out_dtypes]
         if not size:
             return outputs
@@ -98,7 +99,9 @@ class Elementwise:
             shape = np.broadcast_shapes(*(array.shape for array in arrays))
             check_outputs((name, shape) for name in self._out_names)
             spread = sum(array.itemsize for array in arrays if array.shape != shape and array.size != 1)
-            check_total(math.prod(shape) * (self._row_bytes + spread), self._limit)
+            total = math.prod(shape) * (self._row_bytes + spread)
+            if total > self._limit:
+                raise too_large(total, self._limit, self._sandboxes.recipe.terms)
             return shape
         except ValueError:
             shapes = ", ".join(f"'{name}' {list(array.shape)}" for name, array in zip(self._names, arrays))

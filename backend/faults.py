@@ -14,6 +14,7 @@ from . import messages
 from .errors import GuestError, GuestTimeout, HostBusy, MemoryLimit, Trap, WasmError
 
 NameOf = Callable[[int], str | None]  # the name of the guest's function with an index
+Advise = Callable[[float], str]  # what to do about a call that was stopped after these seconds
 _POOL_FULL = "maximum concurrent"
 _NO_ROOM = ("mmap failed", "Cannot allocate memory", "failed to allocate", "os error 12")
 
@@ -50,12 +51,12 @@ def of_error(text: str, frames: Sequence[Frame], name_of: NameOf | None) -> Wasm
     return GuestError(text + backtrace(frames, name_of))
 
 
-def timed_out(timeout_s: float, where: str = "", what: str = "the guest ran") -> GuestTimeout:
+def timed_out(
+    timeout_s: float, advise: Advise | None = None, where: str = "", what: str = "the guest ran"
+) -> GuestTimeout:
     """The error of a call whose deadline has passed while `what`."""
-    return GuestTimeout(
-        f"{what} longer than its time limit of {timeout_s:g} s and was stopped"
-        f" (raise wasm.timeout_ms if it needs longer){where}"
-    )
+    advice = f" ({advise(timeout_s)})" if advise is not None else ""
+    return GuestTimeout(f"{what} longer than its time limit of {timeout_s:g} s and was stopped{advice}{where}")
 
 
 def of_trap(text: str, said: str, where: str) -> Trap:

@@ -20,7 +20,7 @@ from .hot import HotCall, HotCalls
 from .interface import Interface, core_ranks
 from .parallel import Workers, spans
 from .sandbox import Deadline, Sandbox, SandboxFactory
-from .shapes import check_outputs, check_total
+from .shapes import check_outputs, too_large
 
 CHUNK_BYTES = 2 << 20  # within the caches, and long enough that threads seldom wait for each other's GIL
 LENT_BYTES = 1 << 20  # larger batches go through one chunk after the other, and are copied out
@@ -94,7 +94,9 @@ class Gufunc:
         repeated = [count * math.prod(core) * array.itemsize for array, core in zip(arrays, cores)]
         if outputs + sum(repeated) > self._limit:
             copies = [gufunc_regions.is_spread(array, core, loop_shape) for array, core in zip(arrays, cores)]
-            check_total(outputs + sum(itertools.compress(repeated, copies)), self._limit)
+            total = outputs + sum(itertools.compress(repeated, copies))
+            if total > self._limit:
+                raise too_large(total, self._limit, self._sandboxes.recipe.terms)
 
     def _readable(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         """`outputs` with 0 and 1 for what the kernel wrote as BOOL."""

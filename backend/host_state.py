@@ -25,13 +25,13 @@ class Output:
         self.dropped += max(0, len(piece) - room)
         return not (self.fail_past_cap and self.dropped)
 
-    def lines(self) -> list[str]:
-        """The captured text, line by line, with a last line that says what was dropped."""
+    def lines(self, limit: str) -> list[str]:
+        """The captured text, line by line, with a last line that says what was dropped; `limit` is the cap's name."""
         lines = self.data.decode("utf-8", "backslashreplace").splitlines()
         if len(lines) > MAX_LINES:
             lines[MAX_LINES:] = [f"... {len(lines) - MAX_LINES} more lines were dropped (at most {MAX_LINES} are kept)"]
         if self.dropped:
-            lines.append(f"... {self.dropped} more bytes were dropped (wasm.max_output_bytes is {self.cap})")
+            lines.append(f"... {self.dropped} more bytes were dropped ({limit} is {self.cap})")
         return lines
 
 

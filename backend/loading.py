@@ -22,7 +22,7 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 def read_source(source: Source, limits: Limits, terms: Terms = TRITON) -> bytes:
     """The module's bytes. Raises ModuleError for what is not a readable regular file within the size limit."""
-    advice = f"raise {terms.limit.format('max_module_bytes')}"
+    advice = f"raise {terms.setting('max_module_bytes')}"
     if isinstance(source, (bytes, bytearray, memoryview)):
         size = source.nbytes if isinstance(source, memoryview) else len(source)
         check_size(size, name_of(source), limits.max_module_bytes, advice)
@@ -36,11 +36,18 @@ def name_of(source: Source) -> str:
 
 
 def load(
-    wasm: bytes, settings: EngineSettings, limits: Limits, cache: CompileCache | None, *, trusted: bool, name: str
+    wasm: bytes,
+    settings: EngineSettings,
+    limits: Limits,
+    cache: CompileCache | None,
+    *,
+    trusted: bool,
+    name: str,
+    terms: Terms = TRITON,
 ) -> wasmtime.Module:
     """The compiled module: from the cache where its authentic code lies there, else compiled and put there.
 
-    It is compiled without its names (`faults` says why). Errors call it `name`."""
+    It is compiled without its names (`faults` says why). Errors call it `name`, and limits as `terms` do."""
     engine = engine_for(settings)
     wasm = without_custom_sections(wasm)
     key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
@@ -50,7 +57,7 @@ def load(
             return native.deserialize(engine, code)
         except ModuleError:
             pass  # made by another build of the same version: compile anew and replace it
-    fresh = compile_module(wasm, settings, timeout_s=limits.compile_timeout_s, trusted=trusted, name=name)
+    fresh = compile_module(wasm, settings, timeout_s=limits.compile_timeout_s, trusted=trusted, name=name, terms=terms)
     if cache is not None:
         cache.put(key, fresh)
     return native.deserialize(engine, fresh)

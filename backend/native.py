@@ -165,11 +165,13 @@ def _raise_error(pointer: int, name_of: faults.NameOf | None) -> None:
     raise faults.of_error(str(error), _frames(ffi.wasmtime_error_wasm_trace, error.ptr()), name_of)
 
 
-def _raise_trap(pointer: int, timeout_s: float, said: str, name_of: faults.NameOf | None) -> None:
+def _raise_trap(
+    pointer: int, timeout_s: float, said: str, name_of: faults.NameOf | None, advise: faults.Advise | None
+) -> None:
     trap = wasmtime.Trap._from_ptr(ctypes.cast(c_void_p(pointer), POINTER(ffi.wasm_trap_t)))
     where = faults.backtrace(_frames(ffi.wasm_trap_trace, trap.ptr()), name_of)
     if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
-        raise faults.timed_out(timeout_s, where)
+        raise faults.timed_out(timeout_s, advise, where)
     raise faults.of_trap(trap.message, said, where)
 
 
@@ -219,6 +221,7 @@ class Store:
         "_ptr",
         "_trap",
         "_trap_ref",
+        "advise",
         "deadline",
         "engine",
         "failure",
@@ -236,9 +239,11 @@ class Store:
         memory_bytes: int,
         max_stack_bytes: int = 1 << 20,
         name_of: faults.NameOf | None = None,
+        advise: faults.Advise | None = None,
     ) -> None:
         self.engine = engine
         self.name_of = name_of  # of the guest's functions, for backtraces
+        self.advise = advise  # about a call that was stopped at its deadline
         self.stack_bytes = max_stack_bytes + stacks.RESERVE_BYTES  # that a thread must have to run the guest
         self._ptr = _store_new(address(engine), None, None)
         _live[self._ptr] = None
@@ -278,7 +283,7 @@ class Store:
     def check_deadline(self, what: str = "the guest ran") -> None:
         """Raises GuestTimeout past the deadline: for `what` the host does on a guest's behalf."""
         if time.monotonic() >= self.deadline:
-            raise faults.timed_out(self.timeout_s, what=what)
+            raise faults.timed_out(self.timeout_s, self.advise, what=what)
 
     def set_wasi(self, config: wasmtime.WasiConfig) -> None:
         """Give the store its WASI context; `config` is consumed."""
@@ -347,7 +352,9 @@ class Store:
         if self._trap.value:
             pointer, self._trap.value = self._trap.value, None
             if failure is None:
-                _raise_trap(pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""), self.name_of)
+                _raise_trap(
+                    pointer, self.timeout_s, getattr(self.host_state, "abort_message", ""), self.name_of, self.advise
+                )
             _trap_delete(pointer)
         elif error:
             if failure is None:

@@ -29,7 +29,7 @@ from .parallel import Workers
 from .requests import Checker
 from .runners import Isolation, Runner, prepare
 from .sandbox import Deadline, OnOutput, SandboxFactory, Stats
-from .terms import TRITON, Terms
+from .terms import PYTHON, Terms
 
 MAX_THREADS = 64
 _NOT_RUN = InputError("the request was not run")
@@ -54,6 +54,7 @@ class Program:
         on_output: OnOutput | None,
         globals_exposed: tuple[str, ...] | None = None,
         run_row: RunRow | None = None,
+        terms: Terms = PYTHON,
     ) -> None:
         self.info = info
         self.interface = interface
@@ -64,7 +65,7 @@ class Program:
         self._runner: Runner
         self._sandboxes: SandboxFactory | None = None
         if run_row is not None:
-            self._runner = Command(interface, run_row, self._workers, limits.max_tensor_bytes)
+            self._runner = Command(interface, run_row, self._workers, limits.max_tensor_bytes, terms)
         else:
             engine = engine_for(default_settings(limits.max_stack_bytes))
             self._runner, self._sandboxes = prepare(
@@ -78,6 +79,7 @@ class Program:
                 self.stats,
                 on_output,
                 globals_exposed,
+                terms,
             )
         self._checker = Checker(interface)
         self._outputs = tuple(spec.name for spec in interface.outputs)
@@ -98,7 +100,7 @@ class Program:
         cache: CompileCache | None = DEFAULT_CACHE,
         trusted: bool = False,
         on_output: OnOutput | None = None,
-        terms: Terms = TRITON,
+        terms: Terms = PYTHON,
     ) -> Program:
         """Read, check and compile a module (a path or its bytes).
 
@@ -129,8 +131,8 @@ class Program:
         names = None if kept else rewind.mutable_globals(info)
         if names:
             wasm = rewind.expose(wasm, info, names)
-        module = load(wasm, settings, limits, store, trusted=trusted, name=name)
-        return cls(info, module, interface, limits, Isolation(isolation), threads, on_output, names)
+        module = load(wasm, settings, limits, store, trusted=trusted, name=name, terms=terms)
+        return cls(info, module, interface, limits, Isolation(isolation), threads, on_output, names, terms=terms)
 
     @classmethod
     def of_command(
@@ -141,7 +143,7 @@ class Program:
         interface: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         threads: int = 1,
-        terms: Terms = TRITON,
+        terms: Terms = PYTHON,
     ) -> Program:
         """A WASI program that another runtime runs, row by row, through `run_row`; nothing is compiled here.
 
@@ -155,7 +157,7 @@ class Program:
         # another runtime may offer more, such as sockets, which no guest is given
         refused = [*loadable.of_imports(info), *loadable.of_limits(info.memories, info.size, limits)]
         loadable.raise_any(refused, where=name, terms=terms)
-        return cls(info, None, found, limits, Isolation.BATCH, threads, None, run_row=run_row)
+        return cls(info, None, found, limits, Isolation.BATCH, threads, None, run_row=run_row, terms=terms)
 
     def run(self, inputs: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, np.ndarray]:
         """Run once. `inputs` maps names to arrays of the declared dtypes, the batch dimension included.

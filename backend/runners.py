@@ -21,6 +21,7 @@ from .interface import Convention, Interface
 from .limits import Limits
 from .parallel import Workers
 from .sandbox import OnOutput, Parts, Recipe, SandboxFactory, Stats
+from .terms import Terms
 
 Runner = Elementwise | Gufunc | Dlpack | Command
 
@@ -44,8 +45,9 @@ def prepare(
     stats: Stats,
     on_output: OnOutput | None,
     globals_exposed: tuple[str, ...] | None,
+    terms: Terms,
 ) -> tuple[Runner, SandboxFactory]:
-    """The runner for `interface` and the factory of its sandboxes."""
+    """The runner for `interface` and the factory of its sandboxes; errors name limits as `terms` do."""
     convention = interface.convention
     allocator = choose_allocator(info) if convention in (Convention.GUFUNC, Convention.DLPACK) else None
     function = _function(info, interface)
@@ -75,6 +77,7 @@ def prepare(
         stateful=not info.is_stateless() and isolation is Isolation.INSTANCE,
         on_output=on_output,
         name_of=info.function_name,
+        terms=terms,
     )
     sandboxes = SandboxFactory(recipe, stats)
     joins = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
@@ -85,7 +88,7 @@ def prepare(
     if convention is Convention.DLPACK:
         resets, explains = (info.export(n) is not None for n in ("portalis_reset", "portalis_error"))
         return Dlpack(interface, sandboxes, workers, resets=resets, explains=explains, joins=joins), sandboxes
-    return Command(interface, Sandboxed(interface, sandboxes), workers, limits.max_tensor_bytes), sandboxes
+    return Command(interface, Sandboxed(interface, sandboxes), workers, limits.max_tensor_bytes, terms), sandboxes
 
 
 def _parts(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo, loop_wasm: bytes | None) -> Parts:

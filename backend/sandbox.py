@@ -24,6 +24,7 @@ from .faults import GuestExit, NameOf
 from .host_state import HostState
 from .limits import Limits
 from .rewind import SPARE_BYTES, Habit, Snapshot
+from .terms import Terms
 
 OnOutput = Callable[[str, str], None]
 
@@ -214,6 +215,11 @@ class Recipe:
     globals_exposed: tuple[str, ...] | None
     on_output: OnOutput | None
     name_of: NameOf
+    terms: Terms
+
+    def advise(self, timeout_s: float) -> str:
+        """What to do about a call that was stopped after `timeout_s`."""
+        return self.terms.more_time(timeout_s, self.limits.timeout_s)
 
 
 class SandboxFactory:
@@ -340,6 +346,7 @@ class SandboxFactory:
             memory_bytes=limits.max_memory_bytes,
             max_stack_bytes=limits.max_stack_bytes,
             name_of=self.recipe.name_of,
+            advise=self.recipe.advise,
         )
         deadline.arm(store)
         return store
@@ -376,12 +383,12 @@ class SandboxFactory:
         except MemoryLimit as error:
             raise MemoryLimit(
                 f"the module needs more memory than its limit of {recipe.limits.max_memory_bytes} bytes"
-                f" (raise wasm.max_memory_bytes): {error}"
+                f" ({recipe.terms.raising('max_memory_bytes')}): {error}"
             ) from None
         if recipe.initializer is not None:
             self._initialize(box, recipe.initializer)
         if recipe.allocator is not None:
-            box.block = Block(recipe.allocator, recipe.own_maximum)
+            box.block = Block(recipe.allocator, recipe.own_maximum, recipe.terms)
         box.globals_exposed = recipe.globals_exposed
         if recipe.globals_exposed is not None and recipe.allocator is None:
             box.snapshot = Snapshot.of(box, recipe.globals_exposed)
@@ -452,7 +459,7 @@ class SandboxFactory:
         report = self.recipe.on_output
         for stream, output in (("stdout", host.stdout), ("stderr", host.stderr)):
             if report is not None and (output.data or output.dropped):
-                for line in output.lines():
+                for line in output.lines(self.recipe.terms.setting("max_output_bytes")):
                     report(stream, messages.escape(line))
             output.data.clear()
             output.dropped = 0

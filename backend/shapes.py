@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from .errors import InputError
+from .terms import Terms
 
 MAX_RANK = 8  # of the runtime's own tensors
 MAX_ELEMENTS = 1 << 60  # eight bytes each still fit into 63 bits
@@ -31,10 +32,9 @@ def check_outputs(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
             raise InputError(f"output '{name}' {problem}")
 
 
-def check_total(nbytes: int, limit: int) -> None:
-    """Raises InputError where the inputs' shapes make arrays of more than `limit` bytes."""
-    if nbytes > limit:
-        raise InputError(
-            f"the inputs' shapes make arrays of {nbytes} bytes, more than the limit of {limit}"
-            " (raise wasm.max_tensor_bytes, or send smaller batches)"
-        )
+def too_large(nbytes: int, limit: int, terms: Terms) -> InputError:
+    """The error of inputs whose shapes make arrays of `nbytes`, more than `limit`."""
+    return InputError(
+        f"the inputs' shapes make arrays of {nbytes} bytes, more than the limit of {limit}"
+        f" ({terms.raising('max_tensor_bytes')}, or send smaller batches)"
+    )

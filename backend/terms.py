@@ -15,10 +15,29 @@ class Terms:
     declare: str  # "…": how inputs and outputs are declared
     pointers: str  # "…": how an entry is declared that takes pointers, or integers that are values
     limit: str  # "raise …": the pattern of a limit, {} is its name
+    milliseconds: bool = False  # limits of time are called timeout_ms, not timeout_s
+    at: str = ""  # whose setting that is, for whoever sent a request
+    trusted: str = ""  # "…": what has a module compiled in this process, without limits; "" where nothing does
+
+    def setting(self, limit: str) -> str:
+        """What the tool calls the field `limit` of `Limits`."""
+        if self.milliseconds and limit.endswith("_s"):
+            limit = f"{limit[:-1]}ms"
+        return self.limit.format(limit)
+
+    def raising(self, limit: str) -> str:
+        """The advice to raise `limit` after a request has met it."""
+        return f"raise {self.setting(limit)}{self.at}"
 
     def raised(self, limit: str, least: int) -> str:
         """The advice to raise `limit` to `least` at least."""
-        return f"raise {self.limit.format(limit)} to {least} or more"
+        return f"raise {self.setting(limit)} to {least} or more"
+
+    def more_time(self, timeout_s: float, limit_s: float) -> str:
+        """The advice for a call that was stopped after `timeout_s`, where the program's limit is `limit_s`."""
+        if timeout_s < limit_s:
+            return f"the request's own limit, which may be up to {limit_s:g} s"
+        return f"{self.raising('timeout_s')} if it needs longer"
 
 
 _ANNOTATE = "write them into the module with 'portalis annotate'"
@@ -43,7 +62,22 @@ TRITON = Terms(
         f" values), or {_ANNOTATE_IT}"
     ),
     limit="wasm.{}",
+    milliseconds=True,
+    trusted="set wasm.trusted",
 )
+PYTHON = Terms(
+    entry='interface={"entry": …}',
+    args='interface={"args": […]}',
+    signature='interface={"signature": …}',
+    declare=f"pass inputs and outputs with interface=, or {_ANNOTATE}",
+    pointers=(
+        'Pass interface={"convention": "gufunc", "signature": "(n)->(n)", "inputs": […], "outputs": […]} (or'
+        f' {{"convention": "elementwise"}} if the integers are values), or {_ANNOTATE_IT}'
+    ),
+    limit="Limits.{}",
+    trusted="pass trusted=True",
+)
+"""For callers of `Program.load`."""
 SPEC = Terms(
     entry="interface.entry in wasm_binaries",
     args="interface.args in wasm_binaries",
@@ -51,6 +85,8 @@ SPEC = Terms(
     declare=f"declare inputs and outputs in the spec ([wasm_binaries.interface]), or {_ANNOTATE}",
     pointers=f"Declare it in the spec ([wasm_binaries.interface]): {_KEYS}; or {_ANNOTATE_IT}",
     limit='"wasm.{}" in triton_config.backend_parameters',
+    milliseconds=True,
+    trusted='set "wasm.trusted" in triton_config.backend_parameters',
 )
 SERVICE = Terms(
     entry="interface.entry in service.json",
@@ -59,6 +95,7 @@ SERVICE = Terms(
     declare=f"declare inputs and outputs in the model's interface in service.json, or {_ANNOTATE}",
     pointers=f"Declare it in the model's interface in service.json: {_KEYS}; or {_ANNOTATE_IT}",
     limit="limits.{} in service.json",
+    at=" of the server",
 )
 KIT = Terms(
     entry="interface.entry in wasm_binaries of the extension's spec",
@@ -75,8 +112,9 @@ INSPECT = Terms(
     declare=f"{_ANNOTATE} (--input and --output)",
     pointers=f"{_ANNOTATE_IT[0].upper()}{_ANNOTATE_IT[1:]} ({_OPTIONS})",
     limit="wasm.{}, where the module is served,",
+    milliseconds=True,
 )
-INFER = replace(INSPECT, entry="'portalis annotate --entry'")
+INFER = replace(INSPECT, entry="'portalis annotate --entry'", limit="--limit {}", milliseconds=False)
 ANNOTATE = Terms(
     entry="--entry",
     args="them with --args",
@@ -84,9 +122,11 @@ ANNOTATE = Terms(
     declare="give them with --input and --output",
     pointers=f"Give {_OPTIONS}",
     limit="wasm.{}, where the module is served,",
+    milliseconds=True,
 )
 TOOLS = {
     "triton": TRITON,
+    "python": PYTHON,
     "spec": SPEC,
     "service": SERVICE,
     "kit": KIT,

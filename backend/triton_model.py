@@ -21,6 +21,7 @@ from .errors import Cancelled, GuestStatus, GuestTimeout, HostBusy, InputError, 
 from .interface import TensorSpec
 from .program import Program
 from .reporter import Reporter
+from .terms import TRITON
 
 # Asking whether a request was cancelled is a round trip of 200 µs to the server, so it is asked only where a request
 # can have waited: behind an execution of at least this long.
@@ -100,6 +101,7 @@ class TritonPythonModel:
                 threads=chosen.threads,
                 trusted=chosen.trusted,
                 on_output=self._line,
+                terms=TRITON,
             )
         except WasmError as problem:
             raise pb_utils.TritonModelException(f"wasm model {self._name}: {_readable(problem)}") from None

@@ -19,12 +19,12 @@ INTERFACE_KEYS = ("wasm.entry", "wasm.convention", "wasm.signature", "wasm.args"
 """The backend's parameters that say something of the module's interface."""
 
 
-def own_interface(module: Path) -> Interface:
+def own_interface(module: Path, limits: Limits) -> Interface:
     """The interface of `module` as the runtime will see it, without compiling. Raises WasmError, also where the module
-    would not be loaded."""
-    info = read_module(read_source(module, Limits(), INFER), str(module))
+    would not be loaded under `limits`."""
+    info = read_module(read_source(module, limits, INFER), str(module))
     interface = discover(info, None, where=str(module), terms=INFER)
-    loadable.refuse(info, interface, Limits(), where=str(module), terms=INFER)
+    loadable.refuse(info, interface, limits, where=str(module), terms=INFER)
     return interface
 
 

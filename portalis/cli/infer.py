@@ -13,6 +13,7 @@ from ..errors import PortalisError, UsageError
 from .printable import printable
 
 if TYPE_CHECKING:
+    from ..backend import Limits
     from ..backend.interface import TensorSpec
     from ..tensors import Array
     from ..triton_client import Answer
@@ -44,6 +45,10 @@ def infer(
     module: Annotated[
         Path | None, typer.Option("--module", help="Run this .wasm file here instead of asking a server.")
     ] = None,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=VALUE", help="A limit of --module, such as timeout_s=60."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outputs as JSON.")] = False,
 ) -> None:
     """Send one request and print what comes back.
@@ -65,7 +70,9 @@ def infer(
     if module is not None:
         if parameters or model_version:
             raise UsageError("--parameter and --model-version go to a server; --module runs without one")
-        answer, name = _locally(module, inputs or [], targets), str(module)
+        answer, name = _locally(module, inputs or [], targets, _limits(limits or [])), str(module)
+    elif limits:
+        raise UsageError("--limit is for --module; a server has limits of its own")
     else:
         answer, name = _remotely(url, model, model_version, inputs or [], targets, parameters or [], timeout), model
     _deliver(name, answer, targets, as_json=as_json)
@@ -89,7 +96,7 @@ def _remotely(
         return remote.infer(arrays, parameters=parsed)
 
 
-def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path]) -> Answer:
+def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], limits: Limits) -> Answer:
     import time
 
     from ..backend import Program
@@ -99,14 +106,14 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path]) -
     from ..triton_client import Answer
     from .compiling import noted
 
-    interface = own_interface(module)  # arguments are checked before anything is compiled
+    interface = own_interface(module, limits)  # arguments are checked before anything is compiled
     _check_targets(str(module), interface.outputs, targets)
     arrays = _read_inputs(str(module), interface.inputs, inputs, batches=interface.max_batch_size > 0)
     for spec in interface.inputs:
         if spec.dtype.name == "BF16" and spec.name in arrays:
             arrays[spec.name] = f32_to_bf16(arrays[spec.name])
     with noted(module):
-        program = Program.load(module, terms=INFER)
+        program = Program.load(module, limits=limits, terms=INFER)
     with program:
         began = time.perf_counter()
         results = dict(program.run(arrays))
@@ -179,6 +186,29 @@ def _parameters(given: Sequence[str]) -> dict[str, str | int | bool]:
             parsed = value
         parameters[name] = parsed if isinstance(parsed, (str, int, bool)) else value
     return parameters
+
+
+def _limits(given: Sequence[str]) -> Limits:
+    """The runtime's limits with those of --limit. Raises UsageError."""
+    from ..backend import Limits, SettingsError
+    from ..problems import did_you_mean
+    from ..tensors import split_assignment
+
+    known = tuple(Limits.__dataclass_fields__)
+    changed: dict[str, int | float] = {}
+    for text in given:
+        name, value = split_assignment(text, option="--limit")
+        if name not in known:
+            raise UsageError(f"--limit {name}: no limit has this name", remediation=did_you_mean(name, known))
+        try:
+            changed[name] = float(value) if name.endswith("_s") else int(value)
+        except ValueError:
+            kind = "seconds" if name.endswith("_s") else "a whole number"
+            raise UsageError(f"--limit {text}: expected {kind}", remediation=f"Give --limit {name}=60.") from None
+    try:
+        return Limits(**changed)  # type: ignore[arg-type]
+    except SettingsError as error:
+        raise UsageError(f"--limit: {error}", remediation="Give a value within these bounds.") from None
 
 
 def _targets(given: Sequence[str]) -> dict[str, Path]:

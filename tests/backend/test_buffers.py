@@ -351,5 +351,5 @@ def test_where_the_modules_own_maximum_is_met_it_says_so(memory: str) -> None:
 @pytest.mark.parametrize("memory", ["1", "1 65536", "1 40"])
 def test_where_the_hosts_limit_is_met_it_says_so(memory: str) -> None:
     told = outgrown(memory, max_memory_bytes=1 << 20)
-    assert "may grow to 1048576 (raise wasm.max_memory_bytes, or send smaller batches)" in told
+    assert "may grow to 1048576 (raise Limits.max_memory_bytes, or send smaller batches)" in told
     assert "own maximum" not in told

@@ -48,7 +48,7 @@ def test_rows_run_side_by_side_on_threads() -> None:
 def test_output_over_the_limit_is_an_error_and_never_a_cut_result() -> None:
     program = Program.load(CAT, limits=Limits(max_stdout_bytes=1000))
     assert len(program.run({"stdin": rows(b"x" * 1000)})["stdout"][0, 0]) == 1000
-    with pytest.raises(GuestError, match=r"more than 1000 bytes to a stream \(raise wasm.max_stdout_bytes"):
+    with pytest.raises(GuestError, match=r"more than 1000 bytes to a stream \(raise Limits.max_stdout_bytes"):
         program.run({"stdin": rows(b"x" * 1001)})
 
 
@@ -91,7 +91,7 @@ def test_all_rows_together_have_a_limit_too(threads: int) -> None:
     with Program.load(CAT, limits=Limits(max_tensor_bytes=3000), threads=threads) as program:
         assert program.run({"stdin": rows(b"x" * 1400, b"y" * 1400)})["exit_code"].tolist() == [[0], [0]]
         with pytest.raises(
-            GuestError, match=r"the rows wrote more than 3000 bytes in all \(raise wasm.max_tensor_bytes"
+            GuestError, match=r"the rows wrote more than 3000 bytes in all \(raise Limits.max_tensor_bytes"
         ):
             program.run({"stdin": rows(b"x" * 1400, b"y" * 1400, b"z" * 1400)})
 

@@ -139,7 +139,7 @@ def test_a_module_that_compiles_for_long_is_given_up_at_the_deadline() -> None:
     assert 0.3 <= time.monotonic() - start < PATIENCE_S
     assert str(caught.value) == (
         f"slow.wasm ({len(SLOW)} bytes) took longer to compile than the limit of 0.3 s and was given up"
-        " (raise wasm.compile_timeout_ms, or set wasm.trusted if you trust its author)"
+        " (raise wasm.compile_timeout_ms, or set wasm.trusted if its author is trusted)"
     )
 
 

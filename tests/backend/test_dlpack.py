@@ -238,7 +238,7 @@ def test_bytes_without_a_logical_shape_take_it_from_the_interface() -> None:
 
 def test_tensors_over_the_memory_limit_are_refused_by_name(echo: Program) -> None:
     program = Program.load(guests.echo(), limits=Limits(max_memory_bytes=1 << 20))
-    with pytest.raises(MemoryLimit, match=r"may grow to 1048576 \(raise wasm.max_memory_bytes"):
+    with pytest.raises(MemoryLimit, match=r"may grow to 1048576 \(raise Limits.max_memory_bytes"):
         program.run({"x": np.zeros(1 << 20, np.float32)})
     assert program.run({"x": np.ones(4, np.float32)})["y"].sum() == 4
 

@@ -23,7 +23,7 @@ from portalis.backend.imports import HOST, WASI
 from portalis.backend.model_config import read_model
 from portalis.backend.native import deserialize, enable_pooling
 from portalis.backend.sections import FuncType
-from portalis.backend.terms import ANNOTATE, INSPECT, KIT, SERVICE, SPEC, TRITON
+from portalis.backend.terms import ANNOTATE, INFER, INSPECT, KIT, PYTHON, SERVICE, SPEC, TRITON
 
 from . import guests
 from .cannot_load import BAD, NO_MODULE, F, wat
@@ -44,7 +44,7 @@ def test_loading_refuses_it_and_the_next_module_is_served(name: str) -> None:
     assert told.startswith("the module cannot be loaded: it")
     assert bad.told in told
     assert all(each in told for each in bad.names)
-    assert ("raise wasm." + bad.limit in told) == bool(bad.limit)
+    assert ("raise Limits." + bad.limit in told) == bool(bad.limit)
     with Program.load(wat(F)) as good:
         assert good.run(ONE)["y"].tolist() == [[1]]
 
@@ -107,7 +107,7 @@ def test_every_problem_says_what_to_do_in_the_terms_of_each_tool() -> None:
         info = read_module(bad.module)
         interface = discover(info, where="m") if bad.kind in ("allocator", "start") else None
         for problem in loadable.problems(info, interface, Limits()):
-            for terms in (TRITON, SPEC, SERVICE, KIT, INSPECT, ANNOTATE):
+            for terms in (TRITON, PYTHON, SPEC, SERVICE, KIT, INSPECT, INFER, ANNOTATE):
                 told = problem.told(terms)
                 assert told.startswith(problem.text + ": ")
                 assert problem.remedy in told
@@ -242,7 +242,7 @@ def test_what_is_accepted_runs_and_what_is_refused_does_not(text: str) -> None:
         with Program.load(module, interface=interface, limits=LIMITS, cache=None) as program:
             assert program.run(ONE)["y"].tolist() == [[1]]
         return
-    assert refusal(module, interface=interface, limits=LIMITS, cache=None).endswith(loadable.sentence(found))
+    assert refusal(module, interface=interface, limits=LIMITS, cache=None).endswith(loadable.sentence(found, PYTHON))
     bare = wasmtime.Engine(engine_config(EngineSettings(pooling=True)))
     assert not _instantiates(bare, module)
 

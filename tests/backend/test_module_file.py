@@ -65,7 +65,7 @@ def test_a_file_above_the_limit_is_not_read(path: Path) -> None:
     assert refusal(lambda: read_file(path, len(ADD) - 1, "raise it")) == told
     os.truncate(path, 1 << 33)  # a sparse file
     assert "more than the limit of 1073741824" in refusal(lambda: read_module(path))
-    assert "raise wasm.max_module_bytes" in refusal(lambda: Program.load(path))
+    assert "raise Limits.max_module_bytes" in refusal(lambda: Program.load(path))
     assert "raise wasm.max_module_bytes" in refusal(lambda: read_model({}, path.parent))
 
 
@@ -165,7 +165,7 @@ def test_a_module_that_is_written_in_place_again_and_again_kills_no_reader(tmp_p
 def test_bytes_of_any_kind_are_loaded(kind: Callable[[bytes], bytes]) -> None:
     with Program.load(kind(ADD)) as program:
         assert program.run({"a": 1.0, "b": 2.0})["y"] == 3.0
-    told = "the module has 59 bytes, more than the limit of 10 (raise wasm.max_module_bytes)"
+    told = "the module has 59 bytes, more than the limit of 10 (raise Limits.max_module_bytes)"
     assert refusal(lambda: Program.load(kind(ADD), limits=Limits(max_module_bytes=10))) == told
     assert refusal(lambda: Program.load(kind(b""))) == "the module is empty, not a WebAssembly module"
 

@@ -29,7 +29,7 @@ def test_elements_without_number_are_refused_before_they_are_made(element: bytes
     program = Program.load(bytes_flood(32, element))
     began = time.process_time()
     with pytest.raises(
-        GuestError, match=r"output 'y' has more than 1048576 elements, its limit \(raise wasm.max_bytes_elements"
+        GuestError, match=r"output 'y' has more than 1048576 elements, its limit \(raise Limits.max_bytes_elements"
     ):
         program.run(X)
     assert time.process_time() - began < 10  # all of them take twenty times as long
@@ -121,7 +121,7 @@ def test_the_bytes_of_all_outputs_together_have_a_limit(isolation: str) -> None:
     )
     with pytest.raises(
         GuestError,
-        match=r"the outputs have 3000000 bytes, more than the limit of 2999999 \(raise wasm.max_tensor_bytes",
+        match=r"the outputs have 3000000 bytes, more than the limit of 2999999 \(raise Limits.max_tensor_bytes",
     ):
         Program.load(module, limits=Limits(max_tensor_bytes=2_999_999), isolation=isolation).run(X)
 

@@ -260,7 +260,7 @@ def test_a_module_over_the_size_limit_is_refused_before_it_is_read(tmp_path: Pat
     with huge.open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(
-        ModuleError, match=r"has 1099511627776 bytes, more than the limit of 268435456 \(raise wasm.max_module_bytes"
+        ModuleError, match=r"has 1099511627776 bytes, more than the limit of 268435456 \(raise Limits.max_module_bytes"
     ):
         Program.load(huge)
     with pytest.raises(ModuleError, match="the module has"):

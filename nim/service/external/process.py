@@ -54,7 +54,7 @@ def load(
         raise SettingsError(f"{runtime} is run on systems with a POSIX shell only: there is no {_SHELL}")
     if shutil.which(words[0]) is None:
         raise SettingsError(f"{runtime} cannot be started: there is no program {words[0]}; {found.remedy}")
-    run_row = Process(found, words, path.resolve(), limits)
+    run_row = Process(found, words, path.resolve(), limits, terms)
     # this refuses a first memory above the limit: WasmEdge would run it with less memory than it declares
     return Program.of_command(path, run_row, interface=interface, limits=limits, threads=threads, terms=terms)
 
@@ -69,8 +69,9 @@ def _on_path(runtime: Runtime) -> tuple[str, ...]:
 class Process:
     """Runs each row of the module at `path` in a process of its own, as `RunRow` of the runtime says."""
 
-    def __init__(self, runtime: Runtime, command: Sequence[str], path: Path, limits: Limits) -> None:
+    def __init__(self, runtime: Runtime, command: Sequence[str], path: Path, limits: Limits, terms: Terms) -> None:
         self._runtime, self._command, self._path, self._limits = runtime, command, path, limits
+        self._terms = terms
         self._folder = os.environ.get(_CACHE) or tempfile.gettempdir()
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> tuple[bytes, bytes, int]:
@@ -82,11 +83,14 @@ class Process:
                 try:
                     stdout, stderr = exchange(process, stdin, timeout_s, limits.max_stdout_bytes)
                 except TimeoutError:
-                    raise GuestTimeout(f"the program ran longer than its limit of {timeout_s:g} s") from None
+                    raise GuestTimeout(
+                        f"the program ran longer than its limit of {timeout_s:g} s"
+                        f" ({self._terms.more_time(timeout_s, limits.timeout_s)})"
+                    ) from None
                 except TooMuchOutput:
                     raise GuestError(
                         f"the program wrote more than {limits.max_stdout_bytes} bytes to a stream"
-                        " (raise wasm.max_stdout_bytes, or have it write less)"
+                        f" ({self._terms.raising('max_stdout_bytes')}, or have it write less)"
                     ) from None
                 finally:
                     if process.returncode is None:

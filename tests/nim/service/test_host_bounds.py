@@ -113,7 +113,7 @@ def test_two_small_inputs_that_broadcast_to_much_are_refused(client: Client) -> 
     }
     status, answer = client.infer("add", request)
     assert (status, answer["error"]["type"]) == (400, "InputError")
-    assert "raise wasm.max_tensor_bytes" in answer["error"]["message"]
+    assert "raise limits.max_tensor_bytes in service.json of the server" in answer["error"]["message"]
 
 
 @pytest.mark.usefixtures("_another_model_is_answered")
