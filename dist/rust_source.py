@@ -45,7 +45,7 @@ def workspace_root(spec: PackageSpec) -> Path | None:
         except (OSError, ValueError) as error:
             raise failed(
                 f"the build's report {build} cannot be read, so that its Rust source is not known: {error}",
-                remediation="Mend it, or set distribution_config.include_source_rust to false.",
+                remediation=f"Fix {build} (build_metadata), or set distribution_config.include_source_rust to false.",
             ) from None
         return None if read.workspace_root is None else build.parent / read.workspace_root
     return None if build is None else build.workspace_root

@@ -51,6 +51,6 @@ def _wrong(message: str, values: Mapping[str, Any]) -> StageError:
     return StageError(
         ErrorType.DocumentationError,
         f"the template of the README is wrong: {message}",
-        remediation="Mend the template (distribution_config.readme_template), or leave it out for the README that"
+        remediation="Fix the template (distribution_config.readme_template), or leave it out for the README that"
         f" portalis writes. The names that it can use: {', '.join(sorted(values))}.",
     )

@@ -21,7 +21,11 @@ from portalis.model_repository_gen.verdict import Verdict
 from portalis.target import Job, Made, StageError
 
 STATIC = "static"
-_REMEDY = "Mend triton_config in the spec, and package again."
+_REMEDY = "Fix the model's triton_config in the spec, and package again."
+_KEPT = (
+    "Remove the folder of that version from the repository, set triton_config.keep_versions to false, or give the"
+    " module the interface that the version has."
+)
 
 
 def checked(job: Job, made: Made) -> Made:
@@ -75,8 +79,12 @@ def _misfits(repository: Path, artifact: TritonModelArtifact) -> Iterator[str]:
 
 def _static(name: str, found: list[Problem], misfits: list[str]) -> ValidationResult:
     wrong = [*(str(problem) for problem in found if not _mild(problem)), *misfits]
-    report = "; ".join(wrong) or "config.pbtxt reads back, its files are there, and Triton's rules hold"
-    return ValidationResult(name=name, check=STATIC, valid=not wrong, report=report)
+    if not wrong:
+        report = "config.pbtxt reads back, its files are there, and Triton's rules hold"
+        return ValidationResult(name=name, check=STATIC, valid=True, report=report)
+    remedies = [problem.remediation for problem in found if not _mild(problem)] + [_KEPT] * bool(misfits)
+    remedy = " ".join(dict.fromkeys(filter(None, remedies)))
+    return Verdict(name=name, check=STATIC, valid=False, report="; ".join(wrong), remediation=remedy)
 
 
 def _told(artifact: TritonModelArtifact, results: list[ValidationResult]) -> TritonModelArtifact:

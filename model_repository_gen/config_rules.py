@@ -109,7 +109,7 @@ def _two_of_one(given: TritonConfiguration, at: str) -> Iterator[Problem]:
             yield Problem(
                 where=f"{at}{below}",
                 message=f"{name} and {other_name} are both given, and a model has one of them",
-                remediation="Leave one out.",
+                remediation=f"Leave {name} or {other_name} out.",
             )
     for i, sample in enumerate(given.warmup):
         for name, tensor in sample.inputs.items():

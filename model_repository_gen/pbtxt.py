@@ -87,7 +87,7 @@ def from_text(text: str, *, source: str = FILE_NAME) -> ModelConfig:
         place = f"{source}, line {line}" if line is not None else source
         raise UsageError(
             f"{place}: {_PLACE.sub('', str(problem))}",
-            remediation="Mend it: the fields are those of Triton's ModelConfig, in protobuf's text format.",
+            remediation="Fix that line: the fields are those of Triton's ModelConfig, in protobuf's text format.",
         ) from None
 
 

@@ -103,7 +103,7 @@ def _consistent(
     known = tensors.setdefault(outer, mine)
     if known.data_type != data_type:
         said = f"tensor {outer!r} is {data_type} in {owner!r} and {known.data_type} in {known.owner!r}"
-        yield error(where, said, "Convert it in a step between, or mend one of them.")
+        yield error(where, said, f"Convert it in a step between, or change its type in {owner!r} or {known.owner!r}.")
     elif not known.meets(mine) and not (undecided and known.meets(_batched(mine))):
         said = f"tensor {outer!r} is {list(mine.dims)} in {owner!r} and {list(known.dims)} in {known.owner!r}"
         yield error(where, said, "Make the dims meet (the batch dimension of max_batch_size counts).")

@@ -14,6 +14,7 @@ from ..spec import PackageSpec
 from ..target import Job, Made, Module, StageError
 from .builds import Result, build_image
 from .context import problems as context_problems
+from .engines.image import EngineUnavailable
 from .names import name_problems
 from .pins import unverified
 from .plan import PlannedImage, Unservable, plan, reference_of, unservable
@@ -135,6 +136,7 @@ def _unavailable(job: Job, images: Iterable[PlannedImage], problem: MissingPart)
         ErrorType.ContainerBuildError,
         f"no image was built: {problem.message}",
         remediation=problem.remediation or "Install Docker or Podman, and package again.",
+        no_engine=isinstance(problem, EngineUnavailable),
         steps=[image.by_hand(job) for image in images],
         details=NimGenerationError(
             failed_containers=tuple(image.reference for image in images), docker_errors=(problem.message,)

@@ -42,11 +42,12 @@ def none_left(errors: Sequence[StageError]) -> StageError:
 
 def not_valid(identifier: str, wrong: Sequence[Fault]) -> StageError:
     """An extension that a check, or Kit, does not take."""
+    remedies = tuple(dict.fromkeys(each.remedy for each in wrong))
     return StageError(
         ErrorType.OmniverseCompatibilityError,
         f"the extension {identifier} was made, but is not valid: {'; '.join(map(str, wrong))}",
-        remediation="Mend what is named and package it again; `portalis doctor` says which Kit was found.",
-        steps=dict.fromkeys(each.remedy for each in wrong),
+        remediation=f"{' '.join(remedies)} Then package again; `portalis doctor` says which Kit was found.",
+        steps=remedies,
         details=OmniversePackagingError(validation_errors=tuple(map(str, wrong))),
     )
 

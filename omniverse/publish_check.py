@@ -140,7 +140,7 @@ def _versions(changelog: str) -> set[str]:
 
 
 def _not_set(key: str, kind: str) -> Fault:
-    return Fault(what=f"package.{key} is not set", remedy=f"Set it to {kind}.")
+    return Fault(what=f"package.{key} is not set", remedy=f"Set package.{key} to {kind}.")
 
 
 def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -38,13 +38,16 @@ class StageError(PortalisError):
         steps: Iterable[str] = (),
         details: ErrorDetails | None = None,
         log: PurePosixPath | None = None,
+        no_engine: bool = False,
     ) -> None:
-        """`log` is a file of `Made.adopted` that tells more; it is kept also where nothing else is."""
+        """`log` is a file of `Made.adopted` that tells more; it is kept also where nothing else is. `no_engine`: no
+        container engine answers."""
         super().__init__(message, remediation=remediation)
         self.kind = kind
         self.steps = tuple(steps)
         self.details = details
         self.log = log
+        self.no_engine = no_engine
 
     @property
     def failed(self) -> tuple[str, ...]:

@@ -91,7 +91,10 @@ def _read(place: Path, path: PurePosixPath) -> Chart:
     except (KeyError, TypeError, ValueError):
         fits = None
     if not fits:
-        raise UsageError(f"{place} is no chart: its Chart.yaml has no name and version", remediation="Mend it.")
+        raise UsageError(
+            f"{place} is no chart: its Chart.yaml has no name and version",
+            remediation=f"Set name and version in the Chart.yaml of {place}.",
+        )
     return Chart(path=path, metadata=metadata, packed=_pack(place, metadata["name"]) if packed is None else packed)
 
 

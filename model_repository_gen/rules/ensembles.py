@@ -21,7 +21,7 @@ def check(config: ModelConfig, context: Context) -> Problems:
         ("model_warmup", len(config.model_warmup)),
     ):
         if given:
-            yield error(name, f"an ensemble has {name}", "Set it in the models of the ensemble.")
+            yield error(name, f"an ensemble has {name}", f"Set {name} in the models of the ensemble.")
     if not config.ensemble_scheduling.step:
         yield error(STEP, "there are no steps", "Add one for each model.")
         return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from .image import BuildTimedOut, EngineFailed
 from .log_text import lines, sentence
 from .packing import pack
 from .sdk import ANSWER_TIMEOUT_S, TROUBLE, cause
+
+# what pip writes when it reaches no index, or finds no package there
+_PIP = re.compile(r"No matching distribution|Could not find a version|connection broken by|Max retries exceeded")
 
 
 def run_build(
@@ -54,10 +58,18 @@ def run_build(
             log=log,
         )
     if failure:
-        raise EngineFailed(
-            f"building {reference} failed: {failure}", remediation="See the end of the build's log above.", log=log
-        )
+        raise EngineFailed(f"building {reference} failed: {failure}", remediation=_remedy(log, network), log=log)
     return log
+
+
+def _remedy(log: Sequence[str], network: str | None) -> str:
+    """What to do about a build that failed, by what its log ends with."""
+    end = "\n".join(log[-20:])
+    if _PIP.search(end) is None:
+        return "See the end of the build's log above."
+    if network == "none":
+        return "Put the wheels that pip names into the folder of container_config.wheelhouse."
+    return "See what pip says above: it needs a package index, or a folder of wheels as container_config.wheelhouse."
 
 
 @contextlib.contextmanager

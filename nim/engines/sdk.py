@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .image import EngineFailed, EngineUnavailable
+from ...errors import MissingPart
+from .image import EngineFailed
 from .log_text import sentence
 
 try:
@@ -17,7 +18,7 @@ try:
     from requests.exceptions import RequestException
     from urllib3.exceptions import HTTPError
 except ImportError:
-    raise EngineUnavailable("the Docker SDK is not installed", remediation="pip install 'portalis[nim]'") from None
+    raise MissingPart("the Docker SDK is not installed", remediation="pip install 'portalis[nim]'") from None
 
 ANSWER_TIMEOUT_S = 120.0
 TROUBLE = (DockerException, RequestException, HTTPError, OSError)
@@ -52,7 +53,9 @@ def telling(what: str, address: str) -> Iterator[None]:
     try:
         yield
     except TROUBLE as problem:
-        raise EngineFailed(f"{what}: {cause(problem)}", remediation=f"Ask the engine at {address}.") from None
+        raise EngineFailed(
+            f"{what}: {cause(problem)}", remediation=f"Look at the log of the engine at {address}, and try again."
+        ) from None
 
 
 @contextlib.contextmanager

@@ -72,7 +72,8 @@ def build_images(
     runtime = None if engine is None else engine_named(engine)
     if package_image and only:
         raise UsageError(
-            "--package-image and --only: the package's image has all of its modules", remediation="Leave one out."
+            "--package-image and --only: the package's image has all of its modules",
+            remediation="Leave --package-image or --only out.",
         )
     if triton:
         if spec is not None or only or package_image:

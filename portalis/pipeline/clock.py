@@ -24,7 +24,8 @@ def creation_time() -> str:
         return now()
     if not given.isdecimal() or int(given) > _LATEST:
         raise UsageError(
-            f"{VARIABLE} is {given!r}, not a number of seconds", remediation="Set it as `date +%s` prints it."
+            f"{VARIABLE} is {given!r}, not a number of seconds",
+            remediation=f"Set {VARIABLE} as `date +%s` prints it, or unset it.",
         )
     return _text(int(given))
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from ..contracts.errors import ErrorContext, PackagingError, PackagingStage, RemediationSuggestion
+from ..contracts.errors import (
+    ArchiveCreationError,
+    ErrorContext,
+    PackagingError,
+    PackagingStage,
+    PublishingError,
+    RemediationSuggestion,
+)
 from ..contracts.manifest import PackageManifest
 from ..contracts.output import (
     Artifacts,
@@ -22,7 +29,7 @@ from ..output import Written
 from ..target import StageError
 from .outcome import Failed, Skipped, Stage, usable
 
-# what a failed stage means for who wants to deploy the package (requirements 5.2)
+# what a failed stage means for who wants to deploy the package (requirements 5.2), and the remedy where `_is_usual`
 _CONSEQUENCES = {
     PackagingStage.NimGeneration: (
         "NIM containers not generated - Docker deployment unavailable",
@@ -168,11 +175,19 @@ def _warnings(stages: Sequence[Stage], engine: str) -> list[PackagingWarning]:
             continue
         message, severity, remediation = _CONSEQUENCES[stage.stage]
         message, remediation = (text.replace("Docker", engine) for text in (message, remediation))
-        known = isinstance(stage.outcome, Skipped) or any(error.log is not None for error in stage.errors)
-        if known:  # the requirements' word is for an engine that is not there
-            remediation = stage.errors[0].remediation or remediation
+        if not all(_is_usual(stage.stage, error) for error in stage.errors):
+            remediation = " ".join(dict.fromkeys(error.remediation for error in stage.errors if error.remediation))
         found.append(PackagingWarning(message=message, severity=severity, remediation=remediation))
     return found
+
+
+def _is_usual(stage: PackagingStage, error: StageError) -> bool:
+    """Whether the requirements' remedy of a stage is for this error: they know one cause of each stage."""
+    if stage is PackagingStage.NimGeneration:
+        return error.no_engine
+    if stage is PackagingStage.ArchiveCreation:
+        return isinstance(error.details, ArchiveCreationError) and bool(error.details.io_errors)
+    return stage is PackagingStage.Publishing and isinstance(error.details, PublishingError)
 
 
 def _error(error: StageError, context: ErrorContext, *, logs: Path, gone: Path | None) -> PackagingError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 
 from ..contracts.errors import ErrorType, PackagingStage
@@ -55,15 +56,25 @@ def _stage_error(error: Exception, registered: Registered) -> StageError:
     if os.environ.get("PORTALIS_DEBUG"):
         raise error
     if isinstance(error, PortalisError):
-        remediation = error.remediation or "Mend what is named, and package again."
+        remediation = error.remediation or "Change what the message names, and package again."
         return StageError(ERRORS[registered.stage], error.message, remediation=remediation)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return StageError(
-            ErrorType.IOError, f"{where}{error.strerror or error}", remediation="Check the file system, and retry."
-        )
+        return StageError(ErrorType.IOError, f"{where}{error.strerror or error}", remediation=_of_system(error))
     return StageError(
         ERRORS[registered.stage],
-        f"{registered.title} failed where it should not: {type(error).__name__}: {error}",
+        f"internal error in {registered.title}: {type(error).__name__}: {error}",
         remediation="Please report this; PORTALIS_DEBUG=1 shows where it happened.",
     )
+
+
+def _of_system(error: OSError) -> str:
+    """What to do about a file that the system does not let this process read or write."""
+    what = error.filename or "the output directory"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"Free space on the file system of {what}, and package again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"Let this user read and write {what}, and package again."
+    if error.errno == errno.ENOENT:
+        return f"Put {what} there, and package again: it may have been removed meanwhile."
+    return f"See that {what} can be read and written, and package again."

@@ -65,7 +65,7 @@ def _problem(place: Place, errors: list[ErrorDetails], model: type[BaseModel]) -
         key, known = str(errors[0]["loc"][-1]), _keys(_kinds(model, place[:-1]))
         return Problem(where=where, message=f"the key {key!r} is unknown", remediation=did_you_mean(key, known))
     if kinds == {"missing"}:
-        return Problem(where=where, message="it is missing", remediation="Set it.")
+        return Problem(where=where, message="it is missing", remediation=f"Set {where}.")
     tables = [kind for kind in _kinds(model, place) if _is_model(kind)] if "enum" in kinds else []
     return Problem(where=where, message=" or ".join(dict.fromkeys(_sentence(error, tables) for error in errors)))
 

@@ -46,7 +46,9 @@ def _targets(spec: PackageSpec) -> Iterator[Problem]:
         )
     if spec.publish_to_registry and spec.registry_url is None:
         yield Problem(
-            where="registry_url", message="publish_to_registry is true, but no registry is named", remediation="Set it."
+            where="registry_url",
+            message="publish_to_registry is true, but no registry is named",
+            remediation="Set registry_url, or set publish_to_registry to false.",
         )
 
 
@@ -126,5 +128,5 @@ def _of_the_package(config: TritonConfiguration, at: str) -> Iterator[Problem]:
             yield Problem(
                 where=f"{at}.{key}",
                 message=f"{key} is a matter of the whole package",
-                remediation="Set it in the package's triton_config.",
+                remediation=f"Set triton_config.{key} of the package instead.",
             )

@@ -255,7 +255,7 @@ class TritonServer:
                     return False
                 raise TritonFailed(
                     f"tritonserver stopped with exit code {code} while starting{why_it_failed(log)}",
-                    remediation="Mend what the log names; or serve the other models and leave this one out.",
+                    remediation="Fix what the log names; or take the model that it names out of the repository.",
                 )
             if _answers(url) and self._has_its_ports():
                 return True

@@ -50,7 +50,7 @@ def test_a_file_that_was_spoiled_is_found(tmp_path: Path) -> None:
     (error,) = found.errors
     why = "1/model.wasm: the model's file is missing. Put it there, or name it with default_model_filename."
     assert error.message == f"model 'demo_add' is not valid by Triton's rules: {why}"
-    assert error.remediation == "Mend triton_config in the spec, and package again."
+    assert error.remediation == "Put it there, or name it with default_model_filename."
     assert error.kind is ErrorType.TritonConfigError
     assert error.details == TritonConfigError(failed_models=("demo_add",), validation_errors=(why,))
     assert add.validation_report == f"static: {why}"

@@ -56,11 +56,12 @@ def test_what_the_python_backend_does_not_do_is_for_a_platform_of_ones_own(where
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "schedulers": (
         {"dynamic_batching": {}, "sequence_batching": {}},
-        "t: dynamic_batching and sequence_batching are both given, and a model has one of them. Leave one out.",
+        "t: dynamic_batching and sequence_batching are both given, and a model has one of them."
+        " Leave dynamic_batching or sequence_batching out.",
     ),
     "strategies": (
         {"sequence_batching": {"oldest": {"max_candidate_sequences": 1}, "direct": {}}},
-        "t.sequence_batching: oldest and direct are both given, and a model has one of them. Leave one out.",
+        "t.sequence_batching: oldest and direct are both given, and a model has one of them. Leave oldest or direct out.",
     ),
     "sources": (
         {"warmup": [sample(), sample(zero_data=True, random_data=True)]},

@@ -136,6 +136,49 @@ def test_a_trap_in_a_module_is_an_error_with_its_reason(cli: Cli, tmp_path: Path
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("limit", "more"), [("timeout_s=0.005", "timeout_s=60"), ("max_tensor_bytes=3", "max_tensor_bytes=4")]
+)
+def test_a_module_over_a_limit_runs_under_a_higher_one_as_the_error_says(
+    cli: Cli, tmp_path: Path, limit: str, more: str
+) -> None:
+    module = tmp_path / "busy.wasm"
+    turns = "(local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 300000000)"
+    module.write_bytes(
+        wasmtime.wat2wasm(
+            f"""(module (func (export "f") (param f32) (result f32) (local $i i32)
+            (loop $l (br_if $l (i32.lt_u {turns}))) (local.get 0)))"""
+        )
+    )
+    run = ("infer", "--module", module, "-i", "x0=1", "--json")
+    done = cli(*run, "--limit", limit)
+    assert done.returncode == 1
+    assert f"raise --limit {limit.partition('=')[0]}" in done.stdout
+    assert cli(*run, "--limit", limit, "--limit", more).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--limit", "time=3"], "--limit time: no limit has this name"),
+        (["--limit", "timeout_s=x"], "--limit timeout_s=x: expected seconds"),
+        (["--limit", "max_memory_bytes=1.5"], "--limit max_memory_bytes=1.5: expected a whole number"),
+        (["--limit", "timeout_s=-1"], "--limit: timeout_s must be greater than 0"),
+        (["--limit", "max_module_bytes=10"], "raise --limit max_module_bytes"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_explained(cli: Cli, add_wasm: Path, args: list[str], told: str) -> None:
+    done = cli("infer", "--module", add_wasm, "-i", "a=1", "-i", "b=1", *args)
+    assert done.returncode == (1 if "module_bytes" in told else 2)
+    assert told in done.stderr
+
+
+def test_limits_are_for_a_module_that_runs_here(cli: Cli) -> None:
+    done = cli("infer", "-m", "add", "-i", "a=1", "--limit", "timeout_s=3")
+    assert done.returncode == 2
+    assert "--limit is for --module" in done.stderr
+
+
 def test_a_module_takes_no_request_parameters(cli: Cli, add_wasm: Path) -> None:
     done = cli("infer", "--module", add_wasm, "-i", "a=1", "-i", "b=1", "--parameter", "p=1")
     assert done.returncode == 2

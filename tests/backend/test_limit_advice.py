@@ -1,0 +1,171 @@
+"""What an error says of a limit exists in the tool at hand, and following it helps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pytest
+import wasmtime
+
+from portalis.backend import GuestTimeout, Limits, Program, WasmError
+from portalis.backend.settings import KEYS, parse
+from portalis.backend.terms import INFER, KIT, PYTHON, SERVICE, SPEC, TRITON, Terms
+from portalis.nim.service.settings import ModelSettings
+from portalis.omniverse.extension_toml import LIMITS as OF_KIT
+
+from . import guests
+
+Setting = Callable[[str], Limits]
+
+
+def _of_triton(key: str) -> Limits:
+    assert key in KEYS
+    return parse({key: {"string_value": "60000" if key.endswith("_ms") else "4000000"}}).limits
+
+
+def _of_python(name: str) -> Limits:
+    owner, _, field = name.partition(".")
+    assert owner == "Limits"
+    return Limits(**{field: 60.0 if field.endswith("_s") else 4_000_000})  # type: ignore[arg-type]
+
+
+def _of_service(key: str) -> Limits:
+    table, _, name = key.partition(".")
+    assert table in ModelSettings.model_fields
+    return _of_python(f"Limits.{name}")
+
+
+def _of_kit(name: str) -> Limits:
+    assert name in OF_KIT
+    return _of_python(f"Limits.{name}")
+
+
+# how each tool calls a limit, and what setting it to more makes
+TOOLS: Mapping[str, tuple[Terms, str, Setting]] = {
+    "python": (PYTHON, r"raise (Limits\.\w+)", _of_python),
+    "triton": (TRITON, r"raise (wasm\.\w+)", _of_triton),
+    "spec": (SPEC, r'raise "(wasm\.\w+)" in triton_config\.backend_parameters', _of_triton),
+    "service": (SERVICE, r"raise (limits\.\w+) in service\.json", _of_service),
+    "infer": (INFER, r"raise --limit (\w+)", lambda name: _of_python(f"Limits.{name}")),
+    "kit": (KIT, r"raise the extension's setting (\w+)", _of_kit),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A module that does not work under `limit` set to `low`, and does under a higher one."""
+
+    module: bytes
+    inputs: Mapping[str, np.ndarray]
+    limit: str
+    low: float
+
+    @property
+    def limits(self) -> Limits:
+        """The limits with the low one."""
+        return Limits(**{self.limit: self.low})  # type: ignore[arg-type]
+
+
+def _busy(turns: int) -> bytes:
+    return bytes(
+        wasmtime.wat2wasm(f"""(module (func (export "f") (param f32) (result f32) (local $i i32)
+            (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {turns}))))
+            (local.get 0)))""")
+    )
+
+
+def _large() -> bytes:
+    """A module that is compiled in a process of its own."""
+    others = " ".join(f"(func (result i32) (i32.const {i}))" for i in range(500))
+    return bytes(wasmtime.wat2wasm(f'(module {others} (func (export "f") (param f32) (result f32) (local.get 0)))'))
+
+
+def _texts(*values: bytes) -> np.ndarray:
+    return np.array([[each] for each in values], object)
+
+
+ONE = {"x0": np.ones((1, 1), np.float32)}
+WIDE = {"x": np.zeros(1 << 18, np.float32)}
+ROWS = {"stdin": _texts(b"a" * 2000, b"b" * 2000)}
+COLUMN, ROW = np.zeros((200, 1), np.float32), np.zeros((1, 200), np.float32)
+CAT = guests.wasm(guests.CAT)
+DOUBLE = {"abi": 1, "entry": "double", "convention": "gufunc", "signature": "(n)->(n)"}
+CASES = {
+    "time": Case(_busy(300_000_000), ONE, "timeout_s", 0.005),
+    "time of a command": Case(CAT, ROWS, "timeout_s", 1e-6),
+    "memory for tensors": Case(guests.echo(), WIDE, "max_memory_bytes", 1 << 20),
+    "a first memory": Case(
+        bytes(wasmtime.wat2wasm('(module (memory 40) (func (export "f") (param f32) (result f32) (local.get 0)))')),
+        ONE,
+        "max_memory_bytes",
+        1 << 20,
+    ),
+    "bytes of outputs": Case(guests.echo(), WIDE, "max_tensor_bytes", 1 << 19),
+    "bytes of rows": Case(CAT, ROWS, "max_tensor_bytes", 3000),
+    "bytes that inputs broadcast to": Case(
+        guests.wasm(guests.ADD), {"a": COLUMN, "b": ROW}, "max_tensor_bytes", 10_000
+    ),
+    "bytes of a kernel's outputs": Case(
+        guests.wasm(guests.DOUBLE, {**DOUBLE, "inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}),
+        {"x": COLUMN},
+        "max_tensor_bytes",
+        100,
+    ),
+    "bytes of a stream": Case(CAT, ROWS, "max_stdout_bytes", 1000),
+    "elements": Case(guests.echo("BYTES"), {"x": np.array([b"a", b"b", b"c"], object)}, "max_bytes_elements", 2),
+    "a module's size": Case(guests.echo(), {"x": np.zeros(1, np.float32)}, "max_module_bytes", 10),
+    "time of compiling": Case(_large(), ONE, "compile_timeout_s", 0.001),
+}
+
+
+def outcome(case: Case, limits: Limits, terms: Terms) -> str:
+    """The error of loading and running the module, "" where it answers."""
+    try:
+        with Program.load(case.module, limits=limits, cache=None, terms=terms) as program:
+            program.run(case.inputs)
+    except WasmError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("name", CASES)
+def test_the_limit_that_an_error_names_exists_in_the_tool_and_raising_it_helps(name: str, tool: str) -> None:
+    case, (terms, pattern, setting) = CASES[name], TOOLS[tool]
+    told = outcome(case, case.limits, terms)
+    found = re.search(pattern, told)
+    assert found, told
+    assert not [other for other, (_, words, _) in TOOLS.items() if other != tool and re.search(words, told)]
+    raised = setting(found[1])
+    assert getattr(raised, case.limit) > case.low
+    assert outcome(case, raised, terms) == ""
+
+
+def test_every_limit_has_a_name_in_every_tool() -> None:
+    for terms, pattern, setting in TOOLS.values():
+        for limit in fields(Limits):
+            found = re.search(pattern, terms.raised(limit.name, 7))
+            assert found
+            assert getattr(setting(found[1]), limit.name)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_request_that_asked_for_less_time_is_not_advised_to_raise_the_limit(tool: str) -> None:
+    with Program.load(CASES["time"].module, limits=Limits(timeout_s=60), terms=TOOLS[tool][0]) as program:
+        with pytest.raises(GuestTimeout) as caught:
+            program.run(ONE, timeout_s=0.005)
+        assert "raise" not in str(caught.value)
+        assert "limit of 0.005 s and was stopped (the request's own limit, which may be up to 60 s)" in str(
+            caught.value
+        )
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_trusting_a_module_is_advised_where_the_tool_can(tool: str) -> None:
+    terms = TOOLS[tool][0]
+    told = outcome(CASES["time of compiling"], CASES["time of compiling"].limits, terms)
+    assert (" if its author is trusted" in told) == (tool in ("python", "triton", "spec"))
+    assert terms.trusted in told
