@@ -65,7 +65,8 @@ class Problem:
 
     def advice(self, terms: Terms = TRITON) -> str:
         """What to do: raise the limit, in the `terms` of a tool, or build the module another way."""
-        return f"{terms.raised(self.limit, self.least)}, or {self.remedy}" if self.limit else self.remedy
+        can_raise = self.limit and terms.limit
+        return f"{terms.raised(self.limit, self.least)}, or {self.remedy}" if can_raise else self.remedy
 
     def remediation(self, terms: Terms = TRITON) -> str:
         """The same as a sentence of its own."""

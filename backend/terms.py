@@ -14,7 +14,7 @@ class Terms:
     signature: str  # "a gufunc needs a signature such as (n)->(n) (…)"
     declare: str  # "…": how inputs and outputs are declared
     pointers: str  # "…": how an entry is declared that takes pointers, or integers that are values
-    limit: str  # "raise …": the pattern of a limit, {} is its name
+    limit: str  # "raise …": the pattern of a limit, {} is its name; "" where none can be set
     milliseconds: bool = False  # limits of time are called timeout_ms, not timeout_s
     at: str = ""  # whose setting that is, for whoever sent a request
     trusted: str = ""  # "…": what has a module compiled in this process, without limits; "" where nothing does
@@ -97,6 +97,8 @@ SERVICE = Terms(
     limit="limits.{} in service.json",
     at=" of the server",
 )
+IMAGE = replace(SPEC, limit="", trusted="")
+"""For images, whose service has the default limits: no key of the spec changes them."""
 KIT = Terms(
     entry="interface.entry in wasm_binaries of the extension's spec",
     args="interface.args in wasm_binaries of the extension's spec",
@@ -128,6 +130,7 @@ TOOLS = {
     "triton": TRITON,
     "python": PYTHON,
     "spec": SPEC,
+    "image": IMAGE,
     "service": SERVICE,
     "kit": KIT,
     "inspect": INSPECT,

@@ -44,7 +44,10 @@ def _module(job: Job, module: Module) -> Ingredient:
 
     found = checksums(module.path, ChecksumAlgorithm)
     if found[ChecksumAlgorithm.SHA256] != module.inspection.sha256:
-        raise failed(f"{module.path} has changed since it was inspected", remediation="Let nothing write to it.")
+        raise failed(
+            f"{module.path} has changed since it was inspected",
+            remediation=f"Package again while nothing writes to {module.path}.",
+        )
     interface = module.inspection.interface
     # a property, as cyclonedx-python-lib 11 writes a component's own media type under a key that the schema has not
     properties = [("media_type", "application/wasm"), ("path", f"{WASM}/{module.name}.wasm")]

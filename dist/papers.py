@@ -63,7 +63,7 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
         yield Problem(
             where=_KEY,
             message=f"{config.signing_key} is inside the Rust source, which is packed into the archive",
-            remediation="Keep the key elsewhere.",
+            remediation=f"Move the key out of {root}, and name its new place as distribution_config.signing_key.",
         )
     try:
         _signer(config)

@@ -44,7 +44,7 @@ def label_problems(outputs: Iterable[ModelOutput], at: str) -> Iterator[Problem]
             yield Problem(
                 where=f"{at}[{i}].label_filename",
                 message=f"a label file cannot be called {file.name}: something else in the model's folder is",
-                remediation="Rename it.",
+                remediation=f"Rename the label file {file.name}.",
             )
 
 
@@ -56,7 +56,7 @@ def _one_name(files: Iterable[Path | None], at: str) -> Iterator[Problem]:
             yield Problem(
                 where=at,
                 message=f"{count} different files are called {name}, and a model holds them in one folder",
-                remediation="Rename one of them.",
+                remediation=f"Rename one of the files called {name}.",
             )
 
 
@@ -120,7 +120,7 @@ def _two_of_one(given: TritonConfiguration, at: str) -> Iterator[Problem]:
                 yield Problem(
                     where=f"{at}.warmup[{i}].inputs.{name}",
                     message=f"{' and '.join(named)} are given, and the data can come from one of them",
-                    remediation="Leave the others out.",
+                    remediation=f"Leave all but one of {', '.join(named)} out.",
                 )
     if "graph_level" in given.optimization.model_fields_set and not given.optimization.graph_optimization:
         yield Problem(

@@ -44,7 +44,7 @@ def problems(config: ContainerConfiguration) -> Iterator[Problem]:
             yield Problem(
                 where=where,
                 message=f"a volume at {path!r} would hide {hidden[0]}, which the image brings",
-                remediation="Mount it at another place.",
+                remediation=f"Choose a container_path outside {hidden[0]}.",
             )
 
 
@@ -67,5 +67,5 @@ def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:
         yield Problem(
             where=f"container_config.environment_vars.{key}",
             message="the image sets this variable itself",
-            remediation=f"Say {_OWN[key]} instead",
+            remediation=f"Set {_OWN[key]} instead.",
         )

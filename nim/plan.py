@@ -47,7 +47,7 @@ class Unservable:
 def unservable(job: Job, module: Module) -> Unservable | None:
     """Why there is no image with `module`; None where there is."""
     interface, runtime = module.inspection.interface, job.spec.container_config.wasm_runtime
-    for each in module.inspection.findings("service"):
+    for each in module.inspection.findings("image"):
         # another runtime may have the proposals that ours leaves out, but gives a guest the same host
         if runtime is WasmRuntime.Wasmtime or each.kind == "import" or each.limit:
             return Unservable(why=each.why, remediation=each.remediation)

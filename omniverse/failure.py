@@ -31,7 +31,7 @@ def none_left(errors: Sequence[StageError]) -> StageError:
     return StageError(
         ErrorType.OmniverseCompatibilityError,
         "no module of the package can run in Omniverse Kit: " + "; ".join(each.message for each in errors),
-        remediation="Build a module for Kit as the steps say, or set enable_omniverse_packaging to false.",
+        remediation="Change a module as the steps say, or set enable_omniverse_packaging to false.",
         steps=dict.fromkeys(step for each in errors for step in each.steps),
         details=OmniversePackagingError(
             incompatible_modules=tuple(name for each in details for name in each.incompatible_modules),

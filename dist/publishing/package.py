@@ -34,9 +34,13 @@ class Package:
         try:
             found = PurePosixPath(path).relative_to(self.root)
         except ValueError:
-            raise UsageError(f"{path} is not in the package", remediation="Package again.") from None
+            raise UsageError(
+                f"{path} is not in the package", remediation="Make the package again with `portalis package`."
+            ) from None
         if ".." in found.parts:
-            raise UsageError(f"{path} leads out of the package", remediation="Package again.")
+            raise UsageError(
+                f"{path} leads out of the package", remediation="Make the package again with `portalis package`."
+            )
         return found
 
     def blob(self, path: PurePosixPath) -> Blob:
@@ -45,10 +49,15 @@ class Package:
         try:
             blob = blob_of(place)
         except OSError as error:
-            raise UsageError(f"{place}: {error.strerror}", remediation="Package again.") from None
+            raise UsageError(
+                f"{place}: {error.strerror}", remediation="Make the package again with `portalis package`."
+            ) from None
         known = self.files.get(path)
         if known is not None and blob.digest != f"sha256:{known}":
-            raise UsageError(f"{place} has changed since it was packaged", remediation="Package again.")
+            raise UsageError(
+                f"{place} has changed since it was packaged",
+                remediation="Make the package again with `portalis package`.",
+            )
         return blob
 
     def module_files(self) -> Iterator[tuple[str, PurePosixPath | Path | None]]:
@@ -67,7 +76,7 @@ class Package:
         """The version as a tag, which may have no plus. Raises UsageError."""
         tag = self.manifest.package_version.replace("+", "-")
         if (trouble := oci_tag_trouble(tag)) is not None:
-            raise UsageError(f"the version {tag!r} {trouble}", remediation="Choose another.")
+            raise UsageError(f"the version {tag!r} {trouble}", remediation="Choose another package_version.")
         return tag
 
     def annotations(self, title: str) -> dict[str, str]:
@@ -87,5 +96,8 @@ def repository_name(name: str) -> str:
     UsageError."""
     found = _NOT_IN_NAMES.sub("-", name.lower()).strip("-")
     if not found:
-        raise UsageError(f"{name!r} has no letter or digit for a repository's name", remediation="Rename it.")
+        raise UsageError(
+            f"{name!r} has no letter or digit for a repository's name",
+            remediation="Choose a package_name, or a name of the module, with one.",
+        )
     return found

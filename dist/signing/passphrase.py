@@ -22,7 +22,9 @@ def passphrase(environment: Mapping[str, str] = os.environ) -> bytes | None:
     """
     given, file = environment.get(VARIABLE), environment.get(FILE_VARIABLE)
     if given and file:
-        raise UsageError(f"{VARIABLE} and {FILE_VARIABLE} are both set", remediation="Unset one of them.")
+        raise UsageError(
+            f"{VARIABLE} and {FILE_VARIABLE} are both set", remediation=f"Unset {VARIABLE} or {FILE_VARIABLE}."
+        )
     if given:
         return os.fsencode(given)
     return from_file(Path(file)) if file else None
@@ -38,5 +40,7 @@ def from_file(path: Path) -> bytes:
     found = found.removesuffix(b"\n").removesuffix(b"\r")
     if not found or len(found) > MAX_BYTES:
         what = "is empty" if not found else f"has more than {MAX_BYTES} bytes"
-        raise UsageError(f"the passphrase's file {path} {what}", remediation="Write the passphrase into it, alone.")
+        raise UsageError(
+            f"the passphrase's file {path} {what}", remediation=f"Write the passphrase, alone, into {path}."
+        )
     return found

@@ -70,7 +70,10 @@ def annotate(
     else:
         entries = _read(source)
         if given and len(entries) > 1:
-            raise UsageError("options describe one entry, but the file has several", remediation="Edit the file.")
+            raise UsageError(
+                "options describe one entry, but the file has several",
+                remediation=f"Edit {source}, or leave the options out.",
+            )
         annotated = replace(data, [{**each, **given} for each in entries], where=str(module))
     target = module if output_file is None else output_file
     _replace(target, annotated)

@@ -77,7 +77,10 @@ def build_images(
         )
     if triton:
         if spec is not None or only or package_image:
-            raise UsageError("--triton builds one image, without a spec", remediation="Leave the others out.")
+            raise UsageError(
+                "--triton builds one image, without a spec",
+                remediation="Leave the spec, --package-image and --only out.",
+            )
         from .build_triton import TritonBuild, build
 
         wanted = TritonBuild(

@@ -37,6 +37,26 @@ _KINDS: Final = {
     "Publishing": "PublishingError",
     "InputValidation": "ValidationError",
 }
+_ERRORS: Final = {
+    "ModuleError": "Build the module as the message says; `portalis inspect` shows what it has and needs.",
+    "InterfaceError": "Declare the interface with `portalis annotate`, or in the spec; `portalis inspect` shows it.",
+    "SettingsError": "Change the setting that the message names.",
+    "InputError": "Give the inputs that `portalis inspect` shows, or as the message says.",
+    "Cancelled": "Send the request again, with more time.",
+    "HostBusy": "Try again when this machine does less.",
+    "InternalError": "Please report this; PORTALIS_DEBUG=1 shows where it happened.",
+    "GuestTimeout": "Give the module more time as the message says, or smaller inputs.",
+    "MemoryLimit": "Give the module more memory as the message says, or smaller inputs.",
+    "AbiViolation": "Fix the module: it breaks the convention that its interface declares (`portalis inspect`).",
+    "GuestError": "Fix the module, or give it other inputs: it failed while it ran.",
+    "WasmError": "See what `portalis inspect` shows of the module.",
+    "UsageError": "See `portalis {command} --help`.",
+    "MissingPart": "`portalis doctor` says what is missing on this machine, and how to get it.",
+    "TritonFailed": "Fix what the lines of the server's log name.",
+    "PortalisError": "Change what the message names; see `portalis {command} --help`.",
+    "OSError": "See that what the message names exists, and that this user can read and write it.",
+}
+"""What to do about an error that has no remedy of its own, by its class or the nearest base."""
 _of_run: list[str] = []
 
 
@@ -46,6 +66,8 @@ class Failure:
 
     message: str
     remediation: str = ""
+    fallback: str = ""
+    """A remedy for all errors of the type, for a reader who has no message to look at."""
     exit_code: int = 1
     type: str
     kind: str
@@ -92,7 +114,7 @@ def report_usage(message: str, command: str, exit_code: int) -> None:
 def _failure(problem: Exception, command: str) -> Failure:
     stage = _STAGES.get(command, "InputValidation")
     kind = _KINDS[stage]
-    told: dict[str, Any] = {"type": type(problem).__name__}
+    told: dict[str, Any] = {"type": type(problem).__name__, "fallback": _fallback(problem, command)}
     if isinstance(problem, PortalisError):
         told |= {"message": problem.message, "remediation": problem.remediation, "exit_code": problem.exit_code}
         if problem.exit_code == 2:
@@ -115,6 +137,11 @@ def _failure(problem: Exception, command: str) -> Failure:
     return Failure(**told, stage=stage, kind=kind, pipeline_id=pipeline_id)
 
 
+def _fallback(problem: Exception, command: str) -> str:
+    found = next((_ERRORS[each.__name__] for each in type(problem).__mro__ if each.__name__ in _ERRORS), "")
+    return found.replace("portalis {command}", f"portalis {command}".strip())
+
+
 def _named(command: str) -> str:
     return f"portalis-{command}" if command else "portalis"
 
@@ -133,7 +160,7 @@ def _document(failure: Failure) -> str:
             stage=stage,
             timestamp=datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         ),
-        remediation=RemediationSuggestion(summary=failure.remediation),
+        remediation=RemediationSuggestion(summary=failure.remediation or failure.fallback),
         details=InputError(source=failure.source, validation_errors=tuple(_line(each) for each in failure.problems))
         if failure.problems
         else None,

@@ -80,7 +80,9 @@ def package(
 def source_of(spec: Path | None, contract: Path | None = None) -> Path:
     """The file that a run reads. Raises UsageError where there are two, or none."""
     if contract is not None and spec is not None:
-        raise UsageError(f"{spec} and --input {contract} are two inputs", remediation="Name one of them.")
+        raise UsageError(
+            f"{spec} and --input {contract} are two inputs", remediation="Name the spec, or give --input alone."
+        )
     if contract is None and spec is None and not Path(DEFAULT_SPEC).exists():
         raise UsageError(
             f"there is no {DEFAULT_SPEC} here",

@@ -95,7 +95,9 @@ def _serve(settings: ServiceSettings, folder: Path, host: str, level: int) -> in
     try:
         return serve(settings, folder, host=host, level=level, named=OPTIONS, changed=Announcer().changed)
     except PortTaken as problem:
-        raise PortalisError(str(problem), remediation="0 picks a free one.") from None
+        raise PortalisError(
+            str(problem), remediation=f"Choose another with {', '.join(OPTIONS.values())}; 0 picks a free one."
+        ) from None
 
 
 class Announcer:
@@ -175,7 +177,9 @@ def _ports(host: str, given: dict[str, int | None]) -> dict[str, int | None]:
             elif port is not None and not 1 <= port <= 65535:
                 raise UsageError(f"{OPTIONS[key]} {port} is no port", remediation="Ports are from 1 to 65535.")
     except OSError as problem:
-        raise UsageError(f"cannot listen on {host}: {problem.strerror}", remediation="Check --host.") from None
+        raise UsageError(
+            f"cannot listen on {host}: {problem.strerror}", remediation="Give --host an address of this machine."
+        ) from None
     finally:
         for holder in held:
             holder.close()
@@ -188,7 +192,7 @@ def _check_ports(settings: ServiceSettings) -> None:
     twice = same({key: getattr(settings, key) for key in OPTIONS})
     if twice is not None:
         one, other = (OPTIONS[key] for key in twice)
-        raise UsageError(f"{one} and {other} are the same port", remediation="Choose another for one of them.")
+        raise UsageError(f"{one} and {other} are the same port", remediation=f"Choose another for {one} or {other}.")
 
 
 def _need_parts() -> None:

@@ -80,7 +80,8 @@ def _run_until_stopped(server: TritonServer) -> None:
         code = server.wait()
         if code != 0:
             raise TritonFailed(
-                f"tritonserver ended by itself with exit code {code}", remediation="Its log above says why."
+                f"tritonserver ended by itself with exit code {code}",
+                remediation="See why in the log of tritonserver above.",
             )
     except _Stop:
         _say("stopping")
@@ -154,7 +155,8 @@ def _check_names(repository: Path) -> None:
         found = [f"model {model!r}, {problem.where}: {problem.message}" for model, problem in unsafe_names(repository)]
     except OSError as problem:
         raise UsageError(
-            f"cannot read {repository}: {problem.strerror} ({problem.filename})", remediation="Let this user read it."
+            f"cannot read {repository}: {problem.strerror} ({problem.filename})",
+            remediation=f"Let this user read {problem.filename}.",
         ) from None
     if found:
         raise UsageError(

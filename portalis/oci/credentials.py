@@ -34,7 +34,7 @@ def find(address: Address, environment: Mapping[str, str] = os.environ) -> Crede
         return Credentials(username=name, secret=secret, source="the environment")
     if name or secret:
         here, missing = (USERNAME, PASSWORD) if name else (PASSWORD, USERNAME)
-        raise UsageError(f"{here} is set, and {missing} is not", remediation="Set both, or neither.")
+        raise UsageError(f"{here} is set, and {missing} is not", remediation=f"Set {missing}, too, or unset {here}.")
     found = docker_config.lookup(address.keys, environment) or podman_auth.lookup(address, environment)
     if found is None:
         return None

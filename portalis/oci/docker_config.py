@@ -57,7 +57,9 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         # the error of a decoder would repeat the line, and with it a password
         why = error.strerror if isinstance(error, OSError) else "it is not JSON"
-        raise UsageError(f"{path} cannot be read: {why}", remediation="Fix it, or log in again.") from None
+        raise UsageError(
+            f"{path} cannot be read: {why}", remediation=f"Fix {path}, or log in again (`docker login`)."
+        ) from None
     return config if isinstance(config, dict) else {}
 
 
@@ -101,7 +103,9 @@ def _decoded(auth: str, key: str, path: Path) -> tuple[str, str]:
     try:
         name, _, secret = base64.b64decode(auth, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        raise UsageError(f"{path}: the login of {key} is not base64", remediation="Log in again.") from None
+        raise UsageError(
+            f"{path}: the login of {key} is not base64", remediation=f"Log in to {key} again (`docker login {key}`)."
+        ) from None
     return name, secret.rstrip("\0")
 
 
@@ -109,7 +113,10 @@ def ask(helper: str, key: str, environment: Mapping[str, str]) -> Login | None:
     """What ``docker-credential-HELPER get`` says of `key`. Nothing that it prints is ever repeated but its errors."""
     program = f"docker-credential-{helper}"
     if _HELPER_NAME.fullmatch(helper) is None:
-        raise UsageError(f"{helper!r} is no name of a credential helper", remediation="Fix the file that names it.")
+        raise UsageError(
+            f"{helper!r} is no name of a credential helper",
+            remediation="Fix credsStore and credHelpers in Docker's config.json.",
+        )
     remedy = f"See what `echo {key} | {program} get` says, or set the credentials in the environment."
     try:
         done = subprocess.run(

@@ -93,7 +93,9 @@ class Transport:
                     remediation="If that is where the registry is now, name it.",
                 )
             url = target
-        raise Untrustworthy(f"{self.address.host} redirects without an end", remediation="Ask who runs it.")
+        raise Untrustworthy(
+            f"{self.address.host} redirects without an end", remediation=f"Ask whoever runs {self.address.host}."
+        )
 
     def is_own(self, url: str) -> bool:
         """Whether `url` is at the registry itself, the only place where credentials go."""
@@ -209,7 +211,9 @@ def joined(url: str, location: str) -> str:
 
 
 def _no_url(text: str) -> Untrustworthy:
-    return Untrustworthy(f"the registry sends us to {_shown(text)!r}, which is no URL", remediation="Ask who runs it.")
+    return Untrustworthy(
+        f"the registry sends us to {_shown(text)!r}, which is no URL", remediation="Ask whoever runs the registry."
+    )
 
 
 def _pool(address: Address) -> urllib3.PoolManager:

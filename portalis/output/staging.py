@@ -75,7 +75,8 @@ class Staging:
                 digest = copy_file(entry.content.path, target, mode)
                 if entry.content.sha256 is not None and digest.sha256 != entry.content.sha256:
                     raise UsageError(
-                        f"{entry.content.path} has changed while it was packaged", remediation="Try again."
+                        f"{entry.content.path} has changed while it was packaged",
+                        remediation=f"Package again while nothing writes to {entry.content.path}.",
                     )
             else:
                 digest = write_bytes(entry.content, target, mode)

@@ -70,7 +70,9 @@ def read_report(folder: Path) -> PackagingAgentOutput:
     path = folder / REPORT
     try:
         if path.stat().st_size > _REPORT_LIMIT:
-            raise UsageError(f"{path} is no report: it is too large", remediation="Package again.")
+            raise UsageError(
+                f"{path} is no report: it is too large", remediation="Make the package again with `portalis package`."
+            )
         report = PackagingAgentOutput.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UsageError(
@@ -78,9 +80,14 @@ def read_report(folder: Path) -> PackagingAgentOutput:
             remediation="Name one that `portalis package` wrote.",
         ) from None
     except (ValidationError, UnicodeDecodeError):
-        raise UsageError(f"{path} is no report of this version of portalis", remediation="Package again.") from None
+        raise UsageError(
+            f"{path} is no report of this version of portalis",
+            remediation="Make the package again with `portalis package`.",
+        ) from None
     if report.package_metadata.package_manifest is None:
-        raise UsageError(f"{path} tells of a run that failed", remediation="Package again.")
+        raise UsageError(
+            f"{path} tells of a run that failed", remediation="Make the package again with `portalis package`."
+        )
     return report
 
 

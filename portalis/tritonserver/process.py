@@ -169,7 +169,7 @@ class TritonServer:
     def start(self, attempts: int = 3) -> TritonServer:
         """Start and wait until ready. Raises `TritonFailed` with the relevant lines of the log."""
         if self._process is not None:
-            raise TritonFailed("this TritonServer was started before", remediation="Make a new one.")
+            raise TritonFailed("this TritonServer was started before", remediation="Make a new TritonServer.")
         install = self._install or find()
         self._check_paths()
         self._folder = Path(tempfile.mkdtemp(prefix="portalis-triton-"))

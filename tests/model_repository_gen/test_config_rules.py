@@ -67,14 +67,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"warmup": [sample(), sample(zero_data=True, random_data=True)]},
         (
             "t.warmup[1].inputs.x: zero_data and random_data are given, and the data can come from one of them."
-            " Leave the others out."
+            " Leave all but one of zero_data, random_data out."
         ),
     ),
     "sources_and_a_file": (
         {"warmup": [sample(random_data=True, input_data_file="/x")]},
         (
             "t.warmup[0].inputs.x: random_data and input_data_file are given, and the data can come from one of them."
-            " Leave the others out."
+            " Leave all but one of random_data, input_data_file out."
         ),
     ),
     "level": (
@@ -117,17 +117,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "labels": (
         {"outputs": [{**Y, "label_filename": "/a/l"}, {**Y, "label_filename": "/b/l"}]},
-        "t.outputs: 2 different files are called l, and a model holds them in one folder. Rename one of them.",
+        "t.outputs: 2 different files are called l, and a model holds them in one folder."
+        " Rename one of the files called l.",
     ),
     "samples": (
         {"warmup": [sample(input_data_file="/a/x"), sample(input_data_file="/b/x")]},
-        "t.warmup: 2 different files are called x, and a model holds them in one folder. Rename one of them.",
+        "t.warmup: 2 different files are called x, and a model holds them in one folder."
+        " Rename one of the files called x.",
     ),
     "states": (
         {**CUSTOM, "sequence_batching": {"states": [{**STATE, "initial_state_file": f"/{each}/s"} for each in "abc"]}},
         (
             "t.sequence_batching.states: 3 different files are called s, and a model holds them in one folder."
-            " Rename one of them."
+            " Rename one of the files called s."
         ),
     ),
 }
@@ -156,7 +158,7 @@ def test_a_label_file_does_not_take_the_place_of_what_a_model_has(name: str) -> 
     (told,) = problems(outputs=[Y, {**Y, "label_filename": f"/a/{name}"}])
     assert told == (
         f"t.outputs[1].label_filename: a label file cannot be called {name}: something else in the model's folder is."
-        " Rename it."
+        f" Rename the label file {name}."
     )
 
 

@@ -171,7 +171,9 @@ def test_options_win_over_a_file_with_one_entry_and_not_with_several(cli: Cli, t
     source.write_text('[{"entry": "mul"}, {"entry": "add"}]')
     done = cli("annotate", module, "--from", source, "--description", "option", "--in-place")
     assert done.returncode == 2
-    assert done.stderr == "error: options describe one entry, but the file has several\n  Edit the file.\n"
+    assert done.stderr == (
+        f"error: options describe one entry, but the file has several\n  Edit {source}, or leave the options out.\n"
+    )
     assert module.read_bytes() == before
 
 

@@ -238,7 +238,7 @@ def test_a_contract_is_an_input_and_its_problems_are_told_in_its_terms(place: Pl
     report = json.loads(done.stdout)
     assert (done.returncode, report["package_metadata"]["package_manifest"]["pipeline_id"]) == (0, "run-7")
     done = place.package("--input", "packaging-input.json")
-    assert (done.returncode, done.stderr.splitlines()[1]) == (2, "  Name one of them.")
+    assert (done.returncode, done.stderr.splitlines()[1]) == (2, "  Name the spec, or give --input alone.")
     # what the pipeline and its targets find, after the contract was read
     (place.folder / "add.wasm").write_bytes(b"\0asm\1\0\0\0\xff")
     done = place.package("--only", "triton", "--input", "packaging-input.json", spec=None)
