@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .sandbox import Sandbox
 
 ALIGN = 64
+_SPARE_BYTES = 16 << 20  # more than allocators ask for beyond what they are asked for
 _I32 = "i32"
 
 
@@ -133,7 +134,7 @@ class Block:
         if raw == 0:
             raise MemoryLimit(
                 f"the tensors need {size} bytes, which the guest could not allocate: its memory is {limit} bytes, and"
-                f" {self._room(sandbox.memory_limit)}, or send smaller batches)"
+                f" {self._room(sandbox.memory_limit, limit + 2 * size + _SPARE_BYTES)}, or send smaller batches)"
             )
         if raw + size + ALIGN > limit:
             raise AbiViolation(
@@ -144,8 +145,14 @@ class Block:
         self.pointer = -(-raw // ALIGN) * ALIGN
         return self.pointer
 
-    def _room(self, limit: int) -> str:
-        """How far the memory may grow, and whose limit that is."""
+    def _room(self, limit: int, enough: int) -> str:
+        """How far the memory may grow, and whose limit that is: the guest's allocator's own where that is `enough`."""
+        most = limit if self._maximum is None else min(limit, self._maximum)
+        if self._allocator is not Allocator.PAGES and most >= enough:
+            return (
+                f"may grow to {most}, so its own allocator ({self._allocator.value}) gave up (build the module with a"
+                " larger heap"
+            )
         if self._maximum is not None and self._maximum <= limit:
             return (
                 f"the module's own maximum is {self._maximum} bytes (build it with a larger one: clang"

@@ -178,15 +178,27 @@ def test_a_guests_own_reset_forgets_only_its_own_blocks() -> None:
 def test_a_guest_without_room_is_a_memory_limit_that_says_what_to_raise() -> None:
     guest, block = Guest(0, size=4096), Block(Allocator.MALLOC)
     with pytest.raises(MemoryLimit) as caught:
-        block.reserve(guest.box, 5000)
+        block.reserve(guest.box, 1 << 30)
     assert str(caught.value) == (
-        "the tensors need 5000 bytes, which the guest could not allocate: its memory is 4096 bytes, and may grow to"
-        " 2147483648 (raise wasm.max_memory_bytes, or send smaller batches)"
+        "the tensors need 1073741824 bytes, which the guest could not allocate: its memory is 4096 bytes, and may grow"
+        " to 2147483648 (raise wasm.max_memory_bytes, or send smaller batches)"
     )
     full = Guest(size=1 << 31)
     for block in (Block(Allocator.PAGES), grown(full)):
         with pytest.raises(MemoryLimit, match=r"^the tensors need \d+ bytes, which the guest could not allocate"):
             block.reserve(full.box, 1 << 20)
+
+
+@pytest.mark.parametrize("maximum", [None, 1 << 30])
+@pytest.mark.parametrize("allocator", [each for each in Allocator if each is not Allocator.PAGES])
+def test_an_allocator_that_gives_up_with_room_to_spare_is_not_helped_by_a_limit(
+    allocator: Allocator, maximum: int | None
+) -> None:
+    guest, block = Guest(0, 0, size=4096), Block(allocator, maximum)
+    with pytest.raises(MemoryLimit) as caught:
+        block.reserve(guest.box, 5000)
+    assert f"its own allocator ({allocator.value}) gave up (build the module with a larger heap" in str(caught.value)
+    assert "raise" not in str(caught.value) and "own maximum" not in str(caught.value)
 
 
 def grown(guest: Guest) -> Block:
@@ -345,7 +357,7 @@ def test_where_the_modules_own_maximum_is_met_it_says_so(memory: str) -> None:
     told, most = outgrown(memory), int(memory.split()[1]) * PAGE
     assert f"the module's own maximum is {most} bytes (build it with a larger one: clang -Wl,--max-memory=" in told
     assert "send smaller batches" in told
-    assert "wasm.max_memory_bytes" not in told
+    assert "max_memory_bytes" not in told
 
 
 @pytest.mark.parametrize("memory", ["1", "1 65536", "1 40"])

@@ -231,15 +231,17 @@ def test_a_guest_that_takes_too_long_is_504_and_others_are_answered_meanwhile(fo
     slow = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 5.0}, "warm_up": nothing}
     with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}, slow]) as client:
         client.wait_ready()
-        statuses: list[int] = []
-        caller = threading.Thread(target=lambda: statuses.append(client.infer("spin", one([1]))[0]))
+        answers: list[tuple[int, Any]] = []
+        caller = threading.Thread(target=lambda: answers.append(client.infer("spin", one([1]))))
         caller.start()
         waiting.until(lambda: client.metric('wasm_service_batch_requests_count{model="spin"}') == 1, every_s=0.02)
         assert client.get("/v1/health/live")[0] == 200
         assert client.infer("gelu", one([1]))[0] == 200
-        assert statuses == [], "it still runs"
+        assert answers == [], "it still runs"
         caller.join()
-        assert statuses == [504]
+        ((status, answer),) = answers
+        assert status == 504
+        assert "raise limits.timeout_s in service.json of the server if it needs longer" in answer["error"]["message"]
 
 
 @pytest.mark.service
