@@ -1,0 +1,79 @@
+"""What an error of loading a module advises is in the words of the tool at hand, and of no other."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from portalis.backend import InterfaceError, Program
+from portalis.backend.errors import WasmError
+from portalis.backend.settings import KEYS
+from portalis.backend.terms import TOOLS
+from portalis.spec.package import WasmBinaryPath
+
+from . import guests
+
+POINTERS = '(module (memory (export "memory") 1) (func (export "f") (param i32 i32 i32)))'
+TWO = """(module (func (export "f") (param f32) (result f32) (local.get 0))
+    (func (export "g") (param f32) (result f32) (local.get 0)))"""
+KERNEL = {"entry": "f", "convention": "gufunc", "inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
+# a module, what is declared of it, and a word of the error
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "pointers": (POINTERS, {}, "does not take and return numbers"),
+    "several entries": (TWO, {}, "functions that could be the entry"),
+    "no signature": (POINTERS, KERNEL, "a gufunc needs a signature"),
+    "unknown parameters": (
+        '(module (memory (export "memory") 1) (func (export "f") (param i32 i32 i32 i32 i32 i32)))',
+        {**KERNEL, "signature": "(n)->(n)"},
+        "declare",
+    ),
+    "tensors of a dlpack guest": (
+        f'(module {guests.PRELUDE} (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))',
+        {},
+        "is a dlpack guest",
+    ),
+}
+# the words that belong to some of the tools alone
+OWNERS = {
+    r"\bwasm\.\w+": ("triton",),
+    r"config\.pbtxt": ("triton",),
+    r"service\.json": ("service",),
+    r"interface\.\w+ in wasm_binaries|wasm_binaries\.interface": ("spec", "image", "kit"),
+    r"the extension's spec": ("kit",),
+    r"interface=": ("python",),
+    r"[Gg]ive --|with --input and --output|^--": ("annotate", "inspect", "infer"),
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("name", WRONG)
+def test_an_interface_that_is_wrong_is_explained_in_the_words_of_the_tool(name: str, tool: str) -> None:
+    text, declared, word = WRONG[name]
+    with pytest.raises(InterfaceError) as caught:
+        Program.load(guests.wasm(text), interface=declared or None, cache=None, terms=TOOLS[tool])
+    told = str(caught.value)
+    assert word in told
+    foreign = [pattern for pattern, owners in OWNERS.items() if tool not in owners and re.search(pattern, told)]
+    assert not foreign, told
+    assert "Limits" not in told and "…" not in told.replace("…}", "").replace("[…]", "")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_keys_that_each_tool_names_exist(tool: str) -> None:
+    terms = TOOLS[tool]
+    text = " ".join([terms.entry, terms.args, terms.signature, terms.declare, terms.pointers, terms.trusted])
+    assert {each.rstrip(".") for each in re.findall(r"\bwasm\.\w+", text)} <= set(KEYS)
+    interface = WasmBinaryPath.model_fields["interface"].annotation
+    fields = set(getattr(interface, "model_fields", {}))
+    assert set(re.findall(r"\binterface\.(\w+)", text)) <= fields
+    assert set(re.findall(r'\{"(\w+)"', text)) <= fields
+
+
+@pytest.mark.parametrize("source", [b"", b"text", b"\0asm\1\0\0\0\xff", b"\0asm\2\0\0\0"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_is_no_module_is_not_explained_with_settings(source: bytes, tool: str) -> None:
+    with pytest.raises(WasmError) as caught:
+        Program.load(source, cache=None, terms=TOOLS[tool])
+    assert not re.search(r"raise |wasm\.\w+|config\.pbtxt|service\.json", str(caught.value))
