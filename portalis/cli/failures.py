@@ -129,8 +129,14 @@ def _failure(problem: Exception, command: str) -> Failure:
         told["message"] = f"internal error: {type(problem).__name__}: {problem}"
         told["remediation"] = "Please report this; PORTALIS_DEBUG=1 shows where it happened."
     if isinstance(problem, InputProblems):
-        keys = ("where", "message", "remediation")
-        told["problems"] = tuple({key: getattr(each, key) for key in keys} for each in problem.problems)
+        told["problems"] = tuple(
+            {
+                "where": each.where,
+                "message": each.message,
+                "remediation": each.remediation or f"Change {each.where or problem.source}.",
+            }
+            for each in problem.problems
+        )
         told["source"] = problem.source
     known = problem.pipeline_id if isinstance(problem, PortalisError) else None
     pipeline_id = known or next(iter(_of_run), _named(command))

@@ -146,6 +146,8 @@ def test_a_failure_is_one_document_of_the_contract(cli: Cli, folder: Path, name:
     assert (error["error_type"], error["context"]["stage"]) == (kind, stage)
     assert word in error["message"]
     assert error["context"]["pipeline_id"] and error["context"]["agent"] == "PackagingAgent"
+    assert error["remediation"]["summary"]
+    assert all(each["remediation"] for each in error["problems"])
 
 
 def test_every_command_is_in_the_table() -> None:
