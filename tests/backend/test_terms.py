@@ -63,7 +63,7 @@ def test_an_interface_that_is_wrong_is_explained_in_the_words_of_the_tool(name: 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_keys_that_each_tool_names_exist(tool: str) -> None:
     terms = TOOLS[tool]
-    text = " ".join([terms.entry, terms.args, terms.signature, terms.declare, terms.pointers, terms.trusted])
+    text = f"{terms.entry} {terms.args} {terms.signature} {terms.declare} {terms.pointers} {terms.trusted}"
     assert {each.rstrip(".") for each in re.findall(r"\bwasm\.\w+", text)} <= set(KEYS)
     interface = WasmBinaryPath.model_fields["interface"].annotation
     fields = set(getattr(interface, "model_fields", {}))

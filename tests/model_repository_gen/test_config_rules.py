@@ -56,8 +56,10 @@ def test_what_the_python_backend_does_not_do_is_for_a_platform_of_ones_own(where
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "schedulers": (
         {"dynamic_batching": {}, "sequence_batching": {}},
-        "t: dynamic_batching and sequence_batching are both given, and a model has one of them."
-        " Leave dynamic_batching or sequence_batching out.",
+        (
+            "t: dynamic_batching and sequence_batching are both given, and a model has one of them."
+            " Leave dynamic_batching or sequence_batching out."
+        ),
     ),
     "strategies": (
         {"sequence_batching": {"oldest": {"max_candidate_sequences": 1}, "direct": {}}},
@@ -117,13 +119,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "labels": (
         {"outputs": [{**Y, "label_filename": "/a/l"}, {**Y, "label_filename": "/b/l"}]},
-        "t.outputs: 2 different files are called l, and a model holds them in one folder."
-        " Rename one of the files called l.",
+        (
+            "t.outputs: 2 different files are called l, and a model holds them in one folder."
+            " Rename one of the files called l."
+        ),
     ),
     "samples": (
         {"warmup": [sample(input_data_file="/a/x"), sample(input_data_file="/b/x")]},
-        "t.warmup: 2 different files are called x, and a model holds them in one folder."
-        " Rename one of the files called x.",
+        (
+            "t.warmup: 2 different files are called x, and a model holds them in one folder."
+            " Rename one of the files called x."
+        ),
     ),
     "states": (
         {**CUSTOM, "sequence_batching": {"states": [{**STATE, "initial_state_file": f"/{each}/s"} for each in "abc"]}},
