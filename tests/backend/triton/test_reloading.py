@@ -51,7 +51,7 @@ def test_no_request_fails_while_versions_are_replaced(
     model = reloading.Model(server.repositories[0], "replaced")
     load(model)
     with reloading.Load(server, model.name) as clients:
-        assert list(reloading.reload_explicitly(server, model, 12))[-1] == 12
+        assert list(reloading.reload_explicitly(server, model, 6))[-1] == 6
     assert clients.failed == {}
     assert clients.answered > 100
     reloading.settled(server)
@@ -59,7 +59,7 @@ def test_no_request_fails_while_versions_are_replaced(
         lambda: len(series(server, model.name)) == 1, lambda: f"series that nobody sends: {series(server, model.name)}"
     )
     unloaded = re.findall(r"wasm model replaced version \d+: unloaded after (\d+) guest calls", server.log())
-    assert len(unloaded) == 12
+    assert len(unloaded) == 6
     assert sum(map(int, unloaded)) > 10
 
 
@@ -90,7 +90,7 @@ def test_a_server_that_polls_answers_through_every_change(tmp_path: Path, wasm_b
         repository, backend_directory=wasm_backends, model_control="poll", extra_args=["--repository-poll-secs=1"]
     ) as server:
         with reloading.Load(server, model.name) as clients:
-            list(reloading.reload_by_polling(server, model, 3))
+            list(reloading.reload_by_polling(server, model, 2))
         assert clients.failed == {}
         reloading.settled(server)
         with RemoteModel(server.grpc_url, model.name) as remote:
