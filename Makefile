@@ -59,8 +59,8 @@ mutants: $(STAMPS)/dev ## Mutation testing of the critical paths; takes hours (M
 schemas: $(STAMPS)/dev ## Write the committed JSON Schemas anew
 	for name in spec input output error manifest; do $(BIN)/portalis schema $$name >docs/schemas/$$name.schema.json; done
 
-golden: $(STAMPS)/dev ## Write the extensions that the tests compare with anew
-	PORTALIS_GOLDEN=write $(BIN)/python -m pytest -q tests/omniverse/test_golden.py
+golden: $(STAMPS)/dev ## Write the extensions and build contexts that the tests compare with anew
+	PORTALIS_GOLDEN=write $(BIN)/python -m pytest -q tests/omniverse/test_golden.py tests/nim/test_golden.py
 
 parts: ## As root on Debian: rustc for wasm32, libpython, perf_analyzer, a Docker engine with a base image
 	.ci/parts

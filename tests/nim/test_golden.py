@@ -1,0 +1,118 @@
+"""Whole build contexts, line by line, as they were looked at when they were last changed on purpose.
+
+`make golden` writes them anew (PORTALIS_GOLDEN=write); the difference is then read in the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portalis.examples.catalog import EXAMPLES
+from portalis.nim.context import About, Context, build_context
+from portalis.nim.dockerfile import render
+from portalis.nim.runtimes import RuntimeFiles
+from portalis.nim.service.settings import ModelSettings
+from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
+
+GOLDEN = Path(__file__).parent / "golden"
+RICH: dict[str, Any] = {
+    "base_image": "example.org/python:3.12",
+    "labels": {"org.example.team": "ranking", "with-dollar": "$HOME"},
+    "environment_vars": {"LOG_LEVEL": "debug", "PRICE": "5 $", "TWO_LINES": "a\nb"},
+    "health_check_endpoint": "/alive",
+    "health_check_interval": 7,
+    "service_port": 8100,
+    "grpc_port": 8101,
+    "metrics_port": 9100,
+    "volumes": (VolumeMount(host_path="/data", container_path="/data/models"),),
+    "command_args": ("--quiet", "$x"),
+    "wasm_runtime_version": "50.0.7",
+}
+
+
+def about() -> About:
+    return About(
+        package="demo",
+        version="1.2.3",
+        description="Activations",
+        licenses="MIT",
+        license_text="Do what you want.\n",
+        source="https://example.org/demo.git",
+        created="2024-05-06T07:08:09Z",
+        authors="A. Author <a@example.org>",
+        url="https://example.org",
+        documentation="https://example.org/docs",
+        revision="abc",
+    )
+
+
+def context(*names: str, runtime: RuntimeFiles | None = None, **config: Any) -> Context:
+    models = [(ModelSettings(name=name, file=f"{name}.wasm"), EXAMPLES[name].module) for name in names]
+    return build_context(
+        ContainerConfiguration(**config), models=models, about=about(), workers=3 if runtime else 0, runtime=runtime
+    )
+
+
+def wasmer(folder: Path) -> RuntimeFiles:
+    program = folder / "wasmer"
+    program.write_bytes(b"\x7fELF")
+    return RuntimeFiles(
+        name="Wasmer",
+        files={"bin/wasmer": program},
+        executable=("bin/wasmer",),
+        command=("/opt/wasm-runtime/bin/wasmer",),
+    )
+
+
+def plain(folder: Path) -> Context:
+    """What one gets without asking for anything."""
+    return context("softmax")
+
+
+def rich(folder: Path) -> Context:
+    """All that can be said of an image of several modules, with a runtime whose hashes are not known."""
+    return context("softmax", "gelu", **RICH)
+
+
+def other_runtime(folder: Path) -> Context:
+    """A program of its own runs the module."""
+    return context("softmax", runtime=wasmer(folder), wasm_runtime=WasmRuntime.Wasmer)
+
+
+def shown(made: Context) -> str:
+    """The Dockerfile, and what is in the context but the sources and hashes of what is installed."""
+    files = {str(path): content for path, content in made.files.items()}
+    parts = [_text(files[name]) for name in ("Dockerfile", ".dockerignore", "models/service.json")]
+    parts += [_text(files["unverified.txt"])] if "unverified.txt" in files else []
+    parts.append(json.dumps(dict(made.arguments), indent=1, sort_keys=True))
+    parts += [path for path in files if not path.startswith("app/")]
+    parts += sorted({path.split("/")[1] for path in files if path.startswith("app/")})
+    return "\n".join(parts) + "\n"
+
+
+def _text(content: bytes | Path) -> str:
+    return content.decode() if isinstance(content, bytes) else content.read_text()
+
+
+@pytest.mark.parametrize("make", [plain, rich, other_runtime], ids=lambda make: make.__name__)
+def test_the_build_context_is_this(tmp_path: Path, make: Any) -> None:
+    check(f"{make.__name__}.golden", shown(make(tmp_path)))
+
+
+@pytest.mark.parametrize("unverified", [False, True])
+def test_an_image_from_a_wheelhouse_installs_so(unverified: bool) -> None:
+    text = render(ContainerConfiguration(), labels={"a": "b"}, modules=["m"], offline=True, unverified=unverified).text
+    check(f"offline{'-unverified' if unverified else ''}.golden", text)
+
+
+def check(name: str, text: str) -> None:
+    file = GOLDEN / name
+    if os.environ.get("PORTALIS_GOLDEN") == "write":
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
