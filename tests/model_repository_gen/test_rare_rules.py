@@ -69,9 +69,17 @@ def test_a_model_that_may_batch_after_all_meets_an_ensemble_that_does(tmp_path: 
     assert check_repository(tmp_path)["e"] == []
 
 
-def test_what_random_data_is_told_as() -> None:
-    config = from_text(warmed("FP32", "[2]", "random_data: true"))
-    assert origin(config, [spec("x")], {"x": np.zeros(2, np.float32)}) == "x FP32 [2] of random values"
+@pytest.mark.parametrize(
+    ("source", "content"),
+    [
+        ("random_data: true", "random values"),
+        ("zero_data: true", "zeros"),
+        ('input_data_file: "a"', "what warmup/a holds"),
+    ],
+)
+def test_what_a_sample_is_told_as(source: str, content: str) -> None:
+    config = from_text(warmed("FP32", "[2]", source))
+    assert origin(config, [spec("x")], {"x": np.zeros(2, np.float32)}) == f"x FP32 [2] of {content}"
 
 
 def test_a_configuration_that_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
