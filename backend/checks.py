@@ -14,7 +14,6 @@ from .interface import Convention, Interface, Problems
 from .terms import TRITON, Terms
 
 DEFAULT_MAX_BATCH = 64
-LONGEST_NAME = 200  # of what a module names, in messages: the format allows 100,000 bytes
 _ABI = {
     "portalis_alloc": FuncType(("i32", "i32"), ("i32",)),
     "portalis_infer": FuncType(("i32",) * 4, ("i32",)),

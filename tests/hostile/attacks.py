@@ -6,7 +6,6 @@ process that it ran in answers the next request.
 
 from __future__ import annotations
 
-import string
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -106,22 +105,9 @@ def imported(name: str, parameters: str, result: str = "(result i32)") -> str:
     return f'(import "{WASI}" "{name}" (func ${name} (param {parameters}) {result}))'
 
 
-def mangled(levels: int, repeats: int) -> str:
-    """A C++ name of a few bytes for each level, that stands for two to the power of `levels`, `repeats` times."""
-    digits = string.digits + string.ascii_uppercase
-
-    def substitution(n: int) -> str:
-        return f"S{digits[n // 36] if n >= 36 else ''}{digits[n % 36]}_"
-
-    pairs = "".join(f"S_I{substitution(n)}{substitution(n)}E" for n in range(levels))
-    return f"_Z1f1AIiiE{pairs}{substitution(levels) * repeats}"
-
-
-def rust_mangled(levels: int) -> str:
-    """The same in Rust's mangling (v0): each level is a tuple of two references back to the one before."""
-    return "_RIC1f" + "T" * levels + "l" * levels + "E" * levels + "E"
-
-
+# C++ names that stand for 2 ** 21 types 200 times, and for 2 ** 12 types 20 times
+GIGABYTES = guests.cxx_bomb(21) + "SL_" * 200
+LONG = guests.cxx_bomb(12) + "SC_" * 20
 SLEEP = """(i32.store8 (i32.const 24) (i32.const 0)) (i32.store (i32.const 32) (i32.const 1))
   (i64.store (i32.const 40) (i64.const 3600000000000)) (i32.store16 (i32.const 56) (i32.const 0))
   (drop (call $poll_oneoff (i32.const 16) (i32.const 256) (i32.const 1) (i32.const 512)))"""
@@ -165,7 +151,7 @@ def _names() -> list[Attack]:
         return guest(f"(call ${name})", more=f"(func ${name} unreachable)")
 
     return [
-        Attack(name="name_of_gigabytes", module=trapping(mangled(21, 200)), errors=(Trap,)),
+        Attack(name="name_of_gigabytes", module=trapping(GIGABYTES), errors=(Trap,)),
         Attack(name="long_name", module=trapping("n" * 90_000), errors=(Trap,)),
         Attack(
             name="name_with_controls",
@@ -174,7 +160,7 @@ def _names() -> list[Attack]:
         ),
         Attack(
             name="endless_recursion_of_long_names",
-            module=guest(f"(call ${mangled(12, 20)})", more=f"(func ${mangled(12, 20)} (call ${mangled(12, 20)}))"),
+            module=guest(f"(call ${LONG})", more=f"(func ${LONG} (call ${LONG}))"),
             errors=(Trap,),
         ),
         Attack(
