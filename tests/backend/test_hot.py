@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from portalis.backend import GuestError, Limits, Program
 from portalis.backend.hot import KEPT
 from portalis.examples.catalog import EXAMPLES
-from tests.backend import guests
+from tests.backend import guests, stores
 from tests.backend.guests import tensor
 
 F32 = np.float32
@@ -218,19 +218,13 @@ def test_a_status_from_a_gufunc_kernel_is_told_on_both_ways() -> None:
 
 
 def test_outputs_that_were_lent_outlive_the_program_and_its_memory_does_not() -> None:
-    import gc
-
-    from portalis.backend import native
-
-    gc.collect()
-    before = native.live_stores()
+    new = stores.New()
     with Program.load(MOODY) as program:
         for _ in range(2):
             (result,) = program.run_batch([row(7)], borrow=True)
     assert told([result]) == [{"y": [[7] * 4]}]
     del result
-    gc.collect()
-    assert native.live_stores() == before
+    new.go_down_to(0)
 
 
 # -- a block that moves ------------------------------------------------------------------------------------------------

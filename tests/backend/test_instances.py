@@ -19,7 +19,7 @@ import wasmtime
 from portalis.backend import HostBusy, Limits, Program, instances, native, pool
 from portalis.backend.engine import default_settings, engine_for, pooled_engines
 from portalis.backend.faults import PoolFull
-from tests.backend import guests
+from tests.backend import guests, stores
 from tests.backend.guests import tensor
 from tests.running.waiting import PATIENCE_S, until
 
@@ -76,10 +76,10 @@ def fill_pool() -> list[native.Store]:
     """Instances that take every slot of the pool, none of which is idle; other tests' arrays may hold some slots. The
     thread that empties free slots takes them for a moment: then it is tried again."""
     enough = native.POOL_MEMORIES - 8
-    stores: list[native.Store] = until(
-        lambda: stores if len(stores := _fill_pool()) >= enough else [], "slots of the pool"
+    taken: list[native.Store] = until(
+        lambda: taken if len(taken := _fill_pool()) >= enough else [], "slots of the pool"
     )
-    return stores
+    return taken
 
 
 def _fill_pool() -> list[native.Store]:
@@ -88,13 +88,13 @@ def _fill_pool() -> list[native.Store]:
     gc.collect()
     engine = engine_for(default_settings(1 << 20))
     pre = wasmtime.Linker(engine).instantiate_pre(wasmtime.Module(engine, "(module (memory 1))"))
-    stores: list[native.Store] = []
+    taken: list[native.Store] = []
     with contextlib.suppress(PoolFull):
         while True:
-            stores.append(native.Store(engine, memory_bytes=1 << 20))
-            stores[-1].instantiate(pre)
-    stores.pop()
-    return stores
+            taken.append(native.Store(engine, memory_bytes=1 << 20))
+            taken[-1].instantiate(pre)
+    taken.pop()
+    return taken
 
 
 @pytest.fixture
@@ -127,14 +127,13 @@ def test_a_program_that_counts_on_its_instance_keeps_it_when_the_pool_is_full() 
 def test_a_full_pool_is_no_error_and_no_reason_to_keep_memory(
     full_pool: list[native.Store], isolation: str, wasm: bytes
 ) -> None:
+    new = stores.New()
     with Program.load(wasm, isolation=isolation) as program:
         for _ in range(3):
             assert answer(program) == [1, 1, 1, 1]
-        gc.collect()
-        kept = native.live_stores() - len(full_pool)
+        new.go_down_to(1 + (isolation == "instance") + 4)
         full_pool.clear()
         assert answer(program) == [1, 1, 1, 1]
-    assert kept <= 1 + (isolation == "instance") + 4
 
 
 def test_instances_serve_again_where_there_is_no_pool_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,8 +213,7 @@ def test_instances_give_way_while_programs_run_on_other_threads() -> None:
 def test_a_thread_keeps_no_store_of_a_guest_with_a_host(bad: bool) -> None:
     endless = "(loop $l (br_if $l (f32.gt (f32.load (i32.load (local.get $in))) (f32.const 8))))"
     program = Program.load(of_wasi(endless), limits=Limits(timeout_s=0.1))
-    gc.collect()
-    before = native.live_stores()
+    new = stores.New()
     found: list[object] = []
 
     def work() -> None:
@@ -227,8 +225,7 @@ def test_a_thread_keeps_no_store_of_a_guest_with_a_host(bad: bool) -> None:
         assert isinstance(found[0], Exception) == bad
         assert found.pop() is None
         found.clear()
-        gc.collect()
-        assert native.live_stores() == before
+        new.go_down_to(0)
 
 
 def test_pages_of_free_slots_are_given_back() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from portalis.backend import HostBusy, instances, native
+from portalis.backend import HostBusy, instances
 from portalis.nim.service.problems import headers_of, of_runtime
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -64,7 +64,7 @@ def test_a_host_without_room_is_503_with_retry_after_and_the_next_request_succee
         taken = fill_pool()
         with monkeypatch.context() as patch:
             patch.setattr(instances, "WAIT_S", 0.05)
-            patch.setattr(instances, "MAX_INSTANCES", native.live_stores())
+            patch.setattr(instances, "MAX_INSTANCES", len(taken))
             request = urllib.request.Request(f"http://127.0.0.1:{client.port}/v1/models/same/infer", data=body(3))
             with pytest.raises(urllib.error.HTTPError) as caught:
                 urllib.request.urlopen(request, timeout=waiting.PATIENCE_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from portalis.backend import GuestTimeout, SettingsError
+from tests.running.garbage import collected
 
 from . import guests
 
@@ -39,8 +39,7 @@ def test_other_limits_are_in_force_at_the_next_call_and_the_old_program_goes(tmp
     made.limit({"timeout_s": 0.05})
     with pytest.raises(GuestTimeout, match=r"0\.05 s"):
         made.call("spin", None, np.ones(1, np.float32))
-    gc.collect()
-    assert before() is None
+    collected(lambda: before() is None, "the old program is held")
 
 
 def test_the_same_limits_load_nothing_anew(tmp_path: Path) -> None:
@@ -61,5 +60,4 @@ def test_after_closing_nothing_is_held(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["softmax"])
     program = weakref.ref(made.get("softmax"))
     made.close()
-    gc.collect()
-    assert program() is None
+    collected(lambda: program() is None, "the program is held")

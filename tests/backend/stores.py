@@ -1,0 +1,20 @@
+"""Counts the wasmtime stores of one test: those of earlier tests are freed at any moment."""
+
+from __future__ import annotations
+
+from portalis.backend import native
+from tests.running.garbage import collected
+
+
+class New:
+    """The stores that were made since this object was."""
+
+    def __init__(self) -> None:
+        self._before = frozenset(native._live)
+
+    def __len__(self) -> int:
+        return len(frozenset(native._live) - self._before)
+
+    def go_down_to(self, most: int) -> None:
+        """Fail unless at most `most` of them are left once garbage is collected."""
+        collected(lambda: len(self) <= most, lambda: f"{len(self)} stores are left, not {most}")
