@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from ..output import Content, OutputTree, Source
+from ..output import OutputTree, Source
 from ..spec.package import PackageSpec
 from ..templates import render
-from . import png
 from .documents import TEMPLATES, documents
 from .extension_toml import CONFIG, ICON, PREVIEW, extension_toml
 from .names import extension_id
@@ -16,8 +15,6 @@ from .python_module import module_folder, python_module
 from .scenarios import examples
 from .selection import Chosen
 
-ICON_SIZE = (256, 256)
-PREVIEW_SIZE = (512, 288)
 LICENSES = PurePosixPath("PACKAGE-LICENSES")
 
 
@@ -37,10 +34,7 @@ def extension(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> O
     licence = spec.distribution_config.license_file
     if licence is not None:  # where Kit's own extensions have theirs, and under such a name
         tree.add(LICENSES / f"{identifier}-LICENSE.md", Source(path=licence))
-    tree.add(ICON, _picture(spec.omniverse_config.extension_icon, ICON_SIZE))
-    tree.add(PREVIEW, _picture(spec.omniverse_config.extension_preview, PREVIEW_SIZE))
+    config = spec.omniverse_config
+    tree.add(ICON, Source(path=config.extension_icon or TEMPLATES / "icon.png"))
+    tree.add(PREVIEW, Source(path=config.extension_preview or TEMPLATES / "preview.png"))
     return tree
-
-
-def _picture(given: Path | None, size: tuple[int, int]) -> Content:
-    return Source(path=given) if given is not None else png.draw(*size)

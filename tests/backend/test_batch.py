@@ -13,13 +13,22 @@ from portalis.backend import Cancelled, GuestTimeout, Limits, Program, Trap
 from portalis.backend.batch import TRIES, Batch
 from portalis.backend.coalesce import Group, Job
 from tests.backend.host_guests import moody
+from tests.running.waiting import PATIENCE_S
 
 LIMIT_S = 0.4
 TRAP, ENDLESS, SLOW = -1.0, -2.0, -3.0
+SLOW_S = 0.06
 
 
 def request(value: float) -> dict[str, np.ndarray]:
     return {"x": np.array([[value]], np.float32)}
+
+
+def is_late(inputs: Any, limit_s: float) -> bool:
+    """Whether a call is to outlast its time limit. No other does, however busy the machine is."""
+    values = [float(value) for piece in inputs[0] for value in piece.ravel()]
+    first_bad = next((value for value in values if value in (TRAP, ENDLESS)), None)
+    return first_bad == ENDLESS or (SLOW in values and limit_s < SLOW_S)
 
 
 class Run:
@@ -37,7 +46,7 @@ class Run:
 
         def noted(inputs: Any, rows: Any, timeout_s: float, borrow: bool) -> Any:
             self.limits.append(timeout_s)
-            return call(inputs, rows, timeout_s, borrow)
+            return call(inputs, rows, timeout_s if is_late(inputs, timeout_s) else PATIENCE_S, borrow)
 
         program._call = noted  # type: ignore[method-assign]
         self.results = program.run_batch(

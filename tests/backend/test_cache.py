@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import logging
 import multiprocessing
@@ -444,6 +445,7 @@ def test_an_entry_that_cannot_be_renamed_into_place_leaves_nothing_behind(
 def test_no_free_file_descriptor_is_a_miss_and_costs_no_entry(cache: CompileCache, spare: int) -> None:
     cache.put(KEY, PAYLOAD)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.collect()  # garbage of earlier tests would close files meanwhile
     held = [os.open("/dev/null", os.O_RDONLY)]
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (max(int(file.name) for file in Path("/proc/self/fd").iterdir()) + 4, hard)

@@ -212,7 +212,7 @@ def test_instances_give_way_while_programs_run_on_other_threads() -> None:
 @pytest.mark.parametrize("bad", [False, True], ids=["success", "timeout"])
 def test_a_thread_keeps_no_store_of_a_guest_with_a_host(bad: bool) -> None:
     endless = "(loop $l (br_if $l (f32.gt (f32.load (i32.load (local.get $in))) (f32.const 8))))"
-    program = Program.load(of_wasi(endless), limits=Limits(timeout_s=0.1))
+    program = Program.load(of_wasi(endless), limits=Limits(timeout_s=0.1 if bad else PATIENCE_S))
     new = stores.New()
     found: list[object] = []
 
@@ -235,7 +235,7 @@ def test_pages_of_free_slots_are_given_back() -> None:
     with Program.load(LARGE) as program:
         assert answer(program) == [1, 1, 1, 1]
         gc.collect()
-        assert pool.empty_free_slots(engine) > 0
+        until(lambda: pool.empty_free_slots(engine) > 0)  # a janitor may have them at the moment
         assert resident_bytes() - before < 16 << 20
         assert answer(program) == [1, 1, 1, 1]  # a slot that was emptied is as good as new
     with Program.load(guests.echo(batch=8)) as program:
@@ -277,6 +277,7 @@ def test_answers_are_right_while_free_slots_are_emptied() -> None:
 
 
 def test_the_janitor_comes_by_itself_and_then_sleeps() -> None:
+    engine_for(default_settings(1 << 20))
     engines = len(pooled_engines())
     assert engines > 0
     visits: list[object] = []

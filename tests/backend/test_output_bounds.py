@@ -38,15 +38,18 @@ def test_elements_without_number_are_refused_before_they_are_made(element: bytes
 @pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("borrow", [False, True])
 def test_reading_bytes_ends_at_the_deadline_of_the_call(isolation: str, borrow: bool) -> None:
-    limits = Limits(timeout_s=0.2, max_bytes_elements=10**9)
-    program = Program.load(bytes_flood(64), limits=limits, isolation=isolation)
-    began = time.process_time()
-    (error,) = program.run_batch([X], borrow=borrow)
-    assert isinstance(error, GuestTimeout) and "reading the outputs took longer than its time limit of 0.2 s" in str(
-        error
-    )
-    assert time.process_time() - began < 3  # to the end it takes 8 s
-    assert program.stats.timeouts == 1
+    for limit_s in (0.2, 0.4, 0.8, 1.6):
+        limits = Limits(timeout_s=limit_s, max_bytes_elements=10**9)
+        program = Program.load(bytes_flood(64), limits=limits, isolation=isolation)
+        began = time.process_time()
+        (error,) = program.run_batch([X], borrow=borrow)
+        assert isinstance(error, GuestTimeout)
+        assert time.process_time() - began < 3  # to the end it takes 8 s
+        assert program.stats.timeouts == 1
+        if f"reading the outputs took longer than its time limit of {limit_s:g} s" in str(error):
+            break  # else the guest itself was late
+    else:
+        pytest.fail(str(error))
 
 
 def test_reading_bytes_on_the_fast_path_has_the_deadline_of_its_own_call() -> None:

@@ -183,6 +183,6 @@ def test_a_pattern_fits_as_in_a_gitignore(pattern: str, path: str, is_folder: bo
 def test_no_content_takes_long_to_look_into(tmp_path: Path, data: bytes) -> None:
     put(tmp_path, "a.pem", data)
     put(tmp_path, "a.txt", b"x" + data)
-    began = time.process_time()
+    began = time.thread_time()
     shipped(tmp_path)
-    assert time.process_time() - began < 3
+    assert time.thread_time() - began < 3

@@ -231,16 +231,16 @@ def failure(package: Package) -> StageError:
 
 
 def test_without_room_nothing_is_written_and_the_numbers_are_told(package: Package) -> None:
-    """A sparse file that is larger than what is free."""
-    free = shutil.disk_usage(package.staging).free
+    """A sparse file that is larger than the disk, of which others may free a part meanwhile."""
+    size = shutil.disk_usage(package.staging).total + (1 << 30)
     package.stage("docs/huge", b"")
     with (package.staging / "docs" / "huge").open("wb") as file:
         try:
-            file.truncate(free + (1 << 30))
+            file.truncate(size)
         except OSError:
             pytest.skip("this file system has no files of that size")
     path = PurePosixPath("docs/huge")
-    package.files[path] = Written(path=path, size_bytes=free + (1 << 30), sha256="0" * 64)
+    package.files[path] = Written(path=path, size_bytes=size, sha256="0" * 64)
     error = failure(package)
     assert error.kind is ErrorType.ArchiveError and beside(package) == []
     assert "demo-1.2.3.tar.gz may need" in error.message and "bytes free" not in error.message.replace(") free", "")

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,12 +158,14 @@ def _probe(service: Service, record: Record, until: float) -> None:
 
 def resident_bytes(service: Service) -> int:
     """The memory of the service and of its children."""
-    pids = [service.process.pid]
+    pids, pages = [service.process.pid], 0
     for pid in pids:
+        with suppress(OSError):  # it has ended
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            pids += map(int, children.read_text().split())
-    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids if Path(f"/proc/{pid}").exists()]
-    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+            with suppress(OSError):  # the thread has ended
+                pids += map(int, children.read_text().split())
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def soak(service: Service, seconds: float, say: Callable[[str], None], seed: int = 0) -> Record:

@@ -7,6 +7,7 @@ import pytest
 
 from portalis.backend import Limits, Program, WasmError
 from tests.backend import guests
+from tests.backend.limits import in_time, not_late
 
 from .attacks import ATTACKS, BAD, GOOD, Attack
 
@@ -20,10 +21,10 @@ def neighbour() -> Program:
 @pytest.mark.parametrize("isolation", ["request", "batch", "instance"])
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_is_an_error_of_its_own_call(attack: Attack, isolation: str, neighbour: Program) -> None:
-    program = Program.load(attack.module, limits=Limits(**attack.all_limits), isolation=isolation)
+    program = Program.load(attack.module, limits=Limits(**attack.patient_limits), isolation=isolation)
     for _ in range(2):
         with pytest.raises(attack.errors) as caught:
-            program.run({"x": BAD})
+            program.run({"x": BAD}, timeout_s=attack.timeout_s)
         attack.check_error(str(caught.value))
         attack.check_good(0, program.run({"x": GOOD})["y"].ravel().tolist())
     assert neighbour.run({"x": BAD})["y"].tolist() == [[1]]
@@ -31,12 +32,18 @@ def test_an_attack_is_an_error_of_its_own_call(attack: Attack, isolation: str, n
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_the_others_of_its_batch_are_answered(attack: Attack) -> None:
-    program = Program.load(attack.module, limits=Limits(**attack.all_limits))
+    program = Program.load(attack.module, limits=Limits(**attack.patient_limits))
     numbers = (2.0, 1.0, 3.0, 0.0)
-    answers = program.run_batch([{"x": np.full((1, 1), number, np.float32)} for number in numbers])
-    for number, answer in zip(numbers, answers, strict=True):
-        if number == 1:
-            assert isinstance(answer, attack.errors), answer
-        else:
-            assert not isinstance(answer, WasmError), answer
-            attack.check_good(number, answer["y"].ravel().tolist())
+    requests = [{"x": np.full((1, 1), number, np.float32)} for number in numbers]
+
+    def check(limit_s: float) -> None:
+        answers = program.run_batch(requests, timeouts_s=[limit_s] * len(requests))
+        for number, answer in zip(numbers, answers, strict=True):
+            if number == 1:
+                assert isinstance(answer, attack.errors), answer
+            else:
+                good = not_late(answer)
+                assert not isinstance(good, WasmError), good
+                attack.check_good(number, good["y"].ravel().tolist())
+
+    in_time(check, attack.timeout_s)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from portalis.backend import GuestTimeout
 from tests.backend import guests
+from tests.backend.limits import in_time
 from tests.nim.service.process import Service, body, running
+from tests.running.waiting import PATIENCE_S
 
 from .attacks import ATTACKS, Attack
 from .soak import resident_bytes
@@ -26,7 +30,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     models: list[dict[str, Any]] = []
     for name, module, limits in (
         (NEIGHBOUR, guests.echo(dims=(1,), batch=8), {}),
-        *((attack.name, attack.module, attack.all_limits) for attack in ATTACKS),
+        *((attack.name, attack.module, attack.patient_limits) for attack in ATTACKS),
     ):
         (folder / f"{name}.wasm").write_bytes(module)
         models.append({"name": name, "file": f"{name}.wasm", "limits": limits})
@@ -35,9 +39,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def infer(service: Service, model: str, number: float) -> tuple[int, Any]:
+def infer(service: Service, model: str, number: float, limit_s: float = PATIENCE_S) -> tuple[int, Any]:
     """The status, and the output or the error's text."""
-    status, told = service.client.send(f"/v2/models/{model}/infer", body(number))
+    parameters = {"parameters": {"wasm.timeout_ms": 1000 * limit_s}}
+    request = json.dumps(json.loads(body(number)) | parameters).encode()
+    status, told = service.client.send(f"/v2/models/{model}/infer", request)
     return status, told["outputs"][0]["data"] if status == 200 else told["error"]
 
 
@@ -50,21 +56,27 @@ def check_alive(service: Service) -> None:
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_fails_its_own_request(attack: Attack, service: Service) -> None:
     numbers = (2.0, 1.0, 3.0, 1.0, 0.0)
-    with ThreadPoolExecutor(len(numbers)) as pool:
-        answers = list(pool.map(lambda number: infer(service, attack.name, number), numbers))
-    for number, (status, answer) in zip(numbers, answers, strict=True):
-        if number == 1:
-            assert status in statuses(attack), answer
-            attack.check_error(answer)
-        else:
-            assert status == 200, answer
-            attack.check_good(number, answer)
+
+    def check(limit_s: float) -> None:
+        with ThreadPoolExecutor(len(numbers)) as pool:
+            answers = list(pool.map(lambda number: infer(service, attack.name, number, limit_s), numbers))
+        for number, (status, answer) in zip(numbers, answers, strict=True):
+            if number == 1:
+                assert status in statuses(attack), answer
+                attack.check_error(answer)
+            elif status == 504:
+                raise GuestTimeout(answer)
+            else:
+                assert status == 200, answer
+                attack.check_good(number, answer)
+
+    in_time(check, attack.timeout_s)
     check_alive(service)
 
 
 def test_all_attacks_at_once_leave_the_service_as_it_was(service: Service) -> None:
     with ThreadPoolExecutor(8) as pool:
-        hostile = [pool.submit(infer, service, attack.name, 1.0) for attack in ATTACKS * 2]
+        hostile = [pool.submit(infer, service, attack.name, 1.0, attack.timeout_s) for attack in ATTACKS * 2]
         good = [pool.submit(infer, service, NEIGHBOUR, float(number)) for number in range(50)]
         assert [future.result() for future in good] == [(200, [number]) for number in range(50)]
         assert all(future.result()[0] != 200 for future in hostile)

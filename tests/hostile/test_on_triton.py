@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from portalis.backend import GuestTimeout
 from portalis.tritonserver import TritonServer
 from tests.backend import guests
+from tests.backend.limits import in_time
 from tests.backend.triton import models
+from tests.running.waiting import PATIENCE_S
 
 from .attacks import ATTACKS, Attack
 from .statuses import triton_statuses
@@ -23,7 +26,7 @@ SETTINGS = {"timeout_s": ("wasm.timeout_ms", 1000), "max_memory_bytes": ("wasm.m
 
 def config(attack: Attack) -> str:
     """Bare, with the attack's limits, and with a batcher that puts requests into one call."""
-    values = {SETTINGS[name][0]: str(int(value * SETTINGS[name][1])) for name, value in attack.all_limits.items()}
+    values = {SETTINGS[name][0]: str(int(value * SETTINGS[name][1])) for name, value in attack.patient_limits.items()}
     return models.BARE + models.parameters(values) + "dynamic_batching { max_queue_delay_microseconds: 20000 }\n"
 
 
@@ -37,14 +40,16 @@ class Client:
         self._url = server.grpc_url
         self.client = grpc.InferenceServerClient(server.grpc_url)
 
-    def infer(self, model: str, number: float) -> tuple[str, Any]:
+    def infer(self, model: str, number: float, limit_s: float = PATIENCE_S) -> tuple[str, Any]:
         """OK and the output, or the status and the error's text."""
         from tritonclient.utils import InferenceServerException
 
         tensor = self._grpc.InferInput("x", [1, 1], "FP32")
         tensor.set_data_from_numpy(np.full((1, 1), number, np.float32))
         try:
-            return "OK", self.client.infer(model, [tensor]).as_numpy("y").ravel().tolist()
+            parameters = {"wasm.timeout_ms": str(int(1000 * limit_s))}
+            result = self.client.infer(model, [tensor], parameters=parameters)
+            return "OK", result.as_numpy("y").ravel().tolist()
         except InferenceServerException as error:
             return str(error.status()).removeprefix("StatusCode."), error.message()
 
@@ -69,14 +74,20 @@ def client(shared_triton: TritonServer) -> Iterator[Client]:
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_fails_its_own_request(attack: Attack, client: Client) -> None:
     numbers = (2.0, 1.0, 3.0, 0.0)
-    with ThreadPoolExecutor(len(numbers)) as pool:
-        answers = list(pool.map(lambda number: client.infer(attack.name, number), numbers))
-    for number, (status, answer) in zip(numbers, answers, strict=True):
-        if number == 1:
-            assert status in triton_statuses(attack), (status, answer)
-            attack.check_error(answer)
-        else:
-            assert status == "OK", answer
-            attack.check_good(number, [value.decode() if isinstance(value, bytes) else value for value in answer])
+
+    def check(limit_s: float) -> None:
+        with ThreadPoolExecutor(len(numbers)) as pool:
+            answers = list(pool.map(lambda number: client.infer(attack.name, number, limit_s), numbers))
+        for number, (status, answer) in zip(numbers, answers, strict=True):
+            if number == 1:
+                assert status in triton_statuses(attack), (status, answer)
+                attack.check_error(answer)
+            elif status == "UNAVAILABLE" and "time limit" in answer:
+                raise GuestTimeout(answer)
+            else:
+                assert status == "OK", answer
+                attack.check_good(number, [value.decode() if isinstance(value, bytes) else value for value in answer])
+
+    in_time(check, attack.timeout_s)
     assert client.infer(NEIGHBOUR, 5) == ("OK", [5])
     assert client.client.is_server_live()

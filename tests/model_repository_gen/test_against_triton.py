@@ -38,7 +38,7 @@ class Judge:
     def judge(self, name: str) -> None:
         for _ in range(ATTEMPTS):
             server = self._server or self._start()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 refusal = self._load(server, name)
                 if refusal is None:
                     self.ready.add(name)
@@ -51,14 +51,19 @@ class Judge:
 
     def _start(self) -> TritonServer:
         server = TritonServer(
-            self._repository, backend_directory=self._backends, model_control="explicit", extra_args=STRICT
+            self._repository,
+            backend_directory=self._backends,
+            model_control="explicit",
+            start_timeout_s=waiting.PATIENCE_S,
+            extra_args=STRICT,
         )
         self._server = server.start()
         return server
 
     @staticmethod
     def _load(server: TritonServer, name: str) -> str | None:
-        """None when it loads, else the answer and the log of the meantime. Raises OSError when there is no answer."""
+        """None when it loads, else the answer and the log of the meantime. Raises OSError or HTTPException when there
+        is no whole answer."""
         before = len(server.log())
         connection = http.client.HTTPConnection(server.http_url)
         with contextlib.closing(connection):

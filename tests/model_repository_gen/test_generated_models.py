@@ -122,7 +122,11 @@ def loaded(wasm_backends: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     # without what a backend would complete, which halves the time; all of the configuration is there
     limited = ("--rate-limit=execution_count", "--disable-auto-complete-config")
     with TritonServer(
-        written.repository, backend_directory=backends, model_control="explicit", extra_args=limited
+        written.repository,
+        backend_directory=backends,
+        model_control="explicit",
+        start_timeout_s=PATIENCE_S,
+        extra_args=limited,
     ) as server:
         yield Loaded(server, {name: written.config(name) for name in written.models})
 

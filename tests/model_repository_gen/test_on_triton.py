@@ -35,6 +35,8 @@ SEQUENCES = {
         {"name": "ID", "control_type": "CorrelationId"},
     ],
     "oldest": {"max_candidate_sequences": 4},
+    # after the usual second without a request, Triton ends a sequence
+    "max_sequence_idle_microseconds": int(PATIENCE_S * 1e6),
 }
 KEPT_STATE = {"backend_parameters": {"wasm.isolation": "instance"}}
 # a python-based backend of one's own, which looks at the module that the package put beside it
@@ -190,7 +192,8 @@ def server(
     backends = tmp_path_factory.mktemp("both") / "backends"
     shutil.copytree(wasm_backends, backends, symlinks=True)
     add_custom(backends)
-    with TritonServer(folder / "out" / REPOSITORY, backend_directory=backends) as triton:
+    repository = folder / "out" / REPOSITORY
+    with TritonServer(repository, backend_directory=backends, start_timeout_s=PATIENCE_S) as triton:
         yield triton
 
 

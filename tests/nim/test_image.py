@@ -60,7 +60,7 @@ def image(docker: Engine, folder: Path) -> Iterator[Image]:
 
 def start(docker: Engine, **options: Any) -> Any:
     """A container that is confined as the issue of a careful operator wants, with loopback alone."""
-    client = DockerClient(base_url=docker.address)
+    client = DockerClient(base_url=docker.address, timeout=int(waiting.PATIENCE_S))
     confined = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "user": "4242:4242"}
     return client.containers.run(REFERENCE, detach=True, network_mode="none", **{**confined, **options})
 

@@ -52,7 +52,7 @@ def test_a_command_runs_in_wasmedge_in_a_confined_container(docker: Engine, tmp_
     )
     # the build has tried the runtime on this base image
     assert any("wasmedge version" in line for line in lines)
-    client = DockerClient(base_url=docker.address)
+    client = DockerClient(base_url=docker.address, timeout=int(waiting.PATIENCE_S))
     container = client.containers.run(
         REFERENCE,
         detach=True,

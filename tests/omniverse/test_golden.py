@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portalis.omniverse import png
+from portalis.omniverse.documents import TEMPLATES
 
 from .conftest import EXAMPLES, Package
 
@@ -55,7 +55,7 @@ def everything(package: Package) -> None:
         ],
         "integration_type": "Simulation",
         "omnigraph_nodes": True,
-        "extension_icon": package.input("icon.png", png.draw(64, 64)),
+        "extension_icon": package.input("icon.png", (TEMPLATES / "preview.png").read_bytes()),
         "example_scenarios": [
             {"name": "given", "scenario_file": package.input("scene.usda", b"#usda 1.0\n"), "documentation": "See it."},
             {"name": "made", "description": 'With "quotes".'},

@@ -1,4 +1,4 @@
-"""The drawn pictures are real PNGs, and a given one is looked at."""
+"""A given picture is looked at, and those of an extension that brings none are real PNGs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from portalis.omniverse import png
+from portalis.omniverse.documents import TEMPLATES
 
 
-@pytest.mark.parametrize("size", [(256, 256), (512, 288), (4, 4)])
-def test_a_drawn_picture_is_a_png_that_others_read(size: tuple[int, int]) -> None:
-    image_module = pytest.importorskip("PIL.Image")
-    with image_module.open(io.BytesIO(png.draw(*size))) as image:
+@pytest.mark.parametrize(("name", "size"), [("icon", (256, 256)), ("preview", (512, 288))])
+def test_the_pictures_of_an_extension_that_brings_none_are_small_pngs(name: str, size: tuple[int, int]) -> None:
+    path = TEMPLATES / f"{name}.png"
+    with Image.open(path) as image:
         image.load()
         assert (image.format, image.size) == ("PNG", size)
-
-
-def test_the_same_size_gives_the_same_small_file() -> None:
-    assert png.draw(256, 256) == png.draw(256, 256)
-    assert len(png.draw(256, 256)) < 4096
+    assert png.trouble(path) is None
+    assert path.stat().st_size < 4096
 
 
 def told(tmp_path: Path, data: bytes) -> str | None:
@@ -31,19 +30,19 @@ def told(tmp_path: Path, data: bytes) -> str | None:
     return png.trouble(path)
 
 
-@pytest.mark.parametrize("size", [(256, 256), (512, 288), (16, 4096)])
-def test_a_drawn_picture_is_no_trouble(tmp_path: Path, size: tuple[int, int]) -> None:
-    assert told(tmp_path, png.draw(*size)) is None
+def picture(width: int, height: int, mode: str = "P") -> bytes:
+    written = io.BytesIO()
+    Image.new(mode, (width, height)).save(written, "PNG")
+    return written.getvalue()
 
 
+@pytest.mark.parametrize("size", [(16, 16), (16, 4096), (512, 288)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
-def test_a_picture_of_pillows_is_no_trouble(tmp_path: Path, mode: str) -> None:
-    image_module = pytest.importorskip("PIL.Image")
-    image_module.new(mode, (100, 70)).save(tmp_path / "p.png")
-    assert png.trouble(tmp_path / "p.png") is None
+def test_a_picture_of_sane_size_is_no_trouble(tmp_path: Path, mode: str, size: tuple[int, int]) -> None:
+    assert told(tmp_path, picture(*size, mode)) is None
 
 
-GOOD = png.draw(64, 64)
+GOOD = picture(64, 64)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +55,8 @@ GOOD = png.draw(64, 64)
         (GOOD[:-12], "its end is missing"),
         (GOOD[:20] + b"\xff" + GOOD[21:], "the checksum of its 'IHDR' chunk is wrong"),
         (png.SIGNATURE + GOOD[33:], "its header"),
-        (png.draw(12, 64), "has 12 x 64 pixels"),
-        (png.draw(64, 4100), "has 64 x 4100 pixels"),
+        (picture(12, 64), "has 12 x 64 pixels"),
+        (picture(64, 4100), "has 64 x 4100 pixels"),
     ],
 )
 def test_what_is_no_picture_of_sane_size_is_told(tmp_path: Path, data: bytes, why: str) -> None:

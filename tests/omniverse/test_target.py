@@ -10,7 +10,8 @@ import pytest
 import wasmtime
 
 from portalis.contracts.errors import ErrorType, OmniversePackagingError
-from portalis.omniverse import kit, png, target
+from portalis.omniverse import kit, target
+from portalis.omniverse.documents import TEMPLATES
 from portalis.target import StageError, Target
 from portalis.wasm_backend import island
 
@@ -164,7 +165,7 @@ def test_the_listed_modules_are_packaged_under_their_own_names_and_entries(packa
 
 
 def test_given_pictures_and_scenes_are_copied(package: Package) -> None:
-    picture = png.draw(64, 64)
+    picture = (TEMPLATES / "preview.png").read_bytes()
     package.config |= {
         "extension_icon": package.input("my icon.png", picture),
         "example_scenarios": [{"name": "waves", "scenario_file": package.input("s.USDA", b"#usda 1.0\n")}],

@@ -10,16 +10,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from portalis.contracts.output import PackagingAgentOutput
 from tests import parts
-from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.fault_proxy import Request, fault_proxy
 from tests.portalis.pipeline.conftest import Workplace
 from tests.registry_server import PASSWORD, USERNAME, RegistryServer, registry_server
-from tests.running import commands, waiting
+from tests.running import commands
 from tests.running.ports import free_port
+from tests.running.waiting import PATIENCE_S
 
 PORTALIS = [sys.executable, "-m", "portalis"]
 
@@ -80,23 +82,24 @@ def test_a_second_time_nothing_is_sent(output: Path, server: RegistryServer, env
     assert second.stdout.splitlines() == [f"{line} (was there)" for line in first.stdout.splitlines()]
 
 
-def _wait_for_half_an_archive(proxy: FaultProxy, process: subprocess.Popen[bytes]) -> None:
-    def on_its_way() -> bool:
-        assert process.poll() is None
-        return any(each.method in ("PUT", "PATCH") and each.sent > 100_000 for each in list(proxy.requests))
-
-    waiting.until(on_its_way, "the archive was not on its way", every_s=0.02)
-
-
 def test_what_was_killed_goes_on_where_it_stopped(
     output: Path, server: RegistryServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
     arguments = ["publish", str(output), "--registry"]
-    with fault_proxy(server.port, bytes_per_s=100_000) as slow:
-        process = subprocess.Popen([*PORTALIS, *arguments, slow.host], env=environment, stderr=subprocess.DEVNULL)
-        _wait_for_half_an_archive(slow, process)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    started: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+
+    def kill_amid_the_archive(request: Request) -> str | None:
+        if int(request.headers.get("Content-Length", 0)) < 100_000:
+            return None
+        process = started.get(timeout=PATIENCE_S)
+        process.kill()
+        process.wait()
+        return "drop amid"
+
+    with fault_proxy(server.port, kill_amid_the_archive) as proxy:
+        process = subprocess.Popen([*PORTALIS, *arguments, proxy.host], env=environment, stderr=subprocess.DEVNULL)
+        started.put(process)
+        assert process.wait(PATIENCE_S) == -signal.SIGKILL
     with fault_proxy(server.port) as proxy:
         done = portalis(output, "--registry", proxy.host, environment=environment)
     told = {line.split()[1]: line for line in done.stdout.splitlines()}

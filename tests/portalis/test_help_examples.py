@@ -26,7 +26,7 @@ from tests.running import commands
 from tests.running.ports import free_ports
 
 from .conftest import write_model
-from .test_cli_run import FREE, running
+from .test_cli_run import free, running
 from .test_cli_serve import serving
 
 
@@ -148,10 +148,10 @@ def test_the_examples_of_run_and_infer_work(tmp_path: Path) -> None:
     module(tmp_path, "image_preprocess")
     Image.new("RGB", (64, 64), (10, 200, 30)).save(tmp_path / "photo.jpg")
     in_shell("portalis init softmax.wasm image_preprocess.wasm", tmp_path)
-    with running(*shlex.split(single)[2:], *FREE, cwd=tmp_path) as service:
+    with running(*shlex.split(single)[2:], *free(), cwd=tmp_path) as service:
         service.line_with("ready; Ctrl-C stops")
         assert service.end(signal.SIGINT) == 0
-    with running(*shlex.split(of_a_spec)[2:], *FREE, cwd=tmp_path) as service:
+    with running(*shlex.split(of_a_spec)[2:], *free(), cwd=tmp_path) as service:
         (url,) = re.findall(r"gRPC (127\.0\.0\.1:\d+)", service.line_with("gRPC"))
         service.line_with("ready; Ctrl-C stops")
         assert "0.09" in in_shell(asked, tmp_path, "--url", url)

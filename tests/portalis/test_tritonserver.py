@@ -24,6 +24,7 @@ from portalis.tritonserver.layout import find_libpython
 from portalis.tritonserver.log import why_it_failed
 from tests import parts
 from tests.running import waiting
+from tests.running.ports import free_ports
 
 pytestmark = pytest.mark.triton
 
@@ -59,7 +60,7 @@ def add(server: TritonServer) -> float:
 def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_behind(
     repository: Path, wasm_backends: Path
 ) -> None:
-    with TritonServer(repository, backend_directory=wasm_backends) as server:
+    with TritonServer(repository, backend_directory=wasm_backends, stop_timeout_s=waiting.PATIENCE_S) as server:
         assert add(server) == 3.0
         with urllib.request.urlopen(f"http://{server.http_url}/v2/health/ready") as answer:
             assert answer.status == 200
@@ -162,7 +163,7 @@ def test_a_taken_port_is_named_in_the_error(repository: Path, wasm_backends: Pat
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        free = Ports.free()
+        free = free_ports()
         ports = Ports(**({"grpc": free.grpc, "http": free.http, "metrics": free.metrics} | {taken: port}))
         with pytest.raises(TritonFailed, match=f"{port}.* already in use"):
             TritonServer(repository, backend_directory=wasm_backends, ports=ports).start()

@@ -8,6 +8,8 @@ Usage: python -m tests.running.prepared SOCKET — it ends when its standard inp
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -17,30 +19,39 @@ import select
 import signal
 import socket
 import sys
+import threading
 
 # what the commands import when they need it; nothing here starts a thread or reads the environment
 IMPORTS = (
-    "portalis.cli.app",
+    "portalis.annotation",
     "portalis.backend",
-    "portalis.inspection",
-    "portalis.pipeline",
-    "portalis.pipeline.publishing",
-    "portalis.pipeline.registry",
-    "portalis.spec.read",
+    "portalis.cli.app",
+    "portalis.cli.progress",
+    "portalis.cli.summary",
     "portalis.contracts.output",
     "portalis.contracts.schemas",
     "portalis.deploy.target",
+    "portalis.dist.publishing.publish",
+    "portalis.dist.sbom",
     "portalis.dist.signing.keys",
     "portalis.dist.target",
-    "portalis.dist.verifying",
+    "portalis.dist.verifying.verify",
+    "portalis.inspection.producers",
     "portalis.model_repository_gen.target",
     "portalis.nim.target",
     "portalis.omniverse.target",
+    "portalis.pipeline.publication",
+    "portalis.pipeline.publishing",
+    "portalis.pipeline.registry",
     "portalis.proto.target",
+    "portalis.spec.read",
     "portalis.spec_file",
+    "portalis.tritonserver.process",
     "rich.console",
+    "rich.markdown",
     "rich.table",
     "tomlkit",
+    "tomllib",
 )
 
 
@@ -91,7 +102,23 @@ def become(arguments: list[str], folder: str, environment: dict[str, str]) -> No
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[1:] = arguments
-    runpy.run_module("portalis", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("portalis", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            leave(end.code)
+        raise
+
+
+def leave(status: int) -> None:
+    """End as the interpreter does, but for taking its modules apart, which copies the memory of all that is imported.
+    Returns where a stream cannot be written, which the interpreter tells."""
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads
+    with contextlib.suppress(OSError, ValueError):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,14 @@ def stubs(pid: int) -> list[int]:
     return found
 
 
+def command_line(pid: int) -> bytes:
+    """Empty for a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def _client(server: TritonServer) -> Any:
     import tritonclient.grpc as grpc
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.backend.triton.conftest import Server
+from tests.backend.triton.reloading import command_line, stubs
 from tests.running.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.triton
@@ -18,7 +21,7 @@ BAD, GOOD = np.ones((1, 1), F32), np.zeros((1, 1), F32)
 
 
 def still_serves(server: Server, model: str) -> None:
-    assert server.infer(model, x=GOOD)["y"].tolist() == [[0]]
+    assert server.in_time(model, x=GOOD)["y"].tolist() == [[0]]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ def test_a_trap_has_its_backtrace(server: Server) -> None:
 
 
 def test_a_loop_ends_with_its_deadline(server: Server) -> None:
-    server.infer("looping", x=GOOD)
+    server.in_time("looping", x=GOOD)
     began = time.monotonic()
     server.error("looping", x=BAD)
     assert 0.35 < time.monotonic() - began < PATIENCE_S
@@ -112,12 +115,21 @@ def test_shapes_that_do_not_broadcast_are_the_requests_error(server: Server) -> 
     assert "do not broadcast together: 'a' [1, 2], 'b' [1, 3]" in message
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def test_a_request_whose_client_has_left_is_not_run(server: Server) -> None:
     from tritonclient.utils import InferenceServerException
 
+    (stub,) = [pid for pid in stubs(server.triton.pid) if b"/slow_to_stop/" in command_line(pid)]
+    idle_s = processor_seconds(stub)
+
     def abandoned() -> None:
-        # behind the loop, not in one batch with it; nothing tells that the loop has begun, and it takes 5 s
-        time.sleep(1.5)
+        # behind the loop, not in one batch with it; the loop takes 10 s, all of them on a processor
+        server.eventually(lambda: processor_seconds(stub) > idle_s + 0.3)
         server.request("slow_to_stop", {"x": GOOD}, client_timeout=0.3)
 
     server.eventually(lambda: server.metric("wasm_calls", "slow_to_stop") >= 0)

@@ -16,7 +16,7 @@ from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.triton import models
 from tests.backend.triton.conftest import Server
-from tests.backend.triton.reloading import stubs
+from tests.backend.triton.reloading import command_line, stubs
 
 pytestmark = pytest.mark.triton
 F32 = np.float32
@@ -52,12 +52,13 @@ ATTACKS = {
     "endless": Attack(models.LOOP, "UNAVAILABLE", "longer than its time limit of 0.15 s"),
     "never_starts": Attack(NEVER_STARTS, "UNAVAILABLE", "time limit of 0.15 s", recovers=False),
     "recursive": Attack(
-        models.when_asked("(call $down)", "(func $down (call $down))"), "INTERNAL", "call stack exhausted"
+        models.when_asked("(call $down)", "(func $down (call $down))"), "INTERNAL", "call stack exhausted", config=""
     ),
     "greedy": Attack(
         models.when_asked("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 64)) (i32.const -1)))) unreachable"),
         "INTERNAL",
         "unreachable",
+        config="",
     ),
     "forging": Attack(models.talkative(1, b"\x1b[2J\rfine\nE0101 00:00:00.000000 1 model.py:1] forged\n"), config=""),
     "flooding": Attack(models.talkative(3_000), config=""),
@@ -87,10 +88,17 @@ def load(server: Server, backends: Path, name: str, attack: Attack) -> str:
 
 def unload(server: Server, model: str) -> None:
     """Unload at once, whatever the model has left to say, and see that each of its processes ended by itself."""
-    ends, before = server.triton.repositories[0] / model / "ends", stubs(server.triton.pid)
+    folder = server.triton.repositories[0] / model
+    assert watching(server, folder)
     server.client.unload_model(model)
-    server.eventually(lambda: len(stubs(server.triton.pid)) <= len(before) - 2)  # the stub, and what watches it
-    assert set(ends.read_text().split()) == {"0"}
+    server.eventually(lambda: not watching(server, folder))
+    assert set((folder / "ends").read_text().split()) == {"0"}
+
+
+def watching(server: Server, folder: Path) -> list[int]:
+    """The processes that watch the stubs of the model in `folder`, see `load`. Other models of the server may be on their
+    way out."""
+    return [pid for pid in stubs(server.triton.pid) if str(folder / STUB_NAME).encode() in command_line(pid)]
 
 
 def provoke(server: Server, model: str, attack: Attack) -> None:
@@ -116,7 +124,7 @@ def test_an_attack_ends_with_its_own_request_and_the_server_answers_others(
         provoke(server, model, attack)
         neighbour_answers(server)
         if attack.recovers:
-            assert server.infer(model, x=GOOD)["y"].tolist() == [[0]]
+            assert server.in_time(model, x=GOOD)["y"].tolist() == [[0]]
     provoke(server, model, attack)
     unload(server, model)
     neighbour_answers(server)

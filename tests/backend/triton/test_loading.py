@@ -63,7 +63,6 @@ def test_models_come_and_go_without_a_trace(tmp_path: Path, wasm_backends: Path)
     with TritonServer(tmp_path, backend_directory=wasm_backends, model_control="explicit") as triton:
         server = Server(triton)
         one = np.ones((1, 1), F32)
-        counts = []
         for _ in range(4):
             server.client.load_model("add")
             server.client.load_model("other")
@@ -72,8 +71,7 @@ def test_models_come_and_go_without_a_trace(tmp_path: Path, wasm_backends: Path)
             server.client.unload_model("add")
             server.client.unload_model("other")
             server.eventually(lambda: not stubs(triton.pid))
-            counts.append(len(triton.shared_memory()))
-        server.eventually(lambda: len(triton.shared_memory()) == counts[0])
+            server.eventually(lambda: not triton.shared_memory())
 
 
 def test_two_versions_of_a_model_serve_side_by_side(shared_triton: TritonServer) -> None:
@@ -99,7 +97,7 @@ def test_a_gpu_instance_group_serves_and_says_where_it_runs(tmp_path: Path, wasm
         assert "WebAssembly runs on the CPU" in triton.log()
 
 
-def resident_mib(pids: list[int]) -> float:
+def resident_mib(pids: set[int]) -> float:
     total = 0
     for pid in pids:
         try:
@@ -141,9 +139,9 @@ def test_ten_thousand_mixed_requests_leave_memory_and_processes_flat(tmp_path: P
 
         run(1500)
         time.sleep(2)
-        pids = stubs(triton.pid)
-        before = resident_mib([triton.pid, *pids])
+        pids = set(stubs(triton.pid))
+        before = resident_mib({triton.pid, *pids})
         assert run(10_000) == 4000
         time.sleep(2)
-        assert stubs(triton.pid) == pids
-        assert resident_mib([triton.pid, *pids]) - before < 30
+        assert set(stubs(triton.pid)) == pids
+        assert resident_mib({triton.pid, *pids}) - before < 30

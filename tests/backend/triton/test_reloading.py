@@ -52,8 +52,8 @@ def test_no_request_fails_while_versions_are_replaced(
     load(model)
     with reloading.Load(server, model.name) as clients:
         assert list(reloading.reload_explicitly(server, model, 6))[-1] == 6
+        until(lambda: clients.answered > 100)
     assert clients.failed == {}
-    assert clients.answered > 100
     reloading.settled(server)
     until(
         lambda: len(series(server, model.name)) == 1, lambda: f"series that nobody sends: {series(server, model.name)}"

@@ -11,12 +11,14 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wasmtime
 
+from portalis.backend import Program
 from tests.running import waiting
 
 from .serving import Client, serving
@@ -24,14 +26,11 @@ from .serving import Client, serving
 pytestmark = pytest.mark.service
 
 LIMIT = 100_000
-# doubles its input; a negative number traps, and each million of the number takes a moment
-WORK = """(module (func (export "work") (param $x f32) (result f32) (local $i i32)
+# doubles its input; a negative number traps
+WORK = """(module (func (export "work") (param $x f32) (result f32)
   (if (f32.lt (local.get $x) (f32.const 0)) (then unreachable))
-  (loop $again
-    (local.set $i (i32.add (local.get $i) (i32.const 1)))
-    (br_if $again (f32.lt (f32.convert_i32_u (local.get $i)) (local.get $x))))
   (f32.mul (local.get $x) (f32.const 2))))"""
-LONG = 6e8
+LEFT = 'wasm_service_requests_total{code="499"'
 PATHS = ("/v1/models/work/infer", "/v2/models/work/infer")
 
 
@@ -70,6 +69,19 @@ def head(path: str, length: int, *more: str) -> bytes:
     return "\r\n".join(lines).encode()
 
 
+def hold(monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> threading.Event:
+    """Keep what models run from now on busy until the event is set, which the end of `stack` does too."""
+    go, run_batch = threading.Event(), Program.run_batch
+
+    def run_when_let(program: Program, *requests: Any, **options: Any) -> Any:
+        assert go.wait(waiting.PATIENCE_S)
+        return run_batch(program, *requests, **options)
+
+    monkeypatch.setattr(Program, "run_batch", run_when_let)
+    stack.callback(go.set)
+    return go
+
+
 def connected(client: Client) -> socket.socket:
     return socket.create_connection(("127.0.0.1", client.port), timeout=waiting.PATIENCE_S)
 
@@ -106,12 +118,14 @@ def test_a_body_in_small_pieces_is_read_while_it_comes_in_time(client: Client) -
 
 
 def test_slow_clients_hinder_no_others(client: Client) -> None:
+    before = client.metric(LEFT)
     slow = [connected(client) for _ in range(50)]
     for connection in slow:
         connection.sendall(head(PATHS[1], 50))
     assert client.send(PATHS[1], body(1))[0] == 200
     for connection in slow:
         connection.close()
+    waiting.until(lambda: client.metric(LEFT) == before + 50)  # the next test counts its own
 
 
 def test_slow_clients_are_all_sent_away(hasty: Client) -> None:
@@ -124,30 +138,33 @@ def test_slow_clients_are_all_sent_away(hasty: Client) -> None:
 
 
 def test_a_client_that_leaves_in_its_body_frees_everything(client: Client) -> None:
-    name = 'wasm_service_requests_total{code="499"'
-    before = client.metric(name)
+    before = client.metric(LEFT)
     for _ in range(5):
         with connected(client) as connection:
             connection.sendall(head(PATHS[0], 5000) + b"{")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # with a reset
-    waiting.until(lambda: client.metric(name) == before + 5)
+    waiting.until(lambda: client.metric(LEFT) == before + 5)
     assert client.metric("wasm_service_active_requests") == 0
     assert client.send(PATHS[0], body(1))[0] == 200
 
 
-def test_a_client_that_leaves_while_it_waits_is_dropped_from_the_queue(folder: Path) -> None:
-    with serving(folder, MODELS, workers=1) as client, ThreadPoolExecutor(1) as threads:
+def test_a_client_that_leaves_while_it_waits_is_dropped_from_the_queue(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(folder, MODELS, workers=1) as client, ThreadPoolExecutor(1) as threads, ExitStack() as stack:
         client.wait_ready()
-        running = threads.submit(client.send, PATHS[0], body(LONG))
+        go = hold(monkeypatch, stack)
+        running = threads.submit(client.send, PATHS[0], body(1))
         waiting.until(lambda: client.metric("wasm_service_batch_requests_count") == 1)
         with connected(client) as connection:
             whole = body(1)
             connection.sendall(head(PATHS[1], len(whole)) + whole)
             waiting.until(lambda: client.metric("wasm_service_queue_requests") == 1)
         waiting.until(lambda: client.metric("wasm_service_queue_requests") == 0)
+        go.set()
         assert running.result()[0] == 200
+        waiting.until(lambda: client.metric(LEFT) == 1)
         waiting.until(lambda: client.metric("wasm_service_active_requests") == 0)
-        assert client.metric('wasm_service_requests_total{code="499"') == 1
         assert client.metric("wasm_service_batch_requests_sum") == 1, "it was never run"
 
 
@@ -185,20 +202,25 @@ def test_an_unknown_content_encoding_is_415(client: Client) -> None:
     assert compressed(client, "identity", body(1))[0] == 200
 
 
-def test_many_at_a_time_are_run_together_and_each_gets_its_own_answer(folder: Path) -> None:
+def test_many_at_a_time_are_run_together_and_each_gets_its_own_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(folder, MODELS, workers=1) as client:
         client.wait_ready()
-        start = threading.Barrier(20)
 
         def some(first: int) -> list[tuple[int, Any]]:
-            start.wait()
             values = [-1.0 if i % 10 == 3 else float(i) for i in range(first, first + 25)]
             return [
                 (status, told) for status, told in (client.send(PATHS[i % 2], body(v)) for i, v in enumerate(values))
             ]
 
-        with ThreadPoolExecutor(20) as threads:
-            answers = list(threads.map(some, range(0, 500, 25)))
+        with ThreadPoolExecutor(20) as threads, ExitStack() as stack:
+            go = hold(monkeypatch, stack)
+            asked = threads.map(some, range(0, 500, 25))
+            # while the first runs, the others come
+            waiting.until(lambda: client.metric('wasm_service_queue_requests{model="work"}') >= 10)
+            go.set()
+            answers = list(asked)
         for first, own in zip(range(0, 500, 25), answers, strict=True):
             for i, (status, told) in enumerate(own, first):
                 if i % 10 == 3:
@@ -212,11 +234,12 @@ def test_many_at_a_time_are_run_together_and_each_gets_its_own_answer(folder: Pa
         assert client.metric('wasm_service_traps_total{model="work"}') == 50
 
 
-def test_a_full_queue_is_429_and_the_rest_are_answered(folder: Path) -> None:
+def test_a_full_queue_is_429_and_the_rest_are_answered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(folder, MODELS, workers=1, max_queued_requests=3) as client:
         client.wait_ready()
-        with ThreadPoolExecutor(8) as threads:
-            first = threads.submit(client.send, PATHS[0], body(LONG))
+        with ThreadPoolExecutor(8) as threads, ExitStack() as stack:
+            go = hold(monkeypatch, stack)
+            first = threads.submit(client.send, PATHS[0], body(1))
             waiting.until(lambda: client.metric('wasm_service_batch_requests_count{model="work"}') == 1)
             queued = [threads.submit(client.send, PATHS[i % 2], body(i)) for i in range(3)]
             waiting.until(lambda: client.metric('wasm_service_queue_requests{model="work"}') == 3)
@@ -225,6 +248,7 @@ def test_a_full_queue_is_429_and_the_rest_are_answered(folder: Path) -> None:
                 connection.sendall(head(PATHS[1], len(whole), "Connection: close") + whole)
                 refusal = everything(connection)
             assert client.send(PATHS[0], body(1))[0] == 429
+            go.set()
             assert first.result()[0] == 200
             assert [each.result()[1]["outputs"][0]["data"] for each in queued] == [[0], [2], [4]]
     assert refusal.startswith(b"HTTP/1.1 429 ") and b"\r\nretry-after: 1\r\n" in refusal

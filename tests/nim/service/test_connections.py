@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 import wasmtime
@@ -28,16 +29,27 @@ LIVE = b"GET /v1/health/live HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("modules")
+    patient = {"header_timeout_s": waiting.PATIENCE_S, "body_timeout_s": waiting.PATIENCE_S}
+    yield from served(tmp_path_factory.mktemp("modules"), patient)
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A service that does not wait for headers."""
+    yield from served(tmp_path_factory.mktemp("modules"), {"header_timeout_s": 1})
+
+
+def served(folder: Path, times: dict[str, float]) -> Iterator[Client]:
     (folder / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
-    limits = {"max_connections": MOST, "header_timeout_s": 1, "max_header_bytes": HEADERS, "body_timeout_s": 20}
+    limits = {"max_connections": MOST, "max_header_bytes": HEADERS, **times}
     with serving(folder, [{"name": "add", "file": "add.wasm"}], **limits) as client:
         client.wait_ready()
         yield client
 
 
 @pytest.fixture(autouse=True)
-def others_are_answered(client: Client) -> Iterator[None]:
+def others_are_answered(request: pytest.FixtureRequest) -> Iterator[None]:
+    client: Client = request.getfixturevalue("hasty" if "hasty" in request.fixturenames else "client")
     yield
     assert client.send(INFER, BODY)[1]["outputs"][0]["data"] == [2.0]
 
@@ -99,7 +111,8 @@ def test_where_all_connections_are_busy_health_is_answered_and_all_else_is_503(c
         busy = [stack.enter_context(connected(client)) for _ in range(MOST)]
         for connection in busy:
             connection.sendall(head)
-        ask = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+        size = f"Content-Length: {len(BODY)}"
+        ask = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{size}\r\n\r\n".encode() + BODY
         # the last of them may not have been read when the first of these comes
         waiting.until(lambda: answers_to(client, ask[:-1] + b"}").startswith(b"HTTP/1.1 503 "))
         refusal = answers_to(client, ask)
@@ -114,18 +127,18 @@ def test_where_all_connections_are_busy_health_is_answered_and_all_else_is_503(c
 
 
 @pytest.mark.parametrize("sent", [b"GET", LIVE, LIVE + b"X-A: a"])
-def test_headers_that_are_not_complete_in_time_are_408(client: Client, sent: bytes) -> None:
-    answer = answers_to(client, sent)
+def test_headers_that_are_not_complete_in_time_are_408(hasty: Client, sent: bytes) -> None:
+    answer = answers_to(hasty, sent)
     assert answer.startswith(b"HTTP/1.1 408 ") and "headers were not complete after 1 s" in answer.decode()
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n"])
-def test_a_connection_that_asks_nothing_is_closed_without_a_word(client: Client, sent: bytes) -> None:
-    assert answers_to(client, sent) == b""
+def test_a_connection_that_asks_nothing_is_closed_without_a_word(hasty: Client, sent: bytes) -> None:
+    assert answers_to(hasty, sent) == b""
 
 
-def test_headers_that_are_late_on_a_kept_connection_are_408_too(client: Client) -> None:
-    answer = answers_to(client, LIVE + b"\r\n" + LIVE)
+def test_headers_that_are_late_on_a_kept_connection_are_408_too(hasty: Client) -> None:
+    answer = answers_to(hasty, LIVE + b"\r\n" + LIVE)
     assert answer.count(b"HTTP/1.1 ") == 2 and b"HTTP/1.1 200 " in answer and b"HTTP/1.1 408 " in answer
 
 
@@ -196,8 +209,8 @@ def test_what_is_no_http_behind_a_good_request_does_not_cut_its_answer(client: C
     assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"}")
 
 
-def test_a_request_that_is_answered_before_its_body_came_keeps_no_connection(client: Client) -> None:
-    with connected(client) as connection:
+def test_a_request_that_is_answered_before_its_body_came_keeps_no_connection(hasty: Client) -> None:
+    with connected(hasty) as connection:
         connection.sendall(LIVE + b"Content-Length: 1000\r\n\r\n")
         assert everything(connection).startswith(b"HTTP/1.1 200 ")
 

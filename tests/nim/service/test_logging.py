@@ -8,6 +8,7 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,9 +242,13 @@ def test_what_is_visible_stays_and_the_rest_is_escaped() -> None:
     assert visible("a\nb\x1b\u2028") == r"a\nb\x1b\u2028"
 
 
-def test_setting_up_writes_to_the_stream_that_is_given() -> None:
+def test_setting_up_writes_to_the_stream_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
-    before = logging.getLogger().handlers[:], logging.getLogger().level, sys.excepthook
+    # what it sets for the whole process ends with this test
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
+    before = logging.getLogger().handlers[:], logging.getLogger().level
     try:
         set_up(LogOptions(logging.ERROR, json_lines=True), stream)
         logging.getLogger("quiet").warning("not this")
@@ -251,5 +256,4 @@ def test_setting_up_writes_to_the_stream_that_is_given() -> None:
     finally:
         logging.basicConfig(handlers=before[0], level=before[1], force=True)
         logging.captureWarnings(False)
-        sys.excepthook = before[2]
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["but this"]

@@ -36,7 +36,7 @@ LICENSE = {"name": "Apache-2.0", "url": "https://example.com/license", "text": "
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("shop")
     models = write_modules(folder, add=ADD_ONE)
-    models[0] |= {"version": "7", "limits": {"timeout_s": 3}}
+    models[0] |= {"version": "7", "limits": {"timeout_s": 77}}
     with running(folder, models, name="shop", version="1.2.3", license=LICENSE, max_request_bytes=5000) as service:
         service.wait_ready()
         yield service
@@ -77,7 +77,7 @@ def test_the_manifest_lists_each_module_as_it_is_served_and_the_settings(service
     assert (model["name"], model["version"], model["file"]) == ("add", "7", "add.wasm")
     assert re.fullmatch("[0-9a-f]{64}", model["sha256"]) and model["size"] > 8
     assert model["runtime"]["name"] == "Wasmtime" and re.match(r"\d+\.", model["runtime"]["version"])
-    assert model["limits"]["timeout_s"] == 3 and model["limits"]["max_memory_bytes"] == 256 << 20
+    assert model["limits"]["timeout_s"] == 77 and model["limits"]["max_memory_bytes"] == 256 << 20
     assert model["interface"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1]}]
     assert json.loads(told["manifest_file"]) == {"models": told["models"]}
     assert told["settings"]["max_request_bytes"] == 5000

@@ -16,6 +16,8 @@ from portalis.oci.errors import RegistryError, Unreachable
 from portalis.oci.registry import Registry
 from tests.portalis.oci.conftest import artifact, quick
 from tests.registry_server import certificate, registry_server
+from tests.running.ports import free_port
+from tests.running.waiting import PATIENCE_S
 
 from .hostile import Said, saying
 
@@ -29,6 +31,13 @@ def refusal(text: str, *, plain_http: bool = False) -> RegistryError:
     return told.value
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that speaks TLS has its time to do so. (One that does not may leave the question open.)"""
+    monkeypatch.setattr("portalis.oci.protocol._PROBE_S", PATIENCE_S)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_local_registry_with_tls_is_told_with_https_in_the_remedy(tmp_path: Path, registry_program: str) -> None:
     with registry_server(tmp_path, tls=True) as server:
         for text in (f"localhost:{server.port}/team", f"{server.host}/team", f"http://{server.host}/team"):
@@ -38,6 +47,7 @@ def test_a_local_registry_with_tls_is_told_with_https_in_the_remedy(tmp_path: Pa
             assert f"https://{host}" in told.remediation
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_registry_that_was_to_be_asked_without_tls_is_told_too(tmp_path: Path, registry_program: str) -> None:
     with registry_server(tmp_path, tls=True) as server:
         assert "speaks TLS" in refusal(f"localhost:{server.port}", plain_http=True).message
@@ -79,6 +89,7 @@ def silent_tls(folder: Path) -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_tls_server_that_hangs_up_on_plain_http_is_recognised(tmp_path: Path) -> None:
     with silent_tls(tmp_path) as port:
         assert "speaks TLS" in refusal(f"127.0.0.1:{port}/team").message
@@ -98,6 +109,4 @@ def test_a_plain_registry_that_is_asked_over_tls_is_told_with_http_in_the_remedy
 
 
 def test_a_registry_that_is_down_is_still_one_that_is_down() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    assert isinstance(refusal(f"127.0.0.1:{port}"), Unreachable)
+    assert isinstance(refusal(f"127.0.0.1:{free_port()}"), Unreachable)

@@ -251,10 +251,19 @@ def test_arguments_longer_than_the_system_takes_are_the_clients_error(
         program.run({"stdin": rows(b""), "args": rows(b"x" * (8 * MIB))})
 
 
+def open_files() -> set[tuple[str, str]]:
+    """The descriptors of this process, and what each is of."""
+    found = set()
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the folder itself
+            found.add((each.name, str(each.readlink())))
+    return found
+
+
 def test_many_threads_run_programs_at_once_and_no_descriptor_is_left(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
     with load(tmp_path, ("WasmEdge", wasmedge), CAT) as program:
         program.run({"stdin": rows(b"x")})
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = open_files()
         found: list[bytes] = []
 
         def ask(number: int) -> None:
@@ -269,7 +278,8 @@ def test_many_threads_run_programs_at_once_and_no_descriptor_is_left(tmp_path: P
         for thread in threads:
             thread.join(waiting.PATIENCE_S)
         assert len(found) == 40
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        # what an earlier test has left may be closed meanwhile
+        assert open_files() - before == set()
 
 
 @pytest.mark.service
@@ -302,15 +312,19 @@ def test_a_program_that_nobody_is_left_to_kill_ends_all_the_same(tmp_path: Path,
     code = f"""
 import numpy as np
 from pathlib import Path
-from portalis.backend import Limits
+from portalis.backend import GuestTimeout, Limits
 from portalis.nim.service.external import process
 program = process.load(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=Limits(timeout_s=2))
-program.run({{"stdin": np.array([[b""]], dtype=object)}})
+while True:
+    try:
+        program.run({{"stdin": np.array([[b""]], dtype=object)}})
+    except GuestTimeout:  # nobody has seen it run in its 2 s, as can be on a busy machine
+        pass
 """
     service = subprocess.Popen([sys.executable, "-c", code], cwd=parts.ROOT)
 
     def running() -> bool:
-        """Whether the shell that sets the limits has become WasmEdge; looked for often, as it has 2 s."""
+        """Whether the shell that sets the limits has become WasmEdge."""
         assert service.poll() is None
         for child in Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split():
             with contextlib.suppress(OSError):
