@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..free_ports import free_ports
 from ..spec.container import ContainerConfiguration
 from .dockerfile import READY
 from .engines.confinement import Confinement, for_trial
@@ -64,7 +64,7 @@ def smoke(
         "GRPC_PORT": config.grpc_port,
         "METRICS_PORT": config.metrics_port,
     }
-    outside = {name: _free_port() for name in names}
+    outside = dict(zip(names, free_ports(len(names))))
     environment, network, ports = {}, None, {names[name]: outside[name] for name in names}
     if not engine.has_bridge():
         environment = {name: str(port) for name, port in outside.items()}
@@ -162,10 +162,3 @@ def _ask_grpc(port: int, requests: Mapping[str, Mapping[str, Any]]) -> bool | No
             except InferenceServerException as problem:
                 raise _Refused(f"answers a request for {model} over gRPC with {problem}") from None
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port

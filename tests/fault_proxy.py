@@ -8,7 +8,6 @@ import random
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,11 +30,10 @@ class Request:
 
 @dataclass
 class FaultProxy:
-    """`fault` says of each request what goes wrong with it, None for nothing; `bytes_per_s` slows what is sent."""
+    """`fault` says of each request what goes wrong with it, None for nothing."""
 
     upstream: int
     fault: Callable[[Request], str | None] = lambda _: None
-    bytes_per_s: float | None = None
     requests: list[Request] = field(default_factory=list)
     port: int = 0
 
@@ -96,8 +94,6 @@ class _Handler(BaseHTTPRequestHandler):
                 request.sent += len(block)
                 if request.fault == "drop amid" and request.sent >= half:
                     return self._drop()
-                if self.proxy.bytes_per_s:
-                    time.sleep(len(block) / self.proxy.bytes_per_s)
             if chunked:
                 upstream.send(b"0\r\n\r\n")
             answer = upstream.getresponse()
@@ -153,11 +149,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def fault_proxy(
-    upstream: int, fault: Callable[[Request], str | None] = lambda _: None, *, bytes_per_s: float | None = None
-) -> Iterator[FaultProxy]:
+def fault_proxy(upstream: int, fault: Callable[[Request], str | None] = lambda _: None) -> Iterator[FaultProxy]:
     """A proxy in front of the port `upstream`."""
-    proxy = FaultProxy(upstream, fault, bytes_per_s)
+    proxy = FaultProxy(upstream, fault)
     handler = type("Handler", (_Handler,), {"proxy": proxy})
     with _Server(("127.0.0.1", 0), handler) as server:
         proxy.port = int(server.server_address[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import MissingPart, PortalisError, UsageError
+from ..free_ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -165,25 +165,17 @@ def _example(service: Service, model: Model) -> str:
 
 
 def _ports(host: str, given: dict[str, int | None]) -> dict[str, int | None]:
-    """`given`, with a free port for each 0; all are held until all are found."""
-    held = []
+    """`given`, with a free port for each 0."""
+    for key, port in given.items():
+        if port is not None and not 0 <= port <= 65535:
+            raise UsageError(f"{OPTIONS[key]} {port} is no port", remediation="Ports are from 1 to 65535.")
+    open_keys = [key for key, port in given.items() if port == 0]
     try:
-        for key, port in given.items():
-            if port == 0:
-                holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-                held.append(holder)
-                holder.bind((host, 0))
-                given[key] = int(holder.getsockname()[1])
-            elif port is not None and not 1 <= port <= 65535:
-                raise UsageError(f"{OPTIONS[key]} {port} is no port", remediation="Ports are from 1 to 65535.")
+        return given | dict(zip(open_keys, free_ports(len(open_keys), host)))
     except OSError as problem:
         raise UsageError(
             f"cannot listen on {host}: {problem.strerror}", remediation="Give --host an address of this machine."
         ) from None
-    finally:
-        for holder in held:
-            holder.close()
-    return given
 
 
 def _check_ports(settings: ServiceSettings) -> None:

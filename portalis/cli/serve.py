@@ -51,8 +51,7 @@ def serve(
     _check_names(repository)
     for hint in _hints(repository):
         _say(hint)
-    free = Ports.free()
-    ports = Ports(grpc=grpc_port or free.grpc, http=http_port or free.http, metrics=metrics_port or free.metrics)
+    ports = Ports(grpc=grpc_port, http=http_port, metrics=metrics_port)
     _check_ports(host, ports)
     server = TritonServer(
         repository,

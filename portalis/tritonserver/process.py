@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import IO
 
 from ..errors import TritonFailed, UsageError
+from ..free_ports import free_ports
 from ..naming import shell_trouble
 from .install import TritonInstall, find
 from .layout import backend_directory as lay_out_backends
@@ -35,25 +35,27 @@ POLL_S = 0.05
 RELAY_END_S = 2.0  # the pipe closes when the last process that holds it is gone
 KEPT_LINES = 400
 PORT_TAKEN = "already in use"
+# Triton ends itself so where a process that starts a model stands still for two seconds, as on a busy machine
+ABORTED = "boost::interprocess::lock_exception"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """The three ports of a server."""
+    """The three ports of a server. 0 stands for a free one."""
 
-    grpc: int
-    http: int
-    metrics: int
+    grpc: int = 0
+    http: int = 0
+    metrics: int = 0
 
-    @classmethod
-    def free(cls) -> Ports:
-        """Three ports that nobody listens on now. Another process may still take one before Triton does."""
-        with contextlib.ExitStack() as held:
-            sockets = [held.enter_context(socket.socket()) for _ in range(3)]
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            grpc, http, metrics = (each.getsockname()[1] for each in sockets)
-        return cls(grpc=grpc, http=http, metrics=metrics)
+    @property
+    def chosen(self) -> bool:
+        """Whether all of them are known."""
+        return 0 not in (self.grpc, self.http, self.metrics)
+
+    def choose(self, host: str) -> Ports:
+        """These, with ports of `host` that nobody listens on for 0. Another may take one before Triton does."""
+        grpc, http, metrics = free_ports(3, host)
+        return Ports(grpc=self.grpc or grpc, http=self.http or http, metrics=self.metrics or metrics)
 
 
 class TritonServer:
@@ -66,7 +68,7 @@ class TritonServer:
         extra_args: further arguments of tritonserver, after ours.
         log_path: where the server's log goes; a temporary file by default. `log` reads it.
         require_all: fail when any model fails to load. False serves the others (``--exit-on-error=false``).
-        ports: free ones by default.
+        ports: free ones by default; others are chosen when a start fails because one was taken meanwhile.
         host: the address that all three ports listen on.
         environment: variables added to the server's.
         start_timeout_s: how long loading may take.
@@ -82,7 +84,7 @@ class TritonServer:
         extra_args: Sequence[str] = (),
         log_path: str | os.PathLike[str] | None = None,
         require_all: bool = True,
-        ports: Ports | None = None,
+        ports: Ports = Ports(),
         host: str = "127.0.0.1",
         environment: dict[str, str] | None = None,
         start_timeout_s: float = 120.0,
@@ -98,7 +100,7 @@ class TritonServer:
         self._extra_args = tuple(extra_args)
         self._log_path = Path(log_path) if log_path is not None else None
         self._require_all = require_all
-        self._fixed_ports = ports
+        self._wanted_ports = ports
         self._environment = environment or {}
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
@@ -109,7 +111,7 @@ class TritonServer:
         self._shm_prefix = ""
         self._last_lines: collections.deque[bytes] = collections.deque(maxlen=KEPT_LINES)
         self._relay: threading.Thread | None = None
-        self._ports = ports or Ports(grpc=0, http=0, metrics=0)
+        self._ports = ports
 
     # -- what it tells -----------------------------------------------------------------------------------------
 
@@ -179,10 +181,14 @@ class TritonServer:
             if self._log_path is None and not self._foreground:
                 self._log_path = self._folder / "triton.log"
             for attempt in range(attempts):
-                self._ports = self._fixed_ports or Ports.free()
+                self._ports = self._wanted_ports.choose(self.host)
                 self._spawn(install, backends, environment)
-                if self._wait_until_ready(last=attempt == attempts - 1 or self._fixed_ports is not None):
+                if self._wait_until_ready(last=attempt == attempts - 1):
                     break
+                if self._foreground:
+                    print(
+                        "portalis: tritonserver ended while it started; starting it again", file=sys.stderr, flush=True
+                    )
         except BaseException:
             self.stop()
             raise
@@ -242,7 +248,7 @@ class TritonServer:
         ]
 
     def _wait_until_ready(self, *, last: bool) -> bool:
-        """True when ready; False when a port was taken and another try may follow."""
+        """True when ready; False when it ended for a reason that another try may not meet."""
         # HTTP answers only after all models were tried; "ready" stays 400 when one of them failed
         url = f"http://{self.http_url}/v2/health/{'ready' if self._require_all else 'live'}"
         deadline = time.monotonic() + self._start_timeout_s
@@ -250,7 +256,7 @@ class TritonServer:
             code = None if self._process is None else self._process.poll()
             if code is not None:
                 log = self.log()
-                if not last and PORT_TAKEN in log:
+                if not last and (ABORTED in log or (PORT_TAKEN in log and not self._wanted_ports.chosen)):
                     self._clean_up_after_process()
                     return False
                 raise TritonFailed(

@@ -169,6 +169,28 @@ def test_a_taken_port_is_named_in_the_error(repository: Path, wasm_backends: Pat
             TritonServer(repository, backend_directory=wasm_backends, ports=ports).start()
 
 
+@pytest.mark.parametrize(
+    "why", ["what():  boost::interprocess::lock_exception", "Socket '127.0.0.1:8000' already in use"]
+)
+def test_a_start_that_ended_for_no_lasting_reason_is_tried_again(
+    repository: Path, wasm_backends: Path, tmp_path: Path, why: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install, seen = find(), tmp_path / "seen"
+    binary = tmp_path / "tritonserver"
+    script = f"""#!/bin/sh
+        [ -e {seen} ] && exec {install.binary} "$@"
+        echo "$@" >{seen}
+        echo "{why}" >&2
+        kill -ABRT $$"""
+    binary.write_text(textwrap.dedent(script))
+    binary.chmod(0o755)
+    first = dataclasses.replace(install, binary=binary)
+    with TritonServer(repository, backend_directory=wasm_backends, install=first, foreground=True) as server:
+        assert add(server) == 3.0
+        assert f"--http-port={server.ports.http}" not in seen.read_text()
+    assert capfd.readouterr().err.count("portalis: tritonserver ended while it started; starting it again\n") == 1
+
+
 def test_an_argument_that_tritonserver_does_not_know_is_named(repository: Path, wasm_backends: Path) -> None:
     with pytest.raises(TritonFailed, match="unrecognized option '--no-such-thing'"):
         TritonServer(repository, backend_directory=wasm_backends, extra_args=["--no-such-thing"]).start()
