@@ -186,9 +186,7 @@ class TritonServer:
                 if self._wait_until_ready(last=attempt == attempts - 1):
                     break
                 if self._foreground:
-                    print(
-                        "portalis: tritonserver ended while it started; starting it again", file=sys.stderr, flush=True
-                    )
+                    sys.stderr.write("portalis: tritonserver ended while it started; starting it again\n")
         except BaseException:
             self.stop()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_a_port_that_another_listens_on_is_passed_over(monkeypatch: pytest.Monke
         taken.bind(("127.0.0.1", port))
         taken.listen()
         choices = iter([port, port, port + 1, port + 2, port + 3])
-        monkeypatch.setattr(module.random, "randrange", lambda first, end: next(choices))
+        monkeypatch.setattr(random, "randrange", lambda first, end: next(choices))
         assert free_ports(1)[0] > port
 
 
