@@ -29,8 +29,8 @@ test check: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMPS)/dev build/npm/.stamp ## Run all tests (PYTEST_ARGS='-k softmax' for some)
 	$(PYTEST) --cov --cov-report=term $(PYTEST_ARGS)
 
-check: lint build/npm/.stamp ## Lint, and the tests that need no server, engine, Kit or bulk data
-	$(PYTEST) -m 'not ($(NOT_CHECKED))' $(PYTEST_ARGS)
+check: lint build/npm/.stamp ## Lint, and the tests that need no server, engine, Kit or bulk data, with fewer random inputs
+	$(PYTEST) --hypothesis-profile=quick -m 'not ($(NOT_CHECKED))' $(PYTEST_ARGS)
 
 lint: $(STAMPS)/dev ## Check style, types and who imports whom
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@ folder of every server."""
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # how long an example takes says more of the machine than of the code
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("patient"), max_examples=25)  # for `make check`
 settings.load_profile("patient")
 
 # Triton ends a stub's process before Python has run its exit functions, so coverage has to be saved earlier
@@ -51,6 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups.arrange(items)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # modules and tests stay to the end: no collection has to look through them again
 
 
 @pytest.hookimpl(optionalhook=True)

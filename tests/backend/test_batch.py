@@ -15,7 +15,7 @@ from portalis.backend.coalesce import Group, Job
 from tests.backend.host_guests import moody
 from tests.running.waiting import PATIENCE_S
 
-LIMIT_S = 0.4
+LIMIT_S = 0.2
 TRAP, ENDLESS, SLOW = -1.0, -2.0, -3.0
 SLOW_S = 0.06
 

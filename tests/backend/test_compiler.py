@@ -392,7 +392,7 @@ def test_a_python_that_does_not_fit_is_passed_over(
     works = interpreter._works
 
     def probe(python: str) -> bool:
-        monkeypatch.setattr(interpreter, "PROBE_TIMEOUT_S", 5.0 if python == str(wrong) else PATIENCE_S)
+        monkeypatch.setattr(interpreter, "PROBE_TIMEOUT_S", 0.5 if python == str(wrong) else PATIENCE_S)
         return works(python)
 
     monkeypatch.setattr(interpreter, "_works", probe)

@@ -23,8 +23,15 @@ def run_pytest(*arguments: str, **environment: str) -> str:
     """What a run of its own prints."""
     outer = {session.FOLDER, session.PROCESS, "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST"}
     kept = {name: value for name, value in os.environ.items() if name not in outer}
-    command = [sys.executable, "-m", "pytest", "-v", "-o", "cache_dir=build/pytest-inner", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, text=True)
+    plugins = ("-p", "xdist.plugin")  # the others take most of the time of such a run
+    command = [sys.executable, "-m", "pytest", *plugins, "-v", "-o", "cache_dir=build/pytest-inner", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=kept | environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+    )
     return done.stdout + done.stderr
 
 
