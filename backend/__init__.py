@@ -4,7 +4,7 @@ This package is an island: it is copied as it is into model repositories, images
 wasmtime, numpy and the standard library.
 """
 
-from .cache import CompileCache
+from .compile.cache import CompileCache
 from .errors import (
     AbiViolation,
     Cancelled,
@@ -21,7 +21,7 @@ from .errors import (
     Trap,
     WasmError,
 )
-from .interface import Convention, Interface, TensorSpec
+from .interface.interface import Convention, Interface, TensorSpec
 from .limits import Limits
 from .program import Program
 

@@ -9,27 +9,30 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import coalesce, loadable, messages, rewind
-from .batch import Batch, OnResult, Result, internal_error
-from .binary import ModuleInfo, read_module
-from .cache import CompileCache
-from .checks import check
-from .coalesce import Group, Job
-from .command import Command, RunRow
-from .discovery import discover
-from .dlpack import Dlpack
-from .engine import default_settings, engine_for
+from . import messages
+from .batch import coalesce
+from .batch.batch import Batch, OnResult, Result, internal_error
+from .batch.coalesce import Group, Job
+from .batch.validation import Checker
+from .compile import loadable
+from .compile.cache import CompileCache
+from .compile.engine import default_settings, engine_for
+from .compile.loading import Source, load, name_of, read_source
 from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
-from .faults import GuestExit
-from .gufunc import Gufunc
-from .interface import Convention, Interface, core_ranks
+from .executor.command import Command, RunRow
+from .executor.dlpack import Dlpack
+from .executor.faults import GuestExit
+from .executor.gufunc import Gufunc
+from .executor.parallel import Workers
+from .executor.runners import Isolation, Runner, prepare
+from .executor.sandbox import Deadline, OnOutput, SandboxFactory, Stats
+from .interface.checks import check
+from .interface.discovery import discover
+from .interface.interface import Convention, Interface, core_ranks
 from .limits import Limits
-from .loading import Source, load, name_of, read_source
-from .parallel import Workers
-from .requests import Checker
-from .runners import Isolation, Runner, prepare
-from .sandbox import Deadline, OnOutput, SandboxFactory, Stats
+from .plan import rewind
 from .terms import PYTHON, Terms
+from .wasm.binary import ModuleInfo, read_module
 
 MAX_THREADS = 64
 _NOT_RUN = InputError("the request was not run")

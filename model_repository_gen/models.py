@@ -25,7 +25,7 @@ from portalis.spec.triton import LatestVersions, TritonConfiguration, VersionPol
 from portalis.target import Job, Module, StageError
 
 if TYPE_CHECKING:
-    from portalis.backend.interface import Interface
+    from portalis.backend.interface.interface import Interface
 
 
 REMEDY = "Fix triton_config or the module's interface in the spec; `portalis inspect` shows the module's."

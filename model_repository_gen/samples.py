@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from portalis.model_repository_gen.pbtxt import Message, ModelConfig, enum_name
 
 if TYPE_CHECKING:
-    from portalis.backend.interface import TensorSpec
+    from portalis.backend.interface.interface import TensorSpec
     from portalis.tensors import Array
 
 

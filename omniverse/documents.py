@@ -24,7 +24,7 @@ from .selection import Chosen
 from .signatures import INPUT, OUTPUT, Model, camel, identifiers, models
 
 if TYPE_CHECKING:
-    from ..backend.interface import TensorSpec
+    from ..backend.interface.interface import TensorSpec
 
 TEMPLATES = Path(__file__).parent / "templates"
 WASMTIME = "wasmtime>=50,<51"  # as in pyproject.toml, which a test compares

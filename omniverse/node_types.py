@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ..backend.interface import Interface
+    from ..backend.interface.interface import Interface
 
 TYPES: Final = {
     "BOOL": "bool",

@@ -23,7 +23,7 @@ from .selection import Chosen
 from .signatures import INPUT, OUTPUT, camel, identifiers, shape
 
 if TYPE_CHECKING:
-    from ..backend.interface import Interface, TensorSpec
+    from ..backend.interface.interface import Interface, TensorSpec
 
 __all__ = ["TYPES", "nodes", "trouble"]
 

@@ -19,7 +19,7 @@ from .signatures import INPUT, OUTPUT, identifiers
 from .usda import array, text
 
 if TYPE_CHECKING:
-    from ..backend.interface import Interface, TensorSpec
+    from ..backend.interface.interface import Interface, TensorSpec
 
 FOLDER = PurePosixPath("examples")
 SIZE = 8  # wherever any size goes

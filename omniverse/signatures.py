@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .selection import Chosen
 
 if TYPE_CHECKING:
-    from ..backend.interface import Interface, TensorSpec
+    from ..backend.interface.interface import Interface, TensorSpec
 
 # what the generated code itself needs, and what would hide a builtin in its annotations
 _TAKEN = frozenset({"NamedTuple", "TYPE_CHECKING", "annotations", "get_extension", "np", "made", "tuple"})

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .backend import Interface, Limits, emit
-from .backend.binary import ModuleInfo, read_module
-from .backend.discovery import SECTION, discover, read_section
-from .backend.loadable import of_limits, raise_any
+from .backend import Interface, Limits
+from .backend.compile.loadable import of_limits, raise_any
+from .backend.interface.discovery import SECTION, discover, read_section
 from .backend.terms import ANNOTATE
+from .backend.wasm import assembler as emit
+from .backend.wasm.binary import ModuleInfo, read_module
 from .errors import UsageError
 from .inspection.looking import unloadable
 

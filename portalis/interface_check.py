@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .backend import Interface, Limits, WasmError, loadable
-from .backend.binary import read_module
-from .backend.discovery import discover
-from .backend.loading import read_source
-from .backend.model_config import batches_freely, interface_of
-from .backend.settings import parse
+from .backend import Interface, Limits, WasmError
+from .backend.compile import loadable
+from .backend.compile.loading import read_source
+from .backend.interface.discovery import discover
 from .backend.terms import INFER, SPEC
+from .backend.triton.config import batches_freely, interface_of
+from .backend.triton.settings import parse
+from .backend.wasm.binary import read_module
 from .inspection import Finding, Inspection
 
 INTERFACE_KEYS = ("wasm.entry", "wasm.convention", "wasm.signature", "wasm.args", "wasm.returns")

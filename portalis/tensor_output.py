@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend import json_data
-from .backend.dtypes import DTYPES
+from .backend.interface import json_data
+from .backend.interface.dtypes import DTYPES
 from .errors import UsageError
 from .tensors import Array
 

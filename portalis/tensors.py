@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .backend import json_data
-from .backend.dtypes import DTYPES, bf16_to_f32
-from .backend.interface import TensorSpec
-from .backend.json_data import called
+from .backend.interface import json_data
+from .backend.interface.dtypes import DTYPES, bf16_to_f32
+from .backend.interface.interface import TensorSpec
+from .backend.interface.json_data import called
 from .errors import MissingPart, UsageError
 
 Array = npt.NDArray[Any]

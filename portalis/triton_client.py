@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend.dtypes import parse_dtype
-from .backend.interface import TensorSpec
+from .backend.interface.dtypes import parse_dtype
+from .backend.interface.interface import TensorSpec
 from .errors import MissingPart, PortalisError
 from .tensors import Array
 

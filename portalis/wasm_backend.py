@@ -20,7 +20,7 @@ MARKER = ".portalis-backend"  # a folder that carries this file is ours to repla
 MODEL_PY = f'''\
 """A model of Triton's Python backend that runs WebAssembly, written by portalis."""
 
-from {ISLAND_NAME}.triton_model import TritonPythonModel
+from {ISLAND_NAME}.triton.model import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''

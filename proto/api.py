@@ -15,7 +15,7 @@ from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.target import Job, Module
 
 if TYPE_CHECKING:
-    from portalis.backend.interface import Interface, TensorSpec
+    from portalis.backend.interface.interface import Interface, TensorSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

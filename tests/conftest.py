@@ -27,7 +27,7 @@ settings.load_profile("patient")
 # Triton ends a stub's process before Python has run its exit functions, so coverage has to be saved earlier
 MEASURED_MODEL_PY = """
 import coverage
-from portalis_backend.triton_model import TritonPythonModel as Model
+from portalis_backend.triton.model import TritonPythonModel as Model
 
 class TritonPythonModel(Model):
     def finalize(self):

@@ -18,7 +18,7 @@ from portalis.spec.tensors import DataType, ModelInput, ModelOutput
 from portalis.spec.triton import CustomPlatform, InstanceGroup, TritonConfiguration, TritonPlatform
 
 if TYPE_CHECKING:
-    from portalis.backend.interface import Interface, TensorSpec
+    from portalis.backend.interface.interface import Interface, TensorSpec
 
 _BACKENDS = {TritonPlatform.WasmABI: "wasm", TritonPlatform.Python: "python"}
 # What a module's interface says and Triton's configuration has no field for, as parameters of the backend.

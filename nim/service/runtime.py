@@ -21,14 +21,14 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         TensorSpec,
         Trap,
         WasmError,
-        json_data,
     )
-    from portalis.backend.bytes_tensor import deserialize, object_array, serialize
-    from portalis.backend.json_data import called
-    from portalis.backend.requests import Checker
-    from portalis.backend.settings import timeout_of
+    from portalis.backend.batch.bytes_tensor import deserialize, object_array, serialize
+    from portalis.backend.batch.validation import Checker
+    from portalis.backend.interface import json_data
+    from portalis.backend.interface.json_data import called
     from portalis.backend.shapes import shape_problem
     from portalis.backend.terms import SERVICE, Terms
+    from portalis.backend.triton.settings import timeout_of
 else:
     from portalis_backend import (
         Cancelled,
@@ -48,12 +48,12 @@ else:
         WasmError,
         json_data,
     )
-    from portalis_backend.bytes_tensor import deserialize, object_array, serialize
-    from portalis_backend.json_data import called
-    from portalis_backend.requests import Checker
-    from portalis_backend.settings import timeout_of
+    from portalis_backend.batch.bytes_tensor import deserialize, object_array, serialize
+    from portalis_backend.batch.validation import Checker
+    from portalis_backend.interface.json_data import called
     from portalis_backend.shapes import shape_problem
     from portalis_backend.terms import SERVICE, Terms
+    from portalis_backend.triton.settings import timeout_of
 
 __all__ = [
     "SERVICE",

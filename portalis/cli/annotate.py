@@ -46,7 +46,7 @@ def annotate(
     Example: portalis annotate k.wasm --signature '(n)->(n)' -i 'x:FP32[-1]' --output 'y:FP32[-1]' --in-place
     """
     from ..annotation import amend, parse_tensor, replace
-    from ..backend.module_file import read_file
+    from ..backend.compile.module_file import read_file
 
     if (output_file is None) == (not in_place):
         raise UsageError("say where the module goes", remediation="Use either -o FILE or --in-place.")
@@ -81,7 +81,7 @@ def annotate(
 
 
 def _arguments(text: str) -> list[str | int | float]:
-    from ..backend.settings import parse_args
+    from ..backend.triton.settings import parse_args
 
     try:
         return parse_args(text)
@@ -129,8 +129,8 @@ def _write(target: Path, data: bytes) -> None:
 
 def _report(target: Path, data: bytes, as_json: bool) -> None:
     from ..annotation import over_limits
-    from ..backend.binary import read_module
-    from ..backend.discovery import read_section
+    from ..backend.interface.discovery import read_section
+    from ..backend.wasm.binary import read_module
 
     for problem in over_limits(data):
         print(printable(f"warning: with the default limits {target} cannot be loaded: {problem}"), file=sys.stderr)

@@ -14,7 +14,7 @@ from .printable import printable
 
 if TYPE_CHECKING:
     from ..backend import Limits
-    from ..backend.interface import TensorSpec
+    from ..backend.interface.interface import TensorSpec
     from ..tensors import Array
     from ..triton_client import Answer
 
@@ -100,7 +100,7 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], l
     import time
 
     from ..backend import Program
-    from ..backend.dtypes import bf16_to_f32, f32_to_bf16
+    from ..backend.interface.dtypes import bf16_to_f32, f32_to_bf16
     from ..backend.terms import INFER
     from ..interface_check import own_interface
     from ..triton_client import Answer

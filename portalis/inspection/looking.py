@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..backend import Interface, ModuleError, WasmError, loadable, proposals
-from ..backend.binary import ModuleInfo, read_module
-from ..backend.compiler import explain
-from ..backend.discovery import discover
-from ..backend.imports import is_wasi
-from ..backend.loadable import Problem
-from ..backend.module_file import read_file
+from ..backend import Interface, ModuleError, WasmError
+from ..backend.compile import loadable
+from ..backend.compile.compiler import explain
+from ..backend.compile.loadable import Problem
+from ..backend.compile.module_file import read_file
+from ..backend.interface.discovery import discover
 from ..backend.terms import TOOLS, Terms
+from ..backend.wasm import proposals
+from ..backend.wasm.binary import ModuleInfo, read_module
+from ..backend.wasm.imports import is_wasi
 from .features import FeatureSearch, needs
 from .result import Inspection
 from .source import sha256

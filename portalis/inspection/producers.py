@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..backend.binary import read_module
-from ..backend.producers import MAX_BYTES, MAX_TEXT, MAX_VALUES, SECTION, Producer, of_module, read
+from ..backend.wasm.binary import read_module
+from ..backend.wasm.producers import MAX_BYTES, MAX_TEXT, MAX_VALUES, SECTION, Producer, of_module, read
 
 __all__ = ["MAX_BYTES", "MAX_TEXT", "MAX_VALUES", "SECTION", "Producer", "producers", "read"]
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..backend import Interface, Limits, loadable
-from ..backend.binary import Export, FuncType, Import, MemoryType
-from ..backend.imports import is_wasi, provides
-from ..backend.loadable import Problem
+from ..backend import Interface, Limits
+from ..backend.compile import loadable
+from ..backend.compile.loadable import Problem
 from ..backend.terms import TOOLS
+from ..backend.wasm.binary import Export, FuncType, Import, MemoryType
+from ..backend.wasm.imports import is_wasi, provides
 from .features import FeatureSearch
 
 

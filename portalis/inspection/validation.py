@@ -11,7 +11,7 @@ import numpy as np
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from ..backend.engine import EngineSettings, engine_config
+from ..backend.compile.engine import EngineSettings, engine_config
 
 # Proposals that wasmtime can switch off one at a time; each with those that it is built upon.
 PROPOSALS: Final[dict[str, tuple[str, ...]]] = {

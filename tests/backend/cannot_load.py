@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import wasmtime
 
-from portalis.backend import emit
+from portalis.backend.wasm import assembler as emit
 
 from . import guests
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import wasmtime
 
-from portalis.backend import emit
-from portalis.backend.binary import read_module
+from portalis.backend.wasm import assembler as emit
+from portalis.backend.wasm.binary import read_module
 
 PRELUDE = """
   (memory (export "memory") 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portalis.backend import native
+from portalis.backend.executor import native
 from tests.running.garbage import collected
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from portalis.backend import Cancelled, GuestTimeout, Limits, Program, Trap
-from portalis.backend.batch import TRIES, Batch
-from portalis.backend.coalesce import Group, Job
+from portalis.backend.batch.batch import TRIES, Batch
+from portalis.backend.batch.coalesce import Group, Job
 from tests.backend.host_guests import moody
 from tests.running.waiting import PATIENCE_S
 

@@ -14,8 +14,12 @@ import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portalis.backend import WasmError, emit, names, proposals
-from portalis.backend.binary import (
+from portalis.backend import WasmError
+from portalis.backend.errors import ModuleError
+from portalis.backend.interface.discovery import MAX_SECTION_BYTES, discover
+from portalis.backend.wasm import assembler as emit
+from portalis.backend.wasm import names, proposals
+from portalis.backend.wasm.binary import (
     MAX_NAMES_BYTES,
     MAX_OUTSIDE_BYTES,
     MAX_SECTIONS,
@@ -27,12 +31,10 @@ from portalis.backend.binary import (
     ModuleInfo,
     read_module,
 )
-from portalis.backend.discovery import MAX_SECTION_BYTES, discover
-from portalis.backend.errors import ModuleError
-from portalis.backend.inline import MAX_CODE_BYTES, MAX_LOCALS, LeafBody, leaf_body
-from portalis.backend.instructions import walk
-from portalis.backend.leb128 import MAX_NAME_BYTES, Reader, Truncated
-from portalis.backend.sections import MAX_ITEMS
+from portalis.backend.wasm.inline import MAX_CODE_BYTES, MAX_LOCALS, LeafBody, leaf_body
+from portalis.backend.wasm.instructions import walk
+from portalis.backend.wasm.leb128 import MAX_NAME_BYTES, Reader, Truncated
+from portalis.backend.wasm.sections import MAX_ITEMS
 from tests.backend import guests
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"

@@ -23,11 +23,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.backend import cache as cache_module
-from portalis.backend import native, private_folder
-from portalis.backend.cache import HEADER_BYTES, MAGIC, CompileCache, cache_key, machine_identity
-from portalis.backend.compiler import compile_module
-from portalis.backend.engine import default_settings, engine_for
+from portalis.backend.compile import cache as cache_module
+from portalis.backend.compile import private_folder
+from portalis.backend.compile.cache import HEADER_BYTES, MAGIC, CompileCache, cache_key, machine_identity
+from portalis.backend.compile.compiler import compile_module
+from portalis.backend.compile.engine import default_settings, engine_for
+from portalis.backend.executor import native
 from tests.backend.big_module import big_module
 from tests.running.waiting import PATIENCE_S
 

@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from portalis.backend import capsule
+from portalis.backend.triton import bf16 as capsule
 from tests.running.garbage import collected
 
 

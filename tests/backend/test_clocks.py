@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portalis.backend import GuestError, GuestStatus, GuestTimeout, Limits, Program, Trap, engine, native, wasi
+from portalis.backend import GuestError, GuestStatus, GuestTimeout, Limits, Program, Trap
+from portalis.backend.compile import engine
+from portalis.backend.executor import native, wasi
 from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
 from tests.backend.host_guests import MONOTONIC, REALTIME, model, program, sleep, sleeper, subscribe

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import AbiViolation, GuestStatus, InputError, Limits, MemoryLimit, Program, Trap
-from portalis.backend.dtypes import DTYPES
+from portalis.backend.interface.dtypes import DTYPES
 from tests.backend import guests
 from tests.backend.guests import tensor
 

@@ -9,16 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portalis.backend import (
-    AbiViolation,
-    GuestError,
-    InputError,
-    InternalError,
-    Limits,
-    MemoryLimit,
-    Program,
-    dlpack_call,
-)
+from portalis.backend import AbiViolation, GuestError, InputError, InternalError, Limits, MemoryLimit, Program
+from portalis.backend.executor import dlpack_call
 from portalis.backend.shapes import shape_problem
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -216,7 +208,7 @@ def test_a_host_without_memory_for_the_result_fails_that_request_alone(monkeypat
         array: np.ndarray = empty(shape, *more, **options)
         return array
 
-    monkeypatch.setattr("portalis.backend.elementwise.np.empty", scarce)
+    monkeypatch.setattr("portalis.backend.executor.elementwise.np.empty", scarce)
     bad, fine = program.run_batch([outer((7,), (7,)), outer((2,), (2,))])
     assert isinstance(bad, InternalError) and isinstance(fine, dict)
 

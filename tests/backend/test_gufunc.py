@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import GuestStatus, InputError, InterfaceError, ModuleError, Program
-from portalis.backend.gufunc import CHUNK_BYTES
+from portalis.backend.executor.gufunc import CHUNK_BYTES
 from tests.backend import guests
 
 
@@ -218,7 +218,7 @@ def test_threads_split_the_batch() -> None:
 @pytest.mark.parametrize("name", ["UINT8", "INT16", "FP16", "BF16", "BOOL", "UINT64"])
 def test_a_kernel_gets_the_raw_elements_of_its_dtype(name: str) -> None:
     # copies n items of the core dimension's bytes
-    from portalis.backend.dtypes import DTYPES
+    from portalis.backend.interface.dtypes import DTYPES
 
     size = DTYPES[name].itemsize
     text = f"""(module (memory (export "memory") 1) (func (export "copy") (param $x i32) (param $y i32) (param $n i32)

@@ -12,17 +12,8 @@ import numpy as np
 import pytest
 import wasmtime
 
-from portalis.backend import (
-    GuestError,
-    GuestTimeout,
-    InterfaceError,
-    Limits,
-    ModuleError,
-    Program,
-    Trap,
-    WasmError,
-    emit,
-)
+from portalis.backend import GuestError, GuestTimeout, InterfaceError, Limits, ModuleError, Program, Trap, WasmError
+from portalis.backend.wasm import assembler as emit
 from tests.backend import guests, stores
 from tests.backend.guests import tensor
 from tests.backend.limits import in_time

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from portalis.backend import GuestError, GuestTimeout, InterfaceError, Limits, ModuleError, Program, Trap
-from portalis.backend.binary import read_module
-from portalis.backend.discovery import discover
+from portalis.backend.interface.discovery import discover
+from portalis.backend.wasm.binary import read_module
 
 from . import guests
 

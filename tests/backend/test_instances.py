@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import wasmtime
 
-from portalis.backend import HostBusy, Limits, Program, instances, native, pool
-from portalis.backend.engine import default_settings, engine_for, pooled_engines
-from portalis.backend.faults import PoolFull
+from portalis.backend import HostBusy, Limits, Program
+from portalis.backend.compile.engine import default_settings, engine_for, pooled_engines
+from portalis.backend.executor import instances, native, pool
+from portalis.backend.executor.faults import PoolFull
 from tests.backend import guests, stores
 from tests.backend.guests import tensor
 from tests.running.waiting import PATIENCE_S, until

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import Convention, InputError, Interface, InterfaceError, TensorSpec
-from portalis.backend.binary import ModuleInfo, read_module
-from portalis.backend.checks import check, exports, find_entry
-from portalis.backend.discovery import candidates, discover, read_section
-from portalis.backend.dtypes import DTYPES
-from portalis.backend.elementwise_loop import MAX_OPERANDS
-from portalis.backend.signature import Signature
+from portalis.backend.interface.checks import check, exports, find_entry
+from portalis.backend.interface.discovery import candidates, discover, read_section
+from portalis.backend.interface.dtypes import DTYPES
+from portalis.backend.interface.signature import Signature
+from portalis.backend.plan.elementwise_loop import MAX_OPERANDS
+from portalis.backend.wasm.binary import ModuleInfo, read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
 
@@ -267,7 +267,7 @@ def test_no_json_makes_the_reader_fail(changes: Declared) -> None:
 
 
 def with_section(payload: bytes, text: str = "(module)") -> ModuleInfo:
-    from portalis.backend import emit
+    from portalis.backend.wasm import assembler as emit
 
     return read_module(guests.wasm(text) + emit.section(0, emit.name("portalis") + payload))
 

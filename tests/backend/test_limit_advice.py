@@ -11,8 +11,8 @@ import pytest
 import wasmtime
 
 from portalis.backend import GuestTimeout, Limits, Program, WasmError
-from portalis.backend.settings import KEYS, parse
 from portalis.backend.terms import INFER, KIT, PYTHON, SERVICE, SPEC, TRITON, Terms
+from portalis.backend.triton.settings import KEYS, parse
 from portalis.nim.service.settings import ModelSettings
 from portalis.omniverse.extension_toml import LIMITS as OF_KIT
 

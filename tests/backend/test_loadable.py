@@ -14,16 +14,19 @@ import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portalis.backend import Limits, ModuleError, Program, WasmError, bounds, emit, loadable, proposals, segments
-from portalis.backend.binary import read_module
-from portalis.backend.compiler import compile_module, explain
-from portalis.backend.discovery import discover
-from portalis.backend.engine import EngineSettings, engine_config
-from portalis.backend.imports import HOST, WASI
-from portalis.backend.model_config import read_model
-from portalis.backend.native import deserialize, enable_pooling
-from portalis.backend.sections import FuncType
+from portalis.backend import Limits, ModuleError, Program, WasmError, bounds
+from portalis.backend.compile import loadable
+from portalis.backend.compile.compiler import compile_module, explain
+from portalis.backend.compile.engine import EngineSettings, engine_config
+from portalis.backend.executor.native import deserialize, enable_pooling
+from portalis.backend.interface.discovery import discover
 from portalis.backend.terms import ANNOTATE, INFER, INSPECT, KIT, PYTHON, SERVICE, SPEC, TRITON
+from portalis.backend.triton.config import read_model
+from portalis.backend.wasm import assembler as emit
+from portalis.backend.wasm import proposals, segments
+from portalis.backend.wasm.binary import read_module
+from portalis.backend.wasm.imports import HOST, WASI
+from portalis.backend.wasm.sections import FuncType
 
 from . import guests
 from .cannot_load import BAD, NO_MODULE, F, wat
@@ -70,8 +73,8 @@ def test_what_a_limit_forbids_loads_and_runs_under_a_higher_one(name: str) -> No
 )
 def test_what_is_refused_would_not_have_run(name: str) -> None:
     """The engine itself, without the check before it, does not take these either."""
-    from portalis.backend import host, native
-    from portalis.backend.engine import engine_for
+    from portalis.backend.compile.engine import engine_for
+    from portalis.backend.executor import host, native
 
     module, settings = BAD[name].module, EngineSettings()
     engine = engine_for(settings)
@@ -135,7 +138,7 @@ def test_names_from_a_module_are_cut_and_safe_to_print() -> None:
 
 
 def test_the_hosts_functions_have_the_types_that_the_linker_gives_them() -> None:
-    from portalis.backend import host
+    from portalis.backend.executor import host
 
     engine = wasmtime.Engine()
     info = read_module(wat('(import "env" "abort" (func (param i32 i32 i32 i32)))'))
@@ -184,7 +187,7 @@ def test_a_message_of_the_validator_names_a_proposal_or_none(text: str, key: str
 
 
 def test_a_module_compiled_in_a_child_process_is_refused_in_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portalis.backend.compiler.IN_PROCESS_BYTES", 0)
+    monkeypatch.setattr("portalis.backend.compile.compiler.IN_PROCESS_BYTES", 0)
     bad = BAD["legacy exceptions"]
     assert bad.told in refusal(bad.module)
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from portalis.backend import Limits, ModuleError, Program, module_file
-from portalis.backend.binary import read_module
-from portalis.backend.model_config import read_model
-from portalis.backend.module_file import read_file
+from portalis.backend import Limits, ModuleError, Program
+from portalis.backend.compile import module_file
+from portalis.backend.compile.module_file import read_file
+from portalis.backend.triton.config import read_model
+from portalis.backend.wasm.binary import read_module
 from tests.parts import ROOT
 from tests.running.waiting import PATIENCE_S
 

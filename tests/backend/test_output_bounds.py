@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from portalis.backend import GuestError, GuestTimeout, Limits, Program
-from portalis.backend.bytes_tensor import TooManyElements, deserialize, serialize
+from portalis.backend.batch.bytes_tensor import TooManyElements, deserialize, serialize
 from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
 from tests.backend.host_guests import bytes_flood
@@ -84,7 +84,7 @@ def test_more_elements_than_the_shape_has_are_not_made_at_all(
         lengths.append(most)
         return real(data, most, check)
 
-    monkeypatch.setattr("portalis.backend.dlpack_outputs.deserialize", counting)
+    monkeypatch.setattr("portalis.backend.executor.dlpack_outputs.deserialize", counting)
     with pytest.raises(GuestError, match="has more than 3 elements, but its shape is"):
         Program.load(known(1 << 20, declared, logical)).run(X)
     assert lengths == [3]

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import InputError, Interface, InterfaceError
-from portalis.backend.bytes_tensor import deserialize, object_array, serialize
-from portalis.backend.coalesce import Group, Job, alone, cut, group, joined, split
-from portalis.backend.dtypes import BF16, BYTES, DTYPES, bf16_to_f32, f32_to_bf16, parse_dtype
-from portalis.backend.parallel import Workers, spans
-from portalis.backend.requests import Checker
+from portalis.backend.batch.bytes_tensor import deserialize, object_array, serialize
+from portalis.backend.batch.coalesce import Group, Job, alone, cut, group, joined, split
+from portalis.backend.batch.validation import Checker
+from portalis.backend.executor.parallel import Workers, spans
+from portalis.backend.interface.dtypes import BF16, BYTES, DTYPES, bf16_to_f32, f32_to_bf16, parse_dtype
 from tests.backend.guests import tensor
 from tests.running.waiting import PATIENCE_S
 
@@ -430,7 +430,7 @@ def test_rounding_to_bfloat16_is_to_nearest_even(bits: int, rounded: int) -> Non
 
 
 def test_a_bfloat16_scalar_keeps_its_rank() -> None:
-    from portalis.backend.dtypes import bf16_to_f32, f32_to_bf16
+    from portalis.backend.interface.dtypes import bf16_to_f32, f32_to_bf16
 
     one = bf16_to_f32(np.array(0x3F80, np.uint16))
     assert (one.shape, one.dtype, float(one)) == ((), np.float32, 1.0)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import wasmtime
 
-from portalis.backend import Program, rewind
-from portalis.backend.binary import read_module
+from portalis.backend import Program
+from portalis.backend.plan import rewind
+from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import wasmtime
 
-from portalis.backend import ModuleError, Program, engine, native
+from portalis.backend import ModuleError, Program
+from portalis.backend.compile import engine
+from portalis.backend.executor import native
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.running.waiting import PATIENCE_S

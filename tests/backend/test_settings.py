@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portalis.backend import Convention, InterfaceError, Limits, ModuleError, SettingsError, TensorSpec
-from portalis.backend.binary import read_module
-from portalis.backend.interface import Interface
-from portalis.backend.model_config import batches_freely, check, complete, interface_of, read_model, triton_dims
-from portalis.backend.settings import KEYS, Settings, parse, request_timeout
+from portalis.backend.interface.interface import Interface
+from portalis.backend.triton.config import batches_freely, check, complete, interface_of, read_model, triton_dims
+from portalis.backend.triton.settings import KEYS, Settings, parse, request_timeout
+from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
 

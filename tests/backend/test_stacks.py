@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from portalis.backend import Limits, SettingsError
-from portalis.backend import settings as wasm_settings
+from portalis.backend.executor.stacks import of_this_thread, run_on_larger
 from portalis.backend.limits import MIB, MOST
-from portalis.backend.stacks import of_this_thread, run_on_larger
+from portalis.backend.triton import settings as wasm_settings
 from tests.running.waiting import PATIENCE_S
 
 FIELDS = [field.name for field in dataclasses.fields(Limits)]

@@ -9,8 +9,8 @@ import pytest
 
 from portalis.backend import InterfaceError, Program
 from portalis.backend.errors import WasmError
-from portalis.backend.settings import KEYS
 from portalis.backend.terms import TOOLS
+from portalis.backend.triton.settings import KEYS
 from portalis.spec.package import WasmBinaryPath
 
 from . import guests

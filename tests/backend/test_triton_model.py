@@ -99,8 +99,8 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         MetricFamily=type("MetricFamily", (), {"COUNTER": 0, "GAUGE": 1, "__new__": lambda cls, **_: family}),
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", stand_in)
-    monkeypatch.delitem(sys.modules, "portalis.backend.triton_model", raising=False)
-    triton_model = importlib.import_module("portalis.backend.triton_model")
+    monkeypatch.delitem(sys.modules, "portalis.backend.triton.model", raising=False)
+    triton_model = importlib.import_module("portalis.backend.triton.model")
     folder = tmp_path / "1"
     folder.mkdir()
     (folder / "model.wasm").write_bytes(host_guests.moody())
@@ -115,7 +115,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     model.initialize({**arguments, "model_config": json.dumps(config)})
     yield model
     model.finalize()
-    monkeypatch.delitem(sys.modules, "portalis.backend.triton_model")
+    monkeypatch.delitem(sys.modules, "portalis.backend.triton.model")
 
 
 def told(response: Response) -> Any:

@@ -14,7 +14,7 @@ import pytest
 
 from portalis import triton_client, tritonserver
 from portalis.backend import TensorSpec
-from portalis.backend.dtypes import parse_dtype
+from portalis.backend.interface.dtypes import parse_dtype
 from portalis.errors import MissingPart, PortalisError, TritonFailed
 from portalis.model_repository_gen import live
 from portalis.model_repository_gen.verdict import Verdict

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from portalis.backend import TensorSpec
-from portalis.backend.dtypes import parse_dtype
+from portalis.backend.interface.dtypes import parse_dtype
 from portalis.model_repository_gen.pbtxt import from_text
 from portalis.model_repository_gen.samples import origin, sample, sequence_id
 

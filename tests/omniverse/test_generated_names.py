@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from portalis.backend.dtypes import parse_dtype
-from portalis.backend.interface import Convention, Interface, TensorSpec
+from portalis.backend.interface.dtypes import parse_dtype
+from portalis.backend.interface.interface import Convention, Interface, TensorSpec
 from portalis.omniverse import import_check, kit
 from portalis.omniverse.documents import TEMPLATES
 from portalis.omniverse.selection import Chosen

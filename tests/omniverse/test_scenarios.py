@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pxr import Sdf, Usd, UsdGeom
 
-from portalis.backend.dtypes import DTYPES
+from portalis.backend.interface.dtypes import DTYPES
 from portalis.examples.catalog import EXAMPLES
 from portalis.inspection import inspect
 from portalis.omniverse import kit, usda

@@ -13,8 +13,8 @@ import wasmtime
 
 from portalis.annotation import amend, parse_tensor, replace
 from portalis.backend import InterfaceError, ModuleError, Program
-from portalis.backend.binary import read_module
-from portalis.backend.discovery import discover, read_section
+from portalis.backend.interface.discovery import discover, read_section
+from portalis.backend.wasm.binary import read_module
 from portalis.errors import UsageError
 from portalis.examples.catalog import ECHO, EXAMPLES, Example
 from tests import parts

@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from portalis.backend.dtypes import DTYPES
-from portalis.backend.interface import TensorSpec
+from portalis.backend.interface.dtypes import DTYPES
+from portalis.backend.interface.interface import TensorSpec
 from portalis.errors import UsageError
 from portalis.nim.service import jsonio
 from portalis.nim.service.tensors import encode

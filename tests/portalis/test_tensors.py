@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from portalis.backend.dtypes import DTYPES
-from portalis.backend.interface import TensorSpec
+from portalis.backend.interface.dtypes import DTYPES
+from portalis.backend.interface.interface import TensorSpec
 from portalis.errors import UsageError
 from portalis.tensor_output import to_json
 from portalis.tensors import read_tensor, split_assignment

@@ -87,7 +87,7 @@ def test_the_stub_runs_this_interpreters_python_with_its_packages(repository: Pa
         import sys, wasmtime
         from pathlib import Path
         Path({str(tell)!r}).write_text("\\n".join([sys.prefix, sys.version, wasmtime.__file__]))
-        from portalis_backend.triton_model import TritonPythonModel
+        from portalis_backend.triton.model import TritonPythonModel
         """)
     )
     import wasmtime

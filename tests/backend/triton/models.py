@@ -184,7 +184,7 @@ def host_bounds(repository: Path) -> None:
 
 def guests_dtypes() -> list[str]:
     """Every dtype's name."""
-    from portalis.backend.dtypes import DTYPES
+    from portalis.backend.interface.dtypes import DTYPES
 
     return list(DTYPES)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portalis.backend.dtypes import DTYPES
+from portalis.backend.interface.dtypes import DTYPES
 from tests.backend.triton.conftest import Server
 from tests.running.waiting import PATIENCE_S
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import wasmtime
 
-from portalis.backend.dtypes import DTYPES
+from portalis.backend.interface.dtypes import DTYPES
 
 NUMBERS = tuple(name for name in DTYPES if name != "BYTES")
 

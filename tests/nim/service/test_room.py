@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from portalis.backend import HostBusy, instances
+from portalis.backend import HostBusy
+from portalis.backend.executor import instances
 from portalis.nim.service.problems import headers_of, of_runtime
 from tests.backend import guests
 from tests.backend.guests import tensor

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from portalis.backend.dtypes import DTYPES
-from portalis.backend.interface import TensorSpec
+from portalis.backend.interface.dtypes import DTYPES
+from portalis.backend.interface.interface import TensorSpec
 from portalis.nim.service.jsonio import written
 from portalis.nim.service.problems import Problem
 from portalis.nim.service.schema import Tensor

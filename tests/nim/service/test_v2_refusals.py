@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
-from portalis.backend.dtypes import DTYPES
+from portalis.backend.interface.dtypes import DTYPES
 from portalis.examples.catalog import EXAMPLES
 from tests.running.waiting import PATIENCE_S
 

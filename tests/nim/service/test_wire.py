@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from portalis.backend import TensorSpec
-from portalis.backend.dtypes import DTYPES
+from portalis.backend.interface.dtypes import DTYPES
 from portalis.nim.service.problems import Problem
 from portalis.nim.service.wire import from_raw, to_raw
 

@@ -28,7 +28,7 @@ def test_it_is_written_and_the_command_that_builds_it_told(tmp_path: Path) -> No
     written = files(folder)
     assert written.keys() == {str(path) for path in triton_context().files}
     assert b"ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:" in written["Dockerfile"]
-    assert {"backend/triton_model.py", "portalis/wasm_backend.py", "nim/triton/assemble.py"} <= written.keys()
+    assert {"backend/triton/model.py", "portalis/wasm_backend.py", "nim/triton/assemble.py"} <= written.keys()
 
 
 def test_the_manifests_name_this_image_and_how_to_build_it() -> None:

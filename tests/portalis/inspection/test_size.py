@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import wasmtime
 
-from portalis.backend.binary import read_module
-from portalis.backend.leb128 import Reader
+from portalis.backend.wasm.binary import read_module
+from portalis.backend.wasm.leb128 import Reader
 from portalis.inspection import inspect
 from tests.backend.big_module import big_module, leb, module, section, sized, vector
 from tests.parts import ROOT

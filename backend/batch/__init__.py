@@ -1,0 +1,1 @@
+"""The requests of one execution: checked, joined, split, answered apart."""

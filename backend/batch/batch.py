@@ -1,0 +1,174 @@
+"""Runs the groups of a batch so that a request that fails, or never ends, costs the others little.
+
+A group that fails is run again request by request: the others are answered. After the first timeout the requests that
+are left get short tries, which cost a part of one time limit in all. What outlasts its try comes last, with its whole
+time limit, so that no good request waits for one endless request after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+import numpy as np
+
+from ..errors import GuestTimeout, HostBusy, InternalError, WasmError
+from . import coalesce
+from .coalesce import Group
+
+_LOG = logging.getLogger(__name__)
+TRIES = 0.25  # of a time limit, for all short tries together
+SHORTEST_S = 0.01  # of a try: deadlines are kept to about 0.02 s
+
+Outputs = dict[str, np.ndarray]
+Result = Outputs | WasmError
+OnResult = Callable[[int, Result], None]
+
+
+class Batch:
+    """The requests of one execution.
+
+    `call` runs a group within a time limit in seconds, with or without borrowed outputs, and returns the outputs of
+    each request. `proceed` is called before a request is run alone and raises Cancelled to leave it out. Results go to
+    `results`, by the index of their request; once something has failed, each goes to `answered` as soon as it is known.
+    At most `parallel` of the last requests run side by side.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Group, float, bool], Sequence[Outputs]],
+        results: list[Result],
+        *,
+        proceed: Callable[[int], None] | None,
+        answered: OnResult | None,
+        parallel: int,
+    ) -> None:
+        self._call = call
+        self._results = results
+        self._proceed = proceed
+        self._answered = answered
+        self._parallel = parallel
+        self._unannounced: list[int] = []
+        self._failed = False
+        self._tries_s: float | None = None  # time that is left for short tries, once a call has timed out
+        self._waiting: deque[Group]
+        self._last: list[Group] = []
+
+    def run(self, groups: Sequence[Group], borrow: bool, *, failed: WasmError | None = None) -> None:
+        """Run `groups`, each of which is one request that has `failed` together with the others, if that is given."""
+        self._waiting = deque(groups)
+        if failed is not None and groups:
+            self._note(failed, groups[0].timeout_s)
+        while self._waiting:
+            group = self._waiting.popleft()
+            if self._tries_s is None:
+                limit_s, error = group.timeout_s, self._attempt(group, group.timeout_s, borrow and not self._failed)
+            else:
+                limit_s, began = self._limit(group, self._tries_s), time.monotonic()
+                error = self._attempt(group, limit_s, False)
+                self._tries_s = max(0.0, self._tries_s - (time.monotonic() - began))
+            if error is not None:
+                self._sort(group, limit_s, error)
+            if self._failed:
+                self._announce()
+        if self._last:
+            self._run_last()
+
+    def settle(self, index: int, result: Result) -> None:
+        """Set the result of request `index`."""
+        self._results[index] = result
+        if self._answered is not None:
+            self._unannounced.append(index)
+
+    def _limit(self, group: Group, left_s: float) -> float:
+        """How long a try may take, of the time that is left for all."""
+        return min(group.timeout_s, max(SHORTEST_S, left_s / (len(self._waiting) + 1)))
+
+    def _attempt(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
+        """Run `group`, if it may still be run; the error if it failed."""
+        if self._proceed is not None and len(group.jobs) == 1:
+            error = self._ask(group)
+            if error is not None:
+                return error
+        return self._called(group, limit_s, borrow)
+
+    def _ask(self, group: Group) -> WasmError | None:
+        """The reason for which the one request of `group` is not to be run any more."""
+        try:
+            if self._proceed is not None:
+                self._proceed(group.jobs[0].index)
+        except WasmError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
+            return internal_error(error)
+        return None
+
+    def _called(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
+        try:
+            for job, outputs in zip(group.jobs, self._call(group, limit_s, borrow)):
+                self.settle(job.index, outputs)
+        except WasmError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
+            return internal_error(error)
+        return None
+
+    def _sort(self, group: Group, limit_s: float, error: WasmError) -> None:
+        """Decide what comes of a group that failed."""
+        self._note(error, group.timeout_s)
+        if isinstance(error, HostBusy):  # which none of them causes: one after the other would wait for the same
+            for job in group.jobs:
+                self.settle(job.index, error)
+        elif len(group.jobs) > 1:
+            self._waiting.extend(coalesce.alone(job) for job in group.jobs)
+        elif isinstance(error, GuestTimeout) and limit_s < group.timeout_s:
+            self._last.append(group)
+        else:
+            self.settle(group.jobs[0].index, error)
+
+    def _note(self, error: WasmError, timeout_s: float) -> None:
+        self._failed = True
+        if self._tries_s is None and isinstance(error, GuestTimeout):
+            self._tries_s = TRIES * timeout_s
+
+    def _announce(self) -> None:
+        while self._unannounced and self._answered is not None:  # others may add to it meanwhile
+            index = self._unannounced.pop(0)
+            self._answered(index, self._results[index])
+
+    def _run_last(self) -> None:
+        """What outlasted its try, each with its whole time limit, side by side on the CPUs."""
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        side_by_side = min(len(self._last), self._parallel, cpus)
+        if side_by_side == 1:
+            for group in self._last:
+                self._end(group, self._attempt(group, group.timeout_s, False))
+            return
+        waiting = deque(self._last)
+        running: dict[Future[WasmError | None], Group] = {}
+        with ThreadPoolExecutor(side_by_side, thread_name_prefix="wasm") as pool:
+            while waiting or running:
+                while waiting and len(running) < side_by_side:
+                    group = waiting.popleft()
+                    error = self._ask(group)
+                    if error is None:
+                        running[pool.submit(self._called, group, group.timeout_s, False)] = group
+                    else:
+                        self._end(group, error)
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._end(running.pop(done), done.result())
+
+    def _end(self, group: Group, error: WasmError | None) -> None:
+        if error is not None:
+            self.settle(group.jobs[0].index, error)
+        self._announce()
+
+
+def internal_error(error: Exception) -> InternalError:
+    """What a request ends in that met a bug of this package. The traceback goes to the log."""
+    _LOG.error("a request failed in the runtime itself", exc_info=error)
+    return InternalError("internal error; see the server log")

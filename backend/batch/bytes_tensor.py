@@ -1,0 +1,96 @@
+"""BYTES tensors in Triton's serialisation: for each element a u32 little-endian length, then the bytes, row-major."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from ..errors import InputError
+
+_LENGTH = struct.Struct("<I")
+_WINDOW = 64 << 10
+_CHUNK = 4096  # elements between two calls of `check`: about a millisecond
+
+
+class TooManyElements(ValueError):
+    """The data have more elements than the caller accepts."""
+
+
+def encoded(element: object, where: str) -> bytes:
+    """`element` of the BYTES tensor that `where` names: anything but ``bytes`` through ``str`` as UTF-8. Raises
+    InputError where that has lone surrogates, which UTF-8 cannot represent."""
+    if isinstance(element, bytes):
+        return element
+    try:
+        return str(element).encode()
+    except UnicodeEncodeError as problem:
+        text = repr(problem.object[problem.start : problem.end][:20])
+        raise InputError(f"{where} has an element with {text}, which UTF-8 cannot represent: send bytes") from None
+
+
+def serialize(elements: Iterable[object], where: str = "a BYTES tensor") -> bytes:
+    """The serialised form of `elements`, as `encoded`. Raises InputError."""
+    pieces = []
+    for element in elements:
+        data = element if isinstance(element, bytes) else encoded(element, where)
+        pieces.append(_LENGTH.pack(len(data)))
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def deserialize(
+    data: bytes | memoryview, most: int = sys.maxsize, check: Callable[[], None] | None = None
+) -> list[bytes]:
+    """The elements in `data`. `check` is called after every few thousand and may raise.
+
+    Raises ValueError where a length points outside, TooManyElements for more than `most` elements.
+    """
+    view, at, end = memoryview(data), 0, len(data)
+    elements: list[bytes] = []
+    while at < end:
+        if len(elements) == most:
+            raise TooManyElements(f"more than {most} elements")
+        if elements and check is not None:
+            check()
+        at = _read_some(view, at, elements, min(_CHUNK, most - len(elements)))
+    return elements
+
+
+def _read_some(view: memoryview, at: int, elements: list[bytes], most: int) -> int:
+    """Append up to `most` elements from `at` on; where they end. A copy of all of a large tensor at once would keep
+    other threads from running."""
+    window = bytes(view[at : at + _WINDOW])
+    place, size = 0, len(window)
+    unpack, append = _LENGTH.unpack_from, elements.append
+    for _ in range(most):
+        start = place + 4
+        if start > size:
+            break
+        stop = start + unpack(window, place)[0]
+        if stop > size:
+            break
+        append(window[start:stop])
+        place = stop
+    return at + place if place else _read_large(view, at, elements)
+
+
+def _read_large(view: memoryview, at: int, elements: list[bytes]) -> int:
+    """Append the element at `at`, which is larger than a window, or false."""
+    left = len(view) - at
+    if left < 4:
+        raise ValueError(f"{left} bytes are left at {at}, too few for a length")
+    length: int = _LENGTH.unpack_from(view, at)[0]
+    if 4 + length > left:
+        raise ValueError(f"the element at {at} has {length} bytes, but only {left - 4} are left")
+    elements.append(bytes(view[at + 4 : at + 4 + length]))
+    return at + 4 + length
+
+
+def object_array(elements: list[bytes], shape: tuple[int, ...]) -> np.ndarray:
+    """`elements` as an object array of `shape`."""
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
+    return array.reshape(shape)

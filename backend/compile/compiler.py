@@ -1,0 +1,180 @@
+"""Compiles modules to machine code within limits of time and memory.
+
+A few kilobytes of WebAssembly can keep the compiler busy for minutes and take gigabytes, and nothing can stop
+it within its process. So a module that is not trusted is compiled in a child process, which can be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import IO, Any
+
+import wasmtime
+
+from ..errors import ModuleError
+from ..terms import TRITON, Terms
+from ..wasm import proposals
+from .engine import EngineSettings, engine_for
+from .interpreter import ISOLATED, PYTHON, environment, find_interpreter, module_path
+
+IN_PROCESS_BYTES = 2048
+"""Modules up to this size are compiled in this process even when they are not trusted: a child costs 0.3 s.
+
+The worst modules that we found (two cores, wasmtime 50) take 0.5 s and 0.3 GiB at 2 KiB, with functions that
+declare 50,000 locals or loops that carry hundreds of values; but 6 s and 2 GiB at 4 KiB, and minutes
+at 16 KiB.
+"""
+
+_WORKER = Path(__file__).with_name("worker.py")
+_FUNCTION = re.compile(r"failed to compile: wasm\[\d+\]::function\[(\d+)\](?:::(.*))?")
+_AT_OFFSET = re.compile(r"Invalid input WebAssembly code at offset (\d+): (.*)", re.DOTALL)
+_NO_MEMORY = re.compile(r"memory allocation of|MemoryError|Cannot allocate memory|os error 12\b|File too large")
+
+
+def compile_module(
+    wasm: bytes,
+    settings: EngineSettings,
+    *,
+    timeout_s: float,
+    trusted: bool,
+    memory_bytes: int = 4 << 30,
+    name: str = "the module",
+    terms: Terms = TRITON,
+) -> bytes:
+    """The machine code of `wasm` for engines with `settings`, serialised.
+
+    A module that is neither `trusted` nor tiny is compiled in a child process that gets `timeout_s` seconds
+    of wall time and `memory_bytes` of memory. Raises ModuleError, which calls the module `name` and limits as
+    `terms` do: it is not valid, or over a limit.
+    """
+    if not wasm.startswith(b"\0asm"):  # wasmtime would take it for the text format
+        raise ModuleError(f"{name} is not a WebAssembly module: it does not begin with \\0asm")
+    if trusted or len(wasm) <= IN_PROCESS_BYTES:
+        try:
+            return bytes(wasmtime.Module(engine_for(settings), wasm).serialize())
+        except wasmtime.WasmtimeError as error:
+            raise ModuleError(f"{name} {explain(str(error))}") from None
+    return _compile_in_child(wasm, settings, timeout_s, memory_bytes, name, terms)
+
+
+def explain(text: str) -> str:
+    """What the compiler says of a module that it refuses, in one line without the subject: where, what, at which
+    offset; of a proposal that the sandbox leaves out what to build without."""
+    head, _, causes = text.strip().partition("\n\nCaused by:\n")
+    steps = [re.sub(r"^\d+: ", "", line.strip()) for line in causes.splitlines() if line.strip()]
+    cause = steps[-1] if steps else head
+    invalid = _AT_OFFSET.search(cause)
+    proposal = proposals.named(invalid[2] if invalid else cause)
+    if invalid:
+        cause = f"{invalid[2]} (at offset 0x{int(invalid[1]):x})"
+    if proposal is not None:
+        return proposals.refusal(proposal, cause)
+    function = _FUNCTION.match(head)
+    if function:
+        cause = f"function {function[1]}{f' ({function[2]})' if function[2] else ''}: {cause}"
+    return f"is not valid WebAssembly: {cause}" if invalid or not function else f"cannot be compiled: {cause}"
+
+
+def _compile_in_child(
+    wasm: bytes, settings: EngineSettings, timeout_s: float, memory_bytes: int, name: str, terms: Terms
+) -> bytes:
+    python = find_interpreter()
+    if not python:
+        # Compiling here after all, or in a fork of this process, is no way out: the one cannot be stopped,
+        # the other inherits locks that threads of the server and the compiler hold, and its memory cannot be
+        # bounded.
+        raise ModuleError(
+            f"{name} cannot be compiled: no {PYTHON} with wasmtime was found to do it in its own process,"
+            f" as is done with modules that are not trusted (set PORTALIS_PYTHON to one{_or_trusted(terms)})"
+        )
+    job = {
+        "folder": str(_WORKER.parent.parent),
+        "path": module_path(),
+        # The pool of memories is no part of the code, and would reserve 256 GiB of address space in the
+        # child.
+        "settings": asdict(replace(settings, pooling=False)),
+        "memory_bytes": memory_bytes,
+        "cpu_s": math.ceil(timeout_s * (os.cpu_count() or 1)) + 1,
+        "parent": os.getpid(),
+    }
+    try:
+        code, status, messages = _run([python, *ISOLATED, str(_WORKER), json.dumps(job)], wasm, timeout_s)
+    except subprocess.TimeoutExpired:
+        raise ModuleError(
+            f"{name} ({len(wasm)} bytes) took longer to compile than the limit of {timeout_s:g} s and was"
+            f" given up (raise {terms.setting('compile_timeout_s')}{_or_trusted(terms)})"
+        ) from None
+    except OSError as error:
+        raise ModuleError(f"{name} cannot be compiled: no process can be started for it: {error.strerror}") from None
+    return _result(code, status, messages, name, memory_bytes, terms)
+
+
+def _or_trusted(terms: Terms) -> str:
+    return f", or {terms.trusted} if its author is trusted" if terms.trusted else ""
+
+
+def _run(command: list[str], wasm: bytes, timeout_s: float) -> tuple[bytes, int, str]:
+    """Run `command` with `wasm` on its standard input: its standard output, exit status, standard error."""
+    with _anonymous_file() as source, _anonymous_file() as output:
+        source.write(wasm)
+        source.seek(0)
+        child = subprocess.Popen(
+            command,
+            env=environment(),
+            stdin=source,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            messages = child.communicate(timeout=timeout_s)[1]
+        finally:
+            _end(child)
+        output.seek(0)
+        return output.read(), child.returncode, messages.decode(errors="replace")
+
+
+def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: int, terms: Terms) -> bytes:
+    """The machine code, if the child's last word is that all of it was written; else ModuleError says why."""
+    lines = messages.strip().splitlines() or ["it gave no reason"]
+    report: dict[str, Any] = json.loads(lines[-1]) if lines[-1].startswith("{") else {}
+    if code and report.get("bytes") == len(code):
+        return code
+    reason = str(report.get("refused") or report.get("failed") or lines[0])
+    if _NO_MEMORY.search(reason):
+        raise ModuleError(
+            f"{name} needs more memory to compile than the limit of {memory_bytes >> 20} MiB"
+            f" (build it with smaller functions{_or_trusted(terms)})"
+        )
+    if "refused" in report:
+        raise ModuleError(f"{name} {explain(reason)}")
+    ending = f"signal {-status}" if status < 0 else f"exit status {status}"
+    raise ModuleError(f"{name} cannot be compiled: the compiler process failed ({ending}): {reason}")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill `child`, with all that it may have started, if it still runs; leave no zombie and no open pipe."""
+    if child.poll() is None:
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
+        child.wait()
+    if child.stderr:
+        child.stderr.close()
+
+
+def _anonymous_file() -> IO[bytes]:
+    """A file without a name, in memory where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("portalis", os.MFD_CLOEXEC), "w+b")
+    return tempfile.TemporaryFile()  # pragma: no cover  # not Linux

@@ -1,0 +1,157 @@
+"""One wasmtime engine per settings and process, and the thread that makes deadlines happen.
+
+An engine owns the compiler settings and the pool of linear memories. Deadlines are wasmtime *epochs*: compiled code
+compares a counter with the store's deadline at every loop and call, and one thread per process moves the counter.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import threading
+import time
+import weakref
+from dataclasses import asdict, dataclass
+
+import wasmtime
+
+from ..executor import native
+
+TICK_S = 0.01
+MAX_TIMEOUT_S = 1e9
+SLACK_S = 2.0  # how long the ticker runs on after the last deadline; half of it at least: ticks come after the deadline
+
+
+@functools.lru_cache(maxsize=1)
+def wasmtime_version() -> str:
+    """The version of the installed wasmtime package."""
+    return importlib.metadata.version("wasmtime")
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Everything that changes the machine code that an engine makes, or what it accepts."""
+
+    max_stack_bytes: int = 1 << 20
+    pooling: bool = True
+
+    def key(self) -> str:
+        """A stable text of these settings, for cache keys."""
+        return f"wasmtime={wasmtime_version()} " + " ".join(f"{k}={v}" for k, v in sorted(asdict(self).items()))
+
+
+def engine_config(settings: EngineSettings) -> wasmtime.Config:
+    """The wasmtime configuration for `settings`: what DESIGN calls the sandbox's language level.
+
+    Threads (shared memory) are refused; memory64 cannot be addressed by the tensor ABI; GC, exceptions and function
+    references would need a second heap per instance.
+    """
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    native.set_max_stack(config, settings.max_stack_bytes)
+    config.wasm_threads = False
+    config.wasm_memory64 = False
+    config.wasm_gc = False
+    config.wasm_function_references = False
+    config.wasm_exceptions = False
+    if settings.pooling:
+        native.enable_pooling(config)
+    return config
+
+
+class Ticker:
+    """Moves the epoch of every engine by wall time, so that a late wake-up never lengthens a deadline.
+
+    It runs while a deadline is ahead and sleeps otherwise, so an idle server has no wake-ups.
+    """
+
+    def __init__(self) -> None:
+        self._engines: weakref.WeakSet[wasmtime.Engine] = weakref.WeakSet()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._until = 0.0
+        self._resting = True
+
+    def add(self, engine: wasmtime.Engine) -> None:
+        """Let the ticker move `engine`'s epoch from now on."""
+        with self._wake:
+            self._engines.add(engine)
+
+    def use(self, until: float) -> None:
+        """Say that a deadline lies at `until` (``time.monotonic()``)."""
+        if until + SLACK_S / 2 <= self._until and not self._resting:
+            return  # it runs well past that anyway: no lock on the hot path
+        with self._wake:
+            self._until = max(self._until, until + SLACK_S)
+            if self._resting:
+                self._resting = False
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="wasm-epoch", daemon=True)
+                    self._thread.start()
+                self._wake.notify()
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while True:
+            time.sleep(TICK_S)
+            now = time.monotonic()
+            ticks = int((now - last) / TICK_S)
+            last += ticks * TICK_S
+            with self._wake:
+                for engine in self._engines:
+                    for _ in range(ticks):
+                        engine.increment_epoch()
+                if now > self._until:
+                    self._resting = True
+                    while self._resting:
+                        self._wake.wait()
+                    last = time.monotonic()
+
+
+TICKER = Ticker()
+_engines: dict[EngineSettings, wasmtime.Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def engine_for(settings: EngineSettings) -> wasmtime.Engine:
+    """The process's engine for `settings`, made on first use."""
+    with _engines_lock:
+        engine = _engines.get(settings)
+        if engine is None:
+            engine = wasmtime.Engine(engine_config(settings))
+            _engines[settings] = engine
+            TICKER.add(engine)
+        return engine
+
+
+def settings_of(engine: wasmtime.Engine) -> EngineSettings:
+    """The settings of an engine from `engine_for`."""
+    with _engines_lock:
+        return next(settings for settings, known in _engines.items() if known is engine)
+
+
+def pooled_engines() -> list[wasmtime.Engine]:
+    """The engines with a pool of memories that were made so far."""
+    with _engines_lock:
+        return [engine for settings, engine in _engines.items() if settings.pooling]
+
+
+def default_settings(max_stack_bytes: int) -> EngineSettings:
+    """Settings for this machine: pooled memories where their address space can be had, else on-demand ones."""
+    return EngineSettings(max_stack_bytes=max_stack_bytes, pooling=native.can_pool())
+
+
+def deadline_ticks(timeout_s: float) -> int:
+    """Epochs until `timeout_s` seconds have surely passed."""
+    return int(min(timeout_s, MAX_TIMEOUT_S) / TICK_S) + 2
+
+
+def _after_fork() -> None:
+    # Neither the ticker thread nor wasmtime's own threads exist in a forked child.
+    global TICKER  # noqa: PLW0603
+    _engines.clear()
+    TICKER = Ticker()
+
+
+os.register_at_fork(after_in_child=_after_fork)

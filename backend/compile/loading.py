@@ -1,0 +1,63 @@
+"""From a ``.wasm`` file, or its bytes, to a compiled module, through the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import wasmtime
+
+from ..errors import ModuleError
+from ..executor import native
+from ..limits import Limits
+from ..terms import TRITON, Terms
+from ..wasm.names import without_custom_sections
+from .cache import CompileCache, cache_key
+from .compiler import compile_module
+from .engine import EngineSettings, engine_for
+from .module_file import check_size, read_file
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview
+
+
+def read_source(source: Source, limits: Limits, terms: Terms = TRITON) -> bytes:
+    """The module's bytes. Raises ModuleError for what is not a readable regular file within the size limit."""
+    advice = f"raise {terms.setting('max_module_bytes')}"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        size = source.nbytes if isinstance(source, memoryview) else len(source)
+        check_size(size, name_of(source), limits.max_module_bytes, advice)
+        return bytes(source)
+    return read_file(source, limits.max_module_bytes, advice)
+
+
+def name_of(source: Source) -> str:
+    """What errors call a module."""
+    return "the module" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
+
+
+def load(
+    wasm: bytes,
+    settings: EngineSettings,
+    limits: Limits,
+    cache: CompileCache | None,
+    *,
+    trusted: bool,
+    name: str,
+    terms: Terms = TRITON,
+) -> wasmtime.Module:
+    """The compiled module: from the cache where its authentic code lies there, else compiled and put there.
+
+    It is compiled without its names (`faults` says why). Errors call it `name`, and limits as `terms` do."""
+    engine = engine_for(settings)
+    wasm = without_custom_sections(wasm)
+    key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
+    code = cache.get(key) if cache is not None else None
+    if code is not None:
+        try:
+            return native.deserialize(engine, code)
+        except ModuleError:
+            pass  # made by another build of the same version: compile anew and replace it
+    fresh = compile_module(wasm, settings, timeout_s=limits.compile_timeout_s, trusted=trusted, name=name, terms=terms)
+    if cache is not None:
+        cache.put(key, fresh)
+    return native.deserialize(engine, fresh)

@@ -1,0 +1,66 @@
+"""Reads a module's file whole, within a limit: a copy that stays the same, whatever happens to the file meanwhile.
+
+A mapped file would cost no copy, but whoever cuts it (``cp``, an editor) kills the process that maps it: SIGBUS.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+from ..errors import ModuleError
+
+MAX_BYTES = 1 << 30
+"""Above this size nothing is read. wasmtime takes days to compile such a module."""
+
+
+def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, advice: str = "") -> bytes:
+    """The contents of the regular file at `path`.
+
+    Raises ModuleError where it is no such file, has more than `max_bytes` bytes (`advice` says what to do then), cannot
+    be read, or changes while it is read.
+    """
+    shown = Path(path)
+    try:
+        with _open(shown) as file:
+            before = os.fstat(file.fileno())
+            _check(before, shown, max_bytes, advice)
+            data = file.read(before.st_size + 1)
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        raise ModuleError(f"{shown} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL in the path
+        raise ModuleError(f"{str(shown)!r} cannot be read: {error}") from None
+    if (len(data), after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
+        raise ModuleError(f"{shown} was changed while it was read: try again when it is complete")
+    return data
+
+
+def _open(path: Path) -> BufferedReader:
+    try:
+        # O_NONBLOCK: to open a FIFO would wait for a writer otherwise
+        return path.open("rb") if not hasattr(os, "O_NONBLOCK") else open(path, "rb", opener=_at_once)
+    except IsADirectoryError:
+        raise ModuleError(f"{path} is not a regular file") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check(state: os.stat_result, path: Path, max_bytes: int, advice: str) -> None:
+    if not stat.S_ISREG(state.st_mode):
+        raise ModuleError(f"{path} is not a regular file")
+    check_size(state.st_size, str(path), max_bytes, advice)
+
+
+def check_size(size: int, name: str, max_bytes: int, advice: str) -> None:
+    """Raise ModuleError where a module of `size` bytes is empty or above the limit; errors call it `name`."""
+    if size == 0:
+        raise ModuleError(f"{name} is empty, not a WebAssembly module")
+    if size > max_bytes:
+        raise ModuleError(
+            f"{name} has {size} bytes, more than the limit of {max_bytes}{f' ({advice})' if advice else ''}"
+        )

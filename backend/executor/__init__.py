@@ -1,0 +1,1 @@
+"""Runs guests: stores, instances, memory, deadlines, host functions."""

@@ -1,0 +1,115 @@
+"""Runs the ``command`` convention: a WASI program, a fresh instance per row; BYTES in, BYTES and exit code out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..batch.bytes_tensor import encoded, object_array
+from ..errors import GuestError, InputError
+from ..interface.interface import Interface
+from ..terms import Terms
+from .faults import GuestExit
+from .parallel import Workers
+from .sandbox import Deadline, SandboxFactory
+
+Row = tuple[bytes, bytes, int]
+RunRow = Callable[[bytes, Sequence[str], float], Row]
+"""Runs the program once: stdin, arguments and seconds give stdout, stderr and exit code. Raises GuestError."""
+
+
+class Command:
+    """The runner of a WASI program: `run_row` runs one row. All rows of a request write at most `max_bytes`; the error
+    names that limit as `terms` do."""
+
+    def __init__(self, interface: Interface, run_row: RunRow, workers: Workers, max_bytes: int, terms: Terms) -> None:
+        self._interface = interface
+        self._terms = terms
+        self._run_row = run_row
+        self._workers = workers
+        self._max_bytes = max_bytes
+
+    def run(self, stdin: np.ndarray, args: np.ndarray | None, timeout_s: float) -> list[np.ndarray]:
+        """Run the program once per element of `stdin` (BYTES; `args` has one more dimension, the arguments).
+
+        Each row has `timeout_s`. Returns stdout, stderr (BYTES) and exit_code (INT32), each of `stdin`'s shape. The
+        first row that traps or runs too long raises; an exit code is a result.
+        """
+        count = stdin.size
+        rows = [encoded(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
+        argv = [[] for _ in rows] if args is None else args.reshape((count, -1)).tolist() if count else []
+        texts = [[_text(a) for a in row] for row in argv]
+        lock, written = threading.Lock(), 0
+
+        def run_row(job: tuple[bytes, list[str]]) -> Row:
+            nonlocal written
+            result = self._run_row(job[0], job[1], timeout_s)
+            with lock:  # rows may run side by side
+                written += len(result[0]) + len(result[1])
+            if written > self._max_bytes:
+                raise GuestError(
+                    f"the rows wrote more than {self._max_bytes} bytes in all"
+                    f" ({self._terms.raising('max_tensor_bytes')}, or send fewer rows)"
+                )
+            return result
+
+        results = self._workers.each(run_row, list(zip(rows, texts)))
+        columns = {
+            "stdout": object_array([r[0] for r in results], stdin.shape),
+            "stderr": object_array([r[1] for r in results], stdin.shape),
+            "exit_code": np.array([r[2] for r in results], np.int32).reshape(stdin.shape),
+        }
+        return [columns[spec.name] for spec in self._interface.outputs]
+
+
+class Sandboxed:
+    """Runs a row in this process, in an instance of its own."""
+
+    def __init__(self, interface: Interface, sandboxes: SandboxFactory) -> None:
+        self._entry = interface.entry
+        self._sandboxes = sandboxes
+        self._limit = sandboxes.recipe.limits.max_stdout_bytes
+
+    def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
+        """One row, as `RunRow` says."""
+        deadline = Deadline(timeout_s)
+        box = self._sandboxes.bare(deadline)
+        self._sandboxes.give_host(box, [self._entry, *args], stdin, self._limit)
+        assert box.host is not None
+        out, err = box.host.stdout, box.host.stderr
+        out.fail_past_cap = err.fail_past_cap = True
+        code = 0
+        try:
+            self._sandboxes.start(box)
+            box.call_u32(b"_start")
+        except GuestExit as leaving:
+            code = leaving.code
+        except GuestError as error:
+            told = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
+            raise type(error)(f"{error}\nstderr: {told}" if told else str(error)) from None
+        finally:
+            result = (bytes(out.data), bytes(err.data), code)
+            dropped = out.dropped + err.dropped
+            out.data.clear()
+            err.data.clear()
+            self._sandboxes.discard(box)
+        if dropped:
+            raise GuestError(
+                f"the program wrote more than {self._limit} bytes to a stream"
+                f" ({self._sandboxes.recipe.terms.raising('max_stdout_bytes')}, or have it write less)"
+            )
+        return result
+
+
+def _text(value: object) -> str:
+    """An argument. wasmtime takes text, so bytes that are no UTF-8 cannot reach the program as they are."""
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        text.encode()
+    except UnicodeError:
+        raise InputError(f"input 'args' has an argument that is no UTF-8: {value!r:.80}") from None
+    if "\0" in text:
+        raise InputError("input 'args' has an argument with a NUL character, which no program can be given")
+    return text

@@ -1,0 +1,170 @@
+"""What a module must be for an interface to serve it, convention by convention."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from .. import messages
+from ..errors import InterfaceError
+from ..plan import gufunc_plan
+from ..plan.elementwise_loop import MAX_OPERANDS
+from ..terms import TRITON, Terms
+from ..wasm.binary import Export, FuncType, ModuleInfo
+from .dtypes import BYTES, WASM
+from .interface import Convention, Interface, Problems
+
+DEFAULT_MAX_BATCH = 64
+_ABI = {
+    "portalis_alloc": FuncType(("i32", "i32"), ("i32",)),
+    "portalis_infer": FuncType(("i32",) * 4, ("i32",)),
+    "portalis_reset": FuncType((), ()),
+    "portalis_error": FuncType((), ("i32",)),
+}
+COMMAND: dict[str, Any] = {
+    "convention": "command",
+    "entry": "_start",
+    "max_batch_size": DEFAULT_MAX_BATCH,
+    "inputs": [
+        {"name": "stdin", "dtype": "BYTES", "dims": [1]},
+        {"name": "args", "dtype": "BYTES", "dims": [-1], "optional": True},
+    ],
+    "outputs": [
+        {"name": "stdout", "dtype": "BYTES", "dims": [1]},
+        {"name": "stderr", "dtype": "BYTES", "dims": [1]},
+        {"name": "exit_code", "dtype": "INT32", "dims": [1]},
+    ],
+}
+
+
+def exports(info: ModuleInfo) -> str:
+    """One sentence that lists the exports with their types."""
+    first = info.exports[:20]
+    listed = [f"{shown(e.name)}{e.type}" if e.kind == "func" else f"{shown(e.name)} ({e.kind})" for e in first]
+    more = f" and {len(info.exports) - 20} more" if len(info.exports) > 20 else ""
+    return f"Its exports are: {', '.join(listed)}{more}" if listed else "It exports nothing"
+
+
+def shown(name: str) -> str:
+    """A name from a module, as text that is safe to print and not long."""
+    return messages.name(name) if name.isprintable() else f"'{messages.name(name)}'"
+
+
+def find_entry(info: ModuleInfo, entry: str, where: str) -> Export:
+    """The exported function `entry`. Raises InterfaceError with the nearest name and the exports."""
+    export = info.export(entry)
+    if export is not None and export.kind == "func":
+        return export
+    near = _nearest(entry, [e.name for e in info.exports if e.kind == "func"])
+    hint = f" (did you mean '{shown(near)}'?)" if near else ""
+    raise InterfaceError(f"{where} exports no function '{shown(entry)}'{hint}. {exports(info)}")
+
+
+def _nearest(entry: str, functions: list[str]) -> str | None:
+    """The function whose name is nearest. Comparing takes quadratic time, so long names and long lists are cut."""
+    candidates = [name for name in functions if abs(len(name) - len(entry)) <= 40 and len(name) <= 200]
+    return next(iter(difflib.get_close_matches(entry, candidates[:1000], 1)), None)
+
+
+def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = TRITON) -> None:
+    """Raise InterfaceError listing everything in which `interface` does not fit the module, with advice in `terms`."""
+    problems = Problems(where)
+    kind = find_entry(info, interface.entry, where).type
+    assert isinstance(kind, FuncType)
+    for spec in interface.outputs:
+        if spec.optional:
+            problems.add(f"output '{spec.name}' cannot be optional: only inputs can")
+    for name in ("_initialize", "_start"):  # what instances are initialised by
+        first = info.export(name) if name != interface.entry else None
+        if first is not None and (first.kind != "func" or first.type != FuncType((), ())):
+            told = first.type if first.kind == "func" else first.kind
+            problems.add(f"'{name}' must be a function {FuncType((), ())}, not {told}")
+    memory = info.export("memory")
+    takes_pointers = interface.convention in (Convention.GUFUNC, Convention.DLPACK)
+    if takes_pointers and (memory is None or memory.kind != "memory"):
+        others = [shown(export.name) for export in info.exports if export.kind == "memory"]
+        now = f" by that name, too (it is exported as '{others[0]}')" if others else ""
+        problems.add(
+            f"the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it{now}"
+        )
+    if interface.convention is Convention.ELEMENTWISE:
+        _check_elementwise(interface, kind, problems)
+    elif interface.convention is Convention.GUFUNC:
+        _check_gufunc(interface, kind, problems, terms)
+    elif interface.convention is Convention.DLPACK:
+        _check_dlpack(info, interface, problems)
+    else:
+        _check_command(interface, kind, problems)
+    problems.raise_any()
+
+
+def _check_elementwise(interface: Interface, kind: FuncType, problems: Problems) -> None:
+    sides = (("input", interface.inputs, kind.params), ("output", interface.outputs, kind.results))
+    for side, specs, types in sides:
+        if len(specs) != len(types):
+            problems.add(f"entry '{interface.entry}'{kind} has {len(types)} {side}s, but {len(specs)} are declared")
+            continue
+        for spec, valtype in zip(specs, types):
+            if spec.dtype.wasm != valtype:
+                fits = spec.dtype.wasm or "no number"
+                problems.add(
+                    f"{side} '{spec.name}' is {spec.dtype}, which is {fits} in WebAssembly, but the entry has {valtype}"
+                )
+    if len(kind.params) + len(kind.results) > MAX_OPERANDS:
+        problems.add(
+            f"entry '{interface.entry}' has {len(kind.params) + len(kind.results)} parameters and results: an"
+            f" elementwise entry has at most {MAX_OPERANDS}"
+        )
+    for spec in interface.inputs:
+        if spec.optional:
+            problems.add(f"input '{spec.name}' cannot be optional: an elementwise entry needs every number")
+
+
+def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems, terms: Terms) -> None:
+    signature = interface.signature
+    if signature is None:
+        problems.add(f"a gufunc needs a signature such as (n)->(n) ({terms.signature})")
+        return
+    sides = (("input", interface.inputs, signature.inputs), ("output", interface.outputs, signature.outputs))
+    for side, specs, groups in sides:
+        if len(specs) != len(groups):
+            problems.add(f"signature {signature} has {len(groups)} {side}s, but {len(specs)} are declared")
+        for spec in specs:
+            if spec.dtype is BYTES:
+                problems.add(
+                    f"{side} '{spec.name}' is BYTES, which has no fixed element size: use the dlpack convention"
+                )
+            if spec.optional and side == "input":
+                problems.add(f"input '{spec.name}' cannot be optional in a gufunc")
+    if any(t not in WASM for t in (*kind.params, *kind.results)):
+        problems.add(f"entry '{interface.entry}'{kind} has parameters that are no numbers")
+    if not problems.found:
+        try:
+            gufunc_plan.plan(interface, kind, terms)
+        except InterfaceError as error:
+            problems.add(str(error))
+
+
+def _check_dlpack(info: ModuleInfo, interface: Interface, problems: Problems) -> None:
+    if info.export("portalis_abi_v1") is None:
+        problems.add("a dlpack guest must export the marker 'portalis_abi_v1' (tensor ABI version 1)")
+    types = {**_ABI, interface.entry: _ABI["portalis_infer"]}
+    for name in ("portalis_alloc", interface.entry, "portalis_reset", "portalis_error"):
+        export = info.export(name)
+        if export is None:
+            if name == "portalis_alloc":
+                problems.add("a dlpack guest must export 'portalis_alloc'")
+        elif export.kind != "func" or export.type != types[name]:
+            found = export.type if export.kind == "func" else export.kind
+            problems.add(f"'{name}' must be a function {types[name]}, not {found}")
+
+
+def _check_command(interface: Interface, kind: FuncType, problems: Problems) -> None:
+    if kind != FuncType((), ()):
+        problems.add(f"a command's entry must be a function () -> (), not {kind}")
+    known = {t["name"]: t["dtype"] for t in (*COMMAND["inputs"], *COMMAND["outputs"])}
+    for spec in (*interface.inputs, *interface.outputs):
+        if known.get(spec.name) != spec.dtype.name:
+            problems.add(f"a command has no tensor '{spec.name}' of {spec.dtype}: its tensors are {known}")
+    if "stdin" not in [spec.name for spec in interface.inputs]:
+        problems.add("a command needs the input 'stdin'")

@@ -1,0 +1,147 @@
+"""Derives a module's interface: from what is declared, its ``portalis`` section and its export types, in this order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InterfaceError
+from ..terms import TRITON, Terms
+from ..wasm.binary import Export, FuncType, ModuleInfo
+from ..wasm.exporting import how
+from .checks import COMMAND, DEFAULT_MAX_BATCH, check, exports, find_entry, shown
+from .interface import Interface
+
+SECTION = "portalis"
+MAX_SECTION_BYTES = 8 << 20
+_RESERVED = {"_start", "_initialize", "malloc", "free", "realloc", "calloc", "memory", "abort"}
+_PREFIXES = ("__", "portalis_", "cabi_")
+_NUMBERS = {"f32": "FP32", "f64": "FP64", "i32": "INT32", "i64": "INT64"}
+
+
+def discover(
+    info: ModuleInfo, declared: Mapping[str, Any] | None = None, *, where: str, terms: Terms = TRITON
+) -> Interface:
+    """The interface of `info`, checked against its exports. `declared` overrides key by key.
+
+    Raises InterfaceError that says what to declare, in the `terms` of a tool, with the module's exports.
+    """
+    wanted = {key: value for key, value in (declared or {}).items() if value is not None}
+    described = read_section(info, where)
+    base, source = _base(info, described, wanted, where, terms)
+    interface = Interface.from_json({**base, **wanted}, where=where, source="explicit" if wanted else source)
+    check(info, interface, where=where, terms=terms)
+    return interface
+
+
+def read_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
+    """The entries in the ``portalis`` section: JSON objects one after the other, as linkers join them."""
+    size = sum(size for name, size in info.custom_sections if name == SECTION)
+    if size > MAX_SECTION_BYTES:
+        raise InterfaceError(
+            f"{where}: the custom section '{SECTION}' has {size:,} bytes; at most {MAX_SECTION_BYTES:,} are read"
+        )
+    text = info.custom(SECTION).decode("utf-8", "replace")
+    decoder, at = json.JSONDecoder(), 0
+    entries: list[dict[str, Any]] = []
+    while True:
+        while at < len(text) and text[at] in " \t\r\n\0":
+            at += 1
+        if at >= len(text):
+            return entries
+        try:
+            entry, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
+            raise InterfaceError(f"{where}: the custom section '{SECTION}' is not JSON: {error}") from None
+        if not isinstance(entry, dict):
+            raise InterfaceError(f"{where}: the custom section '{SECTION}' must hold JSON objects, not {entry!r}")
+        entries.append(entry)
+
+
+def _base(
+    info: ModuleInfo, described: list[dict[str, Any]], wanted: dict[str, Any], where: str, terms: Terms
+) -> tuple[dict[str, Any], str]:
+    entry = wanted.get("entry")
+    if described:
+        names = [str(d.get("entry", "portalis_infer")) for d in described]
+        if entry is None and len(described) == 1:
+            return described[0], "section"
+        if entry in names:
+            return described[names.index(entry)], "section"
+        if entry is None:
+            listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+            raise InterfaceError(f"{where} has several entries ({listed}): choose one with {terms.entry}")
+    if "inputs" in wanted and "outputs" in wanted and ("convention" in wanted or info.export("portalis_abi_v1")):
+        guess = {"convention": "dlpack"} if "convention" not in wanted else {}
+        return {**guess, "entry": _only_candidate(info, wanted, where, terms)}, "explicit"
+    return _from_exports(info, wanted, where, terms), "exports"
+
+
+def _only_candidate(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: Terms) -> str:
+    convention = wanted.get("convention", "dlpack")
+    if "entry" in wanted or convention not in ("elementwise", "gufunc"):
+        return str(wanted.get("entry", "_start" if convention == "command" else "portalis_infer"))
+    found = candidates(info)
+    if len(found) != 1:
+        raise _no_single_entry(info, len(found), where, f"choose one with {terms.entry}")
+    return found[0].name
+
+
+def candidates(info: ModuleInfo) -> list[Export]:
+    """The exported functions that may be an entry."""
+    return [
+        e for e in info.exports if e.kind == "func" and e.name not in _RESERVED and not e.name.startswith(_PREFIXES)
+    ]
+
+
+def _no_single_entry(info: ModuleInfo, count: int, where: str, advice: str) -> InterfaceError:
+    functions = f"{count} functions" if count else "no function"
+    advice = advice if count else how(info)
+    return InterfaceError(f"{where} exports {functions} that could be the entry: {advice}. {exports(info)}")
+
+
+def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: Terms) -> dict[str, Any]:
+    convention = wanted.get("convention")
+    if info.export("portalis_abi_v1") and convention in (None, "dlpack"):
+        raise InterfaceError(
+            f"{where} is a dlpack guest that does not say what its tensors are: {terms.declare}. {exports(info)}"
+        )
+    found = candidates(info)
+    if "entry" in wanted:
+        found = [e for e in found if e.name == wanted["entry"]] or [find_entry(info, wanted["entry"], where)]
+    if convention == "command" or (info.export("_start") and convention is None and "entry" not in wanted):
+        return dict(COMMAND)
+    if convention in ("gufunc", "dlpack"):
+        raise InterfaceError(
+            f"{where}: the {convention} convention needs inputs and outputs (and a signature such as (n)->(n) for a"
+            f" gufunc): {terms.declare}. {exports(info)}"
+        )
+    if len(found) != 1:
+        raise _no_single_entry(info, len(found), where, f"choose one with {terms.entry}")
+    return _elementwise(info, found[0], convention, where, terms)
+
+
+def _elementwise(info: ModuleInfo, export: Export, convention: str | None, where: str, terms: Terms) -> dict[str, Any]:
+    kind = export.type
+    assert isinstance(kind, FuncType)
+    numbers = bool(kind.params and kind.results) and set(kind.params) | set(kind.results) <= set(_NUMBERS)
+    # In a module with a memory an integer may be a pointer: serving it elementwise would give nonsense without a word.
+    pointers = info.export("memory") is not None and bool({"i32", "i64"} & set(kind.params))
+    if not numbers or (pointers and convention != "elementwise"):
+        why = "may take pointers" if numbers else "does not take and return numbers"
+        raise InterfaceError(
+            f"{where}: the entry '{shown(export.name)}'{kind} {why}, so its interface cannot be derived."
+            f" {terms.pointers}. {exports(info)}"
+        )
+    names = info.parameter_names(export.index) or tuple(f"x{i}" for i in range(len(kind.params)))
+    outputs = ["y"] if len(kind.results) == 1 else [f"y{i}" for i in range(len(kind.results))]
+    if set(names) & set(outputs):
+        outputs = [f"output_{name}" for name in outputs]
+    return {
+        "convention": "elementwise",
+        "entry": export.name,
+        "max_batch_size": DEFAULT_MAX_BATCH,
+        "inputs": [{"name": n, "dtype": _NUMBERS[t], "dims": [-1]} for n, t in zip(names, kind.params)],
+        "outputs": [{"name": n, "dtype": _NUMBERS[t], "dims": [-1]} for n, t in zip(outputs, kind.results)],
+    }

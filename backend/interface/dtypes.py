@@ -1,0 +1,108 @@
+"""The tensor data types: one table from Triton's names to NumPy, DLPack and WebAssembly.
+
+Sources: Triton's ``DataType`` enum (model_config.proto), DLPack 1.0 ``DLDataTypeCode``. NumPy has no bfloat16,
+so BF16 tensors are ``uint16`` arrays of raw bits here; BYTES tensors are ``object`` arrays of ``bytes``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InterfaceError
+
+INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6  # DLDataTypeCode
+
+
+@dataclass(frozen=True)
+class DType:
+    """One data type. ``itemsize`` is in bytes (1 for BYTES, whose tensors travel as ``uint8``); ``wasm`` is the
+    value type that carries one element through an elementwise call, ``""`` where none can."""
+
+    name: str
+    numpy: np.dtype[np.generic]
+    itemsize: int
+    code: int
+    bits: int
+    wasm: str
+
+    @property
+    def triton(self) -> str:
+        """Triton's name in ``config.pbtxt``, such as ``TYPE_FP32`` (BYTES is ``TYPE_STRING`` there)."""
+        return "TYPE_STRING" if self.name == "BYTES" else f"TYPE_{self.name}"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _dtype(name: str, numpy: str, code: int, wasm: str) -> DType:
+    dtype = np.dtype(numpy)
+    itemsize = 1 if name == "BYTES" else dtype.itemsize
+    return DType(name, dtype, itemsize, code, itemsize * 8, wasm)
+
+
+DTYPES: dict[str, DType] = {
+    d.name: d
+    for d in (
+        _dtype("BOOL", "bool", BOOL, "i32"),
+        _dtype("UINT8", "uint8", UINT, "i32"),
+        _dtype("UINT16", "uint16", UINT, "i32"),
+        _dtype("UINT32", "uint32", UINT, "i32"),
+        _dtype("UINT64", "uint64", UINT, "i64"),
+        _dtype("INT8", "int8", INT, "i32"),
+        _dtype("INT16", "int16", INT, "i32"),
+        _dtype("INT32", "int32", INT, "i32"),
+        _dtype("INT64", "int64", INT, "i64"),
+        _dtype("FP16", "float16", FLOAT, "f32"),
+        _dtype("FP32", "float32", FLOAT, "f32"),
+        _dtype("FP64", "float64", FLOAT, "f64"),
+        _dtype("BF16", "uint16", BFLOAT, "f32"),
+        _dtype("BYTES", "object", UINT, ""),
+    )
+}
+BYTES = DTYPES["BYTES"]
+BF16 = DTYPES["BF16"]
+BOOL_TENSOR = DTYPES["BOOL"]
+
+
+# How each number type of WebAssembly lies in memory.
+WASM: dict[str, np.dtype] = {
+    "i32": np.dtype("int32"),
+    "i64": np.dtype("int64"),
+    "f32": np.dtype("float32"),
+    "f64": np.dtype("float64"),
+}
+
+
+def parse_dtype(text: str) -> DType:
+    """The data type called `text`: ``FP32``, ``TYPE_FP32``, ``STRING`` … Raises InterfaceError, naming the choices."""
+    name = str(text).upper().removeprefix("TYPE_")
+    found = DTYPES.get("BYTES" if name == "STRING" else name)
+    if found is None:
+        raise InterfaceError(f"unknown data type {text!r}: use one of {', '.join(DTYPES)}")
+    return found
+
+
+def bf16_to_f32(bits: np.ndarray) -> np.ndarray:
+    """Raw bfloat16 bits (uint16, any shape) as float32 of the same shape."""
+    widened: np.ndarray = np.left_shift(bits, 16, dtype=np.uint32)
+    return np.asarray(widened).view(np.float32)
+
+
+def f32_to_bf16(values: np.ndarray) -> np.ndarray:
+    """float32 of any shape as raw bfloat16 bits (uint16), rounded to nearest even; NaN stays a (quiet) NaN."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))
+    result: np.ndarray = (rounded >> np.uint32(16)).astype(np.uint16)
+    nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    if nan.any():
+        result[nan] = ((bits[nan] >> np.uint32(16)) | np.uint32(0x40)).astype(np.uint16)
+    return result.reshape(np.shape(values))
+
+
+def true_or_false(values: np.ndarray) -> np.ndarray:
+    """A bool array over bytes that a guest wrote, as one of 0 and 1 only: any other byte is true, as in C. NumPy takes
+    it for granted, and passes other bytes on."""
+    octets = values.view(np.uint8)
+    return values if not octets.size or octets.max() <= 1 else np.asarray(octets != 0)

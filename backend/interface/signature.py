@@ -1,0 +1,104 @@
+"""NumPy generalised-ufunc signatures, such as ``(m,n),(n,p)->(m,p)``: which dimensions a kernel sees, which are looped.
+
+Source: the NumPy manual, "Generalized universal function API". Fixed sizes (``(3)``) are allowed, ``?`` and ``|`` not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError, InterfaceError
+
+Dims = tuple["str | int", ...]
+_SIDE = re.compile(r"\([^()]*\)(,\([^()]*\))*")  # of a text without white space: nothing to backtrack over
+_SIZE = re.compile(r"[1-9][0-9]{0,9}")
+MAX_TEXT = 4096
+_GROUP = re.compile(r"\(([^()]*)\)")
+_NAME = re.compile(r"^[A-Za-z_]\w*$")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Core dimensions of each input and output, outermost first: names, or fixed sizes."""
+
+    inputs: tuple[Dims, ...]
+    outputs: tuple[Dims, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Signature:
+        """Read a signature. Raises InterfaceError with an example."""
+        if len(text) > MAX_TEXT:
+            raise InterfaceError(f"a signature has at most {MAX_TEXT} characters, not {len(text)}")
+        sides = text.split("->")
+        if len(sides) != 2:
+            raise InterfaceError(f"signature {text!r} must have one '->', as in (m,n),(n,p)->(m,p)")
+        inputs, outputs = (_side(side, text) for side in sides)
+        if not inputs or not outputs:
+            raise InterfaceError(f"signature {text!r} needs at least one input and one output")
+        return cls(inputs, outputs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named dimensions in order of first appearance."""
+        every = (d for dims in (*self.inputs, *self.outputs) for d in dims if isinstance(d, str))
+        return tuple(dict.fromkeys(every))
+
+    def __str__(self) -> str:
+        sides = [",".join(f"({','.join(map(str, dims))})" for dims in side) for side in (self.inputs, self.outputs)]
+        return "->".join(sides)
+
+    def resolve(self, shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], dict[str, int]]:
+        """The broadcast loop shape and the size of each named dimension for inputs of `shapes`.
+
+        Raises InputError naming the input and the dimension that do not fit.
+        """
+        sizes: dict[str, int] = {}
+        loops = []
+        for number, (shape, dims) in enumerate(zip(shapes, self.inputs)):
+            rank = len(dims)
+            if len(shape) < rank:
+                raise InputError(
+                    f"input {number} has shape {list(shape)}, but signature {self} wants at least {rank} dimensions"
+                )
+            core = shape[len(shape) - rank :]
+            for dim, size in zip(dims, core):
+                known = dim if isinstance(dim, int) else sizes.setdefault(dim, size)
+                if known != size:
+                    raise InputError(
+                        f"input {number} has size {size} for core dimension '{dim}', but it must be {known}"
+                        f" (signature {self})"
+                    )
+            loops.append(shape[: len(shape) - rank])
+        if all(loop == loops[0] for loop in loops):
+            return loops[0], sizes
+        try:
+            return np.broadcast_shapes(*loops), sizes
+        except ValueError:
+            told = ", ".join(str(list(loop)) for loop in loops)
+            raise InputError(
+                f"the inputs' loop dimensions do not broadcast together: {told} (signature {self})"
+            ) from None
+
+
+def _side(side: str, text: str) -> tuple[Dims, ...]:
+    side = "".join(side.split())
+    if side and not _SIDE.fullmatch(side):
+        raise InterfaceError(f"signature {text!r} cannot be read: write it like (m,n),(n,p)->(m,p)")
+    return tuple(_dims(group, text) for group in _GROUP.findall(side))
+
+
+def _dims(group: str, text: str) -> Dims:
+    result: list[str | int] = []
+    for part in group.split(",") if group.strip() else []:
+        part = part.strip()  # noqa: PLW2901
+        if _SIZE.fullmatch(part):
+            result.append(int(part))
+        elif _NAME.match(part) and part != "batch":
+            result.append(part)
+        else:
+            raise InterfaceError(f"signature {text!r} has a bad core dimension {part!r}: use names or sizes above 0")
+    return tuple(result)

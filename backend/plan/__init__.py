@@ -1,0 +1,1 @@
+"""What is decided once for a module: how its entry is called."""

@@ -1,0 +1,84 @@
+"""Generates the loop module of the ``gufunc`` convention: it calls the guest's kernel once per batch item, stepping the
+pointers by strides, inside WebAssembly.
+
+``run(count, p0, s0, p1, s1, …, d0, …) -> i32``: a pointer and a stride in bytes for each tensor (arguments first, then
+returned scalars), then each core dimension's size. It returns the kernel's first non-zero status, else 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..wasm import assembler as emit
+from ..wasm.binary import FuncType
+
+Argument = tuple[str, int | float]  # ("pointer" | "dimension", its number) or ("constant", the value)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How a guest function is to be called: its type and what each parameter is."""
+
+    type: FuncType
+    arguments: tuple[Argument, ...]
+    pointers: int
+    returned: int
+    dimensions: int
+    status: bool
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters ``run`` has."""
+        return 1 + 2 * (self.pointers + self.returned) + self.dimensions
+
+
+def build(kernel: Kernel) -> bytes:
+    """The loop module for `kernel`. It imports the function ``guest.f`` and the memory ``guest.memory``."""
+    run_type = emit.func_type(["i32"] * kernel.parameters, ["i32"])
+    function = emit.name("guest") + emit.name("f") + b"\0\0"
+    memory = emit.name("guest") + emit.name("memory") + b"\x02\0\0"
+    return emit.module(
+        emit.section(1, emit.vector([emit.func_type(kernel.type.params, kernel.type.results), run_type])),
+        emit.section(2, emit.vector([function, memory])),
+        emit.section(3, emit.vector([b"\x01"])),
+        emit.section(7, emit.vector([emit.name("run") + b"\0\x01"])),
+        emit.section(10, emit.vector([_run(kernel)])),
+        emit.name_section("gufunc loop", {1: "loop"}),
+    )
+
+
+def _run(kernel: Kernel) -> bytes:
+    tensors = kernel.pointers + kernel.returned
+    first_dimension, result = 1 + 2 * tensors, kernel.parameters
+    body = b"".join(_argument(kernel, i, first_dimension) for i in range(len(kernel.arguments)))
+    body += bytes([emit.CALL, 0])
+    if kernel.status:
+        # leave the loop with the first failure
+        body += emit.tee(result) + bytes([emit.IF, emit.EMPTY]) + emit.get(result) + bytes([emit.RETURN, emit.END])
+    else:
+        body += _store_results(kernel, result)
+    for tensor in range(tensors):
+        body += emit.add(1 + 2 * tensor, emit.get(2 + 2 * tensor))
+    locals_: Sequence[str] = ["i32"] if kernel.status else kernel.type.results
+    return emit.function(locals_, emit.repeat(0, body) + emit.i32(0))
+
+
+def _argument(kernel: Kernel, position: int, first_dimension: int) -> bytes:
+    kind, value = kernel.arguments[position]
+    valtype = kernel.type.params[position]
+    if kind == "pointer":
+        return emit.get(1 + 2 * int(value))
+    if kind == "dimension":
+        extend = b"\xad" if valtype == "i64" else b""  # i64.extend_i32_u
+        return emit.get(first_dimension + int(value)) + extend
+    return emit.constant(valtype, value)
+
+
+def _store_results(kernel: Kernel, first_local: int) -> bytes:
+    types = kernel.type.results
+    code = b"".join(emit.put(first_local + i) for i in reversed(range(len(types))))
+    for i, valtype in enumerate(types):
+        pointer = 1 + 2 * (kernel.pointers + i)
+        code += emit.get(pointer) + emit.get(first_local + i) + emit.store(valtype)
+    return code

@@ -1,0 +1,109 @@
+"""Decides how a ``gufunc`` kernel is called: what each of its parameters is, and which outputs it returns."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InterfaceError
+from ..interface.interface import Interface
+from ..terms import TRITON, Terms
+from ..wasm.assembler import signed_number
+from ..wasm.binary import FuncType
+from .gufunc_loop import Argument, Kernel
+
+# What a constant of each type may be; integers signed or unsigned.
+_RANGES: dict[str, tuple[float, float]] = {
+    "i32": (-(1 << 31), (1 << 32) - 1),
+    "i64": (-(1 << 63), (1 << 64) - 1),
+    "f32": (-3.4028234663852886e38, 3.4028234663852886e38),
+    "f64": (-1.7976931348623157e308, 1.7976931348623157e308),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A kernel with the place of each tensor: outputs by pointer, returned outputs, and whether the kernel loops."""
+
+    kernel: Kernel
+    names: tuple[str, ...]
+    returned: tuple[int, ...]
+    loops_itself: bool
+
+
+def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> Plan:
+    """What each parameter of the kernel is, from ``args`` or by default. Raises InterfaceError where they don't fit."""
+    signature = interface.signature
+    if signature is None:
+        raise InterfaceError(f"entry '{interface.entry}' is a gufunc and needs a signature such as (n)->(n)")
+    tensors = [spec.name for spec in (*interface.inputs, *interface.outputs)]
+    in_order = [name for name in tensors if not interface.args or name in interface.args]
+    if not interface.args:
+        scalars = 0 if interface.returns == "status" else len(function.results)
+        in_order = tensors[: len(tensors) - scalars]
+    args = interface.args or (*in_order, *signature.names)
+    if len(args) != len(function.params):
+        raise InterfaceError(
+            f"entry '{interface.entry}' has {len(function.params)} parameters, but its arguments are"
+            f" {', '.join(map(str, args))}: declare {terms.args} to say what each parameter is"
+        )
+    arguments = tuple(_argument(arg, in_order, signature.names) for arg in args)
+    for (kind, value), valtype in zip(arguments, function.params):
+        _check_type(kind, value, valtype, interface.entry)
+    outputs = [spec.name for spec in interface.outputs]
+    returned = tuple(i for i, name in enumerate(outputs) if name not in in_order)
+    status = interface.returns == "status"
+    if len(function.results) != (1 if status else len(returned)):
+        raise InterfaceError(
+            f"entry '{interface.entry}' returns {len(function.results)} values, but {len(returned)} outputs are not"
+            f" among its arguments{' and it returns a status' if status else ''}"
+        )
+    if status and function.results != ("i32",):
+        raise InterfaceError(f"entry '{interface.entry}' returns {function.results[0]}, but a status is an i32")
+    kernel = Kernel(
+        function, arguments, len(in_order), len(returned) if not status else 0, len(signature.names), status
+    )
+    return Plan(kernel, tuple(in_order), returned, "batch" in args)
+
+
+def _argument(arg: str | int | float, tensors: Sequence[str], dimensions: Sequence[str]) -> Argument:
+    if not isinstance(arg, str):
+        return ("constant", arg)
+    if arg in tensors:
+        return ("pointer", tensors.index(arg))
+    if arg in dimensions:
+        return ("dimension", dimensions.index(arg))
+    if arg == "batch":
+        return ("dimension", len(dimensions))
+    raise InterfaceError(f"argument '{arg}' is neither a tensor, nor a core dimension, nor 'batch'")
+
+
+def _check_type(kind: str, value: float, valtype: str, entry: str) -> None:
+    wanted = {"pointer": ("i32",), "dimension": ("i32", "i64")}.get(kind, tuple(_RANGES))
+    if valtype not in wanted:
+        raise InterfaceError(
+            f"entry '{entry}' has a parameter {valtype} where a {kind} is declared, which is {' or '.join(wanted)}"
+        )
+    if kind != "constant":
+        return
+    least, most = _RANGES[valtype]
+    whole = valtype in ("f32", "f64") or isinstance(value, int)
+    if not (whole and least <= value <= most):
+        raise InterfaceError(f"the constant {value!r} of entry '{entry}' is no {valtype}")
+
+
+def constants(kernel: Kernel) -> dict[int, int]:
+    """The constant arguments of `kernel` as the integers that fill their slots, by position."""
+    return {
+        i: _slot(valtype, value)
+        for i, ((kind, value), valtype) in enumerate(zip(kernel.arguments, kernel.type.params))
+        if kind == "constant"
+    }
+
+
+def _slot(valtype: str, value: float) -> int:
+    """A constant as the integer that fills its argument slot."""
+    if valtype in ("i32", "i64"):
+        return signed_number(int(value), 32 if valtype == "i32" else 64)
+    return int.from_bytes(struct.pack("<f" if valtype == "f32" else "<d", value), "little", signed=valtype == "f64")

@@ -1,0 +1,1 @@
+"""The model class of Triton's Python backend, its configuration and settings."""

@@ -1,0 +1,79 @@
+"""DLPack capsules made and read by hand, for the one dtype that NumPy does not know: bfloat16.
+
+Layout: ``DLManagedTensor`` of DLPack 0.8 on a 64-bit host (the unversioned struct that Triton's Python backend speaks).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from ..interface.dtypes import BFLOAT
+
+_NAME = b"dltensor"
+_CPU, _CUDA_HOST = 1, 3
+
+
+class _DLTensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+class _DLManagedTensor(ctypes.Structure):
+    pass
+
+
+_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_DLManagedTensor))
+_DLManagedTensor._fields_ = [("tensor", _DLTensor), ("context", ctypes.c_void_p), ("deleter", _Deleter)]
+
+_new_capsule = ctypes.pythonapi.PyCapsule_New
+_new_capsule.restype, _new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+_get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_get_pointer.restype, _get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+
+_alive: dict[int, tuple[Any, ...]] = {}  # what a consumer of a capsule still uses, by the struct's address
+
+
+def _forget(managed: Any) -> None:
+    _alive.pop(ctypes.addressof(managed.contents), None)
+
+
+_delete = _Deleter(_forget)
+
+
+def read_bf16(capsule: Any) -> np.ndarray:
+    """The bfloat16 tensor in `capsule` as a uint16 array of raw bits that keeps the capsule alive. Row-major only."""
+    tensor = _DLManagedTensor.from_address(_get_pointer(capsule, _NAME)).tensor
+    if tensor.device_type not in (_CPU, _CUDA_HOST) or (tensor.code, tensor.bits) != (BFLOAT, 16):
+        raise ValueError(f"not a bfloat16 tensor in host memory (device {tensor.device_type}, type {tensor.code})")
+    shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
+    count = int(np.prod(shape, dtype=np.int64))
+    if not count:
+        return np.empty(shape, np.uint16)
+    buffer: Any = (ctypes.c_uint16 * count).from_address(tensor.data + tensor.byte_offset)
+    buffer.capsule = capsule
+    bits: np.ndarray = np.frombuffer(buffer, np.uint16)
+    return bits.reshape(shape)
+
+
+def make_bf16(bits: np.ndarray) -> Any:
+    """A capsule with `bits` (uint16, copied only if not row-major) as a bfloat16 tensor. A consumer must take it: a
+    capsule that nobody takes keeps its array for good."""
+    bits = bits if bits.flags.c_contiguous else bits.copy()  # ascontiguousarray would give a scalar a dimension
+    shape = (ctypes.c_int64 * max(bits.ndim, 1))(*bits.shape)
+    tensor = _DLTensor(bits.ctypes.data, _CPU, 0, bits.ndim, BFLOAT, 16, 1, shape, None, 0)
+    managed = _DLManagedTensor(tensor, None, _delete)
+    _alive[ctypes.addressof(managed)] = (managed, shape, bits)
+    return _new_capsule(ctypes.addressof(managed), _NAME, None)

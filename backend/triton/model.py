@@ -1,0 +1,255 @@
+"""The model class that Triton's Python backend runs: `TritonPythonModel`. The only module that knows ``pb_utils``."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from ..batch.batch import Result, internal_error
+from ..errors import Cancelled, GuestStatus, GuestTimeout, HostBusy, InputError, MemoryLimit, SettingsError, WasmError
+from ..interface.dtypes import BF16
+from ..interface.interface import TensorSpec
+from ..program import Program
+from ..terms import TRITON
+from . import bf16 as capsule
+from . import config as model_config
+from . import settings
+from .reporter import Reporter
+
+# Asking whether a request was cancelled is a round trip of 200 µs to the server, so it is asked only where a request
+# can have waited: behind an execution of at least this long.
+WAITED_S = 0.02
+_CODES = (
+    ((InputError, SettingsError, GuestStatus, MemoryLimit), "INVALID_ARG"),
+    ((GuestTimeout, HostBusy), "UNAVAILABLE"),
+    ((Cancelled,), "CANCELLED"),
+)
+
+
+def _error(problem: Exception) -> Any:
+    if not isinstance(problem, WasmError):
+        problem = internal_error(problem)
+    code = next((name for kinds, name in _CODES if isinstance(problem, kinds)), "INTERNAL")
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(problem), getattr(pb_utils.TritonError, code)))
+
+
+def _path(text: str) -> Path:
+    """What Triton calls a file. Its stub's Python has no locale, and takes the names of files for ASCII."""
+    return Path(os.fsdecode(text.encode()))
+
+
+def _readable(problem: Exception) -> str:
+    """The message for Triton, which wants UTF-8: bytes of a file's name that Python could not read are that, too."""
+    return str(problem).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _version_folder() -> Path:
+    """The model's version folder; an older Triton tells it only in the stub's command line (``…/1/model.py``)."""
+    if hasattr(pb_utils, "get_model_dir"):
+        return _path(pb_utils.get_model_dir())
+    command_line = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+    return Path(os.fsdecode(command_line[1])).parent
+
+
+def _labels(args: Mapping[str, str]) -> dict[str, str]:
+    """The labels of this process's metrics.
+
+    Triton 2.51 gives metrics with equal labels one counter, but counts its users for each process apart, and frees it
+    with the first that ends: while a model is reloaded, or has two instances, the other process then writes to freed
+    memory of the server. The process id makes every counter the counter of one process.
+    """
+    return {"model": args["model_name"], "version": args["model_version"], "pid": str(os.getpid())}
+
+
+class TritonPythonModel:
+    """Serves one WebAssembly module."""
+
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """Fill in inputs, outputs, maximum batch size and dynamic batching from the module."""
+        config = auto_complete_model_config.as_dict()
+        try:
+            model = model_config.read_model(config, _version_folder())
+            model_config.complete(model.interface, config, auto_complete_model_config)
+        except (WasmError, ValueError) as problem:
+            raise pb_utils.TritonModelException(_readable(problem)) from None
+        return auto_complete_model_config
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load and compile the module."""
+        config = json.loads(args["model_config"])
+        self._reporter: Reporter | None = None
+        self._families: list[tuple[Any, Any]] = []
+        self._lasted = 0.0
+        self._name = f"{args['model_name']} version {args['model_version']}"
+        folder = _path(args["model_repository"]) / args["model_version"]
+        try:
+            model = model_config.read_model(config, folder)
+            chosen = model.settings
+            self._program = Program.load(
+                model.path,
+                interface=model.interface,
+                limits=chosen.limits,
+                isolation=chosen.isolation,
+                threads=chosen.threads,
+                trusted=chosen.trusted,
+                on_output=self._line,
+                terms=TRITON,
+            )
+        except WasmError as problem:
+            raise pb_utils.TritonModelException(f"wasm model {self._name}: {_readable(problem)}") from None
+        self._inputs = {spec.name: spec for spec in model.interface.inputs}
+        self._outputs = model.interface.outputs
+        self._plain = all(spec.dims and spec.dtype is not BF16 for spec in self._outputs)
+        self._has_cancellation = hasattr(pb_utils.InferenceRequest, "is_cancelled")
+        labels = _labels(args)
+        self._reporter = Reporter(
+            self._program.stats,
+            lambda kind, name, text: self._metric(kind, name, text, labels),
+            pb_utils.Logger.log_info,
+            f"wasm model {self._name}",
+        )
+        if args.get("model_instance_kind") == "GPU":
+            pb_utils.Logger.log_info(
+                f"wasm model {self._name}: WebAssembly runs on the CPU; its GPU instance group only places the instance"
+            )
+
+    def _metric(self, kind: str, name: str, text: str, labels: dict[str, str]) -> Any:
+        family_kind = pb_utils.MetricFamily.COUNTER if kind == "counter" else pb_utils.MetricFamily.GAUGE
+        family = pb_utils.MetricFamily(name=name, description=text, kind=family_kind)
+        metric = family.Metric(labels=labels)
+        self._families.append((family, metric))  # a family that dies takes its metric along
+        return metric
+
+    def _line(self, stream: str, text: str) -> None:
+        if self._reporter is not None:
+            self._reporter.line(stream, text)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer every request; a failure is the error of its own request alone."""
+        began = time.monotonic()
+        waited = self._lasted > WAITED_S
+        responses: list[Any] = [None] * len(requests)
+        inputs, timeouts, places = [], [], []
+        for place, request in enumerate(requests):
+            try:
+                if waited and self._has_cancellation and request.is_cancelled():
+                    raise Cancelled("the request was cancelled before it was run")
+                timeouts.append(self._timeout(request))
+                inputs.append(self._read(request))
+                places.append(place)
+            except Exception as problem:  # noqa: BLE001  # a failure is the error of its own request alone
+                del timeouts[len(inputs) :]
+                responses[place] = _error(problem)
+        if inputs:
+            sent: set[int] = set()
+            results = self._program.run_batch(
+                inputs,
+                timeouts_s=timeouts,
+                borrow=True,
+                proceed=self._proceed(requests, places),
+                answered=self._send_early(requests, places, sent) if len(inputs) > 1 else None,
+            )
+            for place, result in zip(places, results):
+                if place not in sent:
+                    responses[place] = self._response(result)
+        self._lasted = time.monotonic() - began
+        return responses
+
+    def _send_early(self, requests: list[Any], places: list[int], sent: set[int]) -> Any:
+        """Sends the result of a request while others of its batch still run, and puts its place among `sent`."""
+
+        def answered(index: int, result: Result) -> None:
+            place = places[index]
+            try:
+                sender = requests[place].get_response_sender()
+            except pb_utils.TritonModelException:
+                return  # a Triton before 2.47 has these for decoupled models only: it is answered with the others
+            sender.send(self._response(result), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            sent.add(place)
+
+        return answered
+
+    def _response(self, result: Result) -> Any:
+        if isinstance(result, WasmError):
+            return _error(result)
+        try:
+            return self._respond(result)
+        except Exception as problem:  # noqa: BLE001  # a failure is the error of its own request alone
+            return _error(problem)
+
+    def _proceed(self, requests: list[Any], places: list[int]) -> Any:
+        """Whether a request that comes after a long one should still be run."""
+        if len(places) == 1 or not self._has_cancellation:
+            return None
+        began = time.monotonic()
+
+        def proceed(index: int) -> None:
+            request, elapsed = requests[places[index]], time.monotonic() - began
+            if elapsed < WAITED_S:
+                return
+            if request.timeout() and elapsed * 1e6 > request.timeout():
+                raise Cancelled("the request expired before it was run")
+            if request.is_cancelled():
+                raise Cancelled("the request was cancelled before it was run")
+
+        return proceed
+
+    @staticmethod
+    def _timeout(request: Any) -> float | None:
+        asked = settings.request_timeout(request.parameters())
+        microseconds: int = request.timeout()
+        if microseconds <= 0:
+            return asked
+        return min(microseconds / 1e6, asked) if asked is not None else microseconds / 1e6
+
+    def _read(self, request: Any) -> dict[str, np.ndarray]:
+        arrays = {}
+        for tensor in request.inputs():
+            name = tensor.name()
+            spec = self._inputs.get(name)
+            if not tensor.is_cpu():
+                raise InputError(
+                    f"input '{name}' is in GPU memory: set parameters {{ key: \"FORCE_CPU_ONLY_INPUT_TENSORS\""
+                    ' value { string_value: "yes" } } in config.pbtxt'
+                )
+            if spec is None or (spec.dims and spec.dtype is not BF16):
+                arrays[name] = tensor.as_numpy()
+                continue
+            array = capsule.read_bf16(tensor.to_dlpack()) if spec.dtype is BF16 else tensor.as_numpy()
+            if not spec.dims and array.shape[-1:] == (1,):
+                array = array.reshape(array.shape[:-1])  # a scalar is a vector of one in Triton
+            arrays[name] = array
+        return arrays
+
+    def _respond(self, result: Mapping[str, np.ndarray]) -> Any:
+        if self._plain:
+            return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in result.items()])
+        return pb_utils.InferenceResponse([self._tensor(spec, result[spec.name]) for spec in self._outputs])
+
+    @staticmethod
+    def _tensor(spec: TensorSpec, array: np.ndarray) -> Any:
+        if not spec.dims:
+            array = array.reshape((*array.shape, 1))
+        if spec.dtype is BF16:
+            return pb_utils.Tensor.from_dlpack(spec.name, capsule.make_bf16(array))
+        return pb_utils.Tensor(spec.name, array)
+
+    def finalize(self) -> None:
+        """Free everything, metrics and tensors of errors included: what is freed after this is freed after the stub's
+        shared memory, and takes the stub down with it."""
+        if self._reporter is not None:
+            self._reporter.close()
+            self._program.close()
+        self.__dict__.clear()
+        gc.collect()  # an error holds the frames that hold the tensors of its request
+        sys.stdout.flush()

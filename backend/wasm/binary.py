@@ -1,0 +1,252 @@
+"""Reads a WebAssembly module's metadata from its binary: types, imports, exports, memories, names, custom sections.
+
+Only the small sections are read at once; code and data are passed over by their sizes, so a module of any size is read
+in bounded time. What is read item by item has a limit, so a hostile module ends soon, too. Core
+specification, chapter 5.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..compile.module_file import read_file
+from ..errors import ModuleError
+from . import names, proposals, sections
+from .instructions import MEMORY_GROW, walk
+from .leb128 import Reader, TooMuch, Truncated, Unsupported
+from .sections import Export, FuncType, GlobalType, Import, MemoryType, Tables
+
+__all__ = ["Export", "FuncType", "GlobalType", "Import", "MemoryType", "ModuleInfo", "read_module"]
+
+HEADER = b"\0asm\x01\0\0\0"
+COMPONENT = b"\0asm\x0d\0\x01\0"
+_ORDER = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 13: 6, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
+_CODE = 10
+# Limits of what is read in Python, about 1 µs a byte. They are far above what compilers write: 100,000 exports with
+# mangled names take some 5 MB.
+MAX_SECTIONS = 100_000
+MAX_OUTSIDE_BYTES = 16 << 20
+MAX_NAMES_BYTES = 4 << 20
+_PASSED_OVER = (0, 9, 10, 11, 12)  # custom, elements, code, data, data count
+Data = bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section: its header begins at `at`, its payload (behind the name, in a custom section) at `start`."""
+
+    number: int
+    name: str
+    at: int
+    start: int
+    end: int
+
+
+class ModuleInfo:
+    """What a module says of itself; errors call it `name`. Immutable; bodies and names are read when asked for."""
+
+    def __init__(self, data: Data, found: list[Section], tables: Tables, name: str) -> None:
+        self.name = name
+        self._data = data
+        self.sections = tuple(found)
+        self.size = len(data)
+        self.imports = tuple(tables.imports)
+        self.exports = tuple(tables.exports)
+        self.functions = tuple(tables.functions)
+        self.imported_functions = sum(i.kind == "func" for i in tables.imports)
+        self.memories = tuple(tables.memories)
+        self.tables = len(tables.tables)
+        self.table_types = tuple(tables.tables)
+        self.globals = tuple(tables.globals)
+        self.start = tables.start
+        self.custom_sections = tuple((s.name, s.end - s.start) for s in found if s.number == 0)
+        self._by_name = {e.name: e for e in tables.exports}
+
+    def custom(self, name: str) -> bytes:
+        """The payloads of every custom section called `name`, one after the other."""
+        return b"".join(bytes(self._data[s.start : s.end]) for s in self.sections if s.number == 0 and s.name == name)
+
+    def has_section(self, number: int) -> bool:
+        """Whether the module has a section of this id."""
+        return any(s.number == number for s in self.sections)
+
+    def reader(self, section: Section) -> Reader:
+        """A reader of one of `sections`."""
+        return Reader(self._data, section.start, section.end)
+
+    def export(self, name: str) -> Export | None:
+        """The export called `name`."""
+        return self._by_name.get(name)
+
+    @functools.cached_property
+    def _names(self) -> names.Names:
+        size = sum(size for name, size in self.custom_sections if name == "name")
+        return names.read(self.custom("name")) if size <= MAX_NAMES_BYTES else names.Names()
+
+    @functools.cached_property
+    def _function_names(self) -> names.FunctionNames:
+        size = sum(size for name, size in self.custom_sections if name == "name")
+        return names.FunctionNames(self.custom("name") if size <= MAX_NAMES_BYTES else b"")
+
+    def function_name(self, index: int) -> str | None:
+        """The function's name in the name section, else the name it is exported by."""
+        named = self._function_names.get(index)
+        if named is not None:
+            return named
+        return next((e.name for e in self.exports if e.kind == "func" and e.index == index), None)
+
+    def parameter_names(self, index: int) -> tuple[str, ...] | None:
+        """The names of all parameters of a function, or None where one is unknown."""
+        known = self._names.locals.get(index, {})
+        found = tuple(known.get(i, "") for i in range(len(self.functions[index].params)))
+        return found if all(found) and len(set(found)) == len(found) else None
+
+    @functools.cached_property
+    def _bodies(self) -> list[tuple[int, int]]:
+        code = next((s for s in self.sections if s.number == _CODE), None)
+        if code is None:
+            return []
+        reader, spans = Reader(self._data, code.start, code.end), []
+        try:
+            for _ in range(reader.unsigned()):
+                size = reader.unsigned()
+                reader.need(size)
+                spans.append((reader.at, reader.at + size))
+                reader.at += size
+        except Truncated as error:
+            raise ModuleError(f"{self.name} has a code section that cannot be read: {error}") from None
+        return spans
+
+    def body(self, index: int) -> bytes | None:
+        """The code of a defined function: its locals, then its instructions. None for an imported one."""
+        defined = index - self.imported_functions
+        if not 0 <= defined < len(self._bodies):
+            return None
+        start, end = self._bodies[defined]
+        return bytes(self._data[start:end])
+
+    def bodies(self) -> Iterator[bytes]:
+        """The code of every defined function."""
+        return (bytes(self._data[start:end]) for start, end in self._bodies)
+
+    def is_stateless(self) -> bool:
+        """Whether nothing can outlive a call: no memory, table, mutable global, start function or import."""
+        mutable = any(g.mutable for g in self.globals)
+        return not (self.memories or self.tables or mutable or self.imports) and self.start is None
+
+    def grows_memory(self) -> bool:
+        """Whether some function may grow the memory. True where the code cannot be read."""
+        # Reading instructions takes a second per megabyte, so only bodies are read that have the bytes of a
+        # memory.grow: the opcode and a memory's index, which is 0 where there is one memory (in one byte, or padded).
+        indices = (b"",) if len(self.memories) > 1 else (b"\x00", b"\x80")
+        patterns = [bytes([MEMORY_GROW]) + index for index in indices]
+        bodies = (body for body in self.bodies() if any(pattern in body for pattern in patterns))
+        try:
+            return any(i.opcode == MEMORY_GROW for b in bodies for i in walk(b, names.skip_locals(b)))
+        except (ValueError, Truncated):
+            return True
+
+
+def read_module(source: bytes | memoryview | str | os.PathLike[str], name: str = "the module") -> ModuleInfo:
+    """Read a module from a file, or from bytes, which errors call `name`; a read-only memoryview is not copied.
+
+    Raises ModuleError saying what is wrong."""
+    if isinstance(source, memoryview) and source.readonly:
+        return _read(source, name)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _read(bytes(source), name)
+    return _read(read_file(source), os.fspath(source))
+
+
+def _read(data: Data, name: str) -> ModuleInfo:
+    _check_header(bytes(data[:64]), len(data), name)
+    try:
+        found = _found(data, name)
+        tables = sections.read(data, [(s.number, s.start, s.end) for s in found])
+    except Unsupported as error:
+        raise ModuleError(f"{name} {proposals.refusal(proposals.BY_KEY[error.proposal], str(error))}") from None
+    except TooMuch as error:
+        raise ModuleError(f"{name} is not accepted: {error}") from None
+    except Truncated as error:
+        raise ModuleError(
+            f"{name} is not a whole WebAssembly module: {error} (the file has {len(data)} bytes)"
+        ) from None
+    return ModuleInfo(data, found, tables, name)
+
+
+def _found(data: Data, name: str) -> list[Section]:
+    found: list[Section] = []
+    outside = 0  # bytes
+    for section in _sections(data):
+        found.append(section)
+        if section.number not in _PASSED_OVER:
+            outside += section.end - section.start
+        elif section.number == 0:
+            outside += section.start - section.at  # its name
+        if outside > MAX_OUTSIDE_BYTES:
+            raise ModuleError(
+                f"{name} is not accepted: its types, imports, functions, globals, exports and the names of its sections"
+                f" take more than {MAX_OUTSIDE_BYTES:,} bytes"
+            )
+        if len(found) > MAX_SECTIONS:
+            raise ModuleError(f"{name} is not accepted: it has more than {MAX_SECTIONS:,} sections")
+    return found
+
+
+def _check_header(head: bytes, size: int, name: str) -> None:
+    if head.startswith(HEADER):
+        return
+    if size == 0:
+        raise ModuleError(f"{name} is empty, not a WebAssembly module")
+    if head.startswith(COMPONENT):
+        raise ModuleError(
+            f"{name} is a WebAssembly component; a core module is needed: build for wasm32-wasip1 or"
+            " wasm32-unknown-unknown, without 'wasm-tools component new'"
+        )
+    if size < len(HEADER) and HEADER.startswith(head):
+        raise ModuleError(f"{name} is not a whole WebAssembly module: it ends after {size} bytes")
+    if head.startswith(b"\0asm"):
+        raise ModuleError(f"{name} has WebAssembly version {head[4:8].hex()}; version 1 is needed")
+    kind = next((text for magic, text in _KINDS.items() if head.startswith(magic)), None)
+    if kind is None and head.lstrip().startswith((b"(module", b";;", b"(;")):
+        kind = "WebAssembly text: convert it with wat2wasm"
+    if kind is None and all(32 <= c < 127 or c in b"\r\n\t" for c in head):
+        kind = f"text that begins with {head[:24].decode('ascii')!r}"
+    raise ModuleError(
+        f"{name} is not a WebAssembly module: it {'is ' + kind if kind else 'begins with ' + head[:8].hex()}"
+    )
+
+
+_KINDS = {
+    b"\x7fELF": "a native program or library (ELF), or code that wasmtime compiled",
+    b"\x1f\x8b": "compressed with gzip: unpack it",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"!<arch>": "a static library: link it",
+    b"BC\xc0\xde": "LLVM bitcode: link it",
+}
+
+
+def _sections(data: Data) -> Iterator[Section]:
+    reader, last = Reader(data, 8, len(data)), 0
+    while reader.at < reader.end:
+        at = reader.at
+        number, size = reader.byte(), reader.unsigned()
+        if size > reader.end - reader.at:
+            raise Truncated(at, f"section {number} has {size} bytes, but {reader.end - reader.at} are left")
+        start, end = reader.at, reader.at + size
+        name = ""
+        if number == 0:
+            head = Reader(data, start, end)
+            name = head.name()
+            start = head.at
+        elif number not in _ORDER:
+            raise Truncated(at, f"section {number} is unknown")
+        elif _ORDER[number] <= last:
+            raise Truncated(at, f"section {number} is repeated or out of order")
+        else:
+            last = _ORDER[number]
+        yield Section(number, name, at, start, end)
+        reader.at = end

@@ -1,0 +1,84 @@
+"""What the host gives to guests, function by function with its type, and which imports of a module are not among it.
+
+The types of WASI preview 1 are those of its ``witx`` files, as wasmtime links them (a test compares the two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..interface.checks import shown
+from .sections import FuncType, Import
+
+WASI = "wasi_snapshot_preview1"
+ABORT = ("env", "abort")  # AssemblyScript's
+_TYPES = (
+    f"build it with the types of {WASI} and of AssemblyScript's abort (Emscripten: -sSTANDALONE_WASM; or define the"
+    " function in the module)"
+)
+_GLUE = ("wbg", "__wbindgen_placeholder__")
+_BINDGEN = (
+    'build the module without the others: wasm-bindgen\'s need its JavaScript, plain #[no_mangle] extern "C" functions'
+    " need nothing"
+)
+LISTED = 50  # imports in a message
+# i is i32 and I is i64; every function but proc_exit returns an errno, an i32
+_PARAMETERS = """
+args_get ii  args_sizes_get ii  clock_res_get ii  clock_time_get iIi  environ_get ii  environ_sizes_get ii
+fd_advise iIIi  fd_allocate iII  fd_close i  fd_datasync i  fd_fdstat_get ii  fd_fdstat_set_flags ii
+fd_fdstat_set_rights iII  fd_filestat_get ii  fd_filestat_set_size iI  fd_filestat_set_times iIIi  fd_pread iiiIi
+fd_prestat_dir_name iii  fd_prestat_get ii  fd_pwrite iiiIi  fd_read iiii  fd_readdir iiiIi  fd_renumber ii
+fd_seek iIii  fd_sync i  fd_tell ii  fd_write iiii  path_create_directory iii  path_filestat_get iiiii
+path_filestat_set_times iiiiIIi  path_link iiiiiii  path_open iiiiiIIii  path_readlink iiiiii
+path_remove_directory iii  path_rename iiiiii  path_symlink iiiii  path_unlink_file iii  poll_oneoff iiii
+proc_exit i  proc_raise i  random_get ii  sched_yield -  sock_accept iii  sock_recv iiiiii  sock_send iiiii
+sock_shutdown ii
+"""
+
+
+def _functions() -> dict[tuple[str, str], FuncType]:
+    words, types = _PARAMETERS.split(), {"i": "i32", "I": "i64"}
+    found = {ABORT: FuncType(("i32",) * 4, ())}
+    for name, letters in zip(words[::2], words[1::2]):
+        results = () if name == "proc_exit" else ("i32",)
+        found[WASI, name] = FuncType(tuple(types[letter] for letter in letters.strip("-")), results)
+    return found
+
+
+HOST = _functions()
+"""The host's functions by (module, name)."""
+
+
+def is_wasi(wanted: Import) -> bool:
+    """Whether an import is a function of WASI preview 1, of its type there."""
+    return wanted.module == WASI and provides(wanted)
+
+
+def provides(wanted: Import) -> bool:
+    """Whether the host has an import, of the same kind and type."""
+    return wanted.kind == "func" and HOST.get((wanted.module, wanted.name)) == wanted.type
+
+
+def unprovided(imports: Sequence[Import]) -> Iterator[tuple[str, str]]:
+    """Why the host does not link these `imports`, as sentences about "it", the module, each with what to do; nothing
+    where it does."""
+    missing = []
+    for wanted in imports:
+        host = HOST.get((wanted.module, wanted.name))
+        if host is None:
+            missing.append(f"{shown(wanted.module)}.{shown(wanted.name)}")
+        elif not provides(wanted):
+            if wanted.kind == "func":
+                found, own = str(wanted.type), str(host)
+            else:
+                of = f" of type {wanted.type}" if wanted.type is not None else ""
+                found, own = f"a {wanted.kind}{of}", f"a function {host}"
+            yield f"it imports {wanted.module}.{wanted.name} as {found}; the host's is {own}", _TYPES
+    if missing:
+        more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+        names = ", ".join(missing[:LISTED]) + more
+        provided = f"Provided are the functions of {WASI} and {'.'.join(ABORT)}"
+        advice = (
+            _BINDGEN if any(wanted.module in _GLUE for wanted in imports) else "build the module without the others"
+        )
+        yield f"it imports what the host does not provide: {names}. {provided}", advice
