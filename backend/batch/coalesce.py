@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .validation import Arrays
 
+Pieces = Sequence[np.ndarray]  # one input, cut along axis 0: an array from each request
+
 
 @dataclass(slots=True)
 class Job:
-    """One request that passed its checks: where its result goes, its arrays, rows and time limit in seconds."""
+    """One request that passed its checks: where its result goes, its arrays, and its time limit in seconds. `rows` are
+    those that it has in a group."""
 
     index: int
     arrays: Arrays
-    rows: int | None
     timeout_s: float
+    rows: int = 0
 
 
 @dataclass(slots=True)
@@ -26,31 +30,27 @@ class Group:
 
     timeout_s: float
     jobs: list[Job] = field(default_factory=list)
-    rows: int | None = None
+    rows: int = 0
 
-    @staticmethod
-    def of_one(arrays: Arrays) -> list[list[np.ndarray] | None]:
-        """The pieces of a single request."""
-        return [None if array is None else [array] for array in arrays]
-
-    def joined(self) -> Arrays:
-        """For each input one array."""
-        return self.jobs[0].arrays if len(self.jobs) == 1 else joined(self.pieces())
-
-    def pieces(self) -> list[list[np.ndarray] | None]:
+    def pieces(self) -> list[Pieces | None]:
         """For each input the arrays of the requests, in order; None for an absent optional input."""
-        columns = zip(*(job.arrays for job in self.jobs))
+        columns: Iterable[tuple[Any, ...]] = zip(*(job.arrays for job in self.jobs))
         return [None if column[0] is None else list(column) for column in columns]
 
 
-def joined(pieces: Sequence[list[np.ndarray] | None]) -> Arrays:
+def pieces_of(arrays: Arrays) -> list[Pieces | None]:
+    """The pieces of a single request."""
+    return [None if array is None else [array] for array in arrays]
+
+
+def joined(pieces: Sequence[Pieces | None]) -> Arrays:
     """Each input's pieces as one array."""
     return [None if p is None else p[0] if len(p) == 1 else np.concatenate(p) for p in pieces]
 
 
 def alone(job: Job) -> Group:
     """A group of one."""
-    return Group(job.timeout_s, [job], job.rows)
+    return Group(job.timeout_s, [job])
 
 
 def group(jobs: list[Job], most_rows: int, cores: Sequence[int] | None) -> list[Group]:
@@ -62,19 +62,26 @@ def group(jobs: list[Job], most_rows: int, cores: Sequence[int] | None) -> list[
     groups: list[Group] = []
     open_groups: dict[tuple[object, ...], Group] = {}
     for job in jobs:
-        rows = job.rows if cores is None else _common_rows(job.arrays, cores)
+        rows = _rows(job.arrays) if cores is None else _common_rows(job.arrays, cores)
         if rows is None:
             groups.append(alone(job))
             continue
         key = (job.timeout_s, *(None if a is None else a.shape[1:] for a in job.arrays))
         current = open_groups.get(key)
-        if current is None or (current.rows or 0) + rows > most_rows:
-            current = open_groups[key] = Group(job.timeout_s, [], 0)
+        if current is None or current.rows + rows > most_rows:
+            current = open_groups[key] = Group(job.timeout_s)
             groups.append(current)
         job.rows = rows
         current.jobs.append(job)
-        current.rows = (current.rows or 0) + rows
+        current.rows += rows
     return groups
+
+
+def _rows(arrays: Arrays) -> int | None:
+    """The rows that all arrays have; None where they have not, which is the adapter's to say."""
+    counts = {len(array) if array.ndim else -1 for array in arrays if array is not None}
+    rows = counts.pop() if len(counts) == 1 else 1 if not counts else -1
+    return rows if rows >= 0 else None
 
 
 def _common_rows(arrays: Arrays, cores: Sequence[int]) -> int | None:
@@ -93,7 +100,7 @@ def shares_rows(arrays: Sequence[np.ndarray], cores: Sequence[int]) -> bool:
 
 def split(outputs: list[np.ndarray], jobs: list[Job]) -> list[list[np.ndarray]]:
     """The outputs of a group cut back into each job's rows (views)."""
-    return [outputs] if len(jobs) == 1 else cut(outputs, [job.rows or 0 for job in jobs])
+    return [outputs] if len(jobs) == 1 else cut(outputs, [job.rows for job in jobs])
 
 
 def cut(outputs: list[np.ndarray], rows: Sequence[int]) -> list[list[np.ndarray]]:

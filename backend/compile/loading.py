@@ -44,12 +44,15 @@ def load(
     trusted: bool,
     name: str,
     terms: Terms = TRITON,
+    keep_names: bool = False,
 ) -> wasmtime.Module:
     """The compiled module: from the cache where its authentic code lies there, else compiled and put there.
 
-    It is compiled without its names (`faults` says why). Errors call it `name`, and limits as `terms` do."""
+    It is compiled without its names, unless they are our own (`faults` says why). Errors call it `name`, and limits as
+    `terms` do."""
     engine = engine_for(settings)
-    wasm = without_custom_sections(wasm)
+    if not keep_names:
+        wasm = without_custom_sections(wasm)
     key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
     code = cache.get(key) if cache is not None else None
     if code is not None:

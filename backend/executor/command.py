@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import wasmtime
 
 from ..batch.bytes_tensor import encoded, object_array
-from ..errors import GuestError, InputError
+from ..compile.compiling import Compiling
+from ..compile.engine import default_settings
+from ..errors import GuestError, InputError, MemoryLimit
 from ..interface.interface import Interface
 from ..terms import Terms
+from ..wasm.binary import ModuleInfo
+from . import native
+from .box import Deadline, Parts, Stats, out_of_memory
 from .faults import GuestExit
+from .host_state import HostState
+from .loaded import supply
 from .parallel import Workers
-from .sandbox import Deadline, SandboxFactory
 
 Row = tuple[bytes, bytes, int]
 RunRow = Callable[[bytes, Sequence[str], float], Row]
@@ -30,6 +38,9 @@ class Command:
         self._run_row = run_row
         self._workers = workers
         self._max_bytes = max_bytes
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
     def run(self, stdin: np.ndarray, args: np.ndarray | None, timeout_s: float) -> list[np.ndarray]:
         """Run the program once per element of `stdin` (BYTES; `args` has one more dimension, the arguments).
@@ -67,40 +78,65 @@ class Command:
 class Sandboxed:
     """Runs a row in this process, in an instance of its own."""
 
-    def __init__(self, interface: Interface, sandboxes: SandboxFactory) -> None:
+    def __init__(self, wasm: bytes, info: ModuleInfo, interface: Interface, compiling: Compiling, stats: Stats) -> None:
         self._entry = interface.entry
-        self._sandboxes = sandboxes
-        self._limit = sandboxes.recipe.limits.max_stdout_bytes
+        self._limits, self._terms = compiling.limits, compiling.terms
+        self._stats = stats
+        self._name_of = info.function_name
+        settings = default_settings(compiling.limits.max_stack_bytes)
+        module = compiling.compile(wasm, settings)
+        self._supply = supply(settings, [module], info)
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
         """One row, as `RunRow` says."""
         deadline = Deadline(timeout_s)
-        box = self._sandboxes.bare(deadline)
-        self._sandboxes.give_host(box, [self._entry, *args], stdin, self._limit)
-        assert box.host is not None
-        out, err = box.host.stdout, box.host.stderr
+        state = HostState(stdin, self._limits.max_stdout_bytes)
+        out, err = state.stdout, state.stderr
         out.fail_past_cap = err.fail_past_cap = True
         code = 0
         try:
-            self._sandboxes.start(box)
-            box.call_u32(b"_start")
+            self._run(state, [self._entry, *args], deadline)
         except GuestExit as leaving:
             code = leaving.code
         except GuestError as error:
-            told = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
-            raise type(error)(f"{error}\nstderr: {told}" if told else str(error)) from None
-        finally:
-            result = (bytes(out.data), bytes(err.data), code)
-            dropped = out.dropped + err.dropped
-            out.data.clear()
-            err.data.clear()
-            self._sandboxes.discard(box)
-        if dropped:
+            said = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
+            raise type(error)(f"{error}\nstderr: {said}" if said else str(error)) from None
+        if out.dropped + err.dropped:
             raise GuestError(
-                f"the program wrote more than {self._limit} bytes to a stream"
-                f" ({self._sandboxes.recipe.terms.raising('max_stdout_bytes')}, or have it write less)"
+                f"the program wrote more than {self._limits.max_stdout_bytes} bytes to a stream"
+                f" ({self._terms.raising('max_stdout_bytes')}, or have it write less)"
             )
-        return result
+        return bytes(out.data), bytes(err.data), code
+
+    def _run(self, state: HostState, argv: list[str], deadline: Deadline) -> None:
+        """Instantiate the program and call its entry."""
+
+        def instantiate(parts: Parts) -> tuple[native.Store, Any]:
+            store = parts.store(self._limits, self._terms, self._name_of, deadline)
+            config = wasmtime.WasiConfig()
+            config.argv = argv
+            store.host_state = state
+            store.set_wasi(config)
+            return store, store.instantiate(parts.guest)
+
+        self._stats.instances += 1
+        try:
+            (store, instance), _ = self._supply.start(instantiate, deadline.at)
+        except MemoryLimit as error:
+            raise out_of_memory(error, self._limits, self._terms) from None
+        with store:
+            function = store.export(instance, self._entry.encode())
+            assert function is not None, "discovery has checked the entry"
+            try:
+                store.call(function, native.slots(1), 1)
+            finally:
+                self._observe(store, instance)
+
+    def _observe(self, store: native.Store, instance: Any) -> None:
+        memory = store.export(instance, b"memory")
+        if memory is not None and memory.is_memory:
+            size = store.memory_size(memory)
+            self._stats.memory_high_water_bytes = max(self._stats.memory_high_water_bytes, size)
 
 
 def _text(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import math
 import mmap
 import threading
@@ -30,6 +31,8 @@ POOL_MEMORIES = 64
 POOL_SLOT_BYTES = 4 << 30  # the whole wasm32 space, so that compiled code needs no bounds checks
 KEEP_RESIDENT_BYTES = 64 << 20
 MAX_FRAMES = 20  # of a backtrace
+OURS = ("bridge!", "adapter!")  # which no backtrace shows
+INSTANCES, MEMORIES = 6, 6  # of a store: the guest's, its loop's, and our own
 
 _dll: Any = ffi.dll
 _dll_quick: Any = ctypes.PyDLL(None, handle=ffi.dll._handle)  # keeps the GIL: for calls that end in well under 1 µs
@@ -181,7 +184,9 @@ def _frames(trace: Any, pointer: Any) -> list[faults.Frame]:
     vector = ffi.wasm_frame_vec_t(0, None)
     trace(pointer, byref(vector))
     try:
-        return [_frame(vector.data[i]) for i in range(min(vector.size, MAX_FRAMES))]
+        found = (_frame(vector.data[i]) for i in range(vector.size))
+        shown = (frame for frame in found if frame.loop is None or not frame.loop.startswith(OURS))
+        return list(itertools.islice(shown, MAX_FRAMES))
     finally:
         ffi.wasm_frame_vec_delete(byref(vector))
 
@@ -256,7 +261,11 @@ class Store:
         self.used = False  # something was instantiated in it, or was tried
         self.deadline = math.inf
         self.failure: BaseException | None = None  # what a host function raised: the reason of the trap
-        _store_limiter(self._ptr, memory_bytes, bounds.MAX_TABLE_ELEMENTS, 4, 8, 4)
+        self.limit_memory(memory_bytes)
+
+    def limit_memory(self, size: int) -> None:
+        """Let each memory of the store have `size` bytes at most from now on."""
+        _store_limiter(self._ptr, size, bounds.MAX_TABLE_ELEMENTS, INSTANCES, 8, MEMORIES)
 
     def close(self, _live: dict[int, None] = _live, _delete: Any = _store_delete) -> None:
         """Free the store and everything in it. Idempotent. (The defaults outlive this module at interpreter exit.)"""

@@ -7,131 +7,134 @@ bytes (0 repeats one value), then for each result its pointer. A leaf guest func
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InterfaceError
+from ..interface.dtypes import DType
 from ..wasm import assembler as emit
 from ..wasm.binary import FuncType
 from ..wasm.inline import LeafBody
+from .numbers import Numbers
 
 HEADER_BYTES = 256
 ALIGN = 64
+CHUNK_BYTES = 512 << 10  # about one core's L2 cache
 UNROLL = 8  # the epoch check at a loop's back edge costs 1.5 ns; eight elements share one
 MAX_OPERANDS = 16
+MAX_PAGES = 65536  # inputs that are repeated along a dimension lie behind the chunks as they are
 
 
 @dataclass(frozen=True)
 class ElementwiseLoop:
-    """The module's bytes and the memory map for chunks of up to ``capacity`` elements."""
+    """The module's bytes and the memory map for chunks of up to ``capacity`` elements, which end at ``end``."""
 
     wasm: bytes
     imports_function: bool
-    pages: int
     capacity: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    places: tuple[int, ...]
+    end: int
 
 
-def build(function: FuncType, leaf: LeafBody | None, label: str, chunk_bytes: int) -> ElementwiseLoop:
-    """The loop for a guest function of numbers; errors call it `label`."""
+def build(
+    function: FuncType, dtypes: Sequence[DType], leaf: LeafBody | None, label: str, chunk_bytes: int = CHUNK_BYTES
+) -> ElementwiseLoop:
+    """The loop for a guest function of numbers, whose parameters and results are elements of `dtypes`; errors call it
+    `label`."""
     operands = (*function.params, *function.results)
     if not function.params or not function.results or len(operands) > MAX_OPERANDS:
         raise InterfaceError(
             f"entry '{label}' has {len(function.params)} parameters and {len(function.results)} results: an elementwise"
             f" entry needs at least one of each and at most {MAX_OPERANDS} in all"
         )
-    row = sum(emit.SIZES[t] for t in operands)
+    row = sum(dtype.itemsize for dtype in dtypes)
     capacity = max(ALIGN, chunk_bytes // row // ALIGN * ALIGN)
-    where, offsets = HEADER_BYTES, []
-    for valtype in operands:
-        offsets.append(where)
-        where += -(-capacity * emit.SIZES[valtype] // ALIGN) * ALIGN
-    pages = -(-where // 65536)
-    return ElementwiseLoop(
-        wasm=_module(function, leaf, pages),
-        imports_function=leaf is None,
-        pages=pages,
-        capacity=capacity,
-        inputs=tuple(offsets[: len(function.params)]),
-        outputs=tuple(offsets[len(function.params) :]),
-    )
+    where, places = HEADER_BYTES, []
+    for dtype in dtypes:
+        places.append(where)
+        where += -(-capacity * dtype.itemsize // ALIGN) * ALIGN
+    loop = _Loop(function, dtypes, leaf)
+    return ElementwiseLoop(loop.module(-(-where // 65536)), leaf is None, capacity, tuple(places), where)
 
 
-def _module(function: FuncType, leaf: LeafBody | None, pages: int) -> bytes:
-    types = [
-        emit.func_type(function.params, function.results),
-        emit.func_type((), ()),
-        emit.func_type((), function.results),
-    ]
-    imports = emit.section(2, emit.vector([emit.name("guest") + emit.name("f") + b"\0\0"])) if leaf is None else b""
-    run = 1 if leaf is None else 0
-    return emit.module(
-        emit.section(1, emit.vector(types)),
-        imports,
-        emit.section(3, emit.vector([b"\x01"])),
-        emit.section(5, emit.vector([b"\x01" + emit.unsigned(pages) + emit.unsigned(pages)])),
-        emit.section(7, emit.vector([emit.name("memory") + b"\x02\0", emit.name("run") + b"\0" + emit.unsigned(run)])),
-        emit.section(10, emit.vector([_run(function, leaf)])),
-        emit.name_section("elementwise loop", {run: "inlined entry" if leaf else "loop"}),
-    )
+class _Loop:
+    """The code. Its locals are the guest's parameters and locals first, with the guest's own numbers, so that the
+    guest's code fits as it is."""
 
+    def __init__(self, function: FuncType, dtypes: Sequence[DType], leaf: LeafBody | None) -> None:
+        self._function, self._leaf = function, leaf
+        self._inputs, self._outputs = dtypes[: len(function.params)], dtypes[len(function.params) :]
+        self._run = 1 if leaf is None else 0
+        self._numbers = Numbers(dtypes, self._run + 1)
+        first = len(function.params) + (len(leaf.locals) if leaf else 0)
+        self._results = range(first, first + len(function.results))
+        self._pointers = range(self._results.stop, self._results.stop + len(function.params))
+        self._strides = range(self._pointers.stop, self._pointers.stop + len(function.params))
+        self._targets = range(self._strides.stop, self._strides.stop + len(function.results))
 
-def _run(function: FuncType, leaf: LeafBody | None) -> bytes:
-    # Locals: the guest's parameters and locals first, with the guest's own numbers, so that its code fits as it is.
-    guest_locals = leaf.locals if leaf else ()
-    first = len(function.params) + len(guest_locals)
-    results = range(first, first + len(function.results))
-    pointers = range(results.stop, results.stop + len(function.params))
-    strides = range(pointers.stop, pointers.stop + len(function.params))
-    targets = range(strides.stop, strides.stop + len(function.results))
-    count, blocks = targets.stop, targets.stop + 1
-    locals_ = (*function.params, *guest_locals, *function.results, *["i32"] * (2 * len(pointers) + len(targets) + 2))
+    def module(self, pages: int) -> bytes:
+        """The module, whose memory has `pages` at first."""
+        function, helpers = self._function, self._numbers.functions
+        types = [
+            emit.func_type(function.params, function.results),
+            emit.func_type((), ()),
+            emit.func_type((), function.results),
+            *(kind for _, kind, _ in helpers),
+        ]
+        guest = emit.name("guest") + emit.name("f") + b"\0\0"
+        imports = emit.section(2, emit.vector([guest])) if self._leaf is None else b""
+        kinds = [b"\x01", *(emit.unsigned(3 + i) for i in range(len(helpers)))]
+        memory = b"\x01" + emit.unsigned(pages) + emit.unsigned(MAX_PAGES)
+        exports = [emit.name("memory") + b"\x02\0", emit.name("run") + b"\0" + emit.unsigned(self._run)]
+        names = {self._run: "inlined entry" if self._leaf else "loop"}
+        names |= {self._run + 1 + i: name for i, (name, _, _) in enumerate(helpers)}
+        return emit.module(
+            emit.section(1, emit.vector(types)),
+            imports,
+            emit.section(3, emit.vector(kinds)),
+            emit.section(5, emit.vector([memory])),
+            emit.section(7, emit.vector(exports)),
+            emit.section(10, emit.vector([self._code(), *(code for _, _, code in helpers)])),
+            emit.name_section("elementwise loop", names),
+        )
 
-    def one(offset: int) -> bytes:
-        return _one(function, leaf, results, pointers, strides, targets, offset)
+    def _code(self) -> bytes:
+        function = self._function
+        count, blocks = self._targets.stop, self._targets.stop + 1
+        guest_locals = self._leaf.locals if self._leaf else ()
+        more = ["i32"] * (2 * len(self._pointers) + len(self._targets) + 2)
+        code = self._read_header(count)
+        code += emit.get(count) + emit.i32(UNROLL.bit_length() - 1) + bytes([emit.I32_SHR_U]) + emit.put(blocks)
+        code += emit.repeat(blocks, b"".join(self._one(i) for i in range(UNROLL)) + self._advance(UNROLL))
+        code += emit.get(count) + emit.i32(UNROLL - 1) + bytes([emit.I32_AND]) + emit.put(count)
+        code += emit.repeat(count, self._one(0) + self._advance(1))
+        return emit.function((*function.params, *guest_locals, *function.results, *more), code)
 
-    code = _read_header(count, pointers, strides, targets)
-    code += emit.get(count) + emit.i32(UNROLL.bit_length() - 1) + bytes([emit.I32_SHR_U]) + emit.put(blocks)
-    code += emit.repeat(blocks, b"".join(one(i) for i in range(UNROLL)) + _advance(function, targets, UNROLL))
-    code += emit.get(count) + emit.i32(UNROLL - 1) + bytes([emit.I32_AND]) + emit.put(count)
-    code += emit.repeat(count, one(0) + _advance(function, targets, 1))
-    return emit.function(locals_, code)
+    def _read_header(self, count: int) -> bytes:
+        pairs = [local for pair in zip(self._pointers, self._strides) for local in pair]
+        order = [count, *pairs, *self._targets]
+        return b"".join(emit.i32(0) + emit.load("i32", 4 * i) + emit.put(local) for i, local in enumerate(order))
 
+    def _one(self, offset: int) -> bytes:
+        function, leaf, code = self._function, self._leaf, b""
+        for i, dtype in enumerate(self._inputs):
+            code += emit.get(self._pointers[i]) + self._numbers.load(dtype) + (emit.put(i) if leaf else b"")
+            code += emit.add(self._pointers[i], emit.get(self._strides[i]))
+        if leaf:
+            for i, valtype in enumerate(leaf.locals):  # a function's locals are zero at each call
+                code += emit.ZERO[valtype] + emit.put(len(function.params) + i)
+            single = len(function.results) == 1
+            block_type = bytes([emit.VALTYPES[function.results[0]]]) if single else emit.signed(2)
+            code += bytes([emit.BLOCK]) + block_type + leaf.code
+        else:
+            code += bytes([emit.CALL, 0])
+        for local in reversed(self._results):
+            code += emit.put(local)
+        for i, (dtype, valtype) in enumerate(zip(self._outputs, function.results)):
+            code += emit.get(self._targets[i]) + emit.get(self._results[i])
+            code += self._numbers.store(dtype, valtype, offset * dtype.itemsize)
+        return code
 
-def _read_header(count: int, pointers: range, strides: range, targets: range) -> bytes:
-    order = [count] + [local for pair in zip(pointers, strides) for local in pair] + list(targets)
-    return b"".join(emit.i32(0) + emit.load("i32", 4 * i) + emit.put(local) for i, local in enumerate(order))
-
-
-def _one(
-    function: FuncType,
-    leaf: LeafBody | None,
-    results: range,
-    pointers: range,
-    strides: range,
-    targets: range,
-    offset: int,
-) -> bytes:
-    code = b""
-    for i, valtype in enumerate(function.params):
-        code += emit.get(pointers[i]) + emit.load(valtype) + (emit.put(i) if leaf else b"")
-        code += emit.add(pointers[i], emit.get(strides[i]))
-    if leaf:
-        for i, valtype in enumerate(leaf.locals):  # a function's locals are zero at each call
-            code += emit.ZERO[valtype] + emit.put(len(function.params) + i)
-        single = len(function.results) == 1
-        block_type = bytes([emit.VALTYPES[function.results[0]]]) if single else emit.signed(2)
-        code += bytes([emit.BLOCK]) + block_type + leaf.code
-    else:
-        code += bytes([emit.CALL, 0])
-    for local in reversed(results):
-        code += emit.put(local)
-    for i, valtype in enumerate(function.results):
-        code += emit.get(targets[i]) + emit.get(results[i]) + emit.store(valtype, offset * emit.SIZES[valtype])
-    return code
-
-
-def _advance(function: FuncType, targets: range, elements: int) -> bytes:
-    return b"".join(
-        emit.add(target, emit.i32(elements * emit.SIZES[valtype])) for target, valtype in zip(targets, function.results)
-    )
+    def _advance(self, elements: int) -> bytes:
+        pairs = zip(self._targets, self._outputs)
+        return b"".join(emit.add(target, emit.i32(elements * dtype.itemsize)) for target, dtype in pairs)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..interface.dtypes import DType
 from ..wasm import assembler as emit
 from ..wasm.binary import FuncType
+from .numbers import Numbers
 
 Argument = tuple[str, int | float]  # ("pointer" | "dimension", its number) or ("constant", the value)
 
@@ -33,22 +35,27 @@ class Kernel:
         return 1 + 2 * (self.pointers + self.returned) + self.dimensions
 
 
-def build(kernel: Kernel) -> bytes:
-    """The loop module for `kernel`. It imports the function ``guest.f`` and the memory ``guest.memory``."""
+def build(kernel: Kernel, returned: Sequence[DType] = ()) -> bytes:
+    """The loop module for `kernel`, whose returned scalars are elements of `returned`. It imports the function
+    ``guest.f`` and the memory ``guest.memory``."""
+    numbers = Numbers(returned, 2)
     run_type = emit.func_type(["i32"] * kernel.parameters, ["i32"])
+    types = [emit.func_type(kernel.type.params, kernel.type.results), run_type, *(k for _, k, _ in numbers.functions)]
+    kinds = [b"\x01", *(emit.unsigned(2 + i) for i in range(len(numbers.functions)))]
     function = emit.name("guest") + emit.name("f") + b"\0\0"
     memory = emit.name("guest") + emit.name("memory") + b"\x02\0\0"
+    names = {1: "loop"} | {2 + i: name for i, (name, _, _) in enumerate(numbers.functions)}
     return emit.module(
-        emit.section(1, emit.vector([emit.func_type(kernel.type.params, kernel.type.results), run_type])),
+        emit.section(1, emit.vector(types)),
         emit.section(2, emit.vector([function, memory])),
-        emit.section(3, emit.vector([b"\x01"])),
+        emit.section(3, emit.vector(kinds)),
         emit.section(7, emit.vector([emit.name("run") + b"\0\x01"])),
-        emit.section(10, emit.vector([_run(kernel)])),
-        emit.name_section("gufunc loop", {1: "loop"}),
+        emit.section(10, emit.vector([_run(kernel, returned, numbers), *(code for _, _, code in numbers.functions)])),
+        emit.name_section("gufunc loop", names),
     )
 
 
-def _run(kernel: Kernel) -> bytes:
+def _run(kernel: Kernel, returned: Sequence[DType], numbers: Numbers) -> bytes:
     tensors = kernel.pointers + kernel.returned
     first_dimension, result = 1 + 2 * tensors, kernel.parameters
     body = b"".join(_argument(kernel, i, first_dimension) for i in range(len(kernel.arguments)))
@@ -57,7 +64,7 @@ def _run(kernel: Kernel) -> bytes:
         # leave the loop with the first failure
         body += emit.tee(result) + bytes([emit.IF, emit.EMPTY]) + emit.get(result) + bytes([emit.RETURN, emit.END])
     else:
-        body += _store_results(kernel, result)
+        body += _store_results(kernel, result, returned, numbers)
     for tensor in range(tensors):
         body += emit.add(1 + 2 * tensor, emit.get(2 + 2 * tensor))
     locals_: Sequence[str] = ["i32"] if kernel.status else kernel.type.results
@@ -75,10 +82,10 @@ def _argument(kernel: Kernel, position: int, first_dimension: int) -> bytes:
     return emit.constant(valtype, value)
 
 
-def _store_results(kernel: Kernel, first_local: int) -> bytes:
+def _store_results(kernel: Kernel, first_local: int, returned: Sequence[DType], numbers: Numbers) -> bytes:
     types = kernel.type.results
     code = b"".join(emit.put(first_local + i) for i in reversed(range(len(types))))
-    for i, valtype in enumerate(types):
+    for i, (valtype, dtype) in enumerate(zip(types, returned)):
         pointer = 1 + 2 * (kernel.pointers + i)
-        code += emit.get(pointer) + emit.get(first_local + i) + emit.store(valtype)
+        code += emit.get(pointer) + emit.get(first_local + i) + numbers.store(dtype, valtype)
     return code

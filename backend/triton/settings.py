@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import SettingsError
-from ..executor.runners import Isolation
 from ..interface.interface import Convention
 from ..interface.json_data import called
 from ..limits import Limits
+from ..plan.planner import Isolation
 from ..program import MAX_THREADS
 
 PREFIX = "wasm."

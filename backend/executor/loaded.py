@@ -1,0 +1,60 @@
+"""From a module to what runs it: the plan's parts compiled, linked, and given to an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import wasmtime
+
+from ..compile.compiling import Compiling
+from ..compile.engine import EngineSettings, default_settings, engine_for
+from ..interface.interface import Interface
+from ..plan.planner import Isolation, plan
+from ..wasm.binary import ModuleInfo
+from . import host, native
+from .box import Boxes, Deadline, OnOutput, Parts, Stats, Supply
+from .python_executor import Pieces, PythonExecutor
+
+
+class Executor(Protocol):
+    """Runs the calls of one plan."""
+
+    def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
+        """The outputs for `inputs`, in the interface's order; the pieces of one are joined along axis 0."""
+
+    def close(self) -> None:
+        """Let go of the instances that are kept."""
+
+
+def executor(
+    wasm: bytes,
+    info: ModuleInfo,
+    interface: Interface,
+    isolation: Isolation,
+    compiling: Compiling,
+    stats: Stats,
+    on_output: OnOutput | None,
+) -> Executor:
+    """What runs the entry of a module that `interface` fits."""
+    made = plan(wasm, info, interface, isolation, compiling.limits, compiling.terms)
+    settings = default_settings(compiling.limits.max_stack_bytes)
+    modules = [compiling.compile(part.wasm, settings, own=part.own) for part in made.parts]
+    return PythonExecutor(Boxes(made, supply(settings, modules, info), stats, on_output, info.function_name))
+
+
+def supply(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Supply:
+    """The modules, linked; without a pool their machine code is the same."""
+
+    def make() -> Parts:
+        other = replace(settings, pooling=False)
+        return _linked(other, [native.deserialize(engine_for(other), module.serialize()) for module in modules], info)
+
+    return Supply(_linked(settings, modules, info), make if settings.pooling else None)
+
+
+def _linked(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Parts:
+    engine = engine_for(settings)
+    return Parts(engine, host.link(engine, modules[0], info), tuple(modules[1:]))

@@ -1,0 +1,139 @@
+"""Code that reads and writes one element of a tensor in a generated loop: the element's own type in memory, one of
+WebAssembly's four number types on the stack.
+
+FP16 and BF16 become f32; the rounding to them is to nearest even, and a NaN stays one. A float that does not fit an
+integer is cut to the nearest that does.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from ..interface.dtypes import DType
+from ..wasm import assembler as wasm
+
+_LOADS = {"BOOL": 0x2D, "UINT8": 0x2D, "INT8": 0x2C, "UINT16": 0x2F, "INT16": 0x2E, "FP16": 0x2F, "BF16": 0x2F}
+_STORE8, _STORE16 = 0x3A, 0x3B
+_STORES = {"BOOL": _STORE8, "UINT8": _STORE8, "INT8": _STORE8, "UINT16": _STORE16, "INT16": _STORE16}
+_STORES |= {"FP16": _STORE16, "BF16": _STORE16}
+_UNSIGNED = ("UINT32", "UINT64")
+_NOT_ZERO = wasm.i32(0) + b"\x47"
+_FROM_BITS, _TO_BITS = b"\xbe", b"\xbc"
+_AND, _OR, _SHL, _SHR, _ADD, _SUB = b"\x71", b"\x72", b"\x74", b"\x76", b"\x6a", b"\x6b"
+_GE, _GT, _LT, _EQ = b"\x4f", b"\x4b", b"\x49", b"\x46"  # of unsigned numbers
+# From one number type to another: integers are signed unless the tensor's type is not.
+_CONVERT = {
+    ("i32", "i64"): (b"\xac", b"\xad"),
+    ("i64", "i32"): (b"\xa7", b"\xa7"),
+    ("i32", "f32"): (b"\xb2", b"\xb2"),
+    ("i64", "f32"): (b"\xb4", b"\xb4"),
+    ("i32", "f64"): (b"\xb7", b"\xb7"),
+    ("i64", "f64"): (b"\xb9", b"\xb9"),
+    ("f32", "f64"): (b"\xbb", b"\xbb"),
+    ("f64", "f32"): (b"\xb6", b"\xb6"),
+    ("f32", "i32"): (b"\xfc\x00", b"\xfc\x01"),
+    ("f64", "i32"): (b"\xfc\x02", b"\xfc\x03"),
+    ("f32", "i64"): (b"\xfc\x04", b"\xfc\x05"),
+    ("f64", "i64"): (b"\xfc\x06", b"\xfc\x07"),
+}
+
+
+class Numbers:
+    """The loads and stores of one generated module. `functions` are those that they call, numbered from `first` on."""
+
+    def __init__(self, dtypes: Iterable[DType], first: int) -> None:
+        names = {dtype.name for dtype in dtypes}
+        self.functions: list[tuple[str, bytes, bytes]] = []  # name, type, code
+        self._index: dict[str, int] = {}
+        for dtype, helpers in _HELPERS.items():
+            for name, kind, code in helpers if dtype in names else ():
+                self._index[name] = first + len(self.functions)
+                self.functions.append((name, kind, code))
+
+    def load(self, dtype: DType, offset: int = 0) -> bytes:
+        """From an address to the element there."""
+        if dtype.name not in _LOADS:
+            return wasm.load(dtype.wasm, offset)
+        code = bytes([_LOADS[dtype.name], dtype.itemsize - 1]) + wasm.unsigned(offset)
+        if dtype.name == "BOOL":
+            return code + _NOT_ZERO
+        if dtype.name == "BF16":
+            return code + wasm.i32(16) + _SHL + _FROM_BITS
+        return code + (self._call("half_to_float") if dtype.name == "FP16" else b"")
+
+    def store(self, dtype: DType, valtype: str, offset: int = 0) -> bytes:
+        """From an address and a number of `valtype` to the element in memory."""
+        code = b""
+        if valtype != dtype.wasm:
+            signed, unsigned = _CONVERT[valtype, dtype.wasm]
+            code = unsigned if dtype.name in _UNSIGNED else signed
+        if dtype.name not in _STORES:
+            return code + wasm.store(dtype.wasm, offset)
+        if dtype.name == "BOOL":
+            code += _NOT_ZERO
+        elif dtype.name in ("FP16", "BF16"):
+            code += self._call("float_to_half" if dtype.name == "FP16" else "float_to_bfloat")
+        return code + bytes([_STORES[dtype.name], dtype.itemsize - 1]) + wasm.unsigned(offset)
+
+    def _call(self, name: str) -> bytes:
+        return bytes([wasm.CALL]) + wasm.unsigned(self._index[name])
+
+
+def _hex(value: int) -> bytes:
+    return wasm.i32(wasm.signed_number(value, 32))
+
+
+def _if(condition: bytes, result: bytes) -> bytes:
+    return condition + bytes([wasm.IF, wasm.EMPTY]) + result + bytes([wasm.RETURN, wasm.END])
+
+
+def _float(value: float) -> bytes:
+    return bytes([wasm.F32_CONST]) + struct.pack("<f", value)
+
+
+_H, _BITS = wasm.get(0), wasm.get(1)
+_HALF_TO_FLOAT = (
+    # the exponent is at its place but too small: a multiplication mends it, for subnormals too
+    _H + _hex(0x7FFF) + _AND + wasm.i32(13) + _SHL + wasm.put(1)
+    + _H + _hex(0x7C00) + _AND + _hex(0x7C00) + _EQ
+    + bytes([wasm.IF, wasm.VALTYPES["i32"]])
+    + _BITS + _hex(0x7F800000) + _OR
+    + b"\x05"
+    + _BITS + _FROM_BITS + _float(2.0**112) + b"\x94" + _TO_BITS
+    + bytes([wasm.END])
+    + _H + _hex(0x8000) + _AND + wasm.i32(16) + _SHL + _OR + _FROM_BITS
+)  # fmt: skip
+_SIGN = wasm.get(2)
+_FLOAT_TO_HALF = (
+    wasm.get(0) + _TO_BITS + wasm.tee(1) + wasm.i32(16) + _SHR + _hex(0x8000) + _AND + wasm.put(2)
+    + _BITS + _hex(0x7FFFFFFF) + _AND + wasm.put(1)
+    + _if(
+        _BITS + _hex(0x7F800000) + _GT,
+        _SIGN + _hex(0x7E00) + _OR + _BITS + wasm.i32(13) + _SHR + _hex(0x3FF) + _AND + _OR,
+    )
+    + _if(_BITS + _hex(0x477FF000) + _GE, _SIGN + _hex(0x7C00) + _OR)
+    # a subnormal: adding a half moves its bits to their place, and rounds them
+    + _if(
+        _BITS + _hex(0x38800000) + _LT,
+        _SIGN + _BITS + _FROM_BITS + _float(0.5) + b"\x92" + _TO_BITS + _hex(0x3F000000) + _SUB + _OR,
+    )
+    + _SIGN + _BITS + _hex(0xC8000FFF) + _ADD + _BITS + wasm.i32(13) + _SHR + wasm.i32(1) + _AND + _ADD
+    + wasm.i32(13) + _SHR + _OR
+)  # fmt: skip
+_FLOAT_TO_BFLOAT = (
+    wasm.get(0) + _TO_BITS + wasm.put(1)
+    + _if(
+        _BITS + _hex(0x7FFFFFFF) + _AND + _hex(0x7F800000) + _GT,
+        _BITS + wasm.i32(16) + _SHR + _hex(0x40) + _OR,
+    )
+    + _BITS + _hex(0x7FFF) + _ADD + _BITS + wasm.i32(16) + _SHR + wasm.i32(1) + _AND + _ADD + wasm.i32(16) + _SHR
+)  # fmt: skip
+_TO_FLOAT, _FROM_FLOAT = wasm.func_type(["i32"], ["f32"]), wasm.func_type(["f32"], ["i32"])
+_HELPERS = {
+    "FP16": (
+        ("half_to_float", _TO_FLOAT, wasm.function(["i32"], _HALF_TO_FLOAT)),
+        ("float_to_half", _FROM_FLOAT, wasm.function(["i32", "i32"], _FLOAT_TO_HALF)),
+    ),
+    "BF16": (("float_to_bfloat", _FROM_FLOAT, wasm.function(["i32"], _FLOAT_TO_BFLOAT)),),
+}
