@@ -24,6 +24,7 @@ from .executor.box import Deadline, OnOutput, Stats
 from .executor.command import Command, RunRow
 from .executor.faults import GuestExit
 from .executor.parallel import Workers
+from .executor.threaded import Threaded
 from .interface.checks import check
 from .interface.discovery import discover
 from .interface.interface import Convention, Interface, core_ranks
@@ -112,6 +113,7 @@ class Program:
             runner: loaded.Executor | Command = Command(interface, row, workers, limits.max_tensor_bytes, terms)
         else:
             runner = loaded.executor(wasm, info, interface, lives, compiling, stats, on_output)
+            runner = Threaded(runner, interface, workers) if threads > 1 else runner
         return cls(info, interface, limits, lives, workers, stats, runner)
 
     @classmethod

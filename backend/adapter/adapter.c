@@ -358,11 +358,14 @@ static int read_sizes(u32 i, u32 from, i64 rank, i64 *dims) {
   get(dims, from, 8 * (u32)rank);
   for (int k = 0; k < rank; k++)
     if (dims[k] < 0) { bad(i, " has a negative size in its shape "); say_dims(dims, (int)rank); return end(ABI); }
-  if (product_but_zeros(dims, (int)rank) >= TOO_LARGE) {
-    bad(i, " has shape "); say_dims(dims, (int)rank); say(", which is too large");
-    return end(ABI);
-  }
   return DONE;
+}
+
+/* A size of 0 means no elements, yet NumPy multiplies the other sizes all the same. */
+static int check_size(u32 i, const i64 *dims, int rank) {
+  if (product_but_zeros(dims, rank) < TOO_LARGE) return DONE;
+  bad(i, " has shape "); say_dims(dims, rank); say(", which is too large");
+  return end(ABI);
 }
 
 static void wanted_dims(u32 i, i64 *dims) {
@@ -399,14 +402,16 @@ static int find_output(u32 i, struct dl *d) {
   int status = read_sizes(i, d->shape, d->ndim, t->dims);
   if (status) return status;
   t->rank = d->ndim; t->slice = 0;
-  t->bytes = product(t->dims, t->rank) * s->item;
+  t->bytes = times(product(t->dims, t->rank), s->item);
   u64 where = (u64)d->data + d->offset;
   int carried = where < d->offset;
   if (t->bytes && (carried || plus(where, t->bytes) > memory_size())) {
-    bad(i, " points outside the guest's memory: "); say_unsigned(t->bytes); say(" bytes at "); say_hex(where, carried);
-    say(", memory is "); say_unsigned(memory_size()); say(" bytes");
+    bad(i, " points outside the guest's memory: ");
+    if (t->bytes == NONE) say("2^63 or more"); else say_unsigned(t->bytes);
+    say(" bytes at "); say_hex(where, carried); say(", memory is "); say_unsigned(memory_size()); say(" bytes");
     return end(ABI);
   }
+  if ((status = check_size(i, t->dims, t->rank))) return status;
   t->at = t->bytes ? (u32)where : 0;
   return DONE;
 }
@@ -481,7 +486,7 @@ static int bytes_output(u32 i, u32 logical) {
   for (int k = 0; k < rank; k++) if (dims[k] == -1) { unknown = known ? k : -1; known = 0; }
   if (logical) {
     if ((status = read_sizes(i, logical, 1, &rank)) || (status = read_sizes(i, logical + 8, rank, dims)) ||
-        (status = check_shape(i, dims, (int)rank))) return status;
+        (status = check_size(i, dims, (int)rank)) || (status = check_shape(i, dims, (int)rank))) return status;
     known = 1;
   }
   u64 limit = fixed->max_bytes_elements, expected = known ? product(dims, (int)rank) : NONE, count;
@@ -635,7 +640,7 @@ static int place_elementwise(void) {
   for (u32 i = 0; i < n; i++) {
     struct tensor *t = &control->t[i];
     t->at = fixed->s[i].position;
-    t->slice = i < fixed->inputs && singles[i] ? 0 : (u64)fixed->capacity * fixed->s[i].item;
+    t->slice = control->passes < 2 || (i < fixed->inputs && singles[i]) ? 0 : (u64)fixed->capacity * fixed->s[i].item;
     if (i < fixed->inputs && spread_at[i]) { t->at = (u32)need; t->slice = 0; need = up(need + t->bytes); }
   }
   if (need > memory_size()) {

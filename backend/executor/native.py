@@ -194,8 +194,9 @@ def _frames(trace: Any, pointer: Any) -> list[faults.Frame]:
 def _frame(frame: Any) -> faults.Frame:
     loop = None
     module: Any = ffi.wasmtime_frame_module_name(frame)
-    if module:  # a loop of ours: guests are compiled without a name
-        loop = f"{ffi.to_str(module.contents)}!{ffi.to_str(ffi.wasmtime_frame_func_name(frame).contents)}"
+    if module:  # one of ours: guests are compiled without a name
+        function: Any = ffi.wasmtime_frame_func_name(frame)
+        loop = f"{ffi.to_str(module.contents)}!{ffi.to_str(function.contents) if function else ''}"
     return faults.Frame(ffi.wasm_frame_func_index(frame), ffi.wasm_frame_module_offset(frame), loop)
 
 

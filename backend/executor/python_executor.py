@@ -52,7 +52,13 @@ class PythonExecutor:
         table = self._table(inputs, flat)
         box = self._boxes.acquire(deadline)
         try:
-            box = self._place(box, table, deadline)
+            status = self._place(box, table)
+            if status == control.RENEW:  # it has no room for these tensors
+                box.close()
+                box = self._boxes.make(deadline)
+                status = self._place(box, table)
+            if status:
+                self._fail(box, status)
             outputs = self._run(box, flat)
         except InputError:
             self._boxes.release(box)  # the guest was not called
@@ -101,18 +107,11 @@ class PythonExecutor:
             found = self._tables[key] = np.frombuffer(b"".join(rows), np.uint8)
         return found
 
-    def _place(self, box: Box, table: np.ndarray, deadline: Deadline) -> Box:
-        """Have the adapter place the tensors; a new box where `box` has no room for them."""
-        for _ in range(2):
-            box.table[: table.size] = table
-            status = box.call(box.place)
-            if status != control.RENEW:
-                break
-            box.close()
-            box = self._boxes.make(deadline)
-        if status:
-            self._fail(box, status)
-        return box
+    @staticmethod
+    def _place(box: Box, table: np.ndarray) -> int:
+        """Have the adapter place the tensors; its status."""
+        box.table[: table.size] = table
+        return box.call(box.place)
 
     # -- the call --------------------------------------------------------------------------------------------------
 
