@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -12,10 +14,12 @@ import wasmtime
 from ..compile.compiling import Compiling
 from ..compile.engine import EngineSettings, default_settings, engine_for
 from ..interface.interface import Interface
+from ..plan import layout
 from ..plan.planner import Isolation, plan
 from ..wasm.binary import ModuleInfo
 from . import host, native
 from .box import Boxes, Deadline, OnOutput, Parts, Stats, Supply
+from .core_executor import Core, CoreExecutor
 from .python_executor import Pieces, PythonExecutor
 
 
@@ -42,7 +46,19 @@ def executor(
     made = plan(wasm, info, interface, isolation, compiling.limits, compiling.terms)
     settings = default_settings(compiling.limits.max_stack_bytes)
     modules = [compiling.compile(part.wasm, settings, own=part.own) for part in made.parts]
+    core = native_core()
+    if core is not None:
+        code = [module.serialize() for module in modules]
+        block = layout.pack(made, code, names={}, signals=True, layouts=core.layouts)
+        return CoreExecutor(core, made, block, stats, on_output)
     return PythonExecutor(Boxes(made, supply(settings, modules, info), stats, on_output, info.function_name))
+
+
+@functools.cache
+def native_core() -> Core | None:
+    """The native executor, where there is one that fits."""
+    path = os.environ.get("PORTALIS_CORE")
+    return Core(path) if path else None
 
 
 def supply(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Supply:

@@ -1,0 +1,197 @@
+/* The host functions: WASI's streams, clocks, sleep and random bytes, and AssemblyScript's abort. A guest has no file, no
+   network and no environment. wasmtime's own write from other threads, and sleep and make random bytes where no deadline
+   reaches them. A bad pointer is an errno of the guest; a deadline that passes ends its call. */
+#define _GNU_SOURCE
+#include "box.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+enum { BADF = 8, FAULT = 21, INVAL = 28 };                        /* __wasi_errno_t */
+enum { REALTIME, MONOTONIC, LAST_CLOCK = 3 };                     /* 2 and 3 are CPU times, which no guest is given */
+enum { CLOCK_EVENT, LAST_EVENT = 2, SUBSCRIPTION = 48, EVENT = 32, ABSOLUTE = 1 };
+enum { MOST_VECTORS = 1024, MOST_SUBSCRIPTIONS = 64, RANDOM_CHUNK = 1 << 20 };
+
+struct guest { struct core_box *box; uint8_t *memory; uint64_t size; };
+
+static uint8_t *at(const struct guest *g, uint64_t from, uint64_t bytes) {
+  return from <= g->size && bytes <= g->size - from ? g->memory + from : NULL;
+}
+static uint32_t u32(const uint8_t *from) { uint32_t n; memcpy(&n, from, 4); return n; }
+static uint64_t u64(const uint8_t *from) { uint64_t n; memcpy(&n, from, 8); return n; }
+static bool put32(const struct guest *g, uint32_t to, uint32_t n) { uint8_t *p = at(g, to, 4); if (p) memcpy(p, &n, 4); return p; }
+static bool put64(const struct guest *g, uint32_t to, uint64_t n) { uint8_t *p = at(g, to, 8); if (p) memcpy(p, &n, 8); return p; }
+static bool is_late(struct guest *g) { return g->box->late |= now_ns() >= g->box->deadline_ns; }
+
+static void capture(struct guest *g, int stream, const uint8_t *from, uint64_t bytes) {
+  struct captured *c = &g->box->captured[stream];
+  uint64_t cap = core_plan(g->box->program)->max_output, room = cap - c->bytes, n = bytes < room ? bytes : room;
+  char *grown = n ? realloc(c->data, c->bytes + n) : NULL;
+  if (grown) { memcpy(grown + c->bytes, from, n); c->data = grown; c->bytes += n; } else n = 0;
+  c->dropped += bytes - n;
+}
+
+static int fd_write(struct guest *g, const Raw *a) {
+  uint32_t fd = (uint32_t)a[0].i32, vectors = (uint32_t)a[1].i32, count = (uint32_t)a[2].i32, total = 0;
+  if (fd != 1 && fd != 2) return BADF;
+  if (count > MOST_VECTORS) return INVAL;
+  const uint8_t *v = at(g, vectors, 8ull * count);
+  if (!v) return FAULT;
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t from = u32(v + 8 * i), bytes = u32(v + 8 * i + 4);
+    const uint8_t *piece = at(g, from, bytes);
+    if (!piece) return FAULT;
+    capture(g, fd == 1 ? STDOUT : STDERR, piece, bytes);
+    total += bytes;
+  }
+  return put32(g, (uint32_t)a[3].i32, total) ? 0 : FAULT;
+}
+
+static int fd_read(struct guest *g, const Raw *a) {
+  if (a[0].i32) return BADF;
+  if ((uint32_t)a[2].i32 > MOST_VECTORS) return INVAL;
+  return at(g, (uint32_t)a[1].i32, 8ull * (uint32_t)a[2].i32) && put32(g, (uint32_t)a[3].i32, 0) ? 0 : FAULT; /* it is at its end */
+}
+
+static uint64_t clock_ns(const struct guest *g, uint32_t clock) {
+  struct timespec t;
+  if (clock == MONOTONIC) return now_ns() - g->box->began_ns;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+static int clock_errno(uint32_t clock) { return clock <= MONOTONIC ? 0 : clock <= LAST_CLOCK ? BADF : INVAL; }
+
+static int clock_time_get(struct guest *g, const Raw *a) {
+  int no = clock_errno((uint32_t)a[0].i32);
+  return no ? no : put64(g, (uint32_t)a[2].i32, clock_ns(g, (uint32_t)a[0].i32)) ? 0 : FAULT;
+}
+static int clock_res_get(struct guest *g, const Raw *a) {
+  int no = clock_errno((uint32_t)a[0].i32);
+  return no ? no : put64(g, (uint32_t)a[1].i32, 1) ? 0 : FAULT;
+}
+
+/* Sleeps until the first clock fires. Streams are always ready. */
+static int poll_oneoff(struct guest *g, const Raw *a) {
+  uint32_t from = (uint32_t)a[0].i32, to = (uint32_t)a[1].i32, count = (uint32_t)a[2].i32, fired = 0;
+  uint64_t delay[MOST_SUBSCRIPTIONS], wait = UINT64_MAX;
+  if (!count || count > MOST_SUBSCRIPTIONS) return INVAL;
+  uint8_t *out = at(g, to, (uint64_t)count * EVENT), block[MOST_SUBSCRIPTIONS * SUBSCRIPTION];
+  const uint8_t *in = at(g, from, (uint64_t)count * SUBSCRIPTION);
+  if (!out || !in) return FAULT;
+  memcpy(block, in, (size_t)count * SUBSCRIPTION);
+  for (uint32_t i = 0; i < count; i++) {
+    const uint8_t *s = block + i * SUBSCRIPTION;
+    uint32_t clock = u32(s + 16);
+    if (s[8] > LAST_EVENT || (s[8] == CLOCK_EVENT && clock > MONOTONIC)) return INVAL;
+    uint64_t until = u64(s + 24), now = s[8] == CLOCK_EVENT && (s[40] & ABSOLUTE) ? clock_ns(g, clock) : 0;
+    delay[i] = s[8] != CLOCK_EVENT ? 0 : until > now ? until - now : 0;
+    if (delay[i] < wait) wait = delay[i];
+  }
+  if (wait) {
+    uint64_t now = now_ns(), left = g->box->deadline_ns > now ? g->box->deadline_ns - now : 0, n = wait < left ? wait : left;
+    struct timespec t = {(time_t)(n / 1000000000u), (long)(n % 1000000000u)};
+    while (nanosleep(&t, &t) && errno == EINTR) {}
+    if (is_late(g)) return 0;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    if (delay[i] > wait) continue;
+    uint8_t *event = out + EVENT * fired++;
+    memset(event, 0, EVENT);
+    memcpy(event, block + i * SUBSCRIPTION, 8);
+    event[10] = block[i * SUBSCRIPTION + 8];
+  }
+  return put32(g, (uint32_t)a[3].i32, fired) ? 0 : FAULT;
+}
+
+static int random_get(struct guest *g, const Raw *a) {
+  uint64_t bytes = (uint32_t)a[1].i32;
+  uint8_t *to = at(g, (uint32_t)a[0].i32, bytes);
+  if (!to) return FAULT;
+  while (bytes && !is_late(g)) {
+    ssize_t n = getrandom(to, bytes < RANDOM_CHUNK ? bytes : RANDOM_CHUNK, 0);
+    if (n < 0 && errno != EINTR) return FAULT;
+    if (n > 0) { to += n; bytes -= (uint64_t)n; }
+  }
+  return 0;
+}
+
+/* AssemblyScript's text: UTF-16, its size before it. The guest traps by itself right after. */
+static void utf16(const struct guest *g, uint32_t from, char *to, size_t room) {
+  const uint8_t *size = from >= 4 ? at(g, from - 4, 4) : NULL, *text = size ? at(g, from, u32(size)) : NULL;
+  size_t used = 0;
+  for (uint32_t i = 0; text && i + 1 < u32(size) && used + 4 < room; i += 2) {
+    uint32_t c = text[i] | (uint32_t)text[i + 1] << 8;
+    if (c >= 0xD800 && c < 0xDC00 && i + 3 < u32(size)) { c = 0x10000 + ((c & 0x3FF) << 10) + ((text[i + 2] | (uint32_t)text[i + 3] << 8) & 0x3FF); i += 2; }
+    else if (c >= 0xD800 && c < 0xE000) c = 0xFFFD;
+    if (c < 0x80) to[used++] = (char)c;
+    else if (c < 0x800) { to[used++] = (char)(0xC0 | c >> 6); to[used++] = (char)(0x80 | (c & 63)); }
+    else if (c < 0x10000) { to[used++] = (char)(0xE0 | c >> 12); to[used++] = (char)(0x80 | (c >> 6 & 63)); to[used++] = (char)(0x80 | (c & 63)); }
+    else { to[used++] = (char)(0xF0 | c >> 18); to[used++] = (char)(0x80 | (c >> 12 & 63)); to[used++] = (char)(0x80 | (c >> 6 & 63)); to[used++] = (char)(0x80 | (c & 63)); }
+  }
+  to[used] = 0;
+}
+
+static int aborted(struct guest *g, const Raw *a) {
+  char text[256], file[128];
+  utf16(g, (uint32_t)a[0].i32, text, sizeof text);
+  utf16(g, (uint32_t)a[1].i32, file, sizeof file);
+  snprintf(g->box->aborted, sizeof g->box->aborted, "%s at %s:%u:%u", text, file, (unsigned)a[2].i32, (unsigned)a[3].i32);
+  return 0;
+}
+
+static const struct function { const char *module, *name, *kinds; bool returns; int (*run)(struct guest *, const Raw *); } FUNCTIONS[] = {
+  {"wasi_snapshot_preview1", "fd_write", "iiii", true, fd_write},
+  {"wasi_snapshot_preview1", "fd_read", "iiii", true, fd_read},
+  {"wasi_snapshot_preview1", "clock_time_get", "iIi", true, clock_time_get},
+  {"wasi_snapshot_preview1", "clock_res_get", "ii", true, clock_res_get},
+  {"wasi_snapshot_preview1", "poll_oneoff", "iiii", true, poll_oneoff},
+  {"wasi_snapshot_preview1", "random_get", "ii", true, random_get},
+  {"env", "abort", "iiii", false, aborted},
+};
+
+static void *enter(void *data, void *caller, Raw *values, size_t count) {
+  const struct function *f = data;
+  void *context = p_wasmtime_caller_context(caller);
+  struct guest g = {p_wasmtime_context_get_data(context), NULL, 0};
+  Extern memory;
+  (void)count;
+  if (p_wasmtime_caller_export_get(caller, "memory", 6, &memory) && memory.kind == EXTERN_MEMORY) {
+    g.memory = p_wasmtime_memory_data(context, &memory.of.memory);
+    g.size = p_wasmtime_memory_data_size(context, &memory.of.memory);
+  }
+  int result = is_late(&g) ? 0 : f->run(&g, values);
+  if (g.box->late) return p_wasmtime_trap_new("late", 4);
+  if (f->returns) values[0].i64 = result;
+  return NULL;
+}
+
+static void *function_type(const struct function *f) {
+  void *kinds[4], *result[1] = {NULL};
+  Bytes parameters, results;
+  size_t n = strlen(f->kinds);
+  for (size_t i = 0; i < n; i++) kinds[i] = p_wasm_valtype_new(f->kinds[i] == 'I'); /* WASM_I32 is 0, WASM_I64 1 */
+  if (f->returns) result[0] = p_wasm_valtype_new(0);
+  p_wasm_valtype_vec_new(&parameters, n, kinds);
+  p_wasm_valtype_vec_new(&results, f->returns, result);
+  return p_wasm_functype_new(&parameters, &results);
+}
+
+void *host_define(void *linker) {
+  p_wasmtime_linker_allow_shadowing(linker, true);
+  void *error = p_wasmtime_linker_define_wasi(linker);
+  for (size_t i = 0; !error && i < sizeof FUNCTIONS / sizeof *FUNCTIONS; i++) {
+    const struct function *f = &FUNCTIONS[i];
+    void *type = function_type(f);
+    error = p_wasmtime_linker_define_func_unchecked(linker, f->module, strlen(f->module), f->name, strlen(f->name), type, enter, (void *)f, NULL);
+    p_wasm_functype_delete(type);
+  }
+  return error;
+}
+
+void host_forget(struct core_box *b) {
+  for (int i = 0; i < STREAMS; i++) { free(b->captured[i].data); b->captured[i] = (struct captured){0}; }
+}

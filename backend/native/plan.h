@@ -1,0 +1,68 @@
+/* The plan: what the planner (Python) says of a model, as one block of bytes (docs/architecture/plan.md). Numbers are
+   little-endian, offsets count from the block's start. `plan_check` proves once that every offset and count lies inside. */
+#ifndef PORTALIS_PLAN_H
+#define PORTALIS_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../adapter/control.h"
+
+enum { PLAN_VERSION = 1, MAX_MODULES = 4, MAX_LINKS = 1024, MAX_NAMES = 100000 };
+enum { KEEPS = 1, STATEFUL = 2, REWINDS_BOX = 4, JOINS = 8, HAS_HOST = 16, HAS_MEMORY = 32, EXACT = 64, SIGNALS = 128 };
+
+struct span { uint32_t at, bytes; };
+struct plan_module { struct span code; uint32_t links, pad; }; /* machine code; how many of the links are its imports */
+struct plan_link { uint32_t module; struct span name; };       /* an export of a module that comes before */
+struct plan_tensor { struct span name; uint32_t dtype, item; int32_t rank; uint32_t optional; int64_t dims[MAX_RANK]; };
+struct plan_name { uint32_t function; struct span name; };     /* for backtraces, in the order of the functions */
+
+struct plan {
+  char magic[8];
+  uint32_t version, bytes, flags, max_stack;
+  uint32_t modules, links, inputs, outputs, names, pad;
+  int64_t max_batch;
+  uint64_t timeout_ns, max_memory, max_output;
+  uint64_t layouts;   /* sizes of wasmtime's structs, packed */
+  struct span entry, initializer, configuration;
+  struct span more_time, own_limit, raise_memory, raise_output; /* advice; `own_limit` ends in the limit's seconds */
+  uint32_t modules_at, links_at, tensors_at, names_at;
+};
+
+static inline bool plan_inside(const struct plan *p, uint64_t at, uint64_t bytes) { return at <= p->bytes && bytes <= p->bytes - at; }
+static inline bool plan_text(const struct plan *p, struct span s) { return plan_inside(p, s.at, s.bytes); }
+static inline const char *plan_at(const struct plan *p, uint32_t at) { return (const char *)p + at; }
+static inline const struct plan_module *plan_modules(const struct plan *p) { return (const void *)plan_at(p, p->modules_at); }
+static inline const struct plan_link *plan_links(const struct plan *p) { return (const void *)plan_at(p, p->links_at); }
+static inline const struct plan_tensor *plan_tensors(const struct plan *p) { return (const void *)plan_at(p, p->tensors_at); }
+static inline const struct plan_name *plan_names(const struct plan *p) { return (const void *)plan_at(p, p->names_at); }
+
+/* Whether `bytes` bytes at `p`, which are aligned to 8, are a plan that may be used. */
+static inline bool plan_check(const struct plan *p, size_t bytes) {
+  if (bytes < sizeof *p || __builtin_memcmp(p->magic, "PORTPLAN", 8) || p->version != PLAN_VERSION || p->bytes != bytes) return false;
+  if (p->modules < 3 || p->modules > MAX_MODULES || p->links > MAX_LINKS || p->names > MAX_NAMES) return false;
+  if (!p->inputs || !p->outputs || p->inputs > MAX_TENSORS || p->outputs > MAX_TENSORS - p->inputs) return false;
+  if ((p->modules_at | p->links_at | p->tensors_at | p->names_at) & 7) return false;
+  if (!plan_inside(p, p->modules_at, p->modules * sizeof(struct plan_module)) || !plan_inside(p, p->links_at, p->links * sizeof(struct plan_link)) ||
+      !plan_inside(p, p->tensors_at, (p->inputs + p->outputs) * sizeof(struct plan_tensor)) || !plan_inside(p, p->names_at, p->names * sizeof(struct plan_name)))
+    return false;
+  const struct span texts[] = {p->entry, p->initializer, p->configuration, p->more_time, p->own_limit, p->raise_memory, p->raise_output};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) if (!plan_text(p, texts[i])) return false;
+  uint32_t link = 0;
+  for (uint32_t m = 0; m < p->modules; m++) {
+    const struct plan_module *module = plan_modules(p) + m;
+    if (!plan_text(p, module->code) || module->links > p->links - link) return false;
+    for (uint32_t i = 0; i < module->links; i++, link++)
+      if (plan_links(p)[link].module >= m || !plan_text(p, plan_links(p)[link].name)) return false;
+  }
+  for (uint32_t i = 0; i < p->inputs + p->outputs; i++) {
+    const struct plan_tensor *t = plan_tensors(p) + i;
+    if (!plan_text(p, t->name) || t->rank < 0 || t->rank > MAX_RANK || t->item < 1 || t->item > 8) return false;
+    for (int k = 0; k < t->rank; k++) if (t->dims[k] < -1) return false;
+  }
+  for (uint32_t i = 0; i < p->names; i++) if (!plan_text(p, plan_names(p)[i].name)) return false;
+  return true;
+}
+
+#endif

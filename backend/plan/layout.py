@@ -1,0 +1,135 @@
+"""The plan as one block of bytes, which the native executor reads: the layout of ``native/plan.h``."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import messages
+from ..interface.dtypes import DTYPES
+from ..interface.interface import Convention
+from . import control
+from .planner import Plan
+
+VERSION = 1
+KEEPS, STATEFUL, REWINDS, JOINS, HAS_HOST, HAS_MEMORY, EXACT, SIGNALS = (1 << n for n in range(8))
+MAX_NAMES_BYTES = 256 << 10  # of functions, for backtraces: more are numbers
+HEADER = struct.Struct("<8s4I6Iq3QQ14I4I")
+_MODULE, _LINK, _TENSOR, _NAME = (struct.Struct(f) for f in ("<IIII", "<III", "<IIIIiI8q", "<III"))
+_TRITON = ("", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64")
+_TRITON += ("FP16", "FP32", "FP64", "BYTES", "BF16")
+assert set(_TRITON[1:]) == set(DTYPES)
+
+
+class _Block:
+    """A block that grows; everything in it begins at a multiple of 8."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(HEADER.size + -HEADER.size % 8)
+
+    def put(self, content: Any) -> tuple[int, int]:
+        """Where `content` lies now, and its size."""
+        at = len(self.data)
+        self.data += content
+        size = len(self.data) - at
+        self.data += bytes(-len(self.data) % 8)
+        return at, size
+
+    def text(self, text: str) -> tuple[int, int]:
+        return self.put(text.encode("utf-8", "surrogatepass"))
+
+
+def pack(
+    plan: Plan,
+    code: Sequence[Any],
+    *,
+    names: Mapping[int, str],
+    signals: bool,
+    layouts: int,
+    configuration: str = "",
+) -> bytearray:
+    """`plan` with the machine `code` of its parts, for an engine with or without `signals`; `layouts` are the sizes of
+    wasmtime's structs."""
+    block, limits, interface = _Block(), plan.limits, plan.interface
+    texts = [
+        block.text(text)
+        for text in (
+            messages.name(interface.entry),
+            plan.initializer or "",
+            configuration,
+            plan.terms.more_time(limits.timeout_s, limits.timeout_s),
+            plan.terms.more_time(0.0, limits.timeout_s),
+            plan.terms.raising("max_memory_bytes"),
+            plan.terms.setting("max_output_bytes"),
+        )
+    ]
+    links = [_LINK.pack(link.module, *block.text(link.name)) for part in plan.parts for link in part.links]
+    tensors = [
+        _TENSOR.pack(
+            *block.text(spec.name),
+            _TRITON.index(spec.dtype.name),
+            spec.dtype.itemsize,
+            len(spec.dims),
+            spec.optional,
+            *spec.dims,
+            *[0] * (control.MAX_RANK - len(spec.dims)),
+        )
+        for spec in (*interface.inputs, *interface.outputs)
+    ]
+    named = [_NAME.pack(index, *block.text(name)) for index, name in sorted(_some(names).items())]
+    links_at, tensors_at, names_at = (block.put(b"".join(rows))[0] for rows in (links, tensors, named))
+    modules_at, _ = block.put(bytes(_MODULE.size * len(plan.parts)))
+    for i, (part, machine_code) in enumerate(zip(plan.parts, code)):  # last: an executor keeps what lies before
+        _MODULE.pack_into(block.data, modules_at + _MODULE.size * i, *block.put(machine_code), len(part.links), 0)
+    HEADER.pack_into(
+        block.data,
+        0,
+        b"PORTPLAN",
+        VERSION,
+        len(block.data),
+        _flags(plan) | (SIGNALS if signals else 0),
+        limits.max_stack_bytes,
+        len(plan.parts),
+        len(links),
+        len(interface.inputs),
+        len(interface.outputs),
+        len(named),
+        0,
+        interface.max_batch_size,
+        int(limits.timeout_s * 1e9),
+        limits.max_memory_bytes,
+        limits.max_output_bytes,
+        layouts,
+        *(number for text in texts for number in text),
+        modules_at,
+        links_at,
+        tensors_at,
+        names_at,
+    )
+    return block.data
+
+
+def _flags(plan: Plan) -> int:
+    bits = {
+        KEEPS: plan.keep,
+        STATEFUL: plan.stateful,
+        REWINDS: plan.rewinds,
+        JOINS: plan.joins,
+        HAS_HOST: plan.needs_host,
+        HAS_MEMORY: plan.has_memory,
+        EXACT: plan.interface.convention is Convention.DLPACK,
+    }
+    return sum(bit for bit, is_set in bits.items() if is_set)
+
+
+def _some(names: Mapping[int, str]) -> dict[int, str]:
+    """The names as backtraces show them, as many as there is room for."""
+    room, found = MAX_NAMES_BYTES, {}
+    for index, name in names.items():
+        shown = messages.name(name)
+        room -= len(shown) + _NAME.size
+        if room < 0:
+            break
+        found[index] = shown
+    return found
