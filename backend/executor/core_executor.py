@@ -33,6 +33,7 @@ from ..plan.planner import Plan
 from .box import Deadline, OnOutput, Stats
 from .host_state import Output
 
+_address_of, _byte_in = ctypes.addressof, c_char.from_buffer
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19
 MESSAGE_BYTES = 16 << 10
 TABLES_KEPT = 64
@@ -106,6 +107,7 @@ class Core:
         self.slot_new = function("core_slot_new", c_void_p, c_void_p)
         self.slot_free = function("core_slot_free", None, c_void_p)
         self.run = function("core_run", c_int32, c_void_p)
+        self.begin = function("core_begin", c_int32, c_void_p)
         self.end = function("core_end", c_int32, c_void_p)
         self.abort = function("core_abort", None, c_void_p)
         self.stats = function("core_stats", _Stats, c_void_p)
@@ -130,6 +132,7 @@ class _Space(threading.local):
         self.timeout: Any = memoryview(self.call).cast("B")[8:16].cast("q")
         self.places: Any = memoryview(self.pieces).cast("B").cast("q")  # pointer and size of each piece in turn
         self.known: _Known | None = None  # what is written in the tensors
+        self.lends = False  # the call has not ended: arrays look into its instance
 
 
 class _Known:
@@ -191,23 +194,57 @@ class CoreExecutor:
             if len(self._known) >= TABLES_KEPT:
                 self._known.clear()
             known = self._known[key] = _Known(key)
+        if borrow and not self._has_bytes:
+            return self._lend(known, arrays, deadline)
         return self._call(known, arrays, deadline)
 
-    def _call(self, known: _Known, arrays: Sequence[np.ndarray | None], deadline: Deadline) -> list[np.ndarray]:
+    def _ready(self) -> _Space:
+        """This thread's space, for another call."""
         space = self._space
+        if space.lends:
+            space.lends = False
+            self._core.abort(space.address)
+        return space
+
+    def _lend(self, known: _Known, arrays: Sequence[np.ndarray | None], deadline: Deadline) -> list[np.ndarray]:
+        """A call whose outputs stay where the guest wrote them until this thread's next call."""
+        space = self._ready()
+        if space.known is not known:
+            self._write(space, known, arrays)
+        for i, array in enumerate(arrays):
+            if array is not None:
+                space.places[2 * i] = _address(array)
+        space.timeout[0] = int(deadline.timeout_s * 1e9)
+        kind = self._core.begin(space.address)
+        if kind:
+            self._fail(space.call, kind)
+        if space.call.passes != 1:
+            return self._finish(space, known)
+        space.lends = True
+        first = len(self._inputs)
+        outputs = []
+        for i, dtype in enumerate(self._dtypes):
+            tensor = space.tensors[first + i]
+            shape = tuple(tensor.dims[: tensor.rank])
+            data = (c_char * tensor.bytes).from_address(tensor.data) if tensor.bytes else b""
+            outputs.append(np.frombuffer(data, dtype).reshape(shape))
+        return outputs
+
+    def _call(self, known: _Known, arrays: Sequence[np.ndarray | None], deadline: Deadline) -> list[np.ndarray]:
+        space = self._ready()
         if space.known is not known or self._has_bytes:
             self._write(space, known, arrays)
         places, at = space.places, 0
         for array in arrays:
             if array is not None:
-                places[at] = array.__array_interface__["data"][0]
+                places[at] = _address(array)
             at += 2
         outputs: list[np.ndarray] = []
         if known.outputs is not None and not self._has_bytes:
             for shape, dtype in zip(known.outputs, self._dtypes):
                 output = np.empty(shape, dtype)
                 outputs.append(output)
-                places[at] = output.__array_interface__["data"][0]
+                places[at] = _address(output)
                 at += 2
         space.timeout[0] = int(deadline.timeout_s * 1e9)
         kind = self._core.run(space.address)
@@ -250,7 +287,7 @@ class CoreExecutor:
             for tensor, shape, spec, dtype in zip(tensors, shapes, self._outputs, self._dtypes)
         ]
         for i, (tensor, output) in enumerate(zip(tensors, raw)):
-            space.pieces[first + i].data = output.__array_interface__["data"][0]
+            space.pieces[first + i].data = _address(output)
             space.pieces[first + i].bytes = tensor.bytes
             tensor.pieces = 1
         kind = self._core.end(space.address)
@@ -279,6 +316,15 @@ class CoreExecutor:
         captured.write(ctypes.string_at(text, size))
         for line in captured.lines(""):
             self._on_output(name, messages.escape(line))
+
+
+def _address(array: np.ndarray) -> int:
+    """Where a contiguous array's first element lies; this takes a quarter of the time of ``array.ctypes.data``."""
+    try:
+        return _address_of(_byte_in(array))
+    except (TypeError, ValueError):  # read-only, or empty
+        address: int = array.__array_interface__["data"][0]
+        return address
 
 
 def _shape(pieces: Pieces) -> tuple[int, ...]:
