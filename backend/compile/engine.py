@@ -35,6 +35,7 @@ class EngineSettings:
 
     max_stack_bytes: int = 1 << 20
     pooling: bool = True
+    signals_based_traps: bool = True  # without, code checks its addresses itself, and no signal handler is installed
 
     def key(self) -> str:
         """A stable text of these settings, for cache keys."""
@@ -50,6 +51,8 @@ def engine_config(settings: EngineSettings) -> wasmtime.Config:
     config = wasmtime.Config()
     config.epoch_interruption = True
     native.set_max_stack(config, settings.max_stack_bytes)
+    if not settings.signals_based_traps:
+        native.check_explicitly(config)
     config.wasm_threads = False
     config.wasm_memory64 = False
     config.wasm_gc = False

@@ -91,6 +91,20 @@ class _Stats(Structure):
 _Output = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_int, POINTER(c_char), c_size_t)
 
 
+def layouts() -> int:
+    """The sizes of wasmtime's structs, as `core_layouts` packs them."""
+    sizes = (
+        ctypes.sizeof(ffi.wasmtime_extern_t),
+        ffi.wasmtime_extern_t.of.offset,
+        ctypes.sizeof(ffi.wasmtime_func_t),
+        ctypes.sizeof(ffi.wasmtime_memory_t),
+        ctypes.sizeof(ffi.wasmtime_instance_t),
+        ctypes.sizeof(ffi.wasmtime_val_raw_t),
+        ctypes.sizeof(ffi.wasm_byte_vec_t),
+    )
+    return sum(size << 8 * i for i, size in enumerate(sizes))
+
+
 class Core:
     """The library. Raises OSError or ValueError where it cannot be used."""
 
@@ -111,7 +125,6 @@ class Core:
         self.end = function("core_end", c_int32, c_void_p)
         self.abort = function("core_abort", None, c_void_p)
         self.stats = function("core_stats", _Stats, c_void_p)
-        self.layouts = function("core_layouts", c_uint64)()
         why = function("core_open", c_char_p, c_char_p)(str(ffi.dll._name).encode())
         if why:
             raise ValueError(why.decode())

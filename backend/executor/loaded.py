@@ -19,7 +19,7 @@ from ..plan.planner import Isolation, plan
 from ..wasm.binary import ModuleInfo
 from . import host, native
 from .box import Boxes, Deadline, OnOutput, Parts, Stats, Supply
-from .core_executor import Core, CoreExecutor
+from .core_executor import Core, CoreExecutor, layouts
 from .python_executor import Pieces, PythonExecutor
 
 
@@ -49,7 +49,7 @@ def executor(
     core = native_core()
     if core is not None:
         code = [module.serialize() for module in modules]
-        block = layout.pack(made, code, names={}, signals=True, layouts=core.layouts)
+        block = layout.pack(made, code, names={}, signals=True, layouts=layouts())
         return CoreExecutor(core, made, block, stats, on_output)
     return PythonExecutor(Boxes(made, supply(settings, modules, info), stats, on_output, info.function_name))
 

@@ -29,6 +29,7 @@ from . import faults, stacks
 
 POOL_MEMORIES = 64
 POOL_SLOT_BYTES = 4 << 30  # the whole wasm32 space, so that compiled code needs no bounds checks
+CHECKED_SLOT_BYTES = 256 << 20  # without signals
 KEEP_RESIDENT_BYTES = 64 << 20
 MAX_FRAMES = 20  # of a backtrace
 OURS = ("bridge!", "adapter!")  # which no backtrace shows
@@ -104,6 +105,14 @@ def set_max_stack(config: wasmtime.Config, size: int) -> None:
     smaller: wasmtime ends the process where it is."""
     ffi.wasmtime_config_async_stack_size_set(config.ptr(), max(size, 2 << 20))
     config.max_wasm_stack = size
+
+
+def check_explicitly(config: wasmtime.Config) -> None:
+    """Have code check its addresses instead of relying on signals; its memories need no more address space than they
+    have."""
+    ffi.wasmtime_config_signals_based_traps_set(config.ptr(), False)
+    ffi.wasmtime_config_memory_reservation_set(config.ptr(), CHECKED_SLOT_BYTES)
+    ffi.wasmtime_config_memory_guard_size_set(config.ptr(), 0)
 
 
 def can_pool() -> bool:

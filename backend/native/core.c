@@ -140,6 +140,10 @@ static struct engine *engine_new(uint32_t max_stack, bool signals, bool pooled) 
   void *c = p_wasm_config_new();
   p_wasmtime_config_epoch_interruption_set(c, true);
   p_wasmtime_config_signals_based_traps_set(c, signals);
+  if (!signals) { /* as `executor/native.py` has it compiled */
+    p_wasmtime_config_memory_reservation_set(c, slot_bytes(false));
+    p_wasmtime_config_memory_guard_size_set(c, 0);
+  }
   p_wasmtime_config_async_stack_size_set(c, max_stack > 2u << 20 ? max_stack : 2u << 20); /* unused, but must not be smaller */
   p_wasmtime_config_max_wasm_stack_set(c, max_stack);
   p_wasmtime_config_wasm_threads_set(c, false);
@@ -819,7 +823,7 @@ static int32_t copy_out(struct core_call *c, uint32_t pass) {
       struct core_piece piece = t->piece[j];
       if (from >= piece.bytes) { from -= piece.bytes; continue; }
       uint64_t n = piece.bytes - from < left ? piece.bytes - from : left;
-      memcpy(piece.data + from, data, n);
+      if (piece.data) memcpy(piece.data + from, data, n);
       data += n; left -= n; from = 0;
     }
   }

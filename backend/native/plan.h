@@ -15,7 +15,7 @@ enum { KEEPS = 1, STATEFUL = 2, REWINDS_BOX = 4, JOINS = 8, HAS_HOST = 16, HAS_M
 struct span { uint32_t at, bytes; };
 struct plan_module { struct span code; uint32_t links, pad; }; /* machine code; how many of the links are its imports */
 struct plan_link { uint32_t module; struct span name; };       /* an export of a module that comes before */
-struct plan_tensor { struct span name; uint32_t dtype, item; int32_t rank; uint32_t optional; int64_t dims[MAX_RANK]; };
+struct plan_tensor { struct span name; uint32_t dtype, item; int32_t rank; uint32_t optional, cores, pad; int64_t dims[MAX_RANK]; };
 struct plan_name { uint32_t function; struct span name; };     /* for backtraces, in the order of the functions */
 
 struct plan {

@@ -42,6 +42,8 @@ typedef void *(*Callback)(void *data, void *caller, Raw *values, size_t count);
   X(void, wasmtime_error_delete, (void *)) \
   X(void, wasmtime_config_epoch_interruption_set, (void *, bool)) \
   X(void, wasmtime_config_signals_based_traps_set, (void *, bool)) \
+  X(void, wasmtime_config_memory_reservation_set, (void *, uint64_t)) \
+  X(void, wasmtime_config_memory_guard_size_set, (void *, uint64_t)) \
   X(void, wasmtime_config_async_stack_size_set, (void *, uint64_t)) \
   X(void, wasmtime_config_max_wasm_stack_set, (void *, size_t)) \
   X(void, wasmtime_config_wasm_threads_set, (void *, bool)) \

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import messages
 from ..interface.dtypes import DTYPES
-from ..interface.interface import Convention
+from ..interface.interface import Convention, core_ranks
 from . import control
 from .planner import Plan
 
@@ -16,7 +16,7 @@ VERSION = 1
 KEEPS, STATEFUL, REWINDS, JOINS, HAS_HOST, HAS_MEMORY, EXACT, SIGNALS = (1 << n for n in range(8))
 MAX_NAMES_BYTES = 256 << 10  # of functions, for backtraces: more are numbers
 HEADER = struct.Struct("<8s4I6Iq3QQ14I4I")
-_MODULE, _LINK, _TENSOR, _NAME = (struct.Struct(f) for f in ("<IIII", "<III", "<IIIIiI8q", "<III"))
+_MODULE, _LINK, _TENSOR, _NAME = (struct.Struct(f) for f in ("<IIII", "<III", "<IIIIiIII8q", "<III"))
 _TRITON = ("", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64")
 _TRITON += ("FP16", "FP32", "FP64", "BYTES", "BF16")
 assert set(_TRITON[1:]) == set(DTYPES)
@@ -72,10 +72,14 @@ def pack(
             spec.dtype.itemsize,
             len(spec.dims),
             spec.optional,
+            core,
+            0,
             *spec.dims,
             *[0] * (control.MAX_RANK - len(spec.dims)),
         )
-        for spec in (*interface.inputs, *interface.outputs)
+        for spec, core in zip(
+            (*interface.inputs, *interface.outputs), (*core_ranks(interface), *[0] * len(interface.outputs))
+        )
     ]
     named = [_NAME.pack(index, *block.text(name)) for index, name in sorted(_some(names).items())]
     links_at, tensors_at, names_at = (block.put(b"".join(rows))[0] for rows in (links, tensors, named))

@@ -35,6 +35,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     isolation: str = Isolation.BATCH.value
     threads: int = 1
+    engine: str = "python"
     trusted: bool = False
 
 
@@ -127,6 +128,7 @@ _LIMITS: dict[str, tuple[str, Callable[[str], Any]]] = {
 _OTHER: dict[str, Callable[[str], Any]] = {
     "isolation": _choice(*(i.value for i in Isolation)),
     "threads": _count(MAX_THREADS),
+    "engine": _choice("auto", "native", "python"),
     "trusted": _switch,
 }
 KEYS = tuple(PREFIX + key for key in (*_DECLARED, *_LIMITS, *_OTHER))

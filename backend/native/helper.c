@@ -1,0 +1,115 @@
+/* The helper: a Python process that makes plans, one after the other, and ends when nobody asks for a while. Modules that are not
+   trusted are read there, not in the server. */
+#define _GNU_SOURCE
+#include "box.h"
+#include "triton.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WITHIN_NS 120000000000ull
+#define LARGEST (512u << 20)
+
+extern char **environ;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pid_t pid;
+static int channel = -1;
+static char folder[1024];
+
+void helper_folder(const char *where) { snprintf(folder, sizeof folder, "%s", where); }
+
+static void end(void) {
+  if (channel >= 0) close(channel);
+  if (pid > 0) { kill(pid, SIGKILL); waitpid(pid, NULL, 0); }
+  pid = 0;
+  channel = -1;
+}
+
+void helper_end(void) {
+  pthread_mutex_lock(&lock);
+  end();
+  pthread_mutex_unlock(&lock);
+}
+
+static Error *start(void) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) return error_f(ERROR_UNAVAILABLE, "no channel to the planner: %s", strerror(errno));
+  const char *python = getenv("PORTALIS_PYTHON");
+  char script[1200];
+  snprintf(script, sizeof script, "%s/plan.py", folder);
+  char *arguments[] = {(char *)(python ? python : "python3"), "-B", script, NULL};
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  sigset_t none, all;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, pair[1], 0);
+  posix_spawn_file_actions_adddup2(&actions, pair[1], 1);
+  posix_spawnattr_init(&attributes);
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  int failed = posix_spawnp(&pid, arguments[0], &actions, &attributes, arguments, environ);
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  close(pair[1]);
+  channel = pair[0];
+  if (!failed) return NULL;
+  pid = 0;
+  end();
+  return error_f(ERROR_UNAVAILABLE, "the planner cannot be started with %s: %s (PORTALIS_PYTHON names a Python with wasmtime and numpy)", arguments[0], strerror(failed));
+}
+
+static bool transfer(bool sending, void *data, size_t bytes, uint64_t deadline) {
+  char *at = data;
+  while (bytes) {
+    uint64_t now = now_ns();
+    struct pollfd wait = {channel, sending ? POLLOUT : POLLIN, 0};
+    if (now >= deadline || poll(&wait, 1, (int)((deadline - now) / 1000000u) + 1) <= 0) return false;
+    ssize_t n = sending ? send(channel, at, bytes, MSG_NOSIGNAL) : recv(channel, at, bytes, 0);
+    if (n <= 0) { if (n < 0 && errno == EINTR) continue; return false; }
+    at += n;
+    bytes -= (size_t)n;
+  }
+  return true;
+}
+
+/* The answer is a kind ('P': a plan behind the path of wasmtime's library, 'R': why Python runs the model, 'E': an error) and bytes. */
+Error *helper_ask(const char *question, size_t bytes, char *kind, char **answer, uint32_t *answer_bytes) {
+  Error *error = NULL;
+  pthread_mutex_lock(&lock);
+  for (int attempt = 0; attempt < 2; attempt++) {
+    bool fresh = channel < 0;
+    if (fresh && (error = start())) break;
+    uint64_t deadline = now_ns() + WITHIN_NS;
+    uint32_t size = (uint32_t)bytes;
+    struct { char kind[4]; uint32_t bytes; } head;
+    *answer = NULL;
+    if (transfer(true, &size, sizeof size, deadline) && transfer(true, (void *)question, bytes, deadline) &&
+        transfer(false, &head, sizeof head, deadline) && head.bytes <= LARGEST && (*answer = malloc(head.bytes + 1)) &&
+        transfer(false, *answer, head.bytes, deadline)) {
+      (*answer)[head.bytes] = 0;
+      *kind = head.kind[0];
+      *answer_bytes = head.bytes;
+      break;
+    }
+    free(*answer);
+    bool late = now_ns() >= deadline;
+    end();
+    if (!fresh && !late) continue; /* it had ended for want of work, or was killed: a new one is asked */
+    error = error_f(ERROR_UNAVAILABLE, "the planner %s (PORTALIS_PYTHON names a Python with wasmtime and numpy)", late ? "took too long and was stopped" : "ended without an answer");
+    break;
+  }
+  pthread_mutex_unlock(&lock);
+  return error;
+}

@@ -1,0 +1,92 @@
+/* What the shell uses of Triton's backend API 1.10 and later; the server that loads the library resolves it. Handles are opaque. */
+#ifndef PORTALIS_TRITON_H
+#define PORTALIS_TRITON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct TRITONSERVER_Error Error;
+typedef struct TRITONSERVER_Message Message;
+typedef struct TRITONSERVER_Parameter Parameter;
+typedef struct TRITONSERVER_MetricFamily Family;
+typedef struct TRITONSERVER_Metric Metric;
+typedef struct TRITONBACKEND_Backend Backend;
+typedef struct TRITONBACKEND_BackendAttribute Attribute;
+typedef struct TRITONBACKEND_Model Model;
+typedef struct TRITONBACKEND_ModelInstance ModelInstance;
+typedef struct TRITONBACKEND_Request Request;
+typedef struct TRITONBACKEND_Response Response;
+typedef struct TRITONBACKEND_Input Input;
+typedef struct TRITONBACKEND_Output Output;
+
+enum { ERROR_UNKNOWN, ERROR_INTERNAL, ERROR_NOT_FOUND, ERROR_INVALID_ARG, ERROR_UNAVAILABLE, ERROR_UNSUPPORTED, ERROR_ALREADY_EXISTS, ERROR_CANCELLED };
+enum { LOG_INFO, LOG_WARN, LOG_ERROR, LOG_VERBOSE };
+enum { MEMORY_CPU, MEMORY_CPU_PINNED, MEMORY_GPU };
+enum { KIND_AUTO, KIND_CPU, KIND_GPU, KIND_MODEL };
+enum { PARAMETER_STRING, PARAMETER_INT, PARAMETER_BOOL, PARAMETER_BYTES, PARAMETER_DOUBLE };
+enum { COUNTER, GAUGE };
+enum { TYPE_BYTES = 13, RELEASE_ALL = 1, COMPLETE_FINAL = 1 };
+
+Error *TRITONSERVER_ErrorNew(int code, const char *message);
+void TRITONSERVER_ErrorDelete(Error *);
+Error *TRITONSERVER_LogMessage(int level, const char *file, int line, const char *message);
+Error *TRITONSERVER_MessageNewFromSerializedJson(Message **, const char *base, size_t bytes);
+Error *TRITONSERVER_MessageSerializeToJson(Message *, const char **base, size_t *bytes);
+Error *TRITONSERVER_MessageDelete(Message *);
+Parameter *TRITONSERVER_ParameterNew(const char *name, int type, const void *value);
+void TRITONSERVER_ParameterDelete(Parameter *);
+Error *TRITONSERVER_MetricFamilyNew(Family **, int kind, const char *name, const char *description);
+Error *TRITONSERVER_MetricFamilyDelete(Family *);
+Error *TRITONSERVER_MetricNew(Metric **, Family *, const Parameter **labels, uint64_t count);
+Error *TRITONSERVER_MetricDelete(Metric *);
+Error *TRITONSERVER_MetricIncrement(Metric *, double);
+Error *TRITONSERVER_MetricSet(Metric *, double);
+
+Error *TRITONBACKEND_ApiVersion(uint32_t *major, uint32_t *minor);
+Error *TRITONBACKEND_BackendArtifacts(Backend *, int *type, const char **location);
+Error *TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(Attribute *, int kind, uint64_t count, const uint64_t *ids, uint64_t id_count);
+Error *TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(Attribute *, bool);
+Error *TRITONBACKEND_ModelBackend(Model *, Backend **);
+Error *TRITONBACKEND_ModelName(Model *, const char **);
+Error *TRITONBACKEND_ModelVersion(Model *, uint64_t *);
+Error *TRITONBACKEND_ModelRepository(Model *, int *type, const char **location);
+Error *TRITONBACKEND_ModelConfig(Model *, uint32_t version, Message **);
+Error *TRITONBACKEND_ModelAutoCompleteConfig(Model *, bool *);
+Error *TRITONBACKEND_ModelSetConfig(Model *, uint32_t version, Message *);
+Error *TRITONBACKEND_ModelState(Model *, void **);
+Error *TRITONBACKEND_ModelSetState(Model *, void *);
+Error *TRITONBACKEND_ModelInstanceModel(ModelInstance *, Model **);
+Error *TRITONBACKEND_ModelInstanceState(ModelInstance *, void **);
+Error *TRITONBACKEND_ModelInstanceSetState(ModelInstance *, void *);
+Error *TRITONBACKEND_ModelInstanceReportStatistics(ModelInstance *, Request *, bool success, uint64_t, uint64_t, uint64_t, uint64_t);
+Error *TRITONBACKEND_ModelInstanceReportBatchStatistics(ModelInstance *, uint64_t batch, uint64_t, uint64_t, uint64_t, uint64_t);
+Error *TRITONBACKEND_RequestInput(Request *, const char *name, Input **);
+Error *TRITONBACKEND_RequestInputCount(Request *, uint32_t *);
+Error *TRITONBACKEND_InputProperties(Input *, const char **name, int *datatype, const int64_t **shape, uint32_t *rank, uint64_t *bytes, uint32_t *buffers);
+Error *TRITONBACKEND_InputBuffer(Input *, uint32_t index, const void **buffer, uint64_t *bytes, int *memory_type, int64_t *memory_id);
+Error *TRITONBACKEND_RequestOutputCount(Request *, uint32_t *);
+Error *TRITONBACKEND_RequestOutputName(Request *, uint32_t, const char **);
+Error *TRITONBACKEND_RequestParameterCount(Request *, uint32_t *);
+Error *TRITONBACKEND_RequestParameter(Request *, uint32_t, const char **key, int *type, const void **value);
+Error *TRITONBACKEND_RequestIsCancelled(Request *, bool *);
+Error *TRITONBACKEND_RequestRelease(Request *, uint32_t flags);
+Error *TRITONBACKEND_ResponseNew(Response **, Request *);
+Error *TRITONBACKEND_ResponseDelete(Response *);
+Error *TRITONBACKEND_ResponseOutput(Response *, Output **, const char *name, int datatype, const int64_t *shape, uint32_t rank);
+Error *TRITONBACKEND_OutputBuffer(Output *, void **buffer, uint64_t bytes, int *memory_type, int64_t *memory_id);
+Error *TRITONBACKEND_ResponseSend(Response *, uint32_t flags, Error *);
+Error *TRITONBACKEND_InferenceRequestTimeoutMicroseconds(Request *, uint64_t *);
+
+#define EXPORT __attribute__((visibility("default")))
+#define TRY(call) do { Error *error_ = (call); if (error_) return error_; } while (0)
+
+/* helper.c: a Python process that plans. */
+void helper_folder(const char *);
+Error *helper_ask(const char *question, size_t bytes, char *kind, char **answer, uint32_t *answer_bytes);
+void helper_end(void);
+
+Error *error_f(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void drop(Error *);
+
+#endif

@@ -1,0 +1,132 @@
+"""Plans for the native executor inside Triton: answers its questions on standard input, one after the other, until nobody asks for a
+while.
+
+A question is a length (u32) and ``VERSION COMPLETES FOLDER\\n`` before the model's configuration in JSON. An answer is a
+kind in four bytes, a length (u32) and as many bytes: ``P`` the path of wasmtime's library, NULs up to a multiple of 8,
+and a plan; ``R`` why the model runs in Triton's Python backend instead; ``E`` what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from wasmtime import _ffi as ffi
+
+from ..compile.cache import CompileCache
+from ..compile.compiling import Compiling
+from ..compile.engine import EngineSettings
+from ..compile.loading import read_source
+from ..errors import WasmError
+from ..executor.core_executor import layouts
+from ..interface.interface import Convention
+from ..terms import TRITON
+from ..triton import config as model_config
+from ..wasm.binary import read_module
+from . import layout
+from .planner import Isolation, plan
+
+IDLE_S = 20.0
+_LENGTH = struct.Struct("<I")
+
+
+class Refer(Exception):
+    """The model runs in Triton's Python backend, for the reason in the text."""
+
+
+class _Completed:
+    """What `model_config.complete` fills in: Triton's configuration as a dictionary."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.config
+
+    def _add(self, side: str, item: dict[str, Any]) -> None:
+        items = self.config.setdefault(side, [])
+        items[:] = [i for i in items if i.get("name") != item["name"]] + [item]
+
+    def add_input(self, item: dict[str, Any]) -> None:
+        self._add("input", item)
+
+    def add_output(self, item: dict[str, Any]) -> None:
+        self._add("output", item)
+
+    def set_max_batch_size(self, size: int) -> None:
+        self.config["max_batch_size"] = size
+
+    def set_dynamic_batching(self) -> None:
+        """A native model is faster without."""
+
+
+def main() -> None:
+    """Answer on standard output; nothing else is written there."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    questions = os.fdopen(0, "rb", buffering=0)
+    cache = CompileCache()
+    while select.select([questions], [], [], IDLE_S)[0]:
+        question = _read(questions)
+        if question is None:
+            return
+        kind, content = _answer(question, cache)
+        answers.write(kind.ljust(4, b"\0") + _LENGTH.pack(len(content)))
+        answers.write(content)
+        answers.flush()
+
+
+def _read(source: BinaryIO) -> bytes | None:
+    head = _exactly(source, _LENGTH.size)
+    return None if head is None else _exactly(source, _LENGTH.unpack(head)[0])
+
+
+def _exactly(source: BinaryIO, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        piece = source.read(size - len(data))
+        if not piece:
+            return None
+        data += piece
+    return bytes(data)
+
+
+def _answer(question: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytearray]:
+    try:
+        head, _, text = question.partition(b"\n")
+        version, completes, folder = head.split(b" ", 2)
+        return b"P", _plan(json.loads(text), Path(os.fsdecode(folder)) / version.decode(), completes == b"1", cache)
+    except Refer as reason:
+        return b"R", str(reason).encode()
+    except WasmError as problem:
+        return b"E", str(problem).encode("utf-8", "surrogateescape")
+    except Exception as problem:  # noqa: BLE001  # the server has to know, whatever it is
+        return b"E", f"the planner failed: {type(problem).__name__}: {problem}".encode("utf-8", "replace")
+
+
+def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileCache) -> bytearray:
+    model = model_config.read_model(config, folder)
+    chosen, interface = model.settings, model.interface
+    if chosen.engine == "python":
+        raise Refer("wasm.engine is python")
+    if interface.convention is Convention.COMMAND:
+        raise Refer("a command runs there")
+    if chosen.threads > 1:
+        raise Refer("wasm.threads is more than 1")
+    if completes:
+        model_config.complete(interface, config, _Completed(config))
+    wasm = read_source(model.path, chosen.limits)
+    info = read_module(wasm, str(model.path))
+    made = plan(wasm, info, interface, Isolation(chosen.isolation), chosen.limits, TRITON)
+    settings = EngineSettings(chosen.limits.max_stack_bytes, pooling=False, signals_based_traps=False)
+    compiling = Compiling(chosen.limits, cache, chosen.trusted, str(model.path), TRITON)
+    code = [compiling.compile(part.wasm, settings, own=part.own).serialize() for part in made.parts]
+    block = layout.pack(
+        made, code, names={}, signals=False, layouts=layouts(), configuration=json.dumps(config) if completes else ""
+    )
+    library = os.fsencode(ffi.dll._name) + b"\0"
+    return bytearray(library + bytes(-len(library) % 8)) + block
