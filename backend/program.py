@@ -13,7 +13,7 @@ from . import messages
 from .batch import coalesce
 from .batch.batch import Batch, OnResult, Result, internal_error
 from .batch.coalesce import Group, Job, Pieces
-from .batch.validation import Checker
+from .batch.validation import Checker, check_rows
 from .compile import loadable
 from .compile.cache import CompileCache
 from .compile.compiling import Compiling
@@ -235,7 +235,9 @@ class Program:
         """One guest call, or one for each thread."""
         runner = self._runner
         if isinstance(runner, Command):
-            by_name = dict(zip([spec.name for spec in self.interface.inputs], coalesce.joined(inputs)))
+            arrays = coalesce.joined(inputs)
+            check_rows(self.interface, arrays)
+            by_name = dict(zip([spec.name for spec in self.interface.inputs], arrays))
             stdin = by_name["stdin"]
             assert stdin is not None, "the interface says that it is not optional"
             return self._counted(runner.run, stdin, by_name.get("args"), timeout_s)

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import InputError
 from ..interface.dtypes import BF16, BYTES
 from ..interface.interface import Interface, TensorSpec
+from ..shapes import MAX_RANK
 
 Arrays = list["np.ndarray | None"]
 
@@ -63,3 +64,29 @@ class Checker:
             problems.append(f"input '{spec.name}' has dtype {given}, not {wanted.name} ({spec.dtype}){hint}")
             return None
         return value
+
+
+def check_rows(interface: Interface, arrays: Arrays) -> None:
+    """The shapes of a request to a command, which has no adapter to check them. Raises InputError with every problem."""
+    problems, given = [], []
+    batch = bool(interface.max_batch_size)
+    for spec, array in zip(interface.inputs, arrays):
+        if array is None:
+            continue
+        if array.ndim > MAX_RANK:
+            problems.append(f"input '{spec.name}' has rank {array.ndim}; at most {MAX_RANK} is allowed")
+        elif array.ndim != len(spec.dims) + batch or any(
+            d not in (-1, s) for d, s in zip(spec.dims, array.shape[batch:])
+        ):
+            after = " after the batch dimension" if batch else ""
+            problems.append(f"input '{spec.name}' has shape {list(array.shape)}; it must be {list(spec.dims)}{after}")
+        elif batch:
+            given.append((spec.name, len(array)))
+    if not problems and given:
+        if len({rows for _, rows in given}) > 1:
+            counts = ", ".join(f"'{name}' {rows}" for name, rows in given)
+            problems.append(f"the inputs have different batch sizes: {counts}")
+        if given[0][1] > interface.max_batch_size:
+            problems.append(f"the batch of {given[0][1]} is larger than the maximum of {interface.max_batch_size}")
+    if problems:
+        raise InputError("; ".join(problems))
