@@ -67,7 +67,7 @@ class Checker:
 
 
 def check_rows(interface: Interface, arrays: Arrays) -> None:
-    """The shapes of a request to a command, which has no adapter to check them. Raises InputError with every problem."""
+    """Check the shapes of a request to a command, which has no adapter. Raises InputError with every problem."""
     problems, given = [], []
     batch = bool(interface.max_batch_size)
     for spec, array in zip(interface.inputs, arrays):

@@ -188,7 +188,8 @@ class CoreExecutor:
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """As `PythonExecutor.run`."""
-        shapes, arrays = [], []
+        shapes: list[tuple[int, ...] | None] = []
+        arrays: list[np.ndarray | None] = []
         for pieces, spec in zip(inputs, self._inputs):
             if pieces is None:
                 shapes.append(None)

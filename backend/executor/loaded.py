@@ -49,7 +49,7 @@ def executor(
     core = native_core()
     if core is not None:
         code = [module.serialize() for module in modules]
-        block = layout.pack(made, code, names={}, signals=True, layouts=layouts())
+        block = layout.pack(made, code, names=info.named_functions(), signals=True, layouts=layouts())
         return CoreExecutor(core, made, block, stats, on_output)
     return PythonExecutor(Boxes(made, supply(settings, modules, info), stats, on_output, info.function_name))
 

@@ -4,6 +4,7 @@
 #include "triton.h"
 
 #include "box.h"
+#include "text.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -253,8 +254,12 @@ static int code_of(int32_t kind) {
 
 static Error *error_of(const struct model *m, const struct core_call *c) {
   const struct plan *p = core_plan(m->program);
-  if (c->kind == INPUT || c->kind == CORE_BUSY || c->kind == INTERNAL) return error_f(code_of(c->kind), "%.*s", (int)c->message_bytes, c->message);
-  return error_f(code_of(c->kind), "entry '%.*s': %.*s", (int)p->entry.bytes, plan_at(p, p->entry.at), (int)c->message_bytes, c->message);
+  bool named = c->kind != INPUT && c->kind != CORE_BUSY && c->kind != INTERNAL;
+  char text[CORE_MESSAGE + 1024], plain[TEXT_ROOM];
+  int n = named ? snprintf(text, 1024, "entry '%.*s': ", (int)p->entry.bytes, plan_at(p, p->entry.at)) : 0;
+  memcpy(text + n, c->message, c->message_bytes);
+  text_plain(text, (size_t)n + c->message_bytes, plain);
+  return TRITONSERVER_ErrorNew(code_of(c->kind), plain);
 }
 
 /* Bytes of the next `count` elements of serialised BYTES, which the adapter has counted. */

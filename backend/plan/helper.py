@@ -1,9 +1,9 @@
-"""Plans for the native executor inside Triton: answers its questions on standard input, one after the other, until nobody asks for a
-while.
+"""Plans for the native executor inside Triton: answers its questions on standard input, one after the other, and ends
+when nobody asks for a while.
 
-A question is a length (u32) and ``VERSION COMPLETES FOLDER\\n`` before the model's configuration in JSON. An answer is a
-kind in four bytes, a length (u32) and as many bytes: ``P`` the path of wasmtime's library, NULs up to a multiple of 8,
-and a plan; ``R`` why the model runs in Triton's Python backend instead; ``E`` what is wrong with it.
+A question is a length (u32) and ``VERSION COMPLETES FOLDER``, a newline, and the model's configuration in JSON. An
+answer is a kind in four bytes, a length (u32) and as many bytes: ``P`` the path of wasmtime's library, NULs up to a
+multiple of 8, and a plan; ``R`` why the model runs in Triton's Python backend instead; ``E`` what is wrong with it.
 """
 
 from __future__ import annotations
@@ -126,7 +126,12 @@ def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileC
     compiling = Compiling(chosen.limits, cache, chosen.trusted, str(model.path), TRITON)
     code = [compiling.compile(part.wasm, settings, own=part.own).serialize() for part in made.parts]
     block = layout.pack(
-        made, code, names={}, signals=False, layouts=layouts(), configuration=json.dumps(config) if completes else ""
+        made,
+        code,
+        names=info.named_functions(),
+        signals=False,
+        layouts=layouts(),
+        configuration=json.dumps(config) if completes else "",
     )
     library = os.fsencode(ffi.dll._name) + b"\0"
     return bytearray(library + bytes(-len(library) % 8)) + block

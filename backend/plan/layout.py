@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .. import messages
@@ -44,7 +44,7 @@ def pack(
     plan: Plan,
     code: Sequence[Any],
     *,
-    names: Mapping[int, str],
+    names: Iterable[tuple[int, str]],
     signals: bool,
     layouts: int,
     configuration: str = "",
@@ -52,6 +52,7 @@ def pack(
     """`plan` with the machine `code` of its parts, for an engine with or without `signals`; `layouts` are the sizes of
     wasmtime's structs."""
     block, limits, interface = _Block(), plan.limits, plan.interface
+    specs = (*interface.inputs, *interface.outputs)
     texts = [
         block.text(text)
         for text in (
@@ -77,11 +78,9 @@ def pack(
             *spec.dims,
             *[0] * (control.MAX_RANK - len(spec.dims)),
         )
-        for spec, core in zip(
-            (*interface.inputs, *interface.outputs), (*core_ranks(interface), *[0] * len(interface.outputs))
-        )
+        for spec, core in zip(specs, (*core_ranks(interface), *[0] * len(interface.outputs)))
     ]
-    named = [_NAME.pack(index, *block.text(name)) for index, name in sorted(_some(names).items())]
+    named = [_NAME.pack(index, *block.text(name)) for index, name in _some(names)]
     links_at, tensors_at, names_at = (block.put(b"".join(rows))[0] for rows in (links, tensors, named))
     modules_at, _ = block.put(bytes(_MODULE.size * len(plan.parts)))
     for i, (part, machine_code) in enumerate(zip(plan.parts, code)):  # last: an executor keeps what lies before
@@ -127,13 +126,12 @@ def _flags(plan: Plan) -> int:
     return sum(bit for bit, is_set in bits.items() if is_set)
 
 
-def _some(names: Mapping[int, str]) -> dict[int, str]:
+def _some(names: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """The names as backtraces show them, as many as there is room for."""
-    room, found = MAX_NAMES_BYTES, {}
-    for index, name in names.items():
+    room = MAX_NAMES_BYTES
+    for index, name in names:
         shown = messages.name(name)
         room -= len(shown) + _NAME.size
         if room < 0:
-            break
-        found[index] = shown
-    return found
+            return
+        yield index, shown

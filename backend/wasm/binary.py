@@ -98,6 +98,11 @@ class ModuleInfo:
             return named
         return next((e.name for e in self.exports if e.kind == "func" and e.index == index), None)
 
+    def named_functions(self) -> Iterator[tuple[int, str]]:
+        """The functions that `function_name` has a name for, in order, with those names."""
+        indices = {*self._function_names.indices(), *(e.index for e in self.exports if e.kind == "func")}
+        return ((index, self.function_name(index) or "") for index in sorted(indices))
+
     def parameter_names(self, index: int) -> tuple[str, ...] | None:
         """The names of all parameters of a function, or None where one is unknown."""
         known = self._names.locals.get(index, {})

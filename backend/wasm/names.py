@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .leb128 import Reader, Truncated
@@ -80,6 +81,10 @@ class FunctionNames:
             self._indices.append(index)
             self._places.append(place)
             reader.at += size
+
+    def indices(self) -> Sequence[int]:
+        """The functions that have a name."""
+        return self._indices
 
     def get(self, index: int) -> str | None:
         """The name of function `index`, its first kilobyte if it is longer; None where it has none."""

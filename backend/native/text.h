@@ -1,0 +1,12 @@
+#ifndef PORTALIS_TEXT_H
+#define PORTALIS_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TEXT_MOST = 16 << 10, TEXT_ROOM = 4096 + 256 };
+
+/* `from` as a message that may leave the server, in `to`, which has TEXT_ROOM; its length. It ends with NUL. */
+size_t text_plain(const char *from, size_t bytes, char *to);
+
+#endif
