@@ -53,8 +53,16 @@ class Ports:
         return 0 not in (self.grpc, self.http, self.metrics)
 
     def choose(self, host: str) -> Ports:
-        """These, with ports of `host` that nobody listens on for 0. Another may take one before Triton does."""
-        grpc, http, metrics = free_ports(3, host)
+        """These, with ports of `host` that nobody listens on for 0. Another may take one before Triton does. Raises
+        TritonFailed where `host` is no address of this machine."""
+        if self.chosen:
+            return self
+        try:
+            grpc, http, metrics = free_ports(3, host)
+        except OSError as problem:
+            raise TritonFailed(
+                f"cannot listen on {host}: {problem.strerror}", remediation="Name an address of this machine."
+            ) from None
         return Ports(grpc=self.grpc or grpc, http=self.http or http, metrics=self.metrics or metrics)
 
 

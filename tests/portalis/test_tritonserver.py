@@ -191,6 +191,11 @@ def test_a_start_that_ended_for_no_lasting_reason_is_tried_again(
     assert capfd.readouterr().err.count("portalis: tritonserver ended while it started; starting it again\n") == 1
 
 
+def test_an_address_of_another_machine_is_named_in_the_error(repository: Path, wasm_backends: Path) -> None:
+    with pytest.raises(TritonFailed, match=r"cannot listen on 192\.0\.2\.1: Cannot assign requested address"):
+        TritonServer(repository, backend_directory=wasm_backends, host="192.0.2.1").start()
+
+
 def test_an_argument_that_tritonserver_does_not_know_is_named(repository: Path, wasm_backends: Path) -> None:
     with pytest.raises(TritonFailed, match="unrecognized option '--no-such-thing'"):
         TritonServer(repository, backend_directory=wasm_backends, extra_args=["--no-such-thing"]).start()

@@ -51,7 +51,6 @@ IMPORTS = (
     "rich.markdown",
     "rich.table",
     "tomlkit",
-    "tomllib",
 )
 
 
