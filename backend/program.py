@@ -59,7 +59,7 @@ class Program:
         self.interface = interface
         self.limits = limits
         self.isolation = isolation
-        self.stats = stats
+        self._stats = stats
         self._workers = workers
         self._runner = runner
         self._checker = Checker(interface)
@@ -67,6 +67,12 @@ class Program:
         self._exact = interface.convention in (Convention.DLPACK, Convention.COMMAND)
         self._cores = None if self._exact else core_ranks(interface)
         self._coalesces = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
+
+    @property
+    def stats(self) -> Stats:
+        """Counters of what was run so far."""
+        self._runner.observe()
+        return self._stats
 
     @classmethod
     def load(
@@ -245,7 +251,7 @@ class Program:
 
     def _counted(self, call: Callable[..., Answer], *arguments: Any) -> Answer:
         """The result of a guest call, counted and timed. Its errors name the entry."""
-        stats, began = self.stats, time.perf_counter()
+        stats, began = self._stats, time.perf_counter()
         try:
             return call(*arguments)
         except GuestExit as leaving:

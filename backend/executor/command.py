@@ -39,6 +39,9 @@ class Command:
         self._workers = workers
         self._max_bytes = max_bytes
 
+    def observe(self) -> None:
+        """The counters are up to date."""
+
     def close(self) -> None:
         """Nothing is kept."""
 

@@ -179,9 +179,16 @@ class CoreExecutor:
         self._slot = core.slot_new(self._program)
         self._space = _Space(self._slot, len(self._inputs), len(self._outputs))
 
+    def observe(self) -> None:
+        """Take the library's counters over."""
+        if self._program:
+            counted = self._core.stats(self._program)
+            self._stats.instances, self._stats.memory_high_water_bytes = counted.instances, counted.high_water
+
     def close(self) -> None:
         """Let go of the instances that are kept."""
         if self._slot:
+            self.observe()
             self._core.slot_free(self._slot)
             self._core.unload(self._program)
             self._slot = self._program = None

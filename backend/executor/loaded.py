@@ -29,6 +29,9 @@ class Executor(Protocol):
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """The outputs for `inputs`, in the interface's order; the pieces of one are joined along axis 0."""
 
+    def observe(self) -> None:
+        """Bring the program's counters up to date."""
+
     def close(self) -> None:
         """Let go of the instances that are kept."""
 

@@ -44,6 +44,10 @@ class Threaded:
         results = self._workers.each(part, parts)
         return [self._together(i, [result[i] for result in results]) for i in range(len(self._interface.outputs))]
 
+    def observe(self) -> None:
+        """Bring the program's counters up to date."""
+        self._executor.observe()
+
     def close(self) -> None:
         """Let go of the instances that are kept."""
         self._executor.close()

@@ -418,7 +418,13 @@ static int32_t failed(struct core_call *c, struct core_box *b, void *error, void
     return c->kind;
   }
   c->kind = CORE_GUEST;
-  if (p_wasmtime_error_exit_status(error, &status)) say(c, "the guest ended itself with exit code %d instead of returning", status);
+  if (b->late) { /* what a host function's trap becomes */
+    c->kind = CORE_TIMEOUT;
+    say(c, "the guest ran longer than its time limit of ");
+    say_advice(c, p);
+    say_backtrace(c, p, p_wasmtime_error_wasm_trace, error);
+    b->late = false;
+  } else if (p_wasmtime_error_exit_status(error, &status)) say(c, "the guest ended itself with exit code %d instead of returning", status);
   else {
     p_wasmtime_error_message(error, &text);
     say_cause(c, text);
@@ -793,7 +799,7 @@ static int32_t begin(struct core_call *c, uint64_t deadline) {
   return DONE;
 }
 
-int32_t core_begin(struct core_call *c) {
+static int32_t begin_call(struct core_call *c) {
   uint64_t deadline = now_ns() + c->timeout_ns;
   int32_t kind = DONE;
   c->kind = DONE; c->message_bytes = 0; c->passes = 0; c->started_ns = c->ended_ns = 0;
@@ -830,7 +836,7 @@ static int32_t copy_out(struct core_call *c, uint32_t pass) {
   return DONE;
 }
 
-int32_t core_end(struct core_call *c) {
+static int32_t end_call(struct core_call *c) {
   int32_t kind = c->passes ? copy_out(c, 0) : DONE;
   for (uint32_t pass = 1; pass < c->passes && !kind; pass++) {
     if (!(kind = run_pass(c, pass))) kind = copy_out(c, pass);
@@ -854,6 +860,53 @@ void core_abort(struct core_call *c) {
   if (again && !(b->extra && !(p->flags & STATEFUL))) put_back(c->slot, b);
   else box_free(b);
 }
+
+/* ---- stacks: wasmtime takes a thread's own bounds on trust; where it has less than the guest may use, another thread runs it ---- */
+
+struct errand { struct core_call *call; int32_t (*run)(struct core_call *); int32_t kind; };
+
+static void *run_errand(void *data) {
+  struct errand *e = data;
+  e->kind = e->run(e->call);
+  return NULL;
+}
+
+static size_t stack_of_this_thread(void) {
+  pthread_attr_t attributes;
+  void *where;
+  size_t size = 512u << 10; /* where the system does not say */
+  if (pthread_getattr_np(pthread_self(), &attributes)) return size;
+  pthread_attr_getstack(&attributes, &where, &size);
+  pthread_attr_destroy(&attributes);
+  return size;
+}
+
+static int32_t with_stack(struct core_call *c, int32_t (*run)(struct core_call *)) {
+  static _Thread_local size_t have;
+  size_t need = c->slot->program->plan->max_stack + STACK_RESERVE;
+  struct errand e = {c, run, DONE};
+  pthread_attr_t attributes;
+  pthread_t thread;
+  if (!have) have = stack_of_this_thread();
+  if (need <= have) return run(c);
+  need = (need + 65535) & ~(size_t)65535;
+  pthread_attr_init(&attributes);
+  int failed = pthread_attr_setstacksize(&attributes, need);
+  if (!failed) failed = pthread_create(&thread, &attributes, run_errand, &e);
+  pthread_attr_destroy(&attributes);
+  if (!failed) { pthread_join(thread, NULL); return e.kind; }
+  if (c->box) discard(c);
+  c->message_bytes = 0;
+  say(c, "no thread with a stack of %zu bytes can be started for the guest: %s", need, strerror(failed));
+  return c->kind = CORE_BUSY;
+}
+
+int32_t core_begin(struct core_call *c) {
+  c->box = NULL;
+  return with_stack(c, begin_call);
+}
+
+int32_t core_end(struct core_call *c) { return c->passes > 1 ? with_stack(c, end_call) : end_call(c); }
 
 int32_t core_run(struct core_call *c) {
   int32_t kind = core_begin(c);

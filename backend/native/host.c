@@ -120,9 +120,11 @@ static int random_get(struct guest *g, const Raw *a) {
 }
 
 /* AssemblyScript's text: UTF-16, its size before it. The guest traps by itself right after. */
-static void utf16(const struct guest *g, uint32_t from, char *to, size_t room) {
+static bool utf16(const struct guest *g, uint32_t from, char *to, size_t room) {
   const uint8_t *size = from >= 4 ? at(g, from - 4, 4) : NULL, *text = size ? at(g, from, u32(size)) : NULL;
   size_t used = 0;
+  *to = 0;
+  if (!text) return !from;
   for (uint32_t i = 0; text && i + 1 < u32(size) && used + 4 < room; i += 2) {
     uint32_t c = text[i] | (uint32_t)text[i + 1] << 8;
     if (c >= 0xD800 && c < 0xDC00 && i + 3 < u32(size)) { c = 0x10000 + ((c & 0x3FF) << 10) + ((text[i + 2] | (uint32_t)text[i + 3] << 8) & 0x3FF); i += 2; }
@@ -133,13 +135,13 @@ static void utf16(const struct guest *g, uint32_t from, char *to, size_t room) {
     else { to[used++] = (char)(0xF0 | c >> 18); to[used++] = (char)(0x80 | (c >> 12 & 63)); to[used++] = (char)(0x80 | (c >> 6 & 63)); to[used++] = (char)(0x80 | (c & 63)); }
   }
   to[used] = 0;
+  return true;
 }
 
 static int aborted(struct guest *g, const Raw *a) {
   char text[256], file[128];
-  utf16(g, (uint32_t)a[0].i32, text, sizeof text);
-  utf16(g, (uint32_t)a[1].i32, file, sizeof file);
-  snprintf(g->box->aborted, sizeof g->box->aborted, "%s at %s:%u:%u", text, file, (unsigned)a[2].i32, (unsigned)a[3].i32);
+  if (!utf16(g, (uint32_t)a[0].i32, text, sizeof text) || !utf16(g, (uint32_t)a[1].i32, file, sizeof file)) strcpy(g->box->aborted, "abort");
+  else snprintf(g->box->aborted, sizeof g->box->aborted, "%s at %s:%u:%u", text, file, (unsigned)a[2].i32, (unsigned)a[3].i32);
   return 0;
 }
 
