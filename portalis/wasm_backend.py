@@ -7,7 +7,9 @@ not installed and only wasmtime and numpy are there.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -24,6 +26,26 @@ from {ISLAND_NAME}.triton.model import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''
+
+PLAN_PY = f'''\
+"""Makes plans for the native executor beside it, written by portalis."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from {ISLAND_NAME}.plan.helper import main
+
+main()
+'''
+LIBRARY = "libtriton_wasm.so"  # which Triton takes before model.py
+
+
+def native_library() -> Path | None:
+    """The native executor for this machine's Triton; None where there is none."""
+    path = island() / "lib" / platform.machine() / LIBRARY
+    return path if sys.platform == "linux" and path.exists() else None
 
 
 def island() -> Path:
@@ -46,10 +68,10 @@ def source_files(root: Path) -> Iterator[tuple[PurePosixPath, Path]]:
 def link_backend(folder: Path) -> None:
     """Lay out the backend in `folder` with a link to the island, so that edits and coverage reach the original."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.py").write_text(MODEL_PY)
     link = folder / ISLAND_NAME
     link.unlink(missing_ok=True)
     link.symlink_to(island())
+    _add_entries(folder)
 
 
 def install_backend(directory: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -85,5 +107,14 @@ def install_backend(directory: str | os.PathLike[str], *, force: bool = False) -
 
 def _copy_backend(folder: Path) -> None:
     shutil.copytree(island(), folder / ISLAND_NAME, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    (folder / "model.py").write_text(MODEL_PY)
+    _add_entries(folder)
     (folder / MARKER).write_text(f"portalis {__version__}\n")
+
+
+def _add_entries(folder: Path) -> None:
+    """What Triton starts with: the native executor and its planner, and the model of the Python backend."""
+    (folder / "model.py").write_text(MODEL_PY)
+    library = native_library()
+    if library is not None:
+        shutil.copyfile(library, folder / LIBRARY)
+        (folder / "plan.py").write_text(PLAN_PY)

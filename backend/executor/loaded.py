@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +25,8 @@ from . import host, native
 from .box import Boxes, Deadline, OnOutput, Parts, Stats, Supply
 from .core_executor import Core, CoreExecutor, layouts
 from .python_executor import Pieces, PythonExecutor
+
+_LOG = logging.getLogger(__name__)
 
 
 class Executor(Protocol):
@@ -59,9 +65,15 @@ def executor(
 
 @functools.cache
 def native_core() -> Core | None:
-    """The native executor, where there is one that fits."""
-    path = os.environ.get("PORTALIS_CORE")
-    return Core(path) if path else None
+    """The native executor, where there is one that fits; PORTALIS_EXECUTOR=python does without."""
+    path = Path(__file__).parent.parent / "lib" / platform.machine() / "libwasm_core.so"
+    if sys.platform != "linux" or os.environ.get("PORTALIS_EXECUTOR") == "python" or not path.exists():
+        return None
+    try:
+        return Core(str(path))
+    except (OSError, ValueError) as problem:
+        _LOG.warning("guests run in Python, because %s cannot be used: %s", path, problem)
+        return None
 
 
 def supply(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Supply:

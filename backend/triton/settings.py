@@ -35,7 +35,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     isolation: str = Isolation.BATCH.value
     threads: int = 1
-    engine: str = "python"
+    engine: str = "native"
     trusted: bool = False
 
 
