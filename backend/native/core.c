@@ -243,7 +243,8 @@ struct core_program *core_load(const struct plan *plan, size_t bytes, void (*out
   p->output = output;
   p->data = data;
   pthread_mutex_init(&p->lock, NULL);
-  if (compiled_load(&p->pooled, p->plan, plan, true, message, room)) return p;
+  bool fits = plan->max_memory <= slot_bytes(plan->flags & SIGNALS);
+  if (compiled_load(&p->pooled, p->plan, plan, fits, message, room)) return p;
   core_unload(p);
   return NULL;
 }
@@ -561,7 +562,7 @@ static int32_t box_new(struct core_call *c, uint64_t deadline, struct core_box *
   pthread_mutex_lock(&program->lock);
   program->stats.instances++;
   pthread_mutex_unlock(&program->lock);
-  if (program->pooled.engine->pooled && program->plan->max_memory <= slot_bytes(program->plan->flags & SIGNALS))
+  if (program->pooled.engine->pooled)
     do kind = box_try(c, &program->pooled, deadline, made); while (kind == POOL_FULL && give_way());
   if (kind != POOL_FULL) goto end;
   const struct compiled *code = program->pooled.engine->pooled ? on_demand(program) : &program->pooled;
