@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import wasmtime
 
@@ -159,3 +160,33 @@ def without_names(module: bytes) -> bytes:
 def named(module: bytes, functions: Mapping[int, str]) -> bytes:
     """`module` with other names for its functions, by their index."""
     return without_names(module) + emit.name_section("m", dict(functions))
+
+
+def when_asked(
+    code: str,
+    more: str = "",
+    *,
+    imports: str = "",
+    good: str = ECHO_BODY,
+    output: Mapping[str, Any] | None = None,
+) -> bytes:
+    """A dlpack guest that does `code` where a row of x is 1, and `good` else."""
+    text = f"""(module {imports} {PRELUDE} {more}
+      (func $portalis_infer (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32)
+          (result i32) (local $i i32) (local $p i32) (local $rows i32)
+        (local.set $p (i32.load (local.get $in)))
+        (local.set $rows (i32.wrap_i64 (i64.load (i32.load offset=20 (local.get $in)))))
+        (local.set $i (local.get $rows))
+        (block $done (loop $next (br_if $done (i32.eqz (local.get $i)))
+          (if (f32.eq (f32.load (local.get $p)) (f32.const 1)) (then {code}))
+          (local.set $p (i32.add (local.get $p) (i32.const 4)))
+          (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
+        {good}))"""
+    entry = {
+        "entry": "portalis_infer",
+        "convention": "dlpack",
+        "inputs": [tensor("x", dims=(1,))],
+        "outputs": [dict(output) if output else tensor("y", dims=(1,))],
+        "max_batch_size": 8,
+    }
+    return wasm(text, entry)

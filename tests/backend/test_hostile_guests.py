@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from portalis.backend.wasm import assembler as emit
 from tests.backend import guests, stores
 from tests.backend.guests import tensor
 from tests.backend.limits import in_time
+from tests.running.memory import resident_bytes
 from tests.running.waiting import PATIENCE_S
 
 ISOLATIONS = ["request", "batch", "instance"]
@@ -211,10 +210,6 @@ def test_leaving_by_proc_exit_is_an_error_of_a_model() -> None:
     program = Program.load(guests.wasm(text, entry))
     with pytest.raises(GuestError, match="ended itself with exit code 3"):
         program.run(ONE)
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_ten_thousand_good_and_bad_calls_leave_memory_threads_and_stores_flat() -> None:

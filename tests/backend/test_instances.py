@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from portalis.backend.executor import instances, native, pool
 from portalis.backend.executor.faults import PoolFull
 from tests.backend import guests, stores
 from tests.backend.guests import tensor
+from tests.running.memory import resident_bytes
 from tests.running.waiting import PATIENCE_S, until
 
 F32 = np.float32
@@ -61,10 +60,6 @@ LARGE = of_wasi(
     """(drop (memory.grow (i32.const 768)))
     (memory.fill (i32.const 65536) (i32.const 1) (i32.const 50331648))"""
 )
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def answer(program: Program) -> list[float]:

@@ -67,36 +67,6 @@ class Attack:
         return {**self.all_limits, "timeout_s": PATIENCE_S}
 
 
-def guest(
-    code: str,
-    *,
-    more: str = "",
-    imports: str = "",
-    good: str = guests.ECHO_BODY,
-    output: Mapping[str, Any] | None = None,
-) -> bytes:
-    """A dlpack guest that does `code` where a row of x is 1, and `good` else."""
-    text = f"""(module {imports} {guests.PRELUDE} {more}
-      (func $portalis_infer (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32)
-          (result i32) (local $i i32) (local $p i32) (local $rows i32)
-        (local.set $p (i32.load (local.get $in)))
-        (local.set $rows (i32.wrap_i64 (i64.load (i32.load offset=20 (local.get $in)))))
-        (local.set $i (local.get $rows))
-        (block $done (loop $next (br_if $done (i32.eqz (local.get $i)))
-          (if (f32.eq (f32.load (local.get $p)) (f32.const 1)) (then {code}))
-          (local.set $p (i32.add (local.get $p) (i32.const 4)))
-          (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
-        {good}))"""
-    entry = {
-        "entry": "portalis_infer",
-        "convention": "dlpack",
-        "inputs": [tensor("x", dims=(1,))],
-        "outputs": [dict(output) if output else tensor("y", dims=(1,))],
-        "max_batch_size": 8,
-    }
-    return guests.wasm(text, entry)
-
-
 ROWS = "(i64.extend_i32_u (local.get $rows))"
 
 
@@ -135,18 +105,28 @@ def _loops() -> list[Attack]:
     ends = (GuestTimeout,)
     looping = '(func $error (export "portalis_error") (result i32) (loop $l (br $l)) (i32.const 0))'
     return [
-        Attack(name="endless_loop", module=guest("(loop $l (br $l))"), errors=ends),
-        Attack(name="endless_after_status", module=guest(STATUS, more=looping), errors=(GuestTimeout, GuestStatus)),
-        Attack(name="endless_after_trap", module=guest("unreachable", more=looping), errors=(GuestTimeout, Trap)),
-        Attack(name="sleeping", module=guest(SLEEP, imports=POLL), errors=ends),
+        Attack(name="endless_loop", module=guests.when_asked("(loop $l (br $l))"), errors=ends),
+        Attack(
+            name="endless_after_status",
+            module=guests.when_asked(STATUS, more=looping),
+            errors=(GuestTimeout, GuestStatus),
+        ),
+        Attack(
+            name="endless_after_trap",
+            module=guests.when_asked("unreachable", more=looping),
+            errors=(GuestTimeout, Trap),
+        ),
+        Attack(name="sleeping", module=guests.when_asked(SLEEP, imports=POLL), errors=ends),
         Attack(
             name="endless_host_calls",
-            module=guest("(loop $l (drop (call $sched_yield)) (br $l))", imports=imported("sched_yield", "")),
+            module=guests.when_asked(
+                "(loop $l (drop (call $sched_yield)) (br $l))", imports=imported("sched_yield", "")
+            ),
             errors=ends,
         ),
         Attack(
             name="endless_randomness",
-            module=guest(
+            module=guests.when_asked(
                 "(drop (memory.grow (i32.const 900)))"
                 " (loop $l (drop (call $random_get (i32.const 65536) (i32.const 58982400))) (br $l))",
                 imports=imported("random_get", "i32 i32"),
@@ -158,7 +138,7 @@ def _loops() -> list[Attack]:
 
 def _names() -> list[Attack]:
     def trapping(name: str) -> bytes:
-        return guest(f"(call ${name})", more=f"(func ${name} unreachable)")
+        return guests.when_asked(f"(call ${name})", more=f"(func ${name} unreachable)")
 
     return [
         Attack(name="name_of_gigabytes", module=trapping(GIGABYTES), errors=(Trap,)),
@@ -170,26 +150,30 @@ def _names() -> list[Attack]:
         ),
         Attack(
             name="endless_recursion_of_long_names",
-            module=guest(f"(call ${LONG})", more=f"(func ${LONG} (call ${LONG}))"),
+            module=guests.when_asked(f"(call ${LONG})", more=f"(func ${LONG} (call ${LONG}))"),
             errors=(Trap,),
         ),
         Attack(
             name="error_text_with_controls",
-            module=guest(
+            module=guests.when_asked(
                 STATUS, more=text_at("(i32.const 2048)", r'(data (i32.const 2048) "\1b[2J\0d\0a\ff\fe\e2\80\ae")')
             ),
             errors=(GuestStatus,),
         ),
         Attack(
             name="error_text_without_end",
-            module=guest(
+            module=guests.when_asked(
                 "(drop (memory.grow (i32.const 900)))"
                 " (memory.fill (i32.const 65536) (i32.const 65) (i32.const 58982400)) (return (i32.const 7))",
                 more=text_at("(i32.const 65536)"),
             ),
             errors=(GuestStatus,),
         ),
-        Attack(name="error_text_outside", module=guest(STATUS, more=text_at("(i32.const -1)")), errors=(GuestStatus,)),
+        Attack(
+            name="error_text_outside",
+            module=guests.when_asked(STATUS, more=text_at("(i32.const -1)")),
+            errors=(GuestStatus,),
+        ),
     ]
 
 
@@ -197,22 +181,22 @@ def _memory() -> list[Attack]:
     grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable"
     wide = " ".join("(local i64)" for _ in range(200))
     return [
-        Attack(name="growing", module=guest(grow), errors=(Trap,)),
+        Attack(name="growing", module=guests.when_asked(grow), errors=(Trap,)),
         Attack(
             name="recursion_of_wide_frames",
-            module=guest(
+            module=guests.when_asked(
                 "(call $down)", more=f"(func $down {wide} (call $down) (i64.store (i32.const 0) (local.get 7)))"
             ),
             errors=(Trap,),
         ),
         Attack(
             name="leaving",
-            module=guest("(call $proc_exit (i32.const 0))", imports=imported("proc_exit", "i32", "")),
+            module=guests.when_asked("(call $proc_exit (i32.const 0))", imports=imported("proc_exit", "i32", "")),
             errors=(GuestError,),
         ),
         Attack(
             name="flooding_the_log",
-            module=guest(
+            module=guests.when_asked(
                 "(drop (memory.grow (i32.const 100))) (memory.fill (i32.const 65536) (i32.const 10) (i32.const 6000000))"
                 " (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.const 6000000))"
                 " (loop $l (drop (call $fd_write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24))) (br $l))",
@@ -228,12 +212,14 @@ def _outputs() -> list[Attack]:
     lies = (AbiViolation,)
 
     def any_size(code: str) -> bytes:
-        return guest(code, output=wide, good=returning(ROWS, 1, 1, data="(i32.load (local.get $in))") + " unreachable")
+        return guests.when_asked(
+            code, output=wide, good=returning(ROWS, 1, 1, data="(i32.load (local.get $in))") + " unreachable"
+        )
 
     def texts(code: str) -> bytes:
         """A row's good answer is an empty text: a length of 0."""
         good = returning(f"(i64.mul (i64.const 4) {ROWS})", data="(i32.const 3072)") + " unreachable"
-        return guest(code, output=tensor("y", "BYTES", (-1,)), good=good)
+        return guests.when_asked(code, output=tensor("y", "BYTES", (-1,)), good=good)
 
     zeros = "(drop (memory.grow (i32.const 900)))"
     return [
@@ -245,7 +231,7 @@ def _outputs() -> list[Attack]:
         Attack(name="negative_size", module=any_size(returning(ROWS, -1, -1)), errors=lies, echoes=False),
         Attack(
             name="rank_99",
-            module=guest("(i32.store offset=12 (local.get $out) (i32.const 99)) (return (i32.const 0))"),
+            module=guests.when_asked("(i32.store offset=12 (local.get $out) (i32.const 99)) (return (i32.const 0))"),
             errors=lies,
         ),
         Attack(

@@ -10,7 +10,6 @@ import argparse
 import collections
 import http.client
 import json
-import os
 import random
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import numpy as np
 from portalis.examples.catalog import EXAMPLES
 from tests.backend import guests
 from tests.nim.service.process import Service, running
+from tests.running.memory import resident_bytes
 
 from .attacks import ATTACKS
 from .statuses import statuses
@@ -156,16 +156,14 @@ def _probe(service: Service, record: Record, until: float) -> None:
         time.sleep(0.5)
 
 
-def resident_bytes(service: Service) -> int:
-    """The memory of the service and of its children."""
-    pids, pages = [service.process.pid], 0
+def memory_of(service: Service) -> int:
+    """The bytes of the service and of its children."""
+    pids = [service.process.pid]
     for pid in pids:
-        with suppress(OSError):  # it has ended
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
             with suppress(OSError):  # the thread has ended
                 pids += map(int, children.read_text().split())
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return resident_bytes(*pids)
 
 
 def soak(service: Service, seconds: float, say: Callable[[str], None], seed: int = 0) -> Record:
@@ -180,7 +178,7 @@ def soak(service: Service, seconds: float, say: Callable[[str], None], seed: int
         thread.start()
     while (left := until - time.monotonic()) > 0 and service.process.poll() is None:
         time.sleep(min(left, max(seconds / 100, 0.2)))
-        record.memory.append(resident_bytes(service))
+        record.memory.append(memory_of(service))
         if len(record.memory) % 10 == 0:
             counts = (
                 f"{record.counts['good']} good, {record.counts['hostile']} hostile, {len(record.problems)} problems"

@@ -16,7 +16,7 @@ from tests.nim.service.process import Service, body, running
 from tests.running.waiting import PATIENCE_S
 
 from .attacks import ATTACKS, Attack
-from .soak import resident_bytes
+from .soak import memory_of
 from .statuses import statuses
 
 pytestmark = pytest.mark.service
@@ -81,4 +81,4 @@ def test_all_attacks_at_once_leave_the_service_as_it_was(service: Service) -> No
         assert [future.result() for future in good] == [(200, [number]) for number in range(50)]
         assert all(future.result()[0] != 200 for future in hostile)
     check_alive(service)
-    assert resident_bytes(service) < 1 << 30
+    assert memory_of(service) < 1 << 30

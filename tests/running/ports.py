@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import random
 import socket
-from pathlib import Path
 
+from portalis.free_ports import FIRST, RANGE
 from portalis.tritonserver import Ports
 from tests.running import session
-
-FIRST = 15_000
-RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_port() -> int:

@@ -25,21 +25,6 @@ def write(repository: Path, name: str, module: bytes, config: str | None = BARE,
         (repository / name / "config.pbtxt").write_text(config)
 
 
-def when_asked(code: str, more: str = "", batch: int = 8) -> bytes:
-    """A guest that does `code` where x[0] of any row is 1, and returns its input else."""
-    body = f"""(local $i i32) (local $p i32)
-      (local.set $p (i32.load (local.get $in)))
-      (local.set $i (i32.wrap_i64 (i64.load (i32.load offset=20 (local.get $in)))))
-      (block $done (loop $next (br_if $done (i32.eqz (local.get $i)))
-        (if (f32.eq (f32.load (local.get $p)) (f32.const 1)) (then {code}))
-        (local.set $p (i32.add (local.get $p) (i32.const 4)))
-        (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br $next)))
-      {guests.ECHO_BODY}"""
-    return guests.dlpack(
-        body, inputs=[tensor("x", dims=(1,))], outputs=[tensor("y", dims=(1,))], batch=batch, more=more
-    )
-
-
 SAY = """(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))"""
 
 
@@ -64,7 +49,7 @@ OPTIONAL = """(f32.store (i32.load (local.get $out))
   (if (result f32) (i32.lt_s (i32.load offset=52 (local.get $in)) (i32.const 0))
     (then (f32.const -1)) (else (f32.load (i32.load offset=40 (local.get $in))))))
   (i32.const 0)"""
-LOOP = when_asked("(loop $forever (br $forever))")
+LOOP = guests.when_asked("(loop $forever (br $forever))")
 WAIT = parameters({"wasm.timeout_ms": "400"})
 COUNTER = guests.dlpack(
     """(global.set $n (i32.add (global.get $n) (i32.const 1)))
@@ -121,9 +106,9 @@ def good_repository(repository: Path) -> None:
         "refusing": "(return (i32.const 7))",
     }
     for name, code in hostile.items():
-        write(repository, name, when_asked(code, "(func $down (call $down))"))
+        write(repository, name, guests.when_asked(code, "(func $down (call $down))"))
     bomb = dict.fromkeys(range(8), guests.cxx_bomb())
-    write(repository, "misnamed", guests.named(when_asked("unreachable"), bomb))
+    write(repository, "misnamed", guests.named(guests.when_asked("unreachable"), bomb))
     start = f"(module {guests.PRELUDE} (func $s (loop $l (br $l))) (start $s)"
     entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
     infer = '(func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))'
@@ -133,10 +118,10 @@ def good_repository(repository: Path) -> None:
     write(
         repository,
         "batching",
-        when_asked("unreachable"),
+        guests.when_asked("unreachable"),
         BARE + "dynamic_batching { max_queue_delay_microseconds: 300000 }",
     )
-    write(repository, "per_request", when_asked("unreachable"), BARE + parameters({"wasm.isolation": "request"}))
+    write(repository, "per_request", guests.when_asked("unreachable"), BARE + parameters({"wasm.isolation": "request"}))
     for isolation in ("batch", "instance"):
         write(repository, f"counter_{isolation}", COUNTER, BARE + parameters({"wasm.isolation": isolation}))
     write(repository, "threaded", guests.echo(batch=64), BARE + parameters({"wasm.threads": "2"}))

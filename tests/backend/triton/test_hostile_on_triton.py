@@ -52,10 +52,10 @@ ATTACKS = {
     "endless": Attack(models.LOOP, "UNAVAILABLE", "longer than its time limit of 0.15 s"),
     "never_starts": Attack(NEVER_STARTS, "UNAVAILABLE", "time limit of 0.15 s", recovers=False),
     "recursive": Attack(
-        models.when_asked("(call $down)", "(func $down (call $down))"), "INTERNAL", "call stack exhausted", config=""
+        guests.when_asked("(call $down)", "(func $down (call $down))"), "INTERNAL", "call stack exhausted", config=""
     ),
     "greedy": Attack(
-        models.when_asked("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 64)) (i32.const -1)))) unreachable"),
+        guests.when_asked("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 64)) (i32.const -1)))) unreachable"),
         "INTERNAL",
         "unreachable",
         config="",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.backend import guests
 from tests.backend.triton import models
 from tests.backend.triton.conftest import Server
 from tests.backend.triton.reloading import stubs
+from tests.running.memory import resident_bytes
 from tests.running.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.triton
@@ -97,19 +97,9 @@ def test_a_gpu_instance_group_serves_and_says_where_it_runs(tmp_path: Path, wasm
         assert "WebAssembly runs on the CPU" in triton.log()
 
 
-def resident_mib(pids: set[int]) -> float:
-    total = 0
-    for pid in pids:
-        try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except FileNotFoundError:
-            continue
-    return total * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
-
 @pytest.mark.slow
 def test_ten_thousand_mixed_requests_leave_memory_and_processes_flat(tmp_path: Path, wasm_backends: Path) -> None:
-    models.write(tmp_path, "moody", models.when_asked("unreachable"))
+    models.write(tmp_path, "moody", guests.when_asked("unreachable"))
     models.write(tmp_path, "loud", models.talkative(1))
     models.write(tmp_path, "add", guests.wasm(guests.ADD))
     with TritonServer(tmp_path, backend_directory=wasm_backends) as triton:
@@ -140,8 +130,8 @@ def test_ten_thousand_mixed_requests_leave_memory_and_processes_flat(tmp_path: P
         run(1500)
         time.sleep(2)
         pids = set(stubs(triton.pid))
-        before = resident_mib({triton.pid, *pids})
+        before = resident_bytes(*{triton.pid, *pids})
         assert run(10_000) == 4000
         time.sleep(2)
         assert set(stubs(triton.pid)) == pids
-        assert resident_mib({triton.pid, *pids}) - before < 30
+        assert resident_bytes(*{triton.pid, *pids}) - before < 30 << 20

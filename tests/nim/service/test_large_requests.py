@@ -25,6 +25,7 @@ from portalis.nim.service.decoders import LARGE_BYTES, Decoders
 from portalis.nim.service.problems import Problem
 from tests.backend import guests
 from tests.running import waiting
+from tests.running.memory import resident_bytes
 
 from .process import Service, running
 
@@ -80,8 +81,7 @@ def cpu_s(service: Service) -> float:
 
 
 def resident_mib(service: Service) -> int:
-    lines = Path(f"/proc/{service.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmRSS"))
+    return resident_bytes(service.process.pid) >> 20
 
 
 def answered(service: Service, model: str, body: bytes) -> Any:

@@ -17,6 +17,7 @@ from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.test_instances import fill_pool
 from tests.running import waiting
+from tests.running.memory import resident_bytes
 
 from .process import body, running
 from .serving import serving
@@ -30,11 +31,6 @@ WASI = """(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i
   (memory (export "memory") 1) (func (export "same") (param $x f32) (result f32) (local.get $x)))"""
 
 
-def resident_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-
-
 def test_five_hundred_models_load_in_one_process_and_each_costs_little(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -43,9 +39,9 @@ def test_five_hundred_models_load_in_one_process_and_each_costs_little(
     models = [{"name": f"m{i}", "file": ("echo.wasm", "square.wasm")[i % 2]} for i in range(MODELS)]
     with running(tmp_path, models) as service:
         service.wait_for_line("model 'm9' is ready")
-        first = resident_kib(service.process.pid)
+        first = resident_bytes(service.process.pid)
         service.wait_ready()
-        each = (resident_kib(service.process.pid) - first) / (MODELS - 10)
+        each = (resident_bytes(service.process.pid) - first) / 1024 / (MODELS - 10)
         record_property("KiB of memory for each model", round(each))
         print(f"{MODELS} models: {each:.0f} KiB of memory each")
         assert each < 512

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from portalis.examples.catalog import EXAMPLES
+from tests.backend import guests
 from tests.backend.triton import models
 from tests.layout.tree import copy_tree
 from tests.nim.triton.base import Base, local_base, ngc_base
@@ -78,7 +79,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in WITH_CONFIG:
         models.write(folder, name, EXAMPLES[name].module.read_bytes())
     models.write(folder, "gelu.wasm", EXAMPLES["gelu"].module.read_bytes(), config=None)
-    models.write(folder, "moody", models.when_asked("unreachable"))
+    models.write(folder, "moody", guests.when_asked("unreachable"))
     # the container's user is not the one who made it
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
