@@ -20,10 +20,11 @@ from .compile.compiling import Compiling
 from .compile.loading import Source, name_of, read_source
 from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
 from .executor import command, loaded
-from .executor.box import Deadline, OnOutput, Stats
+from .executor.box import OnOutput, Stats
 from .executor.command import Command, RunRow
 from .executor.faults import GuestExit
 from .executor.parallel import Workers
+from .executor.store import Deadline
 from .executor.threaded import Threaded
 from .interface.checks import check
 from .interface.discovery import discover

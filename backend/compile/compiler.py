@@ -14,7 +14,7 @@ import re
 import signal
 import subprocess
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,7 +101,7 @@ def _compile_in_child(
         "path": module_path(),
         # The pool of memories is no part of the code, and would reserve 256 GiB of address space in the
         # child.
-        "settings": asdict(replace(settings, pooling=False)),
+        "settings": asdict(settings),
         "memory_bytes": memory_bytes,
         "cpu_s": math.ceil(timeout_s * (os.cpu_count() or 1)) + 1,
         "parent": os.getpid(),

@@ -1,6 +1,6 @@
 """One wasmtime engine per settings and process, and the thread that makes deadlines happen.
 
-An engine owns the compiler settings and the pool of linear memories. Deadlines are wasmtime *epochs*: compiled code
+An engine owns the compiler settings. Deadlines are wasmtime *epochs*: compiled code
 compares a counter with the store's deadline at every loop and call, and one thread per process moves the counter.
 """
 
@@ -15,10 +15,10 @@ import weakref
 from dataclasses import asdict, dataclass
 
 import wasmtime
-
-from ..executor import native
+from wasmtime import _ffi as ffi
 
 TICK_S = 0.01
+CHECKED_RESERVATION_BYTES = 256 << 20  # of address space for a memory whose code checks its addresses itself
 MAX_TIMEOUT_S = 1e9
 SLACK_S = 2.0  # how long the ticker runs on after the last deadline; half of it at least: ticks come after the deadline
 
@@ -34,7 +34,6 @@ class EngineSettings:
     """Everything that changes the machine code that an engine makes, or what it accepts."""
 
     max_stack_bytes: int = 1 << 20
-    pooling: bool = True
     signals_based_traps: bool = True  # without, code checks its addresses itself, and no signal handler is installed
 
     def key(self) -> str:
@@ -50,16 +49,18 @@ def engine_config(settings: EngineSettings) -> wasmtime.Config:
     """
     config = wasmtime.Config()
     config.epoch_interruption = True
-    native.set_max_stack(config, settings.max_stack_bytes)
+    config.max_wasm_stack = settings.max_stack_bytes
+    # There are no asynchronous calls, but wasmtime ends the process where their stack is smaller than the other.
+    ffi.wasmtime_config_async_stack_size_set(config.ptr(), max(settings.max_stack_bytes, 2 << 20))
     if not settings.signals_based_traps:
-        native.check_explicitly(config)
+        ffi.wasmtime_config_signals_based_traps_set(config.ptr(), False)
+        ffi.wasmtime_config_memory_reservation_set(config.ptr(), CHECKED_RESERVATION_BYTES)
+        ffi.wasmtime_config_memory_guard_size_set(config.ptr(), 0)
     config.wasm_threads = False
     config.wasm_memory64 = False
     config.wasm_gc = False
     config.wasm_function_references = False
     config.wasm_exceptions = False
-    if settings.pooling:
-        native.enable_pooling(config)
     return config
 
 
@@ -126,23 +127,6 @@ def engine_for(settings: EngineSettings) -> wasmtime.Engine:
             _engines[settings] = engine
             TICKER.add(engine)
         return engine
-
-
-def settings_of(engine: wasmtime.Engine) -> EngineSettings:
-    """The settings of an engine from `engine_for`."""
-    with _engines_lock:
-        return next(settings for settings, known in _engines.items() if known is engine)
-
-
-def pooled_engines() -> list[wasmtime.Engine]:
-    """The engines with a pool of memories that were made so far."""
-    with _engines_lock:
-        return [engine for settings, engine in _engines.items() if settings.pooling]
-
-
-def default_settings(max_stack_bytes: int) -> EngineSettings:
-    """Settings for this machine: pooled memories where their address space can be had, else on-demand ones."""
-    return EngineSettings(max_stack_bytes=max_stack_bytes, pooling=native.can_pool())
 
 
 def deadline_ticks(timeout_s: float) -> int:

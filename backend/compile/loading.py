@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from ctypes import POINTER, byref, c_uint8
+from typing import Any
 
+import numpy as np
 import wasmtime
+from wasmtime import _ffi as ffi
 
 from ..errors import ModuleError
-from ..executor import native
 from ..limits import Limits
 from ..terms import TRITON, Terms
 from ..wasm.names import without_custom_sections
@@ -57,10 +60,24 @@ def load(
     code = cache.get(key) if cache is not None else None
     if code is not None:
         try:
-            return native.deserialize(engine, code)
+            return deserialize(engine, code)
         except ModuleError:
             pass  # made by another build of the same version: compile anew and replace it
     fresh = compile_module(wasm, settings, timeout_s=limits.compile_timeout_s, trusted=trusted, name=name, terms=terms)
     if cache is not None:
         cache.put(key, fresh)
-    return native.deserialize(engine, fresh)
+    return deserialize(engine, fresh)
+
+
+def deserialize(engine: wasmtime.Engine, code: bytes | bytearray | memoryview) -> wasmtime.Module:
+    """The module in serialised machine code, which must come from a trusted place: it is executed. Raises ModuleError.
+
+    wasmtime-py's own function makes a copy of the code first."""
+    view = np.frombuffer(code, dtype=np.uint8)
+    module = POINTER(ffi.wasmtime_module_t)()
+    error: Any = ffi.wasmtime_module_deserialize(
+        engine.ptr(), view.ctypes.data_as(POINTER(c_uint8)), view.size, byref(module)
+    )
+    if error:
+        raise ModuleError(f"the compiled module cannot be loaded: {wasmtime.WasmtimeError._from_ptr(error)}")
+    return wasmtime.Module._from_ptr(module)

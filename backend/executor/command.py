@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import wasmtime
 
 from ..batch.bytes_tensor import encoded, object_array
 from ..compile.compiling import Compiling
-from ..compile.engine import default_settings
+from ..compile.engine import EngineSettings
 from ..errors import GuestError, InputError, MemoryLimit
 from ..interface.interface import Interface
 from ..terms import Terms
 from ..wasm.binary import ModuleInfo
-from . import native
-from .box import Deadline, Parts, Stats, out_of_memory
+from . import instances
+from .box import Stats, out_of_memory
 from .faults import GuestExit
 from .host_state import HostState
-from .loaded import supply
+from .loaded import linked
 from .parallel import Workers
+from .store import Deadline, Exports, Store
 
 Row = tuple[bytes, bytes, int]
 RunRow = Callable[[bytes, Sequence[str], float], Row]
@@ -85,20 +85,16 @@ class Sandboxed:
         self._entry = interface.entry
         self._limits, self._terms = compiling.limits, compiling.terms
         self._stats = stats
-        self._name_of = info.function_name
-        settings = default_settings(compiling.limits.max_stack_bytes)
-        module = compiling.compile(wasm, settings)
-        self._supply = supply(settings, [module], info)
+        settings = EngineSettings(compiling.limits.max_stack_bytes)
+        self._parts = linked(settings, [compiling.compile(wasm, settings)], info)
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
         """One row, as `RunRow` says."""
-        deadline = Deadline(timeout_s)
-        state = HostState(stdin, self._limits.max_stdout_bytes)
+        state = HostState(self._limits.max_stdout_bytes, stdin, fails_past_cap=True)
         out, err = state.stdout, state.stderr
-        out.fail_past_cap = err.fail_past_cap = True
         code = 0
         try:
-            self._run(state, [self._entry, *args], deadline)
+            self._run(state, [self._entry, *args], Deadline(timeout_s))
         except GuestExit as leaving:
             code = leaving.code
         except GuestError as error:
@@ -114,32 +110,24 @@ class Sandboxed:
     def _run(self, state: HostState, argv: list[str], deadline: Deadline) -> None:
         """Instantiate the program and call its entry."""
 
-        def instantiate(parts: Parts) -> tuple[native.Store, Any]:
-            store = parts.store(self._limits, self._terms, self._name_of, deadline)
-            config = wasmtime.WasiConfig()
-            config.argv = argv
-            store.host_state = state
-            store.set_wasi(config)
-            return store, store.instantiate(parts.guest)
+        def instantiate() -> tuple[Store, Exports]:
+            store = Store(self._parts.engine, self._limits, self._terms, self._parts.name_of, state, deadline)
+            store.give_wasi(argv)
+            return store, store.instantiate(self._parts.guest)
 
         self._stats.instances += 1
         try:
-            (store, instance), _ = self._supply.start(instantiate, deadline.at)
+            store, exports = instances.start(instantiate, deadline.at)
         except MemoryLimit as error:
             raise out_of_memory(error, self._limits, self._terms) from None
         with store:
-            function = store.export(instance, self._entry.encode())
-            assert function is not None, "discovery has checked the entry"
             try:
-                store.call(function, native.slots(1), 1)
+                store.run(exports[self._entry], store)
             finally:
-                self._observe(store, instance)
-
-    def _observe(self, store: native.Store, instance: Any) -> None:
-        memory = store.export(instance, b"memory")
-        if memory is not None and memory.is_memory:
-            size = store.memory_size(memory)
-            self._stats.memory_high_water_bytes = max(self._stats.memory_high_water_bytes, size)
+                memory = exports.get("memory")
+                if isinstance(memory, wasmtime.Memory):
+                    size = memory.data_len(store)
+                    self._stats.memory_high_water_bytes = max(self._stats.memory_high_water_bytes, size)
 
 
 def _text(value: object) -> str:

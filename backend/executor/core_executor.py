@@ -30,8 +30,9 @@ from ..errors import (
 from ..interface.dtypes import BYTES
 from ..plan import control
 from ..plan.planner import Plan
-from .box import Deadline, OnOutput, Stats
+from .box import OnOutput, Stats
 from .host_state import Output
+from .store import Deadline
 
 _address_of, _byte_in = ctypes.addressof, c_char.from_buffer
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19

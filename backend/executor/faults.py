@@ -14,8 +14,6 @@ from .. import messages
 from ..errors import GuestError, GuestTimeout, HostBusy, MemoryLimit, Trap, WasmError
 
 NameOf = Callable[[int], str | None]  # the name of the guest's function with an index
-Advise = Callable[[float], str]  # what to do about a call that was stopped after these seconds
-_POOL_FULL = "maximum concurrent"
 _NO_ROOM = ("mmap failed", "Cannot allocate memory", "failed to allocate", "os error 12")
 
 
@@ -35,28 +33,19 @@ class GuestExit(Exception):
         self.code = code
 
 
-class PoolFull(HostBusy):
-    """Every slot of the engine's pool is taken."""
-
-
-def of_error(text: str, frames: Sequence[Frame], name_of: NameOf | None) -> WasmError:
-    """What wasmtime's error with the message `text` stands for."""
+def of_error(text: str, where: str) -> WasmError:
+    """What wasmtime's error with the message `text` and the backtrace `where` stands for."""
     text = cause(text)
-    if _POOL_FULL in text:
-        return PoolFull(text)
     if any(words in text for words in _NO_ROOM):
         return HostBusy(text)
     if "exceeds memory limits" in text or "memory limit" in text:
         return MemoryLimit(text)
-    return GuestError(text + backtrace(frames, name_of))
+    return GuestError(text + where)
 
 
-def timed_out(
-    timeout_s: float, advise: Advise | None = None, where: str = "", what: str = "the guest ran"
-) -> GuestTimeout:
+def timed_out(timeout_s: float, advice: str, where: str, what: str) -> GuestTimeout:
     """The error of a call whose deadline has passed while `what`."""
-    advice = f" ({advise(timeout_s)})" if advise is not None else ""
-    return GuestTimeout(f"{what} longer than its time limit of {timeout_s:g} s and was stopped{advice}{where}")
+    return GuestTimeout(f"{what} longer than its time limit of {timeout_s:g} s and was stopped ({advice}){where}")
 
 
 def of_trap(text: str, said: str, where: str) -> Trap:
@@ -75,7 +64,7 @@ def cause(text: str) -> str:
     return told if not head or "error while executing" in head else f"{head}: {told}"
 
 
-def backtrace(frames: Sequence[Frame], name_of: NameOf | None) -> str:
+def backtrace(frames: Sequence[Frame], name_of: NameOf) -> str:
     """The lines for `frames`, innermost first, behind a newline; "" where there are none."""
     lines = [f"{i:>5}: {_place(frame)} - {_label(frame, name_of)}" for i, frame in enumerate(frames)]
     return "\n".join(["\nwasm backtrace:", *lines]) if lines else ""
@@ -85,7 +74,7 @@ def _place(frame: Frame) -> str:
     return f"{frame.offset:#8x}" if 0 < frame.offset < 0xFFFFFFFF else " " * 8
 
 
-def _label(frame: Frame, name_of: NameOf | None) -> str:
+def _label(frame: Frame, name_of: NameOf) -> str:
     if frame.loop is not None:
         return frame.loop
-    return messages.name((name_of(frame.function) if name_of is not None else None) or f"function {frame.function}")
+    return messages.name(name_of(frame.function) or f"function {frame.function}")

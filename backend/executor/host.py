@@ -1,16 +1,24 @@
 """Links a module with what the host gives to guests: WASI without files, network or environment, and AssemblyScript's
 abort.
 
-The functions of `wasi` are this package's own. The rest of WASI is wasmtime's, with an empty context.
+The functions of `wasi` are this package's own. The rest of WASI is wasmtime's, with an empty context. None of them
+raises: wasmtime-py keeps what a host function raised in a variable of its module, where another thread's call finds it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import wasmtime
+from wasmtime import _ffi as ffi
 
 from ..errors import ModuleError
 from ..wasm.binary import ModuleInfo
-from . import wasi
+from . import store, wasi
+
+_MASKS = {"i32": (1 << 32) - 1, "i64": (1 << 64) - 1}
+_KINDS = {"i32": wasmtime.ValType.i32, "i64": wasmtime.ValType.i64}
 
 
 def link(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> wasmtime.InstancePre:
@@ -29,6 +37,27 @@ def provide(engine: wasmtime.Engine, info: ModuleInfo) -> wasmtime.Linker:
     linker.allow_shadowing = True
     if info.imports:
         linker.define_wasi()
-        for function in wasi.FUNCTIONS:
-            function.define(linker)
+        for module, name, parameters, results, function in wasi.FUNCTIONS:
+            kind = wasmtime.FuncType([_KINDS[k]() for k in parameters], [_KINDS[k]() for k in results])
+            linker.define_func(module, name, kind, _entry(function, parameters, results), access_caller=True)
     return linker
+
+
+def _entry(function: wasi.Function, parameters: Sequence[str], results: Sequence[str]) -> Callable[..., int | None]:
+    """What wasmtime calls. A bad pointer is an errno of the guest, as WASI says. Past the deadline the guest is
+    interrupted at its next loop or call."""
+    masks = [_MASKS[kind] for kind in parameters]
+
+    def enter(caller: Any, *values: int) -> int | None:
+        state, errno = store.current.state, 0
+        assert state is not None, "guests run inside `Store.run`"
+        if not state.is_late():
+            try:
+                errno = function(wasi.Memory(caller), state, *[value & mask for value, mask in zip(values, masks)])
+            except Exception:  # noqa: BLE001  # whatever the guest passed is its own problem
+                errno = wasi.FAULT
+        if state.late:
+            ffi.wasmtime_context_set_epoch_deadline(caller._context(), 0)
+        return errno if results else None
+
+    return enter

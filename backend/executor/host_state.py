@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 MAX_LINES = 1000  # of one stream in one call: a line costs the log more than its text
@@ -10,20 +11,20 @@ MAX_LINES = 1000  # of one stream in one call: a line costs the log more than it
 class Output:
     """What one guest wrote to one stream, up to a cap; the rest is counted and dropped."""
 
-    __slots__ = ("cap", "data", "dropped", "fail_past_cap")
+    __slots__ = ("cap", "data", "dropped", "fails_past_cap")
 
-    def __init__(self, cap: int) -> None:
+    def __init__(self, cap: int, fails_past_cap: bool = False) -> None:
         self.data = bytearray()
         self.cap = cap
         self.dropped = 0
-        self.fail_past_cap = False
+        self.fails_past_cap = fails_past_cap
 
     def write(self, piece: bytes) -> bool:
-        """Take a piece. False (the guest's write fails) once the cap is passed and `fail_past_cap` is set."""
+        """Take a piece. False (the guest's write fails) once the cap is passed and `fails_past_cap`."""
         room = max(self.cap - len(self.data), 0)
         self.data += piece[:room]
         self.dropped += max(0, len(piece) - room)
-        return not (self.fail_past_cap and self.dropped)
+        return not (self.fails_past_cap and self.dropped)
 
     def lines(self, limit: str) -> list[str]:
         """The captured text, line by line, with a last line that says what was dropped; `limit` is the cap's name."""
@@ -36,13 +37,23 @@ class Output:
 
 
 class HostState:
-    """The streams of one store, the origin of its monotonic clock, and the text of an AssemblyScript abort."""
+    """The streams of one store, the origin of its monotonic clock, its deadline (``time.monotonic()``), whether a host
+    function met that, and the text of an AssemblyScript abort."""
 
-    __slots__ = ("abort_message", "began_ns", "stderr", "stdin", "stdout")
+    __slots__ = ("abort_message", "began_ns", "deadline", "late", "stderr", "stdin", "stdout")
 
-    def __init__(self, stdin: bytes, cap: int) -> None:
+    def __init__(self, cap: int, stdin: bytes = b"", *, fails_past_cap: bool = False) -> None:
         self.stdin = memoryview(stdin)
-        self.stdout = Output(cap)
-        self.stderr = Output(cap)
+        self.stdout, self.stderr = Output(cap, fails_past_cap), Output(cap, fails_past_cap)
         self.began_ns = time.monotonic_ns()
         self.abort_message = ""
+        self.start(math.inf)
+
+    def start(self, deadline: float) -> None:
+        """A call begins that must end at `deadline`."""
+        self.deadline, self.late = deadline, False
+
+    def is_late(self) -> bool:
+        """Whether the deadline has passed, from now on for the whole call."""
+        self.late = self.late or time.monotonic() >= self.deadline
+        return self.late

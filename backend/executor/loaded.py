@@ -8,23 +8,24 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import wasmtime
 
+from ..batch.coalesce import Pieces
 from ..compile.compiling import Compiling
-from ..compile.engine import EngineSettings, default_settings, engine_for
+from ..compile.engine import EngineSettings, engine_for
 from ..interface.interface import Interface
 from ..plan import layout
 from ..plan.planner import Isolation, plan
 from ..wasm.binary import ModuleInfo
-from . import host, native
-from .box import Boxes, Deadline, OnOutput, Parts, Stats, Supply
+from . import host
+from .box import Boxes, OnOutput, Parts, Stats
 from .core_executor import Core, CoreExecutor, layouts
-from .python_executor import Pieces, PythonExecutor
+from .python_executor import PythonExecutor
+from .store import Deadline
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,14 +54,14 @@ def executor(
 ) -> Executor:
     """What runs the entry of a module that `interface` fits."""
     made = plan(wasm, info, interface, isolation, compiling.limits, compiling.terms)
-    settings = default_settings(compiling.limits.max_stack_bytes)
+    settings = EngineSettings(compiling.limits.max_stack_bytes)
     modules = [compiling.compile(part.wasm, settings, own=part.own) for part in made.parts]
     core = native_core()
     if core is not None:
         code = [module.serialize() for module in modules]
         block = layout.pack(made, code, names=info.named_functions(), signals=True, layouts=layouts())
         return CoreExecutor(core, made, block, stats, on_output)
-    return PythonExecutor(Boxes(made, supply(settings, modules, info), stats, on_output, info.function_name))
+    return PythonExecutor(Boxes(made, linked(settings, modules, info), stats, on_output))
 
 
 @functools.cache
@@ -76,16 +77,7 @@ def native_core() -> Core | None:
         return None
 
 
-def supply(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Supply:
-    """The modules, linked; without a pool their machine code is the same."""
-
-    def make() -> Parts:
-        other = replace(settings, pooling=False)
-        return _linked(other, [native.deserialize(engine_for(other), module.serialize()) for module in modules], info)
-
-    return Supply(_linked(settings, modules, info), make if settings.pooling else None)
-
-
-def _linked(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Parts:
+def linked(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Parts:
+    """The modules of a plan, the guest's first, as Python runs them."""
     engine = engine_for(settings)
-    return Parts(engine, host.link(engine, modules[0], info), tuple(modules[1:]))
+    return Parts(engine, host.link(engine, modules[0], info), modules[1:], info.function_name)

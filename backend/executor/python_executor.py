@@ -12,18 +12,15 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..batch.bytes_tensor import deserialize, object_array, serialize
+from ..batch.coalesce import Pieces, joined
 from ..errors import AbiViolation, GuestError, GuestStatus, InputError, InternalError, MemoryLimit, Trap, WasmError
 from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
 from ..plan import control
-from . import native
-from .box import Box, Boxes, Deadline
+from .box import Box, Boxes
 from .faults import GuestExit
+from .store import Deadline
 
-Pieces = Sequence[np.ndarray]  # one input, cut along axis 0: an array from each request
-COPY_BELOW = 1 << 20  # smaller outputs are copied, so that a caller who keeps one does not keep a whole instance
-MAX_LIVE_VIEWS = native.POOL_MEMORIES // 2
-TABLES_KEPT = 64
 _ERRORS: dict[int, type[WasmError]] = {
     control.INPUT: InputError,
     control.ABI: AbiViolation,
@@ -39,24 +36,25 @@ class PythonExecutor:
     """The executor of one plan."""
 
     def __init__(self, boxes: Boxes) -> None:
-        interface = boxes.plan.interface
         self._boxes = boxes
+        interface = boxes.plan.interface
         self._inputs, self._outputs = interface.inputs, interface.outputs
-        self._has_bytes = any(spec.dtype is BYTES for spec in interface.inputs)
-        self._tables: dict[object, np.ndarray] = {}
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """The outputs for `inputs` (interface order; None for an absent optional one; pieces are joined along axis 0).
-        With `borrow` they may be views that are valid until the next call. Raises InputError or GuestError."""
-        flat = [self._flat(spec, pieces) for spec, pieces in zip(self._inputs, inputs)]
-        table = self._table(inputs, flat)
+        They are always copies, whether or not the caller would `borrow` them. Raises InputError or GuestError."""
+        arrays = joined(inputs)
+        flat = [self._flat(spec, array) for spec, array in zip(self._inputs, arrays)]
+        table = b"".join(_row(array, data) for array, data in zip(arrays, flat))
         box = self._boxes.acquire(deadline)
         try:
-            status = self._place(box, table)
+            box.table[: len(table)] = np.frombuffer(table, np.uint8)
+            status = box.call("place")
             if status == control.RENEW:  # it has no room for these tensors
-                box.close()
+                box.store.close()
                 box = self._boxes.make(deadline)
-                status = self._place(box, table)
+                box.table[: len(table)] = np.frombuffer(table, np.uint8)
+                status = box.call("place")
             if status:
                 self._fail(box, status)
             outputs = self._run(box, flat)
@@ -70,12 +68,7 @@ class PythonExecutor:
         except BaseException:
             self._boxes.discard(box)
             raise
-        taken = False
-        if not borrow:
-            small = self._boxes.plan.keep or native.live_stores() > MAX_LIVE_VIEWS
-            taken = not small and any(o.base is not None and o.nbytes >= COPY_BELOW for o in outputs)
-            outputs = [o if o.base is None or (taken and o.nbytes >= COPY_BELOW) else o.copy() for o in outputs]
-        self._boxes.release(box, taken=taken)
+        self._boxes.release(box)
         return outputs
 
     def observe(self) -> None:
@@ -85,82 +78,55 @@ class PythonExecutor:
         """Let go of the instances that are kept."""
         self._boxes.close()
 
-    # -- inputs ----------------------------------------------------------------------------------------------------
-
     @staticmethod
-    def _flat(spec: TensorSpec, pieces: Pieces | None) -> list[np.ndarray] | None:
-        """The bytes of each piece."""
-        if pieces is None:
+    def _flat(spec: TensorSpec, array: np.ndarray | None) -> np.ndarray | None:
+        """The bytes of an input, as uint8."""
+        if array is None:
             return None
         if spec.dtype is BYTES:
-            elements = (element for piece in pieces for element in piece.reshape(-1).tolist())
-            return [np.frombuffer(serialize(elements, f"input '{spec.name}'"), np.uint8)]
-        return [np.ascontiguousarray(piece).reshape(-1).view(np.uint8) for piece in pieces]
+            return np.frombuffer(serialize(array.reshape(-1).tolist(), f"input '{spec.name}'"), np.uint8)
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
-    def _table(self, inputs: Sequence[Pieces | None], flat: Sequence[list[np.ndarray] | None]) -> np.ndarray:
-        """The rows of the control block for inputs of these shapes."""
-        key: object = tuple(None if p is None else p[0].shape if len(p) == 1 else _shape(p) for p in inputs)
-        if self._has_bytes:
-            key = (key, *(None if f is None else f[0].size for f in flat))
-        found = self._tables.get(key)
-        if found is None:
-            rows = [_row(None if p is None else _shape(p), f) for p, f in zip(inputs, flat)]
-            if len(self._tables) >= TABLES_KEPT:
-                self._tables.clear()
-            found = self._tables[key] = np.frombuffer(b"".join(rows), np.uint8)
-        return found
-
-    @staticmethod
-    def _place(box: Box, table: np.ndarray) -> int:
-        """Have the adapter place the tensors; its status."""
-        box.table[: table.size] = table
-        return box.call(box.place)
-
-    # -- the call --------------------------------------------------------------------------------------------------
-
-    def _run(self, box: Box, flat: Sequence[list[np.ndarray] | None]) -> list[np.ndarray]:
+    def _run(self, box: Box, flat: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """The outputs of a placed call."""
         passes, generation = int(box.head[0]), int(box.head[1])
         rows = [_unpack_row(box.table, _ROW.size * i) for i in range(len(flat))]
-        if passes > 1:
-            flat = [None if f is None else f if len(f) == 1 else [np.concatenate(f)] for f in flat]
         outputs: list[np.ndarray] = []
-        if not passes:
-            return [np.empty(row[4 : 4 + row[0]], spec.dtype.numpy) for row, spec in self._found(box)]
         for number in range(passes):
             box.dirty = True
             memory = box.tensors()
-            for pieces, row in zip(flat, rows):
-                if pieces is not None and (not number or row[3]):
-                    _copy_in(memory, pieces, row, number)
-            status = box.call(box.run, number, generation, 2)
+            for data, (_, at, _, each, *_) in zip(flat, rows):
+                if data is not None and (not number or each):
+                    piece = data[each * number : each * (number + 1)] if each else data
+                    memory[at : at + piece.size] = piece
+            status = box.call("run", number, generation)
             if status:
                 self._fail(box, status)
             if passes == 1:
                 return [self._array(box, row, spec) for row, spec in self._found(box)]
-            if not outputs:
-                outputs = [np.empty(row[4 : 4 + row[0]], spec.dtype.numpy) for row, spec in self._found(box)]
-            self._copy_out(box, outputs, number)
-        return outputs
+            outputs = outputs or self._empty(box)
+            memory = box.tensors()
+            for (row, _), output in zip(self._found(box), outputs):
+                at, each = row[1], row[3]
+                piece = output.reshape(-1).view(np.uint8)[each * number : each * (number + 1)]
+                piece[:] = memory[at : at + piece.size]
+        return outputs or self._empty(box)
 
     def _found(self, box: Box) -> list[tuple[tuple[int, ...], TensorSpec]]:
         """The outputs' rows of the control block."""
         first = len(self._inputs)
         return [(_unpack_row(box.table, _ROW.size * (first + i)), spec) for i, spec in enumerate(self._outputs)]
 
+    def _empty(self, box: Box) -> list[np.ndarray]:
+        return [np.empty(row[4 : 4 + row[0]], spec.dtype.numpy) for row, spec in self._found(box)]
+
     def _array(self, box: Box, row: tuple[int, ...], spec: TensorSpec) -> np.ndarray:
         rank, at, size, _, *dims = row
-        data, shape = box.tensors()[at : at + size], tuple(dims[:rank])
+        data, shape = box.tensors()[at : at + size].copy(), tuple(dims[:rank])
         if spec.dtype is not BYTES:
             return data.view(spec.dtype.numpy).reshape(shape)
         elements = deserialize(data.data, check=lambda: box.store.check_deadline("reading the outputs took"))
         return object_array(elements, shape)
-
-    def _copy_out(self, box: Box, outputs: Sequence[np.ndarray], number: int) -> None:
-        memory = box.tensors()
-        for (row, _), output in zip(self._found(box), outputs):
-            at, each = row[1], row[3]
-            piece = output.reshape(-1).view(np.uint8)[each * number : each * (number + 1)]
-            piece[:] = memory[at : at + piece.size]
 
     # -- errors ----------------------------------------------------------------------------------------------------
 
@@ -175,32 +141,15 @@ class PythonExecutor:
         """What the guest says of its failure. Where it fails at that too, the first failure counts: it is never hidden
         by the second."""
         try:
-            box.call(box.explain)
+            box.call("explain")
         except (GuestError, GuestExit) as problem:
             return f"(portalis_error failed: {str(problem).partition(chr(10))[0]})"
         return box.message()
 
 
-def _shape(pieces: Pieces) -> tuple[int, ...]:
-    first = pieces[0].shape
-    return first if len(pieces) == 1 else (sum(len(piece) for piece in pieces), *first[1:])
-
-
-def _row(shape: tuple[int, ...] | None, flat: list[np.ndarray] | None) -> bytes:
-    if shape is None or flat is None:
+def _row(array: np.ndarray | None, data: np.ndarray | None) -> bytes:
+    """The row of the control block for an input."""
+    if array is None or data is None:
         return _ROW.pack(-1, 0, 0, 0, *[0] * control.MAX_OUT_RANK)
-    dims = shape[: control.MAX_OUT_RANK]
-    return _ROW.pack(
-        len(shape), 0, sum(piece.size for piece in flat), 0, *dims, *[0] * (control.MAX_OUT_RANK - len(dims))
-    )
-
-
-def _copy_in(memory: np.ndarray, pieces: Sequence[np.ndarray], row: tuple[int, ...], number: int) -> None:
-    at, each = row[1], row[3]
-    if each:
-        piece = pieces[0][each * number : each * (number + 1)]
-        memory[at : at + piece.size] = piece
-        return
-    for piece in pieces:
-        memory[at : at + piece.size] = piece
-        at += piece.size
+    dims = array.shape[: control.MAX_OUT_RANK]
+    return _ROW.pack(array.ndim, 0, data.size, 0, *dims, *[0] * (control.MAX_OUT_RANK - len(dims)))

@@ -9,9 +9,9 @@ import numpy as np
 from ..batch.coalesce import Pieces, joined
 from ..errors import AbiViolation
 from ..interface.interface import Convention, Interface, core_ranks
-from .box import Deadline
 from .loaded import Executor
 from .parallel import Workers, spans
+from .store import Deadline
 
 LEAST_BYTES = 128 << 10  # of the inputs of one part, where the host loops: less is not worth a thread
 

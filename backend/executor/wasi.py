@@ -1,25 +1,26 @@
 """The host functions that this package serves itself: WASI's streams, clocks, sleep and random bytes, and
-AssemblyScript's ``abort``.
+AssemblyScript's ``abort``. Each gets the caller's memory, the host's state and its parameters, unsigned.
 
 wasmtime's own WASI writes from a thread pool (so output could arrive after the call), and sleeps and makes random bytes
 in native code, where no deadline reaches it. Its clock has another origin than Python's, so both the time and sleep are
-served from one clock here. A bad pointer is an errno of the guest; a deadline that passes ends the guest's call.
+served from one clock here.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import struct
 import time
 from collections.abc import Callable
 
-from ..errors import GuestError
-from .callbacks import Callback, Memory
+import wasmtime
+
 from .host_state import HostState
-from .native import Store
 
 WASI = "wasi_snapshot_preview1"
-_BADF, _FAULT, _INVAL, _IO = 8, 21, 28, 29  # __wasi_errno_t
+FAULT = 21  # __wasi_errno_t: a bad pointer
+_BADF, _INVAL, _IO = 8, 28, 29
 _REALTIME, _MONOTONIC, _LAST_CLOCK = 0, 1, 3  # __wasi_clockid_t: 2 and 3 are CPU times, which no guest is given
 _CLOCK_EVENT, _LAST_EVENT = 0, 2  # __wasi_eventtype_t: clock, fd_read, fd_write
 _ABSOLUTE = 1  # __wasi_subclockflags_t
@@ -27,23 +28,35 @@ _SUBSCRIPTION, _EVENT, _IOVEC = 48, 32, 8
 _MAX_IOVECS, _MAX_SUBSCRIPTIONS = 1024, 64
 _RANDOM_CHUNK = 1 << 20  # a few milliseconds
 
-Wasi = Callable[..., int]
+Function = Callable[..., int]
 
 
-def _errno(function: Wasi) -> Wasi:
-    """A host function whose pointers may be bad: then it returns an errno, as WASI says. Past the call's deadline it
-    raises GuestTimeout."""
+class Memory:
+    """The memory that the calling instance exports (of size 0 without one), for the length of one host function."""
 
-    def guarded(store: Store, caller: int, *arguments: int) -> int:
-        store.check_deadline()
-        try:
-            return function(Memory(caller), store, *arguments)
-        except GuestError:
-            raise
-        except Exception:  # noqa: BLE001  # whatever the guest passed is its own problem
-            return _FAULT
+    __slots__ = ("_base", "size")
 
-    return guarded
+    def __init__(self, caller: wasmtime.Caller) -> None:
+        memory = caller.get("memory")
+        self._base = self.size = 0
+        if isinstance(memory, wasmtime.Memory):
+            self.size = memory.data_len(caller)
+            self._base = ctypes.addressof(memory.data_ptr(caller).contents) if self.size else 0
+
+    def read(self, start: int, size: int) -> bytes:
+        """`size` bytes from `start`. Raises IndexError outside of the memory."""
+        self.check(start, size)
+        return ctypes.string_at(self._base + start, size)
+
+    def write(self, start: int, data: bytes) -> None:
+        """Put `data` at `start`. Raises IndexError outside of the memory."""
+        self.check(start, len(data))
+        ctypes.memmove(self._base + start, data, len(data))
+
+    def check(self, start: int, size: int) -> None:
+        """Raises IndexError where `size` bytes from `start` are not inside the memory."""
+        if start < 0 or start + size > self.size:
+            raise IndexError("outside memory")
 
 
 def _buffers(memory: Memory, vectors: int, count: int) -> list[tuple[int, int]]:
@@ -55,11 +68,9 @@ def _buffers(memory: Memory, vectors: int, count: int) -> list[tuple[int, int]]:
     return pairs
 
 
-@_errno
-def _fd_write(memory: Memory, store: Store, fd: int, vectors: int, count: int, written: int) -> int:
+def _fd_write(memory: Memory, host: HostState, fd: int, vectors: int, count: int, written: int) -> int:
     if fd not in (1, 2):
         return _BADF
-    host: HostState = store.host_state
     output, total = (host.stdout if fd == 1 else host.stderr), 0
     for pointer, length in _buffers(memory, vectors, count):
         # Bytes past the cap are only counted, so a flood costs no copies.
@@ -73,11 +84,9 @@ def _fd_write(memory: Memory, store: Store, fd: int, vectors: int, count: int, w
     return 0
 
 
-@_errno
-def _fd_read(memory: Memory, store: Store, fd: int, vectors: int, count: int, stored: int) -> int:
+def _fd_read(memory: Memory, host: HostState, fd: int, vectors: int, count: int, stored: int) -> int:
     if fd != 0:
         return _BADF
-    host: HostState = store.host_state
     total = 0
     for pointer, length in _buffers(memory, vectors, count):
         piece = host.stdin[:length]
@@ -98,24 +107,21 @@ def _clock_errno(clock: int) -> int:
     return 0 if clock in (_REALTIME, _MONOTONIC) else _BADF if clock <= _LAST_CLOCK else _INVAL
 
 
-@_errno
-def _clock_time_get(memory: Memory, store: Store, clock: int, precision: int, stored: int) -> int:
+def _clock_time_get(memory: Memory, host: HostState, clock: int, precision: int, stored: int) -> int:
     errno = _clock_errno(clock)
     if not errno:
-        memory.write(stored, struct.pack("<Q", _now_ns(store.host_state, clock)))
+        memory.write(stored, struct.pack("<Q", _now_ns(host, clock)))
     return errno
 
 
-@_errno
-def _clock_res_get(memory: Memory, store: Store, clock: int, stored: int) -> int:
+def _clock_res_get(memory: Memory, host: HostState, clock: int, stored: int) -> int:
     errno = _clock_errno(clock)
     if not errno:
         memory.write(stored, struct.pack("<Q", 1))  # nanoseconds
     return errno
 
 
-@_errno
-def _poll_oneoff(memory: Memory, store: Store, subscriptions: int, events: int, count: int, stored: int) -> int:
+def _poll_oneoff(memory: Memory, host: HostState, subscriptions: int, events: int, count: int, stored: int) -> int:
     """Sleep until the first clock fires. Streams are always ready. A sleep that the call's deadline cuts short does not
     return: it ends the call."""
     if not 0 < count <= _MAX_SUBSCRIPTIONS:
@@ -128,12 +134,13 @@ def _poll_oneoff(memory: Memory, store: Store, subscriptions: int, events: int, 
         clock = struct.unpack_from("<I", block, at + 16)[0]
         if kind > _LAST_EVENT or (kind == _CLOCK_EVENT and clock not in (_REALTIME, _MONOTONIC)):
             return _INVAL
-        delays.append(_delay_ns(block, at, store.host_state) if kind == _CLOCK_EVENT else 0)
+        delays.append(_delay_ns(block, at, host) if kind == _CLOCK_EVENT else 0)
         ready.append(block[at : at + 8] + bytes([0, 0, kind]) + bytes(_EVENT - 11))
     wait = min(delays)
     if wait:
-        time.sleep(max(0.0, min(wait / 1e9, store.deadline - time.monotonic())))
-        store.check_deadline()
+        time.sleep(max(0.0, min(wait / 1e9, host.deadline - time.monotonic())))
+        if host.is_late():
+            return 0
     fired = [event for event, delay in zip(ready, delays) if delay <= wait]
     memory.write(events, b"".join(fired))
     memory.write(stored, struct.pack("<I", len(fired)))
@@ -147,25 +154,24 @@ def _delay_ns(block: bytes, at: int, host: HostState) -> int:
     return max(0, remaining)
 
 
-@_errno
-def _random_get(memory: Memory, store: Store, start: int, size: int) -> int:
+def _random_get(memory: Memory, host: HostState, start: int, size: int) -> int:
     memory.check(start, size)
     end = start + size
     for at in range(start, end, _RANDOM_CHUNK):
         memory.write(at, os.urandom(min(_RANDOM_CHUNK, end - at)))
-        store.check_deadline()
+        if host.is_late():
+            break
     return 0
 
 
-def _abort(store: Store, caller: int, message: int, file: int, line: int, column: int) -> None:
+def _abort(memory: Memory, host: HostState, message: int, file: int, line: int, column: int) -> int:
     """AssemblyScript's ``abort``: keep its text; the guest traps by itself right after."""
-    host: HostState = store.host_state
     try:
-        memory = Memory(caller)
         text, where = _utf16(memory, message), _utf16(memory, file)
         host.abort_message = f"{text} at {where}:{line}:{column}"
     except IndexError:
         host.abort_message = "abort"
+    return 0
 
 
 def _utf16(memory: Memory, pointer: int) -> str:
@@ -176,12 +182,12 @@ def _utf16(memory: Memory, pointer: int) -> str:
 
 
 _I32 = ("i32",)
-FUNCTIONS = (
-    Callback(WASI, "fd_write", _I32 * 4, _I32, _fd_write),
-    Callback(WASI, "fd_read", _I32 * 4, _I32, _fd_read),
-    Callback(WASI, "clock_time_get", ("i32", "i64", "i32"), _I32, _clock_time_get),
-    Callback(WASI, "clock_res_get", _I32 * 2, _I32, _clock_res_get),
-    Callback(WASI, "poll_oneoff", _I32 * 4, _I32, _poll_oneoff),
-    Callback(WASI, "random_get", _I32 * 2, _I32, _random_get),
-    Callback("env", "abort", _I32 * 4, (), _abort),
+FUNCTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], Function], ...] = (
+    (WASI, "fd_write", _I32 * 4, _I32, _fd_write),
+    (WASI, "fd_read", _I32 * 4, _I32, _fd_read),
+    (WASI, "clock_time_get", ("i32", "i64", "i32"), _I32, _clock_time_get),
+    (WASI, "clock_res_get", _I32 * 2, _I32, _clock_res_get),
+    (WASI, "poll_oneoff", _I32 * 4, _I32, _poll_oneoff),
+    (WASI, "random_get", _I32 * 2, _I32, _random_get),
+    ("env", "abort", _I32 * 4, (), _abort),
 )

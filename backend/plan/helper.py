@@ -122,7 +122,7 @@ def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileC
     wasm = read_source(model.path, chosen.limits)
     info = read_module(wasm, str(model.path))
     made = plan(wasm, info, interface, Isolation(chosen.isolation), chosen.limits, TRITON)
-    settings = EngineSettings(chosen.limits.max_stack_bytes, pooling=False, signals_based_traps=False)
+    settings = EngineSettings(chosen.limits.max_stack_bytes, signals_based_traps=False)
     compiling = Compiling(chosen.limits, cache, chosen.trusted, str(model.path), TRITON)
     code = [compiling.compile(part.wasm, settings, own=part.own).serialize() for part in made.parts]
     block = layout.pack(

@@ -78,4 +78,4 @@ def _engine(proposals: frozenset[str]) -> wasmtime.Engine:
 
 @functools.cache
 def _sandbox() -> wasmtime.Engine:
-    return wasmtime.Engine(engine_config(EngineSettings(pooling=False)))
+    return wasmtime.Engine(engine_config(EngineSettings()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from portalis.backend.executor import native
+import weakref
+
+from portalis.backend.executor import store
 from tests.running.garbage import collected
 
 
@@ -10,10 +12,10 @@ class New:
     """The stores that were made since this object was."""
 
     def __init__(self) -> None:
-        self._before = frozenset(native._live)
+        self._before = weakref.WeakSet(store._live)
 
     def __len__(self) -> int:
-        return len(frozenset(native._live) - self._before)
+        return len(store._live - self._before)
 
     def go_down_to(self, most: int) -> None:
         """Fail unless at most `most` of them are left once garbage is collected."""

@@ -15,7 +15,7 @@ import pytest
 
 from portalis.backend import GuestError, GuestStatus, GuestTimeout, Limits, Program, Trap
 from portalis.backend.compile import engine
-from portalis.backend.executor import native, wasi
+from portalis.backend.executor import host_state, wasi
 from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
 from tests.backend.host_guests import MONOTONIC, REALTIME, model, program, sleep, sleeper, subscribe
@@ -216,7 +216,7 @@ def test_a_sleep_by_a_clock_that_no_guest_has_is_invalid(clock: int) -> None:
 def test_a_host_function_past_the_deadline_ends_the_call_and_does_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     # straight code has no loop at which wasmtime could interrupt it
     now = itertools.count(time.monotonic())
-    monkeypatch.setattr(native, "time", a_clock(monotonic=now.__next__))
+    monkeypatch.setattr(host_state, "time", a_clock(monotonic=now.__next__))
     write = "(drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))"
     module = program(f"(i32.store (i32.const 4) (i32.const 1)) {write * 100}", "fd_write")
     run = Program.load(module, limits=Limits(timeout_s=5))

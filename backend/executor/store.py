@@ -1,0 +1,192 @@
+"""Sandboxes: wasmtime stores with limits and a deadline, whose errors are this package's own."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from ctypes import byref, create_string_buffer
+from typing import Any, TypeVar
+
+import numpy as np
+import wasmtime
+from wasmtime import _ffi as ffi
+from wasmtime._extern import wrap_extern
+from wasmtime._trap import Frame, FrameList
+
+from .. import bounds
+from ..compile import engine as engines
+from ..compile.engine import TICK_S, deadline_ticks
+from ..errors import WasmError
+from ..limits import Limits
+from ..terms import Terms
+from . import faults, stacks
+from .faults import GuestExit, NameOf
+from .host_state import HostState
+
+T = TypeVar("T")
+MAX_FRAMES = 20  # of a backtrace
+OURS = ("bridge!", "adapter!")  # which no backtrace shows
+INSTANCES, TABLES, MEMORIES = 6, 8, 6  # of a store: the guest's, its loop's, and our own
+_live: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def live_stores() -> int:
+    """How many stores exist in this process."""
+    return len(_live)
+
+
+class Deadline:
+    """When the guest call that starts now must have ended. ``timeout_s`` is in seconds."""
+
+    __slots__ = ("at", "timeout_s")
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.at = time.monotonic() + timeout_s
+
+
+class _Thread(threading.local):
+    """The size of a thread's stack, and what the guest that runs on it has of the host."""
+
+    def __init__(self) -> None:
+        self.state: HostState | None = None
+        self.stack_bytes = stacks.of_this_thread()
+
+
+current = _Thread()
+
+
+class Exports:
+    """What an instance exports. Each is looked up by itself: wasmtime-py's mapping lists them all, and a guest may have
+    a hundred thousand."""
+
+    def __init__(self, store: wasmtime.Store, instance: wasmtime.Instance) -> None:
+        self._store, self._instance = store, instance
+
+    def get(self, name: str) -> Any:
+        """The function, memory, global or table called `name`, or None."""
+        found, text = ffi.wasmtime_extern_t(), name.encode()
+        where = self._store._context(), byref(self._instance._instance)
+        if not ffi.wasmtime_instance_export_get(*where, create_string_buffer(text), len(text), byref(found)):
+            return None
+        return wrap_extern(found)
+
+    def __getitem__(self, name: str) -> Any:
+        found = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+
+class Store(wasmtime.Store):
+    """One sandbox and the guest instances in it; `close` frees it all. Not thread-safe: one thread at a time."""
+
+    def __init__(
+        self,
+        engine: wasmtime.Engine,
+        limits: Limits,
+        terms: Terms,
+        name_of: NameOf,
+        state: HostState,
+        deadline: Deadline,
+    ) -> None:
+        super().__init__(engine)
+        _live.add(self)
+        self.state = state
+        self._limits, self._terms, self._name_of = limits, terms, name_of
+        self._stack_bytes = limits.max_stack_bytes + stacks.RESERVE_BYTES  # that a thread must have to run the guest
+        self._deadline = deadline
+        self.limit_memory(limits.max_memory_bytes)
+        self.arm(deadline)
+
+    def limit_memory(self, size: int) -> None:
+        """Let each memory of the store have `size` bytes at most from now on."""
+        self.set_limits(size, bounds.MAX_TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES)
+
+    def arm(self, deadline: Deadline) -> None:
+        """Have the guest interrupted at `deadline`."""
+        self._deadline = deadline
+        self.state.start(deadline.at)
+        engines.TICKER.use(deadline.at)
+        self.set_epoch_deadline(deadline_ticks(max(deadline.at - time.monotonic(), TICK_S)))
+
+    def check_deadline(self, what: str) -> None:
+        """Raises GuestTimeout past the deadline: for `what` the host does on a guest's behalf."""
+        if time.monotonic() >= self._deadline.at:
+            raise self._timed_out(what=what)
+
+    def give_wasi(self, argv: Sequence[str] = ()) -> None:
+        """Give the guest WASI: `argv`, and nothing else that wasmtime's own functions would reach."""
+        config = wasmtime.WasiConfig()
+        config.argv = list(argv)
+        self.set_wasi(config)
+
+    def instantiate(self, pre: wasmtime.InstancePre) -> Exports:
+        """The exports of a new instance of a linked module; its start function runs now."""
+        return Exports(self, self.run(pre.instantiate, self))
+
+    def instantiate_with(self, module: wasmtime.Module, imports: Sequence[Any]) -> Exports:
+        """The exports of a new instance of `module` with `imports`, in the order of its import section."""
+        return Exports(self, self.run(wasmtime.Instance, self, module, imports))
+
+    def view(self, memory: wasmtime.Memory) -> np.ndarray:
+        """The whole linear memory as a writable uint8 array, while it does not grow and the store is open."""
+        size = memory.data_len(self)
+        buffer: Any = memory.get_buffer_ptr(self, size) if size else b""
+        return np.frombuffer(buffer, np.uint8)
+
+    def run(self, call: Callable[..., T], *arguments: Any) -> T:
+        """The result of `call`, in which the guest runs. Raises what `faults` makes of its failure, or GuestExit."""
+        try:
+            if self._stack_bytes <= current.stack_bytes:
+                result = self._with_state(call, *arguments)
+            else:
+                result = stacks.run_on_larger(self._stack_bytes, lambda: self._with_state(call, *arguments))
+        except wasmtime.ExitTrap as leaving:
+            raise GuestExit(leaving.code) from None
+        except wasmtime.WasmtimeError as error:
+            raise self._of_error(error) from None
+        except wasmtime.Trap as trap:
+            raise self._of_trap(trap) from None
+        if self.state.late:  # in a host function after which it did nothing that could be interrupted
+            raise self._timed_out()
+        return result
+
+    def _with_state(self, call: Callable[..., T], *arguments: Any) -> T:
+        current.state = self.state
+        try:
+            return call(*arguments)
+        finally:
+            current.state = None  # else the thread would keep it until its next guest
+
+    def _timed_out(self, where: str = "", what: str = "the guest ran") -> WasmError:
+        timeout_s = self._deadline.timeout_s
+        return faults.timed_out(timeout_s, self._terms.more_time(timeout_s, self._limits.timeout_s), where, what)
+
+    def _of_error(self, error: wasmtime.WasmtimeError) -> WasmError:
+        frames = FrameList(error)
+        ffi.wasmtime_error_wasm_trace(error.ptr(), byref(frames.vec))
+        found = (Frame._from_ptr(frames.vec.data[i], frames) for i in range(frames.vec.size))
+        return faults.of_error(str(error), self._backtrace(found))
+
+    def _of_trap(self, trap: wasmtime.Trap) -> WasmError:
+        where = self._backtrace(trap.frames)
+        if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
+            return self._timed_out(where)
+        return faults.of_trap(trap.message, self.state.abort_message, where)
+
+    def _backtrace(self, frames: Any) -> str:
+        """The innermost frames of a guest; our own modules have names, the guests are compiled without."""
+        found = (
+            faults.Frame(
+                frame.func_index,
+                frame.module_offset,
+                f"{frame.module_name}!{frame.func_name or ''}" if frame.module_name else None,
+            )
+            for frame in frames
+        )
+        shown = (frame for frame in found if frame.loop is None or not frame.loop.startswith(OURS))
+        return faults.backtrace(list(itertools.islice(shown, MAX_FRAMES)), self._name_of)
