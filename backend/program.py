@@ -16,8 +16,7 @@ from .batch.coalesce import Group, Job, Pieces
 from .batch.validation import Checker, check_rows
 from .compile import loadable
 from .compile.cache import CompileCache
-from .compile.compiling import Compiling
-from .compile.loading import Source, name_of, read_source
+from .compile.loading import Compiling, Source, name_of, read_source
 from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
 from .executor import command, loaded
 from .executor.box import OnOutput, Stats

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from .errors import InputError
 from .terms import Terms
@@ -22,14 +22,6 @@ def shape_problem(shape: Sequence[int], max_rank: int = MAX_RANK) -> str | None:
     if math.prod(size or 1 for size in shape) >= MAX_ELEMENTS:
         return f"has shape {list(shape)}, which is too large"
     return None
-
-
-def check_outputs(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
-    """Raises InputError where an output's (name, shape), which follows from the inputs, is none that NumPy can have."""
-    for name, shape in shapes:
-        problem = shape_problem(shape, 32)  # the most that NumPy 1 has
-        if problem:
-            raise InputError(f"output '{name}' {problem}")
 
 
 def too_large(nbytes: int, limit: int, terms: Terms) -> InputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from ctypes import POINTER, byref, c_uint8
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,35 +39,41 @@ def name_of(source: Source) -> str:
     return "the module" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
 
 
-def load(
-    wasm: bytes,
-    settings: EngineSettings,
-    limits: Limits,
-    cache: CompileCache | None,
-    *,
-    trusted: bool,
-    name: str,
-    terms: Terms = TRITON,
-    keep_names: bool = False,
-) -> wasmtime.Module:
-    """The compiled module: from the cache where its authentic code lies there, else compiled and put there.
-
-    It is compiled without its names, unless they are our own (`faults` says why). Errors call it `name`, and limits as
+@dataclass(frozen=True)
+class Compiling:
+    """How the modules of one program are compiled, through the `cache`. Errors call the module `name`, and limits as
     `terms` do."""
-    engine = engine_for(settings)
-    if not keep_names:
-        wasm = without_custom_sections(wasm)
-    key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
-    code = cache.get(key) if cache is not None else None
-    if code is not None:
-        try:
-            return deserialize(engine, code)
-        except ModuleError:
-            pass  # made by another build of the same version: compile anew and replace it
-    fresh = compile_module(wasm, settings, timeout_s=limits.compile_timeout_s, trusted=trusted, name=name, terms=terms)
-    if cache is not None:
-        cache.put(key, fresh)
-    return deserialize(engine, fresh)
+
+    limits: Limits
+    cache: CompileCache | None
+    trusted: bool
+    name: str
+    terms: Terms
+
+    def compile(self, wasm: bytes, settings: EngineSettings, *, own: bool = False) -> wasmtime.Module:
+        """The machine code of a module, which is not trusted unless it is our `own`. Only our own keeps its names
+        (`faults` says why)."""
+        engine = engine_for(settings)
+        if not own:
+            wasm = without_custom_sections(wasm)
+        key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
+        code = self.cache.get(key) if self.cache is not None else None
+        if code is not None:
+            try:
+                return deserialize(engine, code)
+            except ModuleError:
+                pass  # made by another build of the same version: compile anew and replace it
+        fresh = compile_module(
+            wasm,
+            settings,
+            timeout_s=self.limits.compile_timeout_s,
+            trusted=own or self.trusted,
+            name=self.name,
+            terms=self.terms,
+        )
+        if self.cache is not None:
+            self.cache.put(key, fresh)
+        return deserialize(engine, fresh)
 
 
 def deserialize(engine: wasmtime.Engine, code: bytes | bytearray | memoryview) -> wasmtime.Module:

@@ -9,8 +9,8 @@ import numpy as np
 import wasmtime
 
 from ..batch.bytes_tensor import encoded, object_array
-from ..compile.compiling import Compiling
 from ..compile.engine import EngineSettings
+from ..compile.loading import Compiling
 from ..errors import GuestError, InputError, MemoryLimit
 from ..interface.interface import Interface
 from ..terms import Terms

@@ -1,8 +1,8 @@
 """Says in this package's exceptions what wasmtime's traps and errors mean, with a backtrace of our own.
 
 wasmtime demangles the names in its backtraces in native code, without a limit: two kilobytes of a C++ name can stand
-for gigabytes. So modules are compiled without their names (see `loading.load`), and the names of the few frames shown
-here are read from the module when an error occurs.
+for gigabytes. So modules are compiled without their names (see `loading.Compiling`), and the names of the few frames
+shown here are read from the module when an error occurs.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ import numpy as np
 import wasmtime
 
 from ..batch.coalesce import Pieces
-from ..compile.compiling import Compiling
 from ..compile.engine import EngineSettings, engine_for
+from ..compile.loading import Compiling
 from ..interface.interface import Interface
 from ..plan import layout
 from ..plan.planner import Isolation, plan

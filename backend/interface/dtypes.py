@@ -99,10 +99,3 @@ def f32_to_bf16(values: np.ndarray) -> np.ndarray:
     if nan.any():
         result[nan] = ((bits[nan] >> np.uint32(16)) | np.uint32(0x40)).astype(np.uint16)
     return result.reshape(np.shape(values))
-
-
-def true_or_false(values: np.ndarray) -> np.ndarray:
-    """A bool array over bytes that a guest wrote, as one of 0 and 1 only: any other byte is true, as in C. NumPy takes
-    it for granted, and passes other bytes on."""
-    octets = values.view(np.uint8)
-    return values if not octets.size or octets.max() <= 1 else np.asarray(octets != 0)

@@ -18,9 +18,8 @@ from typing import Any, BinaryIO
 from wasmtime import _ffi as ffi
 
 from ..compile.cache import CompileCache
-from ..compile.compiling import Compiling
 from ..compile.engine import EngineSettings
-from ..compile.loading import read_source
+from ..compile.loading import Compiling, read_source
 from ..errors import WasmError
 from ..executor.core_executor import layouts
 from ..interface.interface import Convention
