@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from portalis.backend import GuestError, GuestTimeout, Limits, Program
-from portalis.backend.batch.bytes_tensor import TooManyElements, deserialize, serialize
 from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
 from tests.backend.host_guests import bytes_flood
@@ -95,20 +94,6 @@ def test_a_shape_of_more_elements_than_the_limit_is_named() -> None:
     with pytest.raises(GuestError, match="more than 1000 elements, its limit"):
         Program.load(known(5000, (5000,), None), limits=limits).run(X)
     assert Program.load(known(1000, (1000,), None), limits=limits).run(X)["y"].tolist() == [b""] * 1000
-
-
-@pytest.mark.parametrize(
-    ("count", "most", "fits"), [(0, 1, True), (5, 5, True), (6, 5, False), (9000, 9000, True), (9000, 8999, False)]
-)
-def test_elements_are_counted_exactly(count: int, most: int, fits: bool) -> None:
-    elements, asked = [b"ab"] * count, []
-    data = serialize(elements)
-    if fits:
-        assert deserialize(data, most, lambda: asked.append(1)) == elements
-        assert len(asked) == max(count - 1, 0) // 4096
-    else:
-        with pytest.raises(TooManyElements):
-            deserialize(data, most)
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)

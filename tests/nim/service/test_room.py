@@ -14,8 +14,8 @@ from portalis.backend import HostBusy
 from portalis.backend.executor import instances
 from portalis.nim.service.problems import headers_of, of_runtime
 from tests.backend import guests
+from tests.backend.executor.test_instances import fill_pool
 from tests.backend.guests import tensor
-from tests.backend.test_instances import fill_pool
 from tests.running import waiting
 from tests.running.memory import resident_bytes
 

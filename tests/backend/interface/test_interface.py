@@ -24,7 +24,7 @@ from portalis.backend.wasm.binary import ModuleInfo, read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples"
+FOLDER = Path(__file__).resolve().parents[3] / "examples"
 MODULES = sorted(FOLDER.glob("*/*.wasm"))
 Declared = dict[str, Any]
 X, Y = [tensor("x")], [tensor("y")]

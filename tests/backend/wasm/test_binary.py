@@ -37,7 +37,7 @@ from portalis.backend.wasm.leb128 import MAX_NAME_BYTES, Reader, Truncated
 from portalis.backend.wasm.sections import MAX_ITEMS
 from tests.backend import guests
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples"
+FOLDER = Path(__file__).resolve().parents[3] / "examples"
 MODULES = sorted(FOLDER.glob("*/*.wasm"), key=lambda path: path.stat().st_size)
 HEADER = b"\0asm\x01\0\0\0"
 EMPTY_TYPE = emit.section(1, emit.vector([emit.func_type([], [])]))

@@ -27,9 +27,8 @@ from portalis.backend.wasm import proposals, segments
 from portalis.backend.wasm.binary import read_module
 from portalis.backend.wasm.imports import HOST, WASI
 from portalis.backend.wasm.sections import FuncType
-
-from . import guests
-from .cannot_load import BAD, NO_MODULE, F, wat
+from tests.backend import guests
+from tests.backend.cannot_load import BAD, NO_MODULE, F, wat
 
 ONE = {"x0": np.array([[1]], np.float32)}
 

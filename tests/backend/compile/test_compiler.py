@@ -29,8 +29,8 @@ from portalis.backend.executor import native
 from tests.backend.big_module import big_module, hungry_module, slow_module
 from tests.running.waiting import PATIENCE_S, until
 
-ROOT = Path(__file__).parents[2]
-ISLAND = Path(compiler.__file__).parent
+ROOT = Path(__file__).parents[3]
+ISLAND = Path(compiler.__file__).parent.parent
 SETTINGS = default_settings(1 << 20)
 SMALL = bytes(wasmtime.wat2wasm('(module (func (export "f") (param f32) (result f32) (local.get 0)))'))
 BIG = big_module(20_000)
@@ -190,9 +190,9 @@ def test_the_compiler_dies_with_the_server() -> None:
 import sys
 sys.path.insert(0, sys.argv[1])
 from tests.backend.big_module import slow_module
-from portalis.backend.compiler import compile_module
-from portalis.backend.engine import EngineSettings
-from portalis.backend.interpreter import find_interpreter
+from portalis.backend.compile.compiler import compile_module
+from portalis.backend.compile.engine import EngineSettings
+from portalis.backend.compile.interpreter import find_interpreter
 find_interpreter()
 print("go", flush=True)
 compile_module(slow_module(20_000), EngineSettings(), timeout_s=600, trusted=False)"""
@@ -308,7 +308,7 @@ def test_the_worker_runs_from_a_bare_folder_of_any_name(tmp_path: Path, monkeypa
     copied = tmp_path / "1 not-a package name"
     shutil.copytree(ISLAND, copied, ignore=shutil.ignore_patterns("__pycache__"))
     (copied / "__init__.py").write_text("raise SystemExit('the package itself must not be run')")
-    monkeypatch.setattr(compiler, "_WORKER", copied / "compile_worker.py")
+    monkeypatch.setattr(compiler, "_WORKER", copied / "compile" / "worker.py")
     monkeypatch.chdir(tmp_path)
     assert compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)
     assert not list(copied.rglob("__pycache__"))

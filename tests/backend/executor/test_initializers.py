@@ -10,8 +10,7 @@ import pytest
 from portalis.backend import GuestError, GuestTimeout, InterfaceError, Limits, ModuleError, Program, Trap
 from portalis.backend.interface.discovery import discover
 from portalis.backend.wasm.binary import read_module
-
-from . import guests
+from tests.backend import guests
 
 ONE = {"x0": np.array([[1, 2]], np.float32)}
 EXIT = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'

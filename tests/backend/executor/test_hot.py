@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import GuestError, Limits, Program
+
 KEPT = 32
 from portalis.examples.catalog import EXAMPLES
 from tests.backend import guests, stores

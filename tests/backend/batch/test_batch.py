@@ -44,9 +44,9 @@ class Run:
                 program.run_batch([request(i) for i in range(len(values))], borrow=True)
         call = program._call
 
-        def noted(inputs: Any, rows: Any, timeout_s: float, borrow: bool) -> Any:
+        def noted(inputs: Any, timeout_s: float, borrow: bool) -> Any:
             self.limits.append(timeout_s)
-            return call(inputs, rows, timeout_s if is_late(inputs, timeout_s) else PATIENCE_S, borrow)
+            return call(inputs, timeout_s if is_late(inputs, timeout_s) else PATIENCE_S, borrow)
 
         program._call = noted  # type: ignore[method-assign]
         self.results = program.run_batch(
@@ -142,7 +142,7 @@ def test_hundreds_of_endless_requests_share_the_time_of_the_short_tries() -> Non
         raise GuestTimeout("late")
 
     batch = Batch(call, [None] * 300, proceed=None, answered=None, parallel=1)  # type: ignore[list-item]
-    jobs = [Job(i, [], 1, 8.0) for i in range(300)]
+    jobs = [Job(i, [], 8.0) for i in range(300)]
     batch.run([Group(8.0, jobs, 300)], False)
     tries = [limit for limit in limits if limit < 8.0]
     assert len(tries) == 300 and limits.count(8.0) == 301

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import GuestStatus, InputError, InterfaceError, ModuleError, Program
+
 CHUNK_BYTES = 2 << 20
 from tests.backend import guests
 

@@ -17,11 +17,10 @@ from portalis.backend.compile import module_file
 from portalis.backend.compile.module_file import read_file
 from portalis.backend.triton.config import read_model
 from portalis.backend.wasm.binary import read_module
+from tests.backend import guests
+from tests.backend.big_module import big_module
 from tests.parts import ROOT
 from tests.running.waiting import PATIENCE_S
-
-from . import guests
-from .big_module import big_module
 
 ADD = guests.wasm(guests.ADD)
 
@@ -110,8 +109,8 @@ def test_nothing_that_happens_to_a_file_after_it_was_read_matters(tmp_path: Path
 RACE = """
 import itertools, sys, threading
 from portalis.backend import Program, WasmError
-from portalis.backend.binary import read_module
-from portalis.backend.model_config import read_model
+from portalis.backend.wasm.binary import read_module
+from portalis.backend.triton.config import read_model
 from portalis.inspection import inspect
 from pathlib import Path
 

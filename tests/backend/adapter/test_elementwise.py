@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import InputError, InterfaceError, Program, Trap
-from portalis.backend.plan.elementwise_loop import CHUNK_BYTES
 from portalis.backend.interface.dtypes import DTYPES, bf16_to_f32, f32_to_bf16
+from portalis.backend.plan.elementwise_loop import CHUNK_BYTES
 from tests.backend import guests
 
 ADD = guests.wasm(guests.ADD)

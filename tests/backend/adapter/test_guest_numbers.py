@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from portalis.backend import AbiViolation, GuestError, InputError, InternalError, Limits, MemoryLimit, Program
-
 from portalis.backend.shapes import shape_problem
 from tests.backend import guests
 from tests.backend.guests import tensor

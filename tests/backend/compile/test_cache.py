@@ -32,7 +32,7 @@ from portalis.backend.executor import native
 from tests.backend.big_module import big_module
 from tests.running.waiting import PATIENCE_S
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEY, OTHER = cache_key("1" * 64, "settings"), cache_key("2" * 64, "settings")
 PAYLOAD = bytes(range(256)) * 64
 
@@ -85,7 +85,7 @@ def test_any_buffer_can_be_put(cache: CompileCache, kind: type) -> None:
 def test_a_second_process_finds_what_the_first_one_kept(cache: CompileCache) -> None:
     cache.put(KEY, PAYLOAD)
     code = f"""
-from portalis.backend.cache import CompileCache
+from portalis.backend.compile.cache import CompileCache
 import hashlib
 print(hashlib.sha256(CompileCache({str(cache.directory)!r}).get({KEY!r})).hexdigest())"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -585,7 +585,7 @@ def test_a_writer_that_is_killed_leaves_the_old_entry_whole(folder: Path) -> Non
     cache = CompileCache(folder)
     cache.put(KEY, PAYLOAD)
     code = f"""
-from portalis.backend.cache import CompileCache
+from portalis.backend.compile.cache import CompileCache
 cache = CompileCache({str(folder)!r})
 payload = bytes(64 << 20)
 print("go", flush=True)

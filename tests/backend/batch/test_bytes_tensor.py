@@ -1,0 +1,68 @@
+"""BYTES tensors in Triton's serialisation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portalis.backend.batch.bytes_tensor import TooManyElements, deserialize, object_array, serialize
+
+
+@given(elements=st.lists(st.binary(max_size=20), max_size=12))
+def test_bytes_survive_their_serialisation(elements: list[bytes]) -> None:
+    data = serialize(elements)
+    assert len(data) == 4 * len(elements) + sum(map(len, elements))
+    assert deserialize(data) == elements
+    array = object_array(elements, (1, len(elements)))
+    assert array.dtype == object and array.shape == (1, len(elements)) and list(array[0]) == elements
+
+
+def test_elements_are_serialised_little_endian_and_text_as_utf8() -> None:
+    assert serialize([b"ab", "ü", 7, np.bytes_(b"c")]) == b"\2\0\0\0ab\2\0\0\0\xc3\xbc\1\0\0\x007\1\0\0\0c"
+    assert serialize([]) == b"" and deserialize(b"") == []
+
+
+def test_triton_reads_the_same_bytes() -> None:
+    utils = pytest.importorskip("tritonclient.utils")
+    elements = [b"", b"a\0", "ü".encode(), b"\xff" * 300]
+    assert utils.serialize_byte_tensor(np.array(elements, dtype=object)).item() == serialize(elements)
+    assert list(utils.deserialize_bytes_tensor(serialize(elements))) == elements
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\1\0\0", "3 bytes are left at 0, too few for a length"),
+        (b"\1\0\0\0a\0", "1 bytes are left at 5, too few for a length"),
+        (b"\1\0\0\0a\3\0\0\0bc", "the element at 5 has 3 bytes, but only 2 are left"),
+        (b"\xff\xff\xff\xff", "the element at 0 has 4294967295 bytes, but only 0 are left"),
+    ],
+)
+def test_serialised_bytes_that_are_cut_are_told_with_the_place(data: bytes, told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        deserialize(data)
+
+
+@given(data=st.binary(max_size=60))
+def test_what_is_read_at_all_is_read_whole(data: bytes) -> None:
+    try:
+        elements = deserialize(data)
+    except ValueError:
+        return
+    assert serialize(elements) == data
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "fits"), [(0, 1, True), (5, 5, True), (6, 5, False), (9000, 9000, True), (9000, 8999, False)]
+)
+def test_elements_are_counted_exactly(count: int, most: int, fits: bool) -> None:
+    elements, asked = [b"ab"] * count, []
+    data = serialize(elements)
+    if fits:
+        assert deserialize(data, most, lambda: asked.append(1)) == elements
+        assert len(asked) == max(count - 1, 0) // 4096
+    else:
+        with pytest.raises(TooManyElements):
+            deserialize(data, most)

@@ -1,0 +1,109 @@
+"""Which requests run in one guest call, how their tensors are joined, and how the outputs are cut again."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portalis.backend.batch.coalesce import Group, Job, alone, cut, group, joined, pieces_of, split
+
+F32 = np.float32
+
+
+def job(index: int, *shapes: tuple[int, ...] | None, timeout_s: float = 1.0) -> Job:
+    return Job(index, [None if s is None else np.full(s, index, F32) for s in shapes], timeout_s)
+
+
+def indices(groups: list[Group]) -> list[list[int]]:
+    return [[j.index for j in g.jobs] for g in groups]
+
+
+def test_requests_are_grouped_by_trailing_shape_time_limit_and_optional_inputs() -> None:
+    jobs = [
+        job(0, (1, 3), None),
+        job(1, (2, 4), None),
+        job(2, (2, 3), None),
+        job(3, (1, 3), (1, 3)),
+        job(4, (1, 3), None, timeout_s=2.0),
+        job(5, (1, 4), None),
+    ]
+    groups = group(jobs, 100, None)
+    assert indices(groups) == [[0, 2], [1, 5], [3], [4]]
+    assert [g.rows for g in groups] == [3, 3, 1, 1]
+    assert [g.timeout_s for g in groups] == [1.0, 1.0, 1.0, 2.0]
+
+
+def test_a_request_without_a_batch_dimension_runs_alone() -> None:
+    groups = [alone(job(i, (3,))) for i in range(2)]
+    assert indices(groups) == [[0], [1]]
+    assert [split([j.arrays[0]], g.jobs) for g in groups for j in g.jobs] == [  # type: ignore[list-item]
+        [[j.arrays[0]]] for g in groups for j in g.jobs
+    ]
+
+
+def test_arrays_with_different_rows_or_none_are_left_alone_for_the_adapter_to_refuse() -> None:
+    jobs = [job(0, (2, 3), (2, 1)), job(1, (2, 3), (3, 1)), job(2, (), (2, 1)), job(3, (), ()), job(4, (2, 3), (2, 1))]
+    assert indices(group(jobs, 100, None)) == [[0, 4], [1], [2], [3]]
+
+
+def test_without_any_input_each_request_is_one_row() -> None:
+    (only,) = group([job(i, None) for i in range(3)], 100, None)
+    assert only.rows == 3 and [j.rows for j in only.jobs] == [1, 1, 1]
+
+
+def test_a_group_that_is_full_is_followed_by_another() -> None:
+    jobs = [job(i, (size, 2)) for i, size in enumerate([3, 2, 1, 4, 9, 1])]
+    assert indices(group(jobs, 5, None)) == [[0, 1], [2, 3], [4], [5]]
+
+
+def test_broadcasting_inputs_are_joined_where_all_have_the_same_rows() -> None:
+    jobs = [
+        job(0, (2, 3), (2, 1)),
+        job(1, (2, 3), (1, 1)),
+        job(2, (4, 3), (4, 1)),
+        job(3, (2, 3), ()),
+        job(4, (), ()),
+        job(5, None, None),
+    ]
+    assert indices(group(jobs, 100, (0, 0))) == [[0, 2], [1], [3], [4], [5]]
+    assert [j.rows for j in jobs] == [2, 0, 4, 0, 0, 0]
+
+
+def test_a_group_joins_its_pieces_in_order_and_keeps_absent_inputs_absent() -> None:
+    jobs = [job(1, (2, 3), None), job(2, (1, 3), None)]
+    both = Group(1.0, jobs, 3)
+    x, absent = joined(both.pieces())
+    assert x is not None and x.tolist() == [[1, 1, 1], [1, 1, 1], [2, 2, 2]] and absent is None
+    piece = jobs[0].arrays[0]
+    assert piece is not None
+    only = alone(jobs[0])
+    assert only.jobs == [jobs[0]] and only.pieces() == [[piece], None]
+    assert pieces_of(jobs[0].arrays) == [[piece], None]
+    assert joined(only.pieces())[0] is piece  # one piece is not copied
+
+
+@given(sizes=st.lists(st.integers(0, 4), min_size=1, max_size=8), most=st.integers(1, 8))
+def test_grouping_loses_no_row_and_splitting_gives_each_request_its_own(sizes: list[int], most: int) -> None:
+    jobs = [job(i, (size, 2)) for i, size in enumerate(sizes)]
+    seen: dict[int, np.ndarray] = {}
+    for found in group(jobs, most, None):
+        assert found.rows == sum(j.rows for j in found.jobs)
+        assert found.rows <= most or len([j for j in found.jobs if j.rows]) == 1
+        (x,) = joined(found.pieces())
+        assert x is not None and len(x) == found.rows
+        for j, outputs in zip(found.jobs, split([x, x[:, 0]], found.jobs)):
+            assert outputs[1].shape == (sizes[j.index],)
+            seen[j.index] = outputs[0]
+    assert sorted(seen) == list(range(len(sizes)))
+    for i, size in enumerate(sizes):
+        np.testing.assert_array_equal(seen[i], np.full((size, 2), i, F32))
+
+
+def test_cut_outputs_are_views() -> None:
+    x = np.arange(6)
+    pieces = cut([x], [1, 0, 5])
+    assert [p[0].tolist() for p in pieces] == [[0], [], [1, 2, 3, 4, 5]]
+    assert pieces[2][0].base is x
+    outputs = [x]
+    assert split(outputs, [job(0, (6,))]) == [outputs]
