@@ -40,6 +40,7 @@ from {ISLAND_NAME}.plan.helper import main
 main()
 '''
 LIBRARY = "libtriton_wasm.so"  # which Triton takes before model.py
+INTERPRETER = "interpreter"  # a file that names the Python for plan.py: PORTALIS_PYTHON overrides it, PATH's is used if it is gone
 
 
 def native_library() -> Path | None:
@@ -118,3 +119,5 @@ def _add_entries(folder: Path) -> None:
     if library is not None:
         shutil.copyfile(library, folder / LIBRARY)
         (folder / "plan.py").write_text(PLAN_PY)
+        if sys.executable:
+            (folder / INTERPRETER).write_bytes(os.fsencode(sys.executable) + b"\n")
