@@ -11,7 +11,7 @@ from ..hidden import in_quotes
 from ..pins import written
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
-from ..wasm_backend import ISLAND_NAME, island, source_files
+from ..wasm_backend import ISLAND_NAME, island_files, source_files
 from . import checks, dockerfile, pins, runtimes, wheelhouse
 from .runtimes import RuntimeFiles
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
@@ -98,8 +98,9 @@ def build_context(
     files |= {f"models/{model.file}": module for model, module in models}
     if runtime is not None:
         files |= {f"{runtimes.FOLDER}/{path}": source for path, source in runtime.files.items()}
-    for name, folder in ((dockerfile.SERVICE, (_HERE / "service").resolve()), (ISLAND_NAME, island())):
-        files |= {f"app/{name}/{path}": source for path, source in source_files(folder)}
+    service_files = source_files((_HERE / "service").resolve())
+    for name, found in ((dockerfile.SERVICE, service_files), (ISLAND_NAME, island_files())):
+        files |= {f"app/{name}/{path}": source for path, source in found}
     return Context(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
 
 

@@ -40,12 +40,20 @@ from {ISLAND_NAME}.plan.helper import main
 main()
 '''
 LIBRARY = "libtriton_wasm.so"  # which Triton takes before model.py
+# A file that names the Python for plan.py. PORTALIS_PYTHON overrides it; where that Python is gone, PATH's python3 is used.
+INTERPRETER = "interpreter"
+NO_MACHINE = "none"
+_SOURCES = (".c", ".h")
 
 
-def native_library() -> Path | None:
-    """The native executor for this machine's Triton; None where there is none."""
-    path = island() / "lib" / platform.machine() / LIBRARY
-    return path if sys.platform == "linux" and path.exists() else None
+def machines() -> list[str]:
+    """The machines that there are native libraries for, as `platform.machine()` calls them."""
+    return sorted(path.parent.name for path in island().glob(f"lib/*/{LIBRARY}"))
+
+
+def this_machine() -> str:
+    """The one of `machines` that this is, or NO_MACHINE."""
+    return platform.machine() if sys.platform == "linux" and platform.machine() in machines() else NO_MACHINE
 
 
 def island() -> Path:
@@ -54,15 +62,21 @@ def island() -> Path:
 
 
 def island_files() -> Iterator[tuple[PurePosixPath, Path]]:
-    """The files to copy: their paths below the island's folder, and where they are."""
-    return source_files(island())
+    """What a Python that runs modules needs of the island: their paths below its folder, and where they are. It is copied
+    to machines of any kind, so the executor core comes along for each, without its sources and without Triton's library."""
+    return (each for each in source_files(island()) if each[0].name != LIBRARY and each[0].suffix not in _SOURCES)
 
 
-def source_files(root: Path) -> Iterator[tuple[PurePosixPath, Path]]:
+def library_files() -> Iterator[tuple[PurePosixPath, Path]]:
+    """The libraries that Triton loads, one for each machine, as `island_files`."""
+    return (each for each in source_files(island() / "lib", "lib") if each[0].name == LIBRARY)
+
+
+def source_files(root: Path, under: str = "") -> Iterator[tuple[PurePosixPath, Path]]:
     """The files of a package that is copied as it is: their paths below its folder, and where they are."""
     for path in sorted(root.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
-            yield PurePosixPath(path.relative_to(root)), path
+            yield PurePosixPath(under, path.relative_to(root)), path
 
 
 def link_backend(folder: Path) -> None:
@@ -71,15 +85,24 @@ def link_backend(folder: Path) -> None:
     link = folder / ISLAND_NAME
     link.unlink(missing_ok=True)
     link.symlink_to(island())
-    _add_entries(folder)
+    _add_entries(folder, this_machine())
 
 
-def install_backend(directory: str | os.PathLike[str], *, force: bool = False) -> Path:
+def install_backend(
+    directory: str | os.PathLike[str], *, force: bool = False, machine: str | None = None
+) -> Path:
     """Put the backend in ``<directory>/wasm`` as plain files and return that folder.
 
+    `machine` is the server's, one of `machines`, or NO_MACHINE for Triton's Python backend alone; this one's by default.
     The folder is made beside its place and moved there whole; an earlier one of ours is replaced. Anything else that
     stands there raises `UsageError` unless `force`.
     """
+    machine = this_machine() if machine is None else machine
+    if machine not in (*machines(), NO_MACHINE):
+        raise UsageError(
+            f"there is no native executor for {machine!r}",
+            remediation=f"Use --machine with one of {', '.join((*machines(), NO_MACHINE))}.",
+        )
     directory = Path(directory).absolute()
     target = directory / "wasm"
     if os.path.lexists(target) and not force and not (target / MARKER).is_file():
@@ -96,7 +119,7 @@ def install_backend(directory: str | os.PathLike[str], *, force: bool = False) -
             remediation="Name a folder that you may write to; it is created when missing.",
         ) from problem
     try:
-        _copy_backend(staging / "wasm")
+        _copy_backend(staging / "wasm", machine)
         if os.path.lexists(target):
             target.rename(staging / "previous")
         (staging / "wasm").rename(target)
@@ -105,16 +128,23 @@ def install_backend(directory: str | os.PathLike[str], *, force: bool = False) -
     return target
 
 
-def _copy_backend(folder: Path) -> None:
-    shutil.copytree(island(), folder / ISLAND_NAME, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    _add_entries(folder)
+def _copy_backend(folder: Path, machine: str) -> None:
+    for relative, source in island_files():
+        target = folder / ISLAND_NAME / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+    _add_entries(folder, machine)
     (folder / MARKER).write_text(f"portalis {__version__}\n")
 
 
-def _add_entries(folder: Path) -> None:
-    """What Triton starts with: the native executor and its planner, and the model of the Python backend."""
+def _add_entries(folder: Path, machine: str) -> None:
+    """What Triton starts with: the native executor and its planner, where there is one, and the model of the Python backend."""
     (folder / "model.py").write_text(MODEL_PY)
-    library = native_library()
-    if library is not None:
-        shutil.copyfile(library, folder / LIBRARY)
-        (folder / "plan.py").write_text(PLAN_PY)
+    for name in (LIBRARY, "plan.py", INTERPRETER):  # of an earlier layout
+        (folder / name).unlink(missing_ok=True)
+    if machine == NO_MACHINE:
+        return
+    shutil.copyfile(island() / "lib" / machine / LIBRARY, folder / LIBRARY)
+    (folder / "plan.py").write_text(PLAN_PY)
+    if sys.executable:
+        (folder / INTERPRETER).write_bytes(os.fsencode(sys.executable) + b"\n")

@@ -40,13 +40,26 @@ void helper_end(void) {
   pthread_mutex_unlock(&lock);
 }
 
+/* PORTALIS_PYTHON, else the one that laid out the folder, else (it is gone, or the folder was moved to another machine) that of PATH. */
+static const char *interpreter(void) {
+  static char path[1024]; /* guarded by `lock` */
+  const char *named = getenv("PORTALIS_PYTHON");
+  if (named && *named) return named;
+  char file[1200];
+  snprintf(file, sizeof file, "%s/interpreter", folder);
+  FILE *source = fopen(file, "re");
+  size_t n = source ? fread(path, 1, sizeof path - 1, source) : 0;
+  if (source) fclose(source);
+  path[n && path[n - 1] == '\n' ? n - 1 : n] = 0;
+  return *path && !access(path, X_OK) ? path : "python3";
+}
+
 static Error *start(void) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) return error_f(ERROR_UNAVAILABLE, "no channel to the planner: %s", strerror(errno));
-  const char *python = getenv("PORTALIS_PYTHON");
   char script[1200];
   snprintf(script, sizeof script, "%s/plan.py", folder);
-  char *arguments[] = {(char *)(python ? python : "python3"), "-B", script, NULL};
+  char *arguments[] = {(char *)interpreter(), "-B", script, NULL};
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   sigset_t none, all;

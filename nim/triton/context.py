@@ -21,12 +21,13 @@ def triton_context(*, triton_image: str | None = None, wheelhouse: Path | None =
     Raises UsageError for one without wheels.
     """
     modules = [Path(wasm_backend.__file__).with_name("__init__.py"), Path(errors.__file__), Path(wasm_backend.__file__)]
+    backend = (*wasm_backend.island_files(), *wasm_backend.library_files())
     files: dict[str, bytes | Path] = {
         # the name that engines look for
         "Dockerfile": _HERE / "Dockerfile.triton",
         **{f"nim/triton/{name}": _HERE / name for name in _OWN},
         **{f"portalis/{module.name}": module for module in modules},
-        **{f"backend/{path}": source for path, source in wasm_backend.island_files()},
+        **{f"backend/{path}": source for path, source in backend},
     }
     if wheelhouse is not None:
         wheels = sorted(wheelhouse.glob("*.whl"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,10 @@ def install_backend(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a `wasm` folder even if portalis did not write it.")
     ] = False,
+    machine: Annotated[
+        str | None,
+        typer.Option(help="The server's machine: x86_64, aarch64, or none for Triton's Python backend alone; this one's by default."),
+    ] = None,
 ) -> None:
     """Install the `wasm` backend into DIRECTORY.
 
@@ -24,10 +29,14 @@ def install_backend(
 
     Example: portalis install-backend /opt/tritonserver/backends
     """
-    target = wasm_backend.install_backend(directory, force=force)
+    target = wasm_backend.install_backend(directory, force=force, machine=machine)
     print(f"installed the wasm backend in {target}")
     print(f"  serve with: tritonserver --backend-directory {target.parent} --model-repository REPOSITORY")
+    if (target / wasm_backend.LIBRARY).is_file():
+        print(f"  models are planned by {sys.executable or 'python3'}, where the server has it; PORTALIS_PYTHON names another")
+    else:
+        print("  without the native executor: models run in Triton's Python backend")
     if not (target.parent / "python").is_dir():
-        print(f"  note: {target.parent} has no `python` backend, which the wasm backend runs on")
+        print(f"  note: {target.parent} has no `python` backend, which models run on that the native executor does not run")
     # stubs that were built for NumPy 1 misread the arrays of NumPy 2, and NVIDIA's images have NumPy 1
     print("  the server's Python needs: pip install 'wasmtime>=50,<51' 'numpy<2'")

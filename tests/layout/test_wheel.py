@@ -20,6 +20,14 @@ from .tree import copy_tree, package_folders, pyproject, source_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.bulk]
 VERSION = portalis.__version__
+ZIG = "ziglang==0.17.1"
+BUILT = (
+    "adapter/adapter.wasm",
+    "lib/aarch64/libtriton_wasm.so",
+    "lib/aarch64/libwasm_core.so",
+    "lib/x86_64/libtriton_wasm.so",
+    "lib/x86_64/libwasm_core.so",
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +74,11 @@ def run(environment: Path, *command: str, cwd: Path) -> subprocess.CompletedProc
 
 
 def expected_files() -> dict[str, Path]:
-    """What the wheel has to hold, by its name there: modules, py.typed, and every file of the examples."""
+    """What the wheel has to hold, by its name there: modules, py.typed, every file of the examples, and the adapter and
+    the native libraries with their sources."""
     data = {
         "portalis": ("py.typed",),
+        "portalis.backend": ("adapter/*", "lib/*/*.so", "native/*"),
         "portalis.dist": ("templates/*",),
         "portalis.examples": ("**/*",),
         "portalis.nim": ("requirements.txt", "templates/*"),
@@ -104,6 +114,8 @@ def test_the_sdist_holds_what_a_build_needs_and_no_build_output(built: Path) -> 
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     assert {"pyproject.toml", "README.md", "LICENSE", "backend/program.py", "portalis/errors.py"} <= names
+    sources = {str(name) for name in source_files() if name.parts[:2] in (("backend", "native"), ("backend", "adapter"))}
+    assert {".ci/native", *sources, *(f"backend/{name}" for name in BUILT)} <= names
     assert not [name for name in names if name.startswith((".venv", "build/")) or name.endswith(".pyc")]
 
 
@@ -143,4 +155,43 @@ def test_the_installed_command_installs_the_same_backend_as_the_source(installed
 
     done = run(installed, "portalis", "install-backend", str(tmp_path / "wheel"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert tree(tmp_path / "wheel") == tree(install_backend(tmp_path / "source").parent)
+    wheel, source = tree(tmp_path / "wheel"), tree(install_backend(tmp_path / "source").parent)
+    assert wheel.pop("wasm/interpreter").decode() == f"{installed}/bin/python\n"
+    assert source.pop("wasm/interpreter").decode() == f"{sys.executable}\n"
+    assert wheel == source
+
+
+BUILD_WITHOUT = """
+import sys
+target, *gone = sys.argv[1:]  # setuptools has its own uses for it
+sys.path.insert(0, ".ci")
+import build_backend as backend
+assert backend.missing() == [], backend.missing()
+for name in gone:
+    (backend.ROOT / "backend" / name).unlink()
+assert backend.missing() == gone, backend.missing()
+needs = backend.get_requires_for_build_wheel()
+backend.build_wheel(target)
+print("needs", *needs)
+"""
+
+
+def test_what_is_missing_in_a_source_archive_is_built_first(built: Path, tmp_path: Path) -> None:
+    """A distribution that takes no binaries removes them: the build asks for zig then."""
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as source:
+        source.extractall(tmp_path)
+    (tree,) = tmp_path.glob("portalis-*")
+    command = [sys.executable, "-c", BUILD_WITHOUT, str(tmp_path), *BUILT[:2]]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == f"needs {ZIG}"
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        made = {name: archive.read(f"portalis/backend/{name}") for name in BUILT}
+    assert made == {name: (ROOT / "backend" / name).read_bytes() for name in BUILT}
+
+
+def test_the_zig_that_is_asked_for_is_the_one_that_built_what_is_committed() -> None:
+    assert ZIG in pyproject()["project"]["optional-dependencies"]["test"]
+    assert f'ZIG = "{ZIG}"\n' in (ROOT / ".ci" / "build_backend.py").read_text()

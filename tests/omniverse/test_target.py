@@ -13,7 +13,7 @@ from portalis.contracts.errors import ErrorType, OmniversePackagingError
 from portalis.omniverse import kit, target
 from portalis.omniverse.documents import TEMPLATES
 from portalis.target import StageError, Target
-from portalis.wasm_backend import island
+from portalis.wasm_backend import island_files
 
 from .conftest import EXAMPLES, Package
 
@@ -65,7 +65,9 @@ def test_the_tree_is_the_one_that_kit_looks_for(package: Package) -> None:
         "wasm_modules/gelu.wasm",
         "wasm_modules/softmax.wasm",
     ]
-    assert {Path(name).name for name in runtime} == {path.name for path in island().glob("*.py")}
+    folder = "portalis_ext/two_examples/portalis_backend"
+    assert set(runtime) == {f"{folder}/{path}" for path, _ in island_files()}
+    assert f"{folder}/lib/x86_64/libwasm_core.so" in runtime
     (artifact,) = made.artifacts.omniverse_packages
     assert artifact.validated
     assert artifact.package_path == str(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -28,10 +29,16 @@ def test_it_writes_the_island_as_plain_files(cli: Cli, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"installed the wasm backend in {tmp_path}/backends/wasm" in done.stdout
     installed = tmp_path / "backends" / "wasm"
-    sources = {f"portalis_backend/{path.name}": path.read_bytes() for path in (parts.ROOT / "backend").glob("*.py")}
+    backend = parts.ROOT / "backend"
+    patterns = ("**/*.py", "adapter/adapter.wasm", "lib/*/libwasm_core.so")
+    island = [path for pattern in patterns for path in backend.glob(pattern)]
+    sources = {f"portalis_backend/{path.relative_to(backend)}": path.read_bytes() for path in island}
     found = tree(installed)
     assert {name: found[name] for name in sources} == sources
-    assert set(found) - set(sources) == {"model.py", MARKER}
+    assert set(found) - set(sources) == {"model.py", "plan.py", "interpreter", "libtriton_wasm.so", MARKER}
+    assert found["interpreter"].decode() == f"{sys.executable}\n"
+    assert found["libtriton_wasm.so"] == (backend / "lib" / platform.machine() / "libtriton_wasm.so").read_bytes()
+    assert f"models are planned by {sys.executable}" in done.stdout
     assert not any(path.is_symlink() for path in installed.rglob("*"))
 
 
@@ -40,6 +47,37 @@ def test_installing_twice_gives_the_same_and_removes_what_is_stale(tmp_path: Pat
     (tmp_path / "wasm" / "portalis_backend" / "stale.py").write_text("")
     assert tree(install_backend(tmp_path)) == first
     assert [path.name for path in tmp_path.iterdir()] == ["wasm"]
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64", "none"])
+def test_the_server_may_be_another_machine(cli: Cli, tmp_path: Path, machine: str) -> None:
+    done = cli("install-backend", tmp_path, "--machine", machine)
+    assert done.returncode == 0, done.stderr
+    found = tree(tmp_path / "wasm")
+    native = {"plan.py", "interpreter", "libtriton_wasm.so"}
+    if machine == "none":
+        assert not native & found.keys()
+        assert "without the native executor: models run in Triton's Python backend" in done.stdout
+    else:
+        assert native <= found.keys()
+        assert found["libtriton_wasm.so"] == (parts.ROOT / "backend" / "lib" / machine / "libtriton_wasm.so").read_bytes()
+
+
+def test_a_machine_without_a_library_is_an_error_with_the_choices(cli: Cli, tmp_path: Path) -> None:
+    done = cli("install-backend", tmp_path / "backends", "--machine", "riscv64")
+    assert done.returncode == 2
+    assert "there is no native executor for 'riscv64'" in done.stderr
+    assert "--machine with one of aarch64, x86_64, none" in done.stderr
+    assert not (tmp_path / "backends").exists()
+
+
+@pytest.mark.parametrize(("system", "machine"), [("linux", "riscv64"), ("win32", "x86_64"), ("darwin", "arm64")])
+def test_where_there_is_no_library_the_python_backend_alone_is_laid_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert {path.name for path in install_backend(tmp_path).iterdir()} == {"model.py", "portalis_backend", MARKER}
 
 
 def test_a_folder_that_is_not_ours_is_refused_and_kept(cli: Cli, tmp_path: Path) -> None:

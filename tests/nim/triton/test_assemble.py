@@ -78,6 +78,9 @@ def test_all_that_is_added_lies_under_one_folder_at_the_places_it_has_in_the_ima
     island = {f"opt/tritonserver/backends/wasm/portalis_backend/{path}" for path, _ in island_files()}
     assert island < made
     assert {"opt/portalis/health.py", "opt/tritonserver/backends/wasm/model.py", "var/cache/triton"} < made
+    wasm = root / "opt" / "tritonserver" / "backends" / "wasm"
+    assert {"libtriton_wasm.so", "plan.py"} <= {path.name for path in wasm.iterdir()}
+    assert (wasm / "interpreter").read_text() == f"{sys.executable}\n"
     assert (root / "var" / "cache" / "triton").stat().st_mode & 0o7777 == 0o1777
     assert list((root / "opt" / "portalis" / "__pycache__").glob("health.*.pyc"))
 

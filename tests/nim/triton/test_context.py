@@ -29,6 +29,10 @@ def test_it_is_written_and_the_command_that_builds_it_told(tmp_path: Path) -> No
     assert written.keys() == {str(path) for path in triton_context().files}
     assert b"ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:" in written["Dockerfile"]
     assert {"backend/triton/model.py", "portalis/wasm_backend.py", "nim/triton/assemble.py"} <= written.keys()
+    # the image may be built for either machine
+    libraries = {f"backend/lib/{machine}/libtriton_wasm.so" for machine in ("aarch64", "x86_64")}
+    assert {"backend/adapter/adapter.wasm", "backend/lib/x86_64/libwasm_core.so", *libraries} <= written.keys()
+    assert not [name for name in written if name.endswith((".c", ".h"))]
 
 
 def test_the_manifests_name_this_image_and_how_to_build_it() -> None:
@@ -48,8 +52,10 @@ def test_a_wheel_and_a_checkout_have_the_same_context(tmp_path: Path) -> None:
         "wheelhouse/notes.txt",
         "backend/__pycache__/program.pyc",
         "backend/x.so",
+        "backend/lib/x86_64/__pycache__/x.so",
+        "backend/adapter/other.wasm",
     ):
-        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).parent.mkdir(exist_ok=True, parents=True)
         (clone / name).write_bytes(b"here for a build")
     lay_out(triton_context(wheelhouse=clone / "wheelhouse"), folder)
     patterns = [line for line in (clone / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
