@@ -39,6 +39,11 @@ def name(text: str) -> str:
     return f"{shown[: MAX_NAME - 1]}… ({len(text):,} characters)"
 
 
+def shown(name_: str) -> str:
+    """A name from a module as `name` gives it, in quotes where that had to be escaped."""
+    return name(name_) if name_.isprintable() else f"'{name(name_)}'"
+
+
 def escape(text: str) -> str:
     """`text` with everything but newlines and what can be printed as Python's escapes.
 

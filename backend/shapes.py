@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .errors import InputError
-from .terms import Terms
+from .facts import MAX_RANK
 
-MAX_RANK = 8  # of the runtime's own tensors
 MAX_ELEMENTS = 1 << 60  # eight bytes each still fit into 63 bits
 
 
@@ -22,11 +20,3 @@ def shape_problem(shape: Sequence[int], max_rank: int = MAX_RANK) -> str | None:
     if math.prod(size or 1 for size in shape) >= MAX_ELEMENTS:
         return f"has shape {list(shape)}, which is too large"
     return None
-
-
-def too_large(nbytes: int, limit: int, terms: Terms) -> InputError:
-    """The error of inputs whose shapes make arrays of `nbytes`, more than `limit`."""
-    return InputError(
-        f"the inputs' shapes make arrays of {nbytes} bytes, more than the limit of {limit}"
-        f" ({terms.raising('max_tensor_bytes')}, or send smaller batches)"
-    )

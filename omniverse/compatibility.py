@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from ..backend.facts import PAGE
 from .extension_toml import LIMITS
 
 if TYPE_CHECKING:
     from ..inspection import Inspection
 
 MAX_SIZE_BYTES = 100 << 20
-PAGE_BYTES = 64 << 10
 MAX_MEMORY_PAGES = 1024  # 64 MiB
 WASI = "wasi_snapshot_preview1"
 
@@ -168,7 +168,7 @@ def _size(inspection: Inspection) -> Iterator[Finding]:
 
 def _memory(inspection: Inspection) -> Iterator[Finding]:
     pages = inspection.memory_pages
-    if MAX_MEMORY_PAGES < pages <= LIMITS["max_memory_bytes"] // PAGE_BYTES:
+    if MAX_MEMORY_PAGES < pages <= LIMITS["max_memory_bytes"] // PAGE:
         yield Finding(
             what="it needs much memory",
             why=f"it starts with {pages:,} pages of 64 KiB ({pages // 16:,} MiB), which every call takes beside the"

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import tomlkit
 
+from ..backend.limits import Limits
 from ..hidden import in_quotes
 from ..spec.package import PackageSpec
 from .kit_target import target
@@ -27,18 +29,8 @@ PREVIEW = "data/preview.png"
 CONFIG = "config/extension.toml"
 INTEGRATION = "docs/integration.md"
 TEST_TIMEOUT_S = 300  # compiling large modules takes its time
-# the runtime's own limits, written out so that a user finds what can be set; a test holds them to its defaults
-LIMITS: Mapping[str, int | float] = {
-    "max_memory_bytes": 256 << 20,
-    "timeout_s": 10.0,
-    "max_module_bytes": 256 << 20,
-    "compile_timeout_s": 60.0,
-    "max_output_bytes": 64 << 10,
-    "max_stdout_bytes": 16 << 20,
-    "max_stack_bytes": 1 << 20,
-    "max_tensor_bytes": 1 << 30,
-    "max_bytes_elements": 1 << 20,
-}
+# the runtime's own limits, written out so that a user finds what can be set
+LIMITS: Mapping[str, int | float] = asdict(Limits())
 _EXACT = re.compile(r"=\s*(.+)")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 

@@ -35,7 +35,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from {ISLAND_NAME}.plan.helper import main
+from {ISLAND_NAME}.triton.helper import main
 
 main()
 '''

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import InputError
+from ..facts import MAX_RANK
 from ..interface.dtypes import BF16, BYTES
 from ..interface.interface import Interface, TensorSpec
-from ..shapes import MAX_RANK
 
 Arrays = list["np.ndarray | None"]
 

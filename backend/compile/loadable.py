@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from .. import bounds
-from ..bounds import PAGE
+from .. import facts
 from ..errors import ModuleError
+from ..facts import PAGE
 from ..interface.interface import Convention, Interface
 from ..limits import Limits
 from ..plan.buffers import why_no_allocator
@@ -160,19 +160,19 @@ def _bounds(info: ModuleInfo) -> Iterator[Problem]:
     tables = max((table.minimum for table in info.table_types), default=0)
     instance = _instance_bytes(info)
     for kind, found, most, what, remedy in (
-        (Kind.MEMORY, len(info.memories), bounds.MAX_MEMORIES, "memories", "build it with fewer"),
-        (Kind.TABLE, info.tables, bounds.MAX_TABLES, "tables", "build it with fewer"),
+        (Kind.MEMORY, len(info.memories), facts.MAX_MEMORIES, "memories", "build it with fewer"),
+        (Kind.TABLE, info.tables, facts.MAX_TABLES, "tables", "build it with fewer"),
         (
             Kind.TABLE,
             tables,
-            bounds.MAX_TABLE_ELEMENTS,
+            facts.MAX_TABLE_ELEMENTS,
             "elements in a table",
             "build it with fewer functions in tables",
         ),
         (
             Kind.SIZE,
             instance,
-            bounds.MAX_INSTANCE_BYTES,
+            facts.MAX_INSTANCE_BYTES,
             f"bytes of an instance's own data, for {len(info.globals)} globals and {len(info.functions)} functions",
             "build it with fewer globals, exports and functions in tables",
         ),
@@ -183,9 +183,9 @@ def _bounds(info: ModuleInfo) -> Iterator[Problem]:
 
 def _instance_bytes(info: ModuleInfo) -> int:
     """What wasmtime needs for an instance, at most: functions count where something refers to them."""
-    per_global = bounds.GLOBAL_BYTES * len(info.globals) + bounds.INSTANCE_BASE_BYTES
-    most = per_global + bounds.FUNCTION_BYTES * len(info.functions)
-    if most <= bounds.MAX_INSTANCE_BYTES:
+    per_global = facts.GLOBAL_BYTES * len(info.globals) + facts.INSTANCE_BASE_BYTES
+    most = per_global + facts.FUNCTION_BYTES * len(info.functions)
+    if most <= facts.MAX_INSTANCE_BYTES:
         return most  # the usual case: nothing has to be counted
     exported = sum(export.kind == "func" for export in info.exports)
     try:
@@ -193,7 +193,7 @@ def _instance_bytes(info: ModuleInfo) -> int:
     except Truncated:
         in_tables = 0
     referred = min(exported + in_tables + sum(g.valtype == "funcref" for g in info.globals), len(info.functions))
-    return per_global + bounds.FUNCTION_BYTES * referred
+    return per_global + facts.FUNCTION_BYTES * referred
 
 
 def _segments(info: ModuleInfo) -> Iterator[Problem]:

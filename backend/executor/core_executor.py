@@ -27,6 +27,7 @@ from ..errors import (
     Trap,
     WasmError,
 )
+from ..facts import MAX_OUT_RANK
 from ..interface.dtypes import BYTES
 from ..plan import control
 from ..plan.planner import Plan
@@ -34,7 +35,8 @@ from .box import OnOutput, Stats
 from .host_state import Output
 from .store import Deadline
 
-_address_of, _byte_in = ctypes.addressof, c_char.from_buffer
+_address_of = ctypes.addressof
+_byte_in: Any = c_char.from_buffer
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19
 MESSAGE_BYTES = 16 << 10
 TABLES_KEPT = 64
@@ -61,7 +63,7 @@ class _Tensor(Structure):
         ("pieces", c_uint32),
         ("bytes", c_uint64),
         ("piece", POINTER(_Piece)),
-        ("dims", c_int64 * control.MAX_OUT_RANK),
+        ("dims", c_int64 * MAX_OUT_RANK),
         ("slice", c_uint64),
         ("data", c_void_p),
     )
@@ -283,7 +285,7 @@ class CoreExecutor:
             if shape is None or array is None:
                 tensor.rank, tensor.bytes, tensor.pieces = -1, 0, 0
                 continue
-            dims = shape[: control.MAX_OUT_RANK]
+            dims = shape[:MAX_OUT_RANK]
             tensor.rank, tensor.bytes, tensor.pieces = len(shape), array.nbytes, 1
             tensor.dims[: len(dims)] = dims
             space.pieces[i].bytes = array.nbytes

@@ -14,6 +14,7 @@ import numpy as np
 from ..batch.bytes_tensor import deserialize, object_array, serialize
 from ..batch.coalesce import Pieces, joined
 from ..errors import AbiViolation, GuestError, GuestStatus, InputError, InternalError, MemoryLimit, Trap, WasmError
+from ..facts import MAX_OUT_RANK
 from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
 from ..plan import control
@@ -150,6 +151,6 @@ class PythonExecutor:
 def _row(array: np.ndarray | None, data: np.ndarray | None) -> bytes:
     """The row of the control block for an input."""
     if array is None or data is None:
-        return _ROW.pack(-1, 0, 0, 0, *[0] * control.MAX_OUT_RANK)
-    dims = array.shape[: control.MAX_OUT_RANK]
-    return _ROW.pack(array.ndim, 0, data.size, 0, *dims, *[0] * (control.MAX_OUT_RANK - len(dims)))
+        return _ROW.pack(-1, 0, 0, 0, *[0] * MAX_OUT_RANK)
+    dims = array.shape[:MAX_OUT_RANK]
+    return _ROW.pack(array.ndim, 0, data.size, 0, *dims, *[0] * (MAX_OUT_RANK - len(dims)))

@@ -16,7 +16,7 @@ from wasmtime import _ffi as ffi
 from wasmtime._extern import wrap_extern
 from wasmtime._trap import Frame, FrameList
 
-from .. import bounds
+from .. import facts
 from ..compile import engine as engines
 from ..compile.engine import TICK_S, deadline_ticks
 from ..errors import WasmError
@@ -104,7 +104,7 @@ class Store(wasmtime.Store):
 
     def limit_memory(self, size: int) -> None:
         """Let each memory of the store have `size` bytes at most from now on."""
-        self.set_limits(size, bounds.MAX_TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES)
+        self.set_limits(size, facts.MAX_TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES)
 
     def arm(self, deadline: Deadline) -> None:
         """Have the guest interrupted at `deadline`."""

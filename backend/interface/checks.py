@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from .. import messages
 from ..errors import InterfaceError
-from ..plan import gufunc_plan
-from ..plan.elementwise_loop import MAX_OPERANDS
+from ..facts import MAX_OPERANDS
+from ..messages import shown
 from ..terms import TRITON, Terms
 from ..wasm.binary import Export, FuncType, ModuleInfo
+from . import gufunc
 from .dtypes import BYTES, WASM
 from .interface import Convention, Interface, Problems
 
@@ -43,11 +43,6 @@ def exports(info: ModuleInfo) -> str:
     listed = [f"{shown(e.name)}{e.type}" if e.kind == "func" else f"{shown(e.name)} ({e.kind})" for e in first]
     more = f" and {len(info.exports) - 20} more" if len(info.exports) > 20 else ""
     return f"Its exports are: {', '.join(listed)}{more}" if listed else "It exports nothing"
-
-
-def shown(name: str) -> str:
-    """A name from a module, as text that is safe to print and not long."""
-    return messages.name(name) if name.isprintable() else f"'{messages.name(name)}'"
 
 
 def find_entry(info: ModuleInfo, entry: str, where: str) -> Export:
@@ -140,7 +135,7 @@ def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems, term
         problems.add(f"entry '{interface.entry}'{kind} has parameters that are no numbers")
     if not problems.found:
         try:
-            gufunc_plan.plan(interface, kind, terms)
+            gufunc.plan(interface, kind, terms)
         except InterfaceError as error:
             problems.add(str(error))
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InterfaceError
+from ..messages import shown
 from ..terms import TRITON, Terms
 from ..wasm.binary import Export, FuncType, ModuleInfo
 from ..wasm.exporting import how
-from .checks import COMMAND, DEFAULT_MAX_BATCH, check, exports, find_entry, shown
+from .checks import COMMAND, DEFAULT_MAX_BATCH, check, exports, find_entry
 from .interface import Interface
 
 SECTION = "portalis"

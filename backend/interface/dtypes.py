@@ -1,7 +1,7 @@
-"""The tensor data types: one table from Triton's names to NumPy, DLPack and WebAssembly.
+"""The tensor data types with their NumPy types.
 
-Sources: Triton's ``DataType`` enum (model_config.proto), DLPack 1.0 ``DLDataTypeCode``. NumPy has no bfloat16,
-so BF16 tensors are ``uint16`` arrays of raw bits here; BYTES tensors are ``object`` arrays of ``bytes``.
+NumPy has no bfloat16, so BF16 tensors are ``uint16`` arrays of raw bits here; BYTES tensors are ``object`` arrays of
+``bytes``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InterfaceError
-
-INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6  # DLDataTypeCode
+from ..facts import DATA_TYPES, DataType
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class DType:
     code: int
     bits: int
     wasm: str
+    number: int  # Triton's
 
     @property
     def triton(self) -> str:
@@ -36,31 +36,12 @@ class DType:
         return self.name
 
 
-def _dtype(name: str, numpy: str, code: int, wasm: str) -> DType:
-    dtype = np.dtype(numpy)
-    itemsize = 1 if name == "BYTES" else dtype.itemsize
-    return DType(name, dtype, itemsize, code, itemsize * 8, wasm)
+def _dtype(row: DataType) -> DType:
+    itemsize = row.size or 1
+    return DType(row.name, np.dtype(row.numpy), itemsize, row.code, itemsize * 8, row.wasm, row.number)
 
 
-DTYPES: dict[str, DType] = {
-    d.name: d
-    for d in (
-        _dtype("BOOL", "bool", BOOL, "i32"),
-        _dtype("UINT8", "uint8", UINT, "i32"),
-        _dtype("UINT16", "uint16", UINT, "i32"),
-        _dtype("UINT32", "uint32", UINT, "i32"),
-        _dtype("UINT64", "uint64", UINT, "i64"),
-        _dtype("INT8", "int8", INT, "i32"),
-        _dtype("INT16", "int16", INT, "i32"),
-        _dtype("INT32", "int32", INT, "i32"),
-        _dtype("INT64", "int64", INT, "i64"),
-        _dtype("FP16", "float16", FLOAT, "f32"),
-        _dtype("FP32", "float32", FLOAT, "f32"),
-        _dtype("FP64", "float64", FLOAT, "f64"),
-        _dtype("BF16", "uint16", BFLOAT, "f32"),
-        _dtype("BYTES", "object", UINT, ""),
-    )
-}
+DTYPES = {row.name: _dtype(row) for row in DATA_TYPES.values()}
 BYTES = DTYPES["BYTES"]
 BF16 = DTYPES["BF16"]
 BOOL_TENSOR = DTYPES["BOOL"]

@@ -13,10 +13,10 @@ from enum import Enum
 from typing import Any
 
 from ..errors import InterfaceError
+from ..facts import MAX_RANK
 from .dtypes import DType, parse_dtype
 from .signature import Signature
 
-MAX_RANK = 8
 MAX_BATCH = 1 << 31
 
 

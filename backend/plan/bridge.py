@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..facts import PAGE
+from ..interface.gufunc import Kernel
 from ..wasm import assembler as emit
 from ..wasm.binary import FuncType, ModuleInfo
 from .buffers import Allocator
 from .control import ARGUMENTS_AT, FIXED_AT, TEXTS_AT, Fixed
-from .gufunc_loop import Kernel
 from .rewind import MAX_BYTES
 
-PAGE = 65536
 I32 = ("i32",)
 _FUNC, _MEMORY, _GLOBAL = 0, 2, 3
 _MEMORY_SIZE, _MEMORY_GROW = 0x3F, 0x40

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ..bounds import PAGE
 from ..errors import ModuleError
+from ..facts import PAGE
 from ..wasm.binary import FuncType, MemoryType, ModuleInfo
 
 _I32 = "i32"

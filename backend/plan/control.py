@@ -9,13 +9,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..facts import ALIGN, MAX_OUT_RANK, MAX_RANK, MAX_TENSORS
 from ..interface.dtypes import BOOL_TENSOR, BYTES
 from ..interface.interface import TensorSpec
 
-MAX_TENSORS, MAX_RANK, MAX_OUT_RANK = 128, 8, 16
 CONTROL_AT, ARGUMENTS_AT, TEXTS_AT = 0x10000, 0x1A000, 0x30000
 HEADER = struct.Struct("<qIIIIII")  # rows, passes, generation, message, its bytes, grew
-TENSOR = struct.Struct("<iIQQ16q")  # rank, at, bytes, bytes of a pass, dims
+TENSOR = struct.Struct(f"<iIQQ{MAX_OUT_RANK}q")  # rank, at, bytes, bytes of a pass, dims
 FIXED_AT = CONTROL_AT + HEADER.size + MAX_TENSORS * TENSOR.size
 NO_MAXIMUM = (1 << 64) - 1
 DONE, RENEW, INPUT, ABI, STATUS, MEMORY, OUTPUT, INTERNAL = range(8)
@@ -25,7 +25,7 @@ REWINDS, RESETS, EXPLAINS, FORGETS = 1, 2, 4, 8
 
 _TEXT = struct.Struct("<II")
 _HEAD = struct.Struct("<4Iq4Q4I")
-_SPEC = struct.Struct("<4I5B3xiiI8i4x8q")
+_SPEC = struct.Struct(f"<4I5B3xiiI{MAX_RANK}i4x{MAX_RANK}q")
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Fixed:
         symbols += [_TEXT.pack(0, 0)] * (MAX_TENSORS - len(symbols))
         raised = [self._text(t) for t in (self.raise_tensor_bytes, self.raise_bytes_elements, self.raise_memory_bytes)]
         tensors = [self._spec(i, spec) for i, spec in enumerate(specs)]
-        end = -(-(TEXTS_AT + len(self._texts)) // 64) * 64
+        end = -(-(TEXTS_AT + len(self._texts)) // ALIGN) * ALIGN
         head = _HEAD.pack(
             self.convention,
             self.flags,

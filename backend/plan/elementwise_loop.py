@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InterfaceError
+from ..facts import ALIGN, MAX_OPERANDS, MAX_PAGES, PAGE
 from ..interface.dtypes import DType
 from ..wasm import assembler as emit
 from ..wasm.binary import FuncType
@@ -18,11 +19,8 @@ from ..wasm.inline import LeafBody
 from .numbers import Numbers
 
 HEADER_BYTES = 256
-ALIGN = 64
 CHUNK_BYTES = 512 << 10  # about one core's L2 cache
 UNROLL = 8  # the epoch check at a loop's back edge costs 1.5 ns; eight elements share one
-MAX_OPERANDS = 16
-MAX_PAGES = 65536  # inputs that are repeated along a dimension lie behind the chunks as they are
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def build(
         places.append(where)
         where += -(-capacity * dtype.itemsize // ALIGN) * ALIGN
     loop = _Loop(function, dtypes, leaf)
-    return ElementwiseLoop(loop.module(-(-where // 65536)), leaf is None, capacity, tuple(places), where)
+    return ElementwiseLoop(loop.module(-(-where // PAGE)), leaf is None, capacity, tuple(places), where)
 
 
 class _Loop:
@@ -84,6 +82,7 @@ class _Loop:
         guest = emit.name("guest") + emit.name("f") + b"\0\0"
         imports = emit.section(2, emit.vector([guest])) if self._leaf is None else b""
         kinds = [b"\x01", *(emit.unsigned(3 + i) for i in range(len(helpers)))]
+        # inputs that are repeated along a dimension lie behind the chunks, as they are
         memory = b"\x01" + emit.unsigned(pages) + emit.unsigned(MAX_PAGES)
         exports = [emit.name("memory") + b"\x02\0", emit.name("run") + b"\0" + emit.unsigned(self._run)]
         names = {self._run: "inlined entry" if self._leaf else "loop"}

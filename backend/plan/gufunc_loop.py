@@ -8,31 +8,11 @@ returned scalars), then each core dimension's size. It returns the kernel's firs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..interface.dtypes import DType
+from ..interface.gufunc import Kernel
 from ..wasm import assembler as emit
-from ..wasm.binary import FuncType
 from .numbers import Numbers
-
-Argument = tuple[str, int | float]  # ("pointer" | "dimension", its number) or ("constant", the value)
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """How a guest function is to be called: its type and what each parameter is."""
-
-    type: FuncType
-    arguments: tuple[Argument, ...]
-    pointers: int
-    returned: int
-    dimensions: int
-    status: bool
-
-    @property
-    def parameters(self) -> int:
-        """How many parameters ``run`` has."""
-        return 1 + 2 * (self.pointers + self.returned) + self.dimensions
 
 
 def build(kernel: Kernel, returned: Sequence[DType] = ()) -> bytes:

@@ -7,19 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .. import messages
-from ..interface.dtypes import DTYPES
+from ..facts import MAX_RANK
 from ..interface.interface import Convention, core_ranks
-from . import control
 from .planner import Plan
 
 VERSION = 1
 KEEPS, STATEFUL, REWINDS, JOINS, HAS_HOST, HAS_MEMORY, EXACT, SIGNALS = (1 << n for n in range(8))
 MAX_NAMES_BYTES = 256 << 10  # of functions, for backtraces: more are numbers
 HEADER = struct.Struct("<8s4I6Iq3QQ14I4I")
-_MODULE, _LINK, _TENSOR, _NAME = (struct.Struct(f) for f in ("<IIII", "<III", "<IIIIiIII8q", "<III"))
-_TRITON = ("", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64")
-_TRITON += ("FP16", "FP32", "FP64", "BYTES", "BF16")
-assert set(_TRITON[1:]) == set(DTYPES)
+_MODULE, _LINK, _TENSOR, _NAME = (struct.Struct(f) for f in ("<IIII", "<III", f"<IIIIiIII{MAX_RANK}q", "<III"))
 
 
 class _Block:
@@ -69,14 +65,14 @@ def pack(
     tensors = [
         _TENSOR.pack(
             *block.text(spec.name),
-            _TRITON.index(spec.dtype.name),
+            spec.dtype.number,
             spec.dtype.itemsize,
             len(spec.dims),
             spec.optional,
             core,
             0,
             *spec.dims,
-            *[0] * (control.MAX_RANK - len(spec.dims)),
+            *[0] * (MAX_RANK - len(spec.dims)),
         )
         for spec, core in zip(specs, (*core_ranks(interface), *[0] * len(interface.outputs)))
     ]

@@ -8,13 +8,14 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
+from ..interface import gufunc
 from ..interface.interface import Convention, Interface
 from ..limits import Limits
 from ..terms import Terms
 from ..wasm import assembler
 from ..wasm.binary import FuncType, ModuleInfo, read_module
 from ..wasm.inline import leaf_body
-from . import control, elementwise_loop, gufunc_loop, gufunc_plan, rewind
+from . import control, elementwise_loop, gufunc_loop, rewind
 from .bridge import Bridge, Link
 from .buffers import Allocator, choose_allocator, own_maximum
 from .control import Fixed
@@ -143,7 +144,7 @@ class _Lowered:
     loop: bytes | None = None
     loop_type: FuncType | None = None
     links: tuple[Link, ...] = ()
-    kernel: gufunc_loop.Kernel | None = None
+    kernel: gufunc.Kernel | None = None
     symbols: Sequence[str] = ()
     positions: Sequence[int] = ()
     cores: Sequence[Sequence[int]] = ()
@@ -168,7 +169,7 @@ def _elementwise(info: ModuleInfo, interface: Interface, function: FuncType) -> 
 
 
 def _gufunc(info: ModuleInfo, interface: Interface, function: FuncType) -> _Lowered:
-    decided = gufunc_plan.plan(interface, function)
+    decided = gufunc.plan(interface, function)
     kernel, signature = decided.kernel, interface.signature
     assert signature is not None, "the plan has seen it"
     outputs = interface.outputs

@@ -8,6 +8,7 @@ cleared, so that its size is all that a later batch can see of an earlier one.
 
 from __future__ import annotations
 
+from ..facts import PAGE
 from ..wasm import assembler as emit
 from ..wasm.binary import ModuleInfo
 from ..wasm.instructions import walk
@@ -27,7 +28,7 @@ _EXPORTS, _ELEMENTS, _DATA_COUNT = 7, 9, 12
 
 def mutable_globals(info: ModuleInfo) -> tuple[str, ...] | None:
     """The names under which `expose` exports a module's mutable globals, or None where it cannot be rewound."""
-    if info.imports or len(info.memories) != 1 or info.memories[0].minimum * 65536 > MAX_BYTES:
+    if info.imports or len(info.memories) != 1 or info.memories[0].minimum * PAGE > MAX_BYTES:
         return None
     state = [(i, g) for i, g in enumerate(info.globals) if g.mutable]
     names = tuple(f"{PREFIX}{i}" for i, _ in state)

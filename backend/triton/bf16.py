@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..interface.dtypes import BFLOAT
+from ..facts import BFLOAT
 
 _NAME = b"dltensor"
 _CPU, _CUDA_HOST = 1, 3

@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..compile.module_file import read_file
 from ..errors import ModuleError
 from . import names, proposals, sections
 from .instructions import MEMORY_GROW, walk
 from .leb128 import Reader, TooMuch, Truncated, Unsupported
+from .module_file import read_file
 from .sections import Export, FuncType, GlobalType, Import, MemoryType, Tables
 
 __all__ = ["Export", "FuncType", "GlobalType", "Import", "MemoryType", "ModuleInfo", "read_module"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..interface.checks import shown
+from ..messages import shown
 from .sections import FuncType, Import
 
 WASI = "wasi_snapshot_preview1"

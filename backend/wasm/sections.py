@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..facts import PAGE
 from .instructions import skip_constant_expression
 from .leb128 import Reader, TooMuch, Truncated, Unsupported
 
@@ -47,13 +48,13 @@ class MemoryType:
     maximum: int | None
     shared: bool
     memory64: bool
-    page_bytes: int = 65536
+    page_bytes: int = PAGE
 
     def __str__(self) -> str:
         upper = "" if self.maximum is None else f" to {self.maximum}"
         pages = "page" if self.minimum == 1 and not upper else "pages"
         kind = f"{', shared' if self.shared else ''}{', 64-bit' if self.memory64 else ''}"
-        kind += f", page size {self.page_bytes}" if self.page_bytes != 65536 else ""
+        kind += f", page size {self.page_bytes}" if self.page_bytes != PAGE else ""
         return f"{self.minimum}{upper} {pages}{kind}"
 
 
@@ -161,7 +162,7 @@ def _limits(reader: Reader) -> MemoryType:
     bits = 64 if flags & 4 else 32
     minimum = reader.unsigned(bits)
     maximum = reader.unsigned(bits) if flags & 1 else None
-    page_bytes = 1 << min(reader.unsigned(), 63) if flags & 8 else 65536
+    page_bytes = 1 << min(reader.unsigned(), 63) if flags & 8 else PAGE
     return MemoryType(minimum, maximum, bool(flags & 2), bool(flags & 4), page_bytes)
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from portalis.backend.facts import DATA_TYPES
 from portalis.model_repository_gen.problem import Problems, error
 
-SIZES = {"TYPE_BOOL": 1, "TYPE_FP16": 2, "TYPE_FP32": 4, "TYPE_FP64": 8, "TYPE_BF16": 2} | {
-    f"TYPE_{sign}INT{bits}": bits // 8 for sign in ("", "U") for bits in (8, 16, 32, 64)
-}
+_SIZES = {f"TYPE_{row.name}": row.size for row in DATA_TYPES.values() if row.size}
 _LENGTH = 4  # bytes of the little-endian length before each element of a TYPE_STRING
 
 
 def bytes_of(data_type: str, count: int) -> int | None:
     """The bytes of `count` elements; None for TYPE_STRING, where Triton takes the file as it is."""
-    size = SIZES.get(data_type)
+    size = _SIZES.get(data_type)
     return None if size is None else size * count
 
 

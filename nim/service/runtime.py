@@ -24,6 +24,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     )
     from portalis.backend.batch.bytes_tensor import deserialize, object_array, serialize
     from portalis.backend.batch.validation import Checker
+    from portalis.backend.facts import PAGE
     from portalis.backend.interface import json_data
     from portalis.backend.interface.json_data import called
     from portalis.backend.shapes import shape_problem
@@ -46,16 +47,18 @@ else:
         TensorSpec,
         Trap,
         WasmError,
-        json_data,
     )
     from portalis_backend.batch.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.batch.validation import Checker
+    from portalis_backend.facts import PAGE
+    from portalis_backend.interface import json_data
     from portalis_backend.interface.json_data import called
     from portalis_backend.shapes import shape_problem
     from portalis_backend.terms import SERVICE, Terms
     from portalis_backend.triton.settings import timeout_of
 
 __all__ = [
+    "PAGE",
     "SERVICE",
     "Cancelled",
     "Checker",

@@ -46,7 +46,7 @@ def annotate(
     Example: portalis annotate k.wasm --signature '(n)->(n)' -i 'x:FP32[-1]' --output 'y:FP32[-1]' --in-place
     """
     from ..annotation import amend, parse_tensor, replace
-    from ..backend.compile.module_file import read_file
+    from ..backend.wasm.module_file import read_file
 
     if (output_file is None) == (not in_place):
         raise UsageError("say where the module goes", remediation="Use either -o FILE or --in-place.")

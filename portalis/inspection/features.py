@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from ..backend import ModuleError
-from ..backend.compile.module_file import read_file
+from ..backend.wasm.module_file import read_file
 from .source import sha256
 from .validation import ALL, PROPOSALS, all_without, problem, with_bases
 

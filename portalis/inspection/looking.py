@@ -11,12 +11,12 @@ from ..backend import Interface, ModuleError, WasmError
 from ..backend.compile import loadable
 from ..backend.compile.compiler import explain
 from ..backend.compile.loadable import Problem
-from ..backend.compile.module_file import read_file
 from ..backend.interface.discovery import discover
 from ..backend.terms import TOOLS, Terms
 from ..backend.wasm import proposals
 from ..backend.wasm.binary import ModuleInfo, read_module
 from ..backend.wasm.imports import is_wasi
+from ..backend.wasm.module_file import read_file
 from .features import FeatureSearch, needs
 from .result import Inspection
 from .source import sha256

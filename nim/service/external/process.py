@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..runtime import SERVICE, GuestError, GuestTimeout, InputError, Limits, Program, SettingsError, Terms
+from ..runtime import PAGE, SERVICE, GuestError, GuestTimeout, InputError, Limits, Program, SettingsError, Terms
 from .pipes import TooMuchOutput, exchange
 from .runtimes import RUNTIMES, Ended, Runtime
 
@@ -26,7 +26,6 @@ try:
 except ImportError:  # a system without a POSIX shell either, where `load` refuses
     resource = None  # type: ignore[assignment]
 
-_PAGE = 65536
 _SHELL = "/bin/sh"
 # Python could only set them once the process runs, or in a fork of many threads
 _LIMITED = 'ulimit -c 0 && ulimit -d "$1" && ulimit -t "$2" && shift 2 && exec "$@"'
@@ -100,7 +99,7 @@ class Process:
         return self._runtime.result(Ended(stdout, stderr, process.returncode))
 
     def _start(self, args: Sequence[str], timeout_s: float) -> subprocess.Popen[bytes]:
-        pages = max(1, self._limits.max_memory_bytes // _PAGE)
+        pages = max(1, self._limits.max_memory_bytes // PAGE)
         words = [*self._confined(timeout_s), *self._command, *self._runtime.words(str(self._path), args, pages)]
         pipe = subprocess.PIPE
         try:

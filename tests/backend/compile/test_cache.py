@@ -23,12 +23,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portalis.backend.bindings import native
 from portalis.backend.compile import cache as cache_module
 from portalis.backend.compile import private_folder
 from portalis.backend.compile.cache import HEADER_BYTES, MAGIC, CompileCache, cache_key, machine_identity
 from portalis.backend.compile.compiler import compile_module
 from portalis.backend.compile.engine import default_settings, engine_for
-from portalis.backend.executor import native
 from tests.backend.big_module import big_module
 from tests.running.waiting import PATIENCE_S
 

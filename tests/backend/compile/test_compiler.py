@@ -19,13 +19,13 @@ import pytest
 import wasmtime
 from coverage import Coverage
 
+from portalis.backend.bindings import native
 from portalis.backend.compile import compiler, interpreter
 from portalis.backend.compile import worker as compile_worker
 from portalis.backend.compile.compiler import IN_PROCESS_BYTES, compile_module, explain
 from portalis.backend.compile.engine import EngineSettings, default_settings, engine_for
 from portalis.backend.compile.interpreter import find_interpreter
 from portalis.backend.errors import ModuleError
-from portalis.backend.executor import native
 from tests.backend.big_module import big_module, hungry_module, slow_module
 from tests.running.waiting import PATIENCE_S, until
 

@@ -14,7 +14,7 @@ import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portalis.backend import Limits, ModuleError, Program, WasmError, bounds
+from portalis.backend import Limits, ModuleError, Program, WasmError, facts
 from portalis.backend.compile import loadable
 from portalis.backend.compile.compiler import compile_module, explain
 from portalis.backend.compile.engine import EngineSettings, engine_config
@@ -253,7 +253,7 @@ def _instantiates(engine: wasmtime.Engine, module: bytes) -> bool:
     """Whether the module runs in an engine and a store with these limits, without any check of ours."""
     try:
         linker, store = wasmtime.Linker(engine), wasmtime.Store(engine)
-        store.set_limits(memory_size=LIMITS.max_memory_bytes, table_elements=bounds.MAX_TABLE_ELEMENTS)
+        store.set_limits(memory_size=LIMITS.max_memory_bytes, table_elements=facts.MAX_TABLE_ELEMENTS)
         store.set_epoch_deadline(100)
         store.set_wasi(wasmtime.WasiConfig())
         linker.define_wasi()
@@ -297,7 +297,7 @@ def test_an_instance_needs_no_more_than_is_reckoned_and_little_less(
     globals_: int, exports: int, lists: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """wasmtime itself says in its refusal what an instance needs."""
-    monkeypatch.setattr(bounds, "MAX_INSTANCE_BYTES", 1 << 12)
+    monkeypatch.setattr(facts, "MAX_INSTANCE_BYTES", 1 << 12)
     module = with_items(globals_, exports, lists)
     config = wasmtime.Config()
     enable_pooling(config)
@@ -307,8 +307,8 @@ def test_an_instance_needs_no_more_than_is_reckoned_and_little_less(
     assert found is not None
     problem = next(p for p in loadable.of_module(read_module(module), None) if p.kind is loadable.Kind.SIZE)
     reckoned = int(problem.text.split()[2])
-    assert 0 <= reckoned - int(found[1]) <= bounds.INSTANCE_BASE_BYTES
-    monkeypatch.setattr(bounds, "MAX_INSTANCE_BYTES", reckoned)
+    assert 0 <= reckoned - int(found[1]) <= facts.INSTANCE_BASE_BYTES
+    monkeypatch.setattr(facts, "MAX_INSTANCE_BYTES", reckoned)
     assert loadable.of_module(read_module(module), None) == []
 
 

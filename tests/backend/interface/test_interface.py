@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import Convention, InputError, Interface, InterfaceError, TensorSpec
+from portalis.backend.facts import MAX_OPERANDS
 from portalis.backend.interface.checks import check, exports, find_entry
 from portalis.backend.interface.discovery import candidates, discover, read_section
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.interface.signature import Signature
-from portalis.backend.plan.elementwise_loop import MAX_OPERANDS
 from portalis.backend.wasm.binary import ModuleInfo, read_module
 from tests.backend import guests
 from tests.backend.guests import tensor

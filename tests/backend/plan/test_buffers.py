@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import AbiViolation, Limits, MemoryLimit, ModuleError, Program
-from portalis.backend.bounds import PAGE
 from portalis.backend.executor.sandbox import Deadline, Sandbox
+from portalis.backend.facts import PAGE
 from portalis.backend.plan.buffers import ALIGN, Allocator, Block, choose_allocator
 from portalis.backend.wasm.binary import ModuleInfo, read_module
 from tests.backend import guests

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InterfaceError
-from ..interface.interface import Interface
 from ..terms import TRITON, Terms
-from ..wasm.assembler import signed_number
 from ..wasm.binary import FuncType
-from .gufunc_loop import Argument, Kernel
+from .interface import Interface
 
 # What a constant of each type may be; integers signed or unsigned.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -20,6 +17,26 @@ _RANGES: dict[str, tuple[float, float]] = {
     "f32": (-3.4028234663852886e38, 3.4028234663852886e38),
     "f64": (-1.7976931348623157e308, 1.7976931348623157e308),
 }
+
+
+Argument = tuple[str, int | float]  # ("pointer" | "dimension", its number) or ("constant", the value)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How a guest function is to be called: its type and what each parameter is."""
+
+    type: FuncType
+    arguments: tuple[Argument, ...]
+    pointers: int
+    returned: int
+    dimensions: int
+    status: bool
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters ``run`` has."""
+        return 1 + 2 * (self.pointers + self.returned) + self.dimensions
 
 
 @dataclass(frozen=True)
@@ -91,19 +108,3 @@ def _check_type(kind: str, value: float, valtype: str, entry: str) -> None:
     whole = valtype in ("f32", "f64") or isinstance(value, int)
     if not (whole and least <= value <= most):
         raise InterfaceError(f"the constant {value!r} of entry '{entry}' is no {valtype}")
-
-
-def constants(kernel: Kernel) -> dict[int, int]:
-    """The constant arguments of `kernel` as the integers that fill their slots, by position."""
-    return {
-        i: _slot(valtype, value)
-        for i, ((kind, value), valtype) in enumerate(zip(kernel.arguments, kernel.type.params))
-        if kind == "constant"
-    }
-
-
-def _slot(valtype: str, value: float) -> int:
-    """A constant as the integer that fills its argument slot."""
-    if valtype in ("i32", "i64"):
-        return signed_number(int(value), 32 if valtype == "i32" else 64)
-    return int.from_bytes(struct.pack("<f" if valtype == "f32" else "<d", value), "little", signed=valtype == "f64")

@@ -23,11 +23,11 @@ from ..compile.loading import Compiling, read_source
 from ..errors import WasmError
 from ..executor.core_executor import layouts
 from ..interface.interface import Convention
+from ..plan import layout
+from ..plan.planner import Isolation, plan
 from ..terms import TRITON
-from ..triton import config as model_config
 from ..wasm.binary import read_module
-from . import layout
-from .planner import Isolation, plan
+from . import config as model_config
 
 IDLE_S = 20.0
 _LENGTH = struct.Struct("<I")

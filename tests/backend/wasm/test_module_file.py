@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from portalis.backend import Limits, ModuleError, Program
-from portalis.backend.compile import module_file
-from portalis.backend.compile.module_file import read_file
 from portalis.backend.triton.config import read_model
+from portalis.backend.wasm import module_file
 from portalis.backend.wasm.binary import read_module
+from portalis.backend.wasm.module_file import read_file
 from tests.backend import guests
 from tests.backend.big_module import big_module
 from tests.parts import ROOT
