@@ -34,7 +34,6 @@ FROM_BRIDGE(reset) void guest_reset(void);
 
 enum {
   STRUCT = 40, /* DLTensor for wasm32 */
-  ALIGN = 64,
   CPU = 1, /* kDLCPU */
   SPARE = 256 << 10, /* that much more than the tensors need is always worth clearing */
   MOST_CLEARED = 4 << 20,
@@ -42,6 +41,7 @@ enum {
   CHUNK = 2 << 20, /* of a gufunc's batch: within the caches */
   ONE_PASS = 1 << 20 /* a smaller batch is one chunk */
 };
+_Static_assert(MAX_RANK == 8, "messages say so");
 #define TOO_LARGE ((u64)1 << 60) /* elements: eight bytes each still fit into 63 bits */
 #define NONE UINT64_MAX
 
@@ -49,7 +49,7 @@ static struct control *const control = (struct control *)CONTROL_AT;
 static const struct fixed *const fixed = (const struct fixed *)(CONTROL_AT + sizeof(struct control));
 static u32 *const arguments = (u32 *)ARGUMENTS_AT;
 _Static_assert(CONTROL_AT + sizeof(struct control) + sizeof(struct fixed) <= ARGUMENTS_AT, "the control block is too large");
-_Static_assert(sizeof(struct tensor) == 152 && sizeof(struct control) == 32 + 128 * 152 && sizeof(struct spec) == 136, "plan/control.py");
+_Static_assert(sizeof(struct tensor) == 152 && sizeof(struct control) == 32 + MAX_TENSORS * 152 && sizeof(struct spec) == 136, "plan/control.py");
 
 struct dl { u32 data; int32_t device, id, ndim; uint8_t code, bits; uint16_t lanes; u32 shape, strides, pad; u64 offset; };
 _Static_assert(sizeof(struct dl) == STRUCT, "DLTensor for wasm32");
@@ -644,7 +644,7 @@ static int place_elementwise(void) {
     if (i < fixed->inputs && spread_at[i]) { t->at = (u32)need; t->slice = 0; need = up(need + t->bytes); }
   }
   if (need > memory_size()) {
-    if (need >> 32 || tensor_grow((u32)((need - memory_size() + 65535) >> 16)) < 0) return no_room(need, need);
+    if (need >> 32 || tensor_grow((u32)((need - memory_size() + PAGE - 1) / PAGE)) < 0) return no_room(need, need);
     control->generation++;
   }
   if (!used) save();

@@ -5,10 +5,16 @@
 
 #include <stdint.h>
 
+/* as in `facts.py` */
 enum {
+  PAGE = 65536,       /* bytes of a page of linear memory */
+  ALIGN = 64,         /* of tensors in linear memory */
   MAX_TENSORS = 128,
   MAX_RANK = 8,       /* of what a request or a guest gives */
-  MAX_OUT_RANK = 16,  /* loop dimensions and core dimensions together */
+  MAX_OUT_RANK = 16   /* loop dimensions and core dimensions together */
+};
+
+enum {
   MESSAGE_BYTES = 4096,
   WINDOW_BYTES = 16 << 10,
   /* the adapter's memory: its stack and variables, then these, then what the planner writes, then a saved first state */

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..facts import PAGE
+from ..facts import ALIGN, PAGE
 from ..interface.gufunc import Kernel
 from ..wasm import assembler as emit
 from ..wasm.binary import FuncType, ModuleInfo
@@ -130,7 +130,7 @@ class Bridge:
     def _allocate(self) -> bytes:
         """``allocate(old, old_bytes, bytes)``: an address, or 0. It may free the old block."""
         old, old_bytes, size, local = emit.get(0), emit.get(1), emit.get(2), 3
-        align = emit.i32(64)
+        align = emit.i32(ALIGN)
 
         def freed(call: bytes) -> bytes:
             return old + bytes([emit.IF, emit.EMPTY]) + old + call + bytes([emit.END])

@@ -1,0 +1,158 @@
+"""Numbers and tables that several parts share are written once (`portalis.backend.facts`); C and other vocabularies, which
+cannot import them, say the same."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portalis.backend import facts
+from portalis.backend.compile.engine import CHECKED_RESERVATION_BYTES
+from portalis.backend.interface.dtypes import DTYPES
+from portalis.backend.plan import control, layout, numbers
+from portalis.model_repository_gen.pbtxt import schema
+from portalis.nim.service.grpc.tensors import _FIELDS
+from portalis.omniverse.inside.scenario import USD_TYPES
+from portalis.omniverse.node_types import TYPES
+from portalis.proto.messages import _TYPES
+from portalis.spec.tensors import DataType
+from tests.parts import ROOT
+
+BACKEND = ROOT / "backend"
+C = sorted([*(BACKEND / "adapter").glob("*.[ch]"), *(BACKEND / "native").glob("*.[ch]")])
+NAMES = set(facts.DATA_TYPES)
+LIMITS = {"UINT32_MAX": (1 << 32) - 1, "UINT64_MAX": (1 << 64) - 1}
+
+
+def numbers_of(text: str) -> dict[str, int]:
+    """The constants of C's enumerations in `text`."""
+    found: dict[str, int] = {}
+    for body in re.findall(r"\benum\s*\{(.*?)\}", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL), re.DOTALL):
+        following = 0
+        for item in filter(None, map(str.strip, body.split(","))):
+            name, _, value = map(str.strip, item.partition("="))
+            following = eval(value, {}, found | LIMITS) if value else following
+            found[name] = following
+            following += 1
+    return found
+
+
+def in_c() -> dict[str, int]:
+    return {name: value for path in C for name, value in numbers_of(path.read_text()).items()}
+
+
+@pytest.mark.parametrize("name", ["PAGE", "ALIGN", "MAX_TENSORS", "MAX_RANK", "MAX_OUT_RANK"])
+def test_c_has_the_numbers_of_facts(name: str) -> None:
+    assert numbers_of((BACKEND / "adapter" / "control.h").read_text())[name] == getattr(facts, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("CONTROL_AT", "ARGUMENTS_AT", "TEXTS_AT", "DLPACK", "ELEMENTWISE", "GUFUNC"),
+        *("DONE", "RENEW", "INPUT", "ABI", "STATUS", "MEMORY", "OUTPUT", "INTERNAL"),
+        *("REWINDS", "RESETS", "EXPLAINS", "FORGETS"),
+    ],
+)
+def test_the_planner_writes_what_the_adapter_reads(name: str) -> None:
+    assert numbers_of((BACKEND / "adapter" / "control.h").read_text())[name] == getattr(control, name)
+
+
+@pytest.mark.parametrize("name", ["KEEPS", "STATEFUL", "JOINS", "HAS_HOST", "HAS_MEMORY", "EXACT", "SIGNALS"])
+def test_the_flags_of_a_plan_are_those_that_c_reads(name: str) -> None:
+    found = numbers_of((BACKEND / "native" / "plan.h").read_text())
+    assert found[name] == getattr(layout, name)
+    assert found["REWINDS_BOX"] == layout.REWINDS and found["PLAN_VERSION"] == layout.VERSION
+
+
+def test_the_blocks_have_the_sizes_that_the_adapter_is_compiled_with() -> None:
+    """An assertion in its source says the same of the structs."""
+    text = (BACKEND / "adapter" / "adapter.c").read_text()
+    tensor, head, spec = re.findall(
+        r"sizeof\(struct tensor\) == (\d+).*sizeof\(struct control\) == (\d+) \+.*sizeof\(struct spec\) == (\d+)", text
+    )[0]
+    assert (int(tensor), int(head), int(spec)) == (control.TENSOR.size, control.HEADER.size, control._SPEC.size)
+
+
+def test_the_core_has_the_pool_and_the_stores_that_the_planner_reckons_with() -> None:
+    text = "".join(path.read_text() for path in C)
+    setters = dict(re.findall(r"pooling_allocation_config_(\w+)_set\(pool, ([\w ]+(?:<< \d+)?)\)", text))
+    pool = {name: eval(value, {}, in_c()) for name, value in setters.items() if name in POOL}
+    assert pool == POOL
+    assert re.search(r"signals \? 4ull << 30 : 256ull << 20", text) and CHECKED_RESERVATION_BYTES == 256 << 20
+
+
+POOL = {
+    "max_memories_per_module": facts.MAX_MEMORIES,
+    "max_tables_per_module": facts.MAX_TABLES,
+    "table_elements": facts.MAX_TABLE_ELEMENTS,
+    "max_core_instance_size": facts.MAX_INSTANCE_BYTES,
+}
+
+
+def python_files() -> Iterator[Path]:
+    for folder in ("backend", "deploy", "dist", "model_repository_gen", "nim", "omniverse", "portalis", "proto"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if not path.is_symlink() and "__pycache__" not in path.parts:
+                yield path
+
+
+def test_the_size_of_a_page_is_written_once_for_python_and_once_for_c() -> None:
+    files = [*python_files(), *(BACKEND / "adapter").glob("*.[ch]")]
+    found = {str(path.relative_to(ROOT)) for path in files if re.search(r"\b65536\b|\b65_536\b", path.read_text())}
+    assert found == {"backend/facts.py", "backend/adapter/control.h"}
+
+
+def test_what_is_shared_has_one_definition() -> None:
+    shared = "|".join(name for name in vars(facts) if name.isupper())
+    others = [
+        f"{path.relative_to(ROOT)}: {found[0]}"
+        for path in python_files()
+        if BACKEND in path.parents and path.name != "facts.py"
+        for found in re.finditer(rf"^({shared})\b[^=\n]*= ", path.read_text(), re.MULTILINE)
+    ]
+    assert others == []
+
+
+def test_the_numbers_of_data_types_are_tritons() -> None:
+    of_triton = dict(schema().DataType.items())
+    assert {dtype.triton: dtype.number for dtype in DTYPES.values()} | {"TYPE_INVALID": 0} == of_triton
+    assert in_c()["TYPE_BYTES"] == facts.DATA_TYPES["BYTES"].number
+
+
+def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
+    for row in facts.DATA_TYPES.values():
+        assert row.name == "BYTES" or row.size == np.dtype(row.numpy).itemsize
+        kinds = {facts.INT: "i", facts.UINT: "u", facts.FLOAT: "f", facts.BOOL: "b", facts.BFLOAT: "u"}
+        assert row.name == "BYTES" or np.dtype(row.numpy).kind == kinds[row.code]
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        pytest.param({each.value for each in DataType} - {"STRING"}, set(), id="spec"),
+        pytest.param(set(USD_TYPES), set(), id="USD"),
+        pytest.param(set(TYPES), {"UINT16", "INT8", "INT16", "BF16"}, id="OmniGraph"),
+        pytest.param(set(_FIELDS), {"FP16", "BF16"}, id="gRPC"),  # in raw_input_contents only
+        pytest.param(set(_TYPES), set(), id="proto"),
+        pytest.param(
+            set(numbers._LOADS), {n for n in NAMES if facts.DATA_TYPES[n].size >= 4 or n == "BYTES"}, id="loads"
+        ),
+    ],
+)
+def test_other_vocabularies_know_all_data_types(names: Collection[str], missing: set[str]) -> None:
+    assert set(names) | missing == NAMES and not set(names) & missing
+
+
+def test_facts_and_limits_cost_neither_wasmtime_nor_numpy() -> None:
+    check = (
+        "import sys, portalis.backend.facts, portalis.backend.limits; print({'wasmtime', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
