@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import InputError
 from ..facts import MAX_RANK
 from ..interface.dtypes import BF16, BYTES
-from ..interface.interface import Interface, TensorSpec
+from ..interface.interface import Convention, Interface, TensorSpec
 
 Arrays = list["np.ndarray | None"]
 
@@ -67,26 +67,37 @@ class Checker:
 
 
 def check_rows(interface: Interface, arrays: Arrays) -> None:
-    """Check the shapes of a request to a command, which has no adapter. Raises InputError with every problem."""
-    problems, given = [], []
-    batch = bool(interface.max_batch_size)
-    for spec, array in zip(interface.inputs, arrays):
-        if array is None:
-            continue
-        if array.ndim > MAX_RANK:
-            problems.append(f"input '{spec.name}' has rank {array.ndim}; at most {MAX_RANK} is allowed")
-        elif array.ndim != len(spec.dims) + batch or any(
-            d not in (-1, s) for d, s in zip(spec.dims, array.shape[batch:])
-        ):
-            after = " after the batch dimension" if batch else ""
-            problems.append(f"input '{spec.name}' has shape {list(array.shape)}; it must be {list(spec.dims)}{after}")
-        elif batch:
-            given.append((spec.name, len(array)))
-    if not problems and given:
-        if len({rows for _, rows in given}) > 1:
-            counts = ", ".join(f"'{name}' {rows}" for name, rows in given)
+    """Check shapes without the adapter, which has the same rules and texts: those of a request to a command, which has
+    none, and those of a large request before its data are read. Raises InputError with every problem."""
+    given = [(spec, array.shape) for spec, array in zip(interface.inputs, arrays) if array is not None]
+    problems = [problem for spec, shape in given if (problem := _shape_problem(interface, spec, shape))]
+    if not problems and given and _is_exact(interface) and interface.max_batch_size:
+        rows = given[0][1][0]
+        if any(shape[0] != rows for _, shape in given):
+            counts = ", ".join(f"'{spec.name}' {shape[0]}" for spec, shape in given)
             problems.append(f"the inputs have different batch sizes: {counts}")
-        if given[0][1] > interface.max_batch_size:
-            problems.append(f"the batch of {given[0][1]} is larger than the maximum of {interface.max_batch_size}")
+        if rows > interface.max_batch_size:
+            problems.append(f"the batch of {rows} is larger than the maximum of {interface.max_batch_size}")
     if problems:
         raise InputError("; ".join(problems))
+
+
+def _is_exact(interface: Interface) -> bool:
+    """Whether shapes are the declared ones; the others broadcast over any leading dimensions."""
+    return interface.convention in (Convention.DLPACK, Convention.COMMAND)
+
+
+def _shape_problem(interface: Interface, spec: TensorSpec, shape: tuple[int, ...]) -> str:
+    if len(shape) > MAX_RANK:
+        return f"input '{spec.name}' has rank {len(shape)}; at most {MAX_RANK} is allowed"
+    if interface.convention is Convention.GUFUNC:
+        return ""  # the signature's own check names the dimensions
+    lead, batch = len(shape) - len(spec.dims), _is_exact(interface) and interface.max_batch_size > 0
+    if _is_exact(interface):
+        fits = lead == batch
+    else:
+        fits = lead >= 0 or not shape or all(dim == -1 for dim in spec.dims)
+    if fits and all(dim in (-1, size) for dim, size in zip(spec.dims, shape[max(lead, 0) :])):
+        return ""
+    after = " after the batch dimension" if batch else ""
+    return f"input '{spec.name}' has shape {list(shape)}; it must be {list(spec.dims)}{after}"

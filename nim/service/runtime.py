@@ -23,7 +23,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         WasmError,
     )
     from portalis.backend.batch.bytes_tensor import deserialize, object_array, serialize
-    from portalis.backend.batch.validation import Checker
+    from portalis.backend.batch.validation import Checker, check_rows
     from portalis.backend.facts import PAGE
     from portalis.backend.interface import json_data
     from portalis.backend.interface.json_data import called
@@ -49,7 +49,7 @@ else:
         WasmError,
     )
     from portalis_backend.batch.bytes_tensor import deserialize, object_array, serialize
-    from portalis_backend.batch.validation import Checker
+    from portalis_backend.batch.validation import Checker, check_rows
     from portalis_backend.facts import PAGE
     from portalis_backend.interface import json_data
     from portalis_backend.interface.json_data import called
@@ -78,6 +78,7 @@ __all__ = [
     "Trap",
     "WasmError",
     "called",
+    "check_rows",
     "deserialize",
     "json_data",
     "object_array",

@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .problems import bad_input
-from .runtime import Checker, InputError, Interface, TensorSpec, deserialize, object_array, serialize, shape_problem
+from .runtime import (
+    Checker,
+    InputError,
+    Interface,
+    TensorSpec,
+    check_rows,
+    deserialize,
+    object_array,
+    serialize,
+    shape_problem,
+)
 
 MAX_RANK = 32  # NumPy's own, before its version 2
 MAX_BYTES_ELEMENTS = 1 << 20
@@ -43,7 +53,7 @@ def check_heads(interface: Interface, heads: Mapping[str, tuple[str, Sequence[in
             # one element, seen as many
             stand_ins[spec.name] = np.broadcast_to(np.zeros((), dtype=spec.dtype.numpy), sizes)
     try:
-        Checker(interface).check(stand_ins)
+        check_rows(interface, Checker(interface).check(stand_ins))
     except InputError as problem:
         raise bad_input(str(problem)) from None
 

@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from portalis.backend import TensorSpec
+from portalis.backend import InputError, Program, TensorSpec
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.nim.service.problems import Problem
-from portalis.nim.service.wire import from_raw, to_raw
+from portalis.nim.service.wire import check_heads, from_raw, to_raw
+from tests.backend import guests
 
 shapes = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines have other work, too
@@ -66,3 +67,55 @@ def test_whatever_is_claimed_of_the_data_is_checked_first(kind: str, shape: list
 def test_a_boolean_is_0_or_1(value: int) -> None:
     with pytest.raises(Problem, match="a byte is neither 0 nor 1"):
         from_raw(spec("BOOL"), [2], bytes([1, value]))
+
+
+ADD = """(module (func (export "f") (param f32) (result f32) (f32.add (local.get 0) (f32.const 1))))"""
+SUM = """(module (memory (export "memory") 1) (func (export "f") (param i32 i32 i32 i32)))"""
+MODULES = {
+    "exact": guests.echo("FP32", (2, -1), batch=4),
+    "no batch": guests.echo("FP32", (2,)),
+    "elementwise": guests.wasm(
+        ADD,
+        {
+            "entry": "f",
+            "convention": "elementwise",
+            "inputs": [guests.tensor("x", dims=(3,))],
+            "outputs": [guests.tensor("y", dims=(3,))],
+        },
+    ),
+    "gufunc": guests.wasm(
+        SUM,
+        {
+            "entry": "f",
+            "convention": "gufunc",
+            "signature": "(n)->(n)",
+            "args": ["x", "y", "n", 0],
+            "inputs": [guests.tensor("x")],
+            "outputs": [guests.tensor("y")],
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def programs() -> dict[str, Program]:
+    return {name: Program.load(module) for name, module in MODULES.items()}
+
+
+@relaxed
+@given(name=st.sampled_from(sorted(MODULES)), shape=npst.array_shapes(min_dims=0, max_dims=9, min_side=0, max_side=5))
+def test_a_shape_is_refused_before_the_data_are_read_in_the_words_of_the_runtime(
+    programs: dict[str, Program], name: str, shape: tuple[int, ...]
+) -> None:
+    """Where the runtime says more than that, it knows the kernel: the signature, the output's size."""
+    program, said, wanted = programs[name], "", ""
+    array = np.broadcast_to(np.float32(1), shape)
+    try:
+        check_heads(program.interface, {"x": ("FP32", shape)})
+    except Problem as problem:
+        said = problem.message
+    try:
+        program.run({program.interface.inputs[0].name: array})
+    except InputError as problem:
+        wanted = str(problem)
+    assert said == wanted or (name == "gufunc" and not said)
