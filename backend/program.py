@@ -87,6 +87,7 @@ class Program:
         trusted: bool = False,
         on_output: OnOutput | None = None,
         terms: Terms = PYTHON,
+        name: str = "",
     ) -> Program:
         """Read, check and compile a module (a path or its bytes).
 
@@ -94,7 +95,7 @@ class Program:
         the ``portalis`` section). `isolation` is ``request``, ``batch`` or ``instance``. `threads` splits a batch over
         that many threads. `cache` keeps compiled code (None: no cache). `trusted` compiles in this process. `on_output`
         gets each line that the guest writes: ``on_output("stdout", line)``. `terms` are the words of errors for what
-        can be set.
+        can be set, and `name` is what they call the module: its path where none is given.
 
         Raises ModuleError, InterfaceError or SettingsError.
         """
@@ -103,7 +104,7 @@ class Program:
             raise SettingsError(f"isolation must be one of {', '.join(i.value for i in Isolation)}, not {isolation!r}")
         if not 1 <= threads <= MAX_THREADS:
             raise SettingsError(f"threads must be from 1 to {MAX_THREADS}, not {threads}")
-        name = name_of(source)
+        name = name or name_of(source)
         wasm = read_source(source, limits, terms)
         info = read_module(wasm, name)
         if isinstance(interface, Interface):
@@ -251,19 +252,17 @@ class Program:
 
     def _counted(self, call: Callable[..., Answer], *arguments: Any) -> Answer:
         """The result of a guest call, counted and timed. Its errors name the entry."""
-        stats, began = self._stats, time.perf_counter()
+        began, trapped, timed_out = time.perf_counter(), False, False
         try:
             return call(*arguments)
         except GuestExit as leaving:
             raise GuestError(self._of_entry(f"the guest ended itself with {leaving} instead of returning")) from None
         except GuestError as error:
-            stats.timeouts += isinstance(error, GuestTimeout)
-            stats.traps += isinstance(error, Trap)
+            trapped, timed_out = isinstance(error, Trap), isinstance(error, GuestTimeout)
             error.args = (self._of_entry(str(error)),)
             raise
         finally:
-            stats.calls += 1
-            stats.guest_seconds += time.perf_counter() - began
+            self._stats.count_call(time.perf_counter() - began, trapped=trapped, timed_out=timed_out)
 
     def _of_entry(self, text: str) -> str:
         return f"entry '{messages.name(self.interface.entry)}': {text}"

@@ -26,7 +26,8 @@ OWN_BYTES = 2 << 20  # of the adapter's memory, whatever the guest's limit is
 
 @dataclass
 class Stats:
-    """Counters of one program. ``guest_seconds`` is wall time inside guest calls, instantiation included."""
+    """Counters of one program, for any threads. ``guest_seconds`` is wall time inside guest calls, instantiation
+    included."""
 
     calls: int = 0
     traps: int = 0
@@ -35,6 +36,25 @@ class Stats:
     guest_seconds: float = 0.0
     memory_high_water_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count_call(self, seconds: float, *, trapped: bool = False, timed_out: bool = False) -> None:
+        """Count a guest call that took `seconds`."""
+        with self._lock:
+            self.calls += 1
+            self.traps += trapped
+            self.timeouts += timed_out
+            self.guest_seconds += seconds
+
+    def count_instance(self) -> None:
+        """Count an instance that is made, whether it starts or not."""
+        with self._lock:
+            self.instances += 1
+
+    def observe_memory(self, size: int) -> None:
+        """Take notice of an instance whose memory has `size` bytes."""
+        if size > self.memory_high_water_bytes:
+            with self._lock:
+                self.memory_high_water_bytes = max(self.memory_high_water_bytes, size)
 
 
 @dataclass(frozen=True)
@@ -150,7 +170,7 @@ class Boxes:
 
     def make(self, deadline: Deadline) -> Box:
         """A new instance. Raises HostBusy where this process has no room, GuestError where its start fails."""
-        self.stats.instances += 1
+        self.stats.count_instance()
         plan, limits = self.plan, self.plan.limits
         state = HostState(limits.max_output_bytes)
 
@@ -199,7 +219,7 @@ class Boxes:
 
     def _observe(self, box: Box) -> None:
         if self.plan.has_memory:
-            self.stats.memory_high_water_bytes = max(self.stats.memory_high_water_bytes, box.tensors().size)
+            self.stats.observe_memory(box.tensors().size)
         self._forward(box.store.state)
 
     def _forward(self, state: HostState) -> None:

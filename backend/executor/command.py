@@ -115,7 +115,7 @@ class Sandboxed:
             store.give_wasi(argv)
             return store, store.instantiate(self._parts.guest)
 
-        self._stats.instances += 1
+        self._stats.count_instance()
         try:
             store, exports = instances.start(instantiate, deadline.at)
         except MemoryLimit as error:
@@ -126,8 +126,7 @@ class Sandboxed:
             finally:
                 memory = exports.get("memory")
                 if isinstance(memory, wasmtime.Memory):
-                    size = memory.data_len(store)
-                    self._stats.memory_high_water_bytes = max(self._stats.memory_high_water_bytes, size)
+                    self._stats.observe_memory(memory.data_len(store))
 
 
 def _text(value: object) -> str:

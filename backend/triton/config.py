@@ -26,6 +26,9 @@ class Model:
     """A model as its configuration and its module describe it."""
 
     path: Path
+    wasm: bytes
+    """The file as it was when it was checked: what is compiled must be that."""
+    info: ModuleInfo
     settings: Settings
     interface: Interface
 
@@ -41,10 +44,11 @@ def read_model(config: Config, version_folder: Path) -> Model:
         near = sorted(p.name for p in version_folder.glob("*.wasm"))
         hint = f"; there is {', '.join(near)} (rename it, or set default_model_filename)" if near else ""
         raise ModuleError(f"{path} is missing{hint}")
-    info = read_module(read_source(path, settings.limits), str(path))
+    wasm = read_source(path, settings.limits)
+    info = read_module(wasm, str(path))
     interface = interface_of(info, config, settings, str(path))
     loadable.refuse(info, interface, settings.limits, where=str(path))
-    return Model(path, settings, interface)
+    return Model(path, wasm, info, settings, interface)
 
 
 def interface_of(info: ModuleInfo, config: Config, settings: Settings, where: str, terms: Terms = TRITON) -> Interface:

@@ -19,14 +19,13 @@ from wasmtime import _ffi as ffi
 
 from ..compile.cache import CompileCache
 from ..compile.engine import EngineSettings
-from ..compile.loading import Compiling, read_source
+from ..compile.loading import Compiling
 from ..errors import WasmError
 from ..executor.core_executor import layouts
 from ..interface.interface import Convention
 from ..plan import layout
 from ..plan.planner import Isolation, plan
 from ..terms import TRITON
-from ..wasm.binary import read_module
 from . import config as model_config
 
 IDLE_S = 20.0
@@ -118,16 +117,14 @@ def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileC
         raise Refer("wasm.threads is more than 1")
     if completes:
         model_config.complete(interface, config, _Completed(config))
-    wasm = read_source(model.path, chosen.limits)
-    info = read_module(wasm, str(model.path))
-    made = plan(wasm, info, interface, Isolation(chosen.isolation), chosen.limits, TRITON)
+    made = plan(model.wasm, model.info, interface, Isolation(chosen.isolation), chosen.limits, TRITON)
     settings = EngineSettings(chosen.limits.max_stack_bytes, signals_based_traps=False)
     compiling = Compiling(chosen.limits, cache, chosen.trusted, str(model.path), TRITON)
     code = [compiling.compile(part.wasm, settings, own=part.own).serialize() for part in made.parts]
     block = layout.pack(
         made,
         code,
-        names=info.named_functions(),
+        names=model.info.named_functions(),
         signals=False,
         layouts=layouts(),
         configuration=json.dumps(config) if completes else "",

@@ -96,7 +96,8 @@ class TritonPythonModel:
             model = model_config.read_model(config, folder)
             chosen = model.settings
             self._program = Program.load(
-                model.path,
+                model.wasm,
+                name=str(model.path),
                 interface=model.interface,
                 limits=chosen.limits,
                 isolation=chosen.isolation,
@@ -113,7 +114,7 @@ class TritonPythonModel:
         self._has_cancellation = hasattr(pb_utils.InferenceRequest, "is_cancelled")
         labels = _labels(args)
         self._reporter = Reporter(
-            self._program.stats,
+            lambda: self._program.stats,
             lambda kind, name, text: self._metric(kind, name, text, labels),
             pb_utils.Logger.log_info,
             f"wasm model {self._name}",

@@ -26,11 +26,15 @@ HIGH_WATER = ("wasm_memory_high_water_bytes", "The largest linear memory that a 
 
 
 class Reporter:
-    """The metrics and log lines of one model instance. `families` makes or finds a metric: (kind, name, help) → object
-    with ``increment`` and ``set``."""
+    """The metrics and log lines of one model instance. `stats` gives its counters as they are now; `families` makes or
+    finds a metric: (kind, name, help) → object with ``increment`` and ``set``."""
 
     def __init__(
-        self, stats: Stats, families: Callable[[str, str, str], Any], log: Callable[[str], None], name: str
+        self,
+        stats: Callable[[], Stats],
+        families: Callable[[str, str, str], Any],
+        log: Callable[[str], None],
+        name: str,
     ) -> None:
         self._stats = stats
         self._log = log
@@ -58,7 +62,7 @@ class Reporter:
         self._stop.set()
         self._thread.join(timeout=5)
         self.flush()
-        s = self._stats
+        s = self._stats()
         self._log(
             f"{self._name}: unloaded after {s.calls} guest calls ({s.traps} traps, {s.timeouts} timeouts) in "
             f"{s.guest_seconds:.3f} s; {s.instances} instances, memory at most {s.memory_high_water_bytes} bytes"
@@ -71,12 +75,13 @@ class Reporter:
     def flush(self) -> None:
         """Send what has changed since the last time."""
         with self._lock:
+            stats = self._stats()
             for key, metric in self._counters.items():
-                value = getattr(self._stats, key)
+                value = getattr(stats, key)
                 if value > self._sent[key]:
                     metric.increment(value - self._sent[key])
                     self._sent[key] = value
-            high_water = self._stats.memory_high_water_bytes
+            high_water = stats.memory_high_water_bytes
             if high_water > self._sent_high_water:
                 self._high_water.set(high_water)
                 self._sent_high_water = high_water
