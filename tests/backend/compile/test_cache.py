@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.backend.bindings import native
+from portalis.backend.executor import native
 from portalis.backend.compile import cache as cache_module
 from portalis.backend.compile import private_folder
 from portalis.backend.compile.cache import HEADER_BYTES, MAGIC, CompileCache, cache_key, machine_identity

@@ -19,7 +19,7 @@ import pytest
 import wasmtime
 from coverage import Coverage
 
-from portalis.backend.bindings import native
+from portalis.backend.executor import native
 from portalis.backend.compile import compiler, interpreter
 from portalis.backend.compile import worker as compile_worker
 from portalis.backend.compile.compiler import IN_PROCESS_BYTES, compile_module, explain

@@ -15,7 +15,7 @@ import pytest
 import wasmtime
 
 from portalis.backend import HostBusy, Limits, Program
-from portalis.backend.bindings import native
+from portalis.backend.executor import native
 from portalis.backend.compile.engine import default_settings, engine_for, pooled_engines
 from portalis.backend.executor import instances, pool
 from portalis.backend.executor.faults import PoolFull

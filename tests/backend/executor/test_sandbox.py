@@ -10,7 +10,7 @@ import pytest
 import wasmtime
 
 from portalis.backend import ModuleError, Program
-from portalis.backend.bindings import native
+from portalis.backend.executor import native
 from portalis.backend.compile import engine
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -39,7 +39,7 @@ def run(code: str) -> str:
 def test_a_process_without_address_space_for_the_pool_runs_guests_all_the_same() -> None:
     told = run("""
 import resource
-from portalis.backend.bindings import native
+from portalis.backend.executor import native
 assert native.can_pool()
 resource.setrlimit(resource.RLIMIT_AS, (40 << 30, 40 << 30))
 assert not native.can_pool()

@@ -136,7 +136,10 @@ def test_nothing_of_it_can_be_written_by_the_server(after: dict[str, list[Any]])
 
 
 @pytest.mark.slow
-def test_the_backend_is_what_install_backend_writes(built: Built, after: dict[str, list[Any]], tmp_path: Path) -> None:
+def test_the_backend_is_what_install_backend_writes(
+    built: Built, after: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")  # the image's, which its planner runs with
     folder = install_backend(tmp_path)
     expected = {str(path.relative_to(tmp_path)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     root = "/opt/tritonserver/backends/"
