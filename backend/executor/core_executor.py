@@ -37,6 +37,7 @@ from .store import Deadline
 
 _address_of = ctypes.addressof
 _byte_in: Any = c_char.from_buffer
+LIBRARY = str(ffi.dll._name)  # the path of wasmtime's
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19
 MESSAGE_BYTES = 16 << 10
 TABLES_KEPT = 64
@@ -128,7 +129,7 @@ class Core:
         self.end = function("core_end", c_int32, c_void_p)
         self.abort = function("core_abort", None, c_void_p)
         self.stats = function("core_stats", _Stats, c_void_p)
-        why = function("core_open", c_char_p, c_char_p)(str(ffi.dll._name).encode())
+        why = function("core_open", c_char_p, c_char_p)(LIBRARY.encode())
         if why:
             raise ValueError(why.decode())
 

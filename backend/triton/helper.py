@@ -15,13 +15,11 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from wasmtime import _ffi as ffi
-
 from ..compile.cache import CompileCache
 from ..compile.engine import EngineSettings
 from ..compile.loading import Compiling
 from ..errors import WasmError
-from ..executor.core_executor import layouts
+from ..executor.core_executor import LIBRARY, layouts
 from ..interface.interface import Convention
 from ..plan import layout
 from ..plan.planner import Isolation, plan
@@ -129,5 +127,5 @@ def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileC
         layouts=layouts(),
         configuration=json.dumps(config) if completes else "",
     )
-    library = os.fsencode(ffi.dll._name) + b"\0"
+    library = os.fsencode(LIBRARY) + b"\0"
     return bytearray(library + bytes(-len(library) % 8)) + block

@@ -32,7 +32,9 @@ GENERIC = re.compile(
     re.IGNORECASE,
 )
 # these run only where something else that they need is installed: in a container's server, in Kit, as a program
-NOT_IMPORTED = re.compile(r"triton_model|__main__|compile_worker|import_probe|omniverse\.inside|nim\.service\.external")
+NOT_IMPORTED = re.compile(
+    r"triton\.model|__main__|compile\.worker|import_probe|omniverse\.inside|nim\.service\.external"
+)
 
 
 def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
