@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import collections
 import ctypes
-import functools
 import math
 import threading
 import time
 import weakref
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_bool, c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char
 from typing import Any, NoReturn
 
 import numpy as np
-from wasmtime import _ffi as ffi
 
 from .. import messages
 from ..batch.bytes_tensor import deserialize, object_array, serialize
@@ -32,19 +30,19 @@ from ..errors import (
     WasmError,
 )
 from ..interface.dtypes import BYTES
+from ..interface.interface import TensorSpec
 from ..plan import control
 from ..plan.planner import Plan
 from . import faults
 from .box import OnOutput, Stats
-from .host_state import Output
-from .store import Deadline
+from .core_library import Call, Core, OutputCallback, Piece, Tensor
 from .host_state import Output
 from .store import Deadline
 
 _Shapes = tuple[tuple[int, ...] | None, ...]
-_address_of, _byte_in = ctypes.addressof, c_char.from_buffer
+_address_of: Any = ctypes.addressof
+_byte_in: Any = c_char.from_buffer  # NumPy 1 has no Buffer for type checkers
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19
-MESSAGE_BYTES = 16 << 10
 TABLES_KEPT = 64
 _ERRORS: dict[int, type[WasmError]] = {
     control.INPUT: InputError,
@@ -57,100 +55,6 @@ _ERRORS: dict[int, type[WasmError]] = {
     BUSY: HostBusy,
     GUEST: GuestError,
 }
-
-
-class _Piece(Structure):
-    _fields_ = (("data", c_void_p), ("bytes", c_uint64))
-
-
-class _Tensor(Structure):
-    _fields_ = (
-        ("rank", c_int32),
-        ("pieces", c_uint32),
-        ("bytes", c_uint64),
-        ("piece", POINTER(_Piece)),
-        ("dims", c_int64 * control.MAX_OUT_RANK),
-        ("slice", c_uint64),
-        ("data", c_void_p),
-    )
-
-
-class _Call(Structure):
-    _fields_ = (
-        ("slot", c_void_p),
-        ("timeout_ns", c_uint64),
-        ("inputs", POINTER(_Tensor)),
-        ("outputs", POINTER(_Tensor)),
-        ("rows", c_int64),
-        ("kind", c_int32),
-        ("message_bytes", c_uint32),
-        ("passes", c_uint32),
-        ("generation", c_uint32),
-        ("box", c_void_p),
-        ("started_ns", c_uint64),
-        ("ended_ns", c_uint64),
-        ("deadline_ns", c_uint64),
-        ("changed", c_bool),
-        ("message", c_char * MESSAGE_BYTES),
-    )
-
-
-class _Stats(Structure):
-    _fields_ = tuple((name, c_uint64) for name in ("calls", "traps", "timeouts", "instances", "guest_ns", "high_water"))
-
-
-class Settings(Structure):
-    """How the library keeps house, for the whole process: `struct core_settings`."""
-
-    _fields_ = (("wait_ns", c_uint64), ("period_ns", c_uint64), ("rest_ns", c_uint64), ("most_instances", c_uint32))
-
-
-_Output = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_int, POINTER(c_char), c_size_t)
-
-
-def layouts() -> int:
-    """The sizes of wasmtime's structs, as `core_layouts` packs them."""
-    sizes = (
-        ctypes.sizeof(ffi.wasmtime_extern_t),
-        ffi.wasmtime_extern_t.of.offset,
-        ctypes.sizeof(ffi.wasmtime_func_t),
-        ctypes.sizeof(ffi.wasmtime_memory_t),
-        ctypes.sizeof(ffi.wasmtime_instance_t),
-        ctypes.sizeof(ffi.wasmtime_val_raw_t),
-        ctypes.sizeof(ffi.wasm_byte_vec_t),
-    )
-    return sum(size << 8 * i for i, size in enumerate(sizes))
-
-
-class Core:
-    """The library. Raises OSError or ValueError where it cannot be used."""
-
-    def __init__(self, path: str, wasmtime: str = str(ffi.dll._name)) -> None:
-        library = ctypes.CDLL(path)
-
-        def function(name: str, result: Any, *arguments: Any) -> Any:
-            found: Any = getattr(library, name, None)
-            if found is None:
-                raise ValueError(f"it has no {name}")
-            found.restype, found.argtypes = result, list(arguments)
-            return found
-
-        self.load = function("core_load", c_void_p, c_void_p, c_size_t, _Output, c_void_p, c_char_p, c_size_t)
-        self.unload = function("core_unload", None, c_void_p)
-        self.slot_new = function("core_slot_new", c_void_p, c_void_p)
-        self.slot_clear = function("core_slot_clear", None, c_void_p)
-        self.slot_free = function("core_slot_free", None, c_void_p)
-        self.run = function("core_run", c_int32, c_void_p, c_uint64)
-        self.lend = function("core_lend", c_int32, c_void_p, c_uint64)
-        self.end = function("core_end", c_int32, c_void_p)
-        self.release = function("core_release", None, c_void_p)
-        self.stats = function("core_stats", _Stats, c_void_p)
-        self.set = function("core_set", None, POINTER(Settings))
-        if function("core_layouts", c_uint64)() != layouts():
-            raise ValueError("it was built for another version of wasmtime")
-        why = function("core_open", c_char_p, c_char_p)(wasmtime.encode())
-        if why:
-            raise ValueError(why.decode("utf-8", "replace"))
 
 
 class _Known:
@@ -168,10 +72,10 @@ class _Space(threading.local):
 
     def __init__(self, slot: int, inputs: int, outputs: int) -> None:
         count = inputs + outputs
-        self.call, self.tensors, self.pieces = _Call(), (_Tensor * count)(), (_Piece * count)()
+        self.call, self.tensors, self.pieces = Call(), (Tensor * count)(), (Piece * count)()
         self.call.slot = slot
-        self.call.inputs = ctypes.cast(self.tensors, POINTER(_Tensor))
-        self.call.outputs = ctypes.cast(byref(self.tensors, inputs * ctypes.sizeof(_Tensor)), POINTER(_Tensor))
+        self.call.inputs = ctypes.cast(self.tensors, POINTER(Tensor))
+        self.call.outputs = ctypes.cast(byref(self.tensors, inputs * ctypes.sizeof(Tensor)), POINTER(Tensor))
         for tensor, piece in zip(self.tensors, self.pieces):
             tensor.piece = ctypes.pointer(piece)
         self.address = ctypes.addressof(self.call)
@@ -237,7 +141,8 @@ class CoreExecutor:
         self._dtypes = [spec.dtype.numpy for spec in self._outputs]
         self._has_bytes = any(spec.dtype is BYTES for spec in (*self._inputs, *self._outputs))
         self._lines = None if on_output is None else _Lines(plan, on_output)
-        self._take = _Output() if self._lines is None else _Output(self._lines.take)  # the library has no reference to it
+        # referred to here: the library does not keep it alive
+        self._take = OutputCallback() if self._lines is None else OutputCallback(self._lines.take)
         self._known: dict[object, _Known] = {}
         why = ctypes.create_string_buffer(4096)
         view = (c_char * len(block)).from_buffer(block)
@@ -250,7 +155,8 @@ class CoreExecutor:
             core.unload(self._program)
             raise HostBusy("out of memory")
         self._space = _Space(self._slot, len(self._inputs), len(self._outputs))
-        weakref.finalize(self, _free, core, self._slot, self._program).atexit = False  # other threads may still run then
+        freed = weakref.finalize(self, _free, core, self._slot, self._program)
+        freed.atexit = False  # other threads may still run guests then
 
     def observe(self) -> None:
         """Take the library's counters over."""
@@ -271,24 +177,10 @@ class CoreExecutor:
             self._lines.hand_on()
 
     def _run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool) -> list[np.ndarray]:
-        shapes: list[tuple[int, ...] | None] = []
-        arrays: list[np.ndarray | None] = []
-        for pieces, spec in zip(inputs, self._inputs):
-            if pieces is None:
-                shapes.append(None)
-                arrays.append(None)
-                continue
-            shapes.append(pieces[0].shape if len(pieces) == 1 else _shape(pieces))
-            if spec.dtype is BYTES:
-                elements = (element for piece in pieces for element in piece.reshape(-1).tolist())
-                arrays.append(np.frombuffer(serialize(elements, f"input '{spec.name}'"), np.uint8))
-            else:
-                array = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-                arrays.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
-        key = tuple(shapes)
-        known = self._known.get(key)
+        shapes, arrays = self._flat(inputs)
+        known = self._known.get(shapes)
         if known is None:
-            known = self._learn(_Known(key))
+            known = self._learn(_Known(shapes))
         space = self._space
         if space.written is not known or self._has_bytes:
             self._write(space, known, arrays)
@@ -315,9 +207,25 @@ class CoreExecutor:
             return outputs
         return self._finish(space, known, deadline, kind)
 
+    def _flat(self, inputs: Sequence[Pieces | None]) -> tuple[_Shapes, list[np.ndarray | None]]:
+        """The shape of each input, and a contiguous array of its bytes."""
+        shapes: list[tuple[int, ...] | None] = []
+        arrays: list[np.ndarray | None] = []
+        for pieces, spec in zip(inputs, self._inputs):
+            if pieces is None:
+                shapes.append(None)
+                arrays.append(None)
+            elif spec.dtype is BYTES:
+                shapes.append(_shape(pieces))
+                arrays.append(_serialized(pieces, spec))
+            else:
+                array = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+                shapes.append(array.shape)
+                arrays.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+        return tuple(shapes), arrays
+
     def _lend(self, space: _Space, known: _Known, deadline: Deadline) -> list[np.ndarray]:
-        """A call whose outputs stay where the guest wrote them. Other calls may write over them, but the arrays keep their
-        memory."""
+        """A call whose outputs stay where the guest wrote them: others may write over them, but they stay memory."""
         space.expected = None
         kind = self._core.lend(space.address, int(deadline.at * 1e9))
         if kind:
@@ -363,7 +271,7 @@ class CoreExecutor:
         space.expected = known
 
     def _finish(self, space: _Space, known: _Known, deadline: Deadline, kind: int) -> list[np.ndarray]:
-        """The outputs of a call that failed, or whose outputs have other shapes than before or were not known at all."""
+        """The outputs of a call that failed, or whose outputs' shapes were not known, or are others."""
         space.expected = None
         if kind != OPEN:
             self._fail(space.call, kind)
@@ -384,18 +292,28 @@ class CoreExecutor:
         if not self._has_bytes:
             self._learn(_Known(known.shapes, shapes))
         return [
-            object_array(deserialize(output.data, check=lambda: self._check(deadline)), shape) if spec.dtype is BYTES else output
+            self._elements(output, shape, deadline) if spec.dtype is BYTES else output
             for output, shape, spec in zip(raw, shapes, self._outputs)
         ]
 
-    def _check(self, deadline: Deadline) -> None:
-        if time.monotonic() >= deadline.at:
-            advise = functools.partial(self._plan.terms.more_time, limit_s=self._plan.limits.timeout_s)
-            raise faults.timed_out(deadline.timeout_s, advise, what="reading the outputs took")
+    def _elements(self, output: np.ndarray, shape: tuple[int, ...], deadline: Deadline) -> np.ndarray:
+        """A BYTES tensor. Raises GuestTimeout where reading it takes too long."""
 
-    def _fail(self, call: _Call, kind: int) -> NoReturn:
+        def check() -> None:
+            if time.monotonic() >= deadline.at:
+                advice = self._plan.terms.more_time(deadline.timeout_s, self._plan.limits.timeout_s)
+                raise faults.timed_out(deadline.timeout_s, advice, "", "reading the outputs took")
+
+        return object_array(deserialize(output.data, check=check), shape)
+
+    def _fail(self, call: Call, kind: int) -> NoReturn:
         text = call.message[: call.message_bytes].decode("utf-8", "backslashreplace")
         raise _ERRORS.get(kind, InternalError)(text)
+
+
+def _serialized(pieces: Pieces, spec: TensorSpec) -> np.ndarray:
+    elements = (element for piece in pieces for element in piece.reshape(-1).tolist())
+    return np.frombuffer(serialize(elements, f"input '{spec.name}'"), np.uint8)
 
 
 def _address(array: np.ndarray) -> int:

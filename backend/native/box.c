@@ -98,7 +98,7 @@ static int32_t look_up(struct core_call *c, struct core_box *b, const Instance *
 static int32_t box_try(struct core_call *c, const struct compiled *code, uint64_t deadline, struct core_box **made) {
   const struct plan *p = c->slot->program->plan;
   Instance instances[MAX_MODULES];
-  if (atomic_load(&core_live) > core_settings.most_instances) return fail(c, CORE_BUSY, "%u are the most for one process", core_settings.most_instances);
+  if (atomic_load(&core_live) >= core_settings.most_instances) return fail(c, CORE_BUSY, "%u are the most for one process", core_settings.most_instances);
   struct core_box *b = calloc(1, sizeof *b);
   if (!b) return fail(c, CORE_BUSY, "out of memory");
   b->program = c->slot->program;

@@ -54,6 +54,7 @@ CORE const char *core_open(const char *library);
 /* The sizes of wasmtime's structs that this library was compiled with. */
 CORE uint64_t core_layouts(void);
 CORE void core_set(const struct core_settings *);
+CORE uint32_t core_instances(void); /* of all programs, those that arrays look into included */
 /* A program from a plan, which is copied as far as it is needed; NULL and why in `message`. `output` gets what the guest wrote in a call;
    without a text, so many bytes are missing. In the child of a fork it works on, with instances in their first state. */
 CORE struct core_program *core_load(const struct plan *plan, size_t bytes, void (*output)(void *, int stream, const char *, size_t),

@@ -242,6 +242,8 @@ uint64_t core_layouts(void) {
          (uint64_t)sizeof(Instance) << 32 | (uint64_t)sizeof(Raw) << 40 | (uint64_t)sizeof(Bytes) << 48;
 }
 
+uint32_t core_instances(void) { return atomic_load(&core_live); }
+
 void core_set(const struct core_settings *s) { core_settings = *s; }
 
 const char *core_open(const char *path) {

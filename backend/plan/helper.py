@@ -21,7 +21,7 @@ from ..compile.cache import CompileCache
 from ..compile.engine import EngineSettings
 from ..compile.loading import Compiling, read_source
 from ..errors import WasmError
-from ..executor.core_executor import layouts
+from ..executor.core_library import layouts
 from ..interface.interface import Convention
 from ..terms import TRITON
 from ..triton import config as model_config
