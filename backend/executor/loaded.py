@@ -23,7 +23,8 @@ from ..plan.planner import Isolation, plan
 from ..wasm.binary import ModuleInfo
 from . import host
 from .box import Boxes, OnOutput, Parts, Stats
-from .core_executor import Core, CoreExecutor, layouts
+from .core_executor import CoreExecutor
+from .core_library import Core, layouts
 from .python_executor import PythonExecutor
 from .store import Deadline
 

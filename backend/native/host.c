@@ -145,7 +145,7 @@ static int aborted(struct guest *g, const Raw *a) {
   return 0;
 }
 
-static const struct function { const char *module, *name, *kinds; bool returns; int (*run)(struct guest *, const Raw *); } FUNCTIONS[] = {
+static const struct function { const char *module, *name, *kinds; bool returns; int (*run)(struct guest *, const Raw *); } PROVIDED[] = {
   {"wasi_snapshot_preview1", "fd_write", "iiii", true, fd_write},
   {"wasi_snapshot_preview1", "fd_read", "iiii", true, fd_read},
   {"wasi_snapshot_preview1", "clock_time_get", "iIi", true, clock_time_get},
@@ -185,8 +185,8 @@ static void *function_type(const struct function *f) {
 void *host_define(void *linker) {
   p_wasmtime_linker_allow_shadowing(linker, true);
   void *error = p_wasmtime_linker_define_wasi(linker);
-  for (size_t i = 0; !error && i < sizeof FUNCTIONS / sizeof *FUNCTIONS; i++) {
-    const struct function *f = &FUNCTIONS[i];
+  for (size_t i = 0; !error && i < sizeof PROVIDED / sizeof *PROVIDED; i++) {
+    const struct function *f = &PROVIDED[i];
     void *type = function_type(f);
     error = p_wasmtime_linker_define_func_unchecked(linker, f->module, strlen(f->module), f->name, strlen(f->name), type, enter, (void *)f, NULL);
     p_wasm_functype_delete(type);

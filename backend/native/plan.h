@@ -9,7 +9,7 @@
 
 #include "../adapter/control.h"
 
-enum { PLAN_VERSION = 1, MAX_MODULES = 4, MAX_LINKS = 1024, MAX_NAMES = 100000 };
+enum { PLAN_VERSION = 1, MAX_MODULES = 4, MAX_LINKS = 1024, MAX_NAMES = 100000, MAX_STACK = 4 << 20 };
 enum { KEEPS = 1, STATEFUL = 2, REWINDS_BOX = 4, JOINS = 8, HAS_HOST = 16, HAS_MEMORY = 32, EXACT = 64, SIGNALS = 128 };
 
 struct span { uint32_t at, bytes; };
@@ -38,30 +38,45 @@ static inline const struct plan_link *plan_links(const struct plan *p) { return 
 static inline const struct plan_tensor *plan_tensors(const struct plan *p) { return (const void *)plan_at(p, p->tensors_at); }
 static inline const struct plan_name *plan_names(const struct plan *p) { return (const void *)plan_at(p, p->names_at); }
 
+/* How many bytes an executor keeps: those before the first machine code. */
+static inline uint32_t plan_kept(const struct plan *p) {
+  uint32_t end = p->bytes;
+  for (uint32_t i = 0; i < p->modules; i++) if (plan_modules(p)[i].code.at < end) end = plan_modules(p)[i].code.at;
+  return end;
+}
+
+static inline bool plan_tensor_check(const struct plan_tensor *t) {
+  if (t->dtype < 1 || t->dtype > 14 || t->item < 1 || t->item > 8 || t->rank < 0 || t->rank > MAX_RANK || t->cores > MAX_RANK) return false;
+  for (int k = 0; k < t->rank; k++) if (t->dims[k] < -1) return false;
+  return true;
+}
+
 /* Whether `bytes` bytes at `p`, which are aligned to 8, are a plan that may be used. */
 static inline bool plan_check(const struct plan *p, size_t bytes) {
   if (bytes < sizeof *p || __builtin_memcmp(p->magic, "PORTPLAN", 8) || p->version != PLAN_VERSION || p->bytes != bytes) return false;
   if (p->modules < 3 || p->modules > MAX_MODULES || p->links > MAX_LINKS || p->names > MAX_NAMES) return false;
   if (!p->inputs || !p->outputs || p->inputs > MAX_TENSORS || p->outputs > MAX_TENSORS - p->inputs) return false;
-  if ((p->modules_at | p->links_at | p->tensors_at | p->names_at) & 7) return false;
-  if (!plan_inside(p, p->modules_at, p->modules * sizeof(struct plan_module)) || !plan_inside(p, p->links_at, p->links * sizeof(struct plan_link)) ||
-      !plan_inside(p, p->tensors_at, (p->inputs + p->outputs) * sizeof(struct plan_tensor)) || !plan_inside(p, p->names_at, p->names * sizeof(struct plan_name)))
+  if (!p->max_stack || p->max_stack > MAX_STACK || p->max_memory > 4ull << 30 || p->max_batch < 0) return false;
+  if (p->modules_at & 7 || !plan_inside(p, p->modules_at, p->modules * sizeof(struct plan_module))) return false;
+  for (uint32_t m = 0; m < p->modules; m++) if (!plan_text(p, plan_modules(p)[m].code)) return false;
+  const struct plan kept = {.bytes = plan_kept(p)}; /* where all the rest must lie */
+  if (kept.bytes < sizeof *p || (p->links_at | p->tensors_at | p->names_at) & 7) return false;
+  if (!plan_inside(&kept, p->modules_at, p->modules * sizeof(struct plan_module)) ||
+      !plan_inside(&kept, p->links_at, p->links * sizeof(struct plan_link)) ||
+      !plan_inside(&kept, p->tensors_at, (p->inputs + p->outputs) * sizeof(struct plan_tensor)) ||
+      !plan_inside(&kept, p->names_at, p->names * sizeof(struct plan_name)))
     return false;
   const struct span texts[] = {p->entry, p->initializer, p->configuration, p->more_time, p->own_limit, p->raise_memory, p->raise_output};
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) if (!plan_text(p, texts[i])) return false;
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) if (!plan_text(&kept, texts[i])) return false;
   uint32_t link = 0;
   for (uint32_t m = 0; m < p->modules; m++) {
-    const struct plan_module *module = plan_modules(p) + m;
-    if (!plan_text(p, module->code) || module->links > p->links - link) return false;
-    for (uint32_t i = 0; i < module->links; i++, link++)
-      if (plan_links(p)[link].module >= m || !plan_text(p, plan_links(p)[link].name)) return false;
+    if (plan_modules(p)[m].links > p->links - link) return false;
+    for (uint32_t i = 0; i < plan_modules(p)[m].links; i++, link++)
+      if (plan_links(p)[link].module >= m || !plan_text(&kept, plan_links(p)[link].name)) return false;
   }
-  for (uint32_t i = 0; i < p->inputs + p->outputs; i++) {
-    const struct plan_tensor *t = plan_tensors(p) + i;
-    if (!plan_text(p, t->name) || t->rank < 0 || t->rank > MAX_RANK || t->item < 1 || t->item > 8) return false;
-    for (int k = 0; k < t->rank; k++) if (t->dims[k] < -1) return false;
-  }
-  for (uint32_t i = 0; i < p->names; i++) if (!plan_text(p, plan_names(p)[i].name)) return false;
+  for (uint32_t i = 0; i < p->inputs + p->outputs; i++)
+    if (!plan_tensor_check(plan_tensors(p) + i) || !plan_text(&kept, plan_tensors(p)[i].name)) return false;
+  for (uint32_t i = 0; i < p->names; i++) if (!plan_text(&kept, plan_names(p)[i].name)) return false;
   return true;
 }
 

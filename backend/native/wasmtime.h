@@ -51,6 +51,7 @@ typedef void *(*Callback)(void *data, void *caller, Raw *values, size_t count);
   X(void, wasmtime_config_wasm_gc_set, (void *, bool)) \
   X(void, wasmtime_config_wasm_function_references_set, (void *, bool)) \
   X(void, wasmtime_config_wasm_exceptions_set, (void *, bool)) \
+  X(void, wasmtime_config_parallel_compilation_set, (void *, bool)) \
   X(void *, wasmtime_pooling_allocation_config_new, (void)) \
   X(void, wasmtime_pooling_allocation_config_delete, (void *)) \
   X(void, wasmtime_pooling_allocation_config_total_memories_set, (void *, uint32_t)) \
@@ -66,6 +67,7 @@ typedef void *(*Callback)(void *data, void *caller, Raw *values, size_t count);
   X(void, wasmtime_pooling_allocation_config_max_unused_warm_slots_set, (void *, uint32_t)) \
   X(void, wasmtime_pooling_allocation_strategy_set, (void *, void *)) \
   X(void, wasmtime_engine_increment_epoch, (void *)) \
+  X(void *, wasmtime_module_new, (void *, const uint8_t *, size_t, void **)) \
   X(void *, wasmtime_module_deserialize, (void *, const uint8_t *, size_t, void **)) \
   X(void, wasmtime_module_delete, (void *)) \
   X(void *, wasmtime_module_serialize, (void *, Bytes *)) \

@@ -19,7 +19,7 @@ from ..compile.cache import CompileCache
 from ..compile.engine import EngineSettings
 from ..compile.loading import Compiling
 from ..errors import WasmError
-from ..executor.core_executor import LIBRARY, layouts
+from ..executor.core_library import LIBRARY, layouts
 from ..interface.interface import Convention
 from ..plan import layout
 from ..plan.planner import Isolation, plan

@@ -1,0 +1,121 @@
+"""The native executor core, a library in C: its structures and functions for ctypes (``native/core.h``)."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import (
+    POINTER,
+    Structure,
+    c_bool,
+    c_char,
+    c_char_p,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from typing import Any
+
+from wasmtime import _ffi as ffi
+
+from ..facts import MAX_OUT_RANK
+
+LIBRARY = str(ffi.dll._name)  # the path of wasmtime's
+MESSAGE_BYTES = 16 << 10
+
+
+class Piece(Structure):
+    _fields_ = (("data", c_void_p), ("bytes", c_uint64))
+
+
+class Tensor(Structure):
+    _fields_ = (
+        ("rank", c_int32),
+        ("pieces", c_uint32),
+        ("bytes", c_uint64),
+        ("piece", POINTER(Piece)),
+        ("dims", c_int64 * MAX_OUT_RANK),
+        ("slice", c_uint64),
+        ("data", c_void_p),
+    )
+
+
+class Call(Structure):
+    _fields_ = (
+        ("slot", c_void_p),
+        ("timeout_ns", c_uint64),
+        ("inputs", POINTER(Tensor)),
+        ("outputs", POINTER(Tensor)),
+        ("rows", c_int64),
+        ("kind", c_int32),
+        ("message_bytes", c_uint32),
+        ("passes", c_uint32),
+        ("generation", c_uint32),
+        ("box", c_void_p),
+        ("started_ns", c_uint64),
+        ("ended_ns", c_uint64),
+        ("deadline_ns", c_uint64),
+        ("changed", c_bool),
+        ("message", c_char * MESSAGE_BYTES),
+    )
+
+
+class Counters(Structure):
+    _fields_ = tuple((name, c_uint64) for name in ("calls", "traps", "timeouts", "instances", "guest_ns", "high_water"))
+
+
+class Settings(Structure):
+    """How the library keeps house, for the whole process: `struct core_settings`."""
+
+    _fields_ = (("wait_ns", c_uint64), ("period_ns", c_uint64), ("rest_ns", c_uint64), ("most_instances", c_uint32))
+
+
+OutputCallback = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_int, POINTER(c_char), c_size_t)
+
+
+def layouts() -> int:
+    """The sizes of wasmtime's structs, as `core_layouts` packs them."""
+    sizes = (
+        ctypes.sizeof(ffi.wasmtime_extern_t),
+        ffi.wasmtime_extern_t.of.offset,
+        ctypes.sizeof(ffi.wasmtime_func_t),
+        ctypes.sizeof(ffi.wasmtime_memory_t),
+        ctypes.sizeof(ffi.wasmtime_instance_t),
+        ctypes.sizeof(ffi.wasmtime_val_raw_t),
+        ctypes.sizeof(ffi.wasm_byte_vec_t),
+    )
+    return sum(size << 8 * i for i, size in enumerate(sizes))
+
+
+class Core:
+    """The library. Raises OSError or ValueError where it cannot be used."""
+
+    def __init__(self, path: str, wasmtime: str = LIBRARY) -> None:
+        library = ctypes.CDLL(path)
+
+        def function(name: str, result: Any, *arguments: Any) -> Any:
+            found: Any = getattr(library, name, None)
+            if found is None:
+                raise ValueError(f"it has no {name}")
+            found.restype, found.argtypes = result, list(arguments)
+            return found
+
+        self.load = function("core_load", c_void_p, c_void_p, c_size_t, OutputCallback, c_void_p, c_char_p, c_size_t)
+        self.unload = function("core_unload", None, c_void_p)
+        self.slot_new = function("core_slot_new", c_void_p, c_void_p)
+        self.slot_clear = function("core_slot_clear", None, c_void_p)
+        self.slot_free = function("core_slot_free", None, c_void_p)
+        self.run = function("core_run", c_int32, c_void_p, c_uint64)
+        self.lend = function("core_lend", c_int32, c_void_p, c_uint64)
+        self.end = function("core_end", c_int32, c_void_p)
+        self.release = function("core_release", None, c_void_p)
+        self.stats = function("core_stats", Counters, c_void_p)
+        self.instances = function("core_instances", c_uint32)
+        self.set = function("core_set", None, POINTER(Settings))
+        if function("core_layouts", c_uint64)() != layouts():
+            raise ValueError("it was built for another version of wasmtime")
+        why = function("core_open", c_char_p, c_char_p)(wasmtime.encode())
+        if why:
+            raise ValueError(why.decode("utf-8", "replace"))

@@ -1,0 +1,306 @@
+/* Calls: the adapter places the tensors, bytes are copied to where it says, the guest runs, bytes are copied from where it says. Every
+   number that the adapter writes is checked before it is used. */
+#define _GNU_SOURCE
+#include "box.h"
+
+#include <string.h>
+
+#define STACK_RESERVE (512u << 10) /* of a thread's stack: for what calls the guest, and for host functions in it */
+#define LATEST_NS (UINT64_MAX / 2)
+enum { TYPE_BYTES = 13 };
+
+static const struct plan *plan_of(const struct core_call *c) { return c->slot->program->plan; }
+
+
+/* ---- the beginning and the end ---- */
+
+static bool pays(const struct core_program *p) { return p->grown <= 8 || 4 * p->grown < p->restored; }
+
+/* Whether the instance serves again: not after a failure, nor where putting it back costs more than a new one, nor an extra one, since
+   the memory of a busy hour would stay. */
+static bool serves_again(const struct core_box *b, int32_t kind) {
+  uint32_t flags = b->program->plan->flags;
+  if ((kind && kind != INPUT) || b->fork != atomic_load(&core_forks) || (b->extra && !(flags & STATEFUL))) return false;
+  return flags & KEEPS || !b->dirty || (flags & REWINDS_BOX && pays(b->program));
+}
+
+/* The call is over: hand on what the guest wrote, count, and keep the instance or let it go. */
+static int32_t over(struct core_call *c, int32_t kind) {
+  struct core_box *b = c->box;
+  struct core_program *p = c->slot->program;
+  uint64_t size = b && p->plan->flags & HAS_MEMORY ? p_wasmtime_memory_data_size(b->context, &b->tensors) : 0;
+  for (int i = 0; b && p->output && i < STREAMS; i++) {
+    if (b->captured[i].bytes) p->output(p->data, i, b->captured[i].data, b->captured[i].bytes);
+    if (b->captured[i].dropped) p->output(p->data, i, NULL, b->captured[i].dropped);
+  }
+  if (b) host_forget(b);
+  pthread_mutex_lock(&core_lock);
+  p->stats.calls++;
+  p->stats.traps += kind == CORE_TRAP;
+  p->stats.timeouts += kind == CORE_TIMEOUT;
+  if (c->ended_ns > c->started_ns) p->stats.guest_ns += c->ended_ns - c->started_ns;
+  if (size > p->stats.high_water) p->stats.high_water = size;
+  bool again = b && serves_again(b, kind);
+  if (again) { b->next = c->slot->idle; c->slot->idle = b; }
+  pthread_mutex_unlock(&core_lock);
+  if (again) engines_tidy(NULL); else if (b) core_release(b);
+  c->box = NULL;
+  return kind;
+}
+
+/* ---- the adapter ---- */
+
+static int32_t guest_call(struct core_call *c, int function, uint32_t first, uint32_t second, int32_t *status) {
+  struct core_box *b = c->box;
+  Raw raw[2] = {{.i64 = first}, {.i64 = second}};
+  void *trap = NULL, *error = p_wasmtime_func_call_unchecked(b->context, &b->functions[function], raw, 2, &trap);
+  if (error || trap) return failed(c, b, error, trap);
+  *status = raw[0].i32;
+  return DONE;
+}
+
+/* Add the adapter's message, behind `before` if there is one. False where it is not in its place. */
+static bool say_its_message(struct core_call *c, const char *before) {
+  const struct control *k = c->box->control;
+  uint32_t at = k->message, bytes = k->message_bytes;
+  if (!bytes) return true;
+  if (at < MESSAGE_AT || bytes > MESSAGE_BYTES || at > MESSAGE_AT + MESSAGE_BYTES - bytes) return false;
+  say(c, "%s", before);
+  say_bytes(c, (const char *)k - CONTROL_AT + at, bytes);
+  return true;
+}
+
+/* Add what the guest says of its failure. Where it fails at that too, the first failure counts. */
+static void explain(struct core_call *c, const char *before) {
+  int32_t kind = c->kind, status = DONE;
+  uint32_t bytes = c->message_bytes;
+  char first[CORE_MESSAGE], second[1024];
+  memcpy(first, c->message, bytes);
+  bool fails = guest_call(c, EXPLAIN, 0, 0, &status);
+  size_t line = fails ? strcspn(c->message, "\n") : 0;
+  if (line >= sizeof second) line = sizeof second - 1;
+  memcpy(second, c->message, line);
+  fail(c, kind, "%s", "");
+  say_bytes(c, first, bytes);
+  if (fails) say(c, "%s(portalis_error failed: %.*s)", before, (int)line, second);
+  else say_its_message(c, before);
+}
+
+/* What a function of the adapter returned that is not DONE. */
+static int32_t refused(struct core_call *c, int32_t status) {
+  fail(c, status, "%s", "");
+  if (status < INPUT || status > INTERNAL || !say_its_message(c, "")) return fail(c, INTERNAL, "the adapter broke its contract");
+  if (status == STATUS) explain(c, ": ");
+  return c->kind;
+}
+
+static int32_t try_place(struct core_call *c, int32_t *status) {
+  struct control *k = c->box->control;
+  for (uint32_t i = 0; i < plan_of(c)->inputs; i++) {
+    k->t[i].rank = c->in[i].rank;
+    k->t[i].bytes = c->in[i].bytes;
+    k->t[i].slice = 0;
+    memcpy(k->t[i].dims, c->in[i].dims, sizeof k->t[i].dims);
+  }
+  return guest_call(c, PLACE, 0, 0, status);
+}
+
+/* Only a new instance is in its first state, or has room. */
+static int32_t renew(struct core_call *c, int32_t *status) {
+  core_release(c->box);
+  c->box = NULL;
+  int32_t kind = box_new(c, c->deadline_ns, &c->box);
+  return kind ? kind : try_place(c, status);
+}
+
+/* Put the instance back to its first state. */
+static int32_t restore(struct core_call *c, int32_t *status) {
+  struct core_program *p = c->box->program;
+  int32_t kind = guest_call(c, RESTORE, 0, 0, status);
+  if (kind) return kind;
+  pthread_mutex_lock(&core_lock);
+  p->restored++;
+  p->grown += c->box->control->grew != 0;
+  pthread_mutex_unlock(&core_lock);
+  return DONE;
+}
+
+static int32_t place(struct core_call *c) {
+  uint32_t flags = plan_of(c)->flags;
+  int32_t status = DONE, kind = DONE;
+  if (flags & REWINDS_BOX && c->box->dirty && !(flags & KEEPS)) kind = restore(c, &status);
+  if (!kind && !status) kind = try_place(c, &status);
+  for (int i = 0; i < 2 && !kind && status == RENEW; i++) kind = renew(c, &status);
+  return kind ? kind : status ? refused(c, status) : DONE;
+}
+
+/* ---- bytes ---- */
+
+/* `bytes` bytes at `from` of the memory that holds the tensors, or NULL where they are not all inside. */
+static uint8_t *inside(const struct core_box *b, uint64_t from, uint64_t bytes) {
+  uint64_t size = p_wasmtime_memory_data_size(b->context, &b->tensors);
+  return from <= size && bytes <= size - from ? p_wasmtime_memory_data(b->context, &b->tensors) + from : NULL;
+}
+
+/* Copy `bytes` bytes of a tensor, from `from` on, between its pieces and the guest's memory. False where the pieces have fewer. */
+static bool copy(const struct core_tensor *t, uint64_t from, uint64_t bytes, uint8_t *memory, bool in) {
+  for (uint32_t j = 0; j < t->pieces && bytes; j++) {
+    struct core_piece piece = t->piece[j];
+    if (from >= piece.bytes) { from -= piece.bytes; continue; }
+    uint64_t n = piece.bytes - from < bytes ? piece.bytes - from : bytes;
+    if (in) memcpy(memory, piece.data + from, n);
+    else if (piece.data) memcpy(piece.data + from, memory, n);
+    memory += n; bytes -= n; from = 0;
+  }
+  return !bytes;
+}
+
+/* Copy what one pass takes, or gives. */
+static int32_t copy_pass(struct core_call *c, uint32_t pass, bool in) {
+  const struct plan *p = plan_of(c);
+  for (uint32_t i = 0, n = in ? p->inputs : p->outputs; i < n; i++) {
+    const struct core_tensor *t = (in ? c->in : c->out) + i;
+    uint64_t from;
+    if (in ? t->rank < 0 || (pass && !t->slice) : !t->pieces) continue;
+    if (__builtin_mul_overflow(t->slice, pass, &from) || from > t->bytes) return fail(c, INTERNAL, "the adapter asks for more than there is");
+    uint64_t bytes = t->slice && t->slice < t->bytes - from ? t->slice : t->bytes - from;
+    uint8_t *at = inside(c->box, c->box->control->t[in ? i : p->inputs + i].at, bytes);
+    if (!at && in) return fail(c, INTERNAL, "the adapter placed an input outside the guest's memory");
+    if (!at && bytes) return fail(c, INTERNAL, "the adapter says that an output lies outside the guest's memory");
+    if (!copy(t, from, bytes, at, in) && in) return fail(c, INTERNAL, "an input has fewer bytes than it says");
+  }
+  return DONE;
+}
+
+/* Take what the adapter says of an output, once: it must be what the executor can copy. */
+static int32_t take_output(struct core_call *c, uint32_t i) {
+  const struct plan_tensor *spec = plan_tensors(plan_of(c)) + plan_of(c)->inputs + i;
+  struct tensor k = c->box->control->t[plan_of(c)->inputs + i];
+  struct core_tensor *t = &c->out[i];
+  uint64_t bytes = spec->item;
+  bool serialised = spec->dtype == TYPE_BYTES;
+  if (k.rank < 0 || k.rank > MAX_OUT_RANK) return fail(c, INTERNAL, "the adapter gives an output a false rank");
+  for (int d = 0; d < k.rank; d++)
+    if (k.dims[d] < 0 || __builtin_mul_overflow(bytes, (uint64_t)k.dims[d], &bytes)) return fail(c, INTERNAL, "the adapter gives an output a false shape");
+  if ((!serialised && bytes != k.bytes) || (!c->passes && k.bytes)) return fail(c, INTERNAL, "the adapter gives an output a false size");
+  if (c->passes > 1 && (serialised || !k.slice || k.bytes / k.slice + (k.bytes % k.slice != 0) != c->passes))
+    return fail(c, INTERNAL, "the adapter gives an output a false slice");
+  c->changed |= t->rank != k.rank || memcmp(t->dims, k.dims, (size_t)k.rank * sizeof *k.dims);
+  t->rank = k.rank;
+  t->bytes = k.bytes;
+  t->slice = c->passes > 1 ? k.slice : 0;
+  memcpy(t->dims, k.dims, (size_t)k.rank * sizeof *k.dims);
+  t->data = c->passes > 1 ? NULL : k.bytes ? inside(c->box, k.at, k.bytes) : (const uint8_t *)"";
+  return c->passes == 1 && !t->data ? fail(c, INTERNAL, "the adapter says that an output lies outside the guest's memory") : DONE;
+}
+
+/* ---- calls ---- */
+
+static int32_t run_pass(struct core_call *c, uint32_t pass) {
+  int32_t status, kind = copy_pass(c, pass, true);
+  if (kind) return kind;
+  c->box->dirty = true;
+  if ((kind = guest_call(c, RUN, pass, c->generation, &status))) return kind;
+  return status ? refused(c, status) : DONE;
+}
+
+static int32_t first_pass(struct core_call *c) {
+  int32_t kind = place(c);
+  if (kind) return kind;
+  const struct control *k = c->box->control;
+  c->passes = k->passes; c->generation = k->generation; c->rows = k->rows;
+  for (uint32_t i = 0; i < plan_of(c)->inputs; i++) c->in[i].slice = c->passes > 1 ? k->t[i].slice : 0;
+  c->started_ns = now_ns();
+  if (c->passes) kind = run_pass(c, 0);
+  c->ended_ns = now_ns();
+  for (uint32_t i = 0; i < plan_of(c)->outputs && !kind; i++) kind = take_output(c, i);
+  return kind;
+}
+
+static int32_t begin_call(struct core_call *c) {
+  c->kind = DONE; c->message_bytes = 0; c->passes = 0; c->started_ns = c->ended_ns = 0; c->changed = false;
+  c->box = slot_take(c->slot, c->deadline_ns - c->timeout_ns);
+  int32_t kind = !c->box ? box_new(c, c->deadline_ns, &c->box)
+               : box_arm(c->box, c->deadline_ns) ? DONE : fail(c, CORE_BUSY, "no thread can be started for deadlines");
+  if (!kind) kind = first_pass(c);
+  if (!kind) return DONE;
+  if (kind == CORE_TRAP && c->box) explain(c, "\nthe guest said: ");
+  return over(c, kind);
+}
+
+static int32_t end_call(struct core_call *c) {
+  int32_t kind = c->passes ? copy_pass(c, 0, false) : DONE;
+  for (uint32_t pass = 1; pass < c->passes && !kind; pass++) {
+    if (!(kind = run_pass(c, pass))) kind = copy_pass(c, pass, false);
+    c->ended_ns = now_ns();
+  }
+  if (kind == CORE_TRAP) explain(c, "\nthe guest said: ");
+  return over(c, kind);
+}
+
+/* ---- stacks: wasmtime takes a thread's own bounds on trust; where it has less than the guest may use, another thread runs it ---- */
+
+struct errand { struct core_call *call; int32_t (*run)(struct core_call *); int32_t kind; };
+
+static void *run_errand(void *data) {
+  struct errand *e = data;
+  e->kind = e->run(e->call);
+  return NULL;
+}
+
+static size_t stack_of_this_thread(void) {
+  static _Thread_local size_t size;
+  pthread_attr_t attributes;
+  void *where;
+  if (size) return size;
+  size = 512u << 10; /* where the system does not say */
+  if (pthread_getattr_np(pthread_self(), &attributes)) return size;
+  pthread_attr_getstack(&attributes, &where, &size);
+  pthread_attr_destroy(&attributes);
+  return size;
+}
+
+static int32_t with_stack(struct core_call *c, int32_t (*run)(struct core_call *)) {
+  size_t need = ((size_t)plan_of(c)->max_stack + STACK_RESERVE + 65535) & ~(size_t)65535;
+  struct errand e = {c, run, DONE};
+  pthread_attr_t attributes;
+  pthread_t thread;
+  if (need <= stack_of_this_thread()) return run(c);
+  pthread_attr_init(&attributes);
+  int problem = pthread_attr_setstacksize(&attributes, need);
+  if (!problem) problem = pthread_create(&thread, &attributes, run_errand, &e);
+  pthread_attr_destroy(&attributes);
+  if (!problem) { pthread_join(thread, NULL); return e.kind; }
+  return over(c, fail(c, CORE_BUSY, "no thread with a stack of %zu bytes can be started for the guest: %s", need, strerror(problem)));
+}
+
+static int32_t begin_until(struct core_call *c, uint64_t deadline_ns) {
+  c->box = NULL;
+  c->started_ns = c->ended_ns = 0;
+  c->deadline_ns = deadline_ns < LATEST_NS ? deadline_ns : LATEST_NS;
+  return with_stack(c, begin_call);
+}
+
+int32_t core_begin(struct core_call *c) { return begin_until(c, c->timeout_ns < LATEST_NS ? now_ns() + c->timeout_ns : LATEST_NS); }
+
+int32_t core_end(struct core_call *c) { return c->passes > 1 ? with_stack(c, end_call) : end_call(c); }
+
+void core_abort(struct core_call *c) { over(c, DONE); }
+
+int32_t core_run(struct core_call *c, uint64_t deadline_ns) {
+  int32_t kind = begin_until(c, deadline_ns);
+  if (kind) return kind;
+  for (uint32_t i = 0; i < plan_of(c)->outputs; i++) c->changed |= c->out[i].pieces != 1 || c->out[i].piece[0].bytes != c->out[i].bytes;
+  return c->changed ? CORE_OPEN : core_end(c);
+}
+
+int32_t core_lend(struct core_call *c, uint64_t deadline_ns) {
+  int32_t kind = begin_until(c, deadline_ns);
+  if (kind) return kind;
+  if (c->passes != 1 || !(plan_of(c)->flags & SIGNALS)) return CORE_OPEN; /* a memory that checks its addresses may move when it grows */
+  struct core_box *b = c->box;
+  atomic_fetch_add(&b->references, 1);
+  over(c, DONE);
+  c->box = b;
+  return DONE;
+}

@@ -1,0 +1,154 @@
+/* Errors: what wasmtime's traps and errors mean, in words, with a backtrace of our own. wasmtime would demangle the names in its own
+   without a limit: guests are compiled without names, and those of the frames that are shown come from the plan. */
+#define _GNU_SOURCE
+#include "box.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_FRAMES = 20 };
+
+static void say_all(struct core_call *c, const char *format, va_list arguments) {
+  uint32_t room = CORE_MESSAGE - 1 - c->message_bytes;
+  int n = vsnprintf(c->message + c->message_bytes, room + 1, format, arguments);
+  c->message_bytes += n < 0 ? 0 : (uint32_t)n < room ? (uint32_t)n : room;
+}
+
+void say(struct core_call *c, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  say_all(c, format, arguments);
+  va_end(arguments);
+}
+
+void say_bytes(struct core_call *c, const char *from, size_t bytes) {
+  size_t room = CORE_MESSAGE - 1 - c->message_bytes, n = bytes < room ? bytes : room;
+  memcpy(c->message + c->message_bytes, from, n);
+  c->message_bytes += (uint32_t)n;
+  c->message[c->message_bytes] = 0;
+}
+
+int32_t fail(struct core_call *c, int32_t kind, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  c->message_bytes = 0;
+  say_all(c, format, arguments);
+  va_end(arguments);
+  return c->kind = kind;
+}
+
+void told(void *error, char *message, size_t room) {
+  Bytes text = {0, NULL};
+  p_wasmtime_error_message(error, &text);
+  snprintf(message, room, "%.*s", (int)(text.size < 4096 ? text.size : 4096), text.data);
+  p_wasm_byte_vec_delete(&text);
+  p_wasmtime_error_delete(error);
+}
+
+static void say_time(struct core_call *c) {
+  const struct plan *p = c->slot->program->plan;
+  char seconds[32];
+  snprintf(seconds, sizeof seconds, "%g", (double)c->timeout_ns / 1e9);
+  char *comma = strchr(seconds, ','); /* in the process's locale */
+  if (comma) *comma = '.';
+  say(c, "the guest ran longer than its time limit of %s s and was stopped (%.*s)", seconds,
+      SPAN(p, c->timeout_ns < p->timeout_ns ? p->own_limit : p->more_time));
+}
+
+static void say_name(struct core_call *c, const struct plan *p, uint32_t function) {
+  uint32_t low = 0, high = p->names;
+  while (low < high) {
+    uint32_t middle = (low + high) / 2;
+    if (plan_names(p)[middle].function < function) low = middle + 1; else high = middle;
+  }
+  if (low < p->names && plan_names(p)[low].function == function) say_bytes(c, plan_at(p, plan_names(p)[low].name.at), plan_names(p)[low].name.bytes);
+  else say(c, "function %u", function);
+}
+
+/* Guests have no module name; a loop of ours is shown with its own, the adapter and the bridge are not. */
+static void say_backtrace(struct core_call *c, void (*trace)(void *, Frames *), void *from) {
+  Frames frames = {0, NULL};
+  int shown = 0;
+  trace(from, &frames);
+  for (size_t i = 0; i < frames.size && shown < MOST_FRAMES; i++) {
+    const Bytes *module = p_wasmtime_frame_module_name(frames.data[i]), *name = p_wasmtime_frame_func_name(frames.data[i]);
+    size_t offset = p_wasm_frame_module_offset(frames.data[i]);
+    if (module && ((module->size == 6 && !memcmp(module->data, "bridge", 6)) || (module->size == 7 && !memcmp(module->data, "adapter", 7)))) continue;
+    say(c, shown ? "\n%5d: " : "\nwasm backtrace:\n%5d: ", shown);
+    if (offset && offset < 0xFFFFFFFF) say(c, "%#8zx - ", offset); else say(c, "         - ");
+    shown++;
+    if (module) say(c, "%.*s!%.*s", (int)module->size, module->data, name ? (int)name->size : 0, name ? name->data : "");
+    else say_name(c, c->slot->program->plan, p_wasm_frame_func_index(frames.data[i]));
+  }
+  p_wasm_frame_vec_delete(&frames);
+}
+
+/* `bytes` at `from` without the blanks and zeros around them. */
+static Bytes trimmed(char *from, size_t bytes) {
+  while (bytes && (*from == ' ' || *from == '\n')) from++, bytes--;
+  while (bytes && (!from[bytes - 1] || from[bytes - 1] == ' ' || from[bytes - 1] == '\n')) bytes--;
+  return (Bytes){bytes, from};
+}
+
+static char *find(Bytes text, const char *words) { return memmem(text.data, text.size, words, strlen(words)); }
+
+/* wasmtime's message without its backtrace: the cause alone where it has one. */
+static void say_cause(struct core_call *c, Bytes text) {
+  static const char BEFORE[] = "\n\nCaused by:\n", *const PREFIXES[] = {"wasm trap: ", "0: "};
+  char *causes = find(text, BEFORE), *end = text.data + text.size;
+  Bytes head = {causes ? (size_t)(causes - text.data) : text.size, text.data};
+  char *trace = find(head, "wasm backtrace:\n");
+  head = trimmed(head.data, trace ? (size_t)(trace - head.data) : head.size);
+  bool both = head.size && !find(head, "error while executing");
+  if (!causes || both) say_bytes(c, head.data, head.size);
+  if (!causes) return;
+  if (both) say(c, ": ");
+  Bytes left = trimmed(causes + sizeof BEFORE - 1, (size_t)(end - causes) - sizeof BEFORE + 1);
+  for (size_t i = 0; i < 2; i++)
+    if (find(left, PREFIXES[i]) == left.data) left = trimmed(left.data + strlen(PREFIXES[i]), left.size - strlen(PREFIXES[i]));
+  for (char *line; (line = find(left, "\n")); left = trimmed(line, left.size - (size_t)(line - left.data))) {
+    Bytes one = trimmed(left.data, (size_t)(line - left.data));
+    say_bytes(c, one.data, one.size);
+    say(c, "; ");
+  }
+  say_bytes(c, left.data, left.size);
+}
+
+/* Which kind of error wasmtime's words stand for. */
+static int32_t kind_of(const struct core_call *c) {
+  static const struct { const char *words; int32_t kind; } KINDS[] = {
+    {"maximum concurrent", POOL_FULL}, {"mmap failed", CORE_BUSY}, {"Cannot allocate memory", CORE_BUSY}, {"failed to allocate", CORE_BUSY},
+    {"os error 12", CORE_BUSY}, {"exceeds memory limits", MEMORY}, {"memory limit", MEMORY}};
+  for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
+    if (memmem(c->message, c->message_bytes, KINDS[i].words, strlen(KINDS[i].words))) return KINDS[i].kind;
+  return CORE_GUEST;
+}
+
+int32_t failed(struct core_call *c, struct core_box *b, void *error, void *trap) {
+  void (*message)(void *, Bytes *) = trap ? p_wasm_trap_message : p_wasmtime_error_message;
+  Bytes text = {0, NULL};
+  uint8_t code = 255;
+  int status = 0;
+  bool exits = !trap && p_wasmtime_error_exit_status(error, &status);
+  if (trap) p_wasmtime_trap_code(trap, &code);
+  fail(c, trap ? CORE_TRAP : CORE_GUEST, "%s", "");
+  if (code == TRAP_INTERRUPT || b->late) {
+    c->kind = CORE_TIMEOUT;
+    b->late = false;
+    say_time(c);
+  } else if (exits) {
+    say(c, "the guest ended itself with exit code %d instead of returning", status);
+  } else {
+    if (trap) say(c, "the guest trapped: %s%s", b->aborted, b->aborted[0] ? ": " : "");
+    message(trap ? trap : error, &text);
+    say_cause(c, text);
+    p_wasm_byte_vec_delete(&text);
+    if (!trap) c->kind = kind_of(c);
+  }
+  if (c->kind == CORE_TIMEOUT || c->kind == CORE_TRAP || (c->kind == CORE_GUEST && !exits))
+    say_backtrace(c, trap ? p_wasm_trap_trace : p_wasmtime_error_wasm_trace, trap ? trap : error);
+  if (trap) p_wasm_trap_delete(trap);
+  if (error) p_wasmtime_error_delete(error);
+  return c->kind;
+}

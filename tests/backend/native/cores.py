@@ -1,0 +1,96 @@
+"""The executor core that this process uses, guests for its tests, and processes that try what could end one."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from portalis.backend import Program
+from portalis.backend.executor import loaded
+from portalis.backend.executor.core_library import Core, Settings
+from portalis.tools import parts
+from tests.backend import guests
+from tests.backend.guests import tensor
+from tests.running.garbage import collected
+from tests.running.waiting import PATIENCE_S
+
+F32 = np.float32
+X = {"x": np.arange(1, 5, dtype=F32).reshape(1, 4)}
+# y is x once more, and its shape [x[0]]: the output's shape depends on the data
+SHAPED = guests.dlpack(
+    guests.ECHO_BODY.replace(
+        "(i32.const 0)",
+        """(i64.store (i32.load offset=20 (local.get $out))
+             (i64.trunc_f32_u (f32.load (i32.load (local.get $in))))) (i32.const 0)""",
+    ),
+    inputs=[tensor("x")],
+    outputs=[tensor("y")],
+)
+# y[0] is how many calls this instance has had
+COUNTING = guests.dlpack(
+    """(global.set $calls (f32.add (global.get $calls) (f32.const 1)))
+    (f32.store (i32.load (local.get $in)) (global.get $calls))"""
+    + guests.ECHO_BODY,
+    inputs=[tensor("x")],
+    outputs=[tensor("y")],
+    batch=8,
+    more="(global $calls (mut f32) (f32.const 0))",
+)
+ENDLESS = guests.dlpack("(loop $l (br $l)) (i32.const 0)", inputs=[tensor("x")], outputs=[tensor("y")], batch=8)
+
+
+def core() -> Core:
+    """The library. Skips where it is not built, but for CI."""
+    found = loaded.native_core()
+    if found is None:
+        assert not parts.required(), "the executor core is missing: .ci/native"
+        pytest.skip("the executor core is not built for this machine: .ci/native")
+    return found
+
+
+@contextlib.contextmanager
+def settings(
+    *, wait_s: float = 0.5, period_s: float = 5.0, rest_s: float = 60.0, instances: int = 4096
+) -> Iterator[None]:
+    """Other settings of the library for a while."""
+    core().set(Settings(int(wait_s * 1e9), int(period_s * 1e9), int(rest_s * 1e9), instances))
+    try:
+        yield
+    finally:
+        core().set(Settings(500_000_000, 5_000_000_000, 60_000_000_000, 4096))
+
+
+class Instances:
+    """The instances that were made since this object was."""
+
+    def __init__(self) -> None:
+        with contextlib.suppress(AssertionError):
+            collected(lambda: core().instances() == 0, "")
+        self._before = core().instances()
+
+    def __len__(self) -> int:
+        return max(core().instances() - self._before, 0)
+
+    def go_down_to(self, count: int) -> None:
+        """Fail unless so many of them are left once garbage is collected."""
+        collected(lambda: len(self) <= count, lambda: f"{len(self)} instances are left, not {count}")
+
+
+def answer(program: Program, value: float = 1) -> list[float]:
+    """What `program` makes of four numbers."""
+    x = np.full((1, 4), value, F32)
+    return [float(each) for each in program.run({"x": x})["y"].reshape(-1)]
+
+
+def child(code: str, *arguments: str) -> str:
+    """What a process prints that runs `code`, in which the names of this module are known."""
+    prelude = "import os, sys, threading, time\nfrom tests.backend.native.cores import *\nfrom portalis.backend import *\n"
+    command = [sys.executable, "-c", prelude + code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, f"{done.returncode}: {done.stdout[-500:]}{done.stderr[-1000:]}"
+    return done.stdout
