@@ -1,12 +1,10 @@
 /* The helper: a Python process that makes plans, one after the other, and ends when nobody asks for a while. Modules that are not
    trusted are read there, not in the server. */
 #define _GNU_SOURCE
-#include "box.h"
-#include "triton.h"
+#include "shell.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -18,6 +16,7 @@
 
 #define WITHIN_NS 120000000000ull
 #define LARGEST (512u << 20)
+#define ADVICE "PORTALIS_PYTHON names a Python with wasmtime and numpy"
 
 extern char **environ;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -54,18 +53,25 @@ static const char *interpreter(void) {
   return *path && !access(path, X_OK) ? path : "python3";
 }
 
-static Error *start(void) {
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) return error_f(ERROR_UNAVAILABLE, "no channel to the planner: %s", strerror(errno));
-  char script[1200];
-  snprintf(script, sizeof script, "%s/plan.py", folder);
-  char *arguments[] = {(char *)interpreter(), "-B", script, NULL};
+/* Waits for a helper's end, so that none is left behind as a zombie. */
+static void *reap(void *child) {
+  pid_t mine = (pid_t)(intptr_t)child;
+  siginfo_t info;
+  while (waitid(P_PID, (id_t)mine, &info, WEXITED | WNOWAIT) && errno == EINTR) {}
+  pthread_mutex_lock(&lock);
+  if (pid == mine) end();
+  pthread_mutex_unlock(&lock);
+  return NULL;
+}
+
+/* Starts the helper's process, whose end of the channel is `theirs`; 0, or an errno. */
+static int spawn(char **arguments, int theirs) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   sigset_t none, all;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, pair[1], 0);
-  posix_spawn_file_actions_adddup2(&actions, pair[1], 1);
+  posix_spawn_file_actions_adddup2(&actions, theirs, 0);
+  posix_spawn_file_actions_adddup2(&actions, theirs, 1);
   posix_spawnattr_init(&attributes);
   sigemptyset(&none);
   sigfillset(&all);
@@ -75,12 +81,24 @@ static Error *start(void) {
   int failed = posix_spawnp(&pid, arguments[0], &actions, &attributes, arguments, environ);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
+  if (failed) pid = 0;
+  return failed;
+}
+
+static Error *start(void) {
+  int pair[2];
+  pthread_t reaper;
+  char script[1200];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) return error_f(ERROR_UNAVAILABLE, "no channel to the planner: %s", strerror(errno));
+  snprintf(script, sizeof script, "%s/plan.py", folder);
+  char *arguments[] = {(char *)interpreter(), "-B", script, NULL};
+  int failed = spawn(arguments, pair[1]);
   close(pair[1]);
   channel = pair[0];
+  if (!failed && !pthread_create(&reaper, NULL, reap, (void *)(intptr_t)pid)) pthread_detach(reaper);
   if (!failed) return NULL;
-  pid = 0;
   end();
-  return error_f(ERROR_UNAVAILABLE, "the planner cannot be started with %s: %s (PORTALIS_PYTHON names a Python with wasmtime and numpy)", arguments[0], strerror(failed));
+  return error_f(ERROR_UNSUPPORTED, "the planner cannot be started with %s: %s (" ADVICE ")", arguments[0], strerror(failed));
 }
 
 static bool transfer(bool sending, void *data, size_t bytes, uint64_t deadline) {
@@ -120,7 +138,8 @@ Error *helper_ask(const char *question, size_t bytes, char *kind, char **answer,
     bool late = now_ns() >= deadline;
     end();
     if (!fresh && !late) continue; /* it had ended for want of work, or was killed: a new one is asked */
-    error = error_f(ERROR_UNAVAILABLE, "the planner %s (PORTALIS_PYTHON names a Python with wasmtime and numpy)", late ? "took too long and was stopped" : "ended without an answer");
+    error = late ? error_f(ERROR_UNAVAILABLE, "the planner took too long and was stopped")
+                 : error_f(ERROR_UNSUPPORTED, "the planner ended without an answer (" ADVICE ")");
     break;
   }
   pthread_mutex_unlock(&lock);

@@ -1,4 +1,4 @@
-/* Messages that leave the server: bounded, and without control characters but newlines, as `messages.py` has them. */
+/* Text that leaves the server: bounded, and without control characters but newlines, as `messages.py` has it. */
 #include "text.h"
 
 #include <stdio.h>
@@ -60,4 +60,15 @@ size_t text_plain(const char *from, size_t bytes, char *to) {
   used = head + (size_t)n + used - tail;
   to[used] = 0;
   return used;
+}
+
+void text_line(const char *from, size_t bytes, char *to) {
+  const unsigned char *s = (const unsigned char *)from;
+  size_t used = 0, at = 0;
+  while (at < bytes && used < TEXT_LINE - 64) {
+    if (s[at] == '\n') { used += (size_t)sprintf(to + used, "\\n"); at++; }
+    else at += escape(s + at, bytes - at, to, &used);
+  }
+  if (at < bytes) used += (size_t)sprintf(to + used, " ... (%zu more bytes)", bytes - at);
+  to[used] = 0;
 }

@@ -1,4 +1,4 @@
-/* What the shell uses of Triton's backend API 1.10 and later; the server that loads the library resolves it. Handles are opaque. */
+/* What the shell uses of Triton's backend API 1.17; the server that loads the library resolves it. Handles are opaque. */
 #ifndef PORTALIS_TRITON_H
 #define PORTALIS_TRITON_H
 
@@ -30,6 +30,8 @@ enum { TYPE_BYTES = 13, RELEASE_ALL = 1, COMPLETE_FINAL = 1 };
 
 Error *TRITONSERVER_ErrorNew(int code, const char *message);
 void TRITONSERVER_ErrorDelete(Error *);
+int TRITONSERVER_ErrorCode(Error *);
+const char *TRITONSERVER_ErrorMessage(Error *);
 Error *TRITONSERVER_LogMessage(int level, const char *file, int line, const char *message);
 Error *TRITONSERVER_MessageNewFromSerializedJson(Message **, const char *base, size_t bytes);
 Error *TRITONSERVER_MessageSerializeToJson(Message *, const char **base, size_t *bytes);
@@ -43,10 +45,12 @@ Error *TRITONSERVER_MetricDelete(Metric *);
 Error *TRITONSERVER_MetricIncrement(Metric *, double);
 Error *TRITONSERVER_MetricSet(Metric *, double);
 
+#define NEWER __attribute__((weak)) /* an older server does not have it; it loads the library all the same */
+
 Error *TRITONBACKEND_ApiVersion(uint32_t *major, uint32_t *minor);
 Error *TRITONBACKEND_BackendArtifacts(Backend *, int *type, const char **location);
 Error *TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(Attribute *, int kind, uint64_t count, const uint64_t *ids, uint64_t id_count);
-Error *TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(Attribute *, bool);
+NEWER Error *TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(Attribute *, bool);
 Error *TRITONBACKEND_ModelBackend(Model *, Backend **);
 Error *TRITONBACKEND_ModelName(Model *, const char **);
 Error *TRITONBACKEND_ModelVersion(Model *, uint64_t *);
@@ -56,6 +60,7 @@ Error *TRITONBACKEND_ModelAutoCompleteConfig(Model *, bool *);
 Error *TRITONBACKEND_ModelSetConfig(Model *, uint32_t version, Message *);
 Error *TRITONBACKEND_ModelState(Model *, void **);
 Error *TRITONBACKEND_ModelSetState(Model *, void *);
+Error *TRITONBACKEND_ModelInstanceKind(ModelInstance *, int *);
 Error *TRITONBACKEND_ModelInstanceModel(ModelInstance *, Model **);
 Error *TRITONBACKEND_ModelInstanceState(ModelInstance *, void **);
 Error *TRITONBACKEND_ModelInstanceSetState(ModelInstance *, void *);
@@ -67,26 +72,15 @@ Error *TRITONBACKEND_InputProperties(Input *, const char **name, int *datatype, 
 Error *TRITONBACKEND_InputBuffer(Input *, uint32_t index, const void **buffer, uint64_t *bytes, int *memory_type, int64_t *memory_id);
 Error *TRITONBACKEND_RequestOutputCount(Request *, uint32_t *);
 Error *TRITONBACKEND_RequestOutputName(Request *, uint32_t, const char **);
-Error *TRITONBACKEND_RequestParameterCount(Request *, uint32_t *);
-Error *TRITONBACKEND_RequestParameter(Request *, uint32_t, const char **key, int *type, const void **value);
-Error *TRITONBACKEND_RequestIsCancelled(Request *, bool *);
+NEWER Error *TRITONBACKEND_RequestParameterCount(Request *, uint32_t *);
+NEWER Error *TRITONBACKEND_RequestParameter(Request *, uint32_t, const char **key, int *type, const void **value);
+NEWER Error *TRITONBACKEND_RequestIsCancelled(Request *, bool *);
 Error *TRITONBACKEND_RequestRelease(Request *, uint32_t flags);
 Error *TRITONBACKEND_ResponseNew(Response **, Request *);
 Error *TRITONBACKEND_ResponseDelete(Response *);
 Error *TRITONBACKEND_ResponseOutput(Response *, Output **, const char *name, int datatype, const int64_t *shape, uint32_t rank);
 Error *TRITONBACKEND_OutputBuffer(Output *, void **buffer, uint64_t bytes, int *memory_type, int64_t *memory_id);
 Error *TRITONBACKEND_ResponseSend(Response *, uint32_t flags, Error *);
-Error *TRITONBACKEND_InferenceRequestTimeoutMicroseconds(Request *, uint64_t *);
-
-#define EXPORT __attribute__((visibility("default")))
-#define TRY(call) do { Error *error_ = (call); if (error_) return error_; } while (0)
-
-/* helper.c: a Python process that plans. */
-void helper_folder(const char *);
-Error *helper_ask(const char *question, size_t bytes, char *kind, char **answer, uint32_t *answer_bytes);
-void helper_end(void);
-
-Error *error_f(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void drop(Error *);
+NEWER Error *TRITONBACKEND_InferenceRequestTimeoutMicroseconds(Request *, uint64_t *);
 
 #endif

@@ -1,0 +1,48 @@
+/* Models that run in Triton's Python backend, for which this library then stands: it loads that backend's library, and passes calls on.
+   (A model's `runtime: "model.py"` would not do: whichever of the two a server loads first may then serve the models of both.) */
+#define _GNU_SOURCE
+#include "shell.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+
+static struct {
+  void *library;
+  Error *(*initialize)(Backend *), *(*model)(Model *), *(*model_end)(Model *), *(*instance)(ModelInstance *), *(*instance_end)(ModelInstance *);
+  Error *(*execute)(ModelInstance *, Request **, uint32_t), *(*end)(Backend *);
+} python;
+static const struct { void *to; const char *name; } FUNCTIONS[] = {
+  {&python.initialize, "TRITONBACKEND_Initialize"},           {&python.model, "TRITONBACKEND_ModelInitialize"},
+  {&python.model_end, "TRITONBACKEND_ModelFinalize"},         {&python.instance, "TRITONBACKEND_ModelInstanceInitialize"},
+  {&python.execute, "TRITONBACKEND_ModelInstanceExecute"},    {&python.instance_end, "TRITONBACKEND_ModelInstanceFinalize"},
+  {&python.end, "TRITONBACKEND_Finalize"}};
+static char path[1200];
+
+void refer_folder(const char *backend) { snprintf(path, sizeof path, "%s/../python/libtriton_python.so", backend); }
+
+static Error *load(Backend *backend) {
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library) return error_f(ERROR_UNAVAILABLE, "Triton's Python backend cannot be loaded: %s", dlerror());
+  for (size_t i = 0; i < sizeof FUNCTIONS / sizeof *FUNCTIONS; i++)
+    if (!(*(void **)FUNCTIONS[i].to = dlsym(library, FUNCTIONS[i].name)))
+      return error_f(ERROR_UNAVAILABLE, "%s is no backend: it has no %s", path, FUNCTIONS[i].name);
+  TRY(python.initialize(backend));
+  python.library = library;
+  return NULL;
+}
+
+Error *refer_model(Model *model) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  Backend *backend;
+  TRY(TRITONBACKEND_ModelBackend(model, &backend));
+  pthread_mutex_lock(&lock);
+  Error *error = python.library ? NULL : load(backend);
+  pthread_mutex_unlock(&lock);
+  return error ? error : python.model(model);
+}
+
+Error *refer_model_end(Model *model) { return python.library ? python.model_end(model) : NULL; }
+Error *refer_instance(ModelInstance *instance) { return python.instance(instance); }
+Error *refer_instance_end(ModelInstance *instance) { return python.library ? python.instance_end(instance) : NULL; }
+Error *refer_execute(ModelInstance *instance, Request **requests, uint32_t count) { return python.execute(instance, requests, count); }
+Error *refer_end(Backend *backend) { return python.library ? python.end(backend) : NULL; }
