@@ -126,6 +126,8 @@ class Core:
         self.end = function("core_end", c_int32, c_void_p)
         self.abort = function("core_abort", None, c_void_p)
         self.stats = function("core_stats", _Stats, c_void_p)
+        if function("core_layouts", c_uint64)() != layouts():
+            raise ValueError("this wasmtime has other structs than the executor was built for")
         why = function("core_open", c_char_p, c_char_p)(str(ffi.dll._name).encode())
         if why:
             raise ValueError(why.decode())

@@ -22,9 +22,10 @@ from ..compile.engine import EngineSettings
 from ..compile.loading import Compiling, read_source
 from ..errors import WasmError
 from ..executor.core_executor import layouts
-from ..interface.interface import Convention
+from ..executor.fitting import misfit
 from ..terms import TRITON
 from ..triton import config as model_config
+from ..triton.engine import Engine, insisted, obstacle
 from ..wasm.binary import read_module
 from . import layout
 from .planner import Isolation, plan
@@ -110,12 +111,9 @@ def _answer(question: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytear
 def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileCache) -> bytearray:
     model = model_config.read_model(config, folder)
     chosen, interface = model.settings, model.interface
-    if chosen.engine == "python":
-        raise Refer("wasm.engine is python")
-    if interface.convention is Convention.COMMAND:
-        raise Refer("a command runs there")
-    if chosen.threads > 1:
-        raise Refer("wasm.threads is more than 1")
+    why = "wasm.engine is python" if chosen.engine is Engine.PYTHON else obstacle(interface, chosen.threads) or misfit()
+    if why is not None:
+        raise Refer(insisted(why) if chosen.engine is Engine.NATIVE else why)
     if completes:
         model_config.complete(interface, config, _Completed(config))
     wasm = read_source(model.path, chosen.limits)

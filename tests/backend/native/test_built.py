@@ -35,7 +35,11 @@ def test_the_sources_give_the_committed_bytes_wherever_they_lie(tmp_path: Path) 
     environment = os.environ | caches | {"PYTHON": sys.executable}
     done = subprocess.run([tree / ".ci" / "native"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    made = {str(path.relative_to(tree / "backend")) for path in (tree / "backend").rglob("*") if path.suffix in (".so", ".wasm")}
+    made = {
+        str(path.relative_to(tree / "backend"))
+        for path in (tree / "backend").rglob("*")
+        if path.suffix in (".so", ".wasm")
+    }
     assert made == set(BUILT)
     stale = [name for name in BUILT if (tree / "backend" / name).read_bytes() != (BACKEND / name).read_bytes()]
     assert stale == [], "run .ci/native and commit what it builds"
@@ -61,7 +65,9 @@ def test_a_library_defines_no_name_that_could_clash_in_a_server(name: str) -> No
     assert defined >= ({"TRITONBACKEND_ModelInitialize"} if name.endswith(TRITON) else {"core_open", "core_run"})
     asked = {symbol for symbol, here in library.symbols if not here and symbol.startswith("TRITON")}
     assert bool(asked) == name.endswith(TRITON)
-    assert not [symbol for symbol, _ in library.symbols if symbol.startswith("wasm")]  # they are looked up, see wasmtime.h
+    assert not [
+        symbol for symbol, _ in library.symbols if symbol.startswith("wasm")
+    ]  # they are looked up, see wasmtime.h
 
 
 @pytest.mark.parametrize("name", BUILT)
