@@ -62,8 +62,8 @@ def island() -> Path:
 
 
 def island_files() -> Iterator[tuple[PurePosixPath, Path]]:
-    """What a Python that runs modules needs of the island: paths below its folder, and where the files are. It is copied
-    to machines of any kind, so there is an executor core for each; its sources and Triton's library stay here."""
+    """What a Python that runs modules needs of the island: paths below its folder, and where the files lie. It is put
+    on machines of any kind, so there is an executor core for each; its sources and Triton's library stay here."""
     return (each for each in source_files(island()) if each[0].name != LIBRARY and each[0].suffix not in _SOURCES)
 
 

@@ -7,7 +7,7 @@ WASMTIME = 50
 
 
 def misfit() -> str | None:
-    """Why the libraries cannot use this wasmtime, None where they can. One without metadata is judged by its structs."""
+    """Why the libraries cannot use this wasmtime, None where they can. Without metadata, its structs decide."""
     import importlib.metadata  # not quick to import
 
     try:

@@ -21,7 +21,7 @@ def install_backend(
     machine: Annotated[
         str | None,
         typer.Option(
-            help="The server's machine: x86_64, aarch64, or none for Triton's Python backend alone; by default this one."
+            help="The server's machine: x86_64, aarch64, or none for Triton's Python backend alone; default: this one."
         ),
     ] = None,
 ) -> None:

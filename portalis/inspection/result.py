@@ -21,7 +21,7 @@ from .features import FeatureSearch
 class Finding:
     """Why the runtime does not load a module, and what to do about it in the words of a tool.
 
-    `kind` is one of `backend.compile.loadable.Kind`. `limit` is the one that would have to be raised, `proposal` the key
+    `kind` is one of `backend.compile.loadable.Kind`. `limit` is the one that has to be raised, `proposal` the key
     of the one that is used."""
 
     kind: str
