@@ -1,5 +1,5 @@
-"""The build backend: setuptools'. Where the adapter or the native libraries are missing, as in a source archive that was
-freed of binaries, they are built first, by zig."""
+"""The build backend: setuptools'. Where the adapter or the native libraries are missing, as in a source archive that
+was freed of binaries, they are built first, by zig."""
 
 from __future__ import annotations
 

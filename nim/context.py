@@ -99,8 +99,8 @@ def build_context(
     if runtime is not None:
         files |= {f"{runtimes.FOLDER}/{path}": source for path, source in runtime.files.items()}
     service_files = source_files((_HERE / "service").resolve())
-    for name, found in ((dockerfile.SERVICE, service_files), (ISLAND_NAME, island_files())):
-        files |= {f"app/{name}/{path}": source for path, source in found}
+    for name, package in ((dockerfile.SERVICE, service_files), (ISLAND_NAME, island_files())):
+        files |= {f"app/{name}/{path}": source for path, source in package}
     return Context(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
 
 

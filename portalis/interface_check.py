@@ -11,7 +11,7 @@ from .backend.compile import loadable
 from .backend.compile.loading import read_source
 from .backend.interface.discovery import discover
 from .backend.terms import INFER, SPEC
-from .backend.triton.config import batches_freely, interface_of
+from .backend.triton.config import batches_freely, check_engine, interface_of
 from .backend.triton.settings import parse
 from .backend.wasm.binary import read_module
 from .inspection import Finding, Inspection
@@ -68,6 +68,7 @@ def trouble_under(module: Path, config: Mapping[str, Any]) -> str | None:
         info = read_module(read_source(module, settings.limits, SPEC), module.name)
         interface = interface_of(info, config, settings, module.name, SPEC)
         loadable.refuse(info, interface, settings.limits, where=module.name, terms=SPEC)
+        check_engine(settings, interface, config)
     except WasmError as error:
         return str(error)
     most = interface.max_batch_size

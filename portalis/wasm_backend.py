@@ -40,7 +40,7 @@ from {ISLAND_NAME}.triton.helper import main
 main()
 '''
 LIBRARY = "libtriton_wasm.so"  # which Triton takes before model.py
-# A file that names the Python for plan.py. PORTALIS_PYTHON overrides it; where that Python is gone, PATH's python3 is used.
+# A file that names the Python for plan.py. PORTALIS_PYTHON overrides it; where that Python is gone, PATH's is used.
 INTERPRETER = "interpreter"
 NO_MACHINE = "none"
 _SOURCES = (".c", ".h")
@@ -62,8 +62,8 @@ def island() -> Path:
 
 
 def island_files() -> Iterator[tuple[PurePosixPath, Path]]:
-    """What a Python that runs modules needs of the island: their paths below its folder, and where they are. It is copied
-    to machines of any kind, so the executor core comes along for each, without its sources and without Triton's library."""
+    """What a Python that runs modules needs of the island: paths below its folder, and where the files lie. It is put
+    on machines of any kind, so there is an executor core for each; its sources and Triton's library stay here."""
     return (each for each in source_files(island()) if each[0].name != LIBRARY and each[0].suffix not in _SOURCES)
 
 
@@ -88,12 +88,11 @@ def link_backend(folder: Path) -> None:
     _add_entries(folder, this_machine())
 
 
-def install_backend(
-    directory: str | os.PathLike[str], *, force: bool = False, machine: str | None = None
-) -> Path:
+def install_backend(directory: str | os.PathLike[str], *, force: bool = False, machine: str | None = None) -> Path:
     """Put the backend in ``<directory>/wasm`` as plain files and return that folder.
 
-    `machine` is the server's, one of `machines`, or NO_MACHINE for Triton's Python backend alone; this one's by default.
+    `machine` is the server's: one of `machines`, NO_MACHINE for Triton's Python backend alone, or this one by default.
+
     The folder is made beside its place and moved there whole; an earlier one of ours is replaced. Anything else that
     stands there raises `UsageError` unless `force`.
     """
@@ -138,7 +137,7 @@ def _copy_backend(folder: Path, machine: str) -> None:
 
 
 def _add_entries(folder: Path, machine: str) -> None:
-    """What Triton starts with: the native executor and its planner, where there is one, and the model of the Python backend."""
+    """What Triton starts with: the native executor with its planner, and the model of the Python backend."""
     (folder / "model.py").write_text(MODEL_PY)
     for name in (LIBRARY, "plan.py", INTERPRETER):  # of an earlier layout
         (folder / name).unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from . import host
 from .box import Boxes, OnOutput, Parts, Stats
 from .core_executor import CoreExecutor
 from .core_library import Core, layouts
+from .fitting import misfit
 from .python_executor import PythonExecutor
 from .store import Deadline
 
@@ -72,8 +73,10 @@ def native_core() -> Core | None:
     if sys.platform != "linux" or os.environ.get("PORTALIS_EXECUTOR") == "python" or not path.exists():
         return None
     try:
+        if (why := misfit()) is not None:
+            raise ValueError(why)
         return Core(str(path))
-    except (OSError, ValueError) as problem:
+    except (AttributeError, OSError, ValueError) as problem:
         _LOG.warning("guests run in Python, because %s cannot be used: %s", path, problem)
         return None
 

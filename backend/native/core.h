@@ -47,7 +47,9 @@ struct core_settings { uint64_t wait_ns, period_ns, rest_ns; uint32_t most_insta
 
 struct core_stats { uint64_t calls, traps, timeouts, instances, guest_ns, high_water; };
 
+#ifndef CORE /* the library for Triton offers nothing of the core: other libraries of the server could use the same names */
 #define CORE __attribute__((visibility("default")))
+#endif
 
 /* Load wasmtime from `library`, once. NULL, or why it cannot be used. */
 CORE const char *core_open(const char *library);

@@ -11,7 +11,7 @@ static struct {
   Error *(*initialize)(Backend *), *(*model)(Model *), *(*model_end)(Model *), *(*instance)(ModelInstance *), *(*instance_end)(ModelInstance *);
   Error *(*execute)(ModelInstance *, Request **, uint32_t), *(*end)(Backend *);
 } python;
-static const struct { void *to; const char *name; } FUNCTIONS[] = {
+static const struct { void *to; const char *name; } OF_BACKEND[] = {
   {&python.initialize, "TRITONBACKEND_Initialize"},           {&python.model, "TRITONBACKEND_ModelInitialize"},
   {&python.model_end, "TRITONBACKEND_ModelFinalize"},         {&python.instance, "TRITONBACKEND_ModelInstanceInitialize"},
   {&python.execute, "TRITONBACKEND_ModelInstanceExecute"},    {&python.instance_end, "TRITONBACKEND_ModelInstanceFinalize"},
@@ -23,9 +23,9 @@ void refer_folder(const char *backend) { snprintf(path, sizeof path, "%s/../pyth
 static Error *load(Backend *backend) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library) return error_f(ERROR_UNAVAILABLE, "Triton's Python backend cannot be loaded: %s", dlerror());
-  for (size_t i = 0; i < sizeof FUNCTIONS / sizeof *FUNCTIONS; i++)
-    if (!(*(void **)FUNCTIONS[i].to = dlsym(library, FUNCTIONS[i].name)))
-      return error_f(ERROR_UNAVAILABLE, "%s is no backend: it has no %s", path, FUNCTIONS[i].name);
+  for (size_t i = 0; i < sizeof OF_BACKEND / sizeof *OF_BACKEND; i++)
+    if (!(*(void **)OF_BACKEND[i].to = dlsym(library, OF_BACKEND[i].name)))
+      return error_f(ERROR_UNAVAILABLE, "%s is no backend: it has no %s", path, OF_BACKEND[i].name);
   TRY(python.initialize(backend));
   python.library = library;
   return NULL;

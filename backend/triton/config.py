@@ -10,11 +10,12 @@ from typing import Any
 
 from ..compile import loadable
 from ..compile.loading import read_source
-from ..errors import InterfaceError, ModuleError
+from ..errors import InterfaceError, ModuleError, SettingsError
 from ..interface.discovery import discover, read_section
 from ..interface.interface import Convention, Interface, TensorSpec
 from ..terms import TRITON, Terms
 from ..wasm.binary import ModuleInfo, read_module
+from .engine import Engine, insisted, obstacle
 from .settings import Settings, parse
 
 Config = Mapping[str, Any]
@@ -48,7 +49,17 @@ def read_model(config: Config, version_folder: Path) -> Model:
     info = read_module(wasm, str(path))
     interface = interface_of(info, config, settings, str(path))
     loadable.refuse(info, interface, settings.limits, where=str(path))
+    check_engine(settings, interface, config)
     return Model(path, wasm, info, settings, interface)
+
+
+def check_engine(settings: Settings, interface: Interface, config: Config) -> None:
+    """Raise SettingsError where a model under `config` insists on the native executor, which runs none like it."""
+    why = obstacle(interface, settings.threads)
+    if config.get("backend") == "python":
+        why = "the backend is python, which brings its own"
+    if why is not None and settings.engine is Engine.NATIVE:
+        raise SettingsError(insisted(why))
 
 
 def interface_of(info: ModuleInfo, config: Config, settings: Settings, where: str, terms: Terms = TRITON) -> Interface:

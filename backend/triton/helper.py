@@ -20,11 +20,12 @@ from ..compile.engine import EngineSettings
 from ..compile.loading import Compiling
 from ..errors import WasmError
 from ..executor.core_library import LIBRARY, layouts
-from ..interface.interface import Convention
+from ..executor.fitting import misfit
 from ..plan import layout
 from ..plan.planner import Isolation, plan
 from ..terms import TRITON
 from . import config as model_config
+from .engine import Engine, insisted, obstacle
 
 IDLE_S = 20.0
 _LENGTH = struct.Struct("<I")
@@ -107,12 +108,9 @@ def _answer(question: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytear
 def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileCache) -> bytearray:
     model = model_config.read_model(config, folder)
     chosen, interface = model.settings, model.interface
-    if chosen.engine == "python":
-        raise Refer("wasm.engine is python")
-    if interface.convention is Convention.COMMAND:
-        raise Refer("a command runs there")
-    if chosen.threads > 1:
-        raise Refer("wasm.threads is more than 1")
+    why = "wasm.engine is python" if chosen.engine is Engine.PYTHON else obstacle(interface, chosen.threads) or misfit()
+    if why is not None:
+        raise Refer(insisted(why) if chosen.engine is Engine.NATIVE else why)
     if completes:
         model_config.complete(interface, config, _Completed(config))
     made = plan(model.wasm, model.info, interface, Isolation(chosen.isolation), chosen.limits, TRITON)

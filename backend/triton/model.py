@@ -23,11 +23,14 @@ from ..terms import TRITON
 from . import bf16 as capsule
 from . import config as model_config
 from . import settings
+from .engine import Engine, insisted
 from .reporter import Reporter
 
 # Asking whether a request was cancelled is a round trip of 200 µs to the server, so it is asked only where a request
 # can have waited: behind an execution of at least this long.
 WAITED_S = 0.02
+BACKEND = Path(__file__).parents[2]
+LIBRARY = "libtriton_wasm.so"
 _CODES = (
     ((InputError, SettingsError, GuestStatus, MemoryLimit), "INVALID_ARG"),
     ((GuestTimeout, HostBusy), "UNAVAILABLE"),
@@ -70,6 +73,19 @@ def _labels(args: Mapping[str, str]) -> dict[str, str]:
     return {"model": args["model_name"], "version": args["model_version"], "pid": str(os.getpid())}
 
 
+def _read_model(config: Mapping[str, Any], folder: Path) -> model_config.Model:
+    """Raises WasmError also for a model that insists on the native executor: it would not be here."""
+    model = model_config.read_model(config, folder)
+    if model.settings.engine is Engine.NATIVE:
+        raise SettingsError(
+            insisted(
+                "Triton runs the model in its Python backend: the backend was laid out without"
+                f" {LIBRARY} (`portalis install-backend` does it), or the configuration names a runtime"
+            )
+        )
+    return model
+
+
 class TritonPythonModel:
     """Serves one WebAssembly module."""
 
@@ -78,7 +94,7 @@ class TritonPythonModel:
         """Fill in inputs, outputs, maximum batch size and dynamic batching from the module."""
         config = auto_complete_model_config.as_dict()
         try:
-            model = model_config.read_model(config, _version_folder())
+            model = _read_model(config, _version_folder())
             model_config.complete(model.interface, config, auto_complete_model_config)
         except (WasmError, ValueError) as problem:
             raise pb_utils.TritonModelException(_readable(problem)) from None
@@ -93,7 +109,7 @@ class TritonPythonModel:
         self._name = f"{args['model_name']} version {args['model_version']}"
         folder = _path(args["model_repository"]) / args["model_version"]
         try:
-            model = model_config.read_model(config, folder)
+            model = _read_model(config, folder)
             chosen = model.settings
             self._program = Program.load(
                 model.wasm,
@@ -119,6 +135,10 @@ class TritonPythonModel:
             pb_utils.Logger.log_info,
             f"wasm model {self._name}",
         )
+        if config.get("backend") != "python" and not (BACKEND / LIBRARY).exists():
+            pb_utils.Logger.log_info(
+                f"wasm model {self._name}: runs in Triton's Python backend: there is no {BACKEND / LIBRARY}"
+            )
         if args.get("model_instance_kind") == "GPU":
             pb_utils.Logger.log_info(
                 f"wasm model {self._name}: WebAssembly runs on the CPU; its GPU instance group only places the instance"

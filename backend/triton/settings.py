@@ -15,6 +15,7 @@ from ..interface.json_data import called
 from ..limits import Limits
 from ..plan.planner import Isolation
 from ..program import MAX_THREADS
+from .engine import Engine
 
 PREFIX = "wasm."
 MAX_BYTES_ELEMENTS = 10**9 - 1
@@ -35,8 +36,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     isolation: str = Isolation.BATCH.value
     threads: int = 1
-    engine: str = "native"
     trusted: bool = False
+    engine: Engine = Engine.AUTO
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -128,7 +129,7 @@ _LIMITS: dict[str, tuple[str, Callable[[str], Any]]] = {
 _OTHER: dict[str, Callable[[str], Any]] = {
     "isolation": _choice(*(i.value for i in Isolation)),
     "threads": _count(MAX_THREADS),
-    "engine": _choice("auto", "native", "python"),
+    "engine": lambda text: Engine(_choice(*(e.value for e in Engine))(text)),
     "trusted": _switch,
 }
 KEYS = tuple(PREFIX + key for key in (*_DECLARED, *_LIMITS, *_OTHER))

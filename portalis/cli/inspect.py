@@ -116,6 +116,7 @@ def _properties(found: Inspection) -> Table:
         ("threads", threads),
         ("start function", "yes" if found.start else "no"),
         ("state", "none: instances are reused" if found.stateless else "possible: see wasm.isolation"),
+        ("engine in Triton", "none" if found.engine is None else f"{found.engine.name}: {found.engine.why}"),
         ("custom sections", customs),
     ):
         shown.add_row(key, _text(value))

@@ -20,7 +20,9 @@ def install_backend(
     ] = False,
     machine: Annotated[
         str | None,
-        typer.Option(help="The server's machine: x86_64, aarch64, or none for Triton's Python backend alone; this one's by default."),
+        typer.Option(
+            help="The server's machine: x86_64, aarch64, or none for Triton's Python backend alone; default: this one."
+        ),
     ] = None,
 ) -> None:
     """Install the `wasm` backend into DIRECTORY.
@@ -33,10 +35,11 @@ def install_backend(
     print(f"installed the wasm backend in {target}")
     print(f"  serve with: tritonserver --backend-directory {target.parent} --model-repository REPOSITORY")
     if (target / wasm_backend.LIBRARY).is_file():
-        print(f"  models are planned by {sys.executable or 'python3'}, where the server has it; PORTALIS_PYTHON names another")
+        python = sys.executable or "python3"
+        print(f"  models are planned by {python}, where the server has it; PORTALIS_PYTHON names another")
     else:
         print("  without the native executor: models run in Triton's Python backend")
     if not (target.parent / "python").is_dir():
-        print(f"  note: {target.parent} has no `python` backend, which models run on that the native executor does not run")
+        print(f"  note: {target.parent} has no `python` backend, which runs what the native executor does not run")
     # stubs that were built for NumPy 1 misread the arrays of NumPy 2, and NVIDIA's images have NumPy 1
     print("  the server's Python needs: pip install 'wasmtime>=50,<51' 'numpy<2'")

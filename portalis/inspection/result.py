@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import wasm_backend
 from ..backend import Interface, Limits
 from ..backend.compile import loadable
 from ..backend.compile.loadable import Problem
 from ..backend.terms import TOOLS
+from ..backend.triton.engine import Engine, obstacle
 from ..backend.wasm.binary import Export, FuncType, Import, MemoryType
 from ..backend.wasm.imports import is_wasi, provides
 from .features import FeatureSearch
@@ -19,8 +21,8 @@ from .features import FeatureSearch
 class Finding:
     """Why the runtime does not load a module, and what to do about it in the words of a tool.
 
-    `kind` is one of `backend.compile.loadable.Kind`. `limit` is the one that would have to be raised, `proposal` the key of the
-    one that is used."""
+    `kind` is one of `backend.compile.loadable.Kind`. `limit` is the one that has to be raised, `proposal` the key
+    of the one that is used."""
 
     kind: str
     why: str
@@ -41,6 +43,14 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.why}. {self.remediation}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """What runs a module in Triton: ``native`` or ``python``, as ``wasm.engine`` has them, and why."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +103,20 @@ class Inspection:
         return loadable.sentence(self.problems(), TOOLS["inspect"]) or None
 
     @property
+    def engine(self) -> EngineChoice | None:
+        """What runs the module in Triton where no parameter says otherwise; None where it is not loaded."""
+        if self.interface is None or self.invalid or self.refused:
+            return None
+        why = obstacle(self.interface)
+        machines = wasm_backend.machines()
+        if why is None and not machines:
+            why = "this portalis was installed without the native libraries"
+        if why is not None:
+            return EngineChoice(name=Engine.PYTHON.value, why=why)
+        where = f"on Linux ({', '.join(machines)}); python elsewhere, or where wasm.engine is python"
+        return EngineChoice(name=Engine.NATIVE.value, why=where)
+
+    @property
     def beyond_wasi(self) -> tuple[str, ...]:
         """The imports that are not of WASI, but that the host provides."""
         return tuple(f"{i.module}.{i.name}" for i in self.imports if provides(i) and not is_wasi(i))
@@ -122,6 +146,7 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """For machines. Raises as `features` does."""
+        engine = self.engine
         return {
             "name": self.name,
             "size_bytes": self.size_bytes,
@@ -149,6 +174,7 @@ class Inspection:
             "interface": self.interface.to_json() if self.interface else None,
             "interface_source": self.interface.source if self.interface else None,
             "no_interface": self.no_interface,
+            "engine": None if engine is None else {"name": engine.name, "why": engine.why},
         }
 
 

@@ -76,6 +76,14 @@ def test_parameters_of_the_backend_say_what_a_module_is(tmp_path: Path) -> None:
     assert "exports 2 functions" in refused(jobs.Written(jobs.make(tmp_path, "echo", unasked)))
 
 
+@pytest.mark.parametrize("engine", ["auto", "native", "python"])
+def test_each_model_may_choose_its_engine(tmp_path: Path, engine: str) -> None:
+    chosen = {"path": "two", "triton_config": {"backend_parameters": {"wasm.entry": "square", "wasm.engine": engine}}}
+    written = jobs.Written(jobs.make(tmp_path, chosen, "echo"))
+    assert written.config("demo_two").parameters["wasm.engine"].string_value == engine
+    assert "wasm.engine" not in written.config("demo_echo").parameters
+
+
 def test_the_target_can_be_left_out(tmp_path: Path) -> None:
     spec = jobs.make(tmp_path, "echo")
     assert target.left_out(spec) is None
@@ -131,6 +139,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "tensor": ({"inputs": [{**TENSOR, "name": "z"}]}, "the module has no input 'z'"),
     "type": ({"inputs": [{**TENSOR, "data_type": "INT8"}]}, "input 'x' is TYPE_INT8, but the module has TYPE_FP32"),
     "parameter": ({"backend_parameters": {"wasm.thread": "2"}}, "did you mean wasm.threads?"),
+    "engine": ({"backend_parameters": {"wasm.engine": "nativ"}}, "parameter wasm.engine is 'nativ': use one of auto, native, python"),
+    "native_threads": (
+        {"backend_parameters": {"wasm.engine": "native", "wasm.threads": "2"}},
+        "wasm.engine is native, but wasm.threads is 2",
+    ),
+    "native_python": (
+        {"platform": "Python", "backend_parameters": {"wasm.engine": "native"}},
+        "wasm.engine is native, but the backend is python, which brings its own: set wasm.engine to auto or python",
+    ),
     "too_large": ({"max_batch_size": 9}, "max_batch_size is 9, but the module takes batches of at most 8"),
     "batched": ({"max_batch_size": 0}, "max_batch_size is 0, and the module's tensors have a batch dimension: set 1 to 8"),
     "control": (
@@ -158,7 +175,7 @@ def test_all_that_is_wrong_with_a_model_is_told_at_once(tmp_path: Path) -> None:
     assert isinstance(details, TritonConfigError)
     assert [text.split(":")[0] for text in details.config_errors] == [
         "instance_group[0].gpus",
-        "parameter wasm.thread is unknown (did you mean wasm.threads?); the parameters are wasm.entry, wasm.convention, wasm.signature, wasm.args, wasm.returns, wasm.timeout_ms, wasm.max_memory_bytes, wasm.max_module_bytes, wasm.compile_timeout_ms, wasm.max_output_bytes, wasm.max_stdout_bytes, wasm.max_stack_bytes, wasm.max_tensor_bytes, wasm.max_bytes_elements, wasm.isolation, wasm.threads, wasm.trusted",
+        "parameter wasm.thread is unknown (did you mean wasm.threads?); the parameters are wasm.entry, wasm.convention, wasm.signature, wasm.args, wasm.returns, wasm.timeout_ms, wasm.max_memory_bytes, wasm.max_module_bytes, wasm.compile_timeout_ms, wasm.max_output_bytes, wasm.max_stdout_bytes, wasm.max_stack_bytes, wasm.max_tensor_bytes, wasm.max_bytes_elements, wasm.isolation, wasm.threads, wasm.engine, wasm.trusted",
     ]
 
 

@@ -56,6 +56,7 @@ def test_it_shows_properties_outside_and_interface(cli: Cli, add_wasm: Path) -> 
         "threads": "no",
         "start function": "no",
         "state": "none: instances are reused",
+        "engine in Triton": "native: on Linux (aarch64, x86_64); python elsewhere, or where wasm.engine is python",
         "custom sections": rows(done.stdout)["custom sections"],
     }
     assert rows(done.stdout)["custom sections"].startswith("name (")
@@ -75,6 +76,7 @@ def test_a_command_shows_its_wasi_imports_and_is_compliant(cli: Cli) -> None:
     assert done.returncode == 0
     shown = rows(done.stdout)
     assert (shown["WASI compliant"], shown["memory"]) == ("yes", "257 pages")
+    assert shown["engine in Triton"] == "python: the native executor runs no command"
     imports = [row[1] for row in cells(done.stdout) if row[0] == "import"]
     assert imports == [f"{i.module}.{i.name}" for i in inspect(module).imports]
     assert ["input", "args (optional)", "BYTES", "[-1]"] in cells(done.stdout)

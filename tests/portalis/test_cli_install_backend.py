@@ -60,7 +60,9 @@ def test_the_server_may_be_another_machine(cli: Cli, tmp_path: Path, machine: st
         assert "without the native executor: models run in Triton's Python backend" in done.stdout
     else:
         assert native <= found.keys()
-        assert found["libtriton_wasm.so"] == (parts.ROOT / "backend" / "lib" / machine / "libtriton_wasm.so").read_bytes()
+        assert (
+            found["libtriton_wasm.so"] == (parts.ROOT / "backend" / "lib" / machine / "libtriton_wasm.so").read_bytes()
+        )
 
 
 def test_a_machine_without_a_library_is_an_error_with_the_choices(cli: Cli, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
+from portalis import wasm_backend
 from portalis.backend import ModuleError, Program, WasmError
 from portalis.examples.catalog import ECHO, EXAMPLES, Example
 from portalis.inspection import Inspection, inspect
@@ -420,7 +421,22 @@ def test_json_holds_every_fact_and_survives_a_round_trip(tmp_path: Path) -> None
     # the memory is told page by page, and the interface with where it comes from; threads are among the features
     renamed = {"start": "start_function", "search": "features", "unloadable": "problems"}
     fields = {renamed.get(name, name) for name in Inspection.__slots__} - {"uses_threads"}
-    assert fields | {"valid", "refused", "wasi_compliant", "memory_pages", "interface_source"} == set(told)
+    assert fields | {"valid", "refused", "wasi_compliant", "memory_pages", "interface_source", "engine"} == set(told)
+
+
+def test_it_says_which_engine_a_module_gets_in_triton_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    native = {"name": "native", "why": "on Linux (aarch64, x86_64); python elsewhere, or where wasm.engine is python"}
+    assert look(tmp_path, guests.ADD).to_json()["engine"] == native
+    command = {"name": "python", "why": "the native executor runs no command"}
+    assert look(tmp_path, guests.CAT).to_json()["engine"] == command
+    refused = '(module (memory (export "memory") 5000) (func (export "f") (param f32) (result f32) (local.get 0)))'
+    for text in (refused, '(module (func (export "f") (param i64) (result i64) (local.get 0)) (func (export "g")))'):
+        found = look(tmp_path, text)
+        assert found.why_not("inspect") is not None
+        assert found.to_json()["engine"] is None
+    monkeypatch.setattr(wasm_backend, "machines", list)
+    bare = {"name": "python", "why": "this portalis was installed without the native libraries"}
+    assert look(tmp_path, guests.ADD).to_json()["engine"] == bare
 
 
 @pytest.mark.parametrize(

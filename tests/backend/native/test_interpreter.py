@@ -14,6 +14,7 @@ import pytest
 from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer
 from portalis.wasm_backend import INTERPRETER, install_backend
+from tests.backend.native.planners import planners
 from tests.portalis.conftest import write_model
 from tests.running import waiting
 
@@ -38,13 +39,6 @@ class Server:
         command = Path(f"/proc/{planner}/cmdline").read_bytes().split(b"\0")[0].decode()
         os.kill(planner, signal.SIGKILL)
         return command
-
-
-def planners(server: int) -> list[int]:
-    """The processes of `server` that run plan.py."""
-    tasks = Path(f"/proc/{server}/task").iterdir()
-    children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    return [pid for pid in children if b"/plan.py\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def start(folder: Path, backends: Path, **environment: str) -> tuple[TritonServer, Path, Path]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from portalis.backend import Convention, InterfaceError, Limits, ModuleError, SettingsError, TensorSpec
 from portalis.backend.interface.interface import Interface
 from portalis.backend.triton.config import batches_freely, check, complete, interface_of, read_model, triton_dims
+from portalis.backend.triton.engine import Engine
 from portalis.backend.triton.settings import KEYS, Settings, parse, request_timeout
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
@@ -37,7 +38,7 @@ def refused(given_: dict[str, Any]) -> str:
 
 
 def test_no_parameters_mean_the_defaults() -> None:
-    assert parse({}) == Settings({}, Limits(), "batch", 1, False)
+    assert parse({}) == Settings({}, Limits(), "batch", 1, False, Engine.AUTO)
     assert parse({"EXECUTION_ENV_PATH": {"string_value": "x"}, "wasmtime": "y"}) == Settings()
 
 
@@ -60,6 +61,7 @@ def test_every_parameter_reaches_its_place() -> None:
             max_bytes_elements="77",
             isolation="instance",
             threads="64",
+            engine="native",
             trusted="TRUE",
         )
     )
@@ -71,8 +73,8 @@ def test_every_parameter_reaches_its_place() -> None:
         "returns": "status",
     }
     assert found.limits == Limits(64 * MIB, 0.25, 1 << 30, 1.0, 100, 2048, 524288, 3 * MIB, 77)
-    assert (found.isolation, found.threads, found.trusted) == ("instance", 64, True)
-    assert len(KEYS) == 17
+    assert (found.isolation, found.threads, found.engine, found.trusted) == ("instance", 64, Engine.NATIVE, True)
+    assert len(KEYS) == 18
 
 
 def test_a_parameter_may_be_plain_text_too() -> None:
@@ -103,6 +105,8 @@ LIST = ", ".join(KEYS)
         ("convention", "ufunc", "use one of elementwise, gufunc, dlpack, command"),
         ("returns", "void", "use one of value, status"),
         ("isolation", "none", "use one of request, batch, instance"),
+        ("engine", "nativ", "use one of auto, native, python"),
+        ("engine", "Native", "use one of auto, native, python"),
         ("args", "x,,y", "use names and numbers with commas between, such as x, y, n"),
         ("args", "[x]", "Expecting value: line 1 column 2 (char 1)"),
         ("timeout_ms", "0", "use a number of milliseconds above 0"),
