@@ -87,7 +87,7 @@ def call_overhead(rounds: int) -> list[Result]:
         rounds=3 * rounds,
         repeat=(2000, 2000),
     )
-    return [compare("call-overhead", "one-element add: Program.run / Extism plugin.call", pairs, unit="s", target=1)]
+    return [compare("call-overhead", "one-element add: Program.run / Extism plugin.call", pairs, unit="s", target=0.3)]
 
 
 def echo(rounds: int) -> list[Result]:
@@ -98,7 +98,7 @@ def echo(rounds: int) -> list[Result]:
     raw = x.tobytes()
     same(np.frombuffer(plugin.call("echo", raw), np.float32), program.run({"x": x})["y"][0])
     pairs = in_turn(lambda: program.run({"x": x}), lambda: plugin.call("echo", raw), rounds=rounds, repeat=(5, 2))
-    return [compare("echo-16mib", "16 MiB echo: dlpack / Extism", pairs, unit="s", target=0.25)]
+    return [compare("echo-16mib", "16 MiB echo: dlpack / Extism", pairs, unit="s", target=0.2)]
 
 
 def threads(rounds: int) -> list[Result]:
