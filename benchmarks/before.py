@@ -35,11 +35,12 @@ ISLAND = "portalis_backend"
 def lay_out(target: Path) -> None:
     """Make `target` the ``backend/`` of the earlier commit. Raises parts.Missing where the clone has no such commit."""
     commit = os.environ.get(VARIABLE, COMMIT)
-    done = subprocess.run(["git", "archive", commit, "backend"], cwd=ROOT, capture_output=True, check=False)
-    if done.returncode:
-        raise Missing(f"not run: this is no clone with the commit {commit} ({VARIABLE} names another)")
+    try:
+        packed = subprocess.run(["git", "archive", commit, "backend"], cwd=ROOT, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise Missing(f"not run: this is no clone with the commit {commit} ({VARIABLE} names another)") from None
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(folder, filter="data")
         (Path(folder) / "backend").rename(target)
 
@@ -92,7 +93,9 @@ def on_triton(rounds: int, seconds: float) -> list[Result]:
                 for concurrency in (1, 4):
                     found = bench.throughput(["now", "before"], perf.rows(width, 1, concurrency))
                     name = f"triton-before-{label.replace(' ', '').lower()}-c{concurrency}"
-                    about = f"Triton identity {label}, concurrency {concurrency}, Python engine: now / before, requests/s"
+                    about = (
+                        f"Triton identity {label}, concurrency {concurrency}, Python engine: now / before, requests/s"
+                    )
                     pairs = list(zip(found["now"], found["before"], strict=True))
                     results.append(compare(name, about, pairs, unit="1/s", target=0.9, at_most=False))
     return results

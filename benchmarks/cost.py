@@ -28,14 +28,15 @@ def cpu(rounds: int, seconds: float) -> list[Result]:
         found: dict[str, list[float]] = {name: [] for name in names("identity")}
         for _ in range(rounds):
             for name, costs in found.items():
-                costs.append(_cpu_of_a_request(bench, name))
+                costs.append(cpu_of_a_request(bench, name))
     ours = better(found["identity"], found["identity_batched"], at_most=True)
     theirs = better(found["identity_python"], found["identity_python_batched"], at_most=True)
     about = "Triton identity 4 KiB, concurrency 4, CPU time of the server for a request: wasm / model.py"
     return [compare("triton-cpu", about, list(zip(ours, theirs, strict=True)), unit="s", target=0.65)]
 
 
-def _cpu_of_a_request(bench: Bench, model: str) -> float:
+def cpu_of_a_request(bench: Bench, model: str) -> float:
+    """Seconds of CPU time that server and stubs spend for a request of 4 KiB."""
     with triton.InferenceServerClient(bench.server.grpc_url) as client:
         before, requests = _cpu_s(bench.server.pid), _answered(client, model)
         perf.measure([*bench.argv], bench.server.grpc_url, model, perf.rows(KIB, 1, 4), bench.seconds)
@@ -70,8 +71,8 @@ def _cpu_s(pid: int) -> float:
 
 
 def models(rounds: int, seconds: float) -> list[Result]:
-    """Models that are loaded one after the other into one server, each of which answers: copies of one module under names
-    of their own, which share nothing but the cache of compiled code."""
+    """Models that are loaded one after the other into one server, each of which answers: copies of one module under
+    names of their own, which share nothing but the cache of compiled code."""
     del rounds, seconds  # 500 loads are enough of them
     memory, loads = [], []
     x = np.random.default_rng(0).random((1, KIB), np.float32)
@@ -98,7 +99,9 @@ def models(rounds: int, seconds: float) -> list[Result]:
             unit="bytes",
             target=1,
         ),
-        compare("triton-model-load", f"Triton, loading the {FIRST}th model / 50 ms", [(late, LOAD_S)], unit="s", target=1),
+        compare(
+            "triton-model-load", f"Triton, loading the {FIRST}th model / 50 ms", [(late, LOAD_S)], unit="s", target=1
+        ),
         compare("triton-models", f"Triton, loading the {MANY}th model / 50 ms", [(last, LOAD_S)], unit="s", target=1),
     ]
 
@@ -106,4 +109,4 @@ def models(rounds: int, seconds: float) -> list[Result]:
 def _resident(pid: int) -> int:
     """Bytes of the server's memory that are its own and present."""
     lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_", "Pss_Anon"))) * 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024

@@ -18,8 +18,8 @@ from tests import parts
 class Load:
     """What perf_analyzer sends: requests of `batch` items, `concurrency` at a time.
 
-    `shape` is that of the input, as ``x:1024``; with `data`, a file of perf_analyzer's JSON, its elements are sent, else
-    random ones. `output_bytes` is the size of a request's largest output.
+    `shape` is that of the input, as ``x:1024``. With `data`, a file of perf_analyzer's JSON, its elements are sent, and
+    random ones without. `output_bytes` is the size of a request's largest output.
     """
 
     shape: str

@@ -1,4 +1,4 @@
-"""Model repositories for the benchmarks: WebAssembly models, and the Python models that they replace, configured alike."""
+"""Model repositories for the benchmarks: WebAssembly models, and the Python models that they replace."""
 
 from __future__ import annotations
 
@@ -66,15 +66,16 @@ class Model:
                 (version / name).write_bytes(content)
 
 
-def wasm(name: str, module: bytes | Path, interface: Interface, engine: str = "native", **more: bool) -> Model:
-    """A WebAssembly model."""
-    return Model(name, "wasm", interface, {"model.wasm": module}, {"wasm.engine": engine}, **more)
+def wasm(name: str, module: bytes | Path, interface: Interface, *, batching: bool = False, **settings: str) -> Model:
+    """A WebAssembly model, native where `settings`, the parameters without their prefix, name no other engine."""
+    chosen = {f"wasm.{key}": value for key, value in {"engine": "native", **settings}.items()}
+    return Model(name, "wasm", interface, {"model.wasm": module}, chosen, batching)
 
 
-def python(name: str, source: Path, interface: Interface, **more: bool) -> Model:
+def python(name: str, source: Path, interface: Interface, *, batching: bool = False) -> Model:
     """A model of Triton's Python backend; a vocabulary beside its source comes along."""
     files = {"model.py": source} | {p.name: p for p in source.parent.glob("vocab.txt")}
-    return Model(name, "python", interface, files, **more)
+    return Model(name, "python", interface, files, {}, batching)
 
 
 def identity() -> bytes:
@@ -84,20 +85,17 @@ def identity() -> bytes:
 
 def pair(name: str) -> list[Model]:
     """A WebAssembly model and its Python model, each with and without dynamic batching."""
-    module, source, interface = _PAIRS[name]
-    return [
-        make(f"{name}{kind}{suffix}", file, interface, batching=bool(suffix))  # type: ignore[operator]
-        for suffix in ("", "_batched")
-        for kind, make, file in (("", wasm, module()), ("_python", python, source))
-    ]
+    module = identity() if name == "identity" else EXAMPLES[name].module
+    source = MODELS / "identity_python.py" if name == "identity" else FOLDER / name / "model.py"
+    interface = _INTERFACES[name]
+    models = []
+    for suffix in ("", "_batched")[: 1 + bool(interface.max_batch)]:
+        models.append(wasm(f"{name}{suffix}", module, interface, batching=bool(suffix)))
+        models.append(python(f"{name}_python{suffix}", source, interface, batching=bool(suffix)))
+    return models
 
 
-_PAIRS = {
-    "identity": (identity, MODELS / "identity_python.py", ROWS),
-    "softmax": (lambda: EXAMPLES["softmax"].module, FOLDER / "softmax" / "model.py", ROWS),
-    "image_preprocess": (lambda: EXAMPLES["image_preprocess"].module, FOLDER / "image_preprocess" / "model.py", IMAGE),
-    "wordpiece": (lambda: EXAMPLES["wordpiece"].module, FOLDER / "wordpiece" / "model.py", TEXT),
-}
+_INTERFACES = {"identity": ROWS, "softmax": ROWS, "image_preprocess": IMAGE, "wordpiece": TEXT}
 
 
 def write(repository: Path, models: Iterable[Model]) -> None:

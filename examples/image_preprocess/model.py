@@ -1,5 +1,5 @@
-"""The Python model that image_preprocess.wasm replaces: Pillow resizes, NumPy normalises. `make bench` measures one against
-the other. Pillow rounds the resized picture to whole grey levels, so the two differ by up to one of 255."""
+"""The Python model that image_preprocess.wasm replaces: Pillow resizes, NumPy normalises. `make bench` measures one
+against the other. Pillow rounds the resized picture to whole grey levels, so the two differ by up to one of 255."""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -14,9 +14,7 @@ def preprocess(image):  # type: ignore[no-untyped-def]
     """UINT8 [height, width, 3] to FP32 [3, 224, 224]. `Image.resize` would antialias, which is other work."""
     height, width, _ = image.shape
     scale = (width / SIDE, 0, 0, 0, height / SIDE, 0)
-    resized = Image.fromarray(image).transform(
-        (SIDE, SIDE), Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR
-    )
+    resized = Image.fromarray(image).transform((SIDE, SIDE), Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR)
     return ((np.asarray(resized, np.float32) / 255 - MEAN) / DEVIATION).transpose(2, 0, 1)
 
 

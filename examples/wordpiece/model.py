@@ -1,5 +1,5 @@
-"""The Python model that wordpiece.wasm replaces: Hugging Face's `tokenizers`, which is Rust inside. `make bench` measures
-one against the other; vocab.txt lies beside this file."""
+"""The Python model that wordpiece.wasm replaces: Hugging Face's `tokenizers`, which is Rust inside. `make bench`
+measures one against the other; vocab.txt lies beside this file."""
 
 from pathlib import Path
 
