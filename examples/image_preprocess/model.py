@@ -21,6 +21,13 @@ def preprocess(image):  # type: ignore[no-untyped-def]
 class TritonPythonModel:
     """Bilinear resize to 224 x 224 and ImageNet normalisation, HWC to CHW."""
 
+    @staticmethod
+    def auto_complete_config(config):  # type: ignore[no-untyped-def]
+        config.set_max_batch_size(16)
+        config.add_input({"name": "image", "data_type": "TYPE_UINT8", "dims": [-1, -1, 3]})
+        config.add_output({"name": "pixels", "data_type": "TYPE_FP32", "dims": [3, 224, 224]})
+        return config
+
     def execute(self, requests):  # type: ignore[no-untyped-def]
         responses = []
         for request in requests:

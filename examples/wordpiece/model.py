@@ -11,6 +11,13 @@ from tokenizers import BertWordPieceTokenizer
 class TritonPythonModel:
     """BERT's uncased tokenizer: texts to ids and mask, padded to the longest text of the request."""
 
+    @staticmethod
+    def auto_complete_config(config):  # type: ignore[no-untyped-def]
+        config.add_input({"name": "text", "data_type": "TYPE_STRING", "dims": [-1]})
+        config.add_output({"name": "input_ids", "data_type": "TYPE_INT64", "dims": [-1, -1]})
+        config.add_output({"name": "attention_mask", "data_type": "TYPE_INT64", "dims": [-1, -1]})
+        return config
+
     def initialize(self, args):  # type: ignore[no-untyped-def]
         folder = Path(args["model_repository"]) / args["model_version"]
         self.tokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True)
