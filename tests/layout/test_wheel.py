@@ -114,7 +114,9 @@ def test_the_sdist_holds_what_a_build_needs_and_no_build_output(built: Path) -> 
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     assert {"pyproject.toml", "README.md", "LICENSE", "backend/program.py", "portalis/errors.py"} <= names
-    sources = {str(name) for name in source_files() if name.parts[:2] in (("backend", "native"), ("backend", "adapter"))}
+    sources = {
+        str(name) for name in source_files() if name.parts[:2] in (("backend", "native"), ("backend", "adapter"))
+    }
     assert {".ci/native", *sources, *(f"backend/{name}" for name in BUILT)} <= names
     assert not [name for name in names if name.startswith((".venv", "build/")) or name.endswith(".pyc")]
 
