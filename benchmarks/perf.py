@@ -65,7 +65,7 @@ def measure(argv: list[str], url: str, model: str, load: Load, seconds: float) -
         command += ["--output-shared-memory-size", str(load.output_bytes), "--shape", load.shape]
         command += ["-b", str(load.batch), "--concurrency-range", str(load.concurrency)]
         command += ["--measurement-interval", str(int(seconds * 1000))]
-        command += ["--stability-percentage", "500", "--max-trials", "5", "-f", str(report)]
+        command += ["--stability-percentage", "100000", "--max-trials", "5", "-f", str(report)]
         if load.data is not None:
             command += ["--input-data", str(load.data)]
         with alone():
