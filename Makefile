@@ -11,6 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 NOT_CHECKED := triton or engine or kit or registry or service or alone or bulk
 MUTANTS ?=
 SOAK ?=
+BENCH ?=
 ASSEMBLYSCRIPT := 0.28
 
 .DEFAULT_GOAL := help
@@ -43,8 +44,8 @@ format: $(STAMPS)/dev ## Format the code and fix what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMPS)/dev build/npm/.stamp ## Measure, print the table, write build/bench/*.json
-	$(BIN)/python -m benchmarks
+bench: $(STAMPS)/dev build/npm/.stamp ## Measure, print the table, write build/bench/*.json (BENCH='--only echo' for a part)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 soak: $(STAMPS)/dev ## A mixed load on the service, some of it hostile, for minutes (SOAK='--minutes 60')
 	$(BIN)/python -m tests.hostile.soak $(SOAK)

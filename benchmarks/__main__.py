@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tests.parts import Missing
 
-from . import in_process, on_triton, packaging, service
+from . import before, cost, in_process, on_triton, packaging, service
 from .harness import Result
 
 DEFAULT_JSON = Path("build/bench/bench.json")
@@ -31,6 +31,16 @@ WITHOUT_SERVER: dict[str, Callable[[int], list[Result]]] = {
     "packaging": packaging.packaging,
     "help-start": packaging.help_start,
     "service": service.service,
+    "program-before": before.program,
+}
+# each with a server of its own
+ON_TRITON: dict[str, Callable[[int, float], list[Result]]] = {
+    "triton-identity": on_triton.identity,
+    "triton-softmax": on_triton.softmax,
+    "triton-preprocessing": on_triton.preprocessing,
+    "triton-cpu": cost.cpu,
+    "triton-models": cost.models,
+    "triton-before": before.on_triton,
 }
 
 
@@ -77,8 +87,8 @@ def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Resul
     for name in names:
         console.print(f"measuring {name} ...", style="dim")
         try:
-            if name == "triton":
-                results += on_triton.run(2 if quick else 5, 0.5 if quick else 2.0)
+            if name in ON_TRITON:
+                results += ON_TRITON[name](2 if quick else 5, 0.5 if quick else 1.0)
             else:
                 results += WITHOUT_SERVER[name](3 if quick else 9)
         except Missing as missing:
@@ -90,14 +100,14 @@ def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Resul
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=[*WITHOUT_SERVER, "triton"], help="only this one (repeatable)"
+        "--only", action="append", choices=[*WITHOUT_SERVER, *ON_TRITON], help="only this one (repeatable)"
     )
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"where the JSON goes (default {DEFAULT_JSON})")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough look")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed, or a part missing")
     options = parser.parse_args()
     console, began = Console(), time.time()
-    results, left_out = measure(options.only or [*WITHOUT_SERVER, "triton"], options.quick, console)
+    results, left_out = measure(options.only or [*WITHOUT_SERVER, *ON_TRITON], options.quick, console)
     console.print(table(results))
     report = {
         "machine": machine(),

@@ -63,6 +63,11 @@ def compare(
     )
 
 
+def better(*configurations: list[float], at_most: bool = False) -> list[float]:
+    """The figures of the configuration whose median is the largest, or with `at_most` the smallest."""
+    return (min if at_most else max)(configurations, key=statistics.median)
+
+
 def timed(function: Callable[[], Any], repeat: int) -> float:
     """Seconds of one call: the median of `repeat`, the collector off."""
     samples, collecting = [], gc.isenabled()

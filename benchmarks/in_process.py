@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -75,19 +76,21 @@ def elementwise(rounds: int) -> list[Result]:
 
 
 def call_overhead(rounds: int) -> list[Result]:
-    """Two numbers in, one out: Program.run against Extism's plugin.call."""
+    """Two numbers in, one out: Program.run against Extism's plugin.call. Each round has a program and a plugin of its
+    own, because a call of the same plugin takes 12 us in one place of memory and 20 in another."""
     extism = _extism()
-    program, plugin = Program.load(ADD), extism.Plugin(bytes(wasmtime.wat2wasm(plugins.ADD)))
+    add = bytes(wasmtime.wat2wasm(plugins.ADD))
     a, b = np.array([1.5], np.float32), np.array([2.25], np.float32)
-    packed = np.concatenate([a, b]).tobytes()
-    same(np.frombuffer(plugin.call("add", packed), np.float32), program.run({"a": a, "b": b})["y"])
-    pairs = in_turn(
-        lambda: program.run({"a": a, "b": b}),
-        lambda: plugin.call("add", packed),
-        rounds=3 * rounds,
-        repeat=(2000, 2000),
-    )
-    return [compare("call-overhead", "one-element add: Program.run / Extism plugin.call", pairs, unit="s", target=1)]
+    packed, given = np.concatenate([a, b]).tobytes(), {"a": a, "b": b}
+    pairs = []
+    for _ in range(3 * rounds):
+        program, plugin = Program.load(ADD), extism.Plugin(add)
+        same(np.frombuffer(plugin.call("add", packed), np.float32), program.run(given)["y"])
+        pairs += in_turn(
+            partial(program.run, given), partial(plugin.call, "add", packed), rounds=1, repeat=(2000, 2000)
+        )
+        program.close()
+    return [compare("call-overhead", "one-element add: Program.run / Extism plugin.call", pairs, unit="s", target=0.3)]
 
 
 def echo(rounds: int) -> list[Result]:
@@ -98,7 +101,7 @@ def echo(rounds: int) -> list[Result]:
     raw = x.tobytes()
     same(np.frombuffer(plugin.call("echo", raw), np.float32), program.run({"x": x})["y"][0])
     pairs = in_turn(lambda: program.run({"x": x}), lambda: plugin.call("echo", raw), rounds=rounds, repeat=(5, 2))
-    return [compare("echo-16mib", "16 MiB echo: dlpack / Extism", pairs, unit="s", target=0.25)]
+    return [compare("echo-16mib", "16 MiB echo: dlpack / Extism", pairs, unit="s", target=0.2)]
 
 
 def threads(rounds: int) -> list[Result]:

@@ -1,153 +1,175 @@
 """The benchmarks on a real Triton, driven by perf_analyzer over gRPC with system shared memory.
 
 Every pair runs in the same server, one after the other: a WebAssembly model, and the Python model that it replaces.
+Each has a copy with and one without dynamic batching, and the better of the two counts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import fcntl
-import shutil
-import subprocess
+import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import wasmtime
+import numpy as np
 
 from portalis.examples.catalog import EXAMPLES
+from portalis.triton_client import RemoteModel
 from portalis.tritonserver import TritonServer
-from tests import parts
 
-from . import plugins
-from .harness import Result, compare
+from . import perf, repository
+from .harness import Result, better, compare
+from .perf import Load
+from .repository import Model
 
-HERE = Path(__file__).resolve().parent
-CONFIG = """backend: "{backend}"
-max_batch_size: 64
-input {{ name: "x" data_type: TYPE_FP32 dims: [-1] }}
-output {{ name: "y" data_type: TYPE_FP32 dims: [-1] }}
-dynamic_batching {{ }}
-{more}
-"""
 KIB = 1024
+CONCURRENCIES = (1, 4, 16)
+IDENTITY = {"4 KiB": (KIB, (1.4, 1.3, 1.8)), "1 MiB": (256 * KIB, (1.7, 1.7, 1.7))}
+BATCHED = (1.6, 3.0, 3.0)  # the identity of 1 MiB, with dynamic batching on both
+TEXTS = 32
 
 
 @dataclass(frozen=True)
-class Load:
-    """What perf_analyzer sends: requests of `batch` rows of `width` FP32."""
+class Bench:
+    """A server to be measured, and how."""
 
-    width: int
-    batch: int
-    concurrency: int
+    server: TritonServer
+    argv: Sequence[str]
+    rounds: int
+    seconds: float
 
-    @property
-    def size(self) -> int:
-        """Bytes of one request."""
-        return 4 * self.width * self.batch
+    def throughput(self, models: Sequence[str], load: Load) -> dict[str, list[float]]:
+        """Requests a second of each model in each round; within a round the models take turns."""
+        found: dict[str, list[float]] = {model: [] for model in models}
+        for _ in range(self.rounds):
+            for model in models:
+                figures = perf.measure([*self.argv], self.server.grpc_url, model, load, self.seconds)
+                found[model].append(figures.throughput)
+        return found
 
-
-@dataclass(frozen=True)
-class Figures:
-    """What perf_analyzer measured: requests a second, and the average latency in microseconds."""
-
-    throughput: float
-    latency_us: float
-
-
-def write_models(repository: Path) -> None:
-    """The models of all pairs."""
-    kept = 'parameters { key: "wasm.isolation" value { string_value: "instance" } }'
-    identity = bytes(wasmtime.wat2wasm(plugins.IDENTITY))
-    for name, module, more in (
-        ("identity", identity, ""),
-        ("identity_instance", identity, kept),
-        ("softmax", EXAMPLES["softmax"].module.read_bytes(), ""),
-    ):
-        _model(repository, name, "wasm", more)
-        (repository / name / "1" / "model.wasm").write_bytes(module)
-    for name in ("identity_python", "softmax_numpy"):
-        _model(repository, name, "python", "")
-        shutil.copyfile(HERE / "models" / f"{name}.py", repository / name / "1" / "model.py")
-
-
-def _model(repository: Path, name: str, backend: str, more: str) -> None:
-    (repository / name / "1").mkdir(parents=True)
-    (repository / name / "config.pbtxt").write_text(CONFIG.format(backend=backend, more=more))
+    def latency(self, models: Sequence[str], load: Load) -> list[tuple[float, ...]]:
+        """Microseconds of a request for each model, by rounds."""
+        measured = [[perf.measure([*self.argv], self.server.grpc_url, model, load, self.seconds) for model in models]
+                    for _ in range(self.rounds)]  # fmt: skip
+        return [tuple(figures.latency_us for figures in each) for each in measured]
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other perf_analyzer of ours runs: all give their shared memory the same names, and a second one
-    takes it away from under the first one's server, which dies of it."""
-    with (Path(tempfile.gettempdir()) / "portalis-perf_analyzer.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def measure(argv: list[str], url: str, model: str, load: Load, seconds: float) -> Figures:
-    """One pass of perf_analyzer. Raises RuntimeError with what it said when it fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.csv"
-        command = [*argv, "-m", model, "-i", "grpc", "-u", url, "--shared-memory", "system"]
-        command += ["--output-shared-memory-size", str(load.size), "--shape", f"x:{load.width}", "-b", str(load.batch)]
-        command += ["--concurrency-range", str(load.concurrency), "--measurement-interval", str(int(seconds * 1000))]
-        command += ["--stability-percentage", "500", "--max-trials", "5", "-f", str(report)]
-        with alone():
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode or not report.exists():
-            raise RuntimeError(f"perf_analyzer failed on {model}: {(done.stdout + done.stderr)[-2000:]}")
-        return parse(report.read_text(), load.batch)
-
-
-def parse(report: str, batch: int) -> Figures:
-    """The figures in perf_analyzer's CSV report of one concurrency. Raises RuntimeError for another report."""
-    rows = list(csv.DictReader(report.splitlines()))
-    if len(rows) != 1:
-        raise RuntimeError(f"perf_analyzer's report has {len(rows)} rows where one was expected: {report!r}")
-    row = rows[0]
-    latency = row.get("Avg latency") or row["p50 latency"]
-    return Figures(float(row["Inferences/Second"]) / batch, float(latency))
-
-
-def run(rounds: int, seconds: float) -> list[Result]:
-    """All pairs. Raises parts.Missing without perf_analyzer."""
-    argv = parts.perf_analyzer.__wrapped__()  # type: ignore[attr-defined]  # as it is: nothing here is to be skipped
+def serving(models: Sequence[Model], rounds: int, seconds: float) -> Iterator[Bench]:
+    """A server with `models`. Raises parts.Missing without perf_analyzer."""
+    argv = perf.perf_analyzer()
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
-        write_models(Path(folder))
+        repository.write(Path(folder), models)
         with TritonServer(folder) as server:
+            yield Bench(server, argv, rounds, seconds)
 
-            def throughput(ours: str, theirs: str, load: Load, target: float, name: str, about: str) -> Result:
-                pairs = [
-                    (
-                        measure(argv, server.grpc_url, ours, load, seconds).throughput,
-                        measure(argv, server.grpc_url, theirs, load, seconds).throughput,
-                    )
-                    for _ in range(rounds)
-                ]
-                return compare(name, about, pairs, unit="1/s", target=target, at_most=False)
 
-            results = []
-            for concurrency in (1, 4):
-                for label, width, target in (("4 KiB", KIB, 0.95), ("1 MiB", 256 * KIB, 0.85)):
-                    load = Load(width, 1, concurrency)
-                    name = f"triton-identity-{label.replace(' ', '').lower()}-c{concurrency}"
-                    about = f"Triton identity {label}, concurrency {concurrency}: wasm / model.py, requests/s"
-                    results.append(throughput("identity", "identity_python", load, target, name, about))
-                load = Load(KIB, 64, concurrency)
-                about = f"Triton softmax 64x1024, concurrency {concurrency}: wasm / numpy model.py, requests/s"
-                name = f"triton-softmax-c{concurrency}"
-                results.append(throughput("softmax", "softmax_numpy", load, 1.0, name, about))
-            load = Load(KIB, 1, 1)
-            latencies = [
-                (
-                    measure(argv, server.grpc_url, "identity", load, seconds).latency_us,
-                    measure(argv, server.grpc_url, "identity_instance", load, seconds).latency_us,
-                )
-                for _ in range(rounds)
-            ]
-            about = "Triton identity 4 KiB, latency: isolation batch / instance"
-            results.append(compare("triton-isolation", about, latencies, unit="us", target=1.15))
-            return results
+def names(name: str, batched: bool = True) -> list[str]:
+    """The models of a pair, the WebAssembly model and the Python model in turn."""
+    return [f"{name}{kind}{suffix}" for suffix in ("", "_batched")[: 1 + batched] for kind in ("", "_python")]
+
+
+def against_python(
+    bench: Bench, pair: str, load: Load, target: float, name: str, about: str, batched: float | None = None
+) -> list[Result]:
+    """Requests a second of a WebAssembly model against its Python model, each in its better configuration; with a
+    target for `batched`, those with dynamic batching on both as well."""
+    found = bench.throughput(names(pair), load)
+    ours, theirs = better(found[pair], found[f"{pair}_batched"]), better(*(found[n] for n in names(pair)[1::2]))
+    about = f"Triton {about}, concurrency {load.concurrency}"
+    name = f"{name}-c{load.concurrency}"
+    results = [_result(name, f"{about}: wasm / model.py, requests/s", ours, theirs, target)]
+    if batched is not None:
+        about = f"{about}, dynamic batching on both: wasm / model.py, requests/s"
+        pairs = found[f"{pair}_batched"], found[f"{pair}_python_batched"]
+        results.append(_result(f"{name}-batched", about, *pairs, batched))
+    return results
+
+
+def _result(name: str, about: str, ours: Sequence[float], theirs: Sequence[float], target: float) -> Result:
+    return compare(name, about, list(zip(ours, theirs, strict=True)), unit="1/s", target=target, at_most=False)
+
+
+def identity(rounds: int, seconds: float) -> list[Result]:
+    """A model that returns its input: all that is measured is the way there and back."""
+    kept = repository.wasm("identity_instance", repository.identity(), repository.ROWS, isolation="instance")
+    results = []
+    with serving([*repository.pair("identity"), kept], rounds, seconds) as bench:
+        same(bench, "identity", {"x": np.random.default_rng(0).random((3, KIB), np.float32)}, 0)
+        for label, (width, targets) in IDENTITY.items():
+            for i, concurrency in enumerate(CONCURRENCIES):
+                load = perf.rows(width, 1, concurrency)
+                name = f"triton-identity-{label.replace(' ', '').lower()}"
+                batched = BATCHED[i] if label == "1 MiB" else None
+                results += against_python(bench, "identity", load, targets[i], name, f"identity {label}", batched)
+        latencies = [(a, b) for a, b in bench.latency(["identity", "identity_instance"], perf.rows(KIB, 1, 1))]
+    about = "Triton identity 4 KiB, latency: isolation batch / instance"
+    return [*results, compare("triton-isolation", about, latencies, unit="us", target=1.15)]
+
+
+def softmax(rounds: int, seconds: float) -> list[Result]:
+    """Softmax against NumPy."""
+    results = []
+    with serving(repository.pair("softmax"), rounds, seconds) as bench:
+        check_softmax(bench)
+        for concurrency in CONCURRENCIES:
+            load = perf.rows(KIB, 64, concurrency)
+            results += against_python(bench, "softmax", load, 1.4, "triton-softmax", "softmax 64x1024")
+    return results
+
+
+def preprocessing(rounds: int, seconds: float) -> list[Result]:
+    """The examples that prepare a model's input, against Pillow and NumPy, and against `tokenizers`."""
+    height, width = EXAMPLES["image_preprocess"].inputs()["image"].shape[1:3]
+    texts = _texts()
+    results = []
+    models = [*repository.pair("image_preprocess"), *repository.pair("wordpiece")]
+    with serving(models, rounds, seconds) as bench, tempfile.TemporaryDirectory() as folder:
+        check_preprocessing(bench)
+        data = Path(folder) / "texts.json"
+        content = {"content": [text.decode() for text in texts], "shape": [len(texts)]}
+        data.write_text(json.dumps({"data": [{"text": content}]}))
+        for concurrency in CONCURRENCIES:
+            load = Load(f"image:{height},{width},3", 1, concurrency, 4 * 3 * 224 * 224)
+            about = "image_preprocess of a photograph"
+            results += against_python(bench, "image_preprocess", load, 1.2, "triton-image", about)
+            load = Load(f"text:{len(texts)}", 1, concurrency, 64 * KIB, data)
+            found = bench.throughput(names("wordpiece", batched=False), load)
+            about = (
+                f"Triton wordpiece of {len(texts)} texts, concurrency {concurrency}: wasm / tokenizers in a model.py"
+            )
+            name = f"triton-wordpiece-c{concurrency}"
+            results.append(_result(name, about + ", requests/s", found["wordpiece"], found["wordpiece_python"], 1.2))
+    return results
+
+
+def _texts() -> np.ndarray:
+    """Sentences, each another."""
+    own = EXAMPLES["wordpiece"].inputs()["text"].tolist()
+    return np.array([f"{own[i % len(own)].decode()} No. {i}".encode() for i in range(TEXTS)], object)
+
+
+def check_softmax(bench: Bench) -> None:
+    """Both models of softmax answer the same."""
+    x = np.random.default_rng(1).normal(size=(64, KIB)).astype(np.float32)
+    same(bench, "softmax", {"x": x}, 2e-5)
+
+
+def check_preprocessing(bench: Bench) -> None:
+    """Both models of each example that prepares inputs answer the same, but that Pillow rounds to whole grey levels."""
+    same(bench, "image_preprocess", EXAMPLES["image_preprocess"].inputs(), 1.01 / 255 / 0.224)
+    same(bench, "wordpiece", {"text": _texts()}, 0)
+
+
+def same(bench: Bench, pair: str, inputs: dict[str, np.ndarray], tolerance: float) -> None:
+    """Both models must answer the same before anything is timed."""
+    answers = []
+    for name in (pair, f"{pair}_python"):
+        with RemoteModel(bench.server.grpc_url, name, timeout_s=60) as model:
+            answers.append(model.infer(inputs).outputs)
+    ours, theirs = answers
+    assert set(ours) == set(theirs), f"{pair}: the outputs have other names"
+    for name, wanted in theirs.items():
+        np.testing.assert_allclose(ours[name], wanted, rtol=0, atol=tolerance, err_msg=f"{pair}: {name}")

@@ -39,6 +39,11 @@ class Example:
         return FOLDER / self.name / f"{self.name}.wasm"
 
     @property
+    def python_model(self) -> Path:
+        """The model of Triton's Python backend that does the same work; not every example has one."""
+        return FOLDER / self.name / "model.py"
+
+    @property
     def inputs(self) -> Callable[[], dict[str, np.ndarray]]:
         """Makes the real input, batch dimension included."""
         return _reference(self.name).inputs  # type: ignore[no-any-return]

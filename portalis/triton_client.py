@@ -96,6 +96,11 @@ class RemoteModel:
             seconds=seconds,
         )
 
+    def served(self) -> tuple[int, float]:
+        """Requests that the model has answered, and the seconds that they were in the server, as Triton counts them."""
+        found = self._ask("get_inference_statistics", self.name, self.version).model_stats[0].inference_stats.success
+        return found.count, found.ns / 1e9
+
     def _tensor(self, name: str, array: Array, datatype: str) -> Any:
         if datatype == "BF16":
             from tritonclient.utils import triton_to_np_dtype

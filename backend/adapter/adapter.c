@@ -36,7 +36,7 @@ enum {
   STRUCT = 40, /* DLTensor for wasm32 */
   CPU = 1, /* kDLCPU */
   SPARE = 256 << 10, /* that much more than the tensors need is always worth clearing */
-  MOST_CLEARED = 4 << 20,
+  MOST_CLEARED = 64 << 20, /* what wasmtime would clear itself for a new instance, whose pages it protects and opens anew as well */
   MOST_SAVED = 512 << 10, /* beyond, a new instance is as fast; the planner leaves that much room */
   CHUNK = 2 << 20, /* of a gufunc's batch: within the caches */
   ONE_PASS = 1 << 20 /* a smaller batch is one chunk */

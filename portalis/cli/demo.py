@@ -29,21 +29,30 @@ def demo(
 ) -> None:
     """Serve the examples on a real Triton, send real input through gRPC, show what comes back and how fast.
 
-    Each answer is compared with the same computation in NumPy.
+    Each answer is compared with the same computation in NumPy, and two of the models with the Python models that they
+    replace, which the same server runs.
     """
     from ..tritonserver import TritonServer
+    from .demo_speed import against_python, is_compared, write_python_model
 
     examples = _chosen(names or [])
     _note(f"starting Triton with {len(examples)} WebAssembly models")
     with tempfile.TemporaryDirectory(prefix="portalis-demo-") as folder:
         for example in examples:
             _write_model(Path(folder), example)
+            if is_compared(example):
+                write_python_model(Path(folder), example)
         with TritonServer(folder) as server:
             _note(f"ready: gRPC at {server.grpc_url}, process {server.pid}")
             results = [_show(example, server.grpc_url, quiet=as_json) for example in examples]
+            speeds = [against_python(example, server.grpc_url) for example in examples if is_compared(example)]
     _note("Triton has stopped")
     if as_json:
-        print(json.dumps({"examples": results}, indent=2))
+        print(json.dumps({"examples": results, "speed": [speed.to_json() for speed in speeds]}, indent=2))
+    elif speeds:
+        print("\nbeside the Python models that they replace, on the same server, measured in turn just now:")
+        for speed in speeds:
+            print(f"  {speed}")
     wrong = [result["name"] for result in results if not result["agrees"]]
     if wrong:
         raise PortalisError(f"not the same as the NumPy reference: {', '.join(wrong)}")

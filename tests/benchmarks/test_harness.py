@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.harness import Result, compare, in_turn, timed  # noqa: TID251
+from benchmarks.harness import Result, better, compare, in_turn, timed  # noqa: TID251
 
 PAIRS = [(1.0, 2.0), (3.0, 4.0), (9.0, 3.0)]
 
@@ -111,3 +111,8 @@ def test_in_turn_warms_up_once_and_then_measures_a_b_a_b() -> None:
     assert "".join(calls) == "ab" + "aab" * 3
     assert len(pairs) == 3
     assert all(ours >= 0 and theirs >= 0 for ours, theirs in pairs)
+
+
+def test_the_better_configuration_is_that_with_the_larger_median_or_the_smaller_one() -> None:
+    assert better([1.0, 9.0, 2.0], [3.0, 3.0, 3.0]) == [3.0, 3.0, 3.0]
+    assert better([1.0, 9.0, 2.0], [3.0, 3.0, 3.0], at_most=True) == [1.0, 9.0, 2.0]

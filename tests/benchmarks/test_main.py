@@ -103,11 +103,15 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         make(name, MET)
     make("threads", MISSED)
 
-    def triton(rounds: int, seconds: float) -> list[Result]:
-        ran.append((f"triton {seconds}", rounds))
-        return [MET]
+    def on_triton(name: str) -> None:
+        def run(rounds: int, seconds: float) -> list[Result]:
+            ran.append((f"{name} {seconds}", rounds))
+            return [MET]
 
-    monkeypatch.setattr("benchmarks.on_triton.run", triton)
+        monkeypatch.setitem(bench.ON_TRITON, name, run)
+
+    for name in bench.ON_TRITON:
+        on_triton(name)
     return ran
 
 
@@ -121,18 +125,19 @@ def test_without_options_every_benchmark_runs(
 ) -> None:
     report = tmp_path / "new" / "folder" / "report.json"
     assert run(monkeypatch, report) == 0
-    assert fake == [*((name, 9) for name in bench.WITHOUT_SERVER), ("triton 2.0", 5)]
+    without = [(name, 9) for name in bench.WITHOUT_SERVER]
+    assert fake == [*without, *((f"{name} 1.0", 5) for name in bench.ON_TRITON)]
     written = json.loads(report.read_text())
     assert set(written) == {"machine", "seconds", "left_out", "results"}
     assert written["machine"] == bench.machine()
     assert written["left_out"] == []
-    order = [MISSED if name == "threads" else MET for name in (*bench.WITHOUT_SERVER, "triton")]
+    order = [MISSED if name == "threads" else MET for name in (*bench.WITHOUT_SERVER, *bench.ON_TRITON)]
     assert written["results"] == [result.to_json() for result in order]
 
 
 def test_quick_runs_fewer_rounds(fake: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    run(monkeypatch, tmp_path / "r.json", "--quick", "--only", "echo", "--only", "triton")
-    assert fake == [("echo", 3), ("triton 0.5", 2)]
+    run(monkeypatch, tmp_path / "r.json", "--quick", "--only", "echo", "--only", "triton-cpu")
+    assert fake == [("echo", 3), ("triton-cpu 0.5", 2)]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +186,7 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones(tmp_path: Path) -> 
     done = subprocess.run(command, capture_output=True, text=True, cwd=parts.ROOT)
     assert done.returncode == 2
     assert "invalid choice: 'nothing'" in done.stderr
-    assert all(name in done.stderr for name in (*bench.WITHOUT_SERVER, "triton"))
+    assert all(name in done.stderr for name in (*bench.WITHOUT_SERVER, *bench.ON_TRITON))
 
 
 def test_a_cheap_benchmark_runs_as_a_user_runs_it(tmp_path: Path) -> None:

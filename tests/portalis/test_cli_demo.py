@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from portalis.cli.demo_speed import Speed
 from tests import parts
 from tests.running.waiting import PATIENCE_S
 
@@ -19,10 +20,16 @@ def test_every_example_agrees_with_its_reference_on_a_real_server(cli: Cli) -> N
     parts.tritonserver()
     done = cli("demo", "--json")
     assert done.returncode == 0, done.stderr
-    results = {result["name"]: result for result in json.loads(done.stdout)["examples"]}
+    shown = json.loads(done.stdout)
+    results = {result["name"]: result for result in shown["examples"]}
     assert set(results) == EXAMPLES
     assert all(result["agrees"] for result in results.values())
     assert all(0 < result["median_ms"] < 1000 * PATIENCE_S for result in results.values())
+    assert [(speed["name"], speed["shape"]) for speed in shown["speed"]] == [
+        ("softmax", [64, 1024]),
+        ("image_preprocess", [1, 300, 451, 3]),
+    ]
+    assert all(0 < speed["wasm_ms"] < 1000 * PATIENCE_S and speed["python_ms"] > 0 for speed in shown["speed"])
 
 
 @pytest.mark.triton
@@ -34,6 +41,7 @@ def test_it_shows_what_went_in_and_what_came_out(cli: Cli) -> None:
     assert "<- y" in done.stdout
     assert "agrees with the reference" in done.stdout
     assert "ms a call" in done.stdout
+    assert "model.py" not in done.stdout  # no comparison where none was measured
     assert "Triton has stopped" in done.stderr
 
 
@@ -42,3 +50,18 @@ def test_an_example_that_is_not_there_is_named_with_those_that_are(cli: Cli) -> 
     assert done.returncode == 2
     assert "there is no example fibonacci" in done.stderr
     assert "wordpiece" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("theirs_s", "ratio", "verdict"),
+    [
+        (0.003, 1.5, "1.5 times as fast as the Python model"),
+        (0.0019, 0.95, "no faster here"),
+        (0.002, 1.0, "no faster here"),
+    ],
+)
+def test_it_claims_no_speed_that_it_has_not_measured(theirs_s: float, ratio: float, verdict: str) -> None:
+    speed = Speed("softmax", (64, 1024), 0.002, theirs_s, ratio)
+    assert str(speed) == (
+        f"softmax of 64 x 1024: 2.00 ms in the server, {theirs_s * 1000:.2f} ms with NumPy in a model.py: {verdict}"
+    )

@@ -217,3 +217,25 @@ def test_a_large_growth_is_not_cleared_for_small_requests() -> None:
     with Program.load(module) as program:
         sizes = [int(program.run({"x": np.full((1, 1), pages, F32)})["y"][0, 0]) for pages in (0, 2, 0, 40, 0, 0)]
     assert sizes == [1, 3, 3, 43, 1, 1]
+
+
+def test_an_instance_with_large_tensors_serves_again() -> None:
+    """It is cleared in less time than a new one takes."""
+    # grows by 8 MiB the first time, as a guest that allocates its output does, and tells what lies at the end
+    body = """(local $last i32)
+      (if (i32.eqz (global.get $grown)) (then (global.set $grown (i32.const 1))
+        (if (i32.lt_u (memory.size) (i32.const 256)) (then (drop (memory.grow (i32.const 128)))))))
+      (local.set $last (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 4)))
+      (i32.store (i32.load (local.get $out)) (i32.load (local.get $last)))
+      (i32.store (local.get $last) (i32.const 7)) (i32.const 0)"""
+    module = guests.dlpack(
+        body,
+        inputs=[tensor("x")],
+        outputs=[tensor("y", "INT32", (1,))],
+        batch=8,
+        more="(global $grown (mut i32) (i32.const 0))",
+    )
+    x = np.ones((1, 2 << 20), F32)  # 8 MiB
+    with Program.load(module) as program:
+        assert [program.run({"x": x})["y"].tolist() for _ in range(5)] == [[[0]]] * 5
+        assert program.stats.instances == 1

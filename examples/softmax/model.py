@@ -1,4 +1,5 @@
-"""The plain Python model that a softmax replaces: NumPy, as one writes it."""
+"""The plain Python model that softmax.wasm replaces: NumPy, as one writes it. `make bench` and `portalis demo` measure
+one against the other."""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -6,6 +7,13 @@ import triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
     """Softmax over the last axis."""
+
+    @staticmethod
+    def auto_complete_config(config):  # type: ignore[no-untyped-def]
+        config.set_max_batch_size(64)
+        config.add_input({"name": "x", "data_type": "TYPE_FP32", "dims": [-1]})
+        config.add_output({"name": "y", "data_type": "TYPE_FP32", "dims": [-1]})
+        return config
 
     def execute(self, requests):  # type: ignore[no-untyped-def]
         responses = []

@@ -1,0 +1,93 @@
+"""`portalis demo`: models against the Python models that they replace, measured in turn on the same server."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..examples.catalog import Example
+    from ..tensors import Array
+    from ..triton_client import RemoteModel
+
+SUFFIX = "_python"
+# what their Python models need is installed wherever the demo runs; the tokenizer's is not
+PEERS = {"softmax": "NumPy", "image_preprocess": "Pillow and NumPy"}
+ROUNDS, CALLS = 7, 20
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians of the seconds that a request was in the server, and of the rounds' own ratios."""
+
+    name: str
+    shape: tuple[int, ...]
+    ours_s: float
+    theirs_s: float
+    ratio: float
+
+    def __str__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        compared = f"{self.ratio:.1f} times as fast as the Python model" if self.ratio >= 1.05 else "no faster here"
+        theirs = f"{self.theirs_s * 1000:.2f} ms with {PEERS[self.name]} in a model.py"
+        return f"{self.name} of {size}: {self.ours_s * 1000:.2f} ms in the server, {theirs}: {compared}"
+
+    def to_json(self) -> dict[str, object]:
+        """For ``--json``."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "wasm_ms": round(self.ours_s * 1000, 3),
+            "python_ms": round(self.theirs_s * 1000, 3),
+            "ratio": round(self.ratio, 2),
+        }
+
+
+def is_compared(example: Example) -> bool:
+    """Whether a Python model can run beside the example."""
+    return example.name in PEERS
+
+
+def write_python_model(repository: Path, example: Example) -> None:
+    """The Python model, which completes its own configuration."""
+    folder = repository / f"{example.name}{SUFFIX}"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.py").write_bytes(example.python_model.read_bytes())
+    (folder / "config.pbtxt").write_text('backend: "python"\n')
+
+
+def against_python(example: Example, url: str) -> Speed:
+    """Both models in turn, with the same requests. The client's own time, which is the same for both, is left out."""
+    from ..triton_client import RemoteModel
+
+    inputs = _inputs(example)
+    with (
+        RemoteModel(url, example.name, timeout_s=60) as ours,
+        RemoteModel(url, f"{example.name}{SUFFIX}", timeout_s=60) as theirs,
+    ):
+        _spent(ours, inputs), _spent(theirs, inputs)
+        pairs = [(_spent(ours, inputs), _spent(theirs, inputs)) for _ in range(ROUNDS)]
+    shape = next(iter(inputs.values())).shape
+    medians = [statistics.median(side) for side in zip(*pairs, strict=True)]
+    return Speed(example.name, shape, medians[0], medians[1], statistics.median(t / o for o, t in pairs))
+
+
+def _inputs(example: Example) -> dict[str, Array]:
+    if example.name != "softmax":
+        return example.inputs()
+    import numpy as np
+
+    return {"x": np.random.default_rng(0).normal(size=(64, 1024)).astype(np.float32)}
+
+
+def _spent(model: RemoteModel, inputs: Mapping[str, Array]) -> float:
+    """Seconds that each of some requests was in the server."""
+    count, seconds = model.served()
+    for _ in range(CALLS):
+        model.infer(inputs)
+    count_after, seconds_after = model.served()
+    return (seconds_after - seconds) / (count_after - count)

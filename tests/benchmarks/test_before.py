@@ -1,0 +1,49 @@
+"""The runtime of an earlier commit beside this one."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks import before  # noqa: TID251
+from tests.parts import Missing
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with two commits, in which `backend/` says which one it is of."""
+    monkeypatch.setattr(before, "ROOT", tmp_path)
+    monkeypatch.delenv(before.VARIABLE, raising=False)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.com", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "backend").mkdir()
+    for text in ("first", "second"):
+        (tmp_path / "backend" / "__init__.py").write_text(f"which = '{text}'\n")
+        subprocess.run([*git, "add", "backend"], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", text], check=True)
+    return tmp_path
+
+
+def test_the_backend_of_a_commit_that_is_named_is_laid_out(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(before.VARIABLE, "HEAD~1")
+    before.lay_out(clone / "earlier")
+    assert (clone / "earlier" / "__init__.py").read_text() == "which = 'first'\n"
+    assert sorted(path.name for path in clone.iterdir()) == [".git", "backend", "earlier"]
+
+
+def test_a_clone_without_the_commit_runs_no_comparison_and_says_how_to_name_another(clone: Path) -> None:
+    with pytest.raises(Missing, match=rf"not run: .* {before.COMMIT} \(PORTALIS_BENCH_BEFORE names another\)"):
+        before.lay_out(clone / "earlier")
+    assert not (clone / "earlier").exists()
+
+
+def test_what_is_no_clone_runs_no_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(before, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(Missing, match="not run"):
+        before.lay_out(tmp_path / "earlier")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(Missing, match="not run"):
+        before.lay_out(tmp_path / "earlier")

@@ -1,0 +1,76 @@
+"""What perf_analyzer is asked, and what its report says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import perf  # noqa: TID251
+from benchmarks.perf import Figures, measure, parse  # noqa: TID251
+from tests import parts
+
+# as perf_analyzer writes it; and with the average, which --verbose-csv adds
+REPORT = (
+    "Concurrency,Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,Server Compute Input,"
+    "Server Compute Infer,Server Compute Output,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
+    "1,9435.13,3,149,47,12,144,61,0,402,442,460,502\n"
+)
+VERBOSE = (
+    "Concurrency,Inferences/Second,Client Send,p50 latency,p99 latency,Avg latency,request/response,response wait\n"
+    "4,1000,3,402,502,411,2,409\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("report", "batch", "figures"),
+    [
+        (REPORT, 1, Figures(9435.13, 402)),
+        (REPORT, 4, Figures(9435.13 / 4, 402)),  # inferences count rows, a request has `batch` of them
+        (VERBOSE, 1, Figures(1000, 411)),
+    ],
+)
+def test_requests_a_second_and_latency_are_read_from_the_report(report: str, batch: int, figures: Figures) -> None:
+    assert parse(report, batch) == figures
+
+
+@pytest.mark.parametrize(("report", "rows"), [("", 0), (REPORT.splitlines()[0], 0), (REPORT + "2,1,1,1\n", 2)])
+def test_a_report_without_exactly_one_row_is_refused(report: str, rows: int) -> None:
+    with pytest.raises(RuntimeError, match=f"report has {rows} rows where one was expected"):
+        parse(report, 1)
+
+
+def test_rows_are_answered_with_as_many_bytes() -> None:
+    load = perf.rows(1024, 64, 4)
+    assert (load.shape, load.batch, load.concurrency, load.output_bytes) == ("x:1024", 64, 4, 256 * 1024)
+
+
+def test_a_run_that_fails_says_what_the_program_said(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "import sys; print('no such model'); sys.exit('and this')"]
+    with pytest.raises(RuntimeError, match=r"perf_analyzer failed on identity: no such model\nand this"):
+        measure(program, "localhost:1", "identity", perf.rows(4, 1, 1), 0.1)
+    silent = [sys.executable, "-c", "pass"]
+    with pytest.raises(RuntimeError, match="perf_analyzer failed on identity"):
+        measure(silent, "localhost:1", "identity", perf.rows(4, 1, 1), 0.1)
+
+
+def test_without_perf_analyzer_the_other_results_are_kept(tmp_path: Path) -> None:
+    """The part is hidden from a process of its own: no PATH, and no folder of parts."""
+    program = """
+import sys
+from pathlib import Path
+from tests import parts
+parts.lookup.PARTS = Path("/nonexistent")
+from benchmarks.__main__ import main  # noqa: TID251
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", program, "--only", "triton-softmax", "--json", str(tmp_path / "b.json")]
+    for options, code in (([], 0), (["--strict"], 1)):
+        done = subprocess.run(
+            [*command, *options], capture_output=True, text=True, cwd=parts.ROOT, env={"PATH": "", "COLUMNS": "300"}
+        )
+        assert (done.returncode, done.stderr) == (code, "")
+        assert "left out triton-softmax: a part is missing: perf_analyzer: `make parts`" in done.stdout
+        assert '"left_out": [\n    "triton-softmax"\n  ]' in (tmp_path / "b.json").read_text()

@@ -1,0 +1,42 @@
+"""What the documents name is there: the targets of links, and files by their paths."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.parts import ROOT
+
+PAGES = sorted(
+    page.relative_to(ROOT)
+    for folder in ("docs", "examples", "guest", "")
+    for page in (ROOT / folder).glob("**/*.md" if folder else "*.md")
+    if "node_modules" not in page.parts and "target" not in page.parts
+)
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
+FILE = re.compile(r"`((?:backend|portalis|nim|tests|benchmarks|examples|omniverse|docs)/[\w./-]+)`")
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    links = [
+        target for target, _ in LINK.findall(prose(page)) if "://" not in target and not target.startswith("mailto:")
+    ]
+    assert [target for target in links if not (ROOT / page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parts[:2] == ("docs", "architecture")], ids=str)
+def test_every_path_that_the_architecture_names_is_there(page: Path) -> None:
+    assert [path for path in FILE.findall(prose(page)) if not (ROOT / path).exists()] == []
+
+
+def test_the_walk_of_a_request_is_told_in_paths() -> None:
+    walk = prose(Path("docs/architecture/3-runtime.md"))
+    assert {"backend/program.py", "backend/native/core.c", "backend/adapter/adapter.c"} <= set(FILE.findall(walk))
