@@ -29,6 +29,8 @@ from tests.backend import guests
 from tests.backend.test_messages import is_plain
 from tests.running.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 LONGEST = 90_000
 
 
