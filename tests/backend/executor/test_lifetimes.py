@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from portalis.backend import Limits, Program, Trap
-from tests.backend import guests, host_guests
+from tests.backend import guests, host_guests, stores
 from tests.backend.guests import tensor
 from tests.backend.host_guests import moody
 from tests.running.waiting import PATIENCE_S
@@ -55,6 +55,21 @@ def test_threads_that_end_leave_no_instance() -> None:
         for _ in range(MANY):
             with ThreadPoolExecutor(1) as threads:
                 assert threads.submit(lambda: lent(program).tolist()).result() == [[7] * 4]
+        there_is_room()
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["success", "failure"])
+def test_a_thread_that_goes_on_keeps_no_instance_of_a_guest_with_a_host(bad: bool, executor: str) -> None:
+    new = stores.New()
+    with ThreadPoolExecutor(1) as threads:
+        for _ in range(MANY):
+            program = Program.load(moody())
+            (result,) = threads.submit(program.run_batch, [{"x": np.full((1, 1), -1 if bad else 1, F32)}]).result()
+            assert isinstance(result, Trap) == bad
+            del program, result
+        gc.collect()
+        if executor == "python":
+            new.go_down_to(0)
         there_is_room()
 
 
@@ -121,7 +136,7 @@ def test_an_instance_is_not_lost_where_the_host_has_no_memory_for_the_outputs(mo
         raise MemoryError
 
     with Program.load(guests.wasm(guests.ADD), isolation="instance") as program:
-        x = np.ones(1000, F32)
+        x = np.ones(300_000, F32)  # several passes
         monkeypatch.setattr(np, "empty", scarce)
         for _ in range(MANY):
             with pytest.raises(MemoryError):
