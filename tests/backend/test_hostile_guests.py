@@ -18,6 +18,8 @@ from tests.backend.limits import in_time
 from tests.running.memory import resident_bytes
 from tests.running.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 ISOLATIONS = ["request", "batch", "instance"]
 ONE = {"x": np.ones(1, np.float32)}
 ZERO = {"x": np.zeros(1, np.float32)}

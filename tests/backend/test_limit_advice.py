@@ -18,6 +18,8 @@ from portalis.omniverse.extension_toml import LIMITS as OF_KIT
 
 from . import guests
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 Setting = Callable[[str], Limits]
 
 

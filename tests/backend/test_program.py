@@ -25,6 +25,8 @@ from tests.backend.guests import tensor
 from tests.backend.limits import in_time, not_late
 from tests.running.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 F32 = np.float32
 ADD = guests.wasm(guests.ADD)
 # Traps where x[0] is 1 and loops forever where it is 2; else y = x.

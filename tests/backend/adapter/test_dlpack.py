@@ -12,11 +12,13 @@ from portalis.backend.interface.dtypes import DTYPES
 from tests.backend import guests
 from tests.backend.guests import tensor
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 ISOLATIONS = ["request", "batch", "instance"]
 
 
 @pytest.fixture(scope="module")
-def echo() -> Program:
+def echo(executor: str) -> Program:
     return Program.load(guests.echo())
 
 

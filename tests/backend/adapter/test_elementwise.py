@@ -13,6 +13,7 @@ from portalis.backend.interface.dtypes import DTYPES, bf16_to_f32, f32_to_bf16
 from portalis.backend.plan.elementwise_loop import CHUNK_BYTES
 from tests.backend import guests
 
+pytestmark = pytest.mark.usefixtures("executor")
 ADD = guests.wasm(guests.ADD)
 # The same sum through a call, which cannot be copied into the loop.
 CALLED_ADD = guests.wasm(
@@ -26,7 +27,7 @@ def numbers(valtype: str, op: str = "add") -> str:
 
 
 @pytest.fixture(scope="module", params=["copied", "called"])
-def add(request: pytest.FixtureRequest) -> Program:
+def add(request: pytest.FixtureRequest, executor: str) -> Program:
     return Program.load(ADD if request.param == "copied" else CALLED_ADD)
 
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import GuestStatus, InputError, InterfaceError, ModuleError, Program
-
-CHUNK_BYTES = 2 << 20
+from portalis.backend.plan.buffers import choose_allocator
 from tests.backend import guests
+
+pytestmark = pytest.mark.usefixtures("executor")
+CHUNK_BYTES = 2 << 20  # of adapter.c
 
 
 def entry(
@@ -34,17 +36,17 @@ def entry(
 
 
 @pytest.fixture(scope="module")
-def double() -> Program:
+def double(executor: str) -> Program:
     return Program.load(guests.wasm(guests.DOUBLE, entry("double", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"})))
 
 
 @pytest.fixture(scope="module")
-def total() -> Program:
+def total(executor: str) -> Program:
     return Program.load(guests.wasm(guests.SUM, entry("sum", "(n)->()", {"x": "FP32"}, {"s": "FP32"})))
 
 
 @pytest.fixture(scope="module")
-def matmul() -> Program:
+def matmul(executor: str) -> Program:
     described = entry("matmul", "(m,n),(n,p)->(m,p)", {"a": "FP64", "b": "FP64"}, {"c": "FP64"})
     return Program.load(guests.wasm(guests.MATMUL, described))
 
@@ -172,9 +174,7 @@ def test_tensors_live_where_the_guest_has_room(more: str, allocator: str) -> Non
     program = Program.load(guests.wasm(text, entry("double", "(n)->(n)", {"x": "FP32"}, {"y": "FP32"})))
     x = np.random.default_rng(6).random((3, 5000), np.float32)
     np.testing.assert_array_equal(program.run({"x": x})["y"], x * 2)
-    assert program._sandboxes is not None
-    recipe = program._sandboxes.recipe
-    assert recipe.allocator is not None and recipe.allocator.value == allocator
+    assert choose_allocator(program.info).value == allocator
 
 
 def test_a_module_that_grows_its_memory_without_an_allocator_is_refused() -> None:

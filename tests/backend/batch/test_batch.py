@@ -15,6 +15,8 @@ from portalis.backend.batch.coalesce import Group, Job
 from tests.backend.host_guests import moody
 from tests.running.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 LIMIT_S = 0.2
 TRAP, ENDLESS, SLOW = -1.0, -2.0, -3.0
 SLOW_S = 0.06

@@ -22,6 +22,8 @@ from tests.backend.host_guests import MONOTONIC, REALTIME, model, program, sleep
 from tests.backend.limits import in_time, not_late
 from tests.running import waiting
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 RUN = {"stdin": np.array([[b""]], dtype=object)}
 X = {"x": np.ones(1, np.float32)}
 SHORT = Limits(timeout_s=0.05)

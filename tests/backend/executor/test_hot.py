@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import GuestError, Limits, Program
-
-KEPT = 32
 from portalis.examples.catalog import EXAMPLES
 from tests.backend import guests, stores
 from tests.backend.guests import tensor
 from tests.backend.limits import in_time, not_late
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 F32 = np.float32
+KEPT = 64  # shapes whose calls are prepared
 # y = x, and traps where the first element of x is 1, loops where it is 2, fails with status 5 where it is 3
 MOODY = guests.dlpack(
     """(local $first f32) (local.set $first (f32.load (i32.load (local.get $in))))

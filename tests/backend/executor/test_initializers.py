@@ -12,6 +12,8 @@ from portalis.backend.interface.discovery import discover
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 ONE = {"x0": np.array([[1, 2]], np.float32)}
 EXIT = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
 SCALE = '(func (export "scale") (param f32) (result f32) (f32.mul (local.get 0) (global.get $g)))'

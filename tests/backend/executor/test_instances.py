@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import subprocess
-import sys
 import threading
-import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import wasmtime
 
-from portalis.backend import HostBusy, Limits, Program
-from portalis.backend.executor import native
-from portalis.backend.compile.engine import default_settings, engine_for, pooled_engines
-from portalis.backend.executor import instances, pool
-from portalis.backend.executor.faults import PoolFull
-from tests.backend import guests, stores
+from portalis.backend import GuestError, HostBusy, Program
+from portalis.backend.executor import instances
+from tests.backend import guests
 from tests.backend.guests import tensor
+from tests.backend.room import COUNTING, MORE_THAN_THE_POOL, X, address_space_taken, answer, no_room, slots_taken
 from tests.running.memory import resident_bytes
-from tests.running.waiting import PATIENCE_S, until
+from tests.running.waiting import until
 
+pytestmark = pytest.mark.usefixtures("executor")
 F32 = np.float32
-MORE_THAN_THE_POOL = native.POOL_MEMORIES + 6
-X = {"x": np.ones((1, 4), F32)}
-# y[0] is how many calls this instance has had
-COUNTING = guests.dlpack(
-    """(global.set $calls (f32.add (global.get $calls) (f32.const 1)))
-    (f32.store (i32.load (local.get $in)) (global.get $calls))"""
-    + guests.ECHO_BODY,
-    inputs=[tensor("x")],
-    outputs=[tensor("y")],
-    batch=8,
-    more="(global $calls (mut f32) (f32.const 0))",
-)
 _WASI = '(import "wasi_snapshot_preview1" "{0}" (func ${0} (param i32 i32 i32 i32) (result i32)))'
 
 
@@ -63,40 +48,21 @@ LARGE = of_wasi(
 )
 
 
-def answer(program: Program) -> list[float]:
-    (result,) = program.run_batch([X], borrow=True)
-    assert not isinstance(result, Exception), result
-    return [float(value) for value in result["y"][0]]
-
-
-def fill_pool() -> list[native.Store]:
-    """Instances that take every slot of the pool, none of which is idle; other tests' arrays may hold some slots. The
-    thread that empties free slots takes them for a moment: then it is tried again."""
-    enough = native.POOL_MEMORIES - 8
-    taken: list[native.Store] = until(
-        lambda: taken if len(taken := _fill_pool()) >= enough else [], "slots of the pool"
-    )
-    return taken
-
-
-def _fill_pool() -> list[native.Store]:
-    while instances.give_way():
-        pass
-    gc.collect()
-    engine = engine_for(default_settings(1 << 20))
-    pre = wasmtime.Linker(engine).instantiate_pre(wasmtime.Module(engine, "(module (memory 1))"))
-    taken: list[native.Store] = []
-    with contextlib.suppress(PoolFull):
-        while True:
-            taken.append(native.Store(engine, memory_bytes=1 << 20))
-            taken[-1].instantiate(pre)
-    taken.pop()
-    return taken
+# y[0] is x[0] plus the number in a data segment and one in fresh memory; both are overwritten
+SEGMENT = of_wasi(
+    """(f32.store (i32.load (local.get $in)) (f32.add (f32.load (i32.load (local.get $in)))
+      (f32.add (f32.load (i32.const 2048)) (f32.load (i32.const 65532)))))
+    (f32.store (i32.const 2048) (f32.const 77)) (f32.store (i32.const 65532) (f32.const 77))""",
+    more=r'(data (i32.const 2048) "\00\00\a0\40")',  # 5
+)
 
 
 @pytest.fixture
-def full_pool() -> list[native.Store]:
-    return fill_pool()
+def full_pool(executor: str) -> Iterator[contextlib.ExitStack]:
+    """Every slot of the pool is taken; `close` gives them back."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(slots_taken())
+        yield stack
 
 
 @pytest.mark.parametrize("wasm", [guests.echo(batch=8), COUNTING, PLAIN], ids=["echo", "counting", "wasi"])
@@ -122,26 +88,22 @@ def test_a_program_that_counts_on_its_instance_keeps_it_when_the_pool_is_full() 
 @pytest.mark.parametrize("isolation", ["request", "batch", "instance"])
 @pytest.mark.parametrize("wasm", [guests.echo(batch=8), PLAIN], ids=["echo", "wasi"])
 def test_a_full_pool_is_no_error_and_no_reason_to_keep_memory(
-    full_pool: list[native.Store], isolation: str, wasm: bytes
+    full_pool: contextlib.ExitStack, executor: str, isolation: str, wasm: bytes
 ) -> None:
-    new = stores.New()
     with Program.load(wasm, isolation=isolation) as program:
         for _ in range(3):
             assert answer(program) == [1, 1, 1, 1]
-        new.go_down_to(1 + (isolation == "instance") + 4)
-        full_pool.clear()
-        assert answer(program) == [1, 1, 1, 1]
-
-
-def test_instances_serve_again_where_there_is_no_pool_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "can_pool", lambda: False)
-    with Program.load(guests.echo(batch=8)) as program:
+        if executor == "core":  # an instance outside the pool is kept where its program counts on it, else not
+            assert program.stats.instances == (1 if isolation == "instance" else 3)
+        full_pool.close()
+        before = program.stats.instances
         for _ in range(3):
             assert answer(program) == [1, 1, 1, 1]
-        assert program.stats.instances == 1
+        if isolation == "batch" and wasm != PLAIN:
+            assert program.stats.instances <= before + 1
 
 
-def test_a_command_and_an_elementwise_program_run_beside_a_full_pool(full_pool: list[native.Store]) -> None:
+def test_a_command_and_an_elementwise_program_run_beside_a_full_pool(full_pool: contextlib.ExitStack) -> None:
     with Program.load(bytes(wasmtime.wat2wasm(guests.CAT)), interface={"convention": "command"}) as program:
         result = program.run({"stdin": np.array([[b"some text"]], object)})
         assert result["stdout"].tolist() == [[b"some text"]]
@@ -156,7 +118,7 @@ def test_sleeping_programs_do_not_starve_a_harmless_one() -> None:
     with ThreadPoolExecutor(72) as threads:
         sleepers = [Program.load(SLEEPING) for _ in range(12)]
         asleep = [threads.submit(answer, program) for program in sleepers for _ in range(6)]
-        until(lambda: native.live_stores() > native.POOL_MEMORIES or all(f.done() for f in asleep))
+        until(lambda: sum(p.stats.instances for p in sleepers) >= 65 or all(f.done() for f in asleep))
         with Program.load(PLAIN) as program:
             for _ in range(10):
                 assert answer(program) == [1, 1, 1, 1]
@@ -165,36 +127,53 @@ def test_sleeping_programs_do_not_starve_a_harmless_one() -> None:
         program.close()
 
 
-def test_outputs_that_were_lent_survive_when_their_instance_gives_way() -> None:
+def test_outputs_that_were_lent_survive_when_idle_instances_give_way() -> None:
     with Program.load(guests.echo(batch=8)) as program:
         for _ in range(2):
             (lent,) = program.run_batch([X], borrow=True)
-        while instances.give_way():
-            pass
-        others = [Program.load(COUNTING) for _ in range(3)]
-        assert [answer(other)[0] for other in others] == [1, 1, 1]
-        assert lent["y"].tolist() == [[1, 1, 1, 1]]  # type: ignore[index]
-        assert answer(program) == [1, 1, 1, 1]
+        with slots_taken():
+            assert lent["y"].tolist() == [[1, 1, 1, 1]]  # type: ignore[index]
+            others = [Program.load(COUNTING) for _ in range(3)]
+            assert [answer(other)[0] for other in others] == [1, 1, 1]
+            assert lent["y"].tolist() == [[1, 1, 1, 1]]  # type: ignore[index]
+            assert answer(program) == [1, 1, 1, 1]
 
 
 def test_instances_give_way_while_programs_run_on_other_threads() -> None:
+    def work(number: int) -> None:
+        rng = np.random.default_rng(number)
+        with contextlib.ExitStack() as stack:
+            programs = [stack.enter_context(Program.load(guests.echo(batch=8))) for _ in range(4)]
+            for turn in range(160):
+                x = rng.random((1, int(rng.integers(1, 4) * 50)), dtype=F32)
+                (result,) = programs[turn % 4].run_batch([{"x": x}], borrow=True)
+                np.testing.assert_array_equal(result["y"], x)  # type: ignore[index]
+
+    with slots_taken(58), ThreadPoolExecutor(4) as threads:  # sixteen programs for the slots that are left
+        for future in [threads.submit(work, i) for i in range(4)]:
+            future.result()
+
+
+def test_instances_give_way_again_and_again_while_their_programs_are_called(executor: str) -> None:
     stop = threading.Event()
 
     def disturb() -> None:
         while not stop.is_set():
-            instances.give_way()
+            if executor == "python":
+                instances.give_way()
+            else:
+                with Program.load(COUNTING, isolation="instance") as program:
+                    answer(program)
 
-    def work(number: int) -> None:
-        rng = np.random.default_rng(number)
-        with Program.load(guests.echo(batch=8)) as program:
+    def work() -> None:
+        with Program.load(guests.echo(batch=8)) as program, Program.load(COUNTING) as other:
             for _ in range(150):
-                x = rng.random((1, int(rng.integers(1, 4) * 50)), dtype=F32)
-                (result,) = program.run_batch([{"x": x}], borrow=True)
-                np.testing.assert_array_equal(result["y"], x)  # type: ignore[index]
+                assert answer(program) == [1, 1, 1, 1]
+                assert answer(other)[0] == 1
 
-    with ThreadPoolExecutor(5) as threads:
+    with slots_taken(62), ThreadPoolExecutor(5) as threads:
         disturber = threads.submit(disturb)
-        done = [threads.submit(work, i) for i in range(4)]
+        done = [threads.submit(work) for _ in range(4)]
         try:
             for future in done:
                 future.result()
@@ -206,136 +185,88 @@ def test_instances_give_way_while_programs_run_on_other_threads() -> None:
 # -- what is given back ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [False, True], ids=["success", "timeout"])
-def test_a_thread_keeps_no_store_of_a_guest_with_a_host(bad: bool) -> None:
-    endless = "(loop $l (br_if $l (f32.gt (f32.load (i32.load (local.get $in))) (f32.const 8))))"
-    program = Program.load(of_wasi(endless), limits=Limits(timeout_s=0.1 if bad else PATIENCE_S))
-    new = stores.New()
-    found: list[object] = []
-
-    def work() -> None:
-        found.extend(program.run_batch([{"x": np.full((1, 4), 9 if bad else 1, F32)}]))
-        found.append(native.current.store)
-
-    with ThreadPoolExecutor(1) as threads:
-        threads.submit(work).result()
-        assert isinstance(found[0], Exception) == bad
-        assert found.pop() is None
-        found.clear()
-        new.go_down_to(0)
-
-
-def test_pages_of_free_slots_are_given_back() -> None:
-    engine = engine_for(default_settings(1 << 20))
-    pool.empty_free_slots(engine)
-    before = resident_bytes()
-    with Program.load(LARGE) as program:
-        assert answer(program) == [1, 1, 1, 1]
-        gc.collect()
-        until(lambda: pool.empty_free_slots(engine) > 0)  # a janitor may have them at the moment
-        assert resident_bytes() - before < 16 << 20
-        assert answer(program) == [1, 1, 1, 1]  # a slot that was emptied is as good as new
-    with Program.load(guests.echo(batch=8)) as program:
-        assert answer(program) == [1, 1, 1, 1]
-
-
-# y[0] is x[0] plus the number in a data segment and one in fresh memory; both are overwritten
-SEGMENT = of_wasi(
-    """(f32.store (i32.load (local.get $in)) (f32.add (f32.load (i32.load (local.get $in)))
-      (f32.add (f32.load (i32.const 2048)) (f32.load (i32.const 65532)))))
-    (f32.store (i32.const 2048) (f32.const 77)) (f32.store (i32.const 65532) (f32.const 77))""",
-    more=r'(data (i32.const 2048) "\00\00\a0\40")',  # 5
-)
-
-
-def test_answers_are_right_while_free_slots_are_emptied() -> None:
-    engine = engine_for(default_settings(1 << 20))
-    stop = threading.Event()
-
-    def disturb() -> None:
-        while not stop.is_set():
-            pool.empty_free_slots(engine)
-
+def test_a_slot_that_was_used_is_as_good_as_new() -> None:
     def work() -> None:
         with Program.load(SEGMENT) as program, Program.load(COUNTING) as other:
             for _ in range(100):
                 assert answer(program) == [6, 1, 1, 1]
                 assert answer(other)[0] == 1
 
-    with ThreadPoolExecutor(4) as threads:
-        disturber = threads.submit(disturb)
-        done = [threads.submit(work) for _ in range(3)]
-        try:
-            for future in done:
-                future.result()
-        finally:
-            stop.set()
-        disturber.result()
+    with ThreadPoolExecutor(3) as threads:
+        for future in [threads.submit(work) for _ in range(3)]:
+            future.result()
 
 
-def test_the_janitor_comes_by_itself_and_then_sleeps() -> None:
-    engine_for(default_settings(1 << 20))
-    engines = len(pooled_engines())
-    assert engines > 0
-    visits: list[object] = []
-    janitor = pool.Janitor(visits.append, period_s=0.05)
-    busy = [True, True, False]
-    janitor.note(lambda: busy.pop(0))
-    until(lambda: not busy)
-    assert len(visits) == 3 * engines
-    time.sleep(0.2)
-    assert len(visits) == 3 * engines
-    janitor.note(lambda: False)
-    until(lambda: len(visits) == 4 * engines)
+def test_the_memory_of_instances_that_are_gone_is_given_back() -> None:
+    with Program.load(LARGE) as program:
+        assert answer(program) == [1, 1, 1, 1]
+        before = resident_bytes()
+        with ThreadPoolExecutor(4) as threads:
+            assert [f.result() for f in [threads.submit(answer, program) for _ in range(4)]] == [[1, 1, 1, 1]] * 4
+        gc.collect()
+        until(lambda: resident_bytes() - before < 16 << 20)
+        assert answer(program) == [1, 1, 1, 1]
 
 
 # -- a host without room -----------------------------------------------------------------------------------------------
 
-FULL_HOST = """
-import resource, time
-from portalis.backend import GuestError, Program
-from tests.backend import test_instances as t
-program = Program.load(t.PLAIN)
-print(t.answer(program))
-stores = t.fill_pool()
-used = int(open("/proc/self/statm").read().split()[0]) * 4096
-resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), resource.RLIM_INFINITY))
-began = time.process_time()
-for result in program.run_batch([t.X, t.X, t.X]):
-    print(type(result).__name__, isinstance(result, GuestError), "this host has no room" in str(result), len(str(result)) < 500)
-print(program.stats.traps, time.process_time() - began < 1)
-resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
-print(t.answer(program))
-"""
-
 
 def test_a_host_without_room_names_itself_and_recovers() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_HOST], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    assert done.returncode == 0, done.stderr[-1000:]
-    answers = "[1.0, 1.0, 1.0, 1.0]"
-    assert done.stdout.splitlines() == [answers, *["HostBusy False True True"] * 3, "0 True", answers]
-
-
-def test_the_number_of_instances_has_a_bound(monkeypatch: pytest.MonkeyPatch, full_pool: list[native.Store]) -> None:
-    monkeypatch.setattr(instances, "WAIT_S", 0.05)
-    monkeypatch.setattr(instances, "MAX_INSTANCES", len(full_pool))
     with Program.load(PLAIN) as program:
-        with pytest.raises(HostBusy, match="no room for another instance .* send the request again later"):
-            program.run(X)
-        full_pool.clear()
+        assert program.run(X)["y"].tolist() == [[1, 1, 1, 1]]
+        with no_room():
+            results = program.run_batch([X, X, X])  # is tried once for all of them
+            assert program.stats.calls == 2
+        for error in results:
+            assert isinstance(error, HostBusy) and not isinstance(error, GuestError)
+            assert "this host has no room for another instance" in str(error) and len(str(error)) < 500
+            assert "send the request again later" in str(error)
+        assert program.stats.traps == 0
         assert answer(program) == [1, 1, 1, 1]
 
 
-def test_a_call_waits_for_room_that_comes_in_time(
-    monkeypatch: pytest.MonkeyPatch, full_pool: list[native.Store]
+def test_an_instance_that_is_kept_serves_on_where_there_is_room_for_no_other() -> None:
+    with Program.load(COUNTING, isolation="instance") as program:
+        assert answer(program)[0] == 1
+        with no_room():
+            assert answer(program)[0] == 2
+            with Program.load(guests.wasm(guests.ADD)) as other, pytest.raises(HostBusy, match="has no room"):
+                other.run({"a": np.ones(1, F32), "b": np.ones(1, F32)})
+            assert answer(program)[0] == 3
+
+
+@pytest.mark.parametrize("executor", ["python"], indirect=True, scope="module")
+def test_a_command_on_a_host_without_room_says_so(executor: str) -> None:
+    """Python runs it, whichever executor there is; and so it finds no room where Python's programs have taken it."""
+    with Program.load(guests.wasm(guests.CAT)) as program:
+        rows = {"stdin": np.array([[b"a"]], object)}
+        with no_room(), pytest.raises(HostBusy, match="this host has no room for another instance"):
+            program.run(rows)
+        assert program.run(rows)["stdout"].tolist() == [[b"a"]]
+
+
+def test_a_call_waits_for_room_that_comes_in_time() -> None:
+    with Program.load(PLAIN) as program, slots_taken(), ThreadPoolExecutor(1) as threads:
+        for _ in range(20):  # it waits for half a second, in which a busy machine may do nothing
+            with address_space_taken():
+                waiting = threads.submit(program.run, X)
+                threading.Event().wait(0.1)
+                early = waiting.done()
+            if not early and waiting.exception() is None:
+                assert waiting.result()["y"].tolist() == [[1, 1, 1, 1]]
+                return
+        pytest.fail("it never waited")
+
+
+@pytest.mark.parametrize("executor", ["python"], indirect=True, scope="module")
+def test_the_number_of_instances_has_a_bound(
+    monkeypatch: pytest.MonkeyPatch, full_pool: contextlib.ExitStack, executor: str
 ) -> None:
-    monkeypatch.setattr(instances, "WAIT_S", PATIENCE_S)
-    monkeypatch.setattr(instances, "MAX_INSTANCES", len(full_pool))
-    with Program.load(PLAIN) as program, ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(program.run, X)
-        time.sleep(0.1)
-        assert not waiting.done()
-        full_pool.clear()
-        assert waiting.result()["y"].tolist() == [[1, 1, 1, 1]]
+    monkeypatch.setattr(instances, "WAIT_S", 0.05)
+    monkeypatch.setattr(instances, "MAX_INSTANCES", MORE_THAN_THE_POOL - 1)
+    with Program.load(PLAIN) as program:
+        with pytest.raises(HostBusy, match="no room for another instance .* send the request again later"):
+            program.run(X)
+        full_pool.close()
+        gc.collect()
+        assert answer(program) == [1, 1, 1, 1]

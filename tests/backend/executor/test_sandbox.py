@@ -16,6 +16,8 @@ from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.running.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 PROGRAM = """
 import numpy as np
 from portalis.backend import Program
@@ -43,18 +45,20 @@ from portalis.backend.executor import native
 assert native.can_pool()
 resource.setrlimit(resource.RLIMIT_AS, (40 << 30, 40 << 30))
 assert not native.can_pool()
-check(Program.load(guests.echo(), cache=None, trusted=True))
-print("served")
+program = Program.load(guests.echo(), cache=None, trusted=True)
+check(program)
+print("served", program.stats.instances)
 """)
-    assert told == "served\n"
+    assert told == "served 1\n"  # and kept
 
 
 def test_a_forked_process_has_engines_of_its_own() -> None:
     told = run("""
-import os, time
+import os, signal
 from portalis.backend import Limits
 check(Program.load(guests.echo()))
 child = os.fork()
+signal.alarm(240)  # whatever happens, neither process stays
 program = Program.load(guests.echo())
 check(program)
 looping = guests.dlpack("(loop $l (br $l)) (i32.const 0)", inputs=[guests.tensor("x")], outputs=[guests.tensor("y")])

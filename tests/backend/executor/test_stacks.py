@@ -17,6 +17,8 @@ from portalis.backend.limits import MIB, MOST
 from portalis.backend.triton import settings as wasm_settings
 from tests.running.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 FIELDS = [field.name for field in dataclasses.fields(Limits)]
 _SECONDS = {"timeout_s": "timeout_ms", "compile_timeout_s": "compile_timeout_ms"}
 # f(1) recurses without end, f(x) = x

@@ -12,6 +12,8 @@ from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 F32, I32 = np.float32, np.int32
 ONE = np.ones((1, 1), F32)
 

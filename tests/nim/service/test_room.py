@@ -11,11 +11,10 @@ import pytest
 import wasmtime
 
 from portalis.backend import HostBusy
-from portalis.backend.executor import instances
 from portalis.nim.service.problems import headers_of, of_runtime
 from tests.backend import guests
-from tests.backend.executor.test_instances import fill_pool
 from tests.backend.guests import tensor
+from tests.backend.room import no_room
 from tests.running import waiting
 from tests.running.memory import resident_bytes
 
@@ -58,10 +57,7 @@ def test_a_host_without_room_is_503_with_retry_after_and_the_next_request_succee
     models = [{"name": name, "file": f"{name}.wasm"} for name in ("same", "square")]
     with serving(tmp_path, models) as client:
         client.wait_ready()
-        taken = fill_pool()
-        with monkeypatch.context() as patch:
-            patch.setattr(instances, "WAIT_S", 0.05)
-            patch.setattr(instances, "MAX_INSTANCES", len(taken))
+        with no_room():
             request = urllib.request.Request(f"http://127.0.0.1:{client.port}/v1/models/same/infer", data=body(3))
             with pytest.raises(urllib.error.HTTPError) as caught:
                 urllib.request.urlopen(request, timeout=waiting.PATIENCE_S)
@@ -71,7 +67,6 @@ def test_a_host_without_room_is_503_with_retry_after_and_the_next_request_succee
         assert '"HostBusy"' in told
         assert "this host has no room for another instance" in told
         assert "entry" not in told
-        taken.clear()
         for name in ("same", "square"):
             assert client.send(f"/v1/models/{name}/infer", body(1))[0] == 200
 
