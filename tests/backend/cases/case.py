@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +12,14 @@ import numpy as np
 from portalis.backend.errors import WasmError
 
 Tensors = Mapping[str, np.ndarray]
-BACKTRACE = "\nwasm backtrace:\n"
+FRAMES = "\nwasm backtrace: …"
+"""Stands in a row's text for the backtrace, which the executors have to agree about."""
+_BACKTRACE = re.compile(r"\nwasm backtrace:(?:\n +\d+: .*)+")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The error of a request. The backtrace of `text` is left out where the guest's frames are not the row's matter;
-    executors are compared with it. `by_triton`: Triton itself refuses such a request, with words of its own."""
+    """The error of a request. `by_triton`: Triton itself refuses such a request, with words of its own."""
 
     kind: type[WasmError]
     text: str
@@ -69,10 +71,6 @@ def expected(answer: Tensors | Failure, got: Outcome) -> Outcome:
     """The outcome that `answer` stands for, with the backtrace of the one that there is."""
     if not isinstance(answer, Failure):
         return outcome(answer)
-    text = answer.text
-    if isinstance(got, tuple) and BACKTRACE in got[1] and BACKTRACE not in text:
-        head, _, tail = got[1].partition(BACKTRACE)
-        frames, said, rest = tail.partition("\nthe guest said: ")
-        first, mark, own = text.partition("\nthe guest said: ")
-        text = first + BACKTRACE + frames + mark + own
+    found = _BACKTRACE.search(got[1]) if isinstance(got, tuple) else None
+    text = answer.text.replace(FRAMES, found[0]) if found else answer.text
     return answer.kind.__name__, text
