@@ -75,6 +75,7 @@ def dlpack(
     imports: str = "",
     memory: str = "",
     output: dict[str, object] | None = None,
+    dims: tuple[int, ...] = (-1,),
     alloc: str = ALLOC,
 ) -> bytes:
     """y = x. $p is where the element lies that asked."""
@@ -97,8 +98,8 @@ def dlpack(
           (local.set $p (i32.add (local.get $p) {step or f"(i32.const {DTYPES[dtype].itemsize})"})) (br $next)))
         {copies} {guests.ECHO_BODY}))"""
     described = {"entry": "portalis_infer", "convention": "dlpack", "max_batch_size": batch}
-    output = output or tensor("y", dtype)
-    return guests.wasm(text, {**described, "inputs": [tensor("x", dtype)], "outputs": [output]})
+    output = output or tensor("y", dtype, dims)
+    return guests.wasm(text, {**described, "inputs": [tensor("x", dtype, dims)], "outputs": [output]})
 
 
 def command(code: str, *, batch: int, more: str = "", imports: str = "", memory: str = "") -> bytes:
