@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.backend.cases import guest_faults, output_faults, pairwise, request_faults
+from tests.backend.cases import guest_faults, output_faults, pairwise, request_faults, room_faults
 from tests.backend.cases.case import Call, Case
 from tests.backend.cases.fault import EVERY, Fault, Made
 from tests.backend.cases.good import FACTORS, MAX_BATCH
@@ -14,7 +14,7 @@ from tests.backend.cases.pairwise import Row
 
 def faults() -> dict[str, Fault]:
     """All kinds, by name."""
-    return {fault.name: fault for fault in (*guest_faults.faults(), *request_faults.faults(), *output_faults.faults())}
+    return {fault.name: fault for fault in (*guest_faults.faults(), *request_faults.faults(), *output_faults.faults(), *room_faults.faults())}
 
 
 def cases() -> Iterator[Case]:
