@@ -60,7 +60,7 @@ def cause(text: str) -> str:
     if not separator:
         return head
     told = "; ".join(line.strip() for line in causes.strip().splitlines())
-    told = told.removeprefix("wasm trap: ").removeprefix("0: ")
+    told = told.rpartition("wasm trap: ")[2].removeprefix("0: ")  # with signals the address of a fault comes first
     return told if not head or "error while executing" in head else f"{head}: {told}"
 
 

@@ -1,0 +1,56 @@
+"""The rows of faults: each pair of fault, convention, data type, batching and isolation that can occur. A request that
+fails harms no other, be it one before it, beside it or after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.backend.cases import guest_faults, output_faults, pairwise, request_faults, room_faults
+from tests.backend.cases.case import Call, Case
+from tests.backend.cases.fault import EVERY, Fault, Made
+from tests.backend.cases.good import FACTORS, MAX_BATCH
+from tests.backend.cases.pairwise import Row
+
+
+def faults() -> dict[str, Fault]:
+    """All kinds, by name."""
+    return {fault.name: fault for fault in (*guest_faults.faults(), *request_faults.faults(), *output_faults.faults(), *room_faults.faults())}
+
+
+def cases() -> Iterator[Case]:
+    """All rows."""
+    kinds = faults()
+
+    def valid(row: Row) -> bool:
+        return kinds[row["fault"]].fits(row["convention"], row["dtype"])
+
+    factors = {
+        "fault": tuple(kinds),
+        "convention": FACTORS["convention"],
+        "dtype": EVERY,
+        "batching": ("none", "one", "joined"),
+        "isolation": FACTORS["isolation"],
+    }
+    for row in pairwise.rows(factors, valid):
+        batch = 0 if row["batching"] == "none" else MAX_BATCH
+        made = kinds[row["fault"]].make(row["convention"], row["dtype"], batch, row["isolation"])
+        name = "-".join(row.values()).replace(" ", "_").replace(",", "")
+        calls, times = _calls(row, made)
+        yield Case(
+            name, made.module, calls, row["isolation"], made.limits, made.dims, lines=made.lines * times, factors=row
+        )
+
+
+def _calls(row: Row, made: Made) -> tuple[tuple[Call, ...], int]:
+    """The calls, and how often the bad request comes to the guest."""
+    bad = (made.bad, made.failure)
+    if made.good is None or made.answer is None:
+        return tuple(Call((request,), (failure,)) for request, failure in (bad, bad)), 2
+    good = (made.good, made.answer)
+    if row["batching"] != "joined":
+        return tuple(Call((request,), (answer,)) for request, answer in (good, bad, good)), 1
+    three = (good, bad, good)
+    together = Call(tuple(request for request, _ in three), tuple(answer for _, answer in three))
+    # together with the others, then alone
+    times = 2 if made.joins and row["isolation"] != "request" else 1
+    return (together, Call((made.good,), (made.answer,))), times

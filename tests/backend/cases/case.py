@@ -1,0 +1,76 @@
+"""What a row of the table is: a module, how it is loaded, the calls, and what each request is answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portalis.backend.errors import WasmError
+
+Tensors = Mapping[str, np.ndarray]
+FRAMES = "\nwasm backtrace: …"
+"""Stands in a row's text for the backtrace, which the executors have to agree about."""
+_BACKTRACE = re.compile(r"\nwasm backtrace:(?:\n +\d+: .*)+")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The error of a request. `by_triton`: Triton itself refuses such a request, with words of its own."""
+
+    kind: type[WasmError]
+    text: str
+    by_triton: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """Requests that arrive together, and the answer to each."""
+
+    requests: tuple[Tensors, ...]
+    answers: tuple[Tensors | Failure, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`limits` are fields of Limits. `dims` replace the module's own in config.pbtxt: with -1 Triton leaves the check
+    of a size to the backend. `lines` are what the guest writes in all calls, by stream."""
+
+    name: str
+    module: bytes
+    calls: tuple[Call, ...]
+    isolation: str = "batch"
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    lines: tuple[tuple[str, str], ...] = ()
+    factors: Mapping[str, str] = field(default_factory=dict)
+
+
+Outcome = dict[str, tuple[str, tuple[int, ...], bytes]] | tuple[str, str]
+"""An answer as bytes: data type, shape and content of each output; or an error's kind and text."""
+
+
+def outcome(answer: Tensors | WasmError) -> Outcome:
+    """What an executor answered."""
+    if isinstance(answer, WasmError):
+        return type(answer).__name__, str(answer)
+    return {name: (array.dtype.name, array.shape, content(array)) for name, array in answer.items()}
+
+
+def content(array: np.ndarray) -> bytes:
+    """The elements, row-major; those of a BYTES tensor with their sizes."""
+    if array.dtype.kind != "O":
+        return np.ascontiguousarray(array).tobytes()
+    return b"".join(len(each).to_bytes(4, "little") + each for each in array.reshape(-1).tolist())
+
+
+def expected(answer: Tensors | Failure, got: Outcome) -> Outcome:
+    """The outcome that `answer` stands for, with the backtrace of the one that there is."""
+    if not isinstance(answer, Failure):
+        return outcome(answer)
+    found = _BACKTRACE.search(got[1]) if isinstance(got, tuple) else None
+    text = answer.text.replace(FRAMES, found[0]) if found else answer.text
+    return answer.kind.__name__, text

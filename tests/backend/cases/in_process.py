@@ -1,0 +1,47 @@
+"""Runs rows in this process, by the executor in Python or by the core."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from portalis.backend.executor import loaded
+from portalis.backend.limits import Limits
+from portalis.backend.program import Program
+from portalis.backend.terms import TRITON
+from tests.backend.cases.case import Case, Outcome, outcome
+
+WAYS = ("python", "python lending", "core", "core lending")
+"""Which executor, and whether its outputs are views of the guest's memory that are valid until the next call."""
+
+
+def run(case: Case, way: str) -> tuple[list[list[Outcome]], list[tuple[str, str]]]:
+    """The outcomes of each call, and the lines that the guest wrote."""
+    lines: list[tuple[str, str]] = []
+    with _executor(way.split()[0]):
+        program = Program.load(
+            case.module,
+            limits=Limits(**case.limits),
+            isolation=case.isolation,
+            trusted=True,
+            on_output=lambda stream, line: lines.append((stream, line)),
+            terms=TRITON,  # the words of Triton, so that all say the same
+        )
+    with program:
+        found = []
+        for call in case.calls:
+            results = program.run_batch(call.requests, borrow=way.endswith("lending"))
+            found.append([outcome(result) for result in results])
+    return found, lines
+
+
+@contextlib.contextmanager
+def _executor(name: str) -> Iterator[None]:
+    """Programs that are loaded now are run by the executor `name`."""
+    with pytest.MonkeyPatch.context() as patch:
+        core = loaded.native_core()
+        assert core is not None, "the library is built for this machine"
+        patch.setattr(loaded, "native_core", lambda: core if name == "core" else None)
+        yield
