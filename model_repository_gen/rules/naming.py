@@ -80,10 +80,13 @@ def _backend(config: ModelConfig, context: Context) -> Problems:
         )
     runtime = RUNTIMES.get(backend)
     if runtime and config.runtime not in ("", runtime):
-        yield error(
+        said = f"the backend {backend!r} has no runtime {config.runtime!r}"
+        yield error("runtime", said, f"Leave it out (the server finds {'its own' if backend == 'wasm' else runtime}).")
+    elif backend == "wasm" and config.runtime:
+        yield warning(
             "runtime",
-            f"the backend {backend!r} has no runtime {config.runtime!r}",
-            f"Leave it out (the server finds {runtime}).",
+            f"{config.runtime!r} can become the runtime of the server's other 'wasm' models as well",
+            "Leave it out: the parameter wasm.engine chooses what runs a module.",
         )
 
 

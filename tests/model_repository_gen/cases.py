@@ -28,6 +28,7 @@ class TritonPythonModel:
         return [pb_utils.InferenceResponse([]) for _ in requests]
 """
 BATCHED = "max_batch_size: 4 " + PLAIN
+IN_PYTHON = BATCHED + ' parameters { key: "wasm.engine" value { string_value: "python" } } '
 F32_FILE, LONG = struct.pack("<f", 1.5), "x" * 300
 
 
@@ -129,7 +130,7 @@ KEPT = {"1/.keep": b""}
 
 GOOD = {
     "good": Case(BATCHED),
-    "good_named": Case('name: "good_named" max_batch_size: 0 runtime: "model.py" platform: "mine" ' + PLAIN),
+    "good_named": Case('name: "good_named" max_batch_size: 0 platform: "mine" ' + PLAIN),
     "good_dynamic": Case(
         dynamic(
             "preferred_batch_size: [ 2, 4 ] max_queue_delay_microseconds: 100 priority_levels: 2 default_priority_level: 1 "
@@ -347,9 +348,9 @@ NAMING = {
         "unexpected 'platform' and 'backend' pair",
     ),
     "wrong_runtime": Case(
-        'runtime: "libtriton_wasm.so" ' + BATCHED,
+        'runtime: "libtriton_other.so" ' + BATCHED,
         "the backend 'wasm' has no runtime",
-        "unable to find backend library 'libtriton_wasm.so'",
+        "unable to find backend library 'libtriton_other.so'",
     ),
     "python_runtime": Case(
         'runtime: "model.py" ' + PYTHON + A + OUT,
@@ -357,12 +358,12 @@ NAMING = {
         "unable to find Python backend based backend library",
     ),
     "force": Case(
-        BATCHED + 'parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "true" } }',
+        IN_PYTHON + 'parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "true" } }',
         "parameters[FORCE_CPU_ONLY_INPUT_TENSORS]: it is 'true'",
         "Incorrect value for FORCE_CPU_ONLY_INPUT_TENSORS",
     ),
     "environment": Case(
-        BATCHED
+        IN_PYTHON
         + 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" } }',
         "env.tar.gz is not there",
         "Failed to get the canonical path",

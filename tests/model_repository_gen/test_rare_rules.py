@@ -28,6 +28,16 @@ def test_a_step_for_a_version_that_cannot_be_is_an_error() -> None:
     assert any("there is no version -2" in each for each in told(cases.ensemble(step)))
 
 
+def test_the_python_runtime_of_wasm_is_chosen_by_a_parameter_not_by_the_runtime() -> None:
+    """Whichever of a backend's two runtimes Triton loads first can run all models of the backend."""
+    (said,) = told('runtime: "model.py" ' + cases.BATCHED)
+    assert said == (
+        "runtime: 'model.py' can become the runtime of the server's other 'wasm' models as well. Leave it out: the"
+        " parameter wasm.engine chooses what runs a module."
+    )
+    assert told(cases.IN_PYTHON) == []
+
+
 def test_a_missing_file_of_another_backend_is_a_warning(tmp_path: Path) -> None:
     text = 'backend: "mine" default_model_filename: "model.mine"'
     write(tmp_path, "m", Case(text, files={"1/.keep": b""}))
