@@ -33,6 +33,8 @@ GLOBAL_BYTES: Final = 16
 FUNCTION_BYTES: Final = 32
 INSTANCE_BASE_BYTES: Final = 64 << 10
 """All the rest of an instance, generously: imports, memories, tables, the header."""
+CHECKED_SLOT_BYTES: Final = 256 << 20
+"""Of address space, for a memory whose code checks its addresses itself."""
 
 INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6
 """DLPack's type codes (``DLDataTypeCode``, DLPack 1.0)."""

@@ -11,7 +11,12 @@ enum {
   ALIGN = 64,         /* of tensors in linear memory */
   MAX_TENSORS = 128,
   MAX_RANK = 8,       /* of what a request or a guest gives */
-  MAX_OUT_RANK = 16   /* loop dimensions and core dimensions together */
+  MAX_OUT_RANK = 16,  /* loop dimensions and core dimensions together */
+  MAX_MEMORIES = 2,   /* of a module, as the next three: what an engine's pool has room for */
+  MAX_TABLES = 4,
+  MAX_TABLE_ELEMENTS = 100000,
+  MAX_INSTANCE_BYTES = 8 << 20,
+  CHECKED_SLOT_BYTES = 256 << 20 /* of address space, for a memory whose code checks its addresses itself */
 };
 
 enum {

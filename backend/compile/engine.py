@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 import wasmtime
 from wasmtime import _ffi as ffi
 
+from ..facts import CHECKED_SLOT_BYTES
+
 TICK_S = 0.01
-CHECKED_RESERVATION_BYTES = 256 << 20  # of address space for a memory whose code checks its addresses itself
 MAX_TIMEOUT_S = 1e9
 SLACK_S = 2.0  # how long the ticker runs on after the last deadline; half of it at least: ticks come after the deadline
 
@@ -54,7 +55,7 @@ def engine_config(settings: EngineSettings) -> wasmtime.Config:
     ffi.wasmtime_config_async_stack_size_set(config.ptr(), max(settings.max_stack_bytes, 2 << 20))
     if not settings.signals_based_traps:
         ffi.wasmtime_config_signals_based_traps_set(config.ptr(), False)
-        ffi.wasmtime_config_memory_reservation_set(config.ptr(), CHECKED_RESERVATION_BYTES)
+        ffi.wasmtime_config_memory_reservation_set(config.ptr(), CHECKED_SLOT_BYTES)
         ffi.wasmtime_config_memory_guard_size_set(config.ptr(), 0)
     config.wasm_threads = False
     config.wasm_memory64 = False

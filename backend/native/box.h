@@ -11,7 +11,6 @@
 enum { STDOUT, STDERR, STREAMS };
 enum { PLACE, RUN, RESTORE, EXPLAIN, FUNCTIONS }; /* of the adapter */
 enum { POOL_FULL = 64 };            /* a kind of failure that stays inside */
-enum { MAX_TABLE_ELEMENTS = 100000 };
 #define TICK_NS 10000000u
 
 /* What a guest wrote to a stream, up to a cap; the rest is counted. */

@@ -127,7 +127,7 @@ bool engines_are_tidied(void) { return atomic_load(&tidying); }
 /* ---- engines ---- */
 
 /* With signals a slot is the whole 32-bit space, so that code needs no checks; without, many small ones fit. */
-uint64_t slot_bytes(bool signals) { return signals ? 4ull << 30 : 256ull << 20; }
+uint64_t slot_bytes(bool signals) { return signals ? 4ull << 30 : CHECKED_SLOT_BYTES; }
 
 static bool enable_pool(void *config, bool signals) {
   uint32_t memories = signals ? 128 : 4096;
@@ -140,13 +140,13 @@ static bool enable_pool(void *config, bool signals) {
   SET(total_memories, memories);
   SET(total_core_instances, 4 * memories);
   SET(total_tables, signals ? 4 * memories : memories);
-  SET(max_memories_per_module, 2);
-  SET(max_tables_per_module, 4);
+  SET(max_memories_per_module, MAX_MEMORIES);
+  SET(max_tables_per_module, MAX_TABLES);
   SET(table_elements, MAX_TABLE_ELEMENTS);
-  SET(max_core_instance_size, 8 << 20);
+  SET(max_core_instance_size, MAX_INSTANCE_BYTES);
   SET(max_memory_size, slot_bytes(signals));
   SET(linear_memory_keep_resident, RESIDENT_BYTES);
-  SET(table_keep_resident, 65536);
+  SET(table_keep_resident, PAGE);
   SET(max_unused_warm_slots, 8);
 #undef SET
   p_wasmtime_pooling_allocation_strategy_set(config, pool);

@@ -99,7 +99,7 @@ def test_one_module_of_the_island_knows_triton_and_few_know_wasmtimes_raw_bindin
         return {str(path.relative_to(ROOT / "backend")) for path in found}
 
     assert importers("triton_python_backend_utils") == {"triton/model.py"}
-    executor = {f"executor/{name}.py" for name in ("core_executor", "host", "store")}
+    executor = {f"executor/{name}.py" for name in ("core_library", "host", "store")}
     assert importers("wasmtime._ffi", "wasmtime._bindings") == {"compile/engine.py", "compile/loading.py", *executor}
 
 
