@@ -129,10 +129,9 @@ def entry_type(info: ModuleInfo, interface: Interface) -> FuncType:
 
 def initializer(info: ModuleInfo, interface: Interface) -> str | None:
     """What a new instance is initialised by: `_initialize` of a reactor, else the `_start` of a program of which a
-    function beside it is called."""
-    if interface.convention is Convention.COMMAND or interface.entry == "_start":
-        return None
-    return next((name for name in ("_initialize", "_start") if info.export(name) is not None), None)
+    function beside it is called. It is called without arguments: the entry is none, whatever its name."""
+    exported = (info.export(name) for name in ("_initialize", "_start") if name != interface.entry)
+    return next((export.name for export in exported if export is not None and export.type == FuncType((), ())), None)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,18 @@ def test_it_runs_once_for_each_instance(isolation: str, start: str, imports: str
         assert [result["y"].tolist() for result in results] == [[[10, 20]], [[30]]]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("name", ["_initialize", "_start"])
+def test_an_entry_that_is_called_as_an_initialiser_is_an_entry_alone(name: str) -> None:
+    """It is not run to initialise instances: raw calls with another type than () -> () would write beyond their room."""
+    many = 15
+    text = f"""(module (func (export "{name}") (param f32) (result {"f32 " * many})
+      {"(local.get 0)" * many}))"""
+    outputs = [guests.tensor(f"y{i}") for i in range(many)]
+    interface = {"entry": name, "convention": "elementwise", "inputs": [guests.tensor("x")], "outputs": outputs}
+    with Program.load(guests.wasm(text), interface=interface) as echoing:
+        assert [each.tolist() for each in echoing.run({"x": np.float32([1, 2])}).values()] == [[1, 2]] * many
+
+
 def test_what_the_entry_changes_is_put_back_to_what_start_left() -> None:
     text = f"""(module (memory (export "memory") 1) (global $g (mut f32) (f32.const 1))
       (func (export "_start") {COUNT} (i32.store8 (i32.const 7) (i32.const 5)))
