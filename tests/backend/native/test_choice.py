@@ -41,7 +41,7 @@ if wrong == "wasmtime":
     real = importlib.metadata.version
     importlib.metadata.version = lambda name: "49.0.0" if name == "wasmtime" else real(name)
 if wrong == "structs":
-    import portalis_backend.executor.core_executor as core
+    import portalis_backend.executor.core_library as core
     core.layouts = lambda: 1
 if wrong == "plan":
     import portalis_backend.plan.layout as layout
@@ -64,7 +64,7 @@ class Choosing(Server):
         load_model(self.triton.grpc_url, name, timeout_s=waiting.PATIENCE_S)
         if wasm == ECHO:
             assert self.infer(name, x=np.full((1, 1), 3, np.float32))["y"] == 3
-        (line,) = re.findall(rf"wasm model {name}(?: version 1)?: ((?:native, loaded|runs in ).*)", self.triton.log())
+        (line,) = re.findall(rf"wasm model {name} version 1: ((?:native, loaded|runs in ).*)", self.triton.log())
         return line
 
     def refusal(self, name: str, settings: Mapping[str, str], wasm: bytes = ECHO) -> str:
