@@ -76,7 +76,7 @@ def native_core() -> Core | None:
         if (why := misfit()) is not None:
             raise ValueError(why)
         return Core(str(path))
-    except (AttributeError, OSError, ValueError) as problem:
+    except (OSError, ValueError) as problem:
         _LOG.warning("guests run in Python, because %s cannot be used: %s", path, problem)
         return None
 

@@ -230,6 +230,9 @@ def test_the_context_holds_the_service_the_runtime_and_the_module_and_nothing_el
     code = {
         f"app/{name}/{path.relative_to(folder)}" for name, folder in sources.items() for path in folder.rglob("*.py")
     }
+    # an image may be built for either machine, so the context has the executor core for both, and no sources of it
+    code |= {f"app/portalis_backend/lib/{machine}/libwasm_core.so" for machine in ("aarch64", "x86_64")}
+    code.add("app/portalis_backend/adapter/adapter.wasm")
     own = {"Dockerfile", ".dockerignore", "requirements.txt", "models/service.json", "models/softmax.wasm"}
     assert set(files) == code | own
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from portalis.omniverse.documents import TEMPLATES
+from portalis.wasm_backend import island_files
 
 from .conftest import EXAMPLES, Package
 
@@ -105,7 +106,7 @@ def described(folder: Path) -> dict[str, str]:
 
 def sources() -> Iterator[Path]:
     yield from (ROOT / "omniverse" / "inside").rglob("*.py")
-    yield from (ROOT / "backend").rglob("*.py")
+    yield from (path for _, path in island_files())
     yield from EXAMPLES.glob("*/*.wasm")
 
 

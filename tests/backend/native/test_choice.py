@@ -41,7 +41,7 @@ if wrong == "wasmtime":
     real = importlib.metadata.version
     importlib.metadata.version = lambda name: "49.0.0" if name == "wasmtime" else real(name)
 if wrong == "structs":
-    import portalis_backend.executor.core_executor as core
+    import portalis_backend.executor.core_library as core
     core.layouts = lambda: 1
 if wrong == "plan":
     import portalis_backend.plan.layout as layout
@@ -64,7 +64,8 @@ class Choosing(Server):
         load_model(self.triton.grpc_url, name, timeout_s=waiting.PATIENCE_S)
         if wasm == ECHO:
             assert self.infer(name, x=np.full((1, 1), 3, np.float32))["y"] == 3
-        (line,) = re.findall(rf"wasm model {name}(?: version 1)?: ((?:native, loaded|runs in ).*)", self.triton.log())
+        line: str
+        (line,) = re.findall(rf"wasm model {name} version 1: ((?:native, loaded|runs in ).*)", self.triton.log())
         return line
 
     def refusal(self, name: str, settings: Mapping[str, str], wasm: bytes = ECHO) -> str:
@@ -141,12 +142,16 @@ def test_a_model_runs_in_a_process_of_its_own_and_one_line_says_why(native: Choo
 
 def test_the_python_engine_uses_the_executor_core(native: Choosing) -> None:
     native.load("with_core", {"engine": "python"})
-    (stub,) = [pid for pid in children(native.triton.pid) if b"/with_core/" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (stub,) = [
+        pid for pid in children(native.triton.pid) if b"/with_core/" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     assert "/libwasm_core.so" in Path(f"/proc/{stub}/maps").read_text()
 
 
 def children(server: int) -> list[int]:
-    return [int(pid) for task in Path(f"/proc/{server}/task").iterdir() for pid in (task / "children").read_text().split()]
+    return [
+        int(pid) for task in Path(f"/proc/{server}/task").iterdir() for pid in (task / "children").read_text().split()
+    ]
 
 
 @pytest.mark.parametrize("why", ["threads", "command"])

@@ -34,7 +34,7 @@ class Server:
         name = f"add{self.models}"
         write_model(self.repository, name)
         load_model(self.triton.grpc_url, name, timeout_s=waiting.PATIENCE_S)
-        assert f"wasm model {name}: native, loaded" in self.triton.log()
+        assert f"wasm model {name} version 1: native, loaded" in self.triton.log()
         (planner,) = planners(self.triton.pid)
         command = Path(f"/proc/{planner}/cmdline").read_bytes().split(b"\0")[0].decode()
         os.kill(planner, signal.SIGKILL)

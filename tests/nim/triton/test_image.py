@@ -148,7 +148,10 @@ def test_the_backend_is_what_install_backend_writes(
         for path, (mode, _, _, size) in after.items()
         if path.startswith(f"{root}wasm/") and "__pycache__" not in path and mode.startswith("0o100")
     }
+    # each names the Python that laid it out
+    assert found.pop("wasm/interpreter") and expected.pop("wasm/interpreter")
     assert found == expected
+    assert "wasm/libtriton_wasm.so" in found
     # compiled beforehand: the server's user could not write it
     assert any("/wasm/portalis_backend/__pycache__/program." in path for path in after)
 

@@ -81,6 +81,12 @@ def test_the_confined_server_is_who_it_is_told_to_be_and_keeps_compiled_modules(
     assert ".code" in confined.execute("ls", "/tmp/portalis-modules-4242")[1]
 
 
+def test_models_run_in_the_server_and_are_planned_by_the_image_s_python(confined: Server) -> None:
+    assert "wasm model gelu.wasm version 1: native, loaded in" in confined.log()
+    named = confined.execute("cat", "/opt/tritonserver/backends/wasm/interpreter")[1].strip()
+    assert confined.execute(named, "-c", "import wasmtime")[0] == 0
+
+
 def test_the_engine_finds_it_healthy_on_another_port_than_the_usual(confined: Server) -> None:
     until(lambda: confined.state()["Health"]["Status"] == "healthy")
     assert confined.state()["Health"]["Log"][-1]["Output"] == "ready\n"
