@@ -1,11 +1,17 @@
-"""One real Triton with many models for the tests in this folder, and how they talk to it."""
+"""One real Triton with many models for the tests in this folder, and how they talk to it.
+
+A test that takes `server` runs for each engine: `native` (in the server's process) and `python` (Triton's Python backend). What
+concerns one of them alone says so with `only`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +26,33 @@ from tests.running import waiting
 NAMES = {"float32": "FP32", "float64": "FP64", "float16": "FP16", "bool": "BOOL", "object": "BYTES", "bfloat16": "BF16"}
 
 
-class Server:
-    """A running server and a gRPC client."""
+only = partial(pytest.mark.parametrize, "server", indirect=True)
+"""``only(argvalues=["python"])`` runs a test for these engines alone."""
 
-    def __init__(self, triton: TritonServer) -> None:
+
+class Server:
+    """A running server and a gRPC client. With an `engine`, models are those of `models.ENGINES` for it; those that are not
+    in `loaded` are loaded when they are named first."""
+
+    def __init__(self, triton: TritonServer, engine: str = "", loaded: set[str] | None = None) -> None:
         import tritonclient.grpc as grpc
 
         self.triton = triton
+        self.engine = engine
+        self._loaded = loaded
+        self._lock = threading.Lock()
         self._grpc = grpc
         self.client = grpc.InferenceServerClient(triton.grpc_url)
+
+    def name(self, model: str) -> str:
+        """The model's name in the repository."""
+        name = f"{self.engine}_{model}" if self.engine else model
+        if self._loaded is not None:
+            with self._lock:
+                if name not in self._loaded:
+                    self.client.load_model(name, client_timeout=waiting.PATIENCE_S)
+                    self._loaded.add(name)
+        return name
 
     def infer(self, model: str, *, outputs: list[str] | None = None, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """One call; `inputs` by name."""
@@ -44,7 +68,7 @@ class Server:
             tensor.set_data_from_numpy(array)
             tensors.append(tensor)
         wanted = [self._grpc.InferRequestedOutput(name) for name in outputs] if outputs else None
-        result = self.client.infer(model, tensors, outputs=wanted, **options)
+        result = self.client.infer(self.name(model), tensors, outputs=wanted, **options)
         return {o.name: result.as_numpy(o.name) for o in result.get_response().outputs}
 
     def in_time(self, model: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -84,7 +108,8 @@ class Server:
 
     def metric(self, name: str, model: str) -> float:
         """The sum over the model's processes. Raises KeyError for a metric that was never reported yet."""
-        found = [value for key, value in self.metrics().items() if key.startswith(f'{name}{{model="{model}",')]
+        start = f'{name}{{model="{self.name(model)}",'
+        found = [value for key, value in self.metrics().items() if key.startswith(start)]
         if not found:
             raise KeyError(name)
         return sum(found)
@@ -104,11 +129,21 @@ class Server:
 
 
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Iterator[Server]:
+def triton(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Iterator[TritonServer]:
     repository = tmp_path_factory.mktemp("models")
     models.good_repository(repository)
-    with TritonServer(repository, backend_directory=wasm_backends, start_timeout_s=waiting.PATIENCE_S) as triton:
-        yield Server(triton)
+    with TritonServer(repository, backend_directory=wasm_backends, model_control="explicit") as triton:
+        yield triton
+
+
+@pytest.fixture(scope="package")
+def loaded() -> set[str]:
+    return set()
+
+
+@pytest.fixture(params=models.ENGINES)
+def server(triton: TritonServer, loaded: set[str], request: pytest.FixtureRequest) -> Server:
+    return Server(triton, request.param, loaded)
 
 
 @pytest.fixture

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tests.backend import cannot_load, guests, host_guests
 from tests.backend.guests import tensor
 
 BARE = 'backend: "wasm"\n'
+# the executors of a server, and the wasm.engine of the models that are to run there
+ENGINES = {"native": "auto", "python": "python"}
+PYTHON_ALONE = ("cat", "threaded")  # models that run in Triton's Python backend whatever they ask for
 
 
 def parameters(values: Mapping[str, str]) -> str:
     """`values` as parameters of a config.pbtxt."""
     return "".join(f'parameters {{ key: "{k}" value {{ string_value: "{v}" }} }}\n' for k, v in values.items())
+
+
+def engine(name: str) -> str:
+    """The parameter that has a model run in one of ENGINES."""
+    return parameters({"wasm.engine": ENGINES[name]})
 
 
 def write(repository: Path, name: str, module: bytes, config: str | None = BARE, version: int = 1) -> None:
@@ -65,21 +74,33 @@ STARTED = guests.wasm("""(module (memory (export "memory") 1) (global $g (mut f3
   (func (export "scale") (param f32) (result f32) (f32.mul (local.get 0) (global.get $g))))""")
 
 
+def write_for(repository: Path, chosen: str, name: str, module: bytes, config: str = BARE) -> None:
+    """A model for one of ENGINES, which is the first word of its name."""
+    write(repository, f"{chosen}_{name}", module, config + engine(chosen))
+
+
 def good_repository(repository: Path) -> None:
-    """Models that load."""
-    write(repository, "add", guests.wasm(guests.ADD))
+    """Models that load, each for every engine."""
     write(repository, "bare.wasm", guests.wasm(guests.ADD), None)
+    for chosen in ENGINES:
+        _good_models(partial(write_for, repository, chosen))
+
+
+Write = Callable[..., None]
+
+
+def _good_models(write: Write) -> None:
+    write("add", guests.wasm(guests.ADD))
     for dtype in guests_dtypes():
         body = BYTES_ECHO if dtype == "BYTES" else guests.ECHO_BODY
         module = guests.dlpack(body, inputs=[tensor("x", dtype)], outputs=[tensor("y", dtype)], batch=8)
-        write(repository, f"echo_{dtype.lower()}", module)
-    write(repository, "unbatched", guests.echo())
-    write(repository, "rank3", guests.echo("INT64", (-1, 2, -1)))
+        write(f"echo_{dtype.lower()}", module)
+    write("unbatched", guests.echo())
+    write("rank3", guests.echo("INT64", (-1, 2, -1)))
     described = {"entry": "sum", "convention": "gufunc", "signature": "(n)->()", "max_batch_size": 8}
     total = guests.wasm(guests.SUM, {**described, "inputs": [tensor("x")], "outputs": [tensor("s", dims=())]})
-    write(repository, "sum", total)
+    write("sum", total)
     write(
-        repository,
         "declared",
         guests.wasm(guests.DOUBLE),
         f"""{BARE} max_batch_size: 4
@@ -91,10 +112,10 @@ def good_repository(repository: Path) -> None:
         inputs=[tensor("x", dims=(1,)), tensor("o", dims=(1,), optional=True)],
         outputs=[tensor("y", dims=(1,))],
     )
-    write(repository, "optional", optional)
-    write(repository, "cat", guests.wasm(guests.CAT))
-    write(repository, "looping", LOOP, BARE + WAIT)
-    write(repository, "slow_to_stop", LOOP, BARE + parameters({"wasm.timeout_ms": "10000"}))
+    write("optional", optional)
+    write("cat", guests.wasm(guests.CAT))
+    write("looping", LOOP, BARE + WAIT)
+    write("slow_to_stop", LOOP, BARE + parameters({"wasm.timeout_ms": "10000"}))
     hostile = {
         "trapping": "unreachable",
         "overflowing": "(call $down)",
@@ -106,59 +127,56 @@ def good_repository(repository: Path) -> None:
         "refusing": "(return (i32.const 7))",
     }
     for name, code in hostile.items():
-        write(repository, name, guests.when_asked(code, "(func $down (call $down))"))
+        write(name, guests.when_asked(code, "(func $down (call $down))"))
     bomb = dict.fromkeys(range(8), guests.cxx_bomb())
-    write(repository, "misnamed", guests.named(guests.when_asked("unreachable"), bomb))
+    write("misnamed", guests.named(guests.when_asked("unreachable"), bomb))
     start = f"(module {guests.PRELUDE} (func $s (loop $l (br $l))) (start $s)"
     entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
     infer = '(func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))'
-    write(repository, "start_loops", guests.wasm(start + infer, entry), BARE + WAIT)
-    write(repository, "talkative", talkative(3))
-    write(repository, "flooding", talkative(20_000))
+    write("start_loops", guests.wasm(start + infer, entry), BARE + WAIT)
+    write("talkative", talkative(3))
+    write("flooding", talkative(20_000))
     write(
-        repository,
         "batching",
         guests.when_asked("unreachable"),
         BARE + "dynamic_batching { max_queue_delay_microseconds: 300000 }",
     )
-    write(repository, "per_request", guests.when_asked("unreachable"), BARE + parameters({"wasm.isolation": "request"}))
+    write("per_request", guests.when_asked("unreachable"), BARE + parameters({"wasm.isolation": "request"}))
     for isolation in ("batch", "instance"):
-        write(repository, f"counter_{isolation}", COUNTER, BARE + parameters({"wasm.isolation": isolation}))
-    write(repository, "threaded", guests.echo(batch=64), BARE + parameters({"wasm.threads": "2"}))
+        write(f"counter_{isolation}", COUNTER, BARE + parameters({"wasm.isolation": isolation}))
+    write("threaded", guests.echo(batch=64), BARE + parameters({"wasm.threads": "2"}))
     write(
-        repository,
         "warmed",
         guests.wasm(guests.ADD),
         f"""{BARE} model_warmup {{ name: "zeros" batch_size: 1
         inputs {{ key: "a" value {{ data_type: TYPE_FP32 dims: [4] zero_data: true }} }}
         inputs {{ key: "b" value {{ data_type: TYPE_FP32 dims: [4] zero_data: true }} }} }}""",
     )
-    host_bounds(repository)
-    write(repository, "started", STARTED, BARE + parameters({"wasm.entry": "scale"}))
+    _host_bounds(write)
+    write("started", STARTED, BARE + parameters({"wasm.entry": "scale"}))
     large = cannot_load.BAD["a first memory above the limit"]
-    write(repository, "large", large.module, BARE + parameters({"wasm.max_memory_bytes": "313MiB"}))
-    write(repository, "two_instances", guests.wasm(guests.ADD), BARE + "instance_group { count: 2 kind: KIND_CPU }")
+    write("large", large.module, BARE + parameters({"wasm.max_memory_bytes": "313MiB"}))
+    write("two_instances", guests.wasm(guests.ADD), BARE + "instance_group { count: 2 kind: KIND_CPU }")
 
 
-def host_bounds(repository: Path) -> None:
+def _host_bounds(write: Write) -> None:
     """Models of guests that put the host to work."""
     write(
-        repository,
         "zero_huge",
         host_guests.lying_shape(0, 1 << 62, batch=8),
         BARE + "dynamic_batching { max_queue_delay_microseconds: 300000 }",
     )
-    write(repository, "sleeping", host_guests.sleeper(500), BARE + parameters({"wasm.timeout_ms": "50"}))
+    sleeping = host_guests.model(host_guests.sleep(500) + guests.ECHO_BODY, "clock_time_get", "poll_oneoff")
+    write("sleeping", sleeping, BARE + parameters({"wasm.timeout_ms": "50"}))
     flood = parameters({"wasm.timeout_ms": "60000", "wasm.max_tensor_bytes": "16MiB"})
-    write(repository, "bytes_flood", host_guests.bytes_flood(16), BARE + flood)
+    write("bytes_flood", host_guests.bytes_flood(16), BARE + flood)
     # the guest has to be done in that time, also on a busy machine; reading what it gives back takes 8 s
     late = parameters({"wasm.timeout_ms": "3000", "wasm.max_bytes_elements": "999999999"})
-    write(repository, "bytes_late", host_guests.bytes_flood(64), BARE + late)
+    write("bytes_late", host_guests.bytes_flood(64), BARE + late)
     body = guests.ECHO_BODY
     truth = guests.dlpack(body, inputs=[tensor("x", "UINT8")], outputs=[tensor("y", "BOOL")])
-    write(repository, "truth", truth)
+    write("truth", truth)
     write(
-        repository,
         "endless_among_good",
         host_guests.moody(8),
         BARE
