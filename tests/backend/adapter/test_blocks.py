@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import AbiViolation, GuestTimeout, Limits, MemoryLimit, Program, Trap
-from portalis.backend.bounds import PAGE
+from portalis.backend.facts import PAGE
 from portalis.backend.plan.buffers import Allocator, choose_allocator
 from tests.backend import guests
 from tests.backend.guests import tensor
