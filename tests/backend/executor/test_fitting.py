@@ -15,7 +15,7 @@ import pytest
 from wasmtime import _ffi as ffi
 
 from portalis.backend import Program
-from portalis.backend.executor import core_executor, fitting, loaded
+from portalis.backend.executor import core_executor, core_library, fitting, loaded
 from portalis.backend.executor.core_executor import CoreExecutor
 from portalis.backend.executor.python_executor import PythonExecutor
 from tests.backend import guests
@@ -82,10 +82,10 @@ def test_a_wasmtime_without_metadata_is_judged_by_its_structs(monkeypatch: pytes
 
 
 def test_other_structs_are_not_passed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(core_executor, "layouts", lambda: 1)
+    monkeypatch.setattr(core_library, "layouts", lambda: 1)
     assert runs() is PythonExecutor
     (message,) = caplog.messages
-    assert "this wasmtime has other structs than the executor was built for" in message
+    assert "it was built for another version of wasmtime" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF" + bytes(60)], ids=["empty", "text", "zeros"])
