@@ -279,10 +279,14 @@ class CoreExecutor:
         first = len(self._inputs)
         tensors = [space.tensors[first + i] for i in range(len(self._outputs))]
         shapes = [tuple(tensor.dims[: tensor.rank]) for tensor in tensors]
-        raw = [
-            np.empty(tensor.bytes, np.uint8) if spec.dtype is BYTES else np.empty(shape, dtype)
-            for tensor, shape, spec, dtype in zip(tensors, shapes, self._outputs, self._dtypes)
-        ]
+        try:
+            raw = [
+                np.empty(tensor.bytes, np.uint8) if spec.dtype is BYTES else np.empty(shape, dtype)
+                for tensor, shape, spec, dtype in zip(tensors, shapes, self._outputs, self._dtypes)
+            ]
+        except BaseException:
+            self._core.abort(space.address)  # else the instance would be lost
+            raise
         for i, (tensor, output) in enumerate(zip(tensors, raw)):
             space.pieces[first + i].data = _address(output)
             space.pieces[first + i].bytes = tensor.bytes

@@ -110,6 +110,7 @@ class Core:
         self.run = function("core_run", c_int32, c_void_p, c_uint64)
         self.lend = function("core_lend", c_int32, c_void_p, c_uint64)
         self.end = function("core_end", c_int32, c_void_p)
+        self.abort = function("core_abort", None, c_void_p)
         self.release = function("core_release", None, c_void_p)
         self.stats = function("core_stats", Counters, c_void_p)
         self.instances = function("core_instances", c_uint32)

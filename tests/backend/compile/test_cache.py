@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.backend.executor import native
 from portalis.backend.compile import cache as cache_module
 from portalis.backend.compile import private_folder
 from portalis.backend.compile.cache import HEADER_BYTES, MAGIC, CompileCache, cache_key, machine_identity
 from portalis.backend.compile.compiler import compile_module
-from portalis.backend.compile.engine import default_settings, engine_for
+from portalis.backend.compile.engine import EngineSettings, engine_for
+from portalis.backend.compile.loading import deserialize
 from tests.backend.big_module import big_module
 from tests.running.waiting import PATIENCE_S
 
@@ -125,39 +126,34 @@ def test_a_key_that_is_a_path_is_refused(cache: CompileCache) -> None:
 
 def test_a_real_module_runs_after_it_came_from_the_cache(cache: CompileCache) -> None:
     wasm = big_module(100_000)
-    settings = default_settings(1 << 20)
+    settings = EngineSettings(max_stack_bytes=1 << 20)
     key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
     cache.put(key, compile_module(wasm, settings, timeout_s=PATIENCE_S, trusted=True))
     code = cache.get(key)
     assert code is not None
-    module = native.deserialize(engine_for(settings), code)
-    with native.Store(engine_for(settings), memory_bytes=1 << 20) as store:
-        store.set_deadline(1 << 40, 1.0)
-        instance = store.instantiate_with(module, [])
-        function = store.export(instance, b"f")
-        assert function is not None
-        block = native.slots(1)
-        block[0] = 0x41280000  # 10.5
-        store.call(function, block, 1)
-        assert block[0] & 0xFFFFFFFF == 0x41A80000  # 21
+    module = deserialize(engine_for(settings), code)
+    store = wasmtime.Store(engine_for(settings))
+    store.set_epoch_deadline(1 << 40)
+    function = wasmtime.Instance(store, module, []).exports(store)["f"]
+    assert isinstance(function, wasmtime.Func) and function(store, 10.5) == 21
 
 
 def test_a_big_module_takes_at_most_a_twentieth_of_the_work_to_load_from_the_cache(cache: CompileCache) -> None:
     wasm = big_module(2 << 20)
-    settings = default_settings(1 << 20)
+    settings = EngineSettings(max_stack_bytes=1 << 20)
     engine = engine_for(settings)
     start = time.process_time()
-    code: bytes | memoryview | None = compile_module(wasm, settings, timeout_s=PATIENCE_S, trusted=True)
-    native.deserialize(engine, code)
+    code: bytes | memoryview = compile_module(wasm, settings, timeout_s=PATIENCE_S, trusted=True)
+    deserialize(engine, code)
     first = time.process_time() - start
     key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
-    assert code is not None
     cache.put(key, code)
     seconds = []
     for _ in range(5):  # the best: what else the process does only ever adds
         start = time.process_time()
-        code = cache.get(cache_key(hashlib.sha256(wasm).hexdigest(), settings.key()))
-        native.deserialize(engine, code)
+        found = cache.get(cache_key(hashlib.sha256(wasm).hexdigest(), settings.key()))
+        assert found is not None
+        deserialize(engine, found)
         seconds.append(time.process_time() - start)
     assert min(seconds) <= first / 20
 

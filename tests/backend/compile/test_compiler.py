@@ -19,19 +19,21 @@ import pytest
 import wasmtime
 from coverage import Coverage
 
-from portalis.backend.executor import native
 from portalis.backend.compile import compiler, interpreter
 from portalis.backend.compile import worker as compile_worker
 from portalis.backend.compile.compiler import IN_PROCESS_BYTES, compile_module, explain
-from portalis.backend.compile.engine import EngineSettings, default_settings, engine_for
+from portalis.backend.compile.engine import EngineSettings, engine_config, engine_for
 from portalis.backend.compile.interpreter import find_interpreter
+from portalis.backend.compile.loading import deserialize
 from portalis.backend.errors import ModuleError
+from tests.backend import pooled
 from tests.backend.big_module import big_module, hungry_module, slow_module
 from tests.running.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[3]
 ISLAND = Path(compiler.__file__).parent.parent
-SETTINGS = default_settings(1 << 20)
+SETTINGS = EngineSettings(max_stack_bytes=1 << 20)
+CHECKED = {"max_memory_size": 256 << 20}  # of a slot, where code checks its addresses itself
 SMALL = bytes(wasmtime.wat2wasm('(module (func (export "f") (param f32) (result f32) (local.get 0)))'))
 BIG = big_module(20_000)
 SLOW = slow_module(4000)
@@ -78,13 +80,22 @@ def test_a_child_compiles_exactly_what_this_process_would() -> None:
     here = compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=True)
     child = compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)
     assert here == child
-    native.deserialize(engine_for(SETTINGS), child)
+    deserialize(engine_for(SETTINGS), child)
 
 
-@pytest.mark.parametrize("pooling", [False, True])
-def test_code_from_a_child_loads_with_and_without_the_pool_of_memories(pooling: bool) -> None:
-    settings = EngineSettings(max_stack_bytes=1 << 20, pooling=pooling and SETTINGS.pooling)
-    native.deserialize(engine_for(settings), compile_module(BIG, settings, timeout_s=PATIENCE_S, trusted=False))
+@pytest.mark.parametrize("signals", [False, True])
+def test_code_from_a_child_loads_with_and_without_a_pool_of_memories(signals: bool) -> None:
+    settings = EngineSettings(max_stack_bytes=1 << 20, signals_based_traps=signals)
+    code = compile_module(BIG, settings, timeout_s=PATIENCE_S, trusted=False)
+    deserialize(engine_for(settings), code)
+    deserialize(wasmtime.Engine(pooled.pool(engine_config(settings), **({} if signals else CHECKED))), code)
+    with pytest.raises(ModuleError, match="the compiled module cannot be loaded"):
+        deserialize(engine_for(EngineSettings(max_stack_bytes=1 << 20, signals_based_traps=not signals)), code)
+
+
+def test_machine_code_that_is_none_is_refused() -> None:
+    with pytest.raises(ModuleError, match="the compiled module cannot be loaded"):
+        deserialize(engine_for(SETTINGS), b"not machine code at all")
 
 
 def test_a_tiny_module_and_a_trusted_one_need_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +104,7 @@ def test_a_tiny_module_and_a_trusted_one_need_no_child(monkeypatch: pytest.Monke
     tiny = padded + bytes(IN_PROCESS_BYTES - len(padded))
     assert len(tiny) == IN_PROCESS_BYTES
     for wasm, trusted in ((tiny, False), (BIG, True)):
-        native.deserialize(engine_for(SETTINGS), compile_module(wasm, SETTINGS, timeout_s=PATIENCE_S, trusted=trusted))
+        deserialize(engine_for(SETTINGS), compile_module(wasm, SETTINGS, timeout_s=PATIENCE_S, trusted=trusted))
     with pytest.raises(ModuleError, match="PORTALIS_PYTHON"):
         compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)
 
@@ -262,7 +273,7 @@ def worker(wasm: bytes, **changes: object) -> subprocess.CompletedProcess[bytes]
     job = {
         "folder": str(ISLAND),
         "path": interpreter.module_path(),
-        "settings": asdict(EngineSettings(pooling=False)),
+        "settings": asdict(EngineSettings()),
         "memory_bytes": 4 << 30,
         "cpu_s": 60,
         "parent": os.getpid(),
@@ -284,7 +295,7 @@ def report(done: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
 def test_the_worker_writes_the_code_and_says_how_much() -> None:
     done = worker(BIG)
     assert report(done) == {"bytes": len(done.stdout)}
-    native.deserialize(engine_for(SETTINGS), done.stdout)
+    deserialize(engine_for(SETTINGS), done.stdout)
 
 
 def test_the_worker_tells_a_refused_module_from_a_failure() -> None:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from portalis.backend import Limits, ModuleError, Program, WasmError, facts
 from portalis.backend.compile import loadable
 from portalis.backend.compile.compiler import compile_module, explain
-from portalis.backend.compile.engine import EngineSettings, engine_config
-from portalis.backend.executor.native import deserialize, enable_pooling
+from portalis.backend.compile.engine import EngineSettings
+from portalis.backend.compile.loading import deserialize
+from portalis.backend.executor import host
 from portalis.backend.interface.discovery import discover
 from portalis.backend.terms import ANNOTATE, INFER, INSPECT, KIT, PYTHON, SERVICE, SPEC, TRITON
 from portalis.backend.triton.config import read_model
@@ -27,7 +28,7 @@ from portalis.backend.wasm import proposals, segments
 from portalis.backend.wasm.binary import read_module
 from portalis.backend.wasm.imports import HOST, WASI
 from portalis.backend.wasm.sections import FuncType
-from tests.backend import guests
+from tests.backend import guests, pooled
 from tests.backend.cannot_load import BAD, NO_MODULE, F, wat
 
 ONE = {"x0": np.array([[1]], np.float32)}
@@ -72,19 +73,16 @@ def test_what_a_limit_forbids_loads_and_runs_under_a_higher_one(name: str) -> No
 )
 def test_what_is_refused_would_not_have_run(name: str) -> None:
     """The engine itself, without the check before it, does not take these either."""
-    from portalis.backend.compile.engine import engine_for
-    from portalis.backend.executor import host, native
-
-    module, settings = BAD[name].module, EngineSettings()
-    engine = engine_for(settings)
+    module, settings, engine = BAD[name].module, EngineSettings(), pooled.engine()
 
     def instantiate() -> None:
         compiled = deserialize(engine, compile_module(module, settings, timeout_s=60, trusted=True))
-        with native.Store(engine, memory_bytes=256 << 20) as store:
-            store.set_deadline(1000, 1.0)
-            store.instantiate(host.link(engine, compiled, read_module(module)))
+        store = wasmtime.Store(engine)
+        store.set_limits(memory_size=256 << 20, table_elements=facts.MAX_TABLE_ELEMENTS)
+        store.set_epoch_deadline(1000)
+        host.link(engine, compiled, read_module(module)).instantiate(store)
 
-    with pytest.raises((WasmError, wasmtime.WasmtimeError)):
+    with pytest.raises((WasmError, wasmtime.WasmtimeError, wasmtime.Trap)):
         instantiate()
 
 
@@ -245,8 +243,7 @@ def test_what_is_accepted_runs_and_what_is_refused_does_not(text: str) -> None:
             assert program.run(ONE)["y"].tolist() == [[1]]
         return
     assert refusal(module, interface=interface, limits=LIMITS, cache=None).endswith(loadable.sentence(found, PYTHON))
-    bare = wasmtime.Engine(engine_config(EngineSettings(pooling=True)))
-    assert not _instantiates(bare, module)
+    assert not _instantiates(pooled.engine(), module)
 
 
 def _instantiates(engine: wasmtime.Engine, module: bytes) -> bool:
@@ -299,8 +296,7 @@ def test_an_instance_needs_no_more_than_is_reckoned_and_little_less(
     """wasmtime itself says in its refusal what an instance needs."""
     monkeypatch.setattr(facts, "MAX_INSTANCE_BYTES", 1 << 12)
     module = with_items(globals_, exports, lists)
-    config = wasmtime.Config()
-    enable_pooling(config)
+    config = pooled.pool(wasmtime.Config(), max_core_instance_size=1 << 12)
     with pytest.raises(wasmtime.WasmtimeError) as caught:
         wasmtime.Module(wasmtime.Engine(config), module)
     found = re.search(r"requires (\d+) bytes", str(caught.value))

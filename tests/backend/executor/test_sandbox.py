@@ -7,11 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-import wasmtime
 
-from portalis.backend import ModuleError, Program
-from portalis.backend.executor import native
-from portalis.backend.compile import engine
+from portalis.backend import Program
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.running.waiting import PATIENCE_S
@@ -41,10 +38,7 @@ def run(code: str) -> str:
 def test_a_process_without_address_space_for_the_pool_runs_guests_all_the_same() -> None:
     told = run("""
 import resource
-from portalis.backend.executor import native
-assert native.can_pool()
 resource.setrlimit(resource.RLIMIT_AS, (40 << 30, 40 << 30))
-assert not native.can_pool()
 program = Program.load(guests.echo(), cache=None, trusted=True)
 check(program)
 print("served", program.stats.instances)
@@ -85,22 +79,3 @@ def test_an_instance_with_more_to_clear_than_a_new_one_costs_is_not_rewound() ->
             assert result["y"].tolist() == [[101]]  # type: ignore[index]
         assert program.stats.instances == 4
         assert program.stats.memory_high_water_bytes == 101 * 65536
-
-
-def test_machine_code_that_is_none_is_refused() -> None:
-    own = engine.engine_for(engine.default_settings(1 << 20))
-    with pytest.raises(ModuleError, match="the compiled module cannot be loaded"):
-        native.deserialize(own, b"not machine code at all")
-
-
-def test_an_empty_memory_is_an_empty_view() -> None:
-    own = engine.engine_for(engine.default_settings(1 << 20))
-    module = wasmtime.Module(own, '(module (memory (export "memory") 0))')
-    with native.Store(own, memory_bytes=1 << 20) as store:
-        instance = store.instantiate(wasmtime.Linker(own).instantiate_pre(module))
-        memory = store.export(instance, b"memory")
-        assert memory is not None
-        assert store.memory_view(memory).size == 0
-        assert store.memory_grow(memory, 1)
-        assert store.memory_view(memory).size == 65536
-        assert not store.memory_grow(memory, 1000)

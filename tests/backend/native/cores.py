@@ -13,7 +13,7 @@ import pytest
 from portalis.backend import Program
 from portalis.backend.executor import loaded
 from portalis.backend.executor.core_library import Core, Settings
-from portalis.tools import parts
+from tests import parts
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.running.garbage import collected
