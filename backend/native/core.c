@@ -405,7 +405,6 @@ static int32_t failed(struct core_call *c, struct core_box *b, void *error, void
       c->kind = CORE_TIMEOUT;
       say(c, "the guest ran longer than its time limit of ");
       say_advice(c, p);
-      b->late = false;
     } else {
       c->kind = CORE_TRAP;
       say(c, "the guest trapped: ");
@@ -413,17 +412,17 @@ static int32_t failed(struct core_call *c, struct core_box *b, void *error, void
       if (code < sizeof TRAPS / sizeof *TRAPS) say(c, "%s", TRAPS[code]);
       else { p_wasm_trap_message(trap, &text); say_cause(c, text); p_wasm_byte_vec_delete(&text); }
     }
-    say_backtrace(c, p, p_wasm_trap_trace, trap);
+    if (!b->late) say_backtrace(c, p, p_wasm_trap_trace, trap);
+    b->late = false;
     p_wasm_trap_delete(trap);
     if (error) p_wasmtime_error_delete(error);
     return c->kind;
   }
   c->kind = CORE_GUEST;
-  if (b->late) { /* what a host function's trap becomes */
+  if (b->late) { /* what a host function's trap becomes: it has no backtrace, as it is not the guest that ran */
     c->kind = CORE_TIMEOUT;
     say(c, "the guest ran longer than its time limit of ");
     say_advice(c, p);
-    say_backtrace(c, p, p_wasmtime_error_wasm_trace, error);
     b->late = false;
   } else if (p_wasmtime_error_exit_status(error, &status)) say(c, "the guest ended itself with exit code %d instead of returning", status);
   else {
@@ -466,6 +465,17 @@ static bool memory(struct core_box *b, const Instance *from, const char *name, M
   if (!export(b, from, name, strlen(name), &e) || e.kind != EXTERN_MEMORY) return false;
   *found = e.of.memory;
   return true;
+}
+
+/* Hands on what the guest wrote. */
+static void forward(struct core_box *b) {
+  struct core_program *p = b->program;
+  for (int i = 0; i < STREAMS && p->output; i++) {
+    struct captured *s = &b->captured[i];
+    if (s->bytes || s->dropped) p->output(p->data, i, s->data, s->bytes);
+    if (s->dropped) p->output(p->data, i, NULL, s->dropped); /* no text: so many bytes are missing */
+  }
+  host_forget(b);
 }
 
 static int32_t initialize(struct core_call *c, struct core_box *b, const Instance *guest) {
@@ -530,7 +540,7 @@ static int32_t box_try(struct core_call *c, const struct compiled *code, uint64_
     if (p_wasmtime_memory_data_size(b->context, &b->own) < TEXTS_AT) kind = fail(c, INTERNAL, "the adapter's memory is too small");
     else b->control = (struct control *)(own + CONTROL_AT);
   }
-  if (kind) { box_free(b); return kind; }
+  if (kind) { forward(b); box_free(b); return kind; }
   *made = b;
   return DONE;
 }
@@ -634,15 +644,7 @@ static void observe(struct core_call *c) {
   struct core_box *b = c->box;
   struct core_program *p = b->program;
   uint64_t size = p->plan->flags & HAS_MEMORY ? p_wasmtime_memory_data_size(b->context, &b->tensors) : 0;
-  for (int i = 0; i < STREAMS; i++) {
-    struct captured *s = &b->captured[i];
-    if (!s->bytes && !s->dropped) continue;
-    if (p->output) {
-      p->output(p->data, i, s->data, s->bytes);
-      if (s->dropped) p->output(p->data, i, NULL, s->dropped); /* no text: so many bytes are missing */
-    }
-  }
-  host_forget(b);
+  forward(b);
   pthread_mutex_lock(&p->lock);
   p->stats.calls++;
   p->stats.traps += c->kind == CORE_TRAP;
