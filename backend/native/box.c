@@ -23,7 +23,6 @@ void core_release(struct core_box *b) {
   p_wasmtime_store_delete(b->store);
   atomic_fetch_sub(&core_live, 1);
   if (b->engine->pooled) engines_tidy(b->engine);
-  host_forget(b);
   free(b);
 }
 
@@ -114,7 +113,9 @@ static int32_t box_try(struct core_call *c, const struct compiled *code, uint64_
   if (!kind) kind = instantiate(c, b, code, instances);
   if (!kind) kind = initialize(c, b, &instances[0]);
   if (!kind) kind = look_up(c, b, &instances[p->modules - 2], &instances[p->modules - 1]);
-  if (kind) core_release(b); else *made = b;
+  if (!kind) { *made = b; return kind; }
+  host_hand_on(b);
+  core_release(b);
   return kind;
 }
 

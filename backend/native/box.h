@@ -95,6 +95,6 @@ void told(void *error, char *message, size_t room);                             
 
 /* host.c */
 void *host_define(void *linker); /* the host's functions, and those of WASI that are wasmtime's: NULL, or an error */
-void host_forget(struct core_box *); /* what it wrote */
+void host_hand_on(struct core_box *); /* what the guest wrote */
 
 #endif

@@ -194,6 +194,13 @@ void *host_define(void *linker) {
   return error;
 }
 
-void host_forget(struct core_box *b) {
-  for (int i = 0; i < STREAMS; i++) { free(b->captured[i].data); b->captured[i] = (struct captured){0}; }
+void host_hand_on(struct core_box *b) {
+  struct core_program *p = b->program;
+  for (int i = 0; i < STREAMS; i++) {
+    struct captured *c = &b->captured[i];
+    if (p->output && c->bytes) p->output(p->data, i, c->data, c->bytes);
+    if (p->output && c->dropped) p->output(p->data, i, NULL, c->dropped); /* no text: so many bytes are missing */
+    free(c->data);
+    *c = (struct captured){0};
+  }
 }
