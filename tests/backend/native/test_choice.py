@@ -141,12 +141,16 @@ def test_a_model_runs_in_a_process_of_its_own_and_one_line_says_why(native: Choo
 
 def test_the_python_engine_uses_the_executor_core(native: Choosing) -> None:
     native.load("with_core", {"engine": "python"})
-    (stub,) = [pid for pid in children(native.triton.pid) if b"/with_core/" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (stub,) = [
+        pid for pid in children(native.triton.pid) if b"/with_core/" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     assert "/libwasm_core.so" in Path(f"/proc/{stub}/maps").read_text()
 
 
 def children(server: int) -> list[int]:
-    return [int(pid) for task in Path(f"/proc/{server}/task").iterdir() for pid in (task / "children").read_text().split()]
+    return [
+        int(pid) for task in Path(f"/proc/{server}/task").iterdir() for pid in (task / "children").read_text().split()
+    ]
 
 
 @pytest.mark.parametrize("why", ["threads", "command"])
