@@ -262,7 +262,7 @@ class Program:
             error.args = (self._of_entry(str(error)),)
             raise
         finally:
-            self._stats.count_call(time.perf_counter() - began, trapped=trapped, timed_out=timed_out)
+            self._stats.count_call(time.perf_counter() - began, trapped, timed_out)
 
     def _of_entry(self, text: str) -> str:
         return f"entry '{messages.name(self.interface.entry)}': {text}"

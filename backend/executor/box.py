@@ -37,7 +37,7 @@ class Stats:
     memory_high_water_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def count_call(self, seconds: float, *, trapped: bool = False, timed_out: bool = False) -> None:
+    def count_call(self, seconds: float, trapped: bool = False, timed_out: bool = False) -> None:
         """Count a guest call that took `seconds`."""
         with self._lock:
             self.calls += 1

@@ -39,4 +39,4 @@ def test_every_path_that_the_architecture_names_is_there(page: Path) -> None:
 
 def test_the_walk_of_a_request_is_told_in_paths() -> None:
     walk = prose(Path("docs/architecture/3-runtime.md"))
-    assert {"backend/program.py", "backend/native/core.c", "backend/adapter/adapter.c"} <= set(FILE.findall(walk))
+    assert {"backend/program.py", "backend/native/call.c", "backend/adapter/adapter.c"} <= set(FILE.findall(walk))

@@ -14,7 +14,10 @@ from tests.backend.cases.pairwise import Row
 
 def faults() -> dict[str, Fault]:
     """All kinds, by name."""
-    return {fault.name: fault for fault in (*guest_faults.faults(), *request_faults.faults(), *output_faults.faults(), *room_faults.faults())}
+    return {
+        fault.name: fault
+        for fault in (*guest_faults.faults(), *request_faults.faults(), *output_faults.faults(), *room_faults.faults())
+    }
 
 
 def cases() -> Iterator[Case]:

@@ -71,9 +71,7 @@ GROW = "(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachab
 def _statuses() -> Iterator[Fault]:
     text = "the guest returned status 7"
     yield Fault("status", Harm("(return (i32.const 7))", text, GuestStatus, status=True), STATUS)
-    least = Harm(
-        "(return (i32.const 0x80000000))", "the guest returned status -2147483648", GuestStatus, status=True
-    )
+    least = Harm("(return (i32.const 0x80000000))", "the guest returned status -2147483648", GuestStatus, status=True)
     yield Fault("least status", least, STATUS, ("FP32",))
     said = {
         "said": ("it is 7 ä", harm.text_at(2048, "it is 7 ä\0not this".encode()), "(i32.const 2048)"),
@@ -105,12 +103,14 @@ def _written() -> Iterator[Fault]:
         "written and trapped",
         Harm(f"{write} unreachable", UNREACHABLE, more=data, imports=WRITE, lines=lines, stderr=told),
     )
-    cut = (("stderr", "one"), ("stderr", "two \\xc3"), ("stderr", "... 8 more bytes were dropped (wasm.max_output_bytes is 9)"))
+    cut = (
+        ("stderr", "one"),
+        ("stderr", "two \\xc3"),
+        ("stderr", "... 8 more bytes were dropped (wasm.max_output_bytes is 9)"),
+    )
     yield Fault(
         "written too much",
-        Harm(
-            f"{write} unreachable", UNREACHABLE, more=data, imports=WRITE, lines=cut, limits={"max_output_bytes": 9}
-        ),
+        Harm(f"{write} unreachable", UNREACHABLE, more=data, imports=WRITE, lines=cut, limits={"max_output_bytes": 9}),
         ("elementwise", "gufunc", "dlpack"),
     )
     for code in (0, 3):

@@ -111,7 +111,7 @@ def command(code: str, *, batch: int, more: str = "", imports: str = "", memory:
       (func (export "_start")
         (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 4096))
         (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
-        (if (i32.eq (i32.load8_u (i32.const 1024)) (i32.const {ord('M')})) (then {code}))
+        (if (i32.eq (i32.load8_u (i32.const 1024)) (i32.const {ord("M")})) (then {code}))
         (i32.store (i32.const 4) (i32.load (i32.const 8)))
         (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"""
     described = {

@@ -98,6 +98,10 @@ def command(batch: int) -> bytes:
         "entry": "_start",
         "max_batch_size": batch,
         "inputs": [tensor("stdin", "BYTES", (1,)), tensor("args", "BYTES", (-1,), optional=True)],
-        "outputs": [tensor("stdout", "BYTES", (1,)), tensor("stderr", "BYTES", (1,)), tensor("exit_code", "INT32", (1,))],
+        "outputs": [
+            tensor("stdout", "BYTES", (1,)),
+            tensor("stderr", "BYTES", (1,)),
+            tensor("exit_code", "INT32", (1,)),
+        ],
     }
     return guests.wasm(guests.CAT, described)

@@ -45,7 +45,9 @@ class Lie:
             told = (len(logical), *logical)
             stores += "".join(f"(i64.store (i32.const {STRIDES + 8 * i}) (i64.const {n}))" for i, n in enumerate(told))
         fields |= {at: f"(i32.const {value})" for at, value in self.fields}
-        writes = "".join(f"({_STORE.get(at, 'i32.store')} offset={at} (local.get $out) {code})" for at, code in fields.items())
+        writes = "".join(
+            f"({_STORE.get(at, 'i32.store')} offset={at} (local.get $out) {code})" for at, code in fields.items()
+        )
         found = DTYPES[dtype]
         module = harm.dlpack(
             dtype,
@@ -73,7 +75,12 @@ class Lie:
             rank=len(logical or ()),
         )
         return Made(
-            module, bad, Failure(self.kind, of_entry(convention, text)), good, answer(convention, good), limits=dict(self.limits)
+            module,
+            bad,
+            Failure(self.kind, of_entry(convention, text)),
+            good,
+            answer(convention, good),
+            limits=dict(self.limits),
         )
 
 
@@ -115,14 +122,25 @@ _PLACES = {
 }
 _TYPES = {
     "device": Lie("is on device type 2, not 1 (kDLCPU)", ((4, 2),)),
-    "code": Lie("has DLPack type code 5, {bits} bits, 1 lanes; {dtype} is code {code}, {bits} bits, 1 lane", ((16, 5),)),
-    "bits": Lie("has DLPack type code {code}, 4 bits, 1 lanes; {dtype} is code {code}, {bits} bits, 1 lane", ((17, 4),)),
-    "lanes": Lie("has DLPack type code {code}, {bits} bits, 3 lanes; {dtype} is code {code}, {bits} bits, 1 lane", ((18, 3),)),
+    "code": Lie(
+        "has DLPack type code 5, {bits} bits, 1 lanes; {dtype} is code {code}, {bits} bits, 1 lane", ((16, 5),)
+    ),
+    "bits": Lie(
+        "has DLPack type code {code}, 4 bits, 1 lanes; {dtype} is code {code}, {bits} bits, 1 lane", ((17, 4),)
+    ),
+    "lanes": Lie(
+        "has DLPack type code {code}, {bits} bits, 3 lanes; {dtype} is code {code}, {bits} bits, 1 lane", ((18, 3),)
+    ),
 }
 INTERFACE = "has shape {shape}; the interface says {wanted}{batch}"
 _SHAPES = {
     "negative size": Lie("has a negative size in its shape {shape}", sizes=(-5,)),
-    "size that overflows": Lie("points outside the guest's memory: 2^63 or more bytes at 0x10, memory is 65536 bytes", ((0, 16),), (1 << 62, 4), dims=(-1, -1)),
+    "size that overflows": Lie(
+        "points outside the guest's memory: 2^63 or more bytes at 0x10, memory is 65536 bytes",
+        ((0, 16),),
+        (1 << 62, 4),
+        dims=(-1, -1),
+    ),
     "nothing times huge": Lie("has shape {shape}, which is too large", ((0, 16),), (0, 1 << 62), dims=(-1, -1)),
     "another size": Lie(INTERFACE, ((0, 16),), (2,), dims=(1,)),
     "another rank": Lie(INTERFACE, ((0, 16),), (1, 1), dims=(1,)),
@@ -146,11 +164,21 @@ def _vector(text: str, data: bytes, *logical: int, **more: Any) -> Lie:
 
 
 _SERIALISED = {
-    "BYTES of rank 2": Lie("is BYTES, so it must be a vector of bytes, not of rank 2", ((0, DATA), (12, 2), (20, SHAPE), (24, 0)), (0, 0, 0)),
-    "too short for a length": _vector("is not serialised BYTES: 3 bytes are left at 5, too few for a length", b"\1\0\0\0a\0\0\0"),
-    "length outside": _vector("is not serialised BYTES: the element at 0 has 4294967295 bytes, but only 1 are left", b"\xff\xff\xff\xffa"),
+    "BYTES of rank 2": Lie(
+        "is BYTES, so it must be a vector of bytes, not of rank 2",
+        ((0, DATA), (12, 2), (20, SHAPE), (24, 0)),
+        (0, 0, 0),
+    ),
+    "too short for a length": _vector(
+        "is not serialised BYTES: 3 bytes are left at 5, too few for a length", b"\1\0\0\0a\0\0\0"
+    ),
+    "length outside": _vector(
+        "is not serialised BYTES: the element at 0 has 4294967295 bytes, but only 1 are left", b"\xff\xff\xff\xffa"
+    ),
     "fewer elements": _vector("has 1 elements, but its shape is {logical}", b"\1\0\0\0a", 1, 2, dims=(-1, -1)),
-    "more elements": _vector("has more than 1 elements, but its shape is {logical}", b"\0\0\0\0\0\0\0\0", 1, 1, dims=(-1, -1)),
+    "more elements": _vector(
+        "has more than 1 elements, but its shape is {logical}", b"\0\0\0\0\0\0\0\0", 1, 1, dims=(-1, -1)
+    ),
     "logical rank 9": _vector("has rank {rank}; at most 8 is allowed", b"\0\0\0\0", *[1] * 9),
     "negative logical size": _vector("has a negative size in its shape {logical}", b"\0\0\0\0", -1),
     "too many elements": _vector(

@@ -169,7 +169,10 @@ def _too_large(convention: str, dtype: str, batch: int, isolation: str) -> Made:
     kind: type[WasmError] = InputError
     if convention == "dlpack":
         size *= 2 if dtype == "BYTES" else 1  # four bytes each, and their number before them
-        text = of_entry(convention, f"the outputs have {size} bytes, more than the limit of 4000 ({advice.format('smaller batches')})")
+        text = of_entry(
+            convention,
+            f"the outputs have {size} bytes, more than the limit of 4000 ({advice.format('smaller batches')})",
+        )
         kind = GuestError
     return row.made(shape, text, kind, by_triton=False)
 
@@ -202,7 +205,9 @@ def _batches_differ(convention: str, dtype: str, batch: int, isolation: str) -> 
 def _several(convention: str, dtype: str, batch: int, isolation: str) -> Made:
     lead, after = ((1,), " after the batch dimension") if batch else ((), "")
     shape = [*lead, 2, 4]
-    text = f"input 'x' has shape {shape}; it must be [2, 3]{after}; input 'w' has shape {shape}; it must be [2, 3]{after}"
+    text = (
+        f"input 'x' has shape {shape}; it must be [2, 3]{after}; input 'w' has shape {shape}; it must be [2, 3]{after}"
+    )
     return _two(dtype, batch, (*lead, 2, 4), (*lead, 2, 4), text, by_triton=False)
 
 

@@ -166,7 +166,9 @@ class _Start:
 SAYS = harm.says(512, b"hello")
 _STARTS = {
     "start function that traps": _Start("(func $s unreachable) (start $s)", UNREACHABLE, Trap),
-    "start function that never ends": _Start("(func $s (loop $l (br $l))) (start $s)", LATE, GuestTimeout, limits=SHORT),
+    "start function that never ends": _Start(
+        "(func $s (loop $l (br $l))) (start $s)", LATE, GuestTimeout, limits=SHORT
+    ),
     "_initialize that traps": _Start('(func (export "_initialize") unreachable)', UNREACHABLE, Trap),
     "_start that traps": _Start('(func (export "_start") unreachable)', UNREACHABLE, Trap),
     "_start that exits with 3": _Start(

@@ -79,7 +79,10 @@ def _module(row: Row) -> bytes:
     more = declared + (TABLE if row["state"] == "table" else "") + begin.format(write.format(f"(i32.const {first})"))
     count = write.format(f"(i32.add {read} (i32.const 1))")
     described = {"entry": "count", "convention": row["convention"], "inputs": [tensor("x", "INT32")]}
-    described |= {"outputs": [tensor("y", "INT32")], "max_batch_size": 0 if row["batching"] in ("none", "passes") else MAX_BATCH}
+    described |= {
+        "outputs": [tensor("y", "INT32")],
+        "max_batch_size": 0 if row["batching"] in ("none", "passes") else MAX_BATCH,
+    }
     memory = '(memory (export "memory") 1)'
     if row["convention"] == "elementwise":
         body = f'(func (export "count") (param $x i32) (result i32) {count} {read})'

@@ -89,7 +89,9 @@ def answer(program: Program, value: float = 1) -> list[float]:
 
 def child(code: str, *arguments: str) -> str:
     """What a process prints that runs `code`, in which the names of this module are known."""
-    prelude = "import os, sys, threading, time\nfrom tests.backend.native.cores import *\nfrom portalis.backend import *\n"
+    prelude = (
+        "import os, sys, threading, time\nfrom tests.backend.native.cores import *\nfrom portalis.backend import *\n"
+    )
     command = [sys.executable, "-c", prelude + code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, f"{done.returncode}: {done.stdout[-500:]}{done.stderr[-1000:]}"

@@ -1,0 +1,87 @@
+"""Calls with small tensors of the same shapes, one after the other: the executor has arrays of its own for them."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from portalis.backend import InputError, Program
+from tests.backend import guests
+from tests.backend.guests import tensor
+
+pytestmark = pytest.mark.usefixtures("executor")
+
+SHAPES = [(), (1,), (3,), (2, 3), (32, 64), (32, 65)]  # some are small, the last are not
+NEGATE = '(module (func (export "f") (param $x i64) (result i64) (i64.sub (i64.const 0) (local.get $x))))'
+
+
+def layouts(values: np.ndarray) -> list[np.ndarray]:
+    """The same elements in other places and under another name of their type."""
+    spread = np.repeat(values[..., None], 2, axis=-1)[..., 0]  # not contiguous
+    fixed = values.copy()
+    fixed.flags.writeable = False
+    return [values, np.asfortranarray(values), spread, values.astype(np.longlong), fixed, values.astype(">i8")]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_elements_come_from_the_arrays_of_this_call_whatever_their_layout(shape: tuple[int, ...]) -> None:
+    with Program.load(guests.wasm(NEGATE)) as program:
+        earlier: list[tuple[np.ndarray, np.ndarray]] = []
+        for n in range(3):
+            values = np.arange(n, n + int(np.prod(shape)), dtype=np.int64).reshape(shape)
+            earlier += [(values, program.run({"x": x})["y"]) for x in layouts(values)]
+        for values, y in earlier:  # and no later call has written over an answer
+            np.testing.assert_array_equal(y, -values)
+
+
+def test_a_request_that_fails_leaves_nothing_for_the_next() -> None:
+    with Program.load(guests.echo(batch=8)) as program:
+        for n in range(4):
+            x = np.full((2, 4), n, np.float32)
+            np.testing.assert_array_equal(program.run({"x": x})["y"], x)
+            with pytest.raises(InputError):
+                program.run({"x": np.full((9, 4), n, np.float32)})
+            lent = program.run_batch([{"x": x + 1}], borrow=True)
+            np.testing.assert_array_equal(lent[0]["y"], x + 1)  # type: ignore[index]
+
+
+def test_threads_have_arrays_of_their_own() -> None:
+    wrong = []
+    with Program.load(guests.wasm(NEGATE)) as program:
+
+        def work(n: int) -> None:
+            x = np.full(5, n, np.int64)
+            wrong.extend(n for _ in range(200) if program.run({"x": x})["y"].tolist() != [-n] * 5)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_as_many_elements_in_another_shape_are_another_shape() -> None:
+    with Program.load(guests.wasm(NEGATE)) as program:
+        for shape in ((2, 3), (2, 3), (2, 3), (3, 2), (6,), (6,), (6,), (1, 6)):
+            assert program.run({"x": np.ones(shape, np.int64)})["y"].shape == shape
+
+
+def test_outputs_whose_size_only_the_guest_knows_are_read_anew() -> None:
+    # as many elements as the first says, each of which is it
+    body = """(local $n i32) (local $i i32) (local $y i32) (local $value f32)
+      (local.set $value (f32.load (i32.load (local.get $in))))
+      (local.set $n (i32.trunc_f32_u (local.get $value)))
+      (local.set $y (i32.const 2048))
+      (i64.store (i32.const 1024) (i64.extend_i32_u (local.get $n)))
+      (loop $l
+        (f32.store (i32.add (local.get $y) (i32.shl (local.get $i) (i32.const 2))) (local.get $value))
+        (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n))))
+      (i32.store (local.get $out) (local.get $y)) (i32.store offset=12 (local.get $out) (i32.const 1))
+      (i32.store offset=20 (local.get $out) (i32.const 1024)) (i32.const 0)"""
+    module = guests.dlpack(body, inputs=[tensor("x")], outputs=[tensor("y")])
+    with Program.load(module) as program:
+        for n in (3, 3, 3, 5, 5, 3, 5, 5, 5, 3, 3, 3):
+            assert program.run({"x": np.full(2, n, np.float32)})["y"].tolist() == [n] * n
