@@ -85,7 +85,7 @@ static void explain(struct core_call *c, const char *before) {
 /* What a function of the adapter returned that is not DONE. */
 static int32_t refused(struct core_call *c, int32_t status) {
   fail(c, status, "%s", "");
-  if (status < INPUT || status > INTERNAL || !say_its_message(c, "")) return fail(c, INTERNAL, "the adapter broke its contract");
+  if (status < INPUT || status > INTERNAL || !c->box->control->message_bytes || !say_its_message(c, "")) return fail(c, INTERNAL, "the adapter broke its contract");
   if (status == STATUS) explain(c, ": ");
   return c->kind;
 }

@@ -192,7 +192,14 @@ static struct engine *engine_new(uint32_t max_stack, bool signals, bool pooled) 
   e->pooled = pooled && enable_pool(config, signals);
   e->handle = p_wasm_engine_new_with_config(config);
   e->linker = p_wasmtime_linker_new(e->handle);
-  if (host_define(e->linker)) abort(); /* names and types are ours */
+  void *error = host_define(e->linker);
+  if (error) {
+    p_wasmtime_error_delete(error);
+    p_wasmtime_linker_delete(e->linker);
+    p_wasm_engine_delete(e->handle);
+    free(e);
+    return NULL;
+  }
   if (e->pooled) e->vacant = vacant_new(e);
   return e;
 }

@@ -145,6 +145,7 @@ int32_t failed(struct core_call *c, struct core_box *b, void *error, void *trap)
     say_cause(c, text);
     p_wasm_byte_vec_delete(&text);
     if (!trap) c->kind = kind_of(c);
+    if (c->kind == POOL_FULL && b->control) c->kind = CORE_GUEST; /* the instance is there: these are other words */
   }
   if ((c->kind == CORE_TIMEOUT && !late) || c->kind == CORE_TRAP || (c->kind == CORE_GUEST && !exits))
     say_backtrace(c, trap ? p_wasm_trap_trace : p_wasmtime_error_wasm_trace, trap ? trap : error);

@@ -22,7 +22,7 @@ static bool compiled_load(struct compiled *c, const struct core_program *p, cons
                           char *message, size_t room) {
   void *error = NULL;
   c->engine = engine_for(p->plan->max_stack, p->plan->flags & SIGNALS, pooled);
-  if (!c->engine) { snprintf(message, room, "out of memory"); return false; }
+  if (!c->engine) { snprintf(message, room, "wasmtime has no engine for it: memory is short, or host functions cannot be defined"); return false; }
   for (uint32_t i = 0; i < p->plan->modules && !error; i++) {
     Bytes own = {0, NULL};
     if (code) own = (Bytes){plan_modules(code)[i].code.bytes, (char *)plan_at(code, plan_modules(code)[i].code.at)};

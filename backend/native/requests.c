@@ -283,7 +283,7 @@ static void join(const struct batch *b, struct job *first, struct core_tensor *t
     if (t->rank > 0 && first->next != NOBODY) t->dims[0] = first->total;
     for EACH(job, b, first) {
       const struct core_tensor *from = &job->in[i];
-      memcpy(pieces, from->piece, from->pieces * sizeof *pieces);
+      if (from->pieces) memcpy(pieces, from->piece, from->pieces * sizeof *pieces);
       pieces += from->pieces; t->pieces += from->pieces; t->bytes += from->bytes;
     }
   }

@@ -173,7 +173,11 @@ EXPORT Error *TRITONBACKEND_ModelInstanceInitialize(ModelInstance *triton) {
   drop(TRITONBACKEND_ModelInstanceKind(triton, &kind));
   if (kind == KIND_GPU)
     log_f(LOG_INFO, "wasm model %s: WebAssembly runs on the CPU; its GPU instance group only places the instance", m->name);
-  return TRITONBACKEND_ModelInstanceSetState(triton, s);
+  Error *error = TRITONBACKEND_ModelInstanceSetState(triton, s);
+  if (!error) return NULL;
+  core_slot_free(s->slot);
+  free(s);
+  return error;
 }
 
 EXPORT Error *TRITONBACKEND_ModelInstanceFinalize(ModelInstance *triton) {

@@ -21,6 +21,7 @@ typedef void *(*Callback)(void *data, void *caller, Raw *values, size_t count);
 #define WASMTIME(X) \
   X(void *, wasm_config_new, (void)) \
   X(void *, wasm_engine_new_with_config, (void *)) \
+  X(void, wasm_engine_delete, (void *)) \
   X(void, wasm_byte_vec_delete, (Bytes *)) \
   X(void, wasm_trap_message, (void *, Bytes *)) \
   X(void, wasm_trap_delete, (void *)) \
@@ -80,6 +81,7 @@ typedef void *(*Callback)(void *data, void *caller, Raw *values, size_t count);
   X(void *, wasmtime_context_set_wasi, (void *, void *)) \
   X(void *, wasi_config_new, (void)) \
   X(void *, wasmtime_linker_new, (void *)) \
+  X(void, wasmtime_linker_delete, (void *)) \
   X(void, wasmtime_linker_allow_shadowing, (void *, bool)) \
   X(void *, wasmtime_linker_define_wasi, (void *)) \
   X(void *, wasmtime_linker_define_func_unchecked, (void *, const char *, size_t, const char *, size_t, void *, Callback, void *, void (*)(void *))) \
