@@ -20,7 +20,7 @@ WAYS = ("python", "python lending", "core", "core lending")
 def run(case: Case, way: str) -> tuple[list[list[Outcome]], list[tuple[str, str]]]:
     """The outcomes of each call, and the lines that the guest wrote."""
     lines: list[tuple[str, str]] = []
-    with _executor(way.split()[0]):
+    with _executor(way.split(maxsplit=1)[0]):
         program = Program.load(
             case.module,
             limits=Limits(**case.limits),

@@ -198,5 +198,3 @@ def served(cases: Collection[Case]) -> list[tuple[Case, str]]:
     native = [(case, "native") for case in cases if case.factors["convention"] != "command"]
     by_name = {case.name: case for case in cases}
     return native + [(by_name[name], "python") for name in SAMPLE]
-
-

@@ -8,9 +8,9 @@ from typing import Any
 
 from portalis.backend.errors import AbiViolation, GuestError, WasmError
 from portalis.backend.interface.dtypes import DTYPES
+from tests.backend.cases import harm
 from tests.backend.cases.case import Failure
 from tests.backend.cases.fault import EVERY, NUMBERS, Fault, Made, answer, of_entry, request
-from tests.backend.cases import harm
 from tests.backend.guests import tensor
 
 SHAPE, STRIDES, DATA = 1024, 1280, 2048  # where guests keep what they return

@@ -190,7 +190,7 @@ def _two(dtype: str, batch: int, x: tuple[int, ...], w: tuple[int, ...], text: s
     lead = (1,) if batch else ()
     good = {"x": harm.tensor_of(dtype, (*lead, *FIXED), bad=False)}
     bad = {"x": harm.tensor_of(dtype, x, bad=False), "w": harm.tensor_of(dtype, w, bad=False)}
-    dims = {} if by_triton else {name: (-1, -1) for name in "xwy"}
+    dims = {} if by_triton else dict.fromkeys("xwy", (-1, -1))
     return Made(module, bad, Failure(InputError, text, by_triton), good, {"y": good["x"]}, joins=False, dims=dims)
 
 

@@ -82,14 +82,18 @@ class _Lying:
 _LIES: dict[str, tuple[Any, ...]] = {
     "gives 0": (
         "(return (i32.const 0))",
-        "the tensors need {size} bytes, which the guest could not allocate: its memory is 65536 bytes, and may grow to"
-        " 268435456, so its own allocator ({name}) gave up (build the module with a larger heap, or send smaller batches)",
+        (
+            "the tensors need {size} bytes, which the guest could not allocate: its memory is 65536 bytes, and may grow to"
+            " 268435456, so its own allocator ({name}) gave up (build the module with a larger heap, or send smaller batches)"
+        ),
         MemoryLimit,
     ),
     "gives 0 near the limit": (
         "(return (i32.const 0))",
-        "the tensors need {size} bytes, which the guest could not allocate: its memory is 65536 bytes, and may grow to"
-        " 1048576 (raise wasm.max_memory_bytes, or send smaller batches)",
+        (
+            "the tensors need {size} bytes, which the guest could not allocate: its memory is 65536 bytes, and may grow to"
+            " 1048576 (raise wasm.max_memory_bytes, or send smaller batches)"
+        ),
         MemoryLimit,
         {"max_memory_bytes": LIMIT},
     ),

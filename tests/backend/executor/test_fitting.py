@@ -15,7 +15,7 @@ import pytest
 from wasmtime import _ffi as ffi
 
 from portalis.backend import Program
-from portalis.backend.executor import core_executor, core_library, fitting, loaded
+from portalis.backend.executor import core_library, fitting, loaded
 from portalis.backend.executor.core_executor import CoreExecutor
 from portalis.backend.executor.python_executor import PythonExecutor
 from tests.backend import guests

@@ -168,5 +168,7 @@ def test_what_the_guest_writes_is_in_tritons_log_with_the_models_name(server: Se
 def test_a_flood_of_output_neither_delays_nor_fills_the_log(server: Server) -> None:
     name = f"wasm model {server.name('flooding')} version 1: "
     assert server.infer("flooding", x=np.ones((1, 2), F32))["y"].tolist() == [[1, 1]]
-    server.eventually(lambda: bool(re.search(f"{name}[0-9]+ more lines of the guest were dropped", server.triton.log())))
+    server.eventually(
+        lambda: bool(re.search(f"{name}[0-9]+ more lines of the guest were dropped", server.triton.log()))
+    )
     assert 900 < server.triton.log().count(name) <= 1100
