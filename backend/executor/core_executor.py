@@ -42,7 +42,7 @@ from .store import Deadline
 
 _Shapes = tuple[tuple[int, ...] | None, ...]
 _address_of: Any = ctypes.addressof
-_byte_in: Any = c_char.from_buffer  # NumPy 1 has no Buffer for type checkers
+_byte_in: Any = c_char.from_buffer
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19
 TABLES_KEPT = 64
 SMALL_BYTES = 16 << 10  # of a tensor: copying it takes less time than finding out where it lies
@@ -96,7 +96,8 @@ class _Staged:
     def __init__(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         self.inputs, self.outputs = [np.empty_like(array) for array in inputs], [np.empty_like(o) for o in outputs]
         # assigning to a memoryview of one dimension takes a quarter of the time of NumPy's
-        self._views = [(array.shape, memoryview(array.reshape(-1))) for array in self.inputs]
+        flat: Any = [array.reshape(-1) for array in self.inputs]  # NumPy 1 has no Buffer for type checkers
+        self._views: list[tuple[tuple[int, ...], Any]] = [(a.shape, memoryview(f)) for a, f in zip(self.inputs, flat)]
 
     def take(self, inputs: Sequence[Pieces | None]) -> bool:
         """Copy the inputs in, if they have the same shapes."""
@@ -372,10 +373,10 @@ def _serialized(pieces: Pieces, spec: TensorSpec) -> np.ndarray:
 def _address(array: np.ndarray) -> int:
     """Where a contiguous array's first element lies; this takes a quarter of the time of ``array.ctypes.data``."""
     try:
-        return _address_of(_byte_in(array))
+        where: int = _address_of(_byte_in(array))
     except (TypeError, ValueError):  # read-only, or empty
-        address: int = array.__array_interface__["data"][0]
-        return address
+        where = array.__array_interface__["data"][0]
+    return where
 
 
 def _shape(pieces: Pieces) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-def preprocess(image):  # type: ignore[no-untyped-def]
+def preprocess(image: np.ndarray) -> np.ndarray:
     """UINT8 [height, width, 3] to FP32 [3, 224, 224]. `Image.resize` would antialias, which is other work."""
     height, width, _ = image.shape
     scale = (width / SIDE, 0, 0, 0, height / SIDE, 0)
