@@ -51,7 +51,7 @@ def test_an_entry_that_is_called_as_an_initialiser_is_an_entry_alone(name: str) 
     outputs = [guests.tensor(f"y{i}") for i in range(many)]
     interface = {"entry": name, "convention": "elementwise", "inputs": [guests.tensor("x")], "outputs": outputs}
     with Program.load(guests.wasm(text), interface=interface) as echoing:
-        assert [each.tolist() for each in echoing.run({"x": np.float32([1, 2])}).values()] == [[1, 2]] * many
+        assert [each.tolist() for each in echoing.run({"x": np.array([1, 2], np.float32)}).values()] == [[1, 2]] * many
 
 
 def test_what_the_entry_changes_is_put_back_to_what_start_left() -> None:
