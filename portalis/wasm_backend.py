@@ -56,6 +56,12 @@ def this_machine() -> str:
     return platform.machine() if sys.platform == "linux" and platform.machine() in machines() else NO_MACHINE
 
 
+def library() -> Path | None:
+    """The library for this machine's Triton; None where there is none."""
+    machine = this_machine()
+    return None if machine == NO_MACHINE else island() / "lib" / machine / LIBRARY
+
+
 def island() -> Path:
     """The folder of `portalis.backend`, found without importing it (that would load wasmtime and numpy)."""
     return (Path(__file__).parent / "backend").resolve()

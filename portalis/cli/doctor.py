@@ -122,6 +122,29 @@ def _stub() -> Part:
     return Part(name=name, found=True, needed_for=needed_for, version=version, where=where, required=True)
 
 
+def _native() -> Part:
+    from .. import wasm_backend
+
+    name, needed_for = "native executor", "running models in Triton's own process (wasm.engine)"
+    library = wasm_backend.library()
+    if library is None:
+        how = f"there are libraries for Linux on {' and '.join(wasm_backend.machines())}; Python executes models here"
+        return Part(name=name, found=False, needed_for=needed_for, how=how)
+    why = _misfit()
+    if why:
+        return Part(name=name, found=False, needed_for=needed_for, how=why)
+    return Part(name=name, found=True, needed_for=needed_for, version=platform.machine(), where=str(library))
+
+
+def _misfit() -> str:
+    """Why the native executor cannot use the installed wasmtime; "" where it can."""
+    if not all(map(importlib.util.find_spec, ("wasmtime", "numpy"))):
+        return "it needs wasmtime and numpy, see above"
+    from ..backend.executor.fitting import misfit
+
+    return misfit() or ""
+
+
 def _program(name: str, needed_for: str, how: str, *version_args: str) -> Callable[[], Part]:
     def check() -> Part:
         # programs that pip installed stand beside this Python, also when its environment is not activated
@@ -203,6 +226,7 @@ CHECKS: tuple[Callable[[], Part], ...] = (
     _distribution("numpy", "numpy", "tensors", "pip install 'numpy>=1.26'", required=True),
     _tritonserver,
     _stub,
+    _native,
     _distribution(
         "tritonclient",
         "tritonclient",

@@ -4,6 +4,7 @@ written, no capabilities, no new privileges."""
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -60,5 +61,8 @@ def test_the_image_answers_as_user_4242_and_ends_cleanly_on_sigterm(docker: Engi
     with urllib.request.urlopen(request, timeout=waiting.PATIENCE_S) as answer:
         check_answer(json.load(answer))
     assert run(docker, "exec", container, "id", "-u") == "4242"
+    core = "import glob; print({line.split()[-1] for p in glob.glob('/proc/[0-9]*/maps') for line in open(p) if '_core' in line})"
+    library = f"/app/portalis_backend/lib/{platform.machine()}/libwasm_core.so"
+    assert library in run(docker, "exec", container, "python3", "-c", core)
     run(docker, "stop", "--time", f"{waiting.PATIENCE_S:.0f}", container)
     assert run(docker, "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", container) == "0 false"

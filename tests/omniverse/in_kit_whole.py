@@ -39,6 +39,11 @@ def calls() -> dict[str, Any]:
     return outputs
 
 
+def mapped() -> list[str]:
+    """The libraries in this process."""
+    return [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line]
+
+
 async def frames(count: int) -> None:
     for _ in range(count):
         await app.next_update_async()
@@ -98,6 +103,7 @@ async def main() -> None:
         libraries = [importlib.import_module(name).__file__ for name in ("numpy", "wasmtime")]
         said["libraries"] = libraries
         said["outputs"] = calls()
+        said["maps"] = mapped()
         await simulate()
         limits()
         disable()

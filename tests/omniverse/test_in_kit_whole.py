@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import platform
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,6 +140,8 @@ def test_the_libraries_are_those_of_the_extension_and_outlive_it(ran: list[Ran])
     for each in ran:
         assert all(f"{ID}-1.2.3+110.0.lx64.cp312/pip_prebundle/" in path for path in each.said["libraries"])
         assert each.said["loaded after disabling"]
+        core = f"/lib/{platform.machine()}/libwasm_core.so"
+        assert [path for path in each.said["maps"] if path.endswith(core) and "/portalis_backend/" in path]
 
 
 def test_points_of_a_stage_move_in_kits_updates(ran: list[Ran]) -> None:

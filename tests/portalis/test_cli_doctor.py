@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import platform
 import subprocess
 import sys
 import sysconfig
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from portalis.cli.doctor import _native as check_native
 from tests import parts
 
 from .conftest import Cli
@@ -51,9 +54,8 @@ def test_every_missing_part_says_how_to_get_it(tmp_path: Path) -> None:
     )
     checked = json.loads(done.stdout)
     missing = [part for part in checked if not part["found"]]
-    assert {"wasmtime", "numpy", "tritonserver", "python stub", "tritonclient", "helm"} <= {
-        part["name"] for part in missing
-    }
+    names = {"wasmtime", "numpy", "tritonserver", "python stub", "native executor", "tritonclient", "helm"}
+    assert names <= {part["name"] for part in missing}
     assert all(part["how"] and part["needed_for"] for part in missing)
 
 
@@ -63,6 +65,18 @@ def test_the_text_groups_what_is_needed_and_what_is_optional(cli: Cli) -> None:
     assert "to serve models:" in head
     assert "wasmtime" in head
     assert "kubectl" in optional
+
+
+def test_the_native_executor_is_found_where_its_library_is_for_this_machine_and_fits_wasmtime(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {part["name"]: part for part in json.loads(cli("doctor", "--json").stdout)["parts"]}["native executor"]
+    assert (found["found"], found["required"], found["version"]) == (True, False, platform.machine())
+    assert found["where"].endswith(f"/lib/{platform.machine()}/libtriton_wasm.so")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "49.0.0")
+    assert "wasmtime 49.0.0 is installed" in check_native().how
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert check_native().how == "there are libraries for Linux on aarch64 and x86_64; Python executes models here"
 
 
 def test_a_docker_without_an_engine_is_not_called_found(cli: Cli, tmp_path: Path) -> None:

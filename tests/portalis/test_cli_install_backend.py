@@ -13,7 +13,7 @@ import pytest
 
 from portalis.errors import UsageError
 from portalis.tritonserver import TritonServer, backend_directory
-from portalis.wasm_backend import MARKER, install_backend
+from portalis.wasm_backend import MARKER, install_backend, link_backend
 from tests import parts
 
 from .conftest import Cli
@@ -82,6 +82,15 @@ def test_where_there_is_no_library_the_python_backend_alone_is_laid_out(
     assert {path.name for path in install_backend(tmp_path).iterdir()} == {"model.py", "portalis_backend", MARKER}
 
 
+def test_a_layout_for_a_server_of_ours_follows_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link_backend(tmp_path)
+    native = {"plan.py", "interpreter", "libtriton_wasm.so"}
+    assert {path.name for path in tmp_path.iterdir()} == {"model.py", "portalis_backend", *native}
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    link_backend(tmp_path)  # over the earlier one
+    assert {path.name for path in tmp_path.iterdir()} == {"model.py", "portalis_backend"}
+
+
 def test_a_folder_that_is_not_ours_is_refused_and_kept(cli: Cli, tmp_path: Path) -> None:
     theirs = tmp_path / "wasm" / "model.py"
     theirs.parent.mkdir()
@@ -132,7 +141,9 @@ def test_it_serves_where_only_wasmtime_and_numpy_are_installed(repository: Path,
             shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("*.pyc.*"))
     backends = backend_directory(tmp_path / "backends")
     shutil.rmtree(backends / "wasm")
-    install_backend(backends)
+    # its plans are made by the server's own Python too, as on a machine without the one that installed the backend
+    (install_backend(backends) / "interpreter").unlink()
     server = TritonServer(repository, backend_directory=backends, environment={"PATH": f"{bare / 'bin'}:/usr/bin:/bin"})
     with server:
         assert add(server) == 3.0
+        assert "wasm model add version 1: native, loaded" in server.log()

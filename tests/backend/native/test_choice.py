@@ -19,7 +19,7 @@ from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer
 from portalis.wasm_backend import install_backend
 from tests.backend import guests
-from tests.backend.native.planners import planners
+from tests.backend.native.started import children, planners
 from tests.backend.triton.conftest import Server
 from tests.backend.triton.models import BARE, parameters, write
 from tests.running import waiting
@@ -142,16 +142,8 @@ def test_a_model_runs_in_a_process_of_its_own_and_one_line_says_why(native: Choo
 
 def test_the_python_engine_uses_the_executor_core(native: Choosing) -> None:
     native.load("with_core", {"engine": "python"})
-    (stub,) = [
-        pid for pid in children(native.triton.pid) if b"/with_core/" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    (stub,) = [pid for pid, command in children(native.triton.pid) if b"/with_core/" in command]
     assert "/libwasm_core.so" in Path(f"/proc/{stub}/maps").read_text()
-
-
-def children(server: int) -> list[int]:
-    return [
-        int(pid) for task in Path(f"/proc/{server}/task").iterdir() for pid in (task / "children").read_text().split()
-    ]
 
 
 @pytest.mark.parametrize("why", ["threads", "command"])
@@ -191,4 +183,9 @@ def test_a_server_that_cannot_run_models_natively_runs_them_in_python(native: Ch
         assert line.startswith("runs in Triton's Python backend: ")
         assert WRONG[wrong] in line
         assert WRONG[wrong] in native.refusal(f"insists_{wrong}", {"engine": "native"})
-    assert native.load(f"after_{wrong}", {}).startswith("native, loaded in ")
+
+
+def test_a_planner_that_is_well_again_is_asked_again(native: Choosing) -> None:
+    with native.broken("crash"):
+        native.refusal("insists_meanwhile", {"engine": "native"})
+    assert native.load("insists_again", {"engine": "native"}).startswith("native, loaded in ")

@@ -14,7 +14,7 @@ import pytest
 from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer
 from portalis.wasm_backend import INTERPRETER, install_backend
-from tests.backend.native.planners import planners
+from tests.backend.native.started import planners
 from tests.portalis.conftest import write_model
 from tests.running import waiting
 
