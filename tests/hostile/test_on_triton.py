@@ -1,4 +1,4 @@
-"""The attacks on a real Triton: each fails its own request, and model, neighbour and server answer on."""
+"""The attacks on a real Triton, by each engine: each fails its own request, and model, neighbour and server answer on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ SETTINGS = {"timeout_s": ("wasm.timeout_ms", 1000), "max_memory_bytes": ("wasm.m
 def config(attack: Attack) -> str:
     """Bare, with the attack's limits, and with a batcher that puts requests into one call."""
     values = {SETTINGS[name][0]: str(int(value * SETTINGS[name][1])) for name, value in attack.patient_limits.items()}
-    return models.BARE + models.parameters(values) + "dynamic_batching { max_queue_delay_microseconds: 20000 }\n"
+    batching = "dynamic_batching { max_queue_delay_microseconds: 20000 }\n"
+    return models.BARE + models.parameters(values) + batching
 
 
 class Client:
@@ -37,7 +38,7 @@ class Client:
         import tritonclient.grpc as grpc
 
         self._grpc = grpc
-        self._url = server.grpc_url
+        (self.repository,) = server.repositories
         self.client = grpc.InferenceServerClient(server.grpc_url)
 
     def infer(self, model: str, number: float, limit_s: float = PATIENCE_S) -> tuple[str, Any]:
@@ -55,29 +56,31 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def client(shared_triton: TritonServer) -> Iterator[Client]:
-    """A client of a server that has the attacks as models, and a harmless one."""
-    client = Client(shared_triton)
-    (repository,) = shared_triton.repositories
-    names = [NEIGHBOUR]
-    models.write(repository, NEIGHBOUR, guests.echo(dims=(1,), batch=8))
-    for attack in ATTACKS:
-        models.write(repository, attack.name, attack.module, config(attack))
-        names.append(attack.name)
-    for name in names:
+def server(shared_triton: TritonServer) -> Iterator[tuple[Client, set[str]]]:
+    """A server that has a harmless model for each engine, and the models that were loaded."""
+    client, (repository,) = Client(shared_triton), shared_triton.repositories
+    loaded = {f"{engine}_{NEIGHBOUR}" for engine in models.ENGINES}
+    for engine in models.ENGINES:
+        models.write_for(repository, engine, NEIGHBOUR, guests.echo(dims=(1,), batch=8))
+    for name in loaded:
         client.client.load_model(name)
-    yield client
-    for name in names:
+    yield client, loaded
+    for name in loaded:
         client.client.unload_model(name)
 
 
+@pytest.mark.parametrize("engine", models.ENGINES)
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_an_attack_fails_its_own_request(attack: Attack, client: Client) -> None:
-    numbers = (2.0, 1.0, 3.0, 0.0)
+def test_an_attack_fails_its_own_request(attack: Attack, engine: str, server: tuple[Client, set[str]]) -> None:
+    client, loaded = server
+    numbers, model = (2.0, 1.0, 3.0, 0.0), f"{engine}_{attack.name}"
+    models.write_for(client.repository, engine, attack.name, attack.module, config(attack))
+    client.client.load_model(model)
+    loaded.add(model)
 
     def check(limit_s: float) -> None:
         with ThreadPoolExecutor(len(numbers)) as pool:
-            answers = list(pool.map(lambda number: client.infer(attack.name, number, limit_s), numbers))
+            answers = list(pool.map(lambda number: client.infer(model, number, limit_s), numbers))
         for number, (status, answer) in zip(numbers, answers, strict=True):
             if number == 1:
                 assert status in triton_statuses(attack), (status, answer)
@@ -89,5 +92,6 @@ def test_an_attack_fails_its_own_request(attack: Attack, client: Client) -> None
                 attack.check_good(number, [value.decode() if isinstance(value, bytes) else value for value in answer])
 
     in_time(check, attack.timeout_s)
-    assert client.infer(NEIGHBOUR, 5) == ("OK", [5])
+    for each in models.ENGINES:
+        assert client.infer(f"{each}_{NEIGHBOUR}", 5) == ("OK", [5])
     assert client.client.is_server_live()

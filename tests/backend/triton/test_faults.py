@@ -124,12 +124,14 @@ def processor_seconds(pid: int) -> float:
 def test_a_request_whose_client_has_left_is_not_run(server: Server) -> None:
     from tritonclient.utils import InferenceServerException
 
-    (stub,) = [pid for pid in stubs(server.triton.pid) if b"/slow_to_stop/" in command_line(pid)]
-    idle_s = processor_seconds(stub)
+    model, process = server.name("slow_to_stop"), server.triton.pid
+    if server.engine == "python":
+        (process,) = [pid for pid in stubs(server.triton.pid) if f"/{model}/".encode() in command_line(pid)]
+    idle_s = processor_seconds(process)
 
     def abandoned() -> None:
         # behind the loop, not in one batch with it; the loop takes 10 s, all of them on a processor
-        server.eventually(lambda: processor_seconds(stub) > idle_s + 0.3)
+        server.eventually(lambda: processor_seconds(process) > idle_s + 0.3)
         server.request("slow_to_stop", {"x": GOOD}, client_timeout=0.3)
 
     server.eventually(lambda: server.metric("wasm_calls", "slow_to_stop") >= 0)

@@ -66,33 +66,44 @@ ATTACKS = {
 
 
 @pytest.fixture(scope="module")
-def server(shared_triton: TritonServer) -> Server:
-    """The shared server, with a neighbour that means no harm."""
-    models.write(shared_triton.repositories[0], "neighbour", guests.echo(batch=8))
-    server = Server(shared_triton)
-    server.client.load_model("neighbour")
-    return server
+def neighbours(shared_triton: TritonServer) -> TritonServer:
+    """The shared server, with a neighbour in each engine that means no harm."""
+    for engine in models.ENGINES:
+        models.write_for(shared_triton.repositories[0], engine, "neighbour", guests.echo(batch=8))
+        Server(shared_triton).client.load_model(f"{engine}_neighbour")
+    return shared_triton
+
+
+@pytest.fixture(params=models.ENGINES)
+def server(neighbours: TritonServer, request: pytest.FixtureRequest) -> Server:
+    return Server(neighbours, request.param)
 
 
 def load(server: Server, backends: Path, name: str, attack: Attack) -> str:
-    """The name under which the attack is loaded. Its process is watched: see `ends`."""
-    models.write(server.triton.repositories[0], name, attack.module, models.BARE + attack.config)
-    folder = server.triton.repositories[0] / name
-    stub = folder / STUB_NAME  # which Triton prefers to its own
-    real, ends = shlex.quote(str(backends / "python" / STUB_NAME)), shlex.quote(str(folder / "ends"))
-    stub.write_text(f'#!/bin/sh\n{real} "$@"\ncode=$?\n[ $# = 0 ] || echo $code >>{ends}\nexit $code\n')
-    stub.chmod(0o755)
-    server.client.load_model(name)
+    """The name under which the attack is loaded, behind the engine's. A process of its own is watched: see `ends`."""
+    models.write_for(server.triton.repositories[0], server.engine, name, attack.module, models.BARE + attack.config)
+    if server.engine == "python":
+        folder = server.triton.repositories[0] / server.name(name)
+        stub = folder / STUB_NAME  # which Triton prefers to its own
+        real, ends = shlex.quote(str(backends / "python" / STUB_NAME)), shlex.quote(str(folder / "ends"))
+        stub.write_text(f'#!/bin/sh\n{real} "$@"\ncode=$?\n[ $# = 0 ] || echo $code >>{ends}\nexit $code\n')
+        stub.chmod(0o755)
+    server.client.load_model(server.name(name))
     return name
 
 
 def unload(server: Server, model: str) -> None:
-    """Unload at once, whatever the model has left to say, and see that each of its processes ended by itself."""
-    folder = server.triton.repositories[0] / model
-    assert watching(server, folder)
-    server.client.unload_model(model)
-    server.eventually(lambda: not watching(server, folder))
-    assert set((folder / "ends").read_text().split()) == {"0"}
+    """Unload at once, whatever the model has left to say, and see that each of its processes ended by itself; of a native
+    model, that it said what it counted."""
+    name = server.name(model)
+    folder = server.triton.repositories[0] / name
+    assert bool(watching(server, folder)) == (server.engine == "python")
+    server.client.unload_model(name)
+    if server.engine == "python":
+        server.eventually(lambda: not watching(server, folder))
+        assert set((folder / "ends").read_text().split()) == {"0"}
+    else:
+        server.eventually(lambda: server.log_has(f"wasm model {name} version 1: unloaded after "))
 
 
 def watching(server: Server, folder: Path) -> list[int]:
@@ -111,7 +122,9 @@ def provoke(server: Server, model: str, attack: Attack) -> None:
 
 
 def neighbour_answers(server: Server) -> None:
-    assert server.infer("neighbour", x=np.full((1, 2), 7, F32))["y"].tolist() == [[7, 7]]
+    for engine in models.ENGINES:
+        neighbour = Server(server.triton, engine)
+        assert neighbour.infer("neighbour", x=np.full((1, 2), 7, F32))["y"].tolist() == [[7, 7]]
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -134,13 +147,14 @@ def test_what_a_guest_writes_cannot_forge_or_move_lines_of_the_log(server: Serve
     model = load(server, wasm_backends, "attack_forging_alone", ATTACKS["forging"])
     provoke(server, model, ATTACKS["forging"])
     unload(server, model)
-    server.eventually(lambda: server.log_has(f"{model} version 1: unloaded after 1 guest calls"))
+    name = server.name(model)
+    server.eventually(lambda: server.log_has(f"{name} version 1: unloaded after 1 guest calls"))
     log = server.triton.log()
     assert "\x1b" not in log
     assert "\r" not in log
-    forged = [line for line in log.splitlines() if line.endswith(("forged", 'forged"')) and model in line]
+    forged = [line for line in log.splitlines() if line.endswith(("forged", 'forged"')) and name in line]
     assert len(forged) == 1
-    assert f"wasm model {model} version 1: stdout: E0101" in forged[0]
+    assert f"wasm model {name} version 1: stdout: E0101" in forged[0]
 
 
 def test_a_guest_that_is_busy_does_not_keep_its_model_from_being_replaced(server: Server, wasm_backends: Path) -> None:
@@ -149,7 +163,7 @@ def test_a_guest_that_is_busy_does_not_keep_its_model_from_being_replaced(server
     stop, results = threading.Event(), list[str]()
 
     def ask() -> None:
-        own = Server(server.triton)
+        own = Server(server.triton, server.engine)
         while not stop.is_set():
             results.append(own.error(model, x=BAD)[0])
 
@@ -157,8 +171,8 @@ def test_a_guest_that_is_busy_does_not_keep_its_model_from_being_replaced(server
     for client in clients:
         client.start()
     for _ in range(2):
-        (server.triton.repositories[0] / model / "1" / "model.wasm").touch()
-        server.client.load_model(model)
+        (server.triton.repositories[0] / server.name(model) / "1" / "model.wasm").touch()
+        server.client.load_model(server.name(model))
         neighbour_answers(server)
     stop.set()
     for client in clients:
