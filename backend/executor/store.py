@@ -146,7 +146,7 @@ class Store(wasmtime.Store):
             else:
                 result = stacks.run_on_larger(self._stack_bytes, lambda: self._with_state(call, *arguments))
         except wasmtime.ExitTrap as leaving:
-            raise GuestExit(leaving.code) from None
+            raise (self._timed_out() if self.state.late else GuestExit(leaving.code)) from None
         except wasmtime.WasmtimeError as error:
             raise self._of_error(error) from None
         except wasmtime.Trap as trap:
@@ -173,11 +173,11 @@ class Store(wasmtime.Store):
         return faults.of_error(str(error), self._backtrace(found))
 
     def _of_trap(self, trap: wasmtime.Trap) -> WasmError:
+        if self.state.late:  # in a host function: it was not the guest that ran
+            return self._timed_out()
         where = self._backtrace(trap.frames)
         if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
-            return self._timed_out(
-                "" if self.state.late else where
-            )  # in a host function, it was not the guest that ran
+            return self._timed_out(where)
         return faults.of_trap(trap.message, self.state.abort_message, where)
 
     def _backtrace(self, frames: Any) -> str:

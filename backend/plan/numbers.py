@@ -2,7 +2,7 @@
 WebAssembly's four number types on the stack.
 
 FP16 and BF16 become f32; the rounding to them is to nearest even, and a NaN stays one. A float that does not fit an
-integer is cut to the nearest that does.
+integer is cut to the nearest that does, an integer keeps its low bits, and any number but zero is true.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _STORE8, _STORE16 = 0x3A, 0x3B
 _STORES = {"BOOL": _STORE8, "UINT8": _STORE8, "INT8": _STORE8, "UINT16": _STORE16, "INT16": _STORE16}
 _STORES |= {"FP16": _STORE16, "BF16": _STORE16}
 _UNSIGNED = ("UINT32", "UINT64")
-_NOT_ZERO = wasm.i32(0) + b"\x47"
+_NOT_EQUAL = {"i32": b"\x47", "i64": b"\x52", "f32": b"\x5c", "f64": b"\x62"}
+_NOT_ZERO = wasm.i32(0) + _NOT_EQUAL["i32"]
+_LEAST_MOST = {"f32": (b"\x97", b"\x96"), "f64": (b"\xa5", b"\xa4")}  # max, min: a NaN stays one
+_RANGES = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767), "UINT16": (0, 65535)}
 _FROM_BITS, _TO_BITS = b"\xbe", b"\xbc"
 _AND, _OR, _SHL, _SHR, _ADD, _SUB = b"\x71", b"\x72", b"\x74", b"\x76", b"\x6a", b"\x6b"
 _GE, _GT, _LT, _EQ = b"\x4f", b"\x4b", b"\x49", b"\x46"  # of unsigned numbers
@@ -44,12 +47,8 @@ class Numbers:
 
     def __init__(self, dtypes: Iterable[DType], first: int) -> None:
         names = {dtype.name for dtype in dtypes}
-        self.functions: list[tuple[str, bytes, bytes]] = []  # name, type, code
-        self._index: dict[str, int] = {}
-        for dtype, helpers in _HELPERS.items():
-            for name, kind, code in helpers if dtype in names else ():
-                self._index[name] = first + len(self.functions)
-                self.functions.append((name, kind, code))
+        self.functions = [(name, kind, code) for of, name, kind, code in _HELPERS if names & of]  # name, type, code
+        self._index = {name: first + i for i, (name, _, _) in enumerate(self.functions)}
 
     def load(self, dtype: DType, offset: int = 0) -> bytes:
         """From an address to the element there."""
@@ -64,17 +63,26 @@ class Numbers:
 
     def store(self, dtype: DType, valtype: str, offset: int = 0) -> bytes:
         """From an address and a number of `valtype` to the element in memory."""
-        code = b""
-        if valtype != dtype.wasm:
-            signed, unsigned = _CONVERT[valtype, dtype.wasm]
-            code = unsigned if dtype.name in _UNSIGNED else signed
+        code = self._converted(dtype, valtype)
         if dtype.name not in _STORES:
             return code + wasm.store(dtype.wasm, offset)
-        if dtype.name == "BOOL":
-            code += _NOT_ZERO
-        elif dtype.name in ("FP16", "BF16"):
+        if dtype.name in ("FP16", "BF16"):
             code += self._call("float_to_half" if dtype.name == "FP16" else "float_to_bfloat")
         return code + bytes([_STORES[dtype.name], dtype.itemsize - 1]) + wasm.unsigned(offset)
+
+    def _converted(self, dtype: DType, valtype: str) -> bytes:
+        """From a number of `valtype` to one of the type that carries `dtype`."""
+        if dtype.name == "BOOL":
+            return wasm.ZERO[valtype] + _NOT_EQUAL[valtype]
+        if valtype == dtype.wasm:
+            return b""
+        if valtype == "f64" and dtype.name in ("FP16", "BF16"):
+            return self._call("double_to_float")
+        code = b""
+        if dtype.name in _RANGES and valtype in _LEAST_MOST:  # their carrier has room for more
+            for bound, opcode in zip(_RANGES[dtype.name], _LEAST_MOST[valtype]):
+                code += wasm.constant(valtype, bound) + opcode
+        return code + _CONVERT[valtype, dtype.wasm][dtype.name in _UNSIGNED]
 
     def _call(self, name: str) -> bytes:
         return bytes([wasm.CALL]) + wasm.unsigned(self._index[name])
@@ -129,11 +137,25 @@ _FLOAT_TO_BFLOAT = (
     )
     + _BITS + _hex(0x7FFF) + _ADD + _BITS + wasm.i32(16) + _SHR + wasm.i32(1) + _AND + _ADD + wasm.i32(16) + _SHR
 )  # fmt: skip
+# Rounded to odd: a number between two floats becomes the one whose last bit is set, which no later rounding takes for
+# the middle between two halves.
+_X, _F = wasm.get(0), wasm.get(1)
+_DEMOTE, _PROMOTE, _ABS = b"\xb6", b"\xbb", b"\x99"
+_DOUBLE_TO_FLOAT = (
+    _X + _DEMOTE + wasm.put(1)
+    + _if(_F + _PROMOTE + _X + b"\x61" + _F + _TO_BITS + wasm.i32(1) + _AND + _OR, _F)
+    + _F + _TO_BITS + wasm.i32(-1) + wasm.i32(1) + _F + _PROMOTE + _ABS + _X + _ABS + b"\x64" + b"\x1b"
+    + _ADD + _FROM_BITS
+)  # fmt: skip
 _TO_FLOAT, _FROM_FLOAT = wasm.func_type(["i32"], ["f32"]), wasm.func_type(["f32"], ["i32"])
-_HELPERS = {
-    "FP16": (
-        ("half_to_float", _TO_FLOAT, wasm.function(["i32"], _HALF_TO_FLOAT)),
-        ("float_to_half", _FROM_FLOAT, wasm.function(["i32", "i32"], _FLOAT_TO_HALF)),
+_HELPERS: tuple[tuple[set[str], str, bytes, bytes], ...] = (
+    ({"FP16"}, "half_to_float", _TO_FLOAT, wasm.function(["i32"], _HALF_TO_FLOAT)),
+    ({"FP16"}, "float_to_half", _FROM_FLOAT, wasm.function(["i32", "i32"], _FLOAT_TO_HALF)),
+    ({"BF16"}, "float_to_bfloat", _FROM_FLOAT, wasm.function(["i32"], _FLOAT_TO_BFLOAT)),
+    (
+        {"FP16", "BF16"},
+        "double_to_float",
+        wasm.func_type(["f64"], ["f32"]),
+        wasm.function(["f32"], _DOUBLE_TO_FLOAT),
     ),
-    "BF16": (("float_to_bfloat", _FROM_FLOAT, wasm.function(["i32"], _FLOAT_TO_BFLOAT)),),
-}
+)

@@ -1,10 +1,11 @@
-"""Counts the wasmtime stores of one test: those of earlier tests are freed at any moment."""
+"""Counts the instances of one test, each of which is a wasmtime store: those of earlier tests are freed at any moment."""
 
 from __future__ import annotations
 
 import weakref
 
 from portalis.backend.executor import store
+from tests.backend.native import cores
 from tests.running.garbage import collected
 
 
@@ -20,3 +21,8 @@ class New:
     def go_down_to(self, most: int) -> None:
         """Fail unless at most `most` of them are left once garbage is collected."""
         collected(lambda: len(self) <= most, lambda: f"{len(self)} stores are left, not {most}")
+
+
+def new(executor: str) -> New | cores.Instances:
+    """The instances of `executor` that were made since then."""
+    return cores.Instances() if executor == "core" else New()

@@ -98,6 +98,21 @@ def test_a_sleep_before_the_entry_is_a_timeout_of_the_call(where: str, isolation
         Program.load(module, limits=SHORT, isolation=isolation).run(X)
 
 
+@pytest.mark.parametrize(
+    "then", ["unreachable", "(call $proc_exit (i32.const 0))", "(return (i32.const 5))", "", "(call $sleeps)"]
+)
+def test_a_guest_that_is_late_in_a_host_function_is_late_whatever_it_does_then(then: str) -> None:
+    """It may trap, leave, fail or succeed: between the host function and that is nothing that could be interrupted."""
+    for module, inputs in (
+        (model(f"{sleep(HOUR_MS)} {then} {guests.ECHO_BODY}", *WASI, more=SLEEPS), X),
+        (program(f"{sleep(HOUR_MS)} {then.replace('(i32.const 5)', '')}", *WASI, more=SLEEPS), RUN),
+    ):
+        with Program.load(module, limits=SHORT) as late:
+            with pytest.raises(GuestTimeout, match=LATE):
+                late.run(inputs)
+            assert (late.stats.timeouts, late.stats.traps) == (1, 0)
+
+
 def test_every_call_of_a_kept_instance_has_its_own_deadline() -> None:
     # calls of equal shapes take the fast path from the second one on
     module = model(f"{sleep(30)} {guests.ECHO_BODY}", *WASI)

@@ -223,8 +223,8 @@ def test_a_status_from_a_gufunc_kernel_is_told_on_both_ways() -> None:
             assert told([result]) == [expected]
 
 
-def test_outputs_that_were_lent_outlive_the_program_and_its_memory_does_not() -> None:
-    new = stores.New()
+def test_outputs_that_were_lent_outlive_the_program_and_its_memory_does_not(executor: str) -> None:
+    new = stores.new(executor)
     with Program.load(MOODY) as program:
         for _ in range(2):
             (result,) = program.run_batch([row(7)], borrow=True)

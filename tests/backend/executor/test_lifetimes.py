@@ -60,7 +60,7 @@ def test_threads_that_end_leave_no_instance() -> None:
 
 @pytest.mark.parametrize("bad", [False, True], ids=["success", "failure"])
 def test_a_thread_that_goes_on_keeps_no_instance_of_a_guest_with_a_host(bad: bool, executor: str) -> None:
-    new = stores.New()
+    new = stores.new(executor)
     with ThreadPoolExecutor(1) as threads:
         for _ in range(MANY):
             program = Program.load(moody())
@@ -68,8 +68,7 @@ def test_a_thread_that_goes_on_keeps_no_instance_of_a_guest_with_a_host(bad: boo
             assert isinstance(result, Trap) == bad
             del program, result
         gc.collect()
-        if executor == "python":
-            new.go_down_to(0)
+        new.go_down_to(0)
         there_is_room()
 
 
