@@ -12,10 +12,8 @@ from tests.backend.cases.fault import EVERY, Fault, Harm
 
 UNREACHABLE = f"the guest trapped: wasm `unreachable` instruction executed{FRAMES}"
 ALONE = "the guest trapped: wasm `unreachable` instruction executed"
-LATE = (
-    "the guest ran longer than its time limit of 0.15 s and was stopped (raise wasm.timeout_ms if it needs longer)"
-    + FRAMES
-)
+ASLEEP = "the guest ran longer than its time limit of 0.15 s and was stopped (raise wasm.timeout_ms if it needs longer)"
+LATE = ASLEEP + FRAMES
 SHORT = {"timeout_s": 0.15}
 TABLE = """(table 2 funcref) (type $none (func)) (elem (i32.const 0) $other) (func $other (param i32))"""
 TRAPS = {
@@ -55,7 +53,7 @@ def faults() -> Iterator[Fault]:
         "sleep",
         Harm(
             host_guests.sleep(60_000),
-            LATE,
+            ASLEEP,
             GuestTimeout,
             imports=host_guests.imports("clock_time_get", "poll_oneoff"),
             limits=SHORT,

@@ -14,7 +14,7 @@ from tests.backend import host_guests
 from tests.backend.cases import harm
 from tests.backend.cases.case import FRAMES, Failure
 from tests.backend.cases.fault import Fault, Made, answer, of_entry, request
-from tests.backend.cases.guest_faults import LATE, SHORT, UNREACHABLE, WRITE
+from tests.backend.cases.guest_faults import ASLEEP, LATE, SHORT, UNREACHABLE, WRITE
 
 ALLOCATORS = {
     "portalis_alloc": '(func (export "portalis_alloc") (param $size i32) (param $align i32) (result i32) {})',
@@ -190,7 +190,7 @@ _STARTS = {
     ),
     "_initialize that sleeps": _Start(
         f'(func (export "_initialize") {host_guests.sleep(60_000)})',
-        LATE,
+        ASLEEP,
         GuestTimeout,
         host_guests.imports("clock_time_get", "poll_oneoff"),
         SHORT,
