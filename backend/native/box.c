@@ -27,6 +27,15 @@ void core_release(struct core_box *b) {
   free(b);
 }
 
+void box_output(struct core_box *b) {
+  const struct core_program *p = b->program;
+  for (int i = 0; p->output && i < STREAMS; i++) {
+    if (b->captured[i].bytes) p->output(p->data, i, b->captured[i].data, b->captured[i].bytes);
+    if (b->captured[i].dropped) p->output(p->data, i, NULL, b->captured[i].dropped);
+  }
+  host_forget(b);
+}
+
 /* ---- making one ---- */
 
 static void limit(struct core_box *b, uint64_t bytes) {
@@ -114,7 +123,7 @@ static int32_t box_try(struct core_call *c, const struct compiled *code, uint64_
   if (!kind) kind = instantiate(c, b, code, instances);
   if (!kind) kind = initialize(c, b, &instances[0]);
   if (!kind) kind = look_up(c, b, &instances[p->modules - 2], &instances[p->modules - 1]);
-  if (kind) core_release(b); else *made = b;
+  if (kind) { box_output(b); core_release(b); } else *made = b;
   return kind;
 }
 

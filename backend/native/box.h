@@ -83,6 +83,7 @@ void slots_fork(void);
 
 /* box.c */
 int32_t box_new(struct core_call *, uint64_t deadline, struct core_box **made); /* CORE_BUSY where this process has no room */
+void box_output(struct core_box *); /* hands on what the guest wrote */
 bool box_arm(struct core_box *, uint64_t deadline);
 
 /* failure.c */

@@ -29,11 +29,7 @@ static int32_t over(struct core_call *c, int32_t kind) {
   struct core_box *b = c->box;
   struct core_program *p = c->slot->program;
   uint64_t size = b && p->plan->flags & HAS_MEMORY ? p_wasmtime_memory_data_size(b->context, &b->tensors) : 0;
-  for (int i = 0; b && p->output && i < STREAMS; i++) {
-    if (b->captured[i].bytes) p->output(p->data, i, b->captured[i].data, b->captured[i].bytes);
-    if (b->captured[i].dropped) p->output(p->data, i, NULL, b->captured[i].dropped);
-  }
-  if (b) host_forget(b);
+  if (b) box_output(b);
   pthread_mutex_lock(&core_lock);
   p->stats.calls++;
   p->stats.traps += kind == CORE_TRAP;

@@ -130,7 +130,7 @@ int32_t failed(struct core_call *c, struct core_box *b, void *error, void *trap)
   Bytes text = {0, NULL};
   uint8_t code = 255;
   int status = 0;
-  bool exits = !trap && p_wasmtime_error_exit_status(error, &status);
+  bool exits = !trap && p_wasmtime_error_exit_status(error, &status), in_host = b->late;
   if (trap) p_wasmtime_trap_code(trap, &code);
   fail(c, trap ? CORE_TRAP : CORE_GUEST, "%s", "");
   if (code == TRAP_INTERRUPT || b->late) {
@@ -146,7 +146,7 @@ int32_t failed(struct core_call *c, struct core_box *b, void *error, void *trap)
     p_wasm_byte_vec_delete(&text);
     if (!trap) c->kind = kind_of(c);
   }
-  if (c->kind == CORE_TIMEOUT || c->kind == CORE_TRAP || (c->kind == CORE_GUEST && !exits))
+  if ((c->kind == CORE_TIMEOUT && !in_host) || c->kind == CORE_TRAP || (c->kind == CORE_GUEST && !exits))
     say_backtrace(c, trap ? p_wasm_trap_trace : p_wasmtime_error_wasm_trace, trap ? trap : error);
   if (trap) p_wasm_trap_delete(trap);
   if (error) p_wasmtime_error_delete(error);
