@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,7 +17,7 @@ from portalis.backend.interface.dtypes import BF16
 from portalis.backend.interface.interface import Interface, TensorSpec
 from portalis.backend.wasm.binary import read_module
 from portalis.tritonserver import TritonServer
-from tests.backend.cases.case import Call, Case, Failure, Outcome, Tensors, expected, outcome
+from tests.backend.cases.case import Call, Case, Failure, Outcome, Tensors, expected
 from tests.backend.triton import models
 from tests.running import waiting
 
@@ -32,6 +32,21 @@ CODES: dict[type[WasmError], str] = {
 LATE = "UNAVAILABLE"
 DELAY_US = 30_000  # how long Triton waits for the rest of a batch
 PATIENT_US = 20_000_000  # where all requests of a call fit together
+
+
+SAMPLE = (
+    "command-BYTES-absent-joined-batch",
+    "command-BYTES-present-none-request",
+    "written_and_trapped-command-BYTES-none-request",
+    "elementwise-BF16-broadcast-joined-instance",
+    "dlpack-BYTES-rank_4-none-request",
+    "dlpack-INT16-rank_0-joined-batch",
+    "several_at_once-dlpack-FP16-joined-instance",
+    "status_said-dlpack-FP16-joined-instance",
+    "written_and_trapped-gufunc-BOOL-joined-instance",
+    "state-dlpack-global-_initialize-joined-batch",
+)
+"""The rows that the Python engine serves, too."""
 
 
 def seen(answer: Tensors | Failure, got: Outcome) -> Outcome:
@@ -113,6 +128,21 @@ class Client:
             found.append(waiting.until(in_time) or [])
         return found
 
+    def executions(self, model: str) -> int:
+        """How often a model was executed: joined requests count once."""
+        statistics = self._client.get_inference_statistics(model).model_stats[0]
+        return int(statistics.execution_count)
+
+    def eventually(self, model: str, lines: list[str]) -> None:
+        """Wait until the server's log has just these lines of what the guest of `model` wrote."""
+        before = f"wasm model {model} version 1: std"
+
+        def written() -> list[str]:
+            found = (line.partition(before) for line in self.triton.log().splitlines())
+            return ["std" + text.removesuffix('"') for _, mark, text in found if mark]
+
+        waiting.until(lambda: written() == lines, every_s=0.1)
+
     def _outcomes(self, model: str, interface: Interface, call: Call) -> list[Outcome]:
         """The outcomes of requests that are sent at the same time, in their order."""
         requests = [
@@ -162,9 +192,11 @@ class Client:
         return found
 
 
-def sample(cases: Iterable[Case]) -> list[Case]:
-    """The rows that the Python engine serves, too: each of its models is a process."""
-    return [case for number, case in enumerate(cases) if number % 60 == 7]
+def served(cases: Collection[Case]) -> list[tuple[Case, str]]:
+    """The rows, each with the engine that serves it: the native one all but commands, which only Python runs, and the
+    Python engine, whose models are a process each, a few."""
+    native = [(case, "native") for case in cases if case.factors["convention"] != "command"]
+    by_name = {case.name: case for case in cases}
+    return native + [(by_name[name], "python") for name in SAMPLE]
 
 
-__all__ = ["Client", "outcome", "sample", "seen", "write_model"]
