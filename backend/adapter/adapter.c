@@ -730,7 +730,7 @@ static int gufunc_shapes(i64 *sizes, u64 *outputs, u64 *copies) {
     spread_at[i] = 0;
     if (i < fixed->inputs) {
       int rank = t->rank - s->cores;
-      fixed_item[i] = product(t->dims, rank) == 1;
+      fixed_item[i] = product(t->dims, rank) == 1 && (elements == 1 || !(fixed->flags & LOOPS));
       if (!fixed_item[i] && !same_loops(t, rank)) { spread_at[i] = 1; *copies = plus(*copies, times(elements, item[i])); }
     } else {
       if ((status = output_shape(i, core, s->cores))) return status;

@@ -66,7 +66,8 @@ struct spec {
 };
 
 enum { DLPACK = 0, ELEMENTWISE = 1, GUFUNC = 2 };
-enum { REWINDS = 1, RESETS = 2, EXPLAINS = 4, FORGETS = 8 };  /* FORGETS: `portalis_reset` frees the block, too */
+enum { REWINDS = 1, RESETS = 2, EXPLAINS = 4, FORGETS = 8, LOOPS = 16 };  /* FORGETS: `portalis_reset` frees the block, too */
+/* LOOPS: a gufunc that steps from item to item itself, for which one that is repeated has to lie there as often */
 
 struct fixed {
   uint32_t convention, flags, inputs, outputs;

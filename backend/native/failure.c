@@ -95,7 +95,7 @@ static char *find(Bytes text, const char *words) { return memmem(text.data, text
 
 /* wasmtime's message without its backtrace: the cause alone where it has one. */
 static void say_cause(struct core_call *c, Bytes text) {
-  static const char BEFORE[] = "\n\nCaused by:\n", *const PREFIXES[] = {"wasm trap: ", "0: "};
+  static const char BEFORE[] = "\n\nCaused by:\n", MARK[] = "wasm trap: ", NUMBER[] = "0: ";
   char *causes = find(text, BEFORE), *end = text.data + text.size;
   Bytes head = {causes ? (size_t)(causes - text.data) : text.size, text.data};
   char *trace = find(head, "wasm backtrace:\n");
@@ -105,8 +105,9 @@ static void say_cause(struct core_call *c, Bytes text) {
   if (!causes) return;
   if (both) say(c, ": ");
   Bytes left = trimmed(causes + sizeof BEFORE - 1, (size_t)(end - causes) - sizeof BEFORE + 1);
-  for (size_t i = 0; i < 2; i++)
-    if (find(left, PREFIXES[i]) == left.data) left = trimmed(left.data + strlen(PREFIXES[i]), left.size - strlen(PREFIXES[i]));
+  /* with signals the address of a fault comes first, which there is not without */
+  for (char *mark; (mark = find(left, MARK));) left = trimmed(mark + sizeof MARK - 1, left.size - (size_t)(mark - left.data) - sizeof MARK + 1);
+  if (find(left, NUMBER) == left.data) left = trimmed(left.data + sizeof NUMBER - 1, left.size - sizeof NUMBER + 1);
   for (char *line; (line = find(left, "\n")); left = trimmed(line, left.size - (size_t)(line - left.data))) {
     Bytes one = trimmed(left.data, (size_t)(line - left.data));
     say_bytes(c, one.data, one.size);

@@ -21,7 +21,7 @@ NO_MAXIMUM = (1 << 64) - 1
 DONE, RENEW, INPUT, ABI, STATUS, MEMORY, OUTPUT, INTERNAL = range(8)
 """What the adapter's functions return."""
 DLPACK, ELEMENTWISE, GUFUNC = range(3)
-REWINDS, RESETS, EXPLAINS, FORGETS = 1, 2, 4, 8
+REWINDS, RESETS, EXPLAINS, FORGETS, LOOPS = 1, 2, 4, 8, 16
 
 _TEXT = struct.Struct("<II")
 _HEAD = struct.Struct("<4Iq4Q4I")

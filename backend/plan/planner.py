@@ -210,6 +210,7 @@ def _fixed(
         flags |= control.RESETS if info.export("portalis_reset") is not None else 0
         flags |= control.EXPLAINS if info.export("portalis_error") is not None else 0
     flags |= control.FORGETS if lowered.allocator is Allocator.PORTALIS else 0
+    flags |= control.LOOPS if lowered.kernel is not None else 0
     allocator = lowered.allocator
     return Fixed(
         convention=lowered.convention,

@@ -11,14 +11,31 @@ from portalis.backend.executor import loaded
 from portalis.backend.limits import Limits
 from portalis.backend.program import Program
 from portalis.backend.terms import TRITON
-from tests.backend.cases.case import Case, Outcome, outcome
+from tests.backend.cases.case import Case, Failure, Outcome, outcome
+from tests.running import waiting
 
+Run = tuple[list[list[Outcome]], list[tuple[str, str]]]
 WAYS = ("python", "python lending", "core", "core lending")
 """Which executor, and whether its outputs are views of the guest's memory that are valid until the next call."""
 
 
-def run(case: Case, way: str) -> tuple[list[list[Outcome]], list[tuple[str, str]]]:
-    """The outcomes of each call, and the lines that the guest wrote."""
+def run(case: Case, way: str) -> Run:
+    """The outcomes of each call, and the lines that the guest wrote. A row with a short time limit is run again while a
+    request that is to go well is late, as on a busy machine."""
+
+    def in_time() -> Run | None:
+        found = _run(case, way)
+        late = any(
+            isinstance(got, tuple) and got[0] == "GuestTimeout" and not isinstance(answer, Failure)
+            for call, outcomes in zip(case.calls, found[0])
+            for answer, got in zip(call.answers, outcomes)
+        )
+        return None if late else found
+
+    return waiting.until(in_time) if "timeout_s" in case.limits else _run(case, way)
+
+
+def _run(case: Case, way: str) -> Run:
     lines: list[tuple[str, str]] = []
     with _executor(way.split(maxsplit=1)[0]):
         program = Program.load(

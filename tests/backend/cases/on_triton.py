@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -135,13 +136,13 @@ class Client:
 
     def eventually(self, model: str, lines: list[str]) -> None:
         """Wait until the server's log has just these lines of what the guest of `model` wrote."""
-        before = f"wasm model {model} version 1: std"
+        before = f"wasm model {model} version 1: "
 
         def written() -> list[str]:
-            found = (line.partition(before) for line in self.triton.log().splitlines())
-            return ["std" + text.removesuffix('"') for _, mark, text in found if mark]
+            texts = [json.loads(line[line.index('"') :]) for line in self.triton.log().splitlines() if before + "std" in line]
+            return [text.removeprefix(before) for text in texts]
 
-        waiting.until(lambda: written() == lines, every_s=0.1)
+        waiting.until(lambda: written() == lines, lambda: f"{model}: {written()}, not {lines}", every_s=0.1)
 
     def _outcomes(self, model: str, interface: Interface, call: Call) -> list[Outcome]:
         """The outcomes of requests that are sent at the same time, in their order."""
@@ -198,3 +199,5 @@ def served(cases: Collection[Case]) -> list[tuple[Case, str]]:
     native = [(case, "native") for case in cases if case.factors["convention"] != "command"]
     by_name = {case.name: case for case in cases}
     return native + [(by_name[name], "python") for name in SAMPLE]
+
+
