@@ -76,7 +76,7 @@ def work():
     for _ in range(3): assert answer(echo, 3) == [3] * 4 and answer(other, 3) == [3] * 4
     assert is_late(endless)
     echo.close()
-for _ in range(15): assert ended(fork(work)) == 0
+for _ in range(5): assert ended(fork(work)) == 0
 stop.set()
 for thread in threads: thread.join()
 assert answer(echo, 2) == [2] * 4

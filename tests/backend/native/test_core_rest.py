@@ -50,7 +50,7 @@ MiB = 1 << 20
 WASM = guests.dlpack(
     "(drop (memory.grow (i32.const 768))) (memory.fill (i32.const 65536) (i32.const 1) (i32.const 50331648))"
     + guests.ECHO_BODY, inputs=[guests.tensor("x")], outputs=[guests.tensor("y")], batch=8)
-answer(Program.load(WASM)); answer(Program.load(guests.echo(batch=8)))
+answer(Program.load(WASM, limits=Limits(timeout_s=1)))
 """
 
 
@@ -66,14 +66,14 @@ def sleep():
     time.sleep(0.3)
     return switches() - before <= 2  # this thread's own
 core().set(Settings(500_000_000, 20_000_000, 50_000_000, 4096))
-program = Program.load(WASM)
+program = Program.load(WASM, limits=Limits(timeout_s=1))
 before = resident_bytes()
 for _ in range(3): assert answer(program) == [1] * 4
 del program
 until(lambda: resident_bytes() - before < 8 * MiB, lambda: resident_bytes() - before)
 until(lambda: core().instances() == 0)
 until(sleep, "the threads go on")
-assert answer(Program.load(WASM)) == [1] * 4  # a slot that was emptied is as good as new
+assert answer(Program.load(WASM, limits=Limits(timeout_s=1))) == [1] * 4  # a slot that was emptied is as good as new
 print("given back")
 """
     )
@@ -92,7 +92,7 @@ SEGMENT = guests.dlpack('''(f32.store (i32.load (local.get $in)) (f32.add (f32.l
     inputs=[guests.tensor("x")], outputs=[guests.tensor("y")], batch=8, more=r'(data (i32.const 2048) "\\00\\00\\a0\\40")')
 core().set(Settings(500_000_000, 1, 1, 4096))  # as often as can be
 def work(_):
-    for _ in range(60):
+    for _ in range(12):
         program, other = Program.load(SEGMENT), Program.load(COUNTING)
         assert answer(program)[0] == 6 and answer(other)[0] == 1
         assert answer(program)[0] == 6 and answer(other)[0] == 1
