@@ -57,6 +57,8 @@ def engine_config(settings: EngineSettings) -> wasmtime.Config:
         ffi.wasmtime_config_signals_based_traps_set(config.ptr(), False)
         ffi.wasmtime_config_memory_reservation_set(config.ptr(), CHECKED_SLOT_BYTES)
         ffi.wasmtime_config_memory_guard_size_set(config.ptr(), 0)
+    if _in_child:  # which lacks the threads of the parent's wasmtime, and would wait for them
+        ffi.wasmtime_config_parallel_compilation_set(config.ptr(), False)
     config.wasm_threads = False
     config.wasm_memory64 = False
     config.wasm_gc = False
@@ -115,6 +117,7 @@ class Ticker:
 
 
 TICKER = Ticker()
+_in_child = False  # of a fork
 _engines: dict[EngineSettings, wasmtime.Engine] = {}
 _engines_lock = threading.Lock()
 
@@ -137,9 +140,9 @@ def deadline_ticks(timeout_s: float) -> int:
 
 def _after_fork() -> None:
     # Neither the ticker thread nor wasmtime's own threads exist in a forked child.
-    global TICKER  # noqa: PLW0603
+    global TICKER, _in_child  # noqa: PLW0603
     _engines.clear()
-    TICKER = Ticker()
+    TICKER, _in_child = Ticker(), True
 
 
 os.register_at_fork(after_in_child=_after_fork)

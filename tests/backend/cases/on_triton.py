@@ -139,7 +139,9 @@ class Client:
         before = f"wasm model {model} version 1: "
 
         def written() -> list[str]:
-            texts = [json.loads(line[line.index('"') :]) for line in self.triton.log().splitlines() if before + "std" in line]
+            texts = [
+                json.loads(line[line.index('"') :]) for line in self.triton.log().splitlines() if before + "std" in line
+            ]
             return [text.removeprefix(before) for text in texts]
 
         waiting.until(lambda: written() == lines, lambda: f"{model}: {written()}, not {lines}", every_s=0.1)
@@ -199,5 +201,3 @@ def served(cases: Collection[Case]) -> list[tuple[Case, str]]:
     native = [(case, "native") for case in cases if case.factors["convention"] != "command"]
     by_name = {case.name: case for case in cases}
     return native + [(by_name[name], "python") for name in SAMPLE]
-
-

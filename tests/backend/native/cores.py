@@ -17,9 +17,9 @@ from tests import parts
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.running.garbage import collected
-from tests.running.waiting import PATIENCE_S
 
 F32 = np.float32
+HANGS_S = 100  # a process that takes longer
 X = {"x": np.arange(1, 5, dtype=F32).reshape(1, 4)}
 # y is x once more, and its shape [x[0]]: the output's shape depends on the data
 SHAPED = guests.dlpack(
@@ -87,12 +87,12 @@ def answer(program: Program, value: float = 1) -> list[float]:
     return [float(each) for each in program.run({"x": x})["y"].reshape(-1)]
 
 
-def child(code: str, *arguments: str) -> str:
+def child(code: str) -> str:
     """What a process prints that runs `code`, in which the names of this module are known."""
     prelude = (
         "import os, sys, threading, time\nfrom tests.backend.native.cores import *\nfrom portalis.backend import *\n"
     )
-    command = [sys.executable, "-c", prelude + code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    command = [sys.executable, "-c", prelude + code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, f"{done.returncode}: {done.stdout[-500:]}{done.stderr[-1000:]}"
     return done.stdout
