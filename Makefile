@@ -11,14 +11,15 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 NOT_CHECKED := triton or engine or kit or registry or service or alone or bulk
 MUTANTS ?=
 SOAK ?=
+FUZZ_SECONDS ?= 600
 BENCH ?=
 ASSEMBLYSCRIPT := 0.28
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench soak wheel mutants schemas golden parts clean venv
+.PHONY: help demo test check lint format bench soak fuzz-native wheel mutants schemas golden parts clean venv
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 demo: $(STAMPS)/demo ## Serve the examples on a real Triton, send real input, show what comes out
 	$(BIN)/portalis demo
@@ -50,6 +51,9 @@ bench: $(STAMPS)/dev build/npm/.stamp ## Measure, print the table, write build/b
 soak: $(STAMPS)/dev ## A mixed load on the service, some of it hostile, for minutes (SOAK='--minutes 60')
 	$(BIN)/python -m tests.hostile.soak $(SOAK)
 
+fuzz-native: $(STAMPS)/dev ## Fuzz the native executor (FUZZ_SECONDS=600); what it finds is kept in build/fuzz
+	$(BIN)/python -m tests.native.fuzzing $(FUZZ_SECONDS)
+
 wheel: $(STAMPS)/dev ## Build the sdist and, through it, the wheel into build/wheels
 	rm -rf build/wheels
 	$(BIN)/python -m build --outdir build/wheels
@@ -63,7 +67,7 @@ schemas: $(STAMPS)/dev ## Write the committed JSON Schemas anew
 golden: $(STAMPS)/dev ## Write the extensions and build contexts that the tests compare with anew
 	PORTALIS_GOLDEN=write $(BIN)/python -m pytest -q tests/omniverse/test_golden.py tests/nim/test_golden.py
 
-parts: ## As root on Debian: rustc for wasm32, libpython, perf_analyzer, a Docker engine with a base image
+parts: ## As root on Debian: rustc for wasm32, clang, libpython, perf_analyzer, a Docker engine with a base image
 	.ci/parts
 
 clean: ## Remove what was built; the virtual environment stays

@@ -19,7 +19,7 @@ enum { MOST_VECTORS = 1024, MOST_SUBSCRIPTIONS = 64, RANDOM_CHUNK = 1 << 20 };
 struct guest { struct core_box *box; uint8_t *memory; uint64_t size; };
 
 static uint8_t *at(const struct guest *g, uint64_t from, uint64_t bytes) {
-  return from <= g->size && bytes <= g->size - from ? g->memory + from : NULL;
+  return g->memory && from <= g->size && bytes <= g->size - from ? g->memory + from : NULL;
 }
 static uint32_t u32(const uint8_t *from) { uint32_t n; memcpy(&n, from, 4); return n; }
 static uint64_t u64(const uint8_t *from) { uint64_t n; memcpy(&n, from, 8); return n; }

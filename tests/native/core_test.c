@@ -6,7 +6,9 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 static _Atomic uint64_t output_bytes, output_dropped;
 static volatile uint8_t seen; /* each byte is read */
@@ -81,6 +83,7 @@ static struct core_program *load(const struct making *w, char *message) {
   return program;
 }
 
+static struct core_program *shared_program;
 static void check_all_deleted(const char *when) {
   check_balance(fake_wasmtime.counters, FIRST_COUNTED, WASMTIME_KINDS, when);
   CHECK(fake_wasmtime.counters[ENGINE].made - fake_wasmtime.counters[ENGINE].deleted <= 8, "engines are made again and again");
@@ -299,6 +302,24 @@ static void pieces(void) {
   check_all_deleted("pieces");
 }
 
+/* Outputs that stay in the instance while others use it, and after its program is gone. */
+static void lending(void) {
+  char message[1024];
+  struct core_program *program = load(KINDS_OF_PLANS[2], message);
+  struct core_slot *slot = core_slot_new(program);
+  const struct plan *p = core_plan(program);
+  struct tried *t = try_new(slot, p, 0, ROWS);
+  CHECK(core_lend(&t->call, now_ns() + GENEROUS_NS) == DONE && t->call.box, "not lent");
+  CHECK(call(program, slot, DOES_TRAP, ROWS) == CORE_TRAP, "no trap"); /* the instance goes */
+  CHECK(call(program, slot, 0, ROWS) == DONE, "the next call fails");
+  core_slot_free(slot);
+  core_unload(program);
+  for (int i = 0; i < 2; i++) for (uint64_t b = 0; b < t->call.out[i].bytes; b++) seen += t->call.out[i].data[b]; /* whoever wrote it last */
+  core_release(t->call.box);
+  try_free(t);
+  check_all_deleted("lending");
+}
+
 /* ---- host functions with bad arguments ---- */
 
 static bool without_memory;
@@ -390,11 +411,89 @@ static void room(void) {
   check_all_deleted("room");
 }
 
-static struct core_program *shared;
+/* A thread that has less stack than a guest may use has another run it. */
+static void *call_from_little(void *data) {
+  char message[1024];
+  struct core_program *program = load(data, message);
+  struct core_slot *slot = core_slot_new(program);
+  for (int i = 0; i < 6; i++) {
+    fake_wasmtime.passes = i % 2 ? 3 : 1;
+    fail_at(&scarce_threads, i == 2 || i == 3 ? 0 : -1, true);
+    int32_t kind = call(program, slot, 0, ROWS);
+    fail_at(&scarce_threads, -1, false);
+    CHECK(kind == (i == 2 || i == 3 ? CORE_BUSY : DONE), "kind %d", kind);
+  }
+  fake_wasmtime.passes = 1;
+  core_slot_free(slot);
+  core_unload(program);
+  return NULL;
+}
+static void small_stacks(void) {
+  pthread_t thread;
+  pthread_attr_t little;
+  pthread_attr_init(&little);
+  pthread_attr_setstacksize(&little, 2 << 20);
+  check_still_works(); /* the clock's thread runs */
+  CHECK(!pthread_create(&thread, &little, call_from_little, (void *)KINDS_OF_PLANS[3]), "no thread");
+  pthread_join(thread, NULL);
+  check_all_deleted("small stacks");
+}
+
+/* Programs work on in a child, which leaves the instances of before alone; a child of a child as well. */
+static void forks(void) {
+  char message[1024];
+  struct core_program *programs[2] = {load(KINDS_OF_PLANS[1], message), load(KINDS_OF_PLANS[2], message)};
+  struct core_slot *slots[2] = {core_slot_new(programs[0]), core_slot_new(programs[1])};
+  for (int i = 0; i < 2; i++) CHECK(call(programs[i], slots[i], 0, ROWS) == DONE, "the first call fails");
+  int depth = 0, status;
+  pid_t child;
+  while (depth < 2 && !(child = fork())) {
+    depth++;
+    for (int i = 0; i < 4; i++) CHECK(call(programs[i % 2], slots[i % 2], i == 2 ? DOES_TRAP : 0, ROWS) == (i == 2 ? CORE_TRAP : DONE), "a call in a child fails");
+    limit_ns = SHORT_NS;
+    CHECK(call(programs[0], slots[0], DOES_LOOP, ROWS) == CORE_TIMEOUT, "it was not stopped in a child");
+    limit_ns = GENEROUS_NS;
+  }
+  if (depth < 2) CHECK(waitpid(child, &status, 0) == child && !status, "the child ended with %d", status);
+  for (int i = 0; i < 2; i++) CHECK(call(programs[i], slots[i], 0, ROWS) == DONE, "the next call fails");
+  for (int i = 0; i < 2; i++) { core_slot_free(slots[i]); core_unload(programs[i]); }
+  if (depth) _exit(0); /* what is the parent's is left alone */
+  check_all_deleted("forks");
+}
+
+/* Instances that rest are let go and free slots are emptied, while calls go on. */
+static void *call_at_times(void *data) {
+  struct core_slot *slot = data;
+  for (int i = 0; i < 40; i++) {
+    struct timespec pause = {0, i % 8 ? 200000 : 9000000};
+    call(shared_program, slot, i % 5 ? 0 : DOES_TRAP, ROWS);
+    nanosleep(&pause, NULL);
+  }
+  return NULL;
+}
+static void tidying(void) {
+  enum { THREADS = 3 };
+  pthread_t thread[THREADS];
+  char message[1024];
+  core_set(&(struct core_settings){500000000u, 2000000u, 4000000u, 4096});
+  fake_wasmtime.pool = 5;
+  shared_program = load(KINDS_OF_PLANS[1], message);
+  struct core_slot *slot = core_slot_new(shared_program);
+  for (int i = 0; i < THREADS; i++) CHECK(!pthread_create(&thread[i], NULL, call_at_times, slot), "no thread");
+  for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
+  for (int i = 0; i < 2000 && core_instances(); i++) nanosleep(&(struct timespec){0, 10000000}, NULL);
+  CHECK(!core_instances(), "%u instances rest", core_instances());
+  core_slot_free(slot);
+  core_unload(shared_program);
+  for (int i = 0; i < 2000 && fake_wasmtime.pooled; i++) nanosleep(&(struct timespec){0, 10000000}, NULL); /* slots that are being emptied */
+  core_set(&(struct core_settings){500000000u, 3600000000000u, 3600000000000u, 4096});
+  fake_wasmtime.pool = 1000;
+}
+
 static struct core_slot *shared_slots[2];
 static void *call_often(void *data) {
   static const char acts[] = {0, 0, 0, 0, DOES_TRAP, DOES_GROW, DOES_WRITE, DOES_STATUS};
-  for (uintptr_t i = 0; i < 250; i++) call(shared, shared_slots[(i + (uintptr_t)data) % 2], acts[(i * 7 + (uintptr_t)data) % sizeof acts], 1 + (int64_t)i % 5);
+  for (uintptr_t i = 0; i < 250; i++) call(shared_program, shared_slots[(i + (uintptr_t)data) % 2], acts[(i * 7 + (uintptr_t)data) % sizeof acts], 1 + (int64_t)i % 5);
   return NULL;
 }
 
@@ -403,13 +502,13 @@ static void threads(void) {
   pthread_t thread[THREADS];
   char message[1024];
   fake_wasmtime.pool = 4;
-  shared = load(KINDS_OF_PLANS[1], message);
-  for (int i = 0; i < 2; i++) shared_slots[i] = core_slot_new(shared);
+  shared_program = load(KINDS_OF_PLANS[1], message);
+  for (int i = 0; i < 2; i++) shared_slots[i] = core_slot_new(shared_program);
   for (uintptr_t i = 0; i < THREADS; i++) CHECK(!pthread_create(&thread[i], NULL, call_often, (void *)i), "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
-  CHECK(core_stats(shared).calls == THREADS * 250, "%d calls were counted", (int)core_stats(shared).calls);
+  CHECK(core_stats(shared_program).calls == THREADS * 250, "%d calls were counted", (int)core_stats(shared_program).calls);
   for (int i = 0; i < 2; i++) core_slot_free(shared_slots[i]);
-  core_unload(shared);
+  core_unload(shared_program);
   fake_wasmtime.pool = 1000;
   check_all_deleted("threads");
 }
@@ -444,7 +543,7 @@ static void bad_plans(void) {
 
 static const struct { const char *name; void (*run)(void); } TESTS[] = {
   {"failures", failures}, {"failures-for-good", failures_for_good}, {"no-memory", no_memory}, {"lies", lying}, {"small-memories", small_memories},
-  {"pieces", pieces}, {"hosts", hosts}, {"deadlines", deadlines}, {"no-ticker", no_ticker}, {"room", room}, {"threads", threads}, {"bad-plans", bad_plans}};
+  {"pieces", pieces}, {"hosts", hosts}, {"deadlines", deadlines}, {"no-ticker", no_ticker}, {"room", room}, {"lending", lending}, {"small-stacks", small_stacks}, {"forks", forks}, {"tidying", tidying}, {"threads", threads}, {"bad-plans", bad_plans}};
 
 int main(int count, char **arguments) {
   const char *why;
@@ -452,6 +551,7 @@ int main(int count, char **arguments) {
   CHECK((why = core_open("libm.so.6")) && strstr(why, "another version"), "%s", why);
   CHECK(count >= 3, "usage: core_test LIBRARY TEST ...");
   CHECK(!(why = core_open(arguments[1])), "%s", why);
+  core_set(&(struct core_settings){500000000u, 3600000000000u, 3600000000000u, 4096}); /* nobody tidies up while objects are counted */
   for (int i = 2; i < count; i++)
     for (size_t k = 0; k < sizeof TESTS / sizeof *TESTS; k++)
       if (!strcmp(arguments[i], TESTS[k].name)) { TESTS[k].run(); printf("%s: passed\n", arguments[i]); fflush(stdout); }

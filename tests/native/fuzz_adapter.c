@@ -10,7 +10,7 @@ static struct core_slot *slots[6];
 static const struct making PLANS[6] = {
   {1, 1, INT8, 1, HAS_MEMORY, 512 << 10, SHORT_NS, 64 << 20, 100, ""},
   {2, 2, INT8, 1, HAS_MEMORY | HAS_HOST | REWINDS_BOX | JOINS, 512 << 10, SHORT_NS, 64 << 20, 100, "_initialize"},
-  {1, 2, INT8, 1, HAS_MEMORY | KEEPS | STATEFUL, 512 << 10, SHORT_NS, 64 << 20, 0, "_start"},
+  {1, 2, INT8, 1, HAS_MEMORY | KEEPS | STATEFUL | SIGNALS, 512 << 10, SHORT_NS, 64 << 20, 0, "_start"},
   {1, 1, FP64, 8, HAS_MEMORY | EXACT | KEEPS, 512 << 10, SHORT_NS, 64 << 20, 100, ""},
   {1, 2, BYTES_TENSOR, 1, HAS_MEMORY | REWINDS_BOX, 512 << 10, SHORT_NS, 64 << 20, 100, ""},
   {3, 1, INT8, 1, HAS_HOST, 512 << 10, SHORT_NS, 1ull << 32, 100, ""}};
@@ -90,7 +90,17 @@ int LLVMFuzzerInitialize(int *count, char ***arguments) {
 enum { BYTES_OF_INPUT = 96 };
 static volatile uint8_t seen;
 
-/* One call as Python makes it (in one go, or its outputs looked at) or the shell (begun, then ended in pieces). */
+/* What may be looked at of the outputs is there. */
+static void look(const struct core_call *c, uint32_t outputs) {
+  for (uint32_t i = 0; i < outputs; i++) {
+    const struct core_tensor *t = &c->out[i];
+    CHECK(t->rank >= 0 && t->rank <= MAX_OUT_RANK, "rank %d", t->rank);
+    for (int d = 0; d < t->rank; d++) CHECK(t->dims[d] >= 0, "a negative dimension");
+    if (t->data && t->bytes) seen = t->data[0] ^ t->data[t->bytes - 1];
+  }
+}
+
+/* One call as Python makes it (in one go, or its outputs lent) or the shell (begun, then ended in pieces). */
 static void call(int which, uint8_t how) {
   const struct plan *p = core_plan(programs[which]);
   struct core_tensor tensors[8] = {0};
@@ -110,13 +120,17 @@ static void call(int which, uint8_t how) {
     tensors[p->inputs + i] = (struct core_tensor){.pieces = 1, .piece = out_pieces[i]};
   }
   turns = 0;
-  int32_t kind = how & 2 ? core_begin(c) : core_run(c, now_ns() + c->timeout_ns);
-  if (kind == CORE_OPEN || (!kind && how & 2)) {
-    for (uint32_t i = 0; i < p->outputs; i++) { /* what may be looked at until the call ends is there */
+  bool lends = how & 32, begins = how & 2 && !lends;
+  int32_t kind = lends ? core_lend(c, now_ns() + SHORT_NS) : begins ? core_begin(c) : core_run(c, now_ns() + SHORT_NS);
+  if (!kind && lends) {
+    look(c, p->outputs);
+    core_release(c->box);
+    c->box = NULL;
+  }
+  if (kind == CORE_OPEN || (!kind && begins)) {
+    look(c, p->outputs);
+    for (uint32_t i = 0; i < p->outputs; i++) {
       struct core_tensor *t = &c->out[i];
-      CHECK(t->rank >= 0 && t->rank <= MAX_OUT_RANK, "rank %d", t->rank);
-      for (int d = 0; d < t->rank; d++) CHECK(t->dims[d] >= 0, "a negative dimension");
-      if (t->data && t->bytes) seen = t->data[0] ^ t->data[t->bytes - 1];
       out_pieces[i][0].bytes = first; out_pieces[i][1] = (struct core_piece){how & 4 ? NULL : out + i * BYTES_OF_INPUT + first, BYTES_OF_INPUT - first};
       t->pieces = how & 8 ? 0 : 2;
     }

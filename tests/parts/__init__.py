@@ -1,6 +1,6 @@
 """The real parts that tests drive. One function each: it returns the part, or skips the test saying how to get it."""
 
-from .compilers import asc, rustc, wasm_tools, zig
+from .compilers import asc, clang, rustc, wasm_tools, zig
 from .engines import BASE_IMAGE, WHEELHOUSE, docker_engine, podman_engine
 from .kit import kit, kit_usd
 from .lookup import MISSING, NPM, PARTS, ROOT, Missing, give_up, required
@@ -28,6 +28,7 @@ __all__ = [
     "WHEELHOUSE",
     "Missing",
     "asc",
+    "clang",
     "cosign",
     "docker_engine",
     "docker_registry",

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from .lookup import NPM, Missing, part
@@ -21,6 +22,24 @@ def zig() -> list[str]:
     if on_path:
         return [on_path]
     raise Missing("Zig: `pip install ziglang`")
+
+
+@part()
+def clang() -> str:
+    """A clang that has AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer. Zig's has none of them."""
+    for name in ("clang", *(f"clang-{version}" for version in range(25, 13, -1))):
+        found = shutil.which(name)
+        if found and _has_sanitizers(found):
+            return found
+    raise Missing("clang with sanitizers: `make parts` (as root on Debian), or `apt-get install clang libclang-rt-dev`")
+
+
+def _has_sanitizers(clang: str) -> bool:
+    program = "int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return n && *d < 0; }"
+    options = ["-fsanitize=fuzzer,address,undefined", "-x", "c", "-o", "program", "-"]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([clang, *options], input=program, text=True, capture_output=True, cwd=folder, check=False)
+    return done.returncode == 0
 
 
 @part()

@@ -1,0 +1,63 @@
+"""Fuzzes the native executor until it is stopped, or for some seconds: ``python -m tests.native.fuzzing SECONDS``.
+
+Half of the time goes to the reader of plans, half to the adapter that lies. What is found new is kept in ``build/fuzz``, and
+what fails there as ``crash-…``; ``--seeds`` has the seeds under ``tests/native/seeds`` written anew from it, minimised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.native import build, plans
+from tests.parts.compilers import clang
+from tests.parts.lookup import ROOT
+
+SEEDS = Path(__file__).parent / "seeds"
+CORPUS = ROOT / "build" / "fuzz"
+LONGEST = {"plan": 4096, "adapter": 512}
+"""The fuzzers, and of how many bytes their inputs are at most."""
+
+
+def command(folder: Path, name: str, *options: str) -> list[str]:
+    """The argv of a fuzzer; inputs that fail are written to the present folder."""
+    return [str(folder / f"fuzz_{name}"), f"-max_len={LONGEST[name]}", "-timeout=20", *options]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Fuzz the native executor.")
+    parser.add_argument("seconds", type=int, nargs="?", default=600)
+    parser.add_argument("--seeds", action="store_true", help="write tests/native/seeds anew from build/fuzz")
+    arguments = parser.parse_args()
+    folder = build.built(clang())
+    failed = 0
+    for name in LONGEST:
+        corpus = CORPUS / name
+        corpus.mkdir(parents=True, exist_ok=True)
+        if arguments.seeds:
+            _minimise(folder, name, corpus)
+            continue
+        found = [str(corpus), str(SEEDS / name)]
+        limit = f"-max_total_time={max(1, arguments.seconds // len(LONGEST))}"
+        run = command(folder, name, limit, f"-artifact_prefix={corpus}-", "-print_final_stats=1", *found)
+        failed |= subprocess.run(run, env=build.environment(), check=False).returncode
+    return int(failed != 0)
+
+
+def _minimise(folder: Path, name: str, corpus: Path) -> None:
+    """Of all inputs, the few that reach as much as all of them."""
+    with tempfile.TemporaryDirectory() as real:
+        plans.write(Path(real))
+        sources = [str(corpus), *([real] if name == "plan" else [])]
+        shutil.rmtree(SEEDS / name, ignore_errors=True)
+        (SEEDS / name).mkdir(parents=True)
+        run = command(folder, name, "-merge=1", str(SEEDS / name), *sources)
+        subprocess.run(run, env=build.environment(), check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The native executor and its shell in Triton between stand-ins, under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+The programs are in C (``core_test.c``, ``shell_test.c``, ``fuzz_*.c``); here they are built and run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests import parts
+from tests.native import build, fuzzing
+from tests.running.waiting import PATIENCE_S
+
+pytestmark = [pytest.mark.compiler, pytest.mark.bulk]  # all of the C is compiled anew
+ROUNDS = {"plan": 60000, "adapter": 25000}  # about ten seconds of CPU each
+MOST_SEED_BYTES = 100 << 10
+
+
+@pytest.fixture(scope="module")
+def programs() -> Path:
+    return build.built(parts.clang())
+
+
+def run(command: Sequence[str | Path], folder: Path) -> str:
+    """What the program says when all is well."""
+    log = folder / "log"
+    with log.open("wb") as output:
+        done = subprocess.run(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=build.environment(),
+            cwd=folder,
+            timeout=5 * PATIENCE_S,
+            check=False,
+        )
+    text = log.read_text(errors="replace")
+    assert done.returncode == 0, text[-8000:]
+    return text
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "failures",
+        "failures-for-good",
+        "no-memory",
+        "lies",
+        "small-memories",
+        "pieces",
+        "hosts",
+        "deadlines",
+        "no-ticker",
+        "room",
+        "lending",
+        "small-stacks",
+        "forks",
+        "tidying",
+        "threads",
+        "bad-plans",
+    ],
+)
+def test_the_core_answers_whatever_wasmtime_and_the_adapter_do(test: str, programs: Path, tmp_path: Path) -> None:
+    assert f"{test}: passed" in run([programs / "core_test", programs / "libfake_wasmtime.so", test], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "other-library",
+        "bad-requests",
+        "parameters",
+        "batches",
+        "late-requests",
+        "words",
+        "lies",
+        "threads",
+        "failures-of-triton",
+        "failures-of-wasmtime",
+        "no-memory",
+        "referred",
+        "helpers",
+    ],
+)
+def test_the_shell_answers_and_releases_each_request_once_and_leaves_nothing(
+    test: str, programs: Path, tmp_path: Path
+) -> None:
+    assert f"{test}: passed" in run([programs / "shell_test", programs / "wasm", test], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plan", "adapter"])
+def test_no_plan_and_no_adapter_makes_the_core_touch_what_is_not_its_own(
+    name: str, programs: Path, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    rounds = [f"-runs={ROUNDS[name]}", "-seed=1", str(corpus), str(fuzzing.SEEDS / name)]
+    assert f"#{ROUNDS[name]}\tDONE" in run(fuzzing.command(programs, name, *rounds), tmp_path)
+
+
+def test_the_seeds_are_few() -> None:
+    sizes = {path: path.stat().st_size for path in fuzzing.SEEDS.rglob("*") if path.is_file()}
+    assert len(sizes) > 20
+    assert sum(sizes.values()) < MOST_SEED_BYTES
