@@ -140,7 +140,7 @@ def deadline_ticks(timeout_s: float) -> int:
 
 def _after_fork() -> None:
     # Neither the ticker thread nor wasmtime's own threads exist in a forked child.
-    global TICKER, _in_child  # noqa: PLW0603
+    global TICKER, _in_child
     _engines.clear()
     TICKER, _in_child = Ticker(), True
 
