@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import struct
 
-from portalis.backend.interface.discovery import discover
+import pytest
+
+from portalis.backend.facts import DATA_TYPES
 from portalis.backend.limits import Limits
 from portalis.backend.plan import layout
-from portalis.backend.plan.planner import Isolation, Plan, plan
-from portalis.backend.terms import TRITON
-from portalis.backend.wasm.binary import read_module
+from portalis.backend.plan.planner import Plan
+from portalis.backend.terms import KIT, PYTHON, TRITON, Terms
 from tests.backend import guests
+from tests.backend.guests import tensor
+from tests.backend.plan.plans import MODULES
+from tests.backend.plan.plans import made as plan_of
 
 
 def made() -> Plan:
-    wasm = guests.wasm(guests.ADD)
-    info = read_module(wasm)
-    return plan(wasm, info, discover(info, None, where="m"), Isolation.BATCH, Limits(), TRITON)
+    return plan_of(guests.wasm(guests.ADD), terms=TRITON)
 
 
 def packed(names: list[tuple[int, str]]) -> tuple[bytes, list[tuple[int, str]]]:
@@ -42,3 +44,131 @@ def test_a_plan_has_as_many_names_as_there_is_room_for_and_none_is_long() -> Non
     assert 1_000 < len(names) < 50_000 and [index for index, _ in names] == list(range(len(names)))
     assert "(1,000,000 characters)" in names[1][1] and len(names[1][1]) < 200
     assert len(block) < layout.MAX_NAMES_BYTES * 2
+
+
+# -- read as docs/architecture/plan.md says ----------------------------------------------------------------------------
+
+
+class Read:
+    """The fields of a block, by the offsets of the documentation."""
+
+    def __init__(self, block: bytes | bytearray) -> None:
+        self.block = bytes(block)
+        self.magic = self.block[:8]
+        self.version, self.bytes, self.flags, self.max_stack = struct.unpack_from("<4I", self.block, 8)
+        self.modules, self.links, self.inputs, self.outputs, self.names = struct.unpack_from("<5I", self.block, 24)
+        (self.max_batch,) = struct.unpack_from("<q", self.block, 48)
+        self.timeout_ns, self.max_memory, self.max_output = struct.unpack_from("<3Q", self.block, 56)
+        (self.layouts,) = struct.unpack_from("<Q", self.block, 80)
+        self.texts = [self.text(88 + 8 * i) for i in range(7)]
+        self.modules_at, self.links_at, self.tensors_at, self.names_at = struct.unpack_from("<4I", self.block, 144)
+
+    def span(self, at: int) -> tuple[int, bytes]:
+        """Where the bytes lie that an offset and a size at `at` stand for, and they themselves."""
+        where, size = struct.unpack_from("<2I", self.block, at)
+        assert where % 8 == 0 and where + size <= len(self.block)
+        return where, self.block[where : where + size]
+
+    def text(self, at: int) -> str:
+        return self.span(at)[1].decode()
+
+    def all_modules(self) -> list[tuple[int, bytes, int]]:
+        """Where each module's code lies, the code, and the number of its links."""
+        rows = range(self.modules_at, self.modules_at + 16 * self.modules, 16)
+        return [(*self.span(at), *struct.unpack_from("<I", self.block, at + 8)) for at in rows]
+
+    def all_links(self) -> list[tuple[int, str]]:
+        rows = range(self.links_at, self.links_at + 12 * self.links, 12)
+        return [(*struct.unpack_from("<I", self.block, at), self.text(at + 4)) for at in rows]
+
+    def all_tensors(self) -> list[tuple[str, int, int, int, int, int, tuple[int, ...]]]:
+        """Each tensor's name, data type, bytes of an element, rank, whether it is optional, core dimensions, dims."""
+        rows = [self.tensors_at + 96 * i for i in range(self.inputs + self.outputs)]
+        numbers = [struct.unpack_from("<IIiIII8q", self.block, at + 8) for at in rows]
+        return [(self.text(at), *n[:5], n[6 : 6 + n[2]]) for at, n in zip(rows, numbers)]
+
+
+CODE = [b"guest" * 100, b"loop", b"bridge!", b"adapter.."]
+
+
+@pytest.mark.parametrize("isolation", ["request", "batch", "instance"])
+@pytest.mark.parametrize("name", MODULES)
+def test_every_field_is_where_the_documentation_says(name: str, isolation: str) -> None:
+    limits = Limits(timeout_s=2.5, max_memory_bytes=1 << 24, max_output_bytes=1234, max_stack_bytes=1 << 18)
+    plan = plan_of(MODULES[name], isolation, limits=limits)
+    code = [CODE[0], *CODE[4 - len(plan.parts) + 1 :]]
+    found = Read(layout.pack(plan, code, names=[(1, "one")], signals=True, layouts=0x0102030405060708))
+    interface = plan.interface
+    assert (found.magic, found.version, found.bytes) == (b"PORTPLAN", 1, len(found.block))
+    assert found.flags == (
+        plan.keep
+        | plan.stateful << 1
+        | plan.rewinds << 2
+        | plan.joins << 3
+        | plan.needs_host << 4
+        | plan.has_memory << 5
+        | (interface.convention.value == "dlpack") << 6
+        | 1 << 7
+    )
+    assert found.max_stack == 1 << 18
+    assert (found.inputs, found.outputs) == (len(interface.inputs), len(interface.outputs))
+    assert found.max_batch == interface.max_batch_size
+    assert (found.timeout_ns, found.max_memory, found.max_output) == (2_500_000_000, 1 << 24, 1234)
+    assert found.layouts == 0x0102030405060708
+    assert found.texts[:3] == [interface.entry, plan.initializer or "", ""]
+    assert [content for _, content, _ in found.all_modules()] == code
+    assert [count for *_, count in found.all_modules()] == [len(part.links) for part in plan.parts]
+    assert found.all_links() == [(link.module, link.name) for part in plan.parts for link in part.links]
+    for spec, row in zip((*interface.inputs, *interface.outputs), found.all_tensors(), strict=True):
+        text, dtype, item, rank, optional, _, dims = row
+        assert (text, dims, rank, optional) == (spec.name, spec.dims, len(spec.dims), spec.optional)
+        assert (dtype, item) == (DATA_TYPES[spec.dtype.name].number, spec.dtype.itemsize)
+
+
+def test_core_dimensions_are_those_that_no_request_is_cut_in() -> None:
+    found = Read(layout.pack(plan_of(MODULES["gufunc of i64 sizes"]), CODE, names=[], signals=False, layouts=0))
+    assert [row[5] for row in found.all_tensors()] == [2, 2, 0]
+
+
+def test_code_comes_last_so_that_an_executor_keeps_only_what_lies_before() -> None:
+    block = layout.pack(made(), CODE, names=[(0, "add"), (5, "more")], signals=False, layouts=0, configuration="{}")
+    found = Read(block)
+    first = min(at for at, *_ in found.all_modules())
+    for at, size in (
+        *((at, 16 * found.modules) for at in (found.modules_at,)),
+        (found.links_at, 12 * found.links),
+        (found.tensors_at, 96 * (found.inputs + found.outputs)),
+        (found.names_at, 12 * found.names),
+        *(struct.unpack_from("<2I", found.block, 88 + 8 * i) for i in range(7)),
+        *(struct.unpack_from("<2I", found.block, found.names_at + 12 * i + 4) for i in range(found.names)),
+        *(struct.unpack_from("<2I", found.block, found.links_at + 12 * i + 4) for i in range(found.links)),
+        *(struct.unpack_from("<2I", found.block, found.tensors_at + 96 * i) for i in range(3)),
+    ):
+        assert at + size <= first
+    assert found.texts[2] == "{}"
+
+
+@pytest.mark.parametrize("terms", [PYTHON, TRITON, KIT])
+def test_the_advice_is_in_the_words_of_the_tool(terms: Terms) -> None:
+    plan = plan_of(guests.echo(), limits=Limits(timeout_s=3), terms=terms)
+    more, own, memory, output = Read(layout.pack(plan, CODE[1:], names=[], signals=False, layouts=0)).texts[3:]
+    assert more == terms.more_time(3.0, 3.0)
+    assert own == terms.more_time(1.0, 3.0) and own.endswith("3 s")  # `core.h` counts on the end
+    assert (memory, output) == (terms.raising("max_memory_bytes"), terms.setting("max_output_bytes"))
+
+
+def test_the_same_plan_is_the_same_block() -> None:
+    blocks = {
+        bytes(layout.pack(made(), CODE, names=[(0, "add")], signals=signals, layouts=7, configuration='{"a":1}'))
+        for signals in (True, True)
+    }
+    assert len(blocks) == 1
+    assert bytes(layout.pack(made(), CODE, names=[(0, "add")], signals=False, layouts=7)) not in blocks
+
+
+@pytest.mark.parametrize("name", ["größe", "\u202e", "a\nb", "n" * 100])
+def test_names_of_tensors_and_the_entry_may_be_any_text(name: str) -> None:
+    body = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")])
+    plan = plan_of(body, interface={"inputs": [tensor(name)], "outputs": [tensor("y")]})
+    found = Read(layout.pack(plan, CODE[1:], names=[], signals=False, layouts=0))
+    assert [row[0] for row in found.all_tensors()] == [name, "y"]

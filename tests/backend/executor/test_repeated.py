@@ -1,4 +1,4 @@
-"""The short way for requests like those before gives what the long way gives, and steps aside for everything else."""
+"""Requests of shapes that were seen before, whose calls are prepared, are answered as the first of them was."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_any_sequence_of_batches_is_answered_as_if_each_were_the_first(batches: 
 
 
 @pytest.mark.parametrize("bad", [1, 3])
-def test_a_failure_on_the_short_way_is_told_as_on_the_long_way(bad: int) -> None:
+def test_a_failure_of_a_known_shape_is_reported_as_that_of_a_new_one(bad: int) -> None:
     with Program.load(MOODY) as program:
         program.run_batch([row(7)], borrow=True)
         ours, fresh = both(program, [row(bad)])
@@ -67,7 +67,7 @@ def test_a_failure_on_the_short_way_is_told_as_on_the_long_way(bad: int) -> None
         assert told(program.run_batch([row(8)], borrow=True)) == [{"y": [[8] * 4]}]
 
 
-def test_a_loop_on_the_short_way_ends_at_its_deadline() -> None:
+def test_a_loop_in_a_call_of_a_known_shape_ends_at_its_deadline() -> None:
     def check(limit_s: float) -> None:
         with Program.load(MOODY, limits=Limits(timeout_s=limit_s)) as program:
             not_late(program.run_batch([row(7)], borrow=True)[0])
@@ -81,11 +81,11 @@ def test_a_loop_on_the_short_way_ends_at_its_deadline() -> None:
     in_time(check, 0.2)
 
 
-def test_one_guilty_request_of_a_batch_on_the_short_way_fails_alone() -> None:
+def test_one_failing_request_of_a_batch_of_known_shapes_fails_alone() -> None:
     with Program.load(MOODY) as program:
         program.run_batch([row(4), row(5), row(6)], borrow=True)
         results = told(program.run_batch([row(4), row(1), row(6)], borrow=True))
-        # MOODY looks at the first element of its batch only, so the second request is guilty when it is alone
+        # MOODY looks at the first element of its batch only, so the second request fails when it is alone
         assert results[0] == {"y": [[4] * 4]}
         results = told(program.run_batch([row(1), row(5), row(6)], borrow=True))
         assert "unreachable" in results[0]
@@ -174,7 +174,7 @@ def test_a_guest_that_lies_only_the_second_time_is_found_out() -> None:
 
 
 @pytest.mark.parametrize("isolation", ["batch", "instance", "request"])
-def test_a_gufunc_takes_the_short_way_too(isolation: str) -> None:
+def test_a_gufunc_is_answered_alike_again_and_again(isolation: str) -> None:
     rng = np.random.default_rng(3)
     example = EXAMPLES["softmax"]
     with Program.load(example.module, isolation=isolation) as program:
@@ -185,7 +185,7 @@ def test_a_gufunc_takes_the_short_way_too(isolation: str) -> None:
                 np.testing.assert_allclose(result["y"], example.reference({"x": x})["y"], rtol=1e-5)
 
 
-def test_a_gufunc_with_a_broadcast_input_stays_on_the_long_way() -> None:
+def test_a_gufunc_with_a_broadcast_input_is_answered_alike_again_and_again() -> None:
     text = """(module (memory (export "memory") 1) (func (export "f") (param $x i32) (param $y i32) (param $z i32)
       (f32.store (local.get $z) (f32.add (f32.load (local.get $x)) (f32.load (local.get $y))))))"""
     entry = {
@@ -203,7 +203,7 @@ def test_a_gufunc_with_a_broadcast_input_stays_on_the_long_way() -> None:
             assert told(program.run_batch([{"x": x, "y": y}], borrow=True)) == [{"z": (x + y).tolist()}]
 
 
-def test_a_status_from_a_gufunc_kernel_is_told_on_both_ways() -> None:
+def test_a_status_from_a_gufunc_kernel_is_reported_each_time() -> None:
     text = """(module (memory (export "memory") 1) (func (export "f") (param $x i32) (param $y i32) (result i32)
       (f32.store (local.get $y) (f32.load (local.get $x))) (i32.trunc_f32_u (f32.load (local.get $x)))))"""
     entry = {

@@ -1,0 +1,233 @@
+"""A plan's modules are valid and fit together, whatever the guest is; they are the same bytes each time; and what is said
+of instances is what the guest needs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+import wasmtime
+
+from portalis.backend.plan import control
+from portalis.backend.plan.control import FIXED_AT, TEXTS_AT
+from portalis.backend.plan.planner import Plan, adapter
+from portalis.backend.plan.rewind import MAX_BYTES
+from portalis.backend.wasm.binary import FuncType, ModuleInfo, read_module
+from tests.backend import guests
+from tests.backend.guests import tensor
+from tests.backend.plan.plans import MODULES, made
+from tests.running.waiting import PATIENCE_S
+
+ISOLATIONS = ["request", "batch", "instance"]
+
+
+def infos(plan: Plan) -> list[ModuleInfo]:
+    return [read_module(part.wasm) for part in plan.parts]
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+@pytest.mark.parametrize("name", MODULES)
+def test_every_part_is_a_valid_module_whose_imports_are_exports_of_parts_before_it(name: str, isolation: str) -> None:
+    plan = made(MODULES[name], isolation)
+    read = infos(plan)
+    assert [part.own for part in plan.parts] == [False] + [True] * (len(plan.parts) - 1)
+    for number, (part, info) in enumerate(zip(plan.parts, read)):
+        wasmtime.Module.validate(wasmtime.Engine(), part.wasm)
+        if number:
+            assert len(part.links) == len(info.imports)
+            for link, wanted in zip(part.links, info.imports):
+                assert link.module < number
+                export = read[link.module].export(link.name)
+                assert export is not None and export.kind == wanted.kind
+                if export.kind == "func":
+                    assert export.type == wanted.type
+
+
+def test_the_bridge_has_all_that_the_adapter_imports_and_its_memory() -> None:
+    wasm, names = adapter()
+    imports = read_module(wasm).imports
+    assert [each.name for each in imports] == list(names)
+    for module in MODULES.values():
+        plan = made(module)
+        bridge = read_module(plan.parts[plan.bridge].wasm)
+        for wanted in imports:
+            export = bridge.export(wanted.name)
+            assert export is not None and export.kind == wanted.kind
+            assert export.kind != "func" or export.type == wanted.type
+        assert bridge.export("tensors") is not None
+
+
+def test_the_adapter_exports_the_four_functions_that_executors_call() -> None:
+    info = read_module(adapter()[0])
+    types = {export.name: export.type for export in info.exports if export.kind == "func"}
+    none = FuncType((), ("i32",))
+    assert types == {"place": none, "restore": none, "explain": none, "run": FuncType(("i32", "i32"), ("i32",))}
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+@pytest.mark.parametrize("name", MODULES)
+def test_no_part_of_ours_is_among_the_imports_of_a_guest_and_each_memory_has_its_owner(
+    name: str, isolation: str
+) -> None:
+    plan = made(MODULES[name], isolation)
+    guest, *others = infos(plan)
+    assert {each.module for each in guest.imports} <= {"wasi_snapshot_preview1", "env"}
+    bridge = others[-2]
+    (own,) = bridge.memories[-1:]
+    # the control block, what the planner wrote, and room for a first state where one is saved
+    pages = own.minimum
+    assert pages * 65536 >= TEXTS_AT + (MAX_BYTES if plan.rewinds else 0)
+    assert pages * 65536 <= TEXTS_AT + MAX_BYTES + (64 << 10) * 2
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_the_adapter_knows_is_in_the_bridges_memory_from_the_start(name: str) -> None:
+    plan = made(MODULES[name])
+    store = wasmtime.Store(wasmtime.Engine())
+    made_instances: list[dict[str, object]] = []
+    linker = wasmtime.Linker(store.engine)
+    linker.define_wasi()
+    store.set_wasi(wasmtime.WasiConfig())
+    for part in plan.parts[:-1]:
+        module = wasmtime.Module(store.engine, part.wasm)
+        if not part.links:
+            instance = linker.instantiate(store, module)
+        else:
+            given = [made_instances[link.module][link.name] for link in part.links]
+            instance = wasmtime.Instance(store, module, given)  # type: ignore[arg-type]
+        made_instances.append(dict(instance.exports(store).items()))
+    memory = made_instances[plan.bridge]["memory"]
+    assert isinstance(memory, wasmtime.Memory)
+    convention, _, inputs, outputs, max_batch = _head(bytes(memory.read(store, FIXED_AT, FIXED_AT + 24)))
+    interface = plan.interface
+    assert (inputs, outputs, max_batch) == (
+        len(interface.inputs),
+        len(interface.outputs),
+        interface.max_batch_size,
+    )
+    assert (
+        convention
+        == {"dlpack": control.DLPACK, "elementwise": control.ELEMENTWISE, "gufunc": control.GUFUNC}[
+            interface.convention.value
+        ]
+    )
+    texts = bytes(memory.read(store, TEXTS_AT, TEXTS_AT + 4096))
+    assert all(spec.name.encode() in texts for spec in (*interface.inputs, *interface.outputs))
+
+
+def _head(data: bytes) -> tuple[int, ...]:
+    return (
+        *(int.from_bytes(data[i : i + 4], "little") for i in range(0, 16, 4)),
+        int.from_bytes(data[16:24], "little"),
+    )
+
+
+# -- the same bytes ----------------------------------------------------------------------------------------------------
+
+DIGESTS = """
+import hashlib
+from tests.backend.plan.plans import MODULES, made
+for module in MODULES.values():
+    for isolation in ("request", "batch", "instance"):
+        print(*(hashlib.sha256(part.wasm).hexdigest() for part in made(module, isolation).parts))
+"""
+
+
+def test_a_module_has_the_same_plan_in_every_process() -> None:
+    """The parts' machine code is found in the cache by their bytes."""
+    told = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", DIGESTS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
+        )
+        told.add(done.stdout)
+    here = "\n".join(
+        " ".join(hashlib.sha256(part.wasm).hexdigest() for part in made(module, isolation).parts)
+        for module in MODULES.values()
+        for isolation in ISOLATIONS
+    )
+    assert told == {here + "\n"}
+
+
+def test_guests_that_differ_in_nothing_that_matters_have_the_same_bridge_loop_and_adapter() -> None:
+    """They are compiled once for all of them."""
+    first, second = (
+        made(
+            guests.wasm(
+                guests.ADD.replace("f32.add", op),
+                {
+                    "entry": "add",
+                    "convention": "elementwise",
+                    "inputs": [tensor("a"), tensor("b")],
+                    "outputs": [tensor("y")],
+                },
+            )
+        )
+        for op in ("f32.add", "f32.sub")
+    )
+    assert first.parts[0] != second.parts[0]
+    assert first.parts[-2:] == second.parts[-2:]
+
+
+# -- what is said of instances -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "isolation", "keep", "stateful", "rewinds", "joins"),
+    [
+        ("dlpack", "request", False, False, True, False),
+        ("dlpack", "batch", False, False, True, True),
+        ("dlpack", "instance", True, True, False, True),
+        ("dlpack with a host", "batch", False, False, False, False),
+        ("dlpack with a host", "instance", True, True, False, False),
+        ("elementwise, copied", "request", True, False, False, False),
+        ("elementwise, copied", "instance", True, False, False, True),
+        ("elementwise with a state", "batch", False, False, True, True),
+        ("elementwise with a state", "instance", True, True, False, True),
+        ("gufunc with malloc", "batch", False, False, True, False),
+        ("gufunc with malloc", "instance", True, True, False, False),
+    ],
+)
+def test_an_instance_is_kept_put_back_or_made_anew(
+    name: str, isolation: str, keep: bool, stateful: bool, rewinds: bool, joins: bool
+) -> None:
+    plan = made(MODULES[name], isolation)
+    assert (plan.keep, plan.stateful, plan.rewinds, plan.joins) == (keep, stateful, rewinds, joins)
+
+
+def test_the_guest_is_changed_only_where_its_globals_have_to_be_reached() -> None:
+    for isolation in ISOLATIONS:
+        for module in MODULES.values():
+            plan = made(module, isolation)
+            exported = [e.name for e in read_module(plan.parts[0].wasm).exports]
+            exposed = [name for name in exported if name.startswith("portalis.global.")]
+            assert bool(exposed) == (plan.rewinds and any(g.mutable for g in read_module(module).globals))
+            assert (plan.parts[0].wasm == module) == (not exposed)
+
+
+def test_a_plan_says_whether_the_guest_needs_a_host_and_has_a_memory() -> None:
+    for name, module in MODULES.items():
+        plan = made(module)
+        assert plan.needs_host == ("host" in name)
+        assert plan.has_memory == (not name.startswith("elementwise, "))
+
+
+@pytest.mark.parametrize(
+    ("exports", "initializer"),
+    [
+        ("", None),
+        ('(func (export "_start"))', "_start"),
+        ('(func (export "_initialize"))', "_initialize"),
+    ],
+)
+def test_an_instance_is_initialised_by_what_the_module_exports_for_it(exports: str, initializer: str | None) -> None:
+    text = f'(module {exports} (func (export "f") (param f32) (result f32) (local.get 0)))'
+    assert made(guests.wasm(text), interface={"entry": "f"}).initializer == initializer
