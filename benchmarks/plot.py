@@ -52,7 +52,7 @@ def draw(figures: dict[str, Any]) -> str:
     """The picture as SVG: a bar for each ratio, and a line where the Python model is."""
     ratios: dict[str, list[float]] = figures["ratios"]
     scale = (WIDTH - LEFT - RIGHT) / max(1.0, *(ratio for each in ratios.values() for ratio in each))
-    height = TOP + len(GROUPS) * (len(CONCURRENCIES) * BAR + GAP) + 16
+    height = TOP + len(GROUPS) * (len(CONCURRENCIES) * BAR + GAP) - 8
     picture = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH} {height}", role="img")
     ET.SubElement(picture, "title").text = "Requests a second of WebAssembly models, against Python models"
     ET.SubElement(picture, "style").text = STYLE
