@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -84,4 +84,14 @@ def native_core() -> Core | None:
 def linked(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Parts:
     """The modules of a plan, the guest's first, as Python runs them."""
     engine = engine_for(settings)
-    return Parts(engine, host.link(engine, modules[0], info), modules[1:], info.function_name)
+    return Parts(engine, host.link(engine, modules[0], info), modules[1:], _names(info))
+
+
+def _names(info: ModuleInfo) -> Callable[[int], str | None]:
+    """The names of functions that a plan has room for: backtraces are the same whoever executes it."""
+
+    @functools.cache
+    def last() -> int:
+        return max((index for index, _ in layout.shown(info.named_functions())), default=-1)
+
+    return lambda index: info.function_name(index) if index <= last() else None

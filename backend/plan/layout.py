@@ -76,7 +76,7 @@ def pack(
         )
         for spec, core in zip(specs, (*core_ranks(interface), *[0] * len(interface.outputs)))
     ]
-    named = [_NAME.pack(index, *block.text(name)) for index, name in _some(names)]
+    named = [_NAME.pack(index, *block.text(name)) for index, name in shown(names)]
     links_at, tensors_at, names_at = (block.put(b"".join(rows))[0] for rows in (links, tensors, named))
     modules_at, _ = block.put(bytes(_MODULE.size * len(plan.parts)))
     for i, (part, machine_code) in enumerate(zip(plan.parts, code)):  # last: an executor keeps what lies before
@@ -122,12 +122,12 @@ def _flags(plan: Plan) -> int:
     return sum(bit for bit, is_set in bits.items() if is_set)
 
 
-def _some(names: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def shown(names: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """The names as backtraces show them, as many as there is room for."""
     room = MAX_NAMES_BYTES
     for index, name in names:
-        shown = messages.name(name)
-        room -= len(shown) + _NAME.size
+        text = messages.name(name)
+        room -= len(text) + _NAME.size
         if room < 0:
             return
-        yield index, shown
+        yield index, text

@@ -91,16 +91,20 @@ class ModuleInfo:
         size = sum(size for name, size in self.custom_sections if name == "name")
         return names.FunctionNames(self.custom("name") if size <= MAX_NAMES_BYTES else b"")
 
+    @functools.cached_property
+    def _exported_names(self) -> dict[int, str]:
+        return {e.index: e.name for e in reversed(self.exports) if e.kind == "func"}  # the first of several
+
     def function_name(self, index: int) -> str | None:
         """The function's name in the name section, else the name it is exported by."""
         named = self._function_names.get(index)
         if named is not None:
             return named
-        return next((e.name for e in self.exports if e.kind == "func" and e.index == index), None)
+        return self._exported_names.get(index)
 
     def named_functions(self) -> Iterator[tuple[int, str]]:
         """The functions that `function_name` has a name for, in order, with those names."""
-        indices = {*self._function_names.indices(), *(e.index for e in self.exports if e.kind == "func")}
+        indices = {*self._function_names.indices(), *self._exported_names}
         return ((index, self.function_name(index) or "") for index in sorted(indices))
 
     def parameter_names(self, index: int) -> tuple[str, ...] | None:

@@ -1,0 +1,71 @@
+"""A call's time runs while its tensors are read, on the core as in Python."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from portalis.backend import GuestTimeout, Limits, Program
+from tests.backend import guests
+from tests.backend.guests import tensor
+from tests.running.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.usefixtures("executor")
+
+ENDLESS_BYTES = guests.dlpack(
+    "(loop $l (br $l)) (i32.const 0)", inputs=[tensor("x", "BYTES")], outputs=[tensor("y", "BYTES")]
+)
+
+
+class Slow:
+    """An element that takes its time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __str__(self) -> str:
+        time.sleep(self._seconds)
+        return "slow"
+
+
+def test_the_guest_has_what_is_left_after_its_elements_were_read() -> None:
+    with Program.load(ENDLESS_BYTES, limits=Limits(timeout_s=0.8)) as program:
+        began = time.process_time()
+        with pytest.raises(GuestTimeout, match="time limit of 0.8 s"):
+            program.run({"x": np.array([Slow(0.8)], object)})
+        assert time.process_time() - began < 0.5  # the guest computes all the time that it has
+    with Program.load(guests.echo("BYTES"), limits=Limits(timeout_s=PATIENCE_S)) as program:
+        assert program.run({"x": np.array([Slow(0), b"b"], object)})["y"].tolist() == [b"slow", b"b"]
+
+
+def test_joined_requests_have_one_deadline_that_runs_while_they_are_read() -> None:
+    batched = guests.dlpack(
+        "(loop $l (br $l)) (i32.const 0)",
+        inputs=[tensor("x", "BYTES", (1,))],
+        outputs=[tensor("y", "BYTES", (1,))],
+        batch=8,
+    )
+    with Program.load(batched, limits=Limits(timeout_s=0.5)) as program:
+        began = time.process_time()
+        results = program.run_batch([{"x": np.array([[Slow(0.25)]], object)} for _ in range(2)])
+        assert [type(result) for result in results] == [GuestTimeout] * 2
+        assert program.stats.timeouts >= 2
+        assert time.process_time() - began < 1.6  # joined, then once more alone, of which half is left
+
+
+def test_reading_an_output_ends_with_the_calls_time() -> None:
+    many = 1 << 20
+    body = f"""(i32.store (local.get $out) (i32.const 65536)) (i64.store (i32.const 64) (i64.const {many}))
+      (i32.store offset=20 (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1)) (i32.const 0)"""
+    wasm = guests.dlpack(
+        f"(drop (memory.grow (i32.const 64))) {body}", inputs=[tensor("x")], outputs=[tensor("y", "BYTES")]
+    )
+    with Program.load(wasm, limits=Limits(timeout_s=0.02)) as program:
+        with pytest.raises(GuestTimeout) as caught:
+            for _ in range(20):  # the clock of the engine may be late by two ticks
+                program.run({"x": np.ones(1, np.float32)})
+        assert "time limit of 0.02 s and was stopped (raise Limits.timeout_s if it needs longer)" in str(caught.value)
+    with Program.load(wasm) as program:
+        assert program.run({"x": np.ones(1, np.float32)})["y"].shape == (many // 4,)
