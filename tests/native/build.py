@@ -40,7 +40,8 @@ def built(clang: str, sanitizers: str = SANITIZERS) -> Path:
     if not folder.exists():
         partial = folder.with_suffix(f".{os.getpid()}.part")
         shutil.rmtree(partial, ignore_errors=True)
-        (partial / "python").mkdir(parents=True)
+        for library in ("python", "cuda"):
+            (partial / library).mkdir(parents=True)
         _build(partial, clang, sanitizers)
         partial.rename(folder)
     _backend(folder / "wasm", folder)
@@ -52,12 +53,12 @@ def _build(folder: Path, clang: str, sanitizers: str) -> None:
     flags = [clang, *FLAGS, f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
     native, own = sorted(SOURCES.glob("*.c")), [HERE / name for name in ("scarce.c", "fake_triton.c")]
     core = [source for source in native if '#include "box.h"' in source.read_text()]
-    shared = [folder / "libfake_wasmtime.so", folder / "python" / "libtriton_python.so"]
+    shared = [folder / "libfake_wasmtime.so", folder / "python" / "libtriton_python.so", folder / "cuda" / "libcuda.so.1"]
     compiled = [*flags, "-fsanitize=fuzzer-no-link", "-c"]
     commands = [[*compiled, "-include", str(HERE / "scarce.h"), "-o", f"{folder}/{c.stem}.o", str(c)] for c in native]
     commands += [[*compiled, "-o", f"{folder}/{c.stem}.o", str(c)] for c in own]
     commands += [[*compiled, "-o", f"{folder}/{name}.o", str(HERE / f"{name}.c")] for name in DRIVERS]
-    for library, source in zip(shared, ("fake_wasmtime.c", "fake_python_backend.c")):
+    for library, source in zip(shared, ("fake_wasmtime.c", "fake_python_backend.c", "fake_cuda.c")):
         name = f"-Wl,-soname,{library.name}"
         commands.append([*flags, "-fPIC", "-shared", "-fvisibility=hidden", name, "-o", str(library), str(HERE / source)])
     _run(commands)
@@ -92,6 +93,6 @@ def _backend(folder: Path, built: Path) -> None:
     plans.write(folder / "plans")
 
 
-def environment() -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
     """What the built programs run with."""
-    return os.environ | OPTIONS | {"PORTALIS_PYTHON": sys.executable}
+    return os.environ | OPTIONS | {"PORTALIS_PYTHON": sys.executable} | more

@@ -171,7 +171,7 @@ Error *TRITONBACKEND_InputBuffer(Input *i, uint32_t index, const void **data, ui
   *data = NULL;
   *bytes = 0;
   MAY_FAIL;
-  *data = i->buffer[index].data; *bytes = i->buffer[index].bytes; *memory = i->buffer[index].memory; *id = 0;
+  *data = i->buffer[index].data; *bytes = i->buffer[index].bytes; *memory = i->buffer[index].memory; *id = i->device;
   return NULL;
 }
 Error *TRITONBACKEND_RequestOutputCount(Request *r, uint32_t *count) { IS(r, A_REQUEST); MAY_FAIL; *count = r->outputs; return NULL; }

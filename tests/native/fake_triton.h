@@ -22,7 +22,7 @@ struct TRITONBACKEND_Model {
 struct TRITONBACKEND_ModelInstance { Model *model; void *state; uint64_t batches; };
 
 struct fake_buffer { uint8_t *data; uint64_t bytes; int memory; };
-struct TRITONBACKEND_Input { const char *name; int dtype; int64_t shape[8]; uint32_t rank; uint64_t bytes; uint32_t buffers; struct fake_buffer buffer[MOST_BUFFERS]; };
+struct TRITONBACKEND_Input { const char *name; int dtype; int64_t shape[8]; uint32_t rank; uint64_t bytes; uint32_t buffers; struct fake_buffer buffer[MOST_BUFFERS]; int64_t device; };
 struct TRITONBACKEND_Output { char name[32]; int64_t shape[20]; uint32_t rank; uint8_t *data; uint64_t bytes; int dtype; };
 struct fake_parameter { const char *key; int type; const void *value; };
 struct TRITONBACKEND_Request {

@@ -34,12 +34,12 @@ static void *an_error(void) {
   static const char *const texts[FAILURES] = {
     [FAIL_ERROR] = "error while executing at wasm backtrace:\n  0: x\n\nCaused by:\n    0: it was to fail\n", [FAIL_EXIT] = "exit",
     [FAIL_POOL] = "maximum concurrent core instance limit of 128 reached", [FAIL_MMAP] = "mmap failed to reserve 0x1000 bytes: Cannot allocate memory (os error 12)",
-    [FAIL_MEMORY] = "memory minimum size of 5 pages exceeds memory limits", [FAIL_TRAP] = "Caused by:", [FAIL_STRANGE_TRAP] = "strange", [FAIL_INTERRUPT] = "\n\nCaused by:\n 0: -"};
-  return failure_new(ERROR, 0, fake_wasmtime.failure == FAIL_EXIT ? 3 : -1, texts[fake_wasmtime.failure]);
+    [FAIL_MEMORY] = "memory minimum size of 5 pages exceeds memory limits", [FAIL_TRAP] = "Caused by:", [FAIL_STRANGE_TRAP] = "strange", [FAIL_INTERRUPT] = "it was to fail\n\nCaused by:\n    0: wasm trap: this\n    1: that\n", [FAIL_LEAVE] = "exit"};
+  return failure_new(ERROR, 0, fake_wasmtime.failure == FAIL_EXIT ? 3 : fake_wasmtime.failure == FAIL_LEAVE ? 0 : -1, texts[fake_wasmtime.failure]);
 }
 /* The failure of a function that may trap. */
 static void *a_failure(void **trap) {
-  if (fake_wasmtime.failure < FAIL_TRAP) return an_error();
+  if (fake_wasmtime.failure < FAIL_TRAP || fake_wasmtime.failure == FAIL_LEAVE) return an_error();
   *trap = failure_new(TRAP, fake_wasmtime.failure == FAIL_TRAP ? 9 : fake_wasmtime.failure == FAIL_INTERRUPT ? TRAP_INTERRUPT : 77, -1, "a strange trap");
   return NULL;
 }
@@ -71,7 +71,6 @@ FAKE bool wasmtime_error_exit_status(void *error, int *status) {
   return true;
 }
 FAKE void wasmtime_error_delete(void *error) { DELETE(error, ERROR); }
-void fake_error_delete(void *error) { wasmtime_error_delete(error); }
 
 /* Frames in turn of the bridge, of a module with names, and of one without. */
 static void frames_new(Frames *to) {
@@ -476,7 +475,7 @@ FAKE void *wasmtime_func_call_unchecked(void *context, const Func *f, Raw *raw, 
     if (s->generation == DOES_STATUS_TRAP) *trap = failure_new(TRAP, 9, -1, "unreachable");
     else refuse(s, DONE, "the guest's own words");
   }
-  if (fake_wasmtime.lie && !error && !*trap && number != CALL_OTHER) fake_wasmtime.lie(s, (int)number, &status);
+  if (fake_wasmtime.lie && !error && !*trap && number != CALL_OTHER) error = fake_wasmtime.lie(s, (int)number, &status);
   if (count) raw[0].i64 = (uint32_t)status;
   return error;
 }

@@ -11,7 +11,7 @@ enum { ENGINE, LINKER, VACANT, CONFIG, POOL, MODULE, PRE, STORE, WASI, ERROR, TR
 enum { FIRST_COUNTED = CONFIG }; /* the core keeps engines, linkers and empty modules until the process ends */
 
 /* How the call fails that fails. What cannot trap returns an error, and the other way round. */
-enum failure { FAIL_ERROR, FAIL_EXIT, FAIL_POOL, FAIL_MMAP, FAIL_MEMORY, FAIL_TRAP, FAIL_STRANGE_TRAP, FAIL_INTERRUPT, FAILURES };
+enum failure { FAIL_ERROR, FAIL_EXIT, FAIL_POOL, FAIL_MMAP, FAIL_MEMORY, FAIL_TRAP, FAIL_STRANGE_TRAP, FAIL_INTERRUPT, FAIL_LEAVE, FAILURES };
 
 enum { CALL_PLACE, CALL_RUN, CALL_RESTORE, CALL_EXPLAIN, CALL_OTHER };
 
@@ -39,8 +39,8 @@ struct fake_wasmtime {
   uint32_t passes;                     /* how often `run` is to be called */
   uint32_t pool;                       /* how many instances of pooled engines there may be */
   _Atomic uint32_t pooled;
-  /* After a function of the adapter: may write and return what it likes. */
-  void (*lie)(struct fake_store *, int function, int32_t *status);
+  /* After a function of the adapter: may write and return what it likes; an error that a host function gave it is the call's. */
+  void *(*lie)(struct fake_store *, int function, int32_t *status);
 };
 
 #define FAKE __attribute__((visibility("default")))
@@ -48,6 +48,5 @@ FAKE extern struct fake_wasmtime fake_wasmtime;
 FAKE void fake_grow(struct fake_store *, uint64_t bytes); /* the tensors' memory, which moves */
 /* Call a host function that the linker of the store's engine has, as a guest would; an error, or NULL. */
 FAKE void *fake_host_call(struct fake_store *, const char *name, const Raw *arguments, size_t count, Raw *result);
-FAKE void fake_error_delete(void *error);
 
 #endif

@@ -30,20 +30,20 @@ static uint64_t take_number(void) {
   return number;
 }
 
-static void call_host(struct fake_store *s) {
+static void *call_host(struct fake_store *s) {
   static const char *const names[] = {"fd_write", "fd_read", "clock_time_get", "clock_res_get", "random_get", "abort", "poll_oneoff"};
   Raw arguments[4];
   for (int i = 0; i < 8; i++) { uint32_t value = (uint32_t)take_number(); memcpy(s->tensors + 4 * i, &value, 4); }
   for (int i = 0; i < 4; i++) arguments[i].i64 = (uint32_t)take_number();
-  void *error = fake_host_call(s, names[take8() % 7], arguments, 4, NULL);
-  if (error) fake_error_delete(error);
+  return fake_host_call(s, names[take8() % 7], arguments, 4, NULL);
 }
 
-static void lie(struct fake_store *s, int function, int32_t *status) {
+static void *lie(struct fake_store *s, int function, int32_t *status) {
   struct control *k = (struct control *)(s->own + CONTROL_AT);
   (void)function;
   if (++turns > 200) s->deadline = 0; /* passes without end would end at the deadline: it comes now */
-  for (uint32_t n = take8() & 7; n && left; n--) {
+  void *error = NULL;
+  for (uint32_t n = take8() & 7; n && left && !error; n--) {
     uint8_t where = take8();
     struct tensor *t = &k->t[where % (s->inputs + s->outputs)];
     uint64_t number = take_number();
@@ -61,11 +61,12 @@ static void lie(struct fake_store *s, int function, int32_t *status) {
       case 10: t->dims[take8() % MAX_OUT_RANK] = (int64_t)number; break;
       case 11: *status = (int32_t)number; break;
       case 12: fake_grow(s, s->tensors_bytes + (number % 3 << 16)); break;
-      case 13: call_host(s); break;
+      case 13: error = call_host(s); break;
       case 14: t->rank = 1; t->dims[0] = (int64_t)number; t->bytes = number; break; /* a shape that fits its size */
       default: k->passes = 1 + number % 5; t->slice = t->bytes / k->passes + 1; break;
     }
   }
+  return error;
 }
 
 int LLVMFuzzerInitialize(int *count, char ***arguments) {

@@ -10,13 +10,14 @@ static struct lie lies[MOST_LIES];
 static uint32_t lie_count;
 enum { THE_STATUS = sizeof(struct control) }; /* instead of a place in the control block */
 
-static void tell(struct fake_store *s, int function, int32_t *status) {
+static void *tell(struct fake_store *s, int function, int32_t *status) {
   for (uint32_t i = 0; i < CONTROL_AT; i += 4096) CHECK(!*(uint64_t *)(s->own + i), "the core wrote to the adapter's own data");
   for (uint32_t i = 0; i < lie_count; i++) {
     if (lies[i].function != function) continue;
     if (lies[i].at == THE_STATUS) *status = (int32_t)lies[i].value;
     else memcpy(s->own + CONTROL_AT + lies[i].at, &lies[i].value, lies[i].bytes);
   }
+  return NULL;
 }
 
 static const uint64_t WILD[] = {

@@ -178,9 +178,10 @@ static void failures_of_triton(void) {
 }
 
 static void failures_of_wasmtime(void) {
-  for (int how = 0; how < FAILURES; how++)
+  static const enum failure ways[] = {FAIL_ERROR, FAIL_MMAP, FAIL_INTERRUPT}; /* core_test has them all */
+  for (int how = 0; how < 3; how++)
     for (int64_t n = 0;; n++) {
-      fake_wasmtime.failure = how;
+      fake_wasmtime.failure = ways[how];
       fail_at(&fake_wasmtime.failing, n, false);
       walk("echo");
       bool reached = fake_wasmtime.failing.calls > n;
@@ -263,6 +264,22 @@ static void parameters(void) {
   }
   unload(&s);
   check_all_deleted("parameters");
+}
+
+/* Inputs in a device's memory, with a driver that fails in one place (FAKE_CUDA_FAILS). */
+static void gpu(void) {
+  struct served s;
+  const char *fails = getenv("FAKE_CUDA_FAILS");
+  CHECK(!load(&s, "echo"), "not loaded");
+  for (int device = -1; device < 66; device += device == 1 ? 62 : 1) {
+    Request *r = a_request(2, 0, 3);
+    r->input[0].buffer[0].memory = r->input[0].buffer[2].memory = MEMORY_GPU;
+    r->input[0].device = device;
+    EXPECT(run(&s.instance[0], r), fails || device ? ERROR_INVALID_ARG : -1, fails || device ? "send it from the host's memory" : "");
+  }
+  EXPECT(run(&s.instance[0], a_request(2, 0, 1)), -1, "");
+  unload(&s);
+  check_all_deleted("GPU memory");
 }
 
 /* ---- batches ---- */
@@ -460,7 +477,7 @@ static void threads(void) {
 }
 
 static const struct { const char *name; void (*run)(void); } TESTS[] = {
-  {"other-library", other_library}, {"bad-requests", bad_requests}, {"parameters", parameters}, {"batches", batches}, {"late-requests", late_requests},
+  {"other-library", other_library}, {"bad-requests", bad_requests}, {"parameters", parameters}, {"gpu", gpu}, {"batches", batches}, {"late-requests", late_requests},
   {"words", words}, {"lies", lying}, {"threads", threads}, {"failures-of-triton", failures_of_triton}, {"failures-of-wasmtime", failures_of_wasmtime},
   {"no-memory", no_memory}, {"referred", referred}, {"helpers", helpers}};
 

@@ -25,7 +25,7 @@ def programs() -> Path:
     return build.built(parts.clang())
 
 
-def run(command: Sequence[str | Path], folder: Path) -> str:
+def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
     """What the program says when all is well."""
     log = folder / "log"
     with log.open("wb") as output:
@@ -34,7 +34,7 @@ def run(command: Sequence[str | Path], folder: Path) -> str:
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=build.environment(),
+            env=build.environment(**environment),
             cwd=folder,
             timeout=5 * PATIENCE_S,
             check=False,
@@ -91,6 +91,17 @@ def test_the_shell_answers_and_releases_each_request_once_and_leaves_nothing(
     test: str, programs: Path, tmp_path: Path
 ) -> None:
     assert f"{test}: passed" in run([programs / "shell_test", programs / "wasm", test], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fails",
+    ["", "cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuMemcpyDtoH_v2"],
+)
+def test_the_shell_reads_memory_of_a_gpu_or_says_why_it_cannot(fails: str, programs: Path, tmp_path: Path) -> None:
+    environment = {"LD_LIBRARY_PATH": str(programs / "cuda")}
+    if fails:
+        environment["FAKE_CUDA_FAILS"] = fails
+    run([programs / "shell_test", programs / "wasm", "gpu"], tmp_path, **environment)
 
 
 @pytest.mark.slow
