@@ -35,26 +35,28 @@ static void capture(struct guest *g, int stream, const uint8_t *from, uint64_t b
   c->dropped += bytes - n;
 }
 
+/* An array of pointers and sizes, all inside the memory, or NULL. One call serves MOST_VECTORS of them at most. */
+static const uint8_t *pieces(const struct guest *g, const Raw *a, uint32_t *count) {
+  *count = (uint32_t)a[2].i32 < MOST_VECTORS ? (uint32_t)a[2].i32 : MOST_VECTORS;
+  const uint8_t *v = at(g, (uint32_t)a[1].i32, 8ull * *count);
+  for (uint32_t i = 0; v && i < *count; i++) if (!at(g, u32(v + 8 * i), u32(v + 8 * i + 4))) return NULL;
+  return v;
+}
+
 static int fd_write(struct guest *g, const Raw *a) {
-  uint32_t fd = (uint32_t)a[0].i32, vectors = (uint32_t)a[1].i32, count = (uint32_t)a[2].i32, total = 0;
+  uint32_t fd = (uint32_t)a[0].i32, count, total = 0;
   if (fd != 1 && fd != 2) return BADF;
-  if (count > MOST_VECTORS) return INVAL;
-  const uint8_t *v = at(g, vectors, 8ull * count);
+  const uint8_t *v = pieces(g, a, &count);
   if (!v) return FAULT;
-  for (uint32_t i = 0; i < count; i++) {
-    uint32_t from = u32(v + 8 * i), bytes = u32(v + 8 * i + 4);
-    const uint8_t *piece = at(g, from, bytes);
-    if (!piece) return FAULT;
-    capture(g, fd == 1 ? STDOUT : STDERR, piece, bytes);
-    total += bytes;
-  }
+  for (uint32_t i = 0; i < count; total += u32(v + 8 * i++ + 4))
+    capture(g, fd == 1 ? STDOUT : STDERR, g->memory + u32(v + 8 * i), u32(v + 8 * i + 4));
   return put32(g, (uint32_t)a[3].i32, total) ? 0 : FAULT;
 }
 
 static int fd_read(struct guest *g, const Raw *a) {
+  uint32_t count;
   if (a[0].i32) return BADF;
-  if ((uint32_t)a[2].i32 > MOST_VECTORS) return INVAL;
-  return at(g, (uint32_t)a[1].i32, 8ull * (uint32_t)a[2].i32) && put32(g, (uint32_t)a[3].i32, 0) ? 0 : FAULT; /* it is at its end */
+  return pieces(g, a, &count) && put32(g, (uint32_t)a[3].i32, 0) ? 0 : FAULT; /* it is at its end */
 }
 
 static uint64_t clock_ns(const struct guest *g, uint32_t clock) {
