@@ -46,12 +46,11 @@ class HostState:
         self.stdin = memoryview(stdin)
         self.stdout, self.stderr = Output(cap, fails_past_cap), Output(cap, fails_past_cap)
         self.began_ns = time.monotonic_ns()
-        self.abort_message = ""
         self.start(math.inf)
 
     def start(self, deadline: float) -> None:
         """A call begins that must end at `deadline`."""
-        self.deadline, self.late = deadline, False
+        self.deadline, self.late, self.abort_message = deadline, False, ""
 
     def is_late(self) -> bool:
         """Whether the deadline has passed, from now on for the whole call."""

@@ -76,6 +76,11 @@ def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> Pla
             f"entry '{interface.entry}' returns {len(function.results)} values, but {len(returned)} outputs are not"
             f" among its arguments{' and it returns a status' if status else ''}"
         )
+    if "batch" in args and returned:
+        raise InterfaceError(
+            f"entry '{interface.entry}' loops over the batch itself ('batch' is among its arguments), so it cannot return"
+            f" '{outputs[returned[0]]}', one value for all of it: have it take a pointer to that, too"
+        )
     if status and function.results != ("i32",):
         raise InterfaceError(f"entry '{interface.entry}' returns {function.results[0]}, but a status is an i32")
     kernel = Kernel(

@@ -54,7 +54,7 @@ struct core_box {
   uint32_t fork;
   uint64_t deadline_ns, began_ns;
   struct captured captured[STREAMS];
-  char aborted[512];         /* what AssemblyScript's abort was told */
+  struct captured aborted;   /* what AssemblyScript's abort was told in this call */
   bool late;                 /* a host function met the deadline */
   struct core_box *next;
 };

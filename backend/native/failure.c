@@ -141,7 +141,10 @@ int32_t failed(struct core_call *c, struct core_box *b, void *error, void *trap)
   } else if (exits) {
     say(c, "the guest ended itself with exit code %d instead of returning", status);
   } else {
-    if (trap) say(c, "the guest trapped: %s%s", b->aborted, b->aborted[0] ? ": " : "");
+    if (trap) {
+      say(c, "the guest trapped: ");
+      if (b->aborted.bytes) { say_bytes(c, b->aborted.data, b->aborted.bytes); say(c, ": "); }
+    }
     message(trap ? trap : error, &text);
     say_cause(c, text);
     p_wasm_byte_vec_delete(&text);

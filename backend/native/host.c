@@ -14,7 +14,7 @@
 enum { BADF = 8, FAULT = 21, INVAL = 28 };                        /* __wasi_errno_t */
 enum { REALTIME, MONOTONIC, LAST_CLOCK = 3 };                     /* 2 and 3 are CPU times, which no guest is given */
 enum { CLOCK_EVENT, LAST_EVENT = 2, SUBSCRIPTION = 48, EVENT = 32, ABSOLUTE = 1 };
-enum { MOST_VECTORS = 1024, MOST_SUBSCRIPTIONS = 64, RANDOM_CHUNK = 1 << 20 };
+enum { MOST_VECTORS = 1024, MOST_SUBSCRIPTIONS = 64, RANDOM_CHUNK = 1 << 20, MOST_TEXT = 2048 };
 
 struct guest { struct core_box *box; uint8_t *memory; uint64_t size; };
 
@@ -35,26 +35,28 @@ static void capture(struct guest *g, int stream, const uint8_t *from, uint64_t b
   c->dropped += bytes - n;
 }
 
+/* An array of pointers and sizes, all inside the memory, or NULL. One call serves MOST_VECTORS of them at most. */
+static const uint8_t *pieces(const struct guest *g, const Raw *a, uint32_t *count) {
+  *count = (uint32_t)a[2].i32 < MOST_VECTORS ? (uint32_t)a[2].i32 : MOST_VECTORS;
+  const uint8_t *v = at(g, (uint32_t)a[1].i32, 8ull * *count);
+  for (uint32_t i = 0; v && i < *count; i++) if (!at(g, u32(v + 8 * i), u32(v + 8 * i + 4))) return NULL;
+  return v;
+}
+
 static int fd_write(struct guest *g, const Raw *a) {
-  uint32_t fd = (uint32_t)a[0].i32, vectors = (uint32_t)a[1].i32, count = (uint32_t)a[2].i32, total = 0;
+  uint32_t fd = (uint32_t)a[0].i32, count, total = 0;
   if (fd != 1 && fd != 2) return BADF;
-  if (count > MOST_VECTORS) return INVAL;
-  const uint8_t *v = at(g, vectors, 8ull * count);
+  const uint8_t *v = pieces(g, a, &count);
   if (!v) return FAULT;
-  for (uint32_t i = 0; i < count; i++) {
-    uint32_t from = u32(v + 8 * i), bytes = u32(v + 8 * i + 4);
-    const uint8_t *piece = at(g, from, bytes);
-    if (!piece) return FAULT;
-    capture(g, fd == 1 ? STDOUT : STDERR, piece, bytes);
-    total += bytes;
-  }
+  for (uint32_t i = 0; i < count; total += u32(v + 8 * i++ + 4))
+    capture(g, fd == 1 ? STDOUT : STDERR, g->memory + u32(v + 8 * i), u32(v + 8 * i + 4));
   return put32(g, (uint32_t)a[3].i32, total) ? 0 : FAULT;
 }
 
 static int fd_read(struct guest *g, const Raw *a) {
+  uint32_t count;
   if (a[0].i32) return BADF;
-  if ((uint32_t)a[2].i32 > MOST_VECTORS) return INVAL;
-  return at(g, (uint32_t)a[1].i32, 8ull * (uint32_t)a[2].i32) && put32(g, (uint32_t)a[3].i32, 0) ? 0 : FAULT; /* it is at its end */
+  return pieces(g, a, &count) && put32(g, (uint32_t)a[3].i32, 0) ? 0 : FAULT; /* it is at its end */
 }
 
 static uint64_t clock_ns(const struct guest *g, uint32_t clock) {
@@ -119,29 +121,43 @@ static int random_get(struct guest *g, const Raw *a) {
   return 0;
 }
 
-/* AssemblyScript's text: UTF-16, its size before it. The guest traps by itself right after. */
-static bool utf16(const struct guest *g, uint32_t from, char *to, size_t room) {
-  const uint8_t *size = from >= 4 ? at(g, from - 4, 4) : NULL, *text = size ? at(g, from, u32(size)) : NULL;
-  size_t used = 0;
-  *to = 0;
-  if (!text) return !from;
-  for (uint32_t i = 0; text && i + 1 < u32(size) && used + 4 < room; i += 2) {
-    uint32_t c = text[i] | (uint32_t)text[i + 1] << 8;
-    if (c >= 0xD800 && c < 0xDC00 && i + 3 < u32(size)) { c = 0x10000 + ((c & 0x3FF) << 10) + ((text[i + 2] | (uint32_t)text[i + 3] << 8) & 0x3FF); i += 2; }
-    else if (c >= 0xD800 && c < 0xE000) c = 0xFFFD;
-    if (c < 0x80) to[used++] = (char)c;
-    else if (c < 0x800) { to[used++] = (char)(0xC0 | c >> 6); to[used++] = (char)(0x80 | (c & 63)); }
-    else if (c < 0x10000) { to[used++] = (char)(0xE0 | c >> 12); to[used++] = (char)(0x80 | (c >> 6 & 63)); to[used++] = (char)(0x80 | (c & 63)); }
-    else { to[used++] = (char)(0xF0 | c >> 18); to[used++] = (char)(0x80 | (c >> 12 & 63)); to[used++] = (char)(0x80 | (c >> 6 & 63)); to[used++] = (char)(0x80 | (c & 63)); }
-  }
-  to[used] = 0;
-  return true;
+/* A character of UTF-16 with `left` bytes to come, of which it takes `used`; what is none becomes U+FFFD. */
+static uint32_t character(const uint8_t *from, uint32_t left, uint32_t *used) {
+  uint32_t c = left < 2 ? 0xDC00 : from[0] | (uint32_t)from[1] << 8, low = left < 4 ? 0 : from[2] | (uint32_t)from[3] << 8;
+  bool is_pair = c >= 0xD800 && c < 0xDC00 && low >= 0xDC00 && low < 0xE000, is_cut = left < 2 || (c >= 0xD800 && c < 0xDC00 && left < 4);
+  *used = is_pair ? 4 : is_cut ? left : 2;
+  return is_pair ? 0x10000 + ((c & 0x3FF) << 10) + (low & 0x3FF) : c >= 0xD800 && c < 0xE000 ? 0xFFFD : c;
 }
 
+static char *utf8(uint32_t c, char *to) {
+  int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+  static const uint8_t first[] = {0, 0xC0, 0xE0, 0xF0};
+  *to++ = (char)(first[more] | c >> 6 * more);
+  while (more--) *to++ = (char)(0x80 | (c >> 6 * more & 0x3F));
+  return to;
+}
+
+/* Where the text at `from` ends once it is copied to `to`, or NULL where it lies outside: AssemblyScript's are UTF-16, their size before
+   them. No more than MOST_TEXT bytes are read. */
+static char *read_text(const struct guest *g, uint32_t from, char *to) {
+  const uint8_t *size = from >= 4 ? at(g, from - 4, 4) : NULL;
+  uint32_t left = size ? u32(size) < MOST_TEXT ? u32(size) : MOST_TEXT : 0;
+  const uint8_t *text = size ? at(g, from, left) : NULL;
+  if (!text) return from ? NULL : to;
+  for (uint32_t used; left; text += used, left -= used) to = utf8(character(text, left, &used), to);
+  return to;
+}
+
+/* The guest traps by itself right after. */
 static int aborted(struct guest *g, const Raw *a) {
-  char text[256], file[128];
-  if (!utf16(g, (uint32_t)a[0].i32, text, sizeof text) || !utf16(g, (uint32_t)a[1].i32, file, sizeof file)) strcpy(g->box->aborted, "abort");
-  else snprintf(g->box->aborted, sizeof g->box->aborted, "%s at %s:%u:%u", text, file, (unsigned)a[2].i32, (unsigned)a[3].i32);
+  struct captured *told = &g->box->aborted;
+  char text[4 * MOST_TEXT + 64], *end = read_text(g, (uint32_t)a[0].i32, text); /* a unit of two bytes becomes three at most */
+  if (end) end = read_text(g, (uint32_t)a[1].i32, stpcpy(end, " at "));
+  if (end) end += sprintf(end, ":%u:%u", (unsigned)a[2].i32, (unsigned)a[3].i32);
+  else end = stpcpy(text, "abort");
+  free(told->data);
+  *told = (struct captured){malloc((size_t)(end - text)), (uint64_t)(end - text), 0};
+  if (told->data) memcpy(told->data, text, told->bytes); else told->bytes = 0;
   return 0;
 }
 
@@ -196,6 +212,8 @@ void *host_define(void *linker) {
 
 void host_hand_on(struct core_box *b) {
   struct core_program *p = b->program;
+  free(b->aborted.data);
+  b->aborted = (struct captured){0};
   for (int i = 0; i < STREAMS; i++) {
     struct captured *c = &b->captured[i];
     if (p->output && c->bytes) p->output(p->data, i, c->data, c->bytes);

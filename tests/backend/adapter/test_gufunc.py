@@ -276,3 +276,10 @@ def test_a_pointer_must_be_an_i32_and_a_status_too() -> None:
     described = entry("f", "()->()", {"x": "FP32"}, {"y": "FP32"}, args=["x", "y"], returns="status")
     with pytest.raises(InterfaceError, match="returns i64, but a status is an i32"):
         Program.load(guests.wasm(text, described))
+
+
+def test_a_kernel_that_loops_itself_cannot_return_a_number_for_each_item() -> None:
+    text = '(module (memory (export "memory") 1) (func (export "f") (param i32 i32) (result f32) (f32.const 1)))'
+    described = entry("f", "()->()", {"x": "FP32"}, {"y": "FP32"}, args=["x", "batch"])
+    with pytest.raises(InterfaceError, match=r"loops over the batch itself .* cannot return 'y'"):
+        Program.load(guests.wasm(text, described))

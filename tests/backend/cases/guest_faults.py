@@ -126,8 +126,11 @@ def _written() -> Iterator[Fault]:
         "abort without a text": (" at file.ts:12:3", 0, 640, ""),
         "abort outside": ("abort", -1, 640, ""),
     }
+    halves = "\ud83da\ude00😀\ud83d"
+    texts["abort with halves of characters"] = ("\ufffda\ufffd😀\ufffd at file.ts:12:3", 4224, 640, halves)
+    texts["abort with a long text"] = ("é" * 1024 + " at file.ts:12:3", 4224, 640, "é" * 1500)
     for name, (shown, message, file, written) in texts.items():
-        data = harm.abort_text(544, written) + harm.abort_text(640, "file.ts")
+        data = harm.abort_text(message if message > 640 else 544, written) + harm.abort_text(640, "file.ts")
         trap = f"the guest trapped: {shown}: wasm `unreachable` instruction executed{FRAMES}"
         code_ = call.format(message, file)
         yield Fault(name, Harm(code_, trap, Trap, more=data, imports=ABORT), dtypes=("FP32", "BYTES"))
