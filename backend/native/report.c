@@ -42,6 +42,12 @@ static const struct { int kind; const char *name, *text; } NAMED[METRICS] = {
   {GAUGE, "wasm_memory_high_water_bytes", "The largest linear memory that a guest had"},
 };
 
+/* One family for all models: by its object Triton counts who uses a metric. A model and the one that replaces it have equal labels, and a
+   metric that each knew through a family of its own would be freed with the first of them, under the other's hands. */
+static Family *families[METRICS];
+static uint32_t users;
+static pthread_mutex_t families_lock = PTHREAD_MUTEX_INITIALIZER; /* Triton itself does not bear one who goes while another comes */
+
 void metrics_new(struct model *m, const char *name, uint64_t version) {
   char number[24], process[24];
   snprintf(number, sizeof number, "%llu", (unsigned long long)version);
@@ -49,12 +55,29 @@ void metrics_new(struct model *m, const char *name, uint64_t version) {
   const char *values[][2] = {{"model", name}, {"version", number}, {"pid", process}};
   const Parameter *labels[3];
   for (int i = 0; i < 3; i++) labels[i] = TRITONSERVER_ParameterNew(values[i][0], PARAMETER_STRING, values[i][1]);
+  pthread_mutex_lock(&families_lock);
   for (int i = 0; i < METRICS; i++) {
-    Error *error = TRITONSERVER_MetricFamilyNew(&m->families[i], NAMED[i].kind, NAMED[i].name, NAMED[i].text);
-    if (!error && (error = TRITONSERVER_MetricNew(&m->metrics[i], m->families[i], labels, 3))) m->metrics[i] = NULL;
-    drop(error); /* a server without metrics serves all the same */
+    Error *error = users ? NULL : TRITONSERVER_MetricFamilyNew(&families[i], NAMED[i].kind, NAMED[i].name, NAMED[i].text);
+    if (error) families[i] = NULL; /* a server without metrics serves all the same */
+    else if (families[i] && (error = TRITONSERVER_MetricNew(&m->metrics[i], families[i], labels, 3))) m->metrics[i] = NULL;
+    drop(error);
   }
+  m->counts = true;
+  users++;
+  pthread_mutex_unlock(&families_lock);
   for (int i = 0; i < 3; i++) TRITONSERVER_ParameterDelete((Parameter *)labels[i]);
+}
+
+void metrics_free(struct model *m) {
+  if (!m->counts) return;
+  pthread_mutex_lock(&families_lock);
+  users--;
+  for (int i = 0; i < METRICS; i++) {
+    if (m->metrics[i]) drop(TRITONSERVER_MetricDelete(m->metrics[i]));
+    if (!users && families[i]) drop(TRITONSERVER_MetricFamilyDelete(families[i]));
+    if (!users) families[i] = NULL;
+  }
+  pthread_mutex_unlock(&families_lock);
 }
 
 void metrics_send(struct model *m) {

@@ -20,8 +20,8 @@ struct model {
   char *names[MAX_TENSORS]; /* of the tensors */
   pthread_mutex_t lock;     /* of what follows: its metrics, and the lines that its guests write */
   struct core_stats sent;
-  Family *families[METRICS];
   Metric *metrics[METRICS];
+  bool counts; /* it has metrics to give back */
   uint64_t second, lines, dropped; /* the second of the last call that wrote, its lines, and those not yet said */
 };
 
@@ -33,6 +33,7 @@ void drop(Error *);
 void log_f(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void metrics_new(struct model *, const char *name, uint64_t version);
 void metrics_send(struct model *);
+void metrics_free(struct model *);
 void report_end(struct model *); /* what was counted */
 void report_output(void *model, int stream, const char *text, size_t bytes);
 

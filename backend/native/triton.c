@@ -47,10 +47,7 @@ EXPORT Error *TRITONBACKEND_GetBackendAttribute(Backend *backend, Attribute *att
 /* ---- models ---- */
 
 static void model_free(struct model *m) {
-  for (int i = 0; i < METRICS; i++) {
-    if (m->metrics[i]) drop(TRITONSERVER_MetricDelete(m->metrics[i]));
-    if (m->families[i]) drop(TRITONSERVER_MetricFamilyDelete(m->families[i]));
-  }
+  metrics_free(m);
   for (int i = 0; i < MAX_TENSORS; i++) free(m->names[i]);
   if (m->program) core_unload(m->program);
   pthread_mutex_destroy(&m->lock);

@@ -76,7 +76,7 @@ STARTED = guests.wasm("""(module (memory (export "memory") 1) (global $g (mut f3
 
 def write_for(repository: Path, chosen: str, name: str, module: bytes, config: str = BARE) -> None:
     """A model for one of ENGINES, which is the first word of its name."""
-    write(repository, f"{chosen}_{name}", module, config + engine(chosen))
+    write(repository, f"{chosen}_{name}", module, f"{config}\n{engine(chosen)}")
 
 
 def good_repository(repository: Path) -> None:

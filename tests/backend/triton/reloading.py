@@ -3,7 +3,8 @@
     python -m tests.backend.triton.reloading                      # 1,000 loads and unloads, 200 reloads under load
     python -m tests.backend.triton.reloading --cycles 50 --reloads 10 --model python
 
-Prints one line per part, and exits with 1 when a request failed, an answer was wrong, or something was left behind.
+Prints one line per part, and exits with 1 when a request failed, an answer was wrong, or something was left behind. The
+model is one of the native engine, one of the Python engine, or (model.py, the yardstick) one of the Python backend.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 from portalis.tritonserver import TritonServer
 from tests.backend import guests
 from tests.backend.triton import models
+from tests.running.memory import resident_bytes
 from tests.running.waiting import until
 
 CLIENTS = 4
@@ -51,16 +53,17 @@ output [ { name: "y" data_type: TYPE_FP32 dims: [ -1 ] } ]
 class Model:
     """A model in a repository, of which new versions appear and old ones leave."""
 
-    def __init__(self, repository: Path, name: str, kind: str = "wasm", python: str = PYTHON, more: str = "") -> None:
+    def __init__(self, repository: Path, name: str, kind: str = "native", python: str = PYTHON, more: str = "") -> None:
         self.folder = repository / name
         self.name = name
         self.version = 1
-        wasm = kind == "wasm"
+        wasm = kind in models.ENGINES
         self._file = "model.wasm" if wasm else "model.py"
         self._data = guests.wasm(guests.ADD) if wasm else python.encode()
         self.folder.mkdir()
         self._write(1)
-        (self.folder / "config.pbtxt").write_text((models.BARE if wasm else PYTHON_CONFIG) + BATCHING + more)
+        start = models.BARE + models.engine(kind) if wasm else PYTHON_CONFIG
+        (self.folder / "config.pbtxt").write_text(start + BATCHING + more)
 
     def _write(self, version: int) -> None:
         # whole at once: a server that polls must not see half a version
@@ -84,14 +87,15 @@ class Model:
 class Load:
     """Clients without a pause, and one that reads the metrics, while inside."""
 
-    def __init__(self, server: TritonServer, model: str) -> None:
+    def __init__(self, server: TritonServer, model: str, scrape: bool = True) -> None:
         self.answered = 0
         self.failed: Counter[str] = Counter()
         self._server = server
         self._model = model
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(float(i),), daemon=True) for i in range(CLIENTS)]
-        self._threads.append(threading.Thread(target=self._scrape, daemon=True))
+        if scrape:
+            self._threads.append(threading.Thread(target=self._scrape, daemon=True))
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -135,7 +139,7 @@ class Load:
 
 
 def stubs(pid: int) -> list[int]:
-    """The processes that the server `pid` has started, theirs included."""
+    """The processes that the server `pid` has started, theirs included; without the planner, which goes by itself."""
     found, queue = [], [pid]
     while queue:
         for task in Path(f"/proc/{queue.pop()}/task").glob("*/children"):
@@ -143,7 +147,7 @@ def stubs(pid: int) -> list[int]:
                 mine = [int(child) for child in task.read_text().split()]
                 queue += mine
                 found += mine
-    return found
+    return [child for child in found if b"/plan.py\0" not in command_line(child)]
 
 
 def command_line(pid: int) -> bytes:
@@ -154,7 +158,8 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
-def _client(server: TritonServer) -> Any:
+def client_of(server: TritonServer) -> Any:
+    """A client over gRPC."""
     import tritonclient.grpc as grpc
 
     return grpc.InferenceServerClient(server.grpc_url)
@@ -165,7 +170,7 @@ def come_and_go(server: TritonServer, model: Model, cycles: int) -> Iterator[int
     inputs = {"a": np.ones((1, 2), np.float32), "b": np.ones((1, 2), np.float32)}
     from portalis.triton_client import RemoteModel
 
-    client = _client(server)
+    client = client_of(server)
     for cycle in range(1, cycles + 1):
         client.load_model(model.name, client_timeout=120)
         with RemoteModel(server.grpc_url, model.name, timeout_s=60) as remote:
@@ -177,7 +182,7 @@ def come_and_go(server: TritonServer, model: Model, cycles: int) -> Iterator[int
 
 def reload_explicitly(server: TritonServer, model: Model, reloads: int) -> Iterator[int]:
     """Every second time the file is touched, else there is a new version; yields the number of each reload."""
-    client = _client(server)
+    client = client_of(server)
     for reload in range(1, reloads + 1):
         model.touch() if reload % 2 else model.next_version()
         client.load_model(model.name, client_timeout=120)
@@ -196,7 +201,7 @@ def reload_by_polling(server: TritonServer, model: Model, reloads: int) -> Itera
 
 def unload(server: TritonServer, model: str) -> None:
     """Unload, and wait until nothing of it is left."""
-    _client(server).unload_model(model, client_timeout=120)
+    client_of(server).unload_model(model, client_timeout=120)
     _nothing_left(server)
 
 
@@ -209,7 +214,12 @@ def settled(server: TritonServer, instances: int = 1) -> None:
     """Wait until replaced versions have gone: a stub (Triton starts it through a shell that it replaces) for each
     instance."""
     until(lambda: len(stubs(server.pid)) <= instances, lambda: f"stubs are left: {stubs(server.pid)}")
-    assert _client(server).is_server_ready()
+    assert client_of(server).is_server_ready()
+
+
+def _memory(server: TritonServer) -> str:
+    processes = [server.pid, *stubs(server.pid)]
+    return f"{len(processes)} processes with {resident_bytes(*processes) / (1 << 20):.1f} MiB"
 
 
 def _part(what: str, steps: Iterator[int], load: Load | None, wanted: int) -> bool:
@@ -235,12 +245,16 @@ def explicitly(folder: Path, kind: str, python: str, cycles: int, reloads: int) 
     """Loads and unloads, then reloads under load; whether all held."""
     model, other = (Model(folder, name, kind, python) for name in ("replaced", "passing"))
     with TritonServer(folder, model_control="explicit", stop_timeout_s=120) as server:
-        held = not cycles or _part("loads and unloads", come_and_go(server, other, cycles), None, cycles)
+        held = not cycles or _part("loads and unloads at first", come_and_go(server, other, 50), None, 50)
+        print(_memory(server), flush=True)
+        held = held and (not cycles or _part("loads and unloads", come_and_go(server, other, cycles), None, cycles))
+        print(_memory(server), flush=True)
         if not held or not reloads:
             return held
-        _client(server).load_model(model.name)
+        client_of(server).load_model(model.name)
         steps = reload_explicitly(server, model, reloads)
         held = _part("explicit reloads under load", steps, Load(server, model.name), reloads)
+        print(_memory(server), flush=True)
         return _part("explicit: replaced versions have gone", _once(server), None, 1) and held
 
 
@@ -260,8 +274,8 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cycles", type=int, default=1000, help="loads and unloads")
     options.add_argument("--reloads", type=int, default=200, help="reloads under load, half of them in each mode")
-    options.add_argument("--model", choices=["wasm", "python"], default="wasm")
-    options.add_argument("--source", type=Path, help="the model.py of --model python")
+    options.add_argument("--model", choices=[*models.ENGINES, "model.py"], default="native")
+    options.add_argument("--source", type=Path, help="the model.py of --model model.py")
     chosen = options.parse_args()
     python = chosen.source.read_text() if chosen.source else PYTHON
     polled = chosen.reloads // 2

@@ -23,18 +23,20 @@ F32 = np.float32
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> tuple[str, bool]:
-    """The log of a server that was given every bad model and one good one, and whether that one served."""
+    """The log of a server that was given every bad model and a good one for each engine, and whether these served."""
     repository = tmp_path_factory.mktemp("broken")
-    for name, (module, config, _) in models.BAD.items():
-        models.write(repository, name, module, config)
-    models.write(repository, "good", guests.wasm(guests.ADD))
-    (repository / "misnamed" / "1").mkdir(parents=True)
-    (repository / "misnamed" / "1" / "softmax.wasm").write_bytes(guests.wasm(guests.ADD))
-    (repository / "misnamed" / "config.pbtxt").write_text(models.BARE)
+    for engine in models.ENGINES:
+        for name, (module, config, _) in models.BAD.items():
+            models.write_for(repository, engine, name, module, config)
+        models.write_for(repository, engine, "good", guests.wasm(guests.ADD))
+        models.write_for(repository, engine, "misnamed", guests.wasm(guests.ADD))
+        folder = repository / f"{engine}_misnamed" / "1"
+        (folder / "model.wasm").rename(folder / "softmax.wasm")
     with TritonServer(
         repository, backend_directory=wasm_backends, require_all=False, start_timeout_s=PATIENCE_S
     ) as triton:
-        served = Server(triton).infer("good", a=np.ones((1, 1), F32), b=np.ones((1, 1), F32))["y"].tolist() == [[2]]
+        servers, one = [Server(triton, engine) for engine in models.ENGINES], np.ones((1, 1), F32)
+        served = all(server.infer("good", a=one, b=one)["y"].tolist() == [[2]] for server in servers)
         return triton.log(), served
 
 
@@ -42,23 +44,29 @@ def test_the_good_model_serves_beside_the_bad_ones(broken: tuple[str, bool]) -> 
     assert broken[1]
 
 
+@pytest.mark.parametrize("engine", models.ENGINES)
 @pytest.mark.parametrize("name", models.BAD)
-def test_a_model_that_cannot_load_says_why_and_where(name: str, broken: tuple[str, bool]) -> None:
+def test_a_model_that_cannot_load_says_why_and_where(name: str, engine: str, broken: tuple[str, bool]) -> None:
     told = models.BAD[name][2]
-    lines = [line for line in broken[0].splitlines() if told in line and name in line]
+    lines = [line for line in broken[0].splitlines() if told in line and f"{engine}_{name}" in line]
     assert lines, f"nothing in the log about {name} says {told!r}"
     assert "Traceback" not in broken[0]
 
 
-def test_a_module_under_another_name_is_pointed_out(broken: tuple[str, bool]) -> None:
+@pytest.mark.parametrize("engine", models.ENGINES)
+def test_a_module_under_another_name_is_pointed_out(engine: str, broken: tuple[str, bool]) -> None:
     assert re.search(
-        r"model\.wasm is missing; there is softmax\.wasm \(rename it, or set default_model_filename\)", broken[0]
+        rf"{engine}_misnamed.*model\.wasm is missing; there is softmax\.wasm"
+        r" \(rename it, or set default_model_filename\)",
+        broken[0],
     )
 
 
-def test_models_come_and_go_without_a_trace(tmp_path: Path, wasm_backends: Path) -> None:
-    models.write(tmp_path, "add", guests.wasm(guests.ADD))
-    models.write(tmp_path, "other", guests.echo(batch=8), models.BARE + 'default_model_filename: "echo.wasm"')
+@pytest.mark.parametrize("engine", models.ENGINES)
+def test_models_come_and_go_without_a_trace(tmp_path: Path, wasm_backends: Path, engine: str) -> None:
+    config = models.BARE + models.engine(engine)
+    models.write(tmp_path, "add", guests.wasm(guests.ADD), config)
+    models.write(tmp_path, "other", guests.echo(batch=8), config + 'default_model_filename: "echo.wasm"')
     (tmp_path / "other" / "1" / "model.wasm").rename(tmp_path / "other" / "1" / "echo.wasm")
     with TritonServer(tmp_path, backend_directory=wasm_backends, model_control="explicit") as triton:
         server = Server(triton)
@@ -90,20 +98,26 @@ def test_a_gpu_instance_group_serves_and_says_where_it_runs(tmp_path: Path, wasm
     from tests import parts
 
     parts.gpu()
-    models.write(tmp_path, "add", guests.wasm(guests.ADD), models.BARE + "instance_group { kind: KIND_GPU }")
+    for engine in models.ENGINES:
+        config = models.BARE + "instance_group { kind: KIND_GPU }"
+        models.write_for(tmp_path, engine, "add", guests.wasm(guests.ADD), config)
     with TritonServer(tmp_path, backend_directory=wasm_backends) as triton:
         one = np.ones((1, 1), F32)
-        assert Server(triton).infer("add", a=one, b=one)["y"].tolist() == [[2]]
-        assert "WebAssembly runs on the CPU" in triton.log()
+        for engine in models.ENGINES:
+            assert Server(triton, engine).infer("add", a=one, b=one)["y"].tolist() == [[2]]
+            assert f"wasm model {engine}_add version 1: WebAssembly runs on the CPU" in triton.log()
 
 
 @pytest.mark.slow
-def test_ten_thousand_mixed_requests_leave_memory_and_processes_flat(tmp_path: Path, wasm_backends: Path) -> None:
-    models.write(tmp_path, "moody", guests.when_asked("unreachable"))
-    models.write(tmp_path, "loud", models.talkative(1))
-    models.write(tmp_path, "add", guests.wasm(guests.ADD))
+@pytest.mark.parametrize("engine", models.ENGINES)
+def test_ten_thousand_mixed_requests_leave_memory_and_processes_flat(
+    tmp_path: Path, wasm_backends: Path, engine: str
+) -> None:
+    models.write_for(tmp_path, engine, "moody", guests.when_asked("unreachable"))
+    models.write_for(tmp_path, engine, "loud", models.talkative(1))
+    models.write_for(tmp_path, engine, "add", guests.wasm(guests.ADD))
     with TritonServer(tmp_path, backend_directory=wasm_backends) as triton:
-        server = Server(triton)
+        server = Server(triton, engine)
         good, bad, wrong = np.zeros((1, 1), F32), np.ones((1, 1), F32), np.ones((1, 1, 1), F32)
 
         def run(count: int) -> int:
@@ -134,4 +148,6 @@ def test_ten_thousand_mixed_requests_leave_memory_and_processes_flat(tmp_path: P
         assert run(10_000) == 4000
         time.sleep(2)
         assert set(stubs(triton.pid)) == pids
-        assert resident_bytes(*{triton.pid, *pids}) - before < 30 << 20
+        after = resident_bytes(*{triton.pid, *pids})
+        print(f"{engine}: {before / (1 << 20):.1f} MiB before 10,000 mixed requests, {after / (1 << 20):.1f} after")
+        assert after - before < 30 << 20

@@ -11,7 +11,7 @@ import pytest
 
 from portalis.triton_client import RemoteModel, load_model
 from portalis.tritonserver import TritonServer
-from tests.backend.triton import reloading
+from tests.backend.triton import models, reloading
 from tests.running.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.triton
@@ -23,6 +23,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Ite
     repository.mkdir()
     with TritonServer(repository, backend_directory=wasm_backends, model_control="explicit") as server:
         yield server
+
+
+@pytest.fixture(params=models.ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -46,46 +51,65 @@ def series(server: TritonServer, model: str) -> set[str]:
 
 
 def test_no_request_fails_while_versions_are_replaced(
-    server: TritonServer, load: Callable[[reloading.Model], None]
+    server: TritonServer, load: Callable[[reloading.Model], None], engine: str
 ) -> None:
-    model = reloading.Model(server.repositories[0], "replaced")
+    model = reloading.Model(server.repositories[0], f"{engine}_replaced", engine)
     load(model)
     with reloading.Load(server, model.name) as clients:
-        assert list(reloading.reload_explicitly(server, model, 6))[-1] == 6
-        until(lambda: clients.answered > 100)
+        for _ in reloading.reload_explicitly(server, model, 6):
+            before = clients.answered
+            until(lambda: clients.answered > before + 20, every_s=0.01)  # noqa: B023
     assert clients.failed == {}
     reloading.settled(server)
     until(
         lambda: len(series(server, model.name)) == 1, lambda: f"series that nobody sends: {series(server, model.name)}"
     )
-    unloaded = re.findall(r"wasm model replaced version \d+: unloaded after (\d+) guest calls", server.log())
+    unloaded = re.findall(rf"wasm model {model.name} version \d+: unloaded after (\d+) guest calls", server.log())
     assert len(unloaded) == 6
     assert sum(map(int, unloaded)) > 10
 
 
 def test_two_instances_of_a_model_come_and_go_beside_each_other(
-    server: TritonServer, load: Callable[[reloading.Model], None]
+    server: TritonServer, load: Callable[[reloading.Model], None], engine: str
 ) -> None:
-    """Each is a process with metrics of its own: with equal labels the first to end would free the other's."""
-    model = reloading.Model(server.repositories[0], "paired", more="instance_group { count: 2 kind: KIND_CPU }")
+    """In the Python engine each is a process with metrics of its own: with equal labels the first to end would free the
+    other's. In the native one they are threads, and both they and the model that replaces theirs share them."""
+    pair = "instance_group { count: 2 kind: KIND_CPU }"
+    model = reloading.Model(server.repositories[0], f"{engine}_paired", engine, more=pair)
     load(model)
-    assert len(series(server, model.name)) == 2
+    assert len(series(server, model.name)) == (2 if engine == "python" else 1)
     with reloading.Load(server, model.name) as clients:
         list(reloading.reload_explicitly(server, model, 2))
     assert clients.failed == {}
     reloading.settled(server, 2)
 
 
-def test_models_that_come_and_go_leave_no_process_and_no_shared_memory(server: TritonServer) -> None:
-    model = reloading.Model(server.repositories[0], "passing")
-    assert list(reloading.come_and_go(server, model, 4))[-1] == 4
+@pytest.mark.parametrize(("engine", "cycles"), [("native", 40), ("python", 4)], indirect=["engine"])
+def test_models_that_come_and_go_leave_no_process_and_no_shared_memory(
+    server: TritonServer, engine: str, cycles: int
+) -> None:
+    model = reloading.Model(server.repositories[0], f"{engine}_passing", engine)
+    assert list(reloading.come_and_go(server, model, cycles))[-1] == cycles
     assert series(server, model.name) == set()
+
+
+def test_a_native_model_that_is_unloaded_while_it_answers_ends_with_its_last_answer(server: TritonServer) -> None:
+    """A request gets its answer, or hears that there is no such model; the next load serves again."""
+    model = reloading.Model(server.repositories[0], "leaving")
+    client = reloading.client_of(server)
+    for _ in range(40):
+        client.load_model(model.name)
+        with reloading.Load(server, model.name, scrape=False) as clients:
+            until(lambda: clients.answered > 20, lambda: dict(clients.failed), every_s=0.005)  # noqa: B023
+            client.unload_model(model.name)
+        assert not [told for told in clients.failed if "unknown model" not in told and "not ready" not in told], clients.failed
+    assert server.running()
 
 
 def test_a_server_that_polls_answers_through_every_change(tmp_path: Path, wasm_backends: Path) -> None:
     repository = tmp_path / "models"
     repository.mkdir()
-    model = reloading.Model(repository, "replaced")
+    model = reloading.Model(repository, "replaced", "python")
     with TritonServer(
         repository, backend_directory=wasm_backends, model_control="poll", extra_args=["--repository-poll-secs=1"]
     ) as server:
