@@ -239,8 +239,9 @@ class TritonServer:
             str(install.binary),
             *(f"--model-repository={repository}" for repository in self.repositories),
             f"--backend-directory={backends}",
-            # python-based backends read the Python backend's settings; the prefix lets us remove what a kill leaves
-            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            # python-based backends read the Python backend's settings, and a library that opens it its own; the prefix
+            # lets us remove what a kill leaves
+            *(f"--backend-config={name},shm-region-prefix-name={self._shm_prefix}" for name in ("python", "wasm")),
             f"--grpc-address={self.host}",
             f"--grpc-port={self._ports.grpc}",
             f"--http-address={self.host}",
@@ -261,6 +262,8 @@ class TritonServer:
         while time.monotonic() < deadline:
             code = None if self._process is None else self._process.poll()
             if code is not None:
+                if self._relay is not None:
+                    self._relay.join(RELAY_END_S)  # its last words may still be in the pipe
                 log = self.log()
                 if not last and (ABORTED in log or (PORT_TAKEN in log and not self._wanted_ports.chosen)):
                     self._clean_up_after_process()

@@ -23,6 +23,7 @@ from portalis.tritonserver.install import STUB_NAME
 from portalis.tritonserver.layout import find_libpython
 from portalis.tritonserver.log import why_it_failed
 from tests import parts
+from tests.backend.triton.models import parameters
 from tests.running import waiting
 from tests.running.ports import free_ports
 
@@ -32,6 +33,17 @@ pytestmark = pytest.mark.triton
 @pytest.fixture(autouse=True)
 def _real_server() -> None:
     parts.tritonserver()
+
+
+PYTHON = 'backend: "wasm"\n' + parameters({"wasm.engine": "python"})
+
+
+@pytest.fixture(params=["native", "python"])
+def engine(request: pytest.FixtureRequest, repository: Path) -> str:
+    """What runs the model: a thread of the server and a planner beside it, or a stub."""
+    name: str = request.param
+    (repository / "add" / "config.pbtxt").write_text('backend: "wasm"\n' + parameters({"wasm.engine": name}))
+    return name
 
 
 def session_of(pid: int) -> list[str]:
@@ -58,7 +70,7 @@ def add(server: TritonServer) -> float:
 
 
 def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_behind(
-    repository: Path, wasm_backends: Path
+    repository: Path, wasm_backends: Path, engine: str
 ) -> None:
     with TritonServer(repository, backend_directory=wasm_backends, stop_timeout_s=waiting.PATIENCE_S) as server:
         assert add(server) == 3.0
@@ -71,8 +83,8 @@ def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_b
             f"127.0.0.1:{server.ports.http}",
         }
         pid, regions = server.pid, server.shared_memory()
-        assert len(regions) == 1
-        assert any(STUB_NAME in line for line in session_of(pid))
+        assert len(regions) == (engine == "python")
+        assert any((STUB_NAME if engine == "python" else "plan.py") in line for line in session_of(pid))
     wait_until_it_ends(pid)
     assert not any(region.exists() for region in regions)
     assert "successfully unloaded 'add'" in server.log()
@@ -92,6 +104,7 @@ def test_the_stub_runs_this_interpreters_python_with_its_packages(repository: Pa
     )
     import wasmtime
 
+    (repository / "add" / "config.pbtxt").write_text(PYTHON)
     with TritonServer(repository, backend_directory=backends):
         assert tell.read_text().split("\n") == [sys.prefix, *sys.version.split("\n"), wasmtime.__file__]
 
@@ -115,13 +128,15 @@ def test_with_require_all_off_the_other_models_are_served(repository: Path, wasm
         assert "failed to load 'broken'" in server.log()
 
 
-def test_a_server_that_is_killed_leaves_no_stub_and_no_shared_memory(repository: Path, wasm_backends: Path) -> None:
+def test_a_server_that_is_killed_leaves_no_process_and_no_shared_memory(
+    repository: Path, wasm_backends: Path, engine: str
+) -> None:
     server = TritonServer(repository, backend_directory=wasm_backends).start()
     pid, regions = server.pid, server.shared_memory()
     os.kill(pid, signal.SIGKILL)
     assert server.wait(waiting.PATIENCE_S) == -signal.SIGKILL
     server.stop()
-    assert regions
+    assert len(regions) == (engine == "python")
     assert not any(region.exists() for region in regions)
     wait_until_it_ends(pid)
 
@@ -138,7 +153,7 @@ def test_a_server_that_does_not_end_is_killed_after_the_deadline(repository: Pat
 
 
 def test_the_server_ends_when_the_process_that_started_it_is_killed(
-    repository: Path, wasm_backends: Path, tmp_path: Path
+    repository: Path, wasm_backends: Path, tmp_path: Path, engine: str
 ) -> None:
     program = textwrap.dedent(f"""
         import time
@@ -221,13 +236,19 @@ def test_no_shell_reads_the_names_of_models_that_come_later(
     ran = tmp_path / "ran"
     ran.mkdir()
     monkeypatch.chdir(ran)  # the server runs here, and what a folder's name runs
+    (repository / "add" / "config.pbtxt").write_text(PYTHON)  # what is run natively is not started through a shell
     named = {"a$(touch${IFS}PWN1)b": "", "c;touch${IFS}PWN2;": "", "grouped": "$(touch${IFS}PWN3)"}
     for name, group in named.items():
         shutil.copytree(repository / "add", repository / name)
         if group:
             with (repository / name / "config.pbtxt").open("a") as config:
                 config.write(f'instance_group [{{ name: "{group}" kind: KIND_CPU }}]')
-    sent = {"backend": "wasm", "instance_group": [{"name": "`touch${IFS}PWN4`", "kind": "KIND_CPU"}]}
+    python = {"wasm.engine": {"string_value": "python"}}
+    sent = {
+        "backend": "wasm",
+        "parameters": python,
+        "instance_group": [{"name": "`touch${IFS}PWN4`", "kind": "KIND_CPU"}],
+    }
     with TritonServer(repository, backend_directory=wasm_backends, model_control="explicit") as server:
         with grpc_client.InferenceServerClient(server.grpc_url) as client:
             for name in named:
