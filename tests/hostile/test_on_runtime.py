@@ -11,9 +11,11 @@ from tests.backend.limits import in_time, not_late
 
 from .attacks import ATTACKS, BAD, GOOD, Attack
 
+pytestmark = pytest.mark.usefixtures("executor")
+
 
 @pytest.fixture(scope="module")
-def neighbour() -> Program:
+def neighbour(executor: str) -> Program:
     """A harmless program in the same process."""
     return Program.load(guests.echo(dims=(1,), batch=8))
 

@@ -48,7 +48,7 @@ def test_a_request_that_fails_leaves_nothing_for_the_next() -> None:
 
 
 def test_threads_have_arrays_of_their_own() -> None:
-    wrong = []
+    wrong: list[int] = []
     with Program.load(guests.wasm(NEGATE)) as program:
 
         def work(n: int) -> None:
