@@ -120,6 +120,7 @@ def test_an_instance_that_cannot_start_is_told_alike(text: str) -> None:
         with native, python:
             assert told(native) == told(python) != "x"
             assert counted(native) == counted(python)
+            assert core().stats(native._runner._program).calls == 1  # type: ignore[union-attr]
 
 
 GROWING = guests.dlpack(
