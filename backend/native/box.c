@@ -51,7 +51,8 @@ static int32_t initialize(struct core_call *c, struct core_box *b, const Instanc
   bool is_start = name.bytes == 6 && !memcmp(plan_at(p, name.at), "_start", 6);
   if (!is_start || trap || !p_wasmtime_error_exit_status(error, &status)) return failed(c, b, error, trap);
   p_wasmtime_error_delete(error);
-  return !status ? DONE : fail(c, CORE_GUEST, "the module's '_start', which initialises each instance, ended with exit code %d, not with 0", status);
+  if (!status) return DONE;
+  return fail(c, CORE_GUEST, "the module's '_start', which initialises each instance, ended with exit code %d, not with 0", status);
 }
 
 /* Instantiate all parts, one after the other. */
@@ -97,7 +98,8 @@ static int32_t look_up(struct core_call *c, struct core_box *b, const Instance *
 static int32_t box_try(struct core_call *c, const struct compiled *code, uint64_t deadline, struct core_box **made) {
   const struct plan *p = c->slot->program->plan;
   Instance instances[MAX_MODULES];
-  if (atomic_load(&core_live) >= core_settings.most_instances) return fail(c, CORE_BUSY, "%u are the most for one process", core_settings.most_instances);
+  uint32_t most = core_settings.most_instances;
+  if (atomic_load(&core_live) >= most) return fail(c, CORE_BUSY, "%u are the most for one process", most);
   struct core_box *b = calloc(1, sizeof *b);
   if (!b) return fail(c, CORE_BUSY, "out of memory");
   b->program = c->slot->program;
@@ -143,8 +145,8 @@ int32_t box_new(struct core_call *c, uint64_t deadline, struct core_box **made) 
   memcpy(why, c->message, sizeof why);
   why[sizeof why - 1] = 0;
   if (kind == CORE_BUSY || kind == POOL_FULL)
-    fail(c, CORE_BUSY, "this host has no room for another instance beside %u others (%s): send the request again later, or have fewer models and"
-         " requests in one process", atomic_load(&core_live), why);
+    fail(c, CORE_BUSY, "this host has no room for another instance beside %u others (%s): send the request again later,"
+         " or have fewer models and requests in one process", atomic_load(&core_live), why);
   if (kind == MEMORY)
     fail(c, MEMORY, "the module needs more memory than its limit of %llu bytes (%.*s): %s", (unsigned long long)p->plan->max_memory,
          SPAN(p->plan, p->plan->raise_memory), why);

@@ -12,6 +12,8 @@ enum { TYPE_BYTES = 13 };
 static const struct plan *plan_of(const struct core_call *c) { return c->slot->program->plan; }
 
 
+static int32_t broken(struct core_call *c, const char *what) { return fail(c, INTERNAL, "%s", what); }
+
 /* ---- the beginning and the end ---- */
 
 static bool pays(const struct core_program *p) { return p->grown <= 8 || 4 * p->grown < p->restored; }
@@ -84,8 +86,9 @@ static void explain(struct core_call *c, const char *before) {
 
 /* What a function of the adapter returned that is not DONE. */
 static int32_t refused(struct core_call *c, int32_t status) {
+  bool says = c->box->control->message_bytes && status >= INPUT && status <= INTERNAL;
   fail(c, status, "%s", "");
-  if (status < INPUT || status > INTERNAL || !c->box->control->message_bytes || !say_its_message(c, "")) return fail(c, INTERNAL, "the adapter broke its contract");
+  if (!says || !say_its_message(c, "")) return broken(c, "the adapter broke its contract");
   if (status == STATUS) explain(c, ": ");
   return c->kind;
 }
@@ -158,12 +161,13 @@ static int32_t copy_pass(struct core_call *c, uint32_t pass, bool in) {
     const struct core_tensor *t = (in ? c->in : c->out) + i;
     uint64_t from;
     if (in ? t->rank < 0 || (pass && !t->slice) : !t->pieces) continue;
-    if (__builtin_mul_overflow(t->slice, pass, &from) || from > t->bytes) return fail(c, INTERNAL, "the adapter asks for more than there is");
+    bool more = __builtin_mul_overflow(t->slice, pass, &from) || from > t->bytes;
+    if (more) return broken(c, "the adapter asks for more than there is");
     uint64_t bytes = t->slice && t->slice < t->bytes - from ? t->slice : t->bytes - from;
     uint8_t *at = inside(c->box, c->box->control->t[in ? i : p->inputs + i].at, bytes);
-    if (!at && in) return fail(c, INTERNAL, "the adapter placed an input outside the guest's memory");
-    if (!at && bytes) return fail(c, INTERNAL, "the adapter says that an output lies outside the guest's memory");
-    if (!copy(t, from, bytes, at, in) && in) return fail(c, INTERNAL, "an input has fewer bytes than it says");
+    if (!at && in) return broken(c, "the adapter placed an input outside the guest's memory");
+    if (!at && bytes) return broken(c, "the adapter says that an output lies outside the guest's memory");
+    if (!copy(t, from, bytes, at, in) && in) return broken(c, "an input has fewer bytes than it says");
   }
   return DONE;
 }
@@ -175,19 +179,20 @@ static int32_t take_output(struct core_call *c, uint32_t i) {
   struct core_tensor *t = &c->out[i];
   uint64_t bytes = spec->item;
   bool serialised = spec->dtype == TYPE_BYTES;
-  if (k.rank < 0 || k.rank > MAX_OUT_RANK) return fail(c, INTERNAL, "the adapter gives an output a false rank");
+  if (k.rank < 0 || k.rank > MAX_OUT_RANK) return broken(c, "the adapter gives an output a false rank");
   for (int d = 0; d < k.rank; d++)
-    if (k.dims[d] < 0 || __builtin_mul_overflow(bytes, (uint64_t)k.dims[d], &bytes)) return fail(c, INTERNAL, "the adapter gives an output a false shape");
-  if ((!serialised && bytes != k.bytes) || (!c->passes && k.bytes)) return fail(c, INTERNAL, "the adapter gives an output a false size");
+    if (k.dims[d] < 0 || __builtin_mul_overflow(bytes, (uint64_t)k.dims[d], &bytes))
+      return broken(c, "the adapter gives an output a false shape");
+  if ((!serialised && bytes != k.bytes) || (!c->passes && k.bytes)) return broken(c, "the adapter gives an output a false size");
   if (c->passes > 1 && (serialised || !k.slice || k.bytes / k.slice + (k.bytes % k.slice != 0) != c->passes))
-    return fail(c, INTERNAL, "the adapter gives an output a false slice");
+    return broken(c, "the adapter gives an output a false slice");
   c->changed |= t->rank != k.rank || memcmp(t->dims, k.dims, (size_t)k.rank * sizeof *k.dims);
   t->rank = k.rank;
   t->bytes = k.bytes;
   t->slice = c->passes > 1 ? k.slice : 0;
   memcpy(t->dims, k.dims, (size_t)k.rank * sizeof *k.dims);
   t->data = c->passes > 1 ? NULL : k.bytes ? inside(c->box, k.at, k.bytes) : (const uint8_t *)"";
-  return c->passes == 1 && !t->data ? fail(c, INTERNAL, "the adapter says that an output lies outside the guest's memory") : DONE;
+  return c->passes == 1 && !t->data ? broken(c, "the adapter says that an output lies outside the guest's memory") : DONE;
 }
 
 /* ---- calls ---- */

@@ -62,8 +62,13 @@ static void say_name(struct core_call *c, const struct plan *p, uint32_t functio
     uint32_t middle = (low + high) / 2;
     if (plan_names(p)[middle].function < function) low = middle + 1; else high = middle;
   }
-  if (low < p->names && plan_names(p)[low].function == function) say_bytes(c, plan_at(p, plan_names(p)[low].name.at), plan_names(p)[low].name.bytes);
+  const struct plan_name *n = plan_names(p) + low;
+  if (low < p->names && n->function == function) say_bytes(c, plan_at(p, n->name.at), n->name.bytes);
   else say(c, "function %u", function);
+}
+
+static bool is(const Bytes *text, const char *words) {
+  return text && text->size == strlen(words) && !memcmp(text->data, words, text->size);
 }
 
 /* Guests have no module name; a loop of ours is shown with its own, the adapter and the bridge are not. */
@@ -74,7 +79,7 @@ static void say_backtrace(struct core_call *c, void (*trace)(void *, Frames *), 
   for (size_t i = 0; i < frames.size && shown < MOST_FRAMES; i++) {
     const Bytes *module = p_wasmtime_frame_module_name(frames.data[i]), *name = p_wasmtime_frame_func_name(frames.data[i]);
     size_t offset = p_wasm_frame_module_offset(frames.data[i]);
-    if (module && ((module->size == 6 && !memcmp(module->data, "bridge", 6)) || (module->size == 7 && !memcmp(module->data, "adapter", 7)))) continue;
+    if (is(module, "bridge") || is(module, "adapter")) continue;
     say(c, shown ? "\n%5d: " : "\nwasm backtrace:\n%5d: ", shown);
     if (offset && offset < 0xFFFFFFFF) say(c, "%#8zx - ", offset); else say(c, "         - ");
     shown++;
@@ -93,10 +98,13 @@ static Bytes trimmed(char *from, size_t bytes) {
 
 static char *find(Bytes text, const char *words) { return memmem(text.data, text.size, words, strlen(words)); }
 
+/* What is left of a text `from` some place of it on. */
+static Bytes rest(Bytes text, char *from) { return trimmed(from, text.size - (size_t)(from - text.data)); }
+
 /* wasmtime's message without its backtrace: the cause alone where it has one. */
 static void say_cause(struct core_call *c, Bytes text) {
   static const char BEFORE[] = "\n\nCaused by:\n", MARK[] = "wasm trap: ", NUMBER[] = "0: ";
-  char *causes = find(text, BEFORE), *end = text.data + text.size;
+  char *causes = find(text, BEFORE);
   Bytes head = {causes ? (size_t)(causes - text.data) : text.size, text.data};
   char *trace = find(head, "wasm backtrace:\n");
   head = trimmed(head.data, trace ? (size_t)(trace - head.data) : head.size);
@@ -104,11 +112,11 @@ static void say_cause(struct core_call *c, Bytes text) {
   if (!causes || both) say_bytes(c, head.data, head.size);
   if (!causes) return;
   if (both) say(c, ": ");
-  Bytes left = trimmed(causes + sizeof BEFORE - 1, (size_t)(end - causes) - sizeof BEFORE + 1);
+  Bytes left = rest(text, causes + sizeof BEFORE - 1);
   /* with signals the address of a fault comes first, which there is not without */
-  for (char *mark; (mark = find(left, MARK));) left = trimmed(mark + sizeof MARK - 1, left.size - (size_t)(mark - left.data) - sizeof MARK + 1);
-  if (find(left, NUMBER) == left.data) left = trimmed(left.data + sizeof NUMBER - 1, left.size - sizeof NUMBER + 1);
-  for (char *line; (line = find(left, "\n")); left = trimmed(line, left.size - (size_t)(line - left.data))) {
+  for (char *mark; (mark = find(left, MARK));) left = rest(left, mark + sizeof MARK - 1);
+  if (find(left, NUMBER) == left.data) left = rest(left, left.data + sizeof NUMBER - 1);
+  for (char *line; (line = find(left, "\n")); left = rest(left, line)) {
     Bytes one = trimmed(left.data, (size_t)(line - left.data));
     say_bytes(c, one.data, one.size);
     say(c, "; ");

@@ -204,7 +204,8 @@ void *host_define(void *linker) {
   for (size_t i = 0; !error && i < sizeof PROVIDED / sizeof *PROVIDED; i++) {
     const struct function *f = &PROVIDED[i];
     void *type = function_type(f);
-    error = p_wasmtime_linker_define_func_unchecked(linker, f->module, strlen(f->module), f->name, strlen(f->name), type, enter, (void *)f, NULL);
+    size_t in = strlen(f->module), as = strlen(f->name);
+    error = p_wasmtime_linker_define_func_unchecked(linker, f->module, in, f->name, as, type, enter, (void *)f, NULL);
     p_wasm_functype_delete(type);
   }
   return error;

@@ -17,17 +17,22 @@ static void compiled_free(struct compiled *c) {
   *c = (struct compiled){0};
 }
 
+static bool refuse(char *message, size_t room, const char *why) {
+  snprintf(message, room, "%s", why);
+  return false;
+}
+
 /* Load modules from the plan `code`, or, without one, as they were loaded `from` there. By whoever has `engines_lock`. */
-static bool compiled_load(struct compiled *c, const struct core_program *p, const struct plan *code, const struct compiled *from, bool pooled,
-                          char *message, size_t room) {
+static bool compiled_load(struct compiled *c, const struct core_program *p, const struct plan *code, const struct compiled *from,
+                          bool pooled, char *message, size_t room) {
   void *error = NULL;
   c->engine = engine_for(p->plan->max_stack, p->plan->flags & SIGNALS, pooled);
-  if (!c->engine) { snprintf(message, room, "wasmtime has no engine for it: memory is short, or host functions cannot be defined"); return false; }
+  if (!c->engine) return refuse(message, room, "wasmtime has no engine for it: memory is short, or host functions cannot be defined");
   for (uint32_t i = 0; i < p->plan->modules && !error; i++) {
     Bytes own = {0, NULL};
     if (code) own = (Bytes){plan_modules(code)[i].code.bytes, (char *)plan_at(code, plan_modules(code)[i].code.at)};
     else error = p_wasmtime_module_serialize(from->module[i], &own);
-    if (!error && (error = p_wasmtime_module_deserialize(c->engine->handle, (const uint8_t *)own.data, own.size, &c->module[i]))) c->module[i] = NULL;
+    if (!error) error = p_wasmtime_module_deserialize(c->engine->handle, (const uint8_t *)own.data, own.size, &c->module[i]);
     if (!code) p_wasm_byte_vec_delete(&own);
   }
   if (!error) error = p_wasmtime_linker_instantiate_pre(c->engine->linker, c->module[0], &c->pre);
@@ -64,11 +69,12 @@ const struct compiled *program_code(struct core_program *p, bool on_demand) {
 
 struct core_program *core_load(const struct plan *plan, size_t bytes, void (*output)(void *, int, const char *, size_t), void *data,
                                char *message, size_t room) {
-  if (!plan_check(plan, bytes)) { snprintf(message, room, "the plan is damaged, or of another version"); return NULL; }
-  if (plan->layouts != core_layouts()) { snprintf(message, room, "this wasmtime has other structs than the executor was built for"); return NULL; }
+  if (!plan_check(plan, bytes)) return refuse(message, room, "the plan is damaged, or of another version"), NULL;
+  if (plan->layouts != core_layouts())
+    return refuse(message, room, "this wasmtime has other structs than the executor was built for"), NULL;
   struct core_program *p = calloc(1, sizeof *p);
   size_t kept = plan_kept(plan); /* machine code is not needed afterwards */
-  if (!p || !(p->plan = malloc(kept))) { free(p); snprintf(message, room, "out of memory"); return NULL; }
+  if (!p || !(p->plan = malloc(kept))) return free(p), refuse(message, room, "out of memory"), NULL;
   memcpy(p->plan, plan, kept);
   p->output = output;
   p->data = data;

@@ -84,7 +84,8 @@ typedef void *(*Callback)(void *data, void *caller, Raw *values, size_t count);
   X(void, wasmtime_linker_delete, (void *)) \
   X(void, wasmtime_linker_allow_shadowing, (void *, bool)) \
   X(void *, wasmtime_linker_define_wasi, (void *)) \
-  X(void *, wasmtime_linker_define_func_unchecked, (void *, const char *, size_t, const char *, size_t, void *, Callback, void *, void (*)(void *))) \
+  X(void *, wasmtime_linker_define_func_unchecked, \
+    (void *, const char *, size_t, const char *, size_t, void *, Callback, void *, void (*)(void *))) \
   X(void *, wasmtime_linker_instantiate_pre, (void *, void *, void **)) \
   X(void *, wasmtime_instance_pre_instantiate, (void *, void *, Instance *, void **)) \
   X(void, wasmtime_instance_pre_delete, (void *)) \

@@ -36,7 +36,7 @@ def test_eight_threads_with_outputs_of_many_shapes_get_their_own_and_every_call_
         def work(number: int) -> None:
             rng = np.random.default_rng(number)
             for _ in range(150):
-                size = int(rng.integers(1, 4096))
+                size = int(rng.choice([1, 7, 4096]))  # few: what one thread wrote is often right by chance
                 x = np.full(4096, size, F32)
                 (y,) = program.run({"x": x}).values()
                 assert y.shape == (size,)
