@@ -177,7 +177,9 @@ class Store(wasmtime.Store):
             return self._timed_out()
         where = self._backtrace(trap.frames)
         if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
-            return self._timed_out("" if self.state.late else where)  # in a host function, it was not the guest that ran
+            return self._timed_out(
+                "" if self.state.late else where
+            )  # in a host function, it was not the guest that ran
         return faults.of_trap(trap.message, self.state.abort_message, where)
 
     def _backtrace(self, frames: Any) -> str:
