@@ -78,8 +78,8 @@ def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> Pla
         )
     if "batch" in args and returned:
         raise InterfaceError(
-            f"entry '{interface.entry}' loops over the batch itself ('batch' is among its arguments), so it cannot return"
-            f" '{outputs[returned[0]]}', one value for all of it: have it take a pointer to that, too"
+            f"entry '{interface.entry}' loops over the batch itself ('batch' is among its arguments), so it cannot"
+            f" return '{outputs[returned[0]]}', one value for all of it: have it take a pointer to that, too"
         )
     if status and function.results != ("i32",):
         raise InterfaceError(f"entry '{interface.entry}' returns {function.results[0]}, but a status is an i32")

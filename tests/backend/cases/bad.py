@@ -4,39 +4,41 @@ fails harms no other, be it one before it, beside it or after it."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
-from tests.backend.cases import guest_faults, output_faults, pairwise, request_faults, room_faults
+from tests.backend.cases import good, guest_faults, output_faults, pairwise, request_faults, room_faults
 from tests.backend.cases.case import Call, Case
 from tests.backend.cases.fault import EVERY, Fault, Made
-from tests.backend.cases.good import FACTORS, MAX_BATCH
+from tests.backend.cases.good import MAX_BATCH
 from tests.backend.cases.pairwise import Row
 
 
-def faults() -> dict[str, Fault]:
-    """All kinds, by name."""
-    return {
-        fault.name: fault
-        for fault in (*guest_faults.faults(), *request_faults.faults(), *output_faults.faults(), *room_faults.faults())
-    }
+@cache
+def kinds() -> dict[str, Fault]:
+    """All kinds of faults, by name."""
+    rooms = (guest_faults, request_faults, output_faults, room_faults)
+    return {fault.name: fault for room in rooms for fault in room.faults()}
+
+
+FACTORS = {
+    "fault": tuple(kinds()),
+    "convention": good.FACTORS["convention"],
+    "dtype": EVERY,
+    "batching": ("none", "one", "joined"),
+    "isolation": good.FACTORS["isolation"],
+}
+
+
+def valid(row: Row) -> bool:
+    """Whether there can be such a row."""
+    return kinds()[row["fault"]].fits(row["convention"], row["dtype"])
 
 
 def cases() -> Iterator[Case]:
     """All rows."""
-    kinds = faults()
-
-    def valid(row: Row) -> bool:
-        return kinds[row["fault"]].fits(row["convention"], row["dtype"])
-
-    factors = {
-        "fault": tuple(kinds),
-        "convention": FACTORS["convention"],
-        "dtype": EVERY,
-        "batching": ("none", "one", "joined"),
-        "isolation": FACTORS["isolation"],
-    }
-    for row in pairwise.rows(factors, valid):
+    for row in pairwise.rows(FACTORS, valid):
         batch = 0 if row["batching"] == "none" else MAX_BATCH
-        made = kinds[row["fault"]].make(row["convention"], row["dtype"], batch, row["isolation"])
+        made = kinds()[row["fault"]].make(row["convention"], row["dtype"], batch, row["isolation"])
         name = "-".join(row.values()).replace(" ", "_").replace(",", "")
         calls, times = _calls(row, made)
         yield Case(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,9 @@ Outcome = dict[str, tuple[str, tuple[int, ...], bytes]] | tuple[str, str]
 """An answer as bytes: data type, shape and content of each output; or an error's kind and text."""
 
 
+Seen = Callable[["Tensors | Failure", Outcome], Outcome]
+
+
 def outcome(answer: Tensors | WasmError) -> Outcome:
     """What an executor answered."""
     if isinstance(answer, WasmError):
@@ -74,3 +77,18 @@ def expected(answer: Tensors | Failure, got: Outcome) -> Outcome:
     found = _BACKTRACE.search(got[1]) if isinstance(got, tuple) else None
     text = answer.text.replace(FRAMES, found[0]) if found else answer.text
     return answer.kind.__name__, text
+
+
+def differences(case: Case, found: Sequence[Sequence[Outcome]], seen: Seen = expected) -> Iterator[str]:
+    """What differs from the row in `found`, the outcomes of its calls. `seen` is how an answer is seen there."""
+    for number, (call, outcomes) in enumerate(zip(case.calls, found, strict=True)):
+        for place, (answer, got) in enumerate(zip(call.answers, outcomes, strict=True)):
+            wanted = seen(answer, got)
+            if got != wanted:
+                yield f"call {number}, request {place} is answered\n  {got!s:.1000}\nand not\n  {wanted!s:.1000}"
+
+
+def late(case: Case, found: Sequence[Sequence[Outcome]], kind: str) -> bool:
+    """Whether a request that is to go well ended in `kind`, a timeout, as on a busy machine."""
+    pairs = (pair for call, outcomes in zip(case.calls, found) for pair in zip(call.answers, outcomes))
+    return any(isinstance(got, tuple) and got[0] == kind and not isinstance(answer, Failure) for answer, got in pairs)

@@ -13,7 +13,7 @@ from tests.backend.cases import harm
 from tests.backend.cases.case import Failure, Tensors
 from tests.backend.cases.harm import ENTRIES
 
-NUMBERS = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64")
+NUMBERS: tuple[str, ...] = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64")
 NUMBERS += ("FP16", "FP32", "FP64", "BF16")
 EVERY = (*NUMBERS, "BYTES")
 CALLED = ("elementwise", "gufunc", "dlpack", "command")

@@ -94,10 +94,11 @@ def _numbers(row: Row, batch: int, name: str) -> tuple[bytes, tuple[Call, ...]]:
         for rows in (1, 2, 3) if row["batching"] == "joined" else (2,):
             whole = (rows, *shape) if batch else shape
             request = _request(row, whole, f"{name}{number}{rows}")
-            x, w = request["x"], request.get("w")
-            answer = {"y": values.added(dtype, x, w) if convention == "elementwise" else values.mixed(dtype, x, w)}
-            if convention == "elementwise" and two:
-                answer["z"] = np.broadcast_to(w, answer["y"].shape)
+            if convention == "elementwise":
+                answer = {"y": values.added(dtype, request["x"], request["w"])}
+                answer |= {"z": np.broadcast_to(request["w"], answer["y"].shape)} if two else {}
+            else:
+                answer = {"y": values.mixed(dtype, request["x"], request.get("w"))}
             if convention == "gufunc" and not cores:
                 answer["z"] = values.from_f64(dtype, np.ones(answer["y"].shape))
             requests.append(request)

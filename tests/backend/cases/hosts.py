@@ -77,18 +77,22 @@ def cases() -> Iterator[Case]:
     for name, (function, arguments, before, errno, lines) in CALLS.items():
         kinds = SIGNATURES[function].split()
         given = " ".join(f"({kind}.const {value})" for kind, value in zip(kinds, arguments, strict=True))
-        imported = f'(import "wasi_snapshot_preview1" "{function}" (func $f (param {SIGNATURES[function]}) (result i32)))'
+        imported = (
+            f'(import "wasi_snapshot_preview1" "{function}" (func $f (param {SIGNATURES[function]}) (result i32)))'
+        )
         text = f"""(module {imported} {guests.PRELUDE} (data (i32.const 512) "abc")
           (func (export "portalis_infer") (param $in i32) (param $nin i32) (param $out i32) (param $nout i32) (result i32)
             (i32.store (i32.const 8) (i32.const 77)) {before}
             (i32.store (i32.load (local.get $in)) (call $f {given}))
             (i32.store offset=4 (i32.load (local.get $in)) (i32.load (i32.const 8))) {guests.ECHO_BODY}))"""
-        described = {"entry": "portalis_infer", "convention": "dlpack"}
+        described: dict[str, object] = {"entry": "portalis_infer", "convention": "dlpack"}
         described |= {"inputs": [tensor("x", "INT32")], "outputs": [tensor("y", "INT32")]}
         written = WRITTEN.get(name, 77)
         call = Call(({"x": np.zeros(2, np.int32)},), ({"y": np.array([errno, written], np.int32)},))
         factors = {"convention": "dlpack", "function": function}
-        yield Case(f"host-{name.replace(' ', '_')}", guests.wasm(text, described), (call,), lines=lines, factors=factors)
+        yield Case(
+            f"host-{name.replace(' ', '_')}", guests.wasm(text, described), (call,), lines=lines, factors=factors
+        )
 
 
 WRITTEN = {

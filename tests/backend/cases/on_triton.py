@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +18,7 @@ from portalis.backend.interface.dtypes import BF16
 from portalis.backend.interface.interface import Interface, TensorSpec
 from portalis.backend.wasm.binary import read_module
 from portalis.tritonserver import TritonServer
-from tests.backend.cases.case import Call, Case, Failure, Outcome, Tensors, expected
+from tests.backend.cases.case import Call, Case, Failure, Outcome, Tensors, expected, late
 from tests.backend.triton import models
 from tests.running import waiting
 
@@ -117,17 +117,16 @@ class Client:
     def run(self, case: Case, engine: str) -> list[list[Outcome]]:
         """The outcomes of each call; a call is made again while a request that is to go well is late."""
         interface = discover(read_module(case.module), where=case.name)
-        found = []
+        model, found = model_name(case, engine), []
         for call in case.calls:
-
-            def in_time(call: Call = call) -> list[Outcome] | None:
-                got = self._outcomes(model_name(case, engine), interface, call)
-                pairs = zip(got, call.answers)
-                late = [o for o, a in pairs if isinstance(o, tuple) and o[0] == LATE and not isinstance(a, Failure)]
-                return None if late and "timeout_s" in case.limits else got
-
-            found.append(waiting.until(in_time) or [])
+            alone = replace(case, calls=(call,))
+            found.append(waiting.until(partial(self._in_time, model, interface, alone)))
         return found
+
+    def _in_time(self, model: str, interface: Interface, case: Case) -> list[Outcome]:
+        """The outcomes of the one call; none where one of the requests was late."""
+        found = self._outcomes(model, interface, case.calls[0])
+        return [] if "timeout_s" in case.limits and late(case, [found], LATE) else found
 
     def executions(self, model: str) -> int:
         """How often a model was executed: joined requests count once."""
@@ -193,11 +192,3 @@ class Client:
             assert output.datatype == spec.dtype.name
             found[output.name] = spec.dtype.numpy.name, shape if spec.dims else shape[:-1], content
         return found
-
-
-def served(cases: Collection[Case]) -> list[tuple[Case, str]]:
-    """The rows, each with the engine that serves it: the native one all but commands, which only Python runs, and the
-    Python engine, whose models are a process each, a few."""
-    native = [(case, "native") for case in cases if case.factors["convention"] != "command"]
-    by_name = {case.name: case for case in cases}
-    return native + [(by_name[name], "python") for name in SAMPLE]

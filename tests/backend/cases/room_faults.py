@@ -32,7 +32,7 @@ def faults() -> Iterator[Fault]:
     """All of them."""
     dtypes = ("BOOL", "UINT16", "FP32", "INT64")
     for name in ALLOCATORS:
-        conventions = ("gufunc", "dlpack") if name == "portalis_alloc" else ("gufunc",)
+        conventions: tuple[str, ...] = ("gufunc", "dlpack") if name == "portalis_alloc" else ("gufunc",)
         for lie, made in _LIES.items():
             yield Fault(f"{name} {lie}", _Lying(name, *made), conventions, dtypes if lie == "gives 0" else ("FP32",))
     yield Fault("tensors above the limit", _above, ("gufunc",), dtypes)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from tests.backend import guests, host_guests
-from tests.backend.cases import pairwise
+from tests.backend.cases import good, pairwise
 from tests.backend.cases.case import Call, Case
-from tests.backend.cases.good import FACTORS, MAX_BATCH
+from tests.backend.cases.good import MAX_BATCH
 from tests.backend.cases.pairwise import Row
 from tests.backend.guests import tensor
 
@@ -46,12 +46,12 @@ BEGINS = {
     "_start": ('(func (export "_start") {})', 3),
     "_start that exits": ('(func (export "_start") {} (call $proc_exit (i32.const 0)))', 3),
 }
-STATE_FACTORS = {
+FACTORS = {
     "convention": ("elementwise", "gufunc", "dlpack"),
     "state": tuple(KEPT),
     "begin": tuple(BEGINS),
     "batching": ("none", "one", "joined", "passes"),
-    "isolation": FACTORS["isolation"],
+    "isolation": good.FACTORS["isolation"],
 }
 PASSES = 600_000  # elements of two passes
 
@@ -67,7 +67,7 @@ def valid(row: Row) -> bool:
 
 def cases() -> Iterator[Case]:
     """All rows."""
-    for row in pairwise.rows(STATE_FACTORS, valid):
+    for row in pairwise.rows(FACTORS, valid):
         name = "state-" + "-".join(row.values()).replace(" ", "_")
         yield Case(name, _module(row), _calls(row), row["isolation"], factors=row)
 
@@ -78,7 +78,7 @@ def _module(row: Row) -> bytes:
     imports = host_guests.imports("proc_exit") if "exits" in row["begin"] else ""
     more = declared + (TABLE if row["state"] == "table" else "") + begin.format(write.format(f"(i32.const {first})"))
     count = write.format(f"(i32.add {read} (i32.const 1))")
-    described = {"entry": "count", "convention": row["convention"], "inputs": [tensor("x", "INT32")]}
+    described: dict[str, object] = {"entry": "count", "convention": row["convention"], "inputs": [tensor("x", "INT32")]}
     described |= {
         "outputs": [tensor("y", "INT32")],
         "max_batch_size": 0 if row["batching"] in ("none", "passes") else MAX_BATCH,

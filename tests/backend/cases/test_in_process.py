@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from tests.backend import guests
 from tests.backend.cases import in_process
-from tests.backend.cases.case import expected
-from tests.backend.cases.table import table
+from tests.backend.cases.case import Call, Case, differences
+from tests.backend.cases.table import PARTS, part
+
+GOOD = {"x": np.ones(3, np.float32)}
+BYSTANDER = Case("bystander", guests.echo(), (Call((GOOD,), ({"y": GOOD["x"]},)),))
 
 
-@pytest.mark.parametrize("name", table())
+@pytest.mark.parametrize("name", PARTS)
 def test_both_executors_answer_as_the_table_says(name: str) -> None:
-    case = table()[name]
-    first = None
-    for way in in_process.WAYS:
-        found, lines = in_process.run(case, way)
-        for number, (call, outcomes) in enumerate(zip(case.calls, found, strict=True)):
-            wanted = [expected(answer, got) for answer, got in zip(call.answers, outcomes, strict=True)]
-            assert outcomes == wanted, (way, number)
-        assert lines == list(case.lines), way
-        first = first or found
-        assert found == first, way
+    wrong = []
+    for case in part(name):
+        runs = [in_process.run(case, way) for way in in_process.WAYS]
+        for way, (outcomes, lines) in zip(in_process.WAYS, runs):
+            wrong += [f"{case.name} by {way}: {told}" for told in differences(case, outcomes)]
+            wrong += [f"{case.name} by {way}: wrote {lines}"] if lines != list(case.lines) else []
+        if any(outcomes != runs[0][0] for outcomes, _ in runs):
+            wrong.append(f"{case.name}: not all executors say the same: {runs}")
+        assert not list(differences(BYSTANDER, in_process.run(BYSTANDER, "core")[0])), f"after {case.name}"
+    assert not wrong, "\n".join(wrong[:20])

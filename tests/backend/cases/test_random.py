@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from portalis.backend.interface.dtypes import BF16, DTYPES, bf16_to_f32
-from portalis.backend.plan import elementwise_loop, planner
-from tests.backend.cases import in_process, random_interfaces
+from portalis.backend.interface.dtypes import bf16_to_f32
+from portalis.backend.plan import elementwise_loop
+from tests.backend.cases import in_process, random_dlpack, random_elementwise, random_gufunc
 from tests.backend.cases.case import Call, Case, Outcome, content
-from tests.backend.cases.random_interfaces import Drawn
+from tests.backend.cases.drawn import Drawn
 
 FEW = settings(max_examples=max(10, settings().max_examples // 4))
 
@@ -24,7 +24,7 @@ def check(drawn: Drawn) -> None:
     for way in in_process.WAYS:
         with pytest.MonkeyPatch.context() as patch:
             build = partial(elementwise_loop.build, chunk_bytes=drawn.chunk_bytes)
-            patch.setattr(planner.elementwise_loop, "build", build)
+            patch.setattr(elementwise_loop, "build", build)
             found, _ = in_process.run(case, way)
         first = first or found
         assert found == first, way
@@ -49,21 +49,18 @@ def _equal(name: str, got: Outcome, wanted: np.ndarray) -> None:
 
 
 @FEW
-@given(random_interfaces.elementwise())
+@given(random_elementwise.elementwise())
 def test_elementwise_at_random(drawn: Drawn) -> None:
     check(drawn)
 
 
 @FEW
-@given(random_interfaces.gufunc())
+@given(random_gufunc.gufunc())
 def test_gufunc_at_random(drawn: Drawn) -> None:
     check(drawn)
 
 
 @FEW
-@given(random_interfaces.dlpack())
+@given(random_dlpack.dlpack())
 def test_dlpack_at_random(drawn: Drawn) -> None:
     check(drawn)
-
-
-assert DTYPES["BF16"] is BF16

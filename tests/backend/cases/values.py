@@ -42,14 +42,14 @@ def from_f64(dtype: str, values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         if DTYPES[dtype] is BF16:
             return f32_to_bf16(values.astype(np.float32))
-        return values.astype(DTYPES[dtype].numpy)
+        return np.asarray(values.astype(DTYPES[dtype].numpy))
 
 
 def added(dtype: str, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x + w as WebAssembly adds them: integers wrap, small floats are widened and rounded."""
     with np.errstate(all="ignore"):
         if dtype == "BOOL":
-            return x | w
+            return np.asarray(x | w)
         if dtype == "BF16":
             return canonical(f32_to_bf16(bf16_to_f32(x) + bf16_to_f32(w)), dtype)
         if dtype == "FP16":
