@@ -172,7 +172,7 @@ class Program:
         """Run several requests, joined along axis 0 where they fit; an error is the result of its own request alone,
         any exception included (InternalError, with the traceback in the log).
 
-        With `borrow` the outputs may be views of guest memory that are valid until the next call. `proceed` is called
+        With `borrow` the outputs may be views of guest memory, valid until any thread's next call. `proceed` is called
         with a request's index before each guest call for that request alone, and raises Cancelled to leave it out. Once
         a call has failed, `answered` gets each result (its index, the result) as soon as it is known, while others may
         still run; all results are returned too. Both are called in this thread.

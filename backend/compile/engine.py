@@ -141,8 +141,11 @@ def deadline_ticks(timeout_s: float) -> int:
 def _after_fork() -> None:
     # Neither the ticker thread nor wasmtime's own threads exist in a forked child.
     global TICKER, _in_child
+    before = list(_engines.values())
     _engines.clear()
     TICKER, _in_child = Ticker(), True
+    for engine in before:  # deadlines hold for the programs of before, too
+        TICKER.add(engine)
 
 
 os.register_at_fork(after_in_child=_after_fork)

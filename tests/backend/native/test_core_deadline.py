@@ -42,9 +42,11 @@ class Slow:
 
 
 def test_the_guest_has_what_is_left_after_its_elements_were_read() -> None:
-    with Program.load(SLEEPING, limits=Limits(timeout_s=0.8)) as program:
-        with pytest.raises(GuestTimeout, match="time limit of 0.8 s"):
-            program.run({"x": np.array([[Slow(0.4)]], object)})
+    with (
+        Program.load(SLEEPING, limits=Limits(timeout_s=0.8)) as program,
+        pytest.raises(GuestTimeout, match="time limit of 0.8 s"),
+    ):
+        program.run({"x": np.array([[Slow(0.4)]], object)})
     with Program.load(SLEEPING, limits=Limits(timeout_s=PATIENCE_S)) as program:
         assert program.run({"x": np.array([[Slow(0)], [b"b"]], object)})["y"].tolist() == [[b"slow"], [b"b"]]
 
@@ -56,16 +58,17 @@ def test_joined_requests_have_one_deadline_that_runs_while_they_are_read() -> No
 
 
 def test_reading_an_output_ends_with_the_calls_time() -> None:
-    many = 1 << 20
+    many = 1 << 22  # bytes, of which each element takes four
     body = f"""(i32.store (local.get $out) (i32.const 65536)) (i64.store (i32.const 64) (i64.const {many}))
       (i32.store offset=20 (local.get $out) (i32.const 64)) (i32.store offset=12 (local.get $out) (i32.const 1)) (i32.const 0)"""
     wasm = guests.dlpack(
         f"(drop (memory.grow (i32.const 64))) {body}", inputs=[tensor("x")], outputs=[tensor("y", "BYTES")]
     )
-    with Program.load(wasm, limits=Limits(timeout_s=0.02)) as program:
-        with pytest.raises(GuestTimeout) as caught:
-            for _ in range(20):  # the clock of the engine may be late by two ticks
-                program.run({"x": np.ones(1, np.float32)})
-        assert "time limit of 0.02 s and was stopped (raise Limits.timeout_s if it needs longer)" in str(caught.value)
+    # the adapter counts the elements in the guest's time, which is longer than that on a busy machine
+    late = (
+        r"(reading the outputs took|the guest ran) longer than its time limit of 0.02 s and was stopped \(raise Limits"
+    )
+    with Program.load(wasm, limits=Limits(timeout_s=0.02)) as program, pytest.raises(GuestTimeout, match=late):
+        program.run({"x": np.ones(1, np.float32)})
     with Program.load(wasm) as program:
         assert program.run({"x": np.ones(1, np.float32)})["y"].shape == (many // 4,)

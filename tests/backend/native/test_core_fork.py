@@ -7,7 +7,7 @@ import pytest
 from tests.backend.native.cores import child, core
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _there_is_a_core() -> None:
     core()
 
@@ -34,6 +34,7 @@ kept, other = Program.load(COUNTING, isolation="instance"), Program.load(guests.
 """
 
 
+@pytest.mark.usefixtures("_there_is_a_core")
 def test_a_child_answers_and_keeps_deadlines_with_programs_of_before_and_new_ones() -> None:
     told = child(
         FORK
@@ -61,6 +62,7 @@ print("served")
     assert told == "served\n"
 
 
+@pytest.mark.usefixtures("_there_is_a_core")
 def test_a_child_that_is_forked_while_other_threads_work_does_not_hang() -> None:
     told = child(
         FORK
@@ -80,6 +82,20 @@ for _ in range(5): assert ended(fork(work)) == 0
 stop.set()
 for thread in threads: thread.join()
 assert answer(echo, 2) == [2] * 4
+print("served")
+"""
+    )
+    assert told == "served\n"
+
+
+@pytest.mark.usefixtures("executor")
+def test_a_deadline_holds_in_a_child_for_programs_of_before_whoever_executes_them() -> None:
+    told = child(
+        FORK
+        + """
+assert answer(echo) == [1] * 4 and is_late(endless)
+def work(): assert answer(echo, 3) == [3] * 4 and is_late(endless)
+assert ended(fork(work)) == 0
 print("served")
 """
     )

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from portalis.backend import Program
+from portalis.backend import HostBusy, Program
 from tests.backend import guests
 from tests.backend.native.cores import COUNTING, F32, SHAPED, Instances, answer, child, core, settings
 
@@ -77,9 +77,9 @@ def test_borrowed_outputs_survive_when_their_instance_gives_way() -> None:
             kept = lend(other, 7)
             again = lend(program, 6)  # the same instance: it was given to nobody
             assert lent.tolist() == again.tolist() == [[6] * 4]
-        with settings(instances=core().instances(), wait_s=0):
-            with pytest.raises(Exception, match="no room for another instance beside"):
-                answer(Program.load(COUNTING))  # both were dropped, but for their arrays
+        full = settings(instances=core().instances(), wait_s=0)
+        with full, pytest.raises(HostBusy, match="no room for another instance beside"):
+            answer(Program.load(COUNTING))  # both were dropped, but for their arrays
         assert lent.tolist() == [[6] * 4]
         assert kept.tolist() == [[1, 7, 7, 7]]
         assert answer(program, 2) == [2] * 4
