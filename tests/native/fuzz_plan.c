@@ -11,6 +11,7 @@ static void prepare(const char *program) {
   snprintf(path, sizeof path, "%.*s/libfake_wasmtime.so", slash ? (int)(slash - program) : 1, slash ? program : ".");
   const char *why = core_open(path);
   CHECK(!why, "%s", why);
+  core_set(&UNTIDY);
 }
 int LLVMFuzzerInitialize(int *count, char ***arguments) { (void)count; prepare((*arguments)[0]); return 0; }
 
