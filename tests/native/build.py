@@ -26,52 +26,66 @@ OPTIONS = {
     "UBSAN_OPTIONS": "print_stacktrace=1:abort_on_error=1",
 }
 """Environment variables that have a fault end the process."""
-DRIVERS = ("core_test", "shell_test", "fuzz_plan", "fuzz_adapter")
+FAIL, FUZZED = ("-fno-sanitize-recover=all",), ("-fsanitize=fuzzer-no-link",)
+FUZZER: tuple[Sequence[str], Sequence[str]] = ((), ("-fsanitize=fuzzer",))
+PROGRAMS = ("core_test", "shell_test", "fuzz_plan", "fuzz_adapter")
+OWN = ("scarce", "fake_triton")
 
 
-def built(clang: str, sanitizers: str = SANITIZERS) -> Path:
+def built(clang: str) -> Path:
     """The folder with all of it, which is made where there is none of these sources and this compiler."""
     version = subprocess.run([clang, "--version"], capture_output=True, check=True).stdout
-    digest = hashlib.sha256(version + " ".join((*FLAGS, sanitizers)).encode())
-    headers = [*SOURCES.glob("*.[ch]"), *HERE.glob("*.[ch]"), HERE / "planner.py", ROOT / "backend/adapter/control.h"]
-    for source in sorted(headers):
+    digest = hashlib.sha256(version)
+    sources = [*SOURCES.glob("*.[ch]"), *HERE.glob("*.[ch]"), HERE / "build.py", ROOT / "backend/adapter/control.h"]
+    for source in sorted(sources):
         digest.update(source.name.encode() + source.read_bytes())
     folder = ROOT / "build" / "native" / digest.hexdigest()[:16]
     if not folder.exists():
         partial = folder.with_suffix(f".{os.getpid()}.part")
         shutil.rmtree(partial, ignore_errors=True)
-        for library in ("python", "cuda"):
-            (partial / library).mkdir(parents=True)
-        _build(partial, clang, sanitizers)
+        _build(partial, clang)
         partial.rename(folder)
     _backend(folder / "wasm", folder)
     _backend(folder / "elsewhere" / "wasm", folder)  # without a Python backend beside it
     return folder
 
 
-def _build(folder: Path, clang: str, sanitizers: str) -> None:
-    flags = [clang, *FLAGS, f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
-    native, own = sorted(SOURCES.glob("*.c")), [HERE / name for name in ("scarce.c", "fake_triton.c")]
-    core = [source for source in native if '#include "box.h"' in source.read_text()]
-    shared = [folder / "libfake_wasmtime.so", folder / "python" / "libtriton_python.so", folder / "cuda" / "libcuda.so.1"]
-    compiled = [*flags, "-fsanitize=fuzzer-no-link", "-c"]
-    commands = [[*compiled, "-include", str(HERE / "scarce.h"), "-o", f"{folder}/{c.stem}.o", str(c)] for c in native]
-    commands += [[*compiled, "-o", f"{folder}/{c.stem}.o", str(c)] for c in own]
-    commands += [[*compiled, "-o", f"{folder}/{name}.o", str(HERE / f"{name}.c")] for name in DRIVERS]
-    for library, source in zip(shared, ("fake_wasmtime.c", "fake_python_backend.c", "fake_cuda.c")):
-        name = f"-Wl,-soname,{library.name}"
-        commands.append([*flags, "-fPIC", "-shared", "-fvisibility=hidden", name, "-o", str(library), str(HERE / source)])
+def _build(folder: Path, clang: str) -> None:
+    """Everything, and ``plain/core_test`` without AddressSanitizer, whose allocator a fork may find locked."""
+    plain = folder / "plain"
+    shared = {"libfake_wasmtime.so": "fake_wasmtime", "python/libtriton_python.so": "fake_python_backend"}
+    shared["cuda/libcuda.so.1"] = "fake_cuda"
+    for library in (*shared, "plain/core_test"):
+        (folder / library).parent.mkdir(parents=True, exist_ok=True)
+    checked, forking = ([clang, *FLAGS, *FAIL, f"-fsanitize={kinds}"] for kinds in (SANITIZERS, "undefined"))
+    native = sorted(SOURCES.glob("*.c"))
+    core = [source.stem for source in native if '#include "box.h"' in source.read_text()]
+    commands = [[*checked, *FUZZED, *_object(folder, source)] for source in native]
+    commands += [[*checked, *FUZZED, *_object(folder, HERE / f"{name}.c")] for name in (*OWN, *PROGRAMS)]
+    commands += [[*forking, *_object(plain, source)] for source in native if source.stem in core]
+    commands += [[*forking, *_object(plain, HERE / f"{name}.c")] for name in ("scarce", "core_test")]
+    commands += [_library(checked, folder / library, source) for library, source in shared.items()]
+    commands.append(_library(forking, plain / "libfake_wasmtime.so", "fake_wasmtime"))
     _run(commands)
-    commands = []
-    for name in DRIVERS:
-        parts = [name, "scarce", *(c.stem for c in core)]
-        if name == "shell_test":
-            parts = [name, "scarce", "fake_triton", *(c.stem for c in native)]
-        fuzzing = ["-fsanitize=fuzzer"] if name.startswith("fuzz") else []
-        objects = [f"{folder}/{part}.o" for part in parts]
-        end = [str(shared[0]), "-Wl,-rpath,$ORIGIN", "-ldl", "-lpthread"]
-        commands.append([*flags, *fuzzing, "-rdynamic", "-o", str(folder / name), *objects, *end])
-    _run(commands)
+    own = {name: core for name in PROGRAMS} | {"shell_test": [*(source.stem for source in native), "fake_triton"]}
+    commands = [_program([*checked, *FUZZER[name.startswith("fuzz")]], folder, name, own[name]) for name in PROGRAMS]
+    _run([*commands, _program(forking, plain, "core_test", core)])
+
+
+def _object(folder: Path, source: Path) -> list[str]:
+    scarce = ["-include", str(HERE / "scarce.h")] if source.parent == SOURCES else []
+    return [*scarce, "-c", "-o", f"{folder}/{source.stem}.o", str(source)]
+
+
+def _library(compiler: Sequence[str], path: Path, source: str) -> list[str]:
+    options = ["-fPIC", "-shared", "-fvisibility=hidden", f"-Wl,-soname,{path.name}"]
+    return [*compiler, *options, "-o", str(path), str(HERE / f"{source}.c")]
+
+
+def _program(compiler: Sequence[str], folder: Path, name: str, parts: Sequence[str]) -> list[str]:
+    objects = [f"{folder}/{part}.o" for part in (name, "scarce", *parts)]
+    end = [f"{folder}/libfake_wasmtime.so", "-Wl,-rpath,$ORIGIN", "-ldl", "-lpthread"]
+    return [*compiler, "-rdynamic", "-o", f"{folder}/{name}", *objects, *end]
 
 
 def _run(commands: Sequence[Sequence[str]]) -> None:

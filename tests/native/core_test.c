@@ -490,7 +490,7 @@ static void tidying(void) {
   core_slot_free(slot);
   core_unload(shared_program);
   for (int i = 0; i < 2000 && fake_wasmtime.pooled; i++) nanosleep(&(struct timespec){0, 10000000}, NULL); /* slots that are being emptied */
-  core_set(&(struct core_settings){500000000u, 3600000000000u, 3600000000000u, 4096});
+  core_set(&UNTIDY);
   fake_wasmtime.pool = 1000;
 }
 
@@ -555,7 +555,7 @@ int main(int count, char **arguments) {
   CHECK((why = core_open("libm.so.6")) && strstr(why, "another version"), "%s", why);
   CHECK(count >= 3, "usage: core_test LIBRARY TEST ...");
   CHECK(!(why = core_open(arguments[1])), "%s", why);
-  core_set(&(struct core_settings){500000000u, 3600000000000u, 3600000000000u, 4096}); /* nobody tidies up while objects are counted */
+  core_set(&UNTIDY);
   for (int i = 2; i < count; i++)
     for (size_t k = 0; k < sizeof TESTS / sizeof *TESTS; k++)
       if (!strcmp(arguments[i], TESTS[k].name)) { TESTS[k].run(); printf("%s: passed\n", arguments[i]); fflush(stdout); }

@@ -76,6 +76,7 @@ int LLVMFuzzerInitialize(int *count, char ***arguments) {
   snprintf(path, sizeof path, "%.*s/libfake_wasmtime.so", slash ? (int)(slash - program) : 1, slash ? program : ".");
   const char *why = core_open(path);
   CHECK(!why, "%s", why);
+  core_set(&UNTIDY);
   for (int i = 0; i < 6; i++) {
     size_t bytes;
     char message[256];

@@ -11,6 +11,7 @@ static void prepare(const char *program) {
   snprintf(path, sizeof path, "%.*s/libfake_wasmtime.so", slash ? (int)(slash - program) : 1, slash ? program : ".");
   const char *why = core_open(path);
   CHECK(!why, "%s", why);
+  core_set(&UNTIDY);
 }
 int LLVMFuzzerInitialize(int *count, char ***arguments) { (void)count; prepare((*arguments)[0]); return 0; }
 
@@ -56,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size >= sizeof *plan && data[0] == 'P') {
     memcpy(plan->magic, "PORTPLAN", 8);
     plan->version = PLAN_VERSION; plan->bytes = (uint32_t)size; plan->layouts = core_layouts();
-    plan->max_stack = plan->max_stack % 4 << 18; /* each makes an engine, which is kept */
+    plan->max_stack = (plan->max_stack % 4 + 1) << 18; /* each makes an engine, which is kept */
   }
   struct core_program *program = core_load(plan, size, output, NULL, why, sizeof why);
   free(plan);

@@ -486,6 +486,7 @@ int main(int count, char **arguments) {
   bool found = false;
   CHECK(count == 3, "usage: shell_test FOLDER TEST");
   backend.location = arguments[1];
+  core_set(&UNTIDY);
   for (int64_t n = 0; n < 4; n++) { /* a server whose functions fail can start the backend once more */
     fail_at(&fake_triton.failing, n, false);
     Error *error = TRITONBACKEND_Initialize(&backend);

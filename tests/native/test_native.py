@@ -5,6 +5,7 @@ The programs are in C (``core_test.c``, ``shell_test.c``, ``fuzz_*.c``); here th
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.running.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.compiler, pytest.mark.bulk]  # all of the C is compiled anew
 ROUNDS = {"plan": 60000, "adapter": 25000}  # about ten seconds of CPU each
+REACHED = {"plan": 300, "adapter": 500}  # edges of the core, at least
 MOST_SEED_BYTES = 100 << 10
 
 
@@ -59,7 +61,6 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
         "room",
         "lending",
         "small-stacks",
-        "forks",
         "tidying",
         "threads",
         "bad-plans",
@@ -67,6 +68,11 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
 )
 def test_the_core_answers_whatever_wasmtime_and_the_adapter_do(test: str, programs: Path, tmp_path: Path) -> None:
     assert f"{test}: passed" in run([programs / "core_test", programs / "libfake_wasmtime.so", test], tmp_path)
+
+
+def test_programs_work_on_in_the_child_of_a_fork(programs: Path, tmp_path: Path) -> None:
+    plain = programs / "plain"
+    assert "forks: passed" in run([plain / "core_test", plain / "libfake_wasmtime.so", "forks"], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,10 @@ def test_no_plan_and_no_adapter_makes_the_core_touch_what_is_not_its_own(
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     rounds = [f"-runs={ROUNDS[name]}", "-seed=1", str(corpus), str(fuzzing.SEEDS / name)]
-    assert f"#{ROUNDS[name]}\tDONE" in run(fuzzing.command(programs, name, *rounds), tmp_path)
+    said = run(fuzzing.command(programs, name, *rounds), tmp_path)
+    done = re.search(rf"#{ROUNDS[name]}\tDONE +cov: (\d+)", said)
+    assert done, said[-2000:]
+    assert int(done[1]) > REACHED[name], "inputs are refused before they reach anything"
 
 
 def test_the_seeds_are_few() -> None:
