@@ -63,7 +63,7 @@ def test_requests_are_joined_into_one_call_and_split_again(moody: Program) -> No
     assert [r["y"][:, 0].tolist() for r in results] == [[3], [4, 5], [6]]  # type: ignore[index]
 
 
-def test_only_the_guilty_request_fails(moody: Program) -> None:
+def test_only_the_request_that_traps_fails(moody: Program) -> None:
     requests = [row(3), row(1), row(4), row(2), {"x": np.zeros((1, 3), F32)}, {}]
 
     def check(limit_s: float) -> None:
