@@ -60,7 +60,9 @@ def _build(folder: Path, clang: str, sanitizers: str) -> None:
     commands += [[*compiled, "-o", f"{folder}/{name}.o", str(HERE / f"{name}.c")] for name in DRIVERS]
     for library, source in zip(shared, ("fake_wasmtime.c", "fake_python_backend.c", "fake_cuda.c")):
         name = f"-Wl,-soname,{library.name}"
-        commands.append([*flags, "-fPIC", "-shared", "-fvisibility=hidden", name, "-o", str(library), str(HERE / source)])
+        commands.append(
+            [*flags, "-fPIC", "-shared", "-fvisibility=hidden", name, "-o", str(library), str(HERE / source)]
+        )
     _run(commands)
     commands = []
     for name in DRIVERS:
