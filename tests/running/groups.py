@@ -35,6 +35,7 @@ SHARED = {
 WAITING = (
     "tests/backend/triton/test_loading.py",
     "tests/portalis/test_tritonserver.py",
+    "tests/backend/cases/test_on_triton.py",
     "tests/portalis/test_cli_serve.py",
     "tests/acceptance/test_containers.py",
     "many models on one Triton",
@@ -55,6 +56,7 @@ WAITING = (
 # the long groups that compute, longest first
 COMPUTING = (
     "tests/examples/test_examples.py",
+    "tests/backend/cases/test_in_process.py",
     "tests/portalis/inspection/test_size.py",
     "tests/portalis/test_cli_publish.py",
     "tests/portalis/test_cli_package.py",

@@ -43,7 +43,7 @@ class Fault:
     name: str
     make: Callable[[str, str, int, str], Made]
     conventions: tuple[str, ...] = CALLED
-    dtypes: tuple[str, ...] = ("BOOL", "INT64", "FP16", "FP32", "BYTES")
+    dtypes: tuple[str, ...] = ("INT64", "FP16", "BYTES")
 
     def fits(self, convention: str, dtype: str) -> bool:
         """Whether there can be such a row."""

@@ -34,6 +34,8 @@ def faults() -> Iterator[Fault]:
     for name in ALLOCATORS:
         conventions: tuple[str, ...] = ("gufunc", "dlpack") if name == "portalis_alloc" else ("gufunc",)
         for lie, made in _LIES.items():
+            if lie == "never ends" and name != "portalis_alloc":
+                continue  # each of them waits
             yield Fault(f"{name} {lie}", _Lying(name, *made), conventions, dtypes if lie == "gives 0" else ("FP32",))
     yield Fault("tensors above the limit", _above, ("gufunc",), dtypes)
     yield Fault("tensors above the module's own maximum", _above_own, ("gufunc",), ("FP32",))

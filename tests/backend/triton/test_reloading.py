@@ -58,7 +58,7 @@ def test_no_request_fails_while_versions_are_replaced(
     with reloading.Load(server, model.name) as clients:
         for _ in reloading.reload_explicitly(server, model, 6):
             before = clients.answered
-            until(lambda: clients.answered > before + 20, every_s=0.01)  # noqa: B023
+            until(lambda: clients.answered > before + 20, every_s=0.01)
     assert clients.failed == {}
     reloading.settled(server)
     until(
@@ -100,9 +100,11 @@ def test_a_native_model_that_is_unloaded_while_it_answers_ends_with_its_last_ans
     for _ in range(40):
         client.load_model(model.name)
         with reloading.Load(server, model.name, scrape=False) as clients:
-            until(lambda: clients.answered > 20, lambda: dict(clients.failed), every_s=0.005)  # noqa: B023
+            until(lambda: clients.answered > 20, lambda: dict(clients.failed), every_s=0.005)
             client.unload_model(model.name)
-        assert not [told for told in clients.failed if "unknown model" not in told and "not ready" not in told], clients.failed
+        assert not [told for told in clients.failed if "unknown model" not in told and "not ready" not in told], (
+            clients.failed
+        )
     assert server.running()
 
 
