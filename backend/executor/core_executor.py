@@ -91,7 +91,7 @@ class _Space(threading.local):
 
     def scatter(self, number: int, pieces: Sequence[np.ndarray]) -> None:
         """Write the pieces of an input, until another call is written."""
-        table = (Piece * len(pieces))(*[(_address(piece), piece.nbytes) for piece in pieces])
+        table = (Piece * len(pieces))(*[Piece(_address(piece), piece.nbytes) for piece in pieces])
         tensor = self.tensors[number]
         tensor.piece, tensor.pieces = ctypes.cast(table, POINTER(Piece)), len(pieces)
         self.scattered[number], self.written = table, None
@@ -248,7 +248,7 @@ class CoreExecutor:
             self._write(space, known, arrays)
         places, at = space.places, 0
         for number, array in enumerate(arrays):
-            if type(array) is list:
+            if isinstance(array, list):
                 space.scatter(number, array)
             elif array is not None:
                 places[at] = _address(array)
