@@ -41,6 +41,7 @@ from .host_state import Output
 from .store import Deadline
 
 _Shapes = tuple[tuple[int, ...] | None, ...]
+_Arrays = list["np.ndarray | list[np.ndarray] | None"]  # of each input, a list where it is in pieces
 _address_of: Any = ctypes.addressof
 _byte_in: Any = c_char.from_buffer
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19
@@ -85,7 +86,21 @@ class _Space(threading.local):
         self.places: Any = memoryview(self.pieces).cast("B").cast("q")  # pointer and size of each piece in turn
         self.written: _Known | None = None  # of the inputs
         self.expected: _Known | None = None  # of the outputs
+        self.scattered: dict[int, Any] = {}  # the pieces of inputs that have several
         self.staged: _Staged | None = None  # the call that was last, if its tensors are small: all pieces lie there
+
+    def scatter(self, number: int, pieces: Sequence[np.ndarray]) -> None:
+        """Write the pieces of an input, until another call is written."""
+        table = (Piece * len(pieces))(*[Piece(_address(piece), piece.nbytes) for piece in pieces])
+        tensor = self.tensors[number]
+        tensor.piece, tensor.pieces = ctypes.cast(table, POINTER(Piece)), len(pieces)
+        self.scattered[number], self.written = table, None
+
+    def gather(self) -> None:
+        """Have each input in one piece again."""
+        for number in self.scattered:
+            self.tensors[number].piece = ctypes.pointer(self.pieces[number])
+        self.scattered.clear()
 
 
 class _Staged:
@@ -103,9 +118,15 @@ class _Staged:
         """Copy the inputs in, if they have the same shapes."""
         try:
             for pieces, (shape, view) in zip(inputs, self._views):
-                if pieces is None or len(pieces) != 1 or pieces[0].shape != shape:
+                if pieces is None or _shape(pieces) != shape:
                     return False
-                view[:] = pieces[0] if len(shape) == 1 else pieces[0].reshape(-1)
+                if len(pieces) == 1:
+                    view[:] = pieces[0] if len(shape) == 1 else pieces[0].reshape(-1)
+                    continue
+                at = 0
+                for piece in pieces:
+                    view[at : at + piece.size] = piece.reshape(-1)
+                    at += piece.size
         except ValueError:  # the same data type under another of C's names
             return False
         return True
@@ -226,8 +247,10 @@ class CoreExecutor:
         if not again:
             self._write(space, known, arrays)
         places, at = space.places, 0
-        for array in arrays:
-            if array is not None:
+        for number, array in enumerate(arrays):
+            if isinstance(array, list):
+                space.scatter(number, array)
+            elif array is not None:
                 places[at] = _address(array)
             at += 2
         if borrow and not self._has_bytes:
@@ -248,19 +271,19 @@ class CoreExecutor:
             self._stage(space, arrays, outputs)
         return outputs
 
-    def _stage(self, space: _Space, arrays: Sequence[np.ndarray | None], outputs: Sequence[np.ndarray]) -> None:
+    def _stage(self, space: _Space, arrays: _Arrays, outputs: Sequence[np.ndarray]) -> None:
         """Have the next call go through arrays of this thread's own, if all of its tensors are small."""
-        small = [a for a in arrays if a is not None and 0 < a.nbytes <= SMALL_BYTES]
+        small = [a for a in arrays if isinstance(a, np.ndarray) and 0 < a.nbytes <= SMALL_BYTES]
         if len(small) < len(arrays) or any(not 0 < o.nbytes <= SMALL_BYTES for o in outputs):
             return
         space.staged = staged = _Staged(small, outputs)
         for at, array in enumerate((*staged.inputs, *staged.outputs)):
             space.places[2 * at] = _address(array)
 
-    def _flat(self, inputs: Sequence[Pieces | None]) -> tuple[_Shapes, list[np.ndarray | None]]:
-        """The shape of each input, and a contiguous array of its bytes."""
+    def _flat(self, inputs: Sequence[Pieces | None]) -> tuple[_Shapes, _Arrays]:
+        """The shape of each input, and contiguous arrays of its bytes."""
         shapes: list[tuple[int, ...] | None] = []
-        arrays: list[np.ndarray | None] = []
+        arrays: _Arrays = []
         for pieces, spec in zip(inputs, self._inputs):
             if pieces is None:
                 shapes.append(None)
@@ -268,6 +291,9 @@ class CoreExecutor:
             elif spec.dtype is BYTES:
                 shapes.append(_shape(pieces))
                 arrays.append(_serialized(pieces, spec))
+            elif len(pieces) > 1 and pieces[0].nbytes > SMALL_BYTES:
+                shapes.append(_shape(pieces))
+                arrays.append([np.ascontiguousarray(piece) for piece in pieces])
             else:
                 array = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
                 shapes.append(array.shape)
@@ -295,17 +321,20 @@ class CoreExecutor:
         self._known[known.shapes] = known
         return known
 
-    def _write(self, space: _Space, known: _Known, arrays: Sequence[np.ndarray | None]) -> None:
+    def _write(self, space: _Space, known: _Known, arrays: _Arrays) -> None:
         """Write what is the same for all calls with these shapes."""
+        if space.scattered:
+            space.gather()
         for i, (shape, array) in enumerate(zip(known.shapes, arrays)):
             tensor = space.tensors[i]
             if shape is None or array is None:
                 tensor.rank, tensor.bytes, tensor.pieces = -1, 0, 0
                 continue
             dims = shape[:MAX_OUT_RANK]
-            tensor.rank, tensor.bytes, tensor.pieces = len(shape), array.nbytes, 1
+            size = sum(piece.nbytes for piece in array) if isinstance(array, list) else array.nbytes
+            tensor.rank, tensor.bytes, tensor.pieces = len(shape), size, 1
             tensor.dims[: len(dims)] = dims
-            space.pieces[i].bytes = array.nbytes
+            space.pieces[i].bytes = size
         space.written = known
 
     def _expect(self, space: _Space, known: _Known) -> None:

@@ -85,3 +85,16 @@ def test_outputs_whose_size_only_the_guest_knows_are_read_anew() -> None:
     with Program.load(module) as program:
         for n in (3, 3, 3, 5, 5, 3, 5, 5, 5, 3, 3, 3):
             assert program.run({"x": np.full(2, n, np.float32)})["y"].tolist() == [n] * n
+
+
+@pytest.mark.parametrize("borrow", [False, True])
+@pytest.mark.parametrize("width", [3, 5000])
+def test_requests_that_are_joined_are_told_apart_whatever_came_before(width: int, borrow: bool) -> None:
+    """Small ones are copied together, large ones go as they are."""
+    with Program.load(guests.echo(batch=16)) as program:
+        for rows in ((1,), (1,), (4,), (4,), (1, 3), (3, 1), (2, 2), (4,), (1, 1, 2), (4,), (5, 1), (6,), (6,), (5, 1)):
+            given = [np.arange(n * width, dtype=np.float32).reshape(n, width) + 100 * i for i, n in enumerate(rows)]
+            given[0] = np.asfortranarray(given[0])
+            found = program.run_batch([{"x": x} for x in given], borrow=borrow)
+            for x, result in zip(given, found, strict=True):
+                np.testing.assert_array_equal(result["y"], x)  # type: ignore[index]
