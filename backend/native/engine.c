@@ -200,7 +200,8 @@ static struct engine *engine_new(uint32_t max_stack, bool signals, bool pooled) 
     free(e);
     return NULL;
   }
-  if (e->pooled) e->vacant = vacant_new(e);
+  /* Without signals wasmtime does not take a slot's pages away from an instance that asks for fewer: it clears them, which touches them all. */
+  if (e->pooled && signals) e->vacant = vacant_new(e);
   return e;
 }
 
