@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import InterfaceError
-from ..facts import MAX_RANK
+from ..facts import MAX_RANK, MAX_TENSORS
 from .dtypes import DType, parse_dtype
 from .signature import Signature
 
@@ -90,6 +90,10 @@ class Interface:
             problems.add("entry is missing: the name of the exported function")
         signature = problems.attempt(Signature.parse, obj.get("signature"))
         inputs, outputs = (_tensors(obj.get(side), side, problems) for side in ("inputs", "outputs"))
+        if len(inputs) + len(outputs) > MAX_TENSORS:
+            problems.add(
+                f"there are {len(inputs) + len(outputs)} inputs and outputs; at most {MAX_TENSORS} are allowed"
+            )
         size = obj.get("max_batch_size", 0)
         if not _is_int(size) or not 0 <= size < MAX_BATCH:
             problems.add(f"max_batch_size must be an integer of at least 0, not {size!r}")

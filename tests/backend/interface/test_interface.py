@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from portalis.backend import Convention, InputError, Interface, InterfaceError, TensorSpec
+from portalis.backend import Convention, InputError, Interface, InterfaceError, Program, TensorSpec
 from portalis.backend.facts import MAX_OPERANDS
 from portalis.backend.interface.checks import check, exports, find_entry
 from portalis.backend.interface.discovery import candidates, discover, read_section
@@ -230,11 +230,23 @@ def test_a_dlpack_entry_has_a_name_by_default() -> None:
             "inputs[0]: dims must be a list of integers, not [True]",
         ),
         ({"inputs": [tensor("x", optional="yes")]}, "inputs[0]: optional must be true or false"),
+        (
+            {"inputs": [tensor(f"x{i}") for i in range(128)]},
+            "there are 129 inputs and outputs; at most 128 are allowed",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_json_is_named(change: Declared, told: str) -> None:
     Interface.from_json(GOOD, where="here")
     assert not_read({**GOOD, **change}) == f"here: {told}"
+
+
+def test_as_many_tensors_as_are_allowed_are_passed_to_the_guest() -> None:
+    inputs = [tensor(f"x{i}", dims=(1,)) for i in range(127)]
+    wasm = guests.dlpack(guests.ECHO_BODY, inputs=inputs, outputs=[tensor("y", dims=(1,))], batch=8)
+    with Program.load(wasm, cache=None) as program:
+        made = program.run({f"x{i}": np.full((1, 1), i + 1, np.float32) for i in range(127)})
+    assert made["y"].tolist() == [[1]]
 
 
 def test_all_problems_of_the_json_are_told_at_once() -> None:
