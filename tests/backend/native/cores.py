@@ -71,7 +71,7 @@ class Instances:
     def __init__(self) -> None:
         with contextlib.suppress(AssertionError):
             collected(lambda: core().instances() == 0, "")
-        self._before = core().instances()
+        self._before: int = core().instances()
 
     def __len__(self) -> int:
         made: int = core().instances()
