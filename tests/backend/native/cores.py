@@ -71,10 +71,11 @@ class Instances:
     def __init__(self) -> None:
         with contextlib.suppress(AssertionError):
             collected(lambda: core().instances() == 0, "")
-        self._before = core().instances()
+        self._before: int = core().instances()
 
     def __len__(self) -> int:
-        return max(core().instances() - self._before, 0)
+        made: int = core().instances()
+        return max(made - self._before, 0)
 
     def go_down_to(self, count: int) -> None:
         """Fail unless so many of them are left once garbage is collected."""

@@ -61,7 +61,7 @@ def test_a_thread_that_borrowed_and_ended_keeps_nothing() -> None:
     made = Instances()
     with Program.load(ECHO) as program:
         for turn in range(8):
-            thread = threading.Thread(target=lambda turn=turn: lend(program, turn))  # type: ignore[misc]
+            thread = threading.Thread(target=lambda turn=turn: lend(program, turn))
             thread.start()
             thread.join()
         assert len(made) == 1

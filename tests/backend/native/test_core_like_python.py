@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ ENDS = {
     "no such element": ("(call_indirect (type $none) (i32.const 7))", ""),
     "exit": ("(call $exit (i32.const 3))", EXIT),
 }
-NAMES = {
+NAMES: Mapping[str, Callable[[bytes], bytes]] = {
     "names of its own": lambda wasm: wasm,
     "no names": guests.without_names,
     "other names": lambda wasm: guests.named(
