@@ -239,8 +239,9 @@ class TritonServer:
             str(install.binary),
             *(f"--model-repository={repository}" for repository in self.repositories),
             f"--backend-directory={backends}",
-            # python-based backends read the Python backend's settings; the prefix lets us remove what a kill leaves
-            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            # the prefix lets us remove what a kill leaves. A model.py that is a backend reads the settings of `python`; a
+            # library that passes models on to the Python backend, those of its own name
+            *(f"--backend-config={name},shm-region-prefix-name={self._shm_prefix}" for name in ("python", "wasm")),
             f"--grpc-address={self.host}",
             f"--grpc-port={self._ports.grpc}",
             f"--http-address={self.host}",
@@ -261,6 +262,7 @@ class TritonServer:
         while time.monotonic() < deadline:
             code = None if self._process is None else self._process.poll()
             if code is not None:
+                self._read_to_the_end()
                 log = self.log()
                 if not last and (ABORTED in log or (PORT_TAKEN in log and not self._wanted_ports.chosen)):
                     self._clean_up_after_process()
@@ -277,6 +279,11 @@ class TritonServer:
             f"tritonserver was not ready after {self._start_timeout_s:g} s{missing}{why_it_failed(self.log())}",
             remediation="Give it longer, load fewer models, or choose other ports.",
         )
+
+    def _read_to_the_end(self) -> None:
+        """What the process wrote at its end is passed on a moment after it ended."""
+        if self._relay is not None:
+            self._relay.join(RELAY_END_S)
 
     def _has_its_ports(self) -> bool:
         """Whether it is this server that listens. (Triton runs on without metrics when that port is taken.)"""
@@ -314,8 +321,7 @@ class TritonServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the server if it hangs, and stubs that outlived it
         process.wait()
-        if self._relay is not None:
-            self._relay.join(RELAY_END_S)
+        self._read_to_the_end()
         for region in self.shared_memory():
             region.unlink(missing_ok=True)
 

@@ -57,9 +57,16 @@ def add(server: TritonServer) -> float:
         return float(client.infer("add", tensors).as_numpy("y")[0, 0])
 
 
+def choose(repository: Path, engine: str) -> None:
+    with (repository / "add" / "config.pbtxt").open("a") as config:
+        config.write(f'\nparameters {{ key: "wasm.engine" value {{ string_value: "{engine}" }} }}\n')
+
+
+@pytest.mark.parametrize(("engine", "regions_wanted", "process"), [("python", 1, STUB_NAME), ("native", 0, "plan.py")])
 def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_behind(
-    repository: Path, wasm_backends: Path
+    repository: Path, wasm_backends: Path, engine: str, regions_wanted: int, process: str
 ) -> None:
+    choose(repository, engine)
     with TritonServer(repository, backend_directory=wasm_backends, stop_timeout_s=waiting.PATIENCE_S) as server:
         assert add(server) == 3.0
         with urllib.request.urlopen(f"http://{server.http_url}/v2/health/ready") as answer:
@@ -71,8 +78,9 @@ def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_b
             f"127.0.0.1:{server.ports.http}",
         }
         pid, regions = server.pid, server.shared_memory()
-        assert len(regions) == 1
-        assert any(STUB_NAME in line for line in session_of(pid))
+        assert len(regions) == regions_wanted
+        assert any(process in line for line in session_of(pid))
+        assert engine == "python" or not any(STUB_NAME in line for line in session_of(pid))
     wait_until_it_ends(pid)
     assert not any(region.exists() for region in regions)
     assert "successfully unloaded 'add'" in server.log()
@@ -80,6 +88,7 @@ def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_b
 
 
 def test_the_stub_runs_this_interpreters_python_with_its_packages(repository: Path, tmp_path: Path) -> None:
+    choose(repository, "python")
     backends = backend_directory(tmp_path / "backends")
     tell = tmp_path / "told"
     (backends / "wasm" / "model.py").write_text(
@@ -115,13 +124,17 @@ def test_with_require_all_off_the_other_models_are_served(repository: Path, wasm
         assert "failed to load 'broken'" in server.log()
 
 
-def test_a_server_that_is_killed_leaves_no_stub_and_no_shared_memory(repository: Path, wasm_backends: Path) -> None:
+@pytest.mark.parametrize("engine", ["python", "native"])
+def test_a_server_that_is_killed_leaves_no_stub_no_planner_and_no_shared_memory(
+    repository: Path, wasm_backends: Path, engine: str
+) -> None:
+    choose(repository, engine)
     server = TritonServer(repository, backend_directory=wasm_backends).start()
     pid, regions = server.pid, server.shared_memory()
     os.kill(pid, signal.SIGKILL)
     assert server.wait(waiting.PATIENCE_S) == -signal.SIGKILL
     server.stop()
-    assert regions
+    assert bool(regions) == (engine == "python")
     assert not any(region.exists() for region in regions)
     wait_until_it_ends(pid)
 
