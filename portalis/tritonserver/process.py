@@ -239,8 +239,8 @@ class TritonServer:
             str(install.binary),
             *(f"--model-repository={repository}" for repository in self.repositories),
             f"--backend-directory={backends}",
-            # the prefix lets us remove what a kill leaves. A model.py that is a backend reads the settings of `python`; a
-            # library that passes models on to the Python backend, those of its own name
+            # the prefix lets us remove what a kill leaves. A backend that is a model.py reads the settings of `python`;
+            # one whose library passes models on to the Python backend, those of its own name
             *(f"--backend-config={name},shm-region-prefix-name={self._shm_prefix}" for name in ("python", "wasm")),
             f"--grpc-address={self.host}",
             f"--grpc-port={self._ports.grpc}",
