@@ -58,7 +58,7 @@ def test_no_request_fails_while_versions_are_replaced(
     with reloading.Load(server, model.name) as clients:
         for _ in reloading.reload_explicitly(server, model, 6):
             before = clients.answered
-            until(lambda: clients.answered > before + 20, every_s=0.01)
+            until(lambda: clients.answered > before + 20, every_s=0.01)  # noqa: B023
     assert clients.failed == {}
     reloading.settled(server)
     until(
