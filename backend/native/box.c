@@ -126,20 +126,18 @@ int32_t box_new(struct core_call *c, uint64_t deadline, struct core_box **made) 
   uint64_t until = now_ns() + core_settings.wait_ns;
   const struct compiled *code = program_code(p, false);
   bool pooled = code && code->engine->pooled;
-  int32_t kind = POOL_FULL;
+  int32_t kind = CORE_BUSY;
   char why[512];
   pthread_mutex_lock(&core_lock);
   p->stats.instances++;
   pthread_mutex_unlock(&core_lock);
   /* in the pool, for which idle ones give way */
   if (pooled) while ((kind = box_try(c, code, deadline, made)) == POOL_FULL && !engines_are_tidied() && slots_give_way()) {}
-  if (kind == POOL_FULL) { /* else on demand */
+  if (kind == POOL_FULL || kind == CORE_BUSY) { /* else on demand, and when there is room */
     if (pooled) code = program_code(p, true);
-    if (!code) return fail(c, CORE_BUSY, "the modules cannot be loaded again: out of memory");
-    while ((kind = box_try(c, code, deadline, made)) == CORE_BUSY && now_ns() < (until < deadline ? until : deadline)) {
-      slots_give_way();
-      nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
-    }
+    if (!code) kind = fail(c, CORE_BUSY, "the modules cannot be loaded again");
+    else while ((kind = box_try(c, code, deadline, made)) == CORE_BUSY && now_ns() < (until < deadline ? until : deadline))
+      if (!slots_give_way()) nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
     if (!kind) (*made)->extra = pooled;
   }
   memcpy(why, c->message, sizeof why);

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -164,13 +166,26 @@ def test_a_process_with_as_many_instances_as_it_may_have_says_so_alike(monkeypat
         assert native.stats.calls == 2
 
 
+def test_idle_instances_give_way_where_there_may_be_no_more() -> None:
+    Made()
+    with Program.load(guests.echo(batch=8)) as program, Program.load(guests.echo(batch=8)) as other:
+        for turn in range(20):
+            assert answer(other) == [1] * 4
+            with settings(instances=core().instances(), wait_s=PATIENCE_S):
+                assert answer(program, turn) == [turn] * 4
+        assert other.stats.instances == program.stats.instances == 20
+
+
 def test_a_call_waits_for_room_that_comes_in_time_and_not_past_its_own() -> None:
     Made()
     with Program.load(guests.echo(batch=8)) as program, Program.load(guests.echo(batch=8)) as other:
         (result,) = other.run_batch([{"x": np.ones((1, 4), F32)}], borrow=True)
         other.close()
-        with settings(instances=core().instances(), wait_s=60):
+        with settings(instances=core().instances(), wait_s=PATIENCE_S), ThreadPoolExecutor(1) as threads:
             with pytest.raises(HostBusy, match="no room"):
                 program.run({"x": np.ones((1, 4), F32)}, timeout_s=0.1)
+            waiting = threads.submit(answer, program)
+            time.sleep(0.1)
+            assert not waiting.done()
             del result  # its memory is the last instance
-            assert answer(program) == [1] * 4
+            assert waiting.result() == [1] * 4
