@@ -300,7 +300,7 @@ static void *instance_new(struct fake_store *s, struct engine *engine, const cha
     }
     s->pooled++;
   }
-  if (sscanf(code, "adapter %u %u", &inputs, &outputs) == 2) { s->inputs = inputs; s->outputs = outputs; }
+  if (sscanf(code, "adapter %u %u", &inputs, &outputs) == 2 && inputs <= MAX_TENSORS && outputs <= MAX_TENSORS - inputs) { s->inputs = inputs; s->outputs = outputs; }
   *made = (Instance){s->id, s->instances++};
   return NULL;
 }
