@@ -200,7 +200,7 @@ static struct engine *engine_new(uint32_t max_stack, bool signals, bool pooled) 
     free(e);
     return NULL;
   }
-  /* Without signals wasmtime does not take a slot's pages away from an instance that asks for fewer: it clears them, which touches them all. */
+  /* Without signals wasmtime leaves a slot's pages to an instance that asks for fewer, and clears them afterwards, which touches all. */
   if (e->pooled && signals) e->vacant = vacant_new(e);
   return e;
 }
