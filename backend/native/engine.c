@@ -12,6 +12,7 @@
 
 #define SLACK_NS 2000000000u /* the ticker runs on for so long after the last deadline: no lock for most calls */
 #define RESIDENT_BYTES (64u << 20)
+#define CHECKED_RESIDENT_BYTES (1u << 20) /* of a free slot without signals: nothing empties it, and all of it is cleared by writing */
 
 #define DEFINE(result, name, arguments) result(*p_##name) arguments;
 WASMTIME(DEFINE)
@@ -145,7 +146,7 @@ static bool enable_pool(void *config, bool signals) {
   SET(table_elements, MAX_TABLE_ELEMENTS);
   SET(max_core_instance_size, MAX_INSTANCE_BYTES);
   SET(max_memory_size, slot_bytes(signals));
-  SET(linear_memory_keep_resident, RESIDENT_BYTES);
+  SET(linear_memory_keep_resident, signals ? RESIDENT_BYTES : CHECKED_RESIDENT_BYTES);
   SET(table_keep_resident, PAGE);
   SET(max_unused_warm_slots, 8);
 #undef SET
@@ -200,7 +201,7 @@ static struct engine *engine_new(uint32_t max_stack, bool signals, bool pooled) 
     free(e);
     return NULL;
   }
-  /* Without signals wasmtime does not take a slot's pages away from an instance that asks for fewer: it clears them, which touches them all. */
+  /* Without signals wasmtime leaves a slot's pages to an instance that asks for fewer, and clears them afterwards, which touches all. */
   if (e->pooled && signals) e->vacant = vacant_new(e);
   return e;
 }

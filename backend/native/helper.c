@@ -89,7 +89,8 @@ static Error *start(void) {
   int pair[2];
   pthread_t reaper;
   char script[1200];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) return error_f(ERROR_UNAVAILABLE, "no channel to the planner: %s", strerror(errno));
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+    return error_f(ERROR_UNAVAILABLE, "no channel to the planner: %s", strerror(errno));
   snprintf(script, sizeof script, "%s/plan.py", folder);
   char *arguments[] = {(char *)interpreter(), "-B", script, NULL};
   int failed = spawn(arguments, pair[1]);

@@ -8,8 +8,8 @@
 
 static struct {
   void *library;
-  Error *(*initialize)(Backend *), *(*model)(Model *), *(*model_end)(Model *), *(*instance)(ModelInstance *), *(*instance_end)(ModelInstance *);
-  Error *(*execute)(ModelInstance *, Request **, uint32_t), *(*end)(Backend *);
+  Error *(*initialize)(Backend *), *(*end)(Backend *), *(*model)(Model *), *(*model_end)(Model *);
+  Error *(*instance)(ModelInstance *), *(*instance_end)(ModelInstance *), *(*execute)(ModelInstance *, Request **, uint32_t);
 } python;
 static const struct { void *to; const char *name; } OF_BACKEND[] = {
   {&python.initialize, "TRITONBACKEND_Initialize"},           {&python.model, "TRITONBACKEND_ModelInitialize"},

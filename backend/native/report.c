@@ -139,7 +139,8 @@ void report_end(struct model *m) {
   struct core_stats s = core_stats(m->program);
   metrics_send(m);
   say_dropped(m);
-  log_f(LOG_INFO, "wasm model %s: unloaded after %llu guest calls (%llu traps, %llu timeouts) in %.3f s; %llu instances, memory at most %llu bytes",
+  log_f(LOG_INFO, "wasm model %s: unloaded after %llu guest calls (%llu traps, %llu timeouts) in %.3f s; "
+                  "%llu instances, memory at most %llu bytes",
         m->name, (unsigned long long)s.calls, (unsigned long long)s.traps, (unsigned long long)s.timeouts, (double)s.guest_ns / 1e9,
         (unsigned long long)s.instances, (unsigned long long)s.high_water);
 }

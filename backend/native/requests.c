@@ -45,7 +45,10 @@ static Error *read_parameter(struct job *job, const char *key, int type, const v
   char shown[160], *end;
   if (strcmp(key, "wasm.timeout_ms"))
     return error_f(ERROR_INVALID_ARG, "request parameter %.128s is unknown: a request may set wasm.timeout_ms", key);
-  if (type == PARAMETER_INT) snprintf(shown, sizeof shown, "%lld", (long long)(ms = (double)*(const int64_t *)value, *(const int64_t *)value));
+  if (type == PARAMETER_INT) {
+    ms = (double)*(const int64_t *)value;
+    snprintf(shown, sizeof shown, "%lld", (long long)*(const int64_t *)value);
+  }
   else if (type == PARAMETER_DOUBLE) snprintf(shown, sizeof shown, "%.17g", ms = *(const double *)value);
   else if (type == PARAMETER_BOOL) snprintf(shown, sizeof shown, "%s", *(const bool *)value ? "true" : "false");
   else if (type == PARAMETER_STRING) {
@@ -120,7 +123,8 @@ static Error *read_input(const struct model *m, struct job *job, Input *input, u
 /* Why a request is not to be run any more. */
 static Error *outlived(const struct batch *b, const struct job *job) {
   bool cancelled = false;
-  if (job->patience_ns && now_ns() - b->began_ns > job->patience_ns) return error_f(ERROR_CANCELLED, "the request expired before it was run");
+  if (job->patience_ns && now_ns() - b->began_ns > job->patience_ns)
+    return error_f(ERROR_CANCELLED, "the request expired before it was run");
   drop(TRITONBACKEND_RequestIsCancelled(job->request, &cancelled));
   return cancelled ? error_f(ERROR_CANCELLED, "the request was cancelled before it was run") : NULL;
 }
@@ -227,12 +231,13 @@ static Error *make_output(const struct model *m, struct job *job, uint32_t i, co
   TRY(TRITONBACKEND_OutputBuffer(made, (void **)&piece->data, piece->bytes, &type, &device));
   if (type != MEMORY_GPU) return NULL;
   piece->data = NULL;
-  return error_f(ERROR_UNSUPPORTED, "output '%s' is wanted in GPU memory, to which this backend does not write: ask for it in the host's memory",
+  return error_f(ERROR_UNSUPPORTED, "output '%s' is wanted in GPU memory, to which this backend does not write: ask for the host's memory",
                  m->names[m->plan->inputs + i]);
 }
 
 /* A response with room for the outputs that were asked for. Those of a joined call have `step` pieces each. */
-static Error *make_response(const struct model *m, struct job *job, const struct core_tensor *out, struct core_piece *pieces, uint32_t step) {
+static Error *make_response(const struct model *m, struct job *job, const struct core_tensor *out, struct core_piece *pieces,
+                            uint32_t step) {
   uint32_t asked;
   const char *name;
   TRY(TRITONBACKEND_ResponseNew(&job->response, job->request));
@@ -333,12 +338,12 @@ static int32_t respond(struct batch *b, struct job *first, uint32_t count, struc
   return core_end(c);
 }
 
-static void note(struct batch *b, const struct job *first, const struct core_call *c, int32_t kind) {
+static void note(struct batch *b, const struct core_call *c, int32_t kind) {
   const struct core_tensor *t = &c->in[0];
   pthread_mutex_lock(&b->lock);
   if (!b->first_ns) b->first_ns = c->started_ns;
   b->last_ns = c->ended_ns;
-  if (!kind) b->rows += first->next != NOBODY ? (uint64_t)first->total : t->rank > 0 && b->model->plan->max_batch > 0 ? (uint64_t)t->dims[0] : 1;
+  if (!kind) b->rows += t->rank > 0 && b->model->plan->max_batch > 0 ? (uint64_t)t->dims[0] : 1;
   pthread_mutex_unlock(&b->lock);
 }
 
@@ -366,7 +371,7 @@ static int32_t run(struct batch *b, struct job *first, uint64_t timeout_ns, stru
   if (!kind) kind = respond(b, first, count, c, all + pieces);
   if (!c->started_ns) c->started_ns = b->began_ns;
   if (!c->ended_ns) c->ended_ns = now_ns();
-  note(b, first, c, kind);
+  note(b, c, kind);
   for EACH(job, b, first) {
     if (!kind) { answer(b, job, c->started_ns, c->ended_ns); continue; }
     drop(job->error);
@@ -402,15 +407,16 @@ static void run_late(struct batch *b, int32_t *jobs, uint32_t count) {
   cpu_set_t cpus;
   uint32_t started = 0, most = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : (uint32_t)CPU_COUNT(&cpus);
   if (b->model->plan->flags & STATEFUL) most = 1;
-  while (started + 1 < most && started + 1 < count && started < MOST_THREADS && !pthread_create(&threads[started], NULL, run_some_late, &l)) started++;
+  most = most < count ? most : count;
+  most = most < MOST_THREADS ? most : MOST_THREADS;
+  while (started + 1 < most && !pthread_create(&threads[started], NULL, run_some_late, &l)) started++;
   run_some_late(&l);
   while (started) pthread_join(threads[--started], NULL);
 }
 
-/* What comes of a group that failed: it is run again request by request at the end of `queue`, or late, or answered. */
-static void sort(struct batch *b, struct job *first, const struct core_call *c, bool was_short, int32_t *queue, uint32_t *count, int32_t *late, uint32_t *lates) {
+/* What comes of a group that failed: it is run again request by request at the end of `queue`, or answered. */
+static void sort(struct batch *b, struct job *first, const struct core_call *c, int32_t *queue, uint32_t *count) {
   int32_t at = (int32_t)(first - b->jobs), next;
-  if (c->kind == CORE_TIMEOUT && was_short && first->next == NOBODY) { late[(*lates)++] = at; return; }
   bool again = first->next != NOBODY && c->kind != CORE_BUSY; /* which none of them causes: one after the other would wait for the same */
   for (; at != NOBODY; at = next) {
     next = b->jobs[at].next;
@@ -437,7 +443,8 @@ static void run_groups(struct batch *b, int32_t *queue, uint32_t count, int32_t 
     int32_t kind = run(b, first, limit, c);
     if (tries_ns >= 0) { int64_t used = (int64_t)(now_ns() - began); tries_ns = tries_ns > used ? tries_ns - used : 0; }
     if (kind == CORE_TIMEOUT && tries_ns < 0) tries_ns = (int64_t)(whole / TRIES);
-    if (kind) sort(b, first, c, limit < whole, queue, &count, late, &lates);
+    if (kind == CORE_TIMEOUT && limit < whole && first->next == NOBODY) late[lates++] = queue[g];
+    else if (kind) sort(b, first, c, queue, &count);
   }
   if (lates) run_late(b, late, lates);
 }

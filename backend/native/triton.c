@@ -60,7 +60,8 @@ static Error *model_load(struct model *m, const char *answer, uint32_t bytes) {
   uint64_t skip = (strlen(answer) + 8) & ~7ull;
   const char *wrong = core_open(answer);
   if (!wrong && skip >= bytes) wrong = "the planner's answer is damaged";
-  if (!wrong && !(m->program = core_load((const struct plan *)(answer + skip), bytes - skip, report_output, m, why, sizeof why))) wrong = why;
+  const struct plan *plan = (const struct plan *)(answer + skip);
+  if (!wrong && !(m->program = core_load(plan, bytes - skip, report_output, m, why, sizeof why))) wrong = why;
   if (wrong) return error_f(ERROR_UNSUPPORTED, "%s", wrong);
   m->plan = core_plan(m->program);
   for (uint32_t i = 0; i < m->plan->inputs + m->plan->outputs; i++) {
@@ -120,7 +121,8 @@ static Error *start(Model *triton, struct model *m, uint64_t version, bool *insi
 static Error *refer(Model *triton, const char *name, const char *why) {
   log_f(LOG_INFO, "wasm model %s: runs in Triton's Python backend: %.4000s", name, why);
   Error *error = refer_model(triton), *both = NULL;
-  if (error) both = error_f(TRITONSERVER_ErrorCode(error), "%.3000s (it is not run natively: %.3000s)", TRITONSERVER_ErrorMessage(error), why);
+  if (error)
+    both = error_f(TRITONSERVER_ErrorCode(error), "%.3000s (it is not run natively: %.3000s)", TRITONSERVER_ErrorMessage(error), why);
   drop(error);
   return both;
 }

@@ -20,7 +20,8 @@ typedef struct TRITONBACKEND_Response Response;
 typedef struct TRITONBACKEND_Input Input;
 typedef struct TRITONBACKEND_Output Output;
 
-enum { ERROR_UNKNOWN, ERROR_INTERNAL, ERROR_NOT_FOUND, ERROR_INVALID_ARG, ERROR_UNAVAILABLE, ERROR_UNSUPPORTED, ERROR_ALREADY_EXISTS, ERROR_CANCELLED };
+enum { ERROR_UNKNOWN, ERROR_INTERNAL, ERROR_NOT_FOUND, ERROR_INVALID_ARG, ERROR_UNAVAILABLE, ERROR_UNSUPPORTED, ERROR_ALREADY_EXISTS,
+       ERROR_CANCELLED };
 enum { LOG_INFO, LOG_WARN, LOG_ERROR, LOG_VERBOSE };
 enum { MEMORY_CPU, MEMORY_CPU_PINNED, MEMORY_GPU };
 enum { KIND_AUTO, KIND_CPU, KIND_GPU, KIND_MODEL };
@@ -49,7 +50,8 @@ Error *TRITONSERVER_MetricSet(Metric *, double);
 
 Error *TRITONBACKEND_ApiVersion(uint32_t *major, uint32_t *minor);
 Error *TRITONBACKEND_BackendArtifacts(Backend *, int *type, const char **location);
-Error *TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(Attribute *, int kind, uint64_t count, const uint64_t *ids, uint64_t id_count);
+Error *TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(Attribute *, int kind, uint64_t count, const uint64_t *ids,
+                                                                       uint64_t id_count);
 NEWER Error *TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(Attribute *, bool);
 Error *TRITONBACKEND_ModelBackend(Model *, Backend **);
 Error *TRITONBACKEND_ModelName(Model *, const char **);
@@ -68,7 +70,8 @@ Error *TRITONBACKEND_ModelInstanceReportStatistics(ModelInstance *, Request *, b
 Error *TRITONBACKEND_ModelInstanceReportBatchStatistics(ModelInstance *, uint64_t batch, uint64_t, uint64_t, uint64_t, uint64_t);
 Error *TRITONBACKEND_RequestInput(Request *, const char *name, Input **);
 Error *TRITONBACKEND_RequestInputCount(Request *, uint32_t *);
-Error *TRITONBACKEND_InputProperties(Input *, const char **name, int *datatype, const int64_t **shape, uint32_t *rank, uint64_t *bytes, uint32_t *buffers);
+Error *TRITONBACKEND_InputProperties(Input *, const char **name, int *datatype, const int64_t **shape, uint32_t *rank, uint64_t *bytes,
+                                     uint32_t *buffers);
 Error *TRITONBACKEND_InputBuffer(Input *, uint32_t index, const void **buffer, uint64_t *bytes, int *memory_type, int64_t *memory_id);
 Error *TRITONBACKEND_RequestOutputCount(Request *, uint32_t *);
 Error *TRITONBACKEND_RequestOutputName(Request *, uint32_t, const char **);
