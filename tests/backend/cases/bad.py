@@ -58,4 +58,6 @@ def _calls(row: Row, made: Made) -> tuple[tuple[Call, ...], int]:
     together = Call(tuple(request for request, _ in three), tuple(answer for _, answer in three))
     # together with the others, then alone
     times = 2 if made.joins and row["isolation"] != "request" else 1
-    return (together, Call((made.good,), (made.answer,))), times
+    alone = Call((made.good,), (made.answer,))
+    # what does not fit together runs in an order that is Triton's own: its instance has served before
+    return (together, alone) if made.joins else (alone, together, alone), times

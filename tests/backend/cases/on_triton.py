@@ -95,7 +95,7 @@ def _rows(request: Tensors) -> int:
     return next(iter(request.values())).shape[0]
 
 
-def _put(answers: SimpleQueue[tuple[int, Any, Any]], number: int, result: Any, error: Any) -> None:
+def _put(answers: SimpleQueue[tuple[int | None, Any, Any]], number: int, result: Any, error: Any) -> None:
     answers.put((number, result, error))
 
 
@@ -146,24 +146,25 @@ class Client:
             [self._input(spec, request[spec.name]) for spec in interface.inputs if spec.name in request]
             for request in call.requests
         ]
-        answers: SimpleQueue[tuple[int, Any, Any]] = SimpleQueue()
+        answers: SimpleQueue[tuple[int | None, Any, Any]] = SimpleQueue()
         # the requests of a stream stay in order, but its errors have no code
         ordered = len(requests) > 1 and not any(isinstance(answer, Failure) for answer in call.answers)
         if ordered:
-            self._client.start_stream(lambda result, error: answers.put((-1, result, error)))
-        for number, tensors in enumerate(requests):
-            if ordered:
-                self._client.async_stream_infer(model, tensors, request_id=str(number))
-            else:
-                self._client.async_infer(model, tensors, partial(_put, answers, number))
+            self._client.start_stream(lambda result, error: answers.put((None, result, error)))
         found: dict[int, Outcome] = {}
-        while len(found) < len(requests):
-            number, result, error = answers.get(timeout=waiting.PATIENCE_S)
-            if ordered and error is None:
-                number = int(result.get_response().id)
-            found[number] = self._error(error) if error is not None else self._outputs(interface, result)
-        if ordered:
-            self._client.stop_stream()
+        try:
+            for number, tensors in enumerate(requests):
+                if ordered:
+                    self._client.async_stream_infer(model, tensors)
+                else:
+                    self._client.async_infer(model, tensors, partial(_put, answers, number))
+            while len(found) < len(requests):
+                place, result, error = answers.get(timeout=waiting.PATIENCE_S)
+                place = len(found) if place is None else place
+                found[place] = self._error(error) if error is not None else self._outputs(interface, result)
+        finally:
+            if ordered:
+                self._client.stop_stream()
         return [found[number] for number in range(len(requests))]
 
     def _input(self, spec: TensorSpec, array: np.ndarray) -> Any:
