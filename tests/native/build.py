@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 SOURCES = ROOT / "backend" / "native"
 WORKERS = 2
 SANITIZERS = "address,undefined"
-FLAGS = ("-std=gnu11", "-g", "-O1", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror")
+FLAGS: tuple[str, ...] = ("-std=gnu11", "-g", "-O1", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror")
 FLAGS += ("-Wno-missing-field-initializers", f"-I{SOURCES}")
 OPTIONS = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=1:allocator_may_return_null=1",
@@ -67,7 +67,7 @@ def _build(folder: Path, clang: str) -> None:
     commands += [_library(checked, folder / library, source) for library, source in shared.items()]
     commands.append(_library(forking, plain / "libfake_wasmtime.so", "fake_wasmtime"))
     _run(commands)
-    own = {name: core for name in PROGRAMS} | {"shell_test": [*(source.stem for source in native), "fake_triton"]}
+    own = dict.fromkeys(PROGRAMS, core) | {"shell_test": [*(source.stem for source in native), "fake_triton"]}
     commands = [_program([*checked, *FUZZER[name.startswith("fuzz")]], folder, name, own[name]) for name in PROGRAMS]
     _run([*commands, _program(forking, plain, "core_test", core)])
 

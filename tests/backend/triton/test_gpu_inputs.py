@@ -41,7 +41,20 @@ for device, data in ((0, b"HAL"), (0, b"HAL"), (1, b"HAL"), (-1, b"HAL"), (99, b
 
 
 def compiled(name: Path, source: Path, *flags: str) -> Path:
-    command = [sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-I", str(NATIVE), "-o", str(name), str(source), *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        "-shared",
+        "-fPIC",
+        "-I",
+        str(NATIVE),
+        "-o",
+        str(name),
+        str(source),
+        *flags,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return name
 
@@ -63,7 +76,14 @@ def read(reader: Path, folder: Path, driver: str | None, *flags: str) -> list[st
 
 def test_memory_of_a_device_is_copied(reader: Path, tmp_path: Path) -> None:
     unknown = "its device cannot be used"
-    assert read(reader, tmp_path, DRIVER, "-DFAILS_INIT=0") == ["IBM", "IBM", unknown, unknown, unknown, "CUDA cannot copy it"]
+    assert read(reader, tmp_path, DRIVER, "-DFAILS_INIT=0") == [
+        "IBM",
+        "IBM",
+        unknown,
+        unknown,
+        unknown,
+        "CUDA cannot copy it",
+    ]
 
 
 @pytest.mark.parametrize(

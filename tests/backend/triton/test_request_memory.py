@@ -73,8 +73,10 @@ def test_an_output_for_which_there_is_no_room_is_the_error_of_its_request(server
 def test_texts_and_numbers_come_over_http(server: Server, binary: bool) -> None:
     import tritonclient.http as http
 
-    numbers = np.random.default_rng(1).random((2, 60_000 if not binary else 3_000_000), F32)  # Triton receives it in pieces
-    texts = np.array([["one".encode(), "zwölf".encode(), b""]], dtype=object)
+    numbers = np.random.default_rng(1).random(
+        (2, 60_000 if not binary else 3_000_000), F32
+    )  # Triton receives it in pieces
+    texts = np.array([[b"one", "zwölf".encode(), b""]], dtype=object)
     client = http.InferenceServerClient(server.triton.http_url)
     for model, x, datatype in (("echo_fp32", numbers, "FP32"), ("echo_bytes", texts, "BYTES")):
         given = http.InferInput("x", list(x.shape), datatype)
