@@ -50,6 +50,12 @@ def series(server: TritonServer, model: str) -> set[str]:
         return set(re.findall(rf'^wasm_calls({{model="{model}".*}})', page.read().decode(), re.MULTILINE))
 
 
+def answered(clients: reloading.Load, more: int) -> Callable[[], bool]:
+    """Whether so many requests more than now are answered."""
+    wanted = clients.answered + more
+    return lambda: clients.answered > wanted
+
+
 def test_no_request_fails_while_versions_are_replaced(
     server: TritonServer, load: Callable[[reloading.Model], None], engine: str
 ) -> None:
@@ -57,8 +63,7 @@ def test_no_request_fails_while_versions_are_replaced(
     load(model)
     with reloading.Load(server, model.name) as clients:
         for _ in reloading.reload_explicitly(server, model, 6):
-            before = clients.answered
-            until(lambda: clients.answered > before + 20, every_s=0.01)  # noqa: B023
+            until(answered(clients, 20), every_s=0.01)
     assert clients.failed == {}
     reloading.settled(server)
     until(
