@@ -142,7 +142,9 @@ def test_statistics_are_those_of_the_python_executor(wasm: bytes, isolation: str
     native, python = both(wasm, limits, isolation=isolation)
     with native, python:
         for value in (1, 2, 7, 3, 40, 0, 7, 1):
-            assert told(native, value) == told(python, value)
+            # where the guest was by then depends on the machine, for one that has 30 ms
+            first, second = (told(program, value).partition("\n")[0] for program in (native, python))
+            assert first == second
             x = {"x": np.full((2, 3), value, np.float64)}
             assert [type(p.run_batch([x])[0]).__name__ for p in (native, python)] == ["InputError"] * 2
             assert counted(native) == counted(python)
