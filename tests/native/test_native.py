@@ -56,6 +56,7 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
         "small-memories",
         "pieces",
         "hosts",
+        "renewing",
         "deadlines",
         "no-ticker",
         "room",
