@@ -106,6 +106,7 @@ static int32_t try_place(struct core_call *c, int32_t *status) {
 
 /* Only a new instance is in its first state, or has room. */
 static int32_t renew(struct core_call *c, int32_t *status) {
+  host_hand_on(c->box); /* an allocator may have written, too */
   core_release(c->box);
   c->box = NULL;
   int32_t kind = box_new(c, c->deadline_ns, &c->box);

@@ -351,6 +351,32 @@ static void *call_hosts(struct fake_store *s, int function, int32_t *status) {
   return NULL;
 }
 
+/* A guest that writes while its tensors are placed, and then has to give way to a new instance. */
+static void *write_and_renew(struct fake_store *s, int function, int32_t *status) {
+  static int times;
+  if (function != CALL_PLACE || times++ % 2) return NULL;
+  uint32_t vector[] = {16, 5};
+  memcpy(s->tensors, vector, sizeof vector);
+  memcpy(s->tensors + 16, "words", 5);
+  void *error = fake_host_call(s, "fd_write", (Raw[]){{.i64 = 1}, {.i64 = 0}, {.i64 = 1}, {.i64 = 60}}, 4, NULL);
+  if (!error) error = fake_host_call(s, "abort", (Raw[]){{.i64 = 0}, {.i64 = 0}, {.i64 = 1}, {.i64 = 1}}, 4, NULL);
+  *status = RENEW;
+  return error;
+}
+static void renewing(void) {
+  char message[1024];
+  struct core_program *program = load(KINDS_OF_PLANS[1], message);
+  struct core_slot *slot = core_slot_new(program);
+  output_bytes = 0;
+  fake_wasmtime.lie = write_and_renew;
+  for (int i = 0; i < 10; i++) CHECK(call(program, slot, 0, ROWS) == DONE, "it is not renewed");
+  fake_wasmtime.lie = NULL;
+  CHECK(output_bytes == 50, "%d bytes were handed on", (int)output_bytes);
+  core_slot_free(slot);
+  core_unload(program);
+  check_all_deleted("renewing");
+}
+
 static void hosts(void) {
   char message[1024];
   struct core_program *program = load(KINDS_OF_PLANS[1], message);
@@ -551,7 +577,7 @@ static void bad_plans(void) {
 
 static const struct { const char *name; void (*run)(void); } TESTS[] = {
   {"failures", failures}, {"failures-for-good", failures_for_good}, {"no-memory", no_memory}, {"lies", lying}, {"small-memories", small_memories},
-  {"pieces", pieces}, {"hosts", hosts}, {"deadlines", deadlines}, {"no-ticker", no_ticker}, {"room", room}, {"lending", lending}, {"small-stacks", small_stacks}, {"forks", forks}, {"tidying", tidying}, {"threads", threads}, {"bad-plans", bad_plans}};
+  {"pieces", pieces}, {"hosts", hosts}, {"renewing", renewing}, {"deadlines", deadlines}, {"no-ticker", no_ticker}, {"room", room}, {"lending", lending}, {"small-stacks", small_stacks}, {"forks", forks}, {"tidying", tidying}, {"threads", threads}, {"bad-plans", bad_plans}};
 
 int main(int count, char **arguments) {
   const char *why;

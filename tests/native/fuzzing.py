@@ -10,10 +10,9 @@ import argparse
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from tests.native import build, plans
+from tests.native import build
 from tests.parts.compilers import clang
 from tests.parts.lookup import ROOT
 
@@ -21,11 +20,17 @@ SEEDS = Path(__file__).parent / "seeds"
 CORPUS = ROOT / "build" / "fuzz"
 LONGEST = {"plan": 4096, "adapter": 512}
 """The fuzzers, and of how many bytes their inputs are at most."""
+MOST_SEEDS, MOST_SEED_BYTES = 64, 32 << 10  # of each
 
 
 def command(folder: Path, name: str, *options: str) -> list[str]:
     """The argv of a fuzzer; inputs that fail are written to the present folder."""
     return [str(folder / f"fuzz_{name}"), f"-max_len={LONGEST[name]}", "-timeout=20", *options]
+
+
+def seeds(folder: Path, name: str) -> list[str]:
+    """Where inputs to begin with are: those that were kept, and plans as the planner makes them."""
+    return [str(SEEDS / name), *([str(folder / "wasm" / "plans")] if name == "plan" else [])]
 
 
 def main() -> int:
@@ -41,7 +46,7 @@ def main() -> int:
         if arguments.seeds:
             _minimise(folder, name, corpus)
             continue
-        found = [str(corpus), str(SEEDS / name)]
+        found = [str(corpus), *seeds(folder, name)]
         limit = f"-max_total_time={max(1, arguments.seconds // len(LONGEST))}"
         run = command(folder, name, limit, f"-artifact_prefix={corpus}-", "-print_final_stats=1", *found)
         failed |= subprocess.run(run, env=build.environment(), check=False).returncode
@@ -50,13 +55,16 @@ def main() -> int:
 
 def _minimise(folder: Path, name: str, corpus: Path) -> None:
     """Of all inputs, the few that reach as much as all of them."""
-    with tempfile.TemporaryDirectory() as real:
-        plans.write(Path(real))
-        sources = [str(corpus), *([real] if name == "plan" else [])]
-        shutil.rmtree(SEEDS / name, ignore_errors=True)
-        (SEEDS / name).mkdir(parents=True)
-        run = command(folder, name, "-merge=1", str(SEEDS / name), *sources)
-        subprocess.run(run, env=build.environment(), check=True)
+    shutil.rmtree(SEEDS / name, ignore_errors=True)
+    (SEEDS / name).mkdir(parents=True)
+    run = command(folder, name, "-merge=1", str(SEEDS / name), str(corpus))
+    subprocess.run(run, env=build.environment(), check=True)
+    count, left = 0, MOST_SEED_BYTES
+    for seed in sorted((SEEDS / name).iterdir(), key=lambda path: (-path.stat().st_size, path.name)):
+        if count == MOST_SEEDS or seed.stat().st_size > left:
+            seed.unlink()
+            continue
+        count, left = count + 1, left - seed.stat().st_size
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from tests.running.waiting import PATIENCE_S
 pytestmark = [pytest.mark.compiler, pytest.mark.bulk]  # all of the C is compiled anew
 ROUNDS = {"plan": 60000, "adapter": 25000}  # about ten seconds of CPU each
 REACHED = {"plan": 300, "adapter": 500}  # edges of the core, at least
-MOST_SEED_BYTES = 100 << 10
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +55,7 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
         "small-memories",
         "pieces",
         "hosts",
+        "renewing",
         "deadlines",
         "no-ticker",
         "room",
@@ -117,7 +117,7 @@ def test_no_plan_and_no_adapter_makes_the_core_touch_what_is_not_its_own(
 ) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    rounds = [f"-runs={ROUNDS[name]}", "-seed=1", str(corpus), str(fuzzing.SEEDS / name)]
+    rounds = [f"-runs={ROUNDS[name]}", "-seed=1", str(corpus), *fuzzing.seeds(programs, name)]
     said = run(fuzzing.command(programs, name, *rounds), tmp_path)
     done = re.search(rf"#{ROUNDS[name]}\tDONE +cov: (\d+)", said)
     assert done, said[-2000:]
@@ -125,6 +125,7 @@ def test_no_plan_and_no_adapter_makes_the_core_touch_what_is_not_its_own(
 
 
 def test_the_seeds_are_few() -> None:
-    sizes = {path: path.stat().st_size for path in fuzzing.SEEDS.rglob("*") if path.is_file()}
-    assert len(sizes) > 20
-    assert sum(sizes.values()) < MOST_SEED_BYTES
+    for name in fuzzing.LONGEST:
+        sizes = [path.stat().st_size for path in (fuzzing.SEEDS / name).iterdir()]
+        assert 10 < len(sizes) <= fuzzing.MOST_SEEDS
+        assert sum(sizes) <= fuzzing.MOST_SEED_BYTES
