@@ -214,7 +214,8 @@ def settled(server: TritonServer, instances: int = 1) -> None:
     """Wait until replaced versions have gone: a stub (Triton starts it through a shell that it replaces) for each
     instance."""
     until(lambda: len(stubs(server.pid)) <= instances, lambda: f"stubs are left: {stubs(server.pid)}")
-    assert client_of(server).is_server_ready()
+    client = client_of(server)
+    until(client.is_server_ready, "the server is not ready")  # nor is it while a version leaves
 
 
 def _memory(server: TritonServer) -> str:
