@@ -14,7 +14,7 @@ from tests.backend.cases import in_process, random_dlpack, random_elementwise, r
 from tests.backend.cases.case import Call, Case, Outcome, content
 from tests.backend.cases.drawn import Drawn
 
-FEW = settings(max_examples=max(10, settings().max_examples // 4))
+FEW = settings(max_examples=max(10, settings().max_examples // 6))
 
 
 def check(drawn: Drawn) -> None:
