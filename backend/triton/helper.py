@@ -64,7 +64,9 @@ class _Completed:
 
 def main() -> None:
     """Answer on standard output; nothing else is written there."""
-    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])  # what the server did not close for us, such as its ports
+    os.closerange(
+        3, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    )  # what the server did not close for us, such as its ports
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     questions = os.fdopen(0, "rb", buffering=0)

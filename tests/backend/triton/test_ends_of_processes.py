@@ -66,7 +66,7 @@ def test_a_planner_has_nothing_of_the_servers_open(server: Server) -> None:
     models.write(server.triton.repositories[0], "native_planned", guests.echo(batch=8))
     server.client.load_model("native_planned")
     (planner,) = planners(server.triton.pid)
-    files = {int(path.name): os.readlink(path) for path in Path(f"/proc/{planner}/fd").iterdir()}
+    files = {int(path.name): str(path.readlink()) for path in Path(f"/proc/{planner}/fd").iterdir()}
     channel = files[0]
     assert channel.startswith("socket:")
     assert [target for target in files.values() if target.startswith("socket:") and target != channel] == []
