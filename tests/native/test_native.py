@@ -17,7 +17,7 @@ from tests.native import build, fuzzing
 from tests.running.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.compiler, pytest.mark.bulk]  # all of the C is compiled anew
-ROUNDS = {"plan": 60000, "adapter": 25000}  # about ten seconds of CPU each
+ROUNDS = {"plan": 300000, "adapter": 10000}  # about ten seconds of CPU each
 REACHED = {"plan": 300, "adapter": 500}  # edges of the core, at least
 
 
