@@ -254,6 +254,14 @@ static void lying(void) {
     char message[1024];
     struct core_program *program = load(i == 3 ? &words : KINDS_OF_PLANS[i], message);
     struct core_slot *slot = core_slot_new(program);
+    if (i == 0) { /* no elements, and fewer than none in a dimension */
+      uint32_t at = offsetof(struct control, t) + sizeof(struct tensor), dims = at + offsetof(struct tensor, dims);
+      lies[0] = (struct lie){CALL_RUN, dims, 8, 0};
+      lies[1] = (struct lie){CALL_RUN, dims + 8, 8, UINT64_MAX};
+      lies[2] = (struct lie){CALL_RUN, at + offsetof(struct tensor, bytes), 8, 0};
+      lie_count = 3;
+      lie_once(program, slot, 0);
+    }
     if (i == 1) single_lies(program, slot);
     many_lies(program, slot, 4000);
     core_slot_free(slot);
