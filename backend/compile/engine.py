@@ -78,6 +78,7 @@ class Ticker:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._until = 0.0
+        self._ticked = 0.0  # when the epochs were moved last
         self._resting = True
 
     def add(self, engine: wasmtime.Engine) -> None:
@@ -85,35 +86,38 @@ class Ticker:
         with self._wake:
             self._engines.add(engine)
 
-    def use(self, until: float) -> None:
-        """Say that a deadline lies at `until` (``time.monotonic()``)."""
-        if until + SLACK_S / 2 <= self._until and not self._resting:
-            return  # it runs well past that anyway: no lock on the hot path
+    def ticks_until(self, deadline: float) -> int:
+        """How many ticks from now on `deadline` (``time.monotonic()``) has surely passed. They are counted from the
+        last one, however late the next is, which moves the epochs by all that were missed."""
+        if deadline + SLACK_S / 2 > self._until or self._resting:  # else it runs well past that: no lock for most calls
+            self._use(deadline)
+        left_s = max(deadline, time.monotonic() + TICK_S) - self._ticked
+        return int(min(left_s, MAX_TIMEOUT_S) / TICK_S) + 2
+
+    def _use(self, until: float) -> None:
         with self._wake:
             self._until = max(self._until, until + SLACK_S)
             if self._resting:
-                self._resting = False
+                self._resting, self._ticked = False, time.monotonic()
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="wasm-epoch", daemon=True)
                     self._thread.start()
                 self._wake.notify()
 
     def _run(self) -> None:
-        last = time.monotonic()
         while True:
             time.sleep(TICK_S)
             now = time.monotonic()
-            ticks = int((now - last) / TICK_S)
-            last += ticks * TICK_S
+            ticks = int((now - self._ticked) / TICK_S)
             with self._wake:
                 for engine in self._engines:
                     for _ in range(ticks):
                         engine.increment_epoch()
+                self._ticked += ticks * TICK_S
                 if now > self._until:
                     self._resting = True
                     while self._resting:
                         self._wake.wait()
-                    last = time.monotonic()
 
 
 TICKER = Ticker()
@@ -131,11 +135,6 @@ def engine_for(settings: EngineSettings) -> wasmtime.Engine:
             _engines[settings] = engine
             TICKER.add(engine)
         return engine
-
-
-def deadline_ticks(timeout_s: float) -> int:
-    """Epochs until `timeout_s` seconds have surely passed."""
-    return int(min(timeout_s, MAX_TIMEOUT_S) / TICK_S) + 2
 
 
 def _after_fork() -> None:

@@ -18,7 +18,6 @@ from wasmtime._trap import Frame, FrameList
 
 from .. import facts
 from ..compile import engine as engines
-from ..compile.engine import TICK_S, deadline_ticks
 from ..errors import WasmError
 from ..limits import Limits
 from ..terms import Terms
@@ -110,8 +109,7 @@ class Store(wasmtime.Store):
         """Have the guest interrupted at `deadline`."""
         self._deadline = deadline
         self.state.start(deadline.at)
-        engines.TICKER.use(deadline.at)
-        self.set_epoch_deadline(deadline_ticks(max(deadline.at - time.monotonic(), TICK_S)))
+        self.set_epoch_deadline(engines.TICKER.ticks_until(deadline.at))
 
     def check_deadline(self, what: str) -> None:
         """Raises GuestTimeout past the deadline: for `what` the host does on a guest's behalf."""

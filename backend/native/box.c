@@ -10,10 +10,10 @@
 enum { STORE_INSTANCES = 6, STORE_TABLES = 8, STORE_MEMORIES = 6, OWN_BYTES = 2 << 20 };
 
 bool box_arm(struct core_box *b, uint64_t deadline) {
-  uint64_t now = now_ns(), left = deadline > now + TICK_NS ? deadline - now : TICK_NS;
+  uint64_t ticks = engines_ticks_until(deadline, now_ns());
   b->deadline_ns = deadline;
-  p_wasmtime_context_set_epoch_deadline(b->context, left / TICK_NS + 2);
-  return engines_tick_until(deadline);
+  p_wasmtime_context_set_epoch_deadline(b->context, ticks);
+  return ticks;
 }
 
 /* The last of those who hold it frees it: the core, or an array that looks into it. In a process that was forked off it stays, since its

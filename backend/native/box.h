@@ -68,7 +68,7 @@ extern struct core_settings core_settings;
 /* engine.c */
 uint64_t now_ns(void);
 uint64_t slot_bytes(bool signals);
-bool engines_tick_until(uint64_t when);                                   /* false: no thread can be started */
+uint64_t engines_ticks_until(uint64_t when, uint64_t now);                /* 0: no thread can be started */
 struct engine *engine_for(uint32_t max_stack, bool signals, bool pooled); /* by whoever has `engines_lock`; NULL without memory */
 extern pthread_mutex_t engines_lock;                                      /* of engines, and of loading modules */
 void engines_tidy(struct engine *freed);  /* look after what is idle, and after slots that were freed, in a while */

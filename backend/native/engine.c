@@ -23,6 +23,7 @@ static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ticker_wake = PTHREAD_COND_INITIALIZER, tidier_wake = PTHREAD_COND_INITIALIZER;
 static _Atomic(struct engine *) engines;
 static _Atomic uint64_t ticking_until, tidy_at; /* 0: the thread sleeps */
+static _Atomic uint64_t ticked_at;
 static atomic_bool tidying;
 static bool ticker_started, tidier_started;
 atomic_uint core_forks, core_live;
@@ -55,32 +56,35 @@ static bool start(void *(*run)(void *), bool *started) {
 }
 
 static void *tick(void *unused) {
-  uint64_t last = now_ns();
   for (;;) {
     sleep_ns(TICK_NS);
     uint64_t now = now_ns();
-    for (; last + TICK_NS <= now; last += TICK_NS)
+    for (uint64_t at = atomic_load(&ticked_at); (at += TICK_NS) <= now; atomic_store(&ticked_at, at))
       for (struct engine *e = atomic_load(&engines); e; e = e->next) p_wasmtime_engine_increment_epoch(e->handle);
     if (now <= atomic_load(&ticking_until)) continue;
     pthread_mutex_lock(&threads_lock);
     if (now > atomic_load(&ticking_until)) {
       atomic_store(&ticking_until, 0);
       while (!atomic_load(&ticking_until)) pthread_cond_wait(&ticker_wake, &threads_lock);
-      last = now_ns();
     }
     pthread_mutex_unlock(&threads_lock);
   }
   return unused;
 }
 
-bool engines_tick_until(uint64_t when) {
-  if (when + SLACK_NS / 2 <= atomic_load(&ticking_until)) return true;
-  pthread_mutex_lock(&threads_lock);
-  bool runs = start(tick, &ticker_started);
-  if (runs && when + SLACK_NS > atomic_load(&ticking_until)) atomic_store(&ticking_until, when + SLACK_NS);
-  pthread_cond_signal(&ticker_wake);
-  pthread_mutex_unlock(&threads_lock);
-  return runs;
+uint64_t engines_ticks_until(uint64_t when, uint64_t now) {
+  bool runs = when + SLACK_NS / 2 <= atomic_load(&ticking_until);
+  if (!runs) {
+    pthread_mutex_lock(&threads_lock);
+    if (!atomic_load(&ticking_until)) atomic_store(&ticked_at, now); /* it has rested */
+    runs = start(tick, &ticker_started);
+    if (runs && when + SLACK_NS > atomic_load(&ticking_until)) atomic_store(&ticking_until, when + SLACK_NS);
+    pthread_cond_signal(&ticker_wake);
+    pthread_mutex_unlock(&threads_lock);
+  }
+  /* counted from the last tick, however late the next one is: it moves the epoch by all that were missed */
+  uint64_t from = atomic_load(&ticked_at), least = now + TICK_NS;
+  return runs ? ((when > least ? when : least) - from) / TICK_NS + 2 : 0;
 }
 
 /* Give the pages that free slots keep back to the system. Each is taken by an instance without pages meanwhile, so nobody else gets it. */

@@ -296,6 +296,34 @@ def test_deadlines_shortly_before_the_ticker_would_rest_are_kept(monkeypatch: py
     ticker, ticked = engine.Ticker(), Ticked()
     ticker.add(ticked)  # type: ignore[arg-type]
     began = time.monotonic()
-    ticker.use(began + 0.3)  # it would rest at 0.5 s
-    ticker.use(began + 0.49)  # and the ticks for this one come until 0.52 s
+    ticker.ticks_until(began + 0.3)  # it would rest at 0.5 s
+    ticker.ticks_until(began + 0.49)  # and the ticks for this one come until 0.52 s
     waiting.until(lambda: ticked.last >= began + 0.52)
+
+
+def test_a_deadline_that_is_set_while_the_ticker_is_late_does_not_come_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    # on a busy machine a tick comes late, and moves the epochs by all that were missed
+    on_time, sleep_s = threading.Event(), time.sleep
+
+    def a_late_sleep(seconds: float) -> None:
+        on_time.wait(waiting.PATIENCE_S)
+        sleep_s(seconds)
+
+    monkeypatch.setattr(engine, "time", a_clock(sleep=a_late_sleep))
+
+    class Epoch:
+        count = 0
+
+        def increment_epoch(self) -> None:
+            self.count += 1
+
+    ticker, epoch = engine.Ticker(), Epoch()
+    ticker.add(epoch)  # type: ignore[arg-type]
+    ticker.ticks_until(time.monotonic() + 1)
+    time.sleep(0.3)
+    deadline = time.monotonic() + 0.2
+    ticks = ticker.ticks_until(deadline)
+    assert epoch.count == 0
+    on_time.set()
+    waiting.until(lambda: epoch.count >= ticks)
+    assert time.monotonic() >= deadline
