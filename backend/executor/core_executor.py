@@ -17,22 +17,10 @@ import numpy as np
 from .. import messages
 from ..batch.bytes_tensor import deserialize, object_array, serialize
 from ..batch.coalesce import Pieces
-from ..errors import (
-    AbiViolation,
-    GuestError,
-    GuestStatus,
-    GuestTimeout,
-    HostBusy,
-    InputError,
-    InternalError,
-    MemoryLimit,
-    Trap,
-    WasmError,
-)
+from ..errors import GuestError, GuestTimeout, HostBusy, InternalError, Trap
 from ..facts import MAX_OUT_RANK
 from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
-from ..plan import control
 from ..plan.planner import Plan
 from . import faults
 from .box import OnOutput, Stats
@@ -47,17 +35,7 @@ _byte_in: Any = c_char.from_buffer
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19
 TABLES_KEPT = 64
 SMALL_BYTES = 16 << 10  # of a tensor: copying it takes less time than finding out where it lies
-_ERRORS: dict[int, type[WasmError]] = {
-    control.INPUT: InputError,
-    control.ABI: AbiViolation,
-    control.STATUS: GuestStatus,
-    control.MEMORY: MemoryLimit,
-    control.OUTPUT: GuestError,
-    TRAP: Trap,
-    TIMEOUT: GuestTimeout,
-    BUSY: HostBusy,
-    GUEST: GuestError,
-}
+_ERRORS = {**faults.REFUSALS, TRAP: Trap, TIMEOUT: GuestTimeout, BUSY: HostBusy, GUEST: GuestError}
 
 
 class _Known:

@@ -11,8 +11,27 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .. import messages
-from ..errors import GuestError, GuestTimeout, HostBusy, MemoryLimit, Trap, WasmError
+from ..errors import (
+    AbiViolation,
+    GuestError,
+    GuestStatus,
+    GuestTimeout,
+    HostBusy,
+    InputError,
+    MemoryLimit,
+    Trap,
+    WasmError,
+)
+from ..plan import control
 
+REFUSALS: dict[int, type[WasmError]] = {
+    control.INPUT: InputError,
+    control.ABI: AbiViolation,
+    control.STATUS: GuestStatus,
+    control.MEMORY: MemoryLimit,
+    control.OUTPUT: GuestError,
+}
+"""What an adapter's refusal is raised as."""
 NameOf = Callable[[int], str | None]  # the name of the guest's function with an index
 _NO_ROOM = ("mmap failed", "Cannot allocate memory", "failed to allocate", "os error 12")
 

@@ -13,22 +13,16 @@ import numpy as np
 
 from ..batch.bytes_tensor import deserialize, object_array, serialize
 from ..batch.coalesce import Pieces, joined
-from ..errors import AbiViolation, GuestError, GuestStatus, InputError, InternalError, MemoryLimit, Trap, WasmError
+from ..errors import GuestError, InputError, InternalError, Trap
 from ..facts import MAX_OUT_RANK
 from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
 from ..plan import control
+from . import faults
 from .box import Box, Boxes
 from .faults import GuestExit
 from .store import Deadline
 
-_ERRORS: dict[int, type[WasmError]] = {
-    control.INPUT: InputError,
-    control.ABI: AbiViolation,
-    control.STATUS: GuestStatus,
-    control.MEMORY: MemoryLimit,
-    control.OUTPUT: GuestError,
-}
 _ROW = control.TENSOR
 _unpack_row: Any = _ROW.unpack_from  # type checkers take an array for a buffer only from NumPy 2 on
 
@@ -135,7 +129,7 @@ class PythonExecutor:
         text = box.message()
         if status == control.STATUS and (said := self._explanation(box)):
             text = f"{text}: {said}"
-        raise _ERRORS.get(status, InternalError)(text)
+        raise faults.REFUSALS.get(status, InternalError)(text)
 
     @staticmethod
     def _explanation(box: Box) -> str:

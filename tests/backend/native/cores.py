@@ -16,6 +16,7 @@ from portalis.backend.executor.core_library import Core, Settings
 from tests import parts
 from tests.backend import guests
 from tests.backend.guests import tensor
+from tests.backend.room import COUNTING as COUNTING
 from tests.running.garbage import collected
 
 F32 = np.float32
@@ -30,16 +31,6 @@ SHAPED = guests.dlpack(
     ),
     inputs=[tensor("x")],
     outputs=[tensor("y")],
-)
-# y[0] is how many calls this instance has had
-COUNTING = guests.dlpack(
-    """(global.set $calls (f32.add (global.get $calls) (f32.const 1)))
-    (f32.store (i32.load (local.get $in)) (global.get $calls))"""
-    + guests.ECHO_BODY,
-    inputs=[tensor("x")],
-    outputs=[tensor("y")],
-    batch=8,
-    more="(global $calls (mut f32) (f32.const 0))",
 )
 ENDLESS = guests.dlpack("(loop $l (br $l)) (i32.const 0)", inputs=[tensor("x")], outputs=[tensor("y")], batch=8)
 
