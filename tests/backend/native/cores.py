@@ -16,7 +16,6 @@ from portalis.backend.executor.core_library import Core, Settings
 from tests import parts
 from tests.backend import guests
 from tests.backend.guests import tensor
-from tests.backend.room import COUNTING as COUNTING
 from tests.running.garbage import collected
 
 F32 = np.float32
@@ -81,9 +80,12 @@ def answer(program: Program, value: float = 1) -> list[float]:
 
 def child(code: str) -> str:
     """What a process prints that runs `code`, in which the names of this module are known."""
-    prelude = (
-        "import os, sys, threading, time\nfrom tests.backend.native.cores import *\nfrom portalis.backend import *\n"
-    )
+    prelude = """
+import os, sys, threading, time
+from portalis.backend import *
+from tests.backend.native.cores import *
+from tests.backend.room import COUNTING
+"""
     command = [sys.executable, "-c", prelude + code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, f"{done.returncode}: {done.stdout[-500:]}{done.stderr[-1000:]}"

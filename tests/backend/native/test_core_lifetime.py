@@ -10,7 +10,8 @@ import pytest
 
 from portalis.backend import HostBusy, Program
 from tests.backend import guests
-from tests.backend.native.cores import COUNTING, F32, SHAPED, Instances, answer, child, core, settings
+from tests.backend.native.cores import F32, SHAPED, Instances, answer, child, core, settings
+from tests.backend.room import COUNTING
 
 ECHO = guests.echo(batch=8)
 

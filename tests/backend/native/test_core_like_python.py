@@ -16,8 +16,9 @@ from portalis.backend.executor import instances, loaded
 from portalis.backend.wasm import assembler as emit
 from tests.backend import guests
 from tests.backend.guests import tensor
-from tests.backend.native.cores import COUNTING, ENDLESS, F32, answer, core, settings
+from tests.backend.native.cores import ENDLESS, F32, answer, core, settings
 from tests.backend.native.cores import Instances as Made
+from tests.backend.room import COUNTING
 from tests.running.waiting import PATIENCE_S
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from portalis.backend import Program
 from tests.backend import guests
-from tests.backend.native.cores import COUNTING, Instances, answer, child, core, settings
+from tests.backend.native.cores import Instances, answer, child, core, settings
+from tests.backend.room import COUNTING
 from tests.running.waiting import until
 
 
