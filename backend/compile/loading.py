@@ -6,7 +6,7 @@ import hashlib
 import os
 from ctypes import POINTER, byref, c_uint8
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import wasmtime
@@ -39,6 +39,13 @@ def name_of(source: Source) -> str:
     return "the module" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
 
 
+class Compiled(NamedTuple):
+    """A module, and the machine code that it was loaded from."""
+
+    module: wasmtime.Module
+    code: bytes | memoryview
+
+
 @dataclass(frozen=True)
 class Compiling:
     """How the modules of one program are compiled, through the `cache`. Errors call the module `name`, and limits as
@@ -50,7 +57,7 @@ class Compiling:
     name: str
     terms: Terms
 
-    def compile(self, wasm: bytes, settings: EngineSettings, *, own: bool = False) -> wasmtime.Module:
+    def compile(self, wasm: bytes, settings: EngineSettings, *, own: bool = False) -> Compiled:
         """The machine code of a module, which is not trusted unless it is our `own`. Only our own keeps its names
         (`faults` says why)."""
         engine = engine_for(settings)
@@ -60,7 +67,7 @@ class Compiling:
         code = self.cache.get(key) if self.cache is not None else None
         if code is not None:
             try:
-                return deserialize(engine, code)
+                return Compiled(deserialize(engine, code), code)
             except ModuleError:
                 pass  # made by another build of the same version: compile anew and replace it
         fresh = compile_module(
@@ -73,7 +80,7 @@ class Compiling:
         )
         if self.cache is not None:
             self.cache.put(key, fresh)
-        return deserialize(engine, fresh)
+        return Compiled(deserialize(engine, fresh), fresh)
 
 
 def deserialize(engine: wasmtime.Engine, code: bytes | bytearray | memoryview) -> wasmtime.Module:

@@ -86,7 +86,7 @@ class Sandboxed:
         self._limits, self._terms = compiling.limits, compiling.terms
         self._stats = stats
         settings = EngineSettings(compiling.limits.max_stack_bytes)
-        self._parts = linked(settings, [compiling.compile(wasm, settings)], info)
+        self._parts = linked(settings, [compiling.compile(wasm, settings).module], info)
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
         """One row, as `RunRow` says."""

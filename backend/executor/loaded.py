@@ -57,13 +57,14 @@ def executor(
     """What runs the entry of a module that `interface` fits."""
     made = plan(wasm, info, interface, isolation, compiling.limits, compiling.terms)
     settings = EngineSettings(compiling.limits.max_stack_bytes)
-    modules = [compiling.compile(part.wasm, settings, own=part.own) for part in made.parts]
+    parts = [compiling.compile(part.wasm, settings, own=part.own) for part in made.parts]
     core = native_core()
     if core is not None:
-        code = [module.serialize() for module in modules]
-        block = layout.pack(made, code, names=info.named_functions(), signals=True, layouts=layouts())
+        block = layout.pack(
+            made, [part.code for part in parts], names=info.named_functions(), signals=True, layouts=layouts()
+        )
         return CoreExecutor(core, made, block, stats, on_output)
-    return PythonExecutor(Boxes(made, linked(settings, modules, info), stats, on_output))
+    return PythonExecutor(Boxes(made, linked(settings, [part.module for part in parts], info), stats, on_output))
 
 
 @functools.cache

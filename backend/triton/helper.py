@@ -118,7 +118,7 @@ def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileC
     made = plan(model.wasm, model.info, interface, Isolation(chosen.isolation), chosen.limits, TRITON)
     settings = EngineSettings(chosen.limits.max_stack_bytes, signals_based_traps=False)
     compiling = Compiling(chosen.limits, cache, chosen.trusted, str(model.path), TRITON)
-    code = [compiling.compile(part.wasm, settings, own=part.own).serialize() for part in made.parts]
+    code = [compiling.compile(part.wasm, settings, own=part.own).code for part in made.parts]
     block = layout.pack(
         made,
         code,

@@ -17,7 +17,6 @@ I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
 I32_EQZ, I32_ADD, I32_SUB, I32_AND, I32_SHR_U = 0x45, 0x6A, 0x6B, 0x71, 0x76
 LOAD = {"i32": (0x28, 2), "i64": (0x29, 3), "f32": (0x2A, 2), "f64": (0x2B, 3)}
 STORE = {"i32": (0x36, 2), "i64": (0x37, 3), "f32": (0x38, 2), "f64": (0x39, 3)}
-SIZES = {"i32": 4, "i64": 8, "f32": 4, "f64": 8}
 ZERO = {
     "i32": bytes([I32_CONST, 0]),
     "i64": bytes([I64_CONST, 0]),

@@ -9,6 +9,13 @@ from tests.backend import guests
 from tests.backend.guests import tensor
 
 Described = list[dict[str, Any]]
+# multiplies $bytes, an element's, by the dims of the tensor at $in
+TIMES_DIMS = """(local.set $rank (i32.load offset=12 (local.get $in)))
+  (local.set $at (i32.load offset=20 (local.get $in)))
+  (block $all (loop $each (br_if $all (i32.eqz (local.get $rank)))
+    (local.set $bytes (i32.mul (local.get $bytes) (i32.wrap_i64 (i64.load (local.get $at)))))
+    (local.set $at (i32.add (local.get $at) (i32.const 8)))
+    (local.set $rank (i32.sub (local.get $rank) (i32.const 1))) (br $each)))"""
 XOR = """(block $done (loop $next (br_if $done (i32.eqz (local.get $bytes)))
   (i32.store8 (local.get $y) (i32.xor (i32.load8_u (local.get $x))
     (if (result i32) (local.get $w) (then (i32.load8_u (local.get $w))) (else (i32.const 0)))))
@@ -80,12 +87,7 @@ def dlpack(dtype: str, dims: tuple[int, ...], batch: int) -> bytes:
             (i32.store offset=20 (local.get $out) (i32.load offset=20 (local.get $in)))))
           (local.set $y (i32.load (local.get $out)))
           (local.set $bytes (i32.const {DTYPES[dtype].itemsize}))
-          (local.set $rank (i32.load offset=12 (local.get $in)))
-          (local.set $at (i32.load offset=20 (local.get $in)))
-          (block $all (loop $each (br_if $all (i32.eqz (local.get $rank)))
-            (local.set $bytes (i32.mul (local.get $bytes) (i32.wrap_i64 (i64.load (local.get $at)))))
-            (local.set $at (i32.add (local.get $at) (i32.const 8)))
-            (local.set $rank (i32.sub (local.get $rank) (i32.const 1))) (br $each)))
+          {TIMES_DIMS}
           {XOR} (i32.const 0)"""
     inputs = [tensor("x", dtype, dims), tensor("w", dtype, dims, optional=True)]
     return guests.dlpack(body, inputs=inputs, outputs=[tensor("y", dtype, dims)], batch=batch)

@@ -11,6 +11,7 @@ from tests.backend import guests
 from tests.backend.cases import values
 from tests.backend.cases.case import Tensors
 from tests.backend.cases.drawn import ISOLATIONS, SIZES, Drawn, rows_of
+from tests.backend.cases.kernels import TIMES_DIMS
 from tests.backend.guests import tensor
 
 
@@ -42,16 +43,11 @@ def dlpack(draw: st.DrawFn) -> Drawn:
     return Drawn(module, draw(ISOLATIONS), tuple(requests), tuple(answers), 512 << 10)
 
 
-COPY = """(func $copy (param $in i32) (param $out i32) (param $bytes i32) (local $rank i32) (local $at i32)
+COPY = f"""(func $copy (param $in i32) (param $out i32) (param $bytes i32) (local $rank i32) (local $at i32)
   (if (i32.lt_s (i32.load offset=12 (local.get $out)) (i32.const 0)) (then
     (i32.store (local.get $out) (i32.load (local.get $in)))
     (i32.store offset=12 (local.get $out) (i32.load offset=12 (local.get $in)))
     (i32.store offset=20 (local.get $out) (i32.load offset=20 (local.get $in)))
     (i32.store offset=24 (local.get $out) (i32.load offset=24 (local.get $in))) (return)))
-  (local.set $rank (i32.load offset=12 (local.get $in)))
-  (local.set $at (i32.load offset=20 (local.get $in)))
-  (block $all (loop $each (br_if $all (i32.eqz (local.get $rank)))
-    (local.set $bytes (i32.mul (local.get $bytes) (i32.wrap_i64 (i64.load (local.get $at)))))
-    (local.set $at (i32.add (local.get $at) (i32.const 8)))
-    (local.set $rank (i32.sub (local.get $rank) (i32.const 1))) (br $each)))
+  {TIMES_DIMS}
   (memory.copy (i32.load (local.get $out)) (i32.load (local.get $in)) (local.get $bytes)))"""

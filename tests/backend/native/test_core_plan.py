@@ -38,7 +38,7 @@ def a_plan() -> bytes:
     info = read_module(wasm, "echo")
     made = plan(wasm, info, discover(info, None, where="echo"), Isolation.BATCH, limits, PYTHON)
     compiling = Compiling(limits, None, True, "echo", PYTHON)
-    code = [compiling.compile(part.wasm, EngineSettings(), own=part.own).serialize() for part in made.parts]
+    code = [compiling.compile(part.wasm, EngineSettings(), own=part.own).code for part in made.parts]
     return bytes(layout.pack(made, code, names=info.named_functions(), signals=True, layouts=layouts()))
 
 
