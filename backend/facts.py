@@ -36,6 +36,11 @@ INSTANCE_BASE_BYTES: Final = 64 << 10
 CHECKED_SLOT_BYTES: Final = 256 << 20
 """Of address space, for a memory whose code checks its addresses itself."""
 
+SPARE_BYTES: Final = 256 << 10
+"""So much more than the tensors of a call need is always worth clearing in an instance that served larger ones."""
+SIZES_KEPT: Final = 4
+"""Idle instances with blocks of other sizes than a call needs, before one of them is replaced."""
+
 INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6
 """DLPack's type codes (``DLDataTypeCode``, DLPack 1.0)."""
 

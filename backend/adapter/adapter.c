@@ -35,7 +35,6 @@ FROM_BRIDGE(reset) void guest_reset(void);
 enum {
   STRUCT = 40, /* DLTensor for wasm32 */
   CPU = 1, /* kDLCPU */
-  SPARE = 256 << 10, /* that much more than the tensors need is always worth clearing */
   MOST_CLEARED = 64 << 20, /* what wasmtime would clear itself for a new instance, whose pages it protects and opens anew as well */
   MOST_SAVED = 512 << 10, /* beyond, a new instance is as fast; the planner leaves that much room */
   CHUNK = 2 << 20, /* of a gufunc's batch: within the caches */
@@ -147,7 +146,7 @@ EXPORTED(restore) int restore(void) {
   latest = (u32)size;
   if (!saved) return RENEW;
   if (size > first) {
-    u64 most = 4 * (u64)capacity > SPARE ? 4 * (u64)capacity : SPARE;
+    u64 most = 4 * (u64)capacity > SPARE_BYTES ? 4 * (u64)capacity : SPARE_BYTES;
     if (size - first > (most < MOST_CLEARED ? most : MOST_CLEARED)) return RENEW;
     state_zero(first, (u32)(size - first));
   }
@@ -188,7 +187,7 @@ static int reserve(u64 size) {
     guest_reset();
     if (fixed->flags & FORGETS) block = capacity = raw = 0;
   }
-  if (saved && (size > capacity || capacity > size + (size > SPARE ? size : SPARE))) return RENEW;
+  if (saved && (size > capacity || capacity > size + (size > SPARE_BYTES ? size : SPARE_BYTES))) return RENEW;
   if (!block || size > capacity) {
     if (size + ALIGN >= (u64)1 << 32) return too_wide(size);
     /* a growing block doubles, so that an allocator without `free` leaks no more than it holds */

@@ -16,7 +16,9 @@ enum {
   MAX_TABLES = 4,
   MAX_TABLE_ELEMENTS = 100000,
   MAX_INSTANCE_BYTES = 8 << 20,
-  CHECKED_SLOT_BYTES = 256 << 20 /* of address space, for a memory whose code checks its addresses itself */
+  CHECKED_SLOT_BYTES = 256 << 20, /* of address space, for a memory whose code checks its addresses itself */
+  SPARE_BYTES = 256 << 10, /* so much more than the tensors need is always worth clearing */
+  SIZES_KEPT = 4           /* idle instances with blocks of other sizes than a call needs, before one of them is replaced */
 };
 
 enum {

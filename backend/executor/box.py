@@ -11,6 +11,7 @@ import wasmtime
 
 from .. import messages
 from ..errors import GuestError, MemoryLimit
+from ..facts import SIZES_KEPT, SPARE_BYTES
 from ..limits import Limits
 from ..plan import control
 from ..plan.planner import Plan
@@ -73,6 +74,7 @@ class Box:
     def __init__(self, store: Store, bridge: Exports, adapter: Exports) -> None:
         self.store = store
         self.dirty = False  # was called
+        self.made_for = 0  # bytes of inputs
         self.own = store.view(bridge["memory"])  # never grows
         block = self.own[control.CONTROL_AT : control.FIXED_AT]
         self.head = block[8 : control.HEADER.size].view(np.uint32)  # passes, generation, message, its bytes, grew
@@ -129,12 +131,11 @@ class Boxes:
             return False
         return True
 
-    def acquire(self, deadline: Deadline) -> Box:
-        """An instance in its first state, or as it is kept; its deadline is running."""
-        try:
-            box = self._idle.pop()
-        except IndexError:
-            return self.make(deadline)
+    def acquire(self, deadline: Deadline, size: int) -> Box:
+        """An instance for inputs of `size` bytes, in its first state, or as it is kept; its deadline is running."""
+        box = self._take(size)
+        if box is None:
+            return self.make(deadline, size)
         box.store.arm(deadline)
         if self.plan.keep or not box.dirty:
             return box
@@ -144,7 +145,27 @@ class Boxes:
         if status == control.DONE:
             return box
         box.store.close()
-        return self.make(deadline)
+        return self.make(deadline, size)
+
+    def _take(self, size: int) -> Box | None:
+        """The last idle instance that suits. Where none does, a new one joins the few of other sizes (None), or takes
+        the place of the oldest."""
+        while True:
+            last = self._idle[: -SIZES_KEPT - 1 : -1]
+            suiting = [box for box in last if self._suits(box, size)]
+            if not suiting and len(last) < SIZES_KEPT:
+                return None
+            try:
+                box = suiting[0] if suiting else self._idle[0]
+                self._idle.remove(box)
+            except (IndexError, ValueError):
+                continue  # another thread took it
+            return box
+
+    def _suits(self, box: Box, size: int) -> bool:
+        """Whether the block of an instance is about as large as this call needs. The adapter decides; this saves asking
+        the wrong one."""
+        return self.plan.keep or not self.plan.rewinds or 0 <= box.made_for - size <= max(size, SPARE_BYTES)
 
     def release(self, box: Box) -> None:
         """The call went well."""
@@ -168,8 +189,9 @@ class Boxes:
 
     # -- making one ------------------------------------------------------------------------------------------------
 
-    def make(self, deadline: Deadline) -> Box:
-        """A new instance. Raises HostBusy where this process has no room, GuestError where its start fails."""
+    def make(self, deadline: Deadline, size: int) -> Box:
+        """A new instance, for inputs of `size` bytes. Raises HostBusy where this process has no room, GuestError where
+        its start fails."""
         self.stats.count_instance()
         plan, limits = self.plan, self.plan.limits
         state = HostState(limits.max_output_bytes)
@@ -181,13 +203,15 @@ class Boxes:
             return self._instantiate(store)
 
         try:
-            return instances.start(attempt, deadline.at)
+            box = instances.start(attempt, deadline.at)
         except MemoryLimit as error:
             self._forward(state)
             raise out_of_memory(error, limits, plan.terms) from None
         except BaseException:
             self._forward(state)
             raise
+        box.made_for = size
+        return box
 
     def _instantiate(self, store: Store) -> Box:
         plan, most = self.plan, self.plan.limits.max_memory_bytes

@@ -41,13 +41,14 @@ class PythonExecutor:
         arrays = joined(inputs)
         flat = [self._flat(spec, array) for spec, array in zip(self._inputs, arrays)]
         table = b"".join(_row(array, data) for array, data in zip(arrays, flat))
-        box = self._boxes.acquire(deadline)
+        size = sum(data.size for data in flat if data is not None)
+        box = self._boxes.acquire(deadline, size)
         try:
             box.table[: len(table)] = np.frombuffer(table, np.uint8)
             status = box.call("place")
             if status == control.RENEW:  # it has no room for these tensors
                 box.store.close()
-                box = self._boxes.make(deadline)
+                box = self._boxes.make(deadline, size)
                 box.table[: len(table)] = np.frombuffer(table, np.uint8)
                 status = box.call("place")
             if status:

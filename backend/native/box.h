@@ -50,6 +50,7 @@ struct core_box {
   Func functions[FUNCTIONS];
   struct control *control;
   bool dirty, extra;         /* was called; made outside the pool */
+  uint64_t made_for;         /* bytes of inputs */
   atomic_uint references;    /* of the core, and of arrays that look into it */
   uint32_t fork;
   uint64_t deadline_ns, began_ns;
@@ -76,7 +77,7 @@ bool engines_are_tidied(void);            /* free slots are taken for a moment *
 
 /* program.c */
 const struct compiled *program_code(struct core_program *, bool on_demand); /* NULL where the modules cannot be loaded again */
-struct core_box *slot_take(struct core_slot *, uint64_t now);
+struct core_box *slot_take(struct core_slot *, uint64_t bytes, uint64_t now); /* for inputs of `bytes` bytes */
 bool slots_give_way(void);        /* drop the instance that has been idle longest */
 bool slots_rest(uint64_t now);    /* drop instances that nobody has used for long; whether some are left */
 void slots_fork(void);

@@ -104,12 +104,24 @@ static int32_t try_place(struct core_call *c, int32_t *status) {
   return guest_call(c, PLACE, 0, 0, status);
 }
 
+static uint64_t input_bytes(const struct core_call *c) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < plan_of(c)->inputs; i++) bytes += c->in[i].rank < 0 ? 0 : c->in[i].bytes;
+  return bytes;
+}
+
+static int32_t make(struct core_call *c) {
+  int32_t kind = box_new(c, c->deadline_ns, &c->box);
+  if (!kind) c->box->made_for = input_bytes(c);
+  return kind;
+}
+
 /* Only a new instance is in its first state, or has room. */
 static int32_t renew(struct core_call *c, int32_t *status) {
   host_hand_on(c->box); /* an allocator may have written, too */
   core_release(c->box);
   c->box = NULL;
-  int32_t kind = box_new(c, c->deadline_ns, &c->box);
+  int32_t kind = make(c);
   return kind ? kind : try_place(c, status);
 }
 
@@ -221,8 +233,8 @@ static int32_t first_pass(struct core_call *c) {
 
 static int32_t begin_call(struct core_call *c) {
   c->kind = DONE; c->message_bytes = 0; c->passes = 0; c->started_ns = c->ended_ns = 0; c->changed = false;
-  c->box = slot_take(c->slot, c->deadline_ns - c->timeout_ns);
-  int32_t kind = !c->box ? box_new(c, c->deadline_ns, &c->box)
+  c->box = slot_take(c->slot, input_bytes(c), c->deadline_ns - c->timeout_ns);
+  int32_t kind = !c->box ? make(c)
                : box_arm(c->box, c->deadline_ns) ? DONE : fail(c, CORE_BUSY, "no thread can be started for deadlines");
   if (!kind) kind = first_pass(c);
   if (!kind) return DONE;

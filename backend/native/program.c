@@ -140,12 +140,23 @@ void core_slot_free(struct core_slot *s) {
   free(s);
 }
 
-struct core_box *slot_take(struct core_slot *s, uint64_t now) {
+/* Whether the instance has a block for tensors of about this size. The adapter decides; this saves asking the wrong one. */
+static bool suits(const struct core_box *b, uint64_t bytes) {
+  uint32_t flags = b->program->plan->flags;
+  if (flags & KEEPS || !(flags & REWINDS_BOX)) return true;
+  return bytes <= b->made_for && b->made_for - bytes <= (bytes > SPARE_BYTES ? bytes : SPARE_BYTES);
+}
+
+/* The last one that suits; where none does, a new instance joins the few of other sizes, or takes the place of the oldest. */
+struct core_box *slot_take(struct core_slot *s, uint64_t bytes, uint64_t now) {
+  struct core_box **at = &s->idle;
   pthread_mutex_lock(&core_lock);
-  struct core_box *b = s->idle;
   s->calls++;
   s->called_ns = now;
-  if (b) s->idle = b->next;
+  for (int others = 0; *at && !suits(*at, bytes); at = &(*at)->next)
+    if (++others == SIZES_KEPT) { while ((*at)->next) at = &(*at)->next; break; }
+  struct core_box *b = *at;
+  if (b) *at = b->next;
   pthread_mutex_unlock(&core_lock);
   return b;
 }

@@ -55,7 +55,7 @@ def in_c() -> dict[str, set[int]]:
     "name",
     [
         *("PAGE", "ALIGN", "MAX_TENSORS", "MAX_RANK", "MAX_OUT_RANK", "MAX_MEMORIES", "MAX_TABLES"),
-        *("MAX_TABLE_ELEMENTS", "MAX_INSTANCE_BYTES", "CHECKED_SLOT_BYTES"),
+        *("MAX_TABLE_ELEMENTS", "MAX_INSTANCE_BYTES", "CHECKED_SLOT_BYTES", "SPARE_BYTES", "SIZES_KEPT"),
     ],
 )
 def test_c_has_the_numbers_of_facts(name: str) -> None:

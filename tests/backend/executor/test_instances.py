@@ -14,6 +14,7 @@ import wasmtime
 
 from portalis.backend import GuestError, HostBusy, Program
 from portalis.backend.executor import instances
+from portalis.backend.facts import SPARE_BYTES
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.native import cores
@@ -138,6 +139,31 @@ def test_outputs_that_were_lent_survive_when_idle_instances_give_way() -> None:
             assert [answer(other)[0] for other in others] == [1, 1, 1]
             assert lent["y"].tolist() == [[1, 1, 1, 1]]  # type: ignore[index]
             assert answer(program) == [1, 1, 1, 1]
+
+
+def test_calls_of_changing_sizes_have_an_instance_each_and_more_sizes_than_are_kept_replace_the_oldest() -> None:
+    width = 2 * SPARE_BYTES // 4  # of float32: one row less does not suit
+    values = np.arange(8, dtype=F32)
+    rows = [{"x": np.full((1, width), value, F32)} for value in values]
+
+    def check(count: int) -> None:
+        results = program.run_batch(rows[:count], borrow=True)
+        assert [r["y"][0, :: width - 1].tolist() for r in results if isinstance(r, dict)] == [
+            [n, n] for n in values[:count]
+        ]
+
+    with Program.load(guests.echo(batch=8)) as program:
+        for count in (1, 3, 8) * 10:
+            check(count)
+        assert program.stats.instances == 3
+        check(2)  # as large as the block that three rows need, or half
+        assert program.stats.instances == 3
+        for count in (*range(1, 9), *range(8, 0, -1)) * 2:
+            check(count)
+        made = program.stats.instances
+        for count in (1, 2) * 10:
+            check(count)
+        assert program.stats.instances - made <= 2
 
 
 def test_instances_give_way_while_programs_run_on_other_threads() -> None:
