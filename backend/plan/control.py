@@ -6,12 +6,15 @@ The numbers here are checked against the header by tests, and by assertions wher
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ..facts import ALIGN, MAX_OUT_RANK, MAX_RANK, MAX_TENSORS
 from ..interface.dtypes import BOOL_TENSOR, BYTES
-from ..interface.interface import TensorSpec
+from ..interface.interface import Convention, Interface, TensorSpec
+from ..limits import Limits
+from ..terms import Terms
+from ..wasm.binary import ModuleInfo
+from .buffers import Allocator, own_maximum
+from .parts import Lowered
 
 CONTROL_AT, ARGUMENTS_AT, TEXTS_AT = 0x10000, 0x1A000, 0x30000
 HEADER = struct.Struct("<qIIIIII")  # rows, passes, generation, message, its bytes, grew
@@ -23,74 +26,75 @@ DONE, RENEW, INPUT, ABI, STATUS, MEMORY, OUTPUT, INTERNAL = range(8)
 DLPACK, ELEMENTWISE, GUFUNC = range(3)
 REWINDS, RESETS, EXPLAINS, FORGETS, LOOPS = 1, 2, 4, 8, 16
 
-_TEXT = struct.Struct("<II")
+_CONVENTIONS = {Convention.DLPACK: DLPACK, Convention.ELEMENTWISE: ELEMENTWISE, Convention.GUFUNC: GUFUNC}
+_TEXTS = struct.Struct(f"<{2 * (2 + MAX_TENSORS + 3)}I")  # signature, allocator; symbols; advice
 _HEAD = struct.Struct("<4Iq4Q4I")
 _SPEC = struct.Struct(f"<4I5B3xiiI{MAX_RANK}i4x{MAX_RANK}q")
 
 
-@dataclass
-class Fixed:
-    """What the adapter knows of one entry. ``cores`` are each tensor's core dimensions: sizes, or -1 - the number of a
-    named one; ``positions`` are places of chunks (elementwise) or pairs of arguments (gufunc)."""
+def fixed(
+    info: ModuleInfo, interface: Interface, limits: Limits, terms: Terms, lowered: Lowered, *, rewinds: bool
+) -> tuple[bytes, bytes, int]:
+    """What the adapter knows of one entry: the block at FIXED_AT, the texts at TEXTS_AT, and where free memory begins
+    behind them."""
+    texts, allocator, symbols = _Texts(), lowered.allocator, lowered.symbols
+    named = texts.put(str(interface.signature or ""), "" if allocator in (None, Allocator.PAGES) else allocator.value)
+    named += [*texts.put(*symbols), *[0, 0] * (MAX_TENSORS - len(symbols))]
+    named += texts.put(*map(terms.raising, ("max_tensor_bytes", "max_bytes_elements", "max_memory_bytes")))
+    specs = (*interface.inputs, *interface.outputs)
+    tensors = b"".join(_spec(i, spec, lowered, texts) for i, spec in enumerate(specs))
+    maximum, end = own_maximum(info), -(-(TEXTS_AT + len(texts.data)) // ALIGN) * ALIGN
+    head = _HEAD.pack(
+        _CONVENTIONS[interface.convention],
+        _flags(info, interface, lowered, rewinds),
+        len(interface.inputs),
+        len(interface.outputs),
+        interface.max_batch_size,
+        limits.max_tensor_bytes,
+        limits.max_bytes_elements,
+        limits.max_memory_bytes,
+        NO_MAXIMUM if maximum is None else maximum,
+        lowered.capacity,
+        len(symbols),
+        lowered.end,
+        end,
+    )
+    return head + _TEXTS.pack(*named) + tensors, bytes(texts.data), end
 
-    convention: int
-    flags: int
-    inputs: Sequence[TensorSpec]
-    outputs: Sequence[TensorSpec]
-    max_batch: int
-    max_tensor_bytes: int
-    max_bytes_elements: int
-    max_memory_bytes: int
-    own_maximum: int | None
-    signature: str
-    allocator: str
-    raise_tensor_bytes: str
-    raise_bytes_elements: str
-    raise_memory_bytes: str
-    symbols: Sequence[str] = ()
-    positions: Sequence[int] = ()
-    cores: Sequence[Sequence[int]] = ()
-    capacity: int = 0
-    free_at: int = 0
-    _texts: bytearray = field(default_factory=bytearray, repr=False)
 
-    def data(self) -> tuple[bytes, bytes, int]:
-        """The block at FIXED_AT, the texts at TEXTS_AT, and where free memory begins behind them."""
-        specs = [*self.inputs, *self.outputs]
-        named = [self._text(text) for text in (self.signature, self.allocator)]
-        symbols = [self._text(symbol) for symbol in self.symbols]
-        symbols += [_TEXT.pack(0, 0)] * (MAX_TENSORS - len(symbols))
-        raised = [self._text(t) for t in (self.raise_tensor_bytes, self.raise_bytes_elements, self.raise_memory_bytes)]
-        tensors = [self._spec(i, spec) for i, spec in enumerate(specs)]
-        end = -(-(TEXTS_AT + len(self._texts)) // ALIGN) * ALIGN
-        head = _HEAD.pack(
-            self.convention,
-            self.flags,
-            len(self.inputs),
-            len(self.outputs),
-            self.max_batch,
-            self.max_tensor_bytes,
-            self.max_bytes_elements,
-            self.max_memory_bytes,
-            NO_MAXIMUM if self.own_maximum is None else self.own_maximum,
-            self.capacity,
-            len(self.symbols),
-            self.free_at,
-            end,
-        )
-        return b"".join([head, *named, *symbols, *raised, *tensors]), bytes(self._texts), end
+def _flags(info: ModuleInfo, interface: Interface, lowered: Lowered, rewinds: bool) -> int:
+    dlpack = interface.convention is Convention.DLPACK
+    bits = {
+        REWINDS: rewinds,
+        RESETS: dlpack and info.export("portalis_reset") is not None,
+        EXPLAINS: dlpack and info.export("portalis_error") is not None,
+        FORGETS: lowered.allocator is Allocator.PORTALIS,
+        LOOPS: lowered.kernel is not None,
+    }
+    return sum(bit for bit, is_set in bits.items() if is_set)
 
-    def _text(self, text: str) -> bytes:
-        data = text.encode("utf-8", "surrogatepass")
-        at = TEXTS_AT + len(self._texts)
-        self._texts += data
-        return _TEXT.pack(at, len(data))
 
-    def _spec(self, i: int, spec: TensorSpec) -> bytes:
-        core = tuple(self.cores[i]) if self.cores else ()
-        name, dtype = (_TEXT.unpack(self._text(text)) for text in (spec.name, spec.dtype.name))
-        bits = 0 if spec.dtype is BYTES else spec.dtype.bits
-        flags = (spec.dtype.code, bits, spec.dtype.itemsize, spec.optional, spec.dtype is BOOL_TENSOR)
-        position = self.positions[i] if self.positions else 0
-        filled = (*core, *[0] * (MAX_RANK - len(core)), *spec.dims, *[0] * (MAX_RANK - len(spec.dims)))
-        return _SPEC.pack(*name, *dtype, *flags, len(spec.dims), len(core), position, *filled)
+class _Texts:
+    """The texts, one behind the other."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def put(self, *texts: str) -> list[int]:
+        """Add `texts`: the place and size of each."""
+        places = []
+        for text in texts:
+            content = text.encode("utf-8", "surrogatepass")
+            places += [TEXTS_AT + len(self.data), len(content)]
+            self.data += content
+        return places
+
+
+def _spec(i: int, spec: TensorSpec, lowered: Lowered, texts: _Texts) -> bytes:
+    core = tuple(lowered.cores[i]) if lowered.cores else ()
+    bits = 0 if spec.dtype is BYTES else spec.dtype.bits
+    flags = (spec.dtype.code, bits, spec.dtype.itemsize, spec.optional, spec.dtype is BOOL_TENSOR)
+    position = lowered.positions[i] if lowered.positions else 0
+    filled = (*core, *[0] * (MAX_RANK - len(core)), *spec.dims, *[0] * (MAX_RANK - len(spec.dims)))
+    names = texts.put(spec.name, spec.dtype.name)
+    return _SPEC.pack(*names, *flags, len(spec.dims), len(core), position, *filled)

@@ -8,15 +8,14 @@ integer is cut to the nearest that does, an integer keeps its low bits, and any 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 from ..interface.dtypes import DType
 from ..wasm import assembler as wasm
+from ..wasm.binary import FuncType
+from .parts import ModuleBuilder
 
 _LOADS = {"BOOL": 0x2D, "UINT8": 0x2D, "INT8": 0x2C, "UINT16": 0x2F, "INT16": 0x2E, "FP16": 0x2F, "BF16": 0x2F}
-_STORE8, _STORE16 = 0x3A, 0x3B
-_STORES = {"BOOL": _STORE8, "UINT8": _STORE8, "INT8": _STORE8, "UINT16": _STORE16, "INT16": _STORE16}
-_STORES |= {"FP16": _STORE16, "BF16": _STORE16}
+_STORES = {1: 0x3A, 2: 0x3B}  # by the bytes of an element
 _UNSIGNED = ("UINT32", "UINT64")
 _NOT_EQUAL = {"i32": b"\x47", "i64": b"\x52", "f32": b"\x5c", "f64": b"\x62"}
 _NOT_ZERO = wasm.i32(0) + _NOT_EQUAL["i32"]
@@ -43,12 +42,11 @@ _CONVERT = {
 
 
 class Numbers:
-    """The loads and stores of one generated module. `functions` are those that they call, numbered from `first` on."""
+    """The loads and stores of `module`, which gets the functions that they call."""
 
-    def __init__(self, dtypes: Iterable[DType], first: int) -> None:
-        names = {dtype.name for dtype in dtypes}
-        self.functions = [(name, kind, code) for of, name, kind, code in _HELPERS if names & of]  # name, type, code
-        self._index = {name: first + i for i, (name, _, _) in enumerate(self.functions)}
+    def __init__(self, module: ModuleBuilder) -> None:
+        self._module = module
+        self._calls: dict[str, bytes] = {}
 
     def load(self, dtype: DType, offset: int = 0) -> bytes:
         """From an address to the element there."""
@@ -64,11 +62,11 @@ class Numbers:
     def store(self, dtype: DType, valtype: str, offset: int = 0) -> bytes:
         """From an address and a number of `valtype` to the element in memory."""
         code = self._converted(dtype, valtype)
-        if dtype.name not in _STORES:
+        if dtype.itemsize not in _STORES:
             return code + wasm.store(dtype.wasm, offset)
         if dtype.name in ("FP16", "BF16"):
             code += self._call("float_to_half" if dtype.name == "FP16" else "float_to_bfloat")
-        return code + bytes([_STORES[dtype.name], dtype.itemsize - 1]) + wasm.unsigned(offset)
+        return code + bytes([_STORES[dtype.itemsize], dtype.itemsize - 1]) + wasm.unsigned(offset)
 
     def _converted(self, dtype: DType, valtype: str) -> bytes:
         """From a number of `valtype` to one of the type that carries `dtype`."""
@@ -85,7 +83,10 @@ class Numbers:
         return code + _CONVERT[valtype, dtype.wasm][dtype.name in _UNSIGNED]
 
     def _call(self, name: str) -> bytes:
-        return bytes([wasm.CALL]) + wasm.unsigned(self._index[name])
+        if name not in self._calls:
+            number = self._module.define(*_FUNCTIONS[name], name)
+            self._calls[name] = bytes([wasm.CALL]) + wasm.unsigned(number)
+        return self._calls[name]
 
 
 def _hex(value: int) -> bytes:
@@ -147,15 +148,10 @@ _DOUBLE_TO_FLOAT = (
     + _F + _TO_BITS + wasm.i32(-1) + wasm.i32(1) + _F + _PROMOTE + _ABS + _X + _ABS + b"\x64" + b"\x1b"
     + _ADD + _FROM_BITS
 )  # fmt: skip
-_TO_FLOAT, _FROM_FLOAT = wasm.func_type(["i32"], ["f32"]), wasm.func_type(["f32"], ["i32"])
-_HELPERS: tuple[tuple[set[str], str, bytes, bytes], ...] = (
-    ({"FP16"}, "half_to_float", _TO_FLOAT, wasm.function(["i32"], _HALF_TO_FLOAT)),
-    ({"FP16"}, "float_to_half", _FROM_FLOAT, wasm.function(["i32", "i32"], _FLOAT_TO_HALF)),
-    ({"BF16"}, "float_to_bfloat", _FROM_FLOAT, wasm.function(["i32"], _FLOAT_TO_BFLOAT)),
-    (
-        {"FP16", "BF16"},
-        "double_to_float",
-        wasm.func_type(["f64"], ["f32"]),
-        wasm.function(["f32"], _DOUBLE_TO_FLOAT),
-    ),
-)
+# By name: type, locals, code.
+_FUNCTIONS: dict[str, tuple[FuncType, tuple[str, ...], bytes]] = {
+    "half_to_float": (FuncType(("i32",), ("f32",)), ("i32",), _HALF_TO_FLOAT),
+    "float_to_half": (FuncType(("f32",), ("i32",)), ("i32", "i32"), _FLOAT_TO_HALF),
+    "float_to_bfloat": (FuncType(("f32",), ("i32",)), ("i32",), _FLOAT_TO_BFLOAT),
+    "double_to_float": (FuncType(("f64",), ("f32",)), ("f32",), _DOUBLE_TO_FLOAT),
+}

@@ -24,15 +24,16 @@ NUMBERS = [dtype for dtype in DTYPES.values() if dtype.wasm]
 @given(st.lists(st.sampled_from(NUMBERS), min_size=2, max_size=MAX_OPERANDS), st.integers(1, 1 << 20))
 def test_chunks_lie_behind_the_header_aligned_and_apart(dtypes: list[DType], chunk: int) -> None:
     kinds = [dtype.wasm for dtype in dtypes]
-    loop = elementwise_loop.build(FuncType(tuple(kinds[:-1]), (kinds[-1],)), dtypes, None, "f", chunk)
-    assert loop.capacity >= ALIGN and loop.capacity % ALIGN == 0
-    ends = [at + loop.capacity * dtype.itemsize for at, dtype in zip(loop.places, dtypes)]
-    assert all(at % ALIGN == 0 and at >= HEADER_BYTES for at in loop.places)
-    assert all(end <= following for end, following in zip(ends, [*loop.places[1:], loop.end]))
-    assert sum(loop.capacity * dtype.itemsize for dtype in dtypes) <= max(chunk, ALIGN * 8 * len(dtypes))
-    info = read_module(loop.wasm)
+    lowered = elementwise_loop.build(FuncType(tuple(kinds[:-1]), (kinds[-1],)), dtypes, None, "f", chunk)
+    assert lowered.loop is not None
+    assert lowered.capacity >= ALIGN and lowered.capacity % ALIGN == 0
+    ends = [at + lowered.capacity * dtype.itemsize for at, dtype in zip(lowered.positions, dtypes)]
+    assert all(at % ALIGN == 0 and at >= HEADER_BYTES for at in lowered.positions)
+    assert all(end <= following for end, following in zip(ends, [*lowered.positions[1:], lowered.end]))
+    assert sum(lowered.capacity * dtype.itemsize for dtype in dtypes) <= max(chunk, ALIGN * 8 * len(dtypes))
+    info = read_module(lowered.loop.wasm)
     (memory,) = info.memories
-    assert memory.minimum * 65536 >= loop.end
+    assert memory.minimum * 65536 >= lowered.end
     assert 4 * (1 + 3 * MAX_OPERANDS) <= HEADER_BYTES
 
 
@@ -53,21 +54,22 @@ def test_the_most_operands_of_the_widest_type_make_a_loop_that_runs() -> None:
     kinds = ("f64",) * (MAX_OPERANDS - 1)
     added = "".join(f"(local.get {i})" + ("f64.add" if i else "") for i in range(len(kinds)))
     text = f'(module (func (export "f") {"(param f64)" * len(kinds)} (result f64) {added}))'
-    loop = elementwise_loop.build(FuncType(kinds, ("f64",)), [DTYPES["FP64"]] * MAX_OPERANDS, None, "f")
+    lowered = elementwise_loop.build(FuncType(kinds, ("f64",)), [DTYPES["FP64"]] * MAX_OPERANDS, None, "f")
+    assert lowered.loop is not None
     engine = wasmtime.Engine()
     store = wasmtime.Store(engine)
     guest = wasmtime.Instance(store, wasmtime.Module(engine, text), []).exports(store)["f"]
-    exports = wasmtime.Instance(store, wasmtime.Module(engine, loop.wasm), [guest]).exports(store)
+    exports = wasmtime.Instance(store, wasmtime.Module(engine, lowered.loop.wasm), [guest]).exports(store)
     memory, run = exports["memory"], exports["run"]
     assert isinstance(memory, wasmtime.Memory) and isinstance(run, wasmtime.Func)
-    pairs = [number for at in loop.places[:-1] for number in (at, 8)]
-    memory.write(store, struct.pack(f"<{2 + len(pairs)}I", 19, *pairs, loop.places[-1]), 0)
-    for i, at in enumerate(loop.places[:-1]):
+    pairs = [number for at in lowered.positions[:-1] for number in (at, 8)]
+    memory.write(store, struct.pack(f"<{2 + len(pairs)}I", 19, *pairs, lowered.positions[-1]), 0)
+    for i, at in enumerate(lowered.positions[:-1]):
         memory.write(store, (np.arange(19, dtype=np.float64) * (i + 1)).tobytes(), at)
     run(store)
-    found = np.frombuffer(bytes(memory.read(store, loop.places[-1], loop.places[-1] + 8 * 19)), np.float64)
+    found = np.frombuffer(bytes(memory.read(store, lowered.positions[-1], lowered.positions[-1] + 8 * 19)), np.float64)
     assert found.tolist() == [i * sum(range(1, MAX_OPERANDS)) for i in range(19)]
-    assert CHUNK_BYTES // (8 * MAX_OPERANDS) >= loop.capacity > 0
+    assert CHUNK_BYTES // (8 * MAX_OPERANDS) >= lowered.capacity > 0
 
 
 ARGUMENTS: list[tuple[tuple[str, ...], list[Argument]]] = [
@@ -100,7 +102,7 @@ def test_each_kernel_has_a_valid_loop_of_the_type_that_the_bridge_calls(
     dimensions = sum(kind == "dimension" for kind, _ in arguments)
     kernel = Kernel(FuncType(parameters, results), tuple(arguments), 2, returned, max(dimensions, 2), status)
     for dtype in NUMBERS:
-        wasm = gufunc_loop.build(kernel, [dtype] * returned)
+        wasm = gufunc_loop.build(kernel, [dtype] * returned, "entry").wasm
         wasmtime.Module.validate(wasmtime.Engine(), wasm)
         info = read_module(wasm)
         export = info.export("run")

@@ -32,17 +32,18 @@ def through(source: DType, valtype: str, target: DType, values: np.ndarray, *, c
     guest = bytes(wasmtime.wat2wasm(IDENTITY.format(valtype)))
     info = read_module(guest)
     leaf = leaf_body(info, 0) if copied else None
-    loop = elementwise_loop.build(FuncType((valtype,), (valtype,)), [source, target], leaf, "f")
+    lowered = elementwise_loop.build(FuncType((valtype,), (valtype,)), [source, target], leaf, "f")
+    assert lowered.loop is not None
     engine = wasmtime.Engine()
     store = wasmtime.Store(engine)
     imports = [] if copied else [wasmtime.Instance(store, wasmtime.Module(engine, guest), []).exports(store)["f"]]
-    exports = wasmtime.Instance(store, wasmtime.Module(engine, loop.wasm), imports).exports(store)
+    exports = wasmtime.Instance(store, wasmtime.Module(engine, lowered.loop.wasm), imports).exports(store)
     memory, run = exports["memory"], exports["run"]
     assert isinstance(memory, wasmtime.Memory) and isinstance(run, wasmtime.Func)
-    at_input, at_output = loop.places
+    at_input, at_output = lowered.positions
     found = []
-    for start in range(0, len(values), loop.capacity):
-        piece = values[start : start + loop.capacity]
+    for start in range(0, len(values), lowered.capacity):
+        piece = values[start : start + lowered.capacity]
         memory.write(store, struct.pack("<4I", len(piece), at_input, source.itemsize, at_output), 0)
         memory.write(store, piece.tobytes(), at_input)
         run(store)
