@@ -3,7 +3,7 @@
 This package is an island: it is copied as it is into model repositories, images and extensions, and imports nothing but
 wasmtime, numpy and the standard library.
 
-The names below are imported when they are asked for, so that `facts` and `limits` cost neither wasmtime nor NumPy.
+The names of `_HOMES` are imported when they are asked for: the others cost neither wasmtime nor NumPy.
 """
 
 from __future__ import annotations
@@ -11,65 +11,41 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .errors import AbiViolation as AbiViolation
+from .errors import Cancelled as Cancelled
+from .errors import GuestError as GuestError
+from .errors import GuestStatus as GuestStatus
+from .errors import GuestTimeout as GuestTimeout
+from .errors import HostBusy as HostBusy
+from .errors import InputError as InputError
+from .errors import InterfaceError as InterfaceError
+from .errors import InternalError as InternalError
+from .errors import MemoryLimit as MemoryLimit
+from .errors import ModuleError as ModuleError
+from .errors import SettingsError as SettingsError
+from .errors import Trap as Trap
+from .errors import WasmError as WasmError
+from .limits import Limits as Limits
+
 if TYPE_CHECKING:
-    from .compile.cache import CompileCache
-    from .errors import (
-        AbiViolation,
-        Cancelled,
-        GuestError,
-        GuestStatus,
-        GuestTimeout,
-        HostBusy,
-        InputError,
-        InterfaceError,
-        InternalError,
-        MemoryLimit,
-        ModuleError,
-        SettingsError,
-        Trap,
-        WasmError,
-    )
-    from .interface.interface import Convention, Interface, TensorSpec
-    from .limits import Limits
-    from .program import Program
-
-__all__ = [
-    "AbiViolation",
-    "Cancelled",
-    "CompileCache",
-    "Convention",
-    "GuestError",
-    "GuestStatus",
-    "GuestTimeout",
-    "HostBusy",
-    "InputError",
-    "Interface",
-    "InterfaceError",
-    "InternalError",
-    "Limits",
-    "MemoryLimit",
-    "ModuleError",
-    "Program",
-    "SettingsError",
-    "TensorSpec",
-    "Trap",
-    "WasmError",
-]
-
+    from .compile.cache import CompileCache as CompileCache
+    from .interface.interface import Convention as Convention
+    from .interface.interface import Interface as Interface
+    from .interface.interface import TensorSpec as TensorSpec
+    from .program import Program as Program
 
 _HOMES = {
     "CompileCache": "compile.cache",
     "Convention": "interface.interface",
     "Interface": "interface.interface",
-    "Limits": "limits",
     "Program": "program",
     "TensorSpec": "interface.interface",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value  # the next time it is found without this function
     return value

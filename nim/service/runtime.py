@@ -27,7 +27,6 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     from portalis.backend.facts import PAGE
     from portalis.backend.interface import json_data
     from portalis.backend.interface.json_data import called
-    from portalis.backend.shapes import shape_problem
     from portalis.backend.terms import SERVICE, Terms
     from portalis.backend.triton.settings import timeout_of
 else:
@@ -53,7 +52,6 @@ else:
     from portalis_backend.facts import PAGE
     from portalis_backend.interface import json_data
     from portalis_backend.interface.json_data import called
-    from portalis_backend.shapes import shape_problem
     from portalis_backend.terms import SERVICE, Terms
     from portalis_backend.triton.settings import timeout_of
 
@@ -83,6 +81,5 @@ __all__ = [
     "json_data",
     "object_array",
     "serialize",
-    "shape_problem",
     "timeout_of",
 ]

@@ -20,19 +20,23 @@ from .runtime import (
     deserialize,
     object_array,
     serialize,
-    shape_problem,
 )
 
 MAX_RANK = 32  # NumPy's own, before its version 2
+MAX_ELEMENTS = 1 << 60  # eight bytes each still fit into 63 bits
 MAX_BYTES_ELEMENTS = 1 << 20
 """Of one BYTES input of a large request: each is a Python object."""
 
 
 def checked_shape(where: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """`shape`, if the runtime's rule for shapes allows it. Raises Problem with status 400."""
-    problem = shape_problem(shape, MAX_RANK)
-    if problem:
-        raise bad_input(f"{where} {problem}")
+    """`shape`, if NumPy can have it. Raises Problem with status 400."""
+    if len(shape) > MAX_RANK:
+        raise bad_input(f"{where} has rank {len(shape)}; at most {MAX_RANK} is allowed")
+    if shape and min(shape) < 0:
+        raise bad_input(f"{where} has shape {list(shape)}; a size is at least 0")
+    # A size of 0 means no elements, yet NumPy multiplies the other sizes all the same.
+    if math.prod(size or 1 for size in shape) >= MAX_ELEMENTS:
+        raise bad_input(f"{where} has shape {list(shape)}, which is too large")
     return tuple(shape)
 
 

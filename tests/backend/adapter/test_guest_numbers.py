@@ -12,7 +12,6 @@ import pytest
 from portalis.backend import AbiViolation, GuestError, InputError, InternalError, Limits, MemoryLimit, Program
 from portalis.backend.executor.core_executor import CoreExecutor
 from portalis.backend.executor.python_executor import PythonExecutor
-from portalis.backend.shapes import shape_problem
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.host_guests import lying_shape, moody
@@ -133,24 +132,6 @@ def test_a_kernel_whose_empty_output_numpy_cannot_have_is_an_input_error() -> No
     assert program.run({"x": np.zeros((1 << 59, 0), np.float32)})["y"].shape == (1 << 59, 0)
     huge = np.lib.stride_tricks.as_strided(np.zeros(0, np.float32), (1 << 59, 0), (0, 0))
     assert isinstance(program.run_batch([{"x": huge[:, None]}])[0], dict)
-
-
-@pytest.mark.parametrize(
-    ("shape", "fine"),
-    [
-        ((), True),
-        ((0, (1 << 60) - 1), True),
-        ((0, 1 << 60), False),
-        ((1 << 30, 1 << 30), False),
-        ((3, -1), False),
-        ((1,) * 8, True),
-        ((1,) * 9, False),
-    ],
-)
-def test_the_rule_allows_what_numpy_can_have(shape: tuple[int, ...], fine: bool) -> None:
-    assert (shape_problem(shape) is None) is fine
-    if fine and 0 in shape:
-        assert np.empty(0, np.float64).reshape(shape).shape == shape
 
 
 # -- what no check foresaw ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as npst
 from portalis.backend import InputError, Program, TensorSpec
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.nim.service.problems import Problem
-from portalis.nim.service.wire import check_heads, from_raw, to_raw
+from portalis.nim.service.wire import check_heads, checked_shape, from_raw, to_raw
 from tests.backend import guests
 
 shapes = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
@@ -119,3 +119,25 @@ def test_a_shape_is_refused_before_the_data_are_read_in_the_words_of_the_runtime
     except InputError as problem:
         wanted = str(problem)
     assert said == wanted or (name == "gufunc" and not said)
+
+
+@pytest.mark.parametrize(
+    ("shape", "problem"),
+    [
+        ((), None),
+        ((0, (1 << 60) - 1), None),
+        ((0, 1 << 60), "which is too large"),
+        ((1 << 30, 1 << 30), "which is too large"),
+        ((3, -1), "a size is at least 0"),
+        ((1,) * 32, None),
+        ((1,) * 33, "has rank 33; at most 32 is allowed"),
+    ],
+)
+def test_a_shape_is_allowed_if_numpy_can_have_it(shape: tuple[int, ...], problem: str | None) -> None:
+    if problem is None:
+        assert checked_shape("input 'x'", shape) == shape
+        assert 0 not in shape or np.empty(0, np.float64).reshape(shape).shape == shape
+        return
+    with pytest.raises(Problem, match=problem) as caught:
+        checked_shape("input 'x'", shape)
+    assert caught.value.status == 400 and str(caught.value).startswith("input 'x' has ")
