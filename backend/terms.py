@@ -78,35 +78,34 @@ PYTHON = Terms(
     trusted="pass trusted=True",
 )
 """For callers of `Program.load`."""
-SPEC = Terms(
-    entry="interface.entry in wasm_binaries",
-    args="interface.args in wasm_binaries",
-    signature="interface.signature in wasm_binaries",
-    declare=f"declare inputs and outputs in the spec ([wasm_binaries.interface]), or {_ANNOTATE}",
-    pointers=f"Declare it in the spec ([wasm_binaries.interface]): {_KEYS}; or {_ANNOTATE_IT}",
-    limit='"wasm.{}" in triton_config.backend_parameters',
+
+
+def _of_document(keys: str, place: str, limit: str) -> Terms:
+    """The words where an interface is declared at a `place` of a document, by keys in `keys`."""
+    return Terms(
+        entry=f"interface.entry in {keys}",
+        args=f"interface.args in {keys}",
+        signature=f"interface.signature in {keys}",
+        declare=f"declare inputs and outputs in {place}, or {_ANNOTATE}",
+        pointers=f"Declare it in {place}: {_KEYS}; or {_ANNOTATE_IT}",
+        limit=limit,
+    )
+
+
+SPEC = replace(
+    _of_document(
+        "wasm_binaries", "the spec ([wasm_binaries.interface])", '"wasm.{}" in triton_config.backend_parameters'
+    ),
     milliseconds=True,
     trusted='set "wasm.trusted" in triton_config.backend_parameters',
 )
-SERVICE = Terms(
-    entry="interface.entry in service.json",
-    args="interface.args in service.json",
-    signature="interface.signature in service.json",
-    declare=f"declare inputs and outputs in the model's interface in service.json, or {_ANNOTATE}",
-    pointers=f"Declare it in the model's interface in service.json: {_KEYS}; or {_ANNOTATE_IT}",
-    limit="limits.{} in service.json",
+SERVICE = replace(
+    _of_document("service.json", "the model's interface in service.json", "limits.{} in service.json"),
     at=" of the server",
 )
 IMAGE = replace(SPEC, limit="", trusted="")
 """For images, whose service has the default limits: no key of the spec changes them."""
-KIT = Terms(
-    entry="interface.entry in wasm_binaries of the extension's spec",
-    args="interface.args in wasm_binaries of the extension's spec",
-    signature="interface.signature in wasm_binaries of the extension's spec",
-    declare=f"declare inputs and outputs in the extension's spec, or {_ANNOTATE}",
-    pointers=f"Declare it in the extension's spec: {_KEYS}; or {_ANNOTATE_IT}",
-    limit="the extension's setting {}",
-)
+KIT = _of_document("wasm_binaries of the extension's spec", "the extension's spec", "the extension's setting {}")
 INSPECT = Terms(
     entry="--entry",
     args="them with 'portalis annotate --args'",

@@ -9,7 +9,7 @@ from ..facts import ALIGN, PAGE
 from ..wasm import assembler as emit
 from ..wasm.binary import FuncType, ModuleInfo
 from . import gufunc_loop
-from .buffers import Allocator
+from .buffers import FUNCTIONS, Allocator, of_i32
 from .control import ARGUMENTS_AT, FIXED_AT, TEXTS_AT
 from .parts import FUNCTION, GLOBAL, MEMORY, Link, Lowered, ModuleBuilder, Part
 from .rewind import MAX_BYTES
@@ -21,13 +21,6 @@ _WITH_MEMORY = 0x40  # in the alignment: a memory's number follows
 _ELSE = b"\x05"
 _TIMES_PAGE = emit.i32(16) + b"\x74"  # i32.shl
 _IF_I32, _END, _EQ, _DROP = bytes([emit.IF, emit.VALTYPES["i32"]]), bytes([emit.END]), b"\x46", b"\x1a"
-
-
-def _type(parameters: int, results: int = 0) -> FuncType:
-    """The type of a function of i32."""
-    return FuncType(("i32",) * parameters, ("i32",) * results)
-
-
 Bodies = dict[str, tuple[FuncType, bytes]]
 """Functions that the adapter imports, by name: type, code."""
 
@@ -65,8 +58,8 @@ class Bridge:
 
     # -- what is imported ------------------------------------------------------------------------------------------
 
-    def _calls(self, name: str, kind: FuncType, module: int = 0) -> bytes:
-        return self.module.calls(Link(module, name), kind)
+    def _calls(self, name: str, kind: FuncType) -> bytes:
+        return self.module.calls(Link(0, name), kind)
 
     @property
     def _tensors_in(self) -> int:
@@ -98,32 +91,34 @@ class Bridge:
         """Functions that call the guest's."""
         explains, resets = (self.guest.export(name) is not None for name in ("portalis_error", "portalis_reset"))
         return {
-            "allocate": (_type(3, 1), self._allocate()),
-            "call": (_type(4, 1), self._call()),
-            "error": (_type(0, 1), self._calls("portalis_error", _type(0, 1)) if explains else emit.i32(0)),
-            "reset": (_type(0), self._calls("portalis_reset", _type(0)) if resets else b""),
+            "allocate": (of_i32(3, 1), self._allocate()),
+            "call": (of_i32(4, 1), self._call()),
+            "error": (of_i32(0, 1), self._calls("portalis_error", of_i32(0, 1)) if explains else emit.i32(0)),
+            "reset": (of_i32(0), self._calls("portalis_reset", of_i32(0)) if resets else b""),
         }
 
     def _allocate(self) -> bytes:
         """``allocate(old, old_bytes, bytes)``: an address, or 0. It may free the old block."""
-        old, old_bytes, size, local = emit.get(0), emit.get(1), emit.get(2), 3
-        align, allocator = emit.i32(ALIGN), self.lowered.allocator
-
-        def freed(name: str) -> bytes:
-            return old + bytes([emit.IF, emit.EMPTY]) + old + self._calls(name, _type(1)) + _END
-
-        if allocator is Allocator.PORTALIS:
-            return size + align + self._calls("portalis_alloc", _type(2, 1))
-        if allocator is Allocator.CABI:
-            return old + old_bytes + align + size + self._calls("cabi_realloc", _type(4, 1))
-        if allocator is Allocator.MALLOC:
-            return freed("free") + size + self._calls("malloc", _type(1, 1))
-        if allocator is Allocator.ASSEMBLYSCRIPT:
-            array_buffer = emit.i32(1)  # its id, into which AssemblyScript's garbage collector does not look
-            code = freed("__unpin") + size + array_buffer
-            return code + self._calls("__new", _type(2, 1)) + self._calls("__pin", _type(1, 1))
+        allocator = self.lowered.allocator
         if allocator is None:
             return emit.i32(0)
+        old, old_bytes, size, local, align = emit.get(0), emit.get(1), emit.get(2), 3, emit.i32(ALIGN)
+
+        def calls(name: str) -> bytes:
+            return self._calls(name, FUNCTIONS[allocator][name])
+
+        def freed(name: str) -> bytes:
+            return old + bytes([emit.IF, emit.EMPTY]) + old + calls(name) + _END
+
+        if allocator is Allocator.PORTALIS:
+            return size + align + calls("portalis_alloc")
+        if allocator is Allocator.CABI:
+            return old + old_bytes + align + size + calls("cabi_realloc")
+        if allocator is Allocator.MALLOC:
+            return freed("free") + size + calls("malloc")
+        if allocator is Allocator.ASSEMBLYSCRIPT:
+            array_buffer = emit.i32(1)  # its id, into which AssemblyScript's garbage collector does not look
+            return freed("__unpin") + size + array_buffer + calls("__new") + calls("__pin")
         # Pages at the end of memory. The old block is that end: only the difference is new. A memory that begins with
         # no page has its first bytes at 0, which stands for "no room".
         end = bytes([_MEMORY_SIZE, 0]) + _TIMES_PAGE
@@ -136,7 +131,7 @@ class Bridge:
     def _call(self) -> bytes:
         loop, kernel = self.lowered.loop_type, self.lowered.kernel
         if loop is not None:
-            code = b"".join(map(self._argument, range(len(loop.params)))) + self._calls("run", loop, module=1)
+            code = b"".join(map(self._argument, range(len(loop.params)))) + self.module.calls(Link(1, "run"), loop)
             return code + (b"" if loop.results else emit.i32(0))
         code = gufunc_loop.arguments(kernel, self._argument) if kernel else b"".join(map(emit.get, range(4)))
         code += self._calls(self.entry, self.entry_type)
@@ -149,16 +144,16 @@ class Bridge:
     def _memory_bodies(self) -> Bodies:
         own, state, nothing = self._own, self._state, self.exposed is None
         return {
-            "pages": (_type(0, 1), bytes([_MEMORY_SIZE, 0])),
-            "grow": (_type(1, 1), emit.get(0) + bytes([_MEMORY_GROW, 0])),
-            "put": (_type(3), _copy(0, own)),
-            "get": (_type(3), _copy(own, 0)),
-            "move": (_type(3), _copy(0, 0)),
-            "zero": (_type(2), _fill(0)),
-            "state_pages": (_type(0, 1), emit.i32(0) if nothing else bytes([_MEMORY_SIZE, state])),
-            "state_put": (_type(3), b"" if nothing else _copy(state, own)),
-            "state_get": (_type(3), b"" if nothing else _copy(own, state)),
-            "state_zero": (_type(2), b"" if nothing else _fill(state)),
+            "pages": (of_i32(0, 1), bytes([_MEMORY_SIZE, 0])),
+            "grow": (of_i32(1, 1), emit.get(0) + bytes([_MEMORY_GROW, 0])),
+            "put": (of_i32(3), _copy(0, own)),
+            "get": (of_i32(3), _copy(own, 0)),
+            "move": (of_i32(3), _copy(0, 0)),
+            "zero": (of_i32(2), _fill(0)),
+            "state_pages": (of_i32(0, 1), emit.i32(0) if nothing else bytes([_MEMORY_SIZE, state])),
+            "state_put": (of_i32(3), b"" if nothing else _copy(state, own)),
+            "state_get": (of_i32(3), b"" if nothing else _copy(own, state)),
+            "state_zero": (of_i32(2), b"" if nothing else _fill(state)),
         }
 
     @staticmethod
@@ -171,7 +166,7 @@ class Bridge:
                 bytes([_GET_GLOBAL]) + emit.unsigned(a) + bytes([_SET_GLOBAL]) + emit.unsigned(b) for a, b in pairs
             )
 
-        return {"save_globals": (_type(0), copies(0, count)), "load_globals": (_type(0), copies(count, 0))}
+        return {"save_globals": (of_i32(0), copies(0, count)), "load_globals": (of_i32(0), copies(count, 0))}
 
     def _data(self, at: int, content: bytes) -> bytes:
         return b"\x02" + emit.unsigned(self._own) + emit.i32(at) + _END + emit.unsigned(len(content)) + content

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ..errors import ModuleError
 from ..facts import PAGE
 from ..wasm.binary import FuncType, MemoryType, ModuleInfo
-
-_I32 = "i32"
 
 
 class Allocator(str, Enum):
@@ -21,30 +18,34 @@ class Allocator(str, Enum):
     PAGES = "pages"
 
 
-_TYPES = {
-    Allocator.PORTALIS: FuncType((_I32, _I32), (_I32,)),
-    Allocator.CABI: FuncType((_I32,) * 4, (_I32,)),
-    Allocator.MALLOC: FuncType((_I32,), (_I32,)),
-    Allocator.ASSEMBLYSCRIPT: FuncType((_I32, _I32), (_I32,)),
-}
-_NEEDED_TOO = {
-    Allocator.MALLOC: {"free": FuncType((_I32,), ())},
-    Allocator.ASSEMBLYSCRIPT: {"__pin": FuncType((_I32,), (_I32,)), "__unpin": FuncType((_I32,), ())},
-}
+def of_i32(parameters: int, results: int = 0) -> FuncType:
+    """The type of a function of i32."""
+    return FuncType(("i32",) * parameters, ("i32",) * results)
 
 
-def choose_allocator(info: ModuleInfo) -> Allocator:
-    """The allocator of a module whose kernel takes pointers. Raises ModuleError saying what to export."""
-    found = _allocator(info)
-    if found is None:
-        raise ModuleError(f"{info.name} {': '.join(why_no_allocator(info) or ())}")
-    return found
+FUNCTIONS = {
+    Allocator.PORTALIS: {"portalis_alloc": of_i32(2, 1)},
+    Allocator.CABI: {"cabi_realloc": of_i32(4, 1)},
+    Allocator.MALLOC: {"malloc": of_i32(1, 1), "free": of_i32(1)},
+    Allocator.ASSEMBLYSCRIPT: {"__new": of_i32(2, 1), "__pin": of_i32(1, 1), "__unpin": of_i32(1)},
+}
+"""What a module exports for each allocator, best first."""
+
+
+def choose_allocator(info: ModuleInfo) -> Allocator | None:
+    """The allocator of a module whose kernel takes pointers; None where there is no room for tensors."""
+    if not _has_memory(info):
+        return None
+    for allocator, functions in FUNCTIONS.items():
+        if all(_exports(info, name, kind) for name, kind in functions.items()):
+            return allocator
+    return None if info.grows_memory() else Allocator.PAGES
 
 
 def why_no_allocator(info: ModuleInfo) -> tuple[str, str] | None:
     """Why there is no room for tensors in a module whose kernel takes pointers, without the subject, and what to do;
     None where there is."""
-    if _allocator(info) is not None:
+    if choose_allocator(info) is not None:
         return None
     if not _has_memory(info):
         return (
@@ -52,7 +53,7 @@ def why_no_allocator(info: ModuleInfo) -> tuple[str, str] | None:
             "export it (wasm-ld does by default)",
         )
     allocators = "portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin, __unpin"
-    alike = (e.name for e in info.exports if "alloc" in e.name and e.type == _TYPES[Allocator.PORTALIS])
+    alike = (e.name for e in info.exports if "alloc" in e.name and e.type == of_i32(2, 1))
     near = next((name for name in alike if name.isprintable()), None)
     if near is not None:
         allocators += f"; '{near[:100]}' has the type of portalis_alloc: if it allocates, export it by that name, too"
@@ -60,16 +61,6 @@ def why_no_allocator(info: ModuleInfo) -> tuple[str, str] | None:
         "takes pointers and grows its memory by itself, so the host cannot tell which part is free",
         f"export an allocator ({allocators})",
     )
-
-
-def _allocator(info: ModuleInfo) -> Allocator | None:
-    if not _has_memory(info):
-        return None
-    for allocator, wanted in _TYPES.items():
-        functions = {allocator.value: wanted, **_NEEDED_TOO.get(allocator, {})}
-        if all(_exports(info, name, kind) for name, kind in functions.items()):
-            return allocator
-    return None if info.grows_memory() else Allocator.PAGES
 
 
 def _has_memory(info: ModuleInfo) -> bool:

@@ -12,16 +12,11 @@ from collections.abc import Callable, Sequence
 from ..interface.dtypes import DType
 from ..interface.gufunc import Kernel
 from ..wasm import assembler as emit
-from ..wasm.binary import FuncType
+from .buffers import of_i32
 from .numbers import Numbers
 from .parts import FUNCTION, MEMORY, Link, ModuleBuilder, Part
 
 _EXTEND = b"\xad"  # i64.extend_i32_u
-
-
-def run_type(kernel: Kernel) -> FuncType:
-    """The type of `run`."""
-    return FuncType(("i32",) * kernel.parameters, ("i32",))
 
 
 def build(kernel: Kernel, returned: Sequence[DType], entry: str) -> Part:
@@ -38,7 +33,7 @@ def build(kernel: Kernel, returned: Sequence[DType], entry: str) -> Part:
         body += _store_results(kernel, result, returned, Numbers(module))
     for tensor in range(kernel.pointers + kernel.returned):
         body += emit.add(1 + 2 * tensor, emit.get(2 + 2 * tensor))
-    run = module.define(run_type(kernel), kernel.type.results, emit.repeat(0, body) + emit.i32(0), "loop")
+    run = module.define(of_i32(kernel.parameters, 1), kernel.type.results, emit.repeat(0, body) + emit.i32(0), "loop")
     module.export("run", FUNCTION, run)
     return module.build("gufunc loop")
 

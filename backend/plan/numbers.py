@@ -7,8 +7,6 @@ integer is cut to the nearest that does, an integer keeps its low bits, and any 
 
 from __future__ import annotations
 
-import struct
-
 from ..interface.dtypes import DType
 from ..wasm import assembler as wasm
 from ..wasm.binary import FuncType
@@ -90,15 +88,11 @@ class Numbers:
 
 
 def _hex(value: int) -> bytes:
-    return wasm.i32(wasm.signed_number(value, 32))
+    return wasm.constant("i32", value)
 
 
 def _if(condition: bytes, result: bytes) -> bytes:
     return condition + bytes([wasm.IF, wasm.EMPTY]) + result + bytes([wasm.RETURN, wasm.END])
-
-
-def _float(value: float) -> bytes:
-    return bytes([wasm.F32_CONST]) + struct.pack("<f", value)
 
 
 _H, _BITS = wasm.get(0), wasm.get(1)
@@ -109,7 +103,7 @@ _HALF_TO_FLOAT = (
     + bytes([wasm.IF, wasm.VALTYPES["i32"]])
     + _BITS + _hex(0x7F800000) + _OR
     + b"\x05"
-    + _BITS + _FROM_BITS + _float(2.0**112) + b"\x94" + _TO_BITS
+    + _BITS + _FROM_BITS + wasm.constant("f32", 2.0**112) + b"\x94" + _TO_BITS
     + bytes([wasm.END])
     + _H + _hex(0x8000) + _AND + wasm.i32(16) + _SHL + _OR + _FROM_BITS
 )  # fmt: skip
@@ -125,7 +119,7 @@ _FLOAT_TO_HALF = (
     # a subnormal: adding a half moves its bits to their place, and rounds them
     + _if(
         _BITS + _hex(0x38800000) + _LT,
-        _SIGN + _BITS + _FROM_BITS + _float(0.5) + b"\x92" + _TO_BITS + _hex(0x3F000000) + _SUB + _OR,
+        _SIGN + _BITS + _FROM_BITS + wasm.constant("f32", 0.5) + b"\x92" + _TO_BITS + _hex(0x3F000000) + _SUB + _OR,
     )
     + _SIGN + _BITS + _hex(0xC8000FFF) + _ADD + _BITS + wasm.i32(13) + _SHR + wasm.i32(1) + _AND + _ADD
     + wasm.i32(13) + _SHR + _OR

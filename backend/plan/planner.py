@@ -16,7 +16,7 @@ from ..wasm.binary import FuncType, ModuleInfo, read_module
 from ..wasm.inline import leaf_body
 from . import control, elementwise_loop, gufunc_loop, rewind
 from .bridge import Bridge
-from .buffers import choose_allocator
+from .buffers import choose_allocator, of_i32
 from .parts import Link, Lowered, Part
 
 ADAPTER = Path(__file__).parent.parent / "adapter" / "adapter.wasm"
@@ -125,7 +125,7 @@ def _gufunc(info: ModuleInfo, interface: Interface, function: FuncType) -> Lower
     if decided.loops_itself:
         return replace(lowered, kernel=kernel)
     loop = gufunc_loop.build(kernel, [outputs[i].dtype for i in decided.returned], interface.entry)
-    return replace(lowered, loop=loop, loop_type=gufunc_loop.run_type(kernel))
+    return replace(lowered, loop=loop, loop_type=of_i32(kernel.parameters, 1))
 
 
 def _dlpack(info: ModuleInfo, interface: Interface, function: FuncType) -> Lowered:

@@ -14,9 +14,10 @@ from ..facts import BFLOAT
 
 _NAME = b"dltensor"
 _CPU, _CUDA_HOST = 1, 3
+_Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-class _DLTensor(ctypes.Structure):
+class _DLManagedTensor(ctypes.Structure):
     _fields_ = [
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int32),
@@ -28,15 +29,10 @@ class _DLTensor(ctypes.Structure):
         ("shape", ctypes.POINTER(ctypes.c_int64)),
         ("strides", ctypes.POINTER(ctypes.c_int64)),
         ("byte_offset", ctypes.c_uint64),
+        ("context", ctypes.c_void_p),
+        ("deleter", _Deleter),
     ]
 
-
-class _DLManagedTensor(ctypes.Structure):
-    pass
-
-
-_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_DLManagedTensor))
-_DLManagedTensor._fields_ = [("tensor", _DLTensor), ("context", ctypes.c_void_p), ("deleter", _Deleter)]
 
 _new_capsule = ctypes.pythonapi.PyCapsule_New
 _new_capsule.restype, _new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
@@ -46,8 +42,8 @@ _get_pointer.restype, _get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object
 _alive: dict[int, tuple[Any, ...]] = {}  # what a consumer of a capsule still uses, by the struct's address
 
 
-def _forget(managed: Any) -> None:
-    _alive.pop(ctypes.addressof(managed.contents), None)
+def _forget(address: int) -> None:
+    _alive.pop(address, None)
 
 
 _delete = _Deleter(_forget)
@@ -55,7 +51,7 @@ _delete = _Deleter(_forget)
 
 def read_bf16(capsule: Any) -> np.ndarray:
     """The bfloat16 tensor in `capsule` as a uint16 array of raw bits that keeps the capsule alive. Row-major only."""
-    tensor = _DLManagedTensor.from_address(_get_pointer(capsule, _NAME)).tensor
+    tensor = _DLManagedTensor.from_address(_get_pointer(capsule, _NAME))
     if tensor.device_type not in (_CPU, _CUDA_HOST) or (tensor.code, tensor.bits) != (BFLOAT, 16):
         raise ValueError(f"not a bfloat16 tensor in host memory (device {tensor.device_type}, type {tensor.code})")
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
@@ -73,7 +69,6 @@ def make_bf16(bits: np.ndarray) -> Any:
     capsule that nobody takes keeps its array for good."""
     bits = bits if bits.flags.c_contiguous else bits.copy()  # ascontiguousarray would give a scalar a dimension
     shape = (ctypes.c_int64 * max(bits.ndim, 1))(*bits.shape)
-    tensor = _DLTensor(bits.ctypes.data, _CPU, 0, bits.ndim, BFLOAT, 16, 1, shape, None, 0)
-    managed = _DLManagedTensor(tensor, None, _delete)
-    _alive[ctypes.addressof(managed)] = (managed, shape, bits)
-    return _new_capsule(ctypes.addressof(managed), _NAME, None)
+    tensor = _DLManagedTensor(bits.ctypes.data, _CPU, 0, bits.ndim, BFLOAT, 16, 1, shape, None, 0, None, _delete)
+    _alive[ctypes.addressof(tensor)] = (tensor, shape, bits)
+    return _new_capsule(ctypes.addressof(tensor), _NAME, None)

@@ -78,12 +78,12 @@ def interface_of(info: ModuleInfo, config: Config, settings: Settings, where: st
 
 def _tensors(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Triton's tensor descriptions as the interface's; [] where one is incomplete (auto-complete will fill it)."""
-    complete = all(i.get("name") and i.get("data_type", "TYPE_INVALID") != "TYPE_INVALID" for i in items)
-    if not complete:
+    if not all(i.get("name") and i.get("data_type", "TYPE_INVALID") != "TYPE_INVALID" for i in items):
         return []
-    keys = ({"optional": True} if i.get("optional") else {} for i in items)
     return [
-        {"name": i["name"], "dtype": i["data_type"], "dims": _model_dims(i), **more} for i, more in zip(items, keys)
+        {"name": i["name"], "dtype": i["data_type"], "dims": _model_dims(i)}
+        | ({"optional": True} if i.get("optional") else {})
+        for i in items
     ]
 
 
@@ -170,14 +170,12 @@ def complete(interface: Interface, config: Config, target: Any) -> None:
         for spec in specs:
             if spec.name in told and side == "input":
                 continue  # Triton sends it by itself
-            item: dict[str, Any] = {"name": spec.name, "data_type": spec.dtype.triton, "dims": triton_dims(spec)}
-            earlier = given.get(spec.name)
-            if earlier is not None and earlier.get("dims"):
-                item["dims"] = earlier["dims"]  # what the user wrote is more exact than the module, or equal
-            if spec.optional:
-                item["optional"] = True
-            if earlier is None or earlier.get("data_type") == "TYPE_INVALID" or not earlier.get("dims"):
-                add(item)
+            earlier = given.get(spec.name, {})
+            if not earlier.get("dims") or earlier.get("data_type") == "TYPE_INVALID":
+                # what the user wrote is more exact than the module, or equal
+                dims = earlier.get("dims") or triton_dims(spec)
+                item = {"name": spec.name, "data_type": spec.dtype.triton, "dims": dims}
+                add(item | ({"optional": True} if spec.optional else {}))
     if undecided and interface.max_batch_size:
         target.set_max_batch_size(interface.max_batch_size)
     if (

@@ -67,7 +67,7 @@ def main() -> None:
     os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])  # what the server left open, such as its ports
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    questions = os.fdopen(0, "rb", buffering=0)
+    questions = os.fdopen(0, "rb")  # nothing is left in its buffer: the server waits for an answer before it asks again
     cache = CompileCache()
     while select.select([questions], [], [], IDLE_S)[0]:
         question = _read(questions)
@@ -80,18 +80,11 @@ def main() -> None:
 
 
 def _read(source: BinaryIO) -> bytes | None:
-    head = _exactly(source, _LENGTH.size)
-    return None if head is None else _exactly(source, _LENGTH.unpack(head)[0])
-
-
-def _exactly(source: BinaryIO, size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        piece = source.read(size - len(data))
-        if not piece:
-            return None
-        data += piece
-    return bytes(data)
+    """The next question, None where the server has gone."""
+    head = source.read(_LENGTH.size)
+    size = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
+    question = source.read(size)
+    return question if size and len(question) == size else None
 
 
 def _answer(question: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytearray]:

@@ -115,16 +115,16 @@ _DECLARED: dict[str, Callable[[str], Any]] = {
     "args": parse_args,
     "returns": _choice("value", "status"),
 }
-_LIMITS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "timeout_ms": ("timeout_s", _seconds),
-    "max_memory_bytes": ("max_memory_bytes", _bytes),
-    "max_module_bytes": ("max_module_bytes", _bytes),
-    "compile_timeout_ms": ("compile_timeout_s", _seconds),
-    "max_output_bytes": ("max_output_bytes", _bytes),
-    "max_stdout_bytes": ("max_stdout_bytes", _bytes),
-    "max_stack_bytes": ("max_stack_bytes", _bytes),
-    "max_tensor_bytes": ("max_tensor_bytes", _bytes),
-    "max_bytes_elements": ("max_bytes_elements", _count(MAX_BYTES_ELEMENTS)),
+_LIMITS: dict[str, Callable[[str], Any]] = {
+    "timeout_ms": _seconds,
+    "max_memory_bytes": _bytes,
+    "max_module_bytes": _bytes,
+    "compile_timeout_ms": _seconds,
+    "max_output_bytes": _bytes,
+    "max_stdout_bytes": _bytes,
+    "max_stack_bytes": _bytes,
+    "max_tensor_bytes": _bytes,
+    "max_bytes_elements": _count(MAX_BYTES_ELEMENTS),
 }
 _OTHER: dict[str, Callable[[str], Any]] = {
     "isolation": _choice(*(i.value for i in Isolation)),
@@ -132,7 +132,8 @@ _OTHER: dict[str, Callable[[str], Any]] = {
     "engine": lambda text: Engine(_choice(*(e.value for e in Engine))(text)),
     "trusted": _switch,
 }
-KEYS = tuple(PREFIX + key for key in (*_DECLARED, *_LIMITS, *_OTHER))
+_PARSERS = {**_DECLARED, **_LIMITS, **_OTHER}
+KEYS = tuple(PREFIX + name for name in _PARSERS)
 
 
 def parse(parameters: Mapping[str, Any]) -> Settings:
@@ -140,29 +141,27 @@ def parse(parameters: Mapping[str, Any]) -> Settings:
 
     Keys without the prefix belong to others and are left alone. Raises SettingsError with every problem.
     """
-    declared: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
-    other: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     problems = []
     for key, value in parameters.items():
         if not key.startswith(PREFIX):
             continue
-        text = str(value.get("string_value", "")) if isinstance(value, Mapping) else str(value)
-        name = key[len(PREFIX) :]
+        if key not in KEYS:
+            problems.append(_unknown(key))
+            continue
+        name, text = (
+            key[len(PREFIX) :],
+            str(value.get("string_value", "")) if isinstance(value, Mapping) else str(value),
+        )
         try:
-            if name in _DECLARED:
-                declared[name] = _DECLARED[name](text)
-            elif name in _LIMITS:
-                limits[_LIMITS[name][0]] = _LIMITS[name][1](text)
-            elif name in _OTHER:
-                other[name] = _OTHER[name](text)
-            else:
-                problems.append(_unknown(key))
+            found[name] = _PARSERS[name](text)
         except ValueError as error:
             problems.append(f"parameter {key} is {text!r}: {error}")
     if problems:
         raise SettingsError("; ".join(problems))
-    return Settings(declared, Limits(**limits), **other)
+    declared, limits, other = ({n: v for n, v in found.items() if n in of} for of in (_DECLARED, _LIMITS, _OTHER))
+    # of the limits, times are in seconds inside
+    return Settings(declared, Limits(**{name.replace("_ms", "_s"): value for name, value in limits.items()}), **other)
 
 
 def _unknown(key: str) -> str:
