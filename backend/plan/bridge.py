@@ -44,9 +44,9 @@ class Bridge:
         valtypes = self._import_globals()
         bodies |= self._memory_bodies() | self._global_bodies(len(valtypes))
         for name, (kind, code) in bodies.items():
-            self.module.export(name, FUNCTION, self.module.define(kind, ["i32"], code))
-        self.module.export("memory", MEMORY, self._own)
-        self.module.export("tensors", MEMORY, 0)
+            self.module.add_export(name, FUNCTION, self.module.add_function(kind, ["i32"], code))
+        self.module.add_export("memory", MEMORY, self._own)
+        self.module.add_export("tensors", MEMORY, 0)
         block, texts, end = fixed
         room = 0 if self.exposed is None else MAX_BYTES
         return self.module.build(
@@ -59,7 +59,7 @@ class Bridge:
     # -- what is imported ------------------------------------------------------------------------------------------
 
     def _calls(self, name: str, kind: FuncType) -> bytes:
-        return self.module.calls(Link(0, name), kind)
+        return self.module.import_function(Link(0, name), kind)
 
     @property
     def _tensors_in(self) -> int:
@@ -77,12 +77,12 @@ class Bridge:
 
     def _import_memories(self) -> None:
         for module in (self._tensors_in, 0) if self._state else (self._tensors_in,):
-            self.module.imports(Link(module, "memory"), MEMORY, b"\0\0")
+            self.module.add_import(Link(module, "memory"), MEMORY, b"\0\0")
 
     def _import_globals(self) -> list[str]:
         valtypes = [g.valtype for g in self.guest.globals if g.mutable] if self.exposed else []
         for name, valtype in zip(self.exposed or (), valtypes, strict=True):
-            self.module.imports(Link(0, name), GLOBAL, bytes([emit.VALTYPES[valtype], 1]))
+            self.module.add_import(Link(0, name), GLOBAL, bytes([emit.VALTYPES[valtype], 1]))
         return valtypes
 
     # -- what is given ---------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Bridge:
         # Pages at the end of memory. The old block is that end: only the difference is new. A memory that begins with
         # no page has its first bytes at 0, which stands for "no room".
         end = bytes([_MEMORY_SIZE, 0]) + _TIMES_PAGE
-        start = old + _IF_I32 + old + _ELSE + end + _IF_I32 + end + _ELSE + align + _END + _END + emit.tee(local)
+        start = _either(old, _either(end, align)) + emit.tee(local)
         new = start + size + bytes([emit.I32_ADD]) + end + bytes([emit.I32_SUB])
         pages = new + emit.i32(PAGE - 1) + bytes([emit.I32_ADD]) + emit.i32(16) + bytes([emit.I32_SHR_U])
         failed = pages + bytes([_MEMORY_GROW, 0]) + emit.i32(-1) + _EQ
@@ -131,7 +131,8 @@ class Bridge:
     def _call(self) -> bytes:
         loop, kernel = self.lowered.loop_type, self.lowered.kernel
         if loop is not None:
-            code = b"".join(map(self._argument, range(len(loop.params)))) + self.module.calls(Link(1, "run"), loop)
+            code = b"".join(map(self._argument, range(len(loop.params))))
+            code += self.module.import_function(Link(1, "run"), loop)
             return code + (b"" if loop.results else emit.i32(0))
         code = gufunc_loop.arguments(kernel, self._argument) if kernel else b"".join(map(emit.get, range(4)))
         code += self._calls(self.entry, self.entry_type)
@@ -170,6 +171,11 @@ class Bridge:
 
     def _data(self, at: int, content: bytes) -> bytes:
         return b"\x02" + emit.unsigned(self._own) + emit.i32(at) + _END + emit.unsigned(len(content)) + content
+
+
+def _either(value: bytes, otherwise: bytes) -> bytes:
+    """The code of `value`, or of `otherwise` where that is 0."""
+    return value + _IF_I32 + value + _ELSE + otherwise + _END
 
 
 def _copy(target: int, source: int) -> bytes:

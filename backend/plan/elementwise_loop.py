@@ -42,8 +42,8 @@ def build(
         end += -(-capacity * dtype.itemsize // ALIGN) * ALIGN
     module = ModuleBuilder()
     locals_, code = _Loop(module, function, dtypes, leaf, entry).code()
-    module.export("memory", MEMORY, 0)
-    module.export("run", FUNCTION, module.define(_RUN, locals_, code, "inlined entry" if leaf else "loop"))
+    module.add_export("memory", MEMORY, 0)
+    module.add_export("run", FUNCTION, module.add_function(_RUN, locals_, code, "inlined entry" if leaf else "loop"))
     # inputs that are repeated along a dimension lie behind the chunks, as they are
     memory = b"\x01" + emit.unsigned(-(-end // PAGE)) + emit.unsigned(MAX_PAGES)
     loop = module.build("elementwise loop", memory=memory)
@@ -59,7 +59,7 @@ class _Loop:
     ) -> None:
         self._function, self._leaf = function, leaf
         self._inputs, self._outputs = dtypes[: len(function.params)], dtypes[len(function.params) :]
-        self._entry = self._copy(module, leaf) if leaf else module.calls(Link(0, entry), function, "f")
+        self._entry = self._copy(module, leaf) if leaf else module.import_function(Link(0, entry), function, "f")
         self._numbers = Numbers(module)
         first = len(function.params) + (len(leaf.locals) if leaf else 0)
         self._results = range(first, first + len(function.results))

@@ -22,8 +22,8 @@ _EXTEND = b"\xad"  # i64.extend_i32_u
 def build(kernel: Kernel, returned: Sequence[DType], entry: str) -> Part:
     """The loop module for `kernel`, the guest's `entry`, whose returned scalars are elements of `returned`."""
     module = ModuleBuilder()
-    call = module.calls(Link(0, entry), kernel.type, "f")
-    module.imports(Link(0, "memory"), MEMORY, b"\0\0")
+    call = module.import_function(Link(0, entry), kernel.type, "f")
+    module.add_import(Link(0, "memory"), MEMORY, b"\0\0")
     result = kernel.parameters  # the first local
     body = arguments(kernel, emit.get) + call
     if kernel.status:
@@ -33,8 +33,9 @@ def build(kernel: Kernel, returned: Sequence[DType], entry: str) -> Part:
         body += _store_results(kernel, result, returned, Numbers(module))
     for tensor in range(kernel.pointers + kernel.returned):
         body += emit.add(1 + 2 * tensor, emit.get(2 + 2 * tensor))
-    run = module.define(of_i32(kernel.parameters, 1), kernel.type.results, emit.repeat(0, body) + emit.i32(0), "loop")
-    module.export("run", FUNCTION, run)
+    code = emit.repeat(0, body) + emit.i32(0)
+    run = module.add_function(of_i32(kernel.parameters, 1), kernel.type.results, code, "loop")
+    module.add_export("run", FUNCTION, run)
     return module.build("gufunc loop")
 
 

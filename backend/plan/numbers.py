@@ -82,7 +82,7 @@ class Numbers:
 
     def _call(self, name: str) -> bytes:
         if name not in self._calls:
-            number = self._module.define(*_FUNCTIONS[name], name)
+            number = self._module.add_function(*_FUNCTIONS[name], name)
             self._calls[name] = bytes([wasm.CALL]) + wasm.unsigned(number)
         return self._calls[name]
 

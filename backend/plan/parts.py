@@ -66,18 +66,18 @@ class ModuleBuilder:
             self._types.append(made)
         return self._types.index(made)
 
-    def imports(self, link: Link, kind: int, description: bytes, name: str = "") -> None:
+    def add_import(self, link: Link, kind: int, description: bytes, name: str = "") -> None:
         """Import what `link` leads to, which has its own name unless a `name` is given."""
         self._imports.append(emit.name("guest") + emit.name(name or link.name) + bytes([kind]) + description)
         self._links.append(link)
 
-    def calls(self, link: Link, kind: FuncType, name: str = "") -> bytes:
+    def import_function(self, link: Link, kind: FuncType, name: str = "") -> bytes:
         """Import a function: the code that calls it."""
-        self.imports(link, FUNCTION, emit.unsigned(self.type(kind)), name)
+        self.add_import(link, FUNCTION, emit.unsigned(self.type(kind)), name)
         self._imported += 1
         return bytes([emit.CALL]) + emit.unsigned(self._imported - 1)
 
-    def define(self, kind: FuncType, locals_: Sequence[str], code: bytes, name: str = "") -> int:
+    def add_function(self, kind: FuncType, locals_: Sequence[str], code: bytes, name: str = "") -> int:
         """Add a function; its number. Backtraces show the `name`."""
         self._functions.append((self.type(kind), emit.function(locals_, code)))
         number = self._imported + len(self._functions) - 1
@@ -85,7 +85,7 @@ class ModuleBuilder:
             self._names[number] = name
         return number
 
-    def export(self, name: str, kind: int, number: int) -> None:
+    def add_export(self, name: str, kind: int, number: int) -> None:
         self._exports.append(emit.name(name) + bytes([kind]) + emit.unsigned(number))
 
     def build(
@@ -93,7 +93,7 @@ class ModuleBuilder:
     ) -> Part:
         """The module, called `title` in backtraces, with a `memory` of that type, if any."""
         types, codes = [emit.unsigned(kind) for kind, _ in self._functions], [code for _, code in self._functions]
-        memories = [memory] if memory else []
-        sections = {1: self._types, 2: self._imports, 3: types, 5: memories, 6: globals_, 7: self._exports, 10: codes}
-        filled = [emit.section(n, emit.vector(items)) for n, items in (sections | {11: data}).items() if items]
+        sections = {1: self._types, 2: self._imports, 3: types, 5: [memory] if memory else [], 6: globals_}
+        sections |= {7: self._exports, 10: codes, 11: data}
+        filled = [emit.section(number, emit.vector(items)) for number, items in sections.items() if items]
         return Part(emit.module(*filled, emit.name_section(title, self._names)), tuple(self._links))
