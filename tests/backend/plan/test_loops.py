@@ -17,6 +17,7 @@ from portalis.backend.interface.gufunc import Argument, Kernel
 from portalis.backend.plan import elementwise_loop, gufunc_loop
 from portalis.backend.plan.elementwise_loop import CHUNK_BYTES, HEADER_BYTES
 from portalis.backend.wasm.binary import FuncType, read_module
+from portalis.backend.wasm.inline import leaf_body
 
 NUMBERS = [dtype for dtype in DTYPES.values() if dtype.wasm]
 
@@ -109,3 +110,29 @@ def test_each_kernel_has_a_valid_loop_of_the_type_that_the_bridge_calls(
         assert export is not None
         assert export.type == FuncType(("i32",) * kernel.parameters, ("i32",))
         assert [item.name for item in info.imports] == ["f", "memory"]
+
+
+@pytest.mark.parametrize(
+    ("source", "valtype", "target", "converting"),
+    [
+        ("FP32", "f32", "FP32", []),
+        ("FP16", "f32", "FP32", ["half_to_float"]),
+        ("FP16", "f32", "FP16", ["half_to_float", "float_to_half"]),
+        ("BF16", "f32", "BF16", ["float_to_bfloat"]),
+        ("FP64", "f64", "FP16", ["double_to_float", "float_to_half"]),
+    ],
+)
+def test_a_conversion_is_in_a_loop_once_and_only_where_it_is_needed(
+    source: str, valtype: str, target: str, converting: list[str]
+) -> None:
+    function = FuncType((valtype,), (valtype,))
+    identity = f'(module (func (export "f") (param {valtype}) (result {valtype}) (local.get 0)))'
+    for leaf in (None, leaf_body(read_module(bytes(wasmtime.wat2wasm(identity))), 0)):
+        loop = elementwise_loop.build(function, [DTYPES[source], DTYPES[target]], leaf, "f").loop
+        assert loop is not None
+        wasmtime.Module.validate(wasmtime.Engine(), loop.wasm)
+        names = dict(read_module(loop.wasm).named_functions())
+        assert [names[i] for i in sorted(names) if i >= len(loop.links)] == [
+            *converting,
+            "inlined entry" if leaf else "loop",
+        ]
