@@ -120,11 +120,12 @@ def test_a_kernel_over_too_many_items_is_an_input_error(shape: tuple[int, ...]) 
     # items without elements cost the client nothing
     program = Program.load(kernel(guests.SUM, "(n)->()", "x", "s"), limits=SMALL)
     x = np.zeros(shape, np.float32)
-    with pytest.raises(InputError, match="raise Limits.max_tensor_bytes"):
-        program.run({"x": x})
-    assert program.stats.instances == 1  # which was not called, and serves on
+    for _ in range(2):
+        with pytest.raises(InputError, match="raise Limits.max_tensor_bytes"):
+            program.run({"x": x})
+        assert program.stats.instances == 1  # which was not called, and serves on
     assert program.run({"x": np.ones((2, 3), np.float32)})["s"].tolist() == [3, 3]
-    assert program.stats.instances == 1
+    assert program.stats.instances <= 2  # requests of another size may have one of their own
 
 
 def test_a_kernel_whose_empty_output_numpy_cannot_have_is_an_input_error() -> None:

@@ -208,7 +208,7 @@ def test_a_small_request_after_a_large_one_does_not_pay_for_clearing_the_large_o
             (result,) = program.run_batch([{"x": x}], borrow=True)
             np.testing.assert_array_equal(result["y"], x)  # type: ignore[index]
             instances.append(program.stats.instances)
-        assert instances == [1, 1, 2, 2, 3, 3, 4, 4]
+        assert instances == [1, 1, 2, 2, 2, 2, 3, 3]  # the first serves small requests again; it was not made for 20
 
 
 def test_a_large_growth_is_not_cleared_for_small_requests() -> None:
