@@ -143,9 +143,9 @@ def _proposals(info: ModuleInfo) -> Iterator[tuple[proposals.Proposal, str]]:
     used = {
         "threads": any(memory.shared for memory in info.memories) and "a shared memory",
         "memory64": (any(memory.memory64 for memory in info.memories) and "a 64-bit memory")
-        or (any(table.table64 for table in info.table_types) and "a 64-bit table"),
+        or (any(table.table64 for table in info.tables) and "a 64-bit table"),
         "custom-page-sizes": any(memory.page_bytes != PAGE for memory in info.memories) and "pages of another size",
-        "exceptions": (info.has_section(_TAGS) or any(i.kind == "tag" for i in info.imports)) and "a tag",
+        "exceptions": (info.section(_TAGS) or any(i.kind == "tag" for i in info.imports)) and "a tag",
     }
     return ((proposals.BY_KEY[key], detail) for key, detail in used.items() if detail)
 
@@ -157,11 +157,11 @@ def _start(info: ModuleInfo) -> Iterator[Problem]:
 
 
 def _bounds(info: ModuleInfo) -> Iterator[Problem]:
-    tables = max((table.minimum for table in info.table_types), default=0)
+    tables = max((table.minimum for table in info.tables), default=0)
     instance = _instance_bytes(info)
     for kind, found, most, what, remedy in (
         (Kind.MEMORY, len(info.memories), facts.MAX_MEMORIES, "memories", "build it with fewer"),
-        (Kind.TABLE, info.tables, facts.MAX_TABLES, "tables", "build it with fewer"),
+        (Kind.TABLE, len(info.tables), facts.MAX_TABLES, "tables", "build it with fewer"),
         (
             Kind.TABLE,
             tables,
@@ -189,7 +189,7 @@ def _instance_bytes(info: ModuleInfo) -> int:
         return most  # the usual case: nothing has to be counted
     exported = sum(export.kind == "func" for export in info.exports)
     try:
-        in_tables = sum(segment.size for segment in segments.element_segments(info))
+        in_tables = sum(segment.size for segment in segments.segments(info, segments.ELEMENTS))
     except Truncated:
         in_tables = 0
     referred = min(exported + in_tables + sum(g.valtype == "funcref" for g in info.globals), len(info.functions))
@@ -199,19 +199,19 @@ def _instance_bytes(info: ModuleInfo) -> int:
 def _segments(info: ModuleInfo) -> Iterator[Problem]:
     """Active segments that reach beyond the first size of their memory or table: every instance would trap."""
     memories = [memory.minimum * PAGE for memory in info.memories]
-    tables = [table.minimum for table in info.table_types]
-    for what, found, sizes in (
-        ("data", segments.data_segments(info), memories),
-        ("element", segments.element_segments(info), tables),
+    tables = [table.minimum for table in info.tables]
+    for what, section, sizes, thing, unit in (
+        ("data", segments.DATA, memories, "memory", "bytes"),
+        ("element", segments.ELEMENTS, tables, "table", "elements"),
     ):
-        for segment in found:
+        for segment in segments.segments(info, section):
             if segment.target is None or segment.at is None or segment.target >= len(sizes):
                 continue
-            if segment.at + segment.size > sizes[segment.target]:
-                thing, unit = ("memory", " bytes") if what == "data" else ("table", " elements")
+            end, size = segment.at + segment.size, sizes[segment.target]
+            if end > size:
                 text = (
-                    f"its {what} segment {segment.index} goes from {segment.at} to {segment.at + segment.size}, but its"
-                    f" {thing} begins with {sizes[segment.target]}{unit}, so every instance would trap"
+                    f"its {what} segment {segment.index} goes from {segment.at} to {end}, but its {thing} begins with"
+                    f" {size} {unit}, so every instance would trap"
                 )
                 yield Problem(Kind.SEGMENT, text, f"build it with a larger initial {thing}")
                 break  # one of each kind says enough

@@ -15,8 +15,8 @@ from wasmtime import _ffi as ffi
 from ..errors import ModuleError
 from ..limits import Limits
 from ..terms import TRITON, Terms
+from ..wasm.binary import without_custom_sections
 from ..wasm.module_file import check_size, read_file
-from ..wasm.names import without_custom_sections
 from .cache import CompileCache, cache_key
 from .compiler import compile_module
 from .engine import EngineSettings, engine_for

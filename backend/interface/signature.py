@@ -6,12 +6,9 @@ Source: the NumPy manual, "Generalized universal function API". Fixed sizes (``(
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..errors import InputError, InterfaceError
+from ..errors import InterfaceError
 
 Dims = tuple["str | int", ...]
 _SIDE = re.compile(r"\([^()]*\)(,\([^()]*\))*")  # of a text without white space: nothing to backtrack over
@@ -50,38 +47,6 @@ class Signature:
     def __str__(self) -> str:
         sides = [",".join(f"({','.join(map(str, dims))})" for dims in side) for side in (self.inputs, self.outputs)]
         return "->".join(sides)
-
-    def resolve(self, shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], dict[str, int]]:
-        """The broadcast loop shape and the size of each named dimension for inputs of `shapes`.
-
-        Raises InputError naming the input and the dimension that do not fit.
-        """
-        sizes: dict[str, int] = {}
-        loops = []
-        for number, (shape, dims) in enumerate(zip(shapes, self.inputs)):
-            rank = len(dims)
-            if len(shape) < rank:
-                raise InputError(
-                    f"input {number} has shape {list(shape)}, but signature {self} wants at least {rank} dimensions"
-                )
-            core = shape[len(shape) - rank :]
-            for dim, size in zip(dims, core):
-                known = dim if isinstance(dim, int) else sizes.setdefault(dim, size)
-                if known != size:
-                    raise InputError(
-                        f"input {number} has size {size} for core dimension '{dim}', but it must be {known}"
-                        f" (signature {self})"
-                    )
-            loops.append(shape[: len(shape) - rank])
-        if all(loop == loops[0] for loop in loops):
-            return loops[0], sizes
-        try:
-            return np.broadcast_shapes(*loops), sizes
-        except ValueError:
-            told = ", ".join(str(list(loop)) for loop in loops)
-            raise InputError(
-                f"the inputs' loop dimensions do not broadcast together: {told} (signature {self})"
-            ) from None
 
 
 def _side(side: str, text: str) -> tuple[Dims, ...]:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from ..facts import PAGE
 from ..wasm import assembler as emit
 from ..wasm.binary import ModuleInfo
-from ..wasm.instructions import walk
-from ..wasm.leb128 import Reader, Truncated
-from ..wasm.names import skip_locals
+from ..wasm.instructions import uses
+from ..wasm.leb128 import Reader
 
 MAX_BYTES = 512 << 10  # of memory outside the tensors' block: beyond, a fresh instance is as fast
 MAX_GLOBALS = 16
@@ -41,21 +40,17 @@ def mutable_globals(info: ModuleInfo) -> tuple[str, ...] | None:
 
 def _leaves_tables_alone(info: ModuleInfo) -> bool:
     """Whether no instruction changes a table or drops a segment."""
-    if not (info.tables or info.has_section(_ELEMENTS) or info.has_section(_DATA_COUNT)):
+    if not (info.tables or info.section(_ELEMENTS) or info.section(_DATA_COUNT)):
         return True  # then there can be no such instruction
-    if info.size > MAX_CODE_BYTES:
-        return False
-    try:
-        return not any(i.opcode in _LASTING for body in info.bodies() for i in walk(body, skip_locals(body)))
-    except (ValueError, Truncated):
-        return False
+    return info.size <= MAX_CODE_BYTES and not uses(info.bodies(), _LASTING)
 
 
 def expose(wasm: bytes, info: ModuleInfo, names: tuple[str, ...]) -> bytes:
     """`wasm`, which `info` describes, with its mutable globals exported under `names` (from `mutable_globals`)."""
     if not names:
         return wasm
-    section = next(s for s in info.sections if s.number == _EXPORTS)
+    section = info.section(_EXPORTS)
+    assert section is not None, "a memory is exported"
     reader = Reader(wasm, section.start, section.end)
     count = reader.unsigned()
     added = [emit.name(name) + b"\x03" + emit.unsigned(int(name[len(PREFIX) :])) for name in names]

@@ -13,17 +13,10 @@ VALTYPES = {"i32": 0x7F, "i64": 0x7E, "f32": 0x7D, "f64": 0x7C, "v128": 0x7B}
 BLOCK, LOOP, IF, END, BR, BR_IF, RETURN, CALL = 0x02, 0x03, 0x04, 0x0B, 0x0C, 0x0D, 0x0F, 0x10
 EMPTY = 0x40
 GET, SET, TEE = 0x20, 0x21, 0x22
-I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
+CONST = {"i32": 0x41, "i64": 0x42, "f32": 0x43, "f64": 0x44}
 I32_EQZ, I32_ADD, I32_SUB, I32_AND, I32_SHR_U = 0x45, 0x6A, 0x6B, 0x71, 0x76
 LOAD = {"i32": (0x28, 2), "i64": (0x29, 3), "f32": (0x2A, 2), "f64": (0x2B, 3)}
 STORE = {"i32": (0x36, 2), "i64": (0x37, 3), "f32": (0x38, 2), "f64": (0x39, 3)}
-ZERO = {
-    "i32": bytes([I32_CONST, 0]),
-    "i64": bytes([I64_CONST, 0]),
-    "f32": bytes([F32_CONST, 0, 0, 0, 0]),
-    "f64": bytes([F64_CONST]) + bytes(8),
-    "v128": bytes([0xFD, 12]) + bytes(16),
-}
 
 
 def unsigned(value: int) -> bytes:
@@ -95,19 +88,18 @@ def tee(index: int) -> bytes:
 
 def i32(value: int) -> bytes:
     """``i32.const``."""
-    return bytes([I32_CONST]) + signed(value)
+    return bytes([CONST["i32"]]) + signed(value)
 
 
 def constant(valtype: str, value: float) -> bytes:
     """A constant of any number type."""
+    opcode, bits = CONST[valtype], int(valtype[1:])
     if valtype in ("i32", "i64"):
-        bits = 32 if valtype == "i32" else 64
-        return bytes([I32_CONST if valtype == "i32" else I64_CONST]) + signed(signed_number(int(value), bits))
-    return (
-        bytes([F32_CONST]) + struct.pack("<f", value)
-        if valtype == "f32"
-        else bytes([F64_CONST]) + struct.pack("<d", value)
-    )
+        return bytes([opcode]) + signed(signed_number(int(value), bits))
+    return bytes([opcode]) + struct.pack("<f" if bits == 32 else "<d", value)
+
+
+ZERO = {valtype: constant(valtype, 0) for valtype in CONST} | {"v128": bytes([0xFD, 12]) + bytes(16)}
 
 
 def load(valtype: str, offset: int = 0) -> bytes:

@@ -7,6 +7,7 @@ specification, chapter 5.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 from ..errors import ModuleError
 from . import names, proposals, sections
-from .instructions import MEMORY_GROW, walk
+from .instructions import MEMORY_GROW, uses
 from .leb128 import Reader, TooMuch, Truncated, Unsupported
 from .module_file import read_file
 from .sections import Export, FuncType, GlobalType, Import, MemoryType, Tables
@@ -58,38 +59,36 @@ class ModuleInfo:
         self.functions = tuple(tables.functions)
         self.imported_functions = sum(i.kind == "func" for i in tables.imports)
         self.memories = tuple(tables.memories)
-        self.tables = len(tables.tables)
-        self.table_types = tuple(tables.tables)
+        self.tables = tuple(tables.tables)
         self.globals = tuple(tables.globals)
         self.start = tables.start
         self.custom_sections = tuple((s.name, s.end - s.start) for s in found if s.number == 0)
         self._by_name = {e.name: e for e in tables.exports}
 
-    def custom(self, name: str) -> bytes:
-        """The payloads of every custom section called `name`, one after the other."""
-        return b"".join(bytes(self._data[s.start : s.end]) for s in self.sections if s.number == 0 and s.name == name)
+    def custom(self, name: str, most: int | None = None) -> bytes:
+        """The payloads of every custom section called `name`, one after the other; nothing where they have more than
+        `most` bytes."""
+        found = [s for s in self.sections if s.number == 0 and s.name == name]
+        if most is not None and sum(s.end - s.start for s in found) > most:
+            return b""
+        return b"".join(bytes(self._data[s.start : s.end]) for s in found)
 
-    def has_section(self, number: int) -> bool:
-        """Whether the module has a section of this id."""
-        return any(s.number == number for s in self.sections)
+    def section(self, number: int) -> Section | None:
+        """The section of this id, which is not 0."""
+        return next((s for s in self.sections if s.number == number), None)
 
-    def reader(self, section: Section) -> Reader:
-        """A reader of one of `sections`."""
-        return Reader(self._data, section.start, section.end)
+    def reader(self, number: int) -> Reader | None:
+        """A reader of the section of this id."""
+        section = self.section(number)
+        return None if section is None else Reader(self._data, section.start, section.end)
 
     def export(self, name: str) -> Export | None:
         """The export called `name`."""
         return self._by_name.get(name)
 
     @functools.cached_property
-    def _names(self) -> names.Names:
-        size = sum(size for name, size in self.custom_sections if name == "name")
-        return names.read(self.custom("name")) if size <= MAX_NAMES_BYTES else names.Names()
-
-    @functools.cached_property
     def _function_names(self) -> names.FunctionNames:
-        size = sum(size for name, size in self.custom_sections if name == "name")
-        return names.FunctionNames(self.custom("name") if size <= MAX_NAMES_BYTES else b"")
+        return names.FunctionNames(self.custom("name", MAX_NAMES_BYTES))
 
     @functools.cached_property
     def _exported_names(self) -> dict[int, str]:
@@ -98,9 +97,7 @@ class ModuleInfo:
     def function_name(self, index: int) -> str | None:
         """The function's name in the name section, else the name it is exported by."""
         named = self._function_names.get(index)
-        if named is not None:
-            return named
-        return self._exported_names.get(index)
+        return self._exported_names.get(index) if named is None else named
 
     def named_functions(self) -> Iterator[tuple[int, str]]:
         """The functions that `function_name` has a name for, in order, with those names."""
@@ -109,22 +106,21 @@ class ModuleInfo:
 
     def parameter_names(self, index: int) -> tuple[str, ...] | None:
         """The names of all parameters of a function, or None where one is unknown."""
-        known = self._names.locals.get(index, {})
+        known = names.of_locals(self.custom("name", MAX_NAMES_BYTES), index)
         found = tuple(known.get(i, "") for i in range(len(self.functions[index].params)))
         return found if all(found) and len(set(found)) == len(found) else None
 
     @functools.cached_property
     def _bodies(self) -> list[tuple[int, int]]:
-        code = next((s for s in self.sections if s.number == _CODE), None)
-        if code is None:
+        reader = self.reader(_CODE)
+        if reader is None:
             return []
-        reader, spans = Reader(self._data, code.start, code.end), []
+        spans = []
         try:
             for _ in range(reader.unsigned()):
                 size = reader.unsigned()
-                reader.need(size)
-                spans.append((reader.at, reader.at + size))
-                reader.at += size
+                reader.skip(size)
+                spans.append((reader.at - size, reader.at))
         except Truncated as error:
             raise ModuleError(f"{self.name} has a code section that cannot be read: {error}") from None
         return spans
@@ -152,11 +148,7 @@ class ModuleInfo:
         # memory.grow: the opcode and a memory's index, which is 0 where there is one memory (in one byte, or padded).
         indices = (b"",) if len(self.memories) > 1 else (b"\x00", b"\x80")
         patterns = [bytes([MEMORY_GROW]) + index for index in indices]
-        bodies = (body for body in self.bodies() if any(pattern in body for pattern in patterns))
-        try:
-            return any(i.opcode == MEMORY_GROW for b in bodies for i in walk(b, names.skip_locals(b)))
-        except (ValueError, Truncated):
-            return True
+        return uses((b for b in self.bodies() if any(pattern in b for pattern in patterns)), {MEMORY_GROW})
 
 
 def read_module(source: bytes | memoryview | str | os.PathLike[str], name: str = "the module") -> ModuleInfo:
@@ -174,7 +166,7 @@ def _read(data: Data, name: str) -> ModuleInfo:
     _check_header(bytes(data[:64]), len(data), name)
     try:
         found = _found(data, name)
-        tables = sections.read(data, [(s.number, s.start, s.end) for s in found])
+        tables = sections.read((s.number, Reader(data, s.start, s.end)) for s in found)
     except Unsupported as error:
         raise ModuleError(f"{name} {proposals.refusal(proposals.BY_KEY[error.proposal], str(error))}") from None
     except TooMuch as error:
@@ -239,7 +231,7 @@ _KINDS = {
 
 
 def _sections(data: Data) -> Iterator[Section]:
-    reader, last = Reader(data, 8, len(data)), 0
+    reader, last = Reader(data, len(HEADER)), 0
     while reader.at < reader.end:
         at = reader.at
         number, size = reader.byte(), reader.unsigned()
@@ -259,3 +251,17 @@ def _sections(data: Data) -> Iterator[Section]:
             last = _ORDER[number]
         yield Section(number, name, at, start, end)
         reader.at = end
+
+
+def without_custom_sections(wasm: bytes) -> bytes:
+    """`wasm` with zeros in place of what its custom sections hold, names included: nothing of it is wanted in machine
+    code. Offsets stay what they are in the file."""
+    blank = None
+    with contextlib.suppress(Truncated):  # the compiler says what is wrong
+        for section in _sections(wasm):
+            if section.number == 0:
+                blank = blank or bytearray(wasm)
+                reader = Reader(wasm, section.at + 1)
+                reader.skip_integer()  # the size
+                blank[reader.at : section.end] = bytes(section.end - reader.at)
+    return wasm if blank is None else bytes(blank)

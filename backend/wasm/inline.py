@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .binary import ModuleInfo
-from .instructions import walk
+from .instructions import declared_locals, walk
 from .leb128 import Reader, Truncated
 from .sections import VALTYPES
 
@@ -43,11 +43,18 @@ def leaf_body(info: ModuleInfo, index: int) -> LeafBody | None:
     body, kind = info.body(index), info.functions[index]
     if body is None or not set(kind.params) | set(kind.results) <= _NUMBERS:
         return None
+    reader = Reader(body)
+    locals_: tuple[str, ...] = ()
     try:
-        locals_, start = _locals(body)
-        if locals_ is None or len(body) - start > MAX_CODE_BYTES:
+        for count, byte in declared_locals(reader):
+            valtype = VALTYPES.get(byte, "")
+            if valtype not in _CARRIED or count > MAX_LOCALS - len(locals_):
+                return None
+            locals_ += (valtype,) * count
+        start = reader.at
+        if reader.end - start > MAX_CODE_BYTES:
             return None
-        for instruction in walk(body, start):
+        for instruction in walk(reader):
             if instruction.opcode not in _ALLOWED:
                 return None
             if instruction.opcode in _BLOCKS and instruction.immediate not in _BLOCK_TYPES:
@@ -55,14 +62,3 @@ def leaf_body(info: ModuleInfo, index: int) -> LeafBody | None:
     except (ValueError, Truncated):
         return None
     return LeafBody(kind.params, kind.results, locals_, body[start:])
-
-
-def _locals(body: bytes) -> tuple[tuple[str, ...] | None, int]:
-    reader = Reader(body, 0, len(body))
-    found: list[str] = []
-    for _ in range(reader.unsigned()):
-        count, valtype = reader.unsigned(), VALTYPES.get(reader.byte(), "")
-        if valtype not in _CARRIED or count > MAX_LOCALS - len(found):
-            return None, reader.at
-        found += [valtype] * count
-    return tuple(found), reader.at

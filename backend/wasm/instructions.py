@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
-from .leb128 import Reader
+from .leb128 import Reader, Truncated
 
 MEMORY_GROW = 0x40
 END = 0x0B
 
-# What follows an opcode: n integer, b block type, m memory argument, t br_table, v select types, 4/8 constant bytes,
-# z one byte, s/x prefixed opcodes.
+# What follows an opcode: n integer, b block type, m memory argument, t br_table, v select types, 4/8/16 constant bytes,
+# z one byte.
 _SHAPES: dict[int, str] = {
     **dict.fromkeys((0x00, 0x01, 0x05, 0x0B, 0x0F, 0x1A, 0x1B, 0xD1), ""),
     **dict.fromkeys((0x02, 0x03, 0x04), "b"),
@@ -24,21 +24,13 @@ _SHAPES: dict[int, str] = {
     0x43: "4",
     0x44: "8",
     **dict.fromkeys(range(0x45, 0xC5), ""),
-    0xFC: "x",
-    0xFD: "s",
 }
-_MISC = {
-    **dict.fromkeys(range(8), ""),
-    8: "nn",
-    9: "n",
-    10: "nn",
-    11: "n",
-    12: "nn",
-    13: "n",
-    14: "nn",
-    15: "n",
-    16: "n",
-    17: "n",
+_SIMD = dict.fromkeys(range(276), "") | dict.fromkeys((*range(12), 92, 93), "m") | dict.fromkeys((12, 13), "16")
+_SIMD |= dict.fromkeys(range(21, 35), "z") | dict.fromkeys(range(84, 92), "mz")
+# By the prefix, then by the number behind it.
+_PREFIXED = {
+    0xFC: dict(enumerate([*[""] * 8, "nn", "n", "nn", "n", "nn", "n", "nn", "n", "n", "n"])),
+    0xFD: _SIMD,
 }
 
 
@@ -52,24 +44,32 @@ class Instruction:
     immediate: int = 0
 
 
-def _simd_shape(number: int) -> str:
-    if number <= 11 or number in (92, 93):
-        return "m"
-    if number in (12, 13):
-        return "16"
-    if 21 <= number <= 34:
-        return "z"
-    if 84 <= number <= 91:
-        return "mz"
-    if number <= 275:
-        return ""
-    raise ValueError(f"SIMD instruction {number} is unknown")
+def uses(bodies: Iterable[bytes], opcodes: Container[int]) -> bool:
+    """Whether an instruction of the functions with these `bodies` is among `opcodes`. True where one cannot be read."""
+    try:
+        for body in bodies:
+            reader = Reader(body)
+            for _ in declared_locals(reader):
+                pass
+            if any(instruction.opcode in opcodes for instruction in walk(reader)):
+                return True
+    except (ValueError, Truncated):
+        return True
+    return False
 
 
-def walk(body: bytes, start: int) -> Iterator[Instruction]:
-    """The instructions from offset `start` to the end of `body`. Raises ValueError at one that is unknown, Truncated
-    where the bytes end early."""
-    reader = Reader(body, start, len(body))
+def declared_locals(reader: Reader) -> Iterator[tuple[int, int]]:
+    """The groups of locals in front of a function's instructions: how many, and the first byte of their type."""
+    for _ in range(reader.unsigned()):
+        count, valtype = reader.unsigned(), reader.byte()
+        if valtype in (0x63, 0x64):  # a typed reference
+            reader.skip_integer()
+        yield count, valtype
+
+
+def walk(reader: Reader) -> Iterator[Instruction]:
+    """The instructions up to the reader's end. Raises ValueError at one that is unknown, Truncated where the bytes end
+    early."""
     while reader.at < reader.end:
         yield _next(reader)
 
@@ -78,12 +78,13 @@ def _next(reader: Reader) -> Instruction:
     at, opcode = reader.at, reader.byte()
     shape = _SHAPES.get(opcode)
     if shape is None:
-        raise ValueError(f"instruction {opcode:#x} at {at:#x} is unknown")
-    if shape in ("x", "s"):
+        if opcode not in _PREFIXED:
+            raise ValueError(f"instruction {opcode:#x} at {at:#x} is unknown")
         number = reader.unsigned()
-        if shape == "x" and number not in _MISC:
-            raise ValueError(f"instruction {opcode:#x} {number} at {at:#x} is unknown")
-        shape = _MISC[number] if shape == "x" else _simd_shape(number)
+        shape = _PREFIXED[opcode].get(number)
+        if shape is None:
+            what = f"SIMD instruction {number}" if opcode == 0xFD else f"instruction {opcode:#x} {number} at {at:#x}"
+            raise ValueError(f"{what} is unknown")
         opcode = opcode << 16 | number
     immediate = _skip(reader, shape)
     return Instruction(opcode, at, reader.at, immediate)
@@ -115,8 +116,6 @@ def _skip(reader: Reader, shape: str) -> int:
 
 def skip_constant_expression(reader: Reader) -> None:
     """Move `reader` behind the ``end`` of a constant expression."""
-    from .leb128 import Truncated
-
     try:
         while _next(reader).opcode != END:
             pass

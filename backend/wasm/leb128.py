@@ -30,14 +30,14 @@ class Unsupported(Truncated):
 
 
 class Reader:
-    """Reads values from ``data[at:end]`` (bytes, memoryview or mmap); `at` moves on."""
+    """Reads values from ``data[at:end]``; `at` moves on."""
 
     __slots__ = ("at", "data", "end")
 
-    def __init__(self, data: bytes | memoryview, at: int, end: int) -> None:
+    def __init__(self, data: bytes | memoryview, at: int = 0, end: int | None = None) -> None:
         self.data = data
         self.at = at
-        self.end = end
+        self.end = len(data) if end is None else end
 
     def byte(self) -> int:
         """One byte."""
@@ -79,17 +79,16 @@ class Reader:
         while self.byte() >= 0x80:
             pass
 
-    def need(self, size: int) -> None:
-        """Raise Truncated where fewer than `size` bytes are left."""
+    def skip(self, size: int) -> None:
+        """Skip `size` bytes."""
         if size > self.end - self.at:
             raise Truncated(self.at, f"{size} bytes are announced, {self.end - self.at} are left")
+        self.at += size
 
     def take(self, size: int) -> bytes:
         """`size` bytes."""
-        self.need(size)
-        piece = bytes(self.data[self.at : self.at + size])
-        self.at += size
-        return piece
+        self.skip(size)
+        return bytes(self.data[self.at - size : self.at])
 
     def name(self) -> str:
         """A length-prefixed UTF-8 name."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from io import BufferedReader
 from pathlib import Path
 
 from ..errors import ModuleError
@@ -24,11 +23,13 @@ def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, advice: 
     """
     shown = Path(path)
     try:
-        with _open(shown) as file:
+        with open(shown, "rb", opener=_at_once) as file:
             before = os.fstat(file.fileno())
             _check(before, shown, max_bytes, advice)
             data = file.read(before.st_size + 1)
             after = os.fstat(file.fileno())
+    except IsADirectoryError:
+        raise ModuleError(f"{shown} is not a regular file") from None
     except OSError as error:
         raise ModuleError(f"{shown} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a NUL in the path
@@ -38,16 +39,8 @@ def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, advice: 
     return data
 
 
-def _open(path: Path) -> BufferedReader:
-    try:
-        # O_NONBLOCK: to open a FIFO would wait for a writer otherwise
-        return path.open("rb") if not hasattr(os, "O_NONBLOCK") else open(path, "rb", opener=_at_once)
-    except IsADirectoryError:
-        raise ModuleError(f"{path} is not a regular file") from None
-
-
 def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # to open a FIFO would wait for a writer otherwise
 
 
 def _check(state: os.stat_result, path: Path, max_bytes: int, advice: str) -> None:

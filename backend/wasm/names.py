@@ -1,14 +1,17 @@
-"""Reads the ``name`` custom section (core specification, appendix 7.4) and the locals in front of a function's code."""
+"""Reads the ``name`` custom section (core specification, appendix 7.4). Names are a help, never a duty: what is
+malformed ends the reading, and what came before it is kept."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 from .leb128 import Reader, Truncated
+
+_FUNCTIONS, _LOCALS = 1, 2
 
 MAX_NAMED_FUNCTIONS = 100_000  # that backtraces know: about 50 ms of reading, once a module
 _LONGEST = 1024  # bytes of a name that are decoded
@@ -17,70 +20,49 @@ _PATH_END = re.compile(r"E[a-z]{0,32}(?:\.llvm\.[0-9]{1,20})?")  # and parameter
 _RUST_HASH = re.compile(r"h[0-9a-f]{16}")
 
 
-@dataclass
-class Names:
-    """Function names by index, and the names of each function's locals."""
+def _parts(payload: bytes, kind: int) -> Iterator[Reader]:
+    """Readers of the subsections of a `kind`. Raises Truncated behind the last whole one."""
+    reader = Reader(payload)
+    while reader.at < reader.end:
+        number, size = reader.byte(), reader.unsigned()
+        if number == kind:
+            yield Reader(payload, reader.at, min(reader.at + size, reader.end))
+        reader.at += size
 
-    functions: dict[int, str] = field(default_factory=dict)
-    locals: dict[int, dict[int, str]] = field(default_factory=dict)
 
-
-def read(payload: bytes) -> Names:
-    """The names in a section's payload. Names are a help, never a duty: what is malformed is left out."""
-    found = Names()
-    try:
-        reader = Reader(payload, 0, len(payload))
-        while reader.at < reader.end:
-            kind, size = reader.byte(), reader.unsigned()
-            part = Reader(payload, reader.at, min(reader.at + size, reader.end))
-            if kind == 1:
-                found.functions = _map(part)
-            elif kind == 2:
-                for _ in range(part.unsigned()):
-                    function = part.unsigned()
-                    found.locals[function] = _map(part)
-            reader.at += size
-    except Truncated:
-        pass
+def of_locals(payload: bytes, function: int) -> dict[int, str]:
+    """The names of a function's parameters and locals by their indices."""
+    found: dict[int, str] = {}
+    with contextlib.suppress(Truncated):
+        for part in _parts(payload, _LOCALS):
+            for _ in range(part.unsigned()):
+                owner, count = part.unsigned(), part.unsigned()
+                named = {index: part.name() for index in (part.unsigned() for _ in range(count))}
+                found = named if owner == function else found
     return found
 
 
-def _map(reader: Reader) -> dict[int, str]:
-    return {index: reader.name() for index in (reader.unsigned() for _ in range(reader.unsigned()))}
-
-
 class FunctionNames:
-    """Where the name of each function lies in the payload of a name section; a name is decoded when asked for.
-
-    What is malformed ends the reading: names are a help.
-    """
+    """Where the name of each function lies in the payload of a name section; a name is decoded when asked for."""
 
     __slots__ = ("_indices", "_payload", "_places")
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
         self._indices, self._places = array("L"), array("L")
-        reader = Reader(payload, 0, len(payload))
-        try:
-            while reader.at < reader.end:
-                kind, size = reader.byte(), reader.unsigned()
-                if kind == 1:
-                    self._read(Reader(payload, reader.at, min(reader.at + size, reader.end)))
-                    return
-                reader.at += size
-        except Truncated:
-            pass
+        with contextlib.suppress(Truncated):
+            for part in _parts(payload, _FUNCTIONS):
+                self._read(part)
+                return
 
     def _read(self, reader: Reader) -> None:
         for _ in range(min(reader.unsigned(), MAX_NAMED_FUNCTIONS)):
             index, place = reader.unsigned(), reader.at
-            size = reader.unsigned()
-            reader.need(size)
+            reader.skip(reader.unsigned())
             if self._indices and index <= self._indices[-1]:
                 return  # the specification has them in order
             self._indices.append(index)
             self._places.append(place)
-            reader.at += size
 
     def indices(self) -> Sequence[int]:
         """The functions that have a name."""
@@ -91,7 +73,7 @@ class FunctionNames:
         at = bisect_left(self._indices, index)
         if at == len(self._indices) or self._indices[at] != index:
             return None
-        reader = Reader(self._payload, self._places[at], len(self._payload))
+        reader = Reader(self._payload, self._places[at])
         size = reader.unsigned()
         return readable(reader.take(min(size, _LONGEST)).decode("utf-8", "ignore"))
 
@@ -112,30 +94,3 @@ def readable(name: str) -> str:
     if len(parts) > 1 and _RUST_HASH.fullmatch(parts[-1]):
         parts.pop()
     return "::".join(parts)
-
-
-def without_custom_sections(wasm: bytes) -> bytes:
-    """`wasm` with zeros in place of what its custom sections hold, names included: nothing of it is wanted in machine
-    code. Offsets stay what they are in the file."""
-    blank = None
-    reader = Reader(wasm, 8, len(wasm))
-    try:
-        while reader.at < reader.end:
-            number, size = reader.byte(), reader.unsigned()
-            if number == 0 and reader.at + size <= reader.end:
-                blank = blank or bytearray(wasm)
-                blank[reader.at : reader.at + size] = bytes(size)
-            reader.at += size
-    except Truncated:
-        pass  # the compiler says what is wrong
-    return wasm if blank is None else bytes(blank)
-
-
-def skip_locals(body: bytes) -> int:
-    """Where a function's instructions begin."""
-    reader = Reader(body, 0, len(body))
-    for _ in range(reader.unsigned()):
-        reader.unsigned()
-        if reader.byte() in (0x63, 0x64):
-            reader.skip_integer()
-    return reader.at

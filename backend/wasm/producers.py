@@ -30,15 +30,14 @@ class Producer:
 
 def of_module(module: ModuleInfo) -> tuple[Producer, ...]:
     """What a module says of its making, in the order of the section; nothing where that is too long to be meant."""
-    size = sum(size for name, size in module.custom_sections if name == SECTION)
-    return read(module.custom(SECTION)) if 0 < size <= MAX_BYTES else ()
+    return read(module.custom(SECTION, MAX_BYTES))
 
 
 def read(payload: bytes) -> tuple[Producer, ...]:
     """The producers in a section's payload. It is a help, never a duty: what is malformed, or too long to be meant, is
     left out, and all that follows with it."""
     found: list[Producer] = []
-    reader = Reader(payload, 0, len(payload))
+    reader = Reader(payload)
     try:
         for _ in range(reader.unsigned()):
             field = _text(reader)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..facts import PAGE
@@ -114,13 +114,18 @@ class Tables:
     start: int | None = None
 
 
-def read(data: bytes | memoryview, spans: Sequence[tuple[int, int, int]]) -> Tables:
-    """The index spaces from sections given as (number, start, end). Raises Truncated."""
+def read(found: Iterable[tuple[int, Reader]]) -> Tables:
+    """The index spaces from sections, each with its number. Raises Truncated."""
     tables = Tables()
-    for number, start, end in spans:
-        parser = _PARSERS.get(number)
-        if parser is not None:
-            parser(Reader(data, start, end), tables)
+    for number, reader in found:
+        if number == _START:
+            tables.start = reader.unsigned()
+        elif number == _FUNCTIONS:
+            _functions(reader, tables)
+        elif number in _ITEMS:
+            read_item = _ITEMS[number]
+            for _ in range(_count(reader)):
+                read_item(reader, tables)
     return tables
 
 
@@ -141,13 +146,12 @@ def _valtype(reader: Reader) -> str:
     return VALTYPES[byte]
 
 
-def _types(reader: Reader, tables: Tables) -> None:
-    for _ in range(_count(reader)):
-        at, form = reader.at, reader.byte()
-        if form != 0x60:
-            raise Unsupported(at, f"type form {form:#x}", _FORMS.get(form, "unknown"))
-        params = tuple(reader.vector(lambda: _valtype(reader)))
-        tables.types.append(FuncType(params, tuple(reader.vector(lambda: _valtype(reader)))))
+def _type(reader: Reader, tables: Tables) -> None:
+    at, form = reader.at, reader.byte()
+    if form != 0x60:
+        raise Unsupported(at, f"type form {form:#x}", _FORMS.get(form, "unknown"))
+    params, results = (tuple(reader.vector(lambda: _valtype(reader))) for _ in range(2))
+    tables.types.append(FuncType(params, results))
 
 
 def _function_type(reader: Reader, tables: Tables) -> FuncType:
@@ -181,27 +185,26 @@ def _global_type(reader: Reader) -> GlobalType:
     return GlobalType(_valtype(reader), bool(reader.byte() & 1))
 
 
-def _imports(reader: Reader, tables: Tables) -> None:
-    for _ in range(_count(reader)):
-        module, name, at, kind = reader.name(), reader.name(), reader.at, reader.byte()
-        found: ExternType = None
-        if kind == 0:
-            found = _function_type(reader, tables)
-            tables.functions.append(found)
-        elif kind == 1:
-            tables.tables.append(_table(reader))
-        elif kind == 2:
-            found = _limits(reader)
-            tables.memories.append(found)
-        elif kind == 3:
-            found = _global_type(reader)
-            tables.globals.append(found)
-        elif kind == 4:
-            reader.byte()
-            reader.unsigned()
-        else:
-            raise Truncated(at, f"import kind {kind} is unknown")
-        tables.imports.append(Import(module, name, KINDS[kind], found))
+def _import(reader: Reader, tables: Tables) -> None:
+    module, name, at, kind = reader.name(), reader.name(), reader.at, reader.byte()
+    found: ExternType = None
+    if kind == 0:
+        found = _function_type(reader, tables)
+        tables.functions.append(found)
+    elif kind == 1:
+        tables.tables.append(_table(reader))
+    elif kind == 2:
+        found = _limits(reader)
+        tables.memories.append(found)
+    elif kind == 3:
+        found = _global_type(reader)
+        tables.globals.append(found)
+    elif kind == 4:
+        reader.byte()
+        reader.unsigned()
+    else:
+        raise Truncated(at, f"import kind {kind} is unknown")
+    tables.imports.append(Import(module, name, KINDS[kind], found))
 
 
 def _functions(reader: Reader, tables: Tables) -> None:
@@ -216,36 +219,28 @@ def _functions(reader: Reader, tables: Tables) -> None:
         tables.functions.append(_function_type(reader, tables))
 
 
-def _tables(reader: Reader, tables: Tables) -> None:
-    for _ in range(_count(reader)):
-        tables.tables.append(_table(reader))
+def _global(reader: Reader, tables: Tables) -> None:
+    tables.globals.append(_global_type(reader))
+    skip_constant_expression(reader)
 
 
-def _memories(reader: Reader, tables: Tables) -> None:
-    for _ in range(_count(reader)):
-        tables.memories.append(_limits(reader))
+def _export(reader: Reader, tables: Tables) -> None:
+    name, at, kind, index = reader.name(), reader.at, reader.byte(), reader.unsigned()
+    if kind >= len(KINDS):
+        raise Truncated(at, f"export kind {kind} is unknown")
+    spaces: dict[int, Sequence[ExternType]] = {0: tables.functions, 2: tables.memories, 3: tables.globals}
+    space = spaces.get(kind)
+    if space is not None and index >= len(space):
+        raise Truncated(at, f"export '{name}' names {KINDS[kind]} {index}, which does not exist")
+    tables.exports.append(Export(name, KINDS[kind], index, space[index] if space is not None else None))
 
 
-def _globals(reader: Reader, tables: Tables) -> None:
-    for _ in range(_count(reader)):
-        tables.globals.append(_global_type(reader))
-        skip_constant_expression(reader)
-
-
-def _exports(reader: Reader, tables: Tables) -> None:
-    for _ in range(_count(reader)):
-        name, at, kind, index = reader.name(), reader.at, reader.byte(), reader.unsigned()
-        if kind >= len(KINDS):
-            raise Truncated(at, f"export kind {kind} is unknown")
-        spaces: dict[int, Sequence[ExternType]] = {0: tables.functions, 2: tables.memories, 3: tables.globals}
-        space = spaces.get(kind)
-        if space is not None and index >= len(space):
-            raise Truncated(at, f"export '{name}' names {KINDS[kind]} {index}, which does not exist")
-        tables.exports.append(Export(name, KINDS[kind], index, space[index] if space is not None else None))
-
-
-def _start(reader: Reader, tables: Tables) -> None:
-    tables.start = reader.unsigned()
-
-
-_PARSERS = {1: _types, 2: _imports, 3: _functions, 4: _tables, 5: _memories, 6: _globals, 7: _exports, 8: _start}
+_FUNCTIONS, _START = 3, 8
+_ITEMS: dict[int, Callable[[Reader, Tables], None]] = {
+    1: _type,
+    2: _import,
+    4: lambda reader, tables: tables.tables.append(_table(reader)),
+    5: lambda reader, tables: tables.memories.append(_limits(reader)),
+    6: _global,
+    7: _export,
+}

@@ -28,48 +28,32 @@ class Segment:
     size: int
 
 
-def data_segments(info: ModuleInfo) -> Iterator[Segment]:
-    """The data segments; sizes are in bytes. Raises Truncated where the bytes are malformed."""
-    for index, _, reader in _items(info, DATA):
-        flags = reader.unsigned()
-        target = None if flags & _PASSIVE else reader.unsigned() if flags & _INDEXED else 0
-        at = None if target is None else _offset(reader)
-        size = reader.unsigned()
-        reader.need(size)
-        reader.at += size
-        yield Segment(index, target, at, size)
-
-
-def element_segments(info: ModuleInfo) -> Iterator[Segment]:
-    """The element segments; sizes are numbers of elements. Raises Truncated where the bytes are malformed."""
-    skipped = 0
-    for index, last, reader in _items(info, ELEMENTS):
-        flags = reader.unsigned()
-        target = None if flags & _PASSIVE else reader.unsigned() if flags & _INDEXED else 0
-        at = None if target is None else _offset(reader)
-        if flags & (_PASSIVE | _INDEXED):
-            _skip_kind(reader, expressions=bool(flags & _EXPRESSIONS))
-        size = reader.unsigned()
-        yield Segment(index, target, at, size)
-        skipped += 0 if last else size
-        if skipped > MAX_ITEMS:
-            raise TooMuch(reader.at, f"segments of {skipped:,} elements are too long")
-        skip = skip_constant_expression if flags & _EXPRESSIONS else Reader.skip_integer
-        for _ in range(0 if last else size):
-            skip(reader)
-
-
-def _items(info: ModuleInfo, number: int) -> Iterator[tuple[int, bool, Reader]]:
-    """The index of each item of a section, whether it is the last one, and a reader in front of it."""
-    section = next((s for s in info.sections if s.number == number), None)
-    if section is None:
+def segments(info: ModuleInfo, number: int) -> Iterator[Segment]:
+    """The segments of the section DATA, whose sizes are in bytes, or ELEMENTS, whose sizes are numbers of elements.
+    Raises Truncated where the bytes are malformed."""
+    reader = info.reader(number)
+    if reader is None:
         return
-    reader = info.reader(section)
-    count = reader.unsigned()
+    count, skipped = reader.unsigned(), 0
     if count > MAX_SEGMENTS:
         raise TooMuch(reader.at, f"a section of {count:,} segments is too long")
     for index in range(count):
-        yield index, index == count - 1, reader
+        flags = reader.unsigned()
+        target = None if flags & _PASSIVE else reader.unsigned() if flags & _INDEXED else 0
+        at = None if target is None else _offset(reader)
+        if number == ELEMENTS and flags & (_PASSIVE | _INDEXED):
+            _skip_kind(reader, expressions=bool(flags & _EXPRESSIONS))
+        size = reader.unsigned()
+        if number == DATA:
+            reader.skip(size)
+        yield Segment(index, target, at, size)
+        if number == ELEMENTS and index < count - 1:
+            skipped += size
+            if skipped > MAX_ITEMS:
+                raise TooMuch(reader.at, f"segments of {skipped:,} elements are too long")
+            skip = skip_constant_expression if flags & _EXPRESSIONS else Reader.skip_integer
+            for _ in range(size):
+                skip(reader)
 
 
 def _skip_kind(reader: Reader, *, expressions: bool) -> None:

@@ -44,7 +44,7 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "
         exports=info.exports,
         imports=info.imports,
         memories=info.memories,
-        tables=info.tables,
+        tables=len(info.tables),
         start=info.start is not None,
         custom_sections=info.custom_sections,
         not_wasi=tuple(f"{i.module}.{i.name}" for i in info.imports if not is_wasi(i)),

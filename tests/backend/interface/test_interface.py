@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from portalis.backend import Convention, InputError, Interface, InterfaceError, Program, TensorSpec
+from portalis.backend import Convention, Interface, InterfaceError, Program, TensorSpec
 from portalis.backend.facts import MAX_OPERANDS
 from portalis.backend.interface.checks import check, exports, find_entry
 from portalis.backend.interface.discovery import candidates, discover, read_section
@@ -94,41 +93,6 @@ def test_a_signature_that_cannot_be_read_is_quoted_with_the_remedy(text: str, to
     with pytest.raises(InterfaceError) as caught:
         Signature.parse(text)
     assert str(caught.value) == f"signature {text!r} {told}"
-
-
-@settings(deadline=None)
-@given(shapes=hnp.mutually_broadcastable_shapes(signature="(m,n),(n,p)->(m,p)", max_dims=4))
-def test_shapes_resolve_as_numpy_resolves_them(shapes: hnp.BroadcastableShapes) -> None:
-    loop, sizes = Signature.parse("(m,n),(n,p)->(m,p)").resolve(shapes.input_shapes)
-    assert (*loop, sizes["m"], sizes["p"]) == np.matmul(*map(np.zeros, shapes.input_shapes)).shape
-    assert list(sizes) == ["m", "n", "p"]
-
-
-@pytest.mark.parametrize(
-    ("text", "shapes", "told"),
-    [
-        ("(m,n)->()", [(3,)], "input 0 has shape [3], but signature (m,n)->() wants at least 2 dimensions"),
-        (
-            "(n),(n)->()",
-            [(2, 3), (4,)],
-            "input 1 has size 4 for core dimension 'n', but it must be 3 (signature (n),(n)->())",
-        ),
-        ("(3)->()", [(5,)], "input 0 has size 5 for core dimension '3', but it must be 3 (signature (3)->())"),
-        (
-            "(),()->()",
-            [(2, 1), (3, 4, 1)],
-            "the inputs' loop dimensions do not broadcast together: [2, 1], [3, 4, 1] (signature (),()->())",
-        ),
-    ],
-)
-def test_a_shape_that_does_not_fit_is_named(text: str, shapes: list[tuple[int, ...]], told: str) -> None:
-    with pytest.raises(InputError) as caught:
-        Signature.parse(text).resolve(shapes)
-    assert str(caught.value) == told
-
-
-def test_loop_dimensions_that_differ_are_broadcast() -> None:
-    assert Signature.parse("(3),()->()").resolve([(2, 1, 3), (5,)]) == ((2, 5), {})
 
 
 # -- the JSON form -----------------------------------------------------------------------------------------------------

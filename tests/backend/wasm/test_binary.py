@@ -32,7 +32,7 @@ from portalis.backend.wasm.binary import (
     read_module,
 )
 from portalis.backend.wasm.inline import MAX_CODE_BYTES, MAX_LOCALS, LeafBody, leaf_body
-from portalis.backend.wasm.instructions import walk
+from portalis.backend.wasm.instructions import Instruction, declared_locals, walk
 from portalis.backend.wasm.leb128 import MAX_NAME_BYTES, Reader, Truncated
 from portalis.backend.wasm.sections import MAX_ITEMS
 from tests.backend import guests
@@ -57,6 +57,14 @@ PLAIN_ENGINE = plain_engine()
 
 def reader(data: bytes) -> Reader:
     return Reader(data, 0, len(data))
+
+
+def instructions(body: bytes) -> list[Instruction]:
+    """The instructions behind a body's locals."""
+    read = reader(body)
+    for _ in declared_locals(read):
+        pass
+    return list(walk(read))
 
 
 def read_text(text: str) -> ModuleInfo:
@@ -195,7 +203,7 @@ def test_a_file_reads_as_its_bytes_do(path: Path) -> None:
 def test_every_body_of_the_examples_is_walked_to_its_end(path: Path) -> None:
     info = read_module(path)
     for body in info.bodies():
-        last = list(walk(body, names.skip_locals(body)))[-1]
+        last = instructions(body)[-1]
         assert (last.opcode, last.end) == (0x0B, len(body))
 
 
@@ -244,7 +252,7 @@ def test_generated_modules_look_as_wasmtime_sees_them(
     )
     assert_agrees_with_wasmtime(data)
     info = read_module(data)
-    assert info.imported_functions == shift and info.tables == 1 + imported
+    assert info.imported_functions == shift and len(info.tables) == 1 + imported
     assert info.memories == (MemoryType(*pages, shared=False, memory64=False),)
     assert info.functions[shift:] == tuple(FuncType(tuple(p), tuple(r)) for p, r in types)
     assert info.function_name(shift) == "first"
@@ -283,7 +291,7 @@ def test_every_kind_of_import_memory_table_and_global_is_read() -> None:
         Import("a", "e", "tag", None),
     )
     assert info.memories == (memory, MemoryType(2, None, False, False), MemoryType(1, 4, False, True))
-    assert info.tables == 3 and info.start == 1
+    assert len(info.tables) == 3 and info.start == 1
     assert [str(g) for g in info.globals] == ["mut v128", "mut i64", "f64", "f32", "v128", "i32", "ref", "externref"]
     assert str(info.functions[2]) == "(ref, anyref, exnref) -> (externref)"
     assert info.exports == (
@@ -339,7 +347,7 @@ def test_growing_the_memory_is_seen_in_the_instructions_alone(code: str, grows: 
 def test_a_module_without_code_has_no_bodies() -> None:
     info = read_text('(module (import "a" "b" (func)))')
     assert list(info.bodies()) == [] and info.body(0) is None and info.grows_memory() is False
-    assert info.has_section(2) and not info.has_section(10)
+    assert info.section(2) is not None and info.section(10) is None
     assert info.export("b") is None
 
 
@@ -379,21 +387,26 @@ def test_parameters_of_the_same_name_have_no_names() -> None:
 
 
 def test_names_before_a_malformed_part_are_kept() -> None:
-    good = emit.name_section("m", {0: "f", 3: "größe"})[7:]
-    assert names.read(good).functions == {0: "f", 3: "größe"}
-    for bad in (b"\x02\x03\x01\x00\x09", b"\x01\x04\x01\0\x01\xff", b"\x02", b"\x01\xff\xff\xff\xff\x0f\x05"):
-        assert names.read(good + bad).functions == {0: "f", 3: "größe"}
+    body = emit.vector([b"\x05" + emit.vector([b"\0" + emit.name("a"), b"\x01" + emit.name("größe")])])
+    good = emit.name_section("m", {0: "f", 3: "größe"})[7:] + b"\x02" + emit.unsigned(len(body)) + body
+    for bad in (b"", b"\x02\x03\x01\x00\x09", b"\x01\x04\x01\0\x01\xff", b"\x02", b"\x01\xff\xff\xff\xff\x0f\x05"):
+        functions = names.FunctionNames(good + bad)
+        assert {index: functions.get(index) for index in functions.indices()} == {0: "f", 3: "größe"}
+        assert names.of_locals(good + bad, 5) == {0: "a", 1: "größe"}
 
 
 @given(payload=st.binary(max_size=60))
 def test_no_name_section_is_an_error(payload: bytes) -> None:
-    found = names.read(payload)
-    assert all(isinstance(text, str) for text in found.functions.values())
+    functions = names.FunctionNames(payload)
+    assert all(isinstance(functions.get(index), str) for index in functions.indices())
+    assert all(isinstance(text, str) for text in names.of_locals(payload, 0).values())
 
 
 def test_locals_are_skipped_by_groups() -> None:
     groups = emit.vector([b"\x02\x7f", emit.unsigned(300) + b"\x7c", b"\x01\x63\x80\x01", b"\x01\x64\x70"])
-    assert names.skip_locals(groups + b"\x0b") == len(groups)
+    read = reader(groups + b"\x0b")
+    assert list(declared_locals(read)) == [(2, 0x7F), (300, 0x7C), (1, 0x63), (1, 0x64)]
+    assert read.at == len(groups)
 
 
 # -- instructions ------------------------------------------------------------------------------------------------------
@@ -430,11 +443,11 @@ def test_the_walk_steps_over_every_shape_of_immediate() -> None:
     compiled(guests.wasm(EVERY_SHAPE))
     body = info.body(0)
     assert body is not None
-    steps = list(walk(body, names.skip_locals(body)))
+    steps = instructions(body)
     assert [f"{step.opcode:02X}" for step in steps] == OPCODES.split()
     assert all(one.end == other.start for one, other in itertools.pairwise(steps))
     assert [s.immediate for s in steps if s.opcode in (0x02, 0x03, 0x04)] == [0x40, 0x40, 0x7F]
-    others = [[step.opcode for step in walk(body, 1)] for body in list(info.bodies())[1:]]
+    others = [[step.opcode for step in instructions(body)] for body in list(info.bodies())[1:]]
     assert others == [[0x12, 0x0B], [0x41, 0x13, 0x00, 0x0B]]
 
 
@@ -449,7 +462,7 @@ def test_the_walk_steps_over_every_shape_of_immediate() -> None:
 )
 def test_an_unknown_instruction_is_named_with_its_place(code: bytes, told: str) -> None:
     with pytest.raises(ValueError, match=f"^{told}$"):
-        list(walk(code, 0))
+        list(walk(reader(code)))
 
 
 @pytest.mark.parametrize(
@@ -457,7 +470,7 @@ def test_an_unknown_instruction_is_named_with_its_place(code: bytes, told: str) 
 )
 def test_an_instruction_that_is_cut_is_truncated(code: bytes) -> None:
     with pytest.raises(Truncated):
-        list(walk(code, 0))
+        list(walk(reader(code)))
 
 
 # -- leaf expressions --------------------------------------------------------------------------------------------------
@@ -466,7 +479,7 @@ def test_an_instruction_that_is_cut_is_truncated(code: bytes) -> None:
 @pytest.mark.parametrize("number", range(18))
 def test_every_miscellaneous_instruction_has_its_immediates(number: int) -> None:
     counts = dict.fromkeys((8, 10, 12, 14), 2) | dict.fromkeys((9, 11, 13, 15, 16, 17), 1)
-    (step,) = walk(bytes([0xFC, number]) + bytes(counts.get(number, 0)), 0)
+    (step,) = walk(reader(bytes([0xFC, number]) + bytes(counts.get(number, 0))))
     assert (step.opcode, step.end) == (0xFC << 16 | number, 2 + counts.get(number, 0))
 
 
@@ -788,7 +801,7 @@ def test_loads_stores_and_zeros_have_the_width_of_their_type(valtype: str) -> No
     code = (
         emit.i32(0) + emit.i32(0) + emit.load(valtype, 300) + emit.store(valtype, 70000) + emit.ZERO[valtype] + b"\x1a"
     )
-    steps = list(walk(code + b"\x0b", 0))
+    steps = list(walk(reader(code + b"\x0b")))
     assert [s.opcode for s in steps[2:4]] == [emit.LOAD[valtype][0], emit.STORE[valtype][0]]
     assert 1 << emit.LOAD[valtype][1] == 1 << emit.STORE[valtype][1] == int(valtype[1:]) // 8
     data = emit.module(

@@ -23,8 +23,8 @@ from portalis.backend import (
 )
 from portalis.backend.wasm import assembler as emit
 from portalis.backend.wasm import names
-from portalis.backend.wasm.binary import read_module
-from portalis.backend.wasm.names import FunctionNames, readable, without_custom_sections
+from portalis.backend.wasm.binary import read_module, without_custom_sections
+from portalis.backend.wasm.names import FunctionNames, readable
 from tests.backend import guests
 from tests.backend.test_messages import is_plain
 from tests.running.waiting import PATIENCE_S
