@@ -58,9 +58,9 @@ def machine_identity() -> str:
     return repr((platform.system(), platform.machine(), cpus))
 
 
-def cache_key(wasm_sha256: str, settings_key: str) -> str:
+def cache_key(wasm_sha256: str, settings: str) -> str:
     """The name of the entry for the module with this SHA-256 (hex), these settings and this machine."""
-    parts = (wasm_sha256, settings_key, wasmtime_version(), machine_identity())
+    parts = (wasm_sha256, settings, wasmtime_version(), machine_identity())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import wasmtime
 from wasmtime import _ffi as ffi
@@ -32,14 +32,11 @@ def wasmtime_version() -> str:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Everything that changes the machine code that an engine makes, or what it accepts."""
+    """Everything that changes the machine code that an engine makes, or what it accepts: its text is part of the keys
+    of a cache."""
 
     max_stack_bytes: int = 1 << 20
     signals_based_traps: bool = True  # without, code checks its addresses itself, and no signal handler is installed
-
-    def key(self) -> str:
-        """A stable text of these settings, for cache keys."""
-        return f"wasmtime={wasmtime_version()} " + " ".join(f"{k}={v}" for k, v in sorted(asdict(self).items()))
 
 
 def engine_config(settings: EngineSettings) -> wasmtime.Config:

@@ -15,12 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROBE_TIMEOUT_S = 30.0
-ISOLATED = (
-    "-I",
-    "-S",
-    "-B",
-)  # no environment, no user or site packages, and nothing is written beside the sources
-
+# No environment, no user or site packages, and nothing is written beside the sources.
+ISOLATED = ("-I", "-S", "-B")
 PYTHON = "python{}.{}".format(*sys.version_info[:2])
 _PROBE = "import json, sys; sys.path += json.loads(sys.argv[1]); import wasmtime; print(sys.version_info[:2])"
 # What a Python may need to start at all; everything else stays out of the child.

@@ -69,11 +69,6 @@ class Problem:
         can_raise = self.limit and terms.limit
         return f"{terms.raised(self.limit, self.least)}, or {self.remedy}" if can_raise else self.remedy
 
-    def remediation(self, terms: Terms = TRITON) -> str:
-        """The same as a sentence of its own."""
-        advice = self.advice(terms)
-        return f"{advice[:1].upper()}{advice[1:]}."
-
 
 def problems(info: ModuleInfo, interface: Interface | None, limits: Limits) -> list[Problem]:
     """Everything for which the module cannot be loaded and instantiated under `limits`.
@@ -157,28 +152,17 @@ def _start(info: ModuleInfo) -> Iterator[Problem]:
 
 
 def _bounds(info: ModuleInfo) -> Iterator[Problem]:
-    tables = max((table.minimum for table in info.tables), default=0)
-    instance = _instance_bytes(info)
-    for kind, found, most, what, remedy in (
-        (Kind.MEMORY, len(info.memories), facts.MAX_MEMORIES, "memories", "build it with fewer"),
-        (Kind.TABLE, len(info.tables), facts.MAX_TABLES, "tables", "build it with fewer"),
-        (
-            Kind.TABLE,
-            tables,
-            facts.MAX_TABLE_ELEMENTS,
-            "elements in a table",
-            "build it with fewer functions in tables",
-        ),
-        (
-            Kind.SIZE,
-            instance,
-            facts.MAX_INSTANCE_BYTES,
-            f"bytes of an instance's own data, for {len(info.globals)} globals and {len(info.functions)} functions",
-            "build it with fewer globals, exports and functions in tables",
-        ),
+    longest = max((table.minimum for table in info.tables), default=0)
+    own = f"bytes of an instance's own data, for {len(info.globals)} globals and {len(info.functions)} functions"
+    for kind, found, most, what, fewer in (
+        (Kind.MEMORY, len(info.memories), facts.MAX_MEMORIES, "memories", ""),
+        (Kind.TABLE, len(info.tables), facts.MAX_TABLES, "tables", ""),
+        (Kind.TABLE, longest, facts.MAX_TABLE_ELEMENTS, "elements in a table", " functions in tables"),
+        (Kind.SIZE, _instance_bytes(info), facts.MAX_INSTANCE_BYTES, own, " globals, exports and functions in tables"),
     ):
         if found > most:
-            yield Problem(kind, f"it has {found} {what}; the sandbox has room for {most}", remedy)
+            text = f"it has {found} {what}; the sandbox has room for {most}"
+            yield Problem(kind, text, f"build it with fewer{fewer}")
 
 
 def _instance_bytes(info: ModuleInfo) -> int:

@@ -28,9 +28,9 @@ def read_source(source: Source, limits: Limits, terms: Terms = TRITON) -> bytes:
     """The module's bytes. Raises ModuleError for what is not a readable regular file within the size limit."""
     advice = f"raise {terms.setting('max_module_bytes')}"
     if isinstance(source, (bytes, bytearray, memoryview)):
-        size = source.nbytes if isinstance(source, memoryview) else len(source)
-        check_size(size, name_of(source), limits.max_module_bytes, advice)
-        return bytes(source)
+        wasm = bytes(source)
+        check_size(len(wasm), name_of(source), limits.max_module_bytes, advice)
+        return wasm
     return read_file(source, limits.max_module_bytes, advice)
 
 
@@ -63,7 +63,7 @@ class Compiling:
         engine = engine_for(settings)
         if not own:
             wasm = without_custom_sections(wasm)
-        key = cache_key(hashlib.sha256(wasm).hexdigest(), settings.key())
+        key = cache_key(hashlib.sha256(wasm).hexdigest(), repr(settings))
         code = self.cache.get(key) if self.cache is not None else None
         if code is not None:
             try:

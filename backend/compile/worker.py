@@ -1,6 +1,6 @@
 """The child process of `compiler`: compiles the module on standard input to machine code on standard output.
 
-It is run as a script and by path (``python -I -S -B compile_worker.py JOB``) because nobody knows the
+It is run as a script and by path (``python -I -S -B worker.py JOB``) because nobody knows the
 package's name here: the island may be installed, copied under another name, or a bare folder. JOB is JSON.
 The last line on standard error is JSON too: ``{"bytes": n}`` when all is well, ``{"refused": text}`` when the
 compiler refused the module, ``{"failed": text}`` for anything else; a process that ends without one crashed
@@ -75,10 +75,8 @@ def compile_to(output: int, wasm: bytes, settings: dict[str, Any], folder: str) 
 
     config = engine.engine_config(engine.EngineSettings(**settings))
     code = wasmtime.Module(wasmtime.Engine(config), wasm).serialize()
-    rest = memoryview(code)
-    while rest:
-        rest = rest[os.write(output, rest) :]
-    return len(code)
+    with open(output, "wb", closefd=False) as file:
+        return file.write(code)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InterfaceError
@@ -15,12 +16,7 @@ from .dtypes import BYTES, WASM
 from .interface import Convention, Interface, Problems
 
 DEFAULT_MAX_BATCH = 64
-_ABI = {
-    "portalis_alloc": FuncType(("i32", "i32"), ("i32",)),
-    "portalis_infer": FuncType(("i32",) * 4, ("i32",)),
-    "portalis_reset": FuncType((), ()),
-    "portalis_error": FuncType((), ("i32",)),
-}
+_NOTHING = FuncType((), ())
 COMMAND: dict[str, Any] = {
     "convention": "command",
     "entry": "_start",
@@ -69,11 +65,8 @@ def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = 
     for spec in interface.outputs:
         if spec.optional:
             problems.add(f"output '{spec.name}' cannot be optional: only inputs can")
-    for name in ("_initialize", "_start"):  # what instances are initialised by
-        first = info.export(name) if name != interface.entry else None
-        if first is not None and (first.kind != "func" or first.type != FuncType((), ())):
-            told = first.type if first.kind == "func" else first.kind
-            problems.add(f"'{name}' must be a function {FuncType((), ())}, not {told}")
+    initializers = {"_initialize", "_start"} - {interface.entry}
+    _check_types(info, dict.fromkeys(sorted(initializers), _NOTHING), problems)
     memory = info.export("memory")
     takes_pointers = interface.convention in (Convention.GUFUNC, Convention.DLPACK)
     if takes_pointers and (memory is None or memory.kind != "memory"):
@@ -91,6 +84,15 @@ def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = 
     else:
         _check_command(interface, kind, problems)
     problems.raise_any()
+
+
+def _check_types(info: ModuleInfo, wanted: Mapping[str, FuncType], problems: Problems) -> None:
+    """Note exports that are not functions of the types `wanted`; they may be missing."""
+    for name, kind in wanted.items():
+        export = info.export(name)
+        if export is not None and export.type != kind:
+            found = export.type if export.kind == "func" else export.kind
+            problems.add(f"'{name}' must be a function {kind}, not {found}")
 
 
 def _check_elementwise(interface: Interface, kind: FuncType, problems: Problems) -> None:
@@ -143,19 +145,19 @@ def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems, term
 def _check_dlpack(info: ModuleInfo, interface: Interface, problems: Problems) -> None:
     if info.export("portalis_abi_v1") is None:
         problems.add("a dlpack guest must export the marker 'portalis_abi_v1' (tensor ABI version 1)")
-    types = {**_ABI, interface.entry: _ABI["portalis_infer"]}
-    for name in ("portalis_alloc", interface.entry, "portalis_reset", "portalis_error"):
-        export = info.export(name)
-        if export is None:
-            if name == "portalis_alloc":
-                problems.add("a dlpack guest must export 'portalis_alloc'")
-        elif export.kind != "func" or export.type != types[name]:
-            found = export.type if export.kind == "func" else export.kind
-            problems.add(f"'{name}' must be a function {types[name]}, not {found}")
+    if info.export("portalis_alloc") is None:
+        problems.add("a dlpack guest must export 'portalis_alloc'")
+    wanted = {
+        "portalis_alloc": FuncType(("i32", "i32"), ("i32",)),
+        interface.entry: FuncType(("i32",) * 4, ("i32",)),
+        "portalis_reset": _NOTHING,
+        "portalis_error": FuncType((), ("i32",)),
+    }
+    _check_types(info, wanted, problems)
 
 
 def _check_command(interface: Interface, kind: FuncType, problems: Problems) -> None:
-    if kind != FuncType((), ()):
+    if kind != _NOTHING:
         problems.add(f"a command's entry must be a function () -> (), not {kind}")
     known = {t["name"]: t["dtype"] for t in (*COMMAND["inputs"], *COMMAND["outputs"])}
     for spec in (*interface.inputs, *interface.outputs):

@@ -83,10 +83,7 @@ def _only_candidate(info: ModuleInfo, wanted: dict[str, Any], where: str, terms:
     convention = wanted.get("convention", "dlpack")
     if "entry" in wanted or convention not in ("elementwise", "gufunc"):
         return str(wanted.get("entry", "_start" if convention == "command" else "portalis_infer"))
-    found = candidates(info)
-    if len(found) != 1:
-        raise _no_single_entry(info, len(found), where, f"choose one with {terms.entry}")
-    return found[0].name
+    return _single(info, candidates(info), where, terms).name
 
 
 def candidates(info: ModuleInfo) -> list[Export]:
@@ -96,10 +93,13 @@ def candidates(info: ModuleInfo) -> list[Export]:
     ]
 
 
-def _no_single_entry(info: ModuleInfo, count: int, where: str, advice: str) -> InterfaceError:
-    functions = f"{count} functions" if count else "no function"
-    advice = advice if count else how(info)
-    return InterfaceError(f"{where} exports {functions} that could be the entry: {advice}. {exports(info)}")
+def _single(info: ModuleInfo, found: list[Export], where: str, terms: Terms) -> Export:
+    """The only one of the functions `found`. Raises InterfaceError where there is none, or where there are several."""
+    if len(found) == 1:
+        return found[0]
+    functions = f"{len(found)} functions" if found else "no function"
+    advice = f"choose one with {terms.entry}" if found else how(info)
+    raise InterfaceError(f"{where} exports {functions} that could be the entry: {advice}. {exports(info)}")
 
 
 def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: Terms) -> dict[str, Any]:
@@ -118,9 +118,7 @@ def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: T
             f"{where}: the {convention} convention needs inputs and outputs (and a signature such as (n)->(n) for a"
             f" gufunc): {terms.declare}. {exports(info)}"
         )
-    if len(found) != 1:
-        raise _no_single_entry(info, len(found), where, f"choose one with {terms.entry}")
-    return _elementwise(info, found[0], convention, where, terms)
+    return _elementwise(info, _single(info, found, where, terms), convention, where, terms)
 
 
 def _elementwise(info: ModuleInfo, export: Export, convention: str | None, where: str, terms: Terms) -> dict[str, Any]:

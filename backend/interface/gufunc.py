@@ -52,8 +52,7 @@ class Plan:
 def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> Plan:
     """What each parameter of the kernel is, from ``args`` or by default. Raises InterfaceError where they don't fit."""
     signature = interface.signature
-    if signature is None:
-        raise InterfaceError(f"entry '{interface.entry}' is a gufunc and needs a signature such as (n)->(n)")
+    assert signature is not None, "`checks` has seen it"
     tensors = [spec.name for spec in (*interface.inputs, *interface.outputs)]
     in_order = [name for name in tensors if not interface.args or name in interface.args]
     if not interface.args:

@@ -62,20 +62,19 @@ class Interface:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, without what has its default."""
-        result: dict[str, Any] = {"abi": 1, "entry": self.entry, "convention": self.convention.value}
-        if self.signature is not None:
-            result["signature"] = str(self.signature)
-        if self.args:
-            result["args"] = list(self.args)
-        if self.returns != "value":
-            result["returns"] = self.returns
-        if self.max_batch_size:
-            result["max_batch_size"] = self.max_batch_size
-        result["inputs"] = [spec.to_json() for spec in self.inputs]
-        result["outputs"] = [spec.to_json() for spec in self.outputs]
-        if self.description:
-            result["description"] = self.description
-        return result
+        whole = {
+            "abi": 1,
+            "entry": self.entry,
+            "convention": self.convention.value,
+            "signature": str(self.signature or ""),
+            "args": list(self.args),
+            "returns": "" if self.returns == "value" else self.returns,
+            "max_batch_size": self.max_batch_size,
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "description": self.description,
+        }
+        return {key: value for key, value in whole.items() if value}
 
     @classmethod
     def from_json(cls, obj: Mapping[str, Any], *, where: str, source: str = "explicit") -> Interface:
@@ -89,7 +88,7 @@ class Interface:
         if not isinstance(entry, str) or not entry:
             problems.add("entry is missing: the name of the exported function")
         signature = problems.attempt(Signature.parse, obj.get("signature"))
-        inputs, outputs = (_tensors(obj.get(side), side, problems) for side in ("inputs", "outputs"))
+        inputs, outputs = (_tensors(obj.get(side), side, problems) for side in _SIDES)
         if len(inputs) + len(outputs) > MAX_TENSORS:
             problems.add(
                 f"there are {len(inputs) + len(outputs)} inputs and outputs; at most {MAX_TENSORS} are allowed"
@@ -119,18 +118,8 @@ class Interface:
         )
 
 
-_KEYS = (
-    "abi",
-    "entry",
-    "convention",
-    "signature",
-    "args",
-    "returns",
-    "max_batch_size",
-    "inputs",
-    "outputs",
-    "description",
-)
+_SIDES = ("inputs", "outputs")
+_KEYS = ("abi", "entry", "convention", "signature", "args", "returns", "max_batch_size", *_SIDES, "description")
 _TENSOR_KEYS = ("name", "dtype", "dims", "optional")
 
 

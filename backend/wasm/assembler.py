@@ -21,23 +21,16 @@ STORE = {"i32": (0x36, 2), "i64": (0x37, 3), "f32": (0x38, 2), "f64": (0x39, 3)}
 
 def unsigned(value: int) -> bytes:
     """`value` in unsigned LEB128."""
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        out.append(byte | (0x80 if value else 0))
-        if not value:
-            return bytes(out)
+    return _leb128(value, max(1, -(-value.bit_length() // 7)))
 
 
 def signed(value: int) -> bytes:
     """`value` in signed LEB128."""
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        done = (value == 0 and not byte & 0x40) or (value == -1 and byte & 0x40)
-        out.append(byte | (0 if done else 0x80))
-        if done:
-            return bytes(out)
+    return _leb128(value, (value if value >= 0 else ~value).bit_length() // 7 + 1)  # with room for the sign
+
+
+def _leb128(value: int, size: int) -> bytes:
+    return bytes([value >> 7 * i & 0x7F | (0x80 if i < size - 1 else 0) for i in range(size)])
 
 
 def signed_number(value: int, bits: int) -> int:

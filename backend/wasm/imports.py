@@ -49,11 +49,6 @@ HOST = _functions()
 """The host's functions by (module, name)."""
 
 
-def is_wasi(wanted: Import) -> bool:
-    """Whether an import is a function of WASI preview 1, of its type there."""
-    return wanted.module == WASI and provides(wanted)
-
-
 def provides(wanted: Import) -> bool:
     """Whether the host has an import, of the same kind and type."""
     return wanted.kind == "func" and HOST.get((wanted.module, wanted.name)) == wanted.type

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
-T = TypeVar("T")
 MAX_NAME_BYTES = 100_000  # wasmtime's limit, too
 
 
@@ -64,15 +60,9 @@ class Reader:
 
     def signed(self) -> int:
         """A signed integer of at most 64 bits."""
-        start, result, shift = self.at, 0, 0
-        while True:
-            byte = self.byte()
-            result |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return result - (1 << shift) if byte & 0x40 else result
-            if shift >= 64:
-                raise Truncated(start, "an integer is too long")
+        start, value = self.at, self.unsigned(70)  # ten bytes
+        bits = 7 * (self.at - start)
+        return value - (1 << bits) if value >> (bits - 1) else value
 
     def skip_integer(self) -> None:
         """Skip a signed or unsigned integer of any width."""
@@ -99,10 +89,3 @@ class Reader:
             return self.take(size).decode("utf-8")
         except UnicodeDecodeError:
             raise Truncated(start, "a name is not UTF-8") from None
-
-    def vector(self, item: Callable[[], T]) -> list[T]:
-        """A count, then that many items."""
-        count = self.unsigned()
-        if count > self.end - self.at:  # every item has at least one byte
-            raise Truncated(self.at, f"{count} items are announced, {self.end - self.at} bytes are left")
-        return [item() for _ in range(count)]

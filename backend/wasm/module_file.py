@@ -25,7 +25,9 @@ def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, advice: 
     try:
         with open(shown, "rb", opener=_at_once) as file:
             before = os.fstat(file.fileno())
-            _check(before, shown, max_bytes, advice)
+            if not stat.S_ISREG(before.st_mode):
+                raise ModuleError(f"{shown} is not a regular file")
+            check_size(before.st_size, str(shown), max_bytes, advice)
             data = file.read(before.st_size + 1)
             after = os.fstat(file.fileno())
     except IsADirectoryError:
@@ -41,12 +43,6 @@ def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, advice: 
 
 def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # to open a FIFO would wait for a writer otherwise
-
-
-def _check(state: os.stat_result, path: Path, max_bytes: int, advice: str) -> None:
-    if not stat.S_ISREG(state.st_mode):
-        raise ModuleError(f"{path} is not a regular file")
-    check_size(state.st_size, str(path), max_bytes, advice)
 
 
 def check_size(size: int, name: str, max_bytes: int, advice: str) -> None:

@@ -146,12 +146,18 @@ def _valtype(reader: Reader) -> str:
     return VALTYPES[byte]
 
 
+def _valtypes(reader: Reader) -> tuple[str, ...]:
+    count, left = reader.unsigned(), reader.end - reader.at
+    if count > left:  # every type has at least one byte
+        raise Truncated(reader.at, f"{count} items are announced, {left} bytes are left")
+    return tuple([_valtype(reader) for _ in range(count)])
+
+
 def _type(reader: Reader, tables: Tables) -> None:
     at, form = reader.at, reader.byte()
     if form != 0x60:
         raise Unsupported(at, f"type form {form:#x}", _FORMS.get(form, "unknown"))
-    params, results = (tuple(reader.vector(lambda: _valtype(reader))) for _ in range(2))
-    tables.types.append(FuncType(params, results))
+    tables.types.append(FuncType(_valtypes(reader), _valtypes(reader)))
 
 
 def _function_type(reader: Reader, tables: Tables) -> FuncType:

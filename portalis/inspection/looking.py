@@ -15,10 +15,9 @@ from ..backend.interface.discovery import discover
 from ..backend.terms import TOOLS, Terms
 from ..backend.wasm import proposals
 from ..backend.wasm.binary import ModuleInfo, read_module
-from ..backend.wasm.imports import is_wasi
 from ..backend.wasm.module_file import read_file
 from .features import FeatureSearch, needs
-from .result import Inspection
+from .result import Inspection, is_wasi
 from .source import sha256
 from .validation import problem, sandbox_problem
 

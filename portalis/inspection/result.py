@@ -13,8 +13,13 @@ from ..backend.compile.loadable import Problem
 from ..backend.terms import TOOLS
 from ..backend.triton.engine import Engine, obstacle
 from ..backend.wasm.binary import Export, FuncType, Import, MemoryType
-from ..backend.wasm.imports import is_wasi, provides
+from ..backend.wasm.imports import WASI, provides
 from .features import FeatureSearch
+
+
+def is_wasi(wanted: Import) -> bool:
+    """Whether an import is a function of WASI preview 1, of its type there."""
+    return wanted.module == WASI and provides(wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +38,11 @@ class Finding:
     @classmethod
     def of(cls, problem: Problem, tool: str) -> Finding:
         """A `problem` in the words of a tool of `backend.terms`."""
+        advice = problem.advice(TOOLS[tool])
         return cls(
             kind=problem.kind.value,
             why=problem.text,
-            remediation=problem.remediation(TOOLS[tool]),
+            remediation=f"{advice[:1].upper()}{advice[1:]}.",
             limit=problem.limit,
             proposal=problem.proposal,
         )

@@ -21,13 +21,14 @@ from portalis.backend.compile.engine import EngineSettings
 from portalis.backend.compile.loading import deserialize
 from portalis.backend.executor import host
 from portalis.backend.interface.discovery import discover
-from portalis.backend.terms import ANNOTATE, INFER, INSPECT, KIT, PYTHON, SERVICE, SPEC, TRITON
+from portalis.backend.terms import ANNOTATE, INFER, INSPECT, KIT, PYTHON, SERVICE, SPEC, TOOLS, TRITON
 from portalis.backend.triton.config import read_model
 from portalis.backend.wasm import assembler as emit
 from portalis.backend.wasm import proposals, segments
 from portalis.backend.wasm.binary import read_module
 from portalis.backend.wasm.imports import HOST, WASI
 from portalis.backend.wasm.sections import FuncType
+from portalis.inspection import Finding
 from tests.backend import guests, pooled
 from tests.backend.cannot_load import BAD, NO_MODULE, F, wat
 
@@ -111,9 +112,10 @@ def test_every_problem_says_what_to_do_in_the_terms_of_each_tool() -> None:
                 told = problem.told(terms)
                 assert told.startswith(problem.text + ": ")
                 assert problem.remedy in told
-                assert problem.remediation(terms)[0].isupper()
                 if problem.limit:
                     assert f"raise {terms.limit.format(problem.limit)} to {problem.least} or more" in told
+            for tool in TOOLS:
+                assert Finding.of(problem, tool).remediation[0].isupper()
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -166,11 +166,10 @@ def test_a_name_is_read_whole_or_refused_where_it_began() -> None:
         reader(b"\x05ab").name()
 
 
-def test_a_vector_longer_than_the_bytes_is_refused_before_anything_is_made() -> None:
-    assert (read := reader(b"\x03abc")).vector(read.byte) == [97, 98, 99]
-    huge = reader(emit.unsigned(0xFFFFFFFF) + b"ab")
-    with pytest.raises(Truncated, match=r"^4294967295 items are announced, 2 bytes are left at offset 0x5$"):
-        huge.vector(huge.byte)
+def test_a_list_of_types_longer_than_the_bytes_is_refused_before_anything_is_made() -> None:
+    huge = emit.section(1, b"\x01\x60" + emit.unsigned(0xFFFFFFFF) + b"ab")
+    with pytest.raises(ModuleError, match=r": 4294967295 items are announced, 2 bytes are left at offset 0x11 "):
+        read_module(HEADER + huge)
 
 
 def test_reading_stops_at_the_end_of_the_part() -> None:

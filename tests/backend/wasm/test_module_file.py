@@ -80,20 +80,20 @@ def test_a_configuration_may_raise_the_limit_of_the_files_size(path: Path) -> No
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     path: Path, change: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = module_file._check
+    check = module_file.check_size
 
-    def change_it(state: os.stat_result, path: Path, max_bytes: int, advice: str) -> None:
-        check(state, path, max_bytes, advice)
+    def change_it(size: int, name: str, max_bytes: int, advice: str) -> None:
+        check(size, name, max_bytes, advice)
         path.write_bytes(change)
 
-    monkeypatch.setattr(module_file, "_check", change_it)
+    monkeypatch.setattr(module_file, "check_size", change_it)
     assert refusal(lambda: read_module(path)) == f"{path} was changed while it was read: try again when it is complete"
 
 
 def test_a_file_of_the_same_size_that_is_written_meanwhile_is_an_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module_file, "_check", lambda *_: os.utime(path, (1, 1)))
+    monkeypatch.setattr(module_file, "check_size", lambda *_: os.utime(path, (1, 1)))
     assert "was changed while it was read" in refusal(lambda: read_file(path))
 
 
