@@ -39,13 +39,11 @@ _CPU_FIELDS = re.compile(
     r"^(vendor_id|cpu family|model|model name|stepping|flags|Features|isa|uarch|CPU \w+)\s*:\s*(.*)$",
     re.MULTILINE,
 )
-_warned: set[str] = set()
 
 
+@functools.cache
 def _warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        _LOG.warning("%s", message)
+    _LOG.warning("%s", message)
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ program itself, or a Python of another version. So candidates are tried by runni
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -64,11 +65,7 @@ _found: list[str] = []  # only success is remembered: a machine too busy to answ
 
 def find_interpreter() -> str:
     """The path of a Python of this version that can import wasmtime, "" if there is none. Found once."""
-    tried = {""}
-    for python in () if _found else _candidates():
-        if python not in tried and Path(python).is_absolute() and os.access(python, os.X_OK):
-            tried.add(python)
-            if _works(python):
-                _found.append(python)
-                break
+    if not _found:
+        usable = (each for each in _candidates() if Path(each).is_absolute() and os.access(each, os.X_OK))
+        _found.extend(itertools.islice(filter(_works, dict.fromkeys(usable)), 1))
     return _found[0] if _found else ""

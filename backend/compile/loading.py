@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from ctypes import POINTER, byref, c_uint8
@@ -66,10 +67,8 @@ class Compiling:
         key = cache_key(hashlib.sha256(wasm).hexdigest(), repr(settings))
         code = self.cache.get(key) if self.cache is not None else None
         if code is not None:
-            try:
+            with contextlib.suppress(ModuleError):  # made by another build of the same version: compile and replace it
                 return Compiled(deserialize(engine, code), code)
-            except ModuleError:
-                pass  # made by another build of the same version: compile anew and replace it
         fresh = compile_module(
             wasm,
             settings,

@@ -58,20 +58,17 @@ def open_folder(path: Path) -> int:
 def write_temporary(folder: int, *chunks: bytes | memoryview, sync: bool = False) -> str:
     """A new file with these chunks and a name that nobody else has. Nothing is left behind on failure."""
     name = f".portalis-{secrets.token_hex(16)}"
-    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
-        os.fchmod(file, 0o600)  # whatever the umask
-        for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(file, rest) :]
-        if sync:
-            os.fsync(file)
+        with os.fdopen(made, "wb") as file:
+            os.fchmod(made, 0o600)  # whatever the umask
+            file.writelines(chunks)
+            file.flush()
+            if sync:
+                os.fsync(made)
     except BaseException:
         remove(folder, name)
         raise
-    finally:
-        os.close(file)
     return name
 
 

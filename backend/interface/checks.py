@@ -11,8 +11,9 @@ from ..facts import MAX_OPERANDS
 from ..messages import shown
 from ..terms import TRITON, Terms
 from ..wasm.binary import Export, FuncType, ModuleInfo
+from ..wasm.sections import NUMBERS
 from . import gufunc
-from .dtypes import BYTES, WASM
+from .dtypes import BYTES
 from .interface import Convention, Interface, Problems
 
 DEFAULT_MAX_BATCH = 64
@@ -133,7 +134,7 @@ def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems, term
                 )
             if spec.optional and side == "input":
                 problems.add(f"input '{spec.name}' cannot be optional in a gufunc")
-    if any(t not in WASM for t in (*kind.params, *kind.results)):
+    if not {*kind.params, *kind.results} <= NUMBERS:
         problems.add(f"entry '{interface.entry}'{kind} has parameters that are no numbers")
     if not problems.found:
         try:

@@ -47,15 +47,6 @@ BF16 = DTYPES["BF16"]
 BOOL_TENSOR = DTYPES["BOOL"]
 
 
-# How each number type of WebAssembly lies in memory.
-WASM: dict[str, np.dtype] = {
-    "i32": np.dtype("int32"),
-    "i64": np.dtype("int64"),
-    "f32": np.dtype("float32"),
-    "f64": np.dtype("float64"),
-}
-
-
 def parse_dtype(text: str) -> DType:
     """The data type called `text`: ``FP32``, ``TYPE_FP32``, ``STRING`` … Raises InterfaceError, naming the choices."""
     name = str(text).upper().removeprefix("TYPE_")

@@ -38,19 +38,15 @@ class Kernel:
         """How many parameters ``run`` has."""
         return 1 + 2 * (self.pointers + self.returned) + self.dimensions
 
-
-@dataclass(frozen=True)
-class Plan:
-    """A kernel with the place of each tensor: outputs by pointer, returned outputs, and whether the kernel loops."""
-
-    kernel: Kernel
-    names: tuple[str, ...]
-    returned: tuple[int, ...]
-    loops_itself: bool
+    @property
+    def loops_itself(self) -> bool:
+        """Whether one of the parameters is the size of the batch."""
+        return ("dimension", self.dimensions) in self.arguments
 
 
-def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> Plan:
-    """What each parameter of the kernel is, from ``args`` or by default. Raises InterfaceError where they don't fit."""
+def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> tuple[Kernel, tuple[str, ...]]:
+    """What each parameter of the kernel is, from ``args`` or by default, and the tensors that it takes pointers to, in
+    order: the outputs that are not among them are returned. Raises InterfaceError where they don't fit."""
     signature = interface.signature
     assert signature is not None, "`checks` has seen it"
     tensors = [spec.name for spec in (*interface.inputs, *interface.outputs)]
@@ -67,10 +63,9 @@ def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> Pla
     arguments = tuple(_argument(arg, in_order, signature.names) for arg in args)
     for (kind, value), valtype in zip(arguments, function.params):
         _check_type(kind, value, valtype, interface.entry)
-    outputs = [spec.name for spec in interface.outputs]
-    returned = tuple(i for i, name in enumerate(outputs) if name not in in_order)
+    returned = [spec.name for spec in interface.outputs if spec.name not in in_order]
     status = interface.returns == "status"
-    if len(function.results) != (1 if status else len(returned)):
+    if len(function.results) != (1 if status else len(returned)) or (status and returned):
         raise InterfaceError(
             f"entry '{interface.entry}' returns {len(function.results)} values, but {len(returned)} outputs are not"
             f" among its arguments{' and it returns a status' if status else ''}"
@@ -78,14 +73,12 @@ def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> Pla
     if "batch" in args and returned:
         raise InterfaceError(
             f"entry '{interface.entry}' loops over the batch itself ('batch' is among its arguments), so it cannot"
-            f" return '{outputs[returned[0]]}', one value for all of it: have it take a pointer to that, too"
+            f" return '{returned[0]}', one value for all of it: have it take a pointer to that, too"
         )
     if status and function.results != ("i32",):
         raise InterfaceError(f"entry '{interface.entry}' returns {function.results[0]}, but a status is an i32")
-    kernel = Kernel(
-        function, arguments, len(in_order), len(returned) if not status else 0, len(signature.names), status
-    )
-    return Plan(kernel, tuple(in_order), returned, "batch" in args)
+    kernel = Kernel(function, arguments, len(in_order), len(returned), len(signature.names), status)
+    return kernel, tuple(in_order)
 
 
 def _argument(arg: str | int | float, tensors: Sequence[str], dimensions: Sequence[str]) -> Argument:

@@ -109,22 +109,22 @@ def _elementwise(info: ModuleInfo, interface: Interface, function: FuncType) -> 
 
 
 def _gufunc(info: ModuleInfo, interface: Interface, function: FuncType) -> Lowered:
-    decided, signature, outputs = gufunc.plan(interface, function), interface.signature, interface.outputs
+    (kernel, pointers), signature = gufunc.plan(interface, function), interface.signature
     assert signature is not None, "the plan has seen it"
-    kernel, symbols = decided.kernel, signature.names
-    in_order = [*decided.names, *(outputs[i].name for i in decided.returned)]
+    returned, symbols = [spec for spec in interface.outputs if spec.name not in pointers], signature.names
+    in_order = [*pointers, *(spec.name for spec in returned)]
     lowered = Lowered(
         allocator=choose_allocator(info),
         symbols=symbols,
-        positions=[in_order.index(spec.name) for spec in (*interface.inputs, *outputs)],
+        positions=[in_order.index(spec.name) for spec in (*interface.inputs, *interface.outputs)],
         cores=[
             [-1 - symbols.index(dim) if isinstance(dim, str) else dim for dim in dims]
             for dims in (*signature.inputs, *signature.outputs)
         ],
     )
-    if decided.loops_itself:
+    if kernel.loops_itself:
         return replace(lowered, kernel=kernel)
-    loop = gufunc_loop.build(kernel, [outputs[i].dtype for i in decided.returned], interface.entry)
+    loop = gufunc_loop.build(kernel, [spec.dtype for spec in returned], interface.entry)
     return replace(lowered, loop=loop, loop_type=of_i32(kernel.parameters, 1))
 
 

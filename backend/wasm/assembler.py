@@ -30,7 +30,12 @@ def signed(value: int) -> bytes:
 
 
 def _leb128(value: int, size: int) -> bytes:
-    return bytes([value >> 7 * i & 0x7F | (0x80 if i < size - 1 else 0) for i in range(size)])
+    octets = bytearray()
+    for _ in range(size - 1):
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value & 0x7F)
+    return bytes(octets)
 
 
 def signed_number(value: int, bits: int) -> int:

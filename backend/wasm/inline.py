@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from .binary import ModuleInfo
 from .instructions import declared_locals, walk
 from .leb128 import Reader, Truncated
-from .sections import VALTYPES
+from .sections import NUMBERS, VALTYPES
 
 MAX_CODE_BYTES = 512
 MAX_LOCALS = 32
-_NUMBERS = frozenset({"i32", "i64", "f32", "f64"})
-_CARRIED = _NUMBERS | {"v128"}
+_CARRIED = NUMBERS | {"v128"}
 _BLOCKS = (0x02, 0x04)
 _BLOCK_TYPES = frozenset({0x40, 0x7F, 0x7E, 0x7D, 0x7C, 0x7B})
 _ALLOWED = frozenset(
@@ -30,10 +29,8 @@ _ALLOWED = frozenset(
 
 @dataclass(frozen=True)
 class LeafBody:
-    """A function that may be copied: its types, its declared locals, and its instructions with the final ``end``."""
+    """A function that may be copied: its declared locals, and its instructions with the final ``end``."""
 
-    params: tuple[str, ...]
-    results: tuple[str, ...]
     locals: tuple[str, ...]
     code: bytes
 
@@ -41,7 +38,7 @@ class LeafBody:
 def leaf_body(info: ModuleInfo, index: int) -> LeafBody | None:
     """The function as a leaf expression, or None where it must be called."""
     body, kind = info.body(index), info.functions[index]
-    if body is None or not set(kind.params) | set(kind.results) <= _NUMBERS:
+    if body is None or not set(kind.params) | set(kind.results) <= NUMBERS:
         return None
     reader = Reader(body)
     locals_: tuple[str, ...] = ()
@@ -61,4 +58,4 @@ def leaf_body(info: ModuleInfo, index: int) -> LeafBody | None:
                 return None
     except (ValueError, Truncated):
         return None
-    return LeafBody(kind.params, kind.results, locals_, body[start:])
+    return LeafBody(locals_, body[start:])

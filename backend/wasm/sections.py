@@ -20,6 +20,7 @@ VALTYPES = {
     0x69: "exnref",
     0x6E: "anyref",
 }
+NUMBERS = frozenset({"i32", "i64", "f32", "f64"})
 # The proposals of other type forms and value types, by their keys in `proposals`.
 _FORMS = dict.fromkeys((0x4E, 0x4F, 0x50, 0x5E, 0x5F), "gc") | {0x5D: "stack-switching"}
 _FORMS |= {0x65: "shared-everything-threads"}

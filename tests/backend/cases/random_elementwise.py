@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from hypothesis import strategies as st
 
-from portalis.backend.interface.dtypes import BF16, DTYPES, WASM, bf16_to_f32, f32_to_bf16
+from portalis.backend.interface.dtypes import BF16, DTYPES, bf16_to_f32, f32_to_bf16
 from tests.backend import guests
 from tests.backend.cases import values
 from tests.backend.cases.case import Tensors
@@ -30,13 +30,16 @@ def narrowed(dtype: str, array: np.ndarray) -> np.ndarray:
         return f32_to_bf16(array) if DTYPES[dtype] is BF16 else array.astype(DTYPES[dtype].numpy)
 
 
+_CARRIERS = {"i32": "INT32", "i64": "INT64", "f32": "FP32", "f64": "FP64"}
+
+
 def _sum(dtype: str, terms: Iterable[np.ndarray]) -> np.ndarray:
     """The terms added in their order, 1 without any, as numbers of WebAssembly."""
     total: np.ndarray | None = None
     for term in terms:
         with np.errstate(all="ignore"):
             total = term if total is None else np.asarray(total + term)
-    return np.ones((), WASM[DTYPES[dtype].wasm]) if total is None else total
+    return np.ones((), DTYPES[_CARRIERS[DTYPES[dtype].wasm]].numpy) if total is None else total
 
 
 @st.composite

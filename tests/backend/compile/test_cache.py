@@ -40,7 +40,7 @@ PAYLOAD = bytes(range(256)) * 64
 
 @pytest.fixture(autouse=True)
 def nothing_was_warned_of_yet() -> None:
-    cache_module._warned.clear()
+    cache_module._warn_once.cache_clear()
 
 
 @pytest.fixture

@@ -548,6 +548,14 @@ def test_a_gufunc_needs_a_signature_that_has_its_tensors() -> None:
     )
 
 
+def test_a_gufunc_that_returns_a_status_gets_a_pointer_to_every_output() -> None:
+    text = '(memory (export "memory") 1) (func (export "k") (param i32 i32) (result i32) (i32.const 0))'
+    told = mismatch(
+        text, convention="gufunc", signature="(n)->(n)", args=["x", "n"], returns="status", inputs=X, outputs=Y
+    )
+    assert told == "entry 'k' returns 1 values, but 1 outputs are not among its arguments and it returns a status"
+
+
 def test_a_gufunc_takes_numbers_that_are_there() -> None:
     text = '(func (export "k") (param i32 v128))'
     told = mismatch(
