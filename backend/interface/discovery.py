@@ -10,7 +10,7 @@ from ..errors import InterfaceError
 from ..messages import shown
 from ..terms import TRITON, Terms
 from ..wasm.binary import Export, FuncType, ModuleInfo
-from ..wasm.exporting import how
+from ..wasm.producers import how_to_export
 from .checks import COMMAND, DEFAULT_MAX_BATCH, check, exports, find_entry
 from .interface import Interface
 
@@ -98,7 +98,7 @@ def _single(info: ModuleInfo, found: list[Export], where: str, terms: Terms) -> 
     if len(found) == 1:
         return found[0]
     functions = f"{len(found)} functions" if found else "no function"
-    advice = f"choose one with {terms.entry}" if found else how(info)
+    advice = f"choose one with {terms.entry}" if found else how_to_export(info)
     raise InterfaceError(f"{where} exports {functions} that could be the entry: {advice}. {exports(info)}")
 
 

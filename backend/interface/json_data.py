@@ -47,10 +47,8 @@ def decode(dtype: DType, flat: list[Any], encoding: str | None = None) -> np.nda
         return _bytes(flat, encoding)
     if dtype.name == "BOOL":
         return _bools(flat)
-    if dtype.name == "BF16":
-        return _bfloats(_floats(flat, np.dtype(np.float32)))
-    if dtype.numpy.kind == "f":
-        return _floats(flat, dtype.numpy)
+    if dtype.name == "BF16" or dtype.numpy.kind == "f":
+        return _floats(flat, dtype)
     return _integers(flat, dtype.numpy)
 
 
@@ -93,7 +91,7 @@ def _integers(flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
     return np.array(flat, dtype=dtype)
 
 
-def _floats(flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
+def _floats(flat: list[Any], dtype: DType) -> np.ndarray:
     kinds = _check_types(flat, {int, float, str}, "a number")
     if str in kinds:
         unknown = next((each for each in flat if type(each) is str and each not in _NAMED), None)
@@ -104,24 +102,16 @@ def _floats(flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
         exact = np.array(flat, dtype=np.float64)
     except OverflowError:  # an integer of more than 308 digits
         raise ValueError("an element is too large") from None
-    if dtype == np.float64:
-        return exact
     with np.errstate(over="ignore"):
-        array = exact.astype(dtype)
-    infinite = np.isinf(array)
-    if infinite.any():
-        lost = infinite & np.isfinite(exact)
-        if lost.any():
-            raise ValueError(f"{exact[lost][0]:g} is too large")
-    return array
-
-
-def _bfloats(values: np.ndarray) -> np.ndarray:
-    bits = f32_to_bf16(values)
-    lost = np.isfinite(values) & (bits & 0x7FFF == 0x7F80)
+        if dtype.name == "BF16":
+            array = f32_to_bf16(exact.astype(np.float32))
+            rounded = bf16_to_f32(array)
+        else:
+            array = rounded = exact.astype(dtype.numpy, copy=False)
+    lost = np.isinf(rounded) & np.isfinite(exact)
     if lost.any():
-        raise ValueError(f"{values[lost][0]:g} is too large")
-    return bits
+        raise ValueError(f"{exact[lost][0]:g} is too large")
+    return array
 
 
 def _bytes(flat: list[Any], encoding: str | None) -> np.ndarray:

@@ -1,10 +1,12 @@
-"""The ``producers`` section of a module: the language that it was written in, and the tools that made it.
+"""The ``producers`` section of a module: the language that it was written in, the tools that made it, and so how its
+author exports a function.
 
 Layout: https://github.com/WebAssembly/tool-conventions, ProducersSection.md. Anyone can write anything there.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from .binary import ModuleInfo
@@ -14,6 +16,20 @@ SECTION = "producers"
 MAX_BYTES = 64 << 10
 MAX_VALUES = 256
 MAX_TEXT = 256
+# How functions are exported, by words in the names of the language and the tools; the first that is found counts.
+_HOW = (
+    (("rust", "rustc"), '#[no_mangle] pub extern "C" fn in a library of crate-type cdylib'),
+    (("zig",), "export fn, and -rdynamic or --export=NAME for the linker"),
+    (("tinygo", "go"), "//go:wasmexport NAME above the function (TinyGo also takes //export NAME)"),
+    (("assemblyscript",), "export function, in the entry file"),
+    (("swift",), '@_expose(wasm, "NAME") before the function'),
+    (("c++", "c_plus_plus"), 'extern "C" __attribute__((export_name("NAME")))'),
+    (("c", "clang"), '__attribute__((export_name("NAME")))'),
+)
+_ANY = (
+    'in C __attribute__((export_name("NAME"))) or -Wl,--export=NAME, in Rust #[no_mangle] pub extern "C" fn of a'
+    " cdylib, in Go //go:wasmexport NAME, in AssemblyScript export function"
+)
 
 
 @dataclass(frozen=True)
@@ -38,16 +54,13 @@ def read(payload: bytes) -> tuple[Producer, ...]:
     left out, and all that follows with it."""
     found: list[Producer] = []
     reader = Reader(payload)
-    try:
+    with contextlib.suppress(Truncated):
         for _ in range(reader.unsigned()):
             field = _text(reader)
             for _ in range(reader.unsigned()):
-                name, version = _text(reader), _text(reader)
                 if len(found) == MAX_VALUES:
                     return tuple(found)
-                found.append(Producer(field=field, name=name, version=version))
-    except Truncated:
-        pass
+                found.append(Producer(field=field, name=_text(reader), version=_text(reader)))
     return tuple(found)
 
 
@@ -56,3 +69,12 @@ def _text(reader: Reader) -> str:
     if len(text) > MAX_TEXT:
         raise Truncated(start, "a text is too long")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def how_to_export(info: ModuleInfo) -> str:
+    """How to export a function in the language of the module, as far as its section tells it."""
+    words = {word for made in of_module(info) for word in made.name.lower().replace("/", " ").split()}
+    # "C11", "C_plus_plus_14" and the like carry the year of their standard
+    words |= {word.rstrip("0123456789").rstrip("_") for word in words}
+    found = next((text for names, text in _HOW if words & set(names)), _ANY)
+    return f"export the function that is to be called ({found})"
