@@ -47,17 +47,12 @@ def _candidates() -> Iterator[str]:
 def _works(python: str) -> bool:
     command = [python, *ISOLATED, "-c", _PROBE, json.dumps(module_path())]
     try:
-        done = subprocess.run(
-            command,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
+        told = subprocess.check_output(
+            command, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=PROBE_TIMEOUT_S
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return False
-    return done.returncode == 0 and done.stdout.strip() == repr(tuple(sys.version_info[:2])).encode()
+    return told.strip() == repr(tuple(sys.version_info[:2])).encode()
 
 
 _found: list[str] = []  # only success is remembered: a machine too busy to answer may answer later

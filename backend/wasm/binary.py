@@ -77,10 +77,10 @@ class ModuleInfo:
         """The section of this id, which is not 0."""
         return next((s for s in self.sections if s.number == number), None)
 
-    def reader(self, number: int) -> Reader | None:
-        """A reader of the section of this id."""
+    def reader(self, number: int) -> Reader:
+        """A reader of the section of this id, or of an empty list where the module has none."""
         section = self.section(number)
-        return None if section is None else Reader(self._data, section.start, section.end)
+        return Reader(b"\0") if section is None else Reader(self._data, section.start, section.end)
 
     def export(self, name: str) -> Export | None:
         """The export called `name`."""
@@ -112,10 +112,7 @@ class ModuleInfo:
 
     @functools.cached_property
     def _bodies(self) -> list[tuple[int, int]]:
-        reader = self.reader(_CODE)
-        if reader is None:
-            return []
-        spans = []
+        reader, spans = self.reader(_CODE), []
         try:
             for _ in range(reader.unsigned()):
                 size = reader.unsigned()

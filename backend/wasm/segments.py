@@ -31,10 +31,8 @@ class Segment:
 def segments(info: ModuleInfo, number: int) -> Iterator[Segment]:
     """The segments of the section DATA, whose sizes are in bytes, or ELEMENTS, whose sizes are numbers of elements.
     Raises Truncated where the bytes are malformed."""
-    reader = info.reader(number)
-    if reader is None:
-        return
-    count, skipped = reader.unsigned(), 0
+    reader, skipped = info.reader(number), 0
+    count = reader.unsigned()
     if count > MAX_SEGMENTS:
         raise TooMuch(reader.at, f"a section of {count:,} segments is too long")
     for index in range(count):
