@@ -29,9 +29,8 @@ def read_source(source: Source, limits: Limits, terms: Terms = TRITON) -> bytes:
     """The module's bytes. Raises ModuleError for what is not a readable regular file within the size limit."""
     advice = f"raise {terms.setting('max_module_bytes')}"
     if isinstance(source, (bytes, bytearray, memoryview)):
-        wasm = bytes(source)
-        check_size(len(wasm), name_of(source), limits.max_module_bytes, advice)
-        return wasm
+        check_size(memoryview(source).nbytes, name_of(source), limits.max_module_bytes, advice)
+        return bytes(source)
     return read_file(source, limits.max_module_bytes, advice)
 
 

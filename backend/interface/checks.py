@@ -66,8 +66,8 @@ def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = 
     for spec in interface.outputs:
         if spec.optional:
             problems.add(f"output '{spec.name}' cannot be optional: only inputs can")
-    initializers = {"_initialize", "_start"} - {interface.entry}
-    _check_types(info, dict.fromkeys(sorted(initializers), _NOTHING), problems)
+    initializers = [name for name in ("_initialize", "_start") if name != interface.entry]
+    _check_types(info, dict.fromkeys(initializers, _NOTHING), problems)
     memory = info.export("memory")
     takes_pointers = interface.convention in (Convention.GUFUNC, Convention.DLPACK)
     if takes_pointers and (memory is None or memory.kind != "memory"):
