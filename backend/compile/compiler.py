@@ -127,18 +127,13 @@ def _run(command: list[str], wasm: bytes, timeout_s: float) -> tuple[bytes, int,
     with _anonymous_file() as source, _anonymous_file() as output:
         source.write(wasm)
         source.seek(0)
-        child = subprocess.Popen(
-            command,
-            env=environment(),
-            stdin=source,
-            stdout=output,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            messages = child.communicate(timeout=timeout_s)[1]
-        finally:
-            _end(child)
+        with subprocess.Popen(
+            command, env=environment(), stdin=source, stdout=output, stderr=subprocess.PIPE, start_new_session=True
+        ) as child:
+            try:
+                messages = child.communicate(timeout=timeout_s)[1]
+            finally:
+                _end(child)
         output.seek(0)
         return output.read(), child.returncode, messages.decode(errors="replace")
 
@@ -162,15 +157,12 @@ def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: in
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill `child`, with all that it may have started, if it still runs; leave no zombie and no open pipe."""
+    """Kill `child`, with all that it may have started, if it still runs."""
     if child.poll() is None:
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
         child.kill()
-        child.wait()
-    if child.stderr:
-        child.stderr.close()
 
 
 def _anonymous_file() -> IO[bytes]:

@@ -74,16 +74,12 @@ def _base(
             listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
             raise InterfaceError(f"{where} has several entries ({listed}): choose one with {terms.entry}")
     if "inputs" in wanted and "outputs" in wanted and ("convention" in wanted or info.export("portalis_abi_v1")):
-        guess = {"convention": "dlpack"} if "convention" not in wanted else {}
-        return {**guess, "entry": _only_candidate(info, wanted, where, terms)}, "explicit"
+        convention = wanted.get("convention", "dlpack")
+        name = "_start" if convention == "command" else "portalis_infer"
+        if entry is None and convention in ("elementwise", "gufunc"):
+            name = _single(info, candidates(info), where, terms).name
+        return {"convention": convention, "entry": name}, "explicit"
     return _from_exports(info, wanted, where, terms), "exports"
-
-
-def _only_candidate(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: Terms) -> str:
-    convention = wanted.get("convention", "dlpack")
-    if "entry" in wanted or convention not in ("elementwise", "gufunc"):
-        return str(wanted.get("entry", "_start" if convention == "command" else "portalis_infer"))
-    return _single(info, candidates(info), where, terms).name
 
 
 def candidates(info: ModuleInfo) -> list[Export]:
@@ -108,9 +104,7 @@ def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: T
         raise InterfaceError(
             f"{where} is a dlpack guest that does not say what its tensors are: {terms.declare}. {exports(info)}"
         )
-    found = candidates(info)
-    if "entry" in wanted:
-        found = [e for e in found if e.name == wanted["entry"]] or [find_entry(info, wanted["entry"], where)]
+    found = [find_entry(info, wanted["entry"], where)] if "entry" in wanted else candidates(info)
     if convention == "command" or (info.export("_start") and convention is None and "entry" not in wanted):
         return dict(COMMAND)
     if convention in ("gufunc", "dlpack"):

@@ -38,12 +38,6 @@ def _leb128(value: int, size: int) -> bytes:
     return bytes(octets)
 
 
-def signed_number(value: int, bits: int) -> int:
-    """An integer of `bits` bits, signed or unsigned, as the signed number with the same bits."""
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
 def vector(items: Sequence[bytes]) -> bytes:
     """A vector: the count, then the items."""
     return unsigned(len(items)) + b"".join(items)
@@ -90,10 +84,11 @@ def i32(value: int) -> bytes:
 
 
 def constant(valtype: str, value: float) -> bytes:
-    """A constant of any number type."""
+    """A constant of any number type; integers are signed or unsigned."""
     opcode, bits = CONST[valtype], int(valtype[1:])
     if valtype in ("i32", "i64"):
-        return bytes([opcode]) + signed(signed_number(int(value), bits))
+        number = int(value) & ((1 << bits) - 1)
+        return bytes([opcode]) + signed(number - (number >> (bits - 1) << bits))
     return bytes([opcode]) + struct.pack("<f" if bits == 32 else "<d", value)
 
 
