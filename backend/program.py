@@ -5,26 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from . import messages
 from .batch import coalesce
-from .batch.batch import Batch, OnResult, Result, internal_error
+from .batch.batch import Batch, OnResult, Result, wasm_error
 from .batch.coalesce import Group, Job, Pieces
-from .batch.validation import Checker, check_rows
+from .batch.validation import Checker, is_exact
 from .compile import loadable
 from .compile.cache import CompileCache
 from .compile.loading import Compiling, Source, name_of, read_source
-from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap, WasmError
-from .executor import command, loaded
-from .executor.box import OnOutput, Stats
-from .executor.command import Command, RunRow
-from .executor.faults import GuestExit
-from .executor.parallel import Workers
-from .executor.store import Deadline
-from .executor.threaded import Threaded
+from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap
+from .executor import loaded
+from .executor.command import Command, RunRow, Sandboxed
+from .executor.executor import Deadline, Executor, OnOutput, Stats
+from .executor.threads import Threaded, Workers
 from .interface.checks import check
 from .interface.discovery import discover
 from .interface.interface import Convention, Interface, core_ranks
@@ -35,7 +32,6 @@ from .wasm.binary import ModuleInfo, read_module
 
 MAX_THREADS = 64
 _NOT_RUN = InputError("the request was not run")
-Answer = TypeVar("Answer")
 DEFAULT_CACHE: Any = object()  # "the process's own cache": None means no cache
 
 
@@ -53,7 +49,7 @@ class Program:
         isolation: Isolation,
         workers: Workers,
         stats: Stats,
-        runner: loaded.Executor | Command,
+        runner: Executor,
     ) -> None:
         self.info = info
         self.interface = interface
@@ -62,10 +58,11 @@ class Program:
         self._stats = stats
         self._workers = workers
         self._runner = runner
+        threaded = workers.count > 1 and not isinstance(runner, Command)  # which has them run its rows
+        self._caller = Threaded(runner, interface, workers) if threaded else runner
         self._checker = Checker(interface)
         self._outputs = tuple(spec.name for spec in interface.outputs)
-        self._exact = interface.convention in (Convention.DLPACK, Convention.COMMAND)
-        self._cores = None if self._exact else core_ranks(interface)
+        self._cores = None if is_exact(interface) else core_ranks(interface)
         self._coalesces = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
 
     @property
@@ -116,11 +113,10 @@ class Program:
         stats, workers, lives = Stats(), Workers(threads), Isolation(isolation)
         compiling = Compiling(limits, store, trusted, name, terms)
         if interface.convention is Convention.COMMAND:
-            row = command.Sandboxed(wasm, info, interface, compiling, stats)
-            runner: loaded.Executor | Command = Command(interface, row, workers, limits.max_tensor_bytes, terms)
+            row = Sandboxed(wasm, info, interface, compiling, stats)
+            runner: Executor = Command(interface, row, workers, limits.max_tensor_bytes, terms)
         else:
             runner = loaded.executor(wasm, info, interface, lives, compiling, stats, on_output)
-            runner = Threaded(runner, interface, workers) if threads > 1 else runner
         return cls(info, interface, limits, lives, workers, stats, runner)
 
     @classmethod
@@ -156,9 +152,7 @@ class Program:
         BYTES tensors are object arrays of ``bytes``, BF16 tensors uint16 arrays of raw bits. Returns the outputs by
         name. Raises InputError, or GuestError when the guest fails.
         """
-        arrays = self._checker.check(inputs)
-        limit_s = self.limits.timeout_s if timeout_s is None else self._timeout(timeout_s)
-        return dict(zip(self._outputs, self._call(coalesce.pieces_of(arrays), limit_s, False)))
+        return self._run_one(inputs, timeout_s, False)
 
     def run_batch(
         self,
@@ -178,7 +172,10 @@ class Program:
         still run; all results are returned too. Both are called in this thread.
         """
         if len(requests) == 1 and proceed is None and answered is None:
-            return [self._run_one(requests[0], timeouts_s[0] if timeouts_s else None, borrow)]
+            try:
+                return [self._run_one(requests[0], timeouts_s[0] if timeouts_s else None, borrow)]
+            except Exception as error:  # noqa: BLE001  # a bug of ours is an error of its request, too
+                return [wasm_error(error)]
         results: list[Result] = []
         results += [_NOT_RUN] * len(requests)
         batch = Batch(
@@ -194,25 +191,20 @@ class Program:
                 arrays = self._checker.check(request)
                 timeout_s = self._timeout(timeouts_s[index] if timeouts_s else None)
                 jobs.append(Job(index, arrays, timeout_s))
-            except WasmError as error:
-                batch.settle(index, error)
             except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
-                batch.settle(index, internal_error(error))
+                batch.settle(index, wasm_error(error))
         if len(jobs) > 1 and self._coalesces:
-            groups = coalesce.group(jobs, self.interface.max_batch_size if self._exact else 1 << 62, self._cores)
+            groups = coalesce.group(
+                jobs, self.interface.max_batch_size if self._cores is None else 1 << 62, self._cores
+            )
         else:
-            groups = [coalesce.alone(job) for job in jobs]
+            groups = [[job] for job in jobs]
         batch.run(groups, borrow and len(groups) == 1)
         return results
 
-    def _run_one(self, request: Mapping[str, Any], timeout_s: float | None, borrow: bool) -> Result:
-        try:
-            pieces = coalesce.pieces_of(self._checker.check(request))
-            return dict(zip(self._outputs, self._call(pieces, self._timeout(timeout_s), borrow)))
-        except WasmError as error:
-            return error
-        except Exception as error:  # noqa: BLE001  # a bug of ours is an error of its request, too
-            return internal_error(error)
+    def _run_one(self, request: Mapping[str, Any], timeout_s: float | None, borrow: bool) -> dict[str, np.ndarray]:
+        pieces = coalesce.pieces_of(self._checker.check(request))
+        return dict(zip(self._outputs, self._call(pieces, self._timeout(timeout_s), borrow)))
 
     def close(self) -> None:
         """Free the kept instances and end the threads. Arrays that were returned stay valid."""
@@ -235,34 +227,17 @@ class Program:
 
     def _run_group(self, group: Group, timeout_s: float, borrow: bool) -> list[dict[str, np.ndarray]]:
         """The outputs of each request of `group`, which run in one guest call."""
-        outputs = self._call(group.pieces(), timeout_s, borrow)
-        return [dict(zip(self._outputs, own)) for own in coalesce.split(outputs, group.jobs)]
+        outputs = self._call(coalesce.pieces(group), timeout_s, borrow)
+        return [dict(zip(self._outputs, own)) for own in coalesce.split(outputs, group)]
 
     def _call(self, inputs: Sequence[Pieces | None], timeout_s: float, borrow: bool) -> list[np.ndarray]:
-        """One guest call, or one for each thread."""
-        runner = self._runner
-        if isinstance(runner, Command):
-            arrays = coalesce.joined(inputs)
-            check_rows(self.interface, arrays)
-            by_name = dict(zip([spec.name for spec in self.interface.inputs], arrays))
-            stdin = by_name["stdin"]
-            assert stdin is not None, "the interface says that it is not optional"
-            return self._counted(runner.run, stdin, by_name.get("args"), timeout_s)
-        return self._counted(runner.run, inputs, Deadline(timeout_s), borrow)
-
-    def _counted(self, call: Callable[..., Answer], *arguments: Any) -> Answer:
-        """The result of a guest call, counted and timed. Its errors name the entry."""
+        """One guest call, or one for each thread, counted and timed. Its errors name the entry."""
         began, trapped, timed_out = time.perf_counter(), False, False
         try:
-            return call(*arguments)
-        except GuestExit as leaving:
-            raise GuestError(self._of_entry(f"the guest ended itself with {leaving} instead of returning")) from None
+            return self._caller.run(inputs, Deadline(timeout_s), borrow)
         except GuestError as error:
             trapped, timed_out = isinstance(error, Trap), isinstance(error, GuestTimeout)
-            error.args = (self._of_entry(str(error)),)
+            error.args = (f"entry '{messages.name(self.interface.entry)}': {error}",)
             raise
         finally:
             self._stats.count_call(time.perf_counter() - began, trapped, timed_out)
-
-    def _of_entry(self, text: str) -> str:
-        return f"entry '{messages.name(self.interface.entry)}': {text}"

@@ -17,7 +17,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 import numpy as np
 
 from ..errors import GuestTimeout, HostBusy, InternalError, WasmError
-from . import coalesce
 from .coalesce import Group
 
 _LOG = logging.getLogger(__name__)
@@ -58,18 +57,14 @@ class Batch:
         self._waiting: deque[Group]
         self._last: list[Group] = []
 
-    def run(self, groups: Sequence[Group], borrow: bool, *, failed: WasmError | None = None) -> None:
-        """Run `groups`, each of which is one request that has `failed` together with the others, if that is given."""
+    def run(self, groups: Sequence[Group], borrow: bool) -> None:
+        """Run `groups`."""
         self._waiting = deque(groups)
-        if failed is not None and groups:
-            self._note(failed, groups[0].timeout_s)
         while self._waiting:
             group = self._waiting.popleft()
-            if self._tries_s is None:
-                limit_s, error = group.timeout_s, self._attempt(group, group.timeout_s, borrow and not self._failed)
-            else:
-                limit_s, began = self._limit(group, self._tries_s), time.monotonic()
-                error = self._attempt(group, limit_s, False)
+            limit_s, began = self._limit(group), time.monotonic()
+            error = self._ask(group) or self._called(group, limit_s, borrow and not self._failed)
+            if self._tries_s is not None:
                 self._tries_s = max(0.0, self._tries_s - (time.monotonic() - began))
             if error is not None:
                 self._sort(group, limit_s, error)
@@ -84,56 +79,43 @@ class Batch:
         if self._answered is not None:
             self._unannounced.append(index)
 
-    def _limit(self, group: Group, left_s: float) -> float:
-        """How long a try may take, of the time that is left for all."""
-        return min(group.timeout_s, max(SHORTEST_S, left_s / (len(self._waiting) + 1)))
-
-    def _attempt(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
-        """Run `group`, if it may still be run; the error if it failed."""
-        if self._proceed is not None and len(group.jobs) == 1:
-            error = self._ask(group)
-            if error is not None:
-                return error
-        return self._called(group, limit_s, borrow)
+    def _limit(self, group: Group) -> float:
+        """How long a call may take: a try, its part of the time that is left for all."""
+        if self._tries_s is None:
+            return group[0].timeout_s
+        return min(group[0].timeout_s, max(SHORTEST_S, self._tries_s / (len(self._waiting) + 1)))
 
     def _ask(self, group: Group) -> WasmError | None:
         """The reason for which the one request of `group` is not to be run any more."""
         try:
-            if self._proceed is not None:
-                self._proceed(group.jobs[0].index)
-        except WasmError as error:
-            return error
+            if self._proceed is not None and len(group) == 1:
+                self._proceed(group[0].index)
         except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
-            return internal_error(error)
+            return wasm_error(error)
         return None
 
     def _called(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
         try:
-            for job, outputs in zip(group.jobs, self._call(group, limit_s, borrow)):
+            for job, outputs in zip(group, self._call(group, limit_s, borrow)):
                 self.settle(job.index, outputs)
-        except WasmError as error:
-            return error
         except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
-            return internal_error(error)
+            return wasm_error(error)
         return None
 
     def _sort(self, group: Group, limit_s: float, error: WasmError) -> None:
         """Decide what comes of a group that failed."""
-        self._note(error, group.timeout_s)
-        if isinstance(error, HostBusy):  # which none of them causes: one after the other would wait for the same
-            for job in group.jobs:
-                self.settle(job.index, error)
-        elif len(group.jobs) > 1:
-            self._waiting.extend(coalesce.alone(job) for job in group.jobs)
-        elif isinstance(error, GuestTimeout) and limit_s < group.timeout_s:
-            self._last.append(group)
-        else:
-            self.settle(group.jobs[0].index, error)
-
-    def _note(self, error: WasmError, timeout_s: float) -> None:
-        self._failed = True
+        self._failed, timeout_s = True, group[0].timeout_s
         if self._tries_s is None and isinstance(error, GuestTimeout):
             self._tries_s = TRIES * timeout_s
+        if isinstance(error, HostBusy):  # which none of them causes: one after the other would wait for the same
+            for job in group:
+                self.settle(job.index, error)
+        elif len(group) > 1:
+            self._waiting.extend([job] for job in group)
+        elif isinstance(error, GuestTimeout) and limit_s < timeout_s:
+            self._last.append(group)
+        else:
+            self.settle(group[0].index, error)
 
     def _announce(self) -> None:
         while self._unannounced and self._answered is not None:  # others may add to it meanwhile
@@ -144,10 +126,6 @@ class Batch:
         """What outlasted its try, each with its whole time limit, side by side on the CPUs."""
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         side_by_side = min(len(self._last), self._parallel, cpus)
-        if side_by_side == 1:
-            for group in self._last:
-                self._end(group, self._attempt(group, group.timeout_s, False))
-            return
         waiting = deque(self._last)
         running: dict[Future[WasmError | None], Group] = {}
         with ThreadPoolExecutor(side_by_side, thread_name_prefix="wasm") as pool:
@@ -156,7 +134,7 @@ class Batch:
                     group = waiting.popleft()
                     error = self._ask(group)
                     if error is None:
-                        running[pool.submit(self._called, group, group.timeout_s, False)] = group
+                        running[pool.submit(self._called, group, group[0].timeout_s, False)] = group
                     else:
                         self._end(group, error)
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
@@ -164,11 +142,13 @@ class Batch:
 
     def _end(self, group: Group, error: WasmError | None) -> None:
         if error is not None:
-            self.settle(group.jobs[0].index, error)
+            self.settle(group[0].index, error)
         self._announce()
 
 
-def internal_error(error: Exception) -> InternalError:
-    """What a request ends in that met a bug of this package. The traceback goes to the log."""
+def wasm_error(error: Exception) -> WasmError:
+    """What a request ends in that met `error`: a bug of this package is an InternalError, its traceback in the log."""
+    if isinstance(error, WasmError):
+        return error
     _LOG.error("a request failed in the runtime itself", exc_info=error)
     return InternalError("internal error; see the server log")

@@ -71,7 +71,7 @@ def check_rows(interface: Interface, arrays: Arrays) -> None:
     none, and those of a large request before its data are read. Raises InputError with every problem."""
     given = [(spec, array.shape) for spec, array in zip(interface.inputs, arrays) if array is not None]
     problems = [problem for spec, shape in given if (problem := _shape_problem(interface, spec, shape))]
-    if not problems and given and _is_exact(interface) and interface.max_batch_size:
+    if not problems and given and is_exact(interface) and interface.max_batch_size:
         rows = given[0][1][0]
         if any(shape[0] != rows for _, shape in given):
             counts = ", ".join(f"'{spec.name}' {shape[0]}" for spec, shape in given)
@@ -82,7 +82,7 @@ def check_rows(interface: Interface, arrays: Arrays) -> None:
         raise InputError("; ".join(problems))
 
 
-def _is_exact(interface: Interface) -> bool:
+def is_exact(interface: Interface) -> bool:
     """Whether shapes are the declared ones; the others broadcast over any leading dimensions."""
     return interface.convention in (Convention.DLPACK, Convention.COMMAND)
 
@@ -92,8 +92,8 @@ def _shape_problem(interface: Interface, spec: TensorSpec, shape: tuple[int, ...
         return f"input '{spec.name}' has rank {len(shape)}; at most {MAX_RANK} is allowed"
     if interface.convention is Convention.GUFUNC:
         return ""  # the signature's own check names the dimensions
-    lead, batch = len(shape) - len(spec.dims), _is_exact(interface) and interface.max_batch_size > 0
-    if _is_exact(interface):
+    lead, batch = len(shape) - len(spec.dims), is_exact(interface) and interface.max_batch_size > 0
+    if is_exact(interface):
         fits = lead == batch
     else:
         fits = lead >= 0 or not shape or all(dim == -1 for dim in spec.dims)

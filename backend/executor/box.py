@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import wasmtime
 
-from .. import messages
 from ..errors import GuestError, MemoryLimit
 from ..facts import SIZES_KEPT, SPARE_BYTES
 from ..limits import Limits
@@ -17,45 +17,13 @@ from ..plan import control
 from ..plan.planner import Plan
 from ..terms import Terms
 from . import instances
+from .executor import Deadline, OnOutput, Stats
 from .faults import GuestExit, NameOf
 from .host_state import HostState
-from .store import Deadline, Exports, Store
+from .store import Exports, Store
 
-OnOutput = Callable[[str, str], None]
 OWN_BYTES = 2 << 20  # of the adapter's memory, whatever the guest's limit is
-
-
-@dataclass
-class Stats:
-    """Counters of one program, for any threads. ``guest_seconds`` is wall time inside guest calls, instantiation
-    included."""
-
-    calls: int = 0
-    traps: int = 0
-    timeouts: int = 0
-    instances: int = 0
-    guest_seconds: float = 0.0
-    memory_high_water_bytes: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def count_call(self, seconds: float, trapped: bool = False, timed_out: bool = False) -> None:
-        """Count a guest call that took `seconds`."""
-        with self._lock:
-            self.calls += 1
-            self.traps += trapped
-            self.timeouts += timed_out
-            self.guest_seconds += seconds
-
-    def count_instance(self) -> None:
-        """Count an instance that is made, whether it starts or not."""
-        with self._lock:
-            self.instances += 1
-
-    def observe_memory(self, size: int) -> None:
-        """Take notice of an instance whose memory has `size` bytes."""
-        if size > self.memory_high_water_bytes:
-            with self._lock:
-                self.memory_high_water_bytes = max(self.memory_high_water_bytes, size)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,6 +55,11 @@ class Box:
         status: int = self.store.run(self._functions[function], self.store, *arguments)
         return status
 
+    def place(self, table: bytes) -> int:
+        """Have the adapter place tensors for a call with the inputs in `table`; its status."""
+        self.table[: len(table)] = np.frombuffer(table, np.uint8)
+        return self.call("place")
+
     def tensors(self) -> np.ndarray:
         """The memory that holds the tensors, as uint8."""
         return self.store.view(self._memory)
@@ -97,12 +70,17 @@ class Box:
         return self.own[at : at + size].tobytes().decode("utf-8", "backslashreplace")
 
 
-def out_of_memory(error: MemoryLimit, limits: Limits, terms: Terms) -> MemoryLimit:
-    """What to say where a module cannot even be instantiated."""
-    return MemoryLimit(
-        f"the module needs more memory than its limit of {limits.max_memory_bytes} bytes"
-        f" ({terms.raising('max_memory_bytes')}): {error}"
-    )
+def started(make: Callable[[], T], deadline: Deadline, limits: Limits, terms: Terms, stats: Stats) -> T:
+    """The instance that `make` makes, counted. Raises HostBusy where this process has no room, GuestError where its
+    start fails."""
+    stats.count_instance()
+    try:
+        return instances.start(make, deadline.at)
+    except MemoryLimit as error:
+        raise MemoryLimit(
+            f"the module needs more memory than its limit of {limits.max_memory_bytes} bytes"
+            f" ({terms.raising('max_memory_bytes')}): {error}"
+        ) from None
 
 
 class Boxes:
@@ -115,11 +93,8 @@ class Boxes:
         self._on_output = on_output
         self._idle: list[Box] = []
         self._restored = self._grown = 0
+        self.called_at = 0.0
         instances.register(self)
-
-    def calls(self) -> int:
-        """How many calls the program has had."""
-        return self.stats.calls
 
     def give_way(self) -> bool:
         """Drop the instance that has been idle longest, if any; one that is stateful stays."""
@@ -133,6 +108,7 @@ class Boxes:
 
     def acquire(self, deadline: Deadline, size: int) -> Box:
         """An instance for inputs of `size` bytes, in its first state, or as it is kept; its deadline is running."""
+        self.called_at = time.monotonic()
         box = self._take(size)
         if box is None:
             return self.make(deadline, size)
@@ -167,20 +143,17 @@ class Boxes:
         the wrong one."""
         return self.plan.keep or not self.plan.rewinds or 0 <= box.made_for - size <= max(size, SPARE_BYTES)
 
-    def release(self, box: Box) -> None:
-        """The call went well."""
-        self._observe(box)
+    def release(self, box: Box, *, failed: bool = False) -> None:
+        """The call is over. Nothing of an instance in which one has `failed` is used again."""
+        if self.plan.has_memory:
+            self.stats.observe_memory(box.tensors().size)
+        self._forward(box.store.state)
         # Some allocators take no notice of memory that is there already: to put those back does not pay.
         pays = self._grown <= 8 or 4 * self._grown < self._restored
-        if self.plan.keep or not box.dirty or (self.plan.rewinds and pays):
+        if not failed and (self.plan.keep or not box.dirty or (self.plan.rewinds and pays)):
             self._idle.append(box)
         else:
             box.store.close()
-
-    def discard(self, box: Box) -> None:
-        """The call failed: nothing of this instance is used again."""
-        self._observe(box)
-        box.store.close()
 
     def close(self) -> None:
         """Let go of the kept instances."""
@@ -190,9 +163,7 @@ class Boxes:
     # -- making one ------------------------------------------------------------------------------------------------
 
     def make(self, deadline: Deadline, size: int) -> Box:
-        """A new instance, for inputs of `size` bytes. Raises HostBusy where this process has no room, GuestError where
-        its start fails."""
-        self.stats.count_instance()
+        """A new instance, for inputs of `size` bytes, as `started`."""
         plan, limits = self.plan, self.plan.limits
         state = HostState(limits.max_output_bytes)
 
@@ -203,10 +174,7 @@ class Boxes:
             return self._instantiate(store)
 
         try:
-            box = instances.start(attempt, deadline.at)
-        except MemoryLimit as error:
-            self._forward(state)
-            raise out_of_memory(error, limits, plan.terms) from None
+            box = started(attempt, deadline, limits, plan.terms, self.stats)
         except BaseException:
             self._forward(state)
             raise
@@ -215,12 +183,12 @@ class Boxes:
 
     def _instantiate(self, store: Store) -> Box:
         plan, most = self.plan, self.plan.limits.max_memory_bytes
-        made = [store.instantiate(self._parts.guest)]
+        made = [store.instantiate(self._parts.guest.instantiate)]
         for number, module in enumerate(self._parts.others, 1):
             if number == plan.bridge:
                 store.limit_memory(max(most, OWN_BYTES))
-            links = plan.parts[number].links
-            made.append(store.instantiate_with(module, [made[link.module][link.name] for link in links]))
+            imports = [made[link.module][link.name] for link in plan.parts[number].links]
+            made.append(store.instantiate(wasmtime.Instance, module, imports))
         store.limit_memory(most)
         if plan.initializer is not None:
             self._initialize(store, made[0], plan.initializer)
@@ -236,21 +204,15 @@ class Boxes:
                 raise
             if leaving.code:
                 raise GuestError(
-                    f"the module's '_start', which initialises each instance, ended with {leaving}, not with 0"
+                    f"the module's '_start', which initialises each instance, ended with exit code {leaving.code}, not"
+                    " with 0"
                 ) from None
-
-    # -- what is seen of it ----------------------------------------------------------------------------------------
-
-    def _observe(self, box: Box) -> None:
-        if self.plan.has_memory:
-            self.stats.observe_memory(box.tensors().size)
-        self._forward(box.store.state)
 
     def _forward(self, state: HostState) -> None:
         """Hand on what the guest wrote."""
         for stream, output in (("stdout", state.stdout), ("stderr", state.stderr)):
             if self._on_output is not None and (output.data or output.dropped):
                 for line in output.lines(self.plan.terms.setting("max_output_bytes")):
-                    self._on_output(stream, messages.escape(line))
+                    self._on_output(stream, line)
             output.data.clear()
             output.dropped = 0

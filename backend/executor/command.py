@@ -9,28 +9,30 @@ import numpy as np
 import wasmtime
 
 from ..batch.bytes_tensor import encoded, object_array
+from ..batch.coalesce import Pieces, joined
+from ..batch.validation import check_rows
 from ..compile.engine import EngineSettings
 from ..compile.loading import Compiling
-from ..errors import GuestError, InputError, MemoryLimit
+from ..errors import GuestError, InputError
 from ..interface.interface import Interface
 from ..terms import Terms
 from ..wasm.binary import ModuleInfo
-from . import instances
-from .box import Stats, out_of_memory
+from .box import started
+from .executor import Deadline, Executor, Stats
 from .faults import GuestExit
 from .host_state import HostState
 from .loaded import linked
-from .parallel import Workers
-from .store import Deadline, Exports, Store
+from .store import Exports, Store
+from .threads import Workers
 
 Row = tuple[bytes, bytes, int]
 RunRow = Callable[[bytes, Sequence[str], float], Row]
 """Runs the program once: stdin, arguments and seconds give stdout, stderr and exit code. Raises GuestError."""
 
 
-class Command:
-    """The runner of a WASI program: `run_row` runs one row. All rows of a request write at most `max_bytes`; the error
-    names that limit as `terms` do."""
+class Command(Executor):
+    """The executor of a WASI program: `run_row` runs one row. All rows of a request write at most `max_bytes`; the
+    error names that limit as `terms` do."""
 
     def __init__(self, interface: Interface, run_row: RunRow, workers: Workers, max_bytes: int, terms: Terms) -> None:
         self._interface = interface
@@ -39,27 +41,25 @@ class Command:
         self._workers = workers
         self._max_bytes = max_bytes
 
-    def observe(self) -> None:
-        """The counters are up to date."""
+    def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
+        """Run the program once per element of stdin (BYTES; args has one more dimension, the arguments).
 
-    def close(self) -> None:
-        """Nothing is kept."""
-
-    def run(self, stdin: np.ndarray, args: np.ndarray | None, timeout_s: float) -> list[np.ndarray]:
-        """Run the program once per element of `stdin` (BYTES; `args` has one more dimension, the arguments).
-
-        Each row has `timeout_s`. Returns stdout, stderr (BYTES) and exit_code (INT32), each of `stdin`'s shape. The
-        first row that traps or runs too long raises; an exit code is a result.
+        Each row has the whole time of `deadline`. Returns stdout, stderr (BYTES) and exit_code (INT32), each of stdin's
+        shape. The first row that traps or runs too long raises; an exit code is a result.
         """
-        count = stdin.size
+        arrays = joined(inputs)
+        check_rows(self._interface, arrays)
+        by_name = dict(zip((spec.name for spec in self._interface.inputs), arrays))
+        stdin, args = by_name["stdin"], by_name.get("args")
+        assert stdin is not None, "the interface says that it is not optional"
         rows = [encoded(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
-        argv = [[] for _ in rows] if args is None else args.reshape((count, -1)).tolist() if count else []
+        argv = [[] for _ in rows] if args is None else args.reshape((len(rows), -1)).tolist() if rows else []
         texts = [[_text(a) for a in row] for row in argv]
         lock, written = threading.Lock(), 0
 
         def run_row(job: tuple[bytes, list[str]]) -> Row:
             nonlocal written
-            result = self._run_row(job[0], job[1], timeout_s)
+            result = self._run_row(*job, deadline.timeout_s)
             with lock:  # rows may run side by side
                 written += len(result[0]) + len(result[1])
             if written > self._max_bytes:
@@ -113,18 +113,14 @@ class Sandboxed:
         def instantiate() -> tuple[Store, Exports]:
             store = Store(self._parts.engine, self._limits, self._terms, self._parts.name_of, state, deadline)
             store.give_wasi(argv)
-            return store, store.instantiate(self._parts.guest)
+            return store, store.instantiate(self._parts.guest.instantiate)
 
-        self._stats.count_instance()
-        try:
-            store, exports = instances.start(instantiate, deadline.at)
-        except MemoryLimit as error:
-            raise out_of_memory(error, self._limits, self._terms) from None
+        store, exports = started(instantiate, deadline, self._limits, self._terms, self._stats)
         with store:
             try:
                 store.run(exports[self._entry], store)
             finally:
-                memory = exports.get("memory")
+                memory = exports["memory"]
                 if isinstance(memory, wasmtime.Memory):
                     self._stats.observe_memory(memory.data_len(store))
 

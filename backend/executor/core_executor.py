@@ -6,7 +6,6 @@ import collections
 import ctypes
 import math
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char
@@ -14,7 +13,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .. import messages
 from ..batch.bytes_tensor import deserialize, object_array, serialize
 from ..batch.coalesce import Pieces
 from ..errors import GuestError, GuestTimeout, HostBusy, InternalError, Trap
@@ -23,12 +21,12 @@ from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
 from ..plan.planner import Plan
 from . import faults
-from .box import OnOutput, Stats
 from .core_library import Call, Core, OutputCallback, Piece, Tensor
+from .executor import Deadline, Executor, OnOutput, Stats
 from .host_state import Output
-from .store import Deadline
 
 _Shapes = tuple[tuple[int, ...] | None, ...]
+_OutShapes = Sequence[tuple[int, ...]]
 _Arrays = list["np.ndarray | list[np.ndarray] | None"]  # of each input, a list where it is in pieces
 _address_of: Any = ctypes.addressof
 _byte_in: Any = c_char.from_buffer
@@ -38,47 +36,25 @@ SMALL_BYTES = 16 << 10  # of a tensor: copying it takes less time than finding o
 _ERRORS = {**faults.REFUSALS, TRAP: Trap, TIMEOUT: GuestTimeout, BUSY: HostBusy, GUEST: GuestError}
 
 
-class _Known:
-    """Calls with inputs of these shapes, and the shapes of the outputs as they were last. It is never changed: what a
-    thread has written for it stays true."""
-
-    __slots__ = ("outputs", "shapes")
-
-    def __init__(self, shapes: _Shapes, outputs: list[tuple[int, ...]] | None = None) -> None:
-        self.shapes, self.outputs = shapes, outputs
-
-
 class _Space(threading.local):
-    """What one thread needs for a call, made once: the call, its tensors, and a piece for each."""
+    """What one thread needs for a call, made once: the call, and a tensor with a piece for each input and output."""
 
     def __init__(self, slot: int, inputs: int, outputs: int) -> None:
         count = inputs + outputs
-        self.call, self.tensors, self.pieces = Call(), (Tensor * count)(), (Piece * count)()
+        self.call, tensors, pieces = Call(), (Tensor * count)(), (Piece * count)()
         self.call.slot = slot
-        self.call.inputs = ctypes.cast(self.tensors, POINTER(Tensor))
-        self.call.outputs = ctypes.cast(byref(self.tensors, inputs * ctypes.sizeof(Tensor)), POINTER(Tensor))
-        for tensor, piece in zip(self.tensors, self.pieces):
-            tensor.piece = ctypes.pointer(piece)
+        self.call.inputs = ctypes.cast(tensors, POINTER(Tensor))
+        self.call.outputs = ctypes.cast(byref(tensors, inputs * ctypes.sizeof(Tensor)), POINTER(Tensor))
         self.address = ctypes.addressof(self.call)
         self.timeout_s = 0.0
-        self.places: Any = memoryview(self.pieces).cast("B").cast("q")  # pointer and size of each piece in turn
-        self.written: _Known | None = None  # of the inputs
-        self.expected: _Known | None = None  # of the outputs
-        self.scattered: dict[int, Any] = {}  # the pieces of inputs that have several
+        self.places: Any = memoryview(pieces).cast("B").cast("q")  # pointer and size of each piece in turn
+        rows = list(zip(tensors, pieces, map(ctypes.pointer, pieces)))
+        for tensor, _, pointer in rows:
+            tensor.piece = pointer
+        self.inputs, self.outputs = rows[:inputs], [(tensor, piece) for tensor, piece, _ in rows[inputs:]]
+        self.written: _Shapes | None = None  # of the inputs
+        self.expected: _OutShapes | None = None  # of the outputs
         self.staged: _Staged | None = None  # the call that was last, if its tensors are small: all pieces lie there
-
-    def scatter(self, number: int, pieces: Sequence[np.ndarray]) -> None:
-        """Write the pieces of an input, until another call is written."""
-        table = (Piece * len(pieces))(*[Piece(_address(piece), piece.nbytes) for piece in pieces])
-        tensor = self.tensors[number]
-        tensor.piece, tensor.pieces = ctypes.cast(table, POINTER(Piece)), len(pieces)
-        self.scattered[number], self.written = table, None
-
-    def gather(self) -> None:
-        """Have each input in one piece again."""
-        for number in self.scattered:
-            self.tensors[number].piece = ctypes.pointer(self.pieces[number])
-        self.scattered.clear()
 
 
 class _Staged:
@@ -132,13 +108,12 @@ class _Lines:
 
     def take(self, _data: Any, stream: int, text: Any, size: int) -> None:
         """The library's callback: the output of one call, or, without a text, how much is missing of it."""
-        name = ("stdout", "stderr")[stream]
-        if not text:
-            self._waiting.append((name, f"... {size} more bytes were dropped ({self._setting} is {self._limit})"))
-            return
         captured = Output(self._limit)
-        captured.write(ctypes.string_at(text, size))
-        self._waiting.extend((name, messages.escape(line)) for line in captured.lines(""))
+        if text:
+            captured.write(ctypes.string_at(text, size))
+        else:
+            captured.dropped = size
+        self._waiting.extend((("stdout", "stderr")[stream], line) for line in captured.lines(self._setting))
 
     def hand_on(self) -> None:
         """Hand on what there is."""
@@ -155,7 +130,7 @@ def _free(core: Core, slot: int, program: int) -> None:
     core.unload(program)
 
 
-class CoreExecutor:
+class CoreExecutor(Executor):
     """The executor of one plan, from its block of bytes. What it has in the library is freed with it: a call that runs
     on another thread keeps it."""
 
@@ -168,7 +143,7 @@ class CoreExecutor:
         self._lines = None if on_output is None else _Lines(plan, on_output)
         # referred to here: the library does not keep it alive
         self._take = OutputCallback() if self._lines is None else OutputCallback(self._lines.take)
-        self._known: dict[object, _Known] = {}
+        self._known: dict[_Shapes, _OutShapes] = {}  # of the outputs, as they were last for inputs of these shapes
         why = ctypes.create_string_buffer(4096)
         view = (c_char * len(block)).from_buffer(block)
         self._program = core.load(byref(view), len(block), self._take, None, why, len(why))
@@ -184,67 +159,62 @@ class CoreExecutor:
         freed.atexit = False  # other threads may still run guests then
 
     def observe(self) -> None:
-        """Take the library's counters over."""
         counted = self._core.stats(self._program)
         self._stats.instances, self._stats.memory_high_water_bytes = counted.instances, counted.high_water
 
     def close(self) -> None:
-        """Let go of the instances that are kept."""
         self._core.slot_clear(self._slot)
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
-        """As `PythonExecutor.run`."""
-        if self._lines is None:
-            return self._run(inputs, deadline, borrow)
         try:
             return self._run(inputs, deadline, borrow)
         finally:
-            self._lines.hand_on()
+            if self._lines is not None:
+                self._lines.hand_on()
 
     def _run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool) -> list[np.ndarray]:
         space = self._space
         if deadline.timeout_s != space.timeout_s:
             space.timeout_s, space.call.timeout_ns = deadline.timeout_s, int(deadline.timeout_s * 1e9)
-        staged, known = space.staged, space.written
-        if staged is None or known is None or borrow or not staged.take(inputs):
+        staged, shapes = space.staged, space.written
+        if staged is None or shapes is None or borrow or not staged.take(inputs):
             return self._general(space, inputs, deadline, borrow)
         kind = self._core.run(space.address, int(deadline.at * 1e9))
         if not kind:
             return [output.copy() for output in staged.outputs]
-        return self._finish(space, known, deadline, kind)
+        return self._finish(space, shapes, deadline, kind)
 
     def _general(
         self, space: _Space, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool
     ) -> list[np.ndarray]:
         space.staged = None
         shapes, arrays = self._flat(inputs)
-        known = self._known.get(shapes)
-        if known is None:
-            known = self._learn(_Known(shapes))
-        again = space.written is known and not self._has_bytes
+        again = space.written == shapes and not self._has_bytes
         if not again:
-            self._write(space, known, arrays)
-        places, at = space.places, 0
-        for number, array in enumerate(arrays):
+            self._write(space, shapes, arrays)
+        places, at, tables = space.places, 0, []
+        for array, (tensor, *_) in zip(arrays, space.inputs):
             if isinstance(array, list):
-                space.scatter(number, array)
+                tables.append((Piece * len(array))(*[Piece(_address(piece), piece.nbytes) for piece in array]))
+                tensor.piece, tensor.pieces = ctypes.cast(tables[-1], POINTER(Piece)), len(array)
+                space.written = None
             elif array is not None:
                 places[at] = _address(array)
             at += 2
         if borrow and not self._has_bytes:
-            return self._lend(space, known, deadline)
+            return self._lend(space, shapes, deadline)
+        expected = self._known.get(shapes)
+        if expected is None or space.expected is not expected:
+            self._expect(space, expected)
         outputs: list[np.ndarray] = []
-        if space.expected is not known:
-            self._expect(space, known)
-        if known.outputs is not None:
-            for shape, dtype in zip(known.outputs, self._dtypes):
-                output = np.empty(shape, dtype)
-                outputs.append(output)
-                places[at] = _address(output)
-                at += 2
+        for shape, dtype in zip(expected or (), self._dtypes):
+            output = np.empty(shape, dtype)
+            outputs.append(output)
+            places[at] = _address(output)
+            at += 2
         kind = self._core.run(space.address, int(deadline.at * 1e9))
         if kind:
-            return self._finish(space, known, deadline, kind)
+            return self._finish(space, shapes, deadline, kind)
         if again:
             self._stage(space, arrays, outputs)
         return outputs
@@ -278,94 +248,77 @@ class CoreExecutor:
                 arrays.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
         return tuple(shapes), arrays
 
-    def _lend(self, space: _Space, known: _Known, deadline: Deadline) -> list[np.ndarray]:
+    def _lend(self, space: _Space, shapes: _Shapes, deadline: Deadline) -> list[np.ndarray]:
         """A call whose outputs stay where the guest wrote them: others may write over them, but they stay memory."""
         space.expected = None
         kind = self._core.lend(space.address, int(deadline.at * 1e9))
         if kind:
-            return self._finish(space, known, deadline, kind)
-        lent, first, outputs = _Lent(space.call.box, self._core.release), len(self._inputs), []
-        for i, dtype in enumerate(self._dtypes):
-            tensor = space.tensors[first + i]
+            return self._finish(space, shapes, deadline, kind)
+        lent, outputs = _Lent(space.call.box, self._core.release), []
+        for (tensor, _), dtype in zip(space.outputs, self._dtypes):
             data: Any = (c_char * tensor.bytes).from_address(tensor.data) if tensor.bytes else bytearray()
             if tensor.bytes:
                 data.lent = lent
             outputs.append(np.frombuffer(data, dtype).reshape(tensor.dims[: tensor.rank]))
         return outputs
 
-    def _learn(self, known: _Known) -> _Known:
-        if len(self._known) >= TABLES_KEPT:
-            self._known.clear()
-        self._known[known.shapes] = known
-        return known
-
-    def _write(self, space: _Space, known: _Known, arrays: _Arrays) -> None:
+    @staticmethod
+    def _write(space: _Space, shapes: _Shapes, arrays: _Arrays) -> None:
         """Write what is the same for all calls with these shapes."""
-        if space.scattered:
-            space.gather()
-        for i, (shape, array) in enumerate(zip(known.shapes, arrays)):
-            tensor = space.tensors[i]
+        for (tensor, piece, pointer), shape, array in zip(space.inputs, shapes, arrays):
             if shape is None or array is None:
                 tensor.rank, tensor.bytes, tensor.pieces = -1, 0, 0
                 continue
             dims = shape[:MAX_OUT_RANK]
-            size = sum(piece.nbytes for piece in array) if isinstance(array, list) else array.nbytes
-            tensor.rank, tensor.bytes, tensor.pieces = len(shape), size, 1
+            size = sum(each.nbytes for each in array) if isinstance(array, list) else array.nbytes
+            tensor.rank, tensor.bytes, tensor.pieces, tensor.piece = len(shape), size, 1, pointer
             tensor.dims[: len(dims)] = dims
-            space.pieces[i].bytes = size
-        space.written = known
+            piece.bytes = size
+        space.written = shapes
 
-    def _expect(self, space: _Space, known: _Known) -> None:
+    def _expect(self, space: _Space, expected: _OutShapes | None) -> None:
         """Write how large the outputs will be, where that is known."""
-        first = len(self._inputs)
-        for i, dtype in enumerate(self._dtypes):
-            tensor, piece = space.tensors[first + i], space.pieces[first + i]
+        for i, ((tensor, piece), dtype) in enumerate(zip(space.outputs, self._dtypes)):
             tensor.pieces = 0
-            if known.outputs is not None:
-                shape = known.outputs[i]
+            if expected is not None:
+                shape = expected[i]
                 tensor.pieces, piece.bytes = 1, math.prod(shape) * dtype.itemsize
                 tensor.rank, tensor.dims[: len(shape)] = len(shape), shape
-        space.expected = known
+        space.expected = expected
 
-    def _finish(self, space: _Space, known: _Known, deadline: Deadline, kind: int) -> list[np.ndarray]:
+    def _finish(self, space: _Space, shapes: _Shapes, deadline: Deadline, kind: int) -> list[np.ndarray]:
         """The outputs of a call that failed, or whose outputs' shapes were not known, or are others."""
         space.expected = space.staged = None
         if kind != OPEN:
             self._fail(space.call, kind)
-        first = len(self._inputs)
-        tensors = [space.tensors[first + i] for i in range(len(self._outputs))]
-        shapes = [tuple(tensor.dims[: tensor.rank]) for tensor in tensors]
+        found = [tuple(tensor.dims[: tensor.rank]) for tensor, _ in space.outputs]
         try:
             raw = [
-                np.empty(tensor.bytes, np.uint8) if spec.dtype is BYTES else np.empty(shape, dtype)
-                for tensor, shape, spec, dtype in zip(tensors, shapes, self._outputs, self._dtypes)
+                np.empty(tensor.bytes, np.uint8) if dtype.hasobject else np.empty(shape, dtype)
+                for (tensor, _), shape, dtype in zip(space.outputs, found, self._dtypes)
             ]
         except BaseException:
             self._core.abort(space.address)  # else the instance would be lost
             raise
-        for i, (tensor, output) in enumerate(zip(tensors, raw)):
-            space.pieces[first + i].data = _address(output)
-            space.pieces[first + i].bytes = tensor.bytes
-            tensor.pieces = 1
+        for (tensor, piece), output in zip(space.outputs, raw):
+            piece.data, piece.bytes, tensor.pieces = _address(output), tensor.bytes, 1
         kind = self._core.end(space.address)
         if kind:
             self._fail(space.call, kind)
         if not self._has_bytes:
-            self._learn(_Known(known.shapes, shapes))
+            if len(self._known) >= TABLES_KEPT:
+                self._known.clear()
+            self._known[shapes] = found
         return [
-            self._elements(output, shape, deadline) if spec.dtype is BYTES else output
-            for output, shape, spec in zip(raw, shapes, self._outputs)
+            self._elements(output, shape, deadline) if dtype.hasobject else output
+            for output, shape, dtype in zip(raw, found, self._dtypes)
         ]
 
     def _elements(self, output: np.ndarray, shape: tuple[int, ...], deadline: Deadline) -> np.ndarray:
         """A BYTES tensor. Raises GuestTimeout where reading it takes too long."""
-
-        def check() -> None:
-            if time.monotonic() >= deadline.at:
-                advice = self._plan.terms.more_time(deadline.timeout_s, self._plan.limits.timeout_s)
-                raise faults.timed_out(deadline.timeout_s, advice, "", "reading the outputs took")
-
-        return object_array(deserialize(output.data, check=check), shape)
+        limits, terms = self._plan.limits, self._plan.terms
+        elements = deserialize(output.data, check=lambda: faults.check_reading(deadline, limits, terms))
+        return object_array(elements, shape)
 
     def _fail(self, call: Call, kind: int) -> NoReturn:
         text = call.message[: call.message_bytes].decode("utf-8", "backslashreplace")

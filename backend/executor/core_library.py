@@ -3,19 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import (
-    POINTER,
-    Structure,
-    c_bool,
-    c_char,
-    c_char_p,
-    c_int32,
-    c_int64,
-    c_size_t,
-    c_uint32,
-    c_uint64,
-    c_void_p,
-)
+from ctypes import POINTER, c_bool, c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, sizeof
 from typing import Any
 
 from wasmtime import _ffi as ffi
@@ -26,11 +14,11 @@ LIBRARY = str(ffi.dll._name)  # the path of wasmtime's
 MESSAGE_BYTES = 16 << 10
 
 
-class Piece(Structure):
+class Piece(ctypes.Structure):
     _fields_ = (("data", c_void_p), ("bytes", c_uint64))
 
 
-class Tensor(Structure):
+class Tensor(ctypes.Structure):
     _fields_ = (
         ("rank", c_int32),
         ("pieces", c_uint32),
@@ -42,7 +30,7 @@ class Tensor(Structure):
     )
 
 
-class Call(Structure):
+class Call(ctypes.Structure):
     _fields_ = (
         ("slot", c_void_p),
         ("timeout_ns", c_uint64),
@@ -62,11 +50,11 @@ class Call(Structure):
     )
 
 
-class Counters(Structure):
+class Counters(ctypes.Structure):
     _fields_ = tuple((name, c_uint64) for name in ("calls", "traps", "timeouts", "instances", "guest_ns", "high_water"))
 
 
-class Settings(Structure):
+class Settings(ctypes.Structure):
     """How the library keeps house, for the whole process: `struct core_settings`."""
 
     _fields_ = (("wait_ns", c_uint64), ("period_ns", c_uint64), ("rest_ns", c_uint64), ("most_instances", c_uint32))
@@ -77,15 +65,8 @@ OutputCallback = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_int, POINTER(c_char),
 
 def layouts() -> int:
     """The sizes of wasmtime's structs, as `core_layouts` packs them."""
-    sizes = (
-        ctypes.sizeof(ffi.wasmtime_extern_t),
-        ffi.wasmtime_extern_t.of.offset,
-        ctypes.sizeof(ffi.wasmtime_func_t),
-        ctypes.sizeof(ffi.wasmtime_memory_t),
-        ctypes.sizeof(ffi.wasmtime_instance_t),
-        ctypes.sizeof(ffi.wasmtime_val_raw_t),
-        ctypes.sizeof(ffi.wasm_byte_vec_t),
-    )
+    others = ("wasmtime_func_t", "wasmtime_memory_t", "wasmtime_instance_t", "wasmtime_val_raw_t", "wasm_byte_vec_t")
+    sizes = (sizeof(ffi.wasmtime_extern_t), ffi.wasmtime_extern_t.of.offset, *(sizeof(getattr(ffi, o)) for o in others))
     return sum(size << 8 * i for i, size in enumerate(sizes))
 
 

@@ -7,10 +7,11 @@ shown here are read from the module when an error occurs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from .. import messages
 from ..errors import (
     AbiViolation,
     GuestError,
@@ -22,7 +23,10 @@ from ..errors import (
     Trap,
     WasmError,
 )
+from ..limits import Limits
 from ..plan import control
+from ..terms import Terms
+from .executor import Deadline
 
 REFUSALS: dict[int, type[WasmError]] = {
     control.INPUT: InputError,
@@ -32,23 +36,17 @@ REFUSALS: dict[int, type[WasmError]] = {
     control.OUTPUT: GuestError,
 }
 """What an adapter's refusal is raised as."""
-NameOf = Callable[[int], str | None]  # the name of the guest's function with an index
+NameOf = Callable[[int], str | None]  # the name of the guest's function with an index, as backtraces show it
+MAX_FRAMES = 20  # of a backtrace
+_OURS = ("bridge", "adapter")  # which no backtrace shows
 _NO_ROOM = ("mmap failed", "Cannot allocate memory", "failed to allocate", "os error 12")
 
 
-class Frame(NamedTuple):
-    """A frame of a backtrace: the function's index, the offset in the module, and the name if it is a loop of ours."""
-
-    function: int
-    offset: int
-    loop: str | None
-
-
-class GuestExit(Exception):
+class GuestExit(GuestError):
     """The guest called WASI's ``proc_exit``."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"exit code {code}")
+        super().__init__(f"the guest ended itself with exit code {code} instead of returning")
         self.code = code
 
 
@@ -62,14 +60,25 @@ def of_error(text: str, where: str) -> WasmError:
     return GuestError(text + where)
 
 
-def timed_out(timeout_s: float, advice: str, where: str, what: str) -> GuestTimeout:
-    """The error of a call whose deadline has passed while `what`."""
-    return GuestTimeout(f"{what} longer than its time limit of {timeout_s:g} s and was stopped ({advice}){where}")
-
-
 def of_trap(text: str, said: str, where: str) -> Trap:
     """The error of a guest that trapped with wasmtime's message `text`, after it `said` something itself."""
     return Trap(f"the guest trapped: {said}{': ' if said else ''}{cause(text)}{where}")
+
+
+def timed_out(
+    deadline: Deadline, limits: Limits, terms: Terms, where: str = "", what: str = "the guest ran"
+) -> GuestTimeout:
+    """The error of a call whose deadline has passed while `what`."""
+    advice = terms.more_time(deadline.timeout_s, limits.timeout_s)
+    return GuestTimeout(
+        f"{what} longer than its time limit of {deadline.timeout_s:g} s and was stopped ({advice}){where}"
+    )
+
+
+def check_reading(deadline: Deadline, limits: Limits, terms: Terms) -> None:
+    """Raises GuestTimeout where reading a guest's outputs takes too long."""
+    if time.monotonic() >= deadline.at:
+        raise timed_out(deadline, limits, terms, what="reading the outputs took")
 
 
 def cause(text: str) -> str:
@@ -83,17 +92,16 @@ def cause(text: str) -> str:
     return told if not head or "error while executing" in head else f"{head}: {told}"
 
 
-def backtrace(frames: Sequence[Frame], name_of: NameOf) -> str:
-    """The lines for `frames`, innermost first, behind a newline; "" where there are none."""
-    lines = [f"{i:>5}: {_place(frame)} - {_label(frame, name_of)}" for i, frame in enumerate(frames)]
+def backtrace(frames: Iterable[Any], name_of: NameOf) -> str:
+    """The lines for wasmtime's `frames`, innermost first, behind a newline; "" where there are none. Our own modules
+    have names, the guests are compiled without."""
+    guests = (frame for frame in frames if frame.module_name not in _OURS)
+    lines = [f"{i:>5}: {_line(frame, name_of)}" for i, frame in enumerate(itertools.islice(guests, MAX_FRAMES))]
     return "\n".join(["\nwasm backtrace:", *lines]) if lines else ""
 
 
-def _place(frame: Frame) -> str:
-    return f"{frame.offset:#8x}" if 0 < frame.offset < 0xFFFFFFFF else " " * 8
-
-
-def _label(frame: Frame, name_of: NameOf) -> str:
-    if frame.loop is not None:
-        return frame.loop
-    return messages.name(name_of(frame.function) or f"function {frame.function}")
+def _line(frame: Any, name_of: NameOf) -> str:
+    place = f"{frame.module_offset:#8x}" if 0 < frame.module_offset < 0xFFFFFFFF else " " * 8
+    if frame.module_name:  # a loop of ours
+        return f"{place} - {frame.module_name}!{frame.func_name or ''}"
+    return f"{place} - {name_of(frame.func_index) or f'function {frame.func_index}'}"

@@ -7,17 +7,17 @@ raises: wasmtime-py keeps what a host function raised in a variable of its modul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import wasmtime
 from wasmtime import _ffi as ffi
 
 from ..errors import ModuleError
-from ..wasm.binary import ModuleInfo
+from ..wasm.binary import FuncType, ModuleInfo
+from ..wasm.imports import HOST
 from . import store, wasi
 
-_MASKS = {"i32": (1 << 32) - 1, "i64": (1 << 64) - 1}
 _KINDS = {"i32": wasmtime.ValType.i32, "i64": wasmtime.ValType.i64}
 
 
@@ -37,16 +37,19 @@ def provide(engine: wasmtime.Engine, info: ModuleInfo) -> wasmtime.Linker:
     linker.allow_shadowing = True
     if info.imports:
         linker.define_wasi()
-        for module, name, parameters, results, function in wasi.FUNCTIONS:
-            kind = wasmtime.FuncType([_KINDS[k]() for k in parameters], [_KINDS[k]() for k in results])
-            linker.define_func(module, name, kind, _entry(function, parameters, results), access_caller=True)
+        for name, function in wasi.FUNCTIONS.items():
+            kind = HOST[name]
+            parameters, results = ([_KINDS[each]() for each in side] for side in (kind.params, kind.results))
+            linker.define_func(
+                *name, wasmtime.FuncType(parameters, results), _entry(function, kind), access_caller=True
+            )
     return linker
 
 
-def _entry(function: wasi.Function, parameters: Sequence[str], results: Sequence[str]) -> Callable[..., int | None]:
+def _entry(function: wasi.Function, kind: FuncType) -> Callable[..., int | None]:
     """What wasmtime calls. A bad pointer is an errno of the guest, as WASI says. Past the deadline the guest is
     interrupted at its next loop or call."""
-    masks = [_MASKS[kind] for kind in parameters]
+    masks = [(1 << int(each[1:])) - 1 for each in kind.params]
 
     def enter(caller: Any, *values: int) -> int | None:
         state, errno = store.current.state, 0
@@ -58,6 +61,6 @@ def _entry(function: wasi.Function, parameters: Sequence[str], results: Sequence
                 errno = wasi.FAULT
         if state.late:
             ffi.wasmtime_context_set_epoch_deadline(caller._context(), 0)
-        return errno if results else None
+        return errno if kind.results else None
 
     return enter

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 
+from .. import messages
+
 MAX_LINES = 1000  # of one stream in one call: a line costs the log more than its text
 
 
@@ -33,7 +35,7 @@ class Output:
             lines[MAX_LINES:] = [f"... {len(lines) - MAX_LINES} more lines were dropped (at most {MAX_LINES} are kept)"]
         if self.dropped:
             lines.append(f"... {self.dropped} more bytes were dropped ({limit} is {self.cap})")
-        return lines
+        return [messages.escape(line) for line in lines]
 
 
 class HostState:

@@ -24,32 +24,28 @@ _PAUSE_S = 0.01
 class Owner(Protocol):
     """Who keeps idle instances."""
 
-    def calls(self) -> int:
-        """How many calls there were so far."""
+    called_at: float  # when it was called last, by ``time.monotonic()``
 
     def give_way(self) -> bool:
         """Drop an idle instance whose state nobody counts on. False where there is none."""
 
 
 T = TypeVar("T")
-_owners: weakref.WeakKeyDictionary[Owner, int] = weakref.WeakKeyDictionary()  # with the calls seen the last time
+_owners: weakref.WeakSet[Owner] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
 def register(owner: Owner) -> None:
     """Let the idle instances of `owner` give way to others."""
     with _lock:
-        _owners[owner] = -1
+        _owners.add(owner)
 
 
 def give_way() -> bool:
-    """Drop one idle instance, of a program that was not called of late if there is one. False where all are busy."""
+    """Drop one idle instance, of the program that was called longest ago. False where all are busy."""
     with _lock:
-        counted = [(owner.calls(), seen, owner) for owner, seen in list(_owners.items())]
-        for calls, _, owner in counted:
-            _owners[owner] = calls
-    counted.sort(key=lambda each: each[0] != each[1])
-    return any(owner.give_way() for _, _, owner in counted)
+        owners = sorted(_owners, key=lambda owner: owner.called_at)
+    return any(owner.give_way() for owner in owners)
 
 
 def start(make: Callable[[], T], until: float) -> T:

@@ -7,14 +7,11 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import wasmtime
 
-from ..batch.coalesce import Pieces
 from ..compile.engine import EngineSettings, engine_for
 from ..compile.loading import Compiling
 from ..interface.interface import Interface
@@ -22,27 +19,14 @@ from ..plan import layout
 from ..plan.planner import Isolation, plan
 from ..wasm.binary import ModuleInfo
 from . import host
-from .box import Boxes, OnOutput, Parts, Stats
+from .box import Boxes, Parts
 from .core_executor import CoreExecutor
 from .core_library import Core, layouts
+from .executor import Executor, OnOutput, Stats
 from .fitting import misfit
 from .python_executor import PythonExecutor
-from .store import Deadline
 
 _LOG = logging.getLogger(__name__)
-
-
-class Executor(Protocol):
-    """Runs the calls of one plan."""
-
-    def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
-        """The outputs for `inputs`, in the interface's order; the pieces of one are joined along axis 0."""
-
-    def observe(self) -> None:
-        """Bring the program's counters up to date."""
-
-    def close(self) -> None:
-        """Let go of the instances that are kept."""
 
 
 def executor(
@@ -84,15 +68,11 @@ def native_core() -> Core | None:
 
 def linked(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Parts:
     """The modules of a plan, the guest's first, as Python runs them."""
-    engine = engine_for(settings)
-    return Parts(engine, host.link(engine, modules[0], info), modules[1:], _names(info))
-
-
-def _names(info: ModuleInfo) -> Callable[[int], str | None]:
-    """The names of functions that a plan has room for: backtraces are the same whoever executes it."""
 
     @functools.cache
-    def last() -> int:
-        return max((index for index, _ in layout.shown(info.named_functions())), default=-1)
+    def names() -> dict[int, str]:
+        return dict(layout.shown(info.named_functions()))
 
-    return lambda index: info.function_name(index) if index <= last() else None
+    engine = engine_for(settings)
+    # names are those that a plan has room for: backtraces are the same whoever executes it
+    return Parts(engine, host.link(engine, modules[0], info), modules[1:], lambda index: names().get(index))

@@ -20,14 +20,13 @@ from ..interface.interface import TensorSpec
 from ..plan import control
 from . import faults
 from .box import Box, Boxes
-from .faults import GuestExit
-from .store import Deadline
+from .executor import Deadline, Executor
 
 _ROW = control.TENSOR
 _unpack_row: Any = _ROW.unpack_from  # type checkers take an array for a buffer only from NumPy 2 on
 
 
-class PythonExecutor:
+class PythonExecutor(Executor):
     """The executor of one plan."""
 
     def __init__(self, boxes: Boxes) -> None:
@@ -36,42 +35,35 @@ class PythonExecutor:
         self._inputs, self._outputs = interface.inputs, interface.outputs
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
-        """The outputs for `inputs` (interface order; None for an absent optional one; pieces are joined along axis 0).
-        They are always copies, whether or not the caller would `borrow` them. Raises InputError or GuestError."""
+        """As `Executor.run`; the outputs are always copies."""
         arrays = joined(inputs)
         flat = [self._flat(spec, array) for spec, array in zip(self._inputs, arrays)]
         table = b"".join(_row(array, data) for array, data in zip(arrays, flat))
         size = sum(data.size for data in flat if data is not None)
         box = self._boxes.acquire(deadline, size)
         try:
-            box.table[: len(table)] = np.frombuffer(table, np.uint8)
-            status = box.call("place")
+            status = box.place(table)
             if status == control.RENEW:  # it has no room for these tensors
                 box.store.close()
                 box = self._boxes.make(deadline, size)
-                box.table[: len(table)] = np.frombuffer(table, np.uint8)
-                status = box.call("place")
+                status = box.place(table)
             if status:
                 self._fail(box, status)
-            outputs = self._run(box, flat)
+            outputs = self._run(box, flat, deadline)
         except InputError:
             self._boxes.release(box)  # the guest was not called
             raise
         except Trap as trap:
             said = self._explanation(box)
-            self._boxes.discard(box)
+            self._boxes.release(box, failed=True)
             raise Trap(f"{trap}\nthe guest said: {said}" if said else str(trap)) from None
         except BaseException:
-            self._boxes.discard(box)
+            self._boxes.release(box, failed=True)
             raise
         self._boxes.release(box)
         return outputs
 
-    def observe(self) -> None:
-        """The counters are up to date."""
-
     def close(self) -> None:
-        """Let go of the instances that are kept."""
         self._boxes.close()
 
     @staticmethod
@@ -83,45 +75,45 @@ class PythonExecutor:
             return np.frombuffer(serialize(array.reshape(-1).tolist(), f"input '{spec.name}'"), np.uint8)
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
-    def _run(self, box: Box, flat: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    def _run(self, box: Box, flat: Sequence[np.ndarray | None], deadline: Deadline) -> list[np.ndarray]:
         """The outputs of a placed call."""
-        passes, generation = int(box.head[0]), int(box.head[1])
-        rows = [_unpack_row(box.table, _ROW.size * i) for i in range(len(flat))]
+        passes, generation, first = int(box.head[0]), int(box.head[1]), len(flat)
+        placed = self._rows(box)[:first]
         outputs: list[np.ndarray] = []
         for number in range(passes):
             box.dirty = True
             memory = box.tensors()
-            for data, (_, at, _, each, *_) in zip(flat, rows):
+            for data, (_, at, _, each, *_) in zip(flat, placed):
                 if data is not None and (not number or each):
                     piece = data[each * number : each * (number + 1)] if each else data
                     memory[at : at + piece.size] = piece
             status = box.call("run", number, generation)
             if status:
                 self._fail(box, status)
+            made = self._rows(box)[first:]
             if passes == 1:
-                return [self._array(box, row, spec) for row, spec in self._found(box)]
-            outputs = outputs or self._empty(box)
+                return [self._array(box, row, spec, deadline) for row, spec in zip(made, self._outputs)]
+            outputs = outputs or self._empty(made)
             memory = box.tensors()
-            for (row, _), output in zip(self._found(box), outputs):
-                at, each = row[1], row[3]
+            for (_, at, _, each, *_), output in zip(made, outputs):
                 piece = output.reshape(-1).view(np.uint8)[each * number : each * (number + 1)]
                 piece[:] = memory[at : at + piece.size]
-        return outputs or self._empty(box)
+        return outputs or self._empty(self._rows(box)[first:])
 
-    def _found(self, box: Box) -> list[tuple[tuple[int, ...], TensorSpec]]:
-        """The outputs' rows of the control block."""
-        first = len(self._inputs)
-        return [(_unpack_row(box.table, _ROW.size * (first + i)), spec) for i, spec in enumerate(self._outputs)]
+    def _rows(self, box: Box) -> list[tuple[int, ...]]:
+        """The tensors' rows of the control block."""
+        return [_unpack_row(box.table, _ROW.size * i) for i in range(len(self._inputs) + len(self._outputs))]
 
-    def _empty(self, box: Box) -> list[np.ndarray]:
-        return [np.empty(row[4 : 4 + row[0]], spec.dtype.numpy) for row, spec in self._found(box)]
+    def _empty(self, rows: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+        return [np.empty(row[4 : 4 + row[0]], spec.dtype.numpy) for row, spec in zip(rows, self._outputs)]
 
-    def _array(self, box: Box, row: tuple[int, ...], spec: TensorSpec) -> np.ndarray:
+    def _array(self, box: Box, row: tuple[int, ...], spec: TensorSpec, deadline: Deadline) -> np.ndarray:
         rank, at, size, _, *dims = row
         data, shape = box.tensors()[at : at + size].copy(), tuple(dims[:rank])
         if spec.dtype is not BYTES:
             return data.view(spec.dtype.numpy).reshape(shape)
-        elements = deserialize(data.data, check=lambda: box.store.check_deadline("reading the outputs took"))
+        plan = self._boxes.plan
+        elements = deserialize(data.data, check=lambda: faults.check_reading(deadline, plan.limits, plan.terms))
         return object_array(elements, shape)
 
     # -- errors ----------------------------------------------------------------------------------------------------
@@ -138,7 +130,7 @@ class PythonExecutor:
         by the second."""
         try:
             box.call("explain")
-        except (GuestError, GuestExit) as problem:
+        except GuestError as problem:
             return f"(portalis_error failed: {str(problem).partition(chr(10))[0]})"
         return box.message()
 

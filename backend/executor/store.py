@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import byref, create_string_buffer
@@ -22,12 +20,11 @@ from ..errors import WasmError
 from ..limits import Limits
 from ..terms import Terms
 from . import faults, stacks
+from .executor import Deadline
 from .faults import GuestExit, NameOf
 from .host_state import HostState
 
 T = TypeVar("T")
-MAX_FRAMES = 20  # of a backtrace
-OURS = ("bridge!", "adapter!")  # which no backtrace shows
 INSTANCES, TABLES, MEMORIES = 6, 8, 6  # of a store: the guest's, its loop's, and our own
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
 
@@ -35,16 +32,6 @@ _live: weakref.WeakSet[Store] = weakref.WeakSet()
 def live_stores() -> int:
     """How many stores exist in this process."""
     return len(_live)
-
-
-class Deadline:
-    """When the guest call that starts now must have ended. ``timeout_s`` is in seconds."""
-
-    __slots__ = ("at", "timeout_s")
-
-    def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
-        self.at = time.monotonic() + timeout_s
 
 
 class _Thread(threading.local):
@@ -65,19 +52,13 @@ class Exports:
     def __init__(self, store: wasmtime.Store, instance: wasmtime.Instance) -> None:
         self._store, self._instance = store, instance
 
-    def get(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Any:
         """The function, memory, global or table called `name`, or None."""
         found, text = ffi.wasmtime_extern_t(), name.encode()
         where = self._store._context(), byref(self._instance._instance)
         if not ffi.wasmtime_instance_export_get(*where, create_string_buffer(text), len(text), byref(found)):
             return None
         return wrap_extern(found)
-
-    def __getitem__(self, name: str) -> Any:
-        found = self.get(name)
-        if found is None:
-            raise KeyError(name)
-        return found
 
 
 class Store(wasmtime.Store):
@@ -111,24 +92,15 @@ class Store(wasmtime.Store):
         self.state.start(deadline.at)
         self.set_epoch_deadline(engines.TICKER.ticks_until(deadline.at))
 
-    def check_deadline(self, what: str) -> None:
-        """Raises GuestTimeout past the deadline: for `what` the host does on a guest's behalf."""
-        if time.monotonic() >= self._deadline.at:
-            raise self._timed_out(what=what)
-
     def give_wasi(self, argv: Sequence[str] = ()) -> None:
         """Give the guest WASI: `argv`, and nothing else that wasmtime's own functions would reach."""
         config = wasmtime.WasiConfig()
         config.argv = list(argv)
         self.set_wasi(config)
 
-    def instantiate(self, pre: wasmtime.InstancePre) -> Exports:
-        """The exports of a new instance of a linked module; its start function runs now."""
-        return Exports(self, self.run(pre.instantiate, self))
-
-    def instantiate_with(self, module: wasmtime.Module, imports: Sequence[Any]) -> Exports:
-        """The exports of a new instance of `module` with `imports`, in the order of its import section."""
-        return Exports(self, self.run(wasmtime.Instance, self, module, imports))
+    def instantiate(self, call: Callable[..., wasmtime.Instance], *arguments: Any) -> Exports:
+        """The exports of a new instance, which `call` makes in this store; its start function runs now."""
+        return Exports(self, self.run(call, self, *arguments))
 
     def view(self, memory: wasmtime.Memory) -> np.ndarray:
         """The whole linear memory as a writable uint8 array, while it does not grow and the store is open."""
@@ -160,33 +132,19 @@ class Store(wasmtime.Store):
         finally:
             current.state = None  # else the thread would keep it until its next guest
 
-    def _timed_out(self, where: str = "", what: str = "the guest ran") -> WasmError:
-        timeout_s = self._deadline.timeout_s
-        return faults.timed_out(timeout_s, self._terms.more_time(timeout_s, self._limits.timeout_s), where, what)
+    def _timed_out(self, where: str = "") -> WasmError:
+        return faults.timed_out(self._deadline, self._limits, self._terms, where)
 
     def _of_error(self, error: wasmtime.WasmtimeError) -> WasmError:
         frames = FrameList(error)
         ffi.wasmtime_error_wasm_trace(error.ptr(), byref(frames.vec))
         found = (Frame._from_ptr(frames.vec.data[i], frames) for i in range(frames.vec.size))
-        return faults.of_error(str(error), self._backtrace(found))
+        return faults.of_error(str(error), faults.backtrace(found, self._name_of))
 
     def _of_trap(self, trap: wasmtime.Trap) -> WasmError:
         if self.state.late:  # in a host function: it was not the guest that ran
             return self._timed_out()
-        where = self._backtrace(trap.frames)
+        where = faults.backtrace(trap.frames, self._name_of)
         if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
             return self._timed_out(where)
         return faults.of_trap(trap.message, self.state.abort_message, where)
-
-    def _backtrace(self, frames: Any) -> str:
-        """The innermost frames of a guest; our own modules have names, the guests are compiled without."""
-        found = (
-            faults.Frame(
-                frame.func_index,
-                frame.module_offset,
-                f"{frame.module_name}!{frame.func_name or ''}" if frame.module_name else None,
-            )
-            for frame in frames
-        )
-        shown = (frame for frame in found if frame.loop is None or not frame.loop.startswith(OURS))
-        return faults.backtrace(list(itertools.islice(shown, MAX_FRAMES)), self._name_of)

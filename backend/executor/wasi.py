@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 import wasmtime
 
+from ..wasm.imports import ABORT, WASI
 from .host_state import HostState
 
-WASI = "wasi_snapshot_preview1"
 FAULT = 21  # __wasi_errno_t: a bad pointer
 _BADF, _INVAL, _IO = 8, 28, 29
 _REALTIME, _MONOTONIC, _LAST_CLOCK = 0, 1, 3  # __wasi_clockid_t: 2 and 3 are CPU times, which no guest is given
@@ -181,13 +181,13 @@ def _utf16(memory: Memory, pointer: int) -> str:
     return memory.read(pointer, min(size, 2048)).decode("utf-16-le", "replace")
 
 
-_I32 = ("i32",)
-FUNCTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], Function], ...] = (
-    (WASI, "fd_write", _I32 * 4, _I32, _fd_write),
-    (WASI, "fd_read", _I32 * 4, _I32, _fd_read),
-    (WASI, "clock_time_get", ("i32", "i64", "i32"), _I32, _clock_time_get),
-    (WASI, "clock_res_get", _I32 * 2, _I32, _clock_res_get),
-    (WASI, "poll_oneoff", _I32 * 4, _I32, _poll_oneoff),
-    (WASI, "random_get", _I32 * 2, _I32, _random_get),
-    ("env", "abort", _I32 * 4, (), _abort),
-)
+FUNCTIONS: dict[tuple[str, str], Function] = {
+    (WASI, "fd_write"): _fd_write,
+    (WASI, "fd_read"): _fd_read,
+    (WASI, "clock_time_get"): _clock_time_get,
+    (WASI, "clock_res_get"): _clock_res_get,
+    (WASI, "poll_oneoff"): _poll_oneoff,
+    (WASI, "random_get"): _random_get,
+    ABORT: _abort,
+}
+"""By module and name; `imports.HOST` has their types."""

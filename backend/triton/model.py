@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from ..batch.batch import Result, internal_error
+from ..batch.batch import Result, wasm_error
 from ..errors import Cancelled, GuestStatus, GuestTimeout, HostBusy, InputError, MemoryLimit, SettingsError, WasmError
 from ..interface.dtypes import BF16
 from ..interface.interface import TensorSpec
@@ -39,8 +39,7 @@ _CODES = (
 
 
 def _error(problem: Exception) -> Any:
-    if not isinstance(problem, WasmError):
-        problem = internal_error(problem)
+    problem = wasm_error(problem)
     code = next((name for kinds, name in _CODES if isinstance(problem, kinds)), "INTERNAL")
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(problem), getattr(pb_utils.TritonError, code)))
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..executor.box import Stats
+from ..executor.executor import Stats
 
 FLUSH_S = 1.0
 MAX_LINES = 1000  # lines waiting for the log; more are counted and dropped

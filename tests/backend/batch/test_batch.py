@@ -145,7 +145,7 @@ def test_hundreds_of_endless_requests_share_the_time_of_the_short_tries() -> Non
 
     batch = Batch(call, [None] * 300, proceed=None, answered=None, parallel=1)  # type: ignore[list-item]
     jobs = [Job(i, [], 8.0) for i in range(300)]
-    batch.run([Group(8.0, jobs, 300)], False)
+    batch.run([jobs], False)
     tries = [limit for limit in limits if limit < 8.0]
     assert len(tries) == 300 and limits.count(8.0) == 301
     assert max(tries) <= TRIES * 8.0

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.backend.batch.coalesce import Group, Job, alone, cut, group, joined, pieces_of, split
+from portalis.backend.batch.coalesce import Group, Job, group, joined, pieces, pieces_of, split
 
 F32 = np.float32
 
@@ -16,7 +16,7 @@ def job(index: int, *shapes: tuple[int, ...] | None, timeout_s: float = 1.0) -> 
 
 
 def indices(groups: list[Group]) -> list[list[int]]:
-    return [[j.index for j in g.jobs] for g in groups]
+    return [[j.index for j in g] for g in groups]
 
 
 def test_requests_are_grouped_by_trailing_shape_time_limit_and_optional_inputs() -> None:
@@ -30,15 +30,14 @@ def test_requests_are_grouped_by_trailing_shape_time_limit_and_optional_inputs()
     ]
     groups = group(jobs, 100, None)
     assert indices(groups) == [[0, 2], [1, 5], [3], [4]]
-    assert [g.rows for g in groups] == [3, 3, 1, 1]
-    assert [g.timeout_s for g in groups] == [1.0, 1.0, 1.0, 2.0]
+    assert [sum(j.rows for j in g) for g in groups] == [3, 3, 1, 1]
+    assert [{j.timeout_s for j in g} for g in groups] == [{1.0}, {1.0}, {1.0}, {2.0}]
 
 
 def test_a_request_without_a_batch_dimension_runs_alone() -> None:
-    groups = [alone(job(i, (3,))) for i in range(2)]
-    assert indices(groups) == [[0], [1]]
-    assert [split([j.arrays[0]], g.jobs) for g in groups for j in g.jobs] == [  # type: ignore[list-item]
-        [[j.arrays[0]]] for g in groups for j in g.jobs
+    groups = [[job(i, (3,))] for i in range(2)]
+    assert [split([j.arrays[0]], g) for g in groups for j in g] == [  # type: ignore[list-item]
+        [[j.arrays[0]]] for g in groups for j in g
     ]
 
 
@@ -49,7 +48,7 @@ def test_arrays_with_different_rows_or_none_are_left_alone_for_the_adapter_to_re
 
 def test_without_any_input_each_request_is_one_row() -> None:
     (only,) = group([job(i, None) for i in range(3)], 100, None)
-    assert only.rows == 3 and [j.rows for j in only.jobs] == [1, 1, 1]
+    assert [j.rows for j in only] == [1, 1, 1]
 
 
 def test_a_group_that_is_full_is_followed_by_another() -> None:
@@ -72,15 +71,12 @@ def test_broadcasting_inputs_are_joined_where_all_have_the_same_rows() -> None:
 
 def test_a_group_joins_its_pieces_in_order_and_keeps_absent_inputs_absent() -> None:
     jobs = [job(1, (2, 3), None), job(2, (1, 3), None)]
-    both = Group(1.0, jobs, 3)
-    x, absent = joined(both.pieces())
+    x, absent = joined(pieces(jobs))
     assert x is not None and x.tolist() == [[1, 1, 1], [1, 1, 1], [2, 2, 2]] and absent is None
     piece = jobs[0].arrays[0]
     assert piece is not None
-    only = alone(jobs[0])
-    assert only.jobs == [jobs[0]] and only.pieces() == [[piece], None]
-    assert pieces_of(jobs[0].arrays) == [[piece], None]
-    assert joined(only.pieces())[0] is piece  # one piece is not copied
+    assert pieces(jobs[:1]) == pieces_of(jobs[0].arrays) == [[piece], None]
+    assert joined(pieces(jobs[:1]))[0] is piece  # one piece is not copied
 
 
 @given(sizes=st.lists(st.integers(0, 4), min_size=1, max_size=8), most=st.integers(1, 8))
@@ -88,11 +84,11 @@ def test_grouping_loses_no_row_and_splitting_gives_each_request_its_own(sizes: l
     jobs = [job(i, (size, 2)) for i, size in enumerate(sizes)]
     seen: dict[int, np.ndarray] = {}
     for found in group(jobs, most, None):
-        assert found.rows == sum(j.rows for j in found.jobs)
-        assert found.rows <= most or len([j for j in found.jobs if j.rows]) == 1
-        (x,) = joined(found.pieces())
-        assert x is not None and len(x) == found.rows
-        for j, outputs in zip(found.jobs, split([x, x[:, 0]], found.jobs)):
+        rows = sum(j.rows for j in found)
+        assert rows <= most or len([j for j in found if j.rows]) == 1
+        (x,) = joined(pieces(found))
+        assert x is not None and len(x) == rows
+        for j, outputs in zip(found, split([x, x[:, 0]], found)):
             assert outputs[1].shape == (sizes[j.index],)
             seen[j.index] = outputs[0]
     assert sorted(seen) == list(range(len(sizes)))
@@ -102,8 +98,8 @@ def test_grouping_loses_no_row_and_splitting_gives_each_request_its_own(sizes: l
 
 def test_cut_outputs_are_views() -> None:
     x = np.arange(6)
-    pieces = cut([x], [1, 0, 5])
-    assert [p[0].tolist() for p in pieces] == [[0], [], [1, 2, 3, 4, 5]]
-    assert pieces[2][0].base is x
+    found = split([x], [Job(i, [], 1.0, rows) for i, rows in enumerate((1, 0, 5))])
+    assert [p[0].tolist() for p in found] == [[0], [], [1, 2, 3, 4, 5]]
+    assert found[2][0].base is x
     outputs = [x]
     assert split(outputs, [job(0, (6,))]) == [outputs]

@@ -125,7 +125,7 @@ def test_an_instance_that_cannot_start_is_told_alike(text: str) -> None:
         with native, python:
             assert told(native) == told(python) != "x"
             assert counted(native) == counted(python)
-            assert core().stats(native._runner._program).calls == 1  # type: ignore[union-attr]
+            assert core().stats(native._runner._program).calls == 1  # type: ignore[attr-defined]
 
 
 GROWING = guests.dlpack(
@@ -151,7 +151,7 @@ def test_statistics_are_those_of_the_python_executor(wasm: bytes, isolation: str
             x = {"x": np.full((2, 3), value, np.float64)}
             assert [type(p.run_batch([x])[0]).__name__ for p in (native, python)] == ["InputError"] * 2
             assert counted(native) == counted(python)
-            own = core().stats(native._runner._program)  # type: ignore[union-attr]
+            own = core().stats(native._runner._program)  # type: ignore[attr-defined]
             assert (own.calls, own.traps, own.timeouts) == counted(native)[:3]
 
 

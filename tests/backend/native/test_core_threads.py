@@ -45,7 +45,7 @@ def test_eight_threads_with_outputs_of_many_shapes_get_their_own_and_every_call_
 
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(work, range(8)))
-        counted, own = program.stats, program._runner._core.stats(program._runner._program)  # type: ignore[union-attr]
+        counted, own = program.stats, program._runner._core.stats(program._runner._program)  # type: ignore[attr-defined]
         assert counted.calls == own.calls == other.stats.calls == 8 * 150
         assert 1 <= counted.instances == own.instances <= 8
         assert counted.traps == counted.timeouts == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.backend.executor.parallel import Workers, spans
+from portalis.backend.executor.threads import Workers, spans
 from tests.running.waiting import PATIENCE_S
 
 
