@@ -19,7 +19,7 @@ from .compile.cache import CompileCache
 from .compile.loading import Compiling, Source, name_of, read_source
 from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap
 from .executor import loaded
-from .executor.command import Command, RunRow, Sandboxed
+from .executor.command import Command, RunRow
 from .executor.executor import Deadline, Executor, OnOutput, Stats
 from .executor.threads import Threaded, Workers
 from .interface.checks import check
@@ -31,7 +31,6 @@ from .terms import PYTHON, Terms
 from .wasm.binary import ModuleInfo, read_module
 
 MAX_THREADS = 64
-_NOT_RUN = InputError("the request was not run")
 DEFAULT_CACHE: Any = object()  # "the process's own cache": None means no cache
 
 
@@ -113,7 +112,7 @@ class Program:
         stats, workers, lives = Stats(), Workers(threads), Isolation(isolation)
         compiling = Compiling(limits, store, trusted, name, terms)
         if interface.convention is Convention.COMMAND:
-            row = Sandboxed(wasm, info, interface, compiling, stats)
+            row = loaded.sandboxed(wasm, info, interface.entry, compiling, stats)
             runner: Executor = Command(interface, row, workers, limits.max_tensor_bytes, terms)
         else:
             runner = loaded.executor(wasm, info, interface, lives, compiling, stats, on_output)
@@ -176,11 +175,8 @@ class Program:
                 return [self._run_one(requests[0], timeouts_s[0] if timeouts_s else None, borrow)]
             except Exception as error:  # noqa: BLE001  # a bug of ours is an error of its request, too
                 return [wasm_error(error)]
-        results: list[Result] = []
-        results += [_NOT_RUN] * len(requests)
         batch = Batch(
             self._run_group,
-            results,
             proceed=proceed,
             answered=answered,
             parallel=1 if self.isolation is Isolation.INSTANCE else MAX_THREADS,
@@ -194,13 +190,12 @@ class Program:
             except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
                 batch.settle(index, wasm_error(error))
         if len(jobs) > 1 and self._coalesces:
-            groups = coalesce.group(
-                jobs, self.interface.max_batch_size if self._cores is None else 1 << 62, self._cores
-            )
+            most_rows = self.interface.max_batch_size if self._cores is None else 1 << 62
+            groups = coalesce.group(jobs, most_rows, self._cores)
         else:
             groups = [[job] for job in jobs]
         batch.run(groups, borrow and len(groups) == 1)
-        return results
+        return [batch.results[index] for index in range(len(requests))]
 
     def _run_one(self, request: Mapping[str, Any], timeout_s: float | None, borrow: bool) -> dict[str, np.ndarray]:
         pieces = coalesce.pieces_of(self._checker.check(request))

@@ -32,25 +32,24 @@ class Batch:
     """The requests of one execution.
 
     `call` runs a group within a time limit in seconds, with or without borrowed outputs, and returns the outputs of
-    each request. `proceed` is called before a request is run alone and raises Cancelled to leave it out. Results go to
-    `results`, by the index of their request; once something has failed, each goes to `answered` as soon as it is known.
+    each request. `proceed` is called before a request is run alone and raises Cancelled to leave it out. `results` are
+    by the index of their request; once something has failed, each goes to `answered` as soon as it is known.
     At most `parallel` of the last requests run side by side.
     """
 
     def __init__(
         self,
         call: Callable[[Group, float, bool], Sequence[Outputs]],
-        results: list[Result],
         *,
         proceed: Callable[[int], None] | None,
         answered: OnResult | None,
         parallel: int,
     ) -> None:
         self._call = call
-        self._results = results
         self._proceed = proceed
         self._answered = answered
         self._parallel = parallel
+        self.results: dict[int, Result] = {}
         self._unannounced: list[int] = []
         self._failed = False
         self._tries_s: float | None = None  # time that is left for short tries, once a call has timed out
@@ -66,16 +65,13 @@ class Batch:
             error = self._ask(group) or self._called(group, limit_s, borrow and not self._failed)
             if self._tries_s is not None:
                 self._tries_s = max(0.0, self._tries_s - (time.monotonic() - began))
-            if error is not None:
-                self._sort(group, limit_s, error)
-            if self._failed:
-                self._announce()
+            self._sort(group, limit_s, error)
         if self._last:
             self._run_last()
 
     def settle(self, index: int, result: Result) -> None:
         """Set the result of request `index`."""
-        self._results[index] = result
+        self.results[index] = result
         if self._answered is not None:
             self._unannounced.append(index)
 
@@ -102,25 +98,24 @@ class Batch:
             return wasm_error(error)
         return None
 
-    def _sort(self, group: Group, limit_s: float, error: WasmError) -> None:
-        """Decide what comes of a group that failed."""
-        self._failed, timeout_s = True, group[0].timeout_s
+    def _sort(self, group: Group, limit_s: float, error: WasmError | None) -> None:
+        """Decide what comes of a group that had `limit_s` and failed with `error`, if any; announce what is known."""
+        timeout_s = group[0].timeout_s
         if self._tries_s is None and isinstance(error, GuestTimeout):
             self._tries_s = TRIES * timeout_s
+        self._failed |= error is not None
         if isinstance(error, HostBusy):  # which none of them causes: one after the other would wait for the same
             for job in group:
                 self.settle(job.index, error)
-        elif len(group) > 1:
+        elif error is not None and len(group) > 1:
             self._waiting.extend([job] for job in group)
         elif isinstance(error, GuestTimeout) and limit_s < timeout_s:
             self._last.append(group)
-        else:
+        elif error is not None:
             self.settle(group[0].index, error)
-
-    def _announce(self) -> None:
-        while self._unannounced and self._answered is not None:  # others may add to it meanwhile
+        while self._failed and self._unannounced and self._answered is not None:  # others may add to it meanwhile
             index = self._unannounced.pop(0)
-            self._answered(index, self._results[index])
+            self._answered(index, self.results[index])
 
     def _run_last(self) -> None:
         """What outlasted its try, each with its whole time limit, side by side on the CPUs."""
@@ -136,14 +131,10 @@ class Batch:
                     if error is None:
                         running[pool.submit(self._called, group, group[0].timeout_s, False)] = group
                     else:
-                        self._end(group, error)
+                        self._sort(group, group[0].timeout_s, error)
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    self._end(running.pop(done), done.result())
-
-    def _end(self, group: Group, error: WasmError | None) -> None:
-        if error is not None:
-            self.settle(group[0].index, error)
-        self._announce()
+                    group = running.pop(done)
+                    self._sort(group, group[0].timeout_s, done.result())
 
 
 def wasm_error(error: Exception) -> WasmError:

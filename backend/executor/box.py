@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import wasmtime
 
-from ..errors import GuestError, MemoryLimit
+from ..errors import GuestError
 from ..facts import SIZES_KEPT, SPARE_BYTES
-from ..limits import Limits
 from ..plan import control
 from ..plan.planner import Plan
-from ..terms import Terms
 from . import instances
-from .executor import Deadline, OnOutput, Stats
-from .faults import GuestExit, NameOf
+from .executor import Deadline, OnOutput
 from .host_state import HostState
-from .store import Exports, Store
+from .store import Exports, Parts, Store
 
 OWN_BYTES = 2 << 20  # of the adapter's memory, whatever the guest's limit is
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A plan's parts, compiled and linked."""
-
-    engine: wasmtime.Engine
-    guest: wasmtime.InstancePre
-    others: Sequence[wasmtime.Module]
-    name_of: NameOf  # of the guest's functions
 
 
 class Box:
@@ -70,25 +53,11 @@ class Box:
         return self.own[at : at + size].tobytes().decode("utf-8", "backslashreplace")
 
 
-def started(make: Callable[[], T], deadline: Deadline, limits: Limits, terms: Terms, stats: Stats) -> T:
-    """The instance that `make` makes, counted. Raises HostBusy where this process has no room, GuestError where its
-    start fails."""
-    stats.count_instance()
-    try:
-        return instances.start(make, deadline.at)
-    except MemoryLimit as error:
-        raise MemoryLimit(
-            f"the module needs more memory than its limit of {limits.max_memory_bytes} bytes"
-            f" ({terms.raising('max_memory_bytes')}): {error}"
-        ) from None
-
-
 class Boxes:
     """Makes boxes of a plan, and keeps those that may serve again."""
 
-    def __init__(self, plan: Plan, parts: Parts, stats: Stats, on_output: OnOutput | None) -> None:
+    def __init__(self, plan: Plan, parts: Parts, on_output: OnOutput | None) -> None:
         self.plan = plan
-        self.stats = stats
         self._parts = parts
         self._on_output = on_output
         self._idle: list[Box] = []
@@ -146,7 +115,7 @@ class Boxes:
     def release(self, box: Box, *, failed: bool = False) -> None:
         """The call is over. Nothing of an instance in which one has `failed` is used again."""
         if self.plan.has_memory:
-            self.stats.observe_memory(box.tensors().size)
+            self._parts.stats.observe_memory(box.tensors().size)
         self._forward(box.store.state)
         # Some allocators take no notice of memory that is there already: to put those back does not pay.
         pays = self._grown <= 8 or 4 * self._grown < self._restored
@@ -163,18 +132,10 @@ class Boxes:
     # -- making one ------------------------------------------------------------------------------------------------
 
     def make(self, deadline: Deadline, size: int) -> Box:
-        """A new instance, for inputs of `size` bytes, as `started`."""
-        plan, limits = self.plan, self.plan.limits
-        state = HostState(limits.max_output_bytes)
-
-        def attempt() -> Box:
-            store = Store(self._parts.engine, limits, plan.terms, self._parts.name_of, state, deadline)
-            if plan.needs_host:
-                store.give_wasi()
-            return self._instantiate(store)
-
+        """A new instance, for inputs of `size` bytes, as `instances.start`."""
+        state = HostState(self.plan.limits.max_output_bytes)
         try:
-            box = started(attempt, deadline, limits, plan.terms, self.stats)
+            box = instances.start(self._parts, self._instantiate, state, deadline)
         except BaseException:
             self._forward(state)
             raise
@@ -183,6 +144,8 @@ class Boxes:
 
     def _instantiate(self, store: Store) -> Box:
         plan, most = self.plan, self.plan.limits.max_memory_bytes
+        if plan.needs_host:
+            store.give_wasi()
         made = [store.instantiate(self._parts.guest.instantiate)]
         for number, module in enumerate(self._parts.others, 1):
             if number == plan.bridge:
@@ -199,13 +162,13 @@ class Boxes:
         """Run the module's `_initialize` or `_start`. A program's runtime may leave `_start` by ``proc_exit(0)``."""
         try:
             store.run(guest[name], store)
-        except GuestExit as leaving:
-            if name != "_start":
+        except GuestError:
+            code = store.state.exit_code
+            if name != "_start" or code is None:
                 raise
-            if leaving.code:
+            if code:
                 raise GuestError(
-                    f"the module's '_start', which initialises each instance, ended with exit code {leaving.code}, not"
-                    " with 0"
+                    f"the module's '_start', which initialises each instance, ended with exit code {code}, not with 0"
                 ) from None
 
     def _forward(self, state: HostState) -> None:

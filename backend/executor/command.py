@@ -11,18 +11,13 @@ import wasmtime
 from ..batch.bytes_tensor import encoded, object_array
 from ..batch.coalesce import Pieces, joined
 from ..batch.validation import check_rows
-from ..compile.engine import EngineSettings
-from ..compile.loading import Compiling
 from ..errors import GuestError, InputError
 from ..interface.interface import Interface
 from ..terms import Terms
-from ..wasm.binary import ModuleInfo
-from .box import started
-from .executor import Deadline, Executor, Stats
-from .faults import GuestExit
+from . import instances
+from .executor import Deadline, Executor
 from .host_state import HostState
-from .loaded import linked
-from .store import Exports, Store
+from .store import Exports, Parts, Store
 from .threads import Workers
 
 Row = tuple[bytes, bytes, int]
@@ -81,48 +76,43 @@ class Command(Executor):
 class Sandboxed:
     """Runs a row in this process, in an instance of its own."""
 
-    def __init__(self, wasm: bytes, info: ModuleInfo, interface: Interface, compiling: Compiling, stats: Stats) -> None:
-        self._entry = interface.entry
-        self._limits, self._terms = compiling.limits, compiling.terms
-        self._stats = stats
-        settings = EngineSettings(compiling.limits.max_stack_bytes)
-        self._parts = linked(settings, [compiling.compile(wasm, settings).module], info)
+    def __init__(self, entry: str, parts: Parts) -> None:
+        self._entry = entry
+        self._parts = parts
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
         """One row, as `RunRow` says."""
-        state = HostState(self._limits.max_stdout_bytes, stdin, fails_past_cap=True)
+        limits, terms = self._parts.limits, self._parts.terms
+        state = HostState(limits.max_stdout_bytes, stdin, fails_past_cap=True)
         out, err = state.stdout, state.stderr
-        code = 0
         try:
             self._run(state, [self._entry, *args], Deadline(timeout_s))
-        except GuestExit as leaving:
-            code = leaving.code
         except GuestError as error:
-            said = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
-            raise type(error)(f"{error}\nstderr: {said}" if said else str(error)) from None
+            if state.exit_code is None:
+                said = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
+                raise type(error)(f"{error}\nstderr: {said}" if said else str(error)) from None
         if out.dropped + err.dropped:
             raise GuestError(
-                f"the program wrote more than {self._limits.max_stdout_bytes} bytes to a stream"
-                f" ({self._terms.raising('max_stdout_bytes')}, or have it write less)"
+                f"the program wrote more than {limits.max_stdout_bytes} bytes to a stream"
+                f" ({terms.raising('max_stdout_bytes')}, or have it write less)"
             )
-        return bytes(out.data), bytes(err.data), code
+        return bytes(out.data), bytes(err.data), state.exit_code or 0
 
     def _run(self, state: HostState, argv: list[str], deadline: Deadline) -> None:
         """Instantiate the program and call its entry."""
 
-        def instantiate() -> tuple[Store, Exports]:
-            store = Store(self._parts.engine, self._limits, self._terms, self._parts.name_of, state, deadline)
+        def instantiate(store: Store) -> tuple[Store, Exports]:
             store.give_wasi(argv)
             return store, store.instantiate(self._parts.guest.instantiate)
 
-        store, exports = started(instantiate, deadline, self._limits, self._terms, self._stats)
+        store, exports = instances.start(self._parts, instantiate, state, deadline)
         with store:
             try:
                 store.run(exports[self._entry], store)
             finally:
                 memory = exports["memory"]
                 if isinstance(memory, wasmtime.Memory):
-                    self._stats.observe_memory(memory.data_len(store))
+                    self._parts.stats.observe_memory(memory.data_len(store))
 
 
 def _text(value: object) -> str:

@@ -193,9 +193,10 @@ class CoreExecutor(Executor):
         if not again:
             self._write(space, shapes, arrays)
         places, at, tables = space.places, 0, []
-        for array, (tensor, *_) in zip(arrays, space.inputs):
+        for number, array in enumerate(arrays):
             if isinstance(array, list):
                 tables.append((Piece * len(array))(*[Piece(_address(piece), piece.nbytes) for piece in array]))
+                tensor = space.inputs[number][0]
                 tensor.piece, tensor.pieces = ctypes.cast(tables[-1], POINTER(Piece)), len(array)
                 space.written = None
             elif array is not None:
@@ -256,9 +257,8 @@ class CoreExecutor(Executor):
             return self._finish(space, shapes, deadline, kind)
         lent, outputs = _Lent(space.call.box, self._core.release), []
         for (tensor, _), dtype in zip(space.outputs, self._dtypes):
-            data: Any = (c_char * tensor.bytes).from_address(tensor.data) if tensor.bytes else bytearray()
-            if tensor.bytes:
-                data.lent = lent
+            data: Any = (c_char * tensor.bytes).from_address(tensor.data)
+            data.lent = lent
             outputs.append(np.frombuffer(data, dtype).reshape(tensor.dims[: tensor.rank]))
         return outputs
 
@@ -266,12 +266,14 @@ class CoreExecutor(Executor):
     def _write(space: _Space, shapes: _Shapes, arrays: _Arrays) -> None:
         """Write what is the same for all calls with these shapes."""
         for (tensor, piece, pointer), shape, array in zip(space.inputs, shapes, arrays):
+            if tensor.pieces > 1:  # else it has its one piece already
+                tensor.piece = pointer
             if shape is None or array is None:
                 tensor.rank, tensor.bytes, tensor.pieces = -1, 0, 0
                 continue
             dims = shape[:MAX_OUT_RANK]
             size = sum(each.nbytes for each in array) if isinstance(array, list) else array.nbytes
-            tensor.rank, tensor.bytes, tensor.pieces, tensor.piece = len(shape), size, 1, pointer
+            tensor.rank, tensor.bytes, tensor.pieces = len(shape), size, 1
             tensor.dims[: len(dims)] = dims
             piece.bytes = size
         space.written = shapes

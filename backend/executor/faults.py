@@ -42,14 +42,6 @@ _OURS = ("bridge", "adapter")  # which no backtrace shows
 _NO_ROOM = ("mmap failed", "Cannot allocate memory", "failed to allocate", "os error 12")
 
 
-class GuestExit(GuestError):
-    """The guest called WASI's ``proc_exit``."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"the guest ended itself with exit code {code} instead of returning")
-        self.code = code
-
-
 def of_error(text: str, where: str) -> WasmError:
     """What wasmtime's error with the message `text` and the backtrace `where` stands for."""
     text = cause(text)

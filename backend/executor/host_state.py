@@ -40,13 +40,14 @@ class Output:
 
 class HostState:
     """The streams of one store, the origin of its monotonic clock, its deadline (``time.monotonic()``), whether a host
-    function met that, and the text of an AssemblyScript abort."""
+    function met that, the text of an AssemblyScript abort, and the code that the guest ended itself with."""
 
-    __slots__ = ("abort_message", "began_ns", "deadline", "late", "stderr", "stdin", "stdout")
+    __slots__ = ("abort_message", "began_ns", "deadline", "exit_code", "late", "stderr", "stdin", "stdout")
 
     def __init__(self, cap: int, stdin: bytes = b"", *, fails_past_cap: bool = False) -> None:
         self.stdin = memoryview(stdin)
         self.stdout, self.stderr = Output(cap, fails_past_cap), Output(cap, fails_past_cap)
+        self.exit_code: int | None = None
         self.began_ns = time.monotonic_ns()
         self.start(math.inf)
 

@@ -13,8 +13,10 @@ import weakref
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from ..errors import HostBusy
-from .store import live_stores
+from ..errors import HostBusy, MemoryLimit
+from .executor import Deadline
+from .host_state import HostState
+from .store import Parts, Store, live_stores
 
 MAX_INSTANCES = 4096  # each takes 4 GiB of address space and some of the 65,530 mappings that Linux gives a process
 WAIT_S = 0.5
@@ -48,15 +50,21 @@ def give_way() -> bool:
     return any(owner.give_way() for owner in owners)
 
 
-def start(make: Callable[[], T], until: float) -> T:
-    """The result of `make`, which makes an instance, called again and again while it raises HostBusy, but not past
-    `until` (``time.monotonic()``) nor longer than WAIT_S. Raises HostBusy."""
-    until = min(until, time.monotonic() + WAIT_S)
+def start(parts: Parts, make: Callable[[Store], T], state: HostState, deadline: Deadline) -> T:
+    """The instance that `make` makes in a new store; it is counted. Raises HostBusy where there is no room in time,
+    GuestError where its start fails."""
+    parts.stats.count_instance()
+    until = min(deadline.at, time.monotonic() + WAIT_S)
     while True:
         try:
             if live_stores() >= MAX_INSTANCES:
                 raise HostBusy(f"{MAX_INSTANCES} are the most for one process")
-            return make()
+            return make(Store(parts, state, deadline))
+        except MemoryLimit as error:
+            raise MemoryLimit(
+                f"the module needs more memory than its limit of {parts.limits.max_memory_bytes} bytes"
+                f" ({parts.terms.raising('max_memory_bytes')}): {error}"
+            ) from None
         except HostBusy as error:
             if time.monotonic() >= until:
                 raise HostBusy(

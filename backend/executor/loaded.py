@@ -10,21 +10,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import wasmtime
-
 from ..compile.engine import EngineSettings, engine_for
-from ..compile.loading import Compiling
+from ..compile.loading import Compiled, Compiling
 from ..interface.interface import Interface
 from ..plan import layout
 from ..plan.planner import Isolation, plan
 from ..wasm.binary import ModuleInfo
 from . import host
-from .box import Boxes, Parts
+from .box import Boxes
+from .command import Sandboxed
 from .core_executor import CoreExecutor
 from .core_library import Core, layouts
 from .executor import Executor, OnOutput, Stats
 from .fitting import misfit
 from .python_executor import PythonExecutor
+from .store import Parts
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,12 +43,17 @@ def executor(
     settings = EngineSettings(compiling.limits.max_stack_bytes)
     parts = [compiling.compile(part.wasm, settings, own=part.own) for part in made.parts]
     core = native_core()
-    if core is not None:
-        block = layout.pack(
-            made, [part.code for part in parts], names=info.named_functions(), signals=True, layouts=layouts()
-        )
-        return CoreExecutor(core, made, block, stats, on_output)
-    return PythonExecutor(Boxes(made, linked(settings, [part.module for part in parts], info), stats, on_output))
+    if core is None:
+        return PythonExecutor(Boxes(made, _linked(settings, parts, info, compiling, stats), on_output))
+    code = [part.code for part in parts]
+    block = layout.pack(made, code, names=info.named_functions(), signals=True, layouts=layouts())
+    return CoreExecutor(core, made, block, stats, on_output)
+
+
+def sandboxed(wasm: bytes, info: ModuleInfo, entry: str, compiling: Compiling, stats: Stats) -> Sandboxed:
+    """What runs the rows of a WASI program in this process."""
+    settings = EngineSettings(compiling.limits.max_stack_bytes)
+    return Sandboxed(entry, _linked(settings, [compiling.compile(wasm, settings)], info, compiling, stats))
 
 
 @functools.cache
@@ -66,13 +71,15 @@ def native_core() -> Core | None:
         return None
 
 
-def linked(settings: EngineSettings, modules: Sequence[wasmtime.Module], info: ModuleInfo) -> Parts:
-    """The modules of a plan, the guest's first, as Python runs them."""
+def _linked(
+    settings: EngineSettings, parts: Sequence[Compiled], info: ModuleInfo, compiling: Compiling, stats: Stats
+) -> Parts:
+    """The parts of a plan, the guest's first, as Python runs them."""
 
     @functools.cache
-    def names() -> dict[int, str]:
+    def names() -> dict[int, str]:  # that a plan has room for: backtraces are the same whoever executes it
         return dict(layout.shown(info.named_functions()))
 
-    engine = engine_for(settings)
-    # names are those that a plan has room for: backtraces are the same whoever executes it
-    return Parts(engine, host.link(engine, modules[0], info), modules[1:], lambda index: names().get(index))
+    engine, (guest, *others) = engine_for(settings), [part.module for part in parts]
+    linked = host.link(engine, guest, info)
+    return Parts(engine, linked, others, lambda index: names().get(index), compiling.limits, compiling.terms, stats)

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import byref, create_string_buffer
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,12 +17,12 @@ from wasmtime._trap import Frame, FrameList
 
 from .. import facts
 from ..compile import engine as engines
-from ..errors import WasmError
+from ..errors import GuestError, WasmError
 from ..limits import Limits
 from ..terms import Terms
 from . import faults, stacks
-from .executor import Deadline
-from .faults import GuestExit, NameOf
+from .executor import Deadline, Stats
+from .faults import NameOf
 from .host_state import HostState
 
 T = TypeVar("T")
@@ -61,25 +62,30 @@ class Exports:
         return wrap_extern(found)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A plan's parts, compiled and linked, and what bounds their instances."""
+
+    engine: wasmtime.Engine
+    guest: wasmtime.InstancePre
+    others: Sequence[wasmtime.Module]
+    name_of: NameOf  # of the guest's functions
+    limits: Limits
+    terms: Terms
+    stats: Stats
+
+
 class Store(wasmtime.Store):
     """One sandbox and the guest instances in it; `close` frees it all. Not thread-safe: one thread at a time."""
 
-    def __init__(
-        self,
-        engine: wasmtime.Engine,
-        limits: Limits,
-        terms: Terms,
-        name_of: NameOf,
-        state: HostState,
-        deadline: Deadline,
-    ) -> None:
-        super().__init__(engine)
+    def __init__(self, parts: Parts, state: HostState, deadline: Deadline) -> None:
+        super().__init__(parts.engine)
         _live.add(self)
         self.state = state
-        self._limits, self._terms, self._name_of = limits, terms, name_of
-        self._stack_bytes = limits.max_stack_bytes + stacks.RESERVE_BYTES  # that a thread must have to run the guest
-        self._deadline = deadline
-        self.limit_memory(limits.max_memory_bytes)
+        self._parts = parts
+        # that a thread must have to run the guest
+        self._stack_bytes = parts.limits.max_stack_bytes + stacks.RESERVE_BYTES
+        self.limit_memory(parts.limits.max_memory_bytes)
         self.arm(deadline)
 
     def limit_memory(self, size: int) -> None:
@@ -109,14 +115,14 @@ class Store(wasmtime.Store):
         return np.frombuffer(buffer, np.uint8)
 
     def run(self, call: Callable[..., T], *arguments: Any) -> T:
-        """The result of `call`, in which the guest runs. Raises what `faults` makes of its failure, or GuestExit."""
+        """The result of `call`, in which the guest runs. Raises what `faults` makes of its failure."""
         try:
             if self._stack_bytes <= current.stack_bytes:
                 result = self._with_state(call, *arguments)
             else:
                 result = stacks.run_on_larger(self._stack_bytes, lambda: self._with_state(call, *arguments))
         except wasmtime.ExitTrap as leaving:
-            raise (self._timed_out() if self.state.late else GuestExit(leaving.code)) from None
+            raise self._of_exit(leaving.code) from None
         except wasmtime.WasmtimeError as error:
             raise self._of_error(error) from None
         except wasmtime.Trap as trap:
@@ -133,18 +139,24 @@ class Store(wasmtime.Store):
             current.state = None  # else the thread would keep it until its next guest
 
     def _timed_out(self, where: str = "") -> WasmError:
-        return faults.timed_out(self._deadline, self._limits, self._terms, where)
+        return faults.timed_out(self._deadline, self._parts.limits, self._parts.terms, where)
+
+    def _of_exit(self, code: int) -> WasmError:
+        if self.state.late:
+            return self._timed_out()
+        self.state.exit_code = code
+        return GuestError(f"the guest ended itself with exit code {code} instead of returning")
 
     def _of_error(self, error: wasmtime.WasmtimeError) -> WasmError:
         frames = FrameList(error)
         ffi.wasmtime_error_wasm_trace(error.ptr(), byref(frames.vec))
         found = (Frame._from_ptr(frames.vec.data[i], frames) for i in range(frames.vec.size))
-        return faults.of_error(str(error), faults.backtrace(found, self._name_of))
+        return faults.of_error(str(error), faults.backtrace(found, self._parts.name_of))
 
     def _of_trap(self, trap: wasmtime.Trap) -> WasmError:
         if self.state.late:  # in a host function: it was not the guest that ran
             return self._timed_out()
-        where = faults.backtrace(trap.frames, self._name_of)
+        where = faults.backtrace(trap.frames, self._parts.name_of)
         if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
             return self._timed_out(where)
         return faults.of_trap(trap.message, self.state.abort_message, where)

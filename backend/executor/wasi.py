@@ -103,22 +103,19 @@ def _now_ns(host: HostState, clock: int) -> int:
     return time.time_ns() if clock == _REALTIME else time.monotonic_ns() - host.began_ns
 
 
-def _clock_errno(clock: int) -> int:
-    return 0 if clock in (_REALTIME, _MONOTONIC) else _BADF if clock <= _LAST_CLOCK else _INVAL
-
-
 def _clock_time_get(memory: Memory, host: HostState, clock: int, precision: int, stored: int) -> int:
-    errno = _clock_errno(clock)
-    if not errno:
-        memory.write(stored, struct.pack("<Q", _now_ns(host, clock)))
-    return errno
+    return _of_clock(memory, clock, stored, _now_ns(host, clock))
 
 
 def _clock_res_get(memory: Memory, host: HostState, clock: int, stored: int) -> int:
-    errno = _clock_errno(clock)
-    if not errno:
-        memory.write(stored, struct.pack("<Q", 1))  # nanoseconds
-    return errno
+    return _of_clock(memory, clock, stored, 1)  # nanoseconds
+
+
+def _of_clock(memory: Memory, clock: int, stored: int, value: int) -> int:
+    if clock not in (_REALTIME, _MONOTONIC):
+        return _BADF if clock <= _LAST_CLOCK else _INVAL
+    memory.write(stored, struct.pack("<Q", value))
+    return 0
 
 
 def _poll_oneoff(memory: Memory, host: HostState, subscriptions: int, events: int, count: int, stored: int) -> int:
@@ -131,10 +128,12 @@ def _poll_oneoff(memory: Memory, host: HostState, subscriptions: int, events: in
     delays, ready = [], []
     for at in range(0, len(block), _SUBSCRIPTION):
         kind = block[at + 8]
-        clock = struct.unpack_from("<I", block, at + 16)[0]
+        clock, delay_ns, flags = struct.unpack_from("<I4xQ8xH", block, at + 16)  # __wasi_subscription_clock_t
         if kind > _LAST_EVENT or (kind == _CLOCK_EVENT and clock not in (_REALTIME, _MONOTONIC)):
             return _INVAL
-        delays.append(_delay_ns(block, at, host) if kind == _CLOCK_EVENT else 0)
+        if flags & _ABSOLUTE:
+            delay_ns -= _now_ns(host, clock)
+        delays.append(max(0, delay_ns) if kind == _CLOCK_EVENT else 0)
         ready.append(block[at : at + 8] + bytes([0, 0, kind]) + bytes(_EVENT - 11))
     wait = min(delays)
     if wait:
@@ -145,13 +144,6 @@ def _poll_oneoff(memory: Memory, host: HostState, subscriptions: int, events: in
     memory.write(events, b"".join(fired))
     memory.write(stored, struct.pack("<I", len(fired)))
     return 0
-
-
-def _delay_ns(block: bytes, at: int, host: HostState) -> int:
-    """Nanoseconds until a clock subscription fires (layout: ``__wasi_subscription_clock_t``)."""
-    clock, timeout, flags = struct.unpack_from("<I4xQ8xH", block, at + 16)
-    remaining: int = timeout - _now_ns(host, clock) if flags & _ABSOLUTE else timeout
-    return max(0, remaining)
 
 
 def _random_get(memory: Memory, host: HostState, start: int, size: int) -> int:

@@ -143,9 +143,10 @@ def test_hundreds_of_endless_requests_share_the_time_of_the_short_tries() -> Non
         limits.append(limit_s)
         raise GuestTimeout("late")
 
-    batch = Batch(call, [None] * 300, proceed=None, answered=None, parallel=1)  # type: ignore[list-item]
+    batch = Batch(call, proceed=None, answered=None, parallel=1)
     jobs = [Job(i, [], 8.0) for i in range(300)]
     batch.run([jobs], False)
     tries = [limit for limit in limits if limit < 8.0]
     assert len(tries) == 300 and limits.count(8.0) == 301
     assert max(tries) <= TRIES * 8.0
+    assert [type(batch.results[i]) for i in range(300)] == [GuestTimeout] * 300

@@ -98,3 +98,19 @@ def test_requests_that_are_joined_are_told_apart_whatever_came_before(width: int
             found = program.run_batch([{"x": x} for x in given], borrow=borrow)
             for x, result in zip(given, found, strict=True):
                 np.testing.assert_array_equal(result["y"], x)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("borrow", [False, True])
+def test_an_input_that_came_in_pieces_and_then_not_at_all_is_read_anew(borrow: bool) -> None:
+    body = """(if (i32.ge_s (i32.load offset=52 (local.get $in)) (i32.const 0))
+        (then (local.set $in (i32.add (local.get $in) (i32.const 40)))))"""  # y is o where that is there, else x
+    inputs = [tensor("x"), tensor("o", optional=True)]
+    module = guests.dlpack(body + guests.ECHO_BODY, inputs=inputs, outputs=[tensor("y")], batch=8)
+    with Program.load(module) as program:
+        for n, (count, given) in enumerate([(2, "xo"), (2, "x"), (1, "xo"), (2, "xo"), (1, "x"), (2, "xo"), (1, "xo")]):
+            requests = [
+                {name: np.full((1, 5000), 100 * n + 10 * i + k, np.float32) for k, name in enumerate(given)}
+                for i in range(count)
+            ]
+            for request, result in zip(requests, program.run_batch(requests, borrow=borrow), strict=True):
+                np.testing.assert_array_equal(result["y"], request[given[-1]])  # type: ignore[index]
