@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -13,10 +12,6 @@ from ..errors import InputError
 _LENGTH = struct.Struct("<I")
 _WINDOW = 64 << 10
 _CHUNK = 4096  # elements between two calls of `check`: about a millisecond
-
-
-class TooManyElements(ValueError):
-    """The data have more elements than the caller accepts."""
 
 
 def encoded(element: object, where: str) -> bytes:
@@ -41,31 +36,27 @@ def serialize(elements: Iterable[object], where: str = "a BYTES tensor") -> byte
     return b"".join(pieces)
 
 
-def deserialize(
-    data: bytes | memoryview, most: int = sys.maxsize, check: Callable[[], None] | None = None
-) -> list[bytes]:
+def deserialize(data: bytes | memoryview, check: Callable[[], None] | None = None) -> list[bytes]:
     """The elements in `data`. `check` is called after every few thousand and may raise.
 
-    Raises ValueError where a length points outside, TooManyElements for more than `most` elements.
+    Raises ValueError where a length points outside.
     """
     view, at, end = memoryview(data), 0, len(data)
     elements: list[bytes] = []
     while at < end:
-        if len(elements) == most:
-            raise TooManyElements(f"more than {most} elements")
         if elements and check is not None:
             check()
-        at = _read_some(view, at, elements, min(_CHUNK, most - len(elements)))
+        at = _read_some(view, at, elements)
     return elements
 
 
-def _read_some(view: memoryview, at: int, elements: list[bytes], most: int) -> int:
-    """Append up to `most` elements from `at` on; where they end. A copy of all of a large tensor at once would keep
-    other threads from running."""
+def _read_some(view: memoryview, at: int, elements: list[bytes]) -> int:
+    """Append the next elements from `at` on; where they end. A copy of all of a large tensor at once would keep other
+    threads from running."""
     window = bytes(view[at : at + _WINDOW])
     place, size = 0, len(window)
     unpack, append = _LENGTH.unpack_from, elements.append
-    for _ in range(most):
+    for _ in range(_CHUNK):
         start = place + 4
         if start > size:
             break

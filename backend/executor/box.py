@@ -14,7 +14,7 @@ from ..plan.planner import Plan
 from . import instances
 from .executor import Deadline, OnOutput
 from .host_state import HostState
-from .store import Exports, Parts, Store
+from .store import Parts, Store
 
 OWN_BYTES = 2 << 20  # of the adapter's memory, whatever the guest's limit is
 
@@ -22,16 +22,16 @@ OWN_BYTES = 2 << 20  # of the adapter's memory, whatever the guest's limit is
 class Box:
     """One instance: its store, the adapter's functions and control block, and the memory that holds the tensors."""
 
-    def __init__(self, store: Store, bridge: Exports, adapter: Exports) -> None:
+    def __init__(self, store: Store, bridge: wasmtime.Instance, adapter: wasmtime.Instance) -> None:
         self.store = store
         self.dirty = False  # was called
         self.made_for = 0  # bytes of inputs
-        self.own = store.view(bridge["memory"])  # never grows
+        self.own = store.view(store.export(bridge, "memory"))  # never grows
         block = self.own[control.CONTROL_AT : control.FIXED_AT]
         self.head = block[8 : control.HEADER.size].view(np.uint32)  # passes, generation, message, its bytes, grew
         self.table = block[control.HEADER.size :]
-        self._memory: wasmtime.Memory = bridge["tensors"]
-        self._functions = {name: adapter[name] for name in ("place", "run", "restore", "explain")}
+        self._memory: wasmtime.Memory = store.export(bridge, "tensors")
+        self._functions = {name: store.export(adapter, name) for name in ("place", "run", "restore", "explain")}
 
     def call(self, function: str, *arguments: int) -> int:
         """Call one of the adapter's functions; its status."""
@@ -146,22 +146,22 @@ class Boxes:
         plan, most = self.plan, self.plan.limits.max_memory_bytes
         if plan.needs_host:
             store.give_wasi()
-        made = [store.instantiate(self._parts.guest.instantiate)]
+        made = [store.run(self._parts.guest.instantiate, store)]
         for number, module in enumerate(self._parts.others, 1):
             if number == plan.bridge:
                 store.limit_memory(max(most, OWN_BYTES))
-            imports = [made[link.module][link.name] for link in plan.parts[number].links]
-            made.append(store.instantiate(wasmtime.Instance, module, imports))
+            imports = [store.export(made[link.module], link.name) for link in plan.parts[number].links]
+            made.append(store.run(wasmtime.Instance, store, module, imports))
         store.limit_memory(most)
         if plan.initializer is not None:
             self._initialize(store, made[0], plan.initializer)
         return Box(store, made[-2], made[-1])
 
     @staticmethod
-    def _initialize(store: Store, guest: Exports, name: str) -> None:
+    def _initialize(store: Store, guest: wasmtime.Instance, name: str) -> None:
         """Run the module's `_initialize` or `_start`. A program's runtime may leave `_start` by ``proc_exit(0)``."""
         try:
-            store.run(guest[name], store)
+            store.run(store.export(guest, name), store)
         except GuestError:
             code = store.state.exit_code
             if name != "_start" or code is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import wasmtime
@@ -17,7 +18,7 @@ from ..terms import Terms
 from . import instances
 from .executor import Deadline, Executor
 from .host_state import HostState
-from .store import Exports, Parts, Store
+from .store import Parts, Store
 from .threads import Workers
 
 Row = tuple[bytes, bytes, int]
@@ -25,16 +26,15 @@ RunRow = Callable[[bytes, Sequence[str], float], Row]
 """Runs the program once: stdin, arguments and seconds give stdout, stderr and exit code. Raises GuestError."""
 
 
+@dataclass(frozen=True)
 class Command(Executor):
-    """The executor of a WASI program: `run_row` runs one row. All rows of a request write at most `max_bytes`; the
-    error names that limit as `terms` do."""
+    """The executor of a WASI program."""
 
-    def __init__(self, interface: Interface, run_row: RunRow, workers: Workers, max_bytes: int, terms: Terms) -> None:
-        self._interface = interface
-        self._terms = terms
-        self._run_row = run_row
-        self._workers = workers
-        self._max_bytes = max_bytes
+    interface: Interface
+    run_row: RunRow
+    workers: Workers
+    max_bytes: int  # that all rows of a request may write
+    terms: Terms
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """Run the program once per element of stdin (BYTES; args has one more dimension, the arguments).
@@ -43,8 +43,8 @@ class Command(Executor):
         shape. The first row that traps or runs too long raises; an exit code is a result.
         """
         arrays = joined(inputs)
-        check_rows(self._interface, arrays)
-        by_name = dict(zip((spec.name for spec in self._interface.inputs), arrays))
+        check_rows(self.interface, arrays)
+        by_name = dict(zip((spec.name for spec in self.interface.inputs), arrays))
         stdin, args = by_name["stdin"], by_name.get("args")
         assert stdin is not None, "the interface says that it is not optional"
         rows = [encoded(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
@@ -54,39 +54,39 @@ class Command(Executor):
 
         def run_row(job: tuple[bytes, list[str]]) -> Row:
             nonlocal written
-            result = self._run_row(*job, deadline.timeout_s)
+            result = self.run_row(*job, deadline.timeout_s)
             with lock:  # rows may run side by side
                 written += len(result[0]) + len(result[1])
-            if written > self._max_bytes:
+            if written > self.max_bytes:
                 raise GuestError(
-                    f"the rows wrote more than {self._max_bytes} bytes in all"
-                    f" ({self._terms.raising('max_tensor_bytes')}, or send fewer rows)"
+                    f"the rows wrote more than {self.max_bytes} bytes in all"
+                    f" ({self.terms.raising('max_tensor_bytes')}, or send fewer rows)"
                 )
             return result
 
-        results = self._workers.each(run_row, list(zip(rows, texts)))
+        results = self.workers.each(run_row, list(zip(rows, texts)))
         columns = {
             "stdout": object_array([r[0] for r in results], stdin.shape),
             "stderr": object_array([r[1] for r in results], stdin.shape),
             "exit_code": np.array([r[2] for r in results], np.int32).reshape(stdin.shape),
         }
-        return [columns[spec.name] for spec in self._interface.outputs]
+        return [columns[spec.name] for spec in self.interface.outputs]
 
 
+@dataclass(frozen=True)
 class Sandboxed:
     """Runs a row in this process, in an instance of its own."""
 
-    def __init__(self, entry: str, parts: Parts) -> None:
-        self._entry = entry
-        self._parts = parts
+    entry: str
+    parts: Parts
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
         """One row, as `RunRow` says."""
-        limits, terms = self._parts.limits, self._parts.terms
+        limits, terms = self.parts.limits, self.parts.terms
         state = HostState(limits.max_stdout_bytes, stdin, fails_past_cap=True)
         out, err = state.stdout, state.stderr
         try:
-            self._run(state, [self._entry, *args], Deadline(timeout_s))
+            self._run(state, [self.entry, *args], Deadline(timeout_s))
         except GuestError as error:
             if state.exit_code is None:
                 said = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
@@ -101,18 +101,18 @@ class Sandboxed:
     def _run(self, state: HostState, argv: list[str], deadline: Deadline) -> None:
         """Instantiate the program and call its entry."""
 
-        def instantiate(store: Store) -> tuple[Store, Exports]:
+        def instantiate(store: Store) -> tuple[Store, wasmtime.Instance]:
             store.give_wasi(argv)
-            return store, store.instantiate(self._parts.guest.instantiate)
+            return store, store.run(self.parts.guest.instantiate, store)
 
-        store, exports = instances.start(self._parts, instantiate, state, deadline)
+        store, instance = instances.start(self.parts, instantiate, state, deadline)
         with store:
             try:
-                store.run(exports[self._entry], store)
+                store.run(store.export(instance, self.entry), store)
             finally:
-                memory = exports["memory"]
+                memory = store.export(instance, "memory")
                 if isinstance(memory, wasmtime.Memory):
-                    self._parts.stats.observe_memory(memory.data_len(store))
+                    self.parts.stats.observe_memory(memory.data_len(store))
 
 
 def _text(value: object) -> str:

@@ -46,22 +46,6 @@ class _Thread(threading.local):
 current = _Thread()
 
 
-class Exports:
-    """What an instance exports. Each is looked up by itself: wasmtime-py's mapping lists them all, and a guest may have
-    a hundred thousand."""
-
-    def __init__(self, store: wasmtime.Store, instance: wasmtime.Instance) -> None:
-        self._store, self._instance = store, instance
-
-    def __getitem__(self, name: str) -> Any:
-        """The function, memory, global or table called `name`, or None."""
-        found, text = ffi.wasmtime_extern_t(), name.encode()
-        where = self._store._context(), byref(self._instance._instance)
-        if not ffi.wasmtime_instance_export_get(*where, create_string_buffer(text), len(text), byref(found)):
-            return None
-        return wrap_extern(found)
-
-
 @dataclass(frozen=True)
 class Parts:
     """A plan's parts, compiled and linked, and what bounds their instances."""
@@ -104,9 +88,12 @@ class Store(wasmtime.Store):
         config.argv = list(argv)
         self.set_wasi(config)
 
-    def instantiate(self, call: Callable[..., wasmtime.Instance], *arguments: Any) -> Exports:
-        """The exports of a new instance, which `call` makes in this store; its start function runs now."""
-        return Exports(self, self.run(call, self, *arguments))
+    def export(self, instance: wasmtime.Instance, name: str) -> Any:
+        """The function, memory, global or table that an instance exports as `name`, or None. wasmtime-py's mapping
+        lists all exports, of which a guest may have a hundred thousand."""
+        found, text = ffi.wasmtime_extern_t(), name.encode()
+        where = self._context(), byref(instance._instance), create_string_buffer(text), len(text), byref(found)
+        return wrap_extern(found) if ffi.wasmtime_instance_export_get(*where) else None
 
     def view(self, memory: wasmtime.Memory) -> np.ndarray:
         """The whole linear memory as a writable uint8 array, while it does not grow and the store is open."""
