@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,6 +29,7 @@ Result = Outputs | WasmError
 OnResult = Callable[[int, Result], None]
 
 
+@dataclass
 class Batch:
     """The requests of one execution.
 
@@ -37,24 +39,16 @@ class Batch:
     At most `parallel` of the last requests run side by side.
     """
 
-    def __init__(
-        self,
-        call: Callable[[Group, float, bool], Sequence[Outputs]],
-        *,
-        proceed: Callable[[int], None] | None,
-        answered: OnResult | None,
-        parallel: int,
-    ) -> None:
-        self._call = call
-        self._proceed = proceed
-        self._answered = answered
-        self._parallel = parallel
-        self.results: dict[int, Result] = {}
-        self._unannounced: list[int] = []
-        self._failed = False
-        self._tries_s: float | None = None  # time that is left for short tries, once a call has timed out
-        self._waiting: deque[Group]
-        self._last: list[Group] = []
+    call: Callable[[Group, float, bool], Sequence[Outputs]]
+    proceed: Callable[[int], None] | None
+    answered: OnResult | None
+    parallel: int
+    results: dict[int, Result] = field(default_factory=dict)
+    _unannounced: list[int] = field(default_factory=list)
+    _failed: bool = False
+    _tries_s: float | None = None  # time that is left for short tries, once a call has timed out
+    _waiting: deque[Group] = field(default_factory=deque)
+    _last: list[Group] = field(default_factory=list)
 
     def run(self, groups: Sequence[Group], borrow: bool) -> None:
         """Run `groups`."""
@@ -65,14 +59,15 @@ class Batch:
             error = self._ask(group) or self._called(group, limit_s, borrow and not self._failed)
             if self._tries_s is not None:
                 self._tries_s = max(0.0, self._tries_s - (time.monotonic() - began))
-            self._sort(group, limit_s, error)
+            if error is not None or self._failed:
+                self._sort(group, limit_s, error)
         if self._last:
             self._run_last()
 
     def settle(self, index: int, result: Result) -> None:
         """Set the result of request `index`."""
         self.results[index] = result
-        if self._answered is not None:
+        if self.answered is not None:
             self._unannounced.append(index)
 
     def _limit(self, group: Group) -> float:
@@ -84,15 +79,15 @@ class Batch:
     def _ask(self, group: Group) -> WasmError | None:
         """The reason for which the one request of `group` is not to be run any more."""
         try:
-            if self._proceed is not None and len(group) == 1:
-                self._proceed(group[0].index)
+            if self.proceed is not None and len(group) == 1:
+                self.proceed(group[0].index)
         except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
             return wasm_error(error)
         return None
 
     def _called(self, group: Group, limit_s: float, borrow: bool) -> WasmError | None:
         try:
-            for job, outputs in zip(group, self._call(group, limit_s, borrow)):
+            for job, outputs in zip(group, self.call(group, limit_s, borrow)):
                 self.settle(job.index, outputs)
         except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
             return wasm_error(error)
@@ -113,14 +108,14 @@ class Batch:
             self._last.append(group)
         elif error is not None:
             self.settle(group[0].index, error)
-        while self._failed and self._unannounced and self._answered is not None:  # others may add to it meanwhile
+        while self._failed and self._unannounced and self.answered is not None:  # others may add to it meanwhile
             index = self._unannounced.pop(0)
-            self._answered(index, self.results[index])
+            self.answered(index, self.results[index])
 
     def _run_last(self) -> None:
         """What outlasted its try, each with its whole time limit, side by side on the CPUs."""
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        side_by_side = min(len(self._last), self._parallel, cpus)
+        side_by_side = min(len(self._last), self.parallel, cpus)
         waiting = deque(self._last)
         running: dict[Future[WasmError | None], Group] = {}
         with ThreadPoolExecutor(side_by_side, thread_name_prefix="wasm") as pool:

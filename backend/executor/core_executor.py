@@ -110,7 +110,7 @@ class _Lines:
         """The library's callback: the output of one call, or, without a text, how much is missing of it."""
         captured = Output(self._limit)
         if text:
-            captured.write(ctypes.string_at(text, size))
+            captured.data += ctypes.string_at(text, size)
         else:
             captured.dropped = size
         self._waiting.extend((("stdout", "stderr")[stream], line) for line in captured.lines(self._setting))

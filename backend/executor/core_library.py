@@ -54,12 +54,6 @@ class Counters(ctypes.Structure):
     _fields_ = tuple((name, c_uint64) for name in ("calls", "traps", "timeouts", "instances", "guest_ns", "high_water"))
 
 
-class Settings(ctypes.Structure):
-    """How the library keeps house, for the whole process: `struct core_settings`."""
-
-    _fields_ = (("wait_ns", c_uint64), ("period_ns", c_uint64), ("rest_ns", c_uint64), ("most_instances", c_uint32))
-
-
 OutputCallback = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_int, POINTER(c_char), c_size_t)
 
 
@@ -95,7 +89,7 @@ class Core:
         self.release = function("core_release", None, c_void_p)
         self.stats = function("core_stats", Counters, c_void_p)
         self.instances = function("core_instances", c_uint32)
-        self.set = function("core_set", None, POINTER(Settings))
+        self.set = function("core_set", None, c_void_p)
         if function("core_layouts", c_uint64)() != layouts():
             raise ValueError("it was built for another version of wasmtime")
         why = function("core_open", c_char_p, c_char_p)(wasmtime.encode())

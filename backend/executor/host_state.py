@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass, field
 
 from .. import messages
 
 MAX_LINES = 1000  # of one stream in one call: a line costs the log more than its text
 
 
+@dataclass(slots=True)
 class Output:
     """What one guest wrote to one stream, up to a cap; the rest is counted and dropped."""
 
-    __slots__ = ("cap", "data", "dropped", "fails_past_cap")
-
-    def __init__(self, cap: int, fails_past_cap: bool = False) -> None:
-        self.data = bytearray()
-        self.cap = cap
-        self.dropped = 0
-        self.fails_past_cap = fails_past_cap
-
-    def write(self, piece: bytes) -> bool:
-        """Take a piece. False (the guest's write fails) once the cap is passed and `fails_past_cap`."""
-        room = max(self.cap - len(self.data), 0)
-        self.data += piece[:room]
-        self.dropped += max(0, len(piece) - room)
-        return not (self.fails_past_cap and self.dropped)
+    cap: int
+    fails_past_cap: bool = False  # the guest's write does
+    data: bytearray = field(default_factory=bytearray)
+    dropped: int = 0
 
     def lines(self, limit: str) -> list[str]:
         """The captured text, line by line, with a last line that says what was dropped; `limit` is the cap's name."""

@@ -77,8 +77,8 @@ class PythonExecutor(Executor):
 
     def _run(self, box: Box, flat: Sequence[np.ndarray | None], deadline: Deadline) -> list[np.ndarray]:
         """The outputs of a placed call."""
-        passes, generation, first = int(box.head[0]), int(box.head[1]), len(flat)
-        placed = self._rows(box)[:first]
+        passes, generation = int(box.head[0]), int(box.head[1])
+        placed, results = _rows(box, range(len(flat))), range(len(flat), len(flat) + len(self._outputs))
         outputs: list[np.ndarray] = []
         for number in range(passes):
             box.dirty = True
@@ -90,7 +90,7 @@ class PythonExecutor(Executor):
             status = box.call("run", number, generation)
             if status:
                 self._fail(box, status)
-            made = self._rows(box)[first:]
+            made = _rows(box, results)
             if passes == 1:
                 return [self._array(box, row, spec, deadline) for row, spec in zip(made, self._outputs)]
             outputs = outputs or self._empty(made)
@@ -98,11 +98,7 @@ class PythonExecutor(Executor):
             for (_, at, _, each, *_), output in zip(made, outputs):
                 piece = output.reshape(-1).view(np.uint8)[each * number : each * (number + 1)]
                 piece[:] = memory[at : at + piece.size]
-        return outputs or self._empty(self._rows(box)[first:])
-
-    def _rows(self, box: Box) -> list[tuple[int, ...]]:
-        """The tensors' rows of the control block."""
-        return [_unpack_row(box.table, _ROW.size * i) for i in range(len(self._inputs) + len(self._outputs))]
+        return outputs or self._empty(_rows(box, results))
 
     def _empty(self, rows: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         return [np.empty(row[4 : 4 + row[0]], spec.dtype.numpy) for row, spec in zip(rows, self._outputs)]
@@ -141,3 +137,8 @@ def _row(array: np.ndarray | None, data: np.ndarray | None) -> bytes:
         return _ROW.pack(-1, 0, 0, 0, *[0] * MAX_OUT_RANK)
     dims = array.shape[:MAX_OUT_RANK]
     return _ROW.pack(array.ndim, 0, data.size, 0, *dims, *[0] * (MAX_OUT_RANK - len(dims)))
+
+
+def _rows(box: Box, numbers: range) -> list[tuple[int, ...]]:
+    """The rows of the control block for the tensors with these numbers, the outputs' behind the inputs'."""
+    return [_unpack_row(box.table, _ROW.size * i) for i in numbers]

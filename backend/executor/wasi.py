@@ -74,11 +74,11 @@ def _fd_write(memory: Memory, host: HostState, fd: int, vectors: int, count: int
     output, total = (host.stdout if fd == 1 else host.stderr), 0
     for pointer, length in _buffers(memory, vectors, count):
         # Bytes past the cap are only counted, so a flood costs no copies.
-        wanted = min(length, max(output.cap - len(output.data), 0) + 1)
-        accepted = output.write(memory.read(pointer, wanted))
+        wanted = min(length, output.cap - len(output.data))
+        output.data += memory.read(pointer, wanted)
         output.dropped += length - wanted
         total += length
-        if not accepted:
+        if output.fails_past_cap and output.dropped:
             return _IO
     memory.write(written, struct.pack("<I", total & 0xFFFFFFFF))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from portalis.backend import Program
 from portalis.backend.executor import loaded
-from portalis.backend.executor.core_library import Core, Settings
+from portalis.backend.executor.core_library import Core
 from tests import parts
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -34,6 +35,22 @@ SHAPED = guests.dlpack(
 ENDLESS = guests.dlpack("(loop $l (br $l)) (i32.const 0)", inputs=[tensor("x")], outputs=[tensor("y")], batch=8)
 
 
+class Settings(ctypes.Structure):
+    """How the library keeps house, for the whole process: `struct core_settings`."""
+
+    _fields_ = (
+        ("wait_ns", ctypes.c_uint64),
+        ("period_ns", ctypes.c_uint64),
+        ("rest_ns", ctypes.c_uint64),
+        ("most_instances", ctypes.c_uint32),
+    )
+
+
+def change(*values: int) -> None:
+    """Have the library keep house by other settings from now on."""
+    core().set(ctypes.byref(Settings(*values)))
+
+
 def core() -> Core:
     """The library. Skips where it is not built, but for CI."""
     found = loaded.native_core()
@@ -48,11 +65,11 @@ def settings(
     *, wait_s: float = 0.5, period_s: float = 5.0, rest_s: float = 60.0, instances: int = 4096
 ) -> Iterator[None]:
     """Other settings of the library for a while."""
-    core().set(Settings(int(wait_s * 1e9), int(period_s * 1e9), int(rest_s * 1e9), instances))
+    change(int(wait_s * 1e9), int(period_s * 1e9), int(rest_s * 1e9), instances)
     try:
         yield
     finally:
-        core().set(Settings(500_000_000, 5_000_000_000, 60_000_000_000, 4096))
+        change(500_000_000, 5_000_000_000, 60_000_000_000, 4096)
 
 
 class Instances:

@@ -66,7 +66,7 @@ def sleep():
     before = switches()
     time.sleep(0.3)
     return switches() - before <= 2  # this thread's own
-core().set(Settings(500_000_000, 20_000_000, 50_000_000, 4096))
+change(500_000_000, 20_000_000, 50_000_000, 4096)
 program = Program.load(WASM, limits=Limits(timeout_s=1))
 before = resident_bytes()
 for _ in range(3): assert answer(program) == [1] * 4
@@ -91,7 +91,7 @@ SEGMENT = guests.dlpack('''(f32.store (i32.load (local.get $in)) (f32.add (f32.l
       (f32.add (f32.load (i32.const 2048)) (f32.load (i32.const 65532)))))
     (f32.store (i32.const 2048) (f32.const 77)) (f32.store (i32.const 65532) (f32.const 77))''' + guests.ECHO_BODY,
     inputs=[guests.tensor("x")], outputs=[guests.tensor("y")], batch=8, more=r'(data (i32.const 2048) "\\00\\00\\a0\\40")')
-core().set(Settings(500_000_000, 1, 1, 4096))  # as often as can be
+change(500_000_000, 1, 1, 4096)  # as often as can be
 def work(_):
     for _ in range(12):
         program, other = Program.load(SEGMENT), Program.load(COUNTING)
