@@ -18,16 +18,14 @@ class Checker:
     """The rules of one interface that need no guest: names and data types. Shapes are the adapter's matter."""
 
     def __init__(self, interface: Interface) -> None:
-        self._specs = interface.inputs
-        self._names = frozenset(spec.name for spec in interface.inputs)
-        self._wanted = tuple(spec.dtype.numpy for spec in interface.inputs)
+        self._inputs = tuple((spec, spec.dtype.numpy) for spec in interface.inputs)
 
     def check(self, inputs: Mapping[str, object]) -> Arrays:
         """The arrays in interface order (None for an absent one). Raises InputError with every problem."""
         problems: list[str] = []
         arrays: Arrays = []
         taken = 0
-        for spec, wanted in zip(self._specs, self._wanted):
+        for spec, wanted in self._inputs:
             value = inputs.get(spec.name)
             if value is None:
                 if not spec.optional:
@@ -40,8 +38,9 @@ class Checker:
             else:
                 arrays.append(self._array(spec, value, problems))
         if taken != len(inputs):
-            unknown = sorted(set(inputs) - self._names)
-            known = ", ".join(f"'{name}'" for name in sorted(self._names))
+            names = sorted(spec.name for spec, _ in self._inputs)
+            known = ", ".join(f"'{name}'" for name in names)
+            unknown = sorted(set(inputs).difference(names))
             problems += [f"there is no input '{name}' (the inputs are {known})" for name in unknown]
         if problems:
             raise InputError("; ".join(problems))

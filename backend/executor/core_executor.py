@@ -136,10 +136,9 @@ class CoreExecutor(Executor):
 
     def __init__(self, core: Core, plan: Plan, block: bytearray, stats: Stats, on_output: OnOutput | None) -> None:
         self._core, self._plan, self._stats = core, plan, stats
-        interface = plan.interface
-        self._inputs, self._outputs = interface.inputs, interface.outputs
-        self._dtypes = [spec.dtype.numpy for spec in self._outputs]
-        self._has_bytes = any(spec.dtype is BYTES for spec in (*self._inputs, *self._outputs))
+        self._inputs, outputs = plan.interface.inputs, plan.interface.outputs
+        self._dtypes = [spec.dtype.numpy for spec in outputs]
+        self._has_bytes = any(spec.dtype is BYTES for spec in (*self._inputs, *outputs))
         self._lines = None if on_output is None else _Lines(plan, on_output)
         # referred to here: the library does not keep it alive
         self._take = OutputCallback() if self._lines is None else OutputCallback(self._lines.take)
@@ -154,7 +153,7 @@ class CoreExecutor(Executor):
         if not self._slot:
             core.unload(self._program)
             raise HostBusy("out of memory")
-        self._space = _Space(self._slot, len(self._inputs), len(self._outputs))
+        self._space = _Space(self._slot, len(self._inputs), len(outputs))
         freed = weakref.finalize(self, _free, core, self._slot, self._program)
         freed.atexit = False  # other threads may still run guests then
 

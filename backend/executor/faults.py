@@ -12,17 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..errors import (
-    AbiViolation,
-    GuestError,
-    GuestStatus,
-    GuestTimeout,
-    HostBusy,
-    InputError,
-    MemoryLimit,
-    Trap,
-    WasmError,
-)
+from ..errors import AbiViolation, GuestError, GuestStatus, GuestTimeout, HostBusy, InputError, MemoryLimit, WasmError
 from ..limits import Limits
 from ..plan import control
 from ..terms import Terms
@@ -50,11 +40,6 @@ def of_error(text: str, where: str) -> WasmError:
     if "exceeds memory limits" in text or "memory limit" in text:
         return MemoryLimit(text)
     return GuestError(text + where)
-
-
-def of_trap(text: str, said: str, where: str) -> Trap:
-    """The error of a guest that trapped with wasmtime's message `text`, after it `said` something itself."""
-    return Trap(f"the guest trapped: {said}{': ' if said else ''}{cause(text)}{where}")
 
 
 def timed_out(

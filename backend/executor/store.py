@@ -17,7 +17,7 @@ from wasmtime._trap import Frame, FrameList
 
 from .. import facts
 from ..compile import engine as engines
-from ..errors import GuestError, WasmError
+from ..errors import GuestError, Trap, WasmError
 from ..limits import Limits
 from ..terms import Terms
 from . import faults, stacks
@@ -146,4 +146,5 @@ class Store(wasmtime.Store):
         where = faults.backtrace(trap.frames, self._parts.name_of)
         if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
             return self._timed_out(where)
-        return faults.of_trap(trap.message, self.state.abort_message, where)
+        said = f"{self.state.abort_message}: " if self.state.abort_message else ""
+        return Trap(f"the guest trapped: {said}{faults.cause(trap.message)}{where}")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..batch.coalesce import Pieces, joined
+from ..batch.coalesce import Pieces, joined, pieces_of
 from ..batch.validation import Arrays, is_exact
 from ..errors import AbiViolation
 from ..interface.interface import Interface, core_ranks
@@ -74,11 +74,8 @@ class Threaded:
             return self._executor.run(inputs, deadline, borrow)
 
         def part(span: tuple[int, int]) -> list[np.ndarray]:
-            own = [
-                None if array is None else [array[span[0] : span[1]] if cut else array]
-                for array, cut in zip(arrays, cuts)
-            ]
-            return self._executor.run(own, deadline)
+            own = [a[slice(*span)] if cut and a is not None else a for a, cut in zip(arrays, cuts)]
+            return self._executor.run(pieces_of(own), deadline)
 
         results = self._workers.each(part, parts)
         return [self._together(i, [result[i] for result in results]) for i in range(len(self._interface.outputs))]
