@@ -144,7 +144,11 @@ POOLS(max_memory_size, size_t)
 POOLS(linear_memory_keep_resident, size_t)
 POOLS(table_keep_resident, size_t)
 POOLS(max_unused_warm_slots, uint32_t)
-FAKE void wasmtime_engine_increment_epoch(void *engine) { atomic_fetch_add(&((struct engine *)IS(engine, ENGINE))->epoch, 1); }
+FAKE void wasmtime_engine_increment_epoch(void *engine) {
+  struct timespec pause = {0, 200000};
+  while (fake_wasmtime.holds) { fake_wasmtime.held = true; nanosleep(&pause, NULL); }
+  atomic_fetch_add(&((struct engine *)IS(engine, ENGINE))->epoch, 1);
+}
 
 /* ---- modules and linkers ---- */
 

@@ -39,6 +39,7 @@ struct fake_wasmtime {
   uint32_t passes;                     /* how often `run` is to be called */
   uint32_t pool;                       /* how many instances of pooled engines there may be */
   _Atomic uint32_t pooled;
+  _Atomic bool holds, held;            /* whoever moves an epoch waits meanwhile; somebody does */
   /* After a function of the adapter: may write and return what it likes; an error that a host function gave it is the call's. */
   void *(*lie)(struct fake_store *, int function, int32_t *status);
 };

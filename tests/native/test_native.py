@@ -57,6 +57,7 @@ def run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
         "hosts",
         "renewing",
         "deadlines",
+        "late-ticks",
         "no-ticker",
         "room",
         "lending",
