@@ -36,7 +36,6 @@ class Call(ctypes.Structure):
         ("timeout_ns", c_uint64),
         ("inputs", POINTER(Tensor)),
         ("outputs", POINTER(Tensor)),
-        ("rows", c_int64),
         ("kind", c_int32),
         ("message_bytes", c_uint32),
         ("passes", c_uint32),

@@ -1,16 +1,11 @@
 /* Calls: the adapter places the tensors, bytes are copied to where it says, the guest runs, bytes are copied from where it says. Every
    number that the adapter writes is checked before it is used. */
-#define _GNU_SOURCE
 #include "box.h"
-
-#include <string.h>
 
 #define STACK_RESERVE (512u << 10) /* of a thread's stack: for what calls the guest, and for host functions in it */
 #define LATEST_NS (UINT64_MAX / 2)
-enum { TYPE_BYTES = 13 };
 
 static const struct plan *plan_of(const struct core_call *c) { return c->slot->program->plan; }
-
 
 static int32_t broken(struct core_call *c, const char *what) { return fail(c, INTERNAL, "%s", what); }
 
@@ -37,7 +32,7 @@ static int32_t over(struct core_call *c, int32_t kind) {
   p->stats.traps += kind == CORE_TRAP;
   p->stats.timeouts += kind == CORE_TIMEOUT;
   if (c->ended_ns > c->started_ns) p->stats.guest_ns += c->ended_ns - c->started_ns;
-  if (size > p->stats.high_water) p->stats.high_water = size;
+  p->stats.high_water = greater(p->stats.high_water, size);
   bool again = b && serves_again(b, kind);
   if (again) { b->next = c->slot->idle; c->slot->idle = b; }
   pthread_mutex_unlock(&core_lock);
@@ -70,30 +65,29 @@ static bool say_its_message(struct core_call *c, const char *before) {
 
 /* Add what the guest says of its failure. Where it fails at that too, the first failure counts. */
 static void explain(struct core_call *c, const char *before) {
-  int32_t kind = c->kind, status = DONE;
-  uint32_t bytes = c->message_bytes;
-  char first[CORE_MESSAGE], second[1024];
-  memcpy(first, c->message, bytes);
-  bool fails = guest_call(c, EXPLAIN, 0, 0, &status);
-  size_t line = fails ? strcspn(c->message, "\n") : 0;
-  if (line >= sizeof second) line = sizeof second - 1;
-  memcpy(second, c->message, line);
-  fail(c, kind, "%s", "");
-  say_bytes(c, first, bytes);
-  if (fails) say(c, "%s(portalis_error failed: %.*s)", before, (int)line, second);
-  else say_its_message(c, before);
+  struct core_call other = *c;
+  int32_t status;
+  if (!guest_call(&other, EXPLAIN, 0, 0, &status)) say_its_message(c, before);
+  else say(c, "%s(portalis_error failed: %.*s)", before, (int)smaller(strcspn(other.message, "\n"), 1023), other.message);
 }
 
 /* What a function of the adapter returned that is not DONE. */
 static int32_t refused(struct core_call *c, int32_t status) {
   bool says = c->box->control->message_bytes && status >= INPUT && status <= INTERNAL;
-  fail(c, status, "%s", "");
+  begin_message(c, status);
   if (!says || !say_its_message(c, "")) return broken(c, "the adapter broke its contract");
   if (status == STATUS) explain(c, ": ");
   return c->kind;
 }
 
-static int32_t try_place(struct core_call *c, int32_t *status) {
+/* One of the adapter's functions: DONE, RENEW, or the kind of error. */
+static int32_t ask(struct core_call *c, int function, uint32_t first, uint32_t second) {
+  int32_t status;
+  TRY(guest_call(c, function, first, second, &status));
+  return status == DONE || status == RENEW ? status : refused(c, status);
+}
+
+static int32_t try_place(struct core_call *c) {
   struct control *k = c->box->control;
   for (uint32_t i = 0; i < plan_of(c)->inputs; i++) {
     k->t[i].rank = c->in[i].rank;
@@ -101,49 +95,40 @@ static int32_t try_place(struct core_call *c, int32_t *status) {
     k->t[i].slice = 0;
     memcpy(k->t[i].dims, c->in[i].dims, sizeof k->t[i].dims);
   }
-  return guest_call(c, PLACE, 0, 0, status);
+  return ask(c, PLACE, 0, 0);
 }
 
-static uint64_t input_bytes(const struct core_call *c) {
+uint64_t call_bytes(const struct core_call *c) {
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < plan_of(c)->inputs; i++) bytes += c->in[i].rank < 0 ? 0 : c->in[i].bytes;
   return bytes;
 }
 
-static int32_t make(struct core_call *c) {
-  int32_t kind = box_new(c, c->deadline_ns, &c->box);
-  if (!kind) c->box->made_for = input_bytes(c);
-  return kind;
-}
-
 /* Only a new instance is in its first state, or has room. */
-static int32_t renew(struct core_call *c, int32_t *status) {
+static int32_t renew(struct core_call *c) {
   host_hand_on(c->box); /* an allocator may have written, too */
   core_release(c->box);
   c->box = NULL;
-  int32_t kind = make(c);
-  return kind ? kind : try_place(c, status);
+  TRY(box_new(c));
+  return try_place(c);
 }
 
 /* Put the instance back to its first state. */
-static int32_t restore(struct core_call *c, int32_t *status) {
+static int32_t restore(struct core_call *c) {
   struct core_program *p = c->box->program;
-  int32_t kind = guest_call(c, RESTORE, 0, 0, status);
-  if (kind) return kind;
-  pthread_mutex_lock(&core_lock);
+  TRY(ask(c, RESTORE, 0, 0));
+  HOLD(&core_lock);
   p->restored++;
   p->grown += c->box->control->grew != 0;
-  pthread_mutex_unlock(&core_lock);
   return DONE;
 }
 
 static int32_t place(struct core_call *c) {
   uint32_t flags = plan_of(c)->flags;
-  int32_t status = DONE, kind = DONE;
-  if (flags & REWINDS_BOX && c->box->dirty && !(flags & KEEPS)) kind = restore(c, &status);
-  if (!kind && !status) kind = try_place(c, &status);
-  for (int i = 0; i < 2 && !kind && status == RENEW; i++) kind = renew(c, &status);
-  return kind ? kind : status ? refused(c, status) : DONE;
+  int32_t kind = flags & REWINDS_BOX && c->box->dirty && !(flags & KEEPS) ? restore(c) : DONE;
+  if (!kind) kind = try_place(c);
+  for (int i = 0; i < 2 && kind == RENEW; i++) kind = renew(c);
+  return kind == RENEW ? refused(c, RENEW) : kind;
 }
 
 /* ---- bytes ---- */
@@ -159,7 +144,7 @@ static bool copy(const struct core_tensor *t, uint64_t from, uint64_t bytes, uin
   for (uint32_t j = 0; j < t->pieces && bytes; j++) {
     struct core_piece piece = t->piece[j];
     if (from >= piece.bytes) { from -= piece.bytes; continue; }
-    uint64_t n = piece.bytes - from < bytes ? piece.bytes - from : bytes;
+    uint64_t n = smaller(piece.bytes - from, bytes);
     if (in) memcpy(memory, piece.data + from, n);
     else if (piece.data) memcpy(piece.data + from, memory, n);
     memory += n; bytes -= n; from = 0;
@@ -174,9 +159,8 @@ static int32_t copy_pass(struct core_call *c, uint32_t pass, bool in) {
     const struct core_tensor *t = (in ? c->in : c->out) + i;
     uint64_t from;
     if (in ? t->rank < 0 || (pass && !t->slice) : !t->pieces) continue;
-    bool more = __builtin_mul_overflow(t->slice, pass, &from) || from > t->bytes;
-    if (more) return broken(c, "the adapter asks for more than there is");
-    uint64_t bytes = t->slice && t->slice < t->bytes - from ? t->slice : t->bytes - from;
+    if (__builtin_mul_overflow(t->slice, pass, &from) || from > t->bytes) return broken(c, "the adapter asks for more than there is");
+    uint64_t bytes = smaller(t->slice ? t->slice : t->bytes, t->bytes - from);
     uint8_t *at = inside(c->box, c->box->control->t[in ? i : p->inputs + i].at, bytes);
     if (!at && in) return broken(c, "the adapter placed an input outside the guest's memory");
     if (!at && bytes) return broken(c, "the adapter says that an output lies outside the guest's memory");
@@ -211,18 +195,17 @@ static int32_t take_output(struct core_call *c, uint32_t i) {
 /* ---- calls ---- */
 
 static int32_t run_pass(struct core_call *c, uint32_t pass) {
-  int32_t status, kind = copy_pass(c, pass, true);
-  if (kind) return kind;
+  TRY(copy_pass(c, pass, true));
   c->box->dirty = true;
-  if ((kind = guest_call(c, RUN, pass, c->generation, &status))) return kind;
-  return status ? refused(c, status) : DONE;
+  int32_t kind = ask(c, RUN, pass, c->generation);
+  return kind == RENEW ? refused(c, RENEW) : kind;
 }
 
 static int32_t first_pass(struct core_call *c) {
-  int32_t kind = place(c);
-  if (kind) return kind;
+  int32_t kind = DONE;
+  TRY(place(c));
   const struct control *k = c->box->control;
-  c->passes = k->passes; c->generation = k->generation; c->rows = k->rows;
+  c->passes = k->passes; c->generation = k->generation;
   for (uint32_t i = 0; i < plan_of(c)->inputs; i++) c->in[i].slice = c->passes > 1 ? k->t[i].slice : 0;
   c->started_ns = now_ns();
   if (c->passes) kind = run_pass(c, 0);
@@ -232,10 +215,8 @@ static int32_t first_pass(struct core_call *c) {
 }
 
 static int32_t begin_call(struct core_call *c) {
-  c->kind = DONE; c->message_bytes = 0; c->passes = 0; c->started_ns = c->ended_ns = 0; c->changed = false;
-  c->box = slot_take(c->slot, input_bytes(c), c->deadline_ns - c->timeout_ns);
-  int32_t kind = !c->box ? make(c)
-               : box_arm(c->box, c->deadline_ns) ? DONE : fail(c, CORE_BUSY, "no thread can be started for deadlines");
+  c->box = slot_take(c->slot, call_bytes(c), c->deadline_ns - c->timeout_ns);
+  int32_t kind = c->box ? box_arm(c, c->box) : box_new(c);
   if (!kind) kind = first_pass(c);
   if (!kind) return DONE;
   if (kind == CORE_TRAP && c->box) explain(c, "\nthe guest said: ");
@@ -281,36 +262,34 @@ static int32_t with_stack(struct core_call *c, int32_t (*run)(struct core_call *
   pthread_t thread;
   if (need <= stack_of_this_thread()) return run(c);
   pthread_attr_init(&attributes);
-  int problem = pthread_attr_setstacksize(&attributes, need);
-  if (!problem) problem = pthread_create(&thread, &attributes, run_errand, &e);
+  pthread_attr_setstacksize(&attributes, need);
+  int problem = pthread_create(&thread, &attributes, run_errand, &e);
   pthread_attr_destroy(&attributes);
   if (!problem) { pthread_join(thread, NULL); return e.kind; }
   return over(c, fail(c, CORE_BUSY, "no thread with a stack of %zu bytes can be started for the guest: %s", need, strerror(problem)));
 }
 
 static int32_t begin_until(struct core_call *c, uint64_t deadline_ns) {
-  c->box = NULL;
-  c->started_ns = c->ended_ns = 0;
-  c->deadline_ns = deadline_ns < LATEST_NS ? deadline_ns : LATEST_NS;
+  begin_message(c, DONE);
+  c->box = NULL; c->passes = 0; c->started_ns = c->ended_ns = 0; c->changed = false;
+  c->deadline_ns = smaller(deadline_ns, LATEST_NS);
   return with_stack(c, begin_call);
 }
 
-int32_t core_begin(struct core_call *c) { return begin_until(c, c->timeout_ns < LATEST_NS ? now_ns() + c->timeout_ns : LATEST_NS); }
+int32_t core_begin(struct core_call *c) { return begin_until(c, now_ns() + smaller(c->timeout_ns, LATEST_NS)); }
 
 int32_t core_end(struct core_call *c) { return c->passes > 1 ? with_stack(c, end_call) : end_call(c); }
 
 void core_abort(struct core_call *c) { over(c, DONE); }
 
 int32_t core_run(struct core_call *c, uint64_t deadline_ns) {
-  int32_t kind = begin_until(c, deadline_ns);
-  if (kind) return kind;
+  TRY(begin_until(c, deadline_ns));
   for (uint32_t i = 0; i < plan_of(c)->outputs; i++) c->changed |= c->out[i].pieces != 1 || c->out[i].piece[0].bytes != c->out[i].bytes;
   return c->changed ? CORE_OPEN : core_end(c);
 }
 
 int32_t core_lend(struct core_call *c, uint64_t deadline_ns) {
-  int32_t kind = begin_until(c, deadline_ns);
-  if (kind) return kind;
+  TRY(begin_until(c, deadline_ns));
   if (c->passes != 1 || !(plan_of(c)->flags & SIGNALS)) return CORE_OPEN; /* a memory that checks its addresses may move when it grows */
   struct core_box *b = c->box;
   atomic_fetch_add(&b->references, 1);

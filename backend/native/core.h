@@ -31,7 +31,6 @@ struct core_call {
   struct core_slot *slot;
   uint64_t timeout_ns;
   struct core_tensor *in, *out;
-  int64_t rows;
   int32_t kind;
   uint32_t message_bytes, passes, generation;
   struct core_box *box; /* between `core_begin` and `core_end` or `core_abort`; the one that was lent from */

@@ -1,58 +1,89 @@
 /* wasmtime's functions; engines; and the two threads that serve them: one moves epochs while a deadline is ahead, the other tidies up
    after instances. The child of a fork has neither: it makes engines and threads of its own. */
-#define _GNU_SOURCE
 #include "box.h"
 
-#include <dlfcn.h>
+#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #define SLACK_NS 2000000000u /* the ticker runs on for so long after the last deadline: no lock for most calls */
 #define RESIDENT_BYTES (64u << 20)
 #define CHECKED_RESIDENT_BYTES (1u << 20) /* of a free slot without signals: nothing empties it, and all of it is cleared by writing */
 
-#define DEFINE(result, name, arguments) result(*p_##name) arguments;
-WASMTIME(DEFINE)
-#undef DEFINE
+/* Settings of an engine, with their values. The machine code is as `compile/engine.py` has it made. */
+#define CONFIG(X) \
+  X(void, wasmtime_config_epoch_interruption_set, (void *, bool), true) \
+  X(void, wasmtime_config_signals_based_traps_set, (void *, bool), signals) \
+  X(void, wasmtime_config_async_stack_size_set, (void *, uint64_t), greater(max_stack, 2u << 20)) /* unused, but must not be smaller */ \
+  X(void, wasmtime_config_max_wasm_stack_set, (void *, size_t), max_stack) \
+  X(void, wasmtime_config_wasm_threads_set, (void *, bool), false) \
+  X(void, wasmtime_config_wasm_memory64_set, (void *, bool), false) \
+  X(void, wasmtime_config_wasm_gc_set, (void *, bool), false) \
+  X(void, wasmtime_config_wasm_function_references_set, (void *, bool), false) \
+  X(void, wasmtime_config_wasm_exceptions_set, (void *, bool), false) \
+  X(void, wasmtime_config_parallel_compilation_set, (void *, bool), false) /* of nothing but `vacant_new`'s module */
+
+/* And of its pool of instances. */
+#define POOL(X) \
+  X(void, wasmtime_pooling_allocation_config_total_memories_set, (void *, uint32_t), memories) \
+  X(void, wasmtime_pooling_allocation_config_total_core_instances_set, (void *, uint32_t), 4 * memories) \
+  X(void, wasmtime_pooling_allocation_config_total_tables_set, (void *, uint32_t), signals ? 4 * memories : memories) \
+  X(void, wasmtime_pooling_allocation_config_max_memories_per_module_set, (void *, uint32_t), MAX_MEMORIES) \
+  X(void, wasmtime_pooling_allocation_config_max_tables_per_module_set, (void *, uint32_t), MAX_TABLES) \
+  X(void, wasmtime_pooling_allocation_config_table_elements_set, (void *, size_t), MAX_TABLE_ELEMENTS) \
+  X(void, wasmtime_pooling_allocation_config_max_core_instance_size_set, (void *, size_t), MAX_INSTANCE_BYTES) \
+  X(void, wasmtime_pooling_allocation_config_max_memory_size_set, (void *, size_t), slot_bytes(signals)) \
+  X(void, wasmtime_pooling_allocation_config_linear_memory_keep_resident_set, (void *, size_t), resident) \
+  X(void, wasmtime_pooling_allocation_config_table_keep_resident_set, (void *, size_t), PAGE) \
+  X(void, wasmtime_pooling_allocation_config_max_unused_warm_slots_set, (void *, uint32_t), 8)
+
+#define DEFINE(result, name, arguments, ...) result(*p_##name) arguments;
+WASMTIME(DEFINE) CONFIG(DEFINE) POOL(DEFINE)
+#define SYMBOL(result, name, ...) {&p_##name, #name},
+static const struct symbol SYMBOLS[] = {WASMTIME(SYMBOL) CONFIG(SYMBOL) POOL(SYMBOL)};
+#define SET(result, name, arguments, value) p_##name(c, value);
 
 pthread_mutex_t engines_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t ticker_wake = PTHREAD_COND_INITIALIZER, tidier_wake = PTHREAD_COND_INITIALIZER;
 static _Atomic(struct engine *) engines;
-static _Atomic uint64_t ticking_until, tidy_at; /* 0: the thread sleeps */
+/* A thread that works until, or at, a time, and rests while there is none. */
+#define RESTING {PTHREAD_COND_INITIALIZER, false, 0}
+static struct thread { pthread_cond_t wake; bool started; _Atomic uint64_t when; } ticker = RESTING, tidier = RESTING;
 static _Atomic uint64_t ticked_at;
-static atomic_bool tidying;
-static bool ticker_started, tidier_started;
-atomic_uint core_forks, core_live;
+atomic_uint core_forks = 1, core_live;
+atomic_bool engines_tidying;
 struct core_settings core_settings = {500000000u, 5000000000u, 60000000000u, 4096};
 
-uint64_t now_ns(void) {
+uint64_t clock_ns(clockid_t clock) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(clock, &t);
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void sleep_ns(uint64_t ns) {
+uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+
+void sleep_ns(uint64_t ns) {
   struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
-  nanosleep(&t, NULL);
+  while (nanosleep(&t, &t) && errno == EINTR) {}
 }
 
 /* ---- threads ---- */
 
-/* Start `run` by itself, once. Signals are for other threads. */
-static bool start(void *(*run)(void *), bool *started) {
+/* Have the thread, which does `run`, know of a time; start it if it is not there. By whoever has `threads_lock`. */
+static bool wake(struct thread *t, void *(*run)(void *), uint64_t when) {
   pthread_t thread;
   sigset_t all, before;
-  if (*started) return true;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  *started = !pthread_create(&thread, NULL, run, NULL);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (*started) pthread_detach(thread);
-  return *started;
+  if (!t->started) {
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for other threads */
+    t->started = !pthread_create(&thread, NULL, run, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!t->started) return false;
+    pthread_detach(thread);
+  }
+  atomic_store(&t->when, greater(atomic_load(&t->when), when));
+  pthread_cond_signal(&t->wake);
+  return true;
 }
 
 static void *tick(void *unused) {
@@ -61,30 +92,23 @@ static void *tick(void *unused) {
     uint64_t now = now_ns();
     for (uint64_t at = atomic_load(&ticked_at); (at += TICK_NS) <= now; atomic_store(&ticked_at, at))
       for (struct engine *e = atomic_load(&engines); e; e = e->next) p_wasmtime_engine_increment_epoch(e->handle);
-    if (now <= atomic_load(&ticking_until)) continue;
-    pthread_mutex_lock(&threads_lock);
-    if (now > atomic_load(&ticking_until)) {
-      atomic_store(&ticking_until, 0);
-      while (!atomic_load(&ticking_until)) pthread_cond_wait(&ticker_wake, &threads_lock);
-    }
-    pthread_mutex_unlock(&threads_lock);
+    if (now <= atomic_load(&ticker.when)) continue;
+    HOLD(&threads_lock);
+    if (now <= atomic_load(&ticker.when)) continue;
+    atomic_store(&ticker.when, 0);
+    while (!atomic_load(&ticker.when)) pthread_cond_wait(&ticker.wake, &threads_lock);
   }
   return unused;
 }
 
 uint64_t engines_ticks_until(uint64_t when, uint64_t now) {
-  bool runs = when + SLACK_NS / 2 <= atomic_load(&ticking_until);
-  if (!runs) {
-    pthread_mutex_lock(&threads_lock);
-    if (!atomic_load(&ticking_until)) atomic_store(&ticked_at, now); /* it has rested */
-    runs = start(tick, &ticker_started);
-    if (runs && when + SLACK_NS > atomic_load(&ticking_until)) atomic_store(&ticking_until, when + SLACK_NS);
-    pthread_cond_signal(&ticker_wake);
-    pthread_mutex_unlock(&threads_lock);
+  if (when + SLACK_NS / 2 > atomic_load(&ticker.when)) {
+    HOLD(&threads_lock);
+    if (!atomic_load(&ticker.when)) atomic_store(&ticked_at, now); /* it has rested */
+    if (!wake(&ticker, tick, when + SLACK_NS)) return 0;
   }
   /* counted from the last tick, however late the next one is: it moves the epoch by all that were missed */
-  uint64_t from = atomic_load(&ticked_at), least = now + TICK_NS;
-  return runs ? ((when > least ? when : least) - from) / TICK_NS + 2 : 0;
+  return (greater(when, now + TICK_NS) - atomic_load(&ticked_at)) / TICK_NS + 2;
 }
 
 /* Give the pages that free slots keep back to the system. Each is taken by an instance without pages meanwhile, so nobody else gets it. */
@@ -100,19 +124,22 @@ static void empty_free_slots(const struct engine *e) {
   p_wasmtime_store_delete(store);
 }
 
+static uint64_t wait_for_work(void) {
+  HOLD(&threads_lock);
+  while (!atomic_load(&tidier.when)) pthread_cond_wait(&tidier.wake, &threads_lock);
+  return atomic_load(&tidier.when);
+}
+
 static void *tidy(void *unused) {
   for (;;) {
-    pthread_mutex_lock(&threads_lock);
-    while (!atomic_load(&tidy_at)) pthread_cond_wait(&tidier_wake, &threads_lock);
-    pthread_mutex_unlock(&threads_lock);
-    uint64_t at = atomic_load(&tidy_at), now = now_ns();
+    uint64_t at = wait_for_work(), now = now_ns();
     if (at > now) sleep_ns(at - now);
-    atomic_store(&tidy_at, 0);
+    atomic_store(&tidier.when, 0);
     bool more = slots_rest(now_ns());
-    atomic_store(&tidying, true);
+    atomic_store(&engines_tidying, true);
     for (struct engine *e = atomic_load(&engines); e; e = e->next)
       if (e->vacant && atomic_exchange(&e->used, false)) empty_free_slots(e);
-    atomic_store(&tidying, false);
+    atomic_store(&engines_tidying, false);
     if (more) engines_tidy(NULL);
   }
   return unused;
@@ -120,14 +147,10 @@ static void *tidy(void *unused) {
 
 void engines_tidy(struct engine *freed) {
   if (freed) atomic_store(&freed->used, true);
-  if (atomic_load(&tidy_at)) return;
-  pthread_mutex_lock(&threads_lock);
-  if (start(tidy, &tidier_started)) atomic_store(&tidy_at, now_ns() + core_settings.period_ns);
-  pthread_cond_signal(&tidier_wake);
-  pthread_mutex_unlock(&threads_lock);
+  if (atomic_load(&tidier.when)) return;
+  HOLD(&threads_lock);
+  if (!atomic_load(&tidier.when)) wake(&tidier, tidy, now_ns() + core_settings.period_ns);
 }
-
-bool engines_are_tidied(void) { return atomic_load(&tidying); }
 
 /* ---- engines ---- */
 
@@ -140,41 +163,20 @@ static bool enable_pool(void *config, bool signals) {
   void *at = mmap(NULL, space, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) return false; /* wasmtime ends the process where it cannot reserve that */
   munmap(at, space);
-  void *pool = p_wasmtime_pooling_allocation_config_new();
-#define SET(field, value) p_wasmtime_pooling_allocation_config_##field##_set(pool, value)
-  SET(total_memories, memories);
-  SET(total_core_instances, 4 * memories);
-  SET(total_tables, signals ? 4 * memories : memories);
-  SET(max_memories_per_module, MAX_MEMORIES);
-  SET(max_tables_per_module, MAX_TABLES);
-  SET(table_elements, MAX_TABLE_ELEMENTS);
-  SET(max_core_instance_size, MAX_INSTANCE_BYTES);
-  SET(max_memory_size, slot_bytes(signals));
-  SET(linear_memory_keep_resident, signals ? RESIDENT_BYTES : CHECKED_RESIDENT_BYTES);
-  SET(table_keep_resident, PAGE);
-  SET(max_unused_warm_slots, 8);
-#undef SET
-  p_wasmtime_pooling_allocation_strategy_set(config, pool);
-  p_wasmtime_pooling_allocation_config_delete(pool);
+  size_t resident = signals ? RESIDENT_BYTES : CHECKED_RESIDENT_BYTES;
+  void *c = p_wasmtime_pooling_allocation_config_new();
+  POOL(SET)
+  p_wasmtime_pooling_allocation_strategy_set(config, c);
+  p_wasmtime_pooling_allocation_config_delete(c);
   return true;
 }
 
-/* A configuration for machine code as `compile/engine.py` has it made. */
 static void *config_new(uint32_t max_stack, bool signals) {
   void *c = p_wasm_config_new();
-#define SET(field, value) p_wasmtime_config_##field##_set(c, value)
-  SET(epoch_interruption, true);
-  SET(signals_based_traps, signals);
-  if (!signals) SET(memory_reservation, slot_bytes(false)), SET(memory_guard_size, 0);
-  SET(async_stack_size, max_stack > 2u << 20 ? max_stack : 2u << 20); /* unused, but must not be smaller */
-  SET(max_wasm_stack, max_stack);
-  SET(wasm_threads, false);
-  SET(wasm_memory64, false);
-  SET(wasm_gc, false);
-  SET(wasm_function_references, false);
-  SET(wasm_exceptions, false);
-  SET(parallel_compilation, false); /* of nothing but `vacant_new`'s module */
-#undef SET
+  CONFIG(SET)
+  if (signals) return c;
+  p_wasmtime_config_memory_reservation_set(c, slot_bytes(false));
+  p_wasmtime_config_memory_guard_size_set(c, 0);
   return c;
 }
 
@@ -198,16 +200,14 @@ static struct engine *engine_new(uint32_t max_stack, bool signals, bool pooled) 
   e->handle = p_wasm_engine_new_with_config(config);
   e->linker = p_wasmtime_linker_new(e->handle);
   void *error = host_define(e->linker);
-  if (error) {
-    p_wasmtime_error_delete(error);
-    p_wasmtime_linker_delete(e->linker);
-    p_wasm_engine_delete(e->handle);
-    free(e);
-    return NULL;
-  }
   /* Without signals wasmtime leaves a slot's pages to an instance that asks for fewer, and clears them afterwards, which touches all. */
-  if (e->pooled && signals) e->vacant = vacant_new(e);
-  return e;
+  if (!error && e->pooled && signals) e->vacant = vacant_new(e);
+  if (!error) return e;
+  p_wasmtime_error_delete(error);
+  p_wasmtime_linker_delete(e->linker);
+  p_wasm_engine_delete(e->handle);
+  free(e);
+  return NULL;
 }
 
 struct engine *engine_for(uint32_t max_stack, bool signals, bool pooled) {
@@ -224,28 +224,17 @@ struct engine *engine_for(uint32_t max_stack, bool signals, bool pooled) {
 
 /* ---- the library ---- */
 
-static void before_fork(void) {
-  pthread_mutex_lock(&engines_lock);
-  pthread_mutex_lock(&core_lock);
-  pthread_mutex_lock(&threads_lock);
-}
-
-static void in_parent(void) {
-  pthread_mutex_unlock(&threads_lock);
-  pthread_mutex_unlock(&core_lock);
-  pthread_mutex_unlock(&engines_lock);
-}
+static pthread_mutex_t *const LOCKS[] = {&engines_lock, &core_lock, &threads_lock};
+static void before_fork(void) { for (size_t i = 0; i < COUNT_OF(LOCKS); i++) pthread_mutex_lock(LOCKS[i]); }
+static void in_parent(void) { for (size_t i = COUNT_OF(LOCKS); i--;) pthread_mutex_unlock(LOCKS[i]); }
 
 /* Another thread may have held a lock of wasmtime's: the engines of before are left alone, with all that is in them. */
 static void in_child(void) {
   atomic_fetch_add(&core_forks, 1);
   atomic_store(&core_live, 0);
   atomic_store(&engines, NULL);
-  atomic_store(&ticking_until, 0);
-  atomic_store(&tidy_at, 0);
-  atomic_store(&tidying, false);
-  ticker_started = tidier_started = false;
-  ticker_wake = tidier_wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+  atomic_store(&engines_tidying, false);
+  ticker = tidier = (struct thread)RESTING;
   slots_fork();
   in_parent();
 }
@@ -259,20 +248,20 @@ uint32_t core_instances(void) { return atomic_load(&core_live); }
 
 void core_set(const struct core_settings *s) { core_settings = *s; }
 
-const char *core_open(const char *path) {
+static const char *open_once(const char *path) {
   static char why[512];
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  const char *missing = library ? symbols_find(library, SYMBOLS, COUNT_OF(SYMBOLS)) : NULL;
+  if (library && !missing) return pthread_atfork(before_fork, in_parent, in_child) ? "out of memory" : NULL;
+  if (missing) snprintf(why, sizeof why, "%s has no %s: another version of wasmtime is needed", path, missing);
+  else snprintf(why, sizeof why, "wasmtime cannot be loaded: %s", dlerror());
+  return why;
+}
+
+const char *core_open(const char *path) {
   static bool done;
-  const char *problem = NULL;
-  pthread_mutex_lock(&engines_lock);
-  void *library = done ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!done && !library) snprintf(why, sizeof why, "wasmtime cannot be loaded: %s", dlerror()), problem = why;
-#define FIND(result, name, arguments) \
-  if (!done && !problem && !(*(void **)&p_##name = dlsym(library, #name))) \
-    snprintf(why, sizeof why, "%s has no %s: another version of wasmtime is needed", path, #name), problem = why;
-  WASMTIME(FIND)
-#undef FIND
-  if (!done && !problem && pthread_atfork(before_fork, in_parent, in_child)) problem = "out of memory";
-  done = done || !problem;
-  pthread_mutex_unlock(&engines_lock);
+  HOLD(&engines_lock);
+  const char *problem = done ? NULL : open_once(path);
+  done = !problem;
   return problem;
 }

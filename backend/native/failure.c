@@ -1,47 +1,38 @@
 /* Errors: what wasmtime's traps and errors mean, in words, with a backtrace of our own. wasmtime would demangle the names in its own
    without a limit: guests are compiled without names, and those of the frames that are shown come from the plan. */
-#define _GNU_SOURCE
 #include "box.h"
 
 #include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 
 enum { MOST_FRAMES = 20 };
 
-static void say_all(struct core_call *c, const char *format, va_list arguments) {
-  uint32_t room = CORE_MESSAGE - 1 - c->message_bytes;
-  int n = vsnprintf(c->message + c->message_bytes, room + 1, format, arguments);
-  c->message_bytes += n < 0 ? 0 : (uint32_t)n < room ? (uint32_t)n : room;
+int32_t begin_message(struct core_call *c, int32_t kind) {
+  c->message[0] = 0;
+  c->message_bytes = 0;
+  return c->kind = kind;
 }
 
-void say(struct core_call *c, const char *format, ...) {
+int32_t say(struct core_call *c, const char *format, ...) {
   va_list arguments;
+  uint32_t room = CORE_MESSAGE - 1 - c->message_bytes;
   va_start(arguments, format);
-  say_all(c, format, arguments);
+  int n = vsnprintf(c->message + c->message_bytes, room + 1, format, arguments);
   va_end(arguments);
+  c->message_bytes += n < 0 ? 0 : (uint32_t)smaller((uint64_t)n, room);
+  return c->kind;
 }
 
 void say_bytes(struct core_call *c, const char *from, size_t bytes) {
-  size_t room = CORE_MESSAGE - 1 - c->message_bytes, n = bytes < room ? bytes : room;
+  size_t n = smaller(bytes, CORE_MESSAGE - 1 - c->message_bytes);
   memcpy(c->message + c->message_bytes, from, n);
   c->message_bytes += (uint32_t)n;
   c->message[c->message_bytes] = 0;
 }
 
-int32_t fail(struct core_call *c, int32_t kind, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  c->message_bytes = 0;
-  say_all(c, format, arguments);
-  va_end(arguments);
-  return c->kind = kind;
-}
-
 void told(void *error, char *message, size_t room) {
   Bytes text = {0, NULL};
   p_wasmtime_error_message(error, &text);
-  snprintf(message, room, "%.*s", (int)(text.size < 4096 ? text.size : 4096), text.data);
+  snprintf(message, room, "%.*s", (int)smaller(text.size, 4096), text.data);
   p_wasm_byte_vec_delete(&text);
   p_wasmtime_error_delete(error);
 }
@@ -50,20 +41,19 @@ static void say_time(struct core_call *c) {
   const struct plan *p = c->slot->program->plan;
   char seconds[32];
   snprintf(seconds, sizeof seconds, "%g", (double)c->timeout_ns / 1e9);
-  char *comma = strchr(seconds, ','); /* in the process's locale */
-  if (comma) *comma = '.';
-  say(c, "the guest ran longer than its time limit of %s s and was stopped (%.*s)", seconds,
-      SPAN(p, c->timeout_ns < p->timeout_ns ? p->own_limit : p->more_time));
+  for (char *s = seconds; *s; s++) if (*s == ',') *s = '.'; /* in the process's locale */
+  say(c, "the guest ran longer than its time limit of %s s and was stopped (%s)", seconds,
+      plan_at(p, (c->timeout_ns < p->timeout_ns ? p->own_limit : p->more_time).at));
+}
+
+static int by_function(const void *number, const void *name) {
+  uint32_t a = *(const uint32_t *)number, b = ((const struct plan_name *)name)->function;
+  return (a > b) - (a < b);
 }
 
 static void say_name(struct core_call *c, const struct plan *p, uint32_t function) {
-  uint32_t low = 0, high = p->names;
-  while (low < high) {
-    uint32_t middle = (low + high) / 2;
-    if (plan_names(p)[middle].function < function) low = middle + 1; else high = middle;
-  }
-  const struct plan_name *n = plan_names(p) + low;
-  if (low < p->names && n->function == function) say_bytes(c, plan_at(p, n->name.at), n->name.bytes);
+  const struct plan_name *n = bsearch(&function, plan_names(p), p->names, sizeof *n, by_function);
+  if (n) say_bytes(c, plan_at(p, n->name.at), n->name.bytes);
   else say(c, "function %u", function);
 }
 
@@ -129,7 +119,7 @@ static int32_t kind_of(const struct core_call *c) {
   static const struct { const char *words; int32_t kind; } KINDS[] = {
     {"maximum concurrent", POOL_FULL}, {"mmap failed", CORE_BUSY}, {"Cannot allocate memory", CORE_BUSY}, {"failed to allocate", CORE_BUSY},
     {"os error 12", CORE_BUSY}, {"exceeds memory limits", MEMORY}, {"memory limit", MEMORY}};
-  for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
+  for (size_t i = 0; i < COUNT_OF(KINDS); i++)
     if (memmem(c->message, c->message_bytes, KINDS[i].words, strlen(KINDS[i].words))) return KINDS[i].kind;
   return CORE_GUEST;
 }
@@ -141,7 +131,7 @@ int32_t failed(struct core_call *c, struct core_box *b, void *error, void *trap)
   int status = 0;
   bool exits = !trap && p_wasmtime_error_exit_status(error, &status), late = b->late; /* then it was not the guest that ran */
   if (trap) p_wasmtime_trap_code(trap, &code);
-  fail(c, trap ? CORE_TRAP : CORE_GUEST, "%s", "");
+  begin_message(c, trap ? CORE_TRAP : CORE_GUEST);
   b->late = false;
   if (code == TRAP_INTERRUPT || late) {
     c->kind = CORE_TIMEOUT;
@@ -151,7 +141,8 @@ int32_t failed(struct core_call *c, struct core_box *b, void *error, void *trap)
   } else {
     if (trap) {
       say(c, "the guest trapped: ");
-      if (b->aborted.bytes) { say_bytes(c, b->aborted.data, b->aborted.bytes); say(c, ": "); }
+      const struct captured *aborted = &b->captured[ABORTED];
+      if (aborted->bytes) { say_bytes(c, aborted->data, aborted->bytes); say(c, ": "); }
     }
     message(trap ? trap : error, &text);
     say_cause(c, text);

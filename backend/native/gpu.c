@@ -1,8 +1,5 @@
 /* Reads memory of a GPU, through the driver's library where there is one: the only use of a GPU that this backend has. */
-#define _GNU_SOURCE
 #include "shell.h"
-
-#include <dlfcn.h>
 
 enum { MOST_DEVICES = 64 };
 
@@ -10,39 +7,37 @@ static struct { /* each returns 0, or an error */
   int (*init)(unsigned), (*device)(int *, int), (*retain)(void **, int), (*push)(void *), (*pop)(void **);
   int (*read)(void *, unsigned long long, size_t);
 } cuda;
-static const struct { void *to; const char *name; } OF_DRIVER[] = {
+static const struct symbol OF_DRIVER[] = {
   {&cuda.init, "cuInit"}, {&cuda.device, "cuDeviceGet"}, {&cuda.retain, "cuDevicePrimaryCtxRetain"}, {&cuda.push, "cuCtxPushCurrent_v2"},
   {&cuda.pop, "cuCtxPopCurrent_v2"}, {&cuda.read, "cuMemcpyDtoH_v2"}};
 
 static const char *load(void) {
   void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library) return "this host has no libcuda.so.1";
-  for (size_t i = 0; i < sizeof OF_DRIVER / sizeof *OF_DRIVER; i++)
-    if (!(*(void **)OF_DRIVER[i].to = dlsym(library, OF_DRIVER[i].name))) return "libcuda.so.1 lacks functions";
+  if (symbols_find(library, OF_DRIVER, COUNT_OF(OF_DRIVER))) return "libcuda.so.1 lacks functions";
   return cuda.init(0) ? "CUDA cannot be initialised" : NULL;
 }
 
-/* The context of a device, which CUDA's users of a process share; NULL where there is none. */
-static void *context_of(int64_t device) {
+/* The context of a device, which CUDA's users of a process share; NULL and why in `wrong` where there is none. */
+static void *context_of(int64_t device, const char **wrong) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  static const char *problem;
   static void *contexts[MOST_DEVICES];
+  static bool loaded;
   int number;
-  if (device < 0 || device >= MOST_DEVICES) return NULL;
+  HOLD(&lock);
+  if (!loaded) problem = load();
+  loaded = true;
+  *wrong = problem ? problem : "its device cannot be used";
+  if (problem || device < 0 || device >= MOST_DEVICES) return NULL;
   if (!contexts[device] && (cuda.device(&number, (int)device) || cuda.retain(&contexts[device], number))) contexts[device] = NULL;
   return contexts[device];
 }
 
 const char *gpu_read(void *to, const void *from, uint64_t bytes, int64_t device) {
-  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-  static const char *problem;
-  static bool loaded;
-  pthread_mutex_lock(&lock);
-  if (!loaded) problem = load();
-  loaded = true;
-  const char *wrong = problem;
-  void *context = wrong ? NULL : context_of(device), *before;
-  pthread_mutex_unlock(&lock);
-  if (wrong) return wrong;
-  if (!context || cuda.push(context)) return "its device cannot be used";
+  const char *wrong;
+  void *context = context_of(device, &wrong), *before;
+  if (!context || cuda.push(context)) return wrong;
   int failed = cuda.read(to, (unsigned long long)(uintptr_t)from, (size_t)bytes);
   cuda.pop(&before);
   return failed ? "CUDA cannot copy it" : NULL;

@@ -1,15 +1,11 @@
 /* The helper: a Python process that makes plans, one after the other, and ends when nobody asks for a while. Modules that are not
    trusted are read there, not in the server. */
-#define _GNU_SOURCE
 #include "shell.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,9 +18,6 @@ extern char **environ;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pid_t pid;
 static int channel = -1;
-static char folder[1024];
-
-void helper_folder(const char *where) { snprintf(folder, sizeof folder, "%s", where); }
 
 static void end(void) {
   if (channel >= 0) close(channel);
@@ -34,9 +27,8 @@ static void end(void) {
 }
 
 void helper_end(void) {
-  pthread_mutex_lock(&lock);
+  HOLD(&lock);
   end();
-  pthread_mutex_unlock(&lock);
 }
 
 /* PORTALIS_PYTHON, else the one that laid out the folder, else (it is gone, or the folder was moved to another machine) that of PATH. */
@@ -58,9 +50,8 @@ static void *reap(void *child) {
   pid_t mine = (pid_t)(intptr_t)child;
   siginfo_t info;
   while (waitid(P_PID, (id_t)mine, &info, WEXITED | WNOWAIT) && errno == EINTR) {}
-  pthread_mutex_lock(&lock);
+  HOLD(&lock);
   if (pid == mine) end();
-  pthread_mutex_unlock(&lock);
   return NULL;
 }
 
@@ -116,33 +107,28 @@ static bool transfer(bool sending, void *data, size_t bytes, uint64_t deadline) 
   return true;
 }
 
-/* The answer is a kind ('P': a plan behind the path of wasmtime's library, 'R': why Python runs the model, 'E': an error) and bytes. */
-Error *helper_ask(const char *question, size_t bytes, char *kind, char **answer, uint32_t *answer_bytes) {
-  Error *error = NULL;
-  pthread_mutex_lock(&lock);
-  for (int attempt = 0; attempt < 2; attempt++) {
+/* One question, and its answer: what stands in the struct before the text, then that. */
+static bool exchange(const char *question, size_t bytes, struct answer *a, uint64_t deadline) {
+  uint32_t size = (uint32_t)bytes;
+  bool good = transfer(true, &size, sizeof size, deadline) && transfer(true, (void *)question, bytes, deadline) &&
+              transfer(false, a, offsetof(struct answer, text), deadline) && a->bytes <= LARGEST && (a->text = malloc(a->bytes + 1)) &&
+              transfer(false, a->text, a->bytes, deadline);
+  if (good) a->text[a->bytes] = 0;
+  else free(a->text);
+  return good;
+}
+
+Error *helper_ask(const char *question, size_t bytes, struct answer *a) {
+  HOLD(&lock);
+  for (;;) {
     bool fresh = channel < 0;
-    if (fresh && (error = start())) break;
+    if (fresh) TRY(start());
     uint64_t deadline = now_ns() + WITHIN_NS;
-    uint32_t size = (uint32_t)bytes;
-    struct { char kind[4]; uint32_t bytes; } head;
-    *answer = NULL;
-    if (transfer(true, &size, sizeof size, deadline) && transfer(true, (void *)question, bytes, deadline) &&
-        transfer(false, &head, sizeof head, deadline) && head.bytes <= LARGEST && (*answer = malloc(head.bytes + 1)) &&
-        transfer(false, *answer, head.bytes, deadline)) {
-      (*answer)[head.bytes] = 0;
-      *kind = head.kind[0];
-      *answer_bytes = head.bytes;
-      break;
-    }
-    free(*answer);
+    *a = (struct answer){.text = NULL};
+    if (exchange(question, bytes, a, deadline)) return NULL;
     bool late = now_ns() >= deadline;
     end();
-    if (!fresh && !late) continue; /* it had ended for want of work, or was killed: a new one is asked */
-    error = late ? error_f(ERROR_UNAVAILABLE, "the planner took too long and was stopped")
-                 : error_f(ERROR_UNSUPPORTED, "the planner ended without an answer (" ADVICE ")");
-    break;
-  }
-  pthread_mutex_unlock(&lock);
-  return error;
+    if (late) return error_f(ERROR_UNAVAILABLE, "the planner took too long and was stopped");
+    if (fresh) return error_f(ERROR_UNSUPPORTED, "the planner ended without an answer (" ADVICE ")");
+  } /* it had ended for want of work, or was killed: a new one is asked */
 }

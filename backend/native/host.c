@@ -1,15 +1,10 @@
 /* The host functions: WASI's streams, clocks, sleep and random bytes, and AssemblyScript's abort. A guest has no file, no
    network and no environment. wasmtime's own write from other threads, and sleep and make random bytes where no deadline
    reaches them. A bad pointer is an errno of the guest; a deadline that passes ends its call. */
-#define _GNU_SOURCE
 #include "box.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 enum { BADF = 8, FAULT = 21, INVAL = 28 };                        /* __wasi_errno_t */
 enum { REALTIME, MONOTONIC, LAST_CLOCK = 3 };                     /* 2 and 3 are CPU times, which no guest is given */
@@ -23,62 +18,64 @@ static uint8_t *at(const struct guest *g, uint64_t from, uint64_t bytes) {
 }
 static uint32_t u32(const uint8_t *from) { uint32_t n; memcpy(&n, from, 4); return n; }
 static uint64_t u64(const uint8_t *from) { uint64_t n; memcpy(&n, from, 8); return n; }
-static bool put32(const struct guest *g, uint32_t to, uint32_t n) { uint8_t *p = at(g, to, 4); if (p) memcpy(p, &n, 4); return p; }
-static bool put64(const struct guest *g, uint32_t to, uint64_t n) { uint8_t *p = at(g, to, 8); if (p) memcpy(p, &n, 8); return p; }
+
+/* The first `bytes` bytes of `n` at `to`: the function's own errno. */
+static int put(const struct guest *g, uint32_t to, uint64_t n, size_t bytes) {
+  uint8_t *p = at(g, to, bytes);
+  if (p) memcpy(p, &n, bytes);
+  return p ? 0 : FAULT;
+}
 static bool is_late(struct guest *g) { return g->box->late |= now_ns() >= g->box->deadline_ns; }
 
-static void capture(struct guest *g, int stream, const uint8_t *from, uint64_t bytes) {
-  struct captured *c = &g->box->captured[stream];
-  uint64_t cap = core_plan(g->box->program)->max_output, room = cap - c->bytes, n = bytes < room ? bytes : room;
+/* As much as there is room for under `cap`; the rest is counted. */
+static void append(struct captured *c, uint64_t cap, const void *from, uint64_t bytes) {
+  uint64_t n = smaller(bytes, cap - c->bytes);
   char *grown = n ? realloc(c->data, c->bytes + n) : NULL;
-  if (grown) { memcpy(grown + c->bytes, from, n); c->data = grown; c->bytes += n; } else n = 0;
-  c->dropped += bytes - n;
+  c->dropped += grown ? bytes - n : bytes;
+  if (!grown) return;
+  memcpy(grown + c->bytes, from, n);
+  c->data = grown;
+  c->bytes += n;
 }
 
 /* An array of pointers and sizes, all inside the memory, or NULL. One call serves MOST_VECTORS of them at most. */
-static const uint8_t *pieces(const struct guest *g, const Raw *a, uint32_t *count) {
-  *count = (uint32_t)a[2].i32 < MOST_VECTORS ? (uint32_t)a[2].i32 : MOST_VECTORS;
-  const uint8_t *v = at(g, (uint32_t)a[1].i32, 8ull * *count);
+static const uint8_t *pieces(const struct guest *g, const uint32_t *a, uint32_t *count) {
+  *count = (uint32_t)smaller(a[2], MOST_VECTORS);
+  const uint8_t *v = at(g, a[1], 8ull * *count);
   for (uint32_t i = 0; v && i < *count; i++) if (!at(g, u32(v + 8 * i), u32(v + 8 * i + 4))) return NULL;
   return v;
 }
 
-static int fd_write(struct guest *g, const Raw *a) {
-  uint32_t fd = (uint32_t)a[0].i32, count, total = 0;
+static int fd_write(struct guest *g, const uint32_t *a) {
+  uint32_t fd = a[0], count, total = 0;
   if (fd != 1 && fd != 2) return BADF;
   const uint8_t *v = pieces(g, a, &count);
   if (!v) return FAULT;
   for (uint32_t i = 0; i < count; total += u32(v + 8 * i++ + 4))
-    capture(g, fd == 1 ? STDOUT : STDERR, g->memory + u32(v + 8 * i), u32(v + 8 * i + 4));
-  return put32(g, (uint32_t)a[3].i32, total) ? 0 : FAULT;
+    append(&g->box->captured[fd - 1], g->box->program->plan->max_output, g->memory + u32(v + 8 * i), u32(v + 8 * i + 4));
+  return put(g, a[3], total, 4);
 }
 
-static int fd_read(struct guest *g, const Raw *a) {
+static int fd_read(struct guest *g, const uint32_t *a) {
   uint32_t count;
-  if (a[0].i32) return BADF;
-  return pieces(g, a, &count) && put32(g, (uint32_t)a[3].i32, 0) ? 0 : FAULT; /* it is at its end */
+  if (a[0]) return BADF;
+  return pieces(g, a, &count) ? put(g, a[3], 0, 4) : FAULT; /* it is at its end */
 }
 
-static uint64_t clock_ns(const struct guest *g, uint32_t clock) {
-  struct timespec t;
-  if (clock == MONOTONIC) return now_ns() - g->box->began_ns;
-  clock_gettime(CLOCK_REALTIME, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+static uint64_t guest_ns(const struct guest *g, uint32_t clock) {
+  return clock == MONOTONIC ? now_ns() - g->box->began_ns : clock_ns(CLOCK_REALTIME);
 }
-static int clock_errno(uint32_t clock) { return clock <= MONOTONIC ? 0 : clock <= LAST_CLOCK ? BADF : INVAL; }
 
-static int clock_time_get(struct guest *g, const Raw *a) {
-  int no = clock_errno((uint32_t)a[0].i32);
-  return no ? no : put64(g, (uint32_t)a[2].i32, clock_ns(g, (uint32_t)a[0].i32)) ? 0 : FAULT;
+static int put_time(const struct guest *g, uint32_t clock, uint32_t to, uint64_t ns) {
+  return clock <= MONOTONIC ? put(g, to, ns, 8) : clock <= LAST_CLOCK ? BADF : INVAL;
 }
-static int clock_res_get(struct guest *g, const Raw *a) {
-  int no = clock_errno((uint32_t)a[0].i32);
-  return no ? no : put64(g, (uint32_t)a[1].i32, 1) ? 0 : FAULT;
-}
+
+static int clock_time_get(struct guest *g, const uint32_t *a) { return put_time(g, a[0], a[2], guest_ns(g, a[0])); }
+static int clock_res_get(struct guest *g, const uint32_t *a) { return put_time(g, a[0], a[1], 1); }
 
 /* Sleeps until the first clock fires. Streams are always ready. */
-static int poll_oneoff(struct guest *g, const Raw *a) {
-  uint32_t from = (uint32_t)a[0].i32, to = (uint32_t)a[1].i32, count = (uint32_t)a[2].i32, fired = 0;
+static int poll_oneoff(struct guest *g, const uint32_t *a) {
+  uint32_t from = a[0], to = a[1], count = a[2], fired = 0;
   uint64_t delay[MOST_SUBSCRIPTIONS], wait = UINT64_MAX;
   if (!count || count > MOST_SUBSCRIPTIONS) return INVAL;
   uint8_t *out = at(g, to, (uint64_t)count * EVENT), block[MOST_SUBSCRIPTIONS * SUBSCRIPTION];
@@ -89,14 +86,13 @@ static int poll_oneoff(struct guest *g, const Raw *a) {
     const uint8_t *s = block + i * SUBSCRIPTION;
     uint32_t clock = u32(s + 16);
     if (s[8] > LAST_EVENT || (s[8] == CLOCK_EVENT && clock > MONOTONIC)) return INVAL;
-    uint64_t until = u64(s + 24), now = s[8] == CLOCK_EVENT && (s[40] & ABSOLUTE) ? clock_ns(g, clock) : 0;
+    uint64_t until = u64(s + 24), now = s[8] == CLOCK_EVENT && (s[40] & ABSOLUTE) ? guest_ns(g, clock) : 0;
     delay[i] = s[8] != CLOCK_EVENT ? 0 : until > now ? until - now : 0;
-    if (delay[i] < wait) wait = delay[i];
+    wait = smaller(wait, delay[i]);
   }
   if (wait) {
-    uint64_t now = now_ns(), left = g->box->deadline_ns > now ? g->box->deadline_ns - now : 0, n = wait < left ? wait : left;
-    struct timespec t = {(time_t)(n / 1000000000u), (long)(n % 1000000000u)};
-    while (nanosleep(&t, &t) && errno == EINTR) {}
+    uint64_t now = now_ns(), deadline = g->box->deadline_ns;
+    sleep_ns(deadline > now ? smaller(wait, deadline - now) : 0);
     if (is_late(g)) return 0;
   }
   for (uint32_t i = 0; i < count; i++) {
@@ -106,15 +102,15 @@ static int poll_oneoff(struct guest *g, const Raw *a) {
     memcpy(event, block + i * SUBSCRIPTION, 8);
     event[10] = block[i * SUBSCRIPTION + 8];
   }
-  return put32(g, (uint32_t)a[3].i32, fired) ? 0 : FAULT;
+  return put(g, a[3], fired, 4);
 }
 
-static int random_get(struct guest *g, const Raw *a) {
-  uint64_t bytes = (uint32_t)a[1].i32;
-  uint8_t *to = at(g, (uint32_t)a[0].i32, bytes);
+static int random_get(struct guest *g, const uint32_t *a) {
+  uint64_t bytes = a[1];
+  uint8_t *to = at(g, a[0], bytes);
   if (!to) return FAULT;
   while (bytes && !is_late(g)) {
-    ssize_t n = getrandom(to, bytes < RANDOM_CHUNK ? bytes : RANDOM_CHUNK, 0);
+    ssize_t n = getrandom(to, smaller(bytes, RANDOM_CHUNK), 0);
     if (n < 0 && errno != EINTR) return FAULT;
     if (n > 0) { to += n; bytes -= (uint64_t)n; }
   }
@@ -141,7 +137,7 @@ static char *utf8(uint32_t c, char *to) {
    them. No more than MOST_TEXT bytes are read. */
 static char *read_text(const struct guest *g, uint32_t from, char *to) {
   const uint8_t *size = from >= 4 ? at(g, from - 4, 4) : NULL;
-  uint32_t left = size ? u32(size) < MOST_TEXT ? u32(size) : MOST_TEXT : 0;
+  uint32_t left = size ? (uint32_t)smaller(u32(size), MOST_TEXT) : 0;
   const uint8_t *text = size ? at(g, from, left) : NULL;
   if (!text) return from ? NULL : to;
   for (uint32_t used; left; text += used, left -= used) to = utf8(character(text, left, &used), to);
@@ -149,26 +145,25 @@ static char *read_text(const struct guest *g, uint32_t from, char *to) {
 }
 
 /* The guest traps by itself right after. */
-static int aborted(struct guest *g, const Raw *a) {
-  struct captured *told = &g->box->aborted;
-  char text[4 * MOST_TEXT + 64], *end = read_text(g, (uint32_t)a[0].i32, text); /* a unit of two bytes becomes three at most */
-  if (end) end = read_text(g, (uint32_t)a[1].i32, stpcpy(end, " at "));
-  if (end) end += sprintf(end, ":%u:%u", (unsigned)a[2].i32, (unsigned)a[3].i32);
+static int aborted(struct guest *g, const uint32_t *a) {
+  char text[4 * MOST_TEXT + 64], *end = read_text(g, a[0], text); /* a unit of two bytes becomes three at most */
+  if (end) end = read_text(g, a[1], stpcpy(end, " at "));
+  if (end) end += sprintf(end, ":%u:%u", a[2], a[3]);
   else end = stpcpy(text, "abort");
-  free(told->data);
-  *told = (struct captured){malloc((size_t)(end - text)), (uint64_t)(end - text), 0};
-  if (told->data) memcpy(told->data, text, told->bytes); else told->bytes = 0;
+  g->box->captured[ABORTED].bytes = 0;
+  append(&g->box->captured[ABORTED], sizeof text, text, (uint64_t)(end - text));
   return 0;
 }
 
-static const struct function { const char *module, *name, *kinds; bool returns; int (*run)(struct guest *, const Raw *); } PROVIDED[] = {
-  {"wasi_snapshot_preview1", "fd_write", "iiii", true, fd_write},
-  {"wasi_snapshot_preview1", "fd_read", "iiii", true, fd_read},
-  {"wasi_snapshot_preview1", "clock_time_get", "iIi", true, clock_time_get},
-  {"wasi_snapshot_preview1", "clock_res_get", "ii", true, clock_res_get},
-  {"wasi_snapshot_preview1", "poll_oneoff", "iiii", true, poll_oneoff},
-  {"wasi_snapshot_preview1", "random_get", "ii", true, random_get},
-  {"env", "abort", "iiii", false, aborted},
+/* Those of WASI return an errno, the other nothing. */
+static const struct function { const char *name, *kinds; bool is_wasi; int (*run)(struct guest *, const uint32_t *); } PROVIDED[] = {
+  {"fd_write", "iiii", true, fd_write},
+  {"fd_read", "iiii", true, fd_read},
+  {"clock_time_get", "iIi", true, clock_time_get},
+  {"clock_res_get", "ii", true, clock_res_get},
+  {"poll_oneoff", "iiii", true, poll_oneoff},
+  {"random_get", "ii", true, random_get},
+  {"abort", "iiii", false, aborted},
 };
 
 static void *enter(void *data, void *caller, Raw *values, size_t count) {
@@ -176,14 +171,15 @@ static void *enter(void *data, void *caller, Raw *values, size_t count) {
   void *context = p_wasmtime_caller_context(caller);
   struct guest g = {p_wasmtime_context_get_data(context), NULL, 0};
   Extern memory;
-  (void)count;
+  uint32_t a[4]; /* no function looks at a parameter of 64 bits */
+  for (size_t i = 0; i < count && i < COUNT_OF(a); i++) a[i] = (uint32_t)values[i].i32;
   if (p_wasmtime_caller_export_get(caller, "memory", 6, &memory) && memory.kind == EXTERN_MEMORY) {
     g.memory = p_wasmtime_memory_data(context, &memory.of.memory);
     g.size = p_wasmtime_memory_data_size(context, &memory.of.memory);
   }
-  int result = is_late(&g) ? 0 : f->run(&g, values);
+  int result = is_late(&g) ? 0 : f->run(&g, a);
   if (g.box->late) return p_wasmtime_trap_new("late", 4);
-  if (f->returns) values[0].i64 = result;
+  if (f->is_wasi) values[0].i64 = result;
   return NULL;
 }
 
@@ -192,33 +188,33 @@ static void *function_type(const struct function *f) {
   Bytes parameters, results;
   size_t n = strlen(f->kinds);
   for (size_t i = 0; i < n; i++) kinds[i] = p_wasm_valtype_new(f->kinds[i] == 'I'); /* WASM_I32 is 0, WASM_I64 1 */
-  if (f->returns) result[0] = p_wasm_valtype_new(0);
+  if (f->is_wasi) result[0] = p_wasm_valtype_new(0);
   p_wasm_valtype_vec_new(&parameters, n, kinds);
-  p_wasm_valtype_vec_new(&results, f->returns, result);
+  p_wasm_valtype_vec_new(&results, f->is_wasi, result);
   return p_wasm_functype_new(&parameters, &results);
 }
 
 void *host_define(void *linker) {
   p_wasmtime_linker_allow_shadowing(linker, true);
   void *error = p_wasmtime_linker_define_wasi(linker);
-  for (size_t i = 0; !error && i < sizeof PROVIDED / sizeof *PROVIDED; i++) {
+  for (size_t i = 0; !error && i < COUNT_OF(PROVIDED); i++) {
     const struct function *f = &PROVIDED[i];
     void *type = function_type(f);
-    size_t in = strlen(f->module), as = strlen(f->name);
-    error = p_wasmtime_linker_define_func_unchecked(linker, f->module, in, f->name, as, type, enter, (void *)f, NULL);
+    const char *module = f->is_wasi ? "wasi_snapshot_preview1" : "env";
+    size_t in = strlen(module), as = strlen(f->name);
+    error = p_wasmtime_linker_define_func_unchecked(linker, module, in, f->name, as, type, enter, (void *)f, NULL);
     p_wasm_functype_delete(type);
   }
   return error;
 }
 
 void host_hand_on(struct core_box *b) {
-  struct core_program *p = b->program;
-  free(b->aborted.data);
-  b->aborted = (struct captured){0};
+  const struct core_program *p = b->program;
   for (int i = 0; i < STREAMS; i++) {
     struct captured *c = &b->captured[i];
-    if (p->output && c->bytes) p->output(p->data, i, c->data, c->bytes);
-    if (p->output && c->dropped) p->output(p->data, i, NULL, c->dropped); /* no text: so many bytes are missing */
+    bool goes = p->output && i != ABORTED;
+    if (goes && c->bytes) p->output(p->data, i, c->data, c->bytes);
+    if (goes && c->dropped) p->output(p->data, i, NULL, c->dropped); /* no text: so many bytes are missing */
     free(c->data);
     *c = (struct captured){0};
   }

@@ -9,10 +9,12 @@
 
 #include "../adapter/control.h"
 
-enum { PLAN_VERSION = 1, MAX_MODULES = 4, MAX_LINKS = 1024, MAX_NAMES = 100000, MAX_STACK = 4 << 20 };
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+enum { PLAN_VERSION = 2, MAX_MODULES = 4, MAX_LINKS = 1024, MAX_NAMES = 100000, MAX_STACK = 4 << 20, TYPE_BYTES = 13 };
 enum { KEEPS = 1, STATEFUL = 2, REWINDS_BOX = 4, JOINS = 8, HAS_HOST = 16, HAS_MEMORY = 32, EXACT = 64, SIGNALS = 128 };
 
-struct span { uint32_t at, bytes; };
+struct span { uint32_t at, bytes; }; /* behind a text there is a NUL */
 struct plan_module { struct span code; uint32_t links, pad; }; /* machine code; how many of the links are its imports */
 struct plan_link { uint32_t module; struct span name; };       /* an export of a module that comes before */
 struct plan_tensor { struct span name; uint32_t dtype, item; int32_t rank; uint32_t optional, cores, pad; int64_t dims[MAX_RANK]; };
@@ -21,7 +23,7 @@ struct plan_name { uint32_t function; struct span name; };     /* for backtraces
 struct plan {
   char magic[8];
   uint32_t version, bytes, flags, max_stack;
-  uint32_t modules, links, inputs, outputs, names, pad;
+  uint32_t modules, links, inputs, outputs, names, kept; /* kept by an executor: so many bytes, which come before the machine code */
   int64_t max_batch;
   uint64_t timeout_ns, max_memory, max_output;
   uint64_t layouts;   /* sizes of wasmtime's structs, packed */
@@ -30,19 +32,17 @@ struct plan {
   uint32_t modules_at, links_at, tensors_at, names_at;
 };
 
-static inline bool plan_inside(const struct plan *p, uint64_t at, uint64_t bytes) { return at <= p->bytes && bytes <= p->bytes - at; }
-static inline bool plan_text(const struct plan *p, struct span s) { return plan_inside(p, s.at, s.bytes); }
+static inline bool plan_inside(uint64_t room, uint64_t at, uint64_t bytes) { return at <= room && bytes <= room - at; }
 static inline const char *plan_at(const struct plan *p, uint32_t at) { return (const char *)p + at; }
 static inline const struct plan_module *plan_modules(const struct plan *p) { return (const void *)plan_at(p, p->modules_at); }
 static inline const struct plan_link *plan_links(const struct plan *p) { return (const void *)plan_at(p, p->links_at); }
 static inline const struct plan_tensor *plan_tensors(const struct plan *p) { return (const void *)plan_at(p, p->tensors_at); }
 static inline const struct plan_name *plan_names(const struct plan *p) { return (const void *)plan_at(p, p->names_at); }
 
-/* How many bytes an executor keeps: those before the first machine code. */
-static inline uint32_t plan_kept(const struct plan *p) {
-  uint32_t end = p->bytes;
-  for (uint32_t i = 0; i < p->modules; i++) if (plan_modules(p)[i].code.at < end) end = plan_modules(p)[i].code.at;
-  return end;
+static inline const char *plan_tensor_name(const struct plan *p, uint32_t i) { return plan_at(p, plan_tensors(p)[i].name.at); }
+
+static inline bool plan_text(const struct plan *p, struct span s) {
+  return plan_inside(p->kept, s.at, s.bytes + 1ull) && !plan_at(p, s.at)[s.bytes];
 }
 
 static inline bool plan_tensor_check(const struct plan_tensor *t) {
@@ -57,26 +57,23 @@ static inline bool plan_check(const struct plan *p, size_t bytes) {
   if (p->modules < 3 || p->modules > MAX_MODULES || p->links > MAX_LINKS || p->names > MAX_NAMES) return false;
   if (!p->inputs || !p->outputs || p->inputs > MAX_TENSORS || p->outputs > MAX_TENSORS - p->inputs) return false;
   if (!p->max_stack || p->max_stack > MAX_STACK || p->max_memory > 4ull << 30 || p->max_batch < 0) return false;
-  if (p->modules_at & 7 || !plan_inside(p, p->modules_at, p->modules * sizeof(struct plan_module))) return false;
-  for (uint32_t m = 0; m < p->modules; m++) if (!plan_text(p, plan_modules(p)[m].code)) return false;
-  const struct plan kept = {.bytes = plan_kept(p)}; /* where all the rest must lie */
-  if (kept.bytes < sizeof *p || (p->links_at | p->tensors_at | p->names_at) & 7) return false;
-  if (!plan_inside(&kept, p->modules_at, p->modules * sizeof(struct plan_module)) ||
-      !plan_inside(&kept, p->links_at, p->links * sizeof(struct plan_link)) ||
-      !plan_inside(&kept, p->tensors_at, (p->inputs + p->outputs) * sizeof(struct plan_tensor)) ||
-      !plan_inside(&kept, p->names_at, p->names * sizeof(struct plan_name)))
-    return false;
+  const struct { uint32_t at; uint64_t bytes; } tables[] = {
+    {p->modules_at, p->modules * sizeof(struct plan_module)}, {p->tensors_at, (p->inputs + p->outputs) * sizeof(struct plan_tensor)},
+    {p->links_at, p->links * sizeof(struct plan_link)}, {p->names_at, p->names * sizeof(struct plan_name)}};
   const struct span texts[] = {p->entry, p->initializer, p->configuration, p->more_time, p->own_limit, p->raise_memory, p->raise_output};
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) if (!plan_text(&kept, texts[i])) return false;
+  if (p->kept < sizeof *p || p->kept > bytes) return false;
+  for (size_t i = 0; i < COUNT_OF(tables); i++) if (tables[i].at & 7 || !plan_inside(p->kept, tables[i].at, tables[i].bytes)) return false;
+  for (size_t i = 0; i < COUNT_OF(texts); i++) if (!plan_text(p, texts[i])) return false;
   uint32_t link = 0;
   for (uint32_t m = 0; m < p->modules; m++) {
-    if (plan_modules(p)[m].links > p->links - link) return false;
+    struct span code = plan_modules(p)[m].code;
+    if (code.at < p->kept || !plan_inside(bytes, code.at, code.bytes) || plan_modules(p)[m].links > p->links - link) return false;
     for (uint32_t i = 0; i < plan_modules(p)[m].links; i++, link++)
-      if (plan_links(p)[link].module >= m || !plan_text(&kept, plan_links(p)[link].name)) return false;
+      if (plan_links(p)[link].module >= m || !plan_text(p, plan_links(p)[link].name)) return false;
   }
   for (uint32_t i = 0; i < p->inputs + p->outputs; i++)
-    if (!plan_tensor_check(plan_tensors(p) + i) || !plan_text(&kept, plan_tensors(p)[i].name)) return false;
-  for (uint32_t i = 0; i < p->names; i++) if (!plan_text(&kept, plan_names(p)[i].name)) return false;
+    if (!plan_tensor_check(plan_tensors(p) + i) || !plan_text(p, plan_tensors(p)[i].name)) return false;
+  for (uint32_t i = 0; i < p->names; i++) if (!plan_text(p, plan_names(p)[i].name)) return false;
   return true;
 }
 

@@ -1,44 +1,38 @@
 /* Models that run in Triton's Python backend, for which this library then stands: it loads that backend's library, and passes calls on.
    (A model's `runtime: "model.py"` would not do: whichever of the two a server loads first may then serve the models of both.) */
-#define _GNU_SOURCE
 #include "shell.h"
-
-#include <dlfcn.h>
-#include <stdio.h>
 
 static struct {
   void *library;
   Error *(*initialize)(Backend *), *(*end)(Backend *), *(*model)(Model *), *(*model_end)(Model *);
   Error *(*instance)(ModelInstance *), *(*instance_end)(ModelInstance *), *(*execute)(ModelInstance *, Request **, uint32_t);
 } python;
-static const struct { void *to; const char *name; } OF_BACKEND[] = {
+static const struct symbol OF_BACKEND[] = {
   {&python.initialize, "TRITONBACKEND_Initialize"},           {&python.model, "TRITONBACKEND_ModelInitialize"},
   {&python.model_end, "TRITONBACKEND_ModelFinalize"},         {&python.instance, "TRITONBACKEND_ModelInstanceInitialize"},
   {&python.execute, "TRITONBACKEND_ModelInstanceExecute"},    {&python.instance_end, "TRITONBACKEND_ModelInstanceFinalize"},
   {&python.end, "TRITONBACKEND_Finalize"}};
-static char path[1200];
-
-void refer_folder(const char *backend) { snprintf(path, sizeof path, "%s/../python/libtriton_python.so", backend); }
 
 static Error *load(Backend *backend) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  char path[1200];
+  HOLD(&lock);
+  if (python.library) return NULL;
+  snprintf(path, sizeof path, "%s/../python/libtriton_python.so", folder);
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library) return error_f(ERROR_UNAVAILABLE, "Triton's Python backend cannot be loaded: %s", dlerror());
-  for (size_t i = 0; i < sizeof OF_BACKEND / sizeof *OF_BACKEND; i++)
-    if (!(*(void **)OF_BACKEND[i].to = dlsym(library, OF_BACKEND[i].name)))
-      return error_f(ERROR_UNAVAILABLE, "%s is no backend: it has no %s", path, OF_BACKEND[i].name);
+  const char *missing = symbols_find(library, OF_BACKEND, COUNT_OF(OF_BACKEND));
+  if (missing) return error_f(ERROR_UNAVAILABLE, "%s is no backend: it has no %s", path, missing);
   TRY(python.initialize(backend));
   python.library = library;
   return NULL;
 }
 
 Error *refer_model(Model *model) {
-  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   Backend *backend;
   TRY(TRITONBACKEND_ModelBackend(model, &backend));
-  pthread_mutex_lock(&lock);
-  Error *error = python.library ? NULL : load(backend);
-  pthread_mutex_unlock(&lock);
-  return error ? error : python.model(model);
+  TRY(load(backend));
+  return python.model(model);
 }
 
 Error *refer_model_end(Model *model) { return python.library ? python.model_end(model) : NULL; }

@@ -1,39 +1,31 @@
 /* One execution: Triton's requests become calls of the core, and what comes of them responses. Requests whose shapes allow it are
    joined into one call along axis 0; where that fails each is run alone, so that a request fails by itself (as `batch/batch.py` does). */
-#define _GNU_SOURCE
 #include "shell.h"
 
-#include "text.h"
-
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#define SHORTEST_NS 10000000u                     /* of a try */
-enum { TRIES = 4, MOST_THREADS = 64 };            /* one part in so many of a time limit is for all short tries together */
-enum { CANCELLED = 32, NOBODY = -1, ALONE = -1 };
+#define INVALID(...) error_f(ERROR_INVALID_ARG, __VA_ARGS__)
+#define SHORTEST_NS 10000000u                      /* of a try */
+enum { TRIES = 4, MOST_THREADS = 64, ALONE = -1 }; /* one part in so many of a time limit is for all short tries together */
 
 struct copy { struct copy *next; uint64_t data[]; }; /* of an input that lay in GPU memory */
 
 struct job {
-  Request *request;
+  Request *request;                 /* NULL: it was answered */
   Response *response;
   Error *error;
   struct core_tensor *in;           /* with their pieces */
-  struct copy *copies;
   uint64_t timeout_ns, patience_ns; /* of the guest; of the request, 0 without */
   int64_t rows;                     /* in a joined call, or ALONE */
-  int32_t next, last;               /* the next of its group, or NOBODY; of the first one, the last */
+  struct job *next, *last;          /* of its group; of the first one, the last */
   int64_t total;                    /* of the first one: the group's rows */
-  bool answered;
 };
 
 struct batch {
-  struct instance *instance;
-  const struct model *model;
+  struct core_slot *slot;
+  const struct plan *plan;
   ModelInstance *triton;
-  struct job *jobs;
+  struct copy *copies;
   uint64_t began_ns, first_ns, last_ns, rows; /* when the first guest call began to compute, and the last ended; rows that went well */
   pthread_mutex_t lock;                       /* of those */
 };
@@ -41,35 +33,27 @@ struct batch {
 /* ---- requests ---- */
 
 static Error *read_parameter(struct job *job, const char *key, int type, const void *value) {
-  double ms = 0;
-  char shown[160], *end;
-  if (strcmp(key, "wasm.timeout_ms"))
-    return error_f(ERROR_INVALID_ARG, "request parameter %.128s is unknown: a request may set wasm.timeout_ms", key);
-  if (type == PARAMETER_INT) {
-    ms = (double)*(const int64_t *)value;
-    snprintf(shown, sizeof shown, "%lld", (long long)*(const int64_t *)value);
-  }
-  else if (type == PARAMETER_DOUBLE) snprintf(shown, sizeof shown, "%.17g", ms = *(const double *)value);
+  char shown[160] = "no number", *end;
+  if (strcmp(key, "wasm.timeout_ms")) return INVALID("request parameter %.128s is unknown: a request may set wasm.timeout_ms", key);
+  if (type == PARAMETER_INT) snprintf(shown, sizeof shown, "%ld", *(const int64_t *)value);
+  else if (type == PARAMETER_DOUBLE) snprintf(shown, sizeof shown, "%.17g", *(const double *)value);
   else if (type == PARAMETER_BOOL) snprintf(shown, sizeof shown, "%s", *(const bool *)value ? "true" : "false");
-  else if (type == PARAMETER_STRING) {
-    snprintf(shown, sizeof shown, "'%.120s'", (const char *)value);
-    ms = strtod(value, &end);
-    if (*end || end == value) ms = 0;
-  } else snprintf(shown, sizeof shown, "no number");
-  if (!(ms > 0 && ms < 1e12))
-    return error_f(ERROR_INVALID_ARG, "request parameter wasm.timeout_ms is %s: use a number of milliseconds above 0", shown);
-  uint64_t asked = ms * 1e6 < 1 ? 1 : (uint64_t)(ms * 1e6);
-  if (asked < job->timeout_ns) job->timeout_ns = asked;
+  else if (type == PARAMETER_STRING) snprintf(shown, sizeof shown, "'%.120s'", (const char *)value);
+  const char *number = type == PARAMETER_STRING ? value : shown;
+  double ms = strtod(number, &end);
+  if (end == number || *end || !(ms > 0 && ms < 1e12))
+    return INVALID("request parameter wasm.timeout_ms is %s: use a number of milliseconds above 0", shown);
+  job->timeout_ns = smaller(job->timeout_ns, greater(1, (uint64_t)(ms * 1e6)));
   return NULL;
 }
 
-static Error *read_limits(const struct model *m, struct job *job) {
+static Error *read_limits(const struct plan *p, struct job *job) {
   uint32_t count = 0;
   uint64_t patience_us = 0;
   const char *key;
   const void *value;
   int type;
-  job->timeout_ns = m->plan->timeout_ns;
+  job->timeout_ns = p->timeout_ns;
   TRY(TRITONBACKEND_RequestParameterCount(job->request, &count));
   for (uint32_t i = 0; i < count; i++) {
     TRY(TRITONBACKEND_RequestParameter(job->request, i, &key, &type, &value));
@@ -77,11 +61,11 @@ static Error *read_limits(const struct model *m, struct job *job) {
   }
   TRY(TRITONBACKEND_InferenceRequestTimeoutMicroseconds(job->request, &patience_us));
   job->patience_ns = patience_us < UINT64_MAX / 1000 ? patience_us * 1000 : 0;
-  if (job->patience_ns && job->patience_ns < job->timeout_ns) job->timeout_ns = job->patience_ns;
+  if (job->patience_ns) job->timeout_ns = smaller(job->timeout_ns, job->patience_ns);
   return NULL;
 }
 
-static Error *read_piece(struct job *job, Input *input, uint32_t number, const char *name, struct core_piece *piece) {
+static Error *read_piece(struct batch *b, Input *input, uint32_t number, const char *name, struct core_piece *piece) {
   int type = MEMORY_CPU;
   int64_t device = 0;
   const void *data;
@@ -90,33 +74,31 @@ static Error *read_piece(struct job *job, Input *input, uint32_t number, const c
   if (type != MEMORY_GPU) return NULL;
   struct copy *copy = piece->bytes < SIZE_MAX / 2 ? malloc(sizeof *copy + piece->bytes) : NULL;
   if (!copy) return error_f(ERROR_UNAVAILABLE, "out of memory");
-  copy->next = job->copies;
-  job->copies = copy;
+  copy->next = b->copies;
+  b->copies = copy;
   piece->data = (uint8_t *)copy->data;
   const char *wrong = gpu_read(copy->data, data, piece->bytes, device);
-  return wrong ? error_f(ERROR_INVALID_ARG, "input '%s' is in GPU memory, and %s: send it from the host's memory", name, wrong) : NULL;
+  return wrong ? INVALID("input '%s' is in GPU memory, and %s: send it from the host's memory", name, wrong) : NULL;
 }
 
-static Error *read_input(const struct model *m, struct job *job, Input *input, uint32_t i) {
-  const struct plan_tensor *s = plan_tensors(m->plan) + i;
-  struct core_tensor *t = &job->in[i];
+static Error *read_input(struct batch *b, struct core_tensor *t, Input *input, uint32_t i) {
+  const struct plan_tensor *s = plan_tensors(b->plan) + i;
+  const char *name = plan_tensor_name(b->plan, i);
   const int64_t *dims;
   uint32_t rank, buffers;
   int dtype;
   TRY(TRITONBACKEND_InputProperties(input, NULL, &dtype, &dims, &rank, &t->bytes, &buffers));
-  if (dtype != (int)s->dtype) return error_f(ERROR_INVALID_ARG, "input '%s' has another data type than the model's", m->names[i]);
+  if (dtype != (int)s->dtype) return INVALID("input '%s' has another data type than the model's", name);
   uint64_t bytes = s->item;
   for (uint32_t k = 0; k < rank; k++) {
     if (dims[k] < 0 || __builtin_mul_overflow(bytes, (uint64_t)dims[k], &bytes))
-      return error_f(ERROR_INVALID_ARG, "input '%s' has an impossible shape", m->names[i]);
+      return INVALID("input '%s' has an impossible shape", name);
     if (k < MAX_OUT_RANK) t->dims[k] = dims[k];
   }
   t->rank = (int32_t)rank - (!s->rank && rank && dims[rank - 1] == 1); /* a scalar is a vector of one in Triton */
-  if (dtype != TYPE_BYTES && bytes != t->bytes)
-    return error_f(ERROR_INVALID_ARG, "input '%s' has %llu bytes, but its shape %llu", m->names[i], (unsigned long long)t->bytes,
-                   (unsigned long long)bytes);
+  if (dtype != TYPE_BYTES && bytes != t->bytes) return INVALID("input '%s' has %lu bytes, but its shape %lu", name, t->bytes, bytes);
   if (!(t->piece = malloc((buffers + 1) * sizeof *t->piece))) return error_f(ERROR_UNAVAILABLE, "out of memory");
-  for (; t->pieces < buffers; t->pieces++) TRY(read_piece(job, input, t->pieces, m->names[i], &t->piece[t->pieces]));
+  for (; t->pieces < buffers; t->pieces++) TRY(read_piece(b, input, t->pieces, name, &t->piece[t->pieces]));
   return NULL;
 }
 
@@ -129,23 +111,23 @@ static Error *outlived(const struct batch *b, const struct job *job) {
   return cancelled ? error_f(ERROR_CANCELLED, "the request was cancelled before it was run") : NULL;
 }
 
-static Error *read_request(const struct batch *b, struct job *job) {
-  const struct model *m = b->model;
+static Error *read_request(struct batch *b, struct job *job) {
   uint32_t count, taken = 0;
   TRY(outlived(b, job));
-  TRY(read_limits(m, job));
+  TRY(read_limits(b->plan, job));
   TRY(TRITONBACKEND_RequestInputCount(job->request, &count));
-  for (uint32_t i = 0; i < m->plan->inputs; i++) {
+  for (uint32_t i = 0; i < b->plan->inputs; i++) {
+    const char *name = plan_tensor_name(b->plan, i);
     Input *input;
-    Error *missing = TRITONBACKEND_RequestInput(job->request, m->names[i], &input);
+    Error *missing = TRITONBACKEND_RequestInput(job->request, name, &input);
     drop(missing);
     job->in[i].rank = -1;
-    if (missing && !plan_tensors(m->plan)[i].optional) return error_f(ERROR_INVALID_ARG, "input '%s' is missing", m->names[i]);
+    if (missing && !plan_tensors(b->plan)[i].optional) return INVALID("input '%s' is missing", name);
     if (missing) continue;
-    TRY(read_input(m, job, input, i));
+    TRY(read_input(b, &job->in[i], input, i));
     taken++;
   }
-  return taken == count ? NULL : error_f(ERROR_INVALID_ARG, "the request has inputs that the model does not have");
+  return taken == count ? NULL : INVALID("the request has inputs that the model does not have");
 }
 
 /* ---- groups ---- */
@@ -169,7 +151,7 @@ static int64_t rows_of(const struct plan *p, const struct job *job) {
 }
 
 static bool joinable(const struct plan *p, const struct job *first, const struct job *other) {
-  if (first->rows < 0 || first->timeout_ns != other->timeout_ns) return false;
+  if (first->rows < 0 || other->rows < 0 || first->timeout_ns != other->timeout_ns) return false;
   if (p->flags & EXACT && first->total + other->rows > p->max_batch) return false;
   for (uint32_t i = 0; i < p->inputs; i++) {
     const struct core_tensor *a = &first->in[i], *b = &other->in[i];
@@ -179,47 +161,38 @@ static bool joinable(const struct plan *p, const struct job *first, const struct
 }
 
 /* Fills `queue` with the first of each group that is to be one guest call; how many there are. */
-static uint32_t group(const struct plan *p, struct job *jobs, uint32_t count, int32_t *queue) {
+static uint32_t group(const struct plan *p, struct job *jobs, uint32_t count, struct job **queue) {
   uint32_t groups = 0;
-  for (uint32_t j = 0; j < count; j++) {
-    struct job *job = &jobs[j];
+  for (struct job *job = jobs; job < jobs + count; job++) {
     uint32_t g = 0;
-    if (job->answered) continue;
-    job->next = NOBODY;
-    job->last = (int32_t)j;
+    if (!job->request) continue;
+    job->last = job;
     job->total = job->rows = p->flags & JOINS ? rows_of(p, job) : ALONE;
-    while (g < groups && (job->rows < 0 || !joinable(p, &jobs[queue[g]], job))) g++;
-    if (g == groups) { queue[groups++] = (int32_t)j; continue; }
-    struct job *first = &jobs[queue[g]];
-    jobs[first->last].next = (int32_t)j;
-    first->last = (int32_t)j;
-    first->total += job->rows;
+    while (g < groups && !joinable(p, queue[g], job)) g++;
+    if (g == groups) { queue[groups++] = job; continue; }
+    queue[g]->last->next = job;
+    queue[g]->last = job;
+    queue[g]->total += job->rows;
   }
   return groups;
 }
 
 /* ---- responses ---- */
 
-static int code_of(int32_t kind) {
-  switch (kind) {
-    case INPUT: case STATUS: case MEMORY: return ERROR_INVALID_ARG;
-    case CORE_TIMEOUT: case CORE_BUSY: return ERROR_UNAVAILABLE;
-    default: return ERROR_INTERNAL;
-  }
-}
-
-static Error *error_of(const struct model *m, const struct core_call *c) {
-  bool named = c->kind != INPUT && c->kind != CORE_BUSY && c->kind != INTERNAL;
+static Error *error_of(const struct plan *p, const struct core_call *c) {
+  int32_t kind = c->kind;
+  bool named = kind != INPUT && kind != CORE_BUSY && kind != INTERNAL, is_its = kind == INPUT || kind == STATUS || kind == MEMORY;
+  int code = is_its ? ERROR_INVALID_ARG : kind == CORE_TIMEOUT || kind == CORE_BUSY ? ERROR_UNAVAILABLE : ERROR_INTERNAL;
   char text[CORE_MESSAGE + 1024], plain[TEXT_ROOM];
-  int n = named ? snprintf(text, 1024, "entry '%.*s': ", (int)m->plan->entry.bytes, plan_at(m->plan, m->plan->entry.at)) : 0;
-  n = n < 1024 ? n : 1023;
+  size_t n = named ? smaller((uint64_t)snprintf(text, 1024, "entry '%s': ", plan_at(p, p->entry.at)), 1023) : 0;
   memcpy(text + n, c->message, c->message_bytes);
-  text_plain(text, (size_t)n + c->message_bytes, plain);
-  return TRITONSERVER_ErrorNew(code_of(c->kind), plain);
+  text_plain(text, n + c->message_bytes, plain);
+  return TRITONSERVER_ErrorNew(code, plain);
 }
 
-static Error *make_output(const struct model *m, struct job *job, uint32_t i, const struct core_tensor *t, struct core_piece *piece) {
-  const struct plan_tensor *s = plan_tensors(m->plan) + m->plan->inputs + i;
+static Error *make_output(const struct batch *b, struct job *job, uint32_t i, const struct core_tensor *t, struct core_piece *piece) {
+  const struct plan_tensor *s = plan_tensors(b->plan) + b->plan->inputs + i;
+  const char *name = plan_tensor_name(b->plan, b->plan->inputs + i);
   Output *made;
   int64_t dims[MAX_OUT_RANK + 1], device = 0;
   uint32_t rank = (uint32_t)t->rank;
@@ -227,16 +200,16 @@ static Error *make_output(const struct model *m, struct job *job, uint32_t i, co
   memcpy(dims, t->dims, sizeof t->dims);
   if (job->rows >= 0) dims[0] = job->rows;
   if (!s->rank) dims[rank++] = 1;
-  TRY(TRITONBACKEND_ResponseOutput(job->response, &made, m->names[m->plan->inputs + i], (int)s->dtype, dims, rank));
+  TRY(TRITONBACKEND_ResponseOutput(job->response, &made, name, (int)s->dtype, dims, rank));
   TRY(TRITONBACKEND_OutputBuffer(made, (void **)&piece->data, piece->bytes, &type, &device));
   if (type != MEMORY_GPU) return NULL;
   piece->data = NULL;
   return error_f(ERROR_UNSUPPORTED, "output '%s' is wanted in GPU memory, to which this backend does not write: ask for the host's memory",
-                 m->names[m->plan->inputs + i]);
+                 name);
 }
 
 /* A response with room for the outputs that were asked for. Those of a joined call have `step` pieces each. */
-static Error *make_response(const struct model *m, struct job *job, const struct core_tensor *out, struct core_piece *pieces,
+static Error *make_response(const struct batch *b, struct job *job, const struct core_tensor *out, struct core_piece *pieces,
                             uint32_t step) {
   uint32_t asked;
   const char *name;
@@ -244,8 +217,8 @@ static Error *make_response(const struct model *m, struct job *job, const struct
   TRY(TRITONBACKEND_RequestOutputCount(job->request, &asked));
   for (uint32_t k = 0; k < asked; k++) {
     TRY(TRITONBACKEND_RequestOutputName(job->request, k, &name));
-    for (uint32_t i = 0; i < m->plan->outputs; i++)
-      if (!strcmp(name, m->names[m->plan->inputs + i])) TRY(make_output(m, job, i, &out[i], &pieces[i * step]));
+    for (uint32_t i = 0; i < b->plan->outputs; i++)
+      if (!strcmp(name, plan_tensor_name(b->plan, b->plan->inputs + i))) TRY(make_output(b, job, i, &out[i], &pieces[i * step]));
   }
   return NULL;
 }
@@ -264,7 +237,7 @@ static void answer(struct batch *b, struct job *job, uint64_t first_ns, uint64_t
   drop(TRITONBACKEND_ModelInstanceReportStatistics(b->triton, job->request, well, b->began_ns, first_ns, last_ns, now_ns()));
   drop(job->error);
   drop(TRITONBACKEND_RequestRelease(job->request, RELEASE_ALL));
-  job->answered = true;
+  job->request = NULL;
 }
 
 static void answer_error(struct batch *b, struct job *job, Error *error) {
@@ -275,18 +248,18 @@ static void answer_error(struct batch *b, struct job *job, Error *error) {
 
 /* ---- calls ---- */
 
-#define EACH(job, b, first) (struct job *job = first; job; job = job->next == NOBODY ? NULL : &(b)->jobs[job->next])
+#define EACH(job, first) (struct job *job = first; job; job = job->next)
 
 /* The inputs of a group, joined: `tensors`, whose pieces are put into `pieces`. */
-static void join(const struct batch *b, struct job *first, struct core_tensor *tensors, struct core_piece *pieces) {
-  for (uint32_t i = 0; i < b->model->plan->inputs; i++) {
+static void join(uint32_t inputs, struct job *first, struct core_tensor *tensors, struct core_piece *pieces) {
+  for (uint32_t i = 0; i < inputs; i++) {
     struct core_tensor *t = &tensors[i];
     *t = first->in[i];
     t->piece = pieces;
     t->pieces = 0;
     t->bytes = 0;
-    if (t->rank > 0 && first->next != NOBODY) t->dims[0] = first->total;
-    for EACH(job, b, first) {
+    if (t->rank > 0 && first->next) t->dims[0] = first->total;
+    for EACH(job, first) {
       const struct core_tensor *from = &job->in[i];
       if (from->pieces) memcpy(pieces, from->piece, from->pieces * sizeof *pieces);
       pieces += from->pieces; t->pieces += from->pieces; t->bytes += from->bytes;
@@ -301,21 +274,19 @@ static uint64_t span_of(const uint8_t *data, uint64_t bytes, uint64_t count) {
     uint32_t length;
     memcpy(&length, data + at, 4);
     at += 4;
-    at += length < bytes - at ? length : bytes - at;
+    at += smaller(length, bytes - at);
   }
   return at;
 }
 
 /* Each request's share of an output: `pieces`, one for each. False where the shares are not the whole. */
-static bool share(const struct batch *b, struct job *first, const struct plan_tensor *s, struct core_tensor *t, struct core_piece *pieces) {
+static bool share(struct job *first, const struct plan_tensor *s, struct core_tensor *t, struct core_piece *pieces) {
   uint64_t from = 0, each = 1;
   t->piece = pieces;
-  t->pieces = 1;
-  if (first->next == NOBODY) { pieces->bytes = t->bytes; return true; }
+  if (!first->next) { pieces->bytes = t->bytes; t->pieces = 1; return true; }
   if (t->rank < 1 || t->dims[0] != first->total) return false;
   for (int k = 1; k < t->rank; k++) each *= (uint64_t)t->dims[k];
-  t->pieces = 0;
-  for EACH(job, b, first) {
+  for EACH(job, first) {
     uint64_t elements = each * (uint64_t)job->rows;
     struct core_piece *piece = &pieces[t->pieces++];
     piece->bytes = s->dtype == TYPE_BYTES && t->data ? span_of(t->data + from, t->bytes - from, elements) : elements * s->item;
@@ -325,160 +296,135 @@ static bool share(const struct batch *b, struct job *first, const struct plan_te
 }
 
 /* Make the responses of a group, and have the outputs copied into them. */
-static int32_t respond(struct batch *b, struct job *first, uint32_t count, struct core_call *c, struct core_piece *pieces) {
-  const struct model *m = b->model;
-  for (uint32_t i = 0; i < m->plan->outputs; i++)
-    if (!share(b, first, plan_tensors(m->plan) + m->plan->inputs + i, &c->out[i], pieces + (uint64_t)i * count)) {
-      core_abort(c);
-      c->message_bytes = (uint32_t)snprintf(c->message, CORE_MESSAGE, "the adapter gives a joined output a false shape");
-      return c->kind = INTERNAL;
-    }
+static int32_t respond(const struct batch *b, struct job *first, uint32_t count, struct core_call *c, struct core_piece *pieces) {
+  const struct plan_tensor *specs = plan_tensors(b->plan) + b->plan->inputs;
+  for (uint32_t i = 0; i < b->plan->outputs; i++) {
+    if (share(first, &specs[i], &c->out[i], pieces + (uint64_t)i * count)) continue;
+    core_abort(c);
+    return fail(c, INTERNAL, "the adapter gives a joined output a false shape");
+  }
   if (count == 1) first->rows = ALONE; /* the output's own shape is its */
-  for EACH(job, b, first) job->error = make_response(m, job, c->out, pieces++, count);
+  for EACH(job, first) job->error = make_response(b, job, c->out, pieces++, count);
   return core_end(c);
 }
 
 static void note(struct batch *b, const struct core_call *c, int32_t kind) {
   const struct core_tensor *t = &c->in[0];
-  pthread_mutex_lock(&b->lock);
+  HOLD(&b->lock);
   if (!b->first_ns) b->first_ns = c->started_ns;
   b->last_ns = c->ended_ns;
-  if (!kind) b->rows += t->rank > 0 && b->model->plan->max_batch > 0 ? (uint64_t)t->dims[0] : 1;
-  pthread_mutex_unlock(&b->lock);
+  if (!kind) b->rows += t->rank > 0 && b->plan->max_batch > 0 ? (uint64_t)t->dims[0] : 1;
 }
 
 /* One guest call for a group, which is answered if it went well. */
 static int32_t run(struct batch *b, struct job *first, uint64_t timeout_ns, struct core_call *c) {
-  const struct plan *p = b->model->plan;
-  uint32_t count = 0, pieces = 0;
-  for EACH(job, b, first) {
+  uint32_t count = 0, pieces = 0, inputs = b->plan->inputs, outputs = b->plan->outputs;
+  for EACH(job, first) {
     count++;
-    for (uint32_t i = 0; i < p->inputs; i++) pieces += job->in[i].pieces;
+    for (uint32_t i = 0; i < inputs; i++) pieces += job->in[i].pieces;
   }
-  c->slot = b->instance->slot;
+  size_t tensor_bytes = (inputs + outputs) * sizeof *c->in;
+  c->in = calloc(1, tensor_bytes + (pieces + (uint64_t)outputs * count) * sizeof(struct core_piece));
+  if (!c->in) return fail(c, CORE_BUSY, "out of memory");
+  struct core_piece *all = (struct core_piece *)((char *)c->in + tensor_bytes);
+  c->out = c->in + inputs;
+  c->slot = b->slot;
   c->timeout_ns = timeout_ns;
-  struct core_tensor *tensors = calloc(p->inputs + p->outputs, sizeof *tensors);
-  struct core_piece *all = calloc(pieces + (uint64_t)p->outputs * count, sizeof *all);
-  if (!tensors || !all) {
-    free(tensors); free(all);
-    c->message_bytes = (uint32_t)snprintf(c->message, CORE_MESSAGE, "out of memory");
-    return c->kind = CORE_BUSY;
-  }
-  c->in = tensors;
-  c->out = tensors + p->inputs;
-  join(b, first, tensors, all);
+  join(inputs, first, c->in, all);
   int32_t kind = core_begin(c);
   if (!kind) kind = respond(b, first, count, c, all + pieces);
   if (!c->started_ns) c->started_ns = b->began_ns;
   if (!c->ended_ns) c->ended_ns = now_ns();
   note(b, c, kind);
-  for EACH(job, b, first) {
+  for EACH(job, first) {
     if (!kind) { answer(b, job, c->started_ns, c->ended_ns); continue; }
     drop(job->error);
     job->error = NULL;
     forget_response(job);
   }
-  free(tensors);
-  free(all);
+  free(c->in);
   return kind;
 }
 
 /* ---- the order of the calls ---- */
 
-struct late { struct batch *batch; int32_t *jobs; uint32_t count; _Atomic uint32_t taken; };
+struct late { struct batch *batch; struct job **jobs; uint32_t count; _Atomic uint32_t taken; };
 
 static void *run_some_late(void *data) {
   struct late *l = data;
-  struct core_call *c = malloc(sizeof *c);
+  struct core_call c;
   for (uint32_t i; (i = l->taken++) < l->count;) {
-    struct job *job = &l->batch->jobs[l->jobs[i]];
-    Error *error = c ? outlived(l->batch, job) : error_f(ERROR_UNAVAILABLE, "out of memory");
-    if (!error && run(l->batch, job, job->timeout_ns, c)) error = error_of(l->batch->model, c);
+    struct job *job = l->jobs[i];
+    Error *error = outlived(l->batch, job);
+    if (!error && run(l->batch, job, job->timeout_ns, &c)) error = error_of(l->batch->plan, &c);
     if (error) answer_error(l->batch, job, error);
   }
-  free(c);
   return NULL;
 }
 
 /* What outlasted its try comes last, each with its whole time, side by side on the CPUs: no good request waits for endless ones. */
-static void run_late(struct batch *b, int32_t *jobs, uint32_t count) {
+static void run_late(struct batch *b, struct job **jobs, uint32_t count) {
   struct late l = {b, jobs, count, 0};
   pthread_t threads[MOST_THREADS];
   cpu_set_t cpus;
-  uint32_t started = 0, most = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : (uint32_t)CPU_COUNT(&cpus);
-  if (b->model->plan->flags & STATEFUL) most = 1;
-  most = most < count ? most : count;
-  most = most < MOST_THREADS ? most : MOST_THREADS;
+  bool alone = b->plan->flags & STATEFUL || sched_getaffinity(0, sizeof cpus, &cpus);
+  uint64_t started = 0, most = smaller(alone ? 1 : (uint64_t)CPU_COUNT(&cpus), smaller(count, MOST_THREADS));
   while (started + 1 < most && !pthread_create(&threads[started], NULL, run_some_late, &l)) started++;
   run_some_late(&l);
   while (started) pthread_join(threads[--started], NULL);
 }
 
 /* What comes of a group that failed: it is run again request by request at the end of `queue`, or answered. */
-static void sort(struct batch *b, struct job *first, const struct core_call *c, int32_t *queue, uint32_t *count) {
-  int32_t at = (int32_t)(first - b->jobs), next;
-  bool again = first->next != NOBODY && c->kind != CORE_BUSY; /* which none of them causes: one after the other would wait for the same */
-  for (; at != NOBODY; at = next) {
-    next = b->jobs[at].next;
-    b->jobs[at].next = NOBODY;
-    if (again) queue[(*count)++] = at;
-    else answer_error(b, &b->jobs[at], error_of(b->model, c));
+static void sort(struct batch *b, struct job *first, const struct core_call *c, struct job **queue, uint32_t *count) {
+  bool again = first->next && c->kind != CORE_BUSY; /* which none of them causes: one after the other would wait for the same */
+  for (struct job *job = first, *next; job; job = next) {
+    next = job->next;
+    job->next = NULL;
+    if (again) queue[(*count)++] = job;
+    else answer_error(b, job, error_of(b->plan, c));
   }
 }
 
 /* Runs the groups in `queue`. After the first timeout those that are left get short tries, which cost a part of one time limit in all. */
-static void run_groups(struct batch *b, int32_t *queue, uint32_t count, int32_t *late, struct core_call *c) {
+static void run_groups(struct batch *b, struct job **queue, uint32_t count, struct job **late) {
+  struct core_call c;
   uint32_t lates = 0;
-  int64_t tries_ns = -1;
+  uint64_t tries_ns = 0;
+  bool tries = false;
   for (uint32_t g = 0; g < count; g++) {
-    struct job *first = &b->jobs[queue[g]];
-    Error *gone = g && first->next == NOBODY ? outlived(b, first) : NULL;
+    struct job *first = queue[g];
+    Error *gone = g && !first->next ? outlived(b, first) : NULL;
     if (gone) { answer_error(b, first, gone); continue; }
-    uint64_t whole = first->timeout_ns, limit = whole, began = now_ns();
-    if (tries_ns >= 0) {
-      limit = (uint64_t)tries_ns / (count - g);
-      limit = limit < SHORTEST_NS ? SHORTEST_NS : limit;
-      limit = limit < whole ? limit : whole;
-    }
-    int32_t kind = run(b, first, limit, c);
-    if (tries_ns >= 0) { int64_t used = (int64_t)(now_ns() - began); tries_ns = tries_ns > used ? tries_ns - used : 0; }
-    if (kind == CORE_TIMEOUT && tries_ns < 0) tries_ns = (int64_t)(whole / TRIES);
-    if (kind == CORE_TIMEOUT && limit < whole && first->next == NOBODY) late[lates++] = queue[g];
-    else if (kind) sort(b, first, c, queue, &count);
+    uint64_t whole = first->timeout_ns, began = now_ns();
+    uint64_t limit = tries ? smaller(whole, greater(SHORTEST_NS, tries_ns / (count - g))) : whole;
+    int32_t kind = run(b, first, limit, &c);
+    if (tries) tries_ns -= smaller(tries_ns, now_ns() - began);
+    else if (kind == CORE_TIMEOUT) { tries = true; tries_ns = whole / TRIES; }
+    if (kind == CORE_TIMEOUT && limit < whole && !first->next) late[lates++] = first;
+    else if (kind) sort(b, first, &c, queue, &count);
   }
   if (lates) run_late(b, late, lates);
 }
 
-static void free_all(struct job *jobs, struct core_tensor *tensors, uint32_t count, uint32_t inputs) {
-  for (uint64_t i = 0; tensors && i < (uint64_t)count * inputs; i++) free(tensors[i].piece);
-  for (uint32_t j = 0; jobs && j < count; j++)
-    for (struct copy *copy = jobs[j].copies, *next; copy; copy = next) { next = copy->next; free(copy); }
-  free(jobs);
-  free(tensors);
-}
-
-Error *execute(struct instance *s, ModelInstance *triton, Request **requests, uint32_t count) {
-  struct model *m = s->model;
-  const struct plan *p = m->plan;
-  struct job *jobs = calloc(count, sizeof *jobs);
-  struct core_tensor *tensors = calloc((uint64_t)count * p->inputs, sizeof *tensors);
-  int32_t *queue = malloc(3 * (uint64_t)count * sizeof *queue); /* each job at most twice, in its group and alone; then the late ones */
-  struct core_call *c = malloc(sizeof *c);
-  struct batch b = {s, m, triton, jobs, now_ns(), 0, 0, 0, PTHREAD_MUTEX_INITIALIZER};
-  bool ready = jobs && tensors && queue && c;
-  for (uint32_t j = 0; ready && j < count; j++) {
+Error *execute(struct model *m, struct core_slot *slot, ModelInstance *triton, Request **requests, uint32_t count) {
+  struct batch b = {slot, m->plan, triton, .began_ns = now_ns(), .lock = PTHREAD_MUTEX_INITIALIZER};
+  uint64_t inputs = (uint64_t)count * b.plan->inputs;
+  /* the queue has each job at most twice, in its group and alone; then come the late ones */
+  struct job *jobs = calloc(1, count * (sizeof *jobs + 3 * sizeof(struct job *)) + inputs * sizeof(struct core_tensor));
+  if (!jobs) return error_f(ERROR_UNAVAILABLE, "out of memory"); /* Triton keeps the requests then, and answers them */
+  struct core_tensor *tensors = (struct core_tensor *)(jobs + count);
+  struct job **queue = (struct job **)(tensors + inputs);
+  for (uint32_t j = 0; j < count; j++) {
     jobs[j].request = requests[j];
-    jobs[j].in = tensors + (uint64_t)j * p->inputs;
+    jobs[j].in = tensors + (uint64_t)j * b.plan->inputs;
     Error *wrong = read_request(&b, &jobs[j]);
     if (wrong) answer_error(&b, &jobs[j], wrong);
   }
-  if (ready) {
-    run_groups(&b, queue, group(p, jobs, count, queue), queue + 2 * (uint64_t)count, c);
-    if (b.rows) drop(TRITONBACKEND_ModelInstanceReportBatchStatistics(triton, b.rows, b.began_ns, b.first_ns, b.last_ns, now_ns()));
-    metrics_send(m);
-  }
-  free_all(jobs, tensors, count, p->inputs);
-  free(queue);
-  free(c);
-  return ready ? NULL : error_f(ERROR_UNAVAILABLE, "out of memory"); /* Triton keeps the requests then, and answers them */
+  run_groups(&b, queue, group(b.plan, jobs, count, queue), queue + 2 * (uint64_t)count);
+  if (b.rows) drop(TRITONBACKEND_ModelInstanceReportBatchStatistics(triton, b.rows, b.began_ns, b.first_ns, b.last_ns, now_ns()));
+  metrics_send(m);
+  for (uint64_t i = 0; i < inputs; i++) free(tensors[i].piece);
+  for (struct copy *copy = b.copies, *next; copy; copy = next) { next = copy->next; free(copy); }
+  free(jobs);
+  return NULL;
 }

@@ -1,17 +1,15 @@
 /* Text that leaves the server: bounded, and without control characters but newlines, as `messages.py` has it. */
-#include "text.h"
-
-#include <stdio.h>
-#include <string.h>
+#include "shell.h"
 
 enum { MOST = 4096, ROOM = MOST - 80 };
 
-/* What is not printed: spaces but the common one, format characters (which forge lines or turn text around), private use. */
+/* What is not printed: control characters but newlines, spaces but the common one, format characters (which forge lines or turn text
+   around), private use. */
 static const struct { uint32_t first, last; } HIDDEN[] = {
-  {0x80, 0xA0}, {0xAD, 0xAD}, {0x600, 0x605}, {0x61C, 0x61C}, {0x6DD, 0x6DD}, {0x70F, 0x70F}, {0x890, 0x891}, {0x8E2, 0x8E2},
-  {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000}, {0xD800, 0xF8FF},
-  {0xFEFF, 0xFEFF}, {0xFFF0, 0xFFFB}, {0xFFFE, 0xFFFF}, {0x110BD, 0x110BD}, {0x110CD, 0x110CD}, {0x13430, 0x1343F}, {0x1BCA0, 0x1BCA3},
-  {0x1D173, 0x1D17A}, {0xE0000, 0x10FFFF}};
+  {0, 0x9}, {0xB, 0x1F}, {0x7F, 0xA0}, {0xAD, 0xAD}, {0x600, 0x605}, {0x61C, 0x61C}, {0x6DD, 0x6DD}, {0x70F, 0x70F}, {0x890, 0x891},
+  {0x8E2, 0x8E2}, {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000},
+  {0xD800, 0xF8FF}, {0xFEFF, 0xFEFF}, {0xFFF0, 0xFFFB}, {0xFFFE, 0xFFFF}, {0x110BD, 0x110BD}, {0x110CD, 0x110CD}, {0x13430, 0x1343F},
+  {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0x10FFFF}};
 
 /* The character at `s`, of `left` bytes, and its length; 0 where it is no UTF-8. */
 static size_t character(const unsigned char *s, size_t left, uint32_t *c) {
@@ -27,7 +25,7 @@ static size_t character(const unsigned char *s, size_t left, uint32_t *c) {
 }
 
 static int is_hidden(uint32_t c) {
-  for (size_t i = 0; i < sizeof HIDDEN / sizeof *HIDDEN; i++) if (c >= HIDDEN[i].first && c <= HIDDEN[i].last) return 1;
+  for (size_t i = 0; i < COUNT_OF(HIDDEN); i++) if (c >= HIDDEN[i].first && c <= HIDDEN[i].last) return 1;
   return 0;
 }
 
@@ -35,12 +33,10 @@ static int is_hidden(uint32_t c) {
 static size_t escape(const unsigned char *s, size_t left, char *to, size_t *used) {
   uint32_t c;
   size_t n = character(s, left, &c);
-  if (!n) *used += (size_t)sprintf(to + *used, "\\x%02x", *s);
-  else if (c == '\t') *used += (size_t)sprintf(to + *used, "\\t");
-  else if (c == '\r') *used += (size_t)sprintf(to + *used, "\\r");
-  else if ((c < 0x20 && c != '\n') || c == 0x7F || (c < 0x100 && is_hidden(c))) *used += (size_t)sprintf(to + *used, "\\x%02x", c);
-  else if (c >= 0x100 && is_hidden(c)) *used += (size_t)sprintf(to + *used, c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
-  else { memcpy(to + *used, s, n); *used += n; }
+  if (!n) c = *s;
+  if (n && !is_hidden(c)) { memcpy(to + *used, s, n); *used += n; }
+  else if (c == '\t' || c == '\r') *used += (size_t)sprintf(to + *used, c == '\t' ? "\\t" : "\\r");
+  else *used += (size_t)sprintf(to + *used, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
   return n ? n : 1;
 }
 

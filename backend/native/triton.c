@@ -1,16 +1,12 @@
 /* What Triton calls: the life of models and instances. A model is native, or runs in Triton's Python backend (refer.c). */
 #include "shell.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+char folder[1024];
 static bool is_old; /* the server: its backend API lacks functions that native models need */
 
 static struct model *native(Model *triton) {
-  void *state = NULL;
-  drop(TRITONBACKEND_ModelState(triton, &state));
-  struct model *m = state;
+  struct model *m = NULL;
+  drop(TRITONBACKEND_ModelState(triton, (void **)&m));
   return m && m->kind == NATIVE ? m : NULL;
 }
 
@@ -28,8 +24,7 @@ EXPORT Error *TRITONBACKEND_Initialize(Backend *backend) {
   if (major != 1) return error_f(ERROR_UNSUPPORTED, "the wasm backend needs version 1 of Triton's backend API, not %u", major);
   is_old = minor < 17;
   TRY(TRITONBACKEND_BackendArtifacts(backend, &type, &location));
-  helper_folder(location);
-  refer_folder(location);
+  snprintf(folder, sizeof folder, "%s", location);
   return NULL;
 }
 
@@ -38,7 +33,7 @@ EXPORT Error *TRITONBACKEND_Finalize(Backend *backend) {
   return refer_end(backend);
 }
 
-EXPORT Error *TRITONBACKEND_GetBackendAttribute(Backend *backend, Attribute *attributes) {
+EXPORT Error *TRITONBACKEND_GetBackendAttribute(Backend *backend, BackendAttribute *attributes) {
   (void)backend;
   TRY(TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(attributes, KIND_CPU, 1, NULL, 0));
   return is_old ? NULL : TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(attributes, true);
@@ -47,32 +42,25 @@ EXPORT Error *TRITONBACKEND_GetBackendAttribute(Backend *backend, Attribute *att
 /* ---- models ---- */
 
 static void model_free(struct model *m) {
-  metrics_free(m);
-  for (int i = 0; i < MAX_TENSORS; i++) free(m->names[i]);
   if (m->program) core_unload(m->program);
-  pthread_mutex_destroy(&m->lock);
   free(m);
 }
 
 /* Fills a model from the helper's answer: the path of wasmtime's library, NUL, zeros up to a multiple of 8, and the plan. */
-static Error *model_load(struct model *m, const char *answer, uint32_t bytes) {
+static Error *model_load(struct model *m, const struct answer *a) {
   char why[1024];
-  uint64_t skip = (strlen(answer) + 8) & ~7ull;
-  const char *wrong = core_open(answer);
-  if (!wrong && skip >= bytes) wrong = "the planner's answer is damaged";
-  const struct plan *plan = (const struct plan *)(answer + skip);
-  if (!wrong && !(m->program = core_load(plan, bytes - skip, report_output, m, why, sizeof why))) wrong = why;
+  uint64_t skip = (strlen(a->text) + 8) & ~7ull;
+  const struct plan *plan = (const struct plan *)(a->text + skip);
+  const char *wrong = core_open(a->text);
+  if (!wrong && skip >= a->bytes) wrong = "the planner's answer is damaged";
+  if (!wrong && !(m->program = core_load(plan, a->bytes - skip, report_output, m, why, sizeof why))) wrong = why;
   if (wrong) return error_f(ERROR_UNSUPPORTED, "%s", wrong);
   m->plan = core_plan(m->program);
-  for (uint32_t i = 0; i < m->plan->inputs + m->plan->outputs; i++) {
-    struct span s = plan_tensors(m->plan)[i].name;
-    if (!(m->names[i] = strndup(plan_at(m->plan, s.at), s.bytes))) return error_f(ERROR_UNAVAILABLE, "out of memory");
-  }
   return NULL;
 }
 
 /* Asks the helper for a plan. `insists`: the configuration allows no other engine. */
-static Error *ask(Model *triton, uint64_t version, bool completes, char *kind, char **answer, uint32_t *size, bool *insists) {
+static Error *ask(Model *triton, uint64_t version, bool completes, struct answer *answer, bool *insists) {
   const char *location, *config;
   int type;
   size_t bytes;
@@ -81,14 +69,11 @@ static Error *ask(Model *triton, uint64_t version, bool completes, char *kind, c
   TRY(TRITONBACKEND_ModelConfig(triton, 1, &message));
   Error *error = TRITONSERVER_MessageSerializeToJson(message, &config, &bytes);
   char *question = error ? NULL : malloc(bytes + strlen(location) + 64);
-  if (!error && !question) error = error_f(ERROR_UNAVAILABLE, "out of memory");
-  if (!error) {
-    size_t length = (size_t)sprintf(question, "%llu %d %s\n", (unsigned long long)version, completes, location);
-    memcpy(question + length, config, bytes);
-    question[length + bytes] = 0;
-    *insists = strstr(question + length, "\"wasm.engine\":{\"string_value\":\"native\"}") != NULL;
-    error = helper_ask(question, length + bytes, kind, answer, size);
-  }
+  if (question) {
+    int n = sprintf(question, "%lu %d %s\n%.*s", version, completes, location, (int)bytes, config);
+    *insists = strstr(strchr(question, '\n'), "\"wasm.engine\":{\"string_value\":\"native\"}") != NULL;
+    error = helper_ask(question, (size_t)n, answer);
+  } else if (!error) error = error_f(ERROR_UNAVAILABLE, "out of memory");
   free(question);
   drop(TRITONSERVER_MessageDelete(message));
   return error;
@@ -106,15 +91,13 @@ static Error *configure(Model *triton, const struct plan *p) {
 /* Loads a model natively. ERROR_UNSUPPORTED: it may run in Triton's Python backend. */
 static Error *start(Model *triton, struct model *m, uint64_t version, bool *insists) {
   bool completes;
-  char kind = 0, *answer = NULL;
-  uint32_t size = 0;
+  struct answer a;
   if (is_old) return error_f(ERROR_UNSUPPORTED, "this server's backend API is older than 1.17");
   TRY(TRITONBACKEND_ModelAutoCompleteConfig(triton, &completes));
-  TRY(ask(triton, version, completes, &kind, &answer, &size, insists));
-  Error *error = kind == 'P' ? model_load(m, answer, size)
-               : kind == 'R' ? error_f(ERROR_UNSUPPORTED, "%.4000s", answer)
-                             : error_f(ERROR_INVALID_ARG, "%.4000s", answer);
-  free(answer);
+  TRY(ask(triton, version, completes, &a, insists));
+  Error *error = a.kind[0] == 'P' ? model_load(m, &a)
+                                  : error_f(a.kind[0] == 'R' ? ERROR_UNSUPPORTED : ERROR_INVALID_ARG, "%.4000s", a.text);
+  free(a.text);
   return error || !completes ? error : configure(triton, m->plan);
 }
 
@@ -133,11 +116,10 @@ EXPORT Error *TRITONBACKEND_ModelInitialize(Model *triton) {
   bool insists = false;
   TRY(TRITONBACKEND_ModelName(triton, &name));
   TRY(TRITONBACKEND_ModelVersion(triton, &version));
-  struct model *m = calloc(1, sizeof *m);
+  struct model *m = malloc(sizeof *m);
   if (!m) return error_f(ERROR_UNAVAILABLE, "out of memory");
-  m->kind = NATIVE;
-  pthread_mutex_init(&m->lock, NULL);
-  snprintf(m->name, sizeof m->name, "%s version %llu", name, (unsigned long long)version);
+  *m = (struct model){.kind = NATIVE, .lock = PTHREAD_MUTEX_INITIALIZER};
+  snprintf(m->name, sizeof m->name, "%s version %lu", name, version);
   Error *error = start(triton, m, version, &insists);
   if (!error && !(error = TRITONBACKEND_ModelSetState(triton, m))) {
     metrics_new(m, name, version);
@@ -156,6 +138,7 @@ EXPORT Error *TRITONBACKEND_ModelFinalize(Model *triton) {
   struct model *m = native(triton);
   if (!m) return refer_model_end(triton);
   report_end(m);
+  metrics_free(m);
   model_free(m);
   return NULL;
 }
@@ -166,31 +149,28 @@ EXPORT Error *TRITONBACKEND_ModelInstanceInitialize(ModelInstance *triton) {
   struct model *m = model_of(triton);
   int kind = KIND_CPU;
   if (!m) return refer_instance(triton);
-  struct instance *s = calloc(1, sizeof *s);
-  if (!s || !(s->slot = core_slot_new(m->program))) { free(s); return error_f(ERROR_UNAVAILABLE, "out of memory"); }
-  s->model = m;
+  struct core_slot *slot = core_slot_new(m->program);
+  if (!slot) return error_f(ERROR_UNAVAILABLE, "out of memory");
   drop(TRITONBACKEND_ModelInstanceKind(triton, &kind));
   if (kind == KIND_GPU)
     log_f(LOG_INFO, "wasm model %s: WebAssembly runs on the CPU; its GPU instance group only places the instance", m->name);
-  Error *error = TRITONBACKEND_ModelInstanceSetState(triton, s);
-  if (!error) return NULL;
-  core_slot_free(s->slot);
-  free(s);
+  Error *error = TRITONBACKEND_ModelInstanceSetState(triton, slot);
+  if (error) core_slot_free(slot);
   return error;
 }
 
 EXPORT Error *TRITONBACKEND_ModelInstanceFinalize(ModelInstance *triton) {
-  struct instance *s = NULL;
+  struct core_slot *slot = NULL;
   if (!model_of(triton)) return refer_instance_end(triton);
-  TRY(TRITONBACKEND_ModelInstanceState(triton, (void **)&s));
-  if (s) core_slot_free(s->slot);
-  free(s);
+  TRY(TRITONBACKEND_ModelInstanceState(triton, (void **)&slot));
+  if (slot) core_slot_free(slot);
   return NULL;
 }
 
 EXPORT Error *TRITONBACKEND_ModelInstanceExecute(ModelInstance *triton, Request **requests, const uint32_t count) {
-  struct instance *s;
-  if (!model_of(triton)) return refer_execute(triton, requests, count);
-  TRY(TRITONBACKEND_ModelInstanceState(triton, (void **)&s));
-  return execute(s, triton, requests, count);
+  struct model *m = model_of(triton);
+  struct core_slot *slot;
+  if (!m) return refer_execute(triton, requests, count);
+  TRY(TRITONBACKEND_ModelInstanceState(triton, (void **)&slot));
+  return execute(m, slot, triton, requests, count);
 }

@@ -6,19 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct TRITONSERVER_Error Error;
-typedef struct TRITONSERVER_Message Message;
-typedef struct TRITONSERVER_Parameter Parameter;
-typedef struct TRITONSERVER_MetricFamily Family;
-typedef struct TRITONSERVER_Metric Metric;
-typedef struct TRITONBACKEND_Backend Backend;
-typedef struct TRITONBACKEND_BackendAttribute Attribute;
-typedef struct TRITONBACKEND_Model Model;
-typedef struct TRITONBACKEND_ModelInstance ModelInstance;
-typedef struct TRITONBACKEND_Request Request;
-typedef struct TRITONBACKEND_Response Response;
-typedef struct TRITONBACKEND_Input Input;
-typedef struct TRITONBACKEND_Output Output;
+#define SERVER(name) typedef struct TRITONSERVER_##name name;
+SERVER(Error) SERVER(Message) SERVER(Parameter) SERVER(MetricFamily) SERVER(Metric)
+#define BACKEND(name) typedef struct TRITONBACKEND_##name name;
+BACKEND(Backend) BACKEND(BackendAttribute) BACKEND(Model) BACKEND(ModelInstance)
+BACKEND(Request) BACKEND(Input) BACKEND(Response) BACKEND(Output)
 
 enum { ERROR_UNKNOWN, ERROR_INTERNAL, ERROR_NOT_FOUND, ERROR_INVALID_ARG, ERROR_UNAVAILABLE, ERROR_UNSUPPORTED, ERROR_ALREADY_EXISTS,
        ERROR_CANCELLED };
@@ -27,7 +19,7 @@ enum { MEMORY_CPU, MEMORY_CPU_PINNED, MEMORY_GPU };
 enum { KIND_AUTO, KIND_CPU, KIND_GPU, KIND_MODEL };
 enum { PARAMETER_STRING, PARAMETER_INT, PARAMETER_BOOL, PARAMETER_BYTES, PARAMETER_DOUBLE };
 enum { COUNTER, GAUGE };
-enum { TYPE_BYTES = 13, RELEASE_ALL = 1, COMPLETE_FINAL = 1 };
+enum { RELEASE_ALL = 1, COMPLETE_FINAL = 1 };
 
 Error *TRITONSERVER_ErrorNew(int code, const char *message);
 void TRITONSERVER_ErrorDelete(Error *);
@@ -39,9 +31,9 @@ Error *TRITONSERVER_MessageSerializeToJson(Message *, const char **base, size_t 
 Error *TRITONSERVER_MessageDelete(Message *);
 Parameter *TRITONSERVER_ParameterNew(const char *name, int type, const void *value);
 void TRITONSERVER_ParameterDelete(Parameter *);
-Error *TRITONSERVER_MetricFamilyNew(Family **, int kind, const char *name, const char *description);
-Error *TRITONSERVER_MetricFamilyDelete(Family *);
-Error *TRITONSERVER_MetricNew(Metric **, Family *, const Parameter **labels, uint64_t count);
+Error *TRITONSERVER_MetricFamilyNew(MetricFamily **, int kind, const char *name, const char *description);
+Error *TRITONSERVER_MetricFamilyDelete(MetricFamily *);
+Error *TRITONSERVER_MetricNew(Metric **, MetricFamily *, const Parameter **labels, uint64_t count);
 Error *TRITONSERVER_MetricDelete(Metric *);
 Error *TRITONSERVER_MetricIncrement(Metric *, double);
 Error *TRITONSERVER_MetricSet(Metric *, double);
@@ -50,9 +42,8 @@ Error *TRITONSERVER_MetricSet(Metric *, double);
 
 Error *TRITONBACKEND_ApiVersion(uint32_t *major, uint32_t *minor);
 Error *TRITONBACKEND_BackendArtifacts(Backend *, int *type, const char **location);
-Error *TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(Attribute *, int kind, uint64_t count, const uint64_t *ids,
-                                                                       uint64_t id_count);
-NEWER Error *TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(Attribute *, bool);
+Error *TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(BackendAttribute *, int kind, uint64_t, const uint64_t *, uint64_t);
+NEWER Error *TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(BackendAttribute *, bool);
 Error *TRITONBACKEND_ModelBackend(Model *, Backend **);
 Error *TRITONBACKEND_ModelName(Model *, const char **);
 Error *TRITONBACKEND_ModelVersion(Model *, uint64_t *);

@@ -18,84 +18,43 @@ enum { EXTERN_FUNC = 0, EXTERN_MEMORY = 3, TRAP_INTERRUPT = 10 };
 
 typedef void *(*Callback)(void *data, void *caller, Raw *values, size_t count);
 
+/* A row for each thing: how it is made, what it is asked, how it ends. The settings of engines stand in engine.c. */
 #define WASMTIME(X) \
-  X(void *, wasm_config_new, (void)) \
-  X(void *, wasm_engine_new_with_config, (void *)) \
-  X(void, wasm_engine_delete, (void *)) \
-  X(void, wasm_byte_vec_delete, (Bytes *)) \
-  X(void, wasm_trap_message, (void *, Bytes *)) \
-  X(void, wasm_trap_delete, (void *)) \
-  X(void, wasm_trap_trace, (void *, Frames *)) \
-  X(void, wasm_frame_vec_delete, (Frames *)) \
-  X(uint32_t, wasm_frame_func_index, (void *)) \
-  X(size_t, wasm_frame_module_offset, (void *)) \
-  X(const Bytes *, wasmtime_frame_module_name, (void *)) \
-  X(const Bytes *, wasmtime_frame_func_name, (void *)) \
-  X(void *, wasm_valtype_new, (uint8_t)) \
-  X(void, wasm_valtype_vec_new, (Bytes *, size_t, void **)) \
-  X(void *, wasm_functype_new, (Bytes *, Bytes *)) \
-  X(void, wasm_functype_delete, (void *)) \
-  X(bool, wasmtime_trap_code, (void *, uint8_t *)) \
-  X(void *, wasmtime_trap_new, (const char *, size_t)) \
-  X(void, wasmtime_error_message, (void *, Bytes *)) \
-  X(void, wasmtime_error_wasm_trace, (void *, Frames *)) \
-  X(bool, wasmtime_error_exit_status, (void *, int *)) \
-  X(void, wasmtime_error_delete, (void *)) \
-  X(void, wasmtime_config_epoch_interruption_set, (void *, bool)) \
-  X(void, wasmtime_config_signals_based_traps_set, (void *, bool)) \
+  X(void *, wasm_config_new, (void)) X(void, wasmtime_config_memory_guard_size_set, (void *, uint64_t)) \
   X(void, wasmtime_config_memory_reservation_set, (void *, uint64_t)) \
-  X(void, wasmtime_config_memory_guard_size_set, (void *, uint64_t)) \
-  X(void, wasmtime_config_async_stack_size_set, (void *, uint64_t)) \
-  X(void, wasmtime_config_max_wasm_stack_set, (void *, size_t)) \
-  X(void, wasmtime_config_wasm_threads_set, (void *, bool)) \
-  X(void, wasmtime_config_wasm_memory64_set, (void *, bool)) \
-  X(void, wasmtime_config_wasm_gc_set, (void *, bool)) \
-  X(void, wasmtime_config_wasm_function_references_set, (void *, bool)) \
-  X(void, wasmtime_config_wasm_exceptions_set, (void *, bool)) \
-  X(void, wasmtime_config_parallel_compilation_set, (void *, bool)) \
-  X(void *, wasmtime_pooling_allocation_config_new, (void)) \
-  X(void, wasmtime_pooling_allocation_config_delete, (void *)) \
-  X(void, wasmtime_pooling_allocation_config_total_memories_set, (void *, uint32_t)) \
-  X(void, wasmtime_pooling_allocation_config_total_core_instances_set, (void *, uint32_t)) \
-  X(void, wasmtime_pooling_allocation_config_total_tables_set, (void *, uint32_t)) \
-  X(void, wasmtime_pooling_allocation_config_max_memories_per_module_set, (void *, uint32_t)) \
-  X(void, wasmtime_pooling_allocation_config_max_tables_per_module_set, (void *, uint32_t)) \
-  X(void, wasmtime_pooling_allocation_config_table_elements_set, (void *, size_t)) \
-  X(void, wasmtime_pooling_allocation_config_max_core_instance_size_set, (void *, size_t)) \
-  X(void, wasmtime_pooling_allocation_config_max_memory_size_set, (void *, size_t)) \
-  X(void, wasmtime_pooling_allocation_config_linear_memory_keep_resident_set, (void *, size_t)) \
-  X(void, wasmtime_pooling_allocation_config_table_keep_resident_set, (void *, size_t)) \
-  X(void, wasmtime_pooling_allocation_config_max_unused_warm_slots_set, (void *, uint32_t)) \
+  X(void *, wasmtime_pooling_allocation_config_new, (void)) X(void, wasmtime_pooling_allocation_config_delete, (void *)) \
   X(void, wasmtime_pooling_allocation_strategy_set, (void *, void *)) \
+  X(void *, wasm_engine_new_with_config, (void *)) X(void, wasm_engine_delete, (void *)) \
   X(void, wasmtime_engine_increment_epoch, (void *)) \
-  X(void *, wasmtime_module_new, (void *, const uint8_t *, size_t, void **)) \
-  X(void *, wasmtime_module_deserialize, (void *, const uint8_t *, size_t, void **)) \
-  X(void, wasmtime_module_delete, (void *)) \
-  X(void *, wasmtime_module_serialize, (void *, Bytes *)) \
-  X(void *, wasmtime_store_new, (void *, void *, void (*)(void *))) \
-  X(void *, wasmtime_store_context, (void *)) \
-  X(void, wasmtime_store_delete, (void *)) \
-  X(void, wasmtime_store_limiter, (void *, int64_t, int64_t, int64_t, int64_t, int64_t)) \
-  X(void, wasmtime_context_set_epoch_deadline, (void *, uint64_t)) \
-  X(void *, wasmtime_context_get_data, (void *)) \
-  X(void *, wasmtime_context_set_wasi, (void *, void *)) \
-  X(void *, wasi_config_new, (void)) \
-  X(void *, wasmtime_linker_new, (void *)) \
-  X(void, wasmtime_linker_delete, (void *)) \
-  X(void, wasmtime_linker_allow_shadowing, (void *, bool)) \
-  X(void *, wasmtime_linker_define_wasi, (void *)) \
+  X(void *, wasmtime_linker_new, (void *)) X(void, wasmtime_linker_delete, (void *)) \
+  X(void, wasmtime_linker_allow_shadowing, (void *, bool)) X(void *, wasmtime_linker_define_wasi, (void *)) \
   X(void *, wasmtime_linker_define_func_unchecked, \
     (void *, const char *, size_t, const char *, size_t, void *, Callback, void *, void (*)(void *))) \
-  X(void *, wasmtime_linker_instantiate_pre, (void *, void *, void **)) \
+  X(void *, wasm_valtype_new, (uint8_t)) X(void, wasm_valtype_vec_new, (Bytes *, size_t, void **)) \
+  X(void *, wasm_functype_new, (Bytes *, Bytes *)) X(void, wasm_functype_delete, (void *)) \
+  X(void *, wasmtime_caller_context, (void *)) X(bool, wasmtime_caller_export_get, (void *, const char *, size_t, Extern *)) \
+  X(void *, wasmtime_module_new, (void *, const uint8_t *, size_t, void **)) X(void, wasmtime_module_delete, (void *)) \
+  X(void *, wasmtime_module_deserialize, (void *, const uint8_t *, size_t, void **)) \
+  X(void *, wasmtime_module_serialize, (void *, Bytes *)) \
+  X(void *, wasmtime_linker_instantiate_pre, (void *, void *, void **)) X(void, wasmtime_instance_pre_delete, (void *)) \
+  X(void *, wasmtime_store_new, (void *, void *, void (*)(void *))) X(void, wasmtime_store_delete, (void *)) \
+  X(void *, wasmtime_store_context, (void *)) X(void, wasmtime_store_limiter, (void *, int64_t, int64_t, int64_t, int64_t, int64_t)) \
+  X(void *, wasmtime_context_get_data, (void *)) X(void, wasmtime_context_set_epoch_deadline, (void *, uint64_t)) \
+  X(void *, wasi_config_new, (void)) X(void *, wasmtime_context_set_wasi, (void *, void *)) \
   X(void *, wasmtime_instance_pre_instantiate, (void *, void *, Instance *, void **)) \
-  X(void, wasmtime_instance_pre_delete, (void *)) \
   X(void *, wasmtime_instance_new, (void *, void *, const Extern *, size_t, Instance *, void **)) \
   X(bool, wasmtime_instance_export_get, (void *, const Instance *, const char *, size_t, Extern *)) \
-  X(bool, wasmtime_caller_export_get, (void *, const char *, size_t, Extern *)) \
-  X(void *, wasmtime_caller_context, (void *)) \
   X(void *, wasmtime_func_call_unchecked, (void *, const Func *, Raw *, size_t, void **)) \
-  X(uint8_t *, wasmtime_memory_data, (void *, const Memory *)) \
-  X(size_t, wasmtime_memory_data_size, (void *, const Memory *))
+  X(uint8_t *, wasmtime_memory_data, (void *, const Memory *)) X(size_t, wasmtime_memory_data_size, (void *, const Memory *)) \
+  X(void *, wasmtime_trap_new, (const char *, size_t)) X(void, wasm_trap_delete, (void *)) \
+  X(bool, wasmtime_trap_code, (void *, uint8_t *)) \
+  X(bool, wasmtime_error_exit_status, (void *, int *)) X(void, wasmtime_error_delete, (void *)) \
+  X(void, wasm_trap_message, (void *, Bytes *)) X(void, wasmtime_error_message, (void *, Bytes *)) \
+  X(void, wasm_byte_vec_delete, (Bytes *)) \
+  X(void, wasm_trap_trace, (void *, Frames *)) X(void, wasmtime_error_wasm_trace, (void *, Frames *)) \
+  X(void, wasm_frame_vec_delete, (Frames *)) \
+  X(uint32_t, wasm_frame_func_index, (void *)) X(size_t, wasm_frame_module_offset, (void *)) \
+  X(const Bytes *, wasmtime_frame_module_name, (void *)) X(const Bytes *, wasmtime_frame_func_name, (void *))
 
 #define DECLARE(result, name, arguments) extern result(*p_##name) arguments;
 WASMTIME(DECLARE)

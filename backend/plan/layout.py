@@ -11,7 +11,7 @@ from ..facts import MAX_RANK
 from ..interface.interface import Convention, core_ranks
 from .planner import Plan
 
-VERSION = 1
+VERSION = 2
 KEEPS, STATEFUL, REWINDS, JOINS, HAS_HOST, HAS_MEMORY, EXACT, SIGNALS = (1 << n for n in range(8))
 MAX_NAMES_BYTES = 256 << 10  # of functions, for backtraces: more are numbers
 HEADER = struct.Struct("<8s4I6Iq3QQ14I4I")
@@ -33,7 +33,9 @@ class _Block:
         return at, size
 
     def text(self, text: str) -> tuple[int, int]:
-        return self.put(text.encode("utf-8", "surrogatepass"))
+        """As `put`, with a NUL behind it."""
+        at, size = self.put(text.encode("utf-8", "surrogatepass") + b"\0")
+        return at, size - 1
 
 
 def pack(
@@ -79,6 +81,7 @@ def pack(
     named = [_NAME.pack(index, *block.text(name)) for index, name in shown(names)]
     links_at, tensors_at, names_at = (block.put(b"".join(rows))[0] for rows in (links, tensors, named))
     modules_at, _ = block.put(bytes(_MODULE.size * len(plan.parts)))
+    kept = len(block.data)
     for i, (part, machine_code) in enumerate(zip(plan.parts, code)):  # last: an executor keeps what lies before
         _MODULE.pack_into(block.data, modules_at + _MODULE.size * i, *block.put(machine_code), len(part.links), 0)
     HEADER.pack_into(
@@ -94,7 +97,7 @@ def pack(
         len(interface.inputs),
         len(interface.outputs),
         len(named),
-        0,
+        kept,
         interface.max_batch_size,
         int(limits.timeout_s * 1e9),
         limits.max_memory_bytes,

@@ -14,7 +14,7 @@ struct TRITONSERVER_Error { struct object object; int code; char *message; };
 struct TRITONSERVER_Message { struct object object; char *json; };
 struct TRITONSERVER_Parameter { struct object object; };
 struct TRITONSERVER_MetricFamily { struct object object; int kind; uint32_t metrics; };
-struct TRITONSERVER_Metric { struct object object; Family *family; };
+struct TRITONSERVER_Metric { struct object object; MetricFamily *family; };
 
 /* ---- errors ---- */
 
@@ -66,19 +66,19 @@ Parameter *TRITONSERVER_ParameterNew(const char *name, int type, const void *val
 }
 void TRITONSERVER_ParameterDelete(Parameter *p) { DELETE(p, A_PARAMETER); }
 
-Error *TRITONSERVER_MetricFamilyNew(Family **made, int kind, const char *name, const char *description) {
+Error *TRITONSERVER_MetricFamilyNew(MetricFamily **made, int kind, const char *name, const char *description) {
   CHECK(name && description, "no name");
   MAY_FAIL;
-  *made = NEW(Family, A_FAMILY);
+  *made = NEW(MetricFamily, A_FAMILY);
   (*made)->kind = kind;
   return NULL;
 }
-Error *TRITONSERVER_MetricFamilyDelete(Family *f) {
-  CHECK(!((Family *)IS(f, A_FAMILY))->metrics, "its metrics are there still");
+Error *TRITONSERVER_MetricFamilyDelete(MetricFamily *f) {
+  CHECK(!((MetricFamily *)IS(f, A_FAMILY))->metrics, "its metrics are there still");
   DELETE(f, A_FAMILY);
   return NULL;
 }
-Error *TRITONSERVER_MetricNew(Metric **made, Family *family, const Parameter **labels, uint64_t count) {
+Error *TRITONSERVER_MetricNew(Metric **made, MetricFamily *family, const Parameter **labels, uint64_t count) {
   IS(family, A_FAMILY);
   for (uint64_t i = 0; i < count; i++) IS(labels[i], A_PARAMETER);
   MAY_FAIL;
@@ -103,13 +103,13 @@ Error *TRITONSERVER_MetricSet(Metric *m, double to) {
 
 Error *TRITONBACKEND_ApiVersion(uint32_t *major, uint32_t *minor) { MAY_FAIL; *major = 1; *minor = 19; return NULL; }
 Error *TRITONBACKEND_BackendArtifacts(Backend *b, int *type, const char **location) { MAY_FAIL; *type = 0; *location = b->location; return NULL; }
-Error *TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(Attribute *a, int kind, uint64_t count, const uint64_t *ids, uint64_t id_count) {
+Error *TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(BackendAttribute *a, int kind, uint64_t count, const uint64_t *ids, uint64_t id_count) {
   (void)a, (void)ids;
   CHECK(kind == KIND_CPU && count == 1 && !id_count, "a strange group");
   MAY_FAIL;
   return NULL;
 }
-Error *TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(Attribute *a, bool on) { (void)a, (void)on; MAY_FAIL; return NULL; }
+Error *TRITONBACKEND_BackendAttributeSetParallelModelInstanceLoading(BackendAttribute *a, bool on) { (void)a, (void)on; MAY_FAIL; return NULL; }
 Error *TRITONBACKEND_ModelBackend(Model *m, Backend **b) { MAY_FAIL; *b = m->backend; return NULL; }
 Error *TRITONBACKEND_ModelName(Model *m, const char **name) { MAY_FAIL; *name = m->name; return NULL; }
 Error *TRITONBACKEND_ModelVersion(Model *m, uint64_t *version) { (void)m; MAY_FAIL; *version = 1; return NULL; }

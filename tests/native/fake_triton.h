@@ -58,7 +58,7 @@ const char *fake_message(const Error *);
 void helper_end(void);
 Error *TRITONBACKEND_Initialize(Backend *);
 Error *TRITONBACKEND_Finalize(Backend *);
-Error *TRITONBACKEND_GetBackendAttribute(Backend *, Attribute *);
+Error *TRITONBACKEND_GetBackendAttribute(Backend *, BackendAttribute *);
 Error *TRITONBACKEND_ModelInitialize(Model *);
 Error *TRITONBACKEND_ModelFinalize(Model *);
 Error *TRITONBACKEND_ModelInstanceInitialize(ModelInstance *);

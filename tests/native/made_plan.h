@@ -27,7 +27,9 @@ static inline struct span made_put(struct made *m, const void *from, size_t byte
   m->bytes = (uint32_t)((m->bytes + bytes + 7) & ~(size_t)7);
   return s;
 }
-static inline struct span made_text(struct made *m, const char *text) { return made_put(m, text, strlen(text)); }
+static inline struct span made_text(struct made *m, const char *text) {
+  return (struct span){made_put(m, text, strlen(text) + 1).at, (uint32_t)strlen(text)};
+}
 
 /* In new memory of exactly the size. */
 static inline struct plan *plan_new(const struct making *w, size_t *bytes) {
@@ -57,6 +59,7 @@ static inline struct plan *plan_new(const struct making *w, size_t *bytes) {
   p->tensors_at = made_put(&m, tensors, (w->inputs + w->outputs) * sizeof *tensors).at;
   p->names_at = made_put(&m, names, sizeof names).at;
   p->modules_at = made_put(&m, modules, sizeof modules).at;
+  p->kept = m.bytes;
   snprintf(adapter, sizeof adapter, "adapter %u %u", w->inputs, w->outputs);
   for (int i = 0; i < 3; i++) modules[i].code = made_text(&m, i == 0 ? "guest" : i == 1 ? "bridge" : adapter);
   memcpy(m.block + p->modules_at, modules, sizeof modules);

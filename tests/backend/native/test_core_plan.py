@@ -95,6 +95,8 @@ def test_the_plan_of_these_tests_runs() -> None:
         (32, "<I", 128),
         (36, "<I", 0),
         (40, "<I", 1 << 31),
+        (44, "<I", 0),
+        (44, "<I", 0xFFFFFFFF),
         (48, "<q", -1),
         (64, "<Q", 1 << 63),
         (64, "<Q", (4 << 30) + 1),
@@ -117,6 +119,13 @@ def test_a_text_that_lies_behind_the_machine_code_is_refused_since_that_is_not_k
     struct.pack_into("<I", block, 12, len(block))
     struct.pack_into("<II", block, at, end, 6)
     assert attempt(bytes(block)) == REFUSED
+
+
+@pytest.mark.parametrize("at", range(TEXTS_AT, TABLES_AT, 8))
+def test_a_text_with_no_nul_behind_it_is_refused(at: int) -> None:
+    block = a_plan()
+    size = struct.unpack_from("<I", block, at + 4)[0]
+    assert attempt(changed(block, at + 4, "<I", (size - 1) & 0xFFFFFFFF)) == REFUSED
 
 
 @pytest.mark.parametrize("at", range(TABLES_AT, TABLES_AT + 16, 4))

@@ -56,7 +56,8 @@ class Read:
         self.block = bytes(block)
         self.magic = self.block[:8]
         self.version, self.bytes, self.flags, self.max_stack = struct.unpack_from("<4I", self.block, 8)
-        self.modules, self.links, self.inputs, self.outputs, self.names = struct.unpack_from("<5I", self.block, 24)
+        counts = struct.unpack_from("<6I", self.block, 24)
+        self.modules, self.links, self.inputs, self.outputs, self.names, self.kept = counts
         (self.max_batch,) = struct.unpack_from("<q", self.block, 48)
         self.timeout_ns, self.max_memory, self.max_output = struct.unpack_from("<3Q", self.block, 56)
         (self.layouts,) = struct.unpack_from("<Q", self.block, 80)
@@ -70,7 +71,9 @@ class Read:
         return where, self.block[where : where + size]
 
     def text(self, at: int) -> str:
-        return self.span(at)[1].decode()
+        where, content = self.span(at)
+        assert self.block[where + len(content)] == 0
+        return content.decode()
 
     def all_modules(self) -> list[tuple[int, bytes, int]]:
         """Where each module's code lies, the code, and the number of its links."""
@@ -99,7 +102,7 @@ def test_every_field_is_where_the_documentation_says(name: str, isolation: str) 
     code = [CODE[0], *CODE[4 - len(plan.parts) + 1 :]]
     found = Read(layout.pack(plan, code, names=[(1, "one")], signals=True, layouts=0x0102030405060708))
     interface = plan.interface
-    assert (found.magic, found.version, found.bytes) == (b"PORTPLAN", 1, len(found.block))
+    assert (found.magic, found.version, found.bytes) == (b"PORTPLAN", 2, len(found.block))
     assert found.flags == (
         plan.keep
         | plan.stateful << 1
@@ -145,6 +148,7 @@ def test_code_comes_last_so_that_an_executor_keeps_only_what_lies_before() -> No
         *(struct.unpack_from("<2I", found.block, found.tensors_at + 96 * i) for i in range(3)),
     ):
         assert at + size <= first
+    assert found.kept == first
     assert found.texts[2] == "{}"
 
 
