@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -86,6 +87,9 @@ def test_a_file_that_may_not_be_read_is_named(cli: Cli, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_shell_completion_is_offered(cli: Cli) -> None:
-    done = cli("--show-completion", "bash")
-    assert "complete" in done.stdout
+def test_a_shell_completes_commands() -> None:
+    """As the shell asks for it: `--show-completion` looks for a shell among the parents of its process."""
+    asked = {"_PORTALIS_COMPLETE": "complete_bash", "COMP_WORDS": "portalis ins", "COMP_CWORD": "1"}
+    script = Path(sys.executable).with_name("portalis")
+    done = subprocess.run([script], env=os.environ | asked, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == ["inspect", "install-backend"]
