@@ -87,9 +87,14 @@ def test_a_file_that_may_not_be_read_is_named(cli: Cli, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_shell_completes_commands() -> None:
-    """As the shell asks for it: `--show-completion` looks for a shell among the parents of its process."""
-    asked = {"_PORTALIS_COMPLETE": "complete_bash", "COMP_WORDS": "portalis ins", "COMP_CWORD": "1"}
-    script = Path(sys.executable).with_name("portalis")
-    done = subprocess.run([script], env=os.environ | asked, stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout.split() == ["inspect", "install-backend"]
+def test_shell_completion_is_offered(cli: Cli) -> None:
+    """Asked for as a shell does: `--show-completion` looks for a shell among the parents of its process."""
+
+    def answer(**asked: str) -> str:
+        script = Path(sys.executable).with_name("portalis")  # the name of the program is that of the variable
+        return subprocess.run([script], env=os.environ | asked, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    assert "--show-completion" in cli("--help").stdout
+    assert "complete" in answer(_PORTALIS_COMPLETE="source_bash")
+    found = answer(_PORTALIS_COMPLETE="complete_bash", COMP_WORDS="portalis ins", COMP_CWORD="1")
+    assert found.split() == ["inspect", "install-backend"]
