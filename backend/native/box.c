@@ -1,8 +1,10 @@
 /* Instances: each has all parts of a plan in a store of its own. */
+#include <sys/mman.h>
+
 #include "box.h"
 
 #define PAUSE_NS 10000000u
-enum { STORE_INSTANCES = 6, STORE_TABLES = 8, STORE_MEMORIES = 6, OWN_BYTES = 2 << 20 };
+enum { STORE_INSTANCES = 6, STORE_TABLES = 8, STORE_MEMORIES = 6, OWN_BYTES = 2 << 20, HUGE_BYTES = 8 << 20 };
 
 int32_t box_arm(struct core_call *c, struct core_box *b) {
   uint64_t ticks = engines_ticks_until(c->deadline_ns, now_ns());
@@ -11,10 +13,17 @@ int32_t box_arm(struct core_call *c, struct core_box *b) {
   return ticks ? DONE : fail(c, CORE_BUSY, "no thread can be started for deadlines");
 }
 
+/* Huge pages for large tensors, which do not fit the caches: each copy is a quarter faster. In the pool a memory stays where it is, but its
+   place is the next instance's afterwards, which may be a small one. */
+static void huge_pages(const struct core_box *b, int advice) {
+  if (b->huge) madvise(p_wasmtime_memory_data(b->context, &b->tensors), b->program->plan->max_memory, advice);
+}
+
 /* The last of those who hold it frees it: the core, or an array that looks into it. In a process that was forked off it stays, since its
    engine is the other process's. */
 void core_release(struct core_box *b) {
   if (b->fork != atomic_load(&core_forks) || atomic_fetch_sub(&b->references, 1) > 1) return;
+  huge_pages(b, MADV_NOHUGEPAGE);
   p_wasmtime_store_delete(b->store);
   atomic_fetch_sub(&core_live, 1);
   if (b->engine->pooled) engines_tidy(b->engine);
@@ -79,6 +88,8 @@ static int32_t look_up(struct core_call *c, struct core_box *b, const Instance *
   if (!good) return fail(c, INTERNAL, "the adapter lacks functions");
   b->tensors = tensors.of.memory;
   if (p_wasmtime_memory_data_size(b->context, &own.of.memory) < TEXTS_AT) return fail(c, INTERNAL, "the adapter's memory is too small");
+  b->huge = b->engine->pooled && b->made_for >= HUGE_BYTES;
+  huge_pages(b, MADV_HUGEPAGE);
   b->control = (struct control *)(p_wasmtime_memory_data(b->context, &own.of.memory) + CONTROL_AT); /* it never grows */
   return DONE;
 }

@@ -55,7 +55,7 @@ struct core_box {
   Memory tensors;            /* what holds them */
   Func functions[FUNCTIONS];
   struct control *control;
-  bool dirty, extra;         /* was called; made outside the pool */
+  bool dirty, extra, huge;   /* was called; made outside the pool; in huge pages */
   uint64_t made_for;         /* bytes of inputs */
   atomic_uint references;    /* of the core, and of arrays that look into it */
   uint32_t fork;

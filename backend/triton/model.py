@@ -22,7 +22,7 @@ from ..program import Program
 from ..terms import TRITON
 from . import bf16 as capsule
 from . import config as model_config
-from . import settings
+from . import heap, settings
 from .engine import Engine, insisted
 from .reporter import Reporter
 
@@ -101,6 +101,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load and compile the module."""
+        heap.keep()
         config = json.loads(args["model_config"])
         self._reporter: Reporter | None = None
         self._families: list[tuple[Any, Any]] = []

@@ -102,3 +102,25 @@ print("right")
 """
     )
     assert told == "right\n"
+
+
+HUGE = """
+import re
+import numpy as np
+from pathlib import Path
+from tests.backend import guests
+
+def huge():  # mappings of what is reserved and not yet readable, which only pools have
+    mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.M)
+    return sum(" ---p " in mapping and "hg" in mapping.split("VmFlags:")[1].split() for mapping in mappings[1:])
+
+with Program.load(guests.echo(batch=8)) as program:
+    for elements in (4, 1 << 22):
+        program.run({"x": np.ones((1, elements), np.float32)})
+        print(huge(), end=" ")
+print(huge())
+"""
+
+
+def test_only_instances_for_large_tensors_use_huge_pages() -> None:
+    assert child(HUGE).split() == ["0", "1", "0"]
