@@ -49,3 +49,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value  # the next time it is found without this function
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -34,7 +34,7 @@ def runtime() -> ModuleType:
     sys.modules[_NAME] = module
     try:
         spec.loader.exec_module(module)
-        for name in module.__all__:  # which are imported when they are asked for: all of them now, or none
+        for name in dir(module):  # some are imported when they are asked for: all of them now, or none
             getattr(module, name)
     except BaseException:
         forget()
