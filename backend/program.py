@@ -13,15 +13,15 @@ from . import messages
 from .batch import coalesce
 from .batch.batch import Batch, OnResult, Result, wasm_error
 from .batch.coalesce import Group, Job, Pieces
-from .batch.validation import Checker, is_exact
+from .batch.request_checks import Checker, is_exact
 from .compile import loadable
 from .compile.cache import CompileCache
 from .compile.loading import Compiling, Source, name_of, read_source
 from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap
-from .executor import loaded
-from .executor.command import Command, RunRow
+from .executor import executor_factory as loaded
 from .executor.executor import Deadline, Executor, OnOutput, Stats
 from .executor.threads import Threaded, Workers
+from .executor.wasi_command import Command, RunRow
 from .interface.checks import check
 from .interface.discovery import discover
 from .interface.interface import Convention, Interface, core_ranks

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from portalis.container_commands import program
-from portalis.contracts.artifacts import ComposeService, DeploymentManifest, DeploymentType
-from portalis.deploy.names import workload_name
-from portalis.deploy.workload import MODELS, Workload
-from portalis.output import OutputTree
-from portalis.problems import Problem
-from portalis.spec import PackageSpec
-from portalis.target import Job
-from portalis.yaml_text import documents
+from ..contracts.artifacts import ComposeService, DeploymentManifest, DeploymentType
+from ..engines.engine_commands import program
+from ..output import OutputTree
+from ..problems import Problem
+from ..spec import PackageSpec
+from ..target import Job
+from ..yaml_writer import documents
+from .object_names import workload_name
+from .workload import MODELS, Workload
 
 FILE = PurePosixPath("deployment/compose.yaml")
 _PORT_MAX = 65535

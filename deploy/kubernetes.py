@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from portalis.contracts.artifacts import DeploymentManifest, DeploymentType, K8sResource
-from portalis.deploy.names import label_value, workload_name
-from portalis.deploy.workload import MODELS, Probes, Workload
-from portalis.output import OutputTree
-from portalis.problems import Problem
-from portalis.spec import PackageSpec
-from portalis.target import Job
-from portalis.yaml_text import documents
+from ..contracts.artifacts import DeploymentManifest, DeploymentType, K8sResource
+from ..output import OutputTree
+from ..problems import Problem
+from ..spec import PackageSpec
+from ..target import Job
+from ..yaml_writer import documents
+from .object_names import label_value, workload_name
+from .workload import MODELS, Probes, Workload
 
 FOLDER = PurePosixPath("deployment/kubernetes")
 _INT32_MAX = 2**31 - 1

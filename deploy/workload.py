@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from portalis import __version__
-from portalis.container_commands import build
-from portalis.contracts.artifacts import ContainerArtifact
-from portalis.deploy.names import workload_name
-from portalis.spec import PackageSpec
-from portalis.spec.container import ContainerConfiguration, ContainerRuntime, VolumeMount
-from portalis.spec.names import image_of, package_image_of
-from portalis.spec.quantities import cpu_millis, memory_bytes
-from portalis.spec.triton import InstanceKind, TritonConfiguration
-from portalis.target import Job
+from .. import __version__
+from ..contracts.artifacts import ContainerArtifact
+from ..engines.engine_commands import build
+from ..quantities import cpu_millis, memory_bytes
+from ..spec import PackageSpec
+from ..spec.artifact_names import image_of, package_image_of
+from ..spec.container import ContainerConfiguration, ContainerRuntime, VolumeMount
+from ..spec.triton import InstanceKind, TritonConfiguration
+from ..target import Job
+from .object_names import workload_name
 
 LIVE, READY = "/v1/health/live", "/v1/health/ready"
 TRITON_IMAGE = f"portalis-triton:{__version__}"  # no image with the wasm backend is published: it is built by users

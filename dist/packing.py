@@ -12,21 +12,21 @@ from ..contracts.output import PackagingWarning, WarningSeverity
 from ..manifest_text import manifest_name, manifest_text
 from ..spec.distribution import ChecksumAlgorithm
 from ..target import Job
-from .archive import ENDINGS, check_room, human
-from .attempts import warnings, write_one
-from .checksums import checksum_files, checksums
-from .contents import contents
-from .facts import facts
-from .inventory import inventory
-from .manifest import of_archive
-from .members import Member, Members, from_bytes
-from .papers import beside as papers_beside
-from .papers import prepare
+from .archive.archive_manifest import of_archive
+from .archive.checksums import checksum_files, checksums
+from .archive.contents import contents
+from .archive.fallback import warnings, write_one
+from .archive.inventory import inventory
+from .archive.members import Member, Members, from_bytes
+from .archive.plan import Plan
+from .archive.readme import readme
+from .archive.readme_values import facts
+from .archive.rust_source import LeftOut
+from .archive.writer import ENDINGS, check_room, human
+from .attest.attestations import beside as papers_beside
+from .attest.attestations import prepare
+from .attest.provenance import Result
 from .placing import all_or_nothing
-from .plan import Plan
-from .provenance import Result
-from .readme import readme
-from .rust_source import LeftOut
 
 # the digests that the provenance has of the archive, as in-toto calls them
 ATTESTED = {ChecksumAlgorithm.SHA256: "sha256", ChecksumAlgorithm.SHA512: "sha512"}

@@ -7,8 +7,8 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-from .failure import failed, reason
-from .members import Member
+from .archive.members import Member
+from .archive_errors import failed, reason
 
 
 class Files:

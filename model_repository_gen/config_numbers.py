@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portalis.problems import Problem
-from portalis.spec.triton import TritonConfiguration
+from ..problems import Problem
+from ..spec.triton import TritonConfiguration
 
 I32_MAX, U32_MAX, I64_MAX, U64_MAX = 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1
 

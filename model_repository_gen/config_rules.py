@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from portalis.model_repository_gen.config_numbers import number_problems
-from portalis.model_repository_gen.message.model import runs_wasm
-from portalis.model_repository_gen.pbtxt import FILE_NAME
-from portalis.model_repository_gen.rules.files import NOT_VERSIONS
-from portalis.model_repository_gen.rules.naming import SAFE_NAMES
-from portalis.naming import shell_trouble
-from portalis.problems import Problem
-from portalis.spec.scheduling import ControlType, SequenceBatchingConfig
-from portalis.spec.tensors import DataType, ModelOutput
-from portalis.spec.triton import TritonConfiguration
+from ..naming import shell_trouble
+from ..problems import Problem
+from ..spec.model_tensors import DataType, ModelOutput
+from ..spec.scheduling import ControlType, SequenceBatchingConfig
+from ..spec.triton import TritonConfiguration
+from .config_numbers import number_problems
+from .message.model_config import runs_wasm
+from .pbtxt import FILE_NAME
+from .rules.model_folder import NOT_VERSIONS
+from .rules.model_platform import SAFE_NAMES
 
 _FLAG_TYPES = (None, DataType.INT32, DataType.FP32, DataType.BOOL)
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from portalis.errors import MissingPart, PortalisError, TritonFailed, UsageError
-from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, read_config
-from portalis.model_repository_gen.samples import origin, sample, sequence_id
-from portalis.model_repository_gen.verdict import Verdict
-from portalis.naming import shell_trouble
+from ..errors import MissingPart, PortalisError, TritonFailed, UsageError
+from ..naming import shell_trouble
+from .pbtxt import FILE_NAME, ModelConfig, read_config
+from .samples import origin, sample, sequence_id
+from .verdict import Verdict
 
 LIVE = "live"
 LOAD_TIMEOUT_S = 300.0
@@ -44,7 +44,7 @@ class SampleRefused(PortalisError):
 def try_on_triton(repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None) -> list[Verdict]:
     """One result for each of `models`. Where no server can be had, all are invalid with that reason: nobody asked
     for a check that does not check. `backends` is the server's folder of backends; portalis's own by default."""
-    from portalis.tritonserver import TritonServer
+    from ..tritonserver import TritonServer
 
     try:
         # One by one: Triton 2.51 crashes now and then when several models fail to load at once.
@@ -102,7 +102,7 @@ def _plain(reason: str, repository: Path) -> str:
 
 def _load(http_url: str, grpc_url: str, name: str) -> tuple[list[str], list[str]]:
     """The versions of the model that are ready, and why others are not. Raises OSError and HTTPException."""
-    from portalis.triton_client import load_model
+    from ..triton_client import load_model
 
     try:
         load_model(grpc_url, name, timeout_s=LOAD_TIMEOUT_S)
@@ -119,7 +119,7 @@ def _load(http_url: str, grpc_url: str, name: str) -> tuple[list[str], list[str]
 
 
 def _infer(url: str, repository: Path, name: str, version: str) -> str:
-    from portalis.triton_client import RemoteModel
+    from ..triton_client import RemoteModel
 
     config: ModelConfig = read_config(repository / name / FILE_NAME)
     with RemoteModel(url, name, version=version, timeout_s=INFERENCE_TIMEOUT_S) as model:

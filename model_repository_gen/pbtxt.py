@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from portalis.errors import MissingPart, UsageError
-from portalis.hidden import in_protobuf
+from ..errors import MissingPart, UsageError
+from ..hidden import in_protobuf
 
 ModelConfig: TypeAlias = Any  # inference.ModelConfig: generated at import, so no type checker can see it
 Message: TypeAlias = Any  # any message inside it

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from portalis import problems
+from .. import problems
 
 
 class Severity(str, Enum):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from portalis import wasm_backend
-from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, to_text
-from portalis.output import OutputTree, Source
-from portalis.spec.ensembles import Ensemble
-from portalis.spec.tensors import ModelOutput
-from portalis.spec.triton import TritonConfiguration, TritonPlatform
+from .. import wasm_backend
+from ..output import OutputTree, Source
+from ..spec.ensembles import Ensemble
+from ..spec.model_tensors import ModelOutput
+from ..spec.triton import TritonConfiguration, TritonPlatform
+from .pbtxt import FILE_NAME, ModelConfig, to_text
 
 MODULE = "model.wasm"
 # An ensemble has nothing in its version's folder, but Triton wants the folder, and git and archives drop empty ones.

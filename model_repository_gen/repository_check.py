@@ -7,14 +7,15 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from portalis.errors import MissingPart, UsageError
-from portalis.model_repository_gen import steps
-from portalis.model_repository_gen.pbtxt import FILE_NAME, ModelConfig, new_config, read_config
-from portalis.model_repository_gen.problem import Problem, Problems, error
-from portalis.model_repository_gen.rules import naming, problems
-from portalis.model_repository_gen.rules.ensembles import STEP
-from portalis.model_repository_gen.rules.files import MODEL_FILES, version_folders
-from portalis.model_repository_gen.rules.instances import mixed_resources
+from ..errors import MissingPart, UsageError
+from . import ensemble_steps as steps
+from .pbtxt import FILE_NAME, ModelConfig, new_config, read_config
+from .problem import Problem, Problems, error
+from .rules import model_platform as naming
+from .rules import problems
+from .rules.ensembles import STEP
+from .rules.instance_groups import mixed_resources
+from .rules.model_folder import MODEL_FILES, version_folders
 
 
 def check_repository(

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig, enum_name
+from .pbtxt import Message, ModelConfig, enum_name
 
 if TYPE_CHECKING:
-    from portalis.backend.interface.interface import TensorSpec
-    from portalis.tensors import Array
+    from ..backend.interface.interface import TensorSpec
+    from ..tensor_input import Array
 
 
 def sample(config: ModelConfig, inputs: Sequence[TensorSpec], folder: Path) -> dict[str, Array]:

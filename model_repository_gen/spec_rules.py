@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from portalis.model_repository_gen.config_rules import config_problems, label_problems
-from portalis.model_repository_gen.package_wide import settled
-from portalis.naming import triton_trouble
-from portalis.problems import Problem, did_you_mean
-from portalis.spec import PackageSpec
-from portalis.spec.names import model_name
+from ..naming import triton_trouble
+from ..problems import Problem, did_you_mean
+from ..spec import PackageSpec
+from ..spec.artifact_names import model_name
+from .config_rules import config_problems, label_problems
+from .package_settings import settled
 
 
 def spec_problems(spec: PackageSpec) -> Iterator[Problem]:

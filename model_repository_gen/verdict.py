@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from portalis.contracts.output import ValidationResult
+from ..contracts.output import ValidationResult
 
 
 class Verdict(ValidationResult):

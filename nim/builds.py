@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from ..contracts.artifacts import ContainerArtifact, HealthCheckConfig, ImageLayer
 from ..contracts.errors import ErrorType, NimGenerationError
 from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
+from ..engines.image import EngineFailed, Image
 from ..target import Job, StageError
-from .engines.image import EngineFailed, Image
-from .plan import PlannedImage
+from .build_plan import PlannedImage
 from .sample_request import request_for
 
 if TYPE_CHECKING:
-    from .engines.engine import Engine
+    from ..engines.container_engine import Engine
 
 KEPT_LINES = 200
 LOGS = PurePosixPath("logs")

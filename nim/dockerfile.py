@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from .. import templates
 from ..problems import InputProblems
 from ..spec.container import ContainerConfiguration
-from . import runtimes
-from .checks import problems
+from . import wasm_runtimes as runtimes
+from .container_checks import problems
 from .quoting import Quoted, exec_form, expanded_form
-from .runtimes import RuntimeFiles
+from .wasm_runtimes import RuntimeFiles
 
 TEMPLATES = Path(__file__).parent / "templates"
 VENV = "/opt/venv"

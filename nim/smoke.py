@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..engines.confinement import Confinement, for_trial
+from ..engines.container_engine import Engine
+from ..engines.containers import Container
+from ..engines.image import EngineFailed
 from ..free_ports import free_ports
 from ..spec.container import ContainerConfiguration
 from .dockerfile import READY
-from .engines.confinement import Confinement, for_trial
-from .engines.containers import Container
-from .engines.engine import Engine
-from .engines.image import EngineFailed
 
 REQUEST_S = 30
 READY_S = 120.0

@@ -12,8 +12,8 @@ from pathlib import Path
 from ..output.copying import digest_of
 from ..pins import FILE, Pin
 from ..problems import Problem
-from ..wheel_names import normalised, takes
-from .pins import PYTHONS
+from ..wheel_files import normalised, takes
+from .image_pins import PYTHONS
 
 WHERE = "container_config.wheelhouse"
 Python = tuple[int, int]

@@ -17,9 +17,9 @@ import tomlkit
 
 from ..backend.limits import Limits
 from ..hidden import in_quotes
-from ..spec.package import PackageSpec
+from ..spec.package_spec import PackageSpec
+from .extension_names import extension_id, extension_version
 from .kit_target import target
-from .names import extension_id, extension_version
 
 CATEGORY = "Portalis"
 README = "docs/README.md"

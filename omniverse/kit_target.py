@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ..spec.package import PackageSpec
-from .names import extension_id, extension_version
+from ..spec.package_spec import PackageSpec
+from .extension_names import extension_id, extension_version
 
 # by Kit's major version; as its release notes and its wheel for 110 say
 PYTHONS: Final[Mapping[int, str]] = {106: "3.10", 107: "3.11", 108: "3.12", 109: "3.12", 110: "3.12"}

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..output import OutputTree
-from ..spec.package import PackageSpec
+from ..spec.package_spec import PackageSpec
 from ..templates import render
-from .documents import TEMPLATES
-from .names import extension_id
+from .extension_documents import TEMPLATES
+from .extension_names import extension_id
 from .node_types import TYPES, trouble
 from .python_module import module_folder
+from .python_signatures import INPUT, OUTPUT, camel, identifiers, shape
 from .selection import Chosen
-from .signatures import INPUT, OUTPUT, camel, identifiers, shape
 
 if TYPE_CHECKING:
     from ..backend.interface.interface import Interface, TensorSpec

@@ -9,14 +9,14 @@ from typing import Final
 
 from ..output import OutputTree, Source
 from ..spec.omniverse import CustomIntegration, IntegrationType
-from ..spec.package import PackageSpec
+from ..spec.package_spec import PackageSpec
 from ..templates import render
 from ..wasm_backend import ISLAND_NAME, island_files
-from .documents import TEMPLATES, WASMTIME, command
+from .extension_documents import TEMPLATES, WASMTIME, command
+from .extension_names import extension_id
 from .extension_toml import LIMITS, title
-from .names import extension_id
+from .python_signatures import models
 from .selection import Chosen
-from .signatures import models
 
 INSIDE = Path(__file__).parent / "inside"
 _ALWAYS: Final = ("bundled", "extension", "frames", "integration", "log", "programs", "runtime")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..output import OutputTree, Source
 from ..spec.omniverse import ExampleScenario
-from ..spec.package import PackageSpec
+from ..spec.package_spec import PackageSpec
 from ..templates import render
-from .documents import TEMPLATES, WASMTIME
+from .extension_documents import TEMPLATES, WASMTIME
+from .extension_names import extension_id
 from .inside.scenario import USD_TYPES, is_batched
-from .names import extension_id
+from .python_signatures import INPUT, OUTPUT, identifiers
 from .selection import Chosen
-from .signatures import INPUT, OUTPUT, identifiers
 from .usda import array, text
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..spec.omniverse import WasmModulePath
 from ..target import Job, Module, StageError
-from .failure import unreadable
+from .extension_errors import unreadable
 
 if TYPE_CHECKING:
     from ..inspection import Inspection

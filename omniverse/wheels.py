@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..pins import Pin, pinned, written
-from ..wheel_names import normalised, takes
+from ..wheel_files import normalised, takes
 
 NAMES = ("numpy", "wasmtime")
 TIMEOUT_S = 300.0

@@ -14,7 +14,7 @@ from .backend.terms import ANNOTATE
 from .backend.wasm import assembler as emit
 from .backend.wasm.binary import ModuleInfo, read_module
 from .errors import UsageError
-from .inspection.looking import unloadable
+from .inspection.inspector import unloadable
 
 _TENSOR = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)(?P<dims>\[[^\]]*\])?(?P<optional>\?)?$")
 

@@ -12,7 +12,7 @@ from .backend.compile.loading import read_source
 from .backend.interface.discovery import discover
 from .backend.terms import INFER, SPEC
 from .backend.triton.config import batches_freely, check_engine, interface_of
-from .backend.triton.settings import parse
+from .backend.triton.model_parameters import parse
 from .backend.wasm.binary import read_module
 from .inspection import Finding, Inspection
 

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from .bounded import Bounds, parse_json, parse_toml
-from .contracts.manifest import PackageManifest
+from .contracts.package_manifest import PackageManifest
 from .hidden import in_quotes
 from .spec.distribution import ManifestFormat
 
@@ -30,7 +30,7 @@ def manifest_text(manifest: PackageManifest, how: ManifestFormat) -> str:
     if how is ManifestFormat.JSON:
         return in_quotes(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
     if how is ManifestFormat.YAML:
-        from .yaml_text import document
+        from .yaml_writer import document
 
         return document(data)
     import tomlkit

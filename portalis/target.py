@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from .contracts.errors import ErrorDetails, ErrorType
-from .contracts.manifest import PackageManifest
 from .contracts.output import Artifacts, PackagingWarning, ValidationResult
+from .contracts.package_manifest import PackageManifest
 from .contracts.published import PublishedArtifact
 from .errors import PortalisError
 from .output import OutputTree, Written

@@ -14,7 +14,7 @@ import numpy as np
 from .backend.interface import json_data
 from .backend.interface.dtypes import DTYPES
 from .errors import UsageError
-from .tensors import Array
+from .tensor_input import Array
 
 SHOWN_ELEMENTS = 24
 SHOWN_BYTES = 400

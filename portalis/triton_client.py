@@ -13,7 +13,7 @@ import numpy as np
 from .backend.interface.dtypes import parse_dtype
 from .backend.interface.interface import TensorSpec
 from .errors import MissingPart, PortalisError
-from .tensors import Array
+from .tensor_input import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

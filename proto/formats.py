@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from portalis.contracts.output import PackagingWarning, WarningSeverity
-from portalis.spec import PackageSpec
-from portalis.spec.package import ApiDocFormat
+from ..contracts.output import PackagingWarning, WarningSeverity
+from ..spec import PackageSpec
+from ..spec.package_spec import ApiDocFormat
 
 _OPENAPI, _GRPC = ApiDocFormat.OpenAPI, ApiDocFormat.GRPC
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from portalis import container_commands as commands
-from portalis.contracts.artifacts import ContainerArtifact
-from portalis.contracts.documents import ApiDocumentation
-from portalis.markup import markdown, markdown_code
-from portalis.proto import examples
-from portalis.proto.api import ApiModel, ApiTensor, is_in_image, service_model
-from portalis.proto.markdown import TEMPLATES, block, python, shell
-from portalis.spec import PackageSpec
-from portalis.spec.names import image_of
-from portalis.spec.package import ApiDocFormat
-from portalis.spec.triton import TritonPlatform
-from portalis.target import Job, Module
-from portalis.templates import render
+from ..contracts.artifacts import ContainerArtifact
+from ..contracts.documents import ApiDocumentation
+from ..engines import engine_commands as commands
+from ..markup import markdown, markdown_code
+from ..spec import PackageSpec
+from ..spec.artifact_names import image_of
+from ..spec.package_spec import ApiDocFormat
+from ..spec.triton import TritonPlatform
+from ..target import Job, Module
+from ..templates import render
+from . import example_request as examples
+from .api_models import ApiModel, ApiTensor, is_in_image, service_model
+from .markdown import TEMPLATES, block, python, shell
 
 _FILTERS = (markdown, markdown_code, block, shell, python)
 _NO_JSON = ("FP16", "BF16")  # Triton takes and gives these in binary form only

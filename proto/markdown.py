@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from portalis.templates import render
+from ..templates import render
 
 TEMPLATES = Path(__file__).parent / "templates"
 _TICKS = re.compile(r"`+")

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from portalis.hidden import in_quotes
-from portalis.proto import examples
-from portalis.proto.api import ApiModel
-from portalis.proto.identifiers import identifiers, type_names
-from portalis.proto.schemas import request_schema, response_schema
-from portalis.spec import PackageSpec
+from ..hidden import in_quotes
+from ..spec import PackageSpec
+from . import example_request as examples
+from .api_models import ApiModel
+from .identifiers import identifiers, type_names
+from .model_schemas import request_schema, response_schema
 
 Document = dict[str, Any]
 SERVICE = Path(__file__).parent / "templates" / "service.json"

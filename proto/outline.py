@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from portalis.contracts.documents import (
+from ..contracts.documents import (
     Components,
     HttpMethod,
     JsonSchema,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .validation import Arrays
+from .request_checks import Arrays
 
 Pieces = Sequence[np.ndarray]  # one input, cut along axis 0: an array from each request
 

@@ -20,7 +20,7 @@ from ..facts import MAX_OUT_RANK
 from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
 from ..plan.planner import Plan
-from . import faults
+from . import guest_faults as faults
 from .core_library import Call, Core, OutputCallback, Piece, Tensor
 from .executor import Deadline, Executor, OnOutput, Stats
 from .host_state import Output

@@ -18,9 +18,9 @@ from ..facts import MAX_OUT_RANK
 from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
 from ..plan import control
-from . import faults
-from .box import Box, Boxes
+from . import guest_faults as faults
 from .executor import Deadline, Executor
+from .instance_pool import Box, Boxes
 
 _ROW = control.TENSOR
 _unpack_row: Any = _ROW.unpack_from  # type checkers take an array for a buffer only from NumPy 2 on

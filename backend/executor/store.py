@@ -20,9 +20,10 @@ from ..compile import engine as engines
 from ..errors import GuestError, Trap, WasmError
 from ..limits import Limits
 from ..terms import Terms
-from . import faults, stacks
+from . import guest_faults as faults
+from . import stacks
 from .executor import Deadline, Stats
-from .faults import NameOf
+from .guest_faults import NameOf
 from .host_state import HostState
 
 T = TypeVar("T")

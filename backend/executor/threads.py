@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..batch.coalesce import Pieces, joined, pieces_of
-from ..batch.validation import Arrays, is_exact
+from ..batch.request_checks import Arrays, is_exact
 from ..errors import AbiViolation
 from ..interface.interface import Interface, core_ranks
 from .executor import Deadline, Executor

@@ -15,8 +15,8 @@ from ..interface.discovery import discover, read_section
 from ..interface.interface import Convention, Interface, TensorSpec
 from ..terms import TRITON, Terms
 from ..wasm.binary import ModuleInfo, read_module
-from .engine import Engine, insisted, obstacle
-from .settings import Settings, parse
+from .engine_selection import Engine, insisted, obstacle
+from .model_parameters import Settings, parse
 
 Config = Mapping[str, Any]
 DEFAULT_FILE = "model.wasm"

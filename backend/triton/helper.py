@@ -21,12 +21,12 @@ from ..compile.engine import EngineSettings
 from ..compile.loading import Compiling
 from ..errors import WasmError
 from ..executor.core_library import LIBRARY, layouts
-from ..executor.fitting import misfit
+from ..executor.wasmtime_version import misfit
 from ..plan import layout
 from ..plan.planner import Isolation, plan
 from ..terms import TRITON
 from . import config as model_config
-from .engine import Engine, insisted, obstacle
+from .engine_selection import Engine, insisted, obstacle
 
 IDLE_S = 20.0
 _LENGTH = struct.Struct("<I")

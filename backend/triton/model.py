@@ -22,8 +22,9 @@ from ..program import Program
 from ..terms import TRITON
 from . import bf16 as capsule
 from . import config as model_config
-from . import heap, settings
-from .engine import Engine, insisted
+from . import heap
+from . import model_parameters as settings
+from .engine_selection import Engine, insisted
 from .reporter import Reporter
 
 # Asking whether a request was cancelled is a round trip of 200 µs to the server, so it is asked only where a request

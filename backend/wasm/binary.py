@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import ModuleError
-from . import names, proposals, sections
+from . import name_section as names
+from . import proposals, sections
 from .instructions import MEMORY_GROW, uses
 from .leb128 import Reader, TooMuch, Truncated, Unsupported
 from .module_file import read_file

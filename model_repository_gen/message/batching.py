@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig
-from portalis.spec.scheduling import DynamicBatchingConfig, QueuePolicy
+from ...spec.scheduling import DynamicBatchingConfig, QueuePolicy
+from ..pbtxt import Message, ModelConfig
 
 
 def set_dynamic_batching(config: ModelConfig, batching: DynamicBatchingConfig) -> None:

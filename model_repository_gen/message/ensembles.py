@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from portalis.model_repository_gen.message.tensors import add_tensors
-from portalis.model_repository_gen.pbtxt import ModelConfig, new_config
-from portalis.spec.ensembles import Ensemble
+from ...spec.ensembles import Ensemble
+from ..pbtxt import ModelConfig, new_config
+from .tensor_fields import add_tensors
 
 
 def ensemble_config(ensemble: Ensemble, models: Mapping[str, str]) -> ModelConfig:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig
-from portalis.spec.triton import InstanceGroup, RateLimiter
+from ...spec.triton import InstanceGroup, RateLimiter
+from ..pbtxt import Message, ModelConfig
 
 
 def add_instance_groups(config: ModelConfig, groups: Iterable[InstanceGroup]) -> None:

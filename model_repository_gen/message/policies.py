@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from typing_extensions import assert_never
 
-from portalis.model_repository_gen.pbtxt import ModelConfig, schema
-from portalis.spec.scheduling import ModelWarmup
-from portalis.spec.triton import (
+from ...spec.scheduling import ModelWarmup
+from ...spec.triton import (
     LatestVersions,
     MetricControl,
     OptimizationConfig,
@@ -16,6 +15,7 @@ from portalis.spec.triton import (
     VersionPolicy,
     VersionPolicyType,
 )
+from ..pbtxt import ModelConfig, schema
 
 
 def set_policies(config: ModelConfig, given: TritonConfiguration) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig, schema
-from portalis.spec.scheduling import (
+from ...spec.model_tensors import DataType
+from ...spec.scheduling import (
     ControlInput,
     ControlType,
     DirectScheduling,
@@ -11,7 +11,7 @@ from portalis.spec.scheduling import (
     SequenceBatchingConfig,
     SequenceState,
 )
-from portalis.spec.tensors import DataType
+from ..pbtxt import Message, ModelConfig, schema
 
 _KINDS = {
     ControlType.Start: "CONTROL_SEQUENCE_START",

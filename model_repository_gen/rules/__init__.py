@@ -10,19 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from portalis.model_repository_gen.pbtxt import ModelConfig
-from portalis.model_repository_gen.problem import Problem, Problems
-from portalis.model_repository_gen.rules import (
-    batching,
-    ensembles,
-    files,
-    instances,
-    naming,
-    sequences,
-    tensors,
-    warmup,
-)
-from portalis.model_repository_gen.rules.context import Context
+from ..pbtxt import ModelConfig
+from ..problem import Problem, Problems
+from . import batching, ensembles, sequences, tensors, warmup
+from . import instance_groups as instances
+from . import model_folder as files
+from . import model_platform as naming
+from .context import Context
 
 RULES: tuple[Callable[[ModelConfig, Context], Problems], ...] = (
     naming.check,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig, enum_name
-from portalis.model_repository_gen.problem import Problems, error, warning
-from portalis.model_repository_gen.rules.context import Context
+from ..pbtxt import Message, ModelConfig, enum_name
+from ..problem import Problems, error, warning
+from .context import Context
 
 NO_DELAY = "Set timeout_action: REJECT, or preserve_ordering: false."
 

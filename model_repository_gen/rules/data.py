@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portalis.backend.facts import DATA_TYPES
-from portalis.model_repository_gen.problem import Problems, error
+from ...backend.facts import DATA_TYPES
+from ..problem import Problems, error
 
 _SIZES = {f"TYPE_{row.name}": row.size for row in DATA_TYPES.values() if row.size}
 _LENGTH = 4  # bytes of the little-endian length before each element of a TYPE_STRING

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from portalis.model_repository_gen.pbtxt import ModelConfig
-from portalis.model_repository_gen.problem import Problems, error, warning
-from portalis.model_repository_gen.rules.context import ENSEMBLE, Context
+from ..pbtxt import ModelConfig
+from ..problem import Problems, error, warning
+from .context import ENSEMBLE, Context
 
 STEP = "ensemble_scheduling.step"
 

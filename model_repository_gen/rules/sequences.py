@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig, enum_name
-from portalis.model_repository_gen.problem import Problems, error
-from portalis.model_repository_gen.rules.batching import preferred_sizes
-from portalis.model_repository_gen.rules.context import Context
-from portalis.model_repository_gen.rules.data import bytes_of, too_short
-from portalis.model_repository_gen.rules.files import missing_file
-from portalis.model_repository_gen.rules.tensors import VARIABLE
+from ..pbtxt import Message, ModelConfig, enum_name
+from ..problem import Problems, error
+from .batching import preferred_sizes
+from .context import Context
+from .data import bytes_of, too_short
+from .model_folder import missing_file
+from .tensors import VARIABLE
 
 PAIRS = ("int32_false_true", "fp32_false_true", "bool_false_true")
 CORRELATION_ID = "CONTROL_SEQUENCE_CORRID"

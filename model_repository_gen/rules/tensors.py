@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig, enum_name
-from portalis.model_repository_gen.problem import Problems, error
-from portalis.model_repository_gen.rules.context import Context
-from portalis.model_repository_gen.rules.files import missing_file
+from ..pbtxt import Message, ModelConfig, enum_name
+from ..problem import Problems, error
+from .context import Context
+from .model_folder import missing_file
 
 VARIABLE = -1
 FOR_TENSORRT = ("is_shape_tensor", "is_non_linear_format_io")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from portalis.model_repository_gen.pbtxt import Message, ModelConfig, enum_name
-from portalis.model_repository_gen.problem import Problems, error, warning
-from portalis.model_repository_gen.rules.context import PYTHON_BASED, Context
-from portalis.model_repository_gen.rules.data import bytes_of, string_elements, too_short
-from portalis.model_repository_gen.rules.files import missing_file
-from portalis.model_repository_gen.rules.tensors import VARIABLE
+from ..pbtxt import Message, ModelConfig, enum_name
+from ..problem import Problems, error, warning
+from .context import PYTHON_BASED, Context
+from .data import bytes_of, string_elements, too_short
+from .model_folder import missing_file
+from .tensors import VARIABLE
 
 FOLDER = "warmup"
 

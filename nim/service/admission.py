@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from .problems import Problem
+from .request_errors import Problem
 from .settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from .connections import Connection
+    from .http.connections import Connection
 
 MAX_HEADERS = 200
 RESERVE = 64

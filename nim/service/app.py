@@ -11,16 +11,20 @@ import anyio
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from . import about, documented, metrics_port, problems, v2
+from . import request_errors as problems
 from .admission import Admission
-from .budget import Budget
-from .decoders import Decoders
+from .codec.decoder_pool import Decoders
 from .drain import Drain
-from .grpc.server import GrpcServer
+from .grpc.grpc_server import GrpcServer
+from .http import inference_endpoints as documented
+from .http import management_v1 as about
+from .http import management_v2 as v2
+from .http import metrics_port
+from .http.inference import Infer
+from .http.middleware import Requests, probe_paths
+from .memory_budget import Budget
 from .metrics import Metrics
 from .models import Models, Queueing
-from .requests import Requests, probe_paths
-from .routes import Infer
 from .settings import ServiceSettings
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from .problems import Problem
+from .request_errors import Problem
 
 SHUTDOWN_S = 15
 """Longer than a guest may run by default, and with the linger shorter than the 30 s after which Kubernetes kills."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .runtime import TensorSpec
+from .runtime_api import TensorSpec
 
 if TYPE_CHECKING:
     from .models import Model

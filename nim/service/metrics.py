@@ -7,7 +7,7 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
-from .problems import Problem
+from .request_errors import Problem
 
 PROTOCOLS = ("json", "v2", "grpc")
 """``/v1/models/{name}/infer``, the Open Inference Protocol over HTTP, and over gRPC."""

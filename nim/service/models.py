@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from .problems import Problem
-from .runtime import SERVICE, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
-from .scheduler import Scheduler
+from .request_errors import Problem
+from .runtime_api import SERVICE, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
+from .scheduling.pending import SchedulerMetrics
+from .scheduling.scheduler import Scheduler
 from .settings import ModelSettings
-from .waiting import SchedulerMetrics
 
 _LOG = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Model:
         if settings.wasm_runtime == "Wasmtime":
             self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **how)
         else:
-            from .external import process
+            from .external import process_runner as process
 
             self._program = process.load(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
         self.loaded_at = int(time.time())
@@ -124,7 +124,7 @@ class Model:
         return Scheduler(program, name=self.name, max_queued=how.max_queued, workers=how.workers, metrics=how.metrics)
 
     def _warm_up(self, program: Program) -> None:
-        from .inference import inputs_of
+        from .codec.request import inputs_of
 
         given = self.settings.warm_up
         inputs = inputs_of(program.interface, {"inputs": list(given)}) if given else smallest(program.interface)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .app import Service, create_app
+from .http.http_server import Server, configured
 from .ports import VARIABLES, source
-from .server import Server, configured
 from .settings import ServiceSettings
 
 _LOADING_S, _SETTLED_S = 0.01, 0.2  # how often models are looked at

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from .problems import Problem
+from .request_errors import Problem
 
 _MEMORY = "this service has no shared memory; send tensors in requests"
 _CONTROL = "this service loads the models of its service.json when it starts, and neither loads nor unloads others"

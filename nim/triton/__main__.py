@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from ...engines.build_context import lay_out
 from ...errors import PortalisError, UsageError
-from ..engines.packing import lay_out
-from .context import IMAGE, triton_context
+from .triton_context import IMAGE, triton_context
 
 
 def main(arguments: list[str]) -> str:

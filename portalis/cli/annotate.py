@@ -81,7 +81,7 @@ def annotate(
 
 
 def _arguments(text: str) -> list[str | int | float]:
-    from ..backend.triton.settings import parse_args
+    from ..backend.triton.model_parameters import parse_args
 
     try:
         return parse_args(text)

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from .engines import NAMES, engine_named
 from .failures import of_run
 from .package import DEFAULT_SPEC, EXIT_CODES, source_of
-from .stopping import cleaning_up
+from .signals import cleaning_up
 
 if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput
@@ -138,8 +138,8 @@ def _adjusted(spec: PackageSpec, source: Path, output: Path | None, container: d
     """`spec` with what the command line says otherwise, checked anew."""
     from ..problems import InputProblems
     from ..spec.container import ContainerRuntime
+    from ..spec.invariants import rules
     from ..spec.paths import from_folder
-    from ..spec.rules import rules
 
     if "runtime" in container:
         container["runtime"] = ContainerRuntime(container["runtime"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PortalisError, UsageError
 from .printable import printable
-from .stopping import cleaning_up
+from .signals import cleaning_up
 
 if TYPE_CHECKING:
     from ..spec.container import ContainerRuntime
@@ -35,11 +35,11 @@ class TritonBuild:
 
 def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
     """Build the image and tell of it. Raises PortalisError, which names the log, and UsageError."""
+    from ..engines.container_engine import Engine
+    from ..engines.image import EngineFailed
     from ..examples.catalog import EXAMPLES
-    from ..nim.engines.engine import Engine
-    from ..nim.engines.image import EngineFailed
     from ..nim.triton import IMAGE, triton_context
-    from ..nim.triton.building import build_triton
+    from ..nim.triton.triton_build import build_triton
 
     if wanted.wheelhouse is not None and not wanted.wheelhouse.is_dir():
         raise UsageError(f"--wheelhouse: {wanted.wheelhouse} is no folder", remediation="Name a folder with wheels.")

@@ -16,7 +16,7 @@ from ..errors import PortalisError, UsageError
 
 if TYPE_CHECKING:
     from ..examples.catalog import Example
-    from ..tensors import Array
+    from ..tensor_input import Array
 
 CALLS = 30
 
@@ -80,7 +80,7 @@ def _write_model(repository: Path, example: Example) -> None:
 
 
 def _show(example: Example, url: str, *, quiet: bool) -> dict[str, Any]:
-    from ..tensors import shape_text
+    from ..tensor_input import shape_text
     from ..triton_client import RemoteModel
 
     inputs = example.inputs()

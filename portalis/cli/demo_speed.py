@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..examples.catalog import Example
-    from ..tensors import Array
+    from ..tensor_input import Array
     from ..triton_client import RemoteModel
 
 SUFFIX = "_python"

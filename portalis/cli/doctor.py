@@ -109,7 +109,7 @@ def _tritonserver() -> Part:
 
 def _stub() -> Part:
     from ..tritonserver import find
-    from ..tritonserver.layout import find_libpython
+    from ..tritonserver.backend_layout import find_libpython
 
     name, needed_for = "python stub", "running backends written in Python, such as wasm"
     try:
@@ -140,7 +140,7 @@ def _misfit() -> str:
     """Why the native executor cannot use the installed wasmtime; "" where it can."""
     if not all(map(importlib.util.find_spec, ("wasmtime", "numpy"))):
         return "it needs wasmtime and numpy, see above"
-    from ..backend.executor.fitting import misfit
+    from ..backend.executor.wasmtime_version import misfit
 
     return misfit() or ""
 

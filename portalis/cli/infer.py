@@ -15,7 +15,7 @@ from .printable import printable
 if TYPE_CHECKING:
     from ..backend import Limits
     from ..backend.interface.interface import TensorSpec
-    from ..tensors import Array
+    from ..tensor_input import Array
     from ..triton_client import Answer
 
 
@@ -137,7 +137,7 @@ def _check_targets(model: str, specs: Sequence[TensorSpec], targets: Mapping[str
 
 
 def _read_inputs(model: str, specs: Sequence[TensorSpec], given: Sequence[str], *, batches: bool) -> dict[str, Array]:
-    from ..tensors import read_tensor, split_assignment
+    from ..tensor_input import read_tensor, split_assignment
 
     by_name = {spec.name: spec for spec in specs}
     values: dict[str, str] = {}
@@ -164,7 +164,7 @@ def _even_batches(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def _described(specs: Sequence[TensorSpec], *, batches: bool) -> str:
-    from ..tensors import shape_text
+    from ..tensor_input import shape_text
 
     lines = [
         f"--input {spec.name}=…  {spec.dtype} {shape_text(([-1] if batches else []) + list(spec.dims))}"
@@ -175,7 +175,7 @@ def _described(specs: Sequence[TensorSpec], *, batches: bool) -> str:
 
 
 def _parameters(given: Sequence[str]) -> dict[str, str | int | bool]:
-    from ..tensors import split_assignment
+    from ..tensor_input import split_assignment
 
     parameters: dict[str, str | int | bool] = {}
     for text in given:
@@ -192,7 +192,7 @@ def _limits(given: Sequence[str]) -> Limits:
     """The runtime's limits with those of --limit. Raises UsageError."""
     from ..backend import Limits, SettingsError
     from ..problems import did_you_mean
-    from ..tensors import split_assignment
+    from ..tensor_input import split_assignment
 
     known = tuple(Limits.__dataclass_fields__)
     changed: dict[str, int | float] = {}
@@ -212,7 +212,7 @@ def _limits(given: Sequence[str]) -> Limits:
 
 
 def _targets(given: Sequence[str]) -> dict[str, Path]:
-    from ..tensors import split_assignment
+    from ..tensor_input import split_assignment
 
     targets: dict[str, Path] = {}
     for text in given:
@@ -229,8 +229,8 @@ def _targets(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _deliver(model: str, answer: Answer, targets: Mapping[str, Path], *, as_json: bool) -> None:
+    from ..tensor_input import shape_text
     from ..tensor_output import check_savable, save, summary, to_json
-    from ..tensors import shape_text
 
     for name, path in targets.items():
         if name not in answer.outputs:

@@ -50,7 +50,7 @@ def init(
 
 def _check(spec: PackageSpec) -> None:
     """Raise InputProblems with what the enabled targets would not take, such as names."""
-    from ..pipeline.registry import TARGETS
+    from ..pipeline.target_registry import TARGETS
     from ..problems import InputProblems
     from ..spec_file import SOURCE
 

@@ -30,8 +30,8 @@ def keygen(
 
     Example: portalis keygen release --passphrase-file secret.txt
     """
-    from ..dist.signing import passphrase
-    from ..dist.signing.keys import generate
+    from ..dist.attest import passphrase
+    from ..dist.attest.keys import generate
 
     secret = passphrase.passphrase() if passphrase_file is None else passphrase.from_file(passphrase_file)
     private, public = (prefix.with_name(f"{prefix.name}{ending}") for ending in (".key", ".pub"))

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import UsageError
 from .failures import of_run
-from .stopping import cleaning_up
+from .signals import cleaning_up
 
 if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput
@@ -118,8 +118,8 @@ def _adjusted(
 ) -> PackageSpec:
     """`spec` with what the command line says otherwise, checked anew."""
     from ..problems import InputProblems
+    from ..spec.invariants import rules
     from ..spec.paths import from_folder
-    from ..spec.rules import rules
 
     changes: dict[str, object] = {}
     if output is not None:

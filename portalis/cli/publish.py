@@ -16,10 +16,10 @@ from .package import DEFAULT_SPEC
 from .printable import printable
 
 if TYPE_CHECKING:
-    from ..dist.publishing.plan import PublishingPlan
-    from ..dist.publishing.publish import Outcome
     from ..oci.address import Address
     from ..oci.credentials import Credentials
+    from ..publishing.publishing_plan import PublishingPlan
+    from ..publishing.push import Outcome
     from ..spec.container import ContainerRuntime
 
 PARTLY = 3
@@ -61,9 +61,9 @@ def publish(
 
     Example: portalis publish out --registry registry.example.com/team --dry-run
     """
-    from ..dist.publishing.plan import make_plan
     from ..oci import address as addresses
-    from ..pipeline.publication import package_of, read_report
+    from ..publishing.publication import package_of, read_report
+    from ..publishing.publishing_plan import make_plan
 
     folder, registry, runtime = _settled(folder, registry, engine)
     address = addresses.parse(registry, plain_http=plain_http)
@@ -80,7 +80,7 @@ def publish(
     login = _login(address, username, password_stdin=password_stdin)
     outcome = _carry_out(plan, login, runtime, quiet=quiet or as_json)
     script = _settle(folder, plan, outcome, runtime)
-    from ..pipeline.publication import note
+    from ..publishing.publication import note
 
     note(folder, report, package, outcome.published)
     _tell(outcome, script, as_json=as_json)
@@ -125,8 +125,8 @@ def _login(address: Address, username: str | None, *, password_stdin: bool) -> C
 
 
 def _carry_out(plan: PublishingPlan, login: Credentials | None, runtime: ContainerRuntime, *, quiet: bool) -> Outcome:
-    from ..pipeline.publication import carry_out
-    from .stopping import cleaning_up
+    from ..publishing.publication import carry_out
+    from .signals import cleaning_up
 
     def say(text: str) -> None:
         if not quiet:
@@ -138,8 +138,8 @@ def _carry_out(plan: PublishingPlan, login: Credentials | None, runtime: Contain
 
 def _settle(folder: Path, plan: PublishingPlan, outcome: Outcome, runtime: ContainerRuntime) -> Path | None:
     """The script for what failed; without failure there is none, and one of an earlier time goes."""
-    from ..container_commands import program
-    from ..dist.publishing.script import SCRIPT, write_script
+    from ..engines.engine_commands import program
+    from ..publishing.script import SCRIPT, write_script
 
     if outcome.failures:
         return write_script(plan, folder, program(runtime))

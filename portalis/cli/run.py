@@ -149,9 +149,9 @@ def _host(service: Service) -> str:
 
 def _example(service: Service, model: Model) -> str:
     """A command that asks `model`."""
-    from ..nim.service.jsonio import written
+    from ..nim.service.codec.json_codec import written
+    from ..nim.service.codec.json_tensors import encode
     from ..nim.service.models import smallest
-    from ..nim.service.tensors import encode
 
     interface = model.program.interface
     arrays = smallest(interface)

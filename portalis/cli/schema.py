@@ -14,6 +14,6 @@ def schema(
 
     Editors complete and check a spec with it. Example: portalis schema > portalis.schema.json
     """
-    from ..contracts.schemas import schema_text
+    from ..contracts.json_schemas import schema_text
 
     print(schema_text(name), end="")

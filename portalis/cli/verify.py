@@ -11,7 +11,7 @@ import typer
 from .printable import printable
 
 if TYPE_CHECKING:
-    from ..dist.verifying.verify import Report
+    from ..dist.verify.verification import Report
 
 SHOWN = 30
 
@@ -38,14 +38,14 @@ def verify(
 
     Nothing is unpacked to disk. Exit code 1 when something is wrong, 2 when there is nothing that could be checked.
     """
-    from ..dist.verifying.limits import Limits
-    from ..dist.verifying.verify import verify as look
+    from ..dist.verify.limits import Limits
+    from ..dist.verify.verification import verify as look
 
     given = {"max_bytes": max_bytes, "max_entries": max_entries, "max_ratio": max_ratio}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     signer = None
     if key is not None:
-        from ..dist.signing.keys import load_public
+        from ..dist.attest.keys import load_public
 
         signer = load_public(key)
     report = look(package, limits, signer)

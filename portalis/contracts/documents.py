@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from ..spec.base import Choice
-from ..spec.package import ApiDocFormat
+from ..spec.package_spec import ApiDocFormat
 from .base import AbsolutePath, Record
 
 

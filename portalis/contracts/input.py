@@ -14,12 +14,12 @@ from ..problems import InputProblems, Problem, independent
 from ..spec import PackageSpec, WasmBinaryPath
 from ..spec.base import U64, NonEmpty, Structure
 from ..spec.build import BuildManifest
-from ..spec.documents import read_document
-from ..spec.package import Mode, ModuleInterface, PackagingSettings
+from ..spec.document_reader import read_document
+from ..spec.invariants import rules
+from ..spec.package_spec import Mode, ModuleInterface, PackagingSettings
 from ..spec.paths import absolute
 from ..spec.places import Place
 from ..spec.read import run_id
-from ..spec.rules import rules
 from ..spec.salvage import ANY, salvage
 from ..spec.triton import TritonConfiguration
 

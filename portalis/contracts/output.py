@@ -15,7 +15,7 @@ from .artifacts import (
 from .base import U32, U64, AbsolutePath, Record, Seconds, Sha256
 from .documents import ApiDocumentation, IntegrationGuide
 from .errors import PackagingError, PackagingStage
-from .manifest import PackageManifest
+from .package_manifest import PackageManifest
 from .published import PublishedArtifact
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..backend import WasmError  # what `inspect` raises
-from .looking import inspect
+from .inspector import inspect
 from .result import Finding, Inspection
 
 __all__ = ["Finding", "Inspection", "WasmError", "inspect"]

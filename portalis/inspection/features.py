@@ -9,7 +9,7 @@ from pathlib import Path
 from ..backend import ModuleError
 from ..backend.wasm.module_file import read_file
 from .source import sha256
-from .validation import ALL, PROPOSALS, all_without, problem, with_bases
+from .validator import ALL, PROPOSALS, all_without, problem, with_bases
 
 # What wasmtime's messages call a proposal, in words; the first that occurs counts, so the longer ones come first.
 _CALLED = (

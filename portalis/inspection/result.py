@@ -11,7 +11,7 @@ from ..backend import Interface, Limits
 from ..backend.compile import loadable
 from ..backend.compile.loadable import Problem
 from ..backend.terms import TOOLS
-from ..backend.triton.engine import Engine, obstacle
+from ..backend.triton.engine_selection import Engine, obstacle
 from ..backend.wasm.binary import Export, FuncType, Import, MemoryType
 from ..backend.wasm.imports import WASI, provides
 from .features import FeatureSearch

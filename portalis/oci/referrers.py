@@ -8,8 +8,8 @@ from typing import Any
 from ..bounded import parse_json
 from .blobs import digest_of
 from .errors import Untrustworthy
-from .manifest import INDEX, MANIFEST, Manifest, describe, encode
-from .manifests import Manifests
+from .image_manifest import INDEX, MANIFEST, Manifest, describe, encode
+from .manifest_client import Manifests
 from .transport import BOUNDS
 
 

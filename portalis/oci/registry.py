@@ -8,8 +8,8 @@ from .address import Address
 from .backoff import Backoff
 from .blobs import CHUNK, Blobs, Progress, digest_of
 from .credentials import Credentials
-from .manifest import MANIFEST, Manifest
-from .manifests import Found, Manifests
+from .image_manifest import MANIFEST, Manifest
+from .manifest_client import Found, Manifests
 from .referrers import add_to_index
 from .session import Session
 

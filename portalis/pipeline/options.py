@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..problems import did_you_mean
-from .registry import TARGETS
+from .target_registry import TARGETS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from ..contracts.errors import (
     PublishingError,
     RemediationSuggestion,
 )
-from ..contracts.manifest import PackageManifest
 from ..contracts.output import (
     Artifacts,
     Diagnostics,
@@ -25,6 +24,7 @@ from ..contracts.output import (
     Status,
     WarningSeverity,
 )
+from ..contracts.package_manifest import PackageManifest
 from ..output import Written
 from ..target import StageError
 from .outcome import Failed, Skipped, Stage, usable

@@ -12,7 +12,7 @@ from ..errors import PortalisError
 from ..output import Staging
 from ..target import Job, StageError
 from .outcome import Failed, Outcome, Produced, Skipped, usable
-from .registry import Registered
+from .target_registry import Registered
 
 ERRORS = {
     PackagingStage.InputValidation: ErrorType.ValidationError,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..bounded import Bounds, Excess, parse_json
-from ..contracts.manifest import BenchmarkResult, PerformanceMetrics
+from ..contracts.package_manifest import BenchmarkResult, PerformanceMetrics
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.build import BuildManifest, SourceInfo, TestInfo

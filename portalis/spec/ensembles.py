@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import NonEmpty, Positive, Structure
-from .tensors import ModelInput, ModelOutput
+from .model_tensors import ModelInput, ModelOutput
 
 
 class EnsembleStep(Structure):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..problems import Problem
-from .package import PackageSpec
+from .package_spec import PackageSpec
 from .paths import paths
 from .places import place_text
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..problems import InputProblems, independent
-from .documents import read_document
-from .package import PackageSpec
+from .document_reader import read_document
+from .invariants import rules
+from .package_spec import PackageSpec
 from .paths import absolute
 from .places import Place
-from .rules import rules
 from .salvage import ANY, salvage
 
 _STAND_INS: dict[Place, Any] = {

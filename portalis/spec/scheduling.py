@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import U32, U64, Choice, Dim, NonEmpty, Path, Positive, Structure
-from .tensors import DataType
+from .model_tensors import DataType
 
 PriorityLevel = Annotated[str, Field(pattern=r"^[1-9]\d*$")]
 

@@ -8,8 +8,8 @@ from pydantic import Field, Tag
 
 from .base import BY_FORM, TABLE, U32, U64, WORD, Choice, InsideOutput, NonEmpty, Positive, Structure
 from .ensembles import Ensemble
+from .model_tensors import BatchInput, BatchOutput, ModelInput, ModelOutput
 from .scheduling import DynamicBatchingConfig, ModelWarmup, SequenceBatchingConfig
-from .tensors import BatchInput, BatchOutput, ModelInput, ModelOutput
 
 I32 = Annotated[int, Field(ge=0, le=2**31 - 1)]
 I32Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from portalis.contracts.output import Status
+from portalis.engines.confinement import Confinement
+from portalis.engines.container_engine import Engine
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.engines.confinement import Confinement
-from portalis.nim.engines.engine import Engine
 from portalis.pipeline import Options, package
 from portalis.spec.container import ContainerRuntime
 from portalis.spec.read import make_spec

@@ -11,8 +11,8 @@ import pytest
 
 from portalis.backend import Program
 from portalis.contracts.input import PackagingAgentInput, read_input
+from portalis.contracts.json_schemas import schema_text
 from portalis.contracts.output import PackagingAgentOutput, Status
-from portalis.contracts.schemas import schema_text
 from portalis.manifest_text import parse_manifest
 from portalis.pipeline import Options, package
 from portalis.spec.distribution import ManifestFormat

@@ -18,7 +18,7 @@ import pytest
 
 from portalis.examples.catalog import EXAMPLES
 from portalis.spec import read_spec
-from portalis.spec.names import image_of
+from portalis.spec.artifact_names import image_of
 from portalis.triton_client import RemoteModel
 from tests import parts
 from tests.parts import ROOT

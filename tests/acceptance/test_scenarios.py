@@ -13,8 +13,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from portalis.contracts.json_schemas import schema_text
 from portalis.contracts.output import PackagingAgentOutput
-from portalis.contracts.schemas import schema_text
 from tests import parts
 
 from .test_contracts import check_always

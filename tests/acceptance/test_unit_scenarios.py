@@ -16,7 +16,7 @@ from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.dockerfile import render
 from portalis.pipeline import Options, package
-from portalis.proto.api import ApiModel, ApiTensor
+from portalis.proto.api_models import ApiModel, ApiTensor
 from portalis.proto.openapi import document, for_3_0
 from portalis.spec.container import ContainerConfiguration
 from portalis.spec.read import make_spec

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from portalis.backend.executor import loaded
+from portalis.backend.executor import executor_factory as loaded
 from tests import parts
 
 EXECUTORS = ("python", "core")

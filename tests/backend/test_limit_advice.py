@@ -12,7 +12,7 @@ import wasmtime
 
 from portalis.backend import GuestTimeout, Limits, Program, WasmError
 from portalis.backend.terms import INFER, KIT, PYTHON, SERVICE, SPEC, TRITON, Terms
-from portalis.backend.triton.settings import KEYS, parse
+from portalis.backend.triton.model_parameters import KEYS, parse
 from portalis.nim.service.settings import ModelSettings
 from portalis.omniverse.extension_toml import LIMITS as OF_KIT
 

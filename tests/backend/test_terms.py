@@ -10,8 +10,8 @@ import pytest
 from portalis.backend import InterfaceError, Program
 from portalis.backend.errors import WasmError
 from portalis.backend.terms import TOOLS
-from portalis.backend.triton.settings import KEYS
-from portalis.spec.package import WasmBinaryPath
+from portalis.backend.triton.model_parameters import KEYS
+from portalis.spec.package_spec import WasmBinaryPath
 
 from . import guests
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.deploy.names import label_value, trouble, workload_name
-from portalis.spec.quantities import cpu_millis, memory_bytes
+from portalis.deploy.object_names import label_value, trouble, workload_name
+from portalis.quantities import cpu_millis, memory_bytes
 
 
 @pytest.mark.parametrize(

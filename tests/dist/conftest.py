@@ -11,8 +11,14 @@ from typing import Any
 import pytest
 
 from portalis.contracts.artifacts import ContainerArtifact, HealthCheckConfig, TritonModelArtifact
-from portalis.contracts.manifest import ArtifactEntry, ArtifactsInventory, BuildInfo, PackageManifest, WasmBinaryInfo
 from portalis.contracts.output import Artifacts
+from portalis.contracts.package_manifest import (
+    ArtifactEntry,
+    ArtifactsInventory,
+    BuildInfo,
+    PackageManifest,
+    WasmBinaryInfo,
+)
 from portalis.inspection import inspect
 from portalis.output import Written
 from portalis.spec.build import SourceInfo, TestInfo

@@ -6,10 +6,10 @@ import hashlib
 import tarfile
 from pathlib import Path
 
-from portalis.dist import target
-from portalis.dist.attest import findings
-from portalis.dist.shipped import Finding, Shipped
-from portalis.dist.signing.keys import PrivateKey, generate
+from portalis.dist import archive_target as target
+from portalis.dist.attest.keys import PrivateKey, generate
+from portalis.dist.verify.attestation_check import findings
+from portalis.dist.verify.shipped import Finding, Shipped
 
 from .conftest import Package
 

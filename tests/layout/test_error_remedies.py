@@ -15,7 +15,7 @@ import pytest
 
 import portalis
 from portalis.backend.errors import WasmError
-from portalis.backend.triton.settings import KEYS
+from portalis.backend.triton.model_parameters import KEYS
 from portalis.cli import failures
 from portalis.contracts.errors import ErrorType, PackagingStage
 from portalis.errors import PortalisError

@@ -16,11 +16,11 @@ from portalis.backend import facts
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.plan import control, layout, numbers
 from portalis.model_repository_gen.pbtxt import schema
-from portalis.nim.service.grpc.tensors import _FIELDS
+from portalis.nim.service.codec.protobuf_tensors import _FIELDS
 from portalis.omniverse.inside.scenario import USD_TYPES
 from portalis.omniverse.node_types import TYPES
-from portalis.proto.messages import _TYPES
-from portalis.spec.tensors import DataType
+from portalis.proto.proto_file import _TYPES
+from portalis.spec.model_tensors import DataType
 from tests.parts import ROOT
 
 BACKEND = ROOT / "backend"

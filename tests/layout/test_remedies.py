@@ -17,7 +17,7 @@ import pydantic
 import pytest
 import typer
 
-from portalis.backend.triton.settings import KEYS
+from portalis.backend.triton.model_parameters import KEYS
 from portalis.cli.app import app
 from portalis.contracts.input import PackagingAgentInput
 from portalis.spec import PackageSpec

@@ -9,7 +9,7 @@ from typing import Any
 
 from portalis.contracts.output import Artifacts, PackagingAgentOutput
 from portalis.inspection import inspect
-from portalis.model_repository_gen import target
+from portalis.model_repository_gen import model_repository_target as target
 from portalis.model_repository_gen.pbtxt import ModelConfig, read_config
 from portalis.output import Staging
 from portalis.pipeline import Options, package

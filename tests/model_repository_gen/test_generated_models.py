@@ -14,7 +14,7 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import HealthCheck, Phase, given, settings
 
-from portalis.model_repository_gen import target
+from portalis.model_repository_gen import model_repository_target as target
 from portalis.model_repository_gen.pbtxt import ModelConfig, from_text, new_config, to_text
 from portalis.tritonserver import TritonServer
 from tests.model_repository_gen import jobs, specs

@@ -45,7 +45,7 @@ def test_why_there_is_no_interface_is_told(module: Any, tmp_path: Path) -> None:
 
 
 def test_the_keys_are_those_of_the_backend_that_describe_a_module() -> None:
-    from portalis.backend.triton.settings import KEYS
+    from portalis.backend.triton.model_parameters import KEYS
 
     described = {"wasm.entry", "wasm.convention", "wasm.signature", "wasm.args", "wasm.returns"}
     assert set(INTERFACE_KEYS) == described < set(KEYS)

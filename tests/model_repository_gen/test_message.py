@@ -11,7 +11,7 @@ from portalis.backend import Interface
 from portalis.model_repository_gen.message import Named, ensemble_config, model_config
 from portalis.model_repository_gen.pbtxt import ModelConfig, from_text, to_text
 from portalis.spec.ensembles import Ensemble
-from portalis.spec.package import ModuleInterface
+from portalis.spec.package_spec import ModuleInterface
 from portalis.spec.triton import TritonConfiguration
 
 INTERFACE = Interface.from_json(

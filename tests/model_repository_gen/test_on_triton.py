@@ -17,8 +17,8 @@ import pytest
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.model_repository_gen.live import try_on_triton
-from portalis.proto.api import ApiModel, ApiTensor
-from portalis.proto.examples import request
+from portalis.proto.api_models import ApiModel, ApiTensor
+from portalis.proto.example_request import request
 from portalis.proto.guides import _grpc_call
 from portalis.triton_client import RemoteModel
 from portalis.tritonserver import TritonServer

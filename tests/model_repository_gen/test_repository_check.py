@@ -10,8 +10,9 @@ from portalis.errors import UsageError
 from portalis.model_repository_gen.pbtxt import from_text
 from portalis.model_repository_gen.problem import Severity
 from portalis.model_repository_gen.repository_check import check_repository, unsafe_names
-from portalis.model_repository_gen.rules import naming, problems
-from portalis.model_repository_gen.rules.files import served_versions
+from portalis.model_repository_gen.rules import model_platform as naming
+from portalis.model_repository_gen.rules import problems
+from portalis.model_repository_gen.rules.model_folder import served_versions
 from tests.model_repository_gen import cases
 from tests.model_repository_gen.cases import OUT, PYTHON, A, B, Case, write
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from portalis.nim.engines.engine import Engine
-from portalis.nim.engines.image import Image
-from portalis.nim.engines.packing import lay_out
+from portalis.engines.build_context import lay_out
+from portalis.engines.container_engine import Engine
+from portalis.engines.image import Image
 from portalis.spec.container import ContainerRuntime
 from tests import parts
 from tests.running import session

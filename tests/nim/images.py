@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from portalis.engines.container_engine import Engine
+from portalis.engines.image import Image
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.context import About, Context, build_context
-from portalis.nim.engines.engine import Engine
-from portalis.nim.engines.image import Image
 from portalis.nim.service.settings import ModelSettings
+from portalis.nim.service_context import About, Context, build_context
 from portalis.spec.container import ContainerConfiguration
 from tests import parts
 from tests.running.waiting import PATIENCE_S

@@ -14,13 +14,13 @@ from dockerfile_parse import DockerfileParser
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from portalis.engines.container_engine import Engine
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.checks import problems
-from portalis.nim.context import About, build_context
+from portalis.nim.container_checks import problems
 from portalis.nim.dockerfile import Dockerfile, render
-from portalis.nim.engines.engine import Engine
-from portalis.nim.runtimes import INSTALLED, RuntimeFiles
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
+from portalis.nim.service_context import About, build_context
+from portalis.nim.wasm_runtimes import INSTALLED, RuntimeFiles
 from portalis.problems import InputProblems
 from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
 from tests.parts import ROOT, give_up

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.context import About, Context, build_context
 from portalis.nim.dockerfile import render
-from portalis.nim.runtimes import RuntimeFiles
 from portalis.nim.service.settings import ModelSettings
+from portalis.nim.service_context import About, Context, build_context
+from portalis.nim.wasm_runtimes import RuntimeFiles
 from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
 
 GOLDEN = Path(__file__).parent / "golden"

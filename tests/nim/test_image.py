@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from docker import DockerClient
 
+from portalis.engines.build_context import lay_out
+from portalis.engines.container_engine import Engine
+from portalis.engines.image import Image
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim import pins
-from portalis.nim.context import About, Context, build_context
-from portalis.nim.engines.engine import Engine
-from portalis.nim.engines.image import Image
-from portalis.nim.engines.packing import lay_out
+from portalis.nim import image_pins as pins
 from portalis.nim.service.settings import ModelSettings
+from portalis.nim.service_context import About, Context, build_context
 from portalis.spec.container import ContainerConfiguration
 from tests import parts
 from tests.running import waiting

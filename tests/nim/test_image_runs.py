@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from portalis.nim.engines.engine import Engine
-from portalis.nim.engines.image import Image
+from portalis.engines.container_engine import Engine
+from portalis.engines.image import Image
 from tests.running import waiting
 from tests.running.ports import free_port
 

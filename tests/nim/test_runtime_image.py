@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from docker import DockerClient
 
-from portalis.nim.context import About, build_context
-from portalis.nim.engines.engine import Engine
-from portalis.nim.engines.packing import lay_out
-from portalis.nim.runtimes import find_runtime
+from portalis.engines.build_context import lay_out
+from portalis.engines.container_engine import Engine
 from portalis.nim.service.settings import ModelSettings
+from portalis.nim.service_context import About, build_context
+from portalis.nim.wasm_runtimes import find_runtime
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
 from tests import parts
 from tests.backend import guests

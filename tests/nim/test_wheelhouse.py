@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from portalis.nim import pins, wheelhouse
-from portalis.nim.context import problems
+from portalis.nim import image_pins as pins
+from portalis.nim import wheelhouse
+from portalis.nim.service_context import problems
 from portalis.pins import FILE, Pin, read, written
 from portalis.spec.container import ContainerConfiguration
-from portalis.wheel_names import normalised
+from portalis.wheel_files import normalised
 from tests import parts
 
 PIP = Pin(name="Some.Thing", version="1.2")

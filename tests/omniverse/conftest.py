@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from portalis.contracts.manifest import PackageManifest
 from portalis.contracts.output import Artifacts
+from portalis.contracts.package_manifest import PackageManifest
 from portalis.inspection import inspect
-from portalis.omniverse import target
+from portalis.omniverse import extension_target as target
 from portalis.output import Staging
 from portalis.spec import PackageSpec
 from portalis.spec.read import make_spec

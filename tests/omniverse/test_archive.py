@@ -6,7 +6,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from portalis.omniverse import archive
+from portalis.omniverse import extension_archive as archive
 
 
 def test_times_and_rights_of_the_files_do_not_change_the_archive(tmp_path: Path) -> None:

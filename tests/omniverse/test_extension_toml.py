@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from portalis.backend import Limits
 from portalis.omniverse.extension_toml import LIMITS, extension_toml
-from portalis.spec.package import PackageSpec
+from portalis.spec.package_spec import PackageSpec
 
 from .conftest import Package
 

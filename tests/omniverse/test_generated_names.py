@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from portalis.backend.interface.dtypes import parse_dtype
 from portalis.backend.interface.interface import Convention, Interface, TensorSpec
 from portalis.omniverse import import_check, kit
-from portalis.omniverse.documents import TEMPLATES
+from portalis.omniverse.extension_documents import TEMPLATES
+from portalis.omniverse.python_signatures import Model, models
 from portalis.omniverse.selection import Chosen
-from portalis.omniverse.signatures import Model, models
-from portalis.proto.api import ApiModel, ApiTensor
+from portalis.proto.api_models import ApiModel, ApiTensor
 from portalis.proto.guides import _grpc_call
 from portalis.templates import render
 from portalis.wasm_backend import MODEL_PY

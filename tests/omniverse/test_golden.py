@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portalis.omniverse.documents import TEMPLATES
+from portalis.omniverse.extension_documents import TEMPLATES
 from portalis.wasm_backend import island_files
 
 from .conftest import EXAMPLES, Package

@@ -24,7 +24,7 @@ from tests import parts
 
 from .conftest import EXAMPLES as FOLDER
 from .conftest import Package
-from .test_registry import with_registry
+from .test_extension_registry import with_registry
 
 ID = "portalis_ext.two_examples"
 SCRIPT = Path(__file__).with_name("in_kit_whole.py")

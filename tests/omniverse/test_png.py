@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from portalis.omniverse import png
-from portalis.omniverse.documents import TEMPLATES
+from portalis.omniverse.extension_documents import TEMPLATES
 
 
 @pytest.mark.parametrize(("name", "size"), [("icon", (256, 256)), ("preview", (512, 288))])

@@ -15,7 +15,7 @@ def tritonserver() -> TritonInstall:
     """The real server, with a stub for this interpreter and a libpython for that stub."""
     from portalis.errors import MissingPart
     from portalis.tritonserver import find
-    from portalis.tritonserver.layout import find_libpython
+    from portalis.tritonserver.backend_layout import find_libpython
 
     try:
         install = find()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from portalis.contracts.output import PackagingAgentOutput
+from portalis.engines.container_engine import Engine
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.engines.engine import Engine
 from tests import parts
 
 from .conftest import Cli

@@ -13,7 +13,7 @@ import wasmtime
 
 from portalis.cli.app import app
 from portalis.contracts.errors import PackagingError
-from portalis.contracts.schemas import schema_text
+from portalis.contracts.json_schemas import schema_text
 from portalis.problems import MAX_PROBLEMS
 
 from .conftest import ADD, Cli

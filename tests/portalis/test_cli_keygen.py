@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from portalis.dist.signing.keys import load_private, load_public
+from portalis.dist.attest.keys import load_private, load_public
 from tests.running.commands import portalis
 
 

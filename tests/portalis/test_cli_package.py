@@ -18,8 +18,8 @@ import jsonschema
 import pytest
 import wasmtime
 
+from portalis.contracts.json_schemas import schema_text
 from portalis.contracts.output import PackagingAgentOutput
-from portalis.contracts.schemas import schema_text
 from tests.running.waiting import PATIENCE_S, until
 
 from .conftest import ADD, Cli

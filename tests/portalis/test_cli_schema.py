@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from portalis.contracts.schemas import SCHEMAS, schema_text
+from portalis.contracts.json_schemas import SCHEMAS, schema_text
 
 from .conftest import Cli
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from portalis.dist.signing.keys import PrivateKey, generate
+from portalis.dist.attest.keys import PrivateKey, generate
 from tests.dist.conftest import Package
 from tests.dist.shipping import KEY, NAME, signed
 from tests.running.commands import portalis

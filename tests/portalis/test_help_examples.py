@@ -17,7 +17,7 @@ import wasmtime
 
 from portalis.backend import Program
 from portalis.cli.app import app
-from portalis.dist.signing.keys import load_private
+from portalis.dist.attest.keys import load_private
 from portalis.examples.catalog import EXAMPLES
 from portalis.tritonserver import Ports
 from tests import parts

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from portalis.hidden import CHARACTERS, has_hidden, in_quotes
 from portalis.model_repository_gen import pbtxt
 from portalis.nim.quoting import Quoted
-from portalis.yaml_text import document
+from portalis.yaml_writer import document
 
 from .conftest import ADD, Cli
 

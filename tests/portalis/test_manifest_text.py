@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portalis.contracts.manifest import (
+from portalis.contracts.package_manifest import (
     ArtifactEntry,
     ArtifactsInventory,
     BenchmarkResult,
@@ -23,7 +23,7 @@ from portalis.contracts.manifest import (
 from portalis.manifest_text import manifest_name, manifest_text, parse_manifest
 from portalis.spec.build import SourceInfo, TestInfo
 from portalis.spec.distribution import ManifestFormat
-from portalis.spec.package import OperationMode
+from portalis.spec.package_spec import OperationMode
 
 if sys.version_info >= (3, 11):
     import tomllib

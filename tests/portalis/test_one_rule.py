@@ -15,8 +15,8 @@ from portalis.annotation import amend, over_limits, replace
 from portalis.backend import ModuleError, Program, WasmError
 from portalis.errors import UsageError
 from portalis.inspection import inspect
+from portalis.nim.build_plan import unservable
 from portalis.nim.local import staged
-from portalis.nim.plan import unservable
 from portalis.nim.service.models import Model, Queueing
 from portalis.nim.service.settings import ModelSettings
 from portalis.omniverse.compatibility import Severity, check

@@ -17,10 +17,10 @@ from hypothesis.extra import numpy as npst
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.interface.interface import TensorSpec
 from portalis.errors import UsageError
-from portalis.nim.service import jsonio
-from portalis.nim.service.tensors import encode
+from portalis.nim.service.codec import json_codec as jsonio
+from portalis.nim.service.codec.json_tensors import encode
+from portalis.tensor_input import read_tensor
 from portalis.tensor_output import check_savable, check_target, save, shown_bytes, summary, to_json
-from portalis.tensors import read_tensor
 
 
 def texts(*elements: bytes) -> Any:

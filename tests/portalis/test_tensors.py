@@ -16,8 +16,8 @@ from PIL import Image
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.interface.interface import TensorSpec
 from portalis.errors import UsageError
+from portalis.tensor_input import read_tensor, split_assignment
 from portalis.tensor_output import to_json
-from portalis.tensors import read_tensor, split_assignment
 
 NUMERIC = [name for name in DTYPES if name not in ("BYTES", "BF16", "BOOL")]
 

@@ -19,9 +19,9 @@ import pytest
 
 from portalis.errors import MissingPart, TritonFailed, UsageError
 from portalis.tritonserver import Ports, TritonServer, backend_directory, find, python_runtime
+from portalis.tritonserver.backend_layout import find_libpython
 from portalis.tritonserver.install import STUB_NAME
-from portalis.tritonserver.layout import find_libpython
-from portalis.tritonserver.log import why_it_failed
+from portalis.tritonserver.server_log import why_it_failed
 from tests import parts
 from tests.backend.triton.models import parameters
 from tests.running import waiting

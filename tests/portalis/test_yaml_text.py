@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from portalis.yaml_text import documents
+from portalis.yaml_writer import documents
 
 WORDS = ["y", "no", "On", "TRUE", "null", "~", "1e3", "0o7", "0x1f", "12:34", "1_000", ".inf", "NaN", "=", "<<", "- a", "a: b", "#x", "{{x}}", "${x}", "!t", "&a", "*a", "\ufeff", "\x85", "\u2028", "\x7f", " a", "a\n", ""]  # fmt: skip
 TEXT = st.text() | st.sampled_from(WORDS)

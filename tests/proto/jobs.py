@@ -9,14 +9,14 @@ from typing import Any, NoReturn
 import wasmtime
 
 from portalis.contracts.artifacts import ContainerArtifact, HealthCheckConfig, TritonModelArtifact
-from portalis.contracts.manifest import PackageManifest
 from portalis.contracts.output import Artifacts
+from portalis.contracts.package_manifest import PackageManifest
 from portalis.inspection import inspect
 from portalis.output import Written
 from portalis.spec import PackageSpec
+from portalis.spec.artifact_names import image_of, package_image_of
 from portalis.spec.container import ContainerConfiguration
-from portalis.spec.names import image_of, package_image_of
-from portalis.spec.package import WasmBinaryPath
+from portalis.spec.package_spec import WasmBinaryPath
 from portalis.target import Job, Module
 
 OUTPUT = Path("/package")

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from portalis import container_commands
 from portalis.contracts.output import Artifacts
-from portalis.deploy import target as deploy
-from portalis.nim.plan import unservable
-from portalis.proto import target
-from portalis.proto.api import is_in_image
+from portalis.deploy import deployment_target as deploy
+from portalis.engines import engine_commands as container_commands
+from portalis.nim.build_plan import unservable
+from portalis.proto import documentation_target as target
+from portalis.proto.api_models import is_in_image
 from portalis.spec.container import ContainerConfiguration, ContainerRuntime, VolumeMount, WasmRuntime
-from portalis.spec.package import ApiDocFormat, ModuleInterface, WasmBinaryPath
+from portalis.spec.model_tensors import DataType
+from portalis.spec.package_spec import ApiDocFormat, ModuleInterface, WasmBinaryPath
 from portalis.spec.scheduling import ControlInput, ControlType, SequenceBatchingConfig
-from portalis.spec.tensors import DataType
 from portalis.spec.triton import TritonConfiguration
 
 from .jobs import job, of, wasm
-from .test_target import text
+from .test_documentation_target import text
 
 COMMAND = '(module (memory (export "memory") 1) (func (export "_start")))'
 WIDE: dict[str, Any] = {

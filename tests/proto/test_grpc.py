@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from portalis.errors import MissingPart
-from portalis.proto.api import ApiModel, ApiTensor
-from portalis.proto.compiler import ProtocFailed, descriptor_set
-from portalis.proto.messages import SHARED, TEMPLATES, file_name, models_proto, proto_package
+from portalis.proto.api_models import ApiModel, ApiTensor
+from portalis.proto.proto_file import SHARED, TEMPLATES, file_name, models_proto, proto_package
+from portalis.proto.protoc import ProtocFailed, descriptor_set
 
 from .test_openapi import DTYPES
 

@@ -16,12 +16,12 @@ from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValida
 
 from portalis.nim.service.app import create_app
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
-from portalis.proto import examples
-from portalis.proto.api import ApiModel, ApiTensor, service_model
+from portalis.proto import example_request as examples
+from portalis.proto.api_models import ApiModel, ApiTensor, service_model
 from portalis.proto.openapi import INFER, SERVICE, document, for_3_0
 from portalis.proto.outline import outline
 from portalis.spec.container import ContainerConfiguration
-from portalis.spec.package import PackageSpec, WasmBinaryPath
+from portalis.spec.package_spec import PackageSpec, WasmBinaryPath
 from tests.parts import ROOT
 from tests.running import waiting
 

@@ -37,7 +37,11 @@ def run_pytest(*arguments: str, **environment: str) -> str:
 
 def test_a_file_of_tests_is_run_by_one_worker() -> None:
     printed = run_pytest(
-        "-n", "2", "tests/portalis/test_naming.py", "tests/dist/test_names.py", "tests/dist/test_checksums.py"
+        "-n",
+        "2",
+        "tests/portalis/test_naming.py",
+        "tests/dist/archive/test_paths.py",
+        "tests/dist/archive/test_checksums.py",
     )
     ran = set(re.findall(r"\[(gw\d)\] \[ *\d+%\] PASSED (\S+?)::", printed))
     assert {worker for worker, _ in ran} == {"gw0", "gw1"}, printed

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from ..problems import Problem
-from .messages import reader
+from ..codec.protobuf_messages import reader
+from ..request_errors import Problem
 
 if TYPE_CHECKING:
     from ..app import Service

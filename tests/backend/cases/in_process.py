@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from portalis.backend.executor import loaded
+from portalis.backend.executor import executor_factory as loaded
 from portalis.backend.limits import Limits
 from portalis.backend.program import Program
 from portalis.backend.terms import TRITON

@@ -13,7 +13,7 @@ import pytest
 import wasmtime
 
 from portalis.backend import GuestError, HostBusy, Program
-from portalis.backend.executor import instances
+from portalis.backend.executor import instance_limit as instances
 from portalis.backend.facts import SPARE_BYTES
 from tests.backend import guests
 from tests.backend.guests import tensor

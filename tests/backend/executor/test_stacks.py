@@ -14,7 +14,7 @@ import pytest
 from portalis.backend import Limits, SettingsError
 from portalis.backend.executor.stacks import of_this_thread, run_on_larger
 from portalis.backend.limits import MIB, MOST
-from portalis.backend.triton import settings as wasm_settings
+from portalis.backend.triton import model_parameters as wasm_settings
 from tests.running.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("executor")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from portalis.backend import Program
-from portalis.backend.executor import loaded
+from portalis.backend.executor import executor_factory as loaded
 from portalis.backend.executor.core_library import Core
 from tests import parts
 from tests.backend import guests

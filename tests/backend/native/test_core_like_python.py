@@ -12,7 +12,8 @@ import pytest
 import wasmtime
 
 from portalis.backend import HostBusy, Limits, Program, WasmError
-from portalis.backend.executor import instances, loaded
+from portalis.backend.executor import executor_factory as loaded
+from portalis.backend.executor import instance_limit as instances
 from portalis.backend.wasm import assembler as emit
 from tests.backend import guests
 from tests.backend.guests import tensor

@@ -11,7 +11,7 @@ import pytest
 from portalis.backend import InterfaceError
 from portalis.backend.interface.interface import Interface
 from portalis.backend.triton.config import check, complete, controls, interface_of, read_model
-from portalis.backend.triton.settings import parse
+from portalis.backend.triton.model_parameters import parse
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.guests import tensor

@@ -18,7 +18,8 @@ from portalis.backend import WasmError
 from portalis.backend.errors import ModuleError
 from portalis.backend.interface.discovery import MAX_SECTION_BYTES, discover
 from portalis.backend.wasm import assembler as emit
-from portalis.backend.wasm import names, proposals
+from portalis.backend.wasm import name_section as names
+from portalis.backend.wasm import proposals
 from portalis.backend.wasm.binary import (
     MAX_NAMES_BYTES,
     MAX_OUTSIDE_BYTES,

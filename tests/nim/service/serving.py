@@ -18,7 +18,7 @@ import numpy as np
 import uvicorn
 
 from portalis.nim.service.app import create_app
-from portalis.nim.service.server import configured
+from portalis.nim.service.http.http_server import configured
 from portalis.nim.service.settings import ServiceSettings
 from tests.parts.lookup import check_marker
 from tests.running import waiting

@@ -20,8 +20,8 @@ import tritonclient.grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portalis.nim.service.http.middleware import MOST, request_id
 from portalis.nim.service.logs import REQUEST_ID, JsonLines, LogOptions, Text, log_options, set_up, timestamp, visible
-from portalis.nim.service.requests import MOST, request_id
 
 from .process import Service, body, running, write_modules
 

@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
 from portalis.nim.service import unsupported
-from portalis.nim.service.grpc.service import Inference
+from portalis.nim.service.grpc.methods import Inference
 from tests.running.waiting import PATIENCE_S
 
 from .process import SPIN, write_modules

@@ -15,9 +15,9 @@ from portalis.nim.service import logs
 from portalis.nim.service.__main__ import CACHE_VARIABLE
 from portalis.nim.service.app import create_app
 from portalis.nim.service.drain import SHUTDOWN_S
+from portalis.nim.service.http.http_server import KEEP_ALIVE_S
 from portalis.nim.service.metrics import PROTOCOLS, Metrics
 from portalis.nim.service.ports import VARIABLES
-from portalis.nim.service.server import KEEP_ALIVE_S
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
 from tests.parts import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 import wasmtime
 
 from portalis.backend import HostBusy
-from portalis.nim.service.problems import headers_of, of_runtime
+from portalis.nim.service.request_errors import headers_of, of_runtime
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.room import no_room

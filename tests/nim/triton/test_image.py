@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import portalis
-from portalis.nim.engines.packing import lay_out
+from portalis.engines.build_context import lay_out
 from portalis.nim.triton import IMAGE, triton_context
 from portalis.wasm_backend import install_backend
 from tests.nim.triton.base import DOCKERFILE, build

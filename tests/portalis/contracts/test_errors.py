@@ -21,8 +21,8 @@ from portalis.contracts.errors import (
     RemediationSuggestion,
     TritonConfigError,
 )
+from portalis.contracts.json_schemas import schema_text
 from portalis.contracts.output import PackagingWarning, Status, WarningSeverity
-from portalis.contracts.schemas import schema_text
 from portalis.errors import UsageError
 
 SCHEMA = jsonschema.Draft202012Validator(json.loads(schema_text("error")))

@@ -12,10 +12,10 @@ import pytest
 import wasmtime
 
 from portalis.contracts.input import PackagingAgentInput, in_contract, read_input
-from portalis.contracts.schemas import schema_text
+from portalis.contracts.json_schemas import schema_text
 from portalis.errors import UsageError
 from portalis.problems import InputProblems, Problem
-from portalis.spec.package import OperationMode
+from portalis.spec.package_spec import OperationMode
 from tests.portalis.conftest import ADD
 
 

@@ -20,7 +20,7 @@ from portalis.examples.catalog import ECHO, EXAMPLES
 from portalis.inspection import features as module_under_test
 from portalis.inspection import inspect
 from portalis.inspection.features import features
-from portalis.inspection.validation import ALL, PROPOSALS, all_without, problem, with_bases
+from portalis.inspection.validator import ALL, PROPOSALS, all_without, problem, with_bases
 from tests.backend import guests
 from tests.portalis.test_inspection import FEATURES
 

@@ -9,7 +9,7 @@ from portalis.oci.address import Address, parse
 from portalis.oci.backoff import Backoff
 from portalis.oci.blobs import CHUNK, blob_of
 from portalis.oci.credentials import Credentials
-from portalis.oci.manifest import TITLE, Manifest, Part, empty_config
+from portalis.oci.image_manifest import TITLE, Manifest, Part, empty_config
 from portalis.oci.registry import Registry
 from tests.registry_server import PASSWORD, USERNAME
 

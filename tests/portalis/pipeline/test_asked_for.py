@@ -18,7 +18,7 @@ from portalis.errors import MissingPart, UsageError
 from portalis.model_repository_gen import live
 from portalis.omniverse import kit
 from portalis.output import REPORT
-from portalis.proto import target as docs
+from portalis.proto import documentation_target as docs
 
 from .conftest import Workplace
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from portalis.contracts.output import PackagingAgentOutput, Status, ValidationResult
-from portalis.dist.verifying.limits import Limits
-from portalis.dist.verifying.verify import verify
+from portalis.dist.verify.limits import Limits
+from portalis.dist.verify.verification import verify
 from portalis.model_repository_gen import live
 from portalis.output import REPORT
 from tests.running.commands import portalis

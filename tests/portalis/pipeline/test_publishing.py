@@ -16,15 +16,15 @@ import pytest
 from portalis.contracts.errors import ErrorType, PublishingError
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.contracts.published import PublishedKind
-from portalis.dist.publishing.plan import PlannedImage, PublishingPlan
-from portalis.dist.publishing.publish import Failure
 from portalis.oci.address import parse
 from portalis.oci.backoff import Backoff
 from portalis.oci.credentials import PASSWORD as PASSWORD_VARIABLE
 from portalis.oci.credentials import USERNAME as USERNAME_VARIABLE
 from portalis.oci.credentials import Credentials
-from portalis.pipeline.publication import carry_out
 from portalis.problems import InputProblems
+from portalis.publishing.publication import carry_out
+from portalis.publishing.publishing_plan import PlannedImage, PublishingPlan
+from portalis.publishing.push import Failure
 from portalis.spec.container import ContainerRuntime
 from tests import parts
 from tests.fault_proxy import fault_proxy
@@ -95,7 +95,7 @@ def test_a_part_that_was_published_is_no_failed_stage(
         failure = Failure(reference=refused, message="denied", remediation="Log in.", denied=True)
         return dataclasses.replace(outcome, failures=(failure,))
 
-    monkeypatch.setattr("portalis.pipeline.publication.carry_out", some)
+    monkeypatch.setattr("portalis.publishing.publication.carry_out", some)
     made = publish(workplace, server.host)
     assert made.status is Status.PartialSuccess and made.published
     (stage,) = [each for each in made.packaging_metrics.stages if each.name == "publish"]
@@ -191,7 +191,7 @@ def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def planned(runtime: ContainerRuntime) -> PlannedImage:
     """An image with one file, as the engine has it."""
-    from portalis.nim.engines.engine import Engine
+    from portalis.engines.container_engine import Engine
 
     name = f"demo-{os.urandom(4).hex()}"
     written = io.BytesIO()
@@ -234,7 +234,7 @@ def test_an_image_is_pushed_by_the_engine_and_pulled_by_skopeo(
     subprocess.run(command, check=True, capture_output=True)
     manifest = json.loads((tmp_path / "pulled/manifest.json").read_text())
     assert manifest["config"]["digest"] == planned.image_id
-    from portalis.nim.engines.engine import Engine
+    from portalis.engines.container_engine import Engine
 
     with Engine.find(runtime) as engine:  # the name that it was pushed by is gone, its own is not
         names = {name for each in engine._client.images() for name in each.get("RepoTags") or ()}

@@ -9,7 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from portalis.contracts.documents import DocumentFormat
-from portalis.spec import base, container, distribution, omniverse, package, scheduling, tensors, triton
+from portalis.spec import base, container, distribution, omniverse, scheduling, triton
+from portalis.spec import model_tensors as tensors
+from portalis.spec import package_spec as package
 
 NEEDED = object()
 ANY = object()  # the requirements name no default

@@ -13,7 +13,7 @@ import tomlkit
 import wasmtime
 from pydantic import BaseModel
 
-from portalis.contracts.schemas import SCHEMAS, schema_text
+from portalis.contracts.json_schemas import SCHEMAS, schema_text
 from portalis.spec import PackageSpec, read_spec
 from portalis.spec.explain import _kinds
 from portalis.spec.paths import from_folder, paths

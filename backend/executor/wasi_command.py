@@ -1,0 +1,127 @@
+"""Runs the ``command`` convention: a WASI program, a fresh instance per row; BYTES in, BYTES and exit code out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import wasmtime
+
+from ..batch.bytes_tensor import encoded, object_array
+from ..batch.coalesce import Pieces, joined
+from ..batch.request_checks import check_rows
+from ..errors import GuestError, InputError
+from ..interface.interface import Interface
+from ..terms import Terms
+from . import instance_limit as instances
+from .executor import Deadline, Executor
+from .host_state import HostState
+from .store import Parts, Store
+from .threads import Workers
+
+Row = tuple[bytes, bytes, int]
+RunRow = Callable[[bytes, Sequence[str], float], Row]
+"""Runs the program once: stdin, arguments and seconds give stdout, stderr and exit code. Raises GuestError."""
+
+
+@dataclass(frozen=True)
+class Command(Executor):
+    """The executor of a WASI program."""
+
+    interface: Interface
+    run_row: RunRow
+    workers: Workers
+    max_bytes: int  # that all rows of a request may write
+    terms: Terms
+
+    def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
+        """Run the program once per element of stdin (BYTES; args has one more dimension, the arguments).
+
+        Each row has the whole time of `deadline`. Returns stdout, stderr (BYTES) and exit_code (INT32), each of stdin's
+        shape. The first row that traps or runs too long raises; an exit code is a result.
+        """
+        arrays = joined(inputs)
+        check_rows(self.interface, arrays)
+        by_name = dict(zip((spec.name for spec in self.interface.inputs), arrays))
+        stdin, args = by_name["stdin"], by_name.get("args")
+        assert stdin is not None, "the interface says that it is not optional"
+        rows = [encoded(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
+        argv = [[] for _ in rows] if args is None else args.reshape((len(rows), -1)).tolist() if rows else []
+        texts = [[_text(a) for a in row] for row in argv]
+        lock, written = threading.Lock(), 0
+
+        def run_row(job: tuple[bytes, list[str]]) -> Row:
+            nonlocal written
+            result = self.run_row(*job, deadline.timeout_s)
+            with lock:  # rows may run side by side
+                written += len(result[0]) + len(result[1])
+            if written > self.max_bytes:
+                raise GuestError(
+                    f"the rows wrote more than {self.max_bytes} bytes in all"
+                    f" ({self.terms.raising('max_tensor_bytes')}, or send fewer rows)"
+                )
+            return result
+
+        results = self.workers.each(run_row, list(zip(rows, texts)))
+        columns = {
+            "stdout": object_array([r[0] for r in results], stdin.shape),
+            "stderr": object_array([r[1] for r in results], stdin.shape),
+            "exit_code": np.array([r[2] for r in results], np.int32).reshape(stdin.shape),
+        }
+        return [columns[spec.name] for spec in self.interface.outputs]
+
+
+@dataclass(frozen=True)
+class Sandboxed:
+    """Runs a row in this process, in an instance of its own."""
+
+    entry: str
+    parts: Parts
+
+    def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
+        """One row, as `RunRow` says."""
+        limits, terms = self.parts.limits, self.parts.terms
+        state = HostState(limits.max_stdout_bytes, stdin, fails_past_cap=True)
+        out, err = state.stdout, state.stderr
+        try:
+            self._run(state, [self.entry, *args], Deadline(timeout_s))
+        except GuestError as error:
+            if state.exit_code is None:
+                said = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
+                raise type(error)(f"{error}\nstderr: {said}" if said else str(error)) from None
+        if out.dropped + err.dropped:
+            raise GuestError(
+                f"the program wrote more than {limits.max_stdout_bytes} bytes to a stream"
+                f" ({terms.raising('max_stdout_bytes')}, or have it write less)"
+            )
+        return bytes(out.data), bytes(err.data), state.exit_code or 0
+
+    def _run(self, state: HostState, argv: list[str], deadline: Deadline) -> None:
+        """Instantiate the program and call its entry."""
+
+        def instantiate(store: Store) -> tuple[Store, wasmtime.Instance]:
+            store.give_wasi(argv)
+            return store, store.run(self.parts.guest.instantiate, store)
+
+        store, instance = instances.start(self.parts, instantiate, state, deadline)
+        with store:
+            try:
+                store.run(store.export(instance, self.entry), store)
+            finally:
+                memory = store.export(instance, "memory")
+                if isinstance(memory, wasmtime.Memory):
+                    self.parts.stats.observe_memory(memory.data_len(store))
+
+
+def _text(value: object) -> str:
+    """An argument. wasmtime takes text, so bytes that are no UTF-8 cannot reach the program as they are."""
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        text.encode()
+    except UnicodeError:
+        raise InputError(f"input 'args' has an argument that is no UTF-8: {value!r:.80}") from None
+    if "\0" in text:
+        raise InputError("input 'args' has an argument with a NUL character, which no program can be given")
+    return text

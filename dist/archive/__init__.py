@@ -1,0 +1,1 @@
+"""The archive: what goes into it, and how it is packed."""

@@ -1,0 +1,131 @@
+"""What a README can say of a package: plain values, unescaped, under the names that templates use."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from ... import __version__
+from ...contracts.artifacts import ContainerArtifact
+from ...contracts.package_manifest import PackageManifest
+from ...engines import engine_commands as commands
+from ...markup import plain
+from ...spec import PackageSpec
+from ...spec.distribution import DistributionConfiguration
+from ...target import Job, Module
+from .contents import CONTAINERS, DESCRIPTIONS, IMAGE, LICENSE, TRITON, WASM
+from .members import Members
+
+
+def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) -> dict[str, Any]:
+    """The values for a README of the archive that holds `members` below the folder `top`."""
+    spec, config = job.spec, job.spec.distribution_config
+    platforms = {model.platform.lower() for model in job.made.triton_models}
+    return {
+        "package": spec.package_name,
+        "version": spec.package_version,
+        "description": [part for part in spec.description.split("\n\n") if part.strip()],
+        "created_at": job.created_at,
+        "portalis_version": __version__,
+        "folder": top,
+        "contents": _contents(members),
+        "modules": [_module(module) for module in job.modules],
+        "engine": spec.container_config.runtime.value,
+        "containers": [_container(spec, container, members) for container in job.made.nim_containers],
+        "models": [model.model_name for model in job.made.triton_models],
+        "model_repository": TRITON,
+        "repository_elsewhere": _repository_elsewhere(job),
+        "needs_wasm_backend": any(platform.startswith("wasm") for platform in platforms),
+        "figures": [{"name": name, "value": value} for name, value in _figures(manifest)],
+        "notes": list(manifest.notes),
+        "license": config.license_type,
+        "license_file": LICENSE if config.license_file is not None else None,
+        "publish": config.publish_metadata.model_dump(mode="json"),
+        "contact": [{"name": name, "value": value, "is_link": link} for name, value, link in _contact(config)],
+    }
+
+
+def _repository_elsewhere(job: Job) -> str | None:
+    """How guides and manifests, which were written for the output directory, call the model repository where that is
+    another name than the archive's. Quoted for a shell."""
+    path = job.spec.triton_config.model_repository_path
+    return None if str(path) == TRITON else shlex.quote(plain(path))
+
+
+def _contents(members: Members) -> list[dict[str, str]]:
+    present = {member.path.parts[0] for member in members if len(member.path.parts) > 1}
+    return [{"path": f"{name}/", "description": what} for name, what in DESCRIPTIONS.items() if name in present]
+
+
+def _figures(manifest: PackageManifest) -> Iterator[tuple[str, str]]:
+    """What is known of the build, the tests and the speed, each with its unit."""
+    build, tests, performance = manifest.build_info, manifest.test_info, manifest.performance_metrics
+    yield "All modules together", f"{build.total_wasm_size_bytes} bytes"
+    if build.build_time_seconds is not None:
+        yield "Build time", f"{build.build_time_seconds:g} s"
+    if tests.passed_tests is not None and tests.total_tests is not None:
+        yield "Tests passed", f"{tests.passed_tests} of {tests.total_tests}"
+    if tests.test_coverage_percent is not None:
+        yield "Test coverage", f"{tests.test_coverage_percent:g} %"
+    if tests.parity_score_percent is not None:
+        yield "Parity with the Python original", f"{tests.parity_score_percent:g} %"
+    if performance.speedup_factor is not None:
+        yield "Speed against the Python original", f"{performance.speedup_factor:g} times"
+
+
+def _contact(config: DistributionConfiguration) -> Iterator[tuple[str, str, bool]]:
+    """Name, value, and whether it is an address to follow."""
+    publish = config.publish_metadata
+    found = (
+        ("Author", publish.author, False),
+        ("Maintainer", publish.maintainer, False),
+        ("Homepage", publish.homepage, True),
+        ("Repository", publish.repository, True),
+        ("Documentation", publish.documentation_url, True),
+        ("Keywords", ", ".join(publish.keywords), False),
+        ("Categories", ", ".join(publish.categories), False),
+    )
+    yield from ((name, value, link) for name, value, link in found if value)
+
+
+def _module(module: Module) -> dict[str, Any]:
+    return {
+        "name": module.name,
+        "description": module.binary.description,
+        "path": f"{WASM}/{module.name}.wasm",
+        "size_bytes": module.inspection.size_bytes,
+        "sha256": module.inspection.sha256,
+        "wasi_compliant": module.inspection.wasi_compliant,
+        "exports": [export.name for export in module.inspection.exports],
+    }
+
+
+def _container(spec: PackageSpec, container: ContainerArtifact, members: Members) -> dict[str, Any]:
+    """`folder` and `image` are quoted for a shell; `prepare`, which loads or builds the image, and `run` are lines."""
+    config, folder = spec.container_config, _folder(container, members)
+    archive, image = folder / IMAGE, plain(f"{container.image_name}:{container.image_tag}")
+    exported = archive in {member.path for member in members}
+    port = container.exposed_ports[0] if container.exposed_ports else None
+    load = commands.load(config.runtime, PurePosixPath(plain(archive)))
+    build = commands.build(config.runtime, image, plain(folder), tag="--tag")
+    return {
+        "image": shlex.quote(image),
+        "folder": shlex.quote(plain(folder)),
+        "image_archive": shlex.quote(plain(archive)) if exported else None,
+        "port": port,
+        "prepare": commands.written(load if exported else build),
+        "run": commands.written([plain(word) for word in commands.run(config, image)]),
+    }
+
+
+def _folder(container: ContainerArtifact, members: Members) -> PurePosixPath:
+    """Where the archive has the build context of a container."""
+    recipe = PurePosixPath(container.dockerfile_path)
+    places = (
+        member.path.parent
+        for member in members
+        if member.staged is not None and recipe.parts[-len(member.staged.parts) :] == member.staged.parts
+    )
+    return next(places, PurePosixPath(CONTAINERS))

@@ -1,0 +1,56 @@
+"""The packaging target: a model repository that a Triton server loads as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..contracts.errors import ErrorType, TritonConfigError
+from ..contracts.output import Artifacts
+from ..output import OutputTree
+from ..problems import Problem
+from ..spec import PackageSpec
+from ..target import Job, Made, StageError
+from .model_builder import add_ensembles, add_models
+from .model_checks import checked
+from .spec_rules import spec_problems
+
+
+def left_out(spec: PackageSpec) -> str | None:
+    """Why there are no models."""
+    return None if spec.enable_triton_integration else "enable_triton_integration is false"
+
+
+def problems(spec: PackageSpec) -> Iterable[Problem]:
+    """What models cannot be made of."""
+    return spec_problems(spec)
+
+
+def generate(job: Job) -> Made:
+    """A folder for each module and ensemble. What cannot be a model is an error beside the others."""
+    tree = OutputTree()
+    modules = add_models(job, tree)
+    ensembles = add_ensembles(job, tree, modules.artifacts)
+    artifacts, errors = modules.artifacts + ensembles.artifacts, modules.errors + ensembles.errors
+    if not artifacts:
+        raise _none_made(errors)
+    return Made(tree=tree, artifacts=Artifacts(triton_models=artifacts), errors=errors, warnings=modules.warnings)
+
+
+def act(job: Job, made: Made) -> Made:
+    """Check what was written, without a server, and with a real one where that was asked for."""
+    return checked(job, made)
+
+
+def _none_made(errors: tuple[StageError, ...]) -> StageError:
+    if len(errors) == 1:
+        return errors[0]
+    details = [error.details for error in errors if isinstance(error.details, TritonConfigError)]
+    return StageError(
+        ErrorType.TritonConfigError,
+        "no model could be made: " + "; ".join(error.message for error in errors),
+        remediation=errors[0].remediation,
+        details=TritonConfigError(
+            failed_models=tuple(name for each in details for name in each.failed_models),
+            config_errors=tuple(text for each in details for text in each.config_errors),
+        ),
+    )

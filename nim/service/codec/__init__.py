@@ -1,0 +1,1 @@
+"""Request and response coding: JSON, binary tensors and protobuf, to and from NumPy arrays."""

@@ -1,0 +1,227 @@
+"""The methods of ``inference.GRPCInferenceService``: the Open Inference Protocol over gRPC, as Triton has it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import numpy as np
+from tritonclient.grpc import service_pb2 as pb
+
+from ..codec.decoder_pool import LARGE_BYTES
+from ..codec.encoding import size_of, too_large
+from ..codec.large import Large
+from ..codec.protobuf_messages import understood
+from ..codec.protobuf_tensors import inputs_of, message_of, response_of, wanted_of
+from ..codec.request import SMALL_BYTES
+from ..memory_budget import exhausted
+from ..metadata import config_of, describe
+from ..models import Model
+from ..request_errors import Problem, bad_input, guest_timeout
+
+if TYPE_CHECKING:
+    from ..app import Service
+
+EXTENSIONS = ("model_configuration", "statistics", "model_repository")
+IN_STREAM = 64  # requests of one stream that are worked on together
+_SEQUENCE, _TIMEOUT = "sequence_id", "timeout"
+_LOG = logging.getLogger(__name__)
+
+
+class Inference:
+    """The methods for `service`, each with the message it is given and the call's context. They raise Problem."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._readers: set[asyncio.Task[None]] = set()
+
+    def end_streams(self) -> None:
+        """Read no more requests from streams, which end when those read are answered: a client may keep one open."""
+        for reader in self._readers:
+            reader.cancel()
+
+    async def server_live(self, request: Any, _: Any) -> Any:
+        """The process answers."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, request: Any, _: Any) -> Any:
+        """Whether every model has answered a request."""
+        return pb.ServerReadyResponse(ready=not self._service.state())
+
+    async def model_ready(self, request: Any, _: Any) -> Any:
+        """Whether the model has answered a request; one that is not there is not ready, as with Triton."""
+        model = self._service.models.get(request.name)
+        known = model is not None and request.version in ("", model.settings.version)
+        return pb.ModelReadyResponse(ready=known and model is not None and model.ready)
+
+    async def server_metadata(self, request: Any, _: Any) -> Any:
+        """The service's name and version."""
+        settings = self._service.settings
+        return pb.ServerMetadataResponse(name=settings.name, version=settings.version, extensions=EXTENSIONS)
+
+    async def model_metadata(self, request: Any, _: Any) -> Any:
+        """The inputs and outputs of a model."""
+        return pb.ModelMetadataResponse(**describe(self._find(request.name, request.version)))
+
+    async def model_config(self, request: Any, _: Any) -> Any:
+        """A model's configuration."""
+        config = config_of(self._find(request.name, request.version))
+        return _parsed({"config": config}, pb.ModelConfigResponse())
+
+    async def model_statistics(self, request: Any, _: Any) -> Any:
+        """What one model has done, or all models that are loaded."""
+        models = [self._find(request.name, request.version)] if request.name else self._service.models.values()
+        told = [
+            model.scheduler.statistics.to_json(model.name, model.settings.version)
+            for model in models
+            if request.name or model.ready
+        ]
+        return _parsed({"model_stats": told}, pb.ModelStatisticsResponse())
+
+    async def repository_index(self, request: Any, _: Any) -> Any:
+        """All models and their states."""
+        answer = pb.RepositoryIndexResponse()
+        for model in self._service.models.values():
+            if request.ready and not model.ready:
+                continue
+            state = "READY" if model.ready else "UNAVAILABLE" if model.failure else "LOADING"
+            answer.models.add(name=model.name, version=model.settings.version, state=state, reason=model.failure)
+        return answer
+
+    async def model_infer(self, request: Any, context: Any) -> Any:
+        """Run a model on the tensors of the request."""
+        return await self._counted(request, context.time_remaining(), whole=True)
+
+    async def model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        """Run a model on each request of a stream, several at a time; the answers come in the requests' order. An error
+        is the answer of its request, and the stream goes on."""
+        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(IN_STREAM)
+        begun: set[asyncio.Task[Any]] = set()
+
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    task = asyncio.create_task(self._streamed(request, context.time_remaining()))
+                    begun.add(task)
+                    task.add_done_callback(begun.discard)
+                    await answers.put(task)
+            finally:
+                await answers.put(None)
+
+        reader = asyncio.create_task(read())
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+        try:
+            while (task := await answers.get()) is not None:
+                yield await task
+        finally:
+            for unfinished in (reader, *begun):
+                unfinished.cancel()
+
+    async def _streamed(self, request: Any, timeout_s: float | None) -> Any:
+        try:
+            answer = await self._counted(understood(request), timeout_s)
+        except Problem as problem:
+            told = pb.ModelStreamInferResponse(error_message=problem.message)
+            told.infer_response.id = getattr(request, "id", "")  # else nobody could tell whose error it is
+            return told
+        except Exception:  # noqa: BLE001  # one request's failure is not the stream's
+            _LOG.exception("a request of a stream failed in the service itself")
+            return pb.ModelStreamInferResponse(error_message="the service failed; its log says how")
+        answer.parameters["triton_final_response"].bool_param = True
+        return pb.ModelStreamInferResponse(infer_response=answer)
+
+    async def _counted(self, request: Any, timeout_s: float | None, *, whole: bool = False) -> Any:
+        """The response to `request`; with `whole`, a large one may be the bytes that are sent."""
+        model = self._find(request.model_name, request.model_version)
+        metrics = self._service.metrics
+        began, problem = time.perf_counter(), None
+        try:
+            with metrics.active.track_inprogress():
+                if type(request) is Large:
+                    return await self._infer_large(model, request, timeout_s, whole)
+                inputs = inputs_of(model.program.interface, request)
+                return await self._infer(model, request, inputs, timeout_s, whole)
+        except Problem as found:
+            problem = found
+            raise
+        except asyncio.CancelledError:
+            problem = Problem(499, "Cancelled", "the client gave the request up")
+            raise
+        finally:
+            metrics.count(model.name, time.perf_counter() - began, problem, "grpc")
+
+    def _find(self, name: str, version: str) -> Model:
+        return self._service.models.find_version(name, version or None)
+
+    async def _infer_large(self, model: Model, large: Large, timeout_s: float | None, whole: bool) -> Any:
+        interface, message = model.program.interface, large.message
+        with self._service.budget.share() as share:
+            if not share.take(large.size):
+                raise exhausted()
+            if message is not None:
+                inputs = await self._in_thread(inputs_of, interface, message, True)
+            else:
+                rest, inputs = await self._service.decoders.grpc(interface, large.data)
+                if len(rest) > LARGE_BYTES:
+                    raise bad_input("the request has too much beside its tensors")
+                message = pb.ModelInferRequest.FromString(rest)
+            return await self._infer(model, message, inputs, timeout_s, whole)
+
+    async def _infer(
+        self, model: Model, request: Any, inputs: dict[str, np.ndarray], timeout_s: float | None, whole: bool
+    ) -> Any:
+        interface, most = model.program.interface, self._service.settings.max_response_bytes
+        if _SEQUENCE in request.parameters:
+            given = request.parameters[_SEQUENCE]
+            if given.int64_param or given.uint64_param or given.string_param:
+                raise bad_input("sequence_id is given, but no model of this service keeps sequences")
+        wanted = wanted_of(interface, request)
+        outputs = await model.scheduler.run(
+            inputs, timeout_s=_limit(request, timeout_s), guest_timeout_s=_guest_limit(request.parameters)
+        )
+        told = {"model_name": model.name, "model_version": model.settings.version, "id": request.id}
+        arrays = outputs.values()
+        if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:
+            return response_of(wanted, outputs, **told)
+        size = await self._in_thread(size_of, arrays)
+        if size > most:
+            raise too_large(size, most)
+        as_sent = message_of if whole else response_of
+        return await self._in_thread(functools.partial(as_sent, wanted, outputs, **told))
+
+    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
+        return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
+
+
+def _limit(request: Any, timeout_s: float | None) -> float | None:
+    """Seconds that the request may take: what its ``timeout`` (microseconds) says, and what is left of its call."""
+    limits = [] if timeout_s is None or not math.isfinite(timeout_s) else [max(timeout_s, 1e-6)]
+    if _TIMEOUT in request.parameters:
+        given = request.parameters[_TIMEOUT]
+        microseconds = given.int64_param or given.uint64_param
+        if microseconds < 0:
+            raise bad_input(f"timeout must be a number of microseconds, not {microseconds}")
+        limits += [microseconds / 1e6] if microseconds else []
+    return min(limits, default=None)
+
+
+def _guest_limit(parameters: Any) -> float | None:
+    """Seconds that the module may compute, as the parameter of that name says, which is of any kind."""
+    if not parameters:
+        return None
+    return guest_timeout(
+        {key: getattr(value, value.WhichOneof("parameter_choice") or "", None) for key, value in parameters.items()}
+    )
+
+
+def _parsed(told: dict[str, Any], message: Any) -> Any:
+    from google.protobuf.json_format import ParseDict  # takes long to import, and is rarely needed
+
+    return ParseDict(told, message)

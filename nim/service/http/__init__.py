@@ -1,0 +1,1 @@
+"""The service over HTTP: connections, middleware, inference and management endpoints."""

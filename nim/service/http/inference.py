@@ -1,0 +1,202 @@
+"""The requests that infer, in front of the framework, which costs more than a small inference.
+
+The framework has the same paths for the API's description, and answers all but the right method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio.to_thread
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .. import request_errors as problems
+from ..codec.binary_data import HEADER, Piece, json_size
+from ..codec.decoder_pool import LARGE_BYTES
+from ..codec.encoding import size_of, too_large
+from ..codec.request import SMALL_BYTES, Answer, Question, answered, understood
+from ..memory_budget import Share, exhausted
+from ..models import Model
+from ..request_errors import Problem
+from ..runtime_api import Interface
+from . import body as bodies
+from .body import Body, Headers, Timer
+
+if TYPE_CHECKING:
+    from ..app import Service
+
+_AT_A_TIME = 1 << 20  # bytes that are compressed at a time
+_PATIENCE_S = 0.05  # then somebody looks whether the client is still there
+_LENGTH, _ENCODING, _ACCEPTS = HEADER.encode(), b"content-encoding", b"accept-encoding"
+_JSON, _OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
+Result = TypeVar("Result")
+
+
+class Infer:
+    """The ASGI application that answers requests to infer, and leaves all others to `app`."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        target = _target(scope)
+        if target is None:
+            await self._app(scope, receive, send)
+            return
+        name, version, v2 = target
+        scope["path_params"] = {"name": name}  # for the log
+        with self._service.budget.share() as share:
+            await self._infer(scope, receive, send, share, name, version, v2=v2)
+
+    async def _infer(
+        self, scope: Scope, receive: Receive, send: Send, share: Share, name: str, version: str | None, *, v2: bool
+    ) -> None:
+        status, headers = 200, [_JSON]
+        try:
+            models = self._service.models
+            model = models.find_v2(name, version) if v2 else models.find(name)
+            given = dict(scope["headers"])
+            answer = await self._counted(model, given, receive, share, v2=v2)
+            if answer.json_length is not None:
+                headers = [_OCTETS, (_LENGTH, b"%d" % answer.json_length)]
+            answer = await self._compressed(answer, given, headers)
+        except Exception as error:  # noqa: BLE001  # no traceback leaves the service
+            problem = error if isinstance(error, Problem) else problems.unexpected(error)
+            status, headers = problem.status, [_JSON, *problems.headers_of(problem)]
+            answer = Answer.of(problems.body_of(problem, scope["path"]))
+            # its traceback has the frames that hold the request, and this one is among them
+            error.__traceback__ = error.__context__ = None
+            share.drop()
+        if answer.size is None and scope["http_version"] == "1.0":  # which has no chunks
+            answer = Answer.of(*await self._in_thread(list, answer.pieces))
+        if answer.size is not None:
+            headers = [(b"content-length", b"%d" % answer.size), *headers]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if answer.size is not None and answer.size <= SMALL_BYTES:
+            await send({"type": "http.response.body", "body": b"".join(answer.pieces)})
+            return
+        with contextlib.suppress(Problem):
+            await _unless_gone(receive, self._stream(send, answer.pieces))
+
+    async def _counted(self, model: Model, headers: Headers, receive: Receive, share: Share, *, v2: bool) -> Answer:
+        metrics, settings = self._service.metrics, self._service.settings
+        began, found = time.perf_counter(), None
+        try:
+            body = await bodies.read(
+                receive, headers, share, most=settings.max_request_bytes, timeout_s=settings.body_timeout_s
+            )
+            began = time.perf_counter()
+            with metrics.active.track_inprogress():
+                return await self._answer(model, headers, body, receive, share, v2=v2)
+        except Problem as problem:
+            found = problem
+            raise
+        except asyncio.CancelledError:
+            found = bodies.gone()
+            raise
+        finally:
+            metrics.count(model.name, time.perf_counter() - began, found, "v2" if v2 else "json")
+
+    async def _answer(
+        self, model: Model, headers: Headers, body: Body, receive: Receive, share: Share, *, v2: bool
+    ) -> Answer:
+        scheduler, interface, settings = model.scheduler, model.program.interface, self._service.settings
+        if _ENCODING in headers:
+            encoding = headers[_ENCODING].decode("latin-1")
+            most = settings.max_request_bytes
+            body = await self._in_thread(bodies.decompressed, body, encoding, most, share.take)
+        length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
+        if len(body) <= SMALL_BYTES:
+            question = understood(interface, body, length, v2=v2)
+        elif json_size(body, length if v2 else None) < LARGE_BYTES:
+            question = await self._in_thread(_understood, interface, body, length, v2)
+        else:
+            decoding = self._service.decoders.http(interface, body, length, v2=v2)
+            question = await _unless_gone(receive, decoding)
+        running = scheduler.run(question.inputs, timeout_s=question.timeout_s, guest_timeout_s=question.guest_timeout_s)
+        outputs = await _unless_gone(receive, running)
+        arrays = outputs.values()
+        if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:
+            return answered(model, question, outputs)
+        size = await self._in_thread(size_of, arrays)
+        if size > settings.max_response_bytes:
+            raise too_large(size, settings.max_response_bytes)
+        if not share.take(len(body) + size):
+            raise exhausted()
+        return await self._in_thread(answered, model, question, outputs)
+
+    async def _compressed(self, answer: Answer, given: Headers, headers: list[tuple[bytes, bytes]]) -> Answer:
+        """Only for who asks for nothing else, as Triton's client does: to others it would be a waste of CPU."""
+        accepted = given.get(_ACCEPTS, b"").strip()
+        if accepted not in (b"gzip", b"deflate"):
+            return answer
+        headers.append((b"content-encoding", accepted))
+        pieces = _compressed(answer.pieces, 31 if accepted == b"gzip" else 15)
+        if answer.size is None or answer.size > SMALL_BYTES:
+            return Answer(pieces, None)
+        return Answer.of(*await self._in_thread(list, pieces))
+
+    async def _stream(self, send: Send, pieces: Iterable[Piece]) -> None:
+        if isinstance(pieces, tuple):
+            for piece in pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        else:
+            coming = iter(pieces)
+            while (made := await self._in_thread(next, coming, None)) is not None:
+                await send({"type": "http.response.body", "body": made, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _in_thread(self, work: Callable[..., Result], *given: Any) -> Result:
+        return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
+
+
+def _target(scope: Scope) -> tuple[str, str | None, bool] | None:
+    """The model and version that a request to infer is for, and whether it is one of /v2; None for all others."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    match scope["path"].split("/"):
+        case ["", "v1" | "v2" as api, "models", name, "infer"]:
+            return name, None, api == "v2"
+        case ["", "v2", "models", name, "versions", version, "infer"]:
+            return name, version, True
+    return None
+
+
+def _understood(interface: Interface, body: bytes, length: str | None, v2: bool) -> Question:
+    return understood(interface, body, length, v2=v2)
+
+
+def _compressed(pieces: Iterable[Piece], window: int) -> Iterator[bytes]:
+    writer = zlib.compressobj(1, zlib.DEFLATED, window)
+    for piece in pieces:
+        for start in range(0, len(piece), _AT_A_TIME):
+            if found := writer.compress(memoryview(piece)[start : start + _AT_A_TIME]):
+                yield found
+    yield writer.flush()
+
+
+async def _unless_gone(receive: Receive, running: Any) -> Any:
+    """What `running` gives, cancelled when the client goes meanwhile."""
+    watchers: list[asyncio.Task[None]] = []
+
+    async def watch(cancel: Callable[[], None]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        cancel()
+
+    async with Timer(_PATIENCE_S, lambda cancel: watchers.append(asyncio.ensure_future(watch(cancel)))) as timer:
+        try:
+            return await running
+        except asyncio.CancelledError:
+            if not timer.cancelled:
+                raise
+            raise bodies.gone() from None
+        finally:
+            for watcher in watchers:
+                watcher.cancel()

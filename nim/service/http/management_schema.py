@@ -1,0 +1,129 @@
+"""What the service tells of itself under /v1: health, models, manifest, licence, version."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from ..codec.inference_schema import Json
+
+
+class Health(Json):
+    """A service that is well."""
+
+    object: Literal["health.response"] = "health.response"
+    message: str
+
+
+class ModelCard(Json):
+    """One model in the list, as OpenAI's API has it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    """Seconds since 1970: when the model was loaded, 0 before."""
+    owned_by: str = "portalis"
+
+
+class ModelList(Json):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ModelMetadata(Json):
+    """A model's interface. `inputs` and `outputs` have name, datatype and shape, -1 for any size."""
+
+    name: str
+    version: str
+    sha256: str
+    convention: str
+    max_batch_size: int
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+
+
+class License(Json):
+    """The licence, with the keys of NVIDIA NIM's own endpoint."""
+
+    name: str
+    """An SPDX identifier or expression; NOASSERTION where none is stated."""
+    path: str = ""
+    """NIM's path of a file in the container; empty, as the text lies in the settings."""
+    sha: str
+    """SHA-1 of the text."""
+    size: int
+    """Characters of the text."""
+    url: str
+    type: Literal["file"] = "file"
+    content: str
+    """The text, empty where none was given."""
+
+
+class ModelInfo(Json):
+    """A model as NVIDIA NIM lists it."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_url: str = Field(serialization_alias="modelUrl")
+    """The module's file and its SHA-256."""
+    short_name: str = Field(serialization_alias="shortName")
+
+
+class Metadata(Json):
+    """The service and its models, and the same with the keys of NVIDIA NIM's own endpoint."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str
+    version: str
+    description: str
+    models: list[ModelMetadata]
+    asset_info: list[str] = Field(default=[], serialization_alias="assetInfo")
+    license_info: License = Field(serialization_alias="licenseInfo")
+    model_info: list[ModelInfo] = Field(serialization_alias="modelInfo")
+    repository_override: str = ""
+
+
+class Runtime(Json):
+    """What runs a module."""
+
+    name: str
+    version: str
+
+
+class ManifestModel(Json):
+    """One module as it is served."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+    """Bytes of the file."""
+    runtime: Runtime
+    interface: ModelMetadata
+    isolation: str
+    threads: int
+    limits: dict[str, int | float]
+    """All limits, those that are not set included."""
+
+
+class Manifest(Json):
+    """All that is served, and how. The first two keys are those of NVIDIA NIM's own endpoint."""
+
+    manifest_file: str
+    """`models` as the text of a JSON file."""
+    repository_override: str = ""
+    models: list[ManifestModel]
+    settings: dict[str, Any]
+    """Those of the service, as they are in force."""
+
+
+class Version(Json):
+    """Versions: of the release that the service is, and of its API."""
+
+    release: str
+    api: str

@@ -1,0 +1,166 @@
+"""The build context of a service image: the Dockerfile and all that it copies, for one module or all of a package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .. import __version__
+from ..hidden import in_quotes
+from ..pins import written
+from ..problems import InputProblems, Problem
+from ..spec.container import ContainerConfiguration
+from ..wasm_backend import ISLAND_NAME, island_files, source_files
+from . import container_checks as checks
+from . import dockerfile, wheelhouse
+from . import image_pins as pins
+from . import wasm_runtimes as runtimes
+from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
+from .wasm_runtimes import RuntimeFiles
+
+_HERE = Path(__file__).parent
+_IGNORE = "*\n!requirements.txt\n!unverified.txt\n!wheels\n!wasm-runtime\n!app\n!models\n**/__pycache__\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What an engine builds from. `files` are sorted by path; `arguments` are the Dockerfile's build arguments."""
+
+    files: Mapping[PurePosixPath, bytes | Path]
+    arguments: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What the labels say of the package."""
+
+    package: str
+    version: str
+    description: str = ""
+    licenses: str = ""
+    """An SPDX expression, or a name."""
+    license_text: str = ""
+    source: str = ""
+    created: str = ""
+    """RFC 3339; left out when empty, as it would differ from run to run."""
+    authors: str = ""
+    url: str = ""
+    documentation: str = ""
+    revision: str = ""
+    """Of the source, in its version control."""
+
+
+def build_context(
+    config: ContainerConfiguration,
+    *,
+    models: Sequence[tuple[ModelSettings, Path]],
+    about: About,
+    workers: int = 0,
+    runtime: RuntimeFiles | None = None,
+) -> Context:
+    """The context for an image that serves `models`: how each is served, and its module (`file` has to be the model's
+    name with ``.wasm``), in `runtime` where that is given.
+
+    With `config.wheelhouse` those of its wheels come along that the image's pins mean, and the build needs no network.
+    Raises InputProblems for what no image can be made with.
+    """
+    if found := list(problems(config)):
+        raise InputProblems(found, source="the container configuration")
+    for model, _ in models:
+        if model.file != f"{model.name}.wasm":
+            raise ValueError(f"the module of {model.name!r} has to be called {model.name}.wasm, not {model.file!r}")
+    names = [model.name for model, _ in models]
+    install = _install(config)
+    recipe = dockerfile.render(
+        config,
+        labels=labels(config, names, about),
+        modules=names,
+        offline=config.wheelhouse is not None,
+        unverified="unverified.txt" in install,
+        runtime=runtime,
+    )
+    service = ServiceSettings(
+        name=about.package,
+        version=about.version,
+        description=about.description,
+        service_port=config.service_port,
+        grpc_port=config.grpc_port,
+        metrics_port=config.metrics_port,
+        health_check_endpoint=config.health_check_endpoint,
+        workers=workers,
+        license=LicenseSettings(**({"name": about.licenses} if about.licenses else {}), text=about.license_text),
+        models=tuple(_run_in(runtime, model) for model, _ in models),
+    )
+    files: dict[str, bytes | Path] = {
+        "Dockerfile": recipe.text.encode(),
+        ".dockerignore": _IGNORE.encode(),
+        **install,
+        "models/service.json": (in_quotes(service.model_dump_json(indent=2, exclude_defaults=True)) + "\n").encode(),
+    }
+    files |= {f"models/{model.file}": module for model, module in models}
+    if runtime is not None:
+        files |= {f"{runtimes.FOLDER}/{path}": source for path, source in runtime.files.items()}
+    service_files = source_files((_HERE / "service").resolve())
+    for name, package in ((dockerfile.SERVICE, service_files), (ISLAND_NAME, island_files())):
+        files |= {f"app/{name}/{path}": source for path, source in package}
+    return Context(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
+
+
+def problems(config: ContainerConfiguration) -> Iterator[Problem]:
+    """What no image can be made with, each with its path in the spec."""
+    yield from checks.problems(config)
+    yield from runtimes.problems(config)
+    found = list(pins.problems(config))
+    yield from found
+    if config.wheelhouse is not None and not found:
+        yield from wheelhouse.choose(config.wheelhouse, pins.pins(pins.version_of(config)), config.base_image).problems
+
+
+def labels(config: ContainerConfiguration, modules: Sequence[str], about: About) -> dict[str, str]:
+    """The labels that every image gets: those of the requirements (3.2), and those of the OCI image specification.
+
+    ``wasm.module`` is the name of the module; of several, their names with commas between."""
+    oci = {
+        "title": f"{about.package}-{modules[0]}" if len(modules) == 1 else about.package,
+        "version": about.version,
+        "description": about.description,
+        "licenses": about.licenses,
+        "source": about.source,
+        "created": about.created,
+        "authors": about.authors,
+        "url": about.url,
+        "documentation": about.documentation,
+        "revision": about.revision,
+        "vendor": "Portalis Platform",
+        "base.name": config.base_image,
+        "base.digest": config.base_image.partition("@")[2],
+    }
+    told = {f"org.opencontainers.image.{key}": value for key, value in oci.items() if value}
+    own = {
+        "maintainer": "Portalis Platform",
+        "version": about.version,
+        "package": about.package,
+        "wasm.module": ",".join(modules),
+        "io.portalis.version": __version__,
+    }
+    return {**own, **told}
+
+
+def _run_in(runtime: RuntimeFiles | None, model: ModelSettings) -> ModelSettings:
+    how = {} if runtime is None else {"wasm_runtime": runtime.name, "wasm_runtime_command": runtime.command}
+    return model.model_copy(update=how)
+
+
+def _install(config: ContainerConfiguration) -> dict[str, bytes | Path]:
+    """What pip is given: ``requirements.txt`` with the hash of every file, ``unverified.txt`` with pins whose hashes
+    are not known (pip takes no file with some of both), and the wheels."""
+    wanted, wheels = pins.pins(pins.version_of(config)), tuple[Path, ...]()
+    if config.wheelhouse is not None:
+        chosen = wheelhouse.choose(config.wheelhouse, wanted, config.base_image)
+        wanted, wheels = chosen.pins, chosen.wheels
+    files: dict[str, bytes | Path] = {f"wheels/{wheel.name}": wheel for wheel in wheels}
+    files["requirements.txt"] = written(pin for pin in wanted if pin.hashes).encode()
+    if unverified := written(pin for pin in wanted if not pin.hashes):
+        files["unverified.txt"] = unverified.encode()
+    return files

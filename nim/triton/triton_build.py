@@ -1,0 +1,91 @@
+"""Builds the image of Triton with the `wasm` backend, and tries it: it becomes healthy with a module, and ends."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...engines.build_context import lay_out
+from ...engines.confinement import ANY_USER, Confinement
+from ...engines.image import EngineFailed, Image
+from ...spec.container import VolumeMount
+from ..service_context import Context
+from .triton_context import IMAGE
+
+if TYPE_CHECKING:
+    from ...engines.container_engine import Engine
+
+READY_S = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TritonImage:
+    """The image, the seconds that its build took, and how its trial went, None where there was none."""
+
+    image: Image
+    seconds: float
+    tried: str | None
+
+
+def build_triton(
+    engine: Engine,
+    context: Context,
+    *,
+    offline: bool,
+    timeout_s: float,
+    module: Path | None,
+    on_line: Callable[[str], None],
+) -> TritonImage:
+    """Build the image of `context`, without a network when `offline`. With a `module`, it is tried with that as its
+    only model. Raises EngineFailed with the log."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        lay_out(context, Path(folder))
+        network = engine.build_network(offline=offline)
+        image = engine.build(
+            Path(folder), IMAGE, arguments=context.arguments, timeout_s=timeout_s, network=network, on_line=on_line
+        )
+    seconds = time.monotonic() - began
+    tried = None if module is None else _try(engine, image, module)
+    return TritonImage(image=image, seconds=seconds, tried=tried)
+
+
+def _try(engine: Engine, image: Image, module: Path) -> str:
+    """How the trial went. Triton is ready when it has loaded its models, so a healthy one has run the backend."""
+    if not image.config.get("Healthcheck"):
+        raise EngineFailed(f"{IMAGE} has lost its health check", remediation="Build it in Docker's format.")
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Path(folder)
+        repository.chmod(0o755)  # whatever user the container has
+        version = repository / f"{module.stem}.wasm" / "1"
+        version.mkdir(parents=True)
+        shutil.copyfile(module, version / "model.wasm")
+        models = VolumeMount(host_path=folder, container_path="/models")
+        confinement = Confinement(user=ANY_USER, volumes=(models,), tmpfs=("/tmp",))  # noqa: S108 (in the container)
+        began = time.monotonic()
+        # the health check is made inside, so the container needs no other network than loopback
+        with engine.start(IMAGE, confinement, network="none") as container:
+            while (state := container.state()).get("Health", {}).get("Status") != "healthy":
+                if state.get("Status") not in ("created", "running") or time.monotonic() - began > READY_S:
+                    raise EngineFailed(
+                        f"a container of {IMAGE} is not healthy: {state.get('Status')}",
+                        remediation="See the server's log above.",
+                        log=container.log(),
+                    )
+                time.sleep(0.2)
+            healthy_after_s, status = time.monotonic() - began, container.stop()
+            if status:
+                raise EngineFailed(
+                    f"a container of {IMAGE} ended with exit status {status} on SIGTERM",
+                    remediation="See the server's log above.",
+                    log=container.log(),
+                )
+    return (
+        f"healthy after {healthy_after_s:.1f} s with {module.stem} as a model; ended with exit status 0 on SIGTERM;"
+        f" run with {confinement.told()}"
+    )

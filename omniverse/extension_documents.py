@@ -1,0 +1,145 @@
+"""What people read in the extension: README, changelog and integration notes.
+
+Whatever a text of the spec holds, it is shown as that text: Markdown's own characters are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..hidden import in_quotes
+from ..markup import markdown
+from ..output import OutputTree
+from ..spec.omniverse import CustomIntegration, IntegrationType
+from ..spec.package_spec import PackageSpec
+from ..templates import render
+from . import extension_toml, kit_target
+from .extension_names import extension_id, extension_version
+from .inside.scenario import is_batched
+from .node_types import trouble
+from .python_signatures import INPUT, OUTPUT, Model, camel, identifiers, models
+from .selection import Chosen
+
+if TYPE_CHECKING:
+    from ..backend.interface.interface import TensorSpec
+
+TEMPLATES = Path(__file__).parent / "templates"
+WASMTIME = "wasmtime>=50,<51"  # as in pyproject.toml, which a test compares
+_MEANINGS = {
+    IntegrationType.Simulation: "Modules step over attributes of the stage, in each update of Kit.",
+    IntegrationType.Renderer: "Modules are called before or after each frame, over buffers that your code reads.",
+    IntegrationType.Tool: "Modules run over files of arrays, from a window, a command, or the command line.",
+    IntegrationType.DataProcessor: "Modules turn arrays into arrays, over a stage where one is given.",
+}
+
+
+def documents(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> OutputTree:
+    """The files under ``docs/``; `created_at` (ISO 8601) dates the changelog."""
+    config, version = spec.omniverse_config, extension_version(spec)
+    integration, tree = config.integration_type, OutputTree()
+    values: dict[str, Any] = {
+        "id": extension_id(spec),
+        "title": extension_toml.title(spec),
+        "description": extension_toml.description(spec),
+        "version": version,
+        "modules": [_about(*each) for each in zip(chosen, models(chosen), _prims(spec, chosen))],
+        "kit_versions": kit_versions(spec),
+        "wasmtime": WASMTIME,
+        "limits": list(extension_toml.LIMITS.items()),
+        "prebundle": config.prebundle,
+        "python": kit_target.python_of(config.required_kit_version),
+        "integration_docs": config.generate_integration_docs,
+        "nodes": config.omnigraph_nodes,
+        "command": command(spec),
+        "folder": extension_id(spec).replace(".", "/"),
+        "type": "Custom" if isinstance(integration, CustomIntegration) else integration.value,
+        "integration": integration.Custom if isinstance(integration, CustomIntegration) else integration.value,
+        "meaning": "" if isinstance(integration, CustomIntegration) else _MEANINGS[integration],
+        "dependencies": [each.extension_name for each in config.dependencies],
+        "examples": config.example_scenarios,
+        "scene": ascii(_scene(spec) or "scene.usda"),
+    }
+    tree.text(extension_toml.README, render(TEMPLATES, "README.md.j2", (markdown,), **values))
+    changelog = render(TEMPLATES, "CHANGELOG.md.j2", version=version, date=created_at[:10], count=len(chosen))
+    tree.text(extension_toml.CHANGELOG, changelog)
+    if config.generate_integration_docs:
+        tree.text(extension_toml.INTEGRATION, render(TEMPLATES, "integration.md.j2", (markdown,), **values))
+    return tree
+
+
+def kit_versions(spec: PackageSpec) -> str:
+    """The versions of Kit that the spec says it is for, in words."""
+    return ", ".join(kit_target.kit_versions(spec))
+
+
+def command(spec: PackageSpec) -> str:
+    """What the tool is called among Kit's commands."""
+    return camel(identifiers([f"run {spec.package_name}"])[0])
+
+
+def _about(module: Chosen, model: Model, where: str) -> dict[str, Any]:
+    """What the templates say of a module; `where` is the prim whose attributes are bound to its tensors."""
+    interface = module.inspection.interface
+    inputs = () if interface is None else tuple(each for each in interface.inputs if not each.optional)
+    outputs = () if interface is None else interface.outputs
+    batch = (-1,) if interface is not None and is_batched(interface) else ()
+
+    def told(specs: Sequence[TensorSpec]) -> str:
+        return ", ".join(f"{spec.name} {spec.dtype.name} {[*batch, *spec.dims]}" for spec in specs)
+
+    def places(side: str, specs: Sequence[TensorSpec], every: Sequence[TensorSpec], prefix: str) -> dict[str, str]:
+        named = dict(zip((each.name for each in every), identifiers([each.name for each in every], (), prefix)))
+        return {spec.name: f"{where}.{side}:{named[spec.name]}" for spec in specs}
+
+    every = () if interface is None else interface.inputs
+    bound = {"inputs": places("inputs", inputs, every, INPUT), "outputs": places("outputs", outputs, outputs, OUTPUT)}
+    return {
+        "name": module.name,
+        "literal": ascii(module.name),
+        "key": _quoted(module.name),
+        "function": model.function,
+        "parameters": ", ".join(model.needed),
+        "entry": module.entry,
+        "convention": "unknown" if interface is None else interface.convention.value,
+        "inputs": told(every),
+        "outputs": told(outputs),
+        "batch": interface.max_batch_size if interface is not None and batch else 0,
+        "given": "{" + ", ".join(f"{spec.name!a}: {_sample(spec, bool(batch))}" for spec in inputs) + "}",
+        "description": module.description,
+        "is_node": trouble(interface) is None,
+        **{f"bound_{side}": ascii(table) for side, table in bound.items()},
+        **{f"toml_{side}": _toml(table) for side, table in bound.items()},
+    }
+
+
+def _sample(spec: TensorSpec, batched: bool) -> str:
+    """An expression for an array that the input takes: ones, eight wherever any size goes, and one row of a batch."""
+    shape = (1,) * batched + tuple(8 if size == -1 else size for size in spec.dims)
+    if spec.dtype.name == "BYTES":
+        return f'np.full({shape}, b"text", "object")'
+    return f'np.ones({shape}, "{spec.dtype.numpy.name}")'
+
+
+def _scene(spec: PackageSpec) -> str | None:
+    """The first scene that is written for an example; None where there is none, or all are given."""
+    names = [each.name for each in spec.omniverse_config.example_scenarios if each.scenario_file is None]
+    return f"examples/{names[0]}.usda" if names else None
+
+
+def _prims(spec: PackageSpec, chosen: Sequence[Chosen]) -> list[str]:
+    """Where each module's tensors are: in the scene that is written for an example, where there is one."""
+    if _scene(spec) is not None:
+        return [f"/Scenario/{name}" for name in identifiers([each.name for each in chosen], (), "module")]
+    return ["/World/Data"] * len(chosen)
+
+
+def _toml(table: Mapping[str, str]) -> str:
+    return ", ".join(f"{_quoted(key)} = {_quoted(value)}" for key, value in table.items())
+
+
+def _quoted(text: str) -> str:
+    """`text` for TOML, whose texts are JSON's; but it knows no pairs of surrogates, so nothing else is escaped."""
+    return in_quotes(json.dumps(text, ensure_ascii=False))

@@ -1,0 +1,176 @@
+"""The Omniverse target: one Kit extension for the package, checked, and tried in a real Kit where that is wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from ..contracts.artifacts import OmniversePackageArtifact, PackagedModule
+from ..contracts.output import Artifacts, PackagingWarning, ValidationResult, WarningSeverity
+from ..output import OutputTree
+from ..problems import Problem
+from ..spec.package_spec import PackageSpec
+from ..target import Job, Made
+from . import extension_archive as archive
+from . import extension_documents as documents
+from . import extension_names as names
+from . import extension_registry as registry
+from . import extension_rules as rules
+from . import extension_toml, import_check, kit, kit_target, omnigraph, publish_check
+from .compatibility import Compatibility, check
+from .extension_errors import incompatible, no_node, no_wheels, none_left, not_valid
+from .extension_tree import extension
+from .prebundle import prebundle
+from .publish_check import Fault
+from .selection import Chosen, choose
+
+FOLDER = PurePosixPath("omniverse")
+REGISTRY = FOLDER / "registry"
+
+
+def left_out(spec: PackageSpec) -> str | None:
+    """Why the spec does not want an extension; None where it does."""
+    return None if spec.enable_omniverse_packaging else "enable_omniverse_packaging is false"
+
+
+def problems(spec: PackageSpec) -> Iterable[Problem]:
+    """Ids, names, versions and pictures that Kit does not take."""
+    return rules.problems(spec)
+
+
+def generate(job: Job) -> Made:
+    """The extension's files. A module that cannot run in Kit is left out, as an error; StageError when none is left."""
+    chosen, errors = choose(job)
+    found = {each.name: check(each.inspection) for each in chosen}
+    if not job.spec.omniverse_config.validate_wasm_compatibility:
+        found = {}
+    errors += [incompatible(name, result) for name, result in found.items() if not result.compatible]
+    kept = [each for each in chosen if each.name not in found or found[each.name].compatible]
+    if not kept:
+        raise none_left(errors)
+    job.say(f"extension {names.extension_id(job.spec)} with {len(kept)} of {len(kept) + len(errors)} modules")
+    tree = OutputTree()
+    for entry in extension(job.spec, kept, job.created_at):
+        tree.add(_root(job.spec) / entry.path, entry.content, executable=entry.executable)
+    bundled, without_wheels = prebundle(job)
+    if "prebundle" in job.spec.omniverse_config.model_fields_set:
+        errors += map(no_wheels, without_wheels)
+    nodes, without_node = omnigraph.nodes(job.spec, kept)
+    if without_node and not nodes:
+        errors.append(no_node(without_node))
+    for entry in (*bundled, *nodes):
+        tree.add(_root(job.spec) / entry.path, entry.content)
+    artifacts = Artifacts(omniverse_packages=(_artifact(job, kept),))
+    warnings = (*_warnings(found), *without_wheels, *without_node)
+    return Made(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=warnings)
+
+
+def act(job: Job, made: Made) -> Made:
+    """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
+    identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
+    wrong = publish_check.check(folder) or import_check.check(folder, identifier)
+    packed = tuple(_packed(job, folder, publishable=not wrong))
+    results = [
+        _result(
+            identifier,
+            "static",
+            wrong,
+            "required keys, files, changelog and version are in order, and its Python imports",
+        )
+    ]
+    if job.live:
+        tried, trouble = _try(job, identifier)
+        results.append(tried)
+        wrong += trouble
+    valid, untried = all(each.valid for each in results), not all(each.tried for each in results)
+    packages = tuple(each.model_copy(update={"validated": valid}) for each in made.artifacts.omniverse_packages)
+    return dataclasses.replace(
+        made,
+        artifacts=made.artifacts.model_copy(update={"omniverse_packages": packages}),
+        errors=(*made.errors, *([not_valid(identifier, wrong)] if wrong else [])),
+        warnings=(*made.warnings, *([_unsure(identifier)] if untried else [])),
+        validation_results=(*made.validation_results, *results),
+        adopted=(*made.adopted, *packed),
+    )
+
+
+def _packed(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixPath]:
+    """Write the archive and the registry that are wanted, and tell their files. A registry is only for what is
+    `publishable`: Kit installs from it without a further look."""
+    config, package_id = job.spec.omniverse_config, kit_target.package_id(job.spec)
+    whole = job.staging / _archive(job.spec) if config.package_as_extension else None
+    if whole is not None:
+        archive.write(folder, whole)
+        yield _archive(job.spec)
+    if config.registry and publishable:
+        date = int(datetime.fromisoformat(job.created_at.replace("Z", "+00:00")).timestamp())
+        for path in registry.write(folder, job.staging / REGISTRY, package_id=package_id, date=date, packed=whole):
+            yield REGISTRY / path
+
+
+def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[Fault]]:
+    """The result of a start in Kit, and what it found wrong: nothing where there is no Kit, and so no trial."""
+    python = kit.find()
+    if python is None:
+        why = f"not tried, as no Omniverse Kit is here: {kit.HOW}"
+        return ValidationResult(name=identifier, check="live", valid=False, tried=False, report=why), []
+    job.say("trying the extension in Omniverse Kit")
+    started = kit.try_extension(python, job.staging / _root(job.spec))
+    remedy = "Read Kit's words above; the extension's docs/README.md says what it needs."
+    wrong = [Fault(what=started.trouble, remedy=remedy)] if started.trouble is not None else []
+    good = f"started in Kit {started.kit}, and called {', '.join(started.modules)}"
+    return _result(identifier, "live", wrong, good), wrong
+
+
+def _result(name: str, how: str, wrong: Sequence[Fault], good: str) -> ValidationResult:
+    return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(map(str, wrong)) or good)
+
+
+def _unsure(identifier: str) -> PackagingWarning:
+    return PackagingWarning(
+        message=f"the extension {identifier} is not validated: it was not tried in Kit",
+        severity=WarningSeverity.Medium,
+        remediation=f"Package where Kit can be started: {kit.HOW}.",
+    )
+
+
+def _root(spec: PackageSpec) -> PurePosixPath:
+    return FOLDER / "exts" / names.extension_id(spec)
+
+
+def _archive(spec: PackageSpec) -> PurePosixPath:
+    return FOLDER / f"{kit_target.package_id(spec)}.zip"
+
+
+def _artifact(job: Job, kept: Sequence[Chosen]) -> OmniversePackageArtifact:
+    spec, root = job.spec, _root(job.spec)
+    config = spec.omniverse_config
+    return OmniversePackageArtifact(
+        extension_name=names.extension_id(spec),
+        extension_version=names.extension_version(spec),
+        package_path=job.final(_archive(spec) if config.package_as_extension else root),
+        extension_toml_path=job.final(root / extension_toml.CONFIG),
+        wasm_modules=tuple(
+            PackagedModule(
+                module_name=each.name,
+                file_path=job.final(root / each.file),
+                entry_point=each.entry,
+                description=each.description,
+            )
+            for each in kept
+        ),
+        readme_path=job.final(root / extension_toml.README),
+        examples_path=job.final(root / "examples") if config.example_scenarios else None,
+        kit_version_compatibility=documents.kit_versions(spec),
+        validated=False,  # until `act` has looked
+    )
+
+
+def _warnings(found: dict[str, Compatibility]) -> Iterable[PackagingWarning]:
+    for name, result in found.items():
+        for each in result.warnings:
+            message = f"module {name} in an Omniverse extension: {each}"
+            severity = WarningSeverity(each.severity.value)
+            yield PackagingWarning(message=message, severity=severity, remediation=each.remediation)

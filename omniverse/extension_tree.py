@@ -1,0 +1,40 @@
+"""The tree of an extension: everything in ``exts/<id>/``, relative to that folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from ..output import OutputTree, Source
+from ..spec.package_spec import PackageSpec
+from ..templates import render
+from .extension_documents import TEMPLATES, documents
+from .extension_names import extension_id
+from .extension_toml import CONFIG, ICON, PREVIEW, extension_toml
+from .python_module import module_folder, python_module
+from .scenarios import examples
+from .selection import Chosen
+
+LICENSES = PurePosixPath("PACKAGE-LICENSES")
+
+
+def extension(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> OutputTree:
+    """All files of the extension for the modules `chosen`; `created_at` (ISO 8601) dates the changelog."""
+    tree = OutputTree()
+    tree.text(CONFIG, extension_toml(spec))
+    identifier = extension_id(spec)
+    tree.merge(python_module(spec, chosen))
+    for name, template in (("__init__", "tests_init"), ("test_modules", "test_modules")):
+        text = render(TEMPLATES, f"{template}.py.j2", id=identifier)
+        tree.text(module_folder(identifier) / "tests" / f"{name}.py", text)
+    for module in chosen:
+        tree.add(module.file, Source(path=module.path, sha256=module.inspection.sha256))
+    tree.merge(documents(spec, chosen, created_at))
+    tree.merge(examples(spec, chosen))
+    licence = spec.distribution_config.license_file
+    if licence is not None:  # where Kit's own extensions have theirs, and under such a name
+        tree.add(LICENSES / f"{identifier}-LICENSE.md", Source(path=licence))
+    config = spec.omniverse_config
+    tree.add(ICON, Source(path=config.extension_icon or TEMPLATES / "icon.png"))
+    tree.add(PREVIEW, Source(path=config.extension_preview or TEMPLATES / "preview.png"))
+    return tree

@@ -1,0 +1,88 @@
+"""The package manifest (requirements 2.6): what is in a package, where it comes from, how it was tested."""
+
+from __future__ import annotations
+
+from ..spec.base import SemanticVersion
+from ..spec.build import SourceInfo, TestInfo
+from ..spec.package_spec import OperationMode
+from .base import U64, DateTime, Record, Seconds, Sha256
+
+FORMAT = "1.0"
+
+
+class ArtifactEntry(Record):
+    """One file of the package."""
+
+    name: str
+    path: str
+    """Relative to the package."""
+    size_bytes: U64
+    checksum_sha256: Sha256
+    artifact_type: str
+
+
+class ArtifactsInventory(Record):
+    """The files by what made them."""
+
+    nim_containers: tuple[ArtifactEntry, ...] = ()
+    triton_models: tuple[ArtifactEntry, ...] = ()
+    omniverse_packages: tuple[ArtifactEntry, ...] = ()
+    distribution_archives: tuple[ArtifactEntry, ...] = ()
+    documentation: tuple[ArtifactEntry, ...] = ()
+    deployment_manifests: tuple[ArtifactEntry, ...] = ()
+
+
+class WasmBinaryInfo(Record):
+    """One module."""
+
+    name: str
+    size_bytes: U64
+    checksum_sha256: Sha256
+    wasi_compliant: bool
+    exports: tuple[str, ...]
+
+
+class BuildInfo(Record):
+    """How the modules were built; null is unknown."""
+
+    rust_version: str | None = None
+    cargo_version: str | None = None
+    wasm_binaries: tuple[WasmBinaryInfo, ...]
+    build_time_seconds: Seconds | None = None
+    total_wasm_size_bytes: U64
+
+
+class BenchmarkResult(Record):
+    """One benchmark."""
+
+    name: str
+    python_time_ms: float | None = None
+    rust_wasm_time_ms: float | None = None
+    speedup_factor: float | None = None
+
+
+class PerformanceMetrics(Record):
+    """How the modules compare with the Python they come from; null is unknown."""
+
+    benchmark_results: tuple[BenchmarkResult, ...] = ()
+    speedup_factor: float | None = None
+    memory_usage_bytes: U64 | None = None
+
+
+class PackageManifest(Record):
+    """The inventory of a package."""
+
+    version: str = FORMAT
+    package_name: str
+    package_version: SemanticVersion
+    description: str = ""
+    created_at: DateTime
+    pipeline_id: str
+    mode: OperationMode
+    artifacts: ArtifactsInventory
+    source_info: SourceInfo
+    build_info: BuildInfo
+    test_info: TestInfo
+    performance_metrics: PerformanceMetrics
+    notes: tuple[str, ...] = ()
+    """What a reader should know, such as the stages that failed."""

@@ -1,0 +1,49 @@
+"""Which engine runs a model in Triton, as far as that depends on the model."""
+
+from __future__ import annotations
+
+import pytest
+
+from portalis.backend import SettingsError
+from portalis.backend.interface.interface import Interface
+from portalis.backend.triton.config import check_engine, interface_of
+from portalis.backend.triton.engine_selection import obstacle
+from portalis.backend.triton.model_parameters import Settings, parse
+from portalis.backend.wasm.binary import read_module
+from tests.backend import guests
+
+COMMAND = guests.wasm('(module (memory (export "memory") 1) (func (export "_start")))')
+THREADS = "wasm.threads is 4, and the native executor has a thread for each instance of the instance group"
+
+
+def model(wasm: bytes, **parameters: str) -> tuple[Settings, Interface]:
+    settings = parse({f"wasm.{key}": value for key, value in parameters.items()})
+    return settings, interface_of(read_module(wasm), {}, settings, "model.wasm")
+
+
+@pytest.mark.parametrize(
+    ("wasm", "parameters", "why"),
+    [
+        (guests.when_asked("unreachable"), {}, None),
+        (guests.when_asked("unreachable"), {"threads": "4"}, THREADS),
+        (COMMAND, {}, "the native executor runs no command"),
+    ],
+)
+def test_some_models_are_not_run_natively_wherever_they_are(
+    wasm: bytes, parameters: dict[str, str], why: str | None
+) -> None:
+    for engine in ("auto", "python", "native"):
+        settings, interface = model(wasm, engine=engine, **parameters)
+        assert obstacle(interface, settings.threads) == why
+        if engine == "native" and why is not None:
+            with pytest.raises(SettingsError) as caught:
+                check_engine(settings, interface, {"backend": "wasm"})
+            assert str(caught.value) == f"wasm.engine is native, but {why}: set wasm.engine to auto or python"
+        else:
+            check_engine(settings, interface, {"backend": "wasm"})
+
+
+def test_a_model_of_the_python_backend_brings_its_own() -> None:
+    check_engine(*model(guests.when_asked("unreachable")), {"backend": "python"})
+    with pytest.raises(SettingsError, match="wasm.engine is native, but the backend is python"):
+        check_engine(*model(guests.when_asked("unreachable"), engine="native"), {"backend": "python"})

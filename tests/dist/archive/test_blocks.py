@@ -1,0 +1,158 @@
+"""Parallel compression: the same bytes for any number of workers, that the usual programs unpack."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from portalis.dist.archive.blocks import Block, Blocks, Workers
+from portalis.dist.archive.compressors import COMPRESSORS, CannotCompress
+from portalis.dist.archive.members import Members, from_file
+from portalis.dist.archive.plan import Plan
+from portalis.dist.archive.writer import ENDINGS, write
+from portalis.spec.distribution import ArchiveFormat
+from tests.running.waiting import PATIENCE_S
+
+SIZE = 6 << 20  # more than a block of every format
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that can be compressed, but not to nothing."""
+    some = random.Random(1)
+    words = [some.randbytes(some.randint(2, 9)) for _ in range(300)]
+    path = tmp_path_factory.mktemp("big") / "big"
+    path.write_bytes(b"".join(some.choices(words, k=SIZE // 4))[:SIZE])
+    return path
+
+
+@pytest.mark.parametrize(("packed", "level"), [(packed, level) for packed in ArchiveFormat for level in (1, 6)])
+@pytest.mark.bulk
+def test_the_bytes_do_not_depend_on_the_number_of_workers(
+    tmp_path: Path, big: Path, packed: ArchiveFormat, level: int
+) -> None:
+    plan = Plan(top="demo", members=Members([from_file("big", big, "test")]), epoch=1, level=level)
+    digests = set()
+    for workers in (1, 3):
+        archive = tmp_path / f"{workers}{ENDINGS[packed]}"
+        write(plan, archive, packed, lambda _: None, workers=workers)
+        digests.add(hashlib.sha256(archive.read_bytes()).hexdigest())
+    assert len(digests) == 1
+    if packed is ArchiveFormat.Zip:
+        subprocess.run(["unzip", "-q", str(archive)], cwd=tmp_path, check=True)
+    else:
+        subprocess.run(["tar", "-xf", str(archive)], cwd=tmp_path, check=True)
+    assert (tmp_path / "demo" / "big").read_bytes() == big.read_bytes()
+
+
+def test_gzip_stays_one_member_and_loses_little_at_the_seams(tmp_path: Path, big: Path) -> None:
+    """pigz's way: some programs read only the first member of a file."""
+    plan = Plan(top="demo", members=Members([from_file("big", big, "test")]), epoch=1, level=6)
+    archive = tmp_path / "a.tar.gz"
+    write(plan, archive, ArchiveFormat.TarGz, lambda _: None)
+    whole = subprocess.run(["gzip", "-6nc"], input=big.read_bytes(), capture_output=True, check=True).stdout
+    assert archive.stat().st_size < 1.01 * len(whole)
+    listed = subprocess.run(["gzip", "-l", str(archive)], capture_output=True, text=True, check=True).stdout
+    assert int(listed.split()[5]) > SIZE  # gzip tells the size of the last member
+
+
+def test_blocks_are_worked_on_at_the_same_time_and_come_in_order() -> None:
+    together = threading.Barrier(3, timeout=PATIENCE_S)
+
+    def work(block: Block) -> bytes:
+        if not block.last:
+            together.wait()  # never ends unless three run
+        return block.data.upper()
+
+    with Workers(3) as workers:
+        blocks = Blocks(workers, work, block_bytes=2, worker_bytes=1)
+        assert blocks.compress(b"abcdefghijkl") + blocks.compress(b"m") + blocks.flush() == b"ABCDEFGHIJKLM"
+
+
+def test_no_more_blocks_wait_than_are_worked_on() -> None:
+    given: list[Block] = []
+    held, most = threading.Semaphore(0), 0
+
+    def work(block: Block) -> bytes:
+        given.append(block)
+        held.acquire(timeout=PATIENCE_S)
+        return block.data
+
+    with Workers(2) as workers:
+        blocks = Blocks(workers, work, block_bytes=1, worker_bytes=1)
+        done = b""
+        for each in b"abcdefgh":
+            held.release()
+            done += blocks.compress(bytes([each]))
+            most = max(most, len(given) - len(done))
+        held.release()
+        held.release()
+        assert done + blocks.flush() == b"abcdefgh" and most <= 3
+
+
+def test_each_block_has_the_end_of_the_one_before() -> None:
+    blocks = Blocks(Workers(1), lambda block: block.before + b"|" + block.data + b";", block_bytes=3, worker_bytes=1)
+    assert blocks.compress(b"abcdef") + blocks.flush() == b"|abc;abc|def;"
+
+
+@pytest.mark.parametrize("worker_bytes", [1, 10 << 20, 90 << 20, 1 << 40])
+def test_workers_are_as_many_as_there_is_memory_for_and_one_at_least(worker_bytes: int) -> None:
+    count = Workers().count(worker_bytes)
+    assert count >= 1 and (count == 1 or count * worker_bytes <= 96 << 20)
+
+
+def test_what_a_worker_raises_comes_out(tmp_path: Path) -> None:
+    def fail(block: Block) -> bytes:
+        raise MemoryError("no more")
+
+    with Workers(2) as workers:
+        blocks = Blocks(workers, fail, block_bytes=1, worker_bytes=1)
+        with pytest.raises(MemoryError, match="no more"):
+            blocks.compress(b"abcdef")
+
+
+def test_without_a_thread_to_be_had_it_is_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Workers(2) as workers, pytest.raises(MemoryError, match="can't start new thread"):
+        Blocks(workers, lambda block: block.data, block_bytes=1, worker_bytes=1).compress(b"abc")
+
+
+def test_workers_are_counted_where_the_system_knows_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert Workers().count(1) == 1
+
+
+def test_what_zstd_gives_up_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library gives up for want of memory only."""
+    import zstandard
+
+    class Failing:
+        def compress(self, data: bytes) -> bytes:
+            raise zstandard.ZstdError("allocation failed")
+
+        def flush(self) -> bytes:
+            raise zstandard.ZstdError("allocation failed")
+
+    make = COMPRESSORS[ArchiveFormat.TarZst]
+    packing = make(1, Workers(1))
+    monkeypatch.setattr(packing, "_packing", Failing())
+    with pytest.raises(CannotCompress, match="allocation failed"):
+        packing.compress(b"x")
+    with pytest.raises(CannotCompress, match="allocation failed"):
+        packing.flush()
+
+    def refuse(**parameters: object) -> None:
+        raise zstandard.ZstdError("cannot make a context")
+
+    monkeypatch.setattr(zstandard, "ZstdCompressor", refuse)
+    with pytest.raises(CannotCompress, match="cannot make a context"):
+        make(1, Workers(1))

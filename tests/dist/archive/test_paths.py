@@ -1,0 +1,56 @@
+"""Which paths may be in an archive: the same rule when it is made and when it is verified."""
+
+from __future__ import annotations
+
+import pytest
+
+from portalis.dist.archive.members import Members, from_bytes
+from portalis.dist.archive.paths import folded, path_trouble
+from portalis.errors import PortalisError
+
+HOSTILE = (
+    "/etc/passwd",
+    "../up",
+    "a/../../up",
+    "a/..",
+    "a//b",
+    "./a",
+    "",
+    "a/",
+    "..\\up",
+    "a\\b",
+    "C:/windows",
+    "a/c:b",
+    "a\nb",
+    "a\0b",
+    "a\x1b[2Jb",
+    "a\udc80b",
+    "x" * 5000,
+)
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_a_path_that_could_come_to_lie_elsewhere_is_refused(path: str) -> None:
+    assert path_trouble(path) is not None
+
+
+@pytest.mark.parametrize(
+    "path", ["a", "..a/b..", "a/...", "docs/$(x) `y` 'z'.md", "資料/😀", ".hidden", "a b/-rf", "ab:c"]
+)
+def test_an_odd_path_is_taken(path: str) -> None:
+    assert path_trouble(path) is None
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in HOSTILE if "//" not in path and not path.startswith("./") and path[-1:] not in ("", "/")]
+)
+def test_no_archive_is_made_of_a_path_that_verify_would_refuse(path: str) -> None:
+    with pytest.raises(PortalisError, match="cannot be in an archive"):
+        Members([from_bytes(path, b"", "test")])
+
+
+@pytest.mark.parametrize(("one", "other"), [("README", "readme"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")])
+def test_names_that_are_one_where_capitals_do_not_count_are_refused(one: str, other: str) -> None:
+    assert folded(one) == folded(other)
+    with pytest.raises(PortalisError, match="are one file where capitals do not count"):
+        Members([from_bytes(one, b"", "test"), from_bytes(other, b"", "test")])

@@ -1,0 +1,26 @@
+"""Real packages of every format, made once, and what verify says of others in their place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portalis.dist import archive_target as target
+from portalis.dist.archive.writer import ENDINGS
+from portalis.spec.distribution import ArchiveFormat
+from tests.dist.conftest import Package
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[ArchiveFormat, Path]:
+    """An archive of each format, with all that lies beside it."""
+    made = {}
+    for packed in ArchiveFormat:
+        package = Package(tmp_path_factory.mktemp("shipped") / packed.value)
+        package.with_everything()
+        package.configure(archive_format=packed.value, checksum_algorithms=["SHA256", "SHA512", "Blake3"])
+        job = package.job()
+        target.act(job, target.generate(job))
+        made[packed] = package.staging / "archives" / f"demo-1.2.3{ENDINGS[packed]}"
+    return made

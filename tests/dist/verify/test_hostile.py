@@ -1,0 +1,372 @@
+"""Archives that mean harm: each is refused with what, why and what to do, quickly and within limits."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from portalis.dist.archive.writer import ENDINGS
+from portalis.dist.verify.limits import Limits
+from portalis.dist.verify.verification import verify
+from portalis.spec.distribution import ArchiveFormat
+from tests.dist.archive.test_paths import HOSTILE
+from tests.parts import ROOT
+
+from .hostile import TOP, below, gz, manifest, messages, packed_as, report, tar_of, zip_of
+
+GOOD = below({"a": b"x"})
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, **values: object) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    for key, value in values.items():
+        setattr(info, key, value)
+    return info
+
+
+# what a tar header or a ZIP can have at all
+NAMES = [name for name in HOSTILE if name and "\0" not in name and "\udc80" not in name]
+
+
+@pytest.mark.parametrize("packed", [ArchiveFormat.TarGz, ArchiveFormat.Zip])
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, packed: ArchiveFormat, name: str) -> None:
+    """Also where the manifest lists the file."""
+    inside = GOOD | {f"{TOP}/manifest.json": manifest({"a": b"x", name: b"x"}), name: b"x", f"{TOP}/{name}": b"x"}
+    data = zip_of(inside) if packed is ArchiveFormat.Zip else gz(tar_of(inside))
+    said = messages(report(tmp_path, data, packed))
+    assert [each for each in said if each.startswith(("paths: ", "structure: "))], said
+    assert [path.name for path in tmp_path.iterdir()] == [f"{TOP}{ENDINGS[packed]}"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        (tarfile.SYMTYPE, "a symbolic link"),
+        (tarfile.LNKTYPE, "a hard link"),
+        (tarfile.CHRTYPE, "a device"),
+        (tarfile.BLKTYPE, "a device"),
+        (tarfile.FIFOTYPE, "a named pipe"),
+    ],
+)
+def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path, kind: bytes, what: str) -> None:
+    data = gz(tar_of(GOOD, [entry(f"{TOP}/b", kind, linkname="/etc/passwd")]))
+    assert f"paths: '{TOP}/b' is {what}" in messages(report(tmp_path, data))
+
+
+@pytest.mark.parametrize(("mode", "what"), [(0o120777, "a symbolic link"), (0o020666, "a device, pipe or folder")])
+def test_a_link_or_a_device_in_a_zip_is_refused(tmp_path: Path, mode: int, what: str) -> None:
+    info = zipfile.ZipInfo(f"{TOP}/b")
+    info.external_attr = mode << 16
+    found = report(tmp_path, zip_of(GOOD, [(info, b"/etc/passwd")]), ArchiveFormat.Zip)
+    assert f"paths: '{TOP}/b' is {what}" in messages(found)
+
+
+@pytest.mark.parametrize("kind", [b"S", b"g", b"M", b"V", b"K", b"7", b"Z"])
+def test_kinds_of_entries_that_packages_do_not_have_are_refused(tmp_path: Path, kind: bytes) -> None:
+    said = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/b", kind)]))))
+    assert any("which packages do not have" in each for each in said), said
+
+
+def test_a_file_that_would_run_as_root_is_refused(tmp_path: Path) -> None:
+    said = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/b", mode=0o4755)]))))
+    assert f"paths: '{TOP}/b' would run as another user, or is sticky: its mode is 4755" in said
+
+
+@pytest.mark.parametrize("name", ["a", "A"])
+def test_a_name_that_is_there_twice_is_refused_also_in_other_letters(tmp_path: Path, name: str) -> None:
+    said = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/{name}")]))))
+    assert any(each.startswith(f"paths: '{TOP}/{name}' ") for each in said), said
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_is_twice_in_a_zip_is_refused(tmp_path: Path) -> None:
+    found = report(tmp_path, zip_of(GOOD, [(zipfile.ZipInfo(f"{TOP}/a"), b"other")]), ArchiveFormat.Zip)
+    assert f"paths: '{TOP}/a' is there twice" in messages(found)
+
+
+def test_a_file_below_a_file_is_refused(tmp_path: Path) -> None:
+    said = messages(report(tmp_path, gz(tar_of(GOOD | {f"{TOP}/A/b": b""}))))
+    assert f"paths: '{TOP}/A/b' is below a file" in said
+
+
+def zeros(packed: ArchiveFormat, size: int) -> bytes:
+    """An archive with one file of `size` zeros, made in pieces."""
+    if packed is ArchiveFormat.Zip:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{TOP}/a", "w") as file:
+            for _ in range(size >> 20):
+                file.write(bytes(1 << 20))
+        return buffer.getvalue()
+    return packed_as(entry(f"{TOP}/a", size=size).tobuf() + bytes(size + 1024), packed)
+
+
+@pytest.mark.parametrize("packed", ArchiveFormat)
+def test_a_bomb_by_ratio_is_refused(tmp_path: Path, packed: ArchiveFormat) -> None:
+    said = messages(report(tmp_path, zeros(packed, 80 << 20), packed))
+    assert any("as only a bomb does" in each for each in said), said
+
+
+@pytest.mark.parametrize("packed", ArchiveFormat)
+def test_a_bomb_by_size_is_refused(tmp_path: Path, packed: ArchiveFormat) -> None:
+    said = messages(report(tmp_path, zeros(packed, 2 << 20), packed, max_bytes=1 << 20))
+    assert any("it unpacks to more than 1.0 MiB" in each for each in said), said
+
+
+@pytest.mark.parametrize("packed", [ArchiveFormat.TarGz, ArchiveFormat.Zip])
+def test_a_bomb_by_count_is_refused(tmp_path: Path, packed: ArchiveFormat) -> None:
+    inside = below({str(i): b"" for i in range(200)})
+    data = zip_of(inside) if packed is ArchiveFormat.Zip else gz(tar_of(inside))
+    said = messages(report(tmp_path, data, packed, max_entries=100))
+    assert any("more than 100 files and folders" in each for each in said), said
+    assert messages(report(tmp_path, data, packed, max_entries=201)) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_announces_gigabytes_takes_no_memory(tmp_path: Path, kind: bytes) -> None:
+    """tarfile would read all of it at once."""
+    data = gz(entry("x", kind, size=4 << 30).tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
+    assert messages(report(tmp_path, data))[0] == "structure: an extended header in it is larger than 64 KiB"
+
+
+def pax(*records: bytes) -> bytes:
+    body = b"".join(b"%d %s" % (len(each) + 3, each) for each in records)
+    return entry("x", tarfile.XHDTYPE, size=len(body)).tobuf() + body + bytes(-len(body) % 512)
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([b"size=1\n"], "has two sizes"),
+        ([b"size=-1\n"], "has two sizes"),
+        ([b"GNU.sparse.major=1\n"], "which packages do not have"),
+        ([b"hdrcharset=BINARY\n"], "which packages do not have"),
+        ([b"SCHILY.xattr.security.capability=x\n"], "which packages do not have"),
+        ([b"path=a\n", b"path=b\n"], "damaged"),
+        ([b"path=\xff\n"], "not UTF-8"),
+        ([b"path\n"], "damaged"),
+    ],
+)
+def test_an_extended_header_that_others_may_read_otherwise_is_refused(
+    tmp_path: Path, records: list[bytes], said: str
+) -> None:
+    data = gz(pax(*records) + tar_of(GOOD))
+    found = messages(report(tmp_path, data))
+    assert any(said in each for each in found), found
+
+
+@pytest.mark.parametrize("body", [b"x", b"0 path=a\n", b"99 path=a\n", b"6 a=\n", b"-9 path=a\n"])
+def test_a_damaged_extended_header_is_refused(tmp_path: Path, body: bytes) -> None:
+    data = entry("x", tarfile.XHDTYPE, size=len(body)).tobuf() + body + bytes(-len(body) % 512) + tar_of(GOOD)
+    assert "structure: an extended header in it is damaged" in messages(report(tmp_path, gz(data)))
+
+
+def test_a_chain_of_extended_headers_is_refused(tmp_path: Path) -> None:
+    """tarfile follows them by recursion."""
+    said = messages(report(tmp_path, gz(pax(b"path=a\n") * 5000 + tar_of(GOOD))))
+    assert any("which packages do not have" in each for each in said), said
+
+
+TAR = tar_of(GOOD)
+ONE = 512 + 512  # the first file, 'a', with its content
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TAR + b"more",
+        TAR + TAR,
+        TAR[:-1] + b"x",
+        TAR[: ONE - 1] + b"x" + TAR[ONE:],  # behind the end of a file
+        TAR[:-10_000],
+        TAR.rstrip(b"\0"),
+        b"",
+        bytes(512),
+    ],
+)
+@pytest.mark.parametrize("packed", [ArchiveFormat.TarGz, ArchiveFormat.TarZst])
+def test_what_is_hidden_in_a_tar_or_cut_off_is_refused(tmp_path: Path, data: bytes, packed: ArchiveFormat) -> None:
+    said = messages(report(tmp_path, packed_as(data, packed), packed))
+    assert any(each.startswith("structure: ") for each in said), said
+
+
+@pytest.mark.parametrize("packed", [each for each in ArchiveFormat if each is not ArchiveFormat.Zip])
+@pytest.mark.parametrize("more", [b"x", b"more than a few bytes" * 9, bytes(512)])
+def test_what_follows_the_compressed_data_is_refused(tmp_path: Path, packed: ArchiveFormat, more: bytes) -> None:
+    said = messages(report(tmp_path, packed_as(TAR, packed) + more, packed))
+    assert any(each.startswith("structure: ") for each in said), said
+
+
+@pytest.mark.parametrize("packed", ArchiveFormat)
+def test_an_archive_that_is_cut_off_anywhere_is_refused(tmp_path: Path, packed: ArchiveFormat) -> None:
+    data = zip_of(GOOD) if packed is ArchiveFormat.Zip else packed_as(TAR, packed)
+    for length in range(len(data)):
+        assert not report(tmp_path, data[:length], packed).verified, length
+
+
+ZIP = zip_of(GOOD)
+
+
+def changed_zip(change: str) -> bytes:
+    at_list = ZIP.index(b"PK\x01\x02")
+    data = bytearray(ZIP)
+    if change == "in front":
+        return b"#!/bin/sh\n" + ZIP
+    if change == "behind":
+        return ZIP + b"more"
+    if change == "a comment":
+        data[-2:] = struct.pack("<H", 4)
+        return bytes(data) + b"more"
+    if change == "another name in front of the file":
+        name = f"{TOP}/a".encode()
+        at = ZIP.index(name)
+        data[at + len(name) - 1] = ord("b")
+    if change == "another size in the list":
+        data[at_list + 24] += 1
+    if change == "another method in the list":
+        data[at_list + 10] = 0
+    if change == "encrypted":
+        data[at_list + 8] |= 1
+        data[6] |= 1
+    if change == "a file that is not in the list":
+        second = ZIP.index(b"PK\x01\x02", at_list + 4)
+        del data[at_list:second]
+        end = data.rindex(b"PK\x05\x06")
+        count, length = 1, len(data[at_list:end])
+        data[end + 8 : end + 16] = struct.pack("<2HL", count, count, length)
+    if change == "the same file twice in the list":
+        second = ZIP.index(b"PK\x01\x02", at_list + 4)
+        data[at_list:at_list] = ZIP[at_list:second]
+        end = data.rindex(b"PK\x05\x06")
+        data[end + 8 : end + 16] = struct.pack("<2HL", 3, 3, end - at_list)
+    assert data != ZIP
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "in front",
+        "behind",
+        "a comment",
+        "another name in front of the file",
+        "another size in the list",
+        "another method in the list",
+        "encrypted",
+        "a file that is not in the list",
+        "the same file twice in the list",
+    ],
+)
+def test_a_zip_that_programs_may_read_in_two_ways_is_refused(tmp_path: Path, change: str) -> None:
+    said = messages(report(tmp_path, changed_zip(change), ArchiveFormat.Zip))
+    assert any(each.startswith("structure: ") for each in said), said
+
+
+def test_a_zip_with_another_name_in_an_extra_field_is_refused(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo(f"{TOP}/b")
+    info.extra = struct.pack("<2HBL", 0x7075, 9, 1, 0) + b"evil"
+    said = messages(report(tmp_path, zip_of(GOOD, [(info, b"")]), ArchiveFormat.Zip))
+    assert any(each.startswith("structure: ") for each in said), said
+
+
+def test_a_named_pipe_in_a_folder_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(manifest({}))
+    os.mkfifo(tmp_path / "pipe")
+    assert messages(verify(tmp_path, Limits())) == ["paths: 'pipe' is a device, pipe or socket"]
+
+
+def test_a_named_pipe_in_place_of_a_checksum_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"{TOP}.tar.gz.sha256")
+    assert "is no file" in messages(report(tmp_path, gz(TAR)))[0]
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from portalis.dist.verify.limits import Limits
+from portalis.dist.verify.verify import verify
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20),) * 2)
+found = verify(Path(sys.argv[1]), Limits(max_ratio=10**9, max_bytes=200 << 20))
+print([each.message for each in found.findings])
+"""
+
+
+MANIFESTS = {
+    "toml of one dotted key": ("manifest.toml", ".".join(["a"] * 20_001) + "=1"),
+    "toml of dotted headers": ("manifest.toml", "".join(f"[{'.'.join(['a'] * 400)}.k{i}]\n" for i in range(2000))),
+    "yaml of many lines": ("manifest.yaml", "".join(f"a{i}: 1\n" for i in range(60_000))),
+    "yaml of one key": ("manifest.yaml", "a: 1\n" * 100_000),
+    "yaml of nested lists": ("manifest.yaml", "a: " + "[" * 100_000),
+    "json of many objects": ("manifest.json", f"[{'{},' * 600_000}1]"),
+    "json of nested lists": ("manifest.json", "[" * 600_000),
+}
+
+
+def test_a_manifest_of_any_text_is_refused_in_bounded_memory_and_time(tmp_path: Path) -> None:
+    """The next archive is verified by the same process: the first of each pair is hostile, the second is not."""
+    paths = []
+    for name, (file, text) in MANIFESTS.items():
+        paths.append(tmp_path / name / f"{TOP}.tar.gz")
+        paths[-1].parent.mkdir()
+        paths[-1].write_bytes(gz(tar_of({f"{TOP}/{file}": text.encode()})))
+    good = tmp_path / f"{TOP}.tar.gz"
+    good.write_bytes(gz(TAR))
+    done = subprocess.run([sys.executable, "-c", EACH, good, *paths], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-500:]
+    for line, name in zip(done.stdout.splitlines(), MANIFESTS):
+        found, spent, next_one = json.loads(line)
+        assert found and "is no manifest of a package: " in found[0], name
+        assert spent < 8, name
+        assert next_one
+
+
+EACH = """
+import json, resource, sys, time
+from pathlib import Path
+from portalis.dist.verify.limits import Limits
+from portalis.dist.verify.verify import verify
+good, *hostile = map(Path, sys.argv[1:])
+verify(good, Limits())
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (192 << 20),) * 2)
+for path in hostile:
+    began = time.process_time()
+    found = [each.message for each in verify(path, Limits(max_ratio=10**9)).findings]
+    print(json.dumps([found, time.process_time() - began, verify(good, Limits()).verified]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("packed", ArchiveFormat)
+@pytest.mark.bulk
+def test_a_bomb_does_not_take_the_memory_either(tmp_path: Path, packed: ArchiveFormat) -> None:
+    """zstd makes 128 KiB of 4 bytes, and one call of its library as much as it is given input for."""
+    path = tmp_path / f"{TOP}{ENDINGS[packed]}"
+    path.write_bytes(zeros(packed, 208 << 20))
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "it unpacks to more than 200.0 MiB" in done.stdout
+
+
+def test_a_window_of_zstd_larger_than_its_programs_take_is_refused(tmp_path: Path) -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=28, write_content_size=False)
+    packing = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    data = packing.compress(TAR) + packing.flush()
+    assert "compressed data is damaged" in messages(report(tmp_path, data, ArchiveFormat.TarZst))[0]
+
+
+def test_an_empty_member_changes_nothing(tmp_path: Path) -> None:
+    """The content is the same, and so it is taken, unless a checksum file says otherwise."""
+    assert report(tmp_path, gz(TAR) + gzip.compress(b"", mtime=0)).verified

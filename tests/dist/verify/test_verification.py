@@ -1,0 +1,226 @@
+"""What verify says of real packages, whole and changed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from portalis.dist.archive.writer import ENDINGS
+from portalis.dist.verify.limits import Limits
+from portalis.dist.verify.verification import verify
+from portalis.errors import UsageError
+from portalis.spec.distribution import ArchiveFormat
+
+from .hostile import TOP, below, manifest, messages, packed_as, report, tar_of, zip_of
+
+FILES = {"README.md": b"# demo\n", "wasm/gelu.wasm": b"\0asm" * 100, "docs/a.md": b""}
+WRONG = {
+    "name": "gelu",
+    "size_bytes": 400,
+    "checksum_sha256": "0" * 64,
+    "wasi_compliant": True,
+    "exports": [],
+}
+TARS = [packed for packed in ArchiveFormat if packed is not ArchiveFormat.Zip]
+
+
+def archive_of(files: dict[str, bytes], packed: ArchiveFormat) -> bytes:
+    return zip_of(files) if packed is ArchiveFormat.Zip else packed_as(tar_of(files), packed)
+
+
+@pytest.mark.parametrize("packed", ArchiveFormat)
+def test_what_portalis_makes_is_verified(shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat) -> None:
+    found = verify(shipped[packed], Limits())
+    assert found.verified and found.packed is packed and messages(found) == []
+    assert found.file_count == 19 and [check.name for check in found.checks if check.proves] == [
+        "checksums",
+        "manifest",
+        "provenance",
+    ]
+
+
+def test_the_checksum_files_are_those_that_the_usual_programs_take(shipped: dict[ArchiveFormat, Path]) -> None:
+    folder = shipped[ArchiveFormat.TarGz].parent
+    for program in ("sha256sum", "sha512sum"):
+        name = f"{TOP}.tar.gz.{program[:-3]}"
+        done = subprocess.run([program, "--check", "--strict", name], cwd=folder, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, f"{TOP}.tar.gz: OK\n")
+
+
+@pytest.mark.parametrize("packed", ArchiveFormat)
+def test_a_package_that_others_have_packed_again_is_taken_by_its_manifest(
+    tmp_path: Path, packed: ArchiveFormat
+) -> None:
+    assert messages(report(tmp_path, archive_of(below(FILES), packed), packed)) == []
+
+
+@pytest.mark.parametrize("tool", [["tar", "--format=gnu"], ["tar", "--format=pax"], ["tar", "--format=ustar"]])
+def test_what_gnu_tar_writes_is_read(tmp_path: Path, tool: list[str]) -> None:
+    long = "docs/" + "long/" * 12 + "name" * 20 + ".md"  # GNU's long name, pax's path, ustar's prefix
+    for name, data in below({**FILES, long: b"x"}).items():
+        place = tmp_path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    path = tmp_path / f"{TOP}.tar.gz"
+    subprocess.run([*tool, "-czf", str(path), TOP], cwd=tmp_path, check=True)
+    assert messages(verify(path, Limits())) == []
+
+
+@pytest.mark.parametrize("packed", ArchiveFormat)
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (FILES | {"docs/a.md": b"b"}, "manifest: changed: 'docs/a.md' has 1 bytes, and 0 in the manifest"),
+        (FILES | {"README.md": b"# DEMO\n"}, "manifest: changed: 'README.md' has the SHA-256"),
+        (FILES | {"more": b""}, "manifest: extra: 'more' is there, and the manifest does not list it"),
+        (
+            {"README.md": FILES["README.md"], "docs/a.md": b""},
+            "manifest: missing: 'wasm/gelu.wasm', which the manifest lists",
+        ),
+    ],
+)
+def test_contents_that_differ_from_the_manifest_are_told_by_name(
+    tmp_path: Path, packed: ArchiveFormat, files: dict[str, bytes], said: str
+) -> None:
+    inside = {f"{TOP}/{name}": data for name, data in files.items()} | {f"{TOP}/manifest.json": manifest(FILES)}
+    (message,) = messages(report(tmp_path, archive_of(inside, packed), packed))
+    assert message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"{", "manifest.json is no manifest of a package"),
+        (b"\xff", "manifest.json is no manifest of a package"),
+        (b"[" * 200_000, "manifest.json is no manifest of a package"),
+        (b"[]", "manifest.json is no manifest of a package: the whole: "),
+        (manifest({}, package_version="one"), "package_version: "),
+        (manifest({}, more=1), "more: "),
+        (manifest({}, version="9.0"), "the manifest has the version '9.0', and this portalis knows 1.0"),
+        (manifest({}, package_name="other"), "the manifest is that of 'other-1.2.3', and the archive has the folder"),
+        (
+            manifest({}, build_info={"total_wasm_size_bytes": 1, "wasm_binaries": [WRONG]}),
+            "the manifest has two digests or sizes of the module 'gelu'",
+        ),
+        (manifest({"../up": b""}), "the manifest lists '../up', which leads out of the folder"),
+    ],
+)
+def test_a_manifest_that_is_none_or_of_another_package_is_told(tmp_path: Path, text: bytes, said: str) -> None:
+    inside = {f"{TOP}/manifest.json": text, f"{TOP}/wasm/gelu.wasm": FILES["wasm/gelu.wasm"]}
+    found = report(tmp_path, packed_as(tar_of(inside), ArchiveFormat.TarGz))
+    assert any(said in message for message in messages(found)), messages(found)
+
+
+@pytest.mark.parametrize("name", ["manifest.yaml", "manifest.toml"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a0: &a0 {k: v}\n"
+        + b"".join(b"a%d: &a%d {<<: [%s]}\n" % (i, i, b",".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 20)),
+        b"!!python/object/apply:os.system ['true']",
+        b"[" * 20_000,
+        b"= 1",
+        b"\0",
+    ],
+)
+def test_a_hostile_manifest_in_another_format_is_told(tmp_path: Path, name: str, text: bytes) -> None:
+    found = report(tmp_path, packed_as(tar_of({f"{TOP}/{name}": text}), ArchiveFormat.TarGz))
+    assert messages(found) and all(f"{name} is no manifest of a package" in each for each in messages(found))
+
+
+def test_two_manifests_are_refused(tmp_path: Path) -> None:
+    files = below({"manifest.yaml": b""})
+    assert "are both there" in messages(report(tmp_path, packed_as(tar_of(files), ArchiveFormat.TarGz)))[0]
+
+
+def test_a_package_that_nothing_is_known_of_is_not_verified(tmp_path: Path) -> None:
+    found = report(tmp_path, packed_as(tar_of({f"{TOP}/a": b"x"}), ArchiveFormat.TarGz))
+    assert not found.verified and "nothing says what should be in it" in messages(found)[0]
+
+
+def test_checksums_alone_verify_a_package_without_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / f"{TOP}.tar.gz"
+    path.write_bytes(packed_as(tar_of({f"{TOP}/a": b"x"}), ArchiveFormat.TarGz))
+    sums = subprocess.run(["sha256sum", path.name], cwd=tmp_path, capture_output=True, check=True).stdout
+    path.with_name(f"{path.name}.sha256").write_bytes(sums)
+    assert verify(path, Limits()).verified
+
+
+@pytest.mark.parametrize("ending", ["sha256", "sha512", "b3"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "0" * 64 + "  other.tar.gz\n", "0" * 64 + "  demo-1.2.3.tar.gz\n", "\0\xff" * 9]
+)
+def test_a_checksum_file_that_is_wrong_is_told(
+    tmp_path: Path, shipped: dict[ArchiveFormat, Path], ending: str, text: str
+) -> None:
+    path = Path(shutil.copytree(shipped[ArchiveFormat.TarGz].parent, tmp_path / "got")) / f"{TOP}.tar.gz"
+    path.with_name(f"{path.name}.{ending}").write_text(text)
+    (message,) = messages(verify(path, Limits()))
+    assert message.startswith(f"checksums: {path.name}.{ending} ")
+
+
+def test_a_checksum_file_with_a_right_and_a_wrong_line_is_wrong(
+    tmp_path: Path, shipped: dict[ArchiveFormat, Path]
+) -> None:
+    path = Path(shutil.copytree(shipped[ArchiveFormat.Zip].parent, tmp_path / "got")) / f"{TOP}.zip"
+    sums = path.with_name(f"{path.name}.sha256")
+    sums.write_text(sums.read_text() + f"{'0' * 64}  {path.name}\n")
+    assert not verify(path, Limits()).verified
+
+
+def test_a_file_of_another_format_than_its_name_says_is_told(tmp_path: Path) -> None:
+    found = report(tmp_path, packed_as(tar_of(below(FILES)), ArchiveFormat.TarXz), ArchiveFormat.TarGz)
+    assert messages(found) == ["structure: it is a .tar.xz file under another name"]
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"# a text\n" * 99, b"\x1f\x8b", b"PK\x05\x06" + bytes(18)])
+def test_what_is_no_archive_is_told(tmp_path: Path, data: bytes) -> None:
+    assert "structure: it is no archive, or a damaged one" in messages(report(tmp_path, data))[0]
+
+
+def test_what_does_not_lie_in_one_folder_is_told(tmp_path: Path) -> None:
+    for files in (below(FILES) | {"other/file": b""}, below(FILES) | {"file": b""}, {}, {"demo-1.2.3": b""}):
+        found = report(tmp_path, packed_as(tar_of(files), ArchiveFormat.TarGz))
+        assert not found.verified and any(each.startswith("structure: ") for each in messages(found)), files
+
+
+def test_an_unpacked_archive_is_compared_with_its_manifest(tmp_path: Path, shipped: dict[ArchiveFormat, Path]) -> None:
+    subprocess.run(["tar", "-xf", str(shipped[ArchiveFormat.TarZst])], cwd=tmp_path, check=True)
+    folder = tmp_path / TOP
+    assert verify(folder, Limits()).verified
+    (folder / "wasm" / "gelu.wasm").unlink()
+    (folder / "more").write_text("x")
+    (folder / "link").symlink_to("/etc/passwd")
+    assert messages(verify(folder, Limits())) == [
+        "paths: 'link' is a symbolic link",
+        "manifest: missing: 'wasm/gelu.wasm', which the manifest lists, is not there",
+        "manifest: extra: 'more' is there, and the manifest does not list it",
+    ]
+
+
+def test_a_folder_of_archives_is_verified_with_what_lies_beside_them(
+    tmp_path: Path, shipped: dict[ArchiveFormat, Path]
+) -> None:
+    folder = Path(shutil.copytree(shipped[ArchiveFormat.TarBz2].parent, tmp_path / "got"))
+    assert verify(folder, Limits()).verified
+    (folder / "README.md").write_text("something else")
+    found = verify(folder, Limits())
+    assert not found.verified and messages(found.within[0]) == [
+        f"copies: README.md beside {TOP}.tar.bz2 is not the one in it"
+    ]
+
+
+def test_a_folder_with_nothing_to_go_by_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no manifest and no archive"):
+        verify(tmp_path, Limits())
+    with pytest.raises(UsageError, match="No such file"):
+        verify(tmp_path / "gone", Limits())
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        verify(Path("/dev/null"), Limits())
+
+
+def test_every_format_has_a_name_that_verify_knows() -> None:
+    assert set(ENDINGS) == set(ArchiveFormat) and set(TARS) < set(ENDINGS)

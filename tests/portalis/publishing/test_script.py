@@ -1,0 +1,91 @@
+"""The script that publishes by hand: sound as a script, and run against a real registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from portalis.contracts.artifacts import DeploymentManifest, DeploymentType
+from portalis.oci.address import Address, parse
+from portalis.publishing.publishing_plan import make_plan
+from portalis.publishing.script import write_script
+from tests import parts
+from tests.portalis.publishing.conftest import MODULE, ROOT, MakePackage, sha256
+from tests.portalis.publishing.test_publishing_plan import ARCHIVE, envelope, image, statement
+from tests.registry_server import registry_server
+
+FILES = {
+    "m/add.wasm": MODULE,
+    "archives/demo-1.2.3.tar.gz": ARCHIVE,
+    "archives/demo-1.2.3.tar.gz.sbom.cdx.json": b"{}",
+    "archives/demo-1.2.3.tar.gz.intoto.jsonl": envelope(statement(sha256(ARCHIVE))),
+}
+
+
+def check(script: Path, severity: str = "style") -> None:
+    done = subprocess.run([parts.shellcheck(), f"--severity={severity}", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def run(script: Path) -> None:
+    path = f"{Path(parts.oras()).parent}:{os.environ['PATH']}"
+    done = subprocess.run([script], capture_output=True, text=True, env=os.environ | {"PATH": path}, cwd="/")
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.registry
+def test_it_publishes_what_was_planned(make_package: MakePackage, tmp_path: Path) -> None:
+    package = make_package(FILES)
+    with registry_server(tmp_path / "registry") as server:
+        plan = make_plan(package, parse(f"{server.host}/team"))
+        script = write_script(plan, package.folder)
+        check(script)
+        run(script)
+        for each in plan.artifacts:
+            reference = f"{server.host}/{each.repository}:{each.tag}"
+            told = subprocess.run(
+                [parts.oras(), "manifest", "fetch", "--plain-http", reference], capture_output=True, check=True
+            )
+            found, ours = json.loads(told.stdout), json.loads(each.manifest.content())
+            assert found["config"]["mediaType"] == ours["config"]["mediaType"]
+            assert found["config"]["digest"] == ours["config"]["digest"]
+            assert [layer["digest"] for layer in found["layers"]] == [layer["digest"] for layer in ours["layers"]]
+            assert found["annotations"] == ours["annotations"]
+        attached = subprocess.run(
+            [parts.oras(), "discover", "--plain-http", "--format", "json", reference], capture_output=True, check=True
+        )
+        kinds = {each["artifactType"] for each in json.loads(attached.stdout)["manifests"]}
+        assert kinds == {"application/vnd.cyclonedx+json", "application/vnd.dsse.envelope.v1+json"}
+
+
+def test_all_that_it_can_hold_is_sound(make_package: MakePackage) -> None:
+    charts = (DeploymentManifest(manifest_type=DeploymentType.Helm, file_path=str(ROOT / "helm/Chart.yaml")),)
+    saved = image("saved").model_copy(update={"image_archive_path": str(ROOT / "containers/saved/image.tar")})
+    package = make_package(
+        FILES | {"helm/Chart.yaml": b"name: demo\nversion: 1.2.3\n"},
+        nim_containers=(image("demo-add"), saved),
+        deployment_manifests=charts,
+    )
+    for address in (parse("registry.example.com/team"), Address(host="registry.example.com", plain_http=True)):
+        script = write_script(make_plan(package, address), package.folder)
+        check(script)
+        assert os.access(script, os.X_OK)
+        text = script.read_text()
+        for program in ("docker push", "skopeo copy", "oras push", "oras attach", "helm push"):
+            assert program in text
+        assert ("--plain-http" in text) is ("--dest-tls-verify=false" in text) is address.plain_http
+
+
+@pytest.mark.registry
+def test_names_do_not_get_out_of_their_quotes(make_package: MakePackage, tmp_path: Path) -> None:
+    name = "a'b $(touch broken) `touch broken`; touch broken\ntouch broken"
+    package = make_package({f"m/{name}.wasm": MODULE, f"archives/{name}.zip": ARCHIVE}, name=name)
+    with registry_server(tmp_path / "registry") as server:
+        script = write_script(make_plan(package, parse(server.host)), package.folder)
+        check(script)
+        run(script)
+    assert not list(tmp_path.rglob("broken"))
