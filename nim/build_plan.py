@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..engines import engine_commands as container_commands
+from ..engines.build_context import BuildContext
 from ..spec.artifact_names import image_folder, image_of, package_image_folder, package_image_of
 from ..spec.container import WasmRuntime
 from ..target import Job, Module
 from .service.settings import ModelSettings
-from .service_context import About, Context, build_context
+from .service_context import ImageLabels, build_context
 from .wasm_runtimes import RuntimeFiles, find_runtime
 
 
@@ -23,7 +24,7 @@ class PlannedImage:
     tag: str
     folder: PurePosixPath
     modules: tuple[Module, ...]
-    context: Context
+    context: BuildContext
 
     @property
     def reference(self) -> str:
@@ -93,7 +94,7 @@ def _planned(
     folder: PurePosixPath,
     modules: tuple[Module, ...],
     runtime: RuntimeFiles | None,
-    about: About,
+    about: ImageLabels,
 ) -> PlannedImage:
     models = [(_model(module), module.path) for module in modules]
     context = build_context(job.spec.container_config, models=models, about=about, runtime=runtime)
@@ -105,10 +106,10 @@ def _model(module: Module) -> ModelSettings:
     return ModelSettings(name=module.name, file=f"{module.name}.wasm", interface=declared)
 
 
-def _about(job: Job) -> About:
+def _about(job: Job) -> ImageLabels:
     spec, distribution = job.spec, job.spec.distribution_config
     published = distribution.publish_metadata
-    return About(
+    return ImageLabels(
         package=spec.package_name,
         version=spec.package_version,
         description=spec.description,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .. import __version__
+from ..engines.build_context import BuildContext
 from ..hidden import in_quotes
 from ..pins import written
 from ..problems import InputProblems, Problem
@@ -24,15 +25,7 @@ _IGNORE = "*\n!requirements.txt\n!unverified.txt\n!wheels\n!wasm-runtime\n!app\n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What an engine builds from. `files` are sorted by path; `arguments` are the Dockerfile's build arguments."""
-
-    files: Mapping[PurePosixPath, bytes | Path]
-    arguments: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class ImageLabels:
     """What the labels say of the package."""
 
     package: str
@@ -55,10 +48,10 @@ def build_context(
     config: ContainerConfiguration,
     *,
     models: Sequence[tuple[ModelSettings, Path]],
-    about: About,
+    about: ImageLabels,
     workers: int = 0,
     runtime: RuntimeFiles | None = None,
-) -> Context:
+) -> BuildContext:
     """The context for an image that serves `models`: how each is served, and its module (`file` has to be the model's
     name with ``.wasm``), in `runtime` where that is given.
 
@@ -104,7 +97,7 @@ def build_context(
     service_files = source_files((_HERE / "service").resolve())
     for name, package in ((dockerfile.SERVICE, service_files), (ISLAND_NAME, island_files())):
         files |= {f"app/{name}/{path}": source for path, source in package}
-    return Context(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
+    return BuildContext(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
 
 
 def problems(config: ContainerConfiguration) -> Iterator[Problem]:
@@ -117,7 +110,7 @@ def problems(config: ContainerConfiguration) -> Iterator[Problem]:
         yield from wheelhouse.choose(config.wheelhouse, pins.pins(pins.version_of(config)), config.base_image).problems
 
 
-def labels(config: ContainerConfiguration, modules: Sequence[str], about: About) -> dict[str, str]:
+def labels(config: ContainerConfiguration, modules: Sequence[str], about: ImageLabels) -> dict[str, str]:
     """The labels that every image gets: those of the requirements (3.2), and those of the OCI image specification.
 
     ``wasm.module`` is the name of the module; of several, their names with commas between."""

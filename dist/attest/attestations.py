@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ...contracts.output import PackagingWarning, WarningSeverity
 from ...errors import MissingPart, PortalisError
+from ...output.package_layout import SBOM_ENDING, SIGNED_ENDING, UNSIGNED_ENDING
 from ...problems import Problem
 from ...spec import PackageSpec
 from ...spec.distribution import DistributionConfiguration
@@ -26,9 +27,6 @@ from .ingredient import Ingredient
 from .passphrase import passphrase
 from .provenance import Result, provenance
 
-SBOM = "sbom.cdx.json"  # in the archive, and behind the archive's name beside it
-SIGNED = "intoto.jsonl"
-UNSIGNED = "provenance.json"
 _KEY = "distribution_config.signing_key"
 
 
@@ -95,13 +93,13 @@ def prepare(job: Job) -> Papers:
 def beside(job: Job, papers: Papers, result: Result) -> tuple[Member, ...]:
     """The files that lie beside the finished archive: SBOM, and provenance."""
     name = result.name
-    bills = tuple(from_bytes(f"{name}.{SBOM}", _bytes(each), each.kind) for each in papers.inside)
+    bills = tuple(from_bytes(f"{name}.{SBOM_ENDING}", _bytes(each), each.kind) for each in papers.inside)
     if not job.spec.distribution_config.provenance:
         return bills
     said = provenance(job, dataclasses.replace(result, beside=bills), papers.used)
     if papers.signer is None:
-        return (*bills, from_bytes(f"{name}.{UNSIGNED}", said, "provenance"))
-    return (*bills, from_bytes(f"{name}.{SIGNED}", sealed(said, papers.signer), "provenance"))
+        return (*bills, from_bytes(f"{name}.{UNSIGNED_ENDING}", said, "provenance"))
+    return (*bills, from_bytes(f"{name}.{SIGNED_ENDING}", sealed(said, papers.signer), "provenance"))
 
 
 def _signer(config: DistributionConfiguration) -> Signer | None:
@@ -126,7 +124,7 @@ def _sbom(job: Job, used: tuple[Ingredient, ...]) -> tuple[tuple[Member, ...], t
             remediation=missing.remediation,
         )
         return (), (warning,)
-    return (from_bytes(SBOM, sbom(job.spec, used, job.created_at), "sbom"),), ()
+    return (from_bytes(SBOM_ENDING, sbom(job.spec, used, job.created_at), "sbom"),), ()
 
 
 def _exposed(config: DistributionConfiguration) -> Iterator[PackagingWarning]:

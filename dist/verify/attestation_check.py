@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ...output.package_layout import SBOM_ENDING, SIGNED_ENDING, UNSIGNED_ENDING
 from ...spec.distribution import ChecksumAlgorithm
-from ..attest.attestations import SBOM, SIGNED, UNSIGNED
 from ..attest.dsse import PAYLOAD_TYPE, Envelope, Malformed, Verifier, opened
 from ..attest.provenance import IMAGE_URI, PREDICATE_TYPE
 from ..attest.statement import Statement, Subject, read
@@ -29,7 +29,7 @@ def findings(shipped: Shipped, key: Verifier | None) -> Iterator[Finding]:
 
 def _statement(shipped: Shipped, key: Verifier | None) -> tuple[Statement | None, list[Finding]]:
     """What the provenance says, where it may be believed."""
-    signed, unsigned = shipped.beside(SIGNED), shipped.beside(UNSIGNED)
+    signed, unsigned = shipped.beside(SIGNED_ENDING), shipped.beside(UNSIGNED_ENDING)
     if key is not None and not signed.is_file():
         what = f"{unsigned.name} is not signed" if unsigned.is_file() else "there is no provenance"
         message = f"nothing is signed: {signed.name} is not there, and {what}"
@@ -70,7 +70,7 @@ def _subjects(shipped: Shipped, said: Statement) -> Iterator[Finding]:
     subjects = {each.name: each for each in said.subjects if not each.uri.startswith(IMAGE_URI)}
     yield from _archive(shipped, subjects)
     subjects.pop(shipped.archive.name, None)
-    bill = shipped.beside(SBOM)
+    bill = shipped.beside(SBOM_ENDING)
     if (subject := subjects.pop(bill.name, None)) is not None:
         yield from _file(shipped, bill, subject)
     prefix = f"{shipped.top}/"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from ...output.package_layout import SBOM_ENDING
 from ...spec.distribution import ChecksumAlgorithm
 from ..archive.checksums import checksums
 from ..archive.contents import WASM
-from ..attest.attestations import SBOM
 from ..attest.dsse import Malformed, json_object
 from ..attest.ingredient import PREFIX, Kind
 from ..attest.statement import Statement
@@ -20,7 +20,7 @@ _KIND, _PATH = f"{PREFIX}kind", f"{PREFIX}path"
 
 def sbom_findings(shipped: Shipped, said: Statement | None) -> Iterator[Finding]:
     """The SBOM beside the archive is the one in it, and names the modules that are there."""
-    bill, inside = shipped.beside(SBOM), shipped.contents.get(SBOM)
+    bill, inside = shipped.beside(SBOM_ENDING), shipped.contents.get(SBOM_ENDING)
     if not bill.is_file():
         if inside is not None and (said is None or bill.name not in {each.name for each in said.subjects}):
             yield _bill(f"{bill.name} is not there, and the archive holds an SBOM")

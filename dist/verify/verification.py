@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import UsageError
-from ...output import REPORT
-from ...publishing.script import SCRIPT
+from ...output.package_layout import PUBLISH_SCRIPT, REPORT
 from ...spec.distribution import ArchiveFormat, ChecksumAlgorithm
 from ..archive.checksums import checksums
 from ..archive.writer import ENDINGS
@@ -33,7 +32,7 @@ from .tar_entries import tar_entries
 from .zip_entries import zip_entries
 
 # what an output directory has beside what its manifest lists
-_NOT_LISTED = frozenset({REPORT, SCRIPT})
+_NOT_LISTED = frozenset({REPORT, PUBLISH_SCRIPT})
 PROOF = "proof"
 _CHECKS: tuple[Check, ...] = (check_sums, check_manifest)
 

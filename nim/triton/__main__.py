@@ -6,7 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ...engines.build_context import lay_out
 from ...errors import PortalisError, UsageError
 from .triton_context import IMAGE, triton_context
 
@@ -26,7 +25,7 @@ def main(arguments: list[str]) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty", remediation="Name a folder that is new or empty.")
-        lay_out(context, folder)
+        context.write_to(folder)
     except OSError as problem:
         raise UsageError(
             f"cannot write into {folder}: {problem.strerror}", remediation="Name a folder that you may write to."

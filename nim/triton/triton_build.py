@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...engines.build_context import lay_out
+from ...engines.build_context import BuildContext
 from ...engines.confinement import ANY_USER, Confinement
 from ...engines.image import EngineFailed, Image
 from ...spec.container import VolumeMount
-from ..service_context import Context
 from .triton_context import IMAGE
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class TritonImage:
 
 def build_triton(
     engine: Engine,
-    context: Context,
+    context: BuildContext,
     *,
     offline: bool,
     timeout_s: float,
@@ -45,7 +44,7 @@ def build_triton(
     only model. Raises EngineFailed with the log."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        lay_out(context, Path(folder))
+        context.write_to(Path(folder))
         network = engine.build_network(offline=offline)
         image = engine.build(
             Path(folder), IMAGE, arguments=context.arguments, timeout_s=timeout_s, network=network, on_line=on_line

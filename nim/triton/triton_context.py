@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from ... import __version__, errors, wasm_backend
+from ...engines.build_context import BuildContext
 from ...errors import UsageError
-from ..service_context import Context
 
 IMAGE = f"portalis-triton:{__version__}"
 _HERE = Path(__file__).parent
 _OWN = ("assemble.py", "health.py", "requirements.txt")
 
 
-def triton_context(*, triton_image: str | None = None, wheelhouse: Path | None = None) -> Context:
+def triton_context(*, triton_image: str | None = None, wheelhouse: Path | None = None) -> BuildContext:
     """What an engine builds the image from. `triton_image` is NVIDIA's image, or another with Triton under
     ``/opt/tritonserver``; the Dockerfile's own choice by default.
 
@@ -39,7 +39,7 @@ def triton_context(*, triton_image: str | None = None, wheelhouse: Path | None =
                 " the package index.",
             )
         files |= {f"wheelhouse/{wheel.name}": wheel for wheel in wheels}
-    return Context(
+    return BuildContext(
         files={PurePosixPath(path): files[path] for path in sorted(files)},
         arguments={"TRITON_IMAGE": triton_image} if triton_image else {},
     )

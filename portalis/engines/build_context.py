@@ -1,4 +1,4 @@
-"""A build context as one archive: the same files give the same bytes, whoever owns them and whenever they were made."""
+"""The build context of an image: its files and build arguments, and the reproducible tar archive of them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import os
 import stat
 import tarfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ..nim.service_context import Context
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildContext:
+    """What an engine builds from. `files` are sorted by path; `arguments` are the Dockerfile's build arguments."""
 
-def lay_out(context: Context, folder: Path) -> None:
-    """Write the files of a context into `folder`, which must be empty or not there."""
-    for path, content in context.files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    files: Mapping[PurePosixPath, bytes | Path]
+    arguments: Mapping[str, str]
+
+    def write_to(self, directory: Path) -> None:
+        """Write the files into `directory`, which must be empty or missing."""
+        for path, content in self.files.items():
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
 
 def pack(folder: Path, archive: BinaryIO, environment: Mapping[str, str] = os.environ) -> None:

@@ -17,9 +17,8 @@ from pathlib import Path, PurePosixPath
 from ..errors import UsageError
 from .copying import Digest, copy_file, digest_of, write_bytes
 from .exchange import replace_folder
+from .package_layout import REPORT
 from .tree import OutputTree, Source
-
-REPORT = "packaging-report.json"  # a directory that has one was written by a run, and may be replaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

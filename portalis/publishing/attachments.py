@@ -11,9 +11,9 @@ from typing import Any
 
 from ..bounded import Bounds, Excess, parse_json
 from ..contracts.published import PublishedKind
-from ..dist.attest.attestations import SBOM, SIGNED, UNSIGNED
 from ..oci.blobs import Blob
 from ..oci.image_manifest import TITLE, Manifest, Part, empty_config
+from ..output.package_layout import SBOM_ENDING, SIGNED_ENDING, UNSIGNED_ENDING
 from .published_package import Package
 
 SBOM_TYPE = "application/vnd.cyclonedx+json"
@@ -49,10 +49,10 @@ def papers(package: Package) -> tuple[Paper, ...]:
     found = []
     for archive in package.artifacts.distribution_archives:
         path = package.relative(archive.archive_path)
-        file = path.with_name(f"{path.name}.{SBOM}")
+        file = path.with_name(f"{path.name}.{SBOM_ENDING}")
         if (package.folder / file).is_file():
             found.append(Paper(kind=PublishedKind.Sbom, file=file, media_type=SBOM_TYPE))
-        for ending, media_type in ((SIGNED, SIGNED_TYPE), (UNSIGNED, UNSIGNED_TYPE)):
+        for ending, media_type in ((SIGNED_ENDING, SIGNED_TYPE), (UNSIGNED_ENDING, UNSIGNED_TYPE)):
             file = path.with_name(f"{path.name}.{ending}")
             about: dict[str, str] = {}
             for statement in _statements(package, file):

@@ -16,15 +16,14 @@ from ..hidden import in_quotes
 from ..oci.backoff import Backoff
 from ..oci.credentials import Credentials
 from ..oci.registry import Registry
-from ..output import REPORT
 from ..output.copying import digest_of
+from ..output.package_layout import PUBLISH_SCRIPT, REPORT
 from ..spec.container import ContainerRuntime
 from ..target import StageError
 from .engine_push import EnginePush
 from .published_package import Package
 from .publishing_plan import PublishingPlan
 from .push import Outcome, publish
-from .script import SCRIPT
 
 _REPORT_LIMIT = 256 << 20
 
@@ -125,10 +124,10 @@ def note(
     """Enter what was published, and the script where there is one, in the report on disk. Raises OSError."""
     before = {(each.repository, each.digest): each for each in report.published}
     entries = before | {(each.repository, each.digest): each for each in published}
-    checksums, script = dict(report.package_metadata.checksums), folder / SCRIPT
-    checksums.pop(str(package.root / SCRIPT), None)
+    checksums, script = dict(report.package_metadata.checksums), folder / PUBLISH_SCRIPT
+    checksums.pop(str(package.root / PUBLISH_SCRIPT), None)
     if script.is_file():
-        checksums[str(package.root / SCRIPT)] = digest_of(script).sha256
+        checksums[str(package.root / PUBLISH_SCRIPT)] = digest_of(script).sha256
     metadata = report.package_metadata.model_copy(update={"checksums": checksums})
     changed = report.model_copy(update={"published": tuple(entries.values()), "package_metadata": metadata})
     path = folder / REPORT

@@ -90,15 +90,18 @@ def _package(job: Job) -> Package:
 
 
 def _failed(job: Job, made: Made, plan: PublishingPlan, error: StageError) -> Made:
-    from .script import SCRIPT, write_script
+    from ..output.package_layout import PUBLISH_SCRIPT
+    from .script import write_script
 
     engine = program(job.spec.container_config.runtime)
     write_script(plan, job.staging, engine)
     error.steps = (
         f"portalis publish {job.output} --registry {plan.address}",
-        f"{job.final(SCRIPT)} publishes by hand, with {engine} and oras",
+        f"{job.final(PUBLISH_SCRIPT)} publishes by hand, with {engine} and oras",
     )
-    return dataclasses.replace(made, errors=(*made.errors, error), adopted=(*made.adopted, PurePosixPath(SCRIPT)))
+    return dataclasses.replace(
+        made, errors=(*made.errors, error), adopted=(*made.adopted, PurePosixPath(PUBLISH_SCRIPT))
+    )
 
 
 def _error(address: Address, problem: PortalisError) -> StageError:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from ..contracts.published import PublishedKind
 from ..oci.image_manifest import encode
+from ..output.package_layout import PUBLISH_SCRIPT
 from ..templates import render
 from .publishing_plan import PlannedArtifact, PublishingPlan
 
-SCRIPT = "publish.sh"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_script(plan: PublishingPlan, folder: Path, engine: str = "docker") -> Path:
     """Write the script into the package's folder. Raises OSError."""
-    place = folder / SCRIPT
+    place = folder / PUBLISH_SCRIPT
     place.write_text(publishing_script(plan, engine), encoding="utf-8")
     place.chmod(place.stat().st_mode | 0o111)
     return place

@@ -257,7 +257,7 @@ def test_when_a_write_fails_nothing_is_left_and_the_reason_is_told(package: Pack
     program = """
 import json, os, resource, sys
 from pathlib import Path
-from portalis.dist import target
+from portalis.dist import archive_target as target
 from portalis.target import Made, StageError
 from tests.dist.conftest import Package
 package = Package(Path(sys.argv[1]))
@@ -311,10 +311,10 @@ def test_the_target_imports_neither_the_pipeline_nor_another_target() -> None:
     program = "import sys, portalis.dist.archive_target; print(*(m for m in sys.modules if m.startswith('portalis.')))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     tops = {".".join(name.split(".")[:2]) for name in done.stdout.split()}
-    others = ("pipeline", "backend", "nim", "omniverse", "deploy", "proto", "model_repository_gen", "cli")
+    others = ("pipeline", "backend", "nim", "omniverse", "deploy", "proto", "model_repository_gen", "publishing", "cli")
     assert tops.isdisjoint(f"portalis.{other}" for other in others)
 
 
 def test_there_is_a_readme_for_each_format() -> None:
-    names = {path.name for path in Path(target.__file__).with_name("templates").glob("README.*")}
+    names = {path.name for path in (Path(target.__file__).parent / "archive" / "templates").glob("README.*")}
     assert names == {"README.md.j2", "README.txt.j2", "README.rst.j2"}

@@ -104,7 +104,7 @@ def test_one_module_of_the_island_knows_triton_and_few_know_wasmtimes_raw_bindin
 
 
 @pytest.mark.parametrize(
-    ("library", "owner"), [("tritonclient", "triton_client.py"), ("PIL", "tensors.py"), ("typer", "cli")]
+    ("library", "owner"), [("tritonclient", "triton_client.py"), ("PIL", "tensor_input.py"), ("typer", "cli")]
 )
 def test_a_heavy_library_is_imported_by_the_one_module_that_owns_it(library: str, owner: str) -> None:
     core = [path for path in (ROOT / "portalis").rglob("*.py") if not {"backend", "examples"} & set(path.parts)]

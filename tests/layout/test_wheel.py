@@ -79,12 +79,13 @@ def expected_files() -> dict[str, Path]:
     data = {
         "portalis": ("py.typed",),
         "portalis.backend": ("adapter/*", "lib/*/*.so", "native/*"),
-        "portalis.dist": ("templates/*",),
+        "portalis.dist.archive": ("templates/*",),
         "portalis.examples": ("**/*",),
         "portalis.nim": ("requirements.txt", "templates/*"),
         "portalis.nim.triton": ("Dockerfile.triton", "requirements.txt"),
         "portalis.omniverse": ("templates/*",),
         "portalis.proto": ("templates/*",),
+        "portalis.publishing": ("templates/*",),
     }
     assert set(pyproject()["tool"]["setuptools"]["package-data"]) == set(data)
     tracked = {ROOT / name for name in source_files()}

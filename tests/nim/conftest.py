@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from portalis.engines.build_context import lay_out
 from portalis.engines.container_engine import Engine
 from portalis.engines.image import Image
 from portalis.spec.container import ContainerRuntime
@@ -35,7 +34,7 @@ def podman() -> Iterator[Engine]:
 def softmax_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the shared image is built from."""
     folder = tmp_path_factory.mktemp("context")
-    lay_out(images.context(), folder)
+    images.context().write_to(folder)
     return folder
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from portalis.engines.build_context import BuildContext
 from portalis.engines.container_engine import Engine
 from portalis.engines.image import Image
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.service.settings import ModelSettings
-from portalis.nim.service_context import About, Context, build_context
+from portalis.nim.service_context import ImageLabels, build_context
 from portalis.spec.container import ContainerConfiguration
 from tests import parts
 from tests.running.waiting import PATIENCE_S
@@ -31,11 +32,11 @@ X = np.array([[1.0, 2.0, -3.0], [0.5, 0.5, 80.0]], dtype=np.float32)
 REQUEST = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 3], "data": X.ravel().tolist()}]}
 
 
-def context() -> Context:
+def context() -> BuildContext:
     return build_context(
         CONFIG,
         models=[(ModelSettings(name="softmax", file="softmax.wasm"), EXAMPLES["softmax"].module)],
-        about=About(package="demo", version="1.2.3"),
+        about=ImageLabels(package="demo", version="1.2.3"),
     )
 
 

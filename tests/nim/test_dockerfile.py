@@ -19,7 +19,7 @@ from portalis.examples.catalog import EXAMPLES
 from portalis.nim.container_checks import problems
 from portalis.nim.dockerfile import Dockerfile, render
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
-from portalis.nim.service_context import About, build_context
+from portalis.nim.service_context import ImageLabels, build_context
 from portalis.nim.wasm_runtimes import INSTALLED, RuntimeFiles
 from portalis.problems import InputProblems
 from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
@@ -216,7 +216,7 @@ def context_of(*names: str, **changes: Any) -> dict[str, bytes | Path]:
     context = build_context(
         ContainerConfiguration(**changes),
         models=models,
-        about=About(
+        about=ImageLabels(
             package="demo", version="1.2.3", licenses="MIT", license_text="Do what you want.\n", url="https://x"
         ),
     )
@@ -357,4 +357,4 @@ def test_hadolint_would_find_something(tmp_path: Path) -> None:
 def test_a_module_has_to_be_called_as_its_model_is(tmp_path: Path) -> None:
     models = [(ModelSettings(name="a", file="b.wasm"), EXAMPLES["softmax"].module)]
     with pytest.raises(ValueError, match="has to be called a.wasm, not 'b.wasm'"):
-        build_context(ContainerConfiguration(), models=models, about=About(package="p", version="1.0.0"))
+        build_context(ContainerConfiguration(), models=models, about=ImageLabels(package="p", version="1.0.0"))

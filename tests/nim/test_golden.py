@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from portalis.engines.build_context import BuildContext
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.dockerfile import render
 from portalis.nim.service.settings import ModelSettings
-from portalis.nim.service_context import About, Context, build_context
+from portalis.nim.service_context import ImageLabels, build_context
 from portalis.nim.wasm_runtimes import RuntimeFiles
 from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
 
@@ -35,8 +36,8 @@ RICH: dict[str, Any] = {
 }
 
 
-def about() -> About:
-    return About(
+def about() -> ImageLabels:
+    return ImageLabels(
         package="demo",
         version="1.2.3",
         description="Activations",
@@ -51,7 +52,7 @@ def about() -> About:
     )
 
 
-def context(*names: str, runtime: RuntimeFiles | None = None, **config: Any) -> Context:
+def context(*names: str, runtime: RuntimeFiles | None = None, **config: Any) -> BuildContext:
     models = [(ModelSettings(name=name, file=f"{name}.wasm"), EXAMPLES[name].module) for name in names]
     return build_context(
         ContainerConfiguration(**config), models=models, about=about(), workers=3 if runtime else 0, runtime=runtime
@@ -69,22 +70,22 @@ def wasmer(folder: Path) -> RuntimeFiles:
     )
 
 
-def plain(folder: Path) -> Context:
+def plain(folder: Path) -> BuildContext:
     """What one gets without asking for anything."""
     return context("softmax")
 
 
-def rich(folder: Path) -> Context:
+def rich(folder: Path) -> BuildContext:
     """All that can be said of an image of several modules, with a runtime whose hashes are not known."""
     return context("softmax", "gelu", **RICH)
 
 
-def other_runtime(folder: Path) -> Context:
+def other_runtime(folder: Path) -> BuildContext:
     """A program of its own runs the module."""
     return context("softmax", runtime=wasmer(folder), wasm_runtime=WasmRuntime.Wasmer)
 
 
-def shown(made: Context) -> str:
+def shown(made: BuildContext) -> str:
     """The Dockerfile, and what is in the context but the sources and hashes of what is installed."""
     files = {str(path): content for path, content in made.files.items()}
     parts = [_text(files[name]) for name in ("Dockerfile", ".dockerignore", "models/service.json")]

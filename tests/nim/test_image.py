@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from docker import DockerClient
 
-from portalis.engines.build_context import lay_out
+from portalis.engines.build_context import BuildContext
 from portalis.engines.container_engine import Engine
 from portalis.engines.image import Image
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim import image_pins as pins
 from portalis.nim.service.settings import ModelSettings
-from portalis.nim.service_context import About, Context, build_context
+from portalis.nim.service_context import ImageLabels, build_context
 from portalis.spec.container import ContainerConfiguration
 from tests import parts
 from tests.running import waiting
@@ -37,18 +37,18 @@ CONFIG = ContainerConfiguration(
     grpc_port=8101,
 )
 MODELS = [(ModelSettings(name=name, file=f"{name}.wasm"), EXAMPLES[name].module) for name in ("gelu", "softmax")]
-ABOUT = About(package="demo", version="1.2.3", description="Two models", licenses="MIT")
+ABOUT = ImageLabels(package="demo", version="1.2.3", description="Two models", licenses="MIT")
 
 
 @pytest.fixture(scope="module")
-def context() -> Context:
+def context() -> BuildContext:
     return build_context(CONFIG, models=MODELS, about=ABOUT)
 
 
 @pytest.fixture(scope="module")
-def folder(context: Context, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(context: BuildContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package")
-    lay_out(context, folder)
+    context.write_to(folder)
     return folder
 
 
@@ -84,7 +84,7 @@ def service(docker: Engine, image: Image) -> Iterator[Any]:
         container.remove(force=True, v=True)
 
 
-def test_unit_1_dockerfile_generation(context: Context, image: Image, service: Any) -> None:
+def test_unit_1_dockerfile_generation(context: BuildContext, image: Image, service: Any) -> None:
     """Given metadata of modules and a configuration, ``generate_dockerfile()`` says, and an engine makes of it: …"""
     text = context.files[PurePosixPath("Dockerfile")]
     assert isinstance(text, bytes)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from portalis.engines.build_context import lay_out, pack
+from portalis.engines.build_context import pack
 from portalis.engines.confinement import ANY_USER
 from portalis.engines.container_engine import Engine
 from portalis.engines.image import BuildTimedOut, EngineFailed, EngineUnavailable, Image
@@ -229,7 +229,7 @@ def test_podman_is_found_where_its_socket_usually_is(podman: Engine, tmp_path: P
 
 
 def test_the_same_context_is_packed_to_the_same_bytes(softmax_context: Path, tmp_path: Path) -> None:
-    lay_out(context(), tmp_path / "again")
+    context().write_to(tmp_path / "again")
     (tmp_path / "again" / "Dockerfile").chmod(0o600)
     archives = []
     for number, each in enumerate((softmax_context, tmp_path / "again")):

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from docker import DockerClient
 
-from portalis.engines.build_context import lay_out
 from portalis.engines.container_engine import Engine
 from portalis.nim.service.settings import ModelSettings
-from portalis.nim.service_context import About, build_context
+from portalis.nim.service_context import ImageLabels, build_context
 from portalis.nim.wasm_runtimes import find_runtime
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
 from tests import parts
@@ -43,9 +42,9 @@ def test_a_command_runs_in_wasmedge_in_a_confined_container(docker: Engine, tmp_
     )
     models = [(ModelSettings(name="cat", file="cat.wasm"), tmp_path / "cat.wasm")]
     context = build_context(
-        config, models=models, about=About(package="demo", version="1"), runtime=find_runtime(config)
+        config, models=models, about=ImageLabels(package="demo", version="1"), runtime=find_runtime(config)
     )
-    lay_out(context, tmp_path / "context")
+    context.write_to(tmp_path / "context")
     lines: list[str] = []
     image = docker.build(
         tmp_path / "context", REFERENCE, network="none", timeout_s=6 * waiting.PATIENCE_S, on_line=lines.append

@@ -15,12 +15,11 @@ import wasmtime
 
 from portalis.contracts.errors import PackagingStage
 from portalis.contracts.output import PackagingAgentOutput, Status
-from portalis.engines.build_context import lay_out
 from portalis.errors import MissingPart
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.elf import NotElf, interpreter_of
 from portalis.nim.service.settings import ModelSettings
-from portalis.nim.service_context import About, build_context
+from portalis.nim.service_context import ImageLabels, build_context
 from portalis.nim.wasm_runtimes import FOLDER, INSTALLED, RuntimeFiles, find_runtime
 from portalis.pipeline import Options, package
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
@@ -128,9 +127,9 @@ def test_the_context_has_the_runtime_and_says_how_it_is_started(tmp_path: Path) 
     (tmp_path / "exit.wasm").write_bytes(wasmtime.wat2wasm(PROGRAM))
     config = asked(wasm_runtime_path=parts.wasmedge())
     models = [(ModelSettings(name="exit", file="exit.wasm"), tmp_path / "exit.wasm")]
-    about = About(package="demo", version="1")
+    about = ImageLabels(package="demo", version="1")
     found = build_context(config, models=models, about=about, runtime=find_runtime(config))
-    lay_out(found, tmp_path / "context")
+    found.write_to(tmp_path / "context")
     told = json.loads((tmp_path / "context" / "models" / "service.json").read_text())["models"][0]
     assert told["wasm_runtime"] == "WasmEdge"
     assert told["wasm_runtime_command"][-1] == f"{INSTALLED}/wasmedge"

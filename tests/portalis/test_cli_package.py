@@ -298,7 +298,7 @@ def test_on_a_terminal_the_progress_is_live_and_the_screen_clean_at_the_end(plac
 WAITING = """
 import sys, time
 from pathlib import Path
-from portalis.model_repository_gen import target
+from portalis.model_repository_gen import model_repository_target as target
 from portalis.cli import main
 act = target.act
 def wait(job, made):

@@ -15,7 +15,8 @@ def _there_is_a_core() -> None:
 # Loads two programs with the library at `path` and prints who runs them, what was logged, and an answer.
 TRY = """
 import ctypes.util, logging, pathlib, platform, tempfile
-from portalis.backend.executor import core_library, loaded
+from portalis.backend.executor import core_library
+from portalis.backend.executor import executor_factory as loaded
 from tests.backend import guests
 lines = []
 class Lines(logging.Handler):

@@ -63,5 +63,5 @@ def test_one_module_alone_knows_the_library_of_blake3() -> None:
         names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
         return {*names, *(node.module or "" for node in nodes if isinstance(node, ast.ImportFrom))}
 
-    sources = [path for folder in ("dist", "portalis") for path in (ROOT / folder).glob("*.py")]
+    sources = [path for folder in ("dist", "portalis") for path in (ROOT / folder).rglob("*.py")]
     assert [path.name for path in sources if "blake3" in imported(path)] == ["checksums.py"]

@@ -126,7 +126,7 @@ for name in {names!r}:
     sys.modules[name] = None  # an import of it fails as if it were not installed
 import json
 from pathlib import Path
-from portalis.dist import target
+from portalis.dist import archive_target as target
 from portalis.target import StageError
 from tests.dist.conftest import Package
 package = Package(Path(sys.argv[1]))

@@ -296,7 +296,7 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 from portalis.dist.verify.limits import Limits
-from portalis.dist.verify.verify import verify
+from portalis.dist.verify.verification import verify
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20),) * 2)
 found = verify(Path(sys.argv[1]), Limits(max_ratio=10**9, max_bytes=200 << 20))
@@ -337,7 +337,7 @@ EACH = """
 import json, resource, sys, time
 from pathlib import Path
 from portalis.dist.verify.limits import Limits
-from portalis.dist.verify.verify import verify
+from portalis.dist.verify.verification import verify
 good, *hostile = map(Path, sys.argv[1:])
 verify(good, Limits())
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import portalis
-from portalis.engines.build_context import lay_out
 from portalis.nim.triton import IMAGE, triton_context
 from portalis.wasm_backend import install_backend
 from tests.nim.triton.base import DOCKERFILE, build
@@ -159,7 +158,7 @@ def test_the_backend_is_what_install_backend_writes(
 @pytest.mark.slow
 def test_built_on_itself_it_installs_nothing_again(built: Built, tmp_path: Path) -> None:
     """What the base image has stays: NumPy in NVIDIA's images, all of it here. No wheel and no network is needed."""
-    lay_out(triton_context(), tmp_path / "context")
+    triton_context().write_to(tmp_path / "context")
     tag = f"{TAG}-again"
     log = build(built.engine, tag, tmp_path / "context", dockerfile="Dockerfile", TRITON_IMAGE=built.image)
     assert not [line for line in log if "Installing collected packages" in line]
@@ -174,7 +173,7 @@ def test_a_base_without_the_python_backend_fails_the_build_and_says_why(built: B
 
     if built.base.host is None:
         pytest.skip("the other engine has the image without Triton")
-    lay_out(triton_context(), tmp_path / "context")
+    triton_context().write_to(tmp_path / "context")
     with pytest.raises(
         AssertionError, match="the base image has no /opt/tritonserver/backends/python/triton_python_ba"
     ):
@@ -185,7 +184,7 @@ def test_a_base_without_the_python_backend_fails_the_build_and_says_why(built: B
 def test_a_wheel_that_is_not_the_pinned_one_fails_the_build(built: Built, tmp_path: Path) -> None:
     if built.base.wheelhouse is None:
         pytest.skip("this base is built on with the package index, which has the right wheels")
-    lay_out(triton_context(wheelhouse=built.base.wheelhouse), tmp_path / "context")
+    triton_context(wheelhouse=built.base.wheelhouse).write_to(tmp_path / "context")
     (wheel,) = (tmp_path / "context" / "wheelhouse").glob("wasmtime-*.whl")
     with zipfile.ZipFile(wheel, "a") as archive:
         archive.writestr("wasmtime/more.py", "print('not from where it should be')")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from portalis.engines.build_context import lay_out
 from portalis.errors import UsageError
 from portalis.nim.triton import IMAGE, triton_context
 from portalis.nim.triton.__main__ import main
@@ -57,7 +56,7 @@ def test_a_wheel_and_a_checkout_have_the_same_context(tmp_path: Path) -> None:
     ):
         (clone / name).parent.mkdir(exist_ok=True, parents=True)
         (clone / name).write_bytes(b"here for a build")
-    lay_out(triton_context(wheelhouse=clone / "wheelhouse"), folder)
+    triton_context(wheelhouse=clone / "wheelhouse").write_to(folder)
     patterns = [line for line in (clone / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     sent = {name for name in exclude_paths(str(clone), patterns, "Dockerfile.triton") if (clone / name).is_file()}
     written = files(folder)

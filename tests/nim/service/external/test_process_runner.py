@@ -312,7 +312,7 @@ def test_a_program_that_nobody_is_left_to_kill_ends_all_the_same(tmp_path: Path,
 import numpy as np
 from pathlib import Path
 from portalis.backend import GuestTimeout, Limits
-from portalis.nim.service.external import process
+from portalis.nim.service.external import process_runner as process
 program = process.load(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=Limits(timeout_s=2))
 while True:
     try:
