@@ -21,7 +21,7 @@ FILE = PurePosixPath("deployment/compose.yaml")
 _PORT_MAX = 65535
 
 
-def problems(spec: PackageSpec) -> Iterator[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
     """Nothing that Kubernetes takes."""
     yield from ()
 

@@ -11,7 +11,7 @@ from ..contracts.output import Artifacts, PackagingWarning, WarningSeverity
 from ..output import OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
-from ..target import Job, Made
+from ..target import Job, TargetResult
 from . import compose, kubernetes
 from .object_names import trouble
 from .workload import TRITON_IMAGE, Workload, names, triton_build, workloads
@@ -20,7 +20,7 @@ from .workload import TRITON_IMAGE, Workload, names, triton_build, workloads
 class Kind(Protocol):
     """What the module of a kind has."""
 
-    def problems(self, spec: PackageSpec) -> Iterable[Problem]:
+    def spec_problems(self, spec: PackageSpec) -> Iterable[Problem]:
         """What in the spec it cannot work with."""
 
     def make(self, job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterable[DeploymentManifest]:
@@ -33,14 +33,14 @@ KINDS: Final[Mapping[DeploymentType, Kind]] = {
 }
 
 
-def left_out(spec: PackageSpec) -> str | None:
+def skip_reason(spec: PackageSpec) -> str | None:
     """Why there are no manifests."""
     if spec.enable_nim_packaging or spec.enable_triton_integration:
         return None
     return "enable_nim_packaging and enable_triton_integration are false, and there is nothing to deploy"
 
 
-def problems(spec: PackageSpec) -> Iterator[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
     """Names that no object can have, and what the kinds cannot work with."""
     found = list(names(spec))
     for where, name in found:
@@ -58,22 +58,22 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
                 remediation="Dots, dashes and underscores are the same there: name the modules more differently.",
             )
     for kind in KINDS.values():
-        yield from kind.problems(spec)
+        yield from kind.spec_problems(spec)
 
 
-def generate(job: Job) -> Made:
+def generate(job: Job) -> TargetResult:
     """The files of every kind; none where nothing was made that can be deployed."""
     found = tuple(workloads(job))
     if not found:
-        return Made(skipped="no service image and no Triton model was made, so there is nothing to deploy")
+        return TargetResult(skipped="no service image and no Triton model was made, so there is nothing to deploy")
     tree = OutputTree()
     manifests = [manifest for kind in KINDS.values() for manifest in kind.make(job, found, tree)]
-    return Made(
+    return TargetResult(
         tree=tree, artifacts=Artifacts(deployment_manifests=tuple(manifests)), warnings=tuple(_warnings(job, found))
     )
 
 
-def act(job: Job, made: Made) -> Made:
+def run(job: Job, made: TargetResult) -> TargetResult:
     """Nothing more is to be done."""
     return made
 

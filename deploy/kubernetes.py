@@ -22,7 +22,7 @@ _GIB = 1 << 30
 Object = dict[str, Any]
 
 
-def problems(spec: PackageSpec) -> Iterator[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
     """What no object can be made with."""
     if not spec.enable_nim_packaging:
         return

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from ..contracts.output import Artifacts
 from ..problems import Problem
 from ..spec import PackageSpec
-from ..target import Job, Made
+from ..target import Job, TargetResult
 from .archive.asked import nothing_to_include
 from .archive.contents import STAGED
 from .archive.paths import file_name_trouble
@@ -20,12 +20,12 @@ FOLDER = PurePosixPath("archives")
 _RESERVED = (FOLDER.name, *STAGED)
 
 
-def left_out(spec: PackageSpec) -> str | None:
+def skip_reason(spec: PackageSpec) -> str | None:
     """Why the spec does not want an archive; None where it does."""
     return None if spec.enable_distribution_archive else "enable_distribution_archive is false"
 
 
-def problems(spec: PackageSpec) -> Iterator[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
     """Names that cannot be those of files, and settings that contradict each other."""
     if (why := file_name_trouble(spec.package_name)) is not None:
         yield Problem(where="package_name", message=f"{spec.package_name!r} {why}, and the archive is called by it")
@@ -51,18 +51,18 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
     yield from paper_problems(spec)
 
 
-def generate(job: Job) -> Made:
-    """Nothing yet: an archive does not fit into memory, and what lies beside it is of no use without it. So `act`
+def generate(job: Job) -> TargetResult:
+    """Nothing yet: an archive does not fit into memory, and what lies beside it is of no use without it. So `run`
     makes all of it, or nothing."""
-    return Made()
+    return TargetResult()
 
 
-def act(job: Job, made: Made) -> Made:
+def run(job: Job, made: TargetResult) -> TargetResult:
     """Write the archive and what belongs to it into the staging folder. Raises StageError, with nothing left there."""
     packed = pack(job, FOLDER)
     return dataclasses.replace(
         made,
         artifacts=made.artifacts.joined(Artifacts(distribution_archives=(packed.archive,))),
-        adopted=(*made.adopted, *packed.files),
+        tool_outputs=(*made.tool_outputs, *packed.files),
         warnings=(*made.warnings, *packed.warnings, *nothing_to_include(job)),
     )

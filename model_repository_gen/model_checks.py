@@ -10,7 +10,7 @@ from ..contracts.artifacts import TritonModelArtifact
 from ..contracts.errors import ErrorType, TritonConfigError
 from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
 from ..interface_check import trouble_under
-from ..target import Job, Made, StageError
+from ..target import Job, StageError, TargetResult
 from .pbtxt import FILE_NAME, read_config, to_dict
 from .problem import Problem, Severity
 from .repository import MODULE
@@ -28,7 +28,7 @@ _KEPT = (
 )
 
 
-def checked(job: Job, made: Made) -> Made:
+def checked(job: Job, made: TargetResult) -> TargetResult:
     """`made` with `validated` and `validation_report` of each model, and an error for each that is not valid."""
     repository = job.staging / job.spec.triton_config.model_repository_path
     found = check_repository(repository, auto_complete=False)  # nothing was left for a server to complete

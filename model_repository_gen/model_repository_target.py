@@ -9,23 +9,23 @@ from ..contracts.output import Artifacts
 from ..output import OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
-from ..target import Job, Made, StageError
+from ..target import Job, StageError, TargetResult
 from .model_builder import add_ensembles, add_models
 from .model_checks import checked
-from .spec_rules import spec_problems
+from .spec_rules import model_problems
 
 
-def left_out(spec: PackageSpec) -> str | None:
+def skip_reason(spec: PackageSpec) -> str | None:
     """Why there are no models."""
     return None if spec.enable_triton_integration else "enable_triton_integration is false"
 
 
-def problems(spec: PackageSpec) -> Iterable[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
     """What models cannot be made of."""
-    return spec_problems(spec)
+    return model_problems(spec)
 
 
-def generate(job: Job) -> Made:
+def generate(job: Job) -> TargetResult:
     """A folder for each module and ensemble. What cannot be a model is an error beside the others."""
     tree = OutputTree()
     modules = add_models(job, tree)
@@ -33,10 +33,12 @@ def generate(job: Job) -> Made:
     artifacts, errors = modules.artifacts + ensembles.artifacts, modules.errors + ensembles.errors
     if not artifacts:
         raise _none_made(errors)
-    return Made(tree=tree, artifacts=Artifacts(triton_models=artifacts), errors=errors, warnings=modules.warnings)
+    return TargetResult(
+        tree=tree, artifacts=Artifacts(triton_models=artifacts), errors=errors, warnings=modules.warnings
+    )
 
 
-def act(job: Job, made: Made) -> Made:
+def run(job: Job, made: TargetResult) -> TargetResult:
     """Check what was written, without a server, and with a real one where that was asked for."""
     return checked(job, made)
 

@@ -13,7 +13,7 @@ from .config_rules import config_problems, label_problems
 from .package_settings import settled
 
 
-def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
+def model_problems(spec: PackageSpec) -> Iterator[Problem]:
     """Everything."""
     yield from _names(spec)
     shared = spec.triton_config.model_name

@@ -12,7 +12,7 @@ from ..errors import MissingPart
 from ..output import OutputTree, Source
 from ..problems import Problem
 from ..spec import PackageSpec
-from ..target import Job, Made, Module, StageError
+from ..target import Job, Module, StageError, TargetResult
 from .build_plan import PlannedImage, Unservable, plan, reference_of, unservable
 from .builds import Result, build_image
 from .container_names import name_problems
@@ -21,18 +21,18 @@ from .service_context import problems as context_problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contexts(Made):
+class Contexts(TargetResult):
     """The build contexts, and the images that are to be built from them."""
 
     images: tuple[PlannedImage, ...]
 
 
-def left_out(spec: PackageSpec) -> str | None:
+def skip_reason(spec: PackageSpec) -> str | None:
     """Why there are no containers."""
     return None if spec.enable_nim_packaging else "enable_nim_packaging is false"
 
 
-def problems(spec: PackageSpec) -> Iterable[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
     """What no image can be made with or named by."""
     yield from context_problems(spec.container_config)
     yield from name_problems(spec)
@@ -56,7 +56,7 @@ def generate(job: Job) -> Contexts:
     return Contexts(tree=tree, errors=errors, images=images, warnings=tuple(_warnings(job.spec)))
 
 
-def act(job: Job, made: Made) -> Made:
+def run(job: Job, made: TargetResult) -> TargetResult:
     """Build, try, inspect and export the images. Without an engine the contexts stay, and no container is made."""
     assert isinstance(made, Contexts)
     try:
@@ -76,7 +76,7 @@ def act(job: Job, made: Made) -> Made:
     return _together(made, results)
 
 
-def _together(made: Contexts, results: Iterable[Result]) -> Made:
+def _together(made: Contexts, results: Iterable[Result]) -> TargetResult:
     """`made`, and what has become of its images."""
     results = tuple(results)
     artifacts = tuple(result.artifact for result in results if result.artifact is not None)
@@ -87,7 +87,7 @@ def _together(made: Contexts, results: Iterable[Result]) -> Made:
         errors=(*made.errors, *errors),
         warnings=(*made.warnings, *(warning for result in results for warning in result.warnings)),
         validation_results=tuple(result.tried for result in results if result.tried is not None),
-        adopted=tuple(path for result in results for path in result.files),
+        tool_outputs=tuple(path for result in results for path in result.files),
     )
 
 

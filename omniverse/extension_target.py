@@ -12,7 +12,7 @@ from ..contracts.output import Artifacts, PackagingWarning, ValidationResult, Wa
 from ..output import OutputTree
 from ..problems import Problem
 from ..spec.package_spec import PackageSpec
-from ..target import Job, Made
+from ..target import Job, TargetResult
 from . import extension_archive as archive
 from . import extension_documents as documents
 from . import extension_names as names
@@ -30,17 +30,17 @@ FOLDER = PurePosixPath("omniverse")
 REGISTRY = FOLDER / "registry"
 
 
-def left_out(spec: PackageSpec) -> str | None:
+def skip_reason(spec: PackageSpec) -> str | None:
     """Why the spec does not want an extension; None where it does."""
     return None if spec.enable_omniverse_packaging else "enable_omniverse_packaging is false"
 
 
-def problems(spec: PackageSpec) -> Iterable[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
     """Ids, names, versions and pictures that Kit does not take."""
     return rules.problems(spec)
 
 
-def generate(job: Job) -> Made:
+def generate(job: Job) -> TargetResult:
     """The extension's files. A module that cannot run in Kit is left out, as an error; StageError when none is left."""
     chosen, errors = choose(job)
     found = {each.name: check(each.inspection) for each in chosen}
@@ -64,10 +64,10 @@ def generate(job: Job) -> Made:
         tree.add(_root(job.spec) / entry.path, entry.content)
     artifacts = Artifacts(omniverse_packages=(_artifact(job, kept),))
     warnings = (*_warnings(found), *without_wheels, *without_node)
-    return Made(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=warnings)
+    return TargetResult(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=warnings)
 
 
-def act(job: Job, made: Made) -> Made:
+def run(job: Job, made: TargetResult) -> TargetResult:
     """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
     identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
     wrong = publish_check.check(folder) or import_check.check(folder, identifier)
@@ -92,7 +92,7 @@ def act(job: Job, made: Made) -> Made:
         errors=(*made.errors, *([not_valid(identifier, wrong)] if wrong else [])),
         warnings=(*made.warnings, *([_unsure(identifier)] if untried else [])),
         validation_results=(*made.validation_results, *results),
-        adopted=(*made.adopted, *packed),
+        tool_outputs=(*made.tool_outputs, *packed),
     )
 
 
@@ -164,7 +164,7 @@ def _artifact(job: Job, kept: Sequence[Chosen]) -> OmniversePackageArtifact:
         readme_path=job.final(root / extension_toml.README),
         examples_path=job.final(root / "examples") if config.example_scenarios else None,
         kit_version_compatibility=documents.kit_versions(spec),
-        validated=False,  # until `act` has looked
+        validated=False,  # until `run` has looked
     )
 
 

@@ -1,7 +1,7 @@
-"""What a packaging target is: a module with the functions of `Target`, from a spec and inspected modules to files.
+"""The protocol of packaging targets: modules with the functions of `Target`, from spec and inspected modules to files.
 
-A target makes its files as a value (`Made`), which the pipeline writes; what acts on the world (building an image,
-asking a real server) does so afterwards, in `act`, over the files that then lie in the staging folder.
+A target returns its files as a value (`TargetResult`), which the pipeline writes. Work with external tools (building an
+image, validating on a real server) follows in `run`, on the files in the staging directory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAILED = ("failed_containers", "failed_models", "incompatible_modules", "failed
 
 
 class StageError(PortalisError):
-    """Something that a stage could not make. Raised where nothing of the stage is left, else a value in `Made`."""
+    """A failure of a stage: raised if the whole stage failed, else one of the errors of a `TargetResult`."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class StageError(PortalisError):
         log: PurePosixPath | None = None,
         no_engine: bool = False,
     ) -> None:
-        """`log` is a file of `Made.adopted` that tells more; it is kept also where nothing else is. `no_engine`: no
-        container engine answers."""
+        """`log` is a file of `TargetResult.tool_outputs` with the details; it is kept even if nothing else is.
+        `no_engine`: no container engine is available."""
         super().__init__(message, remediation=remediation)
         self.kind = kind
         self.steps = tuple(steps)
@@ -97,7 +97,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class TargetResult:
     """What a target made: its files, what the report says of them, and what could not be made beside them."""
 
     tree: OutputTree = field(default_factory=OutputTree)
@@ -105,8 +105,8 @@ class Made:
     errors: tuple[StageError, ...] = ()
     warnings: tuple[PackagingWarning, ...] = ()
     validation_results: tuple[ValidationResult, ...] = ()
-    adopted: tuple[PurePosixPath, ...] = ()
-    """Files that `act` had a tool write into the staging folder."""
+    tool_outputs: tuple[PurePosixPath, ...] = ()
+    """Files that `run` had a tool write into the staging folder."""
     published: tuple[PublishedArtifact, ...] = ()
     """What is in a registry now."""
     skipped: str | None = None
@@ -117,14 +117,14 @@ class Made:
 class Target(Protocol):
     """The functions of a target's module."""
 
-    def left_out(self, spec: PackageSpec) -> str | None:
+    def skip_reason(self, spec: PackageSpec) -> str | None:
         """Why the spec does not want this target; None where it does."""
 
-    def problems(self, spec: PackageSpec) -> Iterable[Problem]:
+    def spec_problems(self, spec: PackageSpec) -> Iterable[Problem]:
         """What in the spec this target cannot work with, such as names that are not valid for it."""
 
-    def generate(self, job: Job) -> Made:
+    def generate(self, job: Job) -> TargetResult:
         """Make the files. Raises StageError where nothing can be made."""
 
-    def act(self, job: Job, made: Made) -> Made:
+    def run(self, job: Job, made: TargetResult) -> TargetResult:
         """Go on with what was written; the result stands in place of `made`. Raises StageError."""

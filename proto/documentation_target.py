@@ -13,7 +13,7 @@ from ..output import OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.package_spec import ApiDocFormat
-from ..target import Job, Made, StageError
+from ..target import Job, StageError, TargetResult
 from . import openapi
 from .api_models import ApiModel, is_in_image, service_model, triton_models
 from .formats import missing_formats
@@ -26,19 +26,19 @@ from .protoc import descriptor_set
 FOLDER = PurePosixPath("docs")
 
 
-def left_out(spec: PackageSpec) -> str | None:
+def skip_reason(spec: PackageSpec) -> str | None:
     """Why there are no documents."""
     if spec.enable_nim_packaging or spec.enable_triton_integration:
         return None
     return "enable_nim_packaging and enable_triton_integration are false, and there is no API to document"
 
 
-def problems(spec: PackageSpec) -> Iterable[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
     """Nothing: every name has a form that the documents can hold."""
     return ()
 
 
-def generate(job: Job) -> Made:
+def generate(job: Job) -> TargetResult:
     """The documents that the spec asks for. What cannot be made is an error beside the others."""
     tree = OutputTree()
     documents: list[ApiDocumentation] = []
@@ -62,8 +62,8 @@ def generate(job: Job) -> Made:
         api_documentation=tuple(documents), integration_guides=tuple(_guides(job, tree, on_triton, documents))
     )
     if not found.total_artifacts_count() and not errors:
-        return Made(skipped="nothing was made whose API could be described")
-    return Made(
+        return TargetResult(skipped="nothing was made whose API could be described")
+    return TargetResult(
         tree=tree,
         artifacts=found,
         errors=tuple(errors),
@@ -72,7 +72,7 @@ def generate(job: Job) -> Made:
     )
 
 
-def act(job: Job, made: Made) -> Made:
+def run(job: Job, made: TargetResult) -> TargetResult:
     """Nothing more is to be done."""
     return made
 

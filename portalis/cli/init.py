@@ -55,7 +55,7 @@ def _check(spec: PackageSpec) -> None:
     from ..spec_file import SOURCE
 
     targets = [each.load() for each in TARGETS.values()]
-    problems = [each for target in targets if target.left_out(spec) is None for each in target.problems(spec)]
+    problems = [each for target in targets if target.skip_reason(spec) is None for each in target.spec_problems(spec)]
     if problems:
         raise InputProblems(problems, source=SOURCE)
 

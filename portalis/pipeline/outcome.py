@@ -7,14 +7,14 @@ from pathlib import PurePosixPath
 from typing import TypeAlias
 
 from ..contracts.errors import PackagingStage
-from ..target import Made, StageError
+from ..target import StageError, TargetResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Produced:
     """What was made; `made.errors` are what could not be made beside it."""
 
-    made: Made
+    made: TargetResult
     files: tuple[PurePosixPath, ...]
 
 
@@ -31,7 +31,7 @@ class Failed:
     """Nothing could be made. `made` has what is kept all the same, such as a build's files, without an artifact."""
 
     errors: tuple[StageError, ...]
-    made: Made = field(default_factory=Made)
+    made: TargetResult = field(default_factory=TargetResult)
     files: tuple[PurePosixPath, ...] = ()
 
 
@@ -56,9 +56,9 @@ class Stage:
         return self.outcome.made.errors if isinstance(self.outcome, Produced) else self.outcome.errors
 
     @property
-    def made(self) -> Made:
+    def made(self) -> TargetResult:
         """What was made, nothing included."""
-        return Made() if isinstance(self.outcome, Skipped) else self.outcome.made
+        return TargetResult() if isinstance(self.outcome, Skipped) else self.outcome.made
 
     @property
     def files(self) -> tuple[PurePosixPath, ...]:
@@ -66,7 +66,7 @@ class Stage:
         return () if isinstance(self.outcome, Skipped) else self.outcome.files
 
 
-def usable(made: Made) -> int:
+def usable(made: TargetResult) -> int:
     """How many artifacts there are that no check has refused, and how many things are in a registry."""
     refused = {result.name for result in made.validation_results if result.tried and not result.valid}
     found = made.artifacts

@@ -40,8 +40,8 @@ def take_in(spec: PackageSpec, options: Options, source: str) -> Taken:
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         # wasmtime works outside Python's lock; the targets are imported meanwhile
         inspecting = [pool.submit(_inspect, binary) for binary in spec.wasm_binaries]
-        wanted = [target for target in _targets(options) if target.left_out(spec) is None]
-        problems = [problem for target in wanted for problem in target.problems(spec)]
+        wanted = [target for target in _targets(options) if target.skip_reason(spec) is None]
+        problems = [problem for target in wanted for problem in target.spec_problems(spec)]
         upstream, wrong = read_upstream(spec)
         found = [each.result() for each in inspecting]
     problems += [
@@ -69,7 +69,7 @@ def _nothing_to_run(spec: PackageSpec, options: Options, modules: Sequence[Modul
     lines += [
         f"  --only {name}: {reason}"
         for name, each in TARGETS.items()
-        if name in options.only and (reason := each.load().left_out(spec)) is not None
+        if name in options.only and (reason := each.load().skip_reason(spec)) is not None
     ]
     why = [(module, reason) for module in modules if (reason := requests.why_unservable(module)) is not None]
     if why and any(name in requests.SERVING for name in options.only):

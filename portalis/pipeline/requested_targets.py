@@ -77,7 +77,7 @@ def stranded(spec: PackageSpec, options: Options, modules: Sequence[Module]) -> 
     """An error for each module that nothing can serve and no target will tell of: it only lies in an archive. Models,
     images and extensions tell themselves what they cannot take."""
     runs = [
-        name for name in SERVING if options.leaves_out(name) is None and TARGETS[name].load().left_out(spec) is None
+        name for name in SERVING if options.leaves_out(name) is None and TARGETS[name].load().skip_reason(spec) is None
     ]
     listed = spec.omniverse_config.wasm_modules if runs == ["omniverse"] else ()
     if runs and not listed:

@@ -141,7 +141,7 @@ def _outcome(run: Run, name: str, registered: Registered) -> Outcome:
         return Skipped(reason="an earlier stage failed, and fail_on_partial_errors is true")
     if (reason := run.options.leaves_out(name)) is not None:
         return Skipped(reason=reason)
-    if (reason := registered.load().left_out(run.spec)) is not None:
+    if (reason := registered.load().skip_reason(run.spec)) is not None:
         return requests.turned_off(name, reason, run.options)
     run.listener.started(name, registered.title)
     outcome = requests.checked(run_target(registered, run.job(), run.staging))

@@ -37,11 +37,11 @@ def run_target(registered: Registered, job: Job, staging: Staging) -> Outcome:
         return Skipped(reason=made.skipped, errors=made.errors)
     written = [file.path for file in staging.write(made.tree)]
     try:
-        made = target.act(job, made)
+        made = target.run(job, made)
     except Exception as error:  # noqa: BLE001
         staging.discard(written)
         return Failed(errors=(_stage_error(error, registered),))
-    files = tuple(dict.fromkeys([*written, *(staging.adopt(path).path for path in made.adopted)]))
+    files = tuple(dict.fromkeys([*written, *(staging.adopt(path).path for path in made.tool_outputs)]))
     if not made.errors or usable(made):
         return Produced(made=made, files=files)
     if made.artifacts.total_artifacts_count():  # a check has refused them all: nobody is to deploy or to publish one

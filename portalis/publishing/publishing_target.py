@@ -16,19 +16,19 @@ from ..oci import credentials
 from ..oci.address import Address
 from ..problems import Problem
 from ..spec import PackageSpec
-from ..target import Job, Made, StageError
+from ..target import Job, StageError, TargetResult
 
 if TYPE_CHECKING:
     from .published_package import Package
     from .publishing_plan import PublishingPlan
 
 
-def left_out(spec: PackageSpec) -> str | None:
+def skip_reason(spec: PackageSpec) -> str | None:
     """Why nothing is published."""
     return None if spec.publish_to_registry else "publish_to_registry is false"
 
 
-def problems(spec: PackageSpec) -> Iterable[Problem]:
+def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
     """A registry's URL that is none."""
     if not spec.publish_to_registry or spec.registry_url is None:
         return
@@ -38,12 +38,12 @@ def problems(spec: PackageSpec) -> Iterable[Problem]:
         yield Problem(where="registry_url", message=problem.message, remediation=problem.remediation)
 
 
-def generate(job: Job) -> Made:
+def generate(job: Job) -> TargetResult:
     """Nothing: publishing makes no file, but where it fails."""
-    return Made()
+    return TargetResult()
 
 
-def act(job: Job, made: Made) -> Made:
+def run(job: Job, made: TargetResult) -> TargetResult:
     """Publish. What was not published is an error of `made`, with a script for all of it; what was is told as well.
     Raises StageError where nothing can be published, and MissingPart without an HTTP client."""
     from .publication import carry_out, failure_of
@@ -89,7 +89,7 @@ def _package(job: Job) -> Package:
     )
 
 
-def _failed(job: Job, made: Made, plan: PublishingPlan, error: StageError) -> Made:
+def _failed(job: Job, made: TargetResult, plan: PublishingPlan, error: StageError) -> TargetResult:
     from ..output.package_layout import PUBLISH_SCRIPT
     from .script import write_script
 
@@ -100,7 +100,7 @@ def _failed(job: Job, made: Made, plan: PublishingPlan, error: StageError) -> Ma
         f"{job.final(PUBLISH_SCRIPT)} publishes by hand, with {engine} and oras",
     )
     return dataclasses.replace(
-        made, errors=(*made.errors, error), adopted=(*made.adopted, PurePosixPath(PUBLISH_SCRIPT))
+        made, errors=(*made.errors, error), tool_outputs=(*made.tool_outputs, PurePosixPath(PUBLISH_SCRIPT))
     )
 
 

@@ -134,7 +134,7 @@ def test_every_container_and_the_repository_get_objects_and_a_service_of_the_com
     (warning,) = made.warnings
     assert "portalis-triton" in warning.message
     assert "`python -m portalis.nim.triton triton-image && docker build -t portalis-triton:" in warning.remediation
-    assert target.act(work, made) is made
+    assert target.run(work, made) is made
 
 
 def test_one_image_for_the_package_is_one_workload(add: WasmBinaryPath, tmp_path: Path) -> None:
@@ -144,13 +144,13 @@ def test_one_image_for_the_package_is_one_workload(add: WasmBinaryPath, tmp_path
     validate(made.tree)
     assert set(texts(made.tree)) == {"deployment/compose.yaml", "deployment/kubernetes/demo.yaml"}
     assert [(name, each["image"]) for name, each in compose(made.tree)["services"].items()] == [("demo", "demo:1.2.0")]
-    assert list(target.problems(work.spec)) == []
+    assert list(target.spec_problems(work.spec)) == []
     named = config.model_copy(update={"image_name": "1demo"})
-    (digit,) = target.problems(
+    (digit,) = target.spec_problems(
         job([add], package_name="1demo", container_config=config, enable_triton_integration=False).spec
     )
     assert digit.where == "package_name" and "begins with a digit" in digit.message
-    (digit,) = target.problems(job([add], container_config=named).spec)
+    (digit,) = target.spec_problems(job([add], container_config=named).spec)
     assert digit.where == "container_config.image_name" and "begins with a digit" in digit.message
 
 
@@ -395,35 +395,35 @@ def test_where_nothing_was_made_that_can_be_deployed_the_stage_is_skipped(add: W
 
 
 def test_the_target_is_left_out_only_where_nothing_is_to_be_deployed(add: WasmBinaryPath) -> None:
-    assert target.left_out(job([add]).spec) is None
-    why = target.left_out(job([add], enable_nim_packaging=False, enable_triton_integration=False).spec)
+    assert target.skip_reason(job([add]).spec) is None
+    why = target.skip_reason(job([add], enable_nim_packaging=False, enable_triton_integration=False).spec)
     assert why is not None
     assert "nothing to deploy" in why
 
 
 def test_names_are_refused_with_the_rule_before_anything_is_made(add: WasmBinaryPath) -> None:
     binaries = [add.model_copy(update={"name": name}) for name in ("modèle", "a.b", "a_b")]
-    found = {problem.where: problem.message for problem in target.problems(job(binaries, triton=False).spec)}
+    found = {problem.where: problem.message for problem in target.spec_problems(job(binaries, triton=False).spec)}
     assert "'demo-modèle', which is no Kubernetes name: lower-case letters" in found["wasm_binaries[0].name"]
     assert "2 of the Kubernetes objects would be called 'demo-a-b'" in found["wasm_binaries[2].name"]
-    assert list(target.problems(job([add]).spec)) == []
+    assert list(target.spec_problems(job([add]).spec)) == []
     config = ContainerConfiguration(image_name="acme/1-name")  # of the one image: the module's name is not in it
     assert (
         list(
-            target.problems(
+            target.spec_problems(
                 job(binaries[:1], triton=False, enable_triton_integration=False, container_config=config).spec
             )
         )
         == []
     )
-    (digit,) = target.problems(job([add], package_name="1demo", enable_nim_packaging=False).spec)
+    (digit,) = target.spec_problems(job([add], package_name="1demo", enable_nim_packaging=False).spec)
     assert digit.where == "package_name"
     assert "begins with a digit" in digit.message
 
 
 def test_a_folder_of_the_host_needs_a_whole_path_on_kubernetes(add: WasmBinaryPath) -> None:
     volumes = tuple(VolumeMount(host_path=path, container_path="/data") for path in ("data", "/a/../b", "/ok"))
-    found = [problem.where for problem in target.problems(with_config(add, volumes=volumes).spec)]
+    found = [problem.where for problem in target.spec_problems(with_config(add, volumes=volumes).spec)]
     assert found == ["container_config.volumes[0].host_path", "container_config.volumes[1].host_path"]
 
 

@@ -24,7 +24,7 @@ def signed(package: Package, key: PrivateKey | None = KEY) -> Path:
         path.chmod(0o600)
         package.configure(signing_key=str(path))
     job = package.job()
-    target.act(job, target.generate(job))
+    target.run(job, target.generate(job))
     return package.staging / "archives" / NAME
 
 

@@ -22,7 +22,7 @@ from portalis.manifest_text import parse_manifest
 from portalis.output import Written
 from portalis.spec.distribution import ArchiveFormat, ChecksumAlgorithm, ManifestFormat
 from portalis.spec.read import make_spec
-from portalis.target import Made, StageError, Target
+from portalis.target import StageError, Target, TargetResult
 from tests.parts import ROOT
 
 from .archive.test_contents import EVERYTHING
@@ -32,9 +32,9 @@ from .tars import open_tar
 TARGET: Target = target
 
 
-def run(package: Package) -> tuple[Made, DistributionArchive]:
+def run(package: Package) -> tuple[TargetResult, DistributionArchive]:
     job = package.job()
-    made = target.act(job, target.generate(job))
+    made = target.run(job, target.generate(job))
     (archive,) = made.artifacts.distribution_archives
     return made, archive
 
@@ -75,7 +75,7 @@ def test_an_archive_is_made_of_all_files_with_checksums_and_manifest(package: Pa
     assert set(archive.checksums) == set(ChecksumAlgorithm)
     assert archive.checksums[ChecksumAlgorithm.SHA256] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (archive.contents.total_files, archive.contents.total_directories) == (19, 17)
-    assert set(made.adopted) == {PurePosixPath("archives", name) for name in beside(package)}
+    assert set(made.tool_outputs) == {PurePosixPath("archives", name) for name in beside(package)}
 
 
 def test_the_archive_and_what_belongs_to_it_lie_in_one_folder(package: Package) -> None:
@@ -136,9 +136,9 @@ def test_readme_manifest_and_checksums_are_left_out_where_they_are_not_wanted(pa
 
 def test_the_target_says_what_it_does_and_when_it_is_not_wanted(package: Package) -> None:
     spec = package.job().spec
-    assert TARGET.left_out(spec) is None
+    assert TARGET.skip_reason(spec) is None
     off = spec.model_copy(update={"enable_distribution_archive": False})
-    assert target.left_out(off) == "enable_distribution_archive is false"
+    assert target.skip_reason(off) == "enable_distribution_archive is false"
     run(package)
     assert package.said[0].startswith("packing demo-1.2.3.tar.gz: 13 files, ")
     assert package.said[-1].endswith("times smaller than what it holds")
@@ -203,15 +203,15 @@ def test_what_no_archive_can_be_made_of_is_told_before_the_work(
     for name in ("m.wasm", "a:b.wasm"):
         shutil.copy(package.spec["wasm_binaries"][0]["path"], package.base / name)
     spec = make_spec(package.spec | changes, base=package.base, source="spec")
-    assert [problem.where for problem in target.problems(spec)] == [where]
+    assert [problem.where for problem in target.spec_problems(spec)] == [where]
 
 
 @pytest.mark.parametrize("name", ["demo", "My Package", "資料", "it's $HOME", "a.b_c+d", "über-😀"])
 def test_ordinary_and_odd_names_of_packages_are_taken(package: Package, name: str) -> None:
     package.spec["package_name"] = name
     job = package.job()
-    assert list(target.problems(job.spec)) == []
-    (archive,) = target.act(job, Made()).artifacts.distribution_archives
+    assert list(target.spec_problems(job.spec)) == []
+    (archive,) = target.run(job, TargetResult()).artifacts.distribution_archives
     done = subprocess.run(
         ["tar", "--quoting-style=literal", "-tf", archive.archive_name],
         cwd=package.staging / "archives",
@@ -226,7 +226,7 @@ def test_ordinary_and_odd_names_of_packages_are_taken(package: Package, name: st
 def failure(package: Package) -> StageError:
     job = package.job()
     with pytest.raises(StageError) as caught:
-        target.act(job, Made())
+        target.run(job, TargetResult())
     return caught.value
 
 
@@ -258,7 +258,7 @@ def test_when_a_write_fails_nothing_is_left_and_the_reason_is_told(package: Pack
 import json, os, resource, sys
 from pathlib import Path
 from portalis.dist import archive_target as target
-from portalis.target import Made, StageError
+from portalis.target import TargetResult, StageError
 from tests.dist.conftest import Package
 package = Package(Path(sys.argv[1]))
 package.stage("docs/noise", os.urandom(3 << 20))
@@ -266,7 +266,7 @@ package.configure(archive_format=sys.argv[2])
 job = package.job()
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 try:
-    target.act(job, Made())
+    target.run(job, TargetResult())
 except StageError as error:
     print(json.dumps([str(error.kind), error.message, error.details.model_dump()]))
 """

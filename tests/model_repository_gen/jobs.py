@@ -17,7 +17,7 @@ from portalis.pipeline.outcome import Stage
 from portalis.spec import PackageSpec, WasmBinaryPath
 from portalis.spec.read import make_spec
 from portalis.spec.triton import TritonConfiguration
-from portalis.target import Job, Made, Module
+from portalis.target import Job, Module, TargetResult
 from tests.backend import guests
 from tests.backend.guests import tensor
 
@@ -119,13 +119,13 @@ class Written:
     """What the target made of a spec, and wrote into a folder."""
 
     def __init__(self, spec: PackageSpec, *, previous: Path | None = None) -> None:
-        self.problems = [str(problem) for problem in target.problems(spec)]
+        self.problems = [str(problem) for problem in target.spec_problems(spec)]
         output = spec.output_directory
         with Staging(output) as staging:
             self.job = job(spec, staging.folder, previous=previous)
             made = target.generate(self.job)
             list(staging.write(made.tree))
-            self.made: Made = target.act(self.job, made)
+            self.made: TargetResult = target.run(self.job, made)
             staging.commit()
         self.repository = output / spec.triton_config.model_repository_path
         self.models = {each.model_name: each for each in self.made.artifacts.triton_models}

@@ -112,7 +112,7 @@ def loaded(wasm_backends: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("sample")
     modules = [{**model, "name": f"{i}"} for i, model in enumerate(sample())]
     spec = jobs.make(folder, *modules)
-    assert list(target.problems(spec)) == []
+    assert list(target.spec_problems(spec)) == []
     written = jobs.Written(spec)
     assert written.errors() == []
     backends = folder / "backends"

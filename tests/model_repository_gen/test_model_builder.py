@@ -86,9 +86,9 @@ def test_each_model_may_choose_its_engine(tmp_path: Path, engine: str) -> None:
 
 def test_the_target_can_be_left_out(tmp_path: Path) -> None:
     spec = jobs.make(tmp_path, "echo")
-    assert target.left_out(spec) is None
+    assert target.skip_reason(spec) is None
     assert (
-        target.left_out(spec.model_copy(update={"enable_triton_integration": False}))
+        target.skip_reason(spec.model_copy(update={"enable_triton_integration": False}))
         == "enable_triton_integration is false"
     )
 
@@ -259,7 +259,7 @@ def test_hostile_text_in_tensors_and_parameters_is_data(tmp_path: Path, text: st
 @pytest.mark.parametrize("name", ["naïve-模型-🦀", "a:b", "a@b", "50%", "x,y=z+1", "x" * 200])
 def test_a_strange_name_that_is_a_folder_name_is_data(tmp_path: Path, name: str) -> None:
     spec = jobs.make(tmp_path, "echo", model_name=name)
-    assert list(target.problems(spec)) == []
+    assert list(target.spec_problems(spec)) == []
     written = jobs.Written(spec)
     assert written.config(name).name == name
     assert written.models[name].validated, written.errors()

@@ -13,14 +13,14 @@ from portalis.contracts.output import ValidationResult, WarningSeverity
 from portalis.model_repository_gen import live
 from portalis.model_repository_gen import model_checks as checking
 from portalis.model_repository_gen import model_repository_target as target
-from portalis.target import Job, Made
+from portalis.target import Job, TargetResult
 from tests.model_repository_gen import jobs
 from tests.model_repository_gen.jobs import REPOSITORY
 
 SOUND = "config.pbtxt reads back, its files are there, and Triton's rules hold"
 
 
-def made_in(folder: Path, *modules: Any, live: bool = False, **triton: Any) -> tuple[Job, Made]:
+def made_in(folder: Path, *modules: Any, live: bool = False, **triton: Any) -> tuple[Job, TargetResult]:
     """A job, and what `generate` made of it, written into its staging folder."""
     job = jobs.job(jobs.make(folder, *modules, **triton), folder / "staging", live=live)
     made = target.generate(job)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portalis.model_repository_gen.spec_rules import spec_problems
+from portalis.model_repository_gen.spec_rules import model_problems
 from tests.model_repository_gen import jobs
 
 IN, OUT = {"name": "in", "data_type": "FP32", "dims": [1]}, {"name": "out", "data_type": "FP32", "dims": [1]}
@@ -19,7 +19,7 @@ def ensemble(name: str, *models: str, **more: Any) -> dict[str, Any]:
 
 
 def problems(folder: Path, *modules: Any, **triton: Any) -> list[str]:
-    return [str(problem) for problem in spec_problems(jobs.make(folder, *modules, **triton))]
+    return [str(problem) for problem in model_problems(jobs.make(folder, *modules, **triton))]
 
 
 def test_a_plain_spec_has_no_problems(tmp_path: Path) -> None:

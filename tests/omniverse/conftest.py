@@ -17,7 +17,7 @@ from portalis.omniverse import extension_target as target
 from portalis.output import Staging
 from portalis.spec import PackageSpec
 from portalis.spec.read import make_spec
-from portalis.target import Job, Made, Module
+from portalis.target import Job, Module, TargetResult
 from tests.parts import ROOT
 
 CREATED_AT = "2024-05-06T07:08:09Z"
@@ -71,7 +71,7 @@ class Package:
 
     def problems(self) -> list[tuple[str, str]]:
         """Where the target finds something wrong, and what."""
-        return [(each.where, each.message) for each in target.problems(self.read())]
+        return [(each.where, each.message) for each in target.spec_problems(self.read())]
 
     def job(self, staging: Path) -> Job:
         """What the target gets."""
@@ -95,14 +95,14 @@ class Package:
             say=self.said.append,
         )
 
-    def make(self) -> Made:
+    def make(self) -> TargetResult:
         """Run the target and put what it made into the output directory."""
         with Staging(self.output) as staging:
             job = self.job(staging.folder)
             made = target.generate(job)
             list(staging.write(made.tree))
-            made = target.act(job, made)
-            for path in made.adopted:
+            made = target.run(job, made)
+            for path in made.tool_outputs:
                 staging.adopt(path)
             staging.commit()
         return made

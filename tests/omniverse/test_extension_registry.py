@@ -107,7 +107,7 @@ def test_it_is_part_of_the_output_and_the_same_every_time(package: Package) -> N
     package.config["registry"] = True
     made = package.make()
     first = package.files()
-    assert {str(path) for path in made.adopted} == {name for name in first if "/exts/" not in name}
+    assert {str(path) for path in made.tool_outputs} == {name for name in first if "/exts/" not in name}
     package.make()
     assert package.files() == first
 
@@ -127,7 +127,7 @@ def test_an_extension_that_is_not_publishable_gets_into_no_registry(package: Pac
     package.config["registry"] = True
     job = package.job(tmp_path / "staging")
     (job.staging / "omniverse").mkdir(parents=True)
-    made = target.act(job, target.generate(job))  # nothing was written
+    made = target.run(job, target.generate(job))  # nothing was written
     assert len(made.errors) == 1
     assert not (job.staging / "omniverse" / "registry").exists()
 

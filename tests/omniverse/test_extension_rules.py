@@ -112,7 +112,7 @@ def test_a_picture_that_went_missing_is_told(package: Package) -> None:
     config = spec.omniverse_config.model_copy(update={"extension_icon": icon})
     from portalis.omniverse import extension_target as target
 
-    (problem,) = target.problems(spec.model_copy(update={"omniverse_config": config}))
+    (problem,) = target.spec_problems(spec.model_copy(update={"omniverse_config": config}))
     assert "cannot be read: No such file or directory" in problem.message
 
 

@@ -30,9 +30,9 @@ def _no_kit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_module_satisfies_the_protocol(package: Package) -> None:
     checked: Target = target
-    assert checked.left_out(package.read()) is None
+    assert checked.skip_reason(package.read()) is None
     package.spec |= {"enable_omniverse_packaging": False}
-    assert checked.left_out(package.read()) == "enable_omniverse_packaging is false"
+    assert checked.skip_reason(package.read()) == "enable_omniverse_packaging is false"
 
 
 def test_the_tree_is_the_one_that_kit_looks_for(package: Package) -> None:
@@ -88,7 +88,7 @@ def test_the_archive_has_the_extension_at_its_root_and_is_the_same_every_time(pa
     before = package.files()
     package.make()
     assert package.files() == before
-    with zipfile.ZipFile(package.output / first.adopted[0]) as archive:
+    with zipfile.ZipFile(package.output / first.tool_outputs[0]) as archive:
         packed = {name: archive.read(name) for name in archive.namelist()}
     root = "omniverse/exts/portalis_ext.two_examples/"
     assert packed == {name.removeprefix(root): data for name, data in before.items() if name.startswith(root)}
@@ -97,7 +97,7 @@ def test_the_archive_has_the_extension_at_its_root_and_is_the_same_every_time(pa
 def test_without_package_as_extension_the_folder_is_the_package(package: Package) -> None:
     package.config["package_as_extension"] = False
     made = package.make()
-    assert made.adopted == ()
+    assert made.tool_outputs == ()
     assert made.artifacts.omniverse_packages[0].package_path == str(package.folder)
     assert not list(package.output.rglob("*.zip"))
 
@@ -195,7 +195,7 @@ def test_a_live_run_without_kit_says_so_and_pretends_nothing(package: Package) -
 def test_an_extension_that_was_damaged_before_the_check_is_not_called_valid(package: Package, tmp_path: Path) -> None:
     job = package.job(tmp_path / "staging")
     (job.staging / "omniverse").mkdir(parents=True)
-    made = target.act(job, target.generate(job))
+    made = target.run(job, target.generate(job))
     assert not made.artifacts.omniverse_packages[0].validated
     assert "config/extension.toml cannot be read" in made.validation_results[0].report
     assert len(made.errors) == 1

@@ -300,12 +300,12 @@ import sys, time
 from pathlib import Path
 from portalis.model_repository_gen import model_repository_target as target
 from portalis.cli import main
-act = target.act
+act = target.run
 def wait(job, made):
     Path("waiting").touch()
     time.sleep(600)
     return act(job, made)
-target.act = wait
+target.run = wait
 sys.argv = ["portalis", "package", "portalis.json", "--only", "triton"]
 main()
 """

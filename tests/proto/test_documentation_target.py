@@ -76,7 +76,7 @@ def test_all_documents_are_made_of_a_package_that_has_everything(add: WasmBinary
     assert {each.format for each in made.artifacts.integration_guides} == {DocumentFormat.Markdown, DocumentFormat.HTML}
     assert made.artifacts.integration_guides[0].content_sections == ("The models", "Serve them", "Call them")
     assert [(each.check, each.valid) for each in made.validation_results] == [("protoc", True)]
-    assert target.act(work, made) is made
+    assert target.run(work, made) is made
 
 
 def test_the_same_job_gives_the_same_bytes(add: WasmBinaryPath) -> None:
@@ -97,12 +97,12 @@ def test_guides_are_written_only_for_what_was_made(add: WasmBinaryPath) -> None:
 
 
 def test_the_target_is_left_out_only_where_there_is_no_api(add: WasmBinaryPath) -> None:
-    assert target.left_out(job([add]).spec) is None
-    assert target.left_out(job([add], enable_nim_packaging=False).spec) is None
-    why = target.left_out(job([add], enable_nim_packaging=False, enable_triton_integration=False).spec)
+    assert target.skip_reason(job([add]).spec) is None
+    assert target.skip_reason(job([add], enable_nim_packaging=False).spec) is None
+    why = target.skip_reason(job([add], enable_nim_packaging=False, enable_triton_integration=False).spec)
     assert why is not None
     assert "no API" in why
-    assert list(target.problems(job([add]).spec)) == []
+    assert list(target.spec_problems(job([add]).spec)) == []
 
 
 def test_a_package_without_an_api_has_the_stage_skipped(add: WasmBinaryPath) -> None:

@@ -33,7 +33,7 @@ def _no_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def problems(package: Package) -> list[Problem]:
-    return list(target.problems(package.job().spec))
+    return list(target.spec_problems(package.job().spec))
 
 
 def test_the_sbom_is_in_the_archive_and_in_its_manifest(package: Package) -> None:
@@ -72,7 +72,7 @@ def test_an_encrypted_key_is_opened_by_the_passphrase_and_neither_is_written_any
     monkeypatch.setenv(VARIABLE, SECRET.decode())
     assert problems(package) == []
     job = package.job()
-    target.act(job, target.generate(job))
+    target.run(job, target.generate(job))
     folder = package.staging / "archives"
     assert found(folder / NAME, key) == []
     written = b"".join(file.read_bytes() for file in folder.iterdir())
@@ -85,7 +85,7 @@ def test_a_key_that_others_may_read_is_told(package: Package) -> None:
     Path(path).chmod(0o640)
     package.configure(signing_key=path)
     job = package.job()
-    (warning,) = target.act(job, target.generate(job)).warnings
+    (warning,) = target.run(job, target.generate(job)).warnings
     assert warning.severity is WarningSeverity.High and warning.remediation == f"Run: chmod 600 {path}"
 
 
@@ -116,7 +116,7 @@ def test_a_key_that_is_gone_when_it_is_needed_leaves_nothing(package: Package) -
     job = package.job()
     Path(path).unlink()
     with pytest.raises(StageError, match="cannot be read"):
-        target.act(job, target.generate(job))
+        target.run(job, target.generate(job))
     assert not (package.staging / "archives").exists()
 
 
@@ -133,9 +133,9 @@ package = Package(Path(sys.argv[1]))
 package.configure(**json.loads(sys.argv[2]))
 job = package.job()
 try:
-    told = [str(problem) for problem in target.problems(job.spec)]
-    made = target.act(job, target.generate(job))
-    print(json.dumps([told, [warning.message for warning in made.warnings], sorted(map(str, made.adopted))]))
+    told = [str(problem) for problem in target.spec_problems(job.spec)]
+    made = target.run(job, target.generate(job))
+    print(json.dumps([told, [warning.message for warning in made.warnings], sorted(map(str, made.tool_outputs))]))
 except StageError as error:
     print(json.dumps([told, [str(error)], []]))
 """

@@ -21,6 +21,6 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[ArchiveFormat, Pat
         package.with_everything()
         package.configure(archive_format=packed.value, checksum_algorithms=["SHA256", "SHA512", "Blake3"])
         job = package.job()
-        target.act(job, target.generate(job))
+        target.run(job, target.generate(job))
         made[packed] = package.staging / "archives" / f"demo-1.2.3{ENDINGS[packed]}"
     return made

@@ -137,7 +137,7 @@ def test_what_a_stage_wrote_is_gone_when_its_second_step_fails(
     def broken(job: Any, made: Any) -> Any:
         raise PermissionError(13, "Permission denied", "engine.sock")
 
-    monkeypatch.setattr(triton, "act", broken)
+    monkeypatch.setattr(triton, "run", broken)
     made = workplace.package(workplace.spec("add", enable_distribution_archive=True))
     (error,) = made.diagnostics.errors
     assert (error.error_type, error.message) == (ErrorType.IOError, "engine.sock: Permission denied")
@@ -145,14 +145,14 @@ def test_what_a_stage_wrote_is_gone_when_its_second_step_fails(
 
 
 def test_an_artifact_without_its_file_is_never_reported(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    act = triton.act
+    act = triton.run
 
     def loses_a_file(job: Any, made: Any) -> Any:
         done = act(job, made)
         (job.staging / ADD_MODEL[0]).unlink()
         return done
 
-    monkeypatch.setattr(triton, "act", loses_a_file)
+    monkeypatch.setattr(triton, "run", loses_a_file)
     with pytest.raises(Exception, match=r"would not be complete.*demo_add/1/model\.wasm"):
         workplace.package(workplace.spec("add"), only=["triton"])
     assert not workplace.output.exists()
