@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from ..errors import MissingPart, UsageError
-from ..hidden import in_protobuf
+from ..escaping import escape_hidden_protobuf
 
 ModelConfig: TypeAlias = Any  # inference.ModelConfig: generated at import, so no type checker can see it
 Message: TypeAlias = Any  # any message inside it
@@ -66,12 +66,12 @@ def to_text(config: ModelConfig, *, show_zero_batch: bool = True) -> str:
     from google.protobuf import text_format
 
     if config.max_batch_size or not show_zero_batch:
-        return in_protobuf(text_format.MessageToString(config, as_utf8=True))
+        return escape_hidden_protobuf(text_format.MessageToString(config, as_utf8=True))
     # Only a field of the message itself starts in the first column: strings are escaped, so no text has a line break.
     shown = schema().ModelConfig()
     shown.CopyFrom(config)
     shown.max_batch_size = 1
-    text = in_protobuf(text_format.MessageToString(shown, as_utf8=True))
+    text = escape_hidden_protobuf(text_format.MessageToString(shown, as_utf8=True))
     return _ZERO_BATCH.sub("max_batch_size: 0", text, count=1)
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..hidden import has_hidden
+from ..escaping import has_hidden
 
 _SPECIAL_QUOTED = re.compile(r'["$]|\\+')
 _SPECIAL_BARE = re.compile(r"""(["'$\\])""")

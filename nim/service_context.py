@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from .. import __version__
 from ..engines.build_context import BuildContext
-from ..hidden import in_quotes
+from ..escaping import escape_hidden
 from ..pins import written
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
@@ -85,11 +85,12 @@ def build_context(
         license=LicenseSettings(**({"name": about.licenses} if about.licenses else {}), text=about.license_text),
         models=tuple(_run_in(runtime, model) for model, _ in models),
     )
+    document = service.model_dump_json(indent=2, exclude_defaults=True)
     files: dict[str, bytes | Path] = {
         "Dockerfile": recipe.text.encode(),
         ".dockerignore": _IGNORE.encode(),
         **install,
-        "models/service.json": (in_quotes(service.model_dump_json(indent=2, exclude_defaults=True)) + "\n").encode(),
+        "models/service.json": (escape_hidden(document) + "\n").encode(),
     }
     files |= {f"models/{model.file}": module for model, module in models}
     if runtime is not None:

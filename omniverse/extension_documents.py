@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..hidden import in_quotes
+from ..escaping import escape_hidden
 from ..markup import markdown
 from ..output import OutputTree
 from ..spec.omniverse import CustomIntegration, IntegrationType
@@ -142,4 +142,4 @@ def _toml(table: Mapping[str, str]) -> str:
 
 def _quoted(text: str) -> str:
     """`text` for TOML, whose texts are JSON's; but it knows no pairs of surrogates, so nothing else is escaped."""
-    return in_quotes(json.dumps(text, ensure_ascii=False))
+    return escape_hidden(json.dumps(text, ensure_ascii=False))

@@ -16,7 +16,7 @@ from typing import Any
 import tomlkit
 
 from ..backend.limits import Limits
-from ..hidden import in_quotes
+from ..escaping import escape_hidden
 from ..spec.package_spec import PackageSpec
 from .extension_names import extension_id, extension_version
 from .kit_target import target
@@ -47,7 +47,7 @@ def extension_toml(spec: PackageSpec) -> str:
         "test": [{"timeout": TEST_TIMEOUT_S, "args": ["--no-window"]}],
         "documentation": {"pages": _pages(spec)},
     }
-    return in_quotes(tomlkit.dumps(document))
+    return escape_hidden(tomlkit.dumps(document))
 
 
 def title(spec: PackageSpec) -> str:

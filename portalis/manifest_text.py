@@ -12,7 +12,7 @@ from typing import Any
 
 from .bounded import Bounds, parse_json, parse_toml
 from .contracts.package_manifest import PackageManifest
-from .hidden import in_quotes
+from .escaping import escape_hidden
 from .spec.distribution import ManifestFormat
 
 MOST_FILES = 100_000  # with more, a manifest is not read
@@ -28,14 +28,14 @@ def manifest_text(manifest: PackageManifest, how: ManifestFormat) -> str:
     """The text of `manifest`, with a newline at its end."""
     data = _clean(manifest.model_dump(mode="json"))
     if how is ManifestFormat.JSON:
-        return in_quotes(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
+        return escape_hidden(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
     if how is ManifestFormat.YAML:
         from .yaml_writer import document
 
         return document(data)
     import tomlkit
 
-    return in_quotes(tomlkit.dumps(_without_nulls(data)))
+    return escape_hidden(tomlkit.dumps(_without_nulls(data)))
 
 
 def parse_manifest(text: str, how: ManifestFormat, files: int = MOST_FILES) -> PackageManifest:

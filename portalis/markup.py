@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import textwrap
 
-from .hidden import CHARACTERS
+from .escaping import HIDDEN_CHARACTERS
 
 WIDTH = 79
 # spelled out, as what a Python version holds for printable differs from the next one's
-_CONTROL = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{CHARACTERS}\ud800-\udfff]")
+_CONTROL = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{HIDDEN_CHARACTERS}\ud800-\udfff]")
 _SPACES = re.compile("[ \t\r\n]+")
 # CommonMark takes a backslash before any ASCII punctuation. These mean something inside a line, in CommonMark or in
 # GitHub's dialect of it (tables, ~~strikethrough~~, $mathematics$, @names, :emoji:, links without brackets) …

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .errors import UsageError
+from .escaping import printable
 
 MAX_PROBLEMS = 100
 """How many are looked for. Each takes a search for the nearest name, and nobody reads more."""
@@ -38,8 +39,8 @@ class InputProblems(UsageError):
         self.pipeline_id = pipeline_id
         self.source = source
         count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
-        lines = "".join(f"\n  - {one_line(str(problem))}" for problem in self.problems)
-        super().__init__(f"{one_line(source)} has {count}:{lines}")
+        lines = "".join(f"\n  - {printable(str(problem))}" for problem in self.problems)
+        super().__init__(f"{printable(source)} has {count}:{lines}")
 
 
 def first_of(problems: Sequence[Problem]) -> list[Problem]:
@@ -48,11 +49,6 @@ def first_of(problems: Sequence[Problem]) -> list[Problem]:
         return list(problems)
     rest = Problem(where="", message=f"more than these {MAX_PROBLEMS} problems", remediation="Fix these first.")
     return [*problems[:MAX_PROBLEMS], rest]
-
-
-def one_line(text: str) -> str:
-    """`text` with line breaks and everything else that cannot be printed escaped: it looks like no second problem."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def independent(problems: Iterable[Problem], told: Collection[str]) -> Iterator[Problem]:

@@ -18,10 +18,10 @@ import tomlkit
 from tomlkit import items
 
 from .errors import UsageError
-from .hidden import in_quotes
+from .escaping import escape_hidden, printable
 from .inspection import Inspection, WasmError, inspect
 from .output import refuse_what_is_not_ours
-from .problems import InputProblems, Problem, one_line
+from .problems import InputProblems, Problem
 from .spec import PackageSpec
 from .spec.read import make_spec
 
@@ -67,9 +67,8 @@ def spec_file(modules: Sequence[Path], *, folder: Path, name: str | None, versio
     for module in servable or found:
         tables.append(_table(module))
     document.append("wasm_binaries", tables)
-    text = "\n".join(
-        [in_quotes(tomlkit.dumps(document)), *(_for_later(module) for module in found if servable and module.trouble)]
-    )
+    later = [_for_later(module) for module in found if servable and module.trouble]
+    text = "\n".join([escape_hidden(tomlkit.dumps(document)), *later])
     # what is wrong is said before anything is written
     spec = make_spec(tomlkit.parse(text).unwrap(), base=folder, source=SOURCE)
     notes = tuple(_notes(found, some=bool(servable)))
@@ -173,7 +172,7 @@ def _said(value: object, comment: str) -> items.Item:
 def _table(module: _Module) -> items.Table:
     table = tomlkit.table()
     for line in _facts(module):
-        table.add(tomlkit.comment(one_line(line)))
+        table.add(tomlkit.comment(printable(line)))
     table.add("name", tomlkit.item(module.name))
     table.add("path", tomlkit.item(module.path))
     if module.trouble is None:
@@ -209,7 +208,7 @@ def _for_later(module: _Module) -> str:
     tables.append(_table(module))
     document = tomlkit.document()
     document.append("wasm_binaries", tables)
-    part = "".join(f"# {line}\n" for line in in_quotes(tomlkit.dumps(document)).splitlines())
+    part = "".join(f"# {line}\n" for line in escape_hidden(tomlkit.dumps(document)).splitlines())
     return f"# Left out, as it would be no Triton model yet. Without the first # of each line it is in:\n{part}"
 
 

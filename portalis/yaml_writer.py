@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .hidden import in_quotes
+from .escaping import escape_hidden
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*([./_-]+[A-Za-z0-9]+)*")
 _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"}
@@ -35,7 +35,7 @@ _Dumper.add_representer(str, _text)
 
 def document(value: Any) -> str:
     """`value` as a file of one document."""
-    return in_quotes(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30))
+    return escape_hidden(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30))
 
 
 def documents(values: Iterable[Any], heading: str) -> str:
@@ -43,4 +43,4 @@ def documents(values: Iterable[Any], heading: str) -> str:
     text: str = yaml.dump_all(
         values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30, explicit_start=True
     )
-    return f"# {heading}\n{in_quotes(text)}"
+    return f"# {heading}\n{escape_hidden(text)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..hidden import in_quotes
+from ..escaping import escape_hidden
 from ..spec import PackageSpec
 from . import example_request as examples
 from .api_models import ApiModel
@@ -62,7 +62,7 @@ def for_3_0(document: Document) -> Document:
 
 def written(document: Document) -> str:
     """The document's text."""
-    return in_quotes(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
+    return escape_hidden(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def _add_health(paths: Document, endpoint: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...hidden import in_quotes
+from ...escaping import escape_hidden
 from .dsse import Malformed, json_object
 
 TYPE = "https://in-toto.io/Statement/v1"
@@ -50,7 +50,7 @@ def statement(subjects: Iterable[Subject], predicate_type: str, predicate: Mappi
         "predicateType": predicate_type,
         "predicate": predicate,
     }
-    return (in_quotes(json.dumps(made, indent=2, sort_keys=True, ensure_ascii=False)) + "\n").encode()
+    return (escape_hidden(json.dumps(made, indent=2, sort_keys=True, ensure_ascii=False)) + "\n").encode()
 
 
 def read(data: bytes) -> Statement:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
-from .printable import printable
+from ..escaping import printable
 
 _ONLY_GUFUNC = {"signature", "args", "returns"}
 

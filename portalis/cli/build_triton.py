@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PortalisError, UsageError
-from .printable import printable
+from ..escaping import printable
 from .signals import cleaning_up
 
 if TYPE_CHECKING:

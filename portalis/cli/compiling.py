@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from .printable import printable
+from ..escaping import printable
 
 PATIENCE_S = 0.5
 

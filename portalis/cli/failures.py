@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import PortalisError
+from ..escaping import printable
 from ..problems import InputProblems
-from .printable import printable
 
 if TYPE_CHECKING:
     from ..contracts.errors import ErrorType, PackagingStage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PortalisError, UsageError
-from .printable import printable
+from ..escaping import printable
 
 if TYPE_CHECKING:
     from ..backend import Limits

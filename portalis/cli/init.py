@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from .printable import printable
+from ..escaping import printable
 
 if TYPE_CHECKING:
     from ..spec import PackageSpec

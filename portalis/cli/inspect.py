@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .printable import printable
+from ..escaping import printable
 
 if TYPE_CHECKING:
     from rich.table import Column, Table

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from .printable import printable
+from ..escaping import printable
 
 
 def keygen(

@@ -136,10 +136,10 @@ def _adjusted(
 
 
 def _tell(made: PackagingAgentOutput, output: Path, report: Path | None, *, as_json: bool, quiet: bool) -> None:
-    from ..hidden import in_quotes
+    from ..escaping import escape_hidden
     from .summary import result, troubles
 
-    text = in_quotes(made.model_dump_json(indent=2, by_alias=True))
+    text = escape_hidden(made.model_dump_json(indent=2, by_alias=True))
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(text + "\n", encoding="utf-8")

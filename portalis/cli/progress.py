@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .printable import printable
+from ..escaping import printable
 
 if TYPE_CHECKING:
     from rich.status import Status

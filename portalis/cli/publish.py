@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ..escaping import printable
 from .engines import NAMES, engine_named
 from .failures import of_run
 from .package import DEFAULT_SPEC
-from .printable import printable
 
 if TYPE_CHECKING:
     from ..oci.address import Address

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .printable import printable
+from ..escaping import printable
 
 if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .printable import printable
+from ..escaping import printable
 
 if TYPE_CHECKING:
     from ..dist.verify.verification import Report

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..problems import one_line
+from ..escaping import printable
 
 LONGEST = 4000  # characters of a line that are kept
 # ECMA-48: control sequences (colours, cursor), control strings (titles, links), and single escapes
@@ -35,4 +35,4 @@ def shown_line(line: str) -> str:
     """`line` as a terminal would show it in the end, without colours; what else does not print is escaped."""
     bare = _SEQUENCES.sub("", line).rstrip()
     last = bare.rpartition("\r")[2].expandtabs()  # what was drawn over is gone
-    return one_line(last if len(last) <= LONGEST else f"{last[:LONGEST]} …")
+    return printable(last if len(last) <= LONGEST else f"{last[:LONGEST]} …")

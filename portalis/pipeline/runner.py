@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..contracts.output import PackagingAgentOutput, Status
 from ..errors import PortalisError
-from ..hidden import in_quotes
+from ..escaping import escape_hidden
 from ..manifest_text import manifest_name, manifest_text
 from ..output import REPORT, OutputTree, Staging
 from ..spec import PackageSpec
@@ -178,7 +178,7 @@ def _finish(run: Run, timestamp: str, began: float) -> PackagingAgentOutput:
     )
     if status is not Status.Failure:
         tree = OutputTree()
-        tree.text(REPORT, in_quotes(report.model_dump_json(indent=2, by_alias=True)))
+        tree.text(REPORT, escape_hidden(report.model_dump_json(indent=2, by_alias=True)))
         list(run.staging.write(tree))
         run.staging.commit()
     return report

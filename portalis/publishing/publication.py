@@ -12,7 +12,7 @@ from ..contracts.errors import ErrorType, PublishingError
 from ..contracts.output import PackagingAgentOutput
 from ..contracts.published import PublishedArtifact
 from ..errors import UsageError
-from ..hidden import in_quotes
+from ..escaping import escape_hidden
 from ..oci.backoff import Backoff
 from ..oci.credentials import Credentials
 from ..oci.registry import Registry
@@ -132,7 +132,7 @@ def note(
     changed = report.model_copy(update={"published": tuple(entries.values()), "package_metadata": metadata})
     path = folder / REPORT
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix=f".{REPORT}.", delete=False, encoding="utf-8") as file:
-        file.write(in_quotes(changed.model_dump_json(indent=2, by_alias=True)))
+        file.write(escape_hidden(changed.model_dump_json(indent=2, by_alias=True)))
     written = Path(file.name)
     written.chmod(path.stat().st_mode)
     written.replace(path)

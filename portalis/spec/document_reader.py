@@ -7,7 +7,7 @@ from typing import Any
 
 from ..bounded import Bounds, Excess, parse_json, parse_toml
 from ..errors import UsageError
-from ..problems import one_line
+from ..escaping import printable
 
 MAX_BYTES = 4 << 20
 BOUNDS = Bounds(max_bytes=MAX_BYTES, max_values=100_000)
@@ -29,7 +29,7 @@ def read_document(path: Path) -> dict[Any, Any]:
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply") from None
     except ValueError as error:
-        raise UsageError(f"{path} is not valid {kind}: {one_line(' '.join(str(error).split()))}") from None
+        raise UsageError(f"{path} is not valid {kind}: {printable(' '.join(str(error).split()))}") from None
     if not isinstance(data, dict):
         what = {"NoneType": "nothing", "list": "a list", "str": "a text"}.get(type(data).__name__, "a single value")
         raise UsageError(f"{path} holds no table of keys, but {what}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import pytest
 
 from portalis.backend import facts
 from portalis.backend.interface.dtypes import DTYPES
+from portalis.backend.messages import escape
 from portalis.backend.plan import control, layout, numbers
+from portalis.escaping import printable
 from portalis.model_repository_gen.pbtxt import schema
 from portalis.nim.service.codec.protobuf_tensors import _FIELDS
+from portalis.nim.service.logs import visible
 from portalis.omniverse.inside.scenario import USD_TYPES
 from portalis.omniverse.node_types import TYPES
 from portalis.proto.proto_file import _TYPES
@@ -142,6 +146,14 @@ def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
 )
 def test_other_vocabularies_know_all_data_types(names: Collection[str], missing: set[str]) -> None:
     assert set(names) | missing == NAMES and not set(names) & missing
+
+
+@pytest.mark.parametrize("category", sorted({unicodedata.category(chr(each)) for each in range(0x20000)}))
+def test_unprintable_characters_are_escaped_alike(category: str) -> None:
+    """The runtime and the service are copied without `portalis.escaping`, so each has its own function."""
+    text = "".join(c for c in map(chr, range(0x20000)) if unicodedata.category(c) == category and c != "\n")[:2000]
+    assert visible(text) == printable(text)
+    assert category == "Cs" or escape(text) == printable(text)  # surrogates stand for bytes of a path
 
 
 def test_facts_and_limits_cost_neither_wasmtime_nor_numpy() -> None:

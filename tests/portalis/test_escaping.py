@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.hidden import CHARACTERS, has_hidden, in_quotes
+from portalis.escaping import HIDDEN_CHARACTERS, escape_hidden, has_hidden
 from portalis.model_repository_gen import pbtxt
 from portalis.nim.quoting import Quoted
 from portalis.yaml_writer import document
@@ -22,13 +22,13 @@ from portalis.yaml_writer import document
 from .conftest import ADD, Cli
 
 EVIL = "a\u202eb\u2066c\x9b31m\x85d\u200f\u2028e\ufefff\u200bg\x7f"
-BAD = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{CHARACTERS}]")
-texts = st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from(CHARACTERS.replace("-", "") + "\\\"'\n"))
+BAD = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{HIDDEN_CHARACTERS}]")
+texts = st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from(HIDDEN_CHARACTERS.replace("-", "") + "\\\"'\n"))
 
 
 @given(st.dictionaries(texts, texts, max_size=4))
 def test_json_and_yaml_say_the_same_without_hidden_characters(data: dict[str, str]) -> None:
-    text = in_quotes(json.dumps(data, ensure_ascii=False))
+    text = escape_hidden(json.dumps(data, ensure_ascii=False))
     assert json.loads(text) == data and not has_hidden(text)
     text = document(data)
     assert yaml.safe_load(text) == data and not has_hidden(text)
@@ -36,7 +36,7 @@ def test_json_and_yaml_say_the_same_without_hidden_characters(data: dict[str, st
 
 @given(texts)
 def test_toml_and_protobuf_say_the_same_without_hidden_characters(value: str) -> None:
-    text = in_quotes(tomlkit.dumps({"a": value, "b": [value, {"c": value}]}))
+    text = escape_hidden(tomlkit.dumps({"a": value, "b": [value, {"c": value}]}))
     assert tomlkit.parse(text).unwrap() == {"a": value, "b": [value, {"c": value}]} and not has_hidden(text)
     config = pbtxt.new_config(name=value)
     for show in (True, False):
