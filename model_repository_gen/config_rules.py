@@ -11,12 +11,12 @@ from ..problems import Problem
 from ..spec.model_tensors import DataType, ModelOutput
 from ..spec.scheduling import ControlType, SequenceBatchingConfig
 from ..spec.triton import TritonConfiguration
-from .config_numbers import number_problems
 from .message.model_config import runs_wasm
-from .pbtxt import FILE_NAME
+from .pbtxt import CONFIG_FILE
 from .rules.model_folder import NOT_VERSIONS
 from .rules.model_platform import SAFE_NAMES
 
+I32_MAX, U32_MAX, I64_MAX, U64_MAX = 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1
 _FLAG_TYPES = (None, DataType.INT32, DataType.FP32, DataType.BOOL)
 
 
@@ -25,7 +25,7 @@ def config_problems(given: TritonConfiguration, at: str) -> Iterator[Problem]:
     yield from _python_based(given, at)
     yield from _group_names(given, at)
     yield from _two_of_one(given, at)
-    yield from number_problems(given, at)
+    yield from _number_problems(given, at)
     if given.sequence_batching is not None:
         yield from _flags(given.sequence_batching, f"{at}.sequence_batching")
     yield from label_problems(given.outputs, f"{at}.outputs")
@@ -40,7 +40,7 @@ def label_problems(outputs: Iterable[ModelOutput], at: str) -> Iterator[Problem]
     files = [each.label_filename for each in outputs]
     yield from _one_name(files, at)
     for i, file in enumerate(files):
-        if file is not None and (file.name in (FILE_NAME, *NOT_VERSIONS) or file.name.isdecimal()):
+        if file is not None and (file.name in (CONFIG_FILE, *NOT_VERSIONS) or file.name.isdecimal()):
             yield Problem(
                 where=f"{at}[{i}].label_filename",
                 message=f"a label file cannot be called {file.name}: something else in the model's folder is",
@@ -138,3 +138,31 @@ def _flags(sequences: SequenceBatchingConfig, at: str) -> Iterator[Problem]:
                 message=f"the control {control.control_type} is {control.data_type}",
                 remediation="Use INT32, FP32 or BOOL; only a CorrelationId can be something else.",
             )
+
+
+def _number_problems(given: TritonConfiguration, at: str) -> Iterator[Problem]:
+    """All of them; `at` is where `given` stands in the spec."""
+    for where, number, most in _bounded(given):
+        if number > most:
+            yield Problem(where=f"{at}.{where}", message=f"{number} is too large", remediation=f"Use {most} at most.")
+
+
+def _bounded(given: TritonConfiguration) -> Iterator[tuple[str, int, int]]:
+    # the requirements have 64 bits for it
+    threshold = given.optimization.gather_kernel_buffer_threshold
+    yield "optimization.gather_kernel_buffer_threshold", threshold, U32_MAX
+    if given.dynamic_batching is not None:
+        batching, where = given.dynamic_batching, "dynamic_batching"
+        yield from ((f"{where}.preferred_batch_size", size, I32_MAX) for size in batching.preferred_batch_size)
+        yield from ((f"{where}.priority_queue_policy", _level(key), U64_MAX) for key in batching.priority_queue_policy)
+    if given.sequence_batching is not None and given.sequence_batching.oldest is not None:
+        oldest, where = given.sequence_batching.oldest, "sequence_batching.oldest"
+        yield f"{where}.max_candidate_sequences", oldest.max_candidate_sequences, I32_MAX
+        yield from ((f"{where}.preferred_batch_size", size, I32_MAX) for size in oldest.preferred_batch_size)
+    for i, sample in enumerate(given.warmup):
+        for name, tensor in sample.inputs.items():
+            yield from ((f"warmup[{i}].inputs.{name}.dims", size, I64_MAX) for size in tensor.dims)
+
+
+def _level(digits: str) -> int:
+    return int(digits) if len(digits) <= len(str(U64_MAX)) else U64_MAX + 1  # Python refuses thousands of digits

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from ..problems import did_you_mean
 from .pbtxt import Message, ModelConfig, enum_name
-from .problem import Problems, error
 from .rules.ensembles import STEP
 from .rules.model_folder import served_versions
-from .rules.tensors import VARIABLE
+from .rules.rule import Problems, error
+from .rules.tensors import VARIABLE_DIM
 
 LATEST = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class EnsembleTensor:
     """An ensemble tensor as one model describes it. `batched` holds both answers where the server will decide."""
 
     owner: str
@@ -25,28 +25,30 @@ class Tensor:
     dims: tuple[int, ...]
     batched: frozenset[bool]
 
-    def meets(self, other: Tensor) -> bool:
+    def meets(self, other: EnsembleTensor) -> bool:
         """Whether the shapes can be one: as they are, or with the batch dimension of either."""
-        mine = {self.dims} | {((VARIABLE,) if b else ()) + self.dims for b in self.batched}
-        theirs = {other.dims} | {((VARIABLE,) if b else ()) + other.dims for b in other.batched}
+        mine = {self.dims} | {((VARIABLE_DIM,) if b else ()) + self.dims for b in self.batched}
+        theirs = {other.dims} | {((VARIABLE_DIM,) if b else ()) + other.dims for b in other.batched}
         if _meet(self.dims, other.dims):
             return True
         return any(_meet(a, b) for a in mine for b in theirs if (a, b) != (self.dims, other.dims))
 
 
 def _meet(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return len(a) == len(b) and all(VARIABLE in (x, y) or x == y for x, y in zip(a, b))
+    return len(a) == len(b) and all(VARIABLE_DIM in (x, y) or x == y for x, y in zip(a, b))
 
 
-def check(name: str, configs: Mapping[str, ModelConfig], repository: Path, *, auto_complete: bool = False) -> Problems:
+def check_ensemble_steps(
+    name: str, configs: Mapping[str, ModelConfig], repository: Path, *, auto_complete: bool = False
+) -> Problems:
     """The problems of ensemble `name` among the models of a repository. Raises OSError when one cannot be read."""
     ensemble = configs[name]
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, EnsembleTensor] = {}
     for side in ("input", "output"):
         for each in getattr(ensemble, side):
             shape = each.reshape.shape if each.HasField("reshape") else each.dims
             batched = frozenset([ensemble.max_batch_size > 0])
-            tensors[each.name] = Tensor(name, enum_name(each, "data_type"), tuple(shape), batched)
+            tensors[each.name] = EnsembleTensor(name, enum_name(each, "data_type"), tuple(shape), batched)
     for i, step in enumerate(ensemble.ensemble_scheduling.step):
         where = f"{STEP}[{i}]"
         model = configs.get(step.model_name)
@@ -72,7 +74,9 @@ def _version(step: Message, model: ModelConfig, repository: Path, where: str) ->
         yield error(where, said, "Set -1 for the latest version (what is left out means 0).")
 
 
-def _mapped(step: Message, model: ModelConfig, where: str, tensors: dict[str, Tensor], auto_complete: bool) -> Problems:
+def _mapped(
+    step: Message, model: ModelConfig, where: str, tensors: dict[str, EnsembleTensor], auto_complete: bool
+) -> Problems:
     for side, field in (("input_map", "input"), ("output_map", "output")):
         described = {tensor.name: tensor for tensor in getattr(model, field)}
         if not described and auto_complete:
@@ -92,14 +96,14 @@ def _mapped(step: Message, model: ModelConfig, where: str, tensors: dict[str, Te
 
 
 def _consistent(
-    inner: Message, model: ModelConfig, owner: str, outer: str, where: str, tensors: dict[str, Tensor]
+    inner: Message, model: ModelConfig, owner: str, outer: str, where: str, tensors: dict[str, EnsembleTensor]
 ) -> Problems:
     data_type = enum_name(inner, "data_type")
     if data_type == "TYPE_INVALID" or not inner.dims:
         return  # left to the backend, or told where the model itself is checked
     # Triton takes the dims here, not the reshape
     undecided = model.max_batch_size == 0 and not model.HasField("ensemble_scheduling")
-    mine = Tensor(owner, data_type, tuple(inner.dims), frozenset([model.max_batch_size > 0]))
+    mine = EnsembleTensor(owner, data_type, tuple(inner.dims), frozenset([model.max_batch_size > 0]))
     known = tensors.setdefault(outer, mine)
     if known.data_type != data_type:
         said = f"tensor {outer!r} is {data_type} in {owner!r} and {known.data_type} in {known.owner!r}"
@@ -109,8 +113,8 @@ def _consistent(
         yield error(where, said, "Make the dims meet (the batch dimension of max_batch_size counts).")
 
 
-def _batched(tensor: Tensor) -> Tensor:
-    return Tensor(tensor.owner, tensor.data_type, tensor.dims, frozenset([True]))
+def _batched(tensor: EnsembleTensor) -> EnsembleTensor:
+    return EnsembleTensor(tensor.owner, tensor.data_type, tensor.dims, frozenset([True]))
 
 
 def _streams(ensemble: ModelConfig, configs: Mapping[str, ModelConfig]) -> Problems:

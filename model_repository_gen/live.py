@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
+from pydantic import Field
+
+from ..contracts.output import ValidationResult
 from ..errors import MissingPart, PortalisError, TritonFailed, UsageError
 from ..naming import shell_trouble
-from .pbtxt import FILE_NAME, ModelConfig, read_config
-from .samples import origin, sample, sequence_id
-from .verdict import Verdict
+from .pbtxt import CONFIG_FILE, ModelConfig, read_config
+from .samples import describe_sample, sample_request, sequence_id
 
 LIVE = "live"
 LOAD_TIMEOUT_S = 300.0
 INFERENCE_TIMEOUT_S = 60.0
 # what Triton says to a single request for a model that answers any number of times, an ensemble of such a one included
 STREAMS = "decoupled transaction policy"
+# these only read: the runtime that they share lies in the server's folder of backends
+_READ_ONLY = frozenset({"wasm", "ensemble"})
 Say = Callable[[str], None]
 
 # what to do, by what failed
@@ -37,11 +42,21 @@ _ENSEMBLE = (
 )
 
 
+class Verdict(ValidationResult):
+    """A `ValidationResult` and what to do about it: that depends on what the model was sent and on what failed.
+
+    The remedy goes into the error that is made of it, so the list of results does not repeat it."""
+
+    remediation: str = Field(default="", exclude=True)
+
+
 class SampleRefused(PortalisError):
     """A model did not answer the sample that it was sent."""
 
 
-def try_on_triton(repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None) -> list[Verdict]:
+def validate_on_triton(
+    repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None
+) -> list[Verdict]:
     """One result for each of `models`. Where no server can be had, all are invalid with that reason: nobody asked
     for a check that does not check. `backends` is the server's folder of backends; portalis's own by default."""
     from ..tritonserver import TritonServer
@@ -59,6 +74,19 @@ def try_on_triton(repository: Path, models: Sequence[str], say: Say, *, backends
         return [
             Verdict(name=name, check=LIVE, valid=False, tried=False, report=why, remediation=remedy) for name in models
         ]
+
+
+@contextlib.contextmanager
+def validation_copy(repository: Path, platforms: Collection[str]) -> Iterator[Path]:
+    """The folder that a server is to see: `repository` itself where none of its `platforms` writes, else a copy beside
+    it, which is removed afterwards (by the next run where this one is killed: it lies in the staging folder)."""
+    if _READ_ONLY.issuperset(platforms):
+        yield repository
+        return
+    with tempfile.TemporaryDirectory(prefix=".tried-", dir=repository.parent) as folder:
+        copy = Path(folder) / repository.name
+        shutil.copytree(repository, copy)
+        yield copy
 
 
 @contextlib.contextmanager
@@ -121,16 +149,16 @@ def _load(http_url: str, grpc_url: str, name: str) -> tuple[list[str], list[str]
 def _infer(url: str, repository: Path, name: str, version: str) -> str:
     from ..triton_client import RemoteModel
 
-    config: ModelConfig = read_config(repository / name / FILE_NAME)
+    config: ModelConfig = read_config(repository / name / CONFIG_FILE)
     with RemoteModel(url, name, version=version, timeout_s=INFERENCE_TIMEOUT_S) as model:
-        inputs = sample(config, model.inputs, repository / name)
+        inputs = sample_request(config, model.inputs, repository / name)
         try:
             answer = model.infer(inputs, sequence_id=sequence_id(config))
         except PortalisError as problem:
             if problem.remediation:
                 raise  # no server: nothing was refused
             why, line, backtrace = problem.message.partition("\n")
-            why += f"; it was sent {origin(config, model.inputs, inputs)}"
+            why += f"; it was sent {describe_sample(config, model.inputs, inputs)}"
             raise SampleRefused(why + line + backtrace, remediation=_remedy(config)) from None
     tensors = ", ".join(f"{name} {list(array.shape)}" for name, array in answer.outputs.items())
     return f"version {version} loads and answers {tensors} in {answer.seconds * 1000:.1f} ms"

@@ -16,13 +16,19 @@ from ..output import OutputTree, Source
 from ..spec.artifact_names import model_folder, model_name
 from ..spec.triton import LatestVersions, TritonConfiguration, VersionPolicyType
 from ..target import Job, Module, StageError
-from . import package_settings as package_wide
-from .message import Named, ensemble_config, model_config
+from .message import ModelSource, build_ensemble_config, build_model_config
 from .message.model_config import backend_name, runs_wasm
-from .pbtxt import FILE_NAME, ModelConfig, to_dict
-from .problem import Severity
+from .package_settings import (
+    DroppedSetting,
+    dropped_setting_warnings,
+    fit_settings,
+    inherited_settings,
+    unused_setting_errors,
+)
+from .pbtxt import CONFIG_FILE, ModelConfig, to_dict
 from .repository import add_ensemble, add_kept_versions, add_model
-from .rules import problems
+from .rules import check_model_config
+from .rules.rule import ConfigSeverity
 
 if TYPE_CHECKING:
     from ..backend.interface.interface import Interface
@@ -32,7 +38,7 @@ REMEDY = "Fix triton_config or the module's interface in the spec; `portalis ins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Models:
+class BuiltModels:
     """What could be made and what could not."""
 
     artifacts: tuple[TritonModelArtifact, ...] = ()
@@ -40,27 +46,27 @@ class Models:
     warnings: tuple[PackagingWarning, ...] = ()
 
 
-def add_models(job: Job, tree: OutputTree) -> Models:
+def add_models(job: Job, tree: OutputTree) -> BuiltModels:
     """A model for each module of the package, put into `tree`."""
     artifacts, errors, warnings = list[TritonModelArtifact](), list[StageError](), list[PackagingWarning]()
-    settings = list[tuple[str, tuple[str, ...], tuple[package_wide.LeftOut, ...]]]()
+    settings = list[tuple[str, tuple[str, ...], tuple[DroppedSetting, ...]]]()
     for module in job.modules:
         name = model_name(job.spec, module.binary)
         try:
-            fitted = package_wide.fitted(job.spec, module.binary, partial(_config, module, name))
+            fitted = fit_settings(job.spec, module.binary, partial(_config, module, name))
         except StageError as error:
             errors.append(error)
             continue
         config, given, folder = fitted.config, fitted.given, model_folder(job.spec, name)
-        settings.append((name, package_wide.shared(job.spec, module.binary), fitted.left_out))
-        warnings += package_wide.warnings(name, fitted.left_out)
+        settings.append((name, inherited_settings(job.spec, module.binary), fitted.left_out))
+        warnings += dropped_setting_warnings(name, fitted.left_out)
         placed = add_model(tree, folder, config, given, Source(path=module.path, sha256=module.inspection.sha256))
         artifacts.append(_artifact(job, folder, config, given.model_version, backend_name(given), placed))
         if given.keep_versions and job.previous is not None:
             kept = add_kept_versions(tree, folder, job.previous, given.model_version)
             warnings += _not_served(name, given, kept)
-    errors += package_wide.applied_nowhere(settings)
-    return Models(artifacts=tuple(artifacts), errors=tuple(errors), warnings=tuple(warnings))
+    errors += unused_setting_errors(settings)
+    return BuiltModels(artifacts=tuple(artifacts), errors=tuple(errors), warnings=tuple(warnings))
 
 
 def _config(module: Module, name: str, given: TritonConfiguration) -> ModelConfig:
@@ -70,8 +76,8 @@ def _config(module: Module, name: str, given: TritonConfiguration) -> ModelConfi
         _check_loadable(name, module, interface, given)
     if interface is None and not (given.inputs and given.outputs):
         raise _refused(name, [why or f"{module.path} has no interface"])
-    config = model_config(Named(name=name, interface=interface, declared=module.binary.interface), given)
-    found = [str(problem) for problem in problems(config) if problem.severity is Severity.ERROR]
+    config = build_model_config(ModelSource(name=name, interface=interface, declared=module.binary.interface), given)
+    found = [str(problem) for problem in check_model_config(config) if problem.severity is ConfigSeverity.ERROR]
     trouble = trouble_under(module.path, to_dict(config)) if runs_wasm(given) else None
     if found or trouble:
         raise _refused(name, [*found, *([trouble] if trouble else [])])
@@ -110,7 +116,7 @@ def _artifact(
         model_name=config.name,
         model_version=version,
         model_repository_path=job.final(folder),
-        config_pbtxt_path=job.final(folder / FILE_NAME),
+        config_pbtxt_path=job.final(folder / CONFIG_FILE),
         wasm_model_paths=() if module is None else (job.final(module),),
         platform=platform,
         max_batch_size=config.max_batch_size,
@@ -138,20 +144,20 @@ def _not_served(name: str, given: TritonConfiguration, kept: list[int]) -> Itera
         )
 
 
-def add_ensembles(job: Job, tree: OutputTree, made: tuple[TritonModelArtifact, ...]) -> Models:
+def add_ensembles(job: Job, tree: OutputTree, made: tuple[TritonModelArtifact, ...]) -> BuiltModels:
     """The ensembles of the package, put into `tree`; one whose models could not be made is an error."""
     by_module = {module.name: model_name(job.spec, module.binary) for module in job.modules}
     there = {artifact.model_name for artifact in made} | {each.name for each in job.spec.triton_config.ensembles}
     artifacts, errors = list[TritonModelArtifact](), list[StageError]()
     for ensemble in job.spec.triton_config.ensembles:
-        config = ensemble_config(ensemble, by_module)
+        config = build_ensemble_config(ensemble, by_module)
         steps = [step.model_name for step in config.ensemble_scheduling.step]
         found = [f"its model {name!r} could not be made" for name in steps if name not in there]
-        found += [str(problem) for problem in problems(config) if problem.severity is Severity.ERROR]
+        found += [str(problem) for problem in check_model_config(config) if problem.severity is ConfigSeverity.ERROR]
         if found:
             errors.append(_refused(ensemble.name, found))
             continue
         folder = model_folder(job.spec, ensemble.name)
         add_ensemble(tree, folder, config, ensemble)
         artifacts.append(_artifact(job, folder, config, ensemble.version, "ensemble", None))
-    return Models(artifacts=tuple(artifacts), errors=tuple(errors))
+    return BuiltModels(artifacts=tuple(artifacts), errors=tuple(errors))

@@ -11,14 +11,12 @@ from ..contracts.errors import ErrorType, TritonConfigError
 from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
 from ..interface_check import trouble_under
 from ..target import Job, StageError, TargetResult
-from .pbtxt import FILE_NAME, read_config, to_dict
-from .problem import Problem, Severity
-from .repository import MODULE
+from .live import Verdict, validate_on_triton, validation_copy
+from .pbtxt import CONFIG_FILE, read_config, to_dict
+from .repository import MODULE_FILE
 from .repository_check import check_repository
-from .rules.context import PYTHON_BASED
 from .rules.model_folder import served_versions
-from .scratch import for_trial
-from .verdict import Verdict
+from .rules.rule import PYTHON_BASED, ConfigProblem, ConfigSeverity
 
 STATIC = "static"
 _REMEDY = "Fix the model's triton_config in the spec, and package again."
@@ -28,7 +26,7 @@ _KEPT = (
 )
 
 
-def checked(job: Job, made: TargetResult) -> TargetResult:
+def check_models(job: Job, made: TargetResult) -> TargetResult:
     """`made` with `validated` and `validation_report` of each model, and an error for each that is not valid."""
     repository = job.staging / job.spec.triton_config.model_repository_path
     found = check_repository(repository, auto_complete=False)  # nothing was left for a server to complete
@@ -36,14 +34,12 @@ def checked(job: Job, made: TargetResult) -> TargetResult:
     misfits = {each.model_name: list(_misfits(repository, each)) for each in made.artifacts.triton_models}
     results = [_static(name, found.get(name, []), misfits[name]) for name in models]
     if job.live:
-        from .live import try_on_triton
-
         sound = [result.name for result in results if result.valid]
         job.say(f"starting Triton with {len(sound)} models")
         if sound:
             platforms = {artifact.platform for artifact in made.artifacts.triton_models}
-            with for_trial(repository, platforms) as seen:
-                results += try_on_triton(seen, sound, job.say)
+            with validation_copy(repository, platforms) as seen:
+                results += validate_on_triton(seen, sound, job.say)
     artifacts = tuple(_told(artifact, results) for artifact in made.artifacts.triton_models)
     return replace(
         made,
@@ -58,8 +54,8 @@ def checked(job: Job, made: TargetResult) -> TargetResult:
     )
 
 
-def _mild(problem: Problem) -> bool:
-    return problem.severity is Severity.WARNING
+def _mild(problem: ConfigProblem) -> bool:
+    return problem.severity is ConfigSeverity.WARNING
 
 
 def _misfits(repository: Path, artifact: TritonModelArtifact) -> Iterator[str]:
@@ -67,9 +63,9 @@ def _misfits(repository: Path, artifact: TritonModelArtifact) -> Iterator[str]:
     folder = repository / artifact.model_name
     if len(list(folder.glob("*/"))) < 2:
         return  # the common case: nothing was kept
-    config = read_config(folder / FILE_NAME)
+    config = read_config(folder / CONFIG_FILE)
     for version in served_versions(config, folder) if config.backend in PYTHON_BASED else ():
-        module = folder / str(version) / MODULE
+        module = folder / str(version) / MODULE_FILE
         if version == artifact.model_version or not module.is_file():
             continue
         trouble = trouble_under(module, to_dict(config))
@@ -77,7 +73,7 @@ def _misfits(repository: Path, artifact: TritonModelArtifact) -> Iterator[str]:
             yield f"version {version}, which is kept, would not load: {trouble}"
 
 
-def _static(name: str, found: list[Problem], misfits: list[str]) -> ValidationResult:
+def _static(name: str, found: list[ConfigProblem], misfits: list[str]) -> ValidationResult:
     wrong = [*(str(problem) for problem in found if not _mild(problem)), *misfits]
     if not wrong:
         report = "config.pbtxt reads back, its files are there, and Triton's rules hold"
@@ -115,7 +111,7 @@ def _error(result: ValidationResult) -> StageError:
     )
 
 
-def _warning(name: str, problem: Problem) -> PackagingWarning:
+def _warning(name: str, problem: ConfigProblem) -> PackagingWarning:
     where = f", {problem.where}" if problem.where else ""
     return PackagingWarning(
         message=f"model {name!r}{where}: {problem.message}",

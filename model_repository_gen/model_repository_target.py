@@ -11,7 +11,7 @@ from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, StageError, TargetResult
 from .model_builder import add_ensembles, add_models
-from .model_checks import checked
+from .model_checks import check_models
 from .spec_rules import model_problems
 
 
@@ -40,7 +40,7 @@ def generate(job: Job) -> TargetResult:
 
 def run(job: Job, made: TargetResult) -> TargetResult:
     """Check what was written, without a server, and with a real one where that was asked for."""
-    return checked(job, made)
+    return check_models(job, made)
 
 
 def _none_made(errors: tuple[StageError, ...]) -> StageError:

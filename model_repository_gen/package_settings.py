@@ -39,7 +39,7 @@ _ONE_OF = "a model is scheduled in one way, and the module's own triton_config s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class DroppedSetting:
     """A setting, or a part of one, that a model does not have, and why."""
 
     key: str
@@ -48,40 +48,44 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class FittedConfig:
     """The configuration of a model, what it was made of, and what of the package's settings it is without."""
 
     config: ModelConfig
     given: TritonConfiguration
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[DroppedSetting, ...] = ()
 
 
-def shared(spec: PackageSpec, binary: WasmBinaryPath) -> tuple[str, ...]:
+def inherited_settings(spec: PackageSpec, binary: WasmBinaryPath) -> tuple[str, ...]:
     """The settings that a module has from the package; none where it is the only one, as they are its own then."""
     own = set() if binary.triton_config is None else binary.triton_config.model_fields_set
     several = len(spec.wasm_binaries) > 1
     return tuple(key for key in SETTINGS if several and key in spec.triton_config.model_fields_set - own)
 
 
-def settled(spec: PackageSpec, binary: WasmBinaryPath) -> tuple[TritonConfiguration, tuple[LeftOut, ...]]:
+def resolve_settings(
+    spec: PackageSpec, binary: WasmBinaryPath
+) -> tuple[TritonConfiguration, tuple[DroppedSetting, ...]]:
     """The Triton configuration of a module, without a scheduler of the package where the module has another."""
-    given, left_out = spec.triton_for(binary), list[LeftOut]()
+    given, left_out = spec.triton_for(binary), list[DroppedSetting]()
     for key, other in _SCHEDULERS.items():
         own = binary.triton_config is not None and getattr(binary.triton_config, other) is not None
-        if own and key in shared(spec, binary) and getattr(given, key) is not None:
+        if own and key in inherited_settings(spec, binary) and getattr(given, key) is not None:
             given = _without(given, key)
-            left_out.append(LeftOut(key=key, part="", why=_ONE_OF.format(other)))
+            left_out.append(DroppedSetting(key=key, part="", why=_ONE_OF.format(other)))
     return given, tuple(left_out)
 
 
-def fitted(spec: PackageSpec, binary: WasmBinaryPath, build: Callable[[TritonConfiguration], ModelConfig]) -> Fitted:
+def fit_settings(
+    spec: PackageSpec, binary: WasmBinaryPath, build: Callable[[TritonConfiguration], ModelConfig]
+) -> FittedConfig:
     """What `build` makes of the settings that the module can have. Raises its StageError where the module's own are
     refused."""
-    given, left_out = settled(spec, binary)
+    given, left_out = resolve_settings(spec, binary)
     try:
-        return Fitted(config=build(given), given=given, left_out=left_out)
+        return FittedConfig(config=build(given), given=given, left_out=left_out)
     except StageError as refusal:
-        keys = shared(spec, binary)
+        keys = inherited_settings(spec, binary)
         kept = given.model_copy(update={key: getattr(_DEFAULTS, key) for key in keys})
         try:
             config = build(kept)
@@ -97,11 +101,11 @@ def fitted(spec: PackageSpec, binary: WasmBinaryPath, build: Callable[[TritonCon
                 why = why or _reason(problem)
                 continue
             kept = kept.model_copy(update={key: value})
-            found += [LeftOut(key=key, part=part, why=why)] if part else []
+            found += [DroppedSetting(key=key, part=part, why=why)] if part else []
             break
         else:
-            found.append(LeftOut(key=key, part="", why=why))
-    return Fitted(config=config, given=kept, left_out=tuple(found))
+            found.append(DroppedSetting(key=key, part="", why=why))
+    return FittedConfig(config=config, given=kept, left_out=tuple(found))
 
 
 def _narrower(key: str, value: Any, most: int) -> Iterator[tuple[Any, str]]:
@@ -131,7 +135,7 @@ def _reason(problem: StageError) -> str:
     return "; ".join(details.config_errors) if isinstance(details, TritonConfigError) else problem.message
 
 
-def warnings(name: str, left_out: Sequence[LeftOut]) -> Iterator[PackagingWarning]:
+def dropped_setting_warnings(name: str, left_out: Sequence[DroppedSetting]) -> Iterator[PackagingWarning]:
     """What the report says of a model that is without settings of the package."""
     for each in left_out:
         how = f"applies to model {name!r} in part ({each.part})" if each.part else f"does not apply to model {name!r}"
@@ -143,7 +147,9 @@ def warnings(name: str, left_out: Sequence[LeftOut]) -> Iterator[PackagingWarnin
         )
 
 
-def applied_nowhere(made: Sequence[tuple[str, tuple[str, ...], Sequence[LeftOut]]]) -> Iterator[StageError]:
+def unused_setting_errors(
+    made: Sequence[tuple[str, tuple[str, ...], Sequence[DroppedSetting]]],
+) -> Iterator[StageError]:
     """An error for each setting of the package that no model has. `made` has, of each model, its name, the keys of the
     package's settings, and those that it is without."""
     for key in SETTINGS:

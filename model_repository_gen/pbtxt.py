@@ -19,14 +19,14 @@ from ..escaping import escape_hidden_protobuf
 ModelConfig: TypeAlias = Any  # inference.ModelConfig: generated at import, so no type checker can see it
 Message: TypeAlias = Any  # any message inside it
 
-FILE_NAME = "config.pbtxt"
+CONFIG_FILE = "config.pbtxt"
 MAX_BYTES = 4 << 20  # a parser of Python reads a megabyte in a second
 _ZERO_BATCH = re.compile(r"^max_batch_size: 1$", re.MULTILINE)
 _PLACE = re.compile(r"^\d+:\d+ : ")
 
 
 @functools.cache
-def schema() -> ModuleType:
+def model_config_schema() -> ModuleType:
     """The generated module with `ModelConfig` and its enums. Raises MissingPart without tritonclient or protobuf."""
     # Loaded from its file: `import tritonclient.grpc…` also starts gRPC with its threads, asyncio and ml_dtypes, twice
     # the time (0.26 s against 0.11 s), for a message. protobuf's pool makes the classes the same ones as
@@ -54,7 +54,7 @@ def schema() -> ModuleType:
 
 def new_config(**fields: Any) -> ModelConfig:
     """An empty `ModelConfig`, or one with these fields set. Raises ValueError and TypeError as protobuf does."""
-    return schema().ModelConfig(**fields)
+    return model_config_schema().ModelConfig(**fields)
 
 
 def to_text(config: ModelConfig, *, show_zero_batch: bool = True) -> str:
@@ -68,20 +68,20 @@ def to_text(config: ModelConfig, *, show_zero_batch: bool = True) -> str:
     if config.max_batch_size or not show_zero_batch:
         return escape_hidden_protobuf(text_format.MessageToString(config, as_utf8=True))
     # Only a field of the message itself starts in the first column: strings are escaped, so no text has a line break.
-    shown = schema().ModelConfig()
+    shown = model_config_schema().ModelConfig()
     shown.CopyFrom(config)
     shown.max_batch_size = 1
     text = escape_hidden_protobuf(text_format.MessageToString(shown, as_utf8=True))
     return _ZERO_BATCH.sub("max_batch_size: 0", text, count=1)
 
 
-def from_text(text: str, *, source: str = FILE_NAME) -> ModelConfig:
+def from_text(text: str, *, source: str = CONFIG_FILE) -> ModelConfig:
     """The message that `text` says. Raises UsageError with `source` and the line for anything that Triton would not
     read: an unknown field or value, a field given twice, two schedulers, a missing bracket."""
     from google.protobuf import text_format
 
     try:
-        return text_format.Parse(text, schema().ModelConfig())
+        return text_format.Parse(text, model_config_schema().ModelConfig())
     except text_format.ParseError as problem:
         line = problem.GetLine()
         place = f"{source}, line {line}" if line is not None else source

@@ -10,9 +10,9 @@ from ..output import OutputTree, Source
 from ..spec.ensembles import Ensemble
 from ..spec.model_tensors import ModelOutput
 from ..spec.triton import TritonConfiguration, TritonPlatform
-from .pbtxt import FILE_NAME, ModelConfig, to_text
+from .pbtxt import CONFIG_FILE, ModelConfig, to_text
 
-MODULE = "model.wasm"
+MODULE_FILE = "model.wasm"
 # An ensemble has nothing in its version's folder, but Triton wants the folder, and git and archives drop empty ones.
 PLACEHOLDER = ".keep"
 
@@ -22,8 +22,8 @@ def add_model(
 ) -> PurePosixPath:
     """Put a model that runs `module` into `folder`; the path of the module in the tree."""
     version = folder / str(given.model_version)
-    tree.text(folder / FILE_NAME, to_text(config))
-    placed = tree.add(version / MODULE, module)
+    tree.text(folder / CONFIG_FILE, to_text(config))
+    placed = tree.add(version / MODULE_FILE, module)
     if given.platform is TritonPlatform.Python:
         tree.text(version / "model.py", wasm_backend.MODEL_PY)
         for relative, file in wasm_backend.island_files():
@@ -34,7 +34,7 @@ def add_model(
 
 def add_ensemble(tree: OutputTree, folder: PurePosixPath, config: ModelConfig, given: Ensemble) -> None:
     """Put an ensemble into `folder`."""
-    tree.text(folder / FILE_NAME, to_text(config))
+    tree.text(folder / CONFIG_FILE, to_text(config))
     tree.add(folder / str(given.version) / PLACEHOLDER, b"")
     _add_beside(tree, _labels(folder, given.outputs))
 

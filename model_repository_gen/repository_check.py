@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import MissingPart, UsageError
-from . import ensemble_steps as steps
-from .pbtxt import FILE_NAME, ModelConfig, new_config, read_config
-from .problem import Problem, Problems, error
-from .rules import model_platform as naming
-from .rules import problems
+from .ensemble_steps import check_ensemble_steps, cycles
+from .pbtxt import CONFIG_FILE, ModelConfig, new_config, read_config
+from .rules import check_model_config
 from .rules.ensembles import STEP
 from .rules.instance_groups import mixed_resources
 from .rules.model_folder import MODEL_FILES, version_folders
+from .rules.model_platform import unsafe_names
+from .rules.rule import ConfigProblem, Problems, error
 
 
 def check_repository(
@@ -24,7 +24,7 @@ def check_repository(
     auto_complete: bool = True,
     backends: Collection[str] | None = None,
     completed: Mapping[str, ModelConfig] | None = None,
-) -> dict[str, list[Problem]]:
+) -> dict[str, list[ConfigProblem]]:
     """What is wrong with each model of a repository; an empty list for a model that Triton loads as it says.
 
     A model is every folder in `folder`, as it is for Triton; files beside them are left alone. `auto_complete` is
@@ -43,18 +43,18 @@ def check_repository(
         ) from problem
 
 
-def unsafe_names(folder: str | os.PathLike[str]) -> Iterator[tuple[str, Problem]]:
-    """Names in a model repository that Triton would hand to a shell, with the model of each; see `rules.naming`.
+def unsafe_repository_names(folder: str | os.PathLike[str]) -> Iterator[tuple[str, ConfigProblem]]:
+    """Names in a model repository that Triton would hand to a shell, with the model of each (see `unsafe_names`).
 
     Every configuration of a model counts, whichever is served. One that cannot be read is left to the server, which
     cannot read it either; nor can anything be read without tritonclient. Raises OSError.
     """
     for model in sorted(path for path in Path(folder).iterdir() if path.is_dir()):
         configs: list[ModelConfig | None] = [None]
-        for file in [model / FILE_NAME, *sorted(model.glob("configs/*.pbtxt"))]:
+        for file in [model / CONFIG_FILE, *sorted(model.glob("configs/*.pbtxt"))]:
             with contextlib.suppress(UsageError, MissingPart):
                 configs.append(read_config(file))
-        found = {str(problem): problem for config in configs for problem in naming.unsafe_names(config, model.name)}
+        found = {str(problem): problem for config in configs for problem in unsafe_names(config, model.name)}
         yield from ((model.name, problem) for problem in found.values())
 
 
@@ -64,24 +64,24 @@ def _check(
     auto_complete: bool,
     backends: Collection[str] | None,
     completed: Mapping[str, ModelConfig],
-) -> dict[str, list[Problem]]:
-    found: dict[str, list[Problem]] = {path.name: [] for path in models}
+) -> dict[str, list[ConfigProblem]]:
+    found: dict[str, list[ConfigProblem]] = {path.name: [] for path in models}
     configs: dict[str, ModelConfig] = {}
     for path in models:
         try:
             config = completed[path.name] if path.name in completed else _read(path, auto_complete)
         except UsageError as problem:
-            found[path.name].append(error(FILE_NAME, problem.message, problem.remediation or ""))
+            found[path.name].append(error(CONFIG_FILE, problem.message, problem.remediation or ""))
             continue
         if config is None:
             found[path.name] += _no_config(path, auto_complete)
             continue
         configs[path.name] = config
-        found[path.name] += problems(config, path, auto_complete=auto_complete, backends=backends)
+        found[path.name] += check_model_config(config, path, auto_complete=auto_complete, backends=backends)
     for name, config in configs.items():
         if config.HasField("ensemble_scheduling"):
-            found[name] += steps.check(name, configs, repository, auto_complete=auto_complete)
-    for name, way in steps.cycles(configs).items():
+            found[name] += check_ensemble_steps(name, configs, repository, auto_complete=auto_complete)
+    for name, way in cycles(configs).items():
         found[name].append(error(STEP, f"the ensemble leads back to itself: {way}", "Break the circle."))
     _add_mixed_resources(configs, found)
     return found
@@ -89,7 +89,7 @@ def _check(
 
 def _read(path: Path, auto_complete: bool) -> ModelConfig | None:
     """A model's configuration; an empty one where Triton makes do without; None where it does not."""
-    file = path / FILE_NAME
+    file = path / CONFIG_FILE
     if file.exists():
         return read_config(file)
     if not auto_complete:
@@ -106,13 +106,13 @@ def _read(path: Path, auto_complete: bool) -> ModelConfig | None:
 def _no_config(path: Path, auto_complete: bool) -> Problems:
     hint = f", call the folder {path.name}.wasm," if auto_complete else ""
     yield error(
-        FILE_NAME,
-        f"folder {path.name!r} has no {FILE_NAME}, and Triton takes every folder of a repository for a model",
+        CONFIG_FILE,
+        f"folder {path.name!r} has no {CONFIG_FILE}, and Triton takes every folder of a repository for a model",
         f'Write one (backend: "wasm" is enough){hint} or move the folder elsewhere.',
     )
 
 
-def _add_mixed_resources(configs: Mapping[str, ModelConfig], found: dict[str, list[Problem]]) -> None:
+def _add_mixed_resources(configs: Mapping[str, ModelConfig], found: dict[str, list[ConfigProblem]]) -> None:
     """The rate limiter counts resources over all models: the first model in the order of names sets how."""
     names = list(configs)
     for i, name in enumerate(names):

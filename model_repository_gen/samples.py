@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..tensor_input import Array
 
 
-def sample(config: ModelConfig, inputs: Sequence[TensorSpec], folder: Path) -> dict[str, Array]:
+def sample_request(config: ModelConfig, inputs: Sequence[TensorSpec], folder: Path) -> dict[str, Array]:
     """Arrays for one request, with a batch dimension of 1 where the model batches.
 
     `inputs` are as the server tells them. A size that may be any is 1, and a text is empty. Optional inputs are left
@@ -24,8 +24,8 @@ def sample(config: ModelConfig, inputs: Sequence[TensorSpec], folder: Path) -> d
     return {spec.name: _array(spec, warm.get(spec.name), config.max_batch_size > 0, folder) for spec in _needed(inputs)}
 
 
-def origin(config: ModelConfig, inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> str:
-    """What `sample` made, for a message: ``x FP32 [1, 3] of zeros``."""
+def describe_sample(config: ModelConfig, inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> str:
+    """What `sample_request` made, for a message: ``x FP32 [1, 3] of zeros``."""
     warm, made = _warm(config), []
     for spec in _needed(inputs):
         tensor = warm.get(spec.name)

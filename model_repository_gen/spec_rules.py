@@ -10,7 +10,7 @@ from ..problems import Problem, did_you_mean
 from ..spec import PackageSpec
 from ..spec.artifact_names import model_name
 from .config_rules import config_problems, label_problems
-from .package_settings import settled
+from .package_settings import resolve_settings
 
 
 def model_problems(spec: PackageSpec) -> Iterator[Problem]:
@@ -27,7 +27,7 @@ def model_problems(spec: PackageSpec) -> Iterator[Problem]:
         yield from config_problems(spec.triton_config, "triton_config")
     for i, module in enumerate(spec.wasm_binaries):
         if module.triton_config is not None:
-            yield from config_problems(settled(spec, module)[0], f"wasm_binaries[{i}].triton_config")
+            yield from config_problems(resolve_settings(spec, module)[0], f"wasm_binaries[{i}].triton_config")
     for i, ensemble in enumerate(spec.triton_config.ensembles):
         yield from label_problems(ensemble.outputs, f"triton_config.ensembles[{i}].outputs")
     yield from _steps(spec)

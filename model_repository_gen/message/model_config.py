@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...spec.ensembles import Ensemble
 from ...spec.model_tensors import DataType, ModelInput, ModelOutput
 from ...spec.package_spec import ModuleInterface
 from ...spec.scheduling import DynamicBatchingConfig
 from ...spec.triton import CustomPlatform, InstanceGroup, TritonConfiguration, TritonPlatform
 from ..pbtxt import ModelConfig, new_config
-from .batching import set_dynamic_batching
-from .instances import add_instance_groups
 from .policies import set_policies
-from .sequences import set_sequence_batching
+from .schedulers import add_instance_groups, set_dynamic_batching, set_sequence_batching
 from .tensor_fields import add_batch_tensors, add_tensors
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _PARAMETERS = ("entry", "convention", "signature", "args", "returns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class ModelSource:
     """A model to be: its name, and the interface of its module, where that is known and what the spec says of it."""
 
     name: str
@@ -45,7 +45,7 @@ def backend_name(config: TritonConfiguration) -> str:
     return platform.Custom if isinstance(platform, CustomPlatform) else _BACKENDS[platform]
 
 
-def model_config(model: Named, given: TritonConfiguration) -> ModelConfig:
+def build_model_config(model: ModelSource, given: TritonConfiguration) -> ModelConfig:
     """What `given` says, completed from the module's interface: nothing is left for the server to guess."""
     interface = model.interface
     config = new_config(name=model.name, backend=backend_name(given))
@@ -93,3 +93,17 @@ def _parameters(declared: ModuleInterface) -> dict[str, str]:
     said = {key: getattr(declared, key) for key in _PARAMETERS}
     texts = {key: json.dumps(list(value)) if key == "args" else str(value) for key, value in said.items() if value}
     return {f"wasm.{key}": text for key, text in texts.items()}
+
+
+def build_ensemble_config(ensemble: Ensemble, models: Mapping[str, str]) -> ModelConfig:
+    """The configuration of `ensemble`; `models` gives the model's name where a step names its module."""
+    config = new_config(name=ensemble.name, platform="ensemble", max_batch_size=ensemble.max_batch_size)
+    add_tensors(config, ensemble.inputs, ensemble.outputs)
+    for given in ensemble.steps:
+        config.ensemble_scheduling.step.add(
+            model_name=models.get(given.model_name, given.model_name),
+            model_version=given.model_version,
+            input_map=given.input_map,
+            output_map=given.output_map,
+        )
+    return config

@@ -15,7 +15,7 @@ from ...spec.triton import (
     VersionPolicy,
     VersionPolicyType,
 )
-from ..pbtxt import ModelConfig, schema
+from ..pbtxt import ModelConfig, model_config_schema
 
 
 def set_policies(config: ModelConfig, given: TritonConfiguration) -> None:
@@ -65,7 +65,7 @@ def _add_warmup(config: ModelConfig, samples: Iterable[ModelWarmup]) -> None:
         sample = config.model_warmup.add(name=given.name, batch_size=given.batch_size, count=given.count)
         for name, tensor in given.inputs.items():
             target = sample.inputs[name]
-            target.data_type = schema().DataType.Value(tensor.data_type.triton)
+            target.data_type = model_config_schema().DataType.Value(tensor.data_type.triton)
             target.dims.extend(tensor.dims)
             if tensor.input_data_file is not None:
                 target.input_data_file = tensor.input_data_file.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...spec.model_tensors import BatchInput, BatchOutput, ModelInput, ModelOutput, TensorFormat
-from ..pbtxt import Message, ModelConfig, schema
+from ..pbtxt import Message, ModelConfig, model_config_schema
 
 _FORMATS = {TensorFormat.Linear: "FORMAT_NONE", TensorFormat.NHWC: "FORMAT_NHWC", TensorFormat.NCHW: "FORMAT_NCHW"}
 
@@ -15,7 +15,7 @@ def add_tensors(config: ModelConfig, inputs: Iterable[ModelInput], outputs: Iter
     for given in inputs:
         tensor = config.input.add(name=given.name, data_type=given.data_type.triton, dims=given.dims)
         if given.format is not None:
-            tensor.format = schema().ModelInput.Format.Value(_FORMATS[given.format])
+            tensor.format = model_config_schema().ModelInput.Format.Value(_FORMATS[given.format])
         tensor.optional = given.optional
         tensor.allow_ragged_batch = given.allow_ragged_batch
         tensor.is_shape_tensor = given.is_shape_tensor

@@ -11,34 +11,37 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ..pbtxt import ModelConfig
-from ..problem import Problem, Problems
-from . import batching, ensembles, sequences, tensors, warmup
-from . import instance_groups as instances
-from . import model_folder as files
-from . import model_platform as naming
-from .context import Context
+from .batching import check_batching
+from .ensembles import check_ensemble
+from .instance_groups import check_instance_groups
+from .model_folder import check_model_folder
+from .model_platform import check_platform
+from .rule import ConfigProblem, Problems, RuleContext
+from .sequences import check_sequences
+from .tensors import check_tensors
+from .warmup import check_warmup
 
-RULES: tuple[Callable[[ModelConfig, Context], Problems], ...] = (
-    naming.check,
-    tensors.check,
-    batching.check,
-    sequences.check,
-    ensembles.check,
-    instances.check,
-    files.check,
-    warmup.check,
+RULES: tuple[Callable[[ModelConfig, RuleContext], Problems], ...] = (
+    check_platform,
+    check_tensors,
+    check_batching,
+    check_sequences,
+    check_ensemble,
+    check_instance_groups,
+    check_model_folder,
+    check_warmup,
 )
 
-__all__ = ["RULES", "Context", "problems"]
+__all__ = ["RULES", "RuleContext", "check_model_config"]
 
 
-def problems(
+def check_model_config(
     config: ModelConfig,
     folder: Path | None = None,
     *,
     auto_complete: bool = False,
     backends: Collection[str] | None = None,
-) -> list[Problem]:
+) -> list[ConfigProblem]:
     """Everything in one model's configuration that Triton would refuse, or would not do as it says.
 
     `folder` is the model's folder; without it nothing is said about files, versions and the name. With `auto_complete`
@@ -46,5 +49,5 @@ def problems(
     of the server's backends, where they are known. What other models have to say about an ensemble is
     `check_repository`'s. Raises OSError when the folder cannot be read.
     """
-    context = Context(folder=folder, auto_complete=auto_complete, backends=backends)
+    context = RuleContext(folder=folder, auto_complete=auto_complete, backends=backends)
     return [problem for check in RULES for problem in check(config, context)]

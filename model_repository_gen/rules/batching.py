@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..pbtxt import Message, ModelConfig, enum_name
-from ..problem import Problems, error, warning
-from .context import Context
+from .rule import Problems, RuleContext, error, warning
 
 NO_DELAY = "Set timeout_action: REJECT, or preserve_ordering: false."
 
 
-def check(config: ModelConfig, context: Context) -> Problems:
+def check_batching(config: ModelConfig, context: RuleContext) -> Problems:
     if config.HasField("dynamic_batching"):
         where, batching = "dynamic_batching", config.dynamic_batching
         yield from preferred_sizes(batching.preferred_batch_size, config.max_batch_size, where)

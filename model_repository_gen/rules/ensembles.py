@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ..pbtxt import ModelConfig
-from ..problem import Problems, error, warning
-from .context import ENSEMBLE, Context
+from .rule import ENSEMBLE, Problems, RuleContext, error, warning
 
 STEP = "ensemble_scheduling.step"
 
 
-def check(config: ModelConfig, context: Context) -> Problems:
+def check_ensemble(config: ModelConfig, context: RuleContext) -> Problems:
     if not config.HasField("ensemble_scheduling"):
         return
     if config.platform != ENSEMBLE:

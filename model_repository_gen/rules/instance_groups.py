@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..pbtxt import ModelConfig, enum_name
-from ..problem import Problems, error, warning
-from .context import Context
+from .rule import Problems, RuleContext, error, warning
 
 
-def check(config: ModelConfig, context: Context) -> Problems:
+def check_instance_groups(config: ModelConfig, context: RuleContext) -> Problems:
     if config.HasField("ensemble_scheduling"):
         return  # it may have none: see the rules of ensembles
     for i, group in enumerate(config.instance_group):

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ...backend.facts import DATA_TYPES
 from ..pbtxt import ModelConfig
-from ..problem import Problems, error, warning
-from .context import ENSEMBLE, PYTHON_BASED, Context
-from .model_platform import ENVIRONMENT, HERE
+from .rule import ENSEMBLE, ENVIRONMENT, MODEL_DIRECTORY, PYTHON_BASED, Problems, RuleContext, error, warning
 
 NOT_VERSIONS = ("warmup", "initial_state", "configs")
 DEFAULT_FILES = {"wasm": "model.wasm", "python": "model.py"}
@@ -21,9 +20,11 @@ MODEL_FILES = frozenset(
 # C's strtoll, with which Triton reads a folder's name: spaces before, a sign, and whatever follows the digits
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 _MAX_VERSION = 2**63 - 1
+_SIZES = {f"TYPE_{row.name}": row.size for row in DATA_TYPES.values() if row.size}
+_LENGTH = 4  # bytes of the little-endian length before each element of a TYPE_STRING
 
 
-def check(config: ModelConfig, context: Context) -> Problems:
+def check_model_folder(config: ModelConfig, context: RuleContext) -> Problems:
     yield from _policy(config)
     if context.folder is None:
         return
@@ -126,7 +127,7 @@ def _environment(config: ModelConfig, folder: Path) -> Problems:
     if config.backend not in PYTHON_BASED or ENVIRONMENT not in config.parameters:
         return
     value = config.parameters[ENVIRONMENT].string_value
-    if value.startswith(HERE) and not (folder / value.removeprefix(HERE).lstrip("/")).exists():
+    if value.startswith(MODEL_DIRECTORY) and not (folder / value.removeprefix(MODEL_DIRECTORY).lstrip("/")).exists():
         said = f"{value} is not there"
         yield error(f"parameters[{ENVIRONMENT}]", said, "Put the packed environment there, or leave the parameter out.")
 
@@ -143,3 +144,26 @@ def missing_file(model: Path, folder: Path, name: str, where: str, what: str) ->
 
 def _inside(model: Path, folder: Path) -> str:
     return "the model's folder" if folder == model else f"the model's folder {folder.relative_to(model)}/"
+
+
+def data_size(data_type: str, count: int) -> int | None:
+    """The bytes of `count` elements; None for TYPE_STRING, where Triton takes the file as it is."""
+    size = _SIZES.get(data_type)
+    return None if size is None else size * count
+
+
+def short_file(path: Path, wanted: int | None, where: str) -> Problems:
+    """The problem of a file with less than the `wanted` bytes; Triton ignores what a file has beyond them."""
+    have = path.stat().st_size
+    if wanted is not None and have < wanted:
+        said = f"{path.name} has {have} bytes, and the tensor takes {wanted}"
+        yield error(where, said, "Give it the data of one whole tensor, little-endian, in C order, without the batch.")
+
+
+def count_strings(path: Path) -> int | None:
+    """How many elements of TYPE_STRING a file holds in Triton's serialisation; None when it does not end with one."""
+    data, position, count = path.read_bytes(), 0, 0
+    while position + _LENGTH <= len(data):
+        position += _LENGTH + int.from_bytes(data[position : position + _LENGTH], "little")
+        count += 1
+    return count if position == len(data) else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...naming import shell_trouble
 from ..pbtxt import ModelConfig
-from ..problem import Problems, error, warning
-from .context import ENSEMBLE, PYTHON_BASED, Context
+from .model_folder import MODEL_FILES, version_folders
+from .rule import ENSEMBLE, ENVIRONMENT, MODEL_DIRECTORY, PYTHON_BASED, Problems, RuleContext, error, warning
 
 # Triton fills in the platform of these backends from what the version folder holds, and refuses any other pair.
 PLATFORMS = {
@@ -17,11 +17,10 @@ PLATFORMS = {
 # a python-based backend of the server is a model.py; the Python backend itself is a library
 RUNTIMES = {"python": "libtriton_python.so", "wasm": "model.py"}
 FORCE_CPU = "FORCE_CPU_ONLY_INPUT_TENSORS"
-ENVIRONMENT, HERE = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY"
 SAFE_NAMES = "Use letters, digits, dots, dashes and underscores."
 
 
-def check(config: ModelConfig, context: Context) -> Problems:
+def check_platform(config: ModelConfig, context: RuleContext) -> Problems:
     folder = context.folder
     if folder is not None and config.name and config.name != folder.name:
         yield error(
@@ -46,14 +45,16 @@ def unsafe_names(config: ModelConfig | None, model: str) -> Problems:
         names["default_model_filename"] = config.default_model_filename
         names |= {f"instance_group[{i}].name": group.name for i, group in enumerate(config.instance_group)}
         if ENVIRONMENT in config.parameters:
-            names[f"parameters[{ENVIRONMENT}]"] = config.parameters[ENVIRONMENT].string_value.removeprefix(HERE)
+            names[f"parameters[{ENVIRONMENT}]"] = config.parameters[ENVIRONMENT].string_value.removeprefix(
+                MODEL_DIRECTORY
+            )
     for where, name in names.items():
         trouble = shell_trouble(name)
         if trouble:
             yield error(where, f"the name {name!r} {trouble}", SAFE_NAMES)
 
 
-def _backend(config: ModelConfig, context: Context) -> Problems:
+def _backend(config: ModelConfig, context: RuleContext) -> Problems:
     backend, platform = config.backend, config.platform
     if platform == ENSEMBLE:
         if backend:
@@ -90,10 +91,8 @@ def _backend(config: ModelConfig, context: Context) -> Problems:
         )
 
 
-def _inferred(config: ModelConfig, context: Context) -> bool:
+def _inferred(config: ModelConfig, context: RuleContext) -> bool:
     """Whether Triton derives the backend from a file name, or from a folder called ``<name>.<backend>``."""
-    from .model_folder import MODEL_FILES, version_folders
-
     named = config.default_model_filename
     if named or config.platform or context.folder is None:
         return named in MODEL_FILES

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 from ..pbtxt import Message, ModelConfig, enum_name
-from ..problem import Problems, error
 from .batching import preferred_sizes
-from .context import Context
-from .data import bytes_of, too_short
-from .model_folder import missing_file
-from .tensors import VARIABLE
+from .model_folder import data_size, missing_file, short_file
+from .rule import Problems, RuleContext, error
+from .tensors import VARIABLE_DIM
 
 PAIRS = ("int32_false_true", "fp32_false_true", "bool_false_true")
 CORRELATION_ID = "CONTROL_SEQUENCE_CORRID"
@@ -18,7 +16,7 @@ ID_TYPES = ("TYPE_UINT64", "TYPE_INT64", "TYPE_UINT32", "TYPE_INT32", "TYPE_STRI
 STATES = "initial_state"
 
 
-def check(config: ModelConfig, context: Context) -> Problems:
+def check_sequences(config: ModelConfig, context: RuleContext) -> Problems:
     if not config.HasField("sequence_batching"):
         return
     sequences = config.sequence_batching
@@ -72,7 +70,7 @@ def _identity(control: Message, where: str) -> Problems:
         yield error(f"{where}.data_type", said, f"Set one of {', '.join(ID_TYPES)}.")
 
 
-def _state(state: Message, where: str, seen: set[str], context: Context) -> Problems:
+def _state(state: Message, where: str, seen: set[str], context: RuleContext) -> Problems:
     if len(state.initial_state) > 1:
         said = f"state {state.input_name!r} has {len(state.initial_state)} initial states"
         yield error(f"{where}.initial_state", said, "Keep one.")
@@ -91,13 +89,13 @@ def _state(state: Message, where: str, seen: set[str], context: Context) -> Prob
 
 
 def _initial_dims(dims: list[int], wanted: list[int], where: str) -> Problems:
-    if VARIABLE in dims:
+    if VARIABLE_DIM in dims:
         yield error(f"{where}.dims", f"{dims} has a variable dim", "Give every dim a size.")
-    elif len(dims) != len(wanted) or any(b not in (VARIABLE, a) for a, b in zip(dims, wanted)):
+    elif len(dims) != len(wanted) or any(b not in (VARIABLE_DIM, a) for a, b in zip(dims, wanted)):
         yield error(f"{where}.dims", f"{dims} is not the state's {wanted}", "Give it the dims of the state.")
 
 
-def _initial_data(initial: Message, name: str, where: str, context: Context) -> Problems:
+def _initial_data(initial: Message, name: str, where: str, context: RuleContext) -> Problems:
     source = initial.WhichOneof("state_data")
     if source is None:
         yield error(where, f"the initial state of {name!r} has no data", "Set zero_data: true, or data_file.")
@@ -106,6 +104,6 @@ def _initial_data(initial: Message, name: str, where: str, context: Context) -> 
     folder = context.folder / STATES
     missing = list(missing_file(context.folder, folder, initial.data_file, f"{where}.data_file", "initial state"))
     yield from missing
-    wanted = bytes_of(enum_name(initial, "data_type"), math.prod(initial.dims))
+    wanted = data_size(enum_name(initial, "data_type"), math.prod(initial.dims))
     if not missing:
-        yield from too_short(folder / initial.data_file, wanted, f"{where}.data_file")
+        yield from short_file(folder / initial.data_file, wanted, f"{where}.data_file")

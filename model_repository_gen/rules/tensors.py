@@ -6,16 +6,15 @@ import math
 from collections.abc import Sequence
 
 from ..pbtxt import Message, ModelConfig, enum_name
-from ..problem import Problems, error
-from .context import Context
 from .model_folder import missing_file
+from .rule import Problems, RuleContext, error
 
-VARIABLE = -1
+VARIABLE_DIM = -1
 FOR_TENSORRT = ("is_shape_tensor", "is_non_linear_format_io")
 BATCH_TYPES = ("TYPE_INT32", "TYPE_FP32")
 
 
-def check(config: ModelConfig, context: Context) -> Problems:
+def check_tensors(config: ModelConfig, context: RuleContext) -> Problems:
     for side in ("input", "output"):
         seen: set[str] = set()
         for i, tensor in enumerate(getattr(config, side)):
@@ -32,7 +31,7 @@ def check(config: ModelConfig, context: Context) -> Problems:
     yield from _batch_outputs(config)
 
 
-def _tensor(tensor: Message, where: str, config: ModelConfig, context: Context) -> Problems:
+def _tensor(tensor: Message, where: str, config: ModelConfig, context: RuleContext) -> Problems:
     data_type = enum_name(tensor, "data_type")
     if not tensor.name:
         yield error(f"{where}.name", "the tensor has no name", "Name it as the module does.")
@@ -41,7 +40,7 @@ def _tensor(tensor: Message, where: str, config: ModelConfig, context: Context) 
         yield error(f"{where}.data_type", said, "Set one of Triton's data types, such as TYPE_FP32.")
     if not tensor.dims and not context.auto_complete:
         yield error(f"{where}.dims", f"{tensor.name!r} has no dims", "List them; a scalar is [ 1 ].")
-    wrong = [dim for dim in tensor.dims if dim < 1 and dim != VARIABLE]
+    wrong = [dim for dim in tensor.dims if dim < 1 and dim != VARIABLE_DIM]
     if wrong:
         yield error(f"{where}.dims", f"{tensor.name!r} has the dim {wrong[0]}", "Use sizes from 1, or -1 for any size.")
     if tensor.HasField("reshape"):
@@ -61,7 +60,7 @@ def _reshape(tensor: Message, where: str, max_batch_size: int) -> Problems:
     if not shape and max_batch_size == 0:
         said = f"{tensor.name!r} is reshaped to a scalar, and the model does not batch"
         yield error(where, said, "Give the reshape a shape, or set max_batch_size: scalars exist in batches only.")
-    elif any(dim < 1 and dim != VARIABLE for dim in shape):
+    elif any(dim < 1 and dim != VARIABLE_DIM for dim in shape):
         yield error(where, f"{tensor.name!r} is reshaped to {shape}", "Use sizes from 1, or -1 for any size.")
     elif _runs(dims) != _runs(shape):
         yield error(
@@ -74,14 +73,14 @@ def _reshape(tensor: Message, where: str, max_batch_size: int) -> Problems:
 def _runs(dims: Sequence[int]) -> list[int]:
     """The number of elements before, between and after the variable dimensions; they hold from one shape to another."""
     runs, start = [], 0
-    for i, dim in enumerate((*dims, VARIABLE)):
-        if dim == VARIABLE:
+    for i, dim in enumerate((*dims, VARIABLE_DIM)):
+        if dim == VARIABLE_DIM:
             runs.append(math.prod(dims[start:i]))
             start = i + 1
     return runs
 
 
-def _labels(tensor: Message, where: str, context: Context) -> Problems:
+def _labels(tensor: Message, where: str, context: RuleContext) -> Problems:
     if context.folder is None:
         return
     # 2.51 reads a label file anywhere; since the releases of 2026 it has to lie in the model's folder

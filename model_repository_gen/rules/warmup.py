@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 
 from ..pbtxt import Message, ModelConfig, enum_name
-from ..problem import Problems, error, warning
-from .context import PYTHON_BASED, Context
-from .data import bytes_of, string_elements, too_short
-from .model_folder import missing_file
-from .tensors import VARIABLE
+from .model_folder import count_strings, data_size, missing_file, short_file
+from .rule import PYTHON_BASED, Problems, RuleContext, error, warning
+from .tensors import VARIABLE_DIM
 
 FOLDER = "warmup"
 
 
-def check(config: ModelConfig, context: Context) -> Problems:
+def check_warmup(config: ModelConfig, context: RuleContext) -> Problems:
     if config.HasField("ensemble_scheduling"):
         return  # it may have none: see the rules of ensembles
     for i, sample in enumerate(config.model_warmup):
@@ -26,7 +24,7 @@ def check(config: ModelConfig, context: Context) -> Problems:
         yield from _sample(sample, where, config, context)
 
 
-def _sample(sample: Message, where: str, config: ModelConfig, context: Context) -> Problems:
+def _sample(sample: Message, where: str, config: ModelConfig, context: RuleContext) -> Problems:
     most = max(1, config.max_batch_size)
     completed = context.auto_complete and not config.max_batch_size
     if config.backend in PYTHON_BASED and sample.batch_size > most and not completed:
@@ -47,7 +45,7 @@ def _sample(sample: Message, where: str, config: ModelConfig, context: Context) 
             yield error(f"{where}.inputs", said, "Give it every input that is not optional.")
 
 
-def _input(data: Message, name: str, where: str, context: Context) -> Problems:
+def _input(data: Message, name: str, where: str, context: RuleContext) -> Problems:
     source = data.WhichOneof("input_data_type")
     if source is None:
         yield error(where, f"{name!r} has no data", "Set zero_data: true, random_data: true or input_data_file.")
@@ -57,7 +55,7 @@ def _input(data: Message, name: str, where: str, context: Context) -> Problems:
         yield from _file(data, f"{where}.input_data_file", context)
 
 
-def _file(data: Message, where: str, context: Context) -> Problems:
+def _file(data: Message, where: str, context: RuleContext) -> Problems:
     assert context.folder is not None
     folder = context.folder / FOLDER
     missing = list(missing_file(context.folder, folder, data.input_data_file, where, "warm-up data"))
@@ -65,8 +63,8 @@ def _file(data: Message, where: str, context: Context) -> Problems:
     if missing:
         return
     path, count, data_type = folder / data.input_data_file, math.prod(data.dims), enum_name(data, "data_type")
-    yield from too_short(path, bytes_of(data_type, count), where)
-    if data_type == "TYPE_STRING" and (have := string_elements(path)) != count:
+    yield from short_file(path, data_size(data_type, count), where)
+    if data_type == "TYPE_STRING" and (have := count_strings(path)) != count:
         said = (
             f"{path.name} holds {'no whole number of' if have is None else have} elements, and the tensor has {count}"
         )
@@ -80,6 +78,6 @@ def _fits(data: Message, tensor: Message, where: str) -> Problems:
             f"{tensor.name!r} is {enum_name(data, 'data_type')} here and {enum_name(tensor, 'data_type')} in the model"
         )
         yield error(f"{where}.data_type", said, "Give it the data type of the input.")
-    if wanted and (len(dims) != len(wanted) or any(b not in (VARIABLE, a) for a, b in zip(dims, wanted))):
+    if wanted and (len(dims) != len(wanted) or any(b not in (VARIABLE_DIM, a) for a, b in zip(dims, wanted))):
         said = f"{tensor.name!r} has the dims {dims} here and {wanted} in the model"
         yield error(f"{where}.dims", said, "Give it the dims of the input, without the batch.")

@@ -148,10 +148,13 @@ def _check_repository(repository: Path, *, explicit: bool) -> None:
 def _check_names(repository: Path) -> None:
     """Raises UsageError for what `portalis package` refuses as a name: with ``--keep-going``, too, because such a model
     does not fail to load, it runs what its name says."""
-    from ..model_repository_gen.repository_check import unsafe_names
+    from ..model_repository_gen.repository_check import unsafe_repository_names
 
     try:
-        found = [f"model {model!r}, {problem.where}: {problem.message}" for model, problem in unsafe_names(repository)]
+        found = [
+            f"model {model!r}, {problem.where}: {problem.message}"
+            for model, problem in unsafe_repository_names(repository)
+        ]
     except OSError as problem:
         raise UsageError(
             f"cannot read {repository}: {problem.strerror} ({problem.filename})",

@@ -18,7 +18,7 @@ from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.messages import escape
 from portalis.backend.plan import control, layout, numbers
 from portalis.escaping import printable
-from portalis.model_repository_gen.pbtxt import schema
+from portalis.model_repository_gen.pbtxt import model_config_schema
 from portalis.nim.service.codec.protobuf_tensors import _FIELDS
 from portalis.nim.service.logs import visible
 from portalis.omniverse.inside.scenario import USD_TYPES
@@ -119,7 +119,7 @@ def test_what_is_shared_has_one_definition() -> None:
 
 
 def test_the_numbers_of_data_types_are_tritons() -> None:
-    of_triton = dict(schema().DataType.items())
+    of_triton = dict(model_config_schema().DataType.items())
     assert {dtype.triton: dtype.number for dtype in DTYPES.values()} | {"TYPE_INVALID": 0} == of_triton
     assert in_c()["TYPE_BYTES"] == {facts.DATA_TYPES["BYTES"].number}
 

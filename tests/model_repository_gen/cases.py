@@ -9,7 +9,7 @@ from pathlib import Path
 
 import wasmtime
 
-MODULE = bytes(
+MODULE_FILE = bytes(
     wasmtime.wat2wasm(
         """(module (func (export "add") (param $a f32) (param $b f32) (result f32)
         (f32.add (local.get $a) (local.get $b))))"""
@@ -52,7 +52,7 @@ def write(repository: Path, name: str, case: Case) -> None:
         if PYTHON in (case.config or ""):  # a model that takes anything, so that Triton alone judges
             (folder / version / "model.py").write_bytes(MODEL_PY)
         else:
-            (folder / version / "model.wasm").write_bytes(MODULE)
+            (folder / version / "model.wasm").write_bytes(MODULE_FILE)
     folder.mkdir(exist_ok=True)
     if case.config is not None:
         (folder / "config.pbtxt").write_text(case.config, encoding="utf-8")
@@ -174,7 +174,7 @@ GOOD = {
         files={
             "labels.txt": b"one\ntwo\n",
             "warmup/a.bin": F32_FILE + b"more",
-            "1/add.wasm": MODULE,
+            "1/add.wasm": MODULE_FILE,
         },
     ),
     "good_control": Case(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from portalis.model_repository_gen.problem import Problem, Severity
 from portalis.model_repository_gen.repository_check import check_repository
+from portalis.model_repository_gen.rules.rule import ConfigProblem, ConfigSeverity
 from portalis.tritonserver import TritonServer
 from tests.model_repository_gen import cases
 from tests.running import waiting
@@ -108,24 +108,24 @@ def triton(repository: Path, wasm_backends: Path) -> Judge:
 
 
 @pytest.fixture(scope="module")
-def ours(repository: Path) -> dict[str, list[Problem]]:
+def ours(repository: Path) -> dict[str, list[ConfigProblem]]:
     return check_repository(repository, auto_complete=False, backends=("python", "wasm"))
 
 
 @pytest.mark.parametrize("name", cases.GOOD)
-def test_a_good_model_passes_both(name: str, triton: Judge, ours: dict[str, list[Problem]]) -> None:
+def test_a_good_model_passes_both(name: str, triton: Judge, ours: dict[str, list[ConfigProblem]]) -> None:
     assert name in triton.ready, triton.reasons.get(name)
     assert ours[name] == []
 
 
 @pytest.mark.parametrize("name", cases.BAD)
 def test_a_model_that_we_refuse_is_refused_by_triton_for_the_same_reason(
-    name: str, triton: Judge, ours: dict[str, list[Problem]]
+    name: str, triton: Judge, ours: dict[str, list[ConfigProblem]]
 ) -> None:
     case = cases.BAD[name]
     told = "\n".join(map(str, ours[name]))
     assert case.ours in told
-    assert any(problem.severity is Severity.ERROR for problem in ours[name]) or name == "metrics_new"
+    assert any(problem.severity is ConfigSeverity.ERROR for problem in ours[name]) or name == "metrics_new"
     assert all(problem.remediation for problem in ours[name])
     if case.later:
         assert name in triton.ready
@@ -137,16 +137,18 @@ def test_a_model_that_we_refuse_is_refused_by_triton_for_the_same_reason(
 
 @pytest.mark.parametrize("name", cases.WARNED)
 def test_what_triton_silently_passes_over_is_a_warning(
-    name: str, triton: Judge, ours: dict[str, list[Problem]]
+    name: str, triton: Judge, ours: dict[str, list[ConfigProblem]]
 ) -> None:
     assert name in triton.ready, triton.reasons.get(name)
     assert cases.WARNED[name].ours in "\n".join(map(str, ours[name]))
-    assert {problem.severity for problem in ours[name]} == {Severity.WARNING}
+    assert {problem.severity for problem in ours[name]} == {ConfigSeverity.WARNING}
 
 
-def test_a_list_of_gpus_makes_kind_auto_fail_where_they_are_not(triton: Judge, ours: dict[str, list[Problem]]) -> None:
+def test_a_list_of_gpus_makes_kind_auto_fail_where_they_are_not(
+    triton: Judge, ours: dict[str, list[ConfigProblem]]
+) -> None:
     ((name, case),) = cases.AUTO_GPUS.items()
     assert name not in triton.ready
     assert case.triton is not None and case.triton in triton.reasons[name]
     (problem,) = ours[name]
-    assert problem.severity is Severity.WARNING and case.ours in str(problem)
+    assert problem.severity is ConfigSeverity.WARNING and case.ours in str(problem)

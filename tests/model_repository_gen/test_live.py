@@ -17,7 +17,7 @@ from portalis.backend import TensorSpec
 from portalis.backend.interface.dtypes import parse_dtype
 from portalis.errors import MissingPart, PortalisError, TritonFailed
 from portalis.model_repository_gen import live
-from portalis.model_repository_gen.verdict import Verdict
+from portalis.model_repository_gen.live import Verdict
 
 Answers = dict[str, tuple[int, Any]]
 
@@ -62,7 +62,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], None]
 
 
 def tried(*models: str) -> list[Verdict]:
-    return live.try_on_triton(Path("/r"), models, lambda _: None)
+    return live.validate_on_triton(Path("/r"), models, lambda _: None)
 
 
 def report(name: str = "m") -> str:
@@ -177,7 +177,7 @@ def test_a_server_that_does_not_answer_has_refused_nothing(
     serve({"index": (200, [{"name": "m", "version": "1", "state": "READY"}])})
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.pbtxt").write_text("")
-    (result,) = live.try_on_triton(tmp_path, ["m"], lambda _: None)
+    (result,) = live.validate_on_triton(tmp_path, ["m"], lambda _: None)
     assert not result.valid
     assert "no server answers" in result.report and "it was sent" not in result.report
 
@@ -203,7 +203,7 @@ def test_a_sample_that_is_refused_is_told_with_what_can_be_done(
     serve({"index": (200, [{"name": "m", "version": "1", "state": "READY"}])})
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.pbtxt").write_text(config)
-    (result,) = live.try_on_triton(tmp_path, ["m"], lambda _: None)
+    (result,) = live.validate_on_triton(tmp_path, ["m"], lambda _: None)
     kind = "random values" if "random" in config else "zeros"
     assert result.report == (
         f"version 1 loads, and does not answer: the guest returned status 3; it was sent x FP32 [2] of {kind}\n"
@@ -221,7 +221,7 @@ def test_a_repository_under_a_path_with_blanks_is_tried_through_a_link(
     serve({"index": (200, [])})
     repository = tmp_path / "my $(models)"
     repository.mkdir()
-    live.try_on_triton(repository, ["m"], lambda _: None)
+    live.validate_on_triton(repository, ["m"], lambda _: None)
     assert started == [repository]
 
 
@@ -238,7 +238,7 @@ def test_the_user_is_told_of_each_model_that_answers(
     monkeypatch.setattr(FakeTriton, "grpc_url", "grpc")
     serve({"index": (200, [{"name": "m", "version": "1", "state": "READY"}])})
     lines: list[str] = []
-    (result,) = live.try_on_triton(Path("/r"), ["m"], lines.append)
+    (result,) = live.validate_on_triton(Path("/r"), ["m"], lines.append)
     assert (result.valid, result.report, lines) == (True, "version 1 answers", ["model m is tried"])
     assert asked == [("grpc", Path("/r"), "m", "1")]
 
@@ -282,6 +282,6 @@ def test_models_are_loaded_one_after_the_other_by_a_server_with_these_backends(
     monkeypatch.setattr(triton_client, "load_model", lambda *args, **more: loaded.append((args, more)))
     monkeypatch.setattr(FakeTriton, "grpc_url", "grpc")
     serve({"index": (200, [])})
-    live.try_on_triton(Path("/r"), ["b", "a"], lambda _: None, backends=Path("/b"))
+    live.validate_on_triton(Path("/r"), ["b", "a"], lambda _: None, backends=Path("/b"))
     assert started == [((Path("/r"),), {"backend_directory": Path("/b"), "model_control": "explicit"})]
     assert loaded == [(("grpc", name), {"timeout_s": 300.0}) for name in ("b", "a")]

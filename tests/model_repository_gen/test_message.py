@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portalis.backend import Interface
-from portalis.model_repository_gen.message import Named, ensemble_config, model_config
+from portalis.model_repository_gen.message import ModelSource, build_ensemble_config, build_model_config
 from portalis.model_repository_gen.pbtxt import ModelConfig, from_text, to_text
 from portalis.spec.ensembles import Ensemble
 from portalis.spec.package_spec import ModuleInterface
@@ -53,7 +53,7 @@ def given(**fields: Any) -> TritonConfiguration:
 
 def made(fields: dict[str, Any], *, interface: Interface | None = INTERFACE, **declared: Any) -> ModelConfig:
     said = ModuleInterface.model_validate_json(json.dumps(declared))
-    return model_config(Named(name="m", interface=interface, declared=said), given(**fields))
+    return build_model_config(ModelSource(name="m", interface=interface, declared=said), given(**fields))
 
 
 def says(config: ModelConfig, text: str) -> None:
@@ -344,7 +344,7 @@ def test_an_ensemble_chains_models_that_its_steps_name_as_modules_or_as_models()
             {"model_name": "other", "model_version": 3, "input_map": {"x": "mid"}, "output_map": {"y": "out"}},
         ],
     }
-    config = ensemble_config(Ensemble.model_validate_json(json.dumps(fields)), {"module": "demo_module"})
+    config = build_ensemble_config(Ensemble.model_validate_json(json.dumps(fields)), {"module": "demo_module"})
     says(
         config,
         """name: "chain" platform: "ensemble" max_batch_size: 4

@@ -10,8 +10,7 @@ import pytest
 
 from portalis.contracts.errors import ErrorType, TritonConfigError
 from portalis.contracts.output import ValidationResult, WarningSeverity
-from portalis.model_repository_gen import live
-from portalis.model_repository_gen import model_checks as checking
+from portalis.model_repository_gen import model_checks
 from portalis.model_repository_gen import model_repository_target as target
 from portalis.target import Job, TargetResult
 from tests.model_repository_gen import jobs
@@ -34,7 +33,7 @@ def made_in(folder: Path, *modules: Any, live: bool = False, **triton: Any) -> t
 def test_a_sound_model_is_valid_and_says_how_that_is_known(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo")
     assert [model.validated for model in made.artifacts.triton_models] == [False]
-    found = checking.checked(job, made)
+    found = model_checks.check_models(job, made)
     assert found.validation_results == (ValidationResult(name="demo_echo", check="static", valid=True, report=SOUND),)
     (model,) = found.artifacts.triton_models
     assert model.validated
@@ -46,7 +45,7 @@ def test_a_sound_model_is_valid_and_says_how_that_is_known(tmp_path: Path) -> No
 def test_a_file_that_was_spoiled_is_found(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo", "add")
     (job.staging / REPOSITORY / "demo_add" / "1" / "model.wasm").unlink()
-    found = checking.checked(job, made)
+    found = model_checks.check_models(job, made)
     echo, add = found.artifacts.triton_models
     assert echo.validated and not add.validated
     (error,) = found.errors
@@ -60,7 +59,7 @@ def test_a_file_that_was_spoiled_is_found(tmp_path: Path) -> None:
 
 def test_what_triton_passes_over_is_a_warning_and_no_error(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "unbatched", dynamic_batching={}, instance_groups=[{"passive": True}])
-    found = checking.checked(job, made)
+    found = model_checks.check_models(job, made)
     assert [model.validated for model in found.artifacts.triton_models] == [True]
     assert [(each.message, each.severity) for each in found.warnings] == [
         (
@@ -88,12 +87,12 @@ def test_a_version_kept_that_does_not_fit_the_new_configuration_is_an_error(tmp_
     folder = job.staging / REPOSITORY / "demo_echo"
     (folder / "1").mkdir()
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["add"])
-    found = checking.checked(job, made)
+    found = model_checks.check_models(job, made)
     (told,) = (error.message for error in found.errors)
     assert "version 1, which is kept, would not load: model.wasm: entry 'add'" in told
     assert not found.artifacts.triton_models[0].validated
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["echo"])
-    assert checking.checked(job, made).errors == ()
+    assert model_checks.check_models(job, made).errors == ()
 
 
 def test_a_version_that_is_not_served_need_not_fit(tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_a_version_that_is_not_served_need_not_fit(tmp_path: Path) -> None:
     folder = job.staging / REPOSITORY / "demo_echo"
     (folder / "1").mkdir()
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["add"])
-    assert checking.checked(job, made).errors == ()
+    assert model_checks.check_models(job, made).errors == ()
 
 
 def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
@@ -118,8 +117,8 @@ def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
         verdicts = [("demo_echo", True, "it answers"), ("demo_unbatched", False, "it is mute")]
         return [ValidationResult(name=name, check="live", valid=valid, report=text) for name, valid, text in verdicts]
 
-    monkeypatch.setattr(live, "try_on_triton", answers)
-    found = checking.checked(replace(job, say=said.append), made)
+    monkeypatch.setattr(model_checks, "validate_on_triton", answers)
+    found = model_checks.check_models(replace(job, say=said.append), made)
     assert asked == [["demo_echo", "demo_unbatched"]]
     assert said == ["starting Triton with 2 models"]
     echo, add, unbatched = found.artifacts.triton_models
@@ -133,14 +132,14 @@ def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
 def test_no_server_is_started_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, made = made_in(tmp_path, "echo", live=True)
     (job.staging / REPOSITORY / "demo_echo" / "1" / "model.wasm").unlink()
-    monkeypatch.setattr(live, "try_on_triton", lambda *_: pytest.fail("a server was asked"))
-    assert not checking.checked(job, made).artifacts.triton_models[0].validated
+    monkeypatch.setattr(model_checks, "validate_on_triton", lambda *_: pytest.fail("a server was asked"))
+    assert not model_checks.check_models(job, made).artifacts.triton_models[0].validated
 
 
 def test_what_was_told_before_is_kept(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo", "opaque")
     earlier = ValidationResult(name="other", check="static", valid=True, report="")
-    found = checking.checked(job, replace(made, validation_results=(earlier,)))
+    found = model_checks.check_models(job, replace(made, validation_results=(earlier,)))
     assert found.errors == made.errors
     assert found.validation_results[0] == earlier
     assert found.tree is made.tree

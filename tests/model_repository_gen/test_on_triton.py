@@ -16,7 +16,7 @@ import pytest
 
 from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.output import PackagingAgentOutput, Status
-from portalis.model_repository_gen.live import try_on_triton
+from portalis.model_repository_gen.live import validate_on_triton
 from portalis.proto.api_models import ApiModel, ApiTensor
 from portalis.proto.example_request import request
 from portalis.proto.guides import _grpc_call
@@ -281,7 +281,9 @@ def test_a_python_model_needs_no_backend_but_tritons_own(
     shutil.copytree(wasm_backends / "python", backends / "python")
     add_custom(backends)
     repository = folder / "out" / REPOSITORY
-    found = try_on_triton(repository, ["demo_unbatched", "demo_opaque", "demo_echo"], lines.append, backends=backends)
+    found = validate_on_triton(
+        repository, ["demo_unbatched", "demo_opaque", "demo_echo"], lines.append, backends=backends
+    )
     assert [result.valid for result in found] == [True, True, False]
     own, mine, wasm = (result.report for result in found)
     assert [text.split(" in ")[0] for text in own.split("; ")] == [

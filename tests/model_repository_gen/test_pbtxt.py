@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portalis.errors import MissingPart, UsageError
-from portalis.model_repository_gen.pbtxt import enum_name, from_text, new_config, read_config, schema, to_text
+from portalis.model_repository_gen.pbtxt import (
+    enum_name,
+    from_text,
+    model_config_schema,
+    new_config,
+    read_config,
+    to_text,
+)
 from tests.parts import ROOT
 
 DEPTH = 4
@@ -95,7 +102,7 @@ def _fill(message: Any, values: dict[str, Any]) -> None:
             setattr(message, name, value)
 
 
-@given(values=_fields(schema().ModelConfig.DESCRIPTOR, DEPTH))
+@given(values=_fields(model_config_schema().ModelConfig.DESCRIPTOR, DEPTH))
 def test_any_configuration_is_read_back_as_it_was_and_printed_the_same_again(values: dict[str, Any]) -> None:
     config = new_config()
     _fill(config, values)
@@ -156,7 +163,7 @@ def test_a_file_that_is_missing_or_not_utf_8_is_told(tmp_path: Path) -> None:
 def test_the_message_is_tritonclients_own() -> None:
     import tritonclient.grpc.model_config_pb2 as theirs
 
-    assert schema().ModelConfig is theirs.ModelConfig
+    assert model_config_schema().ModelConfig is theirs.ModelConfig
     assert enum_name(new_config(input=[{"data_type": theirs.TYPE_BF16}]).input[0], "data_type") == "TYPE_BF16"
 
 
@@ -172,9 +179,9 @@ def test_printing_a_configuration_starts_no_grpc() -> None:
 @pytest.fixture
 def anew() -> Iterator[None]:
     """The schema is looked for again, and once more after the test."""
-    schema.cache_clear()
+    model_config_schema.cache_clear()
     yield
-    schema.cache_clear()
+    model_config_schema.cache_clear()
 
 
 @pytest.mark.usefixtures("anew")

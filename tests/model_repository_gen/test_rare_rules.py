@@ -12,15 +12,15 @@ from portalis.errors import UsageError
 from portalis.model_repository_gen import pbtxt
 from portalis.model_repository_gen.pbtxt import from_text, new_config, read_config
 from portalis.model_repository_gen.repository_check import check_repository
-from portalis.model_repository_gen.rules import problems
-from portalis.model_repository_gen.samples import origin
+from portalis.model_repository_gen.rules import check_model_config
+from portalis.model_repository_gen.samples import describe_sample
 from tests.model_repository_gen import cases
 from tests.model_repository_gen.cases import Case, write
 from tests.model_repository_gen.test_samples import spec, warmed
 
 
 def told(text: str) -> list[str]:
-    return [str(problem) for problem in problems(from_text(text))]
+    return [str(problem) for problem in check_model_config(from_text(text))]
 
 
 def test_a_step_for_a_version_that_cannot_be_is_an_error() -> None:
@@ -48,7 +48,7 @@ def test_a_missing_file_of_another_backend_is_a_warning(tmp_path: Path) -> None:
 def test_a_kind_that_protobuf_does_not_know_is_an_error() -> None:
     config = new_config(backend="wasm")
     config.instance_group.add().kind = 9
-    assert any("there is no kind 9" in str(each) for each in problems(config))
+    assert any("there is no kind 9" in str(each) for each in check_model_config(config))
 
 
 def test_a_format_of_tensorrt_needs_three_dims() -> None:
@@ -59,7 +59,7 @@ def test_a_format_of_tensorrt_needs_three_dims() -> None:
 def test_a_batch_output_of_an_unknown_kind_is_an_error() -> None:
     config = new_config(backend="wasm")
     config.batch_output.add(target_name=["y"]).kind = 9
-    assert any("a batch output is of kind 9" in str(each) for each in problems(config))
+    assert any("a batch output is of kind 9" in str(each) for each in check_model_config(config))
 
 
 def test_a_model_that_leaves_its_dims_to_the_backend_is_not_compared(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_model_that_may_batch_after_all_meets_an_ensemble_that_does(tmp_path: 
 )
 def test_what_a_sample_is_told_as(source: str, content: str) -> None:
     config = from_text(warmed("FP32", "[2]", source))
-    assert origin(config, [spec("x")], {"x": np.zeros(2, np.float32)}) == f"x FP32 [2] of {content}"
+    assert describe_sample(config, [spec("x")], {"x": np.zeros(2, np.float32)}) == f"x FP32 [2] of {content}"
 
 
 def test_a_configuration_that_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from portalis.errors import UsageError
 from portalis.model_repository_gen.pbtxt import from_text
-from portalis.model_repository_gen.problem import Severity
-from portalis.model_repository_gen.repository_check import check_repository, unsafe_names
-from portalis.model_repository_gen.rules import model_platform as naming
-from portalis.model_repository_gen.rules import problems
+from portalis.model_repository_gen.repository_check import check_repository, unsafe_repository_names
+from portalis.model_repository_gen.rules import check_model_config
 from portalis.model_repository_gen.rules.model_folder import served_versions
+from portalis.model_repository_gen.rules.model_platform import unsafe_names
+from portalis.model_repository_gen.rules.rule import ConfigSeverity
 from tests.model_repository_gen import cases
 from tests.model_repository_gen.cases import OUT, PYTHON, A, B, Case, write
 
@@ -25,7 +25,7 @@ def test_all_problems_of_a_model_are_told_at_once_and_each_says_what_to_do() -> 
     config = from_text(
         'backend: "wasm" input { dims: 0 } dynamic_batching { preferred_batch_size: [ 0, 2 ] priority_levels: 3 }'
     )
-    found = problems(config)
+    found = check_model_config(config)
     assert [problem.where for problem in found] == [
         "input[0].name",
         "input[0].data_type",
@@ -52,9 +52,9 @@ def test_all_problems_of_a_model_are_told_at_once_and_each_says_what_to_do() -> 
     ],
 )
 def test_a_name_that_a_shell_would_read_is_an_error(config: str, where: str) -> None:
-    found = [problem.where for problem in naming.unsafe_names(from_text(config), from_text(config).name)]
+    found = [problem.where for problem in unsafe_names(from_text(config), from_text(config).name)]
     assert found == [where]
-    assert where in [problem.where for problem in problems(from_text(f'backend: "wasm" {config}'))]
+    assert where in [problem.where for problem in check_model_config(from_text(f'backend: "wasm" {config}'))]
 
 
 def test_other_names_are_safe() -> None:
@@ -62,7 +62,7 @@ def test_other_names_are_safe() -> None:
         """name: "größe-模型" default_model_filename: "my-model_2.wasm" instance_group { name: "größe.0" }
         parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" } }"""
     )
-    assert list(naming.unsafe_names(config, config.name)) == []
+    assert list(unsafe_names(config, config.name)) == []
 
 
 def test_unsafe_names_are_found_in_every_folder_and_configuration(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_unsafe_names_are_found_in_every_folder_and_configuration(tmp_path: Path
     (tmp_path / "unreadable").mkdir()
     (tmp_path / "unreadable" / "config.pbtxt").write_bytes(b"\xff{")
     (tmp_path / "a$file").touch()
-    assert [(model, problem.where) for model, problem in unsafe_names(tmp_path)] == [
+    assert [(model, problem.where) for model, problem in unsafe_repository_names(tmp_path)] == [
         (".h$", "name"),
         ("named", "instance_group[0].name"),
     ]
@@ -83,7 +83,7 @@ def test_unsafe_names_are_found_in_every_folder_and_configuration(tmp_path: Path
 def test_a_good_configuration_has_no_problem_without_its_folder_either() -> None:
     for name, case in cases.GOOD.items():
         assert case.config is not None
-        assert problems(from_text(case.config)) == [], name
+        assert check_model_config(from_text(case.config)) == [], name
 
 
 def test_a_bare_configuration_is_fine_where_the_server_completes_it(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_version_beyond_64_bits_is_refused(tmp_path: Path) -> None:
     # 2.51 aborts with such a folder, whatever else it serves
     write(tmp_path, "m", Case(cases.BATCHED, versions=("1", "9" * 20)))
     (problem,) = check_repository(tmp_path)["m"]
-    assert problem.severity is Severity.ERROR and "out of range" in problem.message
+    assert problem.severity is ConfigSeverity.ERROR and "out of range" in problem.message
 
 
 def test_a_python_model_without_its_file_is_refused(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_a_repository_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> No
 
 def test_a_warm_up_input_that_the_model_has_not_is_a_warning() -> None:
     more = 'inputs { key: "q" value { data_type: TYPE_FP32 dims: 1 zero_data: true } }'
-    (problem,) = problems(from_text("max_batch_size: 4 " + PYTHON + A + B + OUT + cases.sample(more=more)))
-    assert problem.severity is Severity.WARNING and "the model has no input 'q'" in problem.message
+    (problem,) = check_model_config(from_text("max_batch_size: 4 " + PYTHON + A + B + OUT + cases.sample(more=more)))
+    assert problem.severity is ConfigSeverity.WARNING and "the model has no input 'q'" in problem.message
 
 
 def test_a_folder_that_names_its_backend_needs_no_configuration(tmp_path: Path) -> None:

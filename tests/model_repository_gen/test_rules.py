@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from portalis.model_repository_gen.pbtxt import from_text
-from portalis.model_repository_gen.problem import Problem, Severity
 from portalis.model_repository_gen.repository_check import check_repository
-from portalis.model_repository_gen.rules import problems
-from portalis.model_repository_gen.rules.data import string_elements
+from portalis.model_repository_gen.rules import check_model_config
+from portalis.model_repository_gen.rules.model_folder import count_strings
+from portalis.model_repository_gen.rules.rule import ConfigProblem, ConfigSeverity
 from tests.model_repository_gen import cases
 
 TOLD = Path(__file__).with_name("told.json")
 
 
-def words(problem: Problem) -> str:
+def words(problem: ConfigProblem) -> str:
     return f"{problem.severity.value}: {problem}"
 
 
@@ -50,7 +50,7 @@ def test_the_words_are_these(found: dict[str, list[str]]) -> None:
 
 def test_good_models_have_no_problem_and_what_is_passed_over_is_a_warning(found: dict[str, list[str]]) -> None:
     assert [name for name in cases.GOOD if found[name]] == []
-    assert all(word.startswith(Severity.WARNING.value) for name in cases.WARNED for word in found[name])
+    assert all(word.startswith(ConfigSeverity.WARNING.value) for name in cases.WARNED for word in found[name])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_good_models_have_no_problem_and_what_is_passed_over_is_a_warning(found:
 )
 def test_texts_in_a_file_are_counted_by_their_lengths(tmp_path: Path, data: bytes, count: int | None) -> None:
     (tmp_path / "file").write_bytes(data)
-    assert string_elements(tmp_path / "file") == count
+    assert count_strings(tmp_path / "file") == count
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ def test_a_backend_is_derived_from_a_file_s_name_or_the_folder_s(
     for file in files:
         (folder / file).parent.mkdir()
         (folder / file).touch()
-    told = [problem.where for problem in problems(from_text(config), folder, auto_complete=True)]
+    told = [problem.where for problem in check_model_config(from_text(config), folder, auto_complete=True)]
     assert ("backend" not in told) is inferred
-    assert "backend" in [problem.where for problem in problems(from_text(""), auto_complete=True)]
+    assert "backend" in [problem.where for problem in check_model_config(from_text(""), auto_complete=True)]

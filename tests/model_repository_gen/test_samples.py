@@ -11,7 +11,7 @@ import pytest
 from portalis.backend import TensorSpec
 from portalis.backend.interface.dtypes import parse_dtype
 from portalis.model_repository_gen.pbtxt import from_text
-from portalis.model_repository_gen.samples import origin, sample, sequence_id
+from portalis.model_repository_gen.samples import describe_sample, sample_request, sequence_id
 
 BATCHED = "max_batch_size: 4"
 
@@ -30,7 +30,7 @@ def warmed(dtype: str, dims: str, source: str, batch: str = "") -> str:
 
 
 def one(text: str, wanted: TensorSpec, folder: Path = Path()) -> np.ndarray:
-    (array,) = sample(from_text(text), [wanted], folder).values()
+    (array,) = sample_request(from_text(text), [wanted], folder).values()
     return array
 
 
@@ -55,8 +55,8 @@ def test_bfloat16_is_float32_for_the_client() -> None:
 
 def test_optional_inputs_are_left_out_where_others_are_left() -> None:
     x, o = spec("x"), spec("o", optional=True)
-    assert list(sample(from_text(""), [o, x], Path())) == ["x"]
-    assert list(sample(from_text(""), [o], Path())) == ["o"]
+    assert list(sample_request(from_text(""), [o, x], Path())) == ["x"]
+    assert list(sample_request(from_text(""), [o], Path())) == ["o"]
 
 
 def test_the_first_warm_up_sample_gives_the_shape() -> None:
@@ -93,7 +93,7 @@ def test_random_data_is_random_for_texts_and_bfloat16() -> None:
 )
 def test_what_is_sent_can_be_said(text: str, dtype: str, told: str) -> None:
     config, inputs = from_text(text), [spec("x", dtype, (-1,)), spec("o", optional=True)]
-    assert origin(config, inputs, sample(config, inputs, Path())) == told
+    assert describe_sample(config, inputs, sample_request(config, inputs, Path())) == told
 
 
 @pytest.mark.parametrize("batch", ["", BATCHED])

@@ -15,7 +15,7 @@ from portalis.cli.package import EXIT_CODES
 from portalis.contracts.errors import PackagingStage
 from portalis.contracts.output import PackagingAgentOutput, Status, ValidationResult
 from portalis.errors import MissingPart, UsageError
-from portalis.model_repository_gen import live
+from portalis.model_repository_gen import model_checks
 from portalis.omniverse import kit
 from portalis.output import REPORT
 from portalis.proto import documentation_target as docs
@@ -57,7 +57,7 @@ def every_model_is_mute(place: Workplace, patch: pytest.MonkeyPatch) -> None:
     def tried(repository: Path, models: list[str], say: Any) -> list[ValidationResult]:
         return [ValidationResult(name=name, check="live", valid=False, report="it is mute") for name in models]
 
-    patch.setattr(live, "try_on_triton", tried)
+    patch.setattr(model_checks, "validate_on_triton", tried)
 
 
 def no_engine(place: Workplace, patch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from portalis.contracts.output import PackagingAgentOutput, Status, ValidationResult
 from portalis.dist.verify.limits import Limits
 from portalis.dist.verify.verification import verify
-from portalis.model_repository_gen import live
+from portalis.model_repository_gen import model_checks
 from portalis.output import REPORT
 from tests.running.commands import portalis
 
@@ -66,7 +66,7 @@ def test_a_server_that_writes_beside_the_models_writes_to_a_copy(
             (version / "model.wasm").write_bytes(b"overwritten")
         return [ValidationResult(name=name, check="live", valid=True, report="it answers") for name in models]
 
-    monkeypatch.setattr(live, "try_on_triton", writes)
+    monkeypatch.setattr(model_checks, "validate_on_triton", writes)
     modules = [{"path": "add.wasm", "triton_config": model}]
     made = workplace.package(workplace.spec(wasm_binaries=modules, enable_distribution_archive=True), live=True)
     assert made.status is Status.Success, made.diagnostics.errors

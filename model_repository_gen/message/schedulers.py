@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ...spec.model_tensors import DataType
 from ...spec.scheduling import (
     ControlInput,
     ControlType,
     DirectScheduling,
+    DynamicBatchingConfig,
     OldestScheduling,
+    QueuePolicy,
     SequenceBatchingConfig,
     SequenceState,
 )
-from ..pbtxt import Message, ModelConfig, schema
+from ...spec.triton import InstanceGroup, RateLimiter
+from ..pbtxt import Message, ModelConfig, model_config_schema
 
 _KINDS = {
     ControlType.Start: "CONTROL_SEQUENCE_START",
@@ -41,7 +46,7 @@ def set_sequence_batching(config: ModelConfig, batching: SequenceBatchingConfig)
 def _add_control(target: Message, given: ControlInput) -> None:
     control = target.control_input.add(name=given.name).control.add(kind=_KINDS[given.control_type])
     if given.control_type is ControlType.CorrelationId:
-        control.data_type = schema().DataType.Value((given.data_type or DataType.UINT64).triton)
+        control.data_type = model_config_schema().DataType.Value((given.data_type or DataType.UINT64).triton)
     else:
         # what stands for "no" and for "yes"
         getattr(control, _FLAGS.get(given.data_type or DataType.INT32, "int32_false_true")).extend([0, 1])
@@ -71,3 +76,46 @@ def _set_direct(target: Message, given: DirectScheduling) -> None:
     target.SetInParent()
     target.max_queue_delay_microseconds = given.max_queue_delay_microseconds
     target.minimum_slot_utilization = given.minimum_slot_utilization
+
+
+def set_dynamic_batching(config: ModelConfig, batching: DynamicBatchingConfig) -> None:
+    """Gather requests into batches."""
+    target = config.dynamic_batching
+    target.SetInParent()  # with nothing else to say, it still turns the batcher on
+    target.preferred_batch_size.extend(batching.preferred_batch_size)
+    target.max_queue_delay_microseconds = batching.max_queue_delay_microseconds
+    target.preserve_ordering = batching.preserve_ordering
+    target.priority_levels = batching.priority_levels
+    target.default_priority_level = batching.default_priority_level
+    if batching.default_queue_policy is not None:
+        _set_policy(target.default_queue_policy, batching.default_queue_policy)
+    for level, policy in batching.priority_queue_policy.items():
+        _set_policy(target.priority_queue_policy[int(level)], policy)
+
+
+def _set_policy(target: Message, policy: QueuePolicy) -> None:
+    target.SetInParent()
+    target.timeout_action = type(target).TimeoutAction.Value(policy.timeout_action.value)
+    target.default_timeout_microseconds = policy.default_timeout_microseconds
+    target.allow_timeout_override = policy.allow_timeout_override
+    target.max_queue_size = policy.max_queue_size
+
+
+def add_instance_groups(config: ModelConfig, groups: Iterable[InstanceGroup]) -> None:
+    """Say how many instances run, and where."""
+    for given in groups:
+        group = config.instance_group.add(kind=f"KIND_{given.kind}", count=given.count, passive=given.passive)
+        group.name = given.name or ""
+        group.gpus.extend(given.gpus or ())
+        if given.host_policy is not None:
+            group.host_policy = given.host_policy
+        if given.rate_limiter is not None:
+            _limit(group.rate_limiter, given.rate_limiter)
+
+
+def _limit(target: Message, given: RateLimiter) -> None:
+    target.SetInParent()
+    target.priority = given.priority
+    for resource in given.resources:
+        # `global` is a word of Python's
+        target.resources.add(**{"name": resource.name, "count": resource.count, "global": resource.is_global})
