@@ -9,18 +9,38 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from .request_errors import Problem
 from .settings import ServiceSettings
-
-if TYPE_CHECKING:
-    from .http.connections import Connection
 
 MAX_HEADERS = 200
 RESERVE = 64
 """Connections above the limit, for health."""
 _SHARE = 0.45  # of the open files that the process may have; gRPC's connections take as many
+
+
+# requested every few seconds by whatever monitors the service
+_PROBES = frozenset(
+    f"{start}/{name}" for start in ("/v1/health", "/v2/health", "") for name in ("live", "ready", "health")
+) | {"/metrics", "/v1/metrics"}
+
+
+class AdmittedConnection(Protocol):
+    """A connection, as far as its admission is concerned."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: Any
+    reserved: bool
+    """Set for a connection above the limit, which may request health only."""
+
+    def check(self, now: float) -> None:
+        """Close the connection if one of its timers has expired; `now` is the loop's time."""
+
+
+def probe_paths(settings: ServiceSettings) -> frozenset[str]:
+    """The paths that whatever monitors the service requests: health and metrics."""
+    return _PROBES | {settings.health_check_endpoint}
 
 
 def allowed_connections(wanted: int) -> int:
@@ -46,13 +66,13 @@ class Admission:
         self.write_timeout_s = settings.body_timeout_s
         self.most = allowed_connections(settings.max_connections)
         self._probes = frozenset(path.encode() for path in probes)
-        self._all: set[Connection] = set()
+        self._all: set[AdmittedConnection] = set()
         # in the order in which they became idle
-        self._fresh: dict[Connection, None] = {}
-        self._kept: dict[Connection, None] = {}
+        self._fresh: dict[AdmittedConnection, None] = {}
+        self._kept: dict[AdmittedConnection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def made(self, connection: Connection) -> None:
+    def made(self, connection: AdmittedConnection) -> None:
         """Make room for a new connection, or let it be one of the reserve."""
         self._all.add(connection)
         self._fresh[connection] = None
@@ -73,16 +93,16 @@ class Admission:
             self.refused("503")
             connection.transport.abort()
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: AdmittedConnection) -> None:
         """Forget a connection."""
         self._all.discard(connection)
         self.busy(connection)
 
-    def idle(self, connection: Connection) -> None:
+    def idle(self, connection: AdmittedConnection) -> None:
         """It waits for its client."""
         self._kept[connection] = None
 
-    def busy(self, connection: Connection) -> None:
+    def busy(self, connection: AdmittedConnection) -> None:
         """A request is worked on, or it is about to be closed."""
         self._fresh.pop(connection, None)
         self._kept.pop(connection, None)

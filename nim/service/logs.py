@@ -32,6 +32,17 @@ _SWITCH = {"1": True, "true": True, "0": False, "false": False}
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that this context works for, "" outside of any."""
+MAX_REQUEST_ID = 128
+"""Maximum length of a request id, in characters."""
+
+
+def request_id(given: bytes | str) -> str:
+    """The id of a request: the one that the client has sent, printable ASCII only and cut to 128 characters; a new one
+    if nothing is left of it."""
+    text = given.decode("latin-1") if isinstance(given, bytes) else given
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(each for each in text if " " <= each <= "~")
+    return text[:MAX_REQUEST_ID].strip() or os.urandom(16).hex()
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .models import Model
 from .runtime_api import TensorSpec
-
-if TYPE_CHECKING:
-    from .models import Model
 
 PLATFORM = "wasm"
 

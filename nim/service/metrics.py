@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+import anyio.to_thread
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 from .request_errors import Problem
 
@@ -58,6 +59,10 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
         return Histogram(f"wasm_service_{name}", text, ["model"], registry=self.registry, buckets=buckets)
+
+    async def text(self, limiter: anyio.CapacityLimiter) -> bytes:
+        """All metrics in Prometheus' text format, written in a thread of `limiter`: many models take long."""
+        return await anyio.to_thread.run_sync(generate_latest, self.registry, limiter=limiter)
 
     def count(self, model: str, seconds: float, problem: Problem | None, protocol: str = "json") -> None:
         """Note one request, of one of `PROTOCOLS`, that took `seconds`."""

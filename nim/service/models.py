@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .codec.request import inputs_of
 from .request_errors import Problem
 from .runtime_api import SERVICE, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
 from .scheduling.pending import SchedulerMetrics
@@ -57,17 +58,17 @@ class Model:
     def program(self) -> Program:
         """The loaded module. Raises Problem with status 503 before it is loaded."""
         if self._program is None:
-            raise Problem(503, "ServiceUnavailableError", self.state())
+            raise Problem(503, "ServiceUnavailableError", self.not_ready_reason())
         return self._program
 
     @property
     def scheduler(self) -> Scheduler:
         """What runs requests. Raises Problem with status 503 before the first request has been tried."""
         if self._scheduler is None:
-            raise Problem(503, "ServiceUnavailableError", self.state())
+            raise Problem(503, "ServiceUnavailableError", self.not_ready_reason())
         return self._scheduler
 
-    def state(self) -> str:
+    def not_ready_reason(self) -> str:
         """Why the model is not ready, "" when it is."""
         if self.failure:
             return f"model '{self.name}' failed: {self.failure}"
@@ -90,7 +91,7 @@ class Model:
             self.failure = "the service itself failed; its log says how"
             _LOG.exception("model '%s' could not be started", self.name)
         if self.failure:
-            _LOG.error("%s", self.state())
+            _LOG.error("%s", self.not_ready_reason())
             return
         self.ready = True
         _LOG.info("model '%s' is ready after %.2f s", self.name, time.monotonic() - began)
@@ -124,8 +125,6 @@ class Model:
         return Scheduler(program, name=self.name, max_queued=how.max_queued, workers=how.workers, metrics=how.metrics)
 
     def _warm_up(self, program: Program) -> None:
-        from .codec.request import inputs_of
-
         given = self.settings.warm_up
         inputs = inputs_of(program.interface, {"inputs": list(given)}) if given else smallest(program.interface)
         try:
@@ -223,9 +222,9 @@ class Models(Mapping[str, Model]):
         except Problem as problem:
             raise Problem(400, problem.kind, problem.message) from None
 
-    def state(self) -> str:
+    def not_ready_reason(self) -> str:
         """Why the service is not ready, "" when it is."""
-        return "; ".join(filter(None, (model.state() for model in self.values())))
+        return "; ".join(filter(None, (model.not_ready_reason() for model in self.values())))
 
     def close(self) -> None:
         """Free all instances."""

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .app import Service, create_app
+from .app import create_app
 from .http.http_server import Server, configured
 from .ports import VARIABLES, source
+from .service import Service
 from .settings import ServiceSettings
 
 _LOADING_S, _SETTLED_S = 0.01, 0.2  # how often models are looked at

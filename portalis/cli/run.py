@@ -16,8 +16,8 @@ from ..free_ports import free_ports
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..nim.service.app import Service
     from ..nim.service.models import Model
+    from ..nim.service.service import Service
     from ..nim.service.settings import ServiceSettings
 
 OPTIONS = {"service_port": "--http-port", "grpc_port": "--grpc-port", "metrics_port": "--metrics-port"}

@@ -137,11 +137,15 @@ def test_import_linter_sees_through_the_symlinks(tmp_path: Path) -> None:
         module.write("\nimport rich\n")
     with (tree / "backend" / "wasm" / "leb128.py").open("a") as module:
         module.write("\nfrom ..interface import signature\n")  # which uses modules that use this one
+    with (tree / "nim" / "service" / "service.py").open("a") as module:
+        module.write("\nfrom .app import Application\n")
     broken = run()
     assert broken.returncode == 1
     assert "portalis.backend is not allowed to import rich" in broken.stdout
     assert "The rooms of the backend, each above those that it uses BROKEN" in broken.stdout
     assert "No circle between files or rooms of the backend BROKEN" in broken.stdout
+    assert "The rooms of the service, each above those that it uses BROKEN" in broken.stdout
+    assert "No circle between files or rooms of the service BROKEN" in broken.stdout
 
 
 def test_the_island_is_written_in_python_3_10() -> None:

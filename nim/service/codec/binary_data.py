@@ -16,6 +16,7 @@ from .raw_tensors import to_raw
 HEADER = "inference-header-content-length"
 _NAME = "Inference-Header-Content-Length"
 _LOOKED_AT = 1 << 16  # bytes in which the end of the JSON is searched where it could not be read
+Body = bytes | bytearray
 Piece = bytes | memoryview
 
 

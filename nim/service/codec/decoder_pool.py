@@ -18,9 +18,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..http.body import Body
 from ..request_errors import Problem
 from ..runtime_api import Interface, deserialize, object_array
+from .binary_data import Body
 from .decoder_process import GRPC, HTTP, LENGTHS, too_much_memory
 from .request import Question
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
-from ..http.body import Body
 from ..request_errors import Problem, bad_input, guest_timeout
 from ..runtime_api import Interface, TensorSpec
 from . import encoding
-from .binary_data import Piece, Tail, explained, raw, split
+from .binary_data import Body, Piece, Tail, explained, raw, split
 from .inference_schema import (
     InferRequest,
     RequestedOutput,
@@ -30,9 +29,6 @@ from .json_codec import parse, written
 from .json_tensors import decode, encode
 from .raw_tensors import check_heads, checked_dtype, from_raw
 from .validation import misfits
-
-if TYPE_CHECKING:
-    from ..models import Model
 
 _Request = TypeVar("_Request", InferRequest, V2InferRequest)
 SMALL_BYTES = 1 << 16
@@ -99,9 +95,9 @@ def inputs_of(interface: Interface, request: Mapping[str, Any]) -> dict[str, np.
     return _inputs(interface, _read(InferRequest, request), Tail(memoryview(b"")))
 
 
-def answered(model: Model, question: Question, outputs: Mapping[str, np.ndarray]) -> Answer:
+def answered(model_name: str, model_version: str, question: Question, outputs: Mapping[str, np.ndarray]) -> Answer:
     """The response to `question`. From `LARGE_OUTPUT_BYTES` on, JSON is encoded lazily."""
-    answer: dict[str, Any] = {"model_name": model.name, "model_version": model.settings.version}
+    answer: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
     if question.id is not None:
         answer["id"] = question.id
     as_json = [outputs[spec.name] for spec, binary in question.outputs if not binary]

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 # the core writes lines of its own form to stderr, which a reader of JSON lines cannot read
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -20,16 +20,13 @@ from ..admission import allowed_connections
 from ..codec.large import infer_reader
 from ..codec.protobuf_messages import reader, understood
 from ..drain import Drain
-from ..http.middleware import request_id
-from ..logs import REQUEST_ID
+from ..logs import REQUEST_ID, request_id
 from ..request_errors import Problem
+from ..service import Service
 from ..settings import ServiceSettings
 from .health import CODEC as HEALTH_CODEC
 from .health import HEALTH, INFERENCE, Health
 from .methods import Inference
-
-if TYPE_CHECKING:
-    from ..app import Service
 
 _LOG = logging.getLogger(__name__)
 _ACCESS = logging.getLogger("portalis.access")

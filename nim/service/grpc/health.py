@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from ..codec.protobuf_messages import reader
 from ..request_errors import Problem
-
-if TYPE_CHECKING:
-    from ..app import Service
+from ..service import Service
 
 INFERENCE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
@@ -31,4 +29,4 @@ class Health:
         """SERVING when every model has answered; `request.value` names a service, "" means all."""
         if request.value not in ("", INFERENCE):
             raise Problem(404, "NotFoundError", f"there is no service {request.value[:128]!r}; there is {INFERENCE}")
-        return Int32Value(value=NOT_SERVING if self._service.state() else SERVING)
+        return Int32Value(value=NOT_SERVING if self._service.not_ready_reason() else SERVING)

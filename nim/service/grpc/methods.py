@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.to_thread
 import numpy as np
@@ -24,9 +24,7 @@ from ..memory_budget import exhausted
 from ..metadata import config_of, describe
 from ..models import Model
 from ..request_errors import Problem, bad_input, guest_timeout
-
-if TYPE_CHECKING:
-    from ..app import Service
+from ..service import Service
 
 EXTENSIONS = ("model_configuration", "statistics", "model_repository")
 IN_STREAM = 64  # requests of one stream that are worked on together
@@ -52,7 +50,7 @@ class Inference:
 
     async def server_ready(self, request: Any, _: Any) -> Any:
         """Whether every model has answered a request."""
-        return pb.ServerReadyResponse(ready=not self._service.state())
+        return pb.ServerReadyResponse(ready=not self._service.not_ready_reason())
 
     async def model_ready(self, request: Any, _: Any) -> Any:
         """Whether the model has answered a request; one that is not there is not ready, as with Triton."""

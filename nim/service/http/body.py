@@ -1,31 +1,18 @@
-"""The body of a request: read within its limits of size and time, and decompressed within the same size."""
+"""The body of a request, read within its limits of size and time."""
 
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.types import Receive
 
+from ..codec.binary_data import Body
 from ..memory_budget import Share, exhausted
-from ..request_errors import Problem, bad_input
+from ..request_errors import Problem, client_disconnected, request_too_large
 
 Headers = Mapping[bytes, bytes]
-Body = bytes | bytearray
-_PIECE = 1 << 20  # what is decompressed at a time
-_GZIP_OR_ZLIB = 47  # zlib's window bits that take both
-
-
-def gone() -> Problem:
-    """The client has closed the connection; this is for the metrics, nobody gets it."""
-    return Problem(499, "ClientDisconnected", "the client left before its request was answered")
-
-
-def too_large(most: int) -> Problem:
-    """The body is larger than `most` bytes."""
-    return Problem(413, "RequestTooLargeError", f"the request is larger than {most} bytes, the limit")
 
 
 async def read(receive: Receive, headers: Headers, share: Share, *, most: int, timeout_s: float) -> Body:
@@ -37,7 +24,7 @@ async def read(receive: Receive, headers: Headers, share: Share, *, most: int, t
     """
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared[:20]) > 2 * most:
-        raise too_large(most)
+        raise request_too_large(most)
     text = f"the request's body was not complete after {timeout_s:g} s"
     body = bytearray()
     try:
@@ -53,12 +40,12 @@ async def _read(receive: Receive, body: bytearray, share: Share, most: int) -> B
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise gone()
+            raise client_disconnected()
         chunk = message.get("body", b"")
         size += len(chunk)
         more = message.get("more_body", False)
         if size > 2 * most:
-            raise too_large(most)
+            raise request_too_large(most)
         if size > most or refused or not share.take(size):
             refused = True
             body.clear()
@@ -68,7 +55,7 @@ async def _read(receive: Receive, body: bytearray, share: Share, most: int) -> B
         else:
             first = chunk
     if size > most:
-        raise too_large(most)
+        raise request_too_large(most)
     if refused:
         raise exhausted()
     return first if len(first) == size else body
@@ -113,32 +100,3 @@ class Timer:
         self._handle.cancel()
         if self.cancelled and hasattr(self._task, "uncancel"):  # Python 3.11
             self._task.uncancel()
-
-
-def decompressed(body: Body, encoding: str, most: int, allowed: Callable[[int], bool]) -> Body:
-    """`body` without its Content-Encoding. Raises Problem: 415 for one that is not known, 400 for a body that is not so
-    encoded, 413 for one that becomes larger than `most` bytes, 503 where `allowed` refuses so many bytes."""
-    encoding = encoding.strip().lower().replace("x-gzip", "gzip")  # the same: RFC 9110, 8.4.1.3
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        text = f"Content-Encoding {encoding[:40]!r} is not known; use gzip, deflate or none"
-        raise Problem(415, "UnsupportedMediaTypeError", text)
-    reader = zlib.decompressobj(_GZIP_OR_ZLIB)
-    found, rest = bytearray(), body
-    try:
-        while not reader.eof:
-            piece = reader.decompress(rest, _PIECE)
-            rest = reader.unconsumed_tail
-            if not piece and not rest:
-                break
-            found += piece
-            if len(found) > most:
-                raise too_large(most)
-            if not allowed(len(body) + len(found)):
-                raise exhausted()
-    except zlib.error as problem:
-        raise bad_input(f"the body is not what its Content-Encoding {encoding} says: {problem}") from None
-    if not reader.eof or reader.unused_data:
-        raise bad_input(f"the body is not what its Content-Encoding {encoding} says: it has another end")
-    return found

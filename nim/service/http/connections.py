@@ -16,7 +16,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..admission import Admission
-from ..request_errors import Problem, body_of, headers_of
+from ..request_errors import Problem
+from .error_responses import error_body, error_headers
 
 LINGER_S = 1.0
 """How long a refused client may go on sending: closing at once would reset the connection under its answer."""
@@ -204,10 +205,10 @@ class Connection(HttpToolsProtocol):
             return
         self.admission.refused(str(problem.status))
         path = getattr(self, "url", b"").decode("latin-1")
-        body = body_of(problem, path)
+        body = error_body(problem, path)
         told = {b"content-type": b"application/json", b"content-length": b"%d" % len(body), b"connection": b"close"}
         lines = [b"HTTP/1.1 %d %s" % (problem.status, http.HTTPStatus(problem.status).phrase.encode())]
-        lines += [b"%s: %s" % pair for pair in {**told, **dict(headers_of(problem))}.items()]
+        lines += [b"%s: %s" % pair for pair in {**told, **dict(error_headers(problem))}.items()]
         self.transport.write(b"\r\n".join([*lines, b"", b"" if self._is_head() else body]))
         self._end()
         if self.transport.can_write_eof():

@@ -8,29 +8,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .. import request_errors as problems
-from ..codec.binary_data import HEADER, Piece, json_size
+from ..codec.binary_data import HEADER, Body, Piece, json_size
+from ..codec.compression import compressed, decompressed
 from ..codec.decoder_pool import LARGE_BYTES
 from ..codec.encoding import size_of, too_large
 from ..codec.request import SMALL_BYTES, Answer, Question, answered, understood
 from ..memory_budget import Share, exhausted
 from ..models import Model
-from ..request_errors import Problem
+from ..request_errors import Problem, client_disconnected, unexpected
 from ..runtime_api import Interface
+from ..service import Service
 from . import body as bodies
-from .body import Body, Headers, Timer
+from .body import Headers, Timer
+from .error_responses import error_body, error_headers
 
-if TYPE_CHECKING:
-    from ..app import Service
-
-_AT_A_TIME = 1 << 20  # bytes that are compressed at a time
 _PATIENCE_S = 0.05  # then somebody looks whether the client is still there
 _LENGTH, _ENCODING, _ACCEPTS = HEADER.encode(), b"content-encoding", b"accept-encoding"
 _JSON, _OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
@@ -67,9 +64,9 @@ class Infer:
                 headers = [_OCTETS, (_LENGTH, b"%d" % answer.json_length)]
             answer = await self._compressed(answer, given, headers)
         except Exception as error:  # noqa: BLE001  # no traceback leaves the service
-            problem = error if isinstance(error, Problem) else problems.unexpected(error)
-            status, headers = problem.status, [_JSON, *problems.headers_of(problem)]
-            answer = Answer.of(problems.body_of(problem, scope["path"]))
+            problem = error if isinstance(error, Problem) else unexpected(error)
+            status, headers = problem.status, [_JSON, *error_headers(problem)]
+            answer = Answer.of(error_body(problem, scope["path"]))
             # its traceback has the frames that hold the request, and this one is among them
             error.__traceback__ = error.__context__ = None
             share.drop()
@@ -98,7 +95,7 @@ class Infer:
             found = problem
             raise
         except asyncio.CancelledError:
-            found = bodies.gone()
+            found = client_disconnected()
             raise
         finally:
             metrics.count(model.name, time.perf_counter() - began, found, "v2" if v2 else "json")
@@ -110,7 +107,7 @@ class Infer:
         if _ENCODING in headers:
             encoding = headers[_ENCODING].decode("latin-1")
             most = settings.max_request_bytes
-            body = await self._in_thread(bodies.decompressed, body, encoding, most, share.take)
+            body = await self._in_thread(decompressed, body, encoding, most, share.take)
         length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
         if len(body) <= SMALL_BYTES:
             question = understood(interface, body, length, v2=v2)
@@ -123,13 +120,13 @@ class Infer:
         outputs = await _unless_gone(receive, running)
         arrays = outputs.values()
         if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:
-            return answered(model, question, outputs)
+            return answered(model.name, model.settings.version, question, outputs)
         size = await self._in_thread(size_of, arrays)
         if size > settings.max_response_bytes:
             raise too_large(size, settings.max_response_bytes)
         if not share.take(len(body) + size):
             raise exhausted()
-        return await self._in_thread(answered, model, question, outputs)
+        return await self._in_thread(answered, model.name, model.settings.version, question, outputs)
 
     async def _compressed(self, answer: Answer, given: Headers, headers: list[tuple[bytes, bytes]]) -> Answer:
         """Only for who asks for nothing else, as Triton's client does: to others it would be a waste of CPU."""
@@ -137,7 +134,7 @@ class Infer:
         if accepted not in (b"gzip", b"deflate"):
             return answer
         headers.append((b"content-encoding", accepted))
-        pieces = _compressed(answer.pieces, 31 if accepted == b"gzip" else 15)
+        pieces = compressed(answer.pieces, accepted)
         if answer.size is None or answer.size > SMALL_BYTES:
             return Answer(pieces, None)
         return Answer.of(*await self._in_thread(list, pieces))
@@ -172,15 +169,6 @@ def _understood(interface: Interface, body: bytes, length: str | None, v2: bool)
     return understood(interface, body, length, v2=v2)
 
 
-def _compressed(pieces: Iterable[Piece], window: int) -> Iterator[bytes]:
-    writer = zlib.compressobj(1, zlib.DEFLATED, window)
-    for piece in pieces:
-        for start in range(0, len(piece), _AT_A_TIME):
-            if found := writer.compress(memoryview(piece)[start : start + _AT_A_TIME]):
-                yield found
-    yield writer.flush()
-
-
 async def _unless_gone(receive: Receive, running: Any) -> Any:
     """What `running` gives, cancelled when the client goes meanwhile."""
     watchers: list[asyncio.Task[None]] = []
@@ -196,7 +184,7 @@ async def _unless_gone(receive: Receive, running: Any) -> Any:
         except asyncio.CancelledError:
             if not timer.cancelled:
                 raise
-            raise bodies.gone() from None
+            raise client_disconnected() from None
         finally:
             for watcher in watchers:
                 watcher.cancel()

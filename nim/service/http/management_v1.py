@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..codec.inference_schema import ErrorEnvelope
 from ..request_errors import Problem
-from . import manifest, metrics_port
+from ..service import Service
+from . import manifest
 from .management_schema import Health, License, Manifest, Metadata, ModelCard, ModelInfo, ModelList, Version
-
-if TYPE_CHECKING:
-    from ..app import Service
 
 API_VERSION = "1.0.0"
 _NOT_LOADED: dict[int | str, dict[str, Any]] = {503: {"model": ErrorEnvelope, "description": "a model is not loaded"}}
@@ -35,7 +33,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("/metrics", response_class=MetricsText, tags=["metrics"])
     async def metrics() -> Response:
         """All metrics, in Prometheus' text format."""
-        text = await metrics_port.text(service.metrics.registry, service.metrics_limiter)
+        text = await service.metrics.text(service.metrics_limiter)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes
@@ -48,7 +46,7 @@ def _health(routes: APIRouter, service: Service) -> None:
 
     async def ready() -> Health:
         """Every model is loaded and has answered a request, and the service is not about to stop."""
-        state = service.state()
+        state = service.not_ready_reason()
         if state:
             raise Problem(503, "ServiceUnavailableError", f"Service is not ready: {state}")
         return Health(message="Service is ready.")

@@ -5,7 +5,7 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
@@ -16,11 +16,9 @@ from ..codec.validation import misfits
 from ..metadata import config_of, describe
 from ..models import Model
 from ..request_errors import Problem, bad_input
+from ..service import Service
 from . import body as bodies
 from .schema_v2 import V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics
-
-if TYPE_CHECKING:
-    from ..app import Service
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 MAX_INDEX_BYTES = 1 << 16  # a filter is all that the request may hold
@@ -64,7 +62,7 @@ def _server(routes: APIRouter, service: Service) -> None:
     @routes.get("/health/ready", response_class=Response, responses=errors({503: "a model is loading or has failed"}))
     async def server_ready() -> Response:
         """Every model is loaded and has answered a request, and the service is not about to stop."""
-        return _ready(service.state())
+        return _ready(service.not_ready_reason())
 
     @routes.get("/models/stats")
     async def all_statistics() -> V2Statistics:
@@ -118,7 +116,7 @@ def _model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def ready(request: Request) -> Response:
         """The model is loaded and has answered a request."""
-        return _ready(find(request).state())
+        return _ready(find(request).not_ready_reason())
 
     async def config(request: Request) -> dict[str, Any]:
         """The model's configuration, in the JSON form of Triton's ``ModelConfig``."""

@@ -6,16 +6,13 @@ import hashlib
 import importlib.metadata
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from ..metadata import tensor
+from ..models import Model
 from ..runtime_api import Limits
+from ..service import Service
 from ..settings import LicenseSettings
 from .management_schema import License, Manifest, ManifestModel, ModelMetadata, Runtime
-
-if TYPE_CHECKING:
-    from ..app import Service
-    from ..models import Model
 
 
 def licence(settings: LicenseSettings) -> License:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import anyio.to_thread
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-if TYPE_CHECKING:
-    from ..app import Service
-
-
-async def text(registry: CollectorRegistry, limiter: anyio.CapacityLimiter) -> bytes:
-    """All metrics, in Prometheus' text format. It takes long where there are many models."""
-    return await anyio.to_thread.run_sync(generate_latest, registry, limiter=limiter)
+from ..service import Service
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +26,7 @@ async def serving(service: Service) -> AsyncIterator[None]:
         status = 404 if scope["path"] not in ("/metrics", "/") else 200 if asked else 405
         headers = [(b"content-type", CONTENT_TYPE_LATEST.encode() if status == 200 else b"text/plain")]
         headers += [(b"allow", b"GET, HEAD")] if status == 405 else []
-        body = await text(service.metrics.registry, service.metrics_limiter) if status == 200 else b""
+        body = await service.metrics.text(service.metrics_limiter) if status == 200 else b""
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

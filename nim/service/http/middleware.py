@@ -7,40 +7,16 @@ It is ASGI by hand: Starlette's middleware for functions costs more than a small
 from __future__ import annotations
 
 import logging
-import os
 import time
-from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..logs import REQUEST_ID
-from ..settings import ServiceSettings
-
-if TYPE_CHECKING:
-    from ..app import Service
+from ..logs import REQUEST_ID, request_id
+from ..service import Service
 
 HEADER = b"x-request-id"
-MOST = 128
 _ALLOW_GET, _ALLOW_HEAD = (b"allow", b"GET"), (b"allow", b"GET, HEAD")
 _ACCESS = logging.getLogger("portalis.access")
-# asked every few seconds by whatever watches the service
-_PROBES = frozenset(
-    f"{start}/{name}" for start in ("/v1/health", "/v2/health", "") for name in ("live", "ready", "health")
-) | {"/metrics", "/v1/metrics"}
-
-
-def request_id(given: bytes | str) -> str:
-    """The id of a request: the one `given` by the client, without what is not printable ASCII and of 128 characters at
-    most; a new one where nothing is left of it."""
-    text = given.decode("latin-1") if isinstance(given, bytes) else given
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(each for each in text if " " <= each <= "~")
-    return text[:MOST].strip() or os.urandom(16).hex()
-
-
-def probe_paths(settings: ServiceSettings) -> frozenset[str]:
-    """The paths that whatever watches the service asks."""
-    return _PROBES | {settings.health_check_endpoint}
 
 
 class Requests:

@@ -6,12 +6,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..request_errors import Problem
-
-if TYPE_CHECKING:
-    from .pending import Outcome, Request
+from .pending import Outcome, Request
 
 
 @dataclass(slots=True)

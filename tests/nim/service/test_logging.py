@@ -20,8 +20,18 @@ import tritonclient.grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.nim.service.http.middleware import MOST, request_id
-from portalis.nim.service.logs import REQUEST_ID, JsonLines, LogOptions, Text, log_options, set_up, timestamp, visible
+from portalis.nim.service.logs import (
+    MAX_REQUEST_ID,
+    REQUEST_ID,
+    JsonLines,
+    LogOptions,
+    Text,
+    log_options,
+    request_id,
+    set_up,
+    timestamp,
+    visible,
+)
 
 from .process import Service, body, running, write_modules
 
@@ -223,11 +233,11 @@ def test_a_record_is_one_line_that_says_what_was_meant(message: str, identity: s
 @given(st.one_of(st.binary(), st.text()))
 def test_an_id_is_printable_ascii_of_at_most_128_characters_and_never_empty(given_: bytes | str) -> None:
     found = request_id(given_)
-    assert 0 < len(found) <= MOST
+    assert 0 < len(found) <= MAX_REQUEST_ID
     assert found.isascii() and found.isprintable() and found == found.strip()
 
 
-@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=MOST))
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=MAX_REQUEST_ID))
 def test_a_good_id_is_kept(good: str) -> None:
     assert request_id(good) == request_id(good.encode()) == good
 

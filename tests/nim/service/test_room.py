@@ -11,7 +11,8 @@ import pytest
 import wasmtime
 
 from portalis.backend import HostBusy
-from portalis.nim.service.request_errors import headers_of, of_runtime
+from portalis.nim.service.http.error_responses import error_headers
+from portalis.nim.service.request_errors import of_runtime
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.room import no_room
@@ -74,4 +75,4 @@ def test_a_host_without_room_is_503_with_retry_after_and_the_next_request_succee
 def test_an_error_of_the_host_is_503_and_no_other() -> None:
     problem = of_runtime(HostBusy("this host has no room"))
     assert (problem.status, problem.kind) == (503, "HostBusy")
-    assert headers_of(problem) == [(b"retry-after", b"1")]
+    assert error_headers(problem) == [(b"retry-after", b"1")]

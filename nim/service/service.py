@@ -1,0 +1,58 @@
+"""The parts of the service that all endpoints share, and their lifetime."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+
+from .admission import Admission, probe_paths
+from .codec.decoder_pool import Decoders
+from .drain import Drain
+from .memory_budget import Budget
+from .metrics import Metrics
+from .models import Models, Queueing
+from .settings import ServiceSettings
+
+
+class Service:
+    """The models in `folder` with everything that HTTP and gRPC use to serve them."""
+
+    metrics_limiter: anyio.CapacityLimiter
+    """Of the thread that writes metrics. It exists inside `running`, as the next two do."""
+    limiter: anyio.CapacityLimiter
+    """Of the threads that decode and encode requests of medium size."""
+    decoders: Decoders
+
+    def __init__(self, settings: ServiceSettings, folder: Path, host: str) -> None:
+        self.settings, self.host = settings, host
+        self.drain = Drain()
+        self.probes = probe_paths(settings)
+        self.budget = Budget(settings.max_buffered_bytes)
+        self.metrics = Metrics(settings.name, settings.version, tuple(model.name for model in settings.models))
+        self.metrics.ready.set_function(lambda: not self.not_ready_reason())
+        self.admission = Admission(settings, self.probes, self.metrics.refused)
+        self.workers = settings.workers or (os.cpu_count() or 1) + 4
+        queueing = Queueing(settings.max_queued_requests, self.workers, self.metrics)
+        self.models = Models(settings.models, folder, queueing)
+
+    def not_ready_reason(self) -> str:
+        """Why the service is not ready, "" when it is."""
+        return "it is stopping" if self.drain.stopping else self.models.not_ready_reason()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load the models in the background. At the end, the decoder processes are ended, then the models."""
+        # these belong to the event loop
+        self.metrics_limiter = anyio.CapacityLimiter(1)
+        self.limiter = anyio.CapacityLimiter(self.workers)
+        self.decoders = Decoders(self.settings.max_request_bytes)
+        self.models.start()
+        try:
+            yield
+        finally:
+            self.decoders.close()
+            self.models.close()
