@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..output.copying import digest_of
+from ..digests import file_digest
 from ..pins import FILE, Pin
 from ..problems import Problem
 from ..wheel_files import normalised, takes
@@ -122,4 +122,4 @@ def _wheels(folder: Path) -> Iterator[Wheel]:
 
 @functools.lru_cache(maxsize=1024)
 def _sha256(path: Path, _size: int, _changed: int) -> str:
-    return digest_of(path).sha256
+    return file_digest(path).sha256

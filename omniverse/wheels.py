@@ -5,7 +5,6 @@ A wheel is known by its SHA-256, which portalis pins: wherever it comes from, it
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..atomic_files import replacing
+from ..digests import sha256_hex
 from ..pins import Pin, pinned, written
 from ..wheel_files import normalised, takes
 
@@ -115,10 +116,8 @@ def _keep(path: Path, kept: Path) -> None:
     """Put a wheel into the cache, whole or not at all. A cache that cannot be written is none."""
     try:
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=kept)
-        with os.fdopen(handle, "wb") as file:
-            file.write(path.read_bytes())
-        Path(temporary).replace(kept / path.name)
+        with replacing(kept / path.name, mode=0o600) as temporary:
+            temporary.write_bytes(path.read_bytes())
     except OSError:
         return
 
@@ -138,7 +137,7 @@ def _found(folder: Path, wanted: Iterable[Pin], python: str) -> dict[str, Wheel]
         if pin is None or len(parts) not in (5, 6) or parts[1] != pin.version or not fits(parts[-3:], python):
             continue
         data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() in pin.hashes:
+        if sha256_hex(data) in pin.hashes:
             found[pin.name] = Wheel(name=pin.name, version=pin.version, data=data)
     return found
 

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import blake3
 
+from ...digests import blocks
 from ...spec.distribution import ChecksumAlgorithm
 
-CHUNK = 1 << 20
 ENDINGS = {ChecksumAlgorithm.SHA256: "sha256", ChecksumAlgorithm.SHA512: "sha512", ChecksumAlgorithm.Blake3: "b3"}
 
 
@@ -25,11 +25,9 @@ class _Hash(Protocol):
 def checksums(path: Path, algorithms: Iterable[ChecksumAlgorithm]) -> dict[ChecksumAlgorithm, str]:
     """The digest of the file by each algorithm, in hex, in bounded memory. Raises OSError."""
     hashes = {algorithm: _new(algorithm) for algorithm in algorithms}
-    buffer = memoryview(bytearray(CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            for each in hashes.values():
-                each.update(buffer[:count])
+    for block in blocks(path):
+        for each in hashes.values():
+            each.update(block)
     return {algorithm: each.hexdigest() for algorithm, each in hashes.items()}
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ...output.copying import digest_of
+from ...digests import file_digest, sha256_hex
 from ..archive_errors import failed
 from .paths import folded, path_trouble
 
@@ -31,13 +30,12 @@ class Member:
 
 def from_bytes(path: str | PurePosixPath, data: bytes, kind: str) -> Member:
     """A file that is not on disk."""
-    digest = hashlib.sha256(data).hexdigest()
-    return Member(path=PurePosixPath(path), content=data, size_bytes=len(data), sha256=digest, kind=kind)
+    return Member(path=PurePosixPath(path), content=data, size_bytes=len(data), sha256=sha256_hex(data), kind=kind)
 
 
 def from_file(path: str | PurePosixPath, source: Path, kind: str) -> Member:
     """A file on disk, read once for its digest. Raises OSError."""
-    digest = digest_of(source)
+    digest = file_digest(source)
     return Member(
         path=PurePosixPath(path),
         content=source,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...output.copying import digest_of
+from ...digests import file_digest
 from ..archive.readme import ENDINGS
 from .manifest_check import MANIFESTS
 from .shipped import Finding
@@ -27,4 +27,4 @@ def check_copies(subject: Subject) -> Checked:
 
 
 def _is_same(place: Path, sha256: str) -> bool:
-    return place.is_file() and digest_of(place).sha256 == sha256
+    return place.is_file() and file_digest(place).sha256 == sha256

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..atomic_files import replacing
 from ..errors import UsageError
 from ..escaping import printable
 
@@ -116,15 +115,9 @@ def _replace(target: Path, data: bytes) -> None:
 
 
 def _write(target: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".portalis.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
+    with replacing(target, mode=mode) as temporary:
+        temporary.write_bytes(data)
 
 
 def _report(target: Path, data: bytes, as_json: bool) -> None:

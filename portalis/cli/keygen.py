@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..atomic_files import create_file
 from ..errors import UsageError
 from ..escaping import printable
 
@@ -57,8 +57,7 @@ def keygen(
 def _create(path: Path, data: bytes, mode: int) -> None:
     """Write a new file that has `mode` from its first moment on."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(handle, "wb") as file:
+        with create_file(path, mode) as file:
             file.write(data)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None

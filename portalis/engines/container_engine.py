@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..atomic_files import replacing
 from ..spec.container import ContainerRuntime
 from . import podman
 from .confinement import Abilities, Confinement
@@ -124,14 +125,11 @@ class Engine:
     def save(self, reference: str, file: Path) -> int:
         """Write the image to the tar archive `file`, as ``docker load`` reads it, and check that it is whole. Returns
         its size in bytes; where it fails, there is no file."""
-        image_id, part = self.inspect(reference).image_id, file.with_name(f".{file.name}.part")
-        try:
-            with telling(f"cannot export {reference}", self.address), part.open("wb") as archive:
+        image_id = self.inspect(reference).image_id
+        with telling(f"cannot export {reference}", self.address), replacing(file) as temporary:
+            with temporary.open("wb") as archive:
                 size = sum(archive.write(chunk) for chunk in self._client.get_image(reference))
-            check_archive(part, image_id)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+            check_archive(temporary, image_id)
         return size
 
     def load(self, file: Path) -> None:

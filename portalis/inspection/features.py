@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..backend import ModuleError
 from ..backend.wasm.module_file import read_file
-from .source import sha256
+from ..digests import sha256_hex
 from .validator import ALL, PROPOSALS, all_without, problem, with_bases
 
 # What wasmtime's messages call a proposal, in words; the first that occurs counts, so the longer ones come first.
@@ -48,7 +48,7 @@ class FeatureSearch:
         with self._lock:
             if self._found is None:
                 module = read_file(self._path)
-                if sha256(module) != self._sha256:
+                if sha256_hex(module) != self._sha256:
                     raise ModuleError(f"{self._path} has changed since it was inspected: inspect it again")
                 self._found = features(module)
             return self._found

@@ -16,9 +16,9 @@ from ..backend.terms import TOOLS, Terms
 from ..backend.wasm import proposals
 from ..backend.wasm.binary import ModuleInfo, read_module
 from ..backend.wasm.module_file import read_file
+from ..digests import sha256_hex
 from .features import FeatureSearch, needs
 from .result import Inspection, is_wasi
-from .source import sha256
 from .validator import problem, sandbox_problem
 
 
@@ -35,7 +35,7 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "
     info = read_module(module, str(path))
     validity = _validity(module)
     interface, why = _interface(info, declared, path, TOOLS[tool])
-    digest = sha256(module)
+    digest = sha256_hex(module)
     return Inspection(
         name=path.name,
         size_bytes=info.size,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import re
 from collections.abc import Callable
@@ -11,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from ..digests import file_digest, sha256_hex
 from .errors import Interrupted, RegistryError, Untrustworthy
 from .session import Session
 from .transport import Answer, joined
 
 CHUNK = 64 << 20  # bytes; a smaller blob is sent in one request
-_BLOCK = 1 << 20
 _NO_PIECES = (400, 405, 411, 501)
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
@@ -39,19 +38,15 @@ class Blob:
 
 def digest_of(content: bytes) -> str:
     """The digest of bytes."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return f"sha256:{sha256_hex(content)}"
 
 
 def blob_of(content: bytes | Path) -> Blob:
     """A blob; a file is read once, in pieces. Raises OSError."""
     if isinstance(content, bytes):
         return Blob(content=content, digest=digest_of(content), size=len(content))
-    seen, size = hashlib.sha256(), 0
-    with content.open("rb") as file:
-        while block := file.read(_BLOCK):
-            seen.update(block)
-            size += len(block)
-    return Blob(content=content, digest=f"sha256:{seen.hexdigest()}", size=size)
+    found = file_digest(content)
+    return Blob(content=content, digest=f"sha256:{found.sha256}", size=found.size_bytes)
 
 
 class _Slice:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -14,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..atomic_files import create_file, replace_folder
+from ..digests import FileDigest, blocks, file_digest, sha256_hex
 from ..errors import UsageError
-from .copying import Digest, copy_file, digest_of, write_bytes
-from .exchange import replace_folder
 from .package_layout import REPORT
 from .tree import OutputTree, Source
 
@@ -71,19 +72,19 @@ class Staging:
             target = self._target(entry.path)
             mode = 0o777 if entry.executable else 0o666
             if isinstance(entry.content, Source):
-                digest = copy_file(entry.content.path, target, mode)
+                digest = _copy(entry.content.path, target, mode)
                 if entry.content.sha256 is not None and digest.sha256 != entry.content.sha256:
                     raise UsageError(
                         f"{entry.content.path} has changed while it was packaged",
                         remediation=f"Package again while nothing writes to {entry.content.path}.",
                     )
             else:
-                digest = write_bytes(entry.content, target, mode)
+                digest = _write(entry.content, target, mode)
             yield self._note(entry.path, digest)
 
     def adopt(self, path: PurePosixPath) -> Written:
         """Take in a file that a tool has written at `path` in the staging folder."""
-        return self._note(path, digest_of(self.folder / path))
+        return self._note(path, file_digest(self.folder / path))
 
     def discard(self, paths: Iterable[PurePosixPath]) -> None:
         """Remove files that were written, and the folders that are empty then."""
@@ -110,7 +111,7 @@ class Staging:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
-    def _note(self, path: PurePosixPath, digest: Digest) -> Written:
+    def _note(self, path: PurePosixPath, digest: FileDigest) -> Written:
         written = Written(path=path, size_bytes=digest.size_bytes, sha256=digest.sha256)
         self.files[path] = written
         return written
@@ -129,6 +130,23 @@ def refuse_what_is_not_ours(output: Path) -> None:
             f"{output} is not empty, and was not written by portalis (it has no {REPORT})",
             remediation="Choose another output directory, or replace all that is in it with --force.",
         )
+
+
+def _write(data: bytes, target: Path, mode: int) -> FileDigest:
+    with create_file(target, mode) as file:
+        file.write(data)
+    return FileDigest(size_bytes=len(data), sha256=sha256_hex(data))
+
+
+def _copy(source: Path, target: Path, mode: int) -> FileDigest:
+    """Copy a file and compute the digest of the very bytes that are written."""
+    digest, size = hashlib.sha256(), 0
+    with create_file(target, mode) as file:
+        for block in blocks(source):
+            digest.update(block)
+            file.write(block)
+            size += len(block)
+    return FileDigest(size_bytes=size, sha256=digest.hexdigest())
 
 
 def _lock(folder: Path) -> int | None:

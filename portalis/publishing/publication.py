@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
+import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
+from ..atomic_files import replacing
 from ..contracts.errors import ErrorType, PublishingError
 from ..contracts.output import PackagingAgentOutput
 from ..contracts.published import PublishedArtifact
+from ..digests import file_digest
 from ..errors import UsageError
 from ..escaping import escape_hidden
 from ..oci.backoff import Backoff
 from ..oci.credentials import Credentials
 from ..oci.registry import Registry
-from ..output.copying import digest_of
 from ..output.package_layout import PUBLISH_SCRIPT, REPORT
 from ..spec.container import ContainerRuntime
 from ..target import StageError
@@ -127,12 +128,9 @@ def note(
     checksums, script = dict(report.package_metadata.checksums), folder / PUBLISH_SCRIPT
     checksums.pop(str(package.root / PUBLISH_SCRIPT), None)
     if script.is_file():
-        checksums[str(package.root / PUBLISH_SCRIPT)] = digest_of(script).sha256
+        checksums[str(package.root / PUBLISH_SCRIPT)] = file_digest(script).sha256
     metadata = report.package_metadata.model_copy(update={"checksums": checksums})
     changed = report.model_copy(update={"published": tuple(entries.values()), "package_metadata": metadata})
     path = folder / REPORT
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=f".{REPORT}.", delete=False, encoding="utf-8") as file:
-        file.write(escape_hidden(changed.model_dump_json(indent=2, by_alias=True)))
-    written = Path(file.name)
-    written.chmod(path.stat().st_mode)
-    written.replace(path)
+    with replacing(path, mode=stat.S_IMODE(path.stat().st_mode)) as temporary:
+        temporary.write_text(escape_hidden(changed.model_dump_json(indent=2, by_alias=True)), encoding="utf-8")

@@ -15,6 +15,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..atomic_files import replacing
 from ..errors import MissingPart
 from ..wasm_backend import link_backend
 from .install import STUB_NAME, TritonInstall, find
@@ -40,9 +41,8 @@ def backend_directory(target: str | os.PathLike[str], *, install: TritonInstall 
 
 def _replace_by_copy(source: Path, target: Path) -> None:
     # never open the target for writing: a stub that still runs would refuse it ("text file busy")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copy2(source, temporary)
-    temporary.replace(target)
+    with replacing(target) as temporary:
+        shutil.copy2(source, temporary)
 
 
 def python_runtime(install: TritonInstall, folder: Path) -> dict[str, str]:

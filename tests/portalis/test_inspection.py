@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -471,3 +472,15 @@ def test_a_module_cut_anywhere_but_between_sections_is_refused(tmp_path: Path) -
             continue
         with pytest.raises(ModuleError, match=r"cut\.wasm"):
             inspect(path)
+
+
+def test_no_descriptor_and_no_mapping_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "module.wasm"
+    path.write_bytes(guests.wasm(guests.ADD))
+    assert inspect(path).features == ()
+    opened_files = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile, as that of the directory itself is
+            opened_files.append(str(link.readlink()))
+    assert str(path) not in opened_files
+    assert str(path) not in Path("/proc/self/maps").read_text()

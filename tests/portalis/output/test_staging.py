@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from portalis import atomic_files
 from portalis.errors import UsageError
-from portalis.output import REPORT, OutputTree, Source, Staging, exchange, refuse_what_is_not_ours
+from portalis.output import REPORT, OutputTree, Source, Staging, refuse_what_is_not_ours
 from tests.parts import ROOT
 
 
@@ -73,7 +74,7 @@ def test_folders_above_the_output_are_made_and_taken_back(tmp_path: Path) -> Non
 @pytest.mark.parametrize("exchanges", [True, False])
 def test_a_directory_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool) -> None:
     if not exchanges:
-        monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(atomic_files, "_exchange", lambda one, other: False)
     output = tmp_path / "out"
     for content in (b"1", b"2"):
         with Staging(output) as staging:
@@ -86,12 +87,12 @@ def test_a_directory_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.
 def test_where_nothing_can_be_exchanged_a_failure_puts_the_old_one_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(atomic_files, "_exchange", lambda one, other: False)
     new, place = tmp_path / "new", tmp_path / "place"
     place.mkdir()
     (place / "old").touch()
     with pytest.raises(FileNotFoundError):
-        exchange.replace_folder(new, place)
+        atomic_files.replace_folder(new, place)
     assert [path.name for path in place.iterdir()] == ["old"]
 
 
