@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ..errors import UsageError
 from ..inspection import inspect
 from ..naming import service_trouble
-from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, told
+from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, describe_settings_error
 
 if TYPE_CHECKING:
     from ..spec import PackageSpec
@@ -62,14 +62,14 @@ def _read(file: Path) -> dict[str, Any]:
     except OSError as problem:
         raise UsageError(f"cannot read {file}: {problem.strerror}") from None
     except ValidationError as problem:
-        raise UsageError(f"{file}: {told(problem)}") from None
+        raise UsageError(f"{file}: {describe_settings_error(problem)}") from None
 
 
 def _changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> ServiceSettings:
     try:
         return ServiceSettings.model_validate({**settings, **changes})
     except ValidationError as problem:
-        raise UsageError(told(problem)) from None
+        raise UsageError(describe_settings_error(problem)) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

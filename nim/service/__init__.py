@@ -1,6 +1,6 @@
-"""The service application: one or more modules behind HTTP.
+"""The service application: serves WebAssembly modules over HTTP and gRPC.
 
-It is copied into images under the name ``portalis_service``, with the runtime beside it as ``portalis_backend``, and so
-imports nothing else of portalis. Start it with ``python -m portalis.nim.service SERVICE.JSON`` (there:
-``portalis_service``). Nothing is imported here: the health probe is a new process every few seconds.
+It is copied into images as ``portalis_service``, next to the runtime, ``portalis_backend``, and therefore imports
+nothing else of portalis. Start it with ``python -m portalis.nim.service SERVICE.JSON`` (in images:
+``portalis_service``). This module imports nothing, because the health probe is a new process every few seconds.
 """

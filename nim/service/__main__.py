@@ -1,4 +1,4 @@
-"""``python -m portalis.nim.service SERVICE.JSON``: serves until it is told to stop (SIGTERM or SIGINT)."""
+"""``python -m portalis.nim.service SERVICE.JSON``: serves until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -11,64 +11,69 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from .logs import LEVELS, LogOptions, log_options, set_up
+from .logs import LEVELS, LogOptions, configure_logging, log_options
 
 CACHE_VARIABLE = "NIM_CACHE_PATH"
 RUNTIME_CACHE_VARIABLE = "PORTALIS_CACHE_DIR"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve. Returns the exit status: 2 for settings that cannot be, 1 when a port cannot be had."""
-    # first of all: the kernel spares the first process of a container every signal that it does not handle
+    """Serve; returns the exit status: 2 for invalid settings, 1 if a port is not available."""
+    # Before anything else: the kernel ignores signals to a container's first process that have no handler.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+        signal.signal(number, _exit)
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Serves WebAssembly modules.")
-    parser.add_argument("settings", type=Path, metavar="SERVICE.JSON", help="what to serve; the modules lie beside it")
-    parser.add_argument("--log-level", type=str.upper, choices=LEVELS, help="instead of NIM_LOG_LEVEL")
+    parser.add_argument(
+        "settings", type=Path, metavar="SERVICE.JSON", help="the settings file; the modules are in its directory"
+    )
+    parser.add_argument("--log-level", type=str.upper, choices=LEVELS, help="overrides NIM_LOG_LEVEL")
     options = parser.parse_args(arguments)
     try:
         logging = log_options(os.environ, terminal=sys.stderr.isatty())
-    except ValueError as problem:
-        return _refuse(problem, 2)
+    except ValueError as error:
+        return _print_error(error, 2)
     if options.log_level:
         logging = LogOptions(LEVELS[options.log_level], logging.json_lines)
-    set_up(logging)
-    keep_compiled(os.environ.get(CACHE_VARIABLE, "").strip())
+    configure_logging(logging)
+    set_module_cache(os.environ.get(CACHE_VARIABLE, "").strip())
     return _serve(options.settings, logging)
 
 
-def keep_compiled(folder: str) -> None:
-    """Let the runtime keep compiled modules in `folder`, in one of this user's own: machine code that another user
-    could have written is not run. The runtime's own variable goes before. A folder that cannot be written is logged by
-    the runtime, which then compiles at each start."""
+def set_module_cache(folder: str) -> None:
+    """Let the runtime cache compiled modules in a subdirectory of `folder` that belongs to this user.
+
+    The directory is per user because cached machine code must not come from another user. The runtime's own variable
+    overrides it. If the directory is not writable, the runtime logs that and compiles at each start.
+    """
     if folder:
         user = os.geteuid() if hasattr(os, "geteuid") else 0
         os.environ.setdefault(RUNTIME_CACHE_VARIABLE, os.path.join(folder, f"portalis-modules-{user}"))  # noqa: PTH118
 
 
 def _serve(file: Path, logging: LogOptions) -> int:
-    # what is imported stays: looking through it for garbage takes a sixth of the start, and then time from requests
+    # Imported objects are never freed: collecting during the imports takes a sixth of the startup time, and scanning
+    # these objects later would slow requests down.
     gc.disable()
-    from .serving import PortTaken, serve
-    from .settings import BadSettings, read_settings
+    from .serving import PortUnavailable, serve
+    from .settings import InvalidSettings, read_settings
 
     gc.freeze()
     gc.enable()
     try:
-        # a container's network is its own
+        # all addresses: a container has a network of its own
         return serve(read_settings(file), file.parent, host="0.0.0.0", level=logging.level)  # noqa: S104
-    except BadSettings as problem:
-        return _refuse(problem, 2)
-    except PortTaken as problem:
-        return _refuse(problem, 1)
+    except InvalidSettings as error:
+        return _print_error(error, 2)
+    except PortUnavailable as error:
+        return _print_error(error, 1)
 
 
-def _refuse(problem: Exception, status: int) -> int:
-    sys.stderr.write(f"{problem}\n")
+def _print_error(error: Exception, status: int) -> int:
+    sys.stderr.write(f"{error}\n")
     return status
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
+def _exit(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 

@@ -1,5 +1,7 @@
-"""Log lines: JSON or readable text, each with the id of the request that it belongs to. A record is one line whatever a
-guest or a client wrote: neither can forge a line of the log.
+"""Logging of the service: JSON lines or text, with the request id of the current context.
+
+A record is always a single line, so that neither a guest nor a client can forge one. (A traceback in text form adds
+indented lines.)
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 LEVEL_VARIABLE, FORM_VARIABLE = "NIM_LOG_LEVEL", "NIM_JSONL_LOGGING"
-TRACE = 5  # uvicorn's own, below DEBUG: what happens on each connection
+TRACE = 5  # uvicorn's level below DEBUG: the events of each connection
 LEVELS = {
     "TRACE": TRACE,
     "DEBUG": logging.DEBUG,
@@ -31,31 +33,33 @@ LEVELS = {
 _SWITCH = {"1": True, "true": True, "0": False, "false": False}
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request that this context works for, "" outside of any."""
+"""The id of the request that the current context handles; "" outside of requests."""
 MAX_REQUEST_ID = 128
 """Maximum length of a request id, in characters."""
 
 
-def request_id(given: bytes | str) -> str:
-    """The id of a request: the one that the client has sent, printable ASCII only and cut to 128 characters; a new one
-    if nothing is left of it."""
-    text = given.decode("latin-1") if isinstance(given, bytes) else given
+def request_id(received: bytes | str) -> str:
+    """The id of a request: the id that the client sent, reduced to printable ASCII and at most `MAX_REQUEST_ID`
+    characters; a new id if nothing remains."""
+    text = received.decode("latin-1") if isinstance(received, bytes) else received
     if not (text.isascii() and text.isprintable()):
-        text = "".join(each for each in text if " " <= each <= "~")
+        text = "".join(char for char in text if " " <= char <= "~")
     return text[:MAX_REQUEST_ID].strip() or os.urandom(16).hex()
 
 
 @dataclass(frozen=True)
 class LogOptions:
-    """What is logged (a level of `logging`) and how."""
+    """The minimum level (of `logging`), and whether records are written as JSON lines."""
 
     level: int = logging.INFO
     json_lines: bool = True
 
 
 def log_options(environment: Mapping[str, str], *, terminal: bool = False) -> LogOptions:
-    """What the environment asks for: without a word JSON lines, but text on a terminal. Raises ValueError, naming the
-    variable."""
+    """The options that the environment sets. The default is JSON lines, and text on a terminal.
+
+    Raises ValueError, which names the variable, for an invalid value.
+    """
     level = environment.get(LEVEL_VARIABLE, "").strip().upper() or "DEFAULT"
     if level not in LEVELS:
         raise ValueError(f"{LEVEL_VARIABLE} must be one of {', '.join(LEVELS)}, not {level[:40]!r}")
@@ -65,26 +69,28 @@ def log_options(environment: Mapping[str, str], *, terminal: bool = False) -> Lo
     return LogOptions(LEVELS[level], _SWITCH[form] if form else not terminal)
 
 
-def set_up(options: LogOptions, stream: TextIO | None = None) -> None:
-    """Send every record of this process, those of uvicorn and grpc and Python's own warnings included, to `stream`
-    (standard error) as `options` say."""
+def configure_logging(options: LogOptions, stream: TextIO | None = None) -> None:
+    """Write every record of this process to `stream` (default: standard error) as `options` specify.
+
+    The records of uvicorn and grpc, Python's warnings and uncaught exceptions are included.
+    """
     logging.addLevelName(TRACE, "TRACE")
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if options.json_lines else Text())
+    handler.setFormatter(JsonLines() if options.json_lines else TextLines())
     logging.basicConfig(level=options.level, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    # grpc's C core writes lines of its own to standard error; what matters of it reaches Python as well
+    # grpc's C core writes to standard error directly; its important messages are logged in Python too
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: timestamp (RFC 3339, UTC), level, logger, message, then what is known beside."""
+    """One JSON object per line: timestamp (RFC 3339, UTC), level, logger, message, then additional fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line. Everything that is not printable ASCII is escaped, line breaks of every kind among it."""
-        told: dict[str, Any] = {
+        """The line. All characters except printable ASCII are escaped, including line breaks of every kind."""
+        document: dict[str, Any] = {
             "timestamp": timestamp(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -92,29 +98,29 @@ class JsonLines(logging.Formatter):
         }
         identity = REQUEST_ID.get()
         if identity:
-            told["request_id"] = identity
+            document["request_id"] = identity
         fields = record.__dict__.get("fields")
         if fields:
-            told.update(fields)
+            document.update(fields)
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return _ENCODE(told)
+            document["exception"] = self.formatException(record.exc_info)
+        return _ENCODE(document)
 
 
-class Text(logging.Formatter):
-    """A line for people: time, level, logger, message, then what is known beside as ``key=value``."""
+class TextLines(logging.Formatter):
+    """Human-readable lines: time, level, logger, message, then additional fields as ``key=value``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and a traceback below it, its lines indented."""
+        """The line, followed by the indented lines of a traceback."""
         fields = dict(record.__dict__.get("fields") or {})
         identity = REQUEST_ID.get()
         if identity:
             fields["request_id"] = identity
-        beside = "".join(f" {key}={value}" for key, value in fields.items())
-        head = f"{timestamp(record.created)} {record.levelname} {record.name}: {record.getMessage()}{beside}"
-        lines = [visible(head)]
+        suffix = "".join(f" {key}={value}" for key, value in fields.items())
+        line = f"{timestamp(record.created)} {record.levelname} {record.name}: {record.getMessage()}{suffix}"
+        lines = [escape_control(line)]
         if record.exc_info:
-            lines += [f"    {visible(line)}" for line in self.formatException(record.exc_info).split("\n")]
+            lines += [f"    {escape_control(line)}" for line in self.formatException(record.exc_info).split("\n")]
         return "\n".join(lines)
 
 
@@ -122,29 +128,32 @@ _ENCODE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str
 
 
 def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC, to the millisecond, of a time since 1970."""
+    """A time in seconds since 1970 as RFC 3339, in UTC and with milliseconds."""
     whole = int(seconds)
-    return f"{_to_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+    return f"{_whole_seconds(whole)}.{int((seconds - whole) * 1000):03d}Z"
 
 
 @functools.lru_cache(maxsize=2)
-def _to_second(seconds: int) -> str:
+def _whole_seconds(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-def visible(text: str) -> str:
-    """`text` on one line: what a terminal or a reader of lines would act on is written as Python's escapes."""
+def escape_control(text: str) -> str:
+    """`text` as a single line: characters that do not print are written as Python's escapes.
+
+    A copy of the function in the core: logging is configured before the runtime (wasmtime, NumPy) is imported.
+    """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    logging.getLogger(__name__).critical("the service failed", exc_info=(kind, error, trace))
+    logging.getLogger(__name__).critical("internal error", exc_info=(kind, error, trace))
 
 
-def _uncaught_in_thread(found: threading.ExceptHookArgs) -> None:
-    if found.exc_value is not None:
-        _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
+def _uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
+    if hook.exc_value is not None:
+        _uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)

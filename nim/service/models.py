@@ -114,9 +114,9 @@ class Model:
         if settings.wasm_runtime == "Wasmtime":
             self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **how)
         else:
-            from .external import process_runner as process
+            from .external import load_program
 
-            self._program = process.load(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
+            self._program = load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
         self.loaded_at = int(time.time())
         _LOG.debug("model '%s' is loaded", self.name)
 

@@ -1,4 +1,4 @@
-"""Which ports the service listens on. The health probe asks too, so this needs the standard library only."""
+"""The ports that the service listens on. The health probe reads them too: standard library only."""
 
 from __future__ import annotations
 
@@ -6,49 +6,41 @@ import os
 from collections.abc import Mapping
 from itertools import combinations
 
-SERVICE_VARIABLES = ("NIM_HTTP_API_PORT", "NIM_SERVER_PORT", "SERVICE_PORT")  # the first one that is set counts
-GRPC_VARIABLES = ("NIM_GRPC_API_PORT", "GRPC_PORT")
-METRICS_VARIABLES = ("METRICS_PORT",)
 SERVICE_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 9090
-VARIABLES = {"service_port": SERVICE_VARIABLES, "grpc_port": GRPC_VARIABLES, "metrics_port": METRICS_VARIABLES}
-"""The variables of each setting."""
+MAX_PORT = 65535
+VARIABLES = {
+    "service_port": ("NIM_HTTP_API_PORT", "NIM_SERVER_PORT", "SERVICE_PORT"),
+    "grpc_port": ("NIM_GRPC_API_PORT", "GRPC_PORT"),
+    "metrics_port": ("METRICS_PORT",),
+}
+"""The environment variables that override each setting; the first that is set is used."""
 
 
 def service_port(default: int = SERVICE_PORT, environment: Mapping[str, str] = os.environ) -> int:
-    """The port of the API. Raises ValueError, naming the variable, when one holds no port."""
-    return _port(SERVICE_VARIABLES, default, environment)
-
-
-def grpc_port(default: int = GRPC_PORT, environment: Mapping[str, str] = os.environ) -> int:
-    """The port of the gRPC service. Raises ValueError like `service_port`."""
-    return _port(GRPC_VARIABLES, default, environment)
-
-
-def metrics_port(default: int = METRICS_PORT, environment: Mapping[str, str] = os.environ) -> int:
-    """The port of the metrics alone. Raises ValueError like `service_port`."""
-    return _port(METRICS_VARIABLES, default, environment)
+    """The port of the HTTP API. Raises ValueError, which names the variable, if a variable is not a port."""
+    return _port(VARIABLES["service_port"], default, environment)
 
 
 def all_ports(defaults: Mapping[str, int], environment: Mapping[str, str] = os.environ) -> dict[str, int]:
-    """The three ports by the names of their settings. Raises ValueError for what is no port, or is used twice."""
-    found = {key: _port(names, defaults[key], environment) for key, names in VARIABLES.items()}
-    twice = same(found)
-    if twice is not None:
-        one, other = twice
+    """The three ports by the names of their settings. Raises ValueError for an invalid port and for equal ports."""
+    ports = {setting: _port(names, defaults[setting], environment) for setting, names in VARIABLES.items()}
+    duplicates = duplicate_ports(ports)
+    if duplicates is not None:
+        first, second = duplicates
         raise ValueError(
-            f"{source(one, environment)} and {source(other, environment)} are both {found[one]};"
-            f" they must differ: set {VARIABLES[one][0]} or {VARIABLES[other][0]}"
+            f"{port_source(first, environment)} and {port_source(second, environment)} are both {ports[first]};"
+            f" they must differ: set {VARIABLES[first][0]} or {VARIABLES[second][0]}"
         )
-    return found
+    return ports
 
 
-def same(ports: Mapping[str, int]) -> tuple[str, str] | None:
-    """Two settings that have the same port, where there are any."""
-    return next(((one, other) for one, other in combinations(ports, 2) if ports[one] == ports[other]), None)
+def duplicate_ports(ports: Mapping[str, int]) -> tuple[str, str] | None:
+    """The first two settings with the same port; None if all differ."""
+    return next((pair for pair in combinations(ports, 2) if ports[pair[0]] == ports[pair[1]]), None)
 
 
-def source(setting: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Where the port called `setting` comes from: the variable that is set, else the setting itself."""
+def port_source(setting: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The name of the variable that sets the port `setting`; `setting` itself if no variable does."""
     return next((name for name in VARIABLES[setting] if environment.get(name, "").strip()), setting)
 
 
@@ -57,7 +49,7 @@ def _port(variables: tuple[str, ...], default: int, environment: Mapping[str, st
         text = environment.get(name, "").strip()
         if not text:
             continue
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535):
-            raise ValueError(f"{name} must be a port from 1 to 65535, not {text!r}")
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_PORT):
+            raise ValueError(f"{name} must be a port from 1 to {MAX_PORT}, not {text!r}")
         return int(text)
     return default

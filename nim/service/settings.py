@@ -1,4 +1,4 @@
-"""What the service serves and how: ``service.json``, which lies beside the modules, and the environment."""
+"""The settings of the service: the file ``service.json`` next to the modules, and environment variables."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .ports import GRPC_PORT, METRICS_PORT, SERVICE_PORT, VARIABLES, all_ports
+from .ports import GRPC_PORT, MAX_PORT, METRICS_PORT, SERVICE_PORT, VARIABLES, all_ports
 
 MIB = 1 << 20
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
-PortNumber = Annotated[int, Field(ge=1, le=65535)]
+PortNumber = Annotated[int, Field(ge=1, le=MAX_PORT)]
 EndpointPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
 
 
-class BadSettings(ValueError):
-    """``service.json`` or an environment variable cannot be what was meant; the text says all that is wrong."""
+class InvalidSettings(ValueError):
+    """``service.json`` or an environment variable is invalid. The message lists every problem."""
 
 
 class _Table(BaseModel):
@@ -27,37 +27,38 @@ class _Table(BaseModel):
 
 
 class ModelSettings(_Table):
-    """One model: a module and how to call it."""
+    """One model: a module and how it is called."""
 
     name: Name
     file: FileName
-    """The module, in the folder of ``service.json``."""
+    """The module's file name, in the directory of ``service.json``."""
     version: Name = "1"
     interface: dict[str, Any] = {}
-    """Interface keys as in a module's ``portalis`` section; they go before what the module says of itself."""
+    """Interface keys as in a module's ``portalis`` section; they override those that the module declares."""
     limits: dict[str, int | float] = {}
-    """Limits of the runtime by their names, such as ``timeout_s`` and ``max_memory_bytes``."""
+    """Limits of the runtime by name, for example ``timeout_s`` and ``max_memory_bytes``."""
     isolation: Literal["request", "batch", "instance"] = "batch"
     threads: int = Field(default=1, ge=1, le=64)
     wasm_runtime: Literal["Wasmtime", "Wasmer", "WasmEdge"] = "Wasmtime"
-    """What runs the module. The last two are programs of their own, for modules of the convention `command`."""
+    """The runtime of the module. Wasmer and WasmEdge run as separate processes, and only modules of the convention
+    `command`."""
     wasm_runtime_command: tuple[str, ...] = ()
-    """How that program is started: itself and the words before its arguments. Without it the one on PATH is taken."""
+    """The executable of Wasmer or WasmEdge and its leading arguments. By default, the executable on PATH is used."""
     warm_up: tuple[dict[str, Any], ...] = ()
-    """The inputs of the first request, as in the API. Without them zeros of the smallest shape are sent."""
+    """The inputs of the first request, as in the API. By default, zeros of the smallest shape are sent."""
 
 
 class LicenseSettings(_Table):
-    """The licence of what is served."""
+    """The license of the models."""
 
     name: str = "NOASSERTION"
-    """An SPDX identifier or expression, or another name; NOASSERTION, as in SPDX, where none is stated."""
+    """An SPDX identifier or expression, or another name; NOASSERTION, as in SPDX, if no license is stated."""
     url: str = ""
     text: str = ""
 
 
 class ServiceSettings(_Table):
-    """The whole file."""
+    """The contents of ``service.json``."""
 
     name: str = "portalis-service"
     version: str = "0.0.0"
@@ -68,57 +69,59 @@ class ServiceSettings(_Table):
     health_check_endpoint: EndpointPath = "/health"
     max_request_bytes: int = Field(default=64 * MIB, ge=1)
     max_queued_requests: int = Field(default=256, ge=1)
-    """Requests of a model that wait while it works; the next one is refused with status 429."""
+    """Maximum number of queued requests per model; the next one is rejected with status 429."""
     body_timeout_s: float = Field(default=60.0, gt=0, le=3600)
-    """Seconds within which a request's body has to arrive; then it is refused with status 408."""
+    """Seconds within which a request's body must arrive; otherwise it is rejected with status 408."""
     max_connections: int = Field(default=1000, ge=1, le=1_000_000)
-    """Connections of HTTP, and as many of gRPC; fewer where the process may not open so many files. A new one takes the
-    place of the oldest idle one; where none is idle it may ask for health, and is answered 503 to all else."""
+    """Maximum number of HTTP connections, and of gRPC connections; fewer if the process may not open that many files.
+    A new connection replaces the oldest idle one. If none is idle, only its health requests are served; other requests
+    are rejected with status 503."""
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
-    """Seconds within which a request's headers have to arrive, the first one's from the connection on; then 408."""
+    """Seconds within which a request's headers must arrive, for the first request counted from the connection;
+    otherwise it is rejected with status 408."""
     max_header_bytes: int = Field(default=64 << 10, ge=256, le=16 * MIB)
-    """A request whose headers are larger, or are more than 200, is refused with 431."""
+    """A request with larger headers, or with more than 200 of them, is rejected with status 431."""
     max_buffered_bytes: int = Field(default=256 * MIB, ge=1)
-    """Bytes of all requests that are read or worked on at a time, beyond the first 64 KiB of each; then 503."""
+    """Maximum size of all requests in progress, beyond the first 64 KiB of each, in bytes; otherwise status 503."""
     max_response_bytes: int = Field(default=256 * MIB, ge=1)
-    """A response whose tensors are larger, as raw bytes, is answered with 500 instead."""
+    """Maximum size of a response's tensors as raw bytes; a larger response is replaced by status 500."""
     workers: int = Field(default=0, ge=0, le=1024)
-    """Requests that are worked on at a time; 0 means four more than there are CPUs."""
+    """Maximum number of concurrently processed requests; 0 means the number of CPUs plus four."""
     drain_s: float = Field(default=1.0, ge=0, le=600)
-    """Seconds for which the service, told to stop, still takes requests on the connections it has: so long may load
-    balancers need to notice."""
+    """Seconds for which a stopping service still accepts requests on open connections: load balancers may need this
+    time to notice."""
     license: LicenseSettings = LicenseSettings()
     models: tuple[ModelSettings, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _names_differ(self) -> ServiceSettings:
         names = [model.name for model in self.models]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"models has {', '.join(twice)} more than once")
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise ValueError(f"models has {', '.join(duplicates)} more than once")
         return self
 
 
 def read_settings(file: Path, environment: Mapping[str, str] = os.environ) -> ServiceSettings:
-    """The settings in `file`, with the ports that the environment sets. Raises BadSettings, also for ports that are
-    the same."""
+    """The settings in `file`, with the ports that the environment sets. Raises InvalidSettings, also for equal
+    ports."""
     try:
         settings = ServiceSettings.model_validate_json(file.read_bytes())
         ports = all_ports(settings.model_dump(include=set(VARIABLES)), environment)
-    except OSError as problem:
-        raise BadSettings(f"cannot read {file}: {problem.strerror}") from None
-    except ValidationError as problem:
-        raise BadSettings(f"{file}: {told(problem)}") from None
-    except ValueError as problem:
-        raise BadSettings(str(problem)) from None
+    except OSError as error:
+        raise InvalidSettings(f"cannot read {file}: {error.strerror}") from None
+    except ValidationError as error:
+        raise InvalidSettings(f"{file}: {describe_settings_error(error)}") from None
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from None
     return settings.model_copy(update=ports)
 
 
-def told(problem: ValidationError) -> str:
-    """Everything that pydantic found wrong, each with its path, in one line."""
-    found = []
-    for error in problem.errors(include_url=False, include_input=False, include_context=False):
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-        message = error["msg"].removeprefix("Value error, ")
-        found.append(f"{where}: {message}" if where else message)
-    return "; ".join(found)
+def describe_settings_error(error: ValidationError) -> str:
+    """Every problem that pydantic found, with its key path, on one line."""
+    problems = []
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        loc = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in each["loc"]).lstrip(".")
+        message = each["msg"].removeprefix("Value error, ")
+        problems.append(f"{loc}: {message}" if loc else message)
+    return "; ".join(problems)

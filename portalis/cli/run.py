@@ -65,7 +65,7 @@ def run(
     """
     _need_parts()
     from ..nim.local import staged
-    from ..nim.service.logs import LEVELS, LogOptions, set_up
+    from ..nim.service.logs import LEVELS, LogOptions, configure_logging
 
     level = LEVELS.get(log_level.upper())
     if level is None:
@@ -75,7 +75,7 @@ def run(
     changes |= _ports(host, {"service_port": http_port, "grpc_port": grpc_port, "metrics_port": metrics_port})
     with staged(modules, name, {key: value for key, value in changes.items() if value is not None}) as staging:
         _check_ports(staging.settings)
-        set_up(LogOptions(level, json_lines=json_logs))
+        configure_logging(LogOptions(level, json_lines=json_logs))
         for left_out in staging.left_out:
             _say(left_out)
         # uvicorn's word on starting and ending is for those who look for trouble
@@ -90,11 +90,11 @@ def run(
 
 
 def _serve(settings: ServiceSettings, folder: Path, host: str, level: int) -> int:
-    from ..nim.service.serving import PortTaken, serve
+    from ..nim.service.serving import PortUnavailable, serve
 
     try:
-        return serve(settings, folder, host=host, level=level, named=OPTIONS, changed=Announcer().changed)
-    except PortTaken as problem:
+        return serve(settings, folder, host=host, level=level, port_options=OPTIONS, on_change=Announcer().changed)
+    except PortUnavailable as problem:
         raise PortalisError(
             str(problem), remediation=f"Choose another with {', '.join(OPTIONS.values())}; 0 picks a free one."
         ) from None
@@ -179,11 +179,11 @@ def _ports(host: str, given: dict[str, int | None]) -> dict[str, int | None]:
 
 
 def _check_ports(settings: ServiceSettings) -> None:
-    from ..nim.service.ports import same
+    from ..nim.service.ports import duplicate_ports
 
-    twice = same({key: getattr(settings, key) for key in OPTIONS})
-    if twice is not None:
-        one, other = (OPTIONS[key] for key in twice)
+    duplicates = duplicate_ports({key: getattr(settings, key) for key in OPTIONS})
+    if duplicates is not None:
+        one, other = (OPTIONS[key] for key in duplicates)
         raise UsageError(f"{one} and {other} are the same port", remediation=f"Choose another for {one} or {other}.")
 
 

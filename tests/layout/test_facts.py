@@ -20,7 +20,7 @@ from portalis.backend.plan import control, layout, numbers
 from portalis.escaping import printable
 from portalis.model_repository_gen.pbtxt import model_config_schema
 from portalis.nim.service.codec.protobuf_tensors import _FIELDS
-from portalis.nim.service.logs import visible
+from portalis.nim.service.logs import escape_control
 from portalis.omniverse.inside.scenario import USD_TYPES
 from portalis.omniverse.node_types import TYPES
 from portalis.proto.proto_file import _TYPES
@@ -152,7 +152,7 @@ def test_other_vocabularies_know_all_data_types(names: Collection[str], missing:
 def test_unprintable_characters_are_escaped_alike(category: str) -> None:
     """The runtime and the service are copied without `portalis.escaping`, so each has its own function."""
     text = "".join(c for c in map(chr, range(0x20000)) if unicodedata.category(c) == category and c != "\n")[:2000]
-    assert visible(text) == printable(text)
+    assert escape_control(text) == printable(text)
     assert category == "Cs" or escape(text) == printable(text)  # surrogates stand for bytes of a path
 
 

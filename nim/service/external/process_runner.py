@@ -1,7 +1,8 @@
-"""Runs a WASI program in a runtime of another process: Wasmer's or WasmEdge's command, one process for each row.
+"""Runs a WASI command with the `wasmer` or `wasmedge` executable: one process for each row of a request.
 
-The guest gets its arguments, standard input and output; no folder, no variable, no network. The process is confined by
-the kernel, as a runtime of its own can be made to use more than its guest may: data, processor time, core dumps.
+The guest gets arguments, standard input and standard output; no directory, environment variable or network. The kernel
+limits the data segment, CPU time and core dumps of the process, because a guest can make a runtime use more memory and
+time than the guest itself is allowed.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime_api import PAGE, SERVICE, GuestError, GuestTimeout, InputError, Limits, Program, SettingsError, Terms
-from .pipes import TooMuchOutput, exchange
-from .runtime_commands import RUNTIMES, Ended, Runtime
+from .pipes import OutputLimitExceeded, communicate
+from .runtime_commands import RUNTIMES, ExternalRuntime, ProcessResult
 
 try:
     import resource
-except ImportError:  # a system without a POSIX shell either, where `load` refuses
+except ImportError:  # Windows: `load_program` refuses, as no POSIX shell exists there either
     resource = None  # type: ignore[assignment]
 
 _SHELL = "/bin/sh"
-# Python could only set them once the process runs, or in a fork of many threads
-_LIMITED = 'ulimit -c 0 && ulimit -d "$1" && ulimit -t "$2" && shift 2 && exec "$@"'
-_CACHE = "NIM_CACHE_PATH"
+# Set by a shell: Python could set limits only after the process has started, or in a fork of a multithreaded process.
+_LIMIT_AND_RUN = 'ulimit -c 0 && ulimit -d "$1" && ulimit -t "$2" && shift 2 && exec "$@"'
+_CACHE_VARIABLE = "NIM_CACHE_PATH"
 
 
-def load(
+def load_program(
     path: Path,
     runtime: str,
     command: Sequence[str] = (),
@@ -42,51 +43,59 @@ def load(
     threads: int = 1,
     terms: Terms = SERVICE,
 ) -> Program:
-    """The WASI program at `path`, run by the `runtime` called Wasmer or WasmEdge. `command` starts that (the words
-    before its own arguments); without it the one on PATH is taken.
+    """The WASI command at `path`, run by `runtime`: "Wasmer" or "WasmEdge".
 
-    Raises SettingsError where the runtime is not there or the module is no command, and what `Program.load` raises.
+    `command` is the executable of the runtime and its leading arguments; if empty, the executable on PATH is used.
+    Raises SettingsError if the runtime is not available or the module is not a command, and the errors of
+    `Program.load`.
     """
-    found, limits = RUNTIMES[runtime], limits or Limits()
-    words = tuple(command) or _on_path(found)
+    external, limits = RUNTIMES[runtime], limits or Limits()
+    argv = tuple(command) or _command_on_path(external)
     if not os.access(_SHELL, os.X_OK):
-        raise SettingsError(f"{runtime} is run on systems with a POSIX shell only: there is no {_SHELL}")
-    if shutil.which(words[0]) is None:
-        raise SettingsError(f"{runtime} cannot be started: there is no program {words[0]}; {found.remedy}")
-    run_row = Process(found, words, path.resolve(), limits, terms)
-    # this refuses a first memory above the limit: WasmEdge would run it with less memory than it declares
+        raise SettingsError(f"{runtime} requires a POSIX shell: {_SHELL} not found")
+    if shutil.which(argv[0]) is None:
+        raise SettingsError(f"{runtime} cannot be started: no executable {argv[0]} found; {external.remediation}")
+    run_row = ProcessRunner(external, argv, path.resolve(), limits, terms)
+    # rejects an initial memory larger than the limit: WasmEdge would run the module with less memory than it declares
     return Program.of_command(path, run_row, interface=interface, limits=limits, threads=threads, terms=terms)
 
 
-def _on_path(runtime: Runtime) -> tuple[str, ...]:
-    found = shutil.which(runtime.binary)
-    if found is None:
-        raise SettingsError(f"{runtime.name} is not here: there is no {runtime.binary} on PATH; {runtime.remedy}")
-    return (found,)
+def _command_on_path(runtime: ExternalRuntime) -> tuple[str, ...]:
+    executable = shutil.which(runtime.executable)
+    if executable is None:
+        raise SettingsError(
+            f"{runtime.name} is not installed: no {runtime.executable} found on PATH; {runtime.remediation}"
+        )
+    return (executable,)
 
 
-class Process:
-    """Runs each row of the module at `path` in a process of its own, as `RunRow` of the runtime says."""
+class ProcessRunner:
+    """Runs each row with the module at `path` in a new process. Instances are `RunRow` callables."""
 
-    def __init__(self, runtime: Runtime, command: Sequence[str], path: Path, limits: Limits, terms: Terms) -> None:
+    def __init__(
+        self, runtime: ExternalRuntime, command: Sequence[str], path: Path, limits: Limits, terms: Terms
+    ) -> None:
         self._runtime, self._command, self._path, self._limits = runtime, command, path, limits
         self._terms = terms
-        self._folder = os.environ.get(_CACHE) or tempfile.gettempdir()
+        self._cache_folder = os.environ.get(_CACHE_VARIABLE) or tempfile.gettempdir()
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> tuple[bytes, bytes, int]:
-        """One row. The exit code is that of the process, so of a larger one only the lowest 8 bits are told."""
+        """Standard output, standard error and exit code of one row.
+
+        The exit code is that of the process, so only the lowest 8 bits of the guest's exit code are known.
+        """
         limits = self._limits
         process = self._start(args, timeout_s)
         try:
             with process:
                 try:
-                    stdout, stderr = exchange(process, stdin, timeout_s, limits.max_stdout_bytes)
+                    stdout, stderr = communicate(process, stdin, timeout_s, limits.max_stdout_bytes)
                 except TimeoutError:
                     raise GuestTimeout(
                         f"the program ran longer than its limit of {timeout_s:g} s"
                         f" ({self._terms.more_time(timeout_s, limits.timeout_s)})"
                     ) from None
-                except TooMuchOutput:
+                except OutputLimitExceeded:
                     raise GuestError(
                         f"the program wrote more than {limits.max_stdout_bytes} bytes to a stream"
                         f" ({self._terms.raising('max_stdout_bytes')}, or have it write less)"
@@ -94,43 +103,53 @@ class Process:
                 finally:
                     if process.returncode is None:
                         _kill(process)
-        except OSError as problem:
-            raise GuestError(f"{self._runtime.name} could not be run: {problem.strerror or problem}") from None
-        return self._runtime.result(Ended(stdout, stderr, process.returncode))
+        except OSError as error:
+            raise GuestError(f"{self._runtime.name} could not be run: {error.strerror or error}") from None
+        return self._runtime.guest_result(ProcessResult(stdout, stderr, process.returncode))
 
     def _start(self, args: Sequence[str], timeout_s: float) -> subprocess.Popen[bytes]:
         pages = max(1, self._limits.max_memory_bytes // PAGE)
-        words = [*self._confined(timeout_s), *self._command, *self._runtime.words(str(self._path), args, pages)]
+        argv = [*self._limit_argv(timeout_s), *self._command, *self._runtime.arguments(str(self._path), args, pages)]
         pipe = subprocess.PIPE
         try:
             return subprocess.Popen(
-                words, stdin=pipe, stdout=pipe, stderr=pipe, env=self._environment(), cwd="/", start_new_session=True
+                argv, stdin=pipe, stdout=pipe, stderr=pipe, env=self._environment(), cwd="/", start_new_session=True
             )
-        except OSError as problem:
-            if problem.errno == errno.E2BIG:
-                raise InputError("input 'args' is longer than the system lets a program's arguments be") from None
-            raise GuestError(f"{self._runtime.name} could not be started: {problem.strerror or problem}") from None
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise InputError("input 'args' exceeds the operating system's limit on a program's arguments") from None
+            raise GuestError(f"{self._runtime.name} could not be started: {error.strerror or error}") from None
 
     def _environment(self) -> dict[str, str]:
-        """The runtime's own: where it may keep what it compiles. The guest sees nothing of it."""
-        own = dict.fromkeys(("HOME", "TMPDIR", *self._runtime.folders), self._folder)
-        return own | {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
+        """The environment of the runtime: where it can cache compiled code. The guest does not see these variables."""
+        variables = dict.fromkeys(("HOME", "TMPDIR", *self._runtime.cache_variables), self._cache_folder)
+        return variables | {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
 
-    def _confined(self, timeout_s: float) -> list[str]:
-        """The words that start what comes behind them within limits, which hold from its first instruction."""
-        most = self._limits.max_memory_bytes + self._runtime.own_bytes
-        seconds = math.ceil(timeout_s) * (os.cpu_count() or 1) + 1  # should nobody be left to kill it
-        data, cpu = _allowed(resource.RLIMIT_DATA, most) // 1024, _allowed(resource.RLIMIT_CPU, seconds)
-        return [_SHELL, "-c", _LIMITED, _SHELL, str(data), str(cpu)]
+    def _limit_argv(self, timeout_s: float) -> list[str]:
+        """Arguments that precede a command and run it under resource limits, which apply from its first instruction.
+
+        The CPU limit, `timeout_s` on every CPU, ends the process if this service ends without killing it.
+        """
+        data_bytes = self._limits.max_memory_bytes + self._runtime.overhead_bytes
+        cpu_s = math.ceil(timeout_s) * (os.cpu_count() or 1) + 1
+        data_kib = _within_hard_limit(resource.RLIMIT_DATA, data_bytes) // 1024
+        return [
+            _SHELL,
+            "-c",
+            _LIMIT_AND_RUN,
+            _SHELL,
+            str(data_kib),
+            str(_within_hard_limit(resource.RLIMIT_CPU, cpu_s)),
+        ]
 
 
-def _allowed(kind: int, wanted: int) -> int:
+def _within_hard_limit(kind: int, value: int) -> int:
     hard = resource.getrlimit(kind)[1]
-    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it has started."""
+    """End the process and every process that it has started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

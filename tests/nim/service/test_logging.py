@@ -25,12 +25,12 @@ from portalis.nim.service.logs import (
     REQUEST_ID,
     JsonLines,
     LogOptions,
-    Text,
+    TextLines,
+    configure_logging,
+    escape_control,
     log_options,
     request_id,
-    set_up,
     timestamp,
-    visible,
 )
 
 from .process import Service, body, running, write_modules
@@ -188,7 +188,7 @@ def test_a_traceback_is_a_part_of_its_record_in_json_and_indented_in_text() -> N
 
     record = json.loads(told(JsonLines()))
     assert record["message"] == "oh\nno" and "ValueError: first\nsecond" in record["exception"]
-    head, *rest = told(Text()).split("\n")
+    head, *rest = told(TextLines()).split("\n")
     assert head.endswith(r"ERROR a: oh\nno")
     assert rest and all(line.startswith("    ") for line in rest)
 
@@ -196,8 +196,8 @@ def test_a_traceback_is_a_part_of_its_record_in_json_and_indented_in_text() -> N
 def test_every_logger_and_warnings_and_failed_threads_go_the_same_way() -> None:
     program = (
         "import logging, threading, warnings\n"
-        "from portalis.nim.service.logs import LogOptions, set_up\n"
-        "set_up(LogOptions())\n"
+        "from portalis.nim.service.logs import LogOptions, configure_logging\n"
+        "configure_logging(LogOptions())\n"
         "warnings.warn('careful')\n"
         "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()\n"
         "logging.getLogger('grpc._server').error('of grpc')\n"
@@ -219,7 +219,7 @@ def test_a_record_is_one_line_that_says_what_was_meant(message: str, identity: s
     record.fields = fields
     token = REQUEST_ID.set(identity)
     try:
-        line, text = JsonLines().format(record), Text().format(record)
+        line, text = JsonLines().format(record), TextLines().format(record)
     finally:
         REQUEST_ID.reset(token)
     assert line.isascii() and len(line.splitlines()) == 1
@@ -248,8 +248,8 @@ def test_times_are_rfc_3339_in_utc() -> None:
 
 
 def test_what_is_visible_stays_and_the_rest_is_escaped() -> None:
-    assert visible("naïve 漢字") == "naïve 漢字"
-    assert visible("a\nb\x1b\u2028") == r"a\nb\x1b\u2028"
+    assert escape_control("naïve 漢字") == "naïve 漢字"
+    assert escape_control("a\nb\x1b\u2028") == r"a\nb\x1b\u2028"
 
 
 def test_setting_up_writes_to_the_stream_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +260,7 @@ def test_setting_up_writes_to_the_stream_that_is_given(monkeypatch: pytest.Monke
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     before = logging.getLogger().handlers[:], logging.getLogger().level
     try:
-        set_up(LogOptions(logging.ERROR, json_lines=True), stream)
+        configure_logging(LogOptions(logging.ERROR, json_lines=True), stream)
         logging.getLogger("quiet").warning("not this")
         logging.getLogger("loud").error("but this")
     finally:

@@ -18,9 +18,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.service.__main__ import keep_compiled
+from portalis.nim.service.__main__ import set_module_cache
 from portalis.nim.service.ports import VARIABLES, all_ports
-from portalis.nim.service.settings import BadSettings, read_settings
+from portalis.nim.service.settings import InvalidSettings, read_settings
 from tests.running.ports import free_port
 from tests.running.waiting import PATIENCE_S
 
@@ -198,7 +198,7 @@ def test_ports_that_cannot_be_are_refused_with_the_names_of_the_variables(
 ) -> None:
     file = tmp_path / "service.json"
     file.write_text('{"models": [{"name": "a", "file": "a.wasm"}]}')
-    with pytest.raises(BadSettings) as problem:
+    with pytest.raises(InvalidSettings) as problem:
         read_settings(file, environment)
     assert str(problem.value) == words
 
@@ -225,7 +225,7 @@ def test_the_ports_of_the_environment_are_those_that_are_listened_on(tmp_path: P
 
 @pytest.mark.parametrize(("name", "words"), [("none.json", "cannot read"), (".", "Is a directory")])
 def test_settings_that_cannot_be_read_end_it_with_2(tmp_path: Path, name: str, words: str) -> None:
-    with pytest.raises(BadSettings, match=words):
+    with pytest.raises(InvalidSettings, match=words):
         read_settings(tmp_path / name, {})
 
 
@@ -240,7 +240,7 @@ def test_settings_that_cannot_be_read_end_it_with_2(tmp_path: Path, name: str, w
 def test_settings_out_of_their_range_are_told_by_name(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     file = tmp_path / "service.json"
     file.write_text(json.dumps({"models": [{"name": "a", "file": "a.wasm"}], **changes}))
-    with pytest.raises(BadSettings) as problem:
+    with pytest.raises(InvalidSettings) as problem:
         read_settings(file, {})
     assert words in str(problem.value)
 
@@ -282,10 +282,10 @@ def test_a_cache_that_cannot_be_written_is_a_warning_and_the_service_goes_on(tmp
 
 def test_the_runtimes_own_variable_goes_before_nims(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTALIS_CACHE_DIR", "/mine")
-    keep_compiled("/nim")
+    set_module_cache("/nim")
     assert os.environ["PORTALIS_CACHE_DIR"] == "/mine"
     monkeypatch.delenv("PORTALIS_CACHE_DIR")
-    keep_compiled("")
+    set_module_cache("")
     assert "PORTALIS_CACHE_DIR" not in os.environ
 
 

@@ -347,7 +347,7 @@ def test_the_probe_tells_a_ready_service_from_none(
     assert "/nothing: 404" in capsys.readouterr().out
     monkeypatch.setenv("NIM_SERVER_PORT", str(free_port()))
     assert probe.main([]) == 1
-    assert "no answer on port" in capsys.readouterr().out
+    assert "no response on port" in capsys.readouterr().out
     monkeypatch.setenv("NIM_HTTP_API_PORT", "0x50")
     assert probe.main([]) == 1
     assert "NIM_HTTP_API_PORT must be a port" in capsys.readouterr().out

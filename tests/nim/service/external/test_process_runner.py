@@ -1,8 +1,8 @@
-"""WASI programs in the real WasmEdge, as in the runtime of this process, and what a hostile one cannot do.
+"""WASI commands run by the real WasmEdge give the same results as in process, and hostile ones are contained.
 
-No registry that a build here reaches has the program of Wasmer, so its command line and its errors are tried on a stand-in
-(`WASMER_DOUBLE`, a script around the wasmtime package that is called in the same way): the words that we start it with
-and the handling of its ends are real, Wasmer itself is not.
+Wasmer is not available from the registries that a build can reach. Its arguments and errors are therefore tested with
+`WASMER_DOUBLE`, a script around the wasmtime package with the same command line: the arguments that the service passes
+and its handling of results are real, Wasmer itself is not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from portalis.backend import (
     SettingsError,
     Trap,
 )
-from portalis.nim.service.external import process_runner as process
+from portalis.nim.service.external import load_program
 from portalis.nim.wasm_runtimes import find_runtime
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
 from tests import parts
@@ -50,7 +50,7 @@ EXIT = """(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (para
   (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const {code}))))"""
 SOCKET = """(module (import "wasi_snapshot_preview1" "sock_open" (func $open (param i32 i32 i32) (result i32)))
   (memory (export "memory") 1) (func (export "_start") (drop (call $open (i32.const 1) (i32.const 1) (i32.const 0)))))"""
-# writes how many variables it has, and what opening "/" in the first folder gives, as two bytes
+# writes two bytes: the number of environment variables, and the result of asking for the first preopened directory
 LOOK = """(module
   (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_prestat_get" (func $folder (param i32 i32) (result i32)))
@@ -91,21 +91,21 @@ except (wasmtime.Trap, wasmtime.WasmtimeError) as trap:
 
 @pytest.fixture(scope="module")
 def wasmedge(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """The command that starts WasmEdge, from files alone as in an image."""
+    """The command that starts WasmEdge from the files that an image contains."""
     config = ContainerConfiguration(wasm_runtime=WasmRuntime.WasmEdge, wasm_runtime_path=parts.wasmedge())
-    found = find_runtime(config)
-    assert found is not None
+    runtime = find_runtime(config)
+    assert runtime is not None
     folder = tmp_path_factory.mktemp("runtime")
-    for place, source in found.files.items():
+    for place, source in runtime.files.items():
         target = folder / place
         target.parent.mkdir(exist_ok=True)
         target.symlink_to(source)
-    return tuple(word.replace("/opt/wasm-runtime", str(folder)) for word in found.command)
+    return tuple(word.replace("/opt/wasm-runtime", str(folder)) for word in runtime.command)
 
 
 @pytest.fixture(params=["WasmEdge", "Wasmer"])
 def either(request: pytest.FixtureRequest, wasmedge: tuple[str, ...], tmp_path: Path) -> tuple[str, tuple[str, ...]]:
-    """WasmEdge, and the stand-in for Wasmer."""
+    """WasmEdge, and the test double of Wasmer."""
     if request.param == "WasmEdge":
         return "WasmEdge", wasmedge
     double = tmp_path / "wasmer"
@@ -114,11 +114,11 @@ def either(request: pytest.FixtureRequest, wasmedge: tuple[str, ...], tmp_path: 
     return "Wasmer", (str(double),)
 
 
-def load(folder: Path, how: tuple[str, tuple[str, ...]], module: str | bytes, **options: Any) -> Program:
+def load(folder: Path, runtime: tuple[str, tuple[str, ...]], module: str | bytes, **options: Any) -> Program:
     path = folder / "program.wasm"
     path.write_bytes(module if isinstance(module, bytes) else wasmtime.wat2wasm(module))
     limits = Limits(**options.pop("limits", {}))
-    return process.load(path, *how, limits=limits, **options)
+    return load_program(path, *runtime, limits=limits, **options)
 
 
 def rows(*items: object) -> np.ndarray:
@@ -128,23 +128,27 @@ def rows(*items: object) -> np.ndarray:
 CAT = guests.wasm(guests.CAT)
 
 
-def test_rows_give_the_same_as_in_this_process(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
+def test_results_equal_those_of_wasmtime_in_process(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
     args = np.array([[b"a", b"--help"], [b"-v", b""], [b"x y", b"--"]], dtype=object)
     inputs = {"stdin": rows(b"one", b"\xfftwo\n\0", b""), "args": args}
-    with load(tmp_path, either, CAT, threads=2) as program, Program.load(CAT) as here:
-        assert program.interface == here.interface
-        found, wanted = program.run(inputs), here.run(inputs)
-    assert {key: each.tolist() for key, each in found.items()} == {key: each.tolist() for key, each in wanted.items()}
-    assert {key: each.dtype for key, each in found.items()} == {key: each.dtype for key, each in wanted.items()}
+    with load(tmp_path, either, CAT, threads=2) as program, Program.load(CAT) as in_process:
+        assert program.interface == in_process.interface
+        outputs, expected = program.run(inputs), in_process.run(inputs)
+    assert {key: each.tolist() for key, each in outputs.items()} == {
+        key: each.tolist() for key, each in expected.items()
+    }
+    assert {key: each.dtype for key, each in outputs.items()} == {key: each.dtype for key, each in expected.items()}
 
 
-def test_input_larger_than_a_pipe_arrives_whole(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
+def test_input_larger_than_a_pipe_buffer_is_sent_completely(
+    tmp_path: Path, either: tuple[str, tuple[str, ...]]
+) -> None:
     data = bytes(range(256)) * 2000
     with load(tmp_path, either, CAT) as program:
         assert program.run({"stdin": rows(data)})["stdout"][0, 0] == data
 
 
-def test_a_program_that_reads_nothing_is_no_error(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
+def test_a_program_that_does_not_read_its_input_succeeds(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
     with load(tmp_path, either, EXIT.format(code=7)) as program:
         assert program.run({"stdin": rows(b"x" * MIB)})["exit_code"].tolist() == [[7]]
 
@@ -155,16 +159,16 @@ def test_an_exit_code_is_a_result(tmp_path: Path, either: tuple[str, tuple[str, 
         assert program.run({"stdin": rows(b"")})["exit_code"].tolist() == [[code]]
 
 
-@pytest.mark.parametrize(("code", "told"), [(134, 134), (255, 255), (300, 44)])
-def test_an_exit_code_is_told_by_its_lowest_eight_bits(
-    tmp_path: Path, wasmedge: tuple[str, ...], code: int, told: int
+@pytest.mark.parametrize(("code", "reported"), [(134, 134), (255, 255), (300, 44)])
+def test_only_the_lowest_eight_bits_of_an_exit_code_are_reported(
+    tmp_path: Path, wasmedge: tuple[str, ...], code: int, reported: int
 ) -> None:
-    # 134 is also how WasmEdge ends after a trap
+    # 134 is also the exit status of WasmEdge after a trap
     with load(tmp_path, ("WasmEdge", wasmedge), EXIT.format(code=code)) as program:
-        assert program.run({"stdin": rows(b"")})["exit_code"].tolist() == [[told]]
+        assert program.run({"stdin": rows(b"")})["exit_code"].tolist() == [[reported]]
 
 
-def test_a_trap_is_an_error_of_its_request_alone(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
+def test_a_trap_fails_only_its_own_request(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
     with load(tmp_path, either, TRAP) as program, pytest.raises(Trap, match=f"(?s){either[0]}: .*unreachable"):
         program.run({"stdin": rows(b"")})
     with load(tmp_path, either, CAT) as program:
@@ -189,7 +193,7 @@ def _command_lines() -> list[str]:
     return found
 
 
-def test_a_flood_of_output_is_stopped(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
+def test_a_program_that_writes_too_much_is_stopped(tmp_path: Path, either: tuple[str, tuple[str, ...]]) -> None:
     with (
         load(tmp_path, either, FLOOD, limits={"max_stdout_bytes": MIB}) as program,
         pytest.raises(GuestError, match=r"more than 1048576 bytes to a stream"),
@@ -197,7 +201,7 @@ def test_a_flood_of_output_is_stopped(tmp_path: Path, either: tuple[str, tuple[s
         program.run({"stdin": rows(b"")})
 
 
-def test_the_guest_sees_no_variable_and_no_folder(
+def test_the_guest_has_no_environment_variables_and_no_directories(
     tmp_path: Path, either: tuple[str, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "x")
@@ -205,17 +209,17 @@ def test_the_guest_sees_no_variable_and_no_folder(
         assert program.run({"stdin": rows(b"")})["stdout"][0, 0] == b"\x00\x08"  # 8 is EBADF
 
 
-def test_memory_over_the_limit_cannot_be_had(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
-    how = ("WasmEdge", wasmedge)
-    with load(tmp_path, how, GROW, limits={"max_memory_bytes": MIB}) as program:
+def test_memory_beyond_the_limit_is_not_available(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
+    runtime = ("WasmEdge", wasmedge)
+    with load(tmp_path, runtime, GROW, limits={"max_memory_bytes": MIB}) as program:
         result = program.run({"stdin": rows(b"")})
-        # WasmEdge says so on the guest's stdout, which is not the guest's word
+        # WasmEdge writes a log line to the guest's standard output, which is removed
         assert result["stdout"].tolist() == [[b""]] and result["exit_code"].tolist() == [[0]]
     with pytest.raises(ModuleError, match=r"131072000 bytes\), more than the limit of 1048576 bytes: raise limits.max"):
-        load(tmp_path, how, LARGE, limits={"max_memory_bytes": MIB})
+        load(tmp_path, runtime, LARGE, limits={"max_memory_bytes": MIB})
 
 
-def test_a_recursion_that_eats_the_runtimes_own_memory_ends(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
+def test_a_recursion_that_exhausts_the_runtimes_memory_is_stopped(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
     limits = {"max_memory_bytes": MIB, "timeout_s": waiting.PATIENCE_S}
     with load(tmp_path, ("WasmEdge", wasmedge), DEEP, limits=limits) as program:
         with pytest.raises(MemoryLimit, match="SIGABRT"):
@@ -223,27 +227,31 @@ def test_a_recursion_that_eats_the_runtimes_own_memory_ends(tmp_path: Path, wasm
         assert program.stats.calls == 1
 
 
-def test_sockets_are_refused_though_wasmedge_has_them(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
+def test_modules_that_import_sockets_are_rejected_although_wasmedge_has_them(
+    tmp_path: Path, wasmedge: tuple[str, ...]
+) -> None:
     with pytest.raises(ModuleError, match=r"imports what the host does not provide: .*sock_open"):
         load(tmp_path, ("WasmEdge", wasmedge), SOCKET)
 
 
-def test_what_cannot_be_run_elsewhere_is_refused_with_the_reason(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
+def test_modules_and_executables_that_cannot_be_used_are_rejected_with_the_reason(
+    tmp_path: Path, wasmedge: tuple[str, ...]
+) -> None:
     kernel = '(module (func (export "twice") (param $x f32) (result f32) (f32.add (local.get $x) (local.get $x))))'
     with pytest.raises(SettingsError, match="convention elementwise; only a command is run elsewhere"):
         load(tmp_path, ("WasmEdge", wasmedge), kernel)
-    with pytest.raises(SettingsError, match=r"WasmEdge cannot be started: there is no program /nowhere/wasmedge"):
+    with pytest.raises(SettingsError, match=r"WasmEdge cannot be started: no executable /nowhere/wasmedge found"):
         load(tmp_path, ("WasmEdge", ("/nowhere/wasmedge",)), CAT)
 
 
-def test_without_the_program_on_path_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_on_path_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("Wasmer", "WasmEdge"):
-        with pytest.raises(SettingsError, match=f"{name} is not here: there is no {name.lower()} on PATH; install"):
+        with pytest.raises(SettingsError, match=f"{name} is not installed: no {name.lower()} found on PATH; install"):
             load(tmp_path, (name, ()), CAT)
 
 
-def test_arguments_longer_than_the_system_takes_are_the_clients_error(
+def test_arguments_beyond_the_operating_systems_limit_are_an_input_error(
     tmp_path: Path, wasmedge: tuple[str, ...]
 ) -> None:
     with load(tmp_path, ("WasmEdge", wasmedge), CAT) as program, pytest.raises(InputError, match="args"):
@@ -251,33 +259,35 @@ def test_arguments_longer_than_the_system_takes_are_the_clients_error(
 
 
 def open_files() -> set[tuple[str, str]]:
-    """The descriptors of this process, and what each is of."""
+    """The file descriptors of this process, and what each refers to."""
     found = set()
     for each in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # that of the folder itself
+        with contextlib.suppress(OSError):  # the descriptor of the directory itself
             found.add((each.name, str(each.readlink())))
     return found
 
 
-def test_many_threads_run_programs_at_once_and_no_descriptor_is_left(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
+def test_many_threads_run_programs_concurrently_and_leave_no_open_descriptors(
+    tmp_path: Path, wasmedge: tuple[str, ...]
+) -> None:
     with load(tmp_path, ("WasmEdge", wasmedge), CAT) as program:
         program.run({"stdin": rows(b"x")})
         before = open_files()
-        found: list[bytes] = []
+        outputs: list[bytes] = []
 
-        def ask(number: int) -> None:
+        def call(number: int) -> None:
             for turn in range(5):
                 data = f"{number} {turn}".encode() * 1000
                 assert program.run({"stdin": rows(data)})["stdout"][0, 0] == data
-                found.append(data)
+                outputs.append(data)
 
-        threads = [threading.Thread(target=ask, args=[number]) for number in range(8)]
+        threads = [threading.Thread(target=call, args=[number]) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(waiting.PATIENCE_S)
-        assert len(found) == 40
-        # what an earlier test has left may be closed meanwhile
+        assert len(outputs) == 40
+        # descriptors of an earlier test can be closed in the meantime
         assert open_files() - before == set()
 
 
@@ -288,36 +298,36 @@ def test_the_service_serves_a_command_in_wasmedge(tmp_path: Path, wasmedge: tupl
     with serving(tmp_path, [model]) as client:
         client.wait_ready()
         stdin = {"name": "stdin", "datatype": "BYTES", "shape": [2, 1], "data": ["hello", "Zürich"]}
-        status, told = client.infer("cat", {"inputs": [stdin]})
-    assert status == 200, told
-    outputs = {each["name"]: each["data"] for each in told["outputs"]}
+        status, document = client.infer("cat", {"inputs": [stdin]})
+    assert status == 200, document
+    outputs = {each["name"]: each["data"] for each in document["outputs"]}
     assert outputs["stdout"] == ["hello", "Zürich"]
 
 
 @pytest.mark.service
-def test_the_service_says_why_a_model_is_not_ready(tmp_path: Path) -> None:
+def test_health_reports_why_a_model_is_not_ready(tmp_path: Path) -> None:
     (tmp_path / "cat.wasm").write_bytes(CAT)
     model = {"name": "cat", "file": "cat.wasm", "wasm_runtime": "Wasmer", "wasm_runtime_command": ["/nowhere/wasmer"]}
     with serving(tmp_path, [model]) as client:
         client.wait_loaded()
-        told = client.get("/v1/health/ready")[1]["error"]["message"]
-    assert "there is no program /nowhere/wasmer; install Wasmer" in told
+        message = client.get("/v1/health/ready")[1]["error"]["message"]
+    assert "no executable /nowhere/wasmer found; install Wasmer" in message
 
 
 @pytest.mark.service
-def test_a_program_that_nobody_is_left_to_kill_ends_all_the_same(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
+def test_a_program_ends_even_if_the_service_is_killed(tmp_path: Path, wasmedge: tuple[str, ...]) -> None:
     module = tmp_path / "spin.wasm"
     module.write_bytes(wasmtime.wat2wasm(SPIN))
     code = f"""
 import numpy as np
 from pathlib import Path
 from portalis.backend import GuestTimeout, Limits
-from portalis.nim.service.external import process_runner as process
-program = process.load(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=Limits(timeout_s=2))
+from portalis.nim.service.external import load_program
+program = load_program(Path({str(module)!r}), "WasmEdge", {wasmedge!r}, limits=Limits(timeout_s=2))
 while True:
     try:
         program.run({{"stdin": np.array([[b""]], dtype=object)}})
-    except GuestTimeout:  # nobody has seen it run in its 2 s, as can be on a busy machine
+    except GuestTimeout:  # the test has not seen it within its 2 s, which can happen on a busy machine
         pass
 """
     service = subprocess.Popen([sys.executable, "-c", code], cwd=parts.ROOT)
