@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..contracts.artifacts import ComposeService, DeploymentManifest, DeploymentType
-from ..engines.engine_commands import program
+from ..engines.engine_commands import engine_program
 from ..output import OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
@@ -33,7 +33,7 @@ def make(job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterator[Depl
     document: dict[str, Any] = {"name": workload_name(job.spec.package_name), "services": services}
     if kept := [_volume(workload, name) for workload in found for name in workload.kept]:
         document["volumes"] = {name: {} for name in kept}
-    engine = program(job.spec.container_config.runtime)
+    engine = engine_program(job.spec.container_config.runtime)
     command = f"docker compose --file {FILE.name} up".replace("docker", engine)
     path = tree.text(FILE, documents([interpolated_to(document)], command))
     yield DeploymentManifest(

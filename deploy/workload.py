@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from .. import __version__
 from ..contracts.artifacts import ContainerArtifact
-from ..engines.engine_commands import build
+from ..engines.engine_commands import build_command
 from ..quantities import cpu_millis, memory_bytes
 from ..spec import PackageSpec
 from ..spec.artifact_names import image_of, package_image_of
@@ -33,7 +33,8 @@ _SHM_BYTES = 1 << 30  # through which Triton's Python models get their tensors
 
 def triton_build(runtime: ContainerRuntime) -> str:
     """What builds `TRITON_IMAGE`: an installed portalis writes Dockerfile.triton and all that it copies."""
-    return f"python -m portalis.nim.triton triton-image && {shlex.join(build(runtime, TRITON_IMAGE, 'triton-image'))}"
+    build = build_command(runtime, TRITON_IMAGE, "triton-image")
+    return f"python -m portalis.nim.triton triton-image && {shlex.join(build)}"
 
 
 TRITON_BUILD = triton_build(ContainerRuntime.Docker)

@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ..engines import engine_commands as container_commands
 from ..engines.build_context import BuildContext
+from ..engines.engine_commands import build_command
 from ..spec.artifact_names import image_folder, image_of, package_image_folder, package_image_of
 from ..spec.container import WasmRuntime
 from ..target import Job, Module
@@ -34,7 +34,7 @@ class PlannedImage:
     def by_hand(self, job: Job) -> str:
         """The command that builds it from its context in the output directory."""
         runtime, folder = job.spec.container_config.runtime, job.final(self.folder)
-        return shlex.join(container_commands.build(runtime, self.reference, folder, self.context.arguments))
+        return shlex.join(build_command(runtime, self.reference, folder, self.context.arguments))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from ..contracts.artifacts import ContainerArtifact, HealthCheckConfig, ImageLayer
 from ..contracts.errors import ErrorType, NimGenerationError
 from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
-from ..engines.image import EngineFailed, Image
+from ..engines.errors import EngineFailed
+from ..engines.image import Image
 from ..target import Job, StageError
 from .build_plan import PlannedImage
 from .sample_request import request_for
 
 if TYPE_CHECKING:
-    from ..engines.container_engine import Engine
+    from ..engines.container_engine import ContainerEngine
 
 KEPT_LINES = 200
 LOGS = PurePosixPath("logs")
@@ -37,7 +38,7 @@ class Result:
     files: tuple[PurePosixPath, ...] = ()
 
 
-def build_image(engine: Engine, job: Job, planned: PlannedImage) -> Result:
+def build_image(engine: ContainerEngine, job: Job, planned: PlannedImage) -> Result:
     """Build, try and export one image from its context in the staging folder."""
     config, began = job.spec.container_config, time.monotonic()
     try:
@@ -73,7 +74,7 @@ def build_image(engine: Engine, job: Job, planned: PlannedImage) -> Result:
 
 
 def _try(
-    engine: Engine, job: Job, planned: PlannedImage, image: Image
+    engine: ContainerEngine, job: Job, planned: PlannedImage, image: Image
 ) -> tuple[ValidationResult | None, tuple[PackagingWarning, ...]]:
     """How the trial went, None where there was none, and what to know. Raises EngineFailed."""
     from .smoke import smoke
@@ -82,7 +83,7 @@ def _try(
     warnings = [] if image.config.get("Healthcheck") else [_unchecked(reference)]
     if not job.tries_images:
         return None, (*warnings, _untried(reference, "nobody wanted it", "Leave out --no-smoke."))
-    if config.gpu_required and not engine.abilities().gpus:
+    if config.gpu_required and not engine.capabilities().gpus:
         why = "it needs a GPU, and the engine has none to give"
         return None, (
             *warnings,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..contracts.errors import ErrorType, NimGenerationError
 from ..contracts.output import Artifacts, PackagingWarning, WarningSeverity
-from ..engines.image import EngineUnavailable
+from ..engines.errors import EngineUnavailable
 from ..errors import MissingPart
 from ..output import OutputTree, Source
 from ..problems import Problem
@@ -60,9 +60,9 @@ def run(job: Job, made: TargetResult) -> TargetResult:
     """Build, try, inspect and export the images. Without an engine the contexts stay, and no container is made."""
     assert isinstance(made, Contexts)
     try:
-        from ..engines.container_engine import Engine
+        from ..engines.container_engine import ContainerEngine
 
-        engine = Engine.find(job.spec.container_config.runtime)
+        engine = ContainerEngine.find(job.spec.container_config.runtime)
     except MissingPart as problem:
         return replace(made, errors=(*made.errors, _unavailable(job, made.images, problem)))
     results = []

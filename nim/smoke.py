@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engines.confinement import Confinement, for_trial
-from ..engines.container_engine import Engine
+from ..engines.confinement import Confinement, smoke_test_confinement
+from ..engines.container_engine import ContainerEngine
 from ..engines.containers import Container
-from ..engines.image import EngineFailed
+from ..engines.errors import EngineFailed
 from ..free_ports import free_ports
 from ..spec.container import ContainerConfiguration
 from .dockerfile import READY
@@ -41,12 +41,12 @@ class Smoke:
         by = "by its own health check" if self.checked_by_engine else f"by {READY}: it has no health check of its own"
         return (
             f"healthy after {self.healthy_after_s:.1f} s ({by}); {', '.join(self.answers)} answered over {protocols};"
-            f" ended with exit status {self.exit_status} on SIGTERM; run with {self.confinement.told()}"
+            f" ended with exit status {self.exit_status} on SIGTERM; run with {self.confinement.describe()}"
         )
 
 
 def smoke(
-    engine: Engine,
+    engine: ContainerEngine,
     reference: str,
     *,
     config: ContainerConfiguration,
@@ -58,7 +58,7 @@ def smoke(
     On an engine without a bridge network the container shares the host's, on free ports. Raises EngineFailed, with
     the container's log, where it does not become healthy, does not answer, or does not end by itself on SIGTERM.
     """
-    confinement = for_trial(config, engine.abilities())
+    confinement = smoke_test_confinement(config, engine.capabilities())
     names = {
         "SERVICE_PORT": config.service_port,
         "GRPC_PORT": config.grpc_port,
@@ -73,7 +73,7 @@ def smoke(
     with engine.start(reference, confinement, environment=environment, network=network, ports=ports) as container:
         try:
             port = outside["SERVICE_PORT"]
-            _wait(container, None if container.checked else port, began + timeout_s)
+            _wait(container, None if container.has_health_check else port, began + timeout_s)
             healthy_after_s = time.monotonic() - began
             _ask(port, READY)
             answers = {model: _ask(port, f"/v1/models/{model}/infer", body) for model, body in requests.items()}
@@ -90,7 +90,7 @@ def smoke(
             ) from None
     return Smoke(
         healthy_after_s=healthy_after_s,
-        checked_by_engine=container.checked,
+        checked_by_engine=container.has_health_check,
         answers=answers,
         over_grpc=over_grpc,
         exit_status=exit_status,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ..contracts.artifacts import ContainerArtifact
 from ..contracts.documents import ApiDocumentation
-from ..engines import engine_commands as commands
+from ..engines.engine_commands import load_command, run_command, shell_line
 from ..markup import markdown, markdown_code
 from ..spec import PackageSpec
 from ..spec.artifact_names import image_of
@@ -135,7 +135,7 @@ def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     image = f"{artifact.image_name}:{artifact.image_tag}"
     archive = artifact.image_archive_path
     inside = None if archive is None else PurePosixPath(_inside(Path(archive), job.output))
-    load = "" if inside is None else commands.written(commands.load(config.runtime, inside))
+    load = "" if inside is None else shell_line(load_command(config.runtime, inside))
     return {
         "image": image,
         "models": [
@@ -146,7 +146,7 @@ def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
             for model in models
         ],
         "load": load,
-        "run": commands.written(commands.run(config, image)),
+        "run": shell_line(run_command(config, image)),
         "health": f"curl --fail http://localhost:{port}{shell(artifact.health_check_config.endpoint)}",
     }
 

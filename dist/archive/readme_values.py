@@ -10,7 +10,7 @@ from typing import Any
 from ... import __version__
 from ...contracts.artifacts import ContainerArtifact
 from ...contracts.package_manifest import PackageManifest
-from ...engines import engine_commands as commands
+from ...engines.engine_commands import build_command, load_command, run_command, shell_line
 from ...markup import plain
 from ...spec import PackageSpec
 from ...spec.distribution import DistributionConfiguration
@@ -108,15 +108,15 @@ def _container(spec: PackageSpec, container: ContainerArtifact, members: Members
     archive, image = folder / IMAGE, plain(f"{container.image_name}:{container.image_tag}")
     exported = archive in {member.path for member in members}
     port = container.exposed_ports[0] if container.exposed_ports else None
-    load = commands.load(config.runtime, PurePosixPath(plain(archive)))
-    build = commands.build(config.runtime, image, plain(folder), tag="--tag")
+    load = load_command(config.runtime, PurePosixPath(plain(archive)))
+    build = build_command(config.runtime, image, plain(folder), tag="--tag")
     return {
         "image": shlex.quote(image),
         "folder": shlex.quote(plain(folder)),
         "image_archive": shlex.quote(plain(archive)) if exported else None,
         "port": port,
-        "prepare": commands.written(load if exported else build),
-        "run": commands.written([plain(word) for word in commands.run(config, image)]),
+        "prepare": shell_line(load if exported else build),
+        "run": shell_line([plain(word) for word in run_command(config, image)]),
     }
 
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from ...engines.build_context import BuildContext
 from ...engines.confinement import ANY_USER, Confinement
-from ...engines.image import EngineFailed, Image
+from ...engines.errors import EngineFailed
+from ...engines.image import Image
 from ...spec.container import VolumeMount
 from .triton_context import IMAGE
 
 if TYPE_CHECKING:
-    from ...engines.container_engine import Engine
+    from ...engines.container_engine import ContainerEngine
 
 READY_S = 180.0
 
@@ -32,7 +33,7 @@ class TritonImage:
 
 
 def build_triton(
-    engine: Engine,
+    engine: ContainerEngine,
     context: BuildContext,
     *,
     offline: bool,
@@ -54,7 +55,7 @@ def build_triton(
     return TritonImage(image=image, seconds=seconds, tried=tried)
 
 
-def _try(engine: Engine, image: Image, module: Path) -> str:
+def _try(engine: ContainerEngine, image: Image, module: Path) -> str:
     """How the trial went. Triton is ready when it has loaded its models, so a healthy one has run the backend."""
     if not image.config.get("Healthcheck"):
         raise EngineFailed(f"{IMAGE} has lost its health check", remediation="Build it in Docker's format.")
@@ -86,5 +87,5 @@ def _try(engine: Engine, image: Image, module: Path) -> str:
                 )
     return (
         f"healthy after {healthy_after_s:.1f} s with {module.stem} as a model; ended with exit status 0 on SIGTERM;"
-        f" run with {confinement.told()}"
+        f" run with {confinement.describe()}"
     )

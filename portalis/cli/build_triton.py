@@ -35,8 +35,8 @@ class TritonBuild:
 
 def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
     """Build the image and tell of it. Raises PortalisError, which names the log, and UsageError."""
-    from ..engines.container_engine import Engine
-    from ..engines.image import EngineFailed
+    from ..engines.container_engine import ContainerEngine
+    from ..engines.errors import EngineFailed
     from ..examples.catalog import EXAMPLES
     from ..nim.triton import IMAGE, triton_context
     from ..nim.triton.triton_build import build_triton
@@ -50,7 +50,7 @@ def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
             print(f"  {printable(line)}", file=sys.stderr, flush=True)
 
     archive = wanted.folder / ARCHIVE if wanted.export else None
-    with cleaning_up(), Engine.find(wanted.runtime) as engine:
+    with cleaning_up(), ContainerEngine.find(wanted.runtime) as engine:
         say(engine.version())
         try:
             made = build_triton(

@@ -138,12 +138,12 @@ def _carry_out(plan: PublishingPlan, login: Credentials | None, runtime: Contain
 
 def _settle(folder: Path, plan: PublishingPlan, outcome: Outcome, runtime: ContainerRuntime) -> Path | None:
     """The script for what failed; without failure there is none, and one of an earlier time goes."""
-    from ..engines.engine_commands import program
+    from ..engines.engine_commands import engine_program
     from ..output.package_layout import PUBLISH_SCRIPT
     from ..publishing.script import write_script
 
     if outcome.failures:
-        return write_script(plan, folder, program(runtime))
+        return write_script(plan, folder, engine_program(runtime))
     (folder / PUBLISH_SCRIPT).unlink(missing_ok=True)
     return None
 

@@ -1,4 +1,5 @@
-"""How a container is confined, and how much of it an engine can hold it to."""
+"""Restrictions of a container: user, file system, capabilities, memory, CPU and GPUs, as far as an engine supports
+them."""
 
 from __future__ import annotations
 
@@ -9,13 +10,13 @@ from typing import Any
 from ..quantities import cpu_millis, memory_bytes
 from ..spec.container import ContainerConfiguration, VolumeMount
 
-ANY_USER = "54321:0"  # as OpenShift does: a user id that no image knows, in the group root
+ANY_USER = "54321:0"  # as on OpenShift: a user id that does not exist in the image, in the root group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Abilities:
-    """What an engine can hold a container to (its control groups may lack some), how many CPUs it has, and whether
-    containers can have its GPUs."""
+class EngineCapabilities:
+    """Capabilities of a container engine: the resource limits that its cgroups support, its number of CPUs, and whether
+    it can assign GPUs."""
 
     memory_limit: bool
     cpu_limit: bool
@@ -25,11 +26,12 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """What a container may not do, and what it may have.
+    """Restrictions of a container, and the resources that it can use.
 
-    `user` is ``uid:gid``, None for the image's. `memory_bytes` and `cpu_millis` (thousandths of a CPU) are limits, None
-    for none; `gpus` counts GPUs, -1 for all. `volumes` are folders of the host that it sees; `tmpfs` are its folders in
-    memory. `left_out` says what was wanted and the engine cannot do.
+    `user` is ``uid:gid``, None for the image's user. `memory_bytes` and `cpu_millis` (thousandths of a CPU) are limits,
+    None for unlimited. `gpus` is a number of GPUs, -1 for all. `volumes` are directories of the host that are mounted
+    into the container; `tmpfs` are directories of the container that are in memory. `unenforced` lists the requested
+    limits that the engine cannot enforce, each with the reason.
     """
 
     user: str | None = None
@@ -40,20 +42,20 @@ class Confinement:
     gpus: int = 0
     volumes: tuple[VolumeMount, ...] = ()
     tmpfs: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    unenforced: tuple[str, ...] = ()
 
-    def told(self) -> str:
-        """In words, for a report."""
-        words = [f"user {self.user}" if self.user else "the image's user", "no new privileges"]
-        words += ["read-only root"] if self.read_only_root else []
-        words += [f"without capabilities {', '.join(self.drop_capabilities)}"] if self.drop_capabilities else []
-        words += [f"{self.memory_bytes / 2**20:g} MiB of memory"] if self.memory_bytes else []
-        words += [f"{self.cpu_millis / 1000:g} CPU"] if self.cpu_millis else []
-        words += ["all GPUs" if self.gpus < 0 else f"{self.gpus} GPU"] if self.gpus else []
-        return ", ".join([*words, *(f"not: {each}" for each in self.left_out)])
+    def describe(self) -> str:
+        """The restrictions as text, for a report."""
+        parts = [f"user {self.user}" if self.user else "the image's user", "no new privileges"]
+        parts += ["read-only root"] if self.read_only_root else []
+        parts += [f"without capabilities {', '.join(self.drop_capabilities)}"] if self.drop_capabilities else []
+        parts += [f"{self.memory_bytes / 2**20:g} MiB of memory"] if self.memory_bytes else []
+        parts += [f"{self.cpu_millis / 1000:g} CPU"] if self.cpu_millis else []
+        parts += ["all GPUs" if self.gpus < 0 else f"{self.gpus} GPU"] if self.gpus else []
+        return ", ".join([*parts, *(f"not enforced: {each}" for each in self.unenforced)])
 
-    def options(self) -> dict[str, Any]:
-        """The arguments of the SDK's ``create_host_config``."""
+    def host_config(self) -> dict[str, Any]:
+        """The keyword arguments of the SDK's ``create_host_config``."""
         gpus = {"driver": "nvidia", "count": self.gpus, "capabilities": [["gpu"]]}
         return {
             "read_only": self.read_only_root,
@@ -61,7 +63,7 @@ class Confinement:
             "security_opt": ["no-new-privileges"],
             "mem_limit": self.memory_bytes,
             "nano_cpus": None if self.cpu_millis is None else self.cpu_millis * 10**6,
-            # unlike `binds`, they make no folder on the host
+            # unlike `binds`, mounts do not create missing directories on the host
             "mounts": [
                 {"Type": "bind", "Source": each.host_path, "Target": each.container_path, "ReadOnly": each.read_only}
                 for each in self.volumes
@@ -71,19 +73,25 @@ class Confinement:
         }
 
 
-def for_trial(config: ContainerConfiguration, abilities: Abilities) -> Confinement:
-    """As `config` deploys it, as far as the engine can: with a user id that nothing in the image belongs to, and with
-    nothing of the host that could be changed."""
+def smoke_test_confinement(config: ContainerConfiguration, capabilities: EngineCapabilities) -> Confinement:
+    """The restrictions of a smoke test: those of the deployment in `config`, as far as the engine supports them.
+
+    The user id is one that does not exist in the image. A volume that could be written, or that does not exist on this
+    host, is replaced by an empty directory in memory.
+    """
     memory = None if config.memory_limit is None else memory_bytes(config.memory_limit)
     cpu = None if config.cpu_limit is None else cpu_millis(config.cpu_limit)
-    left_out: list[str] = []
-    if memory is not None and not abilities.memory_limit:
-        memory, left_out = None, [*left_out, "the memory limit, which this engine's control groups lack"]
-    if cpu is not None and not abilities.cpu_limit:
-        cpu, left_out = None, [*left_out, "the CPU limit, which this engine's control groups lack"]
-    if cpu is not None and cpu > abilities.cpus * 1000:
-        cpu, left_out = None, [*left_out, f"the CPU limit, which is above the {abilities.cpus} CPUs of this engine"]
-    fixed = tuple(volume for volume in config.volumes if _can_be_read(volume))
+    unenforced: list[str] = []
+    if memory is not None and not capabilities.memory_limit:
+        memory = None
+        unenforced.append("the memory limit (not supported by the engine's cgroups)")
+    if cpu is not None and not capabilities.cpu_limit:
+        cpu = None
+        unenforced.append("the CPU limit (not supported by the engine's cgroups)")
+    if cpu is not None and cpu > capabilities.cpus * 1000:
+        cpu = None
+        unenforced.append(f"the CPU limit (it exceeds the {capabilities.cpus} CPUs of the engine)")
+    mounted = tuple(volume for volume in config.volumes if _is_mountable(volume))
     return Confinement(
         user=ANY_USER if config.run_as_non_root else None,
         read_only_root=config.read_only_root_filesystem,
@@ -91,12 +99,12 @@ def for_trial(config: ContainerConfiguration, abilities: Abilities) -> Confineme
         memory_bytes=memory,
         cpu_millis=cpu,
         gpus=(config.gpu_count or -1) if config.gpu_required else 0,
-        volumes=fixed,
-        tmpfs=tuple(volume.container_path for volume in config.volumes if volume not in fixed),
-        left_out=tuple(left_out),
+        volumes=mounted,
+        tmpfs=tuple(volume.container_path for volume in config.volumes if volume not in mounted),
+        unenforced=tuple(unenforced),
     )
 
 
-def _can_be_read(volume: VolumeMount) -> bool:
-    # a trial writes nothing on the host
+def _is_mountable(volume: VolumeMount) -> bool:
+    # a smoke test writes nothing on the host
     return volume.read_only and Path(volume.host_path).is_absolute() and Path(volume.host_path).exists()

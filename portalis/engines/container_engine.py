@@ -1,4 +1,4 @@
-"""The container engine, Docker or Podman, through the one interface that both have."""
+"""A connection to a container engine, Docker or Podman, through the HTTP API that both implement."""
 
 from __future__ import annotations
 
@@ -11,80 +11,81 @@ from typing import Any
 from ..atomic_files import replacing
 from ..spec.container import ContainerRuntime
 from . import podman
-from .confinement import Abilities, Confinement
-from .containers import Container, start
-from .image import EngineUnavailable, Image, read_image
-from .image_archive import check_archive
+from .confinement import Confinement, EngineCapabilities
+from .containers import Container, start_container
+from .errors import EngineUnavailable
+from .image import Image, check_archive, read_image
 from .image_build import run_build
-from .pushing import push
-from .sdk import TROUBLE, cause, connect, telling, unless_gone
+from .pushing import push_image
+from .sdk import ENGINE_ERRORS, connect, engine_cause, engine_errors, ignore_not_found
 
 _VARIABLES = {ContainerRuntime.Docker: ("DOCKER_HOST",), ContainerRuntime.Podman: ("CONTAINER_HOST", "DOCKER_HOST")}
 _START = {
-    ContainerRuntime.Docker: "Start Docker (`systemctl start docker`), or set DOCKER_HOST to where it listens.",
+    ContainerRuntime.Docker: "Start Docker (`systemctl start docker`), or set DOCKER_HOST to its address.",
     ContainerRuntime.Podman: "Start Podman's service (`systemctl --user start podman.socket`), or set CONTAINER_HOST.",
 }
 
 
-class Engine:
+class ContainerEngine:
     """A connection to an engine. Close it, or use it with ``with``."""
 
     def __init__(self, client: Any, address: str) -> None:
         self._client = client
         self.address = address
-        with telling("the engine does not tell its version", address):
-            told = client.version()
-        names = [str(part.get("Name", "")) for part in told.get("Components") or ()]
+        with engine_errors("cannot read the engine's version", address):
+            version = client.version()
+        names = [str(component.get("Name", "")) for component in version.get("Components") or ()]
         self._name = names[0] if names else "Engine"
-        self._version = str(told.get("Version", "?"))
+        self._version = str(version.get("Version", "?"))
 
     @classmethod
     def find(
         cls, runtime: ContainerRuntime = ContainerRuntime.Docker, environment: Mapping[str, str] = os.environ
-    ) -> Engine:
-        """The engine that the environment names, else the one at the usual places of `runtime`. Raises
-        EngineUnavailable, which says what was tried and what to do."""
-        tried = []
+    ) -> ContainerEngine:
+        """Connect to the engine that the environment names, else to the one at the default addresses of `runtime`.
+        Raises EngineUnavailable, which lists the addresses and their errors."""
+        failures = []
         for address in _addresses(runtime, environment):
             try:
                 client = connect(address, environment)
-            except TROUBLE as problem:
-                tried.append(f"{address}: {cause(problem)}")
+            except ENGINE_ERRORS as error:
+                failures.append(f"{address}: {engine_cause(error)}")
             else:
                 return cls(client, address)
         raise EngineUnavailable(
-            f"no {runtime} engine answers ({'; '.join(tried)})", remediation=_START[ContainerRuntime(runtime)]
+            f"cannot connect to a {runtime} engine ({'; '.join(failures)})",
+            remediation=_START[ContainerRuntime(runtime)],
         )
 
     def version(self) -> str:
-        """Name and version of the engine, for people."""
+        """Name and version of the engine, for messages."""
         return f"{self._name} {self._version}"
 
     @property
     def is_podman(self) -> bool:
-        """Whether it is Podman, whatever it was looked for as."""
+        """Whether the engine is Podman. DOCKER_HOST can point to it too."""
         return self._name == podman.ENGINE
 
     def has_bridge(self) -> bool:
-        """Whether containers can have a network of their own here. Without one they share the host's."""
-        with telling("the engine does not tell its networks", self.address):
+        """Whether the engine has a bridge network. Without one, containers share the host's network."""
+        with engine_errors("cannot list the engine's networks", self.address):
             return any(network.get("Driver") == "bridge" for network in self._client.networks())
 
     def build_network(self, *, offline: bool) -> str | None:
-        """The network of a build's steps, for `build`: none where what it needs lies in its context, else the engine's
-        own, or the host's where the engine has none to give."""
+        """The network for the steps of a build: ``none`` if `offline` (the context has all that the build needs), else
+        None for the engine's default, or ``host`` if the engine has no bridge network."""
         return "none" if offline else None if self.has_bridge() else "host"
 
-    def abilities(self) -> Abilities:
-        """What the engine can hold a container to, or give it."""
-        with telling("the engine does not tell what it can do", self.address):
-            told = self._client.info()
-        return Abilities(
-            memory_limit=bool(told.get("MemoryLimit")),
-            # Podman does not spell it as Docker does
-            cpu_limit=bool(told.get("CpuCfsQuota") or told.get("CPUCfsQuota")),
-            cpus=int(told.get("NCPU") or 0),
-            gpus="nvidia" in (told.get("Runtimes") or {}),
+    def capabilities(self) -> EngineCapabilities:
+        """The resource limits that the engine can enforce, and its CPUs and GPUs."""
+        with engine_errors("cannot read the engine's capabilities", self.address):
+            info = self._client.info()
+        return EngineCapabilities(
+            memory_limit=bool(info.get("MemoryLimit")),
+            # Docker's key, and Podman's
+            cpu_limit=bool(info.get("CpuCfsQuota") or info.get("CPUCfsQuota")),
+            cpus=int(info.get("NCPU") or 0),
+            gpus="nvidia" in (info.get("Runtimes") or {}),
         )
 
     def build(
@@ -97,9 +98,9 @@ class Engine:
         network: str | None = None,
         on_line: Callable[[str], None] = lambda _: None,
     ) -> Image:
-        """Build the context in `folder` as `reference` (``name:tag``); `on_line` gets each line of the engine's log.
+        """Build the context in `folder` as `reference` (``name:tag``). `on_line` receives each line of the log.
 
-        `network` is that of the build's steps: ``none`` where the wheels are in the context. Raises EngineFailed or
+        `network` is the network of the build's steps, as `build_network` returns it. Raises EngineFailed or
         BuildTimedOut, both with the whole log.
         """
         run_build(
@@ -114,8 +115,8 @@ class Engine:
         return self.inspect(reference)
 
     def inspect(self, reference: str) -> Image:
-        """The image called `reference`. Raises EngineFailed when there is none."""
-        with telling(f"there is no image {reference}", self.address):
+        """The image named `reference`. Raises EngineFailed if it does not exist."""
+        with engine_errors(f"cannot inspect the image {reference}", self.address):
             image = read_image(self._client.inspect_image(reference), self._client.history(reference))
             if self.is_podman:
                 check = podman.health_check(self._client, reference)
@@ -123,18 +124,18 @@ class Engine:
         return image
 
     def save(self, reference: str, file: Path) -> int:
-        """Write the image to the tar archive `file`, as ``docker load`` reads it, and check that it is whole. Returns
-        its size in bytes; where it fails, there is no file."""
+        """Export the image to the tar archive `file`, in the format of ``docker save``, and check that it is complete.
+        Returns its size in bytes. If the export fails, `file` is not created. Raises EngineFailed."""
         image_id = self.inspect(reference).image_id
-        with telling(f"cannot export {reference}", self.address), replacing(file) as temporary:
+        with engine_errors(f"cannot export {reference}", self.address), replacing(file) as temporary:
             with temporary.open("wb") as archive:
                 size = sum(archive.write(chunk) for chunk in self._client.get_image(reference))
             check_archive(temporary, image_id)
         return size
 
     def load(self, file: Path) -> None:
-        """Take in the images of an archive that `save` has written."""
-        with telling(f"cannot load {file}", self.address), file.open("rb") as archive:
+        """Load the images of an archive that `save` wrote. Raises EngineFailed."""
+        with engine_errors(f"cannot load {file}", self.address), file.open("rb") as archive:
             for _ in self._client.load_image(archive):
                 pass
 
@@ -148,10 +149,10 @@ class Engine:
         plain_http: bool = False,
         on_line: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Push the image `reference` to a registry as ``repository:tag``, logged in with `login` (``username`` and
-        ``password``, or ``identitytoken``). `plain_http` lets Podman do without TLS; Docker has settings for that.
-        Raises EngineFailed."""
-        push(
+        """Push the image `reference` to a registry as ``repository:tag``. `login` has ``username`` and ``password``, or
+        ``identitytoken``. `plain_http` allows Podman to connect without TLS; for Docker this is a setting of the
+        daemon. Raises EngineFailed."""
+        push_image(
             self._client,
             self.address,
             reference,
@@ -164,8 +165,8 @@ class Engine:
         )
 
     def remove(self, reference: str) -> None:
-        """Forget the image, if it is there."""
-        with telling(f"cannot remove {reference}", self.address), unless_gone():
+        """Remove the image if it exists. Raises EngineFailed."""
+        with engine_errors(f"cannot remove {reference}", self.address), ignore_not_found():
             self._client.remove_image(reference, force=True)
 
     def start(
@@ -178,9 +179,10 @@ class Engine:
         ports: Mapping[int, int] | None = None,
         health_interval_s: float = 1,
     ) -> Container:
-        """Start a container. `ports` maps ports of the container to ports of loopback; a health check of the image is
-        made every `health_interval_s`. Use the container with ``with``, which removes it."""
-        return start(
+        """Start a container. `ports` maps ports of the container to ports of the loopback interface. The image's health
+        check, if any, runs every `health_interval_s`. Use the container with ``with``, which removes it. Raises
+        EngineFailed."""
+        return start_container(
             self._client,
             self.address,
             reference,
@@ -188,16 +190,16 @@ class Engine:
             environment=environment or {},
             network=network,
             ports=ports or {},
-            checked=bool(self.inspect(reference).config.get("Healthcheck")),
+            has_health_check=bool(self.inspect(reference).config.get("Healthcheck")),
             health_interval_s=health_interval_s,
             by_podman=self.is_podman,
         )
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._client.close()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> ContainerEngine:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -205,9 +207,9 @@ class Engine:
 
 
 def _addresses(runtime: ContainerRuntime, environment: Mapping[str, str]) -> list[str]:
-    named = [environment[name] for name in _VARIABLES[runtime] if environment.get(name)]
-    if named:
-        return named[:1]  # who names an engine does not mean another
+    configured = [environment[name] for name in _VARIABLES[runtime] if environment.get(name)]
+    if configured:
+        return configured[:1]  # a configured engine is never replaced by another one
     folder = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     if runtime is ContainerRuntime.Podman:
         return [f"unix://{folder}/podman/podman.sock", "unix:///run/podman/podman.sock"]

@@ -7,57 +7,59 @@ from typing import Any
 
 from . import podman
 from .confinement import Confinement
-from .log_text import lines
-from .sdk import telling, unless_gone
+from .log_text import log_lines
+from .sdk import engine_errors, ignore_not_found
 
-STOP_S = 20
-KEPT_LINES = 200
+_STOP_TIMEOUT_S = 20
+_LOG_TAIL_LINES = 200
 
 
 class Container:
-    """A container that was started. Discard it, or use it with ``with``. Its methods raise EngineFailed."""
+    """A started container. Remove it, or use it with ``with``. Its methods raise EngineFailed."""
 
-    def __init__(self, client: Any, address: str, container_id: str, *, checked: bool, by_podman: bool) -> None:
+    def __init__(
+        self, client: Any, address: str, container_id: str, *, has_health_check: bool, by_podman: bool
+    ) -> None:
         self._client = client
         self._address = address
         self._by_podman = by_podman
         self.id = container_id
-        self.checked = checked
-        """Whether its image has a health check."""
+        self.has_health_check = has_health_check
+        """Whether the image defines a health check."""
 
     def state(self) -> Mapping[str, Any]:
-        """The engine's ``State``: ``Status``, ``ExitCode``, ``Health``."""
-        with telling(f"there is no container {self.id}", self._address):
-            if self._by_podman and self.checked:
-                podman.make_health_check(self._client, self.id)
-            found: Mapping[str, Any] = self._client.inspect_container(self.id)["State"]
-        return found
+        """The engine's ``State`` of the container: ``Status``, ``ExitCode``, ``Health`` and other keys."""
+        with engine_errors(f"cannot inspect the container {self.id}", self._address):
+            if self._by_podman and self.has_health_check:
+                podman.run_health_check(self._client, self.id)
+            state: Mapping[str, Any] = self._client.inspect_container(self.id)["State"]
+        return state
 
     def log(self) -> list[str]:
-        """The last lines that it wrote."""
-        with telling(f"there is no log of {self.id}", self._address):
-            text: bytes = self._client.logs(self.id, tail=KEPT_LINES)
-        return list(lines(text.decode(errors="replace")))
+        """The last 200 lines that the container wrote."""
+        with engine_errors(f"cannot read the log of {self.id}", self._address):
+            text: bytes = self._client.logs(self.id, tail=_LOG_TAIL_LINES)
+        return list(log_lines(text.decode(errors="replace")))
 
     def stop(self) -> int:
-        """Ask it to end (SIGTERM, then SIGKILL after 20 s). Returns its exit status."""
-        with telling(f"cannot stop {self.id}", self._address):
-            self._client.stop(self.id, timeout=STOP_S)
-            return int(self._client.wait(self.id, timeout=STOP_S)["StatusCode"])
+        """Stop the container with SIGTERM, and with SIGKILL after 20 s. Returns its exit status."""
+        with engine_errors(f"cannot stop {self.id}", self._address):
+            self._client.stop(self.id, timeout=_STOP_TIMEOUT_S)
+            return int(self._client.wait(self.id, timeout=_STOP_TIMEOUT_S)["StatusCode"])
 
-    def discard(self) -> None:
-        """Remove it, running or not, with its volumes."""
-        with telling(f"cannot remove {self.id}", self._address), unless_gone():
+    def remove(self) -> None:
+        """Remove the container with its volumes, even if it is running."""
+        with engine_errors(f"cannot remove {self.id}", self._address), ignore_not_found():
             self._client.remove_container(self.id, force=True, v=True)
 
     def __enter__(self) -> Container:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.discard()
+        self.remove()
 
 
-def start(
+def start_container(
     client: Any,
     address: str,
     reference: str,
@@ -66,30 +68,32 @@ def start(
     environment: Mapping[str, str],
     network: str | None,
     ports: Mapping[int, int],
-    checked: bool,
+    has_health_check: bool,
     health_interval_s: float,
     by_podman: bool,
 ) -> Container:
-    """Start a container of the image `reference`. Where the engine cannot, nothing of it stays. Raises EngineFailed."""
-    with telling(f"cannot start {reference}", address):
-        host = client.create_host_config(
+    """Start a container of the image `reference`. If the start fails, the container is removed. Raises EngineFailed."""
+    with engine_errors(f"cannot start {reference}", address):
+        host_config = client.create_host_config(
             network_mode=network,
-            port_bindings={inside: ("127.0.0.1", outside) for inside, outside in ports.items()},
-            **confinement.options(),
+            port_bindings={port: ("127.0.0.1", host_port) for port, host_port in ports.items()},
+            **confinement.host_config(),
         )
-        made = client.create_container(
+        response = client.create_container(
             reference,
-            host_config=host,
+            host_config=host_config,
             environment=dict(environment),
             ports=list(ports),
             user=confinement.user,
-            # what is left out stays as it is in the image
-            healthcheck={"interval": int(health_interval_s * 1e9)} if checked else None,
+            # the other fields of the health check keep the values of the image
+            healthcheck={"interval": int(health_interval_s * 1e9)} if has_health_check else None,
         )
-        container = Container(client, address, str(made["Id"]), checked=checked, by_podman=by_podman)
+        container = Container(
+            client, address, str(response["Id"]), has_health_check=has_health_check, by_podman=by_podman
+        )
         try:
             client.start(container.id)
         except BaseException:
-            container.discard()
+            container.remove()
             raise
     return container

@@ -1,4 +1,4 @@
-"""The commands that build, load and run service images by hand, as the engine of a spec has them, for documents."""
+"""Commands of Docker and Podman that build, load and run a service image, for documents and scripts."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from ..quantities import cpu_millis, memory_bytes
 from ..spec.container import ContainerConfiguration, ContainerRuntime
 
 
-def program(runtime: ContainerRuntime) -> str:
-    """``docker`` or ``podman``."""
+def engine_program(runtime: ContainerRuntime) -> str:
+    """The name of the engine's command-line tool: ``docker`` or ``podman``."""
     return runtime.value.lower()
 
 
-def build(
+def build_command(
     runtime: ContainerRuntime, image: str, folder: str, arguments: Mapping[str, str] | None = None, tag: str = "-t"
 ) -> list[str]:
-    """The words that build `image` from its context in `folder`."""
-    values = [f"{name}={value}" for name, value in (arguments or {}).items()]
-    # Podman's own format has no place for a health check
-    form = ["--format", "docker"] if runtime is ContainerRuntime.Podman else []
-    given = [word for value in values for word in ("--build-arg", value)]
-    return [program(runtime), "build", *form, *given, tag, image, folder]
+    """The arguments of a command that builds `image` from the context in `folder`. `tag` is the option's spelling."""
+    build_arguments = [word for name, value in (arguments or {}).items() for word in ("--build-arg", f"{name}={value}")]
+    # Podman's default format, OCI, cannot represent a health check
+    image_format = ["--format", "docker"] if runtime is ContainerRuntime.Podman else []
+    return [engine_program(runtime), "build", *image_format, *build_arguments, tag, image, folder]
 
 
-def load(runtime: ContainerRuntime, archive: PurePosixPath) -> list[str]:
-    """The words that load an exported image."""
-    return [program(runtime), "load", "--input", str(archive)]
+def load_command(runtime: ContainerRuntime, archive: PurePosixPath) -> list[str]:
+    """The arguments of a command that loads an exported image."""
+    return [engine_program(runtime), "load", "--input", str(archive)]
 
 
-def run(config: ContainerConfiguration, image: str) -> list[str]:
-    """The words that run `image` as the spec confines it, with its volumes and all its ports."""
-    return [program(config.runtime), "run", "--rm", *_options(config), image]
+def run_command(config: ContainerConfiguration, image: str) -> list[str]:
+    """The arguments of a command that runs `image` with the restrictions, volumes and ports of `config`."""
+    return [engine_program(config.runtime), "run", "--rm", *_options(config), image]
 
 
-def written(words: list[str]) -> str:
-    """A line for a shell."""
-    return shlex.join(words)
+def shell_line(command: list[str]) -> str:
+    """The command as one line for a shell."""
+    return shlex.join(command)
 
 
 def _options(config: ContainerConfiguration) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A build on an engine: its log line by line as it comes, and an end to it when its time is over."""
+"""Builds an image on an engine: forwards the log line by line, and aborts the build at its time limit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .build_context import pack
-from .image import BuildTimedOut, EngineFailed
-from .log_text import lines, sentence
-from .sdk import ANSWER_TIMEOUT_S, TROUBLE, cause
+from .build_context import write_context_tar
+from .errors import BuildTimedOut, EngineFailed
+from .log_text import log_lines, log_sentence
+from .sdk import ENGINE_ERRORS, RESPONSE_TIMEOUT_S, engine_cause
 
-# what pip writes when it reaches no index, or finds no package there
+# pip's messages if it cannot reach an index, or finds no matching package there
 _PIP = re.compile(r"No matching distribution|Could not find a version|connection broken by|Max retries exceeded")
 
 
@@ -29,14 +29,15 @@ def run_build(
     network: str | None,
     on_line: Callable[[str], None],
 ) -> list[str]:
-    """Build the context in `folder` as `reference`. Returns the log; EngineFailed and BuildTimedOut have it too."""
+    """Build the context in `folder` as `reference`. Returns the log. Raises EngineFailed or BuildTimedOut, which
+    contain the log too."""
     log: list[str] = []
-    late = threading.Event()
+    timed_out = threading.Event()
     try:
         with tempfile.TemporaryFile() as archive:
-            pack(folder, archive)
+            write_context_tar(folder, archive)
             archive.seek(0)
-            with _deadline(client, timeout_s, late):
+            with _deadline(client, timeout_s, timed_out):
                 steps = client.build(
                     fileobj=archive,
                     custom_context=True,
@@ -46,68 +47,70 @@ def run_build(
                     rm=True,
                     forcerm=True,
                     decode=True,
-                    timeout=timeout_s + ANSWER_TIMEOUT_S,
+                    timeout=timeout_s + RESPONSE_TIMEOUT_S,
                 )
                 failure = _follow(steps, log, on_line)
-    except TROUBLE as problem:
-        failure = cause(problem)
-    if late.is_set():
+    except ENGINE_ERRORS as error:
+        failure = engine_cause(error)
+    if timed_out.is_set():
         raise BuildTimedOut(
-            f"building {reference} took longer than {timeout_s:g} s and was given up",
-            remediation="Raise container_config.build_timeout, or see in the log what takes so long.",
+            f"building {reference} took longer than {timeout_s:g} s and was aborted",
+            remediation="Increase container_config.build_timeout, or see in the log which step takes so long.",
             log=log,
         )
     if failure:
-        raise EngineFailed(f"building {reference} failed: {failure}", remediation=_remedy(log, network), log=log)
+        raise EngineFailed(f"building {reference} failed: {failure}", remediation=_remediation(log, network), log=log)
     return log
 
 
-def _remedy(log: Sequence[str], network: str | None) -> str:
-    """What to do about a build that failed, by what its log ends with."""
+def _remediation(log: Sequence[str], network: str | None) -> str:
+    """The remediation of a failed build, according to the last lines of its log."""
     end = "\n".join(log[-20:])
     if _PIP.search(end) is None:
         return "See the end of the build's log above."
     if network == "none":
-        return "Put the wheels that pip names into the folder of container_config.wheelhouse."
-    return "See what pip says above: it needs a package index, or a folder of wheels as container_config.wheelhouse."
+        return "Put the wheels that pip names into the directory of container_config.wheelhouse."
+    return (
+        "See pip's messages above: it needs a package index, or a directory of wheels in container_config.wheelhouse."
+    )
 
 
 @contextlib.contextmanager
-def _deadline(client: Any, timeout_s: float, late: threading.Event) -> Iterator[None]:
-    """Sets `late` and ends every answer that is being read when the time is over; the engine stops a build that
-    nobody reads."""
-    answers: list[Any] = []
+def _deadline(client: Any, timeout_s: float, timed_out: threading.Event) -> Iterator[None]:
+    """Set `timed_out` and shut down every response that is being read once the time is over. The engine stops a build
+    when its client disconnects."""
+    responses: list[Any] = []
 
-    def end() -> None:
-        late.set()
-        for answer in answers:
+    def disconnect() -> None:
+        timed_out.set()
+        for response in responses:
             with contextlib.suppress(ValueError, RuntimeError, OSError):
-                answer.raw.shutdown()
+                response.raw.shutdown()
 
-    def keep(answer: Any, *_: Any, **__: Any) -> None:
-        answers.append(answer)
+    def add(response: Any, *_: Any, **__: Any) -> None:
+        responses.append(response)
 
-    timer = threading.Timer(timeout_s, end)
+    timer = threading.Timer(timeout_s, disconnect)
     timer.daemon = True
-    client.hooks["response"].append(keep)
+    client.hooks["response"].append(add)
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-        client.hooks["response"].remove(keep)
-        if late.is_set():
-            for answer in answers:
-                answer.close()
+        client.hooks["response"].remove(add)
+        if timed_out.is_set():
+            for response in responses:
+                response.close()
 
 
 def _follow(steps: Iterator[Mapping[str, Any]], log: list[str], on_line: Callable[[str], None]) -> str:
-    """Read a build's log to its end. Returns the engine's own word on its failure, "" for none."""
+    """Read a build's messages to their end. Returns the engine's error message, "" if the build succeeded."""
     failure = ""
     for step in steps:
-        failure = sentence(str(step.get("error", failure)))
+        failure = log_sentence(str(step.get("error", failure)))
         text = str(step.get("stream") or step.get("error") or "")
-        for line in lines(text):
+        for line in log_lines(text):
             log.append(line)
             on_line(line)
     return failure

@@ -1,4 +1,4 @@
-"""An image on its way to a registry, which the engine itself speaks to."""
+"""Pushes an image to a registry through the engine, which connects to the registry itself."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import podman
-from .image import EngineFailed
-from .log_text import sentence, shown_line
-from .sdk import auth_header, telling, unless_gone
+from .errors import EngineFailed
+from .log_text import log_sentence, plain_line
+from .podman import podman_push
+from .sdk import auth_header, engine_errors, ignore_not_found
 
 
-def push(
+def push_image(
     client: Any,
     address: str,
     reference: str,
@@ -24,38 +24,40 @@ def push(
     plain_http: bool,
     on_line: Callable[[str], None],
 ) -> None:
-    """Push the image `reference` as ``repository:tag``; the name that it has for that goes again. `login` is a name and
-    a password, or an ``identitytoken``; without it nobody is logged in, whatever Docker's config says. Raises
-    EngineFailed with the engine's own words."""
+    """Push the image `reference` as ``repository:tag``, a tag that is removed from the engine afterwards.
+
+    `login` has ``username`` and ``password``, or ``identitytoken``. An empty `login` pushes without credentials, even
+    if Docker's config has some. Raises EngineFailed with the engine's message.
+    """
     target = f"{repository}:{tag}"
-    with telling(f"cannot push {reference} as {target}", address):
-        known = {name for image in client.images() for name in image.get("RepoTags") or ()}
+    with engine_errors(f"cannot push {reference} as {target}", address):
+        existing = {name for image in client.images() for name in image.get("RepoTags") or ()}
         client.tag(reference, repository, tag)
         try:
             if by_podman:
-                told = podman.push(client, repository, tag, auth_header(login), tls=not plain_http)
+                steps = podman_push(client, repository, tag, auth_header(login), tls=not plain_http)
             else:
-                told = client.push(repository, tag, auth_config=dict(login), stream=True, decode=True)
-            failure = _follow(told, on_line)
+                steps = client.push(repository, tag, auth_config=dict(login), stream=True, decode=True)
+            failure = _follow(steps, on_line)
         finally:
-            if target not in known and target != reference:
-                with contextlib.suppress(Exception), unless_gone():
+            if target not in existing and target != reference:
+                with contextlib.suppress(Exception), ignore_not_found():
                     client.remove_image(target, noprune=True)
     if failure:
         raise EngineFailed(
             f"cannot push {reference} as {target}: {failure}",
-            remediation="See that the engine reaches the registry, and trusts it: Docker does without TLS on"
-            " its own machine, and for registries that its settings name.",
+            remediation="Make sure that the engine can reach the registry and trusts its certificate. Docker uses plain"
+            " HTTP only for registries on its own machine and those in its insecure-registries setting.",
         )
 
 
 def _follow(steps: Any, on_line: Callable[[str], None]) -> str:
-    """Read what the engine tells to its end. Returns its word on its failure, "" for none."""
-    failure, said = "", dict[str, str]()
+    """Read the engine's progress messages to their end. Returns its error message, "" if the push succeeded."""
+    failure, reported = "", dict[str, str]()
     for step in steps:
-        failure = sentence(str(step.get("error") or failure))
-        layer, status = (shown_line(str(step.get(key, ""))) for key in ("id", "status"))
-        if status and said.get(layer) != status:  # progress comes many times a second
-            said[layer] = status
+        failure = log_sentence(str(step.get("error") or failure))
+        layer, status = (plain_line(str(step.get(key, ""))) for key in ("id", "status"))
+        if status and reported.get(layer) != status:  # the same status arrives many times a second
+            reported[layer] = status
             on_line(f"{layer}: {status}" if layer else status)
     return failure

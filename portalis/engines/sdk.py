@@ -1,4 +1,4 @@
-"""The Docker SDK: how an engine is reached, and what its troubles come to. The only module that imports it."""
+"""The Docker SDK: connections to engines, and the conversion of its errors. No other module imports the SDK."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import MissingPart
-from .image import EngineFailed
-from .log_text import sentence
+from .errors import EngineFailed
+from .log_text import log_sentence
 
 try:
     import docker
@@ -20,46 +20,46 @@ try:
 except ImportError:
     raise MissingPart("the Docker SDK is not installed", remediation="pip install 'portalis[nim]'") from None
 
-ANSWER_TIMEOUT_S = 120.0
-TROUBLE = (DockerException, RequestException, HTTPError, OSError)
+RESPONSE_TIMEOUT_S = 120.0
+ENGINE_ERRORS = (DockerException, RequestException, HTTPError, OSError)
+"""The exceptions that a call of the SDK raises for an engine that fails or cannot be reached."""
 
 
 def connect(address: str, environment: Mapping[str, str]) -> Any:
-    """A client of the engine at `address`; `environment` says how it is encrypted. Raises one of `TROUBLE`."""
+    """A client of the engine at `address`. `environment` contains Docker's TLS variables. Raises one of
+    `ENGINE_ERRORS`."""
     options = kwargs_from_env(environment={**environment, "DOCKER_HOST": address})
-    return docker.APIClient(**options, version="auto", timeout=ANSWER_TIMEOUT_S)
+    return docker.APIClient(**options, version="auto", timeout=RESPONSE_TIMEOUT_S)
 
 
 def auth_header(login: Mapping[str, str]) -> str:
-    """A login in the form of the header that engines read it from."""
+    """A login, encoded as the value of the header X-Registry-Auth."""
     header: bytes = encode_header(dict(login))
     return header.decode()
 
 
-def cause(problem: BaseException) -> str:
-    """What went wrong at the bottom, without the layers of the libraries."""
-    if isinstance(problem, APIError):
-        return sentence(str(problem.explanation or problem))
-    while problem.__cause__ or problem.__context__:
-        problem = problem.__cause__ or problem.__context__ or problem
-    return (problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)) or type(
-        problem
-    ).__name__
+def engine_cause(error: BaseException) -> str:
+    """The message of the innermost error, without the layers that the libraries add."""
+    if isinstance(error, APIError):
+        return log_sentence(str(error.explanation or error))
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
 
 
 @contextlib.contextmanager
-def telling(what: str, address: str) -> Iterator[None]:
-    """What the engine at `address` refuses inside is raised as EngineFailed, with `what` before its reason."""
+def engine_errors(what: str, address: str) -> Iterator[None]:
+    """Convert the SDK's exceptions to EngineFailed, with the message ``<what>: <cause>``."""
     try:
         yield
-    except TROUBLE as problem:
+    except ENGINE_ERRORS as error:
         raise EngineFailed(
-            f"{what}: {cause(problem)}", remediation=f"Look at the log of the engine at {address}, and try again."
+            f"{what}: {engine_cause(error)}", remediation=f"See the log of the engine at {address}, and try again."
         ) from None
 
 
 @contextlib.contextmanager
-def unless_gone() -> Iterator[None]:
-    """Passes over that what is asked for is not there."""
+def ignore_not_found() -> Iterator[None]:
+    """Ignore that the image or container does not exist."""
     with contextlib.suppress(NotFound):
         yield

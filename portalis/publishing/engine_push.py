@@ -14,7 +14,7 @@ from ..spec.container import ContainerRuntime
 from .publishing_plan import PlannedImage
 
 if TYPE_CHECKING:
-    from ..engines.container_engine import Engine
+    from ..engines.container_engine import ContainerEngine
 
 # what engines say when a registry refuses: nothing that another try would change
 _DENIED = re.compile(r"unauthorized|authentication required|denied|forbidden|no basic auth", re.IGNORECASE)
@@ -38,15 +38,15 @@ class EnginePush:
         self._runtime = runtime
         self._say = say
         self._backoff = backoff or Backoff(tries=_TRIES, tries_unreached=_TRIES, on_retry=say)
-        self._engine: Engine | None = None
+        self._engine: ContainerEngine | None = None
 
     def __call__(self, planned: PlannedImage) -> None:
         """Push one image. Raises MissingPart without an engine, AccessDenied, Unreachable."""
-        from ..engines.container_engine import Engine
-        from ..engines.image import EngineFailed
+        from ..engines.container_engine import ContainerEngine
+        from ..engines.errors import EngineFailed
 
         if self._engine is None:
-            self._engine = Engine.find(self._runtime)
+            self._engine = ContainerEngine.find(self._runtime)
         attempt = self._backoff.attempt(f"pushing {planned.reference} with {self._engine.version()}")
         self._engine.inspect(planned.reference)
         while True:

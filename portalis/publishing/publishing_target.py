@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..contracts.errors import ErrorType, PublishingError
 from ..contracts.output import PackagingWarning, WarningSeverity
-from ..engines.engine_commands import program
+from ..engines.engine_commands import engine_program
 from ..errors import PortalisError, UsageError
 from ..oci import address as addresses
 from ..oci import credentials
@@ -93,7 +93,7 @@ def _failed(job: Job, made: TargetResult, plan: PublishingPlan, error: StageErro
     from ..output.package_layout import PUBLISH_SCRIPT
     from .script import write_script
 
-    engine = program(job.spec.container_config.runtime)
+    engine = engine_program(job.spec.container_config.runtime)
     write_script(plan, job.staging, engine)
     error.steps = (
         f"portalis publish {job.output} --registry {plan.address}",

@@ -9,7 +9,7 @@ import pytest
 
 from portalis.contracts.output import Status
 from portalis.engines.confinement import Confinement
-from portalis.engines.container_engine import Engine
+from portalis.engines.container_engine import ContainerEngine
 from portalis.examples.catalog import EXAMPLES
 from portalis.pipeline import Options, package
 from portalis.spec.container import ContainerRuntime
@@ -47,7 +47,7 @@ pathlib.Path('/tmp/started').touch(); signal.pause()"]
 @pytest.mark.slow
 def test_integration_scenario_1_docker_integration(runtime: ContainerRuntime, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
-    with Engine.find(runtime) as engine:
+    with ContainerEngine.find(runtime) as engine:
         image = engine.build(tmp_path, "portalis-test/integration:1.0", network="none")
         # the image is built, and has the tag that was asked for
         assert engine.inspect("portalis-test/integration:1.0").image_id == image.image_id
@@ -81,7 +81,7 @@ def test_acceptance_scenario_2_nim_container_generation(runtime: ContainerRuntim
     dockerfile = Path(container.dockerfile_path)
     assert dockerfile == tmp_path / "out" / "containers" / "activations-softmax" / "Dockerfile"
     assert dockerfile.read_text().count(f"FROM {parts.BASE_IMAGE}") == 2
-    with Engine.find(runtime) as engine:
+    with ContainerEngine.find(runtime) as engine:
         # the image is built
         image = engine.inspect("activations-softmax:1.2.0")
         # a health check is configured, in the image and in what is reported

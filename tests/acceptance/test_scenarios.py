@@ -118,7 +118,7 @@ def test_acceptance_scenario_4_partial_success(tmp_path: Path) -> None:
     (error,) = made.diagnostics.errors
     assert error.error_type == "ContainerBuildError"
     assert error.context.stage == "NimGeneration"
-    assert "no Docker engine answers" in error.message
+    assert "cannot connect to a Docker engine" in error.message
     assert "/nowhere/d.sock" in error.message
     assert "Docker" in error.remediation.summary
     assert error.details is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portalis.engines.container_engine import Engine
+from portalis.engines.container_engine import ContainerEngine
 from portalis.engines.image import Image
 from portalis.spec.container import ContainerRuntime
 from tests import parts
@@ -17,16 +17,16 @@ from . import images
 
 
 @pytest.fixture(scope="session")
-def docker() -> Iterator[Engine]:
+def docker() -> Iterator[ContainerEngine]:
     """A Docker engine that has the base image and ends with the session."""
-    with Engine.find(environment={"DOCKER_HOST": parts.docker_engine()}) as engine:
+    with ContainerEngine.find(environment={"DOCKER_HOST": parts.docker_engine()}) as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
-def podman() -> Iterator[Engine]:
+def podman() -> Iterator[ContainerEngine]:
     """A Podman service that has the base image and ends with the session."""
-    with Engine.find(ContainerRuntime.Podman, {"CONTAINER_HOST": parts.podman_engine()}) as engine:
+    with ContainerEngine.find(ContainerRuntime.Podman, {"CONTAINER_HOST": parts.podman_engine()}) as engine:
         yield engine
 
 
@@ -39,18 +39,18 @@ def softmax_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def docker_image(docker: Engine, softmax_context: Path) -> Image:
+def docker_image(docker: ContainerEngine, softmax_context: Path) -> Image:
     """The shared image on Docker."""
     return _built("docker", docker, softmax_context)
 
 
 @pytest.fixture(scope="session")
-def podman_image(podman: Engine, softmax_context: Path) -> Image:
+def podman_image(podman: ContainerEngine, softmax_context: Path) -> Image:
     """The shared image on Podman."""
     return _built("podman", podman, softmax_context)
 
 
-def _built(name: str, engine: Engine, folder: Path) -> Image:
+def _built(name: str, engine: ContainerEngine, folder: Path) -> Image:
     """What one process has built, the next finds in the engine's cache."""
     lines: list[str] = []
     with session.lock(f"image-{name}"):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from portalis.engines.build_context import BuildContext
-from portalis.engines.container_engine import Engine
+from portalis.engines.container_engine import ContainerEngine
 from portalis.engines.image import Image
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.service.settings import ModelSettings
@@ -40,7 +40,7 @@ def context() -> BuildContext:
     )
 
 
-def build(engine: Engine, folder: Path, on_line: Callable[[str], None]) -> Image:
+def build(engine: ContainerEngine, folder: Path, on_line: Callable[[str], None]) -> Image:
     """Build the context that lies in `folder`, without a network."""
     arguments = context().arguments
     return engine.build(

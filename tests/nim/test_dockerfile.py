@@ -14,7 +14,7 @@ from dockerfile_parse import DockerfileParser
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from portalis.engines.container_engine import Engine
+from portalis.engines.container_engine import ContainerEngine
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.container_checks import problems
 from portalis.nim.dockerfile import Dockerfile, render
@@ -71,7 +71,7 @@ def test_no_value_adds_an_instruction(values: dict[str, str], words: list[str]) 
 
 @pytest.mark.parametrize("instruction", ["LABEL", "ENV"])
 def test_the_real_engine_reads_back_exactly_the_values(
-    docker: Engine, tmp_path_factory: pytest.TempPathFactory, instruction: str
+    docker: ContainerEngine, tmp_path_factory: pytest.TempPathFactory, instruction: str
 ) -> None:
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(LABELS if instruction == "LABEL" else VARIABLES, TEXTS, min_size=3, max_size=12))
@@ -91,7 +91,7 @@ def test_the_real_engine_reads_back_exactly_the_values(
 
 
 def test_the_real_engine_reads_back_exactly_the_words_of_a_command(
-    docker: Engine, tmp_path_factory: pytest.TempPathFactory
+    docker: ContainerEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(TEXTS, min_size=1, max_size=12))

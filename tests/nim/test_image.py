@@ -15,7 +15,7 @@ import pytest
 from docker import DockerClient
 
 from portalis.engines.build_context import BuildContext
-from portalis.engines.container_engine import Engine
+from portalis.engines.container_engine import ContainerEngine
 from portalis.engines.image import Image
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim import image_pins as pins
@@ -53,12 +53,12 @@ def folder(context: BuildContext, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="module")
-def image(docker: Engine, folder: Path) -> Iterator[Image]:
+def image(docker: ContainerEngine, folder: Path) -> Iterator[Image]:
     yield docker.build(folder, REFERENCE, network="none", timeout_s=6 * waiting.PATIENCE_S)
     docker.remove(REFERENCE)
 
 
-def start(docker: Engine, **options: Any) -> Any:
+def start(docker: ContainerEngine, **options: Any) -> Any:
     """A container that is confined as the issue of a careful operator wants, with loopback alone."""
     client = DockerClient(base_url=docker.address, timeout=int(waiting.PATIENCE_S))
     confined = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "user": "4242:4242"}
@@ -73,7 +73,7 @@ def inside(container: Any, program: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def service(docker: Engine, image: Image) -> Iterator[Any]:
+def service(docker: ContainerEngine, image: Image) -> Iterator[Any]:
     """A container of the image, ready."""
     container = start(docker)
     try:
@@ -153,7 +153,7 @@ def test_no_wheels_no_cache_of_pip_and_no_build_folder_are_left(service: Any) ->
 
 
 def test_a_changed_module_rebuilds_the_last_layer_alone(
-    docker: Engine, folder: Path, image: Image, tmp_path: Path
+    docker: ContainerEngine, folder: Path, image: Image, tmp_path: Path
 ) -> None:
     models = [MODELS[0], (MODELS[1][0], tmp_path / "changed.wasm")]
     (tmp_path / "changed.wasm").write_bytes(EXAMPLES["softmax"].module.read_bytes() + b"\0\2\1x")  # a custom section
@@ -172,7 +172,9 @@ def test_a_changed_module_rebuilds_the_last_layer_alone(
     docker.remove("portalis-test/changed:1")
 
 
-def test_the_docker_command_builds_the_same_image_from_the_folder(docker: Engine, folder: Path, image: Image) -> None:
+def test_the_docker_command_builds_the_same_image_from_the_folder(
+    docker: ContainerEngine, folder: Path, image: Image
+) -> None:
     """The command line reads ``.dockerignore``, which the engine's interface does not."""
     program = shutil.which("docker")
     assert program is not None, "it comes with the engine"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from portalis.engines.container_engine import Engine
+from portalis.engines.container_engine import ContainerEngine
 from portalis.engines.image import Image
 from tests.running import waiting
 from tests.running.ports import free_port
@@ -21,14 +21,14 @@ from .images import REFERENCE, REQUEST, check_answer
 pytestmark = pytest.mark.slow
 
 
-def run(docker: Engine, *words: str) -> str:
+def run(docker: ContainerEngine, *words: str) -> str:
     done = subprocess.run(["docker", "--host", docker.address, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 @pytest.fixture
-def service(docker: Engine, docker_image: Image) -> Iterator[tuple[str, int]]:
+def service(docker: ContainerEngine, docker_image: Image) -> Iterator[tuple[str, int]]:
     """The container's id, and the port where its service is ready."""
     names = ("SERVICE_PORT", "GRPC_PORT", "METRICS_PORT")
     ports = {name: free_port() for name in names}
@@ -52,7 +52,9 @@ def ready(port: int) -> bool:
         return False
 
 
-def test_the_image_answers_as_user_4242_and_ends_cleanly_on_sigterm(docker: Engine, service: tuple[str, int]) -> None:
+def test_the_image_answers_as_user_4242_and_ends_cleanly_on_sigterm(
+    docker: ContainerEngine, service: tuple[str, int]
+) -> None:
     container, port = service
     body = json.dumps(REQUEST).encode()
     request = urllib.request.Request(

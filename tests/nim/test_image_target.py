@@ -76,7 +76,7 @@ def test_one_image_for_the_package_has_all_modules_that_can_be_served(
     assert [model["name"] for model in json.loads(files["models/service.json"])["models"]] == ["gelu", "softmax"]
     left_out, unavailable = made.diagnostics.errors
     assert left_out.message.startswith("opaque is not in the image demo:1.2.3-build.4: ")
-    assert "no Podman engine answers" in unavailable.message
+    assert "cannot connect to a Podman engine" in unavailable.message
     place = f"{tmp_path}/out/containers/demo"
     # Podman's own format would lose the health check
     assert unavailable.remediation.steps == (f"podman build --format docker -t demo:1.2.3-build.4 {place}",)

@@ -1,8 +1,7 @@
-"""Images on real engines, Docker and Podman: built, inspected, tried, exported; and what goes wrong."""
+"""Images on real engines, Docker and Podman: build, inspection, smoke test, export, and the errors of each."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import os
@@ -15,11 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
-from portalis.engines.build_context import pack
+from portalis.engines.build_context import write_context_tar
 from portalis.engines.confinement import ANY_USER
-from portalis.engines.container_engine import Engine
-from portalis.engines.image import BuildTimedOut, EngineFailed, EngineUnavailable, Image
-from portalis.engines.image_archive import check_archive
+from portalis.engines.container_engine import ContainerEngine
+from portalis.engines.errors import BuildTimedOut, EngineFailed, EngineUnavailable
+from portalis.engines.image import Image
 from portalis.nim.smoke import smoke
 from portalis.spec.container import ContainerRuntime
 from tests import parts
@@ -31,15 +30,15 @@ pytestmark = pytest.mark.engine
 
 
 class Built(NamedTuple):
-    """An engine, and the shared image on it."""
+    """An engine and the shared image on it."""
 
-    engine: Engine
+    engine: ContainerEngine
     image: Image
 
 
 @pytest.fixture(params=["docker", "podman"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    found: Engine = request.getfixturevalue(request.param)
+def engine(request: pytest.FixtureRequest) -> ContainerEngine:
+    found: ContainerEngine = request.getfixturevalue(request.param)
     return found
 
 
@@ -49,14 +48,14 @@ def built(request: pytest.FixtureRequest) -> Built:
 
 
 @pytest.mark.slow
-def test_the_image_says_what_the_configuration_says(built: Built) -> None:
+def test_the_image_has_the_configuration_of_its_context(built: Built) -> None:
     image = built.image
     assert image.image_id.startswith("sha256:")
     assert image.config["Labels"]["awkward"] == AWKWARD
     assert f"AWKWARD={AWKWARD}" in image.config["Env"]
     assert image.config["User"] == "1001:0"
     assert set(image.config["ExposedPorts"]) == {"8000/tcp", "8001/tcp", "9090/tcp"}
-    # Podman, too, builds in the format that has health checks
+    # Podman builds in Docker's format too, which has health checks
     assert image.config["Healthcheck"]["Interval"] == 30_000_000_000
     assert image.config["Healthcheck"]["Retries"] == 3
     assert image.config["Healthcheck"]["Test"][0] == "CMD"
@@ -67,9 +66,9 @@ def test_the_image_says_what_the_configuration_says(built: Built) -> None:
 
 
 @pytest.mark.slow
-def test_dockers_last_layer_is_the_module(docker: Engine, docker_image: Image) -> None:
+def test_the_last_layer_of_dockers_image_is_the_module(docker: ContainerEngine, docker_image: Image) -> None:
     assert "/app/models" in docker_image.layers[-1].created_by
-    assert docker_image.digest is None  # it was not pushed
+    assert docker_image.digest is None  # the image was not pushed
 
 
 @pytest.mark.slow
@@ -81,21 +80,23 @@ def test_a_confined_container_becomes_healthy_infers_as_numpy_does_and_stops(bui
     assert went.healthy_after_s > 0
     confinement = went.confinement
     assert (confinement.user, confinement.read_only_root) == (ANY_USER, True)
-    abilities = built.engine.abilities()
-    assert (confinement.memory_bytes == 512 * 2**20) is abilities.memory_limit
-    assert (confinement.cpu_millis == 1500) is (abilities.cpu_limit and abilities.cpus > 1)
+    capabilities = built.engine.capabilities()
+    assert (confinement.memory_bytes == 512 * 2**20) is capabilities.memory_limit
+    assert (confinement.cpu_millis == 1500) is (capabilities.cpu_limit and capabilities.cpus > 1)
     assert "read-only root" in went.told() and "exit status 0 on SIGTERM" in went.told()
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_in_a_container_is_told_with_its_log(built: Built) -> None:
+def test_an_error_in_a_container_includes_its_log(built: Built) -> None:
     with pytest.raises(EngineFailed, match=r"/v1/models/other/infer with 404") as caught:
         smoke(built.engine, REFERENCE, config=CONFIG, requests={"other": {"inputs": []}})
     assert any("softmax" in line and "ready" in line for line in caught.value.log)
 
 
 @pytest.mark.slow
-def test_an_exported_image_is_an_archive_that_docker_loads(docker: Engine, docker_image: Image, tmp_path: Path) -> None:
+def test_an_exported_image_is_an_archive_that_docker_loads(
+    docker: ContainerEngine, docker_image: Image, tmp_path: Path
+) -> None:
     file = tmp_path / "image.tar"
     assert docker.save(REFERENCE, file) == file.stat().st_size
     assert [path.name for path in tmp_path.iterdir()] == ["image.tar"]
@@ -108,8 +109,10 @@ def test_an_exported_image_is_an_archive_that_docker_loads(docker: Engine, docke
 
 
 @pytest.mark.slow
-def test_an_archive_of_podmans_image_is_loaded_by_docker(docker: Engine, podman: Engine, tmp_path: Path) -> None:
-    """A small one; one of Docker's is not small in any case, as its base image is in it."""
+def test_an_archive_of_podmans_image_is_loaded_by_docker(
+    docker: ContainerEngine, podman: ContainerEngine, tmp_path: Path
+) -> None:
+    """The image is small; an image exported by Docker contains its base image, and never is."""
     (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY ["Dockerfile", "/"]\nHEALTHCHECK CMD ["/x"]\n')
     made = podman.build(tmp_path, "portalis-test/small:1", network="none")
     podman.save("portalis-test/small:1", tmp_path / "image.tar")
@@ -121,31 +124,17 @@ def test_an_archive_of_podmans_image_is_loaded_by_docker(docker: Engine, podman:
         engine.remove("portalis-test/small:1")
 
 
-def test_an_export_that_fails_leaves_no_file(docker: Engine, tmp_path: Path) -> None:
-    with pytest.raises(EngineFailed, match="there is no image portalis-test/nothing:1"):
+def test_an_export_that_fails_leaves_no_file(docker: ContainerEngine, tmp_path: Path) -> None:
+    with pytest.raises(EngineFailed, match="cannot inspect the image portalis-test/nothing:1"):
         docker.save("portalis-test/nothing:1", tmp_path / "image.tar")
     with pytest.raises(EngineFailed, match=f"cannot export {parts.BASE_IMAGE}: No such file or directory"):
         docker.save(parts.BASE_IMAGE, tmp_path / "no-such-folder" / "image.tar")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_archive_that_was_cut_off_is_no_archive(tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole.tar", tmp_path / "cut.tar"
-    (tmp_path / "layer").write_bytes(b"x" * 5000)
-    (tmp_path / "manifest.json").write_text('[{"Config": "abc.json", "Layers": ["layer"], "RepoTags": []}]')
-    (tmp_path / "abc.json").write_text("{}")
-    with tarfile.open(whole, "w") as archive:
-        for name in ("manifest.json", "layer", "abc.json"):
-            archive.add(tmp_path / name, name)
-    check_archive(whole, "sha256:abc")
-    with pytest.raises(EngineFailed, match="it is no archive of images"):
-        check_archive(whole, "sha256:def")
-    cut.write_bytes(whole.read_bytes()[:3000])
-    with pytest.raises(EngineFailed, match="cannot be loaded: "):
-        check_archive(cut, "sha256:abc")
-
-
-def test_a_container_that_ends_by_itself_is_told_with_its_status_and_log(engine: Engine, tmp_path: Path) -> None:
+def test_the_error_for_a_container_that_ends_early_has_its_status_and_log(
+    engine: ContainerEngine, tmp_path: Path
+) -> None:
     (tmp_path / "Dockerfile").write_text(
         f'FROM {parts.BASE_IMAGE}\nENTRYPOINT ["sh", "-c", "echo no such thing; exit 5"]\n'
     )
@@ -156,17 +145,17 @@ def test_a_container_that_ends_by_itself_is_told_with_its_status_and_log(engine:
     engine.remove("portalis-test/ends:1")
 
 
-def test_a_failed_build_keeps_its_log_and_the_engines_reason(engine: Engine, tmp_path: Path) -> None:
+def test_a_failed_build_keeps_its_log_and_the_engines_reason(engine: ContainerEngine, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(f'FROM {parts.BASE_IMAGE}\nRUN ["sh", "-c", "echo before; exit 3"]\n')
     lines: list[str] = []
     with pytest.raises(EngineFailed, match="building portalis-test/broken:1 failed: .*3") as caught:
         engine.build(tmp_path, "portalis-test/broken:1", network="none", on_line=lines.append)
     assert "before" in caught.value.log
-    assert tuple(lines) == caught.value.log  # all was told as it came
+    assert tuple(lines) == caught.value.log  # each line was forwarded as it arrived
     assert "before" in str(caught.value)
 
 
-def test_a_build_that_takes_too_long_is_given_up_and_its_log_kept(engine: Engine, tmp_path: Path) -> None:
+def test_a_build_that_exceeds_its_timeout_is_aborted_and_keeps_its_log(engine: ContainerEngine, tmp_path: Path) -> None:
     length = f"3601.{uuid.uuid4().int}"  # no other process of this machine has this argument
     (tmp_path / "Dockerfile").write_text(f'FROM {parts.BASE_IMAGE}\nRUN ["sleep", "{length}"]\n')
     began = time.monotonic()
@@ -174,33 +163,33 @@ def test_a_build_that_takes_too_long_is_given_up_and_its_log_kept(engine: Engine
         for limit_s in (6, 60, 600):
             with pytest.raises(BuildTimedOut, match=f"took longer than {limit_s} s") as caught:
                 engine.build(tmp_path, "portalis-test/slow:1", network="none", timeout_s=limit_s)
-            # Podman tells a step when it is done
+            # Podman logs a step when it is done
             begun = any("sleep" in line for line in caught.value.log) or engine.is_podman
-            if begun:  # a busy engine may not have come so far
+            if begun:  # a busy engine may not have reached the step
                 break
         assert begun, caught.value.log
-        assert time.monotonic() - began < 1800  # and not the hour that the build wants
+        assert time.monotonic() - began < 1800  # and not the hour that the build would take
         if not engine.is_podman:
-            until(lambda: not having(length), "the engine still runs the build")
-        assert engine.has_bridge() in (True, False)  # the connection is still of use
+            until(lambda: not processes_with(length), "the engine still runs the build")
+        assert engine.has_bridge() in (True, False)  # the connection can still be used
     finally:
-        # Podman 4.3 leaves the step of a build running whose client has gone, and also when it ends itself
-        for process in having(length):
+        # Podman 4.3 leaves a step of a build running when the client disconnects, and even when Podman itself ends
+        for process in processes_with(length):
             os.kill(process, signal.SIGKILL)
 
 
-def having(argument: str) -> list[int]:
-    """The processes that have this argument."""
+def processes_with(argument: str) -> list[int]:
+    """The ids of the processes that have this argument."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended
             if argument.encode() in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
     return found
 
 
-def test_an_image_that_is_not_there_is_told(engine: Engine) -> None:
-    with pytest.raises(EngineFailed, match="there is no image portalis-test/nothing:1"):
+def test_a_missing_image_is_an_error(engine: ContainerEngine) -> None:
+    with pytest.raises(EngineFailed, match="cannot inspect the image portalis-test/nothing:1"):
         engine.inspect("portalis-test/nothing:1")
     engine.remove("portalis-test/nothing:1")
 
@@ -208,42 +197,32 @@ def test_an_image_that_is_not_there_is_told(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("runtime", "variable"), [(ContainerRuntime.Docker, "DOCKER_HOST"), (ContainerRuntime.Podman, "CONTAINER_HOST")]
 )
-def test_an_engine_that_does_not_answer_is_told_with_what_to_do(
+def test_the_error_for_an_unreachable_engine_names_the_remediation(
     tmp_path: Path, runtime: ContainerRuntime, variable: str
 ) -> None:
-    with pytest.raises(EngineUnavailable, match=f"no {runtime} engine answers .*nothing.sock") as caught:
-        Engine.find(runtime, {variable: f"unix://{tmp_path}/nothing.sock"})
+    with pytest.raises(EngineUnavailable, match=f"cannot connect to a {runtime} engine .*nothing.sock") as caught:
+        ContainerEngine.find(runtime, {variable: f"unix://{tmp_path}/nothing.sock"})
     assert variable in caught.value.remediation
     with pytest.raises(EngineUnavailable, match=str(tmp_path)) as caught:
-        Engine.find(ContainerRuntime.Podman, {"XDG_RUNTIME_DIR": str(tmp_path)})
+        ContainerEngine.find(ContainerRuntime.Podman, {"XDG_RUNTIME_DIR": str(tmp_path)})
     assert "systemctl --user start podman.socket" in caught.value.remediation
 
 
-def test_podman_is_found_where_its_socket_usually_is(podman: Engine, tmp_path: Path) -> None:
+def test_podman_is_found_at_its_default_socket(podman: ContainerEngine, tmp_path: Path) -> None:
     socket = tmp_path / "podman" / "podman.sock"
     socket.parent.mkdir()
     socket.symlink_to(podman.address.removeprefix("unix://"))
-    with Engine.find(ContainerRuntime.Podman, {"XDG_RUNTIME_DIR": str(tmp_path)}) as found:
+    with ContainerEngine.find(ContainerRuntime.Podman, {"XDG_RUNTIME_DIR": str(tmp_path)}) as found:
         assert found.is_podman
         assert found.address == f"unix://{socket}"
 
 
-def test_the_same_context_is_packed_to_the_same_bytes(softmax_context: Path, tmp_path: Path) -> None:
+def test_equal_contexts_have_equal_archives(softmax_context: Path, tmp_path: Path) -> None:
     context().write_to(tmp_path / "again")
     (tmp_path / "again" / "Dockerfile").chmod(0o600)
     archives = []
     for number, each in enumerate((softmax_context, tmp_path / "again")):
         with (tmp_path / f"{number}.tar").open("wb") as archive:
-            pack(each, archive, {})
+            write_context_tar(each, archive, {})
         archives.append((tmp_path / f"{number}.tar").read_bytes())
     assert archives[0] == archives[1]
-
-
-def test_the_sdk_is_imported_by_one_module() -> None:
-    importers = set()
-    for path in (parts.ROOT / "nim").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            importers |= {path.name for name in names if name.split(".")[0] == "docker"}
-    assert importers == {"sdk.py"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from docker import DockerClient
 
-from portalis.engines.container_engine import Engine
+from portalis.engines.container_engine import ContainerEngine
 from portalis.nim.service.settings import ModelSettings
 from portalis.nim.service_context import ImageLabels, build_context
 from portalis.nim.wasm_runtimes import find_runtime
@@ -32,7 +32,7 @@ print(urllib.request.urlopen(request).read().decode())
 """
 
 
-def test_a_command_runs_in_wasmedge_in_a_confined_container(docker: Engine, tmp_path: Path) -> None:
+def test_a_command_runs_in_wasmedge_in_a_confined_container(docker: ContainerEngine, tmp_path: Path) -> None:
     (tmp_path / "cat.wasm").write_bytes(guests.wasm(guests.CAT))
     config = ContainerConfiguration(
         base_image=parts.BASE_IMAGE,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from portalis.contracts.output import PackagingAgentOutput
-from portalis.engines.container_engine import Engine
+from portalis.engines.container_engine import ContainerEngine
 from portalis.examples.catalog import EXAMPLES
 from tests import parts
 
@@ -122,19 +122,19 @@ def test_a_build_that_takes_longer_than_the_timeout_is_given_up(place: Place, do
     slow = f"portalis-test/slow-{os.urandom(4).hex()}:1"
     (place.folder / "base").mkdir()
     (place.folder / "base" / "Dockerfile").write_text(f'FROM {parts.BASE_IMAGE}\nONBUILD RUN ["sleep", "3600"]\n')
-    with Engine.find(environment={"DOCKER_HOST": docker}) as engine:
+    with ContainerEngine.find(environment={"DOCKER_HOST": docker}) as engine:
         engine.build(place.folder / "base", slow, network="none")
     place.spec(base_image=slow)
     done = place.build("--only", "gelu", "--timeout", "1", "--no-smoke")
     assert done.returncode == 1, done.stdout
-    assert "building demo-gelu:1.0.0 took longer than 1 s and was given up" in done.stderr
+    assert "building demo-gelu:1.0.0 took longer than 1 s and was aborted" in done.stderr
     assert "build_timeout" in done.stderr
 
 
 def test_an_engine_that_is_not_there_is_told_with_what_to_do(place: Place) -> None:
     done = place.build()
     assert done.returncode == 1
-    assert "error: no image was built: no Docker engine answers (unix:///nowhere/d.sock: " in done.stderr
+    assert "error: no image was built: cannot connect to a Docker engine (unix:///nowhere/d.sock: " in done.stderr
     assert "systemctl start docker" in done.stderr
     # the contexts are not kept, so nothing is said of building them by hand
     assert "docker build" not in done.stderr

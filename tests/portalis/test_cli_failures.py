@@ -49,7 +49,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str, str, str]] = {
         1,
         "ContainerBuildError",
         "NimGeneration",
-        "engine answers",
+        "cannot connect to a Docker engine",
     ),
     "demo: an example that is not there": (
         ("demo", "none"),

@@ -12,7 +12,7 @@ import pytest
 
 from portalis.contracts.output import Artifacts
 from portalis.deploy import deployment_target as deploy
-from portalis.engines import engine_commands as container_commands
+from portalis.engines.engine_commands import build_command
 from portalis.nim.build_plan import unservable
 from portalis.proto import documentation_target as target
 from portalis.proto.api_models import is_in_image
@@ -90,7 +90,7 @@ def test_manifests_name_the_engine_of_the_spec(add: WasmBinaryPath, runtime: Con
 
 
 def test_podman_builds_in_the_format_that_has_a_health_check() -> None:
-    build = container_commands.build
+    build = build_command
     assert build(ContainerRuntime.Podman, "a:1", "f", {"X": "a b"}) == [
         "podman", "build", "--format", "docker", "--build-arg", "X=a b", "-t", "a:1", "f",
     ]  # fmt: skip

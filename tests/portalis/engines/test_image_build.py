@@ -1,5 +1,5 @@
-"""The remedy of a build that failed follows from what its log ends with. The engine is a stub: pip's failures are the
-network's."""
+"""The remediation of a failed build follows from the end of its log. The engine is a stub, because pip's failures depend
+on the network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from portalis.engines.image import EngineFailed
+from portalis.engines.errors import EngineFailed
 from portalis.engines.image_build import run_build
 
 
-class Stub:
-    """An engine whose build writes `lines` and fails."""
+class StubClient:
+    """A client of an engine whose build writes `lines` and fails."""
 
     def __init__(self, *lines: str) -> None:
         self._lines = lines
@@ -28,20 +28,21 @@ NO_WHEEL = "ERROR: No matching distribution found for wasmtime==50.0.0"
 
 
 @pytest.mark.parametrize(
-    ("line", "network", "told"),
+    ("line", "network", "remediation"),
     [
         (NO_INDEX, None, "container_config.wheelhouse"),
         (NO_WHEEL, "host", "a package index"),
-        (NO_WHEEL, "none", "Put the wheels that pip names into the folder of container_config.wheelhouse."),
+        (NO_WHEEL, "none", "Put the wheels that pip names into the directory of container_config.wheelhouse."),
         ("cp: no such file", None, "See the end of the build's log above."),
     ],
 )
-def test_a_failed_build_says_what_pip_needs(tmp_path: Path, line: str, network: str | None, told: str) -> None:
+def test_a_failed_build_reports_what_pip_needs(
+    tmp_path: Path, line: str, network: str | None, remediation: str
+) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    client = StubClient("Step 1", line)
     with pytest.raises(EngineFailed) as caught:
-        run_build(
-            Stub("Step 1", line), tmp_path, "a:1", arguments={}, timeout_s=60, network=network, on_line=lambda _: None
-        )
-    assert told in caught.value.remediation
+        run_build(client, tmp_path, "a:1", arguments={}, timeout_s=60, network=network, on_line=lambda _: None)
+    assert remediation in caught.value.remediation
     assert "Docker" not in caught.value.remediation
     assert line in caught.value.log

@@ -1,4 +1,4 @@
-"""Logs of builds and containers are text: no colours, no cursor, nothing that turns text around."""
+"""Logs of builds and containers become plain text: no colors, no cursor movement, no bidirectional controls."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.engines.image import EngineFailed
-from portalis.engines.log_text import LONGEST, lines, sentence, shown_line
+from portalis.engines.errors import EngineFailed
+from portalis.engines.image_build import run_build
+from portalis.engines.log_text import MAX_LINE_CHARS, log_lines, log_sentence, plain_line
 
 
 @pytest.mark.parametrize(
-    ("raw", "shown"),
+    ("raw", "plain"),
     [
         ("\x1b[1;31mError\x1b[0m: no\x1b[K", "Error: no"),
         ("\x1b[38;5;196mred\x1b[m", "red"),
@@ -30,26 +31,26 @@ from portalis.engines.log_text import LONGEST, lines, sentence, shown_line
         ("naïve — 数", "naïve — 数"),
     ],
 )
-def test_a_line_is_what_a_terminal_shows_in_the_end(raw: str, shown: str) -> None:
-    assert shown_line(raw) == shown
+def test_a_line_becomes_the_text_that_a_terminal_displays(raw: str, plain: str) -> None:
+    assert plain_line(raw) == plain
 
 
-def test_lines_without_anything_in_them_are_left_out() -> None:
-    assert list(lines("one\n\n\x1b[0m\r\ntwo\r\n\u2028three")) == ["one", "two", "three"]
-    assert sentence("one\n\x1b[31mtwo\x1b[0m\n") == "one; two"
+def test_empty_lines_are_skipped() -> None:
+    assert list(log_lines("one\n\n\x1b[0m\r\ntwo\r\n\u2028three")) == ["one", "two", "three"]
+    assert log_sentence("one\n\x1b[31mtwo\x1b[0m\n") == "one; two"
 
 
-def test_a_line_without_an_end_is_cut() -> None:
-    assert len(shown_line("x" * 10_000_000)) == LONGEST + 2
+def test_a_long_line_is_cut() -> None:
+    assert len(plain_line("x" * 10_000_000)) == MAX_LINE_CHARS + 2
 
 
 @given(st.text(alphabet=st.characters() | st.sampled_from("\x1b\x9b[]\\0m;\r\n\x07")))
-def test_nothing_that_a_terminal_acts_on_is_left(raw: str) -> None:
-    assert all(line.isprintable() and line for line in lines(raw))
+def test_no_control_character_remains(raw: str) -> None:
+    assert all(line.isprintable() and line for line in log_lines(raw))
 
 
-class Client:
-    """An engine whose build prints colours and fails."""
+class StubClient:
+    """A client of an engine whose build prints colors and fails."""
 
     hooks: dict[str, list[Any]] = {"response": []}  # noqa: RUF012
 
@@ -59,12 +60,10 @@ class Client:
         yield {"error": "\x1b[1mno\x1b[0m such file", "errorDetail": {}}
 
 
-def test_no_escape_of_a_builds_log_reaches_the_error_or_the_listener(tmp_path: Any) -> None:
-    from portalis.engines.image_build import run_build
-
-    heard: list[str] = []
-    with pytest.raises(EngineFailed) as told:
-        run_build(Client(), tmp_path, "x", arguments={}, timeout_s=60, network=None, on_line=heard.append)
-    assert heard == ["Step 1 : RUN pip", "ERROR \\u202e", "no such file"]
-    assert list(told.value.log) == heard
-    assert "\x1b" not in str(told.value) and "failed: no such file" in told.value.message
+def test_escape_sequences_in_a_build_log_reach_neither_the_error_nor_the_listener(tmp_path: Any) -> None:
+    lines: list[str] = []
+    with pytest.raises(EngineFailed) as caught:
+        run_build(StubClient(), tmp_path, "x", arguments={}, timeout_s=60, network=None, on_line=lines.append)
+    assert lines == ["Step 1 : RUN pip", "ERROR \\u202e", "no such file"]
+    assert list(caught.value.log) == lines
+    assert "\x1b" not in str(caught.value) and "failed: no such file" in caught.value.message

@@ -116,11 +116,11 @@ CASES = {
         "NIM containers not generated", outcome="skipped", without=nothing_on_path,
     ),
     "images without an engine, and documents of them": Case(
-        ("add",), ONLY_NIM | DOCUMENTED, FAILURE, NIM, "no Docker engine answers", outcome="failed",
+        ("add",), ONLY_NIM | DOCUMENTED, FAILURE, NIM, "cannot connect to a Docker engine", outcome="failed",
         warned="NIM containers not generated", without=no_engine,
     ),
     "images without an engine, beside models": Case(
-        ("add",), {"enable_nim_packaging": True}, PARTIAL, NIM, "no Docker engine answers", outcome="failed",
+        ("add",), {"enable_nim_packaging": True}, PARTIAL, NIM, "cannot connect to a Docker engine", outcome="failed",
         without=no_engine,
     ),
     # -- models

@@ -191,7 +191,7 @@ def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def planned(runtime: ContainerRuntime) -> PlannedImage:
     """An image with one file, as the engine has it."""
-    from portalis.engines.container_engine import Engine
+    from portalis.engines.container_engine import ContainerEngine
 
     name = f"demo-{os.urandom(4).hex()}"
     written = io.BytesIO()
@@ -200,7 +200,7 @@ def planned(runtime: ContainerRuntime) -> PlannedImage:
         content = os.urandom(200_000)
         entry.size = len(content)
         tar.addfile(entry, io.BytesIO(content))
-    with Engine.find(runtime) as engine:
+    with ContainerEngine.find(runtime) as engine:
         # the SDK's own, since portalis builds images, and imports none
         client = engine._client
         client.import_image_from_data(written.getvalue(), repository=name, tag="1.2.3")
@@ -234,9 +234,9 @@ def test_an_image_is_pushed_by_the_engine_and_pulled_by_skopeo(
     subprocess.run(command, check=True, capture_output=True)
     manifest = json.loads((tmp_path / "pulled/manifest.json").read_text())
     assert manifest["config"]["digest"] == planned.image_id
-    from portalis.engines.container_engine import Engine
+    from portalis.engines.container_engine import ContainerEngine
 
-    with Engine.find(runtime) as engine:  # the name that it was pushed by is gone, its own is not
+    with ContainerEngine.find(runtime) as engine:  # the name that it was pushed by is gone, its own is not
         names = {name for each in engine._client.images() for name in each.get("RepoTags") or ()}
     assert not any("/team/" in name and planned.reference in name for name in names)
     assert any(name.endswith(planned.reference) for name in names)
@@ -275,4 +275,4 @@ def test_an_image_without_an_engine_is_told(server: RegistryServer, monkeypatch:
     )
     plan = PublishingPlan(address=parse(f"{server.host}/team"), images=(planned,))
     (failure,) = carry_out(plan, None, backoff=quick()).failures
-    assert "no Docker engine answers" in failure.message
+    assert "cannot connect to a Docker engine" in failure.message
