@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
-from .request_errors import Problem
+from .request_errors import RequestError, unavailable
 from .settings import ServiceSettings
 
 MAX_HEADERS = 200
@@ -111,10 +111,10 @@ class Admission:
         """Whether a connection of the reserve is refused `target`, since it asks for no health."""
         return len(self._all) > self.most and target.partition(b"?")[0] not in self._probes
 
-    def too_many(self) -> Problem:
+    def too_many(self) -> RequestError:
         """What is answered to all else on a connection of the reserve."""
         text = f"the service has {self.most} connections, its limit (max_connections); try again later"
-        return Problem(503, "ServiceUnavailableError", text)
+        return unavailable(text)
 
     def _every_s(self) -> float:
         return min(1.0, self.header_timeout_s / 4, self.write_timeout_s / 4)

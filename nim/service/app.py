@@ -15,7 +15,7 @@ from .http import management_v1 as about
 from .http import management_v2 as v2
 from .http import metrics_port
 from .http.error_responses import install_error_handlers
-from .http.inference import Infer
+from .http.inference import InferenceFastPath, InferenceHandler
 from .http.middleware import Requests
 from .service import Service
 from .settings import ServiceSettings
@@ -31,7 +31,8 @@ class Application(FastAPI):
 
         The framework's outermost layer answers unexpected errors, which middleware inside of it does not see.
         """
-        return Requests(Infer(super().build_middleware_stack(), self.service), self.service)
+        fast_path = InferenceFastPath(super().build_middleware_stack(), InferenceHandler(self.service))
+        return Requests(fast_path, self.service)
 
 
 def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -> Application:  # noqa: S104
@@ -61,7 +62,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
     settings = service.settings
     async with service.running():
         grpc = GrpcServer(service, service.host, settings.grpc_port)
-        service.drain.also(grpc.stop)
+        service.drain.register_server(grpc.stop)
         try:
             await grpc.start()
             async with contextlib.AsyncExitStack() as stack:
@@ -69,4 +70,4 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
                     await stack.enter_async_context(metrics_port.serving(service))
                 yield
         finally:
-            await service.drain.end_others()
+            await service.drain.stop_servers()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from .request_errors import Problem
+from .request_errors import unavailable
 
 SHUTDOWN_S = 15
 """Longer than a guest may run by default, and with the linger shorter than the 30 s after which Kubernetes kills."""
@@ -31,11 +31,12 @@ class Drain:
         self._ending: asyncio.Future[Any] | None = None
 
     @contextlib.contextmanager
-    def working(self, *, refusable: bool = False) -> Iterator[None]:
-        """A request is worked on. Raises Problem with status 503 for one that is `refusable` and comes too late."""
+    def track_request(self, *, refusable: bool = False) -> Iterator[None]:
+        """Count a request as in flight. Raises RequestError with status 503 for a `refusable` request that comes after
+        `stop_servers`."""
         if refusable and self._refuses:
             self._refused_at = time.monotonic()
-            raise Problem(503, "ServiceUnavailableError", "the service stops, and takes no more requests")
+            raise unavailable("the service stops, and takes no more requests")
         self._refusable |= refusable
         self.in_flight += 1
         try:
@@ -43,17 +44,17 @@ class Drain:
         finally:
             self.in_flight -= 1
 
-    def also(self, stop: Callable[[float], Awaitable[object]]) -> None:
+    def register_server(self, stop: Callable[[float], Awaitable[object]]) -> None:
         """Let `stop`, given a limit in seconds, end another server gracefully while HTTP's ends."""
         self._others.append(stop)
 
-    async def end_others(self) -> None:
+    async def stop_servers(self) -> None:
         """Wait until the other servers have answered what they have. It may be called again."""
         if self._ending is None:
-            self._ending = asyncio.ensure_future(self._end_others())
+            self._ending = asyncio.ensure_future(self._stop_servers())
         await asyncio.shield(self._ending)
 
-    async def _end_others(self) -> None:
+    async def _stop_servers(self) -> None:
         """First refuse what comes, for a moment: gRPC cancels what has reached a server that ends and not yet Python,
         which tells a client nothing, while a refusal makes it go elsewhere."""
         self._refuses, self._refused_at = True, time.monotonic()

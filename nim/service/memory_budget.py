@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from .request_errors import Problem
-
 FREE_BYTES = 1 << 16
 """Of each request so much is not counted, so that small requests pass whatever large ones do; their number is bounded
 by that of the connections."""
@@ -17,7 +15,7 @@ _TRIM_BYTES = 32 << 20
 _TRIM_AFTER_S = 0.5  # the last owner of a body drops it a little later than its share
 
 
-class Budget:
+class MemoryBudget:
     """`most` bytes for all requests of a service. Any thread may use it."""
 
     def __init__(self, most: int) -> None:
@@ -25,11 +23,11 @@ class Budget:
         self.used = self._peak = 0
         self.lock = threading.Lock()
 
-    def share(self) -> Share:
+    def share(self) -> MemoryShare:
         """What one request takes of it."""
-        return Share(self)
+        return MemoryShare(self)
 
-    def returned(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """`size` bytes are free again. After much was used, what the allocator kept is given back to the system."""
         with self.lock:
             self._peak = max(self._peak, self.used)
@@ -37,18 +35,18 @@ class Budget:
             much = not self.used and self._peak >= _TRIM_BYTES
             if much:
                 self._peak = 0
-        if much and (trim := trimmer()) is not None:
+        if much and (trim := malloc_trim()) is not None:
             timer = threading.Timer(_TRIM_AFTER_S, trim, [0])
             timer.daemon = True
             timer.start()
 
 
-class Share:
+class MemoryShare:
     """The bytes of one request: `take` them, and leave the ``with`` block when they are free."""
 
     __slots__ = ("_budget", "_size")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: MemoryBudget) -> None:
         self._budget, self._size = budget, 0
 
     def take(self, size: int) -> bool:
@@ -68,9 +66,9 @@ class Share:
         """Give everything back."""
         size, self._size = self._size, 0
         if size:
-            self._budget.returned(size)
+            self._budget.release(size)
 
-    def __enter__(self) -> Share:
+    def __enter__(self) -> MemoryShare:
         return self
 
     def __exit__(
@@ -79,13 +77,7 @@ class Share:
         self.drop()
 
 
-def exhausted() -> Problem:
-    """The requests at work have all the memory that they may have."""
-    text = "the requests at work take all the memory that they may (max_buffered_bytes); try again later"
-    return Problem(503, "ServiceUnavailableError", text)
-
-
-def trimmer() -> Callable[[int], int] | None:
+def malloc_trim() -> Callable[[int], int] | None:
     """glibc's malloc_trim; other allocators give memory back by themselves."""
     if not sys.platform.startswith("linux"):
         return None

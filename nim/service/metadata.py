@@ -5,33 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .models import Model
+from .models import ServedModel
 from .runtime_api import TensorSpec
 
 PLATFORM = "wasm"
 
 
-def describe(model: Model) -> dict[str, Any]:
+def model_metadata(model: ServedModel) -> dict[str, Any]:
     """The model's metadata: name, versions, platform, and its inputs and outputs with the batch dimension (-1) where
-    the model has one. Raises Problem with status 503 before the model is loaded."""
+    the model has one. Raises RequestError with status 503 before the model is loaded."""
     interface = model.program.interface
     batches = interface.max_batch_size > 0
     return {
         "name": model.name,
         "versions": [model.settings.version],
         "platform": PLATFORM,
-        "inputs": [tensor(spec, batches) for spec in interface.inputs],
-        "outputs": [tensor(spec, batches) for spec in interface.outputs],
+        "inputs": [tensor_metadata(spec, batches) for spec in interface.inputs],
+        "outputs": [tensor_metadata(spec, batches) for spec in interface.outputs],
     }
 
 
-def tensor(spec: TensorSpec, batches: bool) -> dict[str, Any]:
+def tensor_metadata(spec: TensorSpec, batches: bool) -> dict[str, Any]:
     """Name, data type and shape; -1 is any size."""
     return {"name": spec.name, "datatype": spec.dtype.name, "shape": [-1] * batches + list(spec.dims)}
 
 
-def config_of(model: Model) -> dict[str, Any]:
-    """The model's configuration in the JSON form of Triton's ``ModelConfig``. Raises Problem as `describe` does."""
+def model_config(model: ServedModel) -> dict[str, Any]:
+    """The model's configuration in the JSON form of Triton's ``ModelConfig``. Raises RequestError with status 503
+    before the model is loaded."""
     interface = model.program.interface
     config: dict[str, Any] = {
         "name": model.name,

@@ -8,7 +8,7 @@ import time
 import anyio.to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
-from .request_errors import Problem
+from .request_errors import RequestError
 
 PROTOCOLS = ("json", "v2", "grpc")
 """``/v1/models/{name}/infer``, the Open Inference Protocol over HTTP, and over gRPC."""
@@ -64,31 +64,31 @@ class Metrics:
         """All metrics in Prometheus' text format, written in a thread of `limiter`: many models take long."""
         return await anyio.to_thread.run_sync(generate_latest, self.registry, limiter=limiter)
 
-    def count(self, model: str, seconds: float, problem: Problem | None, protocol: str = "json") -> None:
+    def count_request(self, model: str, seconds: float, problem: RequestError | None, protocol: str = "json") -> None:
         """Note one request, of one of `PROTOCOLS`, that took `seconds`."""
         self._request_child(model, str(problem.status if problem else 200), protocol).inc()
         self._of[model].seconds.observe(seconds)
 
-    def refused(self, reason: str) -> None:
+    def count_refused_connection(self, reason: str) -> None:
         """A connection was ended by the service, for one of `REFUSALS`."""
         self._refused.labels(reason).inc()
 
-    def queued(self, model: str, n: int) -> None:
+    def set_queue_length(self, model: str, n: int) -> None:
         """`n` requests of `model` wait now."""
         self._of[model].depth.set(n)
 
-    def batch(self, model: str, size: int, rows: int) -> None:
+    def observe_batch(self, model: str, size: int, rows: int) -> None:
         """`size` requests with `rows` rows in all are about to run together."""
         of = self._of[model]
         of.batches.observe(size)
         of.rows.observe(rows)
 
-    def waited(self, model: str, seconds: float) -> None:
+    def observe_wait(self, model: str, seconds: float) -> None:
         """A request has waited so long until its batch was taken."""
         self._of[model].waited.observe(seconds)
 
-    def failed(self, model: str, kind: str) -> None:
-        """A request has failed in the model; `kind` is that of its Problem, such as ``Trap``."""
+    def count_failure(self, model: str, kind: str) -> None:
+        """A request has failed in the model; `kind` is that of its RequestError, such as ``Trap``."""
         self._failures.labels(model, kind).inc()
         if kind == "Trap":
             self._of[model].traps.inc()

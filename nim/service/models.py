@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .codec.request import inputs_of
-from .request_errors import Problem
+from .request_errors import RequestError, not_found, unavailable
 from .runtime_api import SERVICE, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
 from .scheduling.pending import SchedulerMetrics
 from .scheduling.scheduler import Scheduler
@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Queueing:
+class SchedulerOptions:
     """How the requests of each model wait: how many at most, for how many workers at most, and who counts them."""
 
     max_queued: int = 256
@@ -34,10 +34,10 @@ class Queueing:
     metrics: SchedulerMetrics | None = None
 
 
-class Model:
+class ServedModel:
     """A module with its settings. It is loaded once and then called through its scheduler."""
 
-    def __init__(self, settings: ModelSettings, folder: Path, queueing: Queueing) -> None:
+    def __init__(self, settings: ModelSettings, folder: Path, queueing: SchedulerOptions) -> None:
         self.settings = settings
         self._queueing = queueing
         self.path = folder / settings.file
@@ -56,16 +56,16 @@ class Model:
 
     @property
     def program(self) -> Program:
-        """The loaded module. Raises Problem with status 503 before it is loaded."""
+        """The loaded module. Raises RequestError with status 503 before it is loaded."""
         if self._program is None:
-            raise Problem(503, "ServiceUnavailableError", self.not_ready_reason())
+            raise unavailable(self.not_ready_reason())
         return self._program
 
     @property
     def scheduler(self) -> Scheduler:
-        """What runs requests. Raises Problem with status 503 before the first request has been tried."""
+        """What runs requests. Raises RequestError with status 503 before the first request has been tried."""
         if self._scheduler is None:
-            raise Problem(503, "ServiceUnavailableError", self.not_ready_reason())
+            raise unavailable(self.not_ready_reason())
         return self._scheduler
 
     def not_ready_reason(self) -> str:
@@ -83,7 +83,7 @@ class Model:
                 self._warm_up(self.program)
             finally:
                 self._scheduler = self._made_scheduler(self.program)
-        except (WasmError, Problem) as problem:
+        except (WasmError, RequestError) as problem:
             self.failure = str(problem)
         except OSError as problem:
             self.failure = f"cannot read {self.path}: {problem.strerror}"
@@ -126,7 +126,7 @@ class Model:
 
     def _warm_up(self, program: Program) -> None:
         given = self.settings.warm_up
-        inputs = inputs_of(program.interface, {"inputs": list(given)}) if given else smallest(program.interface)
+        inputs = inputs_of(program.interface, {"inputs": list(given)}) if given else smallest_inputs(program.interface)
         try:
             program.run(inputs)
         except GuestStatus as refusal:
@@ -146,7 +146,7 @@ class Model:
             self._program.close()
 
 
-def smallest(interface: Interface) -> dict[str, np.ndarray]:
+def smallest_inputs(interface: Interface) -> dict[str, np.ndarray]:
     """Zeros (empty bytes) for every input that is not optional: one row, and 1 wherever any size goes."""
     inputs = {}
     for spec in interface.inputs:
@@ -159,14 +159,14 @@ def smallest(interface: Interface) -> dict[str, np.ndarray]:
     return inputs
 
 
-def cpus() -> int:
+def available_cpus() -> int:
     """How many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _load_each(waiting: SimpleQueue[Model]) -> None:
+def _load_each(waiting: SimpleQueue[ServedModel]) -> None:
     while True:
         try:
             model = waiting.get_nowait()
@@ -175,15 +175,17 @@ def _load_each(waiting: SimpleQueue[Model]) -> None:
         model.start()
 
 
-class Models(Mapping[str, Model]):
+class ServedModels(Mapping[str, ServedModel]):
     """All models by name, loaded at the same time, as many as there are CPUs: more would take from each other's time,
     which is limited."""
 
-    def __init__(self, settings: tuple[ModelSettings, ...], folder: Path, queueing: Queueing | None = None) -> None:
-        how = queueing or Queueing()
-        self._models = {each.name: Model(each, folder, how) for each in settings}
+    def __init__(
+        self, settings: tuple[ModelSettings, ...], folder: Path, queueing: SchedulerOptions | None = None
+    ) -> None:
+        how = queueing or SchedulerOptions()
+        self._models = {each.name: ServedModel(each, folder, how) for each in settings}
 
-    def __getitem__(self, name: str) -> Model:
+    def __getitem__(self, name: str) -> ServedModel:
         return self._models[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -194,33 +196,33 @@ class Models(Mapping[str, Model]):
 
     def start(self) -> None:
         """Begin to load. The threads are daemons: a service that is told to stop does not wait for a compiler."""
-        waiting: SimpleQueue[Model] = SimpleQueue()
+        waiting: SimpleQueue[ServedModel] = SimpleQueue()
         for model in self.values():
             waiting.put(model)
         # at least two, so that one slow model holds up none of the others
-        for number in range(min(len(self), max(2, cpus()))):
+        for number in range(min(len(self), max(2, available_cpus()))):
             threading.Thread(target=_load_each, args=[waiting], name=f"loader {number}", daemon=True).start()
 
-    def find(self, name: str) -> Model:
-        """The model called `name`. Raises Problem with status 404 that names those there are."""
+    def find(self, name: str) -> ServedModel:
+        """The model called `name`. Raises RequestError with status 404 that names those there are."""
         if name not in self._models:
-            raise Problem(404, "NotFoundError", f"there is no model {name[:128]!r}; there are {', '.join(self)}")
+            raise not_found(f"there is no model {name[:128]!r}; there are {', '.join(self)}")
         return self._models[name]
 
-    def find_version(self, name: str, version: str | None = None) -> Model:
-        """The model called `name`, in this version where one is given. Raises Problem with status 404."""
+    def find_version(self, name: str, version: str | None = None) -> ServedModel:
+        """The model called `name`, in this version where one is given. Raises RequestError with status 404."""
         model = self.find(name)
         if version not in (None, model.settings.version):
             text = f"model '{name}' has version {model.settings.version}, not {str(version)[:128]!r}"
-            raise Problem(404, "NotFoundError", text)
+            raise not_found(text)
         return model
 
-    def find_v2(self, name: str, version: str | None = None) -> Model:
-        """The same. Raises Problem with status 400, as Triton does over HTTP."""
+    def find_v2(self, name: str, version: str | None = None) -> ServedModel:
+        """The same. Raises RequestError with status 400, as Triton does over HTTP."""
         try:
             return self.find_version(name, version)
-        except Problem as problem:
-            raise Problem(400, problem.kind, problem.message) from None
+        except RequestError as problem:
+            raise RequestError(400, problem.kind, problem.message) from None
 
     def not_ready_reason(self) -> str:
         """Why the service is not ready, "" when it is."""

@@ -12,9 +12,9 @@ import anyio
 from .admission import Admission, probe_paths
 from .codec.decoder_pool import Decoders
 from .drain import Drain
-from .memory_budget import Budget
+from .memory_budget import MemoryBudget
 from .metrics import Metrics
-from .models import Models, Queueing
+from .models import SchedulerOptions, ServedModels
 from .settings import ServiceSettings
 
 
@@ -31,13 +31,13 @@ class Service:
         self.settings, self.host = settings, host
         self.drain = Drain()
         self.probes = probe_paths(settings)
-        self.budget = Budget(settings.max_buffered_bytes)
+        self.budget = MemoryBudget(settings.max_buffered_bytes)
         self.metrics = Metrics(settings.name, settings.version, tuple(model.name for model in settings.models))
         self.metrics.ready.set_function(lambda: not self.not_ready_reason())
-        self.admission = Admission(settings, self.probes, self.metrics.refused)
+        self.admission = Admission(settings, self.probes, self.metrics.count_refused_connection)
         self.workers = settings.workers or (os.cpu_count() or 1) + 4
-        queueing = Queueing(settings.max_queued_requests, self.workers, self.metrics)
-        self.models = Models(settings.models, folder, queueing)
+        queueing = SchedulerOptions(settings.max_queued_requests, self.workers, self.metrics)
+        self.models = ServedModels(settings.models, folder, queueing)
 
     def not_ready_reason(self) -> str:
         """Why the service is not ready, "" when it is."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from .request_errors import Problem
+from .request_errors import RequestError, not_found, not_supported
 
 _MEMORY = "this service has no shared memory; send tensors in requests"
 _CONTROL = "this service loads the models of its service.json when it starts, and neither loads nor unloads others"
@@ -20,7 +20,7 @@ _PATHS: Final = (
     (re.compile("/v2/logging"), _LOGGING),
     (re.compile("/v2/models/.+/generate(_stream)?"), _GENERATE),
 )
-METHODS: Final = {
+UNSUPPORTED_METHODS: Final = {
     **{
         f"{kind}SharedMemory{what}": _MEMORY
         for kind in ("System", "Cuda")
@@ -33,23 +33,18 @@ METHODS: Final = {
 """Methods of gRPC and why each is refused."""
 
 
-def refusal(text: str) -> Problem:
-    """501, which is UNIMPLEMENTED over gRPC."""
-    return Problem(501, "NotImplementedError", text)
-
-
-def no_path(path: str) -> Problem:
+def unknown_path(path: str) -> RequestError:
     """The problem of a `path` that no route has."""
     text = next((text for pattern, text in _PATHS if pattern.fullmatch(path)), None)
     if text is not None:
-        return refusal(text)
-    return Problem(404, "NotFoundError", f"no route for path {path[:128]!r}; /openapi.json lists all paths")
+        return not_supported(text)
+    return not_found(f"no route for path {path[:128]!r}; /openapi.json lists all paths")
 
 
-def method(text: str) -> Callable[[Any, Any], Awaitable[Any]]:
+def refuse_method(text: str) -> Callable[[Any, Any], Awaitable[Any]]:
     """What a method of gRPC does that is refused with `text`."""
 
     async def refuse(_request: Any, _context: Any) -> Any:
-        raise refusal(text)
+        raise not_supported(text)
 
     return refuse

@@ -16,7 +16,7 @@ from ..free_ports import free_ports
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..nim.service.models import Model
+    from ..nim.service.models import ServedModel
     from ..nim.service.service import Service
     from ..nim.service.settings import ServiceSettings
 
@@ -127,7 +127,7 @@ class Announcer:
         return True
 
 
-def _summary(models: Collection[Model]) -> str:
+def _summary(models: Collection[ServedModel]) -> str:
     """Whether the service is ready, as its health says."""
     ready = sum(model.ready for model in models)
     if ready == len(models):
@@ -147,14 +147,14 @@ def _host(service: Service) -> str:
     return f"[{service.host}]" if ":" in service.host else service.host
 
 
-def _example(service: Service, model: Model) -> str:
+def _example(service: Service, model: ServedModel) -> str:
     """A command that asks `model`."""
     from ..nim.service.codec.json_codec import written
     from ..nim.service.codec.json_tensors import encode
-    from ..nim.service.models import smallest
+    from ..nim.service.models import smallest_inputs
 
     interface = model.program.interface
-    arrays = smallest(interface)
+    arrays = smallest_inputs(interface)
     inputs = [encode(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
     if model.settings.warm_up:  # from service.json, so it may have NaN, which orjson writes as null
         body = json.dumps({"inputs": list(model.settings.warm_up)})

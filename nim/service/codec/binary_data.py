@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 
-from ..request_errors import Problem, bad_input
+from ..request_errors import RequestError, input_error
 from ..runtime_api import TensorSpec
 from .raw_tensors import to_raw
 
@@ -33,14 +33,14 @@ def split(body: bytes | bytearray, header_length: str | None) -> tuple[memoryvie
         return view, view[len(view) :]
     text = header_length.strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 20:
-        raise bad_input(f"{_NAME} must be a number of bytes, not {text[:40]!r}")
+        raise input_error(f"{_NAME} must be a number of bytes, not {text[:40]!r}")
     length = int(text)
     if length > len(view):
-        raise bad_input(f"{_NAME} is {length}, but the body has {len(view)} bytes")
+        raise input_error(f"{_NAME} is {length}, but the body has {len(view)} bytes")
     return view[:length], view[length:]
 
 
-def explained(problem: Problem, body: bytes | bytearray, header_length: str | None, *, v2: bool) -> Problem:
+def explained(problem: RequestError, body: bytes | bytearray, header_length: str | None, *, v2: bool) -> RequestError:
     """`problem`, that the JSON of `body` could not be read, with what the header should be where that is the cause."""
     end = _json_end(body)
     if header_length is None:
@@ -48,16 +48,16 @@ def explained(problem: Problem, body: bytes | bytearray, header_length: str | No
         if end is not None and end < len(body):
             exactly = f": {end}" if v2 else ""
             left = len(body) - end
-            return bad_input(
+            return input_error(
                 f"the JSON ends after {end} bytes, and {left} follow: bytes behind the JSON {needs}{exactly}"
             )
         if b'"binary_data_size"' in bytes(body[:_LOOKED_AT]):
-            return bad_input(f"{problem.message} (bytes behind the JSON {needs})")
+            return input_error(f"{problem.message} (bytes behind the JSON {needs})")
         return problem
     length = header_length.strip()
     if end is not None and int(length) != end:
-        return bad_input(f"{_NAME} is {length}, but the JSON ends after {end} bytes")
-    return bad_input(f"{problem.message} ({_NAME} says that the JSON has {length} bytes)")
+        return input_error(f"{_NAME} is {length}, but the JSON ends after {end} bytes")
+    return input_error(f"{problem.message} ({_NAME} says that the JSON has {length} bytes)")
 
 
 def _json_end(body: bytes | bytearray) -> int | None:
@@ -82,15 +82,15 @@ class Tail:
         """The next `size` bytes, for the tensor that `where` names."""
         left = len(self._data) - self._at
         if size > left:
-            raise bad_input(f"{where}: binary_data_size is {size}, but only {left} bytes are left in the body")
+            raise input_error(f"{where}: binary_data_size is {size}, but only {left} bytes are left in the body")
         self._at += size
         return self._data[self._at - size : self._at]
 
     def finish(self) -> None:
-        """Raises Problem where something is left."""
+        """Raises RequestError where something is left."""
         left = len(self._data) - self._at
         if left:
-            raise bad_input(f"the body has {left} bytes more than the JSON and the inputs' binary_data_size say")
+            raise input_error(f"the body has {left} bytes more than the JSON and the inputs' binary_data_size say")
 
 
 def raw(spec: TensorSpec, array: np.ndarray) -> Piece:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
-from ..memory_budget import exhausted
-from ..request_errors import Problem, bad_input, request_too_large
+from ..request_errors import RequestError, input_error, memory_exhausted, request_too_large
 from .binary_data import Body, Piece
 
 _PIECE = 1 << 20  # bytes that are compressed or decompressed at a time
@@ -14,14 +13,17 @@ _GZIP_OR_ZLIB = 47  # zlib's window bits that accept both formats
 
 
 def decompressed(body: Body, encoding: str, most: int, allowed: Callable[[int], bool]) -> Body:
-    """`body` without its Content-Encoding. Raises Problem: 415 for one that is not known, 400 for a body that is not so
-    encoded, 413 for one that becomes larger than `most` bytes, 503 where `allowed` refuses so many bytes."""
+    """`body` without its Content-Encoding.
+
+    Raises RequestError: 415 for an unknown encoding, 400 for a body that is not encoded in it, 413 for a result of more
+    than `most` bytes, and 503 if `allowed` refuses the total size of `body` and result.
+    """
     encoding = encoding.strip().lower().replace("x-gzip", "gzip")  # the same: RFC 9110, 8.4.1.3
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
         text = f"Content-Encoding {encoding[:40]!r} is not known; use gzip, deflate or none"
-        raise Problem(415, "UnsupportedMediaTypeError", text)
+        raise RequestError(415, "UnsupportedMediaTypeError", text)
     reader = zlib.decompressobj(_GZIP_OR_ZLIB)
     found, rest = bytearray(), body
     try:
@@ -34,11 +36,11 @@ def decompressed(body: Body, encoding: str, most: int, allowed: Callable[[int], 
             if len(found) > most:
                 raise request_too_large(most)
             if not allowed(len(body) + len(found)):
-                raise exhausted()
+                raise memory_exhausted()
     except zlib.error as problem:
-        raise bad_input(f"the body is not what its Content-Encoding {encoding} says: {problem}") from None
+        raise input_error(f"the body is not what its Content-Encoding {encoding} says: {problem}") from None
     if not reader.eof or reader.unused_data:
-        raise bad_input(f"the body is not what its Content-Encoding {encoding} says: it has another end")
+        raise input_error(f"the body is not what its Content-Encoding {encoding} says: it has another end")
     return found
 
 

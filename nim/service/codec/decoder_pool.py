@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..request_errors import Problem
+from ..request_errors import RequestError
 from ..runtime_api import Interface, deserialize, object_array
 from .binary_data import Body
 from .decoder_process import GRPC, HTTP, LENGTHS, too_much_memory
@@ -66,7 +66,7 @@ class Decoders:
         return Question(inputs=found.arrays, outputs=outputs, **found.fields)
 
     async def grpc(self, interface: Interface, message: bytes) -> tuple[bytes, dict[str, np.ndarray]]:
-        """The ModelInferRequest `message` without its tensors, and these as arrays. Raises Problem."""
+        """The ModelInferRequest `message` without its tensors, and these as arrays. Raises RequestError."""
         found = await self._decoded(GRPC, message, interface=interface)
         return found.rest, found.arrays
 
@@ -86,9 +86,11 @@ class Decoders:
             try:
                 found = await asyncio.wait_for(asyncio.shield(work), _TIME_S)
             except asyncio.TimeoutError:
-                raise Problem(504, "RequestTimeoutError", f"the request was not decoded within {_TIME_S:g} s") from None
+                raise RequestError(
+                    504, "RequestTimeoutError", f"the request was not decoded within {_TIME_S:g} s"
+                ) from None
             except _Ended:  # killed for its memory, by its own limit or by the system
-                raise Problem(*too_much_memory()) from None
+                raise RequestError(*too_much_memory()) from None
             finally:
                 if not work.done() or work.cancelled() or work.exception() is not None or work.result().ends:
                     work.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -99,7 +101,7 @@ class Decoders:
         if "failure" in found.fields:
             raise RuntimeError(f"a request could not be decoded:\n{found.fields['failure']}")
         if "problem" in found.fields:
-            raise Problem(*found.fields["problem"])
+            raise RequestError(*found.fields["problem"])
         return found
 
     def _end_idle_later(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..memory_budget import trimmer
-from ..request_errors import Problem, bad_input
+from ..memory_budget import malloc_trim
+from ..request_errors import RequestError, input_error
 from ..runtime_api import Interface, serialize
 from .request import Question, understood
 
@@ -36,7 +36,7 @@ def main(max_bytes: int) -> None:
     # what a request makes is a tree, freed as a whole: looking through it for cycles takes most of the time
     gc.disable()
     _confine(max_bytes)
-    trim = trimmer()
+    trim = malloc_trim()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while len(lengths := source.read(LENGTHS.size)) == LENGTHS.size:
         about, size = LENGTHS.unpack(lengths)
@@ -69,7 +69,7 @@ def _answer(sink: BinaryIO, job: Mapping[str, Any], body: bytearray) -> None:
             told, arrays = _http(body, **job["how"])
         else:
             told, arrays, rest = _grpc(body, **job["how"])
-    except Problem as problem:
+    except RequestError as problem:
         told = {"problem": [problem.status, problem.kind, problem.message]}
     except (MemoryError, SystemError) as error:  # orjson makes the second of the first
         if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
@@ -110,14 +110,14 @@ def _grpc(body: bytearray, *, interface: Interface) -> tuple[dict[str, Any], Any
     try:
         request = pb.ModelInferRequest.FromString(bytes(body))
     except DecodeError:
-        raise bad_input("the request is no message of type inference.ModelInferRequest") from None
+        raise input_error("the request is no message of type inference.ModelInferRequest") from None
     arrays = inputs_of(interface, request, thorough=True)
     del request.inputs[:], request.raw_input_contents[:]
     return {}, arrays, request.SerializeToString()
 
 
 def too_much_memory() -> tuple[int, str, str]:
-    """The Problem of a request whose objects do not fit into the memory that they may take."""
+    """The RequestError of a request whose objects do not fit into the memory that they may take."""
     return 413, "RequestTooLargeError", "the request takes too much memory to be decoded; send its tensors as raw bytes"
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..request_errors import Problem
 from ..runtime_api import TensorSpec
 from .json_codec import written
 from .json_tensors import encode
@@ -28,12 +27,6 @@ def _size(array: np.ndarray) -> int:
     if array.dtype != object:
         return array.nbytes
     return 4 * array.size + sum(map(len, array.ravel().tolist()))
-
-
-def too_large(size: int, most: int) -> Problem:
-    """The outputs are larger than a response may be."""
-    text = f"the model's outputs have {size} bytes; a response may have {most} (max_response_bytes)"
-    return Problem(500, "ResponseTooLargeError", text)
 
 
 def document(head: Mapping[str, Any], outputs: _Outputs) -> Iterator[bytes]:

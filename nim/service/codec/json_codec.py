@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ..request_errors import Problem, bad_input
+from ..request_errors import RequestError, input_error
 from .nonfinite import BareWords
 
 _PIECE = 1 << 16
@@ -17,7 +17,8 @@ _PIECE = 1 << 16
 
 
 def parse(body: bytes | bytearray | memoryview, what: str = "the request") -> Any:
-    """The value of the document `body`, called `what` in errors. Raises Problem with status 400 where it is no JSON."""
+    """The value of the document `body`, which errors call `what`. Raises RequestError with status 400 if `body` is not
+    JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as problem:
@@ -32,18 +33,18 @@ def parse(body: bytes | bytearray | memoryview, what: str = "the request") -> An
         # its position counts the replacements too
         raise _refused(raw, what, problem, where=False) from None
     except ValueError as problem:
-        raise bad_input(f"{what} is no JSON: {problem}") from None
+        raise input_error(f"{what} is no JSON: {problem}") from None
 
 
-def _refused(raw: bytes, what: str, problem: orjson.JSONDecodeError, *, where: bool = True) -> Problem:
+def _refused(raw: bytes, what: str, problem: orjson.JSONDecodeError, *, where: bool = True) -> RequestError:
     text = str(problem) if where else problem.msg
     if "depth" in text:
-        return bad_input(f"{what} is nested too deeply")
+        return input_error(f"{what} is nested too deeply")
     if not raw.strip():
-        return bad_input(f"{what} is no JSON: it is empty")
+        return input_error(f"{what} is no JSON: it is empty")
     if "UTF-8" in text and "BOM" not in text:
         text = f"it is not UTF-8 {_first_wrong_byte(raw)}".rstrip()
-    return bad_input(f"{what} is no JSON: {text}")
+    return input_error(f"{what} is no JSON: {text}")
 
 
 def _first_wrong_byte(raw: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..request_errors import bad_input
+from ..request_errors import input_error
 from ..runtime_api import TensorSpec, called, json_data
 from .inference_schema import Tensor, V2Tensor
 from .json_codec import numbers
@@ -17,7 +17,7 @@ from .raw_tensors import checked_dtype, checked_shape
 
 def decode(tensor: Tensor | V2Tensor, spec: TensorSpec) -> np.ndarray:
     """The array that `tensor` says, of the dtype and rank that the runtime takes for `spec` (BF16 as uint16 bits, BYTES
-    as objects). Raises Problem with status 400 that names the tensor and what is wrong with it."""
+    as objects). Raises RequestError with status 400 that names the tensor and what is wrong with it."""
     where, wanted = f"input '{tensor.name}'", spec.dtype.name
     checked_dtype(where, tensor.datatype, spec)
     shape = checked_shape(where, tensor.shape)
@@ -26,7 +26,7 @@ def decode(tensor: Tensor | V2Tensor, spec: TensorSpec) -> np.ndarray:
     try:
         return json_data.decode(spec.dtype, flat, encoding).reshape(shape)
     except ValueError as problem:
-        raise bad_input(f"{where} ({wanted}): {problem}") from None
+        raise input_error(f"{where} ({wanted}): {problem}") from None
 
 
 def encode(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
@@ -42,14 +42,14 @@ def encode(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
 def _flat(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
     """The elements, row-major, as many as the shape has."""
     if type(data) is not list:
-        raise bad_input(f"{where}: data must be a list, not {called(data)}")
+        raise input_error(f"{where}: data must be a list, not {called(data)}")
     flat: list[Any] = data
     if flat and isinstance(flat[0], list):
         for axis, size in enumerate(shape[1:], 1):
             if any(type(row) is not list or len(row) != size for row in flat):
-                raise bad_input(f"{where}: data is nested otherwise than shape {list(shape)} says, at axis {axis}")
+                raise input_error(f"{where}: data is nested otherwise than shape {list(shape)} says, at axis {axis}")
             flat = list(chain.from_iterable(flat))
     count = math.prod(shape)
     if len(flat) != count:
-        raise bad_input(f"{where}: shape {list(shape)} has {count} elements, data has {len(flat)}")
+        raise input_error(f"{where}: shape {list(shape)} has {count} elements, data has {len(flat)}")
     return flat

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from ..request_errors import bad_input
+from ..request_errors import input_error
 
 
 class Unreadable:
@@ -31,7 +31,7 @@ def reader(message: Any) -> Callable[[bytes], Any]:
 
 
 def understood(message: Any) -> Any:
-    """`message` itself. Raises Problem with status 400 for an Unreadable one."""
+    """`message` itself. Raises RequestError with status 400 for an Unreadable one."""
     if type(message) is Unreadable:
-        raise bad_input(f"the request is no message of type {message.kind}")
+        raise input_error(f"the request is no message of type {message.kind}")
     return message

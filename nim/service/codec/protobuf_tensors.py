@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from ..request_errors import bad_input
+from ..request_errors import input_error
 from ..runtime_api import Interface, TensorSpec, object_array
 from .binary_data import raw
 from .raw_tensors import MAX_RANK, check_heads, checked_dtype, checked_shape, from_raw, to_raw
@@ -29,12 +29,15 @@ _SHARED_MEMORY = "shared_memory_region"
 
 
 def inputs_of(interface: Interface, request: Any, thorough: bool = False) -> dict[str, np.ndarray]:
-    """The arrays of a ModelInferRequest; numbers in ``raw_input_contents`` are views of it. Where `thorough`, heads are
-    looked at before any data are. Raises Problem with status 400 that names the input and what is wrong with it."""
+    """The input arrays of a ModelInferRequest; numbers in ``raw_input_contents`` are views of the message.
+
+    With `thorough`, the headers of all tensors are checked before any data are. Raises RequestError with status 400
+    that names the input and the problem.
+    """
     specs = {spec.name: spec for spec in interface.inputs}
     tensors, contents = request.inputs, request.raw_input_contents[:]  # else each look at one copies it
     if contents and len(contents) != len(tensors):
-        raise bad_input(f"raw_input_contents has {len(contents)} elements, but there are {len(tensors)} inputs")
+        raise input_error(f"raw_input_contents has {len(contents)} elements, but there are {len(tensors)} inputs")
     if thorough:
         heads = {tensor.name: (tensor.datatype, tensor.shape[: MAX_RANK + 1]) for tensor in tensors}
         check_heads(interface, {name: head for name, head in heads.items() if name in specs})
@@ -43,32 +46,34 @@ def inputs_of(interface: Interface, request: Any, thorough: bool = False) -> dic
         name = tensor.name
         spec = specs.get(name)
         if spec is None:
-            raise bad_input(f"there is no input {name[:128]!r}; the inputs are {', '.join(specs)}")
+            raise input_error(f"there is no input {name[:128]!r}; the inputs are {', '.join(specs)}")
         if name in arrays:
-            raise bad_input(f"input '{name}' is given twice")
+            raise input_error(f"input '{name}' is given twice")
         where = f"input '{name}'"
         if _SHARED_MEMORY in tensor.parameters:
-            raise bad_input(f"{where} lies in shared memory, which this service does not read; send the tensor itself")
+            raise input_error(
+                f"{where} lies in shared memory, which this service does not read; send the tensor itself"
+            )
         checked_dtype(where, tensor.datatype, spec)
         if not contents:
             arrays[name] = _from_contents(spec, tensor)
             continue
         if tensor.HasField("contents"):
-            raise bad_input(f"{where} has both contents and raw_input_contents")
+            raise input_error(f"{where} has both contents and raw_input_contents")
         arrays[name] = from_raw(spec, tensor.shape[:], contents[index])
     return arrays
 
 
 def wanted_of(interface: Interface, request: Any) -> list[TensorSpec]:
-    """The outputs that a ModelInferRequest asks for, all where it asks for none. Raises Problem with status 400."""
+    """The outputs that a ModelInferRequest requests, by default all. Raises RequestError with status 400."""
     specs = {spec.name: spec for spec in interface.outputs}
     for output in request.outputs:
         if output.name not in specs:
-            raise bad_input(f"there is no output {output.name[:128]!r}; the outputs are {', '.join(specs)}")
+            raise input_error(f"there is no output {output.name[:128]!r}; the outputs are {', '.join(specs)}")
         if _SHARED_MEMORY in output.parameters:
-            raise bad_input(f"output '{output.name}' cannot go into shared memory; ask for the tensor itself")
+            raise input_error(f"output '{output.name}' cannot go into shared memory; ask for the tensor itself")
         if output.parameters["classification"].int64_param if "classification" in output.parameters else 0:
-            raise bad_input(f"output '{output.name}': this service has no classification; ask for the tensor itself")
+            raise input_error(f"output '{output.name}': this service has no classification; ask for the tensor itself")
     return [specs[output.name] for output in request.outputs] or list(specs.values())
 
 
@@ -109,15 +114,15 @@ def _from_contents(spec: TensorSpec, tensor: Any) -> np.ndarray:
     where, kind = f"input '{spec.name}'", spec.dtype.name
     shape = checked_shape(where, tensor.shape[:])
     if kind not in _FIELDS:
-        raise bad_input(f"{where}: contents has no field for {kind}; send it in raw_input_contents")
+        raise input_error(f"{where}: contents has no field for {kind}; send it in raw_input_contents")
     field = _FIELDS[kind]
     for other, _ in tensor.contents.ListFields():
         if other.name != field:
-            raise bad_input(f"{where} ({kind}) has {other.name}; its elements belong into {field}")
+            raise input_error(f"{where} ({kind}) has {other.name}; its elements belong into {field}")
     values = getattr(tensor.contents, field)
     count = math.prod(shape)
     if len(values) != count:
-        raise bad_input(f"{where}: shape {list(shape)} has {count} elements, {field} has {len(values)}")
+        raise input_error(f"{where}: shape {list(shape)} has {count} elements, {field} has {len(values)}")
     if kind == "BYTES":
         return object_array(list(values), shape)
     dtype: np.dtype[Any] = spec.dtype.numpy
@@ -127,5 +132,5 @@ def _from_contents(spec: TensorSpec, tensor: Any) -> np.ndarray:
     bounds = np.iinfo(dtype)
     outside = (array < bounds.min) | (array > bounds.max)
     if outside.any():
-        raise bad_input(f"{where} ({kind}): {array[outside][0]} is outside {bounds.min} to {bounds.max}")
+        raise input_error(f"{where} ({kind}): {array[outside][0]} is outside {bounds.min} to {bounds.max}")
     return array.astype(dtype).reshape(shape)

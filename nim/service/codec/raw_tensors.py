@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..request_errors import bad_input
+from ..request_errors import input_error
 from ..runtime_api import Checker, InputError, Interface, TensorSpec, check_rows, deserialize, object_array, serialize
 
 MAX_RANK = 32  # NumPy's own, before its version 2
@@ -20,20 +20,22 @@ MAX_BYTES_ELEMENTS = 1 << 20
 
 
 def checked_shape(where: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """`shape`, if NumPy can have it. Raises Problem with status 400."""
+    """`shape`, if NumPy can have it. Raises RequestError with status 400."""
     if len(shape) > MAX_RANK:
-        raise bad_input(f"{where} has rank {len(shape)}; at most {MAX_RANK} is allowed")
+        raise input_error(f"{where} has rank {len(shape)}; at most {MAX_RANK} is allowed")
     if shape and min(shape) < 0:
-        raise bad_input(f"{where} has shape {list(shape)}; a size is at least 0")
+        raise input_error(f"{where} has shape {list(shape)}; a size is at least 0")
     # A size of 0 means no elements, yet NumPy multiplies the other sizes all the same.
     if math.prod(size or 1 for size in shape) >= MAX_ELEMENTS:
-        raise bad_input(f"{where} has shape {list(shape)}, which is too large")
+        raise input_error(f"{where} has shape {list(shape)}, which is too large")
     return tuple(shape)
 
 
 def check_heads(interface: Interface, heads: Mapping[str, tuple[str, Sequence[int]]]) -> None:
-    """Raises Problem with status 400 where data types and shapes (by name, of inputs that there are) do not fit the
-    interface: what the runtime would find out too, but from arrays."""
+    """Check data types and shapes, by input name, against the interface, before any data is converted.
+
+    The runtime makes the same checks, but needs arrays. Raises RequestError with status 400.
+    """
     stand_ins: dict[str, np.ndarray] = {}
     for spec in interface.inputs:
         if spec.name in heads:
@@ -41,29 +43,29 @@ def check_heads(interface: Interface, heads: Mapping[str, tuple[str, Sequence[in
             checked_dtype(where, datatype, spec)
             sizes = checked_shape(where, shape)
             if math.prod(size or 1 for size in sizes) >= 1 << 48:
-                raise bad_input(f"{where} has shape {list(shape)}, which is too large")
+                raise input_error(f"{where} has shape {list(shape)}, which is too large")
             if spec.dtype.name == "BYTES" and math.prod(sizes) > MAX_BYTES_ELEMENTS:
                 text = f"{math.prod(sizes)} elements; a request may have {MAX_BYTES_ELEMENTS} of BYTES in a tensor"
-                raise bad_input(f"{where} has {text}")
+                raise input_error(f"{where} has {text}")
             # one element, seen as many
             stand_ins[spec.name] = np.broadcast_to(np.zeros((), dtype=spec.dtype.numpy), sizes)
     try:
         check_rows(interface, Checker(interface).check(stand_ins))
     except InputError as problem:
-        raise bad_input(str(problem)) from None
+        raise input_error(str(problem)) from None
 
 
 def checked_dtype(where: str, datatype: str, spec: TensorSpec) -> None:
-    """Raises Problem with status 400 where `datatype` is not the one of `spec`."""
+    """Raises RequestError with status 400 where `datatype` is not the one of `spec`."""
     if datatype != spec.dtype.name:
-        raise bad_input(f"{where} has datatype {datatype[:40]!r}; the model takes {spec.dtype.name}")
+        raise input_error(f"{where} has datatype {datatype[:40]!r}; the model takes {spec.dtype.name}")
 
 
 def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -> np.ndarray:
     """The array of `shape` that `data` holds, in the dtype of `spec` (BF16 as uint16 bits, BYTES as objects).
 
-    Numbers are a view of `data`, without a copy. Raises Problem with status 400 where `data` is not exactly as long
-    as the shape says, where a BYTES length points outside, or a BOOL is neither 0 nor 1.
+    Numbers are a view of `data`, without a copy. Raises RequestError with status 400 if the size of `data` does not
+    match the shape, a BYTES length exceeds the data, or a BOOL is neither 0 nor 1.
     """
     where = f"input '{spec.name}'"
     sizes = checked_shape(where, shape)
@@ -72,20 +74,20 @@ def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -
         try:
             elements = deserialize(data)
         except ValueError as problem:
-            raise bad_input(f"{where} (BYTES): {problem}") from None
+            raise input_error(f"{where} (BYTES): {problem}") from None
         if len(elements) != count:
-            raise bad_input(f"{where}: shape {list(sizes)} has {count} elements, its data have {len(elements)}")
+            raise input_error(f"{where}: shape {list(sizes)} has {count} elements, its data have {len(elements)}")
         return object_array(elements, sizes)
     dtype = spec.dtype.numpy
     if len(data) != count * dtype.itemsize:
         wanted = count * dtype.itemsize
-        raise bad_input(
+        raise input_error(
             f"{where} ({spec.dtype.name}): shape {list(sizes)} needs {wanted} bytes of data, not {len(data)}"
         )
     if dtype.kind == "b":
         octets = np.frombuffer(data, dtype=np.uint8)
         if octets.size and octets.max() > 1:
-            raise bad_input(f"{where} (BOOL): a byte is neither 0 nor 1")
+            raise input_error(f"{where} (BOOL): a byte is neither 0 nor 1")
         return octets.view(dtype).reshape(sizes)
     return np.frombuffer(data, dtype=dtype).reshape(sizes)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from ..request_errors import Problem, bad_input, guest_timeout
+from ..request_errors import RequestError, guest_timeout, input_error
 from ..runtime_api import Interface, TensorSpec
 from . import encoding
 from .binary_data import Body, Piece, Tail, explained, raw, split
@@ -70,28 +70,28 @@ class Answer:
 def understood(interface: Interface, body: Body, header_length: str | None = None, *, v2: bool = False) -> Question:
     """The request in `body`. With `v2` its tensors may be raw bytes behind the JSON, which has `header_length` bytes.
 
-    Arrays may be views of `body`. Raises Problem with status 400 that names what is wrong.
+    Arrays may be views of `body`. Raises RequestError with status 400 that names what is wrong.
     """
     thorough = len(body) > SMALL_BYTES
     if v2:
         head, tail = split(body, header_length)
         try:
             found = parse(head)
-        except Problem as problem:
+        except RequestError as problem:
             raise explained(problem, body, header_length, v2=True) from None
         return _question(interface, found, _read(V2InferRequest, found), Tail(tail), thorough=thorough)
     try:
         found = parse(body)
-    except Problem as problem:
+    except RequestError as problem:
         raise explained(problem, body, None, v2=False) from None
     question = _question(interface, found, _read(InferRequest, found), Tail(memoryview(b"")), thorough=thorough)
     if any(binary for _, binary in question.outputs):
-        raise bad_input("outputs as raw bytes are sent by /v2/models/{name}/infer only")
+        raise input_error("outputs as raw bytes are sent by /v2/models/{name}/infer only")
     return question
 
 
 def inputs_of(interface: Interface, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a request's JSON object. Raises Problem with status 400."""
+    """The arrays of a request's JSON object. Raises RequestError with status 400."""
     return _inputs(interface, _read(InferRequest, request), Tail(memoryview(b"")))
 
 
@@ -143,7 +143,7 @@ def _read(kind: type[_Request], request: Any) -> _Request:
     try:
         return kind.model_validate(request)
     except ValidationError as problem:
-        raise bad_input(misfits(problem)) from None
+        raise input_error(misfits(problem)) from None
 
 
 def _question(
@@ -156,7 +156,7 @@ def _question(
 ) -> Question:
     parameters = request.parameters or RequestParameters()
     if parameters.sequence_id:
-        raise bad_input("sequence_id is given, but no model of this service keeps sequences")
+        raise input_error("sequence_id is given, but no model of this service keeps sequences")
     guest_timeout_s = guest_timeout(found["parameters"]) if request.parameters else None
     inputs = _inputs(interface, request, tail, thorough=thorough)
     outputs = _outputs(interface, request.outputs or (), binary=bool(parameters.binary_data_output))
@@ -172,13 +172,13 @@ def _inputs(
     heads: dict[str, Tensor | V2Tensor] = {}
     for tensor in request.inputs:
         if tensor.name not in specs:
-            raise bad_input(f"there is no input {tensor.name[:128]!r}; the inputs are {', '.join(specs)}")
+            raise input_error(f"there is no input {tensor.name[:128]!r}; the inputs are {', '.join(specs)}")
         if tensor.name in heads:
-            raise bad_input(f"input '{tensor.name}' is given twice")
+            raise input_error(f"input '{tensor.name}' is given twice")
         heads[tensor.name] = tensor
     missing = [spec.name for spec in interface.inputs if not spec.optional and spec.name not in heads]
     if missing:
-        raise bad_input("; ".join(f"input '{name}' is missing" for name in missing))
+        raise input_error("; ".join(f"input '{name}' is missing" for name in missing))
     if thorough:
         check_heads(interface, {name: (tensor.datatype, tensor.shape) for name, tensor in heads.items()})
     arrays = {name: _input(tensor, specs[name], tail) for name, tensor in heads.items()}
@@ -189,14 +189,14 @@ def _inputs(
 def _input(tensor: Tensor | V2Tensor, spec: TensorSpec, tail: Tail) -> np.ndarray:
     where, parameters = f"input '{tensor.name}'", tensor.parameters or TensorParameters()
     if parameters.shared_memory_region is not None:
-        raise bad_input(f"{where} lies in shared memory, which this service does not read{_SEND_IT}")
+        raise input_error(f"{where} lies in shared memory, which this service does not read{_SEND_IT}")
     size = parameters.binary_data_size
     if size is None:
         if tensor.data is None:
-            raise bad_input(f"{where} has neither data nor binary_data_size")
+            raise input_error(f"{where} has neither data nor binary_data_size")
         return decode(tensor, spec)
     if tensor.data is not None:
-        raise bad_input(f"{where} has both data and binary_data_size")
+        raise input_error(f"{where} has both data and binary_data_size")
     checked_dtype(where, tensor.datatype, spec)
     return from_raw(spec, tensor.shape, tail.take(size, where))
 
@@ -211,15 +211,15 @@ def _outputs(
     for output in requested:
         name, parameters = output.name, output.parameters
         if name not in specs:
-            raise bad_input(f"there is no output {name[:128]!r}; the outputs are {', '.join(specs)}")
+            raise input_error(f"there is no output {name[:128]!r}; the outputs are {', '.join(specs)}")
         if name in wanted:
-            raise bad_input(f"output '{name}' is asked for twice")
+            raise input_error(f"output '{name}' is asked for twice")
         own = None
         if parameters is not None:
             if parameters.shared_memory_region is not None:
-                raise bad_input(f"output '{name}' cannot go into shared memory; ask for the tensor itself")
+                raise input_error(f"output '{name}' cannot go into shared memory; ask for the tensor itself")
             if parameters.classification:
-                raise bad_input(f"output '{name}': this service has no classification; ask for the tensor itself")
+                raise input_error(f"output '{name}': this service has no classification; ask for the tensor itself")
             own = parameters.binary_data
         wanted[name] = (specs[name], binary if own is None else own)
     return list(wanted.values())

@@ -1,4 +1,4 @@
-"""The gRPC server: its port, its limits, how it stops, and how a Problem becomes a status."""
+"""The gRPC server: its port, its limits, how it stops, and how a RequestError becomes a status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..codec.large import infer_reader
 from ..codec.protobuf_messages import reader, understood
 from ..drain import Drain
 from ..logs import REQUEST_ID, request_id
-from ..request_errors import Problem
+from ..request_errors import RequestError
 from ..service import Service
 from ..settings import ServiceSettings
 from .health import CODEC as HEALTH_CODEC
@@ -107,11 +107,11 @@ class Calls:
             began, status = time.perf_counter(), grpc.StatusCode.CANCELLED
             REQUEST_ID.set(request_id(_given_id(context) or getattr(request, "id", "")))
             try:
-                with self._drain.working(refusable=True):
+                with self._drain.track_request(refusable=True):
                     answer = await inner(understood(request), context)
                 status = grpc.StatusCode.OK
                 return answer
-            except Problem as problem:
+            except RequestError as problem:
                 status = _STATUSES.get(problem.status, grpc.StatusCode.INTERNAL)
                 await context.abort(status, _details(problem.message))
             except Exception:  # noqa: BLE001  # no traceback leaves the service
@@ -130,7 +130,7 @@ class Calls:
             began, status = time.perf_counter(), grpc.StatusCode.CANCELLED
             REQUEST_ID.set(request_id(_given_id(context)))
             try:
-                with self._drain.working():
+                with self._drain.track_request():
                     async for answer in inner(requests, context):
                         yield answer
                 status = grpc.StatusCode.OK
@@ -154,7 +154,7 @@ def _handlers(service: Service, inference: Inference) -> list[grpc.GenericRpcHan
         "ModelStatistics": inference.model_statistics,
         "RepositoryIndex": inference.repository_index,
         "ModelInfer": inference.model_infer,
-        **{name: unsupported.method(text) for name, text in unsupported.METHODS.items()},
+        **{name: unsupported.refuse_method(text) for name, text in unsupported.UNSUPPORTED_METHODS.items()},
     }
     methods = {name: calls.unary(f"/{INFERENCE}/{name}", inner, _codec(name)) for name, inner in unary.items()}
     stream = "ModelStreamInfer"

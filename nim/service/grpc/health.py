@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from ..codec.protobuf_messages import reader
-from ..request_errors import Problem
+from ..request_errors import not_found
 from ..service import Service
 
 INFERENCE = "inference.GRPCInferenceService"
@@ -28,5 +28,5 @@ class Health:
     async def check(self, request: Any, _: Any) -> Any:
         """SERVING when every model has answered; `request.value` names a service, "" means all."""
         if request.value not in ("", INFERENCE):
-            raise Problem(404, "NotFoundError", f"there is no service {request.value[:128]!r}; there is {INFERENCE}")
+            raise not_found(f"there is no service {request.value[:128]!r}; there is {INFERENCE}")
         return Int32Value(value=NOT_SERVING if self._service.not_ready_reason() else SERVING)

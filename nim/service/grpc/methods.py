@@ -15,15 +15,14 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
 from ..codec.decoder_pool import LARGE_BYTES
-from ..codec.encoding import size_of, too_large
+from ..codec.encoding import size_of
 from ..codec.large import Large
 from ..codec.protobuf_messages import understood
 from ..codec.protobuf_tensors import inputs_of, message_of, response_of, wanted_of
 from ..codec.request import SMALL_BYTES
-from ..memory_budget import exhausted
-from ..metadata import config_of, describe
-from ..models import Model
-from ..request_errors import Problem, bad_input, guest_timeout
+from ..metadata import model_config, model_metadata
+from ..models import ServedModel
+from ..request_errors import RequestError, guest_timeout, input_error, memory_exhausted, response_too_large
 from ..service import Service
 
 EXTENSIONS = ("model_configuration", "statistics", "model_repository")
@@ -33,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Inference:
-    """The methods for `service`, each with the message it is given and the call's context. They raise Problem."""
+    """The methods for `service`, each with the message it is given and the call's context. They raise RequestError."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -65,11 +64,11 @@ class Inference:
 
     async def model_metadata(self, request: Any, _: Any) -> Any:
         """The inputs and outputs of a model."""
-        return pb.ModelMetadataResponse(**describe(self._find(request.name, request.version)))
+        return pb.ModelMetadataResponse(**model_metadata(self._find(request.name, request.version)))
 
     async def model_config(self, request: Any, _: Any) -> Any:
         """A model's configuration."""
-        config = config_of(self._find(request.name, request.version))
+        config = model_config(self._find(request.name, request.version))
         return _parsed({"config": config}, pb.ModelConfigResponse())
 
     async def model_statistics(self, request: Any, _: Any) -> Any:
@@ -125,7 +124,7 @@ class Inference:
     async def _streamed(self, request: Any, timeout_s: float | None) -> Any:
         try:
             answer = await self._counted(understood(request), timeout_s)
-        except Problem as problem:
+        except RequestError as problem:
             told = pb.ModelStreamInferResponse(error_message=problem.message)
             told.infer_response.id = getattr(request, "id", "")  # else nobody could tell whose error it is
             return told
@@ -146,40 +145,40 @@ class Inference:
                     return await self._infer_large(model, request, timeout_s, whole)
                 inputs = inputs_of(model.program.interface, request)
                 return await self._infer(model, request, inputs, timeout_s, whole)
-        except Problem as found:
+        except RequestError as found:
             problem = found
             raise
         except asyncio.CancelledError:
-            problem = Problem(499, "Cancelled", "the client gave the request up")
+            problem = RequestError(499, "Cancelled", "the client gave the request up")
             raise
         finally:
-            metrics.count(model.name, time.perf_counter() - began, problem, "grpc")
+            metrics.count_request(model.name, time.perf_counter() - began, problem, "grpc")
 
-    def _find(self, name: str, version: str) -> Model:
+    def _find(self, name: str, version: str) -> ServedModel:
         return self._service.models.find_version(name, version or None)
 
-    async def _infer_large(self, model: Model, large: Large, timeout_s: float | None, whole: bool) -> Any:
+    async def _infer_large(self, model: ServedModel, large: Large, timeout_s: float | None, whole: bool) -> Any:
         interface, message = model.program.interface, large.message
         with self._service.budget.share() as share:
             if not share.take(large.size):
-                raise exhausted()
+                raise memory_exhausted()
             if message is not None:
                 inputs = await self._in_thread(inputs_of, interface, message, True)
             else:
                 rest, inputs = await self._service.decoders.grpc(interface, large.data)
                 if len(rest) > LARGE_BYTES:
-                    raise bad_input("the request has too much beside its tensors")
+                    raise input_error("the request has too much beside its tensors")
                 message = pb.ModelInferRequest.FromString(rest)
             return await self._infer(model, message, inputs, timeout_s, whole)
 
     async def _infer(
-        self, model: Model, request: Any, inputs: dict[str, np.ndarray], timeout_s: float | None, whole: bool
+        self, model: ServedModel, request: Any, inputs: dict[str, np.ndarray], timeout_s: float | None, whole: bool
     ) -> Any:
         interface, most = model.program.interface, self._service.settings.max_response_bytes
         if _SEQUENCE in request.parameters:
             given = request.parameters[_SEQUENCE]
             if given.int64_param or given.uint64_param or given.string_param:
-                raise bad_input("sequence_id is given, but no model of this service keeps sequences")
+                raise input_error("sequence_id is given, but no model of this service keeps sequences")
         wanted = wanted_of(interface, request)
         outputs = await model.scheduler.run(
             inputs, timeout_s=_limit(request, timeout_s), guest_timeout_s=_guest_limit(request.parameters)
@@ -190,7 +189,7 @@ class Inference:
             return response_of(wanted, outputs, **told)
         size = await self._in_thread(size_of, arrays)
         if size > most:
-            raise too_large(size, most)
+            raise response_too_large(size, most)
         as_sent = message_of if whole else response_of
         return await self._in_thread(functools.partial(as_sent, wanted, outputs, **told))
 
@@ -205,7 +204,7 @@ def _limit(request: Any, timeout_s: float | None) -> float | None:
         given = request.parameters[_TIMEOUT]
         microseconds = given.int64_param or given.uint64_param
         if microseconds < 0:
-            raise bad_input(f"timeout must be a number of microseconds, not {microseconds}")
+            raise input_error(f"timeout must be a number of microseconds, not {microseconds}")
         limits += [microseconds / 1e6] if microseconds else []
     return min(limits, default=None)
 

@@ -9,15 +9,15 @@ from typing import Any
 from starlette.types import Receive
 
 from ..codec.binary_data import Body
-from ..memory_budget import Share, exhausted
-from ..request_errors import Problem, client_disconnected, request_too_large
+from ..memory_budget import MemoryShare
+from ..request_errors import RequestError, client_disconnected, memory_exhausted, request_too_large
 
 Headers = Mapping[bytes, bytes]
 
 
-async def read(receive: Receive, headers: Headers, share: Share, *, most: int, timeout_s: float) -> Body:
-    """The body, whose bytes it takes from `share`. Raises Problem: 413 for one larger than `most` bytes, 503 where all
-    requests together take too much, 408 where it takes longer than `timeout_s`.
+async def read(receive: Receive, headers: Headers, share: MemoryShare, *, most: int, timeout_s: float) -> Body:
+    """The body, whose bytes are reserved in `share`. Raises RequestError: 413 if it is larger than `most` bytes, 503 if
+    all requests together take too much memory, 408 if it takes longer than `timeout_s`.
 
     What is a little too large, or comes at a bad time, is read to its end and dropped: a client that is answered while
     it still sends sees a broken connection instead of the answer.
@@ -28,13 +28,15 @@ async def read(receive: Receive, headers: Headers, share: Share, *, most: int, t
     text = f"the request's body was not complete after {timeout_s:g} s"
     body = bytearray()
     try:
-        return await within(timeout_s, Problem(408, "RequestTimeoutError", text), _read(receive, body, share, most))
+        return await within(
+            timeout_s, RequestError(408, "RequestTimeoutError", text), _read(receive, body, share, most)
+        )
     except BaseException:
         body.clear()  # the error's traceback may keep it for long
         raise
 
 
-async def _read(receive: Receive, body: bytearray, share: Share, most: int) -> Body:
+async def _read(receive: Receive, body: bytearray, share: MemoryShare, most: int) -> Body:
     first = b""
     size, more, refused = 0, True, False
     while more:
@@ -57,11 +59,11 @@ async def _read(receive: Receive, body: bytearray, share: Share, most: int) -> B
     if size > most:
         raise request_too_large(most)
     if refused:
-        raise exhausted()
+        raise memory_exhausted()
     return first if len(first) == size else body
 
 
-async def within(timeout_s: float, late: Problem, work: Awaitable[Body]) -> Body:
+async def within(timeout_s: float, late: RequestError, work: Awaitable[Body]) -> Body:
     """The result of `work`, or `late` raised after `timeout_s`.
 
     A timer costs a tenth of what `asyncio.wait_for` does, which makes a task before Python 3.12.

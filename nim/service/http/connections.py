@@ -16,7 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..admission import Admission
-from ..request_errors import Problem
+from ..request_errors import RequestError
 from .error_responses import error_body, error_headers
 
 LINGER_S = 1.0
@@ -185,14 +185,14 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What could not be parsed is refused in the form of all errors."""
-        self._refuse(Problem(400, "InputError", "the request is not valid HTTP/1.1"))
+        self._refuse(RequestError(400, "InputError", "the request is not valid HTTP/1.1"))
 
-    def _headers_too_large(self) -> Problem:
+    def _headers_too_large(self) -> RequestError:
         limits = self.admission
         text = f"the request's headers exceed {limits.max_header_bytes} bytes or {limits.max_headers} lines, the limits"
-        return Problem(431, "RequestHeadersTooLargeError", text)
+        return RequestError(431, "RequestHeadersTooLargeError", text)
 
-    def _refuse(self, problem: Problem) -> None:
+    def _refuse(self, problem: RequestError) -> None:
         """Answer `problem` and end the connection; where an earlier request is worked on, its answer is the last."""
         if self._ended or self.transport.is_closing():
             return
@@ -263,6 +263,6 @@ class Connection(HttpToolsProtocol):
             self._deadline = now + self.admission.header_timeout_s  # the next request waits for this one's answer
         elif self._begun and self._heading:
             text = f"the request's headers were not complete after {self.admission.header_timeout_s:g} s"
-            self._refuse(Problem(408, "RequestTimeoutError", text))
+            self._refuse(RequestError(408, "RequestTimeoutError", text))
         else:
             transport.close()

@@ -93,7 +93,7 @@ class Server(uvicorn.Server):
         """Listen no more, close idle connections (`Connection.shutdown`), answer what is there, then end the
         application."""
         await self._settle(sockets or [])
-        ending = asyncio.ensure_future(self._drain.end_others())
+        ending = asyncio.ensure_future(self._drain.stop_servers())
         await super().shutdown(sockets)
         await ending
 

@@ -1,7 +1,4 @@
-"""The requests that infer, in front of the framework, which costs more than a small inference.
-
-The framework has the same paths for the API's description, and answers all but the right method.
-"""
+"""Inference over HTTP: reads a request's body, runs the model, and sends the response."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -17,11 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..codec.binary_data import HEADER, Body, Piece, json_size
 from ..codec.compression import compressed, decompressed
 from ..codec.decoder_pool import LARGE_BYTES
-from ..codec.encoding import size_of, too_large
+from ..codec.encoding import size_of
 from ..codec.request import SMALL_BYTES, Answer, Question, answered, understood
-from ..memory_budget import Share, exhausted
-from ..models import Model
-from ..request_errors import Problem, client_disconnected, unexpected
+from ..memory_budget import MemoryShare
+from ..models import ServedModel
+from ..request_errors import RequestError, client_disconnected, internal_error, memory_exhausted, response_too_large
 from ..runtime_api import Interface
 from ..service import Service
 from . import body as bodies
@@ -34,37 +32,41 @@ _JSON, _OCTETS = (b"content-type", b"application/json"), (b"content-type", b"app
 Result = TypeVar("Result")
 
 
-class Infer:
-    """The ASGI application that answers requests to infer, and leaves all others to `app`."""
+@dataclass(frozen=True, slots=True)
+class InferenceTarget:
+    """The model that a request is for, and the protocol: the Open Inference Protocol (`v2`) or /v1."""
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
+    name: str
+    version: str | None
+    v2: bool
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        target = _target(scope)
-        if target is None:
-            await self._app(scope, receive, send)
-            return
-        name, version, v2 = target
-        scope["path_params"] = {"name": name}  # for the log
+
+class InferenceHandler:
+    """Answers inference requests over HTTP."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, target: InferenceTarget) -> None:
+        """Answer one request for `target`."""
+        scope["path_params"] = {"name": target.name}  # for the access log
         with self._service.budget.share() as share:
-            await self._infer(scope, receive, send, share, name, version, v2=v2)
+            await self._infer(scope, receive, send, share, target)
 
     async def _infer(
-        self, scope: Scope, receive: Receive, send: Send, share: Share, name: str, version: str | None, *, v2: bool
+        self, scope: Scope, receive: Receive, send: Send, share: MemoryShare, target: InferenceTarget
     ) -> None:
         status, headers = 200, [_JSON]
         try:
             models = self._service.models
-            model = models.find_v2(name, version) if v2 else models.find(name)
+            model = models.find_v2(target.name, target.version) if target.v2 else models.find(target.name)
             given = dict(scope["headers"])
-            answer = await self._counted(model, given, receive, share, v2=v2)
+            answer = await self._counted(model, given, receive, share, v2=target.v2)
             if answer.json_length is not None:
                 headers = [_OCTETS, (_LENGTH, b"%d" % answer.json_length)]
             answer = await self._compressed(answer, given, headers)
         except Exception as error:  # noqa: BLE001  # no traceback leaves the service
-            problem = error if isinstance(error, Problem) else unexpected(error)
+            problem = error if isinstance(error, RequestError) else internal_error(error)
             status, headers = problem.status, [_JSON, *error_headers(problem)]
             answer = Answer.of(error_body(problem, scope["path"]))
             # its traceback has the frames that hold the request, and this one is among them
@@ -78,10 +80,12 @@ class Infer:
         if answer.size is not None and answer.size <= SMALL_BYTES:
             await send({"type": "http.response.body", "body": b"".join(answer.pieces)})
             return
-        with contextlib.suppress(Problem):
+        with contextlib.suppress(RequestError):
             await _unless_gone(receive, self._stream(send, answer.pieces))
 
-    async def _counted(self, model: Model, headers: Headers, receive: Receive, share: Share, *, v2: bool) -> Answer:
+    async def _counted(
+        self, model: ServedModel, headers: Headers, receive: Receive, share: MemoryShare, *, v2: bool
+    ) -> Answer:
         metrics, settings = self._service.metrics, self._service.settings
         began, found = time.perf_counter(), None
         try:
@@ -91,17 +95,17 @@ class Infer:
             began = time.perf_counter()
             with metrics.active.track_inprogress():
                 return await self._answer(model, headers, body, receive, share, v2=v2)
-        except Problem as problem:
+        except RequestError as problem:
             found = problem
             raise
         except asyncio.CancelledError:
             found = client_disconnected()
             raise
         finally:
-            metrics.count(model.name, time.perf_counter() - began, found, "v2" if v2 else "json")
+            metrics.count_request(model.name, time.perf_counter() - began, found, "v2" if v2 else "json")
 
     async def _answer(
-        self, model: Model, headers: Headers, body: Body, receive: Receive, share: Share, *, v2: bool
+        self, model: ServedModel, headers: Headers, body: Body, receive: Receive, share: MemoryShare, *, v2: bool
     ) -> Answer:
         scheduler, interface, settings = model.scheduler, model.program.interface, self._service.settings
         if _ENCODING in headers:
@@ -123,9 +127,9 @@ class Infer:
             return answered(model.name, model.settings.version, question, outputs)
         size = await self._in_thread(size_of, arrays)
         if size > settings.max_response_bytes:
-            raise too_large(size, settings.max_response_bytes)
+            raise response_too_large(size, settings.max_response_bytes)
         if not share.take(len(body) + size):
-            raise exhausted()
+            raise memory_exhausted()
         return await self._in_thread(answered, model.name, model.settings.version, question, outputs)
 
     async def _compressed(self, answer: Answer, given: Headers, headers: list[tuple[bytes, bytes]]) -> Answer:
@@ -153,15 +157,33 @@ class Infer:
         return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
 
 
-def _target(scope: Scope) -> tuple[str, str | None, bool] | None:
-    """The model and version that a request to infer is for, and whether it is one of /v2; None for all others."""
+class InferenceFastPath:
+    """ASGI middleware: answers inference requests itself, and passes all others to `app`.
+
+    It runs in front of the framework, which costs more than a small inference.
+    """
+
+    def __init__(self, app: ASGIApp, handler: InferenceHandler) -> None:
+        self._app, self._handler = app, handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        target = _target(scope)
+        if target is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._handler(scope, receive, send, target)
+
+
+def _target(scope: Scope) -> InferenceTarget | None:
+    """The target of an inference request; None for all other requests."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     match scope["path"].split("/"):
         case ["", "v1" | "v2" as api, "models", name, "infer"]:
-            return name, None, api == "v2"
+            return InferenceTarget(name, None, api == "v2")
         case ["", "v2", "models", name, "versions", version, "infer"]:
-            return name, version, True
+            return InferenceTarget(name, version, True)
     return None
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..codec.inference_schema import ErrorEnvelope
-from ..request_errors import Problem
+from ..request_errors import unavailable
 from ..service import Service
 from . import manifest
 from .management_schema import Health, License, Manifest, Metadata, ModelCard, ModelInfo, ModelList, Version
@@ -48,7 +48,7 @@ def _health(routes: APIRouter, service: Service) -> None:
         """Every model is loaded and has answered a request, and the service is not about to stop."""
         state = service.not_ready_reason()
         if state:
-            raise Problem(503, "ServiceUnavailableError", f"Service is not ready: {state}")
+            raise unavailable(f"Service is not ready: {state}")
         return Health(message="Service is ready.")
 
     lives, readies = ["/v1/health/live", "/health"], ["/v1/health/ready", "/ready"]

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from ..codec.inference_schema import V2Error
 from ..codec.json_codec import parse
 from ..codec.validation import misfits
-from ..metadata import config_of, describe
-from ..models import Model
-from ..request_errors import Problem, bad_input
+from ..metadata import model_config, model_metadata
+from ..models import ServedModel
+from ..request_errors import input_error, unavailable
 from ..service import Service
 from . import body as bodies
 from .schema_v2 import V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics
@@ -89,11 +89,11 @@ def _index(routes: APIRouter, service: Service) -> None:
         try:
             wanted = V2IndexRequest.model_validate(parse(body) if body.strip() else {})
         except ValidationError as problem:
-            raise bad_input(misfits(problem)) from None
+            raise input_error(misfits(problem)) from None
         return [_state(model) for model in service.models.values() if model.ready or not wanted.ready]
 
 
-def _state(model: Model) -> V2ModelState:
+def _state(model: ServedModel) -> V2ModelState:
     return V2ModelState(
         name=model.name,
         version=model.settings.version,
@@ -106,13 +106,13 @@ def _model(routes: APIRouter, service: Service, path: str) -> None:
     """The routes of one model, with its version in the path and without."""
     versioned = "{version}" in path
 
-    def find(request: Request) -> Model:
+    def find(request: Request) -> ServedModel:
         given = request.path_params
         return service.models.find_v2(given["name"], given.get("version"))
 
     async def metadata(request: Request) -> dict[str, Any]:
         """The inputs and outputs of a model."""
-        return describe(find(request))
+        return model_metadata(find(request))
 
     async def ready(request: Request) -> Response:
         """The model is loaded and has answered a request."""
@@ -120,7 +120,7 @@ def _model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def config(request: Request) -> dict[str, Any]:
         """The model's configuration, in the JSON form of Triton's ``ModelConfig``."""
-        return config_of(find(request))
+        return model_config(find(request))
 
     async def statistics(request: Request) -> V2Statistics:
         """What the model has done."""
@@ -150,9 +150,9 @@ def _parameter(name: str) -> dict[str, Any]:
 
 def _ready(state: str) -> Response:
     if state:
-        raise Problem(503, "ServiceUnavailableError", f"not ready: {state}")
+        raise unavailable(f"not ready: {state}")
     return Response()
 
 
-def _statistics(model: Model) -> dict[str, Any]:
+def _statistics(model: ServedModel) -> dict[str, Any]:
     return model.scheduler.statistics.to_json(model.name, model.settings.version)

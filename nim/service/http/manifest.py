@@ -7,8 +7,8 @@ import importlib.metadata
 import json
 from dataclasses import asdict
 
-from ..metadata import tensor
-from ..models import Model
+from ..metadata import tensor_metadata
+from ..models import ServedModel
 from ..runtime_api import Limits
 from ..service import Service
 from ..settings import LicenseSettings
@@ -28,7 +28,7 @@ def licence(settings: LicenseSettings) -> License:
 
 
 def manifest(service: Service) -> Manifest:
-    """All that `service` serves. Raises Problem with status 503 before every model is loaded."""
+    """All that `service` serves. Raises RequestError with status 503 before every model is loaded."""
     models = [_listed(model) for model in service.models.values()]
     listed = {"models": [each.model_dump(mode="json") for each in models]}
     return Manifest(
@@ -38,8 +38,8 @@ def manifest(service: Service) -> Manifest:
     )
 
 
-def described(model: Model) -> ModelMetadata:
-    """The interface of `model`. Raises Problem with status 503 before it is loaded."""
+def described(model: ServedModel) -> ModelMetadata:
+    """The interface of `model`. Raises RequestError with status 503 before it is loaded."""
     interface = model.program.interface
     return ModelMetadata(
         name=model.name,
@@ -47,12 +47,12 @@ def described(model: Model) -> ModelMetadata:
         sha256=model.sha256,
         convention=interface.convention.value,
         max_batch_size=interface.max_batch_size,
-        inputs=[tensor(spec, bool(interface.max_batch_size)) for spec in interface.inputs],
-        outputs=[tensor(spec, bool(interface.max_batch_size)) for spec in interface.outputs],
+        inputs=[tensor_metadata(spec, bool(interface.max_batch_size)) for spec in interface.inputs],
+        outputs=[tensor_metadata(spec, bool(interface.max_batch_size)) for spec in interface.outputs],
     )
 
 
-def _listed(model: Model) -> ManifestModel:
+def _listed(model: ServedModel) -> ManifestModel:
     settings = model.settings
     return ManifestModel(
         name=model.name,

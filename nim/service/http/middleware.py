@@ -50,7 +50,7 @@ class Requests:
                 complete = not message.get("more_body", False)
             await send(message)
 
-        with self._drain.working():
+        with self._drain.track_request():
             try:
                 # HEAD is what GET answers, without a body, which the server leaves out: it goes by its own scope
                 await self._app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, answer)

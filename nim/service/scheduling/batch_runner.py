@@ -10,38 +10,38 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..request_errors import Problem, of_runtime, unexpected
+from ..request_errors import RequestError, from_runtime_error, internal_error
 from ..runtime_api import Cancelled, Program, WasmError
-from .pending import Outcome, Outputs, Request, SchedulerMetrics
-from .statistics import Statistics
+from .pending import Outcome, Outputs, PendingRequest, SchedulerMetrics
+from .statistics import ModelStatistics
 
 _LOG = logging.getLogger(__name__)
 
 
-class Batches:
+class BatchRunner:
     """Runs batches of requests in `program`, in any thread."""
 
     def __init__(self, program: Program, name: str, metrics: SchedulerMetrics) -> None:
         self._program, self._name, self._metrics = program, name, metrics
-        self.statistics = Statistics()
+        self.statistics = ModelStatistics()
         self.lasted_s = math.inf
         """Of the last call; unknown at first."""
 
-    def run(self, batch: Sequence[Request], *, borrow: bool) -> list[Outcome]:
+    def run(self, batch: Sequence[PendingRequest], *, borrow: bool) -> list[Outcome]:
         """The outcome of each request of `batch`. With `borrow`, outputs are read where the guest has them: no one else
         may call the program meanwhile."""
         began = time.perf_counter()
         metrics, name = self._metrics, self._name
-        metrics.batch(name, len(batch), sum(request.rows for request in batch))
+        metrics.observe_batch(name, len(batch), sum(request.rows for request in batch))
         for request in batch:
-            metrics.waited(name, began - request.since)
+            metrics.observe_wait(name, began - request.since)
         outcomes = self._outcomes(batch, began, borrow)
         lasted_s = time.perf_counter() - began
         self.lasted_s = lasted_s
         self._count(batch, outcomes, began, lasted_s)
         return outcomes
 
-    def _outcomes(self, batch: Sequence[Request], began: float, borrow: bool) -> list[Outcome]:
+    def _outcomes(self, batch: Sequence[PendingRequest], began: float, borrow: bool) -> list[Outcome]:
         def answered(index: int, result: Outputs | WasmError) -> None:
             self.answer([batch[index]], [self._outcome(result, False)])
 
@@ -56,33 +56,35 @@ class Batches:
             return [self._outcome(result, borrow) for result in results]
         except Exception as error:  # noqa: BLE001  # else its clients would wait for ever
             if len(batch) == 1:
-                return [unexpected(error, f"model '{self._name}'")]
+                return [internal_error(error, f"model '{self._name}'")]
             return [outcome for request in batch for outcome in self._outcomes([request], began, False)]
 
     def _outcome(self, result: Outputs | WasmError, borrowed: bool) -> Outcome:
         """What the client gets for a result of the runtime; a bug met on the way is this request's alone."""
         try:
             if isinstance(result, WasmError):
-                return of_runtime(result)
+                return from_runtime_error(result)
             return _owned(result) if borrowed else result
         except Exception as error:  # noqa: BLE001
-            return unexpected(error, f"model '{self._name}'")
+            return internal_error(error, f"model '{self._name}'")
 
-    def _count(self, batch: Sequence[Request], outcomes: Sequence[Outcome], began: float, lasted_s: float) -> None:
+    def _count(
+        self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome], began: float, lasted_s: float
+    ) -> None:
         self.statistics.count(batch, outcomes, began, lasted_s)
         for outcome in outcomes:
-            if isinstance(outcome, Problem):
-                self._metrics.failed(self._name, outcome.kind)
+            if isinstance(outcome, RequestError):
+                self._metrics.count_failure(self._name, outcome.kind)
 
-    def expire(self, late: Sequence[Request]) -> list[Outcome]:
+    def expire(self, late: Sequence[PendingRequest]) -> list[Outcome]:
         """The outcome of requests whose time was over before they were run."""
         outcomes: list[Outcome] = [_expired(request) for request in late]
         self._count(late, outcomes, time.perf_counter(), 0)
         return outcomes
 
-    def answer(self, batch: Sequence[Request], outcomes: Sequence[Outcome]) -> None:
+    def answer(self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome]) -> None:
         """Wake each event loop once."""
-        loops: dict[asyncio.AbstractEventLoop, list[tuple[Request, Outcome]]] = {}
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[PendingRequest, Outcome]]] = {}
         for request, outcome in zip(batch, outcomes):
             loops.setdefault(request.loop, []).append((request, outcome))
         for loop, answers in loops.items():
@@ -92,7 +94,7 @@ class Batches:
                 _LOG.debug("model '%s': %d answers came too late", self._name, len(answers))
 
 
-def _timeouts(batch: Sequence[Request], now: float) -> list[float | None]:
+def _timeouts(batch: Sequence[PendingRequest], now: float) -> list[float | None]:
     """What each request leaves the guest: its own limit for that, and what is left of its time. Those that asked for
     the same get the same, or they could not be joined."""
     left: dict[tuple[float | None, float | None], float] = {}
@@ -106,7 +108,7 @@ def _timeouts(batch: Sequence[Request], now: float) -> list[float | None]:
     )
 
 
-def _proceed(batch: Sequence[Request]) -> Callable[[int], None]:
+def _proceed(batch: Sequence[PendingRequest]) -> Callable[[int], None]:
     def proceed(index: int) -> None:
         request = batch[index]
         if request.future.cancelled():
@@ -117,8 +119,8 @@ def _proceed(batch: Sequence[Request]) -> Callable[[int], None]:
     return proceed
 
 
-def _expired(request: Request) -> Problem:
-    return Problem(504, "Cancelled", f"the request's {request.timeout_s:g} s were over before it was run")
+def _expired(request: PendingRequest) -> RequestError:
+    return RequestError(504, "Cancelled", f"the request's {request.timeout_s:g} s were over before it was run")
 
 
 def _owned(outputs: Outputs) -> Outputs:
@@ -132,11 +134,11 @@ def _is_owned(array: np.ndarray) -> bool:
     return bool(array.flags.owndata)
 
 
-def _resolve(answers: Sequence[tuple[Request, Outcome]]) -> None:
+def _resolve(answers: Sequence[tuple[PendingRequest, Outcome]]) -> None:
     for request, outcome in answers:
         if request.future.done():
             continue  # its client has gone
-        if isinstance(outcome, Problem):
+        if isinstance(outcome, RequestError):
             request.future.set_exception(outcome)
         else:
             request.future.set_result(outcome)

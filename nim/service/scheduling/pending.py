@@ -10,46 +10,46 @@ from typing import Protocol
 
 import numpy as np
 
-from ..request_errors import Problem
+from ..request_errors import RequestError
 
 Inputs = Mapping[str, np.ndarray]
 Outputs = dict[str, np.ndarray]
-Outcome = Outputs | Problem
+Outcome = Outputs | RequestError
 
 
 class SchedulerMetrics(Protocol):
     """What is told of a queue, from any thread, in few microseconds: it is on the way of every request."""
 
-    def queued(self, model: str, n: int) -> None:
+    def set_queue_length(self, model: str, n: int) -> None:
         """`n` requests of `model` wait now."""
 
-    def batch(self, model: str, size: int, rows: int) -> None:
+    def observe_batch(self, model: str, size: int, rows: int) -> None:
         """`size` requests with `rows` rows in all are about to run together."""
 
-    def waited(self, model: str, seconds: float) -> None:
+    def observe_wait(self, model: str, seconds: float) -> None:
         """A request has waited so long until its batch was taken."""
 
-    def failed(self, model: str, kind: str) -> None:
-        """A request has failed; `kind` is that of its Problem, such as ``Trap``."""
+    def count_failure(self, model: str, kind: str) -> None:
+        """A request has failed; `kind` is that of its RequestError, such as ``Trap``."""
 
 
-class Silent:
+class NullMetrics:
     """Counts nothing."""
 
-    def queued(self, model: str, n: int) -> None:
+    def set_queue_length(self, model: str, n: int) -> None:
         pass
 
-    def batch(self, model: str, size: int, rows: int) -> None:
+    def observe_batch(self, model: str, size: int, rows: int) -> None:
         pass
 
-    def waited(self, model: str, seconds: float) -> None:
+    def observe_wait(self, model: str, seconds: float) -> None:
         pass
 
-    def failed(self, model: str, kind: str) -> None:
+    def count_failure(self, model: str, kind: str) -> None:
         pass
 
 
-class Request:
+class PendingRequest:
     """One request that waits or runs."""
 
     __slots__ = ("deadline", "future", "guest_timeout_s", "inputs", "loop", "rows", "since", "size", "timeout_s")

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..request_errors import Problem
-from .pending import Outcome, Request
+from ..request_errors import RequestError
+from .pending import Outcome, PendingRequest
 
 
 @dataclass(slots=True)
-class Duration:
+class StatisticDuration:
     """How often, and for how many nanoseconds together."""
 
     count: int = 0
@@ -33,17 +33,21 @@ _DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "com
 
 
 @dataclass(slots=True)
-class Statistics:
+class ModelStatistics:
     """The numbers of one model; any thread may count. What input and output cost is counted with the inference."""
 
     inference_count: int = 0
     execution_count: int = 0
     last_inference_ms: int = 0
-    durations: dict[str, Duration] = field(default_factory=lambda: {name: Duration() for name in _DURATIONS})
-    batches: dict[int, Duration] = field(default_factory=dict)
+    durations: dict[str, StatisticDuration] = field(
+        default_factory=lambda: {name: StatisticDuration() for name in _DURATIONS}
+    )
+    batches: dict[int, StatisticDuration] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, batch: Sequence[Request], outcomes: Sequence[Outcome], began: float, lasted_s: float) -> None:
+    def count(
+        self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome], began: float, lasted_s: float
+    ) -> None:
         """Note a batch that ran for `lasted_s` from `began` on (``time.perf_counter``)."""
         with self._lock:
             self.execution_count += 1
@@ -52,7 +56,7 @@ class Statistics:
             rows = 0
             for request, outcome in zip(batch, outcomes):
                 waited_s = began - request.since
-                if isinstance(outcome, Problem):
+                if isinstance(outcome, RequestError):
                     durations["fail"].add(waited_s + lasted_s)
                     continue
                 rows += request.rows
@@ -63,12 +67,12 @@ class Statistics:
                 durations["compute_output"].add(0)
             self.inference_count += rows
             if rows:
-                self.batches.setdefault(rows, Duration()).add(lasted_s)
+                self.batches.setdefault(rows, StatisticDuration()).add(lasted_s)
 
     def to_json(self, name: str, version: str) -> dict[str, Any]:
         """One entry of ``model_stats``."""
         with self._lock:
-            nothing = Duration().to_json()
+            nothing = StatisticDuration().to_json()
             return {
                 "name": name,
                 "version": version,

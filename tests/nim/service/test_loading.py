@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portalis.nim.service.models import cpus
+from portalis.nim.service.models import available_cpus
 
 from .process import SPIN, body, running, write_modules
 
@@ -29,7 +29,7 @@ def test_a_model_is_ready_while_a_slow_one_before_it_still_answers_its_first_req
 
 def test_models_that_cannot_be_loaded_do_not_end_the_loading_of_others(tmp_path: Path) -> None:
     models = write_modules(tmp_path, one=QUICK, two=QUICK)
-    for number in range(cpus() + 2):
+    for number in range(available_cpus() + 2):
         (tmp_path / f"bad{number}.wasm").write_bytes(b"no module")
         models.insert(0, {"name": f"bad{number}", "file": f"bad{number}.wasm"})
     with running(tmp_path, models) as service:

@@ -133,7 +133,7 @@ def test_every_method_of_the_protocol_is_served_or_refused_with_a_sentence() -> 
     served = {name for name in dir(Inference) if not name.startswith("_")}
     for method in methods:
         own = re.sub("(?<=.)([A-Z])", r"_\1", method.name).lower()
-        assert (own in served) != (method.name in unsupported.METHODS), method.name
+        assert (own in served) != (method.name in unsupported.UNSUPPORTED_METHODS), method.name
 
 
 def test_another_method_is_refused_with_the_right_one(client: Client) -> None:

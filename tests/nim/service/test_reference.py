@@ -83,7 +83,7 @@ def test_every_endpoint_is_there(tmp_path: Path) -> None:
 
 def test_every_metric_is_there_with_its_labels() -> None:
     metrics = Metrics("a", "1", ("a",))
-    metrics.failed("a", "Trap")
+    metrics.count_failure("a", "Trap")
     there = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
         if family.name.startswith("wasm_service") and not family.name.endswith("_created"):

@@ -12,7 +12,7 @@ import wasmtime
 
 from portalis.backend import HostBusy
 from portalis.nim.service.http.error_responses import error_headers
-from portalis.nim.service.request_errors import of_runtime
+from portalis.nim.service.request_errors import from_runtime_error
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.room import no_room
@@ -73,6 +73,6 @@ def test_a_host_without_room_is_503_with_retry_after_and_the_next_request_succee
 
 
 def test_an_error_of_the_host_is_503_and_no_other() -> None:
-    problem = of_runtime(HostBusy("this host has no room"))
+    problem = from_runtime_error(HostBusy("this host has no room"))
     assert (problem.status, problem.kind) == (503, "HostBusy")
     assert error_headers(problem) == [(b"retry-after", b"1")]

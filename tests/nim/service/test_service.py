@@ -23,7 +23,7 @@ import wasmtime
 from portalis.backend import Program
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.service import probe
-from portalis.nim.service.models import Model
+from portalis.nim.service.models import ServedModel
 from portalis.wasm_backend import island
 from tests.backend import guests
 from tests.parts import ROOT
@@ -248,13 +248,13 @@ def test_a_guest_that_takes_too_long_is_504_and_others_are_answered_meanwhile(fo
 def test_the_service_is_live_but_not_ready_until_every_model_has_answered(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, warm_up = threading.Event(), Model._warm_up
+    asked, warm_up = threading.Event(), ServedModel._warm_up
 
-    def warm_up_when_asked(model: Model, program: Program) -> None:
+    def warm_up_when_asked(model: ServedModel, program: Program) -> None:
         assert asked.wait(waiting.PATIENCE_S)
         warm_up(model, program)
 
-    monkeypatch.setattr(Model, "_warm_up", warm_up_when_asked)
+    monkeypatch.setattr(ServedModel, "_warm_up", warm_up_when_asked)
     with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}]) as client, contextlib.ExitStack() as held:
         held.callback(asked.set)
         status, told = client.get("/v1/health/ready")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from portalis.nim.service.codec.json_codec import numbers, parse, written
-from portalis.nim.service.request_errors import Problem
+from portalis.nim.service.request_errors import RequestError
 
 WORDS = ["NaN", "-NaN", "Infinity", "-Infinity", "Inf", "-Inf"]
 # what must stay text, and what makes the end of a string hard to find
@@ -30,7 +30,7 @@ VALUES = st.recursive(
 
 
 def refusal(body: bytes) -> str:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(RequestError) as caught:
         parse(body)
     assert caught.value.status == 400
     return caught.value.message
@@ -108,7 +108,7 @@ def test_all_words_are_written_in_their_places_across_pieces() -> None:
 
 def cpu_s(work: Any) -> float:
     began = time.thread_time()
-    with contextlib.suppress(Problem):
+    with contextlib.suppress(RequestError):
         work()
     return time.thread_time() - began
 

@@ -16,7 +16,7 @@ from portalis.backend.interface.interface import TensorSpec
 from portalis.nim.service.codec.inference_schema import Tensor
 from portalis.nim.service.codec.json_codec import written
 from portalis.nim.service.codec.json_tensors import decode, encode
-from portalis.nim.service.request_errors import Problem
+from portalis.nim.service.request_errors import RequestError
 
 NUMBERS = [name for name in DTYPES if name != "BYTES"]
 
@@ -33,7 +33,7 @@ def travel(datatype: str, array: np.ndarray) -> np.ndarray:
 
 def refused(datatype: str, data: list[Any], **more: Any) -> str:
     tensor = Tensor(name="x", datatype=datatype, shape=[len(data)], data=data, **more)
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(RequestError) as caught:
         decode(tensor, spec(datatype))
     assert caught.value.status == 400
     return caught.value.message
@@ -92,5 +92,5 @@ def test_what_a_type_cannot_hold_is_refused() -> None:
 
 def test_a_shape_that_no_array_can_have_is_refused() -> None:
     tensor = Tensor(name="x", datatype="FP32", shape=[0, 2**62, 2**62], data=[])
-    with pytest.raises(Problem, match="input 'x'"):
+    with pytest.raises(RequestError, match="input 'x'"):
         decode(tensor, spec("FP32"))

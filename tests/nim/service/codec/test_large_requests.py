@@ -22,7 +22,7 @@ from tritonclient.grpc import service_pb2 as pb
 from portalis.backend import Interface
 from portalis.nim.service.codec import decoder_pool as decoders
 from portalis.nim.service.codec.decoder_pool import LARGE_BYTES, Decoders
-from portalis.nim.service.request_errors import Problem
+from portalis.nim.service.request_errors import RequestError
 from tests.backend import guests
 from tests.nim.service.process import Service, running
 from tests.running import waiting
@@ -178,7 +178,7 @@ def test_a_request_whose_objects_take_too_much_memory_is_413_and_the_next_is_dec
     async def decode() -> None:
         found = Decoders(1)
         try:
-            with pytest.raises(Problem, match="too much memory") as refusal:
+            with pytest.raises(RequestError, match="too much memory") as refusal:
                 await found.http(interface, request("[]", 2_000_000), None, v2=False)
             assert refusal.value.status == 413
             question = await found.http(interface, request("1", 10), None, v2=False)

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as npst
 from portalis.backend import InputError, Program, TensorSpec
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.nim.service.codec.raw_tensors import check_heads, checked_shape, from_raw, to_raw
-from portalis.nim.service.request_errors import Problem
+from portalis.nim.service.request_errors import RequestError
 from tests.backend import guests
 
 shapes = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
@@ -58,14 +58,14 @@ def test_whatever_is_claimed_of_the_data_is_checked_first(kind: str, shape: list
     refusal = None
     try:
         assert list(from_raw(spec(kind), shape, data).shape) == shape
-    except Problem as problem:
+    except RequestError as problem:
         refusal = problem
     assert refusal is None or (refusal.status == 400 and "input 'x'" in refusal.message)
 
 
 @pytest.mark.parametrize("value", [2, 255])
 def test_a_boolean_is_0_or_1(value: int) -> None:
-    with pytest.raises(Problem, match="a byte is neither 0 nor 1"):
+    with pytest.raises(RequestError, match="a byte is neither 0 nor 1"):
         from_raw(spec("BOOL"), [2], bytes([1, value]))
 
 
@@ -112,7 +112,7 @@ def test_a_shape_is_refused_before_the_data_are_read_in_the_words_of_the_runtime
     array = np.broadcast_to(np.float32(1), shape)
     try:
         check_heads(program.interface, {"x": ("FP32", shape)})
-    except Problem as problem:
+    except RequestError as problem:
         said = problem.message
     try:
         program.run({program.interface.inputs[0].name: array})
@@ -138,6 +138,6 @@ def test_a_shape_is_allowed_if_numpy_can_have_it(shape: tuple[int, ...], problem
         assert checked_shape("input 'x'", shape) == shape
         assert 0 not in shape or np.empty(0, np.float64).reshape(shape).shape == shape
         return
-    with pytest.raises(Problem, match=problem) as caught:
+    with pytest.raises(RequestError, match=problem) as caught:
         checked_shape("input 'x'", shape)
     assert caught.value.status == 400 and str(caught.value).startswith("input 'x' has ")

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from portalis.backend import Limits, Program
-from portalis.nim.service import request_errors as problems
-from portalis.nim.service.request_errors import Problem
-from portalis.nim.service.scheduling import batch_runner as batches
+from portalis.nim.service.request_errors import RequestError, from_runtime_error
+from portalis.nim.service.scheduling import batch_runner
 from portalis.nim.service.scheduling.scheduler import Scheduler
 from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
@@ -141,7 +140,7 @@ def as_one_batch(program: Program, values: list[float]) -> tuple[list[float], li
     async def ask(value: float) -> Any:
         try:
             return await scheduler.run(row(value))
-        except Problem as problem:
+        except RequestError as problem:
             return problem
         finally:
             order.append(value)
@@ -172,14 +171,14 @@ def test_good_requests_do_not_wait_for_endless_ones_of_their_batch() -> None:
 def test_an_exception_of_the_service_is_that_of_its_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = problems.of_runtime
+    real = from_runtime_error
 
-    def broken(error: Any) -> Problem:
+    def broken(error: Any) -> RequestError:
         if "unreachable" in str(error):
             raise ZeroDivisionError("a bug")
         return real(error)
 
-    monkeypatch.setattr(batches, "of_runtime", broken)
+    monkeypatch.setattr(batch_runner, "from_runtime_error", broken)
     with Program.load(host_guests.moody()) as program, caplog.at_level(logging.ERROR):
         _, outcomes = as_one_batch(program, [1, -1, 2])
     assert [getattr(each, "status", 200) for each in outcomes] == [200, 500, 200]

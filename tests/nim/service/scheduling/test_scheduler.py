@@ -13,8 +13,8 @@ import wasmtime
 
 from portalis.backend import Program
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.service.request_errors import Problem
-from portalis.nim.service.scheduling.pending import Silent
+from portalis.nim.service.request_errors import RequestError
+from portalis.nim.service.scheduling.pending import NullMetrics
 from portalis.nim.service.scheduling.scheduler import Scheduler
 
 # answers twice its input; negative numbers trap, numbers above a million never end
@@ -25,17 +25,17 @@ MOODY = """(module (func (export "moody") (param $x f32) (result f32)
 TRAP, SPIN = -1.0, 1e7
 
 
-class Counted(Silent):
+class Counted(NullMetrics):
     """Notes the sizes of batches and the kinds of failures."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.kinds: list[str] = []
 
-    def batch(self, model: str, size: int, rows: int) -> None:
+    def observe_batch(self, model: str, size: int, rows: int) -> None:
         self.sizes.append(size)
 
-    def failed(self, model: str, kind: str) -> None:
+    def count_failure(self, model: str, kind: str) -> None:
         self.kinds.append(kind)
 
 
@@ -153,7 +153,7 @@ def test_a_full_queue_refuses_with_429_and_answers_the_rest(moody: Program) -> N
 
     answers = asyncio.run(too_many())
     scheduler.close()
-    refused = [each for each in answers if isinstance(each, Problem)]
+    refused = [each for each in answers if isinstance(each, RequestError)]
     assert [(each.status, each.kind) for each in refused] == [(429, "TooManyRequestsError")] * 2
     assert [float(each["y"][0, 0]) for each in answers[:4]] == [0, 2, 4, 6]
 
