@@ -8,13 +8,14 @@ from typing import Final, Protocol
 
 from ..contracts.artifacts import DeploymentManifest, DeploymentType
 from ..contracts.output import Artifacts, PackagingWarning, WarningSeverity
+from ..images import TRITON_IMAGE
 from ..output import OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, TargetResult
 from . import compose, kubernetes
 from .object_names import trouble
-from .workload import TRITON_IMAGE, Workload, names, triton_build, workloads
+from .workload import Workload, names, triton_build, workloads
 
 
 class Kind(Protocol):

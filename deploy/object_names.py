@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..naming import kubernetes_trouble
+from ..naming import kubernetes_trouble, oci_parts
 
 _BETWEEN = re.compile(r"[/._]+")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -15,9 +15,7 @@ def workload_name(image: str) -> str:
 
     It need not be valid: `trouble` tells.
     """
-    host, _, rest = image.partition("/")
-    is_host = bool(rest) and (host == "localhost" or "." in host or ":" in host)
-    return _BETWEEN.sub("-", rest if is_host else image).lower()
+    return _BETWEEN.sub("-", oci_parts(image)[1]).lower()
 
 
 def trouble(name: str) -> str | None:

@@ -7,23 +7,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from .. import __version__
 from ..contracts.artifacts import ContainerArtifact
 from ..engines.engine_commands import build_command
+from ..images import TRITON_IMAGE, planned_images
 from ..quantities import cpu_millis, memory_bytes
 from ..spec import PackageSpec
-from ..spec.artifact_names import image_of, package_image_of
-from ..spec.container import ContainerConfiguration, ContainerRuntime, VolumeMount
+from ..spec.container import (
+    CACHE_FOLDER,
+    LIVE_PATH,
+    MODEL_STORE,
+    READY_PATH,
+    STARTUP_S,
+    ContainerConfiguration,
+    ContainerRuntime,
+    VolumeMount,
+)
 from ..spec.triton import InstanceKind, TritonConfiguration
 from ..target import Job
 from .object_names import workload_name
 
-LIVE, READY = "/v1/health/live", "/v1/health/ready"
-TRITON_IMAGE = f"portalis-triton:{__version__}"  # no image with the wasm backend is published: it is built by users
 MODELS = "/models"
-_KEPT = {"cache": "/opt/nim/.cache", "model-store": "/model-store"}  # of the images, for any user
-_DEFAULT_HEALTH = ContainerConfiguration.model_fields["health_check_endpoint"].default  # which is another name of LIVE
-_STARTUP_S = 60  # a module may take this long to compile
+_KEPT = {"cache": CACHE_FOLDER, "model-store": MODEL_STORE}  # of the images, for any user
+_DEFAULT_HEALTH = ContainerConfiguration.model_fields["health_check_endpoint"].default  # an alias of LIVE_PATH
 _TRITON_STARTUP_S = 600  # all modules of a repository
 _TRITON_USER = 1000  # of NVIDIA's images
 _GRACE_S = 30  # the service answers what it has taken for up to 16 s
@@ -103,14 +108,12 @@ def workloads(job: Job) -> Iterator[Workload]:
 
 def names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
     """The places in the spec that names come from, and the names."""
-    if spec.enable_nim_packaging and spec.container_config.package_image:
-        named = spec.container_config.image_name is not None
-        yield ("container_config.image_name" if named else "package_name"), workload_name(package_image_of(spec)[0])
-    elif spec.enable_nim_packaging:
-        alone = spec.container_config.image_name is not None and len(spec.wasm_binaries) == 1
-        for i, module in enumerate(spec.wasm_binaries):
-            where = "container_config.image_name" if alone else f"wasm_binaries[{i}].name"
-            yield where, workload_name(image_of(spec, module)[0])
+    if spec.enable_nim_packaging:
+        config, images = spec.container_config, planned_images(spec)
+        named = config.image_name is not None and len(images) == 1
+        for i, image in enumerate(images):
+            key = "package_name" if config.package_image else f"wasm_binaries[{i}].name"
+            yield ("container_config.image_name" if named else key), workload_name(image.name)
     if spec.enable_triton_integration:
         yield "package_name", triton_name(spec)
 
@@ -126,15 +129,15 @@ def _service(config: ContainerConfiguration, artifact: ContainerArtifact) -> Wor
     own = not config.entrypoint  # another program than the service need not have its paths
     return Workload(
         name=workload_name(artifact.image_name),
-        image=f"{artifact.image_name}:{artifact.image_tag}",
+        image=artifact.reference,
         ports={"http": config.service_port, "grpc": config.grpc_port, "metrics": config.metrics_port},
         probes=Probes(
-            live=LIVE if own and health.endpoint == _DEFAULT_HEALTH else health.endpoint,
-            ready=READY if own else health.endpoint,
+            live=LIVE_PATH if own and health.endpoint == _DEFAULT_HEALTH else health.endpoint,
+            ready=READY_PATH if own else health.endpoint,
             interval_s=health.interval_seconds,
             timeout_s=health.timeout_seconds,
             retries=health.retries,
-            startup_s=_STARTUP_S,
+            startup_s=STARTUP_S,
         ),
         security=Security(
             non_root=config.run_as_non_root,

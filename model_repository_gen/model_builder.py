@@ -13,7 +13,7 @@ from ..contracts.errors import ErrorType, TritonConfigError
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..interface_check import INTERFACE_KEYS, interface_under, trouble_under, unloadable_under
 from ..output import OutputTree, Source
-from ..spec.artifact_names import model_folder, model_name
+from ..output.package_layout import model_folder, model_name
 from ..spec.triton import LatestVersions, TritonConfiguration, VersionPolicyType
 from ..target import Job, Module, StageError
 from .message import ModelSource, build_ensemble_config, build_model_config

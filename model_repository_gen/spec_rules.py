@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..naming import triton_trouble
+from ..output.package_layout import model_name
 from ..problems import Problem, did_you_mean
 from ..spec import PackageSpec
-from ..spec.artifact_names import model_name
 from .config_rules import config_problems, label_problems
 from .package_settings import resolve_settings
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from ..engines.build_context import BuildContext
 from ..engines.engine_commands import build_command
-from ..spec.artifact_names import image_folder, image_of, package_image_folder, package_image_of
+from ..images import PlannedImage, planned_image, planned_images
 from ..spec.container import WasmRuntime
 from ..target import Job, Module
 from .service.settings import ModelSettings
@@ -17,24 +16,17 @@ from .wasm_runtimes import RuntimeFiles, find_runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedImage:
-    """An image that is to be built. `folder` is its build context's, relative to the output directory."""
+class PlannedBuild:
+    """An image to build: its build context, and the modules that it serves."""
 
-    name: str
-    tag: str
-    folder: PurePosixPath
+    image: PlannedImage
     modules: tuple[Module, ...]
     context: BuildContext
 
-    @property
-    def reference(self) -> str:
-        """What an engine calls it."""
-        return f"{self.name}:{self.tag}"
-
-    def by_hand(self, job: Job) -> str:
-        """The command that builds it from its context in the output directory."""
-        runtime, folder = job.spec.container_config.runtime, job.final(self.folder)
-        return shlex.join(build_command(runtime, self.reference, folder, self.context.arguments))
+    def manual_command(self, job: Job) -> str:
+        """The shell command that builds the image from its context in the output directory."""
+        runtime, folder = job.spec.container_config.runtime, job.final(self.image.folder)
+        return shlex.join(build_command(runtime, self.image.reference, folder, self.context.arguments))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,39 +58,28 @@ def unservable(job: Job, module: Module) -> Unservable | None:
     return None
 
 
-def plan(job: Job) -> tuple[PlannedImage, ...]:
-    """The images of all modules that are servable. Raises what `build_context` raises, and MissingPart where the
-    runtime that is asked for is not to be had."""
+def plan_builds(job: Job) -> tuple[PlannedBuild, ...]:
+    """The builds for all servable modules.
+
+    Raises InputProblems if the configuration is invalid, and MissingPart if the configured runtime is not available.
+    """
     spec, modules = job.spec, tuple(module for module in job.modules if unservable(job, module) is None)
     if not modules:
         return ()
-    runtime, about = find_runtime(spec.container_config), _about(job)
+    runtime, labels = find_runtime(spec.container_config), _image_labels(job)
     if spec.container_config.package_image:
-        return (_planned(job, *package_image_of(spec), package_image_folder(spec), modules, runtime, about),)
+        return (_planned_build(job, planned_images(spec)[0], modules, runtime, labels),)
     return tuple(
-        _planned(job, *image_of(spec, module.binary), image_folder(spec, module.binary), (module,), runtime, about)
-        for module in modules
+        _planned_build(job, planned_image(spec, module.binary), (module,), runtime, labels) for module in modules
     )
 
 
-def reference_of(job: Job, module: Module) -> str:
-    """The image that the module is in, or would be."""
-    package = job.spec.container_config.package_image
-    return ":".join(package_image_of(job.spec) if package else image_of(job.spec, module.binary))
-
-
-def _planned(
-    job: Job,
-    name: str,
-    tag: str,
-    folder: PurePosixPath,
-    modules: tuple[Module, ...],
-    runtime: RuntimeFiles | None,
-    about: ImageLabels,
-) -> PlannedImage:
+def _planned_build(
+    job: Job, image: PlannedImage, modules: tuple[Module, ...], runtime: RuntimeFiles | None, labels: ImageLabels
+) -> PlannedBuild:
     models = [(_model(module), module.path) for module in modules]
-    context = build_context(job.spec.container_config, models=models, about=about, runtime=runtime)
-    return PlannedImage(name=name, tag=tag, folder=folder, modules=modules, context=context)
+    context = build_context(job.spec.container_config, models=models, about=labels, runtime=runtime)
+    return PlannedBuild(image=image, modules=modules, context=context)
 
 
 def _model(module: Module) -> ModelSettings:
@@ -106,7 +87,7 @@ def _model(module: Module) -> ModelSettings:
     return ModelSettings(name=module.name, file=f"{module.name}.wasm", interface=declared)
 
 
-def _about(job: Job) -> ImageLabels:
+def _image_labels(job: Job) -> ImageLabels:
     spec, distribution = job.spec, job.spec.distribution_config
     published = distribution.publish_metadata
     return ImageLabels(

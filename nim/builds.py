@@ -15,8 +15,7 @@ from ..contracts.output import PackagingWarning, ValidationResult, WarningSeveri
 from ..engines.errors import EngineFailed
 from ..engines.image import Image
 from ..target import Job, StageError
-from .build_plan import PlannedImage
-from .sample_request import request_for
+from .build_plan import PlannedBuild
 
 if TYPE_CHECKING:
     from ..engines.container_engine import ContainerEngine
@@ -38,13 +37,13 @@ class Result:
     files: tuple[PurePosixPath, ...] = ()
 
 
-def build_image(engine: ContainerEngine, job: Job, planned: PlannedImage) -> Result:
+def build_image(engine: ContainerEngine, job: Job, planned: PlannedBuild) -> Result:
     """Build, try and export one image from its context in the staging folder."""
     config, began = job.spec.container_config, time.monotonic()
     try:
         image = engine.build(
-            job.staging / planned.folder,
-            planned.reference,
+            job.staging / planned.image.folder,
+            planned.image.reference,
             arguments=planned.context.arguments,
             timeout_s=config.build_timeout,
             network=engine.build_network(offline=config.wheelhouse is not None),
@@ -52,17 +51,19 @@ def build_image(engine: ContainerEngine, job: Job, planned: PlannedImage) -> Res
         )
     except EngineFailed as problem:
         return _failed(job, planned, problem, "build")
-    job.say(f"{planned.reference} was built in {time.monotonic() - began:.1f} s: {image.size_bytes / 2**20:.0f} MiB")
+    job.say(
+        f"{planned.image.reference} was built in {time.monotonic() - began:.1f} s: {image.size_bytes / 2**20:.0f} MiB"
+    )
     try:
         tried, warnings = _try(engine, job, planned, image)
     except EngineFailed as problem:
-        untrue = ValidationResult(name=planned.reference, check=SMOKE, valid=False, report=problem.message)
+        untrue = ValidationResult(name=planned.image.reference, check=SMOKE, valid=False, report=problem.message)
         return _failed(job, planned, problem, "container", tried=untrue)
-    archive = planned.folder / "image.tar" if config.export_image else None
+    archive = planned.image.folder / "image.tar" if config.export_image else None
     if archive is not None:
         try:
-            job.say(f"exporting {planned.reference}")
-            engine.save(planned.reference, job.staging / archive)
+            job.say(f"exporting {planned.image.reference}")
+            engine.save(planned.image.reference, job.staging / archive)
         except EngineFailed as problem:
             return _failed(job, planned, problem, "export", tried=tried)
     return Result(
@@ -74,12 +75,12 @@ def build_image(engine: ContainerEngine, job: Job, planned: PlannedImage) -> Res
 
 
 def _try(
-    engine: ContainerEngine, job: Job, planned: PlannedImage, image: Image
+    engine: ContainerEngine, job: Job, planned: PlannedBuild, image: Image
 ) -> tuple[ValidationResult | None, tuple[PackagingWarning, ...]]:
     """How the trial went, None where there was none, and what to know. Raises EngineFailed."""
-    from .smoke import smoke
+    from .smoke import smallest_request, smoke
 
-    config, reference = job.spec.container_config, planned.reference
+    config, reference = job.spec.container_config, planned.image.reference
     warnings = [] if image.config.get("Healthcheck") else [_unchecked(reference)]
     if not job.tries_images:
         return None, (*warnings, _untried(reference, "nobody wanted it", "Leave out --no-smoke."))
@@ -90,7 +91,7 @@ def _try(
             _untried(reference, why, f"Package where {config.runtime} has NVIDIA's container runtime."),
         )
     job.say(f"trying {reference}")
-    requests = {module.name: request_for(module) for module in planned.modules}
+    requests = {module.name: smallest_request(module) for module in planned.modules}
     went = smoke(engine, reference, config=config, requests=requests)
     result = ValidationResult(name=reference, check=SMOKE, valid=True, report=went.told())
     return result, tuple(warnings)
@@ -112,14 +113,14 @@ def _unchecked(reference: str) -> PackagingWarning:
     )
 
 
-def _artifact(job: Job, planned: PlannedImage, image: Image, archive: PurePosixPath | None) -> ContainerArtifact:
+def _artifact(job: Job, planned: PlannedBuild, image: Image, archive: PurePosixPath | None) -> ContainerArtifact:
     config = job.spec.container_config
     return ContainerArtifact(
-        image_name=planned.name,
-        image_tag=planned.tag,
+        image_name=planned.image.name,
+        image_tag=planned.image.tag,
         image_id=image.image_id,
         image_size_bytes=image.size_bytes,
-        dockerfile_path=job.final(planned.folder / "Dockerfile"),
+        dockerfile_path=job.final(planned.image.folder / "Dockerfile"),
         image_archive_path=None if archive is None else job.final(archive),
         created_at=_moment(image.created_at),
         base_image=config.base_image,
@@ -152,10 +153,10 @@ def _moment(text: str) -> str:
 
 
 def _failed(
-    job: Job, planned: PlannedImage, problem: EngineFailed, kind: str, *, tried: ValidationResult | None = None
+    job: Job, planned: PlannedBuild, problem: EngineFailed, kind: str, *, tried: ValidationResult | None = None
 ) -> Result:
     """The failure, with the whole of its log in a file, where there is a log."""
-    file = LOGS / f"{planned.folder.name}.{kind}.log" if problem.log else None
+    file = LOGS / f"{planned.image.folder.name}.{kind}.log" if problem.log else None
     if file is not None:
         _write(job, file, problem.log)
     error = StageError(
@@ -163,7 +164,7 @@ def _failed(
         problem.message,
         remediation=problem.remediation,
         details=NimGenerationError(
-            failed_containers=(planned.reference,),
+            failed_containers=(planned.image.reference,),
             docker_errors=(problem.message,),
             build_logs=problem.log[-KEPT_LINES:],
         ),

@@ -1,4 +1,4 @@
-"""What of a container configuration no image can be made with."""
+"""Checks whether images can be built from a container configuration, and whether images and models have valid names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from ..images import PlannedImage, planned_image, planned_images
+from ..naming import oci_tag_trouble, oci_trouble, service_trouble
 from ..problems import Problem
+from ..spec import PackageSpec
 from ..spec.container import ContainerConfiguration
-from .quoting import ARGUMENT, trouble
+from .quoting import ARGUMENT, value_problem
 
 # the distribution specification's grammar, which has no character that means anything to a Dockerfile
 _IMAGE = re.compile(
@@ -17,7 +20,10 @@ _IMAGE = re.compile(
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
-FOLDERS = ("/app/models", "/opt/venv")  # of the image, and their parents
+MODELS = "/app/models"
+"""The directory of the image with the modules and the service's settings."""
+VENV = "/opt/venv"
+"""The virtual environment of the image."""
 _OWN = {
     "SERVICE_PORT": "service_port",
     "GRPC_PORT": "grpc_port",
@@ -26,21 +32,21 @@ _OWN = {
 }
 
 
-def problems(config: ContainerConfiguration) -> Iterator[Problem]:
-    """What no image can be made with, each with its path in the spec."""
+def container_problems(config: ContainerConfiguration) -> Iterator[Problem]:
+    """Values that an image cannot have."""
     at = "container_config"
     if _IMAGE.fullmatch(config.base_image) is None:
         yield Problem(where=f"{at}.base_image", message=f"{config.base_image!r} is no image reference")
     yield from _mappings(config)
     for kind, words in (("entrypoint", config.entrypoint), ("command_args", config.command_args)):
         for index, word in enumerate(words):
-            if (why := trouble(word)) is not None:
+            if (why := value_problem(word)) is not None:
                 yield Problem(where=f"{at}.{kind}[{index}]", message=f"the word {why}")
     for index, volume in enumerate(config.volumes):
         path, where = volume.container_path, f"{at}.volumes[{index}].container_path"
         if not path.startswith("/") or not path.isprintable() or ".." in path.split("/"):
             yield Problem(where=where, message=f"{path!r} is no absolute path in a container")
-        elif hidden := [folder for folder in FOLDERS if PurePosixPath(folder).is_relative_to(_plain(path))]:
+        elif hidden := [folder for folder in (MODELS, VENV) if PurePosixPath(folder).is_relative_to(_plain(path))]:
             yield Problem(
                 where=where,
                 message=f"a volume at {path!r} would hide {hidden[0]}, which the image brings",
@@ -61,7 +67,7 @@ def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:
         for key, value in values.items():
             if pattern.fullmatch(key) is None or key.startswith(ARGUMENT):
                 yield Problem(where=at, message=f"{key!r} is no name that an image can have there")
-            if (why := trouble(value)) is not None:
+            if (why := value_problem(value)) is not None:
                 yield Problem(where=f"{at}.{key}", message=f"the value {why}")
     for key in sorted(_OWN.keys() & config.environment_vars.keys()):
         yield Problem(
@@ -69,3 +75,33 @@ def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:
             message="the image sets this variable itself",
             remediation=f"Set {_OWN[key]} instead.",
         )
+
+
+def name_problems(spec: PackageSpec) -> Iterator[Problem]:
+    """Names that registries reject for an image, or that the service rejects for a model."""
+    config = spec.container_config
+    if config.package_image:
+        where = "package_name" if config.image_name is None else "container_config.image_name"
+        yield from _image_name_problems(where, planned_images(spec)[0])
+    for i, module in enumerate(spec.wasm_binaries):
+        where = f"wasm_binaries[{i}].name"
+        if not config.package_image:
+            yield from _image_name_problems(where, planned_image(spec, module), check_tag=i == 0)
+        if (why := service_trouble(module.module_name)) is not None:
+            yield Problem(
+                where=where,
+                message=f"{module.module_name!r} {why}",
+                remediation="Give the module another `name`.",
+            )
+
+
+def _image_name_problems(where: str, image: PlannedImage, *, check_tag: bool = True) -> Iterator[Problem]:
+    # all images have the same tag: one check is enough
+    if (why := oci_trouble(image.name)) is not None:
+        yield Problem(
+            where=where,
+            message=f"the name of the image, {image.name!r}, {why}",
+            remediation="Rename the package or the module, or set container_config.image_name.",
+        )
+    if check_tag and (why := oci_tag_trouble(image.tag)) is not None:
+        yield Problem(where="container_config.image_tag", message=f"{image.tag!r} {why}")

@@ -8,26 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .. import templates
+from ..output.package_layout import WASM_RUNTIME
 from ..problems import InputProblems
-from ..spec.container import ContainerConfiguration
-from . import wasm_runtimes as runtimes
-from .container_checks import problems
+from ..spec.container import CACHE_FOLDER, MODEL_STORE, READY_PATH, STARTUP_S, ContainerConfiguration
+from ..templates import render
+from .container_checks import MODELS, VENV, container_problems
 from .quoting import Quoted, exec_form, expanded_form
-from .wasm_runtimes import RuntimeFiles
+from .wasm_runtimes import RUNTIME_PATH, RuntimeFiles
 
-TEMPLATES = Path(__file__).parent / "templates"
-VENV = "/opt/venv"
+_TEMPLATES = Path(__file__).parent / "templates"
 STAGED = "/build/root"
-MODELS = "/app/models"
 SERVICE_FILE = f"{MODELS}/service.json"
 SERVICE = "portalis_service"
-CACHE = "/opt/nim/.cache"  # where a NIM keeps what it can make again
-WRITABLE = (CACHE, "/model-store")
+_WRITABLE = (CACHE_FOLDER, MODEL_STORE)
 USER = "1001:0"  # group root owns nothing that can be written, and lets any user id in
 ENTRYPOINT = (f"{VENV}/bin/python", "-m", SERVICE, SERVICE_FILE)
-START_PERIOD_S = 60  # a module may take this long to compile; failures before do not count
-READY = "/v1/health/ready"
 
 # keys that linters take: https://docs.docker.com/engine/manage-resources/labels
 _PLAIN_LABEL = re.compile(r"(?!(com|io)\.docker\.|org\.dockerproject\.)[a-z][a-z0-9]*([.-][a-z0-9]+)*")
@@ -41,7 +36,7 @@ class Dockerfile:
     arguments: Mapping[str, str]
 
 
-def render(
+def render_dockerfile(
     config: ContainerConfiguration,
     *,
     labels: Mapping[str, str],
@@ -53,7 +48,7 @@ def render(
     """The Dockerfile for the modules of these names. `labels` are the package's own, before which those of `config`
     go; `offline` installs from the context's wheels only; `unverified` says that the context has a second file of
     requirements, those without hashes; `runtime` is in the context, too. Raises InputProblems."""
-    found = list(problems(config))
+    found = list(container_problems(config))
     if found:
         raise InputProblems(found, source="the container configuration")
     quoted = Quoted()
@@ -77,17 +72,17 @@ def render(
         "entrypoint": exec_form(config.entrypoint or ENTRYPOINT),
         "command": exec_form(config.command_args) if config.command_args else "",
     }
-    return Dockerfile(text=templates.render(TEMPLATES, "Dockerfile.j2", **values), arguments=quoted.arguments)
+    return Dockerfile(text=render(_TEMPLATES, "Dockerfile.j2", **values), arguments=quoted.arguments)
 
 
 def _folders(config: ContainerConfiguration) -> dict[str, str]:
     """Those that the container may write to."""
     return {
-        "writable": " ".join(f"{STAGED}{path}" for path in WRITABLE),
-        "parents": " ".join(sorted({f"{STAGED}{PurePosixPath(path).parent}".rstrip("/") for path in WRITABLE})),
+        "writable": " ".join(f"{STAGED}{path}" for path in _WRITABLE),
+        "parents": " ".join(sorted({f"{STAGED}{PurePosixPath(path).parent}".rstrip("/") for path in _WRITABLE})),
         "staged": STAGED,
         # a read-only root does not keep a volume from being written to
-        "volumes": expanded_form(dict.fromkeys([*WRITABLE, *(volume.container_path for volume in config.volumes)])),
+        "volumes": expanded_form(dict.fromkeys([*_WRITABLE, *(volume.container_path for volume in config.volumes)])),
     }
 
 
@@ -96,16 +91,16 @@ def _other_runtime(runtime: RuntimeFiles | None) -> dict[str, str]:
     if runtime is None:
         return {"runtime": ""}
     return {
-        "runtime": runtimes.INSTALLED,
-        "runtime_folder": runtimes.FOLDER,
-        "runtime_programs": shlex.join(f"{runtimes.INSTALLED}/{path}" for path in runtime.executable),
+        "runtime": RUNTIME_PATH,
+        "runtime_folder": WASM_RUNTIME,
+        "runtime_programs": shlex.join(f"{RUNTIME_PATH}/{path}" for path in runtime.executable),
         "runtime_try": shlex.join([*runtime.command, "--version"]),
     }
 
 
 def _variables(config: ContainerConfiguration, modules: Sequence[str], quoted: Quoted) -> dict[str, str | list[str]]:
     found = {
-        "NIM_CACHE_PATH": CACHE,
+        "NIM_CACHE_PATH": CACHE_FOLDER,
         **config.environment_vars,
         # the folder, where there are several
         "WASM_MODULE": f"{MODELS}/{modules[0]}.wasm" if len(modules) == 1 else MODELS,
@@ -131,11 +126,11 @@ def _pip(offline: bool, *, hashes: bool) -> list[str]:
 def _health_options(config: ContainerConfiguration) -> str:
     return (
         f"--interval={config.health_check_interval}s --timeout={config.health_check_timeout}s"
-        f" --start-period={START_PERIOD_S}s --retries={config.health_check_retries}"
+        f" --start-period={STARTUP_S}s --retries={config.health_check_retries}"
     )
 
 
 def _health_command(config: ContainerConfiguration) -> list[str]:
     # the endpoint tells that the process lives; an engine's "healthy" is taken for "can be used"
-    paths = dict.fromkeys([config.health_check_endpoint, READY])
+    paths = dict.fromkeys([config.health_check_endpoint, READY_PATH])
     return [f"{VENV}/bin/python", "-m", f"{SERVICE}.probe", *paths]

@@ -9,37 +9,37 @@ from ..pins import Pin, listed
 from ..problems import Problem
 from ..spec.container import ContainerConfiguration, WasmRuntime
 
-PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))  # those that the pins are resolved for
-RUNTIME = "wasmtime"
+PINNED_PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))  # those that the pins are resolved for
+_RUNTIME = "wasmtime"
 
 
-def pins(runtime_version: str | None = None) -> tuple[Pin, ...]:
+def image_pins(runtime_version: str | None = None) -> tuple[Pin, ...]:
     """Those of the image, with another version of Wasmtime where `runtime_version` says so. What that version's files
     are is not known here, so its pin has no hashes."""
     found = listed()
     return tuple(
-        Pin(name=RUNTIME, version=runtime_version)
-        if each.name == RUNTIME and runtime_version not in (None, each.version)
+        Pin(name=_RUNTIME, version=runtime_version)
+        if each.name == _RUNTIME and runtime_version not in (None, each.version)
         else each
         for each in found
     )
 
 
-def version_of(config: ContainerConfiguration) -> str | None:
+def wasmtime_version(config: ContainerConfiguration) -> str | None:
     """The version of Wasmtime that is asked for. With another runtime the service has the pinned one all the same."""
     return config.wasm_runtime_version if config.wasm_runtime is WasmRuntime.Wasmtime else None
 
 
-def unverified(config: ContainerConfiguration) -> tuple[Pin, ...]:
+def unverified_pins(config: ContainerConfiguration) -> tuple[Pin, ...]:
     """The pins that an image of `config` installs whatever their files are; none from a wheelhouse."""
-    found = () if config.wheelhouse is not None else pins(version_of(config))
+    found = () if config.wheelhouse is not None else image_pins(wasmtime_version(config))
     return tuple(pin for pin in found if not pin.hashes)
 
 
-def problems(config: ContainerConfiguration) -> Iterator[Problem]:
+def pin_problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """A version of the runtime that this portalis does not call."""
-    wanted = version_of(config)
-    pinned = next(each for each in pins() if each.name == RUNTIME).version
+    wanted = wasmtime_version(config)
+    pinned = next(each for each in image_pins() if each.name == _RUNTIME).version
     major = pinned.partition(".")[0]
     if wanted is not None and re.fullmatch(rf"{major}\.\d+\.\d+", wanted) is None:
         yield Problem(

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..contracts.errors import ErrorType, NimGenerationError
 from ..contracts.output import Artifacts, PackagingWarning, WarningSeverity
 from ..engines.errors import EngineUnavailable
 from ..errors import MissingPart
+from ..images import planned_image
 from ..output import OutputTree, Source
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, Module, StageError, TargetResult
-from .build_plan import PlannedImage, Unservable, plan, reference_of, unservable
+from .build_plan import PlannedBuild, Unservable, plan_builds, unservable
 from .builds import Result, build_image
-from .container_names import name_problems
-from .image_pins import unverified
-from .service_context import problems as context_problems
+from .container_checks import name_problems
+from .image_pins import unverified_pins
+from .service_context import image_context_problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contexts(TargetResult):
     """The build contexts, and the images that are to be built from them."""
 
-    images: tuple[PlannedImage, ...]
+    builds: tuple[PlannedBuild, ...]
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
@@ -34,7 +35,7 @@ def skip_reason(spec: PackageSpec) -> str | None:
 
 def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
     """What no image can be made with or named by."""
-    yield from context_problems(spec.container_config)
+    yield from image_context_problems(spec.container_config)
     yield from name_problems(spec)
 
 
@@ -43,17 +44,17 @@ def generate(job: Job) -> Contexts:
     tree = OutputTree()
     errors = tuple(_not_servable(job, module, why) for module in job.modules if (why := unservable(job, module)))
     try:
-        images = plan(job)
+        builds = plan_builds(job)
     except MissingPart as missing:
         return Contexts(
-            images=(), skipped=f"{missing.message}. {missing.remediation}", errors=(*errors, _lost(job, missing))
+            builds=(), skipped=f"{missing.message}. {missing.remediation}", errors=(*errors, _lost(job, missing))
         )
-    if not images:
+    if not builds:
         raise errors[0]
-    for image in images:
-        for path, content in image.context.files.items():
-            tree.add(image.folder / path, content if isinstance(content, bytes) else Source(path=content))
-    return Contexts(tree=tree, errors=errors, images=images, warnings=tuple(_warnings(job.spec)))
+    for build in builds:
+        for path, content in build.context.files.items():
+            tree.add(build.image.folder / path, content if isinstance(content, bytes) else Source(path=content))
+    return Contexts(tree=tree, errors=errors, builds=builds, warnings=tuple(_warnings(job.spec)))
 
 
 def run(job: Job, made: TargetResult) -> TargetResult:
@@ -64,12 +65,12 @@ def run(job: Job, made: TargetResult) -> TargetResult:
 
         engine = ContainerEngine.find(job.spec.container_config.runtime)
     except MissingPart as problem:
-        return replace(made, errors=(*made.errors, _unavailable(job, made.images, problem)))
+        return replace(made, errors=(*made.errors, _unavailable(job, made.builds, problem)))
     results = []
     with engine:
         job.say(engine.version())
-        for image in made.images:
-            result = build_image(engine, job, image)
+        for build in made.builds:
+            result = build_image(engine, job, build)
             results.append(result)
             if result.error is not None and job.spec.fail_on_partial_errors:
                 break
@@ -98,7 +99,7 @@ def _warnings(spec: PackageSpec) -> Iterable[PackagingWarning]:
             severity=WarningSeverity.Low,
             remediation="Serve the model repository for Triton, which has them.",
         )
-    for pin in unverified(spec.container_config):
+    for pin in unverified_pins(spec.container_config):
         yield PackagingWarning(
             message=f"the images install {pin} without a check of its hash, which portalis does not know",
             severity=WarningSeverity.Medium,
@@ -108,7 +109,7 @@ def _warnings(spec: PackageSpec) -> Iterable[PackagingWarning]:
 
 
 def _not_servable(job: Job, module: Module, found: Unservable) -> StageError:
-    reference = reference_of(job, module)
+    reference = planned_image(job.spec, module.binary).reference
     package = job.spec.container_config.package_image
     message = f"{module.name} is not in the image {reference}" if package else f"no image {reference} was built"
     return StageError(
@@ -121,7 +122,7 @@ def _not_servable(job: Job, module: Module, found: Unservable) -> StageError:
 
 def _lost(job: Job, missing: MissingPart) -> StageError:
     """The runtime that the images are to have is not there, and they are made with no other."""
-    references = dict.fromkeys(reference_of(job, module) for module in job.modules)
+    references = dict.fromkeys(planned_image(job.spec, module.binary).reference for module in job.modules)
     return StageError(
         ErrorType.ContainerBuildError,
         f"no image was built: {missing.message}",
@@ -130,15 +131,14 @@ def _lost(job: Job, missing: MissingPart) -> StageError:
     )
 
 
-def _unavailable(job: Job, images: Iterable[PlannedImage], problem: MissingPart) -> StageError:
-    images = tuple(images)
+def _unavailable(job: Job, builds: Sequence[PlannedBuild], problem: MissingPart) -> StageError:
     return StageError(
         ErrorType.ContainerBuildError,
         f"no image was built: {problem.message}",
         remediation=problem.remediation or "Install Docker or Podman, and package again.",
         no_engine=isinstance(problem, EngineUnavailable),
-        steps=[image.by_hand(job) for image in images],
+        steps=[build.manual_command(job) for build in builds],
         details=NimGenerationError(
-            failed_containers=tuple(image.reference for image in images), docker_errors=(problem.message,)
+            failed_containers=tuple(build.image.reference for build in builds), docker_errors=(problem.message,)
         ),
     )

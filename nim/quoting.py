@@ -22,7 +22,7 @@ _UNWRITABLE = re.compile(r"[\r\n]")
 ARGUMENT = "PORTALIS_VALUE_"
 
 
-def trouble(value: str) -> str | None:
+def value_problem(value: str) -> str | None:
     """Why `value` cannot be in an image at all; None for all other text."""
     if "\0" in value:
         return "has a NUL character, which no environment variable or label can hold"

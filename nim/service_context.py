@@ -9,16 +9,17 @@ from pathlib import Path, PurePosixPath
 from .. import __version__
 from ..engines.build_context import BuildContext
 from ..escaping import escape_hidden
+from ..output.package_layout import WASM_RUNTIME
 from ..pins import written
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
 from ..wasm_backend import ISLAND_NAME, island_files, source_files
-from . import container_checks as checks
-from . import dockerfile, wheelhouse
-from . import image_pins as pins
-from . import wasm_runtimes as runtimes
+from .container_checks import container_problems
+from .dockerfile import SERVICE, render_dockerfile
+from .image_pins import image_pins, pin_problems, wasmtime_version
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings
-from .wasm_runtimes import RuntimeFiles
+from .wasm_runtimes import RuntimeFiles, runtime_problems
+from .wheelhouse import select_wheels
 
 _HERE = Path(__file__).parent
 _IGNORE = "*\n!requirements.txt\n!unverified.txt\n!wheels\n!wasm-runtime\n!app\n!models\n**/__pycache__\n"
@@ -58,16 +59,16 @@ def build_context(
     With `config.wheelhouse` those of its wheels come along that the image's pins mean, and the build needs no network.
     Raises InputProblems for what no image can be made with.
     """
-    if found := list(problems(config)):
+    if found := list(image_context_problems(config)):
         raise InputProblems(found, source="the container configuration")
     for model, _ in models:
         if model.file != f"{model.name}.wasm":
             raise ValueError(f"the module of {model.name!r} has to be called {model.name}.wasm, not {model.file!r}")
     names = [model.name for model, _ in models]
     install = _install(config)
-    recipe = dockerfile.render(
+    recipe = render_dockerfile(
         config,
-        labels=labels(config, names, about),
+        labels=image_labels(config, names, about),
         modules=names,
         offline=config.wheelhouse is not None,
         unverified="unverified.txt" in install,
@@ -94,24 +95,24 @@ def build_context(
     }
     files |= {f"models/{model.file}": module for model, module in models}
     if runtime is not None:
-        files |= {f"{runtimes.FOLDER}/{path}": source for path, source in runtime.files.items()}
+        files |= {f"{WASM_RUNTIME}/{path}": source for path, source in runtime.files.items()}
     service_files = source_files((_HERE / "service").resolve())
-    for name, package in ((dockerfile.SERVICE, service_files), (ISLAND_NAME, island_files())):
+    for name, package in ((SERVICE, service_files), (ISLAND_NAME, island_files())):
         files |= {f"app/{name}/{path}": source for path, source in package}
     return BuildContext(files={PurePosixPath(path): files[path] for path in sorted(files)}, arguments=recipe.arguments)
 
 
-def problems(config: ContainerConfiguration) -> Iterator[Problem]:
+def image_context_problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """What no image can be made with, each with its path in the spec."""
-    yield from checks.problems(config)
-    yield from runtimes.problems(config)
-    found = list(pins.problems(config))
+    yield from container_problems(config)
+    yield from runtime_problems(config)
+    found = list(pin_problems(config))
     yield from found
     if config.wheelhouse is not None and not found:
-        yield from wheelhouse.choose(config.wheelhouse, pins.pins(pins.version_of(config)), config.base_image).problems
+        yield from select_wheels(config.wheelhouse, image_pins(wasmtime_version(config)), config.base_image).problems
 
 
-def labels(config: ContainerConfiguration, modules: Sequence[str], about: ImageLabels) -> dict[str, str]:
+def image_labels(config: ContainerConfiguration, modules: Sequence[str], about: ImageLabels) -> dict[str, str]:
     """The labels that every image gets: those of the requirements (3.2), and those of the OCI image specification.
 
     ``wasm.module`` is the name of the module; of several, their names with commas between."""
@@ -149,9 +150,9 @@ def _run_in(runtime: RuntimeFiles | None, model: ModelSettings) -> ModelSettings
 def _install(config: ContainerConfiguration) -> dict[str, bytes | Path]:
     """What pip is given: ``requirements.txt`` with the hash of every file, ``unverified.txt`` with pins whose hashes
     are not known (pip takes no file with some of both), and the wheels."""
-    wanted, wheels = pins.pins(pins.version_of(config)), tuple[Path, ...]()
+    wanted, wheels = image_pins(wasmtime_version(config)), tuple[Path, ...]()
     if config.wheelhouse is not None:
-        chosen = wheelhouse.choose(config.wheelhouse, wanted, config.base_image)
+        chosen = select_wheels(config.wheelhouse, wanted, config.base_image)
         wanted, wheels = chosen.pins, chosen.wheels
     files: dict[str, bytes | Path] = {f"wheels/{wheel.name}": wheel for wheel in wheels}
     files["requirements.txt"] = written(pin for pin in wanted if pin.hashes).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -15,8 +16,8 @@ from ..engines.container_engine import ContainerEngine
 from ..engines.containers import Container
 from ..engines.errors import EngineFailed
 from ..free_ports import free_ports
-from ..spec.container import ContainerConfiguration
-from .dockerfile import READY
+from ..spec.container import READY_PATH, ContainerConfiguration
+from ..target import Module
 
 REQUEST_S = 30
 READY_S = 120.0
@@ -38,11 +39,32 @@ class Smoke:
     def told(self) -> str:
         """In words, for a report."""
         protocols = "HTTP and gRPC" if self.over_grpc else "HTTP (gRPC was not tried: tritonclient is not installed)"
-        by = "by its own health check" if self.checked_by_engine else f"by {READY}: it has no health check of its own"
+        by = (
+            "by its own health check"
+            if self.checked_by_engine
+            else f"by {READY_PATH}: it has no health check of its own"
+        )
         return (
             f"healthy after {self.healthy_after_s:.1f} s ({by}); {', '.join(self.answers)} answered over {protocols};"
             f" ended with exit status {self.exit_status} on SIGTERM; run with {self.confinement.describe()}"
         )
+
+
+def smallest_request(module: Module) -> dict[str, Any]:
+    """A request with the smallest shapes and only zeros, as ``POST /v1/models/{name}/infer`` accepts it.
+
+    It has the required inputs only; all inputs, if none is required.
+    """
+    interface = module.inspection.interface
+    assert interface is not None
+    needed = [spec for spec in interface.inputs if not spec.optional] or list(interface.inputs)
+    tensors = []
+    for spec in needed:
+        shape = ([1] if interface.max_batch_size else []) + [max(size, 1) for size in spec.dims]
+        zero: Any = "" if spec.dtype.name == "BYTES" else False if spec.dtype.name == "BOOL" else 0
+        data = [zero] * math.prod(shape)
+        tensors.append({"name": spec.name, "datatype": spec.dtype.name, "shape": shape, "data": data})
+    return {"inputs": tensors}
 
 
 def smoke(
@@ -75,7 +97,7 @@ def smoke(
             port = outside["SERVICE_PORT"]
             _wait(container, None if container.has_health_check else port, began + timeout_s)
             healthy_after_s = time.monotonic() - began
-            _ask(port, READY)
+            _ask(port, READY_PATH)
             answers = {model: _ask(port, f"/v1/models/{model}/infer", body) for model, body in requests.items()}
             over_grpc = _ask_grpc(outside["GRPC_PORT"], requests)
             exit_status = container.stop()
@@ -115,7 +137,7 @@ def _wait(container: Container, port: int | None, deadline: float) -> None:
             raise _Refused(f"ended with exit status {state.get('ExitCode')}")
         if port is not None:
             try:
-                _ask(port, READY)
+                _ask(port, READY_PATH)
                 return
             except _Refused as refusal:
                 told = [str(refusal)]

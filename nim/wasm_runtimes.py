@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MissingPart
+from ..output.package_layout import WASM_RUNTIME
 from ..problems import Problem
 from ..spec.container import ContainerConfiguration, WasmRuntime
 from .elf import NotElf, interpreter_of
 
-FOLDER = "wasm-runtime"
-INSTALLED = f"/opt/{FOLDER}"
+RUNTIME_PATH = f"/opt/{WASM_RUNTIME}"
+"""The directory of the runtime in the image."""
 _LIBRARY = re.compile(r"^\s*(?P<name>\S+)(?: => (?P<path>/.*?))? \(0x[0-9a-f]+\)$")
 _ASK_S = 30
 _BINARIES = {WasmRuntime.Wasmer: "wasmer", WasmRuntime.WasmEdge: "wasmedge"}
@@ -33,7 +34,7 @@ _OR_NAME = ", or set container_config.wasm_runtime_path to its program."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeFiles:
-    """A runtime for an image: `files` by their paths below `FOLDER`, those of them that are `executable`, and the
+    """A runtime for an image: `files` by their paths below `WASM_RUNTIME`, those of them that are `executable`, and the
     `command` that starts it in the image."""
 
     name: str
@@ -42,7 +43,7 @@ class RuntimeFiles:
     command: tuple[str, ...]
 
 
-def problems(config: ContainerConfiguration) -> Iterator[Problem]:
+def runtime_problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """What cannot be said of a runtime in the image's own process."""
     if config.wasm_runtime is WasmRuntime.Wasmtime and config.wasm_runtime_path is not None:
         yield Problem(
@@ -75,14 +76,14 @@ def find_runtime(config: ContainerConfiguration, environment: Mapping[str, str] 
         raise _missing(runtime, f"{program} cannot be read: {trouble.strerror}") from None
     name = _BINARIES[runtime]
     files = {name: program}
-    installed, executable = f"{INSTALLED}/{name}", [name]
+    installed, executable = f"{RUNTIME_PATH}/{name}", [name]
     words, here = [installed], [str(program)]
     if interpreter is not None:  # else it is linked with nothing
         loader, libraries = _linked(runtime, program, interpreter)
         files |= {f"lib/{each}": path for each, path in libraries.items()}
         files[f"lib/{loader.name}"] = loader.resolve()
         executable.append(f"lib/{loader.name}")
-        words = [f"{INSTALLED}/lib/{loader.name}", "--library-path", f"{INSTALLED}/lib", installed]
+        words = [f"{RUNTIME_PATH}/lib/{loader.name}", "--library-path", f"{RUNTIME_PATH}/lib", installed]
         here = [str(loader), "--library-path", str(loader.parent), str(program)]
     _check_version(runtime, here, config.wasm_runtime_version)
     return RuntimeFiles(name=runtime.value, files=files, executable=tuple(executable), command=tuple(words))

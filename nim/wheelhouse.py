@@ -13,7 +13,7 @@ from ..digests import file_digest
 from ..pins import FILE, Pin
 from ..problems import Problem
 from ..wheel_files import normalised, takes
-from .image_pins import PYTHONS
+from .image_pins import PINNED_PYTHONS
 
 WHERE = "container_config.wheelhouse"
 Python = tuple[int, int]
@@ -29,7 +29,7 @@ class Wheel:
     name: str
     version: str
     pythons: frozenset[Python]
-    """Of `PYTHONS`, those whose interpreters take it on Linux."""
+    """Of `PINNED_PYTHONS`, those whose interpreters take it on Linux."""
 
     def sha256(self) -> str:
         """In hexadecimal."""
@@ -38,7 +38,7 @@ class Wheel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class WheelSelection:
     """`pins`, each with hashes, and the `wheels` that they mean: no other goes into an image."""
 
     pins: tuple[Pin, ...]
@@ -46,7 +46,7 @@ class Chosen:
     problems: tuple[Problem, ...] = ()
 
 
-def choose(folder: Path, pins: Sequence[Pin], base_image: str) -> Chosen:
+def select_wheels(folder: Path, pins: Sequence[Pin], base_image: str) -> WheelSelection:
     """The wheels in `folder` for `pins`. A pin without hashes gets those of the wheels of its name and version: who
     fills the folder says what is in them.
 
@@ -55,7 +55,9 @@ def choose(folder: Path, pins: Sequence[Pin], base_image: str) -> Chosen:
     """
     wheels = list(_wheels(folder))
     if not wheels:
-        return Chosen(pins=(), wheels=(), problems=(_problem(f"there are no wheels in {folder}", pins, base_image),))
+        return WheelSelection(
+            pins=(), wheels=(), problems=(_problem(f"there are no wheels in {folder}", pins, base_image),)
+        )
     chosen, taken, problems = list[Pin](), list[Wheel](), list[Problem]()
     for given in pins:
         found = [wheel for wheel in wheels if (wheel.name, wheel.version) == (normalised(given.name), given.version)]
@@ -69,7 +71,7 @@ def choose(folder: Path, pins: Sequence[Pin], base_image: str) -> Chosen:
         taken += found
     problems += _lacking(folder, pins, taken, base_image)
     wanted = sorted(wheel.path for wheel in taken)
-    return Chosen(pins=tuple(chosen), wheels=tuple(wanted), problems=tuple(problems))
+    return WheelSelection(pins=tuple(chosen), wheels=tuple(wanted), problems=tuple(problems))
 
 
 def base_python(image: str) -> Python | None:
@@ -84,7 +86,7 @@ def _lacking(folder: Path, pins: Sequence[Pin], wheels: Iterable[Wheel], base_im
     for wheel in wheels:
         fits[names[wheel.name, wheel.version]] |= wheel.pythons
     known = base_python(base_image)
-    candidates = [known] if known is not None else PYTHONS
+    candidates = [known] if known is not None else PINNED_PYTHONS
     missing = {
         python: [str(pin) for pin in pins if pin.needed_on(python) and python not in fits[str(pin)]]
         for python in candidates
@@ -116,7 +118,7 @@ def _wheels(folder: Path) -> Iterator[Wheel]:
         parts = path.stem.split("-")
         if len(parts) not in (5, 6) or not any(each == "any" or "linux" in each for each in parts[-1].split(".")):
             continue
-        pythons = frozenset(python for python in PYTHONS if takes(python[1], parts[-3], parts[-2]))
+        pythons = frozenset(python for python in PINNED_PYTHONS if takes(python[1], parts[-3], parts[-2]))
         yield Wheel(path=path, name=normalised(parts[0]), version=parts[1], pythons=pythons)
 
 

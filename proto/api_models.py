@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..contracts.artifacts import TritonModelArtifact
+from ..output.package_layout import model_name
 from ..spec import PackageSpec
-from ..spec.artifact_names import model_name
 from ..spec.container import WasmRuntime
 from ..spec.model_tensors import DataType, ModelInput, ModelOutput
 from ..spec.scheduling import SequenceBatchingConfig

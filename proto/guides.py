@@ -12,9 +12,9 @@ from urllib.parse import quote
 from ..contracts.artifacts import ContainerArtifact
 from ..contracts.documents import ApiDocumentation
 from ..engines.engine_commands import load_command, run_command, shell_line
+from ..images import planned_image
 from ..markup import markdown, markdown_code
 from ..spec import PackageSpec
-from ..spec.artifact_names import image_of
 from ..spec.package_spec import ApiDocFormat
 from ..spec.triton import TritonPlatform
 from ..target import Job, Module
@@ -132,7 +132,7 @@ def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     config = job.spec.container_config
     port = config.service_port
     models = [model for module in _modules_of(artifact, job) if (model := service_model(module)) is not None]
-    image = f"{artifact.image_name}:{artifact.image_tag}"
+    image = artifact.reference
     archive = artifact.image_archive_path
     inside = None if archive is None else PurePosixPath(_inside(Path(archive), job.output))
     load = "" if inside is None else shell_line(load_command(config.runtime, inside))
@@ -155,7 +155,7 @@ def _modules_of(artifact: ContainerArtifact, job: Job) -> tuple[Module, ...]:
     """The modules in an image."""
     if job.spec.container_config.package_image:
         return tuple(module for module in job.modules if is_in_image(job.spec, module))
-    return tuple(each for each in job.modules if image_of(job.spec, each.binary)[0] == artifact.image_name)
+    return tuple(each for each in job.modules if planned_image(job.spec, each.binary).name == artifact.image_name)
 
 
 def _inside(path: Path, folder: Path) -> Path:

@@ -105,7 +105,7 @@ def _module(module: Module) -> dict[str, Any]:
 def _container(spec: PackageSpec, container: ContainerArtifact, members: Members) -> dict[str, Any]:
     """`folder` and `image` are quoted for a shell; `prepare`, which loads or builds the image, and `run` are lines."""
     config, folder = spec.container_config, _folder(container, members)
-    archive, image = folder / IMAGE, plain(f"{container.image_name}:{container.image_tag}")
+    archive, image = folder / IMAGE, plain(container.reference)
     exported = archive in {member.path for member in members}
     port = container.exposed_ports[0] if container.exposed_ports else None
     load = load_command(config.runtime, PurePosixPath(plain(archive)))

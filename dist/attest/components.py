@@ -130,7 +130,7 @@ def _image(job: Job, image: ImageContext, modules: Iterable[Ingredient]) -> Ingr
         needs.append(f"runtime:{config.wasm_runtime.value}")
     inside = [each.ref for each in modules if dict(each.digests)["sha256"] in image.modules]
     return Ingredient(
-        ref=f"image:{made.image_name}:{made.image_tag}",
+        ref=f"image:{made.reference}",
         kind=Kind.Image,
         name=made.image_name,
         version=made.image_tag,

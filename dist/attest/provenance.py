@@ -81,8 +81,8 @@ def _image(image: ContainerArtifact) -> Subject | None:
     algorithm, _, digest = image.image_digest.partition(":")
     if algorithm != "sha256" or not digest:
         return None
-    name = f"{image.image_name}:{image.image_tag}"
-    return Subject(name=name, digests={algorithm: digest}, uri=image_purl(image.image_name, image.image_tag))
+    uri = image_purl(image.image_name, image.image_tag)
+    return Subject(name=image.reference, digests={algorithm: digest}, uri=uri)
 
 
 def _dependency(each: Ingredient) -> dict[str, Any]:

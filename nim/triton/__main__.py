@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from ...errors import PortalisError, UsageError
-from .triton_context import IMAGE, triton_context
+from ...images import TRITON_IMAGE
+from .triton_context import triton_context
 
 
 def main(arguments: list[str]) -> str:
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> str:
         raise UsageError(
             f"cannot write into {folder}: {problem.strerror}", remediation="Name a folder that you may write to."
         ) from None
-    return f"docker build -t {IMAGE} {folder}"
+    return f"docker build -t {TRITON_IMAGE} {folder}"
 
 
 if __name__ == "__main__":

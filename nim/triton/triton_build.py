@@ -14,8 +14,8 @@ from ...engines.build_context import BuildContext
 from ...engines.confinement import ANY_USER, Confinement
 from ...engines.errors import EngineFailed
 from ...engines.image import Image
+from ...images import TRITON_IMAGE
 from ...spec.container import VolumeMount
-from .triton_context import IMAGE
 
 if TYPE_CHECKING:
     from ...engines.container_engine import ContainerEngine
@@ -48,7 +48,12 @@ def build_triton(
         context.write_to(Path(folder))
         network = engine.build_network(offline=offline)
         image = engine.build(
-            Path(folder), IMAGE, arguments=context.arguments, timeout_s=timeout_s, network=network, on_line=on_line
+            Path(folder),
+            TRITON_IMAGE,
+            arguments=context.arguments,
+            timeout_s=timeout_s,
+            network=network,
+            on_line=on_line,
         )
     seconds = time.monotonic() - began
     tried = None if module is None else _try(engine, image, module)
@@ -58,7 +63,7 @@ def build_triton(
 def _try(engine: ContainerEngine, image: Image, module: Path) -> str:
     """How the trial went. Triton is ready when it has loaded its models, so a healthy one has run the backend."""
     if not image.config.get("Healthcheck"):
-        raise EngineFailed(f"{IMAGE} has lost its health check", remediation="Build it in Docker's format.")
+        raise EngineFailed(f"{TRITON_IMAGE} has lost its health check", remediation="Build it in Docker's format.")
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
         repository.chmod(0o755)  # whatever user the container has
@@ -69,11 +74,11 @@ def _try(engine: ContainerEngine, image: Image, module: Path) -> str:
         confinement = Confinement(user=ANY_USER, volumes=(models,), tmpfs=("/tmp",))  # noqa: S108 (in the container)
         began = time.monotonic()
         # the health check is made inside, so the container needs no other network than loopback
-        with engine.start(IMAGE, confinement, network="none") as container:
+        with engine.start(TRITON_IMAGE, confinement, network="none") as container:
             while (state := container.state()).get("Health", {}).get("Status") != "healthy":
                 if state.get("Status") not in ("created", "running") or time.monotonic() - began > READY_S:
                     raise EngineFailed(
-                        f"a container of {IMAGE} is not healthy: {state.get('Status')}",
+                        f"a container of {TRITON_IMAGE} is not healthy: {state.get('Status')}",
                         remediation="See the server's log above.",
                         log=container.log(),
                     )
@@ -81,7 +86,7 @@ def _try(engine: ContainerEngine, image: Image, module: Path) -> str:
             healthy_after_s, status = time.monotonic() - began, container.stop()
             if status:
                 raise EngineFailed(
-                    f"a container of {IMAGE} ended with exit status {status} on SIGTERM",
+                    f"a container of {TRITON_IMAGE} ended with exit status {status} on SIGTERM",
                     remediation="See the server's log above.",
                     log=container.log(),
                 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from ... import __version__, errors, wasm_backend
+from ... import errors, wasm_backend
 from ...engines.build_context import BuildContext
 from ...errors import UsageError
 
-IMAGE = f"portalis-triton:{__version__}"
 _HERE = Path(__file__).parent
 _OWN = ("assemble.py", "health.py", "requirements.txt")
 

@@ -38,7 +38,8 @@ def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
     from ..engines.container_engine import ContainerEngine
     from ..engines.errors import EngineFailed
     from ..examples.catalog import EXAMPLES
-    from ..nim.triton import IMAGE, triton_context
+    from ..images import TRITON_IMAGE
+    from ..nim.triton import triton_context
     from ..nim.triton.triton_build import build_triton
 
     if wanted.wheelhouse is not None and not wanted.wheelhouse.is_dir():
@@ -63,11 +64,11 @@ def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
             )
             if archive is not None:
                 archive.parent.mkdir(parents=True, exist_ok=True)
-                engine.save(IMAGE, archive)
+                engine.save(TRITON_IMAGE, archive)
         except EngineFailed as problem:
             raise _with_log(problem.message, problem.log, problem.remediation, wanted.folder) from None
     found = {
-        "image": IMAGE,
+        "image": TRITON_IMAGE,
         "id": made.image.image_id,
         "size_bytes": made.image.size_bytes,
         "layers": len(made.image.layers),

@@ -57,7 +57,7 @@ def images(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
         return
     tried = {result.name: result for result in made.diagnostics.validation_results}
     for image in made.artifacts.nim_containers:
-        reference = f"{image.image_name}:{image.image_tag}"
+        reference = image.reference
         yield printable(reference)
         yield f"  id: {printable(image.image_id)}"
         yield f"  size: {_size(image.image_size_bytes)} in {len(image.layers)} layers"
@@ -77,7 +77,7 @@ def _next(made: PackagingAgentOutput) -> Iterator[str]:
     for archive in made.artifacts.distribution_archives:
         yield f"  archive: {printable(archive.archive_path)}"
     for image in made.artifacts.nim_containers:
-        yield f"  image: {printable(f'{image.image_name}:{image.image_tag}')}"
+        yield f"  image: {printable(image.reference)}"
 
 
 def _size(count: int) -> str:

@@ -47,6 +47,11 @@ class ContainerArtifact(Record):
     image_digest: str
     """``sha256:`` and the digest."""
 
+    @property
+    def reference(self) -> str:
+        """Name and tag, as container engines take them."""
+        return f"{self.image_name}:{self.image_tag}"
+
 
 class TritonModelArtifact(Record):
     """A model in the model repository."""

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..spec import PackageSpec
+    from ..spec.package_spec import WasmBinaryPath
 
 ARCHIVES = PurePosixPath("archives")
 CONTAINERS = PurePosixPath("containers")
@@ -19,3 +24,19 @@ WASM_RUNTIME = "wasm-runtime"
 SBOM_ENDING = "sbom.cdx.json"
 SIGNED_ENDING = "intoto.jsonl"
 UNSIGNED_ENDING = "provenance.json"
+
+
+def model_name(spec: PackageSpec, module: WasmBinaryPath) -> str:
+    """The name of a module's Triton model.
+
+    It is the module's own ``model_name``; else the package's, if the package has only one module; else package and
+    module name, joined by an underscore.
+    """
+    own = module.triton_config.model_name if module.triton_config is not None else None
+    alone = spec.triton_config.model_name if len(spec.wasm_binaries) == 1 else None
+    return own or alone or f"{spec.package_name}_{module.module_name}"
+
+
+def model_folder(spec: PackageSpec, name: str) -> PurePosixPath:
+    """The directory of the Triton model `name`, relative to the output directory."""
+    return PurePosixPath(spec.triton_config.model_repository_path) / name

@@ -94,7 +94,7 @@ def _image(package: Package, address: Address, image: ContainerArtifact) -> Plan
         repository = name.partition("/")[2]
     archive = None if image.image_archive_path is None else package.relative(image.image_archive_path)
     return PlannedImage(
-        reference=f"{name}:{image.image_tag}",
+        reference=image.reference,
         repository=repository,
         tag=image.image_tag,
         image_id=image.image_id,

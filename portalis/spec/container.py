@@ -6,6 +6,13 @@ from pydantic import Field
 
 from .base import Choice, Cpu, Memory, NonEmpty, Path, Port, Positive, Seconds, Structure
 
+# of every service image: its generators and the manifests that deploy it agree on these
+LIVE_PATH = "/v1/health/live"
+READY_PATH = "/v1/health/ready"
+CACHE_FOLDER = "/opt/nim/.cache"  # a NIM's place for files that it can create again
+MODEL_STORE = "/model-store"
+STARTUP_S = 60  # a module may take this long to compile
+
 
 class ContainerRuntime(Choice):
     """The engine that builds the images."""

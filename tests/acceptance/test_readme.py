@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from portalis.examples.catalog import EXAMPLES
+from portalis.images import planned_image
 from portalis.spec import read_spec
-from portalis.spec.artifact_names import image_of
 from portalis.triton_client import RemoteModel
 from tests import parts
 from tests.parts import ROOT
@@ -103,4 +103,4 @@ def test_its_image_is_called_as_the_spec_says(folder: Path) -> None:
     assert [command[:2] for command in commands[1:3]] == [["portalis", "init"], ["portalis", "build-images"]]
     subprocess.run([sys.executable, "-m", *commands[1]], cwd=folder, check=True, capture_output=True)
     spec = read_spec(folder / "portalis.toml")
-    assert commands[3][-1] == ":".join(image_of(spec, spec.wasm_binaries[0]))
+    assert commands[3][-1] == planned_image(spec, spec.wasm_binaries[0]).reference

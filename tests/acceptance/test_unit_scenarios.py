@@ -14,7 +14,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.dockerfile import render
+from portalis.nim.dockerfile import render_dockerfile
 from portalis.pipeline import Options, package
 from portalis.proto.api_models import ApiModel, ApiTensor
 from portalis.proto.openapi import document, for_3_0
@@ -46,7 +46,7 @@ def test_unit_scenario_1_dockerfile_generation() -> None:
     config = ContainerConfiguration(
         base_image="python:3.12-slim-bookworm", environment_vars={"LOG_LEVEL": "debug"}, run_as_non_root=True
     )
-    text = render(config, labels={}, modules=["softmax"], offline=False).text
+    text = render_dockerfile(config, labels={}, modules=["softmax"], offline=False).text
     parser = DockerfileParser(fileobj=io.BytesIO(text.encode()))
     found = [(each["instruction"], each["value"]) for each in parser.structure]
 

@@ -20,10 +20,9 @@ from portalis.contracts.output import Artifacts
 from portalis.deploy import deployment_target as target
 from portalis.deploy.compose import interpolated_to
 from portalis.deploy.kubernetes import expanded_to
-from portalis.nim.dockerfile import WRITABLE
 from portalis.nim.service.drain import SHUTDOWN_S
 from portalis.output import OutputTree
-from portalis.spec.container import ContainerConfiguration, VolumeMount
+from portalis.spec.container import CACHE_FOLDER, MODEL_STORE, ContainerConfiguration, VolumeMount
 from portalis.spec.package_spec import WasmBinaryPath
 from portalis.spec.triton import InstanceGroup, InstanceKind, TritonConfiguration
 from portalis.target import Job, Target
@@ -270,7 +269,7 @@ def test_a_container_is_confined_as_the_spec_says(add: WasmBinaryPath) -> None:
 
 def test_what_a_container_may_write_to_is_what_the_image_has_for_any_user(add: WasmBinaryPath) -> None:
     _, container = pod(job([add]), "demo-add")
-    assert {each["mountPath"] for each in container["volumeMounts"]} == {"/tmp", *WRITABLE}
+    assert {each["mountPath"] for each in container["volumeMounts"]} == {"/tmp", CACHE_FOLDER, MODEL_STORE}
 
 
 def test_a_container_that_may_do_more_is_not_confined_more(add: WasmBinaryPath) -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from portalis.engines.container_engine import ContainerEngine
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.container_checks import problems
-from portalis.nim.dockerfile import Dockerfile, render
+from portalis.nim.container_checks import container_problems
+from portalis.nim.dockerfile import Dockerfile, render_dockerfile
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
 from portalis.nim.service_context import ImageLabels, build_context
-from portalis.nim.wasm_runtimes import INSTALLED, RuntimeFiles
+from portalis.nim.wasm_runtimes import RUNTIME_PATH, RuntimeFiles
 from portalis.problems import InputProblems
 from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
 from tests.parts import ROOT, give_up
@@ -34,7 +34,7 @@ VARIABLES = st.from_regex(r"[A-Z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(lam
 
 
 def rendered(config: ContainerConfiguration, *, offline: bool = False, **labels: str) -> Dockerfile:
-    return render(config, labels=labels, modules=["softmax"], offline=offline)
+    return render_dockerfile(config, labels=labels, modules=["softmax"], offline=offline)
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -193,7 +193,7 @@ def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
             for path in ("relative", "/app/", "/opt/venv", "/app/models/x")
         ),
     )
-    where = [problem.where.removeprefix("container_config.") for problem in problems(config)]
+    where = [problem.where.removeprefix("container_config.") for problem in container_problems(config)]
     assert where == [
         "base_image",
         "labels",
@@ -343,10 +343,10 @@ def test_hadolint_finds_nothing_whatever_the_values_are(tmp_path: Path) -> None:
 def test_hadolint_finds_nothing_where_a_runtime_is_a_program_of_its_own(tmp_path: Path) -> None:
     program = tmp_path / "wasmer"
     files = RuntimeFiles(
-        name="Wasmer", files={"wasmer": program}, executable=("wasmer",), command=(f"{INSTALLED}/wasmer",)
+        name="Wasmer", files={"wasmer": program}, executable=("wasmer",), command=(f"{RUNTIME_PATH}/wasmer",)
     )
     config = ContainerConfiguration(wasm_runtime=WasmRuntime.Wasmer)
-    text = render(config, labels={"a": "b"}, modules=["m"], offline=False, runtime=files).text
+    text = render_dockerfile(config, labels={"a": "b"}, modules=["m"], offline=False, runtime=files).text
     assert lint(text, tmp_path) == []
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from portalis.engines.build_context import BuildContext
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.dockerfile import render
+from portalis.nim.dockerfile import render_dockerfile
 from portalis.nim.service.settings import ModelSettings
 from portalis.nim.service_context import ImageLabels, build_context
 from portalis.nim.wasm_runtimes import RuntimeFiles
@@ -107,7 +107,9 @@ def test_the_build_context_is_this(tmp_path: Path, make: Any) -> None:
 
 @pytest.mark.parametrize("unverified", [False, True])
 def test_an_image_from_a_wheelhouse_installs_so(unverified: bool) -> None:
-    text = render(ContainerConfiguration(), labels={"a": "b"}, modules=["m"], offline=True, unverified=unverified).text
+    text = render_dockerfile(
+        ContainerConfiguration(), labels={"a": "b"}, modules=["m"], offline=True, unverified=unverified
+    ).text
     check(f"offline{'-unverified' if unverified else ''}.golden", text)
 
 

@@ -18,7 +18,7 @@ from portalis.engines.build_context import BuildContext
 from portalis.engines.container_engine import ContainerEngine
 from portalis.engines.image import Image
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim import image_pins as pins
+from portalis.nim.image_pins import image_pins
 from portalis.nim.service.settings import ModelSettings
 from portalis.nim.service_context import ImageLabels, build_context
 from portalis.spec.container import ContainerConfiguration
@@ -90,7 +90,7 @@ def test_unit_1_dockerfile_generation(context: BuildContext, image: Image, servi
     assert isinstance(text, bytes)
     assert text.decode().splitlines()[1] == f"FROM {CONFIG.base_image} AS build"
     # the runtime is installed
-    pinned = {f"{pin.name}=={pin.version}" for pin in pins.pins()} - {"exceptiongroup==1.3.2"}
+    pinned = {f"{pin.name}=={pin.version}" for pin in image_pins()} - {"exceptiongroup==1.3.2"}
     listing = "import importlib.metadata as m; print(*(f'{d.name.lower()}=={d.version}' for d in m.distributions()))"
     assert {each.replace("_", "-") for each in inside(service, listing).split()} == pinned
     assert json.loads(inside(service, CALL.format(path="/v1/manifest", body=None)))["models"][0]["name"] == "gelu"

@@ -20,7 +20,8 @@ from portalis.examples.catalog import EXAMPLES
 from portalis.nim.elf import NotElf, interpreter_of
 from portalis.nim.service.settings import ModelSettings
 from portalis.nim.service_context import ImageLabels, build_context
-from portalis.nim.wasm_runtimes import FOLDER, INSTALLED, RuntimeFiles, find_runtime
+from portalis.nim.wasm_runtimes import RUNTIME_PATH, RuntimeFiles, find_runtime
+from portalis.output.package_layout import WASM_RUNTIME
 from portalis.pipeline import Options, package
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
 from portalis.spec.read import make_spec
@@ -44,7 +45,7 @@ def copied(found: RuntimeFiles, folder: Path) -> list[str]:
         target.write_bytes(source.read_bytes())
     for place in found.executable:
         (folder / place).chmod(0o755)
-    return [word.replace(INSTALLED, str(folder)) for word in found.command]
+    return [word.replace(RUNTIME_PATH, str(folder)) for word in found.command]
 
 
 def test_wasmtime_needs_no_program() -> None:
@@ -132,14 +133,14 @@ def test_the_context_has_the_runtime_and_says_how_it_is_started(tmp_path: Path) 
     found.write_to(tmp_path / "context")
     told = json.loads((tmp_path / "context" / "models" / "service.json").read_text())["models"][0]
     assert told["wasm_runtime"] == "WasmEdge"
-    assert told["wasm_runtime_command"][-1] == f"{INSTALLED}/wasmedge"
+    assert told["wasm_runtime_command"][-1] == f"{RUNTIME_PATH}/wasmedge"
     text = (tmp_path / "context" / "Dockerfile").read_text()
-    assert f'COPY ["{FOLDER}", "{INSTALLED}"]' in text and " --version\n" in text
-    assert f"!{FOLDER}" in (tmp_path / "context" / ".dockerignore").read_text().split()
-    assert (tmp_path / "context" / FOLDER / "wasmedge").read_bytes() == parts.wasmedge().read_bytes()
+    assert f'COPY ["{WASM_RUNTIME}", "{RUNTIME_PATH}"]' in text and " --version\n" in text
+    assert f"!{WASM_RUNTIME}" in (tmp_path / "context" / ".dockerignore").read_text().split()
+    assert (tmp_path / "context" / WASM_RUNTIME / "wasmedge").read_bytes() == parts.wasmedge().read_bytes()
     plain = build_context(ContainerConfiguration(), models=models, about=about)
-    assert not [path for path in plain.files if path.parts[0] == FOLDER]
-    assert INSTALLED not in plain.files[next(p for p in plain.files if p.name == "Dockerfile")].decode()  # type: ignore[union-attr]
+    assert not [path for path in plain.files if path.parts[0] == WASM_RUNTIME]
+    assert RUNTIME_PATH not in plain.files[next(p for p in plain.files if p.name == "Dockerfile")].decode()  # type: ignore[union-attr]
 
 
 def run(folder: Path, *examples: str, modules: list[dict[str, Any]], **config: Any) -> PackagingAgentOutput:

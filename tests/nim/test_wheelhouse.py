@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from portalis.nim import image_pins as pins
-from portalis.nim import wheelhouse
-from portalis.nim.service_context import problems
+from portalis.nim.image_pins import image_pins, pin_problems
+from portalis.nim.service_context import image_context_problems
+from portalis.nim.wheelhouse import select_wheels
 from portalis.pins import FILE, Pin, read, written
 from portalis.spec.container import ContainerConfiguration
 from portalis.wheel_files import normalised
@@ -33,11 +33,11 @@ def put(folder: Path, *names: str) -> Path:
 
 
 def told(folder: Path, *wanted: Pin, base: str = "debian:12") -> list[str]:
-    return [problem.message for problem in wheelhouse.choose(folder, wanted, base).problems]
+    return [problem.message for problem in select_wheels(folder, wanted, base).problems]
 
 
 def test_every_pin_has_hashes_and_they_are_those_of_the_wheels(wheels: Path) -> None:
-    found = pins.pins()
+    found = image_pins()
     assert len(found) > 20 and all(pin.hashes for pin in found)
     by_name = {normalised(pin.name): pin for pin in found}
     for wheel in wheels.glob("*.whl"):
@@ -49,36 +49,41 @@ def test_every_pin_has_hashes_and_they_are_those_of_the_wheels(wheels: Path) -> 
 
 
 def test_pins_are_read_back_as_they_are_written() -> None:
-    found = pins.pins("50.0.7")
+    found = image_pins("50.0.7")
     assert tuple(read(written(found))) == found
-    assert tuple(read(FILE.read_text())) == pins.pins()
+    assert tuple(read(FILE.read_text())) == image_pins()
     with pytest.raises(ValueError, match="no pin: evil"):
         list(read("evil\n"))
 
 
 def test_another_wasmtime_has_no_hash_that_is_known_and_keeps_the_major_version_that_the_runtime_calls() -> None:
-    (other,) = [pin for pin in pins.pins("50.0.7") if not pin.hashes]
+    (other,) = [pin for pin in image_pins("50.0.7") if not pin.hashes]
     assert str(other) == "wasmtime==50.0.7"
-    assert all(pin.hashes for pin in pins.pins("50.0.1"))
+    assert all(pin.hashes for pin in image_pins("50.0.1"))
     for version in ("49.0.0", "50.0.1\nevil", "50"):
-        (problem,) = pins.problems(ContainerConfiguration(wasm_runtime_version=version))
+        (problem,) = pin_problems(ContainerConfiguration(wasm_runtime_version=version))
         assert problem.where == "container_config.wasm_runtime_version"
         assert "the runtime calls Wasmtime 50" in problem.message
 
 
 def test_the_wheelhouse_of_the_tests_has_all_for_its_python(wheels: Path) -> None:
-    chosen = wheelhouse.choose(wheels, pins.pins(), parts.BASE_IMAGE)
-    assert chosen.problems == () and chosen.pins == pins.pins()
+    chosen = select_wheels(wheels, image_pins(), parts.BASE_IMAGE)
+    assert chosen.problems == () and chosen.pins == image_pins()
     assert {wheel.suffix for wheel in chosen.wheels} == {".whl"}
-    assert len(chosen.wheels) == len(pins.pins()) - 1
+    assert len(chosen.wheels) == len(image_pins()) - 1
 
 
 def test_a_python_that_the_base_image_names_has_to_find_its_wheels(wheels: Path) -> None:
-    (problem,) = problems(ContainerConfiguration(base_image="python:3.13-slim", wheelhouse=wheels))
+    (problem,) = image_context_problems(ContainerConfiguration(base_image="python:3.13-slim", wheelhouse=wheels))
     assert "no wheel for Python 3.13 on Linux, which python:3.13-slim has, of grpcio==" in problem.message
     assert "numpy==" in problem.message and "fastapi" not in problem.message
     assert "--python-version 3.13" in problem.remediation and str(FILE) in problem.remediation
-    assert list(problems(ContainerConfiguration(base_image="registry:5000/a/python:3.11", wheelhouse=wheels))) == []
+    assert (
+        list(
+            image_context_problems(ContainerConfiguration(base_image="registry:5000/a/python:3.11", wheelhouse=wheels))
+        )
+        == []
+    )
 
 
 def test_a_wheel_that_is_missing_or_not_what_its_pin_means_is_named(wheels: Path, tmp_path: Path) -> None:
@@ -87,14 +92,14 @@ def test_a_wheel_that_is_missing_or_not_what_its_pin_means_is_named(wheels: Path
             shutil.copy(wheel, tmp_path)
     (click,) = tmp_path.glob("click-*.whl")
     click.write_bytes(b"something else")
-    first, second = (each.message for each in wheelhouse.choose(tmp_path, pins.pins(), "debian:12").problems)
+    first, second = (each.message for each in select_wheels(tmp_path, image_pins(), "debian:12").problems)
     assert click.name in first and "its SHA-256 differs" in first
-    assert second.endswith(f"Python 3.11 on Linux, of {next(p for p in pins.pins() if p.name == 'fastapi')}")
+    assert second.endswith(f"Python 3.11 on Linux, of {next(p for p in image_pins() if p.name == 'fastapi')}")
 
 
 def test_the_hash_of_another_wasmtime_is_that_of_its_wheel(tmp_path: Path) -> None:
     name = "some_thing-1.2-py3-none-manylinux1_x86_64.whl"
-    (pin,) = wheelhouse.choose(put(tmp_path, name), [PIP], "debian:12").pins
+    (pin,) = select_wheels(put(tmp_path, name), [PIP], "debian:12").pins
     assert pin.hashes == {hashlib.sha256(name.encode()).hexdigest()}
     assert told(tmp_path, Pin(name="some-thing", version="1.3")) == [
         f"{tmp_path} has no wheel for Python 3.10 on Linux, of some-thing==1.3"
@@ -102,7 +107,7 @@ def test_the_hash_of_another_wasmtime_is_that_of_its_wheel(tmp_path: Path) -> No
 
 
 def test_an_empty_wheelhouse_is_told_with_the_command_that_fills_it(tmp_path: Path) -> None:
-    (problem,) = wheelhouse.choose(tmp_path, [PIP], "python:3.12").problems
+    (problem,) = select_wheels(tmp_path, [PIP], "python:3.12").problems
     assert problem.where == "container_config.wheelhouse"
     assert problem.message == f"there are no wheels in {tmp_path}"
     assert "pip download" in problem.remediation and "and Some.Thing==1.2 in the same way" in problem.remediation

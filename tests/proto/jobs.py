@@ -11,10 +11,10 @@ import wasmtime
 from portalis.contracts.artifacts import ContainerArtifact, HealthCheckConfig, TritonModelArtifact
 from portalis.contracts.output import Artifacts
 from portalis.contracts.package_manifest import PackageManifest
+from portalis.images import PlannedImage, planned_images
 from portalis.inspection import inspect
 from portalis.output import Written
 from portalis.spec import PackageSpec
-from portalis.spec.artifact_names import image_of, package_image_of
 from portalis.spec.container import ContainerConfiguration
 from portalis.spec.package_spec import WasmBinaryPath
 from portalis.target import Job, Module
@@ -44,11 +44,8 @@ def job(binaries: Iterable[WasmBinaryPath], *, containers: bool = True, triton: 
         for each in given.wasm_binaries
     )
     config = given.container_config
-    images = (
-        [package_image_of(given)] if config.package_image else [image_of(given, each) for each in given.wasm_binaries]
-    )
     made = Artifacts(
-        nim_containers=tuple(_container(config, *image) for image in images) if containers else (),
+        nim_containers=tuple(_container(config, image) for image in planned_images(given)) if containers else (),
         triton_models=tuple(_triton(given, module) for module in modules) if triton else (),
     )
     return of(given, modules, made)
@@ -80,10 +77,10 @@ def never() -> NoReturn:
     raise AssertionError("no target of these tests asks for the manifest")
 
 
-def _container(config: ContainerConfiguration, name: str, tag: str) -> ContainerArtifact:
+def _container(config: ContainerConfiguration, image: PlannedImage) -> ContainerArtifact:
     return ContainerArtifact(
-        image_name=name,
-        image_tag=tag,
+        image_name=image.name,
+        image_tag=image.tag,
         image_id=f"sha256:{DIGEST}",
         image_size_bytes=1,
         dockerfile_path="/package/Dockerfile",

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import portalis
-from portalis.nim.triton import IMAGE, triton_context
+from portalis.images import TRITON_IMAGE
+from portalis.nim.triton import triton_context
 from portalis.wasm_backend import install_backend
 from tests.nim.triton.base import DOCKERFILE, build
 from tests.nim.triton.conftest import TAG, Built
@@ -74,7 +75,7 @@ def test_hadolint_finds_nothing() -> None:
 def test_the_dockerfile_says_this_version() -> None:
     text = DOCKERFILE.read_text()
     page = (DOCKERFILE.parent / "docs" / "triton-image.md").read_text()
-    assert all(f"docker build -f Dockerfile.triton -t {IMAGE} ." in each for each in (text, page))
+    assert all(f"docker build -f Dockerfile.triton -t {TRITON_IMAGE} ." in each for each in (text, page))
     told = re.findall(r'(?:io\.portalis|org\.opencontainers\.image)\.version="(.*)"', text)
     assert told == [portalis.__version__] * 2
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from portalis.errors import UsageError
-from portalis.nim.triton import IMAGE, triton_context
+from portalis.images import TRITON_IMAGE
+from portalis.nim.triton import triton_context
 from portalis.nim.triton.__main__ import main
 from tests.layout.tree import copy_tree
 
@@ -23,7 +24,7 @@ def test_it_is_written_and_the_command_that_builds_it_told(tmp_path: Path) -> No
     command = [sys.executable, "-m", "portalis.nim.triton", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"build it with: docker build -t {IMAGE} {folder}\n"
+    assert done.stdout == f"build it with: docker build -t {TRITON_IMAGE} {folder}\n"
     written = files(folder)
     assert written.keys() == {str(path) for path in triton_context().files}
     assert b"ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:" in written["Dockerfile"]
@@ -35,10 +36,9 @@ def test_it_is_written_and_the_command_that_builds_it_told(tmp_path: Path) -> No
 
 
 def test_the_manifests_name_this_image_and_how_to_build_it() -> None:
-    from portalis.deploy.workload import TRITON_BUILD, TRITON_IMAGE
+    from portalis.deploy.workload import TRITON_BUILD
 
-    assert TRITON_IMAGE == IMAGE
-    assert f"python -m portalis.nim.triton triton-image && docker build -t {IMAGE} triton-image" == TRITON_BUILD
+    assert f"python -m portalis.nim.triton triton-image && docker build -t {TRITON_IMAGE} triton-image" == TRITON_BUILD
 
 
 def test_a_wheel_and_a_checkout_have_the_same_context(tmp_path: Path) -> None:
