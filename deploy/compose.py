@@ -9,6 +9,7 @@ from typing import Any
 
 from ..contracts.artifacts import ComposeService, DeploymentManifest, DeploymentType
 from ..engines.engine_commands import engine_program
+from ..free_ports import PORT_MAX
 from ..output import OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
@@ -18,7 +19,6 @@ from .object_names import workload_name
 from .workload import MODELS, Workload
 
 FILE = PurePosixPath("deployment/compose.yaml")
-_PORT_MAX = 65535
 
 
 def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
@@ -99,7 +99,7 @@ def _service(workload: Workload, taken: set[int]) -> dict[str, Any]:
 def _free(port: int, taken: set[int]) -> int:
     """The next port of the host that no other service of the file has."""
     while port in taken:
-        port = port + 1 if port < _PORT_MAX else 1024
+        port = port + 1 if port < PORT_MAX else 1024
     taken.add(port)
     return port
 

@@ -10,13 +10,13 @@ from ..contracts.artifacts import DeploymentManifest, DeploymentType, K8sResourc
 from ..output import OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
+from ..spec.base import I32_MAX
 from ..target import Job
 from ..yaml_writer import documents
 from .object_names import label_value, workload_name
 from .workload import MODELS, Probes, Workload
 
 FOLDER = PurePosixPath("deployment/kubernetes")
-_INT32_MAX = 2**31 - 1
 _GIB = 1 << 30
 
 Object = dict[str, Any]
@@ -157,11 +157,11 @@ def _limits(workload: Workload) -> dict[str, str]:
 
 
 def _probes(probes: Probes) -> Object:
-    interval = min(probes.interval_s, _INT32_MAX)
+    interval = min(probes.interval_s, I32_MAX)
     timing = {
         "periodSeconds": interval,
-        "timeoutSeconds": min(probes.timeout_s, _INT32_MAX),
-        "failureThreshold": min(probes.retries, _INT32_MAX),
+        "timeoutSeconds": min(probes.timeout_s, I32_MAX),
+        "failureThreshold": min(probes.retries, I32_MAX),
     }
     live, ready = ({"httpGet": {"path": path, "port": "http"}} for path in (probes.live, probes.ready))
     often = 2  # seconds: a service that is up soon is used soon

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..naming import shell_trouble
 from ..problems import Problem
+from ..spec.base import I32_MAX, I64_MAX, U32_MAX, U64_MAX
 from ..spec.model_tensors import DataType, ModelOutput
 from ..spec.scheduling import ControlType, SequenceBatchingConfig
 from ..spec.triton import TritonConfiguration
@@ -16,7 +17,6 @@ from .pbtxt import CONFIG_FILE
 from .rules.model_folder import NOT_VERSIONS
 from .rules.model_platform import SAFE_NAMES
 
-I32_MAX, U32_MAX, I64_MAX, U64_MAX = 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1
 _FLAG_TYPES = (None, DataType.INT32, DataType.FP32, DataType.BOOL)
 
 

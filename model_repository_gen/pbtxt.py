@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
+from ..bounded import CONFIG_BOUNDS
 from ..errors import MissingPart, UsageError
 from ..escaping import escape_hidden_protobuf
 
@@ -20,7 +21,7 @@ ModelConfig: TypeAlias = Any  # inference.ModelConfig: generated at import, so n
 Message: TypeAlias = Any  # any message inside it
 
 CONFIG_FILE = "config.pbtxt"
-MAX_BYTES = 4 << 20  # a parser of Python reads a megabyte in a second
+MAX_BYTES = CONFIG_BOUNDS.max_bytes
 _ZERO_BATCH = re.compile(r"^max_batch_size: 1$", re.MULTILINE)
 _PLACE = re.compile(r"^\d+:\d+ : ")
 

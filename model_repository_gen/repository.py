@@ -7,9 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from .. import wasm_backend
 from ..output import OutputTree, Source
-from ..spec.ensembles import Ensemble
 from ..spec.model_tensors import ModelOutput
-from ..spec.triton import TritonConfiguration, TritonPlatform
+from ..spec.triton import Ensemble, TritonConfiguration, TritonPlatform
 from .pbtxt import CONFIG_FILE, ModelConfig, to_text
 
 MODULE_FILE = "model.wasm"

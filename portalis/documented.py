@@ -10,9 +10,9 @@ import ast
 import functools
 import inspect
 import textwrap
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 
@@ -30,6 +30,16 @@ class Documented(BaseModel):
             if key in properties:
                 properties[key]["description"] = text
         return made
+
+
+class Record(Documented):
+    """A structure of a contract: a document that portalis exchanges with other agents."""
+
+
+AbsolutePath = Annotated[str, Field(pattern=r"^/")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+DateTime = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC, ISO 8601")]
+FloatSeconds = Annotated[float, Field(ge=0, description="seconds")]
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import random
 import socket
 from pathlib import Path
 
+PORT_MAX = 65535
 FIRST = 15_000
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TRIES = 100

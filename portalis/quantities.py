@@ -5,17 +5,38 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, JsonValue, WithJsonSchema
 
 # the suffixes of Kubernetes; Docker reads "2G" as 2 GiB, and so is given bytes
 _FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_MEMORY = re.compile(r"(\d+)([A-Za-z]*)")
+_MEMORY = re.compile(r"[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_CPU = re.compile(r"[1-9][0-9]*m?|[1-9][0-9]*\.[0-9]+|0\.[0-9]*[1-9][0-9]*")
+
+
+def _amount(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if pattern.fullmatch(text) is None:
+            raise ValueError(f"{text!r} is no amount of {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+def whole_match(pattern: re.Pattern[str]) -> dict[str, JsonValue]:
+    """`pattern` for a JSON Schema, whose patterns match anywhere in a string without anchors."""
+    return {"type": "string", "pattern": f"^(?:{pattern.pattern})$"}
+
+
+Memory = Annotated[str, _amount(_MEMORY, "memory: write such as 512Mi or 2Gi"), WithJsonSchema(whole_match(_MEMORY))]
+Cpu = Annotated[str, _amount(_CPU, "CPU: write such as 500m or 2"), WithJsonSchema(whole_match(_CPU))]
 
 
 def memory_bytes(amount: str) -> int:
     """The bytes of such as ``2Gi``."""
-    found = _MEMORY.fullmatch(amount)
-    assert found is not None, "the spec checks it"
-    return int(found[1]) * _FACTORS[found[2]]
+    suffix = amount.lstrip("0123456789")
+    return int(amount.removesuffix(suffix)) * _FACTORS[suffix]
 
 
 def cpu_millis(amount: str) -> int:

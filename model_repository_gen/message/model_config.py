@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...spec.ensembles import Ensemble
 from ...spec.model_tensors import DataType, ModelInput, ModelOutput
 from ...spec.package_spec import ModuleInterface
 from ...spec.scheduling import DynamicBatchingConfig
-from ...spec.triton import CustomPlatform, InstanceGroup, TritonConfiguration, TritonPlatform
+from ...spec.triton import CustomPlatform, Ensemble, InstanceGroup, TritonConfiguration, TritonPlatform
 from ..pbtxt import ModelConfig, new_config
 from .policies import set_policies
 from .schedulers import add_instance_groups, set_dynamic_batching, set_sequence_batching

@@ -46,3 +46,7 @@ class Bounds:
             data = file.read(self.max_bytes + 1)
         self.check_bytes(len(data))
         return data
+
+
+CONFIG_BOUNDS = Bounds(max_bytes=4 << 20, max_values=100_000)
+"""Of a file that people write: Python parses about one megabyte per second."""

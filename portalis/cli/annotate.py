@@ -89,11 +89,10 @@ def _arguments(text: str) -> list[str | int | float]:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    from ..bounded import Bounds, Excess, parse_json
+    from ..bounded import CONFIG_BOUNDS, Excess, parse_json
 
     try:
-        bounds = Bounds(max_bytes=4 << 20, max_values=100_000)
-        found = parse_json(bounds.read(path), bounds)
+        found = parse_json(CONFIG_BOUNDS.read(path), CONFIG_BOUNDS)
     except Excess as problem:
         raise UsageError(f"{path} {problem}, which no interface has") from None
     except (ValueError, RecursionError) as problem:

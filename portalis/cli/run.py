@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import MissingPart, PortalisError, UsageError
-from ..free_ports import free_ports
+from ..free_ports import PORT_MAX, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -167,7 +167,7 @@ def _example(service: Service, model: ServedModel) -> str:
 def _ports(host: str, given: dict[str, int | None]) -> dict[str, int | None]:
     """`given`, with a free port for each 0."""
     for key, port in given.items():
-        if port is not None and not 0 <= port <= 65535:
+        if port is not None and not 0 <= port <= PORT_MAX:
             raise UsageError(f"{OPTIONS[key]} {port} is no port", remediation="Ports are from 1 to 65535.")
     open_keys = [key for key, port in given.items() if port == 0]
     try:

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from ..spec.base import Choice
+from ..documented import AbsolutePath, DateTime, Record
+from ..spec.base import U32, U64, Choice
 from ..spec.distribution import ArchiveFormat, ChecksumAlgorithm
-from .base import U32, U64, AbsolutePath, DateTime, Record
 
 
 class ImageLayer(Record):

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from ..documented import AbsolutePath, Record
 from ..spec.base import Choice
 from ..spec.package_spec import ApiDocFormat
-from .base import AbsolutePath, Record
 
 
 class HttpMethod(Choice):

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
+from ..documented import DateTime, Record
 from ..spec.base import Choice
-from .base import DateTime, Record
 
 
 class PackagingStage(Choice):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..spec.base import Choice
+from ..documented import AbsolutePath, FloatSeconds, Record, Sha256
+from ..spec.base import U32, U64, Choice
 from .artifacts import (
     ContainerArtifact,
     DeploymentManifest,
@@ -12,7 +13,6 @@ from .artifacts import (
     OmniversePackageArtifact,
     TritonModelArtifact,
 )
-from .base import U32, U64, AbsolutePath, Record, Seconds, Sha256
 from .documents import ApiDocumentation, IntegrationGuide
 from .errors import PackagingError, PackagingStage
 from .package_manifest import PackageManifest
@@ -84,7 +84,7 @@ class StageReport(Record):
     outcome: Literal["produced", "skipped", "failed"]
     reason: str | None = None
     """Why it was skipped, or failed."""
-    seconds: Seconds
+    seconds: FloatSeconds
 
 
 class PackageMetadata(Record):
@@ -100,10 +100,10 @@ class PackageMetadata(Record):
 class PackagingMetrics(Record):
     """Where the time went, in seconds."""
 
-    packaging_time_seconds: Seconds
-    nim_generation_time: Seconds
-    triton_config_time: Seconds
-    archive_creation_time: Seconds
+    packaging_time_seconds: FloatSeconds
+    nim_generation_time: FloatSeconds
+    triton_config_time: FloatSeconds
+    archive_creation_time: FloatSeconds
     stages: tuple[StageReport, ...] = ()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..spec.base import SemanticVersion
+from ..documented import DateTime, FloatSeconds, Record, Sha256
+from ..spec.base import U64, SemanticVersion
 from ..spec.build import SourceInfo, TestInfo
 from ..spec.package_spec import OperationMode
-from .base import U64, DateTime, Record, Seconds, Sha256
 
 FORMAT = "1.0"
 
@@ -48,7 +48,7 @@ class BuildInfo(Record):
     rust_version: str | None = None
     cargo_version: str | None = None
     wasm_binaries: tuple[WasmBinaryInfo, ...]
-    build_time_seconds: Seconds | None = None
+    build_time_seconds: FloatSeconds | None = None
     total_wasm_size_bytes: U64
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..spec.base import Choice
-from .base import U64, Record
+from ..documented import Record
+from ..spec.base import U64, Choice
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 

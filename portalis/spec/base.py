@@ -7,22 +7,23 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, WithJsonSchema
 
 from ..documented import Documented
+from ..free_ports import PORT_MAX
+from ..quantities import Cpu, Memory, whole_match
 
+I32_MAX = 2**31 - 1
 U32_MAX = 2**32 - 1
+I64_MAX = 2**63 - 1
 U64_MAX = 2**64 - 1
 _DURATION = re.compile(r"(?=.)(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
-# Kubernetes' resource quantities, as far as they make sense for memory and CPU
-_MEMORY = re.compile(r"[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?")
 # as semver.org has it; semver itself reads the value
 _NUMBER = "(?:0|[1-9][0-9]*)"
 _IDENTIFIER = f"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _VERSION = re.compile(
     rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_IDENTIFIER}(?:\.{_IDENTIFIER})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
-_CPU = re.compile(r"[1-9][0-9]*m?|[1-9][0-9]*\.[0-9]+|0\.[0-9]*[1-9][0-9]*")
 
 
 TABLE: Final = "(table)"
@@ -71,31 +72,19 @@ def _seconds(value: Any) -> Any:
 
 
 def _dim(size: int) -> int:
-    if size == 0 or not -1 <= size < 2**63:
+    if size == 0 or not -1 <= size <= I64_MAX:
         raise ValueError(f"{size} is no size: dims are 1 or more, or -1 for any")
     return size
 
 
-def _amount(pattern: re.Pattern[str], what: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if pattern.fullmatch(text) is None:
-            raise ValueError(f"{text!r} is no amount of {what}")
-        return text
-
-    return AfterValidator(check)
-
-
-def _pattern(pattern: re.Pattern[str]) -> dict[str, JsonValue]:
-    """For a JSON Schema, whose patterns match anywhere unless they are told otherwise."""
-    return {"type": "string", "pattern": f"^(?:{pattern.pattern})$"}
-
-
-SemanticVersion = Annotated[str, AfterValidator(_semantic), WithJsonSchema(_pattern(_VERSION))]
+SemanticVersion = Annotated[str, AfterValidator(_semantic), WithJsonSchema(whole_match(_VERSION))]
 NonEmpty = Annotated[str, Field(min_length=1)]
+I32 = Annotated[int, Field(ge=0, le=I32_MAX)]
+I32Positive = Annotated[int, Field(ge=1, le=I32_MAX)]
 U32 = Annotated[int, Field(ge=0, le=U32_MAX)]
 U64 = Annotated[int, Field(ge=0, le=U64_MAX)]
 Positive = Annotated[int, Field(ge=1, le=U32_MAX)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=PORT_MAX)]
 InsideOutput = PurePosixPath  # a path in the output directory; every `Path` is an input beside the spec file
 Seconds = Annotated[
     int,
@@ -103,28 +92,32 @@ Seconds = Annotated[
     BeforeValidator(_seconds),
     WithJsonSchema(
         {
-            "anyOf": [{"type": "integer", "minimum": 1, "maximum": U32_MAX}, _pattern(_DURATION)],
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": U32_MAX}, whole_match(_DURATION)],
             "description": "Seconds, or such as 30s, 2m or 1h30m.",
         }
     ),
 ]
-Memory = Annotated[str, _amount(_MEMORY, "memory: write such as 512Mi or 2Gi"), WithJsonSchema(_pattern(_MEMORY))]
-Cpu = Annotated[str, _amount(_CPU, "CPU: write such as 500m or 2"), WithJsonSchema(_pattern(_CPU))]
 Dim = Annotated[
     int,
     AfterValidator(_dim),
-    WithJsonSchema({"type": "integer", "minimum": -1, "maximum": 2**63 - 1, "not": {"const": 0}}),
+    WithJsonSchema({"type": "integer", "minimum": -1, "maximum": I64_MAX, "not": {"const": 0}}),
 ]
 
 __all__ = [
     "BY_FORM",
+    "I32",
+    "I32_MAX",
+    "I64_MAX",
     "TABLE",
     "U32",
+    "U32_MAX",
     "U64",
+    "U64_MAX",
     "WORD",
     "Choice",
     "Cpu",
     "Dim",
+    "I32Positive",
     "InsideOutput",
     "Memory",
     "NonEmpty",

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..bounded import Bounds, Excess, parse_json, parse_toml
+from ..bounded import CONFIG_BOUNDS, Excess, parse_json, parse_toml
 from ..errors import UsageError
 from ..escaping import printable
 
-MAX_BYTES = 4 << 20
-BOUNDS = Bounds(max_bytes=MAX_BYTES, max_values=100_000)
 KINDS = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
 
 
@@ -43,11 +41,11 @@ def _text(path: Path) -> str:
             kind = "is not a regular file" if path.exists() else "does not exist"
             raise UsageError(f"{path} {kind}", remediation=remediation)
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(CONFIG_BOUNDS.max_bytes + 1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}", remediation=remediation) from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{path} has more than the {MAX_BYTES} bytes that a spec may have")
+    if len(data) > CONFIG_BOUNDS.max_bytes:
+        raise UsageError(f"{path} has more than the {CONFIG_BOUNDS.max_bytes} bytes that a spec may have")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -55,18 +53,18 @@ def _text(path: Path) -> str:
 
 
 def _toml(text: str) -> Any:
-    return parse_toml(text, BOUNDS)
+    return parse_toml(text, CONFIG_BOUNDS)
 
 
 def _yaml(text: str) -> Any:
     # PyYAML is imported for YAML alone: it takes a while
     from ..bounded.yaml_text import parse_yaml
 
-    return parse_yaml(text, BOUNDS)
+    return parse_yaml(text, CONFIG_BOUNDS)
 
 
 def _json(text: str) -> Any:
-    return parse_json(text, BOUNDS)
+    return parse_json(text, CONFIG_BOUNDS)
 
 
 _PARSERS = {"TOML": _toml, "YAML": _yaml, "JSON": _json}

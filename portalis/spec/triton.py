@@ -6,13 +6,23 @@ from typing import Annotated
 
 from pydantic import Field, Tag
 
-from .base import BY_FORM, TABLE, U32, U64, WORD, Choice, InsideOutput, NonEmpty, Positive, Structure
-from .ensembles import Ensemble
+from .base import (
+    BY_FORM,
+    I32,
+    TABLE,
+    U32,
+    U32_MAX,
+    U64,
+    WORD,
+    Choice,
+    I32Positive,
+    InsideOutput,
+    NonEmpty,
+    Positive,
+    Structure,
+)
 from .model_tensors import BatchInput, BatchOutput, ModelInput, ModelOutput
 from .scheduling import DynamicBatchingConfig, ModelWarmup, SequenceBatchingConfig
-
-I32 = Annotated[int, Field(ge=0, le=2**31 - 1)]
-I32Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class TritonPlatform(Choice):
@@ -115,6 +125,27 @@ class MetricControl(Structure):
 
     metric_family: NonEmpty
     buckets: Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+class EnsembleStep(Structure):
+    """One model of the chain. The maps go from the model's tensor to the ensemble's, as in Triton."""
+
+    model_name: NonEmpty
+    model_version: Annotated[int, Field(ge=-1, le=U32_MAX)] = -1
+    """-1 is the newest."""
+    input_map: Annotated[dict[NonEmpty, NonEmpty], Field(min_length=1)]
+    output_map: Annotated[dict[NonEmpty, NonEmpty], Field(min_length=1)]
+
+
+class Ensemble(Structure):
+    """A model made of others."""
+
+    name: NonEmpty
+    version: Positive = 1
+    max_batch_size: I32 = 0
+    inputs: Annotated[tuple[ModelInput, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[ModelOutput, ...], Field(min_length=1)]
+    steps: Annotated[tuple[EnsembleStep, ...], Field(min_length=1)]
 
 
 class TritonConfiguration(Structure):

@@ -10,9 +10,8 @@ import pytest
 from portalis.backend import Interface
 from portalis.model_repository_gen.message import ModelSource, build_ensemble_config, build_model_config
 from portalis.model_repository_gen.pbtxt import ModelConfig, from_text, to_text
-from portalis.spec.ensembles import Ensemble
 from portalis.spec.package_spec import ModuleInterface
-from portalis.spec.triton import TritonConfiguration
+from portalis.spec.triton import Ensemble, TritonConfiguration
 
 INTERFACE = Interface.from_json(
     {

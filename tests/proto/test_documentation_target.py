@@ -19,10 +19,9 @@ from portalis.errors import MissingPart
 from portalis.output import OutputTree
 from portalis.proto import documentation_target as target
 from portalis.spec.container import ContainerConfiguration, ContainerRuntime, VolumeMount
-from portalis.spec.ensembles import Ensemble, EnsembleStep
 from portalis.spec.model_tensors import DataType, ModelInput, ModelOutput
 from portalis.spec.package_spec import ApiDocFormat, ModuleInterface, WasmBinaryPath
-from portalis.spec.triton import CustomPlatform, TritonConfiguration
+from portalis.spec.triton import CustomPlatform, Ensemble, EnsembleStep, TritonConfiguration
 from portalis.target import Target
 from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer

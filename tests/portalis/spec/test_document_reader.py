@@ -13,10 +13,11 @@ import pytest
 import tomlkit
 import yaml
 
+from portalis.bounded import CONFIG_BOUNDS
 from portalis.errors import UsageError
 from portalis.problems import MAX_PROBLEMS, InputProblems
 from portalis.spec import read_spec
-from portalis.spec.document_reader import MAX_BYTES, read_document
+from portalis.spec.document_reader import read_document
 from portalis.spec.plain import MAX_VALUES
 
 from .conftest import SMALLEST, Folder
@@ -142,7 +143,7 @@ def test_a_huge_spec_is_refused_without_reading_it(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(UsageError, match=f"more than the {MAX_BYTES} bytes"):
+    with pytest.raises(UsageError, match=f"more than the {CONFIG_BOUNDS.max_bytes} bytes"):
         read_document(path)
 
 
