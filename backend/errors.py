@@ -6,7 +6,7 @@ raised on purpose by this package, so a server may answer with ``str(error)`` an
 
 from __future__ import annotations
 
-from .messages import message
+from .messages import bounded_message
 
 
 class WasmError(Exception):
@@ -16,7 +16,7 @@ class WasmError(Exception):
     """
 
     def __str__(self) -> str:
-        return message(super().__str__())
+        return bounded_message(super().__str__())
 
 
 class ModuleError(WasmError):

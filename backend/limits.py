@@ -8,7 +8,7 @@ from typing import Final
 from .errors import SettingsError
 
 MIB = 1 << 20
-MOST: Final[dict[str, tuple[float, str]]] = {
+MAX_LIMITS: Final[dict[str, tuple[float, str]]] = {
     "max_memory_bytes": (4 << 30, "4 GiB (wasm32)"),
     "timeout_s": (1e9, "1e9 s"),
     "compile_timeout_s": (1e6, "1e6 s"),  # the system waits for a process in milliseconds of 32 bits
@@ -54,7 +54,7 @@ class Limits:
         if not any("number" in problem for problem in problems):
             problems += [
                 f"{name} must be at most {words}, not {values[name]!r}"
-                for name, (most, words) in MOST.items()
+                for name, (most, words) in MAX_LIMITS.items()
                 if values[name] > most
             ]
         if problems:

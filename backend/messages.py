@@ -7,11 +7,11 @@ sequences, carriage returns and bidirectional controls that forge lines in a log
 from __future__ import annotations
 
 MAX_MESSAGE_BYTES = 4096
-MAX_NAME = 120
+MAX_NAME_CHARACTERS = 120
 _LEFT_OUT = "\n... (the middle of {size:,} characters is left out) ...\n"
 
 
-def message(text: str) -> str:
+def bounded_message(text: str) -> str:
     """`text` in at most MAX_MESSAGE_BYTES of UTF-8, without control characters but newlines.
 
     The middle of a longer text is left out: the cause comes first, and what the guest wrote last.
@@ -29,19 +29,19 @@ def message(text: str) -> str:
     return head + _LEFT_OUT.format(size=size) + tail
 
 
-def name(text: str) -> str:
+def bounded_name(text: str) -> str:
     """A name from a module, as one line of at most MAX_NAME characters and a note of its length."""
-    if len(text) <= MAX_NAME and text.isprintable():
+    if len(text) <= MAX_NAME_CHARACTERS and text.isprintable():
         return text
-    shown = "".join(map(_escaped, text[:MAX_NAME]))
-    if len(text) <= MAX_NAME and len(shown) <= 2 * MAX_NAME:
-        return shown
-    return f"{shown[: MAX_NAME - 1]}… ({len(text):,} characters)"
+    quoted_name = "".join(map(_escaped, text[:MAX_NAME_CHARACTERS]))
+    if len(text) <= MAX_NAME_CHARACTERS and len(quoted_name) <= 2 * MAX_NAME_CHARACTERS:
+        return quoted_name
+    return f"{quoted_name[: MAX_NAME_CHARACTERS - 1]}… ({len(text):,} characters)"
 
 
-def shown(name_: str) -> str:
+def quoted_name(name_: str) -> str:
     """A name from a module as `name` gives it, in quotes where that had to be escaped."""
-    return name(name_) if name_.isprintable() else f"'{name(name_)}'"
+    return bounded_name(name_) if name_.isprintable() else f"'{bounded_name(name_)}'"
 
 
 def escape(text: str) -> str:

@@ -9,25 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from . import messages
-from .batch import coalesce
 from .batch.batch import Batch, OnResult, Result, wasm_error
-from .batch.coalesce import Group, Job, Pieces
-from .batch.request_checks import Checker, is_exact
-from .compile import loadable
+from .batch.coalesce import BatchItem, Group, Pieces, group_items, item_pieces, single_pieces, split_outputs
+from .batch.request_checks import RequestChecker, is_exact
 from .compile.cache import CompileCache
-from .compile.loading import Compiling, Source, name_of, read_source
+from .compile.loadable import check_loadable, import_problems, limit_problems, raise_load_problems
+from .compile.loading import ModuleCompiler, Source, read_source, source_name
 from .errors import GuestError, GuestTimeout, InputError, SettingsError, Trap
-from .executor import executor_factory as loaded
 from .executor.executor import Deadline, Executor, OnOutput, Stats
-from .executor.threads import Threaded, Workers
-from .executor.wasi_command import Command, RunRow
-from .interface.checks import check
+from .executor.executor_factory import create_executor, create_row_runner
+from .executor.threads import GuestThreads, ThreadedExecutor
+from .executor.wasi_command import CommandExecutor, RunRow
+from .interface.checks import check_interface
 from .interface.discovery import discover
 from .interface.interface import Convention, Interface, core_ranks
 from .limits import Limits
+from .messages import bounded_name
 from .plan.planner import Isolation
-from .terms import PYTHON, Terms
+from .setting_names import PYTHON_NAMES, SettingNames
 from .wasm.binary import ModuleInfo, read_module
 
 MAX_THREADS = 64
@@ -46,7 +45,7 @@ class Program:
         interface: Interface,
         limits: Limits,
         isolation: Isolation,
-        workers: Workers,
+        workers: GuestThreads,
         stats: Stats,
         runner: Executor,
     ) -> None:
@@ -57,9 +56,9 @@ class Program:
         self._stats = stats
         self._workers = workers
         self._runner = runner
-        threaded = workers.count > 1 and not isinstance(runner, Command)  # which has them run its rows
-        self._caller = Threaded(runner, interface, workers) if threaded else runner
-        self._checker = Checker(interface)
+        threaded = workers.count > 1 and not isinstance(runner, CommandExecutor)  # which has them run its rows
+        self._caller = ThreadedExecutor(runner, interface, workers) if threaded else runner
+        self._checker = RequestChecker(interface)
         self._outputs = tuple(spec.name for spec in interface.outputs)
         self._cores = None if is_exact(interface) else core_ranks(interface)
         self._coalesces = interface.max_batch_size > 0 and isolation is not Isolation.REQUEST
@@ -67,7 +66,7 @@ class Program:
     @property
     def stats(self) -> Stats:
         """Counters of what was run so far."""
-        self._runner.observe()
+        self._runner.update_stats()
         return self._stats
 
     @classmethod
@@ -82,7 +81,7 @@ class Program:
         cache: CompileCache | None = DEFAULT_CACHE,
         trusted: bool = False,
         on_output: OnOutput | None = None,
-        terms: Terms = PYTHON,
+        setting_names: SettingNames = PYTHON_NAMES,
         name: str = "",
     ) -> Program:
         """Read, check and compile a module (a path or its bytes).
@@ -90,8 +89,8 @@ class Program:
         `interface` overrides what the module says of itself, whole (Interface) or in part (a mapping with the keys of
         the ``portalis`` section). `isolation` is ``request``, ``batch`` or ``instance``. `threads` splits a batch over
         that many threads. `cache` keeps compiled code (None: no cache). `trusted` compiles in this process. `on_output`
-        gets each line that the guest writes: ``on_output("stdout", line)``. `terms` are the words of errors for what
-        can be set, and `name` is what they call the module: its path where none is given.
+        gets each line that the guest writes: ``on_output("stdout", line)``. Errors name settings as in
+        `setting_names` and call the module `name` (default: its path).
 
         Raises ModuleError, InterfaceError or SettingsError.
         """
@@ -100,26 +99,28 @@ class Program:
             raise SettingsError(f"isolation must be one of {', '.join(i.value for i in Isolation)}, not {isolation!r}")
         if not 1 <= threads <= MAX_THREADS:
             raise SettingsError(f"threads must be from 1 to {MAX_THREADS}, not {threads}")
-        name = name or name_of(source)
-        wasm = read_source(source, limits, terms)
+        name = name or source_name(source)
+        wasm = read_source(source, limits, setting_names)
         info = read_module(wasm, name)
         if isinstance(interface, Interface):
-            check(info, interface, where=name, terms=terms)  # raw calls rely on it, whoever made the interface
+            check_interface(
+                info, interface, where=name, setting_names=setting_names
+            )  # raw calls rely on it, whoever made the interface
         else:
-            interface = discover(info, interface, where=name, terms=terms)
-        loadable.refuse(info, interface, limits, where=name, terms=terms)
+            interface = discover(info, interface, where=name, setting_names=setting_names)
+        check_loadable(info, interface, limits, where=name, setting_names=setting_names)
         store = CompileCache() if cache is DEFAULT_CACHE else cache
-        stats, workers, lives = Stats(), Workers(threads), Isolation(isolation)
-        compiling = Compiling(limits, store, trusted, name, terms)
+        stats, workers, lives = Stats(), GuestThreads(threads), Isolation(isolation)
+        compiling = ModuleCompiler(limits, store, trusted, name, setting_names)
         if interface.convention is Convention.COMMAND:
-            row = loaded.sandboxed(wasm, info, interface.entry, compiling, stats)
-            runner: Executor = Command(interface, row, workers, limits.max_tensor_bytes, terms)
+            row = create_row_runner(wasm, info, interface.entry, compiling, stats)
+            runner: Executor = CommandExecutor(interface, row, workers, limits.max_tensor_bytes, setting_names)
         else:
-            runner = loaded.executor(wasm, info, interface, lives, compiling, stats, on_output)
+            runner = create_executor(wasm, info, interface, lives, compiling, stats, on_output)
         return cls(info, interface, limits, lives, workers, stats, runner)
 
     @classmethod
-    def of_command(
+    def from_command(
         cls,
         source: str | os.PathLike[str],
         run_row: RunRow,
@@ -127,22 +128,22 @@ class Program:
         interface: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         threads: int = 1,
-        terms: Terms = PYTHON,
+        setting_names: SettingNames = PYTHON_NAMES,
     ) -> Program:
         """A WASI program that another runtime runs, row by row, through `run_row`; nothing is compiled here.
 
         Raises ModuleError, InterfaceError, or SettingsError for a module of another convention.
         """
         limits, name = limits or Limits(), os.fspath(source)
-        info = read_module(read_source(source, limits, terms), name)
-        found = discover(info, interface, where=name, terms=terms)
+        info = read_module(read_source(source, limits, setting_names), name)
+        found = discover(info, interface, where=name, setting_names=setting_names)
         if found.convention is not Convention.COMMAND:
             raise SettingsError(f"{name} has the convention {found.convention.value}; only a command is run elsewhere")
         # another runtime may offer more, such as sockets, which no guest is given
-        refused = [*loadable.of_imports(info), *loadable.of_limits(info.memories, info.size, limits)]
-        loadable.raise_any(refused, where=name, terms=terms)
-        workers = Workers(threads)
-        runner = Command(found, run_row, workers, limits.max_tensor_bytes, terms)
+        refused = [*import_problems(info), *limit_problems(info.memories, info.size, limits)]
+        raise_load_problems(refused, where=name, setting_names=setting_names)
+        workers = GuestThreads(threads)
+        runner = CommandExecutor(found, run_row, workers, limits.max_tensor_bytes, setting_names)
         return cls(info, found, limits, Isolation.BATCH, workers, Stats(), runner)
 
     def run(self, inputs: Mapping[str, Any], *, timeout_s: float | None = None) -> dict[str, np.ndarray]:
@@ -186,19 +187,19 @@ class Program:
             try:
                 arrays = self._checker.check(request)
                 timeout_s = self._timeout(timeouts_s[index] if timeouts_s else None)
-                jobs.append(Job(index, arrays, timeout_s))
+                jobs.append(BatchItem(index, arrays, timeout_s))
             except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
                 batch.settle(index, wasm_error(error))
         if len(jobs) > 1 and self._coalesces:
             most_rows = self.interface.max_batch_size if self._cores is None else 1 << 62
-            groups = coalesce.group(jobs, most_rows, self._cores)
+            groups = group_items(jobs, most_rows, self._cores)
         else:
             groups = [[job] for job in jobs]
         batch.run(groups, borrow and len(groups) == 1)
         return [batch.results[index] for index in range(len(requests))]
 
     def _run_one(self, request: Mapping[str, Any], timeout_s: float | None, borrow: bool) -> dict[str, np.ndarray]:
-        pieces = coalesce.pieces_of(self._checker.check(request))
+        pieces = single_pieces(self._checker.check(request))
         return dict(zip(self._outputs, self._call(pieces, self._timeout(timeout_s), borrow)))
 
     def close(self) -> None:
@@ -222,8 +223,8 @@ class Program:
 
     def _run_group(self, group: Group, timeout_s: float, borrow: bool) -> list[dict[str, np.ndarray]]:
         """The outputs of each request of `group`, which run in one guest call."""
-        outputs = self._call(coalesce.pieces(group), timeout_s, borrow)
-        return [dict(zip(self._outputs, own)) for own in coalesce.split(outputs, group)]
+        outputs = self._call(item_pieces(group), timeout_s, borrow)
+        return [dict(zip(self._outputs, own)) for own in split_outputs(outputs, group)]
 
     def _call(self, inputs: Sequence[Pieces | None], timeout_s: float, borrow: bool) -> list[np.ndarray]:
         """One guest call, or one for each thread, counted and timed. Its errors name the entry."""
@@ -232,7 +233,7 @@ class Program:
             return self._caller.run(inputs, Deadline(timeout_s), borrow)
         except GuestError as error:
             trapped, timed_out = isinstance(error, Trap), isinstance(error, GuestTimeout)
-            error.args = (f"entry '{messages.name(self.interface.entry)}': {error}",)
+            error.args = (f"entry '{bounded_name(self.interface.entry)}': {error}",)
             raise
         finally:
             self._stats.count_call(time.perf_counter() - began, trapped, timed_out)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ..backend.facts import PAGE
+from ..backend.constants import PAGE
 from .extension_toml import LIMITS
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .backend import Interface, Limits
-from .backend.compile.loadable import of_limits, raise_any
-from .backend.interface.discovery import SECTION, discover, read_section
-from .backend.terms import ANNOTATE
+from .backend.compile.loadable import limit_problems, raise_load_problems
+from .backend.interface.discovery import INTERFACE_SECTION, discover, parse_section
+from .backend.setting_names import ANNOTATE_NAMES
 from .backend.wasm import assembler as emit
 from .backend.wasm.binary import ModuleInfo, read_module
 from .errors import UsageError
@@ -26,7 +26,7 @@ def replace(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) 
     """
     bare = _without_section(module, read_module(module, where))
     info = read_module(bare, where)
-    interfaces = [discover(info, entry, where=where, terms=ANNOTATE) for entry in entries]
+    interfaces = [discover(info, entry, where=where, setting_names=ANNOTATE_NAMES) for entry in entries]
     _check_loadable(module, info, interfaces)
     found = [interface.to_json() for interface in interfaces]
     names = [entry["entry"] for entry in found]
@@ -42,12 +42,12 @@ def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
     The entry is ``changes["entry"]``, or the only one there is. Raises ModuleError or InterfaceError.
     """
     info = read_module(module, where)
-    interface = discover(info, changes, where=where, terms=ANNOTATE)
+    interface = discover(info, changes, where=where, setting_names=ANNOTATE_NAMES)
     _check_loadable(module, info, [interface])
     changed = interface.to_json()
     entries = [
         changed if entry.get("entry", "portalis_infer") == changed["entry"] else entry
-        for entry in read_section(info, where)
+        for entry in parse_section(info, where)
     ]
     return _with_section(_without_section(module, info), entries if changed in entries else [*entries, changed])
 
@@ -55,22 +55,22 @@ def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
 def _check_loadable(module: bytes, info: ModuleInfo, interfaces: Sequence[Interface]) -> None:
     """Raise ModuleError where no setting has the runtime load `module` with one of the `interfaces`."""
     found = [problem for interface in interfaces for problem in unloadable(module, info, interface)]
-    raise_any(dict.fromkeys(found), where=info.name, terms=ANNOTATE)
+    raise_load_problems(dict.fromkeys(found), where=info.name, setting_names=ANNOTATE_NAMES)
 
 
 def over_limits(module: bytes) -> list[str]:
     """What of the runtime's default limits `module` exceeds: where it is served they have to be raised."""
     info = read_module(module)
-    return [problem.told(ANNOTATE) for problem in of_limits(info.memories, info.size, Limits())]
+    return [problem.message(ANNOTATE_NAMES) for problem in limit_problems(info.memories, info.size, Limits())]
 
 
 def _with_section(bare: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:
     text = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    return bare + emit.section(0, emit.name(SECTION) + text.encode())
+    return bare + emit.section(0, emit.name(INTERFACE_SECTION) + text.encode())
 
 
 def _without_section(module: bytes, info: ModuleInfo) -> bytes:
-    kept = [module[s.at : s.end] for s in info.sections if s.number != 0 or s.name != SECTION]
+    kept = [module[s.at : s.end] for s in info.sections if s.number != 0 or s.name != INTERFACE_SECTION]
     return module[:8] + b"".join(kept)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from .backend import Interface, Limits, WasmError
-from .backend.compile import loadable
+from .backend.compile.loadable import check_loadable, load_problems
 from .backend.compile.loading import read_source
 from .backend.interface.discovery import discover
-from .backend.terms import INFER, SPEC
-from .backend.triton.config import batches_freely, check_engine, interface_of
-from .backend.triton.model_parameters import parse
+from .backend.setting_names import INFER_NAMES, SPEC_NAMES
+from .backend.triton.config import batches_freely, check_engine, model_interface
+from .backend.triton.model_parameters import parse_parameters
 from .backend.wasm.binary import read_module
 from .inspection import Finding, Inspection
 
@@ -23,9 +23,9 @@ INTERFACE_KEYS = ("wasm.entry", "wasm.convention", "wasm.signature", "wasm.args"
 def own_interface(module: Path, limits: Limits) -> Interface:
     """The interface of `module` as the runtime will see it, without compiling. Raises WasmError, also where the module
     would not be loaded under `limits`."""
-    info = read_module(read_source(module, limits, INFER), str(module))
-    interface = discover(info, None, where=str(module), terms=INFER)
-    loadable.refuse(info, interface, limits, where=str(module), terms=INFER)
+    info = read_module(read_source(module, limits, INFER_NAMES), str(module))
+    interface = discover(info, None, where=str(module), setting_names=INFER_NAMES)
+    check_loadable(info, interface, limits, where=str(module), setting_names=INFER_NAMES)
     return interface
 
 
@@ -35,8 +35,8 @@ def interface_under(
     """The interface of `module` with what `declared` (keys as in the ``portalis`` section) and then `parameters` say
     of it; else None and why."""
     try:
-        said = parse(parameters).declared
-        return discover(read_module(module), {**declared, **said}, where=str(module), terms=SPEC), None
+        said = parse_parameters(parameters).declared
+        return discover(read_module(module), {**declared, **said}, where=str(module), setting_names=SPEC_NAMES), None
     except WasmError as error:
         return None, str(error)
 
@@ -47,10 +47,10 @@ def unloadable_under(
     """Everything for which the runtime would not load `module` under the backend's `parameters`: what loading decides
     under their limits, and what inspection found in the code."""
     try:
-        limits = parse(parameters).limits
+        limits = parse_parameters(parameters).limits
     except WasmError:
         limits = Limits()  # `trouble_under` says what is wrong with them
-    found = loadable.problems(read_module(module), interface, limits)
+    found = load_problems(read_module(module), interface, limits)
     known = [each.proposal for each in found]
     found += [each for each in inspection.unloadable if each.proposal and each.proposal not in known]
     return [Finding.of(each, "spec") for each in found]
@@ -64,10 +64,10 @@ def trouble_under(module: Path, config: Mapping[str, Any]) -> str | None:
     would change in it is trouble, too.
     """
     try:
-        settings = parse(config.get("parameters") or {})
-        info = read_module(read_source(module, settings.limits, SPEC), module.name)
-        interface = interface_of(info, config, settings, module.name, SPEC)
-        loadable.refuse(info, interface, settings.limits, where=module.name, terms=SPEC)
+        settings = parse_parameters(config.get("parameters") or {})
+        info = read_module(read_source(module, settings.limits, SPEC_NAMES), module.name)
+        interface = model_interface(info, config, settings, module.name, SPEC_NAMES)
+        check_loadable(info, interface, settings.limits, where=module.name, setting_names=SPEC_NAMES)
         check_engine(settings, interface, config)
     except WasmError as error:
         return str(error)

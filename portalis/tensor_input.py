@@ -17,7 +17,7 @@ import numpy.typing as npt
 from .backend.interface import json_data
 from .backend.interface.dtypes import DTYPES, bf16_to_f32
 from .backend.interface.interface import TensorSpec
-from .backend.interface.json_data import called
+from .backend.interface.json_data import describe_json_value
 from .errors import MissingPart, UsageError
 
 Array = npt.NDArray[Any]
@@ -95,7 +95,7 @@ def _from_json(spec: TensorSpec, parsed: Any) -> Array:
     if shape is not None and math.prod(shape) != len(flat):
         raise UsageError(f"{where}: shape {shape_text(shape)} has {math.prod(shape)} elements, data has {len(flat)}")
     try:
-        array = json_data.decode(spec.dtype, flat, encoding).reshape(nested if shape is None else shape)
+        array = json_data.decode_elements(spec.dtype, flat, encoding).reshape(nested if shape is None else shape)
     except ValueError as problem:
         raise UsageError(f"{where} ({spec.dtype}): {problem}", remediation=_FORMS) from None
     return bf16_to_f32(array) if spec.dtype.name == "BF16" else array
@@ -113,7 +113,7 @@ def _tensor(spec: TensorSpec, parsed: dict[str, Any]) -> dict[str, Any]:
             f"{where} ({spec.dtype}): an object has to be a tensor with datatype, shape and data", remediation=_FORMS
         )
     if parsed["datatype"] != spec.dtype.name:
-        raise UsageError(f"{where} is {spec.dtype}, and the tensor is {called(parsed['datatype'])}")
+        raise UsageError(f"{where} is {spec.dtype}, and the tensor is {describe_json_value(parsed['datatype'])}")
     shape, more = parsed["shape"], parsed.get("parameters")
     if type(shape) is not list or not all(type(size) is int and 0 <= size < 1 << 40 for size in shape):
         raise UsageError(f"{where}: the tensor's shape is no list of sizes")

@@ -58,7 +58,7 @@ def _whole(part: bytes, element: bytes) -> bytes:
 def to_json(name: str, datatype: str, array: Array) -> dict[str, Any]:
     """A tensor as the service writes it, in the same words: data flat and row-major, base64 where BYTES are no text."""
     tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
-    data, encoding = json_data.encode(DTYPES["FP32" if datatype == "BF16" else datatype], array)
+    data, encoding = json_data.encode_elements(DTYPES["FP32" if datatype == "BF16" else datatype], array)
     if encoding is not None:
         tensor["parameters"] = {"content_encoding": encoding}
     tensor["data"] = data if isinstance(data, list) else _numbers(data)

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-/* as in `facts.py` */
+/* as in `constants.py` */
 enum {
   PAGE = 65536,       /* bytes of a page of linear memory */
   ALIGN = 64,         /* of tensors in linear memory */

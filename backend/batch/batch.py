@@ -21,8 +21,8 @@ from ..errors import GuestTimeout, HostBusy, InternalError, WasmError
 from .coalesce import Group
 
 _LOG = logging.getLogger(__name__)
-TRIES = 0.25  # of a time limit, for all short tries together
-SHORTEST_S = 0.01  # of a try: deadlines are kept to about 0.02 s
+SHORT_TRIES_SHARE = 0.25  # of a time limit, for all short tries together
+MIN_TRY_S = 0.01  # of a try: deadlines are kept to about 0.02 s
 
 Outputs = dict[str, np.ndarray]
 Result = Outputs | WasmError
@@ -74,7 +74,7 @@ class Batch:
         """How long a call may take: a try, its part of the time that is left for all."""
         if self._tries_s is None:
             return group[0].timeout_s
-        return min(group[0].timeout_s, max(SHORTEST_S, self._tries_s / (len(self._waiting) + 1)))
+        return min(group[0].timeout_s, max(MIN_TRY_S, self._tries_s / (len(self._waiting) + 1)))
 
     def _ask(self, group: Group) -> WasmError | None:
         """The reason for which the one request of `group` is not to be run any more."""
@@ -97,7 +97,7 @@ class Batch:
         """Decide what comes of a group that had `limit_s` and failed with `error`, if any; announce what is known."""
         timeout_s = group[0].timeout_s
         if self._tries_s is None and isinstance(error, GuestTimeout):
-            self._tries_s = TRIES * timeout_s
+            self._tries_s = SHORT_TRIES_SHARE * timeout_s
         self._failed |= error is not None
         if isinstance(error, HostBusy):  # which none of them causes: one after the other would wait for the same
             for job in group:

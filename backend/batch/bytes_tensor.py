@@ -14,7 +14,7 @@ _WINDOW = 64 << 10
 _CHUNK = 4096  # elements between two calls of `check`: about a millisecond
 
 
-def encoded(element: object, where: str) -> bytes:
+def encode_element(element: object, where: str) -> bytes:
     """`element` of the BYTES tensor that `where` names: anything but ``bytes`` through ``str`` as UTF-8. Raises
     InputError where that has lone surrogates, which UTF-8 cannot represent."""
     if isinstance(element, bytes):
@@ -30,7 +30,7 @@ def serialize(elements: Iterable[object], where: str = "a BYTES tensor") -> byte
     """The serialised form of `elements`, as `encoded`. Raises InputError."""
     pieces = []
     for element in elements:
-        data = element if isinstance(element, bytes) else encoded(element, where)
+        data = element if isinstance(element, bytes) else encode_element(element, where)
         pieces.append(_LENGTH.pack(len(data)))
         pieces.append(data)
     return b"".join(pieces)

@@ -14,7 +14,7 @@ Pieces = Sequence[np.ndarray]  # one input, cut along axis 0: an array from each
 
 
 @dataclass(slots=True)
-class Job:
+class BatchItem:
     """One request that passed its checks: where its result goes, its arrays, and its time limit in seconds. `rows` are
     those that it has in a group."""
 
@@ -24,26 +24,26 @@ class Job:
     rows: int = 0
 
 
-Group = list[Job]  # that run in one guest call, joined along axis 0
+Group = list[BatchItem]  # that run in one guest call, joined along axis 0
 
 
-def pieces_of(arrays: Arrays) -> list[Pieces | None]:
+def single_pieces(arrays: Arrays) -> list[Pieces | None]:
     """The pieces of a single request."""
     return [None if array is None else [array] for array in arrays]
 
 
-def pieces(group: Group) -> list[Pieces | None]:
+def item_pieces(group: Group) -> list[Pieces | None]:
     """For each input the arrays of the requests, in order; None for an absent optional input."""
     columns: Iterable[tuple[Any, ...]] = zip(*(job.arrays for job in group))
     return [None if column[0] is None else list(column) for column in columns]
 
 
-def joined(pieces: Sequence[Pieces | None]) -> Arrays:
+def join_pieces(pieces: Sequence[Pieces | None]) -> Arrays:
     """Each input's pieces as one array."""
     return [None if p is None else p[0] if len(p) == 1 else np.concatenate(p) for p in pieces]
 
 
-def group(jobs: Sequence[Job], most_rows: int, cores: Sequence[int] | None) -> list[Group]:
+def group_items(jobs: Sequence[BatchItem], most_rows: int, cores: Sequence[int] | None) -> list[Group]:
     """`jobs` in groups of equal trailing shapes, optional inputs and time limits, of at most `most_rows` rows.
 
     `cores` are the numbers of core dimensions of the inputs of a convention that broadcasts (elementwise, gufunc). Its
@@ -77,7 +77,7 @@ def _rows(arrays: Arrays, cores: Sequence[int] | None) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def split(outputs: list[np.ndarray], group: Group) -> list[list[np.ndarray]]:
+def split_outputs(outputs: list[np.ndarray], group: Group) -> list[list[np.ndarray]]:
     """The outputs of a group cut along axis 0 into each job's rows (views)."""
     if len(group) == 1:
         return [outputs]

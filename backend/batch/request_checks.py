@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..constants import MAX_RANK
 from ..errors import InputError
-from ..facts import MAX_RANK
 from ..interface.dtypes import BF16, BYTES
 from ..interface.interface import Convention, Interface, TensorSpec
 
 Arrays = list["np.ndarray | None"]
 
 
-class Checker:
+class RequestChecker:
     """The rules of one interface that need no guest: names and data types. Shapes are the adapter's matter."""
 
     def __init__(self, interface: Interface) -> None:

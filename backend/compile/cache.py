@@ -24,8 +24,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import private_folder
 from .engine import wasmtime_version
+from .private_folder import (
+    TEMPORARY,
+    UnsafeFolder,
+    create_folder,
+    new_secret,
+    open_folder,
+    read_secret,
+    read_up_to,
+    remove_file,
+    write_temporary,
+)
 
 MAGIC = b"portalis-code-01"  # 16 bytes; the number is the version of this layout: MAGIC, MAC, payload
 HEADER_BYTES = len(MAGIC) + hashlib.sha256().digest_size
@@ -98,7 +108,7 @@ class CompileCache:
         """The payload stored as `key`, checked; None where there is none that can be trusted."""
         payload = None
         with contextlib.suppress(OSError), self._opened() as folder:
-            payload = self._checked(folder, _file_name(key), private_folder.read_secret(folder))
+            payload = self._checked(folder, _file_name(key), read_secret(folder))
         with self._counting:
             if payload is None:
                 self.misses += 1
@@ -114,12 +124,12 @@ class CompileCache:
             return
         try:
             with self._opened(create=True) as folder:
-                secret = private_folder.read_secret(folder) or private_folder.new_secret(folder)
-                temporary = private_folder.write_temporary(folder, MAGIC + _mac(secret, name, view), view)
+                secret = read_secret(folder) or new_secret(folder)
+                temporary = write_temporary(folder, MAGIC + _mac(secret, name, view), view)
                 try:
                     os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
                 except BaseException:
-                    private_folder.remove(folder, temporary)
+                    remove_file(folder, temporary)
                     raise
                 self._prune(folder)
         except OSError as error:
@@ -168,10 +178,10 @@ class CompileCache:
         if self.disabled_reason:
             raise OSError(errno.ENOTSUP, self.disabled_reason)
         if create:
-            private_folder.make(self.directory)
+            create_folder(self.directory)
         try:
-            folder = private_folder.open_folder(self.directory)
-        except private_folder.Unsafe as error:
+            folder = open_folder(self.directory)
+        except UnsafeFolder as error:
             self._disable(f"{self.directory} {error}")
             raise OSError(errno.EPERM, self.disabled_reason) from None
         try:
@@ -186,7 +196,7 @@ class CompileCache:
         try:
             status = os.fstat(entry)
             if stat.S_ISREG(status.st_mode) and HEADER_BYTES <= status.st_size <= self.max_bytes and secret:
-                content = private_folder.read(entry, status.st_size)
+                content = read_up_to(entry, status.st_size)
                 payload = memoryview(content)[HEADER_BYTES:]
                 expected = MAGIC + _mac(secret, name, payload)
                 if hmac.compare_digest(content[:HEADER_BYTES], expected):
@@ -195,7 +205,7 @@ class CompileCache:
                     return payload
         finally:
             os.close(entry)
-        private_folder.remove(folder, name)
+        remove_file(folder, name)
         with self._counting:
             self.rejected += 1
         _LOG.warning("the compiled module %s in %s failed its check and was removed", name, self.directory)
@@ -214,15 +224,15 @@ class CompileCache:
                     status = item.stat(follow_symlinks=False)
                     if _ENTRY.fullmatch(item.name):
                         entries.append((status.st_mtime, status.st_size, item.name))
-                    elif private_folder.TEMPORARY.fullmatch(item.name) and status.st_mtime < stale:
-                        private_folder.remove(folder, item.name)
+                    elif TEMPORARY.fullmatch(item.name) and status.st_mtime < stale:
+                        remove_file(folder, item.name)
         total = sum(size for _, size, _ in entries)
         if total <= self.max_bytes:
             return
         for _, size, name in sorted(entries)[:-1]:  # the newest is the one just written
             if total <= self.max_bytes - self.max_bytes // 10:
                 break
-            private_folder.remove(folder, name)
+            remove_file(folder, name)
             total -= size
 
 

@@ -21,8 +21,8 @@ from typing import IO, Any
 import wasmtime
 
 from ..errors import ModuleError
-from ..terms import TRITON, Terms
-from ..wasm import proposals
+from ..setting_names import TRITON_NAMES, SettingNames
+from ..wasm.proposals import proposal_in_message, refusal_text
 from .engine import EngineSettings, engine_for
 from .interpreter import ISOLATED, PYTHON, environment, find_interpreter, module_path
 
@@ -34,7 +34,7 @@ declare 50,000 locals or loops that carry hundreds of values; but 6 s and 2 GiB 
 at 16 KiB.
 """
 
-_WORKER = Path(__file__).with_name("worker.py")
+_COMPILER_PROCESS = Path(__file__).with_name("compiler_process.py")
 _FUNCTION = re.compile(r"failed to compile: wasm\[\d+\]::function\[(\d+)\](?:::(.*))?")
 _AT_OFFSET = re.compile(r"Invalid input WebAssembly code at offset (\d+): (.*)", re.DOTALL)
 _NO_MEMORY = re.compile(r"memory allocation of|MemoryError|Cannot allocate memory|os error 12\b|File too large")
@@ -48,13 +48,13 @@ def compile_module(
     trusted: bool,
     memory_bytes: int = 4 << 30,
     name: str = "the module",
-    terms: Terms = TRITON,
+    setting_names: SettingNames = TRITON_NAMES,
 ) -> bytes:
     """The machine code of `wasm` for engines with `settings`, serialised.
 
     A module that is neither `trusted` nor tiny is compiled in a child process that gets `timeout_s` seconds
     of wall time and `memory_bytes` of memory. Raises ModuleError, which calls the module `name` and limits as
-    `terms` do: it is not valid, or over a limit.
+    `setting_names` do: it is not valid, or over a limit.
     """
     if not wasm.startswith(b"\0asm"):  # wasmtime would take it for the text format
         raise ModuleError(f"{name} is not a WebAssembly module: it does not begin with \\0asm")
@@ -62,30 +62,30 @@ def compile_module(
         try:
             return bytes(wasmtime.Module(engine_for(settings), wasm).serialize())
         except wasmtime.WasmtimeError as error:
-            raise ModuleError(f"{name} {explain(str(error))}") from None
-    return _compile_in_child(wasm, settings, timeout_s, memory_bytes, name, terms)
+            raise ModuleError(f"{name} {explain_compile_failure(str(error))}") from None
+    return _compile_in_process(wasm, settings, timeout_s, memory_bytes, name, setting_names)
 
 
-def explain(text: str) -> str:
+def explain_compile_failure(text: str) -> str:
     """What the compiler says of a module that it refuses, in one line without the subject: where, what, at which
     offset; of a proposal that the sandbox leaves out what to build without."""
     head, _, causes = text.strip().partition("\n\nCaused by:\n")
     steps = [re.sub(r"^\d+: ", "", line.strip()) for line in causes.splitlines() if line.strip()]
     cause = steps[-1] if steps else head
     invalid = _AT_OFFSET.search(cause)
-    proposal = proposals.named(invalid[2] if invalid else cause)
+    proposal = proposal_in_message(invalid[2] if invalid else cause)
     if invalid:
         cause = f"{invalid[2]} (at offset 0x{int(invalid[1]):x})"
     if proposal is not None:
-        return proposals.refusal(proposal, cause)
+        return refusal_text(proposal, cause)
     function = _FUNCTION.match(head)
     if function:
         cause = f"function {function[1]}{f' ({function[2]})' if function[2] else ''}: {cause}"
     return f"is not valid WebAssembly: {cause}" if invalid or not function else f"cannot be compiled: {cause}"
 
 
-def _compile_in_child(
-    wasm: bytes, settings: EngineSettings, timeout_s: float, memory_bytes: int, name: str, terms: Terms
+def _compile_in_process(
+    wasm: bytes, settings: EngineSettings, timeout_s: float, memory_bytes: int, name: str, setting_names: SettingNames
 ) -> bytes:
     python = find_interpreter()
     if not python:
@@ -94,10 +94,10 @@ def _compile_in_child(
         # bounded.
         raise ModuleError(
             f"{name} cannot be compiled: no {PYTHON} with wasmtime was found to do it in its own process,"
-            f" as is done with modules that are not trusted (set PORTALIS_PYTHON to one{_or_trusted(terms)})"
+            f" as is done with modules that are not trusted (set PORTALIS_PYTHON to one{_or_trusted(setting_names)})"
         )
     job = {
-        "folder": str(_WORKER.parent.parent),
+        "folder": str(_COMPILER_PROCESS.parent.parent),
         "path": module_path(),
         # The pool of memories is no part of the code, and would reserve 256 GiB of address space in the
         # child.
@@ -107,19 +107,19 @@ def _compile_in_child(
         "parent": os.getpid(),
     }
     try:
-        code, status, messages = _run([python, *ISOLATED, str(_WORKER), json.dumps(job)], wasm, timeout_s)
+        code, status, messages = _run([python, *ISOLATED, str(_COMPILER_PROCESS), json.dumps(job)], wasm, timeout_s)
     except subprocess.TimeoutExpired:
         raise ModuleError(
             f"{name} ({len(wasm)} bytes) took longer to compile than the limit of {timeout_s:g} s and was"
-            f" given up (raise {terms.setting('compile_timeout_s')}{_or_trusted(terms)})"
+            f" given up (raise {setting_names.limit_name('compile_timeout_s')}{_or_trusted(setting_names)})"
         ) from None
     except OSError as error:
         raise ModuleError(f"{name} cannot be compiled: no process can be started for it: {error.strerror}") from None
-    return _result(code, status, messages, name, memory_bytes, terms)
+    return _result(code, status, messages, name, memory_bytes, setting_names)
 
 
-def _or_trusted(terms: Terms) -> str:
-    return f", or {terms.trusted} if its author is trusted" if terms.trusted else ""
+def _or_trusted(setting_names: SettingNames) -> str:
+    return f", or {setting_names.trusted} if its author is trusted" if setting_names.trusted else ""
 
 
 def _run(command: list[str], wasm: bytes, timeout_s: float) -> tuple[bytes, int, str]:
@@ -133,12 +133,14 @@ def _run(command: list[str], wasm: bytes, timeout_s: float) -> tuple[bytes, int,
             try:
                 messages = child.communicate(timeout=timeout_s)[1]
             finally:
-                _end(child)
+                _kill(child)
         output.seek(0)
         return output.read(), child.returncode, messages.decode(errors="replace")
 
 
-def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: int, terms: Terms) -> bytes:
+def _result(
+    code: bytes, status: int, messages: str, name: str, memory_bytes: int, setting_names: SettingNames
+) -> bytes:
     """The machine code, if the child's last word is that all of it was written; else ModuleError says why."""
     lines = messages.strip().splitlines() or ["it gave no reason"]
     report: dict[str, Any] = json.loads(lines[-1]) if lines[-1].startswith("{") else {}
@@ -148,15 +150,15 @@ def _result(code: bytes, status: int, messages: str, name: str, memory_bytes: in
     if _NO_MEMORY.search(reason):
         raise ModuleError(
             f"{name} needs more memory to compile than the limit of {memory_bytes >> 20} MiB"
-            f" (build it with smaller functions{_or_trusted(terms)})"
+            f" (build it with smaller functions{_or_trusted(setting_names)})"
         )
     if "refused" in report:
-        raise ModuleError(f"{name} {explain(reason)}")
+        raise ModuleError(f"{name} {explain_compile_failure(reason)}")
     ending = f"signal {-status}" if status < 0 else f"exit status {status}"
     raise ModuleError(f"{name} cannot be compiled: the compiler process failed ({ending}): {reason}")
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _kill(child: subprocess.Popen[bytes]) -> None:
     """Kill `child`, with all that it may have started, if it still runs."""
     if child.poll() is None:
         if hasattr(os, "killpg"):

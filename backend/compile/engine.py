@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from ..facts import CHECKED_SLOT_BYTES
+from ..constants import CHECKED_SLOT_BYTES
 
 TICK_S = 0.01
 MAX_TIMEOUT_S = 1e9
@@ -117,7 +117,7 @@ class Ticker:
                         self._wake.wait()
 
 
-TICKER = Ticker()
+_ticker = Ticker()
 _in_child = False  # of a fork
 _engines: dict[EngineSettings, wasmtime.Engine] = {}
 _engines_lock = threading.Lock()
@@ -130,18 +130,23 @@ def engine_for(settings: EngineSettings) -> wasmtime.Engine:
         if engine is None:
             engine = wasmtime.Engine(engine_config(settings))
             _engines[settings] = engine
-            TICKER.add(engine)
+            _ticker.add(engine)
         return engine
+
+
+def ticks_until(deadline: float) -> int:
+    """`Ticker.ticks_until` of this process's ticker, which a fork replaces."""
+    return _ticker.ticks_until(deadline)
 
 
 def _after_fork() -> None:
     # Neither the ticker thread nor wasmtime's own threads exist in a forked child.
-    global TICKER, _in_child
+    global _ticker, _in_child
     before = list(_engines.values())
     _engines.clear()
-    TICKER, _in_child = Ticker(), True
+    _ticker, _in_child = Ticker(), True
     for engine in before:  # deadlines hold for the programs of before, too
-        TICKER.add(engine)
+        _ticker.add(engine)
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -15,7 +15,7 @@ from wasmtime import _ffi as ffi
 
 from ..errors import ModuleError
 from ..limits import Limits
-from ..terms import TRITON, Terms
+from ..setting_names import TRITON_NAMES, SettingNames
 from ..wasm.binary import without_custom_sections
 from ..wasm.module_file import check_size, read_file
 from .cache import CompileCache, cache_key
@@ -25,21 +25,21 @@ from .engine import EngineSettings, engine_for
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
-def read_source(source: Source, limits: Limits, terms: Terms = TRITON) -> bytes:
+def read_source(source: Source, limits: Limits, setting_names: SettingNames = TRITON_NAMES) -> bytes:
     """The module's bytes. Raises ModuleError for what is not a readable regular file within the size limit."""
-    advice = f"raise {terms.setting('max_module_bytes')}"
+    advice = f"raise {setting_names.limit_name('max_module_bytes')}"
     if isinstance(source, (bytes, bytearray, memoryview)):
-        check_size(memoryview(source).nbytes, name_of(source), limits.max_module_bytes, advice)
+        check_size(memoryview(source).nbytes, source_name(source), limits.max_module_bytes, advice)
         return bytes(source)
     return read_file(source, limits.max_module_bytes, advice)
 
 
-def name_of(source: Source) -> str:
+def source_name(source: Source) -> str:
     """What errors call a module."""
     return "the module" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
 
 
-class Compiled(NamedTuple):
+class CompiledModule(NamedTuple):
     """A module, and the machine code that it was loaded from."""
 
     module: wasmtime.Module
@@ -47,17 +47,17 @@ class Compiled(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Compiling:
+class ModuleCompiler:
     """How the modules of one program are compiled, through the `cache`. Errors call the module `name`, and limits as
-    `terms` do."""
+    `setting_names` do."""
 
     limits: Limits
     cache: CompileCache | None
     trusted: bool
     name: str
-    terms: Terms
+    setting_names: SettingNames
 
-    def compile(self, wasm: bytes, settings: EngineSettings, *, own: bool = False) -> Compiled:
+    def compile(self, wasm: bytes, settings: EngineSettings, *, own: bool = False) -> CompiledModule:
         """The machine code of a module, which is not trusted unless it is our `own`. Only our own keeps its names
         (`faults` says why)."""
         engine = engine_for(settings)
@@ -67,21 +67,21 @@ class Compiling:
         code = self.cache.get(key) if self.cache is not None else None
         if code is not None:
             with contextlib.suppress(ModuleError):  # made by another build of the same version: compile and replace it
-                return Compiled(deserialize(engine, code), code)
+                return CompiledModule(deserialize_module(engine, code), code)
         fresh = compile_module(
             wasm,
             settings,
             timeout_s=self.limits.compile_timeout_s,
             trusted=own or self.trusted,
             name=self.name,
-            terms=self.terms,
+            setting_names=self.setting_names,
         )
         if self.cache is not None:
             self.cache.put(key, fresh)
-        return Compiled(deserialize(engine, fresh), fresh)
+        return CompiledModule(deserialize_module(engine, fresh), fresh)
 
 
-def deserialize(engine: wasmtime.Engine, code: bytes | bytearray | memoryview) -> wasmtime.Module:
+def deserialize_module(engine: wasmtime.Engine, code: bytes | bytearray | memoryview) -> wasmtime.Module:
     """The module in serialised machine code, which must come from a trusted place: it is executed. Raises ModuleError.
 
     wasmtime-py's own function makes a copy of the code first."""

@@ -19,18 +19,18 @@ KEY_BYTES = 32
 TEMPORARY = re.compile(r"\.portalis-[0-9a-f]{32}")
 
 
-class Unsafe(Exception):
+class UnsafeFolder(Exception):
     """The folder is one that others could write to, or read the secret from; the text says why."""
 
 
-def make(path: Path) -> None:
+def create_folder(path: Path) -> None:
     """Make the folder, and those above it, for this user alone, where they are missing."""
     try:
         path.mkdir(0o700)
     except FileExistsError:
         return
     except FileNotFoundError:
-        make(path.parent)
+        create_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             path.mkdir(0o700)
 
@@ -41,7 +41,7 @@ def open_folder(path: Path) -> int:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            raise Unsafe("is a symbolic link or not a directory: name the real directory") from None
+            raise UnsafeFolder("is a symbolic link or not a directory: name the real directory") from None
         raise
     status = os.fstat(folder)
     problem = ""
@@ -51,7 +51,7 @@ def open_folder(path: Path) -> int:
         problem = f"is open to other users (mode {stat.S_IMODE(status.st_mode):04o}): make it 0700"
     if problem:
         os.close(folder)
-        raise Unsafe(problem)
+        raise UnsafeFolder(problem)
     return folder
 
 
@@ -67,12 +67,12 @@ def write_temporary(folder: int, *chunks: bytes | memoryview, sync: bool = False
             if sync:
                 os.fsync(made)
     except BaseException:
-        remove(folder, name)
+        remove_file(folder, name)
         raise
     return name
 
 
-def read(file: int, size: int) -> bytes:
+def read_up_to(file: int, size: int) -> bytes:
     """`size` bytes, or as many as there are. One system call reads up to 2 GiB, without a further copy."""
     content = os.read(file, size)
     while len(content) < size and (more := os.read(file, size - len(content))):
@@ -80,7 +80,7 @@ def read(file: int, size: int) -> bytes:
     return content
 
 
-def remove(folder: int, name: str) -> None:
+def remove_file(folder: int, name: str) -> None:
     """Remove a file, if it is there and that is possible."""
     with contextlib.suppress(OSError):
         os.unlink(name, dir_fd=folder)
@@ -115,7 +115,7 @@ def new_secret(folder: int) -> bytes:
         if read_secret(folder) is None:
             os.rename(temporary, KEY_NAME, src_dir_fd=folder, dst_dir_fd=folder)
     finally:
-        remove(folder, temporary)
+        remove_file(folder, temporary)
     secret = read_secret(folder)
     if secret is None:
         raise OSError(errno.EIO, "its key file cannot be made")

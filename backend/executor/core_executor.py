@@ -15,14 +15,14 @@ import numpy as np
 
 from ..batch.bytes_tensor import deserialize, object_array, serialize
 from ..batch.coalesce import Pieces
+from ..constants import MAX_OUT_RANK
 from ..errors import GuestError, GuestTimeout, HostBusy, InternalError, Trap
-from ..facts import MAX_OUT_RANK
 from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
 from ..plan.planner import Plan
-from . import guest_faults as faults
-from .core_library import Call, Core, OutputCallback, Piece, Tensor
+from .core_library import Core, CoreCall, CorePiece, CoreTensor, OutputCallback
 from .executor import Deadline, Executor, OnOutput, Stats
+from .guest_faults import ADAPTER_ERRORS, check_read_deadline
 from .host_state import Output
 
 _Shapes = tuple[tuple[int, ...] | None, ...]
@@ -33,7 +33,7 @@ _byte_in: Any = c_char.from_buffer
 OPEN, TRAP, TIMEOUT, BUSY, GUEST = -1, 16, 17, 18, 19
 TABLES_KEPT = 64
 SMALL_BYTES = 16 << 10  # of a tensor: copying it takes less time than finding out where it lies
-_ERRORS = {**faults.REFUSALS, TRAP: Trap, TIMEOUT: GuestTimeout, BUSY: HostBusy, GUEST: GuestError}
+_ERRORS = {**ADAPTER_ERRORS, TRAP: Trap, TIMEOUT: GuestTimeout, BUSY: HostBusy, GUEST: GuestError}
 
 
 class _Space(threading.local):
@@ -41,10 +41,10 @@ class _Space(threading.local):
 
     def __init__(self, slot: int, inputs: int, outputs: int) -> None:
         count = inputs + outputs
-        self.call, tensors, pieces = Call(), (Tensor * count)(), (Piece * count)()
+        self.call, tensors, pieces = CoreCall(), (CoreTensor * count)(), (CorePiece * count)()
         self.call.slot = slot
-        self.call.inputs = ctypes.cast(tensors, POINTER(Tensor))
-        self.call.outputs = ctypes.cast(byref(tensors, inputs * ctypes.sizeof(Tensor)), POINTER(Tensor))
+        self.call.inputs = ctypes.cast(tensors, POINTER(CoreTensor))
+        self.call.outputs = ctypes.cast(byref(tensors, inputs * ctypes.sizeof(CoreTensor)), POINTER(CoreTensor))
         self.address = ctypes.addressof(self.call)
         self.timeout_s = 0.0
         self.places: Any = memoryview(pieces).cast("B").cast("q")  # pointer and size of each piece in turn
@@ -102,7 +102,7 @@ class _Lines:
     """What guests wrote, until the call is over: whoever gets the lines may call the program again, or raise."""
 
     def __init__(self, plan: Plan, on_output: OnOutput) -> None:
-        self._limit, self._setting = plan.limits.max_output_bytes, plan.terms.setting("max_output_bytes")
+        self._limit, self._setting = plan.limits.max_output_bytes, plan.setting_names.limit_name("max_output_bytes")
         self._on_output = on_output
         self._waiting: collections.deque[tuple[str, str]] = collections.deque()
 
@@ -157,7 +157,7 @@ class CoreExecutor(Executor):
         freed = weakref.finalize(self, _free, core, self._slot, self._program)
         freed.atexit = False  # other threads may still run guests then
 
-    def observe(self) -> None:
+    def update_stats(self) -> None:
         counted = self._core.stats(self._program)
         self._stats.instances, self._stats.memory_high_water_bytes = counted.instances, counted.high_water
 
@@ -194,9 +194,9 @@ class CoreExecutor(Executor):
         places, at, tables = space.places, 0, []
         for number, array in enumerate(arrays):
             if isinstance(array, list):
-                tables.append((Piece * len(array))(*[Piece(_address(piece), piece.nbytes) for piece in array]))
+                tables.append((CorePiece * len(array))(*[CorePiece(_address(piece), piece.nbytes) for piece in array]))
                 tensor = space.inputs[number][0]
-                tensor.piece, tensor.pieces = ctypes.cast(tables[-1], POINTER(Piece)), len(array)
+                tensor.piece, tensor.pieces = ctypes.cast(tables[-1], POINTER(CorePiece)), len(array)
                 space.written = None
             elif array is not None:
                 places[at] = _address(array)
@@ -317,11 +317,11 @@ class CoreExecutor(Executor):
 
     def _elements(self, output: np.ndarray, shape: tuple[int, ...], deadline: Deadline) -> np.ndarray:
         """A BYTES tensor. Raises GuestTimeout where reading it takes too long."""
-        limits, terms = self._plan.limits, self._plan.terms
-        elements = deserialize(output.data, check=lambda: faults.check_reading(deadline, limits, terms))
+        limits, setting_names = self._plan.limits, self._plan.setting_names
+        elements = deserialize(output.data, check=lambda: check_read_deadline(deadline, limits, setting_names))
         return object_array(elements, shape)
 
-    def _fail(self, call: Call, kind: int) -> NoReturn:
+    def _fail(self, call: CoreCall, kind: int) -> NoReturn:
         text = call.message[: call.message_bytes].decode("utf-8", "backslashreplace")
         raise _ERRORS.get(kind, InternalError)(text)
 

@@ -8,34 +8,34 @@ from typing import Any
 
 from wasmtime import _ffi as ffi
 
-from ..facts import MAX_OUT_RANK
+from ..constants import MAX_OUT_RANK
 
-LIBRARY = str(ffi.dll._name)  # the path of wasmtime's
+WASMTIME_LIBRARY = str(ffi.dll._name)  # the path of wasmtime's
 MESSAGE_BYTES = 16 << 10
 
 
-class Piece(ctypes.Structure):
+class CorePiece(ctypes.Structure):
     _fields_ = (("data", c_void_p), ("bytes", c_uint64))
 
 
-class Tensor(ctypes.Structure):
+class CoreTensor(ctypes.Structure):
     _fields_ = (
         ("rank", c_int32),
         ("pieces", c_uint32),
         ("bytes", c_uint64),
-        ("piece", POINTER(Piece)),
+        ("piece", POINTER(CorePiece)),
         ("dims", c_int64 * MAX_OUT_RANK),
         ("slice", c_uint64),
         ("data", c_void_p),
     )
 
 
-class Call(ctypes.Structure):
+class CoreCall(ctypes.Structure):
     _fields_ = (
         ("slot", c_void_p),
         ("timeout_ns", c_uint64),
-        ("inputs", POINTER(Tensor)),
-        ("outputs", POINTER(Tensor)),
+        ("inputs", POINTER(CoreTensor)),
+        ("outputs", POINTER(CoreTensor)),
         ("kind", c_int32),
         ("message_bytes", c_uint32),
         ("passes", c_uint32),
@@ -49,14 +49,14 @@ class Call(ctypes.Structure):
     )
 
 
-class Counters(ctypes.Structure):
+class CoreCounters(ctypes.Structure):
     _fields_ = tuple((name, c_uint64) for name in ("calls", "traps", "timeouts", "instances", "guest_ns", "high_water"))
 
 
 OutputCallback = ctypes.CFUNCTYPE(None, c_void_p, ctypes.c_int, POINTER(c_char), c_size_t)
 
 
-def layouts() -> int:
+def struct_sizes() -> int:
     """The sizes of wasmtime's structs, as `core_layouts` packs them."""
     others = ("wasmtime_func_t", "wasmtime_memory_t", "wasmtime_instance_t", "wasmtime_val_raw_t", "wasm_byte_vec_t")
     sizes = (sizeof(ffi.wasmtime_extern_t), ffi.wasmtime_extern_t.of.offset, *(sizeof(getattr(ffi, o)) for o in others))
@@ -66,7 +66,7 @@ def layouts() -> int:
 class Core:
     """The library. Raises OSError or ValueError where it cannot be used."""
 
-    def __init__(self, path: str, wasmtime: str = LIBRARY) -> None:
+    def __init__(self, path: str, wasmtime: str = WASMTIME_LIBRARY) -> None:
         library = ctypes.CDLL(path)
 
         def function(name: str, result: Any, *arguments: Any) -> Any:
@@ -86,10 +86,10 @@ class Core:
         self.end = function("core_end", c_int32, c_void_p)
         self.abort = function("core_abort", None, c_void_p)
         self.release = function("core_release", None, c_void_p)
-        self.stats = function("core_stats", Counters, c_void_p)
+        self.stats = function("core_stats", CoreCounters, c_void_p)
         self.instances = function("core_instances", c_uint32)
         self.set = function("core_set", None, c_void_p)
-        if function("core_layouts", c_uint64)() != layouts():
+        if function("core_layouts", c_uint64)() != struct_sizes():
             raise ValueError("it was built for another version of wasmtime")
         why = function("core_open", c_char_p, c_char_p)(wasmtime.encode())
         if why:

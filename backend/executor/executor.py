@@ -32,7 +32,7 @@ class Executor:
         With `borrow` they may be views of guest memory. Raises InputError, HostBusy or GuestError."""
         raise NotImplementedError
 
-    def observe(self) -> None:
+    def update_stats(self) -> None:
         """Bring the program's counters up to date."""
 
     def close(self) -> None:

@@ -14,51 +14,51 @@ from typing import Any
 
 from ..errors import AbiViolation, GuestError, GuestStatus, GuestTimeout, HostBusy, InputError, MemoryLimit, WasmError
 from ..limits import Limits
-from ..plan import control
-from ..terms import Terms
+from ..plan.control import ABI, INPUT, MEMORY, OUTPUT, STATUS
+from ..setting_names import SettingNames
 from .executor import Deadline
 
-REFUSALS: dict[int, type[WasmError]] = {
-    control.INPUT: InputError,
-    control.ABI: AbiViolation,
-    control.STATUS: GuestStatus,
-    control.MEMORY: MemoryLimit,
-    control.OUTPUT: GuestError,
+ADAPTER_ERRORS: dict[int, type[WasmError]] = {
+    INPUT: InputError,
+    ABI: AbiViolation,
+    STATUS: GuestStatus,
+    MEMORY: MemoryLimit,
+    OUTPUT: GuestError,
 }
 """What an adapter's refusal is raised as."""
-NameOf = Callable[[int], str | None]  # the name of the guest's function with an index, as backtraces show it
+FunctionNameOf = Callable[[int], str | None]  # the name of the guest's function with an index, as backtraces show it
 MAX_FRAMES = 20  # of a backtrace
 _OURS = ("bridge", "adapter")  # which no backtrace shows
-_NO_ROOM = ("mmap failed", "Cannot allocate memory", "failed to allocate", "os error 12")
+_OUT_OF_MEMORY = ("mmap failed", "Cannot allocate memory", "failed to allocate", "os error 12")
 
 
-def of_error(text: str, where: str) -> WasmError:
+def error_from_wasmtime(text: str, where: str) -> WasmError:
     """What wasmtime's error with the message `text` and the backtrace `where` stands for."""
-    text = cause(text)
-    if any(words in text for words in _NO_ROOM):
+    text = wasmtime_cause(text)
+    if any(words in text for words in _OUT_OF_MEMORY):
         return HostBusy(text)
     if "exceeds memory limits" in text or "memory limit" in text:
         return MemoryLimit(text)
     return GuestError(text + where)
 
 
-def timed_out(
-    deadline: Deadline, limits: Limits, terms: Terms, where: str = "", what: str = "the guest ran"
+def timeout_error(
+    deadline: Deadline, limits: Limits, setting_names: SettingNames, where: str = "", what: str = "the guest ran"
 ) -> GuestTimeout:
     """The error of a call whose deadline has passed while `what`."""
-    advice = terms.more_time(deadline.timeout_s, limits.timeout_s)
+    advice = setting_names.more_time_advice(deadline.timeout_s, limits.timeout_s)
     return GuestTimeout(
         f"{what} longer than its time limit of {deadline.timeout_s:g} s and was stopped ({advice}){where}"
     )
 
 
-def check_reading(deadline: Deadline, limits: Limits, terms: Terms) -> None:
+def check_read_deadline(deadline: Deadline, limits: Limits, setting_names: SettingNames) -> None:
     """Raises GuestTimeout where reading a guest's outputs takes too long."""
     if time.monotonic() >= deadline.at:
-        raise timed_out(deadline, limits, terms, what="reading the outputs took")
+        raise timeout_error(deadline, limits, setting_names, what="reading the outputs took")
 
 
-def cause(text: str) -> str:
+def wasmtime_cause(text: str) -> str:
     """wasmtime's message without its backtrace: the cause alone where it has one."""
     head, separator, causes = text.partition("\n\nCaused by:\n")
     head = head.partition("wasm backtrace:\n")[0].strip()
@@ -69,7 +69,7 @@ def cause(text: str) -> str:
     return told if not head or "error while executing" in head else f"{head}: {told}"
 
 
-def backtrace(frames: Iterable[Any], name_of: NameOf) -> str:
+def format_backtrace(frames: Iterable[Any], name_of: FunctionNameOf) -> str:
     """The lines for wasmtime's `frames`, innermost first, behind a newline; "" where there are none. Our own modules
     have names, the guests are compiled without."""
     guests = (frame for frame in frames if frame.module_name not in _OURS)
@@ -77,7 +77,7 @@ def backtrace(frames: Iterable[Any], name_of: NameOf) -> str:
     return "\n".join(["\nwasm backtrace:", *lines]) if lines else ""
 
 
-def _line(frame: Any, name_of: NameOf) -> str:
+def _line(frame: Any, name_of: FunctionNameOf) -> str:
     place = f"{frame.module_offset:#8x}" if 0 < frame.module_offset < 0xFFFFFFFF else " " * 8
     if frame.module_name:  # a loop of ours
         return f"{place} - {frame.module_name}!{frame.func_name or ''}"

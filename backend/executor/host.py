@@ -15,15 +15,16 @@ from wasmtime import _ffi as ffi
 
 from ..errors import ModuleError
 from ..wasm.binary import FuncType, ModuleInfo
-from ..wasm.imports import HOST
-from . import store, wasi
+from ..wasm.imports import HOST_FUNCTIONS
+from .store import current
+from .wasi import FAULT, FUNCTIONS, Function, GuestMemory
 
 _KINDS = {"i32": wasmtime.ValType.i32, "i64": wasmtime.ValType.i64}
 
 
-def link(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> wasmtime.InstancePre:
+def link_guest(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> wasmtime.InstancePre:
     """Resolve the module's imports. Raises ModuleError where they are not those that `loadable` accepts."""
-    linker = provide(engine, info)
+    linker = create_linker(engine, info)
     try:
         return linker.instantiate_pre(module)
     except wasmtime.WasmtimeError as error:
@@ -31,14 +32,14 @@ def link(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> 
         raise ModuleError(f"{info.name} cannot be linked: {told}") from None
 
 
-def provide(engine: wasmtime.Engine, info: ModuleInfo) -> wasmtime.Linker:
+def create_linker(engine: wasmtime.Engine, info: ModuleInfo) -> wasmtime.Linker:
     """What the module may import. `loadable` has checked that its imports are among it, with their types."""
     linker = wasmtime.Linker(engine)
     linker.allow_shadowing = True
     if info.imports:
         linker.define_wasi()
-        for name, function in wasi.FUNCTIONS.items():
-            kind = HOST[name]
+        for name, function in FUNCTIONS.items():
+            kind = HOST_FUNCTIONS[name]
             parameters, results = ([_KINDS[each]() for each in side] for side in (kind.params, kind.results))
             linker.define_func(
                 *name, wasmtime.FuncType(parameters, results), _entry(function, kind), access_caller=True
@@ -46,19 +47,19 @@ def provide(engine: wasmtime.Engine, info: ModuleInfo) -> wasmtime.Linker:
     return linker
 
 
-def _entry(function: wasi.Function, kind: FuncType) -> Callable[..., int | None]:
+def _entry(function: Function, kind: FuncType) -> Callable[..., int | None]:
     """What wasmtime calls. A bad pointer is an errno of the guest, as WASI says. Past the deadline the guest is
     interrupted at its next loop or call."""
     masks = [(1 << int(each[1:])) - 1 for each in kind.params]
 
     def enter(caller: Any, *values: int) -> int | None:
-        state, errno = store.current.state, 0
+        state, errno = current.state, 0
         assert state is not None, "guests run inside `Store.run`"
         if not state.is_late():
             try:
-                errno = function(wasi.Memory(caller), state, *[value & mask for value, mask in zip(values, masks)])
+                errno = function(GuestMemory(caller), state, *[value & mask for value, mask in zip(values, masks)])
             except Exception:  # noqa: BLE001  # whatever the guest passed is its own problem
-                errno = wasi.FAULT
+                errno = FAULT
         if state.late:
             ffi.wasmtime_context_set_epoch_deadline(caller._context(), 0)
         return errno if kind.results else None

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from .. import messages
+from ..messages import escape
 
 MAX_LINES = 1000  # of one stream in one call: a line costs the log more than its text
 
@@ -27,7 +27,7 @@ class Output:
             lines[MAX_LINES:] = [f"... {len(lines) - MAX_LINES} more lines were dropped (at most {MAX_LINES} are kept)"]
         if self.dropped:
             lines.append(f"... {self.dropped} more bytes were dropped ({limit} is {self.cap})")
-        return [messages.escape(line) for line in lines]
+        return [escape(line) for line in lines]
 
 
 class HostState:

@@ -16,54 +16,54 @@ from typing import Protocol, TypeVar
 from ..errors import HostBusy, MemoryLimit
 from .executor import Deadline
 from .host_state import HostState
-from .store import Parts, Store, live_stores
+from .store import LinkedModules, Store, live_stores
 
 MAX_INSTANCES = 4096  # each takes 4 GiB of address space and some of the 65,530 mappings that Linux gives a process
 WAIT_S = 0.5
 _PAUSE_S = 0.01
 
 
-class Owner(Protocol):
+class InstanceOwner(Protocol):
     """Who keeps idle instances."""
 
     called_at: float  # when it was called last, by ``time.monotonic()``
 
-    def give_way(self) -> bool:
+    def evict_idle(self) -> bool:
         """Drop an idle instance whose state nobody counts on. False where there is none."""
 
 
 T = TypeVar("T")
-_owners: weakref.WeakSet[Owner] = weakref.WeakSet()
+_owners: weakref.WeakSet[InstanceOwner] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
-def register(owner: Owner) -> None:
+def register_owner(owner: InstanceOwner) -> None:
     """Let the idle instances of `owner` give way to others."""
     with _lock:
         _owners.add(owner)
 
 
-def give_way() -> bool:
+def evict_idle() -> bool:
     """Drop one idle instance, of the program that was called longest ago. False where all are busy."""
     with _lock:
         owners = sorted(_owners, key=lambda owner: owner.called_at)
-    return any(owner.give_way() for owner in owners)
+    return any(owner.evict_idle() for owner in owners)
 
 
-def start(parts: Parts, make: Callable[[Store], T], state: HostState, deadline: Deadline) -> T:
+def start_instance(linked: LinkedModules, make: Callable[[Store], T], state: HostState, deadline: Deadline) -> T:
     """The instance that `make` makes in a new store; it is counted. Raises HostBusy where there is no room in time,
     GuestError where its start fails."""
-    parts.stats.count_instance()
+    linked.stats.count_instance()
     until = min(deadline.at, time.monotonic() + WAIT_S)
     while True:
         try:
             if live_stores() >= MAX_INSTANCES:
                 raise HostBusy(f"{MAX_INSTANCES} are the most for one process")
-            return make(Store(parts, state, deadline))
+            return make(Store(linked, state, deadline))
         except MemoryLimit as error:
             raise MemoryLimit(
-                f"the module needs more memory than its limit of {parts.limits.max_memory_bytes} bytes"
-                f" ({parts.terms.raising('max_memory_bytes')}): {error}"
+                f"the module needs more memory than its limit of {linked.limits.max_memory_bytes} bytes"
+                f" ({linked.setting_names.raise_advice('max_memory_bytes')}): {error}"
             ) from None
         except HostBusy as error:
             if time.monotonic() >= until:
@@ -71,7 +71,7 @@ def start(parts: Parts, make: Callable[[Store], T], state: HostState, deadline: 
                     f"this host has no room for another instance beside {live_stores()} others ({error}):"
                     " send the request again later, or have fewer models and requests in one process"
                 ) from None
-            give_way()
+            evict_idle()
             time.sleep(_PAUSE_S)
 
 

@@ -7,19 +7,19 @@ import time
 import numpy as np
 import wasmtime
 
+from ..constants import SIZES_KEPT, SPARE_BYTES
 from ..errors import GuestError
-from ..facts import SIZES_KEPT, SPARE_BYTES
-from ..plan import control
+from ..plan.control import CONTROL_AT, DONE, FIXED_AT, HEADER
 from ..plan.planner import Plan
-from . import instance_limit as instances
 from .executor import Deadline, OnOutput
 from .host_state import HostState
-from .store import Parts, Store
+from .instance_limit import register_owner, start_instance
+from .store import LinkedModules, Store
 
-OWN_BYTES = 2 << 20  # of the adapter's memory, whatever the guest's limit is
+ADAPTER_MEMORY_BYTES = 2 << 20  # of the adapter's memory, whatever the guest's limit is
 
 
-class Box:
+class PlanInstance:
     """One instance: its store, the adapter's functions and control block, and the memory that holds the tensors."""
 
     def __init__(self, store: Store, bridge: wasmtime.Instance, adapter: wasmtime.Instance) -> None:
@@ -27,9 +27,9 @@ class Box:
         self.dirty = False  # was called
         self.made_for = 0  # bytes of inputs
         self.own = store.view(store.export(bridge, "memory"))  # never grows
-        block = self.own[control.CONTROL_AT : control.FIXED_AT]
-        self.head = block[8 : control.HEADER.size].view(np.uint32)  # passes, generation, message, its bytes, grew
-        self.table = block[control.HEADER.size :]
+        block = self.own[CONTROL_AT:FIXED_AT]
+        self.head = block[8 : HEADER.size].view(np.uint32)  # passes, generation, message, its bytes, grew
+        self.table = block[HEADER.size :]
         self._memory: wasmtime.Memory = store.export(bridge, "tensors")
         self._functions = {name: store.export(adapter, name) for name in ("place", "run", "restore", "explain")}
 
@@ -53,19 +53,19 @@ class Box:
         return self.own[at : at + size].tobytes().decode("utf-8", "backslashreplace")
 
 
-class Boxes:
+class InstancePool:
     """Makes boxes of a plan, and keeps those that may serve again."""
 
-    def __init__(self, plan: Plan, parts: Parts, on_output: OnOutput | None) -> None:
+    def __init__(self, plan: Plan, linked: LinkedModules, on_output: OnOutput | None) -> None:
         self.plan = plan
-        self._parts = parts
+        self._linked = linked
         self._on_output = on_output
-        self._idle: list[Box] = []
+        self._idle: list[PlanInstance] = []
         self._restored = self._grown = 0
         self.called_at = 0.0
-        instances.register(self)
+        register_owner(self)
 
-    def give_way(self) -> bool:
+    def evict_idle(self) -> bool:
         """Drop the instance that has been idle longest, if any; one that is stateful stays."""
         if self.plan.stateful:
             return False
@@ -75,7 +75,7 @@ class Boxes:
             return False
         return True
 
-    def acquire(self, deadline: Deadline, size: int) -> Box:
+    def acquire(self, deadline: Deadline, size: int) -> PlanInstance:
         """An instance for inputs of `size` bytes, in its first state, or as it is kept; its deadline is running."""
         self.called_at = time.monotonic()
         box = self._take(size)
@@ -87,12 +87,12 @@ class Boxes:
         status = box.call("restore")
         self._restored += 1
         self._grown += bool(box.head[4])
-        if status == control.DONE:
+        if status == DONE:
             return box
         box.store.close()
         return self.make(deadline, size)
 
-    def _take(self, size: int) -> Box | None:
+    def _take(self, size: int) -> PlanInstance | None:
         """The last idle instance that suits. Where none does, a new one joins the few of other sizes (None), or takes
         the place of the oldest."""
         while True:
@@ -107,15 +107,15 @@ class Boxes:
                 continue  # another thread took it
             return box
 
-    def _suits(self, box: Box, size: int) -> bool:
+    def _suits(self, box: PlanInstance, size: int) -> bool:
         """Whether the block of an instance is about as large as this call needs. The adapter decides; this saves asking
         the wrong one."""
         return self.plan.keep or not self.plan.rewinds or 0 <= box.made_for - size <= max(size, SPARE_BYTES)
 
-    def release(self, box: Box, *, failed: bool = False) -> None:
+    def release(self, box: PlanInstance, *, failed: bool = False) -> None:
         """The call is over. Nothing of an instance in which one has `failed` is used again."""
         if self.plan.has_memory:
-            self._parts.stats.observe_memory(box.tensors().size)
+            self._linked.stats.observe_memory(box.tensors().size)
         self._forward(box.store.state)
         # Some allocators take no notice of memory that is there already: to put those back does not pay.
         pays = self._grown <= 8 or 4 * self._grown < self._restored
@@ -131,31 +131,31 @@ class Boxes:
 
     # -- making one ------------------------------------------------------------------------------------------------
 
-    def make(self, deadline: Deadline, size: int) -> Box:
+    def make(self, deadline: Deadline, size: int) -> PlanInstance:
         """A new instance, for inputs of `size` bytes, as `instances.start`."""
         state = HostState(self.plan.limits.max_output_bytes)
         try:
-            box = instances.start(self._parts, self._instantiate, state, deadline)
+            box = start_instance(self._linked, self._instantiate, state, deadline)
         except BaseException:
             self._forward(state)
             raise
         box.made_for = size
         return box
 
-    def _instantiate(self, store: Store) -> Box:
+    def _instantiate(self, store: Store) -> PlanInstance:
         plan, most = self.plan, self.plan.limits.max_memory_bytes
         if plan.needs_host:
             store.give_wasi()
-        made = [store.run(self._parts.guest.instantiate, store)]
-        for number, module in enumerate(self._parts.others, 1):
+        made = [store.run(self._linked.guest.instantiate, store)]
+        for number, module in enumerate(self._linked.others, 1):
             if number == plan.bridge:
-                store.limit_memory(max(most, OWN_BYTES))
-            imports = [store.export(made[link.module], link.name) for link in plan.parts[number].links]
+                store.limit_memory(max(most, ADAPTER_MEMORY_BYTES))
+            imports = [store.export(made[link.module], link.name) for link in plan.modules[number].links]
             made.append(store.run(wasmtime.Instance, store, module, imports))
         store.limit_memory(most)
         if plan.initializer is not None:
             self._initialize(store, made[0], plan.initializer)
-        return Box(store, made[-2], made[-1])
+        return PlanInstance(store, made[-2], made[-1])
 
     @staticmethod
     def _initialize(store: Store, guest: wasmtime.Instance, name: str) -> None:
@@ -175,7 +175,7 @@ class Boxes:
         """Hand on what the guest wrote."""
         for stream, output in (("stdout", state.stdout), ("stderr", state.stderr)):
             if self._on_output is not None and (output.data or output.dropped):
-                for line in output.lines(self.plan.terms.setting("max_output_bytes")):
+                for line in output.lines(self.plan.setting_names.limit_name("max_output_bytes")):
                     self._on_output(stream, line)
             output.data.clear()
             output.dropped = 0

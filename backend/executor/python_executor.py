@@ -12,38 +12,38 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..batch.bytes_tensor import deserialize, object_array, serialize
-from ..batch.coalesce import Pieces, joined
+from ..batch.coalesce import Pieces, join_pieces
+from ..constants import MAX_OUT_RANK
 from ..errors import GuestError, InputError, InternalError, Trap
-from ..facts import MAX_OUT_RANK
 from ..interface.dtypes import BYTES
 from ..interface.interface import TensorSpec
-from ..plan import control
-from . import guest_faults as faults
+from ..plan.control import RENEW, STATUS, TENSOR
 from .executor import Deadline, Executor
-from .instance_pool import Box, Boxes
+from .guest_faults import ADAPTER_ERRORS, check_read_deadline
+from .instance_pool import InstancePool, PlanInstance
 
-_ROW = control.TENSOR
+_ROW = TENSOR
 _unpack_row: Any = _ROW.unpack_from  # type checkers take an array for a buffer only from NumPy 2 on
 
 
 class PythonExecutor(Executor):
     """The executor of one plan."""
 
-    def __init__(self, boxes: Boxes) -> None:
+    def __init__(self, boxes: InstancePool) -> None:
         self._boxes = boxes
         interface = boxes.plan.interface
         self._inputs, self._outputs = interface.inputs, interface.outputs
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """As `Executor.run`; the outputs are always copies."""
-        arrays = joined(inputs)
+        arrays = join_pieces(inputs)
         flat = [self._flat(spec, array) for spec, array in zip(self._inputs, arrays)]
         table = b"".join(_row(array, data) for array, data in zip(arrays, flat))
         size = sum(data.size for data in flat if data is not None)
         box = self._boxes.acquire(deadline, size)
         try:
             status = box.place(table)
-            if status == control.RENEW:  # it has no room for these tensors
+            if status == RENEW:  # it has no room for these tensors
                 box.store.close()
                 box = self._boxes.make(deadline, size)
                 status = box.place(table)
@@ -75,7 +75,7 @@ class PythonExecutor(Executor):
             return np.frombuffer(serialize(array.reshape(-1).tolist(), f"input '{spec.name}'"), np.uint8)
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
-    def _run(self, box: Box, flat: Sequence[np.ndarray | None], deadline: Deadline) -> list[np.ndarray]:
+    def _run(self, box: PlanInstance, flat: Sequence[np.ndarray | None], deadline: Deadline) -> list[np.ndarray]:
         """The outputs of a placed call."""
         passes, generation = int(box.head[0]), int(box.head[1])
         placed, results = _rows(box, range(len(flat))), range(len(flat), len(flat) + len(self._outputs))
@@ -103,25 +103,25 @@ class PythonExecutor(Executor):
     def _empty(self, rows: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         return [np.empty(row[4 : 4 + row[0]], spec.dtype.numpy) for row, spec in zip(rows, self._outputs)]
 
-    def _array(self, box: Box, row: tuple[int, ...], spec: TensorSpec, deadline: Deadline) -> np.ndarray:
+    def _array(self, box: PlanInstance, row: tuple[int, ...], spec: TensorSpec, deadline: Deadline) -> np.ndarray:
         rank, at, size, _, *dims = row
         data, shape = box.tensors()[at : at + size].copy(), tuple(dims[:rank])
         if spec.dtype is not BYTES:
             return data.view(spec.dtype.numpy).reshape(shape)
         plan = self._boxes.plan
-        elements = deserialize(data.data, check=lambda: faults.check_reading(deadline, plan.limits, plan.terms))
+        elements = deserialize(data.data, check=lambda: check_read_deadline(deadline, plan.limits, plan.setting_names))
         return object_array(elements, shape)
 
     # -- errors ----------------------------------------------------------------------------------------------------
 
-    def _fail(self, box: Box, status: int) -> NoReturn:
+    def _fail(self, box: PlanInstance, status: int) -> NoReturn:
         text = box.message()
-        if status == control.STATUS and (said := self._explanation(box)):
+        if status == STATUS and (said := self._explanation(box)):
             text = f"{text}: {said}"
-        raise faults.REFUSALS.get(status, InternalError)(text)
+        raise ADAPTER_ERRORS.get(status, InternalError)(text)
 
     @staticmethod
-    def _explanation(box: Box) -> str:
+    def _explanation(box: PlanInstance) -> str:
         """What the guest says of its failure. Where it fails at that too, the first failure counts: it is never hidden
         by the second."""
         try:
@@ -139,6 +139,6 @@ def _row(array: np.ndarray | None, data: np.ndarray | None) -> bytes:
     return _ROW.pack(array.ndim, 0, data.size, 0, *dims, *[0] * (MAX_OUT_RANK - len(dims)))
 
 
-def _rows(box: Box, numbers: range) -> list[tuple[int, ...]]:
+def _rows(box: PlanInstance, numbers: range) -> list[tuple[int, ...]]:
     """The rows of the control block for the tensors with these numbers, the outputs' behind the inputs'."""
     return [_unpack_row(box.table, _ROW.size * i) for i in numbers]

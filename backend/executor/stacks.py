@@ -24,7 +24,7 @@ _UNIT = 64 << 10  # of a stack's size: systems want whole pages
 _starting = threading.Lock()  # `threading.stack_size` holds for the process
 
 
-def of_this_thread() -> int:
+def thread_stack_bytes() -> int:
     """The size of the calling thread's stack in bytes."""
     libc: Any = ctypes.CDLL(None)
     attributes = ctypes.create_string_buffer(256)  # pthread_attr_t: 56 bytes and more
@@ -40,7 +40,7 @@ def of_this_thread() -> int:
     return size.value
 
 
-def run_on_larger(stack_bytes: int, call: Callable[[], T]) -> T:
+def run_on_larger_stack(stack_bytes: int, call: Callable[[], T]) -> T:
     """The result of `call`, made on a new thread with a stack of `stack_bytes`. Raises HostBusy where none starts."""
     future: Future[T] = Future()
 

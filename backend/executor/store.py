@@ -15,16 +15,15 @@ from wasmtime import _ffi as ffi
 from wasmtime._extern import wrap_extern
 from wasmtime._trap import Frame, FrameList
 
-from .. import facts
-from ..compile import engine as engines
+from ..compile.engine import ticks_until
+from ..constants import MAX_TABLE_ELEMENTS
 from ..errors import GuestError, Trap, WasmError
 from ..limits import Limits
-from ..terms import Terms
-from . import guest_faults as faults
-from . import stacks
+from ..setting_names import SettingNames
 from .executor import Deadline, Stats
-from .guest_faults import NameOf
+from .guest_faults import FunctionNameOf, error_from_wasmtime, format_backtrace, timeout_error, wasmtime_cause
 from .host_state import HostState
+from .stacks import RESERVE_BYTES, run_on_larger_stack, thread_stack_bytes
 
 T = TypeVar("T")
 INSTANCES, TABLES, MEMORIES = 6, 8, 6  # of a store: the guest's, its loop's, and our own
@@ -41,47 +40,47 @@ class _Thread(threading.local):
 
     def __init__(self) -> None:
         self.state: HostState | None = None
-        self.stack_bytes = stacks.of_this_thread()
+        self.stack_bytes = thread_stack_bytes()
 
 
 current = _Thread()
 
 
 @dataclass(frozen=True)
-class Parts:
+class LinkedModules:
     """A plan's parts, compiled and linked, and what bounds their instances."""
 
     engine: wasmtime.Engine
     guest: wasmtime.InstancePre
     others: Sequence[wasmtime.Module]
-    name_of: NameOf  # of the guest's functions
+    name_of: FunctionNameOf  # of the guest's functions
     limits: Limits
-    terms: Terms
+    setting_names: SettingNames
     stats: Stats
 
 
 class Store(wasmtime.Store):
     """One sandbox and the guest instances in it; `close` frees it all. Not thread-safe: one thread at a time."""
 
-    def __init__(self, parts: Parts, state: HostState, deadline: Deadline) -> None:
-        super().__init__(parts.engine)
+    def __init__(self, linked: LinkedModules, state: HostState, deadline: Deadline) -> None:
+        super().__init__(linked.engine)
         _live.add(self)
         self.state = state
-        self._parts = parts
+        self._linked = linked
         # that a thread must have to run the guest
-        self._stack_bytes = parts.limits.max_stack_bytes + stacks.RESERVE_BYTES
-        self.limit_memory(parts.limits.max_memory_bytes)
+        self._stack_bytes = linked.limits.max_stack_bytes + RESERVE_BYTES
+        self.limit_memory(linked.limits.max_memory_bytes)
         self.arm(deadline)
 
     def limit_memory(self, size: int) -> None:
         """Let each memory of the store have `size` bytes at most from now on."""
-        self.set_limits(size, facts.MAX_TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES)
+        self.set_limits(size, MAX_TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES)
 
     def arm(self, deadline: Deadline) -> None:
         """Have the guest interrupted at `deadline`."""
         self._deadline = deadline
         self.state.start(deadline.at)
-        self.set_epoch_deadline(engines.TICKER.ticks_until(deadline.at))
+        self.set_epoch_deadline(ticks_until(deadline.at))
 
     def give_wasi(self, argv: Sequence[str] = ()) -> None:
         """Give the guest WASI: `argv`, and nothing else that wasmtime's own functions would reach."""
@@ -108,7 +107,7 @@ class Store(wasmtime.Store):
             if self._stack_bytes <= current.stack_bytes:
                 result = self._with_state(call, *arguments)
             else:
-                result = stacks.run_on_larger(self._stack_bytes, lambda: self._with_state(call, *arguments))
+                result = run_on_larger_stack(self._stack_bytes, lambda: self._with_state(call, *arguments))
         except wasmtime.ExitTrap as leaving:
             raise self._of_exit(leaving.code) from None
         except wasmtime.WasmtimeError as error:
@@ -127,7 +126,7 @@ class Store(wasmtime.Store):
             current.state = None  # else the thread would keep it until its next guest
 
     def _timed_out(self, where: str = "") -> WasmError:
-        return faults.timed_out(self._deadline, self._parts.limits, self._parts.terms, where)
+        return timeout_error(self._deadline, self._linked.limits, self._linked.setting_names, where)
 
     def _of_exit(self, code: int) -> WasmError:
         if self.state.late:
@@ -139,13 +138,13 @@ class Store(wasmtime.Store):
         frames = FrameList(error)
         ffi.wasmtime_error_wasm_trace(error.ptr(), byref(frames.vec))
         found = (Frame._from_ptr(frames.vec.data[i], frames) for i in range(frames.vec.size))
-        return faults.of_error(str(error), faults.backtrace(found, self._parts.name_of))
+        return error_from_wasmtime(str(error), format_backtrace(found, self._linked.name_of))
 
     def _of_trap(self, trap: wasmtime.Trap) -> WasmError:
         if self.state.late:  # in a host function: it was not the guest that ran
             return self._timed_out()
-        where = faults.backtrace(trap.frames, self._parts.name_of)
+        where = format_backtrace(trap.frames, self._linked.name_of)
         if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
             return self._timed_out(where)
         said = f"{self.state.abort_message}: " if self.state.abort_message else ""
-        return Trap(f"the guest trapped: {said}{faults.cause(trap.message)}{where}")
+        return Trap(f"the guest trapped: {said}{wasmtime_cause(trap.message)}{where}")

@@ -10,25 +10,25 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..batch.coalesce import Pieces, joined, pieces_of
+from ..batch.coalesce import Pieces, join_pieces, single_pieces
 from ..batch.request_checks import Arrays, is_exact
 from ..errors import AbiViolation
 from ..interface.interface import Interface, core_ranks
 from .executor import Deadline, Executor
 
-LEAST_BYTES = 128 << 10  # of the inputs of one part, where the host loops: less is not worth a thread
+MIN_PART_BYTES = 128 << 10  # of the inputs of one part, where the host loops: less is not worth a thread
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def spans(size: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
+def split_range(size: int, parts: int, least: int = 1) -> list[tuple[int, int]]:
     """[0, size) cut into at most `parts` ranges of nearly equal length, none shorter than `least` but the only one."""
     parts = max(1, min(parts, size // max(least, 1)))
     bounds = [size * i // parts for i in range(parts + 1)]
     return list(itertools.pairwise(bounds))
 
 
-class Workers:
+class GuestThreads:
     """``count`` threads, the caller's included; threads start at the first call that has work for them."""
 
     def __init__(self, count: int) -> None:
@@ -54,11 +54,11 @@ class Workers:
             self._pool.shutdown()
 
 
-class Threaded:
+class ThreadedExecutor:
     """Cuts the calls of an executor along axis 0 into as many parts as there are `workers`, each with an instance of
     its own."""
 
-    def __init__(self, executor: Executor, interface: Interface, workers: Workers) -> None:
+    def __init__(self, executor: Executor, interface: Interface, workers: GuestThreads) -> None:
         self._executor = executor
         self._interface = interface
         self._workers = workers
@@ -67,7 +67,7 @@ class Threaded:
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """As `Executor.run`. Raises AbiViolation where the parts' outputs do not fit together."""
-        arrays = joined(inputs)
+        arrays = join_pieces(inputs)
         cuts = self._cuts(arrays)
         parts = self._parts([array for array, cut in zip(arrays, cuts) if cut and array is not None])
         if len(parts) < 2:
@@ -75,7 +75,7 @@ class Threaded:
 
         def part(span: tuple[int, int]) -> list[np.ndarray]:
             own = [a[slice(*span)] if cut and a is not None else a for a, cut in zip(arrays, cuts)]
-            return self._executor.run(pieces_of(own), deadline)
+            return self._executor.run(single_pieces(own), deadline)
 
         results = self._workers.each(part, parts)
         return [self._together(i, [result[i] for result in results]) for i in range(len(self._interface.outputs))]
@@ -93,9 +93,9 @@ class Threaded:
         counts = {len(array) if array.ndim else 0 for array in cut}
         rows = counts.pop() if len(counts) == 1 else 0
         if self._exact or not rows:
-            return spans(rows, self._workers.count)
+            return split_range(rows, self._workers.count)
         row_bytes = sum(array.nbytes for array in cut) // rows
-        return spans(rows, self._workers.count, -(-LEAST_BYTES // max(row_bytes, 1)))
+        return split_range(rows, self._workers.count, -(-MIN_PART_BYTES // max(row_bytes, 1)))
 
     def _together(self, number: int, parts: list[np.ndarray]) -> np.ndarray:
         if len({part.shape[1:] for part in parts}) > 1:

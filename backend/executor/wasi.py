@@ -31,7 +31,7 @@ _RANDOM_CHUNK = 1 << 20  # a few milliseconds
 Function = Callable[..., int]
 
 
-class Memory:
+class GuestMemory:
     """The memory that the calling instance exports (of size 0 without one), for the length of one host function."""
 
     __slots__ = ("_base", "size")
@@ -59,7 +59,7 @@ class Memory:
             raise IndexError("outside memory")
 
 
-def _buffers(memory: Memory, vectors: int, count: int) -> list[tuple[int, int]]:
+def _buffers(memory: GuestMemory, vectors: int, count: int) -> list[tuple[int, int]]:
     """The (pointer, length) pairs of an iovec array, all inside the memory."""
     block = memory.read(vectors, min(count, _MAX_IOVECS) * _IOVEC)
     pairs = list(struct.iter_unpack("<II", block))
@@ -68,7 +68,7 @@ def _buffers(memory: Memory, vectors: int, count: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def _fd_write(memory: Memory, host: HostState, fd: int, vectors: int, count: int, written: int) -> int:
+def _fd_write(memory: GuestMemory, host: HostState, fd: int, vectors: int, count: int, written: int) -> int:
     if fd not in (1, 2):
         return _BADF
     output, total = (host.stdout if fd == 1 else host.stderr), 0
@@ -84,7 +84,7 @@ def _fd_write(memory: Memory, host: HostState, fd: int, vectors: int, count: int
     return 0
 
 
-def _fd_read(memory: Memory, host: HostState, fd: int, vectors: int, count: int, stored: int) -> int:
+def _fd_read(memory: GuestMemory, host: HostState, fd: int, vectors: int, count: int, stored: int) -> int:
     if fd != 0:
         return _BADF
     total = 0
@@ -103,22 +103,22 @@ def _now_ns(host: HostState, clock: int) -> int:
     return time.time_ns() if clock == _REALTIME else time.monotonic_ns() - host.began_ns
 
 
-def _clock_time_get(memory: Memory, host: HostState, clock: int, precision: int, stored: int) -> int:
-    return _of_clock(memory, clock, stored, _now_ns(host, clock))
+def _clock_time_get(memory: GuestMemory, host: HostState, clock: int, precision: int, stored: int) -> int:
+    return _store_clock(memory, clock, stored, _now_ns(host, clock))
 
 
-def _clock_res_get(memory: Memory, host: HostState, clock: int, stored: int) -> int:
-    return _of_clock(memory, clock, stored, 1)  # nanoseconds
+def _clock_res_get(memory: GuestMemory, host: HostState, clock: int, stored: int) -> int:
+    return _store_clock(memory, clock, stored, 1)  # nanoseconds
 
 
-def _of_clock(memory: Memory, clock: int, stored: int, value: int) -> int:
+def _store_clock(memory: GuestMemory, clock: int, stored: int, value: int) -> int:
     if clock not in (_REALTIME, _MONOTONIC):
         return _BADF if clock <= _LAST_CLOCK else _INVAL
     memory.write(stored, struct.pack("<Q", value))
     return 0
 
 
-def _poll_oneoff(memory: Memory, host: HostState, subscriptions: int, events: int, count: int, stored: int) -> int:
+def _poll_oneoff(memory: GuestMemory, host: HostState, subscriptions: int, events: int, count: int, stored: int) -> int:
     """Sleep until the first clock fires. Streams are always ready. A sleep that the call's deadline cuts short does not
     return: it ends the call."""
     if not 0 < count <= _MAX_SUBSCRIPTIONS:
@@ -146,7 +146,7 @@ def _poll_oneoff(memory: Memory, host: HostState, subscriptions: int, events: in
     return 0
 
 
-def _random_get(memory: Memory, host: HostState, start: int, size: int) -> int:
+def _random_get(memory: GuestMemory, host: HostState, start: int, size: int) -> int:
     memory.check(start, size)
     end = start + size
     for at in range(start, end, _RANDOM_CHUNK):
@@ -156,7 +156,7 @@ def _random_get(memory: Memory, host: HostState, start: int, size: int) -> int:
     return 0
 
 
-def _abort(memory: Memory, host: HostState, message: int, file: int, line: int, column: int) -> int:
+def _abort(memory: GuestMemory, host: HostState, message: int, file: int, line: int, column: int) -> int:
     """AssemblyScript's ``abort``: keep its text; the guest traps by itself right after."""
     try:
         text, where = _utf16(memory, message), _utf16(memory, file)
@@ -166,7 +166,7 @@ def _abort(memory: Memory, host: HostState, message: int, file: int, line: int, 
     return 0
 
 
-def _utf16(memory: Memory, pointer: int) -> str:
+def _utf16(memory: GuestMemory, pointer: int) -> str:
     if not pointer:
         return ""
     (size,) = struct.unpack("<I", memory.read(pointer - 4, 4))  # AssemblyScript: rtSize before the data

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import wasmtime
 
-from ..batch.bytes_tensor import encoded, object_array
-from ..batch.coalesce import Pieces, joined
+from ..batch.bytes_tensor import encode_element, object_array
+from ..batch.coalesce import Pieces, join_pieces
 from ..batch.request_checks import check_rows
 from ..errors import GuestError, InputError
 from ..interface.interface import Interface
-from ..terms import Terms
-from . import instance_limit as instances
+from ..setting_names import SettingNames
 from .executor import Deadline, Executor
 from .host_state import HostState
-from .store import Parts, Store
-from .threads import Workers
+from .instance_limit import start_instance
+from .store import LinkedModules, Store
+from .threads import GuestThreads
 
 Row = tuple[bytes, bytes, int]
 RunRow = Callable[[bytes, Sequence[str], float], Row]
@@ -27,14 +27,14 @@ RunRow = Callable[[bytes, Sequence[str], float], Row]
 
 
 @dataclass(frozen=True)
-class Command(Executor):
+class CommandExecutor(Executor):
     """The executor of a WASI program."""
 
     interface: Interface
     run_row: RunRow
-    workers: Workers
+    workers: GuestThreads
     max_bytes: int  # that all rows of a request may write
-    terms: Terms
+    setting_names: SettingNames
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
         """Run the program once per element of stdin (BYTES; args has one more dimension, the arguments).
@@ -42,14 +42,14 @@ class Command(Executor):
         Each row has the whole time of `deadline`. Returns stdout, stderr (BYTES) and exit_code (INT32), each of stdin's
         shape. The first row that traps or runs too long raises; an exit code is a result.
         """
-        arrays = joined(inputs)
+        arrays = join_pieces(inputs)
         check_rows(self.interface, arrays)
         by_name = dict(zip((spec.name for spec in self.interface.inputs), arrays))
         stdin, args = by_name["stdin"], by_name.get("args")
         assert stdin is not None, "the interface says that it is not optional"
-        rows = [encoded(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
+        rows = [encode_element(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
         argv = [[] for _ in rows] if args is None else args.reshape((len(rows), -1)).tolist() if rows else []
-        texts = [[_text(a) for a in row] for row in argv]
+        texts = [[_argument(a) for a in row] for row in argv]
         lock, written = threading.Lock(), 0
 
         def run_row(job: tuple[bytes, list[str]]) -> Row:
@@ -60,7 +60,7 @@ class Command(Executor):
             if written > self.max_bytes:
                 raise GuestError(
                     f"the rows wrote more than {self.max_bytes} bytes in all"
-                    f" ({self.terms.raising('max_tensor_bytes')}, or send fewer rows)"
+                    f" ({self.setting_names.raise_advice('max_tensor_bytes')}, or send fewer rows)"
                 )
             return result
 
@@ -74,15 +74,15 @@ class Command(Executor):
 
 
 @dataclass(frozen=True)
-class Sandboxed:
+class InProcessRunner:
     """Runs a row in this process, in an instance of its own."""
 
     entry: str
-    parts: Parts
+    linked: LinkedModules
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
         """One row, as `RunRow` says."""
-        limits, terms = self.parts.limits, self.parts.terms
+        limits, setting_names = self.linked.limits, self.linked.setting_names
         state = HostState(limits.max_stdout_bytes, stdin, fails_past_cap=True)
         out, err = state.stdout, state.stderr
         try:
@@ -94,7 +94,7 @@ class Sandboxed:
         if out.dropped + err.dropped:
             raise GuestError(
                 f"the program wrote more than {limits.max_stdout_bytes} bytes to a stream"
-                f" ({terms.raising('max_stdout_bytes')}, or have it write less)"
+                f" ({setting_names.raise_advice('max_stdout_bytes')}, or have it write less)"
             )
         return bytes(out.data), bytes(err.data), state.exit_code or 0
 
@@ -103,19 +103,19 @@ class Sandboxed:
 
         def instantiate(store: Store) -> tuple[Store, wasmtime.Instance]:
             store.give_wasi(argv)
-            return store, store.run(self.parts.guest.instantiate, store)
+            return store, store.run(self.linked.guest.instantiate, store)
 
-        store, instance = instances.start(self.parts, instantiate, state, deadline)
+        store, instance = start_instance(self.linked, instantiate, state, deadline)
         with store:
             try:
                 store.run(store.export(instance, self.entry), store)
             finally:
                 memory = store.export(instance, "memory")
                 if isinstance(memory, wasmtime.Memory):
-                    self.parts.stats.observe_memory(memory.data_len(store))
+                    self.linked.stats.observe_memory(memory.data_len(store))
 
 
-def _text(value: object) -> str:
+def _argument(value: object) -> str:
     """An argument. wasmtime takes text, so bytes that are no UTF-8 cannot reach the program as they are."""
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)

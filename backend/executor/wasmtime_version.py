@@ -6,7 +6,7 @@ WASMTIME = 50
 """The major version that the libraries were built for; the sizes of its structs they compare themselves."""
 
 
-def misfit() -> str | None:
+def wasmtime_incompatibility() -> str | None:
     """Why the libraries cannot use this wasmtime, None where they can. Without metadata, its structs decide."""
     import importlib.metadata  # not quick to import
 

@@ -6,15 +6,15 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from ..constants import MAX_OPERANDS
 from ..errors import InterfaceError
-from ..facts import MAX_OPERANDS
-from ..messages import shown
-from ..terms import TRITON, Terms
+from ..messages import quoted_name
+from ..setting_names import TRITON_NAMES, SettingNames
 from ..wasm.binary import Export, FuncType, ModuleInfo
 from ..wasm.sections import NUMBERS
-from . import gufunc
 from .dtypes import BYTES
-from .interface import Convention, Interface, Problems
+from .gufunc import plan_kernel
+from .interface import Convention, Interface, InterfaceProblems
 
 DEFAULT_MAX_BATCH = 64
 _NOTHING = FuncType((), ())
@@ -34,10 +34,12 @@ COMMAND: dict[str, Any] = {
 }
 
 
-def exports(info: ModuleInfo) -> str:
+def describe_exports(info: ModuleInfo) -> str:
     """One sentence that lists the exports with their types."""
     first = info.exports[:20]
-    listed = [f"{shown(e.name)}{e.type}" if e.kind == "func" else f"{shown(e.name)} ({e.kind})" for e in first]
+    listed = [
+        f"{quoted_name(e.name)}{e.type}" if e.kind == "func" else f"{quoted_name(e.name)} ({e.kind})" for e in first
+    ]
     more = f" and {len(info.exports) - 20} more" if len(info.exports) > 20 else ""
     return f"Its exports are: {', '.join(listed)}{more}" if listed else "It exports nothing"
 
@@ -48,8 +50,8 @@ def find_entry(info: ModuleInfo, entry: str, where: str) -> Export:
     if export is not None and export.kind == "func":
         return export
     near = _nearest(entry, [e.name for e in info.exports if e.kind == "func"])
-    hint = f" (did you mean '{shown(near)}'?)" if near else ""
-    raise InterfaceError(f"{where} exports no function '{shown(entry)}'{hint}. {exports(info)}")
+    hint = f" (did you mean '{quoted_name(near)}'?)" if near else ""
+    raise InterfaceError(f"{where} exports no function '{quoted_name(entry)}'{hint}. {describe_exports(info)}")
 
 
 def _nearest(entry: str, functions: list[str]) -> str | None:
@@ -58,9 +60,12 @@ def _nearest(entry: str, functions: list[str]) -> str | None:
     return next(iter(difflib.get_close_matches(entry, candidates[:1000], 1)), None)
 
 
-def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = TRITON) -> None:
-    """Raise InterfaceError listing everything in which `interface` does not fit the module, with advice in `terms`."""
-    problems = Problems(where)
+def check_interface(
+    info: ModuleInfo, interface: Interface, *, where: str, setting_names: SettingNames = TRITON_NAMES
+) -> None:
+    """Raise InterfaceError listing everything in which `interface` does not fit the module. The advice names
+    settings as in `setting_names`."""
+    problems = InterfaceProblems(where)
     kind = find_entry(info, interface.entry, where).type
     assert isinstance(kind, FuncType)
     for spec in interface.outputs:
@@ -71,7 +76,7 @@ def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = 
     memory = info.export("memory")
     takes_pointers = interface.convention in (Convention.GUFUNC, Convention.DLPACK)
     if takes_pointers and (memory is None or memory.kind != "memory"):
-        others = [shown(export.name) for export in info.exports if export.kind == "memory"]
+        others = [quoted_name(export.name) for export in info.exports if export.kind == "memory"]
         now = f" by that name, too (it is exported as '{others[0]}')" if others else ""
         problems.add(
             f"the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it{now}"
@@ -79,7 +84,7 @@ def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = 
     if interface.convention is Convention.ELEMENTWISE:
         _check_elementwise(interface, kind, problems)
     elif interface.convention is Convention.GUFUNC:
-        _check_gufunc(interface, kind, problems, terms)
+        _check_gufunc(interface, kind, problems, setting_names)
     elif interface.convention is Convention.DLPACK:
         _check_dlpack(info, interface, problems)
     else:
@@ -87,7 +92,7 @@ def check(info: ModuleInfo, interface: Interface, *, where: str, terms: Terms = 
     problems.raise_any()
 
 
-def _check_types(info: ModuleInfo, wanted: Mapping[str, FuncType], problems: Problems) -> None:
+def _check_types(info: ModuleInfo, wanted: Mapping[str, FuncType], problems: InterfaceProblems) -> None:
     """Note exports that are not functions of the types `wanted`; they may be missing."""
     for name, kind in wanted.items():
         export = info.export(name)
@@ -96,7 +101,7 @@ def _check_types(info: ModuleInfo, wanted: Mapping[str, FuncType], problems: Pro
             problems.add(f"'{name}' must be a function {kind}, not {found}")
 
 
-def _check_elementwise(interface: Interface, kind: FuncType, problems: Problems) -> None:
+def _check_elementwise(interface: Interface, kind: FuncType, problems: InterfaceProblems) -> None:
     sides = (("input", interface.inputs, kind.params), ("output", interface.outputs, kind.results))
     for side, specs, types in sides:
         if len(specs) != len(types):
@@ -118,10 +123,12 @@ def _check_elementwise(interface: Interface, kind: FuncType, problems: Problems)
             problems.add(f"input '{spec.name}' cannot be optional: an elementwise entry needs every number")
 
 
-def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems, terms: Terms) -> None:
+def _check_gufunc(
+    interface: Interface, kind: FuncType, problems: InterfaceProblems, setting_names: SettingNames
+) -> None:
     signature = interface.signature
     if signature is None:
-        problems.add(f"a gufunc needs a signature such as (n)->(n) ({terms.signature})")
+        problems.add(f"a gufunc needs a signature such as (n)->(n) ({setting_names.signature})")
         return
     sides = (("input", interface.inputs, signature.inputs), ("output", interface.outputs, signature.outputs))
     for side, specs, groups in sides:
@@ -138,12 +145,12 @@ def _check_gufunc(interface: Interface, kind: FuncType, problems: Problems, term
         problems.add(f"entry '{interface.entry}'{kind} has parameters that are no numbers")
     if not problems.found:
         try:
-            gufunc.plan(interface, kind, terms)
+            plan_kernel(interface, kind, setting_names)
         except InterfaceError as error:
             problems.add(str(error))
 
 
-def _check_dlpack(info: ModuleInfo, interface: Interface, problems: Problems) -> None:
+def _check_dlpack(info: ModuleInfo, interface: Interface, problems: InterfaceProblems) -> None:
     if info.export("portalis_abi_v1") is None:
         problems.add("a dlpack guest must export the marker 'portalis_abi_v1' (tensor ABI version 1)")
     if info.export("portalis_alloc") is None:
@@ -157,7 +164,7 @@ def _check_dlpack(info: ModuleInfo, interface: Interface, problems: Problems) ->
     _check_types(info, wanted, problems)
 
 
-def _check_command(interface: Interface, kind: FuncType, problems: Problems) -> None:
+def _check_command(interface: Interface, kind: FuncType, problems: InterfaceProblems) -> None:
     if kind != _NOTHING:
         problems.add(f"a command's entry must be a function () -> (), not {kind}")
     known = {t["name"]: t["dtype"] for t in (*COMMAND["inputs"], *COMMAND["outputs"])}

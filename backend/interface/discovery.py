@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InterfaceError
-from ..messages import shown
-from ..terms import TRITON, Terms
+from ..messages import quoted_name
+from ..setting_names import TRITON_NAMES, SettingNames
 from ..wasm.binary import Export, FuncType, ModuleInfo
-from ..wasm.producers import how_to_export
-from .checks import COMMAND, DEFAULT_MAX_BATCH, check, exports, find_entry
+from ..wasm.producers import export_advice
+from .checks import COMMAND, DEFAULT_MAX_BATCH, check_interface, describe_exports, find_entry
 from .interface import Interface
 
-SECTION = "portalis"
+INTERFACE_SECTION = "portalis"
 MAX_SECTION_BYTES = 8 << 20
 _RESERVED = {"_start", "_initialize", "malloc", "free", "realloc", "calloc", "memory", "abort"}
 _PREFIXES = ("__", "portalis_", "cabi_")
@@ -22,28 +22,34 @@ _NUMBERS = {"f32": "FP32", "f64": "FP64", "i32": "INT32", "i64": "INT64"}
 
 
 def discover(
-    info: ModuleInfo, declared: Mapping[str, Any] | None = None, *, where: str, terms: Terms = TRITON
+    info: ModuleInfo,
+    declared: Mapping[str, Any] | None = None,
+    *,
+    where: str,
+    setting_names: SettingNames = TRITON_NAMES,
 ) -> Interface:
     """The interface of `info`, checked against its exports. `declared` overrides key by key.
 
-    Raises InterfaceError that says what to declare, in the `terms` of a tool, with the module's exports.
+    Raises InterfaceError that says what to declare, with the module's exports; settings are named as in
+    `setting_names`.
     """
     wanted = {key: value for key, value in (declared or {}).items() if value is not None}
-    described = read_section(info, where)
-    base, source = _base(info, described, wanted, where, terms)
+    described = parse_section(info, where)
+    base, source = _base_interface(info, described, wanted, where, setting_names)
     interface = Interface.from_json({**base, **wanted}, where=where, source="explicit" if wanted else source)
-    check(info, interface, where=where, terms=terms)
+    check_interface(info, interface, where=where, setting_names=setting_names)
     return interface
 
 
-def read_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
+def parse_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
     """The entries in the ``portalis`` section: JSON objects one after the other, as linkers join them."""
-    size = sum(size for name, size in info.custom_sections if name == SECTION)
+    size = sum(size for name, size in info.custom_sections if name == INTERFACE_SECTION)
     if size > MAX_SECTION_BYTES:
         raise InterfaceError(
-            f"{where}: the custom section '{SECTION}' has {size:,} bytes; at most {MAX_SECTION_BYTES:,} are read"
+            f"{where}: the custom section '{INTERFACE_SECTION}' has {size:,} bytes; at most {MAX_SECTION_BYTES:,} are"
+            " read"
         )
-    text = info.custom(SECTION).decode("utf-8", "replace")
+    text = info.custom(INTERFACE_SECTION).decode("utf-8", "replace")
     decoder, at = json.JSONDecoder(), 0
     entries: list[dict[str, Any]] = []
     while True:
@@ -54,14 +60,16 @@ def read_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
         try:
             entry, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
-            raise InterfaceError(f"{where}: the custom section '{SECTION}' is not JSON: {error}") from None
+            raise InterfaceError(f"{where}: the custom section '{INTERFACE_SECTION}' is not JSON: {error}") from None
         if not isinstance(entry, dict):
-            raise InterfaceError(f"{where}: the custom section '{SECTION}' must hold JSON objects, not {entry!r}")
+            raise InterfaceError(
+                f"{where}: the custom section '{INTERFACE_SECTION}' must hold JSON objects, not {entry!r}"
+            )
         entries.append(entry)
 
 
-def _base(
-    info: ModuleInfo, described: list[dict[str, Any]], wanted: dict[str, Any], where: str, terms: Terms
+def _base_interface(
+    info: ModuleInfo, described: list[dict[str, Any]], wanted: dict[str, Any], where: str, setting_names: SettingNames
 ) -> tuple[dict[str, Any], str]:
     entry = wanted.get("entry")
     if described:
@@ -72,50 +80,53 @@ def _base(
             return described[names.index(entry)], "section"
         if entry is None:
             listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-            raise InterfaceError(f"{where} has several entries ({listed}): choose one with {terms.entry}")
+            raise InterfaceError(f"{where} has several entries ({listed}): choose one with {setting_names.entry}")
     if "inputs" in wanted and "outputs" in wanted and ("convention" in wanted or info.export("portalis_abi_v1")):
         convention = wanted.get("convention", "dlpack")
         name = "_start" if convention == "command" else "portalis_infer"
         if entry is None and convention in ("elementwise", "gufunc"):
-            name = _single(info, candidates(info), where, terms).name
+            name = _single_entry(info, entry_candidates(info), where, setting_names).name
         return {"convention": convention, "entry": name}, "explicit"
-    return _from_exports(info, wanted, where, terms), "exports"
+    return _from_exports(info, wanted, where, setting_names), "exports"
 
 
-def candidates(info: ModuleInfo) -> list[Export]:
+def entry_candidates(info: ModuleInfo) -> list[Export]:
     """The exported functions that may be an entry."""
     return [
         e for e in info.exports if e.kind == "func" and e.name not in _RESERVED and not e.name.startswith(_PREFIXES)
     ]
 
 
-def _single(info: ModuleInfo, found: list[Export], where: str, terms: Terms) -> Export:
-    """The only one of the functions `found`. Raises InterfaceError where there is none, or where there are several."""
+def _single_entry(info: ModuleInfo, found: list[Export], where: str, setting_names: SettingNames) -> Export:
+    """The only one of the functions `found`. Raises InterfaceError if no function or several are found."""
     if len(found) == 1:
         return found[0]
     functions = f"{len(found)} functions" if found else "no function"
-    advice = f"choose one with {terms.entry}" if found else how_to_export(info)
-    raise InterfaceError(f"{where} exports {functions} that could be the entry: {advice}. {exports(info)}")
+    advice = f"choose one with {setting_names.entry}" if found else export_advice(info)
+    raise InterfaceError(f"{where} exports {functions} that could be the entry: {advice}. {describe_exports(info)}")
 
 
-def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, terms: Terms) -> dict[str, Any]:
+def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, setting_names: SettingNames) -> dict[str, Any]:
     convention = wanted.get("convention")
     if info.export("portalis_abi_v1") and convention in (None, "dlpack"):
         raise InterfaceError(
-            f"{where} is a dlpack guest that does not say what its tensors are: {terms.declare}. {exports(info)}"
+            f"{where} is a dlpack guest that does not say what its tensors are: {setting_names.declare}."
+            f" {describe_exports(info)}"
         )
-    found = [find_entry(info, wanted["entry"], where)] if "entry" in wanted else candidates(info)
+    found = [find_entry(info, wanted["entry"], where)] if "entry" in wanted else entry_candidates(info)
     if convention == "command" or (info.export("_start") and convention is None and "entry" not in wanted):
         return dict(COMMAND)
     if convention in ("gufunc", "dlpack"):
         raise InterfaceError(
             f"{where}: the {convention} convention needs inputs and outputs (and a signature such as (n)->(n) for a"
-            f" gufunc): {terms.declare}. {exports(info)}"
+            f" gufunc): {setting_names.declare}. {describe_exports(info)}"
         )
-    return _elementwise(info, _single(info, found, where, terms), convention, where, terms)
+    return _elementwise(info, _single_entry(info, found, where, setting_names), convention, where, setting_names)
 
 
-def _elementwise(info: ModuleInfo, export: Export, convention: str | None, where: str, terms: Terms) -> dict[str, Any]:
+def _elementwise(
+    info: ModuleInfo, export: Export, convention: str | None, where: str, setting_names: SettingNames
+) -> dict[str, Any]:
     kind = export.type
     assert isinstance(kind, FuncType)
     numbers = bool(kind.params and kind.results) and set(kind.params) | set(kind.results) <= set(_NUMBERS)
@@ -124,8 +135,8 @@ def _elementwise(info: ModuleInfo, export: Export, convention: str | None, where
     if not numbers or (pointers and convention != "elementwise"):
         why = "may take pointers" if numbers else "does not take and return numbers"
         raise InterfaceError(
-            f"{where}: the entry '{shown(export.name)}'{kind} {why}, so its interface cannot be derived."
-            f" {terms.pointers}. {exports(info)}"
+            f"{where}: the entry '{quoted_name(export.name)}'{kind} {why}, so its interface cannot be derived."
+            f" {setting_names.pointers}. {describe_exports(info)}"
         )
     names = info.parameter_names(export.index) or tuple(f"x{i}" for i in range(len(kind.params)))
     outputs = ["y"] if len(kind.results) == 1 else [f"y{i}" for i in range(len(kind.results))]

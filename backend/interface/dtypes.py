@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..constants import DATA_TYPES, DataTypeRow
 from ..errors import InterfaceError
-from ..facts import DATA_TYPES, DataType
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DType:
         return self.name
 
 
-def _dtype(row: DataType) -> DType:
+def _dtype(row: DataTypeRow) -> DType:
     itemsize = row.size or 1
     return DType(row.name, np.dtype(row.numpy), itemsize, row.code, itemsize * 8, row.wasm, row.number)
 

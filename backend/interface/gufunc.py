@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InterfaceError
-from ..terms import TRITON, Terms
+from ..setting_names import TRITON_NAMES, SettingNames
 from ..wasm.binary import FuncType
 from .interface import Interface
 
@@ -44,7 +44,9 @@ class Kernel:
         return ("dimension", self.dimensions) in self.arguments
 
 
-def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> tuple[Kernel, tuple[str, ...]]:
+def plan_kernel(
+    interface: Interface, function: FuncType, setting_names: SettingNames = TRITON_NAMES
+) -> tuple[Kernel, tuple[str, ...]]:
     """What each parameter of the kernel is, from ``args`` or by default, and the tensors that it takes pointers to, in
     order: the outputs that are not among them are returned. Raises InterfaceError where they don't fit."""
     signature = interface.signature
@@ -58,7 +60,7 @@ def plan(interface: Interface, function: FuncType, terms: Terms = TRITON) -> tup
     if len(args) != len(function.params):
         raise InterfaceError(
             f"entry '{interface.entry}' has {len(function.params)} parameters, but its arguments are"
-            f" {', '.join(map(str, args))}: declare {terms.args} to say what each parameter is"
+            f" {', '.join(map(str, args))}: declare {setting_names.args} to say what each parameter is"
         )
     arguments = tuple(_argument(arg, in_order, signature.names) for arg in args)
     for (kind, value), valtype in zip(arguments, function.params):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from ..constants import MAX_RANK, MAX_TENSORS
 from ..errors import InterfaceError
-from ..facts import MAX_RANK, MAX_TENSORS
 from .dtypes import DType, parse_dtype
 from .signature import Signature
 
@@ -79,7 +79,7 @@ class Interface:
     @classmethod
     def from_json(cls, obj: Mapping[str, Any], *, where: str, source: str = "explicit") -> Interface:
         """Read the JSON form strictly. Raises InterfaceError that lists every problem; `where` opens its text."""
-        problems = Problems(where)
+        problems = InterfaceProblems(where)
         problems.unknown_keys(obj, _KEYS, "")
         convention = problems.choice(obj, "convention", [c.value for c in Convention])
         if obj.get("abi", 1) != 1:
@@ -130,7 +130,7 @@ def core_ranks(interface: Interface) -> tuple[int, ...]:
     return tuple(len(dims) for dims in interface.signature.inputs)
 
 
-class Problems:
+class InterfaceProblems:
     """Collects what is wrong, to be told at once."""
 
     def __init__(self, where: str) -> None:
@@ -178,7 +178,7 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _tensors(value: Any, side: str, problems: Problems) -> tuple[TensorSpec, ...]:
+def _tensors(value: Any, side: str, problems: InterfaceProblems) -> tuple[TensorSpec, ...]:
     if not isinstance(value, (list, tuple)) or not value:
         problems.add(f"{side} is missing: a list of tensors such as {{'name': 'x', 'dtype': 'FP32', 'dims': [-1]}}")
         return ()
@@ -189,7 +189,7 @@ def _tensors(value: Any, side: str, problems: Problems) -> tuple[TensorSpec, ...
     return tuple(spec for spec in specs if spec is not None)
 
 
-def _tensor(item: Any, at: str, problems: Problems) -> TensorSpec | None:
+def _tensor(item: Any, at: str, problems: InterfaceProblems) -> TensorSpec | None:
     if not isinstance(item, Mapping):
         problems.add(f"{at} must be an object with name, dtype and dims")
         return None

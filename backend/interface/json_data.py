@@ -23,7 +23,7 @@ _SHOWN = 40
 _WORDS = {type(None): "null", dict: "an object", list: "a list"}
 
 
-def called(value: Any) -> str:
+def describe_json_value(value: Any) -> str:
     """A value of a JSON document as an error names it: null, true, 1.5, NaN, 'text', a list, an object."""
     kind = type(value)
     if kind is str:
@@ -38,7 +38,7 @@ def called(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def decode(dtype: DType, flat: list[Any], encoding: str | None = None) -> np.ndarray:
+def decode_elements(dtype: DType, flat: list[Any], encoding: str | None = None) -> np.ndarray:
     """The one-dimensional array of `dtype` with the elements `flat`; of BYTES, `encoding` may be ``base64``.
 
     Raises ValueError, which names the first element that the type cannot hold.
@@ -52,7 +52,7 @@ def decode(dtype: DType, flat: list[Any], encoding: str | None = None) -> np.nda
     return _integers(flat, dtype.numpy)
 
 
-def encode(dtype: DType, array: np.ndarray) -> tuple[list[str] | np.ndarray, str | None]:
+def encode_elements(dtype: DType, array: np.ndarray) -> tuple[list[str] | np.ndarray, str | None]:
     """The elements of `array`, row-major: numbers as a flat C-contiguous array (BF16 as float32), BYTES as a list of
     text; and ``base64`` where that text is."""
     if dtype.name != "BYTES":
@@ -70,7 +70,7 @@ def _check_types(flat: list[Any], kinds: set[type], expected: str) -> set[type]:
     wrong = found - kinds
     if wrong:
         index = next(i for i, each in enumerate(flat) if type(each) in wrong)
-        raise ValueError(f"element {index} is {called(flat[index])}, not {expected}")
+        raise ValueError(f"element {index} is {describe_json_value(flat[index])}, not {expected}")
     return found
 
 
@@ -87,7 +87,7 @@ def _integers(flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
     # NumPy 1.26 wraps what does not fit, with a warning only
     if flat and (min(flat) < bounds.min or max(flat) > bounds.max):
         outside = next(each for each in flat if not bounds.min <= each <= bounds.max)
-        raise ValueError(f"{called(outside)} is outside {bounds.min} to {bounds.max}")
+        raise ValueError(f"{describe_json_value(outside)} is outside {bounds.min} to {bounds.max}")
     return np.array(flat, dtype=dtype)
 
 
@@ -96,7 +96,9 @@ def _floats(flat: list[Any], dtype: DType) -> np.ndarray:
     if str in kinds:
         unknown = next((each for each in flat if type(each) is str and each not in _NAMED), None)
         if unknown is not None:
-            raise ValueError(f"{called(unknown)} is no number (only 'NaN', 'Infinity' and '-Infinity' may be text)")
+            raise ValueError(
+                f"{describe_json_value(unknown)} is no number (only 'NaN', 'Infinity' and '-Infinity' may be text)"
+            )
         flat = [_NAMED[each] if type(each) is str else each for each in flat]
     try:
         exact = np.array(flat, dtype=np.float64)
@@ -117,7 +119,7 @@ def _floats(flat: list[Any], dtype: DType) -> np.ndarray:
 def _bytes(flat: list[Any], encoding: str | None) -> np.ndarray:
     _check_types(flat, {str}, "text")
     if encoding not in (None, "utf-8", BASE64):
-        raise ValueError(f"content_encoding is {called(encoding)}, not 'utf-8' or 'base64'")
+        raise ValueError(f"content_encoding is {describe_json_value(encoding)}, not 'utf-8' or 'base64'")
     array = np.empty(len(flat), dtype=object)
     try:
         if encoding == BASE64:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..facts import ALIGN, PAGE
+from ..constants import ALIGN, PAGE
 from ..wasm import assembler as emit
 from ..wasm.binary import FuncType, ModuleInfo
-from . import gufunc_loop
-from .buffers import FUNCTIONS, Allocator, of_i32
+from .buffers import ALLOCATOR_EXPORTS, Allocator, i32_function
 from .control import ARGUMENTS_AT, FIXED_AT, TEXTS_AT
-from .parts import FUNCTION, GLOBAL, MEMORY, Link, Lowered, ModuleBuilder, Part
-from .rewind import MAX_BYTES
+from .gufunc_loop import kernel_arguments
+from .plan_modules import FUNCTION, GLOBAL, MEMORY, Link, LoweredEntry, ModuleBuilder, PlanModule
+from .rewind import REWIND_MAX_BYTES
 
 _MEMORY_SIZE, _MEMORY_GROW = 0x3F, 0x40
 _SET_GLOBAL, _GET_GLOBAL = 0x24, 0x23
@@ -33,11 +33,11 @@ class Bridge:
     guest: ModuleInfo
     entry: str
     entry_type: FuncType
-    lowered: Lowered
+    lowered: LoweredEntry
     exposed: tuple[str, ...] | None
     module: ModuleBuilder = field(default_factory=ModuleBuilder)
 
-    def build(self, fixed: tuple[bytes, bytes, int]) -> Part:
+    def build(self, fixed: tuple[bytes, bytes, int]) -> PlanModule:
         """The module, with what the adapter knows of the entry (`control.fixed`) in its memory."""
         bodies = self._bodies()  # import the guest's functions
         self._import_memories()
@@ -48,7 +48,7 @@ class Bridge:
         self.module.add_export("memory", MEMORY, self._own)
         self.module.add_export("tensors", MEMORY, 0)
         block, texts, end = fixed
-        room = 0 if self.exposed is None else MAX_BYTES
+        room = 0 if self.exposed is None else REWIND_MAX_BYTES
         return self.module.build(
             "bridge",
             memory=b"\0" + emit.unsigned(-(-(end + room) // PAGE)),
@@ -91,10 +91,13 @@ class Bridge:
         """Functions that call the guest's."""
         explains, resets = (self.guest.export(name) is not None for name in ("portalis_error", "portalis_reset"))
         return {
-            "allocate": (of_i32(3, 1), self._allocate()),
-            "call": (of_i32(4, 1), self._call()),
-            "error": (of_i32(0, 1), self._calls("portalis_error", of_i32(0, 1)) if explains else emit.i32(0)),
-            "reset": (of_i32(0), self._calls("portalis_reset", of_i32(0)) if resets else b""),
+            "allocate": (i32_function(3, 1), self._allocate()),
+            "call": (i32_function(4, 1), self._call()),
+            "error": (
+                i32_function(0, 1),
+                self._calls("portalis_error", i32_function(0, 1)) if explains else emit.i32(0),
+            ),
+            "reset": (i32_function(0), self._calls("portalis_reset", i32_function(0)) if resets else b""),
         }
 
     def _allocate(self) -> bytes:
@@ -105,7 +108,7 @@ class Bridge:
         old, old_bytes, size, local, align = emit.get(0), emit.get(1), emit.get(2), 3, emit.i32(ALIGN)
 
         def calls(name: str) -> bytes:
-            return self._calls(name, FUNCTIONS[allocator][name])
+            return self._calls(name, ALLOCATOR_EXPORTS[allocator][name])
 
         def freed(name: str) -> bytes:
             return old + bytes([emit.IF, emit.EMPTY]) + old + calls(name) + _END
@@ -134,7 +137,7 @@ class Bridge:
             code = b"".join(map(self._argument, range(len(loop.params))))
             code += self.module.import_function(Link(1, "run"), loop)
             return code + (b"" if loop.results else emit.i32(0))
-        code = gufunc_loop.arguments(kernel, self._argument) if kernel else b"".join(map(emit.get, range(4)))
+        code = kernel_arguments(kernel, self._argument) if kernel else b"".join(map(emit.get, range(4)))
         code += self._calls(self.entry, self.entry_type)
         return code + (_DROP * len(kernel.type.results) + emit.i32(0) if kernel and not kernel.status else b"")
 
@@ -145,16 +148,16 @@ class Bridge:
     def _memory_bodies(self) -> Bodies:
         own, state, nothing = self._own, self._state, self.exposed is None
         return {
-            "pages": (of_i32(0, 1), bytes([_MEMORY_SIZE, 0])),
-            "grow": (of_i32(1, 1), emit.get(0) + bytes([_MEMORY_GROW, 0])),
-            "put": (of_i32(3), _copy(0, own)),
-            "get": (of_i32(3), _copy(own, 0)),
-            "move": (of_i32(3), _copy(0, 0)),
-            "zero": (of_i32(2), _fill(0)),
-            "state_pages": (of_i32(0, 1), emit.i32(0) if nothing else bytes([_MEMORY_SIZE, state])),
-            "state_put": (of_i32(3), b"" if nothing else _copy(state, own)),
-            "state_get": (of_i32(3), b"" if nothing else _copy(own, state)),
-            "state_zero": (of_i32(2), b"" if nothing else _fill(state)),
+            "pages": (i32_function(0, 1), bytes([_MEMORY_SIZE, 0])),
+            "grow": (i32_function(1, 1), emit.get(0) + bytes([_MEMORY_GROW, 0])),
+            "put": (i32_function(3), _copy(0, own)),
+            "get": (i32_function(3), _copy(own, 0)),
+            "move": (i32_function(3), _copy(0, 0)),
+            "zero": (i32_function(2), _fill(0)),
+            "state_pages": (i32_function(0, 1), emit.i32(0) if nothing else bytes([_MEMORY_SIZE, state])),
+            "state_put": (i32_function(3), b"" if nothing else _copy(state, own)),
+            "state_get": (i32_function(3), b"" if nothing else _copy(own, state)),
+            "state_zero": (i32_function(2), b"" if nothing else _fill(state)),
         }
 
     @staticmethod
@@ -167,7 +170,10 @@ class Bridge:
                 bytes([_GET_GLOBAL]) + emit.unsigned(a) + bytes([_SET_GLOBAL]) + emit.unsigned(b) for a, b in pairs
             )
 
-        return {"save_globals": (of_i32(0), copies(0, count)), "load_globals": (of_i32(0), copies(count, 0))}
+        return {
+            "save_globals": (i32_function(0), copies(0, count)),
+            "load_globals": (i32_function(0), copies(count, 0)),
+        }
 
     def _data(self, at: int, content: bytes) -> bytes:
         return b"\x02" + emit.unsigned(self._own) + emit.i32(at) + _END + emit.unsigned(len(content)) + content

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import struct
 
-from ..facts import ALIGN, MAX_OUT_RANK, MAX_RANK, MAX_TENSORS
+from ..constants import ALIGN, MAX_OUT_RANK, MAX_RANK, MAX_TENSORS
 from ..interface.dtypes import BOOL_TENSOR, BYTES
 from ..interface.interface import Convention, Interface, TensorSpec
 from ..limits import Limits
-from ..terms import Terms
+from ..setting_names import SettingNames
 from ..wasm.binary import ModuleInfo
-from .buffers import Allocator, own_maximum
-from .parts import Lowered
+from .buffers import Allocator, declared_maximum_bytes
+from .plan_modules import LoweredEntry
 
 CONTROL_AT, ARGUMENTS_AT, TEXTS_AT = 0x10000, 0x1A000, 0x30000
 HEADER = struct.Struct("<qIIIIII")  # rows, passes, generation, message, its bytes, grew
@@ -32,18 +32,24 @@ _HEAD = struct.Struct("<4Iq4Q4I")
 _SPEC = struct.Struct(f"<4I5B3xiiI{MAX_RANK}i4x{MAX_RANK}q")
 
 
-def fixed(
-    info: ModuleInfo, interface: Interface, limits: Limits, terms: Terms, lowered: Lowered, *, rewinds: bool
+def pack_fixed(
+    info: ModuleInfo,
+    interface: Interface,
+    limits: Limits,
+    setting_names: SettingNames,
+    lowered: LoweredEntry,
+    *,
+    rewinds: bool,
 ) -> tuple[bytes, bytes, int]:
     """What the adapter knows of one entry: the block at FIXED_AT, the texts at TEXTS_AT, and where free memory begins
     behind them."""
-    texts, allocator, symbols = _Texts(), lowered.allocator, lowered.symbols
+    texts, allocator, symbols = _Strings(), lowered.allocator, lowered.symbols
     named = texts.put(str(interface.signature or ""), "" if allocator in (None, Allocator.PAGES) else allocator.value)
     named += [*texts.put(*symbols), *[0, 0] * (MAX_TENSORS - len(symbols))]
-    named += texts.put(*map(terms.raising, ("max_tensor_bytes", "max_bytes_elements", "max_memory_bytes")))
+    named += texts.put(*map(setting_names.raise_advice, ("max_tensor_bytes", "max_bytes_elements", "max_memory_bytes")))
     specs = (*interface.inputs, *interface.outputs)
-    tensors = b"".join(_spec(i, spec, lowered, texts) for i, spec in enumerate(specs))
-    maximum, end = own_maximum(info), -(-(TEXTS_AT + len(texts.data)) // ALIGN) * ALIGN
+    tensors = b"".join(_pack_tensor(i, spec, lowered, texts) for i, spec in enumerate(specs))
+    maximum, end = declared_maximum_bytes(info), -(-(TEXTS_AT + len(texts.data)) // ALIGN) * ALIGN
     head = _HEAD.pack(
         _CONVENTIONS[interface.convention],
         _flags(info, interface, lowered, rewinds),
@@ -62,7 +68,7 @@ def fixed(
     return head + _TEXTS.pack(*named) + tensors, bytes(texts.data), end
 
 
-def _flags(info: ModuleInfo, interface: Interface, lowered: Lowered, rewinds: bool) -> int:
+def _flags(info: ModuleInfo, interface: Interface, lowered: LoweredEntry, rewinds: bool) -> int:
     dlpack = interface.convention is Convention.DLPACK
     bits = {
         REWINDS: rewinds,
@@ -74,7 +80,7 @@ def _flags(info: ModuleInfo, interface: Interface, lowered: Lowered, rewinds: bo
     return sum(bit for bit, is_set in bits.items() if is_set)
 
 
-class _Texts:
+class _Strings:
     """The texts, one behind the other."""
 
     def __init__(self) -> None:
@@ -90,7 +96,7 @@ class _Texts:
         return places
 
 
-def _spec(i: int, spec: TensorSpec, lowered: Lowered, texts: _Texts) -> bytes:
+def _pack_tensor(i: int, spec: TensorSpec, lowered: LoweredEntry, texts: _Strings) -> bytes:
     core = tuple(lowered.cores[i]) if lowered.cores else ()
     bits = 0 if spec.dtype is BYTES else spec.dtype.bits
     flags = (spec.dtype.code, bits, spec.dtype.itemsize, spec.optional, spec.dtype is BOOL_TENSOR)

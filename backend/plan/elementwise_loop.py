@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..constants import ALIGN, MAX_OPERANDS, MAX_PAGES, PAGE
 from ..errors import InterfaceError
-from ..facts import ALIGN, MAX_OPERANDS, MAX_PAGES, PAGE
 from ..interface.dtypes import DType
 from ..wasm import assembler as emit
 from ..wasm.binary import FuncType
 from ..wasm.inline import LeafBody
 from .numbers import Numbers
-from .parts import FUNCTION, MEMORY, Link, Lowered, ModuleBuilder
+from .plan_modules import FUNCTION, MEMORY, Link, LoweredEntry, ModuleBuilder
 
 HEADER_BYTES = 256
 CHUNK_BYTES = 512 << 10  # about one core's L2 cache
@@ -24,9 +24,9 @@ UNROLL = 8  # the epoch check at a loop's back edge costs 1.5 ns; eight elements
 _RUN = FuncType((), ())
 
 
-def build(
+def build_elementwise_loop(
     function: FuncType, dtypes: Sequence[DType], leaf: LeafBody | None, entry: str, chunk_bytes: int = CHUNK_BYTES
-) -> Lowered:
+) -> LoweredEntry:
     """The loop for the guest's `entry`, a function of numbers whose parameters and results are elements of `dtypes`."""
     operands = (*function.params, *function.results)
     if not function.params or not function.results or len(operands) > MAX_OPERANDS:
@@ -47,7 +47,7 @@ def build(
     # inputs that are repeated along a dimension lie behind the chunks, as they are
     memory = b"\x01" + emit.unsigned(-(-end // PAGE)) + emit.unsigned(MAX_PAGES)
     loop = module.build("elementwise loop", memory=memory)
-    return Lowered(loop=loop, loop_type=_RUN, positions=places, capacity=capacity, end=end)
+    return LoweredEntry(loop=loop, loop_type=_RUN, positions=places, capacity=capacity, end=end)
 
 
 class _Loop:

@@ -12,20 +12,20 @@ from collections.abc import Callable, Sequence
 from ..interface.dtypes import DType
 from ..interface.gufunc import Kernel
 from ..wasm import assembler as emit
-from .buffers import of_i32
+from .buffers import i32_function
 from .numbers import Numbers
-from .parts import FUNCTION, MEMORY, Link, ModuleBuilder, Part
+from .plan_modules import FUNCTION, MEMORY, Link, ModuleBuilder, PlanModule
 
 _EXTEND = b"\xad"  # i64.extend_i32_u
 
 
-def build(kernel: Kernel, returned: Sequence[DType], entry: str) -> Part:
+def build_gufunc_loop(kernel: Kernel, returned: Sequence[DType], entry: str) -> PlanModule:
     """The loop module for `kernel`, the guest's `entry`, whose returned scalars are elements of `returned`."""
     module = ModuleBuilder()
     call = module.import_function(Link(0, entry), kernel.type, "f")
     module.add_import(Link(0, "memory"), MEMORY, b"\0\0")
     result = kernel.parameters  # the first local
-    body = arguments(kernel, emit.get) + call
+    body = kernel_arguments(kernel, emit.get) + call
     if kernel.status:
         # leave the loop with the first failure
         body += emit.tee(result) + bytes([emit.IF, emit.EMPTY]) + emit.get(result) + bytes([emit.RETURN, emit.END])
@@ -34,12 +34,12 @@ def build(kernel: Kernel, returned: Sequence[DType], entry: str) -> Part:
     for tensor in range(kernel.pointers + kernel.returned):
         body += emit.add(1 + 2 * tensor, emit.get(2 + 2 * tensor))
     code = emit.repeat(0, body) + emit.i32(0)
-    run = module.add_function(of_i32(kernel.parameters, 1), kernel.type.results, code, "loop")
+    run = module.add_function(i32_function(kernel.parameters, 1), kernel.type.results, code, "loop")
     module.add_export("run", FUNCTION, run)
     return module.build("gufunc loop")
 
 
-def arguments(kernel: Kernel, number: Callable[[int], bytes]) -> bytes:
+def kernel_arguments(kernel: Kernel, number: Callable[[int], bytes]) -> bytes:
     """The code of what `kernel` is called with, where `number` gives the code of each argument of `run`."""
     sizes, code = 1 + 2 * (kernel.pointers + kernel.returned), b""
     for (kind, value), valtype in zip(kernel.arguments, kernel.type.params):

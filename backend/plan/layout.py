@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from .. import messages
-from ..facts import MAX_RANK
+from ..constants import MAX_RANK
 from ..interface.interface import Convention, core_ranks
+from ..messages import bounded_name
 from .planner import Plan
 
 VERSION = 2
@@ -38,7 +38,7 @@ class _Block:
         return at, size - 1
 
 
-def pack(
+def pack_plan(
     plan: Plan,
     code: Sequence[Any],
     *,
@@ -54,16 +54,16 @@ def pack(
     texts = [
         block.text(text)
         for text in (
-            messages.name(interface.entry),
+            bounded_name(interface.entry),
             plan.initializer or "",
             configuration,
-            plan.terms.more_time(limits.timeout_s, limits.timeout_s),
-            plan.terms.more_time(0.0, limits.timeout_s),
-            plan.terms.raising("max_memory_bytes"),
-            plan.terms.setting("max_output_bytes"),
+            plan.setting_names.more_time_advice(limits.timeout_s, limits.timeout_s),
+            plan.setting_names.more_time_advice(0.0, limits.timeout_s),
+            plan.setting_names.raise_advice("max_memory_bytes"),
+            plan.setting_names.limit_name("max_output_bytes"),
         )
     ]
-    links = [_LINK.pack(link.module, *block.text(link.name)) for part in plan.parts for link in part.links]
+    links = [_LINK.pack(link.module, *block.text(link.name)) for module in plan.modules for link in module.links]
     tensors = [
         _TENSOR.pack(
             *block.text(spec.name),
@@ -78,12 +78,12 @@ def pack(
         )
         for spec, core in zip(specs, (*core_ranks(interface), *[0] * len(interface.outputs)))
     ]
-    named = [_NAME.pack(index, *block.text(name)) for index, name in shown(names)]
+    named = [_NAME.pack(index, *block.text(name)) for index, name in backtrace_names(names)]
     links_at, tensors_at, names_at = (block.put(b"".join(rows))[0] for rows in (links, tensors, named))
-    modules_at, _ = block.put(bytes(_MODULE.size * len(plan.parts)))
+    modules_at, _ = block.put(bytes(_MODULE.size * len(plan.modules)))
     kept = len(block.data)
-    for i, (part, machine_code) in enumerate(zip(plan.parts, code)):  # last: an executor keeps what lies before
-        _MODULE.pack_into(block.data, modules_at + _MODULE.size * i, *block.put(machine_code), len(part.links), 0)
+    for i, (module, machine_code) in enumerate(zip(plan.modules, code)):  # last: an executor keeps what lies before
+        _MODULE.pack_into(block.data, modules_at + _MODULE.size * i, *block.put(machine_code), len(module.links), 0)
     HEADER.pack_into(
         block.data,
         0,
@@ -92,7 +92,7 @@ def pack(
         len(block.data),
         _flags(plan) | (SIGNALS if signals else 0),
         limits.max_stack_bytes,
-        len(plan.parts),
+        len(plan.modules),
         len(links),
         len(interface.inputs),
         len(interface.outputs),
@@ -125,11 +125,11 @@ def _flags(plan: Plan) -> int:
     return sum(bit for bit, is_set in bits.items() if is_set)
 
 
-def shown(names: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def backtrace_names(names: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """The names as backtraces show them, as many as there is room for."""
     room = MAX_NAMES_BYTES
     for index, name in names:
-        text = messages.name(name)
+        text = bounded_name(name)
         room -= len(text) + _NAME.size
         if room < 0:
             return

@@ -8,15 +8,15 @@ integer is cut to the nearest that does, an integer keeps its low bits, and any 
 from __future__ import annotations
 
 from ..interface.dtypes import DType
-from ..wasm import assembler as wasm
+from ..wasm import assembler as emit
 from ..wasm.binary import FuncType
-from .parts import ModuleBuilder
+from .plan_modules import ModuleBuilder
 
 _LOADS = {"BOOL": 0x2D, "UINT8": 0x2D, "INT8": 0x2C, "UINT16": 0x2F, "INT16": 0x2E, "FP16": 0x2F, "BF16": 0x2F}
 _STORES = {1: 0x3A, 2: 0x3B}  # by the bytes of an element
 _UNSIGNED = ("UINT32", "UINT64")
 _NOT_EQUAL = {"i32": b"\x47", "i64": b"\x52", "f32": b"\x5c", "f64": b"\x62"}
-_NOT_ZERO = wasm.i32(0) + _NOT_EQUAL["i32"]
+_NOT_ZERO = emit.i32(0) + _NOT_EQUAL["i32"]
 _LEAST_MOST = {"f32": (b"\x97", b"\x96"), "f64": (b"\xa5", b"\xa4")}  # max, min: a NaN stays one
 _RANGES = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767), "UINT16": (0, 65535)}
 _FROM_BITS, _TO_BITS = b"\xbe", b"\xbc"
@@ -49,27 +49,27 @@ class Numbers:
     def load(self, dtype: DType, offset: int = 0) -> bytes:
         """From an address to the element there."""
         if dtype.name not in _LOADS:
-            return wasm.load(dtype.wasm, offset)
-        code = bytes([_LOADS[dtype.name], dtype.itemsize - 1]) + wasm.unsigned(offset)
+            return emit.load(dtype.wasm, offset)
+        code = bytes([_LOADS[dtype.name], dtype.itemsize - 1]) + emit.unsigned(offset)
         if dtype.name == "BOOL":
             return code + _NOT_ZERO
         if dtype.name == "BF16":
-            return code + wasm.i32(16) + _SHL + _FROM_BITS
+            return code + emit.i32(16) + _SHL + _FROM_BITS
         return code + (self._call("half_to_float") if dtype.name == "FP16" else b"")
 
     def store(self, dtype: DType, valtype: str, offset: int = 0) -> bytes:
         """From an address and a number of `valtype` to the element in memory."""
         code = self._converted(dtype, valtype)
         if dtype.itemsize not in _STORES:
-            return code + wasm.store(dtype.wasm, offset)
+            return code + emit.store(dtype.wasm, offset)
         if dtype.name in ("FP16", "BF16"):
             code += self._call("float_to_half" if dtype.name == "FP16" else "float_to_bfloat")
-        return code + bytes([_STORES[dtype.itemsize], dtype.itemsize - 1]) + wasm.unsigned(offset)
+        return code + bytes([_STORES[dtype.itemsize], dtype.itemsize - 1]) + emit.unsigned(offset)
 
     def _converted(self, dtype: DType, valtype: str) -> bytes:
         """From a number of `valtype` to one of the type that carries `dtype`."""
         if dtype.name == "BOOL":
-            return wasm.ZERO[valtype] + _NOT_EQUAL[valtype]
+            return emit.ZERO[valtype] + _NOT_EQUAL[valtype]
         if valtype == dtype.wasm:
             return b""
         if valtype == "f64" and dtype.name in ("FP16", "BF16"):
@@ -77,69 +77,69 @@ class Numbers:
         code = b""
         if dtype.name in _RANGES and valtype in _LEAST_MOST:  # their carrier has room for more
             for bound, opcode in zip(_RANGES[dtype.name], _LEAST_MOST[valtype]):
-                code += wasm.constant(valtype, bound) + opcode
+                code += emit.constant(valtype, bound) + opcode
         return code + _CONVERT[valtype, dtype.wasm][dtype.name in _UNSIGNED]
 
     def _call(self, name: str) -> bytes:
         if name not in self._calls:
             number = self._module.add_function(*_FUNCTIONS[name], name)
-            self._calls[name] = bytes([wasm.CALL]) + wasm.unsigned(number)
+            self._calls[name] = bytes([emit.CALL]) + emit.unsigned(number)
         return self._calls[name]
 
 
 def _hex(value: int) -> bytes:
-    return wasm.constant("i32", value)
+    return emit.constant("i32", value)
 
 
 def _if(condition: bytes, result: bytes) -> bytes:
-    return condition + bytes([wasm.IF, wasm.EMPTY]) + result + bytes([wasm.RETURN, wasm.END])
+    return condition + bytes([emit.IF, emit.EMPTY]) + result + bytes([emit.RETURN, emit.END])
 
 
-_H, _BITS = wasm.get(0), wasm.get(1)
+_H, _BITS = emit.get(0), emit.get(1)
 _HALF_TO_FLOAT = (
     # the exponent is at its place but too small: a multiplication mends it, for subnormals too
-    _H + _hex(0x7FFF) + _AND + wasm.i32(13) + _SHL + wasm.put(1)
+    _H + _hex(0x7FFF) + _AND + emit.i32(13) + _SHL + emit.put(1)
     + _H + _hex(0x7C00) + _AND + _hex(0x7C00) + _EQ
-    + bytes([wasm.IF, wasm.VALTYPES["i32"]])
+    + bytes([emit.IF, emit.VALTYPES["i32"]])
     + _BITS + _hex(0x7F800000) + _OR
     + b"\x05"
-    + _BITS + _FROM_BITS + wasm.constant("f32", 2.0**112) + b"\x94" + _TO_BITS
-    + bytes([wasm.END])
-    + _H + _hex(0x8000) + _AND + wasm.i32(16) + _SHL + _OR + _FROM_BITS
+    + _BITS + _FROM_BITS + emit.constant("f32", 2.0**112) + b"\x94" + _TO_BITS
+    + bytes([emit.END])
+    + _H + _hex(0x8000) + _AND + emit.i32(16) + _SHL + _OR + _FROM_BITS
 )  # fmt: skip
-_SIGN = wasm.get(2)
+_SIGN = emit.get(2)
 _FLOAT_TO_HALF = (
-    wasm.get(0) + _TO_BITS + wasm.tee(1) + wasm.i32(16) + _SHR + _hex(0x8000) + _AND + wasm.put(2)
-    + _BITS + _hex(0x7FFFFFFF) + _AND + wasm.put(1)
+    emit.get(0) + _TO_BITS + emit.tee(1) + emit.i32(16) + _SHR + _hex(0x8000) + _AND + emit.put(2)
+    + _BITS + _hex(0x7FFFFFFF) + _AND + emit.put(1)
     + _if(
         _BITS + _hex(0x7F800000) + _GT,
-        _SIGN + _hex(0x7E00) + _OR + _BITS + wasm.i32(13) + _SHR + _hex(0x3FF) + _AND + _OR,
+        _SIGN + _hex(0x7E00) + _OR + _BITS + emit.i32(13) + _SHR + _hex(0x3FF) + _AND + _OR,
     )
     + _if(_BITS + _hex(0x477FF000) + _GE, _SIGN + _hex(0x7C00) + _OR)
     # a subnormal: adding a half moves its bits to their place, and rounds them
     + _if(
         _BITS + _hex(0x38800000) + _LT,
-        _SIGN + _BITS + _FROM_BITS + wasm.constant("f32", 0.5) + b"\x92" + _TO_BITS + _hex(0x3F000000) + _SUB + _OR,
+        _SIGN + _BITS + _FROM_BITS + emit.constant("f32", 0.5) + b"\x92" + _TO_BITS + _hex(0x3F000000) + _SUB + _OR,
     )
-    + _SIGN + _BITS + _hex(0xC8000FFF) + _ADD + _BITS + wasm.i32(13) + _SHR + wasm.i32(1) + _AND + _ADD
-    + wasm.i32(13) + _SHR + _OR
+    + _SIGN + _BITS + _hex(0xC8000FFF) + _ADD + _BITS + emit.i32(13) + _SHR + emit.i32(1) + _AND + _ADD
+    + emit.i32(13) + _SHR + _OR
 )  # fmt: skip
 _FLOAT_TO_BFLOAT = (
-    wasm.get(0) + _TO_BITS + wasm.put(1)
+    emit.get(0) + _TO_BITS + emit.put(1)
     + _if(
         _BITS + _hex(0x7FFFFFFF) + _AND + _hex(0x7F800000) + _GT,
-        _BITS + wasm.i32(16) + _SHR + _hex(0x40) + _OR,
+        _BITS + emit.i32(16) + _SHR + _hex(0x40) + _OR,
     )
-    + _BITS + _hex(0x7FFF) + _ADD + _BITS + wasm.i32(16) + _SHR + wasm.i32(1) + _AND + _ADD + wasm.i32(16) + _SHR
+    + _BITS + _hex(0x7FFF) + _ADD + _BITS + emit.i32(16) + _SHR + emit.i32(1) + _AND + _ADD + emit.i32(16) + _SHR
 )  # fmt: skip
 # Rounded to odd: a number between two floats becomes the one whose last bit is set, which no later rounding takes for
 # the middle between two halves.
-_X, _F = wasm.get(0), wasm.get(1)
+_X, _F = emit.get(0), emit.get(1)
 _DEMOTE, _PROMOTE, _ABS = b"\xb6", b"\xbb", b"\x99"
 _DOUBLE_TO_FLOAT = (
-    _X + _DEMOTE + wasm.put(1)
-    + _if(_F + _PROMOTE + _X + b"\x61" + _F + _TO_BITS + wasm.i32(1) + _AND + _OR, _F)
-    + _F + _TO_BITS + wasm.i32(-1) + wasm.i32(1) + _F + _PROMOTE + _ABS + _X + _ABS + b"\x64" + b"\x1b"
+    _X + _DEMOTE + emit.put(1)
+    + _if(_F + _PROMOTE + _X + b"\x61" + _F + _TO_BITS + emit.i32(1) + _AND + _OR, _F)
+    + _F + _TO_BITS + emit.i32(-1) + emit.i32(1) + _F + _PROMOTE + _ABS + _X + _ABS + b"\x64" + b"\x1b"
     + _ADD + _FROM_BITS
 )  # fmt: skip
 # By name: type, locals, code.

@@ -7,17 +7,20 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
-from ..interface import gufunc
+from ..interface.gufunc import plan_kernel
 from ..interface.interface import Convention, Interface
 from ..limits import Limits
-from ..terms import Terms
-from ..wasm import assembler
+from ..setting_names import SettingNames
+from ..wasm.assembler import name_section
 from ..wasm.binary import FuncType, ModuleInfo, read_module
 from ..wasm.inline import leaf_body
-from . import control, elementwise_loop, gufunc_loop, rewind
 from .bridge import Bridge
-from .buffers import choose_allocator, of_i32
-from .parts import Link, Lowered, Part
+from .buffers import choose_allocator, i32_function
+from .control import pack_fixed
+from .elementwise_loop import build_elementwise_loop
+from .gufunc_loop import build_gufunc_loop
+from .plan_modules import Link, LoweredEntry, PlanModule
+from .rewind import expose_globals, exposed_global_names
 
 ADAPTER = Path(__file__).parent.parent / "adapter" / "adapter.wasm"
 
@@ -34,15 +37,15 @@ class Isolation(str, Enum):
 class Plan:
     """How an entry is run.
 
-    `parts` are instantiated in their order, in one store: the guest, its loop if it has one, the bridge, the adapter.
+    `modules` are instantiated in their order, in one store: the guest, its loop if it has one, the bridge, the adapter.
     `keep` has an instance serve again as it is, `stateful` says that its guest may count on that; with `rewinds` it
     serves again once the adapter has put it back to its first state.
     """
 
     interface: Interface
     limits: Limits
-    terms: Terms
-    parts: tuple[Part, ...]
+    setting_names: SettingNames
+    modules: tuple[PlanModule, ...]
     keep: bool
     stateful: bool
     rewinds: bool
@@ -53,67 +56,72 @@ class Plan:
 
     @property
     def bridge(self) -> int:
-        """The number of the bridge among the parts, which has the memories."""
-        return len(self.parts) - 2
+        """The number of the bridge among the modules, which has the memories."""
+        return len(self.modules) - 2
 
 
 @lru_cache(maxsize=1)
 def adapter() -> tuple[bytes, tuple[str, ...]]:
     """The adapter's bytes, and the names of its imports."""
-    wasm = ADAPTER.read_bytes() + assembler.name_section("adapter", {})  # for backtraces
+    wasm = ADAPTER.read_bytes() + name_section("adapter", {})  # for backtraces
     return wasm, tuple(item.name for item in read_module(wasm, "the adapter").imports)
 
 
-def plan(
-    wasm: bytes, info: ModuleInfo, interface: Interface, isolation: Isolation, limits: Limits, terms: Terms
+def plan_entry(
+    wasm: bytes,
+    info: ModuleInfo,
+    interface: Interface,
+    isolation: Isolation,
+    limits: Limits,
+    setting_names: SettingNames,
 ) -> Plan:
-    """The plan for a module that `interface` fits; errors of its guest name limits as `terms` do."""
+    """The plan for a module that `interface` fits; errors of its guest name limits as `setting_names` do."""
     kept = info.is_stateless() or isolation is Isolation.INSTANCE
-    exposed = None if kept else rewind.mutable_globals(info)
-    guest = Part(wasm if exposed is None else rewind.expose(wasm, info, exposed), own=False)
+    exposed = None if kept else exposed_global_names(info)
+    guest = PlanModule(wasm if exposed is None else expose_globals(wasm, info, exposed), own=False)
     entry = info.export(interface.entry)
     assert entry is not None, "discovery has checked the entry"
     assert isinstance(entry.type, FuncType), "and its type"
     lowered = _LOWER[interface.convention](info, interface, entry.type)
-    fixed = control.fixed(info, interface, limits, terms, lowered, rewinds=exposed is not None)
+    fixed = pack_fixed(info, interface, limits, setting_names, lowered, rewinds=exposed is not None)
     bridge = Bridge(info, interface.entry, entry.type, lowered, exposed).build(fixed)
-    parts = (guest, lowered.loop, bridge) if lowered.loop else (guest, bridge)
+    modules = (guest, lowered.loop, bridge) if lowered.loop else (guest, bridge)
     code, imports = adapter()
     return Plan(
         interface,
         limits,
-        terms,
-        (*parts, Part(code, tuple(Link(len(parts) - 1, name) for name in imports))),
+        setting_names,
+        (*modules, PlanModule(code, tuple(Link(len(modules) - 1, name) for name in imports))),
         keep=kept,
         stateful=not info.is_stateless() and isolation is Isolation.INSTANCE,
         rewinds=exposed is not None,
         joins=interface.max_batch_size > 0 and isolation is not Isolation.REQUEST,
         needs_host=bool(info.imports),
         has_memory=bool(info.memories),
-        initializer=initializer(info, interface),
+        initializer=initializer_name(info, interface),
     )
 
 
-def initializer(info: ModuleInfo, interface: Interface) -> str | None:
+def initializer_name(info: ModuleInfo, interface: Interface) -> str | None:
     """What a new instance is initialised by: `_initialize` of a reactor, else the `_start` of a program of which a
     function beside it is called. It is called without arguments: the entry is none, whatever its name."""
     exported = (info.export(name) for name in ("_initialize", "_start") if name != interface.entry)
     return next((export.name for export in exported if export is not None and export.type == FuncType((), ())), None)
 
 
-def _elementwise(info: ModuleInfo, interface: Interface, function: FuncType) -> Lowered:
+def _elementwise(info: ModuleInfo, interface: Interface, function: FuncType) -> LoweredEntry:
     entry = info.export(interface.entry)
     leaf = leaf_body(info, entry.index) if entry is not None else None
     dtypes = [spec.dtype for spec in (*interface.inputs, *interface.outputs)]
-    return elementwise_loop.build(function, dtypes, leaf, interface.entry)
+    return build_elementwise_loop(function, dtypes, leaf, interface.entry)
 
 
-def _gufunc(info: ModuleInfo, interface: Interface, function: FuncType) -> Lowered:
-    (kernel, pointers), signature = gufunc.plan(interface, function), interface.signature
+def _gufunc(info: ModuleInfo, interface: Interface, function: FuncType) -> LoweredEntry:
+    (kernel, pointers), signature = plan_kernel(interface, function), interface.signature
     assert signature is not None, "the plan has seen it"
     returned, symbols = [spec for spec in interface.outputs if spec.name not in pointers], signature.names
     in_order = [*pointers, *(spec.name for spec in returned)]
-    lowered = Lowered(
+    lowered = LoweredEntry(
         allocator=choose_allocator(info),
         symbols=symbols,
         positions=[in_order.index(spec.name) for spec in (*interface.inputs, *interface.outputs)],
@@ -124,12 +132,12 @@ def _gufunc(info: ModuleInfo, interface: Interface, function: FuncType) -> Lower
     )
     if kernel.loops_itself:
         return replace(lowered, kernel=kernel)
-    loop = gufunc_loop.build(kernel, [spec.dtype for spec in returned], interface.entry)
-    return replace(lowered, loop=loop, loop_type=of_i32(kernel.parameters, 1))
+    loop = build_gufunc_loop(kernel, [spec.dtype for spec in returned], interface.entry)
+    return replace(lowered, loop=loop, loop_type=i32_function(kernel.parameters, 1))
 
 
-def _dlpack(info: ModuleInfo, interface: Interface, function: FuncType) -> Lowered:
-    return Lowered(allocator=choose_allocator(info))
+def _dlpack(info: ModuleInfo, interface: Interface, function: FuncType) -> LoweredEntry:
+    return LoweredEntry(allocator=choose_allocator(info))
 
 
 _LOWER = {Convention.ELEMENTWISE: _elementwise, Convention.GUFUNC: _gufunc, Convention.DLPACK: _dlpack}

@@ -8,13 +8,13 @@ cleared, so that its size is all that a later batch can see of an earlier one.
 
 from __future__ import annotations
 
-from ..facts import PAGE
+from ..constants import PAGE
 from ..wasm import assembler as emit
 from ..wasm.binary import ModuleInfo
-from ..wasm.instructions import uses
+from ..wasm.instructions import has_instruction
 from ..wasm.leb128 import Reader
 
-MAX_BYTES = 512 << 10  # of memory outside the tensors' block: beyond, a fresh instance is as fast
+REWIND_MAX_BYTES = 512 << 10  # of memory outside the tensors' block: beyond, a fresh instance is as fast
 MAX_GLOBALS = 16
 MAX_CODE_BYTES = 64 << 10  # reading instructions takes a second per megabyte
 PREFIX = "portalis.global."
@@ -25,9 +25,9 @@ _LASTING = {_TABLE_SET, *(0xFC << 16 | n for n in (9, 12, 13, 14, 15, 17))}
 _EXPORTS, _ELEMENTS, _DATA_COUNT = 7, 9, 12
 
 
-def mutable_globals(info: ModuleInfo) -> tuple[str, ...] | None:
+def exposed_global_names(info: ModuleInfo) -> tuple[str, ...] | None:
     """The names under which `expose` exports a module's mutable globals, or None where it cannot be rewound."""
-    if info.imports or len(info.memories) != 1 or info.memories[0].minimum * PAGE > MAX_BYTES:
+    if info.imports or len(info.memories) != 1 or info.memories[0].minimum * PAGE > REWIND_MAX_BYTES:
         return None
     state = [(i, g) for i, g in enumerate(info.globals) if g.mutable]
     names = tuple(f"{PREFIX}{i}" for i, _ in state)
@@ -42,10 +42,10 @@ def _leaves_tables_alone(info: ModuleInfo) -> bool:
     """Whether no instruction changes a table or drops a segment."""
     if not (info.tables or info.section(_ELEMENTS) or info.section(_DATA_COUNT)):
         return True  # then there can be no such instruction
-    return info.size <= MAX_CODE_BYTES and not uses(info.bodies(), _LASTING)
+    return info.size <= MAX_CODE_BYTES and not has_instruction(info.bodies(), _LASTING)
 
 
-def expose(wasm: bytes, info: ModuleInfo, names: tuple[str, ...]) -> bytes:
+def expose_globals(wasm: bytes, info: ModuleInfo, names: tuple[str, ...]) -> bytes:
     """`wasm`, which `info` describes, with its mutable globals exported under `names` (from `mutable_globals`)."""
     if not names:
         return wasm

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..facts import BFLOAT
+from ..constants import BFLOAT
 
 _NAME = b"dltensor"
 _CPU, _CUDA_HOST = 1, 3

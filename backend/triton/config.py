@@ -8,36 +8,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..compile import loadable
+from ..compile.loadable import check_loadable
 from ..compile.loading import read_source
 from ..errors import InterfaceError, ModuleError, SettingsError
-from ..interface.discovery import discover, read_section
+from ..interface.discovery import discover, parse_section
 from ..interface.interface import Convention, Interface, TensorSpec
-from ..terms import TRITON, Terms
+from ..setting_names import TRITON_NAMES, SettingNames
 from ..wasm.binary import ModuleInfo, read_module
-from .engine_selection import Engine, insisted, obstacle
-from .model_parameters import Settings, parse
+from .engine_selection import Engine, native_obstacle, native_required_error
+from .model_parameters import ModelParameters, parse_parameters
 
 Config = Mapping[str, Any]
 DEFAULT_FILE = "model.wasm"
 
 
 @dataclass(frozen=True)
-class Model:
+class ConfiguredModel:
     """A model as its configuration and its module describe it."""
 
     path: Path
     wasm: bytes
     """The file as it was when it was checked: what is compiled must be that."""
     info: ModuleInfo
-    settings: Settings
+    settings: ModelParameters
     interface: Interface
 
 
-def read_model(config: Config, version_folder: Path) -> Model:
+def read_model(config: Config, version_folder: Path) -> ConfiguredModel:
     """The model in `version_folder` under `config`, its interface found and checked. Raises WasmError, also where the
     module cannot be loaded, as far as that is seen without compiling it."""
-    settings = parse(config.get("parameters") or {})
+    settings = parse_parameters(config.get("parameters") or {})
     # a model of the backend `python` names the script there, and Triton fills it in: that is what runs this
     named = None if config.get("backend") == "python" else config.get("default_model_filename")
     path = version_folder / (named or DEFAULT_FILE)
@@ -47,32 +47,34 @@ def read_model(config: Config, version_folder: Path) -> Model:
         raise ModuleError(f"{path} is missing{hint}")
     wasm = read_source(path, settings.limits)
     info = read_module(wasm, str(path))
-    interface = interface_of(info, config, settings, str(path))
-    loadable.refuse(info, interface, settings.limits, where=str(path))
+    interface = model_interface(info, config, settings, str(path))
+    check_loadable(info, interface, settings.limits, where=str(path))
     check_engine(settings, interface, config)
-    return Model(path, wasm, info, settings, interface)
+    return ConfiguredModel(path, wasm, info, settings, interface)
 
 
-def check_engine(settings: Settings, interface: Interface, config: Config) -> None:
+def check_engine(settings: ModelParameters, interface: Interface, config: Config) -> None:
     """Raise SettingsError where a model under `config` insists on the native executor, which runs none like it."""
-    why = obstacle(interface, settings.threads)
+    why = native_obstacle(interface, settings.threads)
     if config.get("backend") == "python":
         why = "the backend is python, which brings its own"
     if why is not None and settings.engine is Engine.NATIVE:
-        raise SettingsError(insisted(why))
+        raise SettingsError(native_required_error(why))
 
 
-def interface_of(info: ModuleInfo, config: Config, settings: Settings, where: str, terms: Terms = TRITON) -> Interface:
+def model_interface(
+    info: ModuleInfo, config: Config, settings: ModelParameters, where: str, setting_names: SettingNames = TRITON_NAMES
+) -> Interface:
     """The interface of a module under `config`. Where the module does not describe itself, the configuration does."""
     declared = dict(settings.declared)
-    described = bool(read_section(info, where))
+    described = bool(parse_section(info, where))
     tensors = {side: _tensors(config.get(side) or []) for side in ("input", "output")}
     if not described and all(tensors.values()):
         declared["inputs"] = tensors["input"] + _tensors(controls(config))
         declared["outputs"] = tensors["output"]
         declared["max_batch_size"] = int(config.get("max_batch_size") or 0)
-    interface = discover(info, declared, where=where, terms=terms)
-    check(interface, config, where)
+    interface = discover(info, declared, where=where, setting_names=setting_names)
+    check_config(interface, config, where)
     return interface
 
 
@@ -111,7 +113,7 @@ def batches_freely(interface: Interface) -> bool:
     return interface.convention in (Convention.ELEMENTWISE, Convention.GUFUNC)
 
 
-def check(interface: Interface, config: Config, where: str) -> None:
+def check_config(interface: Interface, config: Config, where: str) -> None:
     """Raise InterfaceError listing what in `config` contradicts the module."""
     problems = []
     sides = (("input", interface.inputs), ("output", interface.outputs))
@@ -157,7 +159,7 @@ def _check_tensor(side: str, item: Mapping[str, Any], known: dict[str, TensorSpe
     return problems
 
 
-def complete(interface: Interface, config: Config, target: Any) -> None:
+def complete_config(interface: Interface, config: Config, target: Any) -> None:
     """Fill what `config` leaves open: `target` is Triton's ``ModelConfig`` with its set and add methods."""
     # `config` may be the dictionary behind `target`: look before adding.
     told = {item["name"] for item in controls(config)}

@@ -16,7 +16,7 @@ class Engine(str, Enum):
     PYTHON = "python"
 
 
-def obstacle(interface: Interface, threads: int = 1) -> str | None:
+def native_obstacle(interface: Interface, threads: int = 1) -> str | None:
     """Why the native executor runs no such model, on whatever server; None where it does."""
     if interface.convention is Convention.COMMAND:
         return "the native executor runs no command"
@@ -27,6 +27,6 @@ def obstacle(interface: Interface, threads: int = 1) -> str | None:
     return None
 
 
-def insisted(why: str) -> str:
+def native_required_error(why: str) -> str:
     """The error of a model that allows no other engine than the native one."""
     return f"wasm.engine is native, but {why}: set wasm.engine to auto or python"

@@ -9,14 +9,16 @@ from __future__ import annotations
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-LARGEST = 32 << 20  # bytes of an allocation from the heap, which is the most that glibc takes; larger ones are mapped
-KEPT = 128 << 20  # free bytes at the end of the heap before they go back to the system
+MAX_HEAP_ALLOCATION_BYTES = (
+    32 << 20
+)  # bytes of an allocation from the heap, which is the most that glibc takes; larger ones are mapped
+MAX_FREE_BYTES = 128 << 20  # free bytes at the end of the heap before they go back to the system
 
 
-def keep() -> bool:
+def keep_free_memory() -> bool:
     """Keep free memory for the next request, up to `KEPT` bytes. Returns false where the C library is not glibc."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, LARGEST) and mallopt(_TRIM_THRESHOLD, KEPT))
+    return bool(mallopt(_MMAP_THRESHOLD, MAX_HEAP_ALLOCATION_BYTES) and mallopt(_TRIM_THRESHOLD, MAX_FREE_BYTES))

@@ -18,21 +18,21 @@ from typing import Any, BinaryIO
 
 from ..compile.cache import CompileCache
 from ..compile.engine import EngineSettings
-from ..compile.loading import Compiling
+from ..compile.loading import ModuleCompiler
 from ..errors import WasmError
-from ..executor.core_library import LIBRARY, layouts
-from ..executor.wasmtime_version import misfit
-from ..plan import layout
-from ..plan.planner import Isolation, plan
-from ..terms import TRITON
-from . import config as model_config
-from .engine_selection import Engine, insisted, obstacle
+from ..executor.core_library import WASMTIME_LIBRARY, struct_sizes
+from ..executor.wasmtime_version import wasmtime_incompatibility
+from ..plan.layout import pack_plan
+from ..plan.planner import Isolation, plan_entry
+from ..setting_names import TRITON_NAMES
+from .config import complete_config, read_model
+from .engine_selection import Engine, native_obstacle, native_required_error
 
 IDLE_S = 20.0
 _LENGTH = struct.Struct("<I")
 
 
-class Refer(Exception):
+class UsePythonBackend(Exception):
     """The model runs in Triton's Python backend, for the reason in the text."""
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         question = _read(questions)
         if question is None:
             return
-        kind, content = _answer(question, cache)
+        kind, content = _respond(question, cache)
         answers.write(kind.ljust(4, b"\0") + _LENGTH.pack(len(content)))
         answers.write(content)
         answers.flush()
@@ -87,12 +87,12 @@ def _read(source: BinaryIO) -> bytes | None:
     return question if size and len(question) == size else None
 
 
-def _answer(question: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytearray]:
+def _respond(question: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytearray]:
     try:
         head, _, text = question.partition(b"\n")
         version, completes, folder = head.split(b" ", 2)
         return b"P", _plan(json.loads(text), Path(os.fsdecode(folder)) / version.decode(), completes == b"1", cache)
-    except Refer as reason:
+    except UsePythonBackend as reason:
         return b"R", str(reason).encode()
     except WasmError as problem:
         return b"E", str(problem).encode("utf-8", "surrogateescape")
@@ -101,24 +101,28 @@ def _answer(question: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytear
 
 
 def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileCache) -> bytearray:
-    model = model_config.read_model(config, folder)
+    model = read_model(config, folder)
     chosen, interface = model.settings, model.interface
-    why = "wasm.engine is python" if chosen.engine is Engine.PYTHON else obstacle(interface, chosen.threads) or misfit()
+    why = (
+        "wasm.engine is python"
+        if chosen.engine is Engine.PYTHON
+        else native_obstacle(interface, chosen.threads) or wasmtime_incompatibility()
+    )
     if why is not None:
-        raise Refer(insisted(why) if chosen.engine is Engine.NATIVE else why)
+        raise UsePythonBackend(native_required_error(why) if chosen.engine is Engine.NATIVE else why)
     if completes:
-        model_config.complete(interface, config, _Completed(config))
-    made = plan(model.wasm, model.info, interface, Isolation(chosen.isolation), chosen.limits, TRITON)
+        complete_config(interface, config, _Completed(config))
+    made = plan_entry(model.wasm, model.info, interface, Isolation(chosen.isolation), chosen.limits, TRITON_NAMES)
     settings = EngineSettings(chosen.limits.max_stack_bytes, signals_based_traps=False)
-    compiling = Compiling(chosen.limits, cache, chosen.trusted, str(model.path), TRITON)
-    code = [compiling.compile(part.wasm, settings, own=part.own).code for part in made.parts]
-    block = layout.pack(
+    compiling = ModuleCompiler(chosen.limits, cache, chosen.trusted, str(model.path), TRITON_NAMES)
+    code = [compiling.compile(module.wasm, settings, own=module.own).code for module in made.modules]
+    block = pack_plan(
         made,
         code,
         names=model.info.named_functions(),
         signals=False,
-        layouts=layouts(),
+        layouts=struct_sizes(),
         configuration=json.dumps(config) if completes else "",
     )
-    library = os.fsencode(LIBRARY) + b"\0"
+    library = os.fsencode(WASMTIME_LIBRARY) + b"\0"
     return bytearray(library + bytes(-len(library) % 8)) + block

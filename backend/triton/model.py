@@ -19,12 +19,12 @@ from ..errors import Cancelled, GuestStatus, GuestTimeout, HostBusy, InputError,
 from ..interface.dtypes import BF16
 from ..interface.interface import TensorSpec
 from ..program import Program
-from ..terms import TRITON
-from . import bf16 as capsule
-from . import config as model_config
-from . import heap
-from . import model_parameters as settings
-from .engine_selection import Engine, insisted
+from ..setting_names import TRITON_NAMES
+from .bf16 import make_bf16, read_bf16
+from .config import ConfiguredModel, complete_config, read_model
+from .engine_selection import Engine, native_required_error
+from .heap import keep_free_memory
+from .model_parameters import parse_request_timeout
 from .reporter import Reporter
 
 # Asking whether a request was cancelled is a round trip of 200 µs to the server, so it is asked only where a request
@@ -73,12 +73,12 @@ def _labels(args: Mapping[str, str]) -> dict[str, str]:
     return {"model": args["model_name"], "version": args["model_version"], "pid": str(os.getpid())}
 
 
-def _read_model(config: Mapping[str, Any], folder: Path) -> model_config.Model:
+def _read_model(config: Mapping[str, Any], folder: Path) -> ConfiguredModel:
     """Raises WasmError also for a model that insists on the native executor: it would not be here."""
-    model = model_config.read_model(config, folder)
+    model = read_model(config, folder)
     if model.settings.engine is Engine.NATIVE:
         raise SettingsError(
-            insisted(
+            native_required_error(
                 "Triton runs the model in its Python backend: the backend was laid out without"
                 f" {LIBRARY} (`portalis install-backend` does it), or the configuration names a runtime"
             )
@@ -95,14 +95,14 @@ class TritonPythonModel:
         config = auto_complete_model_config.as_dict()
         try:
             model = _read_model(config, _version_folder())
-            model_config.complete(model.interface, config, auto_complete_model_config)
+            complete_config(model.interface, config, auto_complete_model_config)
         except (WasmError, ValueError) as problem:
             raise pb_utils.TritonModelException(_readable(problem)) from None
         return auto_complete_model_config
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load and compile the module."""
-        heap.keep()
+        keep_free_memory()
         config = json.loads(args["model_config"])
         self._reporter: Reporter | None = None
         self._families: list[tuple[Any, Any]] = []
@@ -121,7 +121,7 @@ class TritonPythonModel:
                 threads=chosen.threads,
                 trusted=chosen.trusted,
                 on_output=self._line,
-                terms=TRITON,
+                setting_names=TRITON_NAMES,
             )
         except WasmError as problem:
             raise pb_utils.TritonModelException(f"wasm model {self._name}: {_readable(problem)}") from None
@@ -228,7 +228,7 @@ class TritonPythonModel:
 
     @staticmethod
     def _timeout(request: Any) -> float | None:
-        asked = settings.request_timeout(request.parameters())
+        asked = parse_request_timeout(request.parameters())
         microseconds: int = request.timeout()
         if microseconds <= 0:
             return asked
@@ -247,7 +247,7 @@ class TritonPythonModel:
             if spec is None or (spec.dims and spec.dtype is not BF16):
                 arrays[name] = tensor.as_numpy()
                 continue
-            array = capsule.read_bf16(tensor.to_dlpack()) if spec.dtype is BF16 else tensor.as_numpy()
+            array = read_bf16(tensor.to_dlpack()) if spec.dtype is BF16 else tensor.as_numpy()
             if not spec.dims and array.shape[-1:] == (1,):
                 array = array.reshape(array.shape[:-1])  # a scalar is a vector of one in Triton
             arrays[name] = array
@@ -263,7 +263,7 @@ class TritonPythonModel:
         if not spec.dims:
             array = array.reshape((*array.shape, 1))
         if spec.dtype is BF16:
-            return pb_utils.Tensor.from_dlpack(spec.name, capsule.make_bf16(array))
+            return pb_utils.Tensor.from_dlpack(spec.name, make_bf16(array))
         return pb_utils.Tensor(spec.name, array)
 
     def finalize(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..interface.interface import Convention
-from ..interface.json_data import called
+from ..interface.json_data import describe_json_value
 from ..limits import Limits
 from ..plan.planner import Isolation
 from ..program import MAX_THREADS
@@ -29,7 +29,7 @@ _SIZE = re.compile(r"^(\d+)\s*([KMG]iB)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Settings:
+class ModelParameters:
     """What the parameters say. ``declared`` are interface keys as in the ``portalis`` section."""
 
     declared: Mapping[str, Any] = field(default_factory=dict)
@@ -136,7 +136,7 @@ _PARSERS = {**_DECLARED, **_LIMITS, **_OTHER}
 KEYS = tuple(PREFIX + name for name in _PARSERS)
 
 
-def parse(parameters: Mapping[str, Any]) -> Settings:
+def parse_parameters(parameters: Mapping[str, Any]) -> ModelParameters:
     """Settings from the ``parameters`` of a model configuration (name → ``{"string_value": text}``).
 
     Keys without the prefix belong to others and are left alone. Raises SettingsError with every problem.
@@ -161,7 +161,9 @@ def parse(parameters: Mapping[str, Any]) -> Settings:
         raise SettingsError("; ".join(problems))
     declared, limits, other = ({n: v for n, v in found.items() if n in of} for of in (_DECLARED, _LIMITS, _OTHER))
     # of the limits, times are in seconds inside
-    return Settings(declared, Limits(**{name.replace("_ms", "_s"): value for name, value in limits.items()}), **other)
+    return ModelParameters(
+        declared, Limits(**{name.replace("_ms", "_s"): value for name, value in limits.items()}), **other
+    )
 
 
 def _unknown(key: str) -> str:
@@ -170,7 +172,7 @@ def _unknown(key: str) -> str:
     return f"parameter {key} is unknown{hint}; the parameters are {', '.join(KEYS)}"
 
 
-def request_timeout(parameters_json: str) -> float | None:
+def parse_request_timeout(parameters_json: str) -> float | None:
     """`timeout_of` the parameters in a JSON document, as Triton passes them."""
     if PREFIX not in parameters_json:
         return None
@@ -180,10 +182,10 @@ def request_timeout(parameters_json: str) -> float | None:
         found = None
     if not isinstance(found, dict):
         raise SettingsError("the request's parameters are not a JSON object")
-    return timeout_of(found)
+    return request_timeout_s(found)
 
 
-def timeout_of(parameters: Mapping[str, Any]) -> float | None:
+def request_timeout_s(parameters: Mapping[str, Any]) -> float | None:
     """The ``wasm.timeout_ms`` among a request's parameters, in seconds. Raises SettingsError for any other ``wasm.``
     key, or a bad value."""
     found = [key for key in parameters if key.startswith(PREFIX)]
@@ -198,4 +200,6 @@ def timeout_of(parameters: Mapping[str, Any]) -> float | None:
             raise ValueError(_MILLISECONDS)
         return _seconds(str(value))
     except ValueError:
-        raise SettingsError(f"request parameter {REQUEST_KEY} is {called(value)}: {_MILLISECONDS}") from None
+        raise SettingsError(
+            f"request parameter {REQUEST_KEY} is {describe_json_value(value)}: {_MILLISECONDS}"
+        ) from None

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import ModuleError
-from . import name_section as names
-from . import proposals, sections
-from .instructions import MEMORY_GROW, uses
+from .instructions import MEMORY_GROW, has_instruction
 from .leb128 import Reader, TooMuch, Truncated, Unsupported
 from .module_file import read_file
-from .sections import Export, FuncType, GlobalType, Import, MemoryType, Tables
+from .name_section import FunctionNames, local_names
+from .proposals import PROPOSALS_BY_KEY, refusal_text
+from .sections import Export, FuncType, GlobalType, Import, IndexSpaces, MemoryType, read_sections
 
 __all__ = ["Export", "FuncType", "GlobalType", "Import", "MemoryType", "ModuleInfo", "read_module"]
 
@@ -50,7 +50,7 @@ class Section:
 class ModuleInfo:
     """What a module says of itself; errors call it `name`. Immutable; bodies and names are read when asked for."""
 
-    def __init__(self, data: Data, found: list[Section], tables: Tables, name: str) -> None:
+    def __init__(self, data: Data, found: list[Section], tables: IndexSpaces, name: str) -> None:
         self.name = name
         self._data = data
         self.sections = tuple(found)
@@ -88,8 +88,8 @@ class ModuleInfo:
         return self._by_name.get(name)
 
     @functools.cached_property
-    def _function_names(self) -> names.FunctionNames:
-        return names.FunctionNames(self.custom("name", MAX_NAMES_BYTES))
+    def _function_names(self) -> FunctionNames:
+        return FunctionNames(self.custom("name", MAX_NAMES_BYTES))
 
     @functools.cached_property
     def _exported_names(self) -> dict[int, str]:
@@ -107,7 +107,7 @@ class ModuleInfo:
 
     def parameter_names(self, index: int) -> tuple[str, ...] | None:
         """The names of all parameters of a function, or None where one is unknown."""
-        known = names.of_locals(self.custom("name", MAX_NAMES_BYTES), index)
+        known = local_names(self.custom("name", MAX_NAMES_BYTES), index)
         found = tuple(known.get(i, "") for i in range(len(self.functions[index].params)))
         return found if all(found) and len(set(found)) == len(found) else None
 
@@ -146,7 +146,7 @@ class ModuleInfo:
         # memory.grow: the opcode and a memory's index, which is 0 where there is one memory (in one byte, or padded).
         indices = (b"",) if len(self.memories) > 1 else (b"\x00", b"\x80")
         patterns = [bytes([MEMORY_GROW]) + index for index in indices]
-        return uses((b for b in self.bodies() if any(pattern in b for pattern in patterns)), {MEMORY_GROW})
+        return has_instruction((b for b in self.bodies() if any(pattern in b for pattern in patterns)), {MEMORY_GROW})
 
 
 def read_module(source: bytes | memoryview | str | os.PathLike[str], name: str = "the module") -> ModuleInfo:
@@ -164,9 +164,9 @@ def _read(data: Data, name: str) -> ModuleInfo:
     _check_header(bytes(data[:64]), len(data), name)
     try:
         found = _found(data, name)
-        tables = sections.read((s.number, Reader(data, s.start, s.end)) for s in found)
+        tables = read_sections((s.number, Reader(data, s.start, s.end)) for s in found)
     except Unsupported as error:
-        raise ModuleError(f"{name} {proposals.refusal(proposals.BY_KEY[error.proposal], str(error))}") from None
+        raise ModuleError(f"{name} {refusal_text(PROPOSALS_BY_KEY[error.proposal], str(error))}") from None
     except TooMuch as error:
         raise ModuleError(f"{name} is not accepted: {error}") from None
     except Truncated as error:

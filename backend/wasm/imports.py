@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..messages import shown
+from ..messages import quoted_name
 from .sections import FuncType, Import
 
 WASI = "wasi_snapshot_preview1"
@@ -45,23 +45,23 @@ def _functions() -> dict[tuple[str, str], FuncType]:
     return found
 
 
-HOST = _functions()
+HOST_FUNCTIONS = _functions()
 """The host's functions by (module, name)."""
 
 
 def provides(wanted: Import) -> bool:
     """Whether the host has an import, of the same kind and type."""
-    return wanted.kind == "func" and HOST.get((wanted.module, wanted.name)) == wanted.type
+    return wanted.kind == "func" and HOST_FUNCTIONS.get((wanted.module, wanted.name)) == wanted.type
 
 
-def unprovided(imports: Sequence[Import]) -> Iterator[tuple[str, str]]:
+def unprovided_imports(imports: Sequence[Import]) -> Iterator[tuple[str, str]]:
     """Why the host does not link these `imports`, as sentences about "it", the module, each with what to do; nothing
     where it does."""
     missing = []
     for wanted in imports:
-        host = HOST.get((wanted.module, wanted.name))
+        host = HOST_FUNCTIONS.get((wanted.module, wanted.name))
         if host is None:
-            missing.append(f"{shown(wanted.module)}.{shown(wanted.name)}")
+            missing.append(f"{quoted_name(wanted.module)}.{quoted_name(wanted.name)}")
         elif not provides(wanted):
             if wanted.kind == "func":
                 found, own = str(wanted.type), str(host)

@@ -44,7 +44,7 @@ class Instruction:
     immediate: int = 0
 
 
-def uses(bodies: Iterable[bytes], opcodes: Container[int]) -> bool:
+def has_instruction(bodies: Iterable[bytes], opcodes: Container[int]) -> bool:
     """Whether an instruction of the functions with these `bodies` is among `opcodes`. True where one cannot be read."""
     try:
         for body in bodies:

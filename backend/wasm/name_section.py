@@ -20,7 +20,7 @@ _PATH_END = re.compile(r"E[a-z]{0,32}(?:\.llvm\.[0-9]{1,20})?")  # and parameter
 _RUST_HASH = re.compile(r"h[0-9a-f]{16}")
 
 
-def _parts(payload: bytes, kind: int) -> Iterator[Reader]:
+def _subsections(payload: bytes, kind: int) -> Iterator[Reader]:
     """Readers of the subsections of a `kind`. Raises Truncated behind the last whole one."""
     reader = Reader(payload)
     while reader.at < reader.end:
@@ -30,11 +30,11 @@ def _parts(payload: bytes, kind: int) -> Iterator[Reader]:
         reader.at += size
 
 
-def of_locals(payload: bytes, function: int) -> dict[int, str]:
+def local_names(payload: bytes, function: int) -> dict[int, str]:
     """The names of a function's parameters and locals by their indices."""
     found: dict[int, str] = {}
     with contextlib.suppress(Truncated):
-        for part in _parts(payload, _LOCALS):
+        for part in _subsections(payload, _LOCALS):
             for _ in range(part.unsigned()):
                 owner, count = part.unsigned(), part.unsigned()
                 named = {index: part.name() for index in (part.unsigned() for _ in range(count))}
@@ -51,7 +51,7 @@ class FunctionNames:
         self._payload = payload
         self._indices, self._places = array("L"), array("L")
         with contextlib.suppress(Truncated):
-            for part in _parts(payload, _FUNCTIONS):
+            for part in _subsections(payload, _FUNCTIONS):
                 self._read(part)
                 return
 
@@ -75,10 +75,10 @@ class FunctionNames:
             return None
         reader = Reader(self._payload, self._places[at])
         size = reader.unsigned()
-        return readable(reader.take(min(size, _LONGEST)).decode("utf-8", "ignore"))
+        return demangled(reader.take(min(size, _LONGEST)).decode("utf-8", "ignore"))
 
 
-def readable(name: str) -> str:
+def demangled(name: str) -> str:
     """A C++ or Rust path without its mangling (``a::b::f``); any other name as it is.
 
     Only names that write every part out are read: substitutions and templates can stand for gigabytes.

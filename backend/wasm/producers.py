@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from .binary import ModuleInfo
 from .leb128 import Reader, Truncated
 
-SECTION = "producers"
-MAX_BYTES = 64 << 10
+PRODUCERS_SECTION = "producers"
+MAX_SECTION_BYTES = 64 << 10
 MAX_VALUES = 256
 MAX_TEXT = 256
 # How functions are exported, by words in the names of the language and the tools; the first that is found counts.
@@ -44,12 +44,12 @@ class Producer:
         return f"{self.name} {self.version}" if self.version else self.name
 
 
-def of_module(module: ModuleInfo) -> tuple[Producer, ...]:
+def module_producers(module: ModuleInfo) -> tuple[Producer, ...]:
     """What a module says of its making, in the order of the section; nothing where that is too long to be meant."""
-    return read(module.custom(SECTION, MAX_BYTES))
+    return parse_producers(module.custom(PRODUCERS_SECTION, MAX_SECTION_BYTES))
 
 
-def read(payload: bytes) -> tuple[Producer, ...]:
+def parse_producers(payload: bytes) -> tuple[Producer, ...]:
     """The producers in a section's payload. It is a help, never a duty: what is malformed, or too long to be meant, is
     left out, and all that follows with it."""
     found: list[Producer] = []
@@ -71,9 +71,9 @@ def _text(reader: Reader) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def how_to_export(info: ModuleInfo) -> str:
+def export_advice(info: ModuleInfo) -> str:
     """How to export a function in the language of the module, as far as its section tells it."""
-    words = {word for made in of_module(info) for word in made.name.lower().replace("/", " ").split()}
+    words = {word for made in module_producers(info) for word in made.name.lower().replace("/", " ").split()}
     # "C11", "C_plus_plus_14" and the like carry the year of their standard
     words |= {word.rstrip("0123456789").rstrip("_") for word in words}
     found = next((text for names, text in _HOW if words & set(names)), _ANY)

@@ -29,7 +29,7 @@ _NO_THREADS = "build it without threads (no -pthread, no -matomics)"
 _LINEAR = "build it from a language that compiles to linear memory, or with such a backend of its compiler"
 
 # In this order: the words of the first ones contain those of later ones.
-LEFT_OUT = (
+DISABLED_PROPOSALS = (
     Proposal(
         "legacy-exceptions", "legacy exception handling", r"legacy[_ ]exceptions (feature|support)", _NO_EXCEPTIONS
     ),
@@ -69,22 +69,22 @@ _OTHER = re.compile(
     r"(proposal|support|feature) (is )?(not enabled|must be enabled|required)|must be enabled|is disabled"
 )
 _QUOTED = re.compile(r"`(?!gc`)[^`]*`")  # names that are the module's own
-UNKNOWN = Proposal("unknown", "a WebAssembly proposal", "", "build it for WebAssembly 2.0, without it")
-BY_KEY = {proposal.key: proposal for proposal in (*LEFT_OUT, UNKNOWN)}
+UNKNOWN_PROPOSAL = Proposal("unknown", "a WebAssembly proposal", "", "build it for WebAssembly 2.0, without it")
+PROPOSALS_BY_KEY = {proposal.key: proposal for proposal in (*DISABLED_PROPOSALS, UNKNOWN_PROPOSAL)}
 
 
-def named(message: str) -> Proposal | None:
+def proposal_in_message(message: str) -> Proposal | None:
     """The proposal that wasmtime's `message` about a module wants, or None where it is about something else."""
     own = _QUOTED.sub("", message)
-    found = next((each for each in LEFT_OUT if re.search(each.words, own, re.IGNORECASE)), None)
-    return found or (UNKNOWN if _OTHER.search(own) else None)
+    found = next((each for each in DISABLED_PROPOSALS if re.search(each.words, own, re.IGNORECASE)), None)
+    return found or (UNKNOWN_PROPOSAL if _OTHER.search(own) else None)
 
 
-def uses(proposal: Proposal, detail: str) -> str:
+def uses_proposal(proposal: Proposal, detail: str) -> str:
     """What a module does that uses `proposal`, without its subject; `detail` is what the reader or wasmtime said."""
     return f"uses {proposal.name}, which the sandbox leaves out ({detail})"
 
 
-def refusal(proposal: Proposal, detail: str) -> str:
+def refusal_text(proposal: Proposal, detail: str) -> str:
     """Why a module that uses `proposal` is not loaded and what to do, without its name."""
-    return f"cannot be loaded: it {uses(proposal, detail)}: {proposal.remedy}"
+    return f"cannot be loaded: it {uses_proposal(proposal, detail)}: {proposal.remedy}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..facts import PAGE
+from ..constants import PAGE
 from .instructions import skip_constant_expression
 from .leb128 import Reader, TooMuch, Truncated, Unsupported
 
@@ -102,7 +102,7 @@ class Export:
 
 
 @dataclass
-class Tables:
+class IndexSpaces:
     """The index spaces of a module, imported items first."""
 
     types: list[FuncType] = field(default_factory=list)
@@ -115,9 +115,9 @@ class Tables:
     start: int | None = None
 
 
-def read(found: Iterable[tuple[int, Reader]]) -> Tables:
+def read_sections(found: Iterable[tuple[int, Reader]]) -> IndexSpaces:
     """The index spaces from sections, each with its number. Raises Truncated."""
-    tables = Tables()
+    tables = IndexSpaces()
     for number, reader in found:
         if number == _START:
             tables.start = reader.unsigned()
@@ -154,14 +154,14 @@ def _valtypes(reader: Reader) -> tuple[str, ...]:
     return tuple([_valtype(reader) for _ in range(count)])
 
 
-def _type(reader: Reader, tables: Tables) -> None:
+def _type(reader: Reader, tables: IndexSpaces) -> None:
     at, form = reader.at, reader.byte()
     if form != 0x60:
         raise Unsupported(at, f"type form {form:#x}", _FORMS.get(form, "unknown"))
     tables.types.append(FuncType(_valtypes(reader), _valtypes(reader)))
 
 
-def _function_type(reader: Reader, tables: Tables) -> FuncType:
+def _function_type(reader: Reader, tables: IndexSpaces) -> FuncType:
     at, index = reader.at, reader.unsigned()
     if index >= len(tables.types):
         raise Truncated(at, f"type {index} does not exist")
@@ -192,7 +192,7 @@ def _global_type(reader: Reader) -> GlobalType:
     return GlobalType(_valtype(reader), bool(reader.byte() & 1))
 
 
-def _import(reader: Reader, tables: Tables) -> None:
+def _import(reader: Reader, tables: IndexSpaces) -> None:
     module, name, at, kind = reader.name(), reader.name(), reader.at, reader.byte()
     found: ExternType = None
     if kind == 0:
@@ -214,7 +214,7 @@ def _import(reader: Reader, tables: Tables) -> None:
     tables.imports.append(Import(module, name, KINDS[kind], found))
 
 
-def _functions(reader: Reader, tables: Tables) -> None:
+def _functions(reader: Reader, tables: IndexSpaces) -> None:
     count, at = _count(reader), reader.at
     if count == reader.end - at:  # the number of each type is one byte, as nearly always: 30 times as fast
         numbers = reader.take(count)
@@ -226,12 +226,12 @@ def _functions(reader: Reader, tables: Tables) -> None:
         tables.functions.append(_function_type(reader, tables))
 
 
-def _global(reader: Reader, tables: Tables) -> None:
+def _global(reader: Reader, tables: IndexSpaces) -> None:
     tables.globals.append(_global_type(reader))
     skip_constant_expression(reader)
 
 
-def _export(reader: Reader, tables: Tables) -> None:
+def _export(reader: Reader, tables: IndexSpaces) -> None:
     name, at, kind, index = reader.name(), reader.at, reader.byte(), reader.unsigned()
     if kind >= len(KINDS):
         raise Truncated(at, f"export kind {kind} is unknown")
@@ -243,7 +243,7 @@ def _export(reader: Reader, tables: Tables) -> None:
 
 
 _FUNCTIONS, _START = 3, 8
-_ITEMS: dict[int, Callable[[Reader, Tables], None]] = {
+_ITEMS: dict[int, Callable[[Reader, IndexSpaces], None]] = {
     1: _type,
     2: _import,
     4: lambda reader, tables: tables.tables.append(_table(reader)),

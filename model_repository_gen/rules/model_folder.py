@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...backend.facts import DATA_TYPES
+from ...backend.constants import DATA_TYPES
 from ..pbtxt import ModelConfig
 from .rule import ENSEMBLE, ENVIRONMENT, MODEL_DIRECTORY, PYTHON_BASED, Problems, RuleContext, error, warning
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .codec.request import inputs_of
 from .request_errors import RequestError, not_found, unavailable
-from .runtime_api import SERVICE, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
+from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
 from .scheduling.pending import SchedulerMetrics
 from .scheduling.scheduler import Scheduler
 from .settings import ModelSettings
@@ -109,7 +109,7 @@ class ServedModel:
             "interface": settings.interface,
             "limits": limits,
             "threads": settings.threads,
-            "terms": SERVICE,
+            "setting_names": SERVICE_NAMES,
         }
         if settings.wasm_runtime == "Wasmtime":
             self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **how)

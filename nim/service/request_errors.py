@@ -16,7 +16,7 @@ from .runtime_api import (
     MemoryLimit,
     SettingsError,
     WasmError,
-    timeout_of,
+    request_timeout_s,
 )
 
 INTERNAL = "InternalServerError"  # the kind of a bug of ours, wherever it is
@@ -88,7 +88,7 @@ def guest_timeout(parameters: Mapping[str, Any]) -> float | None:
     """The seconds that the module may compute for a request, from the request's parameters, as on Triton. Raises
     RequestError with status 400 for an invalid value, and for any other key that begins with ``wasm.``."""
     try:
-        return timeout_of(parameters)
+        return request_timeout_s(parameters)
     except SettingsError as problem:
         raise input_error(str(problem)) from None
 

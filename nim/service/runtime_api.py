@@ -23,12 +23,12 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
         WasmError,
     )
     from ...backend.batch.bytes_tensor import deserialize, object_array, serialize
-    from ...backend.batch.request_checks import Checker, check_rows
-    from ...backend.facts import PAGE
+    from ...backend.batch.request_checks import RequestChecker, check_rows
+    from ...backend.constants import PAGE
     from ...backend.interface import json_data
-    from ...backend.interface.json_data import called
-    from ...backend.terms import SERVICE, Terms
-    from ...backend.triton.model_parameters import timeout_of
+    from ...backend.interface.json_data import describe_json_value
+    from ...backend.setting_names import SERVICE_NAMES, SettingNames
+    from ...backend.triton.model_parameters import request_timeout_s
 else:
     from portalis_backend import (
         Cancelled,
@@ -48,18 +48,17 @@ else:
         WasmError,
     )
     from portalis_backend.batch.bytes_tensor import deserialize, object_array, serialize
-    from portalis_backend.batch.request_checks import Checker, check_rows
-    from portalis_backend.facts import PAGE
+    from portalis_backend.batch.request_checks import RequestChecker, check_rows
+    from portalis_backend.constants import PAGE
     from portalis_backend.interface import json_data
-    from portalis_backend.interface.json_data import called
-    from portalis_backend.terms import SERVICE, Terms
-    from portalis_backend.triton.model_parameters import timeout_of
+    from portalis_backend.interface.json_data import describe_json_value
+    from portalis_backend.setting_names import SERVICE_NAMES, SettingNames
+    from portalis_backend.triton.model_parameters import request_timeout_s
 
 __all__ = [
     "PAGE",
-    "SERVICE",
+    "SERVICE_NAMES",
     "Cancelled",
-    "Checker",
     "GuestError",
     "GuestStatus",
     "GuestTimeout",
@@ -70,16 +69,17 @@ __all__ = [
     "Limits",
     "MemoryLimit",
     "Program",
+    "RequestChecker",
+    "SettingNames",
     "SettingsError",
     "TensorSpec",
-    "Terms",
     "Trap",
     "WasmError",
-    "called",
     "check_rows",
+    "describe_json_value",
     "deserialize",
     "json_data",
     "object_array",
+    "request_timeout_s",
     "serialize",
-    "timeout_of",
 ]

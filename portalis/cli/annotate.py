@@ -121,12 +121,12 @@ def _write(target: Path, data: bytes) -> None:
 
 def _report(target: Path, data: bytes, as_json: bool) -> None:
     from ..annotation import over_limits
-    from ..backend.interface.discovery import read_section
+    from ..backend.interface.discovery import parse_section
     from ..backend.wasm.binary import read_module
 
     for problem in over_limits(data):
         print(printable(f"warning: with the default limits {target} cannot be loaded: {problem}"), file=sys.stderr)
-    entries = read_section(read_module(data), str(target))
+    entries = parse_section(read_module(data), str(target))
     if as_json:
         print(json.dumps({"file": str(target), "size_bytes": len(data), "entries": entries}, indent=2))
         return

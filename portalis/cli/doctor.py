@@ -140,9 +140,9 @@ def _misfit() -> str:
     """Why the native executor cannot use the installed wasmtime; "" where it can."""
     if not all(map(importlib.util.find_spec, ("wasmtime", "numpy"))):
         return "it needs wasmtime and numpy, see above"
-    from ..backend.executor.wasmtime_version import misfit
+    from ..backend.executor.wasmtime_version import wasmtime_incompatibility
 
-    return misfit() or ""
+    return wasmtime_incompatibility() or ""
 
 
 def _program(name: str, needed_for: str, how: str, *version_args: str) -> Callable[[], Part]:

@@ -101,7 +101,7 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], l
 
     from ..backend import Program
     from ..backend.interface.dtypes import bf16_to_f32, f32_to_bf16
-    from ..backend.terms import INFER
+    from ..backend.setting_names import INFER_NAMES
     from ..interface_check import own_interface
     from ..triton_client import Answer
     from .compiling import noted
@@ -113,7 +113,7 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], l
         if spec.dtype.name == "BF16" and spec.name in arrays:
             arrays[spec.name] = f32_to_bf16(arrays[spec.name])
     with noted(module):
-        program = Program.load(module, limits=limits, terms=INFER)
+        program = Program.load(module, limits=limits, setting_names=INFER_NAMES)
     with program:
         began = time.perf_counter()
         results = dict(program.run(arrays))

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..backend import Interface, ModuleError, WasmError
-from ..backend.compile import loadable
-from ..backend.compile.compiler import explain
-from ..backend.compile.loadable import Problem
+from ..backend.compile.compiler import explain_compile_failure
+from ..backend.compile.loadable import LoadProblem, module_problems
 from ..backend.interface.discovery import discover
-from ..backend.terms import TOOLS, Terms
-from ..backend.wasm import proposals
+from ..backend.setting_names import NAMES_BY_TOOL, SettingNames
 from ..backend.wasm.binary import ModuleInfo, read_module
 from ..backend.wasm.module_file import read_file
+from ..backend.wasm.proposals import UNKNOWN_PROPOSAL, Proposal, proposal_in_message
 from ..digests import sha256_hex
 from .features import FeatureSearch, needs
 from .result import Inspection, is_wasi
@@ -26,7 +25,7 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "
     """Inspect a file; `declared` are interface keys as in the ``portalis`` section. Safe in several threads at once.
 
     The file is read whole; one pass to hash and one to validate take about 5 s per GB on two cores; a module that the
-    sandbox refuses is validated up to twice more. Advice is given in the words of a `tool` of `backend.terms`.
+    sandbox refuses is validated up to twice more. Advice is given in the words of a `tool` of `backend.setting_names`.
 
     Raises ModuleError where the file is no module at all, cannot be read, or changes meanwhile; what is only unusable
     is told in the result.
@@ -34,7 +33,7 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "
     module = read_file(path)
     info = read_module(module, str(path))
     validity = _validity(module)
-    interface, why = _interface(info, declared, path, TOOLS[tool])
+    interface, why = _interface(info, declared, path, NAMES_BY_TOOL[tool])
     digest = sha256_hex(module)
     return Inspection(
         name=path.name,
@@ -63,7 +62,7 @@ class _Validity:
     said of it; and the features where they are known without a search."""
 
     invalid: str | None = None
-    proposal: tuple[proposals.Proposal, str] | None = None
+    proposal: tuple[Proposal, str] | None = None
     features: tuple[str, ...] | None = None
     uses_threads: bool = False
 
@@ -73,11 +72,11 @@ def _validity(module: bytes) -> _Validity:
     if why is None:
         return _Validity()
     anyway = problem(module)  # with every proposal that wasmtime has
-    left_out = proposals.named(why if anyway is None else anyway)
+    left_out = proposal_in_message(why if anyway is None else anyway)
     if anyway is None:
-        return _Validity(proposal=(left_out or proposals.UNKNOWN, why), uses_threads=needs(module, "threads"))
+        return _Validity(proposal=(left_out or UNKNOWN_PROPOSAL, why), uses_threads=needs(module, "threads"))
     if left_out is None:
-        return _Validity(invalid=explain(anyway).removeprefix(NOT_VALID), features=())
+        return _Validity(invalid=explain_compile_failure(anyway).removeprefix(NOT_VALID), features=())
     # no engine here validates it: nothing more can be said of what it uses
     return _Validity(proposal=(left_out, anyway), features=(left_out.key,))
 
@@ -85,7 +84,7 @@ def _validity(module: bytes) -> _Validity:
 NOT_VALID = "is not valid WebAssembly: "
 
 
-def unloadable(module: bytes, info: ModuleInfo, interface: Interface) -> list[Problem]:
+def unloadable(module: bytes, info: ModuleInfo, interface: Interface) -> list[LoadProblem]:
     """The problems for which no setting has the runtime load `module`. Raises ModuleError where it is not valid."""
     validity = _validity(module)
     if validity.invalid is not None:
@@ -93,18 +92,18 @@ def unloadable(module: bytes, info: ModuleInfo, interface: Interface) -> list[Pr
     return list(_unloadable(info, interface, validity))
 
 
-def _unloadable(info: ModuleInfo, interface: Interface | None, validity: _Validity) -> Iterator[Problem]:
+def _unloadable(info: ModuleInfo, interface: Interface | None, validity: _Validity) -> Iterator[LoadProblem]:
     """What the runtime refuses to load, with what only the validator sees where it is not seen already."""
-    found = loadable.of_module(info, interface)
+    found = module_problems(info, interface)
     yield from found
     if validity.proposal is not None and validity.proposal[0].key not in [each.proposal for each in found]:
-        yield Problem.of_proposal(*validity.proposal)
+        yield LoadProblem.from_proposal(*validity.proposal)
 
 
 def _interface(
-    info: ModuleInfo, declared: Mapping[str, Any] | None, path: Path, terms: Terms
+    info: ModuleInfo, declared: Mapping[str, Any] | None, path: Path, setting_names: SettingNames
 ) -> tuple[Interface | None, str | None]:
     try:
-        return discover(info, declared, where=str(path), terms=terms), None
+        return discover(info, declared, where=str(path), setting_names=setting_names), None
     except WasmError as error:
         return None, str(error)

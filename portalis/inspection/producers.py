@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..backend.wasm.binary import read_module
-from ..backend.wasm.producers import MAX_BYTES, MAX_TEXT, MAX_VALUES, SECTION, Producer, of_module, read
+from ..backend.wasm.producers import Producer, module_producers
 
-__all__ = ["MAX_BYTES", "MAX_TEXT", "MAX_VALUES", "SECTION", "Producer", "producers", "read"]
+__all__ = ["Producer", "producers"]
 
 
 def producers(path: Path) -> tuple[Producer, ...]:
     """What the file at `path` says of its making, in the order of the section. Raises ModuleError for no module."""
-    return of_module(read_module(path))
+    return module_producers(read_module(path))

@@ -8,10 +8,9 @@ from typing import Any
 
 from .. import wasm_backend
 from ..backend import Interface, Limits
-from ..backend.compile import loadable
-from ..backend.compile.loadable import Problem
-from ..backend.terms import TOOLS
-from ..backend.triton.engine_selection import Engine, obstacle
+from ..backend.compile.loadable import LoadProblem, limit_problems, problems_sentence
+from ..backend.setting_names import NAMES_BY_TOOL
+from ..backend.triton.engine_selection import Engine, native_obstacle
 from ..backend.wasm.binary import Export, FuncType, Import, MemoryType
 from ..backend.wasm.imports import WASI, provides
 from .features import FeatureSearch
@@ -36,9 +35,9 @@ class Finding:
     proposal: str = ""
 
     @classmethod
-    def of(cls, problem: Problem, tool: str) -> Finding:
-        """A `problem` in the words of a tool of `backend.terms`."""
-        advice = problem.advice(TOOLS[tool])
+    def of(cls, problem: LoadProblem, tool: str) -> Finding:
+        """A `problem` in the words of a tool of `backend.setting_names`."""
+        advice = problem.advice(NAMES_BY_TOOL[tool])
         return cls(
             kind=problem.kind.value,
             why=problem.text,
@@ -81,18 +80,18 @@ class Inspection:
     not_wasi: tuple[str, ...]
     stateless: bool
     invalid: str | None
-    unloadable: tuple[Problem, ...]
+    unloadable: tuple[LoadProblem, ...]
     interface: Interface | None
     no_interface: str | None
     uses_threads: bool
     search: FeatureSearch = field(repr=False, compare=False)
 
-    def problems(self, limits: Mapping[str, Any] | None = None) -> tuple[Problem, ...]:
+    def problems(self, limits: Mapping[str, Any] | None = None) -> tuple[LoadProblem, ...]:
         """All for which a valid module is not loaded under `limits` (by name; else the default ones), as the runtime
         decides it."""
         if self.invalid is not None:
             return ()
-        return (*self.unloadable, *loadable.of_limits(self.memories, self.size_bytes, Limits(**(limits or {}))))
+        return (*self.unloadable, *limit_problems(self.memories, self.size_bytes, Limits(**(limits or {}))))
 
     def findings(self, tool: str, limits: Mapping[str, Any] | None = None) -> tuple[Finding, ...]:
         """The `problems`, in the words of a tool."""
@@ -100,20 +99,20 @@ class Inspection:
 
     def why_not(self, tool: str) -> str | None:
         """Why the module cannot be served as it is, under the default limits, or None."""
-        problems = loadable.sentence(self.problems(), TOOLS[tool])
+        problems = problems_sentence(self.problems(), NAMES_BY_TOOL[tool])
         return self.invalid or problems or self.no_interface
 
     @property
     def refused(self) -> str | None:
         """Why the runtime does not load a valid module under its default limits, or None."""
-        return loadable.sentence(self.problems(), TOOLS["inspect"]) or None
+        return problems_sentence(self.problems(), NAMES_BY_TOOL["inspect"]) or None
 
     @property
     def engine(self) -> EngineChoice | None:
         """What runs the module in Triton where no parameter says otherwise; None where it is not loaded."""
         if self.interface is None or self.invalid or self.refused:
             return None
-        why = obstacle(self.interface)
+        why = native_obstacle(self.interface)
         machines = wasm_backend.machines()
         if why is None and not machines:
             why = "this portalis was installed without the native libraries"

@@ -7,7 +7,7 @@ import functools
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from portalis.backend import facts
+from portalis.backend import constants
 from portalis.backend.compile.engine import EngineSettings, engine_config
 
 MEMORIES = 16
@@ -20,10 +20,10 @@ def pool(config: wasmtime.Config, **other: int) -> wasmtime.Config:
         "total_memories": MEMORIES,
         "total_core_instances": 4 * MEMORIES,
         "total_tables": 4 * MEMORIES,
-        "max_memories_per_module": facts.MAX_MEMORIES,
-        "max_tables_per_module": facts.MAX_TABLES,
-        "table_elements": facts.MAX_TABLE_ELEMENTS,
-        "max_core_instance_size": facts.MAX_INSTANCE_BYTES,
+        "max_memories_per_module": constants.MAX_MEMORIES,
+        "max_tables_per_module": constants.MAX_TABLES,
+        "table_elements": constants.MAX_TABLE_ELEMENTS,
+        "max_core_instance_size": constants.MAX_INSTANCE_BYTES,
         "max_memory_size": 4 << 30,
     }
     for name, value in (bounds | other).items():

@@ -11,8 +11,16 @@ import pytest
 import wasmtime
 
 from portalis.backend import GuestTimeout, Limits, Program, WasmError
-from portalis.backend.terms import INFER, KIT, PYTHON, SERVICE, SPEC, TRITON, Terms
-from portalis.backend.triton.model_parameters import KEYS, parse
+from portalis.backend.setting_names import (
+    INFER_NAMES,
+    KIT_NAMES,
+    PYTHON_NAMES,
+    SERVICE_NAMES,
+    SPEC_NAMES,
+    TRITON_NAMES,
+    SettingNames,
+)
+from portalis.backend.triton.model_parameters import KEYS, parse_parameters
 from portalis.nim.service.settings import ModelSettings
 from portalis.omniverse.extension_toml import LIMITS as OF_KIT
 
@@ -25,7 +33,7 @@ Setting = Callable[[str], Limits]
 
 def _of_triton(key: str) -> Limits:
     assert key in KEYS
-    return parse({key: {"string_value": "60000" if key.endswith("_ms") else "4000000"}}).limits
+    return parse_parameters({key: {"string_value": "60000" if key.endswith("_ms") else "4000000"}}).limits
 
 
 def _of_python(name: str) -> Limits:
@@ -46,13 +54,13 @@ def _of_kit(name: str) -> Limits:
 
 
 # how each tool calls a limit, and what setting it to more makes
-TOOLS: Mapping[str, tuple[Terms, str, Setting]] = {
-    "python": (PYTHON, r"raise (Limits\.\w+)", _of_python),
-    "triton": (TRITON, r"raise (wasm\.\w+)", _of_triton),
-    "spec": (SPEC, r'raise "(wasm\.\w+)" in triton_config\.backend_parameters', _of_triton),
-    "service": (SERVICE, r"raise (limits\.\w+) in service\.json", _of_service),
-    "infer": (INFER, r"raise --limit (\w+)", lambda name: _of_python(f"Limits.{name}")),
-    "kit": (KIT, r"raise the extension's setting (\w+)", _of_kit),
+TOOLS: Mapping[str, tuple[SettingNames, str, Setting]] = {
+    "python": (PYTHON_NAMES, r"raise (Limits\.\w+)", _of_python),
+    "triton": (TRITON_NAMES, r"raise (wasm\.\w+)", _of_triton),
+    "spec": (SPEC_NAMES, r'raise "(wasm\.\w+)" in triton_config\.backend_parameters', _of_triton),
+    "service": (SERVICE_NAMES, r"raise (limits\.\w+) in service\.json", _of_service),
+    "infer": (INFER_NAMES, r"raise --limit (\w+)", lambda name: _of_python(f"Limits.{name}")),
+    "kit": (KIT_NAMES, r"raise the extension's setting (\w+)", _of_kit),
 }
 
 
@@ -123,10 +131,10 @@ CASES = {
 }
 
 
-def outcome(case: Case, limits: Limits, terms: Terms) -> str:
+def outcome(case: Case, limits: Limits, setting_names: SettingNames) -> str:
     """The error of loading and running the module, "" where it answers."""
     try:
-        with Program.load(case.module, limits=limits, cache=None, terms=terms) as program:
+        with Program.load(case.module, limits=limits, cache=None, setting_names=setting_names) as program:
             program.run(case.inputs)
     except WasmError as error:
         return str(error)
@@ -136,27 +144,27 @@ def outcome(case: Case, limits: Limits, terms: Terms) -> str:
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("name", CASES)
 def test_the_limit_that_an_error_names_exists_in_the_tool_and_raising_it_helps(name: str, tool: str) -> None:
-    case, (terms, pattern, setting) = CASES[name], TOOLS[tool]
-    told = outcome(case, case.limits, terms)
+    case, (setting_names, pattern, setting) = CASES[name], TOOLS[tool]
+    told = outcome(case, case.limits, setting_names)
     found = re.search(pattern, told)
     assert found, told
     assert not [other for other, (_, words, _) in TOOLS.items() if other != tool and re.search(words, told)]
     raised = setting(found[1])
     assert getattr(raised, case.limit) > case.low
-    assert outcome(case, raised, terms) == ""
+    assert outcome(case, raised, setting_names) == ""
 
 
 def test_every_limit_has_a_name_in_every_tool() -> None:
-    for terms, pattern, setting in TOOLS.values():
+    for setting_names, pattern, setting in TOOLS.values():
         for limit in fields(Limits):
-            found = re.search(pattern, terms.raised(limit.name, 7))
+            found = re.search(pattern, setting_names.raise_to_advice(limit.name, 7))
             assert found
             assert getattr(setting(found[1]), limit.name)
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_request_that_asked_for_less_time_is_not_advised_to_raise_the_limit(tool: str) -> None:
-    with Program.load(CASES["time"].module, limits=Limits(timeout_s=60), terms=TOOLS[tool][0]) as program:
+    with Program.load(CASES["time"].module, limits=Limits(timeout_s=60), setting_names=TOOLS[tool][0]) as program:
         with pytest.raises(GuestTimeout) as caught:
             program.run(ONE, timeout_s=0.005)
         assert "raise" not in str(caught.value)
@@ -167,7 +175,7 @@ def test_a_request_that_asked_for_less_time_is_not_advised_to_raise_the_limit(to
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_trusting_a_module_is_advised_where_the_tool_can(tool: str) -> None:
-    terms = TOOLS[tool][0]
-    told = outcome(CASES["time of compiling"], CASES["time of compiling"].limits, terms)
+    setting_names = TOOLS[tool][0]
+    told = outcome(CASES["time of compiling"], CASES["time of compiling"].limits, setting_names)
     assert (" if its author is trusted" in told) == (tool in ("python", "triton", "spec"))
-    assert terms.trusted in told
+    assert setting_names.trusted in told

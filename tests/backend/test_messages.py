@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import GuestError, InputError, ModuleError, WasmError
-from portalis.backend.messages import MAX_MESSAGE_BYTES, MAX_NAME, escape, message, name
+from portalis.backend.messages import MAX_MESSAGE_BYTES, MAX_NAME_CHARACTERS, bounded_message, bounded_name, escape
 
 
 def is_plain(text: str) -> bool:
@@ -22,7 +22,7 @@ def test_no_text_becomes_a_long_message_or_one_with_control_characters(text: str
     told = str(WasmError(text * times))
     assert len(told.encode("utf-8", "surrogatepass")) <= MAX_MESSAGE_BYTES
     assert is_plain(told)
-    assert message(told) == told
+    assert bounded_message(told) == told
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=300))
@@ -47,16 +47,16 @@ def test_what_is_added_to_an_error_later_is_bounded_too() -> None:
 
 @pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\rb", "a\x07b", "a\x9bb", "a\u202eb", "a\u2066b", "a\u2028b", "a\tb"])
 def test_what_moves_a_cursor_or_turns_text_around_is_escaped(text: str) -> None:
-    for told in (escape(text), name(text), str(WasmError(text))):
+    for told in (escape(text), bounded_name(text), str(WasmError(text))):
         assert told.isprintable()
         assert told[0] + told[-1] == "ab"
 
 
 def test_a_name_is_one_line_that_says_how_long_it_was() -> None:
-    assert name("f") == "f"
-    assert name("a\nb") == "a\\nb"
-    assert name("g" * 90_000) == "g" * (MAX_NAME - 1) + "… (90,000 characters)"
-    assert len(name("\U000e0001" * 200)) < 2 * MAX_NAME
+    assert bounded_name("f") == "f"
+    assert bounded_name("a\nb") == "a\\nb"
+    assert bounded_name("g" * 90_000) == "g" * (MAX_NAME_CHARACTERS - 1) + "… (90,000 characters)"
+    assert len(bounded_name("\U000e0001" * 200)) < 2 * MAX_NAME_CHARACTERS
 
 
 def test_a_hundred_megabytes_cost_next_to_nothing() -> None:

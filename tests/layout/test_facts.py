@@ -1,4 +1,4 @@
-"""Numbers and tables that several parts share are written once (`portalis.backend.facts`); C and other vocabularies, which
+"""Numbers and tables that several parts share are written once (`portalis.backend.constants`); C and other vocabularies, which
 cannot import them, say the same."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portalis.backend import facts
+from portalis.backend import constants
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.messages import escape
 from portalis.backend.plan import control, layout, numbers
@@ -29,7 +29,7 @@ from tests.parts import ROOT
 
 BACKEND = ROOT / "backend"
 C = sorted([*(BACKEND / "adapter").glob("*.[ch]"), *(BACKEND / "native").glob("*.[ch]")])
-NAMES = set(facts.DATA_TYPES)
+NAMES = set(constants.DATA_TYPES)
 LIMITS = {"UINT32_MAX": (1 << 32) - 1, "UINT64_MAX": (1 << 64) - 1}
 
 
@@ -63,7 +63,7 @@ def in_c() -> dict[str, set[int]]:
     ],
 )
 def test_c_has_the_numbers_of_facts(name: str) -> None:
-    assert in_c()[name] == {getattr(facts, name)}
+    assert in_c()[name] == {getattr(constants, name)}
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def python_files() -> Iterator[Path]:
 def test_the_size_of_a_page_is_written_once_for_python_and_once_for_c() -> None:
     files = [*python_files(), *C]
     found = {str(path.relative_to(ROOT)) for path in files if re.search(r"\b65536\b|\b65_536\b", path.read_text())}
-    assert found == {"backend/facts.py", "backend/adapter/control.h"}
+    assert found == {"backend/constants.py", "backend/adapter/control.h"}
 
 
 def test_what_is_shared_has_one_definition() -> None:
-    shared = "|".join(name for name in vars(facts) if name.isupper())
+    shared = "|".join(name for name in vars(constants) if name.isupper())
     others = [
         f"{path.relative_to(ROOT)}: {found[0]}"
         for path in python_files()
-        if BACKEND in path.parents and path.name != "facts.py"
+        if BACKEND in path.parents and path.name != "constants.py"
         for found in re.finditer(rf"^({shared})\b[^=\n]*= ", path.read_text(), re.MULTILINE)
     ]
     assert others == []
@@ -121,13 +121,19 @@ def test_what_is_shared_has_one_definition() -> None:
 def test_the_numbers_of_data_types_are_tritons() -> None:
     of_triton = dict(model_config_schema().DataType.items())
     assert {dtype.triton: dtype.number for dtype in DTYPES.values()} | {"TYPE_INVALID": 0} == of_triton
-    assert in_c()["TYPE_BYTES"] == {facts.DATA_TYPES["BYTES"].number}
+    assert in_c()["TYPE_BYTES"] == {constants.DATA_TYPES["BYTES"].number}
 
 
 def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
-    for row in facts.DATA_TYPES.values():
+    for row in constants.DATA_TYPES.values():
         assert row.name == "BYTES" or row.size == np.dtype(row.numpy).itemsize
-        kinds = {facts.INT: "i", facts.UINT: "u", facts.FLOAT: "f", facts.BOOL: "b", facts.BFLOAT: "u"}
+        kinds = {
+            constants.INT: "i",
+            constants.UINT: "u",
+            constants.FLOAT: "f",
+            constants.BOOL: "b",
+            constants.BFLOAT: "u",
+        }
         assert row.name == "BYTES" or np.dtype(row.numpy).kind == kinds[row.code]
 
 
@@ -140,7 +146,7 @@ def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
         pytest.param(set(_FIELDS), {"FP16", "BF16"}, id="gRPC"),  # in raw_input_contents only
         pytest.param(set(_TYPES), set(), id="proto"),
         pytest.param(
-            set(numbers._LOADS), {n for n in NAMES if facts.DATA_TYPES[n].size >= 4 or n == "BYTES"}, id="loads"
+            set(numbers._LOADS), {n for n in NAMES if constants.DATA_TYPES[n].size >= 4 or n == "BYTES"}, id="loads"
         ),
     ],
 )
@@ -157,8 +163,6 @@ def test_unprintable_characters_are_escaped_alike(category: str) -> None:
 
 
 def test_facts_and_limits_cost_neither_wasmtime_nor_numpy() -> None:
-    check = (
-        "import sys, portalis.backend.facts, portalis.backend.limits; print({'wasmtime', 'numpy'} & set(sys.modules))"
-    )
+    check = "import sys, portalis.backend.constants, portalis.backend.limits; print({'wasmtime', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from portalis.backend.executor.core_library import layouts
+from portalis.backend.executor.core_library import struct_sizes
 from portalis.backend.interface.discovery import discover
 from portalis.backend.limits import Limits
 from portalis.backend.plan import layout
-from portalis.backend.plan.planner import Isolation, plan
-from portalis.backend.terms import TRITON
+from portalis.backend.plan.planner import Isolation, plan_entry
+from portalis.backend.setting_names import TRITON_NAMES
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -45,17 +45,17 @@ def block(name: str, configuration: str = '{"name": "model"}') -> bytes:
     """The plan of a guest, as the native executor reads it."""
     wasm, isolation = GUESTS[name]
     info = read_module(wasm, name)
-    interface = discover(info, {}, where=name, terms=TRITON)
-    made = plan(wasm, info, interface, isolation, LIMITS, TRITON)
-    code = [b"guest", b"loop", b"bridge"][: len(made.parts) - 1]
+    interface = discover(info, {}, where=name, setting_names=TRITON_NAMES)
+    made = plan_entry(wasm, info, interface, isolation, LIMITS, TRITON_NAMES)
+    code = [b"guest", b"loop", b"bridge"][: len(made.modules) - 1]
     code.append(f"adapter {len(interface.inputs)} {len(interface.outputs)}".encode())
     return bytes(
-        layout.pack(
+        layout.pack_plan(
             made,
             code,
             names=info.named_functions(),
             signals=False,
-            layouts=layouts(),
+            layouts=struct_sizes(),
             configuration=configuration,
         )
     )

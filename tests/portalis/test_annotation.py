@@ -13,7 +13,7 @@ import wasmtime
 
 from portalis.annotation import amend, parse_tensor, replace
 from portalis.backend import InterfaceError, ModuleError, Program
-from portalis.backend.interface.discovery import discover, read_section
+from portalis.backend.interface.discovery import discover, parse_section
 from portalis.backend.wasm.binary import read_module
 from portalis.errors import UsageError
 from portalis.examples.catalog import ECHO, EXAMPLES, Example
@@ -36,7 +36,7 @@ DOUBLE: dict[str, Any] = {
 
 def entries(module: bytes) -> list[dict[str, Any]]:
     """The entries that the module's section holds."""
-    return read_section(read_module(module), WHERE)
+    return parse_section(read_module(module), WHERE)
 
 
 def others(module: bytes) -> list[tuple[int, bytes]]:

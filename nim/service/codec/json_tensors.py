@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..request_errors import input_error
-from ..runtime_api import TensorSpec, called, json_data
+from ..runtime_api import TensorSpec, describe_json_value, json_data
 from .inference_schema import Tensor, V2Tensor
 from .json_codec import numbers
 from .raw_tensors import checked_dtype, checked_shape
@@ -24,7 +24,7 @@ def decode(tensor: Tensor | V2Tensor, spec: TensorSpec) -> np.ndarray:
     flat = _flat(tensor.data, shape, where)
     encoding = tensor.parameters.content_encoding if tensor.parameters is not None else None
     try:
-        return json_data.decode(spec.dtype, flat, encoding).reshape(shape)
+        return json_data.decode_elements(spec.dtype, flat, encoding).reshape(shape)
     except ValueError as problem:
         raise input_error(f"{where} ({wanted}): {problem}") from None
 
@@ -32,7 +32,7 @@ def decode(tensor: Tensor | V2Tensor, spec: TensorSpec) -> np.ndarray:
 def encode(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
     """`array` as the JSON of an output: flat, row-major. It is for `jsonio.written`."""
     told: dict[str, Any] = {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}
-    data, encoding = json_data.encode(spec.dtype, array)
+    data, encoding = json_data.encode_elements(spec.dtype, array)
     if encoding is not None:
         told["parameters"] = {"content_encoding": encoding}
     told["data"] = numbers(data) if isinstance(data, np.ndarray) else data
@@ -42,7 +42,7 @@ def encode(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
 def _flat(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
     """The elements, row-major, as many as the shape has."""
     if type(data) is not list:
-        raise input_error(f"{where}: data must be a list, not {called(data)}")
+        raise input_error(f"{where}: data must be a list, not {describe_json_value(data)}")
     flat: list[Any] = data
     if flat and isinstance(flat[0], list):
         for axis, size in enumerate(shape[1:], 1):

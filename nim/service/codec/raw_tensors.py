@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..request_errors import input_error
-from ..runtime_api import Checker, InputError, Interface, TensorSpec, check_rows, deserialize, object_array, serialize
+from ..runtime_api import (
+    InputError,
+    Interface,
+    RequestChecker,
+    TensorSpec,
+    check_rows,
+    deserialize,
+    object_array,
+    serialize,
+)
 
 MAX_RANK = 32  # NumPy's own, before its version 2
 MAX_ELEMENTS = 1 << 60  # eight bytes each still fit into 63 bits
@@ -50,7 +59,7 @@ def check_heads(interface: Interface, heads: Mapping[str, tuple[str, Sequence[in
             # one element, seen as many
             stand_ins[spec.name] = np.broadcast_to(np.zeros((), dtype=spec.dtype.numpy), sizes)
     try:
-        check_rows(interface, Checker(interface).check(stand_ins))
+        check_rows(interface, RequestChecker(interface).check(stand_ins))
     except InputError as problem:
         raise input_error(str(problem)) from None
 

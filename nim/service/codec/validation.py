@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..runtime_api import called
+from ..runtime_api import describe_json_value
 
 _MOST = 2000
 # the kinds of pydantic's errors: what was expected
@@ -36,7 +36,7 @@ def misfits(problem: ValidationError, what: str = "the request") -> str:
             sentence = _sentence(kind, error.get("ctx", {}), error["input"], error["msg"])
             other.append(f"{_path(place) or what}: {sentence}")
     messages = [
-        f"{path}: expected {' or '.join(dict.fromkeys(kinds))}, got {called(value)}"
+        f"{path}: expected {' or '.join(dict.fromkeys(kinds))}, got {describe_json_value(value)}"
         for path, (kinds, value) in found.items()
     ]
     text = "; ".join((messages + other)[:20])
@@ -51,13 +51,13 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any, otherwise: str)
     if kind == "missing":
         return "it is missing"
     if kind == "greater_than_equal":
-        return f"expected at least {context['ge']}, got {called(value)}"
+        return f"expected at least {context['ge']}, got {describe_json_value(value)}"
     if kind == "less_than_equal":
-        return f"expected at most {context['le']}, got {called(value)}"
+        return f"expected at most {context['le']}, got {describe_json_value(value)}"
     if kind == "too_long":
         return f"expected at most {context['max_length']} elements, got {context['actual_length']}"
     if kind == "literal_error":
-        return f"expected {context['expected']}, got {called(value)}"
+        return f"expected {context['expected']}, got {describe_json_value(value)}"
     if kind == "int_parsing_size":
-        return f"{called(value)} is too large"
+        return f"{describe_json_value(value)} is too large"
     return otherwise

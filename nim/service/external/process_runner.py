@@ -18,7 +18,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..runtime_api import PAGE, SERVICE, GuestError, GuestTimeout, InputError, Limits, Program, SettingsError, Terms
+from ..runtime_api import (
+    PAGE,
+    SERVICE_NAMES,
+    GuestError,
+    GuestTimeout,
+    InputError,
+    Limits,
+    Program,
+    SettingNames,
+    SettingsError,
+)
 from .pipes import OutputLimitExceeded, communicate
 from .runtime_commands import RUNTIMES, ExternalRuntime, ProcessResult
 
@@ -41,7 +51,7 @@ def load_program(
     interface: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
     threads: int = 1,
-    terms: Terms = SERVICE,
+    setting_names: SettingNames = SERVICE_NAMES,
 ) -> Program:
     """The WASI command at `path`, run by `runtime`: "Wasmer" or "WasmEdge".
 
@@ -55,9 +65,11 @@ def load_program(
         raise SettingsError(f"{runtime} requires a POSIX shell: {_SHELL} not found")
     if shutil.which(argv[0]) is None:
         raise SettingsError(f"{runtime} cannot be started: no executable {argv[0]} found; {external.remediation}")
-    run_row = ProcessRunner(external, argv, path.resolve(), limits, terms)
+    run_row = ProcessRunner(external, argv, path.resolve(), limits, setting_names)
     # rejects an initial memory larger than the limit: WasmEdge would run the module with less memory than it declares
-    return Program.of_command(path, run_row, interface=interface, limits=limits, threads=threads, terms=terms)
+    return Program.from_command(
+        path, run_row, interface=interface, limits=limits, threads=threads, setting_names=setting_names
+    )
 
 
 def _command_on_path(runtime: ExternalRuntime) -> tuple[str, ...]:
@@ -73,10 +85,10 @@ class ProcessRunner:
     """Runs each row with the module at `path` in a new process. Instances are `RunRow` callables."""
 
     def __init__(
-        self, runtime: ExternalRuntime, command: Sequence[str], path: Path, limits: Limits, terms: Terms
+        self, runtime: ExternalRuntime, command: Sequence[str], path: Path, limits: Limits, setting_names: SettingNames
     ) -> None:
         self._runtime, self._command, self._path, self._limits = runtime, command, path, limits
-        self._terms = terms
+        self._setting_names = setting_names
         self._cache_folder = os.environ.get(_CACHE_VARIABLE) or tempfile.gettempdir()
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> tuple[bytes, bytes, int]:
@@ -93,12 +105,12 @@ class ProcessRunner:
                 except TimeoutError:
                     raise GuestTimeout(
                         f"the program ran longer than its limit of {timeout_s:g} s"
-                        f" ({self._terms.more_time(timeout_s, limits.timeout_s)})"
+                        f" ({self._setting_names.more_time_advice(timeout_s, limits.timeout_s)})"
                     ) from None
                 except OutputLimitExceeded:
                     raise GuestError(
                         f"the program wrote more than {limits.max_stdout_bytes} bytes to a stream"
-                        f" ({self._terms.raising('max_stdout_bytes')}, or have it write less)"
+                        f" ({self._setting_names.raise_advice('max_stdout_bytes')}, or have it write less)"
                     ) from None
                 finally:
                     if process.returncode is None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import wasmtime
 
-from portalis.backend.facts import MAX_OUT_RANK
+from portalis.backend.constants import MAX_OUT_RANK
 from portalis.backend.plan import control
 from portalis.backend.plan.planner import Plan
 
@@ -31,9 +31,9 @@ class Instance:
         engine = wasmtime.Engine()
         self.store = wasmtime.Store(engine)
         made: list[Any] = []
-        for part in plan.parts:
-            imports = [made[link.module][link.name] for link in part.links]
-            made.append(wasmtime.Instance(self.store, wasmtime.Module(engine, part.wasm), imports).exports(self.store))
+        for each in plan.modules:
+            imports = [made[link.module][link.name] for link in each.links]
+            made.append(wasmtime.Instance(self.store, wasmtime.Module(engine, each.wasm), imports).exports(self.store))
         self.guest, self._adapter = made[0], made[-1]
         self.own: wasmtime.Memory = made[plan.bridge]["memory"]
         self.tensors: wasmtime.Memory = made[plan.bridge]["tensors"]

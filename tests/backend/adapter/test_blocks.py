@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import AbiViolation, GuestTimeout, Limits, MemoryLimit, Program, Trap
-from portalis.backend.facts import PAGE
+from portalis.backend.constants import PAGE
 from portalis.backend.plan.buffers import Allocator, choose_allocator
 from tests.backend import guests
 from tests.backend.adapter.noting import ALIGN, KERNEL, WORDS, inputs, noting, see, size_of

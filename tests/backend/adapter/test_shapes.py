@@ -139,13 +139,13 @@ def test_an_absent_optional_input_is_absent_for_the_guest_and_without_any_there_
         assert program.run({"a": zeros(1, 3), "o": zeros(1, 1), "b": zeros(1, 2)})["y"].tolist() == [[3]]
 
 
-@pytest.mark.parametrize("of_command", [False, True])
-def test_a_command_checks_the_shapes_of_its_rows(of_command: bool, tmp_path: Any) -> None:
+@pytest.mark.parametrize("from_command", [False, True])
+def test_a_command_checks_the_shapes_of_its_rows(from_command: bool, tmp_path: Any) -> None:
     """It has no adapter: what runs it may be another runtime."""
     module = guests.wasm(guests.CAT)
-    if of_command:
+    if from_command:
         (tmp_path / "cat.wasm").write_bytes(module)
-        program = Program.of_command(tmp_path / "cat.wasm", lambda stdin, args, limit_s: (stdin, b"", len(args)))
+        program = Program.from_command(tmp_path / "cat.wasm", lambda stdin, args, limit_s: (stdin, b"", len(args)))
     else:
         program = Program.load(module)
     rows = np.array([[b"a"], [b"b"]], object)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from portalis.backend import Cancelled, GuestTimeout, Limits, Program, Trap
-from portalis.backend.batch.batch import TRIES, Batch
-from portalis.backend.batch.coalesce import Group, Job
+from portalis.backend.batch.batch import SHORT_TRIES_SHARE, Batch
+from portalis.backend.batch.coalesce import BatchItem, Group
 from tests.backend.host_guests import moody
 from tests.running.waiting import PATIENCE_S
 
@@ -92,7 +92,7 @@ def test_good_requests_are_answered_before_endless_ones(values: list[float], bor
     assert run.last_good() < endless[TRAP in values]
     tries = [limit for limit in run.limits if limit < LIMIT_S]
     assert len(tries) >= len(endless) - 1
-    assert sum(tries) <= TRIES * LIMIT_S * (1 + math.log(len(values)) + 1)
+    assert sum(tries) <= SHORT_TRIES_SHARE * LIMIT_S * (1 + math.log(len(values)) + 1)
 
 
 def test_requests_that_are_never_joined_wait_for_one_endless_one_at_most() -> None:
@@ -144,9 +144,9 @@ def test_hundreds_of_endless_requests_share_the_time_of_the_short_tries() -> Non
         raise GuestTimeout("late")
 
     batch = Batch(call, proceed=None, answered=None, parallel=1)
-    jobs = [Job(i, [], 8.0) for i in range(300)]
+    jobs = [BatchItem(i, [], 8.0) for i in range(300)]
     batch.run([jobs], False)
     tries = [limit for limit in limits if limit < 8.0]
     assert len(tries) == 300 and limits.count(8.0) == 301
-    assert max(tries) <= TRIES * 8.0
+    assert max(tries) <= SHORT_TRIES_SHARE * 8.0
     assert [type(batch.results[i]) for i in range(300)] == [GuestTimeout] * 300

@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 from portalis.backend import InputError, Interface
-from portalis.backend.batch.request_checks import Checker, check_rows
+from portalis.backend.batch.request_checks import RequestChecker, check_rows
 from tests.backend.guests import tensor
 
 F32 = np.float32
 
 
-def checker(convention: str, *inputs: dict[str, object], batch: int = 0) -> Checker:
+def checker(convention: str, *inputs: dict[str, object], batch: int = 0) -> RequestChecker:
     declared = {"entry": "f", "convention": convention, "signature": "(n)->(n)", "max_batch_size": batch}
-    return Checker(
+    return RequestChecker(
         Interface.from_json({**declared, "inputs": list(inputs), "outputs": [tensor("y")]}, where="the test")
     )
 
 
-def refused(rules: Checker, inputs: dict[str, object]) -> str:
+def refused(rules: RequestChecker, inputs: dict[str, object]) -> str:
     with pytest.raises(InputError) as caught:
         rules.check(inputs)
     return str(caught.value)

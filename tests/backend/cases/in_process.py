@@ -10,7 +10,7 @@ import pytest
 from portalis.backend.executor import executor_factory as loaded
 from portalis.backend.limits import Limits
 from portalis.backend.program import Program
-from portalis.backend.terms import TRITON
+from portalis.backend.setting_names import TRITON_NAMES
 from tests import parts
 from tests.backend.cases.case import Case, Failure, Outcome, late, outcome
 from tests.running import waiting
@@ -48,7 +48,7 @@ def _run(case: Case, way: str) -> Run:
             isolation=case.isolation,
             trusted=True,
             on_output=lambda stream, line: lines.append((stream, line)),
-            terms=TRITON,  # the words of Triton, so that all say the same
+            setting_names=TRITON_NAMES,  # the words of Triton, so that all say the same
         )
     with program:
         found = []

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from portalis.backend.interface.dtypes import bf16_to_f32
-from portalis.backend.plan import elementwise_loop
+from portalis.backend.plan import planner
+from portalis.backend.plan.elementwise_loop import build_elementwise_loop
 from tests.backend.cases import in_process, random_dlpack, random_elementwise, random_gufunc
 from tests.backend.cases.case import Call, Case, Outcome, content
 from tests.backend.cases.drawn import Drawn
@@ -23,8 +24,8 @@ def check(drawn: Drawn) -> None:
     first = None
     for way in in_process.WAYS:
         with pytest.MonkeyPatch.context() as patch:
-            build = partial(elementwise_loop.build, chunk_bytes=drawn.chunk_bytes)
-            patch.setattr(elementwise_loop, "build", build)
+            build = partial(build_elementwise_loop, chunk_bytes=drawn.chunk_bytes)
+            patch.setattr(planner, "build_elementwise_loop", build)
             found, _ = in_process.run(case, way)
         first = first or found
         assert found == first, way

@@ -29,7 +29,7 @@ from portalis.backend.compile import private_folder
 from portalis.backend.compile.cache import HEADER_BYTES, MAGIC, CompileCache, cache_key, machine_identity
 from portalis.backend.compile.compiler import compile_module
 from portalis.backend.compile.engine import EngineSettings, engine_for
-from portalis.backend.compile.loading import deserialize
+from portalis.backend.compile.loading import deserialize_module
 from tests.backend.big_module import big_module
 from tests.running.waiting import PATIENCE_S
 
@@ -131,7 +131,7 @@ def test_a_real_module_runs_after_it_came_from_the_cache(cache: CompileCache) ->
     cache.put(key, compile_module(wasm, settings, timeout_s=PATIENCE_S, trusted=True))
     code = cache.get(key)
     assert code is not None
-    module = deserialize(engine_for(settings), code)
+    module = deserialize_module(engine_for(settings), code)
     store = wasmtime.Store(engine_for(settings))
     store.set_epoch_deadline(1 << 40)
     function = wasmtime.Instance(store, module, []).exports(store)["f"]
@@ -144,7 +144,7 @@ def test_a_big_module_takes_at_most_a_twentieth_of_the_work_to_load_from_the_cac
     engine = engine_for(settings)
     start = time.process_time()
     code: bytes | memoryview = compile_module(wasm, settings, timeout_s=PATIENCE_S, trusted=True)
-    deserialize(engine, code)
+    deserialize_module(engine, code)
     first = time.process_time() - start
     key = cache_key(hashlib.sha256(wasm).hexdigest(), repr(settings))
     cache.put(key, code)
@@ -153,7 +153,7 @@ def test_a_big_module_takes_at_most_a_twentieth_of_the_work_to_load_from_the_cac
         start = time.process_time()
         found = cache.get(cache_key(hashlib.sha256(wasm).hexdigest(), repr(settings)))
         assert found is not None
-        deserialize(engine, found)
+        deserialize_module(engine, found)
         seconds.append(time.process_time() - start)
     assert min(seconds) <= first / 20
 
@@ -475,7 +475,7 @@ def test_a_file_that_comes_in_pieces_is_read_whole() -> None:
 
     thread = threading.Thread(target=write)
     thread.start()
-    assert private_folder.read(reader, 100) == b"onetwothree"
+    assert private_folder.read_up_to(reader, 100) == b"onetwothree"
     thread.join()
     os.close(reader)
 

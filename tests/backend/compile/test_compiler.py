@@ -20,11 +20,11 @@ import wasmtime
 from coverage import Coverage
 
 from portalis.backend.compile import compiler, interpreter
-from portalis.backend.compile import worker as compile_worker
-from portalis.backend.compile.compiler import IN_PROCESS_BYTES, compile_module, explain
+from portalis.backend.compile import compiler_process as compile_worker
+from portalis.backend.compile.compiler import IN_PROCESS_BYTES, compile_module, explain_compile_failure
 from portalis.backend.compile.engine import EngineSettings, engine_config, engine_for
 from portalis.backend.compile.interpreter import find_interpreter
-from portalis.backend.compile.loading import deserialize
+from portalis.backend.compile.loading import deserialize_module
 from portalis.backend.errors import ModuleError
 from tests.backend import pooled
 from tests.backend.big_module import big_module, hungry_module, slow_module
@@ -80,22 +80,22 @@ def test_a_child_compiles_exactly_what_this_process_would() -> None:
     here = compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=True)
     child = compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)
     assert here == child
-    deserialize(engine_for(SETTINGS), child)
+    deserialize_module(engine_for(SETTINGS), child)
 
 
 @pytest.mark.parametrize("signals", [False, True])
 def test_code_from_a_child_loads_with_and_without_a_pool_of_memories(signals: bool) -> None:
     settings = EngineSettings(max_stack_bytes=1 << 20, signals_based_traps=signals)
     code = compile_module(BIG, settings, timeout_s=PATIENCE_S, trusted=False)
-    deserialize(engine_for(settings), code)
-    deserialize(wasmtime.Engine(pooled.pool(engine_config(settings), **({} if signals else CHECKED))), code)
+    deserialize_module(engine_for(settings), code)
+    deserialize_module(wasmtime.Engine(pooled.pool(engine_config(settings), **({} if signals else CHECKED))), code)
     with pytest.raises(ModuleError, match="the compiled module cannot be loaded"):
-        deserialize(engine_for(EngineSettings(max_stack_bytes=1 << 20, signals_based_traps=not signals)), code)
+        deserialize_module(engine_for(EngineSettings(max_stack_bytes=1 << 20, signals_based_traps=not signals)), code)
 
 
 def test_machine_code_that_is_none_is_refused() -> None:
     with pytest.raises(ModuleError, match="the compiled module cannot be loaded"):
-        deserialize(engine_for(SETTINGS), b"not machine code at all")
+        deserialize_module(engine_for(SETTINGS), b"not machine code at all")
 
 
 def test_a_tiny_module_and_a_trusted_one_need_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_a_tiny_module_and_a_trusted_one_need_no_child(monkeypatch: pytest.Monke
     tiny = padded + bytes(IN_PROCESS_BYTES - len(padded))
     assert len(tiny) == IN_PROCESS_BYTES
     for wasm, trusted in ((tiny, False), (BIG, True)):
-        deserialize(engine_for(SETTINGS), compile_module(wasm, SETTINGS, timeout_s=PATIENCE_S, trusted=trusted))
+        deserialize_module(engine_for(SETTINGS), compile_module(wasm, SETTINGS, timeout_s=PATIENCE_S, trusted=trusted))
     with pytest.raises(ModuleError, match="PORTALIS_PYTHON"):
         compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)
 
@@ -144,8 +144,8 @@ def test_the_reason_names_what_the_sandbox_does_not_allow() -> None:
 
 
 def test_a_reason_without_causes_or_offset_is_kept() -> None:
-    assert explain("something else\n") == "is not valid WebAssembly: something else"
-    assert explain(
+    assert explain_compile_failure("something else\n") == "is not valid WebAssembly: something else"
+    assert explain_compile_failure(
         "failed to compile: wasm[0]::function[7]::sum\n\nCaused by:\n    Code for function is too large\n"
     ) == ("cannot be compiled: function 7 (sum): Code for function is too large")
 
@@ -265,11 +265,11 @@ def test_a_server_that_ignores_the_death_of_its_children_still_gets_its_code() -
         signal.signal(signal.SIGCHLD, before)
 
 
-# -- the worker --------------------------------------------------------------------------------------------
+# -- the compiler_process --------------------------------------------------------------------------------------------
 
 
-def worker(wasm: bytes, **changes: object) -> subprocess.CompletedProcess[bytes]:
-    """Run the worker script itself, under this run's coverage measurement if there is one."""
+def compiler_process(wasm: bytes, **changes: object) -> subprocess.CompletedProcess[bytes]:
+    """Run the compiler_process script itself, under this run's coverage measurement if there is one."""
     job = {
         "folder": str(ISLAND),
         "path": interpreter.module_path(),
@@ -293,24 +293,24 @@ def report(done: subprocess.CompletedProcess[bytes]) -> dict[str, object]:
 
 
 def test_the_worker_writes_the_code_and_says_how_much() -> None:
-    done = worker(BIG)
+    done = compiler_process(BIG)
     assert report(done) == {"bytes": len(done.stdout)}
-    deserialize(engine_for(SETTINGS), done.stdout)
+    deserialize_module(engine_for(SETTINGS), done.stdout)
 
 
 def test_the_worker_tells_a_refused_module_from_a_failure() -> None:
-    assert "Caused by" in str(report(worker(INVALID))["refused"])
-    assert "TypeError" in str(report(worker(BIG, settings={"unheard_of": 1}))["failed"])
-    assert "ModuleNotFoundError" in str(report(worker(BIG, folder="/nowhere"))["failed"])
+    assert "Caused by" in str(report(compiler_process(INVALID))["refused"])
+    assert "TypeError" in str(report(compiler_process(BIG, settings={"unheard_of": 1}))["failed"])
+    assert "ModuleNotFoundError" in str(report(compiler_process(BIG, folder="/nowhere"))["failed"])
 
 
 def test_the_worker_ends_at_once_when_its_parent_is_gone() -> None:
-    done = worker(BIG, parent=1)
+    done = compiler_process(BIG, parent=1)
     assert (done.returncode, done.stdout) == (1, b"")
 
 
 def test_the_worker_stops_at_its_limit_of_processor_time() -> None:
-    done = worker(slow_module(20_000), cpu_s=1)
+    done = compiler_process(slow_module(20_000), cpu_s=1)
     assert done.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
     assert not done.stdout
 
@@ -319,7 +319,7 @@ def test_the_worker_runs_from_a_bare_folder_of_any_name(tmp_path: Path, monkeypa
     copied = tmp_path / "1 not-a package name"
     shutil.copytree(ISLAND, copied, ignore=shutil.ignore_patterns("__pycache__"))
     (copied / "__init__.py").write_text("raise SystemExit('the package itself must not be run')")
-    monkeypatch.setattr(compiler, "_WORKER", copied / "compile" / "worker.py")
+    monkeypatch.setattr(compiler, "_COMPILER_PROCESS", copied / "compile" / "compiler_process.py")
     monkeypatch.chdir(tmp_path)
     assert compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)
     assert not list(copied.rglob("__pycache__"))

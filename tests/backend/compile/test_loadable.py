@@ -14,19 +14,29 @@ import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portalis.backend import Limits, ModuleError, Program, WasmError, facts
+from portalis.backend import Limits, ModuleError, Program, WasmError, constants
 from portalis.backend.compile import loadable
-from portalis.backend.compile.compiler import compile_module, explain
+from portalis.backend.compile.compiler import compile_module, explain_compile_failure
 from portalis.backend.compile.engine import EngineSettings
-from portalis.backend.compile.loading import deserialize
+from portalis.backend.compile.loading import deserialize_module
 from portalis.backend.executor import host
 from portalis.backend.interface.discovery import discover
-from portalis.backend.terms import ANNOTATE, INFER, INSPECT, KIT, PYTHON, SERVICE, SPEC, TOOLS, TRITON
+from portalis.backend.setting_names import (
+    ANNOTATE_NAMES,
+    INFER_NAMES,
+    INSPECT_NAMES,
+    KIT_NAMES,
+    NAMES_BY_TOOL,
+    PYTHON_NAMES,
+    SERVICE_NAMES,
+    SPEC_NAMES,
+    TRITON_NAMES,
+)
 from portalis.backend.triton.config import read_model
 from portalis.backend.wasm import assembler as emit
 from portalis.backend.wasm import proposals, segments
 from portalis.backend.wasm.binary import read_module
-from portalis.backend.wasm.imports import HOST, WASI
+from portalis.backend.wasm.imports import HOST_FUNCTIONS, WASI
 from portalis.backend.wasm.sections import FuncType
 from portalis.inspection import Finding
 from tests.backend import guests, pooled
@@ -62,7 +72,7 @@ def test_a_proposal_in_the_types_is_told_in_the_same_words(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, bad in BAD.items() if bad.limit])
 def test_what_a_limit_forbids_loads_and_runs_under_a_higher_one(name: str) -> None:
     bad = BAD[name]
-    problem = loadable.problems(read_module(bad.module), None, Limits())[0]
+    problem = loadable.load_problems(read_module(bad.module), None, Limits())[0]
     with Program.load(bad.module, limits=Limits(max_memory_bytes=problem.least)) as program:
         assert program.run(ONE)["y"].tolist() == [[1]]
     assert refusal(bad.module, limits=Limits(max_memory_bytes=problem.least - 1))
@@ -77,11 +87,11 @@ def test_what_is_refused_would_not_have_run(name: str) -> None:
     module, settings, engine = BAD[name].module, EngineSettings(), pooled.engine()
 
     def instantiate() -> None:
-        compiled = deserialize(engine, compile_module(module, settings, timeout_s=60, trusted=True))
+        compiled = deserialize_module(engine, compile_module(module, settings, timeout_s=60, trusted=True))
         store = wasmtime.Store(engine)
-        store.set_limits(memory_size=256 << 20, table_elements=facts.MAX_TABLE_ELEMENTS)
+        store.set_limits(memory_size=256 << 20, table_elements=constants.MAX_TABLE_ELEMENTS)
         store.set_epoch_deadline(1000)
-        host.link(engine, compiled, read_module(module)).instantiate(store)
+        host.link_guest(engine, compiled, read_module(module)).instantiate(store)
 
     with pytest.raises((WasmError, wasmtime.WasmtimeError, wasmtime.Trap)):
         instantiate()
@@ -91,7 +101,7 @@ def test_a_triton_configuration_is_not_completed_for_what_cannot_be_loaded(tmp_p
     for name, bad in BAD.items():
         (tmp_path / "model.wasm").write_bytes(bad.module)
         parameters = {} if bad.kind in ("allocator", "start") else {"wasm.entry": {"string_value": "f"}}
-        in_code = bad.kind == "proposal" and not loadable.of_module(read_module(bad.module), None)
+        in_code = bad.kind == "proposal" and not loadable.module_problems(read_module(bad.module), None)
         if in_code:
             read_model({"parameters": parameters}, tmp_path)  # compiling it tells
             continue
@@ -107,14 +117,23 @@ def test_every_problem_says_what_to_do_in_the_terms_of_each_tool() -> None:
     for bad in BAD.values():
         info = read_module(bad.module)
         interface = discover(info, where="m") if bad.kind in ("allocator", "start") else None
-        for problem in loadable.problems(info, interface, Limits()):
-            for terms in (TRITON, PYTHON, SPEC, SERVICE, KIT, INSPECT, INFER, ANNOTATE):
-                told = problem.told(terms)
+        for problem in loadable.load_problems(info, interface, Limits()):
+            for setting_names in (
+                TRITON_NAMES,
+                PYTHON_NAMES,
+                SPEC_NAMES,
+                SERVICE_NAMES,
+                KIT_NAMES,
+                INSPECT_NAMES,
+                INFER_NAMES,
+                ANNOTATE_NAMES,
+            ):
+                told = problem.message(setting_names)
                 assert told.startswith(problem.text + ": ")
                 assert problem.remedy in told
                 if problem.limit:
-                    assert f"raise {terms.limit.format(problem.limit)} to {problem.least} or more" in told
-            for tool in TOOLS:
+                    assert f"raise {setting_names.limit.format(problem.limit)} to {problem.least} or more" in told
+            for tool in NAMES_BY_TOOL:
                 assert Finding.of(problem, tool).remediation[0].isupper()
 
 
@@ -141,8 +160,8 @@ def test_the_hosts_functions_have_the_types_that_the_linker_gives_them() -> None
 
     engine = wasmtime.Engine()
     info = read_module(wat('(import "env" "abort" (func (param i32 i32 i32 i32)))'))
-    linker, store = host.provide(engine, info), wasmtime.Store(engine)
-    for (module, name), kind in HOST.items():
+    linker, store = host.create_linker(engine, info), wasmtime.Store(engine)
+    for (module, name), kind in HOST_FUNCTIONS.items():
         function = linker.get(store, module, name)
         assert isinstance(function, wasmtime.Func)
         found = function.type(store)
@@ -152,12 +171,12 @@ def test_the_hosts_functions_have_the_types_that_the_linker_gives_them() -> None
 def test_every_function_of_the_host_can_be_imported_with_its_type() -> None:
     imports = "".join(
         f'(import "{module}" "{name}" (func (param {" ".join(kind.params)}) (result {" ".join(kind.results)})))'
-        for (module, name), kind in HOST.items()
+        for (module, name), kind in HOST_FUNCTIONS.items()
     )
     with Program.load(wat(f'{imports} (memory (export "memory") 1) {F}')) as program:
         assert program.run(ONE)["y"].tolist() == [[1]]
-    assert len(HOST) == 47
-    assert {module for module, _ in HOST} == {WASI, "env"}
+    assert len(HOST_FUNCTIONS) == 47
+    assert {module for module, _ in HOST_FUNCTIONS} == {WASI, "env"}
 
 
 # -- proposals ---------------------------------------------------------------------------------------------------------
@@ -180,9 +199,11 @@ def test_every_function_of_the_host_can_be_imported_with_its_type() -> None:
     ],
 )
 def test_a_message_of_the_validator_names_a_proposal_or_none(text: str, key: str | None) -> None:
-    found = proposals.named(text)
+    found = proposals.proposal_in_message(text)
     assert (found.key if found else None) == key
-    assert explain(text).startswith("cannot be loaded: it uses " if key else "is not valid WebAssembly: ")
+    assert explain_compile_failure(text).startswith(
+        "cannot be loaded: it uses " if key else "is not valid WebAssembly: "
+    )
 
 
 def test_a_module_compiled_in_a_child_process_is_refused_in_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +216,7 @@ def test_a_module_compiled_in_a_child_process_is_refused_in_the_same_words(monke
 
 LIMIT_PAGES = 32
 LIMITS = Limits(max_memory_bytes=LIMIT_PAGES * 65536)
-FUNCTIONS = sorted(HOST)
+FUNCTIONS = sorted(HOST_FUNCTIONS)
 
 
 @st.composite
@@ -205,7 +226,7 @@ def modules(draw: st.DrawFn) -> str:
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         module, name = draw(st.sampled_from([*FUNCTIONS, ("env", "log"), (WASI, "nothing")]))
         types = st.lists(st.sampled_from(["i32", "i64", "f32"]), max_size=4)
-        own = HOST.get((module, name), FuncType((), ()))
+        own = HOST_FUNCTIONS.get((module, name), FuncType((), ()))
         params, results = (own.params, own.results) if draw(st.booleans()) else (draw(types), draw(types)[:1])
         kind = f"(func (param {' '.join(params)}) (result {' '.join(results)}))"
         kind = draw(st.sampled_from([kind, kind, kind, "(global i32)", "(memory 1)", "(table 1 funcref)"]))
@@ -239,12 +260,14 @@ def modules(draw: st.DrawFn) -> str:
 def test_what_is_accepted_runs_and_what_is_refused_does_not(text: str) -> None:
     module = guests.wasm(text)
     interface = discover(read_module(module), {"entry": "f", "convention": "elementwise"}, where="m")
-    found = loadable.problems(read_module(module), interface, LIMITS)
+    found = loadable.load_problems(read_module(module), interface, LIMITS)
     if not found:
         with Program.load(module, interface=interface, limits=LIMITS, cache=None) as program:
             assert program.run(ONE)["y"].tolist() == [[1]]
         return
-    assert refusal(module, interface=interface, limits=LIMITS, cache=None).endswith(loadable.sentence(found, PYTHON))
+    assert refusal(module, interface=interface, limits=LIMITS, cache=None).endswith(
+        loadable.problems_sentence(found, PYTHON_NAMES)
+    )
     assert not _instantiates(pooled.engine(), module)
 
 
@@ -252,7 +275,7 @@ def _instantiates(engine: wasmtime.Engine, module: bytes) -> bool:
     """Whether the module runs in an engine and a store with these limits, without any check of ours."""
     try:
         linker, store = wasmtime.Linker(engine), wasmtime.Store(engine)
-        store.set_limits(memory_size=LIMITS.max_memory_bytes, table_elements=facts.MAX_TABLE_ELEMENTS)
+        store.set_limits(memory_size=LIMITS.max_memory_bytes, table_elements=constants.MAX_TABLE_ELEMENTS)
         store.set_epoch_deadline(100)
         store.set_wasi(wasmtime.WasiConfig())
         linker.define_wasi()
@@ -296,18 +319,20 @@ def test_an_instance_needs_no_more_than_is_reckoned_and_little_less(
     globals_: int, exports: int, lists: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """wasmtime itself says in its refusal what an instance needs."""
-    monkeypatch.setattr(facts, "MAX_INSTANCE_BYTES", 1 << 12)
+    monkeypatch.setattr(loadable, "MAX_INSTANCE_BYTES", 1 << 12)
     module = with_items(globals_, exports, lists)
     config = pooled.pool(wasmtime.Config(), max_core_instance_size=1 << 12)
     with pytest.raises(wasmtime.WasmtimeError) as caught:
         wasmtime.Module(wasmtime.Engine(config), module)
     found = re.search(r"requires (\d+) bytes", str(caught.value))
     assert found is not None
-    problem = next(p for p in loadable.of_module(read_module(module), None) if p.kind is loadable.Kind.SIZE)
+    problem = next(
+        p for p in loadable.module_problems(read_module(module), None) if p.kind is loadable.LoadProblemKind.SIZE
+    )
     reckoned = int(problem.text.split()[2])
-    assert 0 <= reckoned - int(found[1]) <= facts.INSTANCE_BASE_BYTES
-    monkeypatch.setattr(facts, "MAX_INSTANCE_BYTES", reckoned)
-    assert loadable.of_module(read_module(module), None) == []
+    assert 0 <= reckoned - int(found[1]) <= constants.INSTANCE_BASE_BYTES
+    monkeypatch.setattr(loadable, "MAX_INSTANCE_BYTES", reckoned)
+    assert loadable.module_problems(read_module(module), None) == []
 
 
 @settings(max_examples=200, deadline=None)
@@ -318,8 +343,8 @@ def test_changed_bytes_give_an_error_or_a_result(data: st.DataObject) -> None:
         module[data.draw(st.integers(8, len(module) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(WasmError):
         info = read_module(bytes(module))
-        loadable.problems(info, None, Limits())
-        loadable.problems(info, discover(info, where="m"), Limits())
+        loadable.load_problems(info, None, Limits())
+        loadable.load_problems(info, discover(info, where="m"), Limits())
 
 
 def test_more_segments_than_an_engine_takes_are_left_to_it() -> None:
@@ -328,11 +353,11 @@ def test_more_segments_than_an_engine_takes_are_left_to_it() -> None:
     many = emit.module(
         types, emit.section(5, b"\1\0\0"), emit.section(11, emit.unsigned(count) + b"\0\x41\0\x0b\1x" * count)
     )
-    assert loadable.of_module(read_module(many), None) == []
+    assert loadable.module_problems(read_module(many), None) == []
     items = emit.unsigned(segments.MAX_ITEMS + 1) + bytes(segments.MAX_ITEMS + 1)
     elements = emit.section(9, b"\2" + b"\1\0" + items + b"\0\x41\0\x0b\1\0")
     long = emit.module(types, emit.section(4, b"\1\x70\0\0"), elements)
-    assert loadable.of_module(read_module(long), None) == []
+    assert loadable.module_problems(read_module(long), None) == []
 
 
 def test_segments_whose_place_is_computed_are_left_to_the_engine() -> None:
@@ -343,4 +368,4 @@ def test_segments_whose_place_is_computed_are_left_to_the_engine() -> None:
             info = read_module(guests.wasm(text))
         except wasmtime.WasmtimeError:
             continue
-        assert loadable.of_module(info, None) == []
+        assert loadable.module_problems(info, None) == []

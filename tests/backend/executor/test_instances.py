@@ -13,8 +13,8 @@ import pytest
 import wasmtime
 
 from portalis.backend import GuestError, HostBusy, Program
+from portalis.backend.constants import SPARE_BYTES
 from portalis.backend.executor import instance_limit as instances
-from portalis.backend.facts import SPARE_BYTES
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.native import cores
@@ -187,7 +187,7 @@ def test_instances_give_way_again_and_again_while_their_programs_are_called(exec
     def disturb() -> None:
         while not stop.is_set():
             if executor == "python":
-                instances.give_way()
+                instances.evict_idle()
             else:
                 with Program.load(COUNTING, isolation="instance") as program:
                     answer(program)

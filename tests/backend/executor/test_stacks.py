@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from portalis.backend import Limits, SettingsError
-from portalis.backend.executor.stacks import of_this_thread, run_on_larger
-from portalis.backend.limits import MIB, MOST
+from portalis.backend.executor.stacks import run_on_larger_stack, thread_stack_bytes
+from portalis.backend.limits import MAX_LIMITS, MIB
 from portalis.backend.triton import model_parameters as wasm_settings
 from tests.running.waiting import PATIENCE_S
 
@@ -83,15 +83,15 @@ def test_the_stack_of_a_thread_is_its_own() -> None:
     found: list[int] = []
     previous = threading.stack_size(3 * MIB)
     try:
-        thread = threading.Thread(target=lambda: found.append(of_this_thread()))
+        thread = threading.Thread(target=lambda: found.append(thread_stack_bytes()))
         thread.start()
     finally:
         threading.stack_size(previous)
     thread.join()
     assert found[0] > 2.9 * MIB  # the C library may reuse a larger one
-    assert run_on_larger(5 * MIB + 1, of_this_thread) >= 5 * MIB
+    assert run_on_larger_stack(5 * MIB + 1, thread_stack_bytes) >= 5 * MIB
     with pytest.raises(ZeroDivisionError):
-        run_on_larger(5 * MIB, lambda: 1 // 0)
+        run_on_larger_stack(5 * MIB, lambda: 1 // 0)
     assert threading.stack_size() == previous
 
 
@@ -102,8 +102,8 @@ def test_every_limit_at_its_bounds_runs_on_the_engine_or_is_an_error_of_ours() -
     cases: list[dict[str, Any]] = [
         {name: 1 if Limits.__dataclass_fields__[name].type == "int" else 1e-9} for name in FIELDS
     ]
-    cases += [{name: int(most) if name.endswith("bytes") else most} for name, (most, _) in MOST.items()]
-    cases += [{name: (1 << 62)} for name in FIELDS if name not in MOST]
+    cases += [{name: int(most) if name.endswith("bytes") else most} for name, (most, _) in MAX_LIMITS.items()]
+    cases += [{name: (1 << 62)} for name in FIELDS if name not in MAX_LIMITS]
     cases += [{"max_stack_bytes": size} for size in (4096, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 3 * MIB)]
     told = child(
         """
@@ -132,20 +132,20 @@ print(Program.load(WASM).run({"x": np.zeros(1, np.float32)}))
     }
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize("name", MAX_LIMITS)
 def test_a_limit_just_over_its_bound_is_refused_and_the_bound_is_named(name: str) -> None:
-    most, words = MOST[name]
+    most, words = MAX_LIMITS[name]
     beyond = int(most) + 1
     with pytest.raises(SettingsError, match="at most") as caught:
         Limits(**{name: beyond})
     assert str(caught.value) == f"{name} must be at most {words}, not {beyond}"
     parameter, scale = _SECONDS.get(name, name), 1000 if name in _SECONDS else 1
     if name != "timeout_s":  # the parameter ends just under it
-        at_most = wasm_settings.parse({f"wasm.{parameter}": {"string_value": str(int(most) * scale)}})
+        at_most = wasm_settings.parse_parameters({f"wasm.{parameter}": {"string_value": str(int(most) * scale)}})
         assert getattr(at_most.limits, name) == most
     text = str(beyond * scale)
     with pytest.raises(SettingsError, match=f"{name} must be at most|{parameter} is"):
-        wasm_settings.parse({f"wasm.{parameter}": {"string_value": text}})
+        wasm_settings.parse_parameters({f"wasm.{parameter}": {"string_value": text}})
 
 
 @pytest.mark.parametrize("name", FIELDS)

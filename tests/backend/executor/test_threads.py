@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.backend.executor.threads import Workers, spans
+from portalis.backend.executor.threads import GuestThreads, split_range
 from tests.running.waiting import PATIENCE_S
 
 
 @given(size=st.integers(0, 10_000), parts=st.integers(0, 70), least=st.integers(0, 500))
 def test_spans_cover_everything_once_in_nearly_equal_parts(size: int, parts: int, least: int) -> None:
-    found = spans(size, parts, least)
+    found = split_range(size, parts, least)
     assert [i for start, end in found for i in (start, end)][1:-1:2] == [start for start, _ in found][1:]
     assert (found[0][0], found[-1][1]) == (0, size) and 1 <= len(found) <= max(parts, 1)
     lengths = [end - start for start, end in found]
@@ -23,14 +23,14 @@ def test_spans_cover_everything_once_in_nearly_equal_parts(size: int, parts: int
 
 
 def test_spans_use_as_many_parts_as_there_is_work_for() -> None:
-    assert spans(10, 4) == [(0, 2), (2, 5), (5, 7), (7, 10)]
-    assert spans(10, 4, 4) == [(0, 5), (5, 10)]
-    assert spans(3, 4, 4) == [(0, 3)]
+    assert split_range(10, 4) == [(0, 2), (2, 5), (5, 7), (7, 10)]
+    assert split_range(10, 4, 4) == [(0, 5), (5, 10)]
+    assert split_range(3, 4, 4) == [(0, 3)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_workers_keep_the_order_of_their_items(count: int) -> None:
-    workers = Workers(count)
+    workers = GuestThreads(count)
     assert workers.count == count
     assert workers.each(lambda x: x * x, list(range(20))) == [x * x for x in range(20)]
     assert workers.each(str, [7]) == ["7"]
@@ -38,7 +38,7 @@ def test_workers_keep_the_order_of_their_items(count: int) -> None:
 
 
 def test_the_items_run_side_by_side_and_the_caller_takes_the_first() -> None:
-    workers, barrier = Workers(3), threading.Barrier(3)
+    workers, barrier = GuestThreads(3), threading.Barrier(3)
 
     def meet(_: int) -> str:
         barrier.wait(PATIENCE_S)
@@ -52,7 +52,7 @@ def test_the_items_run_side_by_side_and_the_caller_takes_the_first() -> None:
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_the_first_error_is_raised_after_every_item_has_ended(failing: int) -> None:
-    workers, ended, failed = Workers(2), threading.Event(), threading.Event()
+    workers, ended, failed = GuestThreads(2), threading.Event(), threading.Event()
 
     def work(item: int) -> None:
         if item == failing:
@@ -68,7 +68,7 @@ def test_the_first_error_is_raised_after_every_item_has_ended(failing: int) -> N
 
 
 def test_closing_ends_the_threads() -> None:
-    workers, threads = Workers(3), []
+    workers, threads = GuestThreads(3), []
 
     def note(_: int) -> None:
         threads.append(threading.current_thread())

@@ -84,7 +84,7 @@ def test_a_wasmtime_without_metadata_is_judged_by_its_structs(monkeypatch: pytes
 
 
 def test_other_structs_are_not_passed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(core_library, "layouts", lambda: 1)
+    monkeypatch.setattr(core_library, "struct_sizes", lambda: 1)
     assert runs() is PythonExecutor
     (message,) = caplog.messages
     assert "it was built for another version of wasmtime" in message

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portalis.backend import Convention, Interface, InterfaceError, Program, TensorSpec
-from portalis.backend.facts import MAX_OPERANDS
-from portalis.backend.interface.checks import check, exports, find_entry
-from portalis.backend.interface.discovery import candidates, discover, read_section
+from portalis.backend.constants import MAX_OPERANDS
+from portalis.backend.interface.checks import check_interface, describe_exports, find_entry
+from portalis.backend.interface.discovery import discover, entry_candidates, parse_section
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.interface.signature import Signature
 from portalis.backend.wasm.binary import ModuleInfo, read_module
@@ -250,9 +250,9 @@ def with_section(payload: bytes, text: str = "(module)") -> ModuleInfo:
 
 def test_entries_are_read_one_after_the_other_as_linkers_join_them() -> None:
     info = with_section(b'\0{"entry": "a"}\n{"entry": "b"}\0\0\t{"entry": "c"} \r\n')
-    assert [entry["entry"] for entry in read_section(info, "m.wasm")] == ["a", "b", "c"]
-    assert read_section(with_section(b"\0\0"), "m.wasm") == []
-    assert read_section(read_module(guests.wasm("(module)")), "m.wasm") == []
+    assert [entry["entry"] for entry in parse_section(info, "m.wasm")] == ["a", "b", "c"]
+    assert parse_section(with_section(b"\0\0"), "m.wasm") == []
+    assert parse_section(read_module(guests.wasm("(module)")), "m.wasm") == []
 
 
 @pytest.mark.parametrize(
@@ -267,13 +267,13 @@ def test_entries_are_read_one_after_the_other_as_linkers_join_them() -> None:
 )
 def test_a_section_that_cannot_be_read_is_told(payload: bytes, told: str) -> None:
     with pytest.raises(InterfaceError) as caught:
-        read_section(with_section(payload), "m.wasm")
+        parse_section(with_section(payload), "m.wasm")
     assert str(caught.value) == f"m.wasm: the custom section 'portalis' {told}"
 
 
 def test_a_section_nested_too_deep_is_refused() -> None:
     with pytest.raises(InterfaceError, match="^m.wasm: the custom section 'portalis' is not JSON: maximum recursion"):
-        read_section(with_section(b"[" * 200_000), "m.wasm")
+        parse_section(with_section(b"[" * 200_000), "m.wasm")
 
 
 @settings(deadline=None)
@@ -302,7 +302,7 @@ ANNOTATE = "write it into the module with 'portalis annotate'"
 def test_the_examples_describe_themselves(path: Path) -> None:
     info = read_module(path)
     found = discover(info, where=str(path))
-    expected = "exports" if found.convention is Convention.COMMAND or not read_section(info, "") else "section"
+    expected = "exports" if found.convention is Convention.COMMAND or not parse_section(info, "") else "section"
     assert found.source == expected
     again = discover(info, found.to_json(), where=str(path))
     assert again.to_json() == found.to_json() and again.source == "explicit"
@@ -485,17 +485,17 @@ def test_integers_are_values_where_the_convention_says_so() -> None:
 def test_helpers_of_toolchains_are_no_candidates() -> None:
     helpers = ("malloc", "free", "_initialize", "__pin", "portalis_alloc", "cabi_realloc", "abort")
     text = "".join(f'(func (export "{name}"))' for name in helpers) + '(memory (export "m") 1)' + SCALAR
-    assert [e.name for e in candidates(module(text))] == ["f"]
+    assert [e.name for e in entry_candidates(module(text))] == ["f"]
 
 
 def test_long_lists_of_exports_are_cut_and_odd_names_are_escaped() -> None:
     text = "".join(f'(func (export "f{i}"))' for i in range(23))
-    told = exports(module(text))
+    told = describe_exports(module(text))
     assert told.startswith("Its exports are: f0() -> (), f1() -> ()") and told.endswith("f19() -> () and 3 more")
     twenty = "".join(f'(func (export "f{i}"))' for i in range(20))
-    assert exports(module(twenty)).endswith("f19() -> ()")
+    assert describe_exports(module(twenty)).endswith("f19() -> ()")
     odd = '(func (export "a\\1b[31mb"))(global (export "größe") i32 (i32.const 0))'
-    assert exports(module(odd)) == "Its exports are: 'a\\x1b[31mb'() -> (), größe (global)"
+    assert describe_exports(module(odd)) == "Its exports are: 'a\\x1b[31mb'() -> (), größe (global)"
 
 
 # -- the check against the module --------------------------------------------------------------------------------------
@@ -599,7 +599,7 @@ def test_a_commands_tensors_are_fixed() -> None:
 def test_an_interface_for_another_module_names_the_missing_entry() -> None:
     interface = discover(module(SCALAR), where="m.wasm")
     with pytest.raises(InterfaceError, match=r"^other\.wasm exports no function 'f'\. It exports nothing$"):
-        check(module(""), interface, where="other.wasm")
+        check_interface(module(""), interface, where="other.wasm")
 
 
 def test_the_nearest_name_is_looked_for_with_bounded_work() -> None:

@@ -42,11 +42,11 @@ if wrong == "wasmtime":
     importlib.metadata.version = lambda name: "49.0.0" if name == "wasmtime" else real(name)
 if wrong == "structs":
     import portalis_backend.executor.core_library as core
-    core.layouts = lambda: 1
+    core.struct_sizes = lambda: 1
 if wrong == "plan":
     import portalis_backend.plan.layout as layout
-    pack = layout.pack
-    layout.pack = lambda *given, **more: pack(*given, **more).replace(b"PORTPLAN", b"PORTPLAY")
+    pack = layout.pack_plan
+    layout.pack_plan = lambda *given, **more: pack(*given, **more).replace(b"PORTPLAN", b"PORTPLAY")
 runpy.run_path(str(script), run_name="__main__")
 """
 

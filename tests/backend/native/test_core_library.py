@@ -37,7 +37,7 @@ def go():
 
 
 def test_another_layout_of_wasmtimes_structs_falls_back_to_python() -> None:
-    told = child(TRY + "core_library.layouts = lambda: 1\ngo()")
+    told = child(TRY + "core_library.struct_sizes = lambda: 1\ngo()")
     first, second = told.splitlines()
     assert first == "PythonExecutor True 1"
     assert second.startswith("guests run in Python, because ")

@@ -11,13 +11,13 @@ import pytest
 import wasmtime
 
 from portalis.backend.compile.engine import EngineSettings
-from portalis.backend.compile.loading import Compiling
-from portalis.backend.executor.core_library import Call, OutputCallback, Piece, Tensor, layouts
+from portalis.backend.compile.loading import ModuleCompiler
+from portalis.backend.executor.core_library import CoreCall, CorePiece, CoreTensor, OutputCallback, struct_sizes
 from portalis.backend.interface.discovery import discover
 from portalis.backend.limits import Limits
 from portalis.backend.plan import layout
-from portalis.backend.plan.planner import Isolation, plan
-from portalis.backend.terms import PYTHON
+from portalis.backend.plan.planner import Isolation, plan_entry
+from portalis.backend.setting_names import PYTHON_NAMES
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.native.cores import child, core
@@ -36,10 +36,10 @@ def a_plan() -> bytes:
     """The plan of a module that returns its input."""
     wasm, limits = guests.echo(), Limits()
     info = read_module(wasm, "echo")
-    made = plan(wasm, info, discover(info, None, where="echo"), Isolation.BATCH, limits, PYTHON)
-    compiling = Compiling(limits, None, True, "echo", PYTHON)
-    code = [compiling.compile(part.wasm, EngineSettings(), own=part.own).code for part in made.parts]
-    return bytes(layout.pack(made, code, names=info.named_functions(), signals=True, layouts=layouts()))
+    made = plan_entry(wasm, info, discover(info, None, where="echo"), Isolation.BATCH, limits, PYTHON_NAMES)
+    compiling = ModuleCompiler(limits, None, True, "echo", PYTHON_NAMES)
+    code = [compiling.compile(module.wasm, EngineSettings(), own=module.own).code for module in made.modules]
+    return bytes(layout.pack_plan(made, code, names=info.named_functions(), signals=True, layouts=struct_sizes()))
 
 
 def attempt(block: bytes) -> str:
@@ -52,15 +52,15 @@ def attempt(block: bytes) -> str:
     if not program:
         assert why.value, "no message"
         return why.value.decode()
-    call, tensors, pieces = Call(), (Tensor * 256)(), (Piece * 256)()
+    call, tensors, pieces = CoreCall(), (CoreTensor * 256)(), (CorePiece * 256)()
     data = ctypes.create_string_buffer(64)
     for tensor, piece in zip(tensors, pieces):
         piece.data, piece.bytes = ctypes.addressof(data), 16
         tensor.piece, tensor.pieces, tensor.rank, tensor.bytes, tensor.dims[0] = ctypes.pointer(piece), 1, 1, 16, 4
     call.slot = slot = library.slot_new(program)
     call.timeout_ns = 50_000_000
-    call.inputs = ctypes.cast(tensors, ctypes.POINTER(Tensor))
-    call.outputs = ctypes.cast(ctypes.byref(tensors, 128 * ctypes.sizeof(Tensor)), ctypes.POINTER(Tensor))
+    call.inputs = ctypes.cast(tensors, ctypes.POINTER(CoreTensor))
+    call.outputs = ctypes.cast(ctypes.byref(tensors, 128 * ctypes.sizeof(CoreTensor)), ctypes.POINTER(CoreTensor))
     kind = library.run(ctypes.addressof(call), 1 << 62)
     if kind == -1:
         library.end(ctypes.addressof(call))
@@ -107,7 +107,7 @@ def test_a_number_out_of_its_range_is_refused(at: int, form: str, value: int) ->
 
 
 def test_other_structs_of_wasmtime_are_refused_by_name() -> None:
-    told = attempt(changed(a_plan(), 80, "<Q", layouts() + 1))
+    told = attempt(changed(a_plan(), 80, "<Q", struct_sizes() + 1))
     assert told == "this wasmtime has other structs than the executor was built for"
 
 
@@ -168,7 +168,7 @@ def test_the_names_of_many_exports_are_found_in_no_time() -> None:
     functions = "".join(f'(func (export "{n}"))' for n in range(15_000))
     info = read_module(bytes(wasmtime.wat2wasm(f"(module {functions})")), "m")
     began = time.process_time()
-    found = list(layout.shown(info.named_functions()))
+    found = list(layout.backtrace_names(info.named_functions()))
     assert found[:2] == [(0, "0"), (1, "1")]
     assert len(found) > 10_000
     assert time.process_time() - began < 1

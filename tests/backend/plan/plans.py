@@ -7,8 +7,8 @@ from typing import Any
 
 from portalis.backend.interface.discovery import discover
 from portalis.backend.limits import Limits
-from portalis.backend.plan.planner import Isolation, Plan, plan
-from portalis.backend.terms import PYTHON, Terms
+from portalis.backend.plan.planner import Isolation, Plan, plan_entry
+from portalis.backend.setting_names import PYTHON_NAMES, SettingNames
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
@@ -80,8 +80,10 @@ def made(
     *,
     interface: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
-    terms: Terms = PYTHON,
+    setting_names: SettingNames = PYTHON_NAMES,
 ) -> Plan:
     """The plan of a module."""
     info = read_module(wasm)
-    return plan(wasm, info, discover(info, interface, where="m"), Isolation(isolation), limits or Limits(), terms)
+    return plan_entry(
+        wasm, info, discover(info, interface, where="m"), Isolation(isolation), limits or Limits(), setting_names
+    )

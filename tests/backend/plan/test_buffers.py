@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portalis.backend.plan.buffers import Allocator, choose_allocator, own_maximum, why_no_allocator
+from portalis.backend.plan.buffers import Allocator, choose_allocator, declared_maximum_bytes, missing_allocator
 from portalis.backend.wasm.binary import ModuleInfo, read_module
 from tests.backend import guests
 
@@ -43,11 +43,11 @@ def module(*parts: str) -> ModuleInfo:
 )
 def test_the_best_allocator_of_the_right_type_is_chosen(parts: tuple[str, ...], chosen: Allocator) -> None:
     info = module(MEMORY, *parts)
-    assert choose_allocator(info) is chosen and why_no_allocator(info) is None
+    assert choose_allocator(info) is chosen and missing_allocator(info) is None
 
 
 def why(info: ModuleInfo) -> str:
-    found = why_no_allocator(info)
+    found = missing_allocator(info)
     assert found is not None and choose_allocator(info) is None
     return ": ".join(found)
 
@@ -80,5 +80,5 @@ def test_an_allocator_of_another_name_is_pointed_at() -> None:
 
 @pytest.mark.parametrize(("declared", "most"), [("1", None), ("1 20", 20 * 65536), ("0 0", 0), ("1 65536", 1 << 32)])
 def test_a_memorys_own_maximum_is_read_in_bytes(declared: str, most: int | None) -> None:
-    assert own_maximum(module(f'(memory (export "memory") {declared})')) == most
-    assert own_maximum(module(f"(memory {declared})")) is None
+    assert declared_maximum_bytes(module(f'(memory (export "memory") {declared})')) == most
+    assert declared_maximum_bytes(module(f"(memory {declared})")) is None

@@ -6,11 +6,11 @@ import struct
 
 import pytest
 
-from portalis.backend.facts import DATA_TYPES
+from portalis.backend.constants import DATA_TYPES
 from portalis.backend.limits import Limits
 from portalis.backend.plan import layout
 from portalis.backend.plan.planner import Plan
-from portalis.backend.terms import KIT, PYTHON, TRITON, Terms
+from portalis.backend.setting_names import KIT_NAMES, PYTHON_NAMES, TRITON_NAMES, SettingNames
 from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.backend.plan.plans import MODULES
@@ -18,12 +18,12 @@ from tests.backend.plan.plans import made as plan_of
 
 
 def made() -> Plan:
-    return plan_of(guests.wasm(guests.ADD), terms=TRITON)
+    return plan_of(guests.wasm(guests.ADD), setting_names=TRITON_NAMES)
 
 
 def packed(names: list[tuple[int, str]]) -> tuple[bytes, list[tuple[int, str]]]:
     """The block, and the names of functions that are in it."""
-    block = layout.pack(made(), [b"code"] * 4, names=names, signals=False, layouts=0)
+    block = layout.pack_plan(made(), [b"code"] * 4, names=names, signals=False, layouts=0)
     head = layout.HEADER.unpack_from(block)
     count, at = head[9], head[-1]
     found = [struct.unpack_from("<III", block, at + 12 * i) for i in range(count)]
@@ -99,8 +99,8 @@ CODE = [b"guest" * 100, b"loop", b"bridge!", b"adapter.."]
 def test_every_field_is_where_the_documentation_says(name: str, isolation: str) -> None:
     limits = Limits(timeout_s=2.5, max_memory_bytes=1 << 24, max_output_bytes=1234, max_stack_bytes=1 << 18)
     plan = plan_of(MODULES[name], isolation, limits=limits)
-    code = [CODE[0], *CODE[4 - len(plan.parts) + 1 :]]
-    found = Read(layout.pack(plan, code, names=[(1, "one")], signals=True, layouts=0x0102030405060708))
+    code = [CODE[0], *CODE[4 - len(plan.modules) + 1 :]]
+    found = Read(layout.pack_plan(plan, code, names=[(1, "one")], signals=True, layouts=0x0102030405060708))
     interface = plan.interface
     assert (found.magic, found.version, found.bytes) == (b"PORTPLAN", 2, len(found.block))
     assert found.flags == (
@@ -120,8 +120,8 @@ def test_every_field_is_where_the_documentation_says(name: str, isolation: str) 
     assert found.layouts == 0x0102030405060708
     assert found.texts[:3] == [interface.entry, plan.initializer or "", ""]
     assert [content for _, content, _ in found.all_modules()] == code
-    assert [count for *_, count in found.all_modules()] == [len(part.links) for part in plan.parts]
-    assert found.all_links() == [(link.module, link.name) for part in plan.parts for link in part.links]
+    assert [count for *_, count in found.all_modules()] == [len(each.links) for each in plan.modules]
+    assert found.all_links() == [(link.module, link.name) for each in plan.modules for link in each.links]
     for spec, row in zip((*interface.inputs, *interface.outputs), found.all_tensors(), strict=True):
         text, dtype, item, rank, optional, _, dims = row
         assert (text, dims, rank, optional) == (spec.name, spec.dims, len(spec.dims), spec.optional)
@@ -129,12 +129,14 @@ def test_every_field_is_where_the_documentation_says(name: str, isolation: str) 
 
 
 def test_core_dimensions_are_those_that_no_request_is_cut_in() -> None:
-    found = Read(layout.pack(plan_of(MODULES["gufunc of i64 sizes"]), CODE, names=[], signals=False, layouts=0))
+    found = Read(layout.pack_plan(plan_of(MODULES["gufunc of i64 sizes"]), CODE, names=[], signals=False, layouts=0))
     assert [row[5] for row in found.all_tensors()] == [2, 2, 0]
 
 
 def test_code_comes_last_so_that_an_executor_keeps_only_what_lies_before() -> None:
-    block = layout.pack(made(), CODE, names=[(0, "add"), (5, "more")], signals=False, layouts=0, configuration="{}")
+    block = layout.pack_plan(
+        made(), CODE, names=[(0, "add"), (5, "more")], signals=False, layouts=0, configuration="{}"
+    )
     found = Read(block)
     first = min(at for at, *_ in found.all_modules())
     for at, size in (
@@ -152,27 +154,30 @@ def test_code_comes_last_so_that_an_executor_keeps_only_what_lies_before() -> No
     assert found.texts[2] == "{}"
 
 
-@pytest.mark.parametrize("terms", [PYTHON, TRITON, KIT])
-def test_the_advice_is_in_the_words_of_the_tool(terms: Terms) -> None:
-    plan = plan_of(guests.echo(), limits=Limits(timeout_s=3), terms=terms)
-    more, own, memory, output = Read(layout.pack(plan, CODE[1:], names=[], signals=False, layouts=0)).texts[3:]
-    assert more == terms.more_time(3.0, 3.0)
-    assert own == terms.more_time(1.0, 3.0) and own.endswith("3 s")  # `core.h` counts on the end
-    assert (memory, output) == (terms.raising("max_memory_bytes"), terms.setting("max_output_bytes"))
+@pytest.mark.parametrize("setting_names", [PYTHON_NAMES, TRITON_NAMES, KIT_NAMES])
+def test_the_advice_is_in_the_words_of_the_tool(setting_names: SettingNames) -> None:
+    plan = plan_of(guests.echo(), limits=Limits(timeout_s=3), setting_names=setting_names)
+    more, own, memory, output = Read(layout.pack_plan(plan, CODE[1:], names=[], signals=False, layouts=0)).texts[3:]
+    assert more == setting_names.more_time_advice(3.0, 3.0)
+    assert own == setting_names.more_time_advice(1.0, 3.0) and own.endswith("3 s")  # `core.h` counts on the end
+    assert (memory, output) == (
+        setting_names.raise_advice("max_memory_bytes"),
+        setting_names.limit_name("max_output_bytes"),
+    )
 
 
 def test_the_same_plan_is_the_same_block() -> None:
     blocks = {
-        bytes(layout.pack(made(), CODE, names=[(0, "add")], signals=signals, layouts=7, configuration='{"a":1}'))
+        bytes(layout.pack_plan(made(), CODE, names=[(0, "add")], signals=signals, layouts=7, configuration='{"a":1}'))
         for signals in (True, True)
     }
     assert len(blocks) == 1
-    assert bytes(layout.pack(made(), CODE, names=[(0, "add")], signals=False, layouts=7)) not in blocks
+    assert bytes(layout.pack_plan(made(), CODE, names=[(0, "add")], signals=False, layouts=7)) not in blocks
 
 
 @pytest.mark.parametrize("name", ["größe", "\u202e", "a\nb", "n" * 100])
 def test_names_of_tensors_and_the_entry_may_be_any_text(name: str) -> None:
     body = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")])
     plan = plan_of(body, interface={"inputs": [tensor(name)], "outputs": [tensor("y")]})
-    found = Read(layout.pack(plan, CODE[1:], names=[], signals=False, layouts=0))
+    found = Read(layout.pack_plan(plan, CODE[1:], names=[], signals=False, layouts=0))
     assert [row[0] for row in found.all_tensors()] == [name, "y"]

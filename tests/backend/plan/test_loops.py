@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portalis.backend import InterfaceError
-from portalis.backend.facts import ALIGN, MAX_OPERANDS
+from portalis.backend.constants import ALIGN, MAX_OPERANDS
 from portalis.backend.interface.dtypes import DTYPES, DType
 from portalis.backend.interface.gufunc import Argument, Kernel
 from portalis.backend.plan import elementwise_loop, gufunc_loop
@@ -25,7 +25,9 @@ NUMBERS = [dtype for dtype in DTYPES.values() if dtype.wasm]
 @given(st.lists(st.sampled_from(NUMBERS), min_size=2, max_size=MAX_OPERANDS), st.integers(1, 1 << 20))
 def test_chunks_lie_behind_the_header_aligned_and_apart(dtypes: list[DType], chunk: int) -> None:
     kinds = [dtype.wasm for dtype in dtypes]
-    lowered = elementwise_loop.build(FuncType(tuple(kinds[:-1]), (kinds[-1],)), dtypes, None, "f", chunk)
+    lowered = elementwise_loop.build_elementwise_loop(
+        FuncType(tuple(kinds[:-1]), (kinds[-1],)), dtypes, None, "f", chunk
+    )
     assert lowered.loop is not None
     assert lowered.capacity >= ALIGN and lowered.capacity % ALIGN == 0
     ends = [at + lowered.capacity * dtype.itemsize for at, dtype in zip(lowered.positions, dtypes)]
@@ -44,7 +46,7 @@ def test_chunks_lie_behind_the_header_aligned_and_apart(dtypes: list[DType], chu
 def test_too_many_or_too_few_operands_are_refused_with_the_bound(parameters: int, results: int) -> None:
     function = FuncType(("f32",) * parameters, ("f32",) * results)
     with pytest.raises(InterfaceError) as caught:
-        elementwise_loop.build(function, [DTYPES["FP32"]] * (parameters + results), None, "f")
+        elementwise_loop.build_elementwise_loop(function, [DTYPES["FP32"]] * (parameters + results), None, "f")
     assert str(caught.value) == (
         f"entry 'f' has {parameters} parameters and {results} results: an elementwise entry needs at least one of each"
         f" and at most {MAX_OPERANDS} in all"
@@ -55,7 +57,9 @@ def test_the_most_operands_of_the_widest_type_make_a_loop_that_runs() -> None:
     kinds = ("f64",) * (MAX_OPERANDS - 1)
     added = "".join(f"(local.get {i})" + ("f64.add" if i else "") for i in range(len(kinds)))
     text = f'(module (func (export "f") {"(param f64)" * len(kinds)} (result f64) {added}))'
-    lowered = elementwise_loop.build(FuncType(kinds, ("f64",)), [DTYPES["FP64"]] * MAX_OPERANDS, None, "f")
+    lowered = elementwise_loop.build_elementwise_loop(
+        FuncType(kinds, ("f64",)), [DTYPES["FP64"]] * MAX_OPERANDS, None, "f"
+    )
     assert lowered.loop is not None
     engine = wasmtime.Engine()
     store = wasmtime.Store(engine)
@@ -103,7 +107,7 @@ def test_each_kernel_has_a_valid_loop_of_the_type_that_the_bridge_calls(
     dimensions = sum(kind == "dimension" for kind, _ in arguments)
     kernel = Kernel(FuncType(parameters, results), tuple(arguments), 2, returned, max(dimensions, 2), status)
     for dtype in NUMBERS:
-        wasm = gufunc_loop.build(kernel, [dtype] * returned, "entry").wasm
+        wasm = gufunc_loop.build_gufunc_loop(kernel, [dtype] * returned, "entry").wasm
         wasmtime.Module.validate(wasmtime.Engine(), wasm)
         info = read_module(wasm)
         export = info.export("run")
@@ -128,7 +132,7 @@ def test_a_conversion_is_in_a_loop_once_and_only_where_it_is_needed(
     function = FuncType((valtype,), (valtype,))
     identity = f'(module (func (export "f") (param {valtype}) (result {valtype}) (local.get 0)))'
     for leaf in (None, leaf_body(read_module(bytes(wasmtime.wat2wasm(identity))), 0)):
-        loop = elementwise_loop.build(function, [DTYPES[source], DTYPES[target]], leaf, "f").loop
+        loop = elementwise_loop.build_elementwise_loop(function, [DTYPES[source], DTYPES[target]], leaf, "f").loop
         assert loop is not None
         wasmtime.Module.validate(wasmtime.Engine(), loop.wasm)
         names = dict(read_module(loop.wasm).named_functions())

@@ -32,7 +32,7 @@ def through(source: DType, valtype: str, target: DType, values: np.ndarray, *, c
     guest = bytes(wasmtime.wat2wasm(IDENTITY.format(valtype)))
     info = read_module(guest)
     leaf = leaf_body(info, 0) if copied else None
-    lowered = elementwise_loop.build(FuncType((valtype,), (valtype,)), [source, target], leaf, "f")
+    lowered = elementwise_loop.build_elementwise_loop(FuncType((valtype,), (valtype,)), [source, target], leaf, "f")
     assert lowered.loop is not None
     engine = wasmtime.Engine()
     store = wasmtime.Store(engine)

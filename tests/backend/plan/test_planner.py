@@ -14,7 +14,7 @@ import wasmtime
 from portalis.backend.plan import control
 from portalis.backend.plan.control import FIXED_AT, TEXTS_AT
 from portalis.backend.plan.planner import Plan, adapter
-from portalis.backend.plan.rewind import MAX_BYTES
+from portalis.backend.plan.rewind import REWIND_MAX_BYTES
 from portalis.backend.wasm.binary import FuncType, ModuleInfo, read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -25,7 +25,7 @@ ISOLATIONS = ["request", "batch", "instance"]
 
 
 def infos(plan: Plan) -> list[ModuleInfo]:
-    return [read_module(part.wasm) for part in plan.parts]
+    return [read_module(each.wasm) for each in plan.modules]
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
@@ -33,12 +33,12 @@ def infos(plan: Plan) -> list[ModuleInfo]:
 def test_every_part_is_a_valid_module_whose_imports_are_exports_of_parts_before_it(name: str, isolation: str) -> None:
     plan = made(MODULES[name], isolation)
     read = infos(plan)
-    assert [part.own for part in plan.parts] == [False] + [True] * (len(plan.parts) - 1)
-    for number, (part, info) in enumerate(zip(plan.parts, read)):
-        wasmtime.Module.validate(wasmtime.Engine(), part.wasm)
+    assert [each.own for each in plan.modules] == [False] + [True] * (len(plan.modules) - 1)
+    for number, (each, info) in enumerate(zip(plan.modules, read)):
+        wasmtime.Module.validate(wasmtime.Engine(), each.wasm)
         if number:
-            assert len(part.links) == len(info.imports)
-            for link, wanted in zip(part.links, info.imports):
+            assert len(each.links) == len(info.imports)
+            for link, wanted in zip(each.links, info.imports):
                 assert link.module < number
                 export = read[link.module].export(link.name)
                 assert export is not None and export.kind == wanted.kind
@@ -52,7 +52,7 @@ def test_the_bridge_has_all_that_the_adapter_imports_and_its_memory() -> None:
     assert [each.name for each in imports] == list(names)
     for module in MODULES.values():
         plan = made(module)
-        bridge = read_module(plan.parts[plan.bridge].wasm)
+        bridge = read_module(plan.modules[plan.bridge].wasm)
         for wanted in imports:
             export = bridge.export(wanted.name)
             assert export is not None and export.kind == wanted.kind
@@ -79,8 +79,8 @@ def test_no_part_of_ours_is_among_the_imports_of_a_guest_and_each_memory_has_its
     (own,) = bridge.memories[-1:]
     # the control block, what the planner wrote, and room for a first state where one is saved
     pages = own.minimum
-    assert pages * 65536 >= TEXTS_AT + (MAX_BYTES if plan.rewinds else 0)
-    assert pages * 65536 <= TEXTS_AT + MAX_BYTES + (64 << 10) * 2
+    assert pages * 65536 >= TEXTS_AT + (REWIND_MAX_BYTES if plan.rewinds else 0)
+    assert pages * 65536 <= TEXTS_AT + REWIND_MAX_BYTES + (64 << 10) * 2
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -91,12 +91,12 @@ def test_what_the_adapter_knows_is_in_the_bridges_memory_from_the_start(name: st
     linker = wasmtime.Linker(store.engine)
     linker.define_wasi()
     store.set_wasi(wasmtime.WasiConfig())
-    for part in plan.parts[:-1]:
-        module = wasmtime.Module(store.engine, part.wasm)
-        if not part.links:
+    for each in plan.modules[:-1]:
+        module = wasmtime.Module(store.engine, each.wasm)
+        if not each.links:
             instance = linker.instantiate(store, module)
         else:
-            given = [made_instances[link.module][link.name] for link in part.links]
+            given = [made_instances[link.module][link.name] for link in each.links]
             instance = wasmtime.Instance(store, module, given)  # type: ignore[arg-type]
         made_instances.append(dict(instance.exports(store).items()))
     memory = made_instances[plan.bridge]["memory"]
@@ -132,7 +132,7 @@ import hashlib
 from tests.backend.plan.plans import MODULES, made
 for module in MODULES.values():
     for isolation in ("request", "batch", "instance"):
-        print(*(hashlib.sha256(part.wasm).hexdigest() for part in made(module, isolation).parts))
+        print(*(hashlib.sha256(each.wasm).hexdigest() for each in made(module, isolation).modules))
 """
 
 
@@ -150,7 +150,7 @@ def test_a_module_has_the_same_plan_in_every_process() -> None:
         )
         told.add(done.stdout)
     here = "\n".join(
-        " ".join(hashlib.sha256(part.wasm).hexdigest() for part in made(module, isolation).parts)
+        " ".join(hashlib.sha256(each.wasm).hexdigest() for each in made(module, isolation).modules)
         for module in MODULES.values()
         for isolation in ISOLATIONS
     )
@@ -173,8 +173,8 @@ def test_guests_that_differ_in_nothing_that_matters_have_the_same_bridge_loop_an
         )
         for op in ("f32.add", "f32.sub")
     )
-    assert first.parts[0] != second.parts[0]
-    assert first.parts[-2:] == second.parts[-2:]
+    assert first.modules[0] != second.modules[0]
+    assert first.modules[-2:] == second.modules[-2:]
 
 
 # -- what is said of instances -----------------------------------------------------------------------------------------
@@ -207,10 +207,10 @@ def test_the_guest_is_changed_only_where_its_globals_have_to_be_reached() -> Non
     for isolation in ISOLATIONS:
         for module in MODULES.values():
             plan = made(module, isolation)
-            exported = [e.name for e in read_module(plan.parts[0].wasm).exports]
+            exported = [e.name for e in read_module(plan.modules[0].wasm).exports]
             exposed = [name for name in exported if name.startswith("portalis.global.")]
             assert bool(exposed) == (plan.rewinds and any(g.mutable for g in read_module(module).globals))
-            assert (plan.parts[0].wasm == module) == (not exposed)
+            assert (plan.modules[0].wasm == module) == (not exposed)
 
 
 def test_a_plan_says_whether_the_guest_needs_a_host_and_has_a_memory() -> None:

@@ -140,7 +140,7 @@ STATE = '(memory (export "memory") 1) (global $a (mut i32) (i32.const 0)) (globa
 
 
 def names(text: str) -> tuple[str, ...] | None:
-    return rewind.mutable_globals(read_module(bytes(wasmtime.wat2wasm(f"(module {text})"))))
+    return rewind.exposed_global_names(read_module(bytes(wasmtime.wat2wasm(f"(module {text})"))))
 
 
 def test_the_globals_that_are_exposed_are_the_mutable_ones() -> None:
@@ -192,12 +192,12 @@ def test_a_large_module_with_a_table_is_not_read_instruction_by_instruction() ->
 def test_exposing_adds_exports_and_nothing_else() -> None:
     wasm = bytes(wasmtime.wat2wasm(f'(module {STATE} (func (export "f")) (func $g))'))
     before = read_module(wasm)
-    exposed = rewind.expose(wasm, before, ("portalis.global.0",))
+    exposed = rewind.expose_globals(wasm, before, ("portalis.global.0",))
     after = read_module(exposed)
     assert [e.name for e in after.exports] == ["memory", "f", "portalis.global.0"]
     assert (after.functions, after.globals, after.imports) == (before.functions, before.globals, before.imports)
     wasmtime.Module(wasmtime.Engine(), exposed)
-    assert rewind.expose(wasm, before, ()) is wasm
+    assert rewind.expose_globals(wasm, before, ()) is wasm
 
 
 def test_a_small_request_after_a_large_one_does_not_pay_for_clearing_the_large_ones_room() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from portalis.backend import InterfaceError
 from portalis.backend.interface.interface import Interface
-from portalis.backend.triton.config import check, complete, controls, interface_of, read_model
-from portalis.backend.triton.model_parameters import parse
+from portalis.backend.triton.config import check_config, complete_config, controls, model_interface, read_model
+from portalis.backend.triton.model_parameters import parse_parameters
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -61,7 +61,7 @@ def module(*inputs: dict[str, object], batch: int = 0) -> bytes:
 
 
 def interface(config: dict[str, Any], wasm: bytes) -> Interface:
-    return interface_of(read_module(wasm), config, parse({}), "m")
+    return model_interface(read_module(wasm), config, parse_parameters({}), "m")
 
 
 RUNNING = module(tensor("x", dims=(1,)), tensor("START", "INT32", (1,)), batch=4)
@@ -116,7 +116,7 @@ def test_a_control_is_checked_where_the_inputs_are_left_to_the_backend() -> None
 def test_what_is_completed_leaves_the_controls_to_triton() -> None:
     config = sequences(START)
     target = Target(config)
-    complete(interface(config, RUNNING), config, target)
+    complete_config(interface(config, RUNNING), config, target)
     assert [item["name"] for item in target.config["input"]] == ["x"]
     assert [item["name"] for item in target.config["output"]] == ["y"]
     assert target.config["max_batch_size"] == 4
@@ -129,7 +129,7 @@ def test_an_output_may_have_the_name_of_a_control() -> None:
     )
     config = sequences(START)
     target = Target(config)
-    complete(interface(config, wasm), config, target)
+    complete_config(interface(config, wasm), config, target)
     assert "input" not in target.config
     assert [item["name"] for item in target.config["output"]] == ["START"]
 
@@ -150,9 +150,9 @@ RESHAPED = {"name": "x", "data_type": "TYPE_FP32", "dims": ["2", "2"], "reshape"
 
 def test_the_shape_that_the_module_gets_is_that_after_the_reshape() -> None:
     four = module(tensor("x", dims=(4,)))
-    check(interface({}, four), {"input": [RESHAPED]}, "m")
+    check_config(interface({}, four), {"input": [RESHAPED]}, "m")
     with pytest.raises(InterfaceError, match=r"input 'x' has dims \[2\], but the module has \[4\]"):
-        check(interface({}, four), {"input": [{**RESHAPED, "dims": ["4"], "reshape": {"shape": ["2"]}}]}, "m")
+        check_config(interface({}, four), {"input": [{**RESHAPED, "dims": ["4"], "reshape": {"shape": ["2"]}}]}, "m")
     undescribed = guests.wasm(guests.DOUBLE)
     config = {
         "input": [RESHAPED],
@@ -161,7 +161,7 @@ def test_the_shape_that_the_module_gets_is_that_after_the_reshape() -> None:
             f"wasm.{key}": {"string_value": text} for key, text in (("convention", "gufunc"), ("signature", "(n)->(n)"))
         },
     }
-    found = interface_of(read_module(undescribed), config, parse(config["parameters"]), "m")  # type: ignore[arg-type]
+    found = model_interface(read_module(undescribed), config, parse_parameters(config["parameters"]), "m")  # type: ignore[arg-type]
     assert [spec.dims for spec in (*found.inputs, *found.outputs)] == [(4,), (4,)]
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from portalis.backend import SettingsError
 from portalis.backend.interface.interface import Interface
-from portalis.backend.triton.config import check_engine, interface_of
-from portalis.backend.triton.engine_selection import obstacle
-from portalis.backend.triton.model_parameters import Settings, parse
+from portalis.backend.triton.config import check_engine, model_interface
+from portalis.backend.triton.engine_selection import native_obstacle
+from portalis.backend.triton.model_parameters import ModelParameters, parse_parameters
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 
@@ -16,9 +16,9 @@ COMMAND = guests.wasm('(module (memory (export "memory") 1) (func (export "_star
 THREADS = "wasm.threads is 4, and the native executor has a thread for each instance of the instance group"
 
 
-def model(wasm: bytes, **parameters: str) -> tuple[Settings, Interface]:
-    settings = parse({f"wasm.{key}": value for key, value in parameters.items()})
-    return settings, interface_of(read_module(wasm), {}, settings, "model.wasm")
+def model(wasm: bytes, **parameters: str) -> tuple[ModelParameters, Interface]:
+    settings = parse_parameters({f"wasm.{key}": value for key, value in parameters.items()})
+    return settings, model_interface(read_module(wasm), {}, settings, "model.wasm")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_some_models_are_not_run_natively_wherever_they_are(
 ) -> None:
     for engine in ("auto", "python", "native"):
         settings, interface = model(wasm, engine=engine, **parameters)
-        assert obstacle(interface, settings.threads) == why
+        assert native_obstacle(interface, settings.threads) == why
         if engine == "native" and why is not None:
             with pytest.raises(SettingsError) as caught:
                 check_engine(settings, interface, {"backend": "wasm"})

@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 
 from portalis.backend import Convention, InterfaceError, Limits, ModuleError, SettingsError, TensorSpec
 from portalis.backend.interface.interface import Interface
-from portalis.backend.triton.config import batches_freely, check, complete, interface_of, read_model, triton_dims
+from portalis.backend.triton.config import (
+    batches_freely,
+    check_config,
+    complete_config,
+    model_interface,
+    read_model,
+    triton_dims,
+)
 from portalis.backend.triton.engine_selection import Engine
-from portalis.backend.triton.model_parameters import KEYS, Settings, parse, request_timeout
+from portalis.backend.triton.model_parameters import KEYS, ModelParameters, parse_parameters, parse_request_timeout
 from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.guests import tensor
@@ -30,7 +37,7 @@ def parameters(**texts: str) -> dict[str, dict[str, str]]:
 
 def refused(given_: dict[str, Any]) -> str:
     with pytest.raises(SettingsError) as caught:
-        parse(given_)
+        parse_parameters(given_)
     return str(caught.value)
 
 
@@ -38,12 +45,12 @@ def refused(given_: dict[str, Any]) -> str:
 
 
 def test_no_parameters_mean_the_defaults() -> None:
-    assert parse({}) == Settings({}, Limits(), "batch", 1, False, Engine.AUTO)
-    assert parse({"EXECUTION_ENV_PATH": {"string_value": "x"}, "wasmtime": "y"}) == Settings()
+    assert parse_parameters({}) == ModelParameters({}, Limits(), "batch", 1, False, Engine.AUTO)
+    assert parse_parameters({"EXECUTION_ENV_PATH": {"string_value": "x"}, "wasmtime": "y"}) == ModelParameters()
 
 
 def test_every_parameter_reaches_its_place() -> None:
-    found = parse(
+    found = parse_parameters(
         parameters(
             entry="k",
             convention="gufunc",
@@ -78,7 +85,7 @@ def test_every_parameter_reaches_its_place() -> None:
 
 
 def test_a_parameter_may_be_plain_text_too() -> None:
-    assert parse({"wasm.threads": "3", "wasm.trusted": "false"}) == Settings(threads=3)
+    assert parse_parameters({"wasm.threads": "3", "wasm.trusted": "false"}) == ModelParameters(threads=3)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_a_parameter_may_be_plain_text_too() -> None:
     ],
 )
 def test_args_are_names_and_numbers_or_json(text: str, args: list[object]) -> None:
-    assert parse(parameters(args=text)).declared == {"args": args}
+    assert parse_parameters(parameters(args=text)).declared == {"args": args}
 
 
 LIST = ", ".join(KEYS)
@@ -153,13 +160,13 @@ def test_a_size_that_the_limits_forbid_is_told_by_them() -> None:
 @given(number=st.integers(1, 4095), unit=st.sampled_from(["", "KiB", "MiB", "kib", " MIB"]))
 def test_sizes_have_binary_units(number: int, unit: str) -> None:
     factor = {"": 1, "kib": 1 << 10, "mib": 1 << 20}[unit.strip().lower()]
-    assert parse(parameters(max_memory_bytes=f" {number}{unit} ")).limits.max_memory_bytes == number * factor
+    assert parse_parameters(parameters(max_memory_bytes=f" {number}{unit} ")).limits.max_memory_bytes == number * factor
 
 
 @given(key=st.sampled_from(KEYS), text=st.text(max_size=12))
 def test_no_text_makes_the_parser_fail(key: str, text: str) -> None:
     try:
-        parse({key: {"string_value": text}})
+        parse_parameters({key: {"string_value": text}})
     except SettingsError as error:
         assert str(error).startswith((f"parameter {key} is {text!r}: ", "max_", "timeout_s", "compile_timeout_s"))  # noqa: PT017
 
@@ -196,8 +203,8 @@ def test_limits_reach_to_their_bounds_and_no_further() -> None:
     ],
 )
 def test_a_request_may_set_its_time_limit(given_: dict[str, object], seconds: float | None) -> None:
-    assert request_timeout(json.dumps(given_)) == seconds
-    assert request_timeout("") is None
+    assert parse_request_timeout(json.dumps(given_)) == seconds
+    assert parse_request_timeout("") is None
 
 
 @pytest.mark.parametrize(
@@ -220,7 +227,7 @@ def test_a_request_may_set_its_time_limit(given_: dict[str, object], seconds: fl
 )
 def test_a_bad_parameter_of_a_request_is_named(given_: dict[str, object], told: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        request_timeout(json.dumps(given_))
+        parse_request_timeout(json.dumps(given_))
     assert str(caught.value) == told
 
 
@@ -290,7 +297,7 @@ def test_elementwise_and_gufunc_batch_freely() -> None:
 
 def test_an_empty_configuration_is_completed_whole() -> None:
     target = ModelConfig()
-    complete(echo(), {}, target)
+    complete_config(echo(), {}, target)
     assert target.config == {
         "max_batch_size": 8,
         "input": [item("x", dims=[-1, 3]), item("o", "TYPE_STRING", [1], optional=True)],
@@ -302,7 +309,7 @@ def test_an_empty_configuration_is_completed_whole() -> None:
 def test_what_the_user_wrote_stays() -> None:
     given_ = {"max_batch_size": 4, "input": [item("x", dims=[7, 3])], "output": [item("y", "TYPE_INVALID", [])]}
     target = ModelConfig(copy.deepcopy(given_))
-    complete(echo(), target.as_dict(), target)
+    complete_config(echo(), target.as_dict(), target)
     assert target.config == {
         "max_batch_size": 4,
         "input": [item("x", dims=[7, 3]), item("o", "TYPE_STRING", [1], optional=True)],
@@ -314,7 +321,7 @@ def test_what_the_user_wrote_stays() -> None:
 def test_missing_parts_of_a_tensor_are_filled_and_its_own_dims_kept() -> None:
     given_ = {"input": [item("x", "TYPE_INVALID", [7, 3]), item("o", "TYPE_STRING", [], optional=True)]}
     target = ModelConfig(copy.deepcopy(given_))
-    complete(echo(), given_, target)
+    complete_config(echo(), given_, target)
     assert target.config["input"] == [item("x", dims=[7, 3]), item("o", "TYPE_STRING", [1], optional=True)]
 
 
@@ -329,13 +336,13 @@ def test_dynamic_batching_is_only_for_models_that_batch() -> None:
         (echo(), {"input": [item("x", dims=[-1, 3])]}, 8, True),
     ):
         target = ModelConfig(copy.deepcopy(config))
-        complete(interface, config, target)
+        complete_config(interface, config, target)
         assert (target.config["max_batch_size"], "dynamic_batching" in target.config) == (size, dynamic)
 
 
 def contradiction(interface: Interface, config: dict[str, Any]) -> str:
     with pytest.raises(InterfaceError) as caught:
-        check(interface, config, "m")
+        check_config(interface, config, "m")
     text = str(caught.value)
     assert text.startswith("m: config.pbtxt does not fit the module: ")
     return text.removeprefix("m: config.pbtxt does not fit the module: ")
@@ -352,7 +359,7 @@ def contradiction(interface: Interface, config: dict[str, Any]) -> str:
     ],
 )
 def test_a_configuration_that_fits_passes(config: dict[str, Any]) -> None:
-    check(echo(), config, "m")
+    check_config(echo(), config, "m")
 
 
 @pytest.mark.parametrize(
@@ -386,7 +393,7 @@ def test_a_batch_size_needs_a_batch_dimension_or_loops() -> None:
     assert contradiction(echo(batch=0), {"max_batch_size": 2}) == (
         "max_batch_size is 2, but the module's tensors have no batch dimension: set it to 0"
     )
-    check(elementwise(), {"max_batch_size": 100_000}, "m")
+    check_config(elementwise(), {"max_batch_size": 100_000}, "m")
 
 
 KERNEL = guests.wasm(guests.DOUBLE)
@@ -400,7 +407,7 @@ def test_the_configuration_describes_a_module_that_does_not() -> None:
         "output": [item("out", "TYPE_FP32", [4])],
         "max_batch_size": 16,
     }
-    found = interface_of(read_module(KERNEL), config, parse(GUFUNC), "m")
+    found = model_interface(read_module(KERNEL), config, parse_parameters(GUFUNC), "m")
     assert (found.entry, found.convention, found.max_batch_size) == ("double", Convention.GUFUNC, 16)
     assert [(s.name, s.dtype.name, s.dims) for s in (*found.inputs, *found.outputs)] == [
         ("in", "FP32", (4,)),
@@ -416,7 +423,7 @@ def test_a_configuration_with_half_a_tensor_describes_nothing(side: str, broken:
     config: dict[str, Any] = {"input": [item("in")], "output": [item("out")]}
     config[side] = [broken]
     with pytest.raises(InterfaceError, match="^m: the gufunc convention needs inputs and outputs"):
-        interface_of(read_module(KERNEL), config, parse(GUFUNC), "m")
+        model_interface(read_module(KERNEL), config, parse_parameters(GUFUNC), "m")
 
 
 def test_an_optional_input_of_the_configuration_is_optional() -> None:
@@ -424,17 +431,19 @@ def test_an_optional_input_of_the_configuration_is_optional() -> None:
         f'(module {guests.PRELUDE} (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (i32.const 0)))'
     )
     config = {"input": [item("x"), item("o", "TYPE_STRING", [], optional=True)], "output": [item("y")]}
-    found = interface_of(read_module(guests.wasm(text)), config, Settings(), "m")
+    found = model_interface(read_module(guests.wasm(text)), config, ModelParameters(), "m")
     assert [(s.name, s.dims, s.optional) for s in found.inputs] == [("x", (-1,), False), ("o", (), True)]
     assert found.max_batch_size == 0
 
 
 def test_a_module_that_describes_itself_is_checked_against_the_configuration() -> None:
     info = read_module(guests.echo(batch=8))
-    found = interface_of(info, {"input": [item("x")], "output": [item("y")], "max_batch_size": 4}, Settings(), "m")
+    found = model_interface(
+        info, {"input": [item("x")], "output": [item("y")], "max_batch_size": 4}, ModelParameters(), "m"
+    )
     assert (found.max_batch_size, found.source) == (8, "section")
     with pytest.raises(InterfaceError) as caught:
-        interface_of(info, {"input": [item("z")], "output": [item("y")]}, Settings(), "m")
+        model_interface(info, {"input": [item("z")], "output": [item("y")]}, ModelParameters(), "m")
     assert str(caught.value) == (
         "m: config.pbtxt does not fit the module: the module has no input 'z' (x);"
         " input 'x' of the module is missing in config.pbtxt"
@@ -483,13 +492,13 @@ def test_bad_settings_and_bad_modules_of_a_model_are_told(tmp_path: Path) -> Non
 )
 def test_hostile_values_are_refused_like_others(key: str, text: str, told: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        parse({f"wasm.{key}": {"string_value": text}})
+        parse_parameters({f"wasm.{key}": {"string_value": text}})
     assert str(caught.value).endswith(told)
 
 
 @pytest.mark.parametrize("name", ["inf", "nan", "1_0"])
 def test_a_name_that_python_takes_for_a_number_stays_a_name(name: str) -> None:
-    assert parse({"wasm.args": {"string_value": f"x, {name}, 3, -2.5, 1e3"}}).declared["args"] == [
+    assert parse_parameters({"wasm.args": {"string_value": f"x, {name}, 3, -2.5, 1e3"}}).declared["args"] == [
         "x",
         name,
         3,
@@ -501,4 +510,4 @@ def test_a_name_that_python_takes_for_a_number_stays_a_name(name: str) -> None:
 @pytest.mark.parametrize("text", ["wasm.timeout_ms", '["wasm.timeout_ms"]'])
 def test_request_parameters_that_are_no_object_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="the request's parameters are not a JSON object"):
-        request_timeout(text)
+        parse_request_timeout(text)

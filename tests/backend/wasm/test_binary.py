@@ -392,14 +392,14 @@ def test_names_before_a_malformed_part_are_kept() -> None:
     for bad in (b"", b"\x02\x03\x01\x00\x09", b"\x01\x04\x01\0\x01\xff", b"\x02", b"\x01\xff\xff\xff\xff\x0f\x05"):
         functions = names.FunctionNames(good + bad)
         assert {index: functions.get(index) for index in functions.indices()} == {0: "f", 3: "größe"}
-        assert names.of_locals(good + bad, 5) == {0: "a", 1: "größe"}
+        assert names.local_names(good + bad, 5) == {0: "a", 1: "größe"}
 
 
 @given(payload=st.binary(max_size=60))
 def test_no_name_section_is_an_error(payload: bytes) -> None:
     functions = names.FunctionNames(payload)
     assert all(isinstance(functions.get(index), str) for index in functions.indices())
-    assert all(isinstance(text, str) for text in names.of_locals(payload, 0).values())
+    assert all(isinstance(text, str) for text in names.local_names(payload, 0).values())
 
 
 def test_locals_are_skipped_by_groups() -> None:
@@ -675,7 +675,7 @@ def test_a_malformed_section_is_told_with_its_offset(sections: bytes, told: str)
 def test_a_proposal_that_is_not_supported_is_not_called_damage(sections: bytes, told: str, key: str) -> None:
     with pytest.raises(ModuleError) as caught:
         read_module(HEADER + sections, "m.wasm")
-    proposal = proposals.BY_KEY[key]
+    proposal = proposals.PROPOSALS_BY_KEY[key]
     assert str(caught.value) == (
         f"m.wasm cannot be loaded: it uses {proposal.name}, which the sandbox leaves out ({told}): {proposal.remedy}"
     )

@@ -24,7 +24,7 @@ from portalis.backend import (
 from portalis.backend.wasm import assembler as emit
 from portalis.backend.wasm import name_section as names
 from portalis.backend.wasm.binary import read_module, without_custom_sections
-from portalis.backend.wasm.name_section import FunctionNames, readable
+from portalis.backend.wasm.name_section import FunctionNames, demangled
 from tests.backend import guests
 from tests.backend.test_messages import is_plain
 from tests.running.waiting import PATIENCE_S
@@ -168,7 +168,7 @@ def test_a_function_without_a_name_has_its_number() -> None:
     ],
 )
 def test_only_names_that_are_written_out_are_demangled(name: str, told: str) -> None:
-    assert readable(name) == told
+    assert demangled(name) == told
 
 
 def test_names_are_found_by_index_and_malformed_sections_have_those_before() -> None:

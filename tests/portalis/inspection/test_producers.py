@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portalis.backend.errors import ModuleError
-from portalis.inspection.producers import MAX_TEXT, MAX_VALUES, Producer, producers, read
+from portalis.backend.wasm.producers import MAX_TEXT, MAX_VALUES, Producer, parse_producers
+from portalis.inspection.producers import producers
 from tests import parts
 from tests.parts import ROOT
 
@@ -82,26 +83,26 @@ def test_what_is_no_module_is_told(tmp_path: Path) -> None:
 
 
 def test_what_comes_before_a_malformed_part_is_kept() -> None:
-    whole = read(RUST)
+    whole = parse_producers(RUST)
     for end in range(len(RUST)):
-        assert read(RUST[:end]) == whole[: len(read(RUST[:end]))]
-    assert len(read(RUST[:-1])) == 2
+        assert parse_producers(RUST[:end]) == whole[: len(parse_producers(RUST[:end]))]
+    assert len(parse_producers(RUST[:-1])) == 2
 
 
 def test_there_is_an_end_to_what_is_read(tmp_path: Path) -> None:
     many = payload({"language": [("x", str(i)) for i in range(MAX_VALUES + 9)]})
-    assert len(read(many)) == MAX_VALUES
-    assert read(payload({"language": [("x" * (MAX_TEXT + 1), "")]})) == ()
+    assert len(parse_producers(many)) == MAX_VALUES
+    assert parse_producers(payload({"language": [("x" * (MAX_TEXT + 1), "")]})) == ()
     (tmp_path / "m.wasm").write_bytes(module(payload({"language": [("Rust", "")]}) + bytes(70_000)))
     assert producers(tmp_path / "m.wasm") == ()
 
 
 def test_nothing_in_it_reaches_a_terminal_as_more_than_text() -> None:
-    (found,) = read(payload({"language": [("Ru\x1b[2Jst", "\n")]}))
+    (found,) = parse_producers(payload({"language": [("Ru\x1b[2Jst", "\n")]}))
     assert str(found).isprintable()
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_make_it_crash(data: bytes) -> None:
-    assert len(read(data)) <= len(data)
-    assert len(read(RUST + data)) == 3
+    assert len(parse_producers(data)) <= len(data)
+    assert len(parse_producers(RUST + data)) == 3

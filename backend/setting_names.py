@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Terms:
+class SettingNames:
     """The words of one tool. Each completes the sentence that its comment shows."""
 
     entry: str  # "choose one with …"
@@ -19,25 +19,25 @@ class Terms:
     at: str = ""  # whose setting that is, for whoever sent a request
     trusted: str = ""  # "…": what has a module compiled in this process, without limits; "" where nothing does
 
-    def setting(self, limit: str) -> str:
+    def limit_name(self, limit: str) -> str:
         """What the tool calls the field `limit` of `Limits`."""
         if self.milliseconds and limit.endswith("_s"):
             limit = f"{limit[:-1]}ms"
         return self.limit.format(limit)
 
-    def raising(self, limit: str) -> str:
+    def raise_advice(self, limit: str) -> str:
         """The advice to raise `limit` after a request has met it."""
-        return f"raise {self.setting(limit)}{self.at}"
+        return f"raise {self.limit_name(limit)}{self.at}"
 
-    def raised(self, limit: str, least: int) -> str:
+    def raise_to_advice(self, limit: str, least: int) -> str:
         """The advice to raise `limit` to `least` at least."""
-        return f"raise {self.setting(limit)} to {least} or more"
+        return f"raise {self.limit_name(limit)} to {least} or more"
 
-    def more_time(self, timeout_s: float, limit_s: float) -> str:
+    def more_time_advice(self, timeout_s: float, limit_s: float) -> str:
         """The advice for a call that was stopped after `timeout_s`, where the program's limit is `limit_s`."""
         if timeout_s < limit_s:
             return f"the request's own limit, which may be up to {limit_s:g} s"
-        return f"{self.raising('timeout_s')} if it needs longer"
+        return f"{self.raise_advice('timeout_s')} if it needs longer"
 
 
 _ANNOTATE = "write them into the module with 'portalis annotate'"
@@ -51,7 +51,7 @@ _KEYS = (
     " are values)"
 )
 
-TRITON = Terms(
+TRITON_NAMES = SettingNames(
     entry="wasm.entry",
     args="wasm.args",
     signature="wasm.signature",
@@ -65,7 +65,7 @@ TRITON = Terms(
     milliseconds=True,
     trusted="set wasm.trusted",
 )
-PYTHON = Terms(
+PYTHON_NAMES = SettingNames(
     entry='interface={"entry": …}',
     args='interface={"args": […]}',
     signature='interface={"signature": …}',
@@ -80,9 +80,9 @@ PYTHON = Terms(
 """For callers of `Program.load`."""
 
 
-def _of_document(keys: str, place: str, limit: str) -> Terms:
+def _document_names(keys: str, place: str, limit: str) -> SettingNames:
     """The words where an interface is declared at a `place` of a document, by keys in `keys`."""
-    return Terms(
+    return SettingNames(
         entry=f"interface.entry in {keys}",
         args=f"interface.args in {keys}",
         signature=f"interface.signature in {keys}",
@@ -92,21 +92,23 @@ def _of_document(keys: str, place: str, limit: str) -> Terms:
     )
 
 
-SPEC = replace(
-    _of_document(
+SPEC_NAMES = replace(
+    _document_names(
         "wasm_binaries", "the spec ([wasm_binaries.interface])", '"wasm.{}" in triton_config.backend_parameters'
     ),
     milliseconds=True,
     trusted='set "wasm.trusted" in triton_config.backend_parameters',
 )
-SERVICE = replace(
-    _of_document("service.json", "the model's interface in service.json", "limits.{} in service.json"),
+SERVICE_NAMES = replace(
+    _document_names("service.json", "the model's interface in service.json", "limits.{} in service.json"),
     at=" of the server",
 )
-IMAGE = replace(SPEC, limit="", trusted="")
+IMAGE_NAMES = replace(SPEC_NAMES, limit="", trusted="")
 """For images, whose service has the default limits: no key of the spec changes them."""
-KIT = _of_document("wasm_binaries of the extension's spec", "the extension's spec", "the extension's setting {}")
-INSPECT = Terms(
+KIT_NAMES = _document_names(
+    "wasm_binaries of the extension's spec", "the extension's spec", "the extension's setting {}"
+)
+INSPECT_NAMES = SettingNames(
     entry="--entry",
     args="them with 'portalis annotate --args'",
     signature="'portalis annotate --signature'",
@@ -115,8 +117,8 @@ INSPECT = Terms(
     limit="wasm.{}, where the module is served,",
     milliseconds=True,
 )
-INFER = replace(INSPECT, entry="'portalis annotate --entry'", limit="--limit {}", milliseconds=False)
-ANNOTATE = Terms(
+INFER_NAMES = replace(INSPECT_NAMES, entry="'portalis annotate --entry'", limit="--limit {}", milliseconds=False)
+ANNOTATE_NAMES = SettingNames(
     entry="--entry",
     args="them with --args",
     signature="--signature",
@@ -125,15 +127,15 @@ ANNOTATE = Terms(
     limit="wasm.{}, where the module is served,",
     milliseconds=True,
 )
-TOOLS = {
-    "triton": TRITON,
-    "python": PYTHON,
-    "spec": SPEC,
-    "image": IMAGE,
-    "service": SERVICE,
-    "kit": KIT,
-    "inspect": INSPECT,
-    "infer": INFER,
-    "annotate": ANNOTATE,
+NAMES_BY_TOOL = {
+    "triton": TRITON_NAMES,
+    "python": PYTHON_NAMES,
+    "spec": SPEC_NAMES,
+    "image": IMAGE_NAMES,
+    "service": SERVICE_NAMES,
+    "kit": KIT_NAMES,
+    "inspect": INSPECT_NAMES,
+    "infer": INFER_NAMES,
+    "annotate": ANNOTATE_NAMES,
 }
-"""The terms by the name of the tool."""
+"""The setting_names by the name of the tool."""

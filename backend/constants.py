@@ -45,7 +45,7 @@ INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6
 """DLPack's type codes (``DLDataTypeCode``, DLPack 1.0)."""
 
 
-class DataType(NamedTuple):
+class DataTypeRow(NamedTuple):
     """A data type of tensors. ``number`` is Triton's (``DataType`` in model_config.proto, `TRITONSERVER_DataType`);
     ``size`` is the bytes of an element, 0 for BYTES, whose elements have a length of their own; ``wasm`` is the value
     type that carries an element through an elementwise call, "" where none can; ``numpy`` is the type of its arrays:
@@ -62,20 +62,20 @@ class DataType(NamedTuple):
 DATA_TYPES: Final = {
     row.name: row
     for row in (
-        DataType("BOOL", 1, 1, BOOL, "i32", "bool"),
-        DataType("UINT8", 2, 1, UINT, "i32", "uint8"),
-        DataType("UINT16", 3, 2, UINT, "i32", "uint16"),
-        DataType("UINT32", 4, 4, UINT, "i32", "uint32"),
-        DataType("UINT64", 5, 8, UINT, "i64", "uint64"),
-        DataType("INT8", 6, 1, INT, "i32", "int8"),
-        DataType("INT16", 7, 2, INT, "i32", "int16"),
-        DataType("INT32", 8, 4, INT, "i32", "int32"),
-        DataType("INT64", 9, 8, INT, "i64", "int64"),
-        DataType("FP16", 10, 2, FLOAT, "f32", "float16"),
-        DataType("FP32", 11, 4, FLOAT, "f32", "float32"),
-        DataType("FP64", 12, 8, FLOAT, "f64", "float64"),
-        DataType("BF16", 14, 2, BFLOAT, "f32", "uint16"),
-        DataType("BYTES", 13, 0, UINT, "", "object"),
+        DataTypeRow("BOOL", 1, 1, BOOL, "i32", "bool"),
+        DataTypeRow("UINT8", 2, 1, UINT, "i32", "uint8"),
+        DataTypeRow("UINT16", 3, 2, UINT, "i32", "uint16"),
+        DataTypeRow("UINT32", 4, 4, UINT, "i32", "uint32"),
+        DataTypeRow("UINT64", 5, 8, UINT, "i64", "uint64"),
+        DataTypeRow("INT8", 6, 1, INT, "i32", "int8"),
+        DataTypeRow("INT16", 7, 2, INT, "i32", "int16"),
+        DataTypeRow("INT32", 8, 4, INT, "i32", "int32"),
+        DataTypeRow("INT64", 9, 8, INT, "i64", "int64"),
+        DataTypeRow("FP16", 10, 2, FLOAT, "f32", "float16"),
+        DataTypeRow("FP32", 11, 4, FLOAT, "f32", "float32"),
+        DataTypeRow("FP64", 12, 8, FLOAT, "f64", "float64"),
+        DataTypeRow("BF16", 14, 2, BFLOAT, "f32", "uint16"),
+        DataTypeRow("BYTES", 13, 0, UINT, "", "object"),
     )
 }
 """By name. The order is that of lists for people."""

@@ -1,6 +1,6 @@
 """The child process of `compiler`: compiles the module on standard input to machine code on standard output.
 
-It is run as a script and by path (``python -I -S -B worker.py JOB``) because nobody knows the
+It is run as a script and by path (``python -I -S -B compiler_process.py JOB``) because nobody knows the
 package's name here: the island may be installed, copied under another name, or a bare folder. JOB is JSON.
 The last line on standard error is JSON too: ``{"bytes": n}`` when all is well, ``{"refused": text}`` when the
 compiler refused the module, ``{"failed": text}`` for anything else; a process that ends without one crashed
@@ -52,7 +52,7 @@ def confine(memory_bytes: int, cpu_s: int) -> None:
             score.write("1000")
 
 
-def die_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Let the kernel kill this process when `parent` is gone, however it went (Linux only)."""
     if sys.platform == "linux":
         CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
@@ -60,7 +60,7 @@ def die_with(parent: int) -> None:
             sys.exit(1)
 
 
-def island(folder: str) -> Any:
+def import_engine(folder: str) -> Any:
     """The island's `engine` module, without running the package's ``__init__``, which imports everything."""
     package = types.ModuleType("_wasm_island")
     package.__path__ = [folder]
@@ -70,7 +70,7 @@ def island(folder: str) -> Any:
 
 def compile_to(output: int, wasm: bytes, settings: dict[str, Any], folder: str) -> int:
     """Compile `wasm` and write its machine code to the file descriptor `output`. Returns the size."""
-    engine = island(folder)
+    engine = import_engine(folder)
     import wasmtime
 
     config = engine.engine_config(engine.EngineSettings(**settings))
@@ -82,7 +82,7 @@ def compile_to(output: int, wasm: bytes, settings: dict[str, Any], folder: str) 
 def main() -> None:
     """Do the job in the first argument and say on standard error how it went."""
     job = json.loads(sys.argv[1])
-    die_with(job["parent"])
+    exit_with_parent(job["parent"])
     confine(job["memory_bytes"], job["cpu_s"])
     sys.path.extend(path for path in job["path"] if path not in sys.path)
     try:

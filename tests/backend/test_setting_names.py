@@ -9,7 +9,7 @@ import pytest
 
 from portalis.backend import InterfaceError, Program
 from portalis.backend.errors import WasmError
-from portalis.backend.terms import TOOLS
+from portalis.backend.setting_names import NAMES_BY_TOOL
 from portalis.backend.triton.model_parameters import KEYS
 from portalis.spec.package_spec import WasmBinaryPath
 
@@ -47,12 +47,12 @@ OWNERS = {
 }
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", NAMES_BY_TOOL)
 @pytest.mark.parametrize("name", WRONG)
 def test_an_interface_that_is_wrong_is_explained_in_the_words_of_the_tool(name: str, tool: str) -> None:
     text, declared, word = WRONG[name]
     with pytest.raises(InterfaceError) as caught:
-        Program.load(guests.wasm(text), interface=declared or None, cache=None, terms=TOOLS[tool])
+        Program.load(guests.wasm(text), interface=declared or None, cache=None, setting_names=NAMES_BY_TOOL[tool])
     told = str(caught.value)
     assert word in told
     foreign = [pattern for pattern, owners in OWNERS.items() if tool not in owners and re.search(pattern, told)]
@@ -60,10 +60,10 @@ def test_an_interface_that_is_wrong_is_explained_in_the_words_of_the_tool(name: 
     assert "Limits" not in told and "…" not in told.replace("…}", "").replace("[…]", "")
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", NAMES_BY_TOOL)
 def test_the_keys_that_each_tool_names_exist(tool: str) -> None:
-    terms = TOOLS[tool]
-    text = f"{terms.entry} {terms.args} {terms.signature} {terms.declare} {terms.pointers} {terms.trusted}"
+    setting_names = NAMES_BY_TOOL[tool]
+    text = f"{setting_names.entry} {setting_names.args} {setting_names.signature} {setting_names.declare} {setting_names.pointers} {setting_names.trusted}"
     assert {each.rstrip(".") for each in re.findall(r"\bwasm\.\w+", text)} <= set(KEYS)
     interface = WasmBinaryPath.model_fields["interface"].annotation
     fields = set(getattr(interface, "model_fields", {}))
@@ -72,8 +72,8 @@ def test_the_keys_that_each_tool_names_exist(tool: str) -> None:
 
 
 @pytest.mark.parametrize("source", [b"", b"text", b"\0asm\1\0\0\0\xff", b"\0asm\2\0\0\0"])
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("tool", NAMES_BY_TOOL)
 def test_what_is_no_module_is_not_explained_with_settings(source: bytes, tool: str) -> None:
     with pytest.raises(WasmError) as caught:
-        Program.load(source, cache=None, terms=TOOLS[tool])
+        Program.load(source, cache=None, setting_names=NAMES_BY_TOOL[tool])
     assert not re.search(r"raise |wasm\.\w+|config\.pbtxt|service\.json", str(caught.value))

@@ -23,7 +23,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Part:
+class PlanModule:
     """A module of a plan, and where its imports come from (none: from the host). `own`: generated here, or our own."""
 
     wasm: bytes
@@ -32,12 +32,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Lowered:
+class LoweredEntry:
     """What is particular to a convention. ``cores`` are each tensor's core dimensions: sizes, or -1 - the number of a
     named one; ``positions`` are places of chunks (elementwise) or pairs of arguments (gufunc)."""
 
     allocator: Allocator | None = None
-    loop: Part | None = None
+    loop: PlanModule | None = None
     loop_type: FuncType | None = None  # of its `run`
     kernel: Kernel | None = None  # that loops over the batch itself
     symbols: Sequence[str] = ()
@@ -90,10 +90,10 @@ class ModuleBuilder:
 
     def build(
         self, title: str, *, memory: bytes = b"", globals_: Sequence[bytes] = (), data: Sequence[bytes] = ()
-    ) -> Part:
+    ) -> PlanModule:
         """The module, called `title` in backtraces, with a `memory` of that type, if any."""
         types, codes = [emit.unsigned(kind) for kind, _ in self._functions], [code for _, code in self._functions]
         sections = {1: self._types, 2: self._imports, 3: types, 5: [memory] if memory else [], 6: globals_}
         sections |= {7: self._exports, 10: codes, 11: data}
         filled = [emit.section(number, emit.vector(items)) for number, items in sections.items() if items]
-        return Part(emit.module(*filled, emit.name_section(title, self._names)), tuple(self._links))
+        return PlanModule(emit.module(*filled, emit.name_section(title, self._names)), tuple(self._links))
