@@ -10,13 +10,16 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from .grpc.grpc_server import GrpcServer
-from .http import inference_endpoints as documented
-from .http import management_v1 as about
-from .http import management_v2 as v2
-from .http import metrics_port
-from .http.error_responses import install_error_handlers
-from .http.inference import InferenceFastPath, InferenceHandler
-from .http.middleware import Requests
+from .http import (
+    InferenceFastPath,
+    InferenceHandler,
+    RequestMiddleware,
+    inference_router,
+    install_error_handlers,
+    management_v1_router,
+    management_v2_router,
+    serve_metrics,
+)
 from .service import Service
 from .settings import ServiceSettings
 
@@ -25,14 +28,15 @@ class Application(FastAPI):
     """The service as an ASGI application."""
 
     service: Service
+    inference_handler: InferenceHandler
 
     def build_middleware_stack(self) -> ASGIApp:
         """The framework's middleware inside of the service's own.
 
         The framework's outermost layer answers unexpected errors, which middleware inside of it does not see.
         """
-        fast_path = InferenceFastPath(super().build_middleware_stack(), InferenceHandler(self.service))
-        return Requests(fast_path, self.service)
+        fast_path = InferenceFastPath(super().build_middleware_stack(), self.inference_handler)
+        return RequestMiddleware(fast_path, self.service)
 
 
 def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -> Application:  # noqa: S104
@@ -47,11 +51,11 @@ def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -
         docs_url=None,  # their pages load scripts from other servers
         redoc_url=None,
     )
-    app.service = service
+    app.service, app.inference_handler = service, InferenceHandler(service)
     install_error_handlers(app)
-    app.include_router(about.router(service))
-    app.include_router(v2.router(service))
-    app.include_router(documented.router())
+    app.include_router(management_v1_router(service))
+    app.include_router(management_v2_router(service))
+    app.include_router(inference_router(app.inference_handler))
     return app
 
 
@@ -67,7 +71,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
             await grpc.start()
             async with contextlib.AsyncExitStack() as stack:
                 if settings.metrics_port != settings.service_port:
-                    await stack.enter_async_context(metrics_port.serving(service))
+                    await stack.enter_async_context(serve_metrics(service))
                 yield
         finally:
             await service.drain.stop_servers()

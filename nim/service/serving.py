@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .app import create_app
-from .http.http_server import Server, configured
+from .http import DrainingServer, uvicorn_config
 from .ports import VARIABLES, port_source
 from .service import Service
 from .settings import ServiceSettings
@@ -44,7 +44,7 @@ def serve(
         # checked now: their servers bind later, where an error is only a traceback in the log
         _listener(settings, other, host, port_options).close()
     app = create_app(settings, folder, host)
-    server = Server(configured(app, app.service.admission, level), app.service.drain, settings.drain_s)
+    server = DrainingServer(uvicorn_config(app, app.service.admission, level), app.service.drain, settings.drain_s)
     stopped = threading.Event()
 
     def watch(report: Callable[[Service], bool]) -> None:

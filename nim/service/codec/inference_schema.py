@@ -126,23 +126,3 @@ class V2InferResponse(ResponseHead):
     """What a model answers in the Open Inference Protocol."""
 
     outputs: list[V2Tensor]
-
-
-class ErrorDetail(Json):
-    """What is wrong: for people, by a stable name, and as HTTP status."""
-
-    message: str
-    type: str
-    code: int
-
-
-class ErrorEnvelope(Json):
-    """How every error is told, but those of the Open Inference Protocol."""
-
-    error: ErrorDetail
-
-
-class V2Error(Json):
-    """How the Open Inference Protocol tells an error."""
-
-    error: str

@@ -1,1 +1,22 @@
 """The service over HTTP: connections, middleware, inference and management endpoints."""
+
+from .error_responses import install_error_handlers
+from .http_server import DrainingServer, serve_metrics, uvicorn_config
+from .inference import InferenceHandler
+from .inference_endpoints import InferenceFastPath, inference_router
+from .management_v1 import management_v1_router
+from .management_v2 import management_v2_router
+from .middleware import RequestMiddleware
+
+__all__ = [
+    "DrainingServer",
+    "InferenceFastPath",
+    "InferenceHandler",
+    "RequestMiddleware",
+    "inference_router",
+    "install_error_handlers",
+    "management_v1_router",
+    "management_v2_router",
+    "serve_metrics",
+    "uvicorn_config",
+]

@@ -15,28 +15,30 @@ from ..request_errors import RequestError, client_disconnected, memory_exhausted
 Headers = Mapping[bytes, bytes]
 
 
-async def read(receive: Receive, headers: Headers, share: MemoryShare, *, most: int, timeout_s: float) -> Body:
-    """The body, whose bytes are reserved in `share`. Raises RequestError: 413 if it is larger than `most` bytes, 503 if
+async def read_body(
+    receive: Receive, headers: Headers, share: MemoryShare, *, max_bytes: int, timeout_s: float
+) -> Body:
+    """The body, whose bytes are reserved in `share`. Raises RequestError: 413 if it exceeds `max_bytes` bytes, 503 if
     all requests together take too much memory, 408 if it takes longer than `timeout_s`.
 
     What is a little too large, or comes at a bad time, is read to its end and dropped: a client that is answered while
     it still sends sees a broken connection instead of the answer.
     """
     declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and int(declared[:20]) > 2 * most:
-        raise request_too_large(most)
+    if declared.isdigit() and int(declared[:20]) > 2 * max_bytes:
+        raise request_too_large(max_bytes)
     text = f"the request's body was not complete after {timeout_s:g} s"
     body = bytearray()
     try:
         return await within(
-            timeout_s, RequestError(408, "RequestTimeoutError", text), _read(receive, body, share, most)
+            timeout_s, RequestError(408, "RequestTimeoutError", text), _read(receive, body, share, max_bytes)
         )
     except BaseException:
         body.clear()  # the error's traceback may keep it for long
         raise
 
 
-async def _read(receive: Receive, body: bytearray, share: MemoryShare, most: int) -> Body:
+async def _read(receive: Receive, body: bytearray, share: MemoryShare, max_bytes: int) -> Body:
     first = b""
     size, more, refused = 0, True, False
     while more:
@@ -46,9 +48,9 @@ async def _read(receive: Receive, body: bytearray, share: MemoryShare, most: int
         chunk = message.get("body", b"")
         size += len(chunk)
         more = message.get("more_body", False)
-        if size > 2 * most:
-            raise request_too_large(most)
-        if size > most or refused or not share.take(size):
+        if size > 2 * max_bytes:
+            raise request_too_large(max_bytes)
+        if size > max_bytes or refused or not share.take(size):
             refused = True
             body.clear()
             share.drop()
@@ -56,8 +58,8 @@ async def _read(receive: Receive, body: bytearray, share: MemoryShare, most: int
             body += chunk  # one growing block: pieces would be there twice when they are joined
         else:
             first = chunk
-    if size > most:
-        raise request_too_large(most)
+    if size > max_bytes:
+        raise request_too_large(max_bytes)
     if refused:
         raise memory_exhausted()
     return first if len(first) == size else body

@@ -28,7 +28,7 @@ MAX_PIPELINED = 16
 the connection ends, which tells a client to send them again."""
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """A connection. `admission` knows the limits, and asks every connection now and then to `check` its timers."""
 
     def __init__(self, admission: Admission, **how: Any) -> None:

@@ -19,16 +19,19 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from ..admission import Admission
 from ..drain import SHUTDOWN_S, Drain
-from .connections import Connection
+from ..service import Service
+from .connections import HttpConnection
 
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept: longer than load balancers keep theirs, 60 s most often, so that it is they who
@@ -39,10 +42,10 @@ _SETTLE_S, _HANDSHAKE_S = 1.0, 0.1
 _SO_ATTACH_FILTER = 26
 
 
-def configured(app: ASGIApp, admission: Admission, level: int | None, **more: Any) -> uvicorn.Config:
+def uvicorn_config(app: ASGIApp, admission: Admission, level: int | None, **more: Any) -> uvicorn.Config:
     """uvicorn on its fastest parts, as far as this system has them, with the limits of `admission` on connections; its
     log lines, from `level` on (None: as it is), go to this process's own handlers."""
-    protocol: Any = functools.partial(Connection, admission)
+    protocol: Any = functools.partial(HttpConnection, admission)
     return uvicorn.Config(
         app,
         http=protocol,
@@ -58,7 +61,7 @@ def configured(app: ASGIApp, admission: Admission, level: int | None, **more: An
     )
 
 
-class Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """uvicorn's server, that lingers `linger_s` seconds at most after the first signal and ends at once on a second."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, linger_s: float) -> None:
@@ -90,7 +93,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.02)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen no more, close idle connections (`Connection.shutdown`), answer what is there, then end the
+        """Listen no more, close idle connections (`HttpConnection.shutdown`), answer what is there, then end the
         application."""
         await self._settle(sockets or [])
         ending = asyncio.ensure_future(self._drain.stop_servers())
@@ -128,3 +131,31 @@ def _drop_new_connections(listener: socket.socket) -> None:
     filtered = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
     with contextlib.suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtered)
+
+
+@contextlib.asynccontextmanager
+async def serve_metrics(service: Service) -> AsyncIterator[None]:
+    """Serve the metrics of `service` on their port. Raises OSError where it cannot listen."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = scope["method"] in ("GET", "HEAD")
+        status = 404 if scope["path"] not in ("/metrics", "/") else 200 if asked else 405
+        headers = [(b"content-type", CONTENT_TYPE_LATEST.encode() if status == 200 else b"text/plain")]
+        headers += [(b"allow", b"GET, HEAD")] if status == 405 else []
+        body = await service.metrics.text(service.metrics_limiter) if status == 200 else b""
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    config = uvicorn_config(app, service.admission, None, lifespan="off")
+    config.load()
+    loop, state = asyncio.get_running_loop(), ServerState()
+    kind: Any = config.http_protocol_class
+    protocol = functools.partial(kind, config=config, server_state=state, app_state={})
+    server = await loop.create_server(protocol, service.host, service.settings.metrics_port)
+    try:
+        yield
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.shutdown()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio.to_thread
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from ..codec.binary_data import HEADER, Body, Piece, json_size
 from ..codec.compression import compressed, decompressed
@@ -22,8 +22,7 @@ from ..models import ServedModel
 from ..request_errors import RequestError, client_disconnected, internal_error, memory_exhausted, response_too_large
 from ..runtime_api import Interface
 from ..service import Service
-from . import body as bodies
-from .body import Headers, Timer
+from .body import Headers, Timer, read_body
 from .error_responses import error_body, error_headers
 
 _PATIENCE_S = 0.05  # then somebody looks whether the client is still there
@@ -89,8 +88,8 @@ class InferenceHandler:
         metrics, settings = self._service.metrics, self._service.settings
         began, found = time.perf_counter(), None
         try:
-            body = await bodies.read(
-                receive, headers, share, most=settings.max_request_bytes, timeout_s=settings.body_timeout_s
+            body = await read_body(
+                receive, headers, share, max_bytes=settings.max_request_bytes, timeout_s=settings.body_timeout_s
             )
             began = time.perf_counter()
             with metrics.active.track_inprogress():
@@ -155,36 +154,6 @@ class InferenceHandler:
 
     async def _in_thread(self, work: Callable[..., Result], *given: Any) -> Result:
         return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
-
-
-class InferenceFastPath:
-    """ASGI middleware: answers inference requests itself, and passes all others to `app`.
-
-    It runs in front of the framework, which costs more than a small inference.
-    """
-
-    def __init__(self, app: ASGIApp, handler: InferenceHandler) -> None:
-        self._app, self._handler = app, handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        target = _target(scope)
-        if target is None:
-            await self._app(scope, receive, send)
-        else:
-            await self._handler(scope, receive, send, target)
-
-
-def _target(scope: Scope) -> InferenceTarget | None:
-    """The target of an inference request; None for all other requests."""
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return None
-    match scope["path"].split("/"):
-        case ["", "v1" | "v2" as api, "models", name, "infer"]:
-            return InferenceTarget(name, None, api == "v2")
-        case ["", "v2", "models", name, "versions", version, "infer"]:
-            return InferenceTarget(name, version, True)
-    return None
 
 
 def _understood(interface: Interface, body: bytes, length: str | None, v2: bool) -> Question:

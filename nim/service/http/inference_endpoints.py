@@ -1,14 +1,19 @@
-"""What the API's description says of inference, whose requests are answered in front of the framework (`routes`)."""
+"""The inference endpoints. Each is declared once: its route, its OpenAPI description and the fast path come from it."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..codec.inference_schema import ErrorEnvelope, InferRequest, InferResponse, V2InferRequest, V2InferResponse
-from .management_v2 import NO_PATH, TAG, Responses, errors
+from ..codec.inference_schema import InferRequest, InferResponse, V2InferRequest, V2InferResponse
+from .inference import InferenceHandler, InferenceTarget
+from .management_schema import V2_TAG, Responses, v1_errors, v2_errors
 
 _ERRORS = {
     400: "the request is not understood, or does not fit the model",
@@ -20,9 +25,13 @@ _ERRORS = {
     503: "the model is not loaded, or this host has no room for another instance",
     504: "the module took too long",
 }
-_BINARY = {"schema": {"type": "string", "format": "binary", "title": "JSON, and raw tensors behind it"}}
 _EXAMPLE = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, -1.0]}]}
-_LENGTH: dict[str, Any] = {
+_BINARY = {
+    "application/octet-stream": {
+        "schema": {"type": "string", "format": "binary", "title": "JSON, and raw tensors behind it"}
+    }
+}
+_HEADER_LENGTH: dict[str, Any] = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
     "required": False,
@@ -31,62 +40,164 @@ _LENGTH: dict[str, Any] = {
 }
 
 
-def router() -> APIRouter:
-    """The routes, for the description and for the methods that they have not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceEndpoint:
+    """One path that serves inference requests."""
+
+    path: str
+    """The path, with `{name}` and, if the request names a version, `{version}`."""
+    v2: bool
+    """Whether it belongs to the Open Inference Protocol: binary tensors, and the form of errors."""
+    name: str
+    """The route's name, from which its summary and operation id are made."""
+    description: str
+    tag: str
+    request: type[BaseModel]
+    response: type[BaseModel]
+    responses: Responses
+    _pattern: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # unlike in the framework, a name can be empty: it is an unknown model, not an unknown path
+        object.__setattr__(self, "_pattern", re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]*)", self.path)))
+
+    def match(self, path: str) -> InferenceTarget | None:
+        """The target of a request to `path`; None if this is not the endpoint's path."""
+        match = self._pattern.fullmatch(path)
+        return None if match is None else self._target(**match.groupdict())
+
+    def bound(self, handler: InferenceHandler) -> Callable[..., Awaitable[Response]]:
+        """The endpoint function for the framework, which describes its parameters: those of the path."""
+
+        async def infer(name: str) -> Response:
+            return InferenceResponse(handler, self._target(name))
+
+        async def infer_version(name: str, version: str) -> Response:
+            return InferenceResponse(handler, self._target(name, version))
+
+        return infer_version if "{version}" in self.path else infer
+
+    def openapi_extra(self) -> dict[str, Any]:
+        """What the framework cannot know, as the handler reads the request's headers and body itself."""
+        content = {"application/json": {"schema": _without_references(self.request), "example": _EXAMPLE}}
+        if not self.v2:
+            return {"requestBody": {"required": True, "content": content}}
+        return {"parameters": [_HEADER_LENGTH], "requestBody": {"required": True, "content": content | _BINARY}}
+
+    def _target(self, name: str, version: str | None = None) -> InferenceTarget:
+        return InferenceTarget(name, version, self.v2)
+
+
+class InferenceResponse(Response):
+    """The response of `handler`, which reads the request itself."""
+
+    def __init__(self, handler: InferenceHandler, target: InferenceTarget) -> None:
+        super().__init__()
+        self._handler, self._inference_target = handler, target
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request."""
+        await self._handler(scope, receive, send, self._inference_target)
+
+
+_V2_RESPONSES: Final[Responses] = {
+    **v2_errors({**_ERRORS, 404: "there is no such path"}),
+    200: {"content": _BINARY},
+}
+INFERENCE_ENDPOINTS: Final = (
+    InferenceEndpoint(
+        path="/v1/models/{name}/infer",
+        v2=False,
+        name="infer_with",
+        description="Run a model on the tensors of the request.",
+        tag="inference",
+        request=InferRequest,
+        response=InferResponse,
+        responses=v1_errors({**_ERRORS, 404: "there is no such model"}),
+    ),
+    InferenceEndpoint(
+        path="/v2/models/{name}/infer",
+        v2=True,
+        name="v2_infer",
+        description="Run a model on the tensors of the request, which may be raw bytes behind the JSON, as may be the"
+        " answer's.",
+        tag=V2_TAG,
+        request=V2InferRequest,
+        response=V2InferResponse,
+        responses=_V2_RESPONSES,
+    ),
+    InferenceEndpoint(
+        path="/v2/models/{name}/versions/{version}/infer",
+        v2=True,
+        name="v2_infer_version",
+        description="Run one version of a model, as above.",
+        tag=V2_TAG,
+        request=V2InferRequest,
+        response=V2InferResponse,
+        responses=_V2_RESPONSES,
+    ),
+)
+
+
+def inference_router(handler: InferenceHandler) -> APIRouter:
+    """The routes of `INFERENCE_ENDPOINTS`, answered by `handler`."""
     routes = APIRouter()
-    unknown: Responses = {404: {"model": ErrorEnvelope, "description": "there is no such model"}}
-    refused: Responses = {code: {"model": ErrorEnvelope, "description": text} for code, text in _ERRORS.items()}
-
-    @routes.post(
-        "/v1/models/{name}/infer",
-        tags=["inference"],
-        response_model=InferResponse,
-        responses={**refused, **unknown},
-        openapi_extra={"requestBody": _body(InferRequest)},
-    )
-    async def infer_with(name: str) -> Response:
-        """Run a model on the tensors of the request."""
-        raise NotImplementedError(name)
-
-    v2: dict[str, Any] = {
-        "tags": [TAG],
-        "response_model": V2InferResponse,
-        "responses": {**errors({**_ERRORS, **NO_PATH}), 200: {"content": {"application/octet-stream": _BINARY}}},
-        "openapi_extra": {"parameters": [_LENGTH], "requestBody": _body(V2InferRequest, binary=True)},
-    }
-
-    @routes.post("/v2/models/{name}/infer", **v2)
-    async def v2_infer(name: str) -> Response:
-        """Run a model on the tensors of the request, which may be raw bytes behind the JSON, as may be the answer's."""
-        raise NotImplementedError(name)
-
-    @routes.post("/v2/models/{name}/versions/{version}/infer", **v2)
-    async def v2_infer_version(name: str, version: str) -> Response:
-        """Run one version of a model, as above."""
-        raise NotImplementedError(name, version)
-
+    for endpoint in INFERENCE_ENDPOINTS:
+        routes.add_api_route(
+            endpoint.path,
+            endpoint.bound(handler),
+            methods=["POST"],
+            name=endpoint.name,
+            description=endpoint.description,
+            tags=[endpoint.tag],
+            response_model=endpoint.response,
+            responses=endpoint.responses,
+            openapi_extra=endpoint.openapi_extra(),
+        )
     return routes
 
 
-def _body(kind: type[BaseModel], *, binary: bool = False) -> dict[str, Any]:
-    """The request's schema: the body is read by hand, so the framework cannot know it."""
-    content = {"application/json": {"schema": _inlined(kind.model_json_schema()), "example": _EXAMPLE}}
-    return {"required": True, "content": {**content, **({"application/octet-stream": _BINARY} if binary else {})}}
+class InferenceFastPath:
+    """ASGI middleware: answers inference requests itself, and passes all others to `app`.
+
+    It runs in front of the framework, which costs more than a small inference. Requests with another method are among
+    the others: the framework has the same paths.
+    """
+
+    def __init__(self, app: ASGIApp, handler: InferenceHandler) -> None:
+        self._app, self._handler = app, handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        target = inference_target(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if target is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._handler(scope, receive, send, target)
 
 
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema` without references, which the framework would look for among the schemas that it has made itself."""
+def inference_target(path: str) -> InferenceTarget | None:
+    """The target of an inference request to `path`; None for all other paths."""
+    for endpoint in INFERENCE_ENDPOINTS:
+        if (target := endpoint.match(path)) is not None:
+            return target
+    return None
+
+
+def _without_references(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of `model` without references: the framework would resolve them among its own schemas only."""
+    schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
 
-    def resolved(value: Any) -> Any:
+    def resolve(value: Any) -> Any:
         if isinstance(value, list):
-            return [resolved(each) for each in value]
+            return [resolve(each) for each in value]
         if not isinstance(value, dict):
             return value
         if "$ref" in value:
-            rest = {key: each for key, each in value.items() if key != "$ref"}
-            return resolved({**definitions[value["$ref"].removeprefix("#/$defs/")], **rest})
-        return {key: resolved(each) for key, each in value.items()}
+            siblings = {key: each for key, each in value.items() if key != "$ref"}
+            return resolve({**definitions[value["$ref"].removeprefix("#/$defs/")], **siblings})
+        return {key: resolve(each) for key, each in value.items()}
 
-    result: dict[str, Any] = resolved(schema)
-    return result
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved

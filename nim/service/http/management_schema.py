@@ -1,4 +1,4 @@
-"""What the service tells of itself under /v1: health, models, manifest, licence, version."""
+"""The JSON of the management endpoints and of errors, under /v1 and in the Open Inference Protocol (/v2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,39 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from ..codec.inference_schema import Json
+
+V2_TAG = "open inference protocol"
+Responses = dict[int | str, dict[str, Any]]
+
+
+def v1_errors(texts: dict[int, str]) -> Responses:
+    """Error responses under /v1 by status, for the API's description."""
+    return {code: {"model": ErrorEnvelope, "description": text} for code, text in texts.items()}
+
+
+def v2_errors(texts: dict[int, str]) -> Responses:
+    """Error responses under /v2 by status, for the API's description."""
+    return {code: {"model": V2Error, "description": text} for code, text in texts.items()}
+
+
+class ErrorDetail(Json):
+    """What is wrong: for people, by a stable name, and as HTTP status."""
+
+    message: str
+    type: str
+    code: int
+
+
+class ErrorEnvelope(Json):
+    """How every error is told, but those of the Open Inference Protocol."""
+
+    error: ErrorDetail
+
+
+class V2Error(Json):
+    """How the Open Inference Protocol tells an error."""
+
+    error: str
 
 
 class Health(Json):
@@ -127,3 +160,51 @@ class Version(Json):
 
     release: str
     api: str
+
+
+class V2Server(Json):
+    """The server, in the Open Inference Protocol."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class V2TensorMetadata(Json):
+    """An input or output; -1 in the shape is any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class V2Model(Json):
+    """A model, in the Open Inference Protocol."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[V2TensorMetadata]
+    outputs: list[V2TensorMetadata]
+
+
+class V2ModelState(Json):
+    """A model in the repository's index."""
+
+    name: str
+    version: str
+    state: Literal["READY", "LOADING", "UNAVAILABLE"]
+    reason: str
+
+
+class V2IndexRequest(Json):
+    """What is wanted of the repository's index."""
+
+    ready: bool = False
+    """Only models that are ready."""
+
+
+class V2Statistics(Json):
+    """What models have done, as in Triton's statistics extension."""
+
+    model_stats: list[dict[str, Any]]

@@ -1,20 +1,39 @@
-"""What the service tells of itself: health, models, licence, versions, metrics."""
+"""The management endpoints under /v1: health, metrics, models, metadata, version, license and manifest."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ..codec.inference_schema import ErrorEnvelope
+from ..metadata import tensor_metadata
+from ..models import ServedModel
 from ..request_errors import unavailable
+from ..runtime_api import Limits
 from ..service import Service
-from . import manifest
-from .management_schema import Health, License, Manifest, Metadata, ModelCard, ModelInfo, ModelList, Version
+from ..settings import LicenseSettings
+from .management_schema import (
+    Health,
+    License,
+    Manifest,
+    ManifestModel,
+    Metadata,
+    ModelCard,
+    ModelInfo,
+    ModelList,
+    ModelMetadata,
+    Runtime,
+    Version,
+    v1_errors,
+)
 
 API_VERSION = "1.0.0"
-_NOT_LOADED: dict[int | str, dict[str, Any]] = {503: {"model": ErrorEnvelope, "description": "a model is not loaded"}}
+_NOT_LOADED = v1_errors({503: "a model is not loaded"})
+_NOT_READY = v1_errors({503: "a model is loading or has failed, or the service stops"})
 
 
 class MetricsText(Response):
@@ -23,11 +42,11 @@ class MetricsText(Response):
     media_type = "text/plain"
 
 
-def router(service: Service) -> APIRouter:
+def management_v1_router(service: Service) -> APIRouter:
     """The routes of `service`."""
     routes = APIRouter()
-    _health(routes, service)
-    _descriptions(routes, service)
+    _add_health(routes, service)
+    _add_metadata(routes, service)
 
     @routes.get("/v1/metrics", response_class=MetricsText, tags=["metrics"])
     @routes.get("/metrics", response_class=MetricsText, tags=["metrics"])
@@ -39,49 +58,45 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _health(routes: APIRouter, service: Service) -> None:
+def _add_health(routes: APIRouter, service: Service) -> None:
     async def live() -> Health:
         """The process answers."""
         return Health(message="Service is live.")
 
     async def ready() -> Health:
         """Every model is loaded and has answered a request, and the service is not about to stop."""
-        state = service.not_ready_reason()
-        if state:
-            raise unavailable(f"Service is not ready: {state}")
+        reason = service.not_ready_reason()
+        if reason:
+            raise unavailable(f"Service is not ready: {reason}")
         return Health(message="Service is ready.")
 
-    lives, readies = ["/v1/health/live", "/health"], ["/v1/health/ready", "/ready"]
-    if service.settings.health_check_endpoint not in (*lives, *readies):
-        lives.append(service.settings.health_check_endpoint)
-    not_ready: dict[int | str, dict[str, Any]] = {
-        503: {"model": ErrorEnvelope, "description": "a model is loading or has failed, or the service stops"}
-    }
-    for path in lives:
+    live_paths, ready_paths = ["/v1/health/live", "/health"], ["/v1/health/ready", "/ready"]
+    if service.settings.health_check_endpoint not in (*live_paths, *ready_paths):
+        live_paths.append(service.settings.health_check_endpoint)
+    for path in live_paths:
         routes.add_api_route(path, live, methods=["GET"], tags=["health"])
-    for path in readies:
-        routes.add_api_route(path, ready, methods=["GET"], tags=["health"], responses=not_ready)
+    for path in ready_paths:
+        routes.add_api_route(path, ready, methods=["GET"], tags=["health"], responses=_NOT_READY)
 
 
-def _descriptions(routes: APIRouter, service: Service) -> None:
+def _add_metadata(routes: APIRouter, service: Service) -> None:
     settings = service.settings
-    licence = manifest.licence(settings.license)
+    license_info = license_document(settings.license)
 
     @routes.get("/v1/models", tags=["models"])
     async def models() -> ModelList:
         """The models, as in OpenAI's API."""
-        return ModelList(data=[ModelCard(id=name, created=each.loaded_at) for name, each in service.models.items()])
+        return ModelList(data=[ModelCard(id=name, created=model.loaded_at) for name, model in service.models.items()])
 
     @routes.get("/v1/metadata", tags=["models"], responses=_NOT_LOADED)
     async def metadata() -> Metadata:
         """The service and the interface of each model. 503 until all are loaded."""
-        described = [manifest.described(model) for model in service.models.values()]
         return Metadata(
             name=settings.name,
             version=settings.version,
             description=settings.description,
-            models=described,
-            license_info=licence,
+            models=[interface_document(model) for model in service.models.values()],
+            license_info=license_info,
             model_info=[
                 ModelInfo(model_url=f"{model.settings.file}@sha256:{model.sha256}", short_name=model.name)
                 for model in service.models.values()
@@ -96,9 +111,67 @@ def _descriptions(routes: APIRouter, service: Service) -> None:
     @routes.get("/v1/license", summary="License", tags=["models"])
     async def license_() -> License:
         """The licence of what is served."""
-        return licence
+        return license_info
 
     @routes.get("/v1/manifest", summary="Manifest", tags=["models"], responses=_NOT_LOADED)
     async def manifest_() -> Manifest:
         """Each module with its checksum, interface, limits and runtime, and the settings. 503 until all are loaded."""
-        return manifest.manifest(service)
+        return manifest_document(service)
+
+
+def license_document(settings: LicenseSettings) -> License:
+    """The license of `settings`."""
+    text = settings.text
+    return License(
+        name=settings.name,
+        sha=hashlib.sha1(text.encode(errors="replace"), usedforsecurity=False).hexdigest(),
+        size=len(text),
+        url=settings.url,
+        content=text,
+    )
+
+
+def interface_document(model: ServedModel) -> ModelMetadata:
+    """The interface of `model`. Raises RequestError with status 503 before it is loaded."""
+    interface = model.program.interface
+    return ModelMetadata(
+        name=model.name,
+        version=model.settings.version,
+        sha256=model.sha256,
+        convention=interface.convention.value,
+        max_batch_size=interface.max_batch_size,
+        inputs=[tensor_metadata(spec, bool(interface.max_batch_size)) for spec in interface.inputs],
+        outputs=[tensor_metadata(spec, bool(interface.max_batch_size)) for spec in interface.outputs],
+    )
+
+
+def manifest_document(service: Service) -> Manifest:
+    """All models and settings of `service`. Raises RequestError with status 503 before every model is loaded."""
+    models = [_manifest_model(model) for model in service.models.values()]
+    document = {"models": [model.model_dump(mode="json") for model in models]}
+    return Manifest(
+        manifest_file=json.dumps(document, indent=2),
+        models=models,
+        settings=service.settings.model_dump(mode="json", exclude={"models", "license"}),
+    )
+
+
+def _manifest_model(model: ServedModel) -> ManifestModel:
+    settings = model.settings
+    return ManifestModel(
+        name=model.name,
+        version=settings.version,
+        file=settings.file,
+        sha256=model.sha256,
+        size=model.size,
+        runtime=_runtime(settings.wasm_runtime),
+        interface=interface_document(model),
+        isolation=settings.isolation,
+        threads=settings.threads,
+        limits=asdict(Limits(**settings.limits)),  # type: ignore[arg-type]  # checked when the model was loaded
+    )
+
+
+def _runtime(name: str) -> Runtime:
+    # Wasmer and WasmEdge are executables in the image, whose versions are not known here
+    return Runtime(name=name, version=importlib.metadata.version("wasmtime") if name == "Wasmtime" else "")

@@ -10,43 +10,35 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from ..codec.inference_schema import V2Error
 from ..codec.json_codec import parse
 from ..codec.validation import misfits
 from ..metadata import model_config, model_metadata
 from ..models import ServedModel
 from ..request_errors import input_error, unavailable
 from ..service import Service
-from . import body as bodies
-from .schema_v2 import V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics
+from .body import read_body
+from .management_schema import V2_TAG, V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics, v2_errors
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 MAX_INDEX_BYTES = 1 << 16  # a filter is all that the request may hold
-TAG = "open inference protocol"
-Responses = dict[int | str, dict[str, Any]]
+_NOT_LOADED = v2_errors(
+    {400: "there is no such model or version", 404: "there is no such path", 503: "the model is not loaded"}
+)
+_NOT_READY = v2_errors({503: "a model is loading or has failed"})
+_INDEX_REFUSED = v2_errors({400: "the request is not understood", 408: "its body did not come", 413: "it is too large"})
 
 
-def errors(texts: dict[int, str]) -> Responses:
-    """What errors under /v2 are like, for the API's description."""
-    return {code: {"model": V2Error, "description": text} for code, text in texts.items()}
-
-
-NO_PATH = {404: "there is no such path"}
-_NO_MODEL = {400: "there is no such model or version", **NO_PATH}
-_NOT_LOADED = {**_NO_MODEL, 503: "the model is not loaded"}
-
-
-def router(service: Service) -> APIRouter:
+def management_v2_router(service: Service) -> APIRouter:
     """The routes of `service`."""
-    routes = APIRouter(prefix="/v2", tags=[TAG])
-    _server(routes, service)
-    _index(routes, service)
+    routes = APIRouter(prefix="/v2", tags=[V2_TAG])
+    _add_server(routes, service)
+    _add_index(routes, service)
     for path in ("/models/{name}", "/models/{name}/versions/{version}"):
-        _model(routes, service, path)
+        _add_model(routes, service, path)
     return routes
 
 
-def _server(routes: APIRouter, service: Service) -> None:
+def _add_server(routes: APIRouter, service: Service) -> None:
     settings = service.settings
 
     @routes.get("")
@@ -59,56 +51,45 @@ def _server(routes: APIRouter, service: Service) -> None:
         """The process answers."""
         return Response()
 
-    @routes.get("/health/ready", response_class=Response, responses=errors({503: "a model is loading or has failed"}))
+    @routes.get("/health/ready", response_class=Response, responses=_NOT_READY)
     async def server_ready() -> Response:
         """Every model is loaded and has answered a request, and the service is not about to stop."""
-        return _ready(service.not_ready_reason())
+        return _ready_response(service.not_ready_reason())
 
     @routes.get("/models/stats")
     async def all_statistics() -> V2Statistics:
         """What the models that are loaded have done."""
-        return V2Statistics(model_stats=[_statistics(each) for each in service.models.values() if each.ready])
+        return V2Statistics(model_stats=[_statistics(model) for model in service.models.values() if model.ready])
 
 
-def _index(routes: APIRouter, service: Service) -> None:
+def _add_index(routes: APIRouter, service: Service) -> None:
     settings = service.settings
     schema = V2IndexRequest.model_json_schema()
-    refused = {400: "the request is not understood", 408: "its body did not come", 413: "it is too large"}
 
     @routes.post(
         "/repository/index",
-        responses=errors(refused),
+        responses=_INDEX_REFUSED,
         openapi_extra={"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}},
     )
     async def index(request: Request) -> list[V2ModelState]:
         """All models and their states."""
-        most, timeout_s = min(settings.max_request_bytes, MAX_INDEX_BYTES), settings.body_timeout_s
-        given = dict(request.scope["headers"])
+        max_bytes, timeout_s = min(settings.max_request_bytes, MAX_INDEX_BYTES), settings.body_timeout_s
+        headers = dict(request.scope["headers"])
         with service.budget.share() as share:
-            body = await bodies.read(request.receive, given, share, most=most, timeout_s=timeout_s)
+            body = await read_body(request.receive, headers, share, max_bytes=max_bytes, timeout_s=timeout_s)
         try:
-            wanted = V2IndexRequest.model_validate(parse(body) if body.strip() else {})
-        except ValidationError as problem:
-            raise input_error(misfits(problem)) from None
-        return [_state(model) for model in service.models.values() if model.ready or not wanted.ready]
+            options = V2IndexRequest.model_validate(parse(body) if body.strip() else {})
+        except ValidationError as error:
+            raise input_error(misfits(error)) from None
+        return [_model_state(model) for model in service.models.values() if model.ready or not options.ready]
 
 
-def _state(model: ServedModel) -> V2ModelState:
-    return V2ModelState(
-        name=model.name,
-        version=model.settings.version,
-        state="READY" if model.ready else "UNAVAILABLE" if model.failure else "LOADING",
-        reason=model.failure,
-    )
-
-
-def _model(routes: APIRouter, service: Service, path: str) -> None:
+def _add_model(routes: APIRouter, service: Service, path: str) -> None:
     """The routes of one model, with its version in the path and without."""
     versioned = "{version}" in path
 
     def find(request: Request) -> ServedModel:
-        given = request.path_params
-        return service.models.find_v2(given["name"], given.get("version"))
+        return service.models.find_v2(request.path_params["name"], request.path_params.get("version"))
 
     async def metadata(request: Request) -> dict[str, Any]:
         """The inputs and outputs of a model."""
@@ -116,7 +97,7 @@ def _model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def ready(request: Request) -> Response:
         """The model is loaded and has answered a request."""
-        return _ready(find(request).not_ready_reason())
+        return _ready_response(find(request).not_ready_reason())
 
     async def config(request: Request) -> dict[str, Any]:
         """The model's configuration, in the JSON form of Triton's ``ModelConfig``."""
@@ -126,32 +107,41 @@ def _model(routes: APIRouter, service: Service, path: str) -> None:
         """What the model has done."""
         return V2Statistics(model_stats=[_statistics(find(request))])
 
-    parameters = [_parameter(name) for name in ("name", "version")[: 1 + versioned]]
-    for tail, endpoint, options in (
+    parameters = [_path_parameter(name) for name in ("name", "version")[: 1 + versioned]]
+    for suffix, endpoint, options in (
         ("", metadata, {"response_model": V2Model}),
         ("/ready", ready, {"response_class": Response}),
         ("/config", config, {}),
         ("/stats", statistics, {}),
     ):
         routes.add_api_route(
-            path + tail,
+            path + suffix,
             endpoint,
             methods=["GET"],
             name=f"model_{endpoint.__name__}" + "_of_version" * versioned,
-            responses=errors(_NOT_LOADED),
+            responses=_NOT_LOADED,
             openapi_extra={"parameters": parameters},
             **options,
         )
 
 
-def _parameter(name: str) -> dict[str, Any]:
+def _path_parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "title": name.title()}}
 
 
-def _ready(state: str) -> Response:
-    if state:
-        raise unavailable(f"not ready: {state}")
+def _ready_response(not_ready_reason: str) -> Response:
+    if not_ready_reason:
+        raise unavailable(f"not ready: {not_ready_reason}")
     return Response()
+
+
+def _model_state(model: ServedModel) -> V2ModelState:
+    return V2ModelState(
+        name=model.name,
+        version=model.settings.version,
+        state="READY" if model.ready else "UNAVAILABLE" if model.failure else "LOADING",
+        reason=model.failure,
+    )
 
 
 def _statistics(model: ServedModel) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _ALLOW_GET, _ALLOW_HEAD = (b"allow", b"GET"), (b"allow", b"GET, HEAD")
 _ACCESS = logging.getLogger("portalis.access")
 
 
-class Requests:
+class RequestMiddleware:
     """The ASGI application around `app`."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
