@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from portalis.backend import Program
-from portalis.tritonserver import TritonServer, backend_directory
+from portalis.tritonserver import TritonServer, create_backend_directory
 from tests.parts import Missing
 
 from . import perf, repository
@@ -79,7 +79,7 @@ def on_triton(rounds: int, seconds: float) -> list[Result]:
     argv = perf.perf_analyzer()
     results = []
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
-        backends = backend_directory(Path(folder) / "backends")
+        backends = create_backend_directory(Path(folder) / "backends")
         earlier = backends / "wasm_before"
         earlier.mkdir()
         lay_out(earlier / ISLAND)

@@ -93,9 +93,9 @@ def registry_program() -> str:
 @pytest.fixture(scope="session")
 def wasm_backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One backends folder (python + wasm) for every server of this test run."""
-    from portalis.tritonserver import backend_directory
+    from portalis.tritonserver import create_backend_directory
 
-    folder = backend_directory(tmp_path_factory.mktemp("backends"), install=parts.tritonserver())
+    folder = create_backend_directory(tmp_path_factory.mktemp("backends"), install=parts.tritonserver())
     if os.environ.get("COVERAGE_PROCESS_START") or os.environ.get("COVERAGE_PROCESS_CONFIG"):
         (folder / "wasm" / "model.py").write_text(MEASURED_MODEL_PY)
     return folder

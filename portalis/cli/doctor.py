@@ -93,11 +93,11 @@ def _version(distribution: str) -> str:
 
 
 def _tritonserver() -> Part:
-    from ..tritonserver import find
+    from ..tritonserver import find_tritonserver
 
     needed_for = "serving models"
     try:
-        install = find()
+        install = find_tritonserver()
     except MissingPart as problem:
         return Part(name="tritonserver", found=False, needed_for=needed_for, how=str(problem), required=True)
     version = ""
@@ -108,12 +108,12 @@ def _tritonserver() -> Part:
 
 
 def _stub() -> Part:
-    from ..tritonserver import find
+    from ..tritonserver import find_tritonserver
     from ..tritonserver.backend_layout import find_libpython
 
     name, needed_for = "python stub", "running backends written in Python, such as wasm"
     try:
-        install = find()
+        install = find_tritonserver()
         libpython = find_libpython(install)
     except MissingPart as problem:
         return Part(name=name, found=False, needed_for=needed_for, how=str(problem), required=True)

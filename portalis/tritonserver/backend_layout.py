@@ -1,5 +1,7 @@
-"""What a python-based backend needs around tritonserver: a backends folder with the right stub, and an environment
-in which that stub finds *this* interpreter's standard library and site-packages.
+"""The files and the environment with which tritonserver runs python-based backends.
+
+A backend directory has the right stub, and in the environment that stub finds the standard library and the
+site-packages of *this* interpreter.
 
 Measured on Triton 2.51: the stub runs Python isolated (`sys.flags.isolated == 1`), so PYTHONHOME and PYTHONPATH are
 ignored. It finds its prefix as any embedded interpreter does, from the first `python3` on PATH; if that one belongs
@@ -18,16 +20,18 @@ from pathlib import Path
 from ..atomic_files import replacing
 from ..errors import MissingPart
 from ..wasm_backend import link_backend
-from .install import STUB_NAME, TritonInstall, find
+from .install import STUB_NAME, TritonInstall, find_tritonserver
 from .shell import shell_folder
 
 SYSTEM_LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib")
 
 
-def backend_directory(target: str | os.PathLike[str], *, install: TritonInstall | None = None) -> Path:
-    """Lay out a backends folder for ``--backend-directory`` in `target`: ``python/`` with the stub that matches this
-    interpreter, and ``wasm/``. Existing files of an earlier layout are replaced."""
-    install = install or find()
+def create_backend_directory(target: str | os.PathLike[str], *, install: TritonInstall | None = None) -> Path:
+    """Create `target` for ``--backend-directory``, with ``python/`` (this interpreter's stub) and ``wasm/``.
+
+    Files of an earlier call are replaced.
+    """
+    install = install or find_tritonserver()
     target = Path(target).absolute()
     python = target / "python"
     python.mkdir(parents=True, exist_ok=True)
@@ -40,15 +44,15 @@ def backend_directory(target: str | os.PathLike[str], *, install: TritonInstall 
 
 
 def _replace_by_copy(source: Path, target: Path) -> None:
-    # never open the target for writing: a stub that still runs would refuse it ("text file busy")
+    # a stub that is still running cannot be opened for writing ("text file busy")
     with replacing(target) as temporary:
         shutil.copy2(source, temporary)
 
 
 def python_runtime(install: TritonInstall, folder: Path) -> dict[str, str]:
-    """The environment for tritonserver, so that its stubs use this interpreter. `folder` receives the links it needs.
+    """The environment in which tritonserver's stubs use this interpreter. The links that it needs are put in `folder`.
 
-    Raises `MissingPart` when the libpython that the stub is linked with is nowhere on this machine.
+    Raises MissingPart if the libpython that the stub is linked with is not on this machine.
     """
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     libraries = [str(path) for path in install.library_path]
@@ -58,7 +62,7 @@ def python_runtime(install: TritonInstall, folder: Path) -> dict[str, str]:
     if install.stub_python == f"{sys.version_info.major}.{sys.version_info.minor}":
         libpython = find_libpython(install)
         if libpython is not None:
-            # a folder with this one link: the interpreter's own lib folder may hold other libraries (conda's does)
+            # a directory with this link alone: the interpreter's own may contain other libraries, as conda's does
             links = folder / "lib"
             links.mkdir(parents=True, exist_ok=True)
             _link(links / install.stub_libpython, libpython)
@@ -71,7 +75,7 @@ def python_runtime(install: TritonInstall, folder: Path) -> dict[str, str]:
 
 
 def find_libpython(install: TritonInstall) -> Path | None:
-    """The file to give the stub as its libpython; None when the wheel brings its own."""
+    """The libpython for the stub; None if the wheel includes it. Raises MissingPart if none is found."""
     name = install.stub_libpython
     if any((folder / name).is_file() for folder in install.library_path):
         return None
@@ -79,15 +83,17 @@ def find_libpython(install: TritonInstall) -> Path | None:
         if (folder / name).is_file():
             return folder / name
     raise MissingPart(
-        f"Triton's Python stub needs {name}, which is not on this machine (this Python, {sys.executable}, is linked "
-        "statically and has none)",
+        f"Triton's Python stub needs {name}, which was not found (this Python, {sys.executable}, is linked statically)",
         remediation=f"On Debian or Ubuntu: `apt-get install libpython{install.stub_python}`. Elsewhere use a Python "
         "built with --enable-shared (official Docker images, pyenv with PYTHON_CONFIGURE_OPTS=--enable-shared, conda).",
     )
 
 
 def _library_folders() -> Iterator[Path]:
-    """This interpreter's own folder first: a libpython of another patch release runs, but with our standard library."""
+    """Directories that may contain libpython, this interpreter's first.
+
+    A libpython of a different patch release works, but with this interpreter's standard library.
+    """
     multiarch = sysconfig.get_config_var("MULTIARCH")
     configured = [sysconfig.get_config_var("LIBDIR"), str(Path(sys.base_prefix) / "lib")]
     for folder in [*filter(None, configured), *SYSTEM_LIBRARIES]:
@@ -98,7 +104,7 @@ def _library_folders() -> Iterator[Path]:
 
 
 def _python3_folder(folder: Path) -> Path:
-    """A folder whose ``python3`` is this interpreter: the virtual environment's, else one with a link to it."""
+    """A directory whose ``python3`` is this interpreter: the virtual environment's, or one with a link to it."""
     if sys.prefix != sys.base_prefix and (Path(sys.prefix) / "bin" / "python3").exists():
         return Path(sys.prefix) / "bin"
     links = folder / "bin"

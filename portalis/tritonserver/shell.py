@@ -1,9 +1,9 @@
-"""The `bash` that a server finds first: it starts Python stubs without letting a shell read the names in the command.
+"""A `bash` for the server's PATH that starts Python stubs without expanding the names in the command.
 
-Triton 2.51's Python backend runs ``bash -c " exec STUB MODEL/1/model.py … INSTANCE …"``, nothing of it quoted, so a
-name such as ``a$(reboot)`` is a command. `portalis serve` refuses such names, but a model may also come later: by
-polling, or with a configuration that a client sends. This script splits the command line into words and expands nothing
-in them. Other calls, and the ``activate`` of an EXECUTION_ENV_PATH, go to the real bash.
+Triton 2.51's Python backend runs ``bash -c " exec STUB MODEL/1/model.py … INSTANCE …"`` without quotes, so a name like
+``a$(reboot)`` is a command. `portalis serve` rejects such names, but a model can also be loaded later: by polling, or
+with a configuration that a client sends. This script splits the command line at spaces and expands nothing. Other
+calls, and the ``activate`` of an EXECUTION_ENV_PATH, are passed to the real bash.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ exec {bash} "$@"
 
 
 def shell_folder(folder: Path) -> Path | None:
-    """A folder below `folder` for the front of the server's PATH; None on a machine without bash."""
+    """Create a directory in `folder` that must be first on the server's PATH; None on a machine without bash."""
     bash = shutil.which("bash")
     if bash is None:
         return None
-    made = folder / "shell"
-    made.mkdir(parents=True, exist_ok=True)
-    script = made / "bash"
+    directory = folder / "shell"
+    directory.mkdir(parents=True, exist_ok=True)
+    script = directory / "bash"
     script.write_text(_SCRIPT.format(stub=STUB_NAME, bash=shlex.quote(bash)))
     script.chmod(0o755)
-    return made
+    return directory

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def tritonserver() -> TritonInstall:
     """The real server, with a stub for this interpreter and a libpython for that stub."""
     from portalis.errors import MissingPart
-    from portalis.tritonserver import find
+    from portalis.tritonserver import find_tritonserver
     from portalis.tritonserver.backend_layout import find_libpython
 
     try:
-        install = find()
+        install = find_tritonserver()
         find_libpython(install)
     except MissingPart as problem:
         raise Missing(str(problem)) from None

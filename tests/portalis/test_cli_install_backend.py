@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from portalis.errors import UsageError
-from portalis.tritonserver import TritonServer, backend_directory
+from portalis.tritonserver import TritonServer, create_backend_directory
 from portalis.wasm_backend import MARKER, install_backend, link_backend
 from tests import parts
 
@@ -139,7 +139,7 @@ def test_it_serves_where_only_wasmtime_and_numpy_are_installed(repository: Path,
         for package in packages.glob(pattern):
             # what other tests that import it are just compiling has a name that is soon gone
             shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("*.pyc.*"))
-    backends = backend_directory(tmp_path / "backends")
+    backends = create_backend_directory(tmp_path / "backends")
     shutil.rmtree(backends / "wasm")
     # its plans are made by the server's own Python too, as on a machine without the one that installed the backend
     (install_backend(backends) / "interpreter").unlink()

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from portalis.errors import MissingPart, TritonFailed, UsageError
-from portalis.tritonserver import Ports, TritonServer, backend_directory, find, python_runtime
+from portalis.tritonserver import Ports, TritonServer, create_backend_directory, find_tritonserver, python_runtime
 from portalis.tritonserver.backend_layout import find_libpython
 from portalis.tritonserver.install import STUB_NAME
-from portalis.tritonserver.server_log import why_it_failed
+from portalis.tritonserver.server_log import startup_errors
 from tests import parts
 from tests.backend.triton.models import parameters
 from tests.running import waiting
@@ -92,7 +92,7 @@ def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_b
 
 
 def test_the_stub_runs_this_interpreters_python_with_its_packages(repository: Path, tmp_path: Path) -> None:
-    backends = backend_directory(tmp_path / "backends")
+    backends = create_backend_directory(tmp_path / "backends")
     tell = tmp_path / "told"
     (backends / "wasm" / "model.py").write_text(
         textwrap.dedent(f"""
@@ -190,7 +190,7 @@ def test_a_taken_port_is_named_in_the_error(repository: Path, wasm_backends: Pat
 def test_a_start_that_ended_for_no_lasting_reason_is_tried_again(
     repository: Path, wasm_backends: Path, tmp_path: Path, why: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    install, seen = find(), tmp_path / "seen"
+    install, seen = find_tritonserver(), tmp_path / "seen"
     binary = tmp_path / "tritonserver"
     script = f"""#!/bin/sh
         [ -e {seen} ] && exec {install.binary} "$@"
@@ -318,7 +318,7 @@ def test_a_stopped_server_may_be_stopped_again(repository: Path) -> None:
 
 def test_no_server_on_path_and_no_wheel_says_how_to_get_one(tmp_path: Path) -> None:
     # an interpreter without site-packages is a machine without the wheel
-    program = "from portalis.tritonserver import find; find()"
+    program = "from portalis.tritonserver import find_tritonserver; find_tritonserver()"
     environment = {"PATH": str(tmp_path), "PYTHONPATH": str(parts.ROOT)}
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=False
@@ -328,31 +328,31 @@ def test_no_server_on_path_and_no_wheel_says_how_to_get_one(tmp_path: Path) -> N
 
 
 def test_a_server_on_path_comes_before_the_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel = find()
-    backends = backend_directory(tmp_path / "opt" / "backends", install=wheel)
+    wheel = find_tritonserver()
+    backends = create_backend_directory(tmp_path / "opt" / "backends", install=wheel)
     binary = tmp_path / "opt" / "bin" / "tritonserver"
     binary.parent.mkdir()
     binary.symlink_to(wheel.binary)
     monkeypatch.setenv("PATH", str(binary.parent))
     with pytest.raises(MissingPart, match="has no Python backend"):
-        find()  # links are followed: the real binary's neighbours count
+        find_tritonserver()  # links are followed: the real binary's neighbours count
     binary.unlink()
     binary.write_bytes(b"#!/bin/sh\n")
     binary.chmod(0o755)
-    found = find()
+    found = find_tritonserver()
     assert (found.binary, found.source) == (binary, "path")
     assert found.stub == backends / "python" / STUB_NAME
     assert found.stub_python == wheel.stub_python
 
 
 def test_every_stub_of_the_wheel_tells_its_python_version() -> None:
-    stubs = find().stub.parent.parent
+    stubs = find_tritonserver().stub.parent.parent
     for folder in sorted(stubs.iterdir()):
-        assert dataclasses.replace(find(), stub=folder / STUB_NAME).stub_python == folder.name
+        assert dataclasses.replace(find_tritonserver(), stub=folder / STUB_NAME).stub_python == folder.name
 
 
 def test_a_missing_libpython_is_named_with_the_package_that_has_it(tmp_path: Path) -> None:
-    install = find()
+    install = find_tritonserver()
     stub = install.stub.parent.parent / "3.8" / STUB_NAME  # a Python that no supported machine has
     old = dataclasses.replace(install, stub=stub)
     with pytest.raises(MissingPart, match=r"stub needs libpython3\.8\.so\.1\.0.*(?s:.*)apt-get install libpython3\.8"):
@@ -363,11 +363,11 @@ def test_the_environment_puts_this_python_first_and_keeps_the_users_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/mine")
-    environment = python_runtime(find(), tmp_path)
+    environment = python_runtime(find_tritonserver(), tmp_path)
     assert environment["LD_LIBRARY_PATH"].endswith(":/mine")
     assert environment["PATH"].split(":")[0] == str(Path(sys.prefix) / "bin")
 
 
 def test_a_log_without_error_lines_shows_its_end() -> None:
-    assert why_it_failed("one\ntwo\n") == ":\n  one\n  two"
-    assert why_it_failed("") == " (its log is empty)"
+    assert startup_errors("one\ntwo\n") == ":\n  one\n  two"
+    assert startup_errors("") == " (its log is empty)"
