@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..pins import Pin, listed
+from ..pins import Pin, all_pins
 from ..problems import Problem
 from ..spec.container import ContainerConfiguration, WasmRuntime
 
@@ -16,7 +16,7 @@ _RUNTIME = "wasmtime"
 def image_pins(runtime_version: str | None = None) -> tuple[Pin, ...]:
     """Those of the image, with another version of Wasmtime where `runtime_version` says so. What that version's files
     are is not known here, so its pin has no hashes."""
-    found = listed()
+    found = all_pins()
     return tuple(
         Pin(name=_RUNTIME, version=runtime_version)
         if each.name == _RUNTIME and runtime_version not in (None, each.version)

@@ -10,7 +10,7 @@ from .. import __version__
 from ..engines.build_context import BuildContext
 from ..escaping import escape_hidden
 from ..output.package_layout import WASM_RUNTIME
-from ..pins import written
+from ..pins import format_pins
 from ..problems import InputProblems, Problem
 from ..spec.container import ContainerConfiguration
 from ..wasm_backend import ISLAND_NAME, island_files, source_files
@@ -155,7 +155,7 @@ def _install(config: ContainerConfiguration) -> dict[str, bytes | Path]:
         chosen = select_wheels(config.wheelhouse, wanted, config.base_image)
         wanted, wheels = chosen.pins, chosen.wheels
     files: dict[str, bytes | Path] = {f"wheels/{wheel.name}": wheel for wheel in wheels}
-    files["requirements.txt"] = written(pin for pin in wanted if pin.hashes).encode()
-    if unverified := written(pin for pin in wanted if not pin.hashes):
+    files["requirements.txt"] = format_pins(pin for pin in wanted if pin.hashes).encode()
+    if unverified := format_pins(pin for pin in wanted if not pin.hashes):
         files["unverified.txt"] = unverified.encode()
     return files

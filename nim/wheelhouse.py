@@ -1,4 +1,4 @@
-"""A folder of wheels to install from: which of them are what the pins mean, and what is wrong with the others."""
+"""Selects the wheels of a directory that an image's pins refer to, and checks that the directory has all of them."""
 
 from __future__ import annotations
 
@@ -9,119 +9,111 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 from ..digests import file_digest
-from ..pins import FILE, Pin
+from ..pins import REQUIREMENTS_FILE, Pin
 from ..problems import Problem
-from ..wheel_files import normalised, takes
+from ..wheel_files import WheelFile, runs_on, wheel_files
 from .image_pins import PINNED_PYTHONS
 
-WHERE = "container_config.wheelhouse"
-Python = tuple[int, int]
-
+_WHERE = "container_config.wheelhouse"
+_LINUX = re.compile(r"any|.*linux.*")
 _BASE_PYTHON = re.compile(r"(?:.*/)?python:3\.(\d+)\b.*")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wheel:
-    """A wheel, by its file name (https://packaging.python.org, "Binary distribution format"). `name` is normalised."""
-
-    path: Path
-    name: str
-    version: str
-    pythons: frozenset[Python]
-    """Of `PINNED_PYTHONS`, those whose interpreters take it on Linux."""
-
-    def sha256(self) -> str:
-        """In hexadecimal."""
-        found = self.path.stat()
-        return _sha256(self.path, found.st_size, found.st_mtime_ns)
+Python = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelSelection:
-    """`pins`, each with hashes, and the `wheels` that they mean: no other goes into an image."""
+    """The wheels to install from. An image gets no other files of the directory."""
 
     pins: tuple[Pin, ...]
+    """The pins, all with hashes."""
     wheels: tuple[Path, ...]
     problems: tuple[Problem, ...] = ()
 
 
-def select_wheels(folder: Path, pins: Sequence[Pin], base_image: str) -> WheelSelection:
-    """The wheels in `folder` for `pins`. A pin without hashes gets those of the wheels of its name and version: who
-    fills the folder says what is in them.
+def select_wheels(directory: Path, pins: Sequence[Pin], base_image: str) -> WheelSelection:
+    """Select the wheels in `directory` that `pins` refer to.
 
-    A Python that can be read off the name of `base_image` has to find a wheel for each pin; of any other image it is
-    only known that there has to be one Python that does.
+    A pin without hashes gets the hashes of the wheels with its name and version: the user who fills the directory
+    decides what it contains.
+
+    If the name of `base_image` shows its Python version, each pin needs a wheel for that version. For any other image,
+    one of the supported versions must have a wheel for each pin.
     """
-    wheels = list(_wheels(folder))
-    if not wheels:
-        return WheelSelection(
-            pins=(), wheels=(), problems=(_problem(f"there are no wheels in {folder}", pins, base_image),)
-        )
-    chosen, taken, problems = list[Pin](), list[Wheel](), list[Problem]()
-    for given in pins:
-        found = [wheel for wheel in wheels if (wheel.name, wheel.version) == (normalised(given.name), given.version)]
-        pin = given if given.hashes else replace(given, hashes=frozenset(wheel.sha256() for wheel in found))
-        right = [wheel for wheel in found if wheel.sha256() in pin.hashes]
-        for wheel in sorted({wheel.path.name for wheel in found} - {wheel.path.name for wheel in right}):
-            problems.append(
-                _problem(f"{folder / wheel} is not the file that the image's pins mean: its SHA-256 differs")
-            )
-        chosen.append(pin)
-        taken += found
-    problems += _lacking(folder, pins, taken, base_image)
-    wanted = sorted(wheel.path for wheel in taken)
-    return WheelSelection(pins=tuple(chosen), wheels=tuple(wanted), problems=tuple(problems))
+    files = [file for file in wheel_files(directory) if any(_LINUX.fullmatch(tag.platform) for tag in file.tags)]
+    if not files:
+        problem = _problem(f"no wheels found in {directory}", pins, base_image)
+        return WheelSelection(pins=(), wheels=(), problems=(problem,))
+    selected, matches, problems = list[Pin](), list[WheelFile](), list[Problem]()
+    for wanted in pins:
+        found = [file for file in files if (file.name, file.version) == _key(wanted)]
+        pin = wanted if wanted.hashes else replace(wanted, hashes=frozenset(_sha256(file.path) for file in found))
+        problems += [
+            _problem(f"the SHA-256 of {file.path} is not the one that the image's pins have")
+            for file in found
+            if _sha256(file.path) not in pin.hashes
+        ]
+        selected.append(pin)
+        matches += found
+    problems += _missing_wheels(directory, pins, matches, base_image)
+    paths = sorted(file.path for file in matches)
+    return WheelSelection(pins=tuple(selected), wheels=tuple(paths), problems=tuple(problems))
 
 
 def base_python(image: str) -> Python | None:
-    """The Python of an official image, told by its tag."""
-    found = _BASE_PYTHON.fullmatch(image)
-    return (3, int(found[1])) if found else None
+    """The Python version of an official `python` image, from its tag; None for other images."""
+    match = _BASE_PYTHON.fullmatch(image)
+    return (3, int(match[1])) if match else None
 
 
-def _lacking(folder: Path, pins: Sequence[Pin], wheels: Iterable[Wheel], base_image: str) -> Iterator[Problem]:
-    fits = {str(pin): set[Python]() for pin in pins}
-    names = {(normalised(pin.name), pin.version): str(pin) for pin in pins}
-    for wheel in wheels:
-        fits[names[wheel.name, wheel.version]] |= wheel.pythons
+def _key(pin: Pin) -> tuple[str, Version]:
+    return canonicalize_name(pin.name), Version(pin.version)
+
+
+def _missing_wheels(
+    directory: Path, pins: Sequence[Pin], files: Iterable[WheelFile], base_image: str
+) -> Iterator[Problem]:
+    supported = {_key(pin): set[Python]() for pin in pins}
+    for file in files:
+        supported[file.name, file.version] |= {
+            python for python in PINNED_PYTHONS if runs_on(file.tags, python, _LINUX)
+        }
     known = base_python(base_image)
-    candidates = [known] if known is not None else PINNED_PYTHONS
     missing = {
-        python: [str(pin) for pin in pins if pin.needed_on(python) and python not in fits[str(pin)]]
-        for python in candidates
+        python: [str(pin) for pin in pins if pin.needed_on(python) and python not in supported[_key(pin)]]
+        for python in ([known] if known is not None else PINNED_PYTHONS)
     }
-    # a Python that is not known is the one that most wheels are for
-    python, lacks = min(missing.items(), key=lambda item: len(item[1]))
-    if lacks:
-        which = f"Python {python[0]}.{python[1]} on Linux"
-        why = f", which {base_image} has" if known is not None else ""
-        yield _problem(f"{folder} has no wheel for {which}{why}, of {', '.join(lacks)}", pins, base_image)
+    # if the version is unknown: the version that the fewest wheels are missing for
+    python, names = min(missing.items(), key=lambda item: len(item[1]))
+    if names:
+        target = f"Python {python[0]}.{python[1]} on Linux"
+        reason = f", the version of {base_image}" if known is not None else ""
+        yield _problem(f"{directory} has no wheel for {target}{reason}, of {', '.join(names)}", pins, base_image)
 
 
 def _problem(message: str, pins: Sequence[Pin] = (), base_image: str = "") -> Problem:
     python = base_python(base_image)
     version = f"{python[0]}.{python[1]}" if python else "VERSION"
-    words = ["pip", "download", "--dest", "FOLDER", "--no-deps", "--only-binary=:all:", "--python-version", version]
-    words += ["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64"]
-    command = shlex.join([*words, "--requirement", str(FILE)])
+    argv = ["pip", "download", "--dest", "DIRECTORY", "--no-deps", "--only-binary=:all:", "--python-version", version]
+    argv += ["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64"]
+    command = shlex.join([*argv, "--requirement", str(REQUIREMENTS_FILE)])
     more = "".join(f", and {pin} in the same way" for pin in pins if not pin.hashes)
     return Problem(
-        where=WHERE,
+        where=_WHERE,
         message=message,
-        remediation=f"Fill a folder with `{command}`{more}; or leave it out to install from the package index.",
+        remediation=f"Fill a directory with `{command}`{more}; or omit this key to install from the package index.",
     )
 
 
-def _wheels(folder: Path) -> Iterator[Wheel]:
-    for path in sorted(folder.glob("*.whl")):
-        parts = path.stem.split("-")
-        if len(parts) not in (5, 6) or not any(each == "any" or "linux" in each for each in parts[-1].split(".")):
-            continue
-        pythons = frozenset(python for python in PINNED_PYTHONS if takes(python[1], parts[-3], parts[-2]))
-        yield Wheel(path=path, name=normalised(parts[0]), version=parts[1], pythons=pythons)
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _cached_sha256(path, status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1024)
-def _sha256(path: Path, _size: int, _changed: int) -> str:
+def _cached_sha256(path: Path, _size: int, _modified_ns: int) -> str:
     return file_digest(path).sha256

@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.tags import Tag
+from packaging.version import Version
+
 from ..atomic_files import replacing
 from ..digests import sha256_hex
-from ..pins import Pin, pinned, written
-from ..wheel_files import normalised, takes
+from ..pins import Pin, format_pins, select_pins
+from ..wheel_files import runs_on, wheel_files
 
 NAMES = ("numpy", "wasmtime")
 TIMEOUT_S = 300.0
@@ -45,7 +48,7 @@ class Wheel:
 
 def get(python: str, wheelhouse: Path | None, say: Callable[[str], None], cache: Path | None = None) -> list[Wheel]:
     """A wheel of each of `NAMES` for this Python, such as ``3.12``, on 64-bit Linux. Raises NoWheels."""
-    wanted = pinned(*NAMES)
+    wanted = select_pins(*NAMES)
     if wheelhouse is not None:
         found = _found(wheelhouse, wanted, python)
         if len(found) < len(wanted):
@@ -66,7 +69,7 @@ def get(python: str, wheelhouse: Path | None, say: Callable[[str], None], cache:
 
 def command_line(python: str, folder: str = "FOLDER") -> str:
     """What a person types to fill a folder with the wheels."""
-    return shlex.join(["pip", *_arguments(python, folder), *map(str, pinned(*NAMES))])
+    return shlex.join(["pip", *_arguments(python, folder), *map(str, select_pins(*NAMES))])
 
 
 def _arguments(python: str, folder: str) -> list[str]:
@@ -80,7 +83,7 @@ def _arguments(python: str, folder: str) -> list[str]:
 def _download(wanted: Sequence[Pin], python: str, kept: Path) -> dict[str, Wheel]:
     with tempfile.TemporaryDirectory(prefix="portalis-wheels-") as folder:
         pins = Path(folder, "pins.txt")
-        pins.write_text(written(wanted), encoding="utf-8")
+        pins.write_text(format_pins(wanted), encoding="utf-8")
         options = ["--require-hashes", "--no-input", "--disable-pip-version-check", "--quiet", "-r", str(pins)]
         command = [sys.executable, "-m", "pip", *_arguments(python, folder), *options]
         why = _run(command, folder)
@@ -131,19 +134,17 @@ def _cache() -> Path:
 def _found(folder: Path, wanted: Iterable[Pin], python: str) -> dict[str, Wheel]:
     """Those of `wanted` in the folder, by name. A file with the name of a wheel and other bytes is none."""
     pins, found = {pin.name: pin for pin in wanted}, dict[str, Wheel]()
-    for path in sorted(folder.glob("*.whl")):
-        parts = path.stem.split("-")
-        pin = pins.get(normalised(parts[0]))
-        if pin is None or len(parts) not in (5, 6) or parts[1] != pin.version or not fits(parts[-3:], python):
+    for file in wheel_files(folder):
+        pin = pins.get(file.name)
+        if pin is None or file.version != Version(pin.version) or not fits(file.tags, python):
             continue
-        data = path.read_bytes()
+        data = file.path.read_bytes()
         if sha256_hex(data) in pin.hashes:
             found[pin.name] = Wheel(name=pin.name, version=pin.version, data=data)
     return found
 
 
-def fits(tags: Sequence[str], python: str) -> bool:
-    """Whether this Python on 64-bit Linux takes a wheel with the three tags of its name (PEP 425)."""
-    interpreters, abis, platforms = tags
-    on_linux = any(_LINUX.fullmatch(each) for each in platforms.split("."))
-    return on_linux and takes(int(python.partition(".")[2]), interpreters, abis)
+def fits(tags: Iterable[Tag], python: str) -> bool:
+    """Whether this Python on 64-bit Linux accepts a wheel with these tags (PEP 425)."""
+    major, _, minor = python.partition(".")
+    return runs_on(tags, (int(major), int(minor)), _LINUX)

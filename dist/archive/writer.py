@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ...output import zips
+from ...quantities import file_size
 from ...spec.distribution import ArchiveFormat
 from ..archive_errors import failed
 from .blocks import Workers
@@ -108,9 +109,4 @@ class _Progress:
 
 def human(count: int) -> str:
     """A number of bytes for people."""
-    size, unit = float(count), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+    return file_size(count)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ... import __version__
-from ...pins import Pin, listed, pinned
+from ...pins import Pin, all_pins, select_pins
 from ...spec.container import WasmRuntime
 from ...spec.distribution import ChecksumAlgorithm
 from ...target import Job, Module
@@ -70,7 +70,7 @@ def _module(job: Job, module: Module) -> Ingredient:
 
 def _runtime() -> Ingredient:
     """The one that portalis was tested with, where no image says otherwise."""
-    (pin,) = pinned(RUNTIME)
+    (pin,) = select_pins(RUNTIME)
     return _distribution(pin.name, pin.version, pin.hashes)
 
 
@@ -85,7 +85,7 @@ def _installed(image: ImageContext) -> Iterator[Ingredient]:
 
 def _carried(job: Job) -> Iterator[Ingredient]:
     """What extensions have unpacked in them; the hashes are those of the wheels that it may have come from."""
-    pins: dict[str, Pin] = {_ref(pin.name, pin.version): pin for pin in listed()}
+    pins: dict[str, Pin] = {_ref(pin.name, pin.version): pin for pin in all_pins()}
     for wheel in unpacked(job):
         pin = pins.get(_ref(wheel.name, wheel.version))
         made = _distribution(wheel.name, wheel.version, () if pin is None else pin.hashes)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from packaging.utils import canonicalize_name
+
 from ...contracts.artifacts import ContainerArtifact
-from ...pins import Pin, read
+from ...pins import Pin, parse_pins
 from ...target import Job
-from ...wheel_files import normalised
 from ..archive.contents import CONTAINERS, OMNIVERSE
 
 DOCKERFILE = "Dockerfile"
@@ -30,7 +31,7 @@ class Wheel:
 
     def is_of(self, name: str, version: str) -> bool:
         """Whether it is of this distribution."""
-        return (normalised(self.name), self.version) == (normalised(name), version)
+        return (canonicalize_name(self.name), self.version) == (canonicalize_name(name), version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def contexts(job: Job) -> Iterator[ImageContext]:
             pin
             for name in REQUIREMENTS
             if PurePosixPath(name) in files
-            for pin in read((job.staging / folder / name).read_text(encoding="utf-8"))
+            for pin in parse_pins((job.staging / folder / name).read_text(encoding="utf-8"))
         )
         yield ImageContext(
             pins=pins,

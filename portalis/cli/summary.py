@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..escaping import printable
+from ..quantities import file_size
 
 if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput
@@ -44,7 +45,7 @@ def result(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
         return
     count = f"{metadata.total_artifacts} artifact{'' if metadata.total_artifacts == 1 else 's'}"
     yield (
-        f"{TITLES[status]}: {count}, {_size(metadata.total_size_bytes)},"
+        f"{TITLES[status]}: {count}, {file_size(metadata.total_size_bytes)},"
         f" {made.packaging_metrics.packaging_time_seconds:.2f} s, in {printable(str(output))}"
     )
     yield from _next(made)
@@ -60,7 +61,7 @@ def images(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
         reference = image.reference
         yield printable(reference)
         yield f"  id: {printable(image.image_id)}"
-        yield f"  size: {_size(image.image_size_bytes)} in {len(image.layers)} layers"
+        yield f"  size: {file_size(image.image_size_bytes)} in {len(image.layers)} layers"
         yield f"  tried: {printable(tried[reference].report) if reference in tried else 'no'}"
         if image.image_archive_path is not None:
             yield f"  archive: {printable(image.image_archive_path)}"
@@ -78,12 +79,3 @@ def _next(made: PackagingAgentOutput) -> Iterator[str]:
         yield f"  archive: {printable(archive.archive_path)}"
     for image in made.artifacts.nim_containers:
         yield f"  image: {printable(image.reference)}"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

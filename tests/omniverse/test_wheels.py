@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.tags import parse_tag
 
 from portalis import pins
 from portalis.omniverse import kit_target, prebundle, wheels
@@ -45,24 +46,24 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         data = wheel({f"{name}/__init__.py": b"x = 1\n", f"{name}-1.0.dist-info/licenses/LICENSE": b"free"})
         (folder / f"{name}-1.0-{tags}.whl").write_bytes(data)
         found.append(Pin(name=name, version="1.0", hashes=frozenset({hashlib.sha256(data).hexdigest()})))
-    monkeypatch.setattr(wheels, "pinned", lambda *_: tuple(found))
+    monkeypatch.setattr(wheels, "select_pins", lambda *_: tuple(found))
     return folder
 
 
 def test_numpy_and_wasmtime_are_pinned_with_hashes_for_every_kit() -> None:
-    for pin in pins.pinned(*wheels.NAMES):
+    for pin in pins.select_pins(*wheels.NAMES):
         assert len(pin.hashes) > 1
         assert all(len(each) == 64 for each in pin.hashes)
     assert set(kit_target.PYTHONS.values()) <= {"3.10", "3.11", "3.12", "3.13"}
 
 
 def test_a_line_that_is_no_pin_is_refused() -> None:
-    with pytest.raises(ValueError, match="no pin: numpy>=2"):
-        list(pins.read("numpy>=2\n"))
+    with pytest.raises(ValueError, match="expected a pinned requirement .*, got numpy>=2"):
+        list(pins.parse_pins("numpy>=2\n"))
     text = "# a comment\n\nname-it==1.2 ; python_full_version < '3.11' \\\n    --hash=sha256:" + "a" * 64 + "\n"
-    (pin,) = pins.read(text)
+    (pin,) = pins.parse_pins(text)
     assert (str(pin), sorted(pin.hashes)) == ("name-it==1.2", ["a" * 64])
-    assert next(pins.read(pin.line())) == pin
+    assert next(pins.parse_pins(pin.requirement())) == pin
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_line_that_is_no_pin_is_refused() -> None:
     ],
 )
 def test_a_wheels_name_says_who_takes_it(tags: str, python: str, expected: bool) -> None:
-    assert wheels.fits(tags.split("-"), python) is expected
+    assert wheels.fits(parse_tag(tags), python) is expected
 
 
 def test_the_wheels_of_a_folder_are_unpacked_with_their_licences(house: Path, package: Package) -> None:
@@ -160,7 +161,7 @@ def test_pip_fills_the_cache(house: Path, tmp_path: Path, monkeypatch: pytest.Mo
         )
         for path in sorted(house.glob("*.whl"))
     )
-    monkeypatch.setattr(wheels, "pinned", lambda *_: found)
+    monkeypatch.setattr(wheels, "select_pins", lambda *_: found)
     cache = tmp_path / "cache"
     assert [each.name for each in wheels.get("3.12", None, print, cache=cache)] == ["numpy", "wasmtime"]
     assert sorted(path.name for path in cache.iterdir()) == sorted(path.name for path in house.iterdir())

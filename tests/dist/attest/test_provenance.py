@@ -16,7 +16,7 @@ from portalis.dist.attest.dsse import Malformed
 from portalis.dist.attest.parameters import NOT_RECORDED, parameters
 from portalis.dist.attest.provenance import BUILD_TYPE, BUILDER, PREDICATE_TYPE, Result, provenance
 from portalis.dist.attest.statement import TYPE, Subject, read, statement
-from portalis.pins import FILE
+from portalis.pins import REQUIREMENTS_FILE
 from tests.dist.conftest import CREATED_AT, Package
 
 SHA = "0" * 64
@@ -73,7 +73,7 @@ def test_a_builder_is_called_as_the_spec_says(package: Package) -> None:
 
 def test_modules_wheels_and_base_image_are_its_dependencies(package: Package) -> None:
     package.spec["container_config"] = {"base_image": f"python@sha256:{'c' * 64}"}
-    package.stage("containers/demo-gelu/requirements.txt", FILE.read_bytes())
+    package.stage("containers/demo-gelu/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     found = {each["name"]: each for each in said(package)["predicate"]["buildDefinition"]["resolvedDependencies"]}
     assert found["python"]["digest"] == {"sha256": "c" * 64}
     assert set(found["gelu"]["digest"]) == {"sha256", "sha512"}

@@ -19,7 +19,7 @@ from portalis.contracts.artifacts import OmniversePackageArtifact
 from portalis.dist.attest.components import ingredients
 from portalis.dist.attest.ingredient import Kind, purl
 from portalis.dist.attest.sbom import sbom
-from portalis.pins import FILE, pinned, read
+from portalis.pins import REQUIREMENTS_FILE, parse_pins, select_pins
 from portalis.spec.read import make_spec
 from tests.dist.conftest import CREATED_AT, MODULE, Package
 from tests.portalis.inspection.test_producers import RUST, module
@@ -103,17 +103,17 @@ def test_a_module_has_its_hashes_its_language_and_its_tools(package: Package) ->
 
 def test_the_runtime_is_listed_though_no_image_is_made(package: Package) -> None:
     component = components(made(package))["pypi:wasmtime"]
-    (pin,) = pinned("wasmtime")
+    (pin,) = select_pins("wasmtime")
     assert component["version"] == pin.version and component["purl"] == f"pkg:pypi/wasmtime@{pin.version}"
     assert set(hashes(component)["SHA-256"]) == pin.hashes
 
 
 def test_what_an_image_installs_is_listed_with_the_hashes_that_pip_checks(package: Package) -> None:
-    package.stage(f"{CONTEXT}/requirements.txt", FILE.read_bytes())
+    package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/models/gelu.wasm", MODULE.read_bytes())
     document = made(package)
     found = components(document)
-    for pin in read(FILE.read_text()):
+    for pin in parse_pins(REQUIREMENTS_FILE.read_text()):
         component = found[f"pypi:{pin.name}"]
         assert set(hashes(component)["SHA-256"]) == pin.hashes and component["version"] == pin.version
         assert component["scope"] == ("optional" if pin.marker else "required")
@@ -127,7 +127,7 @@ def test_what_an_image_installs_is_listed_with_the_hashes_that_pip_checks(packag
 
 def test_of_a_wheelhouse_it_is_the_very_wheels(package: Package) -> None:
     data = wheel("anyio", "4.16.0", "MIT")
-    package.stage(f"{CONTEXT}/requirements.txt", FILE.read_bytes())
+    package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/wheels/anyio-4.16.0-py3-none-any.whl", data)
     package.stage(f"{CONTEXT}/wheels/numpy-9.9.9-py3-none-any.whl", b"of another version, and no wheel")
     found = components(made(package))
@@ -183,7 +183,7 @@ def test_what_an_extension_carries_is_listed(package: Package, monkeypatch: pyte
     )
     made_so_far = package.made()
     monkeypatch.setattr(package, "made", lambda: made_so_far.model_copy(update={"omniverse_packages": (extension,)}))
-    (pin,) = pinned("numpy")
+    (pin,) = select_pins("numpy")
     metadata = b"Metadata-Version: 2.4\nLicense-Expression: BSD-3-Clause\n\nIt is free.\n"
     package.stage(f"omniverse/demo/pip_prebundle/numpy-{pin.version}.dist-info/METADATA", metadata)
     package.stage("omniverse/demo/pip_prebundle/wasmtime-50.9.9.dist-info/METADATA", metadata)
@@ -251,6 +251,6 @@ def test_every_kind_has_a_type_of_component() -> None:
 
 
 def test_a_wheel_that_is_none_has_no_license(package: Package, tmp_path: Path) -> None:
-    package.stage(f"{CONTEXT}/requirements.txt", FILE.read_bytes())
+    package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/wheels/anyio-4.16.0-py3-none-any.whl", b"PK nonsense")
     assert "licenses" not in components(made(package))["pypi:anyio"]
