@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..errors import UsageError
-from ..inspection import inspect
+from ..inspection import inspect_module
 from ..naming import service_trouble
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, describe_settings_error
 
@@ -146,7 +146,7 @@ def _look(path: Path, interface: Mapping[str, Any] | None) -> None:
     if not path.is_file():
         what = "is a folder without a service.json" if path.is_dir() else "does not exist"
         raise UsageError(f"{path} {what}", remediation="Name .wasm files, a service.json, or a spec file.")
-    found = inspect(path, interface or None, "spec")
+    found = inspect_module(path, interface or None, "spec")
     # what a limit forbids is left to the model: the others are served without it
     refused = [each for each in found.findings("service") if not each.limit]
     if found.invalid or refused:

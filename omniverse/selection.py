@@ -62,7 +62,7 @@ def _of_the_package(module: Module) -> Chosen:
 
 
 def _listed(wanted: WasmModulePath, modules: tuple[Module, ...]) -> Chosen:
-    from ..inspection import inspect
+    from ..inspection import inspect_module
 
     known = next((each for each in modules if each.path == wanted.file_path), None)
     declared = {} if known is None else _declared(known)
@@ -76,7 +76,7 @@ def _listed(wanted: WasmModulePath, modules: tuple[Module, ...]) -> Chosen:
         path=wanted.file_path,
         description=wanted.description,
         declared=declared,
-        inspection=inspect(wanted.file_path, declared, "spec") if known is None else known.inspection,
+        inspection=inspect_module(wanted.file_path, declared, "spec") if known is None else known.inspection,
     )
 
 

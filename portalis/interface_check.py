@@ -53,7 +53,7 @@ def unloadable_under(
     found = load_problems(read_module(module), interface, limits)
     known = [each.proposal for each in found]
     found += [each for each in inspection.unloadable if each.proposal and each.proposal not in known]
-    return [Finding.of(each, "spec") for each in found]
+    return [Finding.from_problem(each, "spec") for each in found]
 
 
 def trouble_under(module: Path, config: Mapping[str, Any]) -> str | None:

@@ -19,7 +19,7 @@ from tomlkit import items
 
 from .errors import UsageError
 from .escaping import escape_hidden, printable
-from .inspection import Inspection, WasmError, inspect
+from .inspection import Inspection, WasmError, inspect_module
 from .output import refuse_what_is_not_ours
 from .problems import InputProblems, Problem
 from .spec import PackageSpec
@@ -83,7 +83,7 @@ def _inspected(modules: Sequence[Path], folder: Path) -> list[_Module]:
         if isinstance(inspection, str):
             problems.append(Problem(where=str(path), message=inspection))
             continue
-        trouble = inspection.why_not("spec")
+        trouble = inspection.unservable_reason("spec")
         # links are followed, as dots after a link would lead elsewhere
         relative = os.path.relpath(Path(os.path.realpath(path.parent)) / path.name, real)
         found.append(_Module(name=name, path=relative, inspection=inspection, trouble=trouble))
@@ -95,7 +95,7 @@ def _inspected(modules: Sequence[Path], folder: Path) -> list[_Module]:
 def _inspect(path: Path) -> Inspection | str:
     try:
         str(path).encode()
-        inspection = inspect(path, tool="spec")
+        inspection = inspect_module(path, tool="spec")
     except UnicodeEncodeError:
         return "its name is no UTF-8 text, and a spec file is"
     except (WasmError, OSError) as error:

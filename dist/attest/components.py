@@ -40,7 +40,7 @@ def ingredients(job: Job) -> tuple[Ingredient, ...]:
 
 
 def _module(job: Job, module: Module) -> Ingredient:
-    from ...inspection.producers import producers  # loads the runtime, which takes time
+    from ...inspection import producers  # loads the runtime, which takes time
 
     found = checksums(module.path, ChecksumAlgorithm)
     if found[ChecksumAlgorithm.SHA256] != module.inspection.sha256:

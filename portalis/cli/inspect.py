@@ -34,9 +34,9 @@ def inspect(
     do. With --omniverse also
     when it cannot run in Kit.
     """
-    from ..inspection import inspect as look
+    from ..inspection import inspect_module
 
-    found = look(module, {"entry": entry} if entry else None)
+    found = inspect_module(module, {"entry": entry} if entry else None)
     in_kit = _check(found) if omniverse else None
     if as_json:
         extra = {} if in_kit is None else {"omniverse": in_kit.to_json()}

@@ -1,4 +1,4 @@
-"""Which proposals a module uses: those that it does not validate without."""
+"""Finds the proposals that a module uses: those without which it is not valid."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from ..backend import ModuleError
 from ..backend.wasm.module_file import read_file
 from ..digests import sha256_hex
-from .validator import ALL, PROPOSALS, all_without, problem, with_bases
+from .validator import ALL, PROPOSALS, all_without, validation_error, with_bases
 
-# What wasmtime's messages call a proposal, in words; the first that occurs counts, so the longer ones come first.
-_CALLED = (
+# Names of proposals in wasmtime's messages. The first match counts, so longer names come first.
+_NAMES_IN_MESSAGES = (
     ("relaxed simd", "relaxed-simd"),
     ("simd", "simd"),
     ("threads", "threads"),
@@ -34,8 +34,10 @@ _CALLED = (
 
 
 class FeatureSearch:
-    """Finds the features of the file at `path` when they are asked for, once. They are those of the contents whose
-    digest is `sha256`; `known` where they need no search."""
+    """Finds the features of a file at the first request.
+
+    `sha256` is the digest of the content that was inspected. `known` are the features if no search is needed.
+    """
 
     def __init__(self, path: Path, sha256: str, *, known: tuple[str, ...] | None) -> None:
         self._path = path.absolute()
@@ -44,7 +46,7 @@ class FeatureSearch:
         self._found: tuple[str, ...] | None = known
 
     def find(self) -> tuple[str, ...]:
-        """The features, sorted. Raises ModuleError where the file has other contents by now, or none."""
+        """The features, sorted. Raises ModuleError if the file has changed since the inspection, or cannot be read."""
         with self._lock:
             if self._found is None:
                 module = read_file(self._path)
@@ -57,28 +59,27 @@ class FeatureSearch:
 def features(module: bytes | memoryview) -> tuple[str, ...]:
     """The features of a valid module, sorted.
 
-    A pass costs as much as the module is long, but a pass that fails ends at the first use of what is missing. So what
-    `module` may use is gathered from failing passes, until one succeeds; nothing beyond that needs to be tried. A
-    wrong guess costs time only: each feature found is one without which the module was seen to fail.
+    The time of a validation grows with the module's size, but a validation that fails ends at the first use of a
+    missing proposal. So proposals are added, one for each failure, until the module is valid; only these are
+    candidates. A wrong candidate costs time only: each is confirmed by a validation without it, which must fail.
     """
     enough = _enough(module)
     return tuple(sorted(name for name in PROPOSALS if enough - all_without(name) and needs(module, name)))
 
 
 def needs(module: bytes | memoryview, proposal: str) -> bool:
-    """Whether a valid `module` uses `proposal`: it is not valid without it and what is built upon it."""
-    return problem(module, all_without(proposal)) is not None
+    """Whether a valid `module` uses `proposal`: it is invalid without this proposal and those that depend on it."""
+    return validation_error(module, all_without(proposal)) is not None
 
 
 def _enough(module: bytes | memoryview) -> frozenset[str]:
-    """Proposals with which `module` is valid, few where that can be told."""
+    """Proposals with which `module` is valid: few, if wasmtime's messages name them."""
     on: frozenset[str] = frozenset()
-    while (why := problem(module, on)) is not None:
+    while (why := validation_error(module, on)) is not None:
         missing = _named(why)
         if missing is None or missing in on:
-            missing = next(
-                (name for name in PROPOSALS if name not in on and problem(module, with_bases(on | {name})) != why), None
-            )
+            untried = (name for name in PROPOSALS if name not in on)
+            missing = next((n for n in untried if validation_error(module, with_bases(on | {n})) != why), None)
         if missing is None:
             return ALL
         on = with_bases(on | {missing})
@@ -87,4 +88,4 @@ def _enough(module: bytes | memoryview) -> frozenset[str]:
 
 def _named(why: str) -> str | None:
     words = re.sub("[^a-z0-9]+", " ", f" {why.lower()} ")
-    return next((proposal for called, proposal in _CALLED if f" {called} " in words), None)
+    return next((proposal for name, proposal in _NAMES_IN_MESSAGES if f" {name} " in words), None)

@@ -1,4 +1,4 @@
-"""Inspects a module file, with no more passes over it than are needed."""
+"""Inspects a module file, with as few passes over it as possible."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from ..backend.interface.discovery import discover
 from ..backend.setting_names import NAMES_BY_TOOL, SettingNames
 from ..backend.wasm.binary import ModuleInfo, read_module
 from ..backend.wasm.module_file import read_file
+from ..backend.wasm.producers import Producer, module_producers
 from ..backend.wasm.proposals import UNKNOWN_PROPOSAL, Proposal, proposal_in_message
 from ..digests import sha256_hex
 from .features import FeatureSearch, needs
 from .result import Inspection, is_wasi
-from .validator import problem, sandbox_problem
+from .validator import sandbox_error, validation_error
 
 
-def inspect(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "inspect") -> Inspection:
-    """Inspect a file; `declared` are interface keys as in the ``portalis`` section. Safe in several threads at once.
+def inspect_module(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "inspect") -> Inspection:
+    """Inspect a file; `declared` has interface keys as in the ``portalis`` section. Thread-safe.
 
-    The file is read whole; one pass to hash and one to validate take about 5 s per GB on two cores; a module that the
-    sandbox refuses is validated up to twice more. Advice is given in the words of a `tool` of `backend.setting_names`.
+    The whole file is read. To hash and to validate it takes about 5 s per GB on two cores; a module that the sandbox
+    rejects is validated up to two more times. Messages use the setting names of `tool` (`backend.setting_names`).
 
-    Raises ModuleError where the file is no module at all, cannot be read, or changes meanwhile; what is only unusable
-    is told in the result.
+    Raises ModuleError if the file is not a module, cannot be read, or changes while it is read. A module that cannot be
+    used is not an error: the result has the reasons.
     """
     module = read_file(path)
     info = read_module(module, str(path))
@@ -56,10 +57,18 @@ def inspect(path: Path, declared: Mapping[str, Any] | None = None, tool: str = "
     )
 
 
+def producers(path: Path) -> tuple[Producer, ...]:
+    """The language and tools in the ``producers`` section of the module at `path`. Raises ModuleError."""
+    return module_producers(read_module(path))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Validity:
-    """What the validator found: why the module is invalid, or the proposal that the sandbox leaves out and what was
-    said of it; and the features where they are known without a search."""
+    """The result of validation.
+
+    `invalid` is the validator's message for an invalid module. `proposal` is a proposal that the sandbox disables but
+    the module uses, with the validator's message. `features` are those known without a search.
+    """
 
     invalid: str | None = None
     proposal: tuple[Proposal, str] | None = None
@@ -68,24 +77,24 @@ class _Validity:
 
 
 def _validity(module: bytes) -> _Validity:
-    why = sandbox_problem(module)
+    why = sandbox_error(module)
     if why is None:
         return _Validity()
-    anyway = problem(module)  # with every proposal that wasmtime has
-    left_out = proposal_in_message(why if anyway is None else anyway)
-    if anyway is None:
+    with_all = validation_error(module)  # with all of wasmtime's proposals
+    left_out = proposal_in_message(why if with_all is None else with_all)
+    if with_all is None:
         return _Validity(proposal=(left_out or UNKNOWN_PROPOSAL, why), uses_threads=needs(module, "threads"))
     if left_out is None:
-        return _Validity(invalid=explain_compile_failure(anyway).removeprefix(NOT_VALID), features=())
-    # no engine here validates it: nothing more can be said of what it uses
-    return _Validity(proposal=(left_out, anyway), features=(left_out.key,))
+        return _Validity(invalid=explain_compile_failure(with_all).removeprefix(NOT_VALID), features=())
+    # no engine here validates the module, so its other features cannot be found
+    return _Validity(proposal=(left_out, with_all), features=(left_out.key,))
 
 
 NOT_VALID = "is not valid WebAssembly: "
 
 
 def unloadable(module: bytes, info: ModuleInfo, interface: Interface) -> list[LoadProblem]:
-    """The problems for which no setting has the runtime load `module`. Raises ModuleError where it is not valid."""
+    """Problems that prevent the runtime from loading `module`, whatever its settings. Raises ModuleError if invalid."""
     validity = _validity(module)
     if validity.invalid is not None:
         raise ModuleError(f"{info.name} {NOT_VALID}{validity.invalid}")
@@ -93,7 +102,7 @@ def unloadable(module: bytes, info: ModuleInfo, interface: Interface) -> list[Lo
 
 
 def _unloadable(info: ModuleInfo, interface: Interface | None, validity: _Validity) -> Iterator[LoadProblem]:
-    """What the runtime refuses to load, with what only the validator sees where it is not seen already."""
+    """The runtime's problems with a valid module, and the validator's, unless the proposal is already among them."""
     found = module_problems(info, interface)
     yield from found
     if validity.proposal is not None and validity.proposal[0].key not in [each.proposal for each in found]:

@@ -1,4 +1,4 @@
-"""What is known of a module once it is inspected."""
+"""The result of an inspection."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from .features import FeatureSearch
 
 
 def is_wasi(wanted: Import) -> bool:
-    """Whether an import is a function of WASI preview 1, of its type there."""
+    """Whether an import is a function of WASI preview 1 with its type there."""
     return wanted.module == WASI and provides(wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Why the runtime does not load a module, and what to do about it in the words of a tool.
+    """A reason why the runtime does not load a module, and what to do about it with the settings of one tool.
 
-    `kind` is one of `backend.compile.loadable.Kind`. `limit` is the one that has to be raised, `proposal` the key
-    of the one that is used."""
+    `kind` is a `backend.compile.loadable.LoadProblemKind`. `limit` is the name of the limit to raise, `proposal` the
+    key of the proposal that the module uses.
+    """
 
     kind: str
     why: str
@@ -35,8 +36,8 @@ class Finding:
     proposal: str = ""
 
     @classmethod
-    def of(cls, problem: LoadProblem, tool: str) -> Finding:
-        """A `problem` in the words of a tool of `backend.setting_names`."""
+    def from_problem(cls, problem: LoadProblem, tool: str) -> Finding:
+        """`problem` with the setting names of a tool of `backend.setting_names`."""
         advice = problem.advice(NAMES_BY_TOOL[tool])
         return cls(
             kind=problem.kind.value,
@@ -52,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineChoice:
-    """What runs a module in Triton: ``native`` or ``python``, as ``wasm.engine`` has them, and why."""
+    """The value of ``wasm.engine`` with which a module runs in Triton, ``native`` or ``python``, and the reason."""
 
     name: str
     why: str
@@ -60,12 +61,14 @@ class EngineChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """A module's properties. ``memory_pages`` are pages of 64 KiB; ``invalid`` is the validator's message, or None;
-    ``unloadable`` are the problems for which no setting has the sandbox load a valid module; ``interface`` is None
-    where ``no_interface`` says why.
+    """A module's properties.
 
-    `features`, and with it `uses_simd` and `to_json`, reads the file again at the first access: several passes, where
-    all the rest took one. An invalid module is said to use no feature.
+    ``memory_pages`` are pages of 64 KiB. ``invalid`` is the validator's message, or None. ``unloadable`` are problems
+    that prevent the sandbox from loading a valid module, whatever its settings. ``interface`` is None if
+    ``no_interface`` has the reason.
+
+    The first access to `features`, `uses_simd` or `to_json` reads the file again and takes several passes over it; all
+    other properties took one. An invalid module has no features.
     """
 
     name: str
@@ -87,29 +90,29 @@ class Inspection:
     search: FeatureSearch = field(repr=False, compare=False)
 
     def problems(self, limits: Mapping[str, Any] | None = None) -> tuple[LoadProblem, ...]:
-        """All for which a valid module is not loaded under `limits` (by name; else the default ones), as the runtime
-        decides it."""
+        """All problems that prevent the runtime from loading a valid module under `limits`, by name; default limits
+        for the others."""
         if self.invalid is not None:
             return ()
         return (*self.unloadable, *limit_problems(self.memories, self.size_bytes, Limits(**(limits or {}))))
 
     def findings(self, tool: str, limits: Mapping[str, Any] | None = None) -> tuple[Finding, ...]:
-        """The `problems`, in the words of a tool."""
-        return tuple(Finding.of(problem, tool) for problem in self.problems(limits))
+        """The `problems` with the setting names of a tool."""
+        return tuple(Finding.from_problem(problem, tool) for problem in self.problems(limits))
 
-    def why_not(self, tool: str) -> str | None:
-        """Why the module cannot be served as it is, under the default limits, or None."""
+    def unservable_reason(self, tool: str) -> str | None:
+        """Why the module cannot be served without changes and under the default limits, or None if it can."""
         problems = problems_sentence(self.problems(), NAMES_BY_TOOL[tool])
         return self.invalid or problems or self.no_interface
 
     @property
     def refused(self) -> str | None:
-        """Why the runtime does not load a valid module under its default limits, or None."""
+        """Why the runtime does not load a valid module under its default limits, or None if it does."""
         return problems_sentence(self.problems(), NAMES_BY_TOOL["inspect"]) or None
 
     @property
     def engine(self) -> EngineChoice | None:
-        """What runs the module in Triton where no parameter says otherwise; None where it is not loaded."""
+        """How the module runs in Triton by default; None if the runtime does not load it."""
         if self.interface is None or self.invalid or self.refused:
             return None
         why = native_obstacle(self.interface)
@@ -123,19 +126,19 @@ class Inspection:
 
     @property
     def beyond_wasi(self) -> tuple[str, ...]:
-        """The imports that are not of WASI, but that the host provides."""
+        """The imports outside WASI that the host provides."""
         return tuple(f"{i.module}.{i.name}" for i in self.imports if provides(i) and not is_wasi(i))
 
     @property
     def wasi_compliant(self) -> bool:
-        """Whether all imports are functions of WASI preview 1, with their types."""
+        """Whether all imports are functions of WASI preview 1 with their types there."""
         return not self.not_wasi
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The proposals that the module does not validate without, sorted.
+        """The proposals without which the module is not valid, sorted.
 
-        Raises ModuleError where the file is gone or has changed since it was inspected.
+        Raises ModuleError if the file has changed since the inspection, or cannot be read.
         """
         return self.search.find()
 
@@ -146,11 +149,11 @@ class Inspection:
 
     @property
     def memory_pages(self) -> int:
-        """The pages that the module starts with."""
+        """The initial size of all memories, in pages."""
         return sum(memory.minimum for memory in self.memories)
 
     def to_json(self) -> dict[str, Any]:
-        """For machines. Raises as `features` does."""
+        """The inspection as JSON. Raises as `features` does."""
         engine = self.engine
         return {
             "name": self.name,

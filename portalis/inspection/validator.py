@@ -1,4 +1,4 @@
-"""Asks wasmtime whether a module is valid, in place; the one module here that touches wasmtime's raw C bindings."""
+"""Validates modules with wasmtime, without a copy. Only this module of `inspection` uses wasmtime's C bindings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wasmtime import _ffi as ffi
 
 from ..backend.compile.engine import EngineSettings, engine_config
 
-# Proposals that wasmtime can switch off one at a time; each with those that it is built upon.
+# The proposals that wasmtime can disable one by one, each with the proposals that it depends on.
 PROPOSALS: Final[dict[str, tuple[str, ...]]] = {
     "simd": (),
     "relaxed-simd": ("simd",),
@@ -33,7 +33,7 @@ ALL: Final = frozenset(PROPOSALS)
 
 
 def with_bases(proposals: Set[str]) -> frozenset[str]:
-    """`proposals`, and what they are built upon."""
+    """`proposals` with all those that they depend on."""
     found = set(proposals)
     while more := {base for name in found for base in PROPOSALS[name]} - found:
         found |= more
@@ -41,20 +41,20 @@ def with_bases(proposals: Set[str]) -> frozenset[str]:
 
 
 def all_without(proposal: str) -> frozenset[str]:
-    """All proposals but this one and those that are built upon it."""
+    """All proposals except this one and those that depend on it."""
     return frozenset(name for name in PROPOSALS if proposal not in with_bases({name}))
 
 
-def problem(module: bytes | memoryview, proposals: Set[str] = ALL) -> str | None:
-    """Why `module` is not valid where `proposals` are switched on and the other ones off, or None.
+def validation_error(module: bytes | memoryview, proposals: Set[str] = ALL) -> str | None:
+    """Why `module` is not valid with only `proposals` enabled, or None if it is.
 
-    `proposals` must be closed under `with_bases`. One pass over the module, which is not copied; other threads run.
+    `proposals` must be closed under `with_bases`. Takes one pass over the module, without a copy or the GIL.
     """
     return _validate(_engine(frozenset(proposals)), module)
 
 
-def sandbox_problem(module: bytes | memoryview) -> str | None:
-    """Why the runtime's sandbox does not take `module`, or None. What the sandbox takes is valid."""
+def sandbox_error(module: bytes | memoryview) -> str | None:
+    """Why the runtime's sandbox rejects `module`, or None. A module that the sandbox accepts is valid."""
     return _validate(_sandbox(), module)
 
 
@@ -69,7 +69,7 @@ def _validate(engine: wasmtime.Engine, module: bytes | memoryview) -> str | None
 @functools.lru_cache(maxsize=64)
 def _engine(proposals: frozenset[str]) -> wasmtime.Engine:
     config = wasmtime.Config()
-    # of components, which are no matter here, but reference types cannot be switched off while it is on
+    # a feature of components: while it is enabled, reference types cannot be disabled
     ffi.wasmtime_config_wasm_component_model_async_set(config.ptr(), False)
     for name in PROPOSALS:
         setattr(config, f"wasm_{name.replace('-', '_')}", name in proposals)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from ..inspection import Inspection, WasmError, inspect
+from ..inspection import Inspection, WasmError, inspect_module
 from ..output import refuse_what_is_not_ours
 from ..problems import InputProblems, Problem, did_you_mean
 from ..spec import PackageSpec, WasmBinaryPath
@@ -82,7 +82,8 @@ def _nothing_to_run(spec: PackageSpec, options: Options, modules: Sequence[Modul
 def _inspect(binary: WasmBinaryPath) -> Inspection | str:
     """What the module is, or why it is none."""
     try:
-        inspection = inspect(binary.path, binary.interface.model_dump(mode="json", exclude_none=True) or None, "spec")
+        declared = binary.interface.model_dump(mode="json", exclude_none=True) or None
+        inspection = inspect_module(binary.path, declared, "spec")
     except (WasmError, OSError) as error:
         return str(error)
     if inspection.invalid is not None:

@@ -19,7 +19,7 @@ from portalis.contracts.package_manifest import (
     PackageManifest,
     WasmBinaryInfo,
 )
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from portalis.output import Written
 from portalis.spec.build import SourceInfo, TestInfo
 from portalis.spec.read import make_spec
@@ -107,7 +107,7 @@ class Package:
     def job(self) -> Job:
         spec = make_spec(json.loads(json.dumps(self.spec)), base=self.base, source="the test's spec")
         modules = tuple(
-            Module(name=each.module_name, path=each.path, binary=each, inspection=inspect(each.path))
+            Module(name=each.module_name, path=each.path, binary=each, inspection=inspect_module(each.path))
             for each in spec.wasm_binaries
         )
         return Job(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from portalis.contracts.output import Artifacts, PackagingAgentOutput
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from portalis.model_repository_gen import model_repository_target as target
 from portalis.model_repository_gen.pbtxt import ModelConfig, read_config
 from portalis.output import Staging
@@ -90,7 +90,7 @@ def make(folder: Path, *modules: str | Mapping[str, Any], **triton: Any) -> Pack
 
 def _module(binary: WasmBinaryPath) -> Module:
     declared = binary.interface.model_dump(mode="json", exclude_none=True)
-    inspection = inspect(binary.path, declared or None)
+    inspection = inspect_module(binary.path, declared or None)
     return Module(name=binary.module_name, path=binary.path, binary=binary, inspection=inspection)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from portalis.contracts.output import Artifacts
 from portalis.contracts.package_manifest import PackageManifest
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from portalis.omniverse import extension_target as target
 from portalis.output import Staging
 from portalis.spec import PackageSpec
@@ -80,7 +80,10 @@ class Package:
             spec=spec,
             modules=tuple(
                 Module(
-                    name=each.module_name, path=each.path, binary=each, inspection=inspect(each.path, declared(each))
+                    name=each.module_name,
+                    path=each.path,
+                    binary=each,
+                    inspection=inspect_module(each.path, declared(each)),
                 )
                 for each in spec.wasm_binaries
             ),

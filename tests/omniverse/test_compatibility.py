@@ -11,7 +11,7 @@ import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.inspection import Inspection, WasmError, inspect
+from portalis.inspection import Inspection, WasmError, inspect_module
 from portalis.omniverse.compatibility import Severity, check
 from tests.parts import ROOT
 
@@ -22,15 +22,15 @@ CALLABLE = '(func (export "f") (param f32) (result f32) local.get 0)'
 def of(tmp_path: Path, text: str) -> Inspection:
     path = tmp_path / "module.wasm"
     path.write_bytes(bytes(wasmtime.wat2wasm(f"(module {text} {CALLABLE})")))
-    return inspect(path)
+    return inspect_module(path)
 
 
 def changed(**values: Any) -> Inspection:
-    return dataclasses.replace(inspect(GELU), **values)
+    return dataclasses.replace(inspect_module(GELU), **values)
 
 
 def test_a_plain_module_has_no_findings() -> None:
-    assert check(inspect(GELU)).findings == ()
+    assert check(inspect_module(GELU)).findings == ()
 
 
 def test_a_module_with_wasi_imports_is_compatible(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_any_bytes_are_judged_or_told_to_be_no_module(tmp_path_factory: pytest.T
     path = tmp_path_factory.getbasetemp() / "any.wasm"
     path.write_bytes(b"\0asm\1\0\0\0" + data)
     try:
-        found = inspect(path)
+        found = inspect_module(path)
     except WasmError:
         return
     result = check(found)

@@ -18,7 +18,7 @@ from pxr import Sdf, Usd, UsdGeom
 
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.examples.catalog import EXAMPLES
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from portalis.omniverse import kit, usda
 from portalis.omniverse.inside.scenario import USD_TYPES
 from tests import parts
@@ -68,7 +68,7 @@ def arrays(stage: Any, prim: str, side: str) -> dict[str, np.ndarray]:
 
 def compare(name: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
     """`outputs` are what NumPy makes of `inputs`, in the data types of the module."""
-    interface = inspect(EXAMPLES[name].module).interface
+    interface = inspect_module(EXAMPLES[name].module).interface
     assert interface is not None
     typed = {spec.name: inputs[spec.name].astype(spec.dtype.numpy) for spec in interface.inputs if spec.name in inputs}
     rtol, atol = EXAMPLES[name].tolerances
@@ -85,7 +85,7 @@ def test_the_scene_is_real_usd_with_an_array_for_every_input(examples: Package) 
     assert stage.GetRootLayer().documentation == f"{HOSTILE}\n\n{HOSTILE}"
     assert stage.GetDefaultPrim().GetPath() == "/Scenario"
     for name in ALL:
-        interface = inspect(EXAMPLES[name].module).interface
+        interface = inspect_module(EXAMPLES[name].module).interface
         assert interface is not None
         prim = stage.GetPrimAtPath(f"/Scenario/{name}")
         assert prim.GetAttribute("portalis:module").Get() == name
@@ -169,7 +169,7 @@ def test_points_of_a_mesh_are_arrays_too(package: Package) -> None:
     stage = Usd.Stage.CreateNew(str(package.base / "points.usda"))
     prim = UsdGeom.Points.Define(stage, "/Cloud").GetPrim()
     prim.CreateAttribute("portalis:module", Sdf.ValueTypeNames.String).Set("double")
-    interface = inspect(package.base / "double.wasm").interface
+    interface = inspect_module(package.base / "double.wasm").interface
     assert interface is not None
     (spec,) = interface.inputs
     name = f"inputs:{spec.name}"

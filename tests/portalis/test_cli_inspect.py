@@ -12,7 +12,7 @@ import wasmtime
 
 from portalis.backend import Program
 from portalis.examples.catalog import ECHO, EXAMPLES, Example
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from tests.backend import guests
 
 from .conftest import ADD, Cli
@@ -78,7 +78,7 @@ def test_a_command_shows_its_wasi_imports_and_is_compliant(cli: Cli) -> None:
     assert (shown["WASI compliant"], shown["memory"]) == ("yes", "257 pages")
     assert shown["engine in Triton"] == "python: the native executor runs no command"
     imports = [row[1] for row in cells(done.stdout) if row[0] == "import"]
-    assert imports == [f"{i.module}.{i.name}" for i in inspect(module).imports]
+    assert imports == [f"{i.module}.{i.name}" for i in inspect_module(module).imports]
     assert ["input", "args (optional)", "BYTES", "[-1]"] in cells(done.stdout)
     assert "command entry '_start', found in its" in done.stdout
 
@@ -92,7 +92,7 @@ def test_a_gufunc_shows_its_signature(cli: Cli) -> None:
 def test_json_has_the_same_facts_as_the_inspection(cli: Cli, example: Example) -> None:
     done = cli("inspect", example.module, "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == inspect(example.module).to_json()
+    assert json.loads(done.stdout) == inspect_module(example.module).to_json()
 
 
 def test_what_is_shown_is_what_runs(cli: Cli, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_terminal_of_any_width_shows_the_whole_digest_and_the_whole_names(cli:
     assert rows(done.stdout)["sha256"] == hashlib.sha256(module.read_bytes()).hexdigest()
     assert "…" not in done.stdout
     names = "".join(row[1] for row in cells(done.stdout))
-    for wanted in inspect(module).imports:
+    for wanted in inspect_module(module).imports:
         assert f"{wanted.module}.{wanted.name}" in names
     assert all(len(line) <= int(columns) for line in done.stdout.splitlines())
 

@@ -13,7 +13,7 @@ import wasmtime
 from portalis import wasm_backend
 from portalis.backend import ModuleError, Program, WasmError
 from portalis.examples.catalog import ECHO, EXAMPLES, Example
-from portalis.inspection import Inspection, inspect
+from portalis.inspection import Inspection, inspect_module
 from tests.backend import guests
 
 IDENTITY = '(func (export "f") (param f32) (result f32) (local.get 0))'
@@ -85,7 +85,7 @@ def look(tmp_path: Path, text: str, **declared: object) -> Inspection:
     """The inspection of the module in `text`."""
     path = tmp_path / "module.wasm"
     path.write_bytes(wasmtime.wat2wasm(text))
-    return inspect(path, declared or None)
+    return inspect_module(path, declared or None)
 
 
 @pytest.mark.parametrize("feature", FEATURES)
@@ -123,7 +123,7 @@ def test_reference_types_are_found_wherever_they_stand(text: str, tmp_path: Path
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_exports_and_imports_are_those_that_wasmtime_sees(path: Path) -> None:
-    found, module = inspect(path), wasmtime.Module.from_file(wasmtime.Engine(), str(path))
+    found, module = inspect_module(path), wasmtime.Module.from_file(wasmtime.Engine(), str(path))
     assert [(e.name, e.kind) for e in found.exports] == [(e.name, KINDS[type(e.type)]) for e in module.exports]
     assert [(i.module, i.name, i.kind) for i in found.imports] == [
         (i.module, i.name, KINDS[type(i.type)]) for i in module.imports
@@ -157,7 +157,7 @@ def test_every_kind_of_export_and_import_is_told_with_its_type(tmp_path: Path) -
 
 def test_size_digest_and_custom_sections_are_those_of_the_file() -> None:
     data = ECHO.module.read_bytes()
-    found = inspect(ECHO.module)
+    found = inspect_module(ECHO.module)
     assert (found.name, found.size_bytes, found.sha256) == ("echo.wasm", len(data), hashlib.sha256(data).hexdigest())
     assert [name for name, _ in found.custom_sections] == ["portalis"]
     module = data.index(b"portalis{") + len(b"portalis")
@@ -270,7 +270,7 @@ def test_a_refusal_says_what_the_sandbox_leaves_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", [*EXAMPLES.values(), ECHO], ids=lambda example: example.name)
 def test_the_examples_can_be_served_as_they_are(example: Example) -> None:
-    found = inspect(example.module)
+    found = inspect_module(example.module)
     assert found.interface is not None
     assert (found.invalid, found.refused, found.no_interface) == (None, None, None)
     assert found.wasi_compliant
@@ -279,7 +279,7 @@ def test_the_examples_can_be_served_as_they_are(example: Example) -> None:
 
 
 def test_convention_and_its_source_are_told(tmp_path: Path) -> None:
-    told = {name: inspect(example.module).to_json() for name, example in (*EXAMPLES.items(), ("echo", ECHO))}
+    told = {name: inspect_module(example.module).to_json() for name, example in (*EXAMPLES.items(), ("echo", ECHO))}
     assert {name: (each["interface"]["convention"], each["interface_source"]) for name, each in told.items()} == {
         "gelu": ("elementwise", "section"),
         "softmax": ("gufunc", "section"),
@@ -352,7 +352,7 @@ def test_a_gufunc_whose_arguments_are_not_the_parameters_has_no_interface(tmp_pa
     described = {"entry": "double", "convention": "gufunc", "signature": "(m,n)->(m)"}
     tensors = {"inputs": [guests.tensor("x", dims=(-1, -1))], "outputs": [guests.tensor("y")]}
     path.write_bytes(guests.wasm(guests.DOUBLE, {**described, **tensors}))
-    found = inspect(path)
+    found = inspect_module(path)
     assert found.interface is None
     assert found.no_interface == (
         f"{path}: entry 'double' has 3 parameters, but its arguments are x, y, m, n:"
@@ -406,7 +406,7 @@ def test_a_valid_outside_with_invalid_code_is_told_and_not_raised(tmp_path: Path
     path = tmp_path / "invalid.wasm"
     good = bytes(wasmtime.wat2wasm(f"(module {IDENTITY})"))
     path.write_bytes(good.replace(b"\x20\x00\x0b", b"\x20\x07\x0b"))  # local.get of a local that does not exist
-    found = inspect(path)
+    found = inspect_module(path)
     assert found.invalid is not None
     assert "unknown local 7" in found.invalid
     assert "\n" not in found.invalid
@@ -433,7 +433,7 @@ def test_it_says_which_engine_a_module_gets_in_triton_and_why(tmp_path: Path, mo
     refused = '(module (memory (export "memory") 5000) (func (export "f") (param f32) (result f32) (local.get 0)))'
     for text in (refused, '(module (func (export "f") (param i64) (result i64) (local.get 0)) (func (export "g")))'):
         found = look(tmp_path, text)
-        assert found.why_not("inspect") is not None
+        assert found.unservable_reason("inspect") is not None
         assert found.to_json()["engine"] is None
     monkeypatch.setattr(wasm_backend, "machines", list)
     bare = {"name": "python", "why": "this portalis was installed without the native libraries"}
@@ -456,7 +456,7 @@ def test_a_file_that_is_no_module_is_refused_by_name(data: bytes, message: str, 
     path = tmp_path / "file.wasm"
     path.write_bytes(data)
     with pytest.raises(ModuleError) as caught:
-        inspect(path)
+        inspect_module(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -468,16 +468,16 @@ def test_a_module_cut_anywhere_but_between_sections_is_refused(tmp_path: Path) -
     for size in range(1, len(whole)):
         path.write_bytes(whole[:size])
         if size in between:
-            assert inspect(path).size_bytes == size
+            assert inspect_module(path).size_bytes == size
             continue
         with pytest.raises(ModuleError, match=r"cut\.wasm"):
-            inspect(path)
+            inspect_module(path)
 
 
 def test_no_descriptor_and_no_mapping_is_left(tmp_path: Path) -> None:
     path = tmp_path / "module.wasm"
     path.write_bytes(guests.wasm(guests.ADD))
-    assert inspect(path).features == ()
+    assert inspect_module(path).features == ()
     opened_files = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile, as that of the directory itself is

@@ -14,7 +14,7 @@ import pytest
 from portalis.annotation import amend, over_limits, replace
 from portalis.backend import ModuleError, Program, WasmError
 from portalis.errors import UsageError
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from portalis.nim.build_plan import unservable
 from portalis.nim.local import staged
 from portalis.nim.service.models import SchedulerOptions, ServedModel
@@ -53,7 +53,7 @@ def test_every_tool_says_the_same_of_it(bad: Bad, tmp_path: Path, workplace: Wor
     with pytest.raises(ModuleError) as caught:
         Program.load(path)
     assert bad.told in str(caught.value)
-    found = inspect(path)
+    found = inspect_module(path)
     assert found.invalid is None
     assert [each.kind for each in found.findings("inspect")][:1] == [bad.kind]
     for tool, told in {
@@ -73,7 +73,7 @@ def test_annotate_writes_nothing_into_what_no_setting_helps(bad: Bad, tmp_path: 
         assert bad.told in over_limits(amend(bad.module, {"description": "d"}, where="bad.wasm"))[0]
         return
     declared = {} if bad.kind in ("allocator", "start") else {"entry": "f"}
-    found = inspect(tmp_path / "bad.wasm").interface
+    found = inspect_module(tmp_path / "bad.wasm").interface
     assert found is not None
     entry = found.to_json()
     writes: list[Callable[[], bytes]] = [
@@ -108,7 +108,7 @@ def _service(path: Path) -> str:
 
 def _image(workplace: Workplace, path: Path) -> str:
     job: Any = SimpleNamespace(spec=workplace.spec("bad"))
-    found = unservable(job, SimpleNamespace(name="bad", inspection=inspect(path, tool="spec")))  # type: ignore[arg-type]
+    found = unservable(job, SimpleNamespace(name="bad", inspection=inspect_module(path, tool="spec")))  # type: ignore[arg-type]
     assert found is not None
     return found.why
 
@@ -144,7 +144,7 @@ def test_a_limit_is_raised_in_the_words_of_the_tool_and_then_the_module_is_serve
         tmp_path, {"bad": {"file": "bad.wasm", "entry": "f", "interface": {}}}, {"max_memory_bytes": 327680000}
     )
     assert programs.run("bad", {"x0": np.array([[1]], np.float32)})["y"].tolist() == [[1]]
-    (finding,) = check(inspect(path)).findings
+    (finding,) = check(inspect_module(path)).findings
     assert (finding.severity, finding.why.count("327680000"), finding.why.count("268435456")) == (Severity.High, 1, 1)
 
 
@@ -167,7 +167,7 @@ def test_a_proposal_in_the_types_is_told_alike(name: str, tmp_path: Path, workpl
     path.write_bytes(module)
     says: list[Callable[[], object]] = [
         lambda: Program.load(path),
-        lambda: inspect(path),
+        lambda: inspect_module(path),
         lambda: amend(module, {}, where="bad.wasm"),
         lambda: spec_file([path], folder=tmp_path, name=None, version="1.0.0"),
         lambda: workplace.package(workplace.spec("bad"), only=["triton"]),
@@ -218,7 +218,7 @@ def test_a_module_that_start_initialises_is_good_for_every_tool(tmp_path: Path, 
       (func (export "scale") (param f32) (result f32) (f32.mul (local.get 0) (global.get $g))))"""
     path = tmp_path / "started.wasm"
     path.write_bytes(guests.wasm(text, described))
-    assert inspect(path).why_not("inspect") is None
+    assert inspect_module(path).unservable_reason("inspect") is None
     made = workplace.package(workplace.spec("started"), only=["triton"])
     assert [model.model_name for model in made.artifacts.triton_models] == ["demo_started"]
     model = ServedModel(ModelSettings(name="started", file="started.wasm"), tmp_path, SchedulerOptions())

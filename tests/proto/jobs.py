@@ -12,7 +12,7 @@ from portalis.contracts.artifacts import ContainerArtifact, HealthCheckConfig, T
 from portalis.contracts.output import Artifacts
 from portalis.contracts.package_manifest import PackageManifest
 from portalis.images import PlannedImage, planned_images
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from portalis.output import Written
 from portalis.spec import PackageSpec
 from portalis.spec.container import ContainerConfiguration
@@ -39,7 +39,7 @@ def job(binaries: Iterable[WasmBinaryPath], *, containers: bool = True, triton: 
             name=each.module_name,
             path=each.path,
             binary=each,
-            inspection=inspect(each.path, each.interface.model_dump(exclude_none=True)),
+            inspection=inspect_module(each.path, each.interface.model_dump(exclude_none=True)),
         )
         for each in given.wasm_binaries
     )

@@ -36,7 +36,7 @@ IMPORTS = (
     "portalis.dist.attest.keys",
     "portalis.dist.archive_target",
     "portalis.dist.verify.verification",
-    "portalis.inspection.producers",
+    "portalis.inspection.inspector",
     "portalis.model_repository_gen.model_repository_target",
     "portalis.nim.image_target",
     "portalis.omniverse.extension_target",

@@ -134,7 +134,7 @@ def test_every_problem_says_what_to_do_in_the_terms_of_each_tool() -> None:
                 if problem.limit:
                     assert f"raise {setting_names.limit.format(problem.limit)} to {problem.least} or more" in told
             for tool in NAMES_BY_TOOL:
-                assert Finding.of(problem, tool).remediation[0].isupper()
+                assert Finding.from_problem(problem, tool).remediation[0].isupper()
 
 
 def test_all_problems_are_told_at_once() -> None:

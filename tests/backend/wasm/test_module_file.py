@@ -111,7 +111,7 @@ import itertools, sys, threading
 from portalis.backend import Program, WasmError
 from portalis.backend.wasm.binary import read_module
 from portalis.backend.triton.config import read_model
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from pathlib import Path
 
 path, seen = Path(sys.argv[1]), set()
@@ -122,7 +122,7 @@ for turn in itertools.count():
     for read in (
         lambda: sum(map(len, read_module(path).bodies())),
         lambda: read_model({}, path.parent),
-        lambda: inspect(path).features,
+        lambda: inspect_module(path).features,
         lambda: Program.load(path, trusted=True, cache=None).close(),
     ):
         try:

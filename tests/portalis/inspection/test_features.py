@@ -18,9 +18,9 @@ from wasmtime import _ffi as ffi
 from portalis.backend import ModuleError
 from portalis.examples.catalog import ECHO, EXAMPLES
 from portalis.inspection import features as module_under_test
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from portalis.inspection.features import features
-from portalis.inspection.validator import ALL, PROPOSALS, all_without, problem, with_bases
+from portalis.inspection.validator import ALL, PROPOSALS, all_without, validation_error, with_bases
 from tests.backend import guests
 from tests.portalis.test_inspection import FEATURES
 
@@ -110,7 +110,7 @@ def test_every_set_of_proposals_that_may_be_tried_makes_an_engine() -> None:
     for size in range(len(ALL) + 1):
         for proposals in map(frozenset, itertools.combinations(PROPOSALS, size)):
             if with_bases(proposals) == proposals:
-                problem(memoryview(b"\0asm\1\0\0\0"), proposals)
+                validation_error(memoryview(b"\0asm\1\0\0\0"), proposals)
                 tried += 1
     assert tried == 2304
 
@@ -123,7 +123,7 @@ def test_a_proposal_is_switched_off_with_what_is_built_upon_it() -> None:
 
 @pytest.mark.parametrize("path", [e.module for e in (*EXAMPLES.values(), ECHO)], ids=lambda path: path.stem)
 def test_the_features_of_the_examples_are_those_of_the_definition(path: Path) -> None:
-    assert inspect(path).features == found(path.read_bytes()) == by_definition(path.read_bytes())
+    assert inspect_module(path).features == found(path.read_bytes()) == by_definition(path.read_bytes())
 
 
 @pytest.mark.parametrize("name", GUESTS)
@@ -165,7 +165,7 @@ def test_one_whole_pass_is_enough_for_every_mixture_of_known_messages(monkeypatc
     results: list[str | None] = []
 
     def counted(module: memoryview, proposals: frozenset[str] = ALL) -> str | None:
-        results.append(problem(module, proposals))
+        results.append(validation_error(module, proposals))
         return results[-1]
 
     monkeypatch.setattr(module_under_test, "problem", counted)
@@ -180,7 +180,7 @@ def test_features_are_of_the_contents_that_were_inspected_or_of_none(tmp_path: P
     path = tmp_path / "module.wasm"
     simd, plain = guests.wasm(f"(module {FEATURES['simd'][0]})"), guests.wasm(f"(module {FEATURES['simd'][1]})")
     path.write_bytes(simd)
-    before, again = inspect(path), inspect(path)
+    before, again = inspect_module(path), inspect_module(path)
     assert before == again
     assert before.uses_simd  # found now, and kept
     path.write_bytes(plain)
@@ -197,7 +197,7 @@ def test_features_are_of_the_contents_that_were_inspected_or_of_none(tmp_path: P
 def test_features_are_found_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "module.wasm").write_bytes(guests.wasm(f"(module {FEATURES['simd'][0]})"))
     monkeypatch.chdir(tmp_path)
-    looked_at = inspect(Path("module.wasm"))
+    looked_at = inspect_module(Path("module.wasm"))
     monkeypatch.chdir(os.sep)
     assert looked_at.uses_simd
 
@@ -207,7 +207,7 @@ def test_threads_are_known_without_looking_for_features(text: str, tmp_path: Pat
     path = tmp_path / "module.wasm"
     path.write_bytes(guests.wasm(f"(module {BASE} (type $void (func)) {text})"))
     try:
-        looked_at = inspect(path)
+        looked_at = inspect_module(path)
     except ModuleError:  # types of GC are not read
         return
     path.rename(tmp_path / "away.wasm")
@@ -224,7 +224,7 @@ def test_many_threads_find_what_one_finds(tmp_path: Path) -> None:
 
     def told(path: Path) -> object:
         try:
-            return inspect(path).to_json()
+            return inspect_module(path).to_json()
         except ModuleError as error:
             return str(error)
 
@@ -232,5 +232,5 @@ def test_many_threads_find_what_one_finds(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
             assert list(pool.map(told, paths)) == alone
-        one = inspect(paths[0])
+        one = inspect_module(paths[0])
         assert len(set(pool.map(lambda _: one.features, range(16)))) == 1

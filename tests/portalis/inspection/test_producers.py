@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from portalis.backend.errors import ModuleError
 from portalis.backend.wasm.producers import MAX_TEXT, MAX_VALUES, Producer, parse_producers
-from portalis.inspection.producers import producers
+from portalis.inspection import producers
 from tests import parts
 from tests.parts import ROOT
 

@@ -14,7 +14,7 @@ import wasmtime
 
 from portalis.backend.wasm.binary import read_module
 from portalis.backend.wasm.leb128 import Reader
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 from tests.backend.big_module import big_module, leb, module, section, sized, vector
 from tests.parts import ROOT
 from tests.running.waiting import PATIENCE_S
@@ -30,13 +30,13 @@ PROGRAM = """
 import json, sys, threading, time
 from pathlib import Path
 from portalis.backend import ModuleError
-from portalis.inspection import inspect
+from portalis.inspection import inspect_module
 
 def private() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon", "RssShmem")))
 
-inspect(Path(sys.argv[1])).features
+inspect_module(Path(sys.argv[1])).features
 before = peak = private()
 done = threading.Event()
 
@@ -49,7 +49,7 @@ watcher = threading.Thread(target=watch)
 watcher.start()
 started = time.process_time()
 try:
-    found = inspect(Path(sys.argv[2]))
+    found = inspect_module(Path(sys.argv[2]))
     told = {name: getattr(found, name) for name in ("sha256", "invalid", "refused", "no_interface", "features")}
     told["exports"] = len(found.exports)
 except ModuleError as error:
@@ -124,7 +124,7 @@ def test_a_huge_module_is_made_of_what_it_should_be(tmp_path: Path) -> None:
         path.write_bytes(huge(2 * MEGABYTE, 3 * MEGABYTE, last))
         wasmtime.Module.validate(wasmtime.Engine(), path.read_bytes())
         assert 5 * MEGABYTE < path.stat().st_size < 6 * MEGABYTE
-        assert inspect(path).uses_simd == uses_simd
+        assert inspect_module(path).uses_simd == uses_simd
 
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
