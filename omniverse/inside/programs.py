@@ -72,7 +72,7 @@ class Programs:
                     interface=declared,
                     limits=self._limits,
                     on_output=self._on_output,
-                    setting_names=runtime().setting_names.KIT,
+                    setting_names=runtime().setting_names.KIT_NAMES,
                 )
             return self._loaded[module, entry]
 
