@@ -102,8 +102,8 @@ def test_every_metric_is_there_with_its_labels() -> None:
 
 
 def test_the_limit_of_stopping_is_the_codes() -> None:
-    assert f"for {SHUTDOWN_S} seconds at most" in section("Stopping")
-    assert f"is kept for {KEEP_ALIVE_S} seconds" in section("Stopping")
+    assert f"for at most {SHUTDOWN_S} seconds" in section("Stopping")
+    assert f"are kept for {KEEP_ALIVE_S} seconds" in section("Stopping")
 
 
 @pytest.mark.service
