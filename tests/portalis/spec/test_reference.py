@@ -87,7 +87,7 @@ def steps(key: str) -> list[str | int]:
 
 def default_text(field: Any) -> str:
     if field.is_required():
-        return "needed"
+        return "required"
     default = field.get_default(call_default_factory=True)
     if default is None or isinstance(default, BaseModel) or default in ("", (), {}):
         return ""
