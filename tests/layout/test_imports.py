@@ -1,0 +1,93 @@
+"""The graph of imports between the files of the product."""
+
+from __future__ import annotations
+
+import ast
+import collections
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from .tree import package_folders
+
+# in several packages: the errors of the package; entry points
+SHARED_NAMES = {"__init__", "__main__", "errors"}
+EMITTED = "portalis.omniverse.inside"  # copied into extensions, whose users know these names
+
+
+def product_modules() -> dict[str, Path]:
+    """Path of each module, by its dotted name; examples are data."""
+    folders = {name: folder for name, folder in package_folders().items() if name != "portalis.examples"}
+    return {
+        name if path.stem == "__init__" else f"{name}.{path.stem}": path
+        for name, folder in folders.items()
+        for path in folder.glob("*.py")
+    }
+
+
+MODULES = product_modules()
+
+
+def imported(name: str, path: Path, text: str | None = None) -> Iterator[str]:
+    """Modules that a module imports at the top level, in functions, and under TYPE_CHECKING, with their packages."""
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(text or path.read_text())):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                base = ".".join([*parents[: len(parents) - node.level + 1], *filter(None, [node.module])])
+            found = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for each in found:
+            module = each if each in MODULES else each.rpartition(".")[0]
+            parts = module.split(".")
+            packages = {".".join(parts[:end]) for end in range(1, len(parts))}
+            yield from (
+                each
+                for each in {module, *packages}
+                if each in MODULES and each != name and not name.startswith(f"{each}.")
+            )
+
+
+def graph() -> dict[str, set[str]]:
+    return {name: set(imported(name, path)) for name, path in MODULES.items()}
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle; empty if the graph has none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle(graph()) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from .program import Program",
+        "def f():\n    from . import program",
+        "if TYPE_CHECKING:\n    from .program import Program",
+    ],
+)
+def test_a_circle_is_found_however_it_is_imported(statement: str) -> None:
+    name = "portalis.backend.limits"
+    edges = graph() | {name: set(imported(name, MODULES[name], statement))}
+    found = circle(edges)
+    assert {name, "portalis.backend.program"} <= set(found)
+
+
+def test_a_module_is_found_by_its_name() -> None:
+    modules = [name for name in MODULES if not name.startswith(EMITTED)]
+    names = collections.Counter(name.rpartition(".")[2] for name in modules if MODULES[name].stem not in SHARED_NAMES)
+    assert {name: count for name, count in names.items() if count > 1} == {}
