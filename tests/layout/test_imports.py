@@ -12,8 +12,8 @@ import pytest
 
 from .tree import package_folders
 
-# in several packages: the errors of the package; entry points
-SHARED_NAMES = {"__init__", "__main__", "errors"}
+# in several packages: indexes, entry points, the errors of the package, an application (Typer, FastAPI)
+SHARED_NAMES = {"__init__", "__main__", "app", "errors"}
 EMITTED = "portalis.omniverse.inside"  # copied into extensions, whose users know these names
 
 
