@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .codec.request import inputs_of
+from .codec import parse_inputs
 from .request_errors import RequestError, not_found, unavailable
 from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
 from .scheduling.pending import SchedulerMetrics
@@ -126,7 +126,9 @@ class ServedModel:
 
     def _warm_up(self, program: Program) -> None:
         given = self.settings.warm_up
-        inputs = inputs_of(program.interface, {"inputs": list(given)}) if given else smallest_inputs(program.interface)
+        inputs = (
+            parse_inputs(program.interface, {"inputs": list(given)}) if given else smallest_inputs(program.interface)
+        )
         try:
             program.run(inputs)
         except GuestStatus as refusal:

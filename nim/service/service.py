@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from .admission import Admission, probe_paths
-from .codec.decoder_pool import Decoders
+from .codec.dispatch import Codec
 from .drain import Drain
 from .memory_budget import MemoryBudget
 from .metrics import Metrics
@@ -22,10 +22,8 @@ class Service:
     """The models in `folder` with everything that HTTP and gRPC use to serve them."""
 
     metrics_limiter: anyio.CapacityLimiter
-    """Of the thread that writes metrics. It exists inside `running`, as the next two do."""
-    limiter: anyio.CapacityLimiter
-    """Of the threads that decode and encode requests of medium size."""
-    decoders: Decoders
+    """The limiter of the thread that writes metrics. It exists inside `running` only, as does `codec`."""
+    codec: Codec
 
     def __init__(self, settings: ServiceSettings, folder: Path, host: str) -> None:
         self.settings, self.host = settings, host
@@ -35,8 +33,8 @@ class Service:
         self.metrics = Metrics(settings.name, settings.version, tuple(model.name for model in settings.models))
         self.metrics.ready.set_function(lambda: not self.not_ready_reason())
         self.admission = Admission(settings, self.probes, self.metrics.count_refused_connection)
-        self.workers = settings.workers or (os.cpu_count() or 1) + 4
-        queueing = SchedulerOptions(settings.max_queued_requests, self.workers, self.metrics)
+        self._workers = settings.workers or (os.cpu_count() or 1) + 4
+        queueing = SchedulerOptions(settings.max_queued_requests, self._workers, self.metrics)
         self.models = ServedModels(settings.models, folder, queueing)
 
     def not_ready_reason(self) -> str:
@@ -48,11 +46,10 @@ class Service:
         """Load the models in the background. At the end, the decoder processes are ended, then the models."""
         # these belong to the event loop
         self.metrics_limiter = anyio.CapacityLimiter(1)
-        self.limiter = anyio.CapacityLimiter(self.workers)
-        self.decoders = Decoders(self.settings.max_request_bytes)
+        self.codec = Codec(self._workers, self.settings.max_request_bytes, self.settings.max_response_bytes)
         self.models.start()
         try:
             yield
         finally:
-            self.decoders.close()
+            self.codec.close()
             self.models.close()

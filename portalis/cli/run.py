@@ -149,17 +149,16 @@ def _host(service: Service) -> str:
 
 def _example(service: Service, model: ServedModel) -> str:
     """A command that asks `model`."""
-    from ..nim.service.codec.json_codec import written
-    from ..nim.service.codec.json_tensors import encode
+    from ..nim.service.codec import encode_tensor, write_json
     from ..nim.service.models import smallest_inputs
 
     interface = model.program.interface
     arrays = smallest_inputs(interface)
-    inputs = [encode(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
+    inputs = [encode_tensor(spec, arrays[spec.name]) for spec in interface.inputs if spec.name in arrays]
     if model.settings.warm_up:  # from service.json, so it may have NaN, which orjson writes as null
         body = json.dumps({"inputs": list(model.settings.warm_up)})
     else:
-        body = written({"inputs": inputs}).decode()
+        body = write_json({"inputs": inputs}).decode()
     url = f"http://{_host(service)}:{service.settings.service_port}/v1/models/{model.name}/infer"
     return f"curl -s {shlex.quote(url)} -d {shlex.quote(body)}"
 

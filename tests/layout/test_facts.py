@@ -19,7 +19,7 @@ from portalis.backend.messages import escape
 from portalis.backend.plan import control, layout, numbers
 from portalis.escaping import printable
 from portalis.model_repository_gen.pbtxt import model_config_schema
-from portalis.nim.service.codec.protobuf_tensors import _FIELDS
+from portalis.nim.service.codec.protobuf_tensors import CONTENTS_FIELDS
 from portalis.nim.service.logs import escape_control
 from portalis.omniverse.inside.scenario import USD_TYPES
 from portalis.omniverse.node_types import TYPES
@@ -143,7 +143,7 @@ def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
         pytest.param({each.value for each in DataType} - {"STRING"}, set(), id="spec"),
         pytest.param(set(USD_TYPES), set(), id="USD"),
         pytest.param(set(TYPES), {"UINT16", "INT8", "INT16", "BF16"}, id="OmniGraph"),
-        pytest.param(set(_FIELDS), {"FP16", "BF16"}, id="gRPC"),  # in raw_input_contents only
+        pytest.param(set(CONTENTS_FIELDS), {"FP16", "BF16"}, id="gRPC"),  # in raw_input_contents only
         pytest.param(set(_TYPES), set(), id="proto"),
         pytest.param(
             set(numbers._LOADS), {n for n in NAMES if constants.DATA_TYPES[n].size >= 4 or n == "BYTES"}, id="loads"

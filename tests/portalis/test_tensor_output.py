@@ -17,8 +17,7 @@ from hypothesis.extra import numpy as npst
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.interface.interface import TensorSpec
 from portalis.errors import UsageError
-from portalis.nim.service.codec import json_codec as jsonio
-from portalis.nim.service.codec.json_tensors import encode
+from portalis.nim.service.codec import encode_tensor, write_json
 from portalis.tensor_input import read_tensor
 from portalis.tensor_output import check_savable, check_target, save, shown_bytes, summary, to_json
 
@@ -33,7 +32,7 @@ def texts(*elements: bytes) -> Any:
 @given(st.data())
 def test_json_is_what_the_service_sends(name: str, data: st.DataObject) -> None:
     array = data.draw(npst.arrays(DTYPES[name].numpy, npst.array_shapes(max_dims=2, max_side=4)))
-    sent = jsonio.written(encode(TensorSpec("y", DTYPES[name], (-1,) * array.ndim), array))
+    sent = write_json(encode_tensor(TensorSpec("y", DTYPES[name], (-1,) * array.ndim), array))
     printed = json.loads(json.dumps(to_json("y", name, array)))
     assert repr(printed) == repr(json.loads(sent))
 
@@ -41,7 +40,7 @@ def test_json_is_what_the_service_sends(name: str, data: st.DataObject) -> None:
 @given(st.lists(st.binary(max_size=8), max_size=5))
 @example([b"\xff\xfe\0"])
 def test_json_of_bytes_is_what_the_service_sends(elements: list[bytes]) -> None:
-    sent = jsonio.written(encode(TensorSpec("y", DTYPES["BYTES"], (-1,)), texts(*elements)))
+    sent = write_json(encode_tensor(TensorSpec("y", DTYPES["BYTES"], (-1,)), texts(*elements)))
     assert to_json("y", "BYTES", texts(*elements)) == json.loads(sent)
 
 

@@ -1,1 +1,25 @@
-"""Request and response coding: JSON, binary tensors and protobuf, to and from NumPy arrays."""
+"""Decoding of inference requests and encoding of responses: JSON, raw tensors, and protobuf.
+
+Not exported, to be imported by module: `dispatch`, which needs anyio, and the `protobuf_*` modules. The decoder process
+and `portalis run` must not load them.
+"""
+
+from .json_codec import parse_json, write_json
+from .json_tensors import encode_tensor
+from .request import SMALL_BYTES, ParsedRequest, parse_inputs, parse_request
+from .response import EncodedResponse, encode_response, payload_bytes
+from .validation import describe_validation_error
+
+__all__ = [
+    "SMALL_BYTES",
+    "EncodedResponse",
+    "ParsedRequest",
+    "describe_validation_error",
+    "encode_response",
+    "encode_tensor",
+    "parse_inputs",
+    "parse_json",
+    "parse_request",
+    "payload_bytes",
+    "write_json",
+]

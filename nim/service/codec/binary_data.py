@@ -1,4 +1,4 @@
-"""The binary tensor data extension of the Open Inference Protocol: tensors as raw bytes behind the JSON.
+"""The binary tensor data extension of the Open Inference Protocol: tensors as raw bytes that follow the JSON.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-
 from ..request_errors import RequestError, input_error
-from ..runtime_api import TensorSpec
-from .raw_tensors import to_raw
 
 HEADER = "inference-header-content-length"
+"""Name of the header with the length of the JSON, in lower case as ASGI has it."""
 _NAME = "Inference-Header-Content-Length"
-_LOOKED_AT = 1 << 16  # bytes in which the end of the JSON is searched where it could not be read
+_MAX_SEARCHED = 1 << 16  # bytes of a body in which the end of the JSON is searched for an error message
 Body = bytes | bytearray
 Piece = bytes | memoryview
 
 
-def json_size(body: bytes | bytearray, header_length: str | None) -> int:
-    """How many bytes of `body` are JSON, as far as the header says."""
+def json_length(body: Body, header_length: str | None) -> int:
+    """The number of bytes of `body` that are JSON according to the header; all of them if it is invalid."""
     text = (header_length or "").strip()
     return min(len(body), int(text[:20])) if text.isascii() and text.isdigit() else len(body)
 
 
-def split(body: bytes | bytearray, header_length: str | None) -> tuple[memoryview, memoryview]:
-    """The JSON and what lies behind it; `header_length` is the request's header, which says where the one ends."""
+def split_body(body: Body, header_length: str | None) -> tuple[memoryview, memoryview]:
+    """The JSON of `body`, and the raw tensors that follow; `header_length` is the header of the request. Raises
+    RequestError with status 400 for an invalid header."""
     view = memoryview(body)
     if header_length is None:
         return view, view[len(view) :]
@@ -40,8 +38,8 @@ def split(body: bytes | bytearray, header_length: str | None) -> tuple[memoryvie
     return view[:length], view[length:]
 
 
-def explained(problem: RequestError, body: bytes | bytearray, header_length: str | None, *, v2: bool) -> RequestError:
-    """`problem`, that the JSON of `body` could not be read, with what the header should be where that is the cause."""
+def explain_json_error(error: RequestError, body: Body, header_length: str | None, *, v2: bool) -> RequestError:
+    """`error`, raised for the JSON of `body`, with the correct value of the header if a wrong one is the cause."""
     end = _json_end(body)
     if header_length is None:
         needs = f"need {_NAME}" if v2 else "are accepted by /v2/models/{name}/infer only"
@@ -51,18 +49,19 @@ def explained(problem: RequestError, body: bytes | bytearray, header_length: str
             return input_error(
                 f"the JSON ends after {end} bytes, and {left} follow: bytes behind the JSON {needs}{exactly}"
             )
-        if b'"binary_data_size"' in bytes(body[:_LOOKED_AT]):
-            return input_error(f"{problem.message} (bytes behind the JSON {needs})")
-        return problem
+        if b'"binary_data_size"' in bytes(body[:_MAX_SEARCHED]):
+            return input_error(f"{error.message} (bytes behind the JSON {needs})")
+        return error
     length = header_length.strip()
     if end is not None and int(length) != end:
         return input_error(f"{_NAME} is {length}, but the JSON ends after {end} bytes")
-    return input_error(f"{problem.message} ({_NAME} says that the JSON has {length} bytes)")
+    return input_error(f"{error.message} ({_NAME} says that the JSON has {length} bytes)")
 
 
-def _json_end(body: bytes | bytearray) -> int | None:
-    """Where the JSON object ends with which `body` begins; None where it is none, or a very long one."""
-    text = bytes(body[:_LOOKED_AT]).decode("latin-1")  # a character for each byte
+def _json_end(body: Body) -> int | None:
+    """The offset of the end of the JSON object at the start of `body`; None if there is no object, or a very long
+    one."""
+    text = bytes(body[:_MAX_SEARCHED]).decode("latin-1")  # a character for each byte
     start = len(text) - len(text.lstrip(" \t\r\n"))
     if text[start : start + 1] != "{":
         return None
@@ -72,29 +71,22 @@ def _json_end(body: bytes | bytearray) -> int | None:
         return None
 
 
-class Tail:
-    """What lies behind the JSON, taken piece by piece in the order of the inputs."""
+class RawTail:
+    """The raw tensors that follow the JSON, read in the order of the inputs."""
 
     def __init__(self, data: memoryview) -> None:
-        self._data, self._at = data, 0
+        self._data, self._offset = data, 0
 
-    def take(self, size: int, where: str) -> memoryview:
-        """The next `size` bytes, for the tensor that `where` names."""
-        left = len(self._data) - self._at
+    def take(self, size: int, label: str) -> memoryview:
+        """The next `size` bytes. Raises RequestError, which begins with `label`, if fewer are left."""
+        left = len(self._data) - self._offset
         if size > left:
-            raise input_error(f"{where}: binary_data_size is {size}, but only {left} bytes are left in the body")
-        self._at += size
-        return self._data[self._at - size : self._at]
+            raise input_error(f"{label}: binary_data_size is {size}, but only {left} bytes are left in the body")
+        self._offset += size
+        return self._data[self._offset - size : self._offset]
 
-    def finish(self) -> None:
-        """Raises RequestError where something is left."""
-        left = len(self._data) - self._at
+    def check_end(self) -> None:
+        """Raise RequestError with status 400 if bytes are left."""
+        left = len(self._data) - self._offset
         if left:
             raise input_error(f"the body has {left} bytes more than the JSON and the inputs' binary_data_size say")
-
-
-def raw(spec: TensorSpec, array: np.ndarray) -> Piece:
-    """`array`, an output, as raw bytes; numbers are not copied where they lie in one piece."""
-    if spec.dtype.name == "BYTES" or not array.size:
-        return to_raw(spec, array)
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

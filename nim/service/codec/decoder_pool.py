@@ -1,74 +1,66 @@
-"""The processes that decode large requests: few, started when the first such request comes, and ended when none has
-come for a while, so that the memory that they took goes back to the system."""
+"""The processes that decode large requests. Few processes are started, when the first such request comes, and ended
+when they have been idle for a while, so that their memory goes back to the operating system."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from ..request_errors import RequestError
-from ..runtime_api import Interface, deserialize, object_array
+from ..runtime_api import Interface
 from .binary_data import Body
-from .decoder_process import GRPC, HTTP, LENGTHS, too_much_memory
-from .request import Question
+from .decoder_frames import (
+    GRPC,
+    HTTP,
+    DecoderEnded,
+    DecoderResult,
+    decoding_memory_exceeded,
+    read_result,
+    write_job,
+)
+from .request import ParsedRequest
 
-LARGE_BYTES = 1 << 18
-"""From here on a request is decoded in a process of its own: here it would hold the interpreter's lock for more than
-some 10 ms."""
-_TIME_S, _IDLE_S = 60.0, 30.0
-_MEMORY_BASE, _MEMORY_TIMES = 256 << 20, 20  # of a process: beside the request, and as a multiple of it
-
-
-class _Ended(Exception):
-    """The process has ended before it answered."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a process answers: fields of the request, its arrays by name, and what is left of a gRPC message. With
-    `ends` it is not to be used again."""
-
-    fields: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-    rest: bytes
-    ends: bool
+TIMEOUT_S, IDLE_S = 60.0, 30.0
+"""Seconds that a request may take to be decoded, and after which an idle process is ended."""
+BASE_MEMORY_BYTES, MEMORY_FACTOR = 256 << 20, 20
+"""Memory of a process: a base, and a multiple of the largest request."""
 
 
-class Decoders:
-    """The processes of a service whose requests have at most `max_request_bytes`. They belong to one event loop."""
+class DecoderPool:
+    """The decoder processes of a service whose requests have at most `max_request_bytes`. It belongs to one event
+    loop."""
 
     def __init__(self, max_request_bytes: int) -> None:
-        self._memory = _MEMORY_BASE + _MEMORY_TIMES * max_request_bytes
-        self._most = 2 if (os.cpu_count() or 1) > 2 else 1
-        self._slots = asyncio.Semaphore(self._most)
-        self._threads = ThreadPoolExecutor(self._most, "decoder")
+        self._memory_bytes = BASE_MEMORY_BYTES + MEMORY_FACTOR * max_request_bytes
+        max_processes = 2 if (os.cpu_count() or 1) > 2 else 1
+        self._slots = asyncio.Semaphore(max_processes)
+        self._threads = ThreadPoolExecutor(max_processes, "decoder")
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def http(self, interface: Interface, body: Body, length: str | None, *, v2: bool) -> Question:
-        """As `inference.understood`."""
-        found = await self._decoded(HTTP, body, interface=interface, length=length, v2=v2)
+    async def decode_http(
+        self, interface: Interface, body: Body, header_length: str | None, *, v2: bool
+    ) -> ParsedRequest:
+        """The same as `parse_request`."""
+        result = await self._decode(HTTP, body, interface=interface, header_length=header_length, v2=v2)
         specs = {spec.name: spec for spec in interface.outputs}
-        outputs = [(specs[name], binary) for name, binary in found.fields.pop("outputs")]
-        return Question(inputs=found.arrays, outputs=outputs, **found.fields)
+        outputs = [(specs[name], binary) for name, binary in result.fields["outputs"]]
+        return ParsedRequest(**{**result.fields, "inputs": dict(result.arrays), "outputs": outputs})
 
-    async def grpc(self, interface: Interface, message: bytes) -> tuple[bytes, dict[str, np.ndarray]]:
-        """The ModelInferRequest `message` without its tensors, and these as arrays. Raises RequestError."""
-        found = await self._decoded(GRPC, message, interface=interface)
-        return found.rest, found.arrays
+    async def decode_grpc(self, interface: Interface, message: bytes) -> tuple[bytes, dict[str, np.ndarray]]:
+        """The serialized ModelInferRequest `message` without its tensors, and its input arrays. Raises RequestError."""
+        result = await self._decode(GRPC, message, interface=interface)
+        return result.rest, dict(result.arrays)
 
     def close(self) -> None:
         """End all processes."""
@@ -77,20 +69,19 @@ class Decoders:
             self._threads.submit(process.reap)
         self._threads.shutdown(wait=False)
 
-    async def _decoded(self, kind: str, body: Body, **how: Any) -> Decoded:
+    async def _decode(self, kind: str, body: Body, **options: Any) -> DecoderResult:
         loop = asyncio.get_running_loop()
         async with self._slots:
-            process = self._idle.pop() if self._idle else _Process(self._memory)
+            process = self._idle.pop() if self._idle else _Process(self._memory_bytes)
             self._all.add(process)
-            work = loop.run_in_executor(self._threads, process.decode, {"kind": kind, "how": how}, body)
+            work = loop.run_in_executor(self._threads, process.decode, kind, options, body)
             try:
-                found = await asyncio.wait_for(asyncio.shield(work), _TIME_S)
+                result = await asyncio.wait_for(asyncio.shield(work), TIMEOUT_S)
             except asyncio.TimeoutError:
-                raise RequestError(
-                    504, "RequestTimeoutError", f"the request was not decoded within {_TIME_S:g} s"
-                ) from None
-            except _Ended:  # killed for its memory, by its own limit or by the system
-                raise RequestError(*too_much_memory()) from None
+                text = f"the request was not decoded within {TIMEOUT_S:g} s"
+                raise RequestError(504, "RequestTimeoutError", text) from None
+            except DecoderEnded:  # killed for its memory, by its own limit or by the operating system
+                raise decoding_memory_exceeded() from None
             finally:
                 if not work.done() or work.cancelled() or work.exception() is not None or work.result().ends:
                     work.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -98,16 +89,16 @@ class Decoders:
                 else:
                     self._idle.append(process)
                     self._end_idle_later(loop)
-        if "failure" in found.fields:
-            raise RuntimeError(f"a request could not be decoded:\n{found.fields['failure']}")
-        if "problem" in found.fields:
-            raise RequestError(*found.fields["problem"])
-        return found
+        if result.failure:
+            raise RuntimeError(f"a request could not be decoded:\n{result.failure}")
+        if result.error is not None:
+            raise result.error
+        return result
 
     def _end_idle_later(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(_IDLE_S, self._end_idle)
+        self._timer = loop.call_later(IDLE_S, self._end_idle)
 
     def _end_idle(self) -> None:
         while self._idle:
@@ -120,43 +111,35 @@ class Decoders:
 
 
 class _Process:
-    """One process, which is started by its first request."""
+    """One decoder process, which its first job starts."""
 
-    def __init__(self, memory: int) -> None:
-        self._memory, self._killed = memory, False
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes, self._killed = memory_bytes, False
         self._process: subprocess.Popen[bytes] | None = None
 
-    def decode(self, job: Mapping[str, Any], body: Body) -> Decoded:
-        """Send `job` and `body`; read the answer. It runs in a thread. Raises _Ended."""
+    def decode(self, kind: str, options: Mapping[str, Any], body: Body) -> DecoderResult:
+        """The result of one job. It blocks, so it runs in a thread. Raises DecoderEnded."""
         process = self._process or self._start()
         assert process.stdin is not None, "it is a pipe"
         assert process.stdout is not None, "it is a pipe"
-        about = pickle.dumps(job)
         try:
-            process.stdin.write(LENGTHS.pack(len(about), len(body)) + about)
-            process.stdin.write(body)
-            process.stdin.flush()
-            told, rest = LENGTHS.unpack(_read(process.stdout, LENGTHS.size))
-            head = json.loads(_read(process.stdout, told))
-            fields = head if head.keys() & {"problem", "failure"} else head.get("fields", {})
-            left = bytes(_read(process.stdout, rest))
-            arrays = {name: _array(process.stdout, *which) for name, *which in head["arrays"]}
+            write_job(process.stdin, kind, options, body)
+            return read_result(process.stdout)
         except OSError:
-            raise _Ended from None
-        return Decoded(fields, arrays, left, "ends" in head)
+            raise DecoderEnded from None
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process, even while it decodes."""
         self._killed = True
         if self._process is not None:
             self._process.kill()
 
     def reap(self) -> None:
-        """Wait for its end, in a thread in which it is not read any more."""
+        """Wait for the end of the killed process. It runs in a thread that does not read from the process any more."""
         if self._process is not None:
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(OSError):  # what could not be written any more
+                with contextlib.suppress(OSError):  # data that could not be written any more
                     pipe.close()  # type: ignore[union-attr]  # both are pipes
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -165,7 +148,7 @@ class _Process:
         paths = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH", ""))))
         one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{package}.decoder_process", str(self._memory)],
+            [sys.executable, "-m", f"{package}.decoder_process", str(self._memory_bytes)],
             env={**os.environ, **one_thread, "PYTHONPATH": paths},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -173,17 +156,3 @@ class _Process:
         if self._killed:
             self._process.kill()
         return self._process
-
-
-def _read(pipe: IO[bytes], size: int) -> bytearray:
-    data = bytearray(size)
-    if pipe.readinto(data) != size:  # type: ignore[attr-defined]
-        raise _Ended
-    return data
-
-
-def _array(pipe: IO[bytes], dtype: str, shape: list[int], size: int) -> np.ndarray:
-    data = _read(pipe, size)
-    if dtype == "|O":
-        return object_array(deserialize(bytes(data)), tuple(shape))
-    return np.frombuffer(data, dtype=dtype).reshape(shape)

@@ -1,57 +1,45 @@
 """The process that decodes large requests: ``python -m …codec.decoder_process BYTES``, started by `decoder_pool`.
 
-Decoding JSON creates a Python object for each element, under the interpreter's lock: in the service's own process that
-would stop all other requests, health among them, for seconds. Here it costs the memory of a process that may be killed.
-It answers on standard output what `decoders` reads: nothing that could be executed, only JSON and raw arrays.
+Decoding JSON creates a Python object for each element, under the interpreter's lock. In the service's own process, that
+would stop all other requests, health included, for seconds. In a separate process it only takes memory, and a process
+that takes too much can be killed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
-import pickle
 import signal
-import struct
 import sys
 import traceback
-from collections.abc import Mapping
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any
 
 from ..memory_budget import malloc_trim
-from ..request_errors import RequestError, input_error
-from ..runtime_api import Interface, serialize
-from .request import Question, understood
-
-LENGTHS = struct.Struct("<QQ")
-HTTP, GRPC = "http", "grpc"
+from ..request_errors import RequestError
+from ..runtime_api import Interface
+from .decoder_frames import HTTP, DecoderResult, decoding_memory_exceeded, read_job, write_result
+from .request import parse_request
 
 
 def main(max_bytes: int) -> None:
-    """Answer jobs until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the service, which ends this
-    # what a request makes is a tree, freed as a whole: looking through it for cycles takes most of the time
+    """Decode jobs until the standard input ends. `max_bytes` limits the memory of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which ends this process
+    # the objects of a request form a tree and are freed as a whole: searching them for cycles takes most of the time
     gc.disable()
-    _confine(max_bytes)
+    _limit_resources(max_bytes)
     trim = malloc_trim()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    while len(lengths := source.read(LENGTHS.size)) == LENGTHS.size:
-        about, size = LENGTHS.unpack(lengths)
-        job = pickle.loads(source.read(about))  # noqa: S301  # the service wrote it
-        body = bytearray(size)
-        source.readinto(body)  # type: ignore[union-attr]  # it is a BufferedReader
-        _answer(sink, job, body)
-        del body
+    while (job := read_job(source)) is not None:
+        write_result(sink, _decode(*job))
+        del job
         if trim is not None:
             trim(0)
 
 
-def _confine(max_bytes: int) -> None:
-    """Of memory `max_bytes` and no more: a request can be built so that its objects take 30 times its size. And of
-    CPUs what the service leaves."""
+def _limit_resources(max_bytes: int) -> None:
+    """Limit the memory to `max_bytes`, since the objects of a hostile request can take 30 times its size, and use only
+    CPU time that the service leaves."""
     if sys.platform == "win32":
         return
     import resource
@@ -61,64 +49,36 @@ def _confine(max_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))
 
 
-def _answer(sink: BinaryIO, job: Mapping[str, Any], body: bytearray) -> None:
-    arrays: dict[str, np.ndarray] = {}
-    rest = b""
+def _decode(kind: str, options: dict[str, Any], body: bytearray) -> DecoderResult:
     try:
-        if job["kind"] == HTTP:
-            told, arrays = _http(body, **job["how"])
-        else:
-            told, arrays, rest = _grpc(body, **job["how"])
-    except RequestError as problem:
-        told = {"problem": [problem.status, problem.kind, problem.message]}
-    except (MemoryError, SystemError) as error:  # orjson makes the second of the first
+        return _decode_http(body, **options) if kind == HTTP else _decode_grpc(body, **options)
+    except RequestError as error:
+        return DecoderResult(error=error)
+    except (MemoryError, SystemError) as error:  # orjson turns a MemoryError into a SystemError
         if not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError):
             raise
-        told = {"problem": too_much_memory(), "ends": True}  # who knows what else was not made
-    except Exception:  # noqa: BLE001  # the service logs it and answers as for every error of its own
-        told = {"failure": traceback.format_exc()}
-    raw = [_raw(array) for array in arrays.values()]
-    told["arrays"] = [
-        [name, array.dtype.str, array.shape, len(data)] for (name, array), data in zip(arrays.items(), raw)
-    ]
-    head = json.dumps(told).encode()
-    sink.write(LENGTHS.pack(len(head), len(rest)))
-    sink.writelines((head, rest, *raw))
-    sink.flush()
+        return DecoderResult(error=decoding_memory_exceeded(), ends=True)  # other objects can be incomplete
+    except Exception:  # noqa: BLE001  # the service logs it and answers as for all its internal errors
+        return DecoderResult(failure=traceback.format_exc())
 
 
-def _raw(array: np.ndarray) -> bytes | memoryview:
-    if array.dtype == object:
-        return serialize(array.ravel().tolist())
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b""
-
-
-def _http(body: bytearray, *, interface: Interface, length: str | None, v2: bool) -> tuple[dict[str, Any], Any]:
-    question: Question = understood(interface, body, length, v2=v2)
-    fields = {name: getattr(question, name) for name in question.__dataclass_fields__}
+def _decode_http(body: bytearray, *, interface: Interface, header_length: str | None, v2: bool) -> DecoderResult:
+    request = parse_request(interface, body, header_length, v2=v2)
+    fields = {name: getattr(request, name) for name in request.__dataclass_fields__}
     arrays = fields.pop("inputs")
-    fields["outputs"] = [[spec.name, binary] for spec, binary in question.outputs]
-    return {"fields": fields}, arrays
+    fields["outputs"] = [[spec.name, binary] for spec, binary in request.outputs]
+    return DecoderResult(fields, arrays)
 
 
-def _grpc(body: bytearray, *, interface: Interface) -> tuple[dict[str, Any], Any, bytes]:
-    from google.protobuf.message import DecodeError
-    from tritonclient.grpc import service_pb2 as pb
+def _decode_grpc(body: bytearray, *, interface: Interface) -> DecoderResult:
+    # imported here: jobs of HTTP do without the memory that these take
+    from .protobuf_messages import checked_message, message_reader, pb
+    from .protobuf_tensors import parse_inputs_message
 
-    from .protobuf_tensors import inputs_of
-
-    try:
-        request = pb.ModelInferRequest.FromString(bytes(body))
-    except DecodeError:
-        raise input_error("the request is no message of type inference.ModelInferRequest") from None
-    arrays = inputs_of(interface, request, thorough=True)
-    del request.inputs[:], request.raw_input_contents[:]
-    return {}, arrays, request.SerializeToString()
-
-
-def too_much_memory() -> tuple[int, str, str]:
-    """The RequestError of a request whose objects do not fit into the memory that they may take."""
-    return 413, "RequestTooLargeError", "the request takes too much memory to be decoded; send its tensors as raw bytes"
+    message = checked_message(message_reader(pb.ModelInferRequest)(bytes(body)))
+    arrays = parse_inputs_message(interface, message, thorough=True)
+    del message.inputs[:], message.raw_input_contents[:]
+    return DecoderResult(arrays=arrays, rest=message.SerializeToString())
 
 
 if __name__ == "__main__":

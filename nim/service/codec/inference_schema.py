@@ -16,13 +16,13 @@ Elements = Annotated[list[Any], SkipValidation]
 _MILLISECONDS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 
 
-class Json(BaseModel):
+class JsonObject(BaseModel):
     """An object that may have keys of its own beside those that are read."""
 
     model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
 
 
-class TensorParameters(Json):
+class TensorParameters(JsonObject):
     """How a tensor's data are written."""
 
     content_encoding: Literal["utf-8", "base64"] = "utf-8"
@@ -33,7 +33,7 @@ class TensorParameters(Json):
     """Refused: this service reads no shared memory."""
 
 
-class TensorHead(Json):
+class TensorHead(JsonObject):
     """What a tensor is, batch dimension included."""
 
     name: str
@@ -57,7 +57,7 @@ class V2Tensor(TensorHead):
     """The elements, row-major: flat, or nested as `shape` says. NaN, Infinity and -Infinity are bare words, or text."""
 
 
-class OutputParameters(Json):
+class OutputParameters(JsonObject):
     """How an output is wanted."""
 
     binary_data: bool | None = None
@@ -68,14 +68,14 @@ class OutputParameters(Json):
     """Refused: this service writes no shared memory."""
 
 
-class RequestedOutput(Json):
+class RequestedOutput(JsonObject):
     """An output that the client wants; all come when none is asked for."""
 
     name: str
     parameters: OutputParameters | None = None
 
 
-class RequestParameters(Json):
+class RequestParameters(JsonObject):
     """What concerns the whole request."""
 
     timeout: Count | None = None
@@ -88,7 +88,7 @@ class RequestParameters(Json):
     """Milliseconds that the module may compute for this request, up to the model's own limit, as on Triton."""
 
 
-class RequestHead(Json):
+class RequestHead(JsonObject):
     """What a request says beside its tensors."""
 
     id: str | None = None
@@ -108,7 +108,7 @@ class V2InferRequest(RequestHead):
     inputs: list[V2Tensor] = Field(max_length=MAX_TENSORS, fail_fast=True)
 
 
-class ResponseHead(Json):
+class ResponseHead(JsonObject):
     """What a response says beside its tensors."""
 
     model_name: str

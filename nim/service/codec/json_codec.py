@@ -1,5 +1,7 @@
-"""JSON to Python and back, by orjson: arrays are written without a Python object for each element; documents are strict
-JSON, except for the bare words NaN and Infinity, which Triton's HTTP front end accepts and sends too."""
+"""JSON by orjson, which writes arrays without a Python object for each element.
+
+Documents are strict JSON, except for the literals NaN and Infinity, which Triton's HTTP endpoint accepts and sends too.
+"""
 
 from __future__ import annotations
 
@@ -10,68 +12,69 @@ import numpy as np
 import orjson
 
 from ..request_errors import RequestError, input_error
-from .nonfinite import BareWords
+from .nonfinite import NonFiniteLiterals
 
-_PIECE = 1 << 16
-"""Elements that are written at a time where some are not finite: other threads get their turn in between."""
+_CHUNK = 1 << 16
+"""Elements that are written at a time if some are not finite, so that other threads can run in between."""
 
 
-def parse(body: bytes | bytearray | memoryview, what: str = "the request") -> Any:
-    """The value of the document `body`, which errors call `what`. Raises RequestError with status 400 if `body` is not
+def parse_json(body: bytes | bytearray | memoryview, what: str = "the request") -> Any:
+    """The value of the document `body`. Raises RequestError with status 400, which begins with `what`, if `body` is not
     JSON."""
     try:
         return orjson.loads(body)
-    except orjson.JSONDecodeError as problem:
-        found = problem
+    except orjson.JSONDecodeError as error:
+        first_error = error
     raw = bytes(body)
-    if not BareWords.may_be_in(raw):
-        raise _refused(raw, what, found)
-    words = BareWords(raw)
+    if not NonFiniteLiterals.may_be_in(raw):
+        raise _json_error(raw, what, first_error)
+    literals = NonFiniteLiterals(raw)
     try:
-        return words.restore(orjson.loads(words.replaced()))
-    except orjson.JSONDecodeError as problem:
-        # its position counts the replacements too
-        raise _refused(raw, what, problem, where=False) from None
-    except ValueError as problem:
-        raise input_error(f"{what} is no JSON: {problem}") from None
+        return literals.restore(orjson.loads(literals.replaced()))
+    except orjson.JSONDecodeError as error:
+        # its position is that in the text with replacements
+        raise _json_error(raw, what, error, position=False) from None
+    except ValueError as error:
+        raise input_error(f"{what} is no JSON: {error}") from None
 
 
-def _refused(raw: bytes, what: str, problem: orjson.JSONDecodeError, *, where: bool = True) -> RequestError:
-    text = str(problem) if where else problem.msg
+def _json_error(raw: bytes, what: str, error: orjson.JSONDecodeError, *, position: bool = True) -> RequestError:
+    text = str(error) if position else error.msg
     if "depth" in text:
         return input_error(f"{what} is nested too deeply")
     if not raw.strip():
         return input_error(f"{what} is no JSON: it is empty")
     if "UTF-8" in text and "BOM" not in text:
-        text = f"it is not UTF-8 {_first_wrong_byte(raw)}".rstrip()
+        text = f"it is not UTF-8 {_first_invalid_byte(raw)}".rstrip()
     return input_error(f"{what} is no JSON: {text}")
 
 
-def _first_wrong_byte(raw: bytes) -> str:
+def _first_invalid_byte(raw: bytes) -> str:
     try:
         raw.decode()
-    except UnicodeDecodeError as problem:
-        return f"at byte {problem.start}"
+    except UnicodeDecodeError as error:
+        return f"at byte {error.start}"
     return ""
 
 
-def written(value: Any) -> bytes:
-    """`value` as JSON; NumPy arrays in it are C-contiguous, and finite (see `numbers`)."""
+def write_json(value: Any) -> bytes:
+    """`value` as JSON. NumPy arrays in it must be C-contiguous, and finite (see `json_numbers`)."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def numbers(array: np.ndarray) -> np.ndarray | orjson.Fragment:
-    """The flat `array` for `written`, with the words NaN, Infinity and -Infinity for elements that are not finite."""
+def json_numbers(array: np.ndarray) -> np.ndarray | orjson.Fragment:
+    """The flat `array` for `write_json`, with the literals NaN, Infinity and -Infinity for elements that are not
+    finite."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return array
-    return orjson.Fragment(b"[" + b",".join(_pieces(array)) + b"]")
+    return orjson.Fragment(b"[" + b",".join(_chunks(array)) + b"]")
 
 
-def _pieces(array: np.ndarray) -> Iterator[bytes]:
-    for start in range(0, len(array), _PIECE):
-        piece = array[start : start + _PIECE]
-        text = written(piece)[1:-1]  # orjson writes null for what is not finite, and for nothing else
-        lost = piece[~np.isfinite(piece)]
+def _chunks(array: np.ndarray) -> Iterator[bytes]:
+    for start in range(0, len(array), _CHUNK):
+        chunk = array[start : start + _CHUNK]
+        text = write_json(chunk)[1:-1]  # orjson writes null for what is not finite, and for nothing else
+        lost = chunk[~np.isfinite(chunk)]
         if not lost.size:
             yield text
         elif np.isnan(lost).all():

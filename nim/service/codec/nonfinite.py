@@ -20,7 +20,7 @@ _MARKS = 1 << 22
 _LITERALS: dict[bytes, Any] = {b"null": None, b"true": True, b"false": False}
 
 
-class BareWords:
+class NonFiniteLiterals:
     """The words of one `document`: `replaced` in its text, then floats again by `restore`."""
 
     def __init__(self, document: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The tensors of a gRPC request and of its response, between the protocol's messages and NumPy."""
+"""The inputs and outputs of gRPC inference requests, between protobuf messages and NumPy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tritonclient.grpc import service_pb2 as pb
 
 from ..request_errors import input_error
 from ..runtime_api import Interface, TensorSpec, object_array
-from .binary_data import raw
-from .raw_tensors import MAX_RANK, check_heads, checked_dtype, checked_shape, from_raw, to_raw
+from .protobuf_messages import pb
+from .raw_tensors import from_raw, raw_view, to_raw
+from .request import ParsedRequest, guest_timeout_s
+from .tensor_checks import (
+    MAX_RANK,
+    check_metadata,
+    checked_dtype,
+    checked_shape,
+    classification_not_supported,
+    input_in_shared_memory,
+    output_in_shared_memory,
+    sequences_not_supported,
+    unexpected_input,
+    unknown_output,
+)
 
-_FIELDS = {
+CONTENTS_FIELDS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
     **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
@@ -24,80 +36,126 @@ _FIELDS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+"""The field of ``contents`` for each data type. FP16 and BF16 have none: they are sent in ``raw_input_contents``."""
 _RAW_OUTPUT = bytes([pb.ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number << 3 | 2])
-_SHARED_MEMORY = "shared_memory_region"
+_SEQUENCE, _TIMEOUT = "sequence_id", "timeout"
+_SHARED_MEMORY, _CLASSIFICATION = "shared_memory_region", "classification"
 
 
-def inputs_of(interface: Interface, request: Any, thorough: bool = False) -> dict[str, np.ndarray]:
+def parse_infer_request(
+    interface: Interface,
+    message: Any,
+    timeout_s: float | None,
+    *,
+    inputs: dict[str, np.ndarray] | None = None,
+    thorough: bool = False,
+) -> ParsedRequest:
+    """The request in `message`, a ModelInferRequest, whose `inputs` may be decoded already.
+
+    `timeout_s` is the time left for the call. Raises RequestError with status 400.
+    """
+    if inputs is None:
+        inputs = parse_inputs_message(interface, message, thorough=thorough)
+    parameters = message.parameters
+    if _SEQUENCE in parameters:
+        sequence = parameters[_SEQUENCE]
+        if sequence.int64_param or sequence.uint64_param or sequence.string_param:
+            raise sequences_not_supported()
+    outputs = [(spec, True) for spec in requested_outputs(interface, message)]
+    return ParsedRequest(message.id, inputs, outputs, _timeout_s(parameters, timeout_s), _guest_timeout_s(parameters))
+
+
+def parse_inputs_message(interface: Interface, message: Any, *, thorough: bool = False) -> dict[str, np.ndarray]:
     """The input arrays of a ModelInferRequest; numbers in ``raw_input_contents`` are views of the message.
 
-    With `thorough`, the headers of all tensors are checked before any data are. Raises RequestError with status 400
-    that names the input and the problem.
+    With `thorough`, all data types and shapes are checked before any data is. Raises RequestError with status 400 that
+    names the input and the problem.
     """
     specs = {spec.name: spec for spec in interface.inputs}
-    tensors, contents = request.inputs, request.raw_input_contents[:]  # else each look at one copies it
+    tensors, contents = message.inputs, message.raw_input_contents[:]  # each access to an element would copy it
     if contents and len(contents) != len(tensors):
         raise input_error(f"raw_input_contents has {len(contents)} elements, but there are {len(tensors)} inputs")
     if thorough:
-        heads = {tensor.name: (tensor.datatype, tensor.shape[: MAX_RANK + 1]) for tensor in tensors}
-        check_heads(interface, {name: head for name, head in heads.items() if name in specs})
+        declared = {tensor.name: (tensor.datatype, tensor.shape[: MAX_RANK + 1]) for tensor in tensors}
+        check_metadata(interface, {name: each for name, each in declared.items() if name in specs})
     arrays: dict[str, np.ndarray] = {}
     for index, tensor in enumerate(tensors):
         name = tensor.name
         spec = specs.get(name)
-        if spec is None:
-            raise input_error(f"there is no input {name[:128]!r}; the inputs are {', '.join(specs)}")
-        if name in arrays:
-            raise input_error(f"input '{name}' is given twice")
-        where = f"input '{name}'"
+        if spec is None or name in arrays:
+            raise unexpected_input(name, specs)
+        label = f"input '{name}'"
         if _SHARED_MEMORY in tensor.parameters:
-            raise input_error(
-                f"{where} lies in shared memory, which this service does not read; send the tensor itself"
-            )
-        checked_dtype(where, tensor.datatype, spec)
+            raise input_in_shared_memory(name)
+        checked_dtype(label, tensor.datatype, spec)
         if not contents:
             arrays[name] = _from_contents(spec, tensor)
             continue
         if tensor.HasField("contents"):
-            raise input_error(f"{where} has both contents and raw_input_contents")
+            raise input_error(f"{label} has both contents and raw_input_contents")
         arrays[name] = from_raw(spec, tensor.shape[:], contents[index])
     return arrays
 
 
-def wanted_of(interface: Interface, request: Any) -> list[TensorSpec]:
+def requested_outputs(interface: Interface, message: Any) -> list[TensorSpec]:
     """The outputs that a ModelInferRequest requests, by default all. Raises RequestError with status 400."""
     specs = {spec.name: spec for spec in interface.outputs}
-    for output in request.outputs:
+    for output in message.outputs:
         if output.name not in specs:
-            raise input_error(f"there is no output {output.name[:128]!r}; the outputs are {', '.join(specs)}")
+            raise unknown_output(output.name, specs)
         if _SHARED_MEMORY in output.parameters:
-            raise input_error(f"output '{output.name}' cannot go into shared memory; ask for the tensor itself")
-        if output.parameters["classification"].int64_param if "classification" in output.parameters else 0:
-            raise input_error(f"output '{output.name}': this service has no classification; ask for the tensor itself")
-    return [specs[output.name] for output in request.outputs] or list(specs.values())
+            raise output_in_shared_memory(output.name)
+        if output.parameters[_CLASSIFICATION].int64_param if _CLASSIFICATION in output.parameters else 0:
+            raise classification_not_supported(output.name)
+    return [specs[output.name] for output in message.outputs] or list(specs.values())
 
 
-def response_of(wanted: list[TensorSpec], outputs: Mapping[str, np.ndarray], **told: str) -> Any:
-    """The ModelInferResponse with the `wanted` ones of `outputs` as raw bytes. `told` are its name, version and id."""
-    response = pb.ModelInferResponse(**told)
-    for spec in wanted:
+def encode_message(
+    model_name: str, model_version: str, request: ParsedRequest, outputs: Mapping[str, np.ndarray]
+) -> Any:
+    """The ModelInferResponse to `request`, with raw tensors."""
+    response = pb.ModelInferResponse(model_name=model_name, model_version=model_version, id=request.id)
+    for spec, _ in request.outputs:
         array = outputs[spec.name]
         response.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=array.shape)
         response.raw_output_contents.append(to_raw(spec, array))
     return response
 
 
-def message_of(wanted: list[TensorSpec], outputs: Mapping[str, np.ndarray], **told: str) -> bytes:
-    """`response_of` as it is sent, for large outputs: these are copied once instead of three times."""
-    head = pb.ModelInferResponse(**told)
+def encode_bytes(
+    model_name: str, model_version: str, request: ParsedRequest, outputs: Mapping[str, np.ndarray]
+) -> bytes:
+    """`encode_message`, serialized. Large outputs are copied once instead of three times."""
+    message = pb.ModelInferResponse(model_name=model_name, model_version=model_version, id=request.id)
     pieces: list[bytes | memoryview] = [b""]
-    for spec in wanted:
+    for spec, _ in request.outputs:
         array = outputs[spec.name]
-        head.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=array.shape)
-        piece = raw(spec, array)
+        message.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=array.shape)
+        piece = raw_view(spec, array)
         pieces += [_RAW_OUTPUT, _varint(len(piece)), piece]
-    pieces[0] = head.SerializeToString()
+    pieces[0] = message.SerializeToString()
     return b"".join(pieces)
+
+
+def _timeout_s(parameters: Any, timeout_s: float | None) -> float | None:
+    """Seconds that the request may take: its parameter ``timeout``, in microseconds, and the time left for its call."""
+    limits = [] if timeout_s is None or not math.isfinite(timeout_s) else [max(timeout_s, 1e-6)]
+    if _TIMEOUT in parameters:
+        value = parameters[_TIMEOUT]
+        microseconds = value.int64_param or value.uint64_param
+        if microseconds < 0:
+            raise input_error(f"timeout must be a number of microseconds, not {microseconds}")
+        limits += [microseconds / 1e6] if microseconds else []
+    return min(limits, default=None)
+
+
+def _guest_timeout_s(parameters: Any) -> float | None:
+    """Seconds that the module may compute, from a parameter of any type."""
+    if not parameters:
+        return None
+    return guest_timeout_s(
+        {key: getattr(value, value.WhichOneof("parameter_choice") or "", None) for key, value in parameters.items()}
+    )
 
 
 def _varint(number: int) -> bytes:
@@ -111,18 +169,18 @@ def _varint(number: int) -> bytes:
 
 def _from_contents(spec: TensorSpec, tensor: Any) -> np.ndarray:
     """The array of a tensor whose elements are in ``contents``."""
-    where, kind = f"input '{spec.name}'", spec.dtype.name
-    shape = checked_shape(where, tensor.shape[:])
-    if kind not in _FIELDS:
-        raise input_error(f"{where}: contents has no field for {kind}; send it in raw_input_contents")
-    field = _FIELDS[kind]
+    label, kind = f"input '{spec.name}'", spec.dtype.name
+    shape = checked_shape(label, tensor.shape[:])
+    if kind not in CONTENTS_FIELDS:
+        raise input_error(f"{label}: contents has no field for {kind}; send it in raw_input_contents")
+    field = CONTENTS_FIELDS[kind]
     for other, _ in tensor.contents.ListFields():
         if other.name != field:
-            raise input_error(f"{where} ({kind}) has {other.name}; its elements belong into {field}")
+            raise input_error(f"{label} ({kind}) has {other.name}; its elements belong into {field}")
     values = getattr(tensor.contents, field)
     count = math.prod(shape)
     if len(values) != count:
-        raise input_error(f"{where}: shape {list(shape)} has {count} elements, {field} has {len(values)}")
+        raise input_error(f"{label}: shape {list(shape)} has {count} elements, {field} has {len(values)}")
     if kind == "BYTES":
         return object_array(list(values), shape)
     dtype: np.dtype[Any] = spec.dtype.numpy
@@ -132,5 +190,5 @@ def _from_contents(spec: TensorSpec, tensor: Any) -> np.ndarray:
     bounds = np.iinfo(dtype)
     outside = (array < bounds.min) | (array > bounds.max)
     if outside.any():
-        raise input_error(f"{where} ({kind}): {array[outside][0]} is outside {bounds.min} to {bounds.max}")
+        raise input_error(f"{label} ({kind}): {array[outside][0]} is outside {bounds.min} to {bounds.max}")
     return array.astype(dtype).reshape(shape)

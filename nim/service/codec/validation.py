@@ -21,7 +21,7 @@ _EXPECTED = {
 }
 
 
-def misfits(problem: ValidationError, what: str = "the request") -> str:
+def describe_validation_error(problem: ValidationError, what: str = "the request") -> str:
     """Everything that does not fit, each with its path, in one line of bounded length."""
     # the members of a union fail each for itself, under the path of the value and the member's own name
     found: dict[str, tuple[list[str], Any]] = {}

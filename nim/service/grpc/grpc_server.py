@@ -13,12 +13,10 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import grpc.aio
-from tritonclient.grpc import service_pb2 as pb
 
 from .. import unsupported
 from ..admission import allowed_connections
-from ..codec.large import infer_reader
-from ..codec.protobuf_messages import reader, understood
+from ..codec.protobuf_messages import checked_message, infer_reader, message_reader, pb
 from ..drain import Drain
 from ..logs import REQUEST_ID, request_id
 from ..request_errors import RequestError
@@ -108,7 +106,7 @@ class Calls:
             REQUEST_ID.set(request_id(_given_id(context) or getattr(request, "id", "")))
             try:
                 with self._drain.track_request(refusable=True):
-                    answer = await inner(understood(request), context)
+                    answer = await inner(checked_message(request), context)
                 status = grpc.StatusCode.OK
                 return answer
             except RequestError as problem:
@@ -175,7 +173,9 @@ def _codec(method: str) -> dict[str, Any]:
     # the protocol names its messages after the methods, but for those of a stream
     asked = method.replace("Stream", "")
     return {
-        "request_deserializer": infer_reader() if asked == "ModelInfer" else reader(getattr(pb, f"{asked}Request")),
+        "request_deserializer": infer_reader()
+        if asked == "ModelInfer"
+        else message_reader(getattr(pb, f"{asked}Request")),
         "response_serializer": _sent if method == "ModelInfer" else getattr(pb, f"{method}Response").SerializeToString,
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from ..codec.protobuf_messages import reader
+from ..codec.protobuf_messages import message_reader
 from ..request_errors import not_found
 from ..service import Service
 
@@ -15,7 +15,7 @@ HEALTH = "grpc.health.v1.Health"
 SERVING, NOT_SERVING = 1, 2
 # on the wire HealthCheckRequest {string service = 1} is StringValue, and HealthCheckResponse {enum status = 1} is
 # Int32Value: so the distribution with the real messages is not needed
-CODEC = {"request_deserializer": reader(StringValue), "response_serializer": Int32Value.SerializeToString}
+CODEC = {"request_deserializer": message_reader(StringValue), "response_serializer": Int32Value.SerializeToString}
 
 
 class Health:

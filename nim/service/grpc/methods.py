@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio.to_thread
-import numpy as np
-from tritonclient.grpc import service_pb2 as pb
-
-from ..codec.decoder_pool import LARGE_BYTES
-from ..codec.encoding import size_of
-from ..codec.large import Large
-from ..codec.protobuf_messages import understood
-from ..codec.protobuf_tensors import inputs_of, message_of, response_of, wanted_of
-from ..codec.request import SMALL_BYTES
+from ..codec.protobuf_messages import LargeRequest, checked_message, pb
 from ..metadata import model_config, model_metadata
 from ..models import ServedModel
-from ..request_errors import RequestError, guest_timeout, input_error, memory_exhausted, response_too_large
+from ..request_errors import RequestError, memory_exhausted
 from ..service import Service
 
 EXTENSIONS = ("model_configuration", "statistics", "model_repository")
 IN_STREAM = 64  # requests of one stream that are worked on together
-_SEQUENCE, _TIMEOUT = "sequence_id", "timeout"
 _LOG = logging.getLogger(__name__)
 
 
@@ -93,7 +81,7 @@ class Inference:
 
     async def model_infer(self, request: Any, context: Any) -> Any:
         """Run a model on the tensors of the request."""
-        return await self._counted(request, context.time_remaining(), whole=True)
+        return await self._counted(request, context.time_remaining(), serialized=True)
 
     async def model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Run a model on each request of a stream, several at a time; the answers come in the requests' order. An error
@@ -123,7 +111,7 @@ class Inference:
 
     async def _streamed(self, request: Any, timeout_s: float | None) -> Any:
         try:
-            answer = await self._counted(understood(request), timeout_s)
+            answer = await self._counted(checked_message(request), timeout_s)
         except RequestError as problem:
             told = pb.ModelStreamInferResponse(error_message=problem.message)
             told.infer_response.id = getattr(request, "id", "")  # else nobody could tell whose error it is
@@ -134,88 +122,39 @@ class Inference:
         answer.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=answer)
 
-    async def _counted(self, request: Any, timeout_s: float | None, *, whole: bool = False) -> Any:
-        """The response to `request`; with `whole`, a large one may be the bytes that are sent."""
+    async def _counted(self, request: Any, timeout_s: float | None, *, serialized: bool = False) -> Any:
+        """The response to `request`, a ModelInferRequest or LargeRequest; `serialized` allows the bytes of a
+        response."""
         model = self._find(request.model_name, request.model_version)
         metrics = self._service.metrics
-        began, problem = time.perf_counter(), None
+        began, error = time.perf_counter(), None
         try:
             with metrics.active.track_inprogress():
-                if type(request) is Large:
-                    return await self._infer_large(model, request, timeout_s, whole)
-                inputs = inputs_of(model.program.interface, request)
-                return await self._infer(model, request, inputs, timeout_s, whole)
-        except RequestError as found:
-            problem = found
+                if type(request) is not LargeRequest:
+                    return await self._infer(model, request, timeout_s, serialized)
+                with self._service.budget.share() as share:
+                    if not share.take(request.size):
+                        raise memory_exhausted()
+                    return await self._infer(model, request, timeout_s, serialized)
+        except RequestError as raised:
+            error = raised
             raise
         except asyncio.CancelledError:
-            problem = RequestError(499, "Cancelled", "the client gave the request up")
+            error = RequestError(499, "Cancelled", "the client gave the request up")
             raise
         finally:
-            metrics.count_request(model.name, time.perf_counter() - began, problem, "grpc")
+            metrics.count_request(model.name, time.perf_counter() - began, error, "grpc")
 
     def _find(self, name: str, version: str) -> ServedModel:
         return self._service.models.find_version(name, version or None)
 
-    async def _infer_large(self, model: ServedModel, large: Large, timeout_s: float | None, whole: bool) -> Any:
-        interface, message = model.program.interface, large.message
-        with self._service.budget.share() as share:
-            if not share.take(large.size):
-                raise memory_exhausted()
-            if message is not None:
-                inputs = await self._in_thread(inputs_of, interface, message, True)
-            else:
-                rest, inputs = await self._service.decoders.grpc(interface, large.data)
-                if len(rest) > LARGE_BYTES:
-                    raise input_error("the request has too much beside its tensors")
-                message = pb.ModelInferRequest.FromString(rest)
-            return await self._infer(model, message, inputs, timeout_s, whole)
-
-    async def _infer(
-        self, model: ServedModel, request: Any, inputs: dict[str, np.ndarray], timeout_s: float | None, whole: bool
-    ) -> Any:
-        interface, most = model.program.interface, self._service.settings.max_response_bytes
-        if _SEQUENCE in request.parameters:
-            given = request.parameters[_SEQUENCE]
-            if given.int64_param or given.uint64_param or given.string_param:
-                raise input_error("sequence_id is given, but no model of this service keeps sequences")
-        wanted = wanted_of(interface, request)
+    async def _infer(self, model: ServedModel, message: Any, timeout_s: float | None, serialized: bool) -> Any:
+        interface, codec = model.program.interface, self._service.codec
+        request = await codec.decode_grpc(interface, message, timeout_s)
         outputs = await model.scheduler.run(
-            inputs, timeout_s=_limit(request, timeout_s), guest_timeout_s=_guest_limit(request.parameters)
+            request.inputs, timeout_s=request.timeout_s, guest_timeout_s=request.guest_timeout_s
         )
-        told = {"model_name": model.name, "model_version": model.settings.version, "id": request.id}
-        arrays = outputs.values()
-        if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:
-            return response_of(wanted, outputs, **told)
-        size = await self._in_thread(size_of, arrays)
-        if size > most:
-            raise response_too_large(size, most)
-        as_sent = message_of if whole else response_of
-        return await self._in_thread(functools.partial(as_sent, wanted, outputs, **told))
-
-    async def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
-        return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
-
-
-def _limit(request: Any, timeout_s: float | None) -> float | None:
-    """Seconds that the request may take: what its ``timeout`` (microseconds) says, and what is left of its call."""
-    limits = [] if timeout_s is None or not math.isfinite(timeout_s) else [max(timeout_s, 1e-6)]
-    if _TIMEOUT in request.parameters:
-        given = request.parameters[_TIMEOUT]
-        microseconds = given.int64_param or given.uint64_param
-        if microseconds < 0:
-            raise input_error(f"timeout must be a number of microseconds, not {microseconds}")
-        limits += [microseconds / 1e6] if microseconds else []
-    return min(limits, default=None)
-
-
-def _guest_limit(parameters: Any) -> float | None:
-    """Seconds that the module may compute, as the parameter of that name says, which is of any kind."""
-    if not parameters:
-        return None
-    return guest_timeout(
-        {key: getattr(value, value.WhichOneof("parameter_choice") or "", None) for key, value in parameters.items()}
-    )
+        return await codec.encode_grpc(model.name, model.settings.version, request, outputs, serialized=serialized)
 
 
 def _parsed(told: dict[str, Any], message: Any) -> Any:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import anyio.to_thread
 from starlette.types import Receive, Scope, Send
 
-from ..codec.binary_data import HEADER, Body, Piece, json_size
-from ..codec.compression import compressed, decompressed
-from ..codec.decoder_pool import LARGE_BYTES
-from ..codec.encoding import size_of
-from ..codec.request import SMALL_BYTES, Answer, Question, answered, understood
+from ..codec import SMALL_BYTES, EncodedResponse
+from ..codec.binary_data import HEADER, Body, Piece
 from ..memory_budget import MemoryShare
 from ..models import ServedModel
-from ..request_errors import RequestError, client_disconnected, internal_error, memory_exhausted, response_too_large
-from ..runtime_api import Interface
+from ..request_errors import RequestError, client_disconnected, internal_error
 from ..service import Service
 from .body import Headers, Timer, read_body
 from .error_responses import error_body, error_headers
 
-_PATIENCE_S = 0.05  # then somebody looks whether the client is still there
+_WATCH_AFTER_S = 0.05  # seconds after which a request is cancelled when its client disconnects
 _LENGTH, _ENCODING, _ACCEPTS = HEADER.encode(), b"content-encoding", b"accept-encoding"
 _JSON, _OCTETS = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +54,34 @@ class InferenceHandler:
         try:
             models = self._service.models
             model = models.find_v2(target.name, target.version) if target.v2 else models.find(target.name)
-            given = dict(scope["headers"])
-            answer = await self._counted(model, given, receive, share, v2=target.v2)
-            if answer.json_length is not None:
-                headers = [_OCTETS, (_LENGTH, b"%d" % answer.json_length)]
-            answer = await self._compressed(answer, given, headers)
-        except Exception as error:  # noqa: BLE001  # no traceback leaves the service
-            problem = error if isinstance(error, RequestError) else internal_error(error)
-            status, headers = problem.status, [_JSON, *error_headers(problem)]
-            answer = Answer.of(error_body(problem, scope["path"]))
-            # its traceback has the frames that hold the request, and this one is among them
-            error.__traceback__ = error.__context__ = None
+            request_headers = dict(scope["headers"])
+            response = await self._counted(model, request_headers, receive, share, v2=target.v2)
+            if response.json_length is not None:
+                headers = [_OCTETS, (_LENGTH, b"%d" % response.json_length)]
+            response = await self._compress(response, request_headers, headers)
+        except Exception as raised:  # noqa: BLE001  # no traceback leaves the service
+            error = raised if isinstance(raised, RequestError) else internal_error(raised)
+            status, headers = error.status, [_JSON, *error_headers(error)]
+            response = EncodedResponse.of(error_body(error, scope["path"]))
+            # its traceback refers to the frames that hold the request, this one included
+            raised.__traceback__ = raised.__context__ = None
             share.drop()
-        if answer.size is None and scope["http_version"] == "1.0":  # which has no chunks
-            answer = Answer.of(*await self._in_thread(list, answer.pieces))
-        if answer.size is not None:
-            headers = [(b"content-length", b"%d" % answer.size), *headers]
+        if response.size is None and scope["http_version"] == "1.0":  # which has no chunks
+            response = EncodedResponse.of(*await self._service.codec.in_thread(list, response.pieces))
+        if response.size is not None:
+            headers = [(b"content-length", b"%d" % response.size), *headers]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        if answer.size is not None and answer.size <= SMALL_BYTES:
-            await send({"type": "http.response.body", "body": b"".join(answer.pieces)})
+        if response.size is not None and response.size <= SMALL_BYTES:
+            await send({"type": "http.response.body", "body": b"".join(response.pieces)})
             return
         with contextlib.suppress(RequestError):
-            await _unless_gone(receive, self._stream(send, answer.pieces))
+            await _unless_gone(receive, self._stream(send, response.pieces))
 
     async def _counted(
         self, model: ServedModel, headers: Headers, receive: Receive, share: MemoryShare, *, v2: bool
-    ) -> Answer:
+    ) -> EncodedResponse:
         metrics, settings = self._service.metrics, self._service.settings
-        began, found = time.perf_counter(), None
+        began, error = time.perf_counter(), None
         try:
             body = await read_body(
                 receive, headers, share, max_bytes=settings.max_request_bytes, timeout_s=settings.body_timeout_s
@@ -94,74 +89,60 @@ class InferenceHandler:
             began = time.perf_counter()
             with metrics.active.track_inprogress():
                 return await self._answer(model, headers, body, receive, share, v2=v2)
-        except RequestError as problem:
-            found = problem
+        except RequestError as raised:
+            error = raised
             raise
         except asyncio.CancelledError:
-            found = client_disconnected()
+            error = client_disconnected()
             raise
         finally:
-            metrics.count_request(model.name, time.perf_counter() - began, found, "v2" if v2 else "json")
+            metrics.count_request(model.name, time.perf_counter() - began, error, "v2" if v2 else "json")
 
     async def _answer(
         self, model: ServedModel, headers: Headers, body: Body, receive: Receive, share: MemoryShare, *, v2: bool
-    ) -> Answer:
-        scheduler, interface, settings = model.scheduler, model.program.interface, self._service.settings
-        if _ENCODING in headers:
-            encoding = headers[_ENCODING].decode("latin-1")
-            most = settings.max_request_bytes
-            body = await self._in_thread(decompressed, body, encoding, most, share.take)
-        length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
-        if len(body) <= SMALL_BYTES:
-            question = understood(interface, body, length, v2=v2)
-        elif json_size(body, length if v2 else None) < LARGE_BYTES:
-            question = await self._in_thread(_understood, interface, body, length, v2)
-        else:
-            decoding = self._service.decoders.http(interface, body, length, v2=v2)
-            question = await _unless_gone(receive, decoding)
-        running = scheduler.run(question.inputs, timeout_s=question.timeout_s, guest_timeout_s=question.guest_timeout_s)
+    ) -> EncodedResponse:
+        scheduler, interface, codec = model.scheduler, model.program.interface, self._service.codec
+        request = await codec.decode_http(
+            interface,
+            body,
+            content_encoding=_text(headers.get(_ENCODING)),
+            header_length=_text(headers.get(_LENGTH)),
+            v2=v2,
+            share=share,
+            cancellable=functools.partial(_unless_gone, receive),
+        )
+        running = scheduler.run(request.inputs, timeout_s=request.timeout_s, guest_timeout_s=request.guest_timeout_s)
         outputs = await _unless_gone(receive, running)
-        arrays = outputs.values()
-        if sum(array.nbytes for array in arrays) <= SMALL_BYTES and size_of(arrays) <= SMALL_BYTES:
-            return answered(model.name, model.settings.version, question, outputs)
-        size = await self._in_thread(size_of, arrays)
-        if size > settings.max_response_bytes:
-            raise response_too_large(size, settings.max_response_bytes)
-        if not share.take(len(body) + size):
-            raise memory_exhausted()
-        return await self._in_thread(answered, model.name, model.settings.version, question, outputs)
+        return await codec.encode_http(model.name, model.settings.version, request, outputs, share)
 
-    async def _compressed(self, answer: Answer, given: Headers, headers: list[tuple[bytes, bytes]]) -> Answer:
-        """Only for who asks for nothing else, as Triton's client does: to others it would be a waste of CPU."""
-        accepted = given.get(_ACCEPTS, b"").strip()
+    async def _compress(
+        self, response: EncodedResponse, request_headers: Headers, headers: list[tuple[bytes, bytes]]
+    ) -> EncodedResponse:
+        """`response`, compressed only for clients that accept nothing else, as Triton's client does: for other clients
+        it would be a waste of CPU time. The encoding is added to `headers`."""
+        accepted = request_headers.get(_ACCEPTS, b"").strip()
         if accepted not in (b"gzip", b"deflate"):
-            return answer
+            return response
         headers.append((b"content-encoding", accepted))
-        pieces = compressed(answer.pieces, accepted)
-        if answer.size is None or answer.size > SMALL_BYTES:
-            return Answer(pieces, None)
-        return Answer.of(*await self._in_thread(list, pieces))
+        return await self._service.codec.compress(response, accepted)
 
     async def _stream(self, send: Send, pieces: Iterable[Piece]) -> None:
         if isinstance(pieces, tuple):
             for piece in pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         else:
-            coming = iter(pieces)
-            while (made := await self._in_thread(next, coming, None)) is not None:
-                await send({"type": "http.response.body", "body": made, "more_body": True})
+            encoder, in_thread = iter(pieces), self._service.codec.in_thread
+            while (piece := await in_thread(next, encoder, None)) is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _in_thread(self, work: Callable[..., Result], *given: Any) -> Result:
-        return await anyio.to_thread.run_sync(work, *given, limiter=self._service.limiter)
 
-
-def _understood(interface: Interface, body: bytes, length: str | None, v2: bool) -> Question:
-    return understood(interface, body, length, v2=v2)
+def _text(header: bytes | None) -> str | None:
+    return None if header is None else header.decode("latin-1")
 
 
 async def _unless_gone(receive: Receive, running: Any) -> Any:
-    """What `running` gives, cancelled when the client goes meanwhile."""
+    """The result of `running`, which is cancelled when the client disconnects. Raises RequestError then."""
     watchers: list[asyncio.Task[None]] = []
 
     async def watch(cancel: Callable[[], None]) -> None:
@@ -169,7 +150,7 @@ async def _unless_gone(receive: Receive, running: Any) -> Any:
             pass
         cancel()
 
-    async with Timer(_PATIENCE_S, lambda cancel: watchers.append(asyncio.ensure_future(watch(cancel)))) as timer:
+    async with Timer(_WATCH_AFTER_S, lambda cancel: watchers.append(asyncio.ensure_future(watch(cancel)))) as timer:
         try:
             return await running
         except asyncio.CancelledError:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from ..codec.inference_schema import Json
+from ..codec.inference_schema import JsonObject
 
 V2_TAG = "open inference protocol"
 Responses = dict[int | str, dict[str, Any]]
@@ -22,7 +22,7 @@ def v2_errors(texts: dict[int, str]) -> Responses:
     return {code: {"model": V2Error, "description": text} for code, text in texts.items()}
 
 
-class ErrorDetail(Json):
+class ErrorDetail(JsonObject):
     """What is wrong: for people, by a stable name, and as HTTP status."""
 
     message: str
@@ -30,26 +30,26 @@ class ErrorDetail(Json):
     code: int
 
 
-class ErrorEnvelope(Json):
+class ErrorEnvelope(JsonObject):
     """How every error is told, but those of the Open Inference Protocol."""
 
     error: ErrorDetail
 
 
-class V2Error(Json):
+class V2Error(JsonObject):
     """How the Open Inference Protocol tells an error."""
 
     error: str
 
 
-class Health(Json):
+class Health(JsonObject):
     """A service that is well."""
 
     object: Literal["health.response"] = "health.response"
     message: str
 
 
-class ModelCard(Json):
+class ModelCard(JsonObject):
     """One model in the list, as OpenAI's API has it."""
 
     id: str
@@ -59,14 +59,14 @@ class ModelCard(Json):
     owned_by: str = "portalis"
 
 
-class ModelList(Json):
+class ModelList(JsonObject):
     """All models."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
 
 
-class ModelMetadata(Json):
+class ModelMetadata(JsonObject):
     """A model's interface. `inputs` and `outputs` have name, datatype and shape, -1 for any size."""
 
     name: str
@@ -78,7 +78,7 @@ class ModelMetadata(Json):
     outputs: list[dict[str, Any]]
 
 
-class License(Json):
+class License(JsonObject):
     """The licence, with the keys of NVIDIA NIM's own endpoint."""
 
     name: str
@@ -95,7 +95,7 @@ class License(Json):
     """The text, empty where none was given."""
 
 
-class ModelInfo(Json):
+class ModelInfo(JsonObject):
     """A model as NVIDIA NIM lists it."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -105,7 +105,7 @@ class ModelInfo(Json):
     short_name: str = Field(serialization_alias="shortName")
 
 
-class Metadata(Json):
+class Metadata(JsonObject):
     """The service and its models, and the same with the keys of NVIDIA NIM's own endpoint."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -120,14 +120,14 @@ class Metadata(Json):
     repository_override: str = ""
 
 
-class Runtime(Json):
+class Runtime(JsonObject):
     """What runs a module."""
 
     name: str
     version: str
 
 
-class ManifestModel(Json):
+class ManifestModel(JsonObject):
     """One module as it is served."""
 
     name: str
@@ -144,7 +144,7 @@ class ManifestModel(Json):
     """All limits, those that are not set included."""
 
 
-class Manifest(Json):
+class Manifest(JsonObject):
     """All that is served, and how. The first two keys are those of NVIDIA NIM's own endpoint."""
 
     manifest_file: str
@@ -155,14 +155,14 @@ class Manifest(Json):
     """Those of the service, as they are in force."""
 
 
-class Version(Json):
+class Version(JsonObject):
     """Versions: of the release that the service is, and of its API."""
 
     release: str
     api: str
 
 
-class V2Server(Json):
+class V2Server(JsonObject):
     """The server, in the Open Inference Protocol."""
 
     name: str
@@ -170,7 +170,7 @@ class V2Server(Json):
     extensions: list[str]
 
 
-class V2TensorMetadata(Json):
+class V2TensorMetadata(JsonObject):
     """An input or output; -1 in the shape is any size."""
 
     name: str
@@ -178,7 +178,7 @@ class V2TensorMetadata(Json):
     shape: list[int]
 
 
-class V2Model(Json):
+class V2Model(JsonObject):
     """A model, in the Open Inference Protocol."""
 
     name: str
@@ -188,7 +188,7 @@ class V2Model(Json):
     outputs: list[V2TensorMetadata]
 
 
-class V2ModelState(Json):
+class V2ModelState(JsonObject):
     """A model in the repository's index."""
 
     name: str
@@ -197,14 +197,14 @@ class V2ModelState(Json):
     reason: str
 
 
-class V2IndexRequest(Json):
+class V2IndexRequest(JsonObject):
     """What is wanted of the repository's index."""
 
     ready: bool = False
     """Only models that are ready."""
 
 
-class V2Statistics(Json):
+class V2Statistics(JsonObject):
     """What models have done, as in Triton's statistics extension."""
 
     model_stats: list[dict[str, Any]]

@@ -10,8 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from ..codec.json_codec import parse
-from ..codec.validation import misfits
+from ..codec import describe_validation_error, parse_json
 from ..metadata import model_config, model_metadata
 from ..models import ServedModel
 from ..request_errors import input_error, unavailable
@@ -78,9 +77,9 @@ def _add_index(routes: APIRouter, service: Service) -> None:
         with service.budget.share() as share:
             body = await read_body(request.receive, headers, share, max_bytes=max_bytes, timeout_s=timeout_s)
         try:
-            options = V2IndexRequest.model_validate(parse(body) if body.strip() else {})
+            options = V2IndexRequest.model_validate(parse_json(body) if body.strip() else {})
         except ValidationError as error:
-            raise input_error(misfits(error)) from None
+            raise input_error(describe_validation_error(error)) from None
         return [_model_state(model) for model in service.models.values() if model.ready or not options.ready]
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from portalis.nim.service.codec.json_codec import numbers, parse, written
+from portalis.nim.service.codec.json_codec import json_numbers, parse_json, write_json
 from portalis.nim.service.request_errors import RequestError
 
 WORDS = ["NaN", "-NaN", "Infinity", "-Infinity", "Inf", "-Inf"]
@@ -31,7 +31,7 @@ VALUES = st.recursive(
 
 def refusal(body: bytes) -> str:
     with pytest.raises(RequestError) as caught:
-        parse(body)
+        parse_json(body)
     assert caught.value.status == 400
     return caught.value.message
 
@@ -39,7 +39,7 @@ def refusal(body: bytes) -> str:
 @settings(deadline=None, max_examples=400)
 @given(VALUES, st.booleans())
 def test_what_a_writer_with_bare_words_writes_is_read_as_it_was(value: Any, ascii_only: bool) -> None:
-    found = parse(json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass"))
+    found = parse_json(json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass"))
     assert repr(found) == repr(value)  # NaN is not equal to itself
 
 
@@ -47,7 +47,7 @@ def test_what_a_writer_with_bare_words_writes_is_read_as_it_was(value: Any, asci
 def test_every_spelling_of_triton_is_read_wherever_a_value_may_be(word: str) -> None:
     wanted = float(word.lower().removeprefix("-") if "NaN" in word else word)
     for text, path in ((f"[1,{word}]", [1]), (f'{{"a\\\\":[[ {word} ]],"b":"{word}"}}', ["a\\", 0, 0]), (word, [])):
-        found = parse(text.encode())
+        found = parse_json(text.encode())
         for step in path:
             found = found[step]
         assert type(found) is float and repr(found) == repr(wanted)
@@ -90,7 +90,7 @@ def test_the_cause_is_named(body: bytes, words: str) -> None:
 @settings(deadline=None)
 @given(st.sampled_from([np.float16, np.float32, np.float64]).flatmap(lambda kind: npst.arrays(kind, st.integers(0, 9))))
 def test_numbers_are_written_with_the_words_of_triton(array: np.ndarray) -> None:
-    text = written({"data": numbers(array)}).decode()
+    text = write_json({"data": json_numbers(array)}).decode()
     assert "null" not in text
     found = json.loads(text)["data"]
     assert all(type(each) is float for each in found)
@@ -100,7 +100,7 @@ def test_numbers_are_written_with_the_words_of_triton(array: np.ndarray) -> None
 def test_all_words_are_written_in_their_places_across_pieces() -> None:
     array = np.arange(200_000, dtype=np.float32)
     array[[0, 65_535, 65_536, 199_999]] = [np.nan, np.inf, -np.inf, np.nan]
-    found = json.loads(written(numbers(array)))
+    found = json.loads(write_json(json_numbers(array)))
     assert [found[0], found[65_535], found[65_536], found[199_999]] == [pytest.approx(math.nan, nan_ok=True),
         math.inf, -math.inf, pytest.approx(math.nan, nan_ok=True)]  # fmt: skip
     np.testing.assert_array_equal(np.array(found, np.float32), array)
@@ -126,9 +126,9 @@ def cpu_s(work: Any) -> float:
     ids=["words", "escapes", "texts", "pieces", "quotes", "backslashes"],
 )
 def test_a_hostile_document_costs_time_in_proportion(hostile: bytes) -> None:
-    assert cpu_s(lambda: parse(hostile)) < 3, "4 MB; anything quadratic takes minutes"
+    assert cpu_s(lambda: parse_json(hostile)) < 3, "4 MB; anything quadratic takes minutes"
 
 
 def test_very_many_words_beside_literals_are_read_or_refused_for_what_they_cost() -> None:
-    assert len(parse(b"[false,null,true," + b"NaN," * 100_000 + b"-Inf]")) == 100_004
+    assert len(parse_json(b"[false,null,true," + b"NaN," * 100_000 + b"-Inf]")) == 100_004
     assert "too often" in refusal(b"[null," + b"NaN," * 5_000_000 + b"1]")

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as npst
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.interface.interface import TensorSpec
 from portalis.nim.service.codec.inference_schema import Tensor
-from portalis.nim.service.codec.json_codec import written
-from portalis.nim.service.codec.json_tensors import decode, encode
+from portalis.nim.service.codec.json_codec import write_json
+from portalis.nim.service.codec.json_tensors import decode_tensor, encode_tensor
 from portalis.nim.service.request_errors import RequestError
 
 NUMBERS = [name for name in DTYPES if name != "BYTES"]
@@ -27,14 +27,14 @@ def spec(datatype: str) -> TensorSpec:
 
 def travel(datatype: str, array: np.ndarray) -> np.ndarray:
     """Encode, through real JSON, decode."""
-    told = json.loads(written(encode(spec(datatype), array)))
-    return decode(Tensor.model_validate(told), spec(datatype))
+    told = json.loads(write_json(encode_tensor(spec(datatype), array)))
+    return decode_tensor(Tensor.model_validate(told), spec(datatype))
 
 
 def refused(datatype: str, data: list[Any], **more: Any) -> str:
     tensor = Tensor(name="x", datatype=datatype, shape=[len(data)], data=data, **more)
     with pytest.raises(RequestError) as caught:
-        decode(tensor, spec(datatype))
+        decode_tensor(tensor, spec(datatype))
     assert caught.value.status == 400
     return caught.value.message
 
@@ -65,9 +65,9 @@ def test_every_array_of_bytes_comes_back_text_or_not(elements: list[bytes]) -> N
 
 
 def test_text_is_sent_as_text_and_what_is_none_as_base64() -> None:
-    told = encode(spec("BYTES"), np.array(["é".encode()], dtype=object))
+    told = encode_tensor(spec("BYTES"), np.array(["é".encode()], dtype=object))
     assert told["data"] == ["é"] and "parameters" not in told
-    told = encode(spec("BYTES"), np.array([b"\xff"], dtype=object))
+    told = encode_tensor(spec("BYTES"), np.array([b"\xff"], dtype=object))
     assert (told["data"], told["parameters"]) == (["/w=="], {"content_encoding": "base64"})
 
 
@@ -93,4 +93,4 @@ def test_what_a_type_cannot_hold_is_refused() -> None:
 def test_a_shape_that_no_array_can_have_is_refused() -> None:
     tensor = Tensor(name="x", datatype="FP32", shape=[0, 2**62, 2**62], data=[])
     with pytest.raises(RequestError, match="input 'x'"):
-        decode(tensor, spec("FP32"))
+        decode_tensor(tensor, spec("FP32"))

@@ -20,8 +20,9 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from portalis.backend import Interface
-from portalis.nim.service.codec import decoder_pool as decoders
-from portalis.nim.service.codec.decoder_pool import LARGE_BYTES, Decoders
+from portalis.nim.service.codec import decoder_pool
+from portalis.nim.service.codec.decoder_pool import DecoderPool
+from portalis.nim.service.codec.request import LARGE_BYTES
 from portalis.nim.service.request_errors import RequestError
 from tests.backend import guests
 from tests.nim.service.process import Service, running
@@ -173,16 +174,16 @@ def test_a_request_whose_objects_take_too_much_memory_is_413_and_the_next_is_dec
         {"entry": "f", "convention": "elementwise", "inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]},
         where="test",
     )
-    monkeypatch.setattr(decoders, "_MEMORY_BASE", 200 << 20)
+    monkeypatch.setattr(decoder_pool, "BASE_MEMORY_BYTES", 200 << 20)
 
     async def decode() -> None:
-        found = Decoders(1)
+        found = DecoderPool(1)
         try:
             with pytest.raises(RequestError, match="too much memory") as refusal:
-                await found.http(interface, request("[]", 2_000_000), None, v2=False)
+                await found.decode_http(interface, request("[]", 2_000_000), None, v2=False)
             assert refusal.value.status == 413
-            question = await found.http(interface, request("1", 10), None, v2=False)
-            assert question.inputs["x"].tolist() == [1.0] * 10
+            parsed = await found.decode_http(interface, request("1", 10), None, v2=False)
+            assert parsed.inputs["x"].tolist() == [1.0] * 10
         finally:
             found.close()
 

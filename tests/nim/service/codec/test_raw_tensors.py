@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as npst
 
 from portalis.backend import InputError, Program, TensorSpec
 from portalis.backend.interface.dtypes import DTYPES
-from portalis.nim.service.codec.raw_tensors import check_heads, checked_shape, from_raw, to_raw
+from portalis.nim.service.codec.raw_tensors import from_raw, to_raw
+from portalis.nim.service.codec.tensor_checks import check_metadata, checked_shape
 from portalis.nim.service.request_errors import RequestError
 from tests.backend import guests
 
@@ -111,7 +112,7 @@ def test_a_shape_is_refused_before_the_data_are_read_in_the_words_of_the_runtime
     program, said, wanted = programs[name], "", ""
     array = np.broadcast_to(np.float32(1), shape)
     try:
-        check_heads(program.interface, {"x": ("FP32", shape)})
+        check_metadata(program.interface, {"x": ("FP32", shape)})
     except RequestError as problem:
         said = problem.message
     try:

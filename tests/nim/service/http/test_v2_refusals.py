@@ -179,7 +179,7 @@ def test_a_bool_that_is_neither_0_nor_1_is_refused(client: Client) -> None:
     ("more", "words"),
     [
         ({"outputs": [{"name": "z"}]}, "there is no output 'z'"),
-        ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is asked for twice"),
+        ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is requested twice"),
         ({"outputs": [{"name": "y", "parameters": {"classification": 3}}]}, "no classification"),
         ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "shared memory"),
         ({"parameters": {"sequence_id": 5}}, "sequence_id"),

@@ -1,0 +1,147 @@
+"""Encoding of responses over HTTP: from output arrays to a body, as JSON and raw tensors.
+
+Large JSON is encoded in chunks: no chunk holds the interpreter's lock for more than some milliseconds, and a response
+that is sent while it is encoded needs no memory of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..runtime_api import TensorSpec
+from .binary_data import Piece
+from .json_codec import write_json
+from .json_tensors import encode_tensor
+from .raw_tensors import raw_view
+from .request import ParsedRequest
+
+LARGE_OUTPUT_BYTES = 1 << 18
+"""From this size of the outputs on, in bytes as raw tensors, JSON is encoded in chunks."""
+CHUNK_ELEMENTS, CHUNK_OBJECTS = 1 << 15, 1 << 12
+"""Elements of a chunk: of numbers, and of BYTES."""
+_Tensor = tuple[dict[str, Any], TensorSpec, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class EncodedResponse:
+    """The body of a response."""
+
+    pieces: Iterable[Piece]
+    """The body in pieces. Those of large JSON are encoded as they are iterated over."""
+    size: int | None
+    """Size of the body in bytes; None before large JSON is encoded."""
+    json_length: int | None = None
+    """Length of the JSON that precedes raw tensors, in bytes; None if the whole body is JSON."""
+
+    @classmethod
+    def of(cls, *pieces: Piece, json_length: int | None = None) -> EncodedResponse:
+        """A response that is encoded already."""
+        return cls(pieces, sum(map(len, pieces)), json_length)
+
+
+def encode_response(
+    model_name: str, model_version: str, request: ParsedRequest, outputs: Mapping[str, np.ndarray]
+) -> EncodedResponse:
+    """The response to `request`. From `LARGE_OUTPUT_BYTES` on, its JSON is encoded as it is iterated over."""
+    document: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
+    if request.id is not None:
+        document["id"] = request.id
+    as_json = [outputs[spec.name] for spec, binary in request.outputs if not binary]
+    if payload_bytes(as_json) > LARGE_OUTPUT_BYTES:
+        return _encode_lazily(document, request, outputs)
+    tensors, pieces = [], []
+    for spec, binary in request.outputs:
+        array = outputs[spec.name]
+        if not binary:
+            tensors.append(encode_tensor(spec, array))
+            continue
+        piece = raw_view(spec, array)
+        pieces.append(piece)
+        tensors.append(_raw_metadata(spec, array, piece))
+    document["outputs"] = tensors
+    text = write_json(document)
+    return EncodedResponse.of(text, *pieces, json_length=len(text)) if pieces else EncodedResponse.of(text)
+
+
+def payload_bytes(arrays: Iterable[np.ndarray]) -> int:
+    """The size of `arrays` as raw tensors, in bytes."""
+    return sum(_payload_bytes(array) for array in arrays)
+
+
+def _payload_bytes(array: np.ndarray) -> int:
+    if array.dtype != object:
+        return array.nbytes
+    return 4 * array.size + sum(map(len, array.ravel().tolist()))
+
+
+def _encode_lazily(
+    document: dict[str, Any], request: ParsedRequest, outputs: Mapping[str, np.ndarray]
+) -> EncodedResponse:
+    tensors: list[_Tensor] = []
+    pieces: list[Piece] = []
+    for spec, binary in request.outputs:
+        array = outputs[spec.name]
+        if binary:
+            pieces.append(raw_view(spec, array))
+            tensors.append((_raw_metadata(spec, array, pieces[-1]), spec, None))
+        else:
+            tensors.append(({"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}, spec, array))
+    chunks = stream_document(document, tensors)
+    if not pieces:
+        return EncodedResponse(chunks, None)
+    text = list(chunks)  # its length is sent ahead of it, in a header
+    return EncodedResponse.of(*text, *pieces, json_length=sum(map(len, text)))
+
+
+def _raw_metadata(spec: TensorSpec, array: np.ndarray, piece: Piece) -> dict[str, Any]:
+    size = {"binary_data_size": len(piece)}
+    return {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape, "parameters": size}
+
+
+def stream_document(document: Mapping[str, Any], tensors: list[_Tensor]) -> Iterator[bytes]:
+    """The JSON object `document` with ``outputs``, in chunks. Each tensor is its metadata, and the array of its
+    elements, or None for a raw tensor."""
+    text = write_json(document)[:-1] + b',"outputs":['
+    for index, (metadata, spec, array) in enumerate(tensors):
+        text += b"," if index else b""
+        if array is None:
+            text += write_json(metadata)
+            continue
+        as_base64 = array.dtype == object and not all(map(_is_text, array.ravel()))
+        parameters = {"parameters": {"content_encoding": "base64"}} if as_base64 else {}
+        yield text + write_json({**metadata, **parameters})[:-1] + b',"data":['
+        yield from _elements(spec, array, as_base64)
+        text = b"]}"
+    yield text + b"]}"
+
+
+def _elements(spec: TensorSpec, array: np.ndarray, as_base64: bool) -> Iterator[bytes]:
+    """The elements in chunks, without the brackets around them."""
+    flat = array.reshape(-1)
+    step = CHUNK_OBJECTS if array.dtype == object else CHUNK_ELEMENTS
+    for start in range(0, flat.size, step):
+        chunk = flat[start : start + step]
+        if as_base64:
+            data: Any = [base64.b64encode(_octets(each)).decode() for each in chunk]
+        else:
+            data = encode_tensor(spec, chunk)["data"]
+        yield (b"," if start else b"") + write_json(data)[1:-1]
+
+
+def _is_text(element: object) -> bool:
+    if not isinstance(element, bytes) or element.isascii():
+        return True
+    try:
+        element.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _octets(element: object) -> bytes:
+    return element if isinstance(element, bytes) else str(element).encode()
