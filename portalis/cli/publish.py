@@ -1,4 +1,4 @@
-"""`portalis publish`: what a run has made, in a registry."""
+"""`portalis publish`: pushes the artifacts of a package to a registry."""
 
 from __future__ import annotations
 
@@ -19,77 +19,91 @@ if TYPE_CHECKING:
     from ..oci.address import Address
     from ..oci.credentials import Credentials
     from ..publishing.publishing_plan import PublishingPlan
-    from ..publishing.push import Outcome
+    from ..publishing.push import PublishingOutcome
     from ..spec.container import ContainerRuntime
 
-PARTLY = 3
+_EXIT_PARTIAL = 3
 
 
 def publish(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[OUTPUT_DIR]", help=f"What `portalis package` wrote; that of {DEFAULT_SPEC} otherwise."
+            metavar="[OUTPUT_DIR]",
+            help=f"Directory that `portalis package` wrote; by default the one of {DEFAULT_SPEC}.",
         ),
     ] = None,
     registry: Annotated[
-        str | None, typer.Option(metavar="URL", help=f"Such as registry.example.com/team; {DEFAULT_SPEC}'s otherwise.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help=f"Registry, for example registry.example.com/team; by default the one of {DEFAULT_SPEC}.",
+        ),
     ] = None,
-    username: Annotated[str | None, typer.Option(metavar="NAME", help="Log in as, with --password-stdin.")] = None,
+    username: Annotated[
+        str | None, typer.Option(metavar="NAME", help="User name for the registry; requires --password-stdin.")
+    ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
     plain_http: Annotated[
-        bool, typer.Option("--plain-http", help="Speak to the registry without TLS. This machine's own is anyway.")
+        bool,
+        typer.Option("--plain-http", help="Connect without TLS. This is the default for registries on this machine."),
     ] = False,
     engine: Annotated[
-        str | None, typer.Option(metavar="ENGINE", help="docker or podman: which has the images. The spec's otherwise.")
+        str | None,
+        typer.Option(metavar="ENGINE", help="Engine that has the images, docker or podman; by default the spec's."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go where, and ask nobody.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only references and errors.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be published, without contacting the registry.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print references and errors only, no progress.")
+    ] = False,
 ) -> None:
     """Publish images, modules, archive, chart and extension, each with its SBOM and provenance, and print references.
 
-    What the registry has already is not sent again: publishing anew goes on where it stopped, or does nothing.
+    Content that the registry already has is not sent again: publishing again resumes where it stopped, or does nothing.
 
-    Credentials: --username and --password-stdin, or PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or those
-    of `docker login` or `podman login`, with their credential helpers.
+    Credentials: --username and --password-stdin, or PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or the
+    login of `docker login` or `podman login`, with their credential helpers.
 
-    Exit codes: 0 success, 3 some things failed, 1 nothing was published, 2 bad usage. What fails leaves publish.sh in
-    OUTPUT_DIR, which publishes by hand.
+    Exit codes: 0 success, 3 some artifacts failed, 1 nothing was published, 2 bad usage. After a failure, OUTPUT_DIR
+    contains publish.sh, a script that publishes everything without portalis.
 
     Example: portalis publish out --registry registry.example.com/team --dry-run
     """
-    from ..oci import address as addresses
-    from ..publishing.publication import package_of, read_report
+    from ..oci.address import parse_address
+    from ..publishing.published_package import package_from_report
     from ..publishing.publishing_plan import make_plan
+    from ..publishing.record import read_report, record_published
 
-    folder, registry, runtime = _settled(folder, registry, engine)
-    address = addresses.parse(registry, plain_http=plain_http)
+    folder, registry, runtime = _with_spec_defaults(folder, registry, engine)
+    address = parse_address(registry, plain_http=plain_http)
     report = read_report(folder)
-    package = package_of(folder, report)
+    package = package_from_report(folder, report)
     plan = make_plan(package, address)
     if not plan.images and not plan.artifacts:
-        raise UsageError(f"there is nothing to publish in {folder}", remediation="Package with more targets.")
-    for each in () if quiet else plan.notes:
-        print(f"note: {printable(each)}", file=sys.stderr)
+        raise UsageError(f"nothing to publish in {folder}", remediation="Enable more targets, and package again.")
+    for note in () if quiet else plan.notes:
+        print(f"note: not published: {printable(note)}", file=sys.stderr)
     if dry_run:
-        _tell_plan(plan, as_json=as_json)
+        _print_plan(plan, as_json=as_json)
         return
-    login = _login(address, username, password_stdin=password_stdin)
-    outcome = _carry_out(plan, login, runtime, quiet=quiet or as_json)
-    script = _settle(folder, plan, outcome, runtime)
-    from ..publishing.publication import note
-
-    note(folder, report, package, outcome.published)
-    _tell(outcome, script, as_json=as_json)
+    credentials = _credentials(address, username, password_stdin=password_stdin)
+    outcome = _publish(plan, credentials, runtime, quiet=quiet or as_json)
+    script = _update_script(folder, plan, outcome, runtime)
+    record_published(folder, report, package, outcome.published)
+    _print_outcome(outcome, script, as_json=as_json)
     if outcome.failures:
-        raise typer.Exit(PARTLY if outcome.published else 1)
+        raise typer.Exit(_EXIT_PARTIAL if outcome.published else 1)
 
 
-def _settled(folder: Path | None, registry: str | None, engine: str | None) -> tuple[Path, str, ContainerRuntime]:
-    """What is not given on the command line is the spec's. Raises UsageError."""
+def _with_spec_defaults(
+    folder: Path | None, registry: str | None, engine: str | None
+) -> tuple[Path, str, ContainerRuntime]:
+    """The values of the command line, and those of the spec for the missing ones. Raises UsageError."""
     runtime = engine_named(NAMES[0] if engine is None else engine)
     source = Path(DEFAULT_SPEC)
     if (folder is None or registry is None) and source.exists():
@@ -101,85 +115,90 @@ def _settled(folder: Path | None, registry: str | None, engine: str | None) -> t
         folder = folder or spec.output_directory
         runtime = runtime if engine else spec.container_config.runtime
     if folder is None:
-        raise UsageError(f"there is no {DEFAULT_SPEC} here", remediation="Name the output directory to publish.")
+        raise UsageError(
+            f"{DEFAULT_SPEC} does not exist, and no output directory is specified",
+            remediation="Name the output directory to publish.",
+        )
     if registry is None:
         raise UsageError(
-            "no registry is named", remediation=f"Say --registry URL, or set registry_url in {DEFAULT_SPEC}."
+            "no registry is specified", remediation=f"Use --registry URL, or set registry_url in {DEFAULT_SPEC}."
         )
     return folder, registry, runtime
 
 
-def _login(address: Address, username: str | None, *, password_stdin: bool) -> Credentials | None:
-    from ..oci import credentials
+def _credentials(address: Address, username: str | None, *, password_stdin: bool) -> Credentials | None:
+    from ..oci.credentials import Credentials
+    from ..oci.logins import find_credentials
 
     if not password_stdin:
         if username is not None:
-            raise UsageError("--username has no password", remediation="Say --password-stdin, and hand it over there.")
-        return credentials.find(address)
+            raise UsageError(
+                "--username requires a password",
+                remediation="Add --password-stdin, and pass the password on standard input.",
+            )
+        return find_credentials(address)
     if username is None:
-        raise UsageError("--password-stdin has no name", remediation="Say --username NAME.")
+        raise UsageError("--password-stdin requires a user name", remediation="Add --username NAME.")
     secret = sys.stdin.readline().rstrip("\r\n")
     if not secret:
-        raise UsageError("there is no password on standard input", remediation="Pipe it in: … <FILE, or pass … |.")
-    return credentials.Credentials(username=username, secret=secret, source="the command line")
+        raise UsageError(
+            "no password on standard input", remediation="Pass it there, for example with <FILE or `pass NAME |`."
+        )
+    return Credentials(username=username, secret=secret, source="the command line")
 
 
-def _carry_out(plan: PublishingPlan, login: Credentials | None, runtime: ContainerRuntime, *, quiet: bool) -> Outcome:
-    from ..publishing.publication import carry_out
+def _publish(
+    plan: PublishingPlan, credentials: Credentials | None, runtime: ContainerRuntime, *, quiet: bool
+) -> PublishingOutcome:
+    from ..publishing.push import publish_plan
     from .signals import cleaning_up
 
-    def say(text: str) -> None:
+    def on_progress(text: str) -> None:
         if not quiet:
             print(f"  {printable(text)}", file=sys.stderr, flush=True)
 
     with cleaning_up():
-        return carry_out(plan, login, runtime=runtime, say=say)
+        return publish_plan(plan, credentials, runtime=runtime, on_progress=on_progress)
 
 
-def _settle(folder: Path, plan: PublishingPlan, outcome: Outcome, runtime: ContainerRuntime) -> Path | None:
-    """The script for what failed; without failure there is none, and one of an earlier time goes."""
+def _update_script(
+    folder: Path, plan: PublishingPlan, outcome: PublishingOutcome, runtime: ContainerRuntime
+) -> Path | None:
+    """Write the publishing script if there was a failure, else remove the script of an earlier run."""
     from ..engines.engine_commands import engine_program
-    from ..output.package_layout import PUBLISH_SCRIPT
-    from ..publishing.script import write_script
+    from ..publishing.script import remove_script, write_script
 
     if outcome.failures:
         return write_script(plan, folder, engine_program(runtime))
-    (folder / PUBLISH_SCRIPT).unlink(missing_ok=True)
+    remove_script(folder)
     return None
 
 
-def _tell_plan(plan: PublishingPlan, *, as_json: bool) -> None:
-    rows: list[dict[str, Any]] = []
-    for each in plan.artifacts:
-        reference = f"{plan.address.reference(each.repository)}:{each.tag}"
-        size = sum(part.blob.size for part in each.manifest.parts)
-        digest = each.manifest.descriptor()["digest"]
-        attached = [{"kind": about.kind.value, "name": about.file.name} for about in each.attached]
-        rows.append(
-            {
-                "kind": each.kind.value,
-                "name": each.name,
-                "reference": reference,
-                "digest": digest,
-                "size_bytes": size,
-                "attached": attached,
-            }
-        )
-    for image in plan.images:
-        reference = f"{plan.address.reference(image.repository)}:{image.tag}"
-        rows.append({"kind": "Image", "name": image.reference, "reference": reference})
+def _print_plan(plan: PublishingPlan, *, as_json: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "kind": artifact.kind.value,
+            "name": artifact.name,
+            "reference": plan.reference(artifact),
+            "digest": artifact.manifest.descriptor()["digest"],
+            "size_bytes": sum(each.blob.size for each in artifact.manifest.blobs),
+            "attached": [{"kind": each.kind.value, "name": each.file.name} for each in artifact.attached],
+        }
+        for artifact in plan.artifacts
+    ]
+    rows += [{"kind": "Image", "name": image.reference, "reference": plan.reference(image)} for image in plan.images]
     if as_json:
         print(json.dumps({"registry": str(plan.address), "would_publish": rows, "notes": plan.notes}, indent=2))
         return
     for row in rows:
         print(f"{row['kind']:<10} {printable(row['name'])} -> {printable(row['reference'])}")
-        for about in row.get("attached", ()):
-            print(f"{'':<10} with {printable(about['name'])} ({about['kind']})")
+        for attached in row.get("attached", ()):
+            print(f"{'':<10} with {printable(attached['name'])} ({attached['kind']})")
 
 
-def _tell(outcome: Outcome, script: Path | None, *, as_json: bool) -> None:
+def _print_outcome(outcome: PublishingOutcome, script: Path | None, *, as_json: bool) -> None:
     if as_json:
-        told = {
+        document = {
             "published": [
                 json.loads(each.model_dump_json()) | {"reference": each.reference} for each in outcome.published
             ],
@@ -190,17 +209,18 @@ def _tell(outcome: Outcome, script: Path | None, *, as_json: bool) -> None:
             "untried": list(outcome.untried),
             "script": None if script is None else str(script),
         }
-        print(json.dumps(told, indent=2))
+        print(json.dumps(document, indent=2))
         return
     for each in outcome.published:
-        print(f"{printable(each.reference)}  {printable(each.name)}{'' if each.sent else ' (was there)'}")
+        suffix = "" if each.sent else " (already published)"
+        print(f"{printable(each.reference)}  {printable(each.name)}{suffix}")
     for failure in outcome.failures:
         print(f"error: {printable(failure.reference)}: {printable(failure.message)}", file=sys.stderr)
         print(f"  {printable(failure.remediation)}", file=sys.stderr)
     for reference in outcome.untried:
-        print(f"not tried: {printable(reference)}", file=sys.stderr)
+        print(f"not attempted: {printable(reference)}", file=sys.stderr)
     if script is not None:
         print(
-            f"{printable(str(script))} publishes by hand; its first lines name the programs that it needs",
+            f"{printable(str(script))} publishes without portalis; it names the tools that it requires",
             file=sys.stderr,
         )

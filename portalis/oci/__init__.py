@@ -1,1 +1,4 @@
-"""A client for OCI registries: pushes artifacts, resumes what broke off, and believes no answer it has not checked."""
+"""A client for OCI registries: pushes artifacts, resumes interrupted uploads, and validates every response.
+
+Imports nothing: `transport` needs urllib3, which is an extra, while `address` and `credentials` are used without it.
+"""

@@ -1,4 +1,4 @@
-"""Where a registry is, and how it is spoken to: over TLS, or in the clear where that is safe or was asked for."""
+"""The address of a registry, and whether to connect to it over TLS or plain HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from ..errors import UsageError
 from ..naming import oci_trouble
 
-# the name that everybody gives Docker's own registry is not that of the host which serves it
+# the usual name of Docker Hub is not the name of the host that serves it
 _HUB = "docker.io"
 _HUB_HOST = "registry-1.docker.io"
 _HUB_NAMES = (_HUB, "index.docker.io", _HUB_HOST)
@@ -19,32 +19,32 @@ _HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A registry (``host[:port]``) and the folder in it that all names begin with, "" for none."""
+    """A registry (``host[:port]``), and the path that all its repositories start with ("" for none)."""
 
     host: str
     prefix: str = ""
     plain_http: bool = False
-    """Whether it is spoken to without TLS."""
+    """Whether to connect without TLS."""
 
     @property
-    def base(self) -> str:
-        """The URL that the registry's own paths go behind, such as ``https://registry.example.com``."""
+    def base_url(self) -> str:
+        """The URL of the registry, without a path: for example ``https://registry.example.com``."""
         host = _HUB_HOST if self.host in _HUB_NAMES else self.host
         return f"{'http' if self.plain_http else 'https'}://{host}"
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """What Docker's config may know the registry by."""
+    def config_keys(self) -> tuple[str, ...]:
+        """The keys under which Docker's config can store the registry's login."""
         if self.host in _HUB_NAMES:
             return ("https://index.docker.io/v1/", *_HUB_NAMES)
         return (self.host,)
 
     def repository(self, name: str) -> str:
-        """The repository `name` below the prefix, without the host."""
+        """The repository `name` under the prefix, without the host."""
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def reference(self, repository: str) -> str:
-        """A repository with its host, as it is written in commands."""
+        """The repository with its host, as commands expect it."""
         return f"{self.host}/{repository}"
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Address:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, without port) is this machine."""
+    """Whether `host` (a name or an IP address, without port) is this machine."""
     if host == "localhost":
         return True
     try:
@@ -61,44 +61,48 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def parse(text: str, *, plain_http: bool = False) -> Address:
-    """The registry that a user names: ``registry.example.com/team``, with or without ``https://`` before it.
+def parse_address(text: str, *, plain_http: bool = False) -> Address:
+    """Parse a registry such as ``registry.example.com/team``, with an optional ``https://``, ``http://`` or ``oci://``.
 
-    Without TLS only this machine is spoken to, or, with `plain_http`, whatever is named. Raises UsageError, which does
-    not repeat a URL that has credentials in it.
+    Plain HTTP is used for this machine, or, if `plain_http`, for any registry. Raises UsageError, which does not repeat
+    a URL that contains credentials.
     """
-    scheme, mark, rest = text.partition("://")
-    if not mark:
+    scheme, separator, rest = text.partition("://")
+    if not separator:
         scheme, rest = "", text
     if "@" in rest:
         raise UsageError(
-            "the registry's URL has credentials in it",
-            remediation="Leave them out, and set PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD.",
+            "the registry URL contains credentials",
+            remediation="Remove them, and set PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD.",
         )
     host, _, prefix = rest.rstrip("/").partition("/")
-    trouble = _trouble(scheme, host, prefix)
-    if trouble:
+    problem = _address_problem(scheme, host, prefix)
+    if problem:
         raise UsageError(
-            f"{text!r} is no registry: {trouble}",
-            remediation="Write host and folder, such as registry.example.com/team.",
+            f"invalid registry {text!r}: {problem}",
+            remediation="Write host and path, for example registry.example.com/team.",
         )
     name = urlsplit(f"//{host}").hostname or ""
     if scheme == "http" and not (plain_http or is_loopback(name)):
         raise UsageError(
-            f"{text} would be spoken to without TLS", remediation="Use https, or say --plain-http if you mean it."
+            f"{text} is a registry without TLS on another machine",
+            remediation="Use https://, or allow plain HTTP with --plain-http.",
         )
-    in_the_clear = plain_http or scheme == "http" or (scheme == "" and is_loopback(name))
-    return Address(host=host.lower(), prefix=prefix, plain_http=in_the_clear)
+    return Address(
+        host=host.lower(),
+        prefix=prefix,
+        plain_http=plain_http or scheme == "http" or (scheme == "" and is_loopback(name)),
+    )
 
 
-def _trouble(scheme: str, host: str, prefix: str) -> str | None:
+def _address_problem(scheme: str, host: str, prefix: str) -> str | None:
     if scheme not in ("", "http", "https", "oci"):
-        return f"{scheme}:// is not how a registry is reached"
+        return f"expected https://, http:// or oci://, got {scheme}://"
     if _HOST.fullmatch(host) is None:
-        return f"{host!r} is no host"
+        return f"{host!r} is not a host name"
     try:
         _ = urlsplit(f"//{host}").port
     except ValueError:
-        return f"{host!r} has a port that there cannot be"
-    # as a component of a path: its first part may look like a host, and is none
-    return f"{prefix!r} {trouble}" if prefix and (trouble := oci_trouble(f"x/{prefix}")) else None
+        return f"expected a port from 1 to 65535, got {host.rpartition(':')[2]}"
+    # checked as the path of some host, because its first component can look like a host itself
+    return f"{prefix!r} {problem}" if prefix and (problem := oci_trouble(f"x/{prefix}")) else None

@@ -1,4 +1,4 @@
-"""What a registry wants to see before it does anything: its challenge, and the token that answers it."""
+"""Authentication at a registry: responds to its challenge with a password, or with a token from its token server."""
 
 from __future__ import annotations
 
@@ -8,114 +8,126 @@ from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from ..bounded import parse_json
-from .credentials import Credentials
+from .credentials import Credentials, Redactor
 from .errors import AccessDenied, Untrustworthy
-from .redaction import Redactor
-from .transport import BOUNDS, Answer, Transport
+from .transport import RESPONSE_BOUNDS, RegistryResponse, Transport
 
-_LIMIT = 1 << 16  # bytes of a token server's answer
+_MAX_TOKEN_RESPONSE_BYTES = 1 << 16
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _CLIENT = "portalis"
 
-Ask = Callable[[Callable[[], Answer], str], Answer]
-"""Makes a request as often as the policy has it; takes what makes it once, and what it is for."""
+SendWithRetries = Callable[[Callable[[], RegistryResponse], str], RegistryResponse]
+"""Calls a function that sends a request, again after an Interrupted; the text describes the request in messages."""
 
 
 class Authorization:
-    """Answers challenges, and remembers what they were answered with, for each repository."""
+    """Responds to challenges, and caches the resulting Authorization header for each scope."""
 
-    def __init__(self, transport: Transport, credentials: Credentials | None, redactor: Redactor, ask: Ask) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        credentials: Credentials | None,
+        redactor: Redactor,
+        send_with_retries: SendWithRetries,
+    ) -> None:
         self._transport = transport
         self._credentials = credentials
         self._redactor = redactor
-        self._ask = ask
+        self._send_with_retries = send_with_retries
         self._headers: dict[str, str] = {}
         if credentials is not None:
             redactor.hide(credentials.secret)
             redactor.hide(f"{credentials.username}:{credentials.secret}")
 
     def header(self, scope: str) -> str:
-        """What a request for `scope` is sent with, "" before there was a challenge."""
+        """The Authorization header of requests for `scope`, "" before the first challenge."""
         return self._headers.get(scope, "")
 
-    def answer(self, refusal: Answer, scope: str) -> None:
-        """Have an answer to the challenge of `refusal` for the next request for `scope`. Raises AccessDenied where we
-        have none."""
-        kind, values = _challenge(refusal.header("WWW-Authenticate"))
-        if kind == "bearer" and "realm" in values:
-            token = self._token(values, scope)
+    def authenticate(self, challenge: RegistryResponse, scope: str) -> None:
+        """Set the header for `scope` as the response `challenge` (401) requires. Raises AccessDenied if the credentials
+        do not suffice."""
+        kind, parameters = _parse_challenge(challenge.header("WWW-Authenticate"))
+        if kind == "bearer" and "realm" in parameters:
+            token = self._request_token(parameters, scope)
             self._redactor.hide(token)
             self._headers[scope] = f"Bearer {token}"
             return
         if kind != "basic":
-            raise self.denied("refuses, and does not say what it wants to see", refusal.status)
+            raise self.access_denied("denied access without a supported authentication challenge", challenge.status)
         if self._credentials is None or self._credentials.is_token:
-            raise self.denied("wants a name and a password", refusal.status)
+            raise self.access_denied("requires a user name and a password", challenge.status)
         self._headers[scope] = self._basic(self._credentials)
 
-    def denied(self, why: str, status: int) -> AccessDenied:
-        """The error of a refusal, with who we said we are."""
-        known = self._credentials
-        who = "without credentials" if known is None else f"with the credentials of {known.source}"
+    def access_denied(self, reason: str, status: int) -> AccessDenied:
+        """The error for a response 401 or 403; it names the source of the credentials."""
+        credentials = self._credentials
+        used = "without credentials" if credentials is None else f"with the credentials of {credentials.source}"
         host = self._transport.address.host
         return AccessDenied(
-            f"{host} {why} ({status}), {who}",
+            f"{host} {reason} ({status}), {used}",
             remediation=f"Log in with `docker login {host}` or `podman login {host}`, or set"
-            " PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or hand the password over with"
-            " --username NAME --password-stdin. The account"
-            " has to be allowed to push there.",
+            " PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD, or pass the password with"
+            " --username NAME --password-stdin. The account needs permission to push.",
         )
 
-    def _token(self, values: Mapping[str, str], scope: str) -> str:
-        known, realm = self._credentials, values["realm"]
-        self._transport.check(realm)
-        wanted = {"service": values.get("service", ""), "scope": values.get("scope") or scope}
-        wanted = {key: value for key, value in wanted.items() if value}
+    def _request_token(self, parameters: Mapping[str, str], scope: str) -> str:
+        credentials, realm = self._credentials, parameters["realm"]
+        self._transport.check_url(realm)
+        query = {"service": parameters.get("service", ""), "scope": parameters.get("scope") or scope}
+        query = {key: value for key, value in query.items() if value}
         headers = {"Accept": "application/json"}
-        if known is not None and known.is_token:
-            form = {"grant_type": "refresh_token", "refresh_token": known.secret, "client_id": _CLIENT, **wanted}
+        if credentials is not None and credentials.is_token:
+            form = {
+                "grant_type": "refresh_token",
+                "refresh_token": credentials.secret,
+                "client_id": _CLIENT,
+                **query,
+            }
             body = urlencode(form).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            answer = self._ask(
-                lambda: self._transport.send("POST", realm, headers=headers, body=body, size=len(body), limit=_LIMIT),
-                "asking for a token",
-            )
+
+            def send() -> RegistryResponse:
+                return self._transport.send(
+                    "POST", realm, headers=headers, body=body, size=len(body), max_bytes=_MAX_TOKEN_RESPONSE_BYTES
+                )
         else:
-            if known is not None:
-                headers["Authorization"] = self._basic(known)  # the realm is the registry's own choice of a host
-                wanted["account"] = known.username
+            if credentials is not None:
+                # the registry chooses the realm, which may be on another host
+                headers["Authorization"] = self._basic(credentials)
+                query["account"] = credentials.username
             parts = urlsplit(realm)
-            query = urlencode([*parse_qsl(parts.query), *wanted.items()])
-            url = urlunsplit(parts._replace(query=query))
-            answer = self._ask(lambda: self._no_redirects(url, headers), "asking for a token")
-        return self._read(answer)
+            url = urlunsplit(parts._replace(query=urlencode([*parse_qsl(parts.query), *query.items()])))
 
-    def _no_redirects(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Credentials are sent to the realm, and to nobody that the realm names."""
-        return self._transport.send("GET", url, headers=headers, limit=_LIMIT, redirects=False)
+            def send() -> RegistryResponse:
+                # credentials are sent to the realm only, not to a host that it redirects to
+                return self._transport.send(
+                    "GET", url, headers=headers, max_bytes=_MAX_TOKEN_RESPONSE_BYTES, redirects=False
+                )
 
-    def _read(self, answer: Answer) -> str:
-        if answer.status in (400, 401, 403):
-            raise self.denied("gives no token", answer.status)
+        return self._parse_token(self._send_with_retries(send, "requesting a token"))
+
+    def _parse_token(self, response: RegistryResponse) -> str:
+        if response.status in (400, 401, 403):
+            raise self.access_denied("issued no token", response.status)
         try:
-            told = parse_json(answer.body, BOUNDS)
-            token = told.get("token") or told.get("access_token")
+            document = parse_json(response.body, RESPONSE_BOUNDS)
+            token = document.get("token") or document.get("access_token")
         except (ValueError, AttributeError):
             token = None
-        # a token goes into a header: nothing that would end it may be in it
-        if answer.status != 200 or not isinstance(token, str) or re.fullmatch(r"[\x21-\x7e]+", token) is None:
+        # the token becomes part of a header, so it must not contain a line break
+        if response.status != 200 or not isinstance(token, str) or re.fullmatch(r"[\x21-\x7e]+", token) is None:
             raise Untrustworthy(
-                f"the token server of {self._transport.address.host} answers without a token ({answer.status})",
-                remediation="See that the registry's URL is right.",
+                f"the token server of {self._transport.address.host} returned no token ({response.status})",
+                remediation="Check the registry URL.",
             )
         return token
 
     @staticmethod
-    def _basic(known: Credentials) -> str:
-        return "Basic " + base64.b64encode(f"{known.username}:{known.secret}".encode()).decode()
+    def _basic(credentials: Credentials) -> str:
+        return "Basic " + base64.b64encode(f"{credentials.username}:{credentials.secret}".encode()).decode()
 
 
-def _challenge(text: str) -> tuple[str, dict[str, str]]:
+def _parse_challenge(text: str) -> tuple[str, dict[str, str]]:
     """Scheme (in lower case) and parameters of a WWW-Authenticate header."""
     kind, _, rest = text.strip().partition(" ")
     return kind.lower(), {

@@ -1,41 +1,43 @@
-"""Who we are to a registry: from the caller, the environment, or the logins of Docker and Podman."""
+"""Credentials for a registry, and their removal from messages."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import base64
+import json
 from dataclasses import dataclass, field
+from urllib.parse import quote, quote_plus
 
-from ..errors import UsageError
-from . import docker_config, podman_auth
-from .address import Address
-
-USERNAME = "PORTALIS_REGISTRY_USERNAME"
-PASSWORD = "PORTALIS_REGISTRY_PASSWORD"  # noqa: S105 (the name of a variable)
+HIDDEN = "[hidden]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A name and a password, or a token that stands for both. Neither is ever printed."""
+    """A user name and a password, or an identity token, which is exchanged for access tokens. The secret is not part of
+    the representation."""
 
     username: str = ""
     secret: str = field(repr=False)
     is_token: bool = False
-    """Whether the secret is an identity token, which is good for asking for others only."""
+    """Whether the secret is an identity token."""
     source: str
-    """Where it comes from, for people."""
+    """Where the credentials were found, for messages."""
 
 
-def find(address: Address, environment: Mapping[str, str] = os.environ) -> Credentials | None:
-    """The credentials for a registry: the environment's, else those of Docker's config and its helpers, else those of
-    Podman's auth.json, else None. Raises UsageError for half of them, and for a file that cannot be read."""
-    name, secret = environment.get(USERNAME, ""), environment.get(PASSWORD, "")
-    if name and secret:
-        return Credentials(username=name, secret=secret, source="the environment")
-    if name or secret:
-        here, missing = (USERNAME, PASSWORD) if name else (PASSWORD, USERNAME)
-        raise UsageError(f"{here} is set, and {missing} is not", remediation=f"Set {missing}, too, or unset {here}.")
-    found = docker_config.lookup(address.keys, environment) or podman_auth.lookup(address, environment)
-    if found is None:
-        return None
-    return Credentials(username=found.username, secret=found.secret, is_token=found.is_token, source=found.source)
+class Redactor:
+    """Removes the secrets of a session from text: a registry can repeat in an error what it received."""
+
+    def __init__(self) -> None:
+        self._hidden: set[str] = set()
+
+    def hide(self, secret: str) -> None:
+        """Add `secret` and its usual encodings to the texts that are removed."""
+        raw = secret.encode()
+        forms = {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
+        forms |= {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
+        self._hidden |= {form for form in forms if form}
+
+    def redact(self, text: str) -> str:
+        """`text` with ``[hidden]`` in place of each secret."""
+        for secret in sorted(self._hidden, key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        return text

@@ -1,4 +1,4 @@
-"""How a registry fails, told so that a user can act on it."""
+"""Errors of registries, and the exception that requests a retry."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from ..errors import PortalisError
 
 
 class RegistryError(PortalisError):
-    """A registry did not do what it was asked."""
+    """A registry responded with an error, or cannot be used."""
 
 
 class Unreachable(RegistryError):
-    """A registry does not answer, or only with errors of its own, however often it is asked."""
+    """A registry could not be reached, or failed with server errors, on every try."""
 
 
 class AccessDenied(RegistryError):
-    """A registry refuses the credentials (401), or what is asked with them (403). Asking again would not help."""
+    """A registry rejected the credentials (401) or the request (403). A retry would not help."""
 
 
 class Untrustworthy(RegistryError):
-    """A registry's answer contradicts what was sent, or is of a kind that no registry may give."""
+    """A response contradicts what was sent, or violates the protocol."""
 
 
 class Interrupted(Exception):
-    """A request that came to nothing and may be made again: `Backoff` does, or makes an Unreachable of it. `reached`
-    says whether somebody took the connection."""
+    """A request failed in a way that can be retried: see `Backoff`, which raises Unreachable after the last try."""
 
-    def __init__(self, why: str, *, reached: bool, wait_s: float = 0) -> None:
-        super().__init__(why)
-        self.why = why
+    def __init__(self, reason: str, *, reached: bool, wait_s: float = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
         self.reached = reached
+        """Whether a connection was established."""
         self.wait_s = wait_s
-        """For how long the registry wants to be left alone (Retry-After)."""
+        """The delay that the registry requests (Retry-After), in seconds."""

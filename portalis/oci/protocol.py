@@ -1,4 +1,4 @@
-"""Whether a server speaks TLS or plain HTTP: for the message where it was asked in the other one."""
+"""Detects whether a server uses TLS or plain HTTP, for the error messages if it was contacted over the wrong one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from .address import Address
 from .errors import RegistryError
 
-_PROBE_S = 3.0
-# how OpenSSL calls an answer that is no TLS
+_PROBE_TIMEOUT_S = 3.0
+# OpenSSL's reasons for a response that is not TLS
 _NOT_TLS = (
     "WRONG_VERSION_NUMBER",
     "HTTP_REQUEST",
@@ -20,42 +20,42 @@ _NOT_TLS = (
 )
 
 
-def speaks_tls(base: str) -> bool:
-    """Whether the server of the URL `base` answers a TLS handshake. Nothing is sent to it."""
-    parts = urlsplit(base)
+def speaks_tls(url: str) -> bool:
+    """Whether the server of `url` responds to a TLS handshake. No data is sent after the handshake."""
+    parts = urlsplit(url)
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     host = parts.hostname or ""
     try:
         with (
-            socket.create_connection((host, parts.port or 80), timeout=_PROBE_S) as connection,
+            socket.create_connection((host, parts.port or 80), timeout=_PROBE_TIMEOUT_S) as connection,
             context.wrap_socket(connection, server_hostname=host),
         ):
             return True
-    except ssl.SSLError as problem:
-        return "ALERT" in (problem.reason or "")  # it refuses this client, in TLS
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")  # the server rejects this client, but over TLS
     except (OSError, ValueError):
         return False
 
 
 def tls_expected(address: Address) -> RegistryError:
-    """The error for a registry that speaks TLS, and was asked over plain HTTP."""
+    """The error for a registry that uses TLS, but was contacted over plain HTTP."""
     return RegistryError(
-        f"{address.host} speaks TLS, and was asked over plain HTTP",
-        remediation=f"Name it as https://{address}, without --plain-http: without https://, a registry on this machine"
-        " is asked over plain HTTP.",
+        f"{address.host} uses TLS, but was contacted over plain HTTP",
+        remediation=f"Write https://{address}, without --plain-http: a registry on this machine is contacted over plain"
+        " HTTP unless its URL starts with https://.",
     )
 
 
 def plain_expected(address: Address) -> RegistryError:
-    """The error for a registry that speaks plain HTTP, and was asked over TLS."""
+    """The error for a registry that uses plain HTTP, but was contacted over TLS."""
     return RegistryError(
-        f"{address.host} was asked over TLS, and does not speak it",
-        remediation=f"If it speaks plain HTTP, name it as http://{address}; one on another machine needs --plain-http"
-        " too.",
+        f"{address.host} was contacted over TLS, but does not use it",
+        remediation=f"If it uses plain HTTP, write http://{address}, and for a registry on another machine also"
+        " --plain-http.",
     )
 
 
-def is_not_tls(problem: BaseException) -> bool:
-    """Whether a TLS error says that the server's answer was no TLS at all."""
-    return any(word in str(problem).upper().replace(" ", "_") for word in _NOT_TLS)
+def is_not_tls(error: BaseException) -> bool:
+    """Whether a TLS error means that the server's response was not TLS at all."""
+    return any(reason in str(error).upper().replace(" ", "_") for reason in _NOT_TLS)

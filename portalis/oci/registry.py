@@ -1,4 +1,4 @@
-"""A registry to push artifacts to: only what it does not have is sent, and all of it is looked at again."""
+"""A registry to which artifacts are pushed. Only missing content is sent, and manifests are read back."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from dataclasses import dataclass
 
 from .address import Address
 from .backoff import Backoff
-from .blobs import CHUNK, Blobs, Progress, digest_of
+from .blobs import CHUNK_BYTES, BlobClient, Progress, content_digest
 from .credentials import Credentials
-from .image_manifest import MANIFEST, Manifest
-from .manifest_client import Found, Manifests
-from .referrers import add_to_index
+from .image_manifest import MANIFEST_TYPE, ImageManifest
+from .manifest_client import ManifestClient, RemoteManifest
 from .session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pushed:
-    """What is in the registry now. `sent` says whether anything had to be sent for it."""
+    """A manifest that is now in the registry. `sent` is False if the registry already had all of its content."""
 
     repository: str
     digest: str
     size: int
-    """Bytes of all its blobs."""
+    """Size of all its blobs, in bytes."""
     sent: bool
 
 
@@ -34,57 +33,53 @@ class Registry:
         credentials: Credentials | None = None,
         *,
         backoff: Backoff | None = None,
-        chunk: int = CHUNK,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         self.address = address
         self.credentials = credentials
         self._session = Session(address, credentials, backoff)
-        self._blobs = Blobs(self._session, chunk)
-        self._manifests = Manifests(self._session)
+        self._blobs = BlobClient(self._session, chunk_bytes)
+        self._manifests = ManifestClient(self._session)
 
     def push(
-        self, repository: str, tag: str | None, manifest: Manifest, progress: Progress = lambda *_: None
+        self, repository: str, tag: str | None, manifest: ImageManifest, progress: Progress = lambda *_: None
     ) -> Pushed:
-        """Push a manifest and its blobs, under `tag` or by its digest alone; one with a subject is entered with that.
+        """Push a manifest and its blobs, under `tag` or by digest only. A manifest with a subject is listed as its
+        referrer.
 
-        Raises AccessDenied, Unreachable, Untrustworthy or another RegistryError; OSError for a file that cannot be
-        read. What was pushed until then stays in the registry, and is not sent again.
+        Raises AccessDenied, Unreachable, Untrustworthy or another RegistryError, and OSError for a file that cannot be
+        read. Content that was pushed before the error stays in the registry, and is not sent again.
         """
         sent = False
-        for part in {part.blob.digest: part for part in manifest.parts}.values():
-            sent = self._blobs.push(repository, part.blob, progress) or sent
+        for each in {each.blob.digest: each for each in manifest.blobs}.values():
+            sent = self._blobs.push(repository, each.blob, progress) or sent
         content = manifest.content()
-        digest = digest_of(content)
+        digest = content_digest(content)
         listed = False
-        found = self._manifests.get(repository, tag or digest)
-        if found is None or found.content != content:
-            listed, sent = self._manifests.put(repository, tag or digest, content, MANIFEST), True
-        if manifest.subject is not None and not listed and not self._keeps_lists(repository, manifest):
-            sent = add_to_index(self._manifests, repository, manifest) or sent
-        size = sum(part.blob.size for part in manifest.parts)
+        stored = self._manifests.get(repository, tag or digest)
+        if stored is None or stored.content != content:
+            listed, sent = self._manifests.put(repository, tag or digest, content, MANIFEST_TYPE), True
+        if manifest.subject is not None and not listed:
+            subject = manifest.subject["digest"]
+            if not self._manifests.lists_referrers(repository, subject):
+                sent = self._manifests.add_to_index(repository, manifest) or sent
+        size = sum(each.blob.size for each in manifest.blobs)
         return Pushed(repository=repository, digest=digest, size=size, sent=sent)
 
     def check_access(self, repository: str) -> None:
-        """Raise AccessDenied where we may not push to a repository."""
+        """Raise AccessDenied if pushing to a repository is not permitted."""
         self._blobs.check_access(repository)
 
-    def manifest(self, repository: str, reference: str) -> Found | None:
-        """The manifest with a tag or digest, None where there is none."""
+    def manifest(self, repository: str, reference: str) -> RemoteManifest | None:
+        """The manifest with a tag or digest, None if it does not exist."""
         return self._manifests.get(repository, reference)
 
-    def clean(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """`text` without the secrets of this session."""
-        return self._session.redactor.clean(text)
-
-    def _keeps_lists(self, repository: str, manifest: Manifest) -> bool:
-        """Whether the registry has a list of its own of what refers to the subject."""
-        assert manifest.subject is not None
-        url = self._session.url(repository, f"referrers/{manifest.subject['digest']}")
-        answer = self._session.ask("GET", url, repository, what="asking for what refers to an artifact")
-        return answer.status == 200
+        return self._session.redactor.redact(text)
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._session.close()
 
     def __enter__(self) -> Registry:

@@ -1,4 +1,4 @@
-"""Requests to one registry: made again where that helps, with credentials where they are asked for."""
+"""Requests to one registry, with authentication and retries."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from ..bounded import parse_json
 from .address import Address
 from .authorization import Authorization
 from .backoff import Backoff
-from .credentials import Credentials
+from .credentials import Credentials, Redactor
 from .errors import Interrupted, RegistryError
-from .redaction import Redactor
-from .transport import ANSWER_LIMIT, BOUNDS, Answer, Body, Transport
+from .transport import MAX_RESPONSE_BYTES, RESPONSE_BOUNDS, Body, RegistryResponse, Transport
 
-_TOLD = 300  # characters of a registry's own words
+_MAX_ERROR_CHARS = 300  # of a registry's error message
 
 
 class Session:
-    """A conversation with a registry. Close it, or use it with ``with``."""
+    """A session with a registry. Close it, or use it with ``with``."""
 
     def __init__(
         self, address: Address, credentials: Credentials | None = None, backoff: Backoff | None = None
@@ -27,13 +26,13 @@ class Session:
         self.backoff = backoff or Backoff()
         self.redactor = Redactor()
         self.transport = Transport(address, agent=f"portalis/{__version__}")
-        self._authorization = Authorization(self.transport, credentials, self.redactor, self._repeated)
+        self._authorization = Authorization(self.transport, credentials, self.redactor, self._send_with_retries)
 
     def url(self, repository: str, rest: str) -> str:
         """The URL of ``<repository>/<rest>``."""
-        return f"{self.address.base}/v2/{repository}/{rest}"
+        return f"{self.address.base_url}/v2/{repository}/{rest}"
 
-    def ask(
+    def request(
         self,
         method: str,
         url: str,
@@ -42,24 +41,24 @@ class Session:
         what: str,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        limit: int = ANSWER_LIMIT,
-    ) -> Answer:
-        """Make a request that may be made more than once. Raises what `once` raises, with Unreachable for
-        Interrupted."""
-        return self._repeated(
-            lambda: self.once(
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> RegistryResponse:
+        """Send a request that can be repeated. `what` describes it in messages. Raises the errors of `request_once`,
+        with Unreachable in place of Interrupted."""
+        return self._send_with_retries(
+            lambda: self.request_once(
                 method,
                 url,
                 repository,
                 headers=headers,
                 body=body,
                 size=0 if body is None else len(body),
-                limit=limit,
+                max_bytes=max_bytes,
             ),
             what,
         )
 
-    def once(
+    def request_once(
         self,
         method: str,
         url: str,
@@ -68,13 +67,13 @@ class Session:
         headers: Mapping[str, str] | None = None,
         body: Body = None,
         size: int = 0,
-        limit: int = ANSWER_LIMIT,
-    ) -> Answer:
-        """Make a request; a challenge is answered, once. Raises AccessDenied for 401 and 403, Interrupted for what may
-        be tried again, and RegistryError."""
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> RegistryResponse:
+        """Send a request, a second time after a challenge. Raises AccessDenied for 401 and 403, Interrupted for errors
+        that can be retried, and RegistryError."""
         scope = f"repository:{repository}:pull,push"
 
-        def send() -> Answer:
+        def send() -> RegistryResponse:
             return self.transport.send(
                 method,
                 url,
@@ -82,47 +81,47 @@ class Session:
                 authorization=self._authorization.header(scope),
                 body=body,
                 size=size,
-                limit=limit,
+                max_bytes=max_bytes,
             )
 
-        answer = send()
-        if answer.status == 401 and self.transport.is_own(answer.url):
-            self._authorization.answer(answer, scope)
-            answer = send()
-        if answer.status in (401, 403):
-            place = f" {self.address.reference(repository)}" if answer.status == 403 else ""
-            raise self._authorization.denied(
-                f"refuses access{place and ' to'}{place}{self._told(answer)}", answer.status
+        response = send()
+        if response.status == 401 and self.transport.is_own(response.url):
+            self._authorization.authenticate(response, scope)
+            response = send()
+        if response.status in (401, 403):
+            target = f" to {self.address.reference(repository)}" if response.status == 403 else ""
+            raise self._authorization.access_denied(
+                f"denied access{target}{self._error_text(response)}", response.status
             )
         self.backoff.reached = True
-        return answer
+        return response
 
-    def refused(self, what: str, answer: Answer, remediation: str = "") -> RegistryError:
-        """The error for an answer that nothing can be done with, with the registry's own words."""
+    def unexpected_response(self, what: str, response: RegistryResponse, remediation: str = "") -> RegistryError:
+        """The error for a response that cannot be handled, with the registry's own message."""
         return RegistryError(
-            f"{what}: {self.address.host} answers {answer.status}{self._told(answer)}",
-            remediation=remediation or "See the registry's log, or ask who runs it.",
+            f"{what}: {self.address.host} responded with {response.status}{self._error_text(response)}",
+            remediation=remediation or "See the registry's log, or contact its operator.",
         )
 
-    def _told(self, answer: Answer) -> str:
-        """What the registry says of an error, without secrets that it may have sent back."""
+    def _error_text(self, response: RegistryResponse) -> str:
+        """The first error in a response, in parentheses and without secrets; "" if it contains none."""
         try:
-            told = parse_json(answer.body, BOUNDS)["errors"][0]
-            text = ": ".join(str(told[key]) for key in ("code", "message") if told.get(key))
+            error = parse_json(response.body, RESPONSE_BOUNDS)["errors"][0]
+            text = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
         except (ValueError, LookupError, TypeError, AttributeError):
             return ""
-        return f" ({self.redactor.clean(text)[:_TOLD]})" if text else ""
+        return f" ({self.redactor.redact(text)[:_MAX_ERROR_CHARS]})" if text else ""
 
-    def _repeated(self, send: Callable[[], Answer], what: str) -> Answer:
-        attempt = self.backoff.attempt(what)
+    def _send_with_retries(self, send: Callable[[], RegistryResponse], what: str) -> RegistryResponse:
+        retries = self.backoff.retries(what)
         while True:
             try:
                 return send()
-            except Interrupted as problem:
-                attempt.failed(problem)
+            except Interrupted as error:
+                retries.wait_or_raise(error)
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self.transport.close()
 
     def __enter__(self) -> Session:

@@ -1,4 +1,5 @@
-"""One HTTP request to a registry, without a second try: what is sent where, and how much of an answer is read."""
+"""Sends single HTTP requests to a registry, without retries: which hosts receive what, and how much of a response is
+read."""
 
 from __future__ import annotations
 
@@ -21,29 +22,32 @@ try:
 except ImportError:
     raise MissingPart("urllib3 is not installed", remediation="pip install 'portalis[publish]'") from None
 
-CONNECT_S, READ_S, WHOLE_ANSWER_S = 15.0, 300.0, 120.0  # a registry checks a large blob before it answers
-ANSWER_LIMIT = 4 << 20  # bytes; registries themselves take no larger manifest
-BOUNDS = Bounds(max_bytes=ANSWER_LIMIT, max_values=100_000)
-_BLOCK = 1 << 16
-_MOST_REDIRECTS = 5
+_CONNECT_TIMEOUT_S = 15.0
+_READ_TIMEOUT_S = 300.0  # a registry verifies a large blob before it responds
+_RESPONSE_TIMEOUT_S = 120.0  # of the whole body
+MAX_RESPONSE_BYTES = 4 << 20
+"""Maximum size of a response. Registries accept no larger manifest themselves."""
+RESPONSE_BOUNDS = Bounds(max_bytes=MAX_RESPONSE_BYTES, max_values=100_000)
+_BLOCK_BYTES = 1 << 16
+_MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
+_RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
 
-class Reader(Protocol):
-    """A body that is sent piece by piece."""
+class BodyReader(Protocol):
+    """A request body that is read in blocks."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, none at the end."""
+        """The next bytes, empty at the end."""
 
 
-Body = bytes | Callable[[], Reader] | None
-"""Bytes, or what opens them anew for each try."""
+Body = bytes | Callable[[], BodyReader] | None
+"""Bytes, or a function that opens the body, once for each try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What came back. `url` is where it came from, after redirects."""
+class RegistryResponse:
+    """An HTTP response. `url` is the URL that returned it, after redirects."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,18 +55,18 @@ class Answer:
     url: str
 
     def header(self, name: str) -> str:
-        """A header, "" where it is not there."""
+        """The value of a header, "" if it is missing."""
         return self.headers.get(name, "")
 
 
 class Transport:
-    """Connections of one registry. Close it, or use it with ``with``."""
+    """HTTP connections to one registry. Close it, or use it with ``with``."""
 
     def __init__(self, address: Address, *, agent: str) -> None:
         self.address = address
         self._agent = agent
         self._pool = _pool(address)
-        self._answered = False
+        self._responded = False
 
     def send(
         self,
@@ -73,53 +77,56 @@ class Transport:
         authorization: str = "",
         body: Body = None,
         size: int = 0,
-        limit: int = ANSWER_LIMIT,
+        max_bytes: int = MAX_RESPONSE_BYTES,
         redirects: bool = True,
-    ) -> Answer:
-        """Ask once. `authorization` goes to the registry's own host only, and redirects are followed for reading only.
+    ) -> RegistryResponse:
+        """Send a request once. `authorization` is sent to the registry's own host only; only GET and HEAD follow
+        redirects.
 
-        Raises Interrupted for what may be tried again (connections that break, answers of 408, 429 and 5xx),
-        Untrustworthy for answers beyond `limit` bytes and redirects where none may be, RegistryError where TLS fails.
+        Raises Interrupted for errors that can be retried (broken connections, responses 408, 425, 429 and 5xx),
+        Untrustworthy for responses larger than `max_bytes` and redirects that are not allowed, RegistryError if TLS
+        fails.
         """
-        for _ in range(_MOST_REDIRECTS + 1):
-            self.check(url)
-            answer = self._once(method, url, headers, authorization, body, size, limit)
-            if answer.status not in _REDIRECTS:
-                return answer
-            target = joined(url, answer.header("Location"))
+        for _ in range(_MAX_REDIRECTS + 1):
+            self.check_url(url)
+            response = self._send_once(method, url, headers, authorization, body, size, max_bytes)
+            if response.status not in _REDIRECTS:
+                return response
+            target = join_url(url, response.header("Location"))
             if method not in ("GET", "HEAD") or not redirects:
                 raise Untrustworthy(
-                    f"{self.address.host} redirects a {method} to {_shown(target)}",
-                    remediation="If that is where the registry is now, name it.",
+                    f"{self.address.host} redirects a {method} to {_without_query(target)}",
+                    remediation="If the registry has moved there, use that address.",
                 )
             url = target
         raise Untrustworthy(
-            f"{self.address.host} redirects without an end", remediation=f"Ask whoever runs {self.address.host}."
+            f"{self.address.host} sends more than {_MAX_REDIRECTS} redirects",
+            remediation=f"Contact the operator of {self.address.host}.",
         )
 
     def is_own(self, url: str) -> bool:
-        """Whether `url` is at the registry itself, the only place where credentials go."""
-        return urlsplit(url)[:2] == urlsplit(self.address.base)[:2]
+        """Whether `url` is on the registry's own host. Credentials are sent to no other host."""
+        return urlsplit(url)[:2] == urlsplit(self.address.base_url)[:2]
 
-    def check(self, url: str) -> None:
-        """Raise Untrustworthy for a URL that the registry may not send us to: one without TLS, unless the registry
-        itself is spoken to without, and the URL is its own or on this machine too."""
+    def check_url(self, url: str) -> None:
+        """Raise Untrustworthy for a URL without TLS, unless the registry itself is contacted without TLS and the URL is
+        on its host or both are on this machine."""
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise _no_url(url) from None
+            raise _invalid_url(url) from None
         if parts.scheme == "https" and parts.hostname:
             return
-        own = urlsplit(self.address.base)
-        together = is_loopback(parts.hostname or "") and is_loopback(own.hostname or "")
-        if parts.scheme == "http" and own.scheme == "http" and (self.is_own(url) or together):
+        own = urlsplit(self.address.base_url)
+        both_local = is_loopback(parts.hostname or "") and is_loopback(own.hostname or "")
+        if parts.scheme == "http" and own.scheme == "http" and (self.is_own(url) or both_local):
             return
         raise Untrustworthy(
-            f"{self.address.host} sends us to {_shown(url)}, where there is no TLS",
-            remediation="Nothing was sent there. Ask who runs the registry.",
+            f"{self.address.host} refers to {_without_query(url)}, which does not use TLS",
+            remediation="Nothing was sent there. Contact the operator of the registry.",
         )
 
-    def _once(
+    def _send_once(
         self,
         method: str,
         url: str,
@@ -127,72 +134,75 @@ class Transport:
         authorization: str,
         body: Body,
         size: int,
-        limit: int,
-    ) -> Answer:
-        sent = {"User-Agent": self._agent, "Accept-Encoding": "identity", **headers}
+        max_bytes: int,
+    ) -> RegistryResponse:
+        all_headers = {"User-Agent": self._agent, "Accept-Encoding": "identity", **headers}
         if authorization and self.is_own(url):
-            sent["Authorization"] = authorization
+            all_headers["Authorization"] = authorization
         if body is not None:
-            sent["Content-Length"] = str(size)
+            all_headers["Content-Length"] = str(size)
         try:
-            got = self._pool.request(
+            response = self._pool.request(
                 method,
                 url,
                 body=cast("IO[bytes]", body()) if callable(body) else body,
-                headers=sent,
+                headers=all_headers,
                 redirect=False,
                 retries=False,
                 preload_content=False,
-                decode_content=False,  # so that no answer grows by being unpacked
-                timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+                decode_content=False,  # so that a response cannot grow by decompression
+                timeout=urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=_READ_TIMEOUT_S),
             )
             try:
-                content = b"" if method == "HEAD" else self._read(got, limit)
+                content = b"" if method == "HEAD" else self._read(response, max_bytes)
             finally:
-                got.close()  # an answer that was not read to its end must not be the next one's beginning
-        except SSLError as problem:
-            raise plain_expected(self.address) if is_not_tls(problem) else self._distrusted(problem) from None
+                response.close()  # the unread rest must not become the start of the next response
+        except SSLError as error:
+            raise plain_expected(self.address) if is_not_tls(error) else self._tls_error(error) from None
         except LocationParseError:
-            raise _no_url(url) from None
-        except (HTTPError, OSError) as problem:
-            if not _never_connected(problem) and self._needs_tls(url):
+            raise _invalid_url(url) from None
+        except (HTTPError, OSError) as error:
+            if not _never_connected(error) and self._needs_tls(url):
                 raise tls_expected(self.address) from None
-            raise Interrupted(f"{_host(url)}: {_cause(problem)}", reached=not _never_connected(problem)) from None
-        if got.status == 400 and self._needs_tls(url):
+            raise Interrupted(f"{_host(url)}: {_cause(error)}", reached=not _never_connected(error)) from None
+        if response.status == 400 and self._needs_tls(url):
             raise tls_expected(self.address)
-        self._answered = True
-        if got.status in _BUSY:
-            wait = got.headers.get("Retry-After", "")
+        self._responded = True
+        if response.status in _RETRIED:
+            wait = response.headers.get("Retry-After", "")
             raise Interrupted(
-                f"{_host(url)} answers {got.status}", reached=True, wait_s=int(wait) if wait.isdecimal() else 0
+                f"{_host(url)} responded with {response.status}",
+                reached=True,
+                wait_s=int(wait) if wait.isdecimal() else 0,
             )
-        return Answer(status=got.status, headers=got.headers, body=content, url=url)
+        return RegistryResponse(status=response.status, headers=response.headers, body=content, url=url)
 
-    def _read(self, got: urllib3.BaseHTTPResponse, limit: int) -> bytes:
-        end, found = time.monotonic() + WHOLE_ANSWER_S, bytearray()
-        while block := got.read(_BLOCK):
-            found += block
-            if len(found) > limit or time.monotonic() > end:
+    def _read(self, response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
+        deadline, content = time.monotonic() + _RESPONSE_TIMEOUT_S, bytearray()
+        while block := response.read(_BLOCK_BYTES):
+            content += block
+            if len(content) > max_bytes or time.monotonic() > deadline:
                 raise Untrustworthy(
-                    f"{self.address.host} answers with more than {limit} bytes, or without an end",
-                    remediation="The rest was not read. See that the URL is that of a registry.",
+                    f"the response of {self.address.host} exceeds {max_bytes} bytes or {_RESPONSE_TIMEOUT_S:g} s",
+                    remediation="The remainder was not read. Check that the URL is the URL of a registry.",
                 )
-        return bytes(found)
+        return bytes(content)
 
     def _needs_tls(self, url: str) -> bool:
-        """Whether the registry was asked over plain HTTP and speaks TLS; servers answer 400 then, or break off."""
-        asked = self.address.plain_http and self.is_own(url) and not self._answered
-        return asked and speaks_tls(self.address.base)
+        """Whether the registry was contacted over plain HTTP but uses TLS. Such servers respond with 400, or close the
+        connection."""
+        suspected = self.address.plain_http and self.is_own(url) and not self._responded
+        return suspected and speaks_tls(self.address.base_url)
 
-    def _distrusted(self, problem: SSLError) -> RegistryError:
+    def _tls_error(self, error: SSLError) -> RegistryError:
         return RegistryError(
-            f"no secure connection to {self.address.host}: {problem}",
-            remediation="Have its certificate signed by an authority that this machine knows, or name one's file in"
-            " SSL_CERT_FILE.",
+            f"cannot establish a TLS connection to {self.address.host}: {error}",
+            remediation="Use a certificate that is signed by an authority trusted by this machine, or set SSL_CERT_FILE"
+            " to the authority's certificate.",
         )
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._pool.clear()
 
     def __enter__(self) -> Transport:
@@ -202,39 +212,40 @@ class Transport:
         self.close()
 
 
-def joined(url: str, location: str) -> str:
-    """Where a Location header of an answer from `url` points to. Raises Untrustworthy."""
+def join_url(url: str, location: str) -> str:
+    """The absolute URL of a Location header in a response from `url`. Raises Untrustworthy."""
     try:
         return urljoin(url, location)
     except ValueError:
-        raise _no_url(location) from None
+        raise _invalid_url(location) from None
 
 
-def _no_url(text: str) -> Untrustworthy:
+def _invalid_url(text: str) -> Untrustworthy:
     return Untrustworthy(
-        f"the registry sends us to {_shown(text)!r}, which is no URL", remediation="Ask whoever runs the registry."
+        f"the registry refers to {_without_query(text)!r}, which is not a valid URL",
+        remediation="Contact the operator of the registry.",
     )
 
 
 def _pool(address: Address) -> urllib3.PoolManager:
-    """Through the proxy that the environment names, if any. Certificates are checked, by urllib3's own defaults."""
-    parts = urlsplit(address.base)
-    proxy = urllib.request.getproxies().get(parts.scheme)
+    """A pool of connections, through the proxy of the environment if there is one. urllib3 checks certificates."""
+    parts = urlsplit(address.base_url)
+    proxy_url = urllib.request.getproxies().get(parts.scheme)
     host = parts.hostname or ""
-    if not proxy or is_loopback(host) or urllib.request.proxy_bypass(host):
+    if not proxy_url or is_loopback(host) or urllib.request.proxy_bypass(host):
         return urllib3.PoolManager(cert_reqs="CERT_REQUIRED")
-    found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    login = f"{found.username or ''}:{found.password or ''}" if found.username else None
+    proxy = urlsplit(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
+    login = f"{proxy.username or ''}:{proxy.password or ''}" if proxy.username else None
     headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
     return urllib3.ProxyManager(
-        found._replace(netloc=found.netloc.rpartition("@")[2]).geturl(),
+        proxy._replace(netloc=proxy.netloc.rpartition("@")[2]).geturl(),
         proxy_headers=headers,
         cert_reqs="CERT_REQUIRED",
     )
 
 
-def _shown(url: str) -> str:
-    """`url` without what is behind its path, where there may be secrets."""
+def _without_query(url: str) -> str:
+    """`url` without its query, which can contain secrets, and cut to 200 characters."""
     return url.partition("?")[0][:200]
 
 
@@ -242,14 +253,14 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc
 
 
-def _never_connected(problem: BaseException) -> bool:
-    return isinstance(problem, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
+def _never_connected(error: BaseException) -> bool:
+    return isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
 
 
-def _cause(problem: BaseException) -> str:
-    """What went wrong at the bottom, without the layers of the libraries."""
-    while problem.__cause__ or problem.__context__:
-        problem = problem.__cause__ or problem.__context__ or problem
-    if isinstance(problem, OSError) and problem.strerror:
-        return problem.strerror
-    return str(problem) or type(problem).__name__
+def _cause(error: BaseException) -> str:
+    """The message of the innermost error, without the layers that the libraries add."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

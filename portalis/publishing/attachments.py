@@ -1,4 +1,4 @@
-"""What is said of an artifact, and refers to it in the registry: its SBOM and its provenance."""
+"""Attestations in a registry: manifests with the SBOM or the provenance that refer to an artifact as their subject."""
 
 from __future__ import annotations
 
@@ -12,107 +12,115 @@ from typing import Any
 from ..bounded import Bounds, Excess, parse_json
 from ..contracts.published import PublishedKind
 from ..oci.blobs import Blob
-from ..oci.image_manifest import TITLE, Manifest, Part, empty_config
+from ..oci.image_manifest import TITLE_ANNOTATION, ImageManifest, ManifestBlob, empty_config
 from ..output.package_layout import SBOM_ENDING, SIGNED_ENDING, UNSIGNED_ENDING
 from .published_package import Package
 
-SBOM_TYPE = "application/vnd.cyclonedx+json"
-SIGNED_TYPE = "application/vnd.dsse.envelope.v1+json"
-UNSIGNED_TYPE = "application/vnd.in-toto+json"
-PREDICATE = "in-toto.io/predicate-type"
-_BOUNDS = Bounds(max_bytes=64 << 20, max_values=2_000_000)  # of a statement that is looked into
+_SBOM_TYPE = "application/vnd.cyclonedx+json"
+_SIGNED_TYPE = "application/vnd.dsse.envelope.v1+json"
+_UNSIGNED_TYPE = "application/vnd.in-toto+json"
+_PREDICATE_ANNOTATION = "in-toto.io/predicate-type"
+_BOUNDS = Bounds(max_bytes=64 << 20, max_values=2_000_000)  # of a provenance file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A file about an artifact."""
+    """A file that is attached to an artifact, and its manifest."""
 
     kind: PublishedKind
     file: PurePosixPath
     media_type: str
-    manifest: Manifest
+    manifest: ImageManifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Paper:
-    """A file that lies beside an archive. `about` are the digests that it names, each with the type of what is said;
-    None where it is about the whole package."""
+class AttestationFile:
+    """An SBOM or provenance file next to an archive. `subjects` maps the digest of each subject of a statement to the
+    statement's predicate type; it is None for an SBOM, which describes the whole package."""
 
     kind: PublishedKind
     file: PurePosixPath
     media_type: str
-    about: Mapping[str, str] | None = None
+    subjects: Mapping[str, str] | None = None
 
 
-def papers(package: Package) -> tuple[Paper, ...]:
-    """The SBOM and the statements beside the package's archives, each read once."""
-    found = []
+def attestation_files(package: Package) -> tuple[AttestationFile, ...]:
+    """The SBOM and provenance files next to the package's archives."""
+    files = []
     for archive in package.artifacts.distribution_archives:
-        path = package.relative(archive.archive_path)
+        path = package.relative_path(archive.archive_path)
         file = path.with_name(f"{path.name}.{SBOM_ENDING}")
         if (package.folder / file).is_file():
-            found.append(Paper(kind=PublishedKind.Sbom, file=file, media_type=SBOM_TYPE))
-        for ending, media_type in ((SIGNED_ENDING, SIGNED_TYPE), (UNSIGNED_ENDING, UNSIGNED_TYPE)):
+            files.append(AttestationFile(kind=PublishedKind.Sbom, file=file, media_type=_SBOM_TYPE))
+        for ending, media_type in ((SIGNED_ENDING, _SIGNED_TYPE), (UNSIGNED_ENDING, _UNSIGNED_TYPE)):
             file = path.with_name(f"{path.name}.{ending}")
-            about: dict[str, str] = {}
+            subjects: dict[str, str] = {}
             for statement in _statements(package, file):
-                said = str(statement.get("predicateType", ""))
-                about = dict.fromkeys(_subjects(statement), said) | about  # the first that names it
-            found.append(Paper(kind=PublishedKind.Provenance, file=file, media_type=media_type, about=about))
-    return tuple(found)
+                predicate_type = str(statement.get("predicateType", ""))
+                subjects = dict.fromkeys(_subjects(statement), predicate_type) | subjects  # the first statement counts
+            files.append(
+                AttestationFile(kind=PublishedKind.Provenance, file=file, media_type=media_type, subjects=subjects)
+            )
+    return tuple(files)
 
 
 def attachments(
-    package: Package, known: Iterable[Paper], blob: Blob, subject: Manifest, *, sbom: bool = True
+    package: Package, files: Iterable[AttestationFile], blob: Blob, subject: ImageManifest, *, sbom: bool = True
 ) -> tuple[Attachment, ...]:
-    """Those of the `known` papers that are about `blob`, the content of the artifact `subject`, and the SBOM."""
-    found = []
-    for paper in known:
-        if paper.about is None and sbom:
-            found.append(_attachment(package, paper, subject, {}))
-        elif paper.about is not None and blob.digest in paper.about:
-            found.append(_attachment(package, paper, subject, {PREDICATE: paper.about[blob.digest]}))
-    return tuple(found)
+    """The attachments of the artifact `subject`, whose content is `blob`: the SBOM if `sbom`, and the provenance files
+    that have the blob's digest among their subjects."""
+    attached = []
+    for each in files:
+        if each.subjects is None and sbom:
+            attached.append(_attachment(package, each, subject, {}))
+        elif each.subjects is not None and blob.digest in each.subjects:
+            annotations = {_PREDICATE_ANNOTATION: each.subjects[blob.digest]}
+            attached.append(_attachment(package, each, subject, annotations))
+    return tuple(attached)
 
 
-def _attachment(package: Package, paper: Paper, subject: Manifest, said: dict[str, str]) -> Attachment:
-    name = paper.file.name
-    layer = Part(blob=package.blob(paper.file), media_type=paper.media_type, annotations={TITLE: name})
-    manifest = Manifest(
+def _attachment(
+    package: Package, attestation: AttestationFile, subject: ImageManifest, annotations: dict[str, str]
+) -> Attachment:
+    name, media_type = attestation.file.name, attestation.media_type
+    blob = package.blob(attestation.file)
+    manifest = ImageManifest(
         config=empty_config(),
-        layers=[layer],
-        artifact_type=paper.media_type,
-        annotations=package.annotations(name) | said,
+        layers=[ManifestBlob(blob=blob, media_type=media_type, annotations={TITLE_ANNOTATION: name})],
+        artifact_type=media_type,
+        annotations=package.annotations(name) | annotations,
         subject=subject.descriptor(),
     )
-    return Attachment(kind=paper.kind, file=paper.file, media_type=paper.media_type, manifest=manifest)
+    return Attachment(kind=attestation.kind, file=attestation.file, media_type=media_type, manifest=manifest)
 
 
 def _statements(package: Package, file: PurePosixPath) -> Iterator[dict[str, Any]]:
-    """The in-toto statements of a file: one, or an envelope with one in each line."""
-    place = package.folder / file
-    if not place.is_file():
+    """The in-toto statements of a provenance file: a single statement, or one DSSE envelope per line. Invalid ones are
+    skipped."""
+    path = package.folder / file
+    if not path.is_file():
         return
     try:
-        content = _BOUNDS.read(place)
+        content = _BOUNDS.read(path)
     except Excess:
         return
     for text in content.splitlines() if file.suffix == ".jsonl" else [content]:
         try:
-            found = parse_json(text, _BOUNDS)
-            if "payload" in found:
-                found = parse_json(base64.b64decode(found["payload"]), _BOUNDS)
+            document = parse_json(text, _BOUNDS)
+            if "payload" in document:
+                document = parse_json(base64.b64decode(document["payload"]), _BOUNDS)
         except (ValueError, TypeError, binascii.Error):
             continue
-        if isinstance(found, dict):
-            yield found
+        if isinstance(document, dict):
+            yield document
 
 
 def _subjects(statement: dict[str, Any]) -> set[str]:
+    """The digests of the statement's subjects."""
     subjects = statement.get("subject")
-    found = set()
-    for each in subjects if isinstance(subjects, list) else []:
-        digests = each.get("digest") if isinstance(each, dict) else None
-        if isinstance(digests, dict) and "sha256" in digests:
-            found.add(f"sha256:{digests['sha256']}")
-    return found
+    digests = set()
+    for subject in subjects if isinstance(subjects, list) else []:
+        digest = subject.get("digest") if isinstance(subject, dict) else None
+        if isinstance(digest, dict) and "sha256" in digest:
+            digests.add(f"sha256:{digest['sha256']}")
+    return digests

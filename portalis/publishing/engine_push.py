@@ -1,4 +1,5 @@
-"""Images go to the registry through the engine that has them: found when there is an image to push, and not before."""
+"""Pushes images to the registry through the engine that has them. The engine is contacted for the first image only when
+there is one to push."""
 
 from __future__ import annotations
 
@@ -11,43 +12,44 @@ from ..oci.backoff import Backoff
 from ..oci.credentials import Credentials
 from ..oci.errors import AccessDenied, Interrupted
 from ..spec.container import ContainerRuntime
-from .publishing_plan import PlannedImage
+from .publishing_plan import ImagePush
 
 if TYPE_CHECKING:
     from ..engines.container_engine import ContainerEngine
 
-# what engines say when a registry refuses: nothing that another try would change
+# the messages of engines if a registry denies access, which a retry would not change
 _DENIED = re.compile(r"unauthorized|authentication required|denied|forbidden|no basic auth", re.IGNORECASE)
-_TRIES = 5  # the engine itself tries each layer a few times
+_MAX_TRIES = 5  # the engine itself retries each layer
 
 
 class EnginePush:
-    """Pushes images; usable as a function. Close it, or use it with ``with``."""
+    """Pushes images through an engine. Close it, or use it with ``with``."""
 
     def __init__(
         self,
         address: Address,
         credentials: Credentials | None,
         runtime: ContainerRuntime = ContainerRuntime.Docker,
-        say: Callable[[str], None] = lambda _: None,
+        on_progress: Callable[[str], None] = lambda _: None,
         *,
         backoff: Backoff | None = None,
     ) -> None:
         self._address = address
         self._login = _login(address, credentials)
         self._runtime = runtime
-        self._say = say
-        self._backoff = backoff or Backoff(tries=_TRIES, tries_unreached=_TRIES, on_retry=say)
+        self._on_progress = on_progress
+        self._backoff = backoff or Backoff(max_tries=_MAX_TRIES, max_tries_unreached=_MAX_TRIES, on_retry=on_progress)
         self._engine: ContainerEngine | None = None
 
-    def __call__(self, planned: PlannedImage) -> None:
-        """Push one image. Raises MissingPart without an engine, AccessDenied, Unreachable."""
+    def push(self, planned: ImagePush) -> None:
+        """Push one image. Raises MissingPart without an engine, EngineFailed if the engine does not have the image,
+        AccessDenied and Unreachable."""
         from ..engines.container_engine import ContainerEngine
         from ..engines.errors import EngineFailed
 
         if self._engine is None:
             self._engine = ContainerEngine.find(self._runtime)
-        attempt = self._backoff.attempt(f"pushing {planned.reference} with {self._engine.version()}")
+        retries = self._backoff.retries(f"pushing {planned.reference} with {self._engine.version()}")
         self._engine.inspect(planned.reference)
         while True:
             try:
@@ -57,21 +59,21 @@ class EnginePush:
                     planned.tag,
                     login=self._login,
                     plain_http=self._address.plain_http,
-                    on_line=self._say,
+                    on_line=self._on_progress,
                 )
                 return
-            except EngineFailed as problem:
-                if _DENIED.search(problem.message):
+            except EngineFailed as error:
+                if _DENIED.search(error.message):
                     host = self._address.host
                     raise AccessDenied(
-                        problem.message,
+                        error.message,
                         remediation=f"Log in with `docker login {host}` or `podman login {host}`, or set"
                         " PORTALIS_REGISTRY_USERNAME and PORTALIS_REGISTRY_PASSWORD.",
                     ) from None
-                attempt.failed(Interrupted(problem.message, reached=True))
+                retries.wait_or_raise(Interrupted(error.message, reached=True))
 
     def close(self) -> None:
-        """End the connection to the engine, if there is one."""
+        """Close the connection to the engine, if there is one."""
         if self._engine is not None:
             self._engine.close()
 
@@ -83,7 +85,7 @@ class EnginePush:
 
 
 def _login(address: Address, credentials: Credentials | None) -> dict[str, str]:
-    """What the engine hands to the registry, in its own terms."""
+    """The credentials in the format of the engine's API."""
     if credentials is None:
         return {}
     if credentials.is_token:

@@ -1,4 +1,4 @@
-"""A package that lies on disk, as publishing sees it: what was made, and where each file of it is now."""
+"""A package on disk, as publishing sees it: its manifest and artifacts, and the current paths of its files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..contracts.output import Artifacts
+from ..contracts.output import Artifacts, PackagingAgentOutput
 from ..contracts.package_manifest import PackageManifest
 from ..errors import UsageError
 from ..naming import oci_tag_trouble
 from ..oci.blobs import Blob, blob_of
 
+PACKAGE_AGAIN = "Run `portalis package` again."
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """A package: `files` are the SHA-256 of all its files, by their paths relative to `folder`, where they lie now;
-    `root` is the folder that the paths of `artifacts` begin with. `modules` are files of modules, by their names, that
-    are not among them."""
+    """A package in the directory `folder`.
+
+    `root` is the directory that the paths in `artifacts` start with: the output directory when the package was created.
+    `files` maps the path of each file, relative to `folder`, to its SHA-256. `modules` maps names of modules to files
+    outside the package.
+    """
 
     manifest: PackageManifest
     artifacts: Artifacts
@@ -29,75 +33,94 @@ class Package:
     files: Mapping[PurePosixPath, str]
     modules: Mapping[str, Path]
 
-    def relative(self, path: str) -> PurePosixPath:
-        """A path of `artifacts`, relative to the package. Raises UsageError."""
+    def relative_path(self, path: str) -> PurePosixPath:
+        """Convert a path of `artifacts` to a path relative to `folder`. Raises UsageError if it is outside."""
         try:
-            found = PurePosixPath(path).relative_to(self.root)
+            relative = PurePosixPath(path).relative_to(self.root)
         except ValueError:
-            raise UsageError(
-                f"{path} is not in the package", remediation="Make the package again with `portalis package`."
-            ) from None
-        if ".." in found.parts:
-            raise UsageError(
-                f"{path} leads out of the package", remediation="Make the package again with `portalis package`."
-            )
-        return found
+            raise UsageError(f"{path} is not in the package", remediation=PACKAGE_AGAIN) from None
+        if ".." in relative.parts:
+            raise UsageError(f"{path} points outside the package", remediation=PACKAGE_AGAIN)
+        return relative
 
     def blob(self, path: PurePosixPath) -> Blob:
-        """A file of the package. Raises UsageError where it is gone, or is not what was packaged."""
-        place = self.folder / path
+        """A file of the package as a blob. Raises UsageError if it is missing or has changed."""
+        file = self.folder / path
         try:
-            blob = blob_of(place)
+            blob = blob_of(file)
         except OSError as error:
-            raise UsageError(
-                f"{place}: {error.strerror}", remediation="Make the package again with `portalis package`."
-            ) from None
-        known = self.files.get(path)
-        if known is not None and blob.digest != f"sha256:{known}":
-            raise UsageError(
-                f"{place} has changed since it was packaged",
-                remediation="Make the package again with `portalis package`.",
-            )
+            raise UsageError(f"{file}: {error.strerror}", remediation=PACKAGE_AGAIN) from None
+        expected = self.files.get(path)
+        if expected is not None and blob.digest != f"sha256:{expected}":
+            raise UsageError(f"{file} has changed since it was packaged", remediation=PACKAGE_AGAIN)
         return blob
 
     def module_files(self) -> Iterator[tuple[str, PurePosixPath | Path | None]]:
-        """Each module, and the file of the package that has it, else a file elsewhere, None where there is none."""
+        """The name of each module with its file: relative to the package if a file of the package has its content, else
+        an absolute path, else None."""
         by_hash = {digest: path for path, digest in sorted(self.files.items(), reverse=True) if path.suffix == ".wasm"}
         for module in self.manifest.build_info.wasm_binaries:
             yield module.name, by_hash.get(module.checksum_sha256) or self.modules.get(module.name)
 
     @property
     def name(self) -> str:
-        """What its repositories are called by."""
+        """The first component of the names of the package's repositories. Raises UsageError."""
         return repository_name(self.manifest.package_name)
 
     @property
     def tag(self) -> str:
-        """The version as a tag, which may have no plus. Raises UsageError."""
+        """The version as a tag, with dashes for plus signs, which tags cannot contain. Raises UsageError."""
         tag = self.manifest.package_version.replace("+", "-")
-        if (trouble := oci_tag_trouble(tag)) is not None:
-            raise UsageError(f"the version {tag!r} {trouble}", remediation="Choose another package_version.")
+        if (problem := oci_tag_trouble(tag)) is not None:
+            raise UsageError(f"the version {tag!r} {problem}", remediation="Choose another package_version.")
         return tag
 
     def annotations(self, title: str) -> dict[str, str]:
-        """What manifests say of the package; the same however often it is published."""
-        about = self.manifest
-        found = {
+        """The annotations of a manifest. They depend on the package only, not on when it is published."""
+        annotations = {
             "org.opencontainers.image.title": title,
-            "org.opencontainers.image.version": about.package_version,
-            "org.opencontainers.image.created": about.created_at,
-            "org.opencontainers.image.description": about.description,
+            "org.opencontainers.image.version": self.manifest.package_version,
+            "org.opencontainers.image.created": self.manifest.created_at,
+            "org.opencontainers.image.description": self.manifest.description,
         }
-        return {key: value for key, value in found.items() if value}
+        return {key: value for key, value in annotations.items() if value}
+
+
+def package_from_report(folder: Path, report: PackagingAgentOutput) -> Package:
+    """The package in `folder` that `report` describes. The directory may have been moved since it was created."""
+    manifest = report.package_metadata.package_manifest
+    assert manifest is not None
+    root = _original_root(report) or PurePosixPath(folder.absolute())
+    files = {
+        PurePosixPath(path).relative_to(root): digest
+        for path, digest in report.package_metadata.checksums.items()
+        if PurePosixPath(path).is_relative_to(root)
+    }
+    return Package(
+        manifest=manifest, artifacts=report.artifacts, folder=folder.absolute(), root=root, files=files, modules={}
+    )
 
 
 def repository_name(name: str) -> str:
-    """`name` as a part of a repository's name: in lower case, with dashes for what may not be in it. Raises
+    """`name` as a component of a repository name: in lower case, with dashes for invalid characters. Raises
     UsageError."""
-    found = _NOT_IN_NAMES.sub("-", name.lower()).strip("-")
-    if not found:
+    component = _NOT_IN_NAMES.sub("-", name.lower()).strip("-")
+    if not component:
         raise UsageError(
-            f"{name!r} has no letter or digit for a repository's name",
-            remediation="Choose a package_name, or a name of the module, with one.",
+            f"{name!r} contains no letter or digit for a repository name",
+            remediation="Choose a package_name, or a name of the module, with a letter or digit.",
         )
-    return found
+    return component
+
+
+def _original_root(report: PackagingAgentOutput) -> PurePosixPath | None:
+    """The directory in which the package was created: the part of an absolute path before its path in the manifest."""
+    manifest = report.package_metadata.package_manifest
+    assert manifest is not None
+    inventory = manifest.artifacts
+    for kind in type(inventory).model_fields:
+        for entry in getattr(inventory, kind):
+            for path in report.package_metadata.checksums:
+                if path.endswith(f"/{entry.path}"):
+                    return PurePosixPath(path.removesuffix(f"/{entry.path}"))
+    return None

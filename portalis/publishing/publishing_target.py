@@ -1,4 +1,5 @@
-"""The last target: publishing what the others made. What fails leaves all of it, and a script to go on by hand."""
+"""The target `publish`, the last one: publishes the artifacts of the other targets. If anything fails, the script
+publish.sh is added to the package."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from ..contracts.errors import ErrorType, PublishingError
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..engines.engine_commands import engine_program
 from ..errors import PortalisError, UsageError
-from ..oci import address as addresses
-from ..oci import credentials
-from ..oci.address import Address
+from ..oci.address import Address, parse_address
+from ..oci.logins import find_credentials
+from ..output.package_layout import PUBLISH_SCRIPT
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, StageError, TargetResult
@@ -21,58 +22,73 @@ from ..target import Job, StageError, TargetResult
 if TYPE_CHECKING:
     from .published_package import Package
     from .publishing_plan import PublishingPlan
+    from .push import PublishingOutcome
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
-    """Why nothing is published."""
+    """The reason why nothing is published; None if the spec enables publishing."""
     return None if spec.publish_to_registry else "publish_to_registry is false"
 
 
 def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
-    """A registry's URL that is none."""
+    """The problem of an invalid registry_url."""
     if not spec.publish_to_registry or spec.registry_url is None:
         return
     try:
-        addresses.parse(spec.registry_url)
-    except UsageError as problem:
-        yield Problem(where="registry_url", message=problem.message, remediation=problem.remediation)
+        parse_address(spec.registry_url)
+    except UsageError as error:
+        yield Problem(where="registry_url", message=error.message, remediation=error.remediation)
 
 
 def generate(job: Job) -> TargetResult:
-    """Nothing: publishing makes no file, but where it fails."""
+    """An empty result: publishing generates no files, except for a script if it fails."""
     return TargetResult()
 
 
 def run(job: Job, made: TargetResult) -> TargetResult:
-    """Publish. What was not published is an error of `made`, with a script for all of it; what was is told as well.
-    Raises StageError where nothing can be published, and MissingPart without an HTTP client."""
-    from .publication import carry_out, failure_of
-    from .publishing_plan import make_plan
+    """Publish the artifacts in `job`, and add what was published to `made`.
 
-    address = addresses.parse(job.spec.registry_url or "")
+    If some are not published, the result has an error, and the script that publishes everything. Raises StageError if
+    nothing can be published, and MissingPart if urllib3 is not installed.
+    """
+    from .publishing_plan import make_plan
+    from .push import publish_plan
+
+    address = parse_address(job.spec.registry_url or "")
     try:
         plan = make_plan(_package(job), address)
-    except PortalisError as problem:
-        raise _error(address, problem) from None
+    except PortalisError as error:
+        raise _stage_error(address, error) from None
     if not plan.images and not plan.artifacts:
-        why = UsageError("there is nothing to publish", remediation="Enable a target that makes something.")
-        raise _error(address, why)
+        empty = UsageError("nothing to publish", remediation="Enable a target that generates artifacts.")
+        raise _stage_error(address, empty)
     made = dataclasses.replace(made, warnings=(*made.warnings, *map(_not_published, plan.notes)))
     try:
-        login = credentials.find(address)
-    except PortalisError as problem:
-        return _failed(job, made, plan, _error(address, problem))
-    outcome = carry_out(plan, login, runtime=job.spec.container_config.runtime, say=job.say)
+        credentials = find_credentials(address)
+    except PortalisError as error:
+        return _with_script(job, made, plan, _stage_error(address, error))
+    runtime = job.spec.container_config.runtime
+    outcome = publish_plan(plan, credentials, runtime=runtime, on_progress=job.say)
     made = dataclasses.replace(made, published=(*made.published, *outcome.published))
-    return _failed(job, made, plan, failure_of(plan, outcome)) if outcome.failures else made
+    return _with_script(job, made, plan, publishing_error(plan, outcome)) if outcome.failures else made
 
 
-def _not_published(note: str) -> PackagingWarning:
-    return PackagingWarning(
-        message=f"not published: {note}",
-        severity=WarningSeverity.Medium,
-        remediation="A module is published from a model or an image context, an extension from its archive"
-        " (omniverse_config.package_as_extension).",
+def publishing_error(plan: PublishingPlan, outcome: PublishingOutcome) -> StageError:
+    """The error of an outcome with failures. Its message names the first one and the number of the others."""
+    first, count = outcome.failures[0], len(outcome.failures) + len(outcome.untried)
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return StageError(
+        ErrorType.PublishingError,
+        f"{first.reference} was not published{more}: {first.message}",
+        remediation=first.remediation,
+        details=PublishingError(
+            registry_url=str(plan.address),
+            auth_error=next((each.message for each in outcome.failures if each.denied), None),
+            push_errors=(
+                *(f"{each.reference}: {each.message}" for each in outcome.failures),
+                *(f"{reference}: not attempted" for reference in outcome.untried),
+            ),
+        ),
     )
 
 
@@ -89,25 +105,34 @@ def _package(job: Job) -> Package:
     )
 
 
-def _failed(job: Job, made: TargetResult, plan: PublishingPlan, error: StageError) -> TargetResult:
-    from ..output.package_layout import PUBLISH_SCRIPT
+def _not_published(note: str) -> PackagingWarning:
+    return PackagingWarning(
+        message=f"not published: {note}",
+        severity=WarningSeverity.Medium,
+        remediation="Enable the target `triton` or `nim` to publish modules, and set"
+        " omniverse_config.package_as_extension to publish the extension.",
+    )
+
+
+def _with_script(job: Job, made: TargetResult, plan: PublishingPlan, error: StageError) -> TargetResult:
+    """`made` with the error, and with the script that publishes everything in `plan`."""
     from .script import write_script
 
     engine = engine_program(job.spec.container_config.runtime)
     write_script(plan, job.staging, engine)
     error.steps = (
         f"portalis publish {job.output} --registry {plan.address}",
-        f"{job.final(PUBLISH_SCRIPT)} publishes by hand, with {engine} and oras",
+        f"or {job.final(PUBLISH_SCRIPT)}, which requires {engine} and oras",
     )
     return dataclasses.replace(
         made, errors=(*made.errors, error), tool_outputs=(*made.tool_outputs, PurePosixPath(PUBLISH_SCRIPT))
     )
 
 
-def _error(address: Address, problem: PortalisError) -> StageError:
+def _stage_error(address: Address, error: PortalisError) -> StageError:
     return StageError(
         ErrorType.PublishingError,
-        problem.message,
-        remediation=problem.remediation,
-        details=PublishingError(registry_url=str(address), push_errors=(problem.message,)),
+        error.message,
+        remediation=error.remediation,
+        details=PublishingError(registry_url=str(address), push_errors=(error.message,)),
     )

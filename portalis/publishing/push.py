@@ -1,25 +1,31 @@
-"""Carries a plan out: one artifact after the other, each with what refers to it. What fails is told beside the rest."""
+"""Publishes a plan: pushes its artifacts and images one by one, and collects the failures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ..bounded import parse_json
 from ..contracts.published import PublishedArtifact, PublishedKind
 from ..errors import PortalisError
-from ..oci.errors import AccessDenied, Unreachable
+from ..oci.backoff import Backoff
+from ..oci.credentials import Credentials
+from ..oci.errors import AccessDenied, Unreachable, Untrustworthy
 from ..oci.registry import Pushed, Registry
-from .images import PushImage, publish_image
-from .publishing_plan import PlannedArtifact, PlannedImage, PublishingPlan
+from ..oci.transport import RESPONSE_BOUNDS
+from ..spec.container import ContainerRuntime
+from .engine_push import EnginePush
+from .publishing_plan import ImagePush, PlannedArtifact, PublishingPlan
 
-_TOLD_BYTES = 8 << 20  # a blob that is smaller arrives before anybody wonders
+_PROGRESS_MIN_BYTES = 8 << 20  # uploads of smaller blobs report no progress
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
+"""Receives a line of progress for the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Something that was not published. `denied` is the registry's refusal, where it was one."""
+class PublishingFailure:
+    """An artifact that was not published. `denied` is true if the registry denied access."""
 
     reference: str
     message: str
@@ -28,43 +34,62 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What has become of a plan."""
+class PublishingOutcome:
+    """The result of publishing a plan."""
 
     published: tuple[PublishedArtifact, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[PublishingFailure, ...]
     untried: tuple[str, ...] = ()
-    """What was not tried, since it would have failed the same way."""
+    """References that were not attempted, because the registry could not be reached or denied access."""
 
 
-def publish(plan: PublishingPlan, registry: Registry, push_image: PushImage, say: Say = lambda _: None) -> Outcome:
-    """Publish everything. A registry that cannot be reached, or refuses us, is not asked for the rest."""
+def publish_plan(
+    plan: PublishingPlan,
+    credentials: Credentials | None,
+    *,
+    runtime: ContainerRuntime = ContainerRuntime.Docker,
+    on_progress: OnProgress = lambda _: None,
+    backoff: Backoff | None = None,
+) -> PublishingOutcome:
+    """Publish everything in `plan`: images through the engine `runtime`, and the rest directly.
+
+    A failure is part of the outcome, and the other artifacts are published anyway; only after AccessDenied or
+    Unreachable nothing more is attempted.
+    """
+    policy = backoff or Backoff(on_retry=on_progress)
     published: list[PublishedArtifact] = []
-    failures: list[Failure] = []
-    waiting: list[PlannedArtifact | PlannedImage] = [*plan.artifacts, *plan.images]
-    while waiting:
-        planned = waiting.pop(0)
-        reference = f"{plan.address.reference(planned.repository)}:{planned.tag}"
-        say(f"publishing {reference}")
-        try:
-            if isinstance(planned, PlannedImage):
-                published.append(publish_image(planned, registry, push_image))
-            else:
-                published.extend(_push(planned, registry, say))
-        except (PortalisError, OSError) as problem:
-            failures.append(_failure(reference, problem, registry))
-            if isinstance(problem, (AccessDenied, Unreachable)):
-                break
-    untried = tuple(f"{plan.address.reference(each.repository)}:{each.tag}" for each in waiting)
-    return Outcome(published=tuple(published), failures=tuple(failures), untried=untried)
+    failures: list[PublishingFailure] = []
+    remaining: list[PlannedArtifact | ImagePush] = [*plan.artifacts, *plan.images]
+    with (
+        Registry(plan.address, credentials, backoff=policy) as registry,
+        EnginePush(plan.address, credentials, runtime, on_progress) as engine_push,
+    ):
+        while remaining:
+            planned = remaining.pop(0)
+            reference = plan.reference(planned)
+            on_progress(f"publishing {reference}")
+            try:
+                if isinstance(planned, ImagePush):
+                    published.append(_publish_image(planned, registry, engine_push))
+                else:
+                    published.extend(_publish_artifact(planned, registry, on_progress))
+            except (PortalisError, OSError) as error:
+                failures.append(_failure(reference, error, registry))
+                if isinstance(error, (AccessDenied, Unreachable)):
+                    break
+    untried = tuple(plan.reference(each) for each in remaining)
+    return PublishingOutcome(published=tuple(published), failures=tuple(failures), untried=untried)
 
 
-def _push(planned: PlannedArtifact, registry: Registry, say: Say) -> Iterator[PublishedArtifact]:
-    pushed = registry.push(planned.repository, planned.tag, planned.manifest, _progress(planned.name, say))
+def _publish_artifact(
+    planned: PlannedArtifact, registry: Registry, on_progress: OnProgress
+) -> Iterator[PublishedArtifact]:
+    progress = _upload_progress(planned.name, on_progress)
+    pushed = registry.push(planned.repository, planned.tag, planned.manifest, progress)
     yield _published(registry, planned.kind, planned.name, pushed, tag=planned.tag)
     for each in planned.attached:
-        about = registry.push(planned.repository, None, each.manifest)
-        yield _published(registry, each.kind, each.file.name, about, subject=pushed.digest)
+        attached = registry.push(planned.repository, None, each.manifest)
+        yield _published(registry, each.kind, each.file.name, attached, subject=pushed.digest)
 
 
 def _published(
@@ -88,28 +113,67 @@ def _published(
     )
 
 
-def _progress(name: str, say: Say) -> Callable[[int, int], None]:
-    """Tells each tenth of a large blob."""
-    told = -1
+def _publish_image(planned: ImagePush, registry: Registry, engine_push: EnginePush) -> PublishedArtifact:
+    """Push the image through the engine unless the registry has it under its tag. Raises Untrustworthy if the registry
+    has another image under the tag afterwards."""
+    digest = _image_digest(planned, registry)
+    sent = digest is None
+    if digest is None:
+        # engines report denied access with different messages, the registry's client with AccessDenied
+        registry.check_access(planned.repository)
+        engine_push.push(planned)
+        digest = _image_digest(planned, registry)
+    if digest is None:
+        raise Untrustworthy(
+            f"{registry.address.host} does not have {planned.reference} after the push",
+            remediation="Check whether another client pushes the same tag, and publish again.",
+        )
+    return PublishedArtifact(
+        kind=PublishedKind.Image,
+        name=planned.reference,
+        repository=registry.address.reference(planned.repository),
+        tag=planned.tag,
+        digest=digest,
+        sent=sent,
+    )
+
+
+def _image_digest(planned: ImagePush, registry: Registry) -> str | None:
+    """The digest of the image's manifest in the registry; None if the tag is missing or belongs to another image. The
+    id of an image is the digest of its config, or with some engines of its manifest."""
+    manifest = registry.manifest(planned.repository, planned.tag)
+    if manifest is None:
+        return None
+    try:
+        config = parse_json(manifest.content, RESPONSE_BOUNDS)["config"]["digest"]
+    except (ValueError, LookupError, TypeError):
+        config = None
+    image_id = planned.image_id if planned.image_id.startswith("sha256:") else f"sha256:{planned.image_id}"
+    return manifest.digest if image_id in (config, manifest.digest) else None
+
+
+def _upload_progress(name: str, on_progress: OnProgress) -> Callable[[int, int], None]:
+    """A listener that reports each tenth of a large blob."""
+    reported = -1
 
     def progress(sent: int, size: int) -> None:
-        nonlocal told
+        nonlocal reported
         tenth = sent * 10 // size if size else 10
-        if size >= _TOLD_BYTES and tenth != told:
-            told = tenth
-            say(f"{name}: {sent >> 20} of {size >> 20} MiB sent")
+        if size >= _PROGRESS_MIN_BYTES and tenth != reported:
+            reported = tenth
+            on_progress(f"{name}: {sent >> 20} of {size >> 20} MiB sent")
 
     return progress
 
 
-def _failure(reference: str, problem: PortalisError | OSError, registry: Registry) -> Failure:
-    if isinstance(problem, PortalisError):
-        message, remediation = problem.message, problem.remediation
+def _failure(reference: str, error: PortalisError | OSError, registry: Registry) -> PublishingFailure:
+    if isinstance(error, PortalisError):
+        message, remediation = error.message, error.remediation
     else:
-        message, remediation = f"{problem.filename}: {problem.strerror}", "Check the file system, and publish again."
-    return Failure(
+        message, remediation = f"{error.filename}: {error.strerror}", "Check the file system, and publish again."
+    return PublishingFailure(
         reference=reference,
-        message=registry.clean(message),
-        remediation=registry.clean(remediation),
-        denied=isinstance(problem, AccessDenied),
+        message=registry.redact(message),
+        remediation=registry.redact(remediation),
+        denied=isinstance(error, AccessDenied),
     )

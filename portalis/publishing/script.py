@@ -1,4 +1,5 @@
-"""The script that publishes by hand what portalis could not: with docker or podman, skopeo, oras and helm."""
+"""Writes publish.sh, a script that publishes the package without portalis: with docker or podman, skopeo, oras and
+helm."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..contracts.published import PublishedKind
-from ..oci.image_manifest import encode
+from ..oci.image_manifest import canonical_json
 from ..output.package_layout import PUBLISH_SCRIPT
 from ..templates import render
 from .publishing_plan import PlannedArtifact, PublishingPlan
@@ -16,53 +17,54 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_script(plan: PublishingPlan, folder: Path, engine: str = "docker") -> Path:
-    """Write the script into the package's folder. Raises OSError."""
-    place = folder / PUBLISH_SCRIPT
-    place.write_text(publishing_script(plan, engine), encoding="utf-8")
-    place.chmod(place.stat().st_mode | 0o111)
-    return place
+    """Write the script, executable, into the package's directory. Raises OSError."""
+    path = folder / PUBLISH_SCRIPT
+    path.write_text(publishing_script(plan, engine), encoding="utf-8")
+    path.chmod(path.stat().st_mode | 0o111)
+    return path
 
 
-def quoted(text: object) -> str:
-    """One word of a shell."""
-    return shlex.quote(str(text))
+def remove_script(folder: Path) -> None:
+    """Remove the script of an earlier run, if there is one. Raises OSError."""
+    (folder / PUBLISH_SCRIPT).unlink(missing_ok=True)
 
 
 def publishing_script(plan: PublishingPlan, engine: str = "docker") -> str:
-    """The script, which works in its own folder, that of the package; `engine` (docker, podman) has the images."""
+    """The text of the script, which changes to its own directory. `engine` (docker, podman) has the images."""
     return render(
         _TEMPLATES,
         "publish.sh.j2",
-        (quoted, commented, annotated, config_of),
+        (shell_quoted, comment_text, oras_annotations, config_json),
         address=plan.address,
         engine=engine,
-        images=[(image, f"{plan.address.reference(image.repository)}:{image.tag}") for image in plan.images],
+        images=[(image, plan.reference(image)) for image in plan.images],
         charts=[each for each in plan.artifacts if each.chart is not None],
-        artifacts=[
-            (each, f"{plan.address.reference(each.repository)}:{each.tag}")
-            for each in plan.artifacts
-            if each.chart is None
-        ],
+        artifacts=[(each, plan.reference(each)) for each in plan.artifacts if each.chart is None],
         module=PublishedKind.Module,
     )
 
 
-def commented(text: object) -> str:
-    """Words of a comment, which end with their line."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))
+def shell_quoted(value: object) -> str:
+    """The value as one word of a shell command."""
+    return shlex.quote(str(value))
 
 
-def annotated(planned: PlannedArtifact) -> str:
+def comment_text(value: object) -> str:
+    """The value on one line, for a comment."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def oras_annotations(planned: PlannedArtifact) -> str:
     """The annotations of an artifact as options of oras."""
-    return " ".join(_options(planned))
+    return " ".join(_annotation_options(planned))
 
 
-def _options(planned: PlannedArtifact) -> Iterator[str]:
-    for key, value in sorted(planned.manifest.annotations.items()):
-        yield f"--annotation {quoted(f'{key}={value}')}"
-
-
-def config_of(planned: PlannedArtifact) -> str:
+def config_json(planned: PlannedArtifact) -> str:
     """The config of a module's artifact."""
     content = planned.manifest.config.blob.content
-    return content.decode() if isinstance(content, bytes) else encode({}).decode()
+    return content.decode() if isinstance(content, bytes) else canonical_json({}).decode()
+
+
+def _annotation_options(planned: PlannedArtifact) -> Iterator[str]:
+    for key, value in sorted(planned.manifest.annotations.items()):
+        yield f"--annotation {shell_quoted(f'{key}={value}')}"

@@ -78,8 +78,8 @@ def test_a_second_time_nothing_is_sent(output: Path, server: RegistryServer, env
         proxy.requests.clear()
         second = portalis(*arguments, environment=environment)
         assert proxy.uploads() == [] and proxy.requests
-    assert "(was there)" not in first.stdout
-    assert second.stdout.splitlines() == [f"{line} (was there)" for line in first.stdout.splitlines()]
+    assert "(already published)" not in first.stdout
+    assert second.stdout.splitlines() == [f"{line} (already published)" for line in first.stdout.splitlines()]
 
 
 def test_what_was_killed_goes_on_where_it_stopped(
@@ -104,8 +104,8 @@ def test_what_was_killed_goes_on_where_it_stopped(
         done = portalis(output, "--registry", proxy.host, environment=environment)
     told = {line.split()[1]: line for line in done.stdout.splitlines()}
     module, archive = told["add.wasm"], told["demo-1.2.3.tar.gz"]
-    assert module.endswith("(was there)")
-    assert not archive.endswith("(was there)")
+    assert module.endswith("(already published)")
+    assert not archive.endswith("(already published)")
     (file,) = (output / "archives").glob("*.tar.gz")
     sent = sum(each.sent for each in proxy.uploads())
     assert file.stat().st_size <= sent < file.stat().st_size + 50_000  # and manifests, and what is about the archive
@@ -139,7 +139,7 @@ def test_a_registry_that_is_down_leaves_a_script_which_goes_when_it_is_up(
     port = free_port()
     before = {path: path.read_bytes() for path in (output / "archives").iterdir()}
     done = portalis(output, "--registry", f"127.0.0.1:{port}", environment=environment, code=1)
-    assert "Connection refused" in done.stderr and "publish.sh publishes by hand" in done.stderr
+    assert "Connection refused" in done.stderr and "publish.sh publishes without portalis" in done.stderr
     assert {path: path.read_bytes() for path in (output / "archives").iterdir()} == before
     script = output / "publish.sh"
     assert os.access(script, os.X_OK)
@@ -228,12 +228,12 @@ def test_credentials_are_found_and_not_told(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--registry", "a b"], "is no registry"),
+        (["--registry", "a b"], "invalid registry"),
         (["--registry", "http://registry.example.com"], "without TLS"),
-        (["--registry", f"someone:{PASSWORD}@registry.example.com"], "has credentials in it"),
-        ([], "no registry is named"),
-        (["--registry", "127.0.0.1:1", "--username", "someone"], "--username has no password"),
-        (["--registry", "127.0.0.1:1", "--password-stdin"], "--password-stdin has no name"),
+        (["--registry", f"someone:{PASSWORD}@registry.example.com"], "contains credentials"),
+        ([], "no registry is specified"),
+        (["--registry", "127.0.0.1:1", "--username", "someone"], "--username requires a password"),
+        (["--registry", "127.0.0.1:1", "--password-stdin"], "--password-stdin requires a user name"),
         (["--registry", "127.0.0.1:1", "--username", "a", "--password-stdin"], "no password on standard input"),
         (["--registry", "127.0.0.1:1", "--engine", "rkt"], "there is no such engine"),
     ],
@@ -250,7 +250,7 @@ def test_a_folder_that_is_no_package_is_told(tmp_path: Path, environment: dict[s
     if report is not None:
         (tmp_path / "packaging-report.json").write_bytes(report)
     done = portalis(tmp_path, "--registry", "127.0.0.1:1", environment=environment, code=2)
-    assert "no output directory" in done.stderr if report is None else "no report" in done.stderr
+    assert "not an output directory" in done.stderr if report is None else "not a report" in done.stderr
 
 
 def test_a_file_that_has_changed_is_not_published(

@@ -40,7 +40,7 @@ IMPORTS = (
     "portalis.model_repository_gen.model_repository_target",
     "portalis.nim.image_target",
     "portalis.omniverse.extension_target",
-    "portalis.publishing.publication",
+    "portalis.publishing.record",
     "portalis.publishing.publishing_target",
     "portalis.pipeline.target_registry",
     "portalis.proto.documentation_target",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from portalis.errors import UsageError
-from portalis.oci.address import parse
+from portalis.oci.address import parse_address
 
 
 @pytest.mark.parametrize(
-    ("text", "base", "prefix"),
+    ("text", "base_url", "prefix"),
     [
         ("registry.example.com/team/a", "https://registry.example.com", "team/a"),
         ("https://Registry.example.com:5000/", "https://registry.example.com:5000", ""),
@@ -23,15 +23,15 @@ from portalis.oci.address import parse
         ("127.0.0.1.example.com", "https://127.0.0.1.example.com", ""),
     ],
 )
-def test_tls_is_left_out_on_this_machine_only(text: str, base: str, prefix: str) -> None:
-    address = parse(text)
-    assert (address.base, address.prefix) == (base, prefix)
+def test_tls_is_left_out_on_this_machine_only(text: str, base_url: str, prefix: str) -> None:
+    address = parse_address(text)
+    assert (address.base_url, address.prefix) == (base_url, prefix)
 
 
 def test_plain_http_has_to_be_said() -> None:
     with pytest.raises(UsageError, match="without TLS"):
-        parse("http://registry.example.com")
-    assert parse("registry.example.com", plain_http=True).base == "http://registry.example.com"
+        parse_address("http://registry.example.com")
+    assert parse_address("registry.example.com", plain_http=True).base_url == "http://registry.example.com"
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_plain_http_has_to_be_said() -> None:
     ],
 )
 def test_what_is_no_registry_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no registry"):
-        parse(text)
+    with pytest.raises(UsageError, match="invalid registry"):
+        parse_address(text)
 
 
 def test_a_password_in_a_url_is_not_repeated() -> None:
     with pytest.raises(UsageError) as caught:
-        parse("https://someone:pa55word@registry.example.com")
+        parse_address("https://someone:pa55word@registry.example.com")
     assert "pa55word" not in str(caught.value)

@@ -65,7 +65,7 @@ def test_a_registry_that_lies_is_not_believed(lie: str) -> None:
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": str(1 << 40)}])
 def test_an_answer_without_an_end_is_not_read(headers: dict[str, str]) -> None:
     endless = but(lambda heard: Said(200, headers, endless=True) if heard.method == "GET" else None)
-    with saying(endless) as server, pytest.raises(Untrustworthy, match="without an end"):
+    with saying(endless) as server, pytest.raises(Untrustworthy, match="exceeds"):
         push(server)
 
 
@@ -136,7 +136,7 @@ def test_a_redirected_upload_is_refused() -> None:
 def test_redirects_without_an_end_are_refused() -> None:
     with (
         saying(lambda heard: Said(302, {"Location": heard.path})) as server,
-        pytest.raises(Untrustworthy, match="redirects without an end"),
+        pytest.raises(Untrustworthy, match="sends more than 5 redirects"),
     ):
         push(server)
     assert len(server.heard) == 6
@@ -236,7 +236,7 @@ def test_a_token_server_sends_our_password_nowhere_else() -> None:
 
 @pytest.mark.parametrize("realm", ["http://192.0.2.1/token", "file:///etc/passwd", "token"])
 def test_a_password_goes_to_no_realm_without_tls(realm: str) -> None:
-    with saying(guarded(realm)) as server, pytest.raises(Untrustworthy, match="no TLS"):
+    with saying(guarded(realm)) as server, pytest.raises(Untrustworthy, match="does not use TLS"):
         push(server, someone())
 
 

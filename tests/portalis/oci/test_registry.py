@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from portalis.oci.blobs import digest_of
+from portalis.oci.blobs import content_digest
 from portalis.oci.errors import AccessDenied, Unreachable
-from portalis.oci.referrers import fallback_tag
+from portalis.oci.manifest_client import fallback_tag
 from tests import parts
 from tests.fault_proxy import Request, fault_proxy, half_of_the_time
 from tests.portalis.oci.conftest import TYPE, artifact, noise, quick, registry, someone
@@ -29,7 +29,7 @@ def test_oras_pulls_what_was_pushed_byte_for_byte(server: RegistryServer, tmp_pa
     large = tmp_path / "large"
     large.write_bytes(noise(3_000_000))
     manifest = artifact(b"small", large)
-    with registry(server.host, chunk=1 << 20) as client:
+    with registry(server.host, chunk_bytes=1 << 20) as client:
         pushed = client.push("team/thing", "1.0", manifest)
     oras("pull", "--plain-http", "-o", tmp_path / "pulled", f"{server.host}/team/thing@{pushed.digest}")
     assert (tmp_path / "pulled/file0").read_bytes() == b"small"
@@ -71,7 +71,9 @@ def test_what_refers_to_an_artifact_is_found(server: RegistryServer) -> None:
     found = json.loads(
         oras("discover", "--plain-http", "--format", "json", f"{server.host}/team/thing@{subject['digest']}")
     )
-    assert [each["digest"] for each in found["manifests"]] == [digest_of(each.content()) for each in (first, second)]
+    assert [each["digest"] for each in found["manifests"]] == [
+        content_digest(each.content()) for each in (first, second)
+    ]
     assert {each["artifactType"] for each in found["manifests"]} == {TYPE}
 
 
@@ -81,7 +83,7 @@ def test_half_of_all_requests_fail_and_all_arrives(server: RegistryServer, tmp_p
     about = artifact(b"about it", subject=manifest.descriptor())
     with (
         fault_proxy(server.port, half_of_the_time(seed)) as proxy,
-        registry(proxy.host, chunk=1 << 18, backoff=quick(tries=40)) as client,
+        registry(proxy.host, chunk_bytes=1 << 18, backoff=quick(max_tries=40)) as client,
     ):
         pushed = client.push("team/thing", "1.0", manifest)
         client.push("team/thing", None, about)
@@ -90,40 +92,40 @@ def test_half_of_all_requests_fail_and_all_arrives(server: RegistryServer, tmp_p
     assert (tmp_path / "pulled/file1").read_bytes() == noise(700_000, seed)
     command = [parts.skopeo(), "copy", "--src-tls-verify=false", f"docker://{server.host}/team/thing:1.0"]
     subprocess.run([*command, f"dir:{tmp_path / 'copied'}"], check=True, capture_output=True)
-    assert (tmp_path / "copied" / digest_of(noise(700_000, seed)).partition(":")[2]).read_bytes() == noise(
+    assert (tmp_path / "copied" / content_digest(noise(700_000, seed)).partition(":")[2]).read_bytes() == noise(
         700_000, seed
     )
     tag = fallback_tag(pushed.digest)
     index = json.loads(oras("manifest", "fetch", "--plain-http", f"{server.host}/team/thing:{tag}"))
-    assert [each["digest"] for each in index["manifests"]] == [digest_of(about.content())]
+    assert [each["digest"] for each in index["manifests"]] == [content_digest(about.content())]
 
 
 def test_a_piece_that_did_not_arrive_is_sent_again_and_not_those_before(server: RegistryServer) -> None:
-    failed: list[str] = []
+    wait_or_raise: list[str] = []
 
     def second_piece(request: Request) -> str | None:
         # the offset of the second
-        if request.headers.get("Content-Range", "").startswith("100000-") and not failed:
-            failed.append(request.path)
+        if request.headers.get("Content-Range", "").startswith("100000-") and not wait_or_raise:
+            wait_or_raise.append(request.path)
             return "503"
         return None
 
     content = noise(250_000)
-    with fault_proxy(server.port, second_piece) as proxy, registry(proxy.host, chunk=100_000) as client:
+    with fault_proxy(server.port, second_piece) as proxy, registry(proxy.host, chunk_bytes=100_000) as client:
         client.push("team/thing", "1.0", artifact(content))
     ranges = [each.headers["Content-Range"] for each in proxy.requests if each.method == "PATCH"]
     assert ranges == ["0-99999", "100000-199999", "100000-199999", "200000-249999"]
-    assert server.blob(digest_of(content)).read_bytes() == content
+    assert server.blob(content_digest(content)).read_bytes() == content
 
 
 def test_a_registry_that_takes_no_pieces_gets_the_whole(server: RegistryServer) -> None:
     content = noise(250_000)
     manifest = artifact(content)
     refused = fault_proxy(server.port, lambda request: "400" if request.method == "PATCH" else None)
-    with refused as proxy, registry(proxy.host, chunk=100_000) as client:
+    with refused as proxy, registry(proxy.host, chunk_bytes=100_000) as client:
         client.push("team/thing", "1.0", manifest)
     assert sum(each.method == "PATCH" for each in proxy.requests) == 1
-    assert server.blob(digest_of(content)).read_bytes() == content
+    assert server.blob(content_digest(content)).read_bytes() == content
 
 
 def test_a_password_is_asked_for_and_given(guarded_server: RegistryServer, tmp_path: Path) -> None:

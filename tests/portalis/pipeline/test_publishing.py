@@ -16,15 +16,13 @@ import pytest
 from portalis.contracts.errors import ErrorType, PublishingError
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.contracts.published import PublishedKind
-from portalis.oci.address import parse
+from portalis.oci.address import parse_address
 from portalis.oci.backoff import Backoff
-from portalis.oci.credentials import PASSWORD as PASSWORD_VARIABLE
-from portalis.oci.credentials import USERNAME as USERNAME_VARIABLE
 from portalis.oci.credentials import Credentials
+from portalis.oci.logins import PASSWORD_VARIABLE, USERNAME_VARIABLE
 from portalis.problems import InputProblems
-from portalis.publishing.publication import carry_out
-from portalis.publishing.publishing_plan import PlannedImage, PublishingPlan
-from portalis.publishing.push import Failure
+from portalis.publishing.publishing_plan import ImagePush, PublishingPlan
+from portalis.publishing.push import PublishingFailure, publish_plan
 from portalis.spec.container import ContainerRuntime
 from tests import parts
 from tests.fault_proxy import fault_proxy
@@ -79,7 +77,7 @@ def test_what_cannot_be_published_is_told_in_the_report(workplace: Workplace, se
         PublishedKind.Archive,
     }
     (told,) = [each for each in made.diagnostics.warnings if each.message.startswith("not published: ")]
-    assert "the extension portalis_ext.demo is a folder" in told.message
+    assert "the extension portalis_ext.demo is a directory" in told.message
     assert "omniverse_config.package_as_extension" in told.remediation
 
 
@@ -91,11 +89,11 @@ def test_a_part_that_was_published_is_no_failed_stage(
     def some(plan: PublishingPlan, *_: object, **__: object) -> object:
         kept = tuple(each for each in plan.artifacts if refused not in each.repository)
         part = dataclasses.replace(plan, artifacts=kept)
-        outcome = carry_out(part, None)
-        failure = Failure(reference=refused, message="denied", remediation="Log in.", denied=True)
+        outcome = publish_plan(part, None)
+        failure = PublishingFailure(reference=refused, message="denied", remediation="Log in.", denied=True)
         return dataclasses.replace(outcome, failures=(failure,))
 
-    monkeypatch.setattr("portalis.publishing.publication.carry_out", some)
+    monkeypatch.setattr("portalis.publishing.push.publish_plan", some)
     made = publish(workplace, server.host)
     assert made.status is Status.PartialSuccess and made.published
     (stage,) = [each for each in made.packaging_metrics.stages if each.name == "publish"]
@@ -132,7 +130,7 @@ def test_a_registry_that_is_down_costs_nothing_but_the_publishing(
     assert error.error_type is ErrorType.PublishingError
     assert "was not published (and 1 more)" in error.message and "Connection refused" in error.message
     assert isinstance(error.details, PublishingError) and error.details.registry_url == f"{host}/team"
-    assert len(error.details.push_errors) == 2 and error.details.push_errors[1].endswith("not tried")
+    assert len(error.details.push_errors) == 2 and error.details.push_errors[1].endswith("not attempted")
     assert f"portalis publish {workplace.output} --registry {host}/team" in error.remediation.steps
     assert "publish.sh" in workplace.files() and os.access(workplace.output / "publish.sh", os.X_OK)
     assert str(workplace.output / "publish.sh") in made.package_metadata.checksums
@@ -177,7 +175,7 @@ ENGINES = {
     ContainerRuntime.Docker: (parts.docker_engine, "DOCKER_HOST"),
     ContainerRuntime.Podman: (parts.podman_engine, "CONTAINER_HOST"),
 }
-MakeImage = Callable[[str], PlannedImage]
+MakeImage = Callable[[str], ImagePush]
 
 
 @pytest.fixture(params=ENGINES)
@@ -189,7 +187,7 @@ def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def planned(runtime: ContainerRuntime) -> PlannedImage:
+def planned(runtime: ContainerRuntime) -> ImagePush:
     """An image with one file, as the engine has it."""
     from portalis.engines.container_engine import ContainerEngine
 
@@ -207,25 +205,23 @@ def planned(runtime: ContainerRuntime) -> PlannedImage:
         if not client.images(f"{name}:1.2.3"):
             client.tag(f"{name}:latest", name, "1.2.3")
         image_id = engine.inspect(f"{name}:1.2.3").image_id
-    return PlannedImage(
-        reference=f"{name}:1.2.3", repository=f"team/{name}", tag="1.2.3", image_id=image_id, archive=None
-    )
+    return ImagePush(reference=f"{name}:1.2.3", repository=f"team/{name}", tag="1.2.3", image_id=image_id, archive=None)
 
 
 def quick() -> Backoff:
-    return Backoff(first_s=0.001, most_s=0.01)
+    return Backoff(first_wait_s=0.001, max_wait_s=0.01)
 
 
 @pytest.mark.engine
 def test_an_image_is_pushed_by_the_engine_and_pulled_by_skopeo(
-    runtime: ContainerRuntime, planned: PlannedImage, server: RegistryServer, tmp_path: Path
+    runtime: ContainerRuntime, planned: ImagePush, server: RegistryServer, tmp_path: Path
 ) -> None:
     with fault_proxy(server.port) as proxy:
-        plan = PublishingPlan(address=parse(f"{proxy.host}/team"), images=(planned,))
-        first = carry_out(plan, None, runtime=runtime, backoff=quick())
+        plan = PublishingPlan(address=parse_address(f"{proxy.host}/team"), images=(planned,))
+        first = publish_plan(plan, None, runtime=runtime, backoff=quick())
         assert first.failures == ()
         proxy.requests.clear()
-        second = carry_out(plan, None, runtime=runtime, backoff=quick())
+        second = publish_plan(plan, None, runtime=runtime, backoff=quick())
         assert proxy.uploads() == []
     (image,) = first.published
     assert image.sent and not second.published[0].sent and image.digest == second.published[0].digest
@@ -244,35 +240,35 @@ def test_an_image_is_pushed_by_the_engine_and_pulled_by_skopeo(
 
 @pytest.mark.engine
 def test_an_engine_is_logged_in_with_what_we_have(
-    runtime: ContainerRuntime, planned: PlannedImage, guarded_server: RegistryServer
+    runtime: ContainerRuntime, planned: ImagePush, guarded_server: RegistryServer
 ) -> None:
-    plan = PublishingPlan(address=parse(f"{guarded_server.host}/team"), images=(planned,))
+    plan = PublishingPlan(address=parse_address(f"{guarded_server.host}/team"), images=(planned,))
     right = Credentials(username=USERNAME, secret=PASSWORD, source="the test")
-    outcome = carry_out(plan, right, runtime=runtime, backoff=quick())
+    outcome = publish_plan(plan, right, runtime=runtime, backoff=quick())
     assert outcome.failures == () and outcome.published[0].sent
 
 
 @pytest.mark.engine
 def test_an_engine_that_is_refused_is_not_asked_again(
-    runtime: ContainerRuntime, planned: PlannedImage, server: RegistryServer
+    runtime: ContainerRuntime, planned: ImagePush, server: RegistryServer
 ) -> None:
     # reading is free, and writing is forbidden
     refused = fault_proxy(server.port, lambda request: None if request.method in ("GET", "HEAD") else "403")
     told: list[str] = []
     with refused as proxy:
-        plan = PublishingPlan(address=parse(f"{proxy.host}/team"), images=(planned,))
-        outcome = carry_out(plan, None, runtime=runtime, say=told.append, backoff=quick())
+        plan = PublishingPlan(address=parse_address(f"{proxy.host}/team"), images=(planned,))
+        outcome = publish_plan(plan, None, runtime=runtime, on_progress=told.append, backoff=quick())
     (failure,) = outcome.failures
     assert outcome.published == ()
     assert failure.denied, failure
-    assert not any("trying again" in line for line in told)
+    assert not any("retrying" in line for line in told)
 
 
 def test_an_image_without_an_engine_is_told(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/d.sock")
-    planned = PlannedImage(
+    planned = ImagePush(
         reference="demo:1", repository="team/demo", tag="1", image_id="sha256:" + "1" * 64, archive=None
     )
-    plan = PublishingPlan(address=parse(f"{server.host}/team"), images=(planned,))
-    (failure,) = carry_out(plan, None, backoff=quick()).failures
+    plan = PublishingPlan(address=parse_address(f"{server.host}/team"), images=(planned,))
+    (failure,) = publish_plan(plan, None, backoff=quick()).failures
     assert "cannot connect to a Docker engine" in failure.message

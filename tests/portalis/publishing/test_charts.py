@@ -10,11 +10,11 @@ import pytest
 
 from portalis.contracts.artifacts import DeploymentManifest, DeploymentType
 from portalis.errors import UsageError
-from portalis.oci.address import parse
+from portalis.oci.address import parse_address
 from portalis.publishing.publishing_plan import make_plan
 from tests.portalis.publishing.conftest import ROOT, MakePackage
 
-ADDRESS = parse("registry.example.com/team")
+ADDRESS = parse_address("registry.example.com/team")
 CHART = b"apiVersion: v2\nname: demo\nversion: 1.2.3+b\ndescription: of no use\n"
 
 
@@ -55,8 +55,8 @@ def test_a_packed_chart_is_published_as_it_is(make_package: MakePackage) -> None
 )
 def test_what_is_no_chart_is_refused(make_package: MakePackage, text: bytes) -> None:
     package = make_package({"helm/Chart.yaml": text}, deployment_manifests=helm("helm/Chart.yaml"))
-    with pytest.raises(UsageError, match="no chart"):
+    with pytest.raises(UsageError, match="not a chart"):
         make_plan(package, ADDRESS)
     packed = make_package({"helm/demo.tgz": text}, deployment_manifests=helm("helm/demo.tgz"))
-    with pytest.raises(UsageError, match="no packed chart"):
+    with pytest.raises(UsageError, match="not a packed chart"):
         make_plan(packed, ADDRESS)

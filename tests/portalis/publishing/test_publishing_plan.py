@@ -12,11 +12,11 @@ import pytest
 from portalis.contracts.artifacts import ContainerArtifact, HealthCheckConfig
 from portalis.contracts.published import PublishedKind
 from portalis.errors import UsageError
-from portalis.oci.address import parse
+from portalis.oci.address import parse_address
 from portalis.publishing.publishing_plan import make_plan
 from tests.portalis.publishing.conftest import MODULE, MakePackage, sha256
 
-ADDRESS = parse("registry.example.com/team")
+ADDRESS = parse_address("registry.example.com/team")
 ARCHIVE = b"not really an archive"
 
 
@@ -141,7 +141,7 @@ def test_images_go_to_the_registry_that_is_named(make_package: MakePackage, name
 
 def test_two_things_do_not_get_one_name(make_package: MakePackage) -> None:
     package = make_package({"m/add_one.wasm": MODULE, "m/add-one.wasm": MODULE + b"\0"})
-    with pytest.raises(UsageError, match="2 things would be published as team/demo-package/modules/add-one:1.2.3-b"):
+    with pytest.raises(UsageError, match="2 artifacts would be published as team/demo-package/modules/add-one:1.2.3-b"):
         make_plan(package, ADDRESS)
 
 
@@ -161,8 +161,8 @@ def test_what_is_gone_is_told(make_package: MakePackage) -> None:
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/made/here/../../etc/passwd"])
 def test_a_report_leads_to_no_file_outside_the_package(make_package: MakePackage, path: str) -> None:
-    with pytest.raises(UsageError, match=r"is not in the package|leads out of the package"):
-        make_package({}).relative(path)
+    with pytest.raises(UsageError, match=r"is not in the package|points outside the package"):
+        make_package({}).relative_path(path)
 
 
 def test_a_module_that_is_in_the_archive_alone_is_told(make_package: MakePackage) -> None:
@@ -172,4 +172,4 @@ def test_a_module_that_is_in_the_archive_alone_is_told(make_package: MakePackage
     import dataclasses
 
     plan = make_plan(dataclasses.replace(package, files=files), ADDRESS)
-    assert plan.artifacts == () and "the module add is in no file" in plan.notes[0]
+    assert plan.artifacts == () and "the module add is only in the archive" in plan.notes[0]

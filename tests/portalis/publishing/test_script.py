@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portalis.contracts.artifacts import DeploymentManifest, DeploymentType
-from portalis.oci.address import Address, parse
+from portalis.oci.address import Address, parse_address
 from portalis.publishing.publishing_plan import make_plan
 from portalis.publishing.script import write_script
 from tests import parts
@@ -41,7 +41,7 @@ def run(script: Path) -> None:
 def test_it_publishes_what_was_planned(make_package: MakePackage, tmp_path: Path) -> None:
     package = make_package(FILES)
     with registry_server(tmp_path / "registry") as server:
-        plan = make_plan(package, parse(f"{server.host}/team"))
+        plan = make_plan(package, parse_address(f"{server.host}/team"))
         script = write_script(plan, package.folder)
         check(script)
         run(script)
@@ -70,7 +70,7 @@ def test_all_that_it_can_hold_is_sound(make_package: MakePackage) -> None:
         nim_containers=(image("demo-add"), saved),
         deployment_manifests=charts,
     )
-    for address in (parse("registry.example.com/team"), Address(host="registry.example.com", plain_http=True)):
+    for address in (parse_address("registry.example.com/team"), Address(host="registry.example.com", plain_http=True)):
         script = write_script(make_plan(package, address), package.folder)
         check(script)
         assert os.access(script, os.X_OK)
@@ -85,7 +85,7 @@ def test_names_do_not_get_out_of_their_quotes(make_package: MakePackage, tmp_pat
     name = "a'b $(touch broken) `touch broken`; touch broken\ntouch broken"
     package = make_package({f"m/{name}.wasm": MODULE, f"archives/{name}.zip": ARCHIVE}, name=name)
     with registry_server(tmp_path / "registry") as server:
-        script = write_script(make_plan(package, parse(server.host)), package.folder)
+        script = write_script(make_plan(package, parse_address(server.host)), package.folder)
         check(script)
         run(script)
     assert not list(tmp_path.rglob("broken"))
