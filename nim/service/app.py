@@ -1,4 +1,4 @@
-"""The ASGI application: HTTP and gRPC endpoints around one `Service`."""
+"""The ASGI application: combines one `Service` with its HTTP and gRPC endpoints."""
 
 from __future__ import annotations
 
@@ -31,24 +31,27 @@ class Application(FastAPI):
     inference_handler: InferenceHandler
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The framework's middleware inside of the service's own.
+        """The service's middleware around that of the framework.
 
-        The framework's outermost layer answers unexpected errors, which middleware inside of it does not see.
+        It must be outermost: the framework's outermost layer responds to unexpected errors, and the middleware inside
+        that layer does not see these responses.
         """
         fast_path = InferenceFastPath(super().build_middleware_stack(), self.inference_handler)
         return RequestMiddleware(fast_path, self.service)
 
 
 def create_app(settings: ServiceSettings, folder: Path, host: str = "0.0.0.0") -> Application:  # noqa: S104
-    """The ASGI application for the modules in `folder`. Models are loaded in the background when it starts; `host` is
-    the address on which the gRPC and metrics ports listen."""
+    """The ASGI application for the modules in `folder`. Models are loaded in the background when it starts.
+
+    `host` is the address on which the gRPC and metrics ports listen.
+    """
     service = Service(settings, folder, host)
     app = Application(
         title=settings.name,
         version=settings.version,
         description=settings.description,
         lifespan=lambda _: lifespan(service),
-        docs_url=None,  # their pages load scripts from other servers
+        docs_url=None,  # the documentation pages load scripts from other servers
         redoc_url=None,
     )
     app.service, app.inference_handler = service, InferenceHandler(service)

@@ -1,4 +1,4 @@
-"""The body of a request, read within its limits of size and time."""
+"""Reads the body of a request within its limits of size and time."""
 
 from __future__ import annotations
 
@@ -18,29 +18,28 @@ Headers = Mapping[bytes, bytes]
 async def read_body(
     receive: Receive, headers: Headers, share: MemoryShare, *, max_bytes: int, timeout_s: float
 ) -> Body:
-    """The body, whose bytes are reserved in `share`. Raises RequestError: 413 if it exceeds `max_bytes` bytes, 503 if
-    all requests together take too much memory, 408 if it takes longer than `timeout_s`.
+    """The body, whose bytes are reserved in `share`.
 
-    What is a little too large, or comes at a bad time, is read to its end and dropped: a client that is answered while
-    it still sends sees a broken connection instead of the answer.
+    Raises RequestError: 413 if it exceeds `max_bytes` bytes, 503 if all requests together take too much memory, 408 if
+    it takes longer than `timeout_s`. A body that exceeds the size by less than a factor of two, or the memory, is
+    received to its end and discarded: a client that gets a response while it is still sending reports a broken
+    connection instead of the response.
     """
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared[:20]) > 2 * max_bytes:
         raise request_too_large(max_bytes)
-    text = f"the request's body was not complete after {timeout_s:g} s"
+    timeout = RequestError(408, "RequestTimeoutError", f"the request's body was not complete after {timeout_s:g} s")
     body = bytearray()
     try:
-        return await within(
-            timeout_s, RequestError(408, "RequestTimeoutError", text), _read(receive, body, share, max_bytes)
-        )
+        return await with_timeout(timeout_s, timeout, _receive_body(receive, body, share, max_bytes))
     except BaseException:
-        body.clear()  # the error's traceback may keep it for long
+        body.clear()  # the traceback of the error can reference it for a long time
         raise
 
 
-async def _read(receive: Receive, body: bytearray, share: MemoryShare, max_bytes: int) -> Body:
-    first = b""
-    size, more, refused = 0, True, False
+async def _receive_body(receive: Receive, body: bytearray, share: MemoryShare, max_bytes: int) -> Body:
+    first_chunk = b""
+    size, more, discarded = 0, True, False
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -50,25 +49,25 @@ async def _read(receive: Receive, body: bytearray, share: MemoryShare, max_bytes
         more = message.get("more_body", False)
         if size > 2 * max_bytes:
             raise request_too_large(max_bytes)
-        if size > max_bytes or refused or not share.take(size):
-            refused = True
+        if size > max_bytes or discarded or not share.take(size):
+            discarded = True
             body.clear()
             share.drop()
         elif more or body:
-            body += chunk  # one growing block: pieces would be there twice when they are joined
+            body += chunk  # one growing buffer: joining a list of chunks would need the memory twice
         else:
-            first = chunk
+            first_chunk = chunk
     if size > max_bytes:
         raise request_too_large(max_bytes)
-    if refused:
+    if discarded:
         raise memory_exhausted()
-    return first if len(first) == size else body
+    return first_chunk if len(first_chunk) == size else body
 
 
-async def within(timeout_s: float, late: RequestError, work: Awaitable[Body]) -> Body:
-    """The result of `work`, or `late` raised after `timeout_s`.
+async def with_timeout(timeout_s: float, timeout: RequestError, work: Awaitable[Body]) -> Body:
+    """The result of `work`; raises `timeout` after `timeout_s`.
 
-    A timer costs a tenth of what `asyncio.wait_for` does, which makes a task before Python 3.12.
+    It takes a tenth of the time of `asyncio.wait_for`, which creates a task before Python 3.12.
     """
     async with Timer(timeout_s, lambda cancel: cancel()) as timer:
         try:
@@ -76,24 +75,24 @@ async def within(timeout_s: float, late: RequestError, work: Awaitable[Body]) ->
         except asyncio.CancelledError:
             if not timer.cancelled:
                 raise
-            raise late from None
+            raise timeout from None
 
 
 class Timer:
-    """Calls `act` after some seconds inside of ``async with``, giving it a function that cancels the task around it.
+    """Calls `on_expiry` after some seconds within ``async with``; its argument cancels the surrounding task.
 
-    `cancelled` says whether that was called: then the task's CancelledError is this timer's.
+    `cancelled` is whether that function was called: then the task's CancelledError comes from this timer.
     """
 
-    def __init__(self, seconds: float, act: Callable[[Callable[[], None]], Any]) -> None:
-        self._seconds, self._act = seconds, act
+    def __init__(self, seconds: float, on_expiry: Callable[[Callable[[], None]], Any]) -> None:
+        self._seconds, self._on_expiry = seconds, on_expiry
         self.cancelled = False
 
     async def __aenter__(self) -> Timer:
         task = asyncio.current_task()
-        assert task is not None, "it is used in a coroutine"
+        assert task is not None, "used in a coroutine"
         self._task = task
-        self._handle = asyncio.get_running_loop().call_later(self._seconds, self._act, self._cancel)
+        self._handle = asyncio.get_running_loop().call_later(self._seconds, self._on_expiry, self._cancel)
         return self
 
     def _cancel(self) -> None:

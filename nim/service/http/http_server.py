@@ -1,9 +1,11 @@
-"""The server: it listens, and stops without losing a request. Told to stop, the service says that it is not ready and
-goes on; then it listens no more; then it answers what it has; then it ends.
+"""The HTTP servers of the API and of the metrics port. The API's server stops without losing a request.
 
-What remains is a client that sends on a connection which was idle for `QUIET_S` and more, in the very moment (less than
-the way there takes) in which the server closes it. HTTP/1.1 has no cure but that clients repeat such a request; a
-service whose load balancer leaves it alone within `drain_s` has no such client.
+After a signal, the service reports that it is not ready and continues to serve; then it stops listening; then it
+completes the requests in progress; then it ends.
+
+One race remains: a client can send a request on a connection that has been idle for at least `connections.QUIET_S`
+while the server's close of that connection is in transit. In HTTP/1.1, the only remedy is that clients repeat such a
+request. It does not occur if the load balancer stops using the service within `drain_s`.
 """
 
 from __future__ import annotations
@@ -34,17 +36,19 @@ from ..service import Service
 from .connections import HttpConnection
 
 KEEP_ALIVE_S = 75
-"""How long an idle connection is kept: longer than load balancers keep theirs, 60 s most often, so that it is they who
-close it and no request meets a closed one."""
+"""How long an idle connection is kept open: longer than load balancers keep theirs (usually 60 s), so that they close
+it and never send a request on a closed connection."""
 
 _LOG = logging.getLogger(__name__)
-_SETTLE_S, _HANDSHAKE_S = 1.0, 0.1
+_BACKLOG_S, _HANDSHAKE_S = 1.0, 0.1  # maximum and minimum time for accepting connections before listeners are closed
 _SO_ATTACH_FILTER = 26
 
 
-def uvicorn_config(app: ASGIApp, admission: Admission, level: int | None, **more: Any) -> uvicorn.Config:
-    """uvicorn on its fastest parts, as far as this system has them, with the limits of `admission` on connections; its
-    log lines, from `level` on (None: as it is), go to this process's own handlers."""
+def uvicorn_config(app: ASGIApp, admission: Admission, level: int | None, **options: Any) -> uvicorn.Config:
+    """uvicorn's configuration: `HttpConnection` with the limits of `admission`, and uvloop if it is installed.
+
+    uvicorn logs to the handlers of this process, from `level` on; None leaves the level as it is.
+    """
     protocol: Any = functools.partial(HttpConnection, admission)
     return uvicorn.Config(
         app,
@@ -57,89 +61,94 @@ def uvicorn_config(app: ASGIApp, admission: Admission, level: int | None, **more
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
-        **more,
+        **options,
     )
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's server, that lingers `linger_s` seconds at most after the first signal and ends at once on a second."""
+    """uvicorn's server. After a first signal it serves for up to `linger_s` seconds; a second signal ends it."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, linger_s: float) -> None:
         super().__init__(config)
         self._drain, self._linger_s = drain, linger_s
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal starts the drain. Unlike uvicorn's it is not raised again at the end: a stop that was asked
-        for is no failure."""
+        """Start the drain on the first signal. Unlike in uvicorn, the signal is not raised again at the end, because a
+        requested stop is not a failure."""
         if self._drain.stopping:
-            # not the default action, which the kernel spares the first process of a container
+            # not the signal's default action, which the kernel ignores for a container's first process
             os._exit(128 + sig)
         self._drain.stopping = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether the main loop ends."""
+        """Whether the main loop should end."""
         return await super().on_tick(counter) or self._drain.stopping
 
     async def main_loop(self) -> None:
-        """Serve until a signal comes and the linger is over."""
+        """Serve until a signal arrives, and then until no connection is open or `linger_s` has passed."""
         await super().main_loop()
-        _LOG.info("stopping: %d requests are worked on", self._drain.in_flight)
+        _LOG.info("stopping: %d requests in progress", self._drain.in_flight)
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._linger_s
-        # load balancers send here until they have noticed; without a connection nobody is there to notice
-        while loop.time() < until and (  # noqa: ASYNC110  # uvicorn tells of no end of a connection
+        deadline = loop.time() + self._linger_s
+        # load balancers send requests until they notice; without a connection, no load balancer uses this service
+        while loop.time() < deadline and (  # noqa: ASYNC110  # uvicorn does not report the end of a connection
             self._drain.in_flight or self.server_state.connections
         ):
             await asyncio.sleep(0.02)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen no more, close idle connections (`HttpConnection.shutdown`), answer what is there, then end the
-        application."""
-        await self._settle(sockets or [])
-        ending = asyncio.ensure_future(self._drain.stop_servers())
+        """Stop listening, close idle connections (`HttpConnection.shutdown`), complete the requests in progress, then
+        end the application."""
+        await self._drain_backlog(sockets or [])
+        stopping = asyncio.ensure_future(self._drain.stop_servers())
         await super().shutdown(sockets)
-        await ending
+        await stopping
 
-    async def _settle(self, listeners: Sequence[socket.socket]) -> None:
-        """Until no connection waits to be accepted: closing a listener resets those that do.
+    async def _drain_backlog(self, listeners: Sequence[socket.socket]) -> None:
+        """Wait until every waiting connection is accepted, because closing a listener resets those that are not.
 
-        Clients that never pause would put that off for ever, so their new connections are dropped first, before they
-        exist: such a client tries again by itself, and then finds nobody who listens.
+        Clients that connect continuously would delay that indefinitely, so the packets that open new connections are
+        dropped first. TCP sends such a packet again, and by then the port is closed.
         """
         loop = asyncio.get_running_loop()
         for listener in listeners:
             _drop_new_connections(listener)
-        begun = loop.time()
-        while hasattr(select, "poll") and loop.time() < begun + _SETTLE_S:
-            unaccepted = select.poll()
+        began = loop.time()
+        while hasattr(select, "poll") and loop.time() < began + _BACKLOG_S:
+            poll = select.poll()
             for listener in listeners:
-                unaccepted.register(listener, select.POLLIN)
-            # those whose handshake is half done get the time for its other half
-            if not unaccepted.poll(0) and loop.time() > begun + _HANDSHAKE_S:
+                poll.register(listener, select.POLLIN)
+            # connections in the middle of their handshake get the time to complete it
+            if not poll.poll(0) and loop.time() > began + _HANDSHAKE_S:
                 return
             await asyncio.sleep(0.005)
 
 
 def _drop_new_connections(listener: socket.socket) -> None:
-    """Let the kernel drop each packet to `listener` that opens a connection, where it can (Linux, no privilege needed):
-    without it, one that comes between the last look and the close is reset."""
+    """Let the kernel drop every packet to `listener` that opens a connection (Linux only; it requires no privileges).
+
+    Without that, a connection that arrives between the last poll and the close of the listener is reset.
+    """
     if not sys.platform.startswith("linux"):
         return
-    # of the TCP header: load the flags; where SYN is among them keep nothing of the packet, else everything
+    # BPF on the TCP header: load the flags; keep 0 bytes of the packet if SYN is set, else all bytes
     program = struct.pack("=" + "HBBI" * 4, 0x30, 0, 0, 13, 0x45, 0, 1, 0x02, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF)
     code = ctypes.create_string_buffer(program)
-    filtered = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
+    socket_filter = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
     with contextlib.suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtered)
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, socket_filter)
 
 
 @contextlib.asynccontextmanager
 async def serve_metrics(service: Service) -> AsyncIterator[None]:
-    """Serve the metrics of `service` on their port. Raises OSError where it cannot listen."""
+    """Serve the metrics of `service` on their own port, with the same limits on connections as the API.
+
+    Raises OSError if it cannot listen.
+    """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        asked = scope["method"] in ("GET", "HEAD")
-        status = 404 if scope["path"] not in ("/metrics", "/") else 200 if asked else 405
+        is_read = scope["method"] in ("GET", "HEAD")
+        status = 404 if scope["path"] not in ("/metrics", "/") else 200 if is_read else 405
         headers = [(b"content-type", CONTENT_TYPE_LATEST.encode() if status == 200 else b"text/plain")]
         headers += [(b"allow", b"GET, HEAD")] if status == 405 else []
         body = await service.metrics.text(service.metrics_limiter) if status == 200 else b""
@@ -150,8 +159,8 @@ async def serve_metrics(service: Service) -> AsyncIterator[None]:
     config = uvicorn_config(app, service.admission, None, lifespan="off")
     config.load()
     loop, state = asyncio.get_running_loop(), ServerState()
-    kind: Any = config.http_protocol_class
-    protocol = functools.partial(kind, config=config, server_state=state, app_state={})
+    protocol_class: Any = config.http_protocol_class
+    protocol = functools.partial(protocol_class, config=config, server_state=state, app_state={})
     server = await loop.create_server(protocol, service.host, service.settings.metrics_port)
     try:
         yield

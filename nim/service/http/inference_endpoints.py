@@ -16,26 +16,26 @@ from .inference import InferenceHandler, InferenceTarget
 from .management_schema import V2_TAG, Responses, v1_errors, v2_errors
 
 _ERRORS = {
-    400: "the request is not understood, or does not fit the model",
-    408: "the request's body did not come in time",
+    400: "the request is invalid, or does not match the model's interface",
+    408: "the body was not complete in time",
     413: "the request is too large",
-    415: "the request's Content-Encoding is not known",
-    429: "as many requests wait for the model as may",
+    415: "the Content-Encoding is not supported",
+    429: "the queue of the model is full",
     500: "the module failed",
-    503: "the model is not loaded, or this host has no room for another instance",
+    503: "the model is not loaded, or this host cannot create another instance",
     504: "the module took too long",
 }
 _EXAMPLE = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, -1.0]}]}
 _BINARY = {
     "application/octet-stream": {
-        "schema": {"type": "string", "format": "binary", "title": "JSON, and raw tensors behind it"}
+        "schema": {"type": "string", "format": "binary", "title": "JSON, followed by raw tensors"}
     }
 }
 _HEADER_LENGTH: dict[str, Any] = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
     "required": False,
-    "description": "Where the JSON ends, in bytes, and raw tensors begin.",
+    "description": "Length of the JSON in bytes; the raw tensors follow it.",
     "schema": {"type": "integer", "minimum": 0},
 }
 
@@ -47,9 +47,9 @@ class InferenceEndpoint:
     path: str
     """The path, with `{name}` and, if the request names a version, `{version}`."""
     v2: bool
-    """Whether it belongs to the Open Inference Protocol: binary tensors, and the form of errors."""
+    """Whether the endpoint uses the Open Inference Protocol, with its binary tensors and its error format."""
     name: str
-    """The route's name, from which its summary and operation id are made."""
+    """Name of the route, from which the framework derives the summary and the operation id."""
     description: str
     tag: str
     request: type[BaseModel]
@@ -58,7 +58,7 @@ class InferenceEndpoint:
     _pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        # unlike in the framework, a name can be empty: it is an unknown model, not an unknown path
+        # unlike the framework's patterns, an empty name matches: it is an unknown model, not an unknown path
         object.__setattr__(self, "_pattern", re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]*)", self.path)))
 
     def match(self, path: str) -> InferenceTarget | None:
@@ -67,7 +67,7 @@ class InferenceEndpoint:
         return None if match is None else self._target(**match.groupdict())
 
     def bound(self, handler: InferenceHandler) -> Callable[..., Awaitable[Response]]:
-        """The endpoint function for the framework, which describes its parameters: those of the path."""
+        """An endpoint function for the framework, which describes the function's parameters as those of the path."""
 
         async def infer(name: str) -> Response:
             return InferenceResponse(handler, self._target(name))
@@ -78,7 +78,7 @@ class InferenceEndpoint:
         return infer_version if "{version}" in self.path else infer
 
     def openapi_extra(self) -> dict[str, Any]:
-        """What the framework cannot know, as the handler reads the request's headers and body itself."""
+        """The header and body of the request, which the framework does not know because the handler reads them."""
         content = {"application/json": {"schema": _without_references(self.request), "example": _EXAMPLE}}
         if not self.v2:
             return {"requestBody": {"required": True, "content": content}}
@@ -89,19 +89,19 @@ class InferenceEndpoint:
 
 
 class InferenceResponse(Response):
-    """The response of `handler`, which reads the request itself."""
+    """A response that runs `handler`, which reads the request and sends the response itself."""
 
     def __init__(self, handler: InferenceHandler, target: InferenceTarget) -> None:
         super().__init__()
         self._handler, self._inference_target = handler, target
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request."""
+        """Serve one request for the target."""
         await self._handler(scope, receive, send, self._inference_target)
 
 
 _V2_RESPONSES: Final[Responses] = {
-    **v2_errors({**_ERRORS, 404: "there is no such path"}),
+    **v2_errors({**_ERRORS, 404: "unknown path"}),
     200: {"content": _BINARY},
 }
 INFERENCE_ENDPOINTS: Final = (
@@ -113,14 +113,14 @@ INFERENCE_ENDPOINTS: Final = (
         tag="inference",
         request=InferRequest,
         response=InferResponse,
-        responses=v1_errors({**_ERRORS, 404: "there is no such model"}),
+        responses=v1_errors({**_ERRORS, 404: "unknown model"}),
     ),
     InferenceEndpoint(
         path="/v2/models/{name}/infer",
         v2=True,
         name="v2_infer",
-        description="Run a model on the tensors of the request, which may be raw bytes behind the JSON, as may be the"
-        " answer's.",
+        description="Run a model on the tensors of the request. Tensors of the request and of the response can be raw"
+        " bytes after the JSON.",
         tag=V2_TAG,
         request=V2InferRequest,
         response=V2InferResponse,
@@ -130,7 +130,7 @@ INFERENCE_ENDPOINTS: Final = (
         path="/v2/models/{name}/versions/{version}/infer",
         v2=True,
         name="v2_infer_version",
-        description="Run one version of a model, as above.",
+        description="Run a version of a model, as for the path without a version.",
         tag=V2_TAG,
         request=V2InferRequest,
         response=V2InferResponse,
@@ -160,8 +160,8 @@ def inference_router(handler: InferenceHandler) -> APIRouter:
 class InferenceFastPath:
     """ASGI middleware: answers inference requests itself, and passes all others to `app`.
 
-    It runs in front of the framework, which costs more than a small inference. Requests with another method are among
-    the others: the framework has the same paths.
+    It runs before the framework, whose overhead exceeds the time of a small inference. Requests with a different method
+    are passed on too: the framework has the same paths, and rejects them.
     """
 
     def __init__(self, app: ASGIApp, handler: InferenceHandler) -> None:

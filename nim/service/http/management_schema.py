@@ -13,17 +13,17 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def v1_errors(texts: dict[int, str]) -> Responses:
-    """Error responses under /v1 by status, for the API's description."""
+    """Error responses under /v1 by status, for the OpenAPI description."""
     return {code: {"model": ErrorEnvelope, "description": text} for code, text in texts.items()}
 
 
 def v2_errors(texts: dict[int, str]) -> Responses:
-    """Error responses under /v2 by status, for the API's description."""
+    """Error responses under /v2 by status, for the OpenAPI description."""
     return {code: {"model": V2Error, "description": text} for code, text in texts.items()}
 
 
 class ErrorDetail(JsonObject):
-    """What is wrong: for people, by a stable name, and as HTTP status."""
+    """An error: a human-readable message, a stable type name and the HTTP status."""
 
     message: str
     type: str
@@ -31,43 +31,43 @@ class ErrorDetail(JsonObject):
 
 
 class ErrorEnvelope(JsonObject):
-    """How every error is told, but those of the Open Inference Protocol."""
+    """The error format of all paths except those of the Open Inference Protocol."""
 
     error: ErrorDetail
 
 
 class V2Error(JsonObject):
-    """How the Open Inference Protocol tells an error."""
+    """The error format of the Open Inference Protocol."""
 
     error: str
 
 
 class Health(JsonObject):
-    """A service that is well."""
+    """The response of a successful health check."""
 
     object: Literal["health.response"] = "health.response"
     message: str
 
 
 class ModelCard(JsonObject):
-    """One model in the list, as OpenAI's API has it."""
+    """One model in the list, as in OpenAI's API."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
-    """Seconds since 1970: when the model was loaded, 0 before."""
+    """The time at which the model was loaded, in seconds since 1970; 0 before it is loaded."""
     owned_by: str = "portalis"
 
 
 class ModelList(JsonObject):
-    """All models."""
+    """The list of models, as in OpenAI's API."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
 
 
 class ModelMetadata(JsonObject):
-    """A model's interface. `inputs` and `outputs` have name, datatype and shape, -1 for any size."""
+    """A model's interface. `inputs` and `outputs` have name, datatype and shape; -1 means any size."""
 
     name: str
     version: str
@@ -79,34 +79,34 @@ class ModelMetadata(JsonObject):
 
 
 class License(JsonObject):
-    """The licence, with the keys of NVIDIA NIM's own endpoint."""
+    """The license of the models, with the keys of the same endpoint of NVIDIA NIM."""
 
     name: str
-    """An SPDX identifier or expression; NOASSERTION where none is stated."""
+    """An SPDX identifier or expression; NOASSERTION if no license is stated."""
     path: str = ""
-    """NIM's path of a file in the container; empty, as the text lies in the settings."""
+    """Always empty: in NIM, the path of a file in the container, but here the text comes from the settings."""
     sha: str
-    """SHA-1 of the text."""
+    """SHA-1 digest of the text, in hexadecimal."""
     size: int
-    """Characters of the text."""
+    """Length of the text, in characters."""
     url: str
     type: Literal["file"] = "file"
     content: str
-    """The text, empty where none was given."""
+    """The text; empty if the settings contain none."""
 
 
 class ModelInfo(JsonObject):
-    """A model as NVIDIA NIM lists it."""
+    """A model, with the keys of NVIDIA NIM."""
 
     model_config = ConfigDict(protected_namespaces=())
 
     model_url: str = Field(serialization_alias="modelUrl")
-    """The module's file and its SHA-256."""
+    """The module's file name and its SHA-256 digest."""
     short_name: str = Field(serialization_alias="shortName")
 
 
 class Metadata(JsonObject):
-    """The service and its models, and the same with the keys of NVIDIA NIM's own endpoint."""
+    """The service and its models, also with the keys of the same endpoint of NVIDIA NIM."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -121,42 +121,42 @@ class Metadata(JsonObject):
 
 
 class Runtime(JsonObject):
-    """What runs a module."""
+    """The WebAssembly runtime of a module."""
 
     name: str
     version: str
 
 
 class ManifestModel(JsonObject):
-    """One module as it is served."""
+    """One module, and how it is served."""
 
     name: str
     version: str
     file: str
     sha256: str
     size: int
-    """Bytes of the file."""
+    """Size of the file, in bytes."""
     runtime: Runtime
     interface: ModelMetadata
     isolation: str
     threads: int
     limits: dict[str, int | float]
-    """All limits, those that are not set included."""
+    """All limits, including those with their default values."""
 
 
 class Manifest(JsonObject):
-    """All that is served, and how. The first two keys are those of NVIDIA NIM's own endpoint."""
+    """Every module, and how it is served. The first two keys are those of the same endpoint of NVIDIA NIM."""
 
     manifest_file: str
-    """`models` as the text of a JSON file."""
+    """`models` as a JSON document."""
     repository_override: str = ""
     models: list[ManifestModel]
     settings: dict[str, Any]
-    """Those of the service, as they are in force."""
+    """The effective settings of the service."""
 
 
 class Version(JsonObject):
-    """Versions: of the release that the service is, and of its API."""
+    """The versions of this release and of its API."""
 
     release: str
     api: str
@@ -171,7 +171,7 @@ class V2Server(JsonObject):
 
 
 class V2TensorMetadata(JsonObject):
-    """An input or output; -1 in the shape is any size."""
+    """An input or output; -1 in the shape means any size."""
 
     name: str
     datatype: str
@@ -189,7 +189,7 @@ class V2Model(JsonObject):
 
 
 class V2ModelState(JsonObject):
-    """A model in the repository's index."""
+    """A model in the repository index."""
 
     name: str
     version: str
@@ -198,13 +198,13 @@ class V2ModelState(JsonObject):
 
 
 class V2IndexRequest(JsonObject):
-    """What is wanted of the repository's index."""
+    """The filter of a repository index request."""
 
     ready: bool = False
-    """Only models that are ready."""
+    """Whether to list only models that are ready."""
 
 
 class V2Statistics(JsonObject):
-    """What models have done, as in Triton's statistics extension."""
+    """Statistics of models, as in Triton's statistics extension."""
 
     model_stats: list[dict[str, Any]]

@@ -33,17 +33,17 @@ from .management_schema import (
 
 API_VERSION = "1.0.0"
 _NOT_LOADED = v1_errors({503: "a model is not loaded"})
-_NOT_READY = v1_errors({503: "a model is loading or has failed, or the service stops"})
+_NOT_READY = v1_errors({503: "a model is loading or has failed, or the service is stopping"})
 
 
 class MetricsText(Response):
-    """Prometheus' text format."""
+    """A response in Prometheus' text format."""
 
     media_type = "text/plain"
 
 
 def management_v1_router(service: Service) -> APIRouter:
-    """The routes of `service`."""
+    """The routes of the management endpoints under /v1."""
     routes = APIRouter()
     _add_health(routes, service)
     _add_metadata(routes, service)
@@ -60,11 +60,11 @@ def management_v1_router(service: Service) -> APIRouter:
 
 def _add_health(routes: APIRouter, service: Service) -> None:
     async def live() -> Health:
-        """The process answers."""
+        """Liveness: succeeds while the process responds."""
         return Health(message="Service is live.")
 
     async def ready() -> Health:
-        """Every model is loaded and has answered a request, and the service is not about to stop."""
+        """Readiness: succeeds when every model is loaded and has served a first request, until the service stops."""
         reason = service.not_ready_reason()
         if reason:
             raise unavailable(f"Service is not ready: {reason}")
@@ -90,7 +90,7 @@ def _add_metadata(routes: APIRouter, service: Service) -> None:
 
     @routes.get("/v1/metadata", tags=["models"], responses=_NOT_LOADED)
     async def metadata() -> Metadata:
-        """The service and the interface of each model. 503 until all are loaded."""
+        """The service and the interface of each model; 503 until all are loaded."""
         return Metadata(
             name=settings.name,
             version=settings.version,
@@ -110,17 +110,17 @@ def _add_metadata(routes: APIRouter, service: Service) -> None:
 
     @routes.get("/v1/license", summary="License", tags=["models"])
     async def license_() -> License:
-        """The licence of what is served."""
+        """The license of the models."""
         return license_info
 
     @routes.get("/v1/manifest", summary="Manifest", tags=["models"], responses=_NOT_LOADED)
     async def manifest_() -> Manifest:
-        """Each module with its checksum, interface, limits and runtime, and the settings. 503 until all are loaded."""
+        """The settings, and each module with its checksum, interface, limits and runtime; 503 until all are loaded."""
         return manifest_document(service)
 
 
 def license_document(settings: LicenseSettings) -> License:
-    """The license of `settings`."""
+    """The response of the license endpoint."""
     text = settings.text
     return License(
         name=settings.name,

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP, but for inference itself: health, metadata, configuration, statistics, index.
+"""The Open Inference Protocol over HTTP, except inference: health, metadata, configuration, statistics and index.
 
 https://github.com/triton-inference-server/server/tree/main/docs/protocol
 """
@@ -19,16 +19,16 @@ from .body import read_body
 from .management_schema import V2_TAG, V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics, v2_errors
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
-MAX_INDEX_BYTES = 1 << 16  # a filter is all that the request may hold
-_NOT_LOADED = v2_errors(
-    {400: "there is no such model or version", 404: "there is no such path", 503: "the model is not loaded"}
-)
+MAX_INDEX_BYTES = 1 << 16  # the request contains a filter only
+_NOT_LOADED = v2_errors({400: "unknown model or version", 404: "unknown path", 503: "the model is not loaded"})
 _NOT_READY = v2_errors({503: "a model is loading or has failed"})
-_INDEX_REFUSED = v2_errors({400: "the request is not understood", 408: "its body did not come", 413: "it is too large"})
+_INDEX_ERRORS = v2_errors(
+    {400: "the request is invalid", 408: "the body was not complete in time", 413: "the body is too large"}
+)
 
 
 def management_v2_router(service: Service) -> APIRouter:
-    """The routes of `service`."""
+    """The routes of the Open Inference Protocol except inference."""
     routes = APIRouter(prefix="/v2", tags=[V2_TAG])
     _add_server(routes, service)
     _add_index(routes, service)
@@ -42,22 +42,22 @@ def _add_server(routes: APIRouter, service: Service) -> None:
 
     @routes.get("")
     async def server() -> V2Server:
-        """The service's name and version, and the extensions of the protocol that it has."""
+        """The name and version of the service, and the extensions of the protocol that it supports."""
         return V2Server(name=settings.name, version=settings.version, extensions=EXTENSIONS)
 
     @routes.get("/health/live", response_class=Response)
     async def server_live() -> Response:
-        """The process answers."""
+        """Liveness: succeeds while the process responds."""
         return Response()
 
     @routes.get("/health/ready", response_class=Response, responses=_NOT_READY)
     async def server_ready() -> Response:
-        """Every model is loaded and has answered a request, and the service is not about to stop."""
+        """Readiness: succeeds when every model is loaded and has served a first request, until the service stops."""
         return _ready_response(service.not_ready_reason())
 
     @routes.get("/models/stats")
     async def all_statistics() -> V2Statistics:
-        """What the models that are loaded have done."""
+        """Statistics of all models that are ready."""
         return V2Statistics(model_stats=[_statistics(model) for model in service.models.values() if model.ready])
 
 
@@ -67,7 +67,7 @@ def _add_index(routes: APIRouter, service: Service) -> None:
 
     @routes.post(
         "/repository/index",
-        responses=_INDEX_REFUSED,
+        responses=_INDEX_ERRORS,
         openapi_extra={"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}},
     )
     async def index(request: Request) -> list[V2ModelState]:
@@ -84,7 +84,7 @@ def _add_index(routes: APIRouter, service: Service) -> None:
 
 
 def _add_model(routes: APIRouter, service: Service, path: str) -> None:
-    """The routes of one model, with its version in the path and without."""
+    """Add the routes of a single model under `path`, with or without a version."""
     versioned = "{version}" in path
 
     def find(request: Request) -> ServedModel:
@@ -95,15 +95,15 @@ def _add_model(routes: APIRouter, service: Service, path: str) -> None:
         return model_metadata(find(request))
 
     async def ready(request: Request) -> Response:
-        """The model is loaded and has answered a request."""
+        """Readiness of a model: succeeds when it is loaded and has served a first request."""
         return _ready_response(find(request).not_ready_reason())
 
     async def config(request: Request) -> dict[str, Any]:
-        """The model's configuration, in the JSON form of Triton's ``ModelConfig``."""
+        """The configuration of a model, in the JSON form of Triton's ``ModelConfig``."""
         return model_config(find(request))
 
     async def statistics(request: Request) -> V2Statistics:
-        """What the model has done."""
+        """Statistics of a model."""
         return V2Statistics(model_stats=[_statistics(find(request))])
 
     parameters = [_path_parameter(name) for name in ("name", "version")[: 1 + versioned]]

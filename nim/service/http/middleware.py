@@ -1,7 +1,6 @@
-"""What is done around each HTTP request, whatever answers it: its id, its line in the log, and the word to a client
-that the connection ends because the service stops.
+"""Middleware around every HTTP request: its request id, the access log, and closing connections while stopping.
 
-It is ASGI by hand: Starlette's middleware for functions costs more than a small inference.
+It is written as plain ASGI: Starlette's middleware for functions takes longer than a small inference.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..logs import REQUEST_ID, request_id
 from ..service import Service
 
-HEADER = b"x-request-id"
-_ALLOW_GET, _ALLOW_HEAD = (b"allow", b"GET"), (b"allow", b"GET, HEAD")
+REQUEST_ID_HEADER = b"x-request-id"
+_ALLOW_GET, _ALLOW_GET_HEAD = (b"allow", b"GET"), (b"allow", b"GET, HEAD")
 _ACCESS = logging.getLogger("portalis.access")
 
 
 class RequestMiddleware:
-    """The ASGI application around `app`."""
+    """ASGI middleware that passes every request to `app`, and adds headers to its response."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._drain, self._probes = app, service.drain, service.probes
@@ -31,19 +30,19 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        identity = request_id(next((value for name, value in scope["headers"] if name == HEADER), b""))
-        REQUEST_ID.set(identity)  # a request has a task, and so a context, of its own
-        header = (HEADER, identity.encode())
+        identity = request_id(next((value for name, value in scope["headers"] if name == REQUEST_ID_HEADER), b""))
+        REQUEST_ID.set(identity)  # each request has its own task, and therefore its own context
+        id_header = (REQUEST_ID_HEADER, identity.encode())
         status, complete = 0, False
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                told = message.get("headers", ())
+                headers = message.get("headers", ())
                 if status == 405:
-                    told = [_ALLOW_HEAD if pair == _ALLOW_GET else pair for pair in told]
-                message["headers"] = [*told, header]
+                    headers = [_ALLOW_GET_HEAD if pair == _ALLOW_GET else pair for pair in headers]
+                message["headers"] = [*headers, id_header]
                 if self._drain.stopping:
                     message["headers"].append((b"connection", b"close"))
             elif message["type"] == "http.response.body":
@@ -52,26 +51,27 @@ class RequestMiddleware:
 
         with self._drain.track_request():
             try:
-                # HEAD is what GET answers, without a body, which the server leaves out: it goes by its own scope
-                await self._app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, answer)
+                # HEAD is served as GET; the server omits the body, because its own scope still has the method HEAD
+                request_scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(request_scope, receive, send_with_headers)
             except Exception:
-                # the framework raises it again after it was logged and answered; the server would log it once more
+                # the framework has logged the error and sent a response; the server would log it a second time
                 if not complete:
                     raise
             finally:
                 self._log(scope, status, time.perf_counter() - began)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        """Write the line of the access log. `status` is 0 if the client disconnected before the response."""
         path = scope["path"]
         level = logging.DEBUG if path in self._probes and status < 400 else logging.INFO
         if not _ACCESS.isEnabledFor(level):
             return
-        # `status` 0: the client left before it was answered
         fields = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1e3, 3)}
         model = scope.get("path_params", {}).get("name")
         if model:
             fields["model"] = model
-        # by hand: to find out which line of which file logs takes as long as all the rest
+        # no logger method: finding the caller's file and line would take as long as everything else here
         record = logging.LogRecord(_ACCESS.name, level, "", 0, "%s %s %d", (scope["method"], path, status), None)
         record.fields = fields
         _ACCESS.handle(record)

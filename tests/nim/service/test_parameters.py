@@ -138,7 +138,7 @@ def test_every_method_of_the_protocol_is_served_or_refused_with_a_sentence() -> 
 
 def test_another_method_is_refused_with_the_right_one(client: Client) -> None:
     status, told = client.get("/v2/models/same/infer")
-    assert (status, told["error"]) == (405, "this path takes POST, not GET")
+    assert (status, told["error"]) == (405, "method GET is not allowed for this path, which accepts POST")
 
 
 def test_a_content_encoding_that_is_unknown_is_refused_with_those_that_are_known(client: Client) -> None:
