@@ -22,7 +22,7 @@ MAX_MEMORY_PAGES = 1024  # 64 MiB
 WASI = "wasi_snapshot_preview1"
 
 
-class Severity(str, Enum):
+class KitSeverity(str, Enum):
     """How much a finding matters. An error keeps the module out; a high warning keeps it from running until a setting
     is changed; the others are to be known."""
 
@@ -33,18 +33,18 @@ class Severity(str, Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class KitFinding:
     """One thing about a module: what it is, why it matters in Kit, and what to do."""
 
     what: str
     why: str
     remediation: str
-    severity: Severity
+    severity: KitSeverity
 
     @property
     def blocks(self) -> bool:
         """Whether the module cannot run in Kit because of this."""
-        return self.severity is Severity.Error
+        return self.severity is KitSeverity.Error
 
     def to_json(self) -> dict[str, str]:
         """For machines."""
@@ -63,7 +63,7 @@ class Finding:
 class Compatibility:
     """All that was found in one module."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[KitFinding, ...]
 
     @property
     def compatible(self) -> bool:
@@ -71,12 +71,12 @@ class Compatibility:
         return not self.blocking
 
     @property
-    def blocking(self) -> tuple[Finding, ...]:
+    def blocking(self) -> tuple[KitFinding, ...]:
         """What keeps the module out."""
         return tuple(each for each in self.findings if each.blocks)
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
+    def warnings(self) -> tuple[KitFinding, ...]:
         """What does not."""
         return tuple(each for each in self.findings if not each.blocks)
 
@@ -85,7 +85,7 @@ class Compatibility:
         return {"compatible": self.compatible, "findings": [each.to_json() for each in self.findings]}
 
 
-def check(inspection: Inspection) -> Compatibility:
+def check_kit_compatibility(inspection: Inspection) -> Compatibility:
     """Check one module. Nothing of it is run."""
     if inspection.invalid is not None:
         only = _error("it is no valid module", inspection.invalid, "Build it anew.")
@@ -94,7 +94,7 @@ def check(inspection: Inspection) -> Compatibility:
     return Compatibility(findings=tuple(finding for part in parts for finding in part(inspection)))
 
 
-def _unloadable(inspection: Inspection) -> Iterator[Finding]:
+def _unloadable(inspection: Inspection) -> Iterator[KitFinding]:
     """What the runtime in the extension refuses to load, whatever its settings, in its words."""
     for each in inspection.findings("kit"):
         if not each.limit:
@@ -111,18 +111,18 @@ _TITLES = {
 }
 
 
-def _imports(inspection: Inspection) -> Iterator[Finding]:
+def _imports(inspection: Inspection) -> Iterator[KitFinding]:
     own = inspection.beyond_wasi
     if own:
-        yield Finding(
+        yield KitFinding(
             what="it is not purely WASI",
             why=f"it imports {', '.join(own)}; the runtime inside the extension provides it, other hosts may not",
             remediation="Build it with `--use abort=` (AssemblyScript) to be free of it.",
-            severity=Severity.Low,
+            severity=KitSeverity.Low,
         )
 
 
-def _interface(inspection: Inspection) -> Iterator[Finding]:
+def _interface(inspection: Inspection) -> Iterator[KitFinding]:
     if inspection.interface is None:
         yield _error(
             "it cannot be called",
@@ -132,20 +132,20 @@ def _interface(inspection: Inspection) -> Iterator[Finding]:
         )
 
 
-def _outside(inspection: Inspection) -> Iterator[Finding]:
+def _outside(inspection: Inspection) -> Iterator[KitFinding]:
     """What WASI has, and a guest in Kit has not."""
     for prefix, thing in (("path_", "files"), ("sock_", "the network")):
         wanted = [each.name for each in inspection.imports if each.module == WASI and each.name.startswith(prefix)]
         if wanted:
-            yield Finding(
+            yield KitFinding(
                 what=f"it may want {thing}",
                 why=f"it imports {', '.join(wanted)}, which are there and fail: a guest in Kit has no {thing}",
                 remediation="Give it what it needs as inputs. If it only links them, nothing has to be done.",
-                severity=Severity.Low,
+                severity=KitSeverity.Low,
             )
 
 
-def _limits(inspection: Inspection) -> Iterator[Finding]:
+def _limits(inspection: Inspection) -> Iterator[KitFinding]:
     """What the extension's limits, which are settings in Kit, keep from running."""
     titles = {
         "max_module_bytes": "it is too large for the extension's limit",
@@ -153,30 +153,32 @@ def _limits(inspection: Inspection) -> Iterator[Finding]:
     }
     for each in inspection.findings("kit", LIMITS):
         if each.limit:
-            yield Finding(what=titles[each.limit], why=each.why, remediation=each.remediation, severity=Severity.High)
+            yield KitFinding(
+                what=titles[each.limit], why=each.why, remediation=each.remediation, severity=KitSeverity.High
+            )
 
 
-def _size(inspection: Inspection) -> Iterator[Finding]:
+def _size(inspection: Inspection) -> Iterator[KitFinding]:
     if MAX_SIZE_BYTES < inspection.size_bytes <= LIMITS["max_module_bytes"]:
-        yield Finding(
+        yield KitFinding(
             what="it is large",
             why=f"it has {inspection.size_bytes:,} bytes, and more than {MAX_SIZE_BYTES:,} make Kit start slowly",
             remediation="Strip it, or split it into several modules.",
-            severity=Severity.Medium,
+            severity=KitSeverity.Medium,
         )
 
 
-def _memory(inspection: Inspection) -> Iterator[Finding]:
+def _memory(inspection: Inspection) -> Iterator[KitFinding]:
     pages = inspection.memory_pages
     if MAX_MEMORY_PAGES < pages <= LIMITS["max_memory_bytes"] // PAGE:
-        yield Finding(
+        yield KitFinding(
             what="it needs much memory",
             why=f"it starts with {pages:,} pages of 64 KiB ({pages // 16:,} MiB), which every call takes beside the"
             " scene",
             remediation="Build it with a smaller initial memory.",
-            severity=Severity.Medium,
+            severity=KitSeverity.Medium,
         )
 
 
-def _error(what: str, why: str, remediation: str) -> Finding:
-    return Finding(what=what, why=why, remediation=remediation, severity=Severity.Error)
+def _error(what: str, why: str, remediation: str) -> KitFinding:
+    return KitFinding(what=what, why=why, remediation=remediation, severity=KitSeverity.Error)

@@ -16,12 +16,20 @@ from ..output import OutputTree
 from ..spec.omniverse import CustomIntegration, IntegrationType
 from ..spec.package_spec import PackageSpec
 from ..templates import render
-from . import extension_toml, kit_target
 from .extension_names import extension_id, extension_version
+from .extension_toml import (
+    CHANGELOG,
+    INTEGRATION,
+    LIMITS,
+    README,
+    extension_description,
+    extension_title,
+)
 from .inside.scenario import is_batched
-from .node_types import trouble
-from .python_signatures import INPUT, OUTPUT, Model, camel, identifiers, models
-from .selection import Chosen
+from .kit_target import kit_python, supported_kit_versions
+from .node_types import node_problem
+from .python_signatures import INPUT, OUTPUT, PythonFunction, camel, python_functions, python_identifiers
+from .selection import SelectedModule
 
 if TYPE_CHECKING:
     from ..backend.interface.interface import TensorSpec
@@ -36,24 +44,24 @@ _MEANINGS = {
 }
 
 
-def documents(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> OutputTree:
+def documentation_files(spec: PackageSpec, chosen: Sequence[SelectedModule], created_at: str) -> OutputTree:
     """The files under ``docs/``; `created_at` (ISO 8601) dates the changelog."""
     config, version = spec.omniverse_config, extension_version(spec)
     integration, tree = config.integration_type, OutputTree()
     values: dict[str, Any] = {
         "id": extension_id(spec),
-        "title": extension_toml.title(spec),
-        "description": extension_toml.description(spec),
+        "title": extension_title(spec),
+        "description": extension_description(spec),
         "version": version,
-        "modules": [_about(*each) for each in zip(chosen, models(chosen), _prims(spec, chosen))],
-        "kit_versions": kit_versions(spec),
+        "modules": [_about(*each) for each in zip(chosen, python_functions(chosen), _prims(spec, chosen))],
+        "kit_versions": kit_versions_text(spec),
         "wasmtime": WASMTIME,
-        "limits": list(extension_toml.LIMITS.items()),
+        "limits": list(LIMITS.items()),
         "prebundle": config.prebundle,
-        "python": kit_target.python_of(config.required_kit_version),
+        "python": kit_python(config.required_kit_version),
         "integration_docs": config.generate_integration_docs,
         "nodes": config.omnigraph_nodes,
-        "command": command(spec),
+        "command": command_name(spec),
         "folder": extension_id(spec).replace(".", "/"),
         "type": "Custom" if isinstance(integration, CustomIntegration) else integration.value,
         "integration": integration.Custom if isinstance(integration, CustomIntegration) else integration.value,
@@ -62,25 +70,25 @@ def documents(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> O
         "examples": config.example_scenarios,
         "scene": ascii(_scene(spec) or "scene.usda"),
     }
-    tree.text(extension_toml.README, render(TEMPLATES, "README.md.j2", (markdown,), **values))
+    tree.text(README, render(TEMPLATES, "README.md.j2", (markdown,), **values))
     changelog = render(TEMPLATES, "CHANGELOG.md.j2", version=version, date=created_at[:10], count=len(chosen))
-    tree.text(extension_toml.CHANGELOG, changelog)
+    tree.text(CHANGELOG, changelog)
     if config.generate_integration_docs:
-        tree.text(extension_toml.INTEGRATION, render(TEMPLATES, "integration.md.j2", (markdown,), **values))
+        tree.text(INTEGRATION, render(TEMPLATES, "integration.md.j2", (markdown,), **values))
     return tree
 
 
-def kit_versions(spec: PackageSpec) -> str:
+def kit_versions_text(spec: PackageSpec) -> str:
     """The versions of Kit that the spec says it is for, in words."""
-    return ", ".join(kit_target.kit_versions(spec))
+    return ", ".join(supported_kit_versions(spec))
 
 
-def command(spec: PackageSpec) -> str:
+def command_name(spec: PackageSpec) -> str:
     """What the tool is called among Kit's commands."""
-    return camel(identifiers([f"run {spec.package_name}"])[0])
+    return camel(python_identifiers([f"run {spec.package_name}"])[0])
 
 
-def _about(module: Chosen, model: Model, where: str) -> dict[str, Any]:
+def _about(module: SelectedModule, model: PythonFunction, where: str) -> dict[str, Any]:
     """What the templates say of a module; `where` is the prim whose attributes are bound to its tensors."""
     interface = module.inspection.interface
     inputs = () if interface is None else tuple(each for each in interface.inputs if not each.optional)
@@ -91,7 +99,7 @@ def _about(module: Chosen, model: Model, where: str) -> dict[str, Any]:
         return ", ".join(f"{spec.name} {spec.dtype.name} {[*batch, *spec.dims]}" for spec in specs)
 
     def places(side: str, specs: Sequence[TensorSpec], every: Sequence[TensorSpec], prefix: str) -> dict[str, str]:
-        named = dict(zip((each.name for each in every), identifiers([each.name for each in every], (), prefix)))
+        named = dict(zip((each.name for each in every), python_identifiers([each.name for each in every], (), prefix)))
         return {spec.name: f"{where}.{side}:{named[spec.name]}" for spec in specs}
 
     every = () if interface is None else interface.inputs
@@ -109,7 +117,7 @@ def _about(module: Chosen, model: Model, where: str) -> dict[str, Any]:
         "batch": interface.max_batch_size if interface is not None and batch else 0,
         "given": "{" + ", ".join(f"{spec.name!a}: {_sample(spec, bool(batch))}" for spec in inputs) + "}",
         "description": module.description,
-        "is_node": trouble(interface) is None,
+        "is_node": node_problem(interface) is None,
         **{f"bound_{side}": ascii(table) for side, table in bound.items()},
         **{f"toml_{side}": _toml(table) for side, table in bound.items()},
     }
@@ -129,10 +137,10 @@ def _scene(spec: PackageSpec) -> str | None:
     return f"examples/{names[0]}.usda" if names else None
 
 
-def _prims(spec: PackageSpec, chosen: Sequence[Chosen]) -> list[str]:
+def _prims(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> list[str]:
     """Where each module's tensors are: in the scene that is written for an example, where there is one."""
     if _scene(spec) is not None:
-        return [f"/Scenario/{name}" for name in identifiers([each.name for each in chosen], (), "module")]
+        return [f"/Scenario/{name}" for name in python_identifiers([each.name for each in chosen], (), "module")]
     return ["/World/Data"] * len(chosen)
 
 

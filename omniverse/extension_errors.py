@@ -8,10 +8,10 @@ from ..contracts.errors import ErrorType, OmniversePackagingError
 from ..contracts.output import PackagingWarning
 from ..target import StageError
 from .compatibility import Compatibility
-from .publish_check import Fault
+from .extension_checks import ExtensionFinding
 
 
-def incompatible(name: str, result: Compatibility) -> StageError:
+def incompatible_module_error(name: str, result: Compatibility) -> StageError:
     """A module that the check keeps out."""
     steps = [each.remediation for each in result.blocking]
     return StageError(
@@ -25,7 +25,7 @@ def incompatible(name: str, result: Compatibility) -> StageError:
     )
 
 
-def none_left(errors: Sequence[StageError]) -> StageError:
+def no_module_left_error(errors: Sequence[StageError]) -> StageError:
     """Every module of the package is kept out."""
     details = [each.details for each in errors if isinstance(each.details, OmniversePackagingError)]
     return StageError(
@@ -40,7 +40,7 @@ def none_left(errors: Sequence[StageError]) -> StageError:
     )
 
 
-def not_valid(identifier: str, wrong: Sequence[Fault]) -> StageError:
+def invalid_extension_error(identifier: str, wrong: Sequence[ExtensionFinding]) -> StageError:
     """An extension that a check, or Kit, does not take."""
     remedies = tuple(dict.fromkeys(each.remedy for each in wrong))
     return StageError(
@@ -52,7 +52,7 @@ def not_valid(identifier: str, wrong: Sequence[Fault]) -> StageError:
     )
 
 
-def no_node(warnings: Sequence[PackagingWarning]) -> StageError:
+def no_node_error(warnings: Sequence[PackagingWarning]) -> StageError:
     """OmniGraph nodes are wanted, and no module can be one."""
     return StageError(
         ErrorType.OmniverseCompatibilityError,
@@ -62,7 +62,7 @@ def no_node(warnings: Sequence[PackagingWarning]) -> StageError:
     )
 
 
-def no_wheels(warning: PackagingWarning) -> StageError:
+def no_wheels_error(warning: PackagingWarning) -> StageError:
     """The spec says that the libraries are to lie in the extension, and they are not there."""
     return StageError(
         ErrorType.OmniverseCompatibilityError,
@@ -71,7 +71,7 @@ def no_wheels(warning: PackagingWarning) -> StageError:
     )
 
 
-def unreadable(name: str, why: str) -> StageError:
+def unreadable_module_error(name: str, why: str) -> StageError:
     """A file that is no module at all."""
     return StageError(
         ErrorType.OmniverseCompatibilityError,

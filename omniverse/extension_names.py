@@ -35,7 +35,7 @@ def extension_version(spec: PackageSpec) -> str:
     return (spec.omniverse_config.extension_version or spec.package_version).partition("+")[0]
 
 
-def extension_id_trouble(identifier: str) -> str | None:
+def extension_id_problem(identifier: str) -> str | None:
     """Why `identifier` cannot be the id of an extension that portalis makes."""
     first, dot, _ = identifier.partition(".")
     if first.lower() == "omni":
@@ -56,28 +56,28 @@ def extension_id_trouble(identifier: str) -> str | None:
     return None
 
 
-def module_trouble(name: str) -> str | None:
+def module_name_problem(name: str) -> str | None:
     """Why ``wasm_modules/<name>.wasm`` cannot lie in an extension."""
     if _FILE.fullmatch(name) is None or _WINDOWS.fullmatch(name):
         return "is no file name that Linux and Windows take: letters, digits, dots, dashes, underscores, at most 100"
     return None
 
 
-def scenario_trouble(name: str) -> str | None:
+def scenario_problem(name: str) -> str | None:
     """Why ``examples/<name>.py`` cannot lie in an extension."""
     if _SCENARIO.fullmatch(name) is None or _WINDOWS.fullmatch(name):
         return "is no file name: letters, digits, spaces, dots, dashes and underscores, at most 100"
     return None
 
 
-def dependency_trouble(name: str) -> str | None:
+def dependency_problem(name: str) -> str | None:
     """Why Kit does not take `name` for the id of another extension."""
     if _EXTENSION.fullmatch(name) is None:
         return "is no extension id: letters, digits and underscores, with dots or dashes between"
     return None
 
 
-def requirement_trouble(requirement: str) -> str | None:
+def requirement_problem(requirement: str) -> str | None:
     """Why `requirement` is no version that a dependency can ask for. Kit knows no ranges (seen on Kit 110.4: an
     extension that asks for ``>=2.0,<3`` or ``~1.1`` is not loaded)."""
     if requirement.strip() in ("", "*") or _VERSION.fullmatch(requirement.strip()):

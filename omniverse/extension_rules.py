@@ -8,18 +8,26 @@ from pathlib import Path
 
 from ..problems import Problem
 from ..spec.package_spec import PackageSpec
-from . import extension_names as names
-from . import kit_target, png
+from .extension_names import (
+    dependency_problem,
+    extension_id,
+    extension_id_problem,
+    module_name_problem,
+    requirement_problem,
+    scenario_problem,
+)
+from .kit_target import kit_problem, kit_python
+from .png import png_problem
 
 AT = "omniverse_config"
 SCENES = (".usd", ".usda", ".usdc", ".usdz")
 
 
-def problems(spec: PackageSpec) -> Iterator[Problem]:
+def extension_problems(spec: PackageSpec) -> Iterator[Problem]:
     """All of them."""
     config = spec.omniverse_config
     yield from _identifier(spec)
-    if (why := kit_target.kit_trouble(config.required_kit_version)) is not None:
+    if (why := kit_problem(config.required_kit_version)) is not None:
         yield _told(f"{AT}.required_kit_version", config.required_kit_version, why, "Name one of those.")
     yield from _compatible(spec)
     for key in ("extension_icon", "extension_preview"):
@@ -34,18 +42,18 @@ def _compatible(spec: PackageSpec) -> Iterator[Problem]:
     required = config.required_kit_version
     for i, version in enumerate(config.compatible_kit_versions):
         where = f"{AT}.compatible_kit_versions[{i}]"
-        if (why := kit_target.kit_trouble(version)) is not None:
+        if (why := kit_problem(version)) is not None:
             yield _told(where, version, why, "Take it out.")
-        elif config.prebundle and kit_target.kit_trouble(required) is None:
-            python, other = kit_target.python_of(required), kit_target.python_of(version)
+        elif config.prebundle and kit_problem(required) is None:
+            python, other = kit_python(required), kit_python(version)
             if python != other:
                 why = f"has Python {other}, and the wheels inside are for Python {python} of Kit {required}"
                 yield _told(where, version, why, "Package for it on its own, or set prebundle to false.")
 
 
 def _identifier(spec: PackageSpec) -> Iterator[Problem]:
-    identifier = names.extension_id(spec)
-    why = names.extension_id_trouble(identifier)
+    identifier = extension_id(spec)
+    why = extension_id_problem(identifier)
     if why is not None:
         made = spec.omniverse_config.extension_name is None
         of = f", made from package_name {spec.package_name!r}," if made else ""
@@ -60,7 +68,7 @@ def _picture(where: str, path: Path | None) -> Iterator[Problem]:
     if path is None:
         return
     try:
-        why = png.trouble(path)
+        why = png_problem(path)
     except OSError as error:
         yield _told(where, str(path), f"cannot be read: {error.strerror}", "Name a PNG, or leave it out for ours.")
         return
@@ -74,25 +82,25 @@ def _modules(spec: PackageSpec) -> Iterator[Problem]:
         where, found = f"{AT}.wasm_modules[{{}}].module_name", [each.module_name for each in chosen]
     else:
         where, found = "wasm_binaries[{}].name", [each.module_name for each in spec.wasm_binaries]
-    yield from _named(where, found, names.module_trouble)
+    yield from _named(where, found, module_name_problem)
 
 
 def _dependencies(spec: PackageSpec) -> Iterator[Problem]:
     known = spec.omniverse_config.dependencies
     yield from _named(
-        f"{AT}.dependencies[{{}}].extension_name", [each.extension_name for each in known], names.dependency_trouble
+        f"{AT}.dependencies[{{}}].extension_name", [each.extension_name for each in known], dependency_problem
     )
     for i, each in enumerate(known):
         at = f"{AT}.dependencies[{i}]"
-        if each.extension_name == names.extension_id(spec):
+        if each.extension_name == extension_id(spec):
             yield _told(f"{at}.extension_name", each.extension_name, "is this extension itself", "Take it out.")
-        if (why := names.requirement_trouble(each.version_requirement)) is not None:
+        if (why := requirement_problem(each.version_requirement)) is not None:
             yield _told(f"{at}.version_requirement", each.version_requirement, why, "Write one of these.")
 
 
 def _scenarios(spec: PackageSpec) -> Iterator[Problem]:
     known = spec.omniverse_config.example_scenarios
-    yield from _named(f"{AT}.example_scenarios[{{}}].name", [each.name for each in known], names.scenario_trouble)
+    yield from _named(f"{AT}.example_scenarios[{{}}].name", [each.name for each in known], scenario_problem)
     for i, each in enumerate(known):
         where, scene = f"{AT}.example_scenarios[{i}].scenario_file", each.scenario_file
         if scene is None:

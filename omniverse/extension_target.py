@@ -13,18 +13,26 @@ from ..output import OutputTree
 from ..problems import Problem
 from ..spec.package_spec import PackageSpec
 from ..target import Job, TargetResult
-from . import extension_archive as archive
-from . import extension_documents as documents
-from . import extension_names as names
-from . import extension_registry as registry
-from . import extension_rules as rules
-from . import extension_toml, import_check, kit, kit_target, omnigraph, publish_check
-from .compatibility import Compatibility, check
-from .extension_errors import incompatible, no_node, no_wheels, none_left, not_valid
-from .extension_tree import extension
-from .prebundle import prebundle
-from .publish_check import Fault
-from .selection import Chosen, choose
+from .compatibility import Compatibility, check_kit_compatibility
+from .extension_checks import ExtensionFinding, check_extension, check_imports
+from .extension_documents import kit_versions_text
+from .extension_errors import (
+    incompatible_module_error,
+    invalid_extension_error,
+    no_module_left_error,
+    no_node_error,
+    no_wheels_error,
+)
+from .extension_names import extension_id, extension_version
+from .extension_registry import write_extension_zip, write_registry
+from .extension_rules import extension_problems
+from .extension_toml import CONFIG, README
+from .extension_tree import build_extension_tree
+from .kit import INSTALL_KIT, find_kit, try_extension
+from .kit_target import package_id
+from .omnigraph import omnigraph_files
+from .prebundle import bundled_files
+from .selection import SelectedModule, select_modules
 
 FOLDER = PurePosixPath("omniverse")
 REGISTRY = FOLDER / "registry"
@@ -37,29 +45,29 @@ def skip_reason(spec: PackageSpec) -> str | None:
 
 def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
     """Ids, names, versions and pictures that Kit does not take."""
-    return rules.problems(spec)
+    return extension_problems(spec)
 
 
 def generate(job: Job) -> TargetResult:
     """The extension's files. A module that cannot run in Kit is left out, as an error; StageError when none is left."""
-    chosen, errors = choose(job)
-    found = {each.name: check(each.inspection) for each in chosen}
+    chosen, errors = select_modules(job)
+    found = {each.name: check_kit_compatibility(each.inspection) for each in chosen}
     if not job.spec.omniverse_config.validate_wasm_compatibility:
         found = {}
-    errors += [incompatible(name, result) for name, result in found.items() if not result.compatible]
+    errors += [incompatible_module_error(name, result) for name, result in found.items() if not result.compatible]
     kept = [each for each in chosen if each.name not in found or found[each.name].compatible]
     if not kept:
-        raise none_left(errors)
-    job.say(f"extension {names.extension_id(job.spec)} with {len(kept)} of {len(kept) + len(errors)} modules")
+        raise no_module_left_error(errors)
+    job.say(f"extension {extension_id(job.spec)} with {len(kept)} of {len(kept) + len(errors)} modules")
     tree = OutputTree()
-    for entry in extension(job.spec, kept, job.created_at):
+    for entry in build_extension_tree(job.spec, kept, job.created_at):
         tree.add(_root(job.spec) / entry.path, entry.content, executable=entry.executable)
-    bundled, without_wheels = prebundle(job)
+    bundled, without_wheels = bundled_files(job)
     if "prebundle" in job.spec.omniverse_config.model_fields_set:
-        errors += map(no_wheels, without_wheels)
-    nodes, without_node = omnigraph.nodes(job.spec, kept)
+        errors += map(no_wheels_error, without_wheels)
+    nodes, without_node = omnigraph_files(job.spec, kept)
     if without_node and not nodes:
-        errors.append(no_node(without_node))
+        errors.append(no_node_error(without_node))
     for entry in (*bundled, *nodes):
         tree.add(_root(job.spec) / entry.path, entry.content)
     artifacts = Artifacts(omniverse_packages=(_artifact(job, kept),))
@@ -69,8 +77,8 @@ def generate(job: Job) -> TargetResult:
 
 def run(job: Job, made: TargetResult) -> TargetResult:
     """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
-    identifier, folder = names.extension_id(job.spec), job.staging / _root(job.spec)
-    wrong = publish_check.check(folder) or import_check.check(folder, identifier)
+    identifier, folder = extension_id(job.spec), job.staging / _root(job.spec)
+    wrong = check_extension(folder) or check_imports(folder, identifier)
     packed = tuple(_packed(job, folder, publishable=not wrong))
     results = [
         _result(
@@ -89,7 +97,7 @@ def run(job: Job, made: TargetResult) -> TargetResult:
     return dataclasses.replace(
         made,
         artifacts=made.artifacts.model_copy(update={"omniverse_packages": packages}),
-        errors=(*made.errors, *([not_valid(identifier, wrong)] if wrong else [])),
+        errors=(*made.errors, *([invalid_extension_error(identifier, wrong)] if wrong else [])),
         warnings=(*made.warnings, *([_unsure(identifier)] if untried else [])),
         validation_results=(*made.validation_results, *results),
         tool_outputs=(*made.tool_outputs, *packed),
@@ -99,32 +107,32 @@ def run(job: Job, made: TargetResult) -> TargetResult:
 def _packed(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixPath]:
     """Write the archive and the registry that are wanted, and tell their files. A registry is only for what is
     `publishable`: Kit installs from it without a further look."""
-    config, package_id = job.spec.omniverse_config, kit_target.package_id(job.spec)
+    config, identifier = job.spec.omniverse_config, package_id(job.spec)
     whole = job.staging / _archive(job.spec) if config.package_as_extension else None
     if whole is not None:
-        archive.write(folder, whole)
+        write_extension_zip(folder, whole)
         yield _archive(job.spec)
     if config.registry and publishable:
         date = int(datetime.fromisoformat(job.created_at.replace("Z", "+00:00")).timestamp())
-        for path in registry.write(folder, job.staging / REGISTRY, package_id=package_id, date=date, packed=whole):
+        for path in write_registry(folder, job.staging / REGISTRY, package_id=identifier, date=date, packed=whole):
             yield REGISTRY / path
 
 
-def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[Fault]]:
+def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[ExtensionFinding]]:
     """The result of a start in Kit, and what it found wrong: nothing where there is no Kit, and so no trial."""
-    python = kit.find()
+    python = find_kit()
     if python is None:
-        why = f"not tried, as no Omniverse Kit is here: {kit.HOW}"
+        why = f"not tried, as no Omniverse Kit is here: {INSTALL_KIT}"
         return ValidationResult(name=identifier, check="live", valid=False, tried=False, report=why), []
     job.say("trying the extension in Omniverse Kit")
-    started = kit.try_extension(python, job.staging / _root(job.spec))
+    started = try_extension(python, job.staging / _root(job.spec))
     remedy = "Read Kit's words above; the extension's docs/README.md says what it needs."
-    wrong = [Fault(what=started.trouble, remedy=remedy)] if started.trouble is not None else []
+    wrong = [ExtensionFinding(what=started.trouble, remedy=remedy)] if started.trouble is not None else []
     good = f"started in Kit {started.kit}, and called {', '.join(started.modules)}"
     return _result(identifier, "live", wrong, good), wrong
 
 
-def _result(name: str, how: str, wrong: Sequence[Fault], good: str) -> ValidationResult:
+def _result(name: str, how: str, wrong: Sequence[ExtensionFinding], good: str) -> ValidationResult:
     return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(map(str, wrong)) or good)
 
 
@@ -132,26 +140,26 @@ def _unsure(identifier: str) -> PackagingWarning:
     return PackagingWarning(
         message=f"the extension {identifier} is not validated: it was not tried in Kit",
         severity=WarningSeverity.Medium,
-        remediation=f"Package where Kit can be started: {kit.HOW}.",
+        remediation=f"Package where Kit can be started: {INSTALL_KIT}.",
     )
 
 
 def _root(spec: PackageSpec) -> PurePosixPath:
-    return FOLDER / "exts" / names.extension_id(spec)
+    return FOLDER / "exts" / extension_id(spec)
 
 
 def _archive(spec: PackageSpec) -> PurePosixPath:
-    return FOLDER / f"{kit_target.package_id(spec)}.zip"
+    return FOLDER / f"{package_id(spec)}.zip"
 
 
-def _artifact(job: Job, kept: Sequence[Chosen]) -> OmniversePackageArtifact:
+def _artifact(job: Job, kept: Sequence[SelectedModule]) -> OmniversePackageArtifact:
     spec, root = job.spec, _root(job.spec)
     config = spec.omniverse_config
     return OmniversePackageArtifact(
-        extension_name=names.extension_id(spec),
-        extension_version=names.extension_version(spec),
+        extension_name=extension_id(spec),
+        extension_version=extension_version(spec),
         package_path=job.final(_archive(spec) if config.package_as_extension else root),
-        extension_toml_path=job.final(root / extension_toml.CONFIG),
+        extension_toml_path=job.final(root / CONFIG),
         wasm_modules=tuple(
             PackagedModule(
                 module_name=each.name,
@@ -161,9 +169,9 @@ def _artifact(job: Job, kept: Sequence[Chosen]) -> OmniversePackageArtifact:
             )
             for each in kept
         ),
-        readme_path=job.final(root / extension_toml.README),
+        readme_path=job.final(root / README),
         examples_path=job.final(root / "examples") if config.example_scenarios else None,
-        kit_version_compatibility=documents.kit_versions(spec),
+        kit_version_compatibility=kit_versions_text(spec),
         validated=False,  # until `run` has looked
     )
 

@@ -19,7 +19,7 @@ from ..backend.limits import Limits
 from ..escaping import escape_hidden
 from ..spec.package_spec import PackageSpec
 from .extension_names import extension_id, extension_version
-from .kit_target import target
+from .kit_target import target_table
 
 CATEGORY = "Portalis"
 README = "docs/README.md"
@@ -35,7 +35,7 @@ _EXACT = re.compile(r"=\s*(.+)")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
-def extension_toml(spec: PackageSpec) -> str:
+def extension_toml_text(spec: PackageSpec) -> str:
     """The file's text."""
     identifier = extension_id(spec)
     document: dict[str, Any] = {
@@ -50,17 +50,17 @@ def extension_toml(spec: PackageSpec) -> str:
     return escape_hidden(tomlkit.dumps(document))
 
 
-def title(spec: PackageSpec) -> str:
+def extension_title(spec: PackageSpec) -> str:
     """What people read in the extension manager, on one line."""
     own = spec.omniverse_config.extension_title
     return _one_line(own or "") or _one_line(spec.package_name)
 
 
-def description(spec: PackageSpec) -> str:
+def extension_description(spec: PackageSpec) -> str:
     """What the extension is for; Kit's publishing check wants one that is not empty."""
     own = spec.omniverse_config.extension_description
     told = spec.description if own is None else own
-    return told.strip() or f"WebAssembly modules of {title(spec)}"
+    return told.strip() or f"WebAssembly modules of {extension_title(spec)}"
 
 
 def _package(spec: PackageSpec) -> dict[str, Any]:
@@ -68,8 +68,8 @@ def _package(spec: PackageSpec) -> dict[str, Any]:
     authors = _lines((about.author, about.maintainer))
     return {
         "version": extension_version(spec),
-        "title": title(spec),
-        "description": description(spec),
+        "title": extension_title(spec),
+        "description": extension_description(spec),
         "category": _one_line(spec.omniverse_config.extension_category) or CATEGORY,
         "keywords": _lines(("portalis", "webassembly", *about.keywords)),
         "authors": authors,
@@ -78,7 +78,7 @@ def _package(spec: PackageSpec) -> dict[str, Any]:
         "changelog": CHANGELOG,
         "icon": ICON,
         "preview_image": PREVIEW,
-        "target": target(spec),
+        "target": target_table(spec),
     }
 
 

@@ -8,29 +8,29 @@ from pathlib import PurePosixPath
 from ..output import OutputTree, Source
 from ..spec.package_spec import PackageSpec
 from ..templates import render
-from .extension_documents import TEMPLATES, documents
+from .extension_documents import TEMPLATES, documentation_files
 from .extension_names import extension_id
-from .extension_toml import CONFIG, ICON, PREVIEW, extension_toml
-from .python_module import module_folder, python_module
-from .scenarios import examples
-from .selection import Chosen
+from .extension_toml import CONFIG, ICON, PREVIEW, extension_toml_text
+from .python_module import module_folder, python_module_files
+from .scenarios import scenario_files
+from .selection import SelectedModule
 
 LICENSES = PurePosixPath("PACKAGE-LICENSES")
 
 
-def extension(spec: PackageSpec, chosen: Sequence[Chosen], created_at: str) -> OutputTree:
+def build_extension_tree(spec: PackageSpec, chosen: Sequence[SelectedModule], created_at: str) -> OutputTree:
     """All files of the extension for the modules `chosen`; `created_at` (ISO 8601) dates the changelog."""
     tree = OutputTree()
-    tree.text(CONFIG, extension_toml(spec))
+    tree.text(CONFIG, extension_toml_text(spec))
     identifier = extension_id(spec)
-    tree.merge(python_module(spec, chosen))
+    tree.merge(python_module_files(spec, chosen))
     for name, template in (("__init__", "tests_init"), ("test_modules", "test_modules")):
         text = render(TEMPLATES, f"{template}.py.j2", id=identifier)
         tree.text(module_folder(identifier) / "tests" / f"{name}.py", text)
     for module in chosen:
         tree.add(module.file, Source(path=module.path, sha256=module.inspection.sha256))
-    tree.merge(documents(spec, chosen, created_at))
-    tree.merge(examples(spec, chosen))
+    tree.merge(documentation_files(spec, chosen, created_at))
+    tree.merge(scenario_files(spec, chosen))
     licence = spec.distribution_config.license_file
     if licence is not None:  # where Kit's own extensions have theirs, and under such a name
         tree.add(LICENSES / f"{identifier}-LICENSE.md", Source(path=licence))

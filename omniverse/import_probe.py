@@ -1,4 +1,4 @@
-"""Run by `import_check` in a process of its own: imports the Python that was written for an extension.
+"""Run by `extension_checks` in a process of its own: imports the Python that was written for an extension.
 
     python -I -S -B import_probe.py EXTENSION_FOLDER ID
 

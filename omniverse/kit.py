@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PYTHON = "PORTALIS_KIT_PYTHON"
-HOW = (
+INSTALL_KIT = (
     f"set {PYTHON} to a Python 3.12 of an environment with omniverse-kit (NVIDIA's licence applies), and with wasmtime"
     " and numpy where the extension is without them"
 )
@@ -29,7 +29,7 @@ _PROBE = Path(__file__).parent / "templates" / "kit_probe.py.j2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class KitRun:
     """How one start of Kit ended. `said` is what the extension answered; empty where it did not."""
 
     returncode: int | None
@@ -68,7 +68,7 @@ class Started:
         return "\n".join([line for line in lines if "[Error]" in line or "Error:" in line][:10] or lines[-10:])
 
 
-def find() -> Path | None:
+def find_kit() -> Path | None:
     """The Python that has Kit; None where there is none."""
     named = os.environ.get(PYTHON)
     if named:
@@ -79,14 +79,14 @@ def find() -> Path | None:
     return Path(sys.executable) if has_kit else None
 
 
-def version(python: Path) -> str:
+def kit_version(python: Path) -> str:
     """The version of Kit's wheel; empty where it has none."""
     program = "import importlib.metadata as m; print(m.version('omniverse-kit'))"
     done = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def try_extension(python: Path, folder: Path) -> Started:
+def try_extension(python: Path, folder: Path) -> KitRun:
     """Start Kit with the extension in `folder` (called by its id), ask it for its modules, and let Kit end.
 
     Kit sees a copy, so that it leaves nothing in `folder`, and keeps its own files in a temporary folder.
@@ -96,13 +96,13 @@ def try_extension(python: Path, folder: Path) -> Started:
         shutil.copytree(folder, place / "exts" / folder.name)
         probe, answer = place / "probe.py", place / "answer.json"
         shutil.copyfile(_PROBE, probe)
-        command = arguments(place, place / "exts", folder.name, [str(probe), folder.name, str(answer)])
-        ended = run(python, command)
+        command = kit_arguments(place, place / "exts", folder.name, [str(probe), folder.name, str(answer)])
+        ended = run_kit(python, command)
         said = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else {}
-        return Started(returncode=ended.returncode, log=ended.log, said=said)
+        return KitRun(returncode=ended.returncode, log=ended.log, said=said)
 
 
-def arguments(portable: Path, extensions: Path, identifier: str, script: Sequence[str] = ()) -> list[str]:
+def kit_arguments(portable: Path, extensions: Path, identifier: str, script: Sequence[str] = ()) -> list[str]:
     """Kit's options: headless, without registries, its files under `portable`; it runs `script` and ends."""
     quoted = " ".join(f'"{part}"' for part in script)
     return [
@@ -120,7 +120,7 @@ def arguments(portable: Path, extensions: Path, identifier: str, script: Sequenc
     ]
 
 
-def run(python: Path, options: Sequence[str], environment: Mapping[str, str] = os.environ) -> Started:
+def run_kit(python: Path, options: Sequence[str], environment: Mapping[str, str] = os.environ) -> KitRun:
     """Run Kit with `options` to its end."""
     variables = {"OMNI_KIT_ALLOW_ROOT": "1", "PYTHONDONTWRITEBYTECODE": "1", **environment}
     try:
@@ -134,5 +134,5 @@ def run(python: Path, options: Sequence[str], environment: Mapping[str, str] = o
             check=False,
         )
     except subprocess.TimeoutExpired as late:
-        return Started(returncode=None, log=(late.stdout or b"").decode(errors="replace"))
-    return Started(returncode=done.returncode, log=done.stdout.decode(errors="replace"))
+        return KitRun(returncode=None, log=(late.stdout or b"").decode(errors="replace"))
+    return KitRun(returncode=done.returncode, log=done.stdout.decode(errors="replace"))

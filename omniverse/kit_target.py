@@ -14,7 +14,7 @@ from ..spec.package_spec import PackageSpec
 from .extension_names import extension_id, extension_version
 
 # by Kit's major version; as its release notes and its wheel for 110 say
-PYTHONS: Final[Mapping[int, str]] = {106: "3.10", 107: "3.11", 108: "3.12", 109: "3.12", 110: "3.12"}
+KIT_PYTHONS: Final[Mapping[int, str]] = {106: "3.10", 107: "3.11", 108: "3.12", 109: "3.12", 110: "3.12"}
 PLATFORM: Final = "linux-x86_64"  # that of the wheels, and the only one that this is tried on
 _SHORT: Final[Mapping[str, str]] = {"linux-x86_64": "lx64", "linux-aarch64": "la64", "windows-x86_64": "wx64"}
 
@@ -24,29 +24,29 @@ def major(kit_version: str) -> int:
     return int(kit_version.partition(".")[0])
 
 
-def kit_trouble(kit_version: str) -> str | None:
+def kit_problem(kit_version: str) -> str | None:
     """Why portalis makes no extension for this version of Kit."""
-    if major(kit_version) in PYTHONS:
+    if major(kit_version) in KIT_PYTHONS:
         return None
-    return f"is outside {min(PYTHONS)} to {max(PYTHONS)}, the versions of Kit whose Python the runtime supports"
+    return f"is outside {min(KIT_PYTHONS)} to {max(KIT_PYTHONS)}, the versions of Kit whose Python the runtime supports"
 
 
-def python_of(kit_version: str) -> str:
+def kit_python(kit_version: str) -> str:
     """The Python of a supported Kit, such as ``3.12``. Raises KeyError for others, which `rules` has refused."""
-    return PYTHONS[major(kit_version)]
+    return KIT_PYTHONS[major(kit_version)]
 
 
-def kit_versions(spec: PackageSpec) -> tuple[str, ...]:
+def supported_kit_versions(spec: PackageSpec) -> tuple[str, ...]:
     """The versions of Kit that the spec says it is for, each once."""
     config = spec.omniverse_config
     return tuple(dict.fromkeys((config.required_kit_version, *config.compatible_kit_versions)))
 
 
-def target(spec: PackageSpec) -> dict[str, Sequence[str]]:
+def target_table(spec: PackageSpec) -> dict[str, Sequence[str]]:
     """``[package.target]``. With wheels inside, only the Python that they are for; else that of every Kit named."""
-    config, versions = spec.omniverse_config, kit_versions(spec)
+    config, versions = spec.omniverse_config, supported_kit_versions(spec)
     for_python = (config.required_kit_version,) if config.prebundle else versions
-    pythons = dict.fromkeys("cp" + python_of(version).replace(".", "") for version in for_python)
+    pythons = dict.fromkeys("cp" + kit_python(version).replace(".", "") for version in for_python)
     # Kit's own word for a version in a target is major.minor
     kits = dict.fromkeys(".".join(version.split(".")[:2]) for version in versions)
     return {"kit": list(kits), "platform": [PLATFORM], "python": list(pythons)}
@@ -54,5 +54,5 @@ def target(spec: PackageSpec) -> dict[str, Sequence[str]]:
 
 def package_id(spec: PackageSpec) -> str:
     """What Kit calls this package, and its registry the archive: ``acme.tool-1.2.3+110.0.lx64.cp312``."""
-    parts = [_SHORT.get(value, value) for values in target(spec).values() for value in values]
+    parts = [_SHORT.get(value, value) for values in target_table(spec).values() for value in values]
     return f"{extension_id(spec)}-{extension_version(spec)}+{'.'.join(parts)}"

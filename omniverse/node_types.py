@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ..backend.interface.interface import Interface
 
-TYPES: Final = {
+OMNIGRAPH_TYPES: Final = {
     "BOOL": "bool",
     "UINT8": "uchar",
     "INT32": "int",
@@ -21,13 +21,13 @@ TYPES: Final = {
 }
 
 
-def trouble(interface: Interface | None) -> str | None:
+def node_problem(interface: Interface | None) -> str | None:
     """Why no node can be made of a module with this interface."""
     if interface is None:
         return "its interface is not known"
     odd = [
         f"{each.name} ({each.dtype.name})"
         for each in (*interface.inputs, *interface.outputs)
-        if each.dtype.name not in TYPES
+        if each.dtype.name not in OMNIGRAPH_TYPES
     ]
-    return f"OmniGraph has no type for {', '.join(odd)}; it has {', '.join(TYPES)}" if odd else None
+    return f"OmniGraph has no type for {', '.join(odd)}; it has {', '.join(OMNIGRAPH_TYPES)}" if odd else None

@@ -17,15 +17,13 @@ from ..spec.package_spec import PackageSpec
 from ..templates import render
 from .extension_documents import TEMPLATES
 from .extension_names import extension_id
-from .node_types import TYPES, trouble
+from .node_types import OMNIGRAPH_TYPES, node_problem
 from .python_module import module_folder
-from .python_signatures import INPUT, OUTPUT, camel, identifiers, shape
-from .selection import Chosen
+from .python_signatures import INPUT, OUTPUT, camel, python_identifiers, shape
+from .selection import SelectedModule
 
 if TYPE_CHECKING:
     from ..backend.interface.interface import Interface, TensorSpec
-
-__all__ = ["TYPES", "nodes", "trouble"]
 
 _TUPLES: Final = ("int", "half", "float", "double")  # of 2 to 4
 _SHAPE: Final = "int[]"
@@ -44,7 +42,7 @@ class _Tensor:
     @property
     def type(self) -> str:
         """Its type in a ``.ogn``."""
-        return f"{TYPES[self.spec.dtype.name]}{f'[{self.tuple_of}]' if self.tuple_of > 1 else ''}[]"
+        return f"{OMNIGRAPH_TYPES[self.spec.dtype.name]}{f'[{self.tuple_of}]' if self.tuple_of > 1 else ''}[]"
 
     def table(self) -> dict[str, Any]:
         """What the node's Python is told of it."""
@@ -59,16 +57,16 @@ class _Tensor:
         }
 
 
-def nodes(spec: PackageSpec, chosen: Sequence[Chosen]) -> tuple[OutputTree, list[PackagingWarning]]:
+def omnigraph_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> tuple[OutputTree, list[PackagingWarning]]:
     """The files, relative to the extension, and which modules have no node. Nothing where nodes are not wanted."""
     tree, warnings, listed = OutputTree(), list[PackagingWarning](), dict[str, Any]()
     if not spec.omniverse_config.omnigraph_nodes:
         return tree, warnings
     identifier = extension_id(spec)
     folder = module_folder(identifier)
-    names = identifiers([camel(each.name.replace("-", "_")) for each in chosen], prefix="Module")
+    names = python_identifiers([camel(each.name.replace("-", "_")) for each in chosen], prefix="Module")
     for module, name in zip(chosen, names):
-        why = trouble(module.inspection.interface)
+        why = node_problem(module.inspection.interface)
         if why is not None or module.inspection.interface is None:
             warnings.append(_without(module.name, why or ""))
             continue
@@ -97,7 +95,7 @@ def _without(name: str, why: str) -> PackagingWarning:
     )
 
 
-def _node(identifier: str, module: Chosen, interface: Interface) -> dict[str, Any]:
+def _node(identifier: str, module: SelectedModule, interface: Interface) -> dict[str, Any]:
     inputs, outputs = _sides(interface)
     about = " ".join((module.description or interface.description).split())
     return {
@@ -131,7 +129,7 @@ def _sides(interface: Interface) -> tuple[list[_Tensor], list[_Tensor]]:
 
 
 def _tensors(specs: Sequence[TensorSpec], interface: Interface, prefix: str) -> list[_Tensor]:
-    names = identifiers([name for spec in specs for name in (spec.name, f"{spec.name}_shape")], (), prefix)
+    names = python_identifiers([name for spec in specs for name in (spec.name, f"{spec.name}_shape")], (), prefix)
     return [_tensor(spec, interface, *names[2 * i : 2 * i + 2]) for i, spec in enumerate(specs)]
 
 
@@ -140,7 +138,7 @@ def _tensor(spec: TensorSpec, interface: Interface, attribute: str, its_shape: s
     sizes = None if loops else (*((-1,) if interface.max_batch_size else ()), *spec.dims)
     # an attribute is one axis of elements, so that the others are known from it only where one of them is any size
     unknown = interface.convention.value == "gufunc" if sizes is None else sizes.count(-1) > 1
-    can = sizes is not None and len(sizes) == 2 and sizes[0] == -1 and TYPES[spec.dtype.name] in _TUPLES
+    can = sizes is not None and len(sizes) == 2 and sizes[0] == -1 and OMNIGRAPH_TYPES[spec.dtype.name] in _TUPLES
     tuple_of = sizes[1] if can and sizes is not None and sizes[1] in (2, 3, 4) else 1
     return _Tensor(
         attribute=attribute,

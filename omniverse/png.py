@@ -12,7 +12,7 @@ SMALLEST, LARGEST = 16, 4096  # pixels a side: Kit shows an icon at 72 and more,
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def trouble(path: Path) -> str | None:
+def png_problem(path: Path) -> str | None:
     """Why the file is no PNG that Kit can show, to be read after its name; None where it is one. Raises OSError."""
     if path.stat().st_size > MAX_BYTES:
         return f"has {path.stat().st_size:,} bytes, and a picture that Kit loads for a list has at most {MAX_BYTES:,}"

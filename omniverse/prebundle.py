@@ -16,29 +16,29 @@ from typing import Final
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..output import OutputTree
 from ..target import Job
-from . import kit_target, wheels
-from .wheels import NoWheels, Wheel
+from .kit_target import kit_python
+from .wheels import BundledWheel, NoWheels, get_wheels
 
 FOLDER: Final = PurePosixPath("pip_prebundle")
 MAX_BYTES = 1 << 30  # unpacked; a wheel of more is no wheel of ours
 
 
-def prebundle(job: Job) -> tuple[OutputTree, list[PackagingWarning]]:
+def bundled_files(job: Job) -> tuple[OutputTree, list[PackagingWarning]]:
     """The files, relative to the extension. Without the wheels there are none, and a warning says what to do."""
     config = job.spec.omniverse_config
     if not config.prebundle:
         return OutputTree(), []
     try:
-        found = wheels.get(kit_target.python_of(config.required_kit_version), config.wheelhouse, job.say)
+        found = get_wheels(kit_python(config.required_kit_version), config.wheelhouse, job.say)
     except NoWheels as problem:
         message = f"the Omniverse extension is without NumPy and Wasmtime: {problem}"
         return OutputTree(), [
             PackagingWarning(message=message, severity=WarningSeverity.High, remediation=problem.remediation)
         ]
-    return unpacked(found), []
+    return unpack_wheels(found), []
 
 
-def unpacked(found: Iterable[Wheel]) -> OutputTree:
+def unpack_wheels(found: Iterable[BundledWheel]) -> OutputTree:
     """The files of the wheels. Raises ValueError for a wheel with a name in it that leads elsewhere."""
     tree = OutputTree()
     for wheel in found:
@@ -51,7 +51,7 @@ def unpacked(found: Iterable[Wheel]) -> OutputTree:
     return tree
 
 
-def _placed(wheel: Wheel, entries: Iterable[zipfile.ZipInfo]) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
+def _placed(wheel: BundledWheel, entries: Iterable[zipfile.ZipInfo]) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
     for entry in entries:
         name = entry.filename
         path = PurePosixPath(name)

@@ -12,11 +12,11 @@ from ..spec.omniverse import CustomIntegration, IntegrationType
 from ..spec.package_spec import PackageSpec
 from ..templates import render
 from ..wasm_backend import ISLAND_NAME, island_files
-from .extension_documents import TEMPLATES, WASMTIME, command
+from .extension_documents import TEMPLATES, WASMTIME, command_name
 from .extension_names import extension_id
-from .extension_toml import LIMITS, title
-from .python_signatures import models
-from .selection import Chosen
+from .extension_toml import LIMITS, extension_title
+from .python_signatures import python_functions
+from .selection import SelectedModule
 
 INSIDE = Path(__file__).parent / "inside"
 _ALWAYS: Final = ("bundled", "extension", "frames", "integration", "log", "programs", "runtime")
@@ -33,13 +33,13 @@ def module_folder(identifier: str) -> PurePosixPath:
     return PurePosixPath(*identifier.split("."))
 
 
-def python_module(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
+def python_module_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> OutputTree:
     """Its files, relative to the extension."""
     identifier, config, tree = extension_id(spec), spec.omniverse_config, OutputTree()
     folder, integration = module_folder(identifier), config.integration_type
     # no __init__.py above the module: the first part is a namespace that several extensions share
     tree.text(folder / "__init__.py", render(TEMPLATES, "module.py.j2", id=identifier))
-    made = models(chosen)
+    made = python_functions(chosen)
     exported = [each.function for each in made] + [each.result for each in made if len(each.outputs) > 1]
     text = render(TEMPLATES, "models.py.j2", id=identifier, models=made, exported=ascii(sorted(exported)))
     tree.text(folder / "models.py", text.rstrip("\n"))
@@ -51,12 +51,12 @@ def python_module(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
         tree.add(folder / f"{name}.py", Source(path=INSIDE / f"{name}.py"))
     about = {
         "id": identifier,
-        "title": title(spec),
+        "title": extension_title(spec),
         "depth": len(folder.parts),
         "limits": list(LIMITS),
         "wasmtime": WASMTIME,
         "integration": "Custom" if custom else str(integration),
-        "command": command(spec),
+        "command": command_name(spec),
     }
     tree.text(folder / "about.json", json.dumps(about, indent=2))
     table = {each.name: {"file": str(each.file), "entry": each.entry, "interface": each.declared} for each in chosen}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .selection import Chosen
+from .selection import SelectedModule
 
 if TYPE_CHECKING:
     from ..backend.interface.interface import Interface, TensorSpec
@@ -21,7 +21,7 @@ INPUT, OUTPUT = "in", "out"  # what stands before a tensor's name that begins wi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
+class PythonParameter:
     """One input or output: its Python name, its own name as a literal, and a docstring's words, as a literal."""
 
     identifier: str
@@ -30,7 +30,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class PythonFunction:
     """One function. What goes into its template is Python: identifiers and literals, whatever the module's own texts
     hold."""
 
@@ -43,18 +43,18 @@ class Model:
     given: str
     taken: str
     result: str
-    outputs: tuple[Tensor, ...]
+    outputs: tuple[PythonParameter, ...]
     told: str
 
 
-def models(chosen: Sequence[Chosen]) -> list[Model]:
+def python_functions(chosen: Sequence[SelectedModule]) -> list[PythonFunction]:
     """A function for each module, in order."""
-    functions = identifiers([each.name for each in chosen], prefix="module")
-    classes = identifiers([f"{camel(name)}Outputs" for name in functions], (*_TAKEN, *functions))
+    functions = python_identifiers([each.name for each in chosen], prefix="module")
+    classes = python_identifiers([f"{camel(name)}Outputs" for name in functions], (*_TAKEN, *functions))
     return [_model(*each) for each in zip(chosen, functions, classes)]
 
 
-def identifiers(names: Iterable[str], taken: Iterable[str] = _TAKEN, prefix: str = "x") -> list[str]:
+def python_identifiers(names: Iterable[str], taken: Iterable[str] = _TAKEN, prefix: str = "x") -> list[str]:
     """A Python name for each, all different: ASCII, no keyword, and without an underscore at its start, which a field
     of a NamedTuple cannot have. One that would begin with a digit has `prefix` and an underscore before it."""
     found, known, counts = list[str](), set(taken), dict[str, int]()
@@ -88,11 +88,11 @@ def shape(spec: TensorSpec, interface: Interface) -> str:
     return f"shape ({', '.join([*front, *sizes])}{',' if len(front + sizes) == 1 else ''})"
 
 
-def _model(module: Chosen, function: str, outputs_class: str) -> Model:
+def _model(module: SelectedModule, function: str, outputs_class: str) -> PythonFunction:
     interface = module.inspection.interface
     if interface is None:
         told = f"{module.name}, whose interface is not known here: arrays in, one array or a tuple of several out."
-        return Model(
+        return PythonFunction(
             function=function,
             name=ascii(module.name),
             known=False,
@@ -111,7 +111,7 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
     optional = [each.identifier for each, spec in zip(inputs, interface.inputs) if spec.optional]
     parameters = [f"{name}: np.ndarray" for name in needed]
     parameters += ["*", *(f"{name}: np.ndarray | None = None" for name in optional)] if optional else []
-    return Model(
+    return PythonFunction(
         function=function,
         name=ascii(module.name),
         known=True,
@@ -127,10 +127,12 @@ def _model(module: Chosen, function: str, outputs_class: str) -> Model:
 
 def _tensors(
     specs: Sequence[TensorSpec], interface: Interface, taken: Iterable[str], prefix: str
-) -> tuple[Tensor, ...]:
-    names = identifiers([spec.name for spec in specs], taken, prefix)
+) -> tuple[PythonParameter, ...]:
+    names = python_identifiers([spec.name for spec in specs], taken, prefix)
     return tuple(
-        Tensor(identifier=name, name=ascii(spec.name), told=_literal([_words(spec, interface).capitalize() + "."]))
+        PythonParameter(
+            identifier=name, name=ascii(spec.name), told=_literal([_words(spec, interface).capitalize() + "."])
+        )
         for name, spec in zip(names, specs)
     )
 
@@ -141,7 +143,9 @@ def _words(spec: TensorSpec, interface: Interface) -> str:
     return f"{dtype}; {shape(spec, interface)}{'; may be left out' if spec.optional else ''}"
 
 
-def _told(module: Chosen, interface: Interface, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
+def _told(
+    module: SelectedModule, interface: Interface, inputs: Sequence[PythonParameter], outputs: Sequence[PythonParameter]
+) -> str:
     """The docstring, as a literal on one or several lines."""
     about = " ".join((module.description or interface.description).split()) or f"The module {module.name}"
     lines = [about if about[-1] in ".!?" else f"{about}.", ""]

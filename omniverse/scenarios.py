@@ -14,19 +14,19 @@ from ..templates import render
 from .extension_documents import TEMPLATES, WASMTIME
 from .extension_names import extension_id
 from .inside.scenario import USD_TYPES, is_batched
-from .python_signatures import INPUT, OUTPUT, identifiers
-from .selection import Chosen
-from .usda import array, text
+from .python_signatures import INPUT, OUTPUT, python_identifiers
+from .selection import SelectedModule
 
 if TYPE_CHECKING:
     from ..backend.interface.interface import Interface, TensorSpec
 
 FOLDER = PurePosixPath("examples")
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 SIZE = 8  # wherever any size goes
 MOST = 4096  # elements that are written into a scene; the script fills larger arrays itself
 
 
-def examples(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
+def scenario_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> OutputTree:
     """The files under ``examples/``. A scene that is given is copied; what it refers to stays behind."""
     tree = OutputTree()
     prims = prim_names(chosen)
@@ -49,7 +49,9 @@ def examples(spec: PackageSpec, chosen: Sequence[Chosen]) -> OutputTree:
         else:
             modules = [_prim(prims[name], name, interface) for name, interface in known.items()]
             about = "\n\n".join(filter(None, (scenario.description, scenario.documentation))) or scenario.name
-            tree.text(FOLDER / scene, render(TEMPLATES, "scene.usda.j2", documentation=text(about), modules=modules))
+            tree.text(
+                FOLDER / scene, render(TEMPLATES, "scene.usda.j2", documentation=usda_string(about), modules=modules)
+            )
     return tree
 
 
@@ -67,20 +69,20 @@ def _places(prim: str, interface: Interface) -> dict[str, Any]:
     }
 
 
-def prim_names(chosen: Sequence[Chosen]) -> dict[str, str]:
+def prim_names(chosen: Sequence[SelectedModule]) -> dict[str, str]:
     """The prim of each module below ``/Scenario``."""
     names = [each.name for each in chosen]
-    return dict(zip(names, identifiers(names, (), "module")))
+    return dict(zip(names, python_identifiers(names, (), "module")))
 
 
 def attribute_names(specs: Iterable[TensorSpec], prefix: str) -> dict[str, str]:
     """The attributes of tensors: USD takes for a name what Python takes."""
     names = [each.name for each in specs]
-    return dict(zip(names, identifiers(names, (), prefix)))
+    return dict(zip(names, python_identifiers(names, (), prefix)))
 
 
 def _prim(prim: str, name: str, interface: Interface) -> dict[str, Any]:
-    return {"prim": prim, "name": text(name), "attributes": list(_attributes(interface))}
+    return {"prim": prim, "name": usda_string(name), "attributes": list(_attributes(interface))}
 
 
 def _attributes(interface: Interface) -> Iterator[dict[str, str]]:
@@ -91,10 +93,10 @@ def _attributes(interface: Interface) -> Iterator[dict[str, str]]:
         shape = (1,) * batched + tuple(SIZE if size == -1 else size for size in spec.dims)
         count = math.prod(shape)
         known = count <= MOST
-        value = f" = {array(_sample(spec.dtype.name, count))}" if known else ""
+        value = f" = {usda_array(_sample(spec.dtype.name, count))}" if known else ""
         yield {"type": USD_TYPES[spec.dtype.name], "name": f"inputs:{name}", "value": value}
         if known and len(shape) != 1:
-            yield {"type": "int[]", "name": f"inputs:{name}:shape", "value": f" = {array(shape)}"}
+            yield {"type": "int[]", "name": f"inputs:{name}:shape", "value": f" = {usda_array(shape)}"}
     for spec, name in zip(interface.outputs, attribute_names(interface.outputs, OUTPUT).values()):
         yield {"type": USD_TYPES[spec.dtype.name], "name": f"outputs:{name}", "value": ""}
 
@@ -106,3 +108,19 @@ def _sample(dtype: str, count: int) -> list[float | int | str]:
     if dtype in ("FP16", "FP32", "FP64"):
         return [(i % 33 - 16) / 4 for i in range(count)]  # exact in each of the three
     return [i % (2 if dtype == "BOOL" else 100) for i in range(count)]
+
+
+def usda_string(value: str) -> str:
+    """A string, whatever it holds."""
+    return f'"{"".join(map(_character, value))}"'
+
+
+def usda_array(values: Iterable[float | int | str]) -> str:
+    """An array of numbers, or of strings."""
+    return "[" + ", ".join(usda_string(each) if isinstance(each, str) else repr(each) for each in values) + "]"
+
+
+def _character(each: str) -> str:
+    if each in _ESCAPES:
+        return _ESCAPES[each]
+    return f"\\x{ord(each):02x}" if each < " " or each == "\x7f" else each

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..spec.omniverse import WasmModulePath
 from ..target import Job, Module, StageError
-from .extension_errors import unreadable
+from .extension_errors import unreadable_module_error
 
 if TYPE_CHECKING:
     from ..inspection import Inspection
@@ -17,7 +17,7 @@ FOLDER = PurePosixPath("wasm_modules")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class SelectedModule:
     """A module of the extension. `declared` are interface keys as in the ``portalis`` section."""
 
     name: str
@@ -38,21 +38,21 @@ class Chosen:
         return interface.entry if interface is not None else str(self.declared.get("entry", "main"))
 
 
-def choose(job: Job) -> tuple[list[Chosen], list[StageError]]:
+def select_modules(job: Job) -> tuple[list[SelectedModule], list[StageError]]:
     """The modules that ``omniverse_config.wasm_modules`` lists, else all of the package; and what is no module."""
     from ..inspection import WasmError
 
-    listed, chosen, errors = job.spec.omniverse_config.wasm_modules, list[Chosen](), list[StageError]()
+    listed, chosen, errors = job.spec.omniverse_config.wasm_modules, list[SelectedModule](), list[StageError]()
     for each in listed:
         try:
             chosen.append(_listed(each, job.modules))
         except WasmError as problem:
-            errors.append(unreadable(each.module_name, str(problem)))
+            errors.append(unreadable_module_error(each.module_name, str(problem)))
     return ([_of_the_package(each) for each in job.modules], []) if not listed else (chosen, errors)
 
 
-def _of_the_package(module: Module) -> Chosen:
-    return Chosen(
+def _of_the_package(module: Module) -> SelectedModule:
+    return SelectedModule(
         name=module.name,
         path=module.path,
         description=module.binary.description,
@@ -61,7 +61,7 @@ def _of_the_package(module: Module) -> Chosen:
     )
 
 
-def _listed(wanted: WasmModulePath, modules: tuple[Module, ...]) -> Chosen:
+def _listed(wanted: WasmModulePath, modules: tuple[Module, ...]) -> SelectedModule:
     from ..inspection import inspect_module
 
     known = next((each for each in modules if each.path == wanted.file_path), None)
@@ -71,7 +71,7 @@ def _listed(wanted: WasmModulePath, modules: tuple[Module, ...]) -> Chosen:
         # what is known of another entry is of no use for this one
         declared = {**(declared if interface is None else {}), "entry": wanted.entry_point}
         known = None
-    return Chosen(
+    return SelectedModule(
         name=wanted.module_name,
         path=wanted.file_path,
         description=wanted.description,

@@ -38,7 +38,7 @@ class NoWheels(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wheel:
+class BundledWheel:
     """One wheel, whose bytes are the pinned ones."""
 
     name: str
@@ -46,7 +46,9 @@ class Wheel:
     data: bytes
 
 
-def get(python: str, wheelhouse: Path | None, say: Callable[[str], None], cache: Path | None = None) -> list[Wheel]:
+def get_wheels(
+    python: str, wheelhouse: Path | None, say: Callable[[str], None], cache: Path | None = None
+) -> list[BundledWheel]:
     """A wheel of each of `NAMES` for this Python, such as ``3.12``, on 64-bit Linux. Raises NoWheels."""
     wanted = select_pins(*NAMES)
     if wheelhouse is not None:
@@ -80,7 +82,7 @@ def _arguments(python: str, folder: str) -> list[str]:
     ]
 
 
-def _download(wanted: Sequence[Pin], python: str, kept: Path) -> dict[str, Wheel]:
+def _download(wanted: Sequence[Pin], python: str, kept: Path) -> dict[str, BundledWheel]:
     with tempfile.TemporaryDirectory(prefix="portalis-wheels-") as folder:
         pins = Path(folder, "pins.txt")
         pins.write_text(format_pins(wanted), encoding="utf-8")
@@ -131,16 +133,16 @@ def _cache() -> Path:
     return base / "wheels"
 
 
-def _found(folder: Path, wanted: Iterable[Pin], python: str) -> dict[str, Wheel]:
+def _found(folder: Path, wanted: Iterable[Pin], python: str) -> dict[str, BundledWheel]:
     """Those of `wanted` in the folder, by name. A file with the name of a wheel and other bytes is none."""
-    pins, found = {pin.name: pin for pin in wanted}, dict[str, Wheel]()
+    pins, found = {pin.name: pin for pin in wanted}, dict[str, BundledWheel]()
     for file in wheel_files(folder):
         pin = pins.get(file.name)
         if pin is None or file.version != Version(pin.version) or not fits(file.tags, python):
             continue
         data = file.path.read_bytes()
         if sha256_hex(data) in pin.hashes:
-            found[pin.name] = Wheel(name=pin.name, version=pin.version, data=data)
+            found[pin.name] = BundledWheel(name=pin.name, version=pin.version, data=data)
     return found
 
 

@@ -23,7 +23,7 @@ class Arrays(Protocol):
         """Put an array there. Raises LookupError, or ValueError where it does not fit."""
 
 
-class Held:
+class DictArrays:
     """Arrays by name, in a dict: for a Kit without USD, and for tests."""
 
     def __init__(self, arrays: MutableMapping[str, np.ndarray]) -> None:

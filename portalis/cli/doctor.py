@@ -209,15 +209,15 @@ def _rustc() -> Part:
 
 
 def _kit() -> Part:
-    from ..omniverse import kit
+    from ..omniverse.kit import INSTALL_KIT, find_kit
 
     needed_for, name = "running Omniverse extensions", "omniverse-kit"
-    python = kit.find()
+    python = find_kit()
     # importing Kit would ask for its licence
     query = "import importlib.metadata as m; print(m.version('omniverse-kit'))"
     version = _first_line([str(python), "-c", query]) if python is not None else ""
     if not version:
-        return Part(name=name, found=False, needed_for=needed_for, how=kit.HOW)
+        return Part(name=name, found=False, needed_for=needed_for, how=INSTALL_KIT)
     return Part(name=name, found=True, needed_for=needed_for, version=version, where=str(python))
 
 

@@ -50,9 +50,9 @@ def inspect(
 
 
 def _check(found: Inspection) -> Compatibility:
-    from ..omniverse.compatibility import check
+    from ..omniverse.compatibility import check_kit_compatibility
 
-    return check(found)
+    return check_kit_compatibility(found)
 
 
 def _show_in_kit(result: Compatibility) -> None:

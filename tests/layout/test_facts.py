@@ -22,7 +22,7 @@ from portalis.model_repository_gen.pbtxt import model_config_schema
 from portalis.nim.service.codec.protobuf_tensors import CONTENTS_FIELDS
 from portalis.nim.service.logs import escape_control
 from portalis.omniverse.inside.scenario import USD_TYPES
-from portalis.omniverse.node_types import TYPES
+from portalis.omniverse.node_types import OMNIGRAPH_TYPES
 from portalis.proto.proto_file import _TYPES
 from portalis.spec.model_tensors import DataType
 from tests.parts import ROOT
@@ -142,8 +142,8 @@ def test_a_data_type_is_what_numpy_has_by_that_name() -> None:
     [
         pytest.param({each.value for each in DataType} - {"STRING"}, set(), id="spec"),
         pytest.param(set(USD_TYPES), set(), id="USD"),
-        pytest.param(set(TYPES), {"UINT16", "INT8", "INT16", "BF16"}, id="OmniGraph"),
         pytest.param(set(CONTENTS_FIELDS), {"FP16", "BF16"}, id="gRPC"),  # in raw_input_contents only
+        pytest.param(set(OMNIGRAPH_TYPES), {"UINT16", "INT8", "INT16", "BF16"}, id="OmniGraph"),
         pytest.param(set(_TYPES), set(), id="proto"),
         pytest.param(
             set(numbers._LOADS), {n for n in NAMES if constants.DATA_TYPES[n].size >= 4 or n == "BYTES"}, id="loads"

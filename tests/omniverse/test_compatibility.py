@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portalis.inspection import Inspection, WasmError, inspect_module
-from portalis.omniverse.compatibility import Severity, check
+from portalis.omniverse.compatibility import KitSeverity, check_kit_compatibility
 from tests.parts import ROOT
 
 GELU = ROOT / "examples" / "gelu" / "gelu.wasm"
@@ -30,16 +30,16 @@ def changed(**values: Any) -> Inspection:
 
 
 def test_a_plain_module_has_no_findings() -> None:
-    assert check(inspect_module(GELU)).findings == ()
+    assert check_kit_compatibility(inspect_module(GELU)).findings == ()
 
 
 def test_a_module_with_wasi_imports_is_compatible(tmp_path: Path) -> None:
     text = '(import "wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32))) (memory (export "memory") 1)'
-    assert check(of(tmp_path, text)).findings == ()
+    assert check_kit_compatibility(of(tmp_path, text)).findings == ()
 
 
 def test_a_module_with_imports_of_its_own_is_not_and_the_imports_are_named(tmp_path: Path) -> None:
-    result = check(of(tmp_path, '(import "game" "tick" (func))'))
+    result = check_kit_compatibility(of(tmp_path, '(import "game" "tick" (func))'))
     assert not result.compatible
     (found,) = result.blocking
     assert str(found) == (
@@ -52,31 +52,31 @@ def test_assemblyscripts_abort_is_a_warning_as_the_runtime_has_it(tmp_path: Path
     module = of(tmp_path, '(import "env" "abort" (func (param i32 i32 i32 i32)))')
     assert module.refused is None
     assert module.not_wasi == ("env.abort",)
-    result = check(module)
+    result = check_kit_compatibility(module)
     assert result.compatible
     assert [each.what for each in result.warnings] == ["it is not purely WASI"]
 
 
 def test_a_shared_memory_is_threads(tmp_path: Path) -> None:
-    result = check(of(tmp_path, '(memory (export "memory") 1 2 shared)'))
+    result = check_kit_compatibility(of(tmp_path, '(memory (export "memory") 1 2 shared)'))
     assert [each.what for each in result.blocking] == ["it uses threads"]
     assert "-pthread" in result.blocking[0].remediation
 
 
 def test_a_64_bit_memory_blocks(tmp_path: Path) -> None:
-    result = check(of(tmp_path, '(memory (export "memory") i64 1)'))
+    result = check_kit_compatibility(of(tmp_path, '(memory (export "memory") i64 1)'))
     assert [each.what for each in result.blocking] == ["it has a 64-bit memory"]
     assert result.blocking[0].remediation == "Build it for wasm32 (no -mwasm64 or -sMEMORY64)."
 
 
 def test_what_else_the_sandbox_leaves_out_blocks(tmp_path: Path) -> None:
-    result = check(of(tmp_path, "(tag)"))
+    result = check_kit_compatibility(of(tmp_path, "(tag)"))
     assert [each.what for each in result.blocking] == ["the sandbox does not take it"]
 
 
 @pytest.mark.parametrize("kind", ["(memory 1)", "(table 1 funcref)", "(global i32)"])
 def test_an_import_that_is_no_function_is_named_too(tmp_path: Path, kind: str) -> None:
-    result = check(of(tmp_path, f'(import "env" "it" {kind})'))
+    result = check_kit_compatibility(of(tmp_path, f'(import "env" "it" {kind})'))
     assert "it imports what the host does not provide: env.it." in result.blocking[0].why
 
 
@@ -90,7 +90,7 @@ def test_an_import_that_is_no_function_is_named_too(tmp_path: Path, kind: str) -
     ],
 )
 def test_what_only_looks_like_wasi_is_not_provided(tmp_path: Path, text: str) -> None:
-    result = check(of(tmp_path, text))
+    result = check_kit_compatibility(of(tmp_path, text))
     assert [each.what for each in result.blocking] == ["it is not WASI compliant"]
 
 
@@ -110,13 +110,15 @@ def test_what_only_looks_like_wasi_is_not_provided(tmp_path: Path, text: str) ->
 def test_files_and_network_are_a_low_warning_as_a_library_may_only_link_them(
     tmp_path: Path, text: str, thing: str
 ) -> None:
-    result = check(of(tmp_path, f'{text} (memory (export "memory") 1)'))
+    result = check_kit_compatibility(of(tmp_path, f'{text} (memory (export "memory") 1)'))
     assert result.compatible
-    assert [(each.what, each.severity) for each in result.warnings] == [(f"it may want {thing}", Severity.Low)]
+    assert [(each.what, each.severity) for each in result.warnings] == [(f"it may want {thing}", KitSeverity.Low)]
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    result = check(of(tmp_path, '(import "a" "b" (func)) (memory (export "memory") 1 2 shared) (func (export "g"))'))
+    result = check_kit_compatibility(
+        of(tmp_path, '(import "a" "b" (func)) (memory (export "memory") 1 2 shared) (func (export "g"))')
+    )
     assert [each.what for each in result.findings] == [
         "it is not WASI compliant",
         "it uses threads",
@@ -132,13 +134,13 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_module_that_cannot_be_called_is_told_with_its_reason(tmp_path: Path) -> None:
-    result = check(of(tmp_path, '(func (export "g") (param f32) (result f32) local.get 0)'))
+    result = check_kit_compatibility(of(tmp_path, '(func (export "g") (param f32) (result f32) local.get 0)'))
     assert [each.what for each in result.blocking] == ["it cannot be called"]
     assert "portalis annotate" in result.blocking[0].remediation
 
 
 def test_an_invalid_module_is_told_as_nothing_else() -> None:
-    result = check(changed(invalid="bad bytes", interface=None, not_wasi=("a.b",)))
+    result = check_kit_compatibility(changed(invalid="bad bytes", interface=None, not_wasi=("a.b",)))
     assert [str(each) for each in result.findings] == ["it is no valid module: bad bytes"]
 
 
@@ -146,26 +148,27 @@ def test_an_invalid_module_is_told_as_nothing_else() -> None:
     ("size", "severity"),
     [
         (100 << 20, None),
-        ((100 << 20) + 1, Severity.Medium),
-        (256 << 20, Severity.Medium),
-        ((256 << 20) + 1, Severity.High),
+        ((100 << 20) + 1, KitSeverity.Medium),
+        (256 << 20, KitSeverity.Medium),
+        ((256 << 20) + 1, KitSeverity.High),
     ],
 )
 def test_more_than_100_mb_are_a_warning_and_more_than_the_limit_a_high_one(
-    size: int, severity: Severity | None
+    size: int, severity: KitSeverity | None
 ) -> None:
-    result = check(changed(size_bytes=size))
+    result = check_kit_compatibility(changed(size_bytes=size))
     assert result.compatible
     assert [each.severity for each in result.warnings] == ([] if severity is None else [severity])
 
 
 @pytest.mark.parametrize(
-    ("pages", "severity"), [(1024, None), (1025, Severity.Medium), (4096, Severity.Medium), (4097, Severity.High)]
+    ("pages", "severity"),
+    [(1024, None), (1025, KitSeverity.Medium), (4096, KitSeverity.Medium), (4097, KitSeverity.High)],
 )
 def test_more_than_64_mib_of_memory_are_a_warning_and_more_than_the_limit_a_high_one(
-    tmp_path: Path, pages: int, severity: Severity | None
+    tmp_path: Path, pages: int, severity: KitSeverity | None
 ) -> None:
-    result = check(of(tmp_path, f'(memory (export "memory") {pages})'))
+    result = check_kit_compatibility(of(tmp_path, f'(memory (export "memory") {pages})'))
     assert result.compatible
     assert [each.severity for each in result.warnings] == ([] if severity is None else [severity])
 
@@ -178,6 +181,6 @@ def test_any_bytes_are_judged_or_told_to_be_no_module(tmp_path_factory: pytest.T
         found = inspect_module(path)
     except WasmError:
         return
-    result = check(found)
+    result = check_kit_compatibility(found)
     assert result.findings or found.interface is not None
     assert all(each.what and each.why and each.remediation for each in result.findings)

@@ -19,6 +19,7 @@ import pytest
 
 from portalis.examples.catalog import EXAMPLES
 from portalis.omniverse import kit, kit_target
+from portalis.omniverse.extension_registry import write_extension_zip
 from tests import parts
 
 from .conftest import Package
@@ -48,7 +49,7 @@ def registry(package: Package) -> Path:
     return package.output / "omniverse" / "registry"
 
 
-def unpacked(path: Path) -> Any:
+def unpack_wheels(path: Path) -> Any:
     return json.loads(gzip.decompress(path.read_bytes()))
 
 
@@ -83,9 +84,9 @@ def test_the_index_names_the_archive_with_all_that_the_solver_needs(package: Pac
         "target": {"kit": ["110.0"], "platform": ["linux-x86_64"], "python": ["cp312"]},
     }
     assert about["dependencies"]["omni.usd"] == {"version": "1.0"}
-    summary = unpacked(v2 / "summaries.gz")[PACKAGE_ID]
+    summary = unpack_wheels(v2 / "summaries.gz")[PACKAGE_ID]
     assert summary["package"]["title"] == "two-examples"
-    assert unpacked(v2 / "registry.gz") == {
+    assert unpack_wheels(v2 / "registry.gz") == {
         "files": {
             f"packages/{ID}.json": digest(v2 / "packages" / f"{ID}.gz"),
             "summaries.json": digest(v2 / "summaries.gz"),
@@ -167,7 +168,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Nothing: pytest shows what a failing test printed."""
 
 
-def with_registry(python: Path, place: Path, url: str, *options: str) -> kit.Started:
+def with_registry(python: Path, place: Path, url: str, *options: str) -> kit.KitRun:
     """Run Kit with the one registry `url` and caches of its own below `place`."""
     settings = {
         "/exts/omni.kit.registry.nucleus/registries/0/name": "kit/default",
@@ -181,7 +182,7 @@ def with_registry(python: Path, place: Path, url: str, *options: str) -> kit.Sta
         "/app/quitAfter": 20,
     }
     arguments = [f"--{key}={value}" for key, value in settings.items()]
-    return kit.run(python, ["--no-window", "--portable-root", str(place / "kit"), *arguments, *options], os.environ)
+    return kit.run_kit(python, ["--no-window", "--portable-root", str(place / "kit"), *arguments, *options], os.environ)
 
 
 def installed_and_called(python: Path, package: Package, url: str) -> str:
@@ -242,3 +243,19 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: shape(each) for key, each in value.items() if key != "date"} or None
     return value or None
+
+
+def test_times_and_rights_of_the_files_do_not_change_the_archive(tmp_path: Path) -> None:
+    folder = tmp_path / "ext"
+    (folder / "b").mkdir(parents=True)
+    (folder / "b" / "two.txt").write_text("2" * 5000)
+    (folder / "a.txt").write_text("1")
+    write_extension_zip(folder, tmp_path / "first.zip")
+    os.utime(folder / "a.txt", (1, 1))
+    (folder / "a.txt").chmod(0o600)
+    write_extension_zip(folder, tmp_path / "second.zip")
+    assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "first.zip") as packed:
+        assert packed.namelist() == ["a.txt", "b/two.txt"]
+        assert packed.read("b/two.txt") == b"2" * 5000
+        assert packed.testzip() is None

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from portalis.omniverse import extension_names as names
-from portalis.omniverse.kit_target import PYTHONS
+from portalis.omniverse.kit_target import KIT_PYTHONS
 
 from .conftest import Package
 
 
 @pytest.mark.parametrize("identifier", ["portalis_ext.two_examples", "acme.a.b_c", "acme.omni", "a1.b2"])
 def test_good_ids_are_taken(identifier: str) -> None:
-    assert names.extension_id_trouble(identifier) is None
+    assert names.extension_id_problem(identifier) is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_other_versions_of_kit_are_refused_wherever_they_stand(package: Package,
 
 
 def test_the_supported_versions_are_those_whose_python_is_known() -> None:
-    assert set(PYTHONS) == set(range(106, 110 + 1))
+    assert set(KIT_PYTHONS) == set(range(106, 110 + 1))
 
 
 @pytest.mark.parametrize(("prebundle", "refused"), [(True, ["[1]"]), (False, [])])

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portalis.backend import Limits
-from portalis.omniverse.extension_toml import LIMITS, extension_toml
+from portalis.omniverse.extension_toml import LIMITS, extension_toml_text
 from portalis.spec.package_spec import PackageSpec
 
 from .conftest import Package
 
 
 def parsed(spec: PackageSpec) -> dict[str, Any]:
-    table: dict[str, Any] = tomlkit.parse(extension_toml(spec)).unwrap()
+    table: dict[str, Any] = tomlkit.parse(extension_toml_text(spec)).unwrap()
     return table
 
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from portalis.backend.interface.dtypes import parse_dtype
 from portalis.backend.interface.interface import Convention, Interface, TensorSpec
-from portalis.omniverse import import_check, kit
+from portalis.omniverse import extension_checks, extension_target, kit
 from portalis.omniverse.extension_documents import TEMPLATES
-from portalis.omniverse.python_signatures import Model, models
-from portalis.omniverse.selection import Chosen
+from portalis.omniverse.python_signatures import PythonFunction, python_functions
+from portalis.omniverse.selection import SelectedModule
 from portalis.proto.api_models import ApiModel, ApiTensor
 from portalis.proto.guides import _grpc_call
 from portalis.templates import render
@@ -43,7 +43,7 @@ FP32 = parse_dtype("FP32")
 NAMES = st.one_of(st.sampled_from(CORNERS), st.text(min_size=1, max_size=8))
 
 
-def chosen(name: str, inputs: Sequence[str], outputs: Sequence[str], *, optional: int = 0) -> Chosen:
+def chosen(name: str, inputs: Sequence[str], outputs: Sequence[str], *, optional: int = 0) -> SelectedModule:
     """A module of the extension, of which nothing but the interface is looked at."""
     interface = Interface(
         entry="f",
@@ -54,10 +54,12 @@ def chosen(name: str, inputs: Sequence[str], outputs: Sequence[str], *, optional
         outputs=tuple(TensorSpec(each, FP32, (-1,)) for each in outputs),
     )
     inspection: Any = SimpleNamespace(interface=interface, no_interface=None)
-    return Chosen(name=name, path=Path("m.wasm"), description="", declared={}, inspection=inspection)
+    return SelectedModule(name=name, path=Path("m.wasm"), description="", declared={}, inspection=inspection)
 
 
-def executed(made: Sequence[Model], answer: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
+def executed(
+    made: Sequence[PythonFunction], answer: dict[str, Any]
+) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
     """The names of `models.py` after it ran, and the calls that its functions hand to the extension."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
@@ -85,7 +87,7 @@ def executed(made: Sequence[Model], answer: dict[str, Any]) -> tuple[dict[str, A
 def test_any_names_become_functions_that_hand_over_every_tensor(
     functions: list[str], inputs: list[str], outputs: list[str], optional: int
 ) -> None:
-    made = models([chosen(name, inputs, outputs, optional=optional) for name in functions])
+    made = python_functions([chosen(name, inputs, outputs, optional=optional) for name in functions])
     answer = {name: object() for name in outputs}
     there, calls = executed(made, answer)
     for name, model in zip(functions, made):
@@ -128,7 +130,7 @@ def test_the_corners_together_make_an_extension_that_is_imported(package: Packag
     assert made.errors == ()
     assert [each.valid for each in made.validation_results] == [True]
     before = package.files()
-    assert import_check.check(package.folder, package.folder.name) == []
+    assert extension_checks.check_imports(package.folder, package.folder.name) == []
     assert package.files() == before  # no bytecode is left
 
 
@@ -157,7 +159,7 @@ def test_python_that_cannot_be_imported_is_told_before_anything_is_packaged(
 ) -> None:
     path = broken.folder / "portalis_ext" / "two_examples" / file
     path.write_text(text)
-    (fault,) = import_check.check(broken.folder, broken.folder.name)
+    (fault,) = extension_checks.check_imports(broken.folder, broken.folder.name)
     assert said in fault.what and "cannot be imported" in fault.what
     assert fault.remedy
 
@@ -165,15 +167,15 @@ def test_python_that_cannot_be_imported_is_told_before_anything_is_packaged(
 def test_an_import_that_does_not_end_is_told(broken: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = broken.folder.rglob("models.py")
     path.write_text("while True: pass\n")
-    monkeypatch.setattr(import_check, "TIMEOUT_S", 0.5)
-    (fault,) = import_check.check(broken.folder, broken.folder.name)
+    monkeypatch.setattr(extension_checks, "TIMEOUT_S", 0.5)
+    (fault,) = extension_checks.check_imports(broken.folder, broken.folder.name)
     assert "did not end within 0.5 s" in fault.what
 
 
 def test_an_extension_whose_python_fails_is_not_valid(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kit.PYTHON, "/nowhere/python")
-    fault = import_check._fault("portalis_ext.two_examples", "ValueError: x" * 100)
-    monkeypatch.setattr(import_check, "check", lambda *_: [fault])
+    fault = extension_checks._import_fault("portalis_ext.two_examples", "ValueError: x" * 100)
+    monkeypatch.setattr(extension_target, "check_imports", lambda *_: [fault])
     made = package.make()
     assert not made.artifacts.omniverse_packages[0].validated
     (error,) = made.errors

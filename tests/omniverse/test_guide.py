@@ -7,7 +7,7 @@ import re
 import pytest
 import tomlkit
 
-from portalis.omniverse.kit_target import PYTHONS
+from portalis.omniverse.kit_target import KIT_PYTHONS
 from tests.parts import ROOT
 
 from .conftest import Package
@@ -43,7 +43,7 @@ def test_its_tree_is_the_one_that_is_made(described: Package) -> None:
 
 def test_its_pythons_are_those_of_the_code() -> None:
     rows = re.findall(r"(?m)^\| (\d[\d, ]+) \| (3\.\d+) \|$", GUIDE)
-    assert {int(kit): python for kits, python in rows for kit in kits.split(", ")} == PYTHONS
+    assert {int(kit): python for kits, python in rows for kit in kits.split(", ")} == KIT_PYTHONS
 
 
 def test_its_other_toml_is_toml() -> None:

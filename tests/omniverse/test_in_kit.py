@@ -30,12 +30,12 @@ def kit_python(monkeypatch: pytest.MonkeyPatch) -> Path:
     return python
 
 
-def run_in_kit(python: Path, package: Package, *script: str, **variables: str) -> kit.Started:
-    options = kit.arguments(package.base, package.folder.parent, package.folder.name, script)
-    return kit.run(python, [*options, "--enable", "omni.kit.registry.nucleus"], {**os.environ, **variables})
+def run_in_kit(python: Path, package: Package, *script: str, **variables: str) -> kit.KitRun:
+    options = kit.kit_arguments(package.base, package.folder.parent, package.folder.name, script)
+    return kit.run_kit(python, [*options, "--enable", "omni.kit.registry.nucleus"], {**os.environ, **variables})
 
 
-def errors(started: kit.Started) -> list[str]:
+def errors(started: kit.KitRun) -> list[str]:
     return [line for line in started.log.splitlines() if "[Error]" in line or "Traceback" in line]
 
 
@@ -158,7 +158,7 @@ def test_a_setting_of_the_user_goes_before_the_extensions_own(kit_python: Path, 
         "script.py",
         b"import portalis_ext.two_examples as t; print(t.get_extension().get_module('gelu').limits.timeout_s)",
     )
-    options = kit.arguments(package.base, package.folder.parent, package.folder.name, [script])
-    started = kit.run(kit_python, [*options, "--/exts/portalis_ext.two_examples/timeout_s=2.5"])
+    options = kit.kit_arguments(package.base, package.folder.parent, package.folder.name, [script])
+    started = kit.run_kit(kit_python, [*options, "--/exts/portalis_ext.two_examples/timeout_s=2.5"])
     assert errors(started) == []
     assert "\n2.5\n" in started.log

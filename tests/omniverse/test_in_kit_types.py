@@ -54,9 +54,9 @@ def kit_python(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(python: Path, package: Package, *script: str, options: tuple[str, ...] = (), **variables: str) -> str:
-    given = kit.arguments(package.base, package.folder.parent, package.folder.name, script)
+    given = kit.kit_arguments(package.base, package.folder.parent, package.folder.name, script)
     options = ("--/app/runWithoutRunloop=true", *options)
-    started = kit.run(python, [*given, *options], {**os.environ, **variables})
+    started = kit.run_kit(python, [*given, *options], {**os.environ, **variables})
     assert started.returncode == 0, started.log
     return started.log
 
@@ -155,8 +155,8 @@ def test_two_extensions_share_the_libraries_and_nothing_else(kit_python: Path, p
     for name in ("acme.first", "acme.second"):
         (package.base / name).rename(exts / name)
     script = package.input("script.py", TWO.encode())
-    options = kit.arguments(package.base, exts, "acme.first", [script])
-    started = kit.run(kit_python, [*options, "--enable", "acme.second"])
+    options = kit.kit_arguments(package.base, exts, "acme.first", [script])
+    started = kit.run_kit(kit_python, [*options, "--enable", "acme.second"])
     log = started.log
     assert errors(log) == [], log
     told = {line.partition(" ")[0]: line.partition(" ")[2] for line in log.splitlines()}

@@ -51,7 +51,7 @@ NAMES = {"advance": ["x", "v", "dt"], "trap": ["x"], "spin": ["x"]}
 class Ran:
     """One start of Kit."""
 
-    started: kit.Started
+    started: kit.KitRun
     said: dict[str, Any]
     outputs: dict[str, Any]
     base: Path
@@ -75,7 +75,7 @@ def ran(bare_kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
     base = tmp_path_factory.mktemp("whole")
     usd = parts.kit_usd()
     try:
-        wheels.get("3.12", None, print)
+        wheels.get_wheels("3.12", None, print)
     except wheels.NoWheels as problem:
         parts.give_up(f"the wheels of NumPy and Wasmtime: {problem}")
     package = Package(base=base, binaries=[{"path": str(FOLDER / n / f"{n}.wasm")} for n in EXAMPLES])

@@ -19,7 +19,7 @@ import wasmtime
 
 from portalis.examples.catalog import EXAMPLES
 from portalis.omniverse.inside.node import compute
-from portalis.omniverse.omnigraph import TYPES
+from portalis.omniverse.node_types import OMNIGRAPH_TYPES
 from tests import parts
 
 from .conftest import EXAMPLES as FOLDER
@@ -116,7 +116,7 @@ def test_tensors_have_the_types_of_omnigraph(nodes: Path) -> None:
 def test_the_types_and_the_category_are_among_those_in_kits_wheel() -> None:
     (folder,) = parts.kit().parents[1].glob("lib/python*/site-packages/omni/dev/ogn/config")
     known = json.loads((folder / "TypeConfigurationPod.json").read_text())["typeDefinitions"]["c++"]
-    assert set(TYPES.values()) <= set(known)
+    assert set(OMNIGRAPH_TYPES.values()) <= set(known)
     assert {f"{base}[{size}]" for base in ("int", "half", "float", "double") for size in (2, 3, 4)} <= set(known)
     categories = json.loads((folder / "CategoryConfiguration.json").read_text())["categoryDefinitions"]
     assert "function" in categories

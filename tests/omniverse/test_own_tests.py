@@ -30,7 +30,9 @@ def run(package: Package, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "YES")
     package.make()
     script = [package.input("run.py", RUN), package.folder.name]
-    return kit.run(python, kit.arguments(package.base, package.folder.parent, script[1], script), os.environ).log
+    return kit.run_kit(
+        python, kit.kit_arguments(package.base, package.folder.parent, script[1], script), os.environ
+    ).log
 
 
 @pytest.mark.kit

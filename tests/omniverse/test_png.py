@@ -20,14 +20,14 @@ def test_the_pictures_of_an_extension_that_brings_none_are_small_pngs(name: str,
     with Image.open(path) as image:
         image.load()
         assert (image.format, image.size) == ("PNG", size)
-    assert png.trouble(path) is None
+    assert png.png_problem(path) is None
     assert path.stat().st_size < 4096
 
 
 def told(tmp_path: Path, data: bytes) -> str | None:
     path = tmp_path / "picture.png"
     path.write_bytes(data)
-    return png.trouble(path)
+    return png.png_problem(path)
 
 
 def picture(width: int, height: int, mode: str = "P") -> bytes:
@@ -68,7 +68,7 @@ def test_what_is_no_picture_of_sane_size_is_told(tmp_path: Path, data: bytes, wh
 def test_a_file_of_many_megabytes_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "big.png").open("wb") as file:
         file.truncate(png.MAX_BYTES + 1)
-    found = png.trouble(tmp_path / "big.png")
+    found = png.png_problem(tmp_path / "big.png")
     assert found is not None
     assert found.startswith("has 8,388,609 bytes")
 

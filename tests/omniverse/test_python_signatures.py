@@ -16,7 +16,7 @@ import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.omniverse.python_signatures import identifiers
+from portalis.omniverse.python_signatures import python_identifiers
 
 from .conftest import EXAMPLES, Package
 
@@ -113,7 +113,7 @@ def test_hostile_names_and_texts_stay_names_and_texts(package: Package, imported
 
 @given(names=st.lists(st.text(max_size=12), max_size=8))
 def test_any_names_become_different_identifiers(names: list[str]) -> None:
-    made = identifiers(names)
+    made = python_identifiers(names)
     assert len(set(made)) == len(names)
     for name in made:
         assert name.isascii()

@@ -19,7 +19,7 @@ from pxr import Sdf, Usd, UsdGeom
 from portalis.backend.interface.dtypes import DTYPES
 from portalis.examples.catalog import EXAMPLES
 from portalis.inspection import inspect_module
-from portalis.omniverse import kit, usda
+from portalis.omniverse import kit, scenarios
 from portalis.omniverse.inside.scenario import USD_TYPES
 from tests import parts
 
@@ -210,14 +210,16 @@ def test_every_data_type_has_a_type_of_usd_that_holds_it() -> None:
 @given(value=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_any_text_in_a_scene_is_read_back_as_it_was_written(value: str) -> None:
     layer = Sdf.Layer.CreateAnonymous(".usda")
-    assert layer.ImportFromString(f"#usda 1.0\n(\n    doc = {usda.text(value)}\n)\n")
+    assert layer.ImportFromString(f"#usda 1.0\n(\n    doc = {scenarios.usda_string(value)}\n)\n")
     assert layer.documentation == value
 
 
 @given(values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False)))
 def test_any_numbers_in_a_scene_are_read_back_exactly(values: list[float]) -> None:
     layer = Sdf.Layer.CreateAnonymous(".usda")
-    assert layer.ImportFromString(f'#usda 1.0\ndef "a"\n{{\n    custom float[] x = {usda.array(values)}\n}}\n')
+    assert layer.ImportFromString(
+        f'#usda 1.0\ndef "a"\n{{\n    custom float[] x = {scenarios.usda_array(values)}\n}}\n'
+    )
     assert list(layer.GetAttributeAtPath("/a.x").default) == values
 
 
@@ -230,8 +232,8 @@ def test_in_kit_with_usd_the_script_takes_the_running_extension(
     examples.make()
     result = examples.base / "result.usda"
     script = (str(examples.folder / "examples" / "all of them.py"), str(result))
-    options = kit.arguments(examples.base, examples.folder.parent, examples.folder.name, script)
-    started = kit.run(python, options, {**os.environ, "PYTHONPATH": str(usd)})
+    options = kit.kit_arguments(examples.base, examples.folder.parent, examples.folder.name, script)
+    started = kit.run_kit(python, options, {**os.environ, "PYTHONPATH": str(usd)})
     assert "[Error]" not in started.log, started.log
     assert f"written: {result}" in started.log
     stage = Usd.Stage.Open(str(result))

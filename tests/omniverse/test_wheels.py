@@ -17,7 +17,7 @@ from packaging.tags import parse_tag
 
 from portalis import pins
 from portalis.omniverse import kit_target, prebundle, wheels
-from portalis.omniverse.wheels import NoWheels, Wheel
+from portalis.omniverse.wheels import BundledWheel, NoWheels
 from portalis.pins import Pin
 from portalis.problems import InputProblems
 from tests import parts
@@ -54,7 +54,7 @@ def test_numpy_and_wasmtime_are_pinned_with_hashes_for_every_kit() -> None:
     for pin in pins.select_pins(*wheels.NAMES):
         assert len(pin.hashes) > 1
         assert all(len(each) == 64 for each in pin.hashes)
-    assert set(kit_target.PYTHONS.values()) <= {"3.10", "3.11", "3.12", "3.13"}
+    assert set(kit_target.KIT_PYTHONS.values()) <= {"3.10", "3.11", "3.12", "3.13"}
 
 
 def test_a_line_that_is_no_pin_is_refused() -> None:
@@ -112,7 +112,7 @@ def test_a_wheel_with_other_bytes_is_not_taken(house: Path) -> None:
     (path,) = house.glob("numpy-*")
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(NoWheels, match="numpy==1.0"):
-        wheels.get("3.12", house, print)
+        wheels.get_wheels("3.12", house, print)
 
 
 def test_a_wheelhouse_that_is_no_folder_is_told_before_anything_is_made(package: Package) -> None:
@@ -125,7 +125,7 @@ def test_a_wheelhouse_that_is_no_folder_is_told_before_anything_is_made(package:
 def test_wheels_in_the_cache_are_not_downloaded_again(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     said: list[str] = []
-    found = wheels.get("3.12", None, said.append, cache=house)
+    found = wheels.get_wheels("3.12", None, said.append, cache=house)
     assert [each.name for each in found] == ["numpy", "wasmtime"]
     assert said == []
 
@@ -138,7 +138,7 @@ def test_a_download_that_fails_says_why_and_what_to_do(
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     said: list[str] = []
     with pytest.raises(NoWheels, match=r"numpy==1.0.*cannot be downloaded for Python 3.12: ERROR") as caught:
-        wheels.get("3.12", None, said.append, cache=tmp_path / "cache")
+        wheels.get_wheels("3.12", None, said.append, cache=tmp_path / "cache")
     assert "omniverse_config.wheelhouse" in caught.value.remediation
     assert said == ["downloading numpy==1.0 and wasmtime==1.0 for Python 3.12"]
 
@@ -163,26 +163,26 @@ def test_pip_fills_the_cache(house: Path, tmp_path: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.setattr(wheels, "select_pins", lambda *_: found)
     cache = tmp_path / "cache"
-    assert [each.name for each in wheels.get("3.12", None, print, cache=cache)] == ["numpy", "wasmtime"]
+    assert [each.name for each in wheels.get_wheels("3.12", None, print, cache=cache)] == ["numpy", "wasmtime"]
     assert sorted(path.name for path in cache.iterdir()) == sorted(path.name for path in house.iterdir())
 
 
 @pytest.mark.parametrize("name", ["../up.py", "/abs.py", "a/../../b.py", "C:/x.py", "a\\b.py"])
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
-    made = Wheel(name="numpy", version="1.0", data=wheel({name: b""}))
+    made = BundledWheel(name="numpy", version="1.0", data=wheel({name: b""}))
     with pytest.raises(ValueError, match="numpy|is not inside"):
-        prebundle.unpacked([made])
+        prebundle.unpack_wheels([made])
 
 
 def test_a_link_is_refused() -> None:
     data = wheel({"link.py": b"/etc/passwd"}, link_py=stat.S_IFLNK | 0o777)
     with pytest.raises(ValueError, match="which leads elsewhere"):
-        prebundle.unpacked([Wheel(name="numpy", version="1.0", data=data)])
+        prebundle.unpack_wheels([BundledWheel(name="numpy", version="1.0", data=data)])
 
 
 def test_what_a_wheel_would_install_elsewhere_is_put_where_python_looks() -> None:
     files = {"n-1.data/purelib/n.py": b"", "n-1.data/scripts/run": b"", "n-1.dist-info/METADATA": b""}
-    tree = prebundle.unpacked([Wheel(name="n", version="1", data=wheel(files))])
+    tree = prebundle.unpack_wheels([BundledWheel(name="n", version="1", data=wheel(files))])
     assert [str(entry.path) for entry in tree] == ["pip_prebundle/n-1.dist-info/METADATA", "pip_prebundle/n.py"]
 
 
@@ -216,7 +216,7 @@ print(programs.call("softmax", None, np.zeros((1, 4), np.float32)).tolist())
 def test_the_wheels_run_in_the_python_of_each_kit(package: Package, kit_version: str) -> None:
     python = parts.python(KITS[kit_version])
     try:
-        wheels.get(KITS[kit_version], None, print)
+        wheels.get_wheels(KITS[kit_version], None, print)
     except NoWheels as problem:
         parts.give_up(f"the wheels of NumPy and Wasmtime: {problem}")
     package.binaries = package.binaries[1:]

@@ -19,7 +19,7 @@ from portalis.nim.build_plan import unservable
 from portalis.nim.local import staged
 from portalis.nim.service.models import SchedulerOptions, ServedModel
 from portalis.nim.service.settings import ModelSettings
-from portalis.omniverse.compatibility import Severity, check
+from portalis.omniverse.compatibility import KitSeverity, check_kit_compatibility
 from portalis.omniverse.inside.programs import Programs
 from portalis.problems import InputProblems
 from portalis.spec_file import spec_file
@@ -63,7 +63,7 @@ def test_every_tool_says_the_same_of_it(bad: Bad, tmp_path: Path, workplace: Wor
         "the service": _service(path),
         "the service's image": _image(workplace, path),
         "Kit": _kit(path),
-        "the extension": str([*map(str, check(found).findings)]),
+        "the extension": str([*map(str, check_kit_compatibility(found).findings)]),
     }.items():
         assert bad.told in (told or ""), tool
 
@@ -144,8 +144,12 @@ def test_a_limit_is_raised_in_the_words_of_the_tool_and_then_the_module_is_serve
         tmp_path, {"bad": {"file": "bad.wasm", "entry": "f", "interface": {}}}, {"max_memory_bytes": 327680000}
     )
     assert programs.run("bad", {"x0": np.array([[1]], np.float32)})["y"].tolist() == [[1]]
-    (finding,) = check(inspect_module(path)).findings
-    assert (finding.severity, finding.why.count("327680000"), finding.why.count("268435456")) == (Severity.High, 1, 1)
+    (finding,) = check_kit_compatibility(inspect_module(path)).findings
+    assert (finding.severity, finding.why.count("327680000"), finding.why.count("268435456")) == (
+        KitSeverity.High,
+        1,
+        1,
+    )
 
 
 def test_run_refuses_what_no_setting_helps_and_leaves_a_limit_to_the_model(bad: Bad, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pxr import Gf, Sdf, Usd
 
-from portalis.omniverse.inside.attributes import Held, StageAttributes
+from portalis.omniverse.inside.attributes import DictArrays, StageAttributes
 
 NUMBERS: dict[str, np.ndarray] = {
     "float[]": np.array([1.5, -2], np.float32),
@@ -135,7 +135,7 @@ def test_a_layer_that_takes_nothing_is_told(stage: Any, tmp_path: Path) -> None:
 
 
 def test_arrays_can_be_held_instead() -> None:
-    held = Held({"x": np.ones(2)})
+    held = DictArrays({"x": np.ones(2)})
     held.write("y", held.read("x") + 1)
     assert held.arrays["y"].tolist() == [2, 2]
     with pytest.raises(LookupError, match="there is no array 'z'"):

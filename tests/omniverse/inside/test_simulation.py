@@ -11,7 +11,7 @@ import pytest
 from pxr import Sdf, Usd
 
 from portalis.examples.catalog import EXAMPLES
-from portalis.omniverse.inside.attributes import Held
+from portalis.omniverse.inside.attributes import DictArrays
 from portalis.omniverse.inside.log import Failures
 from portalis.omniverse.inside.processor import Processor
 from portalis.omniverse.inside.simulation import Simulation
@@ -22,7 +22,7 @@ from . import guests
 from .guests import Heard
 
 
-def moving(folder: Path) -> tuple[Simulation, Held, Heard]:
+def moving(folder: Path) -> tuple[Simulation, DictArrays, Heard]:
     made = guests.programs(
         folder,
         {
@@ -32,7 +32,7 @@ def moving(folder: Path) -> tuple[Simulation, Held, Heard]:
     )
     heard = Heard()
     simulation = Simulation(made, Failures(heard), lambda: None)
-    held = Held({"/P.x": np.zeros((2, 3), np.float32), "/P.v": np.ones((2, 3), np.float32)})
+    held = DictArrays({"/P.x": np.zeros((2, 3), np.float32), "/P.v": np.ones((2, 3), np.float32)})
     simulation.arrays = held
     return simulation, held, heard
 
@@ -139,7 +139,7 @@ def test_texts_of_a_stage_are_processed(tmp_path: Path) -> None:
 def test_numbers_of_another_width_are_converted_and_others_are_refused(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["gelu"])
     interface = made.get("gelu").interface
-    held = Held({"wide": np.ones(2), "text": np.array([b"a"], dtype=object)})
+    held = DictArrays({"wide": np.ones(2), "text": np.array([b"a"], dtype=object)})
     step(Binding("gelu", {"x": "wide"}, {"y": "out"}), interface, held, made.run)
     assert held.arrays["out"].dtype == np.float32
     with pytest.raises(ValueError, match="input 'x' takes float32, and what it is bound to is object"):

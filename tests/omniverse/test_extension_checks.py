@@ -15,7 +15,7 @@ import tomlkit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portalis.omniverse import kit, publish_check
+from portalis.omniverse import extension_checks, kit
 from portalis.omniverse.extension_toml import CONFIG
 from tests import parts
 
@@ -30,7 +30,7 @@ def folder(package: Package) -> Path:
 
 def check(folder: Path) -> list[str]:
     """What is found; each has a remedy."""
-    faults = publish_check.check(folder)
+    faults = extension_checks.check_extension(folder)
     assert all(each.remedy for each in faults)
     return [str(each) for each in faults]
 
@@ -193,11 +193,11 @@ def test_kits_own_verification_says_the_same(package: Package, monkeypatch: pyte
         damage(copy)
     script = package.input("verify.py", VERIFY)
     answer = package.base / "answer.json"
-    options = kit.arguments(package.base, package.base / "exts", "omni.kit.registry.nucleus", [script, str(answer)])
-    started = kit.run(python, options, os.environ)
+    options = kit.kit_arguments(package.base, package.base / "exts", "omni.kit.registry.nucleus", [script, str(answer)])
+    started = kit.run_kit(python, options, os.environ)
     assert answer.is_file(), started.log
     said = json.loads(answer.read_text())
-    ours = {name: not publish_check.check(package.base / "exts" / f"acme.{name}") for name in DAMAGE}
+    ours = {name: not extension_checks.check_extension(package.base / "exts" / f"acme.{name}") for name in DAMAGE}
     assert said == {name: good for name, (good, _) in DAMAGE.items()}
     assert ours == said
 
