@@ -1,4 +1,4 @@
-"""An ensemble against the models of its steps: that they are there, and that names, data types and dims meet."""
+"""Checks an ensemble against the models of its steps: they exist, and names, data types and dims match."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ LATEST = -1
 
 @dataclass(frozen=True, slots=True)
 class EnsembleTensor:
-    """An ensemble tensor as one model describes it. `batched` holds both answers where the server will decide."""
+    """An ensemble tensor as one model describes it."""
 
     owner: str
     data_type: str
     dims: tuple[int, ...]
     batched: frozenset[bool]
+    """Whether the model batches; both values if the server decides."""
 
-    def meets(self, other: EnsembleTensor) -> bool:
-        """Whether the shapes can be one: as they are, or with the batch dimension of either."""
-        mine = {self.dims} | {((VARIABLE_DIM,) if b else ()) + self.dims for b in self.batched}
+    def matches(self, other: EnsembleTensor) -> bool:
+        """Whether the shapes can be equal: as they are, or with the batch dimension of either model."""
+        own = {self.dims} | {((VARIABLE_DIM,) if b else ()) + self.dims for b in self.batched}
         theirs = {other.dims} | {((VARIABLE_DIM,) if b else ()) + other.dims for b in other.batched}
-        if _meet(self.dims, other.dims):
+        if _dims_match(self.dims, other.dims):
             return True
-        return any(_meet(a, b) for a in mine for b in theirs if (a, b) != (self.dims, other.dims))
+        return any(_dims_match(a, b) for a in own for b in theirs if (a, b) != (self.dims, other.dims))
 
 
-def _meet(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+def _dims_match(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return len(a) == len(b) and all(VARIABLE_DIM in (x, y) or x == y for x, y in zip(a, b))
 
 
 def check_ensemble_steps(
     name: str, configs: Mapping[str, ModelConfig], repository: Path, *, auto_complete: bool = False
 ) -> Problems:
-    """The problems of ensemble `name` among the models of a repository. Raises OSError when one cannot be read."""
+    """Problems of ensemble `name` among the models of a repository. Raises OSError if a model cannot be read."""
     ensemble = configs[name]
     tensors: dict[str, EnsembleTensor] = {}
     for side in ("input", "output"):
@@ -54,13 +55,18 @@ def check_ensemble_steps(
         model = configs.get(step.model_name)
         if model is None:
             if step.model_name:
-                said = f"there is no model {step.model_name!r} that can be loaded"
-                yield error(f"{where}.model_name", said, did_you_mean(step.model_name, sorted(set(configs) - {name})))
+                message = f"the repository has no model {step.model_name!r} that can be loaded"
+                yield error(
+                    f"{where}.model_name", message, did_you_mean(step.model_name, sorted(set(configs) - {name}))
+                )
             continue
         yield from _version(step, model, repository, f"{where}.model_version")
         if 0 < model.max_batch_size < ensemble.max_batch_size:
-            said = f"it is {ensemble.max_batch_size}, and model {step.model_name!r} takes {model.max_batch_size}"
-            yield error("max_batch_size", said, f"Lower it to {model.max_batch_size}.")
+            message = (
+                f"expected at most {model.max_batch_size} (max_batch_size of model {step.model_name!r}),"
+                f" got {ensemble.max_batch_size}"
+            )
+            yield error("max_batch_size", message, f"Lower it to {model.max_batch_size}.")
         yield from _mapped(step, model, where, tensors, auto_complete)
     yield from _streams(ensemble, configs)
 
@@ -70,8 +76,8 @@ def _version(step: Message, model: ModelConfig, repository: Path, where: str) ->
         return
     served = served_versions(model, repository / step.model_name)
     if step.model_version not in served:
-        said = f"version {step.model_version} of {step.model_name!r} is not served, only {served}"
-        yield error(where, said, "Set -1 for the latest version (what is left out means 0).")
+        message = f"version {step.model_version} of model {step.model_name!r} is not served, only {served}"
+        yield error(where, message, "Set -1 for the latest version (an omitted model_version is 0).")
 
 
 def _mapped(
@@ -80,19 +86,21 @@ def _mapped(
     for side, field in (("input_map", "input"), ("output_map", "output")):
         described = {tensor.name: tensor for tensor in getattr(model, field)}
         if not described and auto_complete:
-            continue  # the backend will say
+            continue  # the backend will provide them
         mapping = getattr(step, side)
         for inner in sorted(mapping):
-            at = f"{where}.{side}[{inner}]"
+            loc = f"{where}.{side}[{inner}]"
             if inner in described:
-                yield from _consistent(described[inner], model, step.model_name, mapping[inner], at, tensors)
+                yield from _consistent(described[inner], model, step.model_name, mapping[inner], loc, tensors)
                 continue
-            said = f"model {step.model_name!r} has no {field} {inner!r}"
-            yield error(at, said, did_you_mean(inner, sorted(described)) if described else "Take it out.")
+            message = f"model {step.model_name!r} has no {field} {inner!r}"
+            yield error(
+                loc, message, did_you_mean(inner, sorted(described)) if described else f"Remove it from {side}."
+            )
         for inner, tensor in described.items():
             if field == "input" and inner not in mapping and not tensor.optional:
-                said = f"input {inner!r} of model {step.model_name!r} is not mapped"
-                yield error(f"{where}.{side}", said, "Map it to a tensor of the ensemble.")
+                message = f"input {inner!r} of model {step.model_name!r} is not mapped"
+                yield error(f"{where}.{side}", message, "Map it to a tensor of the ensemble.")
 
 
 def _consistent(
@@ -100,17 +108,19 @@ def _consistent(
 ) -> Problems:
     data_type = enum_name(inner, "data_type")
     if data_type == "TYPE_INVALID" or not inner.dims:
-        return  # left to the backend, or told where the model itself is checked
-    # Triton takes the dims here, not the reshape
-    undecided = model.max_batch_size == 0 and not model.HasField("ensemble_scheduling")
-    mine = EnsembleTensor(owner, data_type, tuple(inner.dims), frozenset([model.max_batch_size > 0]))
-    known = tensors.setdefault(outer, mine)
+        return  # the backend completes it, or the check of the model itself reports it
+    # Triton compares the dims here, not the reshape
+    server_decides = model.max_batch_size == 0 and not model.HasField("ensemble_scheduling")
+    tensor = EnsembleTensor(owner, data_type, tuple(inner.dims), frozenset([model.max_batch_size > 0]))
+    known = tensors.setdefault(outer, tensor)
     if known.data_type != data_type:
-        said = f"tensor {outer!r} is {data_type} in {owner!r} and {known.data_type} in {known.owner!r}"
-        yield error(where, said, f"Convert it in a step between, or change its type in {owner!r} or {known.owner!r}.")
-    elif not known.meets(mine) and not (undecided and known.meets(_batched(mine))):
-        said = f"tensor {outer!r} is {list(mine.dims)} in {owner!r} and {list(known.dims)} in {known.owner!r}"
-        yield error(where, said, "Make the dims meet (the batch dimension of max_batch_size counts).")
+        message = f"tensor {outer!r} is {data_type} in {owner!r} and {known.data_type} in {known.owner!r}"
+        yield error(
+            where, message, f"Convert it in a step between them, or change its type in {owner!r} or {known.owner!r}."
+        )
+    elif not known.matches(tensor) and not (server_decides and known.matches(_batched(tensor))):
+        message = f"tensor {outer!r} is {list(tensor.dims)} in {owner!r} and {list(known.dims)} in {known.owner!r}"
+        yield error(where, message, "Use dims that match, counting the batch dimension of max_batch_size.")
 
 
 def _batched(tensor: EnsembleTensor) -> EnsembleTensor:
@@ -118,7 +128,11 @@ def _batched(tensor: EnsembleTensor) -> EnsembleTensor:
 
 
 def _streams(ensemble: ModelConfig, configs: Mapping[str, ModelConfig]) -> Problems:
-    """A decoupled model answers any number of times, so its outputs go together with no tensor from elsewhere."""
+    """Steps that combine tensors of different streams.
+
+    A decoupled model sends any number of responses per request, so a step cannot combine its outputs with other
+    tensors.
+    """
     streams = {tensor.name: "" for tensor in ensemble.input}
     waiting = dict(enumerate(ensemble.ensemble_scheduling.step))
     while True:
@@ -129,8 +143,8 @@ def _streams(ensemble: ModelConfig, configs: Mapping[str, ModelConfig]) -> Probl
             step = waiting.pop(i)
             sources = sorted({streams[tensor] for tensor in step.input_map.values()})
             if len(sources) > 1:
-                said = f"model {step.model_name!r} gets tensors of different streams ({_told(sources)})"
-                yield error(f"{STEP}[{i}].input_map", said, "Take them from one decoupled model, or from none.")
+                message = f"model {step.model_name!r} gets tensors of different streams ({_describe(sources)})"
+                yield error(f"{STEP}[{i}].input_map", message, "Map tensors of one decoupled model, or of none.")
                 return
             model = configs.get(step.model_name)
             stream = sources[0] if sources else ""
@@ -139,26 +153,26 @@ def _streams(ensemble: ModelConfig, configs: Mapping[str, ModelConfig]) -> Probl
             streams.update(dict.fromkeys(step.output_map.values(), stream))
 
 
-def _told(sources: list[str]) -> str:
+def _describe(sources: list[str]) -> str:
     return " and ".join(source or "the request" for source in sources)
 
 
 def cycles(configs: Mapping[str, ModelConfig]) -> dict[str, str]:
-    """The ensembles that lead back to themselves, each with the way: ``a -> b -> a``."""
+    """The ensembles that contain themselves, each with its cycle: ``a -> b -> a``."""
     after = {
         name: sorted({s.model_name for s in config.ensemble_scheduling.step} & set(configs))
         for name, config in configs.items()
     }
-    return {name: " -> ".join(way) for name in configs if (way := _way_back(name, after))}
+    return {name: " -> ".join(path) for name in configs if (path := _cycle(name, after))}
 
 
-def _way_back(start: str, after: Mapping[str, list[str]]) -> list[str]:
-    ways, seen = [[start]], set()
-    for way in ways:
-        for name in after[way[-1]]:
+def _cycle(start: str, after: Mapping[str, list[str]]) -> list[str]:
+    paths, seen = [[start]], set()
+    for path in paths:
+        for name in after[path[-1]]:
             if name == start:
-                return [*way, start]
+                return [*path, start]
             if name not in seen:
                 seen.add(name)
-                ways.append([*way, name])
+                paths.append([*path, name])
     return []

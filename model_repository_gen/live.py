@@ -1,4 +1,4 @@
-"""Loads a model repository on a real Triton server and has every model answer one inference."""
+"""Live validation: loads a model repository on a real Triton server and sends each model one request."""
 
 from __future__ import annotations
 
@@ -22,64 +22,72 @@ from .samples import describe_sample, sample_request, sequence_id
 LIVE = "live"
 LOAD_TIMEOUT_S = 300.0
 INFERENCE_TIMEOUT_S = 60.0
-# what Triton says to a single request for a model that answers any number of times, an ensemble of such a one included
-STREAMS = "decoupled transaction policy"
-# these only read: the runtime that they share lies in the server's folder of backends
+# part of Triton's response to a unary request for a decoupled model, or for an ensemble of such models
+_DECOUPLED = "decoupled transaction policy"
+# their models write no files: the runtime that they share is in the server's directory of backends
 _READ_ONLY = frozenset({"wasm", "ensemble"})
 Say = Callable[[str], None]
 
-# what to do, by what failed
-_SERVER = "Look at the server's log with `portalis serve`, or package without --validate live."
-_LOAD = "Change what the reason names, triton_config in the spec or the module, and package again."
-_MADE_UP = (
-    "The sample is made up. If the module is right to refuse it, give a real one as triton_config.warmup in the spec:"
-    " Triton and this check then send that. Else fix the module."
+# remediations, by the step that failed
+_SERVER = "Read the server's log with `portalis serve`, or package without --validate live."
+_LOAD = "Fix the cause in the spec's triton_config or in the module, and package again."
+_GENERATED = (
+    "The sample was generated. If the module rejects it for a good reason, set a real one as triton_config.warmup in"
+    " the spec: Triton and this check then send that sample. Otherwise fix the module."
 )
-_WARM = "Fix the module, or give another sample as triton_config.warmup in the spec."
+_WARMUP = "Fix the module, or set another sample as triton_config.warmup in the spec."
 _ENSEMBLE = (
-    "The sample is made up, and an ensemble has no warm-up that could give a real one. If a step is right to refuse it,"
-    " package with --validate static, and try the ensemble with `portalis serve` and `portalis infer`."
+    "The sample was generated, and an ensemble cannot have a warm-up sample instead. If a step rejects it for a good"
+    " reason, package with --validate static, and test the ensemble with `portalis serve` and `portalis infer`."
 )
 
 
 class Verdict(ValidationResult):
-    """A `ValidationResult` and what to do about it: that depends on what the model was sent and on what failed.
+    """A `ValidationResult` with a remediation, which depends on the sample that was sent and on the step that failed.
 
-    The remedy goes into the error that is made of it, so the list of results does not repeat it."""
+    The remediation is part of the error that is created from the result, so the list of results leaves it out."""
 
     remediation: str = Field(default="", exclude=True)
 
 
 class SampleRefused(PortalisError):
-    """A model did not answer the sample that it was sent."""
+    """A model returned an error for the sample."""
 
 
 def validate_on_triton(
     repository: Path, models: Sequence[str], say: Say, *, backends: Path | None = None
 ) -> list[Verdict]:
-    """One result for each of `models`. Where no server can be had, all are invalid with that reason: nobody asked
-    for a check that does not check. `backends` is the server's folder of backends; portalis's own by default."""
+    """Validate each model on a real server; one result per model.
+
+    If no server is available, every result is invalid with that reason, because live validation was requested.
+    `backends` is the server's directory of backends; the default is portalis's own.
+    """
     from ..tritonserver import TritonServer
 
     try:
-        # One by one: Triton 2.51 crashes now and then when several models fail to load at once.
+        # Models are loaded one at a time: Triton 2.51 sometimes crashes if several fail to load at the same time.
         with (
-            _without_blanks(repository) as place,
-            TritonServer(place, backend_directory=backends, model_control="explicit") as server,
+            _safe_path(repository) as path,
+            TritonServer(path, backend_directory=backends, model_control="explicit") as server,
         ):
-            return [_try(server.http_url, server.grpc_url, place, name, say) for name in models]
+            return [_validate(server.http_url, server.grpc_url, path, name, say) for name in models]
     except (MissingPart, TritonFailed, UsageError) as problem:
-        remedy = problem.remediation or _SERVER
-        why = f"no server could be asked: {problem}"
+        remediation = problem.remediation or _SERVER
+        reason = f"no Triton server is available: {problem}"
         return [
-            Verdict(name=name, check=LIVE, valid=False, tried=False, report=why, remediation=remedy) for name in models
+            Verdict(name=name, check=LIVE, valid=False, tried=False, report=reason, remediation=remediation)
+            for name in models
         ]
 
 
 @contextlib.contextmanager
 def validation_copy(repository: Path, platforms: Collection[str]) -> Iterator[Path]:
-    """The folder that a server is to see: `repository` itself where none of its `platforms` writes, else a copy beside
-    it, which is removed afterwards (by the next run where this one is killed: it lies in the staging folder)."""
+    """The directory for a server: `repository` itself if no backend of its `platforms` writes files, else a copy.
+
+    Some backends write next to the models: Python writes its bytecode there, and a custom backend can write any file,
+    but the packaged repository must not change. The copy is next to `repository`, in the staging directory, and is
+    removed afterwards; if this process is killed, the next run removes it.
+    """
     if _READ_ONLY.issuperset(platforms):
         yield repository
         return
@@ -90,8 +98,8 @@ def validation_copy(repository: Path, platforms: Collection[str]) -> Iterator[Pa
 
 
 @contextlib.contextmanager
-def _without_blanks(repository: Path) -> Iterator[Path]:
-    """`repository`, or a link to it where its path has what Triton cannot take (see `naming.shell_trouble`)."""
+def _safe_path(repository: Path) -> Iterator[Path]:
+    """`repository`, or a link to it if its path has characters that Triton does not accept (`naming.shell_trouble`)."""
     if shell_trouble(str(repository.absolute())) is None:
         yield repository
         return
@@ -101,49 +109,49 @@ def _without_blanks(repository: Path) -> Iterator[Path]:
         yield link
 
 
-def _try(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) -> Verdict:
+def _validate(http_url: str, grpc_url: str, repository: Path, name: str, say: Say) -> Verdict:
     try:
         ready, reasons = _load(http_url, grpc_url, name)
     except (OSError, HTTPException) as problem:
-        return _failed(name, f"the server does not answer: {problem}", _SERVER)
+        return _failed(name, f"the server does not respond: {problem}", _SERVER)
     if reasons or not ready:
-        why = "; ".join(_plain(reason, repository) for reason in reasons) or "the server does not say why"
-        return _failed(name, f"it did not load: {why}", _LOAD)
-    told = []
+        reason = "; ".join(_shorten(each, repository) for each in reasons) or "the server reports no reason"
+        return _failed(name, f"it did not load: {reason}", _LOAD)
+    reports = []
     for version in ready:
         try:
-            told.append(_infer(grpc_url, repository, name, version))
+            reports.append(_infer(grpc_url, repository, name, version))
         except PortalisError as problem:
-            if STREAMS not in problem.message:
-                remedy = problem.remediation if isinstance(problem, SampleRefused) else _SERVER
-                why = _plain(problem.message.removeprefix(f"model {name!r} at {grpc_url}: "), repository)
-                return _failed(name, f"version {version} loads, and does not answer: {why}", remedy)
-            told.append(f"version {version} loads; it answers in streams, which was not tried")
-    say(f"model {name} is tried")
-    return Verdict(name=name, check=LIVE, valid=True, report="; ".join(told))
+            if _DECOUPLED not in problem.message:
+                remediation = problem.remediation if isinstance(problem, SampleRefused) else _SERVER
+                reason = _shorten(problem.message.removeprefix(f"model {name!r} at {grpc_url}: "), repository)
+                return _failed(name, f"version {version} loads but returns an error: {reason}", remediation)
+            reports.append(f"version {version} loads; streaming responses were not tested")
+    say(f"validated model {name} on Triton")
+    return Verdict(name=name, check=LIVE, valid=True, report="; ".join(reports))
 
 
-def _plain(reason: str, repository: Path) -> str:
-    """Without Python's backtrace, and without a folder that will have moved when somebody reads it."""
+def _shorten(reason: str, repository: Path) -> str:
+    """`reason` without Python's backtrace, and without the path of a directory that the package will not have."""
     return reason.split("\n\nAt:", maxsplit=1)[0].replace(f"{repository}/", "").strip()
 
 
 def _load(http_url: str, grpc_url: str, name: str) -> tuple[list[str], list[str]]:
-    """The versions of the model that are ready, and why others are not. Raises OSError and HTTPException."""
+    """The versions of the model that are ready, and the reasons why others are not. Raises OSError, HTTPException."""
     from ..triton_client import load_model
 
     try:
         load_model(grpc_url, name, timeout_s=LOAD_TIMEOUT_S)
-        refused = []
+        errors = []
     except PortalisError as problem:
-        refused = [problem.message]
+        errors = [problem.message]
     request = urllib.request.Request(f"http://{http_url}/v2/repository/index", data=b"{}", method="POST")
-    with urllib.request.urlopen(request, timeout=INFERENCE_TIMEOUT_S) as answer:
-        states = [each for each in json.load(answer) if each["name"] == name]
+    with urllib.request.urlopen(request, timeout=INFERENCE_TIMEOUT_S) as response:
+        states = [each for each in json.load(response) if each["name"] == name]
     ready = [each["version"] for each in states if each.get("state") == "READY"]
-    # the index also has the versions that nobody asked for: they say "unloaded", or nothing
+    # the index also lists versions that were not requested: their reason is "unloaded", or empty
     others = [each.get("reason", "") for each in states if each.get("state") != "READY"]
-    return ready, [each for each in others if each not in ("", "unloaded")] or refused
+    return ready, [each for each in others if each not in ("", "unloaded")] or errors
 
 
 def _infer(url: str, repository: Path, name: str, version: str) -> str:
@@ -153,22 +161,22 @@ def _infer(url: str, repository: Path, name: str, version: str) -> str:
     with RemoteModel(url, name, version=version, timeout_s=INFERENCE_TIMEOUT_S) as model:
         inputs = sample_request(config, model.inputs, repository / name)
         try:
-            answer = model.infer(inputs, sequence_id=sequence_id(config))
+            result = model.infer(inputs, sequence_id=sequence_id(config))
         except PortalisError as problem:
             if problem.remediation:
-                raise  # no server: nothing was refused
-            why, line, backtrace = problem.message.partition("\n")
-            why += f"; it was sent {describe_sample(config, model.inputs, inputs)}"
-            raise SampleRefused(why + line + backtrace, remediation=_remedy(config)) from None
-    tensors = ", ".join(f"{name} {list(array.shape)}" for name, array in answer.outputs.items())
-    return f"version {version} loads and answers {tensors} in {answer.seconds * 1000:.1f} ms"
+                raise  # the server failed, not the model
+            reason, line, backtrace = problem.message.partition("\n")
+            reason += f"; it was sent {describe_sample(config, model.inputs, inputs)}"
+            raise SampleRefused(reason + line + backtrace, remediation=_remediation(config)) from None
+    tensors = ", ".join(f"{name} {list(array.shape)}" for name, array in result.outputs.items())
+    return f"version {version} loads and returns {tensors} in {result.seconds * 1000:.1f} ms"
 
 
-def _remedy(config: ModelConfig) -> str:
+def _remediation(config: ModelConfig) -> str:
     if config.HasField("ensemble_scheduling"):
         return _ENSEMBLE
-    return _WARM if config.model_warmup else _MADE_UP
+    return _WARMUP if config.model_warmup else _GENERATED
 
 
-def _failed(name: str, report: str, remedy: str) -> Verdict:
-    return Verdict(name=name, check=LIVE, valid=False, report=report, remediation=remedy)
+def _failed(name: str, report: str, remediation: str) -> Verdict:
+    return Verdict(name=name, check=LIVE, valid=False, report=report, remediation=remediation)

@@ -1,4 +1,4 @@
-"""Makes each model of a package: its configuration, checked before anything is written, its files, its artifact."""
+"""Builds each model of a package: its configuration, checked before files are written, its files and its artifact."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from ..backend.interface.interface import Interface
 
 
-REMEDY = "Fix triton_config or the module's interface in the spec; `portalis inspect` shows the module's."
+_REMEDIATION = "Fix triton_config or the interface in the spec; `portalis inspect` shows the module's interface."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltModels:
-    """What could be made and what could not."""
+    """Artifacts of the models that could be built, and errors for the others."""
 
     artifacts: tuple[TritonModelArtifact, ...] = ()
     errors: tuple[StageError, ...] = ()
@@ -47,9 +47,9 @@ class BuiltModels:
 
 
 def add_models(job: Job, tree: OutputTree) -> BuiltModels:
-    """A model for each module of the package, put into `tree`."""
+    """Add a model for each module of the package to `tree`."""
     artifacts, errors, warnings = list[TritonModelArtifact](), list[StageError](), list[PackagingWarning]()
-    settings = list[tuple[str, tuple[str, ...], tuple[DroppedSetting, ...]]]()
+    applied = list[tuple[str, tuple[str, ...], tuple[DroppedSetting, ...]]]()
     for module in job.modules:
         name = model_name(job.spec, module.binary)
         try:
@@ -57,55 +57,57 @@ def add_models(job: Job, tree: OutputTree) -> BuiltModels:
         except StageError as error:
             errors.append(error)
             continue
-        config, given, folder = fitted.config, fitted.given, model_folder(job.spec, name)
-        settings.append((name, inherited_settings(job.spec, module.binary), fitted.left_out))
-        warnings += dropped_setting_warnings(name, fitted.left_out)
-        placed = add_model(tree, folder, config, given, Source(path=module.path, sha256=module.inspection.sha256))
-        artifacts.append(_artifact(job, folder, config, given.model_version, backend_name(given), placed))
-        if given.keep_versions and job.previous is not None:
-            kept = add_kept_versions(tree, folder, job.previous, given.model_version)
-            warnings += _not_served(name, given, kept)
-    errors += unused_setting_errors(settings)
+        config, settings, folder = fitted.config, fitted.settings, model_folder(job.spec, name)
+        applied.append((name, inherited_settings(job.spec, module.binary), fitted.dropped))
+        warnings += dropped_setting_warnings(name, fitted.dropped)
+        module_path = add_model(
+            tree, folder, config, settings, Source(path=module.path, sha256=module.inspection.sha256)
+        )
+        artifacts.append(_artifact(job, folder, config, settings.model_version, backend_name(settings), module_path))
+        if settings.keep_versions and job.previous is not None:
+            kept = add_kept_versions(tree, folder, job.previous, settings.model_version)
+            warnings += _unserved_versions(name, settings, kept)
+    errors += unused_setting_errors(applied)
     return BuiltModels(artifacts=tuple(artifacts), errors=tuple(errors), warnings=tuple(warnings))
 
 
-def _config(module: Module, name: str, given: TritonConfiguration) -> ModelConfig:
-    """Raises StageError with everything that Triton or the backend would refuse."""
-    interface, why = _interface(module, given)
-    if runs_wasm(given):
-        _check_loadable(name, module, interface, given)
-    if interface is None and not (given.inputs and given.outputs):
-        raise _refused(name, [why or f"{module.path} has no interface"])
-    config = build_model_config(ModelSource(name=name, interface=interface, declared=module.binary.interface), given)
-    found = [str(problem) for problem in check_model_config(config) if problem.severity is ConfigSeverity.ERROR]
-    trouble = trouble_under(module.path, to_dict(config)) if runs_wasm(given) else None
-    if found or trouble:
-        raise _refused(name, [*found, *([trouble] if trouble else [])])
+def _config(module: Module, name: str, settings: TritonConfiguration) -> ModelConfig:
+    """The module's configuration. Raises StageError with all problems because of which it would not load."""
+    interface, reason = _interface(module, settings)
+    if runs_wasm(settings):
+        _check_loadable(name, module, interface, settings)
+    if interface is None and not (settings.inputs and settings.outputs):
+        raise _invalid_model(name, [reason or f"{module.path} has no interface"])
+    config = build_model_config(ModelSource(name=name, interface=interface, declared=module.binary.interface), settings)
+    problems = [str(problem) for problem in check_model_config(config) if problem.severity is ConfigSeverity.ERROR]
+    mismatch = trouble_under(module.path, to_dict(config)) if runs_wasm(settings) else None
+    if problems or mismatch:
+        raise _invalid_model(name, [*problems, *([mismatch] if mismatch else [])])
     return config
 
 
-def _check_loadable(name: str, module: Module, interface: Interface | None, given: TritonConfiguration) -> None:
-    """Raise StageError where the runtime would not load the module, with what to do about it."""
-    found = unloadable_under(module.path, module.inspection, interface, given.backend_parameters)
-    if found:
-        remediation = " ".join(dict.fromkeys(each.remediation for each in found))
-        raise _refused(name, [each.why for each in found], remediation)
+def _check_loadable(name: str, module: Module, interface: Interface | None, settings: TritonConfiguration) -> None:
+    """Raise StageError if the runtime would not load the module, with the remediation of each problem."""
+    problems = unloadable_under(module.path, module.inspection, interface, settings.backend_parameters)
+    if problems:
+        remediation = " ".join(dict.fromkeys(each.remediation for each in problems))
+        raise _invalid_model(name, [each.why for each in problems], remediation)
 
 
-def _interface(module: Module, given: TritonConfiguration) -> tuple[Interface | None, str | None]:
-    """What inspection found; where the backend's parameters say more of the module, what it is under them."""
-    if runs_wasm(given) and any(key in given.backend_parameters for key in INTERFACE_KEYS):
+def _interface(module: Module, settings: TritonConfiguration) -> tuple[Interface | None, str | None]:
+    """The interface from the inspection, or from the backend's parameters if they declare it; else None and why."""
+    if runs_wasm(settings) and any(key in settings.backend_parameters for key in INTERFACE_KEYS):
         declared = module.binary.interface.model_dump(mode="json", exclude_none=True)
-        return interface_under(module.path, declared, given.backend_parameters)
+        return interface_under(module.path, declared, settings.backend_parameters)
     return module.inspection.interface, module.inspection.no_interface
 
 
-def _refused(name: str, why: list[str], remediation: str = REMEDY) -> StageError:
+def _invalid_model(name: str, reasons: list[str], remediation: str = _REMEDIATION) -> StageError:
     return StageError(
         ErrorType.TritonConfigError,
-        f"model {name!r} would not load: {'; '.join(why)}",
+        f"model {name!r} would not load: {'; '.join(reasons)}",
         remediation=remediation,
-        details=TritonConfigError(failed_models=(name,), config_errors=tuple(why)),
+        details=TritonConfigError(failed_models=(name,), config_errors=tuple(reasons)),
     )
 
 
@@ -125,37 +127,37 @@ def _artifact(
     )
 
 
-def _not_served(name: str, given: TritonConfiguration, kept: list[int]) -> Iterator[PackagingWarning]:
-    """A version that is kept in the repository is not yet one that the policy serves."""
-    policy = given.version_policy.policy
+def _unserved_versions(name: str, settings: TritonConfiguration, kept: list[int]) -> Iterator[PackagingWarning]:
+    """A warning for versions that the repository has but the version policy does not serve."""
+    policy = settings.version_policy.policy
     if isinstance(policy, LatestVersions):
-        served = set(sorted([*kept, given.model_version])[-policy.Latest :])
+        served = set(sorted([*kept, settings.model_version])[-policy.Latest :])
     elif policy is VersionPolicyType.All:
-        served = {*kept, given.model_version}
+        served = {*kept, settings.model_version}
     else:
-        served = set(given.version_policy.versions or ())
-    unserved = [str(version) for version in [*kept, given.model_version] if version not in served]
+        served = set(settings.version_policy.versions or ())
+    unserved = [str(version) for version in [*kept, settings.model_version] if version not in served]
     if unserved:
         yield PackagingWarning(
-            message=f"version {', '.join(unserved)} of model {name!r} is in the repository, and its policy does not"
-            " serve it",
+            message=f"version {', '.join(unserved)} of model {name!r} is in the repository, but its version policy does"
+            " not serve it",
             severity=WarningSeverity.Medium,
             remediation='Set version_policy, for example { policy = "All" } or { policy = { Latest = 2 } }.',
         )
 
 
-def add_ensembles(job: Job, tree: OutputTree, made: tuple[TritonModelArtifact, ...]) -> BuiltModels:
-    """The ensembles of the package, put into `tree`; one whose models could not be made is an error."""
+def add_ensembles(job: Job, tree: OutputTree, models: tuple[TritonModelArtifact, ...]) -> BuiltModels:
+    """Add the package's ensembles to `tree`. An ensemble with a model that is not in `models` is an error."""
     by_module = {module.name: model_name(job.spec, module.binary) for module in job.modules}
-    there = {artifact.model_name for artifact in made} | {each.name for each in job.spec.triton_config.ensembles}
+    available = {artifact.model_name for artifact in models} | {each.name for each in job.spec.triton_config.ensembles}
     artifacts, errors = list[TritonModelArtifact](), list[StageError]()
     for ensemble in job.spec.triton_config.ensembles:
         config = build_ensemble_config(ensemble, by_module)
         steps = [step.model_name for step in config.ensemble_scheduling.step]
-        found = [f"its model {name!r} could not be made" for name in steps if name not in there]
-        found += [str(problem) for problem in check_model_config(config) if problem.severity is ConfigSeverity.ERROR]
-        if found:
-            errors.append(_refused(ensemble.name, found))
+        problems = [f"its model {name!r} could not be built" for name in steps if name not in available]
+        problems += [str(problem) for problem in check_model_config(config) if problem.severity is ConfigSeverity.ERROR]
+        if problems:
+            errors.append(_invalid_model(ensemble.name, problems))
             continue
         folder = model_folder(job.spec, ensemble.name)
         add_ensemble(tree, folder, config, ensemble)

@@ -1,4 +1,4 @@
-"""Says of each model whether it is valid, and how that was found out: without a server, and on a real one."""
+"""Validates each model of a package: statically, by Triton's rules, and live, on a real Triton server."""
 
 from __future__ import annotations
 
@@ -19,71 +19,74 @@ from .rules.model_folder import served_versions
 from .rules.rule import PYTHON_BASED, ConfigProblem, ConfigSeverity
 
 STATIC = "static"
-_REMEDY = "Fix the model's triton_config in the spec, and package again."
+_REMEDIATION = "Fix the model's triton_config in the spec, and package again."
 _KEPT = (
-    "Remove the folder of that version from the repository, set triton_config.keep_versions to false, or give the"
-    " module the interface that the version has."
+    "Remove the directory of that version from the repository, set triton_config.keep_versions to false, or"
+    " change the module's interface to that of the version."
 )
 
 
-def check_models(job: Job, made: TargetResult) -> TargetResult:
-    """`made` with `validated` and `validation_report` of each model, and an error for each that is not valid."""
+def check_models(job: Job, result: TargetResult) -> TargetResult:
+    """`result` with `validated` and `validation_report` set for each model, and an error for each invalid one."""
     repository = job.staging / job.spec.triton_config.model_repository_path
-    found = check_repository(repository, auto_complete=False)  # nothing was left for a server to complete
-    models = [artifact.model_name for artifact in made.artifacts.triton_models]
-    misfits = {each.model_name: list(_misfits(repository, each)) for each in made.artifacts.triton_models}
-    results = [_static(name, found.get(name, []), misfits[name]) for name in models]
+    problems = check_repository(repository, auto_complete=False)  # the configurations are complete
+    models = [artifact.model_name for artifact in result.artifacts.triton_models]
+    incompatible = {
+        each.model_name: list(_incompatible_versions(repository, each)) for each in result.artifacts.triton_models
+    }
+    results = [_static(name, problems.get(name, []), incompatible[name]) for name in models]
     if job.live:
-        sound = [result.name for result in results if result.valid]
-        job.say(f"starting Triton with {len(sound)} models")
-        if sound:
-            platforms = {artifact.platform for artifact in made.artifacts.triton_models}
-            with validation_copy(repository, platforms) as seen:
-                results += validate_on_triton(seen, sound, job.say)
-    artifacts = tuple(_told(artifact, results) for artifact in made.artifacts.triton_models)
+        valid = [each.name for each in results if each.valid]
+        job.say(f"starting Triton with {len(valid)} models")
+        if valid:
+            platforms = {artifact.platform for artifact in result.artifacts.triton_models}
+            with validation_copy(repository, platforms) as path:
+                results += validate_on_triton(path, valid, job.say)
+    artifacts = tuple(_with_report(artifact, results) for artifact in result.artifacts.triton_models)
     return replace(
-        made,
-        artifacts=made.artifacts.model_copy(update={"triton_models": artifacts}),
-        errors=(*made.errors, *(_error(result) for result in results if result.tried and not result.valid)),
+        result,
+        artifacts=result.artifacts.model_copy(update={"triton_models": artifacts}),
+        errors=(*result.errors, *(_error(each) for each in results if each.tried and not each.valid)),
         warnings=(
-            *made.warnings,
-            *(_warning(name, p) for name in models for p in found.get(name, ()) if _mild(p)),
-            *_unsure(results),
+            *result.warnings,
+            *(_warning(name, each) for name in models for each in problems.get(name, ()) if _is_warning(each)),
+            *_not_validated(results),
         ),
-        validation_results=(*made.validation_results, *results),
+        validation_results=(*result.validation_results, *results),
     )
 
 
-def _mild(problem: ConfigProblem) -> bool:
+def _is_warning(problem: ConfigProblem) -> bool:
     return problem.severity is ConfigSeverity.WARNING
 
 
-def _misfits(repository: Path, artifact: TritonModelArtifact) -> Iterator[str]:
-    """The versions of earlier runs whose modules the configuration, which is this version's, does not fit."""
+def _incompatible_versions(repository: Path, artifact: TritonModelArtifact) -> Iterator[str]:
+    """Problems of versions from earlier runs, whose modules might not match the configuration of this version."""
     folder = repository / artifact.model_name
     if len(list(folder.glob("*/"))) < 2:
-        return  # the common case: nothing was kept
+        return  # the common case: no other version
     config = read_config(folder / CONFIG_FILE)
     for version in served_versions(config, folder) if config.backend in PYTHON_BASED else ():
         module = folder / str(version) / MODULE_FILE
         if version == artifact.model_version or not module.is_file():
             continue
-        trouble = trouble_under(module, to_dict(config))
-        if trouble:
-            yield f"version {version}, which is kept, would not load: {trouble}"
+        reason = trouble_under(module, to_dict(config))
+        if reason:
+            yield f"version {version}, which was kept, would not load: {reason}"
 
 
-def _static(name: str, found: list[ConfigProblem], misfits: list[str]) -> ValidationResult:
-    wrong = [*(str(problem) for problem in found if not _mild(problem)), *misfits]
-    if not wrong:
-        report = "config.pbtxt reads back, its files are there, and Triton's rules hold"
+def _static(name: str, problems: list[ConfigProblem], incompatible: list[str]) -> ValidationResult:
+    errors = [*(str(problem) for problem in problems if not _is_warning(problem)), *incompatible]
+    if not errors:
+        report = "config.pbtxt is readable, its files exist, and Triton's rules are met"
         return ValidationResult(name=name, check=STATIC, valid=True, report=report)
-    remedies = [problem.remediation for problem in found if not _mild(problem)] + [_KEPT] * bool(misfits)
-    remedy = " ".join(dict.fromkeys(filter(None, remedies)))
-    return Verdict(name=name, check=STATIC, valid=False, report="; ".join(wrong), remediation=remedy)
+    remediations = [problem.remediation for problem in problems if not _is_warning(problem)]
+    remediations += [_KEPT] * bool(incompatible)
+    remediation = " ".join(dict.fromkeys(filter(None, remediations)))
+    return Verdict(name=name, check=STATIC, valid=False, report="; ".join(errors), remediation=remediation)
 
 
-def _told(artifact: TritonModelArtifact, results: list[ValidationResult]) -> TritonModelArtifact:
+def _with_report(artifact: TritonModelArtifact, results: list[ValidationResult]) -> TritonModelArtifact:
     own = [result for result in results if result.name == artifact.model_name]
     report = "\n".join(f"{result.check}: {result.report}" for result in own)
     return artifact.model_copy(
@@ -91,13 +94,13 @@ def _told(artifact: TritonModelArtifact, results: list[ValidationResult]) -> Tri
     )
 
 
-def _unsure(results: list[ValidationResult]) -> Iterator[PackagingWarning]:
+def _not_validated(results: list[ValidationResult]) -> Iterator[PackagingWarning]:
     for result in results:
         if not result.tried:
             yield PackagingWarning(
-                message=f"model {result.name!r} is not validated: it was not tried on a server",
+                message=f"model {result.name!r} is not validated: no Triton server is available",
                 severity=WarningSeverity.Medium,
-                remediation="Package where a Triton server can be started; `portalis doctor` says what it needs.",
+                remediation="Package where a Triton server can be started; `portalis doctor` shows what it requires.",
             )
 
 
@@ -106,7 +109,7 @@ def _error(result: ValidationResult) -> StageError:
     return StageError(
         ErrorType.TritonConfigError,
         f"model {result.name!r} is not valid {how}: {result.report}",
-        remediation=(isinstance(result, Verdict) and result.remediation) or _REMEDY,
+        remediation=(isinstance(result, Verdict) and result.remediation) or _REMEDIATION,
         details=TritonConfigError(failed_models=(result.name,), validation_errors=(result.report,)),
     )
 
@@ -116,5 +119,5 @@ def _warning(name: str, problem: ConfigProblem) -> PackagingWarning:
     return PackagingWarning(
         message=f"model {name!r}{where}: {problem.message}",
         severity=WarningSeverity.Medium,
-        remediation=problem.remediation or "Look at triton_config in the spec.",
+        remediation=problem.remediation or "Check triton_config in the spec.",
     )

@@ -25,37 +25,38 @@ def check_repository(
     backends: Collection[str] | None = None,
     completed: Mapping[str, ModelConfig] | None = None,
 ) -> dict[str, list[ConfigProblem]]:
-    """What is wrong with each model of a repository; an empty list for a model that Triton loads as it says.
+    """The problems of each model of a repository; an empty list for a valid model.
 
-    A model is every folder in `folder`, as it is for Triton; files beside them are left alone. `auto_complete` is
-    whether the server completes configurations, its default. `backends` are the names of its backends, where known.
-    `completed` has configurations by model name to check instead of the files, such as those that a backend completed.
-    Raises UsageError when `folder` is no folder or cannot be read.
+    As for Triton, every directory in `folder` is a model, and other files are ignored. `auto_complete` is whether the
+    server completes configurations, which is its default. `backends` are the names of its backends, if they are known.
+    `completed` maps model names to configurations to check instead of the files, for example those that a backend
+    completed. Raises UsageError if `folder` is not a readable directory.
     """
     repository = Path(folder)
     try:
         models = sorted(path for path in repository.iterdir() if path.is_dir())
         return _check(repository, models, auto_complete, backends, completed or {})
-    except OSError as problem:
+    except OSError as failure:
         raise UsageError(
-            f"cannot read the model repository {repository}: {problem.strerror} ({problem.filename})",
-            remediation="Name a folder with one folder for each model.",
-        ) from problem
+            f"cannot read the model repository {repository}: {failure.strerror} ({failure.filename})",
+            remediation="Name a directory that contains one directory per model.",
+        ) from failure
 
 
 def unsafe_repository_names(folder: str | os.PathLike[str]) -> Iterator[tuple[str, ConfigProblem]]:
-    """Names in a model repository that Triton would hand to a shell, with the model of each (see `unsafe_names`).
+    """Unsafe names in a model repository that Triton would pass to a shell, each with its model (see `unsafe_names`).
 
-    Every configuration of a model counts, whichever is served. One that cannot be read is left to the server, which
-    cannot read it either; nor can anything be read without tritonclient. Raises OSError.
+    All configurations of a model are checked, because any of them can be served. Configurations that cannot be read
+    are skipped: the server cannot read them either. Without tritonclient, only directory names are checked. Raises
+    OSError.
     """
     for model in sorted(path for path in Path(folder).iterdir() if path.is_dir()):
         configs: list[ModelConfig | None] = [None]
         for file in [model / CONFIG_FILE, *sorted(model.glob("configs/*.pbtxt"))]:
             with contextlib.suppress(UsageError, MissingPart):
                 configs.append(read_config(file))
-        found = {str(problem): problem for config in configs for problem in unsafe_names(config, model.name)}
-        yield from ((model.name, problem) for problem in found.values())
+        problems = {str(problem): problem for config in configs for problem in unsafe_names(config, model.name)}
+        yield from ((model.name, problem) for problem in problems.values())
 
 
 def _check(
@@ -65,30 +66,30 @@ def _check(
     backends: Collection[str] | None,
     completed: Mapping[str, ModelConfig],
 ) -> dict[str, list[ConfigProblem]]:
-    found: dict[str, list[ConfigProblem]] = {path.name: [] for path in models}
+    problems: dict[str, list[ConfigProblem]] = {path.name: [] for path in models}
     configs: dict[str, ModelConfig] = {}
     for path in models:
         try:
             config = completed[path.name] if path.name in completed else _read(path, auto_complete)
-        except UsageError as problem:
-            found[path.name].append(error(CONFIG_FILE, problem.message, problem.remediation or ""))
+        except UsageError as failure:
+            problems[path.name].append(error(CONFIG_FILE, failure.message, failure.remediation or ""))
             continue
         if config is None:
-            found[path.name] += _no_config(path, auto_complete)
+            problems[path.name] += _no_config(path, auto_complete)
             continue
         configs[path.name] = config
-        found[path.name] += check_model_config(config, path, auto_complete=auto_complete, backends=backends)
+        problems[path.name] += check_model_config(config, path, auto_complete=auto_complete, backends=backends)
     for name, config in configs.items():
         if config.HasField("ensemble_scheduling"):
-            found[name] += check_ensemble_steps(name, configs, repository, auto_complete=auto_complete)
-    for name, way in cycles(configs).items():
-        found[name].append(error(STEP, f"the ensemble leads back to itself: {way}", "Break the circle."))
-    _add_mixed_resources(configs, found)
-    return found
+            problems[name] += check_ensemble_steps(name, configs, repository, auto_complete=auto_complete)
+    for name, cycle in cycles(configs).items():
+        problems[name].append(error(STEP, f"the ensemble contains itself: {cycle}", "Remove a step of the cycle."))
+    _add_mixed_resources(configs, problems)
+    return problems
 
 
 def _read(path: Path, auto_complete: bool) -> ModelConfig | None:
-    """A model's configuration; an empty one where Triton makes do without; None where it does not."""
+    """A model's configuration; an empty one if Triton does not need the file; None if Triton would reject the model."""
     file = path / CONFIG_FILE
     if file.exists():
         return read_config(file)
@@ -104,22 +105,25 @@ def _read(path: Path, auto_complete: bool) -> ModelConfig | None:
 
 
 def _no_config(path: Path, auto_complete: bool) -> Problems:
-    hint = f", call the folder {path.name}.wasm," if auto_complete else ""
+    alternative = f", rename the directory to {path.name}.wasm," if auto_complete else ""
     yield error(
         CONFIG_FILE,
-        f"folder {path.name!r} has no {CONFIG_FILE}, and Triton takes every folder of a repository for a model",
-        f'Write one (backend: "wasm" is enough){hint} or move the folder elsewhere.',
+        f"directory {path.name!r} has no {CONFIG_FILE}, and Triton treats every directory of a repository as a model",
+        f'Write one (backend: "wasm" is enough){alternative} or move the directory elsewhere.',
     )
 
 
-def _add_mixed_resources(configs: Mapping[str, ModelConfig], found: dict[str, list[ConfigProblem]]) -> None:
-    """The rate limiter counts resources over all models: the first model in the order of names sets how."""
+def _add_mixed_resources(configs: Mapping[str, ModelConfig], problems: dict[str, list[ConfigProblem]]) -> None:
+    """Add problems of resources that models declare differently.
+
+    The rate limiter counts resources over all models; the first model by name decides whether one is global.
+    """
     names = list(configs)
     for i, name in enumerate(names):
         alone = len(list(mixed_resources([("", configs[name])])))
         if alone:
             continue
-        before = [(f"model {each!r}, ", configs[each]) for each in names[:i]]
-        pairs = [*before, ("", configs[name])]
-        known = len(list(mixed_resources(before)))
-        found[name] += list(mixed_resources(pairs))[known:]
+        earlier = [(f"model {each!r}, ", configs[each]) for each in names[:i]]
+        pairs = [*earlier, ("", configs[name])]
+        reported = len(list(mixed_resources(earlier)))
+        problems[name] += list(mixed_resources(pairs))[reported:]

@@ -1,4 +1,4 @@
-"""What in a spec Triton models cannot be made of, told before anything is written."""
+"""Problems of a spec from which no valid Triton models can be built, found before files are written."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .package_settings import resolve_settings
 
 
 def model_problems(spec: PackageSpec) -> Iterator[Problem]:
-    """Everything."""
+    """All problems of the spec's models and ensembles."""
     yield from _names(spec)
-    shared = spec.triton_config.model_name
-    if shared is not None and len(spec.wasm_binaries) > 1:
+    name = spec.triton_config.model_name
+    if name is not None and len(spec.wasm_binaries) > 1:
         yield Problem(
             where="triton_config.model_name",
-            message=f"{len(spec.wasm_binaries)} modules cannot all be the model {shared!r}",
-            remediation="Set model_name in each module's own triton_config, or leave it out.",
+            message=f"{len(spec.wasm_binaries)} modules cannot share the model name {name!r}",
+            remediation="Set model_name in each module's own triton_config, or remove it.",
         )
     if any(module.triton_config is None for module in spec.wasm_binaries):
         yield from config_problems(spec.triton_config, "triton_config")
@@ -34,23 +34,23 @@ def model_problems(spec: PackageSpec) -> Iterator[Problem]:
 
 
 def _names(spec: PackageSpec) -> Iterator[Problem]:
-    places = [(f"wasm_binaries[{i}]", model_name(spec, module)) for i, module in enumerate(spec.wasm_binaries)]
-    places += [(f"triton_config.ensembles[{i}].name", each.name) for i, each in enumerate(spec.triton_config.ensembles)]
-    for where, name in places:
-        trouble = triton_trouble(name)
-        if trouble:
+    names = [(f"wasm_binaries[{i}]", model_name(spec, module)) for i, module in enumerate(spec.wasm_binaries)]
+    names += [(f"triton_config.ensembles[{i}].name", each.name) for i, each in enumerate(spec.triton_config.ensembles)]
+    for where, name in names:
+        reason = triton_trouble(name)
+        if reason:
             yield Problem(
                 where=where,
-                message=f"the name of the Triton model, {name!r}, {trouble}",
-                remediation="Set another model_name.",
+                message=f"the name of the Triton model, {name!r}, {reason}",
+                remediation="Set a different model_name.",
             )
-    for name, count in Counter(name for _, name in places).items():
+    for name, count in Counter(name for _, name in names).items():
         if count > 1:
-            same = [where for where, each in places if each == name]
+            same = [where for where, each in names if each == name]
             yield Problem(
                 where=same[-1],
-                message=f"{count} Triton models are called {name!r} ({', '.join(same)})",
-                remediation="Set another model_name.",
+                message=f"{count} Triton models are named {name!r} ({', '.join(same)})",
+                remediation="Set a different model_name.",
             )
 
 
@@ -65,8 +65,8 @@ def _steps(spec: PackageSpec) -> Iterator[Problem]:
             if other != step.model_name and step.model_name in models:
                 yield Problem(
                     where=where,
-                    message=f"{step.model_name!r} is a model, and the name of the module of {other!r}, too",
-                    remediation="Give the module or the model another name.",
+                    message=f"{step.model_name!r} is ambiguous: it names a model, and the module of model {other!r}",
+                    remediation="Rename the module or the model.",
                 )
             if step.model_name not in names:
                 yield Problem(

@@ -1,4 +1,4 @@
-"""From a spec to Triton's own `ModelConfig` message, topic by topic, as the rules check it."""
+"""Converts a spec to Triton's `ModelConfig` message, one module per topic."""
 
 from .model_config import ModelSource, build_ensemble_config, build_model_config
 

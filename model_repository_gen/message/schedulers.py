@@ -1,4 +1,4 @@
-"""The sequence batcher: what it tells a model of its sequence, and what it keeps for it."""
+"""Sets a model's schedulers: the sequence batcher, the dynamic batcher, instance groups and their rate limiter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLAGS = {DataType.FP32: "fp32_false_true", DataType.BOOL: "bool_false_true"}
 
 
 def set_sequence_batching(config: ModelConfig, batching: SequenceBatchingConfig) -> None:
-    """Keep the requests of a sequence together."""
+    """Turn on sequence batching, which sends all requests of a sequence to one instance."""
     target = config.sequence_batching
     target.SetInParent()
     target.max_sequence_idle_microseconds = batching.max_sequence_idle_microseconds
@@ -43,45 +43,45 @@ def set_sequence_batching(config: ModelConfig, batching: SequenceBatchingConfig)
         _set_direct(target.direct, batching.direct)
 
 
-def _add_control(target: Message, given: ControlInput) -> None:
-    control = target.control_input.add(name=given.name).control.add(kind=_KINDS[given.control_type])
-    if given.control_type is ControlType.CorrelationId:
-        control.data_type = model_config_schema().DataType.Value((given.data_type or DataType.UINT64).triton)
+def _add_control(target: Message, source: ControlInput) -> None:
+    control = target.control_input.add(name=source.name).control.add(kind=_KINDS[source.control_type])
+    if source.control_type is ControlType.CorrelationId:
+        control.data_type = model_config_schema().DataType.Value((source.data_type or DataType.UINT64).triton)
     else:
-        # what stands for "no" and for "yes"
-        getattr(control, _FLAGS.get(given.data_type or DataType.INT32, "int32_false_true")).extend([0, 1])
+        # the values for false and for true
+        getattr(control, _FLAGS.get(source.data_type or DataType.INT32, "int32_false_true")).extend([0, 1])
 
 
-def _add_state(target: Message, given: SequenceState) -> None:
-    data_type = given.data_type.triton
+def _add_state(target: Message, source: SequenceState) -> None:
+    data_type = source.data_type.triton
     state = target.state.add(
-        input_name=given.name, output_name=given.output_name or given.name, data_type=data_type, dims=given.dims
+        input_name=source.name, output_name=source.output_name or source.name, data_type=data_type, dims=source.dims
     )
-    dims = [abs(size) for size in given.dims]  # the first state has a size of its own: 1 where any is taken
-    first = state.initial_state.add(name=f"initial {given.name}", data_type=data_type, dims=dims)
-    if given.initial_state_file is None:
-        first.zero_data = True
+    dims = [abs(size) for size in source.dims]  # an initial state has fixed dims: 1 for a variable dim
+    initial = state.initial_state.add(name=f"initial {source.name}", data_type=data_type, dims=dims)
+    if source.initial_state_file is None:
+        initial.zero_data = True
     else:
-        first.data_file = given.initial_state_file.name
+        initial.data_file = source.initial_state_file.name
 
 
-def _set_oldest(target: Message, given: OldestScheduling) -> None:
-    target.max_candidate_sequences = given.max_candidate_sequences
-    target.preferred_batch_size.extend(given.preferred_batch_size)
-    target.max_queue_delay_microseconds = given.max_queue_delay_microseconds
-    target.preserve_ordering = given.preserve_ordering
+def _set_oldest(target: Message, oldest: OldestScheduling) -> None:
+    target.max_candidate_sequences = oldest.max_candidate_sequences
+    target.preferred_batch_size.extend(oldest.preferred_batch_size)
+    target.max_queue_delay_microseconds = oldest.max_queue_delay_microseconds
+    target.preserve_ordering = oldest.preserve_ordering
 
 
-def _set_direct(target: Message, given: DirectScheduling) -> None:
+def _set_direct(target: Message, direct: DirectScheduling) -> None:
     target.SetInParent()
-    target.max_queue_delay_microseconds = given.max_queue_delay_microseconds
-    target.minimum_slot_utilization = given.minimum_slot_utilization
+    target.max_queue_delay_microseconds = direct.max_queue_delay_microseconds
+    target.minimum_slot_utilization = direct.minimum_slot_utilization
 
 
 def set_dynamic_batching(config: ModelConfig, batching: DynamicBatchingConfig) -> None:
-    """Gather requests into batches."""
+    """Turn on dynamic batching, which joins requests into batches."""
     target = config.dynamic_batching
-    target.SetInParent()  # with nothing else to say, it still turns the batcher on
+    target.SetInParent()  # the batcher is on even if no other field is set
     target.preferred_batch_size.extend(batching.preferred_batch_size)
     target.max_queue_delay_microseconds = batching.max_queue_delay_microseconds
     target.preserve_ordering = batching.preserve_ordering
@@ -102,20 +102,20 @@ def _set_policy(target: Message, policy: QueuePolicy) -> None:
 
 
 def add_instance_groups(config: ModelConfig, groups: Iterable[InstanceGroup]) -> None:
-    """Say how many instances run, and where."""
-    for given in groups:
-        group = config.instance_group.add(kind=f"KIND_{given.kind}", count=given.count, passive=given.passive)
-        group.name = given.name or ""
-        group.gpus.extend(given.gpus or ())
-        if given.host_policy is not None:
-            group.host_policy = given.host_policy
-        if given.rate_limiter is not None:
-            _limit(group.rate_limiter, given.rate_limiter)
+    """Add instance groups, which set the number of instances and their devices."""
+    for source in groups:
+        group = config.instance_group.add(kind=f"KIND_{source.kind}", count=source.count, passive=source.passive)
+        group.name = source.name or ""
+        group.gpus.extend(source.gpus or ())
+        if source.host_policy is not None:
+            group.host_policy = source.host_policy
+        if source.rate_limiter is not None:
+            _limit(group.rate_limiter, source.rate_limiter)
 
 
-def _limit(target: Message, given: RateLimiter) -> None:
+def _limit(target: Message, limiter: RateLimiter) -> None:
     target.SetInParent()
-    target.priority = given.priority
-    for resource in given.resources:
-        # `global` is a word of Python's
+    target.priority = limiter.priority
+    for resource in limiter.resources:
+        # `global` is a keyword of Python
         target.resources.add(**{"name": resource.name, "count": resource.count, "global": resource.is_global})

@@ -1,4 +1,4 @@
-"""Inputs, outputs, and the tensors that Triton makes for ragged batches."""
+"""Adds inputs, outputs, and the tensors that Triton creates for ragged batches."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ _FORMATS = {TensorFormat.Linear: "FORMAT_NONE", TensorFormat.NHWC: "FORMAT_NHWC"
 
 
 def add_tensors(config: ModelConfig, inputs: Iterable[ModelInput], outputs: Iterable[ModelOutput]) -> None:
-    """Describe the inputs and outputs."""
-    for given in inputs:
-        tensor = config.input.add(name=given.name, data_type=given.data_type.triton, dims=given.dims)
-        if given.format is not None:
-            tensor.format = model_config_schema().ModelInput.Format.Value(_FORMATS[given.format])
-        tensor.optional = given.optional
-        tensor.allow_ragged_batch = given.allow_ragged_batch
-        tensor.is_shape_tensor = given.is_shape_tensor
-        _reshape(tensor, given.reshape)
-    for made in outputs:
-        tensor = config.output.add(name=made.name, data_type=made.data_type.triton, dims=made.dims)
-        if made.label_filename is not None:
-            tensor.label_filename = made.label_filename.name
-        tensor.is_shape_tensor = made.is_shape_tensor
-        _reshape(tensor, made.reshape)
+    """Add the inputs and outputs."""
+    for each in inputs:
+        tensor = config.input.add(name=each.name, data_type=each.data_type.triton, dims=each.dims)
+        if each.format is not None:
+            tensor.format = model_config_schema().ModelInput.Format.Value(_FORMATS[each.format])
+        tensor.optional = each.optional
+        tensor.allow_ragged_batch = each.allow_ragged_batch
+        tensor.is_shape_tensor = each.is_shape_tensor
+        _reshape(tensor, each.reshape)
+    for output in outputs:
+        tensor = config.output.add(name=output.name, data_type=output.data_type.triton, dims=output.dims)
+        if output.label_filename is not None:
+            tensor.label_filename = output.label_filename.name
+        tensor.is_shape_tensor = output.is_shape_tensor
+        _reshape(tensor, output.reshape)
 
 
 def _reshape(tensor: Message, shape: tuple[int, ...] | None) -> None:
     if shape is not None:
-        tensor.reshape.SetInParent()  # a reshape to no dimensions says something, too
+        tensor.reshape.SetInParent()  # a reshape to no dimensions is a setting, too
         tensor.reshape.shape.extend(shape)
 
 
 def add_batch_tensors(config: ModelConfig, inputs: Iterable[BatchInput], outputs: Iterable[BatchOutput]) -> None:
-    """Describe what goes along with ragged batches."""
-    for given in inputs:
+    """Add the batch inputs and outputs, which describe ragged batches."""
+    for each in inputs:
         config.batch_input.add(
-            kind=given.kind.value,
-            target_name=given.target_name,
-            data_type=given.data_type.triton,
-            source_input=given.source_input,
+            kind=each.kind.value,
+            target_name=each.target_name,
+            data_type=each.data_type.triton,
+            source_input=each.source_input,
         )
-    for made in outputs:
-        config.batch_output.add(kind=made.kind.value, target_name=made.target_name, source_input=made.source_input)
+    for output in outputs:
+        config.batch_output.add(
+            kind=output.kind.value, target_name=output.target_name, source_input=output.source_input
+        )

@@ -1,8 +1,8 @@
 """Triton's own rules for a model's configuration, checked without a server.
 
-They are those of Triton's core and of its Python backend, in the order in which a server would meet them, but all
-problems are told, not the first. Every rule is tested against a real server of release 2.51; where the source of later
-releases (up to spring 2026) says something else, a comment tells.
+The rules are those of Triton's core and of its Python backend, in the order in which a server applies them. Unlike
+the server, which stops at the first problem, they report every problem. Each rule is tested against a real server of
+release 2.51; a comment notes where the source of later releases (up to spring 2026) differs.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def check_model_config(
     auto_complete: bool = False,
     backends: Collection[str] | None = None,
 ) -> list[ConfigProblem]:
-    """Everything in one model's configuration that Triton would refuse, or would not do as it says.
+    """All parts of one model's configuration that Triton would reject or ignore.
 
-    `folder` is the model's folder; without it nothing is said about files, versions and the name. With `auto_complete`
-    tensors may lack data types and dims, as they may on a server whose backend fills them in. `backends` are the names
-    of the server's backends, where they are known. What other models have to say about an ensemble is
-    `check_repository`'s. Raises OSError when the folder cannot be read.
+    `folder` is the model's directory; without it, files, versions and the directory's name are not checked. With
+    `auto_complete`, tensors can lack data types and dims, as on a server whose backend fills them in. `backends` are
+    the names of the server's backends, if they are known. `check_repository` checks an ensemble against the models of
+    its steps. Raises OSError if the directory cannot be read.
     """
     context = RuleContext(folder=folder, auto_complete=auto_complete, backends=backends)
-    return [problem for check in RULES for problem in check(config, context)]
+    return [problem for rule in RULES for problem in rule(config, context)]

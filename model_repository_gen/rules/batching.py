@@ -1,4 +1,4 @@
-"""How requests are gathered: dynamic batching, its priorities and queues; and what the response cache cannot serve."""
+"""Rules for dynamic batching, its priority levels and queues, and for the response cache."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from collections.abc import Iterable
 from ..pbtxt import Message, ModelConfig, enum_name
 from .rule import Problems, RuleContext, error, warning
 
-NO_DELAY = "Set timeout_action: REJECT, or preserve_ordering: false."
+_NO_DELAY = "Set timeout_action: REJECT, or preserve_ordering: false."
+_DELAYED = "preserve_ordering does not allow a request to be delayed after its timeout (timeout_action: DELAY)"
 
 
 def check_batching(config: ModelConfig, context: RuleContext) -> Problems:
+    """Problems of the dynamic batcher and of the response cache."""
     if config.HasField("dynamic_batching"):
         where, batching = "dynamic_batching", config.dynamic_batching
         yield from preferred_sizes(batching.preferred_batch_size, config.max_batch_size, where)
         if config.max_batch_size == 0 and not context.auto_complete:
-            said = "the model does not batch (max_batch_size is 0), so dynamic batching does nothing"
-            yield warning(where, said, "Set max_batch_size, or leave dynamic_batching out.")
+            message = "dynamic batching has no effect: the model does not batch (max_batch_size is 0)"
+            yield warning(where, message, "Set max_batch_size, or remove dynamic_batching.")
         yield from _priorities(batching, where)
         if batching.preserve_ordering:
             yield from _ordering(batching, where)
     yield from _response_cache(config)
 
 
-def preferred_sizes(sizes: Iterable[int], most: int, where: str) -> Problems:
-    """The problems of preferred batch sizes: those of dynamic batching, and of sequences oldest first."""
+def preferred_sizes(sizes: Iterable[int], max_batch_size: int, where: str) -> Problems:
+    """Problems of preferred batch sizes, for dynamic batching and for sequences with the oldest strategy."""
     for i, size in enumerate(sizes):
-        at = f"{where}.preferred_batch_size[{i}]"
+        loc = f"{where}.preferred_batch_size[{i}]"
         if size < 1:
-            yield error(at, f"it is {size}", "Use 1 or more.")
-        elif size > most:
-            said = f"it is {size}, above max_batch_size, which is {most}"
-            yield error(at, said, "Lower it, or raise max_batch_size.")
+            yield error(loc, f"expected at least 1, got {size}", "Use 1 or more.")
+        elif size > max_batch_size:
+            message = f"expected at most {max_batch_size} (max_batch_size), got {size}"
+            yield error(loc, message, "Lower it, or raise max_batch_size.")
 
 
 def _priorities(batching: Message, where: str) -> Problems:
@@ -41,31 +43,29 @@ def _priorities(batching: Message, where: str) -> Problems:
         batching.priority_queue_policy,
     )
     if levels == 0:
-        for name, given in (("default_priority_level", default), ("priority_queue_policy", len(policies))):
-            if given:
-                said = "there are no priority levels, so it does nothing"
-                yield warning(f"{where}.{name}", said, "Set priority_levels, or leave it out.")
+        for name, value in (("default_priority_level", default), ("priority_queue_policy", len(policies))):
+            if value:
+                message = f"{name} has no effect: priority_levels is not set"
+                yield warning(f"{where}.{name}", message, f"Set priority_levels, or remove {name}.")
         return
     if not 1 <= default <= levels:
-        said = f"it is {default}, and there are {levels} priority levels"
-        yield error(f"{where}.default_priority_level", said, f"Set a level from 1 to {levels}.")
+        message = f"expected a level from 1 to {levels} (priority_levels), got {default}"
+        yield error(f"{where}.default_priority_level", message, f"Set a level from 1 to {levels}.")
     for level in sorted(policies):
         if not 1 <= level <= levels:
-            said = f"there is no level {level} among {levels}"
-            yield error(f"{where}.priority_queue_policy[{level}]", said, f"Use levels from 1 to {levels}.")
+            message = f"expected a level from 1 to {levels} (priority_levels), got {level}"
+            yield error(f"{where}.priority_queue_policy[{level}]", message, f"Use levels from 1 to {levels}.")
 
 
 def _ordering(batching: Message, where: str) -> Problems:
     if batching.priority_levels > 1:
-        said = f"answers cannot keep their order over {batching.priority_levels} priority levels"
-        yield error(f"{where}.preserve_ordering", said, "Use one priority level, or preserve_ordering: false.")
+        message = f"responses cannot keep their order with {batching.priority_levels} priority levels"
+        yield error(f"{where}.preserve_ordering", message, "Use one priority level, or preserve_ordering: false.")
     if _delays(batching.default_queue_policy):
-        said = "a request that is delayed by its timeout cannot keep its place (preserve_ordering)"
-        yield error(f"{where}.default_queue_policy", said, NO_DELAY)
+        yield error(f"{where}.default_queue_policy", _DELAYED, _NO_DELAY)
     for level in sorted(batching.priority_queue_policy):
         if _delays(batching.priority_queue_policy[level]):
-            said = "a request that is delayed by its timeout cannot keep its place (preserve_ordering)"
-            yield error(f"{where}.priority_queue_policy[{level}]", said, NO_DELAY)
+            yield error(f"{where}.priority_queue_policy[{level}]", _DELAYED, _NO_DELAY)
 
 
 def _delays(policy: Message) -> bool:
@@ -76,6 +76,6 @@ def _response_cache(config: ModelConfig) -> Problems:
     if not config.response_cache.enable:
         return
     if config.HasField("sequence_batching"):
-        yield error("response_cache", "the response cache serves no sequences", "Leave response_cache out.")
+        yield error("response_cache", "the response cache does not support sequence batching", "Remove response_cache.")
     if config.model_transaction_policy.decoupled:
-        yield error("response_cache", "the response cache serves no decoupled model", "Leave response_cache out.")
+        yield error("response_cache", "the response cache does not support decoupled models", "Remove response_cache.")

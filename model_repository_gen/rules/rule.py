@@ -1,4 +1,4 @@
-"""A rule's input and output: the context of a configuration, and the problems found in it."""
+"""The input and output of a rule: the context of a model's configuration, and the problems found in it."""
 
 from __future__ import annotations
 
@@ -12,39 +12,48 @@ from ...problems import Problem
 
 ENSEMBLE = "ensemble"
 PYTHON_BASED = ("python", "wasm")
+"""The backends whose models can run in Triton's Python backend."""
 ENVIRONMENT, MODEL_DIRECTORY = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY"
 
 
 class ConfigSeverity(str, Enum):
-    """What Triton does about it."""
+    """Triton's reaction to a problem."""
 
-    ERROR = "error"  # it refuses to load the model
-    WARNING = "warning"  # it loads the model, but not as the configuration says; or it depends on the server
+    ERROR = "error"
+    """Triton rejects the model."""
+    WARNING = (
+        "warning"  # Triton loads the model but ignores part of the configuration, or the outcome depends on the server
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigProblem(Problem):
-    """`where` is a path in the configuration (``input[0].dims``), or a file or folder of the model."""
+    """A problem of one model. `where` is a path in its configuration (``input[0].dims``), or a file or directory of
+    the model."""
 
     severity: ConfigSeverity = ConfigSeverity.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleContext:
-    """The model's `folder`, where it is there; whether the server may complete tensors (`auto_complete`, Triton's
-    default, for which the backend has to know them); the `backends` of the server, where they are known."""
+    """Facts that rules need besides the configuration."""
 
     folder: Path | None = None
+    """The model's directory, if it exists."""
     auto_complete: bool = False
+    """Whether the server may complete tensors: Triton's default, which requires a backend that knows them."""
     backends: Collection[str] | None = None
+    """The names of the server's backends, if they are known."""
 
 
 Problems: TypeAlias = Iterator[ConfigProblem]
 
 
 def warning(where: str, message: str, remediation: str) -> ConfigProblem:
+    """A problem with which Triton still loads the model."""
     return ConfigProblem(where=where, message=message, remediation=remediation, severity=ConfigSeverity.WARNING)
 
 
 def error(where: str, message: str, remediation: str) -> ConfigProblem:
+    """A problem because of which Triton rejects the model."""
     return ConfigProblem(where=where, message=message, remediation=remediation)

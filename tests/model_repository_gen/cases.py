@@ -216,43 +216,43 @@ TENSORS = {
     "no_name": Case(changed('name: "a" ', ""), "input[0].name: the tensor has no name", "must specify 'name'"),
     "no_type": Case(
         changed("data_type: TYPE_FP32 ", ""),
-        "input[0].data_type: 'a' has the data type TYPE_INVALID",
+        "input[0].data_type: 'a' cannot have the data type TYPE_INVALID",
         "must specify 'data_type'",
     ),
     "no_dims": Case(changed("dims: 1 ", ""), "input[0].dims: 'a' has no dims", "must specify 'dims'"),
     "zero_dim": Case(
-        changed("dims: 1 ", "dims: 0 "), "input[0].dims: 'a' has the dim 0", "dimension must be integer >= 1"
+        changed("dims: 1 ", "dims: 0 "), "input[0].dims: 'a' cannot have the dim 0", "dimension must be integer >= 1"
     ),
     "below_dim": Case(
         BATCHED.replace(OUT, OUT.replace("dims: 1", "dims: -2")),
-        "output[0].dims: 'result' has the dim -2",
+        "output[0].dims: 'result' cannot have the dim -2",
         "dimension must be integer >= 1",
     ),
-    "twice": Case(BATCHED + A, "input[2].name: two inputs are called 'a'", "inputs has 'a' twice"),
-    "twice_out": Case(BATCHED + OUT, "output[1].name: two outputs are called 'result'", "outputs has 'result' twice"),
+    "twice": Case(BATCHED + A, "input[2].name: two inputs are named 'a'", "inputs has 'a' twice"),
+    "twice_out": Case(BATCHED + OUT, "output[1].name: two outputs are named 'result'", "outputs has 'result' twice"),
     "image": Case(
         changed("dims: 1 ", "dims: 1 format: FORMAT_NHWC "),
-        "input[0].format: 'a' is FORMAT_NHWC with 1 dims",
+        "input[0].format: expected 3 dims for 'a' (FORMAT_NHWC), got 1",
         "NHWC/NCHW require 3 dims",
     ),
     "shape_tensor": Case(
         changed("dims: 1 ", "dims: 1 is_shape_tensor: true "),
-        "input[0].is_shape_tensor: 'a' has is_shape_tensor, which only TensorRT knows",
+        "input[0].is_shape_tensor: 'a' has is_shape_tensor, which only TensorRT supports",
         "shape tensors are only supported for TensorRT",
     ),
     "non_linear": Case(
         changed("dims: 1 ", "dims: [ 1, 1, 1 ] is_non_linear_format_io: true "),
-        "which only TensorRT knows",
+        "which only TensorRT supports",
         "Non-linear IO format is only supported",
     ),
     "scalar": Case(
         changed("dims: 1 ", "dims: 1 reshape {} ", PLAIN),
-        "input[0].reshape: 'a' is reshaped to a scalar",
+        "input[0].reshape: 'a' cannot be reshaped to a scalar",
         "scalar tensors are not supported",
     ),
     "reshape_zero": Case(
         changed("dims: 1 ", "dims: 1 reshape { shape: 0 } "),
-        "input[0].reshape: 'a' is reshaped to [0]",
+        "input[0].reshape: 'a' cannot be reshaped to [0]",
         "reshape dimensions must be integer >= 1",
     ),
     "reshape_size": Case(
@@ -282,37 +282,37 @@ TENSORS = {
     ),
     "labels_outside": Case(
         changed('name: "result"', 'name: "result" label_filename: "../good/config.pbtxt"'),
-        "lies outside the model's folder",
+        "is outside the model's directory",
         later=True,
     ),
     "batch_source": Case(
         BATCHED + "batch_input { kind: BATCH_ELEMENT_COUNT data_type: TYPE_INT32 }",
-        "batch_input[0].source_input: BATCH_ELEMENT_COUNT takes one source input, not 0",
+        "batch_input[0].source_input: expected one source input for BATCH_ELEMENT_COUNT, got 0",
         "expects 1 source input, got 0",
     ),
     "batch_unknown": Case(
         BATCHED + 'batch_input { source_input: "q" data_type: TYPE_INT32 }',
-        "batch_input[0].source_input: there is no input 'q'",
+        "batch_input[0].source_input: the model has no input 'q'",
         "unknown source input name 'q'",
     ),
     "batch_type": Case(
         BATCHED + 'batch_input { source_input: "a" data_type: TYPE_INT64 }',
-        "batch_input[0].data_type: a batch input is TYPE_INT64",
+        "batch_input[0].data_type: a batch input cannot have the data type TYPE_INT64",
         "must be TYPE_INT32 or TYPE_FP32",
     ),
     "scatter_sources": Case(
         BATCHED + 'batch_output { source_input: "a" source_input: "b" kind: BATCH_SCATTER_WITH_INPUT_SHAPE }',
-        "takes one source input, not 2",
+        "expected one source input for BATCH_SCATTER_WITH_INPUT_SHAPE, got 2",
         "expects 1 source input, got 2",
     ),
     "scatter_unknown": Case(
         BATCHED + 'batch_output { source_input: "q" }',
-        "batch_output[0].source_input: there is no input 'q'",
+        "batch_output[0].source_input: the model has no input 'q'",
         "unknown source input name 'q'",
     ),
     "scatter_target": Case(
         BATCHED + 'batch_output { source_input: "a" target_name: "q" }',
-        "batch_output[0].target_name: there is no output 'q'",
+        "batch_output[0].target_name: the model has no output 'q'",
         "unknown target output name 'q'",
     ),
     "scatter_twice": Case(
@@ -325,16 +325,16 @@ TENSORS = {
 NAMING = {
     "other_name": Case(
         'name: "else" ' + BATCHED,
-        "name: the model is called 'else', its folder 'other_name'",
+        "name: the model is named 'else', its directory 'other_name'",
         "directory name must equal model name",
     ),
-    "negative": Case("max_batch_size: -1 " + PLAIN, "max_batch_size: it is -1", "must be non-negative"),
-    "no_backend": Case(
-        "max_batch_size: 4 " + A + B + OUT, "backend: there is no backend", "Could not determine backend"
+    "negative": Case(
+        "max_batch_size: -1 " + PLAIN, "max_batch_size: expected 0 or more, got -1", "must be non-negative"
     ),
+    "no_backend": Case("max_batch_size: 4 " + A + B + OUT, "backend: no backend is set", "Could not determine backend"),
     "no_such_platform": Case(
         'platform: "wasm_abi" ' + A + B + OUT,
-        "platform 'wasm_abi' is none that Triton",
+        "no backend of Triton serves the platform 'wasm_abi'",
         "unexpected platform type 'wasm_abi'",
     ),
     "no_such_backend": Case(
@@ -344,36 +344,36 @@ NAMING = {
     ),
     "wrong_pair": Case(
         'backend: "onnxruntime" platform: "tensorrt_plan" ' + A + OUT,
-        "platform 'tensorrt_plan' does not go with backend 'onnxruntime'",
+        "platform: backend 'onnxruntime' does not serve the platform 'tensorrt_plan'",
         "unexpected 'platform' and 'backend' pair",
     ),
     "wrong_runtime": Case(
         'runtime: "libtriton_other.so" ' + BATCHED,
-        "the backend 'wasm' has no runtime",
+        "runtime: backend 'wasm' has no runtime",
         "unable to find backend library 'libtriton_other.so'",
     ),
     "python_runtime": Case(
         'runtime: "model.py" ' + PYTHON + A + OUT,
-        "the backend 'python' has no runtime",
+        "runtime: backend 'python' has no runtime",
         "unable to find Python backend based backend library",
     ),
     "force": Case(
         IN_PYTHON + 'parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "true" } }',
-        "parameters[FORCE_CPU_ONLY_INPUT_TENSORS]: it is 'true'",
+        "parameters[FORCE_CPU_ONLY_INPUT_TENSORS]: expected yes or no, got 'true'",
         "Incorrect value for FORCE_CPU_ONLY_INPUT_TENSORS",
     ),
     "environment": Case(
         IN_PYTHON
         + 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" } }',
-        "env.tar.gz is not there",
+        "env.tar.gz does not exist",
         "Failed to get the canonical path",
     ),
     "no_steps_at_all": Case(
-        'platform: "ensemble" ' + A + OUT, "an ensemble has no steps", "ensemble scheduling must be set"
+        'platform: "ensemble" ' + A + OUT, "the ensemble has no steps", "ensemble scheduling must be set"
     ),
     "ensemble_backend": Case(
         ensemble(step(), more=WASM),
-        "backend: an ensemble has the backend 'wasm'",
+        "backend: an ensemble cannot have a backend, got 'wasm'",
         "must have platform type 'ensemble' and empty backend",
     ),
     "unknown_field": Case(BATCHED + "\nmax_batch_sizee: 3", "line 2: Message type", "failed to read text proto"),
@@ -381,7 +381,7 @@ NAMING = {
         BATCHED + "dynamic_batching {} sequence_batching {}", "another member of oneof", "failed to read text proto"
     ),
     "metrics": Case(
-        BATCHED + "model_metrics { metric_control { } }", "names no metric family", "failed to read text proto"
+        BATCHED + "model_metrics { metric_control { } }", "no metric family is set", "failed to read text proto"
     ),
     "metrics_new": Case(
         BATCHED
@@ -395,54 +395,54 @@ NAMING = {
 BATCHING = {
     "preferred_0": Case(
         dynamic("preferred_batch_size: 0"),
-        "dynamic_batching.preferred_batch_size[0]: it is 0",
+        "dynamic_batching.preferred_batch_size[0]: expected at least 1, got 0",
         "preferred size must be positive",
     ),
     "preferred_9": Case(
         dynamic("preferred_batch_size: [ 4, 9 ]"),
-        "preferred_batch_size[1]: it is 9, above max_batch_size, which is 4",
+        "preferred_batch_size[1]: expected at most 4 (max_batch_size), got 9",
         "preferred size must be <= max batch size",
     ),
     "no_default": Case(
         dynamic("priority_levels: 2"),
-        "default_priority_level: it is 0, and there are 2",
+        "default_priority_level: expected a level from 1 to 2 (priority_levels), got 0",
         "default priority level must be in range [1, 2]",
     ),
     "high_default": Case(
         dynamic("priority_levels: 2 default_priority_level: 3"),
-        "default_priority_level: it is 3",
+        "default_priority_level: expected a level from 1 to 2 (priority_levels), got 3",
         "default priority level must be in range",
     ),
     "policy_level": Case(
         dynamic("priority_levels: 2 default_priority_level: 1 priority_queue_policy { key: 3 value {} }"),
-        "priority_queue_policy[3]: there is no level 3 among 2",
+        "priority_queue_policy[3]: expected a level from 1 to 2 (priority_levels), got 3",
         "must have priority level in range",
     ),
     "ordered_levels": Case(
         dynamic("preserve_ordering: true priority_levels: 2 default_priority_level: 1"),
-        "cannot keep their order over 2 priority levels",
+        "cannot keep their order with 2 priority levels",
         "Only one priority level is allowed",
     ),
     "ordered_delay": Case(
         dynamic(f"preserve_ordering: true default_queue_policy {{ {DELAY} }}"),
-        "default_queue_policy: a request that is delayed",
+        "default_queue_policy: preserve_ordering does not allow",
         "can not have DELAY",
     ),
     "ordered_policy": Case(
         dynamic(
             f"preserve_ordering: true priority_levels: 1 default_priority_level: 1 priority_queue_policy {{ key: 1 value {{ {DELAY} }} }}"
         ),
-        "priority_queue_policy[1]: a request that is delayed",
+        "priority_queue_policy[1]: preserve_ordering does not allow",
         "can not have DELAY",
     ),
     "cached_sequences": Case(
         sequences("") + "response_cache { enable: true }",
-        "response_cache: the response cache serves no sequences",
+        "response_cache: the response cache does not support sequence batching",
         "Response Cache does not currently support",
     ),
     "cached_decoupled": Case(
         BATCHED + "response_cache { enable: true } model_transaction_policy { decoupled: true }",
-        "response_cache: the response cache serves no decoupled model",
+        "response_cache: the response cache does not support decoupled models",
         "Response Cache does not currently support",
     ),
 }
@@ -458,51 +458,57 @@ SEQUENCES = {
             control(START + "fp32_false_true: [ 0, 1 ]")
             + control("kind: CONTROL_SEQUENCE_END fp32_false_true: [ 0, 1 ]")
         ),
-        "two control tensors are called 'START'",
+        "two control tensors are named 'START'",
         "is specified for multiple control kinds",
     ),
     "control_kinds": Case(
         sequences(control(START + "fp32_false_true: [ 0, 1 ]") + control(START + "fp32_false_true: [ 0, 1 ]", "S")),
-        "there are two controls CONTROL_SEQUENCE_START",
+        "more than one control is CONTROL_SEQUENCE_START",
         "specifies multiple CONTROL_SEQUENCE_START",
     ),
     "control_empty": Case(
-        sequences(control(START)), "CONTROL_SEQUENCE_START has no values", "must specify either 'int32_false_true'"
+        sequences(control(START)),
+        "expected one pair of values for CONTROL_SEQUENCE_START, got none",
+        "must specify either 'int32_false_true'",
     ),
     "control_both": Case(
         sequences(control(START + "fp32_false_true: [ 0, 1 ] int32_false_true: [ 0, 1 ]")),
-        "has int32_false_true and fp32_false_true",
+        "got int32_false_true and fp32_false_true",
         "specifies more than one from",
     ),
     "control_single": Case(
-        sequences(control(START + "bool_false_true: true")), "bool_false_true: it has 1 values", "exactly 2 entries"
+        sequences(control(START + "bool_false_true: true")),
+        "bool_false_true: expected 2 values, got 1",
+        "exactly 2 entries",
     ),
     "corrid_switch": Case(
         sequences(control(CORRID + "data_type: TYPE_UINT64 int32_false_true: [ 0, 1 ]")),
-        "CONTROL_SEQUENCE_CORRID is no switch",
+        "CONTROL_SEQUENCE_CORRID cannot have values for false and true",
         "must not specify either",
     ),
     "corrid_type": Case(
         sequences(control(CORRID + "data_type: TYPE_FP32")),
-        "CONTROL_SEQUENCE_CORRID is TYPE_FP32",
+        "CONTROL_SEQUENCE_CORRID cannot have the data type TYPE_FP32",
         "unexpected data type for control",
     ),
     "corrid_no_type": Case(
-        sequences(control(CORRID)), "CONTROL_SEQUENCE_CORRID is TYPE_INVALID", "unexpected data type for control"
+        sequences(control(CORRID)),
+        "CONTROL_SEQUENCE_CORRID cannot have the data type TYPE_INVALID",
+        "unexpected data type for control",
     ),
     "oldest_0": Case(
         sequences("oldest { preferred_batch_size: 0 }"),
-        "sequence_batching.oldest.preferred_batch_size[0]: it is 0",
+        "sequence_batching.oldest.preferred_batch_size[0]: expected at least 1, got 0",
         "preferred batch size must be positive",
     ),
     "oldest_9": Case(
         sequences("oldest { preferred_batch_size: 9 }"),
-        "it is 9, above max_batch_size",
+        "expected at most 4 (max_batch_size), got 9",
         "preferred batch size must be <= max batch",
     ),
     "slots": Case(
         sequences("direct { minimum_slot_utilization: 1.5 }"),
-        "minimum_slot_utilization: it is 1.5",
+        "minimum_slot_utilization: expected a fraction from 0 to 1, got 1.5",
         "minimum slot utilization must be in range",
     ),
     "two_initial": Case(
@@ -510,7 +516,7 @@ SEQUENCES = {
     ),
     "state_twice": Case(
         state(INITIAL, f'state {{ input_name: "s" data_type: TYPE_FP32 dims: 1 {INITIAL} }}'),
-        "two states are called 's'",
+        "two states are named 's'",
         "specified more than once",
     ),
     "initial_no_name": Case(
@@ -518,19 +524,23 @@ SEQUENCES = {
     ),
     "initial_type": Case(
         state(INITIAL.replace("FP32", "INT32")),
-        "it is TYPE_INT32, the state TYPE_FP32",
+        "expected the state's TYPE_FP32, got TYPE_INT32",
         "does not match the state data type",
     ),
     "initial_rank": Case(
         state(INITIAL.replace("dims: 1", "dims: [ 1, 1 ]")),
-        "[1, 1] is not the state's [1]",
+        "expected the state's dims [1], got [1, 1]",
         "Number of dimensions in 'initial_state'",
     ),
     "initial_dims": Case(
-        state(INITIAL.replace("dims: 1", "dims: 2")), "[2] is not the state's [1]", "doesn't match 'state' dim"
+        state(INITIAL.replace("dims: 1", "dims: 2")),
+        "expected the state's dims [1], got [2]",
+        "doesn't match 'state' dim",
     ),
     "initial_open": Case(
-        state(INITIAL.replace("dims: 1", "dims: -1")), "[-1] has a variable dim", "contains variable dimensions"
+        state(INITIAL.replace("dims: 1", "dims: -1")),
+        "cannot have a variable dim, got [-1]",
+        "contains variable dimensions",
     ),
     "initial_no_data": Case(
         state(INITIAL.replace("zero_data: true", "")), "the initial state of 's' has no data", "to have state_data set"
@@ -542,7 +552,7 @@ SEQUENCES = {
     ),
     "initial_short": Case(
         state(INITIAL.replace("zero_data: true", 'data_file: "s.bin"')),
-        "s.bin has 3 bytes, and the tensor takes 4",
+        "expected 4 bytes for the tensor, got 3 in s.bin",
         "initial_state setting expects 4 bytes",
         files={"initial_state/s.bin": b"abc"},
     ),
@@ -551,22 +561,22 @@ SEQUENCES = {
 INSTANCES = {
     "cpu_gpus": Case(
         group("kind: KIND_CPU gpus: 0"),
-        "instance_group[0].gpus: a group of KIND_CPU lists GPUs",
+        "instance_group[0].gpus: a group of KIND_CPU cannot list GPUs",
         "has kind KIND_CPU but specifies one or more GPUs",
     ),
     "model_gpus": Case(
         group("kind: KIND_MODEL gpus: 0"),
-        "a group of KIND_MODEL lists GPUs",
+        "a group of KIND_MODEL cannot list GPUs",
         "has kind KIND_MODEL but specifies one or more GPUs",
     ),
     "gpu_negative": Case(
         group("kind: KIND_GPU gpus: -1"),
-        "instance_group[0].gpus: there is no GPU -1",
+        "instance_group[0].gpus: expected GPU numbers of 0 or more, got -1",
         "invalid or unsupported gpu id -1",
     ),
     "profile": Case(
         group('kind: KIND_CPU profile: "0"'),
-        "instance_group[0].profile: profiles are TensorRT's",
+        "instance_group[0].profile: only TensorRT supports profiles",
         "only supported for TensorRT",
     ),
     "mixed_resource": Case(
@@ -579,30 +589,35 @@ INSTANCES = {
 FILES = {
     "latest_0": Case(
         BATCHED + "version_policy { latest { num_versions: 0 } }",
-        "num_versions: it serves no version",
+        "num_versions: the policy serves no version",
         "at least one version must be available",
     ),
     "specific_none": Case(
         BATCHED + "version_policy { specific {} }",
-        "specific.versions: it serves no version",
+        "specific.versions: the policy serves no version",
         "at least one version must be available",
     ),
     "specific_missing": Case(
         BATCHED + "version_policy { specific { versions: 2 } }",
-        "version_policy: no version of it would be served",
+        "version_policy: no version of the model would be served",
         "at least one version must be available",
     ),
     "no_version": Case(
-        BATCHED, "no version of it would be served", "at least one version must be available", versions=()
+        BATCHED, "no version of the model would be served", "at least one version must be available", versions=()
     ),
     "zeros": Case(
-        BATCHED, "version folder '01' has leading zeros", "at least one version must be available", versions=("01",)
+        BATCHED,
+        "Triton ignores version directory '01' because of its leading zeros",
+        "at least one version must be available",
+        versions=("01",),
     ),
-    "below_zero": Case(BATCHED, "version folder '-1' is out of range", "18446744073709551615", versions=("-1",)),
+    "below_zero": Case(BATCHED, "version directory '-1' is out of range", "18446744073709551615", versions=("-1",)),
     "letters": Case(
-        BATCHED, "Triton takes folder '1abc' for version 1", "/1/model.wasm is missing", versions=("1abc",)
+        BATCHED, "Triton interprets directory '1abc' as version 1", "/1/model.wasm is missing", versions=("1abc",)
     ),
-    "sign": Case(BATCHED, "Triton takes folder '+3' for version 3", "/3/model.wasm is missing", versions=("+3",)),
+    "sign": Case(
+        BATCHED, "Triton interprets directory '+3' as version 3", "/3/model.wasm is missing", versions=("+3",)
+    ),
     "no_module": Case(
         BATCHED, "1/model.wasm: the model's file is missing", "model.wasm is missing", versions=(), files=KEPT
     ),
@@ -611,7 +626,7 @@ FILES = {
     ),
     "not_python": Case(
         PYTHON + A + OUT + 'default_model_filename: "m.txt"',
-        "'m.txt' is not a Python file",
+        "expected a Python file, got 'm.txt'",
         "must end with '.py'",
         files={"1/m.txt": MODEL_PY},
     ),
@@ -621,7 +636,7 @@ WARM = "max_batch_size: 4 " + PYTHON + A + B + OUT
 WARMUP = {
     "warm_open": Case(
         WARM + sample("data_type: TYPE_FP32 dims: -1 zero_data: true"),
-        "inputs[a].dims: 'a' has the dims [-1]",
+        "inputs[a].dims: expected a size for every dim of 'a', got [-1]",
         "all variable-size dimensions are specified",
     ),
     "warm_no_data": Case(
@@ -634,34 +649,34 @@ WARMUP = {
     ),
     "warm_short": Case(
         WARM + sample('data_type: TYPE_FP32 dims: 1 input_data_file: "a.bin"'),
-        "a.bin has 3 bytes, and the tensor takes 4",
+        "expected 4 bytes for the tensor, got 3 in a.bin",
         "warmup setting expects 4 bytes",
         files={"warmup/a.bin": b"abc"},
     ),
     "warm_type": Case(
         WARM + sample("data_type: TYPE_FP64 dims: 1 zero_data: true"),
-        "'a' is TYPE_FP64 here and TYPE_FP32 in the model",
+        "expected the model's TYPE_FP32 for 'a', got TYPE_FP64",
         "data-type is 'FP64'",
     ),
     "warm_dims": Case(
         WARM + sample("data_type: TYPE_FP32 dims: 2 zero_data: true"),
-        "'a' has the dims [2] here and [1]",
+        "expected the model's dims [1] for 'a', got [2]",
         "unexpected shape for input 'a'",
     ),
     "warm_missing": Case(
         WARM
         + 'model_warmup { name: "first" batch_size: 1 inputs { key: "a" value { data_type: TYPE_FP32 dims: 1 zero_data: true } } }',
-        "sample 'first' has no input 'b'",
+        "sample 'first' lacks the input 'b'",
         "expected 2 inputs but got 1 inputs",
     ),
-    "warm_size": Case(WARM + sample(size=5), "has 5 rows, and the model takes batches of 4", "batch size 5 for"),
+    "warm_size": Case(WARM + sample(size=5), "a batch_size of at most 4 for sample 'first', got 5", "batch size 5 for"),
     "warm_size_0": Case(
-        PYTHON + A + B + OUT + sample(size=2), "has 2 rows, and the model takes batches of 1", "batch size 2 for"
+        PYTHON + A + B + OUT + sample(size=2), "a batch_size of at most 1 for sample 'first', got 2", "batch size 2 for"
     ),
     "warm_text": Case(
         PLAIN.replace("FP32", "STRING").replace('"wasm"', '"python"').replace("dims: 1", "dims: 2", 1)
         + 'model_warmup { batch_size: 1 inputs { key: "a" value { data_type: TYPE_STRING dims: 2 input_data_file: "t" } } inputs { key: "b" value { data_type: TYPE_STRING dims: 1 zero_data: true } } }',
-        "t holds 1 elements, and the tensor has 2",
+        "expected 2 elements for the tensor, got 1 in t",
         "got 1",
         files={"warmup/t": b"\x01\0\0\0x"},
     ),
@@ -670,25 +685,25 @@ WARMUP = {
 ENSEMBLES = {
     "steps_elsewhere": Case(
         BATCHED + f"ensemble_scheduling {{ {step()} }}",
-        "platform: a model with steps has the platform ''",
+        "platform: expected the platform 'ensemble' for a model with steps, got ''",
         "ensemble scheduling cannot be set for model",
     ),
     "e_group": ensemble_case(
         ensemble(step(), more="instance_group { kind: KIND_CPU }"),
-        "instance_group: an ensemble has instance_group",
+        "instance_group: an ensemble cannot have instance_group",
         "instance group should not be specified",
     ),
     "e_optimization": ensemble_case(
         ensemble(step(), more="optimization {}"),
-        "optimization: an ensemble has optimization",
+        "optimization: an ensemble cannot have optimization",
         "optimization should not be specified",
     ),
     "e_warmup": ensemble_case(
         ensemble(step(), more=sample()),
-        "model_warmup: an ensemble has model_warmup",
+        "model_warmup: an ensemble cannot have model_warmup",
         "model_warmup can not be specified",
     ),
-    "e_no_steps": ensemble_case(ensemble(), "there are no steps", "must specify 'step'"),
+    "e_no_steps": ensemble_case(ensemble(), "expected at least one step, got none", "must specify 'step'"),
     "e_no_model": ensemble_case(
         ensemble(step(model="")), "step[0].model_name: the step names no model", "must specify 'model_name'"
     ),
@@ -713,19 +728,19 @@ ENSEMBLES = {
         ensemble(step(), inputs="x y w"), "no step uses the ensemble's input 'w'", "ensemble input 'w'"
     ),
     "e_unmapped_output": ensemble_case(
-        ensemble(step(), outputs="z w"), "output 'w' is not written", "ensemble output 'w'"
+        ensemble(step(), outputs="z w"), "output 'w' is never written", "ensemble output 'w'"
     ),
     "e_stuck": ensemble_case(
         ensemble(step("a:x b:m"), inputs="x"),
-        "output 'z' is not written: model 'good' waits for 'm'",
+        "output 'z' is never written: model 'good' waits for 'm'",
         "'m', is not connected",
     ),
     "e_unused_tensor": ensemble_case(
-        ensemble(step(), step(outputs="result:m")), "nothing uses tensor 'm'", "ensemble tensor 'm' is unused"
+        ensemble(step(), step(outputs="result:m")), "no step uses tensor 'm'", "ensemble tensor 'm' is unused"
     ),
     "e_circle": ensemble_case(
         ensemble(step(), step("a:x b:m", "result:n"), step("a:n b:y", "result:m")),
-        "is never ready",
+        "tensor 'm' is never written",
         "is unused in ensemble",
     ),
     "e_unknown_model": ensemble_case(
@@ -784,34 +799,39 @@ ENSEMBLES = {
 }
 
 WARNED = {
-    "dynamic_0": Case(PLAIN + "dynamic_batching {}", "dynamic batching does nothing"),
+    "dynamic_0": Case(PLAIN + "dynamic_batching {}", "dynamic batching has no effect"),
     "priorities_0": Case(
         dynamic("default_priority_level: 3 priority_queue_policy { key: 7 value {} }"),
-        "priority_queue_policy: there are no priority levels",
+        "priority_queue_policy has no effect: priority_levels is not set",
     ),
-    "count_negative": Case(group("kind: KIND_CPU count: -2"), "instance_group[0].count: it is -2"),
+    "count_negative": Case(
+        group("kind: KIND_CPU count: -2"), "instance_group[0].count: expected a positive number, got -2"
+    ),
     "all_passive": Case(group("kind: KIND_CPU passive: true"), "every instance group is passive"),
-    "warm_none": Case(BATCHED + sample(size=0), "has batch_size 0, so it is left out"),
+    "warm_none": Case(BATCHED + sample(size=0), "Triton ignores sample 'first': its batch_size is 0"),
     "warm_unknown": Case(
         PYTHON
         + A
         + OUT
         + 'model_warmup { batch_size: 0 inputs { key: "q" value { data_type: TYPE_FP32 dims: 1 zero_data: true } } }',
-        "batch_size 0",
+        "its batch_size is 0",
     ),
     "specific_some": Case(
-        BATCHED + "version_policy { specific { versions: [ 1, 3 ] } }", "version 3 is listed, but there is no folder 3"
+        BATCHED + "version_policy { specific { versions: [ 1, 3 ] } }",
+        "version 3 is listed, but directory 3 is missing",
     ),
-    "also_01": Case(BATCHED, "version folder '01' has leading zeros", versions=("1", "01")),
-    "also_1abc": Case(BATCHED, "Triton takes folder '1abc' for version 1 as well", versions=("1", "1abc")),
-    "cc_files": Case(BATCHED + 'cc_model_filenames { key: "8.0" value: "no.wasm" }', "leaves cc_model_filenames out"),
+    "also_01": Case(
+        BATCHED, "Triton ignores version directory '01' because of its leading zeros", versions=("1", "01")
+    ),
+    "also_1abc": Case(BATCHED, "Triton interprets directory '1abc' as version 1, too", versions=("1", "1abc")),
+    "cc_files": Case(BATCHED + 'cc_model_filenames { key: "8.0" value: "no.wasm" }', "ignores cc_model_filenames"),
 }
 
 # refused on a server without that GPU only
 AUTO_GPUS = {
     "auto_gpus": Case(
         group("kind: KIND_AUTO gpus: 4096"),
-        "KIND_AUTO with gpus is refused",
+        "rejects KIND_AUTO with gpus",
         "has kind KIND_CPU but specifies one or more GPUs",
     )
 }

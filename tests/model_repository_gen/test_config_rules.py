@@ -31,8 +31,8 @@ def control(kind: str, data_type: str) -> dict[str, Any]:
 
 
 ELSEWHERE = (
-    "a model of the platform {} cannot do that, though a server loads it."
-    ' Leave it out, or use a platform of your own: platform = {{ Custom = "name" }}.'
+    "a model of the platform {} does not support this, although a server loads it."
+    ' Remove it, or use a custom platform: platform = {{ Custom = "name" }}.'
 )
 FOR_A_PLATFORM_OF_ONES_OWN: dict[str, dict[str, Any]] = {
     "model_transaction_policy.decoupled": {"model_transaction_policy": {"decoupled": True}},
@@ -56,86 +56,83 @@ def test_what_the_python_backend_does_not_do_is_for_a_platform_of_ones_own(where
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "schedulers": (
         {"dynamic_batching": {}, "sequence_batching": {}},
-        (
-            "t: dynamic_batching and sequence_batching are both given, and a model has one of them."
-            " Leave dynamic_batching or sequence_batching out."
-        ),
+        ("t: dynamic_batching and sequence_batching exclude each other. Remove dynamic_batching or sequence_batching."),
     ),
     "strategies": (
         {"sequence_batching": {"oldest": {"max_candidate_sequences": 1}, "direct": {}}},
-        "t.sequence_batching: oldest and direct are both given, and a model has one of them. Leave oldest or direct out.",
+        "t.sequence_batching: oldest and direct exclude each other. Remove oldest or direct.",
     ),
     "sources": (
         {"warmup": [sample(), sample(zero_data=True, random_data=True)]},
         (
-            "t.warmup[1].inputs.x: zero_data and random_data are given, and the data can come from one of them."
-            " Leave all but one of zero_data, random_data out."
+            "t.warmup[1].inputs.x: expected one source of data, got zero_data and random_data."
+            " Keep only one of zero_data, random_data."
         ),
     ),
     "sources_and_a_file": (
         {"warmup": [sample(random_data=True, input_data_file="/x")]},
         (
-            "t.warmup[0].inputs.x: random_data and input_data_file are given, and the data can come from one of them."
-            " Leave all but one of random_data, input_data_file out."
+            "t.warmup[0].inputs.x: expected one source of data, got random_data and input_data_file."
+            " Keep only one of random_data, input_data_file."
         ),
     ),
     "level": (
         {"optimization": {"graph_level": 1}},
         (
-            "t.optimization.graph_level: a level is given, but graph_optimization is false."
-            " Set graph_optimization = true, or leave the level out."
+            "t.optimization.graph_level: graph_level is set, but graph_optimization is false."
+            " Set graph_optimization = true, or remove graph_level."
         ),
     ),
     "flag": (
         {"sequence_batching": control("Ready", "INT64")},
         (
-            "t.sequence_batching.control_inputs[0].data_type: the control Ready is INT64."
-            " Use INT32, FP32 or BOOL; only a CorrelationId can be something else."
+            "t.sequence_batching.control_inputs[0].data_type: the control Ready cannot have the data type INT64."
+            " Use INT32, FP32 or BOOL; only a CorrelationId can have other types."
         ),
     ),
     "preferred": (
         {"dynamic_batching": {"preferred_batch_size": [1, 2**31]}},
-        "t.dynamic_batching.preferred_batch_size: 2147483648 is too large. Use 2147483647 at most.",
+        "t.dynamic_batching.preferred_batch_size: expected at most 2147483647, got 2147483648. Use 2147483647 at most.",
     ),
     "preferred_oldest": (
         {"sequence_batching": {"oldest": {"max_candidate_sequences": 1, "preferred_batch_size": [2**31]}}},
-        "t.sequence_batching.oldest.preferred_batch_size: 2147483648 is too large. Use 2147483647 at most.",
+        "t.sequence_batching.oldest.preferred_batch_size: expected at most 2147483647, got 2147483648. Use 2147483647 at most.",
     ),
     "candidates": (
         {"sequence_batching": {"oldest": {"max_candidate_sequences": 2**31}}},
-        "t.sequence_batching.oldest.max_candidate_sequences: 2147483648 is too large. Use 2147483647 at most.",
+        "t.sequence_batching.oldest.max_candidate_sequences: expected at most 2147483647, got 2147483648. Use 2147483647 at most.",
     ),
     "threshold": (
         {"optimization": {"gather_kernel_buffer_threshold": 2**32}},
-        "t.optimization.gather_kernel_buffer_threshold: 4294967296 is too large. Use 4294967295 at most.",
+        "t.optimization.gather_kernel_buffer_threshold: expected at most 4294967295, got 4294967296. Use 4294967295 at most.",
     ),
     "level_number": (
         {"dynamic_batching": {"priority_queue_policy": {"1" + "0" * 5000: {}}}},
-        f"t.dynamic_batching.priority_queue_policy: {2**64} is too large. Use {2**64 - 1} at most.",
+        f"t.dynamic_batching.priority_queue_policy: expected at most {2**64 - 1}, got {2**64}. Use {2**64 - 1} at most.",
     ),
     "dims": (
         {"warmup": [{"name": "w", "inputs": {"x": {"data_type": "FP32", "dims": [1, 2**63]}}}]},
-        f"t.warmup[0].inputs.x.dims: {2**63} is too large. Use {2**63 - 1} at most.",
+        f"t.warmup[0].inputs.x.dims: expected at most {2**63 - 1}, got {2**63}. Use {2**63 - 1} at most.",
     ),
     "labels": (
         {"outputs": [{**Y, "label_filename": "/a/l"}, {**Y, "label_filename": "/b/l"}]},
         (
-            "t.outputs: 2 different files are called l, and a model holds them in one folder."
-            " Rename one of the files called l."
+            "t.outputs: 2 different files are named l, and a model stores them in one directory."
+            " Rename one of the files named l."
         ),
     ),
     "samples": (
         {"warmup": [sample(input_data_file="/a/x"), sample(input_data_file="/b/x")]},
         (
-            "t.warmup: 2 different files are called x, and a model holds them in one folder."
-            " Rename one of the files called x."
+            "t.warmup: 2 different files are named x, and a model stores them in one directory."
+            " Rename one of the files named x."
         ),
     ),
     "states": (
         {**CUSTOM, "sequence_batching": {"states": [{**STATE, "initial_state_file": f"/{each}/s"} for each in "abc"]}},
         (
-            "t.sequence_batching.states: 3 different files are called s, and a model holds them in one folder."
-            " Rename one of the files called s."
+            "t.sequence_batching.states: 3 different files are named s, and a model stores them in one directory."
+            " Rename one of the files named s."
         ),
     ),
 }
@@ -163,7 +160,7 @@ def test_a_groups_name_holds_nothing_that_a_shell_reads(character: str) -> None:
 def test_a_label_file_does_not_take_the_place_of_what_a_model_has(name: str) -> None:
     (told,) = problems(outputs=[Y, {**Y, "label_filename": f"/a/{name}"}])
     assert told == (
-        f"t.outputs[1].label_filename: a label file cannot be called {name}: something else in the model's folder is."
+        f"t.outputs[1].label_filename: a label file cannot be named {name}: the model's directory uses that name."
         f" Rename the label file {name}."
     )
 

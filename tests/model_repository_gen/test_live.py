@@ -78,8 +78,8 @@ def test_without_a_server_no_model_is_valid(monkeypatch: pytest.MonkeyPatch, pro
 
     monkeypatch.setattr(tritonserver, "TritonServer", start)
     assert [(each.name, each.valid, each.report) for each in tried("a", "b")] == [
-        ("a", False, f"no server could be asked: {problem}"),
-        ("b", False, f"no server could be asked: {problem}"),
+        ("a", False, f"no Triton server is available: {problem}"),
+        ("b", False, f"no Triton server is available: {problem}"),
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_server_that_ends_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(FakeTriton, "http_url", "127.0.0.1:1")
     monkeypatch.setattr(tritonserver, "TritonServer", FakeTriton)
     monkeypatch.setattr(triton_client, "load_model", lambda url, name, timeout_s: None)
-    assert report().startswith("the server does not answer: ")
+    assert report().startswith("the server does not respond: ")
 
 
 def test_the_reason_of_each_version_is_told_without_backtrace_and_staging_folder(
@@ -118,7 +118,7 @@ def test_where_no_version_says_why_the_refusal_does(
 
 def test_a_model_that_vanishes_without_a_word_is_told(serve: Callable[[Answers], None]) -> None:
     serve({"index": (200, [])})
-    assert report() == "it did not load: the server does not say why"
+    assert report() == "it did not load: the server reports no reason"
 
 
 @pytest.mark.parametrize(
@@ -128,11 +128,11 @@ def test_a_model_that_vanishes_without_a_word_is_told(serve: Callable[[Answers],
             "model 'm' at grpc: ModelInfer RPC doesn't support models with decoupled transaction policy",
             True,
             (
-                "version 1 loads; it answers in streams, which was not tried; "
-                "version 2 loads; it answers in streams, which was not tried"
+                "version 1 loads; streaming responses were not tested; "
+                "version 2 loads; streaming responses were not tested"
             ),
         ),
-        ("model 'm' at grpc: /r/m/1/x trapped", False, "version 1 loads, and does not answer: m/1/x trapped"),
+        ("model 'm' at grpc: /r/m/1/x trapped", False, "version 1 loads but returns an error: m/1/x trapped"),
     ],
 )
 def test_only_a_model_that_streams_need_not_answer(
@@ -185,13 +185,13 @@ def test_a_server_that_does_not_answer_has_refused_nothing(
 @pytest.mark.parametrize(
     ("config", "remedy"),
     [
-        ("", "give a real one as triton_config.warmup in the spec"),
+        ("", "set a real one as triton_config.warmup in the spec"),
         (
             """model_warmup { name: "w" batch_size: 1
             inputs { key: "x" value { data_type: TYPE_FP32 dims: [2] random_data: true } } }""",
-            "give another sample as triton_config.warmup in the spec",
+            "set another sample as triton_config.warmup in the spec",
         ),
-        ('platform: "ensemble" ensemble_scheduling { }', "an ensemble has no warm-up that could give a real one"),
+        ('platform: "ensemble" ensemble_scheduling { }', "an ensemble cannot have a warm-up sample instead"),
     ],
 )
 def test_a_sample_that_is_refused_is_told_with_what_can_be_done(
@@ -206,7 +206,7 @@ def test_a_sample_that_is_refused_is_told_with_what_can_be_done(
     (result,) = live.validate_on_triton(tmp_path, ["m"], lambda _: None)
     kind = "random values" if "random" in config else "zeros"
     assert result.report == (
-        f"version 1 loads, and does not answer: the guest returned status 3; it was sent x FP32 [2] of {kind}\n"
+        f"version 1 loads but returns an error: the guest returned status 3; it was sent x FP32 [2] of {kind}\n"
         "wasm backtrace"
     )
     assert remedy in result.remediation
@@ -239,7 +239,7 @@ def test_the_user_is_told_of_each_model_that_answers(
     serve({"index": (200, [{"name": "m", "version": "1", "state": "READY"}])})
     lines: list[str] = []
     (result,) = live.validate_on_triton(Path("/r"), ["m"], lines.append)
-    assert (result.valid, result.report, lines) == (True, "version 1 answers", ["model m is tried"])
+    assert (result.valid, result.report, lines) == (True, "version 1 answers", ["validated model m on Triton"])
     assert asked == [("grpc", Path("/r"), "m", "1")]
 
 
@@ -269,7 +269,7 @@ def test_a_model_is_asked_by_its_version_and_its_answer_told(
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.pbtxt").write_text(f'name: "m" max_batch_size: 4 {batching}')
     told = live._infer("grpc", tmp_path, "m", "3")
-    assert told == "version 3 loads and answers y [1, 2], z [3] in 2.1 ms"
+    assert told == "version 3 loads and returns y [1, 2], z [3] in 2.1 ms"
     assert asked == [("grpc", "m", {"version": "3", "timeout_s": 60.0}), ({"x": (1, 2)}, sequence)]
 
 

@@ -37,7 +37,7 @@ def test_each_module_is_a_model_with_an_artifact(tmp_path: Path) -> None:
     assert (echo.model_version, echo.max_batch_size, echo.instance_count, echo.platform) == (1, 8, 1, "wasm")
     assert (plus.model_version, plus.max_batch_size, plus.instance_count, plus.platform) == (4, 64, 5, "wasm")
     assert echo.validated and plus.validated
-    assert echo.validation_report == "static: config.pbtxt reads back, its files are there, and Triton's rules hold"
+    assert echo.validation_report == "static: config.pbtxt is readable, its files exist, and Triton's rules are met"
     assert written.config("own").name == "own"
     assert written.made.errors == () and written.made.warnings == ()
 
@@ -121,9 +121,10 @@ def test_nothing_made_is_one_error_with_all_reasons(tmp_path: Path) -> None:
     more = {"path": "add", "triton_config": {"max_batch_size": 4, "dynamic_batching": {"preferred_batch_size": [5]}}}
     with pytest.raises(StageError) as several:
         jobs.Written(jobs.make(tmp_path, "opaque", more))
-    assert several.value.message.startswith("no model could be made: model 'demo_opaque' would not load: ")
+    assert several.value.message.startswith("no model could be built: model 'demo_opaque' would not load: ")
     assert (
-        "; model 'demo_add' would not load: dynamic_batching.preferred_batch_size[0]: it is 5" in several.value.message
+        "; model 'demo_add' would not load: dynamic_batching.preferred_batch_size[0]: expected at most 4"
+        in several.value.message
     )
     assert several.value.kind is ErrorType.TritonConfigError
     assert several.value.remediation == alone.value.remediation
@@ -135,7 +136,7 @@ def test_nothing_made_is_one_error_with_all_reasons(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "rule": ({"instance_groups": [{"kind": "CPU", "gpus": [0]}]}, "instance_group[0].gpus: a group of KIND_CPU lists GPUs"),
+    "rule": ({"instance_groups": [{"kind": "CPU", "gpus": [0]}]}, "instance_group[0].gpus: a group of KIND_CPU cannot list GPUs"),
     "tensor": ({"inputs": [{**TENSOR, "name": "z"}]}, "the module has no input 'z'"),
     "type": ({"inputs": [{**TENSOR, "data_type": "INT8"}]}, "input 'x' is TYPE_INT8, but the module has TYPE_FP32"),
     "parameter": ({"backend_parameters": {"wasm.thread": "2"}}, "did you mean wasm.threads?"),
@@ -205,9 +206,9 @@ def test_an_ensemble_of_what_could_not_be_made_is_an_error(tmp_path: Path) -> No
     ensembles = [chain(step("opaque", "in", "out")), chain(step("chain", "in", "out"), name="outer")]
     written = jobs.Written(jobs.make(tmp_path, "opaque", "echo", ensembles=ensembles))
     told = written.errors()
-    assert told[1] == "model 'chain' would not load: its model 'demo_opaque' could not be made"
+    assert told[1] == "model 'chain' would not load: its model 'demo_opaque' could not be built"
     assert told[2].startswith("model 'outer' is not valid by Triton's rules: ")
-    assert "there is no model 'chain' that can be loaded" in told[2]
+    assert "the repository has no model 'chain' that can be loaded" in told[2]
     assert not written.models["outer"].validated
     assert (written.models["outer"].validation_report or "").startswith(
         "static: ensemble_scheduling.step[0].model_name"

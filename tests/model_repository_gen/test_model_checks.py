@@ -16,7 +16,7 @@ from portalis.target import Job, TargetResult
 from tests.model_repository_gen import jobs
 from tests.model_repository_gen.jobs import REPOSITORY
 
-SOUND = "config.pbtxt reads back, its files are there, and Triton's rules hold"
+SOUND = "config.pbtxt is readable, its files exist, and Triton's rules are met"
 
 
 def made_in(folder: Path, *modules: Any, live: bool = False, **triton: Any) -> tuple[Job, TargetResult]:
@@ -49,9 +49,9 @@ def test_a_file_that_was_spoiled_is_found(tmp_path: Path) -> None:
     echo, add = found.artifacts.triton_models
     assert echo.validated and not add.validated
     (error,) = found.errors
-    why = "1/model.wasm: the model's file is missing. Put it there, or name it with default_model_filename."
+    why = "1/model.wasm: the model's file is missing. Add it, or name it with default_model_filename."
     assert error.message == f"model 'demo_add' is not valid by Triton's rules: {why}"
-    assert error.remediation == "Put it there, or name it with default_model_filename."
+    assert error.remediation == "Add it, or name it with default_model_filename."
     assert error.kind is ErrorType.TritonConfigError
     assert error.details == TritonConfigError(failed_models=("demo_add",), validation_errors=(why,))
     assert add.validation_report == f"static: {why}"
@@ -64,20 +64,20 @@ def test_what_triton_passes_over_is_a_warning_and_no_error(tmp_path: Path) -> No
     assert [(each.message, each.severity) for each in found.warnings] == [
         (
             (
-                "model 'demo_unbatched', dynamic_batching: the model does not batch (max_batch_size is 0), so dynamic"
-                " batching does nothing"
+                "model 'demo_unbatched', dynamic_batching: dynamic batching has no effect: the model does"
+                " not batch (max_batch_size is 0)"
             ),
             WarningSeverity.Medium,
         ),
         (
             (
-                "model 'demo_unbatched', instance_group: every instance group is passive, so the model loads and no request"
-                " is ever answered"
+                "model 'demo_unbatched', instance_group: every instance group is passive: the model loads, but never"
+                " answers a request"
             ),
             WarningSeverity.Medium,
         ),
     ]
-    assert found.warnings[0].remediation == "Set max_batch_size, or leave dynamic_batching out."
+    assert found.warnings[0].remediation == "Set max_batch_size, or remove dynamic_batching."
     assert found.errors == ()
 
 
@@ -89,7 +89,7 @@ def test_a_version_kept_that_does_not_fit_the_new_configuration_is_an_error(tmp_
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["add"])
     found = model_checks.check_models(job, made)
     (told,) = (error.message for error in found.errors)
-    assert "version 1, which is kept, would not load: model.wasm: entry 'add'" in told
+    assert "version 1, which was kept, would not load: model.wasm: entry 'add'" in told
     assert not found.artifacts.triton_models[0].validated
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["echo"])
     assert model_checks.check_models(job, made).errors == ()

@@ -123,7 +123,7 @@ def models(first: PackagingAgentOutput) -> dict[str, TritonModelArtifact]:
 def test_a_model_that_answers_is_validated(models: dict[str, TritonModelArtifact], name: str) -> None:
     assert models[name].validated, models[name].validation_report
     static, live = (models[name].validation_report or "").splitlines()
-    assert static == "static: config.pbtxt reads back, its files are there, and Triton's rules hold"
+    assert static == "static: config.pbtxt is readable, its files exist, and Triton's rules are met"
     assert live.startswith("live: version 1 loads and answers ")
 
 
@@ -133,7 +133,7 @@ def test_a_module_that_traps_on_zeros_is_not_validated_and_the_report_says_so(
     assert not models["demo_invert"].validated
     report = models["demo_invert"].validation_report or ""
     assert (
-        "live: version 1 loads, and does not answer: entry 'invert': the guest trapped: integer divide by zero"
+        "live: version 1 loads but returns an error: entry 'invert': the guest trapped: integer divide by zero"
         in report
     )
     assert "; it was sent x INT32 [1, 1] of zeros" in report
@@ -220,7 +220,7 @@ def test_a_version_that_is_kept_and_not_served_is_a_warning(
 ) -> None:
     told = [warning.message for warning in second.diagnostics.warnings]
     expected = [
-        f"version 1 of model 'demo_{name}' is in the repository, and its policy does not serve it"
+        f"version 1 of model 'demo_{name}' is in the repository, but its version policy does not serve it"
         for name in ("echo", "sequence")
     ]
     assert told == expected
@@ -287,9 +287,9 @@ def test_a_python_model_needs_no_backend_but_tritons_own(
     assert [result.valid for result in found] == [True, True, False]
     own, mine, wasm = (result.report for result in found)
     assert [text.split(" in ")[0] for text in own.split("; ")] == [
-        f"version {n} loads and answers y [1]" for n in (1, 2)
+        f"version {n} loads and returns y [1]" for n in (1, 2)
     ]
-    assert mine.startswith("version 2 loads and answers y [2] in ")
+    assert mine.startswith("version 2 loads and returns y [2] in ")
     assert wasm.startswith("it did not load: ")
     assert "unable to find backend library for backend 'wasm'" in wasm
     assert lines == ["model demo_unbatched is tried", "model demo_opaque is tried"]

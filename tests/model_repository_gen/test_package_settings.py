@@ -44,7 +44,7 @@ def test_preferred_batch_sizes_reach_the_models_that_batch(tmp_path: Path) -> No
     assert part.startswith(
         "triton_config.dynamic_batching applies to model 'demo_echo' in part (without preferred_batch_size 16): "
     )
-    assert "above max_batch_size, which is 8" in part
+    assert "expected at most 8 (max_batch_size), got 16" in part
     assert none.startswith("triton_config.dynamic_batching does not apply to model 'demo_unbatched': ")
     assert all("wasm_binaries.triton_config" in each.remediation for each in written.made.warnings)
 
@@ -88,7 +88,7 @@ def test_a_batch_size_above_a_module_s_own_is_lowered_to_that(tmp_path: Path) ->
     written = jobs.Written(jobs.make(tmp_path, "add", "echo", max_batch_size=32))
     assert [model.max_batch_size for model in written.models.values()] == [32, 8]
     (warning,) = told(written)
-    assert "max_batch_size applies to model 'demo_echo' in part (32 is 8 there): " in warning
+    assert "max_batch_size applies to model 'demo_echo' in part (8 instead of 32): " in warning
 
 
 def test_one_parameter_that_a_module_cannot_have_does_not_take_the_others(tmp_path: Path) -> None:

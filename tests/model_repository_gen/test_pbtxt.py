@@ -156,7 +156,7 @@ def test_a_file_that_is_missing_or_not_utf_8_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read .*config.pbtxt: No such file"):
         read_config(tmp_path / "config.pbtxt")
     (tmp_path / "config.pbtxt").write_bytes(b'backend: "wasm"\nname: "\xff"\n')
-    with pytest.raises(UsageError, match="line 2: it is not UTF-8"):
+    with pytest.raises(UsageError, match="line 2: not UTF-8"):
         read_config(tmp_path / "config.pbtxt")
 
 
@@ -195,6 +195,6 @@ def test_without_tritonclient_it_says_which_extra_has_it(monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("anew")
 def test_without_protobuf_it_says_which_extra_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
-    with pytest.raises(MissingPart, match="needs protobuf") as caught:
+    with pytest.raises(MissingPart, match="requires protobuf") as caught:
         new_config()
     assert caught.value.remediation == "pip install 'portalis[client]'"

@@ -25,15 +25,15 @@ def told(text: str) -> list[str]:
 
 def test_a_step_for_a_version_that_cannot_be_is_an_error() -> None:
     step = cases.step("q:x r:y", "s:z", version=-2)
-    assert any("there is no version -2" in each for each in told(cases.ensemble(step)))
+    assert any("expected a version of 1 or more, or -1, got -2" in each for each in told(cases.ensemble(step)))
 
 
 def test_the_python_runtime_of_wasm_is_chosen_by_a_parameter_not_by_the_runtime() -> None:
     """Whichever of a backend's two runtimes Triton loads first can run all models of the backend."""
     (said,) = told('runtime: "model.py" ' + cases.BATCHED)
     assert said == (
-        "runtime: 'model.py' can become the runtime of the server's other 'wasm' models as well. Leave it out: the"
-        " parameter wasm.engine chooses what runs a module."
+        "runtime: 'model.py' can become the runtime of the server's other 'wasm' models, too. Remove it: the"
+        " parameter wasm.engine selects what runs a module."
     )
     assert told(cases.IN_PYTHON) == []
 
@@ -42,24 +42,24 @@ def test_a_missing_file_of_another_backend_is_a_warning(tmp_path: Path) -> None:
     text = 'backend: "mine" default_model_filename: "model.mine"'
     write(tmp_path, "m", Case(text, files={"1/.keep": b""}))
     (problem,) = [each for each in check_repository(tmp_path)["m"] if each.where == "1/model.mine"]
-    assert "backend 'mine' may want it" in problem.message
+    assert "backend 'mine' might require it" in problem.message
 
 
 def test_a_kind_that_protobuf_does_not_know_is_an_error() -> None:
     config = new_config(backend="wasm")
     config.instance_group.add().kind = 9
-    assert any("there is no kind 9" in str(each) for each in check_model_config(config))
+    assert any("unknown kind 9" in str(each) for each in check_model_config(config))
 
 
 def test_a_format_of_tensorrt_needs_three_dims() -> None:
     tensor = 'name: "x" data_type: TYPE_FP32 dims: 1 is_non_linear_format_io: true'
-    assert any("needs three dims" in each for each in told(f'platform: "tensorrt_plan" input {{ {tensor} }}'))
+    assert any("expected 3 dims" in each for each in told(f'platform: "tensorrt_plan" input {{ {tensor} }}'))
 
 
 def test_a_batch_output_of_an_unknown_kind_is_an_error() -> None:
     config = new_config(backend="wasm")
     config.batch_output.add(target_name=["y"]).kind = 9
-    assert any("a batch output is of kind 9" in str(each) for each in check_model_config(config))
+    assert any("unknown kind 9 of a batch output" in str(each) for each in check_model_config(config))
 
 
 def test_a_model_that_leaves_its_dims_to_the_backend_is_not_compared(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_model_that_may_batch_after_all_meets_an_ensemble_that_does(tmp_path: 
     [
         ("random_data: true", "random values"),
         ("zero_data: true", "zeros"),
-        ('input_data_file: "a"', "what warmup/a holds"),
+        ('input_data_file: "a"', "data from warmup/a"),
     ],
 )
 def test_what_a_sample_is_told_as(source: str, content: str) -> None:
@@ -96,5 +96,5 @@ def test_a_configuration_that_is_far_too_large_is_not_read(tmp_path: Path, monke
     monkeypatch.setattr(pbtxt, "MAX_BYTES", 10)
     path = tmp_path / "config.pbtxt"
     path.write_text('backend: "wasm"')
-    with pytest.raises(UsageError, match="more than 10 bytes"):
+    with pytest.raises(UsageError, match="at most 10 bytes"):
         read_config(path)

@@ -137,6 +137,6 @@ def test_a_version_that_is_there_and_not_served_is_a_warning(
     third = jobs.make(tmp_path, "echo", model_version=3, keep_versions=True, version_policy=policy)
     written = jobs.Written(third, previous=tmp_path / "out")
     assert len(written.files()) == 4
-    expected = f"version {unserved} of model 'demo_echo' is in the repository, and its policy does not serve it"
+    expected = f"version {unserved} of model 'demo_echo' is in the repository, but its version policy does not serve it"
     assert written.warnings() == ([expected] if unserved else [])
     assert written.models["demo_echo"].validated

@@ -93,7 +93,7 @@ def test_a_bare_configuration_is_fine_where_the_server_completes_it(tmp_path: Pa
     assert check_repository(tmp_path) == {"any": [], "bare": [], "bare.wasm": []}
     strict = check_repository(tmp_path, auto_complete=False)
     assert {problem.where for problem in strict["bare"]} == {"input[0].data_type", "input[0].dims", "dynamic_batching"}
-    assert "folder 'bare.wasm' has no config.pbtxt" in str(strict["bare.wasm"][0])
+    assert "directory 'bare.wasm' has no config.pbtxt" in str(strict["bare.wasm"][0])
 
 
 def test_an_ensemble_is_checked_against_completed_configurations(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_an_ensemble_is_checked_against_completed_configurations(tmp_path: Path)
 def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").touch()
-    assert "Triton takes every folder of a repository for a model" in told(tmp_path, "docs")
+    assert "Triton treats every directory of a repository as a model" in told(tmp_path, "docs")
     assert list(check_repository(tmp_path)) == ["docs"]
 
 
@@ -167,4 +167,4 @@ def test_a_folder_that_names_its_backend_needs_no_configuration(tmp_path: Path) 
     (tmp_path / "onnx" / "1" / "model.onnx").write_bytes(b"")
     found = check_repository(tmp_path)
     assert found["m.wasm"] == found["m.other"] == found["onnx"] == []
-    assert "folder 'neither' has no config.pbtxt" in str(found["neither"][0])
+    assert "directory 'neither' has no config.pbtxt" in str(found["neither"][0])

@@ -18,7 +18,7 @@ from portalis.model_repository_gen.rules.model_folder import count_strings
 from portalis.model_repository_gen.rules.rule import ConfigProblem, ConfigSeverity
 from tests.model_repository_gen import cases
 
-TOLD = Path(__file__).with_name("told.json")
+MESSAGES = Path(__file__).with_name("messages.json")
 
 
 def words(problem: ConfigProblem) -> str:
@@ -40,12 +40,12 @@ def found(folder: Path) -> dict[str, list[str]]:
         name: [words(problem).replace(f"{folder}/", "") for problem in each] for name, each in sorted(judged.items())
     }
     if os.environ.get("PORTALIS_UPDATE"):
-        TOLD.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        MESSAGES.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return told
 
 
 def test_the_words_are_these(found: dict[str, list[str]]) -> None:
-    assert found == json.loads(TOLD.read_text(encoding="utf-8"))
+    assert found == json.loads(MESSAGES.read_text(encoding="utf-8"))
 
 
 def test_good_models_have_no_problem_and_what_is_passed_over_is_a_warning(found: dict[str, list[str]]) -> None:

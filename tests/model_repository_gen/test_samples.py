@@ -86,7 +86,7 @@ def test_random_data_is_random_for_texts_and_bfloat16() -> None:
     ("text", "dtype", "told"),
     [
         (BATCHED, "FP32", "x FP32 [1, 1] of zeros"),
-        ("", "BYTES", "x BYTES [1] of empty text"),
+        ("", "BYTES", "x BYTES [1] of empty strings"),
         (warmed("FP32", "[3]", "random_data: true"), "FP32", "x FP32 [3] of random values"),
         (warmed("FP32", "[3]", "zero_data: true", BATCHED), "FP32", "x FP32 [1, 3] of zeros"),
     ],

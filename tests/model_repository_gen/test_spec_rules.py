@@ -34,8 +34,8 @@ def test_one_name_cannot_be_that_of_several_modules(tmp_path: Path) -> None:
     found = problems(tmp_path, "add", "echo", model_name="m")
     assert found == [
         (
-            "triton_config.model_name: 2 modules cannot all be the model 'm'."
-            " Set model_name in each module's own triton_config, or leave it out."
+            "triton_config.model_name: 2 modules cannot share the model name 'm'."
+            " Set model_name in each module's own triton_config, or remove it."
         )
     ]
     assert problems(tmp_path, "add", model_name="m") == []
@@ -63,7 +63,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused_where_it_stands(tmp_path: Pat
     places = ("wasm_binaries[0]", "wasm_binaries[1]", "triton_config.ensembles[0].name")
     for place, told in zip(places, (alone, own, chained)):
         assert told.startswith(f"{place}: the name of the Triton model, {name!r}, {why}")
-        assert told.endswith("Set another model_name.")
+        assert told.endswith("Set a different model_name.")
         assert told.isprintable()
 
 
@@ -71,8 +71,8 @@ def test_two_models_of_one_name_are_told_with_both_places(tmp_path: Path) -> Non
     found = problems(tmp_path, "add", "echo", ensembles=[ensemble("demo_add", "echo")])
     assert found == [
         (
-            "triton_config.ensembles[0].name: 2 Triton models are called 'demo_add'"
-            " (wasm_binaries[0], triton_config.ensembles[0].name). Set another model_name."
+            "triton_config.ensembles[0].name: 2 Triton models are named 'demo_add'"
+            " (wasm_binaries[0], triton_config.ensembles[0].name). Set a different model_name."
         )
     ]
 
@@ -88,8 +88,8 @@ def test_a_step_that_may_mean_two_models_is_refused(tmp_path: Path) -> None:
     modules = [{"path": "add", "triton_config": {"model_name": "echo"}}, "echo"]
     (told,) = problems(tmp_path, *modules, ensembles=[ensemble("chain", "echo")])
     assert told == (
-        "triton_config.ensembles[0].steps[0].model_name: 'echo' is a model, and the name of the module of 'demo_echo',"
-        " too. Give the module or the model another name."
+        "triton_config.ensembles[0].steps[0].model_name: 'echo' is ambiguous: it names a model, and the module of"
+        " model 'demo_echo'. Rename the module or the model."
     )
     assert problems(tmp_path, *modules, ensembles=[ensemble("chain", "add")]) == []
     same = {"path": "add", "triton_config": {"model_name": "add"}}
@@ -110,7 +110,7 @@ def test_label_files_of_an_ensemble_are_checked_too(tmp_path: Path) -> None:
     (tmp_path / "warmup").write_text("labels")
     outputs = [{**OUT, "label_filename": "warmup"}]
     (told,) = problems(tmp_path, "add", ensembles=[ensemble("chain", "add", outputs=outputs)])
-    assert told.startswith("triton_config.ensembles[0].outputs[0].label_filename: a label file cannot be called warmup")
+    assert told.startswith("triton_config.ensembles[0].outputs[0].label_filename: a label file cannot be named warmup")
 
 
 def test_a_modules_own_settings_are_read_with_their_arrays(tmp_path: Path) -> None:
