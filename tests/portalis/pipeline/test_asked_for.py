@@ -137,12 +137,12 @@ CASES = {
         without=every_model_is_mute,
     ),
     "models that are to be tried, and no server": Case(
-        ("add",), {}, PARTIAL, TRITON, "there is no tritonserver", "portalis doctor", "not tried", "produced",
+        ("add",), {}, PARTIAL, TRITON, "there is no tritonserver", "portalis doctor", "not validated", "produced",
         {"live": True}, no_triton,
     ),
     # -- extensions
     "an extension that is to be tried, and no Kit": Case(
-        ("add",), ONLY_KIT, PARTIAL, OMNIVERSE, kit.PYTHON, "portalis doctor", "not tried", "produced",
+        ("add",), ONLY_KIT, PARTIAL, OMNIVERSE, kit.PYTHON, "portalis doctor", "not validated", "produced",
         {"live": True}, no_kit,
     ),
     "nodes, and no module that can be one": Case(
