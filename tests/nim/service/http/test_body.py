@@ -1,4 +1,4 @@
-"""Clients that are slow, leave, or send more than they may, over real sockets; and many at a time."""
+"""Clients that are slow, disconnect or send too much, and concurrent clients, over real sockets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIMIT = 100_000
 WORK = """(module (func (export "work") (param $x f32) (result f32)
   (if (f32.lt (local.get $x) (f32.const 0)) (then unreachable))
   (f32.mul (local.get $x) (f32.const 2))))"""
-LEFT = 'wasm_service_requests_total{code="499"'
+DISCONNECTED = 'wasm_service_requests_total{code="499"'
 PATHS = ("/v1/models/work/infer", "/v2/models/work/infer")
 
 
@@ -51,8 +51,8 @@ def client(folder: Path) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def hasty(folder: Path) -> Iterator[Client]:
-    """A service that does not wait for bodies."""
+def impatient(folder: Path) -> Iterator[Client]:
+    """A service with a short timeout for bodies."""
     with serving(folder, MODELS, body_timeout_s=0.3) as client:
         client.wait_ready()
         yield client
@@ -63,72 +63,72 @@ def body(*values: float) -> bytes:
     return json.dumps({"inputs": [tensor]}).encode()
 
 
-def head(path: str, length: int, *more: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {length}", *more, "", ""]
+def head(path: str, length: int, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {length}", *headers, "", ""]
     return "\r\n".join(lines).encode()
 
 
-def hold(monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> threading.Event:
-    """Keep what models run from now on busy until the event is set, which the end of `stack` does too."""
-    go, run_batch = threading.Event(), Program.run_batch
+def block_models(monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> threading.Event:
+    """Block every batch that starts from now on until the returned event is set; the end of `stack` sets it too."""
+    release, run_batch = threading.Event(), Program.run_batch
 
     def run_when_let(program: Program, *requests: Any, **options: Any) -> Any:
-        assert go.wait(waiting.PATIENCE_S)
+        assert release.wait(waiting.PATIENCE_S)
         return run_batch(program, *requests, **options)
 
     monkeypatch.setattr(Program, "run_batch", run_when_let)
-    stack.callback(go.set)
-    return go
+    stack.callback(release.set)
+    return release
 
 
 def connected(client: Client) -> socket.socket:
     return socket.create_connection(("127.0.0.1", client.port), timeout=waiting.PATIENCE_S)
 
 
-def everything(connection: socket.socket) -> bytes:
-    """What comes until the service closes the connection."""
-    found = b""
+def read_all(connection: socket.socket) -> bytes:
+    """Everything that is received until the service closes the connection."""
+    received = b""
     while chunk := connection.recv(1 << 16):
-        found += chunk
-    return found
+        received += chunk
+    return received
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("sent", [b"", b"{"])
-def test_a_body_that_does_not_come_is_408_and_the_connection_ends(hasty: Client, path: str, sent: bytes) -> None:
-    with connected(hasty) as connection:
+def test_an_incomplete_body_is_408_and_closes_the_connection(impatient: Client, path: str, sent: bytes) -> None:
+    with connected(impatient) as connection:
         connection.sendall(head(path, 50) + sent)
-        answer = everything(connection)
-    assert answer.startswith(b"HTTP/1.1 408 ") and b"connection: close" in answer.lower()
-    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+        response = read_all(connection)
+    assert response.startswith(b"HTTP/1.1 408 ") and b"connection: close" in response.lower()
+    error = json.loads(response.partition(b"\r\n\r\n")[2])["error"]
     assert "not complete after 0.3 s" in (error if path.startswith("/v2") else error["message"])
-    assert hasty.get("/v1/health/live")[0] == 200
+    assert impatient.get("/v1/health/live")[0] == 200
 
 
-def test_a_body_in_small_pieces_is_read_while_it_comes_in_time(client: Client) -> None:
+def test_a_body_in_small_chunks_is_accepted_within_the_time_limit(client: Client) -> None:
     whole = body(1, 2)
     with connected(client) as connection:
         connection.sendall(head(PATHS[0], len(whole), "Connection: close"))
-        for at in range(0, len(whole), 40):
-            connection.sendall(whole[at : at + 40])
+        for offset in range(0, len(whole), 40):
+            connection.sendall(whole[offset : offset + 40])
             time.sleep(0.005)
-        answer = everything(connection)
-    assert answer.startswith(b"HTTP/1.1 200 ") and json.loads(answer.partition(b"\r\n\r\n")[2])
+        response = read_all(connection)
+    assert response.startswith(b"HTTP/1.1 200 ") and json.loads(response.partition(b"\r\n\r\n")[2])
 
 
-def test_slow_clients_hinder_no_others(client: Client) -> None:
-    before = client.metric(LEFT)
+def test_slow_clients_do_not_delay_others(client: Client) -> None:
+    before = client.metric(DISCONNECTED)
     slow = [connected(client) for _ in range(50)]
     for connection in slow:
         connection.sendall(head(PATHS[1], 50))
     assert client.send(PATHS[1], body(1))[0] == 200
     for connection in slow:
         connection.close()
-    waiting.until(lambda: client.metric(LEFT) == before + 50)  # the next test counts its own
+    waiting.until(lambda: client.metric(DISCONNECTED) == before + 50)  # the next test counts from a stable value
 
 
-def test_slow_clients_are_all_sent_away(hasty: Client) -> None:
-    slow = [connected(hasty) for _ in range(50)]
+def test_every_slow_client_is_rejected(impatient: Client) -> None:
+    slow = [connected(impatient) for _ in range(50)]
     for connection in slow:
         connection.sendall(head(PATHS[1], 50))
     for connection in slow:
@@ -136,23 +136,21 @@ def test_slow_clients_are_all_sent_away(hasty: Client) -> None:
         connection.close()
 
 
-def test_a_client_that_leaves_in_its_body_frees_everything(client: Client) -> None:
-    before = client.metric(LEFT)
+def test_a_client_that_disconnects_during_its_body_leaves_no_resources(client: Client) -> None:
+    before = client.metric(DISCONNECTED)
     for _ in range(5):
         with connected(client) as connection:
             connection.sendall(head(PATHS[0], 5000) + b"{")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # with a reset
-    waiting.until(lambda: client.metric(LEFT) == before + 5)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+    waiting.until(lambda: client.metric(DISCONNECTED) == before + 5)
     assert client.metric("wasm_service_active_requests") == 0
     assert client.send(PATHS[0], body(1))[0] == 200
 
 
-def test_a_client_that_leaves_while_it_waits_is_dropped_from_the_queue(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queued_request_is_removed_if_its_client_disconnects(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(folder, MODELS, workers=1) as client, ThreadPoolExecutor(1) as threads, ExitStack() as stack:
         client.wait_ready()
-        go = hold(monkeypatch, stack)
+        release = block_models(monkeypatch, stack)
         running = threads.submit(client.send, PATHS[0], body(1))
         waiting.until(lambda: client.metric("wasm_service_batch_requests_count") == 1)
         with connected(client) as connection:
@@ -160,84 +158,85 @@ def test_a_client_that_leaves_while_it_waits_is_dropped_from_the_queue(
             connection.sendall(head(PATHS[1], len(whole)) + whole)
             waiting.until(lambda: client.metric("wasm_service_queue_requests") == 1)
         waiting.until(lambda: client.metric("wasm_service_queue_requests") == 0)
-        go.set()
+        release.set()
         assert running.result()[0] == 200
-        waiting.until(lambda: client.metric(LEFT) == 1)
+        waiting.until(lambda: client.metric(DISCONNECTED) == 1)
         waiting.until(lambda: client.metric("wasm_service_active_requests") == 0)
-        assert client.metric("wasm_service_batch_requests_sum") == 1, "it was never run"
+        assert client.metric("wasm_service_batch_requests_sum") == 1, "the request was never run"
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_too_large_is_413_in_the_form_of_the_api(client: Client, path: str) -> None:
-    status, told = client.send(path, b" " * (LIMIT + 1))
+def test_a_body_that_is_too_large_is_413_in_the_format_of_the_api(client: Client, path: str) -> None:
+    status, document = client.send(path, b" " * (LIMIT + 1))
     assert status == 413
-    text = told["error"] if path.startswith("/v2") else told["error"]["message"]
+    text = document["error"] if path.startswith("/v2") else document["error"]["message"]
     assert text == f"the request is larger than {LIMIT} bytes, the limit"
 
 
 def compressed(client: Client, encoding: str, content: bytes) -> tuple[int, Any]:
     with connected(client) as connection:
-        more = (f"Content-Encoding: {encoding}", "Connection: close")
-        connection.sendall(head(PATHS[1], len(content), *more) + content)
-        answer = everything(connection)
-    status, _, rest = answer.partition(b"\r\n\r\n")
+        headers = (f"Content-Encoding: {encoding}", "Connection: close")
+        connection.sendall(head(PATHS[1], len(content), *headers) + content)
+        response = read_all(connection)
+    status, _, rest = response.partition(b"\r\n\r\n")
     return int(status.split()[1]), json.loads(rest)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "X-GZip", "deflate"])
-def test_a_compressed_body_is_read_within_the_same_limit(client: Client, encoding: str) -> None:
-    pack: Any = zlib.compress if encoding == "deflate" else gzip.compress
-    assert compressed(client, encoding, pack(body(1)))[0] == 200
-    status, told = compressed(client, encoding, pack(bytes(50_000_000)))
-    assert (status, told["error"]) == (413, f"the request is larger than {LIMIT} bytes, the limit")
-    for broken in (pack(body(1))[:-3], pack(body(1)) + b"x", b"", b"\0" * 20):
-        status, told = compressed(client, encoding, broken)
-        assert status == 400 and f"Content-Encoding {encoding.lower().removeprefix('x-')}" in told["error"]
+def test_the_size_limit_applies_to_the_decompressed_body(client: Client, encoding: str) -> None:
+    compress: Any = zlib.compress if encoding == "deflate" else gzip.compress
+    assert compressed(client, encoding, compress(body(1)))[0] == 200
+    status, document = compressed(client, encoding, compress(bytes(50_000_000)))
+    assert (status, document["error"]) == (413, f"the request is larger than {LIMIT} bytes, the limit")
+    for broken in (compress(body(1))[:-3], compress(body(1)) + b"x", b"", b"\0" * 20):
+        status, document = compressed(client, encoding, broken)
+        assert status == 400 and f"Content-Encoding {encoding.lower().removeprefix('x-')}" in document["error"]
 
 
 def test_an_unknown_content_encoding_is_415(client: Client) -> None:
-    status, told = compressed(client, "br", body(1))
-    assert status == 415 and "use gzip, deflate or none" in told["error"]
+    status, document = compressed(client, "br", body(1))
+    assert status == 415 and "use gzip, deflate or none" in document["error"]
     assert compressed(client, "identity", body(1))[0] == 200
 
 
-def test_many_at_a_time_are_run_together_and_each_gets_its_own_answer(
+def test_concurrent_requests_are_batched_and_each_gets_its_own_response(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(folder, MODELS, workers=1) as client:
         client.wait_ready()
 
-        def some(first: int) -> list[tuple[int, Any]]:
+        def send_requests(first: int) -> list[tuple[int, Any]]:
             values = [-1.0 if i % 10 == 3 else float(i) for i in range(first, first + 25)]
             return [
-                (status, told) for status, told in (client.send(PATHS[i % 2], body(v)) for i, v in enumerate(values))
+                (status, document)
+                for status, document in (client.send(PATHS[i % 2], body(v)) for i, v in enumerate(values))
             ]
 
         with ThreadPoolExecutor(20) as threads, ExitStack() as stack:
-            go = hold(monkeypatch, stack)
-            asked = threads.map(some, range(0, 500, 25))
-            # while the first runs, the others come
+            release = block_models(monkeypatch, stack)
+            results = threads.map(send_requests, range(0, 500, 25))
+            # the other requests arrive while the first batch runs
             waiting.until(lambda: client.metric('wasm_service_queue_requests{model="work"}') >= 10)
-            go.set()
-            answers = list(asked)
-        for first, own in zip(range(0, 500, 25), answers, strict=True):
-            for i, (status, told) in enumerate(own, first):
+            release.set()
+            answers = list(results)
+        for first, responses_ in zip(range(0, 500, 25), answers, strict=True):
+            for i, (status, document) in enumerate(responses_, first):
                 if i % 10 == 3:
-                    assert status == 500 and "unreachable" in str(told["error"])
+                    assert status == 500 and "unreachable" in str(document["error"])
                 else:
-                    assert status == 200, told
-                    assert told["outputs"][0]["data"] == [2.0 * i]
+                    assert status == 200, document
+                    assert document["outputs"][0]["data"] == [2.0 * i]
         batches = client.metric('wasm_service_batch_requests_count{model="work"}')
         assert client.metric('wasm_service_batch_requests_sum{model="work"}') == 500
-        assert batches < 500, "some were run together"
+        assert batches < 500, "no requests were batched"
         assert client.metric('wasm_service_traps_total{model="work"}') == 50
 
 
-def test_a_full_queue_is_429_and_the_rest_are_answered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_is_429_and_queued_requests_complete(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(folder, MODELS, workers=1, max_queued_requests=3) as client:
         client.wait_ready()
         with ThreadPoolExecutor(8) as threads, ExitStack() as stack:
-            go = hold(monkeypatch, stack)
+            release = block_models(monkeypatch, stack)
             first = threads.submit(client.send, PATHS[0], body(1))
             waiting.until(lambda: client.metric('wasm_service_batch_requests_count{model="work"}') == 1)
             queued = [threads.submit(client.send, PATHS[i % 2], body(i)) for i in range(3)]
@@ -245,11 +244,11 @@ def test_a_full_queue_is_429_and_the_rest_are_answered(folder: Path, monkeypatch
             with connected(client) as connection:
                 whole = body(1)
                 connection.sendall(head(PATHS[1], len(whole), "Connection: close") + whole)
-                refusal = everything(connection)
+                rejection = read_all(connection)
             assert client.send(PATHS[0], body(1))[0] == 429
-            go.set()
+            release.set()
             assert first.result()[0] == 200
             assert [each.result()[1]["outputs"][0]["data"] for each in queued] == [[0], [2], [4]]
-    assert refusal.startswith(b"HTTP/1.1 429 ") and b"\r\nretry-after: 1\r\n" in refusal
-    told = json.loads(refusal.partition(b"\r\n\r\n")[2])
-    assert told["error"] == "model 'work' has 3 requests waiting, its limit; try again later"
+    assert rejection.startswith(b"HTTP/1.1 429 ") and b"\r\nretry-after: 1\r\n" in rejection
+    document = json.loads(rejection.partition(b"\r\n\r\n")[2])
+    assert document["error"] == "model 'work' has 3 requests waiting, its limit; try again later"

@@ -1,4 +1,4 @@
-"""What is done around a request: failures of the service itself are told and logged once, under the request's id."""
+"""The middleware around requests: internal errors are reported and logged once, with the request id."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def app(tmp_path: Path) -> Application:
     return create_app(ServiceSettings.model_validate({"models": [{"name": "a", "file": "a.wasm"}]}), tmp_path)
 
 
-def ask(app: Application, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body, by ASGI as a server speaks it."""
+def get(app: Application, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the response to a GET request, through the ASGI interface."""
     sent: list[dict[str, Any]] = []
-    given = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
+    request_headers = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -33,17 +33,17 @@ def ask(app: Application, path: str, **headers: str) -> tuple[int, dict[str, str
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
-        "headers": given,
+        "headers": request_headers,
         "state": {},
     }
 
-    asked = False
+    request_sent = False
 
     async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if asked:  # as of a client that waits for its answer
+        nonlocal request_sent
+        if request_sent:  # the client waits for the response
             await asyncio.Event().wait()
-        asked = True
+        request_sent = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
@@ -51,26 +51,26 @@ def ask(app: Application, path: str, **headers: str) -> tuple[int, dict[str, str
 
     asyncio.run(app(scope, receive, send))
     start, *parts = sent
-    told = {key.decode().lower(): value.decode() for key, value in start["headers"]}
-    return start["status"], told, b"".join(part["body"] for part in parts)
+    response_headers = {key.decode().lower(): value.decode() for key, value in start["headers"]}
+    return start["status"], response_headers, b"".join(part["body"] for part in parts)
 
 
-def test_a_failure_of_the_service_itself_is_500_with_the_id_and_logged_once(
+def test_an_internal_error_is_500_with_the_request_id_and_logged_once(
     app: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def boom() -> None:
-        raise RuntimeError("secret of the inside")
+        raise RuntimeError("secret detail")
 
     app.add_api_route("/boom", boom)
     with caplog.at_level(logging.INFO):
-        status, headers, body = ask(app, "/boom", x_request_id="seven")
+        status, headers, body = get(app, "/boom", x_request_id="seven")
     assert (status, headers["x-request-id"]) == (500, "seven")
     assert json.loads(body)["error"]["code"] == 500 and b"secret" not in body
     assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
     assert app.service.drain.in_flight == 0
 
 
-def test_a_failure_in_the_middle_of_an_answer_reaches_the_server_which_cuts_the_connection(app: Application) -> None:
+def test_an_error_in_the_middle_of_a_response_reaches_the_server(app: Application) -> None:
     async def half() -> StreamingResponse:
         async def parts() -> Any:
             yield b"half"
@@ -80,14 +80,14 @@ def test_a_failure_in_the_middle_of_an_answer_reaches_the_server_which_cuts_the_
 
     app.add_api_route("/half", half)
     with pytest.raises(RuntimeError, match="in the middle"):
-        ask(app, "/half")
+        get(app, "/half")
     assert app.service.drain.in_flight == 0
 
 
-def test_answers_end_their_connections_only_once_the_service_stops(app: Application) -> None:
-    assert "connection" not in ask(app, "/v1/health/live")[1]
+def test_responses_close_their_connections_only_while_the_service_stops(app: Application) -> None:
+    assert "connection" not in get(app, "/v1/health/live")[1]
     app.service.drain.stopping = True
-    assert ask(app, "/v1/health/live")[1]["connection"] == "close"
-    status, headers, body = ask(app, "/v1/health/ready")
+    assert get(app, "/v1/health/live")[1]["connection"] == "close"
+    status, headers, body = get(app, "/v1/health/ready")
     assert (status, headers["connection"]) == (503, "close")
     assert json.loads(body)["error"]["message"] == "Service is not ready: it is stopping"

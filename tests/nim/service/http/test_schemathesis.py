@@ -1,4 +1,4 @@
-"""The API's description is true of the live service: schemathesis finds no failure."""
+"""The OpenAPI description matches the live service: schemathesis finds no failure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.running.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.service
 
-# names of models and versions that are there: others are refused before anything else is looked at. 504 is the answer
-# to a time limit that the request sets itself.
+# An existing model and version: requests with other names are rejected before anything else is checked. 504 is the
+# response if the request sets a time limit that is exceeded.
 CONFIGURATION = """
 [parameters]
 "path.name" = "softmax"
@@ -36,13 +36,13 @@ def test_schemathesis_finds_no_failure(tmp_path: Path) -> None:
         client.wait_ready()
         command = [f"{sysconfig.get_path('scripts')}/schemathesis", "--no-color", "--config-file", str(configuration)]
         command += ["run", f"http://127.0.0.1:{client.port}/openapi.json", "--checks", "all"]
-        # no schema can say that data has as many elements as the shape says, nor that a dtype is the model's
+        # no schema can express that the number of elements matches the shape, or that the datatype is that of the model
         command += ["--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing"]
         command += ["--max-examples", "15", "--seed", "4", "--continue-on-failure"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         counts = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
         assert counts and counts[1] == counts[2] and int(counts[1]) > 300, done.stdout
-        for api in ("json", "v2"):  # the description's example is answered
+        for api in ("json", "v2"):  # the example of the description succeeds
             assert f'{{code="200",model="softmax",protocol="{api}"}} 0.0' not in client.get("/metrics")[1]
         assert client.get("/v1/health/ready")[0] == 200

@@ -1,5 +1,5 @@
-"""Whatever is wrong with a request of the Open Inference Protocol, it is refused with 400 and the reason, and the
-service lives."""
+"""Invalid requests of the Open Inference Protocol are rejected with status 400 and the reason, and never break the
+service."""
 
 from __future__ import annotations
 
@@ -44,38 +44,38 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield client
 
 
-def ask(client: Client, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+def post(client: Client, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
     request = urllib.request.Request(f"http://127.0.0.1:{client.port}{path}", body, dict(headers or {}))
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as refusal:
-        return refusal.code, refusal.read()
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
 
 
-def told(answer: tuple[int, bytes]) -> tuple[int, str]:
-    """Status and text of an error, which has the protocol's form."""
-    error = json.loads(answer[1])
+def status_and_error(response: tuple[int, bytes]) -> tuple[int, str]:
+    """Status and message of an error response in the format of the protocol."""
+    error = json.loads(response[1])
     assert set(error) == {"error"} and isinstance(error["error"], str)
     assert "Traceback" not in error["error"]
-    return answer[0], error["error"]
+    return response[0], error["error"]
 
 
 def binary(size: int = 24, data: bytes = ROWS.tobytes(), **changes: Any) -> tuple[bytes, dict[str, str]]:
-    """A request with one binary tensor, and its headers."""
-    given = {"name": "x", "datatype": "FP32", "shape": [2, 3], "parameters": {"binary_data_size": size}, **changes}
-    head = json.dumps({"inputs": [given]}).encode()
-    return head + data, {LENGTH: str(len(head))}
+    """The body and headers of a request with one binary tensor."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [2, 3], "parameters": {"binary_data_size": size}, **changes}
+    header = json.dumps({"inputs": [tensor]}).encode()
+    return header + data, {LENGTH: str(len(header))}
 
 
-def test_what_all_refusals_differ_from_is_answered(client: Client) -> None:
-    status, body = ask(client, "/v2/models/same_FP32/infer", *binary())
+def test_the_request_that_the_other_tests_modify_is_valid(client: Client) -> None:
+    status, body = post(client, "/v2/models/same_FP32/infer", *binary())
     assert status == 200
     assert json.loads(body)["outputs"][0]["data"] == ROWS.ravel().tolist()
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         (binary(20), "shape [2, 3] needs 24 bytes of data, not 20"),
         (binary(data=ROWS.tobytes() + bytes(4)), "the body has 4 bytes more"),
@@ -98,62 +98,65 @@ def test_what_all_refusals_differ_from_is_answered(client: Client) -> None:
         (binary(parameters=[24]), "expected an object, got a list"),
     ],
 )
-def test_lying_lengths_and_shapes_are_refused(client: Client, body: tuple[bytes, dict[str, str]], words: str) -> None:
-    status, text = told(ask(client, "/v2/models/same_FP32/infer", *body))
+def test_inconsistent_lengths_and_shapes_are_rejected(
+    client: Client, body: tuple[bytes, dict[str, str]], message: str
+) -> None:
+    status, text = status_and_error(post(client, "/v2/models/same_FP32/infer", *body))
     assert status == 400
-    assert words in text
+    assert message in text
 
 
-def test_a_tensor_with_data_twice_is_refused(client: Client) -> None:
-    given = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1], "parameters": {"binary_data_size": 4}}
-    head = json.dumps({"inputs": [given]}).encode()
-    status, text = told(ask(client, "/v2/models/same_FP32/infer", head + b"\0" * 4, {LENGTH: str(len(head))}))
+def test_a_tensor_with_both_data_and_binary_data_is_rejected(client: Client) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1], "parameters": {"binary_data_size": 4}}
+    header = json.dumps({"inputs": [tensor]}).encode()
+    body, headers = header + b"\0" * 4, {LENGTH: str(len(header))}
+    status, text = status_and_error(post(client, "/v2/models/same_FP32/infer", body, headers))
     assert (status, text) == (400, "input 'x' has both data and binary_data_size")
 
 
 @pytest.mark.parametrize("length", ["-1", "+5", "1.0", "x", "", "99999999999999999999999", "1000000", "²"])
-def test_a_length_that_is_none_is_refused(client: Client, length: str) -> None:
-    status, text = told(ask(client, "/v2/models/same_FP32/infer", binary()[0], {LENGTH: length}))
+def test_an_invalid_header_length_is_rejected(client: Client, length: str) -> None:
+    status, text = status_and_error(post(client, "/v2/models/same_FP32/infer", binary()[0], {LENGTH: length}))
     assert status == 400
     assert LENGTH in text
 
 
 @pytest.mark.parametrize("off", [-91, -90, -20, -1, 1, 4, 24])
-def test_a_length_beside_the_end_of_the_json_is_refused_with_the_right_one(client: Client, off: int) -> None:
+def test_a_length_that_is_not_the_end_of_the_json_is_rejected_with_the_correct_one(client: Client, off: int) -> None:
     body, headers = binary()
-    right = int(headers[LENGTH])
-    length = str(max(0, right + off))
-    status, text = told(ask(client, "/v2/models/same_FP32/infer", body, {LENGTH: length}))
-    assert (status, text) == (400, f"{LENGTH} is {length}, but the JSON ends after {right} bytes")
+    correct = int(headers[LENGTH])
+    length = str(max(0, correct + off))
+    status, text = status_and_error(post(client, "/v2/models/same_FP32/infer", body, {LENGTH: length}))
+    assert (status, text) == (400, f"{LENGTH} is {length}, but the JSON ends after {correct} bytes")
 
 
 @pytest.mark.parametrize(
     "data", [ROWS.tobytes(), bytes(24), b"\xff" * 24, b" {}" * 8], ids=["floats", "0", "255", "json"]
 )
-def test_bytes_behind_the_json_without_the_header_are_refused_with_its_name(client: Client, data: bytes) -> None:
+def test_bytes_after_the_json_without_the_header_are_rejected_with_its_name(client: Client, data: bytes) -> None:
     body, headers = binary(data=data)
-    status, text = told(ask(client, "/v2/models/same_FP32/infer", body))
+    status, text = status_and_error(post(client, "/v2/models/same_FP32/infer", body))
     right = f"the JSON ends after {headers[LENGTH]} bytes, and 24 follow"
     assert (status, text) == (400, f"{right}: bytes behind the JSON need {LENGTH}: {headers[LENGTH]}")
-    for more in ({}, headers):
-        status, answer = ask(client, "/v1/models/same_FP32/infer", body, more)
+    for sent_headers in ({}, headers):
+        status, response = post(client, "/v1/models/same_FP32/infer", body, sent_headers)
         assert status == 400
-        assert f"{right}: bytes behind the JSON are accepted by /v2/models/{{name}}/infer only" in answer.decode()
+        assert f"{right}: bytes behind the JSON are accepted by /v2/models/{{name}}/infer only" in response.decode()
 
 
-def test_the_header_is_named_where_the_json_is_too_long_to_be_looked_through(client: Client) -> None:
-    body, _ = binary(more=" " * 70_000)
-    status, text = told(ask(client, "/v2/models/same_FP32/infer", body))
+def test_the_header_is_named_if_the_json_is_too_long_to_be_searched(client: Client) -> None:
+    body, _ = binary(changes=" " * 70_000)
+    status, text = status_and_error(post(client, "/v2/models/same_FP32/infer", body))
     assert status == 400 and f"bytes behind the JSON need {LENGTH}" in text
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]x", b'{"inputs": nan}', b"\xff"])
-def test_json_that_is_none_does_not_lead_to_the_header(client: Client, body: bytes) -> None:
-    assert LENGTH not in told(ask(client, "/v2/models/same_FP32/infer", body))[1]
+def test_the_header_is_not_named_for_invalid_json(client: Client, body: bytes) -> None:
+    assert LENGTH not in status_and_error(post(client, "/v2/models/same_FP32/infer", body))[1]
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (b"\x05\0\0\0hell", "the element at 0 has 5 bytes"),
         (b"\xff\xff\xff\xffhello", "the element at 0 has 4294967295 bytes"),
@@ -162,21 +165,21 @@ def test_json_that_is_none_does_not_lead_to_the_header(client: Client, body: byt
         (b"", "shape [1] has 1 elements, its data have 0"),
     ],
 )
-def test_lying_lengths_of_elements_are_refused(client: Client, data: bytes, words: str) -> None:
+def test_inconsistent_lengths_of_elements_are_rejected(client: Client, data: bytes, message: str) -> None:
     request = binary(len(data), data, name="text", datatype="BYTES", shape=[1])
-    status, text = told(ask(client, "/v2/models/wordpiece/infer", *request))
+    status, text = status_and_error(post(client, "/v2/models/wordpiece/infer", *request))
     assert status == 400
-    assert words in text
+    assert message in text
 
 
-def test_a_bool_that_is_neither_0_nor_1_is_refused(client: Client) -> None:
+def test_a_bool_that_is_neither_0_nor_1_is_rejected(client: Client) -> None:
     request = binary(1, b"\x02", datatype="BOOL", shape=[1, 1])
-    status, text = told(ask(client, "/v2/models/same_BOOL/infer", *request))
+    status, text = status_and_error(post(client, "/v2/models/same_BOOL/infer", *request))
     assert status == 400 and "neither 0 nor 1" in text
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("changes", "message"),
     [
         ({"outputs": [{"name": "z"}]}, "there is no output 'z'"),
         ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is requested twice"),
@@ -189,16 +192,18 @@ def test_a_bool_that_is_neither_0_nor_1_is_refused(client: Client) -> None:
         ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [True]}]}, "element 0 is true"),
     ],
 )
-def test_what_a_request_may_not_say_is_refused(client: Client, more: dict[str, Any], words: str) -> None:
+def test_unsupported_and_invalid_fields_are_rejected(client: Client, changes: dict[str, Any], message: str) -> None:
     good = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}
-    status, text = told(ask(client, "/v2/models/same_FP32/infer", json.dumps({**good, **more}).encode()))
+    status, text = status_and_error(
+        post(client, "/v2/models/same_FP32/infer", json.dumps({**good, **changes}).encode())
+    )
     assert status == 400
-    assert words in text
+    assert message in text
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         ("[]", "the request: expected an object, got a list"),
         ("null", "the request: expected an object, got null"),
@@ -218,25 +223,25 @@ def test_what_a_request_may_not_say_is_refused(client: Client, more: dict[str, A
         ('{"inputs": ' + "[" * 9000 + "]" * 9000 + "}", "nested too deeply"),
     ],
 )
-def test_values_are_named_as_json_has_them(client: Client, api: str, body: str, words: str) -> None:
-    status, answer = ask(client, f"/{api}/models/same_FP32/infer", body.encode())
-    text = answer.decode()
-    assert status == 400 and json.dumps(words)[1:-1] in text, text
+def test_messages_name_values_by_their_json_types(client: Client, api: str, body: str, message: str) -> None:
+    status, response = post(client, f"/{api}/models/same_FP32/infer", body.encode())
+    text = response.decode()
+    assert status == 400 and json.dumps(message)[1:-1] in text, text
     assert not any(word in text for word in ("Request", "pydantic", "None", "dict", "instance", "Traceback"))
 
 
 @pytest.mark.parametrize(
-    ("element", "words"),
+    ("element", "message"),
     [("null", "null"), ("true", "true"), ('{"b64": "AA"}', "an object"), ("[[1]]", "a list"), ('"NaN"x', "no JSON")],
 )
-def test_an_element_is_named_as_json_has_it(client: Client, element: str, words: str) -> None:
+def test_messages_name_an_element_by_its_json_type(client: Client, element: str, message: str) -> None:
     text = f'{{"inputs":[{{"name":"text","datatype":"BYTES","shape":[1],"data":[{element}]}}]}}'
-    status, said = told(ask(client, "/v2/models/wordpiece/infer", text.encode()))
-    assert status == 400 and (f"element 0 is {words}, not text" in said or words in said)
+    status, text = status_and_error(post(client, "/v2/models/wordpiece/infer", text.encode()))
+    assert status == 400 and (f"element 0 is {message}, not text" in text or message in text)
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "message"),
     [
         ("systemsharedmemory/status", "no shared memory"),
         ("systemsharedmemory/region/a/register", "no shared memory"),
@@ -251,22 +256,22 @@ def test_an_element_is_named_as_json_has_it(client: Client, element: str, words:
         ("models/same_FP32/versions/1/generate_stream", "no generate extension"),
     ],
 )
-def test_what_triton_has_and_the_service_has_not_is_refused_with_a_sentence(
-    client: Client, path: str, words: str
+def test_extensions_of_triton_that_the_service_lacks_are_rejected_with_the_reason(
+    client: Client, path: str, message: str
 ) -> None:
     for body in (None, b"{}"):
-        status, answer = client.send(f"/v2/{path}", body)
-        assert status == 501 and words in answer["error"]
+        status, response = client.send(f"/v2/{path}", body)
+        assert status == 501 and message in response["error"]
     assert client.get("/v2/models/same_FP32/ready")[0] == 200
 
 
-def test_tritonclient_is_told_that_there_is_no_shared_memory(client: Client) -> None:
-    with http_client.InferenceServerClient(f"127.0.0.1:{client.port}") as asks:
+def test_tritonclient_reports_that_shared_memory_is_not_supported(client: Client) -> None:
+    with http_client.InferenceServerClient(f"127.0.0.1:{client.port}") as triton_client:
         for call in (
-            asks.get_system_shared_memory_status,
-            asks.get_cuda_shared_memory_status,
-            lambda: asks.register_system_shared_memory("a", "/a", 8),
-            asks.unregister_system_shared_memory,
+            triton_client.get_system_shared_memory_status,
+            triton_client.get_cuda_shared_memory_status,
+            lambda: triton_client.register_system_shared_memory("a", "/a", 8),
+            triton_client.unregister_system_shared_memory,
         ):
             with pytest.raises(InferenceServerException, match="this service has no shared memory"):
                 call()
@@ -277,29 +282,31 @@ def test_raw_outputs_are_sent_by_v2_only(client: Client) -> None:
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}],
         "parameters": {"binary_data_output": True},
     }
-    status, answer = ask(client, "/v1/models/same_FP32/infer", json.dumps(request).encode())
-    assert status == 400 and "/v2/models/{name}/infer" in json.loads(answer)["error"]["message"]
+    status, response = post(client, "/v1/models/same_FP32/infer", json.dumps(request).encode())
+    assert status == 400 and "/v2/models/{name}/infer" in json.loads(response)["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["", "/ready", "/config", "/stats", "/versions/1", "/versions/1/ready"])
-def test_an_unknown_model_is_refused_with_400_and_the_known_ones(client: Client, path: str) -> None:
-    status, answer = client.get(f"/v2/models/unknown{path}")
+def test_an_unknown_model_is_rejected_with_400_and_the_names_of_the_models(client: Client, path: str) -> None:
+    status, response = client.get(f"/v2/models/unknown{path}")
     assert status == 400
-    assert "there is no model 'unknown'; there are same_BOOL" in answer["error"]
-    status, text = told(ask(client, f"/v2/models/unknown{'/versions/1' if 'versions' in path else ''}/infer", b"{}"))
+    assert "there is no model 'unknown'; there are same_BOOL" in response["error"]
+    status, text = status_and_error(
+        post(client, f"/v2/models/unknown{'/versions/1' if 'versions' in path else ''}/infer", b"{}")
+    )
     assert status == 400 and "there is no model 'unknown'" in text
 
 
-def test_an_unknown_version_is_refused_with_400_and_the_known_one(client: Client) -> None:
+def test_an_unknown_version_is_rejected_with_400_and_the_version_of_the_model(client: Client) -> None:
     for path in ("/v2/models/same_FP32/versions/2", "/v2/models/same_FP32/versions/2/config"):
         assert client.get(path) == (400, {"error": "model 'same_FP32' has version 1, not '2'"})
-    status, text = told(ask(client, "/v2/models/same_FP32/versions/2/infer", b"{}"))
+    status, text = status_and_error(post(client, "/v2/models/same_FP32/versions/2/infer", b"{}"))
     assert (status, text) == (400, "model 'same_FP32' has version 1, not '2'")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "GET"])
 @pytest.mark.parametrize("api", ["v1", "v2"])
-def test_other_methods_and_paths_have_errors_in_the_form_of_their_api(client: Client, api: str, method: str) -> None:
+def test_other_methods_and_paths_have_errors_in_the_format_of_their_api(client: Client, api: str, method: str) -> None:
     for path, status in ((f"/{api}/models/same_FP32/infer", 405), (f"/{api}/nothing", 404)):
         request = urllib.request.Request(f"http://127.0.0.1:{client.port}{path}", method=method)
         with pytest.raises(urllib.error.HTTPError) as caught:
@@ -313,44 +320,42 @@ def test_other_methods_and_paths_have_errors_in_the_form_of_their_api(client: Cl
             assert isinstance(json.loads(body)["error"], str if api == "v2" else dict)
 
 
-def test_a_trap_is_500_in_the_form_of_the_protocol(client: Client) -> None:
+def test_a_trap_is_500_in_the_format_of_the_protocol(client: Client) -> None:
     request = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}
-    status, text = told(ask(client, "/v2/models/trap/infer", json.dumps(request).encode()))
+    status, text = status_and_error(post(client, "/v2/models/trap/infer", json.dumps(request).encode()))
     assert status == 500 and "unreachable" in text
-    status, answer = client.get("/v2/models/trap/ready")
-    assert status == 503 and "model 'trap' failed" in answer["error"]
+    status, response = client.get("/v2/models/trap/ready")
+    assert status == 503 and "model 'trap' failed" in response["error"]
     assert client.get("/v2/health/ready")[0] == 503
 
 
-def test_the_index_may_be_of_ready_models_only(client: Client) -> None:
-    status, answer = ask(client, "/v2/repository/index", b"")
-    states = {each["name"]: each["state"] for each in json.loads(answer)}
+def test_the_index_can_be_limited_to_ready_models(client: Client) -> None:
+    status, response = post(client, "/v2/repository/index", b"")
+    states = {each["name"]: each["state"] for each in json.loads(response)}
     assert status == 200 and states["trap"] == "UNAVAILABLE" and states["same_FP32"] == "READY"
-    _, answer = ask(client, "/v2/repository/index", b'{"ready": true}')
-    assert "trap" not in {each["name"] for each in json.loads(answer)}
+    _, response = post(client, "/v2/repository/index", b'{"ready": true}')
+    assert "trap" not in {each["name"] for each in json.loads(response)}
     for wrong in (b"{", b'{"ready": 1}', b"[]"):
-        assert told(ask(client, "/v2/repository/index", wrong))[0] == 400
+        assert status_and_error(post(client, "/v2/repository/index", wrong))[0] == 400
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_a_body_with_any_bytes_changed_is_answered_or_refused_and_the_service_lives(
-    client: Client, data: st.DataObject
-) -> None:
+def test_a_body_with_any_bytes_changed_never_breaks_the_service(client: Client, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from((*NUMBERS, "BYTES")))
     if name == "BYTES":
-        raw, given, model = b"\x02\0\0\0hi", {"name": "text", "shape": [1]}, "wordpiece"
+        raw, head, model = b"\x02\0\0\0hi", {"name": "text", "shape": [1]}, "wordpiece"
     else:
-        raw, given, model = bytes(3 * DTYPES[name].itemsize), {"name": "x", "shape": [1, 3]}, f"same_{name}"
-    tensor = {**given, "datatype": name, "parameters": {"binary_data_size": len(raw)}}
-    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-    body = bytearray(head + raw)
+        raw, head, model = bytes(3 * DTYPES[name].itemsize), {"name": "x", "shape": [1, 3]}, f"same_{name}"
+    tensor = {**head, "datatype": name, "parameters": {"binary_data_size": len(raw)}}
+    header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    body = bytearray(header + raw)
     for _ in range(data.draw(st.integers(0, 3))):
         at = data.draw(st.integers(0, len(body)))
         body[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=6))
-    length = len(head) + data.draw(st.sampled_from([0, 0, 0, -1, 1, 5, -5]))
-    status, answer = ask(client, f"/v2/models/{model}/infer", bytes(body), {LENGTH: str(length)})
-    assert status == 200 or (status == 400 and told((status, answer)))
+    length = len(header) + data.draw(st.sampled_from([0, 0, 0, -1, 1, 5, -5]))
+    status, response = post(client, f"/v2/models/{model}/infer", bytes(body), {LENGTH: str(length)})
+    assert status == 200 or (status == 400 and status_and_error((status, response)))
     assert client.get("/v2/health/live")[0] == 200
 
 
@@ -363,9 +368,7 @@ ANY = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_any_json_in_any_place_is_answered_or_refused_and_the_service_lives(
-    client: Client, data: st.DataObject
-) -> None:
+def test_any_json_for_any_key_never_breaks_the_service(client: Client, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from((*NUMBERS, "BYTES")))
     tensor: dict[str, Any] = {"name": "x", "shape": [1, 2], "datatype": name, "data": [0, 1]}
     request: dict[str, Any] = {"id": "1", "inputs": [tensor], "outputs": [{"name": "y"}], "parameters": {}}
@@ -374,10 +377,10 @@ def test_any_json_in_any_place_is_answered_or_refused_and_the_service_lives(
         tensor |= {"name": "text", "shape": [1], "data": ["hi"], "parameters": {}}
         del request["outputs"]
         model = "wordpiece"
-    place = data.draw(st.sampled_from([request, tensor]))
-    place[data.draw(st.sampled_from(sorted(place)))] = data.draw(ANY)
+    target = data.draw(st.sampled_from([request, tensor]))
+    target[data.draw(st.sampled_from(sorted(target)))] = data.draw(ANY)
     api = data.draw(st.sampled_from(["v1", "v2"]))
-    status, answer = ask(client, f"/{api}/models/{model}/infer", json.dumps(request).encode())
-    assert status in (200, 400), answer
-    assert json.loads(answer)
+    status, response = post(client, f"/{api}/models/{model}/infer", json.dumps(request).encode())
+    assert status in (200, 400), response
+    assert json.loads(response)
     assert client.get("/v2/health/live")[0] == 200
