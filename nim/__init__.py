@@ -1,5 +1,4 @@
-"""Service containers: the service application, the Dockerfile and build context of its image, and the engine that
-builds, inspects, exports and tries it.
+"""Service images: the service itself, the build context of an image, and the build and smoke test of the image.
 
 Nothing is imported here: the service runs without the Docker SDK, and the generators run without the runtime.
 """

@@ -1,4 +1,4 @@
-"""Which images a package comes to, one for each module or one for all, each with its build context."""
+"""Plans the image builds of a package: one image per module or one for all modules, each with its build context."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ class PlannedBuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unservable:
-    """Why the service cannot call a module, and what to do about it."""
+    """The reason that the service cannot run a module."""
 
-    why: str
+    reason: str
     remediation: str
 
 
 def unservable(job: Job, module: Module) -> Unservable | None:
-    """Why there is no image with `module`; None where there is."""
+    """The reason that no image contains `module`; None if an image contains it."""
     interface, runtime = module.inspection.interface, job.spec.container_config.wasm_runtime
-    for each in module.inspection.findings("image"):
-        # another runtime may have the proposals that ours leaves out, but gives a guest the same host
-        if runtime is WasmRuntime.Wasmtime or each.kind == "import" or each.limit:
-            return Unservable(why=each.why, remediation=each.remediation)
+    for finding in module.inspection.findings("image"):
+        # another runtime may support proposals that Wasmtime lacks, but imports and limits are the service's own
+        if runtime is WasmRuntime.Wasmtime or finding.kind == "import" or finding.limit:
+            return Unservable(reason=finding.why, remediation=finding.remediation)
     if interface is None:
         return Unservable(
-            why=module.inspection.no_interface or "its interface is not known",
+            reason=module.inspection.no_interface or "its interface is not known",
             remediation=f"Declare the interface of {module.name} in the spec, or write it into the module with"
             " `portalis annotate`.",
         )
     if runtime is not WasmRuntime.Wasmtime and interface.convention.value != "command":
         return Unservable(
-            why=f"its convention is {interface.convention.value}, and {runtime.value} runs commands only",
-            remediation="Leave container_config.wasm_runtime out: Wasmtime runs all modules.",
+            reason=f"its convention is {interface.convention.value}, and {runtime.value} runs commands only",
+            remediation="Omit container_config.wasm_runtime: Wasmtime runs modules of every convention.",
         )
     return None
 
@@ -78,7 +78,7 @@ def _planned_build(
     job: Job, image: PlannedImage, modules: tuple[Module, ...], runtime: RuntimeFiles | None, labels: ImageLabels
 ) -> PlannedBuild:
     models = [(_model(module), module.path) for module in modules]
-    context = build_context(job.spec.container_config, models=models, about=labels, runtime=runtime)
+    context = build_context(job.spec.container_config, models=models, labels=labels, runtime=runtime)
     return PlannedBuild(image=image, modules=modules, context=context)
 
 

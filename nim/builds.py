@@ -1,4 +1,4 @@
-"""Builds one image, and says of it all that the report tells: layers, size, digest, and that it answers."""
+"""Builds one image, smoke tests and exports it, and describes the result for the report."""
 
 from __future__ import annotations
 
@@ -14,102 +14,101 @@ from ..contracts.errors import ErrorType, NimGenerationError
 from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
 from ..engines.errors import EngineFailed
 from ..engines.image import Image
+from ..output.package_layout import IMAGE_ARCHIVE
 from ..target import Job, StageError
 from .build_plan import PlannedBuild
 
 if TYPE_CHECKING:
     from ..engines.container_engine import ContainerEngine
 
-KEPT_LINES = 200
-LOGS = PurePosixPath("logs")
-SMOKE = "smoke run"
+_LOGS = PurePosixPath("logs")
+_REPORTED_LOG_LINES = 200
+"""Number of lines of a log, counted from its end, that the report repeats."""
+_SMOKE_TEST = "smoke run"  # the name of the check in the report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What has become of an image: an artifact or an error, how its trial went (None where there was none), and the
-    files that were written: an archive where one is wanted, the log where something failed."""
+class BuildResult:
+    """The result of a build: an artifact or an error."""
 
     artifact: ContainerArtifact | None = None
     error: StageError | None = None
-    tried: ValidationResult | None = None
+    validation: ValidationResult | None = None
+    """The result of the smoke test; None if it was skipped."""
     warnings: tuple[PackagingWarning, ...] = ()
     files: tuple[PurePosixPath, ...] = ()
+    """Files that were written to the staging directory: the exported image, or the log of a failure."""
 
 
-def build_image(engine: ContainerEngine, job: Job, planned: PlannedBuild) -> Result:
-    """Build, try and export one image from its context in the staging folder."""
-    config, began = job.spec.container_config, time.monotonic()
+def build_image(engine: ContainerEngine, job: Job, planned: PlannedBuild) -> BuildResult:
+    """Build, test and export one image from its context in the staging directory."""
+    config, reference, began = job.spec.container_config, planned.image.reference, time.monotonic()
     try:
         image = engine.build(
             job.staging / planned.image.folder,
-            planned.image.reference,
+            reference,
             arguments=planned.context.arguments,
             timeout_s=config.build_timeout,
             network=engine.build_network(offline=config.wheelhouse is not None),
             on_line=job.say,
         )
-    except EngineFailed as problem:
-        return _failed(job, planned, problem, "build")
-    job.say(
-        f"{planned.image.reference} was built in {time.monotonic() - began:.1f} s: {image.size_bytes / 2**20:.0f} MiB"
-    )
+    except EngineFailed as error:
+        return _failed(job, planned, error, "build")
+    job.say(f"{reference} was built in {time.monotonic() - began:.1f} s: {image.size_bytes / 2**20:.0f} MiB")
     try:
-        tried, warnings = _try(engine, job, planned, image)
-    except EngineFailed as problem:
-        untrue = ValidationResult(name=planned.image.reference, check=SMOKE, valid=False, report=problem.message)
-        return _failed(job, planned, problem, "container", tried=untrue)
-    archive = planned.image.folder / "image.tar" if config.export_image else None
+        validation, warnings = _smoke_test(engine, job, planned, image)
+    except EngineFailed as error:
+        invalid = ValidationResult(name=reference, check=_SMOKE_TEST, valid=False, report=error.message)
+        return _failed(job, planned, error, "container", validation=invalid)
+    archive = planned.image.folder / IMAGE_ARCHIVE if config.export_image else None
     if archive is not None:
         try:
-            job.say(f"exporting {planned.image.reference}")
-            engine.save(planned.image.reference, job.staging / archive)
-        except EngineFailed as problem:
-            return _failed(job, planned, problem, "export", tried=tried)
-    return Result(
+            job.say(f"exporting {reference}")
+            engine.save(reference, job.staging / archive)
+        except EngineFailed as error:
+            return _failed(job, planned, error, "export", validation=validation)
+    return BuildResult(
         artifact=_artifact(job, planned, image, archive),
-        tried=tried,
+        validation=validation,
         warnings=warnings,
         files=() if archive is None else (archive,),
     )
 
 
-def _try(
+def _smoke_test(
     engine: ContainerEngine, job: Job, planned: PlannedBuild, image: Image
 ) -> tuple[ValidationResult | None, tuple[PackagingWarning, ...]]:
-    """How the trial went, None where there was none, and what to know. Raises EngineFailed."""
-    from .smoke import smallest_request, smoke
+    """The result of the smoke test, None if it is skipped, and warnings. Raises EngineFailed."""
+    from .smoke import smallest_request, smoke_test
 
     config, reference = job.spec.container_config, planned.image.reference
-    warnings = [] if image.config.get("Healthcheck") else [_unchecked(reference)]
+    warnings = [] if image.config.get("Healthcheck") else [_no_health_check(reference)]
     if not job.tries_images:
-        return None, (*warnings, _untried(reference, "nobody wanted it", "Leave out --no-smoke."))
+        return None, (*warnings, _untested(reference, "smoke tests are disabled", "Omit --no-smoke."))
     if config.gpu_required and not engine.capabilities().gpus:
-        why = "it needs a GPU, and the engine has none to give"
-        return None, (
-            *warnings,
-            _untried(reference, why, f"Package where {config.runtime} has NVIDIA's container runtime."),
-        )
-    job.say(f"trying {reference}")
+        reason = "it requires a GPU, and the engine cannot assign one"
+        remediation = f"Package on a host where {config.runtime} has NVIDIA's container runtime."
+        return None, (*warnings, _untested(reference, reason, remediation))
+    job.say(f"testing {reference}")
     requests = {module.name: smallest_request(module) for module in planned.modules}
-    went = smoke(engine, reference, config=config, requests=requests)
-    result = ValidationResult(name=reference, check=SMOKE, valid=True, report=went.told())
+    report = smoke_test(engine, reference, config=config, requests=requests)
+    result = ValidationResult(name=reference, check=_SMOKE_TEST, valid=True, report=report.describe())
     return result, tuple(warnings)
 
 
-def _untried(reference: str, why: str, remediation: str) -> PackagingWarning:
+def _untested(reference: str, reason: str, remediation: str) -> PackagingWarning:
     return PackagingWarning(
-        message=f"the image {reference} was built and not tried: {why}",
+        message=f"the image {reference} was built but not tested: {reason}",
         severity=WarningSeverity.Medium,
         remediation=remediation,
     )
 
 
-def _unchecked(reference: str) -> PackagingWarning:
+def _no_health_check(reference: str) -> PackagingWarning:
     return PackagingWarning(
-        message=f"the image {reference} has lost its health check: the engine builds in OCI's format, which has none",
+        message=f"the image {reference} has no health check: the engine builds in OCI format, which has none",
         severity=WarningSeverity.Medium,
-        remediation="Build in Docker's format (`podman build --format docker`), or rely on Kubernetes' own probes.",
+        remediation="Build in Docker format (`podman build --format docker`), or rely on Kubernetes' own probes.",
     )
 
 
@@ -122,7 +121,7 @@ def _artifact(job: Job, planned: PlannedBuild, image: Image, archive: PurePosixP
         image_size_bytes=image.size_bytes,
         dockerfile_path=job.final(planned.image.folder / "Dockerfile"),
         image_archive_path=None if archive is None else job.final(archive),
-        created_at=_moment(image.created_at),
+        created_at=_timestamp(image.created_at),
         base_image=config.base_image,
         layers=tuple(
             ImageLayer(
@@ -141,36 +140,36 @@ def _artifact(job: Job, planned: PlannedBuild, image: Image, archive: PurePosixP
         ),
         exposed_ports=(config.service_port, config.grpc_port, config.metrics_port),
         environment_vars=config.environment_vars,
-        # an image has a registry's digest only once it was pushed; its id is the digest of its configuration
+        # an image gets a manifest digest only when it is pushed; its id is the digest of its configuration
         image_digest=image.digest or image.image_id,
     )
 
 
-def _moment(text: str) -> str:
-    """The engine's time, which has fractions of a second, in whole ones."""
-    found = datetime.fromisoformat(text.partition(".")[0].removesuffix("Z"))
-    return found.replace(tzinfo=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _timestamp(text: str) -> str:
+    """An engine's time stamp, which has fractions of a second, in whole seconds."""
+    parsed = datetime.fromisoformat(text.partition(".")[0].removesuffix("Z"))
+    return parsed.replace(tzinfo=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _failed(
-    job: Job, planned: PlannedBuild, problem: EngineFailed, kind: str, *, tried: ValidationResult | None = None
-) -> Result:
-    """The failure, with the whole of its log in a file, where there is a log."""
-    file = LOGS / f"{planned.image.folder.name}.{kind}.log" if problem.log else None
+    job: Job, planned: PlannedBuild, error: EngineFailed, step: str, *, validation: ValidationResult | None = None
+) -> BuildResult:
+    """The failure of a `step`. The complete log, if there is one, is written to a file."""
+    file = _LOGS / f"{planned.image.folder.name}.{step}.log" if error.log else None
     if file is not None:
-        _write(job, file, problem.log)
-    error = StageError(
+        _write(job, file, error.log)
+    stage_error = StageError(
         ErrorType.ContainerBuildError,
-        problem.message,
-        remediation=problem.remediation,
+        error.message,
+        remediation=error.remediation,
         details=NimGenerationError(
             failed_containers=(planned.image.reference,),
-            docker_errors=(problem.message,),
-            build_logs=problem.log[-KEPT_LINES:],
+            docker_errors=(error.message,),
+            build_logs=error.log[-_REPORTED_LOG_LINES:],
         ),
         log=file,
     )
-    return Result(error=error, tried=tried, files=() if file is None else (file,))
+    return BuildResult(error=stage_error, validation=validation, files=() if file is None else (file,))
 
 
 def _write(job: Job, file: PurePosixPath, lines: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Checks whether images can be built from a container configuration, and whether images and models have valid names."""
+"""Checks of a container configuration, and of the names of images and models, before anything is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..spec import PackageSpec
 from ..spec.container import ContainerConfiguration
 from .quoting import ARGUMENT, value_problem
 
-# the distribution specification's grammar, which has no character that means anything to a Dockerfile
+# the grammar of the OCI distribution specification: none of its characters has a meaning in a Dockerfile
 _IMAGE = re.compile(
     r"([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
     r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
@@ -24,7 +24,7 @@ MODELS = "/app/models"
 """The directory of the image with the modules and the service's settings."""
 VENV = "/opt/venv"
 """The virtual environment of the image."""
-_OWN = {
+_RESERVED = {  # environment variables that the image sets, and the keys of the spec that they come from
     "SERVICE_PORT": "service_port",
     "GRPC_PORT": "grpc_port",
     "METRICS_PORT": "metrics_port",
@@ -36,44 +36,44 @@ def container_problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """Values that an image cannot have."""
     at = "container_config"
     if _IMAGE.fullmatch(config.base_image) is None:
-        yield Problem(where=f"{at}.base_image", message=f"{config.base_image!r} is no image reference")
+        yield Problem(where=f"{at}.base_image", message=f"expected an image reference, got {config.base_image!r}")
     yield from _mappings(config)
-    for kind, words in (("entrypoint", config.entrypoint), ("command_args", config.command_args)):
-        for index, word in enumerate(words):
-            if (why := value_problem(word)) is not None:
-                yield Problem(where=f"{at}.{kind}[{index}]", message=f"the word {why}")
+    for key, argv in (("entrypoint", config.entrypoint), ("command_args", config.command_args)):
+        for index, argument in enumerate(argv):
+            if (reason := value_problem(argument)) is not None:
+                yield Problem(where=f"{at}.{key}[{index}]", message=f"the argument {reason}")
     for index, volume in enumerate(config.volumes):
         path, where = volume.container_path, f"{at}.volumes[{index}].container_path"
         if not path.startswith("/") or not path.isprintable() or ".." in path.split("/"):
-            yield Problem(where=where, message=f"{path!r} is no absolute path in a container")
-        elif hidden := [folder for folder in (MODELS, VENV) if PurePosixPath(folder).is_relative_to(_plain(path))]:
+            yield Problem(where=where, message=f"expected an absolute path in the container, got {path!r}")
+        elif hidden := [folder for folder in (MODELS, VENV) if PurePosixPath(folder).is_relative_to(_normalized(path))]:
             yield Problem(
                 where=where,
-                message=f"a volume at {path!r} would hide {hidden[0]}, which the image brings",
+                message=f"a volume at {path!r} would hide {hidden[0]}, which is part of the image",
                 remediation=f"Choose a container_path outside {hidden[0]}.",
             )
 
 
-def _plain(path: str) -> PurePosixPath:
-    return PurePosixPath("/" + path.lstrip("/"))  # two slashes at the start are a root of their own to pathlib
+def _normalized(path: str) -> PurePosixPath:
+    return PurePosixPath("/" + path.lstrip("/"))  # for pathlib, two leading slashes are a different root
 
 
 def _mappings(config: ContainerConfiguration) -> Iterator[Problem]:
-    for kind, values, pattern in (
+    for mapping, values, pattern in (
         ("labels", config.labels, _LABEL),
         ("environment_vars", config.environment_vars, _VARIABLE),
     ):
-        at = f"container_config.{kind}"
+        at = f"container_config.{mapping}"
         for key, value in values.items():
             if pattern.fullmatch(key) is None or key.startswith(ARGUMENT):
-                yield Problem(where=at, message=f"{key!r} is no name that an image can have there")
-            if (why := value_problem(value)) is not None:
-                yield Problem(where=f"{at}.{key}", message=f"the value {why}")
-    for key in sorted(_OWN.keys() & config.environment_vars.keys()):
+                yield Problem(where=at, message=f"{key!r} is not a valid name")
+            if (reason := value_problem(value)) is not None:
+                yield Problem(where=f"{at}.{key}", message=f"the value {reason}")
+    for key in sorted(_RESERVED.keys() & config.environment_vars.keys()):
         yield Problem(
             where=f"container_config.environment_vars.{key}",
             message="the image sets this variable itself",
-            remediation=f"Set {_OWN[key]} instead.",
+            remediation=f"Set {_RESERVED[key]} instead.",
         )
 
 
@@ -87,21 +87,21 @@ def name_problems(spec: PackageSpec) -> Iterator[Problem]:
         where = f"wasm_binaries[{i}].name"
         if not config.package_image:
             yield from _image_name_problems(where, planned_image(spec, module), check_tag=i == 0)
-        if (why := service_trouble(module.module_name)) is not None:
+        if (reason := service_trouble(module.module_name)) is not None:
             yield Problem(
                 where=where,
-                message=f"{module.module_name!r} {why}",
+                message=f"{module.module_name!r} {reason}",
                 remediation="Give the module another `name`.",
             )
 
 
 def _image_name_problems(where: str, image: PlannedImage, *, check_tag: bool = True) -> Iterator[Problem]:
     # all images have the same tag: one check is enough
-    if (why := oci_trouble(image.name)) is not None:
+    if (reason := oci_trouble(image.name)) is not None:
         yield Problem(
             where=where,
-            message=f"the name of the image, {image.name!r}, {why}",
+            message=f"the name of the image, {image.name!r}, {reason}",
             remediation="Rename the package or the module, or set container_config.image_name.",
         )
-    if check_tag and (why := oci_tag_trouble(image.tag)) is not None:
-        yield Problem(where="container_config.image_tag", message=f"{image.tag!r} {why}")
+    if check_tag and (reason := oci_tag_trouble(image.tag)) is not None:
+        yield Problem(where="container_config.image_tag", message=f"{image.tag!r} {reason}")

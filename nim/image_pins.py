@@ -1,4 +1,4 @@
-"""The distributions that an image installs, and what a specification may change of them."""
+"""The pinned distributions that a service image installs, and the version of Wasmtime that a spec can choose."""
 
 from __future__ import annotations
 
@@ -9,41 +9,46 @@ from ..pins import Pin, all_pins
 from ..problems import Problem
 from ..spec.container import ContainerConfiguration, WasmRuntime
 
-PINNED_PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))  # those that the pins are resolved for
+PINNED_PYTHONS = ((3, 10), (3, 11), (3, 12), (3, 13))
+"""The versions of Python that the pins were resolved for."""
 _RUNTIME = "wasmtime"
 
 
 def image_pins(runtime_version: str | None = None) -> tuple[Pin, ...]:
-    """Those of the image, with another version of Wasmtime where `runtime_version` says so. What that version's files
-    are is not known here, so its pin has no hashes."""
-    found = all_pins()
+    """The pins of an image, with Wasmtime of version `runtime_version` if one is passed.
+
+    portalis knows the hashes of the pinned version only: the pin of a different version has none.
+    """
     return tuple(
         Pin(name=_RUNTIME, version=runtime_version)
-        if each.name == _RUNTIME and runtime_version not in (None, each.version)
-        else each
-        for each in found
+        if pin.name == _RUNTIME and runtime_version not in (None, pin.version)
+        else pin
+        for pin in all_pins()
     )
 
 
 def wasmtime_version(config: ContainerConfiguration) -> str | None:
-    """The version of Wasmtime that is asked for. With another runtime the service has the pinned one all the same."""
+    """The requested version of Wasmtime; None for the pinned version.
+
+    With a different runtime, the image also has Wasmtime, always in the pinned version.
+    """
     return config.wasm_runtime_version if config.wasm_runtime is WasmRuntime.Wasmtime else None
 
 
 def unverified_pins(config: ContainerConfiguration) -> tuple[Pin, ...]:
-    """The pins that an image of `config` installs whatever their files are; none from a wheelhouse."""
-    found = () if config.wheelhouse is not None else image_pins(wasmtime_version(config))
-    return tuple(pin for pin in found if not pin.hashes)
+    """The pins without hashes that an image of `config` installs from the package index."""
+    pins = () if config.wheelhouse is not None else image_pins(wasmtime_version(config))
+    return tuple(pin for pin in pins if not pin.hashes)
 
 
 def pin_problems(config: ContainerConfiguration) -> Iterator[Problem]:
-    """A version of the runtime that this portalis does not call."""
-    wanted = wasmtime_version(config)
-    pinned = next(each for each in image_pins() if each.name == _RUNTIME).version
+    """A requested version of Wasmtime that the runtime does not support."""
+    requested = wasmtime_version(config)
+    pinned = next(pin for pin in image_pins() if pin.name == _RUNTIME).version
     major = pinned.partition(".")[0]
-    if wanted is not None and re.fullmatch(rf"{major}\.\d+\.\d+", wanted) is None:
+    if requested is not None and re.fullmatch(rf"{major}\.\d+\.\d+", requested) is None:
         yield Problem(
             where="container_config.wasm_runtime_version",
-            message=f"{wanted!r} cannot be: the runtime calls Wasmtime {major}",
-            remediation=f"Leave it out for {pinned}, or name a version {major}.x.y.",
+            message=f"expected a version of Wasmtime {major}, got {requested!r}",
+            remediation=f"Omit the key for {pinned}, or name a version {major}.x.y.",
         )

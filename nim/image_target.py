@@ -1,4 +1,4 @@
-"""The packaging target: service images, built by a real engine and tried before they are called made."""
+"""The packaging target for service images: they are built by a container engine and smoke tested."""
 
 from __future__ import annotations
 
@@ -15,57 +15,58 @@ from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, Module, StageError, TargetResult
 from .build_plan import PlannedBuild, Unservable, plan_builds, unservable
-from .builds import Result, build_image
+from .builds import BuildResult, build_image
 from .container_checks import name_problems
 from .image_pins import unverified_pins
 from .service_context import image_context_problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contexts(TargetResult):
-    """The build contexts, and the images that are to be built from them."""
+class ImageTargetResult(TargetResult):
+    """The build contexts as files, and the builds that `run` carries out."""
 
     builds: tuple[PlannedBuild, ...]
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
-    """Why there are no containers."""
+    """The reason that the spec asks for no images; None if it does."""
     return None if spec.enable_nim_packaging else "enable_nim_packaging is false"
 
 
 def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
-    """What no image can be made with or named by."""
+    """Settings and names that an image cannot have."""
     yield from image_context_problems(spec.container_config)
     yield from name_problems(spec)
 
 
-def generate(job: Job) -> Contexts:
-    """The build context of each image: whoever has an engine can build it by hand, too."""
+def generate(job: Job) -> ImageTargetResult:
+    """Write the build context of each image, from which users can also build it manually."""
     tree = OutputTree()
-    errors = tuple(_not_servable(job, module, why) for module in job.modules if (why := unservable(job, module)))
+    errors = tuple(
+        _excluded_module(job, module, found) for module in job.modules if (found := unservable(job, module)) is not None
+    )
     try:
         builds = plan_builds(job)
     except MissingPart as missing:
-        return Contexts(
-            builds=(), skipped=f"{missing.message}. {missing.remediation}", errors=(*errors, _lost(job, missing))
-        )
+        skipped = f"{missing.message}. {missing.remediation}"
+        return ImageTargetResult(builds=(), skipped=skipped, errors=(*errors, _missing_runtime(job, missing)))
     if not builds:
         raise errors[0]
     for build in builds:
         for path, content in build.context.files.items():
             tree.add(build.image.folder / path, content if isinstance(content, bytes) else Source(path=content))
-    return Contexts(tree=tree, errors=errors, builds=builds, warnings=tuple(_warnings(job.spec)))
+    return ImageTargetResult(tree=tree, errors=errors, builds=builds, warnings=tuple(_warnings(job.spec)))
 
 
 def run(job: Job, made: TargetResult) -> TargetResult:
-    """Build, try, inspect and export the images. Without an engine the contexts stay, and no container is made."""
-    assert isinstance(made, Contexts)
+    """Build, test, inspect and export the images. Without an engine only the contexts are produced."""
+    assert isinstance(made, ImageTargetResult)
     try:
         from ..engines.container_engine import ContainerEngine
 
         engine = ContainerEngine.find(job.spec.container_config.runtime)
-    except MissingPart as problem:
-        return replace(made, errors=(*made.errors, _unavailable(job, made.builds, problem)))
+    except MissingPart as missing:
+        return replace(made, errors=(*made.errors, _missing_engine(job, made.builds, missing)))
     results = []
     with engine:
         job.say(engine.version())
@@ -74,12 +75,10 @@ def run(job: Job, made: TargetResult) -> TargetResult:
             results.append(result)
             if result.error is not None and job.spec.fail_on_partial_errors:
                 break
-    return _together(made, results)
+    return _with_results(made, results)
 
 
-def _together(made: Contexts, results: Iterable[Result]) -> TargetResult:
-    """`made`, and what has become of its images."""
-    results = tuple(results)
+def _with_results(made: ImageTargetResult, results: Sequence[BuildResult]) -> TargetResult:
     artifacts = tuple(result.artifact for result in results if result.artifact is not None)
     errors = tuple(result.error for result in results if result.error is not None)
     return replace(
@@ -87,7 +86,7 @@ def _together(made: Contexts, results: Iterable[Result]) -> TargetResult:
         artifacts=Artifacts(nim_containers=artifacts),
         errors=(*made.errors, *errors),
         warnings=(*made.warnings, *(warning for result in results for warning in result.warnings)),
-        validation_results=tuple(result.tried for result in results if result.tried is not None),
+        validation_results=tuple(result.validation for result in results if result.validation is not None),
         tool_outputs=tuple(path for result in results for path in result.files),
     )
 
@@ -95,33 +94,34 @@ def _together(made: Contexts, results: Iterable[Result]) -> TargetResult:
 def _warnings(spec: PackageSpec) -> Iterable[PackagingWarning]:
     if ensembles := [ensemble.name for ensemble in spec.triton_config.ensembles]:
         yield PackagingWarning(
-            message=f"no image has the ensembles of the spec ({', '.join(ensembles)}): a service runs single modules",
+            message=f"the images do not serve the ensembles of the spec ({', '.join(ensembles)}):"
+            " a service runs single modules",
             severity=WarningSeverity.Low,
-            remediation="Serve the model repository for Triton, which has them.",
+            remediation="Serve the model repository with Triton: it includes them.",
         )
     for pin in unverified_pins(spec.container_config):
         yield PackagingWarning(
-            message=f"the images install {pin} without a check of its hash, which portalis does not know",
+            message=f"the images install {pin} without verifying its hash, which portalis does not know",
             severity=WarningSeverity.Medium,
-            remediation="Leave container_config.wasm_runtime_version out, or set container_config.wheelhouse to a"
-            " folder of wheels that you trust.",
+            remediation="Omit container_config.wasm_runtime_version, or set container_config.wheelhouse to a directory"
+            " of trusted wheels.",
         )
 
 
-def _not_servable(job: Job, module: Module, found: Unservable) -> StageError:
+def _excluded_module(job: Job, module: Module, found: Unservable) -> StageError:
     reference = planned_image(job.spec, module.binary).reference
     package = job.spec.container_config.package_image
     message = f"{module.name} is not in the image {reference}" if package else f"no image {reference} was built"
     return StageError(
         ErrorType.ContainerBuildError,
-        f"{message}: {found.why}",
+        f"{message}: {found.reason}",
         remediation=found.remediation,
         details=NimGenerationError(failed_containers=(reference,)),
     )
 
 
-def _lost(job: Job, missing: MissingPart) -> StageError:
-    """The runtime that the images are to have is not there, and they are made with no other."""
+def _missing_runtime(job: Job, missing: MissingPart) -> StageError:
+    # the images are not built with a different runtime instead
     references = dict.fromkeys(planned_image(job.spec, module.binary).reference for module in job.modules)
     return StageError(
         ErrorType.ContainerBuildError,
@@ -131,14 +131,14 @@ def _lost(job: Job, missing: MissingPart) -> StageError:
     )
 
 
-def _unavailable(job: Job, builds: Sequence[PlannedBuild], problem: MissingPart) -> StageError:
+def _missing_engine(job: Job, builds: Sequence[PlannedBuild], missing: MissingPart) -> StageError:
     return StageError(
         ErrorType.ContainerBuildError,
-        f"no image was built: {problem.message}",
-        remediation=problem.remediation or "Install Docker or Podman, and package again.",
-        no_engine=isinstance(problem, EngineUnavailable),
+        f"no image was built: {missing.message}",
+        remediation=missing.remediation or "Install Docker or Podman, and package again.",
+        no_engine=isinstance(missing, EngineUnavailable),
         steps=[build.manual_command(job) for build in builds],
         details=NimGenerationError(
-            failed_containers=tuple(build.image.reference for build in builds), docker_errors=(problem.message,)
+            failed_containers=tuple(build.image.reference for build in builds), docker_errors=(missing.message,)
         ),
     )

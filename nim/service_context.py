@@ -1,4 +1,4 @@
-"""The build context of a service image: the Dockerfile and all that it copies, for one module or all of a package."""
+"""The build context of a service image: the Dockerfile and every file that it copies."""
 
 from __future__ import annotations
 
@@ -27,70 +27,69 @@ _IGNORE = "*\n!requirements.txt\n!unverified.txt\n!wheels\n!wasm-runtime\n!app\n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLabels:
-    """What the labels say of the package."""
+    """The package's metadata for the labels of its images."""
 
     package: str
     version: str
     description: str = ""
     licenses: str = ""
-    """An SPDX expression, or a name."""
+    """An SPDX expression, or the name of a license."""
     license_text: str = ""
     source: str = ""
     created: str = ""
-    """RFC 3339; left out when empty, as it would differ from run to run."""
+    """A date and time (RFC 3339); empty for no such label, as it would differ between runs."""
     authors: str = ""
     url: str = ""
     documentation: str = ""
     revision: str = ""
-    """Of the source, in its version control."""
+    """The revision of the source in its version control system."""
 
 
 def build_context(
     config: ContainerConfiguration,
     *,
     models: Sequence[tuple[ModelSettings, Path]],
-    about: ImageLabels,
+    labels: ImageLabels,
     workers: int = 0,
     runtime: RuntimeFiles | None = None,
 ) -> BuildContext:
-    """The context for an image that serves `models`: how each is served, and its module (`file` has to be the model's
-    name with ``.wasm``), in `runtime` where that is given.
+    """The context of an image that serves `models`, each with its settings and its module, in `runtime` if passed.
 
-    With `config.wheelhouse` those of its wheels come along that the image's pins mean, and the build needs no network.
-    Raises InputProblems for what no image can be made with.
+    A model's `file` must be its name with ``.wasm``. If `config.wheelhouse` is set, the context contains the wheels
+    that the image's pins refer to, and the build needs no network. Raises InputProblems if `config` is invalid.
     """
     if found := list(image_context_problems(config)):
         raise InputProblems(found, source="the container configuration")
     for model, _ in models:
         if model.file != f"{model.name}.wasm":
-            raise ValueError(f"the module of {model.name!r} has to be called {model.name}.wasm, not {model.file!r}")
+            raise ValueError(f"module of {model.name!r}: expected the file name {model.name}.wasm, got {model.file!r}")
     names = [model.name for model, _ in models]
-    install = _install(config)
+    requirements = _requirements(config)
     recipe = render_dockerfile(
         config,
-        labels=image_labels(config, names, about),
+        labels=image_labels(config, names, labels),
         modules=names,
         offline=config.wheelhouse is not None,
-        unverified="unverified.txt" in install,
+        unverified="unverified.txt" in requirements,
         runtime=runtime,
     )
     service = ServiceSettings(
-        name=about.package,
-        version=about.version,
-        description=about.description,
+        name=labels.package,
+        version=labels.version,
+        description=labels.description,
         service_port=config.service_port,
         grpc_port=config.grpc_port,
         metrics_port=config.metrics_port,
         health_check_endpoint=config.health_check_endpoint,
         workers=workers,
-        license=LicenseSettings(**({"name": about.licenses} if about.licenses else {}), text=about.license_text),
-        models=tuple(_run_in(runtime, model) for model, _ in models),
+        license=LicenseSettings(**({"name": labels.licenses} if labels.licenses else {}), text=labels.license_text),
+        models=tuple(_with_runtime(runtime, model) for model, _ in models),
     )
     document = service.model_dump_json(indent=2, exclude_defaults=True)
     files: dict[str, bytes | Path] = {
         "Dockerfile": recipe.text.encode(),
         ".dockerignore": _IGNORE.encode(),
-        **install,
+        **requirements,
         "models/service.json": (escape_hidden(document) + "\n").encode(),
     }
     files |= {f"models/{model.file}": module for model, module in models}
@@ -103,7 +102,7 @@ def build_context(
 
 
 def image_context_problems(config: ContainerConfiguration) -> Iterator[Problem]:
-    """What no image can be made with, each with its path in the spec."""
+    """Settings that an image cannot be built with."""
     yield from container_problems(config)
     yield from runtime_problems(config)
     found = list(pin_problems(config))
@@ -112,50 +111,53 @@ def image_context_problems(config: ContainerConfiguration) -> Iterator[Problem]:
         yield from select_wheels(config.wheelhouse, image_pins(wasmtime_version(config)), config.base_image).problems
 
 
-def image_labels(config: ContainerConfiguration, modules: Sequence[str], about: ImageLabels) -> dict[str, str]:
-    """The labels that every image gets: those of the requirements (3.2), and those of the OCI image specification.
+def image_labels(config: ContainerConfiguration, modules: Sequence[str], package: ImageLabels) -> dict[str, str]:
+    """The labels of an image: those of the requirements (3.2), and those of the OCI image specification.
 
-    ``wasm.module`` is the name of the module; of several, their names with commas between."""
+    ``wasm.module`` is the name of the module, or the names of all modules, separated by commas.
+    """
     oci = {
-        "title": f"{about.package}-{modules[0]}" if len(modules) == 1 else about.package,
-        "version": about.version,
-        "description": about.description,
-        "licenses": about.licenses,
-        "source": about.source,
-        "created": about.created,
-        "authors": about.authors,
-        "url": about.url,
-        "documentation": about.documentation,
-        "revision": about.revision,
+        "title": f"{package.package}-{modules[0]}" if len(modules) == 1 else package.package,
+        "version": package.version,
+        "description": package.description,
+        "licenses": package.licenses,
+        "source": package.source,
+        "created": package.created,
+        "authors": package.authors,
+        "url": package.url,
+        "documentation": package.documentation,
+        "revision": package.revision,
         "vendor": "Portalis Platform",
         "base.name": config.base_image,
         "base.digest": config.base_image.partition("@")[2],
     }
-    told = {f"org.opencontainers.image.{key}": value for key, value in oci.items() if value}
     own = {
         "maintainer": "Portalis Platform",
-        "version": about.version,
-        "package": about.package,
+        "version": package.version,
+        "package": package.package,
         "wasm.module": ",".join(modules),
         "io.portalis.version": __version__,
     }
-    return {**own, **told}
+    return {**own, **{f"org.opencontainers.image.{key}": value for key, value in oci.items() if value}}
 
 
-def _run_in(runtime: RuntimeFiles | None, model: ModelSettings) -> ModelSettings:
-    how = {} if runtime is None else {"wasm_runtime": runtime.name, "wasm_runtime_command": runtime.command}
-    return model.model_copy(update=how)
+def _with_runtime(runtime: RuntimeFiles | None, model: ModelSettings) -> ModelSettings:
+    changes = {} if runtime is None else {"wasm_runtime": runtime.name, "wasm_runtime_command": runtime.command}
+    return model.model_copy(update=changes)
 
 
-def _install(config: ContainerConfiguration) -> dict[str, bytes | Path]:
-    """What pip is given: ``requirements.txt`` with the hash of every file, ``unverified.txt`` with pins whose hashes
-    are not known (pip takes no file with some of both), and the wheels."""
-    wanted, wheels = image_pins(wasmtime_version(config)), tuple[Path, ...]()
+def _requirements(config: ContainerConfiguration) -> dict[str, bytes | Path]:
+    """The files that pip installs from.
+
+    ``requirements.txt`` has the pins with hashes, ``unverified.txt`` the pins without (pip rejects a file that has
+    both), ``wheels/`` the selected wheels.
+    """
+    pins, wheels = image_pins(wasmtime_version(config)), tuple[Path, ...]()
     if config.wheelhouse is not None:
-        chosen = select_wheels(config.wheelhouse, wanted, config.base_image)
-        wanted, wheels = chosen.pins, chosen.wheels
+        selection = select_wheels(config.wheelhouse, pins, config.base_image)
+        pins, wheels = selection.pins, selection.wheels
     files: dict[str, bytes | Path] = {f"wheels/{wheel.name}": wheel for wheel in wheels}
-    files["requirements.txt"] = format_pins(pin for pin in wanted if pin.hashes).encode()
-    if unverified := format_pins(pin for pin in wanted if not pin.hashes):
+    files["requirements.txt"] = format_pins(pin for pin in pins if pin.hashes).encode()
+    if unverified := format_pins(pin for pin in pins if not pin.hashes):
         files["unverified.txt"] = unverified.encode()
     return files

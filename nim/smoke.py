@@ -1,4 +1,4 @@
-"""Tries an image: a container of it starts as it is meant to be confined, becomes healthy, infers, and stops."""
+"""Smoke test of a service image: start a container with its deployment's restrictions, infer, and stop it."""
 
 from __future__ import annotations
 
@@ -19,34 +19,37 @@ from ..free_ports import free_ports
 from ..spec.container import READY_PATH, ContainerConfiguration
 from ..target import Module
 
-REQUEST_S = 30
-READY_S = 120.0
+_REQUEST_S = 30
+_READY_S = 120.0
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Smoke:
-    """How it went: seconds until the container was healthy, whether the image's own health check said so (an image in
-    OCI's format has none), each model's answer, whether it answered over gRPC too (None where no client is installed),
-    the exit status after SIGTERM, and how it was confined."""
+class SmokeTestReport:
+    """The results of a successful smoke test."""
 
     healthy_after_s: float
+    """Seconds until the container was healthy."""
     checked_by_engine: bool
-    answers: Mapping[str, Mapping[str, Any]]
+    """Whether the image has a health check; an image in OCI format has none, and is queried by the test itself."""
+    responses: Mapping[str, Mapping[str, Any]]
+    """The response of each model."""
     over_grpc: bool | None
+    """Whether the models responded over gRPC too; None if no client is installed."""
     exit_status: int
+    """The exit status after SIGTERM."""
     confinement: Confinement
 
-    def told(self) -> str:
-        """In words, for a report."""
-        protocols = "HTTP and gRPC" if self.over_grpc else "HTTP (gRPC was not tried: tritonclient is not installed)"
-        by = (
-            "by its own health check"
-            if self.checked_by_engine
-            else f"by {READY_PATH}: it has no health check of its own"
-        )
+    def describe(self) -> str:
+        """The results in one sentence, for the report."""
+        protocols = "HTTP and gRPC" if self.over_grpc else "HTTP (gRPC was not tested: tritonclient is not installed)"
+        check = f"{READY_PATH}, as the image has no health check"
+        if self.checked_by_engine:
+            check = "its own health check"
         return (
-            f"healthy after {self.healthy_after_s:.1f} s ({by}); {', '.join(self.answers)} answered over {protocols};"
-            f" ended with exit status {self.exit_status} on SIGTERM; run with {self.confinement.describe()}"
+            f"healthy after {self.healthy_after_s:.1f} s (by {check}); {', '.join(self.responses)} answered over"
+            f" {protocols}; ended with exit status {self.exit_status} on SIGTERM;"
+            f" run with {self.confinement.describe()}"
         )
 
 
@@ -67,103 +70,106 @@ def smallest_request(module: Module) -> dict[str, Any]:
     return {"inputs": tensors}
 
 
-def smoke(
+def smoke_test(
     engine: ContainerEngine,
     reference: str,
     *,
     config: ContainerConfiguration,
     requests: Mapping[str, Mapping[str, Any]],
-    timeout_s: float = READY_S,
-) -> Smoke:
-    """Run the image `reference`, and send each of the `requests` (``{"inputs": [...]}``, by model) to its model.
+    timeout_s: float = _READY_S,
+) -> SmokeTestReport:
+    """Run the image `reference` and send each of the `requests` (``{"inputs": [...]}``, by model) to its model.
 
-    On an engine without a bridge network the container shares the host's, on free ports. Raises EngineFailed, with
-    the container's log, where it does not become healthy, does not answer, or does not end by itself on SIGTERM.
+    On an engine without a bridge network the container uses the host's network, on free ports. Raises EngineFailed with
+    the container's log if the container does not become healthy, a model does not respond, or the service does not end
+    with status 0 on SIGTERM.
     """
     confinement = smoke_test_confinement(config, engine.capabilities())
-    names = {
+    container_ports = {
         "SERVICE_PORT": config.service_port,
         "GRPC_PORT": config.grpc_port,
         "METRICS_PORT": config.metrics_port,
     }
-    outside = dict(zip(names, free_ports(len(names))))
-    environment, network, ports = {}, None, {names[name]: outside[name] for name in names}
+    host_ports = dict(zip(container_ports, free_ports(len(container_ports))))
+    environment, network = {}, None
+    ports = {container_ports[name]: host_ports[name] for name in container_ports}
     if not engine.has_bridge():
-        environment = {name: str(port) for name, port in outside.items()}
+        environment = {name: str(port) for name, port in host_ports.items()}
         network, ports = "host", {}
     began = time.monotonic()
     with engine.start(reference, confinement, environment=environment, network=network, ports=ports) as container:
         try:
-            port = outside["SERVICE_PORT"]
-            _wait(container, None if container.has_health_check else port, began + timeout_s)
+            port = host_ports["SERVICE_PORT"]
+            _wait_until_healthy(container, None if container.has_health_check else port, began + timeout_s)
             healthy_after_s = time.monotonic() - began
-            _ask(port, READY_PATH)
-            answers = {model: _ask(port, f"/v1/models/{model}/infer", body) for model, body in requests.items()}
-            over_grpc = _ask_grpc(outside["GRPC_PORT"], requests)
+            _request(port, READY_PATH)
+            responses = {model: _request(port, f"/v1/models/{model}/infer", body) for model, body in requests.items()}
+            over_grpc = _infer_over_grpc(host_ports["GRPC_PORT"], requests)
             exit_status = container.stop()
-            # what another entrypoint does with the signal is its own business
+            # a custom entry point may handle the signal differently
             if exit_status and not config.entrypoint:
-                raise _Refused(f"ended with exit status {exit_status} on SIGTERM, and not with 0")
-        except _Refused as refusal:
+                raise _SmokeTestError(f"ended with exit status {exit_status} on SIGTERM, expected 0")
+        except _SmokeTestError as error:
             raise EngineFailed(
-                f"a container of {reference} {refusal}",
+                f"a container of {reference} {error}",
                 remediation="See the container's log above; `portalis infer` runs the module without a container.",
                 log=container.log(),
             ) from None
-    return Smoke(
+    return SmokeTestReport(
         healthy_after_s=healthy_after_s,
         checked_by_engine=container.has_health_check,
-        answers=answers,
+        responses=responses,
         over_grpc=over_grpc,
         exit_status=exit_status,
         confinement=confinement,
     )
 
 
-class _Refused(Exception):
-    pass
+class _SmokeTestError(Exception):
+    """A failed step of the test; the message continues "a container of <image> …"."""
 
 
-def _wait(container: Container, port: int | None, deadline: float) -> None:
-    """Until the engine calls the container healthy or, with a `port`, the service there says that it is ready."""
+def _wait_until_healthy(container: Container, port: int | None, deadline: float) -> None:
+    """Wait until the engine reports the container as healthy or, with a `port`, until the service there is ready."""
     while True:
         state = container.state()
         health = state.get("Health") or {}
         status = str(health.get("Status", ""))
-        told = [str(probe.get("Output", "")).strip() for probe in health.get("Log") or ()]
+        outputs = [str(probe.get("Output", "")).strip() for probe in health.get("Log") or ()]
         if port is None and status == "healthy":
             return
         if state.get("Status") not in ("created", "running"):
-            raise _Refused(f"ended with exit status {state.get('ExitCode')}")
+            raise _SmokeTestError(f"ended with exit status {state.get('ExitCode')}")
         if port is not None:
             try:
-                _ask(port, READY_PATH)
+                _request(port, READY_PATH)
                 return
-            except _Refused as refusal:
-                told = [str(refusal)]
+            except _SmokeTestError as error:
+                outputs = [str(error)]
         if status == "unhealthy" or time.monotonic() > deadline:
-            raise _Refused(f"is {status or 'not healthy'}: {(told or ['?'])[-1]}")
-        time.sleep(0.1)
+            raise _SmokeTestError(f"is {status or 'not healthy'}: {(outputs or ['?'])[-1]}")
+        time.sleep(_POLL_S)
 
 
-def _ask(port: int, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+def _request(port: int, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", data=data, headers={"Content-Type": "application/json"}
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=REQUEST_S) as answer:
-            found: Mapping[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as refusal:
-        raise _Refused(f"answers {path} with {refusal.code}: {refusal.read(4000).decode(errors='replace')}") from None
-    except (OSError, ValueError) as problem:
-        raise _Refused(f"does not answer {path}: {problem}") from None
-    return found
+        with opener.open(request, timeout=_REQUEST_S) as response:
+            document: Mapping[str, Any] = json.load(response)
+    except urllib.error.HTTPError as error:
+        text = error.read(4000).decode(errors="replace")
+        raise _SmokeTestError(f"answers {path} with status {error.code}: {text}") from None
+    except (OSError, ValueError) as error:
+        raise _SmokeTestError(f"does not answer {path}: {error}") from None
+    return document
 
 
-def _ask_grpc(port: int, requests: Mapping[str, Mapping[str, Any]]) -> bool | None:
-    """Send the requests over gRPC; None where there is no client for it."""
+def _infer_over_grpc(port: int, requests: Mapping[str, Mapping[str, Any]]) -> bool | None:
+    """Send the requests over gRPC. Returns True, or None if no client is installed."""
     try:
         import numpy as np
         from tritonclient import grpc
@@ -174,13 +180,13 @@ def _ask_grpc(port: int, requests: Mapping[str, Mapping[str, Any]]) -> bool | No
         for model, body in requests.items():
             inputs = []
             for tensor in body["inputs"]:
-                texts = tensor["datatype"] == "BYTES"
-                data = [text.encode() for text in tensor["data"]] if texts else tensor["data"]
-                array = np.array(data, object if texts else triton_to_np_dtype(tensor["datatype"]))
+                is_bytes = tensor["datatype"] == "BYTES"
+                data = [text.encode() for text in tensor["data"]] if is_bytes else tensor["data"]
+                array = np.array(data, object if is_bytes else triton_to_np_dtype(tensor["datatype"]))
                 inputs.append(grpc.InferInput(tensor["name"], tensor["shape"], tensor["datatype"]))
                 inputs[-1].set_data_from_numpy(array.reshape(tensor["shape"]))
             try:
-                client.infer(model, inputs, client_timeout=REQUEST_S)
-            except InferenceServerException as problem:
-                raise _Refused(f"answers a request for {model} over gRPC with {problem}") from None
+                client.infer(model, inputs, client_timeout=_REQUEST_S)
+            except InferenceServerException as error:
+                raise _SmokeTestError(f"answers a request for {model} over gRPC with an error: {error}") from None
     return True

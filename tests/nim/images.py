@@ -36,7 +36,7 @@ def context() -> BuildContext:
     return build_context(
         CONFIG,
         models=[(ModelSettings(name="softmax", file="softmax.wasm"), EXAMPLES["softmax"].module)],
-        about=ImageLabels(package="demo", version="1.2.3"),
+        labels=ImageLabels(package="demo", version="1.2.3"),
     )
 
 

@@ -216,7 +216,7 @@ def context_of(*names: str, **changes: Any) -> dict[str, bytes | Path]:
     context = build_context(
         ContainerConfiguration(**changes),
         models=models,
-        about=ImageLabels(
+        labels=ImageLabels(
             package="demo", version="1.2.3", licenses="MIT", license_text="Do what you want.\n", url="https://x"
         ),
     )
@@ -281,12 +281,12 @@ def test_another_wasmtime_is_installed_by_a_step_that_says_what_it_does_not_veri
     hashed, plain, text = (files[name] for name in ("requirements.txt", "unverified.txt", "Dockerfile"))
     assert isinstance(hashed, bytes) and isinstance(text, bytes)
     assert plain == b"wasmtime==50.0.7\n" and b"wasmtime" not in hashed
-    assert text.count(b"--require-hashes") == 1 and b"is not verified" in text
+    assert text.count(b"--require-hashes") == 1 and b"are not verified" in text
     assert "unverified.txt" not in context_of()
 
 
 def test_a_wheelhouse_that_cannot_give_the_pins_is_told_before_anything_is_built(tmp_path: Path) -> None:
-    with pytest.raises(InputProblems, match="there are no wheels"):
+    with pytest.raises(InputProblems, match="no wheels found"):
         context_of(wheelhouse=tmp_path)
 
 
@@ -356,5 +356,5 @@ def test_hadolint_would_find_something(tmp_path: Path) -> None:
 
 def test_a_module_has_to_be_called_as_its_model_is(tmp_path: Path) -> None:
     models = [(ModelSettings(name="a", file="b.wasm"), EXAMPLES["softmax"].module)]
-    with pytest.raises(ValueError, match="has to be called a.wasm, not 'b.wasm'"):
-        build_context(ContainerConfiguration(), models=models, about=ImageLabels(package="p", version="1.0.0"))
+    with pytest.raises(ValueError, match="expected the file name a.wasm, got 'b.wasm'"):
+        build_context(ContainerConfiguration(), models=models, labels=ImageLabels(package="p", version="1.0.0"))

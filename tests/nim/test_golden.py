@@ -36,7 +36,7 @@ RICH: dict[str, Any] = {
 }
 
 
-def about() -> ImageLabels:
+def image_labels() -> ImageLabels:
     return ImageLabels(
         package="demo",
         version="1.2.3",
@@ -55,7 +55,11 @@ def about() -> ImageLabels:
 def context(*names: str, runtime: RuntimeFiles | None = None, **config: Any) -> BuildContext:
     models = [(ModelSettings(name=name, file=f"{name}.wasm"), EXAMPLES[name].module) for name in names]
     return build_context(
-        ContainerConfiguration(**config), models=models, about=about(), workers=3 if runtime else 0, runtime=runtime
+        ContainerConfiguration(**config),
+        models=models,
+        labels=image_labels(),
+        workers=3 if runtime else 0,
+        runtime=runtime,
     )
 
 

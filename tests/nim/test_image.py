@@ -37,12 +37,12 @@ CONFIG = ContainerConfiguration(
     grpc_port=8101,
 )
 MODELS = [(ModelSettings(name=name, file=f"{name}.wasm"), EXAMPLES[name].module) for name in ("gelu", "softmax")]
-ABOUT = ImageLabels(package="demo", version="1.2.3", description="Two models", licenses="MIT")
+LABELS = ImageLabels(package="demo", version="1.2.3", description="Two models", licenses="MIT")
 
 
 @pytest.fixture(scope="module")
 def context() -> BuildContext:
-    return build_context(CONFIG, models=MODELS, about=ABOUT)
+    return build_context(CONFIG, models=MODELS, labels=LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_a_changed_module_rebuilds_the_last_layer_alone(
 ) -> None:
     models = [MODELS[0], (MODELS[1][0], tmp_path / "changed.wasm")]
     (tmp_path / "changed.wasm").write_bytes(EXAMPLES["softmax"].module.read_bytes() + b"\0\2\1x")  # a custom section
-    changed = build_context(CONFIG, models=models, about=ABOUT)
+    changed = build_context(CONFIG, models=models, labels=LABELS)
     # the code as it was: someone may be writing some more of it
     shutil.copytree(folder, tmp_path / "context")
     for path, content in changed.files.items():

@@ -146,7 +146,7 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
         ),
         ("gelu", {"image_tag": "a/b", "package_image": True}, "container_config.image_tag", "'a/b' is no image tag"),
         ("gelu", {"wasm_runtime_path": "/bin/sh"}, "container_config.wasm_runtime_path", "Wasmtime is no program"),
-        ("gelu", {"base_image": "a b"}, "container_config.base_image", "is no image reference"),
+        ("gelu", {"base_image": "a b"}, "container_config.base_image", "expected an image reference, got 'a b'"),
     ],
 )
 def test_what_no_image_can_be_made_with_is_told_before_anything_is_made(
@@ -169,7 +169,7 @@ def test_the_same_input_gives_the_same_context(tmp_path: Path, monkeypatch: pyte
 def test_a_runtime_whose_hash_is_not_known_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     told = [warning.message for warning in run(tmp_path, "gelu", wasm_runtime_version="50.0.7").diagnostics.warnings]
-    assert any("wasmtime==50.0.7 without a check of its hash" in message for message in told)
+    assert any("wasmtime==50.0.7 without verifying its hash" in message for message in told)
     told = [warning.message for warning in run(tmp_path, "gelu").diagnostics.warnings]
     assert not any("hash" in message for message in told)
 
@@ -192,5 +192,5 @@ def test_ensembles_which_no_image_has_are_named(tmp_path: Path, monkeypatch: pyt
     step = {"model_name": "gelu", "input_map": {"x": "raw"}, "output_map": {"y": "out"}}
     ensemble = {"name": "smooth", "inputs": tensors, "outputs": [{**tensors[0], "name": "out"}], "steps": [step]}
     messages = [each.message for each in run(tmp_path, "gelu", triton={"ensembles": [ensemble]}).diagnostics.warnings]
-    assert any("no image has the ensembles of the spec (smooth)" in message for message in messages)
+    assert any("the images do not serve the ensembles of the spec (smooth)" in message for message in messages)
     assert not any("ensembles" in each.message for each in run(tmp_path, "gelu").diagnostics.warnings)

@@ -19,7 +19,7 @@ from portalis.engines.confinement import ANY_USER
 from portalis.engines.container_engine import ContainerEngine
 from portalis.engines.errors import BuildTimedOut, EngineFailed, EngineUnavailable
 from portalis.engines.image import Image
-from portalis.nim.smoke import smoke
+from portalis.nim.smoke import smoke_test
 from portalis.spec.container import ContainerRuntime
 from tests import parts
 from tests.running.waiting import until
@@ -74,22 +74,22 @@ def test_the_last_layer_of_dockers_image_is_the_module(docker: ContainerEngine, 
 @pytest.mark.slow
 def test_a_confined_container_becomes_healthy_infers_as_numpy_does_and_stops(built: Built) -> None:
     assert CONFIG.read_only_root_filesystem and CONFIG.drop_capabilities == ("ALL",)
-    went = smoke(built.engine, REFERENCE, config=CONFIG, requests={"softmax": REQUEST})
-    check_answer(went.answers["softmax"])
-    assert went.checked_by_engine and went.exit_status == 0
-    assert went.healthy_after_s > 0
-    confinement = went.confinement
+    report = smoke_test(built.engine, REFERENCE, config=CONFIG, requests={"softmax": REQUEST})
+    check_answer(report.responses["softmax"])
+    assert report.checked_by_engine and report.exit_status == 0
+    assert report.healthy_after_s > 0
+    confinement = report.confinement
     assert (confinement.user, confinement.read_only_root) == (ANY_USER, True)
     capabilities = built.engine.capabilities()
     assert (confinement.memory_bytes == 512 * 2**20) is capabilities.memory_limit
     assert (confinement.cpu_millis == 1500) is (capabilities.cpu_limit and capabilities.cpus > 1)
-    assert "read-only root" in went.told() and "exit status 0 on SIGTERM" in went.told()
+    assert "read-only root" in report.describe() and "exit status 0 on SIGTERM" in report.describe()
 
 
 @pytest.mark.slow
 def test_an_error_in_a_container_includes_its_log(built: Built) -> None:
-    with pytest.raises(EngineFailed, match=r"/v1/models/other/infer with 404") as caught:
-        smoke(built.engine, REFERENCE, config=CONFIG, requests={"other": {"inputs": []}})
+    with pytest.raises(EngineFailed, match=r"/v1/models/other/infer with status 404") as caught:
+        smoke_test(built.engine, REFERENCE, config=CONFIG, requests={"other": {"inputs": []}})
     assert any("softmax" in line and "ready" in line for line in caught.value.log)
 
 
@@ -140,7 +140,7 @@ def test_the_error_for_a_container_that_ends_early_has_its_status_and_log(
     )
     engine.build(tmp_path, "portalis-test/ends:1", network="none")
     with pytest.raises(EngineFailed, match="ended with exit status 5") as caught:
-        smoke(engine, "portalis-test/ends:1", config=CONFIG, requests={})
+        smoke_test(engine, "portalis-test/ends:1", config=CONFIG, requests={})
     assert caught.value.log == ("no such thing",)
     engine.remove("portalis-test/ends:1")
 

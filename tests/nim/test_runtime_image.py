@@ -42,7 +42,7 @@ def test_a_command_runs_in_wasmedge_in_a_confined_container(docker: ContainerEng
     )
     models = [(ModelSettings(name="cat", file="cat.wasm"), tmp_path / "cat.wasm")]
     context = build_context(
-        config, models=models, about=ImageLabels(package="demo", version="1"), runtime=find_runtime(config)
+        config, models=models, labels=ImageLabels(package="demo", version="1"), runtime=find_runtime(config)
     )
     context.write_to(tmp_path / "context")
     lines: list[str] = []

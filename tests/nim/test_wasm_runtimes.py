@@ -77,7 +77,7 @@ def test_the_program_on_path_is_taken(tmp_path: Path) -> None:
 def test_a_program_that_is_not_there_is_told_with_what_to_do(tmp_path: Path, runtime: WasmRuntime) -> None:
     with pytest.raises(MissingPart) as caught:
         find_runtime(asked(runtime), {"PATH": str(tmp_path)})
-    assert f"{runtime.value} is not to be had: there is no {runtime.value.lower()} on PATH" in caught.value.message
+    assert f"{runtime.value} is not available: {runtime.value.lower()} was not found on PATH" in caught.value.message
     assert "wasm_runtime_path" in caught.value.remediation
 
 
@@ -87,9 +87,9 @@ def test_a_program_that_cannot_be_it_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("hello")
     for path, why in {
-        script: "is a script; the program itself is needed",
-        text: "is no Linux program",
-        Path(sys.executable).resolve(): "does not tell a version of WasmEdge",
+        script: "is a script; expected the executable itself",
+        text: "is not a Linux executable",
+        Path(sys.executable).resolve(): "does not print a version of WasmEdge",
         tmp_path / "nothing": "cannot be read: No such file",
     }.items():
         with pytest.raises(MissingPart, match=why):
@@ -107,7 +107,7 @@ def test_a_program_with_a_library_that_is_lost_is_not_taken(tmp_path: Path) -> N
     copied(found, tmp_path)
     (tmp_path / "lib" / "libwasmedge.so.0").unlink()
     # the copy no longer has its libraries in the place that its header names
-    with pytest.raises(MissingPart, match=r"cannot be loaded here: .*libwasmedge\.so\.0"):
+    with pytest.raises(MissingPart, match=r"cannot be loaded: .*libwasmedge\.so\.0"):
         find_runtime(asked(wasm_runtime_path=tmp_path / "wasmedge"))
 
 
@@ -128,8 +128,8 @@ def test_the_context_has_the_runtime_and_says_how_it_is_started(tmp_path: Path) 
     (tmp_path / "exit.wasm").write_bytes(wasmtime.wat2wasm(PROGRAM))
     config = asked(wasm_runtime_path=parts.wasmedge())
     models = [(ModelSettings(name="exit", file="exit.wasm"), tmp_path / "exit.wasm")]
-    about = ImageLabels(package="demo", version="1")
-    found = build_context(config, models=models, about=about, runtime=find_runtime(config))
+    labels = ImageLabels(package="demo", version="1")
+    found = build_context(config, models=models, labels=labels, runtime=find_runtime(config))
     found.write_to(tmp_path / "context")
     told = json.loads((tmp_path / "context" / "models" / "service.json").read_text())["models"][0]
     assert told["wasm_runtime"] == "WasmEdge"
@@ -138,7 +138,7 @@ def test_the_context_has_the_runtime_and_says_how_it_is_started(tmp_path: Path) 
     assert f'COPY ["{WASM_RUNTIME}", "{RUNTIME_PATH}"]' in text and " --version\n" in text
     assert f"!{WASM_RUNTIME}" in (tmp_path / "context" / ".dockerignore").read_text().split()
     assert (tmp_path / "context" / WASM_RUNTIME / "wasmedge").read_bytes() == parts.wasmedge().read_bytes()
-    plain = build_context(ContainerConfiguration(), models=models, about=about)
+    plain = build_context(ContainerConfiguration(), models=models, labels=labels)
     assert not [path for path in plain.files if path.parts[0] == WASM_RUNTIME]
     assert RUNTIME_PATH not in plain.files[next(p for p in plain.files if p.name == "Dockerfile")].decode()  # type: ignore[union-attr]
 
@@ -167,7 +167,7 @@ def test_without_the_program_the_images_are_skipped_and_never_made_with_another_
     made = run(tmp_path, modules=program(tmp_path), wasm_runtime=runtime)
     (stage,) = [each for each in made.packaging_metrics.stages if each.stage is PackagingStage.NimGeneration]
     assert stage.outcome == "skipped"
-    assert stage.reason is not None and f"{runtime} is not to be had" in stage.reason
+    assert stage.reason is not None and f"{runtime} is not available" in stage.reason
     assert "wasm_runtime_path" in stage.reason
     assert made.artifacts.nim_containers == () and not (tmp_path / "out" / "containers").exists()
 

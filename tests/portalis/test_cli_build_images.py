@@ -86,7 +86,7 @@ def test_only_the_modules_that_are_asked_for_get_an_image_and_no_smoke_says_so(p
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "demo-softmax:1.0.0"
     assert "  tried: no" in done.stdout.splitlines()
-    assert "the image demo-softmax:1.0.0 was built and not tried" in done.stderr
+    assert "the image demo-softmax:1.0.0 was built but not tested: smoke tests are disabled" in done.stderr
     assert [path.name for path in (place.folder / "out-images" / "containers").iterdir()] == ["demo-softmax"]
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from portalis.escaping import HIDDEN_CHARACTERS, escape_hidden, has_hidden
 from portalis.model_repository_gen import pbtxt
-from portalis.nim.quoting import Quoted
+from portalis.nim.quoting import Quoter
 from portalis.yaml_writer import document
 
 from .conftest import ADD, Cli
@@ -46,10 +46,10 @@ def test_toml_and_protobuf_say_the_same_without_hidden_characters(value: str) ->
 
 @given(texts)
 def test_a_dockerfile_has_them_in_no_line(value: str) -> None:
-    quoted = Quoted()
-    line = quoted.value(value)
+    quoter = Quoter()
+    line = quoter.value(value)
     assert not has_hidden(line) and "\n" not in line
-    assert has_hidden(value) <= (value in quoted.arguments.values())
+    assert has_hidden(value) <= (value in quoter.arguments.values())
 
 
 def every_text(folder: Path) -> dict[str, str]:

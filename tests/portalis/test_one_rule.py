@@ -110,7 +110,7 @@ def _image(workplace: Workplace, path: Path) -> str:
     job: Any = SimpleNamespace(spec=workplace.spec("bad"))
     found = unservable(job, SimpleNamespace(name="bad", inspection=inspect_module(path, tool="spec")))  # type: ignore[arg-type]
     assert found is not None
-    return found.why
+    return found.reason
 
 
 def _kit(path: Path) -> str:
