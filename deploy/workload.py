@@ -99,10 +99,10 @@ class Workload:
 
 
 def workloads(job: Job) -> Iterator[Workload]:
-    """Everything of `job.made` that can be run, by name."""
-    for artifact in sorted(job.made.nim_containers, key=lambda each: each.image_name):
+    """Everything of `job.artifacts` that can be run, by name."""
+    for artifact in sorted(job.artifacts.nim_containers, key=lambda each: each.image_name):
         yield _service(job.spec.container_config, artifact)
-    if job.made.triton_models:
+    if job.artifacts.triton_models:
         yield _triton(job)
 
 

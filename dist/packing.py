@@ -57,9 +57,9 @@ def pack(job: Job, folder: PurePosixPath) -> Packed:
     members = Members([*inside, *beside])
     plan = Plan(top=top, members=members, epoch=epoch(job.created_at), level=config.compression_level)
     check_room(plan, job.staging, name)
-    job.say(f"packing {name}: {len(members)} files, {human(members.size_bytes)}")
+    job.report(f"packing {name}: {len(members)} files, {human(members.size_bytes)}")
     with all_or_nothing(job.staging / folder, name) as files:
-        archive = write_one(plan, config, files, job.say)
+        archive = write_one(plan, config, files, job.report)
         name = archive.name
         wanted = config.checksum_algorithms if config.generate_checksums else ()
         digests = checksums(files.place(name), {*wanted, *ATTESTED})
@@ -71,7 +71,7 @@ def pack(job: Job, folder: PurePosixPath) -> Packed:
         for file_name, text in checksum_files(name, found).items():
             files.write(from_bytes(file_name, text.encode(), "checksum"))
         size = files.place(name).stat().st_size
-    job.say(f"{name}: {human(size)}, {members.size_bytes / size:.2f} times smaller than what it holds")
+    job.report(f"{name}: {human(size)}, {members.size_bytes / size:.2f} times smaller than what it holds")
     made = DistributionArchive(
         archive_name=name,
         archive_path=job.final(folder / name),

@@ -12,7 +12,7 @@ from ..contracts.artifacts import TritonModelArtifact
 from ..contracts.errors import ErrorType, TritonConfigError
 from ..contracts.output import PackagingWarning, WarningSeverity
 from ..interface_check import INTERFACE_KEYS, interface_under, trouble_under, unloadable_under
-from ..output import OutputTree, Source
+from ..output import CopiedFile, OutputTree
 from ..output.package_layout import model_folder, model_name
 from ..spec.triton import LatestVersions, TritonConfiguration, VersionPolicyType
 from ..target import Job, Module, StageError
@@ -61,7 +61,7 @@ def add_models(job: Job, tree: OutputTree) -> BuiltModels:
         applied.append((name, inherited_settings(job.spec, module.binary), fitted.dropped))
         warnings += dropped_setting_warnings(name, fitted.dropped)
         module_path = add_model(
-            tree, folder, config, settings, Source(path=module.path, sha256=module.inspection.sha256)
+            tree, folder, config, settings, CopiedFile(path=module.path, sha256=module.inspection.sha256)
         )
         artifacts.append(_artifact(job, folder, config, settings.model_version, backend_name(settings), module_path))
         if settings.keep_versions and job.previous is not None:

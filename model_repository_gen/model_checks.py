@@ -37,11 +37,11 @@ def check_models(job: Job, result: TargetResult) -> TargetResult:
     results = [_static(name, problems.get(name, []), incompatible[name]) for name in models]
     if job.live:
         valid = [each.name for each in results if each.valid]
-        job.say(f"starting Triton with {len(valid)} models")
+        job.report(f"starting Triton with {len(valid)} models")
         if valid:
             platforms = {artifact.platform for artifact in result.artifacts.triton_models}
             with validation_copy(repository, platforms) as path:
-                results += validate_on_triton(path, valid, job.say)
+                results += validate_on_triton(path, valid, job.report)
     artifacts = tuple(_with_report(artifact, results) for artifact in result.artifacts.triton_models)
     return replace(
         result,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from .. import wasm_backend
-from ..output import OutputTree, Source
+from ..output import CopiedFile, OutputTree
 from ..spec.model_tensors import ModelOutput
 from ..spec.triton import Ensemble, TritonConfiguration, TritonPlatform
 from .pbtxt import CONFIG_FILE, ModelConfig, to_text
@@ -17,7 +17,7 @@ _PLACEHOLDER = ".keep"
 
 
 def add_model(
-    tree: OutputTree, folder: PurePosixPath, config: ModelConfig, settings: TritonConfiguration, module: Source
+    tree: OutputTree, folder: PurePosixPath, config: ModelConfig, settings: TritonConfiguration, module: CopiedFile
 ) -> PurePosixPath:
     """Add a model that runs `module` to `folder`; returns the path of the module in the tree."""
     version = folder / str(settings.model_version)
@@ -26,7 +26,7 @@ def add_model(
     if settings.platform is TritonPlatform.Python:
         tree.text(version / "model.py", wasm_backend.MODEL_PY)
         for relative, file in wasm_backend.island_files():
-            tree.add(version / wasm_backend.ISLAND_NAME / relative, Source(path=file))
+            tree.add(version / wasm_backend.ISLAND_NAME / relative, CopiedFile(path=file))
     _add_named_files(tree, [*_labels(folder, settings.outputs), *_data(folder, settings)])
     return module_path
 
@@ -41,7 +41,7 @@ def add_ensemble(tree: OutputTree, folder: PurePosixPath, config: ModelConfig, e
 def _add_named_files(tree: OutputTree, files: Iterable[tuple[PurePosixPath, Path]]) -> None:
     """Add the files that the configuration refers to by name; several tensors can use one file."""
     for path, file in dict(files).items():
-        tree.add(path, Source(path=file))
+        tree.add(path, CopiedFile(path=file))
 
 
 def _labels(folder: PurePosixPath, outputs: Iterable[ModelOutput]) -> Iterator[tuple[PurePosixPath, Path]]:
@@ -71,5 +71,5 @@ def add_kept_versions(tree: OutputTree, folder: PurePosixPath, earlier: Path, ve
             continue
         kept.append(int(name))
         for file in sorted(path for path in each.rglob("*") if path.is_file()):
-            tree.add(folder / name / file.relative_to(each), Source(path=file))
+            tree.add(folder / name / file.relative_to(each), CopiedFile(path=file))
     return sorted(kept)

@@ -50,11 +50,11 @@ def build_image(engine: ContainerEngine, job: Job, planned: PlannedBuild) -> Bui
             arguments=planned.context.arguments,
             timeout_s=config.build_timeout,
             network=engine.build_network(offline=config.wheelhouse is not None),
-            on_line=job.say,
+            on_line=job.report,
         )
     except EngineFailed as error:
         return _failed(job, planned, error, "build")
-    job.say(f"{reference} was built in {time.monotonic() - began:.1f} s: {image.size_bytes / 2**20:.0f} MiB")
+    job.report(f"{reference} was built in {time.monotonic() - began:.1f} s: {image.size_bytes / 2**20:.0f} MiB")
     try:
         validation, warnings = _smoke_test(engine, job, planned, image)
     except EngineFailed as error:
@@ -63,7 +63,7 @@ def build_image(engine: ContainerEngine, job: Job, planned: PlannedBuild) -> Bui
     archive = planned.image.folder / IMAGE_ARCHIVE if config.export_image else None
     if archive is not None:
         try:
-            job.say(f"exporting {reference}")
+            job.report(f"exporting {reference}")
             engine.save(reference, job.staging / archive)
         except EngineFailed as error:
             return _failed(job, planned, error, "export", validation=validation)
@@ -83,13 +83,13 @@ def _smoke_test(
 
     config, reference = job.spec.container_config, planned.image.reference
     warnings = [] if image.config.get("Healthcheck") else [_no_health_check(reference)]
-    if not job.tries_images:
+    if not job.smoke_tests_images:
         return None, (*warnings, _untested(reference, "smoke tests are disabled", "Omit --no-smoke."))
     if config.gpu_required and not engine.capabilities().gpus:
         reason = "it requires a GPU, and the engine cannot assign one"
         remediation = f"Package on a host where {config.runtime} has NVIDIA's container runtime."
         return None, (*warnings, _untested(reference, reason, remediation))
-    job.say(f"testing {reference}")
+    job.report(f"testing {reference}")
     requests = {module.name: smallest_request(module) for module in planned.modules}
     report = smoke_test(engine, reference, config=config, requests=requests)
     result = ValidationResult(name=reference, check=_SMOKE_TEST, valid=True, report=report.describe())

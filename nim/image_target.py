@@ -10,7 +10,7 @@ from ..contracts.output import Artifacts, PackagingWarning, WarningSeverity
 from ..engines.errors import EngineUnavailable
 from ..errors import MissingPart
 from ..images import planned_image
-from ..output import OutputTree, Source
+from ..output import CopiedFile, OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, Module, StageError, TargetResult
@@ -54,7 +54,7 @@ def generate(job: Job) -> ImageTargetResult:
         raise errors[0]
     for build in builds:
         for path, content in build.context.files.items():
-            tree.add(build.image.folder / path, content if isinstance(content, bytes) else Source(path=content))
+            tree.add(build.image.folder / path, content if isinstance(content, bytes) else CopiedFile(path=content))
     return ImageTargetResult(tree=tree, errors=errors, builds=builds, warnings=tuple(_warnings(job.spec)))
 
 
@@ -69,7 +69,7 @@ def run(job: Job, made: TargetResult) -> TargetResult:
         return replace(made, errors=(*made.errors, _missing_engine(job, made.builds, missing)))
     results = []
     with engine:
-        job.say(engine.version())
+        job.report(engine.version())
         for build in made.builds:
             result = build_image(engine, job, build)
             results.append(result)

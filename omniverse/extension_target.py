@@ -58,7 +58,7 @@ def generate(job: Job) -> TargetResult:
     kept = [each for each in chosen if each.name not in found or found[each.name].compatible]
     if not kept:
         raise no_module_left_error(errors)
-    job.say(f"extension {extension_id(job.spec)} with {len(kept)} of {len(kept) + len(errors)} modules")
+    job.report(f"extension {extension_id(job.spec)} with {len(kept)} of {len(kept) + len(errors)} modules")
     tree = OutputTree()
     for entry in build_extension_tree(job.spec, kept, job.created_at):
         tree.add(_root(job.spec) / entry.path, entry.content, executable=entry.executable)
@@ -124,7 +124,7 @@ def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[ExtensionFin
     if python is None:
         why = f"not tried, as no Omniverse Kit is here: {INSTALL_KIT}"
         return ValidationResult(name=identifier, check="live", valid=False, tried=False, report=why), []
-    job.say("trying the extension in Omniverse Kit")
+    job.report("trying the extension in Omniverse Kit")
     started = try_extension(python, job.staging / _root(job.spec))
     remedy = "Read Kit's words above; the extension's docs/README.md says what it needs."
     wrong = [ExtensionFinding(what=started.trouble, remedy=remedy)] if started.trouble is not None else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from ..output import OutputTree, Source
+from ..output import CopiedFile, OutputTree
 from ..spec.package_spec import PackageSpec
 from ..templates import render
 from .extension_documents import TEMPLATES, documentation_files
@@ -28,13 +28,13 @@ def build_extension_tree(spec: PackageSpec, chosen: Sequence[SelectedModule], cr
         text = render(TEMPLATES, f"{template}.py.j2", id=identifier)
         tree.text(module_folder(identifier) / "tests" / f"{name}.py", text)
     for module in chosen:
-        tree.add(module.file, Source(path=module.path, sha256=module.inspection.sha256))
+        tree.add(module.file, CopiedFile(path=module.path, sha256=module.inspection.sha256))
     tree.merge(documentation_files(spec, chosen, created_at))
     tree.merge(scenario_files(spec, chosen))
     licence = spec.distribution_config.license_file
     if licence is not None:  # where Kit's own extensions have theirs, and under such a name
-        tree.add(LICENSES / f"{identifier}-LICENSE.md", Source(path=licence))
+        tree.add(LICENSES / f"{identifier}-LICENSE.md", CopiedFile(path=licence))
     config = spec.omniverse_config
-    tree.add(ICON, Source(path=config.extension_icon or TEMPLATES / "icon.png"))
-    tree.add(PREVIEW, Source(path=config.extension_preview or TEMPLATES / "preview.png"))
+    tree.add(ICON, CopiedFile(path=config.extension_icon or TEMPLATES / "icon.png"))
+    tree.add(PREVIEW, CopiedFile(path=config.extension_preview or TEMPLATES / "preview.png"))
     return tree

@@ -29,7 +29,7 @@ def bundled_files(job: Job) -> tuple[OutputTree, list[PackagingWarning]]:
     if not config.prebundle:
         return OutputTree(), []
     try:
-        found = get_wheels(kit_python(config.required_kit_version), config.wheelhouse, job.say)
+        found = get_wheels(kit_python(config.required_kit_version), config.wheelhouse, job.report)
     except NoWheels as problem:
         message = f"the Omniverse extension is without NumPy and Wasmtime: {problem}"
         return OutputTree(), [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from ..output import OutputTree, Source
+from ..output import CopiedFile, OutputTree
 from ..spec.omniverse import CustomIntegration, IntegrationType
 from ..spec.package_spec import PackageSpec
 from ..templates import render
@@ -48,7 +48,7 @@ def python_module_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> 
     nodes = ("node",) if config.omnigraph_nodes else ()
     scenarios = ("attributes", "scenario") if config.example_scenarios else ()
     for name in dict.fromkeys((*_ALWAYS, *parts, *nodes, *scenarios)):
-        tree.add(folder / f"{name}.py", Source(path=INSIDE / f"{name}.py"))
+        tree.add(folder / f"{name}.py", CopiedFile(path=INSIDE / f"{name}.py"))
     about = {
         "id": identifier,
         "title": extension_title(spec),
@@ -63,5 +63,5 @@ def python_module_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> 
     tree.text(folder / "modules.json", json.dumps(table, indent=2))
     # inside the module, so that extensions made by different versions of portalis can run in one Kit
     for path, source in island_files():
-        tree.add(folder / ISLAND_NAME / path, Source(path=source))
+        tree.add(folder / ISLAND_NAME / path, CopiedFile(path=source))
     return tree

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ..output import OutputTree, Source
+from ..output import CopiedFile, OutputTree
 from ..spec.omniverse import ExampleScenario
 from ..spec.package_spec import PackageSpec
 from ..templates import render
@@ -45,7 +45,7 @@ def scenario_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> Outpu
         }
         tree.text(FOLDER / f"{scenario.name}.py", render(TEMPLATES, "example.py.j2", **values))
         if scenario.scenario_file is not None:
-            tree.add(FOLDER / scene, Source(path=scenario.scenario_file))
+            tree.add(FOLDER / scene, CopiedFile(path=scenario.scenario_file))
         else:
             modules = [_prim(prims[name], name, interface) for name, interface in known.items()]
             about = "\n\n".join(filter(None, (scenario.description, scenario.documentation))) or scenario.name

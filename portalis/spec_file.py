@@ -20,7 +20,7 @@ from tomlkit import items
 from .errors import UsageError
 from .escaping import escape_hidden, printable
 from .inspection import Inspection, WasmError, inspect_module
-from .output import refuse_what_is_not_ours
+from .output import refuse_foreign_directory
 from .problems import InputProblems, Problem
 from .spec import PackageSpec
 from .spec.read import make_spec
@@ -130,7 +130,7 @@ def _output(modules: Sequence[Path], folder: Path) -> str:
         if os.path.lexists(place) and not place.is_dir():
             continue
         try:
-            refuse_what_is_not_ours(place)
+            refuse_foreign_directory(place)
         except UsageError:
             continue
         real = os.path.realpath(place)

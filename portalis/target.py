@@ -40,8 +40,10 @@ class StageError(PortalisError):
         log: PurePosixPath | None = None,
         no_engine: bool = False,
     ) -> None:
-        """`log` is a file of `TargetResult.tool_outputs` with the details; it is kept even if nothing else is.
-        `no_engine`: no container engine is available."""
+        """`log` is one of `TargetResult.tool_outputs`; it is kept even if the stage's other files are not.
+
+        `no_engine` means that no container engine is available.
+        """
         super().__init__(message, remediation=remediation)
         self.kind = kind
         self.steps = tuple(steps)
@@ -51,14 +53,14 @@ class StageError(PortalisError):
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """The names of what was not made, where the details have them."""
-        found = {} if self.details is None else self.details.model_dump()
-        return tuple(name for key in _FAILED for name in found.get(key, ()))
+        """The names of the artifacts that failed, if the details have them."""
+        details = {} if self.details is None else self.details.model_dump()
+        return tuple(name for key in _FAILED for name in details.get(key, ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """A module of the package: what the spec says of it, and what inspection found."""
+    """A module of the package: its table in the spec, and its inspection."""
 
     name: str
     path: Path
@@ -68,37 +70,37 @@ class Module:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a target works on. `staging` has all that was written so far; `output` is where it will be in the end."""
+    """The input of a target. Files are written to `staging`, which replaces `output` at the end of the run."""
 
     spec: PackageSpec
     modules: tuple[Module, ...]
     output: Path
     staging: Path
     previous: Path | None
-    """The output directory of an earlier run, where there is one."""
-    made: Artifacts
-    """What the earlier stages made."""
+    """The output directory of an earlier run, if it exists."""
+    artifacts: Artifacts
+    """The artifacts of earlier stages."""
     files: Mapping[PurePosixPath, Written]
-    """All files that were written so far."""
+    """All files in the staging directory so far."""
     manifest: Callable[[], PackageManifest]
-    """The manifest of what was made so far."""
+    """Builds the manifest of all artifacts so far."""
     created_at: str
-    """The time that goes into what is made: SOURCE_DATE_EPOCH, or when the run began."""
+    """The creation time to write into artifacts: SOURCE_DATE_EPOCH, or the start of the run."""
     live: bool
-    """Whether what is made is tried on real servers."""
-    say: Callable[[str], None]
-    """Tells the user of progress, in a short line."""
-    tries_images: bool = True
-    """Whether images are run once they are built."""
+    """Whether to validate artifacts on real servers."""
+    report: Callable[[str], None]
+    """Shows a short line of progress to the user."""
+    smoke_tests_images: bool = True
+    """Whether to start and call images after they are built."""
 
     def final(self, path: PurePosixPath | str) -> str:
-        """Where the file `path` will be in the end, for a report."""
+        """The absolute path of an output file after the run, for a report."""
         return str(self.output / path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetResult:
-    """What a target made: its files, what the report says of them, and what could not be made beside them."""
+    """The output of a target: files, artifacts for the report, and errors of artifacts that failed."""
 
     tree: OutputTree = field(default_factory=OutputTree)
     artifacts: Artifacts = field(default_factory=Artifacts)
@@ -106,25 +108,27 @@ class TargetResult:
     warnings: tuple[PackagingWarning, ...] = ()
     validation_results: tuple[ValidationResult, ...] = ()
     tool_outputs: tuple[PurePosixPath, ...] = ()
-    """Files that `run` had a tool write into the staging folder."""
+    """Files in the staging directory that a tool wrote during `run`."""
     published: tuple[PublishedArtifact, ...] = ()
-    """What is in a registry now."""
+    """Artifacts that are in a registry now."""
     skipped: str | None = None
-    """Why nothing is made, where that only shows here: in what the earlier stages made, or on this machine. `errors`
-    say what of it was asked for."""
+    """Why nothing was generated, if that depends on earlier stages or on this machine and not only on the spec.
+
+    `errors` are about requested artifacts.
+    """
 
 
 class Target(Protocol):
     """The functions of a target's module."""
 
     def skip_reason(self, spec: PackageSpec) -> str | None:
-        """Why the spec does not want this target; None where it does."""
+        """Why the spec disables this target; None if it is enabled."""
 
     def spec_problems(self, spec: PackageSpec) -> Iterable[Problem]:
-        """What in the spec this target cannot work with, such as names that are not valid for it."""
+        """The values in the spec that this target rejects, for example invalid names."""
 
     def generate(self, job: Job) -> TargetResult:
-        """Make the files. Raises StageError where nothing can be made."""
+        """Generate the target's files. Raises StageError if none can be generated."""
 
-    def run(self, job: Job, made: TargetResult) -> TargetResult:
-        """Go on with what was written; the result stands in place of `made`. Raises StageError."""
+    def run(self, job: Job, result: TargetResult, /) -> TargetResult:
+        """Run external tools on the written files of `result`; returns the final result. Raises StageError."""

@@ -79,7 +79,7 @@ def triton_models(job: Job) -> tuple[ApiModel, ...]:
     modules = {model_name(job.spec, module.binary): module for module in job.modules}
     ensembles = {ensemble.name: ensemble for ensemble in job.spec.triton_config.ensembles}
     found = []
-    for artifact in job.made.triton_models:
+    for artifact in job.artifacts.triton_models:
         if artifact.model_name in modules:
             found.append(_of_module(job.spec, artifact, modules[artifact.model_name]))
         elif artifact.model_name in ensembles:

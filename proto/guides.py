@@ -43,11 +43,11 @@ class Guide:
 
 
 def guides(job: Job, models: Iterable[ApiModel], documents: Iterable[ApiDocumentation]) -> tuple[Guide, ...]:
-    """Those for what `job.made` has; `models` are the ones on Triton, `documents` those that lie beside the guides."""
+    """Those for `job.artifacts`; `models` are the ones on Triton, `documents` those that lie beside the guides."""
     found = []
-    if job.made.triton_models:
+    if job.artifacts.triton_models:
         found.append(_triton(job.spec, tuple(models)))
-    if job.made.nim_containers:
+    if job.artifacts.nim_containers:
         found.append(_containers(job, documents))
     return tuple(found)
 
@@ -119,7 +119,7 @@ def _containers(job: Job, documents: Iterable[ApiDocumentation]) -> Guide:
         _FILTERS,
         title=title,
         description=spec.description,
-        containers=[_container(job, each) for each in job.made.nim_containers],
+        containers=[_container(job, each) for each in job.artifacts.nim_containers],
         service_port=spec.container_config.service_port,
         grpc_port=spec.container_config.grpc_port,
         metrics_port=spec.container_config.metrics_port,

@@ -97,7 +97,7 @@ def _place(path: PurePosixPath, spec: PackageSpec) -> PurePosixPath:
 def _images(job: Job) -> dict[PurePosixPath, PurePosixPath]:
     """Where exported images go: beside the Dockerfile that they were built from, under one name."""
     places = {}
-    for container in job.made.nim_containers:
+    for container in job.artifacts.nim_containers:
         if container.image_archive_path is not None:
             recipe = PurePosixPath(container.dockerfile_path).relative_to(job.output)
             image = PurePosixPath(container.image_archive_path).relative_to(job.output)

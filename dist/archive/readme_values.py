@@ -22,7 +22,7 @@ from .members import Members
 def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) -> dict[str, Any]:
     """The values for a README of the archive that holds `members` below the folder `top`."""
     spec, config = job.spec, job.spec.distribution_config
-    platforms = {model.platform.lower() for model in job.made.triton_models}
+    platforms = {model.platform.lower() for model in job.artifacts.triton_models}
     return {
         "package": spec.package_name,
         "version": spec.package_version,
@@ -33,8 +33,8 @@ def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) ->
         "contents": _contents(members),
         "modules": [_module(module) for module in job.modules],
         "engine": spec.container_config.runtime.value,
-        "containers": [_container(spec, container, members) for container in job.made.nim_containers],
-        "models": [model.model_name for model in job.made.triton_models],
+        "containers": [_container(spec, container, members) for container in job.artifacts.nim_containers],
+        "models": [model.model_name for model in job.artifacts.triton_models],
         "model_repository": TRITON,
         "repository_elsewhere": _repository_elsewhere(job),
         "needs_wasm_backend": any(platform.startswith("wasm") for platform in platforms),

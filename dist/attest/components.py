@@ -159,7 +159,7 @@ def _other_runtime(job: Job, image: ImageContext) -> Ingredient | None:
 
 def _backend(job: Job, runtime: Ingredient, modules: Iterable[Ingredient]) -> Iterator[Ingredient]:
     """What runs the modules in Triton: portalis's own code, installed there or copied beside each model."""
-    if not job.made.triton_models:
+    if not job.artifacts.triton_models:
         return
     yield Ingredient(
         ref="triton-backend",
@@ -168,14 +168,14 @@ def _backend(job: Job, runtime: Ingredient, modules: Iterable[Ingredient]) -> It
         version=__version__,
         purl=purl("pypi", "portalis", __version__),
         license=LICENSES["portalis"],
-        properties=(("models", ", ".join(sorted({each.model_name for each in job.made.triton_models}))),),
+        properties=(("models", ", ".join(sorted({each.model_name for each in job.artifacts.triton_models}))),),
         needs=(runtime.ref, *(each.ref for each in modules)),
     )
 
 
 def _extensions(job: Job, carried: Iterable[Ingredient], modules: Iterable[Ingredient]) -> Iterator[Ingredient]:
     """They find in Kit, or fetch, what is not unpacked in them."""
-    for made in job.made.omniverse_packages:
+    for made in job.artifacts.omniverse_packages:
         yield Ingredient(
             ref=f"extension:{made.extension_name}",
             kind=Kind.Extension,

@@ -49,7 +49,8 @@ class ImageContext:
 def contexts(job: Job) -> Iterator[ImageContext]:
     """The build contexts in the staging folder. Raises OSError, and ValueError for requirements that are no pins."""
     built = {
-        PurePosixPath(each.dockerfile_path).relative_to(job.output).parent: each for each in job.made.nim_containers
+        PurePosixPath(each.dockerfile_path).relative_to(job.output).parent: each
+        for each in job.artifacts.nim_containers
     }
     folders = {path.parent for path in job.files if path.name == DOCKERFILE and path.parts[0] == CONTAINERS}
     for folder in sorted(folders):

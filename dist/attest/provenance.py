@@ -72,7 +72,7 @@ def _subjects(job: Job, result: Result) -> Iterator[Subject]:
         yield Subject(name=str(each.path), digests={"sha256": each.sha256})
     for member in result.members:
         yield Subject(name=f"{result.top}/{member.path}", digests={"sha256": member.sha256})
-    for image in job.made.nim_containers:
+    for image in job.artifacts.nim_containers:
         if (subject := _image(image)) is not None:
             yield subject
 

@@ -106,7 +106,7 @@ def build_images(
             "build_timeout": timeout,
             "export_image": export,
         },
-        Options(only=["nim"], modules=tuple(only or ()), tries_images=not no_smoke, force=force),
+        Options(only=["nim"], modules=tuple(only or ()), smoke_tests_images=not no_smoke, force=force),
         as_json=as_json,
         quiet=quiet,
     )
@@ -121,7 +121,7 @@ def _build_services(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from ..pipeline import package
+    from ..pipeline import run_pipeline
     from ..spec import read_spec
     from .progress import listener
 
@@ -129,7 +129,7 @@ def _build_services(
     of_run(spec.run_id)
     wanted = _adjusted(spec, source, output, {key: value for key, value in container.items() if value})
     with cleaning_up(), listener(quiet=quiet or as_json, skipped=False) as told:
-        made = package(wanted, options, told, source=str(source))
+        made = run_pipeline(wanted, options, told, source=str(source))
     _tell(made, wanted.output_directory, as_json=as_json, quiet=quiet)
     raise typer.Exit(EXIT_CODES[made.status.value])
 

@@ -102,11 +102,11 @@ def _made(
     spec: PackageSpec, options: Options, told: Listener, source: Path, *, is_contract: bool
 ) -> PackagingAgentOutput:
     from ..contracts.input import in_contract
-    from ..pipeline import package
+    from ..pipeline import run_pipeline
     from ..problems import InputProblems
 
     try:
-        return package(spec, options, told, source=str(source))
+        return run_pipeline(spec, options, told, source=str(source))
     except InputProblems as found:
         if not is_contract:
             raise

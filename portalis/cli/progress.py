@@ -27,7 +27,7 @@ class Plain:
     def started(self, name: str, title: str) -> None:
         """Nothing: its end tells enough where nobody watches."""
 
-    def said(self, text: str) -> None:
+    def progressed(self, text: str) -> None:
         """A line."""
         print(f"  {printable(text)}", file=sys.stderr, flush=True)
 
@@ -43,7 +43,7 @@ class Plain:
 class Quiet(Plain):
     """Nothing at all."""
 
-    def said(self, text: str) -> None:
+    def progressed(self, text: str) -> None:
         """Nothing."""
 
     def ended(self, stage: Stage) -> None:
@@ -63,7 +63,7 @@ class Live(Plain):
         self._title = title
         self._show(title)
 
-    def said(self, text: str) -> None:
+    def progressed(self, text: str) -> None:
         """The spinner shows it."""
         self._show(f"{self._title}: {text}")
 
@@ -82,7 +82,7 @@ class Live(Plain):
 def line(stage: Stage) -> str:
     """How a stage ended: ``Triton models        done     2 artifacts  0.12 s``."""
     word = WORDS[type(stage.outcome).__name__]
-    count = stage.made.artifacts.total_artifacts_count()
+    count = stage.result.artifacts.total_artifacts_count()
     if word == "skipped":
         told = printable(getattr(stage.outcome, "reason", ""))
     else:

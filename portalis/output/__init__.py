@@ -1,7 +1,16 @@
-"""The output directory: what targets want in it, and the one writer, which puts it there whole or not at all."""
+"""The output directory: its layout, the files that targets generate, and the writer that replaces it in one step."""
 
 from .package_layout import REPORT
-from .staging import Staging, Written, refuse_what_is_not_ours
-from .tree import Content, Entry, OutputTree, Source
+from .staging import Staging, Written, refuse_foreign_directory
+from .tree import Content, CopiedFile, OutputFile, OutputTree
 
-__all__ = ["REPORT", "Content", "Entry", "OutputTree", "Source", "Staging", "Written", "refuse_what_is_not_ours"]
+__all__ = [
+    "REPORT",
+    "Content",
+    "CopiedFile",
+    "OutputFile",
+    "OutputTree",
+    "Staging",
+    "Written",
+    "refuse_foreign_directory",
+]

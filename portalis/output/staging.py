@@ -1,6 +1,7 @@
-"""The staging folder beside the output directory: everything is written there, and moved into place whole or never.
+"""The staging directory next to the output directory, which it replaces in one step at the end of a run.
 
-A folder that a killed run has left is removed by the next run; a lock on the folder itself tells the two apart.
+The next run removes a staging directory of a run that was killed. A lock on the directory distinguishes it from the
+directory of a run that is in progress.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from ..atomic_files import create_file, replace_folder
 from ..digests import FileDigest, blocks, file_digest, sha256_hex
 from ..errors import UsageError
 from .package_layout import REPORT
-from .tree import OutputTree, Source
+from .tree import CopiedFile, OutputTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A file in the staging folder; its SHA-256 is of the bytes that were written."""
+    """A file in the staging directory; `sha256` is computed from the bytes that were written."""
 
     path: PurePosixPath
     size_bytes: int
@@ -32,20 +33,20 @@ class Written:
 
 
 class Staging:
-    """Use with ``with``: left without `commit`, nothing remains and the output directory is as it was."""
+    """A context manager. Without `commit` nothing remains, and the output directory is unchanged."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
         self.files: dict[PurePosixPath, Written] = {}
         self._prefix = f".{output.name}.staging-"
         self.folder = output.parent / f"{self._prefix}{secrets.token_hex(4)}"
-        self._made: list[Path] = []
+        self._created: list[Path] = []
 
     def __enter__(self) -> Staging:
         for folder in reversed([self.output.parent, *self.output.parent.parents]):
             if not folder.exists():
                 folder.mkdir()
-                self._made.append(folder)
+                self._created.append(folder)
         self._remove_stale()
         self.folder.mkdir()
         self._lock = _lock(self.folder)
@@ -55,8 +56,8 @@ class Staging:
         if self._lock is not None:
             os.close(self._lock)
         shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in reversed(self._made):
-            with contextlib.suppress(OSError):  # not empty: the output is in it
+        for folder in reversed(self._created):
+            with contextlib.suppress(OSError):  # not empty: it has the output
                 folder.rmdir()
 
     def _remove_stale(self) -> None:
@@ -67,27 +68,27 @@ class Staging:
                 os.close(lock)
 
     def write(self, tree: OutputTree) -> Iterator[Written]:
-        """Write the files of `tree`, each told when it lies there. Raises OSError; UsageError for a changed source."""
+        """Write the files of `tree`, and yield each. Raises OSError, and UsageError for a source that has changed."""
         for entry in tree:
             target = self._target(entry.path)
             mode = 0o777 if entry.executable else 0o666
-            if isinstance(entry.content, Source):
+            if isinstance(entry.content, CopiedFile):
                 digest = _copy(entry.content.path, target, mode)
                 if entry.content.sha256 is not None and digest.sha256 != entry.content.sha256:
                     raise UsageError(
-                        f"{entry.content.path} has changed while it was packaged",
-                        remediation=f"Package again while nothing writes to {entry.content.path}.",
+                        f"{entry.content.path} has changed during packaging",
+                        remediation=f"Package again when no process writes to {entry.content.path}.",
                     )
             else:
                 digest = _write(entry.content, target, mode)
             yield self._note(entry.path, digest)
 
     def adopt(self, path: PurePosixPath) -> Written:
-        """Take in a file that a tool has written at `path` in the staging folder."""
+        """Add the file that a tool has written at `path` in the staging directory."""
         return self._note(path, file_digest(self.folder / path))
 
     def discard(self, paths: Iterable[PurePosixPath]) -> None:
-        """Remove files that were written, and the folders that are empty then."""
+        """Remove files, and directories that are then empty."""
         for path in paths:
             self.files.pop(path, None)
             (self.folder / path).unlink(missing_ok=True)
@@ -97,8 +98,10 @@ class Staging:
                 parent.rmdir()
 
     def rescue(self, paths: Iterable[PurePosixPath]) -> Path:
-        """Move files out of a folder that is not committed, to one beside the output directory, which is returned. It
-        has ``-failed`` behind its name, and keeps what earlier runs have left there under other names."""
+        """Move files to the directory ``OUTPUT-failed``, because the staging directory is not committed.
+
+        Returns that directory. Files that earlier runs left there under other names are kept.
+        """
         kept = self.output.with_name(f"{self.output.name}-failed")
         for path in paths:
             (kept / path).parent.mkdir(parents=True, exist_ok=True)
@@ -117,18 +120,18 @@ class Staging:
         return written
 
     def commit(self) -> None:
-        """Put the folder in the place of the output directory. Raises OSError with the old one still there."""
+        """Replace the output directory with the staging directory. If that raises OSError, the old one is kept."""
         before = replace_folder(self.folder, self.output)
         if before is not None:
             shutil.rmtree(before, ignore_errors=True)
 
 
-def refuse_what_is_not_ours(output: Path) -> None:
-    """Raise UsageError where `output` holds files that no run has written: replacing it would lose them."""
+def refuse_foreign_directory(output: Path) -> None:
+    """Raise UsageError if `output` has files that no run has written, which would be lost."""
     if output.is_dir() and not (output / REPORT).is_file() and any(output.iterdir()):
         raise UsageError(
             f"{output} is not empty, and was not written by portalis (it has no {REPORT})",
-            remediation="Choose another output directory, or replace all that is in it with --force.",
+            remediation="Choose another output directory, or replace its entire content with --force.",
         )
 
 
@@ -150,7 +153,7 @@ def _copy(source: Path, target: Path, mode: int) -> FileDigest:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that locks the folder until it is closed; None where somebody else holds it."""
+    """A descriptor that locks the directory until it is closed; None if another process has the lock."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a target wants written: paths to bytes, or to a file that is copied. Sorted, without owner or time."""
+"""The files that a target generates: relative paths with bytes, or with a file to copy. No owner, no time."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A file that is copied. With `sha256` (hex) the copy must have it: the file must not have changed since."""
+class CopiedFile:
+    """A file to copy. If `sha256` (hex) is set, the copy must have that digest, or the file has changed."""
 
     path: Path
     sha256: str | None = None
 
 
-Content = bytes | Source
+Content = bytes | CopiedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One file of a tree."""
+class OutputFile:
+    """One file of a tree, by its path in the output directory."""
 
     path: PurePosixPath
     content: Content
@@ -28,34 +28,34 @@ class Entry:
 
 
 class OutputTree:
-    """Files by their relative paths. A path can be given once, and nothing lies below a file."""
+    """Files by their relative paths, in sorted order. Each path is unique, and no path is below a file."""
 
     def __init__(self) -> None:
-        self._entries: dict[PurePosixPath, Entry] = {}
+        self._entries: dict[PurePosixPath, OutputFile] = {}
         self._folders: set[PurePosixPath] = set()
 
     def add(self, path: str | PurePosixPath, content: Content, *, executable: bool = False) -> PurePosixPath:
-        """Put a file at `path`, relative to the output directory. Raises ValueError where it cannot lie there."""
-        place = PurePosixPath(path)
-        if place.is_absolute() or not place.parts or ".." in place.parts or "\0" in str(place):
+        """Add a file at `path` in the output directory. Raises ValueError for an invalid or repeated path."""
+        relative = PurePosixPath(path)
+        if relative.is_absolute() or not relative.parts or ".." in relative.parts or "\0" in str(relative):
             raise ValueError(f"{str(path)!r} is not inside the output directory")
-        parents = [each for each in place.parents if each.parts]
-        if place in self._entries or place in self._folders or any(each in self._entries for each in parents):
-            raise ValueError(f"{place} is given twice")
-        self._entries[place] = Entry(path=place, content=content, executable=executable)
+        parents = [each for each in relative.parents if each.parts]
+        if relative in self._entries or relative in self._folders or any(each in self._entries for each in parents):
+            raise ValueError(f"{relative} is added twice")
+        self._entries[relative] = OutputFile(path=relative, content=content, executable=executable)
         self._folders.update(parents)
-        return place
+        return relative
 
     def text(self, path: str | PurePosixPath, text: str) -> PurePosixPath:
-        """Put UTF-8 text at `path`, with a newline at its end."""
+        """Add a UTF-8 text at `path`, with a newline at its end."""
         return self.add(path, (text if text.endswith("\n") else text + "\n").encode())
 
     def merge(self, other: OutputTree) -> None:
-        """Take in all files of another tree."""
+        """Add all files of another tree."""
         for entry in other:
             self.add(entry.path, entry.content, executable=entry.executable)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[OutputFile]:
         return iter(sorted(self._entries.values(), key=lambda entry: entry.path.parts))
 
     def __len__(self) -> int:

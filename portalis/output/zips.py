@@ -1,6 +1,6 @@
-"""The ZIP format, the same bytes for the same files: what writes a ZIP streams its members through this.
+"""Writes ZIP files with the same bytes for the same content, member by member.
 
-Times are one, owners are none, modes 0644 and 0755. Files of 4 GiB and more become ZIP64.
+All members have one time, no owner, and mode 0644 or 0755. Files of 4 GiB and more use ZIP64.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 CHUNK = 1 << 20
-# a ZIP's times have no zone and steps of two seconds, and go from 1980 to 2107
+# ZIP times have no zone, a resolution of two seconds, and a range from 1980 to 2107
 _FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 _UNIX = 3
 
 
 class Readable(Protocol):
-    """What a member's bytes are read from."""
+    """The content of a member."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes."""
+        """Return at most `size` bytes; none at the end."""
         ...
 
 
 class Deflater(Protocol):
-    """Makes a stream of raw deflate, as zlib's compressor does."""
+    """A compressor that produces a raw deflate stream, like zlib's."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """What is compressed by now."""
+        """Compress `data`, and return the output that is available."""
 
     def flush(self) -> bytes:
-        """The rest."""
+        """Return the remaining output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZipFolder:
-    """A folder, `name` without the slash at its end."""
+    """A directory; `name` has no slash at its end."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZipMember:
-    """A file. Its size has to be known before: by it the writer knows whether it needs ZIP64."""
+    """A file. The size must be known in advance, because it decides whether the member needs ZIP64."""
 
     name: str
     content: AbstractContextManager[Readable]
@@ -63,9 +63,9 @@ def write_zip(
     level: int,
     deflater: Callable[[int], Deflater] | None = None,
 ) -> None:
-    """Write `entries` in their order, deflated at `level`, or stored at level 0; `epoch` in seconds since 1970.
+    """Write `entries` in their order, deflated at `level`, or stored at level 0; `epoch` is in seconds since 1970.
 
-    `deflater` makes what compresses a member at a level, in place of zlib.
+    `deflater` returns the compressor for a level; zlib's is the default.
     """
     with zipfile.ZipFile(target, "w") as archive:
         for entry in entries:

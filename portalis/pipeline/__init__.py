@@ -1,6 +1,6 @@
-"""The pipeline: one spec in, every target run in order, one output directory and one truthful report out."""
+"""The packaging pipeline: runs every target for one spec, and writes one output directory and one report."""
 
 from .options import Options
-from .runner import Listener, package
+from .runner import Listener, run_pipeline
 
-__all__ = ["Listener", "Options", "package"]
+__all__ = ["Listener", "Options", "run_pipeline"]

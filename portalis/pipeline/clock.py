@@ -1,4 +1,4 @@
-"""The time that goes into what is made, so that the same input can give the same bytes."""
+"""The creation time of artifacts, which SOURCE_DATE_EPOCH fixes for reproducible output."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from datetime import datetime, timezone
 
 from ..errors import UsageError
 
-VARIABLE = "SOURCE_DATE_EPOCH"
+_VARIABLE = "SOURCE_DATE_EPOCH"
 _LATEST = 253402300799  # the end of the year 9999
 
 
 def now() -> str:
-    """This second in UTC, ISO 8601."""
-    return _text(int(time.time()))
+    """The current time in UTC, ISO 8601, to the second."""
+    return _iso_8601(int(time.time()))
 
 
 def creation_time() -> str:
-    """SOURCE_DATE_EPOCH (seconds since 1970) where it is set, else this second. Raises UsageError for another value."""
-    given = os.environ.get(VARIABLE)
-    if not given:
+    """SOURCE_DATE_EPOCH (seconds since 1970) if set, else the current time. Raises UsageError if it is invalid."""
+    value = os.environ.get(_VARIABLE)
+    if not value:
         return now()
-    if not given.isdecimal() or int(given) > _LATEST:
+    if not value.isdecimal() or int(value) > _LATEST:
         raise UsageError(
-            f"{VARIABLE} is {given!r}, not a number of seconds",
-            remediation=f"Set {VARIABLE} as `date +%s` prints it, or unset it.",
+            f"{_VARIABLE} is {value!r}: expected a number of seconds",
+            remediation=f"Set {_VARIABLE} to the output of `date +%s`, or unset it.",
         )
-    return _text(int(given))
+    return _iso_8601(int(value))
 
 
-def _text(seconds: int) -> str:
+def _iso_8601(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""The last check before anything is put in place: whatever the report will name is there, and not empty."""
+"""The last check before the output directory is replaced: every file that the report names exists and has content."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _PATHS = ("_path", "_paths", "grpc_proto", "grpc_descriptor")
 
 
 def validate_completeness(artifacts: Artifacts, staging: Staging) -> None:
-    """Raise PortalisError where an artifact names a file that is not in the staging folder, or is empty."""
-    missing = [str(path) for path in _named(artifacts) if not _is_there(path, staging)]
+    """Raise PortalisError if a file of an artifact is missing in the staging directory, or is empty."""
+    missing = [str(path) for path in _paths(artifacts) if not _has_content(path, staging)]
     if missing:
         raise PortalisError(
-            f"the package would not be complete, without or with nothing in {', '.join(missing)}",
-            remediation="Please report this: a stage has named what it did not make.",
+            f"the package is incomplete: missing or empty: {', '.join(missing)}",
+            remediation="Please report this: a stage named a file that it did not write.",
         )
 
 
-def _is_there(path: Path, staging: Staging) -> bool:
-    place = staging.folder / path.relative_to(staging.output)
-    return place.is_dir() or (place.is_file() and place.stat().st_size > 0)
+def _has_content(path: Path, staging: Staging) -> bool:
+    staged = staging.folder / path.relative_to(staging.output)
+    return staged.is_dir() or (staged.is_file() and staged.stat().st_size > 0)
 
 
-def _named(value: Any, key: str = "") -> Iterator[Path]:
+def _paths(value: Any, key: str = "") -> Iterator[Path]:
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from _named(getattr(value, name), name)
+            yield from _paths(getattr(value, name), name)
     elif isinstance(value, (tuple, list)):
         for each in value:
-            yield from _named(each, key)
+            yield from _paths(each, key)
     elif isinstance(value, str) and key.endswith(_PATHS):
         yield Path(value)

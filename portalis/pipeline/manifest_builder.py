@@ -1,4 +1,4 @@
-"""Makes the package manifest: every file with its size and hash, and what is known of where it comes from."""
+"""Builds the package manifest: every file with its size and hash, the sources, the build and the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..contracts.package_manifest import ArtifactEntry, ArtifactsInventory, Buil
 from ..output import Written
 from ..spec import PackageSpec
 from ..target import Module, StageError
-from .outcome import Produced, Stage, usable
+from .outcome import Produced, Stage, usable_count
 from .upstream import Upstream
 
 _KINDS = {
@@ -23,16 +23,16 @@ _KINDS = {
 }
 
 
-def make_manifest(
+def build_manifest(
     spec: PackageSpec,
     modules: Sequence[Module],
     upstream: Upstream,
     stages: Sequence[Stage],
-    unmet: Sequence[StageError],
+    run_errors: Sequence[StageError],
     files: Mapping[PurePosixPath, Written],
     created_at: str,
 ) -> PackageManifest:
-    """The manifest of what `stages` made; failed stages are noted in it."""
+    """The manifest of the artifacts of `stages`, with notes about failed stages and the `run_errors`."""
     entries: dict[str, tuple[ArtifactEntry, ...]] = {}
     for stage in stages:
         kind = _KINDS.get(stage.stage)
@@ -50,7 +50,7 @@ def make_manifest(
         build_info=_build_info(modules, upstream),
         test_info=upstream.tests,
         performance_metrics=upstream.performance,
-        notes=_notes(stages, unmet),
+        notes=_notes(stages, run_errors),
     )
 
 
@@ -65,7 +65,7 @@ def _entry(file: Written, kind: str) -> ArtifactEntry:
 
 
 def _build_info(modules: Sequence[Module], upstream: Upstream) -> BuildInfo:
-    """Sizes are those of the modules that were packaged, whatever the build has reported."""
+    """Information about the build. Sizes are those of the packaged modules, even if the build reported others."""
     return BuildInfo(
         rust_version=upstream.build.rust_version,
         cargo_version=upstream.build.cargo_version,
@@ -86,22 +86,25 @@ def _binary(module: Module) -> WasmBinaryInfo:
     )
 
 
-def _notes(stages: Sequence[Stage], unmet: Sequence[StageError]) -> tuple[str, ...]:
-    """What is missing (requirements 5.2): the stages that failed, those that made a part, and what no stage tells."""
-    wrong = [stage for stage in stages if stage.errors]
-    told = [f"Failed: {stage.stage.value}" if not _made(stage) else f"Incomplete: {_part(stage)}" for stage in wrong]
-    told += [error.message for error in unmet]
-    return ("Partial packaging - some stages failed", *dict.fromkeys(told)) if told else ()
+def _notes(stages: Sequence[Stage], run_errors: Sequence[StageError]) -> tuple[str, ...]:
+    """Missing artifacts (requirements 5.2): stages that failed in whole or in part, and errors of the whole run."""
+    notes = [
+        f"Incomplete: {_summary(stage)}" if _count(stage) else f"Failed: {stage.stage.value}"
+        for stage in stages
+        if stage.errors
+    ]
+    notes += [error.message for error in run_errors]
+    return ("Partial packaging - some stages failed", *dict.fromkeys(notes)) if notes else ()
 
 
-def _made(stage: Stage) -> int:
-    return usable(stage.made) if isinstance(stage.outcome, Produced) else 0
+def _count(stage: Stage) -> int:
+    return usable_count(stage.result) if isinstance(stage.outcome, Produced) else 0
 
 
-def _part(stage: Stage) -> str:
-    """``TritonConfiguration (5 of 7 made)``; with the number of errors where these name nothing that was not made."""
+def _summary(stage: Stage) -> str:
+    """``TritonConfiguration (5 of 7 made)``, with the number of errors if they do not name the missing artifacts."""
     missing = {name for error in stage.errors for name in error.failed}
     if missing:
-        return f"{stage.stage.value} ({_made(stage)} of {_made(stage) + len(missing)} made)"
+        return f"{stage.stage.value} ({_count(stage)} of {_count(stage) + len(missing)} made)"
     count = len(stage.errors)
-    return f"{stage.stage.value} ({_made(stage)} made, {count} error{'' if count == 1 else 's'})"
+    return f"{stage.stage.value} ({_count(stage)} made, {count} error{'' if count == 1 else 's'})"

@@ -1,4 +1,4 @@
-"""How a stage ended: it produced something, was skipped for a reason, or failed; and what of it can be used."""
+"""The outcome of a stage: it produced artifacts, was skipped, or failed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..target import StageError, TargetResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Produced:
-    """What was made; `made.errors` are what could not be made beside it."""
+    """A stage with artifacts; `result.errors` are about those that failed."""
 
-    made: TargetResult
+    result: TargetResult
     files: tuple[PurePosixPath, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Nothing was tried. `errors` say so where it was asked for."""
+    """A stage that did not run. It has `errors` if its artifacts were requested."""
 
     reason: str
     errors: tuple[StageError, ...] = ()
@@ -28,10 +28,10 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Nothing could be made. `made` has what is kept all the same, such as a build's files, without an artifact."""
+    """A stage without artifacts. `result` and `files` are what is kept anyway, for example the files of a build."""
 
     errors: tuple[StageError, ...]
-    made: TargetResult = field(default_factory=TargetResult)
+    result: TargetResult = field(default_factory=TargetResult)
     files: tuple[PurePosixPath, ...] = ()
 
 
@@ -40,36 +40,38 @@ Outcome: TypeAlias = Produced | Skipped | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A stage that has ended. `asked_by` is the key or option that asks for what it makes; None where that only follows
-    from what others make."""
+    """A stage that has ended.
+
+    `requested_by` is the key or option that requests its artifacts; None for a stage that only follows from others.
+    """
 
     name: str
     title: str
     stage: PackagingStage
     outcome: Outcome
     seconds: float
-    asked_by: str | None = None
+    requested_by: str | None = None
 
     @property
     def errors(self) -> tuple[StageError, ...]:
-        """What could not be made."""
-        return self.outcome.made.errors if isinstance(self.outcome, Produced) else self.outcome.errors
+        """The errors of artifacts that failed."""
+        return self.outcome.result.errors if isinstance(self.outcome, Produced) else self.outcome.errors
 
     @property
-    def made(self) -> TargetResult:
-        """What was made, nothing included."""
-        return TargetResult() if isinstance(self.outcome, Skipped) else self.outcome.made
+    def result(self) -> TargetResult:
+        """The target's result; an empty one for a skipped stage."""
+        return TargetResult() if isinstance(self.outcome, Skipped) else self.outcome.result
 
     @property
     def files(self) -> tuple[PurePosixPath, ...]:
-        """The files that it wrote."""
+        """The files that the stage wrote."""
         return () if isinstance(self.outcome, Skipped) else self.outcome.files
 
 
-def usable(made: TargetResult) -> int:
-    """How many artifacts there are that no check has refused, and how many things are in a registry."""
-    refused = {result.name for result in made.validation_results if result.tried and not result.valid}
-    found = made.artifacts
-    names = [model.model_name for model in found.triton_models]
-    names += [extension.extension_name for extension in found.omniverse_packages]
-    return found.total_artifacts_count() - sum(name in refused for name in names) + len(made.published)
+def usable_count(result: TargetResult) -> int:
+    """The number of artifacts that no validation rejected, and of those in a registry."""
+    rejected = {each.name for each in result.validation_results if each.tried and not each.valid}
+    artifacts = result.artifacts
+    names = [model.model_name for model in artifacts.triton_models]
+    names += [extension.extension_name for extension in artifacts.omniverse_packages]
+    return artifacts.total_artifacts_count() - sum(name in rejected for name in names) + len(result.published)

@@ -1,4 +1,4 @@
-"""Makes the report of a run (requirements 4.2) from how its stages ended."""
+"""Builds the report of a run (requirements 4.2) from the outcomes of its stages."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from ..contracts.output import (
 from ..contracts.package_manifest import PackageManifest
 from ..output import Written
 from ..target import StageError
-from .outcome import Failed, Skipped, Stage, usable
+from .outcome import Failed, Skipped, Stage, usable_count
 
-# what a failed stage means for who wants to deploy the package (requirements 5.2), and the remedy where `_is_usual`
+# what a failed stage means for deployment (requirements 5.2), and the remediation if the cause `_is_usual`
 _CONSEQUENCES = {
     PackagingStage.NimGeneration: (
         "NIM containers not generated - Docker deployment unavailable",
@@ -69,29 +69,32 @@ _CONSEQUENCES = {
 }
 
 
-def status_of(stages: Sequence[Stage], unmet: Sequence[StageError], *, stopped: bool) -> Status:
-    """``failure`` where nothing usable was made of what was asked for, or the run was `stopped`; ``partial_success``
-    beside an error. Documents and manifests of what could not be made are of no use alone."""
+def run_status(stages: Sequence[Stage], run_errors: Sequence[StageError], *, stopped: bool) -> Status:
+    """The status of a run.
+
+    It is ``failure`` if no requested artifact is usable or the run was `stopped`, and ``partial_success`` if there are
+    errors besides. Documentation and manifests are not usable without the artifacts that they are about.
+    """
     ran = [stage for stage in stages if stage.errors or not isinstance(stage.outcome, Skipped)]
-    asked = [stage for stage in ran if stage.asked_by is not None] or ran
-    if stopped or not any(usable(stage.made) for stage in asked):
+    requested = [stage for stage in ran if stage.requested_by is not None] or ran
+    if stopped or not any(usable_count(stage.result) for stage in requested):
         return Status.Failure
-    return Status.PartialSuccess if unmet or any(stage.errors for stage in stages) else Status.Success
+    return Status.PartialSuccess if run_errors or any(stage.errors for stage in stages) else Status.Success
 
 
-def artifacts_of(stages: Sequence[Stage]) -> Artifacts:
-    """Everything that the stages made."""
-    found = Artifacts()
+def run_artifacts(stages: Sequence[Stage]) -> Artifacts:
+    """The artifacts of all stages."""
+    artifacts = Artifacts()
     for stage in stages:
-        found = found.joined(stage.made.artifacts)
-    return found
+        artifacts = artifacts.joined(stage.result.artifacts)
+    return artifacts
 
 
-def make_report(
+def build_report(
     *,
     status: Status,
     stages: Sequence[Stage],
-    unmet: Sequence[StageError],
+    run_errors: Sequence[StageError],
     files: Mapping[PurePosixPath, Written],
     output: Path,
     logs: Path,
@@ -101,12 +104,15 @@ def make_report(
     timestamp: str,
     seconds: float,
 ) -> PackagingAgentOutput:
-    """The report; `engine` is the one that the spec builds images with. A failed run reports no artifact: nothing
-    of it is in the output directory, and the logs that errors name are in the folder `logs`."""
+    """The report of a run; `engine` is the name of the container engine in the spec.
+
+    The report of a failed run has no artifacts, because the output directory is unchanged. The logs that its errors
+    name are in the directory `logs`.
+    """
     failed = status is Status.Failure
-    told = [(PackagingStage.InputValidation, error) for error in unmet]
-    told += [(stage.stage, error) for stage in stages for error in stage.errors]
-    artifacts = Artifacts() if failed else artifacts_of(stages)
+    errors = [(PackagingStage.InputValidation, error) for error in run_errors]
+    errors += [(stage.stage, error) for stage in stages for error in stage.errors]
+    artifacts = Artifacts() if failed else run_artifacts(stages)
     return PackagingAgentOutput(
         status=status,
         artifacts=artifacts,
@@ -126,23 +132,23 @@ def make_report(
                     logs=logs,
                     gone=output if failed else None,
                 )
-                for stage, error in told
+                for stage, error in errors
             ),
-            validation_results=tuple(result for stage in stages for result in stage.made.validation_results),
+            validation_results=tuple(result for stage in stages for result in stage.result.validation_results),
         ),
-        published=tuple(each for stage in stages for each in stage.made.published),
+        published=tuple(each for stage in stages for each in stage.result.published),
     )
 
 
 def _metrics(stages: Sequence[Stage], seconds: float) -> PackagingMetrics:
-    def spent(kind: PackagingStage) -> float:
+    def seconds_in(kind: PackagingStage) -> float:
         return round(sum(stage.seconds for stage in stages if stage.stage is kind), 6)
 
     return PackagingMetrics(
         packaging_time_seconds=round(seconds, 6),
-        nim_generation_time=spent(PackagingStage.NimGeneration),
-        triton_config_time=spent(PackagingStage.TritonConfiguration),
-        archive_creation_time=spent(PackagingStage.ArchiveCreation),
+        nim_generation_time=seconds_in(PackagingStage.NimGeneration),
+        triton_config_time=seconds_in(PackagingStage.TritonConfiguration),
+        archive_creation_time=seconds_in(PackagingStage.ArchiveCreation),
         stages=tuple(_stage(stage) for stage in stages),
     )
 
@@ -150,16 +156,16 @@ def _metrics(stages: Sequence[Stage], seconds: float) -> PackagingMetrics:
 def _stage(stage: Stage) -> StageReport:
     outcome, reason = stage.outcome, None
     if isinstance(outcome, Skipped):
-        word, reason = "skipped", outcome.reason
+        name, reason = "skipped", outcome.reason
     elif isinstance(outcome, Failed):
-        word, reason = "failed", "; ".join(error.message for error in outcome.errors)
+        name, reason = "failed", "; ".join(error.message for error in outcome.errors)
     else:
-        word = "produced"
+        name = "produced"
     return StageReport.model_validate(
         {
             "stage": stage.stage,
             "name": stage.name,
-            "outcome": word,
+            "outcome": name,
             "reason": reason,
             "seconds": round(stage.seconds, 6),
         }
@@ -167,9 +173,11 @@ def _stage(stage: Stage) -> StageReport:
 
 
 def _warnings(stages: Sequence[Stage], engine: str) -> list[PackagingWarning]:
-    """Those of the stages, and what it means for a deployment that a stage has failed or was skipped although asked
-    for. One that has errors beside artifacts can still be deployed."""
-    found = [warning for stage in stages for warning in stage.made.warnings]
+    """The warnings of the stages, and the consequence of each stage that failed or was skipped with errors.
+
+    A stage with both errors and artifacts can still be deployed.
+    """
+    found = [warning for stage in stages for warning in stage.result.warnings]
     for stage in stages:
         if not isinstance(stage.outcome, (Failed, Skipped)) or not stage.errors:
             continue
@@ -182,7 +190,7 @@ def _warnings(stages: Sequence[Stage], engine: str) -> list[PackagingWarning]:
 
 
 def _is_usual(stage: PackagingStage, error: StageError) -> bool:
-    """Whether the requirements' remedy of a stage is for this error: they know one cause of each stage."""
+    """Whether the requirements' remediation applies: they assume one cause for each stage."""
     if stage is PackagingStage.NimGeneration:
         return error.no_engine
     if stage is PackagingStage.ArchiveCreation:
@@ -192,7 +200,7 @@ def _is_usual(stage: PackagingStage, error: StageError) -> bool:
 
 def _error(error: StageError, context: ErrorContext, *, logs: Path, gone: Path | None) -> PackagingError:
     log = () if error.log is None else (f"The whole log is in {logs / error.log}",)
-    # what is to be done with files that were not kept, in the folder `gone`, cannot be done
+    # steps for files in the directory `gone`, which were not kept, are not possible
     steps = [step for step in error.steps if gone is None or str(gone) not in step]
     return PackagingError(
         error_type=error.kind,

@@ -1,4 +1,4 @@
-"""Reads what earlier stages reported: the build, the tests, the parity with the original, the benchmarks."""
+"""Reads the reports of upstream agents: build, tests, parity with the original, and benchmarks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.build import BuildManifest, SourceInfo, TestInfo
 
-M = TypeVar("M", bound=BaseModel)
+ReportT = TypeVar("ReportT", bound=BaseModel)
 _BOUNDS = Bounds(max_bytes=64 << 20, max_values=1_000_000)
 
 
 class Upstream(BaseModel):
-    """What is known of the modules' making."""
+    """How the modules were built, tested and measured."""
 
     build: BuildManifest = BuildManifest()
     source: SourceInfo = SourceInfo()
@@ -29,17 +29,17 @@ class Upstream(BaseModel):
 
 
 def read_upstream(spec: PackageSpec) -> tuple[Upstream, list[Problem]]:
-    """What the reports that `spec` names say, and what is wrong with those that cannot be read."""
+    """The reports that `spec` names, and the problems of those that are invalid or cannot be read."""
     problems: list[Problem] = []
 
     def table(key: str, path: Path | None) -> Mapping[str, Any]:
         try:
             return _table(path) if path is not None else {}
         except (OSError, ValueError, RecursionError) as error:
-            problems.append(Problem(where=key, message=f"{path} is no report in JSON: {error}"))
+            problems.append(Problem(where=key, message=f"{path} is not a JSON report: {error}"))
             return {}
 
-    def record(key: str, kind: type[M], data: Mapping[str, Any]) -> M:
+    def record(key: str, kind: type[ReportT], data: Mapping[str, Any]) -> ReportT:
         try:
             return kind.model_validate_json(json.dumps(data))
         except ValidationError as error:
@@ -48,21 +48,24 @@ def read_upstream(spec: PackageSpec) -> tuple[Upstream, list[Problem]]:
             problems.append(Problem(where=key, message=f"{where}: {first['msg']}"))
             return kind.model_construct()
 
-    given = spec.build_metadata
+    metadata = spec.build_metadata
     build = (
-        given
-        if isinstance(given, BuildManifest)
-        else record("build_metadata", BuildManifest, table("build_metadata", given))
+        metadata
+        if isinstance(metadata, BuildManifest)
+        else record("build_metadata", BuildManifest, table("build_metadata", metadata))
     )
-    tests = {**table("test_results", spec.test_results), **_known(TestInfo, table("parity_report", spec.parity_report))}
-    told = build.test_info.model_dump(exclude_none=True) if build.test_info else {}
-    found = Upstream(
+    tests = {
+        **table("test_results", spec.test_results),
+        **_known_keys(TestInfo, table("parity_report", spec.parity_report)),
+    }
+    from_build = build.test_info.model_dump(exclude_none=True) if build.test_info else {}
+    upstream = Upstream(
         build=build,
         source=build.source_info or SourceInfo(),
-        tests=record("test_results", TestInfo, {**told, **_known(TestInfo, tests)}),
+        tests=record("test_results", TestInfo, {**from_build, **_known_keys(TestInfo, tests)}),
         performance=record("benchmarks", PerformanceMetrics, _benchmarks(table("benchmarks", spec.benchmarks))),
     )
-    return found, problems
+    return upstream, problems
 
 
 def _table(path: Path) -> Mapping[str, Any]:
@@ -71,16 +74,16 @@ def _table(path: Path) -> Mapping[str, Any]:
     except Excess as error:
         raise ValueError(f"it {error}") from None
     if not isinstance(data, dict):
-        raise ValueError(f"it holds no object, but {type(data).__name__}")
+        raise ValueError(f"expected an object, got {type(data).__name__}")
     return data
 
 
-def _known(kind: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
+def _known_keys(kind: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: data[key] for key in kind.model_fields if data.get(key) is not None}
 
 
 def _benchmarks(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what the manifest has; other keys of a benchmark's report are its own matter."""
+    """The keys of a benchmark report that the manifest has; all others are ignored."""
     results = data.get("benchmark_results") or data.get("results") or []
-    rows = [_known(BenchmarkResult, each) for each in results if isinstance(each, dict) and each.get("name")]
-    return {**_known(PerformanceMetrics, data), "benchmark_results": rows}
+    rows = [_known_keys(BenchmarkResult, each) for each in results if isinstance(each, dict) and each.get("name")]
+    return {**_known_keys(PerformanceMetrics, data), "benchmark_results": rows}

@@ -68,7 +68,7 @@ def run(job: Job, made: TargetResult) -> TargetResult:
     except PortalisError as error:
         return _with_script(job, made, plan, _stage_error(address, error))
     runtime = job.spec.container_config.runtime
-    outcome = publish_plan(plan, credentials, runtime=runtime, on_progress=job.say)
+    outcome = publish_plan(plan, credentials, runtime=runtime, on_progress=job.report)
     made = dataclasses.replace(made, published=(*made.published, *outcome.published))
     return _with_script(job, made, plan, publishing_error(plan, outcome)) if outcome.failures else made
 
@@ -97,7 +97,7 @@ def _package(job: Job) -> Package:
 
     return Package(
         manifest=job.manifest(),
-        artifacts=job.made,
+        artifacts=job.artifacts,
         folder=job.staging,
         root=PurePosixPath(job.output),
         files={path: file.sha256 for path, file in job.files.items()},

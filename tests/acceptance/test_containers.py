@@ -11,7 +11,7 @@ from portalis.contracts.output import Status
 from portalis.engines.confinement import Confinement
 from portalis.engines.container_engine import ContainerEngine
 from portalis.examples.catalog import EXAMPLES
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.spec.container import ContainerRuntime
 from portalis.spec.read import make_spec
 from tests import parts
@@ -74,7 +74,7 @@ def test_acceptance_scenario_2_nim_container_generation(runtime: ContainerRuntim
             "memory_limit": "1Gi",
         },
     }
-    made = package(make_spec(data, base=tmp_path, source="the spec"), Options(only=["nim"]), Listening())
+    made = run_pipeline(make_spec(data, base=tmp_path, source="the spec"), Options(only=["nim"]), Listening())
     assert made.status is Status.Success, made.diagnostics.errors
     (container,) = made.artifacts.nim_containers
     # the Dockerfile is generated

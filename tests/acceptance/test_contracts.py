@@ -14,7 +14,7 @@ from portalis.contracts.input import PackagingAgentInput, read_input
 from portalis.contracts.json_schemas import schema_text
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.manifest_text import parse_manifest
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.spec.distribution import ManifestFormat
 from tests.portalis.pipeline.conftest import Listening
 
@@ -34,7 +34,7 @@ def test_contract_input_from_the_test_agent(tmp_path: Path) -> None:
 
 def run(folder: Path, **configuration: Any) -> PackagingAgentOutput:
     given = PackagingAgentInput.from_test_output(test_agent_output(folder, "gelu", **configuration))
-    return package(given.to_spec(), Options(), Listening())
+    return run_pipeline(given.to_spec(), Options(), Listening())
 
 
 @pytest.mark.parametrize("how", list(ManifestFormat))
@@ -77,7 +77,7 @@ def test_a_failure_reports_no_artifact(tmp_path: Path) -> None:
     # one input more than the module has
     tensors = [{"name": name, "data_type": "FP32", "dims": [-1]} for name in ("x", "z")]
     given["packaging_configuration"]["triton_config"] = {"inputs": tensors}
-    made = package(PackagingAgentInput.from_test_output(given).to_spec(), Options(), Listening())
+    made = run_pipeline(PackagingAgentInput.from_test_output(given).to_spec(), Options(), Listening())
     assert made.status is Status.Failure
     assert made.artifacts.total_artifacts_count() == made.package_metadata.total_artifacts == 0
     assert len(made.diagnostics.errors) >= 1

@@ -10,7 +10,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from portalis.contracts.output import Status
 from portalis.examples.catalog import EXAMPLES
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.spec.read import make_spec
 from tests import parts
 from tests.portalis.pipeline.conftest import Listening
@@ -32,7 +32,9 @@ def test_acceptance_scenario_3_triton_model_configuration(tmp_path: Path, platfo
             "outputs": [{"name": "y", "data_type": "FP32", "dims": [-1]}],
         },
     }
-    made = package(make_spec(data, base=tmp_path, source="the spec"), Options(only=["triton"], live=True), Listening())
+    made = run_pipeline(
+        make_spec(data, base=tmp_path, source="the spec"), Options(only=["triton"], live=True), Listening()
+    )
     assert made.status is Status.Success, made.diagnostics.errors
     (model,) = made.artifacts.triton_models
     # the model repository is created

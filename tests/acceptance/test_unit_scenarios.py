@@ -15,7 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.examples.catalog import EXAMPLES
 from portalis.nim.dockerfile import render_dockerfile
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.proto.api_models import ApiModel, ApiTensor
 from portalis.proto.openapi import document, for_3_0
 from portalis.spec.container import ContainerConfiguration
@@ -37,7 +37,7 @@ def spec_of(folder: Path, **more: Any) -> Any:
 
 
 def made_of(folder: Path, **more: Any) -> PackagingAgentOutput:
-    made = package(spec_of(folder, **QUIET, **more), Options(), Listening())
+    made = run_pipeline(spec_of(folder, **QUIET, **more), Options(), Listening())
     assert made.status is Status.Success, made.diagnostics.errors
     return made
 

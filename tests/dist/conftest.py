@@ -116,12 +116,12 @@ class Package:
             output=self.output,
             staging=self.staging,
             previous=None,
-            made=self.made(),
+            artifacts=self.made(),
             files=dict(self.files),
             manifest=lambda: self.manifest(modules),
             created_at=CREATED_AT,
             live=False,
-            say=self.said.append,
+            report=self.said.append,
         )
 
     def made(self) -> Artifacts:

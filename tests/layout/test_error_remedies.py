@@ -20,7 +20,7 @@ from portalis.cli import failures
 from portalis.contracts.errors import ErrorType, PackagingStage
 from portalis.errors import PortalisError
 from portalis.pipeline.report import _CONSEQUENCES
-from portalis.pipeline.stage import ERRORS
+from portalis.pipeline.stage import ERROR_TYPES
 from tests.parts import ROOT
 
 from .test_remedies import commands, sources
@@ -134,5 +134,5 @@ def test_a_remedy_that_names_nothing_is_seen(text: str, wrong: bool) -> None:
 
 
 def test_every_stage_has_a_kind_of_error_and_a_consequence() -> None:
-    assert set(ERRORS) <= set(PackagingStage) and set(ERRORS.values()) <= set(ErrorType)
-    assert set(_CONSEQUENCES) <= set(ERRORS)
+    assert set(ERROR_TYPES) <= set(PackagingStage) and set(ERROR_TYPES.values()) <= set(ErrorType)
+    assert set(_CONSEQUENCES) <= set(ERROR_TYPES)

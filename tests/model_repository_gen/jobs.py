@@ -12,7 +12,7 @@ from portalis.inspection import inspect_module
 from portalis.model_repository_gen import model_repository_target as target
 from portalis.model_repository_gen.pbtxt import ModelConfig, read_config
 from portalis.output import Staging
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.pipeline.outcome import Stage
 from portalis.spec import PackageSpec, WasmBinaryPath
 from portalis.spec.read import make_spec
@@ -106,12 +106,12 @@ def job(spec: PackageSpec, staging: Path, *, previous: Path | None = None, live:
         output=spec.output_directory,
         staging=staging,
         previous=previous,
-        made=Artifacts(),
+        artifacts=Artifacts(),
         files={},
         manifest=no_manifest,
         created_at="2026-01-01T00:00:00Z",
         live=live,
-        say=lambda text: None,
+        report=lambda text: None,
     )
 
 
@@ -153,7 +153,7 @@ class Silent:
     def started(self, name: str, title: str) -> None:
         self.lines.append(title)
 
-    def said(self, text: str) -> None:
+    def progressed(self, text: str) -> None:
         self.lines.append(text)
 
     def ended(self, stage: Stage) -> None:
@@ -162,4 +162,4 @@ class Silent:
 
 def run(spec: PackageSpec, *, live: bool = False) -> PackagingAgentOutput:
     """The whole pipeline, with the Triton target only."""
-    return package(spec, Options(only=("triton",), live=live), Silent())
+    return run_pipeline(spec, Options(only=("triton",), live=live), Silent())

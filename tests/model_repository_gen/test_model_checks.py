@@ -118,7 +118,7 @@ def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
         return [ValidationResult(name=name, check="live", valid=valid, report=text) for name, valid, text in verdicts]
 
     monkeypatch.setattr(model_checks, "validate_on_triton", answers)
-    found = model_checks.check_models(replace(job, say=said.append), made)
+    found = model_checks.check_models(replace(job, report=said.append), made)
     assert asked == [["demo_echo", "demo_unbatched"]]
     assert said == ["starting Triton with 2 models"]
     echo, add, unbatched = found.artifacts.triton_models

@@ -11,7 +11,7 @@ import pytest
 from portalis.contracts.errors import ErrorType
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.examples.catalog import EXAMPLES
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.problems import InputProblems
 from portalis.spec.read import make_spec
 from tests import parts
@@ -35,7 +35,7 @@ def run(
         "enable_triton_integration": False,
         "enable_omniverse_packaging": False,
     }
-    return package(make_spec(data, base=folder, source="the spec"), Options(only=["nim", "archive"]), Listening())
+    return run_pipeline(make_spec(data, base=folder, source="the spec"), Options(only=["nim", "archive"]), Listening())
 
 
 def context(folder: Path, name: str) -> dict[str, bytes]:

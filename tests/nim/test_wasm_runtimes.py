@@ -22,7 +22,7 @@ from portalis.nim.service.settings import ModelSettings
 from portalis.nim.service_context import ImageLabels, build_context
 from portalis.nim.wasm_runtimes import RUNTIME_PATH, RuntimeFiles, find_runtime
 from portalis.output.package_layout import WASM_RUNTIME
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.spec.container import ContainerConfiguration, WasmRuntime
 from portalis.spec.read import make_spec
 from tests import parts
@@ -151,7 +151,7 @@ def run(folder: Path, *examples: str, modules: list[dict[str, Any]], **config: A
         "wasm_binaries": [*modules, *(str(EXAMPLES[name].module) for name in examples)],
         "container_config": config,
     }
-    return package(make_spec(data, base=folder, source="the spec"), Options(only=["nim", "docs"]), Listening())
+    return run_pipeline(make_spec(data, base=folder, source="the spec"), Options(only=["nim", "docs"]), Listening())
 
 
 def program(folder: Path) -> list[dict[str, Any]]:

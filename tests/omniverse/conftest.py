@@ -90,12 +90,12 @@ class Package:
             output=self.output,
             staging=staging,
             previous=None,
-            made=Artifacts(),
+            artifacts=Artifacts(),
             files={},
             manifest=_no_manifest,
             created_at=CREATED_AT,
             live=self.live,
-            say=self.said.append,
+            report=self.said.append,
         )
 
     def make(self) -> TargetResult:

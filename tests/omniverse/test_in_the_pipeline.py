@@ -12,7 +12,7 @@ import wasmtime
 
 from portalis.contracts.errors import ErrorType, OmniversePackagingError
 from portalis.contracts.output import PackagingAgentOutput, Status, WarningSeverity
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.spec.read import make_spec
 
 CALLABLE = '(func (export "f") (param f32) (result f32) local.get 0)'
@@ -29,7 +29,7 @@ class Quiet:
     """Nobody listens."""
 
     def started(self, name: str, title: str) -> None: ...
-    def said(self, text: str) -> None: ...
+    def progressed(self, text: str) -> None: ...
     def ended(self, stage: Any) -> None: ...
 
 
@@ -50,7 +50,9 @@ def spec(folder: Path, *names: str, **more: Any) -> dict[str, Any]:
 
 
 def run(folder: Path, *names: str, **more: Any) -> PackagingAgentOutput:
-    return package(make_spec(spec(folder, *names, **more), base=folder, source="the test's spec"), Options(), Quiet())
+    return run_pipeline(
+        make_spec(spec(folder, *names, **more), base=folder, source="the test's spec"), Options(), Quiet()
+    )
 
 
 def of_kit(made: PackagingAgentOutput) -> list[Any]:
@@ -126,7 +128,7 @@ def test_a_module_of_more_than_100_mb_is_a_warning(tmp_path: Path) -> None:
     with path.open("ab") as file:  # a custom section called "a" of zeros
         file.write(b"\0" + leb128(size + 2) + b"\x01a")
         file.truncate(file.tell() + size)
-    made = package(make_spec(table, base=tmp_path, source="the test's spec"), Options(), Quiet())
+    made = run_pipeline(make_spec(table, base=tmp_path, source="the test's spec"), Options(), Quiet())
     assert made.status is Status.Success
     (warning,) = [each for each in made.diagnostics.warnings if "it is large" in each.message]
     assert warning.severity is WarningSeverity.Medium

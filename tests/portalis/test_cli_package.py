@@ -76,7 +76,7 @@ def test_a_success_tells_its_stages_and_what_can_be_done_next(place: Place) -> N
         "Publishing",
     ]
     assert re.fullmatch(r"Triton models +done +1 artifact, [\d.]+ s", stages[1])
-    assert stages[0].endswith("skipped  left out by --only triton --only archive")
+    assert stages[0].endswith("skipped  skipped by --only triton --only archive")
     assert "\x1b" not in done.stdout + done.stderr
 
 
@@ -161,7 +161,7 @@ def test_json_has_the_problems_of_a_bad_spec(place: Place) -> None:
 def test_a_target_that_is_not_there_is_told_with_the_nearest(place: Place, option: str) -> None:
     done = place.package(option, "archiv")
     assert done.returncode == 2
-    assert done.stderr == "error: there is no target 'archiv'\n  Did you mean 'archive'?\n"
+    assert done.stderr == "error: unknown target 'archiv'\n  Did you mean 'archive'?\n"
 
 
 def test_skipped_targets_are_left_out_and_no_target_at_all_is_bad_usage(place: Place) -> None:

@@ -60,12 +60,12 @@ def of(spec: PackageSpec, modules: tuple[Module, ...], made: Artifacts) -> Job:
         output=OUTPUT,
         staging=OUTPUT,
         previous=None,
-        made=made,
+        artifacts=made,
         files={path: Written(path=path, size_bytes=100, sha256=DIGEST) for path in paths},
         manifest=_no_manifest,
         created_at="2026-01-01T00:00:00Z",
         live=False,
-        say=lambda line: None,
+        report=lambda line: None,
     )
 
 

@@ -155,7 +155,7 @@ def test_an_ensemble_is_documented_with_its_own_tensors(add: WasmBinaryPath) -> 
         steps=(step,),
     )
     work = job([add], triton_config=TritonConfiguration(ensembles=(ensemble,)))
-    (model,) = work.made.triton_models
+    (model,) = work.artifacts.triton_models
     made = Artifacts(triton_models=(model.model_copy(update={"model_name": "chain", "max_batch_size": 0}),))
     proto = text(target.generate(of(work.spec, work.modules, made)).tree, "docs/grpc/demo_models.proto")
     assert "message ChainInputs" in proto
@@ -190,9 +190,9 @@ def test_a_container_is_run_as_it_is_confined(add: WasmBinaryPath) -> None:
         ),
     )
     work = job([add], container_config=config)
-    (container,) = work.made.nim_containers
+    (container,) = work.artifacts.nim_containers
     saved = container.model_copy(update={"image_archive_path": "/package/images/it's.tar"})
-    made = target.generate(dataclasses.replace(work, made=Artifacts(nim_containers=(saved,))))
+    made = target.generate(dataclasses.replace(work, artifacts=Artifacts(nim_containers=(saved,))))
     guide = text(made.tree, "docs/containers.md")
     (run,) = re.findall(r"^podman run .*$", guide, re.MULTILINE)
     assert run == (

@@ -55,7 +55,7 @@ def test_the_api_document_says_how_many_images_serve_the_modules(tmp_path: Path,
     said = json.loads(text(target.generate(work).tree, "docs/openapi.json"))["info"]["description"]
     assert ("One image serves all modules" in said) is package_image
     assert ("an image of its own" in said) is not package_image
-    assert len(work.made.nim_containers) == (1 if package_image else 2)
+    assert len(work.artifacts.nim_containers) == (1 if package_image else 2)
 
 
 @pytest.mark.parametrize("runtime", list(ContainerRuntime))
@@ -70,7 +70,7 @@ def test_a_container_is_run_with_the_volumes_and_ports_of_the_spec(
     words = shlex.split(line)
     ports = {int(words[i + 1].split(":")[1]) for i, word in enumerate(words) if word == "--publish"}
     volumes = {words[i + 1] for i, word in enumerate(words) if word == "--volume"}
-    assert ports == set(work.made.nim_containers[0].exposed_ports)
+    assert ports == set(work.artifacts.nim_containers[0].exposed_ports)
     assert volumes == {"/srv/my data:/data:ro", "/srv/rw:/rw"}
     assert words[-1] == "demo-add:1.2.0"
     other = {"docker": "podman", "podman": "docker"}[engine]
@@ -123,7 +123,7 @@ def test_the_batch_is_said_of_the_models_that_have_one(tmp_path: Path) -> None:
     work = job(several(tmp_path))
     guide = text(target.generate(work).tree, "docs/triton.md")
     assert "The first one is the batch." in guide and guide.count("batches of at most 64") == 2
-    one, two = work.made.triton_models
+    one, two = work.artifacts.triton_models
     mixed = Artifacts(triton_models=(one, two.model_copy(update={"max_batch_size": 0})))
     guide = text(target.generate(of(work.spec, work.modules, mixed)).tree, "docs/triton.md")
     assert "The first one of a model with batches is the batch." in guide

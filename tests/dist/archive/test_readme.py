@@ -63,7 +63,7 @@ def test_it_does_not_speak_of_what_the_package_has_not(package: Package, how: st
     package.files = {path: each for path, each in package.files.items() if path.parts[0] == "docs"}
     package.configure(readme_format=how)
     job = package.job()
-    object.__setattr__(job, "made", type(job.made)())
+    object.__setattr__(job, "made", type(job.artifacts)())
     _, text = readme(job.spec.distribution_config, facts(job, contents(job).members, job.manifest(), top="demo-1.2.3"))
     for unwanted in ("docker", "Triton", "src/", "License", "Contact", "None"):
         assert unwanted not in text

@@ -14,11 +14,11 @@ import pytest
 
 from portalis import atomic_files
 from portalis.errors import UsageError
-from portalis.output import REPORT, OutputTree, Source, Staging, refuse_what_is_not_ours
+from portalis.output import REPORT, CopiedFile, OutputTree, Staging, refuse_foreign_directory
 from tests.parts import ROOT
 
 
-def tree(**files: bytes | Source) -> OutputTree:
+def tree(**files: bytes | CopiedFile) -> OutputTree:
     made = OutputTree()
     for name, content in files.items():
         made.add(name.replace("__", "/"), content)
@@ -34,7 +34,7 @@ def test_what_is_committed_is_there_with_its_size_and_hash(tmp_path: Path) -> No
     source.write_bytes(b"module" * 1000)
     output = tmp_path / "out"
     with Staging(output) as staging:
-        written = list(staging.write(tree(a__b=b"bytes", c=Source(path=source))))
+        written = list(staging.write(tree(a__b=b"bytes", c=CopiedFile(path=source))))
         assert not output.exists()
         staging.commit()
     assert (output / "a/b").read_bytes() == b"bytes"
@@ -172,8 +172,8 @@ def test_another_outputs_staging_folder_is_left_alone(tmp_path: Path) -> None:
 def test_a_source_that_has_changed_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "module.wasm"
     source.write_bytes(b"1")
-    wanted = Source(path=source, sha256=hashlib.sha256(b"0").hexdigest())
-    with Staging(tmp_path / "out") as staging, pytest.raises(UsageError, match="has changed while it was packaged"):
+    wanted = CopiedFile(path=source, sha256=hashlib.sha256(b"0").hexdigest())
+    with Staging(tmp_path / "out") as staging, pytest.raises(UsageError, match="has changed during packaging"):
         list(staging.write(tree(m=wanted)))
 
 
@@ -219,7 +219,7 @@ def test_only_what_a_run_has_written_may_be_replaced(tmp_path: Path, files: list
         (output / name).touch()
     if refused:
         with pytest.raises(UsageError, match="was not written by portalis"):
-            refuse_what_is_not_ours(output)
+            refuse_foreign_directory(output)
     else:
-        refuse_what_is_not_ours(output)
-    refuse_what_is_not_ours(tmp_path / "nothing")
+        refuse_foreign_directory(output)
+    refuse_foreign_directory(tmp_path / "nothing")

@@ -30,7 +30,7 @@ def test_a_path_outside_is_refused(path: str) -> None:
 def test_two_things_cannot_lie_at_one_place(first: str, second: str) -> None:
     tree = OutputTree()
     tree.add(first, b"1")
-    with pytest.raises(ValueError, match="given twice"):
+    with pytest.raises(ValueError, match="added twice"):
         tree.add(second, b"2")
 
 
@@ -47,7 +47,7 @@ def test_a_merge_takes_everything_and_refuses_what_is_there() -> None:
     tree.merge(other)
     assert PurePosixPath("run") in tree
     assert next(iter(tree)).executable
-    with pytest.raises(ValueError, match="given twice"):
+    with pytest.raises(ValueError, match="added twice"):
         tree.merge(other)
 
 

@@ -11,7 +11,7 @@ import pytest
 import wasmtime
 
 from portalis.contracts.output import PackagingAgentOutput
-from portalis.pipeline import Options, package
+from portalis.pipeline import Options, run_pipeline
 from portalis.pipeline.outcome import Stage
 from portalis.spec import PackageSpec
 from portalis.spec.read import make_spec
@@ -32,7 +32,7 @@ class Listening:
     def started(self, name: str, title: str) -> None:
         self.started_.append(name)
 
-    def said(self, text: str) -> None:
+    def progressed(self, text: str) -> None:
         self.lines.append(text)
 
     def ended(self, stage: Stage) -> None:
@@ -69,7 +69,7 @@ class Workplace:
 
     def package(self, spec: PackageSpec, **options: Any) -> PackagingAgentOutput:
         self.listening = Listening()
-        return package(spec, Options(**options), self.listening)
+        return run_pipeline(spec, Options(**options), self.listening)
 
     def files(self) -> list[str]:
         """What lies in the output directory; what lies beside it, but for modules and reports, is no business."""

@@ -185,7 +185,7 @@ CASES = {
         options={"only": ["deployment", "archive"]},
     ),
     "documents and manifests alone, of nothing": Case(
-        ("add",), DOCUMENTED, FAILURE, PackagingStage.InputValidation, "nothing was made (", outcome="",
+        ("add",), DOCUMENTED, FAILURE, PackagingStage.InputValidation, "nothing was generated (", outcome="",
         options={"skip": ["triton"]},
     ),
     # -- what the spec turns off, and what no target is asked for
@@ -214,7 +214,7 @@ CASES = {
         None, warned="distribution_config.include_documentation is true and adds nothing",
     ),
     "a trial on servers, and nothing that is served": Case(
-        ("add",), OFF | ALSO_AN_ARCHIVE, PARTIAL, PackagingStage.InputValidation, "nothing was tried on a real server",
+        ("add",), OFF | ALSO_AN_ARCHIVE, PARTIAL, PackagingStage.InputValidation, "nothing was validated on a real server",
         "--validate live", options={"live": True},
     ),
 }  # fmt: skip

@@ -153,7 +153,7 @@ def test_an_artifact_without_its_file_is_never_reported(workplace: Workplace, mo
         return done
 
     monkeypatch.setattr(triton, "run", loses_a_file)
-    with pytest.raises(Exception, match=r"would not be complete.*demo_add/1/model\.wasm"):
+    with pytest.raises(Exception, match=r"the package is incomplete.*demo_add/1/model\.wasm"):
         workplace.package(workplace.spec("add"), only=["triton"])
     assert not workplace.output.exists()
 
@@ -191,7 +191,7 @@ def test_what_is_wrong_with_names_modules_and_reports_is_told_together(workplace
 
 
 def test_an_unknown_target_is_named_with_the_nearest(workplace: Workplace) -> None:
-    with pytest.raises(UsageError, match="there is no target 'tritn'\nDid you mean 'triton'"):
+    with pytest.raises(UsageError, match="unknown target 'tritn'\nDid you mean 'triton'"):
         workplace.package(workplace.spec("add"), only=["tritn"])
 
 
@@ -248,7 +248,7 @@ def test_a_full_disk_leaves_the_old_output(workplace: Workplace) -> None:
     )
     assert done.returncode == 1, done.stderr
     assert "cannot write" in done.stderr
-    assert "is as it was" in done.stderr
+    assert "is unchanged" in done.stderr
     assert {path: (workplace.output / path).read_bytes() for path in workplace.files()} == before
     assert not list(workplace.folder.glob(".out*"))
 
