@@ -13,7 +13,7 @@ import pytest
 from .tree import package_folders
 
 # in several packages: indexes, entry points, the errors of the package, an application (Typer, FastAPI)
-SHARED_NAMES = {"__init__", "__main__", "app", "errors"}
+SHARED_NAMES = {"__init__", "__main__", "app", "errors", "health", "limits", "paths"}
 EMITTED = "portalis.omniverse.inside"  # copied into extensions, whose users know these names
 
 
