@@ -1,4 +1,4 @@
-"""What the service application serves when it runs without a container: modules, a spec's modules, or a folder."""
+"""The models and settings of a service that runs without a container: of modules, a spec or a directory."""
 
 from __future__ import annotations
 
@@ -20,141 +20,145 @@ from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, d
 if TYPE_CHECKING:
     from ..spec import PackageSpec
 
-# the keys of triton_config that change what a model answers, and when
-_OF_TRITON = frozenset(("backend_parameters", "batch_inputs", "batch_outputs", "inputs", "max_batch_size", "outputs"))
+# keys of triton_config that change the results of a model or their timing, and that the service does not apply
+_TRITON_KEYS = frozenset(("backend_parameters", "batch_inputs", "batch_outputs", "inputs", "max_batch_size", "outputs"))
 SERVICE_FILE = "service.json"
-_SPECS = (".toml", ".yaml", ".yml", ".json")
+_SPEC_SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Staging:
-    """What is served: settings, the folder with the modules, and what of the sources is left out, each with the reason
-    and with what serves it."""
+class ServedFolder:
+    """The settings of a service and the directory of its modules."""
 
     settings: ServiceSettings
     folder: Path
-    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Everything in the sources that is not served, each with the reason and with the command that serves it."""
 
 
 @contextlib.contextmanager
-def staged(sources: Sequence[Path], name: str | None, changes: Mapping[str, Any]) -> Iterator[Staging]:
-    """`sources` to serve, with their settings changed by `changes`: the folder of a ``service.json``, or one that is
-    removed afterwards and links to modules, or to those of a spec.
+def served_folder(sources: Sequence[Path], name: str | None, changes: Mapping[str, Any]) -> Iterator[ServedFolder]:
+    """The directory to serve for `sources`, with its settings changed by `changes`.
 
-    `name` is what a single module is called. Raises UsageError, WasmError, and InputProblems for a spec.
+    A ``service.json`` or its directory is served as it is. Modules, or those of a single spec, are linked into a
+    temporary directory, which is removed at the end. `name` replaces the name of a single module. Raises UsageError,
+    WasmError, and InputProblems for a spec.
     """
     file = sources[0] / SERVICE_FILE if sources[0].is_dir() else sources[0]
     if len(sources) == 1 and file.name == SERVICE_FILE:
-        yield Staging(settings=_changed(_read(file), changes), folder=file.parent)
+        yield ServedFolder(settings=_with_changes(_read_settings(file), changes), folder=file.parent)
         return
-    found = _modules(sources, name)
-    settings = _changed({**found.described, "models": tuple(model for model, _ in found.models)}, changes)
-    with tempfile.TemporaryDirectory(prefix="portalis-run-") as text:
-        folder = Path(text)
-        for model, path in found.models:
-            (folder / model.file).symlink_to(path.absolute())
-        yield Staging(settings=settings, folder=folder, left_out=found.left_out)
+    selection = _select_models(sources, name)
+    models = tuple(model for model, _ in selection.models)
+    settings = _with_changes({**selection.settings, "models": models}, changes)
+    with tempfile.TemporaryDirectory(prefix="portalis-run-") as path:
+        folder = Path(path)
+        for model, module in selection.models:
+            (folder / model.file).symlink_to(module.absolute())
+        yield ServedFolder(settings=settings, folder=folder, warnings=selection.warnings)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_settings(file: Path) -> dict[str, Any]:
     try:
         return dict(ServiceSettings.model_validate_json(file.read_bytes()))
-    except OSError as problem:
-        raise UsageError(f"cannot read {file}: {problem.strerror}") from None
-    except ValidationError as problem:
-        raise UsageError(f"{file}: {describe_settings_error(problem)}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    except ValidationError as error:
+        raise UsageError(f"{file}: {describe_settings_error(error)}") from None
 
 
-def _changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> ServiceSettings:
+def _with_changes(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> ServiceSettings:
     try:
         return ServiceSettings.model_validate({**settings, **changes})
-    except ValidationError as problem:
-        raise UsageError(describe_settings_error(problem)) from None
+    except ValidationError as error:
+        raise UsageError(describe_settings_error(error)) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """The service's settings without its models, the models with their files, and what is left out."""
+class _Selection:
+    """Settings of the service without its models, the models with their modules, and warnings."""
 
-    described: dict[str, Any]
+    settings: dict[str, Any]
     models: list[tuple[ModelSettings, Path]]
-    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def _modules(sources: Sequence[Path], name: str | None) -> _Found:
-    if len(sources) == 1 and sources[0].suffix.lower() in _SPECS:
-        return _of_spec(sources[0])
+def _select_models(sources: Sequence[Path], name: str | None) -> _Selection:
+    if len(sources) == 1 and sources[0].suffix.lower() in _SPEC_SUFFIXES:
+        return _select_from_spec(sources[0])
     if name is not None and len(sources) > 1:
-        raise UsageError("--name is for a single module", remediation="Write the names of several into a spec file.")
+        raise UsageError(
+            "--name requires a single module", remediation="Set the names of several modules in a spec file."
+        )
     models = []
     for path in sources:
-        _look(path, None)
-        models.append((_model(name or path.stem, {}, "Name it with --name, or in a spec file."), path))
-    return _Found(described={}, models=models)
+        _check_module(path, None)
+        models.append((_model_settings(name or path.stem, {}, "Name it with --name, or in a spec file."), path))
+    return _Selection(settings={}, models=models)
 
 
-def _of_spec(file: Path) -> _Found:
+def _select_from_spec(file: Path) -> _Selection:
     from ..spec import read_spec
 
     spec = read_spec(file)
     models = []
     for i, binary in enumerate(spec.wasm_binaries):
-        declared = binary.interface.model_dump(mode="json", exclude_none=True)
-        _look(binary.path, declared)
-        remedy = f"Give it another name: wasm_binaries[{i}].name in {file}."
-        models.append((_model(binary.module_name, declared, remedy), binary.path))
-    described: dict[str, Any] = {
+        interface = binary.interface.model_dump(mode="json", exclude_none=True)
+        _check_module(binary.path, interface)
+        remediation = f"Change the name: wasm_binaries[{i}].name in {file}."
+        models.append((_model_settings(binary.module_name, interface, remediation), binary.path))
+    settings: dict[str, Any] = {
         "name": spec.package_name,
         "version": spec.package_version,
         "description": spec.description,
     }
     if spec.distribution_config.license_type:
-        described["license"] = LicenseSettings(name=spec.distribution_config.license_type)
-    return _Found(described=described, models=models, left_out=tuple(_left_out(spec, file)))
+        settings["license"] = LicenseSettings(name=spec.distribution_config.license_type)
+    return _Selection(settings=settings, models=models, warnings=tuple(_warnings(spec, file)))
 
 
-def _left_out(spec: PackageSpec, file: Path) -> Iterator[str]:
-    """What of the spec the service does not serve, each with the reason and with what does serve it."""
-    names = [ensemble.name for ensemble in spec.triton_config.ensembles]
-    if names:
+def _warnings(spec: PackageSpec, file: Path) -> Iterator[str]:
+    """Everything in `spec` that the service does not serve, with the reason and the command that serves it."""
+    ensembles = [ensemble.name for ensemble in spec.triton_config.ensembles]
+    if ensembles:
         repository = shlex.quote(str(spec.output_directory / str(spec.triton_config.model_repository_path)))
         yield (
-            f"not served: ensemble{'s' * (len(names) > 1)} {', '.join(names)} of {file}, as the service runs single"
-            f" modules. Triton serves ensembles: portalis package {shlex.quote(str(file))}, then"
+            f"not served: ensemble{'s' * (len(ensembles) > 1)} {', '.join(ensembles)} of {file}, because the service"
+            f" serves single modules only. For ensembles, use Triton: portalis package {shlex.quote(str(file))}, then"
             f" portalis serve {repository}"
         )
-    given = [spec.triton_config, *(binary.triton_config for binary in spec.wasm_binaries)]
-    keys = {key for config in given if config is not None for key in config.model_fields_set} & _OF_TRITON
+    configs = [spec.triton_config, *(binary.triton_config for binary in spec.wasm_binaries)]
+    keys = {key for config in configs if config is not None for key in config.model_fields_set} & _TRITON_KEYS
     if keys:
-        yield f"not used: triton_config.{', triton_config.'.join(sorted(keys))} of {file}, which is for Triton alone"
+        yield f"not used: triton_config.{', triton_config.'.join(sorted(keys))} of {file}, because only Triton uses it"
     runtime = spec.container_config.wasm_runtime.value
     if runtime != ModelSettings.model_fields["wasm_runtime"].default:
         yield (
-            f"not used: container_config.wasm_runtime of {file} is {runtime}, which images run modules in;"
-            " `portalis run` runs them in Wasmtime"
+            f"not used: container_config.wasm_runtime of {file}, because {runtime} is the runtime of images;"
+            " `portalis run` uses Wasmtime"
         )
 
 
-def _model(name: str, interface: dict[str, Any], remedy: str) -> ModelSettings:
-    if trouble := service_trouble(name):
-        raise UsageError(f"{name!r} {trouble}", remediation=remedy)
+def _model_settings(name: str, interface: dict[str, Any], remediation: str) -> ModelSettings:
+    if problem := service_trouble(name):
+        raise UsageError(f"{name!r} {problem}", remediation=remediation)
     return ModelSettings(name=name, file=f"{name}.wasm", interface=interface)
 
 
-def _look(path: Path, interface: Mapping[str, Any] | None) -> None:
-    """Refuse what the service could not serve, while a person looks."""
+def _check_module(path: Path, interface: Mapping[str, Any] | None) -> None:
+    """Raise UsageError for a module that the service could not serve, before the service starts."""
     if not path.is_file():
-        what = "is a folder without a service.json" if path.is_dir() else "does not exist"
-        raise UsageError(f"{path} {what}", remediation="Name .wasm files, a service.json, or a spec file.")
-    found = inspect_module(path, interface or None, "spec")
-    # what a limit forbids is left to the model: the others are served without it
-    refused = [each for each in found.findings("service") if not each.limit]
-    if found.invalid or refused:
-        why = found.invalid or "; ".join(each.why for each in refused)
-        remediation = " ".join(each.remediation for each in refused) or "Build it anew."
-        raise UsageError(f"{path} cannot be served: {why}", remediation=remediation)
-    if found.no_interface:
+        problem = "is a directory without a service.json" if path.is_dir() else "does not exist"
+        raise UsageError(f"{path} {problem}", remediation="Name .wasm files, a service.json, or a spec file.")
+    module = inspect_module(path, interface or None, "spec")
+    # a module that exceeds a limit fails when it is loaded, and the others are served without it
+    findings = [finding for finding in module.findings("service") if not finding.limit]
+    if module.invalid or findings:
+        reason = module.invalid or "; ".join(finding.why for finding in findings)
+        remediation = " ".join(finding.remediation for finding in findings) or "Rebuild the module."
+        raise UsageError(f"{path} cannot be served: {reason}", remediation=remediation)
+    if module.no_interface:
         raise UsageError(
-            found.no_interface,
-            remediation="`portalis annotate` writes an interface into a module; a spec file says it beside it.",
+            module.no_interface,
+            remediation="Write an interface into the module with `portalis annotate`, or declare it in a spec file.",
         )

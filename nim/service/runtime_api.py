@@ -1,4 +1,7 @@
-"""Where the runtime is found: beside this package in an image, in portalis elsewhere. Nothing else imports it."""
+"""The runtime that the service uses: `portalis_backend` in an image, `portalis.backend` elsewhere.
+
+All other modules of the service import the runtime from here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`portalis run`: the service application in the foreground, as a person starts it."""
+"""`portalis run`: the service application in the foreground, as a user starts it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from tests.running.ports import free_ports
 
 from .conftest import ADD, Cli
 
-NEEDS_A_WORD = '(module (memory (export "memory") 1) (func (export "f") (param i32 i32) (result i32) (local.get 0)))'
+UNKNOWN_CONVENTION = (
+    '(module (memory (export "memory") 1) (func (export "f") (param i32 i32) (result i32) (local.get 0)))'
+)
 FREE = ("--http-port=0", "--grpc-port=0", "--metrics-port=0")
 
 
 def free() -> tuple[str, str, str]:
-    """Ports that nobody takes before the service has them: of those of FREE, another process could."""
+    """Options for ports that no other process binds before the service does, which can happen with those of `FREE`."""
     ports = free_ports()
     return f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"
 
@@ -50,18 +52,18 @@ class Foreground:
         for line in self.process.stderr:
             self.lines.append(line.rstrip("\n"))
 
-    def line_with(self, words: str) -> str:
-        """The first line with `words`, once it is there."""
+    def line_with(self, fragment: str) -> str:
+        """The first line that contains `fragment`, once it is printed."""
 
         def found() -> list[str]:
-            lines = [line for line in list(self.lines) if words in line]
+            lines = [line for line in list(self.lines) if fragment in line]
             assert lines or self.process.poll() is None, self.lines
             return lines
 
         return waiting.until(found, lambda: self.lines)[0]
 
     def curl(self, model: str) -> Any:
-        """What comes of the curl line that was printed for `model`."""
+        """The response to the curl command that was printed for `model`."""
         line = self.line_with(f"/v1/models/{model}/infer").removeprefix("portalis: ")
         done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
@@ -89,11 +91,11 @@ def running(*args: str | Path, cwd: Path) -> Iterator[Foreground]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 @pytest.mark.service
-def test_the_line_that_it_prints_works_and_a_signal_ends_it_with_zero(add_wasm: Path, number: int) -> None:
+def test_the_printed_request_works_and_a_signal_ends_the_service_with_zero(add_wasm: Path, number: int) -> None:
     with running(add_wasm, *free(), cwd=add_wasm.parent) as service:
         service.line_with("ready; Ctrl-C stops")
-        told = service.curl("model")
-        assert (told["model_name"], told["outputs"][0]["data"]) == ("model", [0.0])
+        document = service.curl("model")
+        assert (document["model_name"], document["outputs"][0]["data"]) == ("model", [0.0])
         assert re.search(
             r"HTTP http://127\.0\.0\.1:\d+  gRPC 127\.0\.0\.1:\d+  metrics http://127", "\n".join(service.lines)
         )
@@ -102,17 +104,17 @@ def test_the_line_that_it_prints_works_and_a_signal_ends_it_with_zero(add_wasm: 
 
 
 @pytest.mark.service
-def test_every_example_can_be_asked_with_the_line_that_is_printed(tmp_path: Path) -> None:
+def test_the_printed_request_works_for_every_example(tmp_path: Path) -> None:
     with running(*(example.module for example in EXAMPLES.values()), *free(), cwd=tmp_path) as service:
         service.line_with("ready; Ctrl-C stops")
         for example in EXAMPLES.values():
-            told = service.curl(example.module.stem)
-            # a guest may refuse zeros, but it was asked
-            assert "outputs" in told or told["error"]["type"] == "GuestStatus", told
+            document = service.curl(example.module.stem)
+            # a guest can reject zeros, but it was called
+            assert "outputs" in document or document["error"]["type"] == "GuestStatus", document
 
 
 @pytest.mark.service
-def test_it_listens_on_loopback_only_by_default_with_a_name_of_ones_own(add_wasm: Path) -> None:
+def test_it_listens_on_loopback_only_by_default_and_a_name_can_be_set(add_wasm: Path) -> None:
     with running(add_wasm, "--name", "sum", *FREE, cwd=add_wasm.parent) as service:
         assert service.curl("sum")["model_name"] == "sum"
         port = int(re.findall(r"HTTP http://127\.0\.0\.1:(\d+)", service.line_with("gRPC"))[0])
@@ -124,7 +126,7 @@ def test_it_listens_on_loopback_only_by_default_with_a_name_of_ones_own(add_wasm
 
 
 @pytest.mark.service
-def test_json_logs_and_limits_are_those_that_are_asked_for(add_wasm: Path) -> None:
+def test_options_set_the_log_format_its_level_and_limits(add_wasm: Path) -> None:
     options = ("--json-logs", "--log-level", "debug", "--max-request-bytes", "10")
     with running(add_wasm, *free(), *options, cwd=add_wasm.parent) as service:
         assert service.curl("model")["error"]["code"] == 413
@@ -135,7 +137,7 @@ def test_json_logs_and_limits_are_those_that_are_asked_for(add_wasm: Path) -> No
 
 
 @pytest.mark.service
-def test_a_spec_is_served_with_its_names_interfaces_and_licence(tmp_path: Path) -> None:
+def test_a_spec_is_served_with_its_names_interfaces_and_license(tmp_path: Path) -> None:
     (tmp_path / "raw.wasm").write_bytes(wasmtime.wat2wasm(ADD))
     (tmp_path / "portalis.toml").write_text(
         'package_name = "sums"\npackage_version = "2.0.0"\noutput_directory = "out"\n'
@@ -151,7 +153,7 @@ def test_a_spec_is_served_with_its_names_interfaces_and_licence(tmp_path: Path) 
 
 
 @pytest.mark.service
-def test_a_folder_with_a_service_json_is_served_as_it_says(add_wasm: Path) -> None:
+def test_a_directory_with_a_service_json_is_served_with_its_settings(add_wasm: Path) -> None:
     folder = add_wasm.parent
     (folder / "service.json").write_text('{"models": [{"name": "sum", "file": "model.wasm", "version": "9"}]}')
     with running(folder, *free(), cwd=folder.parent) as service:
@@ -159,32 +161,32 @@ def test_a_folder_with_a_service_json_is_served_as_it_says(add_wasm: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "words"),
+    ("args", "code", "messages"),
     [
         (["gone.wasm"], 2, ["gone.wasm does not exist", "a service.json, or a spec file"]),
         (["."], 2, ["service.json: No such file or directory"]),
         (["needs.wasm"], 2, ["its interface cannot be derived", "portalis annotate"]),
         (["text.wasm"], 1, ["text.wasm"]),
-        (["add.wasm", "needs.wasm", "--name", "x"], 2, ["--name is for a single module"]),
+        (["add.wasm", "needs.wasm", "--name", "x"], 2, ["--name requires a single module"]),
         (["add.wasm", "--name", "a/b"], 2, ["'a/b' is no name for a model", "--name"]),
         (["模型.wasm"], 2, ["'模型' is no name for a model of the service: ASCII letters", "Name it with --name"]),
         (["named.toml"], 2, ["'é' is no name for a model", "wasm_binaries[0].name in named.toml"]),
         (["add.wasm", "add.wasm"], 2, ["add more than once"]),
-        (["add.wasm", "--log-level", "loud"], 2, ["--log-level loud: there is no such level", "debug"]),
-        (["add.wasm", "--http-port", "70000"], 2, ["--http-port 70000 is no port"]),
+        (["add.wasm", "--log-level", "loud"], 2, ["--log-level loud: unknown level", "debug"]),
+        (["add.wasm", "--http-port", "70000"], 2, ["--http-port 70000: invalid port"]),
         (["add.wasm", "--http-port", "8001"], 2, ["--http-port and --grpc-port are the same port"]),
         (["add.wasm", "--host", "203.0.113.7", "--http-port", "0"], 2, ["cannot listen on 203.0.113.7", "--host"]),
         (["bad.toml"], 2, ["bad.toml"]),
         (["add.wasm", "--max-request-bytes", "0"], 2, ["--max-request-bytes"]),
     ],
 )
-def test_what_cannot_be_served_is_refused_with_what_to_do(
-    cli: Cli, tmp_path: Path, args: list[str], code: int, words: list[str]
+def test_invalid_arguments_are_rejected_with_a_remediation(
+    cli: Cli, tmp_path: Path, args: list[str], code: int, messages: list[str]
 ) -> None:
     folder = tmp_path / "cwd"
     (folder / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
-    (folder / "needs.wasm").write_bytes(wasmtime.wat2wasm(NEEDS_A_WORD))
-    (folder / "text.wasm").write_text("no module")
+    (folder / "needs.wasm").write_bytes(wasmtime.wat2wasm(UNKNOWN_CONVENTION))
+    (folder / "text.wasm").write_text("not a module")
     (folder / "bad.toml").write_text("package_name = 7\n")
     (folder / "模型.wasm").write_bytes(wasmtime.wat2wasm(ADD))
     (folder / "named.toml").write_text(
@@ -193,9 +195,9 @@ def test_what_cannot_be_served_is_refused_with_what_to_do(
     )
     done = cli("run", *args)
     assert done.returncode == code, done.stderr
-    # the terminal's frame of usage errors breaks lines
-    said = " ".join(done.stderr.replace("│", " ").split())
-    assert all(word in said for word in words), said
+    # usage errors are wrapped by their frame
+    text = " ".join(done.stderr.replace("│", " ").split())
+    assert all(message in text for message in messages), text
     assert "Traceback" not in done.stderr
 
 
@@ -213,17 +215,17 @@ def test_a_port_in_use_is_named_with_its_option(cli: Cli, add_wasm: Path, option
 
 
 @pytest.mark.service
-def test_a_module_that_fails_its_first_request_is_told_and_ends_it(tmp_path: Path) -> None:
+def test_if_the_only_model_fails_its_first_request_the_service_ends(tmp_path: Path) -> None:
     module = tmp_path / "trap.wasm"
     module.write_bytes(wasmtime.wat2wasm('(module (func (export "trap") (param $x f32) (result f32) unreachable))'))
     with running(module, *free(), cwd=tmp_path) as service:
         assert service.process.wait(waiting.PATIENCE_S) == 1
         service._reader.join(waiting.PATIENCE_S)
-    said = "\n".join(service.lines)
-    assert "model 'trap' failed" in said and "no model could be loaded" in said and "Traceback" not in said
+    text = "\n".join(service.lines)
+    assert "model 'trap' failed" in text and "no model could be loaded" in text and "Traceback" not in text
 
 
-def test_a_part_that_is_missing_is_named_with_the_extra(add_wasm: Path) -> None:
+def test_a_missing_requirement_is_named_with_the_extra(add_wasm: Path) -> None:
     program = (
         "import sys; sys.modules['fastapi'] = None\n"
         "sys.argv[1:] = ['run', sys.argv[1]]\n"
@@ -248,34 +250,34 @@ def health(service: Foreground) -> tuple[int, str]:
 
 @pytest.mark.parametrize(("name", "text"), [("too_large", TOO_LARGE), ("trap", TRAP)])
 @pytest.mark.service
-def test_it_says_ready_only_where_its_health_does(add_wasm: Path, name: str, text: str) -> None:
+def test_ready_is_printed_only_if_the_health_endpoint_reports_it(add_wasm: Path, name: str, text: str) -> None:
     (bad := add_wasm.parent / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(text))
     with running(add_wasm, bad, *free(), cwd=add_wasm.parent) as service:
         line = service.line_with("of 2 models")
-        assert line == f"portalis: 1 of 2 models is ready; {name} failed (/v1/health/ready answers 503); Ctrl-C stops"
-        status, said = health(service)
-        assert status == 503 and name in said
-        assert service.curl("model")["outputs"][0]["data"] == [0.0], "the other model answers"
+        assert line == f"portalis: 1 of 2 models is ready; {name} failed (/v1/health/ready returns 503); Ctrl-C stops"
+        status, body = health(service)
+        assert status == 503 and name in body
+        assert service.curl("model")["outputs"][0]["data"] == [0.0], "the other model is served"
         assert service.end() == 0
     assert not any(each.startswith("portalis: ready") for each in service.lines)
 
 
 @pytest.mark.service
-def test_a_model_can_be_asked_as_soon_as_it_is_ready_and_what_becomes_of_the_others_is_said(tmp_path: Path) -> None:
+def test_requests_are_printed_as_soon_as_a_model_is_ready_and_then_the_result_of_the_others(tmp_path: Path) -> None:
     models: list[dict[str, Any]] = []
     for name, text in (("add", ADD), ("spin", SPIN), ("trap", TRAP)):
         (tmp_path / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(text))
         models.append({"name": name, "file": f"{name}.wasm"})
-    models[1]["limits"] = {"timeout_s": 1.0}  # what answers has its time, however busy the machine is
+    models[1]["limits"] = {"timeout_s": 1.0}  # enough time for the other model, even on a busy machine
     tensors = [{"name": name, "datatype": "FP32", "shape": [1, 1], "data": [float("nan")]} for name in ("a", "b")]
     models[0]["warm_up"] = tensors
     (tmp_path / "service.json").write_text(json.dumps({"models": models}))
     with running(tmp_path, *free(), cwd=tmp_path) as service:
-        (answer,) = service.curl("add")["outputs"][0]["data"]
-        assert math.isnan(answer), "the first request of service.json is the one that is printed"
+        (value,) = service.curl("add")["outputs"][0]["data"]
+        assert math.isnan(value), "the printed request is the warm-up request of service.json"
         service.line_with("1 of 3 models is ready; spin, trap failed")
-        ours = [line for line in service.lines if line.startswith("portalis: ")]
-        assert [line.split()[1] for line in ours] == ["HTTP", "curl", "1"], "each is said once"
+        lines = [line for line in service.lines if line.startswith("portalis: ")]
+        assert [line.split()[1] for line in lines] == ["HTTP", "curl", "1"], "each is printed once"
 
 
 SPEC = """
@@ -295,16 +297,18 @@ output_map = { y = "sum" }
 
 
 @pytest.mark.service
-def test_what_of_a_spec_is_not_served_is_named_with_what_serves_it(tmp_path: Path) -> None:
+def test_parts_of_a_spec_that_are_not_served_are_listed_with_the_command_that_serves_them(tmp_path: Path) -> None:
     (tmp_path / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
-    more = '[triton_config.backend_parameters]\n"wasm.timeout_ms" = "5"\n[container_config]\nwasm_runtime = "Wasmer"\n'
-    (tmp_path / "portalis.toml").write_text(SPEC + more)
+    settings = (
+        '[triton_config.backend_parameters]\n"wasm.timeout_ms" = "5"\n[container_config]\nwasm_runtime = "Wasmer"\n'
+    )
+    (tmp_path / "portalis.toml").write_text(SPEC + settings)
     with running("portalis.toml", *free(), cwd=tmp_path) as service:
         line = service.line_with("ensemble twice of portalis.toml")
         remedy = f"portalis package portalis.toml, then portalis serve {tmp_path}/package/triton"
         assert line.startswith("portalis: not served: ") and line.endswith(remedy)
-        assert "triton_config.backend_parameters of portalis.toml" in service.line_with("for Triton alone")
-        assert "container_config.wasm_runtime of portalis.toml is Wasmer" in service.line_with("in Wasmtime")
+        assert "triton_config.backend_parameters of portalis.toml" in service.line_with("only Triton uses it")
+        assert "container_config.wasm_runtime of portalis.toml, because Wasmer" in service.line_with("uses Wasmtime")
         service.line_with("ready; Ctrl-C stops")
         assert service.curl("add")["outputs"][0]["data"] == [0.0]
 

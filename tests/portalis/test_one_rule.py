@@ -16,7 +16,7 @@ from portalis.backend import ModuleError, Program, WasmError
 from portalis.errors import UsageError
 from portalis.inspection import inspect_module
 from portalis.nim.build_plan import unservable
-from portalis.nim.local import staged
+from portalis.nim.local import served_folder
 from portalis.nim.service.models import SchedulerOptions, ServedModel
 from portalis.nim.service.settings import ModelSettings
 from portalis.omniverse.compatibility import KitSeverity, check_kit_compatibility
@@ -155,10 +155,10 @@ def test_a_limit_is_raised_in_the_words_of_the_tool_and_then_the_module_is_serve
 def test_run_refuses_what_no_setting_helps_and_leaves_a_limit_to_the_model(bad: Bad, tmp_path: Path) -> None:
     paths = [tmp_path / "good.wasm", tmp_path / "bad.wasm"]
     if bad.limit:
-        with staged(paths, None, {}) as staging:
-            assert [model.name for model in staging.settings.models] == ["good", "bad"]
+        with served_folder(paths, None, {}) as served:
+            assert [model.name for model in served.settings.models] == ["good", "bad"]
         return
-    with pytest.raises(UsageError) as caught, staged(paths, None, {}):
+    with pytest.raises(UsageError) as caught, served_folder(paths, None, {}):
         pass
     assert bad.told in caught.value.message
     assert "annotate" not in caught.value.remediation

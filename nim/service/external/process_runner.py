@@ -34,7 +34,7 @@ from .runtime_commands import RUNTIMES, ExternalRuntime, ProcessResult
 
 try:
     import resource
-except ImportError:  # Windows: `load_program` refuses, as no POSIX shell exists there either
+except ImportError:  # Windows, where `load_program` raises SettingsError because a POSIX shell is missing too
     resource = None  # type: ignore[assignment]
 
 _SHELL = "/bin/sh"

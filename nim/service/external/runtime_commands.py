@@ -60,7 +60,7 @@ def _tail(output: bytes) -> str:
     return output[-_MAX_MESSAGE_BYTES:].decode("utf-8", "backslashreplace").strip()
 
 
-# WasmEdge writes its own log lines into the guest's standard output, so only their format tells them apart.
+# WasmEdge writes its own log lines into the guest's standard output, so only their format distinguishes them.
 _EDGE_LINE = re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\] \[(?:error|warning)\] ([^\n]*)\n?")
 _EDGE_FAILED = re.compile(
     rb"(execution|instantiation|loading|validation|wasmedge runtime) failed: ([^\n]*), Code: 0x[0-9a-fA-F]+"

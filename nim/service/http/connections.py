@@ -21,10 +21,11 @@ from ..request_errors import RequestError
 from .error_responses import error_body, error_headers
 
 LINGER_S = 1.0
-"""How long a rejected client may continue to send: an immediate close would reset the connection before the client has
-read the response."""
+"""Seconds for which a rejected client may continue to send: an immediate close would reset the connection before the
+client has read the response."""
 QUIET_S, _RECHECK_S = 1.0, 0.02
-"""How long a connection must be idle before the stopping service closes it, and the interval of that check."""
+"""Seconds for which a connection must be idle before the stopping service closes it, and the interval of that
+check."""
 MAX_PIPELINED = 16
 """Maximum number of pipelined requests on one connection. Further requests are not read: the last response announces
 the end of the connection, so that the client sends them again."""

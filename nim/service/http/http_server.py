@@ -36,8 +36,8 @@ from ..service import Service
 from .connections import HttpConnection
 
 KEEP_ALIVE_S = 75
-"""How long an idle connection is kept open: longer than load balancers keep theirs (usually 60 s), so that they close
-it and never send a request on a closed connection."""
+"""Seconds for which an idle connection is kept open: longer than load balancers keep theirs (usually 60 s), so that
+they close it and never send a request on a closed connection."""
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG_S, _HANDSHAKE_S = 1.0, 0.1  # maximum and minimum time for accepting connections before listeners are closed

@@ -140,7 +140,7 @@ INFERENCE_ENDPOINTS: Final = (
 
 
 def inference_router(handler: InferenceHandler) -> APIRouter:
-    """The routes of `INFERENCE_ENDPOINTS`, answered by `handler`."""
+    """The routes of `INFERENCE_ENDPOINTS`, served by `handler`."""
     routes = APIRouter()
     for endpoint in INFERENCE_ENDPOINTS:
         routes.add_api_route(
@@ -158,7 +158,7 @@ def inference_router(handler: InferenceHandler) -> APIRouter:
 
 
 class InferenceFastPath:
-    """ASGI middleware: answers inference requests itself, and passes all others to `app`.
+    """ASGI middleware: serves inference requests itself, and passes all others to `app`.
 
     It runs before the framework, whose overhead exceeds the time of a small inference. Requests with a different method
     are passed on too: the framework has the same paths, and rejects them.
