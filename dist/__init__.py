@@ -1,4 +1,4 @@
-"""Distribution archives: what goes into one, how it is packed, and the README, manifest and checksums with it.
+"""Distribution archives: creates one (`archive`), attests it (`attest`) and verifies it (`verify`).
 
-Nothing is imported here: a caller that wants one part does not load the others.
+Imports nothing, so that a command that needs one of the three does not load the others.
 """

@@ -1,4 +1,5 @@
-"""Checksums of a finished archive, all in one pass over it, and the files that the usual tools check them with."""
+"""Checksums of an archive, all computed in one pass, and the checksum files for `sha256sum`, `sha512sum` and
+`b3sum`."""
 
 from __future__ import annotations
 
@@ -12,34 +13,38 @@ import blake3
 from ...digests import blocks
 from ...spec.distribution import ChecksumAlgorithm
 
-ENDINGS = {ChecksumAlgorithm.SHA256: "sha256", ChecksumAlgorithm.SHA512: "sha512", ChecksumAlgorithm.Blake3: "b3"}
+CHECKSUM_ENDINGS = {
+    ChecksumAlgorithm.SHA256: "sha256",
+    ChecksumAlgorithm.SHA512: "sha512",
+    ChecksumAlgorithm.Blake3: "b3",
+}
 
 
 class _Hash(Protocol):
-    # positional: the names of the parameters differ between the libraries
+    # positional-only: hashlib and blake3 name the parameter differently
     def update(self, data: memoryview, /) -> object: ...
 
     def hexdigest(self) -> str: ...
 
 
-def checksums(path: Path, algorithms: Iterable[ChecksumAlgorithm]) -> dict[ChecksumAlgorithm, str]:
-    """The digest of the file by each algorithm, in hex, in bounded memory. Raises OSError."""
-    hashes = {algorithm: _new(algorithm) for algorithm in algorithms}
+def file_checksums(path: Path, algorithms: Iterable[ChecksumAlgorithm]) -> dict[ChecksumAlgorithm, str]:
+    """Compute the digests of a file in hex, in bounded memory. Raises OSError."""
+    hashes = {algorithm: _new_hash(algorithm) for algorithm in algorithms}
     for block in blocks(path):
         for each in hashes.values():
             each.update(block)
     return {algorithm: each.hexdigest() for algorithm, each in hashes.items()}
 
 
-def checksum_files(name: str, found: Mapping[ChecksumAlgorithm, str]) -> dict[str, str]:
-    """Names and texts of the checksum files that go beside the archive `name`.
+def checksum_file_texts(name: str, digests: Mapping[ChecksumAlgorithm, str]) -> dict[str, str]:
+    """Return the checksum files of the archive `name`: file names and contents.
 
-    The format is that of ``sha256sum -c``, ``sha512sum -c`` and ``b3sum -c``, run in the archive's folder.
+    ``sha256sum -c``, ``sha512sum -c`` and ``b3sum -c`` accept them in the archive's directory.
     """
-    return {f"{name}.{ENDINGS[algorithm]}": f"{digest}  {name}\n" for algorithm, digest in found.items()}
+    return {f"{name}.{CHECKSUM_ENDINGS[algorithm]}": f"{digest}  {name}\n" for algorithm, digest in digests.items()}
 
 
-def _new(algorithm: ChecksumAlgorithm) -> _Hash:
+def _new_hash(algorithm: ChecksumAlgorithm) -> _Hash:
     if algorithm is ChecksumAlgorithm.Blake3:
         return blake3.blake3()
-    return hashlib.new(ENDINGS[algorithm])
+    return hashlib.new(CHECKSUM_ENDINGS[algorithm])

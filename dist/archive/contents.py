@@ -1,60 +1,86 @@
-"""What goes where in an archive (requirements 3.5, `organize_distribution_contents`)."""
+"""Contents of an archive: which files it contains and in which directories (requirements 3.5,
+`organize_distribution_contents`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ...contracts.output import PackagingWarning, WarningSeverity
+from ...output.package_layout import CONTAINERS, DEPLOYMENT, DOCS, IMAGE_ARCHIVE, OMNIVERSE
 from ...spec import PackageSpec
 from ...target import Job
-from ..archive_errors import failed, reason
-from .members import Member, Members, from_file, is_executable
-from .rust_source import LeftOut, rust_source, workspace_root
+from ..archive_errors import archive_error, os_error_text
+from .members import Member, Members, file_member, is_executable
+from .rust_source import OmittedFile, rust_source, workspace_root
 
-WASM, CONTAINERS, TRITON, OMNIVERSE = "wasm", "containers", "triton", "omniverse"
-SOURCE, TESTS, DOCS, DEPLOYMENT, OTHER = "src", "tests", "docs", "deployment", "other"
-IMAGE = "image.tar"
+WASM, TRITON, SOURCE, TESTS, OTHER = "wasm", "triton", "src", "tests", "other"
 LICENSE = "LICENSE"
 
 DESCRIPTIONS = {
     WASM: "WebAssembly modules",
-    CONTAINERS: "Service containers: a Dockerfile and its build context for each, and the image where it was exported",
+    CONTAINERS.name: "Service containers: for each, a Dockerfile, its build context, and the image if it was exported",
     TRITON: "Model repository of Triton Inference Server",
-    OMNIVERSE: "NVIDIA Omniverse extensions",
+    OMNIVERSE.name: "NVIDIA Omniverse extensions",
     SOURCE: "Rust source of the modules",
-    TESTS: "Results of tests, parity checks and benchmarks",
-    DOCS: "API documents and integration guides",
-    DEPLOYMENT: "Deployment manifests",
+    TESTS: "Test results, parity reports and benchmarks",
+    DOCS.name: "API documents and integration guides",
+    DEPLOYMENT.name: "Deployment manifests",
     OTHER: "Other files of the package",
 }
-# where earlier stages put their files, in the output as here, beside the model repository, whose place the spec says
-STAGED = (CONTAINERS, OMNIVERSE, DOCS, DEPLOYMENT)
+# directories of earlier stages with the same name in the output directory and in the archive; the name of the model
+# repository in the output directory is a setting
+OUTPUT_DIRECTORIES = (CONTAINERS.name, OMNIVERSE.name, DOCS.name, DEPLOYMENT.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """The files of an archive, without its README and manifest, and what was left out of it."""
+class ArchiveContents:
+    """The files of an archive, without its README and manifest, and the source files that were omitted."""
 
     members: Members
-    left_out: tuple[LeftOut, ...]
+    omitted: tuple[OmittedFile, ...]
 
 
-def contents(job: Job) -> Contents:
-    """Decide what the archive of `job` holds. Raises StageError for a file that cannot be read."""
+def archive_contents(job: Job) -> ArchiveContents:
+    """Decide which files the archive of `job` contains. Raises StageError for a file that cannot be read."""
     config = job.spec.distribution_config
     root = workspace_root(job.spec) if config.include_source_rust else None
     try:
-        source, left_out = rust_source(root, SOURCE, config.source_exclude) if root is not None else ((), ())
+        source, omitted = rust_source(root, SOURCE, config.source_exclude) if root is not None else ((), ())
         members = Members([*_modules(job), *_staged(job), *source, *_reports(job.spec), *_license(job.spec)])
     except OSError as error:
-        raise failed(
-            f"a file of the archive cannot be read: {reason(error)}",
-            remediation="Make it readable, or leave it out of the archive with the include_… switches of"
-            " distribution_config.",
-            io_errors=[reason(error)],
+        raise archive_error(
+            f"a file of the archive cannot be read: {os_error_text(error)}",
+            remediation="Make the file readable, or exclude it with the include_… options of distribution_config.",
+            io_errors=[os_error_text(error)],
         ) from None
-    return Contents(members=members, left_out=tuple(left_out))
+    return ArchiveContents(members=members, omitted=tuple(omitted))
+
+
+def unused_include_warnings(job: Job) -> Iterator[PackagingWarning]:
+    """Yield a warning for each ``include_…`` option that the spec sets to true explicitly and that adds no file. Raises
+    StageError for a build report that cannot be read."""
+    spec, config = job.spec, job.spec.distribution_config
+    options: dict[str, tuple[Callable[[], bool], str]] = {
+        "include_source_rust": (lambda: workspace_root(spec) is not None, "build_metadata has no workspace_root"),
+        "include_test_reports": (
+            lambda: spec.test_results is not None or spec.parity_report is not None,
+            "neither test_results nor parity_report is set",
+        ),
+        "include_benchmarks": (lambda: spec.benchmarks is not None, "benchmarks is not set"),
+        "include_documentation": (
+            lambda: any(path.parts[0] == DOCS.name for path in job.files),
+            "no documents were generated",
+        ),
+    }
+    for key, (adds_files, reason) in options.items():
+        if key in config.model_fields_set and getattr(config, key) and not adds_files():
+            yield PackagingWarning(
+                message=f"distribution_config.{key} is true but adds no file to the archive: {reason}",
+                severity=WarningSeverity.Low,
+                remediation=f"Provide the missing input, or remove {key} from the spec.",
+            )
 
 
 def _modules(job: Job) -> Iterator[Member]:
@@ -69,15 +95,15 @@ def _modules(job: Job) -> Iterator[Member]:
 
 
 def _staged(job: Job) -> Iterator[Member]:
-    """What the earlier stages made."""
-    images = _images(job)
+    """The files that earlier stages created."""
+    images = _image_paths(job)
     for path, written in job.files.items():
-        place = images.get(path) or _place(path, job.spec)
-        if place.parts[0] == DOCS and not job.spec.distribution_config.include_documentation:
+        archive_path = images.get(path) or _archive_path(path, job.spec)
+        if archive_path.parts[0] == DOCS.name and not job.spec.distribution_config.include_documentation:
             continue
         source = job.staging / path
         yield Member(
-            path=place,
+            path=archive_path,
             content=source,
             size_bytes=written.size_bytes,
             sha256=written.sha256,
@@ -86,38 +112,39 @@ def _staged(job: Job) -> Iterator[Member]:
         )
 
 
-def _place(path: PurePosixPath, spec: PackageSpec) -> PurePosixPath:
+def _archive_path(path: PurePosixPath, spec: PackageSpec) -> PurePosixPath:
+    """The path in the archive for a path in the output directory."""
     repository = spec.triton_config.model_repository_path
     if path.is_relative_to(repository):
         return PurePosixPath(TRITON, path.relative_to(repository))
-    top, *below = path.parts
-    return PurePosixPath(top, *below) if top in STAGED and below else PurePosixPath(OTHER, path)
+    top, *rest = path.parts
+    return PurePosixPath(top, *rest) if top in OUTPUT_DIRECTORIES and rest else PurePosixPath(OTHER, path)
 
 
-def _images(job: Job) -> dict[PurePosixPath, PurePosixPath]:
-    """Where exported images go: beside the Dockerfile that they were built from, under one name."""
-    places = {}
+def _image_paths(job: Job) -> dict[PurePosixPath, PurePosixPath]:
+    """Archive paths of exported images by output path: each next to its Dockerfile, always under the same name."""
+    paths = {}
     for container in job.artifacts.nim_containers:
         if container.image_archive_path is not None:
-            recipe = PurePosixPath(container.dockerfile_path).relative_to(job.output)
+            dockerfile = PurePosixPath(container.dockerfile_path).relative_to(job.output)
             image = PurePosixPath(container.image_archive_path).relative_to(job.output)
-            places[image] = _place(recipe, job.spec).parent / IMAGE
-    return places
+            paths[image] = _archive_path(dockerfile, job.spec).parent / IMAGE_ARCHIVE
+    return paths
 
 
 def _reports(spec: PackageSpec) -> Iterator[Member]:
     config = spec.distribution_config
     tests, benchmarks = config.include_test_reports, config.include_benchmarks
-    wanted: list[tuple[Path | None, bool, str, str]] = [
+    reports: list[tuple[Path | None, bool, str, str]] = [
         (spec.test_results, tests, "test_results.json", "test_report"),
         (spec.parity_report, tests, "parity_report.json", "test_report"),
         (spec.benchmarks, benchmarks, "benchmarks.json", "benchmark"),
     ]
-    for source, included, name, kind in wanted:
+    for source, included, name, kind in reports:
         if source is not None and included:
-            yield from_file(PurePosixPath(TESTS, name), source, kind)
+            yield file_member(PurePosixPath(TESTS, name), source, kind)
 
 
 def _license(spec: PackageSpec) -> Iterator[Member]:
     if (license_file := spec.distribution_config.license_file) is not None:
-        yield from_file(LICENSE, license_file, "license")
+        yield file_member(LICENSE, license_file, "license")

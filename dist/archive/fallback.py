@@ -1,4 +1,5 @@
-"""Writes an archive in the format that is wanted, or, where that cannot be compressed, in the next that is allowed."""
+"""Writes an archive in the requested format or, if that cannot be compressed, in the next format that the spec
+allows."""
 
 from __future__ import annotations
 
@@ -7,61 +8,64 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ...contracts.output import PackagingWarning, WarningSeverity
+from ...output.file_group import FileGroup
 from ...spec.distribution import ArchiveFormat, DistributionConfiguration
-from ..archive_errors import failed
-from ..placing import Files
-from .compressors import CannotCompress
-from .plan import Plan
-from .writer import ENDINGS, write
+from ..archive_errors import archive_error
+from .compressors import CompressionFailed
+from .members import ArchivePlan
+from .writer import ARCHIVE_ENDINGS, write_archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
-    """What was written in the end, and what was not, as sentences."""
+class WrittenArchive:
+    """The archive that was written, and a message for each attempt that failed before."""
 
     name: str
-    packed: ArchiveFormat
+    archive_format: ArchiveFormat
     level: int
     failures: tuple[str, ...]
 
 
-def write_one(plan: Plan, config: DistributionConfiguration, files: Files, say: Callable[[str], None]) -> Archive:
-    """Write the archive of `plan` into `files`. Raises StageError where nothing could be compressed, and OSError."""
+def write_with_fallback(
+    plan: ArchivePlan, config: DistributionConfiguration, files: FileGroup, report: Callable[[str], None]
+) -> WrittenArchive:
+    """Write the archive of `plan` into `files`. Raises StageError if all attempts fail to compress it, and OSError."""
     failures: list[str] = []
-    for packed, level in _attempts(config):
-        name = plan.top + ENDINGS[packed]
+    for archive_format, level in _attempts(config):
+        name = plan.top + ARCHIVE_ENDINGS[archive_format]
         try:
-            # with one worker the last attempt needs the least
+            # the last attempt uses one worker, which needs the least memory
             workers = 1 if level != config.compression_level else None
-            write(dataclasses.replace(plan, level=level), files.add(name), packed, say, workers=workers)
-        except CannotCompress as error:
+            attempt = dataclasses.replace(plan, level=level)
+            write_archive(attempt, files.add(name), archive_format, report, workers=workers)
+        except CompressionFailed as error:
             files.discard(name)
             failures.append(f"{name} cannot be compressed at level {level}: {error}")
-            say(failures[-1])
+            report(failures[-1])
         else:
-            return Archive(name=name, packed=packed, level=level, failures=tuple(failures))
-    raise failed(
+            return WrittenArchive(name=name, archive_format=archive_format, level=level, failures=tuple(failures))
+    raise archive_error(
         failures[-1],
-        archive=plan.top + ENDINGS[config.archive_format],
-        remediation="Give it more memory, or set distribution_config.archive_format to TarGz.",
+        archive=plan.top + ARCHIVE_ENDINGS[config.archive_format],
+        remediation="Provide more memory, or set distribution_config.archive_format to TarGz.",
         io_errors=failures,
     )
 
 
 def _attempts(config: DistributionConfiguration) -> Iterator[tuple[ArchiveFormat, int]]:
-    """The format that is wanted, those that the spec allows instead, and last the lightest level of the first."""
+    """The requested format, the fallback formats of the spec, then the requested format at level 1."""
     formats = (config.archive_format, *config.fallback_formats)
-    wanted = [*((packed, config.compression_level) for packed in formats), (config.archive_format, 1)]
-    yield from dict.fromkeys(wanted)
+    attempts = [*((each, config.compression_level) for each in formats), (config.archive_format, 1)]
+    yield from dict.fromkeys(attempts)
 
 
-def warnings(archive: Archive) -> Iterator[PackagingWarning]:
-    """What the report says of the attempts that failed."""
+def fallback_warnings(archive: WrittenArchive) -> Iterator[PackagingWarning]:
+    """Yield a warning for each failed attempt."""
     for failure in archive.failures:
-        same = failure.startswith(f"{archive.name} ")
-        instead = f"it was made at level {archive.level}" if same else f"{archive.name} was made instead"
+        is_same = failure.startswith(f"{archive.name} ")
+        outcome = f"created at level {archive.level} instead" if is_same else f"{archive.name} was created instead"
         yield PackagingWarning(
-            message=f"{failure}; {instead}",
+            message=f"{failure}; {outcome}",
             severity=WarningSeverity.Medium,
-            remediation="Set distribution_config.compression_level and archive_format to what this machine can do.",
+            remediation="Choose a distribution_config.compression_level and archive_format that need less memory.",
         )

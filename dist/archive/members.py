@@ -1,21 +1,28 @@
-"""The files of an archive before it is written: each with its size and digest, at one place below the top folder."""
+"""Members: the files of an archive before it is written, each with its path, size and digest, and the plan and reader
+that the writers of all formats share."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from ...digests import file_digest, sha256_hex
-from ..archive_errors import failed
-from .paths import folded, path_trouble
+from ..archive_errors import archive_error
+from .paths import fold_path, path_problem
+
+# per file or directory: headers with the longest usual names, and padding
+_HEADERS_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A file at `path`, relative to the top folder of the archive. `content` is the bytes, or the file that has them;
-    what is written has to have `size_bytes` and `sha256` (hex)."""
+    """A file at `path`, relative to the top directory of the archive. `content` is the bytes, or the file that contains
+    them; when it is written, it must have `size_bytes` and `sha256` (hex)."""
 
     path: PurePosixPath
     content: bytes | Path
@@ -23,18 +30,18 @@ class Member:
     sha256: str
     executable: bool = False
     kind: str = ""
-    """What the manifest calls it, such as ``rust_source``. Empty for what an earlier stage made."""
+    """Its type in the manifest, for example ``rust_source``. Empty for a file that an earlier stage created."""
     staged: PurePosixPath | None = None
-    """Where it lies in the output directory, when an earlier stage made it."""
+    """Its path in the output directory, for a file that an earlier stage created."""
 
 
-def from_bytes(path: str | PurePosixPath, data: bytes, kind: str) -> Member:
-    """A file that is not on disk."""
+def bytes_member(path: str | PurePosixPath, data: bytes, kind: str) -> Member:
+    """Create a member with the content `data`."""
     return Member(path=PurePosixPath(path), content=data, size_bytes=len(data), sha256=sha256_hex(data), kind=kind)
 
 
-def from_file(path: str | PurePosixPath, source: Path, kind: str) -> Member:
-    """A file on disk, read once for its digest. Raises OSError."""
+def file_member(path: str | PurePosixPath, source: Path, kind: str) -> Member:
+    """Create a member with the content of the file `source`, which is read once for its digest. Raises OSError."""
     digest = file_digest(source)
     return Member(
         path=PurePosixPath(path),
@@ -47,53 +54,51 @@ def from_file(path: str | PurePosixPath, source: Path, kind: str) -> Member:
 
 
 def is_executable(path: Path) -> bool:
-    """Whether the owner may run the file: the one permission that does not depend on the umask. Raises OSError."""
+    """Whether the owner can execute the file: the only permission that does not depend on the umask. Raises OSError."""
     return bool(path.stat().st_mode & 0o100)
 
 
 class Members:
-    """Files by their paths. A path can be given once, also where capitals do not count, and nothing lies below a
-    file."""
+    """The members of an archive by path. Paths are unique even if case is ignored, and no path is below a file."""
 
     def __init__(self, members: Iterable[Member] = ()) -> None:
         self._files: dict[PurePosixPath, Member] = {}
         self._folders: set[PurePosixPath] = set()
-        self._taken: dict[str, str] = {}
+        self._by_folded_path: dict[str, str] = {}
         for member in members:
             self.add(member)
 
     def add(self, member: Member) -> None:
-        """Put a file at its path. Raises StageError where another file or folder is, and for a path that cannot be
-        unpacked everywhere, as `portalis verify` would refuse it."""
-        self._check_name(str(member.path))
+        """Add a member. Raises StageError if its path is in use, or is one that `portalis verify` would reject."""
+        self._check_path(str(member.path))
         parents = [each for each in member.path.parents if each.parts]
-        taken = member.path in self._files or member.path in self._folders
-        if taken or any(each in self._files for each in parents):
-            raise failed(
-                f"two files of the archive would be at {os.fspath(member.path)!r}",
+        in_use = member.path in self._files or member.path in self._folders
+        if in_use or any(each in self._files for each in parents):
+            raise archive_error(
+                f"two files of the archive have the path {os.fspath(member.path)!r}",
                 remediation="Rename the module, model or document that one of them comes from.",
             )
         self._files[member.path] = member
         self._folders.update(parents)
 
-    def _check_name(self, path: str) -> None:
-        other = self._taken.setdefault(folded(path), path)
-        if (why := path_trouble(path)) is None and other != path:
-            why = f"and {other!a} are one file where capitals do not count"
-        if why is not None:
-            raise failed(
-                f"{path!a} cannot be in an archive: it {why}" if other == path else f"{path!a} {why}",
-                remediation="Rename the module, model or document that it comes from.",
-            )
+    def _check_path(self, path: str) -> None:
+        other = self._by_folded_path.setdefault(fold_path(path), path)
+        if (reason := path_problem(path)) is not None:
+            message = f"{path!a} cannot be in an archive: it {reason}"
+        elif other != path:
+            message = f"{path!a} and {other!a} are the same file on a file system that ignores case"
+        else:
+            return
+        raise archive_error(message, remediation="Rename the module, model or document that it comes from.")
 
     @property
     def folders(self) -> tuple[PurePosixPath, ...]:
-        """All folders, sorted, without the top one."""
+        """All directories, sorted, without the top directory."""
         return tuple(sorted(self._folders, key=lambda path: path.parts))
 
     @property
     def size_bytes(self) -> int:
-        """What all files hold together."""
+        """Total size of all files, uncompressed."""
         return sum(member.size_bytes for member in self._files.values())
 
     def __iter__(self) -> Iterator[Member]:
@@ -101,3 +106,75 @@ class Members:
 
     def __len__(self) -> int:
         return len(self._files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivePlan:
+    """An archive to write: `members` below the directory `top`, all with the modification time `epoch` (seconds since
+    1970)."""
+
+    top: str
+    members: Members
+    epoch: int
+    level: int
+    """Compression level, 0 to 9, as defined by each format: 0 stores in gzip and ZIP, and is the fastest preset of xz.
+    bzip2 cannot store: 0 is treated as 1."""
+
+    @property
+    def folders(self) -> tuple[PurePosixPath, ...]:
+        """All directories of the archive, sorted, the top directory first."""
+        return (PurePosixPath(self.top), *(PurePosixPath(self.top, folder) for folder in self.members.folders))
+
+    @property
+    def max_bytes(self) -> int:
+        """Upper bound of the archive's size, reached if no member can be compressed."""
+        count = len(self.members) + len(self.folders)
+        return self.members.size_bytes + self.members.size_bytes // 100 + count * _HEADERS_BYTES
+
+
+class MemberReader:
+    """A file-like object that reads a member, for use with ``with``. It checks size and digest, so that the archive
+    contains exactly the planned bytes.
+
+    Raises StageError if the content differs from the plan, and OSError if it cannot be read. `advance` is called with
+    the number of bytes of each read.
+    """
+
+    def __init__(self, advance: Callable[[int], None], member: Member) -> None:
+        self.member = member
+        self._advance = advance
+        self._remaining = member.size_bytes
+        self._digest = hashlib.sha256()
+        content = member.content
+        self._file: BinaryIO = BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+
+    def __enter__(self) -> MemberReader:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if failure is None and (
+                self._remaining or self._file.read(1) or self._digest.hexdigest() != self.member.sha256
+            ):
+                raise self._changed()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read up to `size` bytes, and never more than planned: archive formats store the size before the content."""
+        wanted = self._remaining if size < 0 else min(size, self._remaining)
+        data = self._file.read(wanted)
+        if len(data) < wanted:
+            raise self._changed()
+        self._remaining -= len(data)
+        self._digest.update(data)
+        self._advance(len(data))
+        return data
+
+    def _changed(self) -> Exception:
+        path = self.member.content if isinstance(self.member.content, Path) else self.member.path
+        return archive_error(
+            f"{path} changed while it was packed",
+            remediation="Make sure that no other process writes to this file, then package again.",
+        )
+
+
+OpenMember = Callable[[Member], MemberReader]

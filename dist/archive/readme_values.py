@@ -1,4 +1,4 @@
-"""What a README can say of a package: plain values, unescaped, under the names that templates use."""
+"""Values for README templates, unescaped, under the names that templates use."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from ...contracts.artifacts import ContainerArtifact
 from ...contracts.package_manifest import PackageManifest
 from ...engines.engine_commands import build_command, load_command, run_command, shell_line
 from ...markup import plain
+from ...output.package_layout import CONTAINERS, IMAGE_ARCHIVE
 from ...spec import PackageSpec
 from ...spec.distribution import DistributionConfiguration
 from ...target import Job, Module
-from .contents import CONTAINERS, DESCRIPTIONS, IMAGE, LICENSE, TRITON, WASM
+from .contents import DESCRIPTIONS, LICENSE, TRITON, WASM
 from .members import Members
 
 
-def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) -> dict[str, Any]:
-    """The values for a README of the archive that holds `members` below the folder `top`."""
+def readme_values(job: Job, members: Members, manifest: PackageManifest, *, top: str) -> dict[str, Any]:
+    """Return the values for the README of the archive with `members` below the directory `top`."""
     spec, config = job.spec, job.spec.distribution_config
     platforms = {model.platform.lower() for model in job.artifacts.triton_models}
     return {
@@ -36,7 +37,7 @@ def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) ->
         "containers": [_container(spec, container, members) for container in job.artifacts.nim_containers],
         "models": [model.model_name for model in job.artifacts.triton_models],
         "model_repository": TRITON,
-        "repository_elsewhere": _repository_elsewhere(job),
+        "repository_elsewhere": _output_repository(job),
         "needs_wasm_backend": any(platform.startswith("wasm") for platform in platforms),
         "figures": [{"name": name, "value": value} for name, value in _figures(manifest)],
         "notes": list(manifest.notes),
@@ -47,22 +48,26 @@ def facts(job: Job, members: Members, manifest: PackageManifest, *, top: str) ->
     }
 
 
-def _repository_elsewhere(job: Job) -> str | None:
-    """How guides and manifests, which were written for the output directory, call the model repository where that is
-    another name than the archive's. Quoted for a shell."""
+def _output_repository(job: Job) -> str | None:
+    """The model repository's path in the output directory, quoted for a shell, or None if it is the same in the
+    archive. Guides and manifests were written for the output directory and refer to this path."""
     path = job.spec.triton_config.model_repository_path
     return None if str(path) == TRITON else shlex.quote(plain(path))
 
 
 def _contents(members: Members) -> list[dict[str, str]]:
     present = {member.path.parts[0] for member in members if len(member.path.parts) > 1}
-    return [{"path": f"{name}/", "description": what} for name, what in DESCRIPTIONS.items() if name in present]
+    return [
+        {"path": f"{name}/", "description": description}
+        for name, description in DESCRIPTIONS.items()
+        if name in present
+    ]
 
 
 def _figures(manifest: PackageManifest) -> Iterator[tuple[str, str]]:
-    """What is known of the build, the tests and the speed, each with its unit."""
+    """The known figures of build, tests and performance, each with its unit."""
     build, tests, performance = manifest.build_info, manifest.test_info, manifest.performance_metrics
-    yield "All modules together", f"{build.total_wasm_size_bytes} bytes"
+    yield "Total size of all modules", f"{build.total_wasm_size_bytes} bytes"
     if build.build_time_seconds is not None:
         yield "Build time", f"{build.build_time_seconds:g} s"
     if tests.passed_tests is not None and tests.total_tests is not None:
@@ -72,13 +77,13 @@ def _figures(manifest: PackageManifest) -> Iterator[tuple[str, str]]:
     if tests.parity_score_percent is not None:
         yield "Parity with the Python original", f"{tests.parity_score_percent:g} %"
     if performance.speedup_factor is not None:
-        yield "Speed against the Python original", f"{performance.speedup_factor:g} times"
+        yield "Speedup over the Python original", f"{performance.speedup_factor:g} times"
 
 
 def _contact(config: DistributionConfiguration) -> Iterator[tuple[str, str, bool]]:
-    """Name, value, and whether it is an address to follow."""
+    """Name, value, and whether the value is a URL."""
     publish = config.publish_metadata
-    found = (
+    entries = (
         ("Author", publish.author, False),
         ("Maintainer", publish.maintainer, False),
         ("Homepage", publish.homepage, True),
@@ -87,7 +92,7 @@ def _contact(config: DistributionConfiguration) -> Iterator[tuple[str, str, bool
         ("Keywords", ", ".join(publish.keywords), False),
         ("Categories", ", ".join(publish.categories), False),
     )
-    yield from ((name, value, link) for name, value, link in found if value)
+    yield from ((name, value, link) for name, value, link in entries if value)
 
 
 def _module(module: Module) -> dict[str, Any]:
@@ -103,9 +108,10 @@ def _module(module: Module) -> dict[str, Any]:
 
 
 def _container(spec: PackageSpec, container: ContainerArtifact, members: Members) -> dict[str, Any]:
-    """`folder` and `image` are quoted for a shell; `prepare`, which loads or builds the image, and `run` are lines."""
-    config, folder = spec.container_config, _folder(container, members)
-    archive, image = folder / IMAGE, plain(container.reference)
+    """The values of a container. `folder`, `image` and `image_archive` are quoted for a shell; `prepare`, which loads
+    or builds the image, and `run` are command lines."""
+    config, folder = spec.container_config, _context_folder(container, members)
+    archive, image = folder / IMAGE_ARCHIVE, plain(container.reference)
     exported = archive in {member.path for member in members}
     port = container.exposed_ports[0] if container.exposed_ports else None
     load = load_command(config.runtime, PurePosixPath(plain(archive)))
@@ -116,16 +122,16 @@ def _container(spec: PackageSpec, container: ContainerArtifact, members: Members
         "image_archive": shlex.quote(plain(archive)) if exported else None,
         "port": port,
         "prepare": shell_line(load if exported else build),
-        "run": shell_line([plain(word) for word in run_command(config, image)]),
+        "run": shell_line([plain(argument) for argument in run_command(config, image)]),
     }
 
 
-def _folder(container: ContainerArtifact, members: Members) -> PurePosixPath:
-    """Where the archive has the build context of a container."""
-    recipe = PurePosixPath(container.dockerfile_path)
-    places = (
+def _context_folder(container: ContainerArtifact, members: Members) -> PurePosixPath:
+    """The directory of a container's build context in the archive."""
+    dockerfile = PurePosixPath(container.dockerfile_path)
+    folders = (
         member.path.parent
         for member in members
-        if member.staged is not None and recipe.parts[-len(member.staged.parts) :] == member.staged.parts
+        if member.staged is not None and dockerfile.parts[-len(member.staged.parts) :] == member.staged.parts
     )
-    return next(places, PurePosixPath(CONTAINERS))
+    return next(folders, CONTAINERS)

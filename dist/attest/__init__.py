@@ -1,4 +1,4 @@
-"""Signatures: keys, the passphrases that open them, and the DSSE envelopes that they seal.
+"""Attestations of an archive: SBOM (CycloneDX), provenance (SLSA in an in-toto statement) and signatures (DSSE).
 
-Nothing is imported here: only `keys` needs the `cryptography` package, which is an extra.
+Imports nothing: `keys` needs `cryptography` and `sbom` needs `cyclonedx`, which are installed with an extra.
 """

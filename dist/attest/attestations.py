@@ -1,8 +1,7 @@
-"""What goes along with an archive so that others can check it: the SBOM, and the provenance, signed where there is a
-key.
+"""Attestations of an archive: its SBOM, and its provenance, signed if `signing_key` is set.
 
-Both are made, or the stage fails: only an SBOM that nobody has asked for in so many words may be missing, with a
-warning.
+If one of them cannot be created, the stage fails. The exception is an SBOM that the spec does not request explicitly:
+if the extra is not installed, it is skipped with a warning.
 """
 
 from __future__ import annotations
@@ -18,50 +17,49 @@ from ...problems import Problem
 from ...spec import PackageSpec
 from ...spec.distribution import DistributionConfiguration
 from ...target import Job, StageError
-from ..archive.members import Member, from_bytes
-from ..archive.rust_source import workspace_root
-from ..archive_errors import failed
-from .components import ingredients
-from .dsse import Signer, sealed
-from .ingredient import Ingredient
-from .passphrase import passphrase
-from .provenance import Result, provenance
+from ..archive import Member, bytes_member, workspace_root
+from ..archive_errors import archive_error
+from .components import Component, package_components
+from .dsse import Signer, create_envelope
+from .passphrase import signing_passphrase
+from .provenance import FinishedArchive, create_provenance
 
 _KEY = "distribution_config.signing_key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Papers:
-    """What is known before the archive is written: `inside` are the files that go into it too."""
+class Attestations:
+    """The part of the attestations that is known before the archive is written; `inside` are the members of the archive
+    among them."""
 
-    used: tuple[Ingredient, ...]
+    components: tuple[Component, ...]
     inside: tuple[Member, ...]
     signer: Signer | None
     warnings: tuple[PackagingWarning, ...]
 
 
-def problems(spec: PackageSpec) -> Iterator[Problem]:
-    """A key that cannot sign, has nothing to sign, or would be packed itself."""
+def signing_problems(spec: PackageSpec) -> Iterator[Problem]:
+    """Yield problems with the signing key: it cannot be loaded, has nothing to sign, or would be packed itself."""
     config = spec.distribution_config
     if config.signing_key is None:
         return
     if not config.provenance:
         yield Problem(
             where=_KEY,
-            message="there is a key, but provenance is false: nothing would be signed",
-            remediation="Set provenance to true, or leave the key out.",
+            message="signing_key is set but provenance is false, so nothing would be signed",
+            remediation="Set provenance to true, or remove signing_key.",
             also=("distribution_config.provenance",),
         )
         return
     try:
         root = workspace_root(spec) if config.include_source_rust else None
     except StageError:
-        root = None  # told by the stage
+        root = None  # the stage reports this error
     if root is not None and config.signing_key.resolve().is_relative_to(root.resolve()):
         yield Problem(
             where=_KEY,
             message=f"{config.signing_key} is inside the Rust source, which is packed into the archive",
-            remediation=f"Move the key out of {root}, and name its new place as distribution_config.signing_key.",
+            remediation=f"Move the key out of {root}, and set distribution_config.signing_key to its new path.",
         )
     try:
         _signer(config)
@@ -69,69 +67,71 @@ def problems(spec: PackageSpec) -> Iterator[Problem]:
         yield Problem(where=_KEY, message=error.message, remediation=error.remediation)
 
 
-def prepare(job: Job) -> Papers:
-    """Load the key, and make the SBOM. Raises StageError."""
+def prepare_attestations(job: Job) -> Attestations:
+    """Load the key, determine the components, and create the SBOM. Raises StageError."""
     from ...inspection import WasmError
 
     config = job.spec.distribution_config
     try:
         signer = _signer(config) if config.provenance else None
-        used = ingredients(job) if config.sbom or config.provenance else ()
+        components = package_components(job) if config.sbom or config.provenance else ()
     except PortalisError as error:
         if isinstance(error, StageError):
             raise
-        raise failed(error.message, remediation=error.remediation) from None
+        raise archive_error(error.message, remediation=error.remediation) from None
     except (OSError, ValueError, WasmError) as error:
-        raise failed(
-            f"it cannot be told what the package is made of: {error}",
-            remediation="See that its files can be read, and package again.",
+        raise archive_error(
+            f"the components of the package cannot be determined: {error}",
+            remediation="Make sure that the files of the package are readable, then package again.",
         ) from None
-    inside, warnings = _sbom(job, used) if config.sbom else ((), ())
-    return Papers(used=used, inside=inside, signer=signer, warnings=(*warnings, *_exposed(config)))
+    inside, warnings = _sbom(job, components) if config.sbom else ((), ())
+    key_warnings = tuple(_key_warnings(config))
+    return Attestations(components=components, inside=inside, signer=signer, warnings=(*warnings, *key_warnings))
 
 
-def beside(job: Job, papers: Papers, result: Result) -> tuple[Member, ...]:
-    """The files that lie beside the finished archive: SBOM, and provenance."""
-    name = result.name
-    bills = tuple(from_bytes(f"{name}.{SBOM_ENDING}", _bytes(each), each.kind) for each in papers.inside)
+def attestation_members(job: Job, attestations: Attestations, finished: FinishedArchive) -> tuple[Member, ...]:
+    """Create the sidecar files of the finished archive: SBOM and provenance."""
+    name = finished.name
+    sboms = tuple(bytes_member(f"{name}.{SBOM_ENDING}", _bytes(each), each.kind) for each in attestations.inside)
     if not job.spec.distribution_config.provenance:
-        return bills
-    said = provenance(job, dataclasses.replace(result, beside=bills), papers.used)
-    if papers.signer is None:
-        return (*bills, from_bytes(f"{name}.{UNSIGNED_ENDING}", said, "provenance"))
-    return (*bills, from_bytes(f"{name}.{SIGNED_ENDING}", sealed(said, papers.signer), "provenance"))
+        return sboms
+    statement = create_provenance(job, dataclasses.replace(finished, sidecars=sboms), attestations.components)
+    if attestations.signer is None:
+        return (*sboms, bytes_member(f"{name}.{UNSIGNED_ENDING}", statement, "provenance"))
+    envelope = create_envelope(statement, attestations.signer)
+    return (*sboms, bytes_member(f"{name}.{SIGNED_ENDING}", envelope, "provenance"))
 
 
 def _signer(config: DistributionConfiguration) -> Signer | None:
-    """Raises UsageError, and MissingPart where the extra is not installed."""
+    """Raises UsageError, and MissingPart if the extra is not installed."""
     if config.signing_key is None:
         return None
-    from .keys import load_private
+    from .keys import load_private_key
 
-    return load_private(config.signing_key, passphrase())
+    return load_private_key(config.signing_key, signing_passphrase())
 
 
-def _sbom(job: Job, used: tuple[Ingredient, ...]) -> tuple[tuple[Member, ...], tuple[PackagingWarning, ...]]:
+def _sbom(job: Job, components: tuple[Component, ...]) -> tuple[tuple[Member, ...], tuple[PackagingWarning, ...]]:
     config = job.spec.distribution_config
     try:
-        from .sbom import sbom
+        from .sbom import create_sbom
     except MissingPart as missing:
         if "sbom" in config.model_fields_set:
-            raise failed(missing.message, remediation=missing.remediation) from None
+            raise archive_error(missing.message, remediation=missing.remediation) from None
         warning = PackagingWarning(
-            message=f"there is no SBOM: {missing.message}",
+            message=f"no SBOM was created: {missing.message}",
             severity=WarningSeverity.Medium,
             remediation=missing.remediation,
         )
         return (), (warning,)
-    return (from_bytes(SBOM_ENDING, sbom(job.spec, used, job.created_at), "sbom"),), ()
+    return (bytes_member(SBOM_ENDING, create_sbom(job.spec, components, job.created_at), "sbom"),), ()
 
 
-def _exposed(config: DistributionConfiguration) -> Iterator[PackagingWarning]:
+def _key_warnings(config: DistributionConfiguration) -> Iterator[PackagingWarning]:
     key = config.signing_key
     if key is not None and key.stat().st_mode & 0o077:
         yield PackagingWarning(
-            message=f"others than its owner may use the signing key {key}",
+            message=f"users other than its owner can access the signing key {key}",
             severity=WarningSeverity.High,
             remediation=f"Run: chmod 600 {key}",
         )

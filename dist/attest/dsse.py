@@ -1,5 +1,5 @@
-"""DSSE envelopes: a payload, its type, and signatures over both (https://github.com/secure-systems-lab/dsse, protocol
-and envelope of version 1)."""
+"""DSSE envelopes: a payload, its type, and signatures over both (https://github.com/secure-systems-lab/dsse, version
+1 of protocol and envelope)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class Malformed(ValueError):
-    """What was read is not what it should be; the message is a part of a sentence that begins with its name."""
+    """An invalid document. The message continues a sentence whose subject is the document's name."""
 
 
 class Signer(Protocol):
     """A private key."""
 
     def sign(self, data: bytes) -> bytes:
-        """The signature of `data`."""
+        """Return the signature of `data`."""
 
     @property
     def public(self) -> Verifier:
-        """Its public key."""
+        """The public key."""
 
 
 class Verifier(Protocol):
@@ -38,15 +38,15 @@ class Verifier(Protocol):
 
     @property
     def keyid(self) -> str:
-        """What an envelope calls it."""
+        """The key's identifier in envelopes."""
 
     def verify(self, signature: bytes, data: bytes) -> bool:
-        """Whether it is the signature of `data`."""
+        """Whether `signature` is a signature of `data` by this key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
-    """One signature of an envelope. `keyid` is a hint that anyone can write."""
+class EnvelopeSignature:
+    """A signature of an envelope. `keyid` is an unauthenticated hint."""
 
     keyid: str
     sig: bytes
@@ -54,26 +54,26 @@ class Signature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """What was signed, and by whom as they say."""
+    """An unverified envelope."""
 
     payload: bytes
     payload_type: str
-    signatures: tuple[Signature, ...]
+    signatures: tuple[EnvelopeSignature, ...]
 
     def verified_by(self, key: Verifier) -> bool:
-        """Whether one of the signatures is of this key, whatever key it names."""
+        """Whether at least one of the signatures is by `key`; their key IDs are ignored."""
         signed = pre_authentication(self.payload_type, self.payload)
         return any(key.verify(each.sig, signed) for each in self.signatures)
 
 
 def pre_authentication(payload_type: str, payload: bytes) -> bytes:
-    """The bytes that are signed (PAE): type and payload, each behind its length in bytes."""
+    """Return the bytes that are signed (PAE): type and payload, each after its length in bytes."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sealed(payload: bytes, key: Signer, payload_type: str = PAYLOAD_TYPE) -> bytes:
-    """An envelope of one signature, as a line of JSON."""
+def create_envelope(payload: bytes, key: Signer, payload_type: str = PAYLOAD_TYPE) -> bytes:
+    """Sign `payload`, and return an envelope with one signature, as a line of JSON."""
     signature = key.sign(pre_authentication(payload_type, payload))
     envelope = {
         "payload": base64.b64encode(payload).decode(),
@@ -83,48 +83,49 @@ def sealed(payload: bytes, key: Signer, payload_type: str = PAYLOAD_TYPE) -> byt
     return json.dumps(envelope).encode() + b"\n"
 
 
-def opened(data: bytes) -> Envelope:
-    """The envelope in `data`, unverified. Raises Malformed, for several envelopes too."""
-    found = json_object(data, "a DSSE envelope")
-    signatures = found.get("signatures")
+def parse_envelope(data: bytes) -> Envelope:
+    """Parse a single envelope, without verifying it. Raises Malformed."""
+    document = parse_json_object(data, "a DSSE envelope")
+    signatures = document.get("signatures")
     if not isinstance(signatures, list) or not signatures:
         raise Malformed("has no signatures")
     if len(signatures) > MAX_SIGNATURES:
         raise Malformed(f"has more than {MAX_SIGNATURES} signatures")
-    payload_type = found.get("payloadType")
+    payload_type = document.get("payloadType")
     if not isinstance(payload_type, str) or not payload_type.isprintable():
         raise Malformed("has no payloadType")
     return Envelope(
-        payload=_decoded(found.get("payload"), "payload"),
+        payload=_decode_base64(document.get("payload"), "payload"),
         payload_type=payload_type,
         signatures=tuple(_signature(each) for each in signatures),
     )
 
 
-def json_object(data: bytes, what: str) -> dict[str, Any]:
-    """The JSON object in `data`, in UTF-8, each key given once. Raises Malformed, which calls it `what`."""
+def parse_json_object(data: bytes, what: str) -> dict[str, Any]:
+    """Parse a JSON object in UTF-8 without duplicate keys. Raises Malformed; `what` names the expected document."""
     try:
-        found = parse_json(data, _BOUNDS)
+        document = parse_json(data, _BOUNDS)
     except Excess as error:
-        raise Malformed(f"{error}, which {what} has not") from None
+        raise Malformed(f"is not {what}: it {error}") from None
     except Repeated:
-        raise Malformed("has a key twice") from None
+        raise Malformed("has a duplicate key") from None
     except ValueError as error:
-        raise Malformed(f"is not {what}, it is not even JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise Malformed(f"is not {what}: it is no JSON object")
-    return found
+        raise Malformed(f"is not {what}: it is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise Malformed(f"is not {what}: expected a JSON object")
+    return document
 
 
-def _signature(each: Any) -> Signature:
-    if not isinstance(each, dict):
-        raise Malformed("has a signature that is no object")
-    keyid = each.get("keyid", "")
-    return Signature(keyid=keyid if isinstance(keyid, str) else "", sig=_decoded(each.get("sig"), "signature"))
+def _signature(value: Any) -> EnvelopeSignature:
+    if not isinstance(value, dict):
+        raise Malformed("has a signature that is not an object")
+    keyid = value.get("keyid", "")
+    sig = _decode_base64(value.get("sig"), "signature")
+    return EnvelopeSignature(keyid=keyid if isinstance(keyid, str) else "", sig=sig)
 
 
-def _decoded(text: Any, what: str) -> bytes:
-    """Base64, of either alphabet, as the protocol has it."""
+def _decode_base64(text: Any, what: str) -> bytes:
+    """Decode base64 with the standard or the URL-safe alphabet, as the protocol allows both."""
     if not isinstance(text, str):
         raise Malformed(f"has no {what}")
     try:

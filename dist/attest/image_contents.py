@@ -1,4 +1,5 @@
-"""What images install and extensions carry, read from what lies in the staging folder: there it is for certain."""
+"""Distributions that images install and extensions contain, read from the staging directory, which is the final content
+of the package."""
 
 from __future__ import annotations
 
@@ -11,18 +12,19 @@ from pathlib import Path, PurePosixPath
 from packaging.utils import canonicalize_name
 
 from ...contracts.artifacts import ContainerArtifact
+from ...output.package_layout import CONTAINERS, OMNIVERSE, WASM_RUNTIME
 from ...pins import Pin, parse_pins
 from ...target import Job
-from ..archive.contents import CONTAINERS, OMNIVERSE
 
-DOCKERFILE = "Dockerfile"
-REQUIREMENTS = ("requirements.txt", "unverified.txt")
-MAX_METADATA = 1 << 20
+_DOCKERFILE = "Dockerfile"
+_REQUIREMENTS = ("requirements.txt", "unverified.txt")
+_MAX_METADATA_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wheel:
-    """A wheel in a build context, or what was in one; `license` is an SPDX expression, or empty."""
+class InstalledDistribution:
+    """A distribution: a wheel in a build context, or one unpacked in an extension, which has no `sha256`. `license`
+    is an SPDX expression, or ""."""
 
     name: str
     version: str
@@ -30,34 +32,36 @@ class Wheel:
     license: str
 
     def is_of(self, name: str, version: str) -> bool:
-        """Whether it is of this distribution."""
+        """Whether this is version `version` of the distribution `name`."""
         return (canonicalize_name(self.name), self.version) == (canonicalize_name(name), version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageContext:
-    """A build context: what pip is told to install, the `wheels` that it has for that (none where pip fetches them),
-    the SHA-256 (hex) of `modules` and of another `runtime`'s files; and the image, where one was built."""
+    """A build context: the `pins` that pip installs, the `wheels` in the context (none if pip downloads them), the
+    SHA-256 digests (hex) of the `modules` and of the files of a `runtime` other than Wasmtime, and the image, if one
+    was built."""
 
     pins: tuple[Pin, ...]
-    wheels: tuple[Wheel, ...]
+    wheels: tuple[InstalledDistribution, ...]
     modules: frozenset[str]
     runtime: tuple[str, ...]
     artifact: ContainerArtifact | None
 
 
-def contexts(job: Job) -> Iterator[ImageContext]:
-    """The build contexts in the staging folder. Raises OSError, and ValueError for requirements that are no pins."""
+def image_contexts(job: Job) -> Iterator[ImageContext]:
+    """Yield the build contexts in the staging directory. Raises OSError, and ValueError for requirements that are not
+    pinned."""
     built = {
         PurePosixPath(each.dockerfile_path).relative_to(job.output).parent: each
         for each in job.artifacts.nim_containers
     }
-    folders = {path.parent for path in job.files if path.name == DOCKERFILE and path.parts[0] == CONTAINERS}
+    folders = {path.parent for path in job.files if path.name == _DOCKERFILE and path.parts[0] == CONTAINERS.name}
     for folder in sorted(folders):
         files = {path.relative_to(folder): file for path, file in job.files.items() if path.is_relative_to(folder)}
         pins = tuple(
             pin
-            for name in REQUIREMENTS
+            for name in _REQUIREMENTS
             if PurePosixPath(name) in files
             for pin in parse_pins((job.staging / folder / name).read_text(encoding="utf-8"))
         )
@@ -69,38 +73,41 @@ def contexts(job: Job) -> Iterator[ImageContext]:
                 if path.suffix == ".whl"
             ),
             modules=frozenset(file.sha256 for path, file in files.items() if path.suffix == ".wasm"),
-            runtime=tuple(file.sha256 for path, file in sorted(files.items()) if path.parts[0] == "wasm-runtime"),
+            runtime=tuple(file.sha256 for path, file in sorted(files.items()) if path.parts[0] == WASM_RUNTIME),
             artifact=built.get(folder),
         )
 
 
-def unpacked(job: Job) -> tuple[Wheel, ...]:
-    """The distributions that extensions carry, by their metadata; `sha256` is empty, as no wheel is left. Raises
-    OSError."""
-    found = {}
+def unpacked_distributions(job: Job) -> tuple[InstalledDistribution, ...]:
+    """Return the distributions unpacked in extensions, found by their METADATA files. Raises OSError."""
+    distributions = {}
     for path in sorted(job.files):
-        name, _, version = path.parent.name.removesuffix(".dist-info").partition("-")
-        if path.parts[0] == OMNIVERSE and path.name == "METADATA" and path.parent.suffix == ".dist-info" and version:
+        info = path.parent
+        name, _, version = info.name.removesuffix(".dist-info").partition("-")
+        if path.parts[0] == OMNIVERSE.name and path.name == "METADATA" and info.suffix == ".dist-info" and version:
             with (job.staging / path).open("rb") as file:
-                license_told = _license_in(file.read(MAX_METADATA))
-            found[name, version] = Wheel(name=name, version=version, sha256="", license=license_told)
-    return tuple(found.values())
+                license_expression = _license_expression(file.read(_MAX_METADATA_BYTES))
+            distributions[name, version] = InstalledDistribution(
+                name=name, version=version, sha256="", license=license_expression
+            )
+    return tuple(distributions.values())
 
 
-def _wheel(path: Path, sha256: str) -> Wheel:
+def _wheel(path: Path, sha256: str) -> InstalledDistribution:
     name, version = path.name.split("-")[:2]
-    return Wheel(name=name, version=version, sha256=sha256, license=_license(path, f"{name}-{version}.dist-info"))
+    license_expression = _wheel_license(path, f"{name}-{version}.dist-info")
+    return InstalledDistribution(name=name, version=version, sha256=sha256, license=license_expression)
 
 
-def _license(path: Path, folder: str) -> str:
-    """What the wheel's metadata says (core metadata 2.4). Older ways of saying it are free text, and passed over."""
+def _wheel_license(path: Path, info: str) -> str:
     try:
-        with zipfile.ZipFile(path) as wheel, wheel.open(f"{folder}/METADATA") as file:
-            return _license_in(file.read(MAX_METADATA))
+        with zipfile.ZipFile(path) as wheel, wheel.open(f"{info}/METADATA") as file:
+            return _license_expression(file.read(_MAX_METADATA_BYTES))
     except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError):
         return ""
 
 
-def _license_in(metadata: bytes) -> str:
-    told = email.parser.BytesParser().parsebytes(metadata, headersonly=True)
-    return str(told.get("License-Expression", "")).strip()
+def _license_expression(metadata: bytes) -> str:
+    """The field License-Expression (core metadata 2.4). The older license fields are free text, and are ignored."""
+    fields = email.parser.BytesParser().parsebytes(metadata, headersonly=True)
+    return str(fields.get("License-Expression", "")).strip()

@@ -1,7 +1,7 @@
-"""Keys that sign and check: Ed25519, and ECDSA over P-256 with SHA-256. The one module that imports `cryptography`.
+"""Signing keys: Ed25519, and ECDSA over P-256 with SHA-256. The only module that imports `cryptography`.
 
-Files are PEM: private keys as PKCS #8, encrypted or not, and public keys as SubjectPublicKeyInfo, as `openssl genpkey`
-and `cosign` write and read them.
+Files are PEM: private keys as PKCS #8, encrypted or not, and public keys as SubjectPublicKeyInfo. `openssl genpkey` and
+`cosign` write and read the same formats.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ...errors import MissingPart, UsageError
-from .passphrase import HOW
+from .passphrase import HOW_TO_SET
 
 try:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -26,25 +26,25 @@ except ImportError:
 
 MAX_BYTES = 64 << 10
 ALGORITHMS = ("ed25519", "ecdsa-p256")
-MAKE_ONE = "`portalis keygen` makes a pair of keys; so does `openssl genpkey -algorithm ed25519`."
+_HOW_TO_CREATE = "Create a key pair with `portalis keygen`, or a private key with `openssl genpkey -algorithm ed25519`."
 _Private: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _Public: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key that checks signatures."""
+    """A key that verifies signatures."""
 
     _key: _Public
 
     @property
     def keyid(self) -> str:
-        """SHA-256, in hex, of the key's DER bytes (SubjectPublicKeyInfo)."""
+        """SHA-256 (hex) of the key in DER (SubjectPublicKeyInfo)."""
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return hashlib.sha256(self._key.public_bytes(serialization.Encoding.DER, form)).hexdigest()
 
     def verify(self, signature: bytes, data: bytes) -> bool:
-        """Whether the owner of the private key has signed `data`."""
+        """Whether `signature` is a signature of `data` by the private key."""
         try:
             if isinstance(self._key, ed25519.Ed25519PublicKey):
                 self._key.verify(signature, data)
@@ -55,24 +55,24 @@ class PublicKey:
         return True
 
     def pem(self) -> bytes:
-        """As a file."""
+        """Encode as PEM."""
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return self._key.public_bytes(serialization.Encoding.PEM, form)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PrivateKey:
-    """A key that signs; nothing prints it."""
+    """A key that signs. Its repr does not show the key."""
 
     _key: _Private
 
     @property
     def public(self) -> PublicKey:
-        """The key that checks what this one signs."""
+        """The key that verifies signatures of this key."""
         return PublicKey(self._key.public_key())
 
     def sign(self, data: bytes) -> bytes:
-        """64 bytes for Ed25519, a DER sequence for ECDSA; the same for the same data where OpenSSL can do that."""
+        """Sign `data`: 64 bytes for Ed25519, a DER sequence for ECDSA. Deterministic if OpenSSL supports it."""
         if isinstance(self._key, ed25519.Ed25519PrivateKey):
             return self._key.sign(data)
         try:
@@ -81,68 +81,70 @@ class PrivateKey:
             return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
 
     def pem(self, passphrase: bytes | None) -> bytes:
-        """As a file, encrypted where there is a passphrase."""
+        """Encode as PEM, encrypted if `passphrase` is not None."""
         encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if passphrase is not None:
             encryption = serialization.BestAvailableEncryption(passphrase)
         return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
-def generate(algorithm: str) -> PrivateKey:
-    """A new key of one of the `ALGORITHMS`."""
-    made: dict[str, _Private] = {}
+def generate_key(algorithm: str) -> PrivateKey:
+    """Generate a key for one of the `ALGORITHMS`. Raises UsageError."""
     if algorithm == "ed25519":
-        made[algorithm] = ed25519.Ed25519PrivateKey.generate()
-    elif algorithm == "ecdsa-p256":
-        made[algorithm] = ec.generate_private_key(ec.SECP256R1())
-    else:
-        raise UsageError(f"{algorithm!r} is no algorithm of keys", remediation=f"Known are: {', '.join(ALGORITHMS)}.")
-    return PrivateKey(made[algorithm])
+        return PrivateKey(ed25519.Ed25519PrivateKey.generate())
+    if algorithm == "ecdsa-p256":
+        return PrivateKey(ec.generate_private_key(ec.SECP256R1()))
+    supported = ", ".join(ALGORITHMS)
+    raise UsageError(f"unsupported key algorithm {algorithm!r}", remediation=f"Supported algorithms: {supported}.")
 
 
-def load_private(path: Path, passphrase: bytes | None) -> PrivateKey:
-    """The private key in a PEM file; an unencrypted one needs no passphrase, and takes any. Raises UsageError."""
+def load_private_key(path: Path, passphrase: bytes | None) -> PrivateKey:
+    """Load a private key from a PEM file; for an unencrypted key, the passphrase is ignored. Raises UsageError."""
     data = _read(path, "private")
     if b" SIGSTORE PRIVATE KEY" in data:
-        raise _no_key(path, "private", "cosign alone can open it")
+        raise _unsupported_key(path, "private", "only cosign can decrypt it")
     try:
-        key = _opened(data, passphrase)
+        key = _decrypt(data, passphrase)
     except TypeError:
-        raise UsageError(f"the private key {path} is encrypted, and no passphrase is given", remediation=HOW) from None
+        raise UsageError(
+            f"the private key {path} is encrypted, but no passphrase is set", remediation=HOW_TO_SET
+        ) from None
     except (ValueError, UnsupportedAlgorithm):
         if b"ENCRYPTED" in data:
-            raise UsageError(f"the passphrase does not open the private key {path}", remediation=HOW) from None
-        raise _no_key(path, "private", "it is not PEM of a private key") from None
+            raise UsageError(
+                f"the passphrase does not decrypt the private key {path}", remediation=HOW_TO_SET
+            ) from None
+        raise _unsupported_key(path, "private", "it is not a private key in PEM") from None
     if isinstance(key, ed25519.Ed25519PrivateKey) or (
         isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
     ):
         return PrivateKey(key)
-    raise _no_key(path, "private", "it is neither Ed25519 nor ECDSA over P-256")
+    raise _unsupported_key(path, "private", "it is neither Ed25519 nor ECDSA over P-256")
 
 
-def load_public(path: Path) -> PublicKey:
-    """The public key in a PEM file. Raises UsageError."""
+def load_public_key(path: Path) -> PublicKey:
+    """Load a public key from a PEM file. Raises UsageError."""
     data = _read(path, "public")
     if b"PRIVATE KEY" in data:
-        raise _no_key(path, "public", "it is a private key: keep it where it is needed, and give out the public one")
+        raise _unsupported_key(path, "public", "it is a private key, which must stay secret; use the public key")
     try:
         key = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise _no_key(path, "public", "it is not PEM of a public key") from None
+        raise _unsupported_key(path, "public", "it is not a public key in PEM") from None
     if isinstance(key, ed25519.Ed25519PublicKey) or (
         isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
     ):
         return PublicKey(key)
-    raise _no_key(path, "public", "it is neither Ed25519 nor ECDSA over P-256")
+    raise _unsupported_key(path, "public", "it is neither Ed25519 nor ECDSA over P-256")
 
 
-def _opened(data: bytes, passphrase: bytes | None) -> object:
+def _decrypt(data: bytes, passphrase: bytes | None) -> object:
     try:
         return serialization.load_pem_private_key(data, passphrase)
     except TypeError:
         if passphrase is None:
             raise
-        return serialization.load_pem_private_key(data, None)  # it was not encrypted
+        return serialization.load_pem_private_key(data, None)  # the key is not encrypted
 
 
 def _read(path: Path, kind: str) -> bytes:
@@ -152,9 +154,9 @@ def _read(path: Path, kind: str) -> bytes:
     except OSError as error:
         raise UsageError(f"the {kind} key {path} cannot be read: {error.strerror or error}") from None
     if len(data) > MAX_BYTES:
-        raise _no_key(path, kind, f"it has more than {MAX_BYTES} bytes")
+        raise _unsupported_key(path, kind, f"it has more than {MAX_BYTES} bytes")
     return data
 
 
-def _no_key(path: Path, kind: str, why: str) -> UsageError:
-    return UsageError(f"{path} is no {kind} key that portalis can use: {why}", remediation=MAKE_ONE)
+def _unsupported_key(path: Path, kind: str, reason: str) -> UsageError:
+    return UsageError(f"{path} is not a {kind} key that portalis supports: {reason}", remediation=_HOW_TO_CREATE)

@@ -1,6 +1,6 @@
-"""The software bill of materials, as CycloneDX 1.6 JSON. The one module that imports `cyclonedx`.
+"""The SBOM (software bill of materials) as CycloneDX 1.6 JSON. The only module that imports `cyclonedx`.
 
-Two runs over the same package give the same bytes: the serial number comes from the content, the time from the job.
+The same package gives the same bytes: the serial number is derived from the content, and the time is the job's.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from ... import __version__
 from ...errors import MissingPart
 from ...spec import PackageSpec
 from ...spec.distribution import PublishMetadata
-from .components import LICENSES
-from .ingredient import PREFIX, Ingredient, Kind, purl
+from .components import LICENSES, PROPERTY_PREFIX, Component, ComponentKind, purl
 
 try:
     from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
     from cyclonedx.model.bom import Bom, BomMetaData
-    from cyclonedx.model.component import Component, ComponentScope, ComponentType
+    from cyclonedx.model.component import Component as BomComponent
+    from cyclonedx.model.component import ComponentScope, ComponentType
     from cyclonedx.model.contact import OrganizationalContact, OrganizationalEntity
     from cyclonedx.model.license import License
     from cyclonedx.model.tool import ToolRepository
     from cyclonedx.output.json import JsonV1Dot6
-    from packageurl import PackageURL
 except ImportError:
     raise MissingPart(
         "an SBOM needs the package cyclonedx-python-lib, which is not installed",
@@ -36,13 +35,13 @@ except ImportError:
     ) from None
 
 TYPES = {
-    Kind.Module: ComponentType.LIBRARY,
-    Kind.Runtime: ComponentType.FRAMEWORK,
-    Kind.Backend: ComponentType.FRAMEWORK,
-    Kind.Distribution: ComponentType.LIBRARY,
-    Kind.Image: ComponentType.CONTAINER,
-    Kind.BaseImage: ComponentType.CONTAINER,
-    Kind.Extension: ComponentType.APPLICATION,
+    ComponentKind.Module: ComponentType.LIBRARY,
+    ComponentKind.Runtime: ComponentType.FRAMEWORK,
+    ComponentKind.Backend: ComponentType.FRAMEWORK,
+    ComponentKind.Distribution: ComponentType.LIBRARY,
+    ComponentKind.Image: ComponentType.CONTAINER,
+    ComponentKind.BaseImage: ComponentType.CONTAINER,
+    ComponentKind.Extension: ComponentType.APPLICATION,
 }
 HASHES = {
     "sha256": HashAlgorithm.SHA_256,
@@ -51,18 +50,18 @@ HASHES = {
     "blake3": HashAlgorithm.BLAKE3,
 }
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
-KIND = f"{PREFIX}kind"
-ROOT = "package"
+_KIND = f"{PROPERTY_PREFIX}kind"
+_ROOT_REF = "package"
 
 
-def sbom(spec: PackageSpec, found: Iterable[Ingredient], created_at: str) -> bytes:
-    """The document for the package of `spec`, made of the ingredients `found`."""
-    found = tuple(found)
+def create_sbom(spec: PackageSpec, components: Iterable[Component], created_at: str) -> bytes:
+    """Create the SBOM of the package of `spec`, which consists of `components`."""
+    components = tuple(components)
     root = _root(spec)
-    components = {each.ref: _component(each) for each in found}
+    converted = {each.ref: _component(each) for each in components}
     bom = Bom(
         serial_number=uuid.UUID(int=0),
-        components=components.values(),
+        components=converted.values(),
         metadata=BomMetaData(
             timestamp=datetime.fromisoformat(created_at.replace("Z", "+00:00")),
             tools=ToolRepository(components=[_tool()]),
@@ -70,80 +69,77 @@ def sbom(spec: PackageSpec, found: Iterable[Ingredient], created_at: str) -> byt
             authors=root.authors,
         ),
     )
-    needed = {ref for each in found for ref in each.needs}
-    bom.register_dependency(root, [part for ref, part in components.items() if ref not in needed or _own(ref)])
-    for each in found:
-        bom.register_dependency(components[each.ref], [components[ref] for ref in each.needs if ref in components])
+    needed = {ref for each in components for ref in each.needs}
+    top_level = [each for ref, each in converted.items() if ref not in needed or _is_module(ref)]
+    bom.register_dependency(root, top_level)
+    for each in components:
+        bom.register_dependency(converted[each.ref], [converted[ref] for ref in each.needs if ref in converted])
     bom.serial_number = uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(_text(bom).encode()).hexdigest())
     return (_text(bom) + "\n").encode()
 
 
-def _own(ref: str) -> bool:
-    return ref.startswith("module:")  # the package is made of them, whatever else contains them
+def _is_module(ref: str) -> bool:
+    return ref.startswith("module:")  # the package depends on its modules directly, even if an image contains them
 
 
 def _text(bom: Bom) -> str:
     return JsonV1Dot6(bom).output_as_string(indent=2)
 
 
-def _root(spec: PackageSpec) -> Component:
+def _root(spec: PackageSpec) -> BomComponent:
     config = spec.distribution_config
-    people = config.publish_metadata
-    return Component(
-        bom_ref=ROOT,
+    publish = config.publish_metadata
+    return BomComponent(
+        bom_ref=_ROOT_REF,
         type=ComponentType.APPLICATION,
         name=spec.package_name,
         version=spec.package_version,
         description=spec.description or None,
         licenses=_licenses(config.license_type or ""),
-        purl=_purl(purl("generic", spec.package_name, spec.package_version)),
-        authors=[OrganizationalContact(name=people.author)] if people.author else (),
-        supplier=OrganizationalEntity(name=people.maintainer) if people.maintainer else None,
-        external_references=_links(people),
+        purl=purl("generic", spec.package_name, spec.package_version),
+        authors=[OrganizationalContact(name=publish.author)] if publish.author else (),
+        supplier=OrganizationalEntity(name=publish.maintainer) if publish.maintainer else None,
+        external_references=_links(publish),
     )
 
 
-def _links(people: PublishMetadata) -> Iterator[ExternalReference]:
+def _links(publish: PublishMetadata) -> Iterator[ExternalReference]:
     for kind, url in (
-        (ExternalReferenceType.WEBSITE, people.homepage),
-        (ExternalReferenceType.VCS, people.repository),
-        (ExternalReferenceType.DOCUMENTATION, people.documentation_url),
+        (ExternalReferenceType.WEBSITE, publish.homepage),
+        (ExternalReferenceType.VCS, publish.repository),
+        (ExternalReferenceType.DOCUMENTATION, publish.documentation_url),
     ):
         if url is not None and _is_url(url):
             yield ExternalReference(type=kind, url=XsUri(url))
 
 
 def _is_url(text: str) -> bool:
-    # the schema wants an IRI; what a spec has there is free text
+    # the schema requires an IRI; in a spec these keys are free text
     try:
         return _URL.fullmatch(text) is not None and urlsplit(text).port != 0
     except ValueError:
         return False
 
 
-def _component(each: Ingredient) -> Component:
-    return Component(
-        bom_ref=each.ref,
-        type=TYPES[each.kind],
-        name=each.name,
-        version=each.version or None,
-        scope=ComponentScope.OPTIONAL if each.optional else ComponentScope.REQUIRED,
-        hashes=[HashType(alg=HASHES[name], content=digest) for name, digest in each.digests if name in HASHES],
-        licenses=_licenses(each.license),
-        purl=_purl(each.purl),
+def _component(component: Component) -> BomComponent:
+    return BomComponent(
+        bom_ref=component.ref,
+        type=TYPES[component.kind],
+        name=component.name,
+        version=component.version or None,
+        scope=ComponentScope.OPTIONAL if component.optional else ComponentScope.REQUIRED,
+        hashes=[HashType(alg=HASHES[name], content=digest) for name, digest in component.digests if name in HASHES],
+        licenses=_licenses(component.license),
+        purl=component.purl,
         properties=[
-            Property(name=KIND, value=each.kind.value),
-            *(Property(name=f"{PREFIX}{name}", value=value) for name, value in each.properties),
+            Property(name=_KIND, value=component.kind.value),
+            *(Property(name=f"{PROPERTY_PREFIX}{name}", value=value) for name, value in component.properties),
         ],
     )
 
 
-def _purl(text: str) -> PackageURL | None:
-    return PackageURL.from_string(text) if text else None
-
-
-def _tool() -> Component:
-    return Component(
+def _tool() -> BomComponent:
+    return BomComponent(
         bom_ref="portalis",
         type=ComponentType.APPLICATION,
         name="portalis",
@@ -153,5 +149,5 @@ def _tool() -> Component:
 
 
 def _licenses(text: str) -> Iterable[License]:
-    """An identifier or an expression where SPDX knows it, else a name."""
+    """An SPDX identifier or expression if SPDX defines it, else a license name."""
     return [LicenseFactory().make_from_string(text)] if text.strip() else []

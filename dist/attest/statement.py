@@ -1,4 +1,4 @@
-"""in-toto statements: what is said (a predicate) of which files (subjects), each known by its digests.
+"""In-toto statements: a predicate about files (subjects), each identified by its digests.
 
 https://github.com/in-toto/attestation/tree/main/spec/v1
 """
@@ -12,81 +12,81 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...escaping import escape_hidden
-from .dsse import Malformed, json_object
+from .dsse import Malformed, parse_json_object
 
 TYPE = "https://in-toto.io/Statement/v1"
 MAX_SUBJECTS = 1_000_000
 _HEX = re.compile(r"[0-9a-f]+")
-_LENGTHS = {"sha256": 64, "sha512": 128}
+_HEX_LENGTHS = {"sha256": 64, "sha512": 128}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A file, or what `uri` says it is. `digests` are hex by algorithm: ``sha256``, ``sha512``."""
+    """A file, or the resource that `uri` names. `digests` are in hex by algorithm: ``sha256``, ``sha512``."""
 
     name: str
     digests: Mapping[str, str]
     uri: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """A resource descriptor."""
+        """Convert to a resource descriptor."""
         return {"name": self.name, "digest": dict(self.digests), **({"uri": self.uri} if self.uri else {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A statement as it was read."""
+    """A parsed statement."""
 
     subjects: tuple[Subject, ...]
     predicate_type: str
     predicate: Mapping[str, Any]
 
 
-def statement(subjects: Iterable[Subject], predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
-    """The statement as JSON: the same bytes for the same values, subjects sorted by their names."""
-    made = {
+def encode_statement(subjects: Iterable[Subject], predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
+    """Encode a statement as JSON, subjects sorted by name: the same values give the same bytes."""
+    document = {
         "_type": TYPE,
         "subject": [each.to_json() for each in sorted(subjects, key=lambda each: each.name)],
         "predicateType": predicate_type,
         "predicate": predicate,
     }
-    return (escape_hidden(json.dumps(made, indent=2, sort_keys=True, ensure_ascii=False)) + "\n").encode()
+    return (escape_hidden(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)) + "\n").encode()
 
 
-def read(data: bytes) -> Statement:
-    """The statement in `data`. Raises Malformed: also for a subject that is named twice, or has no SHA-256."""
-    found = json_object(data, "an in-toto statement")
-    if found.get("_type") != TYPE:
-        raise Malformed(f"is no in-toto statement of version 1: its _type is {_shown(found.get('_type'))}")
-    subjects, predicate = found.get("subject"), found.get("predicate", {})
+def parse_statement(data: bytes) -> Statement:
+    """Parse a statement. Raises Malformed, also for a duplicate subject and for a subject without SHA-256."""
+    document = parse_json_object(data, "an in-toto statement")
+    if document.get("_type") != TYPE:
+        raise Malformed(f"is not an in-toto statement of version 1: its _type is {_quoted(document.get('_type'))}")
+    subjects, predicate = document.get("subject"), document.get("predicate", {})
     if not isinstance(subjects, list) or not subjects:
         raise Malformed("has no subjects")
     if len(subjects) > MAX_SUBJECTS:
         raise Malformed(f"has more than {MAX_SUBJECTS} subjects")
-    if not isinstance(found.get("predicateType"), str) or not isinstance(predicate, dict):
-        raise Malformed("has no predicate with a type")
-    read_subjects = tuple(_subject(each) for each in subjects)
-    if len({each.name for each in read_subjects}) < len(read_subjects):
-        raise Malformed("names a subject twice")
-    return Statement(subjects=read_subjects, predicate_type=found["predicateType"], predicate=predicate)
+    if not isinstance(document.get("predicateType"), str) or not isinstance(predicate, dict):
+        raise Malformed("has no predicateType, or its predicate is not an object")
+    parsed = tuple(_subject(each) for each in subjects)
+    if len({each.name for each in parsed}) < len(parsed):
+        raise Malformed("has two subjects with the same name")
+    return Statement(subjects=parsed, predicate_type=document["predicateType"], predicate=predicate)
 
 
-def _subject(each: Any) -> Subject:
-    if not isinstance(each, dict) or not isinstance(each.get("name"), str) or not each["name"]:
+def _subject(value: Any) -> Subject:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
         raise Malformed("has a subject without a name")
-    digests, uri = each.get("digest"), each.get("uri", "")
+    digests, uri = value.get("digest"), value.get("uri", "")
     if not isinstance(digests, dict) or not isinstance(uri, str):
-        raise Malformed(f"has no digests for the subject {_shown(each['name'])}")
-    for algorithm, length in _LENGTHS.items():
-        value = digests.get(algorithm)
-        if value is None and algorithm != "sha256":
+        raise Malformed(f"has no digests for the subject {_quoted(value['name'])}")
+    for algorithm, length in _HEX_LENGTHS.items():
+        digest = digests.get(algorithm)
+        if digest is None and algorithm != "sha256":
             continue
-        if not isinstance(value, str) or len(value) != length or _HEX.fullmatch(value) is None:
-            raise Malformed(f"has no {algorithm} in hex for the subject {_shown(each['name'])}")
-    known = {algorithm: digests[algorithm] for algorithm in _LENGTHS if algorithm in digests}
-    return Subject(name=each["name"], digests=known, uri=uri)
+        if not isinstance(digest, str) or len(digest) != length or _HEX.fullmatch(digest) is None:
+            raise Malformed(f"has no {algorithm} digest in hex for the subject {_quoted(value['name'])}")
+    supported = {algorithm: digests[algorithm] for algorithm in _HEX_LENGTHS if algorithm in digests}
+    return Subject(name=value["name"], digests=supported, uri=uri)
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     text = ascii(value)
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,4 +1,6 @@
-"""Checks a package that somebody has received: it is read as a stream, within limits, and never unpacked to disk.
+"""Verification of a received package: it is read as a stream, within limits, and never unpacked to disk."""
 
-Nothing is imported here.
-"""
+from .entries import ReadLimits
+from .verification import VerificationReport, verify_package
+
+__all__ = ["ReadLimits", "VerificationReport", "verify_package"]

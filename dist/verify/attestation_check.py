@@ -1,117 +1,155 @@
-"""Checks what goes along with an archive: signature, provenance and SBOM, each against the archive and its contents.
+"""Checks the attestations of an archive: signature, provenance and SBOM, each against the archive and its contents.
 
-Works offline. Whatever is wrong becomes a `Finding`; hostile bytes never raise.
+Works offline. Every error in the attestations becomes a finding; hostile bytes never raise.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...output.package_layout import SBOM_ENDING, SIGNED_ENDING, UNSIGNED_ENDING
 from ...spec.distribution import ChecksumAlgorithm
-from ..attest.dsse import PAYLOAD_TYPE, Envelope, Malformed, Verifier, opened
+from ..attest.dsse import PAYLOAD_TYPE, Envelope, Malformed, Verifier, parse_envelope
 from ..attest.provenance import IMAGE_URI, PREDICATE_TYPE
-from ..attest.statement import Statement, Subject, read
+from ..attest.statement import Statement, Subject, parse_statement
+from .checks import Check, CheckResult, ReceivedPackage, VerificationFinding, read_document
 from .sbom_check import sbom_findings
-from .shipped import Finding, Shipped, data_of
+
+_PROVENANCE, _SIGNATURE = "provenance", "signature"
+_UNSIGNED_FOLDER = VerificationFinding(
+    check=_SIGNATURE,
+    message="a directory has no signature: its files and its manifest can come from anyone",
+    remediation="Verify the archive with --key, then unpack it.",
+)
 
 
-def findings(shipped: Shipped, key: Verifier | None) -> Iterator[Finding]:
-    """Everything that is wrong. With a `key` there has to be provenance that it has signed; without one what there is
-    has to be right all the same, signed or not. Raises OSError where the archive cannot be read."""
-    said, found = _statement(shipped, key)
-    yield from found
-    if said is not None:
-        yield from _subjects(shipped, said)
-    yield from sbom_findings(shipped, said)
+def signature_check(key: Verifier | None) -> Check:
+    """Return the check with this public key. Without a key, the attestations that exist must match the archive, but
+    anyone can have created them."""
+
+    def check(package: ReceivedPackage) -> CheckResult:
+        if not package.is_archive:
+            summary = "not checked: only archives have attestations"
+            return CheckResult(name=_PROVENANCE, summary=summary, findings=() if key is None else (_UNSIGNED_FOLDER,))
+        present = [
+            ending
+            for ending in (SIGNED_ENDING, UNSIGNED_ENDING, SBOM_ENDING)
+            if os.path.lexists(package.sidecar(ending))
+        ]
+        # an archive without attestations is complete; its SBOM is also inside
+        findings = tuple(attestation_findings(package, key)) if present or key is not None else ()
+        if key is not None:
+            summary, is_stated = f"signed with the key {key.keyid}", True
+        else:
+            summary = f"found: {', '.join(present) or 'none'}; the signer is not checked without --key"
+            is_stated = SIGNED_ENDING in present or UNSIGNED_ENDING in present
+        return CheckResult(name=_PROVENANCE, summary=summary, findings=findings, proves=is_stated and not findings)
+
+    return check
 
 
-def _statement(shipped: Shipped, key: Verifier | None) -> tuple[Statement | None, list[Finding]]:
-    """What the provenance says, where it may be believed."""
-    signed, unsigned = shipped.beside(SIGNED_ENDING), shipped.beside(UNSIGNED_ENDING)
+def attestation_findings(package: ReceivedPackage, key: Verifier | None) -> Iterator[VerificationFinding]:
+    """Check all attestations. With a `key`, the provenance must exist and be signed with it; without one, the
+    attestations that exist must be valid, signed or not. Raises OSError if the archive cannot be read."""
+    statement, findings = _statement(package, key)
+    yield from findings
+    if statement is not None:
+        yield from _subject_findings(package, statement)
+    yield from sbom_findings(package, statement)
+
+
+def _statement(
+    package: ReceivedPackage, key: Verifier | None
+) -> tuple[Statement | None, tuple[VerificationFinding, ...]]:
+    """The statement of the provenance, if it exists and its signature is valid."""
+    signed, unsigned = package.sidecar(SIGNED_ENDING), package.sidecar(UNSIGNED_ENDING)
     if key is not None and not signed.is_file():
-        what = f"{unsigned.name} is not signed" if unsigned.is_file() else "there is no provenance"
-        message = f"nothing is signed: {signed.name} is not there, and {what}"
-        return None, [Finding(check="signature", message=message)]
+        reason = f"{unsigned.name} has no signature" if unsigned.is_file() else "no provenance was found"
+        return None, (_signature(f"the archive is not signed: {signed.name} is missing, and {reason}"),)
     path = signed if signed.is_file() else unsigned
     if not path.is_file():
-        return None, []
+        return None, ()
     try:
-        data = data_of(path)
-        envelope = opened(data) if path == signed else None
+        data = read_document(path)
+        envelope = parse_envelope(data) if path == signed else None
     except Malformed as error:
-        return None, [Finding(check="signature", message=f"{path.name} {error}")]
-    if envelope is not None and (wrong := _envelope_trouble(envelope, key)) is not None:
-        return None, [Finding(check="signature", message=f"{path.name} {wrong}")]
+        return None, (_signature(f"{path.name} {error}"),)
+    if envelope is not None and (problem := _envelope_problem(envelope, key)) is not None:
+        return None, (_signature(f"{path.name} {problem}"),)
     try:
-        said = read(data if envelope is None else envelope.payload)
+        statement = parse_statement(data if envelope is None else envelope.payload)
     except Malformed as error:
-        return None, [Finding(check="provenance", message=f"the statement in {path.name} {error}")]
-    if said.predicate_type != PREDICATE_TYPE:
-        message = f"{path.name} says {said.predicate_type!a} of the archive, and not {PREDICATE_TYPE}"
-        return None, [Finding(check="provenance", message=message)]
-    return said, []
+        return None, (_provenance(f"the statement in {path.name} {error}"),)
+    if statement.predicate_type != PREDICATE_TYPE:
+        expected = f"expected {PREDICATE_TYPE}, got {statement.predicate_type!a}"
+        return None, (_provenance(f"{path.name} is not a provenance: its predicateType is wrong: {expected}"),)
+    return statement, ()
 
 
-def _envelope_trouble(envelope: Envelope, key: Verifier | None) -> str | None:
+def _envelope_problem(envelope: Envelope, key: Verifier | None) -> str | None:
     if envelope.payload_type != PAYLOAD_TYPE:
-        return f"has a payload of the type {envelope.payload_type!a}, and not {PAYLOAD_TYPE}"
+        return f"has the wrong payloadType: expected {PAYLOAD_TYPE}, got {envelope.payload_type!a}"
     if key is None or envelope.verified_by(key):
         return None
-    named = {each.keyid for each in envelope.signatures if each.keyid}
-    if key.keyid in named or not named:
-        return f"was changed after it was signed: no signature is right for the key {key.keyid}"
-    return f"is signed with another key: {', '.join(sorted(ascii(each) for each in named))}, and not {key.keyid}"
+    keyids = {each.keyid for each in envelope.signatures if each.keyid}
+    if key.keyid in keyids or not keyids:
+        return f"was changed after it was signed: no signature is valid for the key {key.keyid}"
+    return f"is signed with a different key: expected {key.keyid}, got {', '.join(sorted(map(ascii, keyids)))}"
 
 
-def _subjects(shipped: Shipped, said: Statement) -> Iterator[Finding]:
-    """The archive, what lies beside it, and all that is in it are what was attested, no more and no less."""
-    subjects = {each.name: each for each in said.subjects if not each.uri.startswith(IMAGE_URI)}
-    yield from _archive(shipped, subjects)
-    subjects.pop(shipped.archive.name, None)
-    bill = shipped.beside(SBOM_ENDING)
-    if (subject := subjects.pop(bill.name, None)) is not None:
-        yield from _file(shipped, bill, subject)
-    prefix = f"{shipped.top}/"
-    for path, digest in sorted(shipped.contents.items()):
+def _subject_findings(package: ReceivedPackage, statement: Statement) -> Iterator[VerificationFinding]:
+    """Check that the subjects are exactly the archive, its SBOM and all files in it; images are ignored."""
+    subjects = {each.name: each for each in statement.subjects if not each.uri.startswith(IMAGE_URI)}
+    yield from _archive_findings(package, subjects)
+    subjects.pop(package.path.name, None)
+    sbom = package.sidecar(SBOM_ENDING)
+    if (subject := subjects.pop(sbom.name, None)) is not None:
+        yield from _file_findings(package, sbom, subject)
+    prefix = f"{package.top}/"
+    for path, file in sorted(package.files.items()):
         subject = subjects.pop(f"{prefix}{path}", None)
         if subject is None:
-            yield _provenance(f"{path!a} is in the archive, and the provenance does not name it")
-        elif subject.digests["sha256"] != digest:
-            yield _provenance(f"{path!a} is not the file that the provenance names: its SHA-256 is {digest}")
+            yield _provenance(f"{path!a} is in the archive but not in the provenance")
+        elif subject.digests["sha256"] != file.sha256:
+            yield _provenance(f"{path!a} differs from the provenance: its SHA-256 is {file.sha256}")
     for name in sorted(subjects):
-        what = "is not in the archive" if name.startswith(prefix) else "is no file of this archive"
-        yield _provenance(f"the provenance names {name!a}, which {what}")
+        reason = "is not in the archive" if name.startswith(prefix) else "is not a file of this archive"
+        yield _provenance(f"the provenance lists {name!a}, which {reason}")
 
 
-def _archive(shipped: Shipped, subjects: Mapping[str, Subject]) -> Iterator[Finding]:
-    name, subject = shipped.archive.name, subjects.get(shipped.archive.name)
+def _archive_findings(package: ReceivedPackage, subjects: Mapping[str, Subject]) -> Iterator[VerificationFinding]:
+    name, subject = package.path.name, subjects.get(package.path.name)
     if subject is not None:
-        yield from _file(shipped, shipped.archive, subject)
+        yield from _file_findings(package, package.path, subject)
         return
-    digest = shipped.checksums(shipped.archive, (ChecksumAlgorithm.SHA256,))[ChecksumAlgorithm.SHA256]
+    digest = package.checksums(package.path, (ChecksumAlgorithm.SHA256,))[ChecksumAlgorithm.SHA256]
     other = next((each.name for each in subjects.values() if each.digests["sha256"] == digest), None)
     if other is None:
-        yield _provenance(f"the provenance does not name the archive {name!a}")
+        yield _provenance(f"the provenance does not list the archive {name!a}")
     else:
-        yield Finding(
-            check="provenance",
-            message=f"the provenance names this archive {other!a}, and it is called {name!a}",
-            remediation="Give the archive, and the files beside it, the names that they were published under.",
+        yield VerificationFinding(
+            check=_PROVENANCE,
+            message=f"the archive is named {name!a}, but the provenance lists it as {other!a}",
+            remediation="Rename the archive, and the files next to it, to the names under which they were published.",
         )
 
 
-def _file(shipped: Shipped, path: Path, subject: Subject) -> Iterator[Finding]:
+def _file_findings(package: ReceivedPackage, path: Path, subject: Subject) -> Iterator[VerificationFinding]:
     if not path.is_file():
-        yield _provenance(f"{path.name!a} is not there, and the provenance names it")
+        yield _provenance(f"{path.name!a} is in the provenance but is missing")
         return
     algorithms = {"sha256": ChecksumAlgorithm.SHA256, "sha512": ChecksumAlgorithm.SHA512}
-    found = shipped.checksums(path, algorithms.values())
+    digests = package.checksums(path, algorithms.values())
     for name, digest in subject.digests.items():
-        if found[algorithms[name]] != digest:
-            yield _provenance(f"{path.name!a} is not the file that the provenance names: its {name} differs")
+        if digests[algorithms[name]] != digest:
+            yield _provenance(f"{path.name!a} differs from the provenance: its {name} is {digests[algorithms[name]]}")
 
 
-def _provenance(message: str) -> Finding:
-    return Finding(check="provenance", message=message)
+def _provenance(message: str) -> VerificationFinding:
+    return VerificationFinding(check=_PROVENANCE, message=message)
+
+
+def _signature(message: str) -> VerificationFinding:
+    return VerificationFinding(check=_SIGNATURE, message=message)

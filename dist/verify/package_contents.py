@@ -1,4 +1,4 @@
-"""What a package turns out to hold: each file's size and digest, and all that is wrong with names and kinds."""
+"""Contents of a package: size and digest of each file, and findings about the names and types of its entries."""
 
 from __future__ import annotations
 
@@ -6,102 +6,99 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ..archive.paths import folded, path_trouble
-from .entry import Entry, Kind
-from .limits import SMALL_FILE_BYTES
-from .refused import AGAIN, Refused
-from .shipped import Finding
+from ...digests import FileDigest
+from ..archive import fold_path, path_problem
+from .checks import VerificationFinding
+from .entries import DOWNLOAD_AGAIN, ArchiveEntry, EntryKind, UnsafeArchive
 
 PATHS, STRUCTURE = "paths", "structure"
-_MOST_KEPT = 8
-_DO_NOT_UNPACK = "Do not unpack it: packages that portalis makes have none of that. " + AGAIN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A file as it was read."""
-
-    size_bytes: int
-    sha256: str
+MAX_KEPT_BYTES = 16 << 20  # per file
+_MAX_KEPT_FILES = 8
+_DO_NOT_UNPACK = "Do not unpack the archive: packages that portalis creates never contain this. " + DOWNLOAD_AGAIN
 
 
 @dataclass(slots=True)
-class Contents:
-    """The files by their names, `kept` the bytes of small ones that checks want to read, and findings."""
+class PackageContents:
+    """The files by name, the bytes of small files that checks parse (`kept`), and findings."""
 
-    files: dict[str, Seen] = field(default_factory=dict)
+    files: dict[str, FileDigest] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     kept: dict[str, bytes] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    whole: bool = True
-    """Whether all of it could be read."""
+    findings: list[VerificationFinding] = field(default_factory=list)
+    is_complete: bool = True
+    """Whether all entries could be read."""
 
     @property
     def size_bytes(self) -> int:
-        """What all files hold together."""
+        """Total size of all files."""
         return sum(each.size_bytes for each in self.files.values())
 
 
-def read_contents(entries: Iterable[Entry], keep: Callable[[str], bool]) -> Contents:
-    """Read all `entries`. `keep` says of a name whether the file's bytes are kept.
+def read_contents(entries: Iterable[ArchiveEntry], keep: Callable[[str], bool]) -> PackageContents:
+    """Read all `entries`. `keep` selects by name the files whose bytes are kept.
 
-    What cannot be read is a finding too, and the files are those before it.
+    If an entry cannot be read, that is a finding, and `files` has the entries before it.
     """
-    contents = Contents()
+    contents = PackageContents()
     names: dict[str, str] = {}
     try:
         for entry in entries:
-            contents.findings += _troubles(entry, names, contents)
-            names.setdefault(folded(entry.name), entry.name)
-            if entry.kind is Kind.Folder:
+            contents.findings += _entry_findings(entry, names)
+            names.setdefault(fold_path(entry.name), entry.name)
+            if entry.kind is EntryKind.Folder:
                 contents.folders.add(entry.name)
-            elif entry.kind is Kind.File:
-                seen, data = _read(entry, kept=len(contents.kept) < _MOST_KEPT and keep(entry.name))
-                contents.files.setdefault(entry.name, seen)
+            elif entry.kind is EntryKind.File:
+                digest, data = _read(entry, is_kept=len(contents.kept) < _MAX_KEPT_FILES and keep(entry.name))
+                contents.files.setdefault(entry.name, digest)
                 if data is not None:
                     contents.kept.setdefault(entry.name, data)
-    except Refused as refused:
-        message, remediation = refused.message, refused.remediation
-        contents.findings.append(Finding(check=STRUCTURE, message=message, remediation=remediation))
-        contents.whole = False
+    except UnsafeArchive as error:
+        finding = VerificationFinding(check=STRUCTURE, message=error.message, remediation=error.remediation)
+        contents.findings.append(finding)
+        contents.is_complete = False
     except (MemoryError, RecursionError):
-        contents.findings.append(Finding(check=STRUCTURE, message="it takes more memory to read than there is"))
-        contents.whole = False
-    contents.findings += _below_files(contents)
+        message = "not enough memory to read the package"
+        contents.findings.append(VerificationFinding(check=STRUCTURE, message=message))
+        contents.is_complete = False
+    contents.findings += _nested_file_findings(contents)
     return contents
 
 
-def _troubles(entry: Entry, names: dict[str, str], contents: Contents) -> Iterator[Finding]:
-    shown = ascii(entry.name)
-    if (why := path_trouble(entry.name)) is not None:
-        yield Finding(check=PATHS, message=f"{shown} {why}", remediation=_DO_NOT_UNPACK)
-    if entry.kind is Kind.Other:
-        yield Finding(check=PATHS, message=f"{shown} is {entry.what}", remediation=_DO_NOT_UNPACK)
+def _entry_findings(entry: ArchiveEntry, names: dict[str, str]) -> Iterator[VerificationFinding]:
+    name = ascii(entry.name)
+    if (reason := path_problem(entry.name)) is not None:
+        yield _path_finding(f"{name} {reason}")
+    if entry.kind is EntryKind.Other:
+        yield _path_finding(f"{name} is {entry.description}")
     if entry.mode & 0o7000:
-        message = f"{shown} would run as another user, or is sticky: its mode is {entry.mode & 0o7777:o}"
-        yield Finding(check=PATHS, message=message, remediation=_DO_NOT_UNPACK)
-    if (other := names.get(folded(entry.name))) is not None:
-        what = "is there twice" if other == entry.name else f"and {other!a} are one name where capitals do not count"
-        yield Finding(check=PATHS, message=f"{shown} {what}", remediation=_DO_NOT_UNPACK)
+        yield _path_finding(f"{name} has a setuid, setgid or sticky bit: its mode is {entry.mode & 0o7777:o}")
+    if (other := names.get(fold_path(entry.name))) == entry.name:
+        yield _path_finding(f"{name} occurs twice")
+    elif other is not None:
+        yield _path_finding(f"{name} and {other!a} are the same file on a file system that ignores case")
 
 
-def _below_files(contents: Contents) -> Iterator[Finding]:
-    """Files that would lie below other files."""
-    files = {folded(name) for name in contents.files}
+def _nested_file_findings(contents: PackageContents) -> Iterator[VerificationFinding]:
+    """Findings for files whose path is below that of another file."""
+    files = {fold_path(name) for name in contents.files}
     for name in contents.files:
-        parts = folded(name).split("/")
+        parts = fold_path(name).split("/")
         if any("/".join(parts[:i]) in files for i in range(1, len(parts))):
-            yield Finding(check=PATHS, message=f"{name!a} is below a file", remediation=_DO_NOT_UNPACK)
+            yield _path_finding(f"{name!a} is below another file")
 
 
-def _read(entry: Entry, *, kept: bool) -> tuple[Seen, bytes | None]:
-    found, size = hashlib.sha256(), 0
-    data = bytearray() if kept else None
-    for piece in entry.content:
-        found.update(piece)
-        size += len(piece)
+def _path_finding(message: str) -> VerificationFinding:
+    return VerificationFinding(check=PATHS, message=message, remediation=_DO_NOT_UNPACK)
+
+
+def _read(entry: ArchiveEntry, *, is_kept: bool) -> tuple[FileDigest, bytes | None]:
+    digest, size = hashlib.sha256(), 0
+    data = bytearray() if is_kept else None
+    for chunk in entry.content:
+        digest.update(chunk)
+        size += len(chunk)
         if data is not None:
-            data += piece
-            if size > SMALL_FILE_BYTES:
-                raise Refused(f"{entry.name!a} is larger than the {SMALL_FILE_BYTES >> 20} MiB that it may have")
-    return Seen(size_bytes=size, sha256=found.hexdigest()), None if data is None else bytes(data)
+            data += chunk
+            if size > MAX_KEPT_BYTES:
+                raise UnsafeArchive(f"{entry.name!a} is larger than {MAX_KEPT_BYTES >> 20} MiB")
+    return FileDigest(size_bytes=size, sha256=digest.hexdigest()), None if data is None else bytes(data)

@@ -1,4 +1,4 @@
-"""Checks an SBOM against the archive that it belongs to."""
+"""Checks an SBOM against the archive that it describes."""
 
 from __future__ import annotations
 
@@ -8,62 +8,64 @@ from typing import Any
 
 from ...output.package_layout import SBOM_ENDING
 from ...spec.distribution import ChecksumAlgorithm
-from ..archive.checksums import checksums
-from ..archive.contents import WASM
-from ..attest.dsse import Malformed, json_object
-from ..attest.ingredient import PREFIX, Kind
+from ..archive import WASM, file_checksums
+from ..attest.components import PROPERTY_PREFIX, ComponentKind
+from ..attest.dsse import Malformed, parse_json_object
 from ..attest.statement import Statement
-from .shipped import Finding, Shipped, data_of
+from .checks import ReceivedPackage, VerificationFinding, read_document
 
-_KIND, _PATH = f"{PREFIX}kind", f"{PREFIX}path"
+_KIND, _PATH = f"{PROPERTY_PREFIX}kind", f"{PROPERTY_PREFIX}path"
 
 
-def sbom_findings(shipped: Shipped, said: Statement | None) -> Iterator[Finding]:
-    """The SBOM beside the archive is the one in it, and names the modules that are there."""
-    bill, inside = shipped.beside(SBOM_ENDING), shipped.contents.get(SBOM_ENDING)
-    if not bill.is_file():
-        if inside is not None and (said is None or bill.name not in {each.name for each in said.subjects}):
-            yield _bill(f"{bill.name} is not there, and the archive holds an SBOM")
+def sbom_findings(package: ReceivedPackage, statement: Statement | None) -> Iterator[VerificationFinding]:
+    """Check that the SBOM next to the archive is identical to the one in it, and that its modules are those of the
+    archive. `statement` is the provenance, if it is valid: the provenance check reports a missing SBOM that it
+    lists."""
+    path, inside = package.sidecar(SBOM_ENDING), package.files.get(SBOM_ENDING)
+    if not path.is_file():
+        listed = statement is not None and path.name in {each.name for each in statement.subjects}
+        if inside is not None and not listed:
+            yield _finding(f"{path.name} is missing, but the archive contains an SBOM")
         return
-    digest = checksums(bill, (ChecksumAlgorithm.SHA256,))[ChecksumAlgorithm.SHA256]
-    if digest != inside:
-        yield _bill(f"{bill.name} is not the SBOM in the archive")
+    digest = file_checksums(path, (ChecksumAlgorithm.SHA256,))[ChecksumAlgorithm.SHA256]
+    if inside is None or digest != inside.sha256:
+        yield _finding(f"{path.name} differs from the SBOM in the archive")
     try:
-        listed = _modules(json_object(data_of(bill), "an SBOM"))
+        in_sbom = _modules(parse_json_object(read_document(path), "an SBOM"))
     except Malformed as error:
-        yield _bill(f"{bill.name} {error}")
+        yield _finding(f"{path.name} {error}")
         return
-    modules = {path: digest for path, digest in shipped.contents.items() if PurePosixPath(path).parts[0] == WASM}
-    for path in sorted({*modules, *listed}):
-        if path not in listed:
-            yield _bill(f"the module {path!a} is in the archive, and not in the SBOM")
-        elif path not in modules:
-            yield _bill(f"the SBOM lists the module {path!a}, which is not in the archive")
-        elif modules[path] not in listed[path]:
-            yield _bill(f"the module {path!a} is not the one that the SBOM lists: its SHA-256 is {modules[path]}")
+    modules = {name: file.sha256 for name, file in package.files.items() if PurePosixPath(name).parts[0] == WASM}
+    for name in sorted({*modules, *in_sbom}):
+        if name not in in_sbom:
+            yield _finding(f"the module {name!a} is in the archive but not in the SBOM")
+        elif name not in modules:
+            yield _finding(f"the module {name!a} is in the SBOM but not in the archive")
+        elif modules[name] not in in_sbom[name]:
+            yield _finding(f"the module {name!a} differs from the SBOM: its SHA-256 is {modules[name]}")
 
 
 def _modules(document: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The SHA-256 digests of the modules in an SBOM, by their paths in the archive."""
+    """The SHA-256 digests of the modules in an SBOM, by path in the archive."""
     if document.get("bomFormat") != "CycloneDX":
-        raise Malformed("is no CycloneDX document")
-    found: dict[str, list[str]] = {}
-    for component in _tables(document.get("components")):
-        told = {each.get("name"): each.get("value") for each in _named(component.get("properties"))}
-        path = told.get(_PATH)
-        if told.get(_KIND) == Kind.Module.value and isinstance(path, str):
-            hashes = [each.get("content") for each in _tables(component.get("hashes")) if each.get("alg") == "SHA-256"]
-            found.setdefault(path, []).extend(each for each in hashes if isinstance(each, str))
-    return found
+        raise Malformed("is not a CycloneDX document")
+    modules: dict[str, list[str]] = {}
+    for component in _objects(document.get("components")):
+        properties = {each["name"]: each.get("value") for each in _named_objects(component.get("properties"))}
+        path = properties.get(_PATH)
+        if properties.get(_KIND) == ComponentKind.Module.value and isinstance(path, str):
+            hashes = [each.get("content") for each in _objects(component.get("hashes")) if each.get("alg") == "SHA-256"]
+            modules.setdefault(path, []).extend(each for each in hashes if isinstance(each, str))
+    return modules
 
 
-def _named(value: Any) -> list[dict[str, Any]]:
-    return [each for each in _tables(value) if isinstance(each.get("name"), str)]
+def _named_objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in _objects(value) if isinstance(each.get("name"), str)]
 
 
-def _tables(value: Any) -> list[dict[str, Any]]:
+def _objects(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _bill(message: str) -> Finding:
-    return Finding(check="sbom", message=message)
+def _finding(message: str) -> VerificationFinding:
+    return VerificationFinding(check="sbom", message=message)

@@ -1,6 +1,6 @@
-"""Unpacks compressed streams piece by piece: never more than a bounded piece is in memory, and every byte counts.
+"""Decompresses archives incrementally: only a bounded chunk is in memory, and every byte of the file is checked.
 
-A stream that is cut off, changed, or followed by something else is refused.
+A stream that is truncated, damaged, or followed by other data is rejected.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import BinaryIO, Protocol
 import zstandard
 
 from ...spec.distribution import ArchiveFormat
-from .limits import Limits
-from .refused import Refused
+from .entries import ReadLimits, UnsafeArchive
 
-PIECE = 256 << 10
-# a block of zstd makes 128 KiB of 4 bytes, and its library cannot be told to make less: so it is given little at a time
-_ZSTD_PIECE = 512
-_WINDOW = 128 << 20  # what zstd and xz may take of memory
+CHUNK_BYTES = 256 << 10
+# a zstd block decompresses to 128 KiB from 4 bytes, and the library cannot limit its output: so its input is limited
+_ZSTD_CHUNK_BYTES = 512
+_MAX_WINDOW_BYTES = 128 << 20  # memory of a zstd or xz decompressor
 
 MAGIC: Mapping[ArchiveFormat, bytes] = {
     ArchiveFormat.TarGz: b"\x1f\x8b\x08",
@@ -31,27 +30,27 @@ MAGIC: Mapping[ArchiveFormat, bytes] = {
 }
 
 
-class Stream(Protocol):
-    """What unpacks one stream."""
+class Decompressor(Protocol):
+    """A decompressor of one stream, as in bz2 and lzma."""
 
     @property
     def eof(self) -> bool:
-        """Whether the stream has ended as it should."""
+        """Whether the end of the stream was reached."""
 
     @property
     def unused_data(self) -> bytes:
-        """What was given to it beyond its end."""
+        """Input after the end of the stream."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing more comes without more input."""
+        """Whether more output requires more input."""
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """At most so many bytes."""
+        """Add `data`, and return up to `max_length` bytes."""
 
 
-class Inflating:
-    """A deflate stream: `wbits` is -15 for a raw one, 31 for one of gzip, whose checksum is checked."""
+class InflateStream:
+    """A decompressor for deflate. `wbits` is -15 for a raw stream, 31 for a gzip member, whose checksum is verified."""
 
     def __init__(self, wbits: int) -> None:
         self._stream = zlib.decompressobj(wbits)
@@ -59,26 +58,28 @@ class Inflating:
 
     @property
     def eof(self) -> bool:
-        """Whether the stream has ended as it should."""
+        """Whether the end of the stream was reached."""
         return self._stream.eof
 
     @property
     def unused_data(self) -> bytes:
-        """What was given to it beyond its end."""
+        """Input after the end of the stream."""
         return self._stream.unused_data
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """At most so many bytes."""
-        made = self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
-        self.needs_input = len(made) < max_length
-        return made
+        """Add `data`, and return up to `max_length` bytes."""
+        output = self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
+        self.needs_input = len(output) < max_length
+        return output
 
 
-class _Zstd:
+class _ZstdStream:
+    """A decompressor for a zstd frame. It ignores `max_length`: see `_ZSTD_CHUNK_BYTES`."""
+
     needs_input = True
 
     def __init__(self) -> None:
-        self._stream = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+        self._stream = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
 
     @property
     def eof(self) -> bool:
@@ -92,59 +93,59 @@ class _Zstd:
         return self._stream.decompress(data)
 
 
-_STREAMS: Mapping[ArchiveFormat, tuple[Callable[[], Stream], int]] = {
-    ArchiveFormat.TarGz: (lambda: Inflating(31), PIECE),
-    ArchiveFormat.TarBz2: (bz2.BZ2Decompressor, PIECE),
-    ArchiveFormat.TarXz: (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WINDOW), PIECE),
-    ArchiveFormat.TarZst: (_Zstd, _ZSTD_PIECE),
+_DECOMPRESSORS: Mapping[ArchiveFormat, tuple[Callable[[], Decompressor], int]] = {
+    ArchiveFormat.TarGz: (lambda: InflateStream(31), CHUNK_BYTES),
+    ArchiveFormat.TarBz2: (bz2.BZ2Decompressor, CHUNK_BYTES),
+    ArchiveFormat.TarXz: (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_WINDOW_BYTES), CHUNK_BYTES),
+    ArchiveFormat.TarZst: (_ZstdStream, _ZSTD_CHUNK_BYTES),
 }
 
 
-def decompressed(stream: Stream, data: bytes) -> bytes:
-    """What `stream` makes of `data`. Raises Refused."""
+def decompress(stream: Decompressor, data: bytes) -> bytes:
+    """Add `data` to `stream`, and return up to `CHUNK_BYTES` of output. Raises UnsafeArchive for damaged data."""
     try:
-        return stream.decompress(data, PIECE)
-    # bz2 raises OSError for what is no bzip2, and EOFError comes of what goes on behind an end
+        return stream.decompress(data, CHUNK_BYTES)
+    # bz2 raises OSError for invalid data, and EOFError for input after the end
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError) as error:
-        raise Refused(f"its compressed data is damaged: {error}") from None
+        raise UnsafeArchive(f"the compressed data is damaged: {error}") from None
 
 
-class Unpacked:
-    """The bytes of a compressed file, read in order."""
+class DecompressedFile:
+    """The decompressed content of a file, read sequentially."""
 
-    def __init__(self, file: BinaryIO, packed: ArchiveFormat, limits: Limits) -> None:
+    def __init__(self, file: BinaryIO, archive_format: ArchiveFormat, limits: ReadLimits) -> None:
         self._file, self._limits = file, limits
-        self._pieces = self._unpack(*_STREAMS[packed])
-        self._left = memoryview(b"")
+        self._chunks = self._decompress(*_DECOMPRESSORS[archive_format])
+        self._buffered = memoryview(b"")
         self._count = 0
 
     def read(self, size: int) -> bytes:
-        """`size` bytes, or less at the end only. Raises Refused; OSError where the file cannot be read."""
-        made = bytearray()
-        while len(made) < size:
-            if not self._left:
-                piece = next(self._pieces, None)
-                if piece is None:
+        """Read `size` bytes; fewer only at the end. Raises UnsafeArchive, and OSError if the file cannot be read."""
+        data = bytearray()
+        while len(data) < size:
+            if not self._buffered:
+                chunk = next(self._chunks, None)
+                if chunk is None:
                     break
-                self._left = memoryview(piece)
-            wanted = size - len(made)
-            made += self._left[:wanted]
-            self._left = self._left[wanted:]
-        return bytes(made)
+                self._buffered = memoryview(chunk)
+            missing = size - len(data)
+            data += self._buffered[:missing]
+            self._buffered = self._buffered[missing:]
+        return bytes(data)
 
-    def _unpack(self, new: Callable[[], Stream], step: int) -> Iterator[bytes]:
-        data = self._file.read(step)
-        while data:  # streams may follow each other, and then are one
-            stream = new()
+    def _decompress(self, new_stream: Callable[[], Decompressor], input_bytes: int) -> Iterator[bytes]:
+        data = self._file.read(input_bytes)
+        while data:  # concatenated streams are read as one
+            stream = new_stream()
             while not stream.eof:
-                piece = decompressed(stream, data)
+                chunk = decompress(stream, data)
                 data = b""
-                if piece:
-                    self._count += len(piece)
+                if chunk:
+                    self._count += len(chunk)
                     self._limits.check_bytes(self._count, self._file.tell())
-                    yield piece
+                    yield chunk
                 if stream.needs_input and not stream.eof:
-                    data = self._file.read(step)
+                    data = self._file.read(input_bytes)
                     if not data:
-                        raise Refused("it is cut off: its compressed data has no end")
-            data = stream.unused_data or self._file.read(step)
+                        raise UnsafeArchive("the archive is truncated: its compressed data has no end")
+            data = stream.unused_data or self._file.read(input_bytes)

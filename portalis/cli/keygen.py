@@ -30,15 +30,15 @@ def keygen(
 
     Example: portalis keygen release --passphrase-file secret.txt
     """
-    from ..dist.attest import passphrase
-    from ..dist.attest.keys import generate
+    from ..dist.attest.keys import generate_key
+    from ..dist.attest.passphrase import read_passphrase_file, signing_passphrase
 
-    secret = passphrase.passphrase() if passphrase_file is None else passphrase.from_file(passphrase_file)
+    secret = signing_passphrase() if passphrase_file is None else read_passphrase_file(passphrase_file)
     private, public = (prefix.with_name(f"{prefix.name}{ending}") for ending in (".key", ".pub"))
     for path in (private, public):
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path} exists", remediation="Choose another PREFIX, or move the old key away.")
-    key = generate(algorithm)
+    key = generate_key(algorithm)
     _create(private, key.pem(secret), 0o600)
     try:
         _create(public, key.public.pem(), 0o644)

@@ -11,7 +11,7 @@ import typer
 from ..escaping import printable
 
 if TYPE_CHECKING:
-    from ..dist.verify.verification import Report
+    from ..dist.verify import VerificationReport
 
 SHOWN = 30
 
@@ -38,17 +38,16 @@ def verify(
 
     Nothing is unpacked to disk. Exit code 1 when something is wrong, 2 when there is nothing that could be checked.
     """
-    from ..dist.verify.limits import Limits
-    from ..dist.verify.verification import verify as look
+    from ..dist.verify import ReadLimits, verify_package
 
     given = {"max_bytes": max_bytes, "max_entries": max_entries, "max_ratio": max_ratio}
-    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    limits = ReadLimits(**{name: value for name, value in given.items() if value is not None})
     signer = None
     if key is not None:
-        from ..dist.attest.keys import load_public
+        from ..dist.attest.keys import load_public_key
 
-        signer = load_public(key)
-    report = look(package, limits, signer)
+        signer = load_public_key(key)
+    report = verify_package(package, limits, signer)
     if as_json:
         print(json.dumps(_data(report), indent=2))
     else:
@@ -57,11 +56,11 @@ def verify(
         raise typer.Exit(1)
 
 
-def _data(report: Report) -> dict[str, Any]:
+def _data(report: VerificationReport) -> dict[str, Any]:
     return {
         "path": str(report.path),
         "verified": report.verified,
-        "format": report.packed.value if report.packed else None,
+        "format": report.archive_format.value if report.archive_format else None,
         "files": report.file_count,
         "size_bytes": report.size_bytes,
         "digests": {algorithm.value: digest for algorithm, digest in report.digests.items()},
@@ -69,20 +68,20 @@ def _data(report: Report) -> dict[str, Any]:
             {
                 "name": check.name,
                 "passed": not check.findings,
-                "told": check.told,
+                "told": check.summary,
                 "findings": [{"message": each.message, "remediation": each.remediation} for each in check.findings],
             }
             for check in report.checks
         ],
-        "archives": [_data(each) for each in report.within],
+        "archives": [_data(each) for each in report.archives],
     }
 
 
-def _show(report: Report) -> None:
+def _show(report: VerificationReport) -> None:
     """A line for each check; what is wrong below it, and what to do about it once for the same."""
     for check in report.checks:
         wrong = check.findings
-        print(f"{'FAILED' if wrong else 'ok':<8}{check.name:<12}{printable('' if wrong else check.told)}".rstrip())
+        print(f"{'FAILED' if wrong else 'ok':<8}{check.name:<12}{printable('' if wrong else check.summary)}".rstrip())
         remedies: dict[str, None] = {}
         for finding in wrong[:SHOWN]:
             print(f"          {printable(finding.message)}")
@@ -91,8 +90,8 @@ def _show(report: Report) -> None:
             print(f"          and {len(wrong) - SHOWN} more (--json shows all)")
         for remedy in remedies:
             print(f"          -> {printable(remedy)}")
-    for each in report.within:
+    for each in report.archives:
         _show(each)
-    count = len(report.findings) + sum(len(each.findings) for each in report.within)
+    count = len(report.findings) + sum(len(each.findings) for each in report.archives)
     verdict = "verified" if report.verified else f"NOT verified: {count} finding{'' if count == 1 else 's'}"
     print(f"{printable(str(report.path))}: {verdict}")

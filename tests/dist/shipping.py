@@ -6,14 +6,15 @@ import hashlib
 import tarfile
 from pathlib import Path
 
+from portalis.digests import FileDigest
 from portalis.dist import archive_target as target
-from portalis.dist.attest.keys import PrivateKey, generate
-from portalis.dist.verify.attestation_check import findings
-from portalis.dist.verify.shipped import Finding, Shipped
+from portalis.dist.attest.keys import PrivateKey, generate_key
+from portalis.dist.verify.attestation_check import attestation_findings
+from portalis.dist.verify.checks import ReceivedPackage, VerificationFinding
 
 from .conftest import Package
 
-KEY = generate("ed25519")
+KEY = generate_key("ed25519")
 NAME = "demo-1.2.3.tar.gz"
 
 
@@ -28,17 +29,17 @@ def signed(package: Package, key: PrivateKey | None = KEY) -> Path:
     return package.staging / "archives" / NAME
 
 
-def shipped(archive: Path) -> Shipped:
-    """What is in it."""
-    contents = {}
+def received(archive: Path) -> ReceivedPackage:
+    """The archive with the digests of its files, as the reader of tar archives returns it."""
+    files = {}
     with tarfile.open(archive) as tar:
         for info in tar.getmembers():
             if (file := tar.extractfile(info)) is not None:
                 top, _, path = info.name.partition("/")
-                contents[path] = hashlib.sha256(file.read()).hexdigest()
-    return Shipped(archive=archive, top=top, contents=contents)
+                files[path] = FileDigest(size_bytes=info.size, sha256=hashlib.sha256(file.read()).hexdigest())
+    return ReceivedPackage(path=archive, is_archive=True, top=top, files=files, kept={}, digests={}, is_complete=True)
 
 
-def found(archive: Path, key: PrivateKey | None = KEY) -> list[Finding]:
-    """What the checks say, with the public key of `key`."""
-    return list(findings(shipped(archive), None if key is None else key.public))
+def findings(archive: Path, key: PrivateKey | None = KEY) -> list[VerificationFinding]:
+    """The findings about the attestations, with the public key of `key`."""
+    return list(attestation_findings(received(archive), None if key is None else key.public))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from portalis.dist.attest.keys import load_private, load_public
+from portalis.dist.attest.keys import load_private_key, load_public_key
 from tests.running.commands import portalis
 
 
@@ -23,7 +23,7 @@ def test_a_pair_of_keys_is_written_that_signs_and_checks(tmp_path: Path, algorit
     done = keygen(tmp_path, "release", "--algorithm", algorithm, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    private, public = load_private(tmp_path / "release.key", None), load_public(tmp_path / "release.pub")
+    private, public = load_private_key(tmp_path / "release.key", None), load_public_key(tmp_path / "release.pub")
     assert public.verify(private.sign(b"x"), b"x")
     assert told["keyid"] == public.keyid and told["algorithm"] == algorithm and told["encrypted"] is False
     assert stat.S_IMODE((tmp_path / "release.key").stat().st_mode) == 0o600
@@ -33,10 +33,10 @@ def test_a_passphrase_encrypts_the_private_key_and_is_printed_nowhere(tmp_path: 
     done = keygen(tmp_path, PORTALIS_SIGNING_PASSPHRASE="squeamish")
     assert done.returncode == 0, done.stderr
     assert b"ENCRYPTED" in (tmp_path / "portalis.key").read_bytes()
-    load_private(tmp_path / "portalis.key", b"squeamish")
+    load_private_key(tmp_path / "portalis.key", b"squeamish")
     (tmp_path / "secret").write_text("ossifrage\n")
     assert keygen(tmp_path, "second", "--passphrase-file", "secret").returncode == 0
-    load_private(tmp_path / "second.key", b"ossifrage")
+    load_private_key(tmp_path / "second.key", b"ossifrage")
     assert "squeamish" not in done.stdout + done.stderr
 
 

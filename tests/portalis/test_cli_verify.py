@@ -49,8 +49,8 @@ def test_what_was_changed_in_an_output_directory_is_told(output: Path, cli: Cli)
     (output / "more").write_text("x")
     done = cli("verify", output)
     assert done.returncode == 1
-    assert f"changed: '{module.relative_to(output)}' has " in done.stdout
-    assert "extra: 'more' is there" in done.stdout and done.stdout.endswith(": NOT verified: 2 findings\n")
+    assert f"changed: '{module.relative_to(output)}': expected " in done.stdout
+    assert "extra: 'more' is in the package" in done.stdout and done.stdout.endswith(": NOT verified: 2 findings\n")
 
 
 def test_a_damaged_archive_is_told_with_what_to_do_and_exit_code_1(output: Path, cli: Cli) -> None:
@@ -59,12 +59,14 @@ def test_a_damaged_archive_is_told_with_what_to_do_and_exit_code_1(output: Path,
     done = cli("verify", path)
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert "FAILED  structure" in lines and "          it is cut off: its compressed data has no end" in lines
     assert (
-        "          -> Get it again, from where it was published; if that does not help, tell those who have made it."
+        "FAILED  structure" in lines and "          the archive is truncated: its compressed data has no end" in lines
+    )
+    assert (
+        "          -> Download the archive and the files next to it again. If the error remains, report it to the publisher."
         in lines
     )
-    assert any("says" in line and "and the archive has" in line for line in lines)
+    assert any("does not match the archive: expected " in line and ", got " in line for line in lines)
     assert lines[-1].startswith(f"{path}: NOT verified: ")
 
 
@@ -81,14 +83,14 @@ def test_json_has_all_of_it(output: Path, cli: Cli) -> None:
     done = cli("verify", path, "--json")
     assert done.returncode == 1
     (finding,) = json.loads(done.stdout)["checks"][0]["findings"]
-    assert finding["message"].startswith("it is no archive") and finding["remediation"]
+    assert finding["message"].startswith("not an archive in a supported format") and finding["remediation"]
 
 
 def test_limits_are_set_on_the_command_line(output: Path, cli: Cli) -> None:
     path = output / "archives" / NAME
     for option, said in (
-        ("--max-bytes", "it unpacks to more than 2 bytes"),
-        ("--max-entries", "more than 2 files and folders"),
+        ("--max-bytes", "are larger than 2 bytes in total"),
+        ("--max-entries", "more than 2 files and directories"),
     ):
         done = cli("verify", path, option, "2")
         assert done.returncode == 1 and said in done.stdout and option in done.stdout

@@ -17,7 +17,7 @@ import wasmtime
 
 from portalis.backend import Program
 from portalis.cli.app import app
-from portalis.dist.attest.keys import load_private
+from portalis.dist.attest.keys import load_private_key
 from portalis.examples.catalog import EXAMPLES
 from portalis.tritonserver import Ports
 from tests import parts
@@ -72,7 +72,7 @@ def begun(example: str, folder: Path) -> None:
 def with_a_key(example: str, folder: Path) -> None:
     (folder / "secret.txt").write_text("correct horse\n")
     in_shell(example, folder)
-    assert load_private(folder / "release.key", b"correct horse").public.keyid
+    assert load_private_key(folder / "release.key", b"correct horse").public.keyid
 
 
 def with_a_schema(example: str, folder: Path) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from portalis.dist.archive.blocks import Block, Blocks, Workers
-from portalis.dist.archive.compressors import COMPRESSORS, CannotCompress
-from portalis.dist.archive.members import Members, from_file
-from portalis.dist.archive.plan import Plan
-from portalis.dist.archive.writer import ENDINGS, write
+from portalis.dist.archive.blocks import Block, BlockCompressor, CompressionWorkers
+from portalis.dist.archive.compressors import COMPRESSORS, CompressionFailed
+from portalis.dist.archive.members import ArchivePlan, Members, file_member
+from portalis.dist.archive.writer import ARCHIVE_ENDINGS, write_archive
 from portalis.spec.distribution import ArchiveFormat
 from tests.running.waiting import PATIENCE_S
 
@@ -36,11 +35,11 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_bytes_do_not_depend_on_the_number_of_workers(
     tmp_path: Path, big: Path, packed: ArchiveFormat, level: int
 ) -> None:
-    plan = Plan(top="demo", members=Members([from_file("big", big, "test")]), epoch=1, level=level)
+    plan = ArchivePlan(top="demo", members=Members([file_member("big", big, "test")]), epoch=1, level=level)
     digests = set()
     for workers in (1, 3):
-        archive = tmp_path / f"{workers}{ENDINGS[packed]}"
-        write(plan, archive, packed, lambda _: None, workers=workers)
+        archive = tmp_path / f"{workers}{ARCHIVE_ENDINGS[packed]}"
+        write_archive(plan, archive, packed, lambda _: None, workers=workers)
         digests.add(hashlib.sha256(archive.read_bytes()).hexdigest())
     assert len(digests) == 1
     if packed is ArchiveFormat.Zip:
@@ -52,9 +51,9 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(
 
 def test_gzip_stays_one_member_and_loses_little_at_the_seams(tmp_path: Path, big: Path) -> None:
     """pigz's way: some programs read only the first member of a file."""
-    plan = Plan(top="demo", members=Members([from_file("big", big, "test")]), epoch=1, level=6)
+    plan = ArchivePlan(top="demo", members=Members([file_member("big", big, "test")]), epoch=1, level=6)
     archive = tmp_path / "a.tar.gz"
-    write(plan, archive, ArchiveFormat.TarGz, lambda _: None)
+    write_archive(plan, archive, ArchiveFormat.TarGz, lambda _: None)
     whole = subprocess.run(["gzip", "-6nc"], input=big.read_bytes(), capture_output=True, check=True).stdout
     assert archive.stat().st_size < 1.01 * len(whole)
     listed = subprocess.run(["gzip", "-l", str(archive)], capture_output=True, text=True, check=True).stdout
@@ -69,8 +68,8 @@ def test_blocks_are_worked_on_at_the_same_time_and_come_in_order() -> None:
             together.wait()  # never ends unless three run
         return block.data.upper()
 
-    with Workers(3) as workers:
-        blocks = Blocks(workers, work, block_bytes=2, worker_bytes=1)
+    with CompressionWorkers(3) as workers:
+        blocks = BlockCompressor(workers, work, block_bytes=2, worker_bytes=1)
         assert blocks.compress(b"abcdefghijkl") + blocks.compress(b"m") + blocks.flush() == b"ABCDEFGHIJKLM"
 
 
@@ -83,8 +82,8 @@ def test_no_more_blocks_wait_than_are_worked_on() -> None:
         held.acquire(timeout=PATIENCE_S)
         return block.data
 
-    with Workers(2) as workers:
-        blocks = Blocks(workers, work, block_bytes=1, worker_bytes=1)
+    with CompressionWorkers(2) as workers:
+        blocks = BlockCompressor(workers, work, block_bytes=1, worker_bytes=1)
         done = b""
         for each in b"abcdefgh":
             held.release()
@@ -96,13 +95,15 @@ def test_no_more_blocks_wait_than_are_worked_on() -> None:
 
 
 def test_each_block_has_the_end_of_the_one_before() -> None:
-    blocks = Blocks(Workers(1), lambda block: block.before + b"|" + block.data + b";", block_bytes=3, worker_bytes=1)
+    blocks = BlockCompressor(
+        CompressionWorkers(1), lambda block: block.history + b"|" + block.data + b";", block_bytes=3, worker_bytes=1
+    )
     assert blocks.compress(b"abcdef") + blocks.flush() == b"|abc;abc|def;"
 
 
 @pytest.mark.parametrize("worker_bytes", [1, 10 << 20, 90 << 20, 1 << 40])
 def test_workers_are_as_many_as_there_is_memory_for_and_one_at_least(worker_bytes: int) -> None:
-    count = Workers().count(worker_bytes)
+    count = CompressionWorkers().count(worker_bytes)
     assert count >= 1 and (count == 1 or count * worker_bytes <= 96 << 20)
 
 
@@ -110,8 +111,8 @@ def test_what_a_worker_raises_comes_out(tmp_path: Path) -> None:
     def fail(block: Block) -> bytes:
         raise MemoryError("no more")
 
-    with Workers(2) as workers:
-        blocks = Blocks(workers, fail, block_bytes=1, worker_bytes=1)
+    with CompressionWorkers(2) as workers:
+        blocks = BlockCompressor(workers, fail, block_bytes=1, worker_bytes=1)
         with pytest.raises(MemoryError, match="no more"):
             blocks.compress(b"abcdef")
 
@@ -121,14 +122,14 @@ def test_without_a_thread_to_be_had_it_is_a_lack_of_memory(monkeypatch: pytest.M
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with Workers(2) as workers, pytest.raises(MemoryError, match="can't start new thread"):
-        Blocks(workers, lambda block: block.data, block_bytes=1, worker_bytes=1).compress(b"abc")
+    with CompressionWorkers(2) as workers, pytest.raises(MemoryError, match="can't start new thread"):
+        BlockCompressor(workers, lambda block: block.data, block_bytes=1, worker_bytes=1).compress(b"abc")
 
 
 def test_workers_are_counted_where_the_system_knows_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.sched_getaffinity")
     monkeypatch.setattr("os.cpu_count", lambda: None)
-    assert Workers().count(1) == 1
+    assert CompressionWorkers().count(1) == 1
 
 
 def test_what_zstd_gives_up_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,16 +144,16 @@ def test_what_zstd_gives_up_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             raise zstandard.ZstdError("allocation failed")
 
     make = COMPRESSORS[ArchiveFormat.TarZst]
-    packing = make(1, Workers(1))
-    monkeypatch.setattr(packing, "_packing", Failing())
-    with pytest.raises(CannotCompress, match="allocation failed"):
+    packing = make(1, CompressionWorkers(1))
+    monkeypatch.setattr(packing, "_stream", Failing())
+    with pytest.raises(CompressionFailed, match="allocation failed"):
         packing.compress(b"x")
-    with pytest.raises(CannotCompress, match="allocation failed"):
+    with pytest.raises(CompressionFailed, match="allocation failed"):
         packing.flush()
 
     def refuse(**parameters: object) -> None:
         raise zstandard.ZstdError("cannot make a context")
 
     monkeypatch.setattr(zstandard, "ZstdCompressor", refuse)
-    with pytest.raises(CannotCompress, match="cannot make a context"):
-        make(1, Workers(1))
+    with pytest.raises(CompressionFailed, match="cannot make a context"):
+        make(1, CompressionWorkers(1))

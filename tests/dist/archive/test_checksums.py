@@ -11,7 +11,7 @@ from pathlib import Path
 import blake3
 import pytest
 
-from portalis.dist.archive.checksums import checksum_files, checksums
+from portalis.dist.archive.checksums import checksum_file_texts, file_checksums
 from portalis.spec.distribution import ChecksumAlgorithm
 from tests.parts import ROOT
 
@@ -23,13 +23,13 @@ ALL = list(ChecksumAlgorithm)
 def archive(tmp_path: Path) -> Path:
     path = tmp_path / "a demo-1.0.0.tar.gz"
     path.write_bytes(DATA)
-    for name, text in checksum_files(path.name, checksums(path, ALL)).items():
+    for name, text in checksum_file_texts(path.name, file_checksums(path, ALL)).items():
         (tmp_path / name).write_text(text)
     return path
 
 
 def test_every_algorithm_gives_its_digest_in_hex(archive: Path) -> None:
-    assert checksums(archive, ALL) == {
+    assert file_checksums(archive, ALL) == {
         ChecksumAlgorithm.SHA256: hashlib.sha256(DATA).hexdigest(),
         ChecksumAlgorithm.SHA512: hashlib.sha512(DATA).hexdigest(),
         ChecksumAlgorithm.Blake3: blake3.blake3(DATA).hexdigest(),
@@ -38,7 +38,7 @@ def test_every_algorithm_gives_its_digest_in_hex(archive: Path) -> None:
 
 def test_blake3_of_nothing_is_the_one_of_its_specification(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    (found,) = checksums(tmp_path / "empty", [ChecksumAlgorithm.Blake3]).values()
+    (found,) = file_checksums(tmp_path / "empty", [ChecksumAlgorithm.Blake3]).values()
     assert found == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portalis.dist.archive.contents import contents
+from portalis.dist.archive.contents import archive_contents, unused_include_warnings
 from portalis.errors import PortalisError
 from tests.dist.conftest import STAGED, Package
 
@@ -32,7 +32,7 @@ EVERYTHING = {
 
 
 def names(package: Package) -> set[str]:
-    return {str(member.path) for member in contents(package.job()).members}
+    return {str(member.path) for member in archive_contents(package.job()).members}
 
 
 def test_everything_has_the_place_that_the_requirements_give_it(package: Package) -> None:
@@ -41,7 +41,7 @@ def test_everything_has_the_place_that_the_requirements_give_it(package: Package
 
 
 def test_nothing_that_an_earlier_stage_made_is_lost(package: Package) -> None:
-    members = contents(package.job()).members
+    members = archive_contents(package.job()).members
     assert {str(member.staged) for member in members if member.staged} == set(STAGED)
 
 
@@ -73,20 +73,20 @@ def test_the_model_repository_is_found_where_the_spec_puts_it(package: Package) 
 def test_digests_are_those_of_the_stages_and_are_not_computed_again(package: Package) -> None:
     package.stage("docs/huge.html", b"guide")
     (package.staging / "docs" / "huge.html").write_bytes(b"another")
-    (member,) = (each for each in contents(package.job()).members if each.path.name == "huge.html")
+    (member,) = (each for each in archive_contents(package.job()).members if each.path.name == "huge.html")
     assert member.size_bytes == 5
 
 
 def test_the_executable_bit_of_a_staged_file_is_seen(package: Package) -> None:
     (package.staging / "docs" / "openapi.json").chmod(0o755)
-    found = {str(member.path): member.executable for member in contents(package.job()).members}
+    found = {str(member.path): member.executable for member in archive_contents(package.job()).members}
     assert found["docs/openapi.json"] is True and found["triton/gelu/config.pbtxt"] is False
 
 
 def test_two_files_for_one_place_are_an_error_that_names_it(package: Package) -> None:
     package.stage("containers/demo-gelu/image.tar", b"another image")
-    with pytest.raises(PortalisError, match="two files of the archive would be at 'containers/demo-gelu/image.tar'"):
-        contents(package.job())
+    with pytest.raises(PortalisError, match="two files of the archive have the path 'containers/demo-gelu/image.tar'"):
+        archive_contents(package.job())
 
 
 @pytest.mark.parametrize(("build", "found"), [('{"workspace_root": "code"}', True), ("{}", False)])
@@ -102,7 +102,7 @@ def test_a_report_of_the_build_that_cannot_be_read_is_an_error_that_names_it(pac
     package.spec["build_metadata"] = package.input("build.json", b"[")
     job = package.job()
     with pytest.raises(PortalisError, match="build.json cannot be read"):
-        contents(job)
+        archive_contents(job)
 
 
 def test_an_input_that_is_gone_is_an_error_that_names_it(package: Package) -> None:
@@ -110,4 +110,18 @@ def test_an_input_that_is_gone_is_an_error_that_names_it(package: Package) -> No
     job = package.job()
     Path(package.spec["benchmarks"]).unlink()
     with pytest.raises(PortalisError, match="bench.json: No such file"):
-        contents(job)
+        archive_contents(job)
+
+
+def test_an_option_that_is_true_and_adds_no_file_is_a_warning(package: Package) -> None:
+    package.configure(include_source_rust=True, include_test_reports=True, include_benchmarks=True)
+    assert [warning.message for warning in unused_include_warnings(package.job())] == [
+        f"distribution_config.{key} is true but adds no file to the archive: {reason}"
+        for key, reason in (
+            ("include_source_rust", "build_metadata has no workspace_root"),
+            ("include_test_reports", "neither test_results nor parity_report is set"),
+            ("include_benchmarks", "benchmarks is not set"),
+        )
+    ]
+    package.with_everything()
+    assert list(unused_include_warnings(package.job())) == []

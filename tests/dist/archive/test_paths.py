@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from portalis.dist.archive.members import Members, from_bytes
-from portalis.dist.archive.paths import folded, path_trouble
+from portalis.dist.archive.members import Members, bytes_member
+from portalis.dist.archive.paths import fold_path, path_problem
 from portalis.errors import PortalisError
 
 HOSTILE = (
@@ -31,14 +31,14 @@ HOSTILE = (
 
 @pytest.mark.parametrize("path", HOSTILE)
 def test_a_path_that_could_come_to_lie_elsewhere_is_refused(path: str) -> None:
-    assert path_trouble(path) is not None
+    assert path_problem(path) is not None
 
 
 @pytest.mark.parametrize(
     "path", ["a", "..a/b..", "a/...", "docs/$(x) `y` 'z'.md", "資料/😀", ".hidden", "a b/-rf", "ab:c"]
 )
 def test_an_odd_path_is_taken(path: str) -> None:
-    assert path_trouble(path) is None
+    assert path_problem(path) is None
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ def test_an_odd_path_is_taken(path: str) -> None:
 )
 def test_no_archive_is_made_of_a_path_that_verify_would_refuse(path: str) -> None:
     with pytest.raises(PortalisError, match="cannot be in an archive"):
-        Members([from_bytes(path, b"", "test")])
+        Members([bytes_member(path, b"", "test")])
 
 
 @pytest.mark.parametrize(("one", "other"), [("README", "readme"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")])
 def test_names_that_are_one_where_capitals_do_not_count_are_refused(one: str, other: str) -> None:
-    assert folded(one) == folded(other)
-    with pytest.raises(PortalisError, match="are one file where capitals do not count"):
-        Members([from_bytes(one, b"", "test"), from_bytes(other, b"", "test")])
+    assert fold_path(one) == fold_path(other)
+    with pytest.raises(PortalisError, match="are the same file on a file system that ignores case"):
+        Members([bytes_member(one, b"", "test"), bytes_member(other, b"", "test")])

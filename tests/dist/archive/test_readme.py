@@ -11,9 +11,9 @@ import docutils.nodes
 import pytest
 from markdown_it import MarkdownIt
 
-from portalis.dist.archive.contents import contents
-from portalis.dist.archive.readme import readme
-from portalis.dist.archive.readme_values import facts
+from portalis.dist.archive.contents import archive_contents
+from portalis.dist.archive.readme import render_readme
+from portalis.dist.archive.readme_values import readme_values
 from portalis.spec.distribution import ReadmeFormat
 from tests.dist.conftest import Package
 from tests.portalis.test_markup import rst_document
@@ -24,8 +24,8 @@ SHOWN = "Hi {{ 7 * 7 }} {% raw %} # <script>alert(1)</script> *b* `c` [d](e) |f|
 
 def made(package: Package) -> tuple[str, str]:
     job = package.job()
-    values = facts(job, contents(job).members, job.manifest(), top="demo-1.2.3")
-    return readme(job.spec.distribution_config, values)
+    values = readme_values(job, archive_contents(job).members, job.manifest(), top="demo-1.2.3")
+    return render_readme(job.spec.distribution_config, values)
 
 
 @pytest.fixture
@@ -63,8 +63,11 @@ def test_it_does_not_speak_of_what_the_package_has_not(package: Package, how: st
     package.files = {path: each for path, each in package.files.items() if path.parts[0] == "docs"}
     package.configure(readme_format=how)
     job = package.job()
-    object.__setattr__(job, "made", type(job.artifacts)())
-    _, text = readme(job.spec.distribution_config, facts(job, contents(job).members, job.manifest(), top="demo-1.2.3"))
+    object.__setattr__(job, "artifacts", type(job.artifacts)())
+    _, text = render_readme(
+        job.spec.distribution_config,
+        readme_values(job, archive_contents(job).members, job.manifest(), top="demo-1.2.3"),
+    )
     for unwanted in ("docker", "Triton", "src/", "License", "Contact", "None"):
         assert unwanted not in text
     assert "docs/" in text

@@ -76,8 +76,8 @@ def test_links_that_lead_outside_or_nowhere_and_special_files_are_left_out_and_t
     before = ["Cargo.lock", "Cargo.toml", "crates/one/Cargo.toml", "crates/one/src/lib.rs", "src/lib.rs"]
     members, told = rust_source(root, "src")
     assert [str(member.path) for member in members] == [f"src/{name}" for name in before]
-    assert [each.sentence.split()[0] for each in told] == [f"'{name}'" for name in "abcdefgh"]
-    assert [each for each in told if "leads outside" in each.sentence] == [told[0], told[1], told[5]]
+    assert [each.message.split()[0] for each in told] == [f"'{name}'" for name in "abcdefgh"]
+    assert [each for each in told if "points outside" in each.message] == [told[0], told[1], told[5]]
 
 
 def test_the_workspace_itself_may_be_reached_over_a_link(root: Path, tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ def test_a_name_that_is_not_utf8_is_left_out_and_told_escaped(root: Path) -> Non
     except OSError:
         pytest.skip("this file system has no such names")
     members, told = rust_source(root, "src")
-    assert len(members) == 5 and [each.sentence for each in told] == ["'caf\\udce9.rs' has a name that is not UTF-8"]
+    assert len(members) == 5 and [each.message for each in told] == ["'caf\\udce9.rs' has a name that is not UTF-8"]
 
 
 @pytest.mark.parametrize(
     ("bound", "value", "what"),
-    [("MAX_FILES", 4, "4 files"), ("MAX_BYTES", 4, "GiB"), ("MAX_DEPTH", 1, "folders more than 1 deep")],
+    [("MAX_FILES", 4, "4 files"), ("MAX_BYTES", 4, "GiB"), ("MAX_DEPTH", 1, "directories more than 1 deep")],
 )
 def test_a_folder_that_is_too_large_to_be_a_workspace_is_an_error(
     root: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, what: str

@@ -10,9 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from portalis.dist.archive.exclusion import Exclusion
-from portalis.dist.archive.rust_source import LeftOut, rust_source
-from portalis.dist.archive.secrets import LOOKED_INTO
+from portalis.dist.archive.rust_source import Exclusion, OmittedFile, rust_source
+from portalis.dist.archive.secrets import SCANNED_BYTES
 
 from .test_rust_source import put
 
@@ -91,7 +90,7 @@ KEPT = {
 }
 
 
-def shipped(root: Path, exclude: Sequence[str] = ()) -> tuple[list[str], list[LeftOut]]:
+def shipped(root: Path, exclude: Sequence[str] = ()) -> tuple[list[str], list[OmittedFile]]:
     members, left_out = rust_source(root, "src", exclude)
     return [str(member.path.relative_to("src")) for member in members], left_out
 
@@ -103,7 +102,7 @@ def test_a_secret_is_left_out_and_named(tmp_path: Path, name: str) -> None:
     names, left_out = shipped(tmp_path)
     assert names == ["Cargo.toml"]
     (one,) = left_out
-    assert one.is_secret and f"'{name}' holds " in one.sentence
+    assert one.is_secret and f"'{name}' contains " in one.message
 
 
 def test_what_is_public_or_only_speaks_of_keys_is_shipped(tmp_path: Path) -> None:
@@ -120,7 +119,7 @@ def test_a_folder_of_credentials_is_left_out_and_named_once(tmp_path: Path, fold
     put(tmp_path, f"{folder}/more/x")
     names, left_out = shipped(tmp_path)
     assert names == ["Cargo.toml"]
-    assert [each.sentence for each in left_out] == [f"the folder '{folder}' has credentials"]
+    assert [each.message for each in left_out] == [f"the directory '{folder}' contains credentials"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +139,7 @@ def test_a_link_to_a_secret_is_left_out_under_its_own_name(tmp_path: Path) -> No
     (tmp_path / "known").symlink_to(".ssh/known")
     names, left_out = shipped(tmp_path)
     assert names == ["Cargo.toml"]
-    assert sorted(each.sentence.split("'")[1] for each in left_out) == [".ssh", "id_rsa", "innocent", "known"]
+    assert sorted(each.message.split("'")[1] for each in left_out) == [".ssh", "id_rsa", "innocent", "known"]
 
 
 def test_patterns_leave_out_more_and_keep_what_they_name(tmp_path: Path) -> None:
@@ -148,7 +147,7 @@ def test_patterns_leave_out_more_and_keep_what_they_name(tmp_path: Path) -> None
         put(tmp_path, name, data)
     names, left_out = shipped(tmp_path, ["*.bak", "/notes/", "!tests/*.key"])
     assert names == ["tests/server.key"]
-    assert [each.sentence.split("'")[1] for each in left_out] == ["server.key"]
+    assert [each.message.split("'")[1] for each in left_out] == ["server.key"]
     assert "a.bak" in shipped(tmp_path, ["*.bak", "!a.bak"])[0]
     assert shipped(tmp_path, ["**"]) == ([], [])
     put(tmp_path, ".ssh/config")
@@ -176,10 +175,12 @@ def test_patterns_leave_out_more_and_keep_what_they_name(tmp_path: Path) -> None
     ],
 )
 def test_a_pattern_fits_as_in_a_gitignore(pattern: str, path: str, is_folder: bool, fits: bool) -> None:
-    assert (Exclusion((pattern,)).leaves_out(path.split("/"), is_folder=is_folder) is True) == fits
+    assert (Exclusion((pattern,)).excludes(path.split("/"), is_folder=is_folder) is True) == fits
 
 
-@pytest.mark.parametrize("data", [b"\n" * LOOKED_INTO, b"-----BEGIN PRIVATE KEY-----\n" * 100_000, b" \n" * 1_000_000])
+@pytest.mark.parametrize(
+    "data", [b"\n" * SCANNED_BYTES, b"-----BEGIN PRIVATE KEY-----\n" * 100_000, b" \n" * 1_000_000]
+)
 def test_no_content_takes_long_to_look_into(tmp_path: Path, data: bytes) -> None:
     put(tmp_path, "a.pem", data)
     put(tmp_path, "a.txt", b"x" + data)

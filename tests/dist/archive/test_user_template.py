@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from portalis.dist.archive.readme import FILTERS
-from portalis.dist.archive.user_template import render_user_template
+from portalis.dist.archive.readme import render_user_template
 from portalis.target import StageError
 
 VALUES: dict[str, Any] = {"package": "a *b* {{ 7 * 7 }}", "modules": [{"name": "x"}]}
@@ -21,7 +20,7 @@ def template(tmp_path: Path) -> Path:
 
 def render(template: Path, text: str) -> str:
     template.write_text(text, encoding="utf-8")
-    return render_user_template(template, FILTERS, VALUES)
+    return render_user_template(template, VALUES)
 
 
 def test_it_sees_the_values_and_the_filters_and_values_are_never_templates(template: Path) -> None:
@@ -60,7 +59,7 @@ def test_an_error_names_the_file_the_line_and_what_is_wrong(template: Path, text
 def test_a_template_that_is_not_utf8_or_gone_is_an_error_that_names_it(template: Path) -> None:
     template.write_bytes(b"\xff")
     with pytest.raises(StageError, match="readme.j2 cannot be read as UTF-8"):
-        render_user_template(template, FILTERS, VALUES)
+        render_user_template(template, VALUES)
     template.unlink()
     with pytest.raises(StageError, match="readme.j2 cannot be read"):
-        render_user_template(template, FILTERS, VALUES)
+        render_user_template(template, VALUES)

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from portalis.dist.archive.members import Members, from_bytes, from_file
-from portalis.dist.archive.plan import Plan
-from portalis.dist.archive.writer import ENDINGS, human, write
+from portalis.dist.archive.members import ArchivePlan, Members, bytes_member, file_member
+from portalis.dist.archive.writer import ARCHIVE_ENDINGS, write_archive
 from portalis.errors import PortalisError
 from portalis.spec.distribution import ArchiveFormat
 from tests.dist.tars import open_tar
@@ -41,14 +40,14 @@ def content(name: str) -> bytes:
     return b"" if name == "empty" else (name * 50).encode()
 
 
-def plan(level: int = 6, names: tuple[str, ...] = NAMES, **changes: Any) -> Plan:
-    members = Members(from_bytes(name, content(name), "test") for name in names)
-    return dataclasses.replace(Plan(top="demo-1.2.3", members=members, epoch=EPOCH, level=level), **changes)
+def plan(level: int = 6, names: tuple[str, ...] = NAMES, **changes: Any) -> ArchivePlan:
+    members = Members(bytes_member(name, content(name), "test") for name in names)
+    return dataclasses.replace(ArchivePlan(top="demo-1.2.3", members=members, epoch=EPOCH, level=level), **changes)
 
 
-def written(path: Path, packed: ArchiveFormat, what: Plan | None = None) -> Path:
-    archive = path / f"demo-1.2.3{ENDINGS[packed]}"
-    write(what or plan(), archive, packed, lambda _: None)
+def written(path: Path, packed: ArchiveFormat, what: ArchivePlan | None = None) -> Path:
+    archive = path / f"demo-1.2.3{ARCHIVE_ENDINGS[packed]}"
+    write_archive(what or plan(), archive, packed, lambda _: None)
     return archive
 
 
@@ -144,7 +143,7 @@ def test_an_executable_stays_one_and_no_other_permission_is_kept(tmp_path: Path)
     for name, mode in (("run.sh", 0o4751), ("data", 0o606)):
         (tmp_path / name).write_bytes(b"x")
         (tmp_path / name).chmod(mode)
-    members = Members(from_file(name, tmp_path / name, "test") for name in ("run.sh", "data"))
+    members = Members(file_member(name, tmp_path / name, "test") for name in ("run.sh", "data"))
     for packed in (ArchiveFormat.TarGz, ArchiveFormat.Zip):
         archive = written(tmp_path, packed, plan(members=members))
         out = tmp_path / packed
@@ -162,28 +161,20 @@ def test_a_file_that_changes_after_it_was_hashed_is_an_error(
 ) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"y" * 100)
-    members = Members([from_file("source", source, "test")])
+    members = Members([file_member("source", source, "test")])
     source.write_bytes(change)
-    with pytest.raises(PortalisError, match="source has changed while it was packed"):
+    with pytest.raises(PortalisError, match="source changed while it was packed"):
         written(tmp_path, packed, plan(members=members))
 
 
 def test_progress_is_told_in_shares_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portalis.dist.archive.writer.STEP", 1 << 20)
+    monkeypatch.setattr("portalis.dist.archive.writer.PROGRESS_BYTES", 1 << 20)
     data = tmp_path / "data"
     data.write_bytes(bytes(4 << 20))
     said: list[str] = []
-    members = Members([from_file("data", data, "test")])
-    write(plan(members=members), tmp_path / "a.tar.gz", ArchiveFormat.TarGz, said.append)
+    members = Members([file_member("data", data, "test")])
+    write_archive(plan(members=members), tmp_path / "a.tar.gz", ArchiveFormat.TarGz, said.append)
     assert said == [f"packing a.tar.gz: {share} % of 4.0 MiB" for share in (25, 50, 75, 100)]
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (5 << 30, "5.0 GiB"), (1 << 60, "1048576.0 TiB")],
-)
-def test_sizes_are_told_for_people(count: int, text: str) -> None:
-    assert human(count) == text
 
 
 PACK = """
@@ -191,18 +182,17 @@ import os, sys
 os.umask(int(sys.argv[3], 8))
 from pathlib import Path
 import zstandard
-from portalis.dist.archive.writer import write
-from portalis.dist.archive.members import Members, from_file
-from portalis.dist.archive.plan import Plan
+from portalis.dist.archive.writer import write_archive
+from portalis.dist.archive.members import ArchivePlan, Members, file_member
 from portalis.spec.distribution import ArchiveFormat
 os.setuid(int(sys.argv[6]))
 source = Path(sys.argv[1])
 files = list(source.rglob("*"))
 if sys.argv[4] == "reversed":
     files.reverse()
-members = Members(from_file(f.relative_to(source), f, "test") for f in files if f.is_file())
-plan = Plan(top="demo-1.2.3", members=members, epoch=1714979289, level=6)
-write(plan, Path(sys.argv[2]), ArchiveFormat(sys.argv[5]), lambda text: None)
+members = Members(file_member(f.relative_to(source), f, "test") for f in files if f.is_file())
+plan = ArchivePlan(top="demo-1.2.3", members=members, epoch=1714979289, level=6)
+write_archive(plan, Path(sys.argv[2]), ArchiveFormat(sys.argv[5]), lambda text: None)
 """
 
 
@@ -239,10 +229,9 @@ def test_the_bytes_depend_on_the_files_alone(packed: ArchiveFormat) -> None:
 MEASURE = """
 import sys, threading, time
 from pathlib import Path
-from portalis.dist.archive.writer import write
-from portalis.dist.archive.checksums import checksums
-from portalis.dist.archive.members import Members, from_file
-from portalis.dist.archive.plan import Plan
+from portalis.dist.archive.writer import write_archive
+from portalis.dist.archive.checksums import file_checksums
+from portalis.dist.archive.members import ArchivePlan, Members, file_member
 from portalis.spec.distribution import ArchiveFormat, ChecksumAlgorithm
 
 def memory(kind):  # getrusage also counts what the process was before its exec
@@ -257,11 +246,11 @@ def watch():
 thread = threading.Thread(target=watch)
 thread.start()
 big = Path(sys.argv[1])
-members = Members([from_file("big", big, "test")])
-plan = Plan(top="top", members=members, epoch=0, level=int(sys.argv[3]))
+members = Members([file_member("big", big, "test")])
+plan = ArchivePlan(top="top", members=members, epoch=0, level=int(sys.argv[3]))
 target = big.with_name("archive")
-write(plan, target, ArchiveFormat(sys.argv[2]), lambda text: None)
-checksums(target, list(ChecksumAlgorithm))
+write_archive(plan, target, ArchiveFormat(sys.argv[2]), lambda text: None)
+file_checksums(target, list(ChecksumAlgorithm))
 done = True
 thread.join()
 print(peak - before, memory("VmHWM"))
@@ -284,8 +273,8 @@ def test_memory_does_not_grow_with_the_size_of_the_files(tmp_path: Path, packed:
 LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
-from portalis.dist.archive.fallback import warnings, write_one
-from portalis.dist.placing import all_or_nothing
+from portalis.dist.archive.fallback import fallback_warnings, write_with_fallback
+from portalis.output.file_group import file_group
 from portalis.spec.distribution import ArchiveFormat, DistributionConfiguration
 from tests.dist.archive.test_writer import plan
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -293,11 +282,11 @@ resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20),) * 2)
 config = DistributionConfiguration(
     archive_format=ArchiveFormat.TarXz, compression_level=9, fallback_formats=tuple(map(ArchiveFormat, sys.argv[2:]))
 )
-with all_or_nothing(Path(sys.argv[1]), "the archive") as files:
-    archive = write_one(plan(9), config, files, lambda text: None)
+with file_group(Path(sys.argv[1])) as files:
+    archive = write_with_fallback(plan(9), config, files, lambda text: None)
     print(archive.name)
     print(*files.names)
-for each in warnings(archive):
+for each in fallback_warnings(archive):
     print(each.message)
 """
 
@@ -311,18 +300,18 @@ def with_little_memory(folder: Path, *fallbacks: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-FAILED = "demo-1.2.3.tar.xz cannot be compressed at level 9: there is not enough memory"
+FAILED = "demo-1.2.3.tar.xz cannot be compressed at level 9: not enough memory"
 
 
 def test_without_the_memory_for_a_level_level_1_is_taken_and_told(tmp_path: Path) -> None:
     said = with_little_memory(tmp_path / "out")
     name = "demo-1.2.3.tar.xz"
-    assert said == [name, name, f"{FAILED}; it was made at level 1"]
+    assert said == [name, name, f"{FAILED}; created at level 1 instead"]
     subprocess.run(["xz", "-t", str(tmp_path / "out" / name)], check=True)
 
 
 def test_the_next_format_is_taken_and_told_where_the_spec_allows(tmp_path: Path) -> None:
     said = with_little_memory(tmp_path / "out", "TarBz2", "Zip")
     name = "demo-1.2.3.tar.bz2"
-    assert said == [name, name, f"{FAILED}; {name} was made instead"]
+    assert said == [name, name, f"{FAILED}; {name} was created instead"]
     subprocess.run(["bzip2", "-t", str(tmp_path / "out" / name)], check=True)

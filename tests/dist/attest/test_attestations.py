@@ -13,14 +13,14 @@ import pytest
 
 from portalis.contracts.output import WarningSeverity
 from portalis.dist import archive_target as target
-from portalis.dist.attest.keys import generate
+from portalis.dist.attest.keys import generate_key
 from portalis.dist.attest.passphrase import FILE_VARIABLE, VARIABLE
 from portalis.manifest_text import parse_manifest
 from portalis.problems import Problem
 from portalis.spec.distribution import ManifestFormat
 from portalis.target import StageError
 from tests.dist.conftest import Package
-from tests.dist.shipping import KEY, NAME, found, shipped, signed
+from tests.dist.shipping import KEY, NAME, findings, received, signed
 from tests.parts import ROOT
 
 SECRET = b"squeamish ossifrage"
@@ -42,7 +42,7 @@ def test_the_sbom_is_in_the_archive_and_in_its_manifest(package: Package) -> Non
     manifest = parse_manifest(archive.with_name("manifest.json").read_text(), ManifestFormat.JSON)
     (entry,) = (each for each in manifest.artifacts.distribution_archives if each.path == "sbom.cdx.json")
     assert (entry.artifact_type, entry.size_bytes) == ("sbom", len(beside))
-    assert shipped(archive).contents["sbom.cdx.json"] == entry.checksum_sha256
+    assert received(archive).files["sbom.cdx.json"].sha256 == entry.checksum_sha256
 
 
 def test_everything_is_the_same_bytes_in_another_folder(
@@ -59,7 +59,7 @@ def test_everything_is_the_same_bytes_in_another_folder(
 def test_an_encrypted_key_is_opened_by_the_passphrase_and_neither_is_written_anywhere(
     package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = generate("ecdsa-p256")
+    key = generate_key("ecdsa-p256")
     path = package.input("my.key", key.pem(SECRET))
     Path(path).chmod(0o600)
     package.configure(signing_key=path)
@@ -68,13 +68,13 @@ def test_an_encrypted_key_is_opened_by_the_passphrase_and_neither_is_written_any
     assert VARIABLE in problem.remediation
     monkeypatch.setenv(VARIABLE, "wrong")
     (problem,) = problems(package)
-    assert "does not open" in problem.message and "wrong" not in str(problem)
+    assert "does not decrypt" in problem.message and "wrong" not in str(problem)
     monkeypatch.setenv(VARIABLE, SECRET.decode())
     assert problems(package) == []
     job = package.job()
     target.run(job, target.generate(job))
     folder = package.staging / "archives"
-    assert found(folder / NAME, key) == []
+    assert findings(folder / NAME, key) == []
     written = b"".join(file.read_bytes() for file in folder.iterdir())
     assert SECRET not in written and b"PRIVATE KEY" not in written and b"my.key" not in written
     assert SECRET.decode() not in "\n".join(package.said)
@@ -107,7 +107,7 @@ def test_a_key_that_would_be_packed_is_refused(package: Package) -> None:
 def test_a_file_that_is_no_key_is_refused(package: Package) -> None:
     package.configure(signing_key=package.input("my.key", b"no key"))
     (problem,) = problems(package)
-    assert "is not PEM of a private key" in problem.message and "portalis keygen" in problem.remediation
+    assert "is not a private key in PEM" in problem.message and "portalis keygen" in problem.remediation
 
 
 def test_a_key_that_is_gone_when_it_is_needed_leaves_nothing(package: Package) -> None:
@@ -151,7 +151,7 @@ def without(folder: Path, *names: str, **config: object) -> list[list[str]]:
 
 def test_without_the_extra_there_is_no_sbom_and_a_warning_unless_the_spec_asks_for_one(tmp_path: Path) -> None:
     told, warnings, files = without(tmp_path / "a", "cyclonedx", "cryptography")
-    assert told == [] and len(warnings) == 1 and "there is no SBOM" in warnings[0]
+    assert told == [] and len(warnings) == 1 and "no SBOM was created" in warnings[0]
     assert f"archives/{NAME}.provenance.json" in files and not any("sbom" in file for file in files)
     _, (error,), files = without(tmp_path / "b", "cyclonedx", sbom=True)
     assert "cyclonedx-python-lib, which is not installed" in error and "portalis[attest]" in error and files == []
@@ -179,7 +179,7 @@ def imports(path: Path) -> Iterator[str]:
     [
         ("cryptography", "dist/attest/keys.py"),
         ("cyclonedx", "dist/attest/sbom.py"),
-        ("packageurl", "dist/attest/sbom.py"),
+        ("packageurl", "dist/attest/components.py"),
     ],
 )
 def test_one_module_knows_each_library_of_the_extra(library: str, owner: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from portalis.dist.attest.keys import ALGORITHMS, PrivateKey, generate, load_private, load_public
+from portalis.dist.attest.keys import ALGORITHMS, PrivateKey, generate_key, load_private_key, load_public_key
 from portalis.errors import UsageError
 from tests import parts
 from tests.dist.conftest import Package
@@ -35,7 +35,7 @@ def attestation(archive: Path, key: PrivateKey, blob: Path, *options: str) -> su
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_cosign_takes_the_provenance_of_archive_sbom_and_files(package: Package, algorithm: str) -> None:
-    key = generate(algorithm)
+    key = generate_key(algorithm)
     archive = signed(package, key)
     module = package.base / "gelu.wasm"
     shutil.copy(ROOT / "examples" / "gelu" / "gelu.wasm", module)
@@ -48,7 +48,7 @@ def test_cosign_takes_the_provenance_of_archive_sbom_and_files(package: Package,
 def test_cosign_refuses_another_key_another_file_and_another_type(package: Package) -> None:
     archive = signed(package)
     kind = ("--type", "slsaprovenance1")
-    assert "accepted signatures do not match" in attestation(archive, generate("ed25519"), archive, *kind).stderr
+    assert "accepted signatures do not match" in attestation(archive, generate_key("ed25519"), archive, *kind).stderr
     other = package.base / "other"
     other.write_bytes(archive.read_bytes() + b"\0")
     assert "no matching subject digest found" in attestation(archive, KEY, other, *kind).stderr
@@ -66,10 +66,10 @@ def test_what_cosign_has_signed_is_checked_with_its_public_key(tmp_path: Path) -
     cosign("generate-key-pair")
     (tmp_path / "blob").write_bytes(b"data")
     cosign("sign-blob", "--key", "cosign.key", "--tlog-upload=false", "--output-signature", "sig", "blob")
-    key = load_public(tmp_path / "cosign.pub")
+    key = load_public_key(tmp_path / "cosign.pub")
     assert key.verify(base64.b64decode((tmp_path / "sig").read_bytes()), b"data")
-    with pytest.raises(UsageError, match="cosign alone can open it"):
-        load_private(tmp_path / "cosign.key", b"secret")
+    with pytest.raises(UsageError, match="only cosign can decrypt it"):
+        load_private_key(tmp_path / "cosign.key", b"secret")
 
 
 def commands(title: str) -> str:
@@ -88,7 +88,7 @@ def shell(script: str, folder: Path, path: Sequence[str] = ()) -> subprocess.Com
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_guides_commands_for_openssl_work(package: Package, algorithm: str) -> None:
     parts.openssl()
-    key = generate(algorithm)
+    key = generate_key(algorithm)
     archive = signed(package, key)
     (archive.parent / "release.pub").write_bytes(key.public.pem())
     script = commands("With openssl")

@@ -1,4 +1,4 @@
-"""Keys: made here and by openssl, read from files that are right and files that are not."""
+"""Keys from portalis and from openssl, loaded from valid and invalid files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from portalis.dist.attest.keys import ALGORITHMS, generate, load_private, load_public
-from portalis.dist.attest.passphrase import FILE_VARIABLE, VARIABLE, passphrase
+from portalis.dist.attest.keys import ALGORITHMS, generate_key, load_private_key, load_public_key
+from portalis.dist.attest.passphrase import FILE_VARIABLE, VARIABLE, signing_passphrase
 from portalis.errors import UsageError
 from tests import parts
 
@@ -22,30 +22,30 @@ def openssl(*arguments: str | Path, data: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("secret", [None, SECRET])
-def test_a_key_signs_and_checks_after_a_round_trip_through_files(
+def test_a_key_signs_and_verifies_after_a_round_trip_through_files(
     tmp_path: Path, algorithm: str, secret: bytes | None
 ) -> None:
-    made = generate(algorithm)
-    (tmp_path / "key").write_bytes(made.pem(secret))
-    (tmp_path / "pub").write_bytes(made.public.pem())
-    key, public = load_private(tmp_path / "key", secret), load_public(tmp_path / "pub")
+    created = generate_key(algorithm)
+    (tmp_path / "key").write_bytes(created.pem(secret))
+    (tmp_path / "pub").write_bytes(created.public.pem())
+    key, public = load_private_key(tmp_path / "key", secret), load_public_key(tmp_path / "pub")
     signature = key.sign(b"data")
-    assert public.verify(signature, b"data") and public.keyid == made.public.keyid
+    assert public.verify(signature, b"data") and public.keyid == created.public.keyid
     assert not public.verify(signature, b"Data")
     assert not public.verify(signature[:-1], b"data") and not public.verify(b"", b"data")
-    assert not generate(algorithm).public.verify(signature, b"data")
-    assert (b"ENCRYPTED" in made.pem(secret)) == (secret is not None)
+    assert not generate_key(algorithm).public.verify(signature, b"data")
+    assert (b"ENCRYPTED" in created.pem(secret)) == (secret is not None)
 
 
 @pytest.mark.parametrize(
     "options", [["-algorithm", "ed25519"], ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]]
 )
-def test_openssl_makes_keys_for_portalis_and_checks_its_signatures(tmp_path: Path, options: list[str]) -> None:
+def test_portalis_loads_keys_of_openssl_which_verifies_its_signatures(tmp_path: Path, options: list[str]) -> None:
     private, public = tmp_path / "key", tmp_path / "pub"
     openssl("genpkey", *options, "-aes-256-cbc", "-pass", "pass:secret", "-out", private)
     openssl("pkey", "-in", private, "-passin", "pass:secret", "-pubout", "-out", public)
-    key = load_private(private, b"secret")
-    assert key.public.keyid == load_public(public).keyid
+    key = load_private_key(private, b"secret")
+    assert key.public.keyid == load_public_key(public).keyid
     der = openssl("pkey", "-pubin", "-in", public, "-outform", "DER")
     assert openssl("dgst", "-sha256", "-r", data=der).split()[0].decode() == key.public.keyid
     (tmp_path / "data").write_bytes(b"data")
@@ -64,13 +64,13 @@ def test_openssl_makes_keys_for_portalis_and_checks_its_signatures(tmp_path: Pat
     assert b"Verified Successfully" in openssl("pkeyutl", *check)
 
 
-def test_a_key_that_is_not_encrypted_takes_any_passphrase(tmp_path: Path) -> None:
-    (tmp_path / "key").write_bytes(generate("ed25519").pem(None))
-    assert load_private(tmp_path / "key", SECRET).sign(b"") == load_private(tmp_path / "key", None).sign(b"")
+def test_an_unencrypted_key_ignores_the_passphrase(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(generate_key("ed25519").pem(None))
+    assert load_private_key(tmp_path / "key", SECRET).sign(b"") == load_private_key(tmp_path / "key", None).sign(b"")
 
 
-def test_no_private_key_shows_when_it_is_printed() -> None:
-    key = generate("ed25519")
+def test_the_repr_of_a_private_key_does_not_show_it() -> None:
+    key = generate_key("ed25519")
     assert "Ed25519" not in repr(key)
 
 
@@ -83,61 +83,63 @@ def p384() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "secret", "said"),
+    ("data", "secret", "reason"),
     [
-        (lambda: generate("ed25519").pem(SECRET), None, "is encrypted, and no passphrase is given"),
-        (lambda: generate("ed25519").pem(SECRET), b"other", "the passphrase does not open the private key"),
-        (generate("ed25519").public.pem, None, "is not PEM of a private key"),
-        (lambda: b"nothing", None, "is not PEM of a private key"),
-        (lambda: b"", None, "is not PEM of a private key"),
-        (lambda: generate("ed25519").pem(None)[:60], None, "is not PEM of a private key"),
+        (lambda: generate_key("ed25519").pem(SECRET), None, "is encrypted, but no passphrase is set"),
+        (lambda: generate_key("ed25519").pem(SECRET), b"other", "the passphrase does not decrypt the private key"),
+        (generate_key("ed25519").public.pem, None, "is not a private key in PEM"),
+        (lambda: b"nothing", None, "is not a private key in PEM"),
+        (lambda: b"", None, "is not a private key in PEM"),
+        (lambda: generate_key("ed25519").pem(None)[:60], None, "is not a private key in PEM"),
         (lambda: b"-" * 70_000, None, "has more than 65536 bytes"),
-        (lambda: b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n", SECRET, "cosign alone can open it"),
+        (lambda: b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n", SECRET, "only cosign can decrypt it"),
         (rsa, None, "is neither Ed25519 nor ECDSA over P-256"),
         (p384, None, "is neither Ed25519 nor ECDSA over P-256"),
     ],
 )
-def test_a_private_key_that_cannot_be_used_is_told(tmp_path: Path, data: object, secret: bytes, said: str) -> None:
+def test_an_unsupported_private_key_is_an_error_with_its_reason(
+    tmp_path: Path, data: object, secret: bytes, reason: str
+) -> None:
     assert callable(data)
     (tmp_path / "key").write_bytes(data())
-    with pytest.raises(UsageError, match=said) as caught:
-        load_private(tmp_path / "key", secret)
+    with pytest.raises(UsageError, match=reason) as caught:
+        load_private_key(tmp_path / "key", secret)
     assert str(tmp_path / "key") in caught.value.message and caught.value.remediation
     assert SECRET.decode() not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason"),
     [
-        (lambda: generate("ed25519").pem(None), "it is a private key"),
-        (lambda: b"nothing", "it is not PEM of a public key"),
+        (lambda: generate_key("ed25519").pem(None), "it is a private key"),
+        (lambda: b"nothing", "it is not a public key in PEM"),
         (lambda: openssl("pkey", "-pubout", data=rsa()), "is neither Ed25519 nor ECDSA over P-256"),
     ],
 )
-def test_a_public_key_that_cannot_be_used_is_told(tmp_path: Path, data: object, said: str) -> None:
+def test_an_unsupported_public_key_is_an_error_with_its_reason(tmp_path: Path, data: object, reason: str) -> None:
     assert callable(data)
     (tmp_path / "pub").write_bytes(data())
-    with pytest.raises(UsageError, match=said):
-        load_public(tmp_path / "pub")
+    with pytest.raises(UsageError, match=reason):
+        load_public_key(tmp_path / "pub")
 
 
-def test_a_key_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_key_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        load_public(tmp_path / "pub")
+        load_public_key(tmp_path / "pub")
 
 
 def test_the_passphrase_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(b"from a file\n")
-    assert passphrase({}) is None
-    assert passphrase({VARIABLE: "given"}) == b"given"
-    assert passphrase({FILE_VARIABLE: str(file)}) == b"from a file"
+    assert signing_passphrase({}) is None
+    assert signing_passphrase({VARIABLE: "set"}) == b"set"
+    assert signing_passphrase({FILE_VARIABLE: str(file)}) == b"from a file"
     with pytest.raises(UsageError, match="are both set"):
-        passphrase({VARIABLE: "given", FILE_VARIABLE: str(file)})
+        signing_passphrase({VARIABLE: "set", FILE_VARIABLE: str(file)})
 
 
-@pytest.mark.parametrize(("data", "said"), [(b"\n", "is empty"), (b"x" * 2000, "has more than 1024 bytes")])
-def test_a_file_that_holds_no_passphrase_is_told(tmp_path: Path, data: bytes, said: str) -> None:
+@pytest.mark.parametrize(("data", "reason"), [(b"\n", "is empty"), (b"x" * 2000, "has more than 1024 bytes")])
+def test_a_file_without_a_passphrase_is_an_error(tmp_path: Path, data: bytes, reason: str) -> None:
     (tmp_path / "secret").write_bytes(data)
-    with pytest.raises(UsageError, match=said):
-        passphrase({FILE_VARIABLE: str(tmp_path / "secret")})
+    with pytest.raises(UsageError, match=reason):
+        signing_passphrase({FILE_VARIABLE: str(tmp_path / "secret")})

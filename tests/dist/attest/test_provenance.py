@@ -10,33 +10,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.dist.archive.members import Members, from_bytes
-from portalis.dist.attest.components import ingredients
+from portalis.dist.archive.members import Members, bytes_member
+from portalis.dist.attest.components import package_components
 from portalis.dist.attest.dsse import Malformed
-from portalis.dist.attest.parameters import NOT_RECORDED, parameters
-from portalis.dist.attest.provenance import BUILD_TYPE, BUILDER, PREDICATE_TYPE, Result, provenance
-from portalis.dist.attest.statement import TYPE, Subject, read, statement
+from portalis.dist.attest.provenance import (
+    BUILD_TYPE,
+    BUILDER,
+    NOT_RECORDED,
+    PREDICATE_TYPE,
+    FinishedArchive,
+    create_provenance,
+    recorded_spec,
+)
+from portalis.dist.attest.statement import TYPE, Subject, encode_statement, parse_statement
 from portalis.pins import REQUIREMENTS_FILE
 from tests.dist.conftest import CREATED_AT, Package
 
 SHA = "0" * 64
 
 
-def said(package: Package) -> dict[str, Any]:
+def statement(package: Package) -> dict[str, Any]:
     job = package.job()
-    result = Result(
+    archive = FinishedArchive(
         name="demo-1.2.3.tar.gz",
         digests={"sha256": "a" * 64, "sha512": "b" * 128},
         top="demo-1.2.3",
-        members=Members([from_bytes("README.md", b"x", "readme")]),
-        beside=(from_bytes("demo-1.2.3.tar.gz.sbom.cdx.json", b"{}", "sbom"),),
+        members=Members([bytes_member("README.md", b"x", "readme")]),
+        sidecars=(bytes_member("demo-1.2.3.tar.gz.sbom.cdx.json", b"{}", "sbom"),),
     )
-    found: dict[str, Any] = json.loads(provenance(job, result, ingredients(job)))
+    found: dict[str, Any] = json.loads(create_provenance(job, archive, package_components(job)))
     return found
 
 
 def test_it_is_an_in_toto_statement_about_the_archive_and_all_that_is_in_it(package: Package) -> None:
-    found = said(package)
+    found = statement(package)
     assert (found["_type"], found["predicateType"]) == (TYPE, PREDICATE_TYPE)
     subjects = {each["name"]: each for each in found["subject"]}
     assert subjects["demo-1.2.3.tar.gz"]["digest"] == {"sha256": "a" * 64, "sha512": "b" * 128}
@@ -51,30 +58,30 @@ def test_it_is_an_in_toto_statement_about_the_archive_and_all_that_is_in_it(pack
 
 def test_it_says_what_was_asked_for_and_who_built_when(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1714979289")
-    predicate = said(package)["predicate"]
+    predicate = statement(package)["predicate"]
     build, run = predicate["buildDefinition"], predicate["runDetails"]
     assert build["buildType"] == BUILD_TYPE and run["builder"]["id"] == BUILDER
     assert build["externalParameters"]["spec"]["package_name"] == "demo"
     assert run["metadata"]["startedOn"] == run["metadata"]["finishedOn"] == CREATED_AT
     assert [each["name"] for each in run["byproducts"]] == ["demo-1.2.3.tar.gz.sbom.cdx.json"]
-    assert said(package)["predicate"] == predicate
+    assert statement(package)["predicate"] == predicate
 
 
 def test_without_a_set_time_it_says_when_it_was_finished(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    told = said(package)["predicate"]["runDetails"]["metadata"]
+    told = statement(package)["predicate"]["runDetails"]["metadata"]
     assert told["finishedOn"] > told["startedOn"] == CREATED_AT
 
 
 def test_a_builder_is_called_as_the_spec_says(package: Package) -> None:
     package.configure(builder_id="https://ci.example/workflow@v1")
-    assert said(package)["predicate"]["runDetails"]["builder"]["id"] == "https://ci.example/workflow@v1"
+    assert statement(package)["predicate"]["runDetails"]["builder"]["id"] == "https://ci.example/workflow@v1"
 
 
 def test_modules_wheels_and_base_image_are_its_dependencies(package: Package) -> None:
     package.spec["container_config"] = {"base_image": f"python@sha256:{'c' * 64}"}
     package.stage("containers/demo-gelu/requirements.txt", REQUIREMENTS_FILE.read_bytes())
-    found = {each["name"]: each for each in said(package)["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    found = {each["name"]: each for each in statement(package)["predicate"]["buildDefinition"]["resolvedDependencies"]}
     assert found["python"]["digest"] == {"sha256": "c" * 64}
     assert set(found["gelu"]["digest"]) == {"sha256", "sha512"}
     assert len(found["numpy"]["annotations"]["sha256"]) > 1 and "digest" not in found["numpy"]
@@ -87,9 +94,9 @@ def test_no_secret_and_no_place_of_this_machine_is_in_it(package: Package) -> No
         "container_config": {"environment_vars": {"API": "hunter2"}, "labels": {"my_token": "hunter2", "a": "b"}},
     }
     package.configure(signing_key=package.input("hunter2.key"))
-    text = json.dumps(said(package))
+    text = json.dumps(statement(package))
     assert "hunter2" not in text and str(package.base) not in text
-    told = parameters(package.job().spec)
+    told = recorded_spec(package.job().spec)
     assert told["container_config"]["environment_vars"] == {"API": NOT_RECORDED}
     assert told["container_config"]["labels"] == {"a": "b", "my_token": NOT_RECORDED}
     assert told["registry_url"] == "https://registry.example/team"
@@ -98,33 +105,33 @@ def test_no_secret_and_no_place_of_this_machine_is_in_it(package: Package) -> No
 
 def test_a_statement_is_read_as_it_was_written() -> None:
     subjects = (Subject(name="b", digests={"sha256": SHA}), Subject(name="a", digests={"sha256": SHA}, uri="pkg:x/a"))
-    found = read(statement(subjects, "type", {"key": "ä"}))
+    found = parse_statement(encode_statement(subjects, "type", {"key": "ä"}))
     assert found.subjects == (subjects[1], subjects[0])
     assert (found.predicate_type, found.predicate) == ("type", {"key": "ä"})
 
 
-GOOD: dict[str, Any] = json.loads(statement([Subject(name="a", digests={"sha256": SHA})], "type", {}))
+GOOD: dict[str, Any] = json.loads(encode_statement([Subject(name="a", digests={"sha256": SHA})], "type", {}))
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"_type": "https://in-toto.io/Statement/v0.1"}, "is no in-toto statement of version 1"),
+        ({"_type": "https://in-toto.io/Statement/v0.1"}, "is not an in-toto statement of version 1"),
         ({"subject": []}, "has no subjects"),
         ({"subject": [1]}, "has a subject without a name"),
         ({"subject": [{"name": "", "digest": {"sha256": SHA}}]}, "has a subject without a name"),
         ({"subject": [{"name": "a"}]}, "has no digests for the subject 'a'"),
-        ({"subject": [{"name": "a", "digest": {"sha1": "0"}}]}, "has no sha256 in hex for the subject 'a'"),
-        ({"subject": [{"name": "a", "digest": {"sha256": SHA.replace("0", "G")}}]}, "has no sha256 in hex"),
-        ({"subject": [{"name": "a", "digest": {"sha256": SHA, "sha512": "0"}}]}, "has no sha512 in hex"),
-        ({"subject": GOOD["subject"] * 2}, "names a subject twice"),
-        ({"predicateType": None}, "has no predicate with a type"),
-        ({"predicate": []}, "has no predicate with a type"),
+        ({"subject": [{"name": "a", "digest": {"sha1": "0"}}]}, "has no sha256 digest in hex for the subject 'a'"),
+        ({"subject": [{"name": "a", "digest": {"sha256": SHA.replace("0", "G")}}]}, "has no sha256 digest in hex"),
+        ({"subject": [{"name": "a", "digest": {"sha256": SHA, "sha512": "0"}}]}, "has no sha512 digest in hex"),
+        ({"subject": GOOD["subject"] * 2}, "has two subjects with the same name"),
+        ({"predicateType": None}, "has no predicateType, or its predicate is not an object"),
+        ({"predicate": []}, "has no predicateType, or its predicate is not an object"),
     ],
 )
 def test_what_is_no_statement_is_told(values: dict[str, Any], message: str) -> None:
     with pytest.raises(Malformed, match=message):
-        read(json.dumps(GOOD | values).encode())
+        parse_statement(json.dumps(GOOD | values).encode())
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
@@ -135,5 +142,5 @@ JSON = SCALARS | st.lists(st.dictionaries(st.sampled_from(["name", "digest", "ur
 def test_no_statement_makes_it_crash(subjects: object, kind: object, predicate: object) -> None:
     values = {"subject": subjects, "predicateType": kind, "predicate": predicate}
     with contextlib.suppress(Malformed):
-        read(json.dumps(GOOD | values).encode())
+        parse_statement(json.dumps(GOOD | values).encode())
         raise AssertionError("no subject of these has a digest")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portalis.dist import archive_target as target
-from portalis.dist.archive.writer import ENDINGS
+from portalis.dist.archive.writer import ARCHIVE_ENDINGS
 from portalis.spec.distribution import ArchiveFormat
 from tests.dist.conftest import Package
 
@@ -22,5 +22,5 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[ArchiveFormat, Pat
         package.configure(archive_format=packed.value, checksum_algorithms=["SHA256", "SHA512", "Blake3"])
         job = package.job()
         target.run(job, target.generate(job))
-        made[packed] = package.staging / "archives" / f"demo-1.2.3{ENDINGS[packed]}"
+        made[packed] = package.staging / "archives" / f"demo-1.2.3{ARCHIVE_ENDINGS[packed]}"
     return made

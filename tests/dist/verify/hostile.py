@@ -16,9 +16,8 @@ from typing import Any
 
 import zstandard
 
-from portalis.dist.archive.writer import ENDINGS
-from portalis.dist.verify.limits import Limits
-from portalis.dist.verify.verification import Report, verify
+from portalis.dist.archive.writer import ARCHIVE_ENDINGS
+from portalis.dist.verify import ReadLimits, VerificationReport, verify_package
 from portalis.spec.distribution import ArchiveFormat
 
 TOP = "demo-1.2.3"
@@ -100,14 +99,14 @@ def below(files: Mapping[str, bytes], **changes: Any) -> dict[str, bytes]:
     return {f"{TOP}/{name}": data for name, data in listed.items()}
 
 
-def report(folder: Path, data: bytes, packed: ArchiveFormat = ArchiveFormat.TarGz, **limits: int) -> Report:
+def report(folder: Path, data: bytes, packed: ArchiveFormat = ArchiveFormat.TarGz, **limits: int) -> VerificationReport:
     """What verify says of an archive with these bytes."""
-    path = folder / f"{TOP}{ENDINGS[packed]}"
+    path = folder / f"{TOP}{ARCHIVE_ENDINGS[packed]}"
     path.write_bytes(data)
-    return verify(path, Limits(**limits))
+    return verify_package(path, ReadLimits(**limits))
 
 
-def messages(found: Report) -> list[str]:
+def messages(found: VerificationReport) -> list[str]:
     """What is wrong, as one text for each finding, with its check in front."""
     assert all(each.remediation for each in found.findings)
     return [f"{each.check}: {each.message}" for each in found.findings]

@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.dist.attest.dsse import sealed
-from portalis.dist.attest.keys import generate
-from portalis.dist.verify.attestation_check import findings
-from portalis.dist.verify.shipped import Shipped
+from portalis.digests import FileDigest
+from portalis.dist.attest.dsse import create_envelope
+from portalis.dist.attest.keys import generate_key
+from portalis.dist.verify.attestation_check import attestation_findings, signature_check
+from portalis.dist.verify.checks import ReceivedPackage
 from tests.dist.conftest import MODULE, Package
-from tests.dist.shipping import KEY, NAME, found, shipped, signed
+from tests.dist.shipping import KEY, NAME, findings, received, signed
 
-ENVELOPE, BILL, UNSIGNED = (f"{NAME}.{ending}" for ending in ("intoto.jsonl", "sbom.cdx.json", "provenance.json"))
+ENVELOPE, SBOM, UNSIGNED = (f"{NAME}.{ending}" for ending in ("intoto.jsonl", "sbom.cdx.json", "provenance.json"))
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +52,11 @@ def resign(archive: Path, change: Callable[[dict[str, Any]], object], **options:
     """Sign another statement with the right key."""
     said = statement(archive)
     change(said)
-    archive.with_name(ENVELOPE).write_bytes(sealed(json.dumps(said).encode(), KEY, **options))
+    archive.with_name(ENVELOPE).write_bytes(create_envelope(json.dumps(said).encode(), KEY, **options))
 
 
 def messages(archive: Path, key: object = KEY) -> list[str]:
-    told = found(archive, key)  # type: ignore[arg-type]
+    told = findings(archive, key)  # type: ignore[arg-type]
     assert all(each.remediation for each in told)
     return [f"{each.check}: {each.message}" for each in told]
 
@@ -68,29 +69,29 @@ def subject(said: dict[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("algorithm", ["ed25519", "ecdsa-p256"])
 def test_what_was_signed_is_found_right(package: Package, algorithm: str) -> None:
-    key = generate(algorithm)
+    key = generate_key(algorithm)
     archive = signed(package, key)
-    assert found(archive, key) == [] and found(archive, None) == []
+    assert findings(archive, key) == [] and findings(archive, None) == []
     names = {each.name for each in archive.parent.iterdir()}
-    assert {ENVELOPE, BILL} < names and UNSIGNED not in names
+    assert {ENVELOPE, SBOM} < names and UNSIGNED not in names
 
 
 def test_unsigned_provenance_is_checked_but_does_not_do_where_a_key_is_given(package: Package) -> None:
     archive = signed(package, None)
-    assert found(archive, None) == []
+    assert findings(archive, None) == []
     assert messages(archive) == [
-        f"signature: nothing is signed: {ENVELOPE} is not there, and {UNSIGNED} is not signed",
+        f"signature: the archive is not signed: {ENVELOPE} is missing, and {UNSIGNED} has no signature",
     ]
     archive.with_name(UNSIGNED).unlink()
     assert messages(archive) == [
-        f"signature: nothing is signed: {ENVELOPE} is not there, and there is no provenance",
+        f"signature: the archive is not signed: {ENVELOPE} is missing, and no provenance was found",
     ]
 
 
 def test_another_key_is_named(archive: Path) -> None:
-    other = generate("ed25519")
+    other = generate_key("ed25519")
     assert messages(archive, other) == [
-        f"signature: {ENVELOPE} is signed with another key: {KEY.public.keyid!r}, and not {other.public.keyid}"
+        f"signature: {ENVELOPE} is signed with a different key: expected {other.public.keyid}, got {KEY.public.keyid!r}"
     ]
 
 
@@ -101,11 +102,11 @@ def test_a_changed_payload_is_told(archive: Path) -> None:
     archive.with_name(ENVELOPE).write_text(json.dumps(spoiled))
     (message,) = messages(archive)
     assert message.startswith(f"signature: {ENVELOPE} was changed after it was signed")
-    assert found(archive, None) == []  # without a key nobody can tell
+    assert findings(archive, None) == []  # without a key nobody can tell
 
 
 def test_a_signature_of_an_attacker_under_our_keyid_is_told(archive: Path) -> None:
-    forged = json.loads(sealed(base64.b64decode(envelope(archive)["payload"]), generate("ed25519")))
+    forged = json.loads(create_envelope(base64.b64decode(envelope(archive)["payload"]), generate_key("ed25519")))
     forged["signatures"][0]["keyid"] = KEY.public.keyid
     archive.with_name(ENVELOPE).write_text(json.dumps(forged))
     (message,) = messages(archive)
@@ -123,7 +124,7 @@ def test_a_truncated_envelope_is_told(archive: Path, keep: int) -> None:
 def test_another_type_of_payload_is_told_though_it_is_signed(archive: Path) -> None:
     resign(archive, lambda said: None, payload_type="application/json")
     (message,) = messages(archive)
-    assert "has a payload of the type 'application/json'" in message
+    assert "has the wrong payloadType" in message
 
 
 @pytest.mark.parametrize(
@@ -131,9 +132,9 @@ def test_another_type_of_payload_is_told_though_it_is_signed(archive: Path) -> N
     [
         (
             lambda said: said.update(predicateType="https://example.com/other"),
-            "says 'https://example.com/other' of the",
+            "got 'https://example.com/other'",
         ),
-        (lambda said: said.update(_type="x"), "is no in-toto statement of version 1"),
+        (lambda said: said.update(_type="x"), "is not an in-toto statement of version 1"),
         (lambda said: said.update(subject=[]), "has no subjects"),
     ],
 )
@@ -154,23 +155,26 @@ def test_every_subject_that_is_too_much_too_little_or_wrong_is_told(archive: Pat
         said["subject"].append({"name": "elsewhere", "digest": {"sha256": "4" * 64}})
 
     resign(archive, change)
-    digest = shipped(archive).contents["manifest.json"]
+    digest = received(archive).files["manifest.json"].sha256
+    sha512 = hashlib.sha512(archive.read_bytes()).hexdigest()
     assert messages(archive) == [
-        f"provenance: {NAME!r} is not the file that the provenance names: its sha512 differs",
-        "provenance: 'README.md' is in the archive, and the provenance does not name it",
-        f"provenance: 'manifest.json' is not the file that the provenance names: its SHA-256 is {digest}",
-        "provenance: the provenance names 'demo-1.2.3/more', which is not in the archive",
-        "provenance: the provenance names 'elsewhere', which is no file of this archive",
+        f"provenance: {NAME!r} differs from the provenance: its sha512 is {sha512}",
+        "provenance: 'README.md' is in the archive but not in the provenance",
+        f"provenance: 'manifest.json' differs from the provenance: its SHA-256 is {digest}",
+        "provenance: the provenance lists 'demo-1.2.3/more', which is not in the archive",
+        "provenance: the provenance lists 'elsewhere', which is not a file of this archive",
     ]
 
 
 def test_an_archive_that_was_repacked_is_told(archive: Path) -> None:
-    delivered = shipped(archive)
+    delivered = received(archive)
     archive.write_bytes(archive.read_bytes() + b"\0")
-    told = list(findings(delivered, KEY.public))
-    assert [each.message.rsplit(" ", 2)[1] for each in told] == ["sha256", "sha512"]
-    spoiled = dataclasses.replace(delivered, contents={**delivered.contents, "wasm/gelu.wasm": "5" * 64})
-    checks = {each.check for each in findings(spoiled, KEY.public)}
+    told = list(attestation_findings(delivered, KEY.public))
+    assert [each.message.rsplit(" ", 3)[1] for each in told] == ["sha256", "sha512"]
+    spoiled = dataclasses.replace(
+        delivered, files={**delivered.files, "wasm/gelu.wasm": FileDigest(size_bytes=1, sha256="5" * 64)}
+    )
+    checks = {each.check for each in attestation_findings(spoiled, KEY.public)}
     assert checks == {"provenance", "sbom"}
 
 
@@ -178,20 +182,42 @@ def test_a_renamed_archive_is_told(archive: Path) -> None:
     for path in list(archive.parent.iterdir()):
         path.rename(path.with_name(path.name.replace(NAME, "other.tar.gz")))
     told = messages(archive.with_name("other.tar.gz"))
-    assert f"provenance: the provenance names this archive {NAME!r}, and it is called 'other.tar.gz'" in told
+    assert f"provenance: the archive is named 'other.tar.gz', but the provenance lists it as {NAME!r}" in told
 
 
-def test_an_archive_without_papers_is_fine_until_a_key_is_given(package: Package) -> None:
+def test_an_archive_that_the_provenance_does_not_list_is_a_finding(archive: Path) -> None:
+    resign(archive, lambda said: said["subject"].remove(subject(said, NAME)))
+    assert messages(archive) == [f"provenance: the provenance does not list the archive {NAME!r}"]
+
+
+def test_an_unreadable_envelope_is_a_finding(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path, mode: str) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    package = received(archive)
+    monkeypatch.setattr(Path, "open", denied)
+    first = next(attestation_findings(package, KEY.public))
+    assert first.message == f"{ENVELOPE} cannot be read: Permission denied"
+
+
+def test_a_directory_has_no_signature(tmp_path: Path) -> None:
+    folder = ReceivedPackage(path=tmp_path, is_archive=False, top="", files={}, kept={}, digests={}, is_complete=True)
+    assert signature_check(None)(folder).findings == ()
+    (finding,) = signature_check(KEY.public)(folder).findings
+    assert finding.check == "signature" and "--key" in finding.remediation
+
+
+def test_an_archive_without_attestations_is_verified_unless_a_key_is_passed(package: Package) -> None:
     package.configure(sbom=False, provenance=False)
     archive = signed(package, None)
-    assert found(archive, None) == [] and len(found(archive)) == 1
+    assert findings(archive, None) == [] and len(findings(archive)) == 1
 
 
 def test_a_lost_sbom_is_told(archive: Path) -> None:
-    archive.with_name(BILL).unlink()
-    assert messages(archive) == [f"provenance: {BILL!r} is not there, and the provenance names it"]
+    archive.with_name(SBOM).unlink()
+    assert messages(archive) == [f"provenance: {SBOM!r} is in the provenance but is missing"]
     archive.with_name(ENVELOPE).unlink()
-    assert messages(archive, None) == [f"sbom: {BILL} is not there, and the archive holds an SBOM"]
+    assert messages(archive, None) == [f"sbom: {SBOM} is missing, but the archive contains an SBOM"]
 
 
 def components(change: Callable[[list[dict[str, Any]]], object]) -> Callable[[bytes], bytes]:
@@ -211,36 +237,38 @@ def gelu(found_components: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (components(lambda c: c.remove(gelu(c))), "the module 'wasm/gelu.wasm' is in the archive, and not in the SBOM"),
+        (components(lambda c: c.remove(gelu(c))), "the module 'wasm/gelu.wasm' is in the archive but not in the SBOM"),
         (
             components(lambda c: c.append(json.loads(json.dumps(gelu(c)).replace("wasm/gelu", "wasm/x")))),
             "'wasm/x.wasm'",
         ),
-        (components(lambda c: gelu(c).update(hashes=[])), "is not the one that the SBOM lists: its SHA-256 is"),
+        (components(lambda c: gelu(c).update(hashes=[])), "differs from the SBOM: its SHA-256 is"),
         (
             components(lambda c: gelu(c).update(hashes=[1, {"alg": "SHA-256", "content": 1}], properties=3)),
             "not in the SBOM",
         ),
-        (lambda data: data[:-9], "is not an SBOM, it is not even JSON"),
-        (lambda data: b'{"bomFormat": "SPDX"}', "is no CycloneDX document"),
+        (lambda data: data[:-9], "is not an SBOM: it is not valid JSON"),
+        (lambda data: b'{"bomFormat": "SPDX"}', "is not a CycloneDX document"),
         (lambda data: b'{"bomFormat": "CycloneDX", "components": 5}', "not in the SBOM"),
     ],
 )
 def test_an_sbom_that_says_something_else_is_told(archive: Path, spoil: Callable[[bytes], bytes], said: str) -> None:
     archive.with_name(ENVELOPE).unlink()
-    bill = archive.with_name(BILL)
-    bill.write_bytes(spoil(bill.read_bytes()))
+    sbom = archive.with_name(SBOM)
+    sbom.write_bytes(spoil(sbom.read_bytes()))
     told = messages(archive, None)
-    assert told[0] == f"sbom: {BILL} is not the SBOM in the archive"
+    assert told[0] == f"sbom: {SBOM} differs from the SBOM in the archive"
     assert len(told) == 2 and said in told[1]
 
 
 def test_a_module_that_is_another_is_told_by_provenance_and_sbom(archive: Path) -> None:
-    delivered = shipped(archive)
+    delivered = received(archive)
     digest = hashlib.sha256(MODULE.read_bytes() + b"\0").hexdigest()
-    spoiled = dataclasses.replace(delivered, contents={**delivered.contents, "wasm/gelu.wasm": digest})
-    told = [each.message for each in findings(spoiled, KEY.public)]
-    assert len(told) == 2 and all("'wasm/gelu.wasm' is not the" in each for each in told)
+    spoiled = dataclasses.replace(
+        delivered, files={**delivered.files, "wasm/gelu.wasm": FileDigest(size_bytes=1, sha256=digest)}
+    )
+    told = [each.message for each in attestation_findings(spoiled, KEY.public)]
+    assert len(told) == 2 and all("'wasm/gelu.wasm' differs from the" in each for each in told)
 
 
 @given(data=st.data())
@@ -251,12 +279,12 @@ def test_no_change_of_an_envelope_passes_or_crashes(
     at = data.draw(st.integers(0, len(original) - 1))
     cut = data.draw(st.integers(0, 4))
     spoiled = original[:at] + data.draw(st.binary(max_size=4)) + original[at + cut :]
-    delivered = shipped(delivery)
+    delivered = received(delivery)
     folder = tmp_path_factory.mktemp("fuzzed")
-    for name in (NAME, BILL):
+    for name in (NAME, SBOM):
         (folder / name).symlink_to(delivery.with_name(name))
     (folder / ENVELOPE).write_bytes(spoiled)
-    told = list(findings(dataclasses.replace(delivered, archive=folder / NAME), KEY.public))
+    told = list(attestation_findings(dataclasses.replace(delivered, path=folder / NAME), KEY.public))
     if _means_the_same(spoiled, original):
         assert told == []
     else:
@@ -294,7 +322,7 @@ def test_whatever_was_signed_is_told_and_never_crashes(
     folder = tmp_path_factory.mktemp("signed")
     (folder / NAME).symlink_to(delivery)
     said = statement(delivery) | {"subject": subjects}
-    (folder / ENVELOPE).write_bytes(sealed(json.dumps(said).encode(), KEY))
-    (folder / BILL).write_text(json.dumps({"bomFormat": "CycloneDX", "components": listed}))
-    delivered: Shipped = dataclasses.replace(shipped(delivery), archive=folder / NAME)
-    assert {"provenance", "sbom"} <= {each.check for each in findings(delivered, KEY.public)}
+    (folder / ENVELOPE).write_bytes(create_envelope(json.dumps(said).encode(), KEY))
+    (folder / SBOM).write_text(json.dumps({"bomFormat": "CycloneDX", "components": listed}))
+    delivered: ReceivedPackage = dataclasses.replace(received(delivery), path=folder / NAME)
+    assert {"provenance", "sbom"} <= {each.check for each in attestation_findings(delivered, KEY.public)}

@@ -20,8 +20,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portalis.dist.verify.limits import Limits
-from portalis.dist.verify.verification import Report, verify
+from portalis.dist.verify import ReadLimits, VerificationReport, verify_package
 from portalis.spec.distribution import ArchiveFormat
 
 from .hostile import TOP, packed_as
@@ -102,14 +101,14 @@ def desk() -> Iterator[Path]:
         yield Path(folder) / "desk"
 
 
-def look(desk: Path, original: Path, data: bytes, *beside: str) -> Report:
+def look(desk: Path, original: Path, data: bytes, *beside: str) -> VerificationReport:
     """What verify says of `data` in place of `original`."""
     path = desk / original.name
     path.write_bytes(data)
     for ending in beside:
         shutil.copy(original.with_name(f"{original.name}.{ending}"), desk)
     before = sorted(desk.parent.rglob("*"))
-    found = verify(path, Limits(max_bytes=64 << 20))
+    found = verify_package(path, ReadLimits(max_bytes=64 << 20))
     assert sorted(desk.parent.rglob("*")) == before
     for each in before:
         if each.is_file():
@@ -209,7 +208,7 @@ def test_a_manifest_cannot_vouch_for_its_own_words_and_that_is_told(
     assert tar.count(said) == 1
     data = packed_as(tar.replace(said, said.replace(b"1", b"2")), ArchiveFormat.TarXz)
     alone = look(desk, original, data)
-    assert alone.verified and alone.checks[-1].told.startswith("its own manifest alone: ")
+    assert alone.verified and alone.checks[-1].summary.startswith("only its own manifest; ")
     for ending in ("sha256", "sha512", "b3", "provenance.json"):
         assert not look(desk, original, data, ending).verified
 

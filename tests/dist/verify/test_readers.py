@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from portalis.dist.verify import package_contents as reading
-from portalis.dist.verify.entry import Entry, Kind
-from portalis.dist.verify.limits import SMALL_FILE_BYTES, Limits
-from portalis.dist.verify.package_contents import read_contents
-from portalis.dist.verify.verification import verify
+from portalis.dist.verify import verify_package
+from portalis.dist.verify.entries import ArchiveEntry, EntryKind, ReadLimits
+from portalis.dist.verify.package_contents import MAX_KEPT_BYTES, read_contents
 from portalis.errors import UsageError
 
 from .hostile import TOP, below, gz, manifest, messages, report, tar_of
@@ -22,27 +21,31 @@ from .hostile import TOP, below, gz, manifest, messages, report, tar_of
 def test_an_archive_that_takes_all_memory_is_one_finding(failure: type[Exception]) -> None:
     """What has no memory left cannot be provoked without harm to the tests beside it."""
 
-    def entries() -> Iterator[Entry]:
-        yield Entry(name="a", kind=Kind.Folder)
+    def entries() -> Iterator[ArchiveEntry]:
+        yield ArchiveEntry(name="a", kind=EntryKind.Folder)
         raise failure
 
     found = read_contents(entries(), lambda name: False)
-    assert not found.whole
-    assert [each.message for each in found.findings] == ["it takes more memory to read than there is"]
+    assert not found.is_complete
+    assert [each.message for each in found.findings] == ["not enough memory to read the package"]
     assert found.folders == {"a"}
 
 
 def test_a_manifest_that_is_too_large_is_not_kept() -> None:
     piece = bytes(1 << 20)
-    pieces = [piece] * ((SMALL_FILE_BYTES >> 20) + 1)
-    found = read_contents(iter([Entry(name="manifest.json", kind=Kind.File, content=pieces)]), lambda name: True)
+    pieces = [piece] * ((MAX_KEPT_BYTES >> 20) + 1)
+    found = read_contents(
+        iter([ArchiveEntry(name="manifest.json", kind=EntryKind.File, content=pieces)]), lambda name: True
+    )
     assert [each.check for each in found.findings] == [reading.STRUCTURE]
-    assert "'manifest.json' is larger than the 16 MiB" in found.findings[0].message
+    assert "'manifest.json' is larger than 16 MiB" in found.findings[0].message
 
 
 def test_a_folder_that_is_too_deep_or_too_large_is_not_read_on(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(manifest({}))
-    assert messages(verify(tmp_path, Limits(max_bytes=10)))[0].startswith("structure: it unpacks to more than 10 bytes")
+    assert messages(verify_package(tmp_path, ReadLimits(max_bytes=10)))[0].startswith(
+        "structure: the files of the package are larger than 10 bytes"
+    )
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(300):
         os.mkdir("a", dir_fd=here)
@@ -50,7 +53,7 @@ def test_a_folder_that_is_too_deep_or_too_large_is_not_read_on(tmp_path: Path) -
         os.close(here)
         here = below_it
     os.close(here)
-    assert any("folders more than" in each for each in messages(verify(tmp_path, Limits())))
+    assert any("nested more than 64 levels" in each for each in messages(verify_package(tmp_path, ReadLimits())))
 
 
 def test_a_manifest_that_lists_a_path_twice_is_wrong(tmp_path: Path) -> None:
@@ -63,8 +66,8 @@ def test_a_manifest_that_lists_a_path_twice_is_wrong(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         (b"\xff", "cannot be read"),
-        (b"no checksum\n", "is no list of checksums"),
-        (b"", f"has no checksum of {TOP}.tar.gz"),
+        (b"no checksum\n", "is not a list of checksums"),
+        (b"", f"has no checksum for {TOP}.tar.gz"),
     ],
 )
 def test_a_checksum_file_that_says_nothing_of_the_archive_is_wrong(tmp_path: Path, text: bytes, reason: str) -> None:
@@ -75,17 +78,17 @@ def test_a_checksum_file_that_says_nothing_of_the_archive_is_wrong(tmp_path: Pat
 def test_there_has_to_be_something_that_can_be_verified(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path / "nothing", "No such file"),
-        (tmp_path, "has no manifest and no archive in it"),
-        (Path(os.devnull), "is neither a file nor a folder"),
+        (tmp_path, "contains neither a manifest nor an archive"),
+        (Path(os.devnull), "is neither a file nor a directory"),
     ):
         with pytest.raises(UsageError, match=reason):
-            verify(path, Limits())
+            verify_package(path, ReadLimits())
 
 
 def test_an_output_folder_without_archives_is_verified_by_its_manifest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     (tmp_path / "manifest.json").write_bytes(manifest({"a": b"x"}))
     (tmp_path / "packaging-report.json").write_text("{}")
-    assert verify(tmp_path, Limits()).verified
+    assert verify_package(tmp_path, ReadLimits()).verified
     (tmp_path / "a").write_bytes(b"y")
-    assert not verify(tmp_path, Limits()).verified
+    assert not verify_package(tmp_path, ReadLimits()).verified

@@ -8,9 +8,7 @@ from typing import Literal
 
 import pytest
 
-from portalis.dist.verify.entry import Kind
-from portalis.dist.verify.limits import Limits
-from portalis.dist.verify.refused import Refused
+from portalis.dist.verify.entries import EntryKind, ReadLimits, UnsafeArchive
 from portalis.dist.verify.tar_entries import tar_entries
 
 from .hostile import tar_of
@@ -28,8 +26,8 @@ def padded(data: bytes) -> bytes:
 
 def refusal(data: bytes) -> str:
     """Why the stream `data` is refused."""
-    with pytest.raises(Refused) as caught:
-        for _ in tar_entries(io.BytesIO(data), Limits()):
+    with pytest.raises(UnsafeArchive) as caught:
+        for _ in tar_entries(io.BytesIO(data), ReadLimits()):
             pass
     return caught.value.message
 
@@ -37,21 +35,24 @@ def refusal(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (header("a", tarfile.SYMTYPE, 5) + padded(b"hello"), "'a' is a symbolic link, and has content"),
-        (header("a", tarfile.DIRTYPE, 5) + padded(b"hello"), "'a' is a folder, and has content"),
-        (header("a", b"S"), "'a' is an entry of the type b'S', which packages do not have"),
-        (b"x" * 512 * 3, "the tar archive in it is damaged"),
-        (header("a", size=512), "it is cut off in 'a'"),
-        (header("a", size=3) + b"abc" + b"x" * 509, "something stands behind the end of 'a'"),
-        (header("a", size=-1, style=tarfile.GNU_FORMAT), "'a' has a size below 0"),
-        (bytes(512) + b"x" * 512, "does not end as it should"),
-        (bytes(1024) + b"x", "something stands behind the end of the tar archive in it"),
-        (header("@", tarfile.GNUTYPE_LONGNAME, 2) + padded(b"\xff\0"), "a long name in it is not UTF-8"),
+        (header("a", tarfile.SYMTYPE, 5) + padded(b"hello"), "'a' is a symbolic link but has content"),
+        (header("a", tarfile.DIRTYPE, 5) + padded(b"hello"), "'a' is a directory but has content"),
+        (header("a", b"S"), "'a' has the entry type b'S', which packages do not use"),
+        (b"x" * 512 * 3, "the tar data is damaged"),
+        (header("a", size=512), "the archive is truncated in 'a'"),
+        (header("a", size=3) + b"abc" + b"x" * 509, "'a' has data after its end"),
+        (header("a", size=-1, style=tarfile.GNU_FORMAT), "'a' has a negative size"),
+        (bytes(512) + b"x" * 512, "does not end with two blocks of zeros"),
+        (bytes(1024) + b"x", "has data after the end of the tar data"),
+        (header("@", tarfile.GNUTYPE_LONGNAME, 2) + padded(b"\xff\0"), "a long name in the archive is not UTF-8"),
         (
             header("@", tarfile.GNUTYPE_LONGNAME, 2) + padded(b"b\0") + bytes(1024),
-            "a long name in it belongs to nothing",
+            "an extended header in the archive is not followed by an entry",
         ),
-        (header("@", tarfile.XHDTYPE, 9) + padded(b"9 path=a\n") + bytes(1024), "a long name in it belongs to nothing"),
+        (
+            header("@", tarfile.XHDTYPE, 9) + padded(b"9 path=a\n") + bytes(1024),
+            "an extended header in the archive is not followed by an entry",
+        ),
     ],
 )
 def test_a_damaged_stream_is_refused_with_its_reason(data: bytes, reason: str) -> None:
@@ -64,13 +65,14 @@ def test_folders_have_no_slash_and_long_names_are_read_in_both_styles() -> None:
     long = "x" * 300
     for style in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         found = [
-            (each.name, each.kind) for each in tar_entries(io.BytesIO(tar_of({long: b"1"}, [folder], style)), Limits())
+            (each.name, each.kind)
+            for each in tar_entries(io.BytesIO(tar_of({long: b"1"}, [folder], style)), ReadLimits())
         ]
-        assert found == [(long, Kind.File), ("folder", Kind.Folder)]
+        assert found == [(long, EntryKind.File), ("folder", EntryKind.Folder)]
 
 
 def test_a_size_beyond_the_header_is_the_one_of_the_extended_header() -> None:
     """A file of 8 GiB: the walk asks for its content, and finds that it is cut off."""
     info = tarfile.TarInfo("large")
     info.size = 8**11
-    assert refusal(info.tobuf(tarfile.PAX_FORMAT)) == "it is cut off in 'large'"
+    assert refusal(info.tobuf(tarfile.PAX_FORMAT)) == "the archive is truncated in 'large'"

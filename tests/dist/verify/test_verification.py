@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from portalis.dist.archive.writer import ENDINGS
-from portalis.dist.verify.limits import Limits
-from portalis.dist.verify.verification import verify
+from portalis.dist.archive.writer import ARCHIVE_ENDINGS
+from portalis.dist.verify import ReadLimits, verify_package
 from portalis.errors import UsageError
 from portalis.spec.distribution import ArchiveFormat
 
@@ -33,8 +32,8 @@ def archive_of(files: dict[str, bytes], packed: ArchiveFormat) -> bytes:
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
 def test_what_portalis_makes_is_verified(shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat) -> None:
-    found = verify(shipped[packed], Limits())
-    assert found.verified and found.packed is packed and messages(found) == []
+    found = verify_package(shipped[packed], ReadLimits())
+    assert found.verified and found.archive_format is packed and messages(found) == []
     assert found.file_count == 19 and [check.name for check in found.checks if check.proves] == [
         "checksums",
         "manifest",
@@ -66,19 +65,19 @@ def test_what_gnu_tar_writes_is_read(tmp_path: Path, tool: list[str]) -> None:
         place.write_bytes(data)
     path = tmp_path / f"{TOP}.tar.gz"
     subprocess.run([*tool, "-czf", str(path), TOP], cwd=tmp_path, check=True)
-    assert messages(verify(path, Limits())) == []
+    assert messages(verify_package(path, ReadLimits())) == []
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (FILES | {"docs/a.md": b"b"}, "manifest: changed: 'docs/a.md' has 1 bytes, and 0 in the manifest"),
-        (FILES | {"README.md": b"# DEMO\n"}, "manifest: changed: 'README.md' has the SHA-256"),
-        (FILES | {"more": b""}, "manifest: extra: 'more' is there, and the manifest does not list it"),
+        (FILES | {"docs/a.md": b"b"}, "manifest: changed: 'docs/a.md': expected 0 bytes, got 1"),
+        (FILES | {"README.md": b"# DEMO\n"}, "manifest: changed: 'README.md': expected SHA-256"),
+        (FILES | {"more": b""}, "manifest: extra: 'more' is in the package but not in the manifest"),
         (
             {"README.md": FILES["README.md"], "docs/a.md": b""},
-            "manifest: missing: 'wasm/gelu.wasm', which the manifest lists",
+            "manifest: missing: 'wasm/gelu.wasm' is in the manifest but not in the package",
         ),
     ],
 )
@@ -93,19 +92,22 @@ def test_contents_that_differ_from_the_manifest_are_told_by_name(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"{", "manifest.json is no manifest of a package"),
-        (b"\xff", "manifest.json is no manifest of a package"),
-        (b"[" * 200_000, "manifest.json is no manifest of a package"),
-        (b"[]", "manifest.json is no manifest of a package: the whole: "),
+        (b"{", "manifest.json is not a valid package manifest"),
+        (b"\xff", "manifest.json is not a valid package manifest"),
+        (b"[" * 200_000, "manifest.json is not a valid package manifest"),
+        (b"[]", "manifest.json is not a valid package manifest: document: "),
         (manifest({}, package_version="one"), "package_version: "),
         (manifest({}, more=1), "more: "),
-        (manifest({}, version="9.0"), "the manifest has the version '9.0', and this portalis knows 1.0"),
-        (manifest({}, package_name="other"), "the manifest is that of 'other-1.2.3', and the archive has the folder"),
+        (manifest({}, version="9.0"), "unsupported manifest version: expected 1.0, got '9.0'"),
+        (
+            manifest({}, package_name="other"),
+            "the manifest is for 'other-1.2.3', but the top directory of the archive is",
+        ),
         (
             manifest({}, build_info={"total_wasm_size_bytes": 1, "wasm_binaries": [WRONG]}),
-            "the manifest has two digests or sizes of the module 'gelu'",
+            "build_info has a different digest or size for the module 'gelu'",
         ),
-        (manifest({"../up": b""}), "the manifest lists '../up', which leads out of the folder"),
+        (manifest({"../up": b""}), "the manifest lists '../up', which points outside the directory"),
     ],
 )
 def test_a_manifest_that_is_none_or_of_another_package_is_told(tmp_path: Path, text: bytes, said: str) -> None:
@@ -128,17 +130,17 @@ def test_a_manifest_that_is_none_or_of_another_package_is_told(tmp_path: Path, t
 )
 def test_a_hostile_manifest_in_another_format_is_told(tmp_path: Path, name: str, text: bytes) -> None:
     found = report(tmp_path, packed_as(tar_of({f"{TOP}/{name}": text}), ArchiveFormat.TarGz))
-    assert messages(found) and all(f"{name} is no manifest of a package" in each for each in messages(found))
+    assert messages(found) and all(f"{name} is not a valid package manifest" in each for each in messages(found))
 
 
 def test_two_manifests_are_refused(tmp_path: Path) -> None:
     files = below({"manifest.yaml": b""})
-    assert "are both there" in messages(report(tmp_path, packed_as(tar_of(files), ArchiveFormat.TarGz)))[0]
+    assert "expected one manifest, got " in messages(report(tmp_path, packed_as(tar_of(files), ArchiveFormat.TarGz)))[0]
 
 
 def test_a_package_that_nothing_is_known_of_is_not_verified(tmp_path: Path) -> None:
     found = report(tmp_path, packed_as(tar_of({f"{TOP}/a": b"x"}), ArchiveFormat.TarGz))
-    assert not found.verified and "nothing says what should be in it" in messages(found)[0]
+    assert not found.verified and "the contents cannot be verified" in messages(found)[0]
 
 
 def test_checksums_alone_verify_a_package_without_a_manifest(tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_checksums_alone_verify_a_package_without_a_manifest(tmp_path: Path) -> 
     path.write_bytes(packed_as(tar_of({f"{TOP}/a": b"x"}), ArchiveFormat.TarGz))
     sums = subprocess.run(["sha256sum", path.name], cwd=tmp_path, capture_output=True, check=True).stdout
     path.with_name(f"{path.name}.sha256").write_bytes(sums)
-    assert verify(path, Limits()).verified
+    assert verify_package(path, ReadLimits()).verified
 
 
 @pytest.mark.parametrize("ending", ["sha256", "sha512", "b3"])
@@ -158,7 +160,7 @@ def test_a_checksum_file_that_is_wrong_is_told(
 ) -> None:
     path = Path(shutil.copytree(shipped[ArchiveFormat.TarGz].parent, tmp_path / "got")) / f"{TOP}.tar.gz"
     path.with_name(f"{path.name}.{ending}").write_text(text)
-    (message,) = messages(verify(path, Limits()))
+    (message,) = messages(verify_package(path, ReadLimits()))
     assert message.startswith(f"checksums: {path.name}.{ending} ")
 
 
@@ -168,17 +170,17 @@ def test_a_checksum_file_with_a_right_and_a_wrong_line_is_wrong(
     path = Path(shutil.copytree(shipped[ArchiveFormat.Zip].parent, tmp_path / "got")) / f"{TOP}.zip"
     sums = path.with_name(f"{path.name}.sha256")
     sums.write_text(sums.read_text() + f"{'0' * 64}  {path.name}\n")
-    assert not verify(path, Limits()).verified
+    assert not verify_package(path, ReadLimits()).verified
 
 
 def test_a_file_of_another_format_than_its_name_says_is_told(tmp_path: Path) -> None:
     found = report(tmp_path, packed_as(tar_of(below(FILES)), ArchiveFormat.TarXz), ArchiveFormat.TarGz)
-    assert messages(found) == ["structure: it is a .tar.xz file under another name"]
+    assert messages(found) == ["structure: the archive is a .tar.xz file, but its name does not end so"]
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"# a text\n" * 99, b"\x1f\x8b", b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_archive_is_told(tmp_path: Path, data: bytes) -> None:
-    assert "structure: it is no archive, or a damaged one" in messages(report(tmp_path, data))[0]
+    assert "structure: not an archive in a supported format" in messages(report(tmp_path, data))[0]
 
 
 def test_what_does_not_lie_in_one_folder_is_told(tmp_path: Path) -> None:
@@ -190,14 +192,14 @@ def test_what_does_not_lie_in_one_folder_is_told(tmp_path: Path) -> None:
 def test_an_unpacked_archive_is_compared_with_its_manifest(tmp_path: Path, shipped: dict[ArchiveFormat, Path]) -> None:
     subprocess.run(["tar", "-xf", str(shipped[ArchiveFormat.TarZst])], cwd=tmp_path, check=True)
     folder = tmp_path / TOP
-    assert verify(folder, Limits()).verified
+    assert verify_package(folder, ReadLimits()).verified
     (folder / "wasm" / "gelu.wasm").unlink()
     (folder / "more").write_text("x")
     (folder / "link").symlink_to("/etc/passwd")
-    assert messages(verify(folder, Limits())) == [
+    assert messages(verify_package(folder, ReadLimits())) == [
         "paths: 'link' is a symbolic link",
-        "manifest: missing: 'wasm/gelu.wasm', which the manifest lists, is not there",
-        "manifest: extra: 'more' is there, and the manifest does not list it",
+        "manifest: missing: 'wasm/gelu.wasm' is in the manifest but not in the package",
+        "manifest: extra: 'more' is in the package but not in the manifest",
     ]
 
 
@@ -205,22 +207,22 @@ def test_a_folder_of_archives_is_verified_with_what_lies_beside_them(
     tmp_path: Path, shipped: dict[ArchiveFormat, Path]
 ) -> None:
     folder = Path(shutil.copytree(shipped[ArchiveFormat.TarBz2].parent, tmp_path / "got"))
-    assert verify(folder, Limits()).verified
+    assert verify_package(folder, ReadLimits()).verified
     (folder / "README.md").write_text("something else")
-    found = verify(folder, Limits())
-    assert not found.verified and messages(found.within[0]) == [
-        f"copies: README.md beside {TOP}.tar.bz2 is not the one in it"
+    found = verify_package(folder, ReadLimits())
+    assert not found.verified and messages(found.archives[0]) == [
+        f"copies: README.md differs from the one in {TOP}.tar.bz2"
     ]
 
 
 def test_a_folder_with_nothing_to_go_by_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no manifest and no archive"):
-        verify(tmp_path, Limits())
+    with pytest.raises(UsageError, match="neither a manifest nor an archive"):
+        verify_package(tmp_path, ReadLimits())
     with pytest.raises(UsageError, match="No such file"):
-        verify(tmp_path / "gone", Limits())
-    with pytest.raises(UsageError, match="neither a file nor a folder"):
-        verify(Path("/dev/null"), Limits())
+        verify_package(tmp_path / "gone", ReadLimits())
+    with pytest.raises(UsageError, match="neither a file nor a directory"):
+        verify_package(Path("/dev/null"), ReadLimits())
 
 
 def test_every_format_has_a_name_that_verify_knows() -> None:
-    assert set(ENDINGS) == set(ArchiveFormat) and set(TARS) < set(ENDINGS)
+    assert set(ARCHIVE_ENDINGS) == set(ArchiveFormat) and set(TARS) < set(ARCHIVE_ENDINGS)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from portalis.contracts.output import PackagingAgentOutput, Status, ValidationResult
-from portalis.dist.verify.limits import Limits
-from portalis.dist.verify.verification import verify
+from portalis.dist.verify import ReadLimits, verify_package
 from portalis.model_repository_gen import model_checks
 from portalis.output import REPORT
 from tests.running.commands import portalis
@@ -32,7 +31,7 @@ def is_as_reported(made: PackagingAgentOutput, output: Path) -> bool:
     """Whether the output directory holds the files of the report and nothing else, with the report's checksums."""
     found = digests(output)
     del found[str(output / REPORT)]
-    return found == made.package_metadata.checksums and verify(output, Limits(), None).verified
+    return found == made.package_metadata.checksums and verify_package(output, ReadLimits(), None).verified
 
 
 @pytest.mark.triton
