@@ -91,7 +91,7 @@ def test_the_guides_commands_for_openssl_work(package: Package, algorithm: str) 
     key = generate_key(algorithm)
     archive = signed(package, key)
     (archive.parent / "release.pub").write_bytes(key.public.pem())
-    script = commands("With openssl")
+    script = commands("Verify with openssl")
     done = shell(script, archive.parent)
     assert done.returncode == 0 and "Signature Verified Successfully" in done.stdout, done.stderr
     assert f"{NAME}: OK" in done.stdout
@@ -109,5 +109,5 @@ def test_the_guides_commands_for_cosign_work(package: Package, tmp_path: Path) -
     program = tmp_path / "bin" / "cosign"
     program.write_text(f'#!/bin/sh\nexec {" ".join(parts.cosign())} "$@"\n')
     program.chmod(0o755)
-    done = shell(commands("With cosign"), archive.parent, [str(program.parent)])
+    done = shell(commands("Verify with cosign"), archive.parent, [str(program.parent)])
     assert done.returncode == 0 and done.stderr.count("Verified OK") == 2, done.stderr
