@@ -14,7 +14,7 @@ from ...spec.distribution import ChecksumAlgorithm
 from ..attest.dsse import PAYLOAD_TYPE, Envelope, Malformed, Verifier, parse_envelope
 from ..attest.provenance import IMAGE_URI, PREDICATE_TYPE
 from ..attest.statement import Statement, Subject, parse_statement
-from .checks import Check, CheckResult, ReceivedPackage, VerificationFinding, read_document
+from .received_package import Check, CheckResult, ReceivedPackage, VerificationFinding, read_document
 from .sbom_check import sbom_findings
 
 _PROVENANCE, _SIGNATURE = "provenance", "signature"

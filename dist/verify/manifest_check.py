@@ -11,7 +11,7 @@ from ...digests import FileDigest
 from ...manifest_text import manifest_name, parse_manifest
 from ...spec.distribution import ManifestFormat
 from ..archive import WASM, path_problem
-from .checks import CheckResult, ReceivedPackage, VerificationFinding
+from .received_package import CheckResult, ReceivedPackage, VerificationFinding
 
 MANIFEST_CHECK = "manifest"
 MANIFESTS = {manifest_name(each): each for each in ManifestFormat}

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from ...digests import FileDigest
 from ..archive import fold_path, path_problem
-from .checks import VerificationFinding
 from .entries import DOWNLOAD_AGAIN, ArchiveEntry, EntryKind, UnsafeArchive
+from .received_package import VerificationFinding
 
 PATHS, STRUCTURE = "paths", "structure"
 MAX_KEPT_BYTES = 16 << 20  # per file

@@ -12,7 +12,7 @@ from ..archive import WASM, file_checksums
 from ..attest.components import PROPERTY_PREFIX, ComponentKind
 from ..attest.dsse import Malformed, parse_json_object
 from ..attest.statement import Statement
-from .checks import ReceivedPackage, VerificationFinding, read_document
+from .received_package import ReceivedPackage, VerificationFinding, read_document
 
 _KIND, _PATH = f"{PROPERTY_PREFIX}kind", f"{PROPERTY_PREFIX}path"
 

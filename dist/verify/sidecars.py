@@ -12,8 +12,8 @@ from pathlib import Path
 from ...digests import file_digest
 from ...spec.distribution import ChecksumAlgorithm
 from ..archive import CHECKSUM_ENDINGS, README_ENDINGS
-from .checks import CheckResult, ReceivedPackage, VerificationFinding
 from .manifest_check import MANIFESTS
+from .received_package import CheckResult, ReceivedPackage, VerificationFinding
 
 _CHECKSUMS = "checksums"
 _COPIES = "copies"

@@ -15,11 +15,11 @@ from ...spec.distribution import ArchiveFormat, ChecksumAlgorithm
 from ..archive import ARCHIVE_ENDINGS, file_checksums
 from ..attest.dsse import Verifier
 from .attestation_check import signature_check
-from .checks import Check, CheckResult, ReceivedPackage, VerificationFinding
 from .entries import ArchiveEntry, ReadLimits, UnsafeArchive
 from .folder_entries import folder_entries
 from .manifest_check import MANIFEST_CHECK, MANIFESTS, check_manifest
 from .package_contents import PATHS, STRUCTURE, PackageContents, read_contents
+from .received_package import Check, CheckResult, ReceivedPackage, VerificationFinding
 from .sidecars import check_checksum_files, check_copies
 from .streams import MAGIC, DecompressedFile
 from .tar_entries import tar_entries

@@ -10,7 +10,7 @@ from portalis.digests import FileDigest
 from portalis.dist import archive_target as target
 from portalis.dist.attest.keys import PrivateKey, generate_key
 from portalis.dist.verify.attestation_check import attestation_findings
-from portalis.dist.verify.checks import ReceivedPackage, VerificationFinding
+from portalis.dist.verify.received_package import ReceivedPackage, VerificationFinding
 
 from .conftest import Package
 

@@ -18,7 +18,7 @@ from portalis.digests import FileDigest
 from portalis.dist.attest.dsse import create_envelope
 from portalis.dist.attest.keys import generate_key
 from portalis.dist.verify.attestation_check import attestation_findings, signature_check
-from portalis.dist.verify.checks import ReceivedPackage
+from portalis.dist.verify.received_package import ReceivedPackage
 from tests.dist.conftest import MODULE, Package
 from tests.dist.shipping import KEY, NAME, findings, received, signed
 

@@ -1,4 +1,4 @@
-"""The interface of checks: the package that a check receives, and the result that it returns."""
+"""A received package as checks see it, and the result that a check returns."""
 
 from __future__ import annotations
 
