@@ -81,18 +81,18 @@ def build_images(
                 "--triton builds one image, without a spec",
                 remediation="Leave the spec, --package-image and --only out.",
             )
-        from .build_triton import TritonBuild, build
+        from .build_triton import TritonBuildOptions, build_from_options
 
-        wanted = TritonBuild(
+        options = TritonBuildOptions(
             runtime=runtime or engine_named(NAMES[0]),
             base=triton_image,
             wheelhouse=wheelhouse,
             timeout_s=timeout,
             export=export,
-            tries=not no_smoke,
+            smoke_test=not no_smoke,
             folder=output or Path(),
         )
-        build(wanted, as_json=as_json, quiet=quiet)
+        build_from_options(options, as_json=as_json, quiet=quiet)
         return
     if triton_image is not None:
         raise UsageError("--triton-image is for --triton", remediation="Add --triton, or leave it out.")

@@ -1,4 +1,4 @@
-"""`portalis build-images --triton`: the image of Triton with the wasm backend, which no spec says anything of."""
+"""`portalis build-images --triton`: builds the image of Triton with the wasm backend. It needs no spec."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engines.errors import EngineFailed
 from ..errors import PortalisError, UsageError
 from ..escaping import printable
 from .signals import cleaning_up
@@ -15,78 +16,81 @@ from .signals import cleaning_up
 if TYPE_CHECKING:
     from ..spec.container import ContainerRuntime
 
-TIMEOUT_S = 1800
-LOG = "portalis-triton.build.log"
-ARCHIVE = "portalis-triton.tar"
+_TIMEOUT_S = 1800
+_LOG = "portalis-triton.build.log"
+_ARCHIVE = "portalis-triton.tar"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TritonBuild:
-    """What the command line says. `folder` is where a log or an archive goes."""
+class TritonBuildOptions:
+    """The options of the command line. `base` is the Triton image to start from, None for the default. `folder` is the
+    directory for the log of a failed build and for the archive."""
 
     runtime: ContainerRuntime
     base: str | None
     wheelhouse: Path | None
     timeout_s: int | None
     export: bool
-    tries: bool
+    smoke_test: bool
     folder: Path
 
 
-def build(wanted: TritonBuild, *, as_json: bool, quiet: bool) -> None:
-    """Build the image and tell of it. Raises PortalisError, which names the log, and UsageError."""
+def build_from_options(options: TritonBuildOptions, *, as_json: bool, quiet: bool) -> None:
+    """Build the image and print the result. Raises PortalisError, which names the log file, and UsageError."""
     from ..engines.container_engine import ContainerEngine
-    from ..engines.errors import EngineFailed
     from ..examples.catalog import EXAMPLES
     from ..images import TRITON_IMAGE
     from ..nim.triton import triton_context
     from ..nim.triton.triton_build import build_triton
 
-    if wanted.wheelhouse is not None and not wanted.wheelhouse.is_dir():
-        raise UsageError(f"--wheelhouse: {wanted.wheelhouse} is no folder", remediation="Name a folder with wheels.")
-    context = triton_context(triton_image=wanted.base, wheelhouse=wanted.wheelhouse)
+    if options.wheelhouse is not None and not options.wheelhouse.is_dir():
+        raise UsageError(
+            f"--wheelhouse: {options.wheelhouse} is not a directory", remediation="Name a directory with wheels."
+        )
+    context = triton_context(triton_image=options.base, wheelhouse=options.wheelhouse)
 
-    def say(line: str) -> None:
+    def on_progress(line: str) -> None:
         if not (quiet or as_json):
             print(f"  {printable(line)}", file=sys.stderr, flush=True)
 
-    archive = wanted.folder / ARCHIVE if wanted.export else None
-    with cleaning_up(), ContainerEngine.find(wanted.runtime) as engine:
-        say(engine.version())
+    archive = options.folder / _ARCHIVE if options.export else None
+    with cleaning_up(), ContainerEngine.find(options.runtime) as engine:
+        on_progress(engine.version())
         try:
-            made = build_triton(
+            result = build_triton(
                 engine,
                 context,
-                offline=wanted.wheelhouse is not None,
-                timeout_s=wanted.timeout_s or TIMEOUT_S,
-                module=EXAMPLES["gelu"].module if wanted.tries else None,
-                on_line=say,
+                offline=options.wheelhouse is not None,
+                timeout_s=options.timeout_s or _TIMEOUT_S,
+                module=EXAMPLES["gelu"].module if options.smoke_test else None,
+                on_line=on_progress,
             )
             if archive is not None:
                 archive.parent.mkdir(parents=True, exist_ok=True)
                 engine.save(TRITON_IMAGE, archive)
-        except EngineFailed as problem:
-            raise _with_log(problem.message, problem.log, problem.remediation, wanted.folder) from None
-    found = {
+        except EngineFailed as error:
+            raise _with_log_file(error, options.folder) from None
+    document = {
         "image": TRITON_IMAGE,
-        "id": made.image.image_id,
-        "size_bytes": made.image.size_bytes,
-        "layers": len(made.image.layers),
-        "seconds": round(made.seconds, 1),
-        "tried": made.tried,
+        "id": result.image.image_id,
+        "size_bytes": result.image.size_bytes,
+        "layers": len(result.image.layers),
+        "seconds": round(result.seconds, 1),
+        "tried": result.tried,
         "archive": None if archive is None else str(archive),
     }
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(document, indent=2))
     elif not quiet:
-        for key, value in found.items():
+        for key, value in document.items():
             print(f"{key}: {'no' if value is None else printable(str(value))}")
 
 
-def _with_log(message: str, log: tuple[str, ...], remediation: str, folder: Path) -> PortalisError:
-    if not log:
-        return PortalisError(message, remediation=remediation)
+def _with_log_file(error: EngineFailed, folder: Path) -> PortalisError:
+    """An error whose remediation names a file with the log of `error`, if it has one."""
+    if not error.log:
+        return PortalisError(error.message, remediation=error.remediation)
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / LOG
-    file.write_text("".join(f"{line}\n" for line in log), encoding="utf-8", errors="replace")
-    return PortalisError(message, remediation=f"{remediation}\nThe whole log is in {file.absolute()}")
+    file = folder / _LOG
+    file.write_text("".join(f"{line}\n" for line in error.log), encoding="utf-8", errors="replace")
+    return PortalisError(error.message, remediation=f"{error.remediation}\nThe whole log is in {file.absolute()}")

@@ -20,7 +20,7 @@ class Credentials:
     is_token: bool = False
     """Whether the secret is an identity token."""
     source: str
-    """Where the credentials were found, for messages."""
+    """The source of the credentials, for messages."""
 
 
 class Redactor:

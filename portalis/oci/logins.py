@@ -43,8 +43,8 @@ def find_credentials(address: Address, environment: Mapping[str, str] = os.envir
 
 def docker_login(address: Address, environment: Mapping[str, str]) -> Credentials | None:
     """The registry's login from Docker's config.json: its own helper (``credHelpers``), the common helper
-    (``credsStore``), then the file (``auths``). None if there is no login. Raises UsageError for a file or helper that
-    cannot be used."""
+    (``credsStore``), then the file (``auths``). None if the user is not logged in. Raises UsageError for a file or
+    helper that cannot be used."""
     folder = environment.get("DOCKER_CONFIG")
     path = (Path(folder) if folder else Path(environment.get("HOME", "/")) / ".docker") / "config.json"
     config = _read(path)
@@ -69,8 +69,8 @@ def docker_login(address: Address, environment: Mapping[str, str]) -> Credential
 
 def podman_login(address: Address, environment: Mapping[str, str]) -> Credentials | None:
     """The login for the registry, or for a path in it, from Podman's auth.json. The longest path that contains
-    `address` overrides the others. None if there is no login. Raises UsageError for a file or helper that cannot be
-    used."""
+    `address` overrides the others. None if the user is not logged in. Raises UsageError for a file or helper that
+    cannot be used."""
     for path in _auth_files(environment):
         config = _read(path)
         for key in address.config_keys:

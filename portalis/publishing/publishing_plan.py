@@ -70,7 +70,7 @@ class PublishingPlan:
     notes: tuple[str, ...] = ()
 
     def reference(self, planned: PlannedArtifact | ImagePush) -> str:
-        """Where `planned` goes: the registry's host, the repository and the tag."""
+        """The reference under which `planned` is published: registry, repository and tag."""
         return f"{self.address.reference(planned.repository)}:{planned.tag}"
 
 

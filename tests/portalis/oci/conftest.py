@@ -27,7 +27,7 @@ def registry(
     return Registry(parse_address(f"{host}/team"), credentials, backoff=backoff or quick(), chunk_bytes=chunk_bytes)
 
 
-def someone(secret: str = PASSWORD) -> Credentials:
+def valid_credentials(secret: str = PASSWORD) -> Credentials:
     return Credentials(username=USERNAME, secret=secret, source="the test")
 
 

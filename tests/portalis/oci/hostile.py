@@ -1,4 +1,4 @@
-"""Servers that say what a test has them say."""
+"""HTTP servers whose responses a test defines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass
-class Heard:
+class Request:
     method: str
     path: str
     headers: Mapping[str, str]
@@ -18,7 +18,7 @@ class Heard:
 
 
 @dataclass
-class Said:
+class Response:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -28,7 +28,7 @@ class Said:
 @dataclass
 class Server:
     port: int
-    heard: list[Heard] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
     @property
     def host(self) -> str:
@@ -36,7 +36,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def saying(answer: Callable[[Heard], Said]) -> Iterator[Server]:
+def serving(respond: Callable[[Request], Response]) -> Iterator[Server]:
     server = Server(0)
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,21 +44,21 @@ def saying(answer: Callable[[Heard], Said]) -> Iterator[Server]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            heard = Heard(self.command, self.path, dict(self.headers), body)
-            server.heard.append(heard)
-            said = answer(heard)
-            self.send_response(said.status)
-            for name, value in said.headers.items():
+            request = Request(self.command, self.path, dict(self.headers), body)
+            server.requests.append(request)
+            response = respond(request)
+            self.send_response(response.status)
+            for name, value in response.headers.items():
                 self.send_header(name, value)
-            if not said.endless and "Content-Length" not in said.headers:
-                self.send_header("Content-Length", str(len(said.body)))
+            if not response.endless and "Content-Length" not in response.headers:
+                self.send_header("Content-Length", str(len(response.body)))
             self.send_header("Connection", "close")
             self.end_headers()
             self.close_connection = True
             if self.command != "HEAD":
-                self.wfile.write(said.body)
+                self.wfile.write(response.body)
                 with contextlib.suppress(OSError):
-                    while said.endless:
+                    while response.endless:
                         self.wfile.write(b" " * 65536)
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = handle_any  # noqa: N815

@@ -1,4 +1,4 @@
-"""Which registries are spoken to, and how."""
+"""The registries that a user can name, and whether TLS is used."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from portalis.oci.address import parse_address
         ("http://localhost:5000", "http://localhost:5000", ""),
         ("[::1]:5000", "http://[::1]:5000", ""),
         ("https://127.0.0.1:5000", "https://127.0.0.1:5000", ""),
-        # an address of this machine, and a name that only looks like one
+        # a host name that only starts like an address of this machine
         ("127.0.0.1.example.com", "https://127.0.0.1.example.com", ""),
     ],
 )
-def test_tls_is_left_out_on_this_machine_only(text: str, base_url: str, prefix: str) -> None:
+def test_only_registries_on_this_machine_are_contacted_without_tls(text: str, base_url: str, prefix: str) -> None:
     address = parse_address(text)
     assert (address.base_url, address.prefix) == (base_url, prefix)
 
 
-def test_plain_http_has_to_be_said() -> None:
+def test_plain_http_must_be_requested() -> None:
     with pytest.raises(UsageError, match="without TLS"):
         parse_address("http://registry.example.com")
     assert parse_address("registry.example.com", plain_http=True).base_url == "http://registry.example.com"
@@ -53,7 +53,7 @@ def test_plain_http_has_to_be_said() -> None:
         "x/y:1",
     ],
 )
-def test_what_is_no_registry_is_refused(text: str) -> None:
+def test_an_invalid_registry_is_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="invalid registry"):
         parse_address(text)
 

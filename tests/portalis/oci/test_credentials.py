@@ -1,4 +1,4 @@
-"""Docker's config and its helpers, and secrets that stay secret."""
+"""Logins of Docker and Podman, credential helpers, and the removal of secrets from text."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ def find(folder: Path, config: object) -> Credentials | None:
     return find_credentials(ADDRESS, {"DOCKER_CONFIG": str(folder), "PATH": f"{folder}:/usr/bin:/bin"})
 
 
-def helper(folder: Path, script: str, name: str = "keeper") -> None:
+def helper(folder: Path, script: str, name: str = "store") -> None:
     place = folder / f"docker-credential-{name}"
     place.write_text(f"#!/bin/sh\n{script}\n")
     place.chmod(0o755)
 
 
 @pytest.mark.parametrize("key", [HOST, f"https://{HOST}", f"https://{HOST}/v1/", f"{HOST}/v2/"])
-def test_a_login_of_the_config_is_found(tmp_path: Path, key: str) -> None:
+def test_a_login_in_dockers_config_is_found(tmp_path: Path, key: str) -> None:
     found = find(tmp_path, {"auths": {"another.example.com": {"auth": "eDp5"}, key: {"auth": AUTH}}})
     assert found is not None
     assert (found.username, found.secret, found.is_token) == ("someone", "se:cret", False)
     assert "se:cret" not in repr(found)
 
 
-def test_an_identity_token_stands_before_a_password(tmp_path: Path) -> None:
+def test_an_identity_token_overrides_a_password(tmp_path: Path) -> None:
     found = find(tmp_path, {"auths": {HOST: {"auth": AUTH, "identitytoken": "token"}}})
     assert found is not None and found.is_token and found.secret == "token"
 
 
-def test_a_helper_of_the_registry_stands_before_the_store(tmp_path: Path) -> None:
+def test_the_helper_of_the_registry_overrides_the_common_one(tmp_path: Path) -> None:
     helper(tmp_path, """echo '{"Username": "<token>", "Secret": "token"}'""", "one")
     helper(tmp_path, "exit 1", "all")
     found = find(tmp_path, {"credHelpers": {HOST: "one"}, "credsStore": "all", "auths": {HOST: {"auth": AUTH}}})
     assert found is not None and found.is_token and found.source == "docker-credential-one"
 
 
-def test_a_store_without_the_login_leaves_it_to_the_config(tmp_path: Path) -> None:
+def test_the_config_is_used_if_the_store_has_no_login(tmp_path: Path) -> None:
     helper(tmp_path, "echo credentials not found in native keychain; exit 1")
-    found = find(tmp_path, {"credsStore": "keeper", "auths": {HOST: {"auth": AUTH}}})
+    found = find(tmp_path, {"credsStore": "store", "auths": {HOST: {"auth": AUTH}}})
     assert found is not None and found.username == "someone"
 
 
 @pytest.mark.parametrize(
     "config", [{}, [], {"auths": {}}, {"auths": []}, {"auths": {HOST: {}}}, {"auths": {HOST: "x"}}]
 )
-def test_nobody_is_logged_in(tmp_path: Path, config: object) -> None:
+def test_there_are_no_credentials_without_a_login(tmp_path: Path, config: object) -> None:
     assert find(tmp_path, config) is None
     assert find_credentials(ADDRESS, {"HOME": str(tmp_path / "nowhere")}) is None
 
@@ -68,14 +68,14 @@ def test_nobody_is_logged_in(tmp_path: Path, config: object) -> None:
     [
         ('{"auths": {"x": {"auth": "se:cret', None, "is not JSON"),
         ({"auths": {HOST: {"auth": "se:cret"}}}, None, "not base64"),
-        ({"credsStore": "keeper"}, None, "not on PATH"),
+        ({"credsStore": "store"}, None, "not on PATH"),
         ({"credsStore": "../keeper"}, None, "not a valid name of a credential helper"),
-        ({"credsStore": "keeper"}, "echo se:cret; exit 2", "failed \\(exit 2\\)"),
-        ({"credsStore": "keeper"}, "echo se:cret", "unexpected response"),
-        ({"credsStore": "keeper"}, """echo '["se:cret"]'""", "unexpected response"),
+        ({"credsStore": "store"}, "echo se:cret; exit 2", "failed \\(exit 2\\)"),
+        ({"credsStore": "store"}, "echo se:cret", "unexpected response"),
+        ({"credsStore": "store"}, """echo '["se:cret"]'""", "unexpected response"),
     ],
 )
-def test_what_cannot_be_used_is_told_without_its_content(
+def test_an_error_does_not_repeat_the_invalid_content(
     tmp_path: Path, config: object, script: str | None, message: str
 ) -> None:
     if script is not None:
@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_told_without_its_content(
 
 
 @pytest.mark.parametrize("name", [USERNAME_VARIABLE, PASSWORD_VARIABLE])
-def test_half_of_the_credentials_is_told(name: str) -> None:
+def test_one_of_the_two_variables_is_an_error(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} is set"):
         find_credentials(ADDRESS, {name: "se:cret"})
 
@@ -98,16 +98,16 @@ def test_a_secret_is_hidden_in_all_its_forms(secret: str) -> None:
     redactor = Redactor()
     redactor.hide(secret)
     forms = [secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()]
-    told = redactor.redact(" | ".join([*forms, json.dumps(secret)]))
-    assert not any(form in told.replace("[hidden]", "") for form in forms)
+    text = redactor.redact(" | ".join([*forms, json.dumps(secret)]))
+    assert not any(form in text.replace("[hidden]", "") for form in forms)
 
 
-def podman(folder: Path, config: object, address: str = "registry.example.com:5000/team/a", **places: str) -> object:
-    """The login that is found with Podman's file at the first of its places."""
+def podman(folder: Path, config: object, address: str = "registry.example.com:5000/team/a", **variables: str) -> object:
+    """The login that is found with `config` as Podman's auth.json at its first path."""
     (folder / "containers").mkdir(exist_ok=True)
     (folder / "containers" / "auth.json").write_text(config if isinstance(config, str) else json.dumps(config))
     environment = {"HOME": str(folder / "home"), "XDG_RUNTIME_DIR": str(folder), "PATH": f"{folder}:/usr/bin:/bin"}
-    found = find_credentials(parse_address(address), environment | places)
+    found = find_credentials(parse_address(address), environment | variables)
     return None if found is None else (found.username, found.secret)
 
 
@@ -128,13 +128,13 @@ def test_a_login_of_podman_is_found(tmp_path: Path) -> None:
         ([f"{HOST}/other", f"{HOST}/team/a/b", f"{HOST}/tea"], None),
     ],
 )
-def test_podmans_login_of_the_nearest_folder_is_meant(tmp_path: Path, keys: list[str], name: str | None) -> None:
+def test_podmans_login_with_the_longest_path_is_used(tmp_path: Path, keys: list[str], name: str | None) -> None:
     names = {key: f"user{i}" for i, key in enumerate(keys)}
     expected = None if name is None else (names[name], f"secret of {names[name]}")
     assert podman(tmp_path, {"auths": {key: auth(user) for key, user in names.items()}}) == expected
 
 
-def test_a_named_file_of_podman_is_the_only_one(tmp_path: Path) -> None:
+def test_the_auth_file_variable_replaces_podmans_other_files(tmp_path: Path) -> None:
     named = tmp_path / "named.json"
     named.write_text(json.dumps({"auths": {HOST: auth("named")}}))
     given = {"auths": {HOST: auth("other")}}
@@ -144,7 +144,7 @@ def test_a_named_file_of_podman_is_the_only_one(tmp_path: Path) -> None:
     assert podman(tmp_path, given, REGISTRY_AUTH_FILE=str(tmp_path / "none")) is None
 
 
-def test_podmans_file_below_the_home_folder_is_read_last(tmp_path: Path) -> None:
+def test_podmans_file_in_the_home_directory_is_read_last(tmp_path: Path) -> None:
     for folder in (tmp_path / "home" / ".config", tmp_path / "settings"):
         (folder / "containers").mkdir(parents=True)
         (folder / "containers" / "auth.json").write_text(json.dumps({"auths": {HOST: auth(folder.name.strip("."))}}))
@@ -153,23 +153,23 @@ def test_podmans_file_below_the_home_folder_is_read_last(tmp_path: Path) -> None
     assert podman(tmp_path, {"auths": {HOST: auth("first")}}) == ("first", "secret of first")
 
 
-def test_dockers_login_stands_before_podmans(tmp_path: Path) -> None:
+def test_dockers_login_overrides_podmans(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"auths": {HOST: auth("docker")}}))
     given = {"auths": {HOST: auth("podman")}}
     assert podman(tmp_path, given, DOCKER_CONFIG=str(tmp_path)) == ("docker", "secret of docker")
 
 
-def test_a_helper_in_podmans_file_is_asked_about_the_registry(tmp_path: Path) -> None:
+def test_a_helper_in_podmans_file_is_run_for_the_registry(tmp_path: Path) -> None:
     helper(tmp_path, 'read key; echo "{\\"Username\\": \\"asked\\", \\"Secret\\": \\"$key\\"}"')
-    assert podman(tmp_path, {"credHelpers": {HOST: "keeper"}, "auths": {HOST: auth("me")}}) == ("asked", HOST)
+    assert podman(tmp_path, {"credHelpers": {HOST: "store"}, "auths": {HOST: auth("me")}}) == ("asked", HOST)
 
 
-def test_podmans_login_of_docker_hub_has_the_short_name(tmp_path: Path) -> None:
+def test_podmans_login_for_docker_hub_has_the_short_name(tmp_path: Path) -> None:
     assert podman(tmp_path, {"auths": {"docker.io": auth("me")}}, "docker.io/me") == ("me", "secret of me")
 
 
 @pytest.mark.parametrize("config", ["{", '{"auths": {"x": }}', "[" * 5000, "\xff", '{"a": "' + "x" * (1 << 20) + '"}'])
-def test_a_file_of_podman_that_cannot_be_read_is_told_without_what_is_in_it(tmp_path: Path, config: str) -> None:
-    with pytest.raises(UsageError, match=r"cannot read .*auth\.json: it is not JSON") as told:
+def test_the_error_for_an_invalid_auth_file_does_not_repeat_its_content(tmp_path: Path, config: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*auth\.json: it is not JSON") as caught:
         podman(tmp_path, config)
-    assert len(told.value.message) < 300
+    assert len(caught.value.message) < 300

@@ -1,4 +1,4 @@
-"""Pushing to a real registry, well and badly connected; what lies there is looked at with other programs."""
+"""Pushes to a real registry, over good and bad connections. Other tools check what is stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from portalis.oci.errors import AccessDenied, Unreachable
 from portalis.oci.manifest_client import fallback_tag
 from tests import parts
 from tests.fault_proxy import Request, fault_proxy, half_of_the_time
-from tests.portalis.oci.conftest import TYPE, artifact, noise, quick, registry, someone
+from tests.portalis.oci.conftest import TYPE, artifact, noise, quick, registry, valid_credentials
 from tests.registry_server import PASSWORD, USERNAME, RegistryServer
 from tests.running.ports import free_port
 
@@ -34,11 +34,11 @@ def test_oras_pulls_what_was_pushed_byte_for_byte(server: RegistryServer, tmp_pa
     oras("pull", "--plain-http", "-o", tmp_path / "pulled", f"{server.host}/team/thing@{pushed.digest}")
     assert (tmp_path / "pulled/file0").read_bytes() == b"small"
     assert (tmp_path / "pulled/file1").read_bytes() == large.read_bytes()
-    told = oras("manifest", "fetch", "--plain-http", f"{server.host}/team/thing:1.0")
-    assert told.encode() == manifest.content()
+    stored = oras("manifest", "fetch", "--plain-http", f"{server.host}/team/thing:1.0")
+    assert stored.encode() == manifest.content()
 
 
-def test_skopeo_knows_the_artifact(server: RegistryServer) -> None:
+def test_skopeo_reads_the_artifact(server: RegistryServer) -> None:
     manifest = artifact(b"content")
     with registry(server.host) as client:
         client.push("team/thing", "1.0", manifest)
@@ -60,7 +60,7 @@ def test_a_second_push_sends_nothing(server: RegistryServer) -> None:
         assert proxy.requests
 
 
-def test_what_refers_to_an_artifact_is_found(server: RegistryServer) -> None:
+def test_referrers_of_an_artifact_are_found(server: RegistryServer) -> None:
     manifest = artifact(b"one")
     subject = manifest.descriptor()
     first, second = (artifact(text, subject=subject, annotations={"kind": text.decode()}) for text in (b"a", b"b"))
@@ -78,7 +78,9 @@ def test_what_refers_to_an_artifact_is_found(server: RegistryServer) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_half_of_all_requests_fail_and_all_arrives(server: RegistryServer, tmp_path: Path, seed: int) -> None:
+def test_everything_arrives_although_half_of_the_requests_fail(
+    server: RegistryServer, tmp_path: Path, seed: int
+) -> None:
     manifest = artifact(b"small", noise(700_000, seed))
     about = artifact(b"about it", subject=manifest.descriptor())
     with (
@@ -100,25 +102,25 @@ def test_half_of_all_requests_fail_and_all_arrives(server: RegistryServer, tmp_p
     assert [each["digest"] for each in index["manifests"]] == [content_digest(about.content())]
 
 
-def test_a_piece_that_did_not_arrive_is_sent_again_and_not_those_before(server: RegistryServer) -> None:
+def test_only_the_failed_chunk_is_sent_again(server: RegistryServer) -> None:
     wait_or_raise: list[str] = []
 
-    def second_piece(request: Request) -> str | None:
-        # the offset of the second
+    def fail_second_chunk(request: Request) -> str | None:
+        # the offset of the second chunk
         if request.headers.get("Content-Range", "").startswith("100000-") and not wait_or_raise:
             wait_or_raise.append(request.path)
             return "503"
         return None
 
     content = noise(250_000)
-    with fault_proxy(server.port, second_piece) as proxy, registry(proxy.host, chunk_bytes=100_000) as client:
+    with fault_proxy(server.port, fail_second_chunk) as proxy, registry(proxy.host, chunk_bytes=100_000) as client:
         client.push("team/thing", "1.0", artifact(content))
     ranges = [each.headers["Content-Range"] for each in proxy.requests if each.method == "PATCH"]
     assert ranges == ["0-99999", "100000-199999", "100000-199999", "200000-249999"]
     assert server.blob(content_digest(content)).read_bytes() == content
 
 
-def test_a_registry_that_takes_no_pieces_gets_the_whole(server: RegistryServer) -> None:
+def test_a_registry_without_chunked_uploads_receives_one_request(server: RegistryServer) -> None:
     content = noise(250_000)
     manifest = artifact(content)
     refused = fault_proxy(server.port, lambda request: "400" if request.method == "PATCH" else None)
@@ -128,8 +130,8 @@ def test_a_registry_that_takes_no_pieces_gets_the_whole(server: RegistryServer) 
     assert server.blob(content_digest(content)).read_bytes() == content
 
 
-def test_a_password_is_asked_for_and_given(guarded_server: RegistryServer, tmp_path: Path) -> None:
-    with registry(guarded_server.host, someone()) as client:
+def test_a_push_authenticates_with_a_password(guarded_server: RegistryServer, tmp_path: Path) -> None:
+    with registry(guarded_server.host, valid_credentials()) as client:
         pushed = client.push("team/thing", "1.0", artifact(b"content"))
     login = ["--username", USERNAME, "--password", PASSWORD]
     reference = f"{guarded_server.host}/team/thing@{pushed.digest}"
@@ -138,38 +140,38 @@ def test_a_password_is_asked_for_and_given(guarded_server: RegistryServer, tmp_p
 
 
 @pytest.mark.parametrize("secret", [None, "wrong-and-still-secret"])
-def test_a_refusal_is_final(guarded_server: RegistryServer, secret: str | None) -> None:
-    credentials = None if secret is None else someone(secret)
+def test_a_401_is_not_retried(guarded_server: RegistryServer, secret: str | None) -> None:
+    credentials = None if secret is None else valid_credentials(secret)
     with (
         fault_proxy(guarded_server.port) as proxy,
         registry(proxy.host, credentials) as client,
         pytest.raises(AccessDenied) as caught,
     ):
         client.push("team/thing", "1.0", artifact(b"content"))
-    # one question, and where there are credentials one answer to the challenge
+    # one request, and a second one with the credentials if there are some
     assert [each.status for each in proxy.requests] == [401] * (1 if secret is None else 2)
     assert "401" in caught.value.message and f"docker login {proxy.host}" in caught.value.remediation
     assert "wrong-and" not in str(caught.value) and "wrong-and" not in repr(client.credentials)
 
 
-def test_a_403_is_final(server: RegistryServer) -> None:
+def test_a_403_is_not_retried(server: RegistryServer) -> None:
     refused = fault_proxy(server.port, lambda request: "403" if request.method == "POST" else None)
     with refused as proxy, registry(proxy.host) as client, pytest.raises(AccessDenied, match="403"):
         client.push("team/thing", "1.0", artifact(b"content"))
     assert [each.method for each in proxy.requests] == ["HEAD", "POST"]
 
 
-def test_a_registry_that_is_down_is_told(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_a_registry_that_is_down_is_an_error_after_retries(tmp_path: Path) -> None:
+    retries: list[str] = []
     backoff = quick()
-    backoff.on_retry = told.append
+    backoff.on_retry = retries.append
     refused = pytest.raises(Unreachable, match="Connection refused \\(4 tries\\)")
     with registry(f"127.0.0.1:{free_port()}", backoff=backoff) as client, refused:
         client.push("team/thing", "1.0", artifact(b"content"))
-    assert len(told) == 3
+    assert len(retries) == 3
 
 
-def test_a_file_that_changes_while_it_is_sent_is_told(server: RegistryServer, tmp_path: Path) -> None:
+def test_a_file_that_changes_during_its_upload_is_an_error(server: RegistryServer, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"before")
     manifest = artifact(file)
@@ -179,11 +181,11 @@ def test_a_file_that_changes_while_it_is_sent_is_told(server: RegistryServer, tm
     assert "has changed" in str(caught.value)
 
 
-def test_a_large_file_is_sent_in_little_memory(server: RegistryServer, tmp_path: Path) -> None:
+def test_a_large_file_is_sent_in_bounded_memory(server: RegistryServer, tmp_path: Path) -> None:
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(300 << 20)
-    # of its own, so that what this process has used before does not count (in ru_maxrss it would)
+    # a separate process, so that earlier memory use of this one does not count (as it would in ru_maxrss)
     program = """
 import sys
 from pathlib import Path
