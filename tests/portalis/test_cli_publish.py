@@ -1,4 +1,4 @@
-"""`portalis publish`, as a program: resumed after it was killed, with credentials from everywhere, and telling none."""
+"""The command `portalis publish`: resumed after it was killed, and with credentials from every source, none of which it prints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def output(packaged: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of the packaged output directory."""
     return Path(shutil.copytree(packaged, tmp_path / "out"))
 
 
@@ -59,7 +59,7 @@ def portalis(
     return done
 
 
-def test_it_prints_references_that_can_be_pulled(
+def test_the_printed_references_can_be_pulled(
     output: Path, server: RegistryServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
     done = portalis(output, "--registry", f"{server.host}/team", environment=environment)
@@ -71,7 +71,7 @@ def test_it_prints_references_that_can_be_pulled(
     assert (tmp_path / "1" / archive.name).read_bytes() == archive.read_bytes()
 
 
-def test_a_second_time_nothing_is_sent(output: Path, server: RegistryServer, environment: dict[str, str]) -> None:
+def test_publishing_again_sends_nothing(output: Path, server: RegistryServer, environment: dict[str, str]) -> None:
     with fault_proxy(server.port) as proxy:
         arguments = (output, "--registry", proxy.host)
         first = portalis(*arguments, environment=environment)
@@ -82,7 +82,7 @@ def test_a_second_time_nothing_is_sent(output: Path, server: RegistryServer, env
     assert second.stdout.splitlines() == [f"{line} (already published)" for line in first.stdout.splitlines()]
 
 
-def test_what_was_killed_goes_on_where_it_stopped(
+def test_publishing_resumes_after_it_was_killed(
     output: Path, server: RegistryServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
     arguments = ["publish", str(output), "--registry"]
@@ -102,30 +102,32 @@ def test_what_was_killed_goes_on_where_it_stopped(
         assert process.wait(PATIENCE_S) == -signal.SIGKILL
     with fault_proxy(server.port) as proxy:
         done = portalis(output, "--registry", proxy.host, environment=environment)
-    told = {line.split()[1]: line for line in done.stdout.splitlines()}
-    module, archive = told["add.wasm"], told["demo-1.2.3.tar.gz"]
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    module, archive = lines["add.wasm"], lines["demo-1.2.3.tar.gz"]
     assert module.endswith("(already published)")
     assert not archive.endswith("(already published)")
     (file,) = (output / "archives").glob("*.tar.gz")
     sent = sum(each.sent for each in proxy.uploads())
-    assert file.stat().st_size <= sent < file.stat().st_size + 50_000  # and manifests, and what is about the archive
+    assert (
+        file.stat().st_size <= sent < file.stat().st_size + 50_000
+    )  # and the manifests, and the attestations of the archive
     reference = archive.split()[0].replace(proxy.host, server.host)
     command = [parts.oras(), "pull", "--plain-http", "-o", str(tmp_path / "pulled"), reference]
     subprocess.run(command, check=True, capture_output=True)
     assert (tmp_path / "pulled" / file.name).read_bytes() == file.read_bytes()
 
 
-def test_a_dry_run_asks_nobody(output: Path, environment: dict[str, str]) -> None:
+def test_a_dry_run_does_not_contact_the_registry(output: Path, environment: dict[str, str]) -> None:
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     host = f"127.0.0.1:{free_port()}"
     done = portalis(output, "--registry", f"{host}/team", "--dry-run", environment=environment)
     assert f"{host}/team/demo/archive:1.2.3" in done.stdout and f"{host}/team/demo/modules/add:1.2.3" in done.stdout
-    told = json.loads(portalis(output, "--registry", host, "--dry-run", "--json", environment=environment).stdout)
-    assert [each["kind"] for each in told["would_publish"]] == ["Module", "Archive"]
+    document = json.loads(portalis(output, "--registry", host, "--dry-run", "--json", environment=environment).stdout)
+    assert [each["kind"] for each in document["would_publish"]] == ["Module", "Archive"]
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 
-def test_a_dry_run_knows_the_digests(output: Path, server: RegistryServer, environment: dict[str, str]) -> None:
+def test_a_dry_run_prints_the_digests(output: Path, server: RegistryServer, environment: dict[str, str]) -> None:
     arguments = (output, "--registry", server.host, "--json")
     would = json.loads(portalis(*arguments, "--dry-run", environment=environment).stdout)["would_publish"]
     did = json.loads(portalis(*arguments, environment=environment).stdout)["published"]
@@ -133,7 +135,7 @@ def test_a_dry_run_knows_the_digests(output: Path, server: RegistryServer, envir
 
 
 @pytest.mark.registry
-def test_a_registry_that_is_down_leaves_a_script_which_goes_when_it_is_up(
+def test_the_script_is_written_if_the_registry_is_down_and_removed_afterwards(
     output: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     port = free_port()
@@ -169,20 +171,20 @@ def config(environment: dict[str, str], content: object) -> None:
 
 
 def helper(environment: dict[str, str], name: str, script: str) -> None:
-    place = Path(environment["DOCKER_CONFIG"]) / f"docker-credential-{name}"
-    place.parent.mkdir(exist_ok=True)
-    place.write_text(f"#!/bin/sh\n{script}\n")
-    place.chmod(0o755)
-    environment["PATH"] = f"{place.parent}:{environment['PATH']}"
+    path = Path(environment["DOCKER_CONFIG"]) / f"docker-credential-{name}"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    environment["PATH"] = f"{path.parent}:{environment['PATH']}"
 
 
 SOURCES = ("environment", "stdin", "auths", "credsStore", "credHelpers")
 
 
 def log_in(source: str, host: str, environment: dict[str, str], secret: str) -> tuple[list[str], str]:
-    """Options and standard input, with everything else in place."""
-    told = json.dumps({"ServerURL": host, "Username": USERNAME, "Secret": secret})
-    answer = f"""read -r server\n[ "$1 $server" = "get {host}" ] && printf '%s' '{told}' && exit 0\nexit 1"""
+    """Store the login in `source`; returns options and standard input for the command."""
+    login = json.dumps({"ServerURL": host, "Username": USERNAME, "Secret": secret})
+    script = f"""read -r server\n[ "$1 $server" = "get {host}" ] && printf '%s' '{login}' && exit 0\nexit 1"""
     if source == "environment":
         environment |= {"PORTALIS_REGISTRY_USERNAME": USERNAME, "PORTALIS_REGISTRY_PASSWORD": secret}
     elif source == "stdin":
@@ -190,17 +192,17 @@ def log_in(source: str, host: str, environment: dict[str, str], secret: str) -> 
     elif source == "auths":
         config(environment, {"auths": {host: {"auth": base64.b64encode(f"{USERNAME}:{secret}".encode()).decode()}}})
     elif source == "credsStore":
-        helper(environment, "keeper", answer)
-        config(environment, {"credsStore": "keeper", "auths": {host: {}}})
+        helper(environment, "store", script)
+        config(environment, {"credsStore": "store", "auths": {host: {}}})
     else:
-        helper(environment, "other-keeper", answer)
-        config(environment, {"credHelpers": {host: "other-keeper"}})
+        helper(environment, "other-store", script)
+        config(environment, {"credHelpers": {host: "other-store"}})
     return [], ""
 
 
 @pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
 @pytest.mark.parametrize("source", SOURCES)
-def test_credentials_are_found_and_not_told(
+def test_credentials_are_found_and_not_printed(
     output: Path, guarded_server: RegistryServer, environment: dict[str, str], source: str, right: bool
 ) -> None:
     secret = PASSWORD if right else "wrong-and-secret"
@@ -222,7 +224,7 @@ def test_credentials_are_found_and_not_told(
     assert not any(form in text for form in (secret, basic) for text in (done.stdout, done.stderr, *written))
 
 
-# what is wrong with the command line
+# errors of the command line
 
 
 @pytest.mark.parametrize(
@@ -238,7 +240,7 @@ def test_credentials_are_found_and_not_told(
         (["--registry", "127.0.0.1:1", "--engine", "rkt"], "there is no such engine"),
     ],
 )
-def test_a_bad_command_line_is_told(
+def test_an_invalid_command_line_is_an_error(
     output: Path, environment: dict[str, str], arguments: list[str], message: str, tmp_path: Path
 ) -> None:
     done = portalis(output, *arguments, environment=environment, code=2)
@@ -246,16 +248,16 @@ def test_a_bad_command_line_is_told(
 
 
 @pytest.mark.parametrize("report", [None, b"", b"{}", b"\xff"])
-def test_a_folder_that_is_no_package_is_told(tmp_path: Path, environment: dict[str, str], report: bytes | None) -> None:
+def test_a_directory_that_is_not_a_package_is_an_error(
+    tmp_path: Path, environment: dict[str, str], report: bytes | None
+) -> None:
     if report is not None:
         (tmp_path / "packaging-report.json").write_bytes(report)
     done = portalis(tmp_path, "--registry", "127.0.0.1:1", environment=environment, code=2)
     assert "not an output directory" in done.stderr if report is None else "not a report" in done.stderr
 
 
-def test_a_file_that_has_changed_is_not_published(
-    output: Path, server: RegistryServer, environment: dict[str, str]
-) -> None:
+def test_a_changed_file_is_not_published(output: Path, server: RegistryServer, environment: dict[str, str]) -> None:
     (archive,) = (output / "archives").glob("*.tar.gz")
     archive.write_bytes(archive.read_bytes() + b"\0")
     done = portalis(output, "--registry", server.host, environment=environment, code=2)
@@ -266,16 +268,16 @@ def test_a_file_that_has_changed_is_not_published(
 def test_a_login_of_podman_publishes_to_a_registry_with_tls(
     output: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Skopeo writes the file as Podman does, with the same library; without it the error names both logins."""
+    """Skopeo writes the file with Podman's library. Without the file, the error names both ways to log in."""
     with registry_server(tmp_path / "tls", password=True, tls=True) as server:
         url = f"https://localhost:{server.port}/team"
         trusting = environment | {"SSL_CERT_FILE": str(tmp_path / "tls" / "cert.pem"), "XDG_RUNTIME_DIR": str(tmp_path)}
-        refused = portalis(output, "--registry", url, environment=trusting, code=1)
-        assert f"`docker login localhost:{server.port}` or `podman login localhost:{server.port}`" in refused.stderr
+        denied = portalis(output, "--registry", url, environment=trusting, code=1)
+        assert f"`docker login localhost:{server.port}` or `podman login localhost:{server.port}`" in denied.stderr
         file = tmp_path / "containers" / "auth.json"
         command = [parts.skopeo(), "login", "--authfile", str(file), "--tls-verify=false"]
         command += ["-u", USERNAME, "--password-stdin", f"localhost:{server.port}"]
         subprocess.run(command, check=True, capture_output=True, input=PASSWORD, text=True)
         done = portalis(output, "--registry", url, environment=trusting)
         assert "demo/archive@sha256:" in done.stdout
-        assert PASSWORD not in done.stdout + done.stderr + refused.stderr
+        assert PASSWORD not in done.stdout + done.stderr + denied.stderr

@@ -32,7 +32,7 @@ from tests.running.ports import free_port
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _without_logins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.delenv(USERNAME_VARIABLE, raising=False)
     monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
@@ -68,7 +68,7 @@ def test_a_package_is_published_and_pulled_back(workplace: Workplace, server: Re
     assert "publish.sh" not in workplace.files()
 
 
-def test_what_cannot_be_published_is_told_in_the_report(workplace: Workplace, server: RegistryServer) -> None:
+def test_the_report_warns_of_what_cannot_be_published(workplace: Workplace, server: RegistryServer) -> None:
     config = {"prebundle": False, "package_as_extension": False}
     made = publish(workplace, server.host, enable_omniverse_packaging=True, omniverse_config=config)
     assert made.status is Status.Success, made.diagnostics.errors
@@ -76,24 +76,23 @@ def test_what_cannot_be_published_is_told_in_the_report(workplace: Workplace, se
         PublishedKind.Module,
         PublishedKind.Archive,
     }
-    (told,) = [each for each in made.diagnostics.warnings if each.message.startswith("not published: ")]
-    assert "the extension portalis_ext.demo is a directory" in told.message
-    assert "omniverse_config.package_as_extension" in told.remediation
+    (warning,) = [each for each in made.diagnostics.warnings if each.message.startswith("not published: ")]
+    assert "the extension portalis_ext.demo is a directory" in warning.message
+    assert "omniverse_config.package_as_extension" in warning.remediation
 
 
-def test_a_part_that_was_published_is_no_failed_stage(
+def test_a_stage_that_published_some_artifacts_did_not_fail(
     workplace: Workplace, server: RegistryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = "demo/archive"
+    denied = "demo/archive"
 
-    def some(plan: PublishingPlan, *_: object, **__: object) -> object:
-        kept = tuple(each for each in plan.artifacts if refused not in each.repository)
-        part = dataclasses.replace(plan, artifacts=kept)
-        outcome = publish_plan(part, None)
-        failure = PublishingFailure(reference=refused, message="denied", remediation="Log in.", denied=True)
+    def publish_some(plan: PublishingPlan, *_: object, **__: object) -> object:
+        kept = tuple(each for each in plan.artifacts if denied not in each.repository)
+        outcome = publish_plan(dataclasses.replace(plan, artifacts=kept), None)
+        failure = PublishingFailure(reference=denied, message="denied", remediation="Log in.", denied=True)
         return dataclasses.replace(outcome, failures=(failure,))
 
-    monkeypatch.setattr("portalis.publishing.push.publish_plan", some)
+    monkeypatch.setattr("portalis.publishing.push.publish_plan", publish_some)
     made = publish(workplace, server.host)
     assert made.status is Status.PartialSuccess and made.published
     (stage,) = [each for each in made.packaging_metrics.stages if each.name == "publish"]
@@ -117,9 +116,7 @@ def test_the_same_package_is_not_sent_twice(
     assert not any(each.sent for each in second.published)
 
 
-def test_a_registry_that_is_down_costs_nothing_but_the_publishing(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_publishing_fails_if_the_registry_is_down(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portalis.oci.backoff.time.sleep", lambda _: None)
     workplace.module("add")
     host = f"127.0.0.1:{free_port()}"
@@ -136,7 +133,7 @@ def test_a_registry_that_is_down_costs_nothing_but_the_publishing(
     assert str(workplace.output / "publish.sh") in made.package_metadata.checksums
 
 
-def test_a_refusal_is_told_with_how_to_log_in(workplace: Workplace, guarded_server: RegistryServer) -> None:
+def test_the_error_for_denied_access_says_how_to_log_in(workplace: Workplace, guarded_server: RegistryServer) -> None:
     workplace.module("add")
     with fault_proxy(guarded_server.port) as proxy:
         made = publish(workplace, proxy.host)
@@ -146,7 +143,7 @@ def test_a_refusal_is_told_with_how_to_log_in(workplace: Workplace, guarded_serv
     assert "docker login" in error.remediation.summary
 
 
-def test_the_password_is_in_nothing_that_is_written(
+def test_no_output_contains_the_password(
     workplace: Workplace, guarded_server: RegistryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workplace.module("add")
@@ -155,13 +152,13 @@ def test_the_password_is_in_nothing_that_is_written(
         monkeypatch.setenv(PASSWORD_VARIABLE, secret)
         made = publish(workplace, guarded_server.host)
         assert made.status is (Status.Success if secret == PASSWORD else Status.PartialSuccess)
-        told = [made.model_dump_json(), *workplace.listening.lines, repr(workplace.listening.stages)]
-        told += [path.read_bytes().decode(errors="replace") for path in workplace.output.rglob("*") if path.is_file()]
-        assert not any(secret in text for text in told)
+        texts = [made.model_dump_json(), *workplace.listening.lines, repr(workplace.listening.stages)]
+        texts += [path.read_bytes().decode(errors="replace") for path in workplace.output.rglob("*") if path.is_file()]
+        assert not any(secret in text for text in texts)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://registry.example.com", "user:pa55word@registry.example.com", "a b"])
-def test_a_url_that_is_none_is_a_problem_of_the_spec(workplace: Workplace, url: str) -> None:
+def test_an_invalid_url_is_a_problem_of_the_spec(workplace: Workplace, url: str) -> None:
     workplace.module("add")
     with pytest.raises(InputProblems) as caught:
         workplace.package(workplace.spec("add", publish_to_registry=True, registry_url=url))
@@ -188,7 +185,7 @@ def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def planned(runtime: ContainerRuntime) -> ImagePush:
-    """An image with one file, as the engine has it."""
+    """An image with one file, in the engine."""
     from portalis.engines.container_engine import ContainerEngine
 
     name = f"demo-{os.urandom(4).hex()}"
@@ -199,7 +196,7 @@ def planned(runtime: ContainerRuntime) -> ImagePush:
         entry.size = len(content)
         tar.addfile(entry, io.BytesIO(content))
     with ContainerEngine.find(runtime) as engine:
-        # the SDK's own, since portalis builds images, and imports none
+        # the SDK's client, because portalis cannot import images
         client = engine._client
         client.import_image_from_data(written.getvalue(), repository=name, tag="1.2.3")
         if not client.images(f"{name}:1.2.3"):
@@ -232,39 +229,39 @@ def test_an_image_is_pushed_by_the_engine_and_pulled_by_skopeo(
     assert manifest["config"]["digest"] == planned.image_id
     from portalis.engines.container_engine import ContainerEngine
 
-    with ContainerEngine.find(runtime) as engine:  # the name that it was pushed by is gone, its own is not
+    with ContainerEngine.find(runtime) as engine:  # the tag for the push is removed, the original name is not
         names = {name for each in engine._client.images() for name in each.get("RepoTags") or ()}
     assert not any("/team/" in name and planned.reference in name for name in names)
     assert any(name.endswith(planned.reference) for name in names)
 
 
 @pytest.mark.engine
-def test_an_engine_is_logged_in_with_what_we_have(
+def test_an_engine_receives_the_credentials(
     runtime: ContainerRuntime, planned: ImagePush, guarded_server: RegistryServer
 ) -> None:
     plan = PublishingPlan(address=parse_address(f"{guarded_server.host}/team"), images=(planned,))
-    right = Credentials(username=USERNAME, secret=PASSWORD, source="the test")
-    outcome = publish_plan(plan, right, runtime=runtime, backoff=quick())
+    credentials = Credentials(username=USERNAME, secret=PASSWORD, source="the test")
+    outcome = publish_plan(plan, credentials, runtime=runtime, backoff=quick())
     assert outcome.failures == () and outcome.published[0].sent
 
 
 @pytest.mark.engine
-def test_an_engine_that_is_refused_is_not_asked_again(
+def test_an_engine_whose_access_is_denied_does_not_retry(
     runtime: ContainerRuntime, planned: ImagePush, server: RegistryServer
 ) -> None:
-    # reading is free, and writing is forbidden
+    # reading is allowed, writing is not
     refused = fault_proxy(server.port, lambda request: None if request.method in ("GET", "HEAD") else "403")
-    told: list[str] = []
+    lines: list[str] = []
     with refused as proxy:
         plan = PublishingPlan(address=parse_address(f"{proxy.host}/team"), images=(planned,))
-        outcome = publish_plan(plan, None, runtime=runtime, on_progress=told.append, backoff=quick())
+        outcome = publish_plan(plan, None, runtime=runtime, on_progress=lines.append, backoff=quick())
     (failure,) = outcome.failures
     assert outcome.published == ()
     assert failure.denied, failure
-    assert not any("retrying" in line for line in told)
+    assert not any("retrying" in line for line in lines)
 
 
-def test_an_image_without_an_engine_is_told(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_without_an_engine_is_a_failure(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/d.sock")
     planned = ImagePush(
         reference="demo:1", repository="team/demo", tag="1", image_id="sha256:" + "1" * 64, archive=None

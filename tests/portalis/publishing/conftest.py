@@ -1,4 +1,4 @@
-"""A small package that lies in a folder."""
+"""A small package on disk."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def archive_of(name: str, content: bytes) -> DistributionArchive:
 
 @pytest.fixture
 def make_package(tmp_path: Path) -> MakePackage:
-    """A package of `files`, with an archive where there is one in ``archives/``, and a module for each ``.wasm``."""
+    """Creates a package from `files`: a module for each ``.wasm``, and an archive for each archive in ``archives/``."""
 
     def make(files: dict[str, bytes], *, name: str = "Demo Package", version: str = "1.2.3+b", **more: Any) -> Package:
         folder = tmp_path / "package"
         for path, content in files.items():
-            place = folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
         modules = [
             WasmBinaryInfo(
                 name=PurePosixPath(path).stem,

@@ -1,4 +1,4 @@
-"""Charts as Helm has them in registries."""
+"""Helm charts as OCI artifacts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def helm(path: str) -> tuple[DeploymentManifest, ...]:
     return (DeploymentManifest(manifest_type=DeploymentType.Helm, file_path=str(ROOT / path)),)
 
 
-def test_a_chart_is_packed_and_named_as_helm_does(make_package: MakePackage) -> None:
+def test_a_chart_is_packed_and_named_as_by_helm(make_package: MakePackage) -> None:
     files = {"deployment/helm/Chart.yaml": CHART, "deployment/helm/templates/service.yaml": b"kind: Service\n"}
     package = make_package(files, deployment_manifests=helm("deployment/helm/Chart.yaml") * 2)
     (chart,) = make_plan(package, ADDRESS).artifacts
@@ -53,7 +53,7 @@ def test_a_packed_chart_is_published_as_it_is(make_package: MakePackage) -> None
 @pytest.mark.parametrize(
     "text", [b"", b"name: demo\n", b"name: ../x\nversion: 1\n", b"{", b"name: a\nversion: 1\nx: 2026-01-01\n"]
 )
-def test_what_is_no_chart_is_refused(make_package: MakePackage, text: bytes) -> None:
+def test_an_invalid_chart_is_rejected(make_package: MakePackage, text: bytes) -> None:
     package = make_package({"helm/Chart.yaml": text}, deployment_manifests=helm("helm/Chart.yaml"))
     with pytest.raises(UsageError, match="not a chart"):
         make_plan(package, ADDRESS)

@@ -1,8 +1,9 @@
-"""What is to be published, and how its manifests look."""
+"""The plan of a package: repositories, tags and manifests."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,7 +26,7 @@ def body(manifest: Any) -> dict[str, Any]:
     return found
 
 
-def test_names_are_those_of_the_package(make_package: MakePackage) -> None:
+def test_repositories_are_named_after_the_package(make_package: MakePackage) -> None:
     plan = make_plan(make_package({"triton/Add_One.wasm": MODULE, "archives/demo-1.2.3.tar.xz": ARCHIVE}), ADDRESS)
     assert [(each.kind, each.repository, each.tag) for each in plan.artifacts] == [
         (PublishedKind.Module, "team/demo-package/modules/add-one", "1.2.3-b"),
@@ -51,7 +52,7 @@ def test_a_module_is_an_artifact_in_the_layout_of_the_cncf(make_package: MakePac
     }
 
 
-def test_an_archive_says_what_it_is(make_package: MakePackage) -> None:
+def test_an_archive_has_the_artifact_type_of_packages(make_package: MakePackage) -> None:
     (archive,) = make_plan(make_package({"archives/demo-1.2.3.tar.xz": ARCHIVE}), ADDRESS).artifacts
     found = body(archive.manifest)
     assert found["artifactType"] == "application/vnd.portalis.package.v1"
@@ -82,11 +83,11 @@ def envelope(content: dict[str, Any]) -> bytes:
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_sbom_and_provenance_refer_to_the_archive(make_package: MakePackage, signed: bool) -> None:
-    told = statement(sha256(ARCHIVE))
+    document = statement(sha256(ARCHIVE))
     name, content, media_type = (
-        ("archives/d.zip.intoto.jsonl", envelope(told) + b"\n", "application/vnd.dsse.envelope.v1+json")
+        ("archives/d.zip.intoto.jsonl", envelope(document) + b"\n", "application/vnd.dsse.envelope.v1+json")
         if signed
-        else ("archives/d.zip.provenance.json", json.dumps(told).encode(), "application/vnd.in-toto+json")
+        else ("archives/d.zip.provenance.json", json.dumps(document).encode(), "application/vnd.in-toto+json")
     )
     package = make_package({"archives/d.zip": ARCHIVE, "archives/d.zip.sbom.cdx.json": b"{}", name: content})
     (archive,) = make_plan(package, ADDRESS).artifacts
@@ -97,9 +98,9 @@ def test_sbom_and_provenance_refer_to_the_archive(make_package: MakePackage, sig
     assert provenance["annotations"]["in-toto.io/predicate-type"] == "https://slsa.dev/provenance/v1"
 
 
-def test_a_statement_refers_only_to_what_it_names(make_package: MakePackage) -> None:
+def test_provenance_refers_only_to_its_subjects(make_package: MakePackage) -> None:
     files = {"archives/d.zip": ARCHIVE, "m/add.wasm": MODULE, "m/other.wasm": MODULE + b"\0"}
-    files["archives/d.zip.intoto.jsonl"] = b"\n".join([b"no JSON", b"[]", envelope(statement(sha256(MODULE)))])
+    files["archives/d.zip.intoto.jsonl"] = b"\n".join([b"not JSON", b"[]", envelope(statement(sha256(MODULE)))])
     plan = make_plan(make_package(files), ADDRESS)
     assert {each.name: [about.kind for about in each.attached] for each in plan.artifacts} == {
         "add.wasm": [PublishedKind.Provenance],
@@ -134,25 +135,27 @@ def image(name: str) -> ContainerArtifact:
         ("elsewhere.example.com/x/demo-add", "team/x/demo-add"),
     ],
 )
-def test_images_go_to_the_registry_that_is_named(make_package: MakePackage, name: str, repository: str) -> None:
+def test_images_are_published_in_the_registry_of_the_plan(
+    make_package: MakePackage, name: str, repository: str
+) -> None:
     plan = make_plan(make_package({}, nim_containers=(image(name),)), ADDRESS)
     assert [(each.reference, each.repository, each.tag) for each in plan.images] == [(f"{name}:1", repository, "1")]
 
 
-def test_two_things_do_not_get_one_name(make_package: MakePackage) -> None:
+def test_two_artifacts_with_the_same_reference_are_an_error(make_package: MakePackage) -> None:
     package = make_package({"m/add_one.wasm": MODULE, "m/add-one.wasm": MODULE + b"\0"})
     with pytest.raises(UsageError, match="2 artifacts would be published as team/demo-package/modules/add-one:1.2.3-b"):
         make_plan(package, ADDRESS)
 
 
-def test_what_has_changed_since_is_not_published(make_package: MakePackage) -> None:
+def test_a_changed_file_is_an_error(make_package: MakePackage) -> None:
     package = make_package({"archives/d.zip": ARCHIVE})
-    (package.folder / "archives/d.zip").write_bytes(b"another")
+    (package.folder / "archives/d.zip").write_bytes(b"changed")
     with pytest.raises(UsageError, match="has changed since it was packaged"):
         make_plan(package, ADDRESS)
 
 
-def test_what_is_gone_is_told(make_package: MakePackage) -> None:
+def test_a_missing_file_is_an_error(make_package: MakePackage) -> None:
     package = make_package({"archives/d.zip": ARCHIVE})
     (package.folder / "archives/d.zip").unlink()
     with pytest.raises(UsageError, match="No such file"):
@@ -160,16 +163,14 @@ def test_what_is_gone_is_told(make_package: MakePackage) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/made/here/../../etc/passwd"])
-def test_a_report_leads_to_no_file_outside_the_package(make_package: MakePackage, path: str) -> None:
+def test_a_path_in_a_report_cannot_point_outside_the_package(make_package: MakePackage, path: str) -> None:
     with pytest.raises(UsageError, match=r"is not in the package|points outside the package"):
         make_package({}).relative_path(path)
 
 
-def test_a_module_that_is_in_the_archive_alone_is_told(make_package: MakePackage) -> None:
+def test_a_module_that_is_only_in_the_archive_is_noted(make_package: MakePackage) -> None:
     package = make_package({"m/add.wasm": MODULE})
     files = dict(package.files)
     del files[PurePosixPath("m/add.wasm")]
-    import dataclasses
-
     plan = make_plan(dataclasses.replace(package, files=files), ADDRESS)
     assert plan.artifacts == () and "the module add is only in the archive" in plan.notes[0]

@@ -1,4 +1,4 @@
-"""The script that publishes by hand: sound as a script, and run against a real registry."""
+"""The script publish.sh, checked by shellcheck and run against a real registry."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(script: Path) -> None:
 
 
 @pytest.mark.registry
-def test_it_publishes_what_was_planned(make_package: MakePackage, tmp_path: Path) -> None:
+def test_the_script_publishes_the_plan(make_package: MakePackage, tmp_path: Path) -> None:
     package = make_package(FILES)
     with registry_server(tmp_path / "registry") as server:
         plan = make_plan(package, parse_address(f"{server.host}/team"))
@@ -47,14 +47,14 @@ def test_it_publishes_what_was_planned(make_package: MakePackage, tmp_path: Path
         run(script)
         for each in plan.artifacts:
             reference = f"{server.host}/{each.repository}:{each.tag}"
-            told = subprocess.run(
+            fetched = subprocess.run(
                 [parts.oras(), "manifest", "fetch", "--plain-http", reference], capture_output=True, check=True
             )
-            found, ours = json.loads(told.stdout), json.loads(each.manifest.content())
-            assert found["config"]["mediaType"] == ours["config"]["mediaType"]
-            assert found["config"]["digest"] == ours["config"]["digest"]
-            assert [layer["digest"] for layer in found["layers"]] == [layer["digest"] for layer in ours["layers"]]
-            assert found["annotations"] == ours["annotations"]
+            stored, planned = json.loads(fetched.stdout), json.loads(each.manifest.content())
+            assert stored["config"]["mediaType"] == planned["config"]["mediaType"]
+            assert stored["config"]["digest"] == planned["config"]["digest"]
+            assert [layer["digest"] for layer in stored["layers"]] == [layer["digest"] for layer in planned["layers"]]
+            assert stored["annotations"] == planned["annotations"]
         attached = subprocess.run(
             [parts.oras(), "discover", "--plain-http", "--format", "json", reference], capture_output=True, check=True
         )
@@ -62,7 +62,7 @@ def test_it_publishes_what_was_planned(make_package: MakePackage, tmp_path: Path
         assert kinds == {"application/vnd.cyclonedx+json", "application/vnd.dsse.envelope.v1+json"}
 
 
-def test_all_that_it_can_hold_is_sound(make_package: MakePackage) -> None:
+def test_a_script_with_every_kind_of_artifact_passes_shellcheck(make_package: MakePackage) -> None:
     charts = (DeploymentManifest(manifest_type=DeploymentType.Helm, file_path=str(ROOT / "helm/Chart.yaml")),)
     saved = image("saved").model_copy(update={"image_archive_path": str(ROOT / "containers/saved/image.tar")})
     package = make_package(
@@ -81,7 +81,7 @@ def test_all_that_it_can_hold_is_sound(make_package: MakePackage) -> None:
 
 
 @pytest.mark.registry
-def test_names_do_not_get_out_of_their_quotes(make_package: MakePackage, tmp_path: Path) -> None:
+def test_names_with_shell_syntax_are_quoted(make_package: MakePackage, tmp_path: Path) -> None:
     name = "a'b $(touch broken) `touch broken`; touch broken\ntouch broken"
     package = make_package({f"m/{name}.wasm": MODULE, f"archives/{name}.zip": ARCHIVE}, name=name)
     with registry_server(tmp_path / "registry") as server:
