@@ -155,11 +155,11 @@ def _adjusted(spec: PackageSpec, source: Path, output: Path | None, container: d
 
 
 def _tell(made: PackagingAgentOutput, output: Path, *, as_json: bool, quiet: bool) -> None:
-    from ..escaping import escape_hidden
+    from ..output.report_file import report_text
     from .summary import images, troubles
 
     if as_json:
-        print(escape_hidden(made.model_dump_json(indent=2, by_alias=True)))
+        print(report_text(made))
         return
     for line in troubles(made, quiet=quiet):
         print(line, file=sys.stderr)

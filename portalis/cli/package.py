@@ -136,15 +136,13 @@ def _adjusted(
 
 
 def _tell(made: PackagingAgentOutput, output: Path, report: Path | None, *, as_json: bool, quiet: bool) -> None:
-    from ..escaping import escape_hidden
+    from ..output.report_file import report_text, write_report
     from .summary import result, troubles
 
-    text = escape_hidden(made.model_dump_json(indent=2, by_alias=True))
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(text + "\n", encoding="utf-8")
+        write_report(report, made)
     if as_json:
-        print(text)
+        print(report_text(made))
         return
     for line in troubles(made, quiet=quiet):
         print(line, file=sys.stderr)

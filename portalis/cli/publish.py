@@ -75,9 +75,10 @@ def publish(
     Example: portalis publish out --registry registry.example.com/team --dry-run
     """
     from ..oci.address import parse_address
+    from ..output.report_file import read_report
     from ..publishing.published_package import package_from_report
     from ..publishing.publishing_plan import make_plan
-    from ..publishing.record import read_report, record_published
+    from ..publishing.record import record_published
 
     folder, registry, runtime = _with_spec_defaults(folder, registry, engine)
     address = parse_address(registry, plain_http=plain_http)

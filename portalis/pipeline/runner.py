@@ -9,9 +9,9 @@ from typing import Protocol
 
 from ..contracts.output import PackagingAgentOutput, Status
 from ..errors import PortalisError
-from ..escaping import escape_hidden
 from ..manifest_text import manifest_name, manifest_text
 from ..output import REPORT, OutputTree, Staging
+from ..output.report_file import report_text
 from ..spec import PackageSpec
 from ..target import Job, Module, StageError
 from .clock import creation_time, now
@@ -189,7 +189,7 @@ def _finish(run: Run, timestamp: str, began: float) -> PackagingAgentOutput:
     )
     if status is not Status.Failure:
         tree = OutputTree()
-        tree.text(REPORT, escape_hidden(report.model_dump_json(indent=2, by_alias=True)))
+        tree.text(REPORT, report_text(report))
         list(run.staging.write(tree))
         run.staging.commit()
     return report

@@ -12,8 +12,8 @@ from ..contracts.package_manifest import PackageManifest
 from ..errors import UsageError
 from ..naming import oci_tag_trouble
 from ..oci.blobs import Blob, blob_of
+from ..output.report_file import PACKAGE_AGAIN
 
-PACKAGE_AGAIN = "Run `portalis package` again."
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 
 

@@ -1,44 +1,16 @@
-"""The report of an output directory: read before publishing, and updated with what was published."""
+"""Adds published artifacts to the report of an output directory."""
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from ..atomic_files import replacing
 from ..contracts.output import PackagingAgentOutput
 from ..contracts.published import PublishedArtifact
 from ..digests import file_digest
-from ..errors import UsageError
-from ..escaping import escape_hidden
-from ..output.package_layout import PUBLISH_SCRIPT, REPORT
-from .published_package import PACKAGE_AGAIN, Package
-
-_MAX_REPORT_BYTES = 256 << 20
-
-
-def read_report(folder: Path) -> PackagingAgentOutput:
-    """The report in an output directory. Raises UsageError if it is missing or invalid, or if the run failed."""
-    path = folder / REPORT
-    try:
-        if path.stat().st_size > _MAX_REPORT_BYTES:
-            raise UsageError(
-                f"{path} is not a report: it exceeds {_MAX_REPORT_BYTES >> 20} MiB", remediation=PACKAGE_AGAIN
-            )
-        report = PackagingAgentOutput.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UsageError(
-            f"{folder} is not an output directory: {REPORT} is missing",
-            remediation="Name a directory that `portalis package` wrote.",
-        ) from None
-    except (ValidationError, UnicodeDecodeError):
-        raise UsageError(f"{path} is not a report of this version of portalis", remediation=PACKAGE_AGAIN) from None
-    if report.package_metadata.package_manifest is None:
-        raise UsageError(f"{path} is the report of a failed run", remediation=PACKAGE_AGAIN)
-    return report
+from ..output.package_layout import PUBLISH_SCRIPT
+from ..output.report_file import replace_report
+from .published_package import Package
 
 
 def record_published(
@@ -48,10 +20,7 @@ def record_published(
     exists. Raises OSError."""
     script = folder / PUBLISH_SCRIPT
     script_sha256 = file_digest(script).sha256 if script.is_file() else None
-    updated = _with_published(report, package, published, script_sha256)
-    path = folder / REPORT
-    with replacing(path, mode=stat.S_IMODE(path.stat().st_mode)) as temporary:
-        temporary.write_text(escape_hidden(updated.model_dump_json(indent=2, by_alias=True)), encoding="utf-8")
+    replace_report(folder, _with_published(report, package, published, script_sha256))
 
 
 def _with_published(
