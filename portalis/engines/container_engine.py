@@ -10,12 +10,12 @@ from typing import Any
 
 from ..atomic_files import replacing
 from ..spec.container import ContainerRuntime
-from . import podman
 from .confinement import Confinement, EngineCapabilities
 from .containers import Container, start_container
 from .errors import EngineUnavailable
 from .image import Image, check_archive, read_image
 from .image_build import run_build
+from .podman import PODMAN_NAME, image_health_check
 from .pushing import push_image
 from .sdk import ENGINE_ERRORS, connect, engine_cause, engine_errors, ignore_not_found
 
@@ -27,7 +27,7 @@ _START = {
 
 
 class ContainerEngine:
-    """A connection to an engine. Close it, or use it with ``with``."""
+    """A connection to an engine. Close it, or use it with ``with``. Its methods raise EngineFailed."""
 
     def __init__(self, client: Any, address: str) -> None:
         self._client = client
@@ -64,7 +64,7 @@ class ContainerEngine:
     @property
     def is_podman(self) -> bool:
         """Whether the engine is Podman. DOCKER_HOST can point to it too."""
-        return self._name == podman.ENGINE
+        return self._name == PODMAN_NAME
 
     def has_bridge(self) -> bool:
         """Whether the engine has a bridge network. Without one, containers share the host's network."""
@@ -119,13 +119,13 @@ class ContainerEngine:
         with engine_errors(f"cannot inspect the image {reference}", self.address):
             image = read_image(self._client.inspect_image(reference), self._client.history(reference))
             if self.is_podman:
-                check = podman.health_check(self._client, reference)
+                check = image_health_check(self._client, reference)
                 image = replace(image, config={**image.config, "Healthcheck": check})
         return image
 
     def save(self, reference: str, file: Path) -> int:
         """Export the image to the tar archive `file`, in the format of ``docker save``, and check that it is complete.
-        Returns its size in bytes. If the export fails, `file` is not created. Raises EngineFailed."""
+        Returns its size in bytes. If the export fails, `file` stays as it was."""
         image_id = self.inspect(reference).image_id
         with engine_errors(f"cannot export {reference}", self.address), replacing(file) as temporary:
             with temporary.open("wb") as archive:
@@ -134,7 +134,7 @@ class ContainerEngine:
         return size
 
     def load(self, file: Path) -> None:
-        """Load the images of an archive that `save` wrote. Raises EngineFailed."""
+        """Load the images of an archive that `save` wrote."""
         with engine_errors(f"cannot load {file}", self.address), file.open("rb") as archive:
             for _ in self._client.load_image(archive):
                 pass
@@ -151,7 +151,7 @@ class ContainerEngine:
     ) -> None:
         """Push the image `reference` to a registry as ``repository:tag``. `login` has ``username`` and ``password``, or
         ``identitytoken``. `plain_http` allows Podman to connect without TLS; for Docker this is a setting of the
-        daemon. Raises EngineFailed."""
+        daemon."""
         push_image(
             self._client,
             self.address,
@@ -165,7 +165,7 @@ class ContainerEngine:
         )
 
     def remove(self, reference: str) -> None:
-        """Remove the image if it exists. Raises EngineFailed."""
+        """Remove the image if it exists."""
         with engine_errors(f"cannot remove {reference}", self.address), ignore_not_found():
             self._client.remove_image(reference, force=True)
 
@@ -180,8 +180,7 @@ class ContainerEngine:
         health_interval_s: float = 1,
     ) -> Container:
         """Start a container. `ports` maps ports of the container to ports of the loopback interface. The image's health
-        check, if any, runs every `health_interval_s`. Use the container with ``with``, which removes it. Raises
-        EngineFailed."""
+        check, if any, runs every `health_interval_s`. A ``with`` block removes the container."""
         return start_container(
             self._client,
             self.address,

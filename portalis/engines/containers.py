@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import podman
 from .confinement import Confinement
 from .log_text import log_lines
+from .podman import run_health_check
 from .sdk import engine_errors, ignore_not_found
 
 _STOP_TIMEOUT_S = 20
@@ -31,7 +31,7 @@ class Container:
         """The engine's ``State`` of the container: ``Status``, ``ExitCode``, ``Health`` and other keys."""
         with engine_errors(f"cannot inspect the container {self.id}", self._address):
             if self._by_podman and self.has_health_check:
-                podman.run_health_check(self._client, self.id)
+                run_health_check(self._client, self.id)
             state: Mapping[str, Any] = self._client.inspect_container(self.id)["State"]
         return state
 

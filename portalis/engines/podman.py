@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-ENGINE = "Podman Engine"
-"""The name of Podman in the component list of an engine's version."""
+PODMAN_NAME = "Podman Engine"
+"""Podman's name in the components of an engine's version."""
 _API = "v4.0.0"
 
 
-def health_check(client: Any, reference: str) -> Mapping[str, Any] | None:
+def image_health_check(client: Any, reference: str) -> Mapping[str, Any] | None:
     """The health check of an image in Docker's format; None if it has none, as for images in the OCI format."""
     response = client.get(f"{client.base_url}/{_API}/libpod/images/{reference}/json")
     response.raise_for_status()

@@ -64,7 +64,7 @@ def attestation_files(package: Package) -> tuple[AttestationFile, ...]:
     return tuple(files)
 
 
-def attachments(
+def create_attachments(
     package: Package, files: Iterable[AttestationFile], blob: Blob, subject: ImageManifest, *, sbom: bool = True
 ) -> tuple[Attachment, ...]:
     """The attachments of the artifact `subject`, whose content is `blob`: the SBOM if `sbom`, and the provenance files

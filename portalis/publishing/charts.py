@@ -54,7 +54,7 @@ class Chart:
         return f"{self.name}-{self.version}.tgz"
 
 
-def charts(package: Package) -> Iterator[Chart]:
+def read_charts(package: Package) -> Iterator[Chart]:
     """The charts among the deployment manifests. Raises UsageError for one that Helm would reject, and OSError."""
     seen = set()
     for artifact in package.artifacts.deployment_manifests:

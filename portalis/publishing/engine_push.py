@@ -1,5 +1,4 @@
-"""Pushes images to the registry through the engine that has them. The engine is contacted for the first image only when
-there is one to push."""
+"""Pushes images to the registry through the engine that has them. No engine is contacted before the first push."""
 
 from __future__ import annotations
 

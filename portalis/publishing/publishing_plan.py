@@ -14,8 +14,8 @@ from ..naming import oci_parts
 from ..oci.address import Address
 from ..oci.blobs import Blob, blob_of
 from ..oci.image_manifest import TITLE_ANNOTATION, ImageManifest, ManifestBlob, canonical_json, empty_config
-from .attachments import Attachment, AttestationFile, attachments, attestation_files
-from .charts import Chart, chart_manifest, charts
+from .attachments import Attachment, AttestationFile, attestation_files, create_attachments
+from .charts import Chart, chart_manifest, read_charts
 from .published_package import Package, repository_name
 
 AttestationFiles = tuple[AttestationFile, ...]
@@ -124,7 +124,7 @@ def _modules(
             tag=package.tag,
             manifest=manifest,
             file=PurePosixPath(file) if is_in_package else None,
-            attached=attachments(package, files, blob, manifest, sbom=False),
+            attached=create_attachments(package, files, blob, manifest, sbom=False),
         )
 
 
@@ -193,12 +193,12 @@ def _single_file(
         tag=package.tag,
         manifest=manifest,
         file=file,
-        attached=attachments(package, files, blob, manifest),
+        attached=create_attachments(package, files, blob, manifest),
     )
 
 
 def _charts(package: Package, address: Address, files: AttestationFiles) -> Iterator[PlannedArtifact]:
-    for chart in charts(package):
+    for chart in read_charts(package):
         manifest = chart_manifest(package, chart)
         yield PlannedArtifact(
             kind=PublishedKind.Chart,
@@ -207,7 +207,7 @@ def _charts(package: Package, address: Address, files: AttestationFiles) -> Iter
             tag=chart.version.replace("+", "_"),  # Helm's convention
             manifest=manifest,
             file=chart.path,
-            attached=attachments(package, files, manifest.layers[0].blob, manifest),
+            attached=create_attachments(package, files, manifest.layers[0].blob, manifest),
             chart=chart,
         )
 

@@ -45,10 +45,10 @@ def generate(job: Job) -> TargetResult:
     return TargetResult()
 
 
-def run(job: Job, made: TargetResult) -> TargetResult:
-    """Publish the artifacts in `job`, and add what was published to `made`.
+def run(job: Job, result: TargetResult) -> TargetResult:
+    """Publish the artifacts in `job`, and add what was published to `result`.
 
-    If some are not published, the result has an error, and the script that publishes everything. Raises StageError if
+    If some are not published, an error is added, and the script that publishes everything. Raises StageError if
     nothing can be published, and MissingPart if urllib3 is not installed.
     """
     from .publishing_plan import make_plan
@@ -62,15 +62,15 @@ def run(job: Job, made: TargetResult) -> TargetResult:
     if not plan.images and not plan.artifacts:
         empty = UsageError("nothing to publish", remediation="Enable a target that generates artifacts.")
         raise _stage_error(address, empty)
-    made = dataclasses.replace(made, warnings=(*made.warnings, *map(_not_published, plan.notes)))
+    result = dataclasses.replace(result, warnings=(*result.warnings, *map(_not_published, plan.notes)))
     try:
         credentials = find_credentials(address)
     except PortalisError as error:
-        return _with_script(job, made, plan, _stage_error(address, error))
+        return _with_script(job, result, plan, _stage_error(address, error))
     runtime = job.spec.container_config.runtime
     outcome = publish_plan(plan, credentials, runtime=runtime, on_progress=job.report)
-    made = dataclasses.replace(made, published=(*made.published, *outcome.published))
-    return _with_script(job, made, plan, publishing_error(plan, outcome)) if outcome.failures else made
+    result = dataclasses.replace(result, published=(*result.published, *outcome.published))
+    return _with_script(job, result, plan, publishing_error(plan, outcome)) if outcome.failures else result
 
 
 def publishing_error(plan: PublishingPlan, outcome: PublishingOutcome) -> StageError:
@@ -114,8 +114,8 @@ def _not_published(note: str) -> PackagingWarning:
     )
 
 
-def _with_script(job: Job, made: TargetResult, plan: PublishingPlan, error: StageError) -> TargetResult:
-    """`made` with the error, and with the script that publishes everything in `plan`."""
+def _with_script(job: Job, result: TargetResult, plan: PublishingPlan, error: StageError) -> TargetResult:
+    """`result` with the error, and with the script that publishes everything in `plan`."""
     from .script import write_script
 
     engine = engine_program(job.spec.container_config.runtime)
@@ -125,7 +125,7 @@ def _with_script(job: Job, made: TargetResult, plan: PublishingPlan, error: Stag
         f"or {job.final(PUBLISH_SCRIPT)}, which requires {engine} and oras",
     )
     return dataclasses.replace(
-        made, errors=(*made.errors, error), tool_outputs=(*made.tool_outputs, PurePosixPath(PUBLISH_SCRIPT))
+        result, errors=(*result.errors, error), tool_outputs=(*result.tool_outputs, PurePosixPath(PUBLISH_SCRIPT))
     )
 
 
