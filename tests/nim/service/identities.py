@@ -1,4 +1,4 @@
-"""Models that answer what they are given, one for each data type of numbers, and arrays to ask them with."""
+"""Models that return their input, one for each numeric data type, and sample arrays for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NUMBERS = tuple(name for name in DTYPES if name != "BYTES")
 
 
 def identities(folder: Path) -> list[dict[str, Any]]:
-    """Write the modules; the models, called ``same_FP32`` and so on, with input ``x`` and output ``y``."""
+    """Write the modules; returns the models, named ``same_FP32`` and so on, with input ``x`` and output ``y``."""
     models = []
     for name in NUMBERS:
         kind = DTYPES[name].wasm
@@ -27,14 +27,14 @@ def identities(folder: Path) -> list[dict[str, Any]]:
 
 
 def sample(name: str) -> np.ndarray:
-    """Two rows of three numbers of a data type, its ends among them (BF16 as bits)."""
+    """Two rows of three numbers of a data type, including its limits (BF16 as bits)."""
     dtype: Any = DTYPES[name].numpy
     if name == "BOOL":
         return np.array([[True, False, True], [False, False, True]])
     if name == "BF16":
         return np.array([[0x0000, 0x3F80, 0xC040], [0x7F7F, 0xFF7F, 0x7F80]], np.uint16)
     if dtype.kind == "f":
-        ends = np.finfo(dtype)
-        return np.array([[ends.max, ends.min, ends.tiny], [np.inf, 0.1, -0.0]], dtype)
+        limits = np.finfo(dtype)
+        return np.array([[limits.max, limits.min, limits.tiny], [np.inf, 0.1, -0.0]], dtype)
     bounds = np.iinfo(dtype)
     return np.array([[bounds.max, bounds.min, 0], [1, 2, 3]], dtype)

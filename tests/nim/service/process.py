@@ -1,4 +1,4 @@
-"""The service as a process of its own, as an image starts it."""
+"""The service in a separate process, started as in an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.running.ports import free_port
 from .serving import Client
 
 VARIABLES = ("NIM_", "PORTALIS_", "SERVICE_PORT", "METRICS_PORT", "GRPC_PORT", "NGC_")
-# each element takes the guest 20 million turns, so that requests are surely under way when a signal comes
+# 20 million iterations per element, so that requests are certainly in progress when a signal arrives
 SLOW = """(module (func (export "slow") (param $x f32) (result f32) (local $i i32)
   (loop $again
     (local.set $i (i32.add (local.get $i) (i32.const 1)))
@@ -34,13 +34,13 @@ SPIN = '(module (func (export "spin") (param $x f32) (result f32) (loop br 0) (f
 
 
 def body(*values: float) -> bytes:
-    """A request for a model that has one input of floats."""
+    """The body of a request for a model with one FP32 input."""
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
     return json.dumps({"inputs": [tensor]}).encode()
 
 
 def write_modules(folder: Path, **modules: str) -> list[dict[str, Any]]:
-    """Modules from text; the models for ``service.json``."""
+    """Write modules from their WAT; returns the models for ``service.json``."""
     for name, text in modules.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(text))
     return [{"name": name, "file": f"{name}.wasm"} for name in modules]
@@ -48,7 +48,7 @@ def write_modules(folder: Path, **modules: str) -> list[dict[str, Any]]:
 
 @dataclass
 class Service:
-    """A running service; `log` are the lines that it wrote so far."""
+    """A running service; `log` has the lines that it has written so far."""
 
     process: subprocess.Popen[str]
     client: Client
@@ -63,13 +63,13 @@ class Service:
         for line in self.process.stderr:
             self.log.append(line.rstrip("\n"))
 
-    def wait_for_line(self, words: str) -> str:
-        """The first line of the log that has `words`."""
-        line: str = self._until(lambda: next((line for line in list(self.log) if words in line), ""))
+    def wait_for_line(self, fragment: str) -> str:
+        """The first line of the log that contains `fragment`."""
+        line: str = self._until(lambda: next((line for line in list(self.log) if fragment in line), ""))
         return line
 
     def wait_ready(self) -> None:
-        """Until it says that it is ready."""
+        """Wait until the health endpoint reports that the service is ready."""
         self._until(self._is_ready)
 
     def _is_ready(self) -> bool:
@@ -78,16 +78,16 @@ class Service:
         except (OSError, http.client.HTTPException):
             return False
 
-    def _until(self, found: Any) -> Any:
-        def found_while_it_runs() -> Any:
-            result = found()
+    def _until(self, condition: Any) -> Any:
+        def condition_while_running() -> Any:
+            result = condition()
             assert result or self.process.poll() is None, self.text()
             return result
 
-        return waiting.until(found_while_it_runs, self.text, every_s=0.02)
+        return waiting.until(condition_while_running, self.text, every_s=0.02)
 
     def end(self) -> int:
-        """The exit status, once it has ended by itself."""
+        """Wait until the service has ended on its own; returns the exit status."""
         status = self.process.wait(waiting.PATIENCE_S)
         self._reader.join(waiting.PATIENCE_S)
         return status
@@ -97,7 +97,7 @@ class Service:
         return "\n".join(self.log)
 
     def records(self) -> list[dict[str, Any]]:
-        """The log, read as JSON lines."""
+        """The records of the log, which is JSON lines."""
         return [json.loads(line) for line in self.log]
 
 
@@ -109,7 +109,7 @@ def running(
     environment: dict[str, str] | None = None,
     **settings: Any,
 ) -> Iterator[Service]:
-    """A service for the modules in `folder`, in a process; it may not listen yet."""
+    """A service for the modules in `folder`, in a separate process; it might not listen yet."""
     check_marker("service", "a service")
     client = Client(free_port(), free_port(), free_port())
     ports = {"service_port": client.port, "metrics_port": client.metrics_port, "grpc_port": client.grpc_port}
