@@ -1,7 +1,8 @@
-"""Which HTTP connections may be there: their number is limited, and a health probe always gets one.
+"""Admission of HTTP connections: their number is limited, and a health probe always gets a connection.
 
-Idle connections give way to new ones: those that never asked anything first, then those that wait for a next request,
-the oldest of each first. Where all are busy, a few more are accepted to ask for health, and all else is answered 503.
+At the limit, a new connection replaces an idle one: first those that have never sent a request, then those that wait
+for their next request, the longest idle first. If all are busy, a reserve of connections may request health; their
+other requests are answered 503.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from .request_errors import RequestError, unavailable
 from .settings import ServiceSettings
 
 MAX_HEADERS = 200
+"""Maximum number of header lines of a request."""
 RESERVE = 64
-"""Connections above the limit, for health."""
-_SHARE = 0.45  # of the open files that the process may have; gRPC's connections take as many
-
-
+"""Connections above the limit, for health only."""
+_FILES_SHARE = 0.45  # of the open files that the process may have; gRPC's connections use as many
+_MIN_CONNECTIONS = 8
 # requested every few seconds by whatever monitors the service
 _PROBES = frozenset(
     f"{start}/{name}" for start in ("/v1/health", "/v2/health", "") for name in ("live", "ready", "health")
@@ -27,100 +28,106 @@ _PROBES = frozenset(
 
 
 class AdmittedConnection(Protocol):
-    """A connection, as far as its admission is concerned."""
+    """The part of a connection that admission uses."""
 
     loop: asyncio.AbstractEventLoop
     transport: Any
     reserved: bool
-    """Set for a connection above the limit, which may request health only."""
+    """Whether the connection belongs to the reserve, and may request health only."""
 
     def check(self, now: float) -> None:
         """Close the connection if one of its timers has expired; `now` is the loop's time."""
 
 
 def probe_paths(settings: ServiceSettings) -> frozenset[str]:
-    """The paths that whatever monitors the service requests: health and metrics."""
+    """The paths of health and metrics, which monitoring requests regularly."""
     return _PROBES | {settings.health_check_endpoint}
 
 
-def allowed_connections(wanted: int) -> int:
-    """`wanted`, or as many as the limit of open files leaves to one of the two protocols."""
+def allowed_connections(requested: int) -> int:
+    """`requested`, or as many connections as the limit of open files leaves to one of the two protocols."""
     if sys.platform == "win32":
-        return wanted
+        return requested
     import resource
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if files == resource.RLIM_INFINITY else max(8, min(wanted, int(files * _SHARE) - RESERVE))
+    if files == resource.RLIM_INFINITY:
+        return requested
+    return max(_MIN_CONNECTIONS, min(requested, int(files * _FILES_SHARE) - RESERVE))
 
 
 class Admission:
-    """The connections of one service, with their limits. It belongs to one event loop."""
+    """The connections of one service and their limits. It belongs to one event loop."""
 
     max_headers = MAX_HEADERS
 
-    def __init__(self, settings: ServiceSettings, probes: Collection[str], refused: Callable[[str], None]) -> None:
-        self.refused = refused
-        """Counts a connection that is ended, by reason."""
+    def __init__(
+        self, settings: ServiceSettings, probes: Collection[str], count_refused: Callable[[str], None]
+    ) -> None:
+        self.count_refused = count_refused
+        """Counts a connection that the service ends, by reason (`metrics.REFUSALS`)."""
         self.max_header_bytes = settings.max_header_bytes
         self.header_timeout_s = settings.header_timeout_s
         self.write_timeout_s = settings.body_timeout_s
-        self.most = allowed_connections(settings.max_connections)
+        self.max_connections = allowed_connections(settings.max_connections)
         self._probes = frozenset(path.encode() for path in probes)
         self._all: set[AdmittedConnection] = set()
-        # in the order in which they became idle
-        self._fresh: dict[AdmittedConnection, None] = {}
-        self._kept: dict[AdmittedConnection, None] = {}
+        # idle connections without and with an earlier request, the longest idle first
+        self._unused: dict[AdmittedConnection, None] = {}
+        self._idle: dict[AdmittedConnection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def made(self, connection: AdmittedConnection) -> None:
-        """Make room for a new connection, or let it be one of the reserve."""
+    def add(self, connection: AdmittedConnection) -> None:
+        """Admit a new connection: in place of an idle one, or as one of the reserve. Abort it if neither is
+        possible."""
         self._all.add(connection)
-        self._fresh[connection] = None
+        self._unused[connection] = None
         if self._timer is None:
-            self._timer = connection.loop.call_later(self._every_s(), self._check, connection.loop)
-        if len(self._all) <= self.most:
+            self._timer = connection.loop.call_later(self._interval_s(), self._check, connection.loop)
+        if len(self._all) <= self.max_connections:
             return
-        oldest = next(iter(self._fresh))
+        oldest = next(iter(self._unused))
         if oldest is connection:
-            oldest = next(iter(self._kept), connection)
+            oldest = next(iter(self._idle), connection)
         if oldest is not connection:
-            self.busy(oldest)
-            self.refused("idle")
+            self.mark_busy(oldest)
+            self.count_refused("idle")
             oldest.transport.abort()
-        elif len(self._all) <= self.most + RESERVE:
+        elif len(self._all) <= self.max_connections + RESERVE:
             connection.reserved = True
         else:
-            self.refused("503")
+            self.count_refused("503")
             connection.transport.abort()
 
-    def lost(self, connection: AdmittedConnection) -> None:
-        """Forget a connection."""
+    def remove(self, connection: AdmittedConnection) -> None:
+        """Forget a closed connection."""
         self._all.discard(connection)
-        self.busy(connection)
+        self.mark_busy(connection)
 
-    def idle(self, connection: AdmittedConnection) -> None:
-        """It waits for its client."""
-        self._kept[connection] = None
+    def mark_idle(self, connection: AdmittedConnection) -> None:
+        """Note that `connection` waits for its client's next request."""
+        self._idle[connection] = None
 
-    def busy(self, connection: AdmittedConnection) -> None:
-        """A request is worked on, or it is about to be closed."""
-        self._fresh.pop(connection, None)
-        self._kept.pop(connection, None)
+    def mark_busy(self, connection: AdmittedConnection) -> None:
+        """Note that `connection` has a request in flight, or is about to be closed."""
+        self._unused.pop(connection, None)
+        self._idle.pop(connection, None)
 
     def is_for_probes_only(self, target: bytes) -> bool:
-        """Whether a connection of the reserve is refused `target`, since it asks for no health."""
-        return len(self._all) > self.most and target.partition(b"?")[0] not in self._probes
+        """Whether a connection of the reserve may not request `target`, which is not a probe."""
+        return len(self._all) > self.max_connections and target.partition(b"?")[0] not in self._probes
 
-    def too_many(self) -> RequestError:
-        """What is answered to all else on a connection of the reserve."""
-        text = f"the service has {self.most} connections, its limit (max_connections); try again later"
-        return unavailable(text)
+    def too_many_connections(self) -> RequestError:
+        """The error for other requests on a connection of the reserve."""
+        return unavailable(
+            f"the service has {self.max_connections} connections, its limit (max_connections); retry later"
+        )
 
-    def _every_s(self) -> float:
+    def _interval_s(self) -> float:
         return min(1.0, self.header_timeout_s / 4, self.write_timeout_s / 4)
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for connection in list(self._all):
             connection.check(now)
-        self._timer = loop.call_later(self._every_s(), self._check, loop) if self._all else None
+        self._timer = loop.call_later(self._interval_s(), self._check, loop) if self._all else None

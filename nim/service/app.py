@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from .grpc.grpc_server import GrpcServer
+from .grpc import GrpcServer
 from .http import (
     InferenceFastPath,
     InferenceHandler,

@@ -1,4 +1,4 @@
-"""The memory that requests may take together, and giving it back to the system."""
+"""A budget for the memory of all requests in flight, and the return of freed memory to the operating system."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ from collections.abc import Callable
 from types import TracebackType
 
 FREE_BYTES = 1 << 16
-"""Of each request so much is not counted, so that small requests pass whatever large ones do; their number is bounded
-by that of the connections."""
-_TRIM_BYTES = 32 << 20
-_TRIM_AFTER_S = 0.5  # the last owner of a body drops it a little later than its share
+"""Bytes of each request that are not counted, so that small requests pass regardless of large ones. Their number is
+bounded by the number of connections."""
+_TRIM_BYTES = 32 << 20  # peak use from which on memory is returned to the operating system
+_TRIM_AFTER_S = 0.5  # the last reference to a body is dropped a little later than its share
 
 
 class MemoryBudget:
-    """`most` bytes for all requests of a service. Any thread may use it."""
+    """A maximum of `max_bytes` for all requests of a service. Any thread can use it."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.used = self._peak = 0
         self.lock = threading.Lock()
 
     def share(self) -> MemoryShare:
-        """What one request takes of it."""
+        """The share of one request, 0 bytes at first."""
         return MemoryShare(self)
 
     def release(self, size: int) -> None:
-        """`size` bytes are free again. After much was used, what the allocator kept is given back to the system."""
+        """Return `size` bytes to the budget. When a large budget is unused again, the memory that the allocator still
+        holds is returned to the operating system."""
         with self.lock:
             self._peak = max(self._peak, self.used)
             self.used -= size
-            much = not self.used and self._peak >= _TRIM_BYTES
-            if much:
+            trims = not self.used and self._peak >= _TRIM_BYTES
+            if trims:
                 self._peak = 0
-        if much and (trim := malloc_trim()) is not None:
+        if trims and (trim := malloc_trim()) is not None:
             timer = threading.Timer(_TRIM_AFTER_S, trim, [0])
             timer.daemon = True
             timer.start()
 
 
 class MemoryShare:
-    """The bytes of one request: `take` them, and leave the ``with`` block when they are free."""
+    """The bytes of one request, released at the end of the ``with`` block."""
 
     __slots__ = ("_budget", "_size")
 
@@ -50,20 +51,20 @@ class MemoryShare:
         self._budget, self._size = budget, 0
 
     def take(self, size: int) -> bool:
-        """Whether the request may have `size` bytes in all."""
+        """Grow the share to `size` bytes in total. Returns False if the budget does not allow that."""
         more = size - FREE_BYTES - self._size
         if more > 0:
             budget = self._budget
             with budget.lock:
-                # one request alone is bounded by its own limit
-                if budget.used > self._size and budget.used + more > budget.most:
+                # a single request is bounded by its own limit
+                if budget.used > self._size and budget.used + more > budget.max_bytes:
                     return False
                 self._size += more
                 budget.used += more
         return True
 
     def drop(self) -> None:
-        """Give everything back."""
+        """Release the whole share."""
         size, self._size = self._size, 0
         if size:
             self._budget.release(size)
@@ -78,7 +79,7 @@ class MemoryShare:
 
 
 def malloc_trim() -> Callable[[int], int] | None:
-    """glibc's malloc_trim; other allocators give memory back by themselves."""
+    """The function ``malloc_trim`` of glibc; None on other systems, whose allocators return memory on their own."""
     if not sys.platform.startswith("linux"):
         return None
     trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -1,4 +1,4 @@
-"""What a model tells of itself in the Open Inference Protocol, for HTTP and gRPC alike."""
+"""Metadata and configuration of models in the Open Inference Protocol, for HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from .models import ServedModel
 from .runtime_api import TensorSpec
 
 PLATFORM = "wasm"
+EXTENSIONS = ("model_configuration", "statistics", "model_repository")
+"""Extensions of the protocol that gRPC has, and HTTP too."""
+HTTP_EXTENSIONS = sorted(("binary_tensor_data", *EXTENSIONS))
+_MAX_INT32 = 2**31 - 1
 
 
 def model_metadata(model: ServedModel) -> dict[str, Any]:
-    """The model's metadata: name, versions, platform, and its inputs and outputs with the batch dimension (-1) where
-    the model has one. Raises RequestError with status 503 before the model is loaded."""
+    """The name, versions, platform, inputs and outputs of `model`. Shapes include the batch dimension (-1) if the model
+    has one. Raises RequestError with status 503 before the model is loaded."""
     interface = model.program.interface
     batches = interface.max_batch_size > 0
     return {
@@ -26,12 +30,12 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
 
 
 def tensor_metadata(spec: TensorSpec, batches: bool) -> dict[str, Any]:
-    """Name, data type and shape; -1 is any size."""
+    """The name, data type and shape of a tensor; -1 stands for any size. `batches` adds the batch dimension."""
     return {"name": spec.name, "datatype": spec.dtype.name, "shape": [-1] * batches + list(spec.dims)}
 
 
 def model_config(model: ServedModel) -> dict[str, Any]:
-    """The model's configuration in the JSON form of Triton's ``ModelConfig``. Raises RequestError with status 503
+    """The configuration of `model` in the JSON form of Triton's ``ModelConfig``. Raises RequestError with status 503
     before the model is loaded."""
     interface = model.program.interface
     config: dict[str, Any] = {
@@ -39,9 +43,9 @@ def model_config(model: ServedModel) -> dict[str, Any]:
         "platform": PLATFORM,
         "backend": PLATFORM,
         "version_policy": {"latest": {"num_versions": 1}},
-        "max_batch_size": min(interface.max_batch_size, 2**31 - 1),
-        "input": _configured(interface.inputs, optional=True),
-        "output": _configured(interface.outputs, optional=False),
+        "max_batch_size": min(interface.max_batch_size, _MAX_INT32),
+        "input": _tensor_configs(interface.inputs, optional=True),
+        "output": _tensor_configs(interface.outputs, optional=False),
         "instance_group": [{"name": model.name, "kind": "KIND_CPU", "count": 1}],
     }
     if interface.max_batch_size:
@@ -49,14 +53,14 @@ def model_config(model: ServedModel) -> dict[str, Any]:
     return config
 
 
-def _configured(specs: Sequence[TensorSpec], *, optional: bool) -> list[dict[str, Any]]:
-    """A scalar is a vector of one there, reshaped to no dimension."""
+def _tensor_configs(specs: Sequence[TensorSpec], *, optional: bool) -> list[dict[str, Any]]:
+    """The tensors of a ``ModelConfig``. A scalar is a vector of one element there, reshaped to no dimension."""
     tensors = []
     for spec in specs:
-        told: dict[str, Any] = {"name": spec.name, "data_type": spec.dtype.triton, "dims": list(spec.dims) or [1]}
+        tensor: dict[str, Any] = {"name": spec.name, "data_type": spec.dtype.triton, "dims": list(spec.dims) or [1]}
         if not spec.dims:
-            told["reshape"] = {"shape": []}
+            tensor["reshape"] = {"shape": []}
         if optional:
-            told["optional"] = spec.optional
-        tensors.append(told)
+            tensor["optional"] = spec.optional
+        tensors.append(tensor)
     return tensors

@@ -1,4 +1,4 @@
-"""The models of the service: loading, the first request of each, and whether they are ready."""
+"""The models of the service: how they are loaded, tried with a first request, and found by name."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .codec import parse_inputs
 from .request_errors import RequestError, not_found, unavailable
 from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
-from .scheduling.pending import SchedulerMetrics
-from .scheduling.scheduler import Scheduler
+from .scheduling import Scheduler, SchedulerMetrics
 from .settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
@@ -27,25 +26,31 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SchedulerOptions:
-    """How the requests of each model wait: how many at most, for how many workers at most, and who counts them."""
+    """The options of each model's scheduler."""
 
     max_queued: int = 256
+    """Maximum number of requests that wait."""
     workers: int = 4
+    """Maximum number of worker threads."""
     metrics: SchedulerMetrics | None = None
 
 
 class ServedModel:
-    """A module with its settings. It is loaded once and then called through its scheduler."""
+    """A module with its settings. It is loaded once, and then called through its scheduler."""
 
-    def __init__(self, settings: ModelSettings, folder: Path, queueing: SchedulerOptions) -> None:
+    def __init__(self, settings: ModelSettings, folder: Path, options: SchedulerOptions) -> None:
         self.settings = settings
-        self._queueing = queueing
+        self._options = options
         self.path = folder / settings.file
         self.sha256 = ""
         self.size = 0
+        """Size of the module's file in bytes, 0 before it is loaded."""
         self.loaded_at = 0
+        """Seconds since 1970, 0 before the module is loaded."""
         self.failure = ""
+        """Why the model could not be loaded or failed its first request."""
         self.ready = False
+        """Whether the model has answered its first request."""
         self._program: Program | None = None
         self._scheduler: Scheduler | None = None
 
@@ -63,10 +68,15 @@ class ServedModel:
 
     @property
     def scheduler(self) -> Scheduler:
-        """What runs requests. Raises RequestError with status 503 before the first request has been tried."""
+        """The scheduler that runs requests. Raises RequestError with status 503 before the first request has run."""
         if self._scheduler is None:
             raise unavailable(self.not_ready_reason())
         return self._scheduler
+
+    @property
+    def repository_state(self) -> Literal["READY", "LOADING", "UNAVAILABLE"]:
+        """The model's state in the index of the Open Inference Protocol's repository."""
+        return "READY" if self.ready else "UNAVAILABLE" if self.failure else "LOADING"
 
     def not_ready_reason(self) -> str:
         """Why the model is not ready, "" when it is."""
@@ -74,21 +84,26 @@ class ServedModel:
             return f"model '{self.name}' failed: {self.failure}"
         return "" if self.ready else f"model '{self.name}' is still loading"
 
+    def statistics_document(self) -> dict[str, Any]:
+        """The model's entry of ``model_stats``. Raises RequestError with status 503 before the first request has
+        run."""
+        return self.scheduler.statistics.to_json(self.name, self.settings.version)
+
     def start(self) -> None:
-        """Load the module and send it a first request. What fails is kept as `failure`, and logged."""
+        """Load the module and run its first request; a failure is noted in `failure`, and logged."""
         began = time.monotonic()
         try:
             self._load()
             try:
                 self._warm_up(self.program)
             finally:
-                self._scheduler = self._made_scheduler(self.program)
-        except (WasmError, RequestError) as problem:
-            self.failure = str(problem)
-        except OSError as problem:
-            self.failure = f"cannot read {self.path}: {problem.strerror}"
-        except Exception:  # noqa: BLE001  # else the service would say for ever that it is loading
-            self.failure = "the service itself failed; its log says how"
+                self._scheduler = self._create_scheduler(self.program)
+        except (WasmError, RequestError) as error:
+            self.failure = str(error)
+        except OSError as error:
+            self.failure = f"cannot read {self.path}: {error.strerror}"
+        except Exception:  # noqa: BLE001  # otherwise the model would stay in the state of loading
+            self.failure = "internal error; see the server log"
             _LOG.exception("model '%s' could not be started", self.name)
         if self.failure:
             _LOG.error("%s", self.not_ready_reason())
@@ -105,43 +120,47 @@ class ServedModel:
             raise SettingsError(f"limits has an unknown key; the limits are {known}") from None
         content = self.path.read_bytes()
         self.sha256, self.size = hashlib.sha256(content).hexdigest(), len(content)
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
             "interface": settings.interface,
             "limits": limits,
             "threads": settings.threads,
             "setting_names": SERVICE_NAMES,
         }
         if settings.wasm_runtime == "Wasmtime":
-            self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **how)
+            self._program = Program.load(self.path, isolation=settings.isolation, on_output=self._log, **options)
         else:
             from .external import load_program
 
-            self._program = load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **how)
+            self._program = load_program(self.path, settings.wasm_runtime, settings.wasm_runtime_command, **options)
         self.loaded_at = int(time.time())
         _LOG.debug("model '%s' is loaded", self.name)
 
-    def _made_scheduler(self, program: Program) -> Scheduler:
-        how = self._queueing
-        return Scheduler(program, name=self.name, max_queued=how.max_queued, workers=how.workers, metrics=how.metrics)
+    def _create_scheduler(self, program: Program) -> Scheduler:
+        options = self._options
+        return Scheduler(
+            program,
+            name=self.name,
+            max_queued=options.max_queued,
+            workers=options.workers,
+            metrics=options.metrics,
+        )
 
     def _warm_up(self, program: Program) -> None:
-        given = self.settings.warm_up
-        inputs = (
-            parse_inputs(program.interface, {"inputs": list(given)}) if given else smallest_inputs(program.interface)
-        )
+        declared, interface = self.settings.warm_up, program.interface
+        inputs = parse_inputs(interface, {"inputs": list(declared)}) if declared else smallest_inputs(interface)
         try:
             program.run(inputs)
-        except GuestStatus as refusal:
-            if given:
+        except GuestStatus as status:
+            if declared:
                 raise
-            # zeros need not make sense to every model; that it says so is an answer
-            _LOG.info("model '%s' answered its first request with: %s", self.name, refusal)
+            # zeros are not valid inputs of every model: its own error is an answer
+            _LOG.info("model '%s' answered its first request with: %s", self.name, status)
 
     def _log(self, stream: str, line: str) -> None:
         _LOG.info("model '%s' %s: %s", self.name, stream, line)
 
     def close(self) -> None:
-        """Answer what was accepted, and free the instances."""
+        """Finish the accepted requests, and free the instances."""
         if self._scheduler is not None:
             self._scheduler.close()
         if self._program is not None:
@@ -149,7 +168,8 @@ class ServedModel:
 
 
 def smallest_inputs(interface: Interface) -> dict[str, np.ndarray]:
-    """Zeros (empty bytes) for every input that is not optional: one row, and 1 wherever any size goes."""
+    """Zeros (BYTES: empty elements) for each input that is not optional: one row, and size 1 for each variable
+    dimension."""
     inputs = {}
     for spec in interface.inputs:
         if spec.optional:
@@ -162,30 +182,30 @@ def smallest_inputs(interface: Interface) -> dict[str, np.ndarray]:
 
 
 def available_cpus() -> int:
-    """How many CPUs this process may use."""
+    """The number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _load_each(waiting: SimpleQueue[ServedModel]) -> None:
+def _start_each(queue: SimpleQueue[ServedModel]) -> None:
     while True:
         try:
-            model = waiting.get_nowait()
+            model = queue.get_nowait()
         except Empty:
             return
         model.start()
 
 
 class ServedModels(Mapping[str, ServedModel]):
-    """All models by name, loaded at the same time, as many as there are CPUs: more would take from each other's time,
-    which is limited."""
+    """All models by name. As many are loaded at a time as there are CPUs: the time of each is limited, and more would
+    take it from each other."""
 
     def __init__(
-        self, settings: tuple[ModelSettings, ...], folder: Path, queueing: SchedulerOptions | None = None
+        self, settings: tuple[ModelSettings, ...], folder: Path, options: SchedulerOptions | None = None
     ) -> None:
-        how = queueing or SchedulerOptions()
-        self._models = {each.name: ServedModel(each, folder, how) for each in settings}
+        options = options or SchedulerOptions()
+        self._models = {each.name: ServedModel(each, folder, options) for each in settings}
 
     def __getitem__(self, name: str) -> ServedModel:
         return self._models[name]
@@ -197,40 +217,40 @@ class ServedModels(Mapping[str, ServedModel]):
         return len(self._models)
 
     def start(self) -> None:
-        """Begin to load. The threads are daemons: a service that is told to stop does not wait for a compiler."""
-        waiting: SimpleQueue[ServedModel] = SimpleQueue()
+        """Start to load the models. The threads are daemons, so that a service that stops does not wait for a
+        compiler."""
+        queue: SimpleQueue[ServedModel] = SimpleQueue()
         for model in self.values():
-            waiting.put(model)
-        # at least two, so that one slow model holds up none of the others
+            queue.put(model)
+        # at least two threads, so that one slow model does not delay the others
         for number in range(min(len(self), max(2, available_cpus()))):
-            threading.Thread(target=_load_each, args=[waiting], name=f"loader {number}", daemon=True).start()
+            threading.Thread(target=_start_each, args=[queue], name=f"loader {number}", daemon=True).start()
 
     def find(self, name: str) -> ServedModel:
-        """The model called `name`. Raises RequestError with status 404 that names those there are."""
+        """The model `name`. Raises RequestError with status 404 that lists the models."""
         if name not in self._models:
-            raise not_found(f"there is no model {name[:128]!r}; there are {', '.join(self)}")
+            raise not_found(f"unknown model {name[:128]!r}; the models are {', '.join(self)}")
         return self._models[name]
 
     def find_version(self, name: str, version: str | None = None) -> ServedModel:
-        """The model called `name`, in this version where one is given. Raises RequestError with status 404."""
+        """The model `name`, in `version` unless that is None. Raises RequestError with status 404."""
         model = self.find(name)
         if version not in (None, model.settings.version):
-            text = f"model '{name}' has version {model.settings.version}, not {str(version)[:128]!r}"
-            raise not_found(text)
+            raise not_found(f"model '{name}' has version {model.settings.version}, not {str(version)[:128]!r}")
         return model
 
     def find_v2(self, name: str, version: str | None = None) -> ServedModel:
-        """The same. Raises RequestError with status 400, as Triton does over HTTP."""
+        """The same as `find_version`, but raises RequestError with status 400, as Triton answers over HTTP."""
         try:
             return self.find_version(name, version)
-        except RequestError as problem:
-            raise RequestError(400, problem.kind, problem.message) from None
+        except RequestError as error:
+            raise RequestError(400, error.kind, error.message) from None
 
     def not_ready_reason(self) -> str:
-        """Why the service is not ready, "" when it is."""
+        """Why models are not ready, "" when all are."""
         return "; ".join(filter(None, (model.not_ready_reason() for model in self.values())))
 
     def close(self) -> None:
-        """Free all instances."""
+        """Close all models."""
         for model in self.values():
             model.close()

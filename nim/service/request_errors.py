@@ -1,10 +1,8 @@
-"""Problems that a client is told: each has an HTTP status and goes out as ``{"error": {message, type, code}}``."""
+"""Errors of requests: each has an HTTP status, and a constructor where several modules raise it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from .runtime_api import (
     Cancelled,
@@ -16,12 +14,12 @@ from .runtime_api import (
     MemoryLimit,
     SettingsError,
     WasmError,
-    request_timeout_s,
 )
 
-INTERNAL = "InternalServerError"  # the kind of a bug of ours, wherever it is
+INTERNAL = "InternalServerError"
+"""The kind of an error that is a bug of the service or of the runtime."""
 _LOG = logging.getLogger(__name__)
-_STATUSES = (  # the kinds are those that the Triton backend tells apart
+_STATUSES = (  # statuses of the runtime's errors, for the same groups as in the Triton backend; other errors are 500
     ((InputError, SettingsError, GuestStatus, MemoryLimit), 400),
     ((HostBusy,), 503),
     ((GuestTimeout, Cancelled), 504),
@@ -29,26 +27,30 @@ _STATUSES = (  # the kinds are those that the Triton backend tells apart
 
 
 class RequestError(Exception):
-    """A request that cannot be answered. `kind` is a stable name, `status` the HTTP status."""
+    """The failure of a request. Clients get it as ``{"error": {message, type, code}}``, except under /v2."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
         super().__init__(message)
-        self.status, self.kind, self.message = status, kind, message
+        self.status = status
+        """The HTTP status."""
+        self.kind = kind
+        """A stable name: the JSON's ``type``, and a label of the metrics."""
+        self.message = message
 
 
 def input_error(message: str) -> RequestError:
-    """The request cannot be understood; `message` names what is wrong with it."""
+    """The request is invalid; `message` names the problem."""
     return RequestError(400, "InputError", message)
 
 
 def client_disconnected() -> RequestError:
-    """The client has closed the connection; this is for the metrics, nobody gets it."""
-    return RequestError(499, "ClientDisconnected", "the client left before its request was answered")
+    """The client has closed the connection. The error is for the metrics only: no client receives it."""
+    return RequestError(499, "ClientDisconnected", "the client disconnected before the response")
 
 
-def request_too_large(most: int) -> RequestError:
-    """The body is larger than `most` bytes."""
-    return RequestError(413, "RequestTooLargeError", f"the request is larger than {most} bytes, the limit")
+def request_too_large(max_bytes: int) -> RequestError:
+    """The body has more than `max_bytes` bytes."""
+    return RequestError(413, "RequestTooLargeError", f"the request exceeds the limit of {max_bytes} bytes")
 
 
 def not_found(message: str) -> RequestError:
@@ -56,14 +58,14 @@ def not_found(message: str) -> RequestError:
     return RequestError(404, "NotFoundError", message)
 
 
-def response_too_large(size: int, most: int) -> RequestError:
+def response_too_large(size: int, max_bytes: int) -> RequestError:
     """The model's outputs have `size` bytes, more than a response may have."""
-    text = f"the model's outputs have {size} bytes; a response may have {most} (max_response_bytes)"
+    text = f"the model's outputs have {size} bytes, more than the {max_bytes} of a response (max_response_bytes)"
     return RequestError(500, "ResponseTooLargeError", text)
 
 
 def not_supported(message: str) -> RequestError:
-    """A feature that the service does not have: 501, which is UNIMPLEMENTED over gRPC."""
+    """The service lacks the requested feature: status 501, which is UNIMPLEMENTED over gRPC."""
     return RequestError(501, "NotImplementedError", message)
 
 
@@ -73,27 +75,19 @@ def unavailable(message: str) -> RequestError:
 
 
 def memory_exhausted() -> RequestError:
-    """The requests in flight hold all the memory that they may hold."""
-    return unavailable("the requests at work take all the memory that they may (max_buffered_bytes); try again later")
+    """The requests in flight use the whole memory budget."""
+    return unavailable("the requests in flight use all the memory that they may use (max_buffered_bytes); retry later")
 
 
 def from_runtime_error(error: WasmError) -> RequestError:
-    """The problem that an error of the runtime is to the client: its own fault, the guest's, or this host's."""
+    """The error that a client gets for an error of the runtime. Its kind is the class of `error`; its status depends on
+    whether the client, the guest or the host is at fault."""
     status = next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 500)
     kind = INTERNAL if isinstance(error, InternalError) else type(error).__name__
     return RequestError(status, kind, str(error))
 
 
-def guest_timeout(parameters: Mapping[str, Any]) -> float | None:
-    """The seconds that the module may compute for a request, from the request's parameters, as on Triton. Raises
-    RequestError with status 400 for an invalid value, and for any other key that begins with ``wasm.``."""
-    try:
-        return request_timeout_s(parameters)
-    except SettingsError as problem:
-        raise input_error(str(problem)) from None
-
-
-def internal_error(error: Exception, where: str = "the service") -> RequestError:
-    """The problem that a bug of the service is to the client; its log says more."""
-    _LOG.error("%s: a request failed in the service itself", where, exc_info=error)
+def internal_error(error: Exception, context: str = "the service") -> RequestError:
+    """The error that a client gets for a bug of the service. `error` is logged with its traceback, and `context`."""
+    _LOG.error("%s: internal error", context, exc_info=error)
     return RequestError(500, INTERNAL, "internal error; see the server log")

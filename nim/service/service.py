@@ -34,8 +34,8 @@ class Service:
         self.metrics.ready.set_function(lambda: not self.not_ready_reason())
         self.admission = Admission(settings, self.probes, self.metrics.count_refused_connection)
         self._workers = settings.workers or (os.cpu_count() or 1) + 4
-        queueing = SchedulerOptions(settings.max_queued_requests, self._workers, self.metrics)
-        self.models = ServedModels(settings.models, folder, queueing)
+        options = SchedulerOptions(settings.max_queued_requests, self._workers, self.metrics)
+        self.models = ServedModels(settings.models, folder, options)
 
     def not_ready_reason(self) -> str:
         """Why the service is not ready, "" when it is."""

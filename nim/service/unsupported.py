@@ -1,4 +1,5 @@
-"""Features of Triton's front ends that this service lacks: each is refused with a sentence instead of a bare 404."""
+"""Features of Triton's HTTP and gRPC endpoints that this service lacks: each is refused with a reason instead of a bare
+404."""
 
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ from typing import Any, Final
 
 from .request_errors import RequestError, not_found, not_supported
 
-_MEMORY = "this service has no shared memory; send tensors in requests"
-_CONTROL = "this service loads the models of its service.json when it starts, and neither loads nor unloads others"
-_TRACE = "this service has no traces; requests are in its log and its metrics"
-_LOGGING = "this service's log is set when it starts: NIM_LOG_LEVEL, or portalis run --log-level"
-_GENERATE = "this service has no generate extension; use /v2/models/{name}/infer"
+_MEMORY = "this service does not support shared memory; send tensors in requests"
+_CONTROL = "this service loads the models of its service.json at startup, and neither loads nor unloads others"
+_TRACE = "this service does not support traces; its log and its metrics cover all requests"
+_LOGGING = "this service's log is configured at startup: NIM_LOG_LEVEL, or portalis run --log-level"
+_GENERATE = "this service does not support the generate extension; use /v2/models/{name}/infer"
 _PATHS: Final = (
     (re.compile("/v2/(system|cuda|rdma)sharedmemory(/.*)?"), _MEMORY),
     (re.compile("/v2/repository/.+"), _CONTROL),
@@ -22,29 +23,29 @@ _PATHS: Final = (
 )
 UNSUPPORTED_METHODS: Final = {
     **{
-        f"{kind}SharedMemory{what}": _MEMORY
+        f"{kind}SharedMemory{action}": _MEMORY
         for kind in ("System", "Cuda")
-        for what in ("Status", "Register", "Unregister")
+        for action in ("Status", "Register", "Unregister")
     },
     **dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), _CONTROL),
     "TraceSetting": _TRACE,
     "LogSettings": _LOGGING,
 }
-"""Methods of gRPC and why each is refused."""
+"""Unsupported methods of gRPC, and the reason of each."""
 
 
 def unknown_path(path: str) -> RequestError:
-    """The problem of a `path` that no route has."""
-    text = next((text for pattern, text in _PATHS if pattern.fullmatch(path)), None)
-    if text is not None:
-        return not_supported(text)
+    """The error for a `path` without a route."""
+    reason = next((reason for pattern, reason in _PATHS if pattern.fullmatch(path)), None)
+    if reason is not None:
+        return not_supported(reason)
     return not_found(f"no route for path {path[:128]!r}; /openapi.json lists all paths")
 
 
-def refuse_method(text: str) -> Callable[[Any, Any], Awaitable[Any]]:
-    """What a method of gRPC does that is refused with `text`."""
+def refuse_method(reason: str) -> Callable[[Any, Any], Awaitable[Any]]:
+    """The implementation of an unsupported method of gRPC."""
 
     async def refuse(_request: Any, _context: Any) -> Any:
-        raise not_supported(text)
+        raise not_supported(reason)
 
     return refuse

@@ -31,7 +31,7 @@ def split_body(body: Body, header_length: str | None) -> tuple[memoryview, memor
         return view, view[len(view) :]
     text = header_length.strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 20:
-        raise input_error(f"{_NAME} must be a number of bytes, not {text[:40]!r}")
+        raise input_error(f"{_NAME}: expected a number of bytes, got {text[:40]!r}")
     length = int(text)
     if length > len(view):
         raise input_error(f"{_NAME} is {length}, but the body has {len(view)} bytes")
@@ -42,20 +42,20 @@ def explain_json_error(error: RequestError, body: Body, header_length: str | Non
     """`error`, raised for the JSON of `body`, with the correct value of the header if a wrong one is the cause."""
     end = _json_end(body)
     if header_length is None:
-        needs = f"need {_NAME}" if v2 else "are accepted by /v2/models/{name}/infer only"
+        needs = f"require {_NAME}" if v2 else "are accepted by /v2/models/{name}/infer only"
         if end is not None and end < len(body):
             exactly = f": {end}" if v2 else ""
             left = len(body) - end
             return input_error(
-                f"the JSON ends after {end} bytes, and {left} follow: bytes behind the JSON {needs}{exactly}"
+                f"the JSON ends after {end} bytes, and {left} follow: bytes after the JSON {needs}{exactly}"
             )
         if b'"binary_data_size"' in bytes(body[:_MAX_SEARCHED]):
-            return input_error(f"{error.message} (bytes behind the JSON {needs})")
+            return input_error(f"{error.message} (bytes after the JSON {needs})")
         return error
     length = header_length.strip()
     if end is not None and int(length) != end:
         return input_error(f"{_NAME} is {length}, but the JSON ends after {end} bytes")
-    return input_error(f"{error.message} ({_NAME} says that the JSON has {length} bytes)")
+    return input_error(f"{error.message} ({_NAME} is {length})")
 
 
 def _json_end(body: Body) -> int | None:
@@ -89,4 +89,4 @@ class RawTail:
         """Raise RequestError with status 400 if bytes are left."""
         left = len(self._data) - self._offset
         if left:
-            raise input_error(f"the body has {left} bytes more than the JSON and the inputs' binary_data_size say")
+            raise input_error(f"the body has {left} bytes more than its JSON and the binary_data_size of its inputs")

@@ -22,7 +22,7 @@ def decompress(body: Body, encoding: str, max_bytes: int, reserve: Callable[[int
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
-        text = f"Content-Encoding {encoding[:40]!r} is not known; use gzip, deflate or none"
+        text = f"unsupported Content-Encoding {encoding[:40]!r}; use gzip, deflate or none"
         raise RequestError(415, "UnsupportedMediaTypeError", text)
     reader = zlib.decompressobj(_GZIP_OR_ZLIB)
     result, rest = bytearray(), body
@@ -38,9 +38,11 @@ def decompress(body: Body, encoding: str, max_bytes: int, reserve: Callable[[int
             if not reserve(len(body) + len(result)):
                 raise memory_exhausted()
     except zlib.error as error:
-        raise input_error(f"the body is not what its Content-Encoding {encoding} says: {error}") from None
+        raise input_error(f"the body does not match its Content-Encoding {encoding}: {error}") from None
     if not reader.eof or reader.unused_data:
-        raise input_error(f"the body is not what its Content-Encoding {encoding} says: it has another end")
+        raise input_error(
+            f"the body does not match its Content-Encoding {encoding}: it is cut off, or data follows its end"
+        )
     return result
 
 

@@ -46,7 +46,7 @@ class DecoderEnded(Exception):
 
 def decoding_memory_exceeded() -> RequestError:
     """The Python objects of a request need more memory than a decoder process may use."""
-    text = "the request takes too much memory to be decoded; send its tensors as raw bytes"
+    text = "decoding the request takes too much memory; send its tensors as raw bytes"
     return RequestError(413, "RequestTooLargeError", text)
 
 

@@ -35,7 +35,7 @@ def parse_json(body: bytes | bytearray | memoryview, what: str = "the request") 
         # its position is that in the text with replacements
         raise _json_error(raw, what, error, position=False) from None
     except ValueError as error:
-        raise input_error(f"{what} is no JSON: {error}") from None
+        raise input_error(f"{what} is not valid JSON: {error}") from None
 
 
 def _json_error(raw: bytes, what: str, error: orjson.JSONDecodeError, *, position: bool = True) -> RequestError:
@@ -43,10 +43,10 @@ def _json_error(raw: bytes, what: str, error: orjson.JSONDecodeError, *, positio
     if "depth" in text:
         return input_error(f"{what} is nested too deeply")
     if not raw.strip():
-        return input_error(f"{what} is no JSON: it is empty")
+        return input_error(f"{what} is not valid JSON: it is empty")
     if "UTF-8" in text and "BOM" not in text:
         text = f"it is not UTF-8 {_first_invalid_byte(raw)}".rstrip()
-    return input_error(f"{what} is no JSON: {text}")
+    return input_error(f"{what} is not valid JSON: {text}")
 
 
 def _first_invalid_byte(raw: bytes) -> str:

@@ -42,14 +42,14 @@ def encode_tensor(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
 def _flat(data: Any, shape: tuple[int, ...], label: str) -> list[Any]:
     """The elements of `data`, flat or nested as `shape` declares, as a flat, row-major list."""
     if type(data) is not list:
-        raise input_error(f"{label}: data must be a list, not {describe_json_value(data)}")
+        raise input_error(f"{label}: data: expected a list, got {describe_json_value(data)}")
     flat: list[Any] = data
     if flat and isinstance(flat[0], list):
         for axis, size in enumerate(shape[1:], 1):
             if any(type(row) is not list or len(row) != size for row in flat):
-                raise input_error(f"{label}: data is nested otherwise than shape {list(shape)} says, at axis {axis}")
+                raise input_error(f"{label}: the nesting of data does not match shape {list(shape)} at axis {axis}")
             flat = list(chain.from_iterable(flat))
     count = math.prod(shape)
     if len(flat) != count:
-        raise input_error(f"{label}: shape {list(shape)} has {count} elements, data has {len(flat)}")
+        raise input_error(f"{label}: shape {list(shape)} has {count} elements, but data has {len(flat)}")
     return flat

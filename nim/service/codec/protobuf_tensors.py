@@ -74,7 +74,7 @@ def parse_inputs_message(interface: Interface, message: Any, *, thorough: bool =
     specs = {spec.name: spec for spec in interface.inputs}
     tensors, contents = message.inputs, message.raw_input_contents[:]  # each access to an element would copy it
     if contents and len(contents) != len(tensors):
-        raise input_error(f"raw_input_contents has {len(contents)} elements, but there are {len(tensors)} inputs")
+        raise input_error(f"raw_input_contents has {len(contents)} elements, but the request has {len(tensors)} inputs")
     if thorough:
         declared = {tensor.name: (tensor.datatype, tensor.shape[: MAX_RANK + 1]) for tensor in tensors}
         check_metadata(interface, {name: each for name, each in declared.items() if name in specs})
@@ -144,7 +144,7 @@ def _timeout_s(parameters: Any, timeout_s: float | None) -> float | None:
         value = parameters[_TIMEOUT]
         microseconds = value.int64_param or value.uint64_param
         if microseconds < 0:
-            raise input_error(f"timeout must be a number of microseconds, not {microseconds}")
+            raise input_error(f"timeout: expected a number of microseconds of at least 0, got {microseconds}")
         limits += [microseconds / 1e6] if microseconds else []
     return min(limits, default=None)
 
@@ -172,15 +172,15 @@ def _from_contents(spec: TensorSpec, tensor: Any) -> np.ndarray:
     label, kind = f"input '{spec.name}'", spec.dtype.name
     shape = checked_shape(label, tensor.shape[:])
     if kind not in CONTENTS_FIELDS:
-        raise input_error(f"{label}: contents has no field for {kind}; send it in raw_input_contents")
+        raise input_error(f"{label}: contents does not support {kind}; send the tensor in raw_input_contents")
     field = CONTENTS_FIELDS[kind]
     for other, _ in tensor.contents.ListFields():
         if other.name != field:
-            raise input_error(f"{label} ({kind}) has {other.name}; its elements belong into {field}")
+            raise input_error(f"{label} ({kind}) has {other.name}; expected {field}")
     values = getattr(tensor.contents, field)
     count = math.prod(shape)
     if len(values) != count:
-        raise input_error(f"{label}: shape {list(shape)} has {count} elements, {field} has {len(values)}")
+        raise input_error(f"{label}: shape {list(shape)} has {count} elements, but {field} has {len(values)}")
     if kind == "BYTES":
         return object_array(list(values), shape)
     dtype: np.dtype[Any] = spec.dtype.numpy

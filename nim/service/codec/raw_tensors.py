@@ -30,13 +30,15 @@ def from_raw(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview) -
         except ValueError as error:
             raise input_error(f"{label} (BYTES): {error}") from None
         if len(elements) != count:
-            raise input_error(f"{label}: shape {list(sizes)} has {count} elements, its data have {len(elements)}")
+            raise input_error(f"{label}: shape {list(sizes)} has {count} elements, but its data has {len(elements)}")
         return object_array(elements, sizes)
     dtype = spec.dtype.numpy
     expected = count * dtype.itemsize
     if len(data) != expected:
         kind = spec.dtype.name
-        raise input_error(f"{label} ({kind}): shape {list(sizes)} needs {expected} bytes of data, not {len(data)}")
+        raise input_error(
+            f"{label} ({kind}): expected {expected} bytes of data for shape {list(sizes)}, got {len(data)}"
+        )
     if dtype.kind == "b":
         octets = np.frombuffer(data, dtype=np.uint8)
         if octets.size and octets.max() > 1:

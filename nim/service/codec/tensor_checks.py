@@ -25,7 +25,7 @@ def checked_shape(label: str, shape: Sequence[int]) -> tuple[int, ...]:
     if len(shape) > MAX_RANK:
         raise input_error(f"{label} has rank {len(shape)}; at most {MAX_RANK} is allowed")
     if shape and min(shape) < 0:
-        raise input_error(f"{label} has shape {list(shape)}; a size is at least 0")
+        raise input_error(f"{label} has shape {list(shape)}; expected sizes of at least 0")
     # NumPy multiplies the other sizes even if one of them is 0
     if math.prod(size or 1 for size in shape) >= MAX_ELEMENTS:
         raise _too_large(label, shape)
@@ -35,7 +35,7 @@ def checked_shape(label: str, shape: Sequence[int]) -> tuple[int, ...]:
 def checked_dtype(label: str, datatype: str, spec: TensorSpec) -> None:
     """Raise RequestError with status 400 unless `datatype` is that of `spec`."""
     if datatype != spec.dtype.name:
-        raise input_error(f"{label} has datatype {datatype[:40]!r}; the model takes {spec.dtype.name}")
+        raise input_error(f"{label} has datatype {datatype[:40]!r}; expected {spec.dtype.name}")
 
 
 def check_metadata(interface: Interface, declared: Mapping[str, tuple[str, Sequence[int]]]) -> None:
@@ -52,8 +52,8 @@ def check_metadata(interface: Interface, declared: Mapping[str, tuple[str, Seque
             if math.prod(size or 1 for size in sizes) >= MAX_LARGE_ELEMENTS:
                 raise _too_large(label, shape)
             if spec.dtype.name == "BYTES" and math.prod(sizes) > MAX_BYTES_ELEMENTS:
-                text = f"{math.prod(sizes)} elements; a request may have {MAX_BYTES_ELEMENTS} of BYTES in a tensor"
-                raise input_error(f"{label} has {text}")
+                text = f"has {math.prod(sizes)} elements; a BYTES tensor may have {MAX_BYTES_ELEMENTS}"
+                raise input_error(f"{label} {text}")
             # one element, broadcast to the shape
             placeholders[spec.name] = np.broadcast_to(np.zeros((), dtype=spec.dtype.numpy), sizes)
     try:
@@ -65,35 +65,35 @@ def check_metadata(interface: Interface, declared: Mapping[str, tuple[str, Seque
 def unexpected_input(name: str, known: Iterable[str]) -> RequestError:
     """The request has an input that is not in `known`, the inputs of the model, or has it twice."""
     if name in known:
-        return input_error(f"input '{name}' is given twice")
-    return input_error(f"there is no input {name[:128]!r}; the inputs are {', '.join(known)}")
+        return input_error(f"input '{name}' appears twice")
+    return input_error(f"unknown input {name[:128]!r}; the inputs are {', '.join(known)}")
 
 
 def unknown_output(name: str, known: Iterable[str]) -> RequestError:
     """The request asks for an output that is not in `known`, the outputs of the model."""
-    return input_error(f"there is no output {name[:128]!r}; the outputs are {', '.join(known)}")
+    return input_error(f"unknown output {name[:128]!r}; the outputs are {', '.join(known)}")
 
 
 def input_in_shared_memory(name: str) -> RequestError:
     """The data of an input is in shared memory."""
     return input_error(
-        f"input '{name}' lies in shared memory, which this service does not read; send the tensor itself"
+        f"input '{name}' is in shared memory, which this service does not support; send the tensor itself"
     )
 
 
 def output_in_shared_memory(name: str) -> RequestError:
     """An output is requested in shared memory."""
-    return input_error(f"output '{name}' cannot go into shared memory; ask for the tensor itself")
+    return input_error(f"output '{name}' cannot be written to shared memory; request the tensor itself")
 
 
 def classification_not_supported(name: str) -> RequestError:
     """An output is requested as classes."""
-    return input_error(f"output '{name}': this service has no classification; ask for the tensor itself")
+    return input_error(f"output '{name}': this service does not support classification; request the tensor itself")
 
 
 def sequences_not_supported() -> RequestError:
     """The request belongs to a sequence."""
-    return input_error("sequence_id is given, but no model of this service keeps sequences")
+    return input_error("sequence_id is set, but models of this service keep no state between requests")
 
 
 def _too_large(label: str, shape: Sequence[int]) -> RequestError:

@@ -1,30 +1,26 @@
-"""The gRPC server: its port, its limits, how it stops, and how a RequestError becomes a status."""
+"""The gRPC server: its port, its limits, its end, and the status for each RequestError."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-# the core writes lines of its own form to stderr, which a reader of JSON lines cannot read
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# first, since it sets a variable that `grpc` reads when it is imported
+from ..codec.protobuf_messages import checked_message, infer_reader, message_reader, pb  # isort: skip
 
 import grpc
 import grpc.aio
 
-from .. import unsupported
 from ..admission import allowed_connections
-from ..codec.protobuf_messages import checked_message, infer_reader, message_reader, pb
 from ..drain import Drain
 from ..logs import REQUEST_ID, request_id
 from ..request_errors import RequestError
 from ..service import Service
 from ..settings import ServiceSettings
-from .health import CODEC as HEALTH_CODEC
-from .health import HEALTH, INFERENCE, Health
-from .methods import Inference
+from ..unsupported import UNSUPPORTED_METHODS, refuse_method
+from .methods import HEALTH, HEALTH_SERIALIZERS, INFERENCE, HealthMethods, InferenceMethods
 
 _LOG = logging.getLogger(__name__)
 _ACCESS = logging.getLogger("portalis.access")
@@ -37,36 +33,37 @@ _STATUSES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-IDLE_MS, MAX_STREAMS = 60_000, 256
-"""After which time a connection without a call is closed, and the calls of one connection at a time."""
-_DETAILS_BYTES = 4000  # percent-encoded; peers refuse trailers of more than 8 KiB
+MAX_IDLE_MS, MAX_STREAMS = 60_000, 256
+"""Milliseconds after which a connection without a call is closed, and the maximum number of concurrent calls of one
+connection."""
+_MAX_DETAILS_BYTES = 4000  # percent-encoded; peers reject trailers of more than 8 KiB
 
 
 class GrpcServer:
-    """The gRPC service of `service` on `host` and `port`. It belongs to the event loop that `start` runs in."""
+    """The gRPC server of `service` on `host` and `port`. It belongs to the event loop in which `start` runs."""
 
     def __init__(self, service: Service, host: str, port: int) -> None:
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._service = service
-        self._inference = Inference(service)
+        self._inference = InferenceMethods(service)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        """Listen. Raises OSError, which names the address, when it cannot."""
+        """Start to listen. Raises OSError, which names the address, if the port is unavailable."""
         server = grpc.aio.server(options=_options(self._service.settings))
         server.add_generic_rpc_handlers(_handlers(self._service, self._inference))
         try:
             server.add_insecure_port(self._address)
         except RuntimeError:
             raise OSError(
-                f"cannot listen on {self._address} for gRPC: the port is taken or not ours to use;"
-                " choose another with NIM_GRPC_API_PORT"
+                f"cannot listen on {self._address} for gRPC: the port is in use or not permitted;"
+                " choose another port with NIM_GRPC_API_PORT"
             ) from None
         await server.start()
         self._server = server
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new requests, and answer those that are there within `grace_s` seconds. It may be called again."""
+        """Refuse new requests, and answer the requests in flight within `grace_s` seconds. It can be called again."""
         if self._server is not None:
             server, self._server = self._server, None
             self._inference.end_streams()
@@ -79,12 +76,12 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", allowed_connections(settings.max_connections)),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
         ("grpc.max_metadata_size", min(settings.max_header_bytes, 16 << 10)),
-        # a connection on which nothing is asked gives its place back: clients connect again by themselves
+        # idle connections are closed to make room for others: clients connect again automatically
         ("grpc.server_handshake_timeout_ms", int(settings.header_timeout_s * 1000) or 1),
-        ("grpc.max_connection_idle_ms", IDLE_MS),
+        ("grpc.max_connection_idle_ms", MAX_IDLE_MS),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # else two services could listen on one port
-        # clients that are gone are found, and those that ask whether the server is there are not sent away
+        ("grpc.so_reuseport", 0),  # otherwise two services could listen on one port
+        # lost clients are detected, and clients that send pings are not disconnected
         ("grpc.keepalive_time_ms", 120_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -92,56 +89,58 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     ]
 
 
-class Calls:
-    """What is done around each call: its id, its line in the log, and the status of what it raises."""
+class CallHandlers:
+    """Creates handlers of calls, which add the request id, the access log, and the status of errors."""
 
     def __init__(self, drain: Drain) -> None:
         self._drain = drain
 
-    def unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]], codec: Mapping[str, Any]) -> Any:
-        """The handler of a `method` with one request and one response, done by `inner`."""
+    def unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]], serializers: Mapping[str, Any]) -> Any:
+        """The handler of `method`, which has one request and one response and is implemented by `inner`."""
 
         async def call(request: Any, context: Any) -> Any:
             began, status = time.perf_counter(), grpc.StatusCode.CANCELLED
-            REQUEST_ID.set(request_id(_given_id(context) or getattr(request, "id", "")))
+            REQUEST_ID.set(request_id(_client_id(context) or getattr(request, "id", "")))
             try:
                 with self._drain.track_request(refusable=True):
-                    answer = await inner(checked_message(request), context)
+                    response = await inner(checked_message(request), context)
                 status = grpc.StatusCode.OK
-                return answer
-            except RequestError as problem:
-                status = _STATUSES.get(problem.status, grpc.StatusCode.INTERNAL)
-                await context.abort(status, _details(problem.message))
+                return response
+            except RequestError as error:
+                status = _STATUSES.get(error.status, grpc.StatusCode.INTERNAL)
+                await context.abort(status, _details(error.message))
             except Exception:  # noqa: BLE001  # no traceback leaves the service
                 status = grpc.StatusCode.INTERNAL
-                _LOG.exception("a request failed in the service itself")
-                await context.abort(status, "the service failed; its log says how")
+                _LOG.exception("%s: internal error", method)
+                await context.abort(status, "internal error; see the server log")
             finally:
                 _log(method, getattr(request, "model_name", ""), status, time.perf_counter() - began)
 
-        return grpc.unary_unary_rpc_method_handler(call, **codec)
+        return grpc.unary_unary_rpc_method_handler(call, **serializers)
 
-    def stream(self, method: str, inner: Callable[[Any, Any], AsyncIterator[Any]], codec: Mapping[str, Any]) -> Any:
-        """The handler of a `method` with a stream of requests and one of responses."""
+    def stream(
+        self, method: str, inner: Callable[[Any, Any], AsyncIterator[Any]], serializers: Mapping[str, Any]
+    ) -> Any:
+        """The handler of `method`, which has a stream of requests and a stream of responses."""
 
         async def call(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             began, status = time.perf_counter(), grpc.StatusCode.CANCELLED
-            REQUEST_ID.set(request_id(_given_id(context)))
+            REQUEST_ID.set(request_id(_client_id(context)))
             try:
                 with self._drain.track_request():
-                    async for answer in inner(requests, context):
-                        yield answer
+                    async for response in inner(requests, context):
+                        yield response
                 status = grpc.StatusCode.OK
             finally:
                 _log(method, "", status, time.perf_counter() - began)
 
-        return grpc.stream_stream_rpc_method_handler(call, **codec)
+        return grpc.stream_stream_rpc_method_handler(call, **serializers)
 
 
-def _handlers(service: Service, inference: Inference) -> list[grpc.GenericRpcHandler]:
-    """The inference protocol's methods, those that are refused included, and the standard health service. gRPC itself
+def _handlers(service: Service, inference: InferenceMethods) -> list[grpc.GenericRpcHandler]:
+    """The methods of the inference protocol, unsupported ones included, and of the standard health service. gRPC itself
     answers UNIMPLEMENTED to all others."""
-    calls = Calls(service.drain)
+    calls = CallHandlers(service.drain)
     unary = {
         "ServerLive": inference.server_live,
         "ServerReady": inference.server_ready,
@@ -152,46 +151,47 @@ def _handlers(service: Service, inference: Inference) -> list[grpc.GenericRpcHan
         "ModelStatistics": inference.model_statistics,
         "RepositoryIndex": inference.repository_index,
         "ModelInfer": inference.model_infer,
-        **{name: unsupported.refuse_method(text) for name, text in unsupported.UNSUPPORTED_METHODS.items()},
+        **{name: refuse_method(reason) for name, reason in UNSUPPORTED_METHODS.items()},
     }
-    methods = {name: calls.unary(f"/{INFERENCE}/{name}", inner, _codec(name)) for name, inner in unary.items()}
+    methods = {name: calls.unary(f"/{INFERENCE}/{name}", inner, _serializers(name)) for name, inner in unary.items()}
     stream = "ModelStreamInfer"
-    methods[stream] = calls.stream(f"/{INFERENCE}/{stream}", inference.model_stream_infer, _codec(stream))
-    health = Health(service)
-    check = {"Check": calls.unary(f"/{HEALTH}/Check", health.check, HEALTH_CODEC)}
+    methods[stream] = calls.stream(f"/{INFERENCE}/{stream}", inference.model_stream_infer, _serializers(stream))
+    check = calls.unary(f"/{HEALTH}/Check", HealthMethods(service).check, HEALTH_SERIALIZERS)
     return [
         grpc.method_handlers_generic_handler(INFERENCE, methods),
-        grpc.method_handlers_generic_handler(HEALTH, check),
+        grpc.method_handlers_generic_handler(HEALTH, {"Check": check}),
     ]
 
 
-def _given_id(context: Any) -> str | bytes:
+def _client_id(context: Any) -> str | bytes:
     return next((value for key, value in context.invocation_metadata() or () if key == "x-request-id"), "")
 
 
-def _codec(method: str) -> dict[str, Any]:
-    # the protocol names its messages after the methods, but for those of a stream
-    asked = method.replace("Stream", "")
-    return {
-        "request_deserializer": infer_reader()
-        if asked == "ModelInfer"
-        else message_reader(getattr(pb, f"{asked}Request")),
-        "response_serializer": _sent if method == "ModelInfer" else getattr(pb, f"{method}Response").SerializeToString,
-    }
+def _serializers(method: str) -> dict[str, Any]:
+    # the protocol's messages are named after its methods, except for the requests of a stream
+    name = method.replace("Stream", "")
+    read = infer_reader() if name == "ModelInfer" else message_reader(getattr(pb, f"{name}Request"))
+    write = _serialize if method == "ModelInfer" else getattr(pb, f"{method}Response").SerializeToString
+    return {"request_deserializer": read, "response_serializer": write}
 
 
-def _sent(response: Any) -> bytes:
+def _serialize(response: Any) -> bytes:
     return response if type(response) is bytes else response.SerializeToString()
 
 
 def _details(message: str) -> str:
-    """`message`, cut to what fits into the trailers, where each byte that is not ASCII takes three."""
-    if 3 * len(message.encode()) <= _DETAILS_BYTES:
+    """`message`, cut to fit into the trailers, where each byte of a character that is not ASCII takes three."""
+    if 3 * len(message.encode()) <= _MAX_DETAILS_BYTES:
         return message
-    kept = message[:_DETAILS_BYTES]
-    while sum(1 if " " <= each <= "~" and each != "%" else 3 * len(each.encode()) for each in kept) > _DETAILS_BYTES:
+    kept = message[:_MAX_DETAILS_BYTES]
+    while _encoded_bytes(kept) > _MAX_DETAILS_BYTES:
         kept = kept[: len(kept) - max(1, len(kept) // 10)]
     return kept if kept == message else f"{kept} …"
+
+
+def _encoded_bytes(text: str) -> int:
+    """The size of `text`, percent-encoded."""
+    return sum(1 if " " <= each <= "~" and each != "%" else 3 * len(each.encode()) for each in text)
 
 
 def _log(method: str, model: str, status: grpc.StatusCode, seconds: float) -> None:

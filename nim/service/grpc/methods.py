@@ -1,4 +1,5 @@
-"""The methods of ``inference.GRPCInferenceService``: the Open Inference Protocol over gRPC, as Triton has it."""
+"""The methods of ``inference.GRPCInferenceService``, the Open Inference Protocol over gRPC as Triton implements it, and
+of gRPC's standard health service, which Kubernetes' gRPC probes call."""
 
 from __future__ import annotations
 
@@ -8,31 +9,45 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ..codec.protobuf_messages import LargeRequest, checked_message, pb
-from ..metadata import model_config, model_metadata
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+
+from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
+from ..metadata import EXTENSIONS, model_config, model_metadata
 from ..models import ServedModel
-from ..request_errors import RequestError, memory_exhausted
+from ..request_errors import RequestError, memory_exhausted, not_found
 from ..service import Service
 
-EXTENSIONS = ("model_configuration", "statistics", "model_repository")
-IN_STREAM = 64  # requests of one stream that are worked on together
+INFERENCE = "inference.GRPCInferenceService"
+HEALTH = "grpc.health.v1.Health"
+SERVING, NOT_SERVING = 1, 2
+# the messages of the health service have one field each. In protobuf's encoding, HealthCheckRequest
+# {string service = 1} equals StringValue, and HealthCheckResponse {enum status = 1} equals Int32Value: the distribution
+# with the real messages is not needed
+HEALTH_SERIALIZERS = {
+    "request_deserializer": message_reader(StringValue),
+    "response_serializer": Int32Value.SerializeToString,
+}
+MAX_IN_STREAM = 64
+"""Maximum number of requests of one stream in flight."""
 _LOG = logging.getLogger(__name__)
 
 
-class Inference:
-    """The methods for `service`, each with the message it is given and the call's context. They raise RequestError."""
+class InferenceMethods:
+    """The methods of the inference protocol for `service`. Each has the request and the call's context, and raises
+    RequestError."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._readers: set[asyncio.Task[None]] = set()
 
     def end_streams(self) -> None:
-        """Read no more requests from streams, which end when those read are answered: a client may keep one open."""
+        """Read no more requests from streams, which clients can keep open. A stream ends after the responses to the
+        requests that were read."""
         for reader in self._readers:
             reader.cancel()
 
     async def server_live(self, request: Any, _: Any) -> Any:
-        """The process answers."""
+        """Answer that the process is alive."""
         return pb.ServerLiveResponse(live=True)
 
     async def server_ready(self, request: Any, _: Any) -> Any:
@@ -40,7 +55,7 @@ class Inference:
         return pb.ServerReadyResponse(ready=not self._service.not_ready_reason())
 
     async def model_ready(self, request: Any, _: Any) -> Any:
-        """Whether the model has answered a request; one that is not there is not ready, as with Triton."""
+        """Whether the model has answered a request; an unknown model is not ready, as with Triton."""
         model = self._service.models.get(request.name)
         known = model is not None and request.version in ("", model.settings.version)
         return pb.ModelReadyResponse(ready=known and model is not None and model.ready)
@@ -55,76 +70,72 @@ class Inference:
         return pb.ModelMetadataResponse(**model_metadata(self._find(request.name, request.version)))
 
     async def model_config(self, request: Any, _: Any) -> Any:
-        """A model's configuration."""
+        """The configuration of a model."""
         config = model_config(self._find(request.name, request.version))
-        return _parsed({"config": config}, pb.ModelConfigResponse())
+        return _from_json({"config": config}, pb.ModelConfigResponse())
 
     async def model_statistics(self, request: Any, _: Any) -> Any:
-        """What one model has done, or all models that are loaded."""
+        """The statistics of one model, or of all models that are ready."""
         models = [self._find(request.name, request.version)] if request.name else self._service.models.values()
-        told = [
-            model.scheduler.statistics.to_json(model.name, model.settings.version)
-            for model in models
-            if request.name or model.ready
-        ]
-        return _parsed({"model_stats": told}, pb.ModelStatisticsResponse())
+        statistics = [model.statistics_document() for model in models if request.name or model.ready]
+        return _from_json({"model_stats": statistics}, pb.ModelStatisticsResponse())
 
     async def repository_index(self, request: Any, _: Any) -> Any:
         """All models and their states."""
-        answer = pb.RepositoryIndexResponse()
+        index = pb.RepositoryIndexResponse()
         for model in self._service.models.values():
             if request.ready and not model.ready:
                 continue
-            state = "READY" if model.ready else "UNAVAILABLE" if model.failure else "LOADING"
-            answer.models.add(name=model.name, version=model.settings.version, state=state, reason=model.failure)
-        return answer
+            version, state = model.settings.version, model.repository_state
+            index.models.add(name=model.name, version=version, state=state, reason=model.failure)
+        return index
 
     async def model_infer(self, request: Any, context: Any) -> Any:
         """Run a model on the tensors of the request."""
         return await self._counted(request, context.time_remaining(), serialized=True)
 
     async def model_stream_infer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        """Run a model on each request of a stream, several at a time; the answers come in the requests' order. An error
-        is the answer of its request, and the stream goes on."""
-        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(IN_STREAM)
-        begun: set[asyncio.Task[Any]] = set()
+        """Run a model on each request of a stream, several concurrently, and yield the responses in the order of the
+        requests. An error is the response to its request, and the stream continues."""
+        responses: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(MAX_IN_STREAM)
+        running: set[asyncio.Task[Any]] = set()
 
         async def read() -> None:
             try:
                 async for request in requests:
-                    task = asyncio.create_task(self._streamed(request, context.time_remaining()))
-                    begun.add(task)
-                    task.add_done_callback(begun.discard)
-                    await answers.put(task)
+                    task = asyncio.create_task(self._stream_response(request, context.time_remaining()))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                    await responses.put(task)
             finally:
-                await answers.put(None)
+                await responses.put(None)
 
         reader = asyncio.create_task(read())
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
         try:
-            while (task := await answers.get()) is not None:
+            while (task := await responses.get()) is not None:
                 yield await task
         finally:
-            for unfinished in (reader, *begun):
+            for unfinished in (reader, *running):
                 unfinished.cancel()
 
-    async def _streamed(self, request: Any, timeout_s: float | None) -> Any:
+    async def _stream_response(self, request: Any, timeout_s: float | None) -> Any:
         try:
-            answer = await self._counted(checked_message(request), timeout_s)
-        except RequestError as problem:
-            told = pb.ModelStreamInferResponse(error_message=problem.message)
-            told.infer_response.id = getattr(request, "id", "")  # else nobody could tell whose error it is
-            return told
-        except Exception:  # noqa: BLE001  # one request's failure is not the stream's
-            _LOG.exception("a request of a stream failed in the service itself")
-            return pb.ModelStreamInferResponse(error_message="the service failed; its log says how")
-        answer.parameters["triton_final_response"].bool_param = True
-        return pb.ModelStreamInferResponse(infer_response=answer)
+            response = await self._counted(checked_message(request), timeout_s)
+        except RequestError as error:
+            failed = pb.ModelStreamInferResponse(error_message=error.message)
+            failed.infer_response.id = getattr(request, "id", "")  # shows the client which request failed
+            return failed
+        except Exception:  # noqa: BLE001  # a bug in one request does not end the stream
+            _LOG.exception("a request of a stream: internal error")
+            return pb.ModelStreamInferResponse(error_message="internal error; see the server log")
+        response.parameters["triton_final_response"].bool_param = True
+        return pb.ModelStreamInferResponse(infer_response=response)
 
     async def _counted(self, request: Any, timeout_s: float | None, *, serialized: bool = False) -> Any:
-        """The response to `request`, a ModelInferRequest or LargeRequest; `serialized` allows the bytes of a
-        response."""
+        """The response to `request`, a ModelInferRequest or LargeRequest; `serialized` allows the bytes of a response.
+        The request is counted in the metrics."""
         model = self._find(request.model_name, request.model_version)
         metrics = self._service.metrics
         began, error = time.perf_counter(), None
@@ -140,7 +151,7 @@ class Inference:
             error = raised
             raise
         except asyncio.CancelledError:
-            error = RequestError(499, "Cancelled", "the client gave the request up")
+            error = RequestError(499, "Cancelled", "the client cancelled the request")
             raise
         finally:
             metrics.count_request(model.name, time.perf_counter() - began, error, "grpc")
@@ -157,7 +168,21 @@ class Inference:
         return await codec.encode_grpc(model.name, model.settings.version, request, outputs, serialized=serialized)
 
 
-def _parsed(told: dict[str, Any], message: Any) -> Any:
-    from google.protobuf.json_format import ParseDict  # takes long to import, and is rarely needed
+class HealthMethods:
+    """The methods of the health service. Watch is missing: a client that gets UNIMPLEMENTED calls Check instead, or
+    regards the service as healthy, as the health protocol defines."""
 
-    return ParseDict(told, message)
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def check(self, request: Any, _: Any) -> Any:
+        """SERVING when every model has answered; `request.value` names a gRPC service, "" stands for all."""
+        if request.value not in ("", INFERENCE):
+            raise not_found(f"unknown service {request.value[:128]!r}; the service is {INFERENCE}")
+        return Int32Value(value=NOT_SERVING if self._service.not_ready_reason() else SERVING)
+
+
+def _from_json(document: dict[str, Any], message: Any) -> Any:
+    from google.protobuf.json_format import ParseDict  # slow to import, and rarely needed
+
+    return ParseDict(document, message)

@@ -53,12 +53,12 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._idle_since = self.loop.time()
         self._deadline = self._idle_since + self.admission.header_timeout_s
-        self.admission.made(self)
+        self.admission.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection from `admission`."""
         self._read_ended = True
-        self.admission.lost(self)
+        self.admission.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -124,9 +124,9 @@ class HttpConnection(HttpToolsProtocol):
             self._close_after_newest_response()
             return
         if self.reserved and self.admission.is_for_probes_only(self.url):
-            self._reject(self.admission.too_many())
+            self._reject(self.admission.too_many_connections())
             return
-        self.admission.busy(self)
+        self.admission.mark_busy(self)
         super().on_headers_complete()
         self._receiving_body = True
 
@@ -150,7 +150,7 @@ class HttpConnection(HttpToolsProtocol):
         """A response has been sent: the connection is idle, or its next request is processed."""
         self._idle_since = self.loop.time()
         if not self.pipeline:
-            self.admission.idle(self)
+            self.admission.mark_idle(self)
         if self._receiving_body:
             # the remainder of the request is ignored, and must arrive within the time allowed for headers
             self._deadline = self._idle_since + self.admission.header_timeout_s
@@ -208,7 +208,7 @@ class HttpConnection(HttpToolsProtocol):
             else:
                 self._close_after_newest_response()
             return
-        self.admission.refused(str(error.status))
+        self.admission.count_refused(str(error.status))
         path = getattr(self, "url", b"").decode("latin-1")
         body = error_body(error, path)
         headers = {b"content-type": b"application/json", b"content-length": b"%d" % len(body), b"connection": b"close"}
@@ -232,7 +232,7 @@ class HttpConnection(HttpToolsProtocol):
         self._read_ended = True
         self._unset_keepalive_if_required()
         self._deadline = self.loop.time() + LINGER_S
-        self.admission.busy(self)
+        self.admission.mark_busy(self)
 
     def _close_after_newest_response(self) -> None:
         """Ignore all further data; the response to the newest request that the application has is the last one."""
@@ -255,7 +255,7 @@ class HttpConnection(HttpToolsProtocol):
         if unsent_bytes != self._unsent_bytes or not unsent_bytes:
             self._unsent_bytes, self._stalled_since = unsent_bytes, now
         elif now - self._stalled_since > self.admission.write_timeout_s:
-            self.admission.refused("unread")
+            self.admission.count_refused("unread")
             self._reset()
             return
         if self._deadline is None or now < self._deadline:

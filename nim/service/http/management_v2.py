@@ -11,14 +11,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from ..codec import describe_validation_error, parse_json
-from ..metadata import model_config, model_metadata
+from ..metadata import HTTP_EXTENSIONS, model_config, model_metadata
 from ..models import ServedModel
 from ..request_errors import input_error, unavailable
 from ..service import Service
 from .body import read_body
 from .management_schema import V2_TAG, V2IndexRequest, V2Model, V2ModelState, V2Server, V2Statistics, v2_errors
 
-EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 MAX_INDEX_BYTES = 1 << 16  # the request contains a filter only
 _NOT_LOADED = v2_errors({400: "unknown model or version", 404: "unknown path", 503: "the model is not loaded"})
 _NOT_READY = v2_errors({503: "a model is loading or has failed"})
@@ -43,7 +42,7 @@ def _add_server(routes: APIRouter, service: Service) -> None:
     @routes.get("")
     async def server() -> V2Server:
         """The name and version of the service, and the extensions of the protocol that it supports."""
-        return V2Server(name=settings.name, version=settings.version, extensions=EXTENSIONS)
+        return V2Server(name=settings.name, version=settings.version, extensions=HTTP_EXTENSIONS)
 
     @routes.get("/health/live", response_class=Response)
     async def server_live() -> Response:
@@ -58,7 +57,8 @@ def _add_server(routes: APIRouter, service: Service) -> None:
     @routes.get("/models/stats")
     async def all_statistics() -> V2Statistics:
         """Statistics of all models that are ready."""
-        return V2Statistics(model_stats=[_statistics(model) for model in service.models.values() if model.ready])
+        ready = [model for model in service.models.values() if model.ready]
+        return V2Statistics(model_stats=[model.statistics_document() for model in ready])
 
 
 def _add_index(routes: APIRouter, service: Service) -> None:
@@ -104,7 +104,7 @@ def _add_model(routes: APIRouter, service: Service, path: str) -> None:
 
     async def statistics(request: Request) -> V2Statistics:
         """Statistics of a model."""
-        return V2Statistics(model_stats=[_statistics(find(request))])
+        return V2Statistics(model_stats=[find(request).statistics_document()])
 
     parameters = [_path_parameter(name) for name in ("name", "version")[: 1 + versioned]]
     for suffix, endpoint, options in (
@@ -138,10 +138,6 @@ def _model_state(model: ServedModel) -> V2ModelState:
     return V2ModelState(
         name=model.name,
         version=model.settings.version,
-        state="READY" if model.ready else "UNAVAILABLE" if model.failure else "LOADING",
+        state=model.repository_state,
         reason=model.failure,
     )
-
-
-def _statistics(model: ServedModel) -> dict[str, Any]:
-    return model.scheduler.statistics.to_json(model.name, model.settings.version)

@@ -1,1 +1,7 @@
-"""The queue of a model: requests wait, are joined into batches, and are counted."""
+"""Scheduling of requests: each model has a queue, whose requests are joined into batches and counted."""
+
+from .pending import NullMetrics, SchedulerMetrics
+from .scheduler import Scheduler
+from .statistics import ModelStatistics
+
+__all__ = ["ModelStatistics", "NullMetrics", "Scheduler", "SchedulerMetrics"]

@@ -1,4 +1,4 @@
-"""One batch: run in the program, counted, and its outcomes brought to those who wait."""
+"""Batches: how they run in the program, are counted, and deliver their outcomes to the requests that wait."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ class BatchRunner:
     def __init__(self, program: Program, name: str, metrics: SchedulerMetrics) -> None:
         self._program, self._name, self._metrics = program, name, metrics
         self.statistics = ModelStatistics()
-        self.lasted_s = math.inf
-        """Of the last call; unknown at first."""
+        self.last_duration_s = math.inf
+        """Duration of the last call; infinite before the first."""
 
     def run(self, batch: Sequence[PendingRequest], *, borrow: bool) -> list[Outcome]:
-        """The outcome of each request of `batch`. With `borrow`, outputs are read where the guest has them: no one else
-        may call the program meanwhile."""
+        """The outcome of each request of `batch`. With `borrow`, outputs are first views of the guest's memory, which
+        requires that no other thread calls the program."""
         began = time.perf_counter()
         metrics, name = self._metrics, self._name
         metrics.observe_batch(name, len(batch), sum(request.rows for request in batch))
         for request in batch:
             metrics.observe_wait(name, began - request.since)
         outcomes = self._outcomes(batch, began, borrow)
-        lasted_s = time.perf_counter() - began
-        self.lasted_s = lasted_s
-        self._count(batch, outcomes, began, lasted_s)
+        duration_s = time.perf_counter() - began
+        self.last_duration_s = duration_s
+        self._count(batch, outcomes, began, duration_s)
         return outcomes
 
     def _outcomes(self, batch: Sequence[PendingRequest], began: float, borrow: bool) -> list[Outcome]:
-        def answered(index: int, result: Outputs | WasmError) -> None:
-            self.answer([batch[index]], [self._outcome(result, False)])
+        def deliver(index: int, result: Outputs | WasmError) -> None:
+            self.deliver([batch[index]], [self._outcome(result, False)])
 
         try:
             results = self._program.run_batch(
                 [request.inputs for request in batch],
                 timeouts_s=_timeouts(batch, began),
                 borrow=borrow,
-                proceed=_proceed(batch) if len(batch) > 1 else None,
-                answered=answered if len(batch) > 1 else None,
+                proceed=_cancellation_check(batch) if len(batch) > 1 else None,
+                answered=deliver if len(batch) > 1 else None,
             )
             return [self._outcome(result, borrow) for result in results]
-        except Exception as error:  # noqa: BLE001  # else its clients would wait for ever
+        except Exception as error:  # noqa: BLE001  # otherwise the clients would wait forever
             if len(batch) == 1:
                 return [internal_error(error, f"model '{self._name}'")]
             return [outcome for request in batch for outcome in self._outcomes([request], began, False)]
 
     def _outcome(self, result: Outputs | WasmError, borrowed: bool) -> Outcome:
-        """What the client gets for a result of the runtime; a bug met on the way is this request's alone."""
+        """The outcome for a result of the runtime. An internal error affects only its own request."""
         try:
             if isinstance(result, WasmError):
                 return from_runtime_error(result)
@@ -69,62 +69,64 @@ class BatchRunner:
             return internal_error(error, f"model '{self._name}'")
 
     def _count(
-        self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome], began: float, lasted_s: float
+        self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome], began: float, duration_s: float
     ) -> None:
-        self.statistics.count(batch, outcomes, began, lasted_s)
+        self.statistics.count(batch, outcomes, began, duration_s)
         for outcome in outcomes:
             if isinstance(outcome, RequestError):
                 self._metrics.count_failure(self._name, outcome.kind)
 
     def expire(self, late: Sequence[PendingRequest]) -> list[Outcome]:
-        """The outcome of requests whose time was over before they were run."""
+        """The outcomes of requests that timed out before they ran."""
         outcomes: list[Outcome] = [_expired(request) for request in late]
         self._count(late, outcomes, time.perf_counter(), 0)
         return outcomes
 
-    def answer(self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome]) -> None:
-        """Wake each event loop once."""
+    def deliver(self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome]) -> None:
+        """Give each request its outcome. Each event loop is woken once."""
         loops: dict[asyncio.AbstractEventLoop, list[tuple[PendingRequest, Outcome]]] = {}
         for request, outcome in zip(batch, outcomes):
             loops.setdefault(request.loop, []).append((request, outcome))
-        for loop, answers in loops.items():
+        for loop, deliveries in loops.items():
             try:
-                loop.call_soon_threadsafe(_resolve, answers)
-            except RuntimeError:  # the loop is closed: nobody waits there
-                _LOG.debug("model '%s': %d answers came too late", self._name, len(answers))
+                loop.call_soon_threadsafe(_resolve, deliveries)
+            except RuntimeError:  # the loop is closed, and no request waits in it
+                _LOG.debug("model '%s': %d results came after the end of the event loop", self._name, len(deliveries))
 
 
 def _timeouts(batch: Sequence[PendingRequest], now: float) -> list[float | None]:
-    """What each request leaves the guest: its own limit for that, and what is left of its time. Those that asked for
-    the same get the same, or they could not be joined."""
+    """The time that each request allows the guest: the minimum of its guest timeout and of the time that is left of its
+    own timeout. Requests with equal timeouts get equal times, without which they could not be joined."""
     left: dict[tuple[float | None, float | None], float] = {}
     for request in batch:
         if request.timeout_s is not None or request.guest_timeout_s is not None:
-            asked = (request.timeout_s, request.guest_timeout_s)
+            timeouts = (request.timeout_s, request.guest_timeout_s)
             rest = max(request.deadline - now, 1e-6)
-            left[asked] = min(rest, request.guest_timeout_s or math.inf, left.get(asked, math.inf))
+            left[timeouts] = min(rest, request.guest_timeout_s or math.inf, left.get(timeouts, math.inf))
     return (
         [left.get((request.timeout_s, request.guest_timeout_s)) for request in batch] if left else [None] * len(batch)
     )
 
 
-def _proceed(batch: Sequence[PendingRequest]) -> Callable[[int], None]:
-    def proceed(index: int) -> None:
+def _cancellation_check(batch: Sequence[PendingRequest]) -> Callable[[int], None]:
+    """The function that raises Cancelled for a request, given its index, that should not run any more."""
+
+    def check(index: int) -> None:
         request = batch[index]
         if request.future.cancelled():
             raise Cancelled("the request was cancelled before it was run")
         if time.perf_counter() > request.deadline:
-            raise Cancelled("the request's time was over before it was run")
+            raise Cancelled("the request timed out before it was run")
 
-    return proceed
+    return check
 
 
 def _expired(request: PendingRequest) -> RequestError:
-    return RequestError(504, "Cancelled", f"the request's {request.timeout_s:g} s were over before it was run")
+    return RequestError(504, "Cancelled", f"the request timed out after {request.timeout_s:g} s, before it was run")
 
 
 def _owned(outputs: Outputs) -> Outputs:
-    """`outputs` without views of guest memory, which the next call overwrites."""
+    """`outputs` with copies of the views of guest memory, which the next call overwrites."""
     return {name: array if _is_owned(array) else array.copy() for name, array in outputs.items()}
 
 
@@ -134,10 +136,10 @@ def _is_owned(array: np.ndarray) -> bool:
     return bool(array.flags.owndata)
 
 
-def _resolve(answers: Sequence[tuple[PendingRequest, Outcome]]) -> None:
-    for request, outcome in answers:
+def _resolve(deliveries: Sequence[tuple[PendingRequest, Outcome]]) -> None:
+    for request, outcome in deliveries:
         if request.future.done():
-            continue  # its client has gone
+            continue  # its client has disconnected
         if isinstance(outcome, RequestError):
             request.future.set_exception(outcome)
         else:

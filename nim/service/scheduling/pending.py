@@ -1,4 +1,4 @@
-"""What waits for a model or runs in it, and who is told of it."""
+"""Requests that wait for a model or run in it, and the interface for the metrics of a queue."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ Outcome = Outputs | RequestError
 
 
 class SchedulerMetrics(Protocol):
-    """What is told of a queue, from any thread, in few microseconds: it is on the way of every request."""
+    """Receives the events of queues, from any thread. Each request calls it, so a call may take few microseconds."""
 
     def set_queue_length(self, model: str, n: int) -> None:
-        """`n` requests of `model` wait now."""
+        """Note that `n` requests of `model` wait now."""
 
     def observe_batch(self, model: str, size: int, rows: int) -> None:
-        """`size` requests with `rows` rows in all are about to run together."""
+        """Note that `size` requests with `rows` rows in total are about to run together."""
 
     def observe_wait(self, model: str, seconds: float) -> None:
-        """A request has waited so long until its batch was taken."""
+        """Note the time for which a request waited until its batch started."""
 
     def count_failure(self, model: str, kind: str) -> None:
-        """A request has failed; `kind` is that of its RequestError, such as ``Trap``."""
+        """Count a failed request. `kind` is that of its RequestError, for example ``Trap``."""
 
 
 class NullMetrics:
-    """Counts nothing."""
+    """`SchedulerMetrics` that counts nothing."""
 
     def set_queue_length(self, model: str, n: int) -> None:
-        pass
+        """Do nothing."""
 
     def observe_batch(self, model: str, size: int, rows: int) -> None:
-        pass
+        """Do nothing."""
 
     def observe_wait(self, model: str, seconds: float) -> None:
-        pass
+        """Do nothing."""
 
     def count_failure(self, model: str, kind: str) -> None:
-        pass
+        """Do nothing."""
 
 
 class PendingRequest:
-    """One request that waits or runs."""
+    """A request that waits or runs."""
 
     __slots__ = ("deadline", "future", "guest_timeout_s", "inputs", "loop", "rows", "since", "size", "timeout_s")
 

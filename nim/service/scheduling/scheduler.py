@@ -1,7 +1,7 @@
-"""Adaptive batching: the requests that wait for a model are run together, and none waits for others to come.
+"""Adaptive batching: the requests that wait for a model run together, and no request waits for others to arrive.
 
-Each model has one bounded queue. While calls are short, one worker thread takes everything that has come meanwhile, so
-that batches form by themselves; where calls are long, more workers run side by side.
+Each model has one bounded queue. While calls are short, one worker thread takes all requests that arrived during its
+last call, which forms batches without a delay. If calls are long, more workers run concurrently.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import time
 from collections import deque
 from queue import SimpleQueue
 
-from ..request_errors import RequestError, unavailable
+from ..request_errors import RequestError, input_error, unavailable
 from ..runtime_api import Program
 from .batch_runner import BatchRunner
 from .pending import Inputs, NullMetrics, Outputs, PendingRequest, SchedulerMetrics
 
-SHORT_CALL_S = 0.002  # a call this short is over before another thread would have come to help
-MAX_BATCH_BYTES = 8 << 20  # joining costs a copy; beyond this it costs more than a call
+SHORT_CALL_S = 0.002
+"""A call of at most this duration ends before another thread could have started to help."""
+MAX_BATCH_BYTES = 8 << 20
+"""Maximum size of a batch's inputs: joining copies them, which beyond this size takes longer than a call."""
 
 
 class Scheduler:
-    """The queue and the workers of one loaded `program`, which must be called by nobody else meanwhile.
+    """The queue and the workers of one loaded `program`, which no other code may call at the same time.
 
-    At most `max_queued` requests wait beside those that run; `workers` threads at most run them.
+    At most `max_queued` requests wait in addition to those that run, in at most `workers` threads.
     """
 
     def __init__(
@@ -40,12 +42,12 @@ class Scheduler:
         self._name = name
         self._max_queued, self._max_workers = max_queued, workers
         self._metrics: SchedulerMetrics = metrics or NullMetrics()
-        self._batches = BatchRunner(program, name, self._metrics)
-        self.statistics = self._batches.statistics
+        self._runner = BatchRunner(program, name, self._metrics)
+        self.statistics = self._runner.statistics
         joins = interface.max_batch_size > 0 and program.isolation.value != "request"
         self._max_rows = interface.max_batch_size if joins else 0
         self._lock = threading.Lock()
-        self._waiting: deque[PendingRequest] = deque()
+        self._queue: deque[PendingRequest] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._running = 0  # workers that are not asleep
@@ -54,16 +56,14 @@ class Scheduler:
     async def run(
         self, inputs: Inputs, *, timeout_s: float | None = None, guest_timeout_s: float | None = None
     ) -> Outputs:
-        """The outputs for `inputs`, arrays by name as `Program.run` takes them, which nobody else sees.
+        """The outputs for `inputs`, arrays by name as in `Program.run`, which no other caller sees.
 
         `timeout_s` counts from now, waiting included; `guest_timeout_s` limits the guest's computation alone. Raises
         RequestError: 400 if the inputs do not match the interface, 429 if the queue is full, 503 after `close`, 504
         after a timeout, 500 if the guest fails.
         """
         if timeout_s is not None and not timeout_s > 0:
-            raise RequestError(
-                400, "InputError", f"the time limit must be a positive number of seconds, not {timeout_s!r}"
-            )
+            raise input_error(f"timeout: expected a positive number of seconds, got {timeout_s!r}")
         request = PendingRequest(inputs, timeout_s, asyncio.get_running_loop(), guest_timeout_s)
         self._submit(request)
         try:
@@ -73,7 +73,7 @@ class Scheduler:
             raise
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Refuse what comes from now on, and answer everything that was accepted; at most `timeout_s` are spent."""
+        """Refuse new requests, and wait until the accepted requests are done, for at most `timeout_s`."""
         with self._lock:
             self._closed = True
             asleep = len(self._threads) - self._running
@@ -88,20 +88,22 @@ class Scheduler:
         with self._lock:
             if self._closed:
                 raise unavailable("the service is shutting down")
-            waiting = len(self._waiting)
-            # the first one is as good as taken where a worker is free
+            waiting = len(self._queue)
+            # if no worker runs, a worker is about to take the first request
             if waiting - (self._running == 0) >= self._max_queued:
-                text = f"model '{self._name}' has {waiting} requests waiting, its limit; try again later"
+                text = f"model '{self._name}' has {waiting} waiting requests, its limit; retry later"
                 raise RequestError(429, "TooManyRequestsError", text)
-            self._waiting.append(request)
-            wanted = self._running == 0 or (self._batches.lasted_s > SHORT_CALL_S and self._running < self._max_workers)
-            if wanted:
+            self._queue.append(request)
+            needs_worker = self._running == 0 or (
+                self._runner.last_duration_s > SHORT_CALL_S and self._running < self._max_workers
+            )
+            if needs_worker:
                 self._running += 1
                 if self._running > len(self._threads):
                     self._start_thread()
-                    wanted = False
+                    needs_worker = False
         self._metrics.set_queue_length(self._name, waiting + 1)
-        if wanted:
+        if needs_worker:
             self._wake.put(None)
 
     def _start_thread(self) -> None:
@@ -110,19 +112,20 @@ class Scheduler:
         thread.start()
 
     def _drop(self, request: PendingRequest) -> None:
-        """Forget a request that nobody waits for any more, if it has not begun."""
+        """Remove a cancelled request from the queue, unless it runs already."""
         with self._lock:
-            if request in self._waiting:
-                self._waiting.remove(request)
-            waiting = len(self._waiting)
+            if request in self._queue:
+                self._queue.remove(request)
+            waiting = len(self._queue)
         self._metrics.set_queue_length(self._name, waiting)
 
     def _work(self) -> None:
-        batches = self._batches
+        """The loop of a worker thread."""
+        runner = self._runner
         while True:
             with self._lock:
-                batch = self._take()
-                waiting, alone = len(self._waiting), self._running == 1
+                batch = self._next_batch()
+                waiting, alone = len(self._queue), self._running == 1
                 if not batch:
                     if self._closed:
                         return
@@ -134,17 +137,17 @@ class Scheduler:
             late = [request for request in batch if time.perf_counter() > request.deadline]
             if late:
                 batch = [request for request in batch if request not in late]
-                batches.answer(late, batches.expire(late))
+                runner.deliver(late, runner.expire(late))
             if batch:
-                batches.answer(batch, batches.run(batch, borrow=alone and batches.lasted_s <= SHORT_CALL_S))
+                runner.deliver(batch, runner.run(batch, borrow=alone and runner.last_duration_s <= SHORT_CALL_S))
 
-    def _take(self) -> list[PendingRequest]:
-        """What runs next: as much as waits and fits into one batch, one at least."""
+    def _next_batch(self) -> list[PendingRequest]:
+        """The requests to run next: as many waiting requests as fit into one batch, at least one if any waits."""
         batch: list[PendingRequest] = []
-        waiting, rows, size = self._waiting, 0, 0
-        while waiting:
-            rows, size = rows + waiting[0].rows, size + waiting[0].size
+        queue, rows, size = self._queue, 0, 0
+        while queue:
+            rows, size = rows + queue[0].rows, size + queue[0].size
             if batch and (rows > self._max_rows or size > MAX_BATCH_BYTES):
                 break
-            batch.append(waiting.popleft())
+            batch.append(queue.popleft())
         return batch

@@ -1,4 +1,4 @@
-"""What a model has done so far, in the terms of Triton's statistics extension: counts, and nanoseconds."""
+"""The statistics of a model, as Triton's statistics extension defines them: counts, and durations in nanoseconds."""
 
 from __future__ import annotations
 
@@ -14,41 +14,43 @@ from .pending import Outcome, PendingRequest
 
 @dataclass(slots=True)
 class StatisticDuration:
-    """How often, and for how many nanoseconds together."""
+    """The number of events, and their total duration."""
 
     count: int = 0
     ns: int = 0
 
     def add(self, seconds: float) -> None:
-        """One more, which took `seconds`."""
+        """Add an event that took `seconds`."""
         self.count += 1
         self.ns += int(seconds * 1e9)
 
     def to_json(self) -> dict[str, int]:
-        """As the extension writes it."""
+        """The JSON object of the extension."""
         return {"count": self.count, "ns": self.ns}
 
 
 _DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 
+def _durations() -> dict[str, StatisticDuration]:
+    return {name: StatisticDuration() for name in _DURATIONS}
+
+
 @dataclass(slots=True)
 class ModelStatistics:
-    """The numbers of one model; any thread may count. What input and output cost is counted with the inference."""
+    """The statistics of one model; any thread can count. The time for inputs and outputs is part of the inference."""
 
     inference_count: int = 0
     execution_count: int = 0
     last_inference_ms: int = 0
-    durations: dict[str, StatisticDuration] = field(
-        default_factory=lambda: {name: StatisticDuration() for name in _DURATIONS}
-    )
+    durations: dict[str, StatisticDuration] = field(default_factory=_durations)
     batches: dict[int, StatisticDuration] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(
-        self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome], began: float, lasted_s: float
+        self, batch: Sequence[PendingRequest], outcomes: Sequence[Outcome], began: float, duration_s: float
     ) -> None:
-        """Note a batch that ran for `lasted_s` from `began` on (``time.perf_counter``)."""
+        """Count a batch that started at `began` (``time.perf_counter``) and ran for `duration_s`."""
         with self._lock:
             self.execution_count += 1
             self.last_inference_ms = time.time_ns() // 1_000_000
@@ -57,22 +59,22 @@ class ModelStatistics:
             for request, outcome in zip(batch, outcomes):
                 waited_s = began - request.since
                 if isinstance(outcome, RequestError):
-                    durations["fail"].add(waited_s + lasted_s)
+                    durations["fail"].add(waited_s + duration_s)
                     continue
                 rows += request.rows
-                durations["success"].add(waited_s + lasted_s)
+                durations["success"].add(waited_s + duration_s)
                 durations["queue"].add(waited_s)
                 durations["compute_input"].add(0)
-                durations["compute_infer"].add(lasted_s)
+                durations["compute_infer"].add(duration_s)
                 durations["compute_output"].add(0)
             self.inference_count += rows
             if rows:
-                self.batches.setdefault(rows, StatisticDuration()).add(lasted_s)
+                self.batches.setdefault(rows, StatisticDuration()).add(duration_s)
 
     def to_json(self, name: str, version: str) -> dict[str, Any]:
-        """One entry of ``model_stats``."""
+        """The entry of ``model_stats`` for the model `name`."""
         with self._lock:
-            nothing = StatisticDuration().to_json()
+            none = StatisticDuration().to_json()
             return {
                 "name": name,
                 "version": version,
@@ -81,8 +83,8 @@ class ModelStatistics:
                 "execution_count": self.execution_count,
                 "inference_stats": {
                     **{key: each.to_json() for key, each in self.durations.items()},
-                    "cache_hit": nothing,
-                    "cache_miss": nothing,
+                    "cache_hit": none,
+                    "cache_miss": none,
                 },
                 "batch_stats": [
                     {

@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
 from portalis.nim.service import unsupported
-from portalis.nim.service.grpc.methods import Inference
+from portalis.nim.service.grpc.methods import InferenceMethods
 from tests.running.waiting import PATIENCE_S
 
 from .process import SPIN, write_modules
@@ -109,12 +109,12 @@ def test_bad_values_are_refused_over_grpc(client: Client, parameters: dict[str, 
 @pytest.mark.parametrize(
     ("method", "request_", "words"),
     [
-        ("get_system_shared_memory_status", (), "this service has no shared memory"),
-        ("register_system_shared_memory", ("a", "/a", 8), "this service has no shared memory"),
-        ("unregister_cuda_shared_memory", (), "this service has no shared memory"),
+        ("get_system_shared_memory_status", (), "this service does not support shared memory"),
+        ("register_system_shared_memory", ("a", "/a", 8), "this service does not support shared memory"),
+        ("unregister_cuda_shared_memory", (), "this service does not support shared memory"),
         ("load_model", ("same",), "neither loads nor unloads"),
         ("unload_model", ("same",), "neither loads nor unloads"),
-        ("get_trace_settings", (), "no traces"),
+        ("get_trace_settings", (), "does not support traces"),
         ("update_log_settings", ({"log_verbose_level": 1},), "NIM_LOG_LEVEL"),
     ],
 )
@@ -130,7 +130,7 @@ def test_what_triton_has_over_grpc_and_the_service_has_not_is_unimplemented_with
 
 def test_every_method_of_the_protocol_is_served_or_refused_with_a_sentence() -> None:
     methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
-    served = {name for name in dir(Inference) if not name.startswith("_")}
+    served = {name for name in dir(InferenceMethods) if not name.startswith("_")}
     for method in methods:
         own = re.sub("(?<=.)([A-Z])", r"_\1", method.name).lower()
         assert (own in served) != (method.name in unsupported.UNSUPPORTED_METHODS), method.name

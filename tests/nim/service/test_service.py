@@ -97,18 +97,18 @@ def test_nested_data_are_the_same_as_flat_data(client: Client) -> None:
         ({}, "inputs: it is missing"),
         ({"inputs": {}}, "inputs: expected a list, got an object"),
         ({"inputs": []}, "input 'x' is missing"),
-        (one([1], name="y"), "there is no input 'y'; the inputs are x"),
-        ({"inputs": one([1])["inputs"] * 2}, "input 'x' is given twice"),
-        (one([1], datatype="FP64"), "input 'x' has datatype 'FP64'; the model takes FP32"),
-        (one([1], shape=[1, 2]), "input 'x': shape [1, 2] has 2 elements, data has 1"),
+        (one([1], name="y"), "unknown input 'y'; the inputs are x"),
+        ({"inputs": one([1])["inputs"] * 2}, "input 'x' appears twice"),
+        (one([1], datatype="FP64"), "input 'x' has datatype 'FP64'; expected FP32"),
+        (one([1], shape=[1, 2]), "input 'x': shape [1, 2] has 2 elements, but data has 1"),
         (one([1], shape=[-1]), "inputs[0].shape[0]: expected at least 0, got -1"),
         (one([1], shape=[1, 1.5]), "inputs[0].shape[1]"),
-        (one([1], data="1"), "input 'x': data must be a list"),
+        (one([1], data="1"), "input 'x': data: expected a list"),
         (one([1, "two"]), "'two' is no number"),
         (one([1, None]), "element 1 is null, not a number"),
         (one([1e39]), "1e+39 is too large"),
-        (one([[1, 2], [3]], shape=[2, 2]), "data is nested otherwise than shape [2, 2] says, at axis 1"),
-        ({**one([1]), "outputs": [{"name": "z"}]}, "there is no output 'z'; the outputs are y"),
+        (one([[1, 2], [3]], shape=[2, 2]), "the nesting of data does not match shape [2, 2] at axis 1"),
+        ({**one([1]), "outputs": [{"name": "z"}]}, "unknown output 'z'; the outputs are y"),
         ([1, 2], "the request: expected an object, got a list"),
     ],
 )
@@ -124,12 +124,15 @@ def test_a_bad_request_is_refused_with_400_and_the_name_of_what_is_wrong(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "the request is no JSON"),
-        (b"{", "the request is no JSON"),
-        (b"\xff\xfe\xfa", "the request is no JSON"),
-        (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [nan]}]}', "the request is no JSON"),
+        (b"", "the request is not valid JSON"),
+        (b"{", "the request is not valid JSON"),
+        (b"\xff\xfe\xfa", "the request is not valid JSON"),
+        (
+            b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [nan]}]}',
+            "the request is not valid JSON",
+        ),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"inputs":[' + b"9" * 5000 + b"]}", "the request is no JSON"),
+        (b'{"inputs":[' + b"9" * 5000 + b"]}", "the request is not valid JSON"),
     ],
 )
 @pytest.mark.service
@@ -291,7 +294,7 @@ def test_a_first_request_of_ones_own_decides_whether_the_model_is_ready(folder: 
     with serving(folder, models) as client:
         client.wait_loaded()
         assert client.get("/ready")[1]["error"]["message"].endswith(
-            "model 'bad' failed: there is no input 'q'; the inputs are x"
+            "model 'bad' failed: unknown input 'q'; the inputs are x"
         )
 
 

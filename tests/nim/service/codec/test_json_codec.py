@@ -62,7 +62,7 @@ def test_every_spelling_of_triton_is_read_wherever_a_value_may_be(word: str) -> 
 )
 def test_what_is_no_word_is_refused_and_nobody_sees_what_it_was_replaced_by(text: str) -> None:
     said = refusal(text.encode())
-    assert said.startswith("the request is no JSON: ")
+    assert said.startswith("the request is not valid JSON: ")
     assert "\x7f" not in said
 
 

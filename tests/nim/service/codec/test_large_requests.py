@@ -153,7 +153,7 @@ def test_shapes_are_compared_before_data_are_looked_at(service: Service) -> None
     )
     assert "it must be [2]" in refused(service, "pair", request('"no number"', 100_000, shape=[100_000]))
     assert "shape [1, 2] has 2 elements" in refused(service, "pair", request('"no number"', 100_000, shape=[1, 2]))
-    assert "a request may have 1048576 of BYTES" in refused(
+    assert "a BYTES tensor may have 1048576" in refused(
         service, "text", request("0", 100_000, kind="BYTES", shape=[1 << 40])
     )
 

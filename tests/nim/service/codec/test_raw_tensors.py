@@ -129,7 +129,7 @@ def test_a_shape_is_refused_before_the_data_are_read_in_the_words_of_the_runtime
         ((0, (1 << 60) - 1), None),
         ((0, 1 << 60), "which is too large"),
         ((1 << 30, 1 << 30), "which is too large"),
-        ((3, -1), "a size is at least 0"),
+        ((3, -1), "expected sizes of at least 0"),
         ((1,) * 32, None),
         ((1,) * 33, "has rank 33; at most 32 is allowed"),
     ],

@@ -229,33 +229,33 @@ def _sequence() -> pb.ModelInferRequest:
 
 WRONG = {
     "input 'x' is missing": pb.ModelInferRequest(model_name="gelu"),
-    "there is no input 'z'; the inputs are x": gelu([1], bytes(4), name="z"),
-    "input 'x' has datatype 'FP64'; the model takes FP32": gelu([1], bytes(8), "FP64"),
-    "shape [2] needs 8 bytes of data, not 4": gelu([2], bytes(4)),
-    "shape [1] needs 4 bytes of data, not 5": gelu([1], bytes(5)),
-    "a size is at least 0": gelu([-1], bytes(4)),
+    "unknown input 'z'; the inputs are x": gelu([1], bytes(4), name="z"),
+    "input 'x' has datatype 'FP64'; expected FP32": gelu([1], bytes(8), "FP64"),
+    "expected 8 bytes of data for shape [2], got 4": gelu([2], bytes(4)),
+    "expected 4 bytes of data for shape [1], got 5": gelu([1], bytes(5)),
+    "expected sizes of at least 0": gelu([-1], bytes(4)),
     "input 'x' has shape [4611686018427387904, 4], which is too large": gelu([1 << 62, 4], b""),
     "which is too large": gelu([0, 1 << 62, 1 << 62], b""),
     "input 'x' has rank 40": gelu([1] * 40, bytes(4)),
     "rank 33; at most 32": gelu([1] * 33, bytes(4)),
     "rank 9": gelu([1] * 9, bytes(4)),
-    "input 'x' is given twice": request_of("gelu", *[("x", "FP32", [1], bytes(4))] * 2),
-    "raw_input_contents has 1 elements, but there are 0 inputs": pb.ModelInferRequest(
+    "input 'x' appears twice": request_of("gelu", *[("x", "FP32", [1], bytes(4))] * 2),
+    "raw_input_contents has 1 elements, but the request has 0 inputs": pb.ModelInferRequest(
         model_name="gelu", raw_input_contents=[b"1234"]
     ),
     "both contents and raw_input_contents": _both(),
-    "FP32) has fp64_contents; its elements belong into fp32_contents": _contents("FP32", fp64_contents=[1, 2]),
-    "shape [2] has 2 elements, fp32_contents has 1": _contents("FP32", fp32_contents=[1]),
-    "lies in shared memory": _shared(),
-    "output 'y' cannot go into shared memory": _asking(shared_memory_region="mine"),
-    "output 'y': this service has no classification": _asking(classification=3),
-    "there is no output 'nope'": _asking(name="nope"),
-    "keeps sequences": _sequence(),
+    "FP32) has fp64_contents; expected fp32_contents": _contents("FP32", fp64_contents=[1, 2]),
+    "shape [2] has 2 elements, but fp32_contents has 1": _contents("FP32", fp32_contents=[1]),
+    "is in shared memory": _shared(),
+    "output 'y' cannot be written to shared memory": _asking(shared_memory_region="mine"),
+    "output 'y': this service does not support classification": _asking(classification=3),
+    "unknown output 'nope'": _asking(name="nope"),
+    "keep no state between requests": _sequence(),
     "(BYTES): the element at 0 has 100 bytes, but only 1 are left": request_of(
         "echo", ("stdin", "BYTES", [1], b"\x64\0\0\0a")
     ),
     "(BYTES): 2 bytes are left at 0": request_of("echo", ("stdin", "BYTES", [1], b"\0\0")),
-    "shape [3] has 3 elements, its data have 1": request_of("echo", ("stdin", "BYTES", [3], b"\1\0\0\0a")),
+    "shape [3] has 3 elements, but its data has 1": request_of("echo", ("stdin", "BYTES", [3], b"\1\0\0\0a")),
     "(BOOL): a byte is neither 0 nor 1": request_of("narrow_BOOL", ("x", "BOOL", [2], b"\1\2")),
 }
 
@@ -269,11 +269,11 @@ def test_a_request_that_cannot_be_is_an_invalid_argument(stub: Any, words: str) 
 
 def test_unknown_models_and_versions_are_not_found(asks: triton.InferenceServerClient, stub: Any) -> None:
     error = refusal(stub, pb.ModelInferRequest(model_name="nope"))
-    assert error.code() is grpc.StatusCode.NOT_FOUND and "there is no model 'nope'" in error.details()
+    assert error.code() is grpc.StatusCode.NOT_FOUND and "unknown model 'nope'" in error.details()
     error = refusal(stub, pb.ModelInferRequest(model_name="gelu", model_version="9"))
     assert error.code() is grpc.StatusCode.NOT_FOUND and "has version 3, not '9'" in error.details()
     for ask in (asks.get_model_metadata, asks.get_model_config, asks.get_inference_statistics):
-        with pytest.raises(InferenceServerException, match="there is no model 'nope'"):
+        with pytest.raises(InferenceServerException, match="unknown model 'nope'"):
             ask("nope")
 
 
@@ -346,7 +346,7 @@ def test_a_stream_answers_in_order_errors_included(asks: triton.InferenceServerC
     for number in range(20):
         result, error = answers.get(timeout=PATIENCE_S)
         if number in (7, 8):
-            assert ("there is no model" if number == 7 else "unreachable") in str(error)
+            assert ("unknown model" if number == 7 else "unreachable") in str(error)
             continue
         assert error is None
         told = result.get_response()

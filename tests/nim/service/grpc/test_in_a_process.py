@@ -71,7 +71,7 @@ def test_the_log_has_a_json_line_for_each_request_with_its_id(tmp_path: Path) ->
             broken = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
             with pytest.raises(grpc.RpcError) as caught:
                 broken(b"\xff\xff", timeout=waiting.PATIENCE_S)
-        assert caught.value.details() == "the request is no message of type inference.ModelInferRequest"
+        assert caught.value.details() == "the request is not a valid message of type inference.ModelInferRequest"
         stop(service)
         assert service.end() == 0, service.text()
     lines = [each for each in service.records() if each.get("method") == "gRPC"]

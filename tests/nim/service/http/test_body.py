@@ -170,7 +170,7 @@ def test_a_body_that_is_too_large_is_413_in_the_format_of_the_api(client: Client
     status, document = client.send(path, b" " * (LIMIT + 1))
     assert status == 413
     text = document["error"] if path.startswith("/v2") else document["error"]["message"]
-    assert text == f"the request is larger than {LIMIT} bytes, the limit"
+    assert text == f"the request exceeds the limit of {LIMIT} bytes"
 
 
 def compressed(client: Client, encoding: str, content: bytes) -> tuple[int, Any]:
@@ -187,7 +187,7 @@ def test_the_size_limit_applies_to_the_decompressed_body(client: Client, encodin
     compress: Any = zlib.compress if encoding == "deflate" else gzip.compress
     assert compressed(client, encoding, compress(body(1)))[0] == 200
     status, document = compressed(client, encoding, compress(bytes(50_000_000)))
-    assert (status, document["error"]) == (413, f"the request is larger than {LIMIT} bytes, the limit")
+    assert (status, document["error"]) == (413, f"the request exceeds the limit of {LIMIT} bytes")
     for broken in (compress(body(1))[:-3], compress(body(1)) + b"x", b"", b"\0" * 20):
         status, document = compressed(client, encoding, broken)
         assert status == 400 and f"Content-Encoding {encoding.lower().removeprefix('x-')}" in document["error"]
@@ -251,4 +251,4 @@ def test_a_full_queue_is_429_and_queued_requests_complete(folder: Path, monkeypa
             assert [each.result()[1]["outputs"][0]["data"] for each in queued] == [[0], [2], [4]]
     assert rejection.startswith(b"HTTP/1.1 429 ") and b"\r\nretry-after: 1\r\n" in rejection
     document = json.loads(rejection.partition(b"\r\n\r\n")[2])
-    assert document["error"] == "model 'work' has 3 requests waiting, its limit; try again later"
+    assert document["error"] == "model 'work' has 3 waiting requests, its limit; retry later"

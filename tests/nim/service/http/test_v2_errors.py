@@ -77,17 +77,17 @@ def test_the_request_that_the_other_tests_modify_is_valid(client: Client) -> Non
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (binary(20), "shape [2, 3] needs 24 bytes of data, not 20"),
+        (binary(20), "expected 24 bytes of data for shape [2, 3], got 20"),
         (binary(data=ROWS.tobytes() + bytes(4)), "the body has 4 bytes more"),
         (binary(28), "binary_data_size is 28, but only 24 bytes are left"),
-        (binary(20, ROWS.tobytes()[:20]), "shape [2, 3] needs 24 bytes of data, not 20"),
+        (binary(20, ROWS.tobytes()[:20]), "expected 24 bytes of data for shape [2, 3], got 20"),
         (binary(24, b""), "only 0 bytes are left"),
-        (binary(shape=[2, 2]), "shape [2, 2] needs 16 bytes of data, not 24"),
+        (binary(shape=[2, 2]), "expected 16 bytes of data for shape [2, 2], got 24"),
         (binary(shape=[-2, -3]), "expected at least 0, got -2"),
         (binary(shape=[1] * 33), "shape"),
         (binary(shape=[2**40, 2**40]), "too large"),
-        (binary(datatype="INT32"), "has datatype 'INT32'; the model takes FP32"),
-        (binary(name="y"), "there is no input 'y'"),
+        (binary(datatype="INT32"), "has datatype 'INT32'; expected FP32"),
+        (binary(name="y"), "unknown input 'y'"),
         (binary(data=ROWS.tobytes(), parameters={}), "neither data nor binary_data_size"),
         (binary(parameters={"binary_data_size": 24, "shared_memory_region": "r"}), "shared memory"),
         (binary(parameters={"binary_data_size": -24}), "expected at least 0, got -24"),
@@ -137,17 +137,17 @@ def test_bytes_after_the_json_without_the_header_are_rejected_with_its_name(clie
     body, headers = binary(data=data)
     status, text = status_and_error(post(client, "/v2/models/same_FP32/infer", body))
     right = f"the JSON ends after {headers[LENGTH]} bytes, and 24 follow"
-    assert (status, text) == (400, f"{right}: bytes behind the JSON need {LENGTH}: {headers[LENGTH]}")
+    assert (status, text) == (400, f"{right}: bytes after the JSON require {LENGTH}: {headers[LENGTH]}")
     for sent_headers in ({}, headers):
         status, response = post(client, "/v1/models/same_FP32/infer", body, sent_headers)
         assert status == 400
-        assert f"{right}: bytes behind the JSON are accepted by /v2/models/{{name}}/infer only" in response.decode()
+        assert f"{right}: bytes after the JSON are accepted by /v2/models/{{name}}/infer only" in response.decode()
 
 
 def test_the_header_is_named_if_the_json_is_too_long_to_be_searched(client: Client) -> None:
     body, _ = binary(changes=" " * 70_000)
     status, text = status_and_error(post(client, "/v2/models/same_FP32/infer", body))
-    assert status == 400 and f"bytes behind the JSON need {LENGTH}" in text
+    assert status == 400 and f"bytes after the JSON require {LENGTH}" in text
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]x", b'{"inputs": nan}', b"\xff"])
@@ -161,8 +161,8 @@ def test_the_header_is_not_named_for_invalid_json(client: Client, body: bytes) -
         (b"\x05\0\0\0hell", "the element at 0 has 5 bytes"),
         (b"\xff\xff\xff\xffhello", "the element at 0 has 4294967295 bytes"),
         (b"\x01\0", "2 bytes are left at 0"),
-        (b"\0\0\0\0" * 2, "shape [1] has 1 elements, its data have 2"),
-        (b"", "shape [1] has 1 elements, its data have 0"),
+        (b"\0\0\0\0" * 2, "shape [1] has 1 elements, but its data has 2"),
+        (b"", "shape [1] has 1 elements, but its data has 0"),
     ],
 )
 def test_inconsistent_lengths_of_elements_are_rejected(client: Client, data: bytes, message: str) -> None:
@@ -181,9 +181,9 @@ def test_a_bool_that_is_neither_0_nor_1_is_rejected(client: Client) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"outputs": [{"name": "z"}]}, "there is no output 'z'"),
+        ({"outputs": [{"name": "z"}]}, "unknown output 'z'"),
         ({"outputs": [{"name": "y"}, {"name": "y"}]}, "output 'y' is requested twice"),
-        ({"outputs": [{"name": "y", "parameters": {"classification": 3}}]}, "no classification"),
+        ({"outputs": [{"name": "y", "parameters": {"classification": 3}}]}, "does not support classification"),
         ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "shared memory"),
         ({"parameters": {"sequence_id": 5}}, "sequence_id"),
         ({"parameters": {"timeout": -1}}, "timeout"),
@@ -232,7 +232,13 @@ def test_messages_name_values_by_their_json_types(client: Client, api: str, body
 
 @pytest.mark.parametrize(
     ("element", "message"),
-    [("null", "null"), ("true", "true"), ('{"b64": "AA"}', "an object"), ("[[1]]", "a list"), ('"NaN"x', "no JSON")],
+    [
+        ("null", "null"),
+        ("true", "true"),
+        ('{"b64": "AA"}', "an object"),
+        ("[[1]]", "a list"),
+        ('"NaN"x', "not valid JSON"),
+    ],
 )
 def test_messages_name_an_element_by_its_json_type(client: Client, element: str, message: str) -> None:
     text = f'{{"inputs":[{{"name":"text","datatype":"BYTES","shape":[1],"data":[{element}]}}]}}'
@@ -243,17 +249,17 @@ def test_messages_name_an_element_by_its_json_type(client: Client, element: str,
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("systemsharedmemory/status", "no shared memory"),
-        ("systemsharedmemory/region/a/register", "no shared memory"),
-        ("systemsharedmemory/unregister", "no shared memory"),
-        ("cudasharedmemory/region/a/status", "no shared memory"),
+        ("systemsharedmemory/status", "does not support shared memory"),
+        ("systemsharedmemory/region/a/register", "does not support shared memory"),
+        ("systemsharedmemory/unregister", "does not support shared memory"),
+        ("cudasharedmemory/region/a/status", "does not support shared memory"),
         ("repository/models/same_FP32/load", "neither loads nor unloads"),
         ("repository/models/same_FP32/unload", "neither loads nor unloads"),
-        ("trace/setting", "no traces"),
-        ("models/same_FP32/trace/setting", "no traces"),
+        ("trace/setting", "does not support traces"),
+        ("models/same_FP32/trace/setting", "does not support traces"),
         ("logging", "NIM_LOG_LEVEL"),
-        ("models/same_FP32/generate", "no generate extension"),
-        ("models/same_FP32/versions/1/generate_stream", "no generate extension"),
+        ("models/same_FP32/generate", "does not support the generate extension"),
+        ("models/same_FP32/versions/1/generate_stream", "does not support the generate extension"),
     ],
 )
 def test_extensions_of_triton_that_the_service_lacks_are_rejected_with_the_reason(
@@ -273,7 +279,7 @@ def test_tritonclient_reports_that_shared_memory_is_not_supported(client: Client
             lambda: triton_client.register_system_shared_memory("a", "/a", 8),
             triton_client.unregister_system_shared_memory,
         ):
-            with pytest.raises(InferenceServerException, match="this service has no shared memory"):
+            with pytest.raises(InferenceServerException, match="this service does not support shared memory"):
                 call()
 
 
@@ -290,11 +296,11 @@ def test_raw_outputs_are_sent_by_v2_only(client: Client) -> None:
 def test_an_unknown_model_is_rejected_with_400_and_the_names_of_the_models(client: Client, path: str) -> None:
     status, response = client.get(f"/v2/models/unknown{path}")
     assert status == 400
-    assert "there is no model 'unknown'; there are same_BOOL" in response["error"]
+    assert "unknown model 'unknown'; the models are same_BOOL" in response["error"]
     status, text = status_and_error(
         post(client, f"/v2/models/unknown{'/versions/1' if 'versions' in path else ''}/infer", b"{}")
     )
-    assert status == 400 and "there is no model 'unknown'" in text
+    assert status == 400 and "unknown model 'unknown'" in text
 
 
 def test_an_unknown_version_is_rejected_with_400_and_the_version_of_the_model(client: Client) -> None:
