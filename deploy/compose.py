@@ -14,7 +14,7 @@ from ..output import OutputTree
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job
-from ..yaml_writer import documents
+from ..yaml_writer import yaml_documents
 from .object_names import workload_name
 from .workload import MODELS, Workload
 
@@ -35,7 +35,7 @@ def make(job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterator[Depl
         document["volumes"] = {name: {} for name in kept}
     engine = engine_program(job.spec.container_config.runtime)
     command = f"docker compose --file {FILE.name} up".replace("docker", engine)
-    path = tree.text(FILE, documents([interpolated_to(document)], command))
+    path = tree.text(FILE, yaml_documents([interpolated_to(document)], command))
     yield DeploymentManifest(
         manifest_type=DeploymentType.DockerCompose,
         file_path=job.final(path),

@@ -12,7 +12,7 @@ from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.base import I32_MAX
 from ..target import Job
-from ..yaml_writer import documents
+from ..yaml_writer import yaml_documents
 from .object_names import label_value, workload_name
 from .workload import MODELS, Probes, Workload
 
@@ -41,7 +41,7 @@ def make(job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterator[Depl
     for workload in found:
         objects = list(_objects(job.spec, workload))
         heading = f"kubectl apply --filename {FOLDER.name}/{workload.name}.yaml"
-        path = tree.text(FOLDER / f"{workload.name}.yaml", documents(objects, heading))
+        path = tree.text(FOLDER / f"{workload.name}.yaml", yaml_documents(objects, heading))
         yield DeploymentManifest(
             manifest_type=DeploymentType.Kubernetes,
             file_path=job.final(path),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..naming import kubernetes_trouble, oci_parts
+from ..naming import kubernetes_problem, oci_parts
 
 _BETWEEN = re.compile(r"[/._]+")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -20,7 +20,7 @@ def workload_name(image: str) -> str:
 
 def trouble(name: str) -> str | None:
     """Why no Deployment with a Service can be called `name`."""
-    if (why := kubernetes_trouble(name)) is not None:
+    if (why := kubernetes_problem(name)) is not None:
         return why
     # Services are stricter than all else: RFC 1035, as their name is one of a host
     return (

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..naming import shell_trouble
+from ..naming import shell_problem
 from ..problems import Problem
 from ..spec.base import I32_MAX, I64_MAX, U32_MAX, U64_MAX
 from ..spec.model_tensors import DataType, ModelOutput
@@ -90,7 +90,7 @@ def _python_based(config: TritonConfiguration, loc: str) -> Iterator[Problem]:
 def _group_names(config: TritonConfiguration, loc: str) -> Iterator[Problem]:
     """Unsafe names of instance groups, for every platform: a custom backend can be written in Python, too."""
     for i, group in enumerate(config.instance_groups):
-        reason = shell_trouble(group.name or "")
+        reason = shell_problem(group.name or "")
         if reason:
             yield Problem(
                 where=f"{loc}.instance_groups[{i}].name",

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ..contracts.output import ValidationResult
 from ..errors import MissingPart, PortalisError, TritonFailed, UsageError
-from ..naming import shell_trouble
+from ..naming import shell_problem
 from .pbtxt import CONFIG_FILE, ModelConfig, read_config
 from .samples import describe_sample, sample_request, sequence_id
 
@@ -99,8 +99,8 @@ def validation_copy(repository: Path, platforms: Collection[str]) -> Iterator[Pa
 
 @contextlib.contextmanager
 def _safe_path(repository: Path) -> Iterator[Path]:
-    """`repository`, or a link to it if its path has characters that Triton does not accept (`naming.shell_trouble`)."""
-    if shell_trouble(str(repository.absolute())) is None:
+    """`repository`, or a link to it if its path has characters that Triton does not accept (`naming.shell_problem`)."""
+    if shell_problem(str(repository.absolute())) is None:
         yield repository
         return
     with tempfile.TemporaryDirectory(prefix="portalis-live-") as folder:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..contracts.artifacts import TritonModelArtifact
 from ..contracts.errors import ErrorType, TritonConfigError
 from ..contracts.output import PackagingWarning, WarningSeverity
-from ..interface_check import INTERFACE_KEYS, interface_under, trouble_under, unloadable_under
+from ..interface_check import INTERFACE_KEYS, config_problem, interface_with_parameters, load_findings
 from ..output import CopiedFile, OutputTree
 from ..output.package_layout import model_folder, model_name
 from ..spec.triton import LatestVersions, TritonConfiguration, VersionPolicyType
@@ -80,7 +80,7 @@ def _config(module: Module, name: str, settings: TritonConfiguration) -> ModelCo
         raise _invalid_model(name, [reason or f"{module.path} has no interface"])
     config = build_model_config(ModelSource(name=name, interface=interface, declared=module.binary.interface), settings)
     problems = [str(problem) for problem in check_model_config(config) if problem.severity is ConfigSeverity.ERROR]
-    mismatch = trouble_under(module.path, to_dict(config)) if runs_wasm(settings) else None
+    mismatch = config_problem(module.path, to_dict(config)) if runs_wasm(settings) else None
     if problems or mismatch:
         raise _invalid_model(name, [*problems, *([mismatch] if mismatch else [])])
     return config
@@ -88,7 +88,7 @@ def _config(module: Module, name: str, settings: TritonConfiguration) -> ModelCo
 
 def _check_loadable(name: str, module: Module, interface: Interface | None, settings: TritonConfiguration) -> None:
     """Raise StageError if the runtime would not load the module, with the remediation of each problem."""
-    problems = unloadable_under(module.path, module.inspection, interface, settings.backend_parameters)
+    problems = load_findings(module.path, module.inspection, interface, settings.backend_parameters)
     if problems:
         remediation = " ".join(dict.fromkeys(each.remediation for each in problems))
         raise _invalid_model(name, [each.why for each in problems], remediation)
@@ -98,7 +98,7 @@ def _interface(module: Module, settings: TritonConfiguration) -> tuple[Interface
     """The interface from the inspection, or from the backend's parameters if they declare it; else None and why."""
     if runs_wasm(settings) and any(key in settings.backend_parameters for key in INTERFACE_KEYS):
         declared = module.binary.interface.model_dump(mode="json", exclude_none=True)
-        return interface_under(module.path, declared, settings.backend_parameters)
+        return interface_with_parameters(module.path, declared, settings.backend_parameters)
     return module.inspection.interface, module.inspection.no_interface
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..contracts.artifacts import TritonModelArtifact
 from ..contracts.errors import ErrorType, TritonConfigError
 from ..contracts.output import PackagingWarning, ValidationResult, WarningSeverity
-from ..interface_check import trouble_under
+from ..interface_check import config_problem
 from ..target import Job, StageError, TargetResult
 from .live import Verdict, validate_on_triton, validation_copy
 from .pbtxt import CONFIG_FILE, read_config, to_dict
@@ -70,7 +70,7 @@ def _incompatible_versions(repository: Path, artifact: TritonModelArtifact) -> I
         module = folder / str(version) / MODULE_FILE
         if version == artifact.model_version or not module.is_file():
             continue
-        reason = trouble_under(module, to_dict(config))
+        reason = config_problem(module, to_dict(config))
         if reason:
             yield f"version {version}, which was kept, would not load: {reason}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ..naming import triton_trouble
+from ..naming import triton_problem
 from ..output.package_layout import model_name
 from ..problems import Problem, did_you_mean
 from ..spec import PackageSpec
@@ -37,7 +37,7 @@ def _names(spec: PackageSpec) -> Iterator[Problem]:
     names = [(f"wasm_binaries[{i}]", model_name(spec, module)) for i, module in enumerate(spec.wasm_binaries)]
     names += [(f"triton_config.ensembles[{i}].name", each.name) for i, each in enumerate(spec.triton_config.ensembles)]
     for where, name in names:
-        reason = triton_trouble(name)
+        reason = triton_problem(name)
         if reason:
             yield Problem(
                 where=where,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from ..images import PlannedImage, planned_image, planned_images
-from ..naming import oci_tag_trouble, oci_trouble, service_trouble
+from ..naming import oci_problem, oci_tag_problem, service_problem
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.container import ContainerConfiguration
@@ -87,7 +87,7 @@ def name_problems(spec: PackageSpec) -> Iterator[Problem]:
         where = f"wasm_binaries[{i}].name"
         if not config.package_image:
             yield from _image_name_problems(where, planned_image(spec, module), check_tag=i == 0)
-        if (reason := service_trouble(module.module_name)) is not None:
+        if (reason := service_problem(module.module_name)) is not None:
             yield Problem(
                 where=where,
                 message=f"{module.module_name!r} {reason}",
@@ -97,11 +97,11 @@ def name_problems(spec: PackageSpec) -> Iterator[Problem]:
 
 def _image_name_problems(where: str, image: PlannedImage, *, check_tag: bool = True) -> Iterator[Problem]:
     # all images have the same tag: one check is enough
-    if (reason := oci_trouble(image.name)) is not None:
+    if (reason := oci_problem(image.name)) is not None:
         yield Problem(
             where=where,
             message=f"the name of the image, {image.name!r}, {reason}",
             remediation="Rename the package or the module, or set container_config.image_name.",
         )
-    if check_tag and (reason := oci_tag_trouble(image.tag)) is not None:
+    if check_tag and (reason := oci_tag_problem(image.tag)) is not None:
         yield Problem(where="container_config.image_tag", message=f"{image.tag!r} {reason}")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import UsageError
 from ..inspection import inspect_module
-from ..naming import service_trouble
+from ..naming import service_problem
 from .service.settings import LicenseSettings, ModelSettings, ServiceSettings, describe_settings_error
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _warnings(spec: PackageSpec, file: Path) -> Iterator[str]:
 
 
 def _model_settings(name: str, interface: dict[str, Any], remediation: str) -> ModelSettings:
-    if problem := service_trouble(name):
+    if problem := service_problem(name):
         raise UsageError(f"{name!r} {problem}", remediation=remediation)
     return ModelSettings(name=name, file=f"{name}.wasm", interface=interface)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from ..naming import python_trouble
+from ..naming import python_problem
 from ..spec.package_spec import PackageSpec
 
 # a folder at the extension's root, or a package that Kit or the runtime needs under its own name
@@ -42,7 +42,7 @@ def extension_id_problem(identifier: str) -> str | None:
         return "begins with omni., which is NVIDIA's own"
     if identifier != identifier.lower():
         return "has capitals, and two ids that differ by them are one folder on Windows"
-    trouble = python_trouble(identifier)
+    trouble = python_problem(identifier)
     if trouble is not None:
         return f"{trouble}, and the id is also the name of the extension's Python module"
     if not dot:

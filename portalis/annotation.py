@@ -19,7 +19,7 @@ from .inspection.inspector import unloadable
 _TENSOR = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)(?P<dims>\[[^\]]*\])?(?P<optional>\?)?$")
 
 
-def replace(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) -> bytes:
+def replace_interfaces(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) -> bytes:
     """`module` with a ``portalis`` section that holds `entries` and nothing of an earlier one; other bytes are kept.
 
     Each entry is completed from the module's exports, and checked against them. Raises ModuleError or InterfaceError.
@@ -36,7 +36,7 @@ def replace(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) 
     return _with_section(bare, found)
 
 
-def amend(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
+def amend_interface(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
     """`module` with `changes` made to the entry that they are for; its other entries and keys stay as they are.
 
     The entry is ``changes["entry"]``, or the only one there is. Raises ModuleError or InterfaceError.

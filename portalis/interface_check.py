@@ -20,7 +20,7 @@ INTERFACE_KEYS = ("wasm.entry", "wasm.convention", "wasm.signature", "wasm.args"
 """The backend's parameters that say something of the module's interface."""
 
 
-def own_interface(module: Path, limits: Limits) -> Interface:
+def module_interface(module: Path, limits: Limits) -> Interface:
     """The interface of `module` as the runtime will see it, without compiling. Raises WasmError, also where the module
     would not be loaded under `limits`."""
     info = read_module(read_source(module, limits, INFER_NAMES), str(module))
@@ -29,7 +29,7 @@ def own_interface(module: Path, limits: Limits) -> Interface:
     return interface
 
 
-def interface_under(
+def interface_with_parameters(
     module: Path, declared: Mapping[str, Any], parameters: Mapping[str, str]
 ) -> tuple[Interface | None, str | None]:
     """The interface of `module` with what `declared` (keys as in the ``portalis`` section) and then `parameters` say
@@ -41,7 +41,7 @@ def interface_under(
         return None, str(error)
 
 
-def unloadable_under(
+def load_findings(
     module: Path, inspection: Inspection, interface: Interface | None, parameters: Mapping[str, str]
 ) -> list[Finding]:
     """Everything for which the runtime would not load `module` under the backend's `parameters`: what loading decides
@@ -56,7 +56,7 @@ def unloadable_under(
     return [Finding.from_problem(each, "spec") for each in found]
 
 
-def trouble_under(module: Path, config: Mapping[str, Any]) -> str | None:
+def config_problem(module: Path, config: Mapping[str, Any]) -> str | None:
     """Everything for which the backend would not load `module` under `config`, as far as that is seen without compiling
     it: what does not fit, an unknown ``wasm.`` parameter, a memory above its limit; None where it would.
 

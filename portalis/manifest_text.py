@@ -30,9 +30,9 @@ def manifest_text(manifest: PackageManifest, how: ManifestFormat) -> str:
     if how is ManifestFormat.JSON:
         return escape_hidden(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
     if how is ManifestFormat.YAML:
-        from .yaml_writer import document
+        from .yaml_writer import yaml_document
 
-        return document(data)
+        return yaml_document(data)
     import tomlkit
 
     return escape_hidden(tomlkit.dumps(_without_nulls(data)))

@@ -22,7 +22,7 @@ _SERVED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHELL = frozenset("\t\n\r \"'`$&;|<>()[]{}*?!#~\\")
 
 
-def shell_trouble(name: str) -> str | None:
+def shell_problem(name: str) -> str | None:
     """Why a name that Triton hands to a shell is not safe there."""
     found = sorted(_SHELL.intersection(name))
     if found:
@@ -30,7 +30,7 @@ def shell_trouble(name: str) -> str | None:
     return None if name.isprintable() else "has characters that cannot be printed"
 
 
-def triton_trouble(name: str) -> str | None:
+def triton_problem(name: str) -> str | None:
     """Why Triton (and the file system under a model repository) does not take `name` for a model."""
     if not name or name in (".", "..") or name.startswith("."):
         return "is hidden or no folder name, and a model is a folder of the repository"
@@ -38,10 +38,10 @@ def triton_trouble(name: str) -> str | None:
         return "has a slash or characters that cannot be printed, and a model is a folder of the repository"
     if len(name.encode()) > 200:
         return "is longer than the 200 bytes that a folder name can well have"
-    return shell_trouble(name)
+    return shell_problem(name)
 
 
-def service_trouble(name: str) -> str | None:
+def service_problem(name: str) -> str | None:
     """Why the service, whose models are parts of paths and of file names, does not take `name` for one."""
     if _SERVED.fullmatch(name):
         return None
@@ -57,7 +57,7 @@ def oci_parts(name: str) -> tuple[str, str]:
     return (host, rest) if slash and (host == "localhost" or "." in host or ":" in host) else ("", name)
 
 
-def oci_trouble(name: str) -> str | None:
+def oci_problem(name: str) -> str | None:
     """Why a registry does not take `name` for a repository."""
     host, path = oci_parts(name)
     if len(name) > 255:
@@ -69,14 +69,14 @@ def oci_trouble(name: str) -> str | None:
     return "is no image name: lower-case letters and digits, with single dots, dashes or underscores between"
 
 
-def oci_tag_trouble(tag: str) -> str | None:
+def oci_tag_problem(tag: str) -> str | None:
     """Why a registry does not take `tag`."""
     if _OCI_TAG.fullmatch(tag):
         return None
     return "is no image tag: letters, digits, dots, dashes and underscores, at most 128"
 
 
-def python_trouble(name: str) -> str | None:
+def python_problem(name: str) -> str | None:
     """Why Python does not take the dotted `name` for a module."""
     for part in name.split("."):
         if not part.isidentifier() or not part.isascii() or keyword.iskeyword(part):
@@ -84,7 +84,7 @@ def python_trouble(name: str) -> str | None:
     return None
 
 
-def kubernetes_trouble(name: str) -> str | None:
+def kubernetes_problem(name: str) -> str | None:
     """Why Kubernetes does not take `name` for a Service or Deployment."""
     if len(name) > 63:
         return "is longer than the 63 characters that Kubernetes takes"

@@ -43,7 +43,7 @@ class InputProblems(UsageError):
         super().__init__(f"{printable(source)} has {count}:{lines}")
 
 
-def first_of(problems: Sequence[Problem]) -> list[Problem]:
+def truncate_problems(problems: Sequence[Problem]) -> list[Problem]:
     """The first `MAX_PROBLEMS`, and a last one where there are more."""
     if len(problems) <= MAX_PROBLEMS:
         return list(problems)
@@ -51,7 +51,7 @@ def first_of(problems: Sequence[Problem]) -> list[Problem]:
     return [*problems[:MAX_PROBLEMS], rest]
 
 
-def independent(problems: Iterable[Problem], told: Collection[str]) -> Iterator[Problem]:
+def independent_problems(problems: Iterable[Problem], told: Collection[str]) -> Iterator[Problem]:
     """Those `problems` that do not follow from what is wrong at the places `told`."""
     for problem in problems:
         places = [place for place in (problem.where, *problem.also) if place]

@@ -16,32 +16,32 @@ from .backend.interface.dtypes import DTYPES
 from .errors import UsageError
 from .tensor_input import Array
 
-SHOWN_ELEMENTS = 24
-SHOWN_BYTES = 400
+_SHOWN_ELEMENTS = 24
+_SHOWN_BYTES = 400
 """Of one element of BYTES, which may be a whole picture."""
 _PIECE = 1 << 16
 
 
-def summary(array: Array) -> str:
+def format_tensor(array: Array) -> str:
     """A tensor's values in one or a few lines; long ones are shortened in the middle."""
     if array.dtype == object:
-        shown = [shown_bytes(each) for each in array.ravel()[:SHOWN_ELEMENTS]]
-        more = f", … {array.size - SHOWN_ELEMENTS} more" if array.size > SHOWN_ELEMENTS else ""
+        shown = [format_element(each) for each in array.ravel()[:_SHOWN_ELEMENTS]]
+        more = f", … {array.size - _SHOWN_ELEMENTS} more" if array.size > _SHOWN_ELEMENTS else ""
         return "[" + ", ".join(shown) + more + "]"
     return np.array2string(
-        array, threshold=SHOWN_ELEMENTS, edgeitems=3, precision=6, separator=", ", max_line_width=110
+        array, threshold=_SHOWN_ELEMENTS, edgeitems=3, precision=6, separator=", ", max_line_width=110
     )
 
 
-def shown_bytes(element: bytes) -> str:
+def format_element(element: bytes) -> str:
     """An element of BYTES as a literal: ``"text"`` in JSON's escapes, else ``b"\\xff"``; a terminal only shows it."""
-    part = element[:SHOWN_BYTES]
+    part = element[:_SHOWN_BYTES]
     try:
         literal = json.dumps(_whole(part, element).decode(), ensure_ascii=False)
         literal = "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in literal)
     except UnicodeDecodeError:
         literal = 'b"' + "".join(_ESCAPES.get(each) or chr(each) for each in part) + '"'
-    return literal if len(element) <= SHOWN_BYTES else f"{literal} … {len(element)} bytes"
+    return literal if len(element) <= _SHOWN_BYTES else f"{literal} … {len(element)} bytes"
 
 
 _ESCAPES = {each: f"\\x{each:02x}" for each in range(256) if not 0x20 <= each < 0x7F} | {0x22: '\\"', 0x5C: "\\\\"}
@@ -55,7 +55,7 @@ def _whole(part: bytes, element: bytes) -> bytes:
     return part[:end]
 
 
-def to_json(name: str, datatype: str, array: Array) -> dict[str, Any]:
+def tensor_json(name: str, datatype: str, array: Array) -> dict[str, Any]:
     """A tensor as the service writes it, in the same words: data flat and row-major, base64 where BYTES are no text."""
     tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
     data, encoding = json_data.encode_elements(DTYPES["FP32" if datatype == "BF16" else datatype], array)
@@ -74,7 +74,7 @@ def _numbers(flat: Array) -> list[Any]:
     return [element for piece in pieces for element in piece.astype("U").astype(np.float64).tolist()]
 
 
-def check_target(name: str, datatype: str, path: Path) -> None:
+def check_output_path(name: str, datatype: str, path: Path) -> None:
     """Raises UsageError where no tensor of `datatype` can be saved as `path`."""
     if path.suffix != ".npy" and datatype != "BYTES":
         raise UsageError(
@@ -104,7 +104,7 @@ def check_savable(name: str, array: Array, path: Path) -> None:
         )
 
 
-def save(array: Array, path: Path) -> None:
+def save_tensor(array: Array, path: Path) -> None:
     """Write the file, after `check_savable`: ``.npy``, else the bytes of the one element."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix != ".npy":

@@ -17,7 +17,7 @@ from .tensor_input import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class InferenceResult:
     """What a model answered: `outputs` by name (BF16 as float32), their Triton data types, and how long it took."""
 
     outputs: dict[str, Array]
@@ -72,7 +72,7 @@ class RemoteModel:
         *,
         parameters: Mapping[str, str | int | bool] | None = None,
         sequence_id: int | str = 0,
-    ) -> Answer:
+    ) -> InferenceResult:
         """One request. Arrays have the batch dimension when the model has one.
 
         With a `sequence_id` the request is a sequence of its own, from start to end."""
@@ -90,7 +90,7 @@ class RemoteModel:
         )
         seconds = time.perf_counter() - began
         tensors_out = result.get_response().outputs
-        return Answer(
+        return InferenceResult(
             outputs={each.name: _plain(result.as_numpy(each.name)) for each in tensors_out},
             datatypes={each.name: each.datatype for each in tensors_out},
             seconds=seconds,

@@ -33,12 +33,12 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def document(value: Any) -> str:
+def yaml_document(value: Any) -> str:
     """`value` as a file of one document."""
     return escape_hidden(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30))
 
 
-def documents(values: Iterable[Any], heading: str) -> str:
+def yaml_documents(values: Iterable[Any], heading: str) -> str:
     """`values` as the documents of one file, below `heading`, a comment of one line."""
     text: str = yaml.dump_all(
         values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30, explicit_start=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...naming import shell_trouble
+from ...naming import shell_problem
 from ..pbtxt import ModelConfig
 from .model_folder import MODEL_FILES, version_folders
 from .rule import ENSEMBLE, ENVIRONMENT, MODEL_DIRECTORY, PYTHON_BASED, Problems, RuleContext, error, warning
@@ -55,7 +55,7 @@ def unsafe_names(config: ModelConfig | None, model: str) -> Problems:
             value = config.parameters[ENVIRONMENT].string_value
             names[f"parameters[{ENVIRONMENT}]"] = value.removeprefix(MODEL_DIRECTORY)
     for where, name in names.items():
-        reason = shell_trouble(name)
+        reason = shell_problem(name)
         if reason:
             yield error(where, f"the name {name!r} {reason}", SAFE_NAMES)
 

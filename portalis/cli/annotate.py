@@ -44,7 +44,7 @@ def annotate(
 
     Example: portalis annotate k.wasm --signature '(n)->(n)' -i 'x:FP32[-1]' --output 'y:FP32[-1]' --in-place
     """
-    from ..annotation import amend, parse_tensor, replace
+    from ..annotation import amend_interface, parse_tensor, replace_interfaces
     from ..backend.wasm.module_file import read_file
 
     if (output_file is None) == (not in_place):
@@ -65,7 +65,7 @@ def annotate(
         given.setdefault("convention", "gufunc")
     data = read_file(module)
     if source is None:
-        annotated = amend(data, given, where=str(module))
+        annotated = amend_interface(data, given, where=str(module))
     else:
         entries = _read(source)
         if given and len(entries) > 1:
@@ -73,7 +73,7 @@ def annotate(
                 "options describe one entry, but the file has several",
                 remediation=f"Edit {source}, or leave the options out.",
             )
-        annotated = replace(data, [{**each, **given} for each in entries], where=str(module))
+        annotated = replace_interfaces(data, [{**each, **given} for each in entries], where=str(module))
     target = module if output_file is None else output_file
     _replace(target, annotated)
     _report(target, annotated, as_json)

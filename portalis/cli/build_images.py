@@ -138,17 +138,17 @@ def _adjusted(spec: PackageSpec, source: Path, output: Path | None, container: d
     """`spec` with what the command line says otherwise, checked anew."""
     from ..problems import InputProblems
     from ..spec.container import ContainerRuntime
-    from ..spec.invariants import rules
-    from ..spec.paths import from_folder
+    from ..spec.invariants import invariant_problems
+    from ..spec.paths import resolve_path
 
     if "runtime" in container:
         container["runtime"] = ContainerRuntime(container["runtime"])
     own = spec.output_directory
-    place = own.with_name(f"{own.name}-images") if output is None else from_folder(output, Path.cwd())
+    place = own.with_name(f"{own.name}-images") if output is None else resolve_path(output, Path.cwd())
     config = spec.container_config.model_copy(update=container)
     changes = {"output_directory": place, "enable_nim_packaging": True, "container_config": config}
     changed = spec.model_copy(update=changes)
-    problems = list(rules(changed, source.absolute().parent))
+    problems = list(invariant_problems(changed, source.absolute().parent))
     if problems:
         raise InputProblems(problems, source="the command line")
     return changed

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..backend import Limits
     from ..backend.interface.interface import TensorSpec
     from ..tensor_input import Array
-    from ..triton_client import Answer
+    from ..triton_client import InferenceResult
 
 
 def infer(
@@ -86,7 +86,7 @@ def _remotely(
     targets: Mapping[str, Path],
     parameters: Sequence[str],
     timeout_s: float,
-) -> Answer:
+) -> InferenceResult:
     from ..triton_client import RemoteModel
 
     parsed = _parameters(parameters)
@@ -96,17 +96,17 @@ def _remotely(
         return remote.infer(arrays, parameters=parsed)
 
 
-def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], limits: Limits) -> Answer:
+def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], limits: Limits) -> InferenceResult:
     import time
 
     from ..backend import Program
     from ..backend.interface.dtypes import bf16_to_f32, f32_to_bf16
     from ..backend.setting_names import INFER_NAMES
-    from ..interface_check import own_interface
-    from ..triton_client import Answer
+    from ..interface_check import module_interface
+    from ..triton_client import InferenceResult
     from .compiling import noted
 
-    interface = own_interface(module, limits)  # arguments are checked before anything is compiled
+    interface = module_interface(module, limits)  # arguments are checked before anything is compiled
     _check_targets(str(module), interface.outputs, targets)
     arrays = _read_inputs(str(module), interface.inputs, inputs, batches=interface.max_batch_size > 0)
     for spec in interface.inputs:
@@ -122,18 +122,18 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], l
     for name, datatype in datatypes.items():
         if datatype == "BF16" and name in results:
             results[name] = bf16_to_f32(results[name])
-    return Answer(outputs=results, datatypes=datatypes, seconds=seconds)
+    return InferenceResult(outputs=results, datatypes=datatypes, seconds=seconds)
 
 
 def _check_targets(model: str, specs: Sequence[TensorSpec], targets: Mapping[str, Path]) -> None:
-    from ..tensor_output import check_target
+    from ..tensor_output import check_output_path
 
     datatypes = {spec.name: spec.dtype.name for spec in specs}
     unknown = sorted(set(targets) - set(datatypes))
     if unknown:
         raise UsageError(f"there is no output {', '.join(unknown)}: {model} has {', '.join(datatypes)}")
     for name, path in targets.items():
-        check_target(name, datatypes[name], path)
+        check_output_path(name, datatypes[name], path)
 
 
 def _read_inputs(model: str, specs: Sequence[TensorSpec], given: Sequence[str], *, batches: bool) -> dict[str, Array]:
@@ -228,26 +228,26 @@ def _targets(given: Sequence[str]) -> dict[str, Path]:
     return targets
 
 
-def _deliver(model: str, answer: Answer, targets: Mapping[str, Path], *, as_json: bool) -> None:
+def _deliver(model: str, answer: InferenceResult, targets: Mapping[str, Path], *, as_json: bool) -> None:
     from ..tensor_input import shape_text
-    from ..tensor_output import check_savable, save, summary, to_json
+    from ..tensor_output import check_savable, format_tensor, save_tensor, tensor_json
 
     for name, path in targets.items():
         if name not in answer.outputs:
             raise PortalisError(f"{model} has sent no output {name!r}")
         check_savable(name, answer.outputs[name], path)
     for name, path in targets.items():
-        save(answer.outputs[name], path)
+        save_tensor(answer.outputs[name], path)
     if as_json:
         tensors = [
             {"name": name, "datatype": answer.datatypes[name], "shape": list(array.shape), "file": str(targets[name])}
             if name in targets
-            else to_json(name, answer.datatypes[name], array)
+            else tensor_json(name, answer.datatypes[name], array)
             for name, array in answer.outputs.items()
         ]
         print(json.dumps({"model": model, "seconds": round(answer.seconds, 6), "outputs": tensors}))
         return
     for name, array in answer.outputs.items():
         head = printable(f"{name}  {answer.datatypes[name]} {shape_text(array.shape)}")
-        print(f"{head}  saved to {targets[name]}" if name in targets else f"{head}\n{summary(array)}")
+        print(f"{head}  saved to {targets[name]}" if name in targets else f"{head}\n{format_tensor(array)}")
     print(f"in {answer.seconds * 1000:.2f} ms")

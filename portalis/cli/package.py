@@ -118,18 +118,18 @@ def _adjusted(
 ) -> PackageSpec:
     """`spec` with what the command line says otherwise, checked anew."""
     from ..problems import InputProblems
-    from ..spec.invariants import rules
-    from ..spec.paths import from_folder
+    from ..spec.invariants import invariant_problems
+    from ..spec.paths import resolve_path
 
     changes: dict[str, object] = {}
     if output is not None:
-        changes["output_directory"] = from_folder(output, Path.cwd())
+        changes["output_directory"] = resolve_path(output, Path.cwd())
     if fail_fast:
         changes["fail_on_partial_errors"] = True
     if keep_versions:
         changes["triton_config"] = spec.triton_config.model_copy(update={"keep_versions": True})
     changed = spec.model_copy(update=changes)
-    problems = list(rules(changed, source.absolute().parent)) if output is not None else []
+    problems = list(invariant_problems(changed, source.absolute().parent)) if output is not None else []
     if problems:
         raise InputProblems(problems, source="the command line")
     return changed

@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..problems import InputProblems, Problem, independent
+from ..problems import InputProblems, Problem, independent_problems
 from ..spec import PackageSpec, WasmBinaryPath
 from ..spec.base import U64, NonEmpty, Structure
 from ..spec.build import BuildManifest
 from ..spec.document_reader import read_document
-from ..spec.invariants import rules
+from ..spec.invariants import invariant_problems
+from ..spec.loc import Loc
 from ..spec.package_spec import Mode, ModuleInterface, PackagingSettings
-from ..spec.paths import absolute
-from ..spec.places import Place
+from ..spec.paths import make_absolute
 from ..spec.read import run_id
 from ..spec.salvage import ANY, salvage
 from ..spec.triton import TritonConfiguration
@@ -26,7 +26,7 @@ from ..spec.triton import TritonConfiguration
 AGENT = "TestAgent"
 _SETTINGS = "packaging_configuration"
 _MODULE = {"crate_name": "unnamed", "file_path": "unnamed"}
-_STAND_INS: dict[Place, Any] = {
+_STAND_INS: dict[Loc, Any] = {
     ("wasm_binaries",): {"binaries": [_MODULE]},
     ("wasm_binaries", "binaries"): [_MODULE],
     ("wasm_binaries", "binaries", ANY): _MODULE,
@@ -148,9 +148,11 @@ def _checked(data: Mapping[str, Any], *, base: Path, source: str) -> tuple[Packa
     found = salvage(PackagingAgentInput, data, _STAND_INS, source=source)
     problems = list(found.problems)
     if found.model is not None:
-        given = absolute(found.model, base)
+        given = make_absolute(found.model, base)
         spec = given.to_spec()
-        problems += independent([*_sizes(given), *map(in_contract, rules(spec, base))], found.left_out)
+        problems += independent_problems(
+            [*_sizes(given), *map(in_contract, invariant_problems(spec, base))], found.left_out
+        )
         if not problems:
             return given, spec
     raise InputProblems(problems, source=source, pipeline_id=_run_id(data))

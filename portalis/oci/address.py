@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from ..naming import oci_trouble
+from ..naming import oci_problem
 
 # the usual name of Docker Hub is not the name of the host that serves it
 _HUB = "docker.io"
@@ -105,4 +105,4 @@ def _address_problem(scheme: str, host: str, prefix: str) -> str | None:
     except ValueError:
         return f"expected a port from 1 to 65535, got {host.rpartition(':')[2]}"
     # checked as the path of some host, because its first component can look like a host itself
-    return f"{prefix!r} {problem}" if prefix and (problem := oci_trouble(f"x/{prefix}")) else None
+    return f"{prefix!r} {problem}" if prefix and (problem := oci_problem(f"x/{prefix}")) else None

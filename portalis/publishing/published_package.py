@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from ..contracts.output import Artifacts, PackagingAgentOutput
 from ..contracts.package_manifest import PackageManifest
 from ..errors import UsageError
-from ..naming import oci_tag_trouble
+from ..naming import oci_tag_problem
 from ..oci.blobs import Blob, blob_of
 from ..output.report_file import PACKAGE_AGAIN
 
@@ -71,7 +71,7 @@ class Package:
     def tag(self) -> str:
         """The version as a tag, with dashes for plus signs, which tags cannot contain. Raises UsageError."""
         tag = self.manifest.package_version.replace("+", "-")
-        if (problem := oci_tag_trouble(tag)) is not None:
+        if (problem := oci_tag_problem(tag)) is not None:
             raise UsageError(f"the version {tag!r} {problem}", remediation="Choose another package_version.")
         return tag
 

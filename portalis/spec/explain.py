@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 
 from ..problems import MAX_PROBLEMS, Problem, did_you_mean
 from .base import TABLE, WORD
-from .places import Place, place_text
-from .plain import shown
+from .loc import Loc, loc_text
+from .plain import format_value
 
 # pydantic's kinds of errors in the words of a spec file
 _SENTENCES = {
@@ -34,9 +34,9 @@ _SENTENCES = {
 }
 
 
-def explain(errors: Iterable[ErrorDetails], model: type[BaseModel], data: Any) -> dict[Place, Problem]:
+def explain_validation_errors(errors: Iterable[ErrorDetails], model: type[BaseModel], data: Any) -> dict[Loc, Problem]:
     """A problem for each place in `data`, which is plain, that `model` does not accept; of very many, the first."""
-    placed: dict[Place, list[ErrorDetails]] = {}
+    placed: dict[Loc, list[ErrorDetails]] = {}
     for error in errors:
         placed.setdefault(_in_data(error["loc"], data), []).append(error)
         if len(placed) > MAX_PROBLEMS:
@@ -44,7 +44,7 @@ def explain(errors: Iterable[ErrorDetails], model: type[BaseModel], data: Any) -
     return {place: _problem(place, found, model) for place, found in placed.items()}
 
 
-def _in_data(loc: Place, data: Any) -> Place:
+def _in_data(loc: Loc, data: Any) -> Loc:
     """`loc` without what pydantic puts in for the members of unions and for the keys of tables."""
     place: list[int | str] = []
     for i, part in enumerate(loc):
@@ -58,8 +58,8 @@ def _in_data(loc: Place, data: Any) -> Place:
     return tuple(place)
 
 
-def _problem(place: Place, errors: list[ErrorDetails], model: type[BaseModel]) -> Problem:
-    where = place_text(place)
+def _problem(place: Loc, errors: list[ErrorDetails], model: type[BaseModel]) -> Problem:
+    where = loc_text(place)
     kinds = {error["type"] for error in errors}
     if kinds == {"extra_forbidden"}:
         key, known = str(errors[0]["loc"][-1]), _keys(_kinds(model, place[:-1]))
@@ -78,17 +78,17 @@ def _sentence(error: ErrorDetails, tables: list[type[BaseModel]]) -> str:
     if kind == "enum":
         words = context["expected"].replace(" or ", ", ")
         forms = "".join(f", and no table such as {{ {key} = … }}" for key in _keys(tables))
-        return f"{shown(error['input'])} is none of {words}{forms}"
+        return f"{format_value(error['input'])} is none of {words}{forms}"
     if kind in _SENTENCES:
-        return _SENTENCES[kind].format(shown=shown(error["input"]), **context)
-    return f"{shown(error['input'])}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+        return _SENTENCES[kind].format(shown=format_value(error["input"]), **context)
+    return f"{format_value(error['input'])}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
 def _keys(kinds: Iterable[Any]) -> list[str]:
     return list(dict.fromkeys(key for kind in kinds if _is_model(kind) for key in kind.model_fields))
 
 
-def _kinds(model: Any, place: Place) -> list[Any]:
+def _kinds(model: Any, place: Loc) -> list[Any]:
     """What may stand at `place`, following annotations from `model`."""
     kinds = [model]
     for part in place:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..problems import Problem
+from .loc import loc_text
 from .package_spec import PackageSpec
-from .paths import paths
-from .places import place_text
+from .paths import iter_paths
 
 _OUTPUT = "output_directory"
 _FOLDERS = ("wheelhouse", "workspace_root")
@@ -18,12 +18,12 @@ _FOLDERS = ("wheelhouse", "workspace_root")
 
 def input_rules(spec: PackageSpec) -> Iterator[Problem]:
     """Each input is there and can be read."""
-    for place, path in paths(spec):
+    for place, path in iter_paths(spec):
         if place == (_OUTPUT,):
             continue
         trouble = _no_folder(path) if place[-1] in _FOLDERS else _no_file(path)
         if trouble:
-            yield Problem(where=place_text(place), message=f"{path} {trouble}")
+            yield Problem(where=loc_text(place), message=f"{path} {trouble}")
 
 
 def _no_file(path: Path) -> str:
@@ -89,8 +89,8 @@ def _no_output(real: Path) -> str | None:
 
 def _apart_from_inputs(spec: PackageSpec, real: Path) -> Iterator[Problem]:
     output = spec.output_directory
-    for place, path in paths(spec):
-        source, at = _real(path), place_text(place)
+    for place, path in iter_paths(spec):
+        source, at = _real(path), loc_text(place)
         if place == (_OUTPUT,):
             continue
         if source.is_relative_to(real):

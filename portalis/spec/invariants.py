@@ -21,7 +21,7 @@ TARGETS = (
 )
 
 
-def rules(spec: PackageSpec, folder: Path) -> Iterator[Problem]:
+def invariant_problems(spec: PackageSpec, folder: Path) -> Iterator[Problem]:
     """Everything that is wrong with a spec whose paths are absolute; `folder` is that of the spec file."""
     yield from _targets(spec)
     yield from _modules(spec)
@@ -56,13 +56,13 @@ def _modules(spec: PackageSpec) -> Iterator[Problem]:
     by_name: dict[str, list[str]] = {}
     for i, module in enumerate(spec.wasm_binaries):
         by_name.setdefault(module.module_name, []).append(f"wasm_binaries[{i}]")
-    for name, places in by_name.items():
-        if len(places) > 1:
+    for name, locations in by_name.items():
+        if len(locations) > 1:
             yield Problem(
-                where=places[-1],
-                message=f"{len(places)} modules are called {name!r} ({', '.join(places)})",
+                where=locations[-1],
+                message=f"{len(locations)} modules are named {name!r} ({', '.join(locations)})",
                 remediation="Give each a `name` of its own.",
-                also=tuple(f"{place}.{key}" for place in places for key in ("name", "path")),
+                also=tuple(f"{place}.{key}" for place in locations for key in ("name", "path")),
             )
 
 

@@ -11,7 +11,7 @@ from .build import BuildManifest
 from .container import ContainerConfiguration
 from .distribution import DistributionConfiguration
 from .omniverse import OmniverseConfiguration
-from .plain import shown
+from .plain import format_value
 from .triton import TritonConfiguration
 
 
@@ -44,7 +44,7 @@ class ApiDocFormat(Choice):
 
 def _parameter(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"{shown(value)} is neither a name nor a number")
+        raise ValueError(f"{format_value(value)} is neither a name nor a number")
     return value
 
 
@@ -81,7 +81,7 @@ class WasmBinaryPath(Structure):
 
 def _path_alone(value: Any) -> WasmBinaryPath:
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is neither a path nor a table of keys")
+        raise ValueError(f"{format_value(value)} is neither a path nor a table of keys")
     return WasmBinaryPath(path=Path(value))
 
 

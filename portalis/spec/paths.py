@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .base import Structure
-from .places import Place
+from .loc import Loc
 
 S = TypeVar("S", bound=Structure)
 
 
-def absolute(structure: S, base: Path) -> S:
+def make_absolute(structure: S, base: Path) -> S:
     """`structure` with every `Path` made absolute from `base` (a `PurePath` stays: it is inside the output)."""
     changed = {}
     for key in type(structure).model_fields:
@@ -26,9 +26,9 @@ def absolute(structure: S, base: Path) -> S:
 
 def _absolute(value: Any, base: Path) -> Any:
     if isinstance(value, Path):
-        return from_folder(value, base)
+        return resolve_path(value, base)
     if isinstance(value, Structure):
-        return absolute(value, base)
+        return make_absolute(value, base)
     if isinstance(value, tuple):
         moved = tuple(_absolute(each, base) for each in value)
         return moved if any(a is not b for a, b in zip(moved, value)) else value
@@ -38,7 +38,7 @@ def _absolute(value: Any, base: Path) -> Any:
     return value
 
 
-def from_folder(path: Path, base: Path) -> Path:
+def resolve_path(path: Path, base: Path) -> Path:
     """`path` as an absolute path without dots, which leads where the system would find it from the folder `base`."""
     full = base.absolute() / path
     if ".." not in full.parts:
@@ -47,16 +47,16 @@ def from_folder(path: Path, base: Path) -> Path:
     return Path(os.path.realpath(full)) if full.name == ".." else Path(os.path.realpath(full.parent)) / full.name
 
 
-def paths(value: Any, place: Place = ()) -> Iterator[tuple[Place, Path]]:
+def iter_paths(value: Any, place: Loc = ()) -> Iterator[tuple[Loc, Path]]:
     """Every `Path` under `value`, with where it stands."""
     if isinstance(value, Path):
         yield place, value
     elif isinstance(value, Structure):
         for key in type(value).model_fields:
-            yield from paths(getattr(value, key), (*place, key))
+            yield from iter_paths(getattr(value, key), (*place, key))
     elif isinstance(value, tuple):
         for i, each in enumerate(value):
-            yield from paths(each, (*place, i))
+            yield from iter_paths(each, (*place, i))
     elif isinstance(value, dict):
         for key, each in value.items():
-            yield from paths(each, (*place, key))
+            yield from iter_paths(each, (*place, key))

@@ -7,24 +7,24 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from ..problems import MAX_PROBLEMS, InputProblems, Problem, first_of
-from .places import Place, place_text
+from ..problems import MAX_PROBLEMS, InputProblems, Problem, truncate_problems
+from .loc import Loc, loc_text
 
 MAX_DEPTH = 64
 MAX_VALUES = 200_000  # YAML's aliases can make a small file a huge document
 _QUOTE = "Put it into quotes."
 
 
-class Plain:
+class PlainData:
     """A copy of `data` without what is not plain, which is in `problems`. Raises InputProblems where it has no end."""
 
     def __init__(self, data: Mapping[Any, Any], *, source: str) -> None:
-        self.problems: dict[Place, Problem] = {}
+        self.problems: dict[Loc, Problem] = {}
         self._source = source
         self._count = 0
         self.data: dict[str, Any] = self._table(data, ())
 
-    def _table(self, table: Mapping[Any, Any], place: Place) -> dict[str, Any]:
+    def _table(self, table: Mapping[Any, Any], place: Loc) -> dict[str, Any]:
         kept = {}
         for key, value in table.items():
             at = (*place, key)
@@ -36,7 +36,7 @@ class Plain:
                 kept[key] = self._value(value, at)
         return kept
 
-    def _value(self, value: Any, place: Place) -> Any:
+    def _value(self, value: Any, place: Loc) -> Any:
         self._count += 1
         if self._count > MAX_VALUES:
             raise InputProblems(
@@ -53,10 +53,10 @@ class Plain:
         trouble, remediation = _scalar(value)
         return self._wrong(place, trouble, remediation) if trouble else value
 
-    def _wrong(self, place: Place, message: str, remediation: str = "") -> None:
-        self.problems[place] = Problem(where=place_text(place), message=message, remediation=remediation)
+    def _wrong(self, place: Loc, message: str, remediation: str = "") -> None:
+        self.problems[place] = Problem(where=loc_text(place), message=message, remediation=remediation)
         if len(self.problems) > MAX_PROBLEMS:
-            raise InputProblems(first_of([*self.problems.values()]), source=self._source)
+            raise InputProblems(truncate_problems([*self.problems.values()]), source=self._source)
 
 
 def _scalar(value: Any) -> tuple[str, str]:
@@ -65,12 +65,12 @@ def _scalar(value: Any) -> tuple[str, str]:
         return "", ""
     if isinstance(value, str):
         trouble = _trouble(value)
-        return (f"{shown(value)} has {trouble}", "") if trouble else ("", "")
+        return (f"{format_value(value)} has {trouble}", "") if trouble else ("", "")
     if isinstance(value, float):
         return ("", "") if math.isfinite(value) else (f"{value} is no finite number", "")
     if isinstance(value, int):
         return ("", "") if -(2**63) <= value < 2**64 else ("it is a number of more than 64 bits", "")
-    return f"{shown(value)} is of the type {type(value).__name__}, not text", _QUOTE
+    return f"{format_value(value)} is of the type {type(value).__name__}, not text", _QUOTE
 
 
 def _trouble(text: str) -> str:
@@ -83,7 +83,7 @@ def _trouble(text: str) -> str:
     return ""
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """`value` as a person may have written it, cut to a size for a message."""
     names = {"True": "true", "False": "false", "None": "null"}
     text = ascii(value) if isinstance(value, str) and _trouble(value) else repr(value)

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..problems import InputProblems, independent
+from ..problems import InputProblems, independent_problems
 from .document_reader import read_document
-from .invariants import rules
+from .invariants import invariant_problems
+from .loc import Loc
 from .package_spec import PackageSpec
-from .paths import absolute
-from .places import Place
+from .paths import make_absolute
 from .salvage import ANY, salvage
 
-_STAND_INS: dict[Place, Any] = {
+_STAND_INS: dict[Loc, Any] = {
     ("package_name",): "unnamed",
     ("package_version",): "0.0.0",
     ("output_directory",): "unnamed",
@@ -40,8 +40,8 @@ def make_spec(data: Mapping[Any, Any], *, base: Path, source: str) -> PackageSpe
     found = salvage(PackageSpec, data, _STAND_INS, source=source)
     problems = list(found.problems)
     if found.model is not None:
-        spec = absolute(found.model, base)
-        problems += independent(rules(spec, base), found.left_out)
+        spec = make_absolute(found.model, base)
+        problems += independent_problems(invariant_problems(spec, base), found.left_out)
         if not problems:
             return spec
     raise InputProblems(problems, source=source, pipeline_id=run_id(data))

@@ -10,10 +10,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ..problems import MAX_PROBLEMS, Problem, first_of
-from .explain import explain
-from .places import Place, place_text
-from .plain import Plain
+from ..problems import MAX_PROBLEMS, Problem, truncate_problems
+from .explain import explain_validation_errors
+from .loc import Loc, loc_text
+from .plain import PlainData
 
 M = TypeVar("M", bound=BaseModel)
 ANY: Final = "[]"
@@ -30,22 +30,22 @@ class Salvaged(Generic[M]):
     left_out: frozenset[str]
 
 
-def salvage(model: type[M], data: Mapping[Any, Any], stand_ins: Mapping[Place, Any], *, source: str) -> Salvaged[M]:
+def salvage(model: type[M], data: Mapping[Any, Any], stand_ins: Mapping[Loc, Any], *, source: str) -> Salvaged[M]:
     """`data` as `model`. What is wrong is taken out, and the rest is tried again.
 
     `stand_ins` has values for places that cannot be left out. Raises InputProblems, about `source`, for data without
     end.
     """
-    plain = Plain(data, source=source)
+    plain = PlainData(data, source=source)
     rest, found = plain.data, plain.problems
-    removed: set[Place] = set()
+    removed: set[Loc] = set()
     for _ in range(_ROUNDS):
         try:
             made = model.model_validate_json(json.dumps(rest))
         except ValidationError as error:
-            placed = explain(error.errors(include_url=False), model, rest)
+            placed = explain_validation_errors(error.errors(include_url=False), model, rest)
         else:
-            gone = frozenset(place_text(place) for place in removed | found.keys())
+            gone = frozenset(loc_text(place) for place in removed | found.keys())
             return Salvaged(model=made, problems=tuple(found.values()), left_out=gone)
         known = removed | found.keys()
         news = {place for place in placed if not _follows(place, known)}
@@ -56,22 +56,22 @@ def salvage(model: type[M], data: Mapping[Any, Any], stand_ins: Mapping[Place, A
         for place in out:
             _leave_out(rest, place, stand_ins)
         removed |= out
-    return Salvaged(model=None, problems=tuple(first_of([*found.values()])), left_out=frozenset())
+    return Salvaged(model=None, problems=tuple(truncate_problems([*found.values()])), left_out=frozenset())
 
 
-def _follows(place: Place, told: Set[Place]) -> bool:
+def _follows(place: Loc, told: Set[Loc]) -> bool:
     """Whether what is wrong at `place` may come from what is wrong there or below and was told."""
     return any(place == known[: len(place)] for known in told)
 
 
-def _needing(place: Place, removed: Set[Place]) -> Place:
+def _needing(place: Loc, removed: Set[Loc]) -> Loc:
     """What has to go next: `place`, or, where it was removed and is needed, the nearest that needs it."""
     while place and place in removed:
         place = place[:-1]
     return place
 
 
-def _leave_out(data: Any, place: Place, stand_ins: Mapping[Place, Any]) -> None:
+def _leave_out(data: Any, place: Loc, stand_ins: Mapping[Loc, Any]) -> None:
     """Remove the value at `place`, or put a stand-in there."""
     for part in place[:-1]:
         if not (isinstance(data, dict) and part in data) and not _has_index(data, part):

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import TritonFailed, UsageError
-from ..naming import shell_trouble
+from ..naming import shell_problem
 from .backend_layout import create_backend_directory, python_runtime
 from .install import TritonInstall, find_tritonserver
 from .server_log import ServerLog, startup_errors
@@ -166,7 +166,7 @@ class TritonServer:
         """Raise UsageError for paths that are not safe in a shell: Triton's Python backend passes them unquoted."""
         backends = [Path(self._backends).absolute()] if self._backends is not None else []
         for path in [*self.repositories, *backends, Path(tempfile.gettempdir()).absolute()]:
-            trouble = shell_trouble(str(path))
+            trouble = shell_problem(str(path))
             if trouble:
                 remedy = "Rename it, or name a link to it, as `ln -s` makes one; TMPDIR sets the temporary folder."
                 raise UsageError(f"the path {str(path)!r} {trouble}", remediation=remedy)

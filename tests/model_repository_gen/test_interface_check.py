@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portalis.interface_check import INTERFACE_KEYS, interface_under, trouble_under
+from portalis.interface_check import INTERFACE_KEYS, config_problem, interface_with_parameters
 from tests.model_repository_gen import jobs
 
 
@@ -31,17 +31,17 @@ Y = {**X, "name": "y"}
 
 def test_parameters_go_before_what_is_declared(module: Any) -> None:
     path = module("two")
-    interface, why = interface_under(path, {"entry": "twice"}, {"wasm.entry": "square", "other": "x"})
+    interface, why = interface_with_parameters(path, {"entry": "twice"}, {"wasm.entry": "square", "other": "x"})
     assert interface is not None and interface.entry == "square" and why is None
-    interface, why = interface_under(path, {"entry": "twice"}, {})
+    interface, why = interface_with_parameters(path, {"entry": "twice"}, {})
     assert interface is not None and interface.entry == "twice"
 
 
 def test_why_there_is_no_interface_is_told(module: Any, tmp_path: Path) -> None:
     path = module("two")
-    interface, why = interface_under(path, {}, {"wasm.entry": "cube"})
+    interface, why = interface_with_parameters(path, {}, {"wasm.entry": "cube"})
     assert interface is None and why is not None and why.startswith(f"{path} exports no function 'cube'")
-    assert interface_under(path, {}, {"wasm.entry": ""}) == (None, "parameter wasm.entry is '': it is empty")
+    assert interface_with_parameters(path, {}, {"wasm.entry": ""}) == (None, "parameter wasm.entry is '': it is empty")
 
 
 def test_the_keys_are_those_of_the_backend_that_describe_a_module() -> None:
@@ -52,24 +52,24 @@ def test_the_keys_are_those_of_the_backend_that_describe_a_module() -> None:
 
 
 def test_a_configuration_that_fits_is_no_trouble(module: Any) -> None:
-    assert trouble_under(module("echo"), {"input": [X], "output": [Y], "max_batch_size": 8}) is None
-    assert trouble_under(module("unbatched"), {"input": [X], "output": [Y]}) is None
-    assert trouble_under(module("add"), {}) is None  # leading dimensions mean nothing to it
-    assert trouble_under(module("two"), parameter("wasm.entry", "square")) is None
+    assert config_problem(module("echo"), {"input": [X], "output": [Y], "max_batch_size": 8}) is None
+    assert config_problem(module("unbatched"), {"input": [X], "output": [Y]}) is None
+    assert config_problem(module("add"), {}) is None  # leading dimensions mean nothing to it
+    assert config_problem(module("two"), parameter("wasm.entry", "square")) is None
 
 
 def test_what_the_backend_would_refuse_is_trouble(module: Any) -> None:
-    told = trouble_under(module("echo"), {"input": [{**X, "name": "z"}], "output": [Y], "max_batch_size": 8})
+    told = config_problem(module("echo"), {"input": [{**X, "name": "z"}], "output": [Y], "max_batch_size": 8})
     assert told == (
         "echo.wasm: config.pbtxt does not fit the module: the module has no input 'z' (x);"
         " input 'x' of the module is missing in config.pbtxt"
     )
-    assert "parameter wasm.x is unknown" in (trouble_under(module("echo"), parameter("wasm.x", "1")) or "")
+    assert "parameter wasm.x is unknown" in (config_problem(module("echo"), parameter("wasm.x", "1")) or "")
 
 
 def test_a_batch_size_that_the_server_would_change_is_trouble(module: Any) -> None:
     config = {"input": [X], "output": [Y]}
     told = "max_batch_size is 0, and the module's tensors have a batch dimension: set 1 to 8"
-    assert trouble_under(module("echo"), config) == told
-    assert trouble_under(module("echo"), {**config, "max_batch_size": 0}) == told
-    assert trouble_under(module("echo"), {**config, "max_batch_size": 1}) is None
+    assert config_problem(module("echo"), config) == told
+    assert config_problem(module("echo"), {**config, "max_batch_size": 0}) == told
+    assert config_problem(module("echo"), {**config, "max_batch_size": 1}) is None

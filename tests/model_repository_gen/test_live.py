@@ -162,7 +162,7 @@ def refusing(problem: PortalisError) -> type:
 
         def __exit__(self, *_: object) -> None: ...
 
-        def infer(self, *_: object, **__: object) -> triton_client.Answer:
+        def infer(self, *_: object, **__: object) -> triton_client.InferenceResult:
             raise problem
 
     return Model
@@ -260,10 +260,10 @@ def test_a_model_is_asked_by_its_version_and_its_answer_told(
 
         def __exit__(self, *_: object) -> None: ...
 
-        def infer(self, inputs: dict[str, np.ndarray], *, sequence_id: int) -> triton_client.Answer:
+        def infer(self, inputs: dict[str, np.ndarray], *, sequence_id: int) -> triton_client.InferenceResult:
             asked.append(({name: array.shape for name, array in inputs.items()}, sequence_id))
             outputs = {"y": np.zeros((1, 2)), "z": np.zeros(3)}
-            return triton_client.Answer(outputs=outputs, datatypes={}, seconds=0.0021)
+            return triton_client.InferenceResult(outputs=outputs, datatypes={}, seconds=0.0021)
 
     monkeypatch.setattr(triton_client, "RemoteModel", Model)
     (tmp_path / "m").mkdir()

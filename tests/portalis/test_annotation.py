@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import wasmtime
 
-from portalis.annotation import amend, parse_tensor, replace
+from portalis.annotation import amend_interface, parse_tensor, replace_interfaces
 from portalis.backend import InterfaceError, ModuleError, Program
 from portalis.backend.interface.discovery import discover, parse_section
 from portalis.backend.wasm.binary import read_module
@@ -51,7 +51,7 @@ def run(module: bytes, **inputs: object) -> dict[str, np.ndarray]:
 
 def test_what_is_written_is_what_discover_reads_and_what_runs() -> None:
     module = guests.wasm(guests.DOUBLE)
-    annotated = amend(module, {**DOUBLE, "max_batch_size": 8, "description": "twice"}, where=WHERE)
+    annotated = amend_interface(module, {**DOUBLE, "max_batch_size": 8, "description": "twice"}, where=WHERE)
     assert entries(annotated) == [
         {
             "abi": 1,
@@ -72,7 +72,7 @@ def test_what_is_written_is_what_discover_reads_and_what_runs() -> None:
 
 def test_what_the_exports_say_is_written_without_any_option() -> None:
     module = guests.wasm(guests.ADD)
-    annotated = amend(module, {}, where=WHERE)
+    annotated = amend_interface(module, {}, where=WHERE)
     assert entries(annotated) == [discover(read_module(module), where=WHERE).to_json()]
     assert run(annotated, a=[1.5], b=[2.0])["y"] == [3.5]
 
@@ -80,7 +80,7 @@ def test_what_the_exports_say_is_written_without_any_option() -> None:
 @pytest.mark.parametrize("example", [*EXAMPLES.values(), ECHO], ids=lambda example: example.name)
 def test_every_other_byte_of_a_module_is_kept(example: Example) -> None:
     module = example.module.read_bytes()
-    annotated = amend(module, {"description": "x"}, where=WHERE)
+    annotated = amend_interface(module, {"description": "x"}, where=WHERE)
     assert annotated[:8] == module[:8]
     assert others(annotated) == others(module)
     assert sections(annotated)[-1][1].count(SECTION) == 1
@@ -96,40 +96,42 @@ def test_custom_sections_before_between_and_behind_keep_their_places() -> None:
     wanted = [data for _, data in others(between)]
     assert wanted.count(odd) == len(sections(module)) + 1
     section = {"convention": "elementwise", "inputs": [guests.tensor("p"), guests.tensor("q")]}
-    annotated = replace(between, [{"entry": "add", **section, "outputs": [guests.tensor("r")]}], where=WHERE)
+    annotated = replace_interfaces(between, [{"entry": "add", **section, "outputs": [guests.tensor("r")]}], where=WHERE)
     assert [data for _, data in others(annotated)] == wanted
     assert run(annotated, p=[1], q=[2])["r"] == [3]
 
 
 def test_one_key_is_changed_and_the_rest_stays() -> None:
-    described = amend(guests.wasm(guests.DOUBLE), {**DOUBLE, "max_batch_size": 8, "description": "twice"}, where=WHERE)
+    described = amend_interface(
+        guests.wasm(guests.DOUBLE), {**DOUBLE, "max_batch_size": 8, "description": "twice"}, where=WHERE
+    )
     (before,) = entries(described)
-    assert entries(amend(described, {"description": "two times"}, where=WHERE)) == [
+    assert entries(amend_interface(described, {"description": "two times"}, where=WHERE)) == [
         {**before, "description": "two times"}
     ]
-    assert entries(amend(described, {"max_batch_size": 3}, where=WHERE)) == [{**before, "max_batch_size": 3}]
-    unbatched = entries(amend(described, {"max_batch_size": 0}, where=WHERE))[0]
+    assert entries(amend_interface(described, {"max_batch_size": 3}, where=WHERE)) == [{**before, "max_batch_size": 3}]
+    unbatched = entries(amend_interface(described, {"max_batch_size": 0}, where=WHERE))[0]
     assert unbatched == {key: value for key, value in before.items() if key != "max_batch_size"}
-    renamed = entries(amend(described, {"inputs": [guests.tensor("data")]}, where=WHERE))[0]
+    renamed = entries(amend_interface(described, {"inputs": [guests.tensor("data")]}, where=WHERE))[0]
     assert renamed == {**before, "inputs": [guests.tensor("data")]}
 
 
 def test_a_second_entry_is_added_and_each_is_changed_by_its_name() -> None:
-    one = amend(guests.wasm(TWO), {"entry": "add"}, where=WHERE)
-    two = amend(one, {"entry": "mul", "description": "product"}, where=WHERE)
+    one = amend_interface(guests.wasm(TWO), {"entry": "add"}, where=WHERE)
+    two = amend_interface(one, {"entry": "mul", "description": "product"}, where=WHERE)
     assert [entry["entry"] for entry in entries(two)] == ["add", "mul"]
     assert entries(two)[0] == entries(one)[0]
-    changed = amend(two, {"entry": "add", "max_batch_size": 5}, where=WHERE)
+    changed = amend_interface(two, {"entry": "add", "max_batch_size": 5}, where=WHERE)
     assert entries(changed) == [{**entries(one)[0], "max_batch_size": 5}, entries(two)[1]]
     with Program.load(changed, interface={"entry": "mul"}, cache=None) as program:
         assert program.run({"a": [3.0], "b": [4.0]})["y"] == [12]
     with pytest.raises(InterfaceError, match=r"several entries \(add, mul\): choose one"):
-        amend(changed, {"description": "which?"}, where=WHERE)
+        amend_interface(changed, {"description": "which?"}, where=WHERE)
 
 
 def test_an_entry_that_is_not_named_keeps_what_portalis_does_not_know() -> None:
     kept = {"entry": "mul", "from": "a newer version", "list": [1, {"é": None}]}
-    annotated = amend(guests.wasm(TWO, {"entry": "add", "convention": "elementwise"}, kept), SUM, where=WHERE)
+    annotated = amend_interface(guests.wasm(TWO, {"entry": "add", "convention": "elementwise"}, kept), SUM, where=WHERE)
     assert entries(annotated)[1] == {"abi": 1, **kept}
     assert entries(annotated)[0]["description"] == "sum"
 
@@ -144,39 +146,39 @@ SUM: dict[str, Any] = {
 
 def test_replace_leaves_nothing_of_an_earlier_section() -> None:
     described = guests.wasm(TWO, {"entry": "add", "nonsense": True}, {"entry": "gone"})
-    annotated = replace(described, [{"entry": "mul"}], where=WHERE)
+    annotated = replace_interfaces(described, [{"entry": "mul"}], where=WHERE)
     assert [entry["entry"] for entry in entries(annotated)] == ["mul"]
     assert others(annotated) == others(described)
-    both = replace(annotated, [{"entry": "mul"}, {"entry": "add", "description": "sum"}], where=WHERE)
+    both = replace_interfaces(annotated, [{"entry": "mul"}, {"entry": "add", "description": "sum"}], where=WHERE)
     assert [(e["entry"], e.get("description")) for e in entries(both)] == [("mul", None), ("add", "sum")]
 
 
 def test_a_section_that_cannot_be_read_stops_amend_and_not_replace() -> None:
     broken = guests.wasm(guests.ADD) + b"\0\x0c" + SECTION + b"{x}"
     with pytest.raises(InterfaceError, match="custom section 'portalis' is not JSON"):
-        amend(broken, {"description": "x"}, where=WHERE)
-    assert entries(replace(broken, [{"entry": "add"}], where=WHERE))[0]["entry"] == "add"
+        amend_interface(broken, {"description": "x"}, where=WHERE)
+    assert entries(replace_interfaces(broken, [{"entry": "add"}], where=WHERE))[0]["entry"] == "add"
 
 
 def test_several_sections_become_one() -> None:
     module = guests.wasm(TWO, {"entry": "add", "convention": "elementwise"}, {"entry": "mul"})
     assert [number for number, data in sections(module) if SECTION in data[:16]] == [0, 0]
-    annotated = amend(module, SUM, where=WHERE)
+    annotated = amend_interface(module, SUM, where=WHERE)
     assert len([number for number, data in sections(annotated) if SECTION in data[:16]]) == 1
     assert [entry["entry"] for entry in entries(annotated)] == ["add", "mul"]
 
 
 @pytest.mark.parametrize("changes", [{}, {"description": "é \u2192 漢"}, {"max_batch_size": 0}, SUM])
 def test_twice_the_same_gives_the_same_bytes(changes: dict[str, Any]) -> None:
-    once = amend(guests.wasm(guests.ADD), changes, where=WHERE)
-    assert amend(once, changes, where=WHERE) == once
-    assert replace(once, entries(once), where=WHERE) == once
+    once = amend_interface(guests.wasm(guests.ADD), changes, where=WHERE)
+    assert amend_interface(once, changes, where=WHERE) == once
+    assert replace_interfaces(once, entries(once), where=WHERE) == once
 
 
 def test_a_description_of_any_length_and_script_survives() -> None:
     for size in (0, 1, 100, 127, 128, 16_384, 2_100_000):
         description = "漢" * size
-        annotated = amend(guests.wasm(guests.ADD), {"description": description}, where=WHERE)
+        annotated = amend_interface(guests.wasm(guests.ADD), {"description": description}, where=WHERE)
         assert discover(read_module(annotated), where=WHERE).description == description
         assert others(annotated) == others(guests.wasm(guests.ADD))
 
@@ -202,11 +204,11 @@ def test_a_description_of_any_length_and_script_survives() -> None:
     ],
 )
 def test_what_does_not_fit_the_module_is_refused(changes: dict[str, Any], message: str) -> None:
-    described = amend(guests.wasm(guests.ADD), {}, where=WHERE)
+    described = amend_interface(guests.wasm(guests.ADD), {}, where=WHERE)
     with pytest.raises(InterfaceError, match=message):
-        amend(described, changes, where=WHERE)
+        amend_interface(described, changes, where=WHERE)
     with pytest.raises(InterfaceError, match=message):
-        replace(described, [{**entries(described)[0], **changes}], where=WHERE)
+        replace_interfaces(described, [{**entries(described)[0], **changes}], where=WHERE)
 
 
 @pytest.mark.parametrize(
@@ -220,29 +222,29 @@ def test_what_does_not_fit_the_module_is_refused(changes: dict[str, Any], messag
 )
 def test_a_gufunc_whose_arguments_are_not_the_parameters_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InterfaceError, match=message):
-        amend(guests.wasm(guests.DOUBLE), {**DOUBLE, **changes}, where=WHERE)
-    swapped = amend(guests.wasm(guests.DOUBLE), {**DOUBLE, "args": ["x", "y", "n"]}, where=WHERE)
+        amend_interface(guests.wasm(guests.DOUBLE), {**DOUBLE, **changes}, where=WHERE)
+    swapped = amend_interface(guests.wasm(guests.DOUBLE), {**DOUBLE, "args": ["x", "y", "n"]}, where=WHERE)
     assert entries(swapped)[0]["args"] == ["x", "y", "n"]
 
 
 def test_an_entry_described_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="entry 'add' is described twice"):
-        replace(guests.wasm(TWO), [{"entry": "add"}, {"entry": "mul"}, {"entry": "add"}], where=WHERE)
+        replace_interfaces(guests.wasm(TWO), [{"entry": "add"}, {"entry": "mul"}, {"entry": "add"}], where=WHERE)
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"\0asm\x0d\0\1\0", bytes(wasmtime.wat2wasm(guests.ADD))[:20]])
 def test_what_is_no_module_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(ModuleError, match=WHERE):
-        amend(data, {}, where=WHERE)
+        amend_interface(data, {}, where=WHERE)
     with pytest.raises(ModuleError, match=WHERE):
-        replace(data, [{"entry": "add"}], where=WHERE)
+        replace_interfaces(data, [{"entry": "add"}], where=WHERE)
 
 
 @pytest.mark.parametrize("example", [*EXAMPLES.values(), ECHO], ids=lambda example: example.name)
 def test_wasm_tools_finds_the_result_valid(example: Example, tmp_path: Path) -> None:
     tools = parts.wasm_tools()
     path = tmp_path / "annotated.wasm"
-    path.write_bytes(amend(example.module.read_bytes(), {"description": "é" * 200}, where=WHERE))
+    path.write_bytes(amend_interface(example.module.read_bytes(), {"description": "é" * 200}, where=WHERE))
     done = subprocess.run([tools, "validate", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     listed = subprocess.run([tools, "objdump", str(path)], capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from portalis.escaping import HIDDEN_CHARACTERS, escape_hidden, has_hidden
 from portalis.model_repository_gen import pbtxt
 from portalis.nim.quoting import Quoter
-from portalis.yaml_writer import document
+from portalis.yaml_writer import yaml_document
 
 from .conftest import ADD, Cli
 
@@ -30,7 +30,7 @@ texts = st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from(HIDDEN_C
 def test_json_and_yaml_say_the_same_without_hidden_characters(data: dict[str, str]) -> None:
     text = escape_hidden(json.dumps(data, ensure_ascii=False))
     assert json.loads(text) == data and not has_hidden(text)
-    text = document(data)
+    text = yaml_document(data)
     assert yaml.safe_load(text) == data and not has_hidden(text)
 
 

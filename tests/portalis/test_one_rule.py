@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portalis.annotation import amend, over_limits, replace
+from portalis.annotation import amend_interface, over_limits, replace_interfaces
 from portalis.backend import ModuleError, Program, WasmError
 from portalis.errors import UsageError
 from portalis.inspection import inspect_module
@@ -70,15 +70,15 @@ def test_every_tool_says_the_same_of_it(bad: Bad, tmp_path: Path, workplace: Wor
 
 def test_annotate_writes_nothing_into_what_no_setting_helps(bad: Bad, tmp_path: Path) -> None:
     if bad.limit:
-        assert bad.told in over_limits(amend(bad.module, {"description": "d"}, where="bad.wasm"))[0]
+        assert bad.told in over_limits(amend_interface(bad.module, {"description": "d"}, where="bad.wasm"))[0]
         return
     declared = {} if bad.kind in ("allocator", "start") else {"entry": "f"}
     found = inspect_module(tmp_path / "bad.wasm").interface
     assert found is not None
     entry = found.to_json()
     writes: list[Callable[[], bytes]] = [
-        lambda: amend(bad.module, declared, where="bad.wasm"),
-        lambda: replace(bad.module, [entry], where="bad.wasm"),
+        lambda: amend_interface(bad.module, declared, where="bad.wasm"),
+        lambda: replace_interfaces(bad.module, [entry], where="bad.wasm"),
     ]
     for write in writes:
         with pytest.raises(ModuleError) as caught:
@@ -172,7 +172,7 @@ def test_a_proposal_in_the_types_is_told_alike(name: str, tmp_path: Path, workpl
     says: list[Callable[[], object]] = [
         lambda: Program.load(path),
         lambda: inspect_module(path),
-        lambda: amend(module, {}, where="bad.wasm"),
+        lambda: amend_interface(module, {}, where="bad.wasm"),
         lambda: spec_file([path], folder=tmp_path, name=None, version="1.0.0"),
         lambda: workplace.package(workplace.spec("bad"), only=["triton"]),
     ]

@@ -12,7 +12,7 @@ import wasmtime
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portalis.annotation import replace
+from portalis.annotation import replace_interfaces
 from portalis.problems import InputProblems
 from portalis.spec_file import NewSpec, spec_file
 from tests.portalis.conftest import ADD
@@ -127,7 +127,7 @@ def test_odd_tensor_names_stay_in_the_comment_too(tmp_path: Path) -> None:
         "inputs": [{"name": n, "dtype": "FP32", "dims": [-1]} for n in ("a b", 'q"]')],
         "outputs": [{"name": "größe", "dtype": "FP32", "dims": [-1]}],
     }
-    path.write_bytes(replace(bytes(wasmtime.wat2wasm(ADD)), [entry], where="add.wasm"))
+    path.write_bytes(replace_interfaces(bytes(wasmtime.wat2wasm(ADD)), [entry], where="add.wasm"))
     made = new(tmp_path, path)
     assert '# -> q"] FP32 [-1]\n# <- größe FP32 [-1]\n' in made.text
 

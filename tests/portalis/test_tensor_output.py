@@ -19,7 +19,14 @@ from portalis.backend.interface.interface import TensorSpec
 from portalis.errors import UsageError
 from portalis.nim.service.codec import encode_tensor, write_json
 from portalis.tensor_input import read_tensor
-from portalis.tensor_output import check_savable, check_target, save, shown_bytes, summary, to_json
+from portalis.tensor_output import (
+    check_output_path,
+    check_savable,
+    format_element,
+    format_tensor,
+    save_tensor,
+    tensor_json,
+)
 
 
 def texts(*elements: bytes) -> Any:
@@ -33,7 +40,7 @@ def texts(*elements: bytes) -> Any:
 def test_json_is_what_the_service_sends(name: str, data: st.DataObject) -> None:
     array = data.draw(npst.arrays(DTYPES[name].numpy, npst.array_shapes(max_dims=2, max_side=4)))
     sent = write_json(encode_tensor(TensorSpec("y", DTYPES[name], (-1,) * array.ndim), array))
-    printed = json.loads(json.dumps(to_json("y", name, array)))
+    printed = json.loads(json.dumps(tensor_json("y", name, array)))
     assert repr(printed) == repr(json.loads(sent))
 
 
@@ -41,20 +48,20 @@ def test_json_is_what_the_service_sends(name: str, data: st.DataObject) -> None:
 @example([b"\xff\xfe\0"])
 def test_json_of_bytes_is_what_the_service_sends(elements: list[bytes]) -> None:
     sent = write_json(encode_tensor(TensorSpec("y", DTYPES["BYTES"], (-1,)), texts(*elements)))
-    assert to_json("y", "BYTES", texts(*elements)) == json.loads(sent)
+    assert tensor_json("y", "BYTES", texts(*elements)) == json.loads(sent)
 
 
 def test_bytes_that_are_no_text_are_base64_and_say_so() -> None:
-    told = to_json("y", "BYTES", texts(b"\xff\xfe\0", b"a"))
+    told = tensor_json("y", "BYTES", texts(b"\xff\xfe\0", b"a"))
     assert told["parameters"] == {"content_encoding": "base64"} and told["data"] == ["//4A", "YQ=="]
-    assert to_json("y", "BYTES", texts(b"a\0"))["data"] == ["a\0"]
+    assert tensor_json("y", "BYTES", texts(b"a\0"))["data"] == ["a\0"]
 
 
 @given(st.binary(max_size=12))
 @example(b'\\xff"')
 @example(b'\xff"\\')
 def test_a_printed_element_is_a_literal_of_its_bytes(element: bytes) -> None:
-    literal = shown_bytes(element)
+    literal = format_element(element)
     assert literal.isprintable()
     found = ast.literal_eval(literal) if literal.startswith("b") else json.loads(literal).encode()
     assert found == element
@@ -62,19 +69,19 @@ def test_a_printed_element_is_a_literal_of_its_bytes(element: bytes) -> None:
 
 @pytest.mark.parametrize("letter", ["\x1b[31m", "\x9b", "\u202e", "\u2028", "\x00"])
 def test_what_a_terminal_would_act_on_is_escaped(letter: str) -> None:
-    literal = shown_bytes(f"a{letter}é".encode())
+    literal = format_element(f"a{letter}é".encode())
     assert literal.isprintable() and "é" in literal and json.loads(literal) == f"a{letter}é"
 
 
 def test_long_elements_and_tensors_are_shortened() -> None:
-    assert len(summary(np.arange(100_000))) < 100
-    assert summary(texts(*[b"x"] * 30)).endswith(", … 6 more]")
+    assert len(format_tensor(np.arange(100_000))) < 100
+    assert format_tensor(texts(*[b"x"] * 30)).endswith(", … 6 more]")
     assert (
-        summary(texts(b"\x89PNG" * 1_000_000)).endswith(" … 4000000 bytes]")
-        and len(summary(texts(b"\x89" * 9999))) < 2000
+        format_tensor(texts(b"\x89PNG" * 1_000_000)).endswith(" … 4000000 bytes]")
+        and len(format_tensor(texts(b"\x89" * 9999))) < 2000
     )
-    assert shown_bytes("é".encode() * 1000).count("é") == 200, "a character that is cut does not make it binary"
-    assert shown_bytes(b"x" + "é".encode() * 1000).count("é") == 199
+    assert format_element("é".encode() * 1000).count("é") == 200, "a character that is cut does not make it binary"
+    assert format_element(b"x" + "é".encode() * 1000).count("é") == 199
 
 
 @given(st.lists(st.binary(max_size=8).filter(lambda each: not each.endswith(b"\0")), min_size=1, max_size=5))
@@ -82,7 +89,7 @@ def test_saved_bytes_come_back(elements: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.npy"
         check_savable("x", texts(*elements), path)
-        save(texts(*elements), path)
+        save_tensor(texts(*elements), path)
         spec = TensorSpec("x", DTYPES["BYTES"], (-1,))
         assert read_tensor(spec, f"@{path}", batches=False).tolist() == elements
 
@@ -93,9 +100,9 @@ def test_saved_bytes_come_back(elements: list[bytes]) -> None:
 def test_one_element_is_saved_as_its_bytes_and_read_back(element: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "new" / "x.png"
-        check_target("x", "BYTES", path)
+        check_output_path("x", "BYTES", path)
         check_savable("x", texts(element), path)
-        save(texts(element).reshape(1, 1), path)
+        save_tensor(texts(element).reshape(1, 1), path)
         assert path.read_bytes() == element
         spec = TensorSpec("x", DTYPES["BYTES"], (-1,))
         assert read_tensor(spec, f"@{path}", batches=False).tolist() == [element]
@@ -119,4 +126,4 @@ def test_what_a_file_cannot_hold_is_refused_with_one_that_can(array: Any, file: 
 @pytest.mark.parametrize("file", ["y.bin", "y.png", "y.json", "y"])
 def test_numbers_are_saved_as_npy_only(file: str) -> None:
     with pytest.raises(UsageError, match=r"'y' is FP32: numbers are saved as \.npy files"):
-        check_target("y", "FP32", Path(file))
+        check_output_path("y", "FP32", Path(file))

@@ -17,7 +17,7 @@ from portalis.backend.interface.dtypes import DTYPES
 from portalis.backend.interface.interface import TensorSpec
 from portalis.errors import UsageError
 from portalis.tensor_input import read_tensor, split_assignment
-from portalis.tensor_output import to_json
+from portalis.tensor_output import tensor_json
 
 NUMERIC = [name for name in DTYPES if name not in ("BYTES", "BF16", "BOOL")]
 
@@ -142,18 +142,18 @@ def test_what_json_prints_is_read_back(data: st.DataObject, name: str, whole: bo
         array = data.draw(npst.arrays(object, shape, elements=st.binary(max_size=6), fill=st.nothing()))
     else:
         array = data.draw(npst.arrays(DTYPES[name].numpy, shape))
-    told: Any = to_json("x", name, array)
+    told: Any = tensor_json("x", name, array)
     if whole:
         told = {"model": "m", "seconds": 0.1, "outputs": [told]}
     got = read(name, (-1,) * array.ndim, json.dumps(told))
     assert got.dtype == array.dtype and got.shape == array.shape
     np.testing.assert_array_equal(got, array)
     if name != "BYTES" and array.ndim == 1:
-        np.testing.assert_array_equal(read(name, (-1,), json.dumps(to_json("x", name, array)["data"])), array)
+        np.testing.assert_array_equal(read(name, (-1,), json.dumps(tensor_json("x", name, array)["data"])), array)
 
 
 def test_of_an_answer_with_several_outputs_the_one_of_the_inputs_name_is_read() -> None:
-    outputs = [to_json(name, "INT8", np.full(2, value, np.int8)) for name, value in (("y", 1), ("x", 2))]
+    outputs = [tensor_json(name, "INT8", np.full(2, value, np.int8)) for name, value in (("y", 1), ("x", 2))]
     assert read("INT8", (2,), json.dumps({"model": "m", "outputs": outputs})).tolist() == [2, 2]
 
 

@@ -111,7 +111,7 @@ def test_two_modules_of_one_name_are_told_with_the_contracts_places(tmp_path: Pa
         read_input(written(tmp_path, contract))
     (problem,) = told.value.problems
     assert str(problem) == (
-        "wasm_binaries.binaries[1]: 2 modules are called 'add' (wasm_binaries.binaries[0], wasm_binaries.binaries[1])."
+        "wasm_binaries.binaries[1]: 2 modules are named 'add' (wasm_binaries.binaries[0], wasm_binaries.binaries[1])."
         " Give each a `crate_name` of its own."
     )
 

@@ -61,8 +61,8 @@ def test_random_data_is_a_spec_or_has_problems(random: dict[Any, Any]) -> None:
     for changes in (random, SMALLEST | random):
         with pytest.raises(InputProblems) as told:
             make_spec(changes, base=Path("/nowhere"), source="the spec")
-        places = [problem.where for problem in told.value.problems]
-        assert places
+        loc = [problem.where for problem in told.value.problems]
+        assert loc
     assert repr(random) == repr(before)
 
 

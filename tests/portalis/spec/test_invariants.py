@@ -62,7 +62,7 @@ from .conftest import Folder
         (
             {"wasm_binaries": ["add.wasm", {"path": "./add.wasm"}]},
             "wasm_binaries[1]",
-            "2 modules are called 'add' (wasm_binaries[0], wasm_binaries[1])",
+            "2 modules are named 'add' (wasm_binaries[0], wasm_binaries[1])",
         ),
         *(
             (

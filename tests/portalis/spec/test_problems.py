@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from portalis.problems import InputProblems, Problem, did_you_mean, independent
+from portalis.problems import InputProblems, Problem, did_you_mean, independent_problems
 from portalis.spec.read import make_spec
 
 from .conftest import SMALLEST, Folder
@@ -214,5 +214,5 @@ def test_the_nearest_name_is_found_in_any_case_else_all_are_told() -> None:
 
 def test_only_what_is_at_or_below_a_told_place_depends_on_it() -> None:
     problems = [Problem(where=where, message="") for where in ("a", "a.b", "a[0].c", "ab", "")]
-    assert [each.where for each in independent(problems, {"a"})] == ["ab", ""]
-    assert list(independent([Problem(where="", message="", also=("x.y",))], {"x"})) == []
+    assert [each.where for each in independent_problems(problems, {"a"})] == ["ab", ""]
+    assert list(independent_problems([Problem(where="", message="", also=("x.y",))], {"x"})) == []

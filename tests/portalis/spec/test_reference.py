@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from portalis.contracts.json_schemas import SCHEMAS, schema_text
 from portalis.spec import PackageSpec, read_spec
 from portalis.spec.explain import _kinds
-from portalis.spec.paths import from_folder, paths
+from portalis.spec.paths import iter_paths, resolve_path
 from tests.parts import ROOT
 from tests.portalis.conftest import ADD
 
@@ -40,8 +40,8 @@ def test_the_committed_schema_is_that_of_the_code(name: str) -> None:
 
 def make_inputs(spec: PackageSpec, folder: Path) -> None:
     """Every file and folder that the spec names."""
-    for place, path in paths(spec):
-        full = from_folder(path, folder)
+    for place, path in iter_paths(spec):
+        full = resolve_path(path, folder)
         full.parent.mkdir(parents=True, exist_ok=True)
         if place[-1] in ("workspace_root", "wheelhouse"):
             full.mkdir(exist_ok=True)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-Place = tuple[Any, ...]
+Loc = tuple[Any, ...]
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-def place_text(place: Iterable[Any]) -> str:
+def loc_text(place: Iterable[Any]) -> str:
     """``triton_config.inputs[0].dims``; a key that is no plain word stands in brackets: ``labels["a.b"]``."""
     text = ""
     for part in place:
