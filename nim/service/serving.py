@@ -23,7 +23,7 @@ class PortUnavailable(Exception):
     """The service cannot listen on a port. The message names the port, the reason and the setting to change."""
 
 
-def serve(
+def serve_models(
     settings: ServiceSettings,
     folder: Path,
     *,

@@ -27,7 +27,7 @@ from .install_backend import install_backend
 from .keygen import keygen
 from .package import package
 from .publish import publish
-from .run import run as run_service
+from .run import run_service
 from .schema import schema
 from .serve import serve
 from .verify import verify

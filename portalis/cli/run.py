@@ -24,7 +24,7 @@ OPTIONS = {"service_port": "--http-port", "grpc_port": "--grpc-port", "metrics_p
 REQUIREMENTS = ("fastapi", "uvicorn", "prometheus_client", "grpc")
 
 
-def run(
+def run_service(
     modules: Annotated[
         list[Path],
         typer.Argument(metavar="MODULE…", help="The .wasm files, a directory with a service.json, or a spec."),
@@ -99,10 +99,12 @@ def run(
 
 
 def _serve(settings: ServiceSettings, folder: Path, host: str, level: int) -> int:
-    from ..nim.service.serving import PortUnavailable, serve
+    from ..nim.service.serving import PortUnavailable, serve_models
 
     try:
-        return serve(settings, folder, host=host, level=level, port_options=OPTIONS, on_change=Announcer().changed)
+        return serve_models(
+            settings, folder, host=host, level=level, port_options=OPTIONS, on_change=Announcer().changed
+        )
     except PortUnavailable as error:
         raise PortalisError(
             str(error), remediation=f"Choose another port with {', '.join(OPTIONS.values())}; 0 selects a free one."
