@@ -1,4 +1,4 @@
-"""The image of Triton with the `wasm` backend: Dockerfile.triton, and what it is built from."""
+"""The Triton image with the `wasm` backend: the build context of Dockerfile.triton, its build and its smoke test."""
 
 from .triton_context import triton_context
 

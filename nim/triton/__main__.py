@@ -1,4 +1,4 @@
-"""``python -m portalis.nim.triton FOLDER`` writes the build context, for who has no checkout."""
+"""``python -m portalis.nim.triton FOLDER`` writes the Triton image's build context, for users without a checkout."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .triton_context import triton_context
 
 
 def main(arguments: list[str]) -> str:
-    """Write the context and return what to do with it. Raises UsageError."""
+    """Write the context. Returns the command that builds the image. Raises UsageError."""
     parser = argparse.ArgumentParser(
         prog="python -m portalis.nim.triton",
-        description="Writes what the image of Triton with the wasm backend is built from.",
+        description="Writes the build context of the Triton image with the wasm backend.",
     )
-    parser.add_argument("folder", type=Path, help="where to write it: a new or an empty folder")
-    parser.add_argument("--wheelhouse", type=Path, help="a folder with wheels, for a build without a network")
+    parser.add_argument("folder", type=Path, help="the directory to write to: a new or an empty one")
+    parser.add_argument("--wheelhouse", type=Path, help="a directory with wheels, for a build without a network")
     given = parser.parse_args(arguments)
     folder: Path = given.folder
     context = triton_context(wheelhouse=given.wheelhouse)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty", remediation="Name a folder that is new or empty.")
+            raise UsageError(f"{folder} is not empty", remediation="Name a directory that is new or empty.")
         context.write_to(folder)
-    except OSError as problem:
+    except OSError as error:
         raise UsageError(
-            f"cannot write into {folder}: {problem.strerror}", remediation="Name a folder that you may write to."
+            f"cannot write into {folder}: {error.strerror}", remediation="Name a directory with write permission."
         ) from None
     return f"docker build -t {TRITON_IMAGE} {folder}"
 
@@ -37,6 +37,6 @@ def main(arguments: list[str]) -> str:
 if __name__ == "__main__":
     try:
         sys.stdout.write(f"build it with: {main(sys.argv[1:])}\n")
-    except PortalisError as problem:
-        sys.stderr.write(f"{problem}\n")
-        sys.exit(problem.exit_code)
+    except PortalisError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)

@@ -1,8 +1,8 @@
-"""Run by Dockerfile.triton in its build stage, by the Python that Triton's stubs embed: puts all that the image adds to
-Triton's own image under one folder, at the paths that it has in the image. One COPY then brings it over, and neither
-pip's traces nor the wheels come along.
+"""Assembles the files that Dockerfile.triton adds to Triton's image, in a directory tree like that of the image.
 
-It stands in the build context beside a part of portalis, without the rest.
+The build stage runs this script with the Python that Triton's stubs embed. The Dockerfile then copies the tree with one
+instruction, so that neither the wheels nor pip's other files become part of the image. Only a part of portalis is in
+the build context.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PIN = re.compile(r"([a-z0-9-]+)==(\S+)")
 
 
 def main(root: Path, base: Path = Path("/")) -> None:
-    """Fill the folder `root`, which is made. `base` is the root of the base image's files."""
+    """Create the directory tree `root`. `base` is the root directory of the base image."""
     os.umask(0o022)
     check_stub(base / TRITON.relative_to("/"))
     install_packages(root)
@@ -39,7 +39,7 @@ def main(root: Path, base: Path = Path("/")) -> None:
     shutil.copyfile(HERE / HEALTH.name, health)
     cache = root / CACHE.relative_to("/")
     cache.mkdir(parents=True)
-    # like /tmp: whatever the user id, the runtime makes a folder of its own in it, for that user alone
+    # like /tmp: for every user id, the runtime creates a private directory in it
     cache.chmod(0o1777)
     import_all(root, backend)
     compile_all(root)
@@ -47,12 +47,12 @@ def main(root: Path, base: Path = Path("/")) -> None:
 
 
 def check_stub(triton: Path) -> None:
-    """The Python that runs this has to be the one that the stub embeds, or the stub would not see what is installed."""
+    """Check that this Python is the one that the stub embeds: otherwise the stub would not find the packages."""
     stub = triton / "backends" / "python" / "triton_python_backend_stub"
     if not stub.is_file():
         raise SystemExit(
             f"the base image has no {stub}, the Python backend that the wasm backend runs on."
-            " Set TRITON_IMAGE to an image that has it, such as nvcr.io/nvidia/tritonserver:<release>-py3."
+            " Set TRITON_IMAGE to an image that has it, for example nvcr.io/nvidia/tritonserver:<release>-py3."
         )
     linked = re.search(rb"libpython(3\.\d+)", stub.read_bytes())
     if linked is not None and linked[1].decode() != _python():
@@ -67,9 +67,12 @@ def _python() -> str:
 
 
 def missing(requirements: str) -> str:
-    """Those of the pins that this Python lacks. Any NumPy will do: the base image's is the one that its stub fits.
-    Any Wasmtime would not, and one over the other would mix their files."""
-    wanted = []
+    """The pins of distributions that this Python lacks.
+
+    Any version of NumPy is accepted: the base image's stub fits the one that it has. An installed Wasmtime must have
+    the pinned version, because installing a second one over it would mix their files.
+    """
+    lacking = []
     for block in re.split(r"\n(?=\S)", requirements):
         pin = _PIN.match(block)
         if pin is None:
@@ -77,38 +80,37 @@ def missing(requirements: str) -> str:
         try:
             found = importlib.metadata.version(pin[1])
         except importlib.metadata.PackageNotFoundError:
-            wanted.append(block.rstrip() + "\n")
+            lacking.append(block.rstrip() + "\n")
             continue
         if pin[1] == "wasmtime" and found != pin[2]:
             raise SystemExit(
-                f"the base image has wasmtime {found}, and the wasm backend is pinned to {pin[2]}."
-                " Remove it from the base image, or set TRITON_IMAGE to another one."
+                f"the base image has wasmtime {found}, but the wasm backend requires {pin[2]}."
+                " Remove it from the base image, or set TRITON_IMAGE to a different image."
             )
-    return "".join(wanted)
+    return "".join(lacking)
 
 
 def install_packages(root: Path) -> None:
-    """Install the missing ones from the wheels beside this file, without a network, if there are any; else from the
-    package index."""
-    wanted = missing((HERE / "requirements.txt").read_text())
-    if not wanted:
+    """Install the missing distributions: from the wheels next to this file without a network, else from the index."""
+    lacking = missing((HERE / "requirements.txt").read_text())
+    if not lacking:
         return
-    chosen = HERE / "missing.txt"
-    chosen.write_text(wanted)
+    requirements = HERE / "missing.txt"
+    requirements.write_text(lacking)
     command = [sys.executable, "-m", "pip", "install", "--root", str(root), "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--no-cache-dir", "--no-compile", "--disable-pip-version-check"]
-    command += ["--root-user-action=ignore", "--no-warn-script-location", "--requirement", str(chosen)]
+    command += ["--root-user-action=ignore", "--no-warn-script-location", "--requirement", str(requirements)]
     if any(HERE.glob("*.whl")):
         command += ["--no-index", "--find-links", str(HERE)]
     if subprocess.run(command, check=False).returncode != 0:
         raise SystemExit(
-            "pip could not install the wheels (see above). Without a network, put them into the context's folder"
+            "pip could not install the wheels (see above). Without a network, put them into the context's directory"
             f" `wheelhouse`, for Python {_python()} and {sysconfig.get_platform()}."
         )
 
 
 def import_all(root: Path, backend: Path) -> None:
-    """A wheel that does not load here, for want of a newer C library say, fails the build and not the server."""
+    """Import the runtime: a wheel that cannot be loaded (its C library is too old, for example) fails the build."""
     search = [str(backend), *map(str, packages(root))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search), "PYTHONDONTWRITEBYTECODE": "1"}
     program = "import numpy, wasmtime, portalis_backend.program"
@@ -117,12 +119,12 @@ def import_all(root: Path, backend: Path) -> None:
 
 
 def packages(root: Path) -> Iterator[Path]:
-    """The folders under `root` that pip installed into."""
+    """The directories under `root` that pip installed into."""
     yield from (found.parent for found in root.rglob("*.dist-info"))
 
 
 def compile_all(root: Path) -> None:
-    """The server's user cannot write byte code, and would compile at each start."""
+    """Compile to byte code: the server's user cannot write any, so each start would compile again."""
     compileall.compile_dir(
         root,
         quiet=1,
@@ -133,11 +135,11 @@ def compile_all(root: Path) -> None:
 
 
 def keep_attributes(root: Path, base: Path) -> None:
-    """COPY gives folders that are there already the owner and mode of its source: let them be the same."""
+    """Give directories the owner and mode that they have in the base image, where COPY would change them."""
     for folder in root.rglob("*"):
-        there = base / folder.relative_to(root)
-        if folder.is_dir() and there.is_dir():
-            status = there.stat()
+        existing = base / folder.relative_to(root)
+        if folder.is_dir() and existing.is_dir():
+            status = existing.stat()
             os.chown(folder, status.st_uid, status.st_gid)
             folder.chmod(status.st_mode & 0o7777)
 

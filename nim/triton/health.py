@@ -1,7 +1,8 @@
-"""The health check of Dockerfile.triton's image: asks Triton's HTTP port whether it is ready to infer.
+"""The health check of Dockerfile.triton's image: queries readiness at Triton's HTTP port.
 
-It runs in the container, by the image's python3 and without anything installed. The port is the one that the server's
-own command line names, as arguments can change it. It ends with 0 when Triton is ready, else with 1 and the reason.
+The script runs in the container with the image's python3 and the standard library only. It takes the port from the
+server's command line, which users can change. The exit status is 0 if Triton is ready, else 1, after printing the
+reason.
 """
 
 from __future__ import annotations
@@ -10,32 +11,32 @@ import http.client
 import sys
 from pathlib import Path
 
-HTTP_PORT = 8000
-TIMEOUT_S = 4
+_HTTP_PORT = 8000
+_TIMEOUT_S = 4
 
 
 def main(command: list[str]) -> str:
-    """Why Triton is not ready, "" when it is. `command` is its command line."""
+    """The reason that Triton is not ready; "" if it is. `command` is its command line."""
     given = options(command)
     if given.get("allow-http", "true").lower() in ("false", "0"):
-        return "Triton has no HTTP port to ask (--allow-http): run the container with --no-healthcheck, or another one"
-    address = given.get("http-address", "0.0.0.0")  # noqa: S104 (Triton's default, which is not what is connected to)
+        return "Triton serves no HTTP (--allow-http=false): run the container with --no-healthcheck, or another check"
+    address = given.get("http-address", "0.0.0.0")  # noqa: S104 (Triton's default; the check connects to loopback)
     host = "127.0.0.1" if address in ("0.0.0.0", "::") else address  # noqa: S104
-    port = given.get("http-port", str(HTTP_PORT))
+    port = given.get("http-port", str(_HTTP_PORT))
     try:
-        connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection(host, int(port), timeout=_TIMEOUT_S)
         connection.request("GET", "/v2/health/ready")
         status = connection.getresponse().status
-    except (OSError, ValueError, http.client.HTTPException) as problem:
-        return f"{host}:{port} does not answer: {problem}"
-    return "" if status == http.client.OK else f"{host}:{port} says that it is not ready (status {status})"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return f"{host}:{port} does not answer: {error}"
+    return "" if status == http.client.OK else f"{host}:{port} is not ready (status {status})"
 
 
 def options(command: list[str]) -> dict[str, str]:
-    """The options of `command` that have a value: ``--name=value`` and ``--name value``; of several, the last."""
+    """The options of `command` with values, ``--name=value`` or ``--name value``; a later one overrides an earlier."""
     found = {}
-    for word, following in zip(command, [*command[1:], "--"]):
-        name, is_given, value = word.partition("=")
+    for argument, following in zip(command, [*command[1:], "--"]):
+        name, is_given, value = argument.partition("=")
         if not name.startswith("--") or name == "--":
             continue
         if is_given:
@@ -47,9 +48,9 @@ def options(command: list[str]) -> dict[str, str]:
 
 if __name__ == "__main__":
     try:
-        first = Path("/proc/1/cmdline").read_bytes()
+        command_line = Path("/proc/1/cmdline").read_bytes()
     except OSError:
-        first = b""
-    reason = main([word.decode(errors="replace") for word in first.split(b"\0")[:-1]])
+        command_line = b""
+    reason = main([argument.decode(errors="replace") for argument in command_line.split(b"\0")[:-1]])
     sys.stdout.write(f"{reason or 'ready'}\n")
     sys.exit(1 if reason else 0)

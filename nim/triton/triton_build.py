@@ -1,4 +1,4 @@
-"""Builds the image of Triton with the `wasm` backend, and tries it: it becomes healthy with a module, and ends."""
+"""Builds the Triton image with the `wasm` backend, and smoke tests it with a module as its only model."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from ...spec.container import VolumeMount
 if TYPE_CHECKING:
     from ...engines.container_engine import ContainerEngine
 
-READY_S = 180.0
+_READY_S = 180.0
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TritonImage:
-    """The image, the seconds that its build took, and how its trial went, None where there was none."""
+    """The built image."""
 
     image: Image
     seconds: float
-    tried: str | None
+    """Duration of the build."""
+    smoke_test: str | None
+    """A description of the smoke test; None if it was skipped."""
 
 
 def build_triton(
@@ -41,8 +44,10 @@ def build_triton(
     module: Path | None,
     on_line: Callable[[str], None],
 ) -> TritonImage:
-    """Build the image of `context`, without a network when `offline`. With a `module`, it is tried with that as its
-    only model. Raises EngineFailed with the log."""
+    """Build the image from `context`, without a network if `offline`, and smoke test it.
+
+    The test has `module` as its only model; it is skipped if that is None. Raises EngineFailed with the log.
+    """
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         context.write_to(Path(folder))
@@ -56,33 +61,36 @@ def build_triton(
             on_line=on_line,
         )
     seconds = time.monotonic() - began
-    tried = None if module is None else _try(engine, image, module)
-    return TritonImage(image=image, seconds=seconds, tried=tried)
+    report = None if module is None else _smoke_test(engine, image, module)
+    return TritonImage(image=image, seconds=seconds, smoke_test=report)
 
 
-def _try(engine: ContainerEngine, image: Image, module: Path) -> str:
-    """How the trial went. Triton is ready when it has loaded its models, so a healthy one has run the backend."""
+def _smoke_test(engine: ContainerEngine, image: Image, module: Path) -> str:
+    """Start a container and stop it once it is healthy.
+
+    Triton is ready only after it has loaded its models, so a healthy container has run the backend.
+    """
     if not image.config.get("Healthcheck"):
-        raise EngineFailed(f"{TRITON_IMAGE} has lost its health check", remediation="Build it in Docker's format.")
+        raise EngineFailed(f"{TRITON_IMAGE} has no health check", remediation="Build it in Docker format.")
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
-        repository.chmod(0o755)  # whatever user the container has
+        repository.chmod(0o755)  # the container runs as a different user
         version = repository / f"{module.stem}.wasm" / "1"
         version.mkdir(parents=True)
         shutil.copyfile(module, version / "model.wasm")
         models = VolumeMount(host_path=folder, container_path="/models")
         confinement = Confinement(user=ANY_USER, volumes=(models,), tmpfs=("/tmp",))  # noqa: S108 (in the container)
         began = time.monotonic()
-        # the health check is made inside, so the container needs no other network than loopback
+        # the health check runs in the container, so it needs only a loopback network
         with engine.start(TRITON_IMAGE, confinement, network="none") as container:
             while (state := container.state()).get("Health", {}).get("Status") != "healthy":
-                if state.get("Status") not in ("created", "running") or time.monotonic() - began > READY_S:
+                if state.get("Status") not in ("created", "running") or time.monotonic() - began > _READY_S:
                     raise EngineFailed(
                         f"a container of {TRITON_IMAGE} is not healthy: {state.get('Status')}",
                         remediation="See the server's log above.",
                         log=container.log(),
                     )
-                time.sleep(0.2)
+                time.sleep(_POLL_S)
             healthy_after_s, status = time.monotonic() - began, container.stop()
             if status:
                 raise EngineFailed(

@@ -76,7 +76,7 @@ def build_from_options(options: TritonBuildOptions, *, as_json: bool, quiet: boo
         "size_bytes": result.image.size_bytes,
         "layers": len(result.image.layers),
         "seconds": round(result.seconds, 1),
-        "tried": result.tried,
+        "tried": result.smoke_test,
         "archive": None if archive is None else str(archive),
     }
     if as_json:

@@ -42,7 +42,7 @@ def test_a_port_that_cannot_be_is_a_reason_and_no_traceback(port: str) -> None:
     ("answer", "reason"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
-        (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "says that it is not ready (status 400)"),
+        (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "is not ready (status 400)"),
         (b"220 mail.example ESMTP\r\n", "does not answer"),
         (b"", "does not answer"),
     ],

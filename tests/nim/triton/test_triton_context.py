@@ -82,7 +82,7 @@ def test_another_image_of_triton_is_a_build_argument() -> None:
 
 
 def test_a_wheelhouse_without_wheels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no wheels in") as caught:
+    with pytest.raises(UsageError, match="no wheels found in") as caught:
         triton_context(wheelhouse=tmp_path)
     assert "pip download" in caught.value.remediation
 
@@ -100,5 +100,5 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
         [sys.executable, "-m", "portalis.nim.triton", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr == f"{tmp_path} is not empty\nName a folder that is new or empty.\n"
+    assert done.stderr == f"{tmp_path} is not empty\nName a directory that is new or empty.\n"
     assert files(tmp_path) == {"mine": b"mine"}
