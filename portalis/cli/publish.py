@@ -222,6 +222,6 @@ def _print_outcome(outcome: PublishingOutcome, script: Path | None, *, as_json: 
         print(f"not attempted: {printable(reference)}", file=sys.stderr)
     if script is not None:
         print(
-            f"{printable(str(script))} publishes without portalis; it names the tools that it requires",
+            f"{printable(str(script))} publishes without portalis; its first lines name the required logins",
             file=sys.stderr,
         )

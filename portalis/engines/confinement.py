@@ -76,8 +76,8 @@ class Confinement:
 def smoke_test_confinement(config: ContainerConfiguration, capabilities: EngineCapabilities) -> Confinement:
     """The restrictions of a smoke test: those of the deployment in `config`, as far as the engine supports them.
 
-    The user id is one that does not exist in the image. A volume that could be written, or that does not exist on this
-    host, is replaced by an empty directory in memory.
+    With run_as_non_root, the user id is one that does not exist in the image. A writable volume, and one that does not
+    exist on this host, is replaced by an empty directory in memory.
     """
     memory = None if config.memory_limit is None else memory_bytes(config.memory_limit)
     cpu = None if config.cpu_limit is None else cpu_millis(config.cpu_limit)

@@ -24,7 +24,7 @@ def push_image(
     plain_http: bool,
     on_line: Callable[[str], None],
 ) -> None:
-    """Push the image `reference` as ``repository:tag``, a tag that is removed from the engine afterwards.
+    """Push the image `reference` as ``repository:tag``, and remove that tag from the engine unless it existed before.
 
     `login` has ``username`` and ``password``, or ``identitytoken``. An empty `login` pushes without credentials, even
     if Docker's config has some. Raises EngineFailed with the engine's message.

@@ -85,7 +85,7 @@ def parse_address(text: str, *, plain_http: bool = False) -> Address:
     name = urlsplit(f"//{host}").hostname or ""
     if scheme == "http" and not (plain_http or is_loopback(name)):
         raise UsageError(
-            f"{text} is a registry without TLS on another machine",
+            f"{text} would be contacted without TLS",
             remediation="Use https://, or allow plain HTTP with --plain-http.",
         )
     return Address(

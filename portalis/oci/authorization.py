@@ -53,7 +53,9 @@ class Authorization:
             self._headers[scope] = f"Bearer {token}"
             return
         if kind != "basic":
-            raise self.access_denied("denied access without a supported authentication challenge", challenge.status)
+            raise self.access_denied(
+                "denied access, without a challenge for Basic or Bearer authentication", challenge.status
+            )
         if self._credentials is None or self._credentials.is_token:
             raise self.access_denied("requires a user name and a password", challenge.status)
         self._headers[scope] = self._basic(self._credentials)

@@ -26,7 +26,7 @@ _CONNECT_TIMEOUT_S = 15.0
 _READ_TIMEOUT_S = 300.0  # a registry verifies a large blob before it responds
 _RESPONSE_TIMEOUT_S = 120.0  # of the whole body
 MAX_RESPONSE_BYTES = 4 << 20
-"""Maximum size of a response. Registries accept no larger manifest themselves."""
+"""Maximum size of a response. Registries reject larger manifests."""
 RESPONSE_BOUNDS = Bounds(max_bytes=MAX_RESPONSE_BYTES, max_values=100_000)
 _BLOCK_BYTES = 1 << 16
 _MAX_REDIRECTS = 5

@@ -53,8 +53,8 @@ def publish_plan(
 ) -> PublishingOutcome:
     """Publish everything in `plan`: images through the engine `runtime`, and the rest directly.
 
-    A failure is part of the outcome, and the other artifacts are published anyway; only after AccessDenied or
-    Unreachable nothing more is attempted.
+    Failures are part of the outcome. The remaining artifacts are attempted after a failure, except after AccessDenied
+    and Unreachable.
     """
     policy = backoff or Backoff(on_retry=on_progress)
     published: list[PublishedArtifact] = []
