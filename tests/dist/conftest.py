@@ -1,4 +1,4 @@
-"""A job as the pipeline gives it to the archive target: a spec, inspected modules, and what earlier stages made."""
+"""A job as the pipeline passes it to the archive target: a spec, inspected modules, and the files of earlier stages."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ KINDS = {
 
 
 class Package:
-    """Makes jobs over one folder."""
+    """Creates jobs in one directory."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
         self.staging = base / "staging"
         self.staging.mkdir(parents=True)
         self.files: dict[PurePosixPath, Written] = {}
-        self.said: list[str] = []
+        self.reported: list[str] = []
         self.spec: dict[str, Any] = {
             "package_name": "demo",
             "package_version": "1.2.3",
@@ -74,22 +74,22 @@ class Package:
         return self.base / "out"
 
     def input(self, path: str, data: bytes = b"{}\n") -> str:
-        """A file beside the spec."""
-        place = self.base / "inputs" / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-        return str(place)
+        """Write an input file, and return its path."""
+        target = self.base / "inputs" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        return str(target)
 
     def stage(self, path: str, data: bytes) -> None:
-        """A file that an earlier stage made."""
-        place = self.staging / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+        """Write a file as an earlier stage does."""
+        target = self.staging / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
         self.files[PurePosixPath(path)] = Written(path=PurePosixPath(path), size_bytes=len(data), sha256=digest)
 
     def with_everything(self) -> None:
-        """Source, reports, benchmarks, a license."""
+        """Add source, reports, benchmarks and a license."""
         self.input("workspace/Cargo.toml", b"[workspace]\n")
         self.input("workspace/src/lib.rs", b"// the source\n" * 30)
         self.spec |= {
@@ -116,16 +116,16 @@ class Package:
             output=self.output,
             staging=self.staging,
             previous=None,
-            artifacts=self.made(),
+            artifacts=self.artifacts(),
             files=dict(self.files),
             manifest=lambda: self.manifest(modules),
             created_at=CREATED_AT,
             live=False,
-            report=self.said.append,
+            report=self.reported.append,
         )
 
-    def made(self) -> Artifacts:
-        """What the earlier stages report."""
+    def artifacts(self) -> Artifacts:
+        """The artifacts of earlier stages."""
         model = self.output / "model_repository" / "gelu"
         return Artifacts(
             nim_containers=(container(self.output),),
@@ -145,7 +145,7 @@ class Package:
         )
 
     def manifest(self, modules: tuple[Module, ...]) -> PackageManifest:
-        """What the pipeline knows so far."""
+        """The manifest of the pipeline before this stage."""
         kinds: dict[str, list[ArtifactEntry]] = {kind: [] for kind in KINDS.values()}
         for path, written in self.files.items():
             if (kind := KINDS.get(path.parts[0])) is not None:

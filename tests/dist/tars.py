@@ -1,4 +1,4 @@
-"""Opens the tar archives of every format, those too that this Python's tarfile does not know."""
+"""Opens tar archives of every format, including those that this Python's tarfile does not support."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import zstandard
 
 @contextlib.contextmanager
 def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """The archive, read from its beginning to its end."""
+    """Open the archive for sequential reading."""
     if path.suffix != ".zst":
         with tarfile.open(path) as tar:
             yield tar

@@ -1,4 +1,4 @@
-"""The distribution target as the pipeline uses it."""
+"""The archive target as the pipeline calls it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def run(package: Package) -> tuple[TargetResult, DistributionArchive]:
     return made, archive
 
 
-def beside(package: Package) -> list[str]:
+def archive_folder(package: Package) -> list[str]:
     folder = package.staging / "archives"
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def unpacked(package: Package, archive: DistributionArchive) -> dict[str, bytes]:
-    """The files of the archive, by their paths below its top folder."""
+    """The files of the archive by path below its top directory."""
     path = package.staging / "archives" / archive.archive_name
     if archive.archive_format is ArchiveFormat.Zip:
         with zipfile.ZipFile(path) as opened:
@@ -61,7 +61,7 @@ def unpacked(package: Package, archive: DistributionArchive) -> dict[str, bytes]
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_an_archive_is_made_of_all_files_with_checksums_and_manifest(package: Package, packed: ArchiveFormat) -> None:
+def test_an_archive_contains_all_files_with_checksums_and_manifest(package: Package, packed: ArchiveFormat) -> None:
     """Unit test scenario 3 of the requirements (6.3)."""
     package.with_everything()
     package.configure(archive_format=packed.value, checksum_algorithms=["SHA256", "SHA512", "Blake3"])
@@ -75,12 +75,12 @@ def test_an_archive_is_made_of_all_files_with_checksums_and_manifest(package: Pa
     assert set(archive.checksums) == set(ChecksumAlgorithm)
     assert archive.checksums[ChecksumAlgorithm.SHA256] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (archive.contents.total_files, archive.contents.total_directories) == (19, 17)
-    assert set(made.tool_outputs) == {PurePosixPath("archives", name) for name in beside(package)}
+    assert set(made.tool_outputs) == {PurePosixPath("archives", name) for name in archive_folder(package)}
 
 
-def test_the_archive_and_what_belongs_to_it_lie_in_one_folder(package: Package) -> None:
+def test_the_archive_and_its_sidecar_files_are_in_one_directory(package: Package) -> None:
     _, archive = run(package)
-    assert beside(package) == [
+    assert archive_folder(package) == [
         "README.md",
         "demo-1.2.3.tar.gz",
         "demo-1.2.3.tar.gz.provenance.json",
@@ -119,32 +119,32 @@ def test_the_manifest_lists_every_file_of_the_archive_but_itself_with_its_digest
     }
 
 
-def test_what_is_not_in_the_archive_is_not_in_its_manifest(package: Package) -> None:
+def test_files_that_are_not_in_the_archive_are_not_in_its_manifest(package: Package) -> None:
     package.configure(include_documentation=False)
     manifest = json.loads(unpacked(package, run(package)[1])["manifest.json"])
     assert manifest["artifacts"]["documentation"] == []
 
 
-def test_readme_manifest_and_checksums_are_left_out_where_they_are_not_wanted(package: Package) -> None:
+def test_readme_manifest_and_checksums_are_optional(package: Package) -> None:
     package.configure(generate_readme=False, generate_manifest=False, generate_checksums=False)
     package.configure(sbom=False, provenance=False)
     _, archive = run(package)
-    assert beside(package) == ["demo-1.2.3.tar.gz"]
+    assert archive_folder(package) == ["demo-1.2.3.tar.gz"]
     assert archive.manifest_path is None and archive.readme_path is None and archive.checksums == {}
     assert {"README.md", "manifest.json", "sbom.cdx.json"}.isdisjoint(unpacked(package, archive))
 
 
-def test_the_target_says_what_it_does_and_when_it_is_not_wanted(package: Package) -> None:
+def test_the_target_reports_progress_and_the_reason_for_skipping(package: Package) -> None:
     spec = package.job().spec
     assert TARGET.skip_reason(spec) is None
     off = spec.model_copy(update={"enable_distribution_archive": False})
     assert target.skip_reason(off) == "enable_distribution_archive is false"
     run(package)
-    assert package.said[0].startswith("packing demo-1.2.3.tar.gz: 13 files, ")
-    assert package.said[-1].endswith(" times")
+    assert package.reported[0].startswith("packing demo-1.2.3.tar.gz: 13 files, ")
+    assert package.reported[-1].endswith(" times")
 
 
-def test_a_run_in_another_folder_gives_the_same_bytes(
+def test_a_run_in_a_different_directory_gives_the_same_bytes(
     new_package: Callable[[str], Package], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # the provenance says when a run ended
@@ -159,7 +159,7 @@ def test_a_run_in_another_folder_gives_the_same_bytes(
     assert digests("one") == digests("a longer/other")
 
 
-def test_links_that_were_left_out_are_told_as_warnings(package: Package) -> None:
+def test_omitted_links_are_warnings(package: Package) -> None:
     package.with_everything()
     (package.base / "inputs" / "workspace" / "out").symlink_to("/etc")
     made, _ = run(package)
@@ -169,7 +169,7 @@ def test_links_that_were_left_out_are_told_as_warnings(package: Package) -> None
     )
 
 
-def test_a_secret_in_the_source_is_a_warning_with_what_ships_it(package: Package) -> None:
+def test_a_secret_in_the_source_is_a_warning_whose_remediation_ships_it(package: Package) -> None:
     package.with_everything()
     secret = package.base / "inputs" / "workspace" / "id_rsa"
     secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb\n-----END OPENSSH PRIVATE KEY-----\n")
@@ -199,9 +199,7 @@ def test_a_secret_in_the_source_is_a_warning_with_what_ships_it(package: Package
         ({"distribution_config": {"checksum_algorithms": []}}, "distribution_config.checksum_algorithms"),
     ],
 )
-def test_what_no_archive_can_be_made_of_is_told_before_the_work(
-    package: Package, changes: dict[str, Any], where: str
-) -> None:
+def test_an_invalid_spec_is_a_problem_before_the_run(package: Package, changes: dict[str, Any], where: str) -> None:
     for name in ("m.wasm", "a:b.wasm"):
         shutil.copy(package.spec["wasm_binaries"][0]["path"], package.base / name)
     spec = make_spec(package.spec | changes, base=package.base, source="spec")
@@ -209,7 +207,7 @@ def test_what_no_archive_can_be_made_of_is_told_before_the_work(
 
 
 @pytest.mark.parametrize("name", ["demo", "My Package", "資料", "it's $HOME", "a.b_c+d", "über-😀"])
-def test_ordinary_and_odd_names_of_packages_are_taken(package: Package, name: str) -> None:
+def test_ordinary_and_unusual_package_names_are_accepted(package: Package, name: str) -> None:
     package.spec["package_name"] = name
     job = package.job()
     assert list(target.spec_problems(job.spec)) == []
@@ -232,8 +230,8 @@ def failure(package: Package) -> StageError:
     return caught.value
 
 
-def test_without_room_nothing_is_written_and_the_numbers_are_told(package: Package) -> None:
-    """A sparse file that is larger than the disk, of which others may free a part meanwhile."""
+def test_without_free_space_no_file_is_written_and_the_sizes_are_reported(package: Package) -> None:
+    """The file is sparse and larger than the whole disk, because other processes can free space during the test."""
     size = shutil.disk_usage(package.staging).total + (1 << 30)
     package.stage("docs/huge", b"")
     with (package.staging / "docs" / "huge").open("wb") as file:
@@ -244,7 +242,7 @@ def test_without_room_nothing_is_written_and_the_numbers_are_told(package: Packa
     path = PurePosixPath("docs/huge")
     package.files[path] = Written(path=path, size_bytes=size, sha256="0" * 64)
     error = failure(package)
-    assert error.kind is ErrorType.ArchiveError and beside(package) == []
+    assert error.kind is ErrorType.ArchiveError and archive_folder(package) == []
     assert "not enough free space for the archive demo-1.2.3.tar.gz: it may need " in error.message
     assert error.remediation.startswith("Free ")
     assert error.details == ArchiveCreationError(
@@ -254,8 +252,8 @@ def test_without_room_nothing_is_written_and_the_numbers_are_told(package: Packa
 
 @pytest.mark.parametrize("packed", [packed.value for packed in ArchiveFormat])
 @pytest.mark.bulk
-def test_when_a_write_fails_nothing_is_left_and_the_reason_is_told(package: Package, packed: str) -> None:
-    """A limit on the size of files stands for a disk that runs full."""
+def test_a_failed_write_leaves_no_file_and_reports_the_reason(package: Package, packed: str) -> None:
+    """A limit on the size of files has the same effect as a full disk."""
     program = """
 import json, os, resource, sys
 from pathlib import Path
@@ -282,25 +280,25 @@ except StageError as error:
     assert not (base / "staging" / "archives").exists()
 
 
-def test_a_file_that_changes_under_way_leaves_nothing_half_written(package: Package) -> None:
+def test_a_file_that_changes_during_the_run_leaves_no_incomplete_archive(package: Package) -> None:
     (package.staging / "docs" / "openapi.json").write_bytes(b"changed")
     assert "openapi.json changed while it was packed" in failure(package).message
-    assert beside(package) == []
+    assert archive_folder(package) == []
 
 
-def test_what_is_there_already_is_not_written_over(package: Package) -> None:
-    taken = package.staging / "archives" / "manifest.json"
-    taken.parent.mkdir()
-    taken.write_bytes(b"mine")
+def test_an_existing_file_is_not_overwritten(package: Package) -> None:
+    existing = package.staging / "archives" / "manifest.json"
+    existing.parent.mkdir()
+    existing.write_bytes(b"mine")
     assert "manifest.json: already exists" in failure(package).message
-    assert beside(package) == ["manifest.json"] and taken.read_bytes() == b"mine"
+    assert archive_folder(package) == ["manifest.json"] and existing.read_bytes() == b"mine"
 
 
-def test_a_wrong_template_of_the_readme_stops_before_anything_is_written(package: Package) -> None:
+def test_an_invalid_readme_template_fails_before_any_file_is_written(package: Package) -> None:
     package.configure(readme_template=package.input("r.j2", b"\n{{ nope }}"))
     error = failure(package)
     assert error.kind is ErrorType.DocumentationError and "r.j2, line 2: 'nope' is undefined" in error.message
-    assert beside(package) == []
+    assert archive_folder(package) == []
 
 
 def test_the_manifest_as_yaml_is_yaml(package: Package) -> None:

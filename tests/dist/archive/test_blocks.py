@@ -1,4 +1,4 @@
-"""Parallel compression: the same bytes for any number of workers, that the usual programs unpack."""
+"""Parallel compression: the same bytes for any number of workers, in formats that standard programs unpack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = 6 << 20  # more than a block of every format
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that can be compressed, but not to nothing."""
+    """A file with a moderate compression ratio."""
     some = random.Random(1)
     words = [some.randbytes(some.randint(2, 9)) for _ in range(300)]
     path = tmp_path_factory.mktemp("big") / "big"
@@ -49,18 +49,18 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(
     assert (tmp_path / "demo" / "big").read_bytes() == big.read_bytes()
 
 
-def test_gzip_stays_one_member_and_loses_little_at_the_seams(tmp_path: Path, big: Path) -> None:
-    """pigz's way: some programs read only the first member of a file."""
+def test_gzip_is_one_member_and_blocks_cost_little_compression(tmp_path: Path, big: Path) -> None:
+    """As with pigz: some programs read only the first member of a file."""
     plan = ArchivePlan(top="demo", members=Members([file_member("big", big, "test")]), epoch=1, level=6)
     archive = tmp_path / "a.tar.gz"
     write_archive(plan, archive, ArchiveFormat.TarGz, lambda _: None)
     whole = subprocess.run(["gzip", "-6nc"], input=big.read_bytes(), capture_output=True, check=True).stdout
     assert archive.stat().st_size < 1.01 * len(whole)
     listed = subprocess.run(["gzip", "-l", str(archive)], capture_output=True, text=True, check=True).stdout
-    assert int(listed.split()[5]) > SIZE  # gzip tells the size of the last member
+    assert int(listed.split()[5]) > SIZE  # gzip lists the size of the last member
 
 
-def test_blocks_are_worked_on_at_the_same_time_and_come_in_order() -> None:
+def test_blocks_are_compressed_concurrently_and_returned_in_order() -> None:
     together = threading.Barrier(3, timeout=PATIENCE_S)
 
     def work(block: Block) -> bytes:
@@ -73,7 +73,7 @@ def test_blocks_are_worked_on_at_the_same_time_and_come_in_order() -> None:
         assert blocks.compress(b"abcdefghijkl") + blocks.compress(b"m") + blocks.flush() == b"ABCDEFGHIJKLM"
 
 
-def test_no_more_blocks_wait_than_are_worked_on() -> None:
+def test_at_most_as_many_blocks_are_pending_as_there_are_workers() -> None:
     given: list[Block] = []
     held, most = threading.Semaphore(0), 0
 
@@ -94,7 +94,7 @@ def test_no_more_blocks_wait_than_are_worked_on() -> None:
         assert done + blocks.flush() == b"abcdefgh" and most <= 3
 
 
-def test_each_block_has_the_end_of_the_one_before() -> None:
+def test_each_block_has_the_end_of_the_previous_one() -> None:
     blocks = BlockCompressor(
         CompressionWorkers(1), lambda block: block.history + b"|" + block.data + b";", block_bytes=3, worker_bytes=1
     )
@@ -102,12 +102,12 @@ def test_each_block_has_the_end_of_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("worker_bytes", [1, 10 << 20, 90 << 20, 1 << 40])
-def test_workers_are_as_many_as_there_is_memory_for_and_one_at_least(worker_bytes: int) -> None:
+def test_the_memory_limits_the_number_of_workers_which_is_at_least_one(worker_bytes: int) -> None:
     count = CompressionWorkers().count(worker_bytes)
     assert count >= 1 and (count == 1 or count * worker_bytes <= 96 << 20)
 
 
-def test_what_a_worker_raises_comes_out(tmp_path: Path) -> None:
+def test_the_exception_of_a_worker_is_raised(tmp_path: Path) -> None:
     def fail(block: Block) -> bytes:
         raise MemoryError("no more")
 
@@ -117,7 +117,7 @@ def test_what_a_worker_raises_comes_out(tmp_path: Path) -> None:
             blocks.compress(b"abcdef")
 
 
-def test_without_a_thread_to_be_had_it_is_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_cannot_start_is_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -126,14 +126,14 @@ def test_without_a_thread_to_be_had_it_is_a_lack_of_memory(monkeypatch: pytest.M
         BlockCompressor(workers, lambda block: block.data, block_bytes=1, worker_bytes=1).compress(b"abc")
 
 
-def test_workers_are_counted_where_the_system_knows_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_counted_without_sched_getaffinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.sched_getaffinity")
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert CompressionWorkers().count(1) == 1
 
 
-def test_what_zstd_gives_up_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its library gives up for want of memory only."""
+def test_an_error_of_zstd_is_raised_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library fails only if it cannot allocate memory."""
     import zstandard
 
     class Failing:

@@ -1,4 +1,4 @@
-"""Checksums, as the usual tools check them."""
+"""Checksums, verified with sha256sum, sha512sum and b3sum."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_every_algorithm_gives_its_digest_in_hex(archive: Path) -> None:
     }
 
 
-def test_blake3_of_nothing_is_the_one_of_its_specification(tmp_path: Path) -> None:
+def test_blake3_of_an_empty_file_is_that_of_the_specification(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (found,) = file_checksums(tmp_path / "empty", [ChecksumAlgorithm.Blake3]).values()
     assert found == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_the_real_tools_check_the_files_and_see_a_change(archive: Path, algorithm: str) -> None:
+def test_sha256sum_and_sha512sum_detect_a_change(archive: Path, algorithm: str) -> None:
     command = [f"{algorithm}sum", "--check", "--strict", f"{archive.name}.{algorithm}"]
     assert subprocess.run(command, cwd=archive.parent, capture_output=True).returncode == 0
     archive.write_bytes(DATA + b"!")
@@ -57,7 +57,7 @@ def test_the_file_for_b3sum_has_the_same_format(archive: Path) -> None:
         assert subprocess.run(["b3sum", "--check", f"{archive.name}.b3"], cwd=archive.parent).returncode == 0
 
 
-def test_one_module_alone_knows_the_library_of_blake3() -> None:
+def test_only_one_module_imports_blake3() -> None:
     def imported(path: Path) -> set[str]:
         nodes = list(ast.walk(ast.parse(path.read_text())))
         names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]

@@ -1,4 +1,4 @@
-"""What goes where in an archive."""
+"""The files of an archive and their paths."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def names(package: Package) -> set[str]:
     return {str(member.path) for member in archive_contents(package.job()).members}
 
 
-def test_everything_has_the_place_that_the_requirements_give_it(package: Package) -> None:
+def test_every_file_has_the_path_that_the_requirements_specify(package: Package) -> None:
     package.with_everything()
     assert names(package) == EVERYTHING
 
 
-def test_nothing_that_an_earlier_stage_made_is_lost(package: Package) -> None:
+def test_all_files_of_earlier_stages_are_packed(package: Package) -> None:
     members = archive_contents(package.job()).members
     assert {str(member.staged) for member in members if member.staged} == set(STAGED)
 
@@ -54,7 +54,7 @@ def test_nothing_that_an_earlier_stage_made_is_lost(package: Package) -> None:
         ("include_documentation", {"docs/openapi.json"}),
     ],
 )
-def test_each_switch_leaves_out_its_own_files_and_no_others(package: Package, switch: str, missing: set[str]) -> None:
+def test_each_include_option_excludes_only_its_files(package: Package, switch: str, missing: set[str]) -> None:
     package.with_everything()
     package.configure(**{switch: False})
     assert names(package) == EVERYTHING - missing
@@ -70,27 +70,27 @@ def test_the_model_repository_is_found_where_the_spec_puts_it(package: Package) 
     assert "triton/other/config.pbtxt" in names(package)
 
 
-def test_digests_are_those_of_the_stages_and_are_not_computed_again(package: Package) -> None:
+def test_digests_of_earlier_stages_are_not_computed_again(package: Package) -> None:
     package.stage("docs/huge.html", b"guide")
     (package.staging / "docs" / "huge.html").write_bytes(b"another")
     (member,) = (each for each in archive_contents(package.job()).members if each.path.name == "huge.html")
     assert member.size_bytes == 5
 
 
-def test_the_executable_bit_of_a_staged_file_is_seen(package: Package) -> None:
+def test_the_executable_bit_of_a_staged_file_is_read(package: Package) -> None:
     (package.staging / "docs" / "openapi.json").chmod(0o755)
     found = {str(member.path): member.executable for member in archive_contents(package.job()).members}
     assert found["docs/openapi.json"] is True and found["triton/gelu/config.pbtxt"] is False
 
 
-def test_two_files_for_one_place_are_an_error_that_names_it(package: Package) -> None:
+def test_two_files_with_one_path_are_an_error_with_the_path(package: Package) -> None:
     package.stage("containers/demo-gelu/image.tar", b"another image")
     with pytest.raises(PortalisError, match="two files of the archive have the path 'containers/demo-gelu/image.tar'"):
         archive_contents(package.job())
 
 
 @pytest.mark.parametrize(("build", "found"), [('{"workspace_root": "code"}', True), ("{}", False)])
-def test_the_builds_report_may_be_a_file_that_names_the_source(
+def test_the_build_report_can_be_a_file_that_names_the_source(
     package: Package, tmp_path: Path, build: Any, found: bool
 ) -> None:
     package.input("code/main.rs")
@@ -98,14 +98,14 @@ def test_the_builds_report_may_be_a_file_that_names_the_source(
     assert ("src/main.rs" in names(package)) is found
 
 
-def test_a_report_of_the_build_that_cannot_be_read_is_an_error_that_names_it(package: Package) -> None:
+def test_an_unreadable_build_report_is_an_error_with_its_path(package: Package) -> None:
     package.spec["build_metadata"] = package.input("build.json", b"[")
     job = package.job()
     with pytest.raises(PortalisError, match="build.json cannot be read"):
         archive_contents(job)
 
 
-def test_an_input_that_is_gone_is_an_error_that_names_it(package: Package) -> None:
+def test_a_missing_input_is_an_error_with_its_path(package: Package) -> None:
     package.with_everything()
     job = package.job()
     Path(package.spec["benchmarks"]).unlink()

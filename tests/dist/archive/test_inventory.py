@@ -21,7 +21,7 @@ def test_files_folders_and_endings_are_counted() -> None:
     )
 
 
-def test_an_archive_of_nothing_has_an_inventory_too() -> None:
+def test_an_empty_archive_has_an_inventory() -> None:
     assert archive_inventory(Members()) == ArchiveInventory(
         total_files=0, total_directories=0, file_types={}, directories=()
     )

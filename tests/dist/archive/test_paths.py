@@ -1,4 +1,4 @@
-"""Which paths may be in an archive: the same rule when it is made and when it is verified."""
+"""Paths that are allowed in an archive: packing and verifying apply the same rules."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("path", HOSTILE)
-def test_a_path_that_could_come_to_lie_elsewhere_is_refused(path: str) -> None:
+def test_an_unsafe_path_is_rejected(path: str) -> None:
     assert path_problem(path) is not None
 
 
 @pytest.mark.parametrize(
     "path", ["a", "..a/b..", "a/...", "docs/$(x) `y` 'z'.md", "資料/😀", ".hidden", "a b/-rf", "ab:c"]
 )
-def test_an_odd_path_is_taken(path: str) -> None:
+def test_an_unusual_path_is_accepted(path: str) -> None:
     assert path_problem(path) is None
 
 
 @pytest.mark.parametrize(
     "path", [path for path in HOSTILE if "//" not in path and not path.startswith("./") and path[-1:] not in ("", "/")]
 )
-def test_no_archive_is_made_of_a_path_that_verify_would_refuse(path: str) -> None:
+def test_a_path_that_verify_rejects_is_not_packed(path: str) -> None:
     with pytest.raises(PortalisError, match="cannot be in an archive"):
         Members([bytes_member(path, b"", "test")])
 
 
 @pytest.mark.parametrize(("one", "other"), [("README", "readme"), ("stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301")])
-def test_names_that_are_one_where_capitals_do_not_count_are_refused(one: str, other: str) -> None:
+def test_names_that_differ_only_in_case_are_rejected(one: str, other: str) -> None:
     assert fold_path(one) == fold_path(other)
     with pytest.raises(PortalisError, match="are the same file on a file system that ignores case"):
         Members([bytes_member(one, b"", "test"), bytes_member(other, b"", "test")])

@@ -1,4 +1,5 @@
-"""Secrets in a Rust workspace are left out of the archive and named; what is public, or only speaks of keys, stays."""
+"""Secrets in a Rust workspace are omitted from the archive and reported; public files, and files that only mention
+keys, are shipped."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ PEM, OPENSSH, PKCS8 = (
 
 
 def private(how: serialization.PrivateFormat, secret: bytes | None = None) -> bytes:
-    """A key as its programs write it."""
+    """A private key in the format `how`, encrypted with `secret`."""
     lock = serialization.BestAvailableEncryption(secret) if secret else serialization.NoEncryption()
     key = ed25519.Ed25519PrivateKey.generate() if how is OPENSSH else KEY
     return key.private_bytes(serialization.Encoding.PEM, how, lock)
@@ -60,7 +61,7 @@ SECRETS = {
     "infra/terraform.tfstate.backup": b"{}",
     ".npmrc": b"//registry.npmjs.org/:_authToken=abc\n",
     ".pypirc": b"[pypi]\nusername = a\npassword = b\n",
-    # by content, whatever the name
+    # detected by content, with any name
     "notes.txt": b"the key:\n" + private(PEM),
     "encrypted": private(PEM, b"secret"),
     "pkcs8.txt": private(PKCS8, b"secret"),
@@ -91,63 +92,63 @@ KEPT = {
 
 
 def shipped(root: Path, exclude: Sequence[str] = ()) -> tuple[list[str], list[OmittedFile]]:
-    members, left_out = rust_source(root, "src", exclude)
-    return [str(member.path.relative_to("src")) for member in members], left_out
+    members, omitted = rust_source(root, "src", exclude)
+    return [str(member.path.relative_to("src")) for member in members], omitted
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_secret_is_left_out_and_named(tmp_path: Path, name: str) -> None:
+def test_a_secret_is_omitted_and_reported(tmp_path: Path, name: str) -> None:
     put(tmp_path, "Cargo.toml")
     put(tmp_path, name, SECRETS[name])
-    names, left_out = shipped(tmp_path)
+    names, omitted = shipped(tmp_path)
     assert names == ["Cargo.toml"]
-    (one,) = left_out
+    (one,) = omitted
     assert one.is_secret and f"'{name}' contains " in one.message
 
 
-def test_what_is_public_or_only_speaks_of_keys_is_shipped(tmp_path: Path) -> None:
+def test_public_files_and_files_that_only_mention_keys_are_shipped(tmp_path: Path) -> None:
     for name, data in KEPT.items():
         put(tmp_path, name, data)
-    names, left_out = shipped(tmp_path)
-    assert (sorted(names), left_out) == (sorted(KEPT), [])
+    names, omitted = shipped(tmp_path)
+    assert (sorted(names), omitted) == (sorted(KEPT), [])
 
 
 @pytest.mark.parametrize("folder", [".ssh", ".aws", ".gnupg", ".kube", ".config/gcloud", "home/.SSH"])
-def test_a_folder_of_credentials_is_left_out_and_named_once(tmp_path: Path, folder: str) -> None:
+def test_a_directory_of_credentials_is_omitted_and_reported_once(tmp_path: Path, folder: str) -> None:
     put(tmp_path, "Cargo.toml")
     put(tmp_path, f"{folder}/config")
     put(tmp_path, f"{folder}/more/x")
-    names, left_out = shipped(tmp_path)
+    names, omitted = shipped(tmp_path)
     assert names == ["Cargo.toml"]
-    assert [each.message for each in left_out] == [f"the directory '{folder}' contains credentials"]
+    assert [each.message for each in omitted] == [f"the directory '{folder}' contains credentials"]
 
 
 @pytest.mark.parametrize(
     "name", [".git/config", ".git", ".hg/x", ".svn/x", "node_modules/a/b.js", ".venv/bin/x", "target/debug/x"]
 )
-def test_version_control_and_what_tools_install_is_left_out_without_a_word(tmp_path: Path, name: str) -> None:
+def test_version_control_and_tool_output_are_omitted_without_a_report(tmp_path: Path, name: str) -> None:
     put(tmp_path, "Cargo.toml")
     put(tmp_path, name)
     assert shipped(tmp_path) == (["Cargo.toml"], [])
 
 
-def test_a_link_to_a_secret_is_left_out_under_its_own_name(tmp_path: Path) -> None:
+def test_a_link_to_a_secret_is_omitted_under_its_own_name(tmp_path: Path) -> None:
     put(tmp_path, "Cargo.toml")
     put(tmp_path, "id_rsa", private(PEM))
     put(tmp_path, ".ssh/known")
     (tmp_path / "innocent").symlink_to("id_rsa")
     (tmp_path / "known").symlink_to(".ssh/known")
-    names, left_out = shipped(tmp_path)
+    names, omitted = shipped(tmp_path)
     assert names == ["Cargo.toml"]
-    assert sorted(each.message.split("'")[1] for each in left_out) == [".ssh", "id_rsa", "innocent", "known"]
+    assert sorted(each.message.split("'")[1] for each in omitted) == [".ssh", "id_rsa", "innocent", "known"]
 
 
-def test_patterns_leave_out_more_and_keep_what_they_name(tmp_path: Path) -> None:
+def test_patterns_exclude_files_and_keep_secrets(tmp_path: Path) -> None:
     for name, data in {"a.bak": b"x", "notes/a": b"x", "tests/server.key": private(PKCS8), "server.key": b"x"}.items():
         put(tmp_path, name, data)
-    names, left_out = shipped(tmp_path, ["*.bak", "/notes/", "!tests/*.key"])
+    names, omitted = shipped(tmp_path, ["*.bak", "/notes/", "!tests/*.key"])
     assert names == ["tests/server.key"]
-    assert [each.message.split("'")[1] for each in left_out] == ["server.key"]
+    assert [each.message.split("'")[1] for each in omitted] == ["server.key"]
     assert "a.bak" in shipped(tmp_path, ["*.bak", "!a.bak"])[0]
     assert shipped(tmp_path, ["**"]) == ([], [])
     put(tmp_path, ".ssh/config")
@@ -174,14 +175,14 @@ def test_patterns_leave_out_more_and_keep_what_they_name(tmp_path: Path) -> None
         ("[ab]?", "b1", False, True),
     ],
 )
-def test_a_pattern_fits_as_in_a_gitignore(pattern: str, path: str, is_folder: bool, fits: bool) -> None:
+def test_a_pattern_matches_as_in_a_gitignore(pattern: str, path: str, is_folder: bool, fits: bool) -> None:
     assert (Exclusion((pattern,)).excludes(path.split("/"), is_folder=is_folder) is True) == fits
 
 
 @pytest.mark.parametrize(
     "data", [b"\n" * SCANNED_BYTES, b"-----BEGIN PRIVATE KEY-----\n" * 100_000, b" \n" * 1_000_000]
 )
-def test_no_content_takes_long_to_look_into(tmp_path: Path, data: bytes) -> None:
+def test_every_content_is_scanned_quickly(tmp_path: Path, data: bytes) -> None:
     put(tmp_path, "a.pem", data)
     put(tmp_path, "a.txt", b"x" + data)
     began = time.thread_time()

@@ -1,4 +1,4 @@
-"""Archives as other programs see them: real tar, unzip and sha256sum, the same bytes anywhere, in bounded memory."""
+"""Archives as tar and unzip read them; reproducible bytes; bounded memory."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_tar_unpacks_every_name_and_content(tmp_path: Path, packed: ArchiveForma
     assert {info.mode for info in infos if info.isfile()} == {0o644}
 
 
-# unzip takes bytes beyond ASCII for itself: its listing is not compared, what it unpacks is
+# unzip replaces non-ASCII characters in its listing: the unpacked files are compared instead
 def test_unzip_unpacks_every_name_and_content(tmp_path: Path) -> None:
     archive = written(tmp_path, ArchiveFormat.Zip)
     subprocess.run(["unzip", "-tq", archive.name], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
@@ -90,7 +90,7 @@ def test_a_zip_has_the_time_in_utc_and_unix_modes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("epoch", [0, 2**33])
-def test_times_that_a_zip_cannot_have_become_the_nearest_it_can(tmp_path: Path, epoch: int) -> None:
+def test_times_outside_the_range_of_zip_are_clamped(tmp_path: Path, epoch: int) -> None:
     with zipfile.ZipFile(written(tmp_path, ArchiveFormat.Zip, plan(epoch=epoch))) as opened:
         assert {info.date_time[0] for info in opened.infolist()} == {1980 if epoch == 0 else 2107}
 
@@ -101,7 +101,7 @@ def test_the_header_of_gzip_has_neither_name_nor_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_the_entries_are_sorted_and_folders_come_before_what_is_in_them(tmp_path: Path, packed: ArchiveFormat) -> None:
+def test_the_entries_are_sorted_and_directories_precede_their_contents(tmp_path: Path, packed: ArchiveFormat) -> None:
     archive = written(tmp_path, packed)
     if packed is ArchiveFormat.Zip:
         with zipfile.ZipFile(archive) as opened:
@@ -116,7 +116,7 @@ def test_the_entries_are_sorted_and_folders_come_before_what_is_in_them(tmp_path
         seen.add(name)
 
 
-# the presets of xz above 6 take up to 700 MB of memory
+# the presets of xz above 6 need up to 700 MB of memory
 @pytest.mark.parametrize(
     ("packed", "level"), [(packed, level) for packed in ArchiveFormat for level in range(7 if "Xz" in packed else 10)]
 )
@@ -139,7 +139,7 @@ def test_level_0_stores_in_gzip_and_zip_and_is_level_1_of_bzip2(tmp_path: Path) 
     assert [next(each.iterdir()).read_bytes()[:4] for each in (one, nine)] == [b"BZh1", b"BZh1"]
 
 
-def test_an_executable_stays_one_and_no_other_permission_is_kept(tmp_path: Path) -> None:
+def test_only_the_executable_bit_is_preserved(tmp_path: Path) -> None:
     for name, mode in (("run.sh", 0o4751), ("data", 0o606)):
         (tmp_path / name).write_bytes(b"x")
         (tmp_path / name).chmod(mode)
@@ -167,14 +167,14 @@ def test_a_file_that_changes_after_it_was_hashed_is_an_error(
         written(tmp_path, packed, plan(members=members))
 
 
-def test_progress_is_told_in_shares_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_as_a_percentage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portalis.dist.archive.writer.PROGRESS_BYTES", 1 << 20)
     data = tmp_path / "data"
     data.write_bytes(bytes(4 << 20))
-    said: list[str] = []
+    reported: list[str] = []
     members = Members([file_member("data", data, "test")])
-    write_archive(plan(members=members), tmp_path / "a.tar.gz", ArchiveFormat.TarGz, said.append)
-    assert said == [f"packing a.tar.gz: {share} % of 4.0 MiB" for share in (25, 50, 75, 100)]
+    write_archive(plan(members=members), tmp_path / "a.tar.gz", ArchiveFormat.TarGz, reported.append)
+    assert reported == [f"packing a.tar.gz: {share} % of 4.0 MiB" for share in (25, 50, 75, 100)]
 
 
 PACK = """
@@ -198,15 +198,15 @@ write_archive(plan, Path(sys.argv[2]), ArchiveFormat(sys.argv[5]), lambda text: 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
 def test_the_bytes_depend_on_the_files_alone(packed: ArchiveFormat) -> None:
-    """Not on the folder, the umask, the time zone, the locale, the user (where root can become another), the owners
-    and times of the files or the order of a directory."""
+    """They do not depend on the directory, the umask, the time zone, the locale, the user (if root can become another),
+    the owners and times of the files or the order of a directory."""
     digests = set()
     others = (65534, 65534) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
     for zone, umask, order, moment, (uid, gid) in (
         ("UTC", "022", "as found", 1, (os.geteuid(), os.getegid())),
         ("Asia/Kolkata", "077", "reversed", 10**9, others),
     ):
-        # not pytest's folder, into which nobody else may look
+        # not pytest's directory, which other users cannot read
         with tempfile.TemporaryDirectory(suffix=order) as name:
             folder = Path(name)
             for each in NAMES:
@@ -234,7 +234,7 @@ from portalis.dist.archive.checksums import file_checksums
 from portalis.dist.archive.members import ArchivePlan, Members, file_member
 from portalis.spec.distribution import ArchiveFormat, ChecksumAlgorithm
 
-def memory(kind):  # getrusage also counts what the process was before its exec
+def memory(kind):  # getrusage also counts the process before its exec
     return int(Path("/proc/self/status").read_text().split(kind + ":")[1].split()[0]) * 1024
 
 peak, done, before = 0, False, memory("RssAnon")
@@ -292,7 +292,7 @@ for each in fallback_warnings(archive):
 
 
 def with_little_memory(folder: Path, *fallbacks: str) -> list[str]:
-    """What is made where xz at level 9, which wants about 700 MB, has 200."""
+    """The output of a process with 200 MB of memory, where xz at level 9 needs about 700 MB."""
     command = [sys.executable, "-c", LITTLE_MEMORY, str(folder), *fallbacks]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -303,15 +303,15 @@ def with_little_memory(folder: Path, *fallbacks: str) -> list[str]:
 FAILED = "demo-1.2.3.tar.xz cannot be compressed at level 9: not enough memory"
 
 
-def test_without_the_memory_for_a_level_level_1_is_taken_and_told(tmp_path: Path) -> None:
-    said = with_little_memory(tmp_path / "out")
+def test_without_memory_for_a_level_level_1_is_used_and_reported(tmp_path: Path) -> None:
+    reported = with_little_memory(tmp_path / "out")
     name = "demo-1.2.3.tar.xz"
-    assert said == [name, name, f"{FAILED}; created at level 1 instead"]
+    assert reported == [name, name, f"{FAILED}; created at level 1 instead"]
     subprocess.run(["xz", "-t", str(tmp_path / "out" / name)], check=True)
 
 
-def test_the_next_format_is_taken_and_told_where_the_spec_allows(tmp_path: Path) -> None:
-    said = with_little_memory(tmp_path / "out", "TarBz2", "Zip")
+def test_a_fallback_format_of_the_spec_is_used_and_reported(tmp_path: Path) -> None:
+    reported = with_little_memory(tmp_path / "out", "TarBz2", "Zip")
     name = "demo-1.2.3.tar.bz2"
-    assert said == [name, name, f"{FAILED}; {name} was created instead"]
+    assert reported == [name, name, f"{FAILED}; {name} was created instead"]
     subprocess.run(["bzip2", "-t", str(tmp_path / "out" / name)], check=True)

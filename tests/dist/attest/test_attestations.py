@@ -1,4 +1,4 @@
-"""SBOM, provenance and signature as the target makes them, and what keeps it from making them."""
+"""SBOM, provenance and signature of the target, and the errors that prevent them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_sbom_is_in_the_archive_and_in_its_manifest(package: Package) -> Non
     assert received(archive).files["sbom.cdx.json"].sha256 == entry.checksum_sha256
 
 
-def test_everything_is_the_same_bytes_in_another_folder(
+def test_all_files_have_the_same_bytes_in_a_different_directory(
     new_package: Callable[[str], Package], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1714979289")
@@ -56,7 +56,7 @@ def test_everything_is_the_same_bytes_in_another_folder(
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def test_an_encrypted_key_is_opened_by_the_passphrase_and_neither_is_written_anywhere(
+def test_an_encrypted_key_needs_the_passphrase_and_neither_is_written_to_any_file(
     package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = generate_key("ecdsa-p256")
@@ -77,10 +77,10 @@ def test_an_encrypted_key_is_opened_by_the_passphrase_and_neither_is_written_any
     assert findings(folder / NAME, key) == []
     written = b"".join(file.read_bytes() for file in folder.iterdir())
     assert SECRET not in written and b"PRIVATE KEY" not in written and b"my.key" not in written
-    assert SECRET.decode() not in "\n".join(package.said)
+    assert SECRET.decode() not in "\n".join(package.reported)
 
 
-def test_a_key_that_others_may_read_is_told(package: Package) -> None:
+def test_a_key_that_other_users_can_access_is_a_warning(package: Package) -> None:
     path = package.input("my.key", KEY.pem(None))
     Path(path).chmod(0o640)
     package.configure(signing_key=path)
@@ -89,13 +89,13 @@ def test_a_key_that_others_may_read_is_told(package: Package) -> None:
     assert warning.severity is WarningSeverity.High and warning.remediation == f"Run: chmod 600 {path}"
 
 
-def test_a_key_that_would_sign_nothing_is_refused(package: Package) -> None:
+def test_a_key_without_provenance_to_sign_is_rejected(package: Package) -> None:
     package.configure(signing_key=package.input("my.key", KEY.pem(None)), provenance=False)
     (problem,) = problems(package)
     assert "nothing would be signed" in problem.message
 
 
-def test_a_key_that_would_be_packed_is_refused(package: Package) -> None:
+def test_a_key_inside_the_packed_source_is_rejected(package: Package) -> None:
     package.with_everything()
     package.configure(signing_key=package.input("workspace/keys/my.key", KEY.pem(None)))
     (problem,) = problems(package)
@@ -104,13 +104,13 @@ def test_a_key_that_would_be_packed_is_refused(package: Package) -> None:
     assert problems(package) == []
 
 
-def test_a_file_that_is_no_key_is_refused(package: Package) -> None:
+def test_a_file_that_is_not_a_key_is_rejected(package: Package) -> None:
     package.configure(signing_key=package.input("my.key", b"no key"))
     (problem,) = problems(package)
     assert "is not a private key in PEM" in problem.message and "portalis keygen" in problem.remediation
 
 
-def test_a_key_that_is_gone_when_it_is_needed_leaves_nothing(package: Package) -> None:
+def test_a_key_that_disappears_before_the_run_leaves_no_archive(package: Package) -> None:
     path = package.input("my.key", KEY.pem(None))
     package.configure(signing_key=path)
     job = package.job()
@@ -123,7 +123,7 @@ def test_a_key_that_is_gone_when_it_is_needed_leaves_nothing(package: Package) -
 WITHOUT = """
 import sys
 for name in {names!r}:
-    sys.modules[name] = None  # an import of it fails as if it were not installed
+    sys.modules[name] = None  # importing it fails as if it were not installed
 import json
 from pathlib import Path
 from portalis.dist import archive_target as target
@@ -133,11 +133,11 @@ package = Package(Path(sys.argv[1]))
 package.configure(**json.loads(sys.argv[2]))
 job = package.job()
 try:
-    told = [str(problem) for problem in target.spec_problems(job.spec)]
+    problems = [str(problem) for problem in target.spec_problems(job.spec)]
     made = target.run(job, target.generate(job))
-    print(json.dumps([told, [warning.message for warning in made.warnings], sorted(map(str, made.tool_outputs))]))
+    print(json.dumps([problems, [warning.message for warning in made.warnings], sorted(map(str, made.tool_outputs))]))
 except StageError as error:
-    print(json.dumps([told, [str(error)], []]))
+    print(json.dumps([problems, [str(error)], []]))
 """
 
 
@@ -145,20 +145,20 @@ def without(folder: Path, *names: str, **config: object) -> list[list[str]]:
     """Problems, warnings and files of a run where the packages `names` are not installed."""
     command = [sys.executable, "-c", WITHOUT.format(names=names), str(folder), json.dumps(config)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    told: list[list[str]] = json.loads(done.stdout)
-    return told
+    output: list[list[str]] = json.loads(done.stdout)
+    return output
 
 
-def test_without_the_extra_there_is_no_sbom_and_a_warning_unless_the_spec_asks_for_one(tmp_path: Path) -> None:
-    told, warnings, files = without(tmp_path / "a", "cyclonedx", "cryptography")
-    assert told == [] and len(warnings) == 1 and "no SBOM was created" in warnings[0]
+def test_without_the_extra_the_sbom_is_skipped_with_a_warning_unless_requested(tmp_path: Path) -> None:
+    problems, warnings, files = without(tmp_path / "a", "cyclonedx", "cryptography")
+    assert problems == [] and len(warnings) == 1 and "no SBOM was created" in warnings[0]
     assert f"archives/{NAME}.provenance.json" in files and not any("sbom" in file for file in files)
     _, (error,), files = without(tmp_path / "b", "cyclonedx", sbom=True)
     assert "cyclonedx-python-lib, which is not installed" in error and "portalis[attest]" in error and files == []
     assert without(tmp_path / "c", "cyclonedx", sbom=False)[1] == []
 
 
-def test_without_the_extra_nothing_is_signed_and_that_is_told_before_the_work(tmp_path: Path) -> None:
+def test_signing_without_the_extra_is_a_problem_before_the_run(tmp_path: Path) -> None:
     key = tmp_path / "my.key"
     key.write_bytes(KEY.pem(None))
     (problem,), (error,), files = without(tmp_path / "a", "cryptography", signing_key=str(key))
@@ -182,7 +182,7 @@ def imports(path: Path) -> Iterator[str]:
         ("packageurl", "dist/attest/components.py"),
     ],
 )
-def test_one_module_knows_each_library_of_the_extra(library: str, owner: str) -> None:
+def test_only_one_module_imports_each_library(library: str, owner: str) -> None:
     files = [path for top in ("dist", "portalis", "nim", "omniverse", "deploy") for path in (ROOT / top).rglob("*.py")]
     owners = {
         str(path.relative_to(ROOT))

@@ -1,4 +1,4 @@
-"""What cosign and openssl say of what portalis has signed: others can check it without portalis."""
+"""cosign and openssl verify signatures of portalis, so that users can verify them without portalis."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def attestation(archive: Path, key: PrivateKey, blob: Path, *options: str) -> su
     public.write_bytes(key.public.pem())
     command = [*parts.cosign(), "verify-blob-attestation", "--key", str(public), "--insecure-ignore-tlog"]
     command += ["--signature", f"{archive}.intoto.jsonl", *options, str(blob)]
-    # its cache goes into HOME
+    # it writes its cache to HOME
     environment = {**os.environ, "HOME": str(archive.parent)}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_cosign_takes_the_provenance_of_archive_sbom_and_files(package: Package, algorithm: str) -> None:
+def test_cosign_verifies_the_provenance_of_archive_sbom_and_files(package: Package, algorithm: str) -> None:
     key = generate_key(algorithm)
     archive = signed(package, key)
     module = package.base / "gelu.wasm"
@@ -45,7 +45,7 @@ def test_cosign_takes_the_provenance_of_archive_sbom_and_files(package: Package,
             assert done.returncode == 0 and "Verified OK" in done.stderr, done.stderr
 
 
-def test_cosign_refuses_another_key_another_file_and_another_type(package: Package) -> None:
+def test_cosign_rejects_a_different_key_file_or_type(package: Package) -> None:
     archive = signed(package)
     kind = ("--type", "slsaprovenance1")
     assert "accepted signatures do not match" in attestation(archive, generate_key("ed25519"), archive, *kind).stderr
@@ -55,7 +55,7 @@ def test_cosign_refuses_another_key_another_file_and_another_type(package: Packa
     assert attestation(archive, KEY, archive, "--type", "cyclonedx").returncode != 0
 
 
-def test_what_cosign_has_signed_is_checked_with_its_public_key(tmp_path: Path) -> None:
+def test_a_signature_of_cosign_is_verified_with_its_public_key(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "COSIGN_PASSWORD": "secret"}
 
     def cosign(*arguments: str) -> None:
@@ -73,7 +73,7 @@ def test_what_cosign_has_signed_is_checked_with_its_public_key(tmp_path: Path) -
 
 
 def commands(title: str) -> str:
-    """The shell commands below a heading of the guide."""
+    """The shell commands in a section of the guide."""
     section = GUIDE.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
     return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
 

@@ -1,4 +1,4 @@
-"""The provenance statement: what it says, and what it keeps to itself."""
+"""The provenance statement: its content, and the values that it does not record."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def statement(package: Package) -> dict[str, Any]:
     return found
 
 
-def test_it_is_an_in_toto_statement_about_the_archive_and_all_that_is_in_it(package: Package) -> None:
+def test_its_subjects_are_the_archive_its_files_and_the_images(package: Package) -> None:
     found = statement(package)
     assert (found["_type"], found["predicateType"]) == (TYPE, PREDICATE_TYPE)
     subjects = {each["name"]: each for each in found["subject"]}
@@ -56,7 +56,7 @@ def test_it_is_an_in_toto_statement_about_the_archive_and_all_that_is_in_it(pack
     assert subjects["demo-gelu:1.2.3"]["uri"] == "pkg:docker/demo-gelu@1.2.3"
 
 
-def test_it_says_what_was_asked_for_and_who_built_when(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_records_the_spec_the_builder_and_the_time(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1714979289")
     predicate = statement(package)["predicate"]
     build, run = predicate["buildDefinition"], predicate["runDetails"]
@@ -67,13 +67,13 @@ def test_it_says_what_was_asked_for_and_who_built_when(package: Package, monkeyp
     assert statement(package)["predicate"] == predicate
 
 
-def test_without_a_set_time_it_says_when_it_was_finished(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_fixed_time_it_has_the_time_of_its_end(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    told = statement(package)["predicate"]["runDetails"]["metadata"]
-    assert told["finishedOn"] > told["startedOn"] == CREATED_AT
+    metadata = statement(package)["predicate"]["runDetails"]["metadata"]
+    assert metadata["finishedOn"] > metadata["startedOn"] == CREATED_AT
 
 
-def test_a_builder_is_called_as_the_spec_says(package: Package) -> None:
+def test_the_builder_id_is_that_of_the_spec(package: Package) -> None:
     package.configure(builder_id="https://ci.example/workflow@v1")
     assert statement(package)["predicate"]["runDetails"]["builder"]["id"] == "https://ci.example/workflow@v1"
 
@@ -88,7 +88,7 @@ def test_modules_wheels_and_base_image_are_its_dependencies(package: Package) ->
     assert "demo-gelu" not in found
 
 
-def test_no_secret_and_no_place_of_this_machine_is_in_it(package: Package) -> None:
+def test_it_contains_neither_secrets_nor_paths_of_this_machine(package: Package) -> None:
     package.spec |= {
         "registry_url": "https://user:hunter2@registry.example/team",
         "container_config": {"environment_vars": {"API": "hunter2"}, "labels": {"my_token": "hunter2", "a": "b"}},
@@ -96,14 +96,14 @@ def test_no_secret_and_no_place_of_this_machine_is_in_it(package: Package) -> No
     package.configure(signing_key=package.input("hunter2.key"))
     text = json.dumps(statement(package))
     assert "hunter2" not in text and str(package.base) not in text
-    told = recorded_spec(package.job().spec)
-    assert told["container_config"]["environment_vars"] == {"API": NOT_RECORDED}
-    assert told["container_config"]["labels"] == {"a": "b", "my_token": NOT_RECORDED}
-    assert told["registry_url"] == "https://registry.example/team"
-    assert "output_directory" not in told and told["wasm_binaries"][0]["path"] == "gelu.wasm"
+    recorded = recorded_spec(package.job().spec)
+    assert recorded["container_config"]["environment_vars"] == {"API": NOT_RECORDED}
+    assert recorded["container_config"]["labels"] == {"a": "b", "my_token": NOT_RECORDED}
+    assert recorded["registry_url"] == "https://registry.example/team"
+    assert "output_directory" not in recorded and recorded["wasm_binaries"][0]["path"] == "gelu.wasm"
 
 
-def test_a_statement_is_read_as_it_was_written() -> None:
+def test_a_statement_survives_a_round_trip() -> None:
     subjects = (Subject(name="b", digests={"sha256": SHA}), Subject(name="a", digests={"sha256": SHA}, uri="pkg:x/a"))
     found = parse_statement(encode_statement(subjects, "type", {"key": "ä"}))
     assert found.subjects == (subjects[1], subjects[0])
@@ -129,7 +129,7 @@ GOOD: dict[str, Any] = json.loads(encode_statement([Subject(name="a", digests={"
         ({"predicate": []}, "has no predicateType, or its predicate is not an object"),
     ],
 )
-def test_what_is_no_statement_is_told(values: dict[str, Any], message: str) -> None:
+def test_an_invalid_statement_is_rejected_with_the_reason(values: dict[str, Any], message: str) -> None:
     with pytest.raises(Malformed, match=message):
         parse_statement(json.dumps(GOOD | values).encode())
 
@@ -139,7 +139,7 @@ JSON = SCALARS | st.lists(st.dictionaries(st.sampled_from(["name", "digest", "ur
 
 
 @given(JSON, JSON, JSON)
-def test_no_statement_makes_it_crash(subjects: object, kind: object, predicate: object) -> None:
+def test_random_statements_never_crash(subjects: object, kind: object, predicate: object) -> None:
     values = {"subject": subjects, "predicateType": kind, "predicate": predicate}
     with contextlib.suppress(Malformed):
         parse_statement(json.dumps(GOOD | values).encode())

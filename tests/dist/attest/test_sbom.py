@@ -1,4 +1,4 @@
-"""The SBOM, held to the schema that CycloneDX publishes."""
+"""The SBOM, validated with the schema that CycloneDX publishes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def made(package: Package) -> dict[str, Any]:
 
 
 def components(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """By their references, without the versions of distributions."""
+    """Components by their refs; those of distributions without the version."""
     return {plain(each["bom-ref"]): each for each in document["components"]}
 
 
@@ -59,7 +59,7 @@ def properties(component: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def wheel(name: str, version: str, license_expression: str) -> bytes:
-    """A wheel with nothing but its metadata."""
+    """A wheel that contains only its metadata."""
     import io
 
     made = io.BytesIO()
@@ -69,7 +69,7 @@ def wheel(name: str, version: str, license_expression: str) -> bytes:
     return made.getvalue()
 
 
-def test_the_package_is_what_the_document_is_about(package: Package) -> None:
+def test_the_root_component_is_the_package(package: Package) -> None:
     package.configure(
         license_type="Apache-2.0 OR MIT",
         publish_metadata={
@@ -94,20 +94,23 @@ def test_a_module_has_its_hashes_its_language_and_its_tools(package: Package) ->
     component = components(made(package))["module:from_rust"]
     found = hashes(component)
     assert set(found) == {"SHA-256", "SHA-512", "BLAKE3"} and found["BLAKE3"] == [blake3.blake3(data).hexdigest()]
-    told = properties(component)
-    assert ("portalis:path", "wasm/from_rust.wasm") in told
-    assert ("portalis:producers:language", "Rust") in told
-    assert [value for name, value in told if name == "portalis:producers:processed-by"] == ["clang 18", "rustc 1.83.0"]
+    found_properties = properties(component)
+    assert ("portalis:path", "wasm/from_rust.wasm") in found_properties
+    assert ("portalis:producers:language", "Rust") in found_properties
+    assert [value for name, value in found_properties if name == "portalis:producers:processed-by"] == [
+        "clang 18",
+        "rustc 1.83.0",
+    ]
 
 
-def test_the_runtime_is_listed_though_no_image_is_made(package: Package) -> None:
+def test_the_runtime_is_listed_without_an_image(package: Package) -> None:
     component = components(made(package))["pypi:wasmtime"]
     (pin,) = select_pins("wasmtime")
     assert component["version"] == pin.version and component["purl"] == f"pkg:pypi/wasmtime@{pin.version}"
     assert set(hashes(component)["SHA-256"]) == pin.hashes
 
 
-def test_what_an_image_installs_is_listed_with_the_hashes_that_pip_checks(package: Package) -> None:
+def test_distributions_of_an_image_are_listed_with_the_hashes_that_pip_checks(package: Package) -> None:
     package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/models/gelu.wasm", MODULE.read_bytes())
     document = made(package)
@@ -124,7 +127,7 @@ def test_what_an_image_installs_is_listed_with_the_hashes_that_pip_checks(packag
     assert graph["package"] == {"image:demo-gelu:1.2.3", "module:gelu", "triton-backend"}
 
 
-def test_of_a_wheelhouse_it_is_the_very_wheels(package: Package) -> None:
+def test_distributions_of_a_wheelhouse_have_the_digests_of_its_wheels(package: Package) -> None:
     data = wheel("anyio", "4.16.0", "MIT")
     package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/wheels/anyio-4.16.0-py3-none-any.whl", data)
@@ -150,7 +153,7 @@ def test_of_a_wheelhouse_it_is_the_very_wheels(package: Package) -> None:
         ),
     ],
 )
-def test_the_base_image_is_named_by_its_digest_where_that_is_known(
+def test_the_base_image_is_identified_by_its_digest_if_known(
     package: Package, image: str, name: str, version: str | None, url: str
 ) -> None:
     package.spec["container_config"] = {"base_image": image}
@@ -159,7 +162,7 @@ def test_the_base_image_is_named_by_its_digest_where_that_is_known(
     assert hashes(component) == ({"SHA-256": ["a" * 64]} if "@" in image else {})
 
 
-def test_another_runtime_of_the_images_is_listed_with_its_files(package: Package) -> None:
+def test_a_runtime_other_than_wasmtime_is_listed_with_its_files(package: Package) -> None:
     package.spec["container_config"] = {"wasm_runtime": "WasmEdge", "wasm_runtime_version": "0.14.1"}
     package.stage(f"{CONTEXT}/wasm-runtime/wasmedge", b"a program")
     document = made(package)
@@ -169,7 +172,7 @@ def test_another_runtime_of_the_images_is_listed_with_its_files(package: Package
     assert "runtime:WasmEdge" in graph["image:demo-gelu:1.2.3"]
 
 
-def test_what_an_extension_carries_is_listed(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distributions_unpacked_in_an_extension_are_listed(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     extension = OmniversePackageArtifact(
         extension_name="portalis_ext.demo",
         extension_version="1.2.3",
@@ -180,8 +183,10 @@ def test_what_an_extension_carries_is_listed(package: Package, monkeypatch: pyte
         kit_version_compatibility="110",
         validated=True,
     )
-    made_so_far = package.made()
-    monkeypatch.setattr(package, "made", lambda: made_so_far.model_copy(update={"omniverse_packages": (extension,)}))
+    made_so_far = package.artifacts()
+    monkeypatch.setattr(
+        package, "artifacts", lambda: made_so_far.model_copy(update={"omniverse_packages": (extension,)})
+    )
     (pin,) = select_pins("numpy")
     metadata = b"Metadata-Version: 2.4\nLicense-Expression: BSD-3-Clause\n\nIt is free.\n"
     package.stage(f"omniverse/demo/pip_prebundle/numpy-{pin.version}.dist-info/METADATA", metadata)
@@ -194,7 +199,7 @@ def test_what_an_extension_carries_is_listed(package: Package, monkeypatch: pyte
     assert needs(document)["extension:portalis_ext.demo"] == {"pypi:numpy", "pypi:wasmtime", "module:gelu"}
 
 
-def test_the_same_package_has_the_same_document_wherever_it_lies(new_package: Callable[[str], Package]) -> None:
+def test_the_same_package_has_the_same_document_in_every_directory(new_package: Callable[[str], Package]) -> None:
     first, second = (made(new_package(name)) for name in ("a", "b"))
     assert first == second
     changed = new_package("c")
@@ -202,7 +207,7 @@ def test_the_same_package_has_the_same_document_wherever_it_lies(new_package: Ca
     assert made(changed)["serialNumber"] != first["serialNumber"]
 
 
-def test_a_module_that_has_changed_is_told(package: Package) -> None:
+def test_a_module_that_changed_after_inspection_is_an_error(package: Package) -> None:
     from portalis.target import StageError
 
     package.spec["wasm_binaries"] = [package.input("m.wasm", module(b""))]
@@ -212,7 +217,9 @@ def test_a_module_that_has_changed_is_told(package: Package) -> None:
         package_components(job)
 
 
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)  # as a spec can have it
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30
+)  # all that a spec accepts
 
 
 @settings(
@@ -223,7 +230,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 @example(text="ssh://git@example.com/x.git", more="\\")
 @example(text="\x85", more="/")
 @example(text="//", more=" ")
-def test_whatever_the_spec_says_the_document_is_valid(package: Package, text: str, more: str) -> None:
+def test_the_document_is_valid_for_every_spec(package: Package, text: str, more: str) -> None:
     spec = dict(package.spec, package_name=text, description=more)
     config = {"license_type": text, "publish_metadata": {"author": more, "homepage": text, "repository": more}}
     spec["distribution_config"] = config
@@ -249,7 +256,7 @@ def test_every_kind_has_a_type_of_component() -> None:
     assert set(TYPES) == set(ComponentKind)
 
 
-def test_a_wheel_that_is_none_has_no_license(package: Package, tmp_path: Path) -> None:
+def test_an_invalid_wheel_has_no_license(package: Package, tmp_path: Path) -> None:
     package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/wheels/anyio-4.16.0-py3-none-any.whl", b"PK nonsense")
     assert "licenses" not in components(made(package))["pypi:anyio"]

@@ -1,4 +1,4 @@
-"""Real packages of every format, made once, and what verify says of others in their place."""
+"""Archives of every format, created once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.dist.conftest import Package
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[ArchiveFormat, Path]:
-    """An archive of each format, with all that lies beside it."""
+    """An archive of each format, with its sidecar files."""
     made = {}
     for packed in ArchiveFormat:
         package = Package(tmp_path_factory.mktemp("shipped") / packed.value)

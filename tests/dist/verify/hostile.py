@@ -1,4 +1,4 @@
-"""Builds archives that portalis would never make."""
+"""Builds archives that portalis never creates."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from portalis.dist.verify import ReadLimits, VerificationReport, verify_package
 from portalis.spec.distribution import ArchiveFormat
 
 TOP = "demo-1.2.3"
-EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def manifest(files: Mapping[str, bytes], **changes: Any) -> bytes:
-    """A manifest that lists `files`, which have their paths below the top folder."""
+    """A manifest that lists `files`, whose paths are below the top directory."""
     entries = [
         {
             "name": path.rpartition("/")[2],
@@ -65,7 +64,7 @@ def tar_of(files: Mapping[str, bytes], more: Iterable[tarfile.TarInfo] = (), how
 
 
 def packed_as(data: bytes, packed: ArchiveFormat) -> bytes:
-    """`data` compressed as the tar formats are."""
+    """`data` compressed as in a tar format."""
     if packed is ArchiveFormat.TarGz:
         return gzip.compress(data, mtime=0)
     if packed is ArchiveFormat.TarBz2:
@@ -76,7 +75,7 @@ def packed_as(data: bytes, packed: ArchiveFormat) -> bytes:
 
 
 def gz(data: bytes) -> bytes:
-    """`data` as gzip compresses it."""
+    """`data` compressed with gzip."""
     return packed_as(data, ArchiveFormat.TarGz)
 
 
@@ -94,19 +93,19 @@ def zip_of(files: Mapping[str, bytes], more: Iterable[tuple[zipfile.ZipInfo, byt
 
 
 def below(files: Mapping[str, bytes], **changes: Any) -> dict[str, bytes]:
-    """`files` and their manifest, below the top folder."""
+    """`files` and their manifest, below the top directory."""
     listed = {**files, "manifest.json": manifest(files, **changes)}
     return {f"{TOP}/{name}": data for name, data in listed.items()}
 
 
 def report(folder: Path, data: bytes, packed: ArchiveFormat = ArchiveFormat.TarGz, **limits: int) -> VerificationReport:
-    """What verify says of an archive with these bytes."""
+    """Verify an archive with these bytes."""
     path = folder / f"{TOP}{ARCHIVE_ENDINGS[packed]}"
     path.write_bytes(data)
     return verify_package(path, ReadLimits(**limits))
 
 
 def messages(found: VerificationReport) -> list[str]:
-    """What is wrong, as one text for each finding, with its check in front."""
+    """The messages of all findings, each after the name of its check."""
     assert all(each.remediation for each in found.findings)
     return [f"{each.check}: {each.message}" for each in found.findings]

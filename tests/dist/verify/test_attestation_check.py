@@ -1,4 +1,4 @@
-"""What is checked of an archive's signature, provenance and SBOM: all is well, or each trouble is told as what it is."""
+"""Checks of signature, provenance and SBOM of an archive: one finding for each difference."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ENVELOPE, SBOM, UNSIGNED = (f"{NAME}.{ending}" for ending in ("intoto.jsonl", "s
 
 
 @pytest.fixture(scope="module")
-def delivery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return signed(Package(tmp_path_factory.mktemp("delivery")))
+def signed_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return signed(Package(tmp_path_factory.mktemp("signed_archive")))
 
 
 @pytest.fixture
-def archive(delivery: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
-    for path in delivery.parent.iterdir():
+def archive(signed_archive: Path, tmp_path: Path) -> Path:
+    """A copy that a test can modify."""
+    for path in signed_archive.parent.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path / NAME
 
@@ -49,26 +49,26 @@ def statement(archive: Path) -> dict[str, Any]:
 
 
 def resign(archive: Path, change: Callable[[dict[str, Any]], object], **options: str) -> None:
-    """Sign another statement with the right key."""
-    said = statement(archive)
-    change(said)
-    archive.with_name(ENVELOPE).write_bytes(create_envelope(json.dumps(said).encode(), KEY, **options))
+    """Sign a modified statement with the right key."""
+    document = statement(archive)
+    change(document)
+    archive.with_name(ENVELOPE).write_bytes(create_envelope(json.dumps(document).encode(), KEY, **options))
 
 
 def messages(archive: Path, key: object = KEY) -> list[str]:
-    told = findings(archive, key)  # type: ignore[arg-type]
-    assert all(each.remediation for each in told)
-    return [f"{each.check}: {each.message}" for each in told]
+    found = findings(archive, key)  # type: ignore[arg-type]
+    assert all(each.remediation for each in found)
+    return [f"{each.check}: {each.message}" for each in found]
 
 
-def subject(said: dict[str, Any], name: str) -> dict[str, Any]:
-    (one,) = (each for each in said["subject"] if each["name"] == name)
+def subject(document: dict[str, Any], name: str) -> dict[str, Any]:
+    (one,) = (each for each in document["subject"] if each["name"] == name)
     found_one: dict[str, Any] = one
     return found_one
 
 
 @pytest.mark.parametrize("algorithm", ["ed25519", "ecdsa-p256"])
-def test_what_was_signed_is_found_right(package: Package, algorithm: str) -> None:
+def test_a_signed_archive_has_no_findings(package: Package, algorithm: str) -> None:
     key = generate_key(algorithm)
     archive = signed(package, key)
     assert findings(archive, key) == [] and findings(archive, None) == []
@@ -76,7 +76,7 @@ def test_what_was_signed_is_found_right(package: Package, algorithm: str) -> Non
     assert {ENVELOPE, SBOM} < names and UNSIGNED not in names
 
 
-def test_unsigned_provenance_is_checked_but_does_not_do_where_a_key_is_given(package: Package) -> None:
+def test_unsigned_provenance_is_checked_but_not_enough_if_a_key_is_passed(package: Package) -> None:
     archive = signed(package, None)
     assert findings(archive, None) == []
     assert messages(archive) == [
@@ -88,24 +88,24 @@ def test_unsigned_provenance_is_checked_but_does_not_do_where_a_key_is_given(pac
     ]
 
 
-def test_another_key_is_named(archive: Path) -> None:
+def test_a_different_key_is_a_finding_with_both_key_ids(archive: Path) -> None:
     other = generate_key("ed25519")
     assert messages(archive, other) == [
         f"signature: {ENVELOPE} is signed with a different key: expected {other.public.keyid}, got {KEY.public.keyid!r}"
     ]
 
 
-def test_a_changed_payload_is_told(archive: Path) -> None:
-    said = statement(archive)
-    said["predicate"]["runDetails"]["builder"]["id"] = "https://someone.else.example"
-    spoiled = envelope(archive) | {"payload": base64.b64encode(json.dumps(said).encode()).decode()}
-    archive.with_name(ENVELOPE).write_text(json.dumps(spoiled))
+def test_a_changed_payload_is_a_finding(archive: Path) -> None:
+    document = statement(archive)
+    document["predicate"]["runDetails"]["builder"]["id"] = "https://someone.else.example"
+    changed = envelope(archive) | {"payload": base64.b64encode(json.dumps(document).encode()).decode()}
+    archive.with_name(ENVELOPE).write_text(json.dumps(changed))
     (message,) = messages(archive)
     assert message.startswith(f"signature: {ENVELOPE} was changed after it was signed")
-    assert findings(archive, None) == []  # without a key nobody can tell
+    assert findings(archive, None) == []  # without a key, the change cannot be detected
 
 
-def test_a_signature_of_an_attacker_under_our_keyid_is_told(archive: Path) -> None:
+def test_a_signature_of_a_different_key_under_the_same_keyid_is_a_finding(archive: Path) -> None:
     forged = json.loads(create_envelope(base64.b64decode(envelope(archive)["payload"]), generate_key("ed25519")))
     forged["signatures"][0]["keyid"] = KEY.public.keyid
     archive.with_name(ENVELOPE).write_text(json.dumps(forged))
@@ -114,45 +114,45 @@ def test_a_signature_of_an_attacker_under_our_keyid_is_told(archive: Path) -> No
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, -3])
-def test_a_truncated_envelope_is_told(archive: Path, keep: int) -> None:
+def test_a_truncated_envelope_is_a_finding(archive: Path, keep: int) -> None:
     path = archive.with_name(ENVELOPE)
     path.write_bytes(path.read_bytes()[:keep])
     (message,) = messages(archive)
     assert message.startswith(f"signature: {ENVELOPE} is not a DSSE envelope")
 
 
-def test_another_type_of_payload_is_told_though_it_is_signed(archive: Path) -> None:
-    resign(archive, lambda said: None, payload_type="application/json")
+def test_a_signed_payload_of_a_different_type_is_a_finding(archive: Path) -> None:
+    resign(archive, lambda document: None, payload_type="application/json")
     (message,) = messages(archive)
     assert "has the wrong payloadType" in message
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         (
-            lambda said: said.update(predicateType="https://example.com/other"),
+            lambda document: document.update(predicateType="https://example.com/other"),
             "got 'https://example.com/other'",
         ),
-        (lambda said: said.update(_type="x"), "is not an in-toto statement of version 1"),
-        (lambda said: said.update(subject=[]), "has no subjects"),
+        (lambda document: document.update(_type="x"), "is not an in-toto statement of version 1"),
+        (lambda document: document.update(subject=[]), "has no subjects"),
     ],
 )
-def test_a_statement_that_is_none_of_ours_is_told(
-    archive: Path, change: Callable[[dict[str, Any]], object], said: str
+def test_a_statement_that_is_not_a_provenance_is_a_finding(
+    archive: Path, change: Callable[[dict[str, Any]], object], reason: str
 ) -> None:
     resign(archive, change)
     (message,) = messages(archive)
-    assert message.startswith("provenance: ") and said in message
+    assert message.startswith("provenance: ") and reason in message
 
 
-def test_every_subject_that_is_too_much_too_little_or_wrong_is_told(archive: Path) -> None:
-    def change(said: dict[str, Any]) -> None:
-        said["subject"].remove(subject(said, "demo-1.2.3/README.md"))
-        subject(said, "demo-1.2.3/manifest.json")["digest"]["sha256"] = "1" * 64
-        subject(said, NAME)["digest"]["sha512"] = "2" * 128
-        said["subject"].append({"name": "demo-1.2.3/more", "digest": {"sha256": "3" * 64}})
-        said["subject"].append({"name": "elsewhere", "digest": {"sha256": "4" * 64}})
+def test_every_extra_missing_or_different_subject_is_a_finding(archive: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["subject"].remove(subject(document, "demo-1.2.3/README.md"))
+        subject(document, "demo-1.2.3/manifest.json")["digest"]["sha256"] = "1" * 64
+        subject(document, NAME)["digest"]["sha512"] = "2" * 128
+        document["subject"].append({"name": "demo-1.2.3/more", "digest": {"sha256": "3" * 64}})
+        document["subject"].append({"name": "elsewhere", "digest": {"sha256": "4" * 64}})
 
     resign(archive, change)
     digest = received(archive).files["manifest.json"].sha256
@@ -166,27 +166,27 @@ def test_every_subject_that_is_too_much_too_little_or_wrong_is_told(archive: Pat
     ]
 
 
-def test_an_archive_that_was_repacked_is_told(archive: Path) -> None:
-    delivered = received(archive)
+def test_a_repacked_archive_is_a_finding(archive: Path) -> None:
+    package = received(archive)
     archive.write_bytes(archive.read_bytes() + b"\0")
-    told = list(attestation_findings(delivered, KEY.public))
-    assert [each.message.rsplit(" ", 3)[1] for each in told] == ["sha256", "sha512"]
-    spoiled = dataclasses.replace(
-        delivered, files={**delivered.files, "wasm/gelu.wasm": FileDigest(size_bytes=1, sha256="5" * 64)}
+    found = list(attestation_findings(package, KEY.public))
+    assert [each.message.rsplit(" ", 3)[1] for each in found] == ["sha256", "sha512"]
+    changed = dataclasses.replace(
+        package, files={**package.files, "wasm/gelu.wasm": FileDigest(size_bytes=1, sha256="5" * 64)}
     )
-    checks = {each.check for each in attestation_findings(spoiled, KEY.public)}
+    checks = {each.check for each in attestation_findings(changed, KEY.public)}
     assert checks == {"provenance", "sbom"}
 
 
-def test_a_renamed_archive_is_told(archive: Path) -> None:
+def test_a_renamed_archive_is_a_finding(archive: Path) -> None:
     for path in list(archive.parent.iterdir()):
         path.rename(path.with_name(path.name.replace(NAME, "other.tar.gz")))
-    told = messages(archive.with_name("other.tar.gz"))
-    assert f"provenance: the archive is named 'other.tar.gz', but the provenance lists it as {NAME!r}" in told
+    found = messages(archive.with_name("other.tar.gz"))
+    assert f"provenance: the archive is named 'other.tar.gz', but the provenance lists it as {NAME!r}" in found
 
 
 def test_an_archive_that_the_provenance_does_not_list_is_a_finding(archive: Path) -> None:
-    resign(archive, lambda said: said["subject"].remove(subject(said, NAME)))
+    resign(archive, lambda document: document["subject"].remove(subject(document, NAME)))
     assert messages(archive) == [f"provenance: the provenance does not list the archive {NAME!r}"]
 
 
@@ -213,14 +213,14 @@ def test_an_archive_without_attestations_is_verified_unless_a_key_is_passed(pack
     assert findings(archive, None) == [] and len(findings(archive)) == 1
 
 
-def test_a_lost_sbom_is_told(archive: Path) -> None:
+def test_a_missing_sbom_is_a_finding(archive: Path) -> None:
     archive.with_name(SBOM).unlink()
     assert messages(archive) == [f"provenance: {SBOM!r} is in the provenance but is missing"]
     archive.with_name(ENVELOPE).unlink()
     assert messages(archive, None) == [f"sbom: {SBOM} is missing, but the archive contains an SBOM"]
 
 
-def components(change: Callable[[list[dict[str, Any]]], object]) -> Callable[[bytes], bytes]:
+def edit_components(change: Callable[[list[dict[str, Any]]], object]) -> Callable[[bytes], bytes]:
     def changed(data: bytes) -> bytes:
         document = json.loads(data)
         change(document["components"])
@@ -235,16 +235,19 @@ def gelu(found_components: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("change", "reason"),
     [
-        (components(lambda c: c.remove(gelu(c))), "the module 'wasm/gelu.wasm' is in the archive but not in the SBOM"),
         (
-            components(lambda c: c.append(json.loads(json.dumps(gelu(c)).replace("wasm/gelu", "wasm/x")))),
+            edit_components(lambda c: c.remove(gelu(c))),
+            "the module 'wasm/gelu.wasm' is in the archive but not in the SBOM",
+        ),
+        (
+            edit_components(lambda c: c.append(json.loads(json.dumps(gelu(c)).replace("wasm/gelu", "wasm/x")))),
             "'wasm/x.wasm'",
         ),
-        (components(lambda c: gelu(c).update(hashes=[])), "differs from the SBOM: its SHA-256 is"),
+        (edit_components(lambda c: gelu(c).update(hashes=[])), "differs from the SBOM: its SHA-256 is"),
         (
-            components(lambda c: gelu(c).update(hashes=[1, {"alg": "SHA-256", "content": 1}], properties=3)),
+            edit_components(lambda c: gelu(c).update(hashes=[1, {"alg": "SHA-256", "content": 1}], properties=3)),
             "not in the SBOM",
         ),
         (lambda data: data[:-9], "is not an SBOM: it is not valid JSON"),
@@ -252,56 +255,58 @@ def gelu(found_components: list[dict[str, Any]]) -> dict[str, Any]:
         (lambda data: b'{"bomFormat": "CycloneDX", "components": 5}', "not in the SBOM"),
     ],
 )
-def test_an_sbom_that_says_something_else_is_told(archive: Path, spoil: Callable[[bytes], bytes], said: str) -> None:
+def test_an_sbom_that_differs_from_the_archive_is_a_finding(
+    archive: Path, change: Callable[[bytes], bytes], reason: str
+) -> None:
     archive.with_name(ENVELOPE).unlink()
     sbom = archive.with_name(SBOM)
-    sbom.write_bytes(spoil(sbom.read_bytes()))
-    told = messages(archive, None)
-    assert told[0] == f"sbom: {SBOM} differs from the SBOM in the archive"
-    assert len(told) == 2 and said in told[1]
+    sbom.write_bytes(change(sbom.read_bytes()))
+    found = messages(archive, None)
+    assert found[0] == f"sbom: {SBOM} differs from the SBOM in the archive"
+    assert len(found) == 2 and reason in found[1]
 
 
-def test_a_module_that_is_another_is_told_by_provenance_and_sbom(archive: Path) -> None:
-    delivered = received(archive)
+def test_a_replaced_module_is_a_finding_of_provenance_and_sbom(archive: Path) -> None:
+    package = received(archive)
     digest = hashlib.sha256(MODULE.read_bytes() + b"\0").hexdigest()
-    spoiled = dataclasses.replace(
-        delivered, files={**delivered.files, "wasm/gelu.wasm": FileDigest(size_bytes=1, sha256=digest)}
+    changed = dataclasses.replace(
+        package, files={**package.files, "wasm/gelu.wasm": FileDigest(size_bytes=1, sha256=digest)}
     )
-    told = [each.message for each in attestation_findings(spoiled, KEY.public)]
-    assert len(told) == 2 and all("'wasm/gelu.wasm' differs from the" in each for each in told)
+    found = [each.message for each in attestation_findings(changed, KEY.public)]
+    assert len(found) == 2 and all("'wasm/gelu.wasm' differs from the" in each for each in found)
 
 
 @given(data=st.data())
-def test_no_change_of_an_envelope_passes_or_crashes(
-    delivery: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+def test_a_changed_envelope_is_a_finding_and_never_crashes(
+    signed_archive: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    original = delivery.with_name(ENVELOPE).read_bytes()
+    original = signed_archive.with_name(ENVELOPE).read_bytes()
     at = data.draw(st.integers(0, len(original) - 1))
     cut = data.draw(st.integers(0, 4))
-    spoiled = original[:at] + data.draw(st.binary(max_size=4)) + original[at + cut :]
-    delivered = received(delivery)
+    changed = original[:at] + data.draw(st.binary(max_size=4)) + original[at + cut :]
+    package = received(signed_archive)
     folder = tmp_path_factory.mktemp("fuzzed")
     for name in (NAME, SBOM):
-        (folder / name).symlink_to(delivery.with_name(name))
-    (folder / ENVELOPE).write_bytes(spoiled)
-    told = list(attestation_findings(dataclasses.replace(delivered, path=folder / NAME), KEY.public))
-    if _means_the_same(spoiled, original):
-        assert told == []
+        (folder / name).symlink_to(signed_archive.with_name(name))
+    (folder / ENVELOPE).write_bytes(changed)
+    found = list(attestation_findings(dataclasses.replace(package, path=folder / NAME), KEY.public))
+    if _is_equivalent(changed, original):
+        assert found == []
     else:
-        assert [each.check for each in told] == ["signature"]
+        assert [each.check for each in found] == ["signature"]
 
 
-def _means_the_same(spoiled: bytes, original: bytes) -> bool:
-    """Whether what counts was left alone: keyids and white space do not."""
+def _is_equivalent(changed: bytes, original: bytes) -> bool:
+    """Whether the significant parts are unchanged; key IDs and white space are not significant."""
     try:
-        return _what_counts(spoiled) == _what_counts(original)
+        return _significant_parts(changed) == _significant_parts(original)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return False
 
 
-def _what_counts(data: bytes) -> tuple[str, bytes, bytes]:
+def _significant_parts(data: bytes) -> tuple[str, bytes, bytes]:
     found = json.loads(data.decode("utf-8-sig"))
-    # base64 of either alphabet, and nothing else
+    # strict base64 with either alphabet
     payload, signature = (
         base64.b64decode(each.encode("ascii").translate(bytes.maketrans(b"-_", b"+/")), validate=True)
         for each in (found["payload"], found["signatures"][0]["sig"])
@@ -316,13 +321,13 @@ ENTRIES = st.lists(
 
 
 @given(subjects=SCALARS | ENTRIES, listed=SCALARS | ENTRIES)
-def test_whatever_was_signed_is_told_and_never_crashes(
-    delivery: Path, tmp_path_factory: pytest.TempPathFactory, subjects: object, listed: object
+def test_signed_nonsense_is_a_finding_and_never_crashes(
+    signed_archive: Path, tmp_path_factory: pytest.TempPathFactory, subjects: object, listed: object
 ) -> None:
     folder = tmp_path_factory.mktemp("signed")
-    (folder / NAME).symlink_to(delivery)
-    said = statement(delivery) | {"subject": subjects}
-    (folder / ENVELOPE).write_bytes(create_envelope(json.dumps(said).encode(), KEY))
+    (folder / NAME).symlink_to(signed_archive)
+    document = statement(signed_archive) | {"subject": subjects}
+    (folder / ENVELOPE).write_bytes(create_envelope(json.dumps(document).encode(), KEY))
     (folder / SBOM).write_text(json.dumps({"bomFormat": "CycloneDX", "components": listed}))
-    delivered: ReceivedPackage = dataclasses.replace(received(delivery), path=folder / NAME)
-    assert {"provenance", "sbom"} <= {each.check for each in attestation_findings(delivered, KEY.public)}
+    package: ReceivedPackage = dataclasses.replace(received(signed_archive), path=folder / NAME)
+    assert {"provenance", "sbom"} <= {each.check for each in attestation_findings(package, KEY.public)}

@@ -1,4 +1,4 @@
-"""Real archives, changed at random: verify never crashes, never writes, and never passes what is another package."""
+"""Random changes of archives: verifying never crashes, writes no file, and never accepts a different package."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CHANGES = st.lists(
 
 
 def changed(data: bytes, changes: list[Change]) -> bytes:
-    """`data` after each of `changes`, at a share of its length."""
+    """`data` after all `changes`; positions are fractions of its length."""
     for how, share, more in changes:
         at = int(share * len(data))
         size = 512 if how in ("repeat", "swap") else len(more)
@@ -74,7 +74,7 @@ def tar_in(data: bytes, packed: ArchiveFormat) -> bytes:
 
 
 def read_by_python(data: bytes, packed: ArchiveFormat) -> dict[str, bytes]:
-    """What tarfile or zipfile would unpack."""
+    """The files that tarfile or zipfile unpacks."""
     if packed is ArchiveFormat.Zip:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {info.filename: archive.read(info) for info in archive.infolist() if not info.is_dir()}
@@ -89,27 +89,27 @@ def read_by_python(data: bytes, packed: ArchiveFormat) -> dict[str, bytes]:
 
 
 def but_the_manifest(data: bytes, packed: ArchiveFormat) -> dict[str, bytes]:
-    """A manifest cannot vouch for the words in itself: what lies beside the archive does."""
+    """The files without the manifest, whose own text only the sidecar files can prove."""
     return {name: each for name, each in read_by_python(data, packed).items() if name != f"{TOP}/manifest.json"}
 
 
 @pytest.fixture(scope="module")
-def desk() -> Iterator[Path]:
-    """A folder in which nothing but the archive may ever lie."""
+def archive_folder() -> Iterator[Path]:
+    """A directory in which verifying must not create files."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "desk").mkdir()
-        yield Path(folder) / "desk"
+        (Path(folder) / "archive_folder").mkdir()
+        yield Path(folder) / "archive_folder"
 
 
-def look(desk: Path, original: Path, data: bytes, *beside: str) -> VerificationReport:
-    """What verify says of `data` in place of `original`."""
-    path = desk / original.name
+def verify_data(archive_folder: Path, original: Path, data: bytes, *sidecars: str) -> VerificationReport:
+    """Verify `data` under the name of `original`, with the sidecar files whose endings are passed."""
+    path = archive_folder / original.name
     path.write_bytes(data)
-    for ending in beside:
-        shutil.copy(original.with_name(f"{original.name}.{ending}"), desk)
-    before = sorted(desk.parent.rglob("*"))
+    for ending in sidecars:
+        shutil.copy(original.with_name(f"{original.name}.{ending}"), archive_folder)
+    before = sorted(archive_folder.parent.rglob("*"))
     found = verify_package(path, ReadLimits(max_bytes=64 << 20))
-    assert sorted(desk.parent.rglob("*")) == before
+    assert sorted(archive_folder.parent.rglob("*")) == before
     for each in before:
         if each.is_file():
             each.unlink()
@@ -117,46 +117,48 @@ def look(desk: Path, original: Path, data: bytes, *beside: str) -> VerificationR
     return found
 
 
-def check(desk: Path, original: Path, packed: ArchiveFormat, data: bytes) -> None:
-    found = look(desk, original, data)
+def check(archive_folder: Path, original: Path, packed: ArchiveFormat, data: bytes) -> None:
+    found = verify_data(archive_folder, original, data)
     if found.verified:
         assert but_the_manifest(data, packed) == but_the_manifest(original.read_bytes(), packed)
     if data != original.read_bytes():
-        assert not look(desk, original, data, "sha256").verified
-        assert not look(desk, original, data, "b3").verified
-        assert not look(desk, original, data, "provenance.json").verified
+        assert not verify_data(archive_folder, original, data, "sha256").verified
+        assert not verify_data(archive_folder, original, data, "b3").verified
+        assert not verify_data(archive_folder, original, data, "provenance.json").verified
 
 
 FUZZ: dict[str, Any] = {"max_examples": 120, "deadline": None}
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_changed_bytes_never_pass(desk: Path, shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat) -> None:
+def test_changed_bytes_are_never_verified(
+    archive_folder: Path, shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat
+) -> None:
     @settings(**FUZZ)
     @given(changes=CHANGES)
     def run(changes: list[Change]) -> None:
-        check(desk, shipped[packed], packed, changed(shipped[packed].read_bytes(), changes))
+        check(archive_folder, shipped[packed], packed, changed(shipped[packed].read_bytes(), changes))
 
     run()
 
 
 @pytest.mark.parametrize("packed", TARS)
 @pytest.mark.bulk
-def test_a_changed_tar_archive_never_passes_in_sound_compression(
-    desk: Path, shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat
+def test_a_changed_tar_archive_is_never_verified_in_valid_compression(
+    archive_folder: Path, shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat
 ) -> None:
     tar = tar_in(shipped[packed].read_bytes(), packed)
 
     @settings(**FUZZ)
     @given(changes=CHANGES)
     def run(changes: list[Change]) -> None:
-        check(desk, shipped[packed], packed, packed_as(changed(tar, changes), packed))
+        check(archive_folder, shipped[packed], packed, packed_as(changed(tar, changes), packed))
 
     run()
 
 
 def rewritten(data: bytes, seed: int, *, change: bool) -> bytes:
-    """The ZIP file with its members in another order; with `change`, one of them has another byte."""
+    """The ZIP file with its members in a different order; with `change`, a byte of one of them differs."""
     some = random.Random(seed)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [(info, archive.read(info)) for info in archive.infolist()]
@@ -177,47 +179,47 @@ def rewritten(data: bytes, seed: int, *, change: bool) -> bytes:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_members_in_another_order_are_the_same_package_and_a_changed_one_is_not(
-    desk: Path, shipped: dict[ArchiveFormat, Path], seed: int
+def test_reordered_members_are_verified_and_changed_ones_are_not(
+    archive_folder: Path, shipped: dict[ArchiveFormat, Path], seed: int
 ) -> None:
     original = shipped[ArchiveFormat.Zip]
     data = rewritten(original.read_bytes(), seed, change=False)
-    assert look(desk, original, data).verified
-    assert data == original.read_bytes() or not look(desk, original, data, "sha512").verified
-    check(desk, original, ArchiveFormat.Zip, data)
-    assert not look(desk, original, rewritten(original.read_bytes(), seed, change=True)).verified
+    assert verify_data(archive_folder, original, data).verified
+    assert data == original.read_bytes() or not verify_data(archive_folder, original, data, "sha512").verified
+    check(archive_folder, original, ArchiveFormat.Zip, data)
+    assert not verify_data(archive_folder, original, rewritten(original.read_bytes(), seed, change=True)).verified
 
 
-def test_the_byte_for_the_system_in_a_gzip_header_counts_where_there_is_a_checksum(
-    desk: Path, shipped: dict[ArchiveFormat, Path]
+def test_the_operating_system_byte_of_a_gzip_header_is_covered_by_checksums_only(
+    archive_folder: Path, shipped: dict[ArchiveFormat, Path]
 ) -> None:
-    """The content is the same: only a checksum of the archive itself can tell."""
+    """The content is the same: only a checksum of the archive itself can detect the change."""
     original = shipped[ArchiveFormat.TarGz]
     data = bytearray(original.read_bytes())
     data[9] = 3
-    assert look(desk, original, bytes(data)).verified
-    assert not look(desk, original, bytes(data), "sha256").verified
+    assert verify_data(archive_folder, original, bytes(data)).verified
+    assert not verify_data(archive_folder, original, bytes(data), "sha256").verified
 
 
-def test_a_manifest_cannot_vouch_for_its_own_words_and_that_is_told(
-    desk: Path, shipped: dict[ArchiveFormat, Path]
+def test_a_changed_manifest_alone_is_verified_with_a_note_in_the_proof(
+    archive_folder: Path, shipped: dict[ArchiveFormat, Path]
 ) -> None:
     original = shipped[ArchiveFormat.TarXz]
     tar = tar_in(original.read_bytes(), ArchiveFormat.TarXz)
-    said = b'"pipeline_id": "run-1"'
-    assert tar.count(said) == 1
-    data = packed_as(tar.replace(said, said.replace(b"1", b"2")), ArchiveFormat.TarXz)
-    alone = look(desk, original, data)
+    text = b'"pipeline_id": "run-1"'
+    assert tar.count(text) == 1
+    data = packed_as(tar.replace(text, text.replace(b"1", b"2")), ArchiveFormat.TarXz)
+    alone = verify_data(archive_folder, original, data)
     assert alone.verified and alone.checks[-1].summary.startswith("only its own manifest; ")
     for ending in ("sha256", "sha512", "b3", "provenance.json"):
-        assert not look(desk, original, data, ending).verified
+        assert not verify_data(archive_folder, original, data, ending).verified
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=2000), packed=st.sampled_from(list(ArchiveFormat)), seal=st.booleans())
-def test_any_bytes_are_refused(
-    desk: Path, shipped: dict[ArchiveFormat, Path], data: bytes, packed: ArchiveFormat, seal: bool
+def test_random_bytes_are_rejected(
+    archive_folder: Path, shipped: dict[ArchiveFormat, Path], data: bytes, packed: ArchiveFormat, seal: bool
 ) -> None:
     if seal and packed is not ArchiveFormat.Zip:
         data = packed_as(data, packed)
-    assert not look(desk, shipped[packed], data).verified
+    assert not verify_data(archive_folder, shipped[packed], data).verified

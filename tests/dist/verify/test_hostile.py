@@ -1,4 +1,4 @@
-"""Archives that mean harm: each is refused with what, why and what to do, quickly and within limits."""
+"""Hostile archives: each is rejected with message and remediation, quickly and within limits."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, **values: object) -> tarfile
     return info
 
 
-# what a tar header or a ZIP can have at all
+# the names that a tar header and a ZIP file can contain
 NAMES = [name for name in HOSTILE if name and "\0" not in name and "\udc80" not in name]
 
 
 @pytest.mark.parametrize("packed", [ArchiveFormat.TarGz, ArchiveFormat.Zip])
 @pytest.mark.parametrize("name", NAMES)
-def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, packed: ArchiveFormat, name: str) -> None:
-    """Also where the manifest lists the file."""
+def test_unsafe_names_are_rejected(tmp_path: Path, packed: ArchiveFormat, name: str) -> None:
+    """The manifest lists the file, too."""
     inside = GOOD | {f"{TOP}/manifest.json": manifest({"a": b"x", name: b"x"}), name: b"x", f"{TOP}/{name}": b"x"}
     data = zip_of(inside) if packed is ArchiveFormat.Zip else gz(tar_of(inside))
-    said = messages(report(tmp_path, data, packed))
-    assert [each for each in said if each.startswith(("paths: ", "structure: "))], said
+    found = messages(report(tmp_path, data, packed))
+    assert [each for each in found if each.startswith(("paths: ", "structure: "))], found
     assert [path.name for path in tmp_path.iterdir()] == [f"{TOP}{ARCHIVE_ENDINGS[packed]}"]
 
 
@@ -60,13 +60,13 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, packed: ArchiveFo
         (tarfile.FIFOTYPE, "a named pipe"),
     ],
 )
-def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path, kind: bytes, what: str) -> None:
+def test_entries_that_are_neither_file_nor_directory_are_rejected(tmp_path: Path, kind: bytes, what: str) -> None:
     data = gz(tar_of(GOOD, [entry(f"{TOP}/b", kind, linkname="/etc/passwd")]))
     assert f"paths: '{TOP}/b' is {what}" in messages(report(tmp_path, data))
 
 
 @pytest.mark.parametrize(("mode", "what"), [(0o120777, "a symbolic link"), (0o020666, "a device, pipe or directory")])
-def test_a_link_or_a_device_in_a_zip_is_refused(tmp_path: Path, mode: int, what: str) -> None:
+def test_a_link_or_a_device_in_a_zip_is_rejected(tmp_path: Path, mode: int, what: str) -> None:
     info = zipfile.ZipInfo(f"{TOP}/b")
     info.external_attr = mode << 16
     found = report(tmp_path, zip_of(GOOD, [(info, b"/etc/passwd")]), ArchiveFormat.Zip)
@@ -74,35 +74,35 @@ def test_a_link_or_a_device_in_a_zip_is_refused(tmp_path: Path, mode: int, what:
 
 
 @pytest.mark.parametrize("kind", [b"S", b"g", b"M", b"V", b"K", b"7", b"Z"])
-def test_kinds_of_entries_that_packages_do_not_have_are_refused(tmp_path: Path, kind: bytes) -> None:
-    said = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/b", kind)]))))
-    assert any("which packages do not use" in each for each in said), said
+def test_entry_types_that_packages_do_not_use_are_rejected(tmp_path: Path, kind: bytes) -> None:
+    found = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/b", kind)]))))
+    assert any("which packages do not use" in each for each in found), found
 
 
-def test_a_file_that_would_run_as_root_is_refused(tmp_path: Path) -> None:
-    said = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/b", mode=0o4755)]))))
-    assert f"paths: '{TOP}/b' has a setuid, setgid or sticky bit: its mode is 4755" in said
+def test_a_setuid_bit_is_rejected(tmp_path: Path) -> None:
+    found = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/b", mode=0o4755)]))))
+    assert f"paths: '{TOP}/b' has a setuid, setgid or sticky bit: its mode is 4755" in found
 
 
 @pytest.mark.parametrize("name", ["a", "A"])
-def test_a_name_that_is_there_twice_is_refused_also_in_other_letters(tmp_path: Path, name: str) -> None:
-    said = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/{name}")]))))
-    assert any(each.startswith(f"paths: '{TOP}/{name}' ") for each in said), said
+def test_a_duplicate_name_is_rejected_also_if_only_case_differs(tmp_path: Path, name: str) -> None:
+    found = messages(report(tmp_path, gz(tar_of(GOOD, [entry(f"{TOP}/{name}")]))))
+    assert any(each.startswith(f"paths: '{TOP}/{name}' ") for each in found), found
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_is_twice_in_a_zip_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_name_in_a_zip_is_rejected(tmp_path: Path) -> None:
     found = report(tmp_path, zip_of(GOOD, [(zipfile.ZipInfo(f"{TOP}/a"), b"other")]), ArchiveFormat.Zip)
     assert f"paths: '{TOP}/a' occurs twice" in messages(found)
 
 
-def test_a_file_below_a_file_is_refused(tmp_path: Path) -> None:
-    said = messages(report(tmp_path, gz(tar_of(GOOD | {f"{TOP}/A/b": b""}))))
-    assert f"paths: '{TOP}/A/b' is below another file" in said
+def test_a_file_below_another_file_is_rejected(tmp_path: Path) -> None:
+    found = messages(report(tmp_path, gz(tar_of(GOOD | {f"{TOP}/A/b": b""}))))
+    assert f"paths: '{TOP}/A/b' is below another file" in found
 
 
 def zeros(packed: ArchiveFormat, size: int) -> bytes:
-    """An archive with one file of `size` zeros, made in pieces."""
+    """An archive with one file of `size` zeros."""
     if packed is ArchiveFormat.Zip:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{TOP}/a", "w") as file:
@@ -113,29 +113,29 @@ def zeros(packed: ArchiveFormat, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_a_bomb_by_ratio_is_refused(tmp_path: Path, packed: ArchiveFormat) -> None:
-    said = messages(report(tmp_path, zeros(packed, 80 << 20), packed))
-    assert any("may be a decompression bomb" in each for each in said), said
+def test_too_high_a_compression_ratio_is_rejected(tmp_path: Path, packed: ArchiveFormat) -> None:
+    found = messages(report(tmp_path, zeros(packed, 80 << 20), packed))
+    assert any("may be a decompression bomb" in each for each in found), found
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_a_bomb_by_size_is_refused(tmp_path: Path, packed: ArchiveFormat) -> None:
-    said = messages(report(tmp_path, zeros(packed, 2 << 20), packed, max_bytes=1 << 20))
-    assert any("are larger than 1.0 MiB in total" in each for each in said), said
+def test_too_large_a_total_size_is_rejected(tmp_path: Path, packed: ArchiveFormat) -> None:
+    found = messages(report(tmp_path, zeros(packed, 2 << 20), packed, max_bytes=1 << 20))
+    assert any("are larger than 1.0 MiB in total" in each for each in found), found
 
 
 @pytest.mark.parametrize("packed", [ArchiveFormat.TarGz, ArchiveFormat.Zip])
-def test_a_bomb_by_count_is_refused(tmp_path: Path, packed: ArchiveFormat) -> None:
+def test_too_many_entries_are_rejected(tmp_path: Path, packed: ArchiveFormat) -> None:
     inside = below({str(i): b"" for i in range(200)})
     data = zip_of(inside) if packed is ArchiveFormat.Zip else gz(tar_of(inside))
-    said = messages(report(tmp_path, data, packed, max_entries=100))
-    assert any("more than 100 files and directories" in each for each in said), said
+    found = messages(report(tmp_path, data, packed, max_entries=100))
+    assert any("more than 100 files and directories" in each for each in found), found
     assert messages(report(tmp_path, data, packed, max_entries=201)) == []
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_a_header_that_announces_gigabytes_takes_no_memory(tmp_path: Path, kind: bytes) -> None:
-    """tarfile would read all of it at once."""
+def test_a_header_that_declares_gigabytes_allocates_no_memory(tmp_path: Path, kind: bytes) -> None:
+    """tarfile would read the whole header into memory."""
     data = gz(entry("x", kind, size=4 << 30).tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
     assert messages(report(tmp_path, data))[0] == "structure: an extended header in the archive is larger than 64 KiB"
 
@@ -146,7 +146,7 @@ def pax(*records: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "reason"),
     [
         ([b"size=1\n"], "has two sizes"),
         ([b"size=-1\n"], "has two sizes"),
@@ -158,24 +158,22 @@ def pax(*records: bytes) -> bytes:
         ([b"path\n"], "damaged"),
     ],
 )
-def test_an_extended_header_that_others_may_read_otherwise_is_refused(
-    tmp_path: Path, records: list[bytes], said: str
-) -> None:
+def test_an_ambiguous_extended_header_is_rejected(tmp_path: Path, records: list[bytes], reason: str) -> None:
     data = gz(pax(*records) + tar_of(GOOD))
     found = messages(report(tmp_path, data))
-    assert any(said in each for each in found), found
+    assert any(reason in each for each in found), found
 
 
 @pytest.mark.parametrize("body", [b"x", b"0 path=a\n", b"99 path=a\n", b"6 a=\n", b"-9 path=a\n"])
-def test_a_damaged_extended_header_is_refused(tmp_path: Path, body: bytes) -> None:
+def test_a_damaged_extended_header_is_rejected(tmp_path: Path, body: bytes) -> None:
     data = entry("x", tarfile.XHDTYPE, size=len(body)).tobuf() + body + bytes(-len(body) % 512) + tar_of(GOOD)
     assert "structure: an extended header in the archive is damaged" in messages(report(tmp_path, gz(data)))
 
 
-def test_a_chain_of_extended_headers_is_refused(tmp_path: Path) -> None:
-    """tarfile follows them by recursion."""
-    said = messages(report(tmp_path, gz(pax(b"path=a\n") * 5000 + tar_of(GOOD))))
-    assert any("which packages do not use" in each for each in said), said
+def test_a_chain_of_extended_headers_is_rejected(tmp_path: Path) -> None:
+    """tarfile follows such chains by recursion."""
+    found = messages(report(tmp_path, gz(pax(b"path=a\n") * 5000 + tar_of(GOOD))))
+    assert any("which packages do not use" in each for each in found), found
 
 
 TAR = tar_of(GOOD)
@@ -188,7 +186,7 @@ ONE = 512 + 512  # the first file, 'a', with its content
         TAR + b"more",
         TAR + TAR,
         TAR[:-1] + b"x",
-        TAR[: ONE - 1] + b"x" + TAR[ONE:],  # behind the end of a file
+        TAR[: ONE - 1] + b"x" + TAR[ONE:],  # after the end of a file
         TAR[:-10_000],
         TAR.rstrip(b"\0"),
         b"",
@@ -196,20 +194,20 @@ ONE = 512 + 512  # the first file, 'a', with its content
     ],
 )
 @pytest.mark.parametrize("packed", [ArchiveFormat.TarGz, ArchiveFormat.TarZst])
-def test_what_is_hidden_in_a_tar_or_cut_off_is_refused(tmp_path: Path, data: bytes, packed: ArchiveFormat) -> None:
-    said = messages(report(tmp_path, packed_as(data, packed), packed))
-    assert any(each.startswith("structure: ") for each in said), said
+def test_hidden_data_in_a_tar_and_truncation_are_rejected(tmp_path: Path, data: bytes, packed: ArchiveFormat) -> None:
+    found = messages(report(tmp_path, packed_as(data, packed), packed))
+    assert any(each.startswith("structure: ") for each in found), found
 
 
 @pytest.mark.parametrize("packed", [each for each in ArchiveFormat if each is not ArchiveFormat.Zip])
 @pytest.mark.parametrize("more", [b"x", b"more than a few bytes" * 9, bytes(512)])
-def test_what_follows_the_compressed_data_is_refused(tmp_path: Path, packed: ArchiveFormat, more: bytes) -> None:
-    said = messages(report(tmp_path, packed_as(TAR, packed) + more, packed))
-    assert any(each.startswith("structure: ") for each in said), said
+def test_data_after_the_compressed_data_is_rejected(tmp_path: Path, packed: ArchiveFormat, more: bytes) -> None:
+    found = messages(report(tmp_path, packed_as(TAR, packed) + more, packed))
+    assert any(each.startswith("structure: ") for each in found), found
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_an_archive_that_is_cut_off_anywhere_is_refused(tmp_path: Path, packed: ArchiveFormat) -> None:
+def test_an_archive_that_is_truncated_anywhere_is_rejected(tmp_path: Path, packed: ArchiveFormat) -> None:
     data = zip_of(GOOD) if packed is ArchiveFormat.Zip else packed_as(TAR, packed)
     for length in range(len(data)):
         assert not report(tmp_path, data[:length], packed).verified, length
@@ -268,25 +266,25 @@ def changed_zip(change: str) -> bytes:
         "the same file twice in the list",
     ],
 )
-def test_a_zip_that_programs_may_read_in_two_ways_is_refused(tmp_path: Path, change: str) -> None:
-    said = messages(report(tmp_path, changed_zip(change), ArchiveFormat.Zip))
-    assert any(each.startswith("structure: ") for each in said), said
+def test_an_ambiguous_zip_is_rejected(tmp_path: Path, change: str) -> None:
+    found = messages(report(tmp_path, changed_zip(change), ArchiveFormat.Zip))
+    assert any(each.startswith("structure: ") for each in found), found
 
 
-def test_a_zip_with_another_name_in_an_extra_field_is_refused(tmp_path: Path) -> None:
+def test_a_zip_with_a_different_name_in_an_extra_field_is_rejected(tmp_path: Path) -> None:
     info = zipfile.ZipInfo(f"{TOP}/b")
     info.extra = struct.pack("<2HBL", 0x7075, 9, 1, 0) + b"evil"
-    said = messages(report(tmp_path, zip_of(GOOD, [(info, b"")]), ArchiveFormat.Zip))
-    assert any(each.startswith("structure: ") for each in said), said
+    found = messages(report(tmp_path, zip_of(GOOD, [(info, b"")]), ArchiveFormat.Zip))
+    assert any(each.startswith("structure: ") for each in found), found
 
 
-def test_a_named_pipe_in_a_folder_is_told_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_in_a_directory_is_a_finding_and_does_not_block(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(manifest({}))
     os.mkfifo(tmp_path / "pipe")
     assert messages(verify_package(tmp_path, ReadLimits())) == ["paths: 'pipe' is a device, pipe or socket"]
 
 
-def test_a_named_pipe_in_place_of_a_checksum_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_instead_of_a_checksum_file_is_a_finding_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"{TOP}.tar.gz.sha256")
     assert "is not a regular file" in messages(report(tmp_path, gz(TAR)))[0]
 
@@ -313,8 +311,8 @@ MANIFESTS = {
 }
 
 
-def test_a_manifest_of_any_text_is_refused_in_bounded_memory_and_time(tmp_path: Path) -> None:
-    """The next archive is verified by the same process: the first of each pair is hostile, the second is not."""
+def test_a_hostile_manifest_is_rejected_in_bounded_memory_and_time(tmp_path: Path) -> None:
+    """After each hostile archive, the same process verifies a valid one."""
     paths = []
     for name, (file, text) in MANIFESTS.items():
         paths.append(tmp_path / name / f"{TOP}.tar.gz")
@@ -348,8 +346,8 @@ for path in hostile:
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
 @pytest.mark.bulk
-def test_a_bomb_does_not_take_the_memory_either(tmp_path: Path, packed: ArchiveFormat) -> None:
-    """zstd makes 128 KiB of 4 bytes, and one call of its library as much as it is given input for."""
+def test_a_decompression_bomb_is_rejected_in_bounded_memory(tmp_path: Path, packed: ArchiveFormat) -> None:
+    """zstd decompresses 4 bytes to 128 KiB, and the library cannot limit its output."""
     path = tmp_path / f"{TOP}{ARCHIVE_ENDINGS[packed]}"
     path.write_bytes(zeros(packed, 208 << 20))
     done = subprocess.run([sys.executable, "-c", MEMORY, str(path)], cwd=ROOT, capture_output=True, text=True)
@@ -357,7 +355,7 @@ def test_a_bomb_does_not_take_the_memory_either(tmp_path: Path, packed: ArchiveF
     assert "are larger than 200.0 MiB in total" in done.stdout
 
 
-def test_a_window_of_zstd_larger_than_its_programs_take_is_refused(tmp_path: Path) -> None:
+def test_a_zstd_window_larger_than_the_limit_is_rejected(tmp_path: Path) -> None:
     parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=28, write_content_size=False)
     packing = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     data = packing.compress(TAR) + packing.flush()
@@ -365,5 +363,5 @@ def test_a_window_of_zstd_larger_than_its_programs_take_is_refused(tmp_path: Pat
 
 
 def test_an_empty_member_changes_nothing(tmp_path: Path) -> None:
-    """The content is the same, and so it is taken, unless a checksum file says otherwise."""
+    """The content is the same, so the archive is verified, unless a checksum file differs."""
     assert report(tmp_path, gz(TAR) + gzip.compress(b"", mtime=0)).verified

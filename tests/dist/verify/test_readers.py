@@ -1,4 +1,4 @@
-"""What verify reads of folders, checksum files and manifests, and where it stops reading."""
+"""Reading of directories, checksum files and manifests, and its limits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .hostile import TOP, below, gz, manifest, messages, report, tar_of
 
 
 @pytest.mark.parametrize("failure", [MemoryError, RecursionError])
-def test_an_archive_that_takes_all_memory_is_one_finding(failure: type[Exception]) -> None:
-    """What has no memory left cannot be provoked without harm to the tests beside it."""
+def test_a_lack_of_memory_is_one_finding(failure: type[Exception]) -> None:
+    """The exceptions are simulated, because a real lack of memory would affect concurrent tests."""
 
     def entries() -> Iterator[ArchiveEntry]:
         yield ArchiveEntry(name="a", kind=EntryKind.Folder)
@@ -41,7 +41,7 @@ def test_a_manifest_that_is_too_large_is_not_kept() -> None:
     assert "'manifest.json' is larger than 16 MiB" in found.findings[0].message
 
 
-def test_a_folder_that_is_too_deep_or_too_large_is_not_read_on(tmp_path: Path) -> None:
+def test_a_directory_that_is_too_deep_or_too_large_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(manifest({}))
     assert messages(verify_package(tmp_path, ReadLimits(max_bytes=10)))[0].startswith(
         "structure: the files of the package are larger than 10 bytes"
@@ -56,7 +56,7 @@ def test_a_folder_that_is_too_deep_or_too_large_is_not_read_on(tmp_path: Path) -
     assert any("nested more than 64 levels" in each for each in messages(verify_package(tmp_path, ReadLimits())))
 
 
-def test_a_manifest_that_lists_a_path_twice_is_wrong(tmp_path: Path) -> None:
+def test_a_manifest_that_lists_a_path_twice_is_a_finding(tmp_path: Path) -> None:
     listed = {"name": "a", "path": "a", "size_bytes": 1, "checksum_sha256": "0" * 64, "artifact_type": "file"}
     archive = gz(tar_of(below({"a": b"x"}, artifacts={"distribution_archives": [listed, listed]})))
     assert "manifest: the manifest lists 'a' twice" in messages(report(tmp_path, archive))
@@ -70,12 +70,12 @@ def test_a_manifest_that_lists_a_path_twice_is_wrong(tmp_path: Path) -> None:
         (b"", f"has no checksum for {TOP}.tar.gz"),
     ],
 )
-def test_a_checksum_file_that_says_nothing_of_the_archive_is_wrong(tmp_path: Path, text: bytes, reason: str) -> None:
+def test_a_checksum_file_without_the_archive_is_a_finding(tmp_path: Path, text: bytes, reason: str) -> None:
     (tmp_path / f"{TOP}.tar.gz.sha256").write_bytes(text)
     assert any(reason in each for each in messages(report(tmp_path, gz(tar_of(below({"a": b"x"}))))))
 
 
-def test_there_has_to_be_something_that_can_be_verified(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_verified_is_a_usage_error(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path / "nothing", "No such file"),
         (tmp_path, "contains neither a manifest nor an archive"),
@@ -85,7 +85,7 @@ def test_there_has_to_be_something_that_can_be_verified(tmp_path: Path) -> None:
             verify_package(path, ReadLimits())
 
 
-def test_an_output_folder_without_archives_is_verified_by_its_manifest(tmp_path: Path) -> None:
+def test_an_output_directory_without_archives_is_verified_by_its_manifest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     (tmp_path / "manifest.json").write_bytes(manifest({"a": b"x"}))
     (tmp_path / "packaging-report.json").write_text("{}")

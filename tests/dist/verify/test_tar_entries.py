@@ -1,4 +1,4 @@
-"""Tar streams that no program should write, each refused with its reason before anything behind it is read."""
+"""Invalid tar streams, each rejected with the reason."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 512)
 
 
-def refusal(data: bytes) -> str:
-    """Why the stream `data` is refused."""
+def rejection(data: bytes) -> str:
+    """The reason for rejecting the stream `data`."""
     with pytest.raises(UnsafeArchive) as caught:
         for _ in tar_entries(io.BytesIO(data), ReadLimits()):
             pass
@@ -55,11 +55,11 @@ def refusal(data: bytes) -> str:
         ),
     ],
 )
-def test_a_damaged_stream_is_refused_with_its_reason(data: bytes, reason: str) -> None:
-    assert reason in refusal(data)
+def test_a_damaged_stream_is_rejected_with_the_reason(data: bytes, reason: str) -> None:
+    assert reason in rejection(data)
 
 
-def test_folders_have_no_slash_and_long_names_are_read_in_both_styles() -> None:
+def test_directories_have_no_slash_and_long_names_are_read_in_both_styles() -> None:
     folder = tarfile.TarInfo("folder")
     folder.type = tarfile.DIRTYPE
     long = "x" * 300
@@ -71,8 +71,8 @@ def test_folders_have_no_slash_and_long_names_are_read_in_both_styles() -> None:
         assert found == [(long, EntryKind.File), ("folder", EntryKind.Folder)]
 
 
-def test_a_size_beyond_the_header_is_the_one_of_the_extended_header() -> None:
-    """A file of 8 GiB: the walk asks for its content, and finds that it is cut off."""
+def test_a_size_that_does_not_fit_into_the_header_is_read_from_the_extended_header() -> None:
+    """A file of 8 GiB without its content."""
     info = tarfile.TarInfo("large")
     info.size = 8**11
-    assert refusal(info.tobuf(tarfile.PAX_FORMAT)) == "the archive is truncated in 'large'"
+    assert rejection(info.tobuf(tarfile.PAX_FORMAT)) == "the archive is truncated in 'large'"

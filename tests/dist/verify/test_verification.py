@@ -1,4 +1,4 @@
-"""What verify says of real packages, whole and changed."""
+"""Verification of real packages, valid and changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def archive_of(files: dict[str, bytes], packed: ArchiveFormat) -> bytes:
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_what_portalis_makes_is_verified(shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat) -> None:
+def test_an_archive_of_portalis_is_verified(shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat) -> None:
     found = verify_package(shipped[packed], ReadLimits())
     assert found.verified and found.archive_format is packed and messages(found) == []
     assert found.file_count == 19 and [check.name for check in found.checks if check.proves] == [
@@ -41,7 +41,7 @@ def test_what_portalis_makes_is_verified(shipped: dict[ArchiveFormat, Path], pac
     ]
 
 
-def test_the_checksum_files_are_those_that_the_usual_programs_take(shipped: dict[ArchiveFormat, Path]) -> None:
+def test_sha256sum_and_sha512sum_accept_the_checksum_files(shipped: dict[ArchiveFormat, Path]) -> None:
     folder = shipped[ArchiveFormat.TarGz].parent
     for program in ("sha256sum", "sha512sum"):
         name = f"{TOP}.tar.gz.{program[:-3]}"
@@ -50,14 +50,12 @@ def test_the_checksum_files_are_those_that_the_usual_programs_take(shipped: dict
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_a_package_that_others_have_packed_again_is_taken_by_its_manifest(
-    tmp_path: Path, packed: ArchiveFormat
-) -> None:
+def test_a_package_repacked_by_other_tools_is_verified_by_its_manifest(tmp_path: Path, packed: ArchiveFormat) -> None:
     assert messages(report(tmp_path, archive_of(below(FILES), packed), packed)) == []
 
 
 @pytest.mark.parametrize("tool", [["tar", "--format=gnu"], ["tar", "--format=pax"], ["tar", "--format=ustar"]])
-def test_what_gnu_tar_writes_is_read(tmp_path: Path, tool: list[str]) -> None:
+def test_archives_of_gnu_tar_are_read(tmp_path: Path, tool: list[str]) -> None:
     long = "docs/" + "long/" * 12 + "name" * 20 + ".md"  # GNU's long name, pax's path, ustar's prefix
     for name, data in below({**FILES, long: b"x"}).items():
         place = tmp_path / name
@@ -70,7 +68,7 @@ def test_what_gnu_tar_writes_is_read(tmp_path: Path, tool: list[str]) -> None:
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "reason"),
     [
         (FILES | {"docs/a.md": b"b"}, "manifest: changed: 'docs/a.md': expected 0 bytes, got 1"),
         (FILES | {"README.md": b"# DEMO\n"}, "manifest: changed: 'README.md': expected SHA-256"),
@@ -81,16 +79,16 @@ def test_what_gnu_tar_writes_is_read(tmp_path: Path, tool: list[str]) -> None:
         ),
     ],
 )
-def test_contents_that_differ_from_the_manifest_are_told_by_name(
-    tmp_path: Path, packed: ArchiveFormat, files: dict[str, bytes], said: str
+def test_each_file_that_differs_from_the_manifest_is_a_finding(
+    tmp_path: Path, packed: ArchiveFormat, files: dict[str, bytes], reason: str
 ) -> None:
     inside = {f"{TOP}/{name}": data for name, data in files.items()} | {f"{TOP}/manifest.json": manifest(FILES)}
     (message,) = messages(report(tmp_path, archive_of(inside, packed), packed))
-    assert message.startswith(said)
+    assert message.startswith(reason)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         (b"{", "manifest.json is not a valid package manifest"),
         (b"\xff", "manifest.json is not a valid package manifest"),
@@ -110,10 +108,12 @@ def test_contents_that_differ_from_the_manifest_are_told_by_name(
         (manifest({"../up": b""}), "the manifest lists '../up', which points outside the directory"),
     ],
 )
-def test_a_manifest_that_is_none_or_of_another_package_is_told(tmp_path: Path, text: bytes, said: str) -> None:
+def test_a_manifest_that_is_invalid_or_of_a_different_package_is_a_finding(
+    tmp_path: Path, text: bytes, reason: str
+) -> None:
     inside = {f"{TOP}/manifest.json": text, f"{TOP}/wasm/gelu.wasm": FILES["wasm/gelu.wasm"]}
     found = report(tmp_path, packed_as(tar_of(inside), ArchiveFormat.TarGz))
-    assert any(said in message for message in messages(found)), messages(found)
+    assert any(reason in message for message in messages(found)), messages(found)
 
 
 @pytest.mark.parametrize("name", ["manifest.yaml", "manifest.toml"])
@@ -128,17 +128,17 @@ def test_a_manifest_that_is_none_or_of_another_package_is_told(tmp_path: Path, t
         b"\0",
     ],
 )
-def test_a_hostile_manifest_in_another_format_is_told(tmp_path: Path, name: str, text: bytes) -> None:
+def test_a_hostile_yaml_or_toml_manifest_is_a_finding(tmp_path: Path, name: str, text: bytes) -> None:
     found = report(tmp_path, packed_as(tar_of({f"{TOP}/{name}": text}), ArchiveFormat.TarGz))
     assert messages(found) and all(f"{name} is not a valid package manifest" in each for each in messages(found))
 
 
-def test_two_manifests_are_refused(tmp_path: Path) -> None:
+def test_two_manifests_are_rejected(tmp_path: Path) -> None:
     files = below({"manifest.yaml": b""})
     assert "expected one manifest, got " in messages(report(tmp_path, packed_as(tar_of(files), ArchiveFormat.TarGz)))[0]
 
 
-def test_a_package_that_nothing_is_known_of_is_not_verified(tmp_path: Path) -> None:
+def test_a_package_without_any_proof_is_not_verified(tmp_path: Path) -> None:
     found = report(tmp_path, packed_as(tar_of({f"{TOP}/a": b"x"}), ArchiveFormat.TarGz))
     assert not found.verified and "the contents cannot be verified" in messages(found)[0]
 
@@ -155,7 +155,7 @@ def test_checksums_alone_verify_a_package_without_a_manifest(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "text", ["", "x", "0" * 64 + "  other.tar.gz\n", "0" * 64 + "  demo-1.2.3.tar.gz\n", "\0\xff" * 9]
 )
-def test_a_checksum_file_that_is_wrong_is_told(
+def test_a_checksum_file_that_does_not_match_is_a_finding(
     tmp_path: Path, shipped: dict[ArchiveFormat, Path], ending: str, text: str
 ) -> None:
     path = Path(shutil.copytree(shipped[ArchiveFormat.TarGz].parent, tmp_path / "got")) / f"{TOP}.tar.gz"
@@ -164,7 +164,7 @@ def test_a_checksum_file_that_is_wrong_is_told(
     assert message.startswith(f"checksums: {path.name}.{ending} ")
 
 
-def test_a_checksum_file_with_a_right_and_a_wrong_line_is_wrong(
+def test_a_checksum_file_with_a_matching_and_a_different_line_is_a_finding(
     tmp_path: Path, shipped: dict[ArchiveFormat, Path]
 ) -> None:
     path = Path(shutil.copytree(shipped[ArchiveFormat.Zip].parent, tmp_path / "got")) / f"{TOP}.zip"
@@ -173,17 +173,17 @@ def test_a_checksum_file_with_a_right_and_a_wrong_line_is_wrong(
     assert not verify_package(path, ReadLimits()).verified
 
 
-def test_a_file_of_another_format_than_its_name_says_is_told(tmp_path: Path) -> None:
+def test_a_name_that_does_not_match_the_format_is_a_finding(tmp_path: Path) -> None:
     found = report(tmp_path, packed_as(tar_of(below(FILES)), ArchiveFormat.TarXz), ArchiveFormat.TarGz)
     assert messages(found) == ["structure: the archive is a .tar.xz file, but its name does not end so"]
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"# a text\n" * 99, b"\x1f\x8b", b"PK\x05\x06" + bytes(18)])
-def test_what_is_no_archive_is_told(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_a_finding(tmp_path: Path, data: bytes) -> None:
     assert "structure: not an archive in a supported format" in messages(report(tmp_path, data))[0]
 
 
-def test_what_does_not_lie_in_one_folder_is_told(tmp_path: Path) -> None:
+def test_files_outside_a_single_top_directory_are_a_finding(tmp_path: Path) -> None:
     for files in (below(FILES) | {"other/file": b""}, below(FILES) | {"file": b""}, {}, {"demo-1.2.3": b""}):
         found = report(tmp_path, packed_as(tar_of(files), ArchiveFormat.TarGz))
         assert not found.verified and any(each.startswith("structure: ") for each in messages(found)), files
@@ -203,7 +203,7 @@ def test_an_unpacked_archive_is_compared_with_its_manifest(tmp_path: Path, shipp
     ]
 
 
-def test_a_folder_of_archives_is_verified_with_what_lies_beside_them(
+def test_a_directory_of_archives_is_verified_with_their_sidecar_files(
     tmp_path: Path, shipped: dict[ArchiveFormat, Path]
 ) -> None:
     folder = Path(shutil.copytree(shipped[ArchiveFormat.TarBz2].parent, tmp_path / "got"))
@@ -215,7 +215,7 @@ def test_a_folder_of_archives_is_verified_with_what_lies_beside_them(
     ]
 
 
-def test_a_folder_with_nothing_to_go_by_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_path_without_anything_to_verify_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither a manifest nor an archive"):
         verify_package(tmp_path, ReadLimits())
     with pytest.raises(UsageError, match="No such file"):

@@ -1,4 +1,4 @@
-"""ZIP files with one number or name changed, each refused with its reason."""
+"""ZIP files with a changed number or name, each rejected with the reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def one_file(
 
 
 def zip64(data: bytes = b"hello") -> bytearray:
-    """A ZIP64 with one small file, as a program writes that does not know the size before."""
+    """A ZIP64 file with one small file, as written by a program that does not know the size in advance."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive, archive.open("a", "w", force_zip64=True) as file:
         file.write(data)
@@ -59,7 +59,7 @@ def deflated() -> bytearray:
 
 
 def not_utf8() -> bytearray:
-    """A file whose name is written as UTF-8 in the list, and is none in front of the file."""
+    """A file whose name is UTF-8 in the central directory but not in the local header."""
     data = one_file("ä")
     data[data.index("ä".encode())] = 0xFF
     return data
@@ -89,13 +89,13 @@ def not_utf8() -> bytearray:
         (bytes(one_file("a/", b"hello")), "'a/' has the name of a directory but is not one"),
     ],
 )
-def test_a_damaged_zip_is_refused_with_its_reason(data: bytes, reason: str) -> None:
+def test_a_damaged_zip_is_rejected_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnsafeArchive) as caught:
         read(data)
     assert reason in caught.value.message
 
 
-def test_a_file_that_reaches_into_the_list_is_refused() -> None:
+def test_a_file_that_overlaps_the_central_directory_is_rejected() -> None:
     data = one_file()
     for magic, sizes in ((LOCAL, 18), (LISTED, 20)):
         struct.pack_into("<2L", data, data.index(magic) + sizes, 9, 9)
@@ -103,7 +103,7 @@ def test_a_file_that_reaches_into_the_list_is_refused() -> None:
         read(bytes(data))
 
 
-def test_bytes_between_the_last_file_and_the_list_are_refused() -> None:
+def test_bytes_between_the_last_file_and_the_central_directory_are_rejected() -> None:
     data = one_file()
     at = data.index(LISTED)
     data[at:at] = b"more"
@@ -112,8 +112,8 @@ def test_bytes_between_the_last_file_and_the_list_are_refused() -> None:
         read(bytes(data))
 
 
-def test_a_zip64_field_without_both_sizes_is_refused() -> None:
-    """Its local header promises two numbers; the field has three, and other programs would read other ones."""
+def test_a_zip64_field_without_both_sizes_is_rejected() -> None:
+    """The local header declares two numbers, the field has three: programs would read different ones."""
     data = zip64()
     at = data.index(LOCAL) + 31
     assert data[at : at + 4] == struct.pack("<2H", 1, 16)
@@ -128,14 +128,14 @@ def test_a_zip64_field_without_both_sizes_is_refused() -> None:
         read(bytes(data))
 
 
-def test_a_file_that_becomes_shorter_meanwhile_is_refused() -> None:
+def test_a_file_that_is_truncated_while_it_is_read_is_rejected() -> None:
     whole = bytes(one_file())
     with pytest.raises(UnsafeArchive, match="the archive is truncated"):
         list(zip_entries(io.BytesIO(whole[:-5]), len(whole), ReadLimits()))
 
 
 def with_deflated(packed: bytes, data: bytes = b"hello") -> bytes:
-    """A ZIP whose one file has `packed` as its compressed bytes, with sizes and checksum of `data`."""
+    """A ZIP file with one file whose compressed bytes are `packed`, with the size and checksum of `data`."""
     made = one_file(data=data)
     start, end = made.index(data), made.index(LISTED)
     body = made[:start] + packed + made[end:]
@@ -157,7 +157,7 @@ def raw_deflate(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     "packed",
     [raw_deflate(b"hello") + b"more", raw_deflate(b"hello")[:-2], raw_deflate(b"hello") + bytes(300 << 10)],
-    ids=["more behind", "cut off", "much more behind"],
+    ids=["data after the end", "truncated", "much data after the end"],
 )
 def test_a_compressed_file_ends_where_its_entry_ends(packed: bytes) -> None:
     assert read(with_deflated(raw_deflate(b"hello"))) == [("a", b"hello")]
@@ -165,7 +165,7 @@ def test_a_compressed_file_ends_where_its_entry_ends(packed: bytes) -> None:
         read(with_deflated(packed))
 
 
-def test_a_file_never_gives_more_than_the_list_says() -> None:
+def test_a_file_yields_no_more_bytes_than_listed() -> None:
     with pytest.raises(UnsafeArchive, match="its checksum or size differs"):
         read(with_deflated(raw_deflate(b"hello" * 1000)))
 
@@ -174,7 +174,7 @@ def test_zip64_is_read() -> None:
     assert read(bytes(zip64())) == [("a", b"hello")]
 
 
-def test_links_and_folders_are_no_files() -> None:
+def test_links_and_directories_are_not_files() -> None:
     data = one_file("link", b"target", mode=0o120777)
     assert [(e.name, e.kind) for e in zip_entries(io.BytesIO(data), len(data), ReadLimits())] == [
         ("link", EntryKind.Other)
