@@ -217,4 +217,6 @@ def _alternatives(names: Any) -> str:
 
 
 def _print_line(text: str) -> None:
-    print(f"portalis: {text}", file=sys.stderr, flush=True)
+    # a single write, because `print` writes the line break separately and another thread could log in between
+    sys.stderr.write(f"portalis: {text}\n")
+    sys.stderr.flush()
