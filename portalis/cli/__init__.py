@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """The console script: runs the command line and exits with its code."""
+    """The console script: run the command line and exit with its code."""
     from .app import run
 
     sys.exit(run())

@@ -1,4 +1,4 @@
-"""`portalis annotate`: write a module's interface into the module."""
+"""`portalis annotate`: writes a module's interface into its `portalis` section."""
 
 from __future__ import annotations
 
@@ -22,25 +22,29 @@ def annotate(
     convention: Annotated[
         str | None, typer.Option(help="elementwise, gufunc, dlpack or command; gufunc with --signature.")
     ] = None,
-    signature: Annotated[str | None, typer.Option(help="A gufunc's signature, such as '(m,n),(n,p)->(m,p)'.")] = None,
+    signature: Annotated[
+        str | None, typer.Option(help="The signature of a gufunc, for example '(m,n),(n,p)->(m,p)'.")
+    ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="NAME:DTYPE[DIMS], '?' behind for optional.")
+        list[str] | None, typer.Option("--input", "-i", help="NAME:DTYPE[DIMS]; a trailing '?' makes it optional.")
     ] = None,
     outputs: Annotated[list[str] | None, typer.Option("--output", help="NAME:DTYPE[DIMS].")] = None,
-    args: Annotated[str | None, typer.Option(help="What each parameter of a gufunc is: 'x,y,n'.")] = None,
-    returns: Annotated[str | None, typer.Option(help="What a gufunc returns: value or status.")] = None,
-    max_batch_size: Annotated[int | None, typer.Option(help="0 for no batch dimension.")] = None,
-    description: Annotated[str | None, typer.Option(help="What the module does.")] = None,
+    args: Annotated[str | None, typer.Option(help="The meaning of each parameter of a gufunc: 'x,y,n'.")] = None,
+    returns: Annotated[str | None, typer.Option(help="The result of a gufunc: value or status.")] = None,
+    max_batch_size: Annotated[int | None, typer.Option(help="0: no batch dimension.")] = None,
+    description: Annotated[str | None, typer.Option(help="A description of the module.")] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Read the interface (JSON: an object, or a list for several entries).")
+        Path | None,
+        typer.Option("--from", help="Read the interface from JSON: an object, or a list for several entries."),
     ] = None,
-    output_file: Annotated[Path | None, typer.Option("-o", "--out", help="Write the module here.")] = None,
+    output_file: Annotated[Path | None, typer.Option("-o", "--out", help="The module to write.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Replace MODULE.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a module's interface into its `portalis` section, checked against the module: the file alone then serves.
+    """Write a module's interface into its `portalis` section, so that the file can be served without a configuration.
 
-    Options change what is given and keep the rest; --from replaces the whole section.
+    The interface is checked against the module. Options change the given keys and keep the others; --from replaces the
+    whole section.
 
     Example: portalis annotate k.wasm --signature '(n)->(n)' -i 'x:FP32[-1]' --output 'y:FP32[-1]' --in-place
     """
@@ -48,8 +52,8 @@ def annotate(
     from ..backend.wasm.module_file import read_file
 
     if (output_file is None) == (not in_place):
-        raise UsageError("say where the module goes", remediation="Use either -o FILE or --in-place.")
-    given: dict[str, Any] = {
+        raise UsageError("no output file given", remediation="Use either -o FILE or --in-place.")
+    options: dict[str, Any] = {
         "entry": entry,
         "convention": convention,
         "signature": signature,
@@ -60,20 +64,20 @@ def annotate(
         "max_batch_size": max_batch_size,
         "description": description,
     }
-    given = {key: value for key, value in given.items() if value is not None}
-    if _ONLY_GUFUNC & given.keys():
-        given.setdefault("convention", "gufunc")
+    options = {key: value for key, value in options.items() if value is not None}
+    if _ONLY_GUFUNC & options.keys():
+        options.setdefault("convention", "gufunc")
     data = read_file(module)
     if source is None:
-        annotated = amend_interface(data, given, where=str(module))
+        annotated = amend_interface(data, options, where=str(module))
     else:
         entries = _read(source)
-        if given and len(entries) > 1:
+        if options and len(entries) > 1:
             raise UsageError(
-                "options describe one entry, but the file has several",
-                remediation=f"Edit {source}, or leave the options out.",
+                "the options describe one entry, but the file has several",
+                remediation=f"Edit {source}, or omit the options.",
             )
-        annotated = replace_interfaces(data, [{**each, **given} for each in entries], where=str(module))
+        annotated = replace_interfaces(data, [{**each, **options} for each in entries], where=str(module))
     target = module if output_file is None else output_file
     _replace(target, annotated)
     _report(target, annotated, as_json)
@@ -94,17 +98,17 @@ def _read(path: Path) -> list[dict[str, Any]]:
     try:
         found = parse_json(CONFIG_BOUNDS.read(path), CONFIG_BOUNDS)
     except Excess as problem:
-        raise UsageError(f"{path} {problem}, which no interface has") from None
+        raise UsageError(f"{path} {problem}, which is too large for an interface") from None
     except (ValueError, RecursionError) as problem:
         raise UsageError(f"{path} is not JSON: {problem}") from None
     entries = found if isinstance(found, list) else [found]
     if not entries or not all(isinstance(each, dict) for each in entries):
-        raise UsageError(f"{path} must hold an object, or a list of objects")
+        raise UsageError(f"{path} must contain an object or a list of objects")
     return entries
 
 
 def _replace(target: Path, data: bytes) -> None:
-    """Write the whole file or nothing; a link stays, and what it points to is written."""
+    """Replace the file atomically; for a link, replace the file that it points to."""
     if target.exists() and not target.is_file():
         raise UsageError(f"cannot write {target}: it is not a regular file")
     try:
@@ -130,6 +134,6 @@ def _report(target: Path, data: bytes, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"file": str(target), "size_bytes": len(data), "entries": entries}, indent=2))
         return
-    # an entry that was kept as it was may leave out what has a default
+    # an unchanged entry can omit keys with defaults
     names = ", ".join(f"{e.get('convention', '?')} '{e.get('entry', 'portalis_infer')}'" for e in entries)
     print(printable(f"{target}: {len(data):,} bytes, describes {names}"))

@@ -1,6 +1,6 @@
-"""The Typer application: one command per module, errors as a short block on stderr.
+"""The Typer application: one command per module; errors are a short block on stderr.
 
-Nothing imported here may be slow (no numpy, wasmtime, tritonclient): `portalis --help` imports every command.
+No slow imports here (numpy, wasmtime, tritonclient): `portalis --help` imports every command.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .annotate import annotate
 from .build_images import build_images
 from .demo import demo
 from .doctor import doctor
-from .failures import INTERRUPTED, report, report_usage
+from .failures import INTERRUPTED, report_error, report_usage
 from .infer import infer
 from .init import init
 from .inspect import inspect
@@ -32,13 +32,13 @@ from .schema import schema
 from .serve import serve
 from .verify import verify
 
-# Click's own, or that of the copy which newer versions of Typer have
-_BAD_USAGE: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+# from Click, or from the copy in newer versions of Typer
+_CLICK_EXCEPTION: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
 
 app = typer.Typer(
     name="portalis",
     help="WebAssembly modules as Triton Inference Server deployments: sandboxed, batched, over NumPy tensors.",
-    epilog="Start with `portalis demo`, then `portalis init MODULE` and `portalis package` on a module of your own.",
+    epilog="Start with `portalis demo`, then run `portalis init MODULE` and `portalis package` on your own module.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,22 +46,22 @@ app = typer.Typer(
 
 
 def run() -> int:
-    """Run the command line of this process; its exit code."""
-    given = sys.argv[1:]
+    """Run the command line of this process and return its exit code."""
+    arguments = sys.argv[1:]
     try:
-        if "--json" in given[: given.index("--") if "--" in given else None]:
-            return _run_for_programs()
+        if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
+            return _run_with_json_errors()
         app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
-def _run_for_programs() -> int:
-    """Run the command line, and print what no command accepts as JSON too; the exit code."""
+def _run_with_json_errors() -> int:
+    """Run the command line, print usage errors as JSON, too, and return the exit code."""
     try:
         return int(app(standalone_mode=False) or 0)
-    except _BAD_USAGE as problem:
+    except _CLICK_EXCEPTION as problem:
         context = getattr(problem, "ctx", None)
         name = context.info_name or "" if context is not None and context.parent is not None else ""
         report_usage(problem.format_message(), name, problem.exit_code)
@@ -70,8 +70,8 @@ def _run_for_programs() -> int:
         return 1
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         print(f"portalis {__version__}")
         raise typer.Exit
 
@@ -85,15 +85,15 @@ def _main(
     pass
 
 
-def reporting(command: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """`command`, with whatever it raises printed for a user instead of thrown at one. Each has `--json`: one whose
-    result is no JSON prints its errors so."""
+def report_errors(command: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Wrap `command` so that its exceptions are printed as errors. Every command gets `--json`; for a command without
+    JSON output it applies to errors only."""
     signature = inspect_module.signature(command, eval_str=True)
-    for_errors = "as_json" not in signature.parameters
+    json_for_errors_only = "as_json" not in signature.parameters
 
     @functools.wraps(command)
     def run_command(*args: Any, **options: Any) -> Any:
-        as_json = bool(options.pop("as_json") if for_errors else options.get("as_json"))
+        as_json = bool(options.pop("as_json") if json_for_errors_only else options.get("as_json"))
         try:
             return command(*args, **options)
         except (typer.Exit, typer.Abort):
@@ -107,9 +107,9 @@ def reporting(command: Callable[..., Any], name: str) -> Callable[..., Any]:
         except Exception as problem:
             if os.environ.get("PORTALIS_DEBUG"):
                 raise
-            raise typer.Exit(report(problem, name, as_json=as_json)) from None
+            raise typer.Exit(report_error(problem, name, as_json=as_json)) from None
 
-    if for_errors:
+    if json_for_errors_only:
         option = Annotated[bool, typer.Option("--json", help="Print an error as JSON.")]
         parameter = inspect_module.Parameter(
             "as_json", inspect_module.Parameter.KEYWORD_ONLY, default=False, annotation=option
@@ -121,7 +121,7 @@ def reporting(command: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _add(name: str, command: Callable[..., Any], **settings: Any) -> None:
-    app.command(name, **settings)(reporting(command, name))
+    app.command(name, **settings)(report_errors(command, name))
 
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": False}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..engines.errors import EngineFailed
 from ..errors import PortalisError, UsageError
 from ..escaping import printable
-from .signals import cleaning_up
+from .signals import signals_as_exit
 
 if TYPE_CHECKING:
     from ..spec.container import ContainerRuntime
@@ -54,7 +54,7 @@ def build_from_options(options: TritonBuildOptions, *, as_json: bool, quiet: boo
             print(f"  {printable(line)}", file=sys.stderr, flush=True)
 
     archive = options.folder / _ARCHIVE if options.export else None
-    with cleaning_up(), ContainerEngine.find(options.runtime) as engine:
+    with signals_as_exit(), ContainerEngine.find(options.runtime) as engine:
         on_progress(engine.version())
         try:
             result = build_triton(

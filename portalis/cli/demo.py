@@ -1,4 +1,4 @@
-"""`portalis demo`: the examples on a real Triton server, with real input."""
+"""`portalis demo`: runs the examples on a real Triton server, with real inputs."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ CALLS = 30
 
 def demo(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[EXAMPLE]…", help="Which examples; all by default.")
+        list[str] | None, typer.Argument(metavar="[EXAMPLE]…", help="Names of examples; default: all.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Serve the examples on a real Triton, send real input through gRPC, show what comes back and how fast.
+    """Serve the examples on a real Triton, send real inputs over gRPC, and print outputs and latencies.
 
-    Each answer is compared with the same computation in NumPy, and two of the models with the Python models that they
-    replace, which the same server runs.
+    Each output is compared with the same computation in NumPy. For two models the speed is compared with the Python
+    models that they replace, on the same server.
     """
     from ..tritonserver import TritonServer
-    from .demo_speed import against_python, is_compared, write_python_model
+    from .demo_speed import compare_with_python, is_compared, write_python_model
 
-    examples = _chosen(names or [])
+    examples = _selected(names or [])
     _note(f"starting Triton with {len(examples)} WebAssembly models")
     with tempfile.TemporaryDirectory(prefix="portalis-demo-") as folder:
         for example in examples:
@@ -45,34 +45,34 @@ def demo(
         with TritonServer(folder) as server:
             _note(f"ready: gRPC at {server.grpc_url}, process {server.pid}")
             results = [_show(example, server.grpc_url, quiet=as_json) for example in examples]
-            speeds = [against_python(example, server.grpc_url) for example in examples if is_compared(example)]
+            speeds = [compare_with_python(example, server.grpc_url) for example in examples if is_compared(example)]
     _note("Triton has stopped")
     if as_json:
         print(json.dumps({"examples": results, "speed": [speed.to_json() for speed in speeds]}, indent=2))
     elif speeds:
-        print("\nbeside the Python models that they replace, on the same server, measured in turn just now:")
+        print("\ncompared with the Python models that they replace, in interleaved rounds on the same server:")
         for speed in speeds:
             print(f"  {speed}")
     wrong = [result["name"] for result in results if not result["agrees"]]
     if wrong:
-        raise PortalisError(f"not the same as the NumPy reference: {', '.join(wrong)}")
+        raise PortalisError(f"the output differs from the NumPy reference: {', '.join(wrong)}")
 
 
 def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _chosen(names: list[str]) -> list[Example]:
+def _selected(names: list[str]) -> list[Example]:
     from ..examples.catalog import EXAMPLES
 
     unknown = sorted(set(names) - set(EXAMPLES))
     if unknown:
-        raise UsageError(f"there is no example {', '.join(unknown)}", remediation=f"There are: {', '.join(EXAMPLES)}.")
+        raise UsageError(f"unknown example {', '.join(unknown)}", remediation=f"Choose from {', '.join(EXAMPLES)}.")
     return [example for name, example in EXAMPLES.items() if not names or name in names]
 
 
 def _write_model(repository: Path, example: Example) -> None:
-    """One line of configuration: the module tells the rest."""
+    """Write a model with a one-line configuration; the rest is completed from the module."""
     version = repository / example.name / "1"
     version.mkdir(parents=True)
     shutil.copyfile(example.module, version / "model.wasm")
@@ -85,10 +85,10 @@ def _show(example: Example, url: str, *, quiet: bool) -> dict[str, Any]:
 
     inputs = example.inputs()
     with RemoteModel(url, example.name, timeout_s=60) as model:
-        answers = [model.infer(inputs) for _ in range(CALLS)]
-        datatypes = {spec.name: spec.dtype.name for spec in model.inputs} | answers[0].datatypes
-    outputs = answers[-1].outputs
-    first, typical = answers[0].seconds, statistics.median(answer.seconds for answer in answers[1:])
+        results = [model.infer(inputs) for _ in range(CALLS)]
+        datatypes = {spec.name: spec.dtype.name for spec in model.inputs} | results[0].datatypes
+    outputs = results[-1].outputs
+    first, typical = results[0].seconds, statistics.median(result.seconds for result in results[1:])
     agrees = _agrees(example, inputs, outputs)
     if not quiet:
         print(f"\n{example.name}: {example.about}")

@@ -1,4 +1,4 @@
-"""`portalis demo`: models against the Python models that they replace, measured in turn on the same server."""
+"""`portalis demo`: compares models with the Python models that they replace, in interleaved rounds on one server."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..triton_client import RemoteModel
 
 SUFFIX = "_python"
-# what their Python models need is installed wherever the demo runs; the tokenizer's is not
+# the libraries of these Python models are installed with the demo; the tokenizer's is not
 PEERS = {"softmax": "NumPy", "image_preprocess": "Pillow and NumPy"}
 ROUNDS, CALLS = 7, 20
 
 
 @dataclass(frozen=True)
 class Speed:
-    """The seconds that a request was in the server, as medians of the rounds."""
+    """Time of a request in the server, in seconds: medians of the rounds."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class Speed:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as the Python model."""
+        """Speed relative to the Python model."""
         return self.theirs_s / self.ours_s
 
     def __str__(self) -> str:
@@ -41,7 +41,7 @@ class Speed:
         return f"{self.name} of {size}: {self.ours_s * 1000:.2f} ms in the server, {theirs}: {compared}"
 
     def to_json(self) -> dict[str, object]:
-        """For ``--json``."""
+        """The JSON object for ``--json``."""
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -52,20 +52,20 @@ class Speed:
 
 
 def is_compared(example: Example) -> bool:
-    """Whether a Python model can run beside the example."""
+    """Whether the example has a Python model to compare with."""
     return example.name in PEERS
 
 
 def write_python_model(repository: Path, example: Example) -> None:
-    """The Python model, which completes its own configuration."""
+    """Write the Python model, which completes its own configuration."""
     folder = repository / f"{example.name}{SUFFIX}"
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.py").write_bytes(example.python_model.read_bytes())
     (folder / "config.pbtxt").write_text('backend: "python"\n')
 
 
-def against_python(example: Example, url: str) -> Speed:
-    """Both models in turn, with the same requests. The client's own time, which is the same for both, is left out."""
+def compare_with_python(example: Example, url: str) -> Speed:
+    """Measure both models in interleaved rounds with the same requests. The time in the client is not included."""
     from ..triton_client import RemoteModel
 
     inputs = _inputs(example)
@@ -73,8 +73,8 @@ def against_python(example: Example, url: str) -> Speed:
         RemoteModel(url, example.name, timeout_s=60) as ours,
         RemoteModel(url, f"{example.name}{SUFFIX}", timeout_s=60) as theirs,
     ):
-        _spent(ours, inputs), _spent(theirs, inputs)
-        pairs = [(_spent(ours, inputs), _spent(theirs, inputs)) for _ in range(ROUNDS)]
+        _server_seconds(ours, inputs), _server_seconds(theirs, inputs)
+        pairs = [(_server_seconds(ours, inputs), _server_seconds(theirs, inputs)) for _ in range(ROUNDS)]
     shape = next(iter(inputs.values())).shape
     return Speed(example.name, shape, *(statistics.median(side) for side in zip(*pairs, strict=True)))
 
@@ -87,8 +87,8 @@ def _inputs(example: Example) -> dict[str, Array]:
     return {"x": np.random.default_rng(0).normal(size=(64, 1024)).astype(np.float32)}
 
 
-def _spent(model: RemoteModel, inputs: Mapping[str, Array]) -> float:
-    """Seconds that each of some requests was in the server."""
+def _server_seconds(model: RemoteModel, inputs: Mapping[str, Array]) -> float:
+    """The average time of a request in the server, in seconds."""
     count, seconds = model.served()
     for _ in range(CALLS):
         model.infer(inputs)

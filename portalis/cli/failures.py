@@ -1,6 +1,6 @@
-"""An error as the user of a command sees it: a short block on stderr, or, with `--json`, one JSON document on stdout.
+"""Error reports of commands: a short block on stderr, or, with `--json`, one JSON document on stdout.
 
-The document is the error contract of packaging (requirements 4.3) under the key ``error``, whatever the command.
+For every command, the document is the error contract of packaging (requirements 4.3) under the key ``error``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 NEWLINE = "\n"  # a WebAssembly backtrace has several lines
-# what a command works on; the others only look at what they are given
+# the stage of a command in the contract; all others are input validation
 _STAGES: Final = {
     "build-images": "NimGeneration",
     "run": "NimGeneration",
@@ -38,36 +38,36 @@ _KINDS: Final = {
     "InputValidation": "ValidationError",
 }
 _ERRORS: Final = {
-    "ModuleError": "Build the module as the message says; `portalis inspect` shows what it has and needs.",
+    "ModuleError": "Rebuild the module as the message describes; `portalis inspect` shows its exports and imports.",
     "InterfaceError": "Declare the interface with `portalis annotate`, or in the spec; `portalis inspect` shows it.",
     "SettingsError": "Change the setting that the message names.",
-    "InputError": "Give the inputs that `portalis inspect` shows, or as the message says.",
+    "InputError": "Give the inputs that `portalis inspect` lists, as the message describes.",
     "Cancelled": "Send the request again, with more time.",
-    "HostBusy": "Try again when this machine does less.",
+    "HostBusy": "Try again when this machine is less busy.",
     "InternalError": "Please report this; PORTALIS_DEBUG=1 shows where it happened.",
-    "GuestTimeout": "Give the module more time as the message says, or smaller inputs.",
-    "MemoryLimit": "Give the module more memory as the message says, or smaller inputs.",
-    "AbiViolation": "Fix the module: it breaks the convention that its interface declares (`portalis inspect`).",
-    "GuestError": "Fix the module, or give it other inputs: it failed while it ran.",
-    "WasmError": "See what `portalis inspect` shows of the module.",
+    "GuestTimeout": "Raise the time limit as the message describes, or use smaller inputs.",
+    "MemoryLimit": "Raise the memory limit as the message describes, or use smaller inputs.",
+    "AbiViolation": "Fix the module: it violates the call convention that its interface declares (`portalis inspect`).",
+    "GuestError": "Fix the module, or use other inputs: it failed during the call.",
+    "WasmError": "Check the module with `portalis inspect`.",
     "UsageError": "See `portalis {command} --help`.",
-    "MissingPart": "`portalis doctor` says what is missing on this machine, and how to get it.",
-    "TritonFailed": "Fix what the lines of the server's log name.",
+    "MissingPart": "`portalis doctor` lists missing components and how to install them.",
+    "TritonFailed": "Fix the errors in the server's log.",
     "PortalisError": "Change what the message names; see `portalis {command} --help`.",
-    "OSError": "See that what the message names exists, and that this user can read and write it.",
+    "OSError": "Check that the file in the message exists and that this user can read and write it.",
 }
-"""What to do about an error that has no remedy of its own, by its class or the nearest base."""
-_of_run: list[str] = []
+"""Remediation of an error without its own, by its class or the nearest base class."""
+_run_id: list[str] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """What failed, in words, and what that is in the contract's terms."""
+class ErrorReport:
+    """The message and remediation of an error, and its classification in the error contract."""
 
     message: str
     remediation: str = ""
     fallback: str = ""
-    """A remedy for all errors of the type, for a reader who has no message to look at."""
+    """Remediation for all errors of this type; used if `remediation` is empty."""
     exit_code: int = 1
     type: str
     kind: str
@@ -77,14 +77,14 @@ class Failure:
     pipeline_id: str = ""
 
 
-def of_run(pipeline_id: str) -> None:
-    """What fails from now on belongs to the run with this id."""
-    _of_run[:] = [pipeline_id]
+def set_run_id(pipeline_id: str) -> None:
+    """Set the pipeline id of all later errors."""
+    _run_id[:] = [pipeline_id]
 
 
-def report(problem: Exception, command: str, *, as_json: bool) -> int:
-    """Tell the user of `problem`, which `command` raised; the exit code."""
-    failure = _failure(problem, command)
+def report_error(error: Exception, command: str, *, as_json: bool) -> int:
+    """Print the error of `command` and return the exit code."""
+    failure = _error_report(error, command)
     if as_json:
         print(_document(failure))
     else:
@@ -95,41 +95,41 @@ def report(problem: Exception, command: str, *, as_json: bool) -> int:
 
 
 def report_usage(message: str, command: str, exit_code: int) -> None:
-    """Print the JSON document for a command line that no command accepts."""
+    """Print the JSON document of a usage error."""
     print(
         _document(
-            Failure(
+            ErrorReport(
                 message=message,
                 remediation=f"See `portalis {command} --help`." if command else "See `portalis --help`.",
                 exit_code=exit_code,
                 type="UsageError",
                 kind="ValidationError",
                 stage="InputValidation",
-                pipeline_id=_named(command),
+                pipeline_id=_default_id(command),
             )
         )
     )
 
 
-def _failure(problem: Exception, command: str) -> Failure:
+def _error_report(problem: Exception, command: str) -> ErrorReport:
     stage = _STAGES.get(command, "InputValidation")
     kind = _KINDS[stage]
-    told: dict[str, Any] = {"type": type(problem).__name__, "fallback": _fallback(problem, command)}
+    fields: dict[str, Any] = {"type": type(problem).__name__, "fallback": _fallback(problem, command)}
     if isinstance(problem, PortalisError):
-        told |= {"message": problem.message, "remediation": problem.remediation, "exit_code": problem.exit_code}
+        fields |= {"message": problem.message, "remediation": problem.remediation, "exit_code": problem.exit_code}
         if problem.exit_code == 2:
             stage, kind = "InputValidation", "ValidationError"
     elif _is_wasm_error(problem):
-        told["message"] = str(problem)
+        fields["message"] = str(problem)
         stage, kind = "InputValidation", "ValidationError"
     elif isinstance(problem, OSError):
         where = f"{problem.filename}: " if problem.filename else ""
-        told["message"], kind = where + (problem.strerror or str(problem)), "IOError"
+        fields["message"], kind = where + (problem.strerror or str(problem)), "IOError"
     else:
-        told["message"] = f"internal error: {type(problem).__name__}: {problem}"
-        told["remediation"] = "Please report this; PORTALIS_DEBUG=1 shows where it happened."
+        fields["message"] = f"internal error: {type(problem).__name__}: {problem}"
+        fields["remediation"] = "Please report this; PORTALIS_DEBUG=1 shows where it happened."
     if isinstance(problem, InputProblems):
-        told["problems"] = tuple(
+        fields["problems"] = tuple(
             {
                 "where": each.where,
                 "message": each.message,
@@ -137,10 +137,10 @@ def _failure(problem: Exception, command: str) -> Failure:
             }
             for each in problem.problems
         )
-        told["source"] = problem.source
+        fields["source"] = problem.source
     known = problem.pipeline_id if isinstance(problem, PortalisError) else None
-    pipeline_id = known or next(iter(_of_run), _named(command))
-    return Failure(**told, stage=stage, kind=kind, pipeline_id=pipeline_id)
+    pipeline_id = known or next(iter(_run_id), _default_id(command))
+    return ErrorReport(**fields, stage=stage, kind=kind, pipeline_id=pipeline_id)
 
 
 def _fallback(problem: Exception, command: str) -> str:
@@ -148,11 +148,11 @@ def _fallback(problem: Exception, command: str) -> str:
     return found.replace("portalis {command}", f"portalis {command}".strip())
 
 
-def _named(command: str) -> str:
+def _default_id(command: str) -> str:
     return f"portalis-{command}" if command else "portalis"
 
 
-def _document(failure: Failure) -> str:
+def _document(failure: ErrorReport) -> str:
     from ..contracts.errors import ErrorContext, InputError, InputProblem, PackagingError, RemediationSuggestion
 
     kind: ErrorType | Any = failure.kind
@@ -181,6 +181,6 @@ def _line(problem: dict[str, str]) -> str:
 
 
 def _is_wasm_error(problem: Exception) -> bool:
-    # the runtime is not imported for this: when nothing imported it, nothing raised its errors
+    # without importing the runtime: if it is not imported, the error is not one of its errors
     runtime = sys.modules.get("portalis.backend.errors")
     return runtime is not None and isinstance(problem, runtime.WasmError)

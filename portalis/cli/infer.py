@@ -1,4 +1,4 @@
-"""`portalis infer`: one call of a model from the shell, on a Triton server or in this process."""
+"""`portalis infer`: runs one inference from the shell, on a Triton server or in this process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def infer(
             "--output",
             "-o",
             metavar="NAME=@FILE",
-            help="Save an output instead of printing it: as .npy, or the bytes of one BYTES element as any other file.",
+            help="Save an output instead of printing it: as .npy, or one BYTES element as raw bytes.",
         ),
     ] = None,
     url: Annotated[str, typer.Option(help="The server's gRPC address.")] = "127.0.0.1:8001",
@@ -43,18 +43,18 @@ def infer(
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the server.", min=0.001)] = 60.0,
     module: Annotated[
-        Path | None, typer.Option("--module", help="Run this .wasm file here instead of asking a server.")
+        Path | None, typer.Option("--module", help="Run this .wasm file in this process, without a server.")
     ] = None,
     limits: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=VALUE", help="A limit of --module, such as timeout_s=60."),
+        typer.Option("--limit", metavar="NAME=VALUE", help="A limit for --module, for example timeout_s=60."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outputs as JSON.")] = False,
 ) -> None:
-    """Send one request and print what comes back.
+    """Send one request and print the outputs.
 
-    Shapes and data types come from the model; a missing batch dimension is added. What --json prints is taken as a
-    VALUE, too; BYTES that are no text are base64 there.
+    Shapes and data types come from the model; a missing batch dimension is added. The output of --json is also accepted
+    as VALUE; BYTES that are not UTF-8 are base64.
 
     Examples:
 
@@ -65,17 +65,17 @@ def infer(
     portalis infer --module softmax.wasm -i 'x=[1,2,3]' --json
     """
     if bool(model) == (module is not None):
-        raise UsageError("say which model: --model NAME on a server, or --module FILE.wasm here")
+        raise UsageError("no model given: use --model NAME for a server, or --module FILE.wasm")
     targets = _targets(outputs or [])
     if module is not None:
         if parameters or model_version:
-            raise UsageError("--parameter and --model-version go to a server; --module runs without one")
+            raise UsageError("--parameter and --model-version require a server; --module runs without one")
         answer, name = _locally(module, inputs or [], targets, _limits(limits or [])), str(module)
     elif limits:
-        raise UsageError("--limit is for --module; a server has limits of its own")
+        raise UsageError("--limit requires --module; the limits of a server are in its configuration")
     else:
         answer, name = _remotely(url, model, model_version, inputs or [], targets, parameters or [], timeout), model
-    _deliver(name, answer, targets, as_json=as_json)
+    _output(name, answer, targets, as_json=as_json)
 
 
 def _remotely(
@@ -104,7 +104,7 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], l
     from ..backend.setting_names import INFER_NAMES
     from ..interface_check import module_interface
     from ..triton_client import InferenceResult
-    from .compiling import noted
+    from .progress import compile_note
 
     interface = module_interface(module, limits)  # arguments are checked before anything is compiled
     _check_targets(str(module), interface.outputs, targets)
@@ -112,7 +112,7 @@ def _locally(module: Path, inputs: Sequence[str], targets: Mapping[str, Path], l
     for spec in interface.inputs:
         if spec.dtype.name == "BF16" and spec.name in arrays:
             arrays[spec.name] = f32_to_bf16(arrays[spec.name])
-    with noted(module):
+    with compile_note(module):
         program = Program.load(module, limits=limits, setting_names=INFER_NAMES)
     with program:
         began = time.perf_counter()
@@ -131,39 +131,41 @@ def _check_targets(model: str, specs: Sequence[TensorSpec], targets: Mapping[str
     datatypes = {spec.name: spec.dtype.name for spec in specs}
     unknown = sorted(set(targets) - set(datatypes))
     if unknown:
-        raise UsageError(f"there is no output {', '.join(unknown)}: {model} has {', '.join(datatypes)}")
+        raise UsageError(f"unknown output {', '.join(unknown)}: {model} has {', '.join(datatypes)}")
     for name, path in targets.items():
         check_output_path(name, datatypes[name], path)
 
 
-def _read_inputs(model: str, specs: Sequence[TensorSpec], given: Sequence[str], *, batches: bool) -> dict[str, Array]:
+def _read_inputs(
+    model: str, specs: Sequence[TensorSpec], assignments: Sequence[str], *, batches: bool
+) -> dict[str, Array]:
     from ..tensor_input import read_tensor, split_assignment
 
     by_name = {spec.name: spec for spec in specs}
     values: dict[str, str] = {}
-    for text in given:
+    for text in assignments:
         name, value = split_assignment(text, option="--input", may_be_empty=True)
         if name not in by_name:
-            raise UsageError(f"{model} has no input {name!r}", remediation=_described(specs, batches=batches))
+            raise UsageError(f"{model} has no input {name!r}", remediation=_input_list(specs, batches=batches))
         if name in values:
             raise UsageError(f"input {name!r} is given twice")
         values[name] = value
     missing = [spec.name for spec in specs if spec.name not in values and not spec.optional]
     if missing:
         raise UsageError(
-            f"{model} also needs the input {', '.join(missing)}", remediation=_described(specs, batches=batches)
+            f"{model} also needs the input {', '.join(missing)}", remediation=_input_list(specs, batches=batches)
         )
     arrays = {name: read_tensor(by_name[name], value, batches=batches) for name, value in values.items()}
     return _even_batches(arrays) if batches else arrays
 
 
 def _even_batches(arrays: dict[str, Array]) -> dict[str, Array]:
-    """One row beside inputs of several goes with each of them: Triton wants as many rows of every input."""
+    """Repeat single rows up to the largest batch, because Triton requires the same number of rows in every input."""
     rows = max((array.shape[0] for array in arrays.values()), default=1)
     return {name: array.repeat(rows, axis=0) if array.shape[0] == 1 else array for name, array in arrays.items()}
 
 
-def _described(specs: Sequence[TensorSpec], *, batches: bool) -> str:
+def _input_list(specs: Sequence[TensorSpec], *, batches: bool) -> str:
     from ..tensor_input import shape_text
 
     lines = [
@@ -171,7 +173,7 @@ def _described(specs: Sequence[TensorSpec], *, batches: bool) -> str:
         + (" (optional)" if spec.optional else "")
         for spec in specs
     ]
-    return "\n".join(["Its inputs are:", *lines])
+    return "\n".join(["Inputs of the model:", *lines])
 
 
 def _parameters(given: Sequence[str]) -> dict[str, str | int | bool]:
@@ -189,7 +191,7 @@ def _parameters(given: Sequence[str]) -> dict[str, str | int | bool]:
 
 
 def _limits(given: Sequence[str]) -> Limits:
-    """The runtime's limits with those of --limit. Raises UsageError."""
+    """The default limits, with those of --limit. Raises UsageError."""
     from ..backend import Limits, SettingsError
     from ..problems import did_you_mean
     from ..tensor_input import split_assignment
@@ -199,16 +201,18 @@ def _limits(given: Sequence[str]) -> Limits:
     for text in given:
         name, value = split_assignment(text, option="--limit")
         if name not in known:
-            raise UsageError(f"--limit {name}: no limit has this name", remediation=did_you_mean(name, known))
+            raise UsageError(f"--limit {name}: unknown limit", remediation=did_you_mean(name, known))
         try:
             changed[name] = float(value) if name.endswith("_s") else int(value)
         except ValueError:
             kind = "seconds" if name.endswith("_s") else "a whole number"
-            raise UsageError(f"--limit {text}: expected {kind}", remediation=f"Give --limit {name}=60.") from None
+            raise UsageError(
+                f"--limit {text}: expected {kind}", remediation=f"For example --limit {name}=60."
+            ) from None
     try:
         return Limits(**changed)  # type: ignore[arg-type]
     except SettingsError as error:
-        raise UsageError(f"--limit: {error}", remediation="Give a value within these bounds.") from None
+        raise UsageError(f"--limit: {error}", remediation="Use a value within these bounds.") from None
 
 
 def _targets(given: Sequence[str]) -> dict[str, Path]:
@@ -219,22 +223,22 @@ def _targets(given: Sequence[str]) -> dict[str, Path]:
         name, value = split_assignment(text, option="--output")
         path = Path(value.removeprefix("@"))
         if not path.name:
-            raise UsageError(f"--output {text!r} names no file", remediation=f"--output {name}=@{name}.npy")
+            raise UsageError(f"--output {text!r} does not name a file", remediation=f"--output {name}=@{name}.npy")
         if name in targets:
             raise UsageError(f"output {name!r} is given twice")
         if path in targets.values():
-            raise UsageError(f"{path} is given for two outputs")
+            raise UsageError(f"{path} is used for two outputs")
         targets[name] = path
     return targets
 
 
-def _deliver(model: str, answer: InferenceResult, targets: Mapping[str, Path], *, as_json: bool) -> None:
+def _output(model: str, answer: InferenceResult, targets: Mapping[str, Path], *, as_json: bool) -> None:
     from ..tensor_input import shape_text
     from ..tensor_output import check_savable, format_tensor, save_tensor, tensor_json
 
     for name, path in targets.items():
         if name not in answer.outputs:
-            raise PortalisError(f"{model} has sent no output {name!r}")
+            raise PortalisError(f"{model} did not return the output {name!r}")
         check_savable(name, answer.outputs[name], path)
     for name, path in targets.items():
         save_tensor(answer.outputs[name], path)

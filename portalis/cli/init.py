@@ -1,4 +1,4 @@
-"""`portalis init`: a commented spec for modules, which packages without an edit."""
+"""`portalis init`: writes a commented spec file for modules, which can be packaged unchanged."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 def init(
     modules: Annotated[list[Path], typer.Argument(metavar="MODULE…", help="The .wasm files of the package.")],
     spec: Annotated[Path, typer.Option("--spec", "-o", help="The file to write.")] = Path("portalis.toml"),
-    name: Annotated[str | None, typer.Option(help="The package's name; the first module's when not given.")] = None,
-    version: Annotated[str, typer.Option(help="The package's version.")] = "0.1.0",
+    name: Annotated[str | None, typer.Option(help="The package name; default: the name of the first module.")] = None,
+    version: Annotated[str, typer.Option(help="The package version.")] = "0.1.0",
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a commented portalis.toml for modules, from what inspection finds in them.
+    """Write a commented portalis.toml for modules, filled in from their interfaces.
 
-    It packages as it is: `portalis package` turns it into a model repository and an archive. Exit code 1 when no module
-    can be served yet: the notes say what each one lacks.
+    `portalis package` accepts it unchanged and writes a model repository and an archive. The exit code is 1 if no
+    module can be served yet; the notes list what is missing.
 
     Example: portalis init gelu.wasm softmax.wasm --name activations
     """
     from ..spec_file import spec_file
 
-    _refuse(spec, force=force)
+    _check_path(spec, force=force)
     new = spec_file(modules, folder=spec.absolute().parent, name=name, version=version)
-    _check(new.spec)
+    _check_spec(new.spec)
     _write(spec, new.text)
     print(f"wrote {printable(str(spec))}")
     for note in new.notes:
@@ -44,13 +44,13 @@ def init(
     if new.servable:
         print(f"  next: portalis package{named}")
         return
-    what = "what the notes above say" if len(modules) > 1 else "what the note above says"
-    print(f"  next: {what}, then portalis init --force")
+    notes = "the notes" if len(modules) > 1 else "the note"
+    print(f"  next: follow {notes} above, then portalis init --force")
     raise typer.Exit(1)
 
 
-def _check(spec: PackageSpec) -> None:
-    """Raise InputProblems with what the enabled targets would not take, such as names."""
+def _check_spec(spec: PackageSpec) -> None:
+    """Raise InputProblems with the problems of the enabled targets, such as invalid names."""
     from ..pipeline.target_registry import TARGETS
     from ..problems import InputProblems
     from ..spec_file import SOURCE
@@ -61,17 +61,17 @@ def _check(spec: PackageSpec) -> None:
         raise InputProblems(problems, source=SOURCE)
 
 
-def _refuse(path: Path, *, force: bool) -> None:
+def _check_path(path: Path, *, force: bool) -> None:
     if path.suffix.lower() != ".toml":
-        raise UsageError(f"{path} does not end in .toml", remediation="What is written is TOML.")
+        raise UsageError(f"{path} does not end in .toml", remediation="The file format is TOML.")
     if path.is_dir():
-        raise UsageError(f"{path} is a directory", remediation="Name the file to write with --spec.")
+        raise UsageError(f"{path} is a directory", remediation="Give --spec the file to write.")
     if not path.parent.is_dir():
         raise UsageError(
-            f"there is no directory {path.parent}", remediation="Make it, or name another file with --spec."
+            f"the directory {path.parent} does not exist", remediation="Create it, or give --spec another file."
         )
     if os.path.lexists(path) and not force:
-        raise UsageError(f"{path} exists", remediation="Name another file with --spec, or overwrite it with --force.")
+        raise UsageError(f"{path} exists", remediation="Give --spec another file, or overwrite it with --force.")
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`portalis inspect`: what a module is, and how it would be served."""
+"""`portalis inspect`: shows the exports, imports and features of a module, and its interface."""
 
 from __future__ import annotations
 
@@ -22,40 +22,39 @@ SHOWN = 30
 
 def inspect(
     module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm file.")],
-    entry: Annotated[str | None, typer.Option(help="Look at this entry, where the module has several.")] = None,
+    entry: Annotated[str | None, typer.Option(help="The entry to show, if the module has several.")] = None,
     omniverse: Annotated[
-        bool, typer.Option("--omniverse", help="Say whether it can run in an Omniverse Kit extension, too.")
+        bool, typer.Option("--omniverse", help="Also check whether it can run in an Omniverse Kit extension.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a module's exports, imports, memory, the features it uses, and the interface that Triton would serve.
+    """Show a module's exports, imports, memory, WebAssembly features, and the interface that Triton would serve.
 
-    Exit code 1 when the module cannot be served as it is, with the default limits; the last lines say why, and what to
-    do. With --omniverse also
-    when it cannot run in Kit.
+    The exit code is 1 if the module cannot be served unchanged with the default limits; the last lines give the reason
+    and a remediation. With --omniverse, it is also 1 if the module cannot run in Kit.
     """
     from ..inspection import inspect_module
 
     found = inspect_module(module, {"entry": entry} if entry else None)
-    in_kit = _check(found) if omniverse else None
+    in_kit = _kit_check(found) if omniverse else None
     if as_json:
         extra = {} if in_kit is None else {"omniverse": in_kit.to_json()}
         print(json.dumps({**found.to_json(), **extra}, indent=2))
     else:
         _show(found)
         if in_kit is not None:
-            _show_in_kit(in_kit)
+            _show_kit_check(in_kit)
     if found.interface is None or found.invalid or found.refused or (in_kit is not None and not in_kit.compatible):
         raise typer.Exit(1)
 
 
-def _check(found: Inspection) -> Compatibility:
+def _kit_check(found: Inspection) -> Compatibility:
     from ..omniverse.compatibility import check_kit_compatibility
 
     return check_kit_compatibility(found)
 
 
-def _show_in_kit(result: Compatibility) -> None:
+def _show_kit_check(result: Compatibility) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -76,7 +75,7 @@ def _show(found: Inspection) -> None:
     console = Console(highlight=False)
     console.print(_properties(found))
     if found.exports or found.imports:
-        console.print(_outside(found))
+        console.print(_exports_and_imports(found))
     if found.interface is not None:
         console.print(_interface(found))
     refused = [str(each) for each in found.findings("inspect")]
@@ -85,7 +84,7 @@ def _show(found: Inspection) -> None:
 
 
 def _text(text: str) -> Text:
-    """`text` letter by letter: no markup, no emoji names, nothing for the terminal."""
+    """Plain text: without markup, emoji names and control characters."""
     from rich.text import Text
 
     return Text(printable(text))
@@ -97,12 +96,12 @@ def _properties(found: Inspection) -> Table:
 
     shown = Table(title=_text(found.name), show_header=False, box=box.SIMPLE)
     shown.add_column()
-    shown.add_column(overflow="fold")  # a digest that is cut cannot be compared
+    shown.add_column(overflow="fold")  # a truncated digest cannot be compared
     wasi = "yes" if found.wasi_compliant else f"no: {', '.join(found.not_wasi)}"
     if found.wasi_compliant and not found.imports:
         wasi = "yes (no imports)"
     memory = ", ".join(map(str, found.memories)) or "none"
-    threads = "yes: refused by the sandbox" if "threads" in found.features else "no"
+    threads = "yes: not supported by the sandbox" if "threads" in found.features else "no"
     features = ", ".join(found.features) or "WebAssembly 1.0 only"
     if found.invalid is not None:
         features = threads = "unknown: the module is not valid"
@@ -126,10 +125,10 @@ def _properties(found: Inspection) -> Table:
 def _name_column() -> Column:
     from rich.table import Column
 
-    return Column("name", overflow="fold")  # in a narrow terminal, too, a name is shown whole
+    return Column("name", overflow="fold")  # names are shown in full, also in a narrow terminal
 
 
-def _outside(found: Inspection) -> Table:
+def _exports_and_imports(found: Inspection) -> Table:
     from rich.table import Table
 
     shown = Table("", _name_column(), "kind", "type", title="exports and imports")
@@ -148,7 +147,7 @@ def _interface(found: Inspection) -> Table:
     interface = found.interface
     assert interface is not None
     convention = interface.convention.value
-    about = f"{convention} entry '{interface.entry}', found in its {_SOURCES[interface.source]}"
+    about = f"{convention} entry '{interface.entry}', from its {_SOURCES[interface.source]}"
     if interface.signature is not None:
         about += f", signature {interface.signature}"
     batch = f"batches of up to {interface.max_batch_size}" if interface.max_batch_size else "no batch dimension"

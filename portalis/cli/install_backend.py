@@ -1,4 +1,4 @@
-"""`portalis install-backend`: puts the wasm backend into a Triton backend directory."""
+"""`portalis install-backend`: installs the wasm backend into a Triton backend directory."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def install_backend(
         Path, typer.Argument(help="Triton's backend directory; /opt/tritonserver/backends in NVIDIA's images.")
     ],
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a `wasm` folder even if portalis did not write it.")
+        bool, typer.Option("--force", help="Replace a `wasm` directory even if portalis did not write it.")
     ] = False,
     machine: Annotated[
         str | None,
         typer.Option(
-            help="The server's machine: x86_64, aarch64, or none for Triton's Python backend alone; default: this one."
+            help="The server's architecture: x86_64, aarch64, or none (Triton's Python backend only); default: this."
         ),
     ] = None,
 ) -> None:
     """Install the `wasm` backend into DIRECTORY.
 
-    The server needs nothing else of portalis: only `wasmtime` and `numpy` in the Python that its stubs embed.
+    The server does not need portalis: only `wasmtime` and `numpy` in the Python version that its stubs embed.
 
     Example: portalis install-backend /opt/tritonserver/backends
     """
@@ -36,10 +36,10 @@ def install_backend(
     print(f"  serve with: tritonserver --backend-directory {target.parent} --model-repository REPOSITORY")
     if (target / wasm_backend.LIBRARY).is_file():
         python = sys.executable or "python3"
-        print(f"  models are planned by {python}, where the server has it; PORTALIS_PYTHON names another")
+        print(f"  models are planned by {python}, if the server has it; PORTALIS_PYTHON selects another")
     else:
         print("  without the native executor: models run in Triton's Python backend")
     if not (target.parent / "python").is_dir():
-        print(f"  note: {target.parent} has no `python` backend, which runs what the native executor does not run")
+        print(f"  note: {target.parent} has no `python` backend, which runs models that cannot be native")
     # stubs that were built for NumPy 1 misread the arrays of NumPy 2, and NVIDIA's images have NumPy 1
     print("  the server's Python needs: pip install 'wasmtime>=50,<51' 'numpy<2'")

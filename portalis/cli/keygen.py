@@ -1,4 +1,4 @@
-"""`portalis keygen`: a pair of keys for signing what leaves the building."""
+"""`portalis keygen`: generates a key pair for signing provenance."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def keygen(
     passphrase_file: Annotated[
         Path | None, typer.Option(help="Encrypt the private key with the passphrase in this file.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make a pair of keys: PREFIX.key, which signs and which only its owner may read, and PREFIX.pub, which checks.
+    """Generate a key pair: the private key PREFIX.key, readable only by its owner, and the public key PREFIX.pub.
 
-    Encrypted with the passphrase in PORTALIS_SIGNING_PASSPHRASE, in the file that PORTALIS_SIGNING_PASSPHRASE_FILE
-    names, or in --passphrase-file. Files that exist are kept.
+    The private key is encrypted with the passphrase in PORTALIS_SIGNING_PASSPHRASE, in the file named by
+    PORTALIS_SIGNING_PASSPHRASE_FILE, or in --passphrase-file. Existing files are not overwritten.
 
     Example: portalis keygen release --passphrase-file secret.txt
     """
@@ -37,7 +37,7 @@ def keygen(
     private, public = (prefix.with_name(f"{prefix.name}{ending}") for ending in (".key", ".pub"))
     for path in (private, public):
         if path.exists() or path.is_symlink():
-            raise UsageError(f"{path} exists", remediation="Choose another PREFIX, or move the old key away.")
+            raise UsageError(f"{path} exists", remediation="Choose another PREFIX, or move the existing key.")
     key = generate_key(algorithm)
     _create(private, key.pem(secret), 0o600)
     try:
@@ -49,13 +49,13 @@ def keygen(
         made = {"private": str(private), "public": str(public), "keyid": key.public.keyid}
         print(json.dumps({**made, "algorithm": algorithm, "encrypted": secret is not None}, indent=2))
         return
-    guarded = "encrypted" if secret is not None else "not encrypted: set PORTALIS_SIGNING_PASSPHRASE for that"
-    print(printable(f"{private}: signs; keep it secret ({guarded})"))
-    print(printable(f"{public}: checks; give it to everyone (keyid {key.public.keyid})"))
+    encryption = "encrypted" if secret is not None else "not encrypted: set PORTALIS_SIGNING_PASSPHRASE to encrypt it"
+    print(printable(f"{private}: private key; keep it secret ({encryption})"))
+    print(printable(f"{public}: public key; distribute it (keyid {key.public.keyid})"))
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:
-    """Write a new file that has `mode` from its first moment on."""
+    """Create a file with `mode`."""
     try:
         with create_file(path, mode) as file:
             file.write(data)

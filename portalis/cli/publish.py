@@ -11,9 +11,8 @@ import typer
 
 from ..errors import UsageError
 from ..escaping import printable
-from .engines import NAMES, engine_named
-from .failures import of_run
-from .package import DEFAULT_SPEC
+from .failures import set_run_id
+from .shared_options import DEFAULT_SPEC, ENGINES, parse_engine
 
 if TYPE_CHECKING:
     from ..oci.address import Address
@@ -105,13 +104,13 @@ def _with_spec_defaults(
     folder: Path | None, registry: str | None, engine: str | None
 ) -> tuple[Path, str, ContainerRuntime]:
     """The values of the command line, and those of the spec for the missing ones. Raises UsageError."""
-    runtime = engine_named(NAMES[0] if engine is None else engine)
+    runtime = parse_engine(ENGINES[0] if engine is None else engine)
     source = Path(DEFAULT_SPEC)
     if (folder is None or registry is None) and source.exists():
         from ..spec import read_spec
 
         spec = read_spec(source)
-        of_run(spec.run_id)
+        set_run_id(spec.run_id)
         registry = registry or spec.registry_url
         folder = folder or spec.output_directory
         runtime = runtime if engine else spec.container_config.runtime
@@ -152,13 +151,13 @@ def _publish(
     plan: PublishingPlan, credentials: Credentials | None, runtime: ContainerRuntime, *, quiet: bool
 ) -> PublishingOutcome:
     from ..publishing.push import publish_plan
-    from .signals import cleaning_up
+    from .signals import signals_as_exit
 
     def on_progress(text: str) -> None:
         if not quiet:
             print(f"  {printable(text)}", file=sys.stderr, flush=True)
 
-    with cleaning_up():
+    with signals_as_exit():
         return publish_plan(plan, credentials, runtime=runtime, on_progress=on_progress)
 
 

@@ -1,4 +1,4 @@
-"""`portalis schema`: the JSON Schemas of the files that portalis reads and writes."""
+"""`portalis schema`: prints the JSON Schema of a file that portalis reads or writes (a module per command)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typer
 def schema(
     name: Annotated[str, typer.Argument(help="spec, input, output, error or manifest.")] = "spec",
 ) -> None:
-    """Print a JSON Schema: of the spec file, or of a contract.
+    """Print the JSON Schema of the spec file or of a contract.
 
-    Editors complete and check a spec with it. Example: portalis schema > portalis.schema.json
+    Editors use it for completion and validation. Example: portalis schema > portalis.schema.json
     """
     from ..contracts.json_schemas import schema_text
 

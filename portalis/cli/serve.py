@@ -1,4 +1,4 @@
-"""`portalis serve`: tritonserver with the wasm backend, in the foreground."""
+"""`portalis serve`: runs tritonserver with the wasm backend in the foreground."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Stop(BaseException):
-    """A signal asked us to end; not an Exception, so that nothing on the way swallows it."""
+    """A termination signal was received. Not an Exception, so that no handler swallows it."""
 
 
 def serve(
@@ -33,20 +33,20 @@ def serve(
     http_port: Annotated[int, typer.Option(help="HTTP port; 0 picks a free one.")] = 8000,
     metrics_port: Annotated[int, typer.Option(help="Metrics port; 0 picks a free one.")] = 8002,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Serve the other models when one fails to load.")
+        bool, typer.Option("--keep-going", help="Continue with the other models if one fails to load.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors of the server.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors of the server.")] = False,
 ) -> None:
     """Serve REPOSITORY with Triton and the wasm backend until Ctrl-C.
 
-    Arguments after `--` go to tritonserver as they are.
+    Arguments after `--` are passed to tritonserver.
 
     Example: portalis serve models -- --model-control-mode=explicit --load-model=softmax
     """
     from ..tritonserver import Ports, TritonServer
 
     extra = list(context.args)
-    _refuse_our_own(extra)
+    _reject_managed_options(extra)
     _check_repository(repository, explicit="explicit" in " ".join(extra))
     _check_names(repository)
     for hint in _hints(repository):
@@ -67,7 +67,7 @@ def serve(
 
 def _run_until_stopped(server: TritonServer) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
-        # one signal is enough: a second Ctrl-C must not interrupt the clean-up
+        # ignore further signals: a second Ctrl-C must not interrupt the cleanup
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
         raise _Stop
@@ -75,12 +75,12 @@ def _run_until_stopped(server: TritonServer) -> None:
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         server.start()
-        _tell(server)
+        _print_models(server)
         code = server.wait()
         if code != 0:
             raise TritonFailed(
-                f"tritonserver ended by itself with exit code {code}",
-                remediation="See why in the log of tritonserver above.",
+                f"tritonserver exited with exit code {code}",
+                remediation="The reason is in tritonserver's log above.",
             )
     except _Stop:
         _say("stopping")
@@ -90,7 +90,7 @@ def _run_until_stopped(server: TritonServer) -> None:
             signal.signal(each, handler)
 
 
-def _tell(server: TritonServer) -> None:
+def _print_models(server: TritonServer) -> None:
     for model in _index(server.http_url):
         version = f" version {model['version']}" if model.get("version") else ""
         reason = f": {model['reason']}" if model.get("reason") else ""
@@ -113,41 +113,42 @@ def _index(http_url: str) -> list[dict[str, Any]]:
 
 
 def _hints(repository: Path) -> Iterator[str]:
-    """What Triton itself would refuse with a message that does not help."""
+    """Notes on mistakes for which Triton's own error message is unclear."""
     for module in sorted(repository.glob("*/*/model.wasm")):
         model = module.parent.parent
-        # without a config, Triton learns the backend from the ending of the folder's name only
+        # without a configuration, Triton derives the backend only from the suffix of the directory name
         if not (model / "config.pbtxt").exists() and model.suffix != ".wasm":
             yield (
                 f'note: model {model.name} has no config.pbtxt. Write one with the line `backend: "wasm"`, '
-                f"or call the folder {model.name}.wasm"
+                f"or name the directory {model.name}.wasm"
             )
 
 
 def _check_repository(repository: Path, *, explicit: bool) -> None:
     layout = (
-        "A model repository holds <model>/config.pbtxt and <model>/<version>/model.wasm, such as softmax/1/model.wasm."
+        "A model repository contains <model>/config.pbtxt and <model>/<version>/model.wasm,"
+        " for example softmax/1/model.wasm."
     )
     if not repository.exists():
-        raise UsageError(f"there is no model repository {repository}", remediation=layout)
+        raise UsageError(f"the model repository {repository} does not exist", remediation=layout)
     if not repository.is_dir():
         raise UsageError(f"{repository} is a file, not a model repository", remediation=layout)
     models = [each for each in repository.iterdir() if each.is_dir() and not each.name.startswith(".")]
     if not models and not explicit:
-        raise UsageError(f"{repository} has no models in it", remediation=layout)
+        raise UsageError(f"{repository} contains no models", remediation=layout)
     if any(each.name.isdecimal() for each in models) and not any(
         part.is_dir() and part.name.isdecimal() for each in models for part in each.iterdir()
     ):
         raise UsageError(
-            f"{repository} looks like one model, not like a repository: it has the version folder "
+            f"{repository} is a model, not a model repository: it contains the version directory "
             f"{min(each.name for each in models if each.name.isdecimal())}/",
-            remediation=f"Serve the folder above it: portalis serve {repository.absolute().parent}",
+            remediation=f"Serve its parent directory: portalis serve {repository.absolute().parent}",
         )
 
 
 def _check_names(repository: Path) -> None:
-    """Raises UsageError for what `portalis package` refuses as a name: with ``--keep-going``, too, because such a model
-    does not fail to load, it runs what its name says."""
+    """Raise UsageError for names that `portalis package` rejects, also with ``--keep-going``: a shell would execute the
+    name."""
     from ..model_repository_gen.repository_check import unsafe_repository_names
 
     try:
@@ -158,19 +159,19 @@ def _check_names(repository: Path) -> None:
     except OSError as problem:
         raise UsageError(
             f"cannot read {repository}: {problem.strerror} ({problem.filename})",
-            remediation=f"Let this user read {problem.filename}.",
+            remediation=f"Give this user read permission for {problem.filename}.",
         ) from None
     if found:
         raise UsageError(
             f"{repository} is not served: " + "; ".join(found),
-            remediation="Use letters, digits, dots, dashes and underscores in names, or move the model elsewhere.",
+            remediation="Use letters, digits, dots, dashes and underscores in names, or move the model away.",
         )
 
 
-OURS = {
+MANAGED_OPTIONS = {
     "--model-repository": "the REPOSITORY argument",
     "--model-store": "the REPOSITORY argument",
-    "--backend-directory": "nothing: portalis lays one out",
+    "--backend-directory": "no option: portalis creates one",
     "--grpc-port": "--grpc-port before the `--`",
     "--http-port": "--http-port before the `--`",
     "--metrics-port": "--metrics-port before the `--`",
@@ -178,15 +179,15 @@ OURS = {
     "--http-address": "--host before the `--`",
     "--metrics-address": "--host before the `--`",
     "--exit-on-error": "--keep-going before the `--`",
-    "--allow-http": "nothing: portalis asks the HTTP port whether the server is ready",
+    "--allow-http": "no option: portalis needs the HTTP port to check readiness",
 }
 
 
-def _refuse_our_own(extra: Sequence[str]) -> None:
+def _reject_managed_options(extra: Sequence[str]) -> None:
     for argument in extra:
         name = argument.split("=", 1)[0]
-        if name in OURS:
-            raise UsageError(f"{name} is set by portalis itself", remediation=f"Use {OURS[name]}.")
+        if name in MANAGED_OPTIONS:
+            raise UsageError(f"{name} is set by portalis", remediation=f"Use {MANAGED_OPTIONS[name]}.")
 
 
 def _check_ports(host: str, ports: Any) -> None:
@@ -198,5 +199,5 @@ def _check_ports(host: str, ports: Any) -> None:
         except (OSError, OverflowError) as problem:
             raise UsageError(
                 f"cannot listen on {host}:{port} for {name}: {problem}",
-                remediation=f"Stop what listens there, or choose another port with --{name}-port (0 picks a free one).",
+                remediation=f"Stop the process that uses it, or use another port: --{name}-port (0 picks a free one).",
             ) from problem

@@ -1,4 +1,4 @@
-"""A signal that ends the process ends it as an exception does: what was begun is cleaned up."""
+"""Turns termination signals into exceptions, so that cleanup code runs (four commands use it)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def cleaning_up() -> Iterator[None]:
-    """While inside, SIGTERM and SIGHUP raise SystemExit with the code that a shell reports for the signal; one that
-    is ignored, as by nohup, still is."""
-    heeded = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, _stop) for number in heeded}
+def signals_as_exit() -> Iterator[None]:
+    """Within the context, SIGTERM and SIGHUP raise SystemExit with the exit code that a shell reports for the signal. A
+    signal that is ignored, for example by nohup, stays ignored."""
+    handled = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _exit) for number in handled}
     try:
         yield
     finally:
@@ -22,7 +22,7 @@ def cleaning_up() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop(number: int, _: FrameType | None) -> None:
+def _exit(number: int, _: FrameType | None) -> None:
     for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)  # cleaning up takes only a moment
     print(f"stopped by {signal.Signals(number).name}", file=sys.stderr)

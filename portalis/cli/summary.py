@@ -1,4 +1,4 @@
-"""What a run of the pipeline comes to, for people: what was made, what to look at, what went wrong and what to do."""
+"""The result of a pipeline run as lines for a terminal: artifacts, warnings, errors and their remediations."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..quantities import file_size
 if TYPE_CHECKING:
     from ..contracts.output import PackagingAgentOutput
 
-SERVED = ("wasm", "python")  # what the Triton of `portalis serve` has backends for
+SERVED = ("wasm", "python")  # the backends in `portalis serve`
 TITLES = {
     "success": "packaged",
     "partial_success": "packaged in part",
-    "failure": "nothing was packaged; the output directory is as it was",
+    "failure": "nothing was packaged; the output directory is unchanged",
 }
 
 
-def troubles(made: PackagingAgentOutput, *, quiet: bool) -> Iterator[str]:
-    """The lines about what went wrong and, unless `quiet`, about what to look at."""
-    for error in made.diagnostics.errors:
+def diagnostic_lines(result: PackagingAgentOutput, *, quiet: bool) -> Iterator[str]:
+    """Lines for the errors and, unless `quiet`, the warnings."""
+    for error in result.diagnostics.errors:
         yield from _block("error", error.message, error.remediation.summary)
         yield from (f"    {printable(step)}" for step in error.remediation.steps)
     if not quiet:
-        for warning in made.diagnostics.warnings:
+        for warning in result.diagnostics.warnings:
             yield from _block("warning", warning.message, warning.remediation)
 
 
@@ -37,45 +37,45 @@ def _block(kind: str, message: str, remediation: str) -> Iterator[str]:
     yield from (f"  {printable(line)}" for line in (*more, *remediation.splitlines()))
 
 
-def result(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
-    """The lines about what was made, and what can be done with it."""
-    status, metadata = made.status.value, made.package_metadata
+def result_lines(result: PackagingAgentOutput, output: Path) -> Iterator[str]:
+    """Lines for the artifacts and the next steps."""
+    status, metadata = result.status.value, result.package_metadata
     if status == "failure":
         yield TITLES[status]
         return
     count = f"{metadata.total_artifacts} artifact{'' if metadata.total_artifacts == 1 else 's'}"
     yield (
         f"{TITLES[status]}: {count}, {file_size(metadata.total_size_bytes)},"
-        f" {made.packaging_metrics.packaging_time_seconds:.2f} s, in {printable(str(output))}"
+        f" {result.packaging_metrics.packaging_time_seconds:.2f} s, in {printable(str(output))}"
     )
-    yield from _next(made)
+    yield from _next_steps(result)
 
 
-def images(made: PackagingAgentOutput, output: Path) -> Iterator[str]:
-    """The lines about the images that were made, and how their trials went."""
-    if made.status.value == "failure":
+def image_lines(result: PackagingAgentOutput, output: Path) -> Iterator[str]:
+    """Lines for the images and their smoke tests."""
+    if result.status.value == "failure":
         yield "no image was built"
         return
-    tried = {result.name: result for result in made.diagnostics.validation_results}
-    for image in made.artifacts.nim_containers:
+    smoke_tests = {each.name: each for each in result.diagnostics.validation_results}
+    for image in result.artifacts.nim_containers:
         reference = image.reference
         yield printable(reference)
         yield f"  id: {printable(image.image_id)}"
         yield f"  size: {file_size(image.image_size_bytes)} in {len(image.layers)} layers"
-        yield f"  tried: {printable(tried[reference].report) if reference in tried else 'no'}"
+        yield f"  tried: {printable(smoke_tests[reference].report) if reference in smoke_tests else 'no'}"
         if image.image_archive_path is not None:
             yield f"  archive: {printable(image.image_archive_path)}"
-    count = len(made.artifacts.nim_containers)
-    seconds = made.packaging_metrics.nim_generation_time
+    count = len(result.artifacts.nim_containers)
+    seconds = result.packaging_metrics.nim_generation_time
     yield f"{count} image{'' if count == 1 else 's'} in {seconds:.1f} s, with contexts in {printable(str(output))}"
 
 
-def _next(made: PackagingAgentOutput) -> Iterator[str]:
-    models = made.artifacts.triton_models
+def _next_steps(result: PackagingAgentOutput) -> Iterator[str]:
+    models = result.artifacts.triton_models
     if any(model.platform in SERVED for model in models):
         repository = Path(models[0].model_repository_path).parent
         yield f"  serve the models: portalis serve {printable(shlex.quote(str(repository)))}"
-    for archive in made.artifacts.distribution_archives:
+    for archive in result.artifacts.distribution_archives:
         yield f"  archive: {printable(archive.archive_path)}"
-    for image in made.artifacts.nim_containers:
+    for image in result.artifacts.nim_containers:
         yield f"  image: {printable(image.reference)}"

@@ -1,4 +1,4 @@
-"""`portalis verify`: whether a package is whole, safe to unpack, and what its maker has signed."""
+"""`portalis verify`: checks the integrity of a package, the safety of its paths, and its signature."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ def verify(
     package: Annotated[
         Path, typer.Argument(metavar="ARCHIVE|DIR", help="An archive, an unpacked one, or an output directory.")
     ],
-    key: Annotated[
-        Path | None, typer.Option("--key", help="The public key (PEM) that the package has to be signed with.")
-    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="The public key (PEM) of the required signature.")] = None,
     max_bytes: Annotated[
-        int | None, typer.Option("--max-bytes", min=1, help="What the files may hold together; 64 GiB if not given.")
+        int | None, typer.Option("--max-bytes", min=1, help="Maximum total size of the files; default: 64 GiB.")
     ] = None,
     max_entries: Annotated[
-        int | None, typer.Option("--max-entries", min=1, help="How many files and folders it may have; 100000.")
+        int | None,
+        typer.Option("--max-entries", min=1, help="Maximum number of files and directories; default: 100000."),
     ] = None,
     max_ratio: Annotated[
-        int | None, typer.Option("--max-ratio", min=1, help="How many times more it may hold than it takes; 200.")
+        int | None, typer.Option("--max-ratio", min=1, help="Maximum ratio of unpacked to packed size; default: 200.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a package before it is unpacked: checksums, manifest against contents, safe paths, signature.
 
-    Nothing is unpacked to disk. Exit code 1 when something is wrong, 2 when there is nothing that could be checked.
+    Nothing is unpacked to disk. The exit code is 1 if a check fails, and 2 if there is nothing to verify.
     """
     from ..dist.verify import ReadLimits, verify_package
 
@@ -78,7 +77,7 @@ def _data(report: VerificationReport) -> dict[str, Any]:
 
 
 def _show(report: VerificationReport) -> None:
-    """A line for each check; what is wrong below it, and what to do about it once for the same."""
+    """Print one line per check, followed by its findings, and each remediation once."""
     for check in report.checks:
         wrong = check.findings
         print(f"{'FAILED' if wrong else 'ok':<8}{check.name:<12}{printable('' if wrong else check.summary)}".rstrip())

@@ -80,7 +80,7 @@ def test_the_trees_of_errors_are_known() -> None:
 @pytest.mark.parametrize("command", sorted(commands()))
 def test_every_kind_of_error_has_a_remedy_in_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name, kind in kinds().items():
-        failures.report(raised(kind), command, as_json=True)
+        failures.report_error(raised(kind), command, as_json=True)
         error: dict[str, Any] = json.loads(capsys.readouterr().out)["error"]
         told = error["remediation"]["summary"]
         assert re.match(r"[A-Z`]", told) and told.endswith("."), (name, told)

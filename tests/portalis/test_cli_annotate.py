@@ -172,7 +172,7 @@ def test_options_win_over_a_file_with_one_entry_and_not_with_several(cli: Cli, t
     done = cli("annotate", module, "--from", source, "--description", "option", "--in-place")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: options describe one entry, but the file has several\n  Edit {source}, or leave the options out.\n"
+        f"error: the options describe one entry, but the file has several\n  Edit {source}, or omit the options.\n"
     )
     assert module.read_bytes() == before
 
@@ -182,10 +182,10 @@ def test_options_win_over_a_file_with_one_entry_and_not_with_several(cli: Cli, t
     [
         (b"{", "is not JSON: Expecting property name"),
         (b"\xff\xfe", "is not JSON: 'utf-8' codec can't decode"),
-        (b"[" * 200_000, "is nested too deeply: more than 200 levels, which no interface has"),
-        (b"[]", "must hold an object, or a list of objects"),
-        (b"[1]", "must hold an object, or a list of objects"),
-        (b'"x"', "must hold an object, or a list of objects"),
+        (b"[" * 200_000, "is nested too deeply: more than 200 levels, which is too large for an interface"),
+        (b"[]", "must contain an object or a list of objects"),
+        (b"[1]", "must contain an object or a list of objects"),
+        (b'"x"', "must contain an object or a list of objects"),
         (b'{"entry": "double", "typo": 1}', "unknown key 'typo'"),
         (None, "No such file or directory"),
     ],
@@ -233,7 +233,7 @@ def test_what_does_not_fit_is_refused_and_the_file_stays(
 def test_where_the_module_goes_is_said_once(cli: Cli, untouched: Path, tmp_path: Path, where: tuple[str, ...]) -> None:
     done = cli("annotate", untouched, *GUFUNC, *where)
     assert done.returncode == 2
-    assert done.stderr == "error: say where the module goes\n  Use either -o FILE or --in-place.\n"
+    assert done.stderr == "error: no output file given\n  Use either -o FILE or --in-place.\n"
     assert list((tmp_path / "cwd").iterdir()) == []
 
 

@@ -66,7 +66,9 @@ def test_an_error_is_a_short_block_on_stderr_without_a_traceback(cli: Cli) -> No
     done = cli("serve", "no-such-folder")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("error: there is no model repository no-such-folder\n  A model repository holds ")
+    assert done.stderr.startswith(
+        "error: the model repository no-such-folder does not exist\n  A model repository contains "
+    )
     assert "Traceback" not in done.stderr
 
 

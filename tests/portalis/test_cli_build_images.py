@@ -144,12 +144,12 @@ def test_an_engine_that_is_not_there_is_told_with_what_to_do(place: Place) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--engine", "lxc"], "--engine lxc: there is no such engine"),
+        (["--engine", "lxc"], "--engine lxc: unknown container engine"),
         (["--only", "softmx"], "the package has no module 'softmx'"),
         (["--package-image", "--only", "gelu"], "--package-image and --only"),
         (["--wheelhouse", "nowhere"], "nowhere does not exist"),
-        (["--triton"], "--triton builds one image, without a spec"),
-        (["--triton-image", "a:1"], "--triton-image is for --triton"),
+        (["--triton"], "--triton builds one image and uses no spec"),
+        (["--triton-image", "a:1"], "--triton-image requires --triton"),
         (["--timeout", "0"], "build-images -h"),
     ],
 )

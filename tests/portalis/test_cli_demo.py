@@ -48,7 +48,7 @@ def test_it_shows_what_went_in_and_what_came_out(cli: Cli) -> None:
 def test_an_example_that_is_not_there_is_named_with_those_that_are(cli: Cli) -> None:
     done = cli("demo", "fibonacci")
     assert done.returncode == 2
-    assert "there is no example fibonacci" in done.stderr
+    assert "unknown example fibonacci" in done.stderr
     assert "wordpiece" in done.stderr
 
 

@@ -76,7 +76,7 @@ def test_the_native_executor_is_found_where_its_library_is_for_this_machine_and_
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "49.0.0")
     assert "wasmtime 49.0.0 is installed" in check_native().how
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    assert check_native().how == "there are libraries for Linux on aarch64 and x86_64; Python executes models here"
+    assert check_native().how == "available for Linux on aarch64 and x86_64; else the Python executor runs models"
 
 
 def test_a_docker_without_an_engine_is_not_called_found(cli: Cli, tmp_path: Path) -> None:
@@ -86,4 +86,4 @@ def test_a_docker_without_an_engine_is_not_called_found(cli: Cli, tmp_path: Path
     done = cli("doctor", "--json", PATH=str(tmp_path), DOCKER_HOST=f"unix://{tmp_path}/none")
     found = {part["name"]: part for part in json.loads(done.stdout)["parts"]}["docker or podman"]
     assert not found["found"]
-    assert f"{docker} is here, but no engine answers it" in found["how"]
+    assert f"{docker} is installed, but no engine responds" in found["how"]

@@ -29,7 +29,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str, str, str]] = {
         "InputValidation",
         "none.wasm",
     ),
-    "annotate: two outputs": (("annotate", "m.wasm"), 2, "ValidationError", "InputValidation", "where the module goes"),
+    "annotate: two outputs": (("annotate", "m.wasm"), 2, "ValidationError", "InputValidation", "no output file given"),
     "annotate: an interface that is none": (
         ("annotate", "m.wasm", "--in-place", "--from", "text.txt"),
         2,
@@ -56,7 +56,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str, str, str]] = {
         2,
         "ValidationError",
         "InputValidation",
-        "no example none",
+        "unknown example none",
     ),
     "infer: no module": (("infer", "--module", "none.wasm"), 1, "ValidationError", "InputValidation", "none.wasm"),
     "infer: no server": (
@@ -206,7 +206,7 @@ def test_a_fault_of_portalis_is_in_the_contract_too(
     from portalis.cli import failures
 
     for as_json in (False, True):
-        assert failures.report(ZeroDivisionError("no"), "verify", as_json=as_json) == 1
+        assert failures.report_error(ZeroDivisionError("no"), "verify", as_json=as_json) == 1
     told = capsys.readouterr()
     assert told.err.startswith("error: internal error: ZeroDivisionError: no\n")
     error = json.loads(told.out)["error"]

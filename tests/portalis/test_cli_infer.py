@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import wasmtime
 
-from portalis.cli.compiling import noted
+from portalis.cli.progress import compile_note
 from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer
 from tests import parts
@@ -90,10 +90,14 @@ def test_outputs_are_saved_as_npy(cli: Cli, server: TritonServer, tmp_path: Path
     [
         (["-m", "none", "-i", "a=1"], 1, "'none'"),
         (["-m", "add", "-i", "a=1"], 2, "add also needs the input b"),
-        (["-m", "add", "-i", "a=1", "-i", "c=1"], 2, "add has no input 'c'\n  Its inputs are:\n  --input a=…  FP32"),
+        (
+            ["-m", "add", "-i", "a=1", "-i", "c=1"],
+            2,
+            "add has no input 'c'\n  Inputs of the model:\n  --input a=…  FP32",
+        ),
         (["-m", "add", "-i", "a=1", "-i", "a=2"], 2, "given twice"),
         (["-m", "add", "-i", "a=[1, 2]", "-i", "b=[1, 2, 3]"], 1, "do not broadcast"),
-        (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "z=@z.npy"], 2, "there is no output z: add has y"),
+        (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "z=@z.npy"], 2, "unknown output z: add has y"),
         (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "y=@y.txt"], 2, "saved as .npy"),
         (["-m", "add", "-i", "a=", "-i", "b=1"], 2, "input 'a' is FP32, and '' is not JSON"),
         (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "y=@y.npy", "-o", "y=@z.npy"], 2, "given twice"),
@@ -160,7 +164,7 @@ def test_a_module_over_a_limit_runs_under_a_higher_one_as_the_error_says(
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["--limit", "time=3"], "--limit time: no limit has this name"),
+        (["--limit", "time=3"], "--limit time: unknown limit"),
         (["--limit", "timeout_s=x"], "--limit timeout_s=x: expected seconds"),
         (["--limit", "max_memory_bytes=1.5"], "--limit max_memory_bytes=1.5: expected a whole number"),
         (["--limit", "timeout_s=-1"], "--limit: timeout_s must be greater than 0"),
@@ -176,13 +180,13 @@ def test_a_limit_that_cannot_be_is_explained(cli: Cli, add_wasm: Path, args: lis
 def test_limits_are_for_a_module_that_runs_here(cli: Cli) -> None:
     done = cli("infer", "-m", "add", "-i", "a=1", "--limit", "timeout_s=3")
     assert done.returncode == 2
-    assert "--limit is for --module" in done.stderr
+    assert "--limit requires --module" in done.stderr
 
 
 def test_a_module_takes_no_request_parameters(cli: Cli, add_wasm: Path) -> None:
     done = cli("infer", "--module", add_wasm, "-i", "a=1", "-i", "b=1", "--parameter", "p=1")
     assert done.returncode == 2
-    assert "go to a server" in done.stderr
+    assert "require a server" in done.stderr
 
 
 def test_without_the_client_it_says_what_to_install(cli: Cli, tmp_path: Path) -> None:
@@ -261,12 +265,12 @@ def test_several_elements_are_refused_for_one_file_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["-i", "nosuch=1"], "has no input 'nosuch'\n  Its inputs are:\n  --input x=…  BYTES [-1]"),
+        (["-i", "nosuch=1"], "has no input 'nosuch'\n  Inputs of the model:\n  --input x=…  BYTES [-1]"),
         ([], "also needs the input x"),
         (["-i", "x"], "is not of the form NAME=VALUE"),
         (["-i", "x=@nosuch.bin"], "there is no file nosuch.bin"),
         (["-i", "x=[null]"], "element 0 is null, not text"),
-        (["-i", "x=a", "-o", "z=@z.npy"], "there is no output z"),
+        (["-i", "x=a", "-o", "z=@z.npy"], "unknown output z"),
         (["-i", "x=a", "-o", "y"], "is not of the form NAME=VALUE"),
         (["-i", "x=a", "--timeout", "0"], "--timeout"),
     ],
@@ -294,9 +298,9 @@ def test_a_terminal_shows_that_a_module_is_being_compiled_and_nothing_else_does(
     module = tmp_path / "big\x1b.wasm"
     module.write_bytes(bytes(2_000_000))
     terminal, pipe = Terminal(), io.StringIO()
-    with noted(module, after_s=0, stream=terminal), noted(module, after_s=0, stream=pipe):
+    with compile_note(module, after_s=0, stream=terminal), compile_note(module, after_s=0, stream=pipe):
         until(lambda: terminal.getvalue().endswith("\n"))
-    assert "\\x1b.wasm (2.0 MB); the compiled module is kept" in terminal.getvalue() and pipe.getvalue() == ""
-    with noted(module, after_s=PATIENCE_S, stream=terminal):
+    assert "\\x1b.wasm (2.0 MB); the compiled module is cached" in terminal.getvalue() and pipe.getvalue() == ""
+    with compile_note(module, after_s=PATIENCE_S, stream=terminal):
         terminal.truncate(0)
     assert terminal.getvalue() == ""

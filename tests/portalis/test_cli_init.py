@@ -75,7 +75,7 @@ def test_a_spec_that_is_there_is_kept_unless_forced(cli: Cli, cwd: Path) -> None
     (cwd / "portalis.toml").write_text("mine")
     done = cli("init", "add.wasm")
     assert done.returncode == 2
-    assert "portalis.toml exists\n  Name another file with --spec, or overwrite it with --force." in done.stderr
+    assert "portalis.toml exists\n  Give --spec another file, or overwrite it with --force." in done.stderr
     assert (cwd / "portalis.toml").read_text() == "mine"
     assert cli("init", "add.wasm", "--force").returncode == 0
     assert "wasm_binaries" in (cwd / "portalis.toml").read_text()
@@ -87,7 +87,7 @@ def test_a_spec_that_is_there_is_kept_unless_forced(cli: Cli, cwd: Path) -> None
     [
         (["gone.wasm"], "gone.wasm: cannot be read: No such file or directory"),
         (["add.wasm", "--spec", "x.yaml"], "x.yaml does not end in .toml"),
-        (["add.wasm", "--spec", "none/x.toml"], "there is no directory none"),
+        (["add.wasm", "--spec", "none/x.toml"], "the directory none does not exist"),
         (["add.wasm", "--spec", "folder.toml"], "folder.toml is a directory"),
         (["add.wasm", "--version", "one"], "package_version: 'one' is no semantic version"),
         (["add.wasm", "--name", "My Package"], "package_name: "),

@@ -67,7 +67,7 @@ def test_it_shows_properties_outside_and_interface(cli: Cli, add_wasm: Path) -> 
         ["output", "y", "FP32", "[-1]"],
     ]
     title = " ".join(done.stdout.split("┘")[1].split("┏")[0].split())
-    assert title == "elementwise entry 'add', found in its exports; batches of up to 64"
+    assert title == "elementwise entry 'add', from its exports; batches of up to 64"
 
 
 def test_a_command_shows_its_wasi_imports_and_is_compliant(cli: Cli) -> None:
@@ -80,7 +80,7 @@ def test_a_command_shows_its_wasi_imports_and_is_compliant(cli: Cli) -> None:
     imports = [row[1] for row in cells(done.stdout) if row[0] == "import"]
     assert imports == [f"{i.module}.{i.name}" for i in inspect_module(module).imports]
     assert ["input", "args (optional)", "BYTES", "[-1]"] in cells(done.stdout)
-    assert "command entry '_start', found in its" in done.stdout
+    assert "command entry '_start', from its" in done.stdout
 
 
 def test_a_gufunc_shows_its_signature(cli: Cli) -> None:
@@ -133,7 +133,7 @@ def test_shared_memory_is_named_as_refused(cli: Cli, tmp_path: Path) -> None:
     done = cli("inspect", write(tmp_path, text))
     assert done.returncode == 1
     shown = rows(done.stdout)
-    assert shown["threads"] == "yes: refused by the sandbox"
+    assert shown["threads"] == "yes: not supported by the sandbox"
     assert (shown["features"], shown["memory"]) == ("threads", "1 to 2 pages, shared")
     assert "cannot be served: it uses the WebAssembly proposal threads, which the sandbox leaves out" in done.stdout
 
@@ -169,7 +169,7 @@ def test_one_of_several_entries_is_chosen_with_entry(cli: Cli, tmp_path: Path) -
     assert "exports 2 functions that could be the entry: choose one with --entry" in none.stdout
     done = cli("inspect", module, "--entry", "g")
     assert done.returncode == 0
-    assert "elementwise entry 'g', found in its declaration" in " ".join(done.stdout.split())
+    assert "elementwise entry 'g', from its declaration" in " ".join(done.stdout.split())
     wrong = cli("inspect", module, "--entry", "h")
     assert wrong.returncode == 1
     assert "exports no function 'h'" in wrong.stdout

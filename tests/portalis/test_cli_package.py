@@ -84,7 +84,8 @@ def test_portalis_toml_is_taken_when_no_spec_is_named(place: Place) -> None:
     done = place.package(spec=None)
     assert done.returncode == 2
     assert (
-        "there is no portalis.toml here\n  Write one with `portalis init MODULE`, or name a spec file." in done.stderr
+        "no portalis.toml found in this directory\n  Write one with `portalis init MODULE`, or give a spec file."
+        in done.stderr
     )
     (place.folder / "portalis.toml").write_text(
         'package_name = "demo"\npackage_version = "1.0.0"\noutput_directory = "out"\nwasm_binaries = ["add.wasm"]\n'
@@ -109,7 +110,7 @@ def test_a_failure_ends_with_1_and_leaves_the_old_output(place: Place) -> None:
     place.spec(wasm_binaries=["opaque.wasm"])
     done = place.package("--only", "triton")
     assert done.returncode == 1
-    assert done.stdout == "nothing was packaged; the output directory is as it was\n"
+    assert done.stdout == "nothing was packaged; the output directory is unchanged\n"
     assert sorted(place.output.rglob("*")) == before
 
 
@@ -219,7 +220,7 @@ def test_a_depth_of_validation_that_is_not_there_is_bad_usage(place: Place) -> N
     done = place.package("--validate", "deep")
     assert (done.returncode, done.stderr) == (
         2,
-        "error: --validate deep: there is no such depth\n  Use static or live.\n",
+        "error: --validate deep: unknown depth\n  Use static or live.\n",
     )
 
 
@@ -238,7 +239,7 @@ def test_a_contract_is_an_input_and_its_problems_are_told_in_its_terms(place: Pl
     report = json.loads(done.stdout)
     assert (done.returncode, report["package_metadata"]["package_manifest"]["pipeline_id"]) == (0, "run-7")
     done = place.package("--input", "packaging-input.json")
-    assert (done.returncode, done.stderr.splitlines()[1]) == (2, "  Name the spec, or give --input alone.")
+    assert (done.returncode, done.stderr.splitlines()[1]) == (2, "  Give the spec file, or only --input.")
     # what the pipeline and its targets find, after the contract was read
     (place.folder / "add.wasm").write_bytes(b"\0asm\1\0\0\0\xff")
     done = place.package("--only", "triton", "--input", "packaging-input.json", spec=None)

@@ -237,7 +237,7 @@ def test_credentials_are_found_and_not_printed(
         (["--registry", "127.0.0.1:1", "--username", "someone"], "--username requires a password"),
         (["--registry", "127.0.0.1:1", "--password-stdin"], "--password-stdin requires a user name"),
         (["--registry", "127.0.0.1:1", "--username", "a", "--password-stdin"], "no password on standard input"),
-        (["--registry", "127.0.0.1:1", "--engine", "rkt"], "there is no such engine"),
+        (["--registry", "127.0.0.1:1", "--engine", "rkt"], "unknown container engine"),
     ],
 )
 def test_an_invalid_command_line_is_an_error(

@@ -188,10 +188,10 @@ def test_a_server_that_dies_is_reported(repository: Path) -> None:
 def test_a_repository_that_cannot_be_one_is_explained(cli: Cli, repository: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder, text in (
-        (tmp_path / "none", "there is no model repository"),
+        (tmp_path / "none", "the model repository"),
         (repository / "add" / "config.pbtxt", "is a file, not a model repository"),
-        (tmp_path / "empty", "has no models in it"),
-        (repository / "add", f"Serve the folder above it: portalis serve {repository}"),
+        (tmp_path / "empty", "contains no models"),
+        (repository / "add", f"Serve its parent directory: portalis serve {repository}"),
     ):
         done = cli("serve", folder)
         assert done.returncode == 2
@@ -248,7 +248,7 @@ def test_a_repository_whose_path_a_shell_would_read_is_refused(cli: Cli, tmp_pat
 def test_an_argument_that_portalis_sets_itself_is_refused(cli: Cli, repository: Path) -> None:
     done = cli("serve", repository, "--", "--grpc-port", "9000")
     assert done.returncode == 2
-    assert "--grpc-port is set by portalis itself" in done.stderr
+    assert "--grpc-port is set by portalis" in done.stderr
 
 
 def test_a_taken_port_is_named_before_anything_starts(cli: Cli, repository: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from portalis import tritonserver
-from portalis.cli.package import EXIT_CODES
+from portalis.cli.shared_options import EXIT_CODES
 from portalis.contracts.errors import PackagingStage
 from portalis.contracts.output import PackagingAgentOutput, Status, ValidationResult
 from portalis.errors import MissingPart, UsageError
