@@ -181,7 +181,7 @@ def test_a_server_that_dies_is_reported(repository: Path) -> None:
         os.kill(int(listed.stdout), signal.SIGKILL)
         assert foreground.process.wait(waiting.PATIENCE_S) == 1
         foreground.join()
-        assert "error: tritonserver ended by itself with exit code -9" in foreground.output
+        assert "error: tritonserver exited with exit code -9" in foreground.output
         assert leftovers(own) == []
 
 
