@@ -1,1 +1,1 @@
-"""Deployment manifests for what a run made: Kubernetes objects and a Compose file."""
+"""Deployment manifests for the images and models of a package: Kubernetes objects and a Compose file."""

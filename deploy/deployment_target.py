@@ -1,4 +1,4 @@
-"""The packaging target: files that deploy what a run made, one module for each kind of them."""
+"""The packaging target for deployment manifests; each type of manifest has its own module."""
 
 from __future__ import annotations
 
@@ -14,79 +14,79 @@ from ..problems import Problem
 from ..spec import PackageSpec
 from ..target import Job, TargetResult
 from . import compose, kubernetes
-from .object_names import trouble
-from .workload import Workload, names, triton_build, workloads
+from .object_names import object_name_problem
+from .workload import Workload, triton_image_command, workload_names, workloads
 
 
-class Kind(Protocol):
-    """What the module of a kind has."""
+class DeploymentWriter(Protocol):
+    """The functions of a module that writes one type of manifest."""
 
     def spec_problems(self, spec: PackageSpec) -> Iterable[Problem]:
-        """What in the spec it cannot work with."""
+        """Values in the spec that the manifests cannot contain."""
 
-    def make(self, job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterable[DeploymentManifest]:
-        """Put its files into `tree`."""
+    def write(self, job: Job, workloads: Sequence[Workload], tree: OutputTree) -> Iterable[DeploymentManifest]:
+        """Add the manifests of `workloads` to `tree`."""
 
 
-KINDS: Final[Mapping[DeploymentType, Kind]] = {
+WRITERS: Final[Mapping[DeploymentType, DeploymentWriter]] = {
     DeploymentType.Kubernetes: kubernetes,
     DeploymentType.DockerCompose: compose,
 }
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
-    """Why there are no manifests."""
+    """The reason that the spec leaves nothing to deploy; None if there are manifests."""
     if spec.enable_nim_packaging or spec.enable_triton_integration:
         return None
-    return "enable_nim_packaging and enable_triton_integration are false, and there is nothing to deploy"
+    return "enable_nim_packaging and enable_triton_integration are false: nothing to deploy"
 
 
 def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
-    """Names that no object can have, and what the kinds cannot work with."""
-    found = list(names(spec))
-    for where, name in found:
-        if (why := trouble(name)) is not None:
+    """Names and values that the manifests cannot contain."""
+    names = list(workload_names(spec))
+    for where, name in names:
+        if (reason := object_name_problem(name)) is not None:
             yield Problem(
                 where=where,
-                message=f"the Kubernetes objects would be called {name!r}, which {why}",
+                message=f"the name of the Kubernetes objects, {name!r}, {reason}",
                 remediation="Give the module (or package_name, or container_config.image_name) another name.",
             )
-    for name, count in Counter(name for _, name in found).items():
+    for name, count in Counter(name for _, name in names).items():
         if count > 1:
             yield Problem(
-                where=next(where for where, each in reversed(found) if each == name),
-                message=f"{count} of the Kubernetes objects would be called {name!r}",
-                remediation="Dots, dashes and underscores are the same there: name the modules more differently.",
+                where=next(where for where, each in reversed(names) if each == name),
+                message=f"{count} of the Kubernetes objects would have the name {name!r}",
+                remediation="Give the modules names that differ in more than dots, dashes and underscores.",
             )
-    for kind in KINDS.values():
-        yield from kind.spec_problems(spec)
+    for writer in WRITERS.values():
+        yield from writer.spec_problems(spec)
 
 
 def generate(job: Job) -> TargetResult:
-    """The files of every kind; none where nothing was made that can be deployed."""
+    """The manifests of every type; skipped if nothing was built that can be deployed."""
     found = tuple(workloads(job))
     if not found:
-        return TargetResult(skipped="no service image and no Triton model was made, so there is nothing to deploy")
+        return TargetResult(skipped="no service image and no Triton model was built: nothing to deploy")
     tree = OutputTree()
-    manifests = [manifest for kind in KINDS.values() for manifest in kind.make(job, found, tree)]
+    manifests = [manifest for writer in WRITERS.values() for manifest in writer.write(job, found, tree)]
     return TargetResult(
         tree=tree, artifacts=Artifacts(deployment_manifests=tuple(manifests)), warnings=tuple(_warnings(job, found))
     )
 
 
 def run(job: Job, made: TargetResult) -> TargetResult:
-    """Nothing more is to be done."""
+    """Return `made`: no external tool is needed."""
     return made
 
 
 def _warnings(job: Job, found: Iterable[Workload]) -> Iterator[PackagingWarning]:
-    build = triton_build(job.spec.container_config.runtime)
+    command = triton_image_command(job.spec.container_config.runtime)
     for workload in found:
         if workload.repository is not None:
             yield PackagingWarning(
-                message=f"the deployment of {workload.name} uses the image {TRITON_IMAGE}, which you have to build,"
-                " and on Kubernetes a volume that you have to copy the model repository to",
+                message=f"the deployment of {workload.name} uses the image {TRITON_IMAGE}, which has to be built,"
+                " and on Kubernetes a volume, to which the model repository has to be copied",
                 severity=WarningSeverity.Low,
-                remediation=f"Build it: `{build}` (--build-arg TRITON_IMAGE=… for another release); then copy"
-                f" what is in {job.final(workload.repository)} to the claim {workload.name}-models.",
+                remediation=f"Build it: `{command}` (--build-arg TRITON_IMAGE=… for a different release); then copy"
+                f" the contents of {job.final(workload.repository)} to the claim {workload.name}-models.",
             )

@@ -1,4 +1,4 @@
-"""Kubernetes objects: a Deployment and a Service for each workload, and a claim for the models of a Triton server."""
+"""Writes Kubernetes objects: a Deployment and a Service per workload, and a volume claim for Triton's models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from ..contracts.artifacts import DeploymentManifest, DeploymentType, K8sResource
 from ..output import OutputTree
+from ..output.package_layout import DEPLOYMENT
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.base import I32_MAX
@@ -16,14 +17,14 @@ from ..yaml_writer import yaml_documents
 from .object_names import label_value, workload_name
 from .workload import MODELS, Probes, Workload
 
-FOLDER = PurePosixPath("deployment/kubernetes")
+_FOLDER = DEPLOYMENT / "kubernetes"
 _GIB = 1 << 30
 
 Object = dict[str, Any]
 
 
 def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
-    """What no object can be made with."""
+    """Volumes of the host without an absolute path."""
     if not spec.enable_nim_packaging:
         return
     for i, volume in enumerate(spec.container_config.volumes):
@@ -31,17 +32,17 @@ def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
         if not parts.is_absolute() or ".." in parts.parts:
             yield Problem(
                 where=f"container_config.volumes[{i}].host_path",
-                message=f"{volume.host_path!r} is no absolute path without '..', and Kubernetes takes no other",
-                remediation="Name the folder by its whole path.",
+                message=f"expected an absolute path without '..', as Kubernetes requires, got {volume.host_path!r}",
+                remediation="Set the absolute path of the directory.",
             )
 
 
-def make(job: Job, found: Sequence[Workload], tree: OutputTree) -> Iterator[DeploymentManifest]:
-    """A file of objects for each workload."""
-    for workload in found:
+def write(job: Job, workloads: Sequence[Workload], tree: OutputTree) -> Iterator[DeploymentManifest]:
+    """Write one file of objects per workload."""
+    for workload in workloads:
         objects = list(_objects(job.spec, workload))
-        heading = f"kubectl apply --filename {FOLDER.name}/{workload.name}.yaml"
-        path = tree.text(FOLDER / f"{workload.name}.yaml", yaml_documents(objects, heading))
+        heading = f"kubectl apply --filename {_FOLDER.name}/{workload.name}.yaml"
+        path = tree.text(_FOLDER / f"{workload.name}.yaml", yaml_documents(objects, heading))
         yield DeploymentManifest(
             manifest_type=DeploymentType.Kubernetes,
             file_path=job.final(path),
@@ -58,7 +59,7 @@ def _objects(spec: PackageSpec, workload: Workload) -> Iterator[Object]:
     metadata = _metadata(spec, workload.name)
     selector = {"app.kubernetes.io/name": workload.name}
     if workload.repository is not None:
-        size = max(1, -(-workload.repository_bytes * 2 // _GIB))  # room for a next version
+        size = max(1, -(-workload.repository_bytes * 2 // _GIB))  # enough for a second version
         claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": f"{size}Gi"}}}
         yield {
             "apiVersion": "v1",
@@ -91,11 +92,11 @@ def _metadata(spec: PackageSpec, name: str) -> Object:
 
 
 def _scraping(workload: Workload) -> Object:
-    """What tells a Prometheus that looks for Pods where their metrics are."""
+    """Annotations from which Prometheus discovers the pod's metrics."""
     if not workload.scraped:
         return {}
-    told = {"scrape": "true", "port": str(workload.ports["metrics"]), "path": "/metrics"}
-    return {"annotations": {f"prometheus.io/{key}": value for key, value in told.items()}}
+    settings = {"scrape": "true", "port": str(workload.ports["metrics"]), "path": "/metrics"}
+    return {"annotations": {f"prometheus.io/{key}": value for key, value in settings.items()}}
 
 
 def _claim(workload: Workload) -> str:
@@ -125,11 +126,11 @@ def _container(workload: Workload) -> Object:
     capabilities = [each.upper().removeprefix("CAP_") for each in workload.security.drop]
     container: Object = {"name": "server", "image": workload.image}
     if workload.command:
-        container["args"] = [expanded_to(word) for word in workload.command]
+        container["args"] = [escape_expansion(argument) for argument in workload.command]
     container["ports"] = [{"name": name, "containerPort": port} for name, port in workload.ports.items()]
     if workload.environment:
         container["env"] = [
-            {"name": key, "value": expanded_to(value)} for key, value in sorted(workload.environment.items())
+            {"name": key, "value": escape_expansion(value)} for key, value in sorted(workload.environment.items())
         ]
     container |= _probes(workload.probes)
     if limits := _limits(workload):
@@ -140,8 +141,8 @@ def _container(workload: Workload) -> Object:
     return {**container, "securityContext": security}
 
 
-def expanded_to(text: str) -> str:
-    """What Kubernetes makes `text` of: it puts variables in place of ``$(NAME)``, and takes ``$$`` for a dollar."""
+def escape_expansion(text: str) -> str:
+    """Escape ``$`` as ``$$``: Kubernetes expands ``$(NAME)`` in arguments and environment variables."""
     return text.replace("$", "$$")
 
 
@@ -164,16 +165,20 @@ def _probes(probes: Probes) -> Object:
         "failureThreshold": min(probes.retries, I32_MAX),
     }
     live, ready = ({"httpGet": {"path": path, "port": "http"}} for path in (probes.live, probes.ready))
-    often = 2  # seconds: a service that is up soon is used soon
+    startup_interval_s = 2  # short, so that traffic begins soon after the start
     return {
-        "startupProbe": {**live, "periodSeconds": often, "failureThreshold": probes.startup_s // often},
+        "startupProbe": {
+            **live,
+            "periodSeconds": startup_interval_s,
+            "failureThreshold": probes.startup_s // startup_interval_s,
+        },
         "livenessProbe": {**live, **timing},
         "readinessProbe": {**ready, **timing},
     }
 
 
 def _volumes(workload: Workload) -> tuple[list[Object], list[Object]]:
-    """The volumes of the pod, and where the container sees them."""
+    """The volumes of the pod, and the container's mounts of them."""
     sources: list[tuple[str, Object, str, bool]] = []
     for i, path in enumerate(workload.writable):
         sources.append((f"writable-{i}", {"emptyDir": {}}, path, False))
@@ -181,7 +186,7 @@ def _volumes(workload: Workload) -> tuple[list[Object], list[Object]]:
         sources.append((name, {"emptyDir": {}}, path, False))
     if workload.shared_memory is not None:
         memory = {"medium": "Memory", "sizeLimit": str(workload.shared_memory)}
-        sources.append(("shared-memory", {"emptyDir": memory}, "/dev/shm", False))  # noqa: S108 (of the container)
+        sources.append(("shared-memory", {"emptyDir": memory}, "/dev/shm", False))  # noqa: S108 (in the container)
     for i, volume in enumerate(workload.volumes):
         sources.append((f"host-{i}", {"hostPath": {"path": volume.host_path}}, volume.container_path, volume.read_only))
     if workload.repository is not None:

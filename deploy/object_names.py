@@ -1,4 +1,4 @@
-"""What the objects of a deployment are called: names that Kubernetes and Compose both take."""
+"""Names of deployed objects, valid for Kubernetes and for Compose, and values of labels."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ import re
 
 from ..naming import kubernetes_problem, oci_parts
 
-_BETWEEN = re.compile(r"[/._]+")
+_SEPARATORS = re.compile(r"[/._]+")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
 def workload_name(image: str) -> str:
-    """The name for what runs `image` (a repository, without a tag): ``acme-image-ops`` for "host:5000/acme/image_ops".
+    """The name of the workload that runs `image` (a repository, without a tag).
 
-    It need not be valid: `trouble` tells.
+    It is ``acme-image-ops`` for "host:5000/acme/image_ops". It can be invalid: see `object_name_problem`.
     """
-    return _BETWEEN.sub("-", oci_parts(image)[1]).lower()
+    return _SEPARATORS.sub("-", oci_parts(image)[1]).lower()
 
 
-def trouble(name: str) -> str | None:
-    """Why no Deployment with a Service can be called `name`."""
-    if (why := kubernetes_problem(name)) is not None:
-        return why
-    # Services are stricter than all else: RFC 1035, as their name is one of a host
-    return (
-        "begins with a digit, and the name of a Kubernetes Service begins with a letter" if name[0].isdigit() else None
-    )
+def object_name_problem(name: str) -> str | None:
+    """The reason that `name` is invalid for a Deployment or a Service; None if it is valid."""
+    if (reason := kubernetes_problem(name)) is not None:
+        return reason
+    if name[0].isdigit():  # a Service's name is a host name (RFC 1035), which is stricter than other names
+        return "begins with a digit, but the name of a Kubernetes Service must begin with a letter"
+    return None
 
 
 def label_value(text: str) -> str | None:
-    """`text` as the value of a label, where a version's ``+`` is not allowed; None where it cannot be one."""
+    """`text` as the value of a label, with ``_`` for ``+``, which labels cannot contain; None if it is invalid."""
     value = text.replace("+", "_")
     return value if _LABEL.fullmatch(value) else None

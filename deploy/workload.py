@@ -1,4 +1,4 @@
-"""What is to be run, whatever runs it: one for each service image, and one for the model repository."""
+"""Workloads to deploy, independent of the manifest type: one per service image, and one for the model repository."""
 
 from __future__ import annotations
 
@@ -27,27 +27,25 @@ from ..target import Job
 from .object_names import workload_name
 
 MODELS = "/models"
-_KEPT = {"cache": CACHE_FOLDER, "model-store": MODEL_STORE}  # of the images, for any user
+"""The model repository in a Triton container."""
+_KEPT = {"cache": CACHE_FOLDER, "model-store": MODEL_STORE}  # directories of the images that every user can write to
 _DEFAULT_HEALTH = ContainerConfiguration.model_fields["health_check_endpoint"].default  # an alias of LIVE_PATH
-_TRITON_STARTUP_S = 600  # all modules of a repository
-_TRITON_USER = 1000  # of NVIDIA's images
-_GRACE_S = 30  # the service answers what it has taken for up to 16 s
-_TRITON_GRACE_S = 45  # tritonserver gives itself 30 s
-_SHM_BYTES = 1 << 30  # through which Triton's Python models get their tensors
+_TRITON_STARTUP_S = 600  # all modules of a repository are compiled
+_TRITON_USER = 1000  # the user id of NVIDIA's images
+_GRACE_S = 30  # the service takes up to 16 s to respond to the requests that it has accepted
+_TRITON_GRACE_S = 45  # tritonserver's own timeout is 30 s
+_SHM_BYTES = 1 << 30  # Triton passes tensors to Python models in shared memory
 
 
-def triton_build(runtime: ContainerRuntime) -> str:
-    """What builds `TRITON_IMAGE`: an installed portalis writes Dockerfile.triton and all that it copies."""
+def triton_image_command(runtime: ContainerRuntime) -> str:
+    """The shell command that writes the build context of `TRITON_IMAGE`, from an installed portalis, and builds it."""
     build = build_command(runtime, TRITON_IMAGE, "triton-image")
     return f"python -m portalis.nim.triton triton-image && {shlex.join(build)}"
 
 
-TRITON_BUILD = triton_build(ContainerRuntime.Docker)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probes:
-    """How its health is asked for: paths at the port called ``http``, and seconds."""
+    """Health checks of a workload. Paths are requested at the port ``http``."""
 
     live: str
     ready: str
@@ -59,22 +57,25 @@ class Probes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """How it is confined. `user` is None where the image's own will do."""
+    """Security settings of a container."""
 
     non_root: bool
     read_only: bool
+    """Whether the root file system is read-only."""
     drop: tuple[str, ...]
+    """The Linux capabilities to drop."""
     user: int | None = None
+    """The user id; the image's own if None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One container, and what is around it. Sizes are in bytes, CPU in thousandths."""
+    """A container and its surroundings. Sizes are in bytes."""
 
     name: str
     image: str
     ports: Mapping[str, int]
-    """By their names; the first one is the API's."""
+    """The ports by name; the first one is the port of the API."""
     probes: Probes
     security: Security
     command: tuple[str, ...] = ()
@@ -83,31 +84,31 @@ class Workload:
     cpu_millis: int | None = None
     gpus: int = 0
     volumes: tuple[VolumeMount, ...] = ()
-    """Folders of the host."""
+    """Directories of the host."""
     writable: tuple[str, ...] = ()
-    """Paths that are empty at the start, and written to."""
+    """Paths of directories that the container writes to, empty at its start."""
     kept: Mapping[str, str] = field(default_factory=dict)
-    """Such paths by names, whose files the next container should find where that is possible."""
+    """Paths of directories that should outlive the container, by volume name."""
     grace_s: int
-    """Seconds between the signal to end and the end."""
+    """Seconds between SIGTERM and SIGKILL."""
     scraped: bool = True
-    """Whether its port called ``metrics`` has Prometheus' text at ``/metrics``."""
+    """Whether its port ``metrics`` serves Prometheus metrics at ``/metrics``."""
     shared_memory: int | None = None
     repository: PurePosixPath | None = None
-    """The model repository in the output directory, seen at `MODELS`."""
+    """The model repository in the output directory, mounted at `MODELS`."""
     repository_bytes: int = 0
 
 
 def workloads(job: Job) -> Iterator[Workload]:
-    """Everything of `job.artifacts` that can be run, by name."""
+    """The workloads for the artifacts in `job.artifacts`: images sorted by name, then the Triton server."""
     for artifact in sorted(job.artifacts.nim_containers, key=lambda each: each.image_name):
         yield _service(job.spec.container_config, artifact)
     if job.artifacts.triton_models:
         yield _triton(job)
 
 
-def names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
-    """The places in the spec that names come from, and the names."""
+def workload_names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
+    """The names of workloads, each after the key of the spec that it comes from."""
     if spec.enable_nim_packaging:
         config, images = spec.container_config, planned_images(spec)
         named = config.image_name is not None and len(images) == 1
@@ -119,21 +120,21 @@ def names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
 
 
 def triton_name(spec: PackageSpec) -> str:
-    """The name for what serves the model repository."""
+    """The name of the workload that serves the model repository."""
     return workload_name(f"{spec.package_name}-triton")
 
 
 def _service(config: ContainerConfiguration, artifact: ContainerArtifact) -> Workload:
     health = artifact.health_check_config
-    taken = {volume.container_path.rstrip("/") for volume in config.volumes}
-    own = not config.entrypoint  # another program than the service need not have its paths
+    mounted = {volume.container_path.rstrip("/") for volume in config.volumes}
+    runs_service = not config.entrypoint  # a custom entry point might not serve the service's paths
     return Workload(
         name=workload_name(artifact.image_name),
         image=artifact.reference,
         ports={"http": config.service_port, "grpc": config.grpc_port, "metrics": config.metrics_port},
         probes=Probes(
-            live=LIVE_PATH if own and health.endpoint == _DEFAULT_HEALTH else health.endpoint,
-            ready=READY_PATH if own else health.endpoint,
+            live=LIVE_PATH if runs_service and health.endpoint == _DEFAULT_HEALTH else health.endpoint,
+            ready=READY_PATH if runs_service else health.endpoint,
             interval_s=health.interval_seconds,
             timeout_s=health.timeout_seconds,
             retries=health.retries,
@@ -149,10 +150,10 @@ def _service(config: ContainerConfiguration, artifact: ContainerArtifact) -> Wor
         cpu_millis=cpu_millis(config.cpu_limit) if config.cpu_limit is not None else None,
         gpus=(config.gpu_count or 1) if config.gpu_required else 0,
         volumes=config.volumes,
-        writable=tuple({"/tmp"} - taken),  # noqa: S108 (of the container)
-        kept={name: path for name, path in _KEPT.items() if path not in taken},
+        writable=tuple({"/tmp"} - mounted),  # noqa: S108 (in the container)
+        kept={name: path for name, path in _KEPT.items() if path not in mounted},
         grace_s=_GRACE_S,
-        scraped=own,
+        scraped=runs_service,
     )
 
 

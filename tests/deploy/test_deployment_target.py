@@ -18,8 +18,8 @@ from jsonschema import Draft202012Validator
 
 from portalis.contracts.output import Artifacts
 from portalis.deploy import deployment_target as target
-from portalis.deploy.compose import interpolated_to
-from portalis.deploy.kubernetes import expanded_to
+from portalis.deploy.compose import escape_interpolation
+from portalis.deploy.kubernetes import escape_expansion
 from portalis.nim.service.drain import SHUTDOWN_S
 from portalis.output import OutputTree
 from portalis.spec.container import CACHE_FOLDER, MODEL_STORE, ContainerConfiguration, VolumeMount
@@ -348,8 +348,8 @@ def compose_interpolates(text: str) -> str:
 
 @given(VALUES)
 def test_a_value_reaches_the_process_as_it_was_whatever_is_put_in_for_dollars(value: str) -> None:
-    assert kubernetes_expands(expanded_to(value), {"HOME": "x", "A": "y"}) == value
-    assert compose_interpolates(interpolated_to(value)) == value
+    assert kubernetes_expands(escape_expansion(value), {"HOME": "x", "A": "y"}) == value
+    assert compose_interpolates(escape_interpolation(value)) == value
 
 
 @given(
@@ -390,7 +390,7 @@ def test_where_nothing_was_made_that_can_be_deployed_the_stage_is_skipped(add: W
     assert len(made.tree) == 0
     assert made.errors == ()
     assert made.skipped is not None
-    assert "no service image and no Triton model was made" in made.skipped
+    assert "no service image and no Triton model was built" in made.skipped
 
 
 def test_the_target_is_left_out_only_where_nothing_is_to_be_deployed(add: WasmBinaryPath) -> None:
@@ -403,8 +403,8 @@ def test_the_target_is_left_out_only_where_nothing_is_to_be_deployed(add: WasmBi
 def test_names_are_refused_with_the_rule_before_anything_is_made(add: WasmBinaryPath) -> None:
     binaries = [add.model_copy(update={"name": name}) for name in ("modèle", "a.b", "a_b")]
     found = {problem.where: problem.message for problem in target.spec_problems(job(binaries, triton=False).spec)}
-    assert "'demo-modèle', which is no Kubernetes name: lower-case letters" in found["wasm_binaries[0].name"]
-    assert "2 of the Kubernetes objects would be called 'demo-a-b'" in found["wasm_binaries[2].name"]
+    assert "'demo-modèle', is no Kubernetes name: lower-case letters" in found["wasm_binaries[0].name"]
+    assert "2 of the Kubernetes objects would have the name 'demo-a-b'" in found["wasm_binaries[2].name"]
     assert list(target.spec_problems(job([add]).spec)) == []
     config = ContainerConfiguration(image_name="acme/1-name")  # of the one image: the module's name is not in it
     assert (
@@ -434,5 +434,5 @@ def test_the_documents_promise_the_kinds_of_manifests_that_are_made() -> None:
     (row,) = [line for line in (ROOT / "docs" / "distribution.md").read_text().splitlines() if "`deployment/`" in line]
     words = {"Kubernetes": "Kubernetes", "DockerCompose": "Compose", "Helm": "Helm", "Terraform": "Terraform"}
     promised = row.partition(";")[0]
-    assert {kind for kind, word in words.items() if word in promised} == {kind.value for kind in target.KINDS}
+    assert {kind for kind, word in words.items() if word in promised} == {kind.value for kind in target.WRITERS}
     assert "chart" not in (ROOT / "docs" / "publishing.md").read_text()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portalis.deploy.object_names import label_value, trouble, workload_name
+from portalis.deploy.object_names import label_value, object_name_problem, workload_name
 
 
 @pytest.mark.parametrize(
@@ -17,14 +17,14 @@ from portalis.deploy.object_names import label_value, trouble, workload_name
 )
 def test_an_objects_name_is_the_images_without_its_host(image: str, name: str) -> None:
     assert workload_name(image) == name
-    assert trouble(name) is None
+    assert object_name_problem(name) is None
 
 
 @pytest.mark.parametrize(
     ("name", "why"), [("ä", "lower-case letters"), ("a" * 64, "63"), ("1a", "begins with a digit"), ("", "beginning")]
 )
 def test_a_name_that_no_service_can_have_is_told_with_the_rule(name: str, why: str) -> None:
-    assert why in (trouble(name) or "")
+    assert why in (object_name_problem(name) or "")
 
 
 def test_a_version_with_a_build_is_written_so_that_a_label_can_hold_it() -> None:

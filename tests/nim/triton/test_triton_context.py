@@ -12,6 +12,7 @@ from portalis.errors import UsageError
 from portalis.images import TRITON_IMAGE
 from portalis.nim.triton import triton_context
 from portalis.nim.triton.__main__ import main
+from portalis.spec.container import ContainerRuntime
 from tests.layout.tree import copy_tree
 
 
@@ -36,9 +37,10 @@ def test_it_is_written_and_the_command_that_builds_it_told(tmp_path: Path) -> No
 
 
 def test_the_manifests_name_this_image_and_how_to_build_it() -> None:
-    from portalis.deploy.workload import TRITON_BUILD
+    from portalis.deploy.workload import triton_image_command
 
-    assert f"python -m portalis.nim.triton triton-image && docker build -t {TRITON_IMAGE} triton-image" == TRITON_BUILD
+    command = f"python -m portalis.nim.triton triton-image && docker build -t {TRITON_IMAGE} triton-image"
+    assert triton_image_command(ContainerRuntime.Docker) == command
 
 
 def test_a_wheel_and_a_checkout_have_the_same_context(tmp_path: Path) -> None:
