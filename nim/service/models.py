@@ -48,7 +48,7 @@ class ServedModel:
         self.loaded_at = 0
         """Seconds since 1970, 0 before the module is loaded."""
         self.failure = ""
-        """Why the model could not be loaded or failed its first request."""
+        """The reason why loading or the first request failed; "" if they did not."""
         self.ready = False
         """Whether the model has answered its first request."""
         self._program: Program | None = None
@@ -79,7 +79,7 @@ class ServedModel:
         return "READY" if self.ready else "UNAVAILABLE" if self.failure else "LOADING"
 
     def not_ready_reason(self) -> str:
-        """Why the model is not ready, "" when it is."""
+        """The reason why the model is not ready; "" if it is."""
         if self.failure:
             return f"model '{self.name}' failed: {self.failure}"
         return "" if self.ready else f"model '{self.name}' is still loading"
@@ -247,7 +247,7 @@ class ServedModels(Mapping[str, ServedModel]):
             raise RequestError(400, error.kind, error.message) from None
 
     def not_ready_reason(self) -> str:
-        """Why models are not ready, "" when all are."""
+        """The reasons why models are not ready; "" if all are."""
         return "; ".join(filter(None, (model.not_ready_reason() for model in self.values())))
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class Service:
         self.models = ServedModels(settings.models, folder, options)
 
     def not_ready_reason(self) -> str:
-        """Why the service is not ready, "" when it is."""
+        """The reason why the service is not ready; "" if it is."""
         return "it is stopping" if self.drain.stopping else self.models.not_ready_reason()
 
     @contextlib.asynccontextmanager

@@ -59,8 +59,7 @@ def explain_json_error(error: RequestError, body: Body, header_length: str | Non
 
 
 def _json_end(body: Body) -> int | None:
-    """The offset of the end of the JSON object at the start of `body`; None if there is no object, or a very long
-    one."""
+    """The offset of the end of the JSON object at the start of `body`; None for other bodies and very long objects."""
     text = bytes(body[:_MAX_SEARCHED]).decode("latin-1")  # a character for each byte
     start = len(text) - len(text.lstrip(" \t\r\n"))
     if text[start : start + 1] != "{":

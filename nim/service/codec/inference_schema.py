@@ -1,4 +1,4 @@
-"""The JSON that travels: requests and responses as in the KServe protocol's version 2, and errors."""
+"""The JSON of inference requests and responses, as in version 2 of KServe's protocol."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 MAX_TENSORS = 512
-"""Inputs or outputs of a request: each that does not fit costs a description of what is wrong with it."""
+"""Maximum number of inputs or of outputs of a request: each invalid one adds to the error message."""
 Size = Annotated[int, Field(ge=0, le=2**62)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
-# the elements are looked at once, where they become an array
+# the elements are checked once, when they become an array
 Elements = Annotated[list[Any], SkipValidation]
 
 _MILLISECONDS: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 
 
 class JsonObject(BaseModel):
-    """An object that may have keys of its own beside those that are read."""
+    """A JSON object; unknown keys are ignored."""
 
     model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
 
 
 class TensorParameters(JsonObject):
-    """How a tensor's data are written."""
+    """The encoding of a tensor's data."""
 
     content_encoding: Literal["utf-8", "base64"] = "utf-8"
-    """BYTES only: text, or base64 where the elements are no text."""
+    """BYTES only: the elements are text, or base64 of other bytes."""
     binary_data_size: Count | None = None
-    """The tensor's bytes lie behind the JSON, so many of them (the binary tensor data extension, /v2 only)."""
+    """Number of bytes of the tensor, which follow the JSON (the binary tensor data extension, /v2 only)."""
     shared_memory_region: str | None = None
-    """Refused: this service reads no shared memory."""
+    """Rejected: this service does not support shared memory."""
 
 
 class TensorHead(JsonObject):
-    """What a tensor is, batch dimension included."""
+    """The name, data type and shape of a tensor, batch dimension included."""
 
     name: str
     datatype: str
@@ -47,49 +47,49 @@ class Tensor(TensorHead):
     """A tensor, batch dimension included."""
 
     data: Elements
-    """The elements, row-major: flat, or nested as `shape` says. NaN, Infinity and -Infinity are bare words, or text."""
+    """The elements, row-major: flat, or nested as in `shape`. NaN, Infinity and -Infinity are literals, or strings."""
 
 
 class V2Tensor(TensorHead):
-    """A tensor whose data are in the JSON, or behind it."""
+    """A tensor whose data is in the JSON, or follows it as raw bytes."""
 
     data: Elements | None = None
-    """The elements, row-major: flat, or nested as `shape` says. NaN, Infinity and -Infinity are bare words, or text."""
+    """The elements, row-major: flat, or nested as in `shape`. NaN, Infinity and -Infinity are literals, or strings."""
 
 
 class OutputParameters(JsonObject):
-    """How an output is wanted."""
+    """The requested form of an output."""
 
     binary_data: bool | None = None
-    """Behind the JSON as raw bytes (/v2 only)."""
+    """As raw bytes that follow the JSON (/v2 only)."""
     classification: Count | None = None
-    """Refused when above 0: this service does not classify."""
+    """Rejected if greater than 0: this service does not support classification."""
     shared_memory_region: str | None = None
-    """Refused: this service writes no shared memory."""
+    """Rejected: this service does not support shared memory."""
 
 
 class RequestedOutput(JsonObject):
-    """An output that the client wants; all come when none is asked for."""
+    """A requested output. By default, the response has all outputs."""
 
     name: str
     parameters: OutputParameters | None = None
 
 
 class RequestParameters(JsonObject):
-    """What concerns the whole request."""
+    """Parameters of the whole request."""
 
     timeout: Count | None = None
-    """Microseconds that the answer may take, waiting included; 0 is no limit but the model's."""
+    """Maximum time until the response in microseconds, waiting included; with 0, only the model's limit applies."""
     binary_data_output: bool | None = None
-    """All outputs as raw bytes that do not say otherwise themselves (/v2 only)."""
+    """Default of `binary_data` for all outputs (/v2 only)."""
     sequence_id: int | str | None = None
-    """Refused unless it is 0 or empty: models here keep no state between requests."""
+    """Rejected unless it is 0 or empty: models of this service keep no state between requests."""
     wasm_timeout_ms: Annotated[Any, Field(alias="wasm.timeout_ms", json_schema_extra=_MILLISECONDS)] = None
-    """Milliseconds that the module may compute for this request, up to the model's own limit, as on Triton."""
+    """Maximum computing time of the module in milliseconds, up to the model's own limit, as on Triton."""
 
 
 class RequestHead(JsonObject):
-    """What a request says beside its tensors."""
+    """The part of a request without its tensors."""
 
     id: str | None = None
     parameters: RequestParameters | None = None
@@ -97,19 +97,19 @@ class RequestHead(JsonObject):
 
 
 class InferRequest(RequestHead):
-    """What a model is asked."""
+    """A request to run a model."""
 
     inputs: list[Tensor] = Field(max_length=MAX_TENSORS, fail_fast=True)
 
 
 class V2InferRequest(RequestHead):
-    """What a model is asked in the Open Inference Protocol."""
+    """A request to run a model, in the Open Inference Protocol."""
 
     inputs: list[V2Tensor] = Field(max_length=MAX_TENSORS, fail_fast=True)
 
 
 class ResponseHead(JsonObject):
-    """What a response says beside its tensors."""
+    """The part of a response without its tensors."""
 
     model_name: str
     model_version: str
@@ -117,12 +117,12 @@ class ResponseHead(JsonObject):
 
 
 class InferResponse(ResponseHead):
-    """What a model answers."""
+    """The outputs of a model."""
 
     outputs: list[Tensor]
 
 
 class V2InferResponse(ResponseHead):
-    """What a model answers in the Open Inference Protocol."""
+    """The outputs of a model, in the Open Inference Protocol."""
 
     outputs: list[V2Tensor]

@@ -1,4 +1,4 @@
-"""Validation errors of JSON documents in the words of JSON: no names of classes or of Python's types."""
+"""Messages for validation errors of JSON documents: in JSON's terms, without names of classes or Python's types."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from ..runtime_api import describe_json_value
 
-_MOST = 2000
-# the kinds of pydantic's errors: what was expected
+_MAX_CHARACTERS, _MAX_ERRORS = 2000, 20
+# expected types, by the kinds of pydantic's errors
 _EXPECTED = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "an object"),
     "list_type": "a list",
@@ -21,33 +21,33 @@ _EXPECTED = {
 }
 
 
-def describe_validation_error(problem: ValidationError, what: str = "the request") -> str:
-    """Everything that does not fit, each with its path, in one line of bounded length."""
-    # the members of a union fail each for itself, under the path of the value and the member's own name
-    found: dict[str, tuple[list[str], Any]] = {}
-    other: list[str] = []
-    for error in problem.errors(include_url=False):
-        kind, place = error["type"], error["loc"]
+def describe_validation_error(error: ValidationError, what: str = "the request") -> str:
+    """All validation errors, each with its path, or `what` for the document itself: one line of bounded length."""
+    # the members of a union fail separately, under the path of the value and the member's own name
+    expected: dict[str, tuple[list[str], Any]] = {}
+    others: list[str] = []
+    for each in error.errors(include_url=False):
+        kind, loc = each["type"], each["loc"]
         if kind in _EXPECTED:
-            if place and place[-1] in ("int", "str"):
-                place = place[:-1]
-            found.setdefault(_path(place) or what, ([], error["input"]))[0].append(_EXPECTED[kind])
+            if loc and loc[-1] in ("int", "str"):
+                loc = loc[:-1]
+            expected.setdefault(_path(loc) or what, ([], each["input"]))[0].append(_EXPECTED[kind])
         else:
-            sentence = _sentence(kind, error.get("ctx", {}), error["input"], error["msg"])
-            other.append(f"{_path(place) or what}: {sentence}")
+            message = _message(kind, each.get("ctx", {}), each["input"], each["msg"])
+            others.append(f"{_path(loc) or what}: {message}")
     messages = [
         f"{path}: expected {' or '.join(dict.fromkeys(kinds))}, got {describe_json_value(value)}"
-        for path, (kinds, value) in found.items()
+        for path, (kinds, value) in expected.items()
     ]
-    text = "; ".join((messages + other)[:20])
-    return text if len(text) <= _MOST else f"{text[:_MOST]} …"
+    text = "; ".join((messages + others)[:_MAX_ERRORS])
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]} …"
 
 
-def _path(place: Sequence[int | str]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+def _path(loc: Sequence[int | str]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
 
 
-def _sentence(kind: str, context: Mapping[str, Any], value: Any, otherwise: str) -> str:
+def _message(kind: str, context: Mapping[str, Any], value: Any, default: str) -> str:
     if kind == "missing":
         return "it is missing"
     if kind == "greater_than_equal":
@@ -60,4 +60,4 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any, otherwise: str)
         return f"expected {context['expected']}, got {describe_json_value(value)}"
     if kind == "int_parsing_size":
         return f"{describe_json_value(value)} is too large"
-    return otherwise
+    return default
