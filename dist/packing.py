@@ -13,10 +13,10 @@ from ..contracts.output import PackagingWarning, WarningSeverity
 from ..manifest_text import manifest_name, manifest_text
 from ..output.file_group import FileGroup, file_group
 from ..quantities import file_size
-from ..spec.distribution import ChecksumAlgorithm
 from ..target import Job
 from .archive import (
     ARCHIVE_ENDINGS,
+    DIGEST_NAMES,
     ArchivePlan,
     Member,
     Members,
@@ -36,9 +36,7 @@ from .archive import (
 from .archive_errors import archive_error, os_error_text
 from .attest.attestations import attestation_members, prepare_attestations
 from .attest.provenance import FinishedArchive
-
-# digests of the archive in the provenance, by their names in in-toto
-ATTESTED = {ChecksumAlgorithm.SHA256: "sha256", ChecksumAlgorithm.SHA512: "sha512"}
+from .attest.statement import ATTESTED_ALGORITHMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +70,9 @@ def pack(job: Job, folder: PurePosixPath) -> PackedArchive:
             archive = write_with_fallback(plan, config, files, job.report)
             written = archive.name  # differs from `name` if a fallback format was used
             requested = config.checksum_algorithms if config.generate_checksums else ()
-            digests = file_checksums(files.path(written), {*requested, *ATTESTED})
+            digests = file_checksums(files.path(written), {*requested, *ATTESTED_ALGORITHMS})
             checksums = {algorithm: digests[algorithm] for algorithm in requested}
-            attested = {key: digests[algorithm] for algorithm, key in ATTESTED.items()}
+            attested = {DIGEST_NAMES[algorithm]: digests[algorithm] for algorithm in ATTESTED_ALGORITHMS}
             finished = FinishedArchive(name=written, digests=attested, top=top, members=members)
             for each in (*texts, *attestation_members(job, attestations, finished)):
                 _write(files, each)
@@ -89,7 +87,7 @@ def pack(job: Job, folder: PurePosixPath) -> PackedArchive:
             " package again.",
             io_errors=[os_error_text(error)],
         ) from None
-    job.report(f"{written}: {file_size(size)}, compressed {members.size_bytes / size:.2f} times")
+    job.report(f"{written}: {file_size(size)}, compression ratio {members.size_bytes / size:.2f}")
     entry = DistributionArchive(
         archive_name=written,
         archive_path=job.final(folder / written),

@@ -1,6 +1,6 @@
 """The archive itself: which files it contains, its README and manifest, compression, and checksums."""
 
-from .checksums import CHECKSUM_ENDINGS, checksum_file_texts, file_checksums
+from .checksums import CHECKSUM_ENDINGS, DIGEST_NAMES, checksum_file_texts, file_checksums
 from .contents import OUTPUT_DIRECTORIES, WASM, archive_contents, unused_include_warnings
 from .fallback import fallback_warnings, write_with_fallback
 from .inventory import archive_inventory, archive_manifest
@@ -14,6 +14,7 @@ from .writer import ARCHIVE_ENDINGS, check_free_space
 __all__ = [
     "ARCHIVE_ENDINGS",
     "CHECKSUM_ENDINGS",
+    "DIGEST_NAMES",
     "OUTPUT_DIRECTORIES",
     "README_ENDINGS",
     "WASM",

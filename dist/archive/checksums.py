@@ -13,6 +13,12 @@ import blake3
 from ...digests import blocks
 from ...spec.distribution import ChecksumAlgorithm
 
+# names of the algorithms in in-toto statements and in hashlib
+DIGEST_NAMES = {
+    ChecksumAlgorithm.SHA256: "sha256",
+    ChecksumAlgorithm.SHA512: "sha512",
+    ChecksumAlgorithm.Blake3: "blake3",
+}
 CHECKSUM_ENDINGS = {
     ChecksumAlgorithm.SHA256: "sha256",
     ChecksumAlgorithm.SHA512: "sha512",
@@ -47,4 +53,4 @@ def checksum_file_texts(name: str, digests: Mapping[ChecksumAlgorithm, str]) -> 
 def _new_hash(algorithm: ChecksumAlgorithm) -> _Hash:
     if algorithm is ChecksumAlgorithm.Blake3:
         return blake3.blake3()
-    return hashlib.new(CHECKSUM_ENDINGS[algorithm])
+    return hashlib.new(DIGEST_NAMES[algorithm])

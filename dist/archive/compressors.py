@@ -33,7 +33,7 @@ _ZSTD_WORKER_MIB = (12, 12, 14, 16, 24, 32, 40, 48, 48, 96)
 
 
 class CompressionFailed(Exception):
-    """A compressor failed; the text is the reason."""
+    """Raised if a compressor fails; the text is the reason."""
 
 
 def deflate(level: int, workers: CompressionWorkers) -> Compressor:
@@ -96,8 +96,8 @@ def _xz(level: int, workers: CompressionWorkers) -> Compressor:
 
 
 class _Zstd:
-    """A single zstd frame with a checksum. It always uses the library's threads, even if it is only one: only then
-    does the library split the input into jobs of equal size."""
+    """A single zstd frame with a checksum. It always uses at least one thread of the library: only then does the
+    library split the input into jobs of equal size."""
 
     def __init__(self, level: int, workers: CompressionWorkers) -> None:
         import zstandard

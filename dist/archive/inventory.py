@@ -36,7 +36,7 @@ def archive_manifest(manifest: PackageManifest, members: Members) -> PackageMani
     the archive are removed.
 
     `distribution_archives` lists the files that only an archive contains: modules, source, reports, README and license.
-    The manifest so lists every file but itself, with size and digest.
+    So the manifest lists every file except itself, with size and digest.
     """
     by_output_path = {member.staged: member for member in members if member.staged is not None}
     kinds = {

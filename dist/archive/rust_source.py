@@ -92,23 +92,23 @@ def rust_source(root: Path, folder: str, exclude: Sequence[str] = ()) -> tuple[l
     `exclude` match (`Exclusion`); a pattern with ``!`` also keeps a secret. Raises OSError, and StageError for a
     directory that is too large to be a workspace (`MAX_FILES`, `MAX_BYTES`, `MAX_DEPTH`).
     """
-    filter_ = _SourceFilter(root.resolve(), Exclusion(tuple(exclude)))
+    source_filter = _SourceFilter(root.resolve(), Exclusion(tuple(exclude)))
     members: list[Member] = []
     names: set[str] = set()
     size = 0
-    for path in _walk(root, root, filter_):
+    for path in _walk(root, root, source_filter):
         relative = path.relative_to(root)
-        if problem := filter_.file_problem(path) or _name_problem(relative, names):
-            filter_.omitted.append(OmittedFile(message=f"{str(relative)!a} {problem}"))
+        if problem := source_filter.file_problem(path) or _name_problem(relative, names):
+            source_filter.omitted.append(OmittedFile(message=f"{str(relative)!a} {problem}"))
             continue
-        if filter_.omits_secret(relative, path):
+        if source_filter.omits_secret(relative, path):
             continue
         names.add(fold_path(relative.as_posix()))
         size += path.stat().st_size
         if len(members) >= MAX_FILES or size > MAX_BYTES:
             raise _too_large(root, f"more than {MAX_FILES} files or {MAX_BYTES >> 30} GiB")
         members.append(file_member(PurePosixPath(folder, relative), path, "rust_source"))
-    return members, filter_.omitted
+    return members, source_filter.omitted
 
 
 class _SourceFilter:
@@ -171,7 +171,7 @@ class _SourceFilter:
         return not self.ships(relative)
 
 
-def _walk(folder: Path, root: Path, filter_: _SourceFilter) -> Iterator[Path]:
+def _walk(folder: Path, root: Path, source_filter: _SourceFilter) -> Iterator[Path]:
     """Yield the files below `folder` that are not excluded, sorted by name."""
     if len(folder.relative_to(root).parts) > MAX_DEPTH:
         raise _too_large(folder, f"directories more than {MAX_DEPTH} deep")
@@ -182,10 +182,10 @@ def _walk(folder: Path, root: Path, filter_: _SourceFilter) -> Iterator[Path]:
         path = Path(entry.path)
         relative = path.relative_to(root)
         if not entry.is_dir(follow_symlinks=False):
-            if filter_.ships(relative):
+            if source_filter.ships(relative):
                 yield path
-        elif filter_.descends(relative, path, names):
-            yield from _walk(path, root, filter_)
+        elif source_filter.descends(relative, path, names):
+            yield from _walk(path, root, source_filter)
 
 
 def _is_tool_output(path: Path, siblings: set[str]) -> bool:
@@ -197,8 +197,8 @@ def _is_tool_output(path: Path, siblings: set[str]) -> bool:
 
 
 def _name_problem(relative: Path, names: set[str]) -> str | None:
-    """Return the reason why the file cannot be unpacked everywhere, or None: its own path, or a clash with one of the
-    folded `names`."""
+    """Return the reason why the file cannot be unpacked everywhere, or None. The reason is its own path, or a clash
+    with one of the folded `names`."""
     try:
         os.fspath(relative).encode()
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
 """Detection of files that contain secrets, by name and by the private keys in their content.
 
-The name alone decides if only secrets are named so. Files that can also be public or plain configuration (``*.pem``,
+For names that only secrets have, the name decides. Files that can also be public or plain configuration (``*.pem``,
 ``.npmrc``) are scanned.
 """
 

@@ -19,7 +19,7 @@ from ...spec.distribution import DistributionConfiguration
 from ...target import Job, StageError
 from ..archive import Member, bytes_member, workspace_root
 from ..archive_errors import archive_error
-from .components import Component, package_components
+from .components import PackageComponent, package_components
 from .dsse import Signer, create_envelope
 from .passphrase import signing_passphrase
 from .provenance import FinishedArchive, create_provenance
@@ -29,10 +29,10 @@ _KEY = "distribution_config.signing_key"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attestations:
-    """The part of the attestations that is known before the archive is written; `inside` are the members of the archive
-    among them."""
+    """The inputs of the attestations, known before the archive is written. `inside` are those files that are also
+    members of the archive."""
 
-    components: tuple[Component, ...]
+    components: tuple[PackageComponent, ...]
     inside: tuple[Member, ...]
     signer: Signer | None
     warnings: tuple[PackagingWarning, ...]
@@ -111,7 +111,9 @@ def _signer(config: DistributionConfiguration) -> Signer | None:
     return load_private_key(config.signing_key, signing_passphrase())
 
 
-def _sbom(job: Job, components: tuple[Component, ...]) -> tuple[tuple[Member, ...], tuple[PackagingWarning, ...]]:
+def _sbom(
+    job: Job, components: tuple[PackageComponent, ...]
+) -> tuple[tuple[Member, ...], tuple[PackagingWarning, ...]]:
     config = job.spec.distribution_config
     try:
         from .sbom import create_sbom

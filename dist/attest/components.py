@@ -16,7 +16,7 @@ from ...pins import Pin, all_pins, select_pins
 from ...spec.container import WasmRuntime
 from ...spec.distribution import ChecksumAlgorithm
 from ...target import Job, Module
-from ..archive import WASM, file_checksums
+from ..archive import DIGEST_NAMES, WASM, file_checksums
 from ..archive_errors import archive_error
 from .image_contents import ImageContext, image_contexts, unpacked_distributions
 
@@ -39,7 +39,7 @@ class ComponentKind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Component:
+class PackageComponent:
     """A component. `ref` is unique in a package. `digests` are pairs of an algorithm, with its name in in-toto, and a
     digest in hex; if an algorithm is repeated, the component is one of several files, one digest each."""
 
@@ -88,7 +88,7 @@ def image_digests(digest: str) -> tuple[tuple[str, str], ...]:
     return ((algorithm, value),) if value else ()
 
 
-def package_components(job: Job) -> tuple[Component, ...]:
+def package_components(job: Job) -> tuple[PackageComponent, ...]:
     """Return all components of the package in the staging directory. Raises StageError, OSError."""
     images = tuple(image_contexts(job))
     modules = tuple(_module(job, module) for module in job.modules)
@@ -106,7 +106,7 @@ def package_components(job: Job) -> tuple[Component, ...]:
     return (*modules, *components.values())
 
 
-def _module(job: Job, module: Module) -> Component:
+def _module(job: Job, module: Module) -> PackageComponent:
     from ...inspection import producers  # loads the runtime, which is slow
 
     digests = file_checksums(module.path, ChecksumAlgorithm)
@@ -123,26 +123,25 @@ def _module(job: Job, module: Module) -> Component:
     if interface is not None:
         properties += [("convention", interface.convention.value)]
     properties += [(f"producers:{each.field}", str(each)) for each in producers(module.path)]
-    names = {ChecksumAlgorithm.SHA256: "sha256", ChecksumAlgorithm.SHA512: "sha512", ChecksumAlgorithm.Blake3: "blake3"}
-    return Component(
+    return PackageComponent(
         ref=f"module:{module.name}",
         kind=ComponentKind.Module,
         name=module.name,
         version=job.spec.package_version,
         purl=purl("generic", module.name, job.spec.package_version, checksum=f"sha256:{module.inspection.sha256}"),
-        digests=tuple((names[algorithm], digest) for algorithm, digest in digests.items()),
+        digests=tuple((DIGEST_NAMES[algorithm], digest) for algorithm, digest in digests.items()),
         license=job.spec.distribution_config.license_type or "",
         properties=tuple(properties),
     )
 
 
-def _runtime() -> Component:
+def _runtime() -> PackageComponent:
     """The pinned Wasmtime, for a package without an image or extension that contains a different version."""
     (pin,) = select_pins(RUNTIME)
     return _distribution(pin.name, pin.version, pin.hashes)
 
 
-def _installed(image: ImageContext) -> Iterator[Component]:
+def _installed(image: ImageContext) -> Iterator[PackageComponent]:
     """The distributions that an image installs; with a wheelhouse, the digests are those of its wheels."""
     for pin in image.pins:
         wheels = [each for each in image.wheels if each.is_of(pin.name, pin.version)]
@@ -152,7 +151,7 @@ def _installed(image: ImageContext) -> Iterator[Component]:
         yield replace(component, license=license_expression, optional=bool(pin.marker), properties=marker)
 
 
-def _prebundled(job: Job) -> Iterator[Component]:
+def _prebundled(job: Job) -> Iterator[PackageComponent]:
     """The distributions unpacked in extensions; the digests are those of the pinned wheels that they can come from."""
     pins: dict[str, Pin] = {_ref(pin.name, pin.version): pin for pin in all_pins()}
     for each in unpacked_distributions(job):
@@ -161,8 +160,8 @@ def _prebundled(job: Job) -> Iterator[Component]:
         yield replace(component, license=each.license or component.license)
 
 
-def _distribution(name: str, version: str, hashes: Iterable[str]) -> Component:
-    return Component(
+def _distribution(name: str, version: str, hashes: Iterable[str]) -> PackageComponent:
+    return PackageComponent(
         ref=_ref(name, version),
         kind=ComponentKind.Runtime if name == RUNTIME else ComponentKind.Distribution,
         name=name,
@@ -177,9 +176,9 @@ def _ref(name: str, version: str) -> str:
     return f"pypi:{name.lower().replace('_', '-')}@{version}"
 
 
-def _base_image(job: Job) -> Component:
+def _base_image(job: Job) -> PackageComponent:
     name, tag, digest = image_reference(job.spec.container_config.base_image)
-    return Component(
+    return PackageComponent(
         ref="base-image",
         kind=ComponentKind.BaseImage,
         name=name,
@@ -189,7 +188,7 @@ def _base_image(job: Job) -> Component:
     )
 
 
-def _image(job: Job, image: ImageContext, modules: Iterable[Component]) -> Component | None:
+def _image(job: Job, image: ImageContext, modules: Iterable[PackageComponent]) -> PackageComponent | None:
     """The image built from a context, or None if none was built."""
     config, artifact = job.spec.container_config, image.artifact
     if artifact is None:
@@ -198,7 +197,7 @@ def _image(job: Job, image: ImageContext, modules: Iterable[Component]) -> Compo
     if config.wasm_runtime is not WasmRuntime.Wasmtime:
         needs.append(f"runtime:{config.wasm_runtime.value}")
     contained = [each.ref for each in modules if dict(each.digests)["sha256"] in image.modules]
-    return Component(
+    return PackageComponent(
         ref=f"image:{artifact.reference}",
         kind=ComponentKind.Image,
         name=artifact.image_name,
@@ -211,12 +210,12 @@ def _image(job: Job, image: ImageContext, modules: Iterable[Component]) -> Compo
     )
 
 
-def _other_runtime(job: Job, image: ImageContext) -> Component | None:
+def _other_runtime(job: Job, image: ImageContext) -> PackageComponent | None:
     """The executable of a WebAssembly runtime that an image contains in addition to Wasmtime."""
     config = job.spec.container_config
     if config.wasm_runtime is WasmRuntime.Wasmtime:
         return None
-    return Component(
+    return PackageComponent(
         ref=f"runtime:{config.wasm_runtime.value}",
         kind=ComponentKind.Runtime,
         name=config.wasm_runtime.value,
@@ -226,12 +225,12 @@ def _other_runtime(job: Job, image: ImageContext) -> Component | None:
     )
 
 
-def _backend(job: Job, runtime: Component, modules: Iterable[Component]) -> Iterator[Component]:
+def _backend(job: Job, runtime: PackageComponent, modules: Iterable[PackageComponent]) -> Iterator[PackageComponent]:
     """The backend that runs the modules in Triton: part of portalis, installed in the server or copied next to each
     model."""
     if not job.artifacts.triton_models:
         return
-    yield Component(
+    yield PackageComponent(
         ref="triton-backend",
         kind=ComponentKind.Backend,
         name="portalis",
@@ -243,10 +242,12 @@ def _backend(job: Job, runtime: Component, modules: Iterable[Component]) -> Iter
     )
 
 
-def _extensions(job: Job, prebundled: Iterable[Component], modules: Iterable[Component]) -> Iterator[Component]:
+def _extensions(
+    job: Job, prebundled: Iterable[PackageComponent], modules: Iterable[PackageComponent]
+) -> Iterator[PackageComponent]:
     """The Omniverse extensions. Distributions that are not unpacked in them come from Kit, or are downloaded."""
     for extension in job.artifacts.omniverse_packages:
-        yield Component(
+        yield PackageComponent(
             ref=f"extension:{extension.extension_name}",
             kind=ComponentKind.Extension,
             name=extension.extension_name,

@@ -20,7 +20,7 @@ from ...spec import PackageSpec
 from ...spec.base import Structure
 from ...target import Job
 from ..archive import Member, Members
-from .components import Component, ComponentKind, image_purl
+from .components import ComponentKind, PackageComponent, image_purl
 from .statement import Subject, encode_statement
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -54,7 +54,7 @@ class FinishedArchive:
     sidecars: tuple[Member, ...] = ()
 
 
-def create_provenance(job: Job, archive: FinishedArchive, components: Iterable[Component]) -> bytes:
+def create_provenance(job: Job, archive: FinishedArchive, components: Iterable[PackageComponent]) -> bytes:
     """Create the in-toto statement. If SOURCE_DATE_EPOCH is set, the same input gives the same bytes."""
     predicate = {
         "buildDefinition": {
@@ -102,7 +102,7 @@ def _image_subject(image: ContainerArtifact) -> Subject | None:
     return Subject(name=image.reference, digests={algorithm: digest}, uri=str(uri or ""))
 
 
-def _descriptor(component: Component) -> dict[str, Any]:
+def _descriptor(component: PackageComponent) -> dict[str, Any]:
     """The in-toto resource descriptor of a component. If it is one of several files, their digests are annotations:
     `digest` would mean that a single file has all of them."""
     algorithms = [name for name, _ in component.digests]

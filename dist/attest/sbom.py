@@ -16,14 +16,13 @@ from ... import __version__
 from ...errors import MissingPart
 from ...spec import PackageSpec
 from ...spec.distribution import PublishMetadata
-from .components import LICENSES, PROPERTY_PREFIX, Component, ComponentKind, purl
+from .components import LICENSES, PROPERTY_PREFIX, ComponentKind, PackageComponent, purl
 
 try:
     from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
     from cyclonedx.model.bom import Bom, BomMetaData
-    from cyclonedx.model.component import Component as BomComponent
-    from cyclonedx.model.component import ComponentScope, ComponentType
+    from cyclonedx.model.component import Component, ComponentScope, ComponentType
     from cyclonedx.model.contact import OrganizationalContact, OrganizationalEntity
     from cyclonedx.model.license import License
     from cyclonedx.model.tool import ToolRepository
@@ -54,7 +53,7 @@ _KIND = f"{PROPERTY_PREFIX}kind"
 _ROOT_REF = "package"
 
 
-def create_sbom(spec: PackageSpec, components: Iterable[Component], created_at: str) -> bytes:
+def create_sbom(spec: PackageSpec, components: Iterable[PackageComponent], created_at: str) -> bytes:
     """Create the SBOM of the package of `spec`, which consists of `components`."""
     components = tuple(components)
     root = _root(spec)
@@ -86,10 +85,10 @@ def _text(bom: Bom) -> str:
     return JsonV1Dot6(bom).output_as_string(indent=2)
 
 
-def _root(spec: PackageSpec) -> BomComponent:
+def _root(spec: PackageSpec) -> Component:
     config = spec.distribution_config
     publish = config.publish_metadata
-    return BomComponent(
+    return Component(
         bom_ref=_ROOT_REF,
         type=ComponentType.APPLICATION,
         name=spec.package_name,
@@ -121,8 +120,8 @@ def _is_url(text: str) -> bool:
         return False
 
 
-def _component(component: Component) -> BomComponent:
-    return BomComponent(
+def _component(component: PackageComponent) -> Component:
+    return Component(
         bom_ref=component.ref,
         type=TYPES[component.kind],
         name=component.name,
@@ -138,8 +137,8 @@ def _component(component: Component) -> BomComponent:
     )
 
 
-def _tool() -> BomComponent:
-    return BomComponent(
+def _tool() -> Component:
+    return Component(
         bom_ref="portalis",
         type=ComponentType.APPLICATION,
         name="portalis",

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...escaping import escape_hidden
+from ...spec.distribution import ChecksumAlgorithm
 from .dsse import Malformed, parse_json_object
 
+# the digests of the archive in its provenance
+ATTESTED_ALGORITHMS = (ChecksumAlgorithm.SHA256, ChecksumAlgorithm.SHA512)
 TYPE = "https://in-toto.io/Statement/v1"
 MAX_SUBJECTS = 1_000_000
 _HEX = re.compile(r"[0-9a-f]+")

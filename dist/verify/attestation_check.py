@@ -11,10 +11,11 @@ from pathlib import Path
 
 from ...output.package_layout import SBOM_ENDING, SIGNED_ENDING, UNSIGNED_ENDING
 from ...spec.distribution import ChecksumAlgorithm
+from ..archive import DIGEST_NAMES
 from ..attest.dsse import PAYLOAD_TYPE, Envelope, Malformed, Verifier, parse_envelope
 from ..attest.provenance import IMAGE_URI, PREDICATE_TYPE
-from ..attest.statement import Statement, Subject, parse_statement
-from .received_package import Check, CheckResult, ReceivedPackage, VerificationFinding, read_document
+from ..attest.statement import ATTESTED_ALGORITHMS, Statement, Subject, parse_statement
+from .received_package import Check, CheckResult, ReceivedPackage, VerificationFinding, read_sidecar
 from .sbom_check import sbom_findings
 
 _PROVENANCE, _SIGNATURE = "provenance", "signature"
@@ -72,7 +73,7 @@ def _statement(
     if not path.is_file():
         return None, ()
     try:
-        data = read_document(path)
+        data = read_sidecar(path)
         envelope = parse_envelope(data) if path == signed else None
     except Malformed as error:
         return None, (_signature(f"{path.name} {error}"),)
@@ -140,7 +141,7 @@ def _file_findings(package: ReceivedPackage, path: Path, subject: Subject) -> It
     if not path.is_file():
         yield _provenance(f"{path.name!a} is in the provenance but is missing")
         return
-    algorithms = {"sha256": ChecksumAlgorithm.SHA256, "sha512": ChecksumAlgorithm.SHA512}
+    algorithms = {DIGEST_NAMES[each]: each for each in ATTESTED_ALGORITHMS}
     digests = package.checksums(path, algorithms.values())
     for name, digest in subject.digests.items():
         if digests[algorithms[name]] != digest:

@@ -26,7 +26,7 @@ class ReceivedPackage:
     kept: Mapping[str, bytes]
     """Contents of the small files that checks parse."""
     digests: Mapping[ChecksumAlgorithm, str]
-    """Digests of the archive itself, in hex, as far as they are known. None for a directory."""
+    """Digests of the archive itself, in hex, as far as they are known. Empty for a directory."""
     is_complete: bool
     """Whether the package could be read to its end."""
 
@@ -64,7 +64,7 @@ class CheckResult:
 Check = Callable[[ReceivedPackage], CheckResult]
 
 
-def read_document(path: Path) -> bytes:
+def read_sidecar(path: Path) -> bytes:
     """Return the bytes of a sidecar file, at most one more than the parsers accept, so that they reject a larger file.
     Raises Malformed."""
     try:

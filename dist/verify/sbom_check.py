@@ -12,7 +12,7 @@ from ..archive import WASM, file_checksums
 from ..attest.components import PROPERTY_PREFIX, ComponentKind
 from ..attest.dsse import Malformed, parse_json_object
 from ..attest.statement import Statement
-from .received_package import ReceivedPackage, VerificationFinding, read_document
+from .received_package import ReceivedPackage, VerificationFinding, read_sidecar
 
 _KIND, _PATH = f"{PROPERTY_PREFIX}kind", f"{PROPERTY_PREFIX}path"
 
@@ -31,7 +31,7 @@ def sbom_findings(package: ReceivedPackage, statement: Statement | None) -> Iter
     if inside is None or digest != inside.sha256:
         yield _finding(f"{path.name} differs from the SBOM in the archive")
     try:
-        in_sbom = _modules(parse_json_object(read_document(path), "an SBOM"))
+        in_sbom = _modules(parse_json_object(read_sidecar(path), "an SBOM"))
     except Malformed as error:
         yield _finding(f"{path.name} {error}")
         return

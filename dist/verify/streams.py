@@ -101,7 +101,7 @@ _DECOMPRESSORS: Mapping[ArchiveFormat, tuple[Callable[[], Decompressor], int]] =
 }
 
 
-def decompress(stream: Decompressor, data: bytes) -> bytes:
+def decompress_chunk(stream: Decompressor, data: bytes) -> bytes:
     """Add `data` to `stream`, and return up to `CHUNK_BYTES` of output. Raises UnsafeArchive for damaged data."""
     try:
         return stream.decompress(data, CHUNK_BYTES)
@@ -138,7 +138,7 @@ class DecompressedFile:
         while data:  # concatenated streams are read as one
             stream = new_stream()
             while not stream.eof:
-                chunk = decompress(stream, data)
+                chunk = decompress_chunk(stream, data)
                 data = b""
                 if chunk:
                     self._count += len(chunk)

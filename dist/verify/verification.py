@@ -121,7 +121,7 @@ def _detect_format(file: BinaryIO) -> ArchiveFormat | None:
 
 def _entries(file: BinaryIO, archive_format: ArchiveFormat | None, limits: ReadLimits) -> Iterator[ArchiveEntry]:
     if archive_format is None:
-        raise UnsafeArchive("not an archive in a supported format: the first bytes match none of them")
+        raise UnsafeArchive("not an archive in a supported format, or damaged: its first bytes match no format")
     if archive_format is ArchiveFormat.Zip:
         yield from zip_entries(file, file.seek(0, 2), limits)
     else:
@@ -189,8 +189,8 @@ def _report(
 
 
 def _proof(results: list[CheckResult]) -> CheckResult:
-    """The result that lists what the contents were compared with. A manifest in the package does not prove that it is
-    authentic, so the summary warns if nothing else does."""
+    """The result that lists the checks which compared the contents with something. A manifest in the package does not
+    prove its own authenticity, so the summary says if it is the only proof."""
     proving = [each.name for each in results if each.proves]
     if not proving and not any(each.findings for each in results):
         message = "the contents cannot be verified: the package has no manifest, checksum file or provenance"

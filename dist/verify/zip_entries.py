@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from .entries import ArchiveEntry, EntryKind, ReadLimits, UnsafeArchive
-from .streams import CHUNK_BYTES, InflateStream, decompress
+from .streams import CHUNK_BYTES, InflateStream, decompress_chunk
 
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
@@ -175,7 +175,7 @@ def _inflated(chunks: Iterator[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]
             raise UnsafeArchive(f"{info.orig_filename!a} has data after the end of its compressed data")
         data = packed
         while True:
-            yield decompress(stream, data)
+            yield decompress_chunk(stream, data)
             data = b""
             if stream.needs_input or stream.eof:
                 break
