@@ -1,4 +1,4 @@
-"""Omniverse Kit extensions: whether a module can run in one, the extension's tree, its archive, and its check.
+"""Generates Omniverse Kit extensions: compatibility of modules, the extension's files, its archive and its checks.
 
-Nothing is imported here: the generators run without the runtime, which an extension gets a copy of.
+This index imports nothing: the generators do not need the runtime, of which an extension contains a copy.
 """

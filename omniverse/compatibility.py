@@ -1,7 +1,7 @@
-"""Whether a module can run inside Omniverse Kit (requirements 3.4), with the reason and what to do.
+"""Checks whether a module can run inside Omniverse Kit (requirements 3.4).
 
-Kit has nothing to offer to a guest but what the runtime inside the extension provides: WASI preview 1 without files
-and network, and AssemblyScript's abort. What a module imports decides, not what it says of itself.
+A guest in Kit can use only the host functions of the runtime inside the extension: WASI preview 1 without files and
+network, and AssemblyScript's abort. The check looks at a module's imports, not at its metadata.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ WASI = "wasi_snapshot_preview1"
 
 
 class KitSeverity(str, Enum):
-    """How much a finding matters. An error keeps the module out; a high warning keeps it from running until a setting
-    is changed; the others are to be known."""
+    """The effect of a finding."""
 
     Error = "Error"
+    """The module cannot be part of an extension."""
     High = "High"
+    """The module cannot run until a setting is changed."""
     Medium = "Medium"
     Low = "Low"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KitFinding:
-    """One thing about a module: what it is, why it matters in Kit, and what to do."""
+    """A property of a module that matters in Kit: what it is, why it matters, and a remediation."""
 
     what: str
     why: str
@@ -43,11 +44,11 @@ class KitFinding:
 
     @property
     def blocks(self) -> bool:
-        """Whether the module cannot run in Kit because of this."""
+        """Whether this finding excludes the module from an extension."""
         return self.severity is KitSeverity.Error
 
     def to_json(self) -> dict[str, str]:
-        """For machines."""
+        """The finding as a JSON object."""
         return {
             "what": self.what,
             "why": self.why,
@@ -61,44 +62,44 @@ class KitFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compatibility:
-    """All that was found in one module."""
+    """The findings of one module."""
 
     findings: tuple[KitFinding, ...]
 
     @property
     def compatible(self) -> bool:
-        """Whether nothing of it blocks."""
+        """Whether the module can be part of an extension."""
         return not self.blocking
 
     @property
     def blocking(self) -> tuple[KitFinding, ...]:
-        """What keeps the module out."""
+        """The findings that exclude the module."""
         return tuple(each for each in self.findings if each.blocks)
 
     @property
     def warnings(self) -> tuple[KitFinding, ...]:
-        """What does not."""
+        """The other findings."""
         return tuple(each for each in self.findings if not each.blocks)
 
     def to_json(self) -> dict[str, Any]:
-        """For machines."""
+        """The result as a JSON object."""
         return {"compatible": self.compatible, "findings": [each.to_json() for each in self.findings]}
 
 
 def check_kit_compatibility(inspection: Inspection) -> Compatibility:
-    """Check one module. Nothing of it is run."""
+    """Check one module, without running it."""
     if inspection.invalid is not None:
-        only = _error("it is no valid module", inspection.invalid, "Build it anew.")
-        return Compatibility(findings=(only,))
-    parts = (_unloadable, _imports, _interface, _outside, _limits, _size, _memory)
-    return Compatibility(findings=tuple(finding for part in parts for finding in part(inspection)))
+        invalid = _error("it is not a valid module", inspection.invalid, "Build it again.")
+        return Compatibility(findings=(invalid,))
+    checks = (_unloadable, _imports, _interface, _unavailable, _limits, _size, _memory)
+    return Compatibility(findings=tuple(finding for check in checks for finding in check(inspection)))
 
 
 def _unloadable(inspection: Inspection) -> Iterator[KitFinding]:
-    """What the runtime in the extension refuses to load, whatever its settings, in its words."""
+    """Problems because of which the runtime rejects the module regardless of its limits, with the runtime's reasons."""
     for each in inspection.findings("kit"):
         if not each.limit:
-            what = _TITLES.get(each.proposal or each.kind, "the sandbox does not take it")
+            what = _TITLES.get(each.proposal or each.kind, "the sandbox does not support it")
             yield _error(what, each.why, each.remediation)
 
 
@@ -106,18 +107,18 @@ _TITLES = {
     "import": "it is not WASI compliant",
     "threads": "it uses threads",
     "memory64": "it has a 64-bit memory",
-    "allocator": "it cannot be given tensors",
+    "allocator": "it cannot receive tensors",
     "segment": "it cannot be instantiated",
 }
 
 
 def _imports(inspection: Inspection) -> Iterator[KitFinding]:
-    own = inspection.beyond_wasi
-    if own:
+    imports = inspection.beyond_wasi
+    if imports:
         yield KitFinding(
             what="it is not purely WASI",
-            why=f"it imports {', '.join(own)}; the runtime inside the extension provides it, other hosts may not",
-            remediation="Build it with `--use abort=` (AssemblyScript) to be free of it.",
+            why=f"it imports {', '.join(imports)}: the runtime in the extension provides this, other hosts might not",
+            remediation="Build it with `--use abort=` (AssemblyScript) to remove the import.",
             severity=KitSeverity.Low,
         )
 
@@ -126,30 +127,30 @@ def _interface(inspection: Inspection) -> Iterator[KitFinding]:
     if inspection.interface is None:
         yield _error(
             "it cannot be called",
-            inspection.no_interface or "its interface is not known",
+            inspection.no_interface or "its interface is unknown",
             "Declare the interface in the spec (wasm_binaries.interface), or write it into the module with"
             " `portalis annotate`.",
         )
 
 
-def _outside(inspection: Inspection) -> Iterator[KitFinding]:
-    """What WASI has, and a guest in Kit has not."""
-    for prefix, thing in (("path_", "files"), ("sock_", "the network")):
-        wanted = [each.name for each in inspection.imports if each.module == WASI and each.name.startswith(prefix)]
-        if wanted:
+def _unavailable(inspection: Inspection) -> Iterator[KitFinding]:
+    """Imports of WASI functions that always fail in Kit."""
+    for prefix, resource in (("path_", "files"), ("sock_", "the network")):
+        names = [each.name for each in inspection.imports if each.module == WASI and each.name.startswith(prefix)]
+        if names:
             yield KitFinding(
-                what=f"it may want {thing}",
-                why=f"it imports {', '.join(wanted)}, which are there and fail: a guest in Kit has no {thing}",
-                remediation="Give it what it needs as inputs. If it only links them, nothing has to be done.",
+                what=f"it might require {resource}",
+                why=f"it imports {', '.join(names)}, which always fail: a guest in Kit cannot access {resource}",
+                remediation="Pass the data as inputs. No change is needed if the module never calls these functions.",
                 severity=KitSeverity.Low,
             )
 
 
 def _limits(inspection: Inspection) -> Iterator[KitFinding]:
-    """What the extension's limits, which are settings in Kit, keep from running."""
+    """Problems because of which the module does not run with the default limits, which are settings in Kit."""
     titles = {
-        "max_module_bytes": "it is too large for the extension's limit",
-        "max_memory_bytes": "it needs more memory than the extension's limit",
+        "max_module_bytes": "it exceeds the extension's size limit",
+        "max_memory_bytes": "it exceeds the extension's memory limit",
     }
     for each in inspection.findings("kit", LIMITS):
         if each.limit:
@@ -162,7 +163,7 @@ def _size(inspection: Inspection) -> Iterator[KitFinding]:
     if MAX_SIZE_BYTES < inspection.size_bytes <= LIMITS["max_module_bytes"]:
         yield KitFinding(
             what="it is large",
-            why=f"it has {inspection.size_bytes:,} bytes, and more than {MAX_SIZE_BYTES:,} make Kit start slowly",
+            why=f"it has {inspection.size_bytes:,} bytes; Kit starts slowly with more than {MAX_SIZE_BYTES:,}",
             remediation="Strip it, or split it into several modules.",
             severity=KitSeverity.Medium,
         )
@@ -172,9 +173,9 @@ def _memory(inspection: Inspection) -> Iterator[KitFinding]:
     pages = inspection.memory_pages
     if MAX_MEMORY_PAGES < pages <= LIMITS["max_memory_bytes"] // PAGE:
         yield KitFinding(
-            what="it needs much memory",
-            why=f"it starts with {pages:,} pages of 64 KiB ({pages // 16:,} MiB), which every call takes beside the"
-            " scene",
+            what="it requires much memory",
+            why=f"it starts with {pages:,} pages of 64 KiB ({pages // 16:,} MiB), which every call"
+            " allocates in addition to the scene",
             remediation="Build it with a smaller initial memory.",
             severity=KitSeverity.Medium,
         )

@@ -1,8 +1,9 @@
-"""The check that Kit makes before it publishes an extension, made here without Kit, and what else would fail later.
+"""Checks of a generated extension: Kit's publishing check, reproduced without Kit, and an import of its Python modules.
 
-Kit 110.4 (omni.kit.registry.nucleus, ``verification.py``) wants four texts, four files, a changelog with the version
-as a heading, and a semantic version. Beyond that: paths stay inside the extension, pictures are pictures, and each
-Python module, and the tests below it, lies where Kit looks. What Kit refuses is refused here; not the other way round.
+Kit 110.4 (omni.kit.registry.nucleus, ``verification.py``) requires four strings, four files, a changelog with the
+version as a heading, and a semantic version. The check here also requires paths inside the extension, valid images,
+and each Python module and its tests in the directories that Kit searches. It rejects everything that Kit rejects, and
+more.
 """
 
 from __future__ import annotations
@@ -26,55 +27,58 @@ from .png import png_problem
 
 PROBE = Path(__file__).with_name("import_probe.py")
 TIMEOUT_S = 120
-_SHOWN = 300  # characters of a reason: a name in it may be of any length
+_MAX_REASON = 300  # characters: a reason can contain a name of any length
 _TEXTS = ("version", "title", "description", "category")
-_PICTURES = ("preview_image", "icon")
-_FILES = ("readme", *_PICTURES, "changelog")
-# as Kit reads a line of a changelog: `## [1.2.3] - 2024-05-06`, the date and the brackets optional
+_IMAGES = ("preview_image", "icon")
+_FILES = ("readme", *_IMAGES, "changelog")
+# Kit's pattern for a heading of a changelog: `## [1.2.3] - 2024-05-06`, date and brackets optional
 _HEADING = re.compile(r"\[?(?P<version>[^(\]|\s)]+)\]?( - \d{4}-\d{2}-\d{2})?")
 _KNOWN_TARGETS = frozenset(f"cp{version.replace('.', '')}" for version in KIT_PYTHONS.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtensionFinding:
-    """One thing that keeps an extension from being published, and what mends it."""
+    """A reason why an extension cannot be published, and its remediation."""
 
     what: str
-    remedy: str
+    remediation: str
 
     def __str__(self) -> str:
         return self.what
 
 
 def check_extension(folder: Path) -> list[ExtensionFinding]:
-    """What is wrong with the extension in `folder`, which is called by its id; empty when nothing is."""
+    """Findings of the publishing check for the extension in `folder`, a directory named by the extension's id."""
     try:
         config = tomlkit.parse((folder / CONFIG).read_text(encoding="utf-8")).unwrap()
     except (OSError, UnicodeDecodeError, TOMLKitError) as problem:
         return [
-            ExtensionFinding(what=f"{CONFIG} cannot be read: {problem}", remedy=f"Write {CONFIG} as TOML in UTF-8.")
+            ExtensionFinding(
+                what=f"{CONFIG} cannot be read: {problem}", remediation=f"Write {CONFIG} as TOML in UTF-8."
+            )
         ]
     package = _table(config, "package")
-    found = (_id(folder.name), _texts(package), _files(folder, package), _target(package), _modules(folder, config))
-    return [fault for faults in found for fault in faults]
+    results = (_id(folder.name), _texts(package), _files(folder, package), _target(package), _modules(folder, config))
+    return [finding for findings in results for finding in findings]
 
 
 def _id(identifier: str) -> Iterator[ExtensionFinding]:
     if identifier.partition(".")[0].lower() == "omni":
         yield ExtensionFinding(
-            what=f"the id {identifier} begins with omni., which is NVIDIA's own",
-            remedy="Choose another extension_name.",
+            what=f"the id {identifier} begins with omni., which is reserved for NVIDIA",
+            remediation="Choose another extension_name.",
         )
 
 
 def _texts(package: Mapping[str, Any]) -> Iterator[ExtensionFinding]:
     for key in _TEXTS:
         if not _text(package, key):
-            yield _not_set(key, "a text")
+            yield _not_set(key, "a string")
     version = _text(package, "version")
     if version and not semver.Version.is_valid(version):
         yield ExtensionFinding(
-            what=f"package.version is {version!r}, and no semantic version", remedy="Write it as 1.2.3 or 1.2.3-rc.1."
+            what=f"expected a semantic version as package.version, got {version!r}",
+            remediation="Write it as 1.2.3 or 1.2.3-rc.1.",
         )
 
 
@@ -83,31 +87,35 @@ def _files(folder: Path, package: Mapping[str, Any]) -> Iterator[ExtensionFindin
         path = _text(package, key)
         if not path:
             yield _not_set(key, "the path of a file in the extension")
-        elif "\n" in path and key not in _PICTURES:
-            continue  # the text itself, which Kit takes too
+        elif "\n" in path and key not in _IMAGES:
+            continue  # Kit also accepts the text itself
         elif not _is_inside(path) or not _is_file(folder / path):
             yield ExtensionFinding(
-                what=f"package.{key} is {path!r}, and there is no such file in the extension",
-                remedy="Add the file, or name one that is there.",
+                what=f"package.{key} names {path!r}, but the extension has no such file",
+                remediation="Add the file, or name an existing one.",
             )
-        elif key in _PICTURES and (why := png_problem(folder / path)) is not None:
-            yield ExtensionFinding(what=f"package.{key} is {path!r}, which {why}", remedy="Put a PNG there.")
+        elif key in _IMAGES and (reason := png_problem(folder / path)) is not None:
+            yield ExtensionFinding(
+                what=f"package.{key} names {path!r}, which {reason}", remediation="Replace it with a PNG."
+            )
     yield from _changelog(folder, package)
 
 
 def _changelog(folder: Path, package: Mapping[str, Any]) -> Iterator[ExtensionFinding]:
-    told = _text(package, "changelog")
-    version = _text(package, "version").partition("+")[0]  # Kit puts a build of its own there
+    changelog = _text(package, "changelog")
+    version = _text(package, "version").partition("+")[0]  # Kit sets its own build metadata
     try:
-        text = told if "\n" in told else (folder / told).read_text(encoding="utf-8")
+        text = changelog if "\n" in changelog else (folder / changelog).read_text(encoding="utf-8")
     except (OSError, ValueError) as problem:
         if isinstance(problem, UnicodeDecodeError):
-            yield ExtensionFinding(what=f"{told} is no UTF-8: {problem}", remedy="Write the changelog in UTF-8.")
-        return  # that it is not there is told already
+            yield ExtensionFinding(
+                what=f"{changelog} is not UTF-8: {problem}", remediation="Write the changelog in UTF-8."
+            )
+        return  # `_files` reports a missing file
     if version and version not in _versions(text):
-        where = "package.changelog" if "\n" in told else told
+        where = "package.changelog" if "\n" in changelog else changelog
         yield ExtensionFinding(
-            what=f"{where} has no heading with the version {version}", remedy=f"Add the heading `## [{version}]`."
+            what=f"{where} has no heading with the version {version}", remediation=f"Add the heading `## [{version}]`."
         )
 
 
@@ -115,8 +123,8 @@ def _target(package: Mapping[str, Any]) -> Iterator[ExtensionFinding]:
     for python in _table(package, "target").get("python") or ():
         if python not in _KNOWN_TARGETS and "*" not in str(python):
             yield ExtensionFinding(
-                what=f"package.target.python names {python!r}, which is the Python of no Kit",
-                remedy=f"Write one of {', '.join(sorted(_KNOWN_TARGETS))}: Kit shows the extension nowhere else.",
+                what=f"package.target.python names {python!r}, which is not the Python of any supported Kit",
+                remediation=f"Use one of {', '.join(sorted(_KNOWN_TARGETS))}: Kit lists the extension for no other.",
             )
 
 
@@ -126,19 +134,19 @@ def _modules(folder: Path, config: Mapping[str, Any]) -> Iterator[ExtensionFindi
     if folder.name not in names:
         yield ExtensionFinding(
             what=f"python.module does not name {folder.name}",
-            remedy=f'Add [[python.module]] with name = "{folder.name}".',
+            remediation=f'Add [[python.module]] with name = "{folder.name}".',
         )
     for name in filter(None, names):
-        place = PurePosixPath(*name.split("."))
-        if not _is_file(folder / place / "__init__.py"):
+        module = PurePosixPath(*name.split("."))
+        if not _is_file(folder / module / "__init__.py"):
             yield ExtensionFinding(
-                what=f"python.module names {name}, and {place}/__init__.py is not there",
-                remedy="Add the module, or take its name out.",
+                what=f"python.module names {name}, but {module}/__init__.py is missing",
+                remediation="Add the module, or remove its name.",
             )
-        elif config.get("test") and not _is_file(folder / place / "tests" / "__init__.py"):
+        elif config.get("test") and not _is_file(folder / module / "tests" / "__init__.py"):
             yield ExtensionFinding(
-                what=f"[[test]] is there, and {place}/tests/__init__.py, in which Kit looks for tests, is not",
-                remedy="Add the tests, or take [[test]] out.",
+                what=f"[[test]] is set, but {module}/tests/__init__.py, in which Kit looks for tests, is missing",
+                remediation="Add the tests, or remove [[test]].",
             )
 
 
@@ -148,18 +156,18 @@ def _versions(changelog: str) -> set[str]:
 
 
 def _not_set(key: str, kind: str) -> ExtensionFinding:
-    return ExtensionFinding(what=f"package.{key} is not set", remedy=f"Set package.{key} to {kind}.")
+    return ExtensionFinding(what=f"package.{key} is not set", remediation=f"Set package.{key} to {kind}.")
 
 
 def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = table.get(key)
-    return found if isinstance(found, Mapping) else {}
+    value = table.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _text(table: Mapping[str, Any], key: str) -> str:
-    """The text at `key`; empty where there is none, or something else."""
-    found = table.get(key)
-    return found if isinstance(found, str) else ""
+    """The string at `key`; empty if it is missing or has another type."""
+    value = table.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _is_inside(path: str) -> bool:
@@ -169,29 +177,33 @@ def _is_inside(path: str) -> bool:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
 def check_imports(folder: Path, identifier: str) -> list[ExtensionFinding]:
-    """What cannot be imported of the extension `identifier` in `folder`, where nothing is left behind."""
-    # -S: nothing that is installed here is needed; -B: no bytecode is written
+    """Findings for Python modules of the extension `identifier` that cannot be imported; `folder` is not changed.
+
+    The import runs in a separate process without Kit. A generated name that Python does not accept would break every
+    module of the extension, and would otherwise show only in Kit.
+    """
+    # -S: without installed packages; -B: without writing bytecode
     command = [sys.executable, "-I", "-S", "-B", str(PROBE), str(folder), identifier]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
-        found = json.loads(done.stdout)
+        failures = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        return [_import_fault(identifier, f"the import did not end within {TIMEOUT_S} s")]
+        return [_import_finding(identifier, f"the import did not end within {TIMEOUT_S} s")]
     except ValueError:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        return [_import_fault(identifier, last[0])]
-    return [_import_fault(name, why) for name, why in found]
+        return [_import_finding(identifier, last[0])]
+    return [_import_finding(name, reason) for name, reason in failures]
 
 
-def _import_fault(name: str, why: str) -> ExtensionFinding:
+def _import_finding(name: str, reason: str) -> ExtensionFinding:
     return ExtensionFinding(
-        what=f"{name} cannot be imported: {why[:_SHOWN]}",
-        remedy="Give the tensors and modules that it names other names in the spec, and please report this.",
+        what=f"{name} cannot be imported: {reason[:_MAX_REASON]}",
+        remediation="Rename the tensors and modules in this message in the spec, and please report this.",
     )

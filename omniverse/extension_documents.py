@@ -1,6 +1,6 @@
-"""What people read in the extension: README, changelog and integration notes.
+"""Generates an extension's documentation: README, changelog and integration notes.
 
-Whatever a text of the spec holds, it is shown as that text: Markdown's own characters are escaped.
+Text from the spec is shown literally: Markdown's special characters are escaped.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 WASMTIME = "wasmtime>=50,<51"  # as in pyproject.toml, which a test compares
 _MEANINGS = {
-    IntegrationType.Simulation: "Modules step over attributes of the stage, in each update of Kit.",
-    IntegrationType.Renderer: "Modules are called before or after each frame, over buffers that your code reads.",
-    IntegrationType.Tool: "Modules run over files of arrays, from a window, a command, or the command line.",
-    IntegrationType.DataProcessor: "Modules turn arrays into arrays, over a stage where one is given.",
+    IntegrationType.Simulation: "In each update of Kit, modules read and write attributes of the stage.",
+    IntegrationType.Renderer: "Modules are called before or after each frame, with arrays that your code provides.",
+    IntegrationType.Tool: "Modules process files of arrays, from a window, a command, or the command line.",
+    IntegrationType.DataProcessor: "Modules process arrays, or attributes of a stage.",
 }
 
 
-def documentation_files(spec: PackageSpec, chosen: Sequence[SelectedModule], created_at: str) -> OutputTree:
-    """The files under ``docs/``; `created_at` (ISO 8601) dates the changelog."""
+def documentation_files(spec: PackageSpec, modules: Sequence[SelectedModule], created_at: str) -> OutputTree:
+    """The files under ``docs/``; `created_at` (ISO 8601) is the date of the changelog."""
     config, version = spec.omniverse_config, extension_version(spec)
     integration, tree = config.integration_type, OutputTree()
     values: dict[str, Any] = {
@@ -53,7 +53,7 @@ def documentation_files(spec: PackageSpec, chosen: Sequence[SelectedModule], cre
         "title": extension_title(spec),
         "description": extension_description(spec),
         "version": version,
-        "modules": [_about(*each) for each in zip(chosen, python_functions(chosen), _prims(spec, chosen))],
+        "modules": [_about(*each) for each in zip(modules, python_functions(modules), _prims(spec, modules))],
         "kit_versions": kit_versions_text(spec),
         "wasmtime": WASMTIME,
         "limits": list(LIMITS.items()),
@@ -71,7 +71,7 @@ def documentation_files(spec: PackageSpec, chosen: Sequence[SelectedModule], cre
         "scene": ascii(_scene(spec) or "scene.usda"),
     }
     tree.text(README, render(TEMPLATES, "README.md.j2", (markdown,), **values))
-    changelog = render(TEMPLATES, "CHANGELOG.md.j2", version=version, date=created_at[:10], count=len(chosen))
+    changelog = render(TEMPLATES, "CHANGELOG.md.j2", version=version, date=created_at[:10], count=len(modules))
     tree.text(CHANGELOG, changelog)
     if config.generate_integration_docs:
         tree.text(INTEGRATION, render(TEMPLATES, "integration.md.j2", (markdown,), **values))
@@ -79,43 +79,48 @@ def documentation_files(spec: PackageSpec, chosen: Sequence[SelectedModule], cre
 
 
 def kit_versions_text(spec: PackageSpec) -> str:
-    """The versions of Kit that the spec says it is for, in words."""
+    """The versions of Kit that the spec lists, as text."""
     return ", ".join(supported_kit_versions(spec))
 
 
 def command_name(spec: PackageSpec) -> str:
-    """What the tool is called among Kit's commands."""
+    """The name of the tool's Kit command."""
     return camel(python_identifiers([f"run {spec.package_name}"])[0])
 
 
-def _about(module: SelectedModule, model: PythonFunction, where: str) -> dict[str, Any]:
-    """What the templates say of a module; `where` is the prim whose attributes are bound to its tensors."""
+def _about(module: SelectedModule, function: PythonFunction, prim: str) -> dict[str, Any]:
+    """The templates' values for a module; `prim` is the prim whose attributes are bound to its tensors."""
     interface = module.inspection.interface
     inputs = () if interface is None else tuple(each for each in interface.inputs if not each.optional)
     outputs = () if interface is None else interface.outputs
     batch = (-1,) if interface is not None and is_batched(interface) else ()
 
-    def told(specs: Sequence[TensorSpec]) -> str:
+    def describe(specs: Sequence[TensorSpec]) -> str:
         return ", ".join(f"{spec.name} {spec.dtype.name} {[*batch, *spec.dims]}" for spec in specs)
 
-    def places(side: str, specs: Sequence[TensorSpec], every: Sequence[TensorSpec], prefix: str) -> dict[str, str]:
+    def attribute_paths(
+        side: str, specs: Sequence[TensorSpec], every: Sequence[TensorSpec], prefix: str
+    ) -> dict[str, str]:
         named = dict(zip((each.name for each in every), python_identifiers([each.name for each in every], (), prefix)))
-        return {spec.name: f"{where}.{side}:{named[spec.name]}" for spec in specs}
+        return {spec.name: f"{prim}.{side}:{named[spec.name]}" for spec in specs}
 
     every = () if interface is None else interface.inputs
-    bound = {"inputs": places("inputs", inputs, every, INPUT), "outputs": places("outputs", outputs, outputs, OUTPUT)}
+    bound = {
+        "inputs": attribute_paths("inputs", inputs, every, INPUT),
+        "outputs": attribute_paths("outputs", outputs, outputs, OUTPUT),
+    }
     return {
         "name": module.name,
         "literal": ascii(module.name),
         "key": _quoted(module.name),
-        "function": model.function,
-        "parameters": ", ".join(model.needed),
+        "function": function.function,
+        "parameters": ", ".join(function.required),
         "entry": module.entry,
         "convention": "unknown" if interface is None else interface.convention.value,
-        "inputs": told(every),
-        "outputs": told(outputs),
+        "inputs": describe(every),
+        "outputs": describe(outputs),
         "batch": interface.max_batch_size if interface is not None and batch else 0,
-        "given": "{" + ", ".join(f"{spec.name!a}: {_sample(spec, bool(batch))}" for spec in inputs) + "}",
+        "arguments": "{" + ", ".join(f"{spec.name!a}: {_sample(spec, bool(batch))}" for spec in inputs) + "}",
         "description": module.description,
         "is_node": node_problem(interface) is None,
         **{f"bound_{side}": ascii(table) for side, table in bound.items()},
@@ -124,7 +129,7 @@ def _about(module: SelectedModule, model: PythonFunction, where: str) -> dict[st
 
 
 def _sample(spec: TensorSpec, batched: bool) -> str:
-    """An expression for an array that the input takes: ones, eight wherever any size goes, and one row of a batch."""
+    """A Python expression for an input: ones, with 8 for each variable dim and a batch of one row."""
     shape = (1,) * batched + tuple(8 if size == -1 else size for size in spec.dims)
     if spec.dtype.name == "BYTES":
         return f'np.full({shape}, b"text", "object")'
@@ -132,16 +137,16 @@ def _sample(spec: TensorSpec, batched: bool) -> str:
 
 
 def _scene(spec: PackageSpec) -> str | None:
-    """The first scene that is written for an example; None where there is none, or all are given."""
+    """The first generated scene of an example; None without examples, or if the spec provides all scenes."""
     names = [each.name for each in spec.omniverse_config.example_scenarios if each.scenario_file is None]
     return f"examples/{names[0]}.usda" if names else None
 
 
-def _prims(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> list[str]:
-    """Where each module's tensors are: in the scene that is written for an example, where there is one."""
+def _prims(spec: PackageSpec, modules: Sequence[SelectedModule]) -> list[str]:
+    """The prim of each module: in the generated scene of an example if there is one, else a placeholder."""
     if _scene(spec) is not None:
-        return [f"/Scenario/{name}" for name in python_identifiers([each.name for each in chosen], (), "module")]
-    return ["/World/Data"] * len(chosen)
+        return [f"/Scenario/{name}" for name in python_identifiers([each.name for each in modules], (), "module")]
+    return ["/World/Data"] * len(modules)
 
 
 def _toml(table: Mapping[str, str]) -> str:
@@ -149,5 +154,5 @@ def _toml(table: Mapping[str, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """`text` for TOML, whose texts are JSON's; but it knows no pairs of surrogates, so nothing else is escaped."""
+    """`text` as a TOML string: JSON's syntax, but without surrogate pairs, so only control characters are escaped."""
     return escape_hidden(json.dumps(text, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""What went wrong, as errors of the contract (requirements 4.3 and 5.1)."""
+"""Creates the target's errors as defined by the contract (requirements 4.3 and 5.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .extension_checks import ExtensionFinding
 
 
 def incompatible_module_error(name: str, result: Compatibility) -> StageError:
-    """A module that the check keeps out."""
+    """The error for a module that the compatibility check excludes."""
     steps = [each.remediation for each in result.blocking]
     return StageError(
         ErrorType.OmniverseCompatibilityError,
@@ -26,12 +26,12 @@ def incompatible_module_error(name: str, result: Compatibility) -> StageError:
 
 
 def no_module_left_error(errors: Sequence[StageError]) -> StageError:
-    """Every module of the package is kept out."""
+    """The error for a package whose modules are all excluded."""
     details = [each.details for each in errors if isinstance(each.details, OmniversePackagingError)]
     return StageError(
         ErrorType.OmniverseCompatibilityError,
         "no module of the package can run in Omniverse Kit: " + "; ".join(each.message for each in errors),
-        remediation="Change a module as the steps say, or set enable_omniverse_packaging to false.",
+        remediation="Change a module as described in the steps, or set enable_omniverse_packaging to false.",
         steps=dict.fromkeys(step for each in errors for step in each.steps),
         details=OmniversePackagingError(
             incompatible_modules=tuple(name for each in details for name in each.incompatible_modules),
@@ -40,30 +40,30 @@ def no_module_left_error(errors: Sequence[StageError]) -> StageError:
     )
 
 
-def invalid_extension_error(identifier: str, wrong: Sequence[ExtensionFinding]) -> StageError:
-    """An extension that a check, or Kit, does not take."""
-    remedies = tuple(dict.fromkeys(each.remedy for each in wrong))
+def invalid_extension_error(identifier: str, findings: Sequence[ExtensionFinding]) -> StageError:
+    """The error for an extension that failed a check, or failed in Kit."""
+    remediations = tuple(dict.fromkeys(each.remediation for each in findings))
     return StageError(
         ErrorType.OmniverseCompatibilityError,
-        f"the extension {identifier} was made, but is not valid: {'; '.join(map(str, wrong))}",
-        remediation=f"{' '.join(remedies)} Then package again; `portalis doctor` says which Kit was found.",
-        steps=remedies,
-        details=OmniversePackagingError(validation_errors=tuple(map(str, wrong))),
+        f"the extension {identifier} was generated, but is invalid: {'; '.join(map(str, findings))}",
+        remediation=f"{' '.join(remediations)} Then package again; `portalis doctor` shows which Kit was found.",
+        steps=remediations,
+        details=OmniversePackagingError(validation_errors=tuple(map(str, findings))),
     )
 
 
 def no_node_error(warnings: Sequence[PackagingWarning]) -> StageError:
-    """OmniGraph nodes are wanted, and no module can be one."""
+    """The error for a spec that requests OmniGraph nodes if no module can be a node."""
     return StageError(
         ErrorType.OmniverseCompatibilityError,
-        "no module is an OmniGraph node, and omniverse_config.omnigraph_nodes asks for them: "
+        "no module can be an OmniGraph node, although omniverse_config.omnigraph_nodes is true: "
         + "; ".join(each.message for each in warnings),
         remediation=f"{warnings[0].remediation} Or set omniverse_config.omnigraph_nodes to false.",
     )
 
 
 def no_wheels_error(warning: PackagingWarning) -> StageError:
-    """The spec says that the libraries are to lie in the extension, and they are not there."""
+    """The error for a spec that sets ``prebundle`` if the libraries are unavailable."""
     return StageError(
         ErrorType.OmniverseCompatibilityError,
         f"{warning.message} (omniverse_config.prebundle is true)",
@@ -71,12 +71,12 @@ def no_wheels_error(warning: PackagingWarning) -> StageError:
     )
 
 
-def unreadable_module_error(name: str, why: str) -> StageError:
-    """A file that is no module at all."""
+def unreadable_module_error(name: str, reason: str) -> StageError:
+    """The error for a file that is not a WebAssembly module."""
     return StageError(
         ErrorType.OmniverseCompatibilityError,
-        f"module {name} cannot be read: {why}",
+        f"module {name} cannot be read: {reason}",
         remediation="Name a WebAssembly module in omniverse_config.wasm_modules.",
         steps=("Name a WebAssembly module in omniverse_config.wasm_modules.",),
-        details=OmniversePackagingError(incompatible_modules=(name,), validation_errors=(why,)),
+        details=OmniversePackagingError(incompatible_modules=(name,), validation_errors=(reason,)),
     )

@@ -1,4 +1,4 @@
-"""The Omniverse target: one Kit extension for the package, checked, and tried in a real Kit where that is wanted."""
+"""The Omniverse target: one Kit extension per package, checked statically and, if requested, in a real Kit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .extension_registry import write_extension_zip, write_registry
 from .extension_rules import extension_problems
 from .extension_toml import CONFIG, README
 from .extension_tree import build_extension_tree
-from .kit import INSTALL_KIT, find_kit, try_extension
+from .kit import INSTALL_KIT, find_kit, run_extension
 from .kit_target import package_id
 from .omnigraph import omnigraph_files
 from .prebundle import bundled_files
@@ -39,23 +39,23 @@ REGISTRY = FOLDER / "registry"
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
-    """Why the spec does not want an extension; None where it does."""
+    """The reason to skip the target, or None."""
     return None if spec.enable_omniverse_packaging else "enable_omniverse_packaging is false"
 
 
 def spec_problems(spec: PackageSpec) -> Iterable[Problem]:
-    """Ids, names, versions and pictures that Kit does not take."""
+    """Ids, names, versions and images that Kit does not accept."""
     return extension_problems(spec)
 
 
 def generate(job: Job) -> TargetResult:
-    """The extension's files. A module that cannot run in Kit is left out, as an error; StageError when none is left."""
-    chosen, errors = select_modules(job)
-    found = {each.name: check_kit_compatibility(each.inspection) for each in chosen}
+    """The extension's files. A module that cannot run in Kit is excluded with an error. StageError if none remains."""
+    selected, errors = select_modules(job)
+    checked = {each.name: check_kit_compatibility(each.inspection) for each in selected}
     if not job.spec.omniverse_config.validate_wasm_compatibility:
-        found = {}
-    errors += [incompatible_module_error(name, result) for name, result in found.items() if not result.compatible]
-    kept = [each for each in chosen if each.name not in found or found[each.name].compatible]
+        checked = {}
+    errors += [incompatible_module_error(name, result) for name, result in checked.items() if not result.compatible]
+    kept = [each for each in selected if each.name not in checked or checked[each.name].compatible]
     if not kept:
         raise no_module_left_error(errors)
     job.report(f"extension {extension_id(job.spec)} with {len(kept)} of {len(kept) + len(errors)} modules")
@@ -71,74 +71,76 @@ def generate(job: Job) -> TargetResult:
     for entry in (*bundled, *nodes):
         tree.add(_root(job.spec) / entry.path, entry.content)
     artifacts = Artifacts(omniverse_packages=(_artifact(job, kept),))
-    warnings = (*_warnings(found), *without_wheels, *without_node)
+    warnings = (*_warnings(checked), *without_wheels, *without_node)
     return TargetResult(tree=tree, artifacts=artifacts, errors=tuple(errors), warnings=warnings)
 
 
 def run(job: Job, made: TargetResult) -> TargetResult:
-    """Check what was written, try it in Kit with ``job.live``, and pack it. What fails is told, not raised."""
+    """Check the written extension, with ``job.live`` also in Kit, and write its archive. The result lists failures."""
     identifier, folder = extension_id(job.spec), job.staging / _root(job.spec)
-    wrong = check_extension(folder) or check_imports(folder, identifier)
-    packed = tuple(_packed(job, folder, publishable=not wrong))
+    findings = check_extension(folder) or check_imports(folder, identifier)
+    outputs = tuple(_write_outputs(job, folder, publishable=not findings))
     results = [
         _result(
             identifier,
             "static",
-            wrong,
-            "required keys, files, changelog and version are in order, and its Python imports",
+            findings,
+            "required keys, files, changelog and version are valid, and its Python modules can be imported",
         )
     ]
     if job.live:
-        tried, trouble = _try(job, identifier)
-        results.append(tried)
-        wrong += trouble
-    valid, untried = all(each.valid for each in results), not all(each.tried for each in results)
+        live_result, live_findings = _validate_live(job, identifier)
+        results.append(live_result)
+        findings += live_findings
+    valid, skipped = all(each.valid for each in results), not all(each.tried for each in results)
     packages = tuple(each.model_copy(update={"validated": valid}) for each in made.artifacts.omniverse_packages)
     return dataclasses.replace(
         made,
         artifacts=made.artifacts.model_copy(update={"omniverse_packages": packages}),
-        errors=(*made.errors, *([invalid_extension_error(identifier, wrong)] if wrong else [])),
-        warnings=(*made.warnings, *([_unsure(identifier)] if untried else [])),
+        errors=(*made.errors, *([invalid_extension_error(identifier, findings)] if findings else [])),
+        warnings=(*made.warnings, *([_not_validated(identifier)] if skipped else [])),
         validation_results=(*made.validation_results, *results),
-        tool_outputs=(*made.tool_outputs, *packed),
+        tool_outputs=(*made.tool_outputs, *outputs),
     )
 
 
-def _packed(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixPath]:
-    """Write the archive and the registry that are wanted, and tell their files. A registry is only for what is
-    `publishable`: Kit installs from it without a further look."""
+def _write_outputs(job: Job, folder: Path, *, publishable: bool) -> Iterator[PurePosixPath]:
+    """Write the archive and the registry, if the spec requests them; the paths of their files.
+
+    Only a `publishable` extension gets a registry, because Kit installs from it without another check.
+    """
     config, identifier = job.spec.omniverse_config, package_id(job.spec)
-    whole = job.staging / _archive(job.spec) if config.package_as_extension else None
-    if whole is not None:
-        write_extension_zip(folder, whole)
+    archive = job.staging / _archive(job.spec) if config.package_as_extension else None
+    if archive is not None:
+        write_extension_zip(folder, archive)
         yield _archive(job.spec)
     if config.registry and publishable:
         date = int(datetime.fromisoformat(job.created_at.replace("Z", "+00:00")).timestamp())
-        for path in write_registry(folder, job.staging / REGISTRY, package_id=identifier, date=date, packed=whole):
+        for path in write_registry(folder, job.staging / REGISTRY, package_id=identifier, date=date, packed=archive):
             yield REGISTRY / path
 
 
-def _try(job: Job, identifier: str) -> tuple[ValidationResult, list[ExtensionFinding]]:
-    """The result of a start in Kit, and what it found wrong: nothing where there is no Kit, and so no trial."""
+def _validate_live(job: Job, identifier: str) -> tuple[ValidationResult, list[ExtensionFinding]]:
+    """The result of a start in Kit and its findings; no findings if Kit is not installed."""
     python = find_kit()
     if python is None:
-        why = f"not tried, as no Omniverse Kit is here: {INSTALL_KIT}"
-        return ValidationResult(name=identifier, check="live", valid=False, tried=False, report=why), []
-    job.report("trying the extension in Omniverse Kit")
-    started = try_extension(python, job.staging / _root(job.spec))
-    remedy = "Read Kit's words above; the extension's docs/README.md says what it needs."
-    wrong = [ExtensionFinding(what=started.trouble, remedy=remedy)] if started.trouble is not None else []
-    good = f"started in Kit {started.kit}, and called {', '.join(started.modules)}"
-    return _result(identifier, "live", wrong, good), wrong
+        reason = f"not validated, because Omniverse Kit is not installed: {INSTALL_KIT}"
+        return ValidationResult(name=identifier, check="live", valid=False, tried=False, report=reason), []
+    job.report("starting the extension in Omniverse Kit")
+    kit_run = run_extension(python, job.staging / _root(job.spec))
+    remediation = "Read Kit's output above; the extension's docs/README.md lists its requirements."
+    findings = [ExtensionFinding(what=kit_run.error, remediation=remediation)] if kit_run.error is not None else []
+    success = f"started in Kit {kit_run.kit}, and called {', '.join(kit_run.modules)}"
+    return _result(identifier, "live", findings, success), findings
 
 
-def _result(name: str, how: str, wrong: Sequence[ExtensionFinding], good: str) -> ValidationResult:
-    return ValidationResult(name=name, check=how, valid=not wrong, report="; ".join(map(str, wrong)) or good)
+def _result(name: str, check: str, findings: Sequence[ExtensionFinding], success: str) -> ValidationResult:
+    return ValidationResult(name=name, check=check, valid=not findings, report="; ".join(map(str, findings)) or success)
 
 
-def _unsure(identifier: str) -> PackagingWarning:
+def _not_validated(identifier: str) -> PackagingWarning:
     return PackagingWarning(
-        message=f"the extension {identifier} is not validated: it was not tried in Kit",
+        message=f"the extension {identifier} is not validated: Omniverse Kit is not installed",
         severity=WarningSeverity.Medium,
         remediation=f"Package where Kit can be started: {INSTALL_KIT}.",
     )
@@ -172,12 +174,12 @@ def _artifact(job: Job, kept: Sequence[SelectedModule]) -> OmniversePackageArtif
         readme_path=job.final(root / README),
         examples_path=job.final(root / "examples") if config.example_scenarios else None,
         kit_version_compatibility=kit_versions_text(spec),
-        validated=False,  # until `run` has looked
+        validated=False,  # `run` sets it
     )
 
 
-def _warnings(found: dict[str, Compatibility]) -> Iterable[PackagingWarning]:
-    for name, result in found.items():
+def _warnings(checked: dict[str, Compatibility]) -> Iterable[PackagingWarning]:
+    for name, result in checked.items():
         for each in result.warnings:
             message = f"module {name} in an Omniverse extension: {each}"
             severity = WarningSeverity(each.severity.value)

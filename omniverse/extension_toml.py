@@ -1,9 +1,8 @@
-"""``config/extension.toml``, written by a TOML serialiser: whatever a text holds, it is read back as the same text.
+"""Generates ``config/extension.toml`` with a TOML serializer, so that every string is read back unchanged.
 
-Kit 110.4 hands out the values of this file as they stand; ``${…}`` is replaced only by code that asks for it
-(``carb.tokens``), so it is neither escaped here nor refused: doubling the dollar would show in the extension
-manager. Keys are another matter, as Kit takes ``/``, ``filter:`` and ``++`` in them for syntax: keys made from a
-user's text are ids that `names` has checked, and nothing else.
+Kit 110.4 uses the values of this file verbatim. Only code that calls ``carb.tokens`` replaces ``${…}``, so it is
+neither escaped nor rejected here: a doubled dollar would be visible in the extension manager. In keys, however, Kit
+interprets ``/``, ``filter:`` and ``++``. The only keys from a user's text are ids that `extension_names` has checked.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ ICON = "data/icon.png"
 PREVIEW = "data/preview.png"
 CONFIG = "config/extension.toml"
 INTEGRATION = "docs/integration.md"
-TEST_TIMEOUT_S = 300  # compiling large modules takes its time
-# the runtime's own limits, written out so that a user finds what can be set
+TEST_TIMEOUT_S = 300  # compiling large modules is slow
 LIMITS: Mapping[str, int | float] = asdict(Limits())
+"""The runtime's default limits. The file lists them so that users see which settings exist."""
 _EXACT = re.compile(r"=\s*(.+)")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 def extension_toml_text(spec: PackageSpec) -> str:
-    """The file's text."""
+    """The content of the file."""
     identifier = extension_id(spec)
     document: dict[str, Any] = {
         "package": _package(spec),
         "dependencies": _dependencies(spec),
         "python": {"module": [{"name": identifier}]},
         "settings": {"exts": {identifier: {"load_on_startup": True, **LIMITS}}},
-        # omni.kit.test, which runs these, finds the tests in the `tests` module below each python.module by itself
+        # omni.kit.test finds the tests in the `tests` module of each python.module
         "test": [{"timeout": TEST_TIMEOUT_S, "args": ["--no-window"]}],
         "documentation": {"pages": _pages(spec)},
     }
@@ -51,16 +50,16 @@ def extension_toml_text(spec: PackageSpec) -> str:
 
 
 def extension_title(spec: PackageSpec) -> str:
-    """What people read in the extension manager, on one line."""
-    own = spec.omniverse_config.extension_title
-    return _one_line(own or "") or _one_line(spec.package_name)
+    """The single-line title that the extension manager shows."""
+    title = spec.omniverse_config.extension_title
+    return _one_line(title or "") or _one_line(spec.package_name)
 
 
 def extension_description(spec: PackageSpec) -> str:
-    """What the extension is for; Kit's publishing check wants one that is not empty."""
-    own = spec.omniverse_config.extension_description
-    told = spec.description if own is None else own
-    return told.strip() or f"WebAssembly modules of {extension_title(spec)}"
+    """The description; never empty, because Kit's publishing check requires one."""
+    configured = spec.omniverse_config.extension_description
+    text = spec.description if configured is None else configured
+    return text.strip() or f"WebAssembly modules of {extension_title(spec)}"
 
 
 def _package(spec: PackageSpec) -> dict[str, Any]:
@@ -87,25 +86,25 @@ def _pages(spec: PackageSpec) -> list[str]:
 
 
 def _dependencies(spec: PackageSpec) -> dict[str, Any]:
-    # numpy comes with this extension in an application; the bare Kit of the Python wheel has none
-    found: dict[str, Any] = {"omni.kit.pip_archive": {"optional": True}}
+    # an application gets numpy from this extension, which the plain Kit of the Python wheel lacks
+    dependencies: dict[str, Any] = {"omni.kit.pip_archive": {"optional": True}}
     if spec.omniverse_config.omnigraph_nodes:
-        # not needed for calls from Python, so that the extension starts in a Kit without OmniGraph too
-        found |= {"omni.graph": {"optional": True}, "omni.graph.tools": {"optional": True}}
+        # optional: the extension also starts in a Kit without OmniGraph, for calls from Python
+        dependencies |= {"omni.graph": {"optional": True}, "omni.graph.tools": {"optional": True}}
     for each in spec.omniverse_config.dependencies:
-        wanted = each.version_requirement.strip()
-        exact = _EXACT.fullmatch(wanted)
+        requirement = each.version_requirement.strip()
+        exact = _EXACT.fullmatch(requirement)
         if exact:
-            found[each.extension_name] = {"version": exact[1], "exact": True}
+            dependencies[each.extension_name] = {"version": exact[1], "exact": True}
         else:
-            # Kit takes a version for "this one or a later one of the same major version", which a caret says too
-            version = wanted.removeprefix("^").strip()
-            found[each.extension_name] = {"version": version} if version not in ("", "*") else {}
-    return found
+            # for Kit, a version is the minimum within its major version, which is also the meaning of a caret
+            version = requirement.removeprefix("^").strip()
+            dependencies[each.extension_name] = {"version": version} if version not in ("", "*") else {}
+    return dependencies
 
 
 def _lines(texts: Iterable[str]) -> list[str]:
-    """Each of `texts` once, without those that show nothing."""
+    """The distinct, non-blank `texts`, each on one line."""
     return list(filter(None, dict.fromkeys(map(_one_line, texts))))
 
 

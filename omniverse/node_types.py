@@ -1,4 +1,4 @@
-"""Which data types OmniGraph has, and so which modules can be its nodes."""
+"""OmniGraph's data types, which decide whether a module can be a node."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ OMNIGRAPH_TYPES: Final = {
 
 
 def node_problem(interface: Interface | None) -> str | None:
-    """Why no node can be made of a module with this interface."""
+    """The reason why a module with this interface cannot be a node, or None."""
     if interface is None:
-        return "its interface is not known"
-    odd = [
+        return "its interface is unknown"
+    unsupported = [
         f"{each.name} ({each.dtype.name})"
         for each in (*interface.inputs, *interface.outputs)
         if each.dtype.name not in OMNIGRAPH_TYPES
     ]
-    return f"OmniGraph has no type for {', '.join(odd)}; it has {', '.join(OMNIGRAPH_TYPES)}" if odd else None
+    if not unsupported:
+        return None
+    return f"OmniGraph has no type for {', '.join(unsupported)}; supported types: {', '.join(OMNIGRAPH_TYPES)}"

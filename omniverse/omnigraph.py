@@ -1,7 +1,7 @@
-"""An OmniGraph node for each module: its ``.ogn`` description and its Python.
+"""Generates an OmniGraph node for each module: its ``.ogn`` description and its Python code.
 
-The format is NVIDIA's (OmniGraph's "OGN Reference Guide" and "Attribute Data Types"). The files lie as in its template
-for nodes without a build: OmniGraph makes what it generates itself when the extension is enabled.
+The format is NVIDIA's (OmniGraph's "OGN Reference Guide" and "Attribute Data Types"). The layout is that of its
+template for nodes without a build: OmniGraph generates its own files when the extension is enabled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHAPE: Final = "int[]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tensor:
-    """A tensor as attributes of a node."""
+    """The attributes of a node for one tensor."""
 
     attribute: str
     shape: str | None
@@ -41,11 +41,11 @@ class _Tensor:
 
     @property
     def type(self) -> str:
-        """Its type in a ``.ogn``."""
+        """The attribute's type in a ``.ogn``."""
         return f"{OMNIGRAPH_TYPES[self.spec.dtype.name]}{f'[{self.tuple_of}]' if self.tuple_of > 1 else ''}[]"
 
     def table(self) -> dict[str, Any]:
-        """What the node's Python is told of it."""
+        """The description of the tensor for the node's Python code (see `inside.node`)."""
         return {
             "attribute": self.attribute,
             "name": self.spec.name,
@@ -57,18 +57,21 @@ class _Tensor:
         }
 
 
-def omnigraph_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> tuple[OutputTree, list[PackagingWarning]]:
-    """The files, relative to the extension, and which modules have no node. Nothing where nodes are not wanted."""
+def omnigraph_files(spec: PackageSpec, modules: Sequence[SelectedModule]) -> tuple[OutputTree, list[PackagingWarning]]:
+    """The files, relative to the extension, and a warning for each module that cannot be a node.
+
+    Both are empty if the spec does not request nodes.
+    """
     tree, warnings, listed = OutputTree(), list[PackagingWarning](), dict[str, Any]()
     if not spec.omniverse_config.omnigraph_nodes:
         return tree, warnings
     identifier = extension_id(spec)
     folder = module_folder(identifier)
-    names = python_identifiers([camel(each.name.replace("-", "_")) for each in chosen], prefix="Module")
-    for module, name in zip(chosen, names):
-        why = node_problem(module.inspection.interface)
-        if why is not None or module.inspection.interface is None:
-            warnings.append(_without(module.name, why or ""))
+    names = python_identifiers([camel(each.name.replace("-", "_")) for each in modules], prefix="Module")
+    for module, name in zip(modules, names):
+        reason = node_problem(module.inspection.interface)
+        if reason is not None or module.inspection.interface is None:
+            warnings.append(_no_node(module.name, reason or ""))
             continue
         node = _node(identifier, module, module.inspection.interface)
         inputs, outputs = _sides(module.inspection.interface)
@@ -87,11 +90,11 @@ def omnigraph_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> tupl
     return tree, warnings
 
 
-def _without(name: str, why: str) -> PackagingWarning:
+def _no_node(name: str, reason: str) -> PackagingWarning:
     return PackagingWarning(
-        message=f"module {name} is no OmniGraph node: {why}",
+        message=f"module {name} cannot be an OmniGraph node: {reason}",
         severity=WarningSeverity.Medium,
-        remediation="Give the module inputs and outputs of those types, or call it from Python.",
+        remediation="Use only these types for the module's inputs and outputs, or call it from Python.",
     )
 
 
@@ -114,14 +117,19 @@ def _node(identifier: str, module: SelectedModule, interface: Interface) -> dict
 
 def _attributes(tensor: _Tensor, interface: Interface, *, default: bool) -> dict[str, Any]:
     start: dict[str, Any] = {"default": []} if default else {}
-    told = f"The tensor {tensor.spec.name}: {shape(tensor.spec, interface)}."
-    # OmniGraph takes any empty array for a value, so that an optional input is an empty one
-    made = {tensor.attribute: {"type": tensor.type, "description": told, "uiName": tensor.spec.name, **start}}
+    text = f"The tensor {tensor.spec.name}: {shape(tensor.spec, interface)}."
+    # OmniGraph has a value for every attribute: an empty array represents an omitted optional input
+    attributes = {tensor.attribute: {"type": tensor.type, "description": text, "uiName": tensor.spec.name, **start}}
     if tensor.shape is not None:
-        words = "Its shape, as the attribute has its elements one after the other"
-        told = f"{words}; empty for one axis." if default else f"{words}."
-        made[tensor.shape] = {"type": _SHAPE, "description": told, "uiName": f"shape of {tensor.spec.name}", **start}
-    return made
+        text = "The tensor's shape, because the attribute is a flat list of its elements"
+        text = f"{text}; empty for one axis." if default else f"{text}."
+        attributes[tensor.shape] = {
+            "type": _SHAPE,
+            "description": text,
+            "uiName": f"shape of {tensor.spec.name}",
+            **start,
+        }
+    return attributes
 
 
 def _sides(interface: Interface) -> tuple[list[_Tensor], list[_Tensor]]:
@@ -133,16 +141,16 @@ def _tensors(specs: Sequence[TensorSpec], interface: Interface, prefix: str) -> 
     return [_tensor(spec, interface, *names[2 * i : 2 * i + 2]) for i, spec in enumerate(specs)]
 
 
-def _tensor(spec: TensorSpec, interface: Interface, attribute: str, its_shape: str) -> _Tensor:
+def _tensor(spec: TensorSpec, interface: Interface, attribute: str, shape_attribute: str) -> _Tensor:
     loops = interface.convention.value in ("elementwise", "gufunc")
     sizes = None if loops else (*((-1,) if interface.max_batch_size else ()), *spec.dims)
-    # an attribute is one axis of elements, so that the others are known from it only where one of them is any size
+    # an attribute has one axis, from which the shape follows only if at most one dim is variable
     unknown = interface.convention.value == "gufunc" if sizes is None else sizes.count(-1) > 1
-    can = sizes is not None and len(sizes) == 2 and sizes[0] == -1 and OMNIGRAPH_TYPES[spec.dtype.name] in _TUPLES
-    tuple_of = sizes[1] if can and sizes is not None and sizes[1] in (2, 3, 4) else 1
+    pairs = sizes is not None and len(sizes) == 2 and sizes[0] == -1 and OMNIGRAPH_TYPES[spec.dtype.name] in _TUPLES
+    tuple_of = sizes[1] if pairs and sizes is not None and sizes[1] in (2, 3, 4) else 1
     return _Tensor(
         attribute=attribute,
-        shape=its_shape if unknown else None,
+        shape=shape_attribute if unknown else None,
         spec=spec,
         sizes=sizes,
         tuple_of=tuple_of,

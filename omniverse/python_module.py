@@ -1,4 +1,4 @@
-"""The Python module of an extension: what is made for it alone, and what every extension has from `inside`."""
+"""Builds the Python module of an extension: generated files, and the runtime files that are copied from `inside`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .extension_toml import LIMITS, extension_title
 from .python_signatures import python_functions
 from .selection import SelectedModule
 
-INSIDE = Path(__file__).parent / "inside"
-_ALWAYS: Final = ("bundled", "extension", "frames", "integration", "log", "programs", "runtime")
-_PARTS: Final = {
+_INSIDE = Path(__file__).parent / "inside"
+_COMMON_FILES: Final = ("bundled", "extension", "frames", "integration", "log", "programs", "runtime")
+_INTEGRATION_FILES: Final = {
     IntegrationType.Simulation: ("attributes", "simulation", "steps"),
     IntegrationType.DataProcessor: ("attributes", "processor", "steps"),
     IntegrationType.Tool: ("actions", "command", "tool", "window"),
@@ -29,26 +29,26 @@ _PARTS: Final = {
 
 
 def module_folder(identifier: str) -> PurePosixPath:
-    """Where the Python module of an extension lies in it: Kit finds a module by its dotted name."""
+    """The directory of the Python module in an extension: Kit finds a module by its dotted name."""
     return PurePosixPath(*identifier.split("."))
 
 
-def python_module_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> OutputTree:
-    """Its files, relative to the extension."""
+def python_module_files(spec: PackageSpec, modules: Sequence[SelectedModule]) -> OutputTree:
+    """The files of the Python module, relative to the extension."""
     identifier, config, tree = extension_id(spec), spec.omniverse_config, OutputTree()
     folder, integration = module_folder(identifier), config.integration_type
-    # no __init__.py above the module: the first part is a namespace that several extensions share
+    # no __init__.py above the module: its parent is a namespace package that several extensions can share
     tree.text(folder / "__init__.py", render(TEMPLATES, "module.py.j2", id=identifier))
-    made = python_functions(chosen)
-    exported = [each.function for each in made] + [each.result for each in made if len(each.outputs) > 1]
-    text = render(TEMPLATES, "models.py.j2", id=identifier, models=made, exported=ascii(sorted(exported)))
+    functions = python_functions(modules)
+    exported = [each.function for each in functions] + [each.result for each in functions if len(each.outputs) > 1]
+    text = render(TEMPLATES, "models.py.j2", id=identifier, functions=functions, exported=ascii(sorted(exported)))
     tree.text(folder / "models.py", text.rstrip("\n"))
     custom = isinstance(integration, CustomIntegration)
-    parts = ("hooks",) if isinstance(integration, CustomIntegration) else _PARTS[integration]
+    parts = ("hooks",) if isinstance(integration, CustomIntegration) else _INTEGRATION_FILES[integration]
     nodes = ("node",) if config.omnigraph_nodes else ()
     scenarios = ("attributes", "scenario") if config.example_scenarios else ()
-    for name in dict.fromkeys((*_ALWAYS, *parts, *nodes, *scenarios)):
-        tree.add(folder / f"{name}.py", CopiedFile(path=INSIDE / f"{name}.py"))
+    for name in dict.fromkeys((*_COMMON_FILES, *parts, *nodes, *scenarios)):
+        tree.add(folder / f"{name}.py", CopiedFile(path=_INSIDE / f"{name}.py"))
     about = {
         "id": identifier,
         "title": extension_title(spec),
@@ -59,9 +59,9 @@ def python_module_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> 
         "command": command_name(spec),
     }
     tree.text(folder / "about.json", json.dumps(about, indent=2))
-    table = {each.name: {"file": str(each.file), "entry": each.entry, "interface": each.declared} for each in chosen}
+    table = {each.name: {"file": str(each.file), "entry": each.entry, "interface": each.declared} for each in modules}
     tree.text(folder / "modules.json", json.dumps(table, indent=2))
-    # inside the module, so that extensions made by different versions of portalis can run in one Kit
+    # inside the module, so that extensions of different portalis versions can run in one Kit
     for path, source in island_files():
         tree.add(folder / ISLAND_NAME / path, CopiedFile(path=source))
     return tree

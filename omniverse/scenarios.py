@@ -1,4 +1,4 @@
-"""The example scenarios (requirements 2.4): for each a script, and a USD scene with the arrays that it works on."""
+"""Generates the example scenarios (requirements 2.4): for each, a script and a USD scene with its arrays."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 FOLDER = PurePosixPath("examples")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-SIZE = 8  # wherever any size goes
-MOST = 4096  # elements that are written into a scene; the script fills larger arrays itself
+_VARIABLE_SIZE = 8  # for a variable dim
+_MAX_ELEMENTS = 4096  # of an array in a scene; the script fills larger arrays
 
 
-def scenario_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> OutputTree:
-    """The files under ``examples/``. A scene that is given is copied; what it refers to stays behind."""
+def scenario_files(spec: PackageSpec, modules: Sequence[SelectedModule]) -> OutputTree:
+    """The files under ``examples/``. A scene from the spec is copied, but not the files that it refers to."""
     tree = OutputTree()
-    prims = prim_names(chosen)
-    known = {each.name: each.inspection.interface for each in chosen if each.inspection.interface is not None}
+    prims = prim_names(modules)
+    interfaces = {each.name: each.inspection.interface for each in modules if each.inspection.interface is not None}
     for scenario in spec.omniverse_config.example_scenarios:
         scene = scene_name(scenario)
         values = {
@@ -41,27 +41,28 @@ def scenario_files(spec: PackageSpec, chosen: Sequence[SelectedModule]) -> Outpu
             "description": ascii(scenario.description),
             "documentation": ascii(scenario.documentation),
             "scene": ascii(scene),
-            "modules": [f"{name!a}: {_places(prims[name], known[name])!a}" for name in known],
+            "modules": [f"{name!a}: {_attribute_paths(prims[name], interfaces[name])!a}" for name in interfaces],
         }
         tree.text(FOLDER / f"{scenario.name}.py", render(TEMPLATES, "example.py.j2", **values))
         if scenario.scenario_file is not None:
             tree.add(FOLDER / scene, CopiedFile(path=scenario.scenario_file))
         else:
-            modules = [_prim(prims[name], name, interface) for name, interface in known.items()]
+            scopes = [_prim(prims[name], name, interface) for name, interface in interfaces.items()]
             about = "\n\n".join(filter(None, (scenario.description, scenario.documentation))) or scenario.name
             tree.text(
-                FOLDER / scene, render(TEMPLATES, "scene.usda.j2", documentation=usda_string(about), modules=modules)
+                FOLDER / scene,
+                render(TEMPLATES, "scene.usda.j2", documentation=usda_string(about), modules=scopes),
             )
     return tree
 
 
 def scene_name(scenario: ExampleScenario) -> str:
-    """What the scene is called in the extension."""
-    given = scenario.scenario_file
-    return scenario.name + (".usda" if given is None else given.suffix.lower())
+    """The file name of the scene in the extension."""
+    scene = scenario.scenario_file
+    return scenario.name + (".usda" if scene is None else scene.suffix.lower())
 
 
-def _places(prim: str, interface: Interface) -> dict[str, Any]:
+def _attribute_paths(prim: str, interface: Interface) -> dict[str, Any]:
     return {
         "prim": f"/Scenario/{prim}",
         "inputs": attribute_names(interface.inputs, INPUT),
@@ -69,14 +70,14 @@ def _places(prim: str, interface: Interface) -> dict[str, Any]:
     }
 
 
-def prim_names(chosen: Sequence[SelectedModule]) -> dict[str, str]:
-    """The prim of each module below ``/Scenario``."""
-    names = [each.name for each in chosen]
+def prim_names(modules: Sequence[SelectedModule]) -> dict[str, str]:
+    """The name of each module's prim under ``/Scenario``."""
+    names = [each.name for each in modules]
     return dict(zip(names, python_identifiers(names, (), "module")))
 
 
 def attribute_names(specs: Iterable[TensorSpec], prefix: str) -> dict[str, str]:
-    """The attributes of tensors: USD takes for a name what Python takes."""
+    """The attribute names of tensors: USD has the same rules for names as Python."""
     names = [each.name for each in specs]
     return dict(zip(names, python_identifiers(names, (), prefix)))
 
@@ -90,33 +91,33 @@ def _attributes(interface: Interface) -> Iterator[dict[str, str]]:
     for spec, name in zip(interface.inputs, attribute_names(interface.inputs, INPUT).values()):
         if spec.optional:
             continue
-        shape = (1,) * batched + tuple(SIZE if size == -1 else size for size in spec.dims)
+        shape = (1,) * batched + tuple(_VARIABLE_SIZE if size == -1 else size for size in spec.dims)
         count = math.prod(shape)
-        known = count <= MOST
-        value = f" = {usda_array(_sample(spec.dtype.name, count))}" if known else ""
+        has_value = count <= _MAX_ELEMENTS
+        value = f" = {usda_array(_sample(spec.dtype.name, count))}" if has_value else ""
         yield {"type": USD_TYPES[spec.dtype.name], "name": f"inputs:{name}", "value": value}
-        if known and len(shape) != 1:
+        if has_value and len(shape) != 1:
             yield {"type": "int[]", "name": f"inputs:{name}:shape", "value": f" = {usda_array(shape)}"}
     for spec, name in zip(interface.outputs, attribute_names(interface.outputs, OUTPUT).values()):
         yield {"type": USD_TYPES[spec.dtype.name], "name": f"outputs:{name}", "value": ""}
 
 
 def _sample(dtype: str, count: int) -> list[float | int | str]:
-    """Values that are not all alike: numbers in steps of a quarter around nought, small whole numbers, words."""
+    """Varying values: numbers in steps of a quarter around zero, small integers, strings."""
     if dtype == "BYTES":
         return [f"text {i}" for i in range(count)]
     if dtype in ("FP16", "FP32", "FP64"):
-        return [(i % 33 - 16) / 4 for i in range(count)]  # exact in each of the three
+        return [(i % 33 - 16) / 4 for i in range(count)]  # exact in all three types
     return [i % (2 if dtype == "BOOL" else 100) for i in range(count)]
 
 
 def usda_string(value: str) -> str:
-    """A string, whatever it holds."""
+    """`value` as a string literal of USD's text format."""
     return f'"{"".join(map(_character, value))}"'
 
 
 def usda_array(values: Iterable[float | int | str]) -> str:
-    """An array of numbers, or of strings."""
+    """An array of numbers or strings in USD's text format."""
     return "[" + ", ".join(usda_string(each) if isinstance(each, str) else repr(each) for each in values) + "]"
 
 

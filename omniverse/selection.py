@@ -1,4 +1,4 @@
-"""Which modules go into the extension, and what is known of each."""
+"""Selects the modules of an extension, with their interfaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = PurePosixPath("wasm_modules")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedModule:
-    """A module of the extension. `declared` are interface keys as in the ``portalis`` section."""
+    """A module of the extension. `declared` contains interface keys, as in the ``portalis`` section."""
 
     name: str
     path: Path
@@ -28,30 +28,30 @@ class SelectedModule:
 
     @property
     def file(self) -> PurePosixPath:
-        """Where it lies in the extension."""
+        """The path of the module in the extension."""
         return FOLDER / f"{self.name}.wasm"
 
     @property
     def entry(self) -> str:
-        """The export that is called; what was declared where the interface is not known."""
+        """The export to call; the declared one if the interface is unknown."""
         interface = self.inspection.interface
         return interface.entry if interface is not None else str(self.declared.get("entry", "main"))
 
 
 def select_modules(job: Job) -> tuple[list[SelectedModule], list[StageError]]:
-    """The modules that ``omniverse_config.wasm_modules`` lists, else all of the package; and what is no module."""
+    """The modules in ``omniverse_config.wasm_modules``, or all modules of the package; errors for other files."""
     from ..inspection import WasmError
 
-    listed, chosen, errors = job.spec.omniverse_config.wasm_modules, list[SelectedModule](), list[StageError]()
+    listed, selected, errors = job.spec.omniverse_config.wasm_modules, list[SelectedModule](), list[StageError]()
     for each in listed:
         try:
-            chosen.append(_listed(each, job.modules))
-        except WasmError as problem:
-            errors.append(unreadable_module_error(each.module_name, str(problem)))
-    return ([_of_the_package(each) for each in job.modules], []) if not listed else (chosen, errors)
+            selected.append(_from_list(each, job.modules))
+        except WasmError as error:
+            errors.append(unreadable_module_error(each.module_name, str(error)))
+    return ([_from_package(each) for each in job.modules], []) if not listed else (selected, errors)
 
 
-def _of_the_package(module: Module) -> SelectedModule:
+def _from_package(module: Module) -> SelectedModule:
     return SelectedModule(
         name=module.name,
         path=module.path,
@@ -61,22 +61,22 @@ def _of_the_package(module: Module) -> SelectedModule:
     )
 
 
-def _listed(wanted: WasmModulePath, modules: tuple[Module, ...]) -> SelectedModule:
+def _from_list(entry: WasmModulePath, modules: tuple[Module, ...]) -> SelectedModule:
     from ..inspection import inspect_module
 
-    known = next((each for each in modules if each.path == wanted.file_path), None)
+    known = next((each for each in modules if each.path == entry.file_path), None)
     declared = {} if known is None else _declared(known)
     interface = None if known is None else known.inspection.interface
-    if "entry_point" in wanted.model_fields_set and (interface is None or interface.entry != wanted.entry_point):
-        # what is known of another entry is of no use for this one
-        declared = {**(declared if interface is None else {}), "entry": wanted.entry_point}
+    if "entry_point" in entry.model_fields_set and (interface is None or interface.entry != entry.entry_point):
+        # the interface of another export does not apply to this one
+        declared = {**(declared if interface is None else {}), "entry": entry.entry_point}
         known = None
     return SelectedModule(
-        name=wanted.module_name,
-        path=wanted.file_path,
-        description=wanted.description,
+        name=entry.module_name,
+        path=entry.file_path,
+        description=entry.description,
         declared=declared,
-        inspection=inspect_module(wanted.file_path, declared, "spec") if known is None else known.inspection,
+        inspection=inspect_module(entry.file_path, declared, "spec") if known is None else known.inspection,
     )
 
 

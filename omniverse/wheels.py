@@ -1,6 +1,6 @@
-"""The wheels of NumPy and Wasmtime for a Kit's Python: from a folder, from the cache, or downloaded with pip.
+"""Provides the wheels of NumPy and Wasmtime for a Kit's Python: from a directory, the cache, or pip.
 
-A wheel is known by its SHA-256, which portalis pins: wherever it comes from, it is that file or it is not taken.
+Portalis pins the SHA-256 of each wheel. A wheel with a different digest is rejected, regardless of its source.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LINUX = re.compile(r"any|(many)?linux\w*_x86_64")
 
 
 class NoWheels(Exception):
-    """Why there are no wheels; `remediation` says what to do."""
+    """Wheels are unavailable, with the reason and a `remediation`."""
 
     def __init__(self, message: str, remediation: str) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class NoWheels(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundledWheel:
-    """One wheel, whose bytes are the pinned ones."""
+    """One wheel with the pinned digest."""
 
     name: str
     version: str
@@ -49,61 +49,61 @@ class BundledWheel:
 def get_wheels(
     python: str, wheelhouse: Path | None, say: Callable[[str], None], cache: Path | None = None
 ) -> list[BundledWheel]:
-    """A wheel of each of `NAMES` for this Python, such as ``3.12``, on 64-bit Linux. Raises NoWheels."""
-    wanted = select_pins(*NAMES)
+    """The wheels of `NAMES` for a Python version such as ``3.12`` on 64-bit Linux. Raises NoWheels."""
+    pins = select_pins(*NAMES)
     if wheelhouse is not None:
-        found = _found(wheelhouse, wanted, python)
-        if len(found) < len(wanted):
-            lacks = ", ".join(str(pin) for pin in wanted if pin.name not in found)
+        found = _found(wheelhouse, pins, python)
+        if len(found) < len(pins):
+            missing_pins = ", ".join(str(pin) for pin in pins if pin.name not in found)
             raise NoWheels(
-                f"{wheelhouse} has not the pinned wheel for Python {python} on 64-bit Linux of {lacks}",
+                f"{wheelhouse} lacks the pinned wheels for Python {python} on 64-bit Linux: {missing_pins}",
                 f"Fill it with `{command_line(python)}`.",
             )
-        return [found[pin.name] for pin in wanted]
-    kept = _cache() if cache is None else cache
-    found = _found(kept, wanted, python)
-    missing = [pin for pin in wanted if pin.name not in found]
+        return [found[pin.name] for pin in pins]
+    directory = _cache() if cache is None else cache
+    found = _found(directory, pins, python)
+    missing = [pin for pin in pins if pin.name not in found]
     if missing:
         say(f"downloading {' and '.join(map(str, missing))} for Python {python}")
-        found |= _download(missing, python, kept)
-    return [found[pin.name] for pin in wanted]
+        found |= _download(missing, python, directory)
+    return [found[pin.name] for pin in pins]
 
 
 def command_line(python: str, folder: str = "FOLDER") -> str:
-    """What a person types to fill a folder with the wheels."""
+    """The pip command that downloads the wheels to `folder`, for messages."""
     return shlex.join(["pip", *_arguments(python, folder), *map(str, select_pins(*NAMES))])
 
 
 def _arguments(python: str, folder: str) -> list[str]:
-    platforms = [word for each in PLATFORMS for word in ("--platform", each)]
+    platforms = [option for each in PLATFORMS for option in ("--platform", each)]
     return [
         *("download", "--dest", folder, "--no-deps", "--only-binary=:all:", "--implementation", "cp"),
         *("--python-version", python, *platforms),
     ]
 
 
-def _download(wanted: Sequence[Pin], python: str, kept: Path) -> dict[str, BundledWheel]:
+def _download(pins: Sequence[Pin], python: str, cache: Path) -> dict[str, BundledWheel]:
     with tempfile.TemporaryDirectory(prefix="portalis-wheels-") as folder:
-        pins = Path(folder, "pins.txt")
-        pins.write_text(format_pins(wanted), encoding="utf-8")
-        options = ["--require-hashes", "--no-input", "--disable-pip-version-check", "--quiet", "-r", str(pins)]
+        requirements = Path(folder, "pins.txt")
+        requirements.write_text(format_pins(pins), encoding="utf-8")
+        options = ["--require-hashes", "--no-input", "--disable-pip-version-check", "--quiet", "-r", str(requirements)]
         command = [sys.executable, "-m", "pip", *_arguments(python, folder), *options]
-        why = _run(command, folder)
-        found = _found(Path(folder), wanted, python)
-        if len(found) < len(wanted):
-            lacks = ", ".join(str(pin) for pin in wanted if pin.name not in found)
+        reason = _run(command, folder)
+        found = _found(Path(folder), pins, python)
+        if len(found) < len(pins):
+            missing_pins = ", ".join(str(pin) for pin in pins if pin.name not in found)
             raise NoWheels(
-                f"{lacks} cannot be downloaded for Python {python}: {why or 'pip brought another file'}",
-                f"Fill a folder with `{command_line(python)}` where there is a package index, and name it in"
-                " omniverse_config.wheelhouse; or set omniverse_config.prebundle to false.",
+                f"cannot download {missing_pins} for Python {python}: {reason or 'pip downloaded another file'}",
+                f"Fill a directory with `{command_line(python)}` on a machine with a package index, and set"
+                " omniverse_config.wheelhouse to it; or set omniverse_config.prebundle to false.",
             )
         for path in sorted(Path(folder).glob("*.whl")):
-            _keep(path, kept)
+            _store(path, cache)
     return found
 
 
 def _run(command: Sequence[str], folder: str) -> str:
-    """Why it failed; empty where it did not."""
+    """Run pip; returns the reason of a failure, or an empty string."""
     try:
         done = subprocess.run(
             command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False
@@ -112,32 +112,36 @@ def _run(command: Sequence[str], folder: str) -> str:
         return f"pip did not end within {TIMEOUT_S:g} s"
     except OSError as error:
         return f"{command[0]} cannot be run: {error.strerror}"
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    told = [line for line in said if line.startswith("ERROR")] or said[-1:]
-    return "" if done.returncode == 0 else "; ".join(told[:3]) or f"pip ended with {done.returncode}"
+    output = done.stderr.decode(errors="replace").strip().splitlines()
+    errors = [line for line in output if line.startswith("ERROR")] or output[-1:]
+    return "" if done.returncode == 0 else "; ".join(errors[:3]) or f"pip exited with status {done.returncode}"
 
 
-def _keep(path: Path, kept: Path) -> None:
-    """Put a wheel into the cache, whole or not at all. A cache that cannot be written is none."""
+def _store(path: Path, cache: Path) -> None:
+    """Write a wheel to the cache in one step. A cache that cannot be written is ignored."""
     try:
-        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with replacing(kept / path.name, mode=0o600) as temporary:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with replacing(cache / path.name, mode=0o600) as temporary:
             temporary.write_bytes(path.read_bytes())
     except OSError:
         return
 
 
 def _cache() -> Path:
-    named = os.environ.get("PORTALIS_CACHE_DIR")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portalis"
+    configured = os.environ.get("PORTALIS_CACHE_DIR")
+    base = (
+        Path(configured)
+        if configured
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portalis"
+    )
     return base / "wheels"
 
 
-def _found(folder: Path, wanted: Iterable[Pin], python: str) -> dict[str, BundledWheel]:
-    """Those of `wanted` in the folder, by name. A file with the name of a wheel and other bytes is none."""
-    pins, found = {pin.name: pin for pin in wanted}, dict[str, BundledWheel]()
+def _found(folder: Path, pins: Iterable[Pin], python: str) -> dict[str, BundledWheel]:
+    """The wheels of `pins` in the directory, by name. Files with a different digest are ignored."""
+    by_name, found = {pin.name: pin for pin in pins}, dict[str, BundledWheel]()
     for file in wheel_files(folder):
-        pin = pins.get(file.name)
+        pin = by_name.get(file.name)
         if pin is None or file.version != Version(pin.version) or not fits(file.tags, python):
             continue
         data = file.path.read_bytes()

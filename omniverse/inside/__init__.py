@@ -1,5 +1,5 @@
-"""What runs inside Kit: these modules are copied into every extension, beside those that are made for it alone.
+"""Modules that run inside Kit: they are copied into every extension, in addition to its generated modules.
 
-They run on Python 3.10 to 3.12 without portalis. Only `extension`, `frames`, `log` and `window` know Kit, and only
-`attributes` knows USD, so that the rest is tested without either.
+They run on Python 3.10 to 3.12 without portalis. Only `actions`, `extension`, `frames`, `integration` and `window`
+import Kit, and only `attributes` and `scenario` import USD, so that the other modules can be tested without either.
 """

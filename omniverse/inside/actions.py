@@ -1,4 +1,4 @@
-"""The tool among Kit's commands, for a Kit with `omni.kit.commands`: scripts, menus and the undo history know those."""
+"""Registers the tool as a Kit command, which scripts, menus and the undo history can use (`omni.kit.commands`)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from .tool import Tool
 
 
 def register(name: str, tool: Tool) -> Any:
-    """Make ``omni.kit.commands.execute(name, module=…, inputs=…, outputs=…)`` run a module over a file of arrays;
-    what `unregister` wants. Raises ImportError where this Kit has no commands."""
+    """Register a command: ``omni.kit.commands.execute(name, module=…, inputs=…, outputs=…)`` calls `Tool.run_file`.
+
+    Returns the argument for `unregister`. Raises ImportError if this Kit lacks `omni.kit.commands`.
+    """
     import omni.kit.commands
 
     class RunModule(omni.kit.commands.Command):  # type: ignore[misc]
         def __init__(self, module: str, inputs: str, outputs: str) -> None:
             super().__init__()
-            self._words = (module, inputs, outputs)
+            self._arguments = (module, inputs, outputs)
 
         def do(self) -> bool:
-            """Run the module; whether it went well."""
-            return tool.run_file(*self._words)
+            """Run the module; returns whether it succeeded."""
+            return tool.run_file(*self._arguments)
 
     RunModule.__name__ = RunModule.__qualname__ = name
     omni.kit.commands.register(RunModule)
@@ -27,7 +29,7 @@ def register(name: str, tool: Tool) -> Any:
 
 
 def unregister(command: Any) -> None:
-    """Take the command away."""
+    """Remove the command."""
     import omni.kit.commands
 
     omni.kit.commands.unregister(command)

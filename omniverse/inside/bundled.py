@@ -1,4 +1,4 @@
-"""Where NumPy and Wasmtime come from: Kit's own where it has them, else the wheels in this extension."""
+"""Finds NumPy and Wasmtime: Kit's own if it has them, else the wheels in this extension."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import importlib
 import sys
 from pathlib import Path
 
-FOLDER = "pip_prebundle"
+_FOLDER = "pip_prebundle"
 
 
 class Missing(RuntimeError):
-    """A library that the extension needs and that is not there, or there in another version."""
+    """A required library is missing, or has a different version."""
 
 
 def add(root: Path) -> str | None:
-    """Let Python look into the wheels of the extension at `root`, after everything else; where that is, as `remove`
-    wants it. None where there are no wheels.
+    """Append the wheels of the extension at `root` to Python's path; returns the argument for `remove`.
 
-    After everything else, so that a library that Kit or another extension already has stays the only one.
+    Returns None if the extension has no wheels. The entry is the last one, so that a library of Kit or of another
+    extension takes precedence and is loaded only once.
 
-    Kit takes all modules in an extension's folder out of `sys.modules` when it disables the extension. NumPy cannot be
-    loaded twice into one process, and others may use it by then: so Python gets the folder by a name that begins with
-    two slashes, which POSIX keeps as it is, and which Kit does not find inside the extension's folder.
+    When Kit disables an extension, it removes all modules in the extension's directory from `sys.modules`. But NumPy
+    cannot be loaded twice into one process, and other extensions might use it. Therefore the path begins with two
+    slashes, which POSIX preserves and which Kit does not recognize as a part of the extension's directory.
     """
-    folder = root / FOLDER
+    folder = root / _FOLDER
     if not folder.is_dir():
         return None
     path = str(folder)
@@ -35,25 +35,28 @@ def add(root: Path) -> str | None:
 
 
 def remove(entry: str | None) -> None:
-    """Take the folder off Python's path. Libraries that are loaded stay, as others may use them."""
+    """Remove the directory from Python's path. Loaded libraries stay, because others might use them."""
     if entry in sys.path:
         sys.path.remove(entry)
 
 
-def check(wanted: str) -> None:
-    """Raise Missing unless NumPy and the right Wasmtime can be imported; `wanted` is like ``wasmtime>=50,<51``."""
+def check(requirement: str) -> None:
+    """Raise Missing unless NumPy and Wasmtime can be imported. `requirement` is like ``wasmtime>=50,<51``."""
     for name in ("numpy", "wasmtime"):
         try:
             importlib.import_module(name)
-        except ImportError as problem:
-            raise Missing(f"numpy and {wanted} are needed in Kit's Python ({problem})") from None
-    found, major = _version(), wanted.partition(">=")[2].partition(",")[0]
-    if found and found.partition(".")[0] != major:
-        raise Missing(f"{wanted} is needed, and Kit has already loaded wasmtime {found}, which something else brought")
+        except ImportError as error:
+            raise Missing(f"Kit's Python requires numpy and {requirement} ({error})") from None
+    version, major = _version(), requirement.partition(">=")[2].partition(",")[0]
+    if version and version.partition(".")[0] != major:
+        raise Missing(f"{requirement} is required, but Kit has already loaded wasmtime {version} from another source")
 
 
 def _version() -> str:
-    """That of the Wasmtime that is loaded, by what lies beside it: it does not say itself. Empty where nobody knows."""
-    where = Path(str(sys.modules["wasmtime"].__file__)).parents[1]
-    found = sorted(where.glob("wasmtime-*.dist-info"))
-    return found[-1].name.removesuffix(".dist-info").partition("-")[2] if found else ""
+    """The version of the loaded Wasmtime, from its dist-info directory; empty if unknown.
+
+    The package has no version attribute.
+    """
+    site = Path(str(sys.modules["wasmtime"].__file__)).parents[1]
+    metadata = sorted(site.glob("wasmtime-*.dist-info"))
+    return metadata[-1].name.removesuffix(".dist-info").partition("-")[2] if metadata else ""

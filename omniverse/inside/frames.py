@@ -1,4 +1,4 @@
-"""Kit's update loop: callbacks once a frame, with both of Kit's interfaces for that."""
+"""Registers callbacks in Kit's update loop, through either of Kit's two interfaces."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _EVENTS = {"pre": "PRE_UPDATE", "update": "UPDATE", "post": "POST_UPDATE"}
 
 def each_frame(when: str, name: str, on_frame: OnFrame) -> Any:
     """Call `on_frame` with the seconds since the last frame, before (``pre``), in (``update``) or after (``post``)
-    each update. It is called until the returned subscription is dropped.
+    each update, until the returned subscription is deleted.
 
-    Kit 107 and later have events 2.0, where the older streams are deprecated; Kit 106 has the streams alone.
+    Kit 107 and later have events 2.0, and event streams are deprecated; Kit 106 has only event streams.
     """
     import omni.kit.app
 

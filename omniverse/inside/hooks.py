@@ -1,4 +1,4 @@
-"""Hooks for a renderer, and for integrations of one's own: a module is called before or after each frame."""
+"""Frame hooks for renderers and custom integrations: a module is called before or after each frame."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BEFORE, AFTER = "pre", "post"
 
 
 class Hooks:
-    """Modules that are called in each frame, over arrays that your code gives and takes.
+    """Calls modules in each frame, with arrays from callbacks.
 
-    A hook that fails is told in the log once, and is taken out.
+    If a hook fails, the log reports it once, and the hook is removed.
     """
 
     def __init__(self, programs: Any, failures: Failures) -> None:
@@ -25,33 +25,36 @@ class Hooks:
         self._next = 0
 
     def pre_frame(self, module: str, give: Give, take: Take) -> int:
-        """Before each frame call ``give(dt)`` for the module's inputs by name (None: not in this frame), the module,
-        and ``take(outputs)`` with its outputs by name. Returns what `remove` wants. Raises LookupError for a module
-        that is not there, WasmError for one that cannot be loaded."""
+        """Before each frame, call ``give(dt)``, the module with the returned inputs by name, and ``take(outputs)`` with
+        its outputs by name. If ``give`` returns None, the frame is skipped.
+
+        Returns the argument for `remove`. Raises LookupError for an unknown module, WasmError for one that cannot be
+        loaded.
+        """
         return self._add(BEFORE, module, give, take)
 
     def post_frame(self, module: str, give: Give, take: Take) -> int:
-        """The same after each frame, when what was rendered can be read back."""
+        """Like `pre_frame`, but after each frame, when the rendered image can be read back."""
         return self._add(AFTER, module, give, take)
 
     def remove(self, hook: int) -> None:
-        """Take a hook out; one that is out already is passed over."""
+        """Remove a hook; does nothing if it is already removed."""
         for hooks in self._hooks.values():
             hooks.pop(hook, None)
 
     def frame(self, when: str, dt: float) -> None:
-        """Call all hooks of ``pre`` or ``post``. Kit does so in each frame; nothing is raised."""
+        """Call all hooks of ``pre`` or ``post``. Kit calls this method in each frame; it raises no exception."""
         for key, (module, give, take) in list(self._hooks[when].items()):
             try:
                 inputs = give(dt)
                 if inputs is not None:
                     take(self._programs.run(module, inputs))
-            except Exception as problem:  # noqa: BLE001  # Kit would tell of it in each frame
+            except Exception as error:  # noqa: BLE001  # Kit would log it in each frame
                 self.remove(key)
-                self._failures.failed(f"the {when}-frame hook of module {module}", problem, "it is taken out")
+                self._failures.failed(f"the {when}-frame hook of module {module}", error, "the hook is removed")
 
     def close(self) -> None:
-        """Forget everything."""
+        """Remove all hooks."""
         for hooks in self._hooks.values():
             hooks.clear()
 

@@ -1,4 +1,4 @@
-"""What the extension does inside Kit, by its integration type, beside answering calls."""
+"""Connects the extension to Kit according to its integration type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .log import Failures
 
 
 class Integration:
-    """One of `simulation`, `processor`, `tool` and `hooks`, tied to Kit's update loop where it wants that."""
+    """Creates `simulation`, `processor`, `tool` or `hooks`, and connects it to Kit's update loop if necessary."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Integration:
     ) -> None:
         self._closing: list[Callable[[], None]] = []
         self._frames: list[Any] = []
-        self._made: dict[str, Any] = {}
+        self._parts: dict[str, Any] = {}
         kind = about["integration"]
         if kind == "Simulation":
             self._simulation(identifier, programs, failures, setting(f"/exts/{identifier}/simulation") or {})
@@ -35,18 +35,18 @@ class Integration:
             self._hooks(identifier, programs, failures)
 
     def __getattr__(self, name: str) -> Any:
-        made = self.__dict__.get("_made", {})
-        if name not in made:
-            raise AttributeError(f"this extension has no {name!r}; it has {', '.join(made) or 'nothing of the kind'}")
-        return made[name]
+        parts = self.__dict__.get("_parts", {})
+        if name not in parts:
+            raise AttributeError(f"this extension has no {name!r}, only {', '.join(parts) or 'call functions'}")
+        return parts[name]
 
     def close(self) -> None:
-        """Take everything away."""
-        self._frames.clear()  # a subscription ends when nobody has it
+        """Remove all callbacks, commands and windows."""
+        self._frames.clear()  # a subscription ends when its last reference is deleted
         for close in reversed(self._closing):
             close()
         self._closing.clear()
-        self._made.clear()
+        self._parts.clear()
 
     def _simulation(self, identifier: str, programs: Any, failures: Failures, bindings: Mapping[str, Any]) -> None:
         from .simulation import Simulation
@@ -55,16 +55,16 @@ class Integration:
         for module, bound in bindings.items():
             try:
                 simulation.bind(module, bound.get("inputs"), bound.get("outputs"))
-            except Exception as problem:  # noqa: BLE001  # one setting that cannot be must not keep Kit from the others
-                failures.failed(f"the setting simulation/{module}", problem)
-        self._made["simulation"] = simulation
+            except Exception as error:  # noqa: BLE001  # an invalid setting must not affect the others
+                failures.failed(f"the setting simulation/{module}", error)
+        self._parts["simulation"] = simulation
         self._closing.append(simulation.close)
         self._frames.append(each_frame("update", identifier, simulation.step))
 
     def _processor(self, programs: Any) -> None:
         from .processor import Processor
 
-        self._made["processor"] = Processor(programs)
+        self._parts["processor"] = Processor(programs)
 
     def _tool(self, about: Mapping[str, Any], programs: Any, failures: Failures) -> None:
         from . import actions
@@ -72,28 +72,28 @@ class Integration:
         from .window import Window
 
         tool = Tool(programs, failures)
-        self._made["tool"] = tool
-        # a Kit without a user interface has neither of these; `command.py` is there in any
+        self._parts["tool"] = tool
+        # a Kit without a user interface has neither of these modules; `command.py` works in every Kit
         with contextlib.suppress(ImportError):
             command = actions.register(about["command"], tool)
             self._closing.append(lambda: actions.unregister(command))
         with contextlib.suppress(ImportError):
             window = Window(about["title"], tool, programs.names)
-            self._made["window"] = window
+            self._parts["window"] = window
             self._closing.append(window.close)
 
     def _hooks(self, identifier: str, programs: Any, failures: Failures) -> None:
         from .hooks import AFTER, BEFORE, Hooks
 
         hooks = Hooks(programs, failures)
-        self._made["hooks"] = hooks
+        self._parts["hooks"] = hooks
         self._closing.append(hooks.close)
         self._frames.append(each_frame(BEFORE, identifier, lambda dt: hooks.frame(BEFORE, dt)))
         self._frames.append(each_frame(AFTER, identifier, lambda dt: hooks.frame(AFTER, dt)))
 
 
 def _open_stage() -> Any:
-    """The stage that Kit has open; None where there is none, or no USD in this Kit."""
+    """The stage that is open in Kit; None if no stage is open, or if this Kit lacks USD."""
     try:
         import omni.usd
     except ImportError:

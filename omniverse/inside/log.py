@@ -1,4 +1,4 @@
-"""Kit's log, and failures that are told there once."""
+"""Reports failures to Kit's log, each once."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ MAX_CHARACTERS = 400
 
 
 def short(problem: BaseException) -> str:
-    """A problem on one line: a trap's backtrace and the like stay with the exception."""
+    """The first line of an error's message, at most MAX_CHARACTERS long: without a trap's backtrace."""
     first = (str(problem).strip() or type(problem).__name__).splitlines()[0]
     return first if len(first) <= MAX_CHARACTERS else first[: MAX_CHARACTERS - 1] + "…"
 
 
 class Failures:
-    """Says what failed, and says the same of the same thing only once until that thing works again."""
+    """Reports failures of operations. An operation's repeated failure is reported again only after a success."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._told: dict[str, str] = {}
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._reported: dict[str, str] = {}
 
     def failed(self, what: str, problem: BaseException, then: str = "") -> None:
-        """`what` could not be done; `then` says what follows from it."""
+        """Report that the operation `what` failed; `then` describes the consequence."""
         text = short(problem)
-        if self._told.get(what) != text:
-            self._told[what] = text
-            self._say(f"{what}: {text}{f' ({then})' if then else ''}")
+        if self._reported.get(what) != text:
+            self._reported[what] = text
+            self._report(f"{what}: {text}{f' ({then})' if then else ''}")
 
     def works(self, what: str) -> None:
-        """`what` was done: its next failure is news."""
-        self._told.pop(what, None)
+        """Note that the operation `what` succeeded, so that its next failure is reported."""
+        self._reported.pop(what, None)

@@ -1,4 +1,4 @@
-"""What an OmniGraph node of a module computes: attributes to arrays, the call, arrays to attributes."""
+"""Computes an OmniGraph node of a module: converts attributes to arrays, calls the module, and writes its outputs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .log import short
 def compute(
     db: Any, run: Any, module: str, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Compute one node; `db` is the one that OmniGraph gives to `compute`. Whether it went well, as OmniGraph wants it.
+    """Compute one node; returns whether it succeeded. `db` is the database that OmniGraph passes to the node.
 
-    Of each tensor `inputs` and `outputs` tell the ``attribute``, the ``name`` that the module has for it, its ``sizes``
-    (with the batch; None where leading axes are looped over), its ``dtype``, and the attribute with its ``shape``,
-    where there is one.
+    `inputs` and `outputs` describe each tensor: its ``attribute``, its ``name`` in the module, its ``sizes`` (with the
+    batch dimension; None if the host loops over leading dimensions), its ``dtype``, and the attribute of its ``shape``,
+    if it has one.
     """
     try:
-        given = {tensor["name"]: _given(db.inputs, tensor) for tensor in inputs}
-        made = run(module, {name: array for name, array in given.items() if array is not None})
+        arrays = {tensor["name"]: _read(db.inputs, tensor) for tensor in inputs}
+        results = run(module, {name: array for name, array in arrays.items() if array is not None})
         for tensor in outputs:
-            _give(db.outputs, tensor, made[tensor["name"]])
-    except Exception as problem:  # noqa: BLE001  # OmniGraph shows it at the node
-        db.log_error(short(problem))
+            _write(db.outputs, tensor, results[tensor["name"]])
+    except Exception as error:  # noqa: BLE001  # OmniGraph shows it at the node
+        db.log_error(short(error))
         return False
     return True
 
 
-def _given(attributes: Any, tensor: Mapping[str, Any]) -> np.ndarray | None:
+def _read(attributes: Any, tensor: Mapping[str, Any]) -> np.ndarray | None:
     value = getattr(attributes, tensor["attribute"])
     if tensor["dtype"] == "object":
         array = np.array([text.encode() for text in value], dtype=object)
@@ -46,7 +46,7 @@ def _given(attributes: Any, tensor: Mapping[str, Any]) -> np.ndarray | None:
     return array if sizes is None else array.reshape(sizes)
 
 
-def _give(attributes: Any, tensor: Mapping[str, Any], array: np.ndarray) -> None:
+def _write(attributes: Any, tensor: Mapping[str, Any], array: np.ndarray) -> None:
     if tensor["shape"] is not None:
         setattr(attributes, tensor["shape"], np.array(array.shape, dtype=np.int32))
     flat = array.reshape(-1, tensor["tuple"]) if tensor["tuple"] > 1 else array.reshape(-1)

@@ -1,4 +1,4 @@
-"""The extension as a processor of data: arrays in, arrays out, over a USD stage where one is given."""
+"""Processes data: calls modules with arrays, or with the attributes of a USD stage."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ class Processor:
         self._programs = programs
 
     def process(self, module: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The outputs of `module` by name, for inputs by name. Raises what `call_function` raises."""
+        """Call `module` with inputs by name; returns its outputs by name. Raises the errors of `call_function`."""
         outputs: dict[str, Any] = self._programs.run(module, inputs)
         return outputs
 
     def process_stage(
         self, stage: Any, module: str, inputs: Mapping[str, str], outputs: Mapping[str, str], time: Any = None
     ) -> None:
-        """Call `module` once over attributes of `stage` (a `Usd.Stage`); `inputs` and `outputs` map the module's names
-        to attributes, such as ``/World/Points.points``. The outputs must be there; their values are replaced at `time`,
-        in the layer that is edited.
+        """Call `module` once with attributes of `stage` (a `Usd.Stage`).
 
-        Raises LookupError and ValueError for what is not there or does not fit, WasmError when the guest fails.
+        `inputs` and `outputs` map the module's tensors to attributes, for example ``/World/Points.points``. The output
+        attributes must exist; their values are replaced at `time`, in the layer that is edited.
+
+        Raises LookupError for a missing attribute, ValueError for a mismatch, WasmError if the guest fails.
         """
         binding, interface = Binding(module, inputs, outputs), self._programs.get(module).interface
         binding.check(interface)

@@ -1,4 +1,4 @@
-"""The extension's modules, loaded when they are wanted and called with NumPy arrays. Nothing here needs Kit."""
+"""Loads the extension's modules on demand and calls them with NumPy arrays. This file does not require Kit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ OnOutput = Callable[[str, str], None]
 
 
 class Programs:
-    """All modules. Safe in several threads at once, but for `close`.
+    """All modules of the extension. Thread-safe, except for `close`.
 
-    `table` says of each module its file below `root`, its entry and its declared interface.
+    `table` contains, for each module, its file relative to `root`, its entry and its declared interface.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class Programs:
         limits: Mapping[str, Any],
         on_output: OnOutput | None = None,
     ) -> None:
-        """Raises SettingsError for limits that cannot be."""
+        """Raises SettingsError for invalid limits."""
         self._table = table
         self._root = root
         self._limits = runtime().Limits(**limits)
@@ -44,31 +44,31 @@ class Programs:
         return self._limits
 
     def limit(self, limits: Mapping[str, Any]) -> None:
-        """Set other limits. Modules are loaded anew at their next call; calls that run end under the old ones.
+        """Set new limits. Modules are loaded again at their next call; running calls end with the previous limits.
 
-        Raises SettingsError for limits that cannot be; the old ones stay.
+        Raises SettingsError for invalid limits, and keeps the previous ones.
         """
-        made = runtime().Limits(**limits)
+        new = runtime().Limits(**limits)
         with self._lock:
-            if made != self._limits:
-                self._limits = made
-                # not closed: a call may be in them. They are freed once nobody has them
+            if new != self._limits:
+                self._limits = new
+                # not closed, because a call might be running; they are freed with their last reference
                 self._loaded.clear()
 
     def get(self, module: str, function: str | None = None) -> Any:
-        """The module with this export as its entry; with the entry that its interface names when it is None.
+        """The module with the export `function` as its entry; None selects the entry of its interface.
 
-        Raises LookupError for a name that is not there, WasmError for a module that cannot be loaded.
+        Raises LookupError for an unknown module, WasmError for a module that cannot be loaded.
         """
         if module not in self._table:
-            raise LookupError(f"there is no module {module!r}; there are {', '.join(self._table)}")
-        about = self._table[module]
-        entry = function or about["entry"]
+            raise LookupError(f"unknown module {module!r}, expected one of {', '.join(self._table)}")
+        row = self._table[module]
+        entry = function or row["entry"]
         with self._lock:
             if (module, entry) not in self._loaded:
-                declared = about["interface"] if entry == about["entry"] else {"entry": entry}
+                declared = row["interface"] if entry == row["entry"] else {"entry": entry}
                 self._loaded[module, entry] = runtime().Program.load(
-                    self._root / about["file"],
+                    self._root / row["file"],
                     interface=declared,
                     limits=self._limits,
                     on_output=self._on_output,
@@ -77,21 +77,21 @@ class Programs:
             return self._loaded[module, entry]
 
     def run(self, module: str, inputs: Mapping[str, Any], function: str | None = None) -> dict[str, Any]:
-        """Call an export with arrays by the names of its inputs (None is left out); its outputs by name."""
-        given = {name: value for name, value in inputs.items() if value is not None}
-        return _run(self.get(module, function), given)
+        """Call an export with arrays by input name; None omits an input. Returns its outputs by name."""
+        arrays = {name: value for name, value in inputs.items() if value is not None}
+        return _run(self.get(module, function), arrays)
 
     def call(self, module: str, function: str | None, *args: Any) -> Any:
-        """Call an export with arrays in the order of its inputs; its output, or a tuple of several."""
+        """Call an export with arrays in the order of its inputs; returns its output, or a tuple of several outputs."""
         program = self.get(module, function)
         inputs = program.interface.inputs
-        needed = sum(not each.optional for each in inputs)
-        if not needed <= len(args) <= len(inputs):
+        required = sum(not each.optional for each in inputs)
+        if not required <= len(args) <= len(inputs):
             names = ", ".join(each.name for each in inputs)
             entry = program.interface.entry
-            raise TypeError(f"{entry} takes {len(inputs)} arrays ({names}), not {len(args)}")
-        given = {each.name: value for each, value in zip(inputs, args) if value is not None}
-        outputs = tuple(_run(program, given).values())
+            raise TypeError(f"{entry} expects {len(inputs)} arrays ({names}), got {len(args)}")
+        arrays = {each.name: value for each, value in zip(inputs, args) if value is not None}
+        outputs = tuple(_run(program, arrays).values())
         return outputs[0] if len(outputs) == 1 else outputs
 
     def close(self) -> None:
@@ -102,10 +102,10 @@ class Programs:
             self._loaded.clear()
 
 
-def _run(program: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def _run(program: Any, arrays: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        outputs: dict[str, Any] = program.run(given)
-    except runtime().WasmError as problem:
-        # Kit shows what nobody catches with every frame of it, twice: those of the runtime say nothing to anybody
-        raise problem.with_traceback(None) from None
+        outputs: dict[str, Any] = program.run(arrays)
+    except runtime().WasmError as error:
+        # Kit prints the traceback of an uncaught exception twice; the runtime's own frames would only be noise
+        raise error.with_traceback(None) from None
     return outputs

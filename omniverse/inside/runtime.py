@@ -1,8 +1,8 @@
-"""The runtime of portalis, under a name that only this extension uses.
+"""Imports portalis's runtime under a name that only this extension uses.
 
-Kit looks for leaks after `on_shutdown`: it counts every live object of a class whose module's name begins with the
-extension's id. The runtime has constants (data types, choices) that live as long as its modules do, so its package,
-which lies in this folder, is not imported as a part of this one.
+Kit looks for leaks after `on_shutdown`: it counts every live object of a class whose module name begins with the
+extension's id. The runtime's constants (data types, choices) live as long as its modules. Therefore its package, which
+is in this directory, is not imported as a subpackage of the extension.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from types import ModuleType
 
 ISLAND = "portalis_backend"
 _IN_PORTALIS = "portalis.omniverse.inside"
-_NAME = f"{ISLAND}:{__name__.rpartition('.')[0].replace('.', ':')}"  # without a dot, which would make it a part
+_NAME = f"{ISLAND}:{__name__.rpartition('.')[0].replace('.', ':')}"  # without a dot, which would make it a subpackage
 
 
 def runtime() -> ModuleType:
-    """The runtime. Raises ImportError where NumPy or Wasmtime is not there."""
-    if __name__.startswith(_IN_PORTALIS):  # in portalis itself, whose tests run these modules
+    """The runtime's package. Raises ImportError if NumPy or Wasmtime is missing."""
+    if __name__.startswith(_IN_PORTALIS):  # in portalis's own tests
         return importlib.import_module("portalis.backend")
     if _NAME in sys.modules:
         return sys.modules[_NAME]
@@ -34,7 +34,7 @@ def runtime() -> ModuleType:
     sys.modules[_NAME] = module
     try:
         spec.loader.exec_module(module)
-        for name in dir(module):  # some are imported when they are asked for: all of them now, or none
+        for name in dir(module):  # some names are imported on first access: import all of them now, or fail
             getattr(module, name)
     except BaseException:
         forget()
@@ -43,7 +43,7 @@ def runtime() -> ModuleType:
 
 
 def forget() -> None:
-    """Take the runtime out of Python's modules, so that an extension that was replaced meanwhile brings its own."""
+    """Remove the runtime from Python's modules, so that a replaced extension imports its own copy."""
     if __name__.startswith(_IN_PORTALIS):
         return
     for each in [each for each in sys.modules if each == _NAME or each.startswith(f"{_NAME}.")]:

@@ -1,8 +1,8 @@
-"""What an example scenario needs beside its script: a stage, and a module's arrays on it.
+"""Functions for the scripts of example scenarios: open a stage, and read and write a module's arrays on it.
 
-A module's arrays are attributes of one prim, ``inputs:<name>`` and ``outputs:<name>``. USD's arrays have one axis:
-where a tensor has another number of axes, ``inputs:<name>:shape`` beside it has their sizes. The types are those that
-USD has for a data type, or the next wider one.
+A module's arrays are the attributes ``inputs:<name>`` and ``outputs:<name>`` of one prim. A USD array has one axis. If
+a tensor has a different number of axes, the attribute ``inputs:<name>:shape`` contains its shape. An attribute has
+USD's type for the data type, or the next wider type.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from .attributes import StageAttributes
 
-# USD has no 8 and 16 bit integers but uchar; BF16 travels as its bits
+# the only 8-bit or 16-bit integer type of USD is uchar; BF16 is stored as its bits
 USD_TYPES: Mapping[str, str] = {
     "BOOL": "bool[]",
     "UINT8": "uchar[]",
@@ -36,8 +36,10 @@ OWNER = "portalis:module"
 
 
 def open_stage(scene: Path) -> Any:
-    """The scene: in Kit the stage that it shows, else one of USD's own, whose layers are left as they are (what is
-    written goes into the session's); None where there is no USD at all."""
+    """Open the scene: in Kit as the current stage, else as a stage of USD; None if USD is not installed.
+
+    Outside Kit, the scene's layers are not changed: values are written to the session layer.
+    """
     try:
         import omni.usd
     except ImportError:
@@ -56,8 +58,7 @@ def open_stage(scene: Path) -> Any:
 
 
 def prim_of(stage: Any, module: str, otherwise: str) -> Any:
-    """The prim that says by the attribute ``portalis:module`` that it is the module's; else one at the path
-    `otherwise`, which is made."""
+    """The prim whose attribute ``portalis:module`` names the module; else a new prim at the path `otherwise`."""
     for prim in stage.Traverse():
         owner = prim.GetAttribute(OWNER)
         if owner and owner.Get() == module:
@@ -66,8 +67,10 @@ def prim_of(stage: Any, module: str, otherwise: str) -> Any:
 
 
 def read(prim: Any, name: str, spec: Any, *, batched: bool) -> np.ndarray:
-    """The array of the input `spec` from the attribute ``inputs:<name>``, which is filled with a sample when it has no
-    value. Raises ValueError where the attribute is no such array."""
+    """The array of the input `spec` from the attribute ``inputs:<name>``.
+
+    An attribute without a value is set to a sample. Raises ValueError if the attribute does not match the input.
+    """
     attribute = prim.GetAttribute(f"inputs:{name}")
     if not attribute or attribute.Get() is None:
         write(prim, f"inputs:{name}", spec, sample(spec, batched=batched))
@@ -75,14 +78,14 @@ def read(prim: Any, name: str, spec: Any, *, batched: bool) -> np.ndarray:
     shape = prim.GetAttribute(f"inputs:{name}:shape")
     if shape and shape.Get() is not None:
         array = array.reshape(tuple(shape.Get()))
-    wanted = spec.dtype.numpy
-    if not np.can_cast(array.dtype, wanted, "same_kind"):
-        raise ValueError(f"{attribute.GetPath()} is {array.dtype}, and the module takes {wanted}")
-    return array.astype(wanted, copy=False)
+    expected = spec.dtype.numpy
+    if not np.can_cast(array.dtype, expected, "same_kind"):
+        raise ValueError(f"expected {expected} in {attribute.GetPath()}, got {array.dtype}")
+    return array.astype(expected, copy=False)
 
 
 def write(prim: Any, name: str, spec: Any, array: np.ndarray) -> None:
-    """Put an array into the attribute `name` (``outputs:y``), which is made where it is not there."""
+    """Write an array to the attribute `name` (``outputs:y``), which is created if it is missing."""
     from pxr import Sdf
 
     if not prim.GetAttribute(name):
@@ -97,11 +100,11 @@ def write(prim: Any, name: str, spec: Any, array: np.ndarray) -> None:
 
 
 def sample(spec: Any, *, batched: bool) -> np.ndarray:
-    """An array that an input takes: ones, four wherever any size goes, with one row where there is a batch."""
+    """An array for an input: ones, with 4 for each variable dim and a batch of one row."""
     shape = (1,) * batched + tuple(4 if size == -1 else size for size in spec.dims)
     return np.full(shape, b"one" if spec.dtype.name == "BYTES" else 1, dtype=spec.dtype.numpy)
 
 
 def is_batched(interface: Any) -> bool:
-    """Whether a tensor has one axis more than its dims, for a batch."""
+    """Whether tensors have a batch dimension in addition to their dims."""
     return interface.max_batch_size > 0 and interface.convention.value in ("dlpack", "command")

@@ -1,4 +1,4 @@
-"""A module over arrays that lie somewhere: read what its inputs are bound to, call it, write its outputs."""
+"""Calls a module with bound arrays: reads its inputs, calls it, and writes its outputs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ TIME = "dt"
 
 @dataclass(frozen=True)
 class Binding:
-    """Which array each input of a module is read from, and where each output goes. Outputs that are not bound are
-    dropped; an input called ``dt`` that is not bound gets the seconds since the last step."""
+    """The paths of the arrays that a module's inputs are read from and its outputs are written to.
+
+    Unbound outputs are dropped. An unbound input named ``dt`` gets the seconds since the last step.
+    """
 
     module: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, interface: Any) -> None:
-        """Raise ValueError for names that the module has not, and for inputs that it lacks."""
+        """Raise ValueError for tensors that the module does not have, and for required inputs that are not bound."""
         inputs = {each.name: each for each in interface.inputs}
         outputs = [each.name for each in interface.outputs]
         problems = [f"it has no input {name!r}" for name in self.inputs if name not in inputs]
@@ -35,30 +37,30 @@ class Binding:
             if name not in self.inputs and not each.optional and name != TIME
         ]
         if problems:
-            has = f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}"
-            raise ValueError(f"module {self.module}: {'; '.join(problems)} ({has})")
+            tensors = f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}"
+            raise ValueError(f"module {self.module}: {'; '.join(problems)} ({tensors})")
 
 
 def step(binding: Binding, interface: Any, arrays: Arrays, run: Run, dt: float = 0.0) -> None:
-    """One step of `dt` seconds. `interface` is the module's, and `run` calls it with its inputs by name.
+    """One step of `dt` seconds. `interface` is the module's; `run` calls the module with inputs by name.
 
-    Raises LookupError and ValueError for arrays that are not there or do not fit, WasmError when the guest fails.
-    Nothing is written unless the module has ended well.
+    Raises LookupError for missing arrays, ValueError for arrays that do not match, WasmError if the guest fails.
+    Outputs are written only if the module succeeds.
     """
     specs = {each.name: each for each in interface.inputs}
-    read = {name: _converted(arrays.read(place), specs[name]) for name, place in binding.inputs.items()}
-    # a batch of one is put in front where all arrays are without a batch, and taken off again
-    alone = _batched(interface) and all(array.ndim == len(specs[name].dims) for name, array in read.items())
-    given = {name: array[np.newaxis] for name, array in read.items()} if alone else read
+    read = {name: _converted(arrays.read(path), specs[name]) for name, path in binding.inputs.items()}
+    # if no array has a batch dimension, a batch of one is added, and removed from the outputs
+    unbatched = _batched(interface) and all(array.ndim == len(specs[name].dims) for name, array in read.items())
+    inputs = {name: array[np.newaxis] for name, array in read.items()} if unbatched else read
     if TIME in specs and TIME not in binding.inputs:
-        given[TIME] = _time(dt, specs[TIME], interface)
-    made = run(binding.module, given)
-    for name, place in binding.outputs.items():
-        arrays.write(place, made[name][0] if alone else made[name])
+        inputs[TIME] = _time(dt, specs[TIME], interface)
+    results = run(binding.module, inputs)
+    for name, path in binding.outputs.items():
+        arrays.write(path, results[name][0] if unbatched else results[name])
 
 
 def _exact(interface: Any) -> bool:
-    """Whether the shapes are just the declared ones, and leading axes are not looped over."""
+    """Whether shapes are the declared ones, without loop dimensions."""
     return interface.convention.value in ("dlpack", "command")
 
 
@@ -67,12 +69,12 @@ def _batched(interface: Any) -> bool:
 
 
 def _converted(array: np.ndarray, spec: Any) -> np.ndarray:
-    wanted = spec.dtype.numpy
-    if array.dtype == wanted:
+    expected = spec.dtype.numpy
+    if array.dtype == expected:
         return array
-    if not np.can_cast(array.dtype, wanted, "same_kind"):
-        raise ValueError(f"input {spec.name!r} takes {wanted}, and what it is bound to is {array.dtype}")
-    return array.astype(wanted)
+    if not np.can_cast(array.dtype, expected, "same_kind"):
+        raise ValueError(f"expected {expected} for input {spec.name!r}, got {array.dtype}")
+    return array.astype(expected)
 
 
 def _time(dt: float, spec: Any, interface: Any) -> np.ndarray:

@@ -8,10 +8,10 @@ from .tool import Tool
 
 
 class Window:
-    """Lists the modules, and runs one over a file of arrays."""
+    """Lists the modules, and runs one on a file of arrays."""
 
     def __init__(self, title: str, tool: Tool, names: tuple[str, ...]) -> None:
-        """Raises ImportError where this Kit has no `omni.ui`."""
+        """Raises ImportError if this Kit lacks `omni.ui`."""
         import omni.ui as ui
 
         self._tool = tool
@@ -24,7 +24,7 @@ class Window:
             self._inputs = self._field(ui, "inputs (.npz)")
             self._outputs = self._field(ui, "outputs (.npz)")
             ui.Button("Run", height=24, clicked_fn=self.run)
-            self._said = ui.Label("", height=18)
+            self._result = ui.Label("", height=18)
 
     @staticmethod
     def _field(ui: Any, label: str) -> Any:
@@ -33,14 +33,14 @@ class Window:
             return ui.StringField().model
 
     def run(self) -> None:
-        """What the button does."""
+        """Run the selected module; the button calls this method."""
         index = self._module.get_item_value_model().get_value_as_int()
         files = self._inputs.get_value_as_string(), self._outputs.get_value_as_string()
         done = self._tool.run_file(self._names[index], *files)
-        self._said.text = f"wrote {files[1]}" if done else "it failed: see the log"
+        self._result.text = f"wrote {files[1]}" if done else "failed: see the log"
 
     def close(self) -> None:
-        """Take the window away."""
+        """Destroy the window."""
         if self._window is not None:
             self._window.destroy()
         self._window = None

@@ -71,7 +71,7 @@ def test_a_64_bit_memory_blocks(tmp_path: Path) -> None:
 
 def test_what_else_the_sandbox_leaves_out_blocks(tmp_path: Path) -> None:
     result = check_kit_compatibility(of(tmp_path, "(tag)"))
-    assert [each.what for each in result.blocking] == ["the sandbox does not take it"]
+    assert [each.what for each in result.blocking] == ["the sandbox does not support it"]
 
 
 @pytest.mark.parametrize("kind", ["(memory 1)", "(table 1 funcref)", "(global i32)"])
@@ -112,7 +112,7 @@ def test_files_and_network_are_a_low_warning_as_a_library_may_only_link_them(
 ) -> None:
     result = check_kit_compatibility(of(tmp_path, f'{text} (memory (export "memory") 1)'))
     assert result.compatible
-    assert [(each.what, each.severity) for each in result.warnings] == [(f"it may want {thing}", KitSeverity.Low)]
+    assert [(each.what, each.severity) for each in result.warnings] == [(f"it might require {thing}", KitSeverity.Low)]
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_module_that_cannot_be_called_is_told_with_its_reason(tmp_path: Path) 
 
 def test_an_invalid_module_is_told_as_nothing_else() -> None:
     result = check_kit_compatibility(changed(invalid="bad bytes", interface=None, not_wasi=("a.b",)))
-    assert [str(each) for each in result.findings] == ["it is no valid module: bad bytes"]
+    assert [str(each) for each in result.findings] == ["it is not a valid module: bad bytes"]
 
 
 @pytest.mark.parametrize(

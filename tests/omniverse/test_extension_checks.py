@@ -31,7 +31,7 @@ def folder(package: Package) -> Path:
 def check(folder: Path) -> list[str]:
     """What is found; each has a remedy."""
     faults = extension_checks.check_extension(folder)
-    assert all(each.remedy for each in faults)
+    assert all(each.remediation for each in faults)
     return [str(each) for each in faults]
 
 
@@ -57,7 +57,7 @@ def test_a_missing_key_is_named(folder: Path, key: str) -> None:
 def test_a_file_that_is_not_there_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     (wrong,) = check(folder)
-    assert wrong.endswith(f"{name!r}, and there is no such file in the extension")
+    assert wrong.endswith(f"{name!r}, but the extension has no such file")
 
 
 def test_a_changelog_without_this_version_is_told(folder: Path) -> None:
@@ -67,14 +67,14 @@ def test_a_changelog_without_this_version_is_told(folder: Path) -> None:
 
 def test_a_version_that_is_not_semantic_is_told(folder: Path) -> None:
     replace(folder / "config" / "extension.toml", '"1.2.3"', '"1.2"')
-    assert "package.version is '1.2', and no semantic version" in check(folder)
+    assert "expected a semantic version as package.version, got '1.2'" in check(folder)
 
 
 def test_a_module_that_kit_would_not_find_is_told(folder: Path) -> None:
     replace(folder / "config" / "extension.toml", 'name = "portalis_ext.two_examples"', 'name = "portalis.other"')
     assert check(folder) == [
         "python.module does not name portalis_ext.two_examples",
-        "python.module names portalis.other, and portalis/other/__init__.py is not there",
+        "python.module names portalis.other, but portalis/other/__init__.py is missing",
     ]
 
 
@@ -86,20 +86,22 @@ def test_a_configuration_that_is_no_toml_is_told(folder: Path) -> None:
 
 def test_an_id_of_nvidias_is_refused(folder: Path) -> None:
     renamed = folder.rename(folder.with_name("omni.two"))
-    assert "the id omni.two begins with omni., which is NVIDIA's own" in check(renamed)
+    assert "the id omni.two begins with omni., which is reserved for NVIDIA" in check(renamed)
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "../../../../pyproject.toml", "docs", "a\\\\b", "\\u0000"])
 def test_a_path_that_leaves_the_extension_or_is_no_file_is_told(folder: Path, path: str) -> None:
     replace(folder / "config" / "extension.toml", r"(?m)^icon = .*$", lambda _: f'icon = "{path}"')
     (wrong,) = check(folder)
-    assert wrong.startswith("package.icon is ")
-    assert wrong.endswith("and there is no such file in the extension")
+    assert wrong.startswith("package.icon names ")
+    assert wrong.endswith("but the extension has no such file")
 
 
 def test_a_picture_that_is_none_is_told(folder: Path) -> None:
     (folder / "data" / "icon.png").write_bytes(b"GIF89a")
-    assert check(folder) == ["package.icon is 'data/icon.png', which is no PNG, which is what Kit shows"]
+    assert check(folder) == [
+        "package.icon names 'data/icon.png', which is not a PNG, the only format that Kit displays"
+    ]
 
 
 def test_a_readme_and_a_changelog_may_stand_in_the_configuration_itself(folder: Path) -> None:
@@ -114,19 +116,19 @@ def test_a_readme_and_a_changelog_may_stand_in_the_configuration_itself(folder: 
 def test_a_changelog_that_is_no_text_is_told(folder: Path) -> None:
     (folder / "docs" / "CHANGELOG.md").write_bytes(b"# \xff\xfe")
     (wrong,) = check(folder)
-    assert wrong.startswith("docs/CHANGELOG.md is no UTF-8")
+    assert wrong.startswith("docs/CHANGELOG.md is not UTF-8")
 
 
 def test_tests_that_kit_would_not_find_are_told(folder: Path) -> None:
     shutil.rmtree(folder / "portalis_ext" / "two_examples" / "tests")
     (wrong,) = check(folder)
-    assert "portalis_ext/two_examples/tests/__init__.py, in which Kit looks for tests, is not" in wrong
+    assert "portalis_ext/two_examples/tests/__init__.py, in which Kit looks for tests, is missing" in wrong
 
 
 def test_a_python_that_no_kit_has_is_told(folder: Path) -> None:
     replace(folder / "config" / "extension.toml", "cp312", "py3")
     (wrong,) = check(folder)
-    assert "names 'py3', which is the Python of no Kit" in wrong
+    assert "names 'py3', which is not the Python of any supported Kit" in wrong
 
 
 VALUES = st.recursive(

@@ -108,8 +108,8 @@ def test_the_readme_says_where_the_libraries_come_from(package: Package, prebund
     package.config |= {"prebundle": prebundle, "wheelhouse": str(empty), "required_kit_version": "107.3"}
     package.make()
     readme = (package.folder / "docs" / "README.md").read_text()
-    assert ("They lie in `pip_prebundle`, for Python 3.11" in readme) is prebundle
-    assert ("which `omni.kit.pip_archive` brings" in readme) is not prebundle
+    assert ("`pip_prebundle` contains them for Python 3.11" in readme) is prebundle
+    assert ("which `omni.kit.pip_archive` provides" in readme) is not prebundle
 
 
 # -- facts: what the documents say of the extension is what was made ---------------------------------------------------
@@ -135,7 +135,7 @@ def test_shapes_have_the_batch_where_the_arrays_have_it(package: Package) -> Non
     package.make()
     row = next(line for line in notes(package, "README.md").splitlines() if line.startswith("| 1mages"))
     assert "350 FP32 [-1, -1, 3], text BYTES [-1], scale FP32 [-1, 1] | y BF16 [-1, 2]" in row.replace("\\", "")
-    assert "The first size of 1mages is that of the batch." in notes(package, "README.md")
+    assert "The first size of 1mages is the batch size." in notes(package, "README.md")
     section = notes(package).split("### 1mages")[1].split("###")[0].replace("\\", "")
     assert "inputs: 350 FP32 [-1, -1, 3], text BYTES [-1]" in section and "at most 8 rows" in section
     assert "at most" not in notes(package).split("### gelu")[1].split("###")[0]

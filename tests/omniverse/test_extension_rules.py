@@ -23,7 +23,7 @@ def test_good_ids_are_taken(identifier: str) -> None:
         ("omni.mine", "begins with omni."),
         ("OMNI.mine", "begins with omni."),
         ("omni", "begins with omni."),
-        ("portalis.tool", "would stand in the way of the Python package portalis"),
+        ("portalis.tool", "would hide the Python package portalis"),
         ("acme.Mine", "has capitals"),
         ("acme.my-tool", "is no Python module name: 'my-tool'"),
         ("acme.3d", "is no Python module name: '3d'"),
@@ -34,9 +34,9 @@ def test_good_ids_are_taken(identifier: str) -> None:
         ("acme.t\u00f6ol", "is no Python module name"),
         ('acme."]\nx', "is no Python module name"),
         ("acme", "has no dot"),
-        ("config.tool", "is a folder of every extension"),
-        ("numpy.tool", "would stand in the way of the Python package numpy"),
-        ("json.tool", "would stand in the way of the Python package json"),
+        ("config.tool", "is a directory of every extension"),
+        ("numpy.tool", "would hide the Python package numpy"),
+        ("json.tool", "would hide the Python package json"),
         ("acme." + "a" * 100, "is longer than 100 characters"),
     ],
 )
@@ -58,7 +58,7 @@ def test_the_default_id_is_made_from_the_packages_name(package: Package, name: s
 def test_a_package_name_that_makes_no_id_is_named(package: Package) -> None:
     package.spec["package_name"] = "My Package"
     ((_, message),) = package.problems()
-    assert message.startswith("'portalis_ext.My Package', made from package_name 'My Package', has capitals")
+    assert message.startswith("'portalis_ext.My Package', derived from package_name 'My Package', has capitals")
 
 
 @pytest.mark.parametrize("version", ["106.0", "107.3", "108.0", "109.0.2", "110.4"])
@@ -92,7 +92,7 @@ def test_a_kit_with_another_python_than_the_wheels_is_refused(
     }
     found = package.problems()
     assert [where for where, _ in found] == [f"omniverse_config.compatible_kit_versions{each}" for each in refused]
-    assert all("has Python 3.11, and the wheels inside are for Python 3.12 of Kit 108.0" in why for _, why in found)
+    assert all("has Python 3.11, but the bundled wheels are for Python 3.12 of Kit 108.0" in why for _, why in found)
 
 
 def test_a_picture_that_is_no_png_is_refused_whatever_it_is_called(package: Package) -> None:
@@ -100,7 +100,7 @@ def test_a_picture_that_is_no_png_is_refused_whatever_it_is_called(package: Pack
         "extension_icon": package.input("icon.png", b"\xff\xd8\xff\xe0 JPEG"),
         "extension_preview": package.input("preview.png", b""),
     }
-    assert [(where, "is no PNG" in message) for where, message in package.problems()] == [
+    assert [(where, "is not a PNG" in message) for where, message in package.problems()] == [
         ("omniverse_config.extension_icon", True),
         ("omniverse_config.extension_preview", True),
     ]
@@ -137,7 +137,7 @@ def test_a_scene_that_is_no_usd_is_refused(package: Package) -> None:
     package.config["example_scenarios"] = [{"name": "a", "scenario_file": package.input("scene.obj", b"")}]
     ((where, message),) = package.problems()
     assert where == "omniverse_config.example_scenarios[0].scenario_file"
-    assert "is no USD scene" in message
+    assert "is not a USD scene" in message
 
 
 @pytest.mark.parametrize(

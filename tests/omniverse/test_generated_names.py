@@ -67,7 +67,7 @@ def executed(
         calls.append((module, inputs))
         return answer
 
-    text = render(TEMPLATES, "models.py.j2", id="a.b", models=made, exported="[]")
+    text = render(TEMPLATES, "models.py.j2", id="a.b", functions=made, exported="[]")
     code = compile(text.replace("from .extension import get_extension", ""), "models.py", "exec", dont_inherit=True)
     module = types.ModuleType("generated_models")
     sys.modules[module.__name__] = module  # where a NamedTuple looks for its own
@@ -161,7 +161,7 @@ def test_python_that_cannot_be_imported_is_told_before_anything_is_packaged(
     path.write_text(text)
     (fault,) = extension_checks.check_imports(broken.folder, broken.folder.name)
     assert said in fault.what and "cannot be imported" in fault.what
-    assert fault.remedy
+    assert fault.remediation
 
 
 def test_an_import_that_does_not_end_is_told(broken: Package, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_an_import_that_does_not_end_is_told(broken: Package, monkeypatch: pytes
 
 def test_an_extension_whose_python_fails_is_not_valid(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kit.PYTHON, "/nowhere/python")
-    fault = extension_checks._import_fault("portalis_ext.two_examples", "ValueError: x" * 100)
+    fault = extension_checks._import_finding("portalis_ext.two_examples", "ValueError: x" * 100)
     monkeypatch.setattr(extension_target, "check_imports", lambda *_: [fault])
     made = package.make()
     assert not made.artifacts.omniverse_packages[0].validated

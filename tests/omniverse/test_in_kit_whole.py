@@ -164,7 +164,7 @@ def test_a_module_that_traps_is_one_line_of_the_log(ran: list[Ran]) -> None:
         (line,) = lines(each, "the step of module trap")
         assert line.endswith(
             f"[{ID}] the step of module trap: entry 'trap': the guest trapped: wasm `unreachable` instruction executed"
-            " (it stands still until simulation.resume())"
+            " (it is stopped until simulation.resume())"
         )
 
 
@@ -174,7 +174,7 @@ def test_limits_change_while_kit_runs(ran: list[Ran]) -> None:
         assert told == [10.0, 0.25, 0.25]
         assert each.said["spin"].startswith("GuestTimeout: ")
         (line,) = lines(each, "timeout_s must be greater than 0")
-        assert line.endswith("(what was set before is in force)")
+        assert line.endswith("(the previous settings apply)")
 
 
 def test_nothing_is_left_of_a_disabled_extension_and_nothing_else_is_logged(ran: list[Ran]) -> None:

@@ -110,9 +110,9 @@ def test_what_is_wrong_with_the_extension_is_told_at_once_before_anything_is_wri
         tmp_path,
         {"extension_name": "omni.Mine", "required_kit_version": "105.1", "extension_icon": "icon.png"},
     )
-    assert "omniverse_config.extension_name: 'omni.Mine' begins with omni., which is NVIDIA's own" in said
+    assert "omniverse_config.extension_name: 'omni.Mine' begins with omni., which is reserved for NVIDIA" in said
     assert "omniverse_config.required_kit_version: '105.1' is outside 106 to 110" in said
-    assert "icon.png' is no PNG, which is what Kit shows" in said
+    assert "icon.png' is not a PNG, the only format that Kit displays" in said
 
 
 def test_an_icon_that_is_not_there_is_told_before_anything_is_written(tmp_path: Path) -> None:

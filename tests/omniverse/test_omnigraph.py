@@ -135,7 +135,7 @@ def test_a_dtype_that_omnigraph_has_not_is_told_and_the_others_have_nodes(packag
     package.config["omnigraph_nodes"] = True
     (warning,) = package.make().warnings
     assert warning.message.startswith(
-        "module short is no OmniGraph node: OmniGraph has no type for x (INT16), y (INT16); it has BOOL, UINT8"
+        "module short cannot be an OmniGraph node: OmniGraph has no type for x (INT16), y (INT16); supported types: BOOL, UINT8"
     )
     assert sorted(path.name for path in package.folder.rglob("Ogn*")) == [
         "OgnGelu.ogn",

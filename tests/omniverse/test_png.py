@@ -48,11 +48,11 @@ GOOD = picture(64, 64)
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "is no PNG"),
-        (b"\xff\xd8\xff\xe0 JPEG", "is no PNG"),
-        (GOOD[:8], "its header, its pixels or its end is missing"),
-        (GOOD[:-5], "it is cut off"),
-        (GOOD[:-12], "its end is missing"),
+        (b"", "is not a PNG"),
+        (b"\xff\xd8\xff\xe0 JPEG", "is not a PNG"),
+        (GOOD[:8], "its header, image data or end is missing"),
+        (GOOD[:-5], "it is truncated"),
+        (GOOD[:-12], "or end is missing"),
         (GOOD[:20] + b"\xff" + GOOD[21:], "the checksum of its 'IHDR' chunk is wrong"),
         (png.SIGNATURE + GOOD[33:], "its header"),
         (picture(12, 64), "has 12 x 64 pixels"),

@@ -70,11 +70,11 @@ def test_the_examples_have_functions_with_their_names_and_arrays(package: Packag
     assert inspect.getdoc(models.nms) == (
         "non-maximum suppression.\n"
         "\n"
-        "Takes ``boxes``: float32; shape (any, 4).\n"
-        "Takes ``scores``: float32; shape (any,).\n"
-        "Takes ``iou_threshold``: float32; shape (1,); may be left out.\n"
-        "Takes ``score_threshold``: float32; shape (1,); may be left out.\n"
-        "Gives ``indices``: int64; shape (any,)."
+        "Accepts ``boxes``: float32; shape (any, 4).\n"
+        "Accepts ``scores``: float32; shape (any,).\n"
+        "Accepts ``iou_threshold``: float32; shape (1,); optional.\n"
+        "Accepts ``score_threshold``: float32; shape (1,); optional.\n"
+        "Returns ``indices``: int64; shape (any,)."
     )
 
 

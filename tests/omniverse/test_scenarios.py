@@ -195,7 +195,7 @@ def test_an_array_of_another_type_is_told_with_its_place(package: Package) -> No
     package.make()
     done = run(package, "wrong")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "ValueError: /Wrong.inputs:x is object, and the module takes float32"
+    assert done.stderr.splitlines()[-1] == "ValueError: expected float32 in /Wrong.inputs:x, got object"
 
 
 def test_every_data_type_has_a_type_of_usd_that_holds_it() -> None:

@@ -101,7 +101,7 @@ def test_a_folder_without_a_wheel_is_a_warning_and_the_extension_is_made(house: 
     package.config |= {"prebundle": True, "wheelhouse": str(house), "required_kit_version": "106.0"}
     made = package.make()
     (warning,) = made.warnings
-    assert warning.message.endswith("has not the pinned wheel for Python 3.10 on 64-bit Linux of numpy==1.0")
+    assert warning.message.endswith("lacks the pinned wheels for Python 3.10 on 64-bit Linux: numpy==1.0")
     assert "pip download --dest FOLDER" in warning.remediation
     assert "--python-version 3.10" in warning.remediation
     assert made.artifacts.omniverse_packages[0].validated
@@ -137,7 +137,7 @@ def test_a_download_that_fails_says_why_and_what_to_do(
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     said: list[str] = []
-    with pytest.raises(NoWheels, match=r"numpy==1.0.*cannot be downloaded for Python 3.12: ERROR") as caught:
+    with pytest.raises(NoWheels, match=r"cannot download numpy==1.0.* for Python 3.12: ERROR") as caught:
         wheels.get_wheels("3.12", None, said.append, cache=tmp_path / "cache")
     assert "omniverse_config.wheelhouse" in caught.value.remediation
     assert said == ["downloading numpy==1.0 and wasmtime==1.0 for Python 3.12"]
@@ -176,7 +176,7 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
 
 def test_a_link_is_refused() -> None:
     data = wheel({"link.py": b"/etc/passwd"}, link_py=stat.S_IFLNK | 0o777)
-    with pytest.raises(ValueError, match="which leads elsewhere"):
+    with pytest.raises(ValueError, match="which points outside the directory"):
         prebundle.unpack_wheels([BundledWheel(name="numpy", version="1.0", data=data)])
 
 

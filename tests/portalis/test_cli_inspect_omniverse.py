@@ -54,7 +54,7 @@ def test_each_finding_has_its_reason_and_what_to_do(cli: Cli, tmp_path: Path) ->
 def test_a_warning_is_no_failure(cli: Cli, tmp_path: Path) -> None:
     done = cli("inspect", "--omniverse", write(tmp_path, '(memory (export "memory") 2000)'))
     assert done.returncode == 0
-    assert "  warning (medium): it needs much memory" in done.stdout
+    assert "  warning (medium): it requires much memory" in done.stdout
 
 
 @pytest.mark.parametrize(("text", "code"), [("", 0), ('(import "a" "b" (func))', 1)])

@@ -49,5 +49,5 @@ def test_without_a_folder_there_is_nothing_to_add_or_remove(tmp_path: Path) -> N
 
 def test_a_wasmtime_of_another_major_version_is_told() -> None:
     bundled.check("wasmtime>=50,<51")
-    with pytest.raises(Missing, match=r"wasmtime>=49,<50 is needed, and Kit has already loaded wasmtime 50\."):
+    with pytest.raises(Missing, match=r"wasmtime>=49,<50 is required, but Kit has already loaded wasmtime 50\."):
         bundled.check("wasmtime>=49,<50")

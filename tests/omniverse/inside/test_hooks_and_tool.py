@@ -36,7 +36,7 @@ def test_a_hook_that_fails_is_told_once_and_taken_out(tmp_path: Path) -> None:
         hooks.frame(BEFORE, 0.1)
     (line,) = heard.lines
     assert line.startswith("the pre-frame hook of module softmax: input 'x' has dtype float64, not float32")
-    assert line.endswith("(it is taken out)")
+    assert line.endswith("(the hook is removed)")
 
 
 def test_the_tool_runs_a_module_over_a_file(tmp_path: Path) -> None:

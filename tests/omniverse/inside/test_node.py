@@ -28,5 +28,5 @@ def test_texts_are_written_as_they_are() -> None:
 def test_bytes_that_are_no_text_are_an_error_of_the_node_and_nothing_is_written() -> None:
     done, outputs, errors = node(b"a", b"\xff\xfe\0")
     assert not done and not hasattr(outputs, "y")
-    assert "outputs:y holds texts, and element 1 is not UTF-8" in errors[0]
+    assert "outputs:y stores strings, but element 1 is not UTF-8" in errors[0]
     assert node(b"a")[0], "the next one computes"

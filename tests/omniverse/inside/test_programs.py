@@ -27,9 +27,9 @@ def test_arrays_go_in_by_position_and_by_name(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["softmax"])
-    with pytest.raises(LookupError, match="there is no module 'relu'; there are softmax"):
+    with pytest.raises(LookupError, match="unknown module 'relu', expected one of softmax"):
         made.get("relu")
-    with pytest.raises(TypeError, match=r"softmax takes 1 arrays \(x\), not 2"):
+    with pytest.raises(TypeError, match=r"softmax expects 1 arrays \(x\), got 2"):
         made.call("softmax", None, 1, 2)
 
 

@@ -59,7 +59,7 @@ def test_a_module_that_fails_stands_still_and_is_told_once_and_the_others_go_on(
     (line,) = heard.lines
     assert line == (
         "the step of module trap: entry 'f': the guest trapped: wasm `unreachable` instruction executed"
-        " (it stands still until simulation.resume())"
+        " (it is stopped until simulation.resume())"
     )
 
 
@@ -68,9 +68,7 @@ def test_an_array_that_is_gone_is_told_and_nothing_is_raised(tmp_path: Path) -> 
     simulation.bind("advance", {"x": "/P.x", "v": "/P.v"}, {"y": "/P.x"})
     del held.arrays["/P.v"]
     simulation.step(1.0)
-    assert heard.lines == [
-        "the step of module advance: there is no array '/P.v' (it stands still until simulation.resume())"
-    ]
+    assert heard.lines == ["the step of module advance: unknown array '/P.v' (it is stopped until simulation.resume())"]
 
 
 @pytest.mark.parametrize(
@@ -142,5 +140,5 @@ def test_numbers_of_another_width_are_converted_and_others_are_refused(tmp_path:
     held = DictArrays({"wide": np.ones(2), "text": np.array([b"a"], dtype=object)})
     step(Binding("gelu", {"x": "wide"}, {"y": "out"}), interface, held, made.run)
     assert held.arrays["out"].dtype == np.float32
-    with pytest.raises(ValueError, match="input 'x' takes float32, and what it is bound to is object"):
+    with pytest.raises(ValueError, match="expected float32 for input 'x', got object"):
         step(Binding("gelu", {"x": "text"}, {"y": "out"}), interface, held, made.run)

@@ -147,19 +147,19 @@ CASES = {
     ),
     "nodes, and no module that can be one": Case(
         ("bf16",), {**ONLY_KIT, "omniverse_config": {"prebundle": False, "omnigraph_nodes": True}}, PARTIAL, OMNIVERSE,
-        "no module is an OmniGraph node", "omnigraph_nodes", "is no OmniGraph node", "produced",
+        "no module can be an OmniGraph node", "omnigraph_nodes", "cannot be an OmniGraph node", "produced",
     ),
     "nodes, and one module that can be none": Case(
         ("add", "bf16"), {**ONLY_KIT, "omniverse_config": {"prebundle": False, "omnigraph_nodes": True}}, DONE, None,
-        warned="is no OmniGraph node",
+        warned="cannot be an OmniGraph node",
     ),
     "libraries in the extension, and no wheels of them": Case(
         ("add",), {**ONLY_KIT, "omniverse_config": {"prebundle": True, "wheelhouse": "wheels"}}, PARTIAL, OMNIVERSE,
-        "without NumPy and Wasmtime", warned="without NumPy and Wasmtime", outcome="produced",
+        "does not bundle NumPy and Wasmtime", warned="does not bundle NumPy and Wasmtime", outcome="produced",
     ),
     "libraries that nobody asked for, and no wheels of them": Case(
         ("add",), {**ONLY_KIT, "omniverse_config": {"wheelhouse": "wheels"}}, DONE, None,
-        warned="without NumPy and Wasmtime",
+        warned="does not bundle NumPy and Wasmtime",
     ),
     # -- documents
     "OpenAPI for models alone": Case(
