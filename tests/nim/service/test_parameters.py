@@ -1,4 +1,4 @@
-"""`wasm.timeout_ms` means in a request to the service what it means on Triton, over HTTP and gRPC."""
+"""The request parameter `wasm.timeout_ms` has the same meaning as on Triton, over HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ pytestmark = pytest.mark.service
 
 SAME = '(module (func (export "same") (param $x f32) (result f32) (local.get $x)))'
 NOTHING = [{"name": "x", "datatype": "FP32", "shape": [0], "data": []}]
-ENOUGH: dict[Any, Any] = {50: 60_000, "50": "60000", 50.5: 60_000.5}  # values of the same types for a guest that ends
+ENOUGH: dict[Any, Any] = {
+    50: 60_000,
+    "50": "60000",
+    50.5: 60_000.5,
+}  # values of the same types that are long enough for a guest that ends
 LIMIT_S = PATIENCE_S / 2  # of the model that never ends: its own limit is not what ends the calls
 
 
@@ -41,25 +45,25 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield client
 
 
-def ask(client: Client, api: str, model: str, parameters: Any) -> tuple[int, str]:
+def infer_over_http(client: Client, api: str, model: str, parameters: Any) -> tuple[int, str]:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
     body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
-    status, told = client.send(f"/{api}/models/{model}/infer", body)
-    error = told.get("error", "")
+    status, document = client.send(f"/{api}/models/{model}/infer", body)
+    error = document.get("error", "")
     return status, error["message"] if isinstance(error, dict) else error
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
 @pytest.mark.parametrize("value", [50, "50", 50.5])
-def test_a_guest_ends_when_the_request_says(client: Client, api: str, value: Any) -> None:
-    status, text = ask(client, api, "spin", {"wasm.timeout_ms": value})
+def test_a_guest_ends_at_the_timeout_of_its_request(client: Client, api: str, value: Any) -> None:
+    status, text = infer_over_http(client, api, "spin", {"wasm.timeout_ms": value})
     assert status == 504 and "0.05" in text
-    assert ask(client, api, "same", {"wasm.timeout_ms": ENOUGH[value], "other": [1]}) == (200, "")
+    assert infer_over_http(client, api, "same", {"wasm.timeout_ms": ENOUGH[value], "other": [1]}) == (200, "")
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
 @pytest.mark.parametrize(
-    ("parameters", "words"),
+    ("parameters", "message"),
     [
         (
             {"wasm.timeout_ms": "abc"},
@@ -76,38 +80,38 @@ def test_a_guest_ends_when_the_request_says(client: Client, api: str, value: Any
         ({"wasm.max_memory_bytes": 1, "wasm.timeout_ms": 1}, "wasm.max_memory_bytes is unknown"),
     ],
 )
-def test_bad_values_and_other_keys_of_ours_are_refused(
-    client: Client, api: str, parameters: dict[str, Any], words: str
+def test_invalid_values_and_other_wasm_keys_are_rejected(
+    client: Client, api: str, parameters: dict[str, Any], message: str
 ) -> None:
-    status, text = ask(client, api, "same", parameters)
-    assert status == 400 and words in text
-    assert ask(client, api, "same", {}) == (200, "")
+    status, text = infer_over_http(client, api, "same", parameters)
+    assert status == 400 and message in text
+    assert infer_over_http(client, api, "same", {}) == (200, "")
 
 
-def infer(client: Client, model: str, parameters: dict[str, Any]) -> Any:
-    given = grpc_client.InferInput("x", [1], "FP32").set_data_from_numpy(np.ones(1, np.float32))
-    with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as asks:
-        return asks.infer(model, [given], parameters=parameters, client_timeout=PATIENCE_S).as_numpy("y")
+def infer_over_grpc(client: Client, model: str, parameters: dict[str, Any]) -> Any:
+    tensor = grpc_client.InferInput("x", [1], "FP32").set_data_from_numpy(np.ones(1, np.float32))
+    with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as triton_client:
+        return triton_client.infer(model, [tensor], parameters=parameters, client_timeout=PATIENCE_S).as_numpy("y")
 
 
 @pytest.mark.parametrize("value", [50, "50", 50.5])
-def test_it_holds_over_grpc(client: Client, value: Any) -> None:
+def test_the_timeout_applies_over_grpc(client: Client, value: Any) -> None:
     with pytest.raises(InferenceServerException) as caught:
-        infer(client, "spin", {"wasm.timeout_ms": value})
+        infer_over_grpc(client, "spin", {"wasm.timeout_ms": value})
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED" and "0.05" in caught.value.message()
-    assert infer(client, "same", {"wasm.timeout_ms": ENOUGH[value]}).tolist() == [1]
+    assert infer_over_grpc(client, "same", {"wasm.timeout_ms": ENOUGH[value]}).tolist() == [1]
 
 
 @pytest.mark.parametrize("parameters", [{"wasm.timeout_ms": "abc"}, {"wasm.timeout_ms": True}, {"wasm.nope": 1}])
-def test_bad_values_are_refused_over_grpc(client: Client, parameters: dict[str, Any]) -> None:
+def test_invalid_values_are_rejected_over_grpc(client: Client, parameters: dict[str, Any]) -> None:
     with pytest.raises(InferenceServerException, match="wasm.timeout_ms") as caught:
-        infer(client, "same", parameters)
+        infer_over_grpc(client, "same", parameters)
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
-    assert infer(client, "same", {}).tolist() == [1]
+    assert infer_over_grpc(client, "same", {}).tolist() == [1]
 
 
 @pytest.mark.parametrize(
-    ("method", "request_", "words"),
+    ("method", "request_", "message"),
     [
         ("get_system_shared_memory_status", (), "this service does not support shared memory"),
         ("register_system_shared_memory", ("a", "/a", 8), "this service does not support shared memory"),
@@ -118,30 +122,30 @@ def test_bad_values_are_refused_over_grpc(client: Client, parameters: dict[str, 
         ("update_log_settings", ({"log_verbose_level": 1},), "NIM_LOG_LEVEL"),
     ],
 )
-def test_what_triton_has_over_grpc_and_the_service_has_not_is_unimplemented_with_a_sentence(
-    client: Client, method: str, request_: tuple[Any, ...], words: str
+def test_methods_of_triton_that_the_service_lacks_are_unimplemented_with_the_reason(
+    client: Client, method: str, request_: tuple[Any, ...], message: str
 ) -> None:
-    with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as asks:
-        with pytest.raises(InferenceServerException, match=words) as caught:
-            getattr(asks, method)(*request_)
+    with grpc_client.InferenceServerClient(f"127.0.0.1:{client.grpc_port}") as triton_client:
+        with pytest.raises(InferenceServerException, match=message) as caught:
+            getattr(triton_client, method)(*request_)
         assert caught.value.status() == str(grpc.StatusCode.UNIMPLEMENTED)
-        assert asks.is_model_ready("same")
+        assert triton_client.is_model_ready("same")
 
 
-def test_every_method_of_the_protocol_is_served_or_refused_with_a_sentence() -> None:
+def test_every_method_of_the_protocol_is_served_or_rejected_with_the_reason() -> None:
     methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
     served = {name for name in dir(InferenceMethods) if not name.startswith("_")}
     for method in methods:
-        own = re.sub("(?<=.)([A-Z])", r"_\1", method.name).lower()
-        assert (own in served) != (method.name in unsupported.UNSUPPORTED_METHODS), method.name
+        name = re.sub("(?<=.)([A-Z])", r"_\1", method.name).lower()
+        assert (name in served) != (method.name in unsupported.UNSUPPORTED_METHODS), method.name
 
 
-def test_another_method_is_refused_with_the_right_one(client: Client) -> None:
-    status, told = client.get("/v2/models/same/infer")
-    assert (status, told["error"]) == (405, "method GET is not allowed for this path, which accepts POST")
+def test_a_wrong_method_is_rejected_with_the_allowed_one(client: Client) -> None:
+    status, document = client.get("/v2/models/same/infer")
+    assert (status, document["error"]) == (405, "method GET is not allowed for this path, which accepts POST")
 
 
-def test_a_content_encoding_that_is_unknown_is_refused_with_those_that_are_known(client: Client) -> None:
+def test_an_unknown_content_encoding_is_rejected_with_the_supported_ones(client: Client) -> None:
     request = urllib.request.Request(
         f"http://127.0.0.1:{client.port}/v2/models/same/infer", b"{}", {"Content-Encoding": "br"}
     )

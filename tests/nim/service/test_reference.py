@@ -1,4 +1,4 @@
-"""docs/service.md has every setting with its default, every variable, endpoint and metric, and none that is not there."""
+"""docs/service.md lists every setting with its default, every variable, endpoint and metric, and no others."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ def titles() -> list[str]:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of the rows of all tables in `text`, without heads."""
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    """The cells of the rows of all tables in `text`, without header rows."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     return [
-        row for row, after in zip(found, [*found[1:], [""]]) if not row[0].startswith("---") and after[0][:3] != "---"
+        row for row, after in zip(lines, [*lines[1:], [""]]) if not row[0].startswith("---") and after[0][:3] != "---"
     ]
 
 
 @pytest.mark.parametrize(("model", "number"), [(ServiceSettings, 0), (ModelSettings, 1)])
-def test_every_setting_is_there_with_its_default(model: type[BaseModel], number: int) -> None:
+def test_every_setting_is_documented_with_its_default(model: type[BaseModel], number: int) -> None:
     tables = re.split(r"\n\n(?=\|)", section("Settings"))[1:]
-    told = {row[0].strip("`"): row[1].strip("`") for row in rows(tables[number])}
-    assert list(told) == list(model.model_fields)
+    documented = {row[0].strip("`"): row[1].strip("`") for row in rows(tables[number])}
+    assert list(documented) == list(model.model_fields)
     for name, field in model.model_fields.items():
         if field.is_required():
-            assert told[name] == ""
+            assert documented[name] == ""
             continue
         default = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default
-        assert json.loads(told[name]) == (list(default) if isinstance(default, tuple) else default)
+        assert json.loads(documented[name]) == (list(default) if isinstance(default, tuple) else default)
 
 
-def test_every_variable_is_there() -> None:
-    told = [row[0].strip("`") for row in rows(section("Environment"))]
-    assert told == [
+def test_every_variable_is_documented() -> None:
+    documented = [row[0].strip("`") for row in rows(section("Environment"))]
+    assert documented == [
         *(names[0] for names in VARIABLES.values()),
         CACHE_VARIABLE,
         logs.LEVEL_VARIABLE,
@@ -69,55 +69,61 @@ def test_every_variable_is_there() -> None:
     assert all(f"`{level}`" in section("Environment") for level in logs.LEVELS)
 
 
-def test_every_endpoint_is_there(tmp_path: Path) -> None:
+def test_every_endpoint_is_documented(tmp_path: Path) -> None:
     cells = [row[0].replace("`", "") for row in rows(section("Endpoints"))]
-    told = {(cell.split()[0], path) for cell in cells if " " in cell for path in cell.split(" ", 1)[1].split(", ")}
-    told |= {(method, re.sub(r"(/v2/models/\{name\})", r"\1/versions/{version}", path)) for method, path in told}
-    there = {
+    documented = {
+        (cell.split()[0], path) for cell in cells if " " in cell for path in cell.split(" ", 1)[1].split(", ")
+    }
+    documented |= {
+        (method, re.sub(r"(/v2/models/\{name\})", r"\1/versions/{version}", path)) for method, path in documented
+    }
+    actual = {
         (method.upper(), path)
         for path, operations in create_app(SETTINGS, tmp_path).openapi()["paths"].items()
         for method in operations
     }
-    assert told - {("GET", "/openapi.json")} == there
+    assert documented - {("GET", "/openapi.json")} == actual
 
 
-def test_every_metric_is_there_with_its_labels() -> None:
+def test_every_metric_is_documented_with_its_labels() -> None:
     metrics = Metrics("a", "1", ("a",))
     metrics.count_failure("a", "Trap")
-    there = {}
+    actual = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
         if family.name.startswith("wasm_service") and not family.name.endswith("_created"):
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}
             name = family.name + ("_total" if family.type == "counter" else "")
-            there[name] = (family.type, labels)
-    told = {
+            actual[name] = (family.type, labels)
+    documented = {
         row[0].strip("`"): (row[1], set(re.findall(r"`(\w+)`", row[2].split("(")[0])))
         for row in rows(section("Metrics"))
     }
-    told["wasm_service_requests_total"][1].discard("json")
-    assert {name: labels for name, (_, labels) in told.items()} == {name: labels for name, (_, labels) in there.items()}
-    for name, (kind, _) in there.items():
-        assert told[name][0] == ("info" if name == "wasm_service_info" else kind)
+    documented["wasm_service_requests_total"][1].discard("json")
+    assert {name: labels for name, (_, labels) in documented.items()} == {
+        name: labels for name, (_, labels) in actual.items()
+    }
+    for name, (kind, _) in actual.items():
+        assert documented[name][0] == ("info" if name == "wasm_service_info" else kind)
     assert all(f"`{protocol}`" in section("Metrics") for protocol in PROTOCOLS)
 
 
-def test_the_limit_of_stopping_is_the_codes() -> None:
+def test_the_documented_times_are_those_of_the_code() -> None:
     assert f"for at most {SHUTDOWN_S} seconds" in section("Stopping")
     assert f"are kept for {KEEP_ALIVE_S} seconds" in section("Stopping")
 
 
 @pytest.mark.service
-def test_the_line_that_portalis_run_prints_is_one_that_the_service_takes(tmp_path: Path) -> None:
+def test_the_documented_request_works(tmp_path: Path) -> None:
     line = next(line for line in PAGE.splitlines() if "curl -s" in line)
-    found = re.search(r"8000(\S+) -d '(.*)'$", line)
-    assert found is not None
+    match = re.search(r"8000(\S+) -d '(.*)'$", line)
+    assert match is not None
     (tmp_path / "softmax.wasm").write_bytes((ROOT / "examples" / "softmax" / "softmax.wasm").read_bytes())
     with serving(tmp_path, [{"name": "softmax", "file": "softmax.wasm"}]) as client:
         client.wait_ready()
-        assert _ask(client, found[1], found[2]) == [1.0]
+        assert _send(client, match[1], match[2]) == [1.0]
 
 
-def _ask(client: Client, path: str, text: str) -> object:
-    status, told = client.send(path, text.encode())
-    assert status == 200, told
-    return told["outputs"][0]["data"]
+def _send(client: Client, path: str, text: str) -> object:
+    status, document = client.send(path, text.encode())
+    assert status == 200, document
+    return document["outputs"][0]["data"]

@@ -1,4 +1,4 @@
-"""The service over real HTTP: the examples against their references, and everything that can be wrong."""
+"""The service over real HTTP: results of the examples, errors, health and the copied package."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ import wasmtime
 
 from portalis.backend import Program
 from portalis.examples.catalog import EXAMPLES
-from portalis.nim.service import probe
 from portalis.nim.service.models import ServedModel
 from portalis.wasm_backend import island
 from tests.backend import guests
@@ -54,75 +53,73 @@ def client(folder: Path) -> Iterator[Client]:
         yield client
 
 
-def one(values: list[Any], **changes: Any) -> dict[str, Any]:
+def request_of(values: list[Any], **changes: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values, **changes}]}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.service
-def test_an_example_answers_as_its_reference_does(client: Client, name: str) -> None:
+def test_an_examples_results_equal_its_reference(client: Client, name: str) -> None:
     example = EXAMPLES[name]
     inputs = example.inputs()
-    status, told = client.infer(name, {"id": "7", "inputs": [tensor(key, each) for key, each in inputs.items()]})
-    assert status == 200, told
-    assert (told["model_name"], told["model_version"], told["id"]) == (name, "3", "7")
+    status, document = client.infer(name, {"id": "7", "inputs": [tensor(key, each) for key, each in inputs.items()]})
+    assert status == 200, document
+    assert (document["model_name"], document["model_version"], document["id"]) == (name, "3", "7")
     rtol, atol = example.tolerances
     expected = example.reference(inputs)
-    outputs = {each["name"]: array_of(each) for each in told["outputs"]}
+    outputs = {each["name"]: array_of(each) for each in document["outputs"]}
     assert set(outputs) == set(expected)
-    for key, wanted in expected.items():
-        if wanted.dtype == object:
-            assert outputs[key].tolist() == wanted.tolist()
+    for key, reference in expected.items():
+        if reference.dtype == object:
+            assert outputs[key].tolist() == reference.tolist()
         else:
-            np.testing.assert_allclose(outputs[key], wanted, rtol=rtol, atol=atol)
+            np.testing.assert_allclose(outputs[key], reference, rtol=rtol, atol=atol)
 
 
 @pytest.mark.service
-def test_only_the_outputs_that_are_asked_for_are_sent(client: Client) -> None:
+def test_only_requested_outputs_are_sent(client: Client) -> None:
     text = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["hello"]}
-    _, told = client.infer("wordpiece", {"inputs": [text], "outputs": [{"name": "attention_mask"}]})
-    assert [each["name"] for each in told["outputs"]] == ["attention_mask"]
+    _, document = client.infer("wordpiece", {"inputs": [text], "outputs": [{"name": "attention_mask"}]})
+    assert [each["name"] for each in document["outputs"]] == ["attention_mask"]
 
 
 @pytest.mark.service
-def test_nested_data_are_the_same_as_flat_data(client: Client) -> None:
+def test_nested_data_equals_flat_data(client: Client) -> None:
     nested = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [[1, 2], [3, 4]]}]}
     flat = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}]}
     assert client.infer("softmax", nested) == client.infer("softmax", flat)
 
 
 @pytest.mark.parametrize(
-    ("request_", "words"),
+    ("request_", "message"),
     [
         ({}, "inputs: it is missing"),
         ({"inputs": {}}, "inputs: expected a list, got an object"),
         ({"inputs": []}, "input 'x' is missing"),
-        (one([1], name="y"), "unknown input 'y'; the inputs are x"),
-        ({"inputs": one([1])["inputs"] * 2}, "input 'x' appears twice"),
-        (one([1], datatype="FP64"), "input 'x' has datatype 'FP64'; expected FP32"),
-        (one([1], shape=[1, 2]), "input 'x': shape [1, 2] has 2 elements, but data has 1"),
-        (one([1], shape=[-1]), "inputs[0].shape[0]: expected at least 0, got -1"),
-        (one([1], shape=[1, 1.5]), "inputs[0].shape[1]"),
-        (one([1], data="1"), "input 'x': data: expected a list"),
-        (one([1, "two"]), "'two' is no number"),
-        (one([1, None]), "element 1 is null, not a number"),
-        (one([1e39]), "1e+39 is too large"),
-        (one([[1, 2], [3]], shape=[2, 2]), "the nesting of data does not match shape [2, 2] at axis 1"),
-        ({**one([1]), "outputs": [{"name": "z"}]}, "unknown output 'z'; the outputs are y"),
+        (request_of([1], name="y"), "unknown input 'y'; the inputs are x"),
+        ({"inputs": request_of([1])["inputs"] * 2}, "input 'x' appears twice"),
+        (request_of([1], datatype="FP64"), "input 'x' has datatype 'FP64'; expected FP32"),
+        (request_of([1], shape=[1, 2]), "input 'x': shape [1, 2] has 2 elements, but data has 1"),
+        (request_of([1], shape=[-1]), "inputs[0].shape[0]: expected at least 0, got -1"),
+        (request_of([1], shape=[1, 1.5]), "inputs[0].shape[1]"),
+        (request_of([1], data="1"), "input 'x': data: expected a list"),
+        (request_of([1, "two"]), "'two' is no number"),
+        (request_of([1, None]), "element 1 is null, not a number"),
+        (request_of([1e39]), "1e+39 is too large"),
+        (request_of([[1, 2], [3]], shape=[2, 2]), "the nesting of data does not match shape [2, 2] at axis 1"),
+        ({**request_of([1]), "outputs": [{"name": "z"}]}, "unknown output 'z'; the outputs are y"),
         ([1, 2], "the request: expected an object, got a list"),
     ],
 )
 @pytest.mark.service
-def test_a_bad_request_is_refused_with_400_and_the_name_of_what_is_wrong(
-    client: Client, request_: Any, words: str
-) -> None:
-    status, told = client.infer("softmax", request_)
-    assert (status, told["error"]["code"], told["error"]["type"]) == (400, 400, "InputError")
-    assert words in told["error"]["message"]
+def test_an_invalid_request_is_rejected_with_400_and_the_reason(client: Client, request_: Any, message: str) -> None:
+    status, document = client.infer("softmax", request_)
+    assert (status, document["error"]["code"], document["error"]["type"]) == (400, 400, "InputError")
+    assert message in document["error"]["message"]
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         (b"", "the request is not valid JSON"),
         (b"{", "the request is not valid JSON"),
@@ -136,35 +133,35 @@ def test_a_bad_request_is_refused_with_400_and_the_name_of_what_is_wrong(
     ],
 )
 @pytest.mark.service
-def test_a_body_that_is_no_json_is_refused_with_400(client: Client, body: bytes, words: str) -> None:
-    status, told = client.send("/v1/models/softmax/infer", body)
+def test_a_body_that_is_not_json_is_rejected_with_400(client: Client, body: bytes, message: str) -> None:
+    status, document = client.send("/v1/models/softmax/infer", body)
     assert status == 400
-    assert words in told["error"]["message"]
+    assert message in document["error"]["message"]
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])
 @pytest.mark.service
-def test_nan_and_infinity_come_and_go_as_bare_words_as_with_triton(client: Client, api: str) -> None:
+def test_nan_and_infinity_are_bare_literals_as_in_triton(client: Client, api: str) -> None:
     body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[NaN,Infinity,-Infinity,1]}]}'
-    with urllib.request.urlopen(f"http://127.0.0.1:{client.port}/{api}/models/gelu/infer", body) as answer:
-        text = answer.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{client.port}/{api}/models/gelu/infer", body) as response:
+        text = response.read()
     assert b"[NaN,Infinity," in text
-    again = json.loads(text)["outputs"][0]
-    status, told = client.infer("gelu", {"inputs": [{**again, "name": "x"}]})
-    assert status == 200 and math.isnan(told["outputs"][0]["data"][0]), told
-    as_text = json.dumps(one(["NaN", "Infinity", "-Infinity", 1])).encode()
-    assert client.send(f"/{api}/models/gelu/infer", as_text)[0] == 200, "as text they are taken, too"
+    output = json.loads(text)["outputs"][0]
+    status, document = client.infer("gelu", {"inputs": [{**output, "name": "x"}]})
+    assert status == 200 and math.isnan(document["outputs"][0]["data"][0]), document
+    as_text = json.dumps(request_of(["NaN", "Infinity", "-Infinity", 1])).encode()
+    assert client.send(f"/{api}/models/gelu/infer", as_text)[0] == 200, "text is accepted too"
 
 
 @pytest.mark.service
-def test_an_unknown_model_is_404_and_the_known_ones_are_named(client: Client) -> None:
-    status, told = client.infer("sofmax", one([1]))
-    assert (status, told["error"]["type"]) == (404, "NotFoundError")
-    assert "'sofmax'" in told["error"]["message"] and "softmax" in told["error"]["message"]
+def test_an_unknown_model_is_404_with_the_names_of_the_models(client: Client) -> None:
+    status, document = client.infer("sofmax", request_of([1]))
+    assert (status, document["error"]["type"]) == (404, "NotFoundError")
+    assert "'sofmax'" in document["error"]["message"] and "softmax" in document["error"]["message"]
 
 
 @pytest.mark.service
-def test_unknown_paths_and_methods_are_told_in_the_same_envelope(client: Client) -> None:
+def test_unknown_paths_and_methods_have_the_same_error_format(client: Client) -> None:
     assert client.get("/nothing") == (
         404,
         {
@@ -175,14 +172,14 @@ def test_unknown_paths_and_methods_are_told_in_the_same_envelope(client: Client)
             }
         },
     )
-    status, told = client.get("/v1/models/softmax/infer")
-    assert (status, told["error"]["type"]) == (405, "MethodNotAllowedError")
+    status, document = client.get("/v1/models/softmax/infer")
+    assert (status, document["error"]["type"]) == (405, "MethodNotAllowedError")
 
 
 @pytest.mark.service
-def test_a_request_over_the_limit_is_413_with_and_without_a_declared_length(client: Client) -> None:
-    status, told = client.send("/v1/models/softmax/infer", b" " * 4_000_001)
-    assert (status, told["error"]["type"]) == (413, "RequestTooLargeError")
+def test_a_request_above_the_limit_is_413_with_and_without_a_declared_length(client: Client) -> None:
+    status, document = client.send("/v1/models/softmax/infer", b" " * 4_000_001)
+    assert (status, document["error"]["type"]) == (413, "RequestTooLargeError")
     with socket.create_connection(("127.0.0.1", client.port), timeout=waiting.PATIENCE_S) as connection:
         connection.sendall(
             b"POST /v1/models/softmax/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -192,85 +189,87 @@ def test_a_request_over_the_limit_is_413_with_and_without_a_declared_length(clie
 
 
 @pytest.mark.service
-def test_a_trap_is_500_with_the_backtrace_of_the_guest_and_counted(folder: Path) -> None:
-    # its first request traps too, so it is never ready; what it answers can be seen all the same
+def test_a_trap_is_500_with_the_guests_backtrace_and_is_counted(folder: Path) -> None:
+    # its warm-up request traps too, so it is never ready, but requests are still run
     with serving(folder, [{"name": "trap", "file": "trap.wasm"}]) as client:
         client.wait_loaded()
-        status, told = client.infer("trap", one([1]))
-        assert (status, told["error"]["type"]) == (500, "Trap")
-        assert "unreachable" in told["error"]["message"] and "deep" in told["error"]["message"]
-        assert "Traceback" not in told["error"]["message"]
-        status, told = client.get("/v1/health/ready")
+        status, document = client.infer("trap", request_of([1]))
+        assert (status, document["error"]["type"]) == (500, "Trap")
+        assert "unreachable" in document["error"]["message"] and "deep" in document["error"]["message"]
+        assert "Traceback" not in document["error"]["message"]
+        status, document = client.get("/v1/health/ready")
         assert status == 503
-        assert "model 'trap' failed" in told["error"]["message"]
+        assert "model 'trap' failed" in document["error"]["message"]
         assert 'wasm_service_traps_total{model="trap"} 1.0' in client.get("/v1/metrics")[1]
         assert client.get("/v1/health/live")[0] == 200
 
 
 @pytest.mark.service
-def test_no_name_of_a_function_ends_the_service_or_fills_the_answer(folder: Path) -> None:
+def test_hostile_function_names_neither_end_the_service_nor_fill_the_response(folder: Path) -> None:
     text = (
         '(module (func $deep unreachable) (func (export "f") (param $x f32) (result f32) (call $deep) (local.get $x)))'
     )
     for number, name in enumerate((guests.cxx_bomb(), "n" * 90_000, "f\x1b[2K\rforged")):
         module = guests.named(bytes(wasmtime.wat2wasm(text)), dict.fromkeys(range(2), name))
         (folder / f"misnamed{number}.wasm").write_bytes(module)
-    nothing = one([], shape=[0])["inputs"]
+    nothing = request_of([], shape=[0])["inputs"]
     nothing[0]["name"] = "x0"
     models = [{"name": f"misnamed{i}", "file": f"misnamed{i}.wasm", "warm_up": nothing} for i in range(3)]
     with serving(folder, [*models, {"name": "gelu", "file": "gelu.wasm"}]) as client:
         client.wait_ready()
         for i in range(3):
-            status, told = client.infer(f"misnamed{i}", {"inputs": [{**one([1])["inputs"][0], "name": "x0"}]})
-            assert (status, told["error"]["type"]) == (500, "Trap")
-            assert len(told["error"]["message"]) <= 4096
-            assert all(c.isprintable() or c == "\n" for c in told["error"]["message"])
-            assert client.infer("gelu", one([1]))[0] == 200
+            status, document = client.infer(
+                f"misnamed{i}", {"inputs": [{**request_of([1])["inputs"][0], "name": "x0"}]}
+            )
+            assert (status, document["error"]["type"]) == (500, "Trap")
+            assert len(document["error"]["message"]) <= 4096
+            assert all(c.isprintable() or c == "\n" for c in document["error"]["message"])
+            assert client.infer("gelu", request_of([1]))[0] == 200
 
 
 @pytest.mark.service
-def test_a_guest_that_takes_too_long_is_504_and_others_are_answered_meanwhile(folder: Path) -> None:
-    nothing = one([], shape=[0])["inputs"]
+def test_a_guest_that_takes_too_long_is_504_and_does_not_delay_others(folder: Path) -> None:
+    nothing = request_of([], shape=[0])["inputs"]
     slow = {"name": "spin", "file": "spin.wasm", "limits": {"timeout_s": 5.0}, "warm_up": nothing}
     with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}, slow]) as client:
         client.wait_ready()
-        answers: list[tuple[int, Any]] = []
-        caller = threading.Thread(target=lambda: answers.append(client.infer("spin", one([1]))))
+        results: list[tuple[int, Any]] = []
+        caller = threading.Thread(target=lambda: results.append(client.infer("spin", request_of([1]))))
         caller.start()
         waiting.until(lambda: client.metric('wasm_service_batch_requests_count{model="spin"}') == 1, every_s=0.02)
         assert client.get("/v1/health/live")[0] == 200
-        assert client.infer("gelu", one([1]))[0] == 200
-        assert answers == [], "it still runs"
+        assert client.infer("gelu", request_of([1]))[0] == 200
+        assert results == [], "the guest is still running"
         caller.join()
-        ((status, answer),) = answers
+        ((status, document),) = results
         assert status == 504
-        assert "raise limits.timeout_s in service.json of the server if it needs longer" in answer["error"]["message"]
+        assert "raise limits.timeout_s in service.json of the server if it needs longer" in document["error"]["message"]
 
 
 @pytest.mark.service
-def test_the_service_is_live_but_not_ready_until_every_model_has_answered(
+def test_the_service_is_live_but_not_ready_until_every_model_has_served_a_request(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, warm_up = threading.Event(), ServedModel._warm_up
+    released, warm_up = threading.Event(), ServedModel._warm_up
 
-    def warm_up_when_asked(model: ServedModel, program: Program) -> None:
-        assert asked.wait(waiting.PATIENCE_S)
+    def warm_up_when_released(model: ServedModel, program: Program) -> None:
+        assert released.wait(waiting.PATIENCE_S)
         warm_up(model, program)
 
-    monkeypatch.setattr(ServedModel, "_warm_up", warm_up_when_asked)
-    with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}]) as client, contextlib.ExitStack() as held:
-        held.callback(asked.set)
-        status, told = client.get("/v1/health/ready")
-        assert (status, told["error"]["type"], told["error"]["code"]) == (503, "ServiceUnavailableError", 503)
-        assert "model 'gelu' is still loading" in told["error"]["message"]
-        assert client.infer("gelu", one([1]))[0] == 503
+    monkeypatch.setattr(ServedModel, "_warm_up", warm_up_when_released)
+    with serving(folder, [{"name": "gelu", "file": "gelu.wasm"}]) as client, contextlib.ExitStack() as stack:
+        stack.callback(released.set)
+        status, document = client.get("/v1/health/ready")
+        assert (status, document["error"]["type"], document["error"]["code"]) == (503, "ServiceUnavailableError", 503)
+        assert "model 'gelu' is still loading" in document["error"]["message"]
+        assert client.infer("gelu", request_of([1]))[0] == 503
         assert client.get("/v1/health/live") == (200, {"object": "health.response", "message": "Service is live."})
-        asked.set()
+        released.set()
         client.wait_ready()
 
 
 @pytest.mark.service
-def test_a_model_that_cannot_be_loaded_says_why_and_the_others_serve(folder: Path) -> None:
+def test_a_model_that_cannot_be_loaded_reports_the_reason_and_others_are_served(folder: Path) -> None:
     models: list[dict[str, Any]] = [
         {"name": "gone", "file": "gone.wasm"},
         {"name": "limits", "file": "gelu.wasm", "limits": {"memory": 5}},
@@ -281,12 +280,12 @@ def test_a_model_that_cannot_be_loaded_says_why_and_the_others_serve(folder: Pat
         message = client.get("/ready")[1]["error"]["message"]
         assert "model 'gone' failed: " in message and "gone.wasm" in message
         assert "limits has an unknown key; the limits are max_memory_bytes" in message
-        assert client.infer("gelu", one([1]))[0] == 200
+        assert client.infer("gelu", request_of([1]))[0] == 200
 
 
 @pytest.mark.service
-def test_a_first_request_of_ones_own_decides_whether_the_model_is_ready(folder: Path) -> None:
-    good, bad = one([1])["inputs"], one([1], name="q")["inputs"]
+def test_a_custom_warm_up_request_decides_whether_the_model_is_ready(folder: Path) -> None:
+    good, bad = request_of([1])["inputs"], request_of([1], name="q")["inputs"]
     models = [
         {"name": "good", "file": "gelu.wasm", "warm_up": good},
         {"name": "bad", "file": "gelu.wasm", "warm_up": bad},
@@ -308,7 +307,7 @@ def test_health_has_its_aliases_and_the_configured_endpoint(folder: Path) -> Non
 
 
 @pytest.mark.service
-def test_models_metadata_and_version_are_told(client: Client) -> None:
+def test_models_metadata_and_version(client: Client) -> None:
     _, models = client.get("/v1/models")
     assert models["object"] == "list"
     assert [(each["id"], each["object"]) for each in models["data"]] == [(name, "model") for name in EXAMPLES]
@@ -321,7 +320,7 @@ def test_models_metadata_and_version_are_told(client: Client) -> None:
 
 @pytest.mark.service
 def test_metrics_are_on_both_ports(client: Client) -> None:
-    client.infer("gelu", one([1]))
+    client.infer("gelu", request_of([1]))
     client.infer("gelu", {})
     for path, port in (("/metrics", client.port), ("/v1/metrics", client.port), ("/metrics", client.metrics_port)):
         status, text = client.get(path, port=port)
@@ -332,32 +331,16 @@ def test_metrics_are_on_both_ports(client: Client) -> None:
 
 
 @pytest.mark.service
-def test_the_api_description_has_the_schema_of_requests_and_answers(client: Client) -> None:
-    _, described = client.get("/openapi.json")
-    infer = described["paths"]["/v1/models/{name}/infer"]["post"]
+def test_the_openapi_description_has_the_schemas_of_requests_and_responses(client: Client) -> None:
+    _, description = client.get("/openapi.json")
+    infer = description["paths"]["/v1/models/{name}/infer"]["post"]
     assert "inputs" in infer["requestBody"]["content"]["application/json"]["schema"]["properties"]
-    references = [text.split('"')[0] for text in json.dumps(described).split('"$ref": "#/components/schemas/')[1:]]
-    assert set(references) <= set(described["components"]["schemas"])
+    references = [text.split('"')[0] for text in json.dumps(description).split('"$ref": "#/components/schemas/')[1:]]
+    assert set(references) <= set(description["components"]["schemas"])
 
 
 @pytest.mark.service
-def test_the_probe_tells_a_ready_service_from_none(
-    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SERVICE_PORT", str(client.port))
-    assert probe.main(["/health", "/v1/health/ready"]) == 0
-    assert probe.main(["/nothing"]) == 1
-    assert "/nothing: 404" in capsys.readouterr().out
-    monkeypatch.setenv("NIM_SERVER_PORT", str(free_port()))
-    assert probe.main([]) == 1
-    assert "no response on port" in capsys.readouterr().out
-    monkeypatch.setenv("NIM_HTTP_API_PORT", "0x50")
-    assert probe.main([]) == 1
-    assert "NIM_HTTP_API_PORT must be a port" in capsys.readouterr().out
-
-
-@pytest.mark.service
-def test_the_copied_package_serves_without_portalis_and_ends_well_on_sigterm(folder: Path, tmp_path: Path) -> None:
+def test_the_copied_package_serves_without_portalis_and_ends_on_sigterm(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "portalis_service").symlink_to(ROOT / "nim" / "service")
     (tmp_path / "portalis_backend").symlink_to(island())
     settings = folder / "service.json"
@@ -372,35 +355,17 @@ def test_the_copied_package_serves_without_portalis_and_ends_well_on_sigterm(fol
     process = subprocess.Popen(command, cwd=tmp_path, env=os.environ | ports, stderr=subprocess.PIPE, text=True)
     try:
 
-        def answers() -> bool:
+        def is_live() -> bool:
             assert process.poll() is None
             with contextlib.suppress(OSError):
                 return client.get("/v1/health/live")[0] == 200
             return False
 
-        waiting.until(answers)
+        waiting.until(is_live)
         client.wait_ready()
-        assert client.infer("gelu", one([0]))[1]["outputs"][0]["data"] == [0.0]
+        assert client.infer("gelu", request_of([0]))[1]["outputs"][0]["data"] == [0.0]
     finally:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=waiting.PATIENCE_S)
     assert process.returncode == 0, log
     assert "model 'gelu' is ready" in log and "Traceback" not in log
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "Invalid JSON"),
-        ('{"models": []}', "models: Tuple should have at least 1 item"),
-        ('{"models": [{"name": "a/b", "file": "../x.wasm"}], "port": 1}', "models[0].file"),
-        ('{"models": [{"name": "a", "file": "a"}, {"name": "a", "file": "b"}]}', "models has a more than once"),
-    ],
-)
-def test_settings_that_cannot_be_end_the_service_with_2_and_the_reason(tmp_path: Path, text: str, words: str) -> None:
-    file = tmp_path / "service.json"
-    file.write_text(text)
-    command = [sys.executable, "-m", "portalis.nim.service", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert words in done.stderr and "Traceback" not in done.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from portalis.nim.service.ports import VARIABLES, all_ports
 from portalis.nim.service.settings import InvalidSettings, read_settings
+from tests.parts import ROOT
 from tests.running.ports import free_port
 from tests.running.waiting import PATIENCE_S
 
@@ -100,3 +103,21 @@ def test_invalid_settings_are_reported_by_key(tmp_path: Path, changes: dict[str,
     with pytest.raises(InvalidSettings) as caught:
         read_settings(file, {})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Invalid JSON"),
+        ('{"models": []}', "models: Tuple should have at least 1 item"),
+        ('{"models": [{"name": "a/b", "file": "../x.wasm"}], "port": 1}', "models[0].file"),
+        ('{"models": [{"name": "a", "file": "a"}, {"name": "a", "file": "b"}]}', "models has a more than once"),
+    ],
+)
+def test_invalid_settings_end_the_service_with_2_and_the_reason(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "service.json"
+    file.write_text(text)
+    command = [sys.executable, "-m", "portalis.nim.service", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
