@@ -20,7 +20,7 @@ _CPU = re.compile(r"[1-9][0-9]*m?|[1-9][0-9]*\.[0-9]+|0\.[0-9]*[1-9][0-9]*")
 def _amount(pattern: re.Pattern[str], what: str) -> AfterValidator:
     def check(text: str) -> str:
         if pattern.fullmatch(text) is None:
-            raise ValueError(f"{text!r} is no amount of {what}")
+            raise ValueError(f"expected {what}, got {text!r}")
         return text
 
     return AfterValidator(check)
@@ -31,8 +31,10 @@ def whole_match(pattern: re.Pattern[str]) -> dict[str, JsonValue]:
     return {"type": "string", "pattern": f"^(?:{pattern.pattern})$"}
 
 
-Memory = Annotated[str, _amount(_MEMORY, "memory: write such as 512Mi or 2Gi"), WithJsonSchema(whole_match(_MEMORY))]
-Cpu = Annotated[str, _amount(_CPU, "CPU: write such as 500m or 2"), WithJsonSchema(whole_match(_CPU))]
+Memory = Annotated[
+    str, _amount(_MEMORY, "an amount of memory such as 512Mi or 2Gi"), WithJsonSchema(whole_match(_MEMORY))
+]
+Cpu = Annotated[str, _amount(_CPU, "an amount of CPU such as 500m or 2"), WithJsonSchema(whole_match(_CPU))]
 
 
 def memory_bytes(amount: str) -> int:

@@ -1,1 +1,1 @@
-"""The contracts with the agents before and behind: what is read, what is reported, and how errors look."""
+"""The contracts with upstream and downstream agents: input, report and errors."""

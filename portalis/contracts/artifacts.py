@@ -1,4 +1,4 @@
-"""What a run made (requirements 2.6): containers, Triton models, extensions, archives, documents, manifests."""
+"""Artifacts of a run (requirements 2.6): images, Triton models, extensions, archives, deployment manifests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImageLayer(Record):
 
 
 class HealthCheckConfig(Record):
-    """How an engine asks whether a container is healthy."""
+    """The health check of a container."""
 
     endpoint: str
     interval_seconds: U64
@@ -45,11 +45,11 @@ class ContainerArtifact(Record):
     exposed_ports: tuple[U32, ...]
     environment_vars: dict[str, str]
     image_digest: str
-    """``sha256:`` and the digest."""
+    """``sha256:`` and 64 hexadecimal digits."""
 
     @property
     def reference(self) -> str:
-        """Name and tag, as container engines take them."""
+        """Name and tag, as in the commands of container engines."""
         return f"{self.image_name}:{self.image_tag}"
 
 
@@ -59,7 +59,7 @@ class TritonModelArtifact(Record):
     model_name: str
     model_version: U32
     model_repository_path: AbsolutePath
-    """The model's own folder in the repository."""
+    """The model's directory in the repository."""
     config_pbtxt_path: AbsolutePath
     wasm_model_paths: tuple[AbsolutePath, ...]
     """Empty for an ensemble."""
@@ -103,17 +103,17 @@ class DirectoryEntry(Record):
 
 
 class ArchiveInventory(Record):
-    """What an archive holds."""
+    """The content of an archive."""
 
     total_files: U32
     total_directories: U32
     file_types: dict[str, U32]
-    """How many files have each ending."""
+    """The number of files by file name extension."""
     directories: tuple[DirectoryEntry, ...]
 
 
 class DistributionArchive(Record):
-    """An archive."""
+    """A distribution archive."""
 
     archive_name: str
     archive_path: AbsolutePath
@@ -123,13 +123,13 @@ class DistributionArchive(Record):
     contents: ArchiveInventory
     checksums: dict[ChecksumAlgorithm, str]
     manifest_path: AbsolutePath | None
-    """The manifest that is also in the archive; null when none was wanted."""
+    """The manifest, which is also in the archive; null if it is disabled."""
     readme_path: AbsolutePath | None
-    """The README that is also in the archive; null when none was wanted."""
+    """The README, which is also in the archive; null if it is disabled."""
 
 
 class DeploymentType(Choice):
-    """What a deployment manifest is for."""
+    """The tool that reads a deployment manifest."""
 
     Kubernetes = "Kubernetes"
     DockerCompose = "DockerCompose"

@@ -1,4 +1,4 @@
-"""The documents that a run wrote (requirements 2.6): API descriptions and guides."""
+"""Documentation of a run (requirements 2.6): API descriptions and guides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..spec.package_spec import ApiDocFormat
 
 
 class HttpMethod(Choice):
-    """What can be done with a path."""
+    """An HTTP method of a path."""
 
     GET = "GET"
     POST = "POST"
@@ -22,7 +22,7 @@ class HttpMethod(Choice):
 
 
 class ParameterLocation(Choice):
-    """Where a parameter is."""
+    """The location of a parameter."""
 
     Path = "path"
     Query = "query"
@@ -31,7 +31,7 @@ class ParameterLocation(Choice):
 
 
 class _WithSchema(Record):
-    """Has a field called ``schema``, a name that pydantic keeps for itself: it is `schema_` in Python only."""
+    """A base with a field ``schema``, which is `schema_` in Python because pydantic reserves the name."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -39,7 +39,7 @@ class _WithSchema(Record):
 
 
 class JsonSchema(Record):
-    """The outline of a schema; the document itself has the whole of it."""
+    """The outline of a schema; the API document has the complete one."""
 
     schema_type: str
     properties: dict[str, JsonSchema] = Field(default_factory=dict)
@@ -63,7 +63,7 @@ class Parameter(_WithSchema):
 
 
 class RequestBody(Record):
-    """What an operation takes."""
+    """The request body of an operation."""
 
     description: str
     content: dict[str, MediaTypeObject]
@@ -71,7 +71,7 @@ class RequestBody(Record):
 
 
 class Response(Record):
-    """What an operation answers."""
+    """A response of an operation."""
 
     description: str
     content: dict[str, MediaTypeObject] = Field(default_factory=dict)
@@ -89,21 +89,21 @@ class Operation(Record):
 
 
 class PathItem(Record):
-    """A path and what can be done with it."""
+    """A path and its operations."""
 
     path: str
     methods: dict[HttpMethod, Operation]
 
 
 class ServerConfig(Record):
-    """Where the service answers."""
+    """The address of the service."""
 
     url: str
     description: str
 
 
 class Components(Record):
-    """What the document shares among its parts."""
+    """Components that several parts of the document reference."""
 
     schemas: dict[str, JsonSchema] = Field(default_factory=dict)
     responses: dict[str, Response] = Field(default_factory=dict)
@@ -132,7 +132,7 @@ class ApiDocumentation(Record):
 
 
 class DocumentFormat(Choice):
-    """How a guide is written."""
+    """The format of a guide."""
 
     Markdown = "Markdown"
     HTML = "HTML"
@@ -140,7 +140,7 @@ class DocumentFormat(Choice):
 
 
 class IntegrationGuide(Record):
-    """A guide."""
+    """A guide for users of the package."""
 
     title: str
     format: DocumentFormat

@@ -1,4 +1,4 @@
-"""Errors as the output contract has them (requirements 4.3): values of one tree, each with what to do about it."""
+"""Errors of the output contract (requirements 4.3), each with a remediation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..spec.base import Choice
 
 
 class PackagingStage(Choice):
-    """Where a run was. The first and the last two are beyond the requirements, which have no name for them."""
+    """A stage of a run. The first and the last two are not in the requirements, which have no name for them."""
 
     InputValidation = "InputValidation"
     NimGeneration = "NimGeneration"
@@ -25,7 +25,7 @@ class PackagingStage(Choice):
 
 
 class ErrorType(Choice):
-    """What kind of thing failed."""
+    """The kind of a failure."""
 
     ContainerBuildError = "ContainerBuildError"
     TritonConfigError = "TritonConfigError"
@@ -38,7 +38,7 @@ class ErrorType(Choice):
 
 
 class ErrorContext(Record):
-    """When and where it failed."""
+    """Time and stage of a failure."""
 
     pipeline_id: str
     agent: Literal["PackagingAgent"] = "PackagingAgent"
@@ -47,7 +47,7 @@ class ErrorContext(Record):
 
 
 class NimGenerationError(Record):
-    """Images that could not be made."""
+    """Images that could not be built."""
 
     kind: Literal["NimGenerationError"] = "NimGenerationError"
     failed_containers: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class NimGenerationError(Record):
 
 
 class TritonConfigError(Record):
-    """Models that could not be made, or that a check refused."""
+    """Models that could not be generated, or that validation rejected."""
 
     kind: Literal["TritonConfigError"] = "TritonConfigError"
     failed_models: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class ArchiveCreationError(Record):
 
 
 class PublishingError(Record):
-    """What a registry did not take."""
+    """Artifacts that could not be published."""
 
     kind: Literal["PublishingError"] = "PublishingError"
     registry_url: str
@@ -90,19 +90,19 @@ class PublishingError(Record):
 
 
 class InputError(Record):
-    """What is wrong with a spec, a contract file or a command line; beyond the requirements."""
+    """Problems of a spec, a contract file or a command line. Not in the requirements."""
 
     kind: Literal["InputError"] = "InputError"
     source: str
-    """What was read."""
+    """The file, or another name of the input."""
     validation_errors: tuple[str, ...] = ()
 
 
 class InputProblem(Record):
-    """One thing that is wrong with an input."""
+    """A problem of an input."""
 
     where: str
-    """Its path, such as ``triton_config.inputs[0].dims``; empty for the whole."""
+    """The key path, such as ``triton_config.inputs[0].dims``; empty for the whole input."""
     message: str
     remediation: str
 
@@ -119,14 +119,14 @@ ErrorDetails = Annotated[
 
 
 class RemediationSuggestion(Record):
-    """What to do."""
+    """A summary and steps that fix a problem."""
 
     summary: str
     steps: tuple[str, ...] = ()
 
 
 class PackagingError(Record):
-    """One failure."""
+    """A failure of a run or of a command."""
 
     error_type: ErrorType
     message: str
@@ -134,6 +134,6 @@ class PackagingError(Record):
     remediation: RemediationSuggestion
     details: ErrorDetails | None = None
     type: str | None = None
-    """The name of the error's class, such as ``ModuleError``, where a command ended with it."""
+    """The name of the error's class, such as ``ModuleError``, if a command failed with it."""
     problems: tuple[InputProblem, ...] = ()
-    """All that is wrong with the input."""
+    """All problems of the input."""

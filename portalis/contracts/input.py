@@ -1,4 +1,4 @@
-"""What the agent before hands over (requirements 4.1): ``packaging-input.json``, and the spec that it comes to."""
+"""The input contract (requirements 4.1), ``packaging-input.json`` of the upstream agent, and its spec."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _STAND_INS: dict[Loc, Any] = {
     ("context", "pipeline_id"): "unnamed",
     ("context", "mode"): "library",
 }
-# where in the contract lies what the spec calls by another name
-_PLACES = {
+# locations in the contract of values that have a different key in the spec
+_CONTRACT_KEYS = {
     "test_results": "test_results.results_path",
     "parity_report": "test_results.parity_report_path",
     "benchmarks": "test_results.benchmarks_path",
@@ -52,13 +52,15 @@ _PLACES = {
     "pipeline_id": "context.pipeline_id",
     "mode": "context.mode",
 }
-_MODULE_PLACE = re.compile(r"\bwasm_binaries(\[\d+\])(\.(?:name|path)\b)?")
+_MODULE_LOC = re.compile(r"\bwasm_binaries(\[\d+\])(\.(?:name|path)\b)?")
 _MODULE_KEYS = {".name": ".crate_name", ".path": ".file_path", None: ""}
 
 
 class WasmBinary(Structure):
-    """A module from the build. What is told of it beside its name and file is what the build believes: the size is
-    compared, and the manifest says what inspection finds."""
+    """A module from the build.
+
+    Its size is compared with the file's. Other properties are not used: the manifest has those that inspection finds.
+    """
 
     crate_name: NonEmpty
     file_path: Path
@@ -79,7 +81,7 @@ class WasmBinaries(Structure):
 
 
 class TestResults(Structure):
-    """Where the reports of the tests are."""
+    """Paths of the test reports."""
 
     __test__ = False  # pytest would take it for a test
 
@@ -89,7 +91,7 @@ class TestResults(Structure):
 
 
 class Context(Structure):
-    """Where in the pipeline this is."""
+    """The position in the pipeline of agents."""
 
     pipeline_id: NonEmpty
     previous_agent: Literal["TestAgent"] = "TestAgent"
@@ -97,7 +99,7 @@ class Context(Structure):
 
 
 class PackagingAgentInput(Structure):
-    """All that packaging gets."""
+    """The input of the packaging agent."""
 
     wasm_binaries: WasmBinaries
     test_results: TestResults
@@ -106,23 +108,23 @@ class PackagingAgentInput(Structure):
 
     @classmethod
     def from_test_output(cls, output: Mapping[str, Any], *, base: Path | None = None) -> PackagingAgentInput:
-        """What the test agent handed over; what it and the build say more than is read here is left alone.
+        """The input from the test agent's output. Additional keys of the output and of the build are ignored.
 
-        Relative paths start at `base` (the working directory). Raises InputProblems with everything that is wrong.
+        Relative paths start at `base` (default: the working directory). Raises InputProblems with all problems.
         """
-        data = _known(cls, output)
+        data = _known_keys(cls, output)
         for key, model in (("wasm_binaries", WasmBinaries), ("test_results", TestResults), ("context", Context)):
             if key in data:
-                data[key] = _known(model, data[key])
+                data[key] = _known_keys(model, data[key])
         modules, context = data.get("wasm_binaries"), data.get("context", {})
         if isinstance(modules, dict) and isinstance(modules.get("binaries"), (list, tuple)):
-            modules["binaries"] = [_known(WasmBinary, each) for each in modules["binaries"]]
+            modules["binaries"] = [_known_keys(WasmBinary, each) for each in modules["binaries"]]
         if isinstance(context, dict):
             data["context"] = {**context, "previous_agent": AGENT}
-        return _checked(data, base=base or Path.cwd(), source="the test agent's output")[0]
+        return _validated(data, base=base or Path.cwd(), source="the test agent's output")[0]
 
     def to_spec(self) -> PackageSpec:
-        """The spec that this comes to."""
+        """The equivalent spec."""
         tests = self.test_results
         return PackageSpec(
             **{key: getattr(self.packaging_configuration, key) for key in PackagingSettings.model_fields},
@@ -137,35 +139,35 @@ class PackagingAgentInput(Structure):
 
 
 def read_input(path: Path) -> PackageSpec:
-    """The spec that a ``packaging-input.json`` comes to; its relative paths start at the file's folder.
+    """The spec from a ``packaging-input.json``. Relative paths start at the file's directory.
 
-    Raises UsageError for a file that cannot be read, InputProblems with everything that is wrong in it.
+    Raises UsageError if the file cannot be read, and InputProblems with all its problems.
     """
-    return _checked(read_document(path), base=path.absolute().parent, source=str(path))[1]
+    return _validated(read_document(path), base=path.absolute().parent, source=str(path))[1]
 
 
-def _checked(data: Mapping[str, Any], *, base: Path, source: str) -> tuple[PackagingAgentInput, PackageSpec]:
+def _validated(data: Mapping[str, Any], *, base: Path, source: str) -> tuple[PackagingAgentInput, PackageSpec]:
     found = salvage(PackagingAgentInput, data, _STAND_INS, source=source)
     problems = list(found.problems)
     if found.model is not None:
-        given = make_absolute(found.model, base)
-        spec = given.to_spec()
+        contract = make_absolute(found.model, base)
+        spec = contract.to_spec()
         problems += independent_problems(
-            [*_sizes(given), *map(in_contract, invariant_problems(spec, base))], found.left_out
+            [*_size_problems(contract), *map(in_contract, invariant_problems(spec, base))], found.removed
         )
         if not problems:
-            return given, spec
+            return contract, spec
     raise InputProblems(problems, source=source, pipeline_id=_run_id(data))
 
 
 def _run_id(data: Mapping[str, Any]) -> str | None:
     context, settings = data.get("context"), data.get(_SETTINGS)
-    told = context.get("pipeline_id") if isinstance(context, Mapping) else None
-    return told if isinstance(told, str) and told else run_id(settings)
+    own = context.get("pipeline_id") if isinstance(context, Mapping) else None
+    return own if isinstance(own, str) and own else run_id(settings)
 
 
-def _known(model: type[Structure], value: Any) -> Any:
-    """The keys of `model` in a table; what is no table is as it was."""
+def _known_keys(model: type[Structure], value: Any) -> Any:
+    """A table with only the keys of `model`; any other value is returned as it is."""
     return {key: value[key] for key in model.model_fields if key in value} if isinstance(value, Mapping) else value
 
 
@@ -179,39 +181,39 @@ def _module(binary: WasmBinary) -> WasmBinaryPath:
     )
 
 
-def _sizes(given: PackagingAgentInput) -> Iterator[Problem]:
-    """A module that has another size than its build says is another module."""
-    for i, binary in enumerate(given.wasm_binaries.binaries):
+def _size_problems(contract: PackagingAgentInput) -> Iterator[Problem]:
+    """Problems of modules whose size differs from the build's, because they are not the files that were built."""
+    for i, binary in enumerate(contract.wasm_binaries.binaries):
         if binary.size_bytes is None or not binary.file_path.is_file():
             continue
         size = binary.file_path.stat().st_size
         if size != binary.size_bytes:
             yield Problem(
                 where=f"wasm_binaries.binaries[{i}].size_bytes",
-                message=f"the build says {binary.size_bytes} bytes, but {binary.file_path} has {size}",
-                remediation="Hand over the file that was built.",
+                message=f"expected {binary.size_bytes} bytes (from the build), but {binary.file_path} has {size}",
+                remediation="Pass the file that was built.",
             )
 
 
 def in_contract(problem: Problem) -> Problem:
-    """`problem`, found in the spec, in the contract's own terms."""
+    """`problem` of the spec, with the keys of the contract."""
     return replace(
         problem,
-        where=_place(problem.where),
+        where=_contract_loc(problem.where),
         message=_modules_named(problem.message),
-        remediation=_modules_named(problem.remediation).replace("a `name` of", "a `crate_name` of"),
-        also=tuple(map(_place, problem.also)),
+        remediation=_modules_named(problem.remediation).replace("a unique `name`", "a unique `crate_name`"),
+        also=tuple(map(_contract_loc, problem.also)),
     )
 
 
-def _place(where: str) -> str:
+def _contract_loc(where: str) -> str:
     head = re.split(r"[.\[]", where, maxsplit=1)[0]
     if head == "wasm_binaries":
         return _modules_named(where)
-    if head in _PLACES:
-        return _PLACES[head] + where[len(head) :]
+    if head in _CONTRACT_KEYS:
+        return _CONTRACT_KEYS[head] + where[len(head) :]
     return f"{_SETTINGS}.{where}" if head in PackagingSettings.model_fields else where
 
 
 def _modules_named(text: str) -> str:
-    return _MODULE_PLACE.sub(lambda found: f"wasm_binaries.binaries{found[1]}{_MODULE_KEYS[found[2]]}", text)
+    return _MODULE_LOC.sub(lambda found: f"wasm_binaries.binaries{found[1]}{_MODULE_KEYS[found[2]]}", text)

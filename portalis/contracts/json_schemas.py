@@ -1,4 +1,4 @@
-"""The JSON Schemas of what portalis reads and writes, by name."""
+"""JSON Schemas of the documents that portalis reads and writes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SCHEMAS: Final[dict[str, type[BaseModel]]] = {
     "error": PackagingError,
     "manifest": PackageManifest,
 }
-_READ = ("spec", "input")  # what is read takes values in more forms than what is written has
+_READ = ("spec", "input")  # documents that are read allow more forms of a value than those that are written
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema_text(name: str) -> str:
-    """The schema called `name`, as JSON text. Raises UsageError for a name that is none."""
+    """The schema `name` as JSON text. Raises UsageError for an unknown name."""
     model = SCHEMAS.get(name)
     if model is None:
-        raise UsageError(f"there is no schema {name!r}", remediation=did_you_mean(name, list(SCHEMAS)))
+        raise UsageError(f"unknown schema {name!r}", remediation=did_you_mean(name, list(SCHEMAS)))
     schema = model.model_json_schema(mode="validation" if name in _READ else "serialization")
     return json.dumps({"$schema": DRAFT, **schema}, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""What a run reports (requirements 4.2); written as ``packaging-report.json``."""
+"""The output contract (requirements 4.2): the report of a run, ``packaging-report.json``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .published import PublishedArtifact
 
 
 class Status(Choice):
-    """How a run ended."""
+    """The result of a run."""
 
     Success = "success"
     PartialSuccess = "partial_success"
@@ -28,7 +28,7 @@ class Status(Choice):
 
 
 class Artifacts(Record):
-    """Everything that a run made."""
+    """The artifacts of a run."""
 
     nim_containers: tuple[ContainerArtifact, ...] = ()
     triton_models: tuple[TritonModelArtifact, ...] = ()
@@ -39,16 +39,16 @@ class Artifacts(Record):
     deployment_manifests: tuple[DeploymentManifest, ...] = ()
 
     def total_artifacts_count(self) -> int:
-        """How many there are."""
+        """The number of artifacts."""
         return sum(len(getattr(self, kind)) for kind in type(self).model_fields)
 
     def joined(self, other: Artifacts) -> Artifacts:
-        """These and the others."""
+        """These artifacts and those of `other`."""
         return Artifacts(**{kind: getattr(self, kind) + getattr(other, kind) for kind in type(self).model_fields})
 
 
 class WarningSeverity(Choice):
-    """How much a warning matters."""
+    """The importance of a warning."""
 
     High = "High"
     Medium = "Medium"
@@ -56,7 +56,7 @@ class WarningSeverity(Choice):
 
 
 class PackagingWarning(Record):
-    """Something that a user should know (``Warning``)."""
+    """A warning to the user (``Warning`` in the requirements)."""
 
     message: str
     severity: WarningSeverity
@@ -64,41 +64,41 @@ class PackagingWarning(Record):
 
 
 class ValidationResult(Record):
-    """What one check said of one artifact."""
+    """The result of one validation of one artifact."""
 
     name: str
-    """What was checked."""
+    """The name of the artifact."""
     check: str
-    """How it was checked, such as ``static`` or ``live``."""
+    """The kind of validation, such as ``static`` or ``live``."""
     valid: bool
     tried: bool = True
-    """False where the check was asked for and could not be made; the artifact is not valid then, nor refused."""
+    """False if a requested validation was not possible; the artifact is then neither valid nor rejected."""
     report: str
 
 
 class StageReport(Record):
-    """How one stage ended."""
+    """The outcome of a stage."""
 
     stage: PackagingStage
     name: str
     outcome: Literal["produced", "skipped", "failed"]
     reason: str | None = None
-    """Why it was skipped, or failed."""
+    """Why the stage was skipped or failed."""
     seconds: FloatSeconds
 
 
 class PackageMetadata(Record):
-    """The manifest and the checksums."""
+    """The manifest and the checksums of the package."""
 
     package_manifest: PackageManifest | None
-    """Null when the run failed."""
+    """Null if the run failed."""
     checksums: dict[AbsolutePath, Sha256]
     total_artifacts: U32
     total_size_bytes: U64
 
 
 class PackagingMetrics(Record):
-    """Where the time went, in seconds."""
+    """Durations, in seconds."""
 
     packaging_time_seconds: FloatSeconds
     nim_generation_time: FloatSeconds
@@ -108,7 +108,7 @@ class PackagingMetrics(Record):
 
 
 class Diagnostics(Record):
-    """What went wrong, and what to look at."""
+    """Warnings, errors and results of validation."""
 
     warnings: tuple[PackagingWarning, ...] = ()
     errors: tuple[PackagingError, ...] = ()
@@ -124,4 +124,4 @@ class PackagingAgentOutput(Record):
     packaging_metrics: PackagingMetrics
     diagnostics: Diagnostics
     published: tuple[PublishedArtifact, ...] = ()
-    """What is in a registry."""
+    """The artifacts that are in a registry."""

@@ -1,4 +1,4 @@
-"""The package manifest (requirements 2.6): what is in a package, where it comes from, how it was tested."""
+"""The package manifest (requirements 2.6): files, sources, build and tests of a package."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class ArtifactEntry(Record):
 
     name: str
     path: str
-    """Relative to the package."""
+    """The path relative to the package."""
     size_bytes: U64
     checksum_sha256: Sha256
     artifact_type: str
 
 
 class ArtifactsInventory(Record):
-    """The files by what made them."""
+    """The files, grouped by the stage that wrote them."""
 
     nim_containers: tuple[ArtifactEntry, ...] = ()
     triton_models: tuple[ArtifactEntry, ...] = ()
@@ -33,7 +33,7 @@ class ArtifactsInventory(Record):
 
 
 class WasmBinaryInfo(Record):
-    """One module."""
+    """A module of the package."""
 
     name: str
     size_bytes: U64
@@ -43,7 +43,7 @@ class WasmBinaryInfo(Record):
 
 
 class BuildInfo(Record):
-    """How the modules were built; null is unknown."""
+    """The build of the modules; null means unknown."""
 
     rust_version: str | None = None
     cargo_version: str | None = None
@@ -53,7 +53,7 @@ class BuildInfo(Record):
 
 
 class BenchmarkResult(Record):
-    """One benchmark."""
+    """The result of a benchmark."""
 
     name: str
     python_time_ms: float | None = None
@@ -62,7 +62,7 @@ class BenchmarkResult(Record):
 
 
 class PerformanceMetrics(Record):
-    """How the modules compare with the Python they come from; null is unknown."""
+    """The performance of the modules relative to the original Python code; null means unknown."""
 
     benchmark_results: tuple[BenchmarkResult, ...] = ()
     speedup_factor: float | None = None
@@ -85,4 +85,4 @@ class PackageManifest(Record):
     test_info: TestInfo
     performance_metrics: PerformanceMetrics
     notes: tuple[str, ...] = ()
-    """What a reader should know, such as the stages that failed."""
+    """Notes for readers, such as the stages that failed."""

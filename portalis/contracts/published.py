@@ -1,4 +1,4 @@
-"""What a run has published: where, and under which digest."""
+"""Artifacts in a registry, with repository and digest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class PublishedKind(Choice):
-    """What kind of thing lies in the registry."""
+    """The kind of a published artifact."""
 
     Image = "Image"
     Module = "Module"
@@ -25,24 +25,24 @@ class PublishedKind(Choice):
 
 
 class PublishedArtifact(Record):
-    """Something in a registry."""
+    """An artifact in a registry."""
 
     kind: PublishedKind
     name: str
-    """The file, or the image as the engine calls it."""
+    """The file name, or the image's name in the engine."""
     repository: str
-    """With the registry's host."""
+    """The repository with the registry's host."""
     tag: str | None = None
-    """Null for what refers to another artifact, which has a digest alone."""
+    """Null for an artifact that refers to another one: it has only a digest."""
     digest: Digest
     subject: Digest | None = None
-    """The artifact that it is about."""
+    """The digest of the artifact that this one refers to."""
     size_bytes: U64 | None = None
-    """Of its content; null where only the engine knows."""
+    """The size of the content; null if only the engine knows it."""
     sent: bool
-    """False where the registry had it already."""
+    """False if it was in the registry before."""
 
     @property
     def reference(self) -> str:
-        """``repository@sha256:…``, which always means this."""
+        """``repository@sha256:…``, which always identifies this artifact."""
         return f"{self.repository}@{self.digest}"

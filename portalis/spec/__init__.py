@@ -1,4 +1,4 @@
-"""What a package is made of: the spec file as immutable structures, read strictly, every problem told at once."""
+"""The spec file of a package as immutable structures, read strictly; all its problems are reported together."""
 
 from .package_spec import PackageSpec, PackagingConfiguration, WasmBinaryPath
 from .read import read_spec

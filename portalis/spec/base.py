@@ -1,4 +1,4 @@
-"""The base of every structure in a spec file, and the kinds of values that its fields share."""
+"""Base classes of the structures in a spec file, and types that their fields share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ U32_MAX = 2**32 - 1
 I64_MAX = 2**63 - 1
 U64_MAX = 2**64 - 1
 _DURATION = re.compile(r"(?=.)(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
-# as semver.org has it; semver itself reads the value
+# as defined by semver.org, for the JSON Schema; the semver package parses values
 _NUMBER = "(?:0|[1-9][0-9]*)"
 _IDENTIFIER = f"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _VERSION = re.compile(
@@ -35,17 +35,17 @@ def _form(value: Any) -> str:
 
 
 BY_FORM = Discriminator(_form)
-"""For a union of a table (tagged `TABLE`) and something that is none (tagged `WORD`): an error is about one of them."""
+"""Discriminates a table (tagged `TABLE`) from any other value (tagged `WORD`), so that errors are about one of them."""
 
 
 class Structure(Documented):
-    """Immutable; takes its own keys only, and no value of another type than its field has."""
+    """An immutable table of a spec. It rejects unknown keys and values of a different type."""
 
     model_config = ConfigDict(strict=True)
 
 
 class Choice(str, Enum):
-    """A closed set of words, written in a spec as the requirements write them."""
+    """An enumeration; the values in a spec are those of the requirements."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -54,9 +54,9 @@ class Choice(str, Enum):
 def _semantic(text: str) -> str:
     import semver
 
-    # its parser lets a line break through at the end
+    # its parser accepts a line break at the end
     if not text.isprintable() or not semver.Version.is_valid(text):
-        raise ValueError(f"{text!r} is no semantic version: write MAJOR.MINOR.PATCH, such as 1.0.0 or 1.2.0-rc.1")
+        raise ValueError(f"expected a semantic version such as 1.0.0 or 1.2.0-rc.1, got {text!r}")
     return text
 
 
@@ -66,14 +66,14 @@ def _seconds(value: Any) -> Any:
         return value
     found = _DURATION.fullmatch(value)
     if found is None:
-        raise ValueError(f"{value!r} is no duration: write seconds, or such as 30s, 2m or 1h30m")
+        raise ValueError(f"expected a duration in seconds or such as 30s, 2m or 1h30m, got {value!r}")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return hours * 3600 + minutes * 60 + seconds
 
 
 def _dim(size: int) -> int:
     if size == 0 or not -1 <= size <= I64_MAX:
-        raise ValueError(f"{size} is no size: dims are 1 or more, or -1 for any")
+        raise ValueError(f"expected a size of 1 or more, or -1 for any size, got {size}")
     return size
 
 
@@ -85,7 +85,7 @@ U32 = Annotated[int, Field(ge=0, le=U32_MAX)]
 U64 = Annotated[int, Field(ge=0, le=U64_MAX)]
 Positive = Annotated[int, Field(ge=1, le=U32_MAX)]
 Port = Annotated[int, Field(ge=1, le=PORT_MAX)]
-InsideOutput = PurePosixPath  # a path in the output directory; every `Path` is an input beside the spec file
+InsideOutput = PurePosixPath  # a path in the output directory; every `Path` is an input file or directory
 Seconds = Annotated[
     int,
     Field(ge=1, le=U32_MAX),
@@ -93,7 +93,7 @@ Seconds = Annotated[
     WithJsonSchema(
         {
             "anyOf": [{"type": "integer", "minimum": 1, "maximum": U32_MAX}, whole_match(_DURATION)],
-            "description": "Seconds, or such as 30s, 2m or 1h30m.",
+            "description": "Seconds, or a duration such as 30s, 2m or 1h30m.",
         }
     ),
 ]

@@ -1,4 +1,4 @@
-"""What earlier stages tell of the modules: the build, its tests and its source. Reports may say more than is read."""
+"""Reports of upstream agents about the modules: build, tests and source. Additional keys are ignored."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .base import NonEmpty, Path, Structure
 
 
 class Reported(Structure):
-    """Written by somebody else's tool: keys that are not known are left alone, and what is unknown is null."""
+    """A structure that other tools write: unknown keys are ignored, and unknown values are null."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class TestInfo(Reported):
-    """How the tests went."""
+    """The results of the tests."""
 
     __test__ = False  # pytest would take it for a test
 
@@ -26,7 +26,7 @@ class TestInfo(Reported):
 
 
 class SourceInfo(Reported):
-    """Where the modules come from."""
+    """The source of the modules."""
 
     original_python_source: str | None = None
     python_version: str | None = None
@@ -35,7 +35,7 @@ class SourceInfo(Reported):
 
 
 class BuildManifest(Reported):
-    """How the modules were built."""
+    """The build of the modules."""
 
     package_name: NonEmpty | None = None
     package_version: NonEmpty | None = None
@@ -44,6 +44,6 @@ class BuildManifest(Reported):
     build_time_seconds: float | None = None
     total_wasm_size_bytes: int | None = None
     workspace_root: Path | None = None
-    """The folder of the Rust source, for the archive."""
+    """The directory of the Rust source, for the archive."""
     source_info: SourceInfo | None = None
     test_info: TestInfo | None = None

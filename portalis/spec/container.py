@@ -1,4 +1,4 @@
-"""How service images are made and run (requirements 2.2)."""
+"""The build and the operation of service images (requirements 2.2)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class WasmRuntime(Choice):
 
 
 class VolumeMount(Structure):
-    """A folder of the host that the container sees."""
+    """A directory of the host that is mounted in the container."""
 
     host_path: NonEmpty
     container_path: NonEmpty
@@ -38,22 +38,22 @@ class VolumeMount(Structure):
 
 
 class ContainerConfiguration(Structure):
-    """One service image for each module, or one for the package."""
+    """Settings of the service images: one for each module, or one for the package."""
 
     base_image: NonEmpty = "python:3.12-slim-bookworm"
-    """The image to build on: any that has Python 3.10 to 3.13 with pip."""
+    """The base image, with Python 3.10 to 3.13 and pip."""
     runtime: ContainerRuntime = ContainerRuntime.Docker
     image_name: NonEmpty | None = None
-    """The image's name, for a package of one module. Else a dash and the module's name come behind it, or behind the
-    package's name when it is not given."""
+    """The image's name, for a package of one module. With several modules, a dash and the module's name are appended to
+    it; without this key, they are appended to the package's name."""
     image_tag: NonEmpty | None = None
-    """The package's version when not given."""
+    """By default the package's version."""
     labels: dict[NonEmpty, str] = Field(default_factory=dict)
     wasm_runtime: WasmRuntime = WasmRuntime.Wasmtime
     wasm_runtime_version: NonEmpty | None = None
-    """The version that portalis was tested with when not given; for Wasmer and WasmEdge the one that is found."""
+    """By default the version that portalis was tested with; for Wasmer and WasmEdge the installed version."""
     wasm_runtime_path: Path | None = None
-    """The program of Wasmer or WasmEdge, where it is not the one on PATH."""
+    """The executable of Wasmer or WasmEdge; by default the one on PATH."""
     health_check_endpoint: str = Field(default="/health", pattern=r"^/[A-Za-z0-9._~/-]*$")
     health_check_interval: Seconds = 30
     health_check_timeout: Seconds = 5
@@ -68,15 +68,15 @@ class ContainerConfiguration(Structure):
     environment_vars: dict[NonEmpty, str] = Field(default_factory=dict)
     volumes: tuple[VolumeMount, ...] = ()
     entrypoint: tuple[str, ...] = ()
-    """The service itself when empty."""
+    """By default the service."""
     command_args: tuple[str, ...] = ()
     run_as_non_root: bool = True
     read_only_root_filesystem: bool = True
     drop_capabilities: tuple[NonEmpty, ...] = ("ALL",)
     package_image: bool = False
-    """Whether one image with all modules is made instead of one for each."""
+    """Whether to build one image with all modules instead of one for each."""
     export_image: bool = False
-    """Whether each image is also saved as a tar archive in the output directory."""
+    """Whether to save each image as a tar archive in the output directory too."""
     wheelhouse: Path | None = None
-    """A folder of wheels to install from, for builds without a package index."""
+    """A directory of wheels to install from, for builds without a package index."""
     build_timeout: Seconds = 600

@@ -1,4 +1,4 @@
-"""The archive that leaves the building (requirements 2.5)."""
+"""The distribution archive (requirements 2.5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import Choice, NonEmpty, Path, Structure
 
 
 class ArchiveFormat(Choice):
-    """How the archive is packed."""
+    """The format of the archive."""
 
     TarGz = "TarGz"
     TarBz2 = "TarBz2"
@@ -19,7 +19,7 @@ class ArchiveFormat(Choice):
 
 
 class ManifestFormat(Choice):
-    """How the manifest is written."""
+    """The format of the manifest."""
 
     JSON = "JSON"
     YAML = "YAML"
@@ -27,7 +27,7 @@ class ManifestFormat(Choice):
 
 
 class ReadmeFormat(Choice):
-    """How the README is written."""
+    """The format of the README."""
 
     Markdown = "Markdown"
     PlainText = "PlainText"
@@ -35,7 +35,7 @@ class ReadmeFormat(Choice):
 
 
 class ChecksumAlgorithm(Choice):
-    """What checksum files are made of."""
+    """The algorithm of a checksum file."""
 
     SHA256 = "SHA256"
     SHA512 = "SHA512"
@@ -43,7 +43,7 @@ class ChecksumAlgorithm(Choice):
 
 
 class PublishMetadata(Structure):
-    """Who stands behind the package."""
+    """Authors and web pages of the package."""
 
     author: str = ""
     maintainer: str = ""
@@ -55,15 +55,15 @@ class PublishMetadata(Structure):
 
 
 class DistributionConfiguration(Structure):
-    """What the archive holds and how it is packed."""
+    """The content and the format of the archive."""
 
     archive_format: ArchiveFormat = ArchiveFormat.TarGz
     fallback_formats: tuple[ArchiveFormat, ...] = ()
-    """Tried in their order where the archive cannot be compressed in `archive_format`, mostly for want of memory."""
+    """Formats to try in order if the archive cannot be compressed in `archive_format`, mostly for lack of memory."""
     compression_level: int = Field(default=6, ge=0, le=9)
     include_source_rust: bool = True
     source_exclude: tuple[NonEmpty, ...] = ()
-    """Patterns as in a .gitignore for what of the Rust source is left out, or, with ! before them, kept."""
+    """Patterns, as in a .gitignore, of Rust source files to exclude, or to include if they begin with !."""
     include_test_reports: bool = True
     include_benchmarks: bool = True
     include_documentation: bool = True
@@ -74,15 +74,15 @@ class DistributionConfiguration(Structure):
     readme_template: Path | None = None
     license_file: Path | None = None
     license_type: NonEmpty | None = None
-    """An SPDX expression, such as Apache-2.0."""
+    """An SPDX license expression, such as Apache-2.0."""
     generate_checksums: bool = True
     checksum_algorithms: tuple[ChecksumAlgorithm, ...] = (ChecksumAlgorithm.SHA256,)
     sbom: bool = True
-    """Whether a software bill of materials (CycloneDX) is written, beside the archive and into it."""
+    """Whether to write a software bill of materials (CycloneDX), next to the archive and into it."""
     provenance: bool = True
-    """Whether it is written beside the archive how it came to be (SLSA, as an in-toto statement)."""
+    """Whether to write the provenance (SLSA, as an in-toto statement) next to the archive."""
     signing_key: Path | None = None
-    """A PEM file with the private key that signs the provenance. Its passphrase comes from the environment."""
+    """A PEM file with the private key that signs the provenance. The passphrase is read from the environment."""
     builder_id: NonEmpty | None = None
-    """A URI for who builds, such as that of a CI workflow, as the provenance has it."""
+    """The builder's URI in the provenance, such as that of a CI workflow."""
     publish_metadata: PublishMetadata = PublishMetadata()

@@ -1,4 +1,4 @@
-"""Reads a table from a TOML, YAML or JSON file, and refuses what would be lost on the way."""
+"""Reads a table from a TOML, YAML or JSON file, and rejects files that would lose data."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from ..bounded import CONFIG_BOUNDS, Excess, parse_json, parse_toml
 from ..errors import UsageError
 from ..escaping import printable
 
-KINDS = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
+_KINDS = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
 
 
 def read_document(path: Path) -> dict[Any, Any]:
-    """The table in `path`, with whatever values the format has. Raises UsageError where there is none."""
-    kind = KINDS.get(path.suffix.lower())
+    """The table in `path`, with all values that the format has. Raises UsageError for any other content."""
+    kind = _KINDS.get(path.suffix.lower())
     if kind is None:
         raise UsageError(
-            f"{path} has the ending {path.suffix or '(none)'!r}", remediation=f"Known are: {', '.join(KINDS)}."
+            f"{path} has the ending {path.suffix or '(none)'!r}", remediation=f"Known are: {', '.join(_KINDS)}."
         )
     text = _text(path)
     try:
         data = _PARSERS[kind](text)
     except Excess as error:
-        raise UsageError(f"{path} {error}, which no spec has") from None
+        raise UsageError(f"{path} {error}, more than a spec can have") from None
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{path} is not valid {kind}: {printable(' '.join(str(error).split()))}") from None
     if not isinstance(data, dict):
-        what = {"NoneType": "nothing", "list": "a list", "str": "a text"}.get(type(data).__name__, "a single value")
-        raise UsageError(f"{path} holds no table of keys, but {what}")
+        what = {"NoneType": "nothing", "list": "a list", "str": "a string"}.get(type(data).__name__, "a single value")
+        raise UsageError(f"{path}: expected a table, got {what}")
     return data
 
 
@@ -57,7 +57,7 @@ def _toml(text: str) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    # PyYAML is imported for YAML alone: it takes a while
+    # PyYAML is imported only for YAML, because the import takes time
     from ..bounded.yaml_text import parse_yaml
 
     return parse_yaml(text, CONFIG_BOUNDS)

@@ -1,4 +1,4 @@
-"""Turns what pydantic found into problems that a person can act on: one a place, with its path and the nearest key."""
+"""Converts pydantic's errors to problems: one per location, with its path and the nearest known key."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from .base import TABLE, WORD
 from .loc import Loc, loc_text
 from .plain import format_value
 
-# pydantic's kinds of errors in the words of a spec file
-_SENTENCES = {
-    "bool_type": "{shown} is neither true nor false",
-    "dict_type": "{shown} is no table of keys",
-    "float_type": "{shown} is no number",
+# messages for pydantic's error types, phrased for a spec file
+_MESSAGES = {
+    "bool_type": "expected true or false, got {shown}",
+    "dict_type": "expected a table, got {shown}",
+    "float_type": "expected a number, got {shown}",
     "greater_than_equal": "{shown} is less than {ge}",
-    "int_from_float": "{shown} is no whole number",
-    "int_type": "{shown} is no whole number",
+    "int_from_float": "expected an integer, got {shown}",
+    "int_type": "expected an integer, got {shown}",
     "less_than_equal": "{shown} is more than {le}",
-    "model_type": "{shown} is no table of keys",
-    "path_type": "{shown} is no text",
+    "model_type": "expected a table, got {shown}",
+    "path_type": "expected a string, got {shown}",
     "string_pattern_mismatch": "{shown} does not match {pattern}",
     "string_too_short": "it is empty",
-    "string_type": "{shown} is no text",
-    "too_short": "it is empty, and at least one is needed",
-    "tuple_type": "{shown} is no list",
+    "string_type": "expected a string, got {shown}",
+    "too_short": "expected at least one item, got none",
+    "tuple_type": "expected a list, got {shown}",
 }
 
 
 def explain_validation_errors(errors: Iterable[ErrorDetails], model: type[BaseModel], data: Any) -> dict[Loc, Problem]:
-    """A problem for each place in `data`, which is plain, that `model` does not accept; of very many, the first."""
-    placed: dict[Loc, list[ErrorDetails]] = {}
+    """A problem for each location in `data`, which is plain, that `model` rejects; at most about `MAX_PROBLEMS`."""
+    by_loc: dict[Loc, list[ErrorDetails]] = {}
     for error in errors:
-        placed.setdefault(_in_data(error["loc"], data), []).append(error)
-        if len(placed) > MAX_PROBLEMS:
+        by_loc.setdefault(_in_data(error["loc"], data), []).append(error)
+        if len(by_loc) > MAX_PROBLEMS:
             break
-    return {place: _problem(place, found, model) for place, found in placed.items()}
+    return {loc: _problem(loc, group, model) for loc, group in by_loc.items()}
 
 
 def _in_data(loc: Loc, data: Any) -> Loc:
-    """`loc` without what pydantic puts in for the members of unions and for the keys of tables."""
-    place: list[int | str] = []
+    """`loc` without the parts that pydantic adds for members of unions and for keys of tables."""
+    parts: list[int | str] = []
     for i, part in enumerate(loc):
         if part in (TABLE, WORD):
             continue
@@ -54,33 +54,33 @@ def _in_data(loc: Loc, data: Any) -> Loc:
             data = data[part]
         elif i < len(loc) - 1 or not isinstance(data, dict) or part == "[key]":
             continue
-        place.append(part)  # also a key that is missing
-    return tuple(place)
+        parts.append(part)  # also a missing key
+    return tuple(parts)
 
 
-def _problem(place: Loc, errors: list[ErrorDetails], model: type[BaseModel]) -> Problem:
-    where = loc_text(place)
+def _problem(loc: Loc, errors: list[ErrorDetails], model: type[BaseModel]) -> Problem:
+    where = loc_text(loc)
     kinds = {error["type"] for error in errors}
     if kinds == {"extra_forbidden"}:
-        key, known = str(errors[0]["loc"][-1]), _keys(_kinds(model, place[:-1]))
+        key, known = str(errors[0]["loc"][-1]), _keys(_types_at(model, loc[:-1]))
         return Problem(where=where, message=f"the key {key!r} is unknown", remediation=did_you_mean(key, known))
     if kinds == {"missing"}:
         return Problem(where=where, message="it is missing", remediation=f"Set {where}.")
-    tables = [kind for kind in _kinds(model, place) if _is_model(kind)] if "enum" in kinds else []
-    return Problem(where=where, message=" or ".join(dict.fromkeys(_sentence(error, tables) for error in errors)))
+    tables = [kind for kind in _types_at(model, loc) if _is_model(kind)] if "enum" in kinds else []
+    return Problem(where=where, message=" or ".join(dict.fromkeys(_message(error, tables) for error in errors)))
 
 
-def _sentence(error: ErrorDetails, tables: list[type[BaseModel]]) -> str:
-    """`tables` are what could stand in place of one of an enum's words."""
+def _message(error: ErrorDetails, tables: list[type[BaseModel]]) -> str:
+    """The message for one error; `tables` are the models allowed instead of an enum's values."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "value_error":
         return error["msg"].removeprefix("Value error, ")
     if kind == "enum":
         words = context["expected"].replace(" or ", ", ")
-        forms = "".join(f", and no table such as {{ {key} = … }}" for key in _keys(tables))
-        return f"{format_value(error['input'])} is none of {words}{forms}"
-    if kind in _SENTENCES:
-        return _SENTENCES[kind].format(shown=format_value(error["input"]), **context)
+        forms = "".join(f", or a table {{ {key} = … }}" for key in _keys(tables))
+        return f"expected one of {words}{forms}, got {format_value(error['input'])}"
+    if kind in _MESSAGES:
+        return _MESSAGES[kind].format(shown=format_value(error["input"]), **context)
     return f"{format_value(error['input'])}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
@@ -88,10 +88,10 @@ def _keys(kinds: Iterable[Any]) -> list[str]:
     return list(dict.fromkeys(key for kind in kinds if _is_model(kind) for key in kind.model_fields))
 
 
-def _kinds(model: Any, place: Loc) -> list[Any]:
-    """What may stand at `place`, following annotations from `model`."""
+def _types_at(model: Any, loc: Loc) -> list[Any]:
+    """The types allowed at `loc`, from the annotations of `model`."""
     kinds = [model]
-    for part in place:
+    for part in loc:
         kinds = [inner for kind in kinds for inner in _inside(kind, part)]
     return kinds
 

@@ -1,4 +1,4 @@
-"""What the files and folders that a spec names have to be: inputs that can be read, an output that may be replaced."""
+"""Rules for the files and directories of a spec: inputs must be readable, and the output must be replaceable."""
 
 from __future__ import annotations
 
@@ -17,65 +17,65 @@ _FOLDERS = ("wheelhouse", "workspace_root")
 
 
 def input_rules(spec: PackageSpec) -> Iterator[Problem]:
-    """Each input is there and can be read."""
-    for place, path in iter_paths(spec):
-        if place == (_OUTPUT,):
+    """Problems of inputs that are missing or cannot be read."""
+    for loc, path in iter_paths(spec):
+        if loc == (_OUTPUT,):
             continue
-        trouble = _no_folder(path) if place[-1] in _FOLDERS else _no_file(path)
-        if trouble:
-            yield Problem(where=loc_text(place), message=f"{path} {trouble}")
+        error = _directory_error(path) if loc[-1] in _FOLDERS else _file_error(path)
+        if error:
+            yield Problem(where=loc_text(loc), message=f"{path} {error}")
 
 
-def _no_file(path: Path) -> str:
+def _file_error(path: Path) -> str:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return _why(error)
+        return _os_error_text(error)
     if not stat.S_ISREG(mode):
         kinds = ((stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"))
         kind = next((name for is_kind, name in kinds if is_kind(mode)), "a device")
-        return f"is {kind}; a regular file is needed"
-    return "" if os.access(path, os.R_OK) else "may not be read"
+        return f"is {kind}, not a regular file"
+    return "" if os.access(path, os.R_OK) else "cannot be read: permission denied"
 
 
-def _no_folder(path: Path) -> str:
+def _directory_error(path: Path) -> str:
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except OSError as error:
-        return _why(error)
+        return _os_error_text(error)
     if not is_folder:
-        return "is no directory"
-    return "" if os.access(path, os.R_OK | os.X_OK) else "may not be read"
+        return "is not a directory"
+    return "" if os.access(path, os.R_OK | os.X_OK) else "cannot be read: permission denied"
 
 
-def _why(error: OSError) -> str:
+def _os_error_text(error: OSError) -> str:
     return "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror or error}"
 
 
 def output_rules(spec: PackageSpec, folder: Path) -> Iterator[Problem]:
-    """The output directory can be replaced as a whole, and nothing is lost by it. `folder` is that of the spec file."""
+    """Problems of an output directory whose replacement fails or loses files; `folder` is the spec file's directory."""
     output, real = spec.output_directory, _real(spec.output_directory)
-    if (trouble := _no_output(real)) is not None:
-        yield Problem(where=_OUTPUT, message=f"{output} {trouble}", remediation="Name a folder that you may write to.")
+    if (error := _output_error(real)) is not None:
+        yield Problem(where=_OUTPUT, message=f"{output} {error}", remediation="Name a writable directory.")
         return
     if real in (_real(Path("~").expanduser()), Path.cwd(), real.parent):
         yield Problem(
             where=_OUTPUT,
-            message=f"{output} would be replaced as a whole by every run",
-            remediation="Name a folder that holds nothing else, such as build/package.",
+            message=f"{output} would be replaced entirely by every run",
+            remediation="Name a directory without other files, such as build/package.",
         )
         return
     if _real(folder).is_relative_to(real):
         yield Problem(
             where=_OUTPUT,
             message=f"{output} would be replaced together with the spec in it",
-            remediation="Name a folder that holds nothing else, such as package.",
+            remediation="Name a directory without other files, such as package.",
         )
         return
-    yield from _apart_from_inputs(spec, real)
+    yield from _overlap_problems(spec, real)
 
 
-def _no_output(real: Path) -> str | None:
+def _output_error(real: Path) -> str | None:
     try:
         if real.exists() and not real.is_dir():
             return "is not a directory"
@@ -87,11 +87,11 @@ def _no_output(real: Path) -> str | None:
     return None
 
 
-def _apart_from_inputs(spec: PackageSpec, real: Path) -> Iterator[Problem]:
+def _overlap_problems(spec: PackageSpec, real: Path) -> Iterator[Problem]:
     output = spec.output_directory
-    for place, path in iter_paths(spec):
-        source, at = _real(path), loc_text(place)
-        if place == (_OUTPUT,):
+    for loc, path in iter_paths(spec):
+        source, at = _real(path), loc_text(loc)
+        if loc == (_OUTPUT,):
             continue
         if source.is_relative_to(real):
             yield Problem(
@@ -100,14 +100,14 @@ def _apart_from_inputs(spec: PackageSpec, real: Path) -> Iterator[Problem]:
                 remediation="Keep inputs outside the output directory.",
                 also=(at,),
             )
-        elif place[-1] in _FOLDERS and real.is_relative_to(source):
+        elif loc[-1] in _FOLDERS and real.is_relative_to(source):
             yield Problem(
                 where=_OUTPUT,
                 message=f"{output} is inside the input directory {path} ({at})",
-                remediation="Name a folder outside it.",
+                remediation="Name a directory outside it.",
                 also=(at,),
             )
 
 
 def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # `Path.resolve` raises RuntimeError where links go in circles
+    return Path(os.path.realpath(path))  # `Path.resolve` raises RuntimeError for cyclic links

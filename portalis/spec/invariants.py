@@ -1,4 +1,4 @@
-"""What a spec has to hold beyond the types of its fields: the invariants and preconditions of requirements 4.1."""
+"""Checks of a spec beyond the types of its fields: the invariants and preconditions of requirements 4.1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARGETS = (
 
 
 def invariant_problems(spec: PackageSpec, folder: Path) -> Iterator[Problem]:
-    """Everything that is wrong with a spec whose paths are absolute; `folder` is that of the spec file."""
+    """All problems of a spec with absolute paths; `folder` is the directory of the spec file."""
     yield from _targets(spec)
     yield from _modules(spec)
     yield from _containers(spec)
@@ -31,7 +31,7 @@ def invariant_problems(spec: PackageSpec, folder: Path) -> Iterator[Problem]:
         if module.triton_config is not None:
             where = f"wasm_binaries[{i}].triton_config"
             yield from _triton(module.triton_config, where)
-            yield from _of_the_package(module.triton_config, where)
+            yield from _package_wide(module.triton_config, where)
     yield from input_rules(spec)
     yield from output_rules(spec, folder)
 
@@ -61,8 +61,8 @@ def _modules(spec: PackageSpec) -> Iterator[Problem]:
             yield Problem(
                 where=locations[-1],
                 message=f"{len(locations)} modules are named {name!r} ({', '.join(locations)})",
-                remediation="Give each a `name` of its own.",
-                also=tuple(f"{place}.{key}" for place in locations for key in ("name", "path")),
+                remediation="Give each a unique `name`.",
+                also=tuple(f"{loc}.{key}" for loc in locations for key in ("name", "path")),
             )
 
 
@@ -74,7 +74,7 @@ def _containers(spec: PackageSpec) -> Iterator[Problem]:
             yield Problem(
                 where=f"{at}.{second}",
                 message=f"{first} and {second} are both {port}",
-                remediation="Give each a port of its own.",
+                remediation="Give each a different port.",
                 also=(f"{at}.{first}",),
             )
     if config.gpu_count is not None and not config.gpu_required:
@@ -87,7 +87,7 @@ def _containers(spec: PackageSpec) -> Iterator[Problem]:
     mounted = Counter(volume.container_path for volume in config.volumes)
     for i, volume in enumerate(config.volumes):
         if not volume.container_path.startswith("/"):
-            message, remediation = f"{volume.container_path!r} is no absolute path", "Begin it with a slash."
+            message, remediation = f"expected an absolute path, got {volume.container_path!r}", "Begin it with a slash."
         elif mounted[volume.container_path] > 1:
             message, remediation = f"{volume.container_path!r} is mounted more than once", "Mount one volume there."
         else:
@@ -102,7 +102,7 @@ def _triton(config: TritonConfiguration, at: str) -> Iterator[Problem]:
     if specific and not policy.versions:
         yield Problem(
             where=where,
-            message="the policy Specific serves the listed versions, and none is listed",
+            message="the policy Specific requires a list of versions",
             remediation="List them, such as versions = [1, 2].",
             also=also,
         )
@@ -117,16 +117,16 @@ def _triton(config: TritonConfiguration, at: str) -> Iterator[Problem]:
     if repository.is_absolute() or ".." in repository.parts or not repository.parts:
         yield Problem(
             where=f"{at}.model_repository_path",
-            message=f"{str(repository)!r} is no folder inside the output directory",
+            message=f"expected a directory inside the output directory, got {str(repository)!r}",
             remediation="Write a relative path; to serve the models elsewhere, copy the finished repository there.",
         )
 
 
-def _of_the_package(config: TritonConfiguration, at: str) -> Iterator[Problem]:
+def _package_wide(config: TritonConfiguration, at: str) -> Iterator[Problem]:
     for key in _PACKAGE_WIDE:
         if key in config.model_fields_set:
             yield Problem(
                 where=f"{at}.{key}",
-                message=f"{key} is a matter of the whole package",
+                message=f"{key} applies to the whole package",
                 remediation=f"Set triton_config.{key} of the package instead.",
             )

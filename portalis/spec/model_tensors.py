@@ -6,7 +6,7 @@ from .base import Choice, Dim, NonEmpty, Path, Structure
 
 
 class DataType(Choice):
-    """Triton's data types; STRING and BYTES are the same one."""
+    """Triton's data types; STRING and BYTES are the same type."""
 
     BOOL = "BOOL"
     UINT8 = "UINT8"
@@ -31,7 +31,7 @@ class DataType(Choice):
 
 
 class TensorFormat(Choice):
-    """How the dimensions of an image are ordered."""
+    """The order of the dimensions of an image."""
 
     Linear = "Linear"
     NHWC = "NHWC"
@@ -47,9 +47,9 @@ class ModelInput(Structure):
     format: TensorFormat | None = None
     optional: bool = False
     reshape: tuple[Dim, ...] | None = None
-    """The shape that the model itself wants, with as many elements as `dims`."""
+    """The shape that the model itself expects, with as many elements as `dims`."""
     allow_ragged_batch: bool = False
-    """Whether requests of one batch may differ in shape."""
+    """Whether the requests of a batch can have different shapes."""
     is_shape_tensor: bool = False
 
 
@@ -66,7 +66,7 @@ class ModelOutput(Structure):
 
 
 class BatchInputKind(Choice):
-    """What Triton tells a model about a ragged batch."""
+    """The information that Triton passes to a model about a ragged batch."""
 
     BATCH_ELEMENT_COUNT = "BATCH_ELEMENT_COUNT"
     BATCH_ACCUMULATED_ELEMENT_COUNT = "BATCH_ACCUMULATED_ELEMENT_COUNT"
@@ -77,7 +77,7 @@ class BatchInputKind(Choice):
 
 
 class BatchInput(Structure):
-    """An input that Triton makes for a ragged batch, from the source inputs."""
+    """An input that Triton creates for a ragged batch from the source inputs."""
 
     kind: BatchInputKind
     target_name: tuple[NonEmpty, ...]
@@ -92,7 +92,7 @@ class BatchOutputKind(Choice):
 
 
 class BatchOutput(Structure):
-    """An output that is split over the requests of a ragged batch as the source input was."""
+    """An output that Triton splits among the requests of a ragged batch like the source input."""
 
     target_name: tuple[NonEmpty, ...]
     kind: BatchOutputKind = BatchOutputKind.BATCH_SCATTER_WITH_INPUT_SHAPE

@@ -12,7 +12,7 @@ KitVersion = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")]
 
 
 class IntegrationType(Choice):
-    """What the extension does inside Kit."""
+    """The purpose of the extension in Kit."""
 
     Simulation = "Simulation"
     Renderer = "Renderer"
@@ -21,7 +21,7 @@ class IntegrationType(Choice):
 
 
 class CustomIntegration(Structure):
-    """An integration of one's own, written ``{ Custom = "name" }``."""
+    """A custom integration, written ``{ Custom = "name" }``."""
 
     Custom: NonEmpty
 
@@ -42,14 +42,14 @@ class WasmModulePath(Structure):
 
 
 class OmniExtensionDep(Structure):
-    """Another extension that this one needs."""
+    """An extension that this one depends on."""
 
     extension_name: NonEmpty
     version_requirement: str = ""
 
 
 class ExampleScenario(Structure):
-    """A script, and a USD scene where one is given, that show the extension at work."""
+    """A script that demonstrates the extension, with a USD scene if `scenario_file` is set."""
 
     name: NonEmpty
     description: str = ""
@@ -61,17 +61,17 @@ class OmniverseConfiguration(Structure):
     """One extension for the package."""
 
     extension_name: NonEmpty | None = None
-    """The dotted id; ``portalis_ext.`` and the package's name when not given."""
+    """The dotted id; by default ``portalis_ext.`` and the package's name."""
     extension_version: SemanticVersion | None = None
-    """The package's version when not given."""
+    """By default the package's version."""
     extension_description: str | None = None
-    """The package's description when not given."""
+    """By default the package's description."""
     extension_title: NonEmpty | None = None
-    """What the extension manager shows; the package's name when not given."""
+    """The title in the extension manager; by default the package's name."""
     extension_category: NonEmpty = "Portalis"
-    """Where the extension manager shows it."""
+    """The category in the extension manager."""
     wasm_modules: tuple[WasmModulePath, ...] = ()
-    """All modules of the package when empty."""
+    """By default all modules of the package."""
     required_kit_version: KitVersion = "110.0"
     compatible_kit_versions: tuple[KitVersion, ...] = ()
     dependencies: tuple[OmniExtensionDep, ...] = ()
@@ -81,12 +81,12 @@ class OmniverseConfiguration(Structure):
     validate_wasm_compatibility: bool = True
     package_as_extension: bool = True
     registry: bool = False
-    """Whether a folder is written, too, that Kit takes for an extension registry (version 2 of its layout)."""
+    """Whether to write an extension registry for Kit too, a directory (version 2 of the layout)."""
     prebundle: bool = True
-    """Whether NumPy and Wasmtime lie in the extension, for the Python of ``required_kit_version`` on 64-bit Linux."""
+    """Whether to include NumPy and Wasmtime, for the Python of ``required_kit_version`` on 64-bit Linux."""
     wheelhouse: Path | None = None
-    """A folder with their wheels; they are downloaded when not given."""
+    """A directory with their wheels; by default they are downloaded."""
     omnigraph_nodes: bool = False
-    """Whether each module is an OmniGraph node too."""
+    """Whether to register an OmniGraph node for each module."""
     extension_icon: Path | None = None
     extension_preview: Path | None = None

@@ -1,4 +1,4 @@
-"""A whole package (requirements 2.1): what a spec file says."""
+"""The structure of a spec file: a whole package (requirements 2.1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .triton import TritonConfiguration
 
 
 class OperationMode(Choice):
-    """What the modules were translated from."""
+    """The kind of source that the modules were translated from."""
 
     Script = "script"
     Library = "library"
@@ -26,7 +26,7 @@ def _lower(value: Any) -> Any:
     return value.lower() if value in ("Script", "Library") else value
 
 
-# the requirements have it as a word in lower case, and as the name of an enum's member
+# the requirements write it in lower case, and also as the name of an enum's member
 Mode = Annotated[
     OperationMode,
     BeforeValidator(_lower),
@@ -35,7 +35,7 @@ Mode = Annotated[
 
 
 class ApiDocFormat(Choice):
-    """Which API documents are written."""
+    """The formats of API documents."""
 
     OpenAPI = "OpenAPI"
     GRPC = "GRPC"
@@ -49,7 +49,7 @@ def _parameter(value: Any) -> Any:
 
 
 class ModuleInterface(Structure):
-    """The interface of a module that does not describe itself, with the keys of the ``portalis`` section."""
+    """The interface of a module without a ``portalis`` section, with the keys of that section."""
 
     entry: NonEmpty | None = None
     convention: NonEmpty | None = None
@@ -63,35 +63,35 @@ class ModuleInterface(Structure):
 
 
 class WasmBinaryPath(Structure):
-    """A module of the package; its path alone will do."""
+    """A module of the package. Only the path is required."""
 
     path: Path
     name: NonEmpty | None = None
-    """The file's name without its ending when not given."""
+    """By default the file's name without its extension."""
     description: str = ""
     interface: ModuleInterface = ModuleInterface()
     triton_config: TritonConfiguration | None = None
-    """What this module has otherwise than the package's ``triton_config``."""
+    """The settings that override the package's ``triton_config``."""
 
     @property
     def module_name(self) -> str:
-        """What the module is called in the package."""
+        """The name of the module in the package."""
         return self.name or self.path.stem
 
 
 def _path_alone(value: Any) -> WasmBinaryPath:
     if not isinstance(value, str):
-        raise ValueError(f"{format_value(value)} is neither a path nor a table of keys")
+        raise ValueError(f"{format_value(value)} is neither a path nor a table")
     return WasmBinaryPath(path=Path(value))
 
 
-# A validator before the table itself would make pydantic forget that the table is JSON's.
+# With a validator before the table itself, pydantic would not validate the table in JSON mode.
 _ModuleOrPath = Annotated[
     Annotated[WasmBinaryPath, Tag(TABLE)]
     | Annotated[
         WasmBinaryPath,
         BeforeValidator(_path_alone),
-        WithJsonSchema({"type": "string", "description": "The path alone."}),
+        WithJsonSchema({"type": "string", "description": "The path."}),
         Tag(WORD),
     ],
     BY_FORM,
@@ -99,7 +99,7 @@ _ModuleOrPath = Annotated[
 
 
 class PackagingSettings(Structure):
-    """What is to be made of the modules, whoever hands them over."""
+    """The settings of a package that the spec and the input contract share."""
 
     package_name: NonEmpty
     package_version: SemanticVersion
@@ -122,25 +122,25 @@ class PackagingSettings(Structure):
 
 
 class PackagingConfiguration(PackagingSettings):
-    """Everything that packaging needs to know. Paths are absolute once `read_spec` has read them."""
+    """A spec. `read_spec` makes all its paths absolute."""
 
     wasm_binaries: Annotated[tuple[_ModuleOrPath, ...], Field(min_length=1)]
     test_results: Path | None = None
     build_metadata: Annotated[Annotated[BuildManifest, Tag(TABLE)] | Annotated[Path, Tag(WORD)], BY_FORM] | None = None
-    """The build's own report, or the JSON file that holds it."""
+    """The build's report, or the JSON file with it."""
     parity_report: Path | None = None
     benchmarks: Path | None = None
     pipeline_id: NonEmpty | None = None
-    """The package's name and version when not given."""
+    """By default the package's name and version."""
     mode: Mode = OperationMode.Library
 
     @property
     def run_id(self) -> str:
-        """The id by which this run is tracked."""
+        """The id of the run in reports and manifests."""
         return self.pipeline_id or f"{self.package_name}-{self.package_version}"
 
     def triton_for(self, module: WasmBinaryPath) -> TritonConfiguration:
-        """The Triton configuration of one module: its own settings over those of the package."""
+        """The Triton configuration of one module: its settings override those of the package."""
         if module.triton_config is None:
             return self.triton_config
         own = module.triton_config

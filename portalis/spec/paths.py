@@ -1,4 +1,4 @@
-"""The paths in a spec: found wherever they stand, made absolute from the folder of the spec file."""
+"""Paths in a spec: finds all of them, and makes them absolute from the directory of the spec file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from .base import Structure
 from .loc import Loc
 
-S = TypeVar("S", bound=Structure)
+StructureT = TypeVar("StructureT", bound=Structure)
 
 
-def make_absolute(structure: S, base: Path) -> S:
-    """`structure` with every `Path` made absolute from `base` (a `PurePath` stays: it is inside the output)."""
+def make_absolute(structure: StructureT, base: Path) -> StructureT:
+    """`structure` with every `Path` made absolute from `base` (not a `PurePath`, which is inside the output)."""
     changed = {}
     for key in type(structure).model_fields:
         value = getattr(structure, key)
@@ -39,24 +39,24 @@ def _absolute(value: Any, base: Path) -> Any:
 
 
 def resolve_path(path: Path, base: Path) -> Path:
-    """`path` as an absolute path without dots, which leads where the system would find it from the folder `base`."""
+    """`path` as an absolute path without dots, resolved as the operating system does from the directory `base`."""
     full = base.absolute() / path
     if ".." not in full.parts:
         return full
-    # `link/..` is not the folder that the link is in, so links before dots are followed
+    # `link/..` is not the directory of the link, so links before dots are followed
     return Path(os.path.realpath(full)) if full.name == ".." else Path(os.path.realpath(full.parent)) / full.name
 
 
-def iter_paths(value: Any, place: Loc = ()) -> Iterator[tuple[Loc, Path]]:
-    """Every `Path` under `value`, with where it stands."""
+def iter_paths(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, Path]]:
+    """Every `Path` in `value`, with its location."""
     if isinstance(value, Path):
-        yield place, value
+        yield loc, value
     elif isinstance(value, Structure):
         for key in type(value).model_fields:
-            yield from iter_paths(getattr(value, key), (*place, key))
+            yield from iter_paths(getattr(value, key), (*loc, key))
     elif isinstance(value, tuple):
         for i, each in enumerate(value):
-            yield from iter_paths(each, (*place, i))
+            yield from iter_paths(each, (*loc, i))
     elif isinstance(value, dict):
         for key, each in value.items():
-            yield from iter_paths(each, (*place, key))
+            yield from iter_paths(each, (*loc, key))

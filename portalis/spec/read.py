@@ -1,4 +1,4 @@
-"""From a spec file to a `PackageSpec`: every problem that the file alone shows is told at once."""
+"""Reads a spec file as a `PackageSpec`, and reports all problems of the file together."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _STAND_INS: dict[Loc, Any] = {
 
 
 def read_spec(path: Path) -> PackageSpec:
-    """The spec in a TOML, YAML or JSON file, its paths absolute from the file's folder.
+    """The spec in a TOML, YAML or JSON file. Relative paths start at the file's directory.
 
-    Raises UsageError for a file that cannot be read, InputProblems with everything that is wrong in it.
+    Raises UsageError if the file cannot be read, and InputProblems with all its problems.
     """
     return make_spec(read_document(path), base=path.absolute().parent, source=str(path))
 
 
 def make_spec(data: Mapping[Any, Any], *, base: Path, source: str) -> PackageSpec:
-    """The spec that `data` describes; relative paths start at `base`, and errors call it `source`.
+    """The spec in `data`. Relative paths start at `base`; `source` names the data in errors.
 
     Raises InputProblems.
     """
@@ -41,16 +41,16 @@ def make_spec(data: Mapping[Any, Any], *, base: Path, source: str) -> PackageSpe
     problems = list(found.problems)
     if found.model is not None:
         spec = make_absolute(found.model, base)
-        problems += independent_problems(invariant_problems(spec, base), found.left_out)
+        problems += independent_problems(invariant_problems(spec, base), found.removed)
         if not problems:
             return spec
     raise InputProblems(problems, source=source, pipeline_id=run_id(data))
 
 
 def run_id(data: Any) -> str | None:
-    """The id of the run that `data` would be a spec of, as far as it has one."""
-    found = data if isinstance(data, Mapping) else {}
-    own, name, version = (found.get(key) for key in ("pipeline_id", "package_name", "package_version"))
+    """The id of a run with the spec `data`, which may be invalid; None if the parts of the id are missing."""
+    table = data if isinstance(data, Mapping) else {}
+    own, name, version = (table.get(key) for key in ("pipeline_id", "package_name", "package_version"))
     if isinstance(own, str) and own:
         return own
     return f"{name}-{version}" if isinstance(name, str) and isinstance(version, str) else None

@@ -1,4 +1,4 @@
-"""Validates data as a model; where something is wrong, also what is left of it, so that more can be checked."""
+"""Validates data as a model. Invalid values are removed, so that the rest can be checked too."""
 
 from __future__ import annotations
 
@@ -15,74 +15,75 @@ from .explain import explain_validation_errors
 from .loc import Loc, loc_text
 from .plain import PlainData
 
-M = TypeVar("M", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 ANY: Final = "[]"
-"""Any index, in the place of a stand-in."""
-_ROUNDS = 64  # each takes out something; nothing is nested that deep
+"""Any index, in the location of a stand-in."""
+_ROUNDS = 64  # each removes something; no data is nested that deeply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Salvaged(Generic[M]):
-    """The `model`, None where nothing can be had; what is wrong; and where something was left out for it."""
+class Salvaged(Generic[ModelT]):
+    """The `model`, or None if none is valid; the problems; and the locations of removed values."""
 
-    model: M | None
+    model: ModelT | None
     problems: tuple[Problem, ...]
-    left_out: frozenset[str]
+    removed: frozenset[str]
 
 
-def salvage(model: type[M], data: Mapping[Any, Any], stand_ins: Mapping[Loc, Any], *, source: str) -> Salvaged[M]:
-    """`data` as `model`. What is wrong is taken out, and the rest is tried again.
+def salvage(
+    model: type[ModelT], data: Mapping[Any, Any], stand_ins: Mapping[Loc, Any], *, source: str
+) -> Salvaged[ModelT]:
+    """`data` as `model`. Invalid values are removed, and the rest is validated again.
 
-    `stand_ins` has values for places that cannot be left out. Raises InputProblems, about `source`, for data without
-    end.
+    `stand_ins` has values for locations that must not be empty. Raises InputProblems, about `source`, for huge data.
     """
     plain = PlainData(data, source=source)
     rest, found = plain.data, plain.problems
     removed: set[Loc] = set()
     for _ in range(_ROUNDS):
         try:
-            made = model.model_validate_json(json.dumps(rest))
+            validated = model.model_validate_json(json.dumps(rest))
         except ValidationError as error:
-            placed = explain_validation_errors(error.errors(include_url=False), model, rest)
+            problems = explain_validation_errors(error.errors(include_url=False), model, rest)
         else:
-            gone = frozenset(loc_text(place) for place in removed | found.keys())
-            return Salvaged(model=made, problems=tuple(found.values()), left_out=gone)
+            gone = frozenset(map(loc_text, removed | found.keys()))
+            return Salvaged(model=validated, problems=tuple(found.values()), removed=gone)
         known = removed | found.keys()
-        news = {place for place in placed if not _follows(place, known)}
-        found |= {place: placed[place] for place in placed if place in news and not _follows(place, news - {place})}
-        out = {_needing(place, removed) for place in placed}
-        if () in out or len(found) > MAX_PROBLEMS:
+        new = {loc for loc in problems if not _follows(loc, known)}
+        found |= {loc: problems[loc] for loc in problems if loc in new and not _follows(loc, new - {loc})}
+        next_removed = {_nearest_present(loc, removed) for loc in problems}
+        if () in next_removed or len(found) > MAX_PROBLEMS:
             break
-        for place in out:
-            _leave_out(rest, place, stand_ins)
-        removed |= out
-    return Salvaged(model=None, problems=tuple(truncate_problems([*found.values()])), left_out=frozenset())
+        for loc in next_removed:
+            _remove(rest, loc, stand_ins)
+        removed |= next_removed
+    return Salvaged(model=None, problems=tuple(truncate_problems([*found.values()])), removed=frozenset())
 
 
-def _follows(place: Loc, told: Set[Loc]) -> bool:
-    """Whether what is wrong at `place` may come from what is wrong there or below and was told."""
-    return any(place == known[: len(place)] for known in told)
+def _follows(loc: Loc, reported: Set[Loc]) -> bool:
+    """Whether a problem at `loc` can be the result of a problem that was reported there or below."""
+    return any(loc == known[: len(loc)] for known in reported)
 
 
-def _needing(place: Loc, removed: Set[Loc]) -> Loc:
-    """What has to go next: `place`, or, where it was removed and is needed, the nearest that needs it."""
-    while place and place in removed:
-        place = place[:-1]
-    return place
+def _nearest_present(loc: Loc, removed: Set[Loc]) -> Loc:
+    """The location to remove next: `loc`, or if it was removed but is required, the nearest value around it."""
+    while loc and loc in removed:
+        loc = loc[:-1]
+    return loc
 
 
-def _leave_out(data: Any, place: Loc, stand_ins: Mapping[Loc, Any]) -> None:
-    """Remove the value at `place`, or put a stand-in there."""
-    for part in place[:-1]:
+def _remove(data: Any, loc: Loc, stand_ins: Mapping[Loc, Any]) -> None:
+    """Remove the value at `loc`, or replace it by a stand-in."""
+    for part in loc[:-1]:
         if not (isinstance(data, dict) and part in data) and not _has_index(data, part):
             return
         data = data[part]
-    last = place[-1]
-    stand_in = stand_ins.get(tuple(ANY if isinstance(part, int) else part for part in place))
+    last = loc[-1]
+    stand_in = stand_ins.get(tuple(ANY if isinstance(part, int) else part for part in loc))
     if isinstance(data, dict) and stand_in is None:
         data.pop(last, None)
     elif isinstance(data, dict) or _has_index(data, last):
-        data[last] = copy.deepcopy(stand_in)  # null is no item of any list, so that the list goes next
+        data[last] = copy.deepcopy(stand_in)  # no list accepts null, so that the list is removed next
 
 
 def _has_index(data: Any, part: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How Triton schedules the requests of a model (requirements 2.3, and what Triton has beyond it)."""
+"""The scheduling of a model's requests in Triton (requirements 2.3, and Triton's other settings)."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ PriorityLevel = Annotated[str, Field(pattern=r"^[1-9]\d*$")]
 
 
 class TimeoutAction(Choice):
-    """What happens to a request that waited too long."""
+    """The action for a request that has waited too long."""
 
     REJECT = "REJECT"
     DELAY = "DELAY"
 
 
 class QueuePolicy(Structure):
-    """How long requests wait, and how many."""
+    """Limits on the time that requests wait, and on their number."""
 
     timeout_action: TimeoutAction = TimeoutAction.REJECT
     default_timeout_microseconds: U64 = 0
-    """0 is no timeout."""
+    """0 means no timeout."""
     allow_timeout_override: bool = False
     max_queue_size: U32 = 0
-    """0 is no limit."""
+    """0 means no limit."""
 
 
 class DynamicBatchingConfig(Structure):
-    """Requests are gathered into batches."""
+    """The batching of concurrent requests."""
 
     preferred_batch_size: tuple[Positive, ...] = ()
     max_queue_delay_microseconds: U64 = 0
@@ -44,7 +44,7 @@ class DynamicBatchingConfig(Structure):
 
 
 class ControlType(Choice):
-    """What a control input tells the model of its sequence."""
+    """The information of a control input about the sequence."""
 
     Start = "Start"
     Ready = "Ready"
@@ -53,29 +53,29 @@ class ControlType(Choice):
 
 
 class ControlInput(Structure):
-    """An input that Triton sends along with each request of a sequence."""
+    """An input that Triton adds to each request of a sequence."""
 
     name: NonEmpty
     control_type: ControlType
     data_type: DataType | None = None
-    """INT32 for flags and UINT64 for the correlation id when not given."""
+    """By default INT32 for flags and UINT64 for the correlation id."""
 
 
 class SequenceState(Structure):
-    """A tensor that Triton keeps between the requests of a sequence."""
+    """A tensor that Triton retains between the requests of a sequence."""
 
     name: NonEmpty
     """The input that receives the state."""
     data_type: DataType
     dims: tuple[Dim, ...]
     output_name: NonEmpty | None = None
-    """The output that gives the next state; called like the input when not given."""
+    """The output with the next state; by default it has the input's name."""
     initial_state_file: Path | None = None
-    """Raw bytes of the first state; zeros when not given."""
+    """Raw bytes of the initial state; by default zeros."""
 
 
 class OldestScheduling(Structure):
-    """Batches of the oldest requests of all sequences."""
+    """Scheduling in batches of the oldest requests of all sequences."""
 
     max_candidate_sequences: Positive
     preferred_batch_size: tuple[Positive, ...] = ()
@@ -84,32 +84,32 @@ class OldestScheduling(Structure):
 
 
 class DirectScheduling(Structure):
-    """Each sequence keeps its place in the batch."""
+    """Scheduling in which each sequence keeps its slot in the batch."""
 
     max_queue_delay_microseconds: U64 = 0
     minimum_slot_utilization: float = Field(default=0.0, ge=0, le=1)
 
 
 class SequenceBatchingConfig(Structure):
-    """Requests belong to sequences, and those of one sequence reach one instance."""
+    """Sequence batching: all requests of a sequence are executed by one instance."""
 
     max_sequence_idle_microseconds: U64 = 1_000_000
     control_inputs: tuple[ControlInput, ...] = ()
     states: tuple[SequenceState, ...] = ()
     oldest: OldestScheduling | None = None
     direct: DirectScheduling | None = None
-    """How sequences are scheduled when `oldest` is not given."""
+    """The scheduling strategy if `oldest` is not set."""
     iterative_sequence: bool = False
 
     @property
     def own_tensors(self) -> set[str]:
-        """The tensors of a module that the batcher itself gives and takes: clients neither send nor get them."""
+        """The tensors that Triton's sequence batcher supplies and reads; clients neither send nor receive them."""
         states = {name for state in self.states for name in (state.name, state.output_name or state.name)}
         return states | {control.name for control in self.control_inputs}
 
 
 class WarmupInput(Structure):
-    """One input of a warm-up request: zeros, random values, or the bytes of a file."""
+    """An input of a warm-up request: zeros, random values, or the bytes of a file."""
 
     data_type: DataType
     dims: tuple[Annotated[int, Field(ge=0)], ...]
@@ -120,10 +120,10 @@ class WarmupInput(Structure):
 
 
 class ModelWarmup(Structure):
-    """Requests that Triton sends before it calls the model ready."""
+    """A request that Triton sends before the model is ready."""
 
     name: NonEmpty
     batch_size: U32 = 1
     count: U32 = 0
-    """How often it is sent; 0 is once."""
+    """The number of repetitions; 0 means once."""
     inputs: dict[NonEmpty, WarmupInput]

@@ -1,4 +1,4 @@
-"""Triton models (requirements 2.3), and what Triton has beyond the requirements."""
+"""Triton models (requirements 2.3), and further settings of Triton."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .scheduling import DynamicBatchingConfig, ModelWarmup, SequenceBatchingConf
 
 
 class TritonPlatform(Choice):
-    """What runs the module: the `wasm` backend of the server, or a Python model that carries the runtime along."""
+    """The backend of a model: the server's `wasm` backend, or a Python model that includes the runtime."""
 
     WasmABI = "WasmABI"
     Python = "Python"
 
 
 class CustomPlatform(Structure):
-    """A backend of one's own by its name, written ``{ Custom = "name" }``."""
+    """A custom backend, written ``{ Custom = "name" }``."""
 
     Custom: NonEmpty
 
@@ -42,7 +42,7 @@ Platform = Annotated[Annotated[TritonPlatform, Tag(WORD)] | Annotated[CustomPlat
 
 
 class InstanceKind(Choice):
-    """Where instances run."""
+    """The device of instances."""
 
     CPU = "CPU"
     GPU = "GPU"
@@ -51,40 +51,40 @@ class InstanceKind(Choice):
 
 
 class RateLimiterResource(Structure):
-    """What an instance holds while it runs."""
+    """A resource that an instance holds during execution."""
 
     name: NonEmpty
     count: Positive
     is_global: bool = False
-    """Whether all devices share it."""
+    """Whether all devices share the resource."""
 
 
 class RateLimiter(Structure):
-    """When an instance may run, where the server runs with ``--rate-limit=execution_count``."""
+    """The conditions for an instance to run, if the server has ``--rate-limit=execution_count``."""
 
     resources: tuple[RateLimiterResource, ...] = ()
     priority: U32 = 0
 
 
 class InstanceGroup(Structure):
-    """Instances of a model that run alike."""
+    """Instances of a model with the same settings."""
 
     name: NonEmpty | None = None
     kind: InstanceKind = InstanceKind.CPU
     count: I32Positive = 1
     gpus: tuple[I32, ...] | None = None
-    """The GPUs to use, for the kind GPU; all of them when not given."""
+    """The GPUs to use, for the kind GPU; by default all of them."""
     passive: bool = False
     host_policy: NonEmpty | None = None
     rate_limiter: RateLimiter | None = None
 
 
 class OptimizationConfig(Structure):
-    """What Triton and a backend may do to be faster."""
+    """Optimizations of Triton and of a backend."""
 
     graph_optimization: bool = False
     graph_level: I32Positive = 1
-    """The level asked for with `graph_optimization`."""
+    """The level of `graph_optimization`."""
     cuda_graphs: bool = False
     gather_kernel_buffer_threshold: U64 = 0
     eager_batching: bool = False
@@ -97,7 +97,7 @@ class LatestVersions(Structure):
 
 
 class VersionPolicyType(Choice):
-    """Which versions are served."""
+    """The versions to serve."""
 
     All = "All"
     Specific = "Specific"
@@ -107,15 +107,15 @@ Policy = Annotated[Annotated[VersionPolicyType, Tag(WORD)] | Annotated[LatestVer
 
 
 class VersionPolicy(Structure):
-    """Which versions are served: the newest, all, or the listed ones."""
+    """The versions to serve: the newest, all, or the listed ones."""
 
     policy: Policy = LatestVersions(Latest=1)
     versions: tuple[Positive, ...] | None = None
-    """The versions that the policy ``Specific`` serves."""
+    """The versions for the policy ``Specific``."""
 
 
 class ModelTransactionPolicy(Structure):
-    """How many responses a request gets."""
+    """The number of responses to a request."""
 
     decoupled: bool = False
 
@@ -128,17 +128,17 @@ class MetricControl(Structure):
 
 
 class EnsembleStep(Structure):
-    """One model of the chain. The maps go from the model's tensor to the ensemble's, as in Triton."""
+    """A step of an ensemble. The maps go from the model's tensor to the ensemble's, as in Triton."""
 
     model_name: NonEmpty
     model_version: Annotated[int, Field(ge=-1, le=U32_MAX)] = -1
-    """-1 is the newest."""
+    """-1 means the newest version."""
     input_map: Annotated[dict[NonEmpty, NonEmpty], Field(min_length=1)]
     output_map: Annotated[dict[NonEmpty, NonEmpty], Field(min_length=1)]
 
 
 class Ensemble(Structure):
-    """A model made of others."""
+    """A model that consists of other models."""
 
     name: NonEmpty
     version: Positive = 1
@@ -149,23 +149,23 @@ class Ensemble(Structure):
 
 
 class TritonConfiguration(Structure):
-    """The models of a package. What a module sets itself (``wasm_binaries[].triton_config``) goes before it."""
+    """The models of a package. A module's own settings (``wasm_binaries[].triton_config``) override these."""
 
     model_repository_path: InsideOutput = InsideOutput("triton")
     """The model repository, inside the output directory."""
     model_name: NonEmpty | None = None
-    """For a package of one module; else the package's name, an underscore and the module's."""
+    """For a package of one module; by default the package's and the module's name, joined by an underscore."""
     model_version: Positive = 1
     keep_versions: bool = False
-    """Whether versions of the same models that an earlier run put into the output directory are kept."""
+    """Whether to keep versions of the same models from an earlier run in the output directory."""
     platform: Platform = TritonPlatform.WasmABI
     max_batch_size: I32 | None = None
-    """0 for no batching; what the module's interface says when not given."""
+    """0 means no batching; by default the value of the module's interface."""
     instance_groups: tuple[InstanceGroup, ...] = ()
     inputs: tuple[ModelInput, ...] = ()
-    """From the module's interface when not given."""
+    """By default those of the module's interface."""
     outputs: tuple[ModelOutput, ...] = ()
-    """From the module's interface when not given."""
+    """By default those of the module's interface."""
     dynamic_batching: DynamicBatchingConfig | None = None
     sequence_batching: SequenceBatchingConfig | None = None
     backend_parameters: dict[NonEmpty, str] = Field(default_factory=dict)
@@ -178,4 +178,4 @@ class TritonConfiguration(Structure):
     model_transaction_policy: ModelTransactionPolicy | None = None
     metrics: tuple[MetricControl, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
-    """Models that chain others of this package."""
+    """Models that consist of other models of this package."""

@@ -89,7 +89,10 @@ def test_a_spec_that_is_there_is_kept_unless_forced(cli: Cli, cwd: Path) -> None
         (["add.wasm", "--spec", "x.yaml"], "x.yaml does not end in .toml"),
         (["add.wasm", "--spec", "none/x.toml"], "the directory none does not exist"),
         (["add.wasm", "--spec", "folder.toml"], "folder.toml is a directory"),
-        (["add.wasm", "--version", "one"], "package_version: 'one' is no semantic version"),
+        (
+            ["add.wasm", "--version", "one"],
+            "package_version: expected a semantic version such as 1.0.0 or 1.2.0-rc.1, got 'one'",
+        ),
         (["add.wasm", "--name", "My Package"], "package_name: "),
         ([], "Missing argument"),
     ],

@@ -126,7 +126,7 @@ def test_a_bad_spec_ends_with_2_and_tells_everything_at_once(place: Place) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         "error: portalis.json has 3 problems:",
-        "  - package_version: '1' is no semantic version: write MAJOR.MINOR.PATCH, such as 1.0.0 or 1.2.0-rc.1",
+        "  - package_version: expected a semantic version such as 1.0.0 or 1.2.0-rc.1, got '1'",
         "  - packge_name: the key 'packge_name' is unknown. Did you mean 'package_name'?",
         f"  - wasm_binaries[0].path: {place.folder / 'gone.wasm'} does not exist",
     ]
@@ -196,7 +196,7 @@ def test_the_output_directory_can_be_another_and_is_checked_too(place: Place) ->
     assert (place.folder / "elsewhere" / "deep" / "packaging-report.json").is_file()
     assert not place.output.exists()
     for output, message in (
-        (".", "would be replaced as a whole"),
+        (".", "would be replaced entirely"),
         ("..", "together with the spec"),
         ("add.wasm", "is not a directory"),
     ):

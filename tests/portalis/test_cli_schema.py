@@ -25,4 +25,4 @@ def test_it_prints_the_schema_of_the_spec_when_none_is_named(cli: Cli) -> None:
 def test_another_name_is_bad_usage(cli: Cli) -> None:
     done = cli("schema", "specs")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no schema 'specs'\n  Did you mean 'spec'?" in done.stderr
+    assert "unknown schema 'specs'\n  Did you mean 'spec'?" in done.stderr

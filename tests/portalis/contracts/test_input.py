@@ -112,7 +112,7 @@ def test_two_modules_of_one_name_are_told_with_the_contracts_places(tmp_path: Pa
     (problem,) = told.value.problems
     assert str(problem) == (
         "wasm_binaries.binaries[1]: 2 modules are named 'add' (wasm_binaries.binaries[0], wasm_binaries.binaries[1])."
-        " Give each a `crate_name` of its own."
+        " Give each a unique `crate_name`."
     )
 
 
@@ -157,7 +157,7 @@ def test_modules_that_are_none_are_told(tmp_path: Path, contract: dict[str, Any]
 
 def test_a_contract_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "packaging-input.json").write_text("[]")
-    with pytest.raises(UsageError, match="holds no table of keys, but a list"):
+    with pytest.raises(UsageError, match="expected a table, got a list"):
         read_input(tmp_path / "packaging-input.json")
 
 

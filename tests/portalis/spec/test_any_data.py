@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from portalis.contracts.input import PackagingAgentInput
 from portalis.problems import InputProblems
 from portalis.spec import PackageSpec, read_spec
-from portalis.spec.explain import _kinds
+from portalis.spec.explain import _types_at
 from portalis.spec.read import make_spec
 from tests.portalis.conftest import ADD
 
@@ -39,7 +39,7 @@ def keys() -> list[str]:
         kind = kinds.pop()
         for name in getattr(kind, "model_fields", {}):
             found.append(name)
-            inner = list(_kinds(kind, (name,)) + _kinds(kind, (name, 0)) + _kinds(kind, (name, "x")))
+            inner = list(_types_at(kind, (name,)) + _types_at(kind, (name, 0)) + _types_at(kind, (name, "x")))
             kinds += [each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)]
     return sorted(set(found))
 

@@ -57,7 +57,7 @@ def document(folder: Path, ending: str, text: str | bytes) -> dict[Any, Any]:
     [
         ("json", '{"a": 1, "a": 2}', "'a' is given twice"),
         ("json", '{"a": ', "is not valid JSON: Expecting value"),
-        ("json", "[]", "holds no table of keys, but a list"),
+        ("json", "[]", "expected a table, got a list"),
         ("json", "[" * 100_000, "nested too deeply"),
         ("json", "9" * 5000, "is not valid JSON: Exceeds the limit"),
         ("toml", "a = 1\na = 2", "is not valid TOML: Cannot overwrite a value"),
@@ -70,9 +70,9 @@ def document(folder: Path, ending: str, text: str | bytes) -> dict[Any, Any]:
         ("yaml", "a: 1\n---\nb: 2", "expected a single document"),
         ("yaml", "a: " + "[" * 100_000, "nested too deeply"),
         ("yaml", "<<: 3", "<< takes a table, or a list of tables"),
-        ("yaml", "", "holds no table of keys, but nothing"),
-        ("yaml", "just words", "holds no table of keys, but a text"),
-        ("yaml", "12", "holds no table of keys, but a single value"),
+        ("yaml", "", "expected a table, got nothing"),
+        ("yaml", "just words", "expected a table, got a string"),
+        ("yaml", "12", "expected a table, got a single value"),
         ("toml", b"a = '\xff'", "is not UTF-8 text"),
         ("txt", "", "has the ending '.txt'"),
     ],
@@ -98,7 +98,7 @@ def test_a_bomb_of_yaml_aliases_is_refused_in_no_time(tmp_path: Path, merge: boo
     path = tmp_path / "spec.yaml"
     path.write_text("\n".join(lines))
     began = time.process_time()
-    with pytest.raises(InputProblems, match="unknown" if merge else f"holds more than {MAX_VALUES} values"):
+    with pytest.raises(InputProblems, match="unknown" if merge else f"has more than {MAX_VALUES} values"):
         read_spec(path)
     assert time.process_time() - began < 20
 
@@ -112,10 +112,10 @@ def test_yaml_words_and_numbers_that_are_no_text_are_told_with_the_cure(folder: 
     with pytest.raises(InputProblems) as told:
         read_spec(path)
     assert {problem.where: str(problem) for problem in told.value.problems} == {
-        "package_name": "package_name: false is no text",
-        "package_version": "package_version: 1.0 is no text",
-        "output_directory": "output_directory: datetime.date(2024, 1, 1) is of the type date, not text. Put it into quotes.",
-        "[1]": "[1]: the key 1 is no text. Put it into quotes.",
+        "package_name": "package_name: expected a string, got false",
+        "package_version": "package_version: expected a string, got 1.0",
+        "output_directory": "output_directory: expected a string, got datetime.date(2024, 1, 1) of type date. Put it in quotes.",
+        "[1]": "[1]: expected a string as key, got 1. Put it in quotes.",
     }
 
 

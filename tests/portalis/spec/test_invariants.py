@@ -27,12 +27,12 @@ from .conftest import Folder
         (
             {"triton_config": {"inputs": [{"name": "x", "data_type": "FP32", "dims": [0]}]}},
             "triton_config.inputs[0].dims[0]",
-            "0 is no size: dims are 1 or more, or -1 for any",
+            "expected a size of 1 or more, or -1 for any size, got 0",
         ),
         (
             {"triton_config": {"outputs": [{"name": "x", "data_type": "FP32", "dims": [-2]}]}},
             "triton_config.outputs[0].dims[0]",
-            "-2 is no size: dims are 1 or more, or -1 for any",
+            "expected a size of 1 or more, or -1 for any size, got -2",
         ),
         (
             {"triton_config": {"version_policy": {"versions": [1]}}},
@@ -42,7 +42,7 @@ from .conftest import Folder
         (
             {"triton_config": {"version_policy": {"policy": "Specific", "versions": []}}},
             "triton_config.version_policy.versions",
-            "the policy Specific serves the listed versions, and none is listed",
+            "the policy Specific requires a list of versions",
         ),
         (
             {"publish_to_registry": True},
@@ -57,7 +57,7 @@ from .conftest import Folder
         (
             {"container_config": {"volumes": [{"host_path": "/a", "container_path": "b"}]}},
             "container_config.volumes[0].container_path",
-            "'b' is no absolute path",
+            "expected an absolute path, got 'b'",
         ),
         (
             {"wasm_binaries": ["add.wasm", {"path": "./add.wasm"}]},
@@ -68,14 +68,14 @@ from .conftest import Folder
             (
                 {"triton_config": {"model_repository_path": path}},
                 "triton_config.model_repository_path",
-                f"{path!r} is no folder inside the output directory",
+                f"expected a directory inside the output directory, got {path!r}",
             )
             for path in ("/srv/models", "../models", ".", "a/../../b")
         ),
         (
             {"wasm_binaries": [{"path": "add.wasm", "triton_config": {"ensembles": []}}]},
             "wasm_binaries[0].triton_config.ensembles",
-            "ensembles is a matter of the whole package",
+            "ensembles applies to the whole package",
         ),
     ],
 )
@@ -130,13 +130,13 @@ def make_odd_files(folder: Path) -> None:
     [
         ("missing.wasm", "does not exist"),
         ("gone.wasm", "does not exist"),
-        ("folder.wasm", "is a directory; a regular file is needed"),
-        ("fifo.wasm", "is a FIFO; a regular file is needed"),
-        ("/dev/null", "is a device; a regular file is needed"),
+        ("folder.wasm", "is a directory, not a regular file"),
+        ("fifo.wasm", "is a FIFO, not a regular file"),
+        ("/dev/null", "is a device, not a regular file"),
         ("loop.wasm", "cannot be read: Too many levels of symbolic links"),
         ("add.wasm/x.wasm", "cannot be read: Not a directory"),
         ("x" * 300, "cannot be read: File name too long"),
-        ("", "is a directory; a regular file is needed"),
+        ("", "is a directory, not a regular file"),
     ],
 )
 def test_every_input_has_to_be_a_file(folder: Folder, path: str, message: str) -> None:
@@ -154,13 +154,16 @@ def test_every_input_has_to_be_a_file(folder: Folder, path: str, message: str) -
         "test_results",
     ]
     assert all(text.endswith(message) for _, text in found[1:])
-    assert found[0][1].endswith("is no directory")
+    assert found[0][1].endswith("is not a directory")
 
 
 def test_a_file_that_may_not_be_read_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode & os.R_OK == 0)
     ((where, message),) = folder.wrong()
-    assert (where, message) == ("wasm_binaries[0].path", f"{folder.path / 'add.wasm'} may not be read")
+    assert (where, message) == (
+        "wasm_binaries[0].path",
+        f"{folder.path / 'add.wasm'} cannot be read: permission denied",
+    )
 
 
 def test_the_output_directory_has_to_be_writable(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +186,7 @@ def test_an_output_directory_that_would_take_more_with_it_is_refused(
     (folder.path / "here").mkdir()
     monkeypatch.chdir(folder.path / "here")
     monkeypatch.setenv("HOME", str(folder.path / "elsewhere"))
-    whole = "would be replaced as a whole by every run"
+    whole = "would be replaced entirely by every run"
     for output, message in (
         ("/", whole),
         ("here", whole),

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from portalis.contracts.json_schemas import SCHEMAS, schema_text
 from portalis.spec import PackageSpec, read_spec
-from portalis.spec.explain import _kinds
+from portalis.spec.explain import _types_at
 from portalis.spec.paths import iter_paths, resolve_path
 from tests.parts import ROOT
 from tests.portalis.conftest import ADD
@@ -70,7 +70,9 @@ SECTIONS = dict(re.findall(r"^#{2,3} (The top|`[a-z_.\[\]]+`)\n(.*?)(?=^## |^###
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_table_has_every_key_of_its_structure_with_its_default(title: str) -> None:
     place = () if title == "The top" else tuple(part for key in title.strip("`").split(".") for part in steps(key))
-    (model,) = {kind for kind in _kinds(PackageSpec, place) if isinstance(kind, type) and issubclass(kind, BaseModel)}
+    (model,) = {
+        kind for kind in _types_at(PackageSpec, place) if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.+) \|$", SECTIONS[title], re.MULTILINE)
     assert [(key, default) for key, default, _ in rows] == [
         (key, default_text(field)) for key, field in model.model_fields.items()
