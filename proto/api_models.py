@@ -1,4 +1,4 @@
-"""The models as their clients see them: behind a service container, and behind Triton."""
+"""Models as clients see them: through a service container, and through Triton."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiTensor:
-    """A tensor. `shape` has the batch dimension, where there is one; -1 is any size. `datatype` is the protocol's."""
+    """An input or output of a model."""
 
     name: str
     datatype: str
+    """The name in the Open Inference Protocol."""
     shape: tuple[int, ...]
+    """The dimensions, with the batch dimension if the model has one; -1 is any size."""
     optional: bool = False
 
     @property
-    def smallest(self) -> tuple[int, ...]:
-        """The smallest shape that it can have."""
+    def smallest_shape(self) -> tuple[int, ...]:
+        """The shape with size 1 for each dimension of any size."""
         return tuple(1 if size == -1 else size for size in self.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiModel:
-    """A model by the name that requests use."""
+    """A model, with the name that requests use."""
 
     name: str
     version: str
@@ -44,16 +46,16 @@ class ApiModel:
     inputs: tuple[ApiTensor, ...]
     outputs: tuple[ApiTensor, ...]
     sequence_id: int | str | None = None
-    """An id of a sequence, where requests belong to sequences and Triton refuses one without."""
+    """An example of a sequence id, if requests belong to sequences: Triton rejects a request without one."""
 
     @property
-    def required(self) -> tuple[ApiTensor, ...]:
-        """The inputs that a request has to have."""
+    def required_inputs(self) -> tuple[ApiTensor, ...]:
+        """The inputs that every request must have."""
         return tuple(tensor for tensor in self.inputs if not tensor.optional)
 
 
 def service_model(module: Module) -> ApiModel | None:
-    """The model of a service container; None where the module's interface is not known."""
+    """The model of a module in a service container; None if the module's interface is unknown."""
     interface = module.inspection.interface
     if interface is None:
         return None
@@ -62,42 +64,42 @@ def service_model(module: Module) -> ApiModel | None:
         version="1",
         description=_description(module),
         max_batch_size=interface.max_batch_size,
-        inputs=_of_interface(interface.inputs, interface.max_batch_size),
-        outputs=_of_interface(interface.outputs, interface.max_batch_size),
+        inputs=_tensors(interface.inputs, interface.max_batch_size),
+        outputs=_tensors(interface.outputs, interface.max_batch_size),
     )
 
 
 def is_in_image(spec: PackageSpec, module: Module) -> bool:
-    """Whether a service image has the module: a runtime beside Wasmtime runs programs only."""
+    """Whether service images contain the module: other runtimes than Wasmtime run WASI commands only."""
     interface = module.inspection.interface
-    other = spec.container_config.wasm_runtime is not WasmRuntime.Wasmtime
-    return interface is not None and not (other and interface.convention.value != "command")
+    only_commands = spec.container_config.wasm_runtime is not WasmRuntime.Wasmtime
+    return interface is not None and not (only_commands and interface.convention.value != "command")
 
 
 def triton_models(job: Job) -> tuple[ApiModel, ...]:
-    """Those of the models that were made whose tensors are known."""
+    """The generated Triton models whose tensors are known."""
     modules = {model_name(job.spec, module.binary): module for module in job.modules}
     ensembles = {ensemble.name: ensemble for ensemble in job.spec.triton_config.ensembles}
-    found = []
+    models = []
     for artifact in job.artifacts.triton_models:
         if artifact.model_name in modules:
-            found.append(_of_module(job.spec, artifact, modules[artifact.model_name]))
+            models.append(_module_model(job.spec, artifact, modules[artifact.model_name]))
         elif artifact.model_name in ensembles:
             ensemble = ensembles[artifact.model_name]
-            found.append(_model(artifact, "", ensemble.inputs, ensemble.outputs))
-    return tuple(model for model in found if model.inputs and model.outputs)
+            models.append(_model(artifact, "", ensemble.inputs, ensemble.outputs))
+    return tuple(model for model in models if model.inputs and model.outputs)
 
 
-def _of_module(spec: PackageSpec, artifact: TritonModelArtifact, module: Module) -> ApiModel:
-    given, interface = spec.triton_for(module.binary), module.inspection.interface
-    sequences = given.sequence_batching
-    inputs, outputs = given.inputs, given.outputs
+def _module_model(spec: PackageSpec, artifact: TritonModelArtifact, module: Module) -> ApiModel:
+    config, interface = spec.triton_for(module.binary), module.inspection.interface
+    sequences = config.sequence_batching
+    inputs, outputs = config.inputs, config.outputs
     if interface is not None:
-        apart = sequences.own_tensors if sequences is not None else set()
-        inputs = inputs or _given(interface.inputs, apart)
+        excluded = sequences.own_tensors if sequences is not None else set()
+        inputs = inputs or _triton_inputs(interface.inputs, excluded)
         outputs = outputs or tuple(
             ModelOutput(name=each.name, data_type=each.data_type, dims=each.dims)
-            for each in _given(interface.outputs, apart)
+            for each in _triton_inputs(interface.outputs, excluded)
         )
     return _model(artifact, _description(module), inputs, outputs, _sequence_id(sequences))
 
@@ -105,13 +107,13 @@ def _of_module(spec: PackageSpec, artifact: TritonModelArtifact, module: Module)
 def _sequence_id(sequences: SequenceBatchingConfig | None) -> int | str | None:
     if sequences is None:
         return None
-    texts = any(control.data_type is DataType.STRING for control in sequences.control_inputs)
-    return "1" if texts else 1
+    is_string = any(control.data_type is DataType.STRING for control in sequences.control_inputs)
+    return "1" if is_string else 1
 
 
 def _model(
     artifact: TritonModelArtifact,
-    text: str,
+    description: str,
     inputs: Iterable[ModelInput],
     outputs: Iterable[ModelOutput],
     sequence_id: int | str | None = None,
@@ -120,7 +122,7 @@ def _model(
     return ApiModel(
         name=artifact.model_name,
         version=str(artifact.model_version),
-        description=text,
+        description=description,
         max_batch_size=artifact.max_batch_size,
         sequence_id=sequence_id,
         inputs=tuple(
@@ -135,24 +137,24 @@ def _model(
     )
 
 
-def _given(specs: Iterable[TensorSpec], apart: set[str]) -> tuple[ModelInput, ...]:
+def _triton_inputs(specs: Iterable[TensorSpec], excluded: set[str]) -> tuple[ModelInput, ...]:
     return tuple(
-        # a model without dimensions of its own has one of size 1 in Triton
+        # Triton has no scalars: they get a dimension of size 1
         ModelInput(name=s.name, data_type=DataType(s.dtype.name), dims=s.dims or (1,), optional=s.optional)
         for s in specs
-        if s.name not in apart
+        if s.name not in excluded
     )
 
 
-def _of_interface(specs: tuple[TensorSpec, ...], max_batch_size: int) -> tuple[ApiTensor, ...]:
+def _tensors(specs: tuple[TensorSpec, ...], max_batch_size: int) -> tuple[ApiTensor, ...]:
     batch = (-1,) if max_batch_size else ()
     return tuple(
         ApiTensor(name=s.name, datatype=s.dtype.name, shape=batch + s.dims, optional=s.optional) for s in specs
     )
 
 
-def _datatype(kind: DataType) -> str:
-    return "BYTES" if kind is DataType.STRING else kind.value
+def _datatype(data_type: DataType) -> str:
+    return "BYTES" if data_type is DataType.STRING else data_type.value
 
 
 def _description(module: Module) -> str:

@@ -1,4 +1,4 @@
-"""The guides for what a run made: how it is served, and one call for each model with its real tensors."""
+"""Guides to the images and models of a package: how to serve them, and an example request for each model."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ..spec.package_spec import ApiDocFormat
 from ..spec.triton import TritonPlatform
 from ..target import Job, Module
 from ..templates import render
-from . import example_request as examples
 from .api_models import ApiModel, ApiTensor, is_in_image, service_model
+from .example_request import example_request, example_value
 from .markdown import TEMPLATES, block, python, shell
 
 _FILTERS = (markdown, markdown_code, block, shell, python)
-_NO_JSON = ("FP16", "BF16")  # Triton takes and gives these in binary form only
+_BINARY_ONLY = ("FP16", "BF16")  # Triton transfers these in binary form only
 _NUMPY = {"BOOL": "bool", "FP16": "np.float16", "BF16": "np.float32", "FP32": "np.float32", "FP64": "np.float64"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guide:
-    """A guide in Markdown, with the titles of its sections."""
+    """A guide in Markdown."""
 
     name: str
     title: str
@@ -38,18 +38,18 @@ class Guide:
 
     @property
     def sections(self) -> tuple[str, ...]:
-        """The titles of the second level."""
+        """The headings of the second level."""
         return tuple(re.findall(r"^## (.+)$", self.text, re.MULTILINE))
 
 
 def guides(job: Job, models: Iterable[ApiModel], documents: Iterable[ApiDocumentation]) -> tuple[Guide, ...]:
-    """Those for `job.artifacts`; `models` are the ones on Triton, `documents` those that lie beside the guides."""
-    found = []
+    """The guides for `job.artifacts`. `models` are the models on Triton, `documents` the package's API documents."""
+    result = []
     if job.artifacts.triton_models:
-        found.append(_triton(job.spec, tuple(models)))
+        result.append(_triton(job.spec, tuple(models)))
     if job.artifacts.nim_containers:
-        found.append(_containers(job, documents))
-    return tuple(found)
+        result.append(_containers(job, documents))
+    return tuple(result)
 
 
 def _triton(spec: PackageSpec, models: tuple[ApiModel, ...]) -> Guide:
@@ -70,7 +70,7 @@ def _triton(spec: PackageSpec, models: tuple[ApiModel, ...]) -> Guide:
         repository=repository,
         wasm=wasm,
         python_models=TritonPlatform.Python in platforms,
-        try_here=all(isinstance(platform, TritonPlatform) for platform in platforms),
+        has_serve_command=all(isinstance(platform, TritonPlatform) for platform in platforms),
         install=f"{install}tritonserver --model-repository={shell(repository)}",
         calls=[{"model": model, "python": _grpc_call(model), "curl": _http_call(model)} for model in models],
     )
@@ -85,7 +85,7 @@ def _grpc_call(model: ApiModel) -> str:
 
 
 def _sample(tensor: ApiTensor) -> object:
-    value = examples.value(tensor.datatype)
+    value = example_value(tensor.datatype)
     return value.encode() if isinstance(value, str) else value
 
 
@@ -96,17 +96,17 @@ def _dtype(tensor: ApiTensor) -> str:
 
 
 def _http_call(model: ApiModel) -> str:
-    if any(tensor.datatype in _NO_JSON for tensor in (*model.required, *model.outputs)):
+    if any(tensor.datatype in _BINARY_ONLY for tensor in (*model.required_inputs, *model.outputs)):
         return ""
     return _curl(model, f"http://localhost:8000/v2/models/{quote(model.name, safe='')}/infer")
 
 
 def _curl(model: ApiModel, url: str) -> str:
-    """A call by curl; "" where the request is too long to read."""
-    request = examples.request(model)
+    """A request as a curl command; "" if the request is too long to read."""
+    request = example_request(model)
     if request is None:
         return ""
-    body = json.dumps(request)  # in ASCII, whatever the names are
+    body = json.dumps(request)  # in ASCII, for any names
     return f"curl --globoff {shell(url)} \\\n  --header 'Content-Type: application/json' \\\n  --data {shell(body)}"
 
 
@@ -131,11 +131,12 @@ def _containers(job: Job, documents: Iterable[ApiDocumentation]) -> Guide:
 def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     config = job.spec.container_config
     port = config.service_port
-    models = [model for module in _modules_of(artifact, job) if (model := service_model(module)) is not None]
+    models = [model for module in _image_modules(job, artifact) if (model := service_model(module)) is not None]
     image = artifact.reference
     archive = artifact.image_archive_path
-    inside = None if archive is None else PurePosixPath(_inside(Path(archive), job.output))
-    load = "" if inside is None else shell_line(load_command(config.runtime, inside))
+    load = ""
+    if archive is not None:
+        load = shell_line(load_command(config.runtime, PurePosixPath(_relative(Path(archive), job.output))))
     return {
         "image": image,
         "models": [
@@ -151,12 +152,12 @@ def _container(job: Job, artifact: ContainerArtifact) -> dict[str, object]:
     }
 
 
-def _modules_of(artifact: ContainerArtifact, job: Job) -> tuple[Module, ...]:
-    """The modules in an image."""
+def _image_modules(job: Job, artifact: ContainerArtifact) -> tuple[Module, ...]:
+    """The modules in the image of `artifact`."""
     if job.spec.container_config.package_image:
         return tuple(module for module in job.modules if is_in_image(job.spec, module))
     return tuple(each for each in job.modules if planned_image(job.spec, each.binary).name == artifact.image_name)
 
 
-def _inside(path: Path, folder: Path) -> Path:
+def _relative(path: Path, folder: Path) -> Path:
     return path.relative_to(folder) if path.is_relative_to(folder) else path

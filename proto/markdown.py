@@ -1,4 +1,4 @@
-"""Commands and code of a guide as blocks of Markdown, and guides as pages of HTML."""
+"""Formats commands and code as Markdown, and guides as HTML pages."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _TICKS = re.compile(r"`+")
 
 
 def block(text: str, language: str = "") -> str:
-    """`text` as a block of code, whatever it holds."""
+    """`text` as a code block, with a fence that is longer than any in `text`."""
     fence = _fence(text, 3)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def shell(value: Any) -> str:
-    """`value` as one word of a shell command."""
+    """`value` as one argument of a shell command."""
     return shlex.quote(str(value))
 
 
 def python(value: Any) -> str:
-    """`value` as a literal of Python, in ASCII."""
+    """`value` as a Python literal in ASCII."""
     return ascii(value)
 
 
 def page(markdown: str, title: str) -> str:
-    """The guide as a page of HTML. HTML within the guide stays text."""
+    """A guide as an HTML page. HTML in the guide is escaped."""
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).render(markdown)
     return render(TEMPLATES, "page.html.j2", title=html.escape(title), body=body)
 
 
-def _fence(text: str, least: int) -> str:
+def _fence(text: str, min_length: int) -> str:
     longest = max((len(run) for run in _TICKS.findall(text)), default=0)
-    return "`" * max(least, longest + 1)
+    return "`" * max(min_length, longest + 1)

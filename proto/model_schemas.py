@@ -1,4 +1,4 @@
-"""JSON schemas of the requests and responses of one model, in what OpenAPI 3.0 and 3.1 have in common."""
+"""JSON schemas of a model's requests and responses, in the subset that OpenAPI 3.0 and 3.1 share."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ _NOT_FINITE = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
 
 
 def request_schema(model: ApiModel) -> Schema:
-    """What the model takes."""
+    """The schema of a request to the model."""
     names = [tensor.name for tensor in model.outputs]
-    wanted = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "enum": names}}}
+    output = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "enum": names}}}
     return {
         "type": "object",
         "title": f"Request of {model.name}",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string", "description": "Comes back with the response."},
+            "id": {"type": "string", "description": "Returned in the response."},
             "inputs": {
                 "type": "array",
-                "minItems": len(model.required),
+                "minItems": len(model.required_inputs),
                 "maxItems": len(model.inputs),
                 "items": {"oneOf": [_tensor(each, nested=len(each.shape) > 1) for each in model.inputs]},
             },
             "outputs": {
                 "type": "array",
-                "description": "The outputs that are wanted; all of them when not given.",
-                "items": wanted,
+                "description": "The requested outputs; all of them if omitted.",
+                "items": output,
             },
         },
     }
 
 
 def response_schema(model: ApiModel) -> Schema:
-    """What the model answers."""
+    """The schema of a response of the model."""
     return {
         "type": "object",
         "title": f"Response of {model.name}",
@@ -44,7 +44,7 @@ def response_schema(model: ApiModel) -> Schema:
         "properties": {
             "model_name": {"type": "string", "enum": [model.name]},
             "model_version": {"type": "string"},
-            "id": {"type": "string", "description": "That of the request, where it had one."},
+            "id": {"type": "string", "description": "The id of the request, if it has one."},
             "outputs": {
                 "type": "array",
                 "minItems": 1,
@@ -60,7 +60,7 @@ def _tensor(tensor: ApiTensor, *, nested: bool) -> Schema:
     element = _element(tensor.datatype)
     if nested:
         element = {"anyOf": [*element.get("anyOf", [element]), {"type": "array", "items": {}}]}
-    how = "row-major, flat or nested as the shape says" if nested else "row-major"
+    layout = "row-major, flat or nested according to the shape" if nested else "row-major"
     properties: Schema = {
         "name": {"type": "string", "enum": [tensor.name]},
         "datatype": {"type": "string", "enum": [tensor.datatype]},
@@ -71,7 +71,7 @@ def _tensor(tensor: ApiTensor, *, nested: bool) -> Schema:
             "maxItems": rank,
             "items": {"type": "integer", "minimum": 0},
         },
-        "data": {"type": "array", "description": f"The elements: {how}.", "items": element},
+        "data": {"type": "array", "description": f"The elements: {layout}.", "items": element},
     }
     if tensor.datatype == "BYTES":
         encoding = {"type": "string", "enum": ["utf-8", "base64"], "default": "utf-8"}

@@ -1,7 +1,7 @@
-"""The OpenAPI document of the service containers, made from what the service application says of itself.
+"""The OpenAPI document of a package's service containers, derived from the document of the service.
 
-``templates/service.json`` is the description that the application's framework gives out; a test compares the two. Here
-it gets the package's name and servers, and in place of the route for any model one for each, with schemas of its own.
+``templates/service.json`` is the document that the service's framework generates; a test compares the two. It gets the
+package's name and servers, and one route per model, with its own schemas, instead of the route for all models.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from urllib.parse import quote
 
 from ..escaping import escape_hidden
 from ..spec import PackageSpec
-from . import example_request as examples
 from .api_models import ApiModel
-from .identifiers import identifiers, type_names
+from .example_request import example_request
+from .identifiers import proto_identifiers, type_names
 from .model_schemas import request_schema, response_schema
 
 Document = dict[str, Any]
-SERVICE = Path(__file__).parent / "templates" / "service.json"
-INFER = "/v1/models/{name}/infer"
+SERVICE_DOCUMENT = Path(__file__).parent / "templates" / "service.json"
+INFER_PATH = "/v1/models/{name}/infer"
 _REF = "#/components/schemas/"
-_OF_ITS_OWN = "Every module is served by an image of its own, which answers the inference path of that module only."
-_OF_ALL = "One image serves all modules, and answers the inference path of each."
+_SEPARATE_IMAGES = "Each module is served by a separate image, which has only the inference path of that module."
+_PACKAGE_IMAGE = "One image serves all modules and has their inference paths."
 
 
-def document(spec: PackageSpec, models: Iterable[ApiModel]) -> Document:
-    """The document in OpenAPI 3.1."""
+def openapi_document(spec: PackageSpec, models: Iterable[ApiModel]) -> Document:
+    """The document for `models` in OpenAPI 3.1."""
     models = tuple(models)
-    result: Document = json.loads(SERVICE.read_text(encoding="utf-8"))
+    result: Document = json.loads(SERVICE_DOCUMENT.read_text(encoding="utf-8"))
     port = spec.container_config.service_port
-    served = _OF_ALL if spec.container_config.package_image else _OF_ITS_OWN
+    served = _PACKAGE_IMAGE if spec.container_config.package_image else _SEPARATE_IMAGES
     result["info"] = {
         "title": f"{spec.package_name} API",
         "version": spec.package_version,
@@ -42,26 +42,27 @@ def document(spec: PackageSpec, models: Iterable[ApiModel]) -> Document:
     result["servers"] = [{"url": f"http://localhost:{port}", "description": "Development server"}]
     paths, schemas = result["paths"], result["components"]["schemas"]
     _add_health(paths, spec.container_config.health_check_endpoint)
-    route = paths.pop(INFER)["post"]
-    types, words = type_names(model.name for model in models), identifiers(model.name for model in models)
+    route = paths.pop(INFER_PATH)["post"]
+    names = [model.name for model in models]
+    types, identifiers = type_names(names), proto_identifiers(names)
     for model in models:
-        kind = types[model.name]
+        schema = types[model.name]
         path = f"/v1/models/{quote(model.name, safe='')}/infer"
-        paths[path] = {"post": _route(route, model, words[model.name], kind)}
-        schemas |= {f"{kind}Request": request_schema(model), f"{kind}Response": response_schema(model)}
-    used = set(_reached(paths, schemas))
+        paths[path] = {"post": _route(route, model, identifiers[model.name], schema)}
+        schemas |= {f"{schema}Request": request_schema(model), f"{schema}Response": response_schema(model)}
+    used = set(_referenced(paths, schemas))
     result["components"]["schemas"] = {name: schemas[name] for name in sorted(used)}
     return result
 
 
-def for_3_0(document: Document) -> Document:
-    """The same document in OpenAPI 3.0.3."""
-    result: Document = _older(document)
+def to_openapi_3_0(document: Document) -> Document:
+    """The document converted to OpenAPI 3.0.3."""
+    result: Document = _convert_schema(document)
     return {**result, "openapi": "3.0.3"}
 
 
-def written(document: Document) -> str:
-    """The document's text."""
+def openapi_text(document: Document) -> str:
+    """The document as JSON text."""
     return escape_hidden(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
@@ -72,24 +73,24 @@ def _add_health(paths: Document, endpoint: str) -> None:
         paths[endpoint] = path
 
 
-def _route(any_model: Document, model: ApiModel, word: str, kind: str) -> Document:
-    route: Document = copy.deepcopy(any_model)
+def _route(template: Document, model: ApiModel, identifier: str, schema: str) -> Document:
+    route: Document = copy.deepcopy(template)
     route["summary"] = f"Run inference on {model.name}"
     route["description"] = model.description or route["description"]
-    route["operationId"] = f"infer_{word}"
-    route.pop("parameters", None)  # the name, which is in the path now
-    body: Document = {"schema": {"$ref": f"{_REF}{kind}Request"}}
-    example = examples.request(model)
+    route["operationId"] = f"infer_{identifier}"
+    route.pop("parameters", None)  # the path contains the name
+    body: Document = {"schema": {"$ref": f"{_REF}{schema}Request"}}
+    example = example_request(model)
     if example is not None:
         body["example"] = example
     route["requestBody"] = {"required": True, "content": {"application/json": body}}
-    answer = {"schema": {"$ref": f"{_REF}{kind}Response"}}
-    route["responses"]["200"]["content"] = {"application/json": answer}
+    response = {"schema": {"$ref": f"{_REF}{schema}Response"}}
+    route["responses"]["200"]["content"] = {"application/json": response}
     return route
 
 
-def _reached(value: Any, schemas: Document) -> Iterator[str]:
-    """The schemas that are referred to, and those that these refer to."""
+def _referenced(value: Any, schemas: Document) -> Iterator[str]:
+    """The names of all schemas that `value` refers to, directly or through other schemas."""
     seen: set[str] = set()
     stack = [value]
     while stack:
@@ -105,20 +106,22 @@ def _reached(value: Any, schemas: Document) -> Iterator[str]:
             stack += each
 
 
-def _older(value: Any) -> Any:
-    """JSON Schema as OpenAPI 3.0 knows it: no `const`, and `nullable` in place of the type null."""
+def _convert_schema(value: Any) -> Any:
+    """Convert JSON Schema to OpenAPI 3.0's form: `enum` instead of `const`, `nullable` instead of the type null."""
     if isinstance(value, list):
-        return [_older(each) for each in value]
+        return [_convert_schema(each) for each in value]
     if not isinstance(value, dict):
         return value
-    # an example, a default or a list of words is data, in which keys mean nothing
-    result = {key: each if key in ("example", "enum", "default") else _older(each) for key, each in value.items()}
+    # examples, defaults and enums are data: their keys are not keywords
+    result = {
+        key: each if key in ("example", "enum", "default") else _convert_schema(each) for key, each in value.items()
+    }
     if "const" in result and isinstance(result.get("type", "string"), str):
         result["enum"] = [result.pop("const")]
     choices = result.get("anyOf")
     if isinstance(choices, list) and {"type": "null"} in choices:
         rest = [each for each in choices if each != {"type": "null"}]
         del result["anyOf"]
-        what = rest[0] if len(rest) == 1 and "$ref" not in rest[0] else {"allOf" if len(rest) == 1 else "anyOf": rest}
-        return {**what, **result, "nullable": True}
+        schema = rest[0] if len(rest) == 1 and "$ref" not in rest[0] else {"allOf" if len(rest) == 1 else "anyOf": rest}
+        return {**schema, **result, "nullable": True}
     return result

@@ -1,4 +1,4 @@
-"""The outline of an OpenAPI document, as the report has it (requirements 2.6)."""
+"""Summarizes an OpenAPI document for the report (requirements 2.6)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ..contracts.documents import (
 )
 
 _REF = "#/components/schemas/"
-_DEPTH = 3  # of properties in properties: enough for a tensor of a request
+_MAX_DEPTH = 3  # levels of nested properties: enough for a tensor of a request
 
 
 def outline(document: Mapping[str, Any]) -> OpenApiSpec:
-    """Everything of the document that the report has a field for."""
+    """The parts of the document that the report has fields for."""
     schemas: Mapping[str, Any] = document["components"]["schemas"]
     return OpenApiSpec(
         version=document["openapi"],
@@ -40,11 +40,11 @@ def outline(document: Mapping[str, Any]) -> OpenApiSpec:
     )
 
 
-def _operation(found: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operation:
-    body = found.get("requestBody")
+def _operation(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operation:
+    body = operation.get("requestBody")
     return Operation(
-        summary=found.get("summary", ""),
-        description=found.get("description", ""),
+        summary=operation.get("summary", ""),
+        description=operation.get("description", ""),
         parameters=tuple(
             Parameter(
                 name=each["name"],
@@ -53,7 +53,7 @@ def _operation(found: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operatio
                 required=each.get("required", False),
                 schema=_schema(each["schema"], schemas),
             )
-            for each in found.get("parameters", ())
+            for each in operation.get("parameters", ())
         ),
         request_body=None
         if body is None
@@ -64,28 +64,28 @@ def _operation(found: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operatio
         ),
         responses={
             status: Response(description=each["description"], content=_content(each.get("content", {}), schemas))
-            for status, each in found["responses"].items()
+            for status, each in operation["responses"].items()
         },
     )
 
 
-def _content(found: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, MediaTypeObject]:
+def _content(content: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, MediaTypeObject]:
     return {
         kind: MediaTypeObject(
             schema=_schema(each.get("schema", {}), schemas),
             examples={"request": each["example"]} if "example" in each else {},
         )
-        for kind, each in found.items()
+        for kind, each in content.items()
     }
 
 
-def _schema(found: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = _DEPTH) -> JsonSchema:
-    if "$ref" in found:
-        return _schema(schemas[found["$ref"].removeprefix(_REF)], schemas, depth)
-    inner = found.get("properties", {}) if depth else {}
+def _schema(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = _MAX_DEPTH) -> JsonSchema:
+    if "$ref" in schema:
+        return _schema(schemas[schema["$ref"].removeprefix(_REF)], schemas, depth)
+    inner = schema.get("properties", {}) if depth else {}
     return JsonSchema(
-        schema_type=found.get("type", "any"),
+        schema_type=schema.get("type", "any"),
         properties={name: _schema(each, schemas, depth - 1) for name, each in inner.items()},
-        required=tuple(found.get("required", ())),
-        description=found.get("description"),
+        required=tuple(schema.get("required", ())),
+        description=schema.get("description"),
     )

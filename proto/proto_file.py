@@ -1,4 +1,4 @@
-"""The .proto file of a package: a message for the inputs and one for the outputs of each model, as typed tensors."""
+"""Generates the .proto file of a package: per model, one message for the inputs and one for the outputs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ..templates import render
 from .api_models import ApiModel, ApiTensor
-from .identifiers import identifier, identifiers, type_names
+from .identifiers import identifier, proto_identifiers, type_names
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHARED = ("open_inference.proto", "portalis_tensors.proto")
-_MOST_FIELDS = 18_000  # protoc keeps the numbers from 19000 on for itself
+_MAX_FIELDS = 18_000  # field numbers from 19000 on are reserved for protoc
 _TYPES = {
     "BOOL": "BoolTensor",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "Int32Tensor"),
@@ -28,7 +28,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One tensor, with its type and name in the file."""
+    """A field for a tensor."""
 
     name: str
     type: str
@@ -37,45 +37,46 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """The inputs or the outputs of a model."""
+    """A message with the inputs or the outputs of a model."""
 
     name: str
     side: str
+    """``inputs`` or ``outputs``."""
     description: tuple[str, ...]
     model: ApiModel
     fields: tuple[Field, ...]
 
 
 def file_name(package: str) -> str:
-    """What the package's own file is called."""
+    """The name of the package's own file."""
     return f"{identifier(package)}_models.proto"
 
 
 def proto_package(package: str) -> str:
-    """The package that the messages are in."""
+    """The Protocol Buffers package of the messages."""
     return f"portalis.models.{identifier(package)}"
 
 
 def models_proto(package: str, models: Iterable[ApiModel]) -> str:
-    """The text of the file. Raises ValueError for a model with more tensors than a message can have fields."""
+    """The text of the file. Raises ValueError if a model has more tensors than a message can have fields."""
     return render(
         TEMPLATES, "models.proto.j2", (literal,), package=proto_package(package), messages=tuple(messages(models))
     )
 
 
 def messages(models: Iterable[ApiModel]) -> Iterator[Message]:
-    """The messages, two for each model."""
+    """The messages, two per model. Raises ValueError if a model has too many tensors."""
     models = tuple(models)
-    kinds = type_names(model.name for model in models)
+    types = type_names(model.name for model in models)
     for model in models:
         for side, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
-            if len(tensors) > _MOST_FIELDS:
+            if len(tensors) > _MAX_FIELDS:
                 raise ValueError(
-                    f"model {model.name!r} has {len(tensors)} {side}; a message has at most {_MOST_FIELDS}"
+                    f"model {model.name!r} has {len(tensors)} {side}, but a message can have at most {_MAX_FIELDS}"
                 )
-            names = identifiers(tensor.name for tensor in tensors)
+            names = proto_identifiers(tensor.name for tensor in tensors)
             yield Message(
-                name=f"{kinds[model.name]}{side.title()}",
+                name=f"{types[model.name]}{side.title()}",
                 side=side,
                 description=tuple(comment_lines(model.description)),
                 model=model,
@@ -84,12 +85,12 @@ def messages(models: Iterable[ApiModel]) -> Iterator[Message]:
 
 
 def literal(text: str) -> str:
-    """`text` as a string of the language; what cannot be printed is written byte for byte."""
+    """`text` as a string literal of Protocol Buffers; characters that do not print are escaped byte by byte."""
     return '"' + "".join(_character(each) for each in text) + '"'
 
 
 def comment_lines(text: str) -> Iterator[str]:
-    """`text` as lines of a comment: without control characters, which would end it or are refused by protoc."""
+    """`text` as lines of a comment, without control characters: they could end it, or protoc rejects them."""
     for line in text.splitlines():
         printable = "".join(each if each.isprintable() else " " for each in line).strip()
         if printable:

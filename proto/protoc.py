@@ -1,4 +1,4 @@
-"""protoc, of grpcio-tools: .proto files to a descriptor set. Nothing else knows that library."""
+"""Compiles .proto files to a descriptor set with protoc, from grpcio-tools. Only this module uses that library."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 from ..errors import MissingPart, PortalisError
 
-TIMEOUT_S = 120
+_TIMEOUT_S = 120
 
 
 class ProtocFailed(PortalisError):
-    """protoc refused a file; the message is what it says."""
+    """protoc rejected a file. The message contains protoc's."""
 
 
 def descriptor_set(files: Mapping[str, str], name: str) -> bytes:
-    """A serialised FileDescriptorSet of the file `name` and all that it imports, comments included.
+    """A serialized FileDescriptorSet of the file `name` and all files that it imports, with their comments.
 
-    `files` are texts by file name. It runs in a process of its own, as protoc writes its messages past Python. Raises
-    MissingPart without grpcio-tools, ProtocFailed.
+    `files` are texts by file name. protoc runs in a separate process, because it writes messages directly to the
+    process's stderr. Raises MissingPart without grpcio-tools, and ProtocFailed.
     """
     if importlib.util.find_spec("grpc_tools") is None:
         raise MissingPart(
-            "grpcio-tools is not here, so .proto files are not compiled",
-            remediation="Install portalis[proto]; the .proto files themselves are complete without it.",
+            "grpcio-tools is not installed, so .proto files are not compiled",
+            remediation="Install portalis[proto]. The .proto files are complete without it.",
         )
     with tempfile.TemporaryDirectory(prefix="portalis-proto-") as folder:
         for path, text in files.items():
@@ -37,10 +37,10 @@ def descriptor_set(files: Mapping[str, str], name: str) -> bytes:
         command = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path=.", *options, name]
         try:
             done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
             )
         except subprocess.TimeoutExpired:
-            raise ProtocFailed(f"protoc did not compile {name} within {TIMEOUT_S} s") from None
+            raise ProtocFailed(f"protoc did not compile {name} within {_TIMEOUT_S} s") from None
         if done.returncode != 0:
-            raise ProtocFailed(f"protoc does not compile {name}: {' '.join(done.stderr.split())[:2000]}")
+            raise ProtocFailed(f"protoc cannot compile {name}: {' '.join(done.stderr.split())[:2000]}")
         return result.read_bytes()

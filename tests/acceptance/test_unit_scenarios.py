@@ -17,7 +17,7 @@ from portalis.examples.catalog import EXAMPLES
 from portalis.nim.dockerfile import render_dockerfile
 from portalis.pipeline import Options, run_pipeline
 from portalis.proto.api_models import ApiModel, ApiTensor
-from portalis.proto.openapi import document, for_3_0
+from portalis.proto.openapi import openapi_document, to_openapi_3_0
 from portalis.spec.container import ContainerConfiguration
 from portalis.spec.read import make_spec
 from tests.portalis.pipeline.conftest import Listening
@@ -99,7 +99,7 @@ def test_unit_scenario_4_openapi_generation(tmp_path: Path) -> None:
         ApiModel(name=name, version="1", description="", max_batch_size=1, inputs=(tensor,), outputs=(tensor,))
         for name in ("gelu", "softmax")
     ]
-    found = for_3_0(document(spec_of(tmp_path, container_config=config), models))
+    found = to_openapi_3_0(openapi_document(spec_of(tmp_path, container_config=config), models))
     OpenAPIV30SpecValidator(found).validate()
     assert found["openapi"].startswith("3.0.")
     assert "get" in found["paths"]["/health"]

@@ -18,7 +18,7 @@ from portalis.contracts.artifacts import TritonModelArtifact
 from portalis.contracts.output import PackagingAgentOutput, Status
 from portalis.model_repository_gen.live import validate_on_triton
 from portalis.proto.api_models import ApiModel, ApiTensor
-from portalis.proto.example_request import request
+from portalis.proto.example_request import example_request
 from portalis.proto.guides import _grpc_call
 from portalis.triton_client import RemoteModel
 from portalis.tritonserver import TritonServer
@@ -269,7 +269,7 @@ def test_the_call_that_the_guide_has_for_a_sequence_is_answered(server: TritonSe
     program = _grpc_call(model).replace("localhost:8001", server.grpc_url)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "y [0.5 1.  1. ]\n"), done.stderr
-    body = json.dumps(request(model)).encode()
+    body = json.dumps(example_request(model)).encode()
     with urllib.request.urlopen(f"http://{server.http_url}/v2/models/demo_sequence/infer", body) as answer:
         assert json.load(answer)["outputs"][0]["data"] == [0.5, 1.0, 1.0]
 

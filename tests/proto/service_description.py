@@ -11,7 +11,7 @@ from typing import Any
 
 from portalis.nim.service.app import create_app
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
-from portalis.proto.openapi import SERVICE
+from portalis.proto.openapi import SERVICE_DOCUMENT
 
 
 def described() -> dict[str, Any]:
@@ -31,4 +31,4 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    SERVICE.write_text(text(), encoding="utf-8")
+    SERVICE_DOCUMENT.write_text(text(), encoding="utf-8")

@@ -106,7 +106,7 @@ def test_the_target_is_left_out_only_where_there_is_no_api(add: WasmBinaryPath) 
 
 def test_a_package_without_an_api_has_the_stage_skipped(add: WasmBinaryPath) -> None:
     made = target.generate(job([add], containers=False, triton=False, enable_nim_packaging=False))
-    assert made.skipped == "nothing was made whose API could be described"
+    assert made.skipped == "nothing with an API was generated"
     assert len(made.tree) == 0
 
 
@@ -141,7 +141,7 @@ def test_the_tensors_of_a_model_are_those_that_the_spec_gives_it(add: WasmBinary
     config = TritonConfiguration(model_name="own", platform=CustomPlatform(Custom="mine"), inputs=(x,), outputs=(y,))
     guide = text(target.generate(job([add], triton_config=config)).tree, "docs/triton.md")
     assert "`own`, version 1" in guide
-    assert "takes `left` (BYTES, `[-1, 2]`)" in guide
+    assert "inputs: `left` (BYTES, `[-1, 2]`)" in guide
     assert "np.full((1, 2), b'text', dtype=object)" in guide
     assert "portalis serve" not in guide  # it has no such backend
 
@@ -170,7 +170,7 @@ def test_a_request_too_long_to_read_is_not_shown(tmp_path: Path) -> None:
     wat = '(module (memory (export "memory") 1) (func (export "f") (param i32 i32 i32 i32 i32)) (func (export "malloc") (param i32) (result i32) i32.const 0) (func (export "free") (param i32)))'
     made = target.generate(job([WasmBinaryPath(path=wasm(tmp_path, "big", wat), interface=declared)]))
     assert made.errors == ()
-    assert "too long to be shown" in text(made.tree, "docs/containers.md")
+    assert "too long to print" in text(made.tree, "docs/containers.md")
     guide = text(made.tree, "docs/triton.md")
     assert "np.full((3, 224, 224), 0.5, dtype=np.float32)" in guide
     assert "/infer" not in guide
@@ -216,7 +216,7 @@ def test_each_image_is_called_with_the_model_that_it_has(add: WasmBinaryPath) ->
     together = ContainerConfiguration(package_image=True)
     both = text(target.generate(job(binaries, container_config=together)).tree, "docs/containers.md")
     assert "- `demo:1.2.0`, which serves the models `b`, `a-b`" in both
-    assert both.count("One inference by ") == 2 and "/v1/models/a-b/infer" in both
+    assert both.count("An inference with ") == 2 and "/v1/models/a-b/infer" in both
 
 
 def test_hostile_names_stay_data_in_every_document(add: WasmBinaryPath) -> None:

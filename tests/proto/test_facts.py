@@ -54,7 +54,7 @@ def test_the_api_document_says_how_many_images_serve_the_modules(tmp_path: Path,
     work = job(several(tmp_path), container_config=ContainerConfiguration(package_image=package_image))
     said = json.loads(text(target.generate(work).tree, "docs/openapi.json"))["info"]["description"]
     assert ("One image serves all modules" in said) is package_image
-    assert ("an image of its own" in said) is not package_image
+    assert ("a separate image" in said) is not package_image
     assert len(work.artifacts.nim_containers) == (1 if package_image else 2)
 
 
@@ -103,7 +103,7 @@ def test_the_schema_of_a_long_request_is_named_only_where_it_was_written(tmp_pat
     assert told in text(target.generate(job([binary])).tree, "docs/containers.md")
     for without in ({"generate_api_docs": False}, {"api_doc_format": ApiDocFormat.GRPC}):
         guide = text(target.generate(job([binary], **without)).tree, "docs/containers.md")
-        assert "too long to be shown" in guide and told not in guide
+        assert "too long to print" in guide and told not in guide
 
 
 def test_modules_that_are_in_no_image_are_in_no_document_of_one(add: WasmBinaryPath, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portalis.proto.identifiers import identifier, identifiers, type_names
+from portalis.proto.identifiers import identifier, proto_identifiers, type_names
 
 NAMES = st.lists(
     st.text() | st.sampled_from(["a-b", "a_b", "a.b", "aB", "a__b", "A_B", "1", "", "message"]), max_size=8
@@ -25,7 +25,7 @@ def test_another_name_is_readable_and_always_the_same() -> None:
 
 @given(NAMES)
 def test_no_two_names_become_one_identifier_whatever_case_and_underscores_are_worth(names: list[str]) -> None:
-    found = identifiers(names)
+    found = proto_identifiers(names)
     assert set(found) == set(names)
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", each) for each in found.values())
     assert len({each.replace("_", "").lower() for each in found.values()}) == len(found)

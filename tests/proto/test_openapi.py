@@ -16,9 +16,9 @@ from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValida
 
 from portalis.nim.service.app import create_app
 from portalis.nim.service.settings import ModelSettings, ServiceSettings
-from portalis.proto import example_request as examples
 from portalis.proto.api_models import ApiModel, ApiTensor, service_model
-from portalis.proto.openapi import INFER, SERVICE, document, for_3_0
+from portalis.proto.example_request import example_request
+from portalis.proto.openapi import INFER_PATH, SERVICE_DOCUMENT, openapi_document, to_openapi_3_0
 from portalis.proto.outline import outline
 from portalis.spec.container import ContainerConfiguration
 from portalis.spec.package_spec import PackageSpec, WasmBinaryPath
@@ -61,17 +61,19 @@ def model(name: str = "m", *tensors: ApiTensor) -> ApiModel:
 
 def validate(found: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(found).validate()
-    OpenAPIV30SpecValidator(for_3_0(found)).validate()
+    OpenAPIV30SpecValidator(to_openapi_3_0(found)).validate()
 
 
 def test_the_description_of_the_service_is_what_the_application_says_today() -> None:
-    assert SERVICE.read_text(encoding="utf-8") == text(), "write it anew: python -m tests.proto.service_description"
+    assert SERVICE_DOCUMENT.read_text(encoding="utf-8") == text(), (
+        "write it anew: python -m tests.proto.service_description"
+    )
 
 
 def test_the_document_has_every_path_of_the_application_and_one_for_each_model() -> None:
     config = ContainerConfiguration(health_check_endpoint="/alive", service_port=8123)
-    found = document(spec(container_config=config), [model("a"), model("b/c {d}")])
-    assert set(found["paths"]) == set(described()["paths"]) - {INFER} | {
+    found = openapi_document(spec(container_config=config), [model("a"), model("b/c {d}")])
+    assert set(found["paths"]) == set(described()["paths"]) - {INFER_PATH} | {
         "/alive",
         "/v1/models/a/infer",
         "/v1/models/b%2Fc%20%7Bd%7D/infer",
@@ -93,20 +95,20 @@ def test_whatever_the_names_are_the_document_is_valid_in_both_versions(
     models: list[str], tensors: list[str], datatype: str, shape: list[int], description: str
 ) -> None:
     given = [ApiTensor(name=name, datatype=datatype, shape=tuple(shape)) for name in tensors]
-    found = document(spec(description=description), [model(name, *given) for name in models])
+    found = openapi_document(spec(description=description), [model(name, *given) for name in models])
     validate(found)
     assert len(found["paths"]) == len(described()["paths"]) - 1 + len(models)
 
 
 def test_the_older_version_says_nothing_that_only_the_newer_one_knows() -> None:
-    older = json.dumps(for_3_0(described()))
+    older = json.dumps(to_openapi_3_0(described()))
     assert '"const"' not in older
     assert '"null"' not in older
     assert '"nullable": true' in older
 
 
 def test_the_outline_in_the_report_names_the_schema_and_has_every_path() -> None:
-    found = for_3_0(document(spec(), [model("m")]))
+    found = to_openapi_3_0(openapi_document(spec(), [model("m")]))
     told = json.loads(outline(found).model_dump_json())
     assert set(told["paths"]) == set(found["paths"])
     body = told["paths"]["/v1/models/m/infer"]["methods"]["POST"]["request_body"]
@@ -131,7 +133,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClie
     settings = ServiceSettings(models=configured, metrics_port=8000)
     with TestClient(create_app(settings, folder)) as client:
         waiting.until(lambda: client.get("/ready").status_code == 200, lambda: client.get("/ready").text)
-        yield client, document(made.spec, models), models
+        yield client, openapi_document(made.spec, models), models
 
 
 def resolved(found: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
@@ -148,7 +150,7 @@ def test_the_real_service_answers_every_example_of_the_document_as_the_document_
         path = f"/v1/models/{each.name}/infer"
         route = found["paths"][path]["post"]
         body = route["requestBody"]["content"]["application/json"]
-        request = examples.request(each)
+        request = example_request(each)
         assert body.get("example") == request
         assert request is not None
         resolved(found, body["schema"]).validate(request)
