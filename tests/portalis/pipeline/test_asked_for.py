@@ -207,11 +207,11 @@ CASES = {
     ),
     "an archive with what there is nothing of": Case(
         ("add",), {"enable_distribution_archive": True, "distribution_config": {"include_benchmarks": True}}, DONE,
-        None, warned="distribution_config.include_benchmarks is true and adds nothing",
+        None, warned="distribution_config.include_benchmarks is true but adds no file to the archive",
     ),
     "an archive with the documents of a package that has none": Case(
         ("add",), {**OFF, **ALSO_AN_ARCHIVE, "distribution_config": {"include_documentation": True}}, DONE,
-        None, warned="distribution_config.include_documentation is true and adds nothing",
+        None, warned="distribution_config.include_documentation is true but adds no file to the archive",
     ),
     "a trial on servers, and nothing that is served": Case(
         ("add",), OFF | ALSO_AN_ARCHIVE, PARTIAL, PackagingStage.InputValidation, "nothing was validated on a real server",
