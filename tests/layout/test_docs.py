@@ -1,4 +1,4 @@
-"""What the documents name is there: the targets of links, and files by their paths."""
+"""Documents refer only to what exists: files, headings, and diagrams in the architecture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGES = sorted(
     for page in (ROOT / folder).glob("**/*.md" if folder else "*.md")
     if "node_modules" not in page.parts and "target" not in page.parts
 )
-LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"\]\(([^)#\s]*)(#[^)\s]*)?\)")
 FILE = re.compile(r"`((?:backend|portalis|nim|tests|benchmarks|examples|omniverse|docs)/[\w./-]+)`")
 
 
@@ -30,6 +30,29 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
         target for target, _ in LINK.findall(prose(page)) if "://" not in target and not target.startswith("mailto:")
     ]
     assert [target for target in links if not (ROOT / page.parent / target).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings, as GitHub generates them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    links = [
+        (ROOT / page.parent / target if target else ROOT / page, anchor)
+        for target, anchor in LINK.findall(prose(page))
+        if anchor and "://" not in target
+    ]
+    assert [f"{path}{anchor}" for path, anchor in links if anchor not in anchors(path)] == []
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if re.match(r"docs/architecture/(\d|plan)", str(page))], ids=str
+)
+def test_every_page_of_the_architecture_has_a_diagram(page: Path) -> None:
+    assert "```mermaid\n" in (ROOT / page).read_text()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parts[:2] == ("docs", "architecture")], ids=str)
