@@ -1,4 +1,4 @@
-"""What JSON says is what the module gets, and what it gives is what JSON says."""
+"""Tensors in JSON: arrays survive the way to JSON and back, and values that a data type cannot represent are errors."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def spec(datatype: str) -> TensorSpec:
     return TensorSpec("x", DTYPES[datatype], (-1,))
 
 
-def travel(datatype: str, array: np.ndarray) -> np.ndarray:
-    """Encode, through real JSON, decode."""
-    told = json.loads(write_json(encode_tensor(spec(datatype), array)))
-    return decode_tensor(Tensor.model_validate(told), spec(datatype))
+def round_trip(datatype: str, array: np.ndarray) -> np.ndarray:
+    """Encode the array, write and read the JSON, and decode it."""
+    document = json.loads(write_json(encode_tensor(spec(datatype), array)))
+    return decode_tensor(Tensor.model_validate(document), spec(datatype))
 
 
-def refused(datatype: str, data: list[Any], **more: Any) -> str:
-    tensor = Tensor(name="x", datatype=datatype, shape=[len(data)], data=data, **more)
+def error_message(datatype: str, data: list[Any], **fields: Any) -> str:
+    tensor = Tensor(name="x", datatype=datatype, shape=[len(data)], data=data, **fields)
     with pytest.raises(RequestError) as caught:
         decode_tensor(tensor, spec(datatype))
     assert caught.value.status == 400
@@ -41,15 +41,15 @@ def refused(datatype: str, data: list[Any], **more: Any) -> str:
 
 @settings(deadline=None)
 @given(data=st.data(), datatype=st.sampled_from(NUMBERS))
-def test_every_array_of_numbers_comes_back_bit_for_bit(data: st.DataObject, datatype: str) -> None:
+def test_every_array_of_numbers_survives_bit_for_bit(data: st.DataObject, datatype: str) -> None:
     shape = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
     array = data.draw(npst.arrays(DTYPES[datatype].numpy, shape))
-    back = travel(datatype, array)
+    back = round_trip(datatype, array)
     assert back.dtype == array.dtype and back.shape == array.shape
-    if datatype == "BF16":  # a NaN's payload is not kept
-        bits, found = array.astype(np.uint16), back.astype(np.uint16)
+    if datatype == "BF16":  # the payload of a NaN is lost
+        bits, back_bits = array.astype(np.uint16), back.astype(np.uint16)
         nan = (bits & 0x7FFF) > 0x7F80
-        assert np.array_equal(found[~nan], bits[~nan]) and ((found[nan] & 0x7FFF) > 0x7F80).all()
+        assert np.array_equal(back_bits[~nan], bits[~nan]) and ((back_bits[nan] & 0x7FFF) > 0x7F80).all()
     else:
         np.testing.assert_array_equal(back, array)
         if array.dtype.kind == "f":
@@ -58,39 +58,39 @@ def test_every_array_of_numbers_comes_back_bit_for_bit(data: st.DataObject, data
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=8), max_size=6))
-def test_every_array_of_bytes_comes_back_text_or_not(elements: list[bytes]) -> None:
+def test_every_array_of_bytes_survives_text_or_not(elements: list[bytes]) -> None:
     array = np.empty(len(elements), dtype=object)
     array[:] = elements
-    assert travel("BYTES", array).tolist() == elements
+    assert round_trip("BYTES", array).tolist() == elements
 
 
-def test_text_is_sent_as_text_and_what_is_none_as_base64() -> None:
-    told = encode_tensor(spec("BYTES"), np.array(["é".encode()], dtype=object))
-    assert told["data"] == ["é"] and "parameters" not in told
-    told = encode_tensor(spec("BYTES"), np.array([b"\xff"], dtype=object))
-    assert (told["data"], told["parameters"]) == (["/w=="], {"content_encoding": "base64"})
+def test_text_is_sent_as_text_and_other_bytes_as_base64() -> None:
+    document = encode_tensor(spec("BYTES"), np.array(["é".encode()], dtype=object))
+    assert document["data"] == ["é"] and "parameters" not in document
+    document = encode_tensor(spec("BYTES"), np.array([b"\xff"], dtype=object))
+    assert (document["data"], document["parameters"]) == (["/w=="], {"content_encoding": "base64"})
 
 
 @pytest.mark.parametrize("datatype", [name for name in NUMBERS if DTYPES[name].numpy.kind in "iu" and name != "BF16"])
-def test_integers_outside_the_type_are_refused_and_not_wrapped(datatype: str) -> None:
+def test_integers_outside_the_type_are_rejected_and_not_wrapped(datatype: str) -> None:
     bounds = np.iinfo(DTYPES[datatype].numpy.name)
-    assert f"{bounds.max + 1} is outside" in refused(datatype, [0, int(bounds.max) + 1])
-    assert f"{bounds.min - 1} is outside" in refused(datatype, [int(bounds.min) - 1])
-    assert "element 1 is 1.5, not an integer" in refused(datatype, [1, 1.5])
-    assert "element 0 is true, not an integer" in refused(datatype, [True])
+    assert f"{bounds.max + 1} is outside" in error_message(datatype, [0, int(bounds.max) + 1])
+    assert f"{bounds.min - 1} is outside" in error_message(datatype, [int(bounds.min) - 1])
+    assert "element 1 is 1.5, not an integer" in error_message(datatype, [1, 1.5])
+    assert "element 0 is true, not an integer" in error_message(datatype, [True])
 
 
-def test_what_a_type_cannot_hold_is_refused() -> None:
-    assert "70000 is too large" in refused("FP16", [70000])
-    assert "too large" in refused("FP64", [10**400])
-    assert "neither true, false, 0 nor 1" in refused("BOOL", [2])
-    assert "element 0 is 'true', not true or false" in refused("BOOL", ["true"])
-    assert "element 0 is null, not text" in refused("BYTES", [None])
-    assert "surrogate" in refused("BYTES", ["\ud800"])
-    assert "no base64" in refused("BYTES", ["*"], parameters={"content_encoding": "base64"})
+def test_values_that_a_type_cannot_represent_are_rejected() -> None:
+    assert "70000 is too large" in error_message("FP16", [70000])
+    assert "too large" in error_message("FP64", [10**400])
+    assert "neither true, false, 0 nor 1" in error_message("BOOL", [2])
+    assert "element 0 is 'true', not true or false" in error_message("BOOL", ["true"])
+    assert "element 0 is null, not text" in error_message("BYTES", [None])
+    assert "surrogate" in error_message("BYTES", ["\ud800"])
+    assert "no base64" in error_message("BYTES", ["*"], parameters={"content_encoding": "base64"})
 
 
-def test_a_shape_that_no_array_can_have_is_refused() -> None:
+def test_a_shape_that_no_array_can_have_is_rejected() -> None:
     tensor = Tensor(name="x", datatype="FP32", shape=[0, 2**62, 2**62], data=[])
     with pytest.raises(RequestError, match="input 'x'"):
         decode_tensor(tensor, spec("FP32"))
