@@ -174,7 +174,7 @@ class _SourceFilter:
 def _walk(folder: Path, root: Path, source_filter: _SourceFilter) -> Iterator[Path]:
     """Yield the files below `folder` that are not excluded, sorted by name."""
     if len(folder.relative_to(root).parts) > MAX_DEPTH:
-        raise _too_large(folder, f"directories more than {MAX_DEPTH} deep")
+        raise _too_large(folder, f"directories nested more than {MAX_DEPTH} levels deep")
     with os.scandir(folder) as scan:
         entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
     names = {entry.name for entry in entries}

@@ -21,7 +21,7 @@ try:
 except ImportError:
     raise MissingPart(
         "signatures need the package cryptography, which is not installed",
-        remediation="pip install 'portalis[attest]'",
+        remediation="Install it: pip install 'portalis[attest]'.",
     ) from None
 
 MAX_BYTES = 64 << 10

@@ -84,8 +84,8 @@ def _statement(
     except Malformed as error:
         return None, (_provenance(f"the statement in {path.name} {error}"),)
     if statement.predicate_type != PREDICATE_TYPE:
-        expected = f"expected {PREDICATE_TYPE}, got {statement.predicate_type!a}"
-        return None, (_provenance(f"{path.name} is not a provenance: its predicateType is wrong: {expected}"),)
+        reason = f"expected the predicateType {PREDICATE_TYPE}, got {statement.predicate_type!a}"
+        return None, (_provenance(f"{path.name} is not a SLSA provenance: {reason}"),)
     return statement, ()
 
 

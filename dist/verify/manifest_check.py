@@ -22,7 +22,7 @@ def check_manifest(package: ReceivedPackage) -> CheckResult:
     """Compare the files of the package with the manifest in its top directory."""
     names = [name for name in MANIFESTS if name in package.files]
     if not names:
-        missing = "the package has no manifest (generate_manifest = false)"
+        missing = "the package has no manifest, as with generate_manifest = false"
         incomplete = "not found: the package cannot be read completely"
         return CheckResult(name=MANIFEST_CHECK, summary=missing if package.is_complete else incomplete)
     if len(names) > 1:

@@ -107,7 +107,9 @@ def _verify_archive(path: Path, limits: ReadLimits, checks: tuple[Check, ...]) -
         contents = read_contents(_entries(file, archive_format, limits), _is_manifest)
     if archive_format is not None and not path.name.endswith(ARCHIVE_ENDINGS[archive_format]):
         ending = ARCHIVE_ENDINGS[archive_format]
-        contents.findings.append(_structure_finding(f"the archive is a {ending} file, but its name does not end so"))
+        contents.findings.append(
+            _structure_finding(f"the archive is a {ending} file, but its name has a different ending")
+        )
     top = _strip_top(contents)
     package = _received_package(path, contents, top=top, digests=file_checksums(path, ChecksumAlgorithm))
     return _report(package, contents, archive_format, checks)

@@ -34,9 +34,9 @@ TARGET: Target = target
 
 def run(package: Package) -> tuple[TargetResult, DistributionArchive]:
     job = package.job()
-    made = target.run(job, target.generate(job))
-    (archive,) = made.artifacts.distribution_archives
-    return made, archive
+    result = target.run(job, target.generate(job))
+    (archive,) = result.artifacts.distribution_archives
+    return result, archive
 
 
 def archive_folder(package: Package) -> list[str]:
@@ -65,7 +65,7 @@ def test_an_archive_contains_all_files_with_checksums_and_manifest(package: Pack
     """Unit test scenario 3 of the requirements (6.3)."""
     package.with_everything()
     package.configure(archive_format=packed.value, checksum_algorithms=["SHA256", "SHA512", "Blake3"])
-    made, archive = run(package)
+    result, archive = run(package)
     path = package.staging / "archives" / archive.archive_name
     assert path.is_file()
     files = unpacked(package, archive)
@@ -75,7 +75,7 @@ def test_an_archive_contains_all_files_with_checksums_and_manifest(package: Pack
     assert set(archive.checksums) == set(ChecksumAlgorithm)
     assert archive.checksums[ChecksumAlgorithm.SHA256] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (archive.contents.total_files, archive.contents.total_directories) == (19, 17)
-    assert set(made.tool_outputs) == {PurePosixPath("archives", name) for name in archive_folder(package)}
+    assert set(result.tool_outputs) == {PurePosixPath("archives", name) for name in archive_folder(package)}
 
 
 def test_the_archive_and_its_sidecar_files_are_in_one_directory(package: Package) -> None:
@@ -162,8 +162,8 @@ def test_a_run_in_a_different_directory_gives_the_same_bytes(
 def test_omitted_links_are_warnings(package: Package) -> None:
     package.with_everything()
     (package.base / "inputs" / "workspace" / "out").symlink_to("/etc")
-    made, _ = run(package)
-    (warning,) = made.warnings
+    result, _ = run(package)
+    (warning,) = result.warnings
     assert (
         warning.message == "omitted from the archive's src/: 'out' is a symbolic link that points outside the workspace"
     )
@@ -173,14 +173,14 @@ def test_a_secret_in_the_source_is_a_warning_whose_remediation_ships_it(package:
     package.with_everything()
     secret = package.base / "inputs" / "workspace" / "id_rsa"
     secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blb\n-----END OPENSSH PRIVATE KEY-----\n")
-    made, _ = run(package)
-    (warning,) = made.warnings
+    result, _ = run(package)
+    (warning,) = result.warnings
     assert warning.message == "omitted from the archive's src/: 'id_rsa' contains credentials (detected by its name)"
     assert "distribution_config.source_exclude" in warning.remediation
     package.configure(source_exclude=["!id_rsa"])
     shutil.rmtree(package.staging / "archives")
-    made, _ = run(package)
-    assert not made.warnings
+    result, _ = run(package)
+    assert not result.warnings
 
 
 @pytest.mark.parametrize(

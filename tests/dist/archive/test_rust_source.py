@@ -96,7 +96,7 @@ def test_a_name_that_is_not_utf8_is_omitted_and_reported_escaped(root: Path) -> 
 
 @pytest.mark.parametrize(
     ("bound", "value", "what"),
-    [("MAX_FILES", 4, "4 files"), ("MAX_BYTES", 4, "GiB"), ("MAX_DEPTH", 1, "directories more than 1 deep")],
+    [("MAX_FILES", 4, "4 files"), ("MAX_BYTES", 4, "GiB"), ("MAX_DEPTH", 1, "nested more than 1 levels deep")],
 )
 def test_a_directory_that_is_too_large_to_be_a_workspace_is_an_error(
     root: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, what: str

@@ -134,8 +134,8 @@ package.configure(**json.loads(sys.argv[2]))
 job = package.job()
 try:
     problems = [str(problem) for problem in target.spec_problems(job.spec)]
-    made = target.run(job, target.generate(job))
-    print(json.dumps([problems, [warning.message for warning in made.warnings], sorted(map(str, made.tool_outputs))]))
+    result = target.run(job, target.generate(job))
+    print(json.dumps([problems, [warning.message for warning in result.warnings], sorted(map(str, result.tool_outputs))]))
 except StageError as error:
     print(json.dumps([problems, [str(error)], []]))
 """

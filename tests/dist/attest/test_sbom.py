@@ -26,7 +26,7 @@ from tests.portalis.inspection.test_producers import RUST, module
 CONTEXT = "containers/demo-gelu"
 
 
-def made(package: Package) -> dict[str, Any]:
+def sbom_document(package: Package) -> dict[str, Any]:
     job = package.job()
     data = create_sbom(job.spec, package_components(job), job.created_at)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(data.decode()) is None
@@ -62,11 +62,11 @@ def wheel(name: str, version: str, license_expression: str) -> bytes:
     """A wheel that contains only its metadata."""
     import io
 
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as file:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
         text = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: {license_expression}\n\n"
         file.writestr(f"{name}-{version}.dist-info/METADATA", text)
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def test_the_root_component_is_the_package(package: Package) -> None:
@@ -79,7 +79,7 @@ def test_the_root_component_is_the_package(package: Package) -> None:
             "repository": "not a URL",
         },
     )
-    document = made(package)
+    document = sbom_document(package)
     about = document["metadata"]["component"]
     assert about["externalReferences"] == [{"type": "website", "url": "https://example.com/a"}]
     assert about["authors"] == [{"name": "A. Author"}] and about["supplier"] == {"name": "The team"}
@@ -91,7 +91,7 @@ def test_the_root_component_is_the_package(package: Package) -> None:
 def test_a_module_has_its_hashes_its_language_and_its_tools(package: Package) -> None:
     data = module(RUST)
     package.spec["wasm_binaries"] = [package.input("from_rust.wasm", data)]
-    component = components(made(package))["module:from_rust"]
+    component = components(sbom_document(package))["module:from_rust"]
     found = hashes(component)
     assert set(found) == {"SHA-256", "SHA-512", "BLAKE3"} and found["BLAKE3"] == [blake3.blake3(data).hexdigest()]
     found_properties = properties(component)
@@ -104,7 +104,7 @@ def test_a_module_has_its_hashes_its_language_and_its_tools(package: Package) ->
 
 
 def test_the_runtime_is_listed_without_an_image(package: Package) -> None:
-    component = components(made(package))["pypi:wasmtime"]
+    component = components(sbom_document(package))["pypi:wasmtime"]
     (pin,) = select_pins("wasmtime")
     assert component["version"] == pin.version and component["purl"] == f"pkg:pypi/wasmtime@{pin.version}"
     assert set(hashes(component)["SHA-256"]) == pin.hashes
@@ -113,7 +113,7 @@ def test_the_runtime_is_listed_without_an_image(package: Package) -> None:
 def test_distributions_of_an_image_are_listed_with_the_hashes_that_pip_checks(package: Package) -> None:
     package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/models/gelu.wasm", MODULE.read_bytes())
-    document = made(package)
+    document = sbom_document(package)
     found = components(document)
     for pin in parse_pins(REQUIREMENTS_FILE.read_text()):
         component = found[f"pypi:{pin.name}"]
@@ -132,7 +132,7 @@ def test_distributions_of_a_wheelhouse_have_the_digests_of_its_wheels(package: P
     package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/wheels/anyio-4.16.0-py3-none-any.whl", data)
     package.stage(f"{CONTEXT}/wheels/numpy-9.9.9-py3-none-any.whl", b"of another version, and no wheel")
-    found = components(made(package))
+    found = components(sbom_document(package))
     import hashlib
 
     assert hashes(found["pypi:anyio"]) == {"SHA-256": [hashlib.sha256(data).hexdigest()]}
@@ -157,7 +157,7 @@ def test_the_base_image_is_identified_by_its_digest_if_known(
     package: Package, image: str, name: str, version: str | None, url: str
 ) -> None:
     package.spec["container_config"] = {"base_image": image}
-    component = components(made(package))["base-image"]
+    component = components(sbom_document(package))["base-image"]
     assert (component["name"], component.get("version"), component["purl"]) == (name, version, url)
     assert hashes(component) == ({"SHA-256": ["a" * 64]} if "@" in image else {})
 
@@ -165,7 +165,7 @@ def test_the_base_image_is_identified_by_its_digest_if_known(
 def test_a_runtime_other_than_wasmtime_is_listed_with_its_files(package: Package) -> None:
     package.spec["container_config"] = {"wasm_runtime": "WasmEdge", "wasm_runtime_version": "0.14.1"}
     package.stage(f"{CONTEXT}/wasm-runtime/wasmedge", b"a program")
-    document = made(package)
+    document = sbom_document(package)
     component = components(document)["runtime:WasmEdge"]
     assert component["version"] == "0.14.1" and len(hashes(component)["SHA-256"]) == 1
     graph = needs(document)
@@ -183,15 +183,13 @@ def test_distributions_unpacked_in_an_extension_are_listed(package: Package, mon
         kit_version_compatibility="110",
         validated=True,
     )
-    made_so_far = package.artifacts()
-    monkeypatch.setattr(
-        package, "artifacts", lambda: made_so_far.model_copy(update={"omniverse_packages": (extension,)})
-    )
+    artifacts = package.artifacts()
+    monkeypatch.setattr(package, "artifacts", lambda: artifacts.model_copy(update={"omniverse_packages": (extension,)}))
     (pin,) = select_pins("numpy")
     metadata = b"Metadata-Version: 2.4\nLicense-Expression: BSD-3-Clause\n\nIt is free.\n"
     package.stage(f"omniverse/demo/pip_prebundle/numpy-{pin.version}.dist-info/METADATA", metadata)
     package.stage("omniverse/demo/pip_prebundle/wasmtime-50.9.9.dist-info/METADATA", metadata)
-    document = made(package)
+    document = sbom_document(package)
     found = components(document)
     assert found["pypi:numpy"]["licenses"] == [{"license": {"id": "BSD-3-Clause"}}]
     assert set(hashes(found["pypi:numpy"])["SHA-256"]) == pin.hashes
@@ -200,11 +198,11 @@ def test_distributions_unpacked_in_an_extension_are_listed(package: Package, mon
 
 
 def test_the_same_package_has_the_same_document_in_every_directory(new_package: Callable[[str], Package]) -> None:
-    first, second = (made(new_package(name)) for name in ("a", "b"))
+    first, second = (sbom_document(new_package(name)) for name in ("a", "b"))
     assert first == second
     changed = new_package("c")
     changed.spec["package_version"] = "1.2.4"
-    assert made(changed)["serialNumber"] != first["serialNumber"]
+    assert sbom_document(changed)["serialNumber"] != first["serialNumber"]
 
 
 def test_a_module_that_changed_after_inspection_is_an_error(package: Package) -> None:
@@ -259,4 +257,4 @@ def test_every_kind_has_a_type_of_component() -> None:
 def test_an_invalid_wheel_has_no_license(package: Package, tmp_path: Path) -> None:
     package.stage(f"{CONTEXT}/requirements.txt", REQUIREMENTS_FILE.read_bytes())
     package.stage(f"{CONTEXT}/wheels/anyio-4.16.0-py3-none-any.whl", b"PK nonsense")
-    assert "licenses" not in components(made(package))["pypi:anyio"]
+    assert "licenses" not in components(sbom_document(package))["pypi:anyio"]

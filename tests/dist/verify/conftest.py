@@ -13,14 +13,14 @@ from tests.dist.conftest import Package
 
 
 @pytest.fixture(scope="session")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[ArchiveFormat, Path]:
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[ArchiveFormat, Path]:
     """An archive of each format, with its sidecar files."""
-    made = {}
+    paths = {}
     for packed in ArchiveFormat:
-        package = Package(tmp_path_factory.mktemp("shipped") / packed.value)
+        package = Package(tmp_path_factory.mktemp("archives") / packed.value)
         package.with_everything()
         package.configure(archive_format=packed.value, checksum_algorithms=["SHA256", "SHA512", "Blake3"])
         job = package.job()
         target.run(job, target.generate(job))
-        made[packed] = package.staging / "archives" / f"demo-1.2.3{ARCHIVE_ENDINGS[packed]}"
-    return made
+        paths[packed] = package.staging / "archives" / f"demo-1.2.3{ARCHIVE_ENDINGS[packed]}"
+    return paths

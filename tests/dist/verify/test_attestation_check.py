@@ -39,13 +39,13 @@ def archive(signed_archive: Path, tmp_path: Path) -> Path:
 
 
 def envelope(archive: Path) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads((archive.with_name(ENVELOPE)).read_bytes())
-    return made
+    document: dict[str, Any] = json.loads((archive.with_name(ENVELOPE)).read_bytes())
+    return document
 
 
 def statement(archive: Path) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(base64.b64decode(envelope(archive)["payload"]))
-    return made
+    document: dict[str, Any] = json.loads(base64.b64decode(envelope(archive)["payload"]))
+    return document
 
 
 def resign(archive: Path, change: Callable[[dict[str, Any]], object], **options: str) -> None:

@@ -132,12 +132,12 @@ FUZZ: dict[str, Any] = {"max_examples": 120, "deadline": None}
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
 def test_changed_bytes_are_never_verified(
-    archive_folder: Path, shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat
+    archive_folder: Path, archives: dict[ArchiveFormat, Path], packed: ArchiveFormat
 ) -> None:
     @settings(**FUZZ)
     @given(changes=CHANGES)
     def run(changes: list[Change]) -> None:
-        check(archive_folder, shipped[packed], packed, changed(shipped[packed].read_bytes(), changes))
+        check(archive_folder, archives[packed], packed, changed(archives[packed].read_bytes(), changes))
 
     run()
 
@@ -145,14 +145,14 @@ def test_changed_bytes_are_never_verified(
 @pytest.mark.parametrize("packed", TARS)
 @pytest.mark.bulk
 def test_a_changed_tar_archive_is_never_verified_in_valid_compression(
-    archive_folder: Path, shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat
+    archive_folder: Path, archives: dict[ArchiveFormat, Path], packed: ArchiveFormat
 ) -> None:
-    tar = tar_in(shipped[packed].read_bytes(), packed)
+    tar = tar_in(archives[packed].read_bytes(), packed)
 
     @settings(**FUZZ)
     @given(changes=CHANGES)
     def run(changes: list[Change]) -> None:
-        check(archive_folder, shipped[packed], packed, packed_as(changed(tar, changes), packed))
+        check(archive_folder, archives[packed], packed, packed_as(changed(tar, changes), packed))
 
     run()
 
@@ -180,9 +180,9 @@ def rewritten(data: bytes, seed: int, *, change: bool) -> bytes:
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_reordered_members_are_verified_and_changed_ones_are_not(
-    archive_folder: Path, shipped: dict[ArchiveFormat, Path], seed: int
+    archive_folder: Path, archives: dict[ArchiveFormat, Path], seed: int
 ) -> None:
-    original = shipped[ArchiveFormat.Zip]
+    original = archives[ArchiveFormat.Zip]
     data = rewritten(original.read_bytes(), seed, change=False)
     assert verify_data(archive_folder, original, data).verified
     assert data == original.read_bytes() or not verify_data(archive_folder, original, data, "sha512").verified
@@ -191,10 +191,10 @@ def test_reordered_members_are_verified_and_changed_ones_are_not(
 
 
 def test_the_operating_system_byte_of_a_gzip_header_is_covered_by_checksums_only(
-    archive_folder: Path, shipped: dict[ArchiveFormat, Path]
+    archive_folder: Path, archives: dict[ArchiveFormat, Path]
 ) -> None:
     """The content is the same: only a checksum of the archive itself can detect the change."""
-    original = shipped[ArchiveFormat.TarGz]
+    original = archives[ArchiveFormat.TarGz]
     data = bytearray(original.read_bytes())
     data[9] = 3
     assert verify_data(archive_folder, original, bytes(data)).verified
@@ -202,9 +202,9 @@ def test_the_operating_system_byte_of_a_gzip_header_is_covered_by_checksums_only
 
 
 def test_a_changed_manifest_alone_is_verified_with_a_note_in_the_proof(
-    archive_folder: Path, shipped: dict[ArchiveFormat, Path]
+    archive_folder: Path, archives: dict[ArchiveFormat, Path]
 ) -> None:
-    original = shipped[ArchiveFormat.TarXz]
+    original = archives[ArchiveFormat.TarXz]
     tar = tar_in(original.read_bytes(), ArchiveFormat.TarXz)
     text = b'"pipeline_id": "run-1"'
     assert tar.count(text) == 1
@@ -218,8 +218,8 @@ def test_a_changed_manifest_alone_is_verified_with_a_note_in_the_proof(
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=2000), packed=st.sampled_from(list(ArchiveFormat)), seal=st.booleans())
 def test_random_bytes_are_rejected(
-    archive_folder: Path, shipped: dict[ArchiveFormat, Path], data: bytes, packed: ArchiveFormat, seal: bool
+    archive_folder: Path, archives: dict[ArchiveFormat, Path], data: bytes, packed: ArchiveFormat, seal: bool
 ) -> None:
     if seal and packed is not ArchiveFormat.Zip:
         data = packed_as(data, packed)
-    assert not verify_data(archive_folder, shipped[packed], data).verified
+    assert not verify_data(archive_folder, archives[packed], data).verified

@@ -31,8 +31,8 @@ def archive_of(files: dict[str, bytes], packed: ArchiveFormat) -> bytes:
 
 
 @pytest.mark.parametrize("packed", ArchiveFormat)
-def test_an_archive_of_portalis_is_verified(shipped: dict[ArchiveFormat, Path], packed: ArchiveFormat) -> None:
-    found = verify_package(shipped[packed], ReadLimits())
+def test_an_archive_of_portalis_is_verified(archives: dict[ArchiveFormat, Path], packed: ArchiveFormat) -> None:
+    found = verify_package(archives[packed], ReadLimits())
     assert found.verified and found.archive_format is packed and messages(found) == []
     assert found.file_count == 19 and [check.name for check in found.checks if check.proves] == [
         "checksums",
@@ -41,8 +41,8 @@ def test_an_archive_of_portalis_is_verified(shipped: dict[ArchiveFormat, Path], 
     ]
 
 
-def test_sha256sum_and_sha512sum_accept_the_checksum_files(shipped: dict[ArchiveFormat, Path]) -> None:
-    folder = shipped[ArchiveFormat.TarGz].parent
+def test_sha256sum_and_sha512sum_accept_the_checksum_files(archives: dict[ArchiveFormat, Path]) -> None:
+    folder = archives[ArchiveFormat.TarGz].parent
     for program in ("sha256sum", "sha512sum"):
         name = f"{TOP}.tar.gz.{program[:-3]}"
         done = subprocess.run([program, "--check", "--strict", name], cwd=folder, capture_output=True, text=True)
@@ -156,18 +156,18 @@ def test_checksums_alone_verify_a_package_without_a_manifest(tmp_path: Path) -> 
     "text", ["", "x", "0" * 64 + "  other.tar.gz\n", "0" * 64 + "  demo-1.2.3.tar.gz\n", "\0\xff" * 9]
 )
 def test_a_checksum_file_that_does_not_match_is_a_finding(
-    tmp_path: Path, shipped: dict[ArchiveFormat, Path], ending: str, text: str
+    tmp_path: Path, archives: dict[ArchiveFormat, Path], ending: str, text: str
 ) -> None:
-    path = Path(shutil.copytree(shipped[ArchiveFormat.TarGz].parent, tmp_path / "got")) / f"{TOP}.tar.gz"
+    path = Path(shutil.copytree(archives[ArchiveFormat.TarGz].parent, tmp_path / "got")) / f"{TOP}.tar.gz"
     path.with_name(f"{path.name}.{ending}").write_text(text)
     (message,) = messages(verify_package(path, ReadLimits()))
     assert message.startswith(f"checksums: {path.name}.{ending} ")
 
 
 def test_a_checksum_file_with_a_matching_and_a_different_line_is_a_finding(
-    tmp_path: Path, shipped: dict[ArchiveFormat, Path]
+    tmp_path: Path, archives: dict[ArchiveFormat, Path]
 ) -> None:
-    path = Path(shutil.copytree(shipped[ArchiveFormat.Zip].parent, tmp_path / "got")) / f"{TOP}.zip"
+    path = Path(shutil.copytree(archives[ArchiveFormat.Zip].parent, tmp_path / "got")) / f"{TOP}.zip"
     sums = path.with_name(f"{path.name}.sha256")
     sums.write_text(sums.read_text() + f"{'0' * 64}  {path.name}\n")
     assert not verify_package(path, ReadLimits()).verified
@@ -175,7 +175,7 @@ def test_a_checksum_file_with_a_matching_and_a_different_line_is_a_finding(
 
 def test_a_name_that_does_not_match_the_format_is_a_finding(tmp_path: Path) -> None:
     found = report(tmp_path, packed_as(tar_of(below(FILES)), ArchiveFormat.TarXz), ArchiveFormat.TarGz)
-    assert messages(found) == ["structure: the archive is a .tar.xz file, but its name does not end so"]
+    assert messages(found) == ["structure: the archive is a .tar.xz file, but its name has a different ending"]
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"# a text\n" * 99, b"\x1f\x8b", b"PK\x05\x06" + bytes(18)])
@@ -189,8 +189,8 @@ def test_files_outside_a_single_top_directory_are_a_finding(tmp_path: Path) -> N
         assert not found.verified and any(each.startswith("structure: ") for each in messages(found)), files
 
 
-def test_an_unpacked_archive_is_compared_with_its_manifest(tmp_path: Path, shipped: dict[ArchiveFormat, Path]) -> None:
-    subprocess.run(["tar", "-xf", str(shipped[ArchiveFormat.TarZst])], cwd=tmp_path, check=True)
+def test_an_unpacked_archive_is_compared_with_its_manifest(tmp_path: Path, archives: dict[ArchiveFormat, Path]) -> None:
+    subprocess.run(["tar", "-xf", str(archives[ArchiveFormat.TarZst])], cwd=tmp_path, check=True)
     folder = tmp_path / TOP
     assert verify_package(folder, ReadLimits()).verified
     (folder / "wasm" / "gelu.wasm").unlink()
@@ -204,9 +204,9 @@ def test_an_unpacked_archive_is_compared_with_its_manifest(tmp_path: Path, shipp
 
 
 def test_a_directory_of_archives_is_verified_with_their_sidecar_files(
-    tmp_path: Path, shipped: dict[ArchiveFormat, Path]
+    tmp_path: Path, archives: dict[ArchiveFormat, Path]
 ) -> None:
-    folder = Path(shutil.copytree(shipped[ArchiveFormat.TarBz2].parent, tmp_path / "got"))
+    folder = Path(shutil.copytree(archives[ArchiveFormat.TarBz2].parent, tmp_path / "got"))
     assert verify_package(folder, ReadLimits()).verified
     (folder / "README.md").write_text("something else")
     found = verify_package(folder, ReadLimits())

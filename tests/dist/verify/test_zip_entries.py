@@ -136,14 +136,14 @@ def test_a_file_that_is_truncated_while_it_is_read_is_rejected() -> None:
 
 def with_deflated(packed: bytes, data: bytes = b"hello") -> bytes:
     """A ZIP file with one file whose compressed bytes are `packed`, with the size and checksum of `data`."""
-    made = one_file(data=data)
-    start, end = made.index(data), made.index(LISTED)
-    body = made[:start] + packed + made[end:]
+    stored = one_file(data=data)
+    start, end = stored.index(data), stored.index(LISTED)
+    body = stored[:start] + packed + stored[end:]
     for magic, method, sizes in ((LOCAL, 8, 18), (LISTED, 10, 20)):
         at = body.index(magic)
         body[at + method] = zipfile.ZIP_DEFLATED
         struct.pack_into("<L", body, at + sizes, len(packed))
-    struct.pack_into("<L", body, body.rindex(END) + 16, len(made[:start] + packed))
+    struct.pack_into("<L", body, body.rindex(END) + 16, len(stored[:start] + packed))
     return bytes(body)
 
 
