@@ -1,4 +1,4 @@
-"""The gRPC service of a process: it stops well, its log stays readable, and perf_analyzer measures it."""
+"""gRPC in the process of a service: streams at its end, its log, and perf_analyzer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.running import waiting
 from ..process import SLOW, Service, running, write_modules
 
 
-def given_as(*values: float) -> triton.InferInput:
+def fp32_input(*values: float) -> triton.InferInput:
     return triton.InferInput("x", [1, len(values)], "FP32").set_data_from_numpy(np.array([values], np.float32))
 
 
@@ -33,38 +33,38 @@ def stop(service: Service) -> None:
 
 
 @pytest.mark.service
-def test_a_stream_that_is_open_when_the_service_stops_is_answered_and_ends(tmp_path: Path) -> None:
+def test_an_open_stream_gets_its_responses_and_ends_when_the_service_stops(tmp_path: Path) -> None:
     with running(tmp_path, write_modules(tmp_path, slow=SLOW)) as service:
         service.wait_ready()
-        answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
-        asks = triton.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}")
-        asks.start_stream(lambda result, error: answers.put((result, error)))
-        asks.async_stream_infer("slow", [given_as(1)])
-        assert answers.get(timeout=waiting.PATIENCE_S)[1] is None
+        responses: queue.Queue[tuple[Any, Any]] = queue.Queue()
+        triton_client = triton.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}")
+        triton_client.start_stream(lambda result, error: responses.put((result, error)))
+        triton_client.async_stream_infer("slow", [fp32_input(1)])
+        assert responses.get(timeout=waiting.PATIENCE_S)[1] is None
         for number in range(10):
-            # few elements: the service gives all of them 15 s once it stops, on a busy machine too
-            asks.async_stream_infer("slow", [given_as(*[number] * 2)])
+            # few elements: when it stops, the service completes requests for 15 s, on a busy machine too
+            triton_client.async_stream_infer("slow", [fp32_input(*[number] * 2)])
         active = "wasm_service_active_requests"
-        waiting.until(lambda: service.client.metric(active) + answers.qsize() >= 10, every_s=0.01)  # all were read
+        waiting.until(lambda: service.client.metric(active) + responses.qsize() >= 10, every_s=0.01)  # all were read
         stop(service)
         assert service.end() == 0, service.text()
-        asks.stop_stream()
-        asks.close()
-    found = [answers.get(timeout=waiting.PATIENCE_S) for _ in range(10)]
-    # the service has ended the stream, which it would have cut off at the end of the 15 s that it gives to answers
+        triton_client.stop_stream()
+        triton_client.close()
+    results = [responses.get(timeout=waiting.PATIENCE_S) for _ in range(10)]
+    # the service has ended the stream; after 15 s it would have been cancelled
     assert [each["status"] for each in service.records() if each.get("method") == "gRPC"] == ["OK"]
-    assert answers.empty()
-    assert [error for _, error in found] == [None] * 10
-    assert [float(result.as_numpy("y")[0, 0]) for result, _ in found] == [number + 1 for number in range(10)]
+    assert responses.empty()
+    assert [error for _, error in results] == [None] * 10
+    assert [float(result.as_numpy("y")[0, 0]) for result, _ in results] == [number + 1 for number in range(10)]
     assert "Traceback" not in service.text()
 
 
 @pytest.mark.service
-def test_the_log_has_a_json_line_for_each_request_with_its_id(tmp_path: Path) -> None:
+def test_the_log_has_a_json_record_with_the_id_of_each_request(tmp_path: Path) -> None:
     with running(tmp_path, write_modules(tmp_path, slow=SLOW)) as service:
         service.wait_ready()
-        with triton.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}") as asks:
-            asks.infer("slow", [given_as(1)], request_id="my-own")
+        with triton.InferenceServerClient(f"127.0.0.1:{service.client.grpc_port}") as triton_client:
+            triton_client.infer("slow", [fp32_input(1)], request_id="my-own")
         with grpc.insecure_channel(f"127.0.0.1:{service.client.grpc_port}") as channel:
             with pytest.raises(grpc.RpcError):
                 GRPCInferenceServiceStub(channel).ModelInfer(pb.ModelInferRequest(model_name="nope", id="other\nline"))
@@ -74,10 +74,10 @@ def test_the_log_has_a_json_line_for_each_request_with_its_id(tmp_path: Path) ->
         assert caught.value.details() == "the request is not a valid message of type inference.ModelInferRequest"
         stop(service)
         assert service.end() == 0, service.text()
-    lines = [each for each in service.records() if each.get("method") == "gRPC"]
-    assert [each["status"] for each in lines] == ["OK", "NOT_FOUND", "INVALID_ARGUMENT"]
-    assert lines[0]["model"] == "slow" and lines[0]["path"] == "/inference.GRPCInferenceService/ModelInfer"
-    assert "my-own" in lines[0].values() and "otherline" in lines[1].values()
+    records = [each for each in service.records() if each.get("method") == "gRPC"]
+    assert [each["status"] for each in records] == ["OK", "NOT_FOUND", "INVALID_ARGUMENT"]
+    assert records[0]["model"] == "slow" and records[0]["path"] == "/inference.GRPCInferenceService/ModelInfer"
+    assert "my-own" in records[0].values() and "otherline" in records[1].values()
 
 
 @pytest.mark.alone("perf_analyzer gives its shared memory fixed names, and measures until the figures are stable")
@@ -89,9 +89,9 @@ def test_perf_analyzer_measures_the_service(tmp_path: Path) -> None:
         service.wait_ready()
         command = [*parts.perf_analyzer(), "-m", "softmax", "-i", "grpc", "-u", f"127.0.0.1:{service.client.grpc_port}"]
         command += ["--shape", "x:64", "-b", "1", "--concurrency-range", "4", "--request-count", "200"]
-        for more in ([], ["--streaming"]):
+        for options in ([], ["--streaming"]):
             done = subprocess.run(
-                [*command, "-f", str(report), *more], capture_output=True, text=True, timeout=waiting.PATIENCE_S
+                [*command, "-f", str(report), *options], capture_output=True, text=True, timeout=waiting.PATIENCE_S
             )
             assert done.returncode == 0, done.stdout + done.stderr
             (row,) = csv.DictReader(report.read_text().splitlines())

@@ -1,4 +1,4 @@
-"""Guests that put the host to work, in the service: each is the error of its own request, and others are answered."""
+"""Guests that make the host work, in the service: each fails only its own request, and other requests succeed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.backend import guests, host_guests
 from tests.backend.guests import tensor
 from tests.nim.service.serving import Client, serving
 
-from .test_scheduler import Held, submitted
+from .test_scheduler import HeldProgram, submitted
 
 GUESTS = {
     "echo": guests.echo(),
@@ -45,17 +45,17 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 @pytest.fixture
-def _another_model_is_answered(client: Client) -> Iterator[None]:
+def _other_models_respond(client: Client) -> Iterator[None]:
     yield
-    status, answer = client.infer("echo", numbers("x", [1], 5))
-    assert (status, answer["outputs"][0]["data"]) == (200, [5])
+    status, document = client.infer("echo", numbers("x", [1], 5))
+    assert (status, document["outputs"][0]["data"]) == (200, [5])
 
 
 def numbers(name: str, shape: list[int], *values: float, datatype: str = "FP32") -> dict[str, Any]:
     return {"inputs": [{"name": name, "datatype": datatype, "shape": shape, "data": list(values)}]}
 
 
-def texts(**inputs: list[str]) -> dict[str, Any]:
+def strings(**inputs: list[str]) -> dict[str, Any]:
     return {
         "inputs": [
             {"name": name, "datatype": "BYTES", "shape": [1, len(data)], "data": data} for name, data in inputs.items()
@@ -63,48 +63,48 @@ def texts(**inputs: list[str]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.usefixtures("_another_model_is_answered")
+@pytest.mark.usefixtures("_other_models_respond")
 @pytest.mark.service
-def test_a_shape_with_nothing_and_a_huge_size_is_the_error_of_its_request(client: Client) -> None:
+def test_an_output_shape_with_a_zero_and_a_huge_size_fails_its_request_only(client: Client) -> None:
     values = [-1 if i % 8 == 7 else i for i in range(40)]
     for _ in range(3):
         with ThreadPoolExecutor(len(values)) as pool:
-            answers = list(pool.map(lambda v: client.infer("zero_huge", numbers("x", [1, 1], v)), values))
-        for value, (status, answer) in zip(values, answers):
+            responses = list(pool.map(lambda v: client.infer("zero_huge", numbers("x", [1, 1], v)), values))
+        for value, (status, document) in zip(values, responses):
             if value == -1:
-                assert (status, answer["error"]["type"]) == (500, "AbiViolation")
+                assert (status, document["error"]["type"]) == (500, "AbiViolation")
             else:
-                assert (status, answer["outputs"][0]["data"]) == (200, [value])
+                assert (status, document["outputs"][0]["data"]) == (200, [value])
 
 
-@pytest.mark.usefixtures("_another_model_is_answered")
+@pytest.mark.usefixtures("_other_models_respond")
 @pytest.mark.service
 @pytest.mark.parametrize(
-    ("model", "request_", "status", "kind", "told"),
+    ("model", "request_", "status", "kind", "message"),
     [
         (
             "moody",
-            # the guest's own time: a request's may be over before it is run
+            # a limit for the guest alone: that of a request can expire before it is run
             {**numbers("x", [1, 1], -3), "parameters": {"wasm.timeout_ms": 50}},
             504,
             "GuestTimeout",
             "longer than its time limit of 0.05 s",
         ),
         ("flood", numbers("x", [1], 1), 500, "GuestError", "more than 1048576 elements, its limit"),
-        ("cat", texts(stdin=[""], args=["\ud800"]), 400, "InputError", ""),
+        ("cat", strings(stdin=[""], args=["\ud800"]), 400, "InputError", ""),
     ],
 )
-def test_what_the_host_does_for_a_guest_is_bounded(
-    client: Client, model: str, request_: dict[str, Any], status: int, kind: str, told: str
+def test_the_work_of_the_host_for_a_guest_is_bounded(
+    client: Client, model: str, request_: dict[str, Any], status: int, kind: str, message: str
 ) -> None:
-    code, answer = client.infer(model, request_)
-    assert (code, answer["error"]["type"]) == (status, kind)
-    assert told in answer["error"]["message"]
+    code, document = client.infer(model, request_)
+    assert (code, document["error"]["type"]) == (status, kind)
+    assert message in document["error"]["message"]
 
 
-@pytest.mark.usefixtures("_another_model_is_answered")
+@pytest.mark.usefixtures("_other_models_respond")
 @pytest.mark.service
-def test_two_small_inputs_that_broadcast_to_much_are_refused(client: Client) -> None:
+def test_two_small_inputs_that_broadcast_to_a_large_array_are_rejected(client: Client) -> None:
     data = [0.0] * 2000
     request = {
         "inputs": [
@@ -112,16 +112,16 @@ def test_two_small_inputs_that_broadcast_to_much_are_refused(client: Client) -> 
             {"name": "b", "datatype": "FP32", "shape": [1, 2000], "data": data},
         ]
     }
-    status, answer = client.infer("add", request)
-    assert (status, answer["error"]["type"]) == (400, "InputError")
-    assert "raise limits.max_tensor_bytes in service.json of the server" in answer["error"]["message"]
+    status, document = client.infer("add", request)
+    assert (status, document["error"]["type"]) == (400, "InputError")
+    assert "raise limits.max_tensor_bytes in service.json of the server" in document["error"]["message"]
 
 
-@pytest.mark.usefixtures("_another_model_is_answered")
+@pytest.mark.usefixtures("_other_models_respond")
 @pytest.mark.service
 def test_a_bool_is_0_or_1(client: Client) -> None:
-    status, answer = client.infer("truth", numbers("x", [3], 0, 1, 255, datatype="UINT8"))
-    assert (status, answer["outputs"][0]["data"]) == (200, [False, True, True])
+    status, document = client.infer("truth", numbers("x", [3], 0, 1, 255, datatype="UINT8"))
+    assert (status, document["outputs"][0]["data"]) == (200, [False, True, True])
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------
@@ -132,23 +132,23 @@ def row(value: float) -> dict[str, np.ndarray]:
 
 
 def as_one_batch(program: Program, values: list[float]) -> tuple[list[float], list[Any]]:
-    """The outcomes of requests that run as one batch, and the values in the order in which they were answered."""
-    held = Held(program)
+    """The outcomes of requests that run as one batch, and the values in the order in which their requests ended."""
+    held = HeldProgram(program)
     scheduler = Scheduler(held, max_queued=100)  # type: ignore[arg-type]
     order: list[float] = []
 
-    async def ask(value: float) -> Any:
+    async def outcome(value: float) -> Any:
         try:
             return await scheduler.run(row(value))
-        except RequestError as problem:
-            return problem
+        except RequestError as error:
+            return error
         finally:
             order.append(value)
 
     async def together() -> list[Any]:
         first = asyncio.ensure_future(scheduler.run(row(0)))
         await asyncio.to_thread(held.began.acquire)
-        tasks = [asyncio.ensure_future(ask(value)) for value in values]
+        tasks = [asyncio.ensure_future(outcome(value)) for value in values]
         await submitted()
         held.go.release(1000)
         await first
@@ -161,14 +161,14 @@ def as_one_batch(program: Program, values: list[float]) -> tuple[list[float], li
 
 def test_good_requests_do_not_wait_for_endless_ones_of_their_batch() -> None:
     values = [-2.0, 1.0, -2.0, 2.0, -2.0, 3.0]
-    with Program.load(host_guests.moody(), limits=Limits(timeout_s=1)) as program:  # of the good ones too
+    with Program.load(host_guests.moody(), limits=Limits(timeout_s=1)) as program:  # for the good ones too
         order, outcomes = as_one_batch(program, values)
     for value, outcome in zip(values, outcomes):
         assert outcome.status == 504 if value < 0 else outcome["y"].tolist() == [[value]]
     assert set(order[:3]) == {1, 2, 3}
 
 
-def test_an_exception_of_the_service_is_that_of_its_request(
+def test_a_bug_in_the_service_fails_its_request_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = from_runtime_error
@@ -186,7 +186,7 @@ def test_an_exception_of_the_service_is_that_of_its_request(
     assert "ZeroDivisionError: a bug" in caplog.text and "model 'model'" in caplog.text
 
 
-def test_an_exception_of_the_whole_batch_is_that_of_the_request_that_has_it_alone(
+def test_an_exception_of_a_batch_fails_only_the_request_that_causes_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Program.load(host_guests.moody()) as program:
@@ -203,7 +203,7 @@ def test_an_exception_of_the_whole_batch_is_that_of_the_request_that_has_it_alon
     assert "ValueError: a bug" in caplog.text
 
 
-def test_a_bug_of_the_runtime_is_an_internal_error_like_one_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_runtime_is_an_internal_error_as_in_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     with Program.load(host_guests.moody()) as program:
         real = program._call
 

@@ -1,4 +1,4 @@
-"""Requests that wait are run together; each gets its own answer, and nothing that is accepted is lost."""
+"""Requests that wait run together; each gets its own outputs, and no accepted request is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from portalis.nim.service.request_errors import RequestError
 from portalis.nim.service.scheduling.pending import NullMetrics
 from portalis.nim.service.scheduling.scheduler import Scheduler
 
-# answers twice its input; negative numbers trap, numbers above a million never end
+# returns twice its input; negative numbers trap, numbers greater than a million never end
 MOODY = """(module (func (export "moody") (param $x f32) (result f32)
   (if (f32.lt (local.get $x) (f32.const 0)) (then unreachable))
   (if (f32.gt (local.get $x) (f32.const 1e6)) (then (loop br 0)))
@@ -25,8 +25,8 @@ MOODY = """(module (func (export "moody") (param $x f32) (result f32)
 TRAP, SPIN = -1.0, 1e7
 
 
-class Counted(NullMetrics):
-    """Notes the sizes of batches and the kinds of failures."""
+class RecordedMetrics(NullMetrics):
+    """Records the sizes of batches and the kinds of failures."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -39,8 +39,8 @@ class Counted(NullMetrics):
         self.kinds.append(kind)
 
 
-class Held:
-    """A program that waits for `go` before each batch: a guest that is busy."""
+class HeldProgram:
+    """A program that waits for `go` before each batch, as if its guest were busy."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -70,7 +70,7 @@ def x(value: float, rows: int = 1) -> dict[str, np.ndarray]:
 
 
 async def submitted() -> None:
-    """Until the scheduler has what was begun just now: a task in its second turn, if a task of its own began it."""
+    """Wait until the scheduler has the requests of tasks that were just created, and of tasks that these create."""
     for _ in range(3):
         await asyncio.sleep(0)
 
@@ -79,43 +79,43 @@ async def outcomes(scheduler: Scheduler, requests: list[Any], **options: Any) ->
     return list(await asyncio.gather(*(scheduler.run(each, **options) for each in requests), return_exceptions=True))
 
 
-def test_requests_that_come_together_are_run_together_and_each_gets_its_own_answer(softmax: Program) -> None:
-    counted = Counted()
-    scheduler = Scheduler(softmax, max_queued=1000, metrics=counted)
+def test_concurrent_requests_run_together_and_each_gets_its_own_outputs(softmax: Program) -> None:
+    metrics = RecordedMetrics()
+    scheduler = Scheduler(softmax, max_queued=1000, metrics=metrics)
     rng = np.random.default_rng(1)
     requests = [{"x": rng.normal(size=(1 + i % 3, 8)).astype(np.float32)} for i in range(300)]
 
-    async def all_at_once() -> list[Any]:
-        found = []
-        for _ in range(3):  # the same shapes again take the short way
-            found = await outcomes(scheduler, requests)
-        return found
+    async def together() -> list[Any]:
+        results = []
+        for _ in range(3):  # repeated shapes take the fast path
+            results = await outcomes(scheduler, requests)
+        return results
 
-    answers = asyncio.run(all_at_once())
+    results = asyncio.run(together())
     scheduler.close()
-    for request, answer in zip(requests, answers, strict=True):
-        np.testing.assert_allclose(answer["y"], EXAMPLES["softmax"].reference(request)["y"], rtol=1e-5)
-    assert sum(counted.sizes) == 900
-    assert len(counted.sizes) < 300
+    for request, result in zip(requests, results, strict=True):
+        np.testing.assert_allclose(result["y"], EXAMPLES["softmax"].reference(request)["y"], rtol=1e-5)
+    assert sum(metrics.sizes) == 900
+    assert len(metrics.sizes) < 300
     assert scheduler.statistics.inference_count == sum(len(each["x"]) for each in requests) * 3
-    assert scheduler.statistics.execution_count == len(counted.sizes)
+    assert scheduler.statistics.execution_count == len(metrics.sizes)
 
 
-def test_an_answer_stays_what_it_was_when_others_follow(softmax: Program) -> None:
+def test_outputs_do_not_change_when_other_requests_follow(softmax: Program) -> None:
     scheduler = Scheduler(softmax, max_queued=10)
 
-    async def one_after_the_other() -> list[np.ndarray]:
+    async def sequentially() -> list[np.ndarray]:
         return [(await scheduler.run({"x": np.eye(1, 4, i, dtype=np.float32)}))["y"] for i in range(4)]
 
-    answers = asyncio.run(one_after_the_other())
+    results = asyncio.run(sequentially())
     scheduler.close()
-    assert [int(answer.argmax()) for answer in answers] == [0, 1, 2, 3]
+    assert [int(result.argmax()) for result in results] == [0, 1, 2, 3]
 
 
-def test_a_trap_and_a_bad_input_fail_their_own_requests_only(moody: Program) -> None:
-    counted = Counted()
-    held = Held(moody)
-    scheduler = Scheduler(held, max_queued=100, metrics=counted)  # type: ignore[arg-type]
+def test_a_trap_and_an_invalid_input_fail_their_own_requests_only(moody: Program) -> None:
+    metrics = RecordedMetrics()
+    held = HeldProgram(moody)
+    scheduler = Scheduler(held, max_queued=100, metrics=metrics)  # type: ignore[arg-type]
     bad = {"x": np.zeros((1, 4))}
     requests = [x(0), x(1), x(TRAP), bad, {}, x(2)]
 
@@ -127,20 +127,20 @@ def test_a_trap_and_a_bad_input_fail_their_own_requests_only(moody: Program) -> 
         held.go.release(2)
         return [await first, *await task]
 
-    answers = asyncio.run(together())
+    results = asyncio.run(together())
     scheduler.close()
-    assert counted.sizes == [1, 5], "all that came while the first one ran was one batch"
-    assert [float(answers[i]["y"][0, 0]) for i in (0, 1, 5)] == [0, 2, 4]
-    assert [(answers[i].status, answers[i].kind) for i in (2, 3, 4)] == [
+    assert metrics.sizes == [1, 5], "the requests that came while the first one ran are one batch"
+    assert [float(results[i]["y"][0, 0]) for i in (0, 1, 5)] == [0, 2, 4]
+    assert [(results[i].status, results[i].kind) for i in (2, 3, 4)] == [
         (500, "Trap"),
         (400, "InputError"),
         (400, "InputError"),
     ]
-    assert sorted(counted.kinds) == ["InputError", "InputError", "Trap"]
+    assert sorted(metrics.kinds) == ["InputError", "InputError", "Trap"]
 
 
-def test_a_full_queue_refuses_with_429_and_answers_the_rest(moody: Program) -> None:
-    held = Held(moody)
+def test_a_full_queue_refuses_with_429_and_the_other_requests_succeed(moody: Program) -> None:
+    held = HeldProgram(moody)
     scheduler = Scheduler(held, max_queued=3)  # type: ignore[arg-type]
 
     async def too_many() -> list[Any]:
@@ -151,19 +151,19 @@ def test_a_full_queue_refuses_with_429_and_answers_the_rest(moody: Program) -> N
         held.go.release(10)
         return [await first, *await task]
 
-    answers = asyncio.run(too_many())
+    results = asyncio.run(too_many())
     scheduler.close()
-    refused = [each for each in answers if isinstance(each, RequestError)]
+    refused = [each for each in results if isinstance(each, RequestError)]
     assert [(each.status, each.kind) for each in refused] == [(429, "TooManyRequestsError")] * 2
-    assert [float(each["y"][0, 0]) for each in answers[:4]] == [0, 2, 4, 6]
+    assert [float(each["y"][0, 0]) for each in results[:4]] == [0, 2, 4, 6]
 
 
-def test_a_request_whose_client_has_gone_is_not_run_and_leaves_its_place(moody: Program) -> None:
-    counted = Counted()
-    held = Held(moody)
-    scheduler = Scheduler(held, max_queued=1, metrics=counted)  # type: ignore[arg-type]
+def test_a_cancelled_request_is_not_run_and_leaves_the_queue(moody: Program) -> None:
+    metrics = RecordedMetrics()
+    held = HeldProgram(moody)
+    scheduler = Scheduler(held, max_queued=1, metrics=metrics)  # type: ignore[arg-type]
 
-    async def one_leaves() -> Any:
+    async def cancel_one() -> Any:
         first = asyncio.ensure_future(scheduler.run(x(0)))
         await asyncio.to_thread(held.began.acquire)
         second = asyncio.ensure_future(scheduler.run(x(1)))
@@ -176,13 +176,13 @@ def test_a_request_whose_client_has_gone_is_not_run_and_leaves_its_place(moody: 
         await first
         return await third
 
-    assert float(asyncio.run(one_leaves())["y"][0, 0]) == 4
+    assert float(asyncio.run(cancel_one())["y"][0, 0]) == 4
     scheduler.close()
-    assert counted.sizes == [1, 1]
+    assert metrics.sizes == [1, 1]
 
 
-def test_a_time_limit_counts_the_waiting(moody: Program) -> None:
-    held = Held(moody)
+def test_a_timeout_includes_the_time_in_the_queue(moody: Program) -> None:
+    held = HeldProgram(moody)
     scheduler = Scheduler(held, max_queued=10)  # type: ignore[arg-type]
 
     async def late() -> list[Any]:
@@ -196,18 +196,18 @@ def test_a_time_limit_counts_the_waiting(moody: Program) -> None:
         held.go.release(10)
         return [await first, *await others]
 
-    _, expired, well = asyncio.run(late())
+    _, expired, successful = asyncio.run(late())
     assert (expired.status, expired.kind) == (504, "Cancelled") and "0.01 s" in expired.message
-    assert float(well["y"][0, 0]) == 4
+    assert float(successful["y"][0, 0]) == 4
     [spinning] = asyncio.run(outcomes(Scheduler(moody, max_queued=1), [x(SPIN)], timeout_s=2))
     assert (spinning.status, spinning.kind) == (504, "GuestTimeout")
-    [never] = asyncio.run(outcomes(scheduler, [x(1)], timeout_s=-1.0))
-    assert never.status == 400
+    [invalid] = asyncio.run(outcomes(scheduler, [x(1)], timeout_s=-1.0))
+    assert invalid.status == 400
     scheduler.close()
 
 
-def test_long_calls_run_side_by_side(moody: Program) -> None:
-    held = Held(moody)
+def test_long_calls_run_concurrently(moody: Program) -> None:
+    held = HeldProgram(moody)
     scheduler = Scheduler(held, max_queued=10, workers=3)  # type: ignore[arg-type]
 
     async def three() -> list[Any]:
@@ -222,8 +222,8 @@ def test_long_calls_run_side_by_side(moody: Program) -> None:
     scheduler.close()
 
 
-def test_what_was_accepted_is_answered_after_the_end_was_called_and_no_more_is_accepted(moody: Program) -> None:
-    held = Held(moody)
+def test_closing_completes_accepted_requests_and_refuses_new_ones(moody: Program) -> None:
+    held = HeldProgram(moody)
     scheduler = Scheduler(held, max_queued=10)  # type: ignore[arg-type]
 
     async def closing() -> list[Any]:
@@ -236,6 +236,6 @@ def test_what_was_accepted_is_answered_after_the_end_was_called_and_no_more_is_a
         late = await outcomes(scheduler, [x(9)])
         return [*await task, *late]
 
-    *answers, late = asyncio.run(closing())
-    assert [float(each["y"][0, 0]) for each in answers] == [0, 2, 4, 6, 8]
+    *results, late = asyncio.run(closing())
+    assert [float(each["y"][0, 0]) for each in results] == [0, 2, 4, 6, 8]
     assert (late.status, late.message) == (503, "the service is shutting down")
