@@ -59,14 +59,14 @@ class InferenceEndpoint:
 
     def __post_init__(self) -> None:
         # unlike the framework's patterns, an empty name matches: it is an unknown model, not an unknown path
-        object.__setattr__(self, "_pattern", re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]*)", self.path)))
+        object.__setattr__(self, "_pattern", re.compile(re.sub(r"\{\w+\}", "([^/]*)", self.path)))
 
     def match(self, path: str) -> InferenceTarget | None:
         """The target of a request to `path`; None if this is not the endpoint's path."""
         match = self._pattern.fullmatch(path)
-        return None if match is None else self._target(**match.groupdict())
+        return None if match is None else self._target(*match.groups())
 
-    def bound(self, handler: InferenceHandler) -> Callable[..., Awaitable[Response]]:
+    def bind(self, handler: InferenceHandler) -> Callable[..., Awaitable[Response]]:
         """An endpoint function for the framework, which describes the function's parameters as those of the path."""
 
         async def infer(name: str) -> Response:
@@ -145,7 +145,7 @@ def inference_router(handler: InferenceHandler) -> APIRouter:
     for endpoint in INFERENCE_ENDPOINTS:
         routes.add_api_route(
             endpoint.path,
-            endpoint.bound(handler),
+            endpoint.bind(handler),
             methods=["POST"],
             name=endpoint.name,
             description=endpoint.description,
