@@ -72,7 +72,7 @@ class PrivateKey:
         return PublicKey(self._key.public_key())
 
     def sign(self, data: bytes) -> bytes:
-        """Sign `data`: 64 bytes for Ed25519, a DER sequence for ECDSA. Deterministic if OpenSSL supports it."""
+        """Sign `data`: 64 bytes for Ed25519, a DER sequence for ECDSA, deterministic with OpenSSL 3.2 and later."""
         if isinstance(self._key, ed25519.Ed25519PrivateKey):
             return self._key.sign(data)
         try:

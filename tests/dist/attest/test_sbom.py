@@ -242,9 +242,13 @@ def test_the_document_is_valid_for_every_spec(package: Package, text: str, more:
     [
         (("generic", "a b", "1+x"), "pkg:generic/a%20b@1%2Bx"),
         (("pypi", "numpy"), "pkg:pypi/numpy"),
+        (("pypi", "Typing_Extensions", "4.12"), "pkg:pypi/typing-extensions@4.12"),
+        (("docker", "team/app", "sha256:ab"), "pkg:docker/team/app@sha256:ab"),
+        (("generic", "a//b"), "pkg:generic/a/b"),
+        (("generic", " / "), "None"),
     ],
 )
-def test_a_package_url_is_quoted(arguments: tuple[str, ...], found: str) -> None:
+def test_a_package_url_is_normalized_and_quoted(arguments: tuple[str, ...], found: str) -> None:
     assert str(purl(*arguments)) == found
 
 
