@@ -1,4 +1,4 @@
-"""Writes a module's interface into its ``portalis`` custom section, so that the ``.wasm`` file alone can be served."""
+"""Writes a module's interface into its ``portalis`` custom section, so that the ``.wasm`` file describes itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TENSOR = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)(?P<dims>\[[^\]]*\])?(?P
 
 
 def replace_interfaces(module: bytes, entries: Sequence[Mapping[str, Any]], *, where: str) -> bytes:
-    """`module` with a ``portalis`` section that holds `entries` and nothing of an earlier one; other bytes are kept.
+    """`module` with a ``portalis`` section of `entries` instead of an earlier one; other bytes are unchanged.
 
     Each entry is completed from the module's exports, and checked against them. Raises ModuleError or InterfaceError.
     """
@@ -37,9 +37,9 @@ def replace_interfaces(module: bytes, entries: Sequence[Mapping[str, Any]], *, w
 
 
 def amend_interface(module: bytes, changes: Mapping[str, Any], *, where: str) -> bytes:
-    """`module` with `changes` made to the entry that they are for; its other entries and keys stay as they are.
+    """`module` with `changes` to the keys of one entry; its other entries and keys are unchanged.
 
-    The entry is ``changes["entry"]``, or the only one there is. Raises ModuleError or InterfaceError.
+    The entry is ``changes["entry"]``, or the only one of the module. Raises ModuleError or InterfaceError.
     """
     info = read_module(module, where)
     interface = discover(info, changes, where=where, setting_names=ANNOTATE_NAMES)
@@ -53,13 +53,13 @@ def amend_interface(module: bytes, changes: Mapping[str, Any], *, where: str) ->
 
 
 def _check_loadable(module: bytes, info: ModuleInfo, interfaces: Sequence[Interface]) -> None:
-    """Raise ModuleError where no setting has the runtime load `module` with one of the `interfaces`."""
+    """Raise ModuleError if the runtime would not load `module` with one of the `interfaces`, whatever its settings."""
     found = [problem for interface in interfaces for problem in unloadable(module, info, interface)]
     raise_load_problems(dict.fromkeys(found), where=info.name, setting_names=ANNOTATE_NAMES)
 
 
 def over_limits(module: bytes) -> list[str]:
-    """What of the runtime's default limits `module` exceeds: where it is served they have to be raised."""
+    """Messages for each default limit of the runtime that `module` exceeds, and that must be raised to serve it."""
     info = read_module(module)
     return [problem.message(ANNOTATE_NAMES) for problem in limit_problems(info.memories, info.size, Limits())]
 
@@ -75,19 +75,23 @@ def _without_section(module: bytes, info: ModuleInfo) -> bytes:
 
 
 def parse_tensor(text: str) -> dict[str, Any]:
-    """``name:DTYPE[dims]`` with ``?`` behind an optional input, such as ``x:FP32[-1,3]``, as the interface's JSON."""
-    found = _TENSOR.match(text)
-    if found is None:
+    """The JSON of a tensor written as ``name:DTYPE[dims]``, for example ``x:FP32[-1,3]``; ``?`` marks an optional
+    input.
+
+    Raises UsageError.
+    """
+    match = _TENSOR.match(text)
+    if match is None:
         raise UsageError(
             f"{text!r} does not describe a tensor",
             remediation="Write NAME:DTYPE[DIMS], for example x:FP32[-1] or o:BYTES[1]?",
         )
-    dims = (found["dims"] or "[]")[1:-1]
+    dims = (match["dims"] or "[]")[1:-1]
     try:
         sizes = [int(size) for size in dims.split(",")] if dims.strip() else []
     except ValueError:
         raise UsageError(
-            f"{text!r}: the dims are not integers", remediation="Use sizes above 0, or -1 for any."
+            f"{text!r}: the dims are not integers", remediation="Use sizes greater than 0, or -1 for any size."
         ) from None
-    optional = {"optional": True} if found["optional"] else {}
-    return {"name": found["name"], "dtype": found["dtype"], "dims": sizes, **optional}
+    optional = {"optional": True} if match["optional"] else {}
+    return {"name": match["name"], "dtype": match["dtype"], "dims": sizes, **optional}

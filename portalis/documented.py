@@ -1,7 +1,7 @@
-"""Models whose fields are described by the text below them, as in any class here; JSON Schemas carry it.
+"""Base classes of pydantic models whose JSON Schema has the docstrings below fields as descriptions.
 
-Pydantic can read those texts, but does so when a class is made, from its source, which costs a tenth of a second at
-each start for schemas that are seldom printed. Here they are read when a schema is printed.
+Pydantic can read these docstrings, but does so when a class is created, from the source file, which takes 0.1 s at each
+start. Schemas are seldom printed, so here the docstrings are read only for that.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pydantic_core import CoreSchema
 
 
 class Documented(BaseModel):
-    """Immutable, without other keys than its own. Validators are built when they are first needed."""
+    """An immutable model that rejects unknown keys. Its validator is built at the first use."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
-        made = handler(schema)
-        properties = handler.resolve_ref_schema(made).get("properties", {})
+        json_schema = handler(schema)
+        properties = handler.resolve_ref_schema(json_schema).get("properties", {})
         for name, text in _texts(cls).items():
             key = cls.model_fields[name].alias or name
             if key in properties:
                 properties[key]["description"] = text
-        return made
+        return json_schema
 
 
 class Record(Documented):
@@ -44,7 +44,7 @@ FloatSeconds = Annotated[float, Field(ge=0, description="seconds")]
 
 @functools.cache
 def _texts(model: type[BaseModel]) -> dict[str, str]:
-    """The text below each field of `model` and its bases, by the field's name."""
+    """The docstrings of the fields of `model`, inherited ones included, by field name."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if issubclass(base, Documented) and base is not Documented:

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each says what failed, what to do, and which exit code the command ends with."""
+"""Errors for users: each has a message, a remediation, and the exit code of the command."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import ClassVar
 
 
 class PortalisError(Exception):
-    """Base of every error that portalis raises on purpose outside the runtime.
+    """Base of all errors that portalis raises outside the runtime.
 
-    `message` says what failed and where; `remediation` says what to do. The CLI prints both as a short block on
-    stderr, never a traceback, and exits with `exit_code`.
+    `message` is what failed and where, and `remediation` is what to do. The CLI prints both on stderr, without a
+    traceback, and exits with `exit_code`.
     """
 
     exit_code: ClassVar[int] = 1
     pipeline_id: str | None = None
-    """The id of the run that it belongs to, where that is known."""
+    """The id of the run, if it is known."""
 
     def __init__(self, message: str, *, remediation: str = "") -> None:
         super().__init__(message, remediation)
@@ -26,14 +26,14 @@ class PortalisError(Exception):
 
 
 class UsageError(PortalisError):
-    """The command line, or a file that it names, cannot be what was meant."""
+    """The command line, or a file that it names, is invalid."""
 
     exit_code = 2
 
 
 class MissingPart(PortalisError):
-    """A real part that portalis drives (tritonserver, a compiler …) is not on this machine."""
+    """A program or library that portalis uses (tritonserver, a compiler …) is not installed."""
 
 
 class TritonFailed(PortalisError):
-    """tritonserver did not come up, or stopped by itself; the message carries the lines of its log that say why."""
+    """tritonserver did not start, or ended on its own. The message has the relevant lines of its log."""

@@ -1,4 +1,4 @@
-"""Free ports for servers that are told their ports when they start."""
+"""Finds free TCP ports for servers that receive their ports at the start."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import socket
 from pathlib import Path
 
 PORT_MAX = 65535
-FIRST = 15_000
-RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-TRIES = 100
-_TAKEN = (errno.EADDRINUSE, errno.EACCES)
+FIRST_PORT = 15_000
+PORT_RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_ATTEMPTS = 100
+_IN_USE = (errno.EADDRINUSE, errno.EACCES)
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """`count` different TCP ports on `host` that nobody listens on.
+    """`count` different TCP ports of `host` that are not in use.
 
-    They lie below the range from which the kernel takes ports for connections and for sockets bound to port 0: one from
-    that range could be taken before a server gets to it. Raises OSError where `host` is no address of this machine.
+    They are below the range from which the kernel assigns ports to connections and to sockets bound to port 0: a port
+    in that range could be in use before the server binds it. Raises OSError if `host` is not an address of this
+    machine.
     """
     with contextlib.ExitStack() as held:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -28,12 +29,12 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
 
 def _bind(holder: socket.socket, host: str) -> int:
     end = _range_begin()
-    for _ in range(TRIES if end > FIRST else 0):
+    for _ in range(_ATTEMPTS if end > FIRST_PORT else 0):
         try:
-            holder.bind((host, random.randrange(FIRST, end)))  # noqa: S311 (no secret)
+            holder.bind((host, random.randrange(FIRST_PORT, end)))  # noqa: S311 (no secret)
             break
-        except OSError as problem:
-            if problem.errno not in _TAKEN:
+        except OSError as error:
+            if error.errno not in _IN_USE:
                 raise
     else:
         holder.bind((host, 0))
@@ -41,8 +42,8 @@ def _bind(holder: socket.socket, host: str) -> int:
 
 
 def _range_begin() -> int:
-    """Where the kernel's range begins; 0 where that is not known."""
+    """The first port of the kernel's range; 0 if it is unknown."""
     try:
-        return int(RANGE.read_text().split()[0])
+        return int(PORT_RANGE_FILE.read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return 0

@@ -1,4 +1,4 @@
-"""What a module is under a Triton configuration, and whether it fits it, as the backend itself will see it at load."""
+"""Checks a module against a Triton configuration with the backend's own code, before a server loads it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from .backend.wasm.binary import read_module
 from .inspection import Finding, Inspection
 
 INTERFACE_KEYS = ("wasm.entry", "wasm.convention", "wasm.signature", "wasm.args", "wasm.returns")
-"""The backend's parameters that say something of the module's interface."""
+"""The backend's parameters that declare parts of a module's interface."""
 
 
 def module_interface(module: Path, limits: Limits) -> Interface:
-    """The interface of `module` as the runtime will see it, without compiling. Raises WasmError, also where the module
-    would not be loaded under `limits`."""
+    """The interface of `module` in the runtime, without compilation.
+
+    Raises WasmError, also if the runtime would not load the module under `limits`.
+    """
     info = read_module(read_source(module, limits, INFER_NAMES), str(module))
     interface = discover(info, None, where=str(module), setting_names=INFER_NAMES)
     check_loadable(info, interface, limits, where=str(module), setting_names=INFER_NAMES)
@@ -32,11 +34,13 @@ def module_interface(module: Path, limits: Limits) -> Interface:
 def interface_with_parameters(
     module: Path, declared: Mapping[str, Any], parameters: Mapping[str, str]
 ) -> tuple[Interface | None, str | None]:
-    """The interface of `module` with what `declared` (keys as in the ``portalis`` section) and then `parameters` say
-    of it; else None and why."""
+    """The interface of `module` with `declared` keys (as in the ``portalis`` section), overridden by `parameters`; or
+    None and the reason."""
     try:
-        said = parse_parameters(parameters).declared
-        return discover(read_module(module), {**declared, **said}, where=str(module), setting_names=SPEC_NAMES), None
+        overrides = parse_parameters(parameters).declared
+        return discover(
+            read_module(module), {**declared, **overrides}, where=str(module), setting_names=SPEC_NAMES
+        ), None
     except WasmError as error:
         return None, str(error)
 
@@ -44,12 +48,12 @@ def interface_with_parameters(
 def load_findings(
     module: Path, inspection: Inspection, interface: Interface | None, parameters: Mapping[str, str]
 ) -> list[Finding]:
-    """Everything for which the runtime would not load `module` under the backend's `parameters`: what loading decides
-    under their limits, and what inspection found in the code."""
+    """All findings that prevent the runtime from loading `module` with the backend's `parameters`: violated limits, and
+    results of the inspection."""
     try:
         limits = parse_parameters(parameters).limits
     except WasmError:
-        limits = Limits()  # `trouble_under` says what is wrong with them
+        limits = Limits()  # `config_problem` reports invalid parameters
     found = load_problems(read_module(module), interface, limits)
     known = [each.proposal for each in found]
     found += [each for each in inspection.unloadable if each.proposal and each.proposal not in known]
@@ -57,11 +61,11 @@ def load_findings(
 
 
 def config_problem(module: Path, config: Mapping[str, Any]) -> str | None:
-    """Everything for which the backend would not load `module` under `config`, as far as that is seen without compiling
-    it: what does not fit, an unknown ``wasm.`` parameter, a memory above its limit; None where it would.
+    """Why the backend would not load `module` with `config`, as far as that is known without compilation: mismatched
+    tensors, an unknown ``wasm.`` parameter, a memory that exceeds its limit. None if it would.
 
-    `config` is Triton's ``ModelConfig`` as a dictionary with the message's own keys, and complete: what the server
-    would change in it is trouble, too.
+    `config` is Triton's complete ``ModelConfig`` as a dictionary with the keys of the message. A value that the server
+    would change is a problem too.
     """
     try:
         settings = parse_parameters(config.get("parameters") or {})

@@ -1,7 +1,6 @@
-"""The package manifest as JSON, YAML or TOML text, and back. The keys always come in the order of the contract.
+"""Serializes the package manifest as JSON, YAML or TOML, with the keys in the order of the contract, and parses it.
 
-A number that is not finite is unknown, like null: no format but YAML could write it. TOML has no null, so a key whose
-value is null is left out there.
+Non-finite numbers become null, because only YAML can represent them. TOML has no null, so keys with null are omitted.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from .contracts.package_manifest import PackageManifest
 from .escaping import escape_hidden
 from .spec.distribution import ManifestFormat
 
-MOST_FILES = 100_000  # with more, a manifest is not read
+MAX_FILES = 100_000  # of a manifest that is read
 _ENDINGS = {ManifestFormat.JSON: "json", ManifestFormat.YAML: "yaml", ManifestFormat.TOML: "toml"}
 
 
 def manifest_name(how: ManifestFormat) -> str:
-    """What the file of a manifest is called."""
+    """The file name of a manifest."""
     return f"manifest.{_ENDINGS[how]}"
 
 
 def manifest_text(manifest: PackageManifest, how: ManifestFormat) -> str:
-    """The text of `manifest`, with a newline at its end."""
+    """`manifest` as text, with a newline at its end."""
     data = _clean(manifest.model_dump(mode="json"))
     if how is ManifestFormat.JSON:
         return escape_hidden(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
@@ -38,14 +37,16 @@ def manifest_text(manifest: PackageManifest, how: ManifestFormat) -> str:
     return escape_hidden(tomlkit.dumps(_without_nulls(data)))
 
 
-def parse_manifest(text: str, how: ManifestFormat, files: int = MOST_FILES) -> PackageManifest:
-    """The manifest in `text`, of a package of so many `files`. Raises ValueError where it is not one, or is larger than
-    that of so many files can be."""
+def parse_manifest(text: str, how: ManifestFormat, files: int = MAX_FILES) -> PackageManifest:
+    """The manifest in `text`, of a package with at most `files` files.
+
+    Raises ValueError if it is invalid, or larger than the manifest of so many files can be.
+    """
     return PackageManifest.model_validate(_load(text, how, _bounds(files)))
 
 
 def _bounds(files: int) -> Bounds:
-    files = min(files, MOST_FILES)
+    files = min(files, MAX_FILES)
     # YAML has 11 keys, values and tables for each file; modules can have many exports
     return Bounds(max_bytes=(2 << 20) + (files << 11), max_values=100_000 + 12 * files)
 

@@ -1,4 +1,4 @@
-"""What is wrong with someone's input, collected so that all of it is told at once."""
+"""Problems of an input, collected so that they are reported together."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from .errors import UsageError
 from .escaping import printable
 
 MAX_PROBLEMS = 100
-"""How many are looked for. Each takes a search for the nearest name, and nobody reads more."""
+"""Maximum number of problems. Each can require a search for the nearest name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong: `where` is its path (``triton_config.inputs[0].dims``, empty for the whole),
-    `message` names the thing, `remediation` says what to do, `also` are other places that it is judged by."""
+    """A reason why an input is invalid.
+
+    `where` is its location (``triton_config.inputs[0].dims``; empty for the whole input), and `also` are other
+    locations that the check depends on.
+    """
 
     where: str
     message: str
@@ -30,7 +33,7 @@ class Problem:
 
 
 class InputProblems(UsageError):
-    """Everything that is wrong with a spec or a contract file; `source` is what was read."""
+    """All problems of a spec or a contract file; `source` names the input."""
 
     exit_code: ClassVar[int] = 2
 
@@ -44,32 +47,32 @@ class InputProblems(UsageError):
 
 
 def truncate_problems(problems: Sequence[Problem]) -> list[Problem]:
-    """The first `MAX_PROBLEMS`, and a last one where there are more."""
+    """The first `MAX_PROBLEMS`, followed by a problem that says so if there are more."""
     if len(problems) <= MAX_PROBLEMS:
         return list(problems)
     rest = Problem(where="", message=f"more than these {MAX_PROBLEMS} problems", remediation="Fix these first.")
     return [*problems[:MAX_PROBLEMS], rest]
 
 
-def independent_problems(problems: Iterable[Problem], told: Collection[str]) -> Iterator[Problem]:
-    """Those `problems` that do not follow from what is wrong at the places `told`."""
+def independent_problems(problems: Iterable[Problem], reported: Collection[str]) -> Iterator[Problem]:
+    """The `problems` that do not follow from problems at the locations `reported`."""
     for problem in problems:
-        places = [place for place in (problem.where, *problem.also) if place]
-        if not any(_is_within(place, other) for place in places for other in told):
+        locations = [each for each in (problem.where, *problem.also) if each]
+        if not any(_is_within(each, other) for each in locations for other in reported):
             yield problem
 
 
-def _is_within(place: str, other: str) -> bool:
-    return place == other or place.startswith((f"{other}.", f"{other}["))
+def _is_within(where: str, other: str) -> bool:
+    return where == other or where.startswith((f"{other}.", f"{other}["))
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A sentence with the nearest of the `known` names, or with all of them where none is near."""
-    plain = {_plain(each): each for each in reversed(known)}
-    near = difflib.get_close_matches(_plain(name), plain, 1)
-    return f"Did you mean {plain[near[0]]!r}?" if near else f"Known are: {', '.join(known)}."
+def did_you_mean(name: str, choices: Sequence[str]) -> str:
+    """A sentence with the most similar of `choices`, or with all of them if none is similar."""
+    folded = {_fold(each): each for each in reversed(choices)}
+    near = difflib.get_close_matches(_fold(name), folded, 1)
+    return f"Did you mean {folded[near[0]]!r}?" if near else f"Known are: {', '.join(choices)}."
 
 
-def _plain(name: str) -> str:
-    """Upper case and dashes are no difference that matters."""
+def _fold(name: str) -> str:
+    """`name` without differences of case and of dashes."""
     return name.casefold().replace("-", "_")

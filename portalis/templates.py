@@ -1,7 +1,6 @@
-"""Renders a target's Jinja templates: files named after what they produce, in the target's `templates/` folder.
+"""Renders Jinja templates, which are named after their output, from a package's `templates/` directory.
 
-A name that a template uses and nobody gave is an error. Values are put in as they are: a template that writes a
-format with a syntax of its own has to be given values that are escaped for it.
+An undefined name in a template is an error. Values are not escaped: the caller escapes them for the template's format.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import jinja2
 
 
 def render(folder: Path, name: str, filters: tuple[Callable[[Any], str], ...] = (), /, **values: object) -> str:
-    """The template ``<folder>/<name>`` with `values`; each of `filters` is known to it by its own name."""
+    """Render the template ``<folder>/<name>`` with `values`. `filters` are available by the functions' names."""
     return _environment(folder, filters).get_template(name).render(values)
 
 

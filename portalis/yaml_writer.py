@@ -1,7 +1,8 @@
-"""Writes YAML that every reader takes for the same data.
+"""Writes YAML that all readers interpret as the same data.
 
-PyYAML knows YAML 1.1. Others, such as the Go libraries of Kubernetes and Compose, read 1.2, to which words that PyYAML
-leaves bare, such as ``1e3`` or ``0o7``, can be numbers. So a text is quoted unless it is plainly a word.
+PyYAML writes YAML 1.1. Other readers, such as the Go libraries of Kubernetes and Compose, read 1.2, in which strings
+that PyYAML does not quote, for example ``1e3`` or ``0o7``, can be numbers. So a string is quoted unless it is plainly a
+word.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan",
 
 
 class _Dumper(yaml.SafeDumper):
-    """No aliases: each object is written where it is used, and none of it depends on what else is the same."""
+    """A dumper without aliases: each object is written in full at every use."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -34,12 +35,12 @@ _Dumper.add_representer(str, _text)
 
 
 def yaml_document(value: Any) -> str:
-    """`value` as a file of one document."""
+    """`value` as a file with one document."""
     return escape_hidden(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30))
 
 
 def yaml_documents(values: Iterable[Any], heading: str) -> str:
-    """`values` as the documents of one file, below `heading`, a comment of one line."""
+    """`values` as the documents of one file, after a comment line with `heading`."""
     text: str = yaml.dump_all(
         values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30, explicit_start=True
     )

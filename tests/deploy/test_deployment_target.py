@@ -403,7 +403,7 @@ def test_the_target_is_left_out_only_where_nothing_is_to_be_deployed(add: WasmBi
 def test_names_are_refused_with_the_rule_before_anything_is_made(add: WasmBinaryPath) -> None:
     binaries = [add.model_copy(update={"name": name}) for name in ("modèle", "a.b", "a_b")]
     found = {problem.where: problem.message for problem in target.spec_problems(job(binaries, triton=False).spec)}
-    assert "'demo-modèle', is no Kubernetes name: lower-case letters" in found["wasm_binaries[0].name"]
+    assert "'demo-modèle', is not a Kubernetes name: lower-case letters" in found["wasm_binaries[0].name"]
     assert "2 of the Kubernetes objects would have the name 'demo-a-b'" in found["wasm_binaries[2].name"]
     assert list(target.spec_problems(job([add]).spec)) == []
     config = ContainerConfiguration(image_name="acme/1-name")  # of the one image: the module's name is not in it

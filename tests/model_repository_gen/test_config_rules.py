@@ -150,10 +150,10 @@ def test_a_groups_name_holds_nothing_that_a_shell_reads(character: str) -> None:
     for platform in ("WasmABI", {"Custom": "mine"}):
         (told,) = problems(platform=platform, instance_groups=[{}, {"name": name}])
         assert told == (
-            f"t.instance_groups[1].name: the name {name!r} has {character!r}, and Triton hands the name to a shell as it"
-            " is. Use letters, digits, dots, dashes and underscores."
+            f"t.instance_groups[1].name: the name {name!r} contains {character!r}, and Triton passes the name to a"
+            " shell without quotes. Use letters, digits, dots, dashes and underscores."
         )
-    assert "has characters that cannot be printed" in problems(instance_groups=[{"name": "a\x1b"}])[0]
+    assert "contains unprintable characters" in problems(instance_groups=[{"name": "a\x1b"}])[0]
 
 
 @pytest.mark.parametrize("name", ["config.pbtxt", "warmup", "initial_state", "configs", "1"])

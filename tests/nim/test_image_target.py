@@ -134,9 +134,9 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
 @pytest.mark.parametrize(
     ("module", "config", "where", "told"),
     [
-        ("Gelu", {}, "wasm_binaries[0].name", "the name of the image, 'demo-Gelu', is no image name"),
-        ("a b", {}, "wasm_binaries[0].name", "'a b' is no name for a model of the service"),
-        ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is no image tag"),
+        ("Gelu", {}, "wasm_binaries[0].name", "the name of the image, 'demo-Gelu', is not an image name"),
+        ("a b", {}, "wasm_binaries[0].name", "'a b' is not a model name"),
+        ("gelu", {"image_tag": "a/b"}, "container_config.image_tag", "'a/b' is not an image tag"),
         ("gelu", {"image_name": "UPPER"}, "wasm_binaries[0].name", "the name of the image, 'UPPER'"),
         (
             "gelu",
@@ -144,7 +144,12 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
             "container_config.image_name",
             "the name of the image, 'UPPER'",
         ),
-        ("gelu", {"image_tag": "a/b", "package_image": True}, "container_config.image_tag", "'a/b' is no image tag"),
+        (
+            "gelu",
+            {"image_tag": "a/b", "package_image": True},
+            "container_config.image_tag",
+            "'a/b' is not an image tag",
+        ),
         ("gelu", {"wasm_runtime_path": "/bin/sh"}, "container_config.wasm_runtime_path", "Wasmtime is no program"),
         ("gelu", {"base_image": "a b"}, "container_config.base_image", "expected an image reference, got 'a b'"),
     ],

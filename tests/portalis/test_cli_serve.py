@@ -206,8 +206,12 @@ GROUP = 'backend: "wasm"\ninstance_group [{{ name: "{}" kind: KIND_CPU }}]\n'
     ("name", "config", "told"),
     [
         ("a$(touch${IFS}PWN)b", 'backend: "wasm"\n', "model 'a$(touch${IFS}PWN)b', name: the name"),
-        (".a;touch PWN", 'backend: "wasm"\n', "has ' ', and Triton hands the name to a shell as it is"),
-        ("ok", GROUP.format("g$(touch PWN)"), "model 'ok', instance_group[0].name: the name 'g$(touch PWN)' has ' '"),
+        (".a;touch PWN", 'backend: "wasm"\n', "contains ' ', and Triton passes the name to a shell"),
+        (
+            "ok",
+            GROUP.format("g$(touch PWN)"),
+            "model 'ok', instance_group[0].name: the name 'g$(touch PWN)' contains ' '",
+        ),
         ("ok", GROUP.format("g`touch\\tPWN`"), "model 'ok', instance_group[0].name"),
         ("ok", 'backend: "wasm" default_model_filename: "$(touch PWN).wasm"', "model 'ok', default_model_filename"),
         (
@@ -241,7 +245,7 @@ def test_a_repository_whose_path_a_shell_would_read_is_refused(cli: Cli, tmp_pat
     write_model(folder, "add")
     done = cli("serve", folder, "--grpc-port=0", "--http-port=0", "--metrics-port=0")
     assert done.returncode == 2
-    assert "my $models' has ' ', and Triton hands the name to a shell" in done.stderr
+    assert "my $models' contains ' ', and Triton passes the name to a shell" in done.stderr
     assert "ln -s" in done.stderr
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from portalis import free_ports as module
-from portalis.free_ports import FIRST, free_ports
+from portalis.free_ports import FIRST_PORT, free_ports
 
 
 def test_they_differ_are_free_and_lie_below_the_kernels_range() -> None:
     ports = free_ports(30)
     assert len(set(ports)) == 30
-    begin = int(module.RANGE.read_text().split()[0])
-    assert all(FIRST <= port < begin for port in ports)
+    begin = int(module.PORT_RANGE_FILE.read_text().split()[0])
+    assert all(FIRST_PORT <= port < begin for port in ports)
 
 
 def test_a_port_that_another_listens_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +35,7 @@ def test_where_the_kernels_range_is_unknown_or_everything_it_chooses(
 ) -> None:
     if content is not None:
         (tmp_path / "range").write_text(content)
-    monkeypatch.setattr(module, "RANGE", tmp_path / "range")
+    monkeypatch.setattr(module, "PORT_RANGE_FILE", tmp_path / "range")
     assert len(set(free_ports(3))) == 3
 
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import random
 import socket
 
-from portalis.free_ports import FIRST, RANGE
+from portalis.free_ports import FIRST_PORT, PORT_RANGE_FILE
 from portalis.tritonserver import Ports
 from tests.running import session
 
 
 def free_port() -> int:
     """A port of loopback that nobody listens on."""
-    end = int(RANGE.read_text().split()[0])
+    end = int(PORT_RANGE_FILE.read_text().split()[0])
     counter = session.folder() / "port"
     with session.lock("ports"):
         # runs of the tests beside this one begin elsewhere
-        port = int(counter.read_text()) if counter.exists() else random.randrange(FIRST, end)
+        port = int(counter.read_text()) if counter.exists() else random.randrange(FIRST_PORT, end)
         while True:
-            port = port + 1 if port + 1 < end else FIRST
+            port = port + 1 if port + 1 < end else FIRST_PORT
             if _is_free(port):
                 counter.write_text(str(port))
                 return port

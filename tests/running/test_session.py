@@ -59,8 +59,8 @@ def test_no_port_is_given_twice_whichever_process_asks() -> None:
     program = "from tests.running.ports import free_port; print(*(free_port() for _ in range(50)))"
     given = " ".join(process.communicate()[0] for process in [python(program) for _ in range(3)]).split()
     assert len(given) == len(set(given)) == 150
-    end = int(free_ports.RANGE.read_text().split()[0])
-    assert all(free_ports.FIRST <= int(port) < end for port in given)
+    end = int(free_ports.PORT_RANGE_FILE.read_text().split()[0])
+    assert all(free_ports.FIRST_PORT <= int(port) < end for port in given)
 
 
 KEPT = """
