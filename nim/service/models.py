@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .codec import parse_inputs
-from .request_errors import RequestError, not_found, unavailable
+from .request_errors import RequestError, internal_error, not_found, unavailable
 from .runtime_api import SERVICE_NAMES, GuestStatus, Interface, Limits, Program, SettingsError, WasmError
 from .scheduling import Scheduler, SchedulerMetrics
 from .settings import ModelSettings
@@ -102,9 +102,8 @@ class ServedModel:
             self.failure = str(error)
         except OSError as error:
             self.failure = f"cannot read {self.path}: {error.strerror}"
-        except Exception:  # noqa: BLE001  # otherwise the model would stay in the state of loading
-            self.failure = "internal error; see the server log"
-            _LOG.exception("model '%s' could not be started", self.name)
+        except Exception as error:  # noqa: BLE001  # otherwise the model would stay in the state of loading
+            self.failure = internal_error(error, f"model '{self.name}'").message
         if self.failure:
             _LOG.error("%s", self.not_ready_reason())
             return

@@ -28,8 +28,7 @@ if TYPE_CHECKING or __name__.startswith("portalis."):
     from ...backend.batch.bytes_tensor import deserialize, object_array, serialize
     from ...backend.batch.request_checks import RequestChecker, check_rows
     from ...backend.constants import PAGE
-    from ...backend.interface import json_data
-    from ...backend.interface.json_data import describe_json_value
+    from ...backend.interface.json_data import decode_elements, describe_json_value, encode_elements
     from ...backend.setting_names import SERVICE_NAMES, SettingNames
     from ...backend.triton.model_parameters import request_timeout_s
 else:
@@ -53,8 +52,7 @@ else:
     from portalis_backend.batch.bytes_tensor import deserialize, object_array, serialize
     from portalis_backend.batch.request_checks import RequestChecker, check_rows
     from portalis_backend.constants import PAGE
-    from portalis_backend.interface import json_data
-    from portalis_backend.interface.json_data import describe_json_value
+    from portalis_backend.interface.json_data import decode_elements, describe_json_value, encode_elements
     from portalis_backend.setting_names import SERVICE_NAMES, SettingNames
     from portalis_backend.triton.model_parameters import request_timeout_s
 
@@ -79,9 +77,10 @@ __all__ = [
     "Trap",
     "WasmError",
     "check_rows",
+    "decode_elements",
     "describe_json_value",
     "deserialize",
-    "json_data",
+    "encode_elements",
     "object_array",
     "request_timeout_s",
     "serialize",

@@ -19,7 +19,7 @@ from .settings import ServiceSettings
 
 
 class Service:
-    """The models in `folder` with everything that HTTP and gRPC use to serve them."""
+    """The models in `folder`, and the shared state of HTTP and gRPC. `host` is the address on which ports listen."""
 
     metrics_limiter: anyio.CapacityLimiter
     """The limiter of the thread that writes metrics. It exists inside `running` only, as does `codec`."""

@@ -18,35 +18,34 @@ _CHUNK = 1 << 16
 """Elements that are written at a time if some are not finite, so that other threads can run in between."""
 
 
-def parse_json(body: bytes | bytearray | memoryview, what: str = "the request") -> Any:
-    """The value of the document `body`. Raises RequestError with status 400, which begins with `what`, if `body` is not
-    JSON."""
+def parse_json(body: bytes | bytearray | memoryview) -> Any:
+    """The value of `body`, the JSON of a request. Raises RequestError with status 400 if `body` is not JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         first_error = error
     raw = bytes(body)
     if not NonFiniteLiterals.may_be_in(raw):
-        raise _json_error(raw, what, first_error)
+        raise _json_error(raw, first_error)
     literals = NonFiniteLiterals(raw)
     try:
         return literals.restore(orjson.loads(literals.replaced()))
     except orjson.JSONDecodeError as error:
-        # its position is that in the text with replacements
-        raise _json_error(raw, what, error, position=False) from None
+        # its position is one in the text with replacements
+        raise _json_error(raw, error, position=False) from None
     except ValueError as error:
-        raise input_error(f"{what} is not valid JSON: {error}") from None
+        raise input_error(f"the request is not valid JSON: {error}") from None
 
 
-def _json_error(raw: bytes, what: str, error: orjson.JSONDecodeError, *, position: bool = True) -> RequestError:
+def _json_error(raw: bytes, error: orjson.JSONDecodeError, *, position: bool = True) -> RequestError:
     text = str(error) if position else error.msg
     if "depth" in text:
-        return input_error(f"{what} is nested too deeply")
+        return input_error("the request is nested too deeply")
     if not raw.strip():
-        return input_error(f"{what} is not valid JSON: it is empty")
+        return input_error("the request is not valid JSON: it is empty")
     if "UTF-8" in text and "BOM" not in text:
         text = f"it is not UTF-8 {_first_invalid_byte(raw)}".rstrip()
-    return input_error(f"{what} is not valid JSON: {text}")
+    return input_error(f"the request is not valid JSON: {text}")
 
 
 def _first_invalid_byte(raw: bytes) -> str:
@@ -73,13 +72,14 @@ def json_numbers(array: np.ndarray) -> np.ndarray | orjson.Fragment:
 def _chunks(array: np.ndarray) -> Iterator[bytes]:
     for start in range(0, len(array), _CHUNK):
         chunk = array[start : start + _CHUNK]
-        text = write_json(chunk)[1:-1]  # orjson writes null for what is not finite, and for nothing else
-        lost = chunk[~np.isfinite(chunk)]
-        if not lost.size:
+        text = write_json(chunk)[1:-1]  # orjson writes null for each element that is not finite, and only for these
+        nonfinite = chunk[~np.isfinite(chunk)]
+        if not nonfinite.size:
             yield text
-        elif np.isnan(lost).all():
+        elif np.isnan(nonfinite).all():
             yield text.replace(b"null", b"NaN")
         else:
-            words = np.where(np.isnan(lost), "NaN", np.where(lost > 0, "Infinity", "-Infinity")).tolist()
+            infinities = np.where(nonfinite > 0, "Infinity", "-Infinity")
+            literals = np.where(np.isnan(nonfinite), "NaN", infinities).tolist()
             parts = text.split(b"null")
-            yield parts[0] + b"".join(word.encode() + part for word, part in zip(words, parts[1:]))
+            yield parts[0] + b"".join(literal.encode() + part for literal, part in zip(literals, parts[1:]))

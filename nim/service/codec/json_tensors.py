@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..request_errors import input_error
-from ..runtime_api import TensorSpec, describe_json_value, json_data
+from ..runtime_api import TensorSpec, decode_elements, describe_json_value, encode_elements
 from .inference_schema import Tensor, V2Tensor
 from .json_codec import json_numbers
 from .tensor_checks import checked_dtype, checked_shape
@@ -24,7 +24,7 @@ def decode_tensor(tensor: Tensor | V2Tensor, spec: TensorSpec) -> np.ndarray:
     flat = _flat(tensor.data, shape, label)
     encoding = tensor.parameters.content_encoding if tensor.parameters is not None else None
     try:
-        return json_data.decode_elements(spec.dtype, flat, encoding).reshape(shape)
+        return decode_elements(spec.dtype, flat, encoding).reshape(shape)
     except ValueError as error:
         raise input_error(f"{label} ({kind}): {error}") from None
 
@@ -32,7 +32,7 @@ def decode_tensor(tensor: Tensor | V2Tensor, spec: TensorSpec) -> np.ndarray:
 def encode_tensor(spec: TensorSpec, array: np.ndarray) -> dict[str, Any]:
     """The JSON object of an output for `write_json`: its data is flat and row-major."""
     document: dict[str, Any] = {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}
-    data, encoding = json_data.encode_elements(spec.dtype, array)
+    data, encoding = encode_elements(spec.dtype, array)
     if encoding is not None:
         document["parameters"] = {"content_encoding": encoding}
     document["data"] = json_numbers(data) if isinstance(data, np.ndarray) else data

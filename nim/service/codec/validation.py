@@ -21,8 +21,8 @@ _EXPECTED = {
 }
 
 
-def describe_validation_error(error: ValidationError, what: str = "the request") -> str:
-    """All validation errors, each with its path, or `what` for the document itself: one line of bounded length."""
+def describe_validation_error(error: ValidationError) -> str:
+    """All validation errors of a request, each with its path: one line of bounded length."""
     # the members of a union fail separately, under the path of the value and the member's own name
     expected: dict[str, tuple[list[str], Any]] = {}
     others: list[str] = []
@@ -31,10 +31,10 @@ def describe_validation_error(error: ValidationError, what: str = "the request")
         if kind in _EXPECTED:
             if loc and loc[-1] in ("int", "str"):
                 loc = loc[:-1]
-            expected.setdefault(_path(loc) or what, ([], each["input"]))[0].append(_EXPECTED[kind])
+            expected.setdefault(_path(loc), ([], each["input"]))[0].append(_EXPECTED[kind])
         else:
             message = _message(kind, each.get("ctx", {}), each["input"], each["msg"])
-            others.append(f"{_path(loc) or what}: {message}")
+            others.append(f"{_path(loc)}: {message}")
     messages = [
         f"{path}: expected {' or '.join(dict.fromkeys(kinds))}, got {describe_json_value(value)}"
         for path, (kinds, value) in expected.items()
@@ -44,7 +44,8 @@ def describe_validation_error(error: ValidationError, what: str = "the request")
 
 
 def _path(loc: Sequence[int | str]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return path.lstrip(".") or "the request"
 
 
 def _message(kind: str, context: Mapping[str, Any], value: Any, default: str) -> str:

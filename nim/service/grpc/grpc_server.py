@@ -16,13 +16,12 @@ import grpc.aio
 from ..admission import allowed_connections
 from ..drain import Drain
 from ..logs import REQUEST_ID, request_id
-from ..request_errors import RequestError
+from ..request_errors import RequestError, internal_error
 from ..service import Service
 from ..settings import ServiceSettings
 from ..unsupported import UNSUPPORTED_METHODS, refuse_method
 from .methods import HEALTH, HEALTH_SERIALIZERS, INFERENCE, HealthMethods, InferenceMethods
 
-_LOG = logging.getLogger(__name__)
 _ACCESS = logging.getLogger("portalis.access")
 _STATUSES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -109,10 +108,9 @@ class CallHandlers:
             except RequestError as error:
                 status = _STATUSES.get(error.status, grpc.StatusCode.INTERNAL)
                 await context.abort(status, _details(error.message))
-            except Exception:  # noqa: BLE001  # no traceback leaves the service
+            except Exception as error:  # noqa: BLE001  # no traceback leaves the service
                 status = grpc.StatusCode.INTERNAL
-                _LOG.exception("%s: internal error", method)
-                await context.abort(status, "internal error; see the server log")
+                await context.abort(status, internal_error(error, method).message)
             finally:
                 _log(method, getattr(request, "model_name", ""), status, time.perf_counter() - began)
 

@@ -4,7 +4,6 @@ of gRPC's standard health service, which Kubernetes' gRPC probes call."""
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +13,7 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from ..codec.protobuf_messages import LargeRequest, checked_message, message_reader, pb
 from ..metadata import EXTENSIONS, model_config, model_metadata
 from ..models import ServedModel
-from ..request_errors import RequestError, memory_exhausted, not_found
+from ..request_errors import RequestError, internal_error, memory_exhausted, not_found
 from ..service import Service
 
 INFERENCE = "inference.GRPCInferenceService"
@@ -29,7 +28,6 @@ HEALTH_SERIALIZERS = {
 }
 MAX_IN_STREAM = 64
 """Maximum number of requests of one stream in flight."""
-_LOG = logging.getLogger(__name__)
 
 
 class InferenceMethods:
@@ -127,9 +125,8 @@ class InferenceMethods:
             failed = pb.ModelStreamInferResponse(error_message=error.message)
             failed.infer_response.id = getattr(request, "id", "")  # shows the client which request failed
             return failed
-        except Exception:  # noqa: BLE001  # a bug in one request does not end the stream
-            _LOG.exception("a request of a stream: internal error")
-            return pb.ModelStreamInferResponse(error_message="internal error; see the server log")
+        except Exception as error:  # noqa: BLE001  # a bug in one request does not end the stream
+            return pb.ModelStreamInferResponse(error_message=internal_error(error, "a request of a stream").message)
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response)
 
