@@ -40,8 +40,8 @@ class ModelSettings(_Table):
     isolation: Literal["request", "batch", "instance"] = "batch"
     threads: int = Field(default=1, ge=1, le=64)
     wasm_runtime: Literal["Wasmtime", "Wasmer", "WasmEdge"] = "Wasmtime"
-    """The runtime of the module. Wasmer and WasmEdge run as separate processes, and only modules of the convention
-    `command`."""
+    """The runtime of the module. Wasmer and WasmEdge run as separate processes, and support the convention
+    `command` only."""
     wasm_runtime_command: tuple[str, ...] = ()
     """The executable of Wasmer or WasmEdge and its leading arguments. By default, the executable on PATH is used."""
     warm_up: tuple[dict[str, Any], ...] = ()
@@ -98,7 +98,7 @@ class ServiceSettings(_Table):
         names = [model.name for model in self.models]
         duplicates = sorted({name for name in names if names.count(name) > 1})
         if duplicates:
-            raise ValueError(f"models has {', '.join(duplicates)} more than once")
+            raise ValueError(f"models: duplicate names: {', '.join(duplicates)}")
         return self
 
 

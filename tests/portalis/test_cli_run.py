@@ -175,7 +175,7 @@ def test_a_directory_with_a_service_json_is_served_with_its_settings(add_wasm: P
             ["'模型' is not a model name that the service accepts: at most 128 ASCII letters", "Name it with --name"],
         ),
         (["named.toml"], 2, ["'é' is not a model name", "wasm_binaries[0].name in named.toml"]),
-        (["add.wasm", "add.wasm"], 2, ["add more than once"]),
+        (["add.wasm", "add.wasm"], 2, ["duplicate names: add"]),
         (["add.wasm", "--log-level", "loud"], 2, ["--log-level loud: unknown level", "debug"]),
         (["add.wasm", "--http-port", "70000"], 2, ["--http-port 70000: invalid port"]),
         (["add.wasm", "--http-port", "8001"], 2, ["--http-port and --grpc-port are the same port"]),

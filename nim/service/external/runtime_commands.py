@@ -37,7 +37,7 @@ class ExternalRuntime:
     overhead_bytes: int
     """Memory that the runtime needs in addition to the guest's."""
     arguments: Callable[[str, Sequence[str], int], list[str]]
-    """Returns its arguments for the path of a module, the guest's arguments and the maximum of memory pages."""
+    """Returns the runtime's arguments, from a module's path, the guest's arguments and the maximum number of pages."""
     interpret: Callable[[ProcessResult], tuple[bytes, bytes, int]]
     """Returns standard output, standard error and exit code of a process that no signal has ended, or raises
     GuestError."""

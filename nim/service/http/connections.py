@@ -24,8 +24,7 @@ LINGER_S = 1.0
 """Seconds for which a rejected client may continue to send: an immediate close would reset the connection before the
 client has read the response."""
 QUIET_S, _RECHECK_S = 1.0, 0.02
-"""Seconds for which a connection must be idle before the stopping service closes it, and the interval of that
-check."""
+"""Seconds that a connection must be idle before a stopping service closes it, and seconds between these checks."""
 MAX_PIPELINED = 16
 """Maximum number of pipelined requests on one connection. Further requests are not read: the last response announces
 the end of the connection, so that the client sends them again."""

@@ -111,7 +111,7 @@ def test_invalid_settings_are_reported_by_key(tmp_path: Path, changes: dict[str,
         ("{", "Invalid JSON"),
         ('{"models": []}', "models: Tuple should have at least 1 item"),
         ('{"models": [{"name": "a/b", "file": "../x.wasm"}], "port": 1}', "models[0].file"),
-        ('{"models": [{"name": "a", "file": "a"}, {"name": "a", "file": "b"}]}', "models has a more than once"),
+        ('{"models": [{"name": "a", "file": "a"}, {"name": "a", "file": "b"}]}', "models: duplicate names: a"),
     ],
 )
 def test_invalid_settings_end_the_service_with_2_and_the_reason(tmp_path: Path, text: str, message: str) -> None:
