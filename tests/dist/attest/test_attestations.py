@@ -38,10 +38,10 @@ def problems(package: Package) -> list[Problem]:
 
 def test_the_sbom_is_in_the_archive_and_in_its_manifest(package: Package) -> None:
     archive = signed(package)
-    beside = archive.with_name(f"{NAME}.sbom.cdx.json").read_bytes()
+    sidecar = archive.with_name(f"{NAME}.sbom.cdx.json").read_bytes()
     manifest = parse_manifest(archive.with_name("manifest.json").read_text(), ManifestFormat.JSON)
     (entry,) = (each for each in manifest.artifacts.distribution_archives if each.path == "sbom.cdx.json")
-    assert (entry.artifact_type, entry.size_bytes) == ("sbom", len(beside))
+    assert (entry.artifact_type, entry.size_bytes) == ("sbom", len(sidecar))
     assert received(archive).files["sbom.cdx.json"].sha256 == entry.checksum_sha256
 
 
