@@ -9,11 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ...bounded import Bounds, Excess, Repeated, parse_json
+from ...bounded import ATTESTATION_BOUNDS, Excess, Repeated, parse_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-MAX_BYTES = 64 << 20
-_BOUNDS = Bounds(max_bytes=MAX_BYTES, max_values=2_000_000)
 MAX_SIGNATURES = 64
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -104,7 +102,7 @@ def parse_envelope(data: bytes) -> Envelope:
 def parse_json_object(data: bytes, what: str) -> dict[str, Any]:
     """Parse a JSON object in UTF-8 without duplicate keys. Raises Malformed; `what` names the expected document."""
     try:
-        document = parse_json(data, _BOUNDS)
+        document = parse_json(data, ATTESTATION_BOUNDS)
     except Excess as error:
         raise Malformed(f"is not {what}: it {error}") from None
     except Repeated:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...bounded import ATTESTATION_BOUNDS
 from ...digests import FileDigest
 from ...spec.distribution import ChecksumAlgorithm
 from ..archive import file_checksums
-from ..attest.dsse import MAX_BYTES, Malformed
+from ..attest.dsse import Malformed
 from .entries import DOWNLOAD_AGAIN
 
 
@@ -69,6 +70,6 @@ def read_sidecar(path: Path) -> bytes:
     Raises Malformed."""
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(ATTESTATION_BOUNDS.max_bytes + 1)
     except OSError as error:
         raise Malformed(f"cannot be read: {error.strerror or error}") from None

@@ -3,8 +3,8 @@
 That of YAML is in `yaml_text`, which imports PyYAML.
 """
 
-from .bounds import CONFIG_BOUNDS, Bounds, Excess, Repeated
+from .bounds import ATTESTATION_BOUNDS, CONFIG_BOUNDS, Bounds, Excess, Repeated
 from .json_text import parse_json
 from .toml_text import parse_toml
 
-__all__ = ["CONFIG_BOUNDS", "Bounds", "Excess", "Repeated", "parse_json", "parse_toml"]
+__all__ = ["ATTESTATION_BOUNDS", "CONFIG_BOUNDS", "Bounds", "Excess", "Repeated", "parse_json", "parse_toml"]

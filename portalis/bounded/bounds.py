@@ -50,3 +50,6 @@ class Bounds:
 
 CONFIG_BOUNDS = Bounds(max_bytes=4 << 20, max_values=100_000)
 """Of a file that people write: Python parses about one megabyte per second."""
+
+ATTESTATION_BOUNDS = Bounds(max_bytes=64 << 20, max_values=2_000_000)
+"""Bounds of an SBOM or provenance file, which lists every file of an archive."""

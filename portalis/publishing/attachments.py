@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from ..bounded import Bounds, Excess, parse_json
+from ..bounded import ATTESTATION_BOUNDS, Excess, parse_json
 from ..contracts.published import PublishedKind
 from ..oci.blobs import Blob
 from ..oci.image_manifest import TITLE_ANNOTATION, ImageManifest, ManifestBlob, empty_config
@@ -20,7 +20,6 @@ _SBOM_TYPE = "application/vnd.cyclonedx+json"
 _SIGNED_TYPE = "application/vnd.dsse.envelope.v1+json"
 _UNSIGNED_TYPE = "application/vnd.in-toto+json"
 _PREDICATE_ANNOTATION = "in-toto.io/predicate-type"
-_BOUNDS = Bounds(max_bytes=64 << 20, max_values=2_000_000)  # of a provenance file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +100,14 @@ def _statements(package: Package, file: PurePosixPath) -> Iterator[dict[str, Any
     if not path.is_file():
         return
     try:
-        content = _BOUNDS.read(path)
+        content = ATTESTATION_BOUNDS.read(path)
     except Excess:
         return
     for text in content.splitlines() if file.suffix == ".jsonl" else [content]:
         try:
-            document = parse_json(text, _BOUNDS)
+            document = parse_json(text, ATTESTATION_BOUNDS)
             if "payload" in document:
-                document = parse_json(base64.b64decode(document["payload"]), _BOUNDS)
+                document = parse_json(base64.b64decode(document["payload"]), ATTESTATION_BOUNDS)
         except (ValueError, TypeError, binascii.Error):
             continue
         if isinstance(document, dict):
