@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: runs the benchmarks, prints the table, writes the JSON. Each is a ratio from one run."""
+"""``python -m benchmarks``: runs the benchmarks, prints the table and writes the JSON. Each result is a ratio."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WITHOUT_SERVER: dict[str, Callable[[int], list[Result]]] = {
     "service": service.service,
     "program-before": before.program,
 }
-# each with a server of its own
+# each benchmark starts its own server
 ON_TRITON: dict[str, Callable[[int, float], list[Result]]] = {
     "triton-identity": on_triton.identity,
     "triton-softmax": on_triton.softmax,
@@ -45,7 +45,7 @@ ON_TRITON: dict[str, Callable[[int, float], list[Result]]] = {
 
 
 def figure(value: float, unit: str) -> str:
-    """A number with a unit that fits it."""
+    """`value` with its unit; seconds are scaled to s, ms, us or ns."""
     if unit != "s":
         return f"{value:,.0f} {unit}"
     for scale, name in ((1, "s"), (1e3, "ms"), (1e6, "us")):
@@ -55,25 +55,27 @@ def figure(value: float, unit: str) -> str:
 
 
 def short(value: float) -> str:
-    """A ratio in three digits, or whole where it has more."""
+    """A ratio with three significant digits; from 1,000 on, an integer."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def table(results: list[Result]) -> Table:
-    """The results for people."""
-    shown = Table(title="Each ratio was measured in one run, in turn; below it the smallest and largest of the pairs")
+    """The results as a table for the terminal."""
+    grid = Table(
+        title="Both sides are measured alternately in one run; below each ratio: smallest and largest of its pairs"
+    )
     for column in ("benchmark", "ours", "theirs", "ratio", "target", "met"):
-        shown.add_column(column, justify="left" if column == "benchmark" else "right")
+        grid.add_column(column, justify="left" if column == "benchmark" else "right")
     for r in results:
         bound = f"{'<=' if r.at_most else '>='} {short(r.target)}"
         ratio = f"{short(r.ratio)}\n({short(r.spread[0])} .. {short(r.spread[1])})"
         met = "[green]yes[/]" if r.met else "[red]no[/]"
-        shown.add_row(escape(r.about), figure(r.ours, r.unit), figure(r.theirs, r.unit), ratio, bound, met)
-    return shown
+        grid.add_row(escape(r.about), figure(r.ours, r.unit), figure(r.theirs, r.unit), ratio, bound, met)
+    return grid
 
 
 def machine() -> dict[str, object]:
-    """Where this ran."""
+    """The processor, the number of its cores, and Python's version."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -82,8 +84,8 @@ def machine() -> dict[str, object]:
 
 
 def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Result], list[str]]:
-    """The results, and the names of the benchmarks that were left out for want of a part."""
-    results, left_out = [], []
+    """The results, and the names of the benchmarks that were skipped because a dependency is missing."""
+    results, skipped = [], []
     for name in names:
         console.print(f"measuring {name} ...", style="dim")
         try:
@@ -92,33 +94,35 @@ def measure(names: list[str], quick: bool, console: Console) -> tuple[list[Resul
             else:
                 results += WITHOUT_SERVER[name](3 if quick else 9)
         except Missing as missing:
-            console.print(f"left out {name}: a part is missing: {missing}", style="bold red", markup=False)
-            left_out.append(name)
-    return results, left_out
+            console.print(f"skipped {name}: a dependency is missing: {missing}", style="bold red", markup=False)
+            skipped.append(name)
+    return results, skipped
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=[*WITHOUT_SERVER, *ON_TRITON], help="only this one (repeatable)"
+        "--only", action="append", choices=[*WITHOUT_SERVER, *ON_TRITON], help="run only this benchmark (repeatable)"
     )
-    parser.add_argument("--json", type=Path, default=DEFAULT_JSON, help=f"where the JSON goes (default {DEFAULT_JSON})")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough look")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed, or a part missing")
+    parser.add_argument(
+        "--json", type=Path, default=DEFAULT_JSON, help=f"path of the JSON report (default {DEFAULT_JSON})"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, for a rough estimate")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a target or a dependency is missed")
     options = parser.parse_args()
-    console, began = Console(), time.time()
-    results, left_out = measure(options.only or [*WITHOUT_SERVER, *ON_TRITON], options.quick, console)
+    console, start = Console(), time.time()
+    results, skipped = measure(options.only or [*WITHOUT_SERVER, *ON_TRITON], options.quick, console)
     console.print(table(results))
     report = {
         "machine": machine(),
-        "seconds": round(time.time() - began),
-        "left_out": left_out,
+        "seconds": round(time.time() - start),
+        "left_out": skipped,
         "results": [r.to_json() for r in results],
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n")
-    console.print(f"written to {options.json}")
-    return int(options.strict and (bool(left_out) or not all(r.met for r in results)))
+    console.print(f"report: {options.json}")
+    return int(options.strict and (bool(skipped) or not all(r.met for r in results)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The runtime against itself at an earlier commit: `git archive` lays that commit's ``backend/`` out beside this one's.
+"""The runtime against itself at an earlier commit: `git archive` extracts that commit's ``backend/``.
 
-The commit is the last whose runtime was all in Python; PORTALIS_BENCH_BEFORE names another.
+The default commit is the last one with a runtime entirely in Python; PORTALIS_BENCH_BEFORE selects a different one.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ VARIABLE = "PORTALIS_BENCH_BEFORE"
 ISLAND = "portalis_backend"
 
 
-def lay_out(target: Path) -> None:
-    """Make `target` the ``backend/`` of the earlier commit. Raises parts.Missing where the clone has no such commit."""
+def extract_backend(target: Path) -> None:
+    """Extract ``backend/`` of the earlier commit to `target`. Raises parts.Missing if the clone lacks the commit."""
     commit = os.environ.get(VARIABLE, COMMIT)
     try:
         packed = subprocess.run(["git", "archive", commit, "backend"], cwd=ROOT, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        raise Missing(f"not run: this is no clone with the commit {commit} ({VARIABLE} names another)") from None
+        raise Missing(f"not run: no Git clone with commit {commit} found ({VARIABLE} selects another)") from None
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(folder, filter="data")
@@ -46,17 +46,17 @@ def lay_out(target: Path) -> None:
 
 
 def program(rounds: int) -> list[Result]:
-    """`Program.run` of an identity of 4 KiB."""
+    """`Program.run` of an identity model with 4 KiB of input."""
     x = {"x": np.random.default_rng(0).random((1, KIB), np.float32)}
-    declared = {
+    interface = {
         "inputs": [{"name": "x", "dtype": "FP32", "dims": [-1]}],
         "outputs": [{"name": "y", "dtype": "FP32", "dims": [-1]}],
         "max_batch_size": 64,
     }
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
-        earlier = _imported(Path(folder))
-        ours = Program.load(repository.identity(), interface=declared)
-        theirs = earlier.Program.load(repository.identity(), interface=declared)
+        earlier = _import_earlier(Path(folder))
+        ours = Program.load(repository.identity(), interface=interface)
+        theirs = earlier.Program.load(repository.identity(), interface=interface)
         with ours, theirs:
             for each in (ours, theirs):
                 np.testing.assert_array_equal(each.run(x)["y"], x["x"])
@@ -65,8 +65,8 @@ def program(rounds: int) -> list[Result]:
     return [compare("program-before", about, pairs, unit="s", target=2, at_most=False, invert=True)]
 
 
-def _imported(folder: Path) -> ModuleType:
-    lay_out(folder / ISLAND)
+def _import_earlier(folder: Path) -> ModuleType:
+    extract_backend(folder / ISLAND)
     sys.path.insert(0, str(folder))
     try:
         return importlib.import_module(ISLAND)
@@ -75,14 +75,14 @@ def _imported(folder: Path) -> ModuleType:
 
 
 def on_triton(rounds: int, seconds: float) -> list[Result]:
-    """The Python engine on Triton, an identity of 4 KiB and of 1 MiB."""
+    """The Python engine on Triton: an identity model with 4 KiB and with 1 MiB of input."""
     argv = perf.perf_analyzer()
     results = []
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
         backends = create_backend_directory(Path(folder) / "backends")
         earlier = backends / "wasm_before"
         earlier.mkdir()
-        lay_out(earlier / ISLAND)
+        extract_backend(earlier / ISLAND)
         (earlier / "model.py").write_text(f"from {ISLAND}.triton_model import TritonPythonModel\n")
         now = repository.wasm("now", repository.identity(), repository.ROWS, engine="python", batching=True)
         fields: dict[str, Any] = {**now.__dict__, "name": "before", "backend": "wasm_before", "settings": {}}
@@ -91,11 +91,11 @@ def on_triton(rounds: int, seconds: float) -> list[Result]:
             bench = Bench(server, argv, rounds, seconds)
             for label, width in (("4 KiB", KIB), ("1 MiB", 256 * KIB)):
                 for concurrency in (1, 4):
-                    found = bench.throughput(["now", "before"], perf.rows(width, 1, concurrency))
+                    throughput = bench.throughput(["now", "before"], perf.rows(width, 1, concurrency))
                     name = f"triton-before-{label.replace(' ', '').lower()}-c{concurrency}"
                     about = (
                         f"Triton identity {label}, concurrency {concurrency}, Python engine: now / before, requests/s"
                     )
-                    pairs = list(zip(found["now"], found["before"], strict=True))
+                    pairs = list(zip(throughput["now"], throughput["before"], strict=True))
                     results.append(compare(name, about, pairs, unit="1/s", target=0.9, at_most=False))
     return results

@@ -1,4 +1,4 @@
-"""What a model costs the server: CPU time of a request, and memory and load time of one model among many."""
+"""Costs of a model on the server: CPU time of a request, and memory and load time of one model among many."""
 
 from __future__ import annotations
 
@@ -23,57 +23,59 @@ MODEL_BYTES, LOAD_S = 1.5 * (1 << 20), 0.05
 
 
 def cpu(rounds: int, seconds: float) -> list[Result]:
-    """CPU time of server and stubs for a request of 4 KiB, each side in its better configuration."""
+    """CPU time of the server and its stubs for a request of 4 KiB; the better configuration of each side counts."""
     with serving(repository.pair("identity"), rounds, seconds) as bench:
-        found: dict[str, list[float]] = {name: [] for name in names("identity")}
+        seconds_by_model: dict[str, list[float]] = {name: [] for name in names("identity")}
         for _ in range(rounds):
-            for name, costs in found.items():
-                costs.append(cpu_of_a_request(bench, name))
-    ours = better(found["identity"], found["identity_batched"], at_most=True)
-    theirs = better(found["identity_python"], found["identity_python_batched"], at_most=True)
+            for name, costs in seconds_by_model.items():
+                costs.append(cpu_per_request(bench, name))
+    ours = better(seconds_by_model["identity"], seconds_by_model["identity_batched"], at_most=True)
+    theirs = better(seconds_by_model["identity_python"], seconds_by_model["identity_python_batched"], at_most=True)
     about = "Triton identity 4 KiB, concurrency 4, CPU time of the server for a request: wasm / model.py"
     return [compare("triton-cpu", about, list(zip(ours, theirs, strict=True)), unit="s", target=0.65)]
 
 
-def cpu_of_a_request(bench: Bench, model: str) -> float:
-    """Seconds of CPU time that server and stubs spend for a request of 4 KiB."""
+def cpu_per_request(bench: Bench, model: str) -> float:
+    """CPU seconds that the server and its stubs use for one request of 4 KiB."""
     with triton.InferenceServerClient(bench.server.grpc_url) as client:
-        before, requests = _cpu_s(bench.server.pid), _answered(client, model)
+        before, requests = _cpu_s(bench.server.pid), _successful_requests(client, model)
         perf.measure([*bench.argv], bench.server.grpc_url, model, perf.rows(KIB, 1, 4), bench.seconds)
-        return (_cpu_s(bench.server.pid) - before) / (_answered(client, model) - requests)
+        return (_cpu_s(bench.server.pid) - before) / (_successful_requests(client, model) - requests)
 
 
-def _answered(client: triton.InferenceServerClient, model: str) -> int:
-    """Requests that `model` has answered."""
+def _successful_requests(client: triton.InferenceServerClient, model: str) -> int:
+    """Number of successful requests to `model` so far."""
     count: int = client.get_inference_statistics(model).model_stats[0].inference_stats.success.count
     return count
 
 
-def _session(pid: int) -> list[Path]:
-    """The folders in /proc of the processes in the session of `pid`: a server and its stubs."""
-    found, session = [], os.getsid(pid)
+def _proc_directories(pid: int) -> list[Path]:
+    """The directories in /proc of all processes in the session of `pid`: a server and its stubs."""
+    directories, session = [], os.getsid(pid)
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if os.getsid(int(folder.name)) == session:
-                found.append(folder)
+                directories.append(folder)
         except ProcessLookupError:
             continue
-    return found
+    return directories
 
 
 def _cpu_s(pid: int) -> float:
-    """User and system seconds of a server and its stubs so far."""
+    """CPU seconds, user and system, of a server and its stubs so far."""
     ticks = 0
-    for folder in _session(pid):
+    for folder in _proc_directories(pid):
         fields = (folder / "stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def models(rounds: int, seconds: float) -> list[Result]:
-    """Models that are loaded one after the other into one server, each of which answers: copies of one module under
-    names of their own, which share nothing but the cache of compiled code."""
-    del rounds, seconds  # 500 loads are enough of them
+    """Memory and load time of models that are loaded sequentially into one server; each must serve a request.
+
+    The models are copies of one module under different names. They share only the cache of compiled code.
+    """
+    del rounds, seconds  # 500 loads are enough samples
     memory, loads = [], []
     x = np.random.default_rng(0).random((1, KIB), np.float32)
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
@@ -107,6 +109,6 @@ def models(rounds: int, seconds: float) -> list[Result]:
 
 
 def _resident(pid: int) -> int:
-    """Bytes of the server's memory that are its own and present."""
+    """Bytes of the server's private resident memory."""
     lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024

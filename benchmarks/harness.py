@@ -1,4 +1,4 @@
-"""Measures two things in one run, in turn, and reports their ratio: single times mean little on a shared machine."""
+"""Measures two functions alternately in one run and reports their ratio: times vary too much on shared machines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table: two figures and their ratio against a target.
+    """One row of the table: two measurements and their ratio against a target.
 
-    ``at_most`` tells on which side of ``target`` the ratio must lie. ``spread`` are the smallest and largest of the
-    pairs that were measured.
+    ``at_most``: the ratio must be at most ``target``; otherwise at least. ``spread``: the smallest and the largest
+    ratio of the measured pairs.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Result:
 
     @property
     def met(self) -> bool:
-        """Whether the target was met."""
+        """Whether the ratio meets the target."""
         return self.ratio <= self.target if self.at_most else self.ratio >= self.target
 
     def to_json(self) -> dict[str, Any]:
-        """For the JSON report."""
+        """The result's entry in the JSON report."""
         return {**self.__dict__, "spread": list(self.spread), "met": self.met}
 
 
@@ -48,7 +48,7 @@ def compare(
     at_most: bool = True,
     invert: bool = False,
 ) -> Result:
-    """The result from pairs (ours, theirs) measured one after the other. The ratio is the median of the pairs' own."""
+    """The result of pairs (ours, theirs) that were measured alternately; the ratio is the median of their ratios."""
     ratios = [theirs / ours if invert else ours / theirs for ours, theirs in pairs]
     return Result(
         name,
@@ -64,19 +64,19 @@ def compare(
 
 
 def better(*configurations: list[float], at_most: bool = False) -> list[float]:
-    """The figures of the configuration whose median is the largest, or with `at_most` the smallest."""
+    """The samples of the configuration with the largest median, or the smallest if `at_most`."""
     return (min if at_most else max)(configurations, key=statistics.median)
 
 
 def timed(function: Callable[[], Any], repeat: int) -> float:
-    """Seconds of one call: the median of `repeat`, the collector off."""
+    """Seconds per call: the median of `repeat` calls with the garbage collector disabled."""
     samples, collecting = [], gc.isenabled()
     gc.disable()
     try:
         for _ in range(repeat):
-            began = time.perf_counter()
+            start = time.perf_counter()
             function()
-            samples.append(time.perf_counter() - began)
+            samples.append(time.perf_counter() - start)
     finally:
         if collecting:
             gc.enable()
@@ -86,6 +86,6 @@ def timed(function: Callable[[], Any], repeat: int) -> float:
 def in_turn(
     ours: Callable[[], Any], theirs: Callable[[], Any], *, rounds: int, repeat: tuple[int, int]
 ) -> list[tuple[float, float]]:
-    """Pairs of times in seconds, A B A B; one round of warm-up is thrown away."""
+    """Pairs of times in seconds, measured alternately (A B A B) after one warm-up call of each."""
     ours(), theirs()
     return [(timed(ours, repeat[0]), timed(theirs, repeat[1])) for _ in range(rounds)]

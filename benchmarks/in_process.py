@@ -1,4 +1,4 @@
-"""The benchmarks that need no server: the runtime against NumPy, plain wasmtime calls, and Extism."""
+"""Benchmarks without a server: the runtime against NumPy, direct wasmtime calls, and Extism."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ ADD = bytes(
 
 
 def same(got: np.ndarray, wanted: np.ndarray) -> None:
-    """Both sides must compute the same before anything is timed."""
+    """Check, before the measurement, that both sides compute the same."""
     np.testing.assert_allclose(got, wanted, rtol=2e-5)
 
 
 def _extism() -> ModuleType:
-    """The peer. Raises parts.Missing."""
-    found: ModuleType = parts.extism.__wrapped__()  # type: ignore[attr-defined]  # as it is: nothing here is skipped
+    """The `extism` package. Raises parts.Missing."""
+    found: ModuleType = parts.extism.__wrapped__()  # type: ignore[attr-defined]  # the undecorated function: it raises Missing and skips no test
     return found
 
 
 def elementwise(rounds: int) -> list[Result]:
-    """A million additions against NumPy, and against calling the export from Python for each."""
+    """A million additions: against NumPy, and against one call of the export from Python per element."""
     rng = np.random.default_rng(0)
     a, b = (rng.random(1_000_000, np.float32) for _ in range(2))
     program = Program.load(ADD)
@@ -76,25 +76,28 @@ def elementwise(rounds: int) -> list[Result]:
 
 
 def call_overhead(rounds: int) -> list[Result]:
-    """Two numbers in, one out: Program.run against Extism's plugin.call. Each round has a program and a plugin of its
-    own, because a call of the same plugin takes 12 us in one place of memory and 20 in another."""
+    """Two numbers in, one out: Program.run against Extism's plugin.call.
+
+    Each round loads a new program and a new plugin: depending on a plugin's memory addresses, the same call takes
+    12 or 20 us.
+    """
     extism = _extism()
     add = bytes(wasmtime.wat2wasm(plugins.ADD))
     a, b = np.array([1.5], np.float32), np.array([2.25], np.float32)
-    packed, given = np.concatenate([a, b]).tobytes(), {"a": a, "b": b}
+    packed, inputs = np.concatenate([a, b]).tobytes(), {"a": a, "b": b}
     pairs = []
     for _ in range(3 * rounds):
         program, plugin = Program.load(ADD), extism.Plugin(add)
-        same(np.frombuffer(plugin.call("add", packed), np.float32), program.run(given)["y"])
+        same(np.frombuffer(plugin.call("add", packed), np.float32), program.run(inputs)["y"])
         pairs += in_turn(
-            partial(program.run, given), partial(plugin.call, "add", packed), rounds=1, repeat=(2000, 2000)
+            partial(program.run, inputs), partial(plugin.call, "add", packed), rounds=1, repeat=(2000, 2000)
         )
         program.close()
     return [compare("call-overhead", "one-element add: Program.run / Extism plugin.call", pairs, unit="s", target=0.3)]
 
 
 def echo(rounds: int) -> list[Result]:
-    """16 MiB in and out through ``dlpack`` against Extism."""
+    """Echo of 16 MiB through the ``dlpack`` convention, against Extism."""
     extism = _extism()
     program, plugin = Program.load(ECHO.module), extism.Plugin(bytes(wasmtime.wat2wasm(plugins.ECHO)))
     x = np.random.default_rng(1).random((1, 4 * MIB), np.float32)
@@ -105,7 +108,7 @@ def echo(rounds: int) -> list[Result]:
 
 
 def threads(rounds: int) -> list[Result]:
-    """Softmax of 16 MiB with one thread and with two."""
+    """Softmax of 16 MiB with one thread against two threads."""
     x = np.random.default_rng(2).normal(size=(4096, 1024)).astype(np.float32)
     one, two = (Program.load(EXAMPLES["softmax"].module, threads=count) for count in (1, 2))
     same(two.run({"x": x})["y"], EXAMPLES["softmax"].reference({"x": x})["y"])
@@ -123,11 +126,11 @@ def threads(rounds: int) -> list[Result]:
     ]
 
 
-LIMIT_S, GRACE_S = 0.3, 0.1  # a guest is promised to end this long after its limit
+LIMIT_S, GRACE_S = 0.3, 0.1  # a guest must end at most this long after its time limit
 
 
 def deadline(rounds: int) -> list[Result]:
-    """A guest that loops for ever, against the time in which it is promised to end."""
+    """The time until a guest that loops forever is interrupted, against its guaranteed maximum."""
     loop = '(module (func (export "f") (param $x f32) (result f32) (loop $l (br $l)) (local.get $x)))'
     program = Program.load(bytes(wasmtime.wat2wasm(loop)), limits=Limits(timeout_s=LIMIT_S))
     x = {"x": np.zeros(1, np.float32)}
@@ -135,7 +138,7 @@ def deadline(rounds: int) -> list[Result]:
     def stopped() -> None:
         with contextlib.suppress(GuestTimeout):
             program.run(x)
-            raise RuntimeError("the loop has ended by itself")
+            raise RuntimeError("the loop ended without an interruption")
 
     pairs = [(timed(stopped, 1), LIMIT_S + GRACE_S) for _ in range(3 * rounds)]
     return [
@@ -156,7 +159,7 @@ print(took)
 
 
 def second_load(rounds: int) -> list[Result]:
-    """Loading a 7 MB module the second time, in a process of its own, against the first."""
+    """Loading a 7 MB module a second time, in a new process, against the first time."""
     sys.path.insert(0, str(ROOT))
     from tests.backend.big_module import big_module
 

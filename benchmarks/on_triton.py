@@ -1,7 +1,7 @@
-"""The benchmarks on a real Triton, driven by perf_analyzer over gRPC with system shared memory.
+"""Benchmarks on a real Triton, driven by perf_analyzer over gRPC with system shared memory.
 
-Every pair runs in the same server, one after the other: a WebAssembly model, and the Python model that it replaces.
-Each has a copy with and one without dynamic batching, and the better of the two counts.
+A pair is a WebAssembly model and its Python counterpart. Both are measured alternately in the same server. Each has a
+copy with dynamic batching and one without; the faster copy counts.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .repository import Model
 KIB = 1024
 CONCURRENCIES = (1, 4, 16)
 IDENTITY = {"4 KiB": (KIB, (1.4, 1.3, 1.8)), "1 MiB": (256 * KIB, (1.7, 1.7, 1.7))}
-BATCHED = (1.6, 3.0, 3.0)  # the identity of 1 MiB, with dynamic batching on both
+BATCHED = (1.6, 3.0, 3.0)  # the identity model with 1 MiB and dynamic batching on both sides
 TEXTS = 32
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A server to be measured, and how."""
+    """A running server, and the parameters of its measurements."""
 
     server: TritonServer
     argv: Sequence[str]
@@ -41,7 +41,7 @@ class Bench:
     seconds: float
 
     def throughput(self, models: Sequence[str], load: Load) -> dict[str, list[float]]:
-        """Requests a second of each model in each round; within a round the models take turns."""
+        """Requests per second of each model, one value per round; the models alternate within a round."""
         found: dict[str, list[float]] = {model: [] for model in models}
         for _ in range(self.rounds):
             for model in models:
@@ -50,7 +50,7 @@ class Bench:
         return found
 
     def latency(self, models: Sequence[str], load: Load) -> list[tuple[float, ...]]:
-        """Microseconds of a request for each model, by rounds."""
+        """Average latency of each model in microseconds, one tuple per round."""
         measured = [[perf.measure([*self.argv], self.server.grpc_url, model, load, self.seconds) for model in models]
                     for _ in range(self.rounds)]  # fmt: skip
         return [tuple(figures.latency_us for figures in each) for each in measured]
@@ -58,7 +58,7 @@ class Bench:
 
 @contextlib.contextmanager
 def serving(models: Sequence[Model], rounds: int, seconds: float) -> Iterator[Bench]:
-    """A server with `models`. Raises parts.Missing without perf_analyzer."""
+    """Start a server with `models`. Raises parts.Missing if perf_analyzer is not installed."""
     argv = perf.perf_analyzer()
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
         repository.write(Path(folder), models)
@@ -67,23 +67,26 @@ def serving(models: Sequence[Model], rounds: int, seconds: float) -> Iterator[Be
 
 
 def names(name: str, batched: bool = True) -> list[str]:
-    """The models of a pair, the WebAssembly model and the Python model in turn."""
+    """Names of a pair's models: WebAssembly and Python, then the copies with dynamic batching."""
     return [f"{name}{kind}{suffix}" for suffix in ("", "_batched")[: 1 + batched] for kind in ("", "_python")]
 
 
 def against_python(
     bench: Bench, pair: str, load: Load, target: float, name: str, about: str, batched: float | None = None
 ) -> list[Result]:
-    """Requests a second of a WebAssembly model against its Python model, each in its better configuration; with a
-    target for `batched`, those with dynamic batching on both as well."""
-    found = bench.throughput(names(pair), load)
-    ours, theirs = better(found[pair], found[f"{pair}_batched"]), better(*(found[n] for n in names(pair)[1::2]))
+    """Requests per second of a WebAssembly model against its Python model, each in its faster configuration.
+
+    If `batched` is set, it is the target of a second result: both with dynamic batching.
+    """
+    throughput = bench.throughput(names(pair), load)
+    ours = better(throughput[pair], throughput[f"{pair}_batched"])
+    theirs = better(*(throughput[n] for n in names(pair)[1::2]))
     about = f"Triton {about}, concurrency {load.concurrency}"
     name = f"{name}-c{load.concurrency}"
     results = [_result(name, f"{about}: wasm / model.py, requests/s", ours, theirs, target)]
     if batched is not None:
         about = f"{about}, dynamic batching on both: wasm / model.py, requests/s"
-        pairs = found[f"{pair}_batched"], found[f"{pair}_python_batched"]
+        pairs = throughput[f"{pair}_batched"], throughput[f"{pair}_python_batched"]
         results.append(_result(f"{name}-batched", about, *pairs, batched))
     return results
 
@@ -93,7 +96,7 @@ def _result(name: str, about: str, ours: Sequence[float], theirs: Sequence[float
 
 
 def identity(rounds: int, seconds: float) -> list[Result]:
-    """A model that returns its input: all that is measured is the way there and back."""
+    """A model that returns its input, so that only the transport of tensors is measured."""
     kept = repository.wasm("identity_instance", repository.identity(), repository.ROWS, isolation="instance")
     results = []
     with serving([*repository.pair("identity"), kept], rounds, seconds) as bench:
@@ -110,7 +113,7 @@ def identity(rounds: int, seconds: float) -> list[Result]:
 
 
 def softmax(rounds: int, seconds: float) -> list[Result]:
-    """Softmax against NumPy."""
+    """Softmax against NumPy in a model.py."""
     results = []
     with serving(repository.pair("softmax"), rounds, seconds) as bench:
         check_softmax(bench)
@@ -121,7 +124,7 @@ def softmax(rounds: int, seconds: float) -> list[Result]:
 
 
 def preprocessing(rounds: int, seconds: float) -> list[Result]:
-    """The examples that prepare a model's input, against Pillow and NumPy, and against `tokenizers`."""
+    """The preprocessing examples: images against Pillow and NumPy, text against `tokenizers`."""
     height, width = EXAMPLES["image_preprocess"].inputs()["image"].shape[1:3]
     texts = _texts()
     results = []
@@ -146,30 +149,30 @@ def preprocessing(rounds: int, seconds: float) -> list[Result]:
 
 
 def _texts() -> np.ndarray:
-    """Sentences, each another."""
+    """Distinct sentences."""
     own = EXAMPLES["wordpiece"].inputs()["text"].tolist()
     return np.array([f"{own[i % len(own)].decode()} No. {i}".encode() for i in range(TEXTS)], object)
 
 
 def check_softmax(bench: Bench) -> None:
-    """Both models of softmax answer the same."""
+    """Check that both softmax models return the same output."""
     x = np.random.default_rng(1).normal(size=(64, KIB)).astype(np.float32)
     same(bench, "softmax", {"x": x}, 2e-5)
 
 
 def check_preprocessing(bench: Bench) -> None:
-    """Both models of each example that prepares inputs answer the same, but that Pillow rounds to whole grey levels."""
+    """Check that both models of each preprocessing example agree; Pillow rounds to integer gray levels."""
     same(bench, "image_preprocess", EXAMPLES["image_preprocess"].inputs(), 1.01 / 255 / 0.224)
     same(bench, "wordpiece", {"text": _texts()}, 0)
 
 
 def same(bench: Bench, pair: str, inputs: dict[str, np.ndarray], tolerance: float) -> None:
-    """Both models must answer the same before anything is timed."""
+    """Check, before the measurement, that both models return the same outputs."""
     answers = []
     for name in (pair, f"{pair}_python"):
         with RemoteModel(bench.server.grpc_url, name, timeout_s=60) as model:
             answers.append(model.infer(inputs).outputs)
     ours, theirs = answers
-    assert set(ours) == set(theirs), f"{pair}: the outputs have other names"
+    assert set(ours) == set(theirs), f"{pair}: the names of the outputs differ"
     for name, wanted in theirs.items():
         np.testing.assert_allclose(ours[name], wanted, rtol=0, atol=tolerance, err_msg=f"{pair}: {name}")

@@ -1,4 +1,4 @@
-"""The benchmarks of packaging: whole commands over modules of 1 MB, in two sizes and against copying the bytes."""
+"""Benchmarks of packaging: complete commands on modules of 1 MB."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HELP_CPU_S = 0.4
 
 
 def packaging(rounds: int) -> list[Result]:
-    """100 modules against 5, and against twice their copying and hashing and a second."""
+    """100 modules against 5, and against twice the time of copying and hashing them plus one second."""
     rounds = min(rounds, 5)
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder:
         many, few = _package(Path(folder), "many", MANY), _package(Path(folder), "few", FEW)
         modules = sorted((Path(folder) / "many").glob("*.wasm"))
-        _run(many), _run(few)  # everything once, so that the page cache is warm for all
+        _run(many), _run(few)  # one run of each, so that the page cache is warm
         scaling, against_copying = [], []
         for i in range(rounds):
             copying = _copy_and_hash(modules, Path(folder) / f"copy{i}")
@@ -54,14 +54,14 @@ def packaging(rounds: int) -> list[Result]:
 
 
 def help_start(rounds: int) -> list[Result]:
-    """CPU time of ``portalis --help``, against the 0.4 s that it may take."""
+    """CPU time of ``portalis --help``, against its limit of 0.4 s."""
     command = [sys.executable, "-m", "portalis", "--help"]
     pairs = [(_cpu(command), HELP_CPU_S) for _ in range(rounds)]
     return [compare("help-start", "CPU of `portalis --help` / 0.4 s", pairs, unit="s", target=1)]
 
 
 def _package(folder: Path, name: str, count: int) -> list[str]:
-    """`count` different modules and a spec for them; the command that packages it."""
+    """Write `count` different modules and their spec; returns the command that packages them."""
     place = folder / name
     place.mkdir()
     body = big_module(MEGABYTE)
@@ -79,7 +79,7 @@ def _package(folder: Path, name: str, count: int) -> list[str]:
 
 
 def _run(command: list[str]) -> float:
-    """Seconds of one run into a new output directory: what an earlier run has left is removed before."""
+    """Seconds of one run; the output directory of an earlier run is removed first."""
     shutil.rmtree(Path(command[4]).parent / "out", ignore_errors=True)
     began = time.perf_counter()
     subprocess.run(command, check=True)
@@ -87,7 +87,7 @@ def _run(command: list[str]) -> float:
 
 
 def _copy_and_hash(modules: list[Path], target: Path) -> float:
-    """What cannot be saved: each module read, hashed and written once."""
+    """Seconds of the unavoidable work: each module is read, hashed and written once."""
     target.mkdir()
     began = time.perf_counter()
     for module in modules:
@@ -102,7 +102,7 @@ def _copy_and_hash(modules: list[Path], target: Path) -> float:
 
 
 def _cpu(command: list[str]) -> float:
-    """User and system seconds of one run, from the kernel's account of ended children."""
+    """CPU seconds, user and system, of one run, from the kernel's accounting of ended child processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

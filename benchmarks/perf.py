@@ -1,4 +1,4 @@
-"""Load on a real Triton: perf_analyzer over gRPC with system shared memory."""
+"""Runs perf_analyzer against a real Triton, over gRPC with system shared memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests import parts
 
 @dataclass(frozen=True)
 class Load:
-    """What perf_analyzer sends: requests of `batch` items, `concurrency` at a time.
+    """The load that perf_analyzer generates: requests of `batch` items, `concurrency` in flight.
 
-    `shape` is that of the input, as ``x:1024``. With `data`, a file of perf_analyzer's JSON, its elements are sent, and
-    random ones without. `output_bytes` is the size of a request's largest output.
+    `shape`: name and shape of the input, for example ``x:1024``. `data`: a file in perf_analyzer's JSON format with the
+    elements to send; they are random without it. `output_bytes`: size of a request's largest output.
     """
 
     shape: str
@@ -31,34 +31,38 @@ class Load:
 
 @dataclass(frozen=True)
 class Figures:
-    """What perf_analyzer measured: requests a second, and the average latency in microseconds."""
+    """Measurements of perf_analyzer: requests per second, and the average latency in microseconds."""
 
     throughput: float
     latency_us: float
 
 
 def rows(width: int, batch: int, concurrency: int) -> Load:
-    """Requests of `batch` rows of `width` FP32, answered with as many."""
+    """Requests of `batch` rows of `width` FP32 elements; the output has the same size."""
     return Load(f"x:{width}", batch, concurrency, 4 * width * batch)
 
 
 def perf_analyzer() -> list[str]:
-    """The argv of perf_analyzer. Raises parts.Missing."""
-    found: list[str] = parts.perf_analyzer.__wrapped__()  # type: ignore[attr-defined]  # nothing is skipped here
-    return found
+    """The argv prefix of perf_analyzer. Raises parts.Missing."""
+    # the undecorated function raises Missing instead of skipping a test
+    argv: list[str] = parts.perf_analyzer.__wrapped__()  # type: ignore[attr-defined]
+    return argv
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other perf_analyzer of ours runs: all give their shared memory the same names, and a second one
-    takes it away from under the first one's server, which dies of it."""
+    """Wait until no other process of these benchmarks runs perf_analyzer.
+
+    Every perf_analyzer uses the same names for its shared memory. A second one removes the memory of the first, whose
+    server then crashes.
+    """
     with (Path(tempfile.gettempdir()) / "portalis-perf_analyzer.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def measure(argv: list[str], url: str, model: str, load: Load, seconds: float) -> Figures:
-    """One pass of perf_analyzer. Raises RuntimeError with what it said when it fails."""
+    """Run perf_analyzer once. Raises RuntimeError with its output if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.csv"
         command = [*argv, "-m", model, "-i", "grpc", "-u", url, "--shared-memory", "system"]
@@ -76,10 +80,10 @@ def measure(argv: list[str], url: str, model: str, load: Load, seconds: float) -
 
 
 def parse(report: str, batch: int) -> Figures:
-    """The figures in perf_analyzer's CSV report of one concurrency. Raises RuntimeError for another report."""
+    """Parse perf_analyzer's CSV report. Raises RuntimeError unless it has exactly one row, for one concurrency."""
     rows = list(csv.DictReader(report.splitlines()))
     if len(rows) != 1:
-        raise RuntimeError(f"perf_analyzer's report has {len(rows)} rows where one was expected: {report!r}")
+        raise RuntimeError(f"perf_analyzer's report: expected one row, got {len(rows)}: {report!r}")
     row = rows[0]
     latency = row.get("Avg latency") or row["p50 latency"]
     return Figures(float(row["Inferences/Second"]) / batch, float(latency))

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.plot``: the picture in the README, from the JSON of ``make bench``.
+"""``python -m benchmarks.plot``: draws the chart in the README from the JSON of ``make bench``.
 
-What it shows is kept beside the picture as JSON, so that a test can say that the two belong together.
+The figures are stored as JSON next to the chart, so that a test can check that both match.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 """
 
 
-def shown(report: dict[str, Any]) -> dict[str, Any]:
-    """What the picture shows of a report. Raises KeyError where a benchmark of it was not run."""
+def chart_figures(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures that the chart shows, from a report. Raises KeyError if one of its benchmarks was not run."""
     ratios = {result["name"]: round(result["ratio"], 2) for result in report["results"]}
     return {
         "machine": report["machine"],
@@ -49,7 +49,7 @@ def shown(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw(figures: dict[str, Any]) -> str:
-    """The picture as SVG: a bar for each ratio, and a line where the Python model is."""
+    """The chart as SVG: a bar for each ratio, and a line at the ratio 1, the Python model."""
     ratios: dict[str, list[float]] = figures["ratios"]
     scale = (WIDTH - LEFT - RIGHT) / max(1.0, *(ratio for each in ratios.values() for ratio in each))
     height = TOP + len(GROUPS) * (len(CONCURRENCIES) * BAR + GAP) - 8
@@ -87,7 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plot", description=__doc__)
     parser.add_argument("report", nargs="*", type=Path, default=[DEFAULT_JSON], help=f"default {DEFAULT_JSON}")
     reports = [json.loads(path.read_text()) for path in parser.parse_args().report]
-    figures = shown({**reports[0], "results": [result for report in reports for result in report["results"]]})
+    figures = chart_figures({**reports[0], "results": [result for report in reports for result in report["results"]]})
     PICTURES.mkdir(exist_ok=True)
     (PICTURES / "speed.json").write_text(json.dumps(figures, indent=2) + "\n")
     (PICTURES / "speed.svg").write_text(draw(figures))

@@ -1,13 +1,13 @@
-"""Guests in WebAssembly text: the identity, and Extism plugins equal to our examples.
+"""Guests in WebAssembly text: the identity model, and Extism plugins equivalent to the `add` and `echo` modules.
 
-The plugins use the kernel's imports as Extism's own PDKs do.
+The plugins call the kernel's imports in the same way as Extism's own PDKs.
 
 Source of the imports' names and types: Extism's plug-in kernel (module ``extism:host/env``).
 """
 
 from __future__ import annotations
 
-# Two float32 in eight bytes of input; their sum as four bytes of output: the fewest kernel calls that can do it.
+# Adds two float32: eight bytes of input, four of output, with the minimum number of kernel calls.
 ADD = """(module
   (import "extism:host/env" "input_load_u64" (func $load (param i64) (result i64)))
   (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
@@ -23,7 +23,7 @@ ADD = """(module
     (call $output (local.get $at) (i64.const 4))
     (i32.const 0)))"""
 
-# Copies the input to the output eight bytes at a time: a plugin reaches the kernel's memory in no other way.
+# Copies the input to the output, eight bytes at a time: the kernel offers plugins no larger accesses to its memory.
 ECHO = """(module
   (import "extism:host/env" "input_length" (func $length (result i64)))
   (import "extism:host/env" "input_load_u64" (func $load (param i64) (result i64)))
@@ -42,7 +42,7 @@ ECHO = """(module
     (call $output (local.get $at) (local.get $n))
     (i32.const 0)))"""
 
-# The guest that does what the identity `model.py` does: it returns its input. The output is the input's tensor.
+# The counterpart of models/identity_python.py: it copies the input's tensor structure to the output.
 IDENTITY = """(module
   (memory (export "memory") 1)
   (global $top (mut i32) (i32.const 1024))

@@ -1,4 +1,4 @@
-"""Model repositories for the benchmarks: WebAssembly models, and the Python models that they replace."""
+"""Model repositories for the benchmarks: WebAssembly models and their Python counterparts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Tensor = tuple[str, str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Interface:
-    """Names, Triton data types and dims of a model's tensors, and its largest batch."""
+    """Names, Triton data types and dims of a model's tensors, and its max_batch_size."""
 
     inputs: tuple[_Tensor, ...]
     outputs: tuple[_Tensor, ...]
@@ -35,7 +35,7 @@ TEXT = Interface(
 
 @dataclass(frozen=True)
 class Model:
-    """A model of a repository: its backend, and the files of its one version."""
+    """A model of a repository: its configuration, and the files of its only version."""
 
     name: str
     backend: str
@@ -46,7 +46,7 @@ class Model:
 
     @property
     def config(self) -> str:
-        """Its ``config.pbtxt``."""
+        """The content of its ``config.pbtxt``."""
         lines = [f'backend: "{self.backend}"', f"max_batch_size: {self.interface.max_batch}"]
         for side, tensors in (("input", self.interface.inputs), ("output", self.interface.outputs)):
             lines += [f'{side} {{ name: "{n}" data_type: TYPE_{t} dims: {list(d)} }}' for n, t, d in tensors]
@@ -55,7 +55,7 @@ class Model:
         return "\n".join(lines) + "\n"
 
     def write(self, repository: Path) -> None:
-        """Put it into `repository`."""
+        """Write its directory into `repository`."""
         version = repository / self.name / "1"
         version.mkdir(parents=True)
         (repository / self.name / "config.pbtxt").write_text(self.config)
@@ -67,24 +67,24 @@ class Model:
 
 
 def wasm(name: str, module: bytes | Path, interface: Interface, *, batching: bool = False, **settings: str) -> Model:
-    """A WebAssembly model, native where `settings`, the parameters without their prefix, name no other engine."""
+    """A WebAssembly model. `settings` are parameters without the prefix ``wasm.``; the default engine is native."""
     chosen = {f"wasm.{key}": value for key, value in {"engine": "native", **settings}.items()}
     return Model(name, "wasm", interface, {"model.wasm": module}, chosen, batching)
 
 
 def python(name: str, source: Path, interface: Interface, *, batching: bool = False) -> Model:
-    """A model of Triton's Python backend; a vocabulary beside its source comes along."""
+    """A model of Triton's Python backend, with the ``vocab.txt`` next to its source, if any."""
     files = {"model.py": source} | {p.name: p for p in source.parent.glob("vocab.txt")}
     return Model(name, "python", interface, files, {}, batching)
 
 
 def identity() -> bytes:
-    """The module that does what models/identity_python.py does."""
+    """The WebAssembly counterpart of models/identity_python.py."""
     return bytes(wasmtime.wat2wasm(plugins.IDENTITY))
 
 
 def pair(name: str) -> list[Model]:
-    """A WebAssembly model and its Python model, each with and without dynamic batching."""
+    """A WebAssembly model and its Python counterpart, each without and with dynamic batching."""
     module = identity() if name == "identity" else EXAMPLES[name].module
     source = MODELS / "identity_python.py" if name == "identity" else FOLDER / name / "model.py"
     interface = _INTERFACES[name]
@@ -99,6 +99,6 @@ _INTERFACES = {"identity": ROWS, "softmax": ROWS, "image_preprocess": IMAGE, "wo
 
 
 def write(repository: Path, models: Iterable[Model]) -> None:
-    """All of them."""
+    """Write all `models` into `repository`."""
     for model in models:
         model.write(repository)

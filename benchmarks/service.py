@@ -1,4 +1,4 @@
-"""The benchmarks of the service application: against FastAPI and NumPy by hand, binary against JSON, and its start."""
+"""Benchmarks of the service: against a hand-written FastAPI application, binary tensors against JSON, startup."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from tests.running.ports import free_port
 from .harness import Result, compare
 from .load import request_bytes, throughput
 
-BY_HAND = Path(__file__).parent / "models/softmax_fastapi.py"
+FASTAPI_APP = Path(__file__).parent / "models/softmax_fastapi.py"
 PATH = "/v1/models/softmax/infer"
 KIB, MIB = 1 << 10, 1 << 20
 READY_S = 2.0
 
 
 def service(rounds: int) -> list[Result]:
-    """Throughput at 4 KiB by concurrency, binary against JSON at 1 MiB, and seconds to ready with a warm cache."""
+    """Throughput at 4 KiB by concurrency, binary against JSON at 1 MiB, and startup time with a warm cache."""
     seconds = 0.5 if rounds < 5 else 1.0
     results = []
     with tempfile.TemporaryDirectory(prefix="portalis-bench-") as folder, contextlib.ExitStack() as stack:
-        ours, theirs = stack.enter_context(_ours(Path(folder))), stack.enter_context(_by_hand())
+        ours, theirs = stack.enter_context(_service(Path(folder))), stack.enter_context(_fastapi())
         small = _json(4 * KIB)
-        _same(ours, theirs)
+        _check_equal(ours, theirs)
         for concurrency in (1, 4, 16):
             pairs = [
                 (
@@ -77,35 +77,35 @@ def _json(size: int) -> bytes:
 
 def _binary(size: int) -> bytes:
     x = _x(size)
-    given = triton.InferInput("x", list(x.shape), "FP32")
-    given.set_data_from_numpy(x)
-    wanted = [triton.InferRequestedOutput("y", binary_data=True)]
-    body, length = triton.InferenceServerClient.generate_request_body([given], outputs=wanted)
+    tensor = triton.InferInput("x", list(x.shape), "FP32")
+    tensor.set_data_from_numpy(x)
+    outputs = [triton.InferRequestedOutput("y", binary_data=True)]
+    body, length = triton.InferenceServerClient.generate_request_body([tensor], outputs=outputs)
     headers = {"inference-header-content-length": length, "content-type": "application/octet-stream"}
     return request_bytes("/v2/models/softmax/infer", body, headers)
 
 
-def _same(ours: int, theirs: int) -> None:
-    """Both sides must answer the same before anything is timed."""
-    found = []
+def _check_equal(ours: int, theirs: int) -> None:
+    """Check, before the measurement, that both sides return the same output."""
+    results = []
     for port in (ours, theirs):
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}{PATH}", _tensors(4 * KIB), {"content-type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            found.append(json.load(answer)["outputs"][0]["data"])
-    np.testing.assert_allclose(found[0], found[1], rtol=2e-5)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            results.append(json.load(response)["outputs"][0]["data"])
+    np.testing.assert_allclose(results[0], results[1], rtol=2e-5)
 
 
 def _start(folder: Path) -> float:
-    began = time.perf_counter()
-    with _ours(folder):
-        return time.perf_counter() - began
+    start = time.perf_counter()
+    with _service(folder):
+        return time.perf_counter() - start
 
 
 @contextlib.contextmanager
-def _ours(folder: Path) -> Iterator[int]:
-    """The service application, ready; the port of its API."""
+def _service(folder: Path) -> Iterator[int]:
+    """Run the service; yields its HTTP port once it is ready."""
     port, grpc, metrics = free_port(), free_port(), free_port()
     ports = {"service_port": port, "grpc_port": grpc, "metrics_port": metrics}
     module = EXAMPLES["softmax"].module
@@ -118,15 +118,15 @@ def _ours(folder: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _by_hand() -> Iterator[int]:
+def _fastapi() -> Iterator[int]:
     port = free_port()
-    with _running([sys.executable, str(BY_HAND), str(port)], f"http://127.0.0.1:{port}/openapi.json"):
+    with _running([sys.executable, str(FASTAPI_APP), str(port)], f"http://127.0.0.1:{port}/openapi.json"):
         yield port
 
 
 @contextlib.contextmanager
 def _running(command: list[str], url: str) -> Iterator[None]:
-    """The command while it runs, once `url` answers 200."""
+    """Run `command`; yields once `url` responds with 200, and ends the process afterwards."""
     process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + 60
@@ -135,7 +135,7 @@ def _running(command: list[str], url: str) -> Iterator[None]:
                 urllib.request.urlopen(url, timeout=5).close()
                 break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command} does not answer at {url}")
+                raise RuntimeError(f"{command} does not respond at {url}")
             time.sleep(0.01)
         yield
     finally:

@@ -1,5 +1,4 @@
-"""What all tests share: the session, groups and turns of its workers, the summary of missing parts, and the backends
-folder of every server."""
+"""Hooks and fixtures of all tests: the session, the order of tests, the summary of missing parts, shared servers."""
 
 from __future__ import annotations
 
@@ -19,12 +18,12 @@ from tests.running import groups, missing, session, turns
 if TYPE_CHECKING:
     from portalis.tritonserver import TritonServer
 
-# how long an example takes says more of the machine than of the code
+# no deadline: the time of an example depends more on the machine than on the code
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("patient"), max_examples=25)  # for `make check`
 settings.load_profile("patient")
 
-# Triton ends a stub's process before Python has run its exit functions, so coverage has to be saved earlier
+# Triton ends a stub's process before Python runs its exit functions, so coverage must be saved earlier
 MEASURED_MODEL_PY = """
 import coverage
 from portalis_backend.triton.model import TritonPythonModel as Model
@@ -33,14 +32,14 @@ class TritonPythonModel(Model):
     def finalize(self):
         super().finalize()
         measured = coverage.Coverage.current()
-        measured.stop()  # from here there is no current one
+        measured.stop()  # afterwards, Coverage.current() returns None
         measured.save()
 """
 
 
 def pytest_report_header() -> str:
-    return "real parts: " + (
-        "all required" if parts.required() else "missing ones skip (PORTALIS_REQUIRE_PARTS=1 fails)"
+    return "parts: " + (
+        "all required" if parts.required() else "tests skip if one is missing (PORTALIS_REQUIRE_PARTS=1: they fail)"
     )
 
 
@@ -57,13 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.collect()
-    gc.freeze()  # modules and tests stay to the end: no collection has to look through them again
+    gc.freeze()  # modules and tests exist until the end: excluded from further collections
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.ByGroup:
-    config.option.loadscopereorder = False  # they are in order
-    return groups.ByGroup(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.GroupScheduling:
+    config.option.loadscopereorder = False  # the tests are sorted already
+    return groups.GroupScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,20 +78,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [each for kind in ("skipped", "failed", "error") for each in terminalreporter.stats.get(kind, ())]
     lines = missing.summary(reports)
-    terminalreporter.write_sep("=", "missing parts, and what was not run")
-    for line in lines or ["all parts are here, and every test was run"]:
+    terminalreporter.write_sep("=", "missing parts, and tests that did not run")
+    for line in lines or ["no part is missing, and every test ran"]:
         terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
 def registry_program() -> str:
-    """The program of a registry: a fixture, so that each test that starts one is marked."""
+    """The path of a registry's executable. As a fixture, it marks each test that starts a registry."""
     return parts.docker_registry()
 
 
 @pytest.fixture(scope="session")
 def wasm_backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One backends folder (python + wasm) for every server of this test run."""
+    """One backend directory (python and wasm) for all servers of this test run."""
     from portalis.tritonserver import create_backend_directory
 
     folder = create_backend_directory(tmp_path_factory.mktemp("backends"), install=parts.tritonserver())
@@ -103,8 +102,10 @@ def wasm_backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_triton(wasm_backends: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A Triton for tests that only add models: they write them into its repository, under names that no other test has, and
-    load them (`portalis.triton_client.load_model`)."""
+    """A Triton server for tests that only add models.
+
+    They write models with unique names into its repository, and load them with `portalis.triton_client.load_model`.
+    """
     from portalis.tritonserver import TritonServer
 
     repository = tmp_path_factory.mktemp("shared")
@@ -114,7 +115,7 @@ def shared_triton(wasm_backends: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(autouse=True)
 def _no_user_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colours and widths of the terminal that runs the tests must not change what the CLI prints."""
+    """Make the CLI's output independent of the colors and the width of the terminal that runs the tests."""
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")

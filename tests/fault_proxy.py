@@ -1,4 +1,4 @@
-"""An HTTP proxy on loopback in front of a registry: counts requests, and makes trouble, the same for the same seed."""
+"""An HTTP proxy on loopback in front of a registry. It records requests and injects faults, reproducibly by seed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ FAULTS = ("503", "drop before", "drop amid", "drop after")
 
 @dataclass
 class Request:
+    """A request that the proxy received; `sent` is the number of bytes of its body that were forwarded."""
+
     method: str
     path: str
     headers: dict[str, str]
@@ -30,7 +32,7 @@ class Request:
 
 @dataclass
 class FaultProxy:
-    """`fault` says of each request what goes wrong with it, None for nothing."""
+    """The proxy's state. `fault` returns the fault to inject into a request, or None."""
 
     upstream: int
     fault: Callable[[Request], str | None] = lambda _: None
@@ -42,13 +44,14 @@ class FaultProxy:
         return f"127.0.0.1:{self.port}"
 
     def uploads(self) -> list[Request]:
-        """What has changed something in the registry, or tried to."""
+        """Requests other than GET and HEAD: those that can change the registry."""
         return [each for each in self.requests if each.method not in ("GET", "HEAD")]
 
 
-def half_of_the_time(seed: int) -> Callable[[Request], str | None]:
-    drawn = random.Random(seed)
-    return lambda _: drawn.choice(FAULTS) if drawn.random() < 0.5 else None
+def random_faults(seed: int) -> Callable[[Request], str | None]:
+    """A random fault for half of the requests."""
+    generator = random.Random(seed)
+    return lambda _: generator.choice(FAULTS) if generator.random() < 0.5 else None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -57,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
     proxy: FaultProxy
 
     def handle(self) -> None:
-        # Docker tries TLS first, and would wait for an answer
+        # Docker tries TLS first, and would wait for a response
         if self.connection.recv(1, socket.MSG_PEEK) != b"\x16":
             super().handle()
 
@@ -96,28 +99,28 @@ class _Handler(BaseHTTPRequestHandler):
                     return self._drop()
             if chunked:
                 upstream.send(b"0\r\n\r\n")
-            answer = upstream.getresponse()
-            request.status = answer.status
-            body = answer.read()
+            response = upstream.getresponse()
+            request.status = response.status
+            body = response.read()
             if request.fault in ("drop after", "drop amid"):
                 return self._drop()
-            self.send_response_only(answer.status)
-            for name, value in answer.getheaders():
+            self.send_response_only(response.status)
+            for name, value in response.getheaders():
                 if name.lower() not in ("connection", "transfer-encoding", "content-length"):
                     self.send_header(name, value)
-            length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
+            length = response.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
             if length is not None:
                 self.send_header("Content-Length", length)
             self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(body)
-        except (OSError, ValueError, http.client.HTTPException):  # either side has gone
+        except (OSError, ValueError, http.client.HTTPException):  # the client or the registry closed the connection
             self._drop()
         finally:
             upstream.close()
 
     def _body(self) -> Iterator[bytes]:
-        """What the client sends, as Docker does in chunks, or with its length ahead."""
+        """The request's body: chunked, as Docker sends it, or with a Content-Length."""
         if "Transfer-Encoding" not in self.headers:
             left = int(self.headers.get("Content-Length") or 0)
             while left and (block := self.rfile.read(min(left, _BLOCK))):
@@ -130,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def _drop(self) -> None:
-        """End the connection as a broken cable would: with a reset."""
+        """Close the connection with a reset (RST)."""
         with contextlib.suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
@@ -138,19 +141,19 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Nothing: broken connections are what it is for."""
+        """Ignore errors: broken connections are intended."""
 
 
 @contextlib.contextmanager
 def fault_proxy(upstream: int, fault: Callable[[Request], str | None] = lambda _: None) -> Iterator[FaultProxy]:
-    """A proxy in front of the port `upstream`."""
+    """Run a proxy in front of the registry on port `upstream`."""
     proxy = FaultProxy(upstream, fault)
     handler = type("Handler", (_Handler,), {"proxy": proxy})
     with _Server(("127.0.0.1", 0), handler) as server:

@@ -1,4 +1,4 @@
-"""A real registry (Debian's docker-registry) on loopback, open to all or with a password."""
+"""A real registry (Debian's docker-registry) on loopback, optionally with a password or TLS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOGIN = "someone:$2y$05$VtIbKoUFUmOtHSVatqE5F.BTTQj3bReuvu75kPeLGjyUO3epctOiW" 
 
 @dataclass(frozen=True)
 class RegistryServer:
-    """A registry that runs; `data` is where it keeps what it has."""
+    """A running registry; `data` is its storage directory."""
 
     port: int
     data: Path
@@ -33,32 +33,35 @@ class RegistryServer:
         return f"127.0.0.1:{self.port}"
 
     def blob(self, digest: str) -> Path:
-        """Where a blob lies, if it is there."""
-        kind, _, digits = digest.partition(":")
-        return self.data / "docker/registry/v2/blobs" / kind / digits[:2] / digits / "data"
+        """The path of a blob in the registry's storage; the file may not exist."""
+        algorithm, _, digits = digest.partition(":")
+        return self.data / "docker/registry/v2/blobs" / algorithm / digits[:2] / digits / "data"
 
 
 @contextlib.contextmanager
 def registry_server(
     folder: Path, *, password: bool = False, port: int | None = None, tls: bool = False
 ) -> Iterator[RegistryServer]:
-    """A registry with its data in `folder`; with `password`, it asks for `USERNAME` and `PASSWORD` (HTTP basic); with
-    `tls` it has a certificate of its own for ``localhost``, in ``folder/cert.pem``."""
+    """Run a registry with its data in `folder`.
+
+    With `password`, it requires `USERNAME` and `PASSWORD` (HTTP basic authentication). With `tls`, it has a self-signed
+    certificate for ``localhost``, in ``folder/cert.pem``.
+    """
     program, port = parts.docker_registry(), port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {
         "version": "0.1",
         "log": {"level": "warn"},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-        # the secret signs the states of uploads
-        "http": {"addr": f"127.0.0.1:{port}", "secret": "of no worth"},
+        # the registry signs the states of uploads with this secret
+        "http": {"addr": f"127.0.0.1:{port}", "secret": "worthless"},
     }
     if tls:
         config["http"]["tls"] = certificate(folder)
     if password:
         (folder / "htpasswd").write_text(f"{_LOGIN}\n")
         config["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
-    (folder / "config.yml").write_text(json.dumps(config))  # YAML takes JSON
+    (folder / "config.yml").write_text(json.dumps(config))  # JSON is valid YAML
     with (folder / "log").open("ab") as log:
         command = ["setpriv", "--pdeathsig", "TERM", program, "serve", str(folder / "config.yml")]
         server = subprocess.Popen(command, stdout=log, stderr=log)
@@ -71,14 +74,14 @@ def registry_server(
 
 
 def certificate(folder: Path) -> dict[str, str]:
-    """A certificate and its key, for ``localhost``: the files' paths, as the registry's settings call them."""
+    """Create a self-signed certificate for ``localhost``; returns the registry's TLS settings."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    made = (
+    signed = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(1))
         .not_valid_after(now + timedelta(2))
@@ -87,7 +90,7 @@ def certificate(folder: Path) -> dict[str, str]:
         .sign(key, hashes.SHA256())
     )
     encoding, none = serialization.Encoding.PEM, serialization.NoEncryption()
-    (folder / "cert.pem").write_bytes(made.public_bytes(encoding))
+    (folder / "cert.pem").write_bytes(signed.public_bytes(encoding))
     (folder / "key.pem").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, none))
     return {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
 
@@ -95,7 +98,7 @@ def certificate(folder: Path) -> dict[str, str]:
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     end = time.monotonic() + PATIENCE_S
     while server.poll() is None and time.monotonic() < end:
-        # over TLS too, a request in the clear is answered
+        # a registry with TLS responds to plain HTTP too, with an error
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", "/v2/")

@@ -1,4 +1,4 @@
-"""The plain Python model that an identity replaces: it returns its input."""
+"""The Python counterpart of the WebAssembly identity model: it returns its input."""
 
 import triton_python_backend_utils as pb_utils
 

@@ -1,4 +1,4 @@
-"""The service that a service image replaces: FastAPI and NumPy, as one writes it, on the same server.
+"""A hand-written softmax service with FastAPI and NumPy, on the same HTTP server as portalis's service.
 
 ``python softmax_fastapi.py PORT``
 """

@@ -1,4 +1,4 @@
-"""All twelve scenarios of the requirements (6.3) exist as tests, by their names."""
+"""All twelve scenarios of the requirements (6.3) exist as tests with their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scenarios of the requirements about containers (6.3), on a real Docker engine and a real Podman."""
+"""Container scenarios of the requirements (6.3), on real Docker and Podman engines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENGINES = {
 
 @pytest.fixture(params=list(ENGINES))
 def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ContainerRuntime:
-    """An engine that runs, and that the environment names."""
+    """The runtime of a running engine, whose address is in the environment."""
     runtime: ContainerRuntime = request.param
     variable, find = ENGINES[runtime]
     monkeypatch.setenv(variable, find())
@@ -49,10 +49,10 @@ def test_integration_scenario_1_docker_integration(runtime: ContainerRuntime, tm
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
     with ContainerEngine.find(runtime) as engine:
         image = engine.build(tmp_path, "portalis-test/integration:1.0", network="none")
-        # the image is built, and has the tag that was asked for
+        # the image is built and has the requested tag
         assert engine.inspect("portalis-test/integration:1.0").image_id == image.image_id
         assert image.config["Healthcheck"]["Test"] == ["CMD", "test", "-e", "/tmp/started"]
-        # a container starts, its health check works, and it ends when it is told to
+        # a container starts, its health check succeeds, and it stops on SIGTERM
         with engine.start("portalis-test/integration:1.0", Confinement(tmpfs=("/tmp",)), network="host") as container:
             waiting.until(lambda: container.state()["Health"]["Status"] == "healthy", container.state, every_s=0.2)
             assert container.stop() == 0
@@ -74,9 +74,9 @@ def test_acceptance_scenario_2_nim_container_generation(runtime: ContainerRuntim
             "memory_limit": "1Gi",
         },
     }
-    made = run_pipeline(make_spec(data, base=tmp_path, source="the spec"), Options(only=["nim"]), Listening())
-    assert made.status is Status.Success, made.diagnostics.errors
-    (container,) = made.artifacts.nim_containers
+    output = run_pipeline(make_spec(data, base=tmp_path, source="the spec"), Options(only=["nim"]), Listening())
+    assert output.status is Status.Success, output.diagnostics.errors
+    (container,) = output.artifacts.nim_containers
     # the Dockerfile is generated
     dockerfile = Path(container.dockerfile_path)
     assert dockerfile == tmp_path / "out" / "containers" / "activations-softmax" / "Dockerfile"
@@ -84,11 +84,11 @@ def test_acceptance_scenario_2_nim_container_generation(runtime: ContainerRuntim
     with ContainerEngine.find(runtime) as engine:
         # the image is built
         image = engine.inspect("activations-softmax:1.2.0")
-        # a health check is configured, in the image and in what is reported
-        check, told = image.config["Healthcheck"], container.health_check_config
+        # the health check is configured in the image and reported
+        check, reported = image.config["Healthcheck"], container.health_check_config
         assert (check["Interval"], check["Timeout"], check["Retries"]) == (7 * 10**9, 5 * 10**9, 3)
-        assert (told.interval_seconds, told.timeout_seconds, told.retries) == (7, 5, 3)
-        # service port and metrics port are exposed
+        assert (reported.interval_seconds, reported.timeout_seconds, reported.retries) == (7, 5, 3)
+        # the service port and the metrics port are exposed
         assert set(image.config["ExposedPorts"]) == {f"{port}/tcp" for port in container.exposed_ports}
         assert {8000, 9090} <= set(container.exposed_ports)
         engine.remove("activations-softmax:1.2.0")
@@ -97,8 +97,8 @@ def test_acceptance_scenario_2_nim_container_generation(runtime: ContainerRuntim
     assert container.image_digest.startswith("sha256:") and len(container.image_digest) == 71
     assert container.image_size_bytes == image.size_bytes > 50_000_000
     assert [layer.created_by for layer in container.layers] == [layer.created_by for layer in image.layers]
-    # and it was tried before it was called made
-    (result,) = made.diagnostics.validation_results
+    # the image passed its smoke test
+    (result,) = output.diagnostics.validation_results
     assert (result.name, result.check, result.valid) == ("activations-softmax:1.2.0", "smoke run", True)
     assert "healthy after" in result.report and "by its own health check" in result.report
     assert "softmax answered over HTTP and gRPC" in result.report

@@ -1,4 +1,4 @@
-"""The contract tests of the requirements (6.3): what is read from the test agent, and what is always true of a report."""
+"""Contract tests of the requirements (6.3): input from the test agent, and invariants of every report."""
 
 from __future__ import annotations
 
@@ -24,69 +24,71 @@ QUIET = {"enable_nim_packaging": False, "enable_omniverse_packaging": False}
 
 
 def test_contract_input_from_the_test_agent(tmp_path: Path) -> None:
-    given = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu", "softmax"))
-    assert len(given.wasm_binaries.binaries) > 0
-    assert given.test_results.results_path.exists()
-    assert given.test_results.parity_report_path.exists()
-    assert given.context.previous_agent == "TestAgent"
-    jsonschema.validate(json.loads(given.model_dump_json()), json.loads(schema_text("input")))
+    agent_input = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu", "softmax"))
+    assert len(agent_input.wasm_binaries.binaries) > 0
+    assert agent_input.test_results.results_path.exists()
+    assert agent_input.test_results.parity_report_path.exists()
+    assert agent_input.context.previous_agent == "TestAgent"
+    jsonschema.validate(json.loads(agent_input.model_dump_json()), json.loads(schema_text("input")))
 
 
 def run(folder: Path, **configuration: Any) -> PackagingAgentOutput:
-    given = PackagingAgentInput.from_test_output(test_agent_output(folder, "gelu", **configuration))
-    return run_pipeline(given.to_spec(), Options(), Listening())
+    agent_input = PackagingAgentInput.from_test_output(test_agent_output(folder, "gelu", **configuration))
+    return run_pipeline(agent_input.to_spec(), Options(), Listening())
 
 
 @pytest.mark.parametrize("how", list(ManifestFormat))
 def test_contract_output_completeness(tmp_path: Path, how: ManifestFormat) -> None:
-    made = run(tmp_path, **QUIET, distribution_config={"manifest_format": how.value})
-    assert made.status is Status.Success, made.diagnostics.errors
-    assert len(made.artifacts.distribution_archives) > 0
-    for archive in made.artifacts.distribution_archives:
+    report = run(tmp_path, **QUIET, distribution_config={"manifest_format": how.value})
+    assert report.status is Status.Success, report.diagnostics.errors
+    assert len(report.artifacts.distribution_archives) > 0
+    for archive in report.artifacts.distribution_archives:
         assert Path(archive.archive_path).exists()
         assert len(archive.checksums) > 0
         assert archive.manifest_path is not None
         assert Path(archive.manifest_path).exists()
         assert archive.readme_path is not None
         assert Path(archive.readme_path).exists()
-    check_always(made, tmp_path / "out")
-    manifest = made.package_metadata.package_manifest
+    check_invariants(report, tmp_path / "out")
+    manifest = report.package_metadata.package_manifest
     ending = {"JSON": "json", "YAML": "yaml", "TOML": "toml"}[how.value]
     assert parse_manifest((tmp_path / "out" / f"manifest.{ending}").read_text(), how) == manifest
 
 
-def check_always(made: PackagingAgentOutput, output: Path) -> None:
-    """What the output contract promises of every report (4.2)."""
+def check_invariants(report: PackagingAgentOutput, output: Path) -> None:
+    """Check the invariants that the output contract requires of every report (4.2)."""
     data = json.loads((output / "packaging-report.json").read_text())
     jsonschema.validate(data, json.loads(schema_text("output")))
-    assert made.package_metadata.total_artifacts == made.artifacts.total_artifacts_count()
+    assert report.package_metadata.total_artifacts == report.artifacts.total_artifacts_count()
     files = {str(path) for path in output.rglob("*") if path.is_file()} - {str(output / "packaging-report.json")}
-    assert set(made.package_metadata.checksums) == files
-    assert made.package_metadata.total_size_bytes == sum(Path(path).stat().st_size for path in files)
-    manifest = made.package_metadata.package_manifest
+    assert set(report.package_metadata.checksums) == files
+    assert report.package_metadata.total_size_bytes == sum(Path(path).stat().st_size for path in files)
+    manifest = report.package_metadata.package_manifest
     assert manifest is not None
     for entry in (
         entry for kind in type(manifest.artifacts).model_fields for entry in getattr(manifest.artifacts, kind)
     ):
         assert (output / entry.path).stat().st_size == entry.size_bytes
-        assert made.package_metadata.checksums[str(output / entry.path)] == entry.checksum_sha256
+        assert report.package_metadata.checksums[str(output / entry.path)] == entry.checksum_sha256
 
 
 def test_a_failure_reports_no_artifact(tmp_path: Path) -> None:
-    given = test_agent_output(tmp_path, "gelu", **QUIET, enable_distribution_archive=False, generate_api_docs=False)
-    # one input more than the module has
+    agent_input = test_agent_output(
+        tmp_path, "gelu", **QUIET, enable_distribution_archive=False, generate_api_docs=False
+    )
+    # the module has only the input x
     tensors = [{"name": name, "data_type": "FP32", "dims": [-1]} for name in ("x", "z")]
-    given["packaging_configuration"]["triton_config"] = {"inputs": tensors}
-    made = run_pipeline(PackagingAgentInput.from_test_output(given).to_spec(), Options(), Listening())
-    assert made.status is Status.Failure
-    assert made.artifacts.total_artifacts_count() == made.package_metadata.total_artifacts == 0
-    assert len(made.diagnostics.errors) >= 1
+    agent_input["packaging_configuration"]["triton_config"] = {"inputs": tensors}
+    report = run_pipeline(PackagingAgentInput.from_test_output(agent_input).to_spec(), Options(), Listening())
+    assert report.status is Status.Failure
+    assert report.artifacts.total_artifacts_count() == report.package_metadata.total_artifacts == 0
+    assert len(report.diagnostics.errors) >= 1
     assert not (tmp_path / "out").exists()
 
 
-def test_what_upstream_reported_is_carried_into_the_manifest(tmp_path: Path) -> None:
-    made = run(tmp_path, **QUIET)
-    manifest = made.package_metadata.package_manifest
+def test_the_manifest_contains_what_upstream_agents_reported(tmp_path: Path) -> None:
+    report = run(tmp_path, **QUIET)
+    manifest = report.package_metadata.package_manifest
     assert manifest is not None
     assert (manifest.pipeline_id, manifest.mode.value) == ("run-7", "library")
     assert manifest.source_info.original_python_source == "activations.py"
@@ -100,25 +102,25 @@ def test_what_upstream_reported_is_carried_into_the_manifest(tmp_path: Path) -> 
 
 
 def test_integration_scenario_2_contract_with_the_test_agent(tmp_path: Path) -> None:
-    given = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu", "softmax"))
-    data = given.model_dump(mode="json")
+    agent_input = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu", "softmax"))
+    data = agent_input.model_dump(mode="json")
     # all required fields are present
     assert set(json.loads(schema_text("input"))["required"]) <= set(data)
     # the WebAssembly binaries are valid
-    for binary in given.wasm_binaries.binaries:
+    for binary in agent_input.wasm_binaries.binaries:
         assert Program.load(binary.file_path).interface.outputs
         assert binary.size_bytes == binary.file_path.stat().st_size
     # the test results are accessible
-    assert json.loads(given.test_results.results_path.read_text())["passed_tests"] == 39
+    assert json.loads(agent_input.test_results.results_path.read_text())["passed_tests"] == 39
     # the build metadata is complete
-    metadata = given.wasm_binaries.metadata
+    metadata = agent_input.wasm_binaries.metadata
     assert (metadata.rust_version, metadata.cargo_version, metadata.build_time_seconds) == ("1.91.0", "1.91.0", 12.5)
     assert metadata.workspace_root is not None and (metadata.workspace_root / "Cargo.toml").is_file()
     assert metadata.source_info is not None and metadata.source_info.original_python_source == "activations.py"
 
 
-def test_a_file_with_the_contract_is_read_too(tmp_path: Path) -> None:
-    given = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu"))
+def test_the_contract_can_be_read_from_a_file(tmp_path: Path) -> None:
+    agent_input = PackagingAgentInput.from_test_output(test_agent_output(tmp_path, "gelu"))
     file = tmp_path / "packaging-input.json"
-    file.write_text(given.model_dump_json(exclude_unset=True))
-    assert read_input(file) == given.to_spec()
+    file.write_text(agent_input.model_dump_json(exclude_unset=True))
+    assert read_input(file) == agent_input.to_spec()

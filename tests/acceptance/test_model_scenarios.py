@@ -1,4 +1,4 @@
-"""The acceptance scenario of the requirements (6.3) about models: a repository that a real Triton serves."""
+"""Acceptance scenario 3 of the requirements (6.3): a model repository that a real Triton serves."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def test_acceptance_scenario_3_triton_model_configuration(tmp_path: Path, platfo
             "outputs": [{"name": "y", "data_type": "FP32", "dims": [-1]}],
         },
     }
-    made = run_pipeline(
+    report = run_pipeline(
         make_spec(data, base=tmp_path, source="the spec"), Options(only=["triton"], live=True), Listening()
     )
-    assert made.status is Status.Success, made.diagnostics.errors
-    (model,) = made.artifacts.triton_models
+    assert report.status is Status.Success, report.diagnostics.errors
+    (model,) = report.artifacts.triton_models
     # the model repository is created
     folder = Path(model.config_pbtxt_path).parent
     assert folder == tmp_path / "out" / "triton" / model.model_name
@@ -44,12 +44,12 @@ def test_acceptance_scenario_3_triton_model_configuration(tmp_path: Path, platfo
     config = ModelConfig()
     text_format.Parse((folder / "config.pbtxt").read_text(), config)
     assert config.backend == {"WasmABI": "wasm", "Python": "python"}[platform]
-    # the module is in the version's folder, with the Python backend's model where that was asked for
+    # the version's directory contains the module, and model.py if the platform is Python
     assert (folder / "1" / "model.wasm").read_bytes() == module.read_bytes()
     assert (folder / "1" / "model.py").is_file() == (platform == "Python")
-    # and a real server loads it, and answers
+    # a real server loads the model and serves a request
     assert model.validated, model.validation_report
-    assert {(result.check, result.valid) for result in made.diagnostics.validation_results} == {
+    assert {(result.check, result.valid) for result in report.diagnostics.validation_results} == {
         ("static", True),
         ("live", True),
     }

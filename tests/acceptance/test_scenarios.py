@@ -1,4 +1,4 @@
-"""The acceptance scenarios of the requirements (6.3) on real parts: Docker, Triton, Kit's rules, archives."""
+"""Acceptance scenarios of the requirements (6.3) with real parts: Docker, Triton, Kit and archives."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from portalis.contracts.json_schemas import schema_text
 from portalis.contracts.output import PackagingAgentOutput
 from tests import parts
 
-from .test_contracts import check_always
+from .test_contracts import check_invariants
 from .upstream import test_agent_output
 
 CONTAINERS = {"base_image": parts.BASE_IMAGE, "wheelhouse": str(parts.WHEELHOUSE)}
 
 
-def package(folder: Path, given: dict[str, Any], *options: str, docker: str) -> tuple[int, PackagingAgentOutput]:
-    """`portalis package --input` as a shell runs it; its exit code and its report."""
+def package(folder: Path, agent_output: dict[str, Any], *options: str, docker: str) -> tuple[int, PackagingAgentOutput]:
+    """Run `portalis package --input` in a new process; returns its exit code and its report."""
     file = folder / "packaging-input.json"
-    del given["agent"], given["context"]["started"]
-    file.write_text(json.dumps(given))
+    del agent_output["agent"], agent_output["context"]["started"]
+    file.write_text(json.dumps(agent_output))
     command = [sys.executable, "-m", "portalis", "package", "--input", str(file), "--json", *options]
     environment = os.environ | {"DOCKER_HOST": docker}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
@@ -46,10 +46,10 @@ def test_acceptance_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PORTALIS_KIT_PYTHON", str(parts.kit()))
     monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "YES")
     monkeypatch.setenv("OMNI_KIT_ALLOW_ROOT", "1")
-    given = test_agent_output(tmp_path, "gelu", container_config=CONTAINERS)
-    code, made = package(tmp_path, given, "--validate", "live", docker=docker)
-    assert (code, made.status) == (0, "success"), made.diagnostics.errors
-    artifacts = made.artifacts
+    agent_output = test_agent_output(tmp_path, "gelu", container_config=CONTAINERS)
+    code, report = package(tmp_path, agent_output, "--validate", "live", docker=docker)
+    assert (code, report.status) == (0, "success"), report.diagnostics.errors
+    artifacts = report.artifacts
     assert len(artifacts.nim_containers) > 0
     assert len(artifacts.triton_models) > 0
     assert len(artifacts.omniverse_packages) > 0
@@ -57,15 +57,15 @@ def test_acceptance_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch
     assert len(artifacts.api_documentation) > 0
     assert len(artifacts.integration_guides) > 0
     assert len(artifacts.deployment_manifests) > 0
-    check_always(made, tmp_path / "out")
+    check_invariants(report, tmp_path / "out")
     check_image(artifacts.nim_containers[0].model_dump(), docker)
-    assert all(result.valid for result in made.diagnostics.validation_results), made.diagnostics.validation_results
-    assert {result.check for result in made.diagnostics.validation_results} >= {"static", "live"}
+    assert all(result.valid for result in report.diagnostics.validation_results), report.diagnostics.validation_results
+    assert {result.check for result in report.diagnostics.validation_results} >= {"static", "live"}
     assert all(model.validated for model in artifacts.triton_models)
     assert all(extension.validated for extension in artifacts.omniverse_packages)
     assert "live: version 1 loads and answers y [1, 1]" in (artifacts.triton_models[0].validation_report or "")
     check_archive(Path(artifacts.distribution_archives[0].archive_path))
-    # Triton, Kit and the engine have left nothing in what they tried
+    # live validation by Triton and Kit and the smoke test have left no files in the output
     done = subprocess.run(
         [sys.executable, "-m", "portalis", "verify", tmp_path / "out"], capture_output=True, text=True
     )
@@ -73,16 +73,16 @@ def test_acceptance_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch
 
 
 def check_image(image: dict[str, Any], docker: str) -> None:
-    """The engine has the image that the report tells of."""
+    """Check that the engine has the image of the report."""
     from docker import APIClient
 
     assert (image["image_name"], image["image_tag"]) == ("activations-gelu", "1.2.0")
     client = APIClient(base_url=docker, version="auto")
     try:
-        found = client.inspect_image("activations-gelu:1.2.0")
+        inspected = client.inspect_image("activations-gelu:1.2.0")
     finally:
         client.close()
-    assert found["Id"] == image["image_id"]
+    assert inspected["Id"] == image["image_id"]
     assert image["image_digest"].startswith("sha256:")
     assert image["exposed_ports"] == (8000, 8001, 9090)
     assert any("COPY" in layer["created_by"] for layer in image["layers"])
@@ -90,7 +90,7 @@ def check_image(image: dict[str, Any], docker: str) -> None:
 
 
 def check_archive(path: Path) -> None:
-    """The archive has everything, in the places that the requirements name (3.5)."""
+    """Check that the archive contains every file at the path that the requirements define (3.5)."""
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {
@@ -109,13 +109,13 @@ def check_archive(path: Path) -> None:
 
 
 def test_acceptance_scenario_4_partial_success(tmp_path: Path) -> None:
-    given = test_agent_output(tmp_path, "gelu", enable_omniverse_packaging=False)
-    code, made = package(tmp_path, given, docker="unix:///nowhere/d.sock")
-    assert (code, made.status) == (3, "partial_success")
-    assert len(made.artifacts.nim_containers) == 0
-    assert len(made.artifacts.triton_models) > 0
-    assert len(made.artifacts.distribution_archives) > 0
-    (error,) = made.diagnostics.errors
+    agent_output = test_agent_output(tmp_path, "gelu", enable_omniverse_packaging=False)
+    code, report = package(tmp_path, agent_output, docker="unix:///nowhere/d.sock")
+    assert (code, report.status) == (3, "partial_success")
+    assert len(report.artifacts.nim_containers) == 0
+    assert len(report.artifacts.triton_models) > 0
+    assert len(report.artifacts.distribution_archives) > 0
+    (error,) = report.diagnostics.errors
     assert error.error_type == "ContainerBuildError"
     assert error.context.stage == "NimGeneration"
     assert "cannot connect to a Docker engine" in error.message
@@ -123,13 +123,13 @@ def test_acceptance_scenario_4_partial_success(tmp_path: Path) -> None:
     assert "Docker" in error.remediation.summary
     assert error.details is not None
     assert error.details.model_dump()["failed_containers"] == ("activations-gelu:1.2.0",)
-    (warning,) = [each for each in made.diagnostics.warnings if "NIM" in each.message]
+    (warning,) = [each for each in report.diagnostics.warnings if "NIM" in each.message]
     assert (warning.message, warning.severity, warning.remediation) == (
         "NIM containers not generated - Docker deployment unavailable",
         "High",
         "Install Docker and retry packaging",
     )
-    manifest = made.package_metadata.package_manifest
+    manifest = report.package_metadata.package_manifest
     assert manifest is not None
     assert manifest.notes == ("Partial packaging - some stages failed", "Failed: NimGeneration")
-    check_always(made, tmp_path / "out")
+    check_invariants(report, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The unit scenarios of the requirements (6.3), by what each has under THEN, on what a user gets: files."""
+"""Unit scenarios of the requirements (6.3): the THEN clause of each, checked in the generated files."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def spec_of(folder: Path, **more: Any) -> Any:
     return make_spec(data, base=folder, source="the spec")
 
 
-def made_of(folder: Path, **more: Any) -> PackagingAgentOutput:
-    made = run_pipeline(spec_of(folder, **QUIET, **more), Options(), Listening())
-    assert made.status is Status.Success, made.diagnostics.errors
-    return made
+def run_report(folder: Path, **more: Any) -> PackagingAgentOutput:
+    report = run_pipeline(spec_of(folder, **QUIET, **more), Options(), Listening())
+    assert report.status is Status.Success, report.diagnostics.errors
+    return report
 
 
 def test_unit_scenario_1_dockerfile_generation() -> None:
@@ -48,13 +48,13 @@ def test_unit_scenario_1_dockerfile_generation() -> None:
     )
     text = render_dockerfile(config, labels={}, modules=["softmax"], offline=False).text
     parser = DockerfileParser(fileobj=io.BytesIO(text.encode()))
-    found = [(each["instruction"], each["value"]) for each in parser.structure]
+    instructions = [(each["instruction"], each["value"]) for each in parser.structure]
 
     def values(name: str) -> str:
-        return "\n".join(value for instruction, value in found if instruction == name)
+        return "\n".join(value for instruction, value in instructions if instruction == name)
 
     assert "python:3.12-slim-bookworm" in values("FROM")
-    assert "requirements.txt" in values("RUN")  # which names Wasmtime with its hashes
+    assert "requirements.txt" in values("RUN")  # the file pins Wasmtime with its hashes
     user = values("USER").splitlines()[-1]
     assert user.split(":")[0].isdigit() and user.split(":")[0] != "0"
     assert "/v1/health/ready" in values("HEALTHCHECK")
@@ -69,10 +69,10 @@ def test_unit_scenario_2_triton_config_generation(tmp_path: Path) -> None:
         "instance_groups": [{"kind": "CPU", "count": 3}],
         "version_policy": {"policy": {"Latest": 2}},
     }
-    made = made_of(tmp_path, triton_config=triton, enable_distribution_archive=False)
+    report = run_report(tmp_path, triton_config=triton, enable_distribution_archive=False)
     config = ModelConfig()
-    # valid protobuf text, read with Triton's own message
-    text_format.Parse(Path(made.artifacts.triton_models[0].config_pbtxt_path).read_text(), config)
+    # valid protobuf text, parsed as Triton's ModelConfig
+    text_format.Parse(Path(report.artifacts.triton_models[0].config_pbtxt_path).read_text(), config)
     assert [(tensor.name, list(tensor.dims)) for tensor in config.input] == [("x", [4])]
     assert [(tensor.name, list(tensor.dims)) for tensor in config.output] == [("y", [4])]
     assert [(group.count, group.kind) for group in config.instance_group] == [(3, ModelInstanceGroup.KIND_CPU)]
@@ -80,8 +80,8 @@ def test_unit_scenario_2_triton_config_generation(tmp_path: Path) -> None:
 
 
 def test_unit_scenario_3_archive_creation(tmp_path: Path) -> None:
-    made = made_of(tmp_path, distribution_config={"checksum_algorithms": ["SHA256", "Blake3"]})
-    (archive,) = made.artifacts.distribution_archives
+    report = run_report(tmp_path, distribution_config={"checksum_algorithms": ["SHA256", "Blake3"]})
+    (archive,) = report.artifacts.distribution_archives
     path = Path(archive.archive_path)
     with tarfile.open(path) as tar:
         files = [member for member in tar.getmembers() if member.isfile()]
@@ -99,11 +99,11 @@ def test_unit_scenario_4_openapi_generation(tmp_path: Path) -> None:
         ApiModel(name=name, version="1", description="", max_batch_size=1, inputs=(tensor,), outputs=(tensor,))
         for name in ("gelu", "softmax")
     ]
-    found = to_openapi_3_0(openapi_document(spec_of(tmp_path, container_config=config), models))
-    OpenAPIV30SpecValidator(found).validate()
-    assert found["openapi"].startswith("3.0.")
-    assert "get" in found["paths"]["/health"]
+    api = to_openapi_3_0(openapi_document(spec_of(tmp_path, container_config=config), models))
+    OpenAPIV30SpecValidator(api).validate()
+    assert api["openapi"].startswith("3.0.")
+    assert "get" in api["paths"]["/health"]
     for name, kind in (("gelu", "Gelu"), ("softmax", "Softmax")):
-        assert "post" in found["paths"][f"/v1/models/{name}/infer"]
-        assert {f"{kind}Request", f"{kind}Response"} <= set(found["components"]["schemas"])
-    assert found["servers"][0]["url"] == "http://localhost:8123"
+        assert "post" in api["paths"][f"/v1/models/{name}/infer"]
+        assert {f"{kind}Request", f"{kind}Response"} <= set(api["components"]["schemas"])
+    assert api["servers"][0]["url"] == "http://localhost:8123"

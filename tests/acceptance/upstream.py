@@ -1,4 +1,4 @@
-"""What the agents before packaging hand over, with real modules and real reports (requirements 4.1 and 6.3)."""
+"""Output of the upstream agents, with real modules and real reports (requirements 4.1 and 6.3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from portalis.examples.catalog import EXAMPLES
 
 
 def test_agent_output(folder: Path, *examples: str, **configuration: Any) -> dict[str, Any]:
-    """The test agent's output for `examples`; its reports lie in `folder`, and so will the package, in ``out``."""
+    """The test agent's output for `examples`. Its reports are in `folder`; the output directory is ``out`` in it."""
     reports = {
         "test_results": {"total_tests": 40, "passed_tests": 39, "failed_tests": 1, "test_coverage_percent": 87.5},
         "parity_report": {"parity_score_percent": 99.2},
@@ -32,7 +32,7 @@ def test_agent_output(folder: Path, *examples: str, **configuration: Any) -> dic
     (workspace / "src" / "lib.rs").write_text("pub fn gelu(x: f32) -> f32 { x }\n")
     modules = [EXAMPLES[name] for name in examples]
     return {
-        "agent": "TestAgent",  # more than packaging reads
+        "agent": "TestAgent",  # an additional key that packaging ignores
         "wasm_binaries": {
             "binaries": [
                 {"crate_name": m.name, "file_path": str(m.module), "size_bytes": m.module.stat().st_size}
@@ -66,4 +66,4 @@ def test_agent_output(folder: Path, *examples: str, **configuration: Any) -> dic
     }
 
 
-test_agent_output.__test__ = False  # type: ignore[attr-defined]  # the agent's output, not a test
+test_agent_output.__test__ = False  # type: ignore[attr-defined]  # pytest collects names that begin with test_

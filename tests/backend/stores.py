@@ -6,7 +6,7 @@ import weakref
 
 from portalis.backend.executor import store
 from tests.backend.native import cores
-from tests.running.garbage import collected
+from tests.running.garbage import wait_collected
 
 
 class New:
@@ -20,7 +20,7 @@ class New:
 
     def go_down_to(self, most: int) -> None:
         """Fail unless at most `most` of them are left once garbage is collected."""
-        collected(lambda: len(self) <= most, lambda: f"{len(self)} stores are left, not {most}")
+        wait_collected(lambda: len(self) <= most, lambda: f"{len(self)} stores are left, not {most}")
 
 
 def new(executor: str) -> New | cores.Instances:

@@ -19,7 +19,7 @@ MET = compare("met", "met [red]1[/]", [(0.001, 0.002), (0.001, 0.004)], unit="s"
 MISSED = compare("missed", "missed", [(1.0, 30_000.0)], unit="1/s", target=2000, at_most=False)
 
 
-def shown(results: list[Result]) -> str:
+def table_text(results: list[Result]) -> str:
     console = Console(width=200, color_system=None)
     with console.capture() as capture:
         console.print(bench.table(results))
@@ -42,7 +42,7 @@ def shown(results: list[Result]) -> str:
         (7200, "s", "7,200.00 s"),
     ],
 )
-def test_a_figure_has_a_unit_that_fits_it(value: float, unit: str, text: str) -> None:
+def test_a_figure_has_a_unit_of_its_magnitude(value: float, unit: str, text: str) -> None:
     assert bench.figure(value, unit) == text
 
 
@@ -58,14 +58,14 @@ def test_a_figure_has_a_unit_that_fits_it(value: float, unit: str, text: str) ->
         (19_853.2, "19,853"),
     ],
 )
-def test_a_ratio_has_three_digits_or_is_whole(value: float, text: str) -> None:
+def test_a_ratio_has_three_significant_digits_or_is_an_integer(value: float, text: str) -> None:
     assert bench.short(value) == text
 
 
-def test_the_table_tells_figures_ratio_spread_target_and_whether_it_was_met() -> None:
+def test_the_table_shows_figures_ratio_spread_target_and_whether_it_was_met() -> None:
     lines = [
         [cell.strip() for cell in line.strip("│").split("│")]
-        for line in shown([MET, MISSED]).splitlines()
+        for line in table_text([MET, MISSED]).splitlines()
         if "│" in line
     ]
     assert lines == [
@@ -76,11 +76,11 @@ def test_the_table_tells_figures_ratio_spread_target_and_whether_it_was_met() ->
     ]
 
 
-def test_an_empty_table_is_a_table() -> None:
-    assert "benchmark" in shown([])
+def test_a_table_without_results_has_its_header() -> None:
+    assert "benchmark" in table_text([])
 
 
-def test_the_machine_is_named() -> None:
+def test_the_report_describes_the_machine() -> None:
     found = bench.machine()
     assert set(found) == {"cpu", "cores", "python"}
     assert (found["cores"], found["python"]) == (os.cpu_count(), ".".join(map(str, sys.version_info[:3])))
@@ -89,7 +89,7 @@ def test_the_machine_is_named() -> None:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Benchmarks that take no time; the (name, rounds) that were run."""
+    """Replace all benchmarks by fakes; returns the list of (name, rounds) that were run."""
     ran: list[tuple[str, int]] = []
 
     def make(name: str, result: Result) -> None:
@@ -161,11 +161,11 @@ def test_strict_fails_where_a_target_is_missed(
     report = tmp_path / "r.json"
     assert run(monkeypatch, report, *options) == code
     out = capsys.readouterr().out.replace("\n", "")
-    assert f"written to {report}" in out
+    assert f"report: {report}" in out
     assert [name for name, _ in fake] == [option for option in options if not option.startswith("--")]
 
 
-def test_a_part_that_is_missing_leaves_out_one_benchmark_and_keeps_the_others(
+def test_a_missing_dependency_skips_one_benchmark_and_keeps_the_others(
     fake: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def missing(rounds: int) -> list[Result]:
@@ -174,14 +174,14 @@ def test_a_part_that_is_missing_leaves_out_one_benchmark_and_keeps_the_others(
     monkeypatch.setitem(bench.WITHOUT_SERVER, "echo", missing)
     report = tmp_path / "r.json"
     assert run(monkeypatch, report, "--only", "echo", "--only", "elementwise") == 0
-    assert "left out echo: a part is missing: Extism: `pip install extism`" in capsys.readouterr().out
+    assert "skipped echo: a dependency is missing: Extism: `pip install extism`" in capsys.readouterr().out
     assert fake == [("elementwise", 9)]
     written = json.loads(report.read_text())
     assert (written["left_out"], len(written["results"])) == (["echo"], 1)
     assert run(monkeypatch, report, "--only", "echo", "--strict") == 1
 
 
-def test_an_unknown_benchmark_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_benchmark_is_rejected_with_the_choices(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--only", "nothing"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=parts.ROOT)
     assert done.returncode == 2
@@ -189,7 +189,7 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones(tmp_path: Path) -> 
     assert all(name in done.stderr for name in (*bench.WITHOUT_SERVER, *bench.ON_TRITON))
 
 
-def test_a_cheap_benchmark_runs_as_a_user_runs_it(tmp_path: Path) -> None:
+def test_a_fast_benchmark_runs_from_the_command_line(tmp_path: Path) -> None:
     report = tmp_path / "r.json"
     command = [sys.executable, "-m", "benchmarks", "--only", "elementwise", "--quick", "--json", str(report)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=parts.ROOT)

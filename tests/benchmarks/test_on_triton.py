@@ -1,4 +1,4 @@
-"""The benchmarks on Triton: the models of each pair, and that both sides of a pair do the same work."""
+"""Benchmarks on Triton: both models of each pair are configured alike and compute the same."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Fake(Bench):
 
 
 @pytest.mark.parametrize(("batched", "count"), [(None, 1), (9.0, 2)])
-def test_each_side_counts_in_its_better_configuration(batched: float | None, count: int) -> None:
-    bench = Fake(None, (), 2, 1.0)  # type: ignore[arg-type]  # no server is asked
+def test_the_better_configuration_of_each_side_counts(batched: float | None, count: int) -> None:
+    bench = Fake(None, (), 2, 1.0)  # type: ignore[arg-type]  # no server is used
     found = on_triton.against_python(bench, "p", perf.rows(1, 1, 4), 3, "name", "about", batched)
     assert len(found) == count
     best = found[0]
@@ -60,13 +60,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory, wasm_backends: Path) -> Benc
 @pytest.mark.triton
 @pytest.mark.slow
 @pytest.mark.alone("perf_analyzer gives its shared memory fixed names, and measures until the figures are stable")
-def test_the_pairs_answer_the_same_and_are_measured_on_a_real_server(bench: Bench) -> None:
+def test_both_models_of_a_pair_agree_and_are_measured_on_a_real_server(bench: Bench) -> None:
     with bench.server as server:
         on_triton.check_softmax(bench)
         on_triton.check_preprocessing(bench)
         with pytest.raises(AssertionError, match="softmax: y"):
             on_triton.same(bench, "softmax", {"x": np.arange(4, dtype=np.float32)[None]}, -1)
         for name in ("identity", "identity_python"):
-            assert cost.cpu_of_a_request(bench, name) > 0
+            assert cost.cpu_per_request(bench, name) > 0
         with pytest.raises(RuntimeError, match="perf_analyzer failed on none: .*unknown model"):
             perf.measure([*bench.argv], server.grpc_url, "none", perf.rows(1024, 1, 1), 0.2)

@@ -1,4 +1,4 @@
-"""What perf_analyzer is asked, and what its report says."""
+"""Command lines and reports of perf_analyzer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks import perf  # noqa: TID251
 from benchmarks.perf import Figures, measure, parse  # noqa: TID251
 from tests import parts
 
-# as perf_analyzer writes it; and with the average, which --verbose-csv adds
+# a report of perf_analyzer, and one with the average latency, which --verbose-csv adds
 REPORT = (
     "Concurrency,Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,Server Compute Input,"
     "Server Compute Infer,Server Compute Output,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
@@ -28,7 +28,7 @@ VERBOSE = (
     ("report", "batch", "figures"),
     [
         (REPORT, 1, Figures(9435.13, 402)),
-        (REPORT, 4, Figures(9435.13 / 4, 402)),  # inferences count rows, a request has `batch` of them
+        (REPORT, 4, Figures(9435.13 / 4, 402)),  # perf_analyzer counts rows as inferences; a request has `batch` rows
         (VERBOSE, 1, Figures(1000, 411)),
     ],
 )
@@ -37,17 +37,17 @@ def test_requests_a_second_and_latency_are_read_from_the_report(report: str, bat
 
 
 @pytest.mark.parametrize(("report", "rows"), [("", 0), (REPORT.splitlines()[0], 0), (REPORT + "2,1,1,1\n", 2)])
-def test_a_report_without_exactly_one_row_is_refused(report: str, rows: int) -> None:
-    with pytest.raises(RuntimeError, match=f"report has {rows} rows where one was expected"):
+def test_a_report_without_exactly_one_row_is_rejected(report: str, rows: int) -> None:
+    with pytest.raises(RuntimeError, match=f"report: expected one row, got {rows}"):
         parse(report, 1)
 
 
-def test_rows_are_answered_with_as_many_bytes() -> None:
+def test_the_output_of_rows_has_the_size_of_the_input() -> None:
     load = perf.rows(1024, 64, 4)
     assert (load.shape, load.batch, load.concurrency, load.output_bytes) == ("x:1024", 64, 4, 256 * 1024)
 
 
-def test_a_run_that_fails_says_what_the_program_said(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_run_contains_the_output_of_perf_analyzer(tmp_path: Path) -> None:
     program = [sys.executable, "-c", "import sys; print('no such model'); sys.exit('and this')"]
     with pytest.raises(RuntimeError, match=r"perf_analyzer failed on identity: no such model\nand this"):
         measure(program, "localhost:1", "identity", perf.rows(4, 1, 1), 0.1)
@@ -56,8 +56,8 @@ def test_a_run_that_fails_says_what_the_program_said(tmp_path: Path) -> None:
         measure(silent, "localhost:1", "identity", perf.rows(4, 1, 1), 0.1)
 
 
-def test_without_perf_analyzer_the_other_results_are_kept(tmp_path: Path) -> None:
-    """The part is hidden from a process of its own: no PATH, and no folder of parts."""
+def test_without_perf_analyzer_the_other_benchmarks_run(tmp_path: Path) -> None:
+    """The process has neither a PATH nor a directory of dependencies, so that it cannot find perf_analyzer."""
     program = """
 import sys
 from pathlib import Path
@@ -72,5 +72,5 @@ sys.exit(main())
             [*command, *options], capture_output=True, text=True, cwd=parts.ROOT, env={"PATH": "", "COLUMNS": "300"}
         )
         assert (done.returncode, done.stderr) == (code, "")
-        assert "left out triton-softmax: a part is missing: perf_analyzer: `make parts`" in done.stdout
+        assert "skipped triton-softmax: a dependency is missing: perf_analyzer: `make parts`" in done.stdout
         assert '"left_out": [\n    "triton-softmax"\n  ]' in (tmp_path / "b.json").read_text()

@@ -1,4 +1,4 @@
-"""The guests that the benchmarks measure: the identity, and Extism's plugins."""
+"""Guests of the benchmarks: the identity model and the Extism plugins."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_the_identity_returns_its_input(isolation: str) -> None:
             np.testing.assert_array_equal(program.run({"x": x})["y"], x)
 
 
-def test_the_identity_takes_more_requests_than_its_memory_could_hold_at_once() -> None:
-    x = np.arange(1 << 20, dtype=np.float32).reshape(1, -1)  # 4 MiB of the 256 that a guest may have
+def test_the_identity_serves_more_data_than_fits_into_its_memory() -> None:
+    x = np.arange(1 << 20, dtype=np.float32).reshape(1, -1)  # 4 MiB; a guest can have 256 MiB
     with Program.load(identity(), interface=INTERFACE, isolation="instance", cache=None) as program:
         for _ in range(150):
             y = program.run({"x": x})["y"]
@@ -45,7 +45,7 @@ def test_the_plugin_adds_two_numbers(a: float, b: float) -> None:
     np.testing.assert_array_equal(np.frombuffer(plugin.call("add", pair.tobytes()), np.float32), wanted)
 
 
-def test_the_plugin_echoes_whole_words() -> None:
+def test_the_plugin_echoes_multiples_of_eight_bytes() -> None:
     extism = parts.extism()
     plugin = extism.Plugin(bytes(wasmtime.wat2wasm(plugins.ECHO)))
     rng = np.random.default_rng(2)
@@ -55,6 +55,6 @@ def test_the_plugin_echoes_whole_words() -> None:
 
 
 @pytest.mark.parametrize("text", [plugins.ADD, plugins.ECHO])
-def test_a_plugin_imports_nothing_but_the_kernel_of_extism(text: str) -> None:
+def test_a_plugin_imports_only_the_kernel_of_extism(text: str) -> None:
     module = wasmtime.Module(wasmtime.Engine(), text)
     assert {wanted.module for wanted in module.imports} == {"extism:host/env"}

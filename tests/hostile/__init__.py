@@ -1,1 +1,1 @@
-"""Guests that attack their host, one table of them, on the runtime, on a real Triton and on the service."""
+"""Hostile guests: one table of attacks, run against the runtime, a real Triton and the service."""

@@ -1,7 +1,7 @@
-"""The attacks: guests that do harm when a row of their input is 1, and are good otherwise.
+"""The table of attacks: guests that are harmful if a row of their input is 1, and harmless otherwise.
 
-Every place that runs guests takes the same table. An attack is an error of its own request, within bounds, and the
-process that it ran in answers the next request.
+Every host that runs guests is tested with this table. An attack must end as an error of its own request, within its
+limits, and its process must serve the next request.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from tests.backend import guests
 from tests.backend.guests import tensor
 from tests.running.waiting import PATIENCE_S
 
-TIMEOUT_S = 0.4  # of guests that never end; where a good request needs more, `tests.backend.limits.in_time` gives it
-PATIENT_S = 30.0  # of guests that end by themselves
+TIMEOUT_S = 0.4  # for guests that never end; `tests.backend.limits.in_time` extends it if a good request needs more
+PATIENT_S = 30.0  # for guests that end on their own
 MAX_MEMORY_BYTES = 64 << 20
-MAX_MESSAGE_BYTES = (
-    4 << 10
-)  # gRPC carries a message in a header of at most 16 KiB, where a character may take three bytes for one
+# gRPC sends the message in a header of at most 16 KiB, in which one byte can take three
+MAX_MESSAGE_BYTES = 4 << 10
 GOOD, BAD = np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)
 
 WASI = "wasi_snapshot_preview1"
-SHAPE = 1024  # where guests keep the shape of what they return
+SHAPE = 1024  # address of the shape of the output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """`module` has the input x, FP32 [rows, 1]. `errors` are what the attack may end in; none where it is harmless to
-    everybody but its own request, which then is answered. `echoes` says that y is x for a good request."""
+    """A guest with the input x, FP32 [rows, 1].
+
+    `errors`: the errors with which a hostile request may end. `echoes`: the output y of a good request equals x.
+    """
 
     name: str
     module: bytes
@@ -42,28 +43,28 @@ class Attack:
     echoes: bool = True
 
     def check_error(self, message: str) -> None:
-        """An error is short, and has nothing that a terminal or a log would obey."""
+        """Check that an error message is short and contains no control characters, except line feeds."""
         assert 0 < len(message.encode()) <= MAX_MESSAGE_BYTES, (self.name, len(message))
         controls = {c for c in message if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n"}
         assert not controls, (self.name, controls)
 
-    def check_good(self, given: float, answer: list[Any]) -> None:
-        """The answer to a good request with this one number."""
-        assert not self.echoes or answer == [given], (self.name, given, answer)
+    def check_good(self, number: float, output: list[Any]) -> None:
+        """Check the output of a good request with the input `number`."""
+        assert not self.echoes or output == [number], (self.name, number, output)
 
     @property
     def timeout_s(self) -> float:
-        """How long a call of the attack may take."""
+        """Time limit of a call of the attack, in seconds."""
         return TIMEOUT_S if GuestTimeout in self.errors else PATIENT_S
 
     @property
     def all_limits(self) -> dict[str, Any]:
-        """The limits that the attack runs under, by the names of the runtime's."""
+        """The limits of the attack's program, by their names in `Limits`."""
         return {"timeout_s": self.timeout_s, "max_memory_bytes": MAX_MEMORY_BYTES, **self.limits}
 
     @property
     def patient_limits(self) -> dict[str, Any]:
-        """The same, but each request has to bring a time limit of its own."""
+        """`all_limits` with a long time limit, for requests that set a shorter one."""
         return {**self.all_limits, "timeout_s": PATIENCE_S}
 
 
@@ -71,7 +72,7 @@ ROWS = "(i64.extend_i32_u (local.get $rows))"
 
 
 def returning(*sizes: int | str, data: str = "(local.get $p)") -> str:
-    """Code that returns a tensor of these sizes, each a number or code."""
+    """Code that returns a tensor of these sizes. Each size is a number or WebAssembly code."""
     stores = "".join(
         f"(i64.store (i32.const {SHAPE + 8 * i}) {size if isinstance(size, str) else f'(i64.const {size})'})"
         for i, size in enumerate(sizes)
@@ -85,7 +86,7 @@ def imported(name: str, parameters: str, result: str = "(result i32)") -> str:
     return f'(import "{WASI}" "{name}" (func ${name} (param {parameters}) {result}))'
 
 
-# C++ names that stand for 2 ** 21 types 200 times, and for 2 ** 12 types 20 times
+# mangled C++ names that expand to 200 × 2 ** 21 and to 20 × 2 ** 12 types
 GIGABYTES = guests.cxx_bomb(21) + "SL_" * 200
 LONG = guests.cxx_bomb(12) + "SC_" * 20
 SLEEP = """(i32.store8 (i32.const 24) (i32.const 0)) (i32.store (i32.const 32) (i32.const 1))
@@ -97,7 +98,7 @@ STATUS = "(return (i32.const 7))"
 
 
 def text_at(address: str, *more: str) -> str:
-    """An error text at `address`."""
+    """A function `portalis_error` that returns `address`, followed by `more`."""
     return f'(func (export "portalis_error") (result i32) {address}) {" ".join(more)}'
 
 
@@ -209,7 +210,7 @@ def _memory() -> list[Attack]:
 
 def _outputs() -> list[Attack]:
     wide = tensor("y", dims=(-1, -1))
-    lies = (AbiViolation,)
+    violations = (AbiViolation,)
 
     def any_size(code: str) -> bytes:
         return guests.when_asked(
@@ -217,32 +218,39 @@ def _outputs() -> list[Attack]:
         )
 
     def texts(code: str) -> bytes:
-        """A row's good answer is an empty text: a length of 0."""
+        """A guest whose output for a good row is an empty string: a length of 0."""
         good = returning(f"(i64.mul (i64.const 4) {ROWS})", data="(i32.const 3072)") + " unreachable"
         return guests.when_asked(code, output=tensor("y", "BYTES", (-1,)), good=good)
 
     zeros = "(drop (memory.grow (i32.const 900)))"
     return [
-        Attack(name="nothing_times_huge", module=any_size(returning(ROWS, 0, 1 << 62)), errors=lies, echoes=False),
-        Attack(name="huge_times_nothing", module=any_size(returning(ROWS, 1 << 62, 0)), errors=lies, echoes=False),
         Attack(
-            name="product_that_overflows", module=any_size(returning(ROWS, 1 << 33, 1 << 33)), errors=lies, echoes=False
+            name="nothing_times_huge", module=any_size(returning(ROWS, 0, 1 << 62)), errors=violations, echoes=False
         ),
-        Attack(name="negative_size", module=any_size(returning(ROWS, -1, -1)), errors=lies, echoes=False),
+        Attack(
+            name="huge_times_nothing", module=any_size(returning(ROWS, 1 << 62, 0)), errors=violations, echoes=False
+        ),
+        Attack(
+            name="product_that_overflows",
+            module=any_size(returning(ROWS, 1 << 33, 1 << 33)),
+            errors=violations,
+            echoes=False,
+        ),
+        Attack(name="negative_size", module=any_size(returning(ROWS, -1, -1)), errors=violations, echoes=False),
         Attack(
             name="rank_99",
             module=guests.when_asked("(i32.store offset=12 (local.get $out) (i32.const 99)) (return (i32.const 0))"),
-            errors=lies,
+            errors=violations,
         ),
         Attack(
             name="pointer_outside",
             module=any_size(returning(ROWS, 1, 1, data="(i32.const -4)")),
-            errors=lies,
+            errors=violations,
             echoes=False,
         ),
         Attack(
             name="millions_of_empty_texts",
-            # each of 14 million elements is a length of 0: no work for the guest
+            # 14 million elements with the length 0: no work for the guest
             module=texts(f"{zeros} {returning(56_000_000, data='(i32.const 65536)')}"),
             errors=(GuestError,),
             echoes=False,
@@ -250,14 +258,14 @@ def _outputs() -> list[Attack]:
         Attack(
             name="text_that_is_longer_than_memory",
             module=texts(f"(i32.store (i32.const 2048) (i32.const -1)) {returning(4, data='(i32.const 2048)')}"),
-            errors=lies,
+            errors=violations,
             echoes=False,
         ),
     ]
 
 
 def all_attacks() -> list[Attack]:
-    """The table."""
+    """Every attack."""
     make: tuple[Callable[[], list[Attack]], ...] = (_loops, _names, _memory, _outputs)
     return [attack for each in make for attack in each()]
 

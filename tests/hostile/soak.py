@@ -1,7 +1,7 @@
-"""``python -m tests.hostile.soak``: a mixed load on one service, one request in twenty hostile, for as long as wanted.
+"""``python -m tests.hostile.soak``: a mixed load on one service; one request in twenty is hostile.
 
-It fails on a wrong answer, a good request that was refused, an attack that was not, a health probe that took longer
-than a kubelet waits, or memory that grows over the second half.
+It fails if an output is wrong, if a good request fails, if an attack succeeds, if a health probe exceeds a kubelet's
+timeout, or if the memory grows in the second half of the run.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from .attacks import ATTACKS
 from .statuses import statuses
 
 HOSTILE_SHARE = 0.05
-PROBE_S = 1.0  # how long a kubelet waits for an answer, by default
-GROWTH = 1.05  # of the last quarter's memory over the third's
-ROOM_BYTES = 16 << 20
+PROBE_S = 1.0  # a kubelet's default timeout of a probe
+GROWTH = 1.05  # maximum ratio of the memory in the last quarter to that in the third
+TOLERANCE_BYTES = 16 << 20
 CLIENTS = 4
 
 
 @dataclass
 class Record:
-    """What was seen; `problems` are what must not be."""
+    """Results of a run; `problems` must be empty."""
 
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
     problems: list[str] = field(default_factory=list)
@@ -49,53 +49,55 @@ class Record:
 
 
 class Connection:
-    """A connection that is kept, and opened anew when the service has closed it."""
+    """A persistent connection, reopened after the service has closed it."""
 
     def __init__(self, port: int, timeout_s: float = 60) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    def send(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         try:
             self._http.request(method, path, body)
-            answer = self._http.getresponse()
-            return answer.status, answer.read()
+            response = self._http.getresponse()
+            return response.status, response.read()
         except (http.client.HTTPException, OSError):
             self._http.close()
             raise
 
     def infer(self, model: str, x: np.ndarray, datatype: str = "FP32") -> tuple[int, Any]:
-        """The status, and the first output's data or the error."""
+        """Status, and the data of the first output or the error message."""
         tensor = {"name": "x", "datatype": datatype, "shape": list(x.shape), "data": x.ravel().tolist()}
-        status, body = self.ask("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": [tensor]}).encode())
-        told = json.loads(body)
-        return status, told["outputs"][0]["data"] if status == 200 else told["error"]
+        status, body = self.send("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": [tensor]}).encode())
+        document = json.loads(body)
+        return status, document["outputs"][0]["data"] if status == 200 else document["error"]
 
 
 Good = Callable[[Connection, random.Random], str | None]
 
 
-def _echo(connection: Connection, some: random.Random) -> str | None:
-    x = np.array([[some.randint(-1000, 1000)]], np.float32)
+def _echo(connection: Connection, generator: random.Random) -> str | None:
+    x = np.array([[generator.randint(-1000, 1000)]], np.float32)
     return _compare(connection.infer("echo", x), x)
 
 
-def _double(connection: Connection, some: random.Random) -> str | None:
-    x = np.array([[some.random() for _ in range(some.choice((1, 16, 3000)))]], np.float32)
+def _double(connection: Connection, generator: random.Random) -> str | None:
+    x = np.array([[generator.random() for _ in range(generator.choice((1, 16, 3000)))]], np.float32)
     return _compare(connection.infer("double", x), x * 2)
 
 
-def _softmax(connection: Connection, some: random.Random) -> str | None:
-    x = np.array([[some.uniform(-5, 5) for _ in range(some.choice((2, 10, 500)))]], np.float32)
+def _softmax(connection: Connection, generator: random.Random) -> str | None:
+    x = np.array([[generator.uniform(-5, 5) for _ in range(generator.choice((2, 10, 500)))]], np.float32)
     exponentials = np.exp(x - x.max())
     return _compare(connection.infer("softmax", x), exponentials / exponentials.sum())
 
 
-def _compare(answer: tuple[int, Any], expected: np.ndarray) -> str | None:
-    status, data = answer
+def _compare(result: tuple[int, Any], expected: np.ndarray) -> str | None:
+    status, data = result
     if status != 200:
-        return f"refused with {status}: {data}"
+        return f"expected status 200, got {status}: {data}"
     return (
-        None if np.allclose(data, expected.ravel(), rtol=1e-5, atol=1e-6) else f"wrong: {data[:5]} for {expected[:5]}"
+        None
+        if np.allclose(data, expected.ravel(), rtol=1e-5, atol=1e-6)
+        else f"expected {expected[:5]}, got {data[:5]}"
     )
 
 
@@ -103,7 +105,7 @@ GOOD: dict[str, Good] = {"echo": _echo, "double": _double, "softmax": _softmax}
 
 
 def write_models(folder: Path) -> list[dict[str, Any]]:
-    """The modules, good and hostile; the models for ``service.json``."""
+    """Write all modules, good and hostile; returns the models for ``service.json``."""
     double = {"entry": "double", "convention": "gufunc", "signature": "(n)->(n)", "max_batch_size": 8}
     double |= {"inputs": [guests.tensor("x")], "outputs": [guests.tensor("y")]}
     modules = {
@@ -119,25 +121,25 @@ def write_models(folder: Path) -> list[dict[str, Any]]:
 
 
 def _client(service: Service, record: Record, until: float, seed: int) -> None:
-    some = random.Random(seed)
+    generator = random.Random(seed)
     connection = Connection(service.client.port)
     while time.monotonic() < until:
-        if some.random() < HOSTILE_SHARE:
-            attack = some.choice(ATTACKS)
-            status, told = connection.infer(attack.name, np.ones((1, 1), np.float32))
+        if generator.random() < HOSTILE_SHARE:
+            attack = generator.choice(ATTACKS)
+            status, result = connection.infer(attack.name, np.ones((1, 1), np.float32))
             record.counts["hostile"] += 1
             if status not in statuses(attack):
-                record.problems.append(f"{attack.name} ended in {status}: {str(told)[:200]}")
+                record.problems.append(f"{attack.name} ended in {status}: {str(result)[:200]}")
         else:
-            name = some.choice(list(GOOD))
-            problem = GOOD[name](connection, some)
+            name = generator.choice(list(GOOD))
+            problem = GOOD[name](connection, generator)
             record.counts["good"] += 1
             if problem is not None:
                 record.problems.append(f"{name}: {problem}")
 
 
 def _guarded(record: Record, work: Callable[..., None], *args: Any) -> None:
-    """A client that is cut off is a problem like any other."""
+    """Run `work` and record any exception, for example a closed connection, as a problem."""
     try:
         work(*args)
     except Exception as error:  # noqa: BLE001
@@ -146,18 +148,18 @@ def _guarded(record: Record, work: Callable[..., None], *args: Any) -> None:
 
 def _probe(service: Service, record: Record, until: float) -> None:
     while time.monotonic() < until:
-        began = time.monotonic()
+        start = time.monotonic()
         connection = Connection(service.client.port, timeout_s=30)
-        if connection.ask("GET", "/v1/health/live")[0] != 200:
-            record.problems.append("a health probe was refused")
-        record.probes_s.append(time.monotonic() - began)
+        if connection.send("GET", "/v1/health/live")[0] != 200:
+            record.problems.append("a health probe failed")
+        record.probes_s.append(time.monotonic() - start)
         if record.probes_s[-1] > PROBE_S:
             record.problems.append(f"a health probe took {record.probes_s[-1]:.2f} s")
         time.sleep(0.5)
 
 
 def memory_of(service: Service) -> int:
-    """The bytes of the service and of its children."""
+    """Resident memory of the service and its child processes, in bytes."""
     pids = [service.process.pid]
     for pid in pids:
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -166,8 +168,8 @@ def memory_of(service: Service) -> int:
     return resident_bytes(*pids)
 
 
-def soak(service: Service, seconds: float, say: Callable[[str], None], seed: int = 0) -> Record:
-    """Put the load on `service` for so long."""
+def soak(service: Service, seconds: float, report: Callable[[str], None], seed: int = 0) -> Record:
+    """Run the load against `service` for `seconds`; `report` receives lines about the progress."""
     record, until = Record(), time.monotonic() + seconds
     threads = [
         threading.Thread(target=_guarded, args=(record, _client, service, record, until, seed + i))
@@ -183,7 +185,7 @@ def soak(service: Service, seconds: float, say: Callable[[str], None], seed: int
             counts = (
                 f"{record.counts['good']} good, {record.counts['hostile']} hostile, {len(record.problems)} problems"
             )
-            say(f"{seconds - max(left, 0):.0f} s: {counts}; {record.memory[-1] >> 20} MiB")
+            report(f"{seconds - max(left, 0):.0f} s: {counts}; {record.memory[-1] >> 20} MiB")
     for thread in threads:
         thread.join()
     if service.process.poll() is not None:
@@ -192,14 +194,14 @@ def soak(service: Service, seconds: float, say: Callable[[str], None], seed: int
 
 
 def memory_growth(memory: list[int]) -> tuple[int, int]:
-    """The most memory of the third quarter, and of the last."""
+    """Maximum of the memory in the third and in the last quarter."""
     quarter = max(len(memory) // 4, 1)
     return max(memory[-2 * quarter : -quarter] or memory), max(memory[-quarter:])
 
 
 @contextmanager
 def hostile_service() -> Iterator[Service]:
-    """A service with good models and hostile ones, ready."""
+    """Run a service with good and hostile models; yields it once it is ready."""
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         path = Path(folder)
         with running(path, write_models(path)) as service:
@@ -209,20 +211,20 @@ def hostile_service() -> Iterator[Service]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8, help="how long (default: 8)")
-    parser.add_argument("--seed", type=int, default=0, help="another order of requests")
-    given = parser.parse_args()
+    parser.add_argument("--minutes", type=float, default=8, help="duration (default: 8)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order of requests (default: 0)")
+    options = parser.parse_args()
     with hostile_service() as service:
-        record = soak(service, given.minutes * 60, lambda text: print(text, flush=True), given.seed)
+        record = soak(service, options.minutes * 60, lambda text: print(text, flush=True), options.seed)
     before, after = memory_growth(record.memory)
-    if after > before * GROWTH + ROOM_BYTES:
+    if after > before * GROWTH + TOLERANCE_BYTES:
         record.problems.append(
             f"memory grew from {before >> 20} MiB in the third quarter to {after >> 20} MiB in the last"
         )
     probes = sorted(record.probes_s)
     print(f"{record.counts['good']} good requests, {record.counts['hostile']} hostile")
-    print(f"health probes: {len(probes)}, the slowest {probes[-1] if probes else 0:.3f} s")
-    print(f"memory: {before >> 20} MiB at most in the third quarter, {after >> 20} MiB in the last")
+    print(f"health probes: {len(probes)}, maximum {probes[-1] if probes else 0:.3f} s")
+    print(f"memory: maximum {before >> 20} MiB in the third quarter, {after >> 20} MiB in the last")
     for problem, count in collections.Counter(record.problems).most_common(20):
         print(f"PROBLEM ({count}): {problem}")
     print("failed" if record.problems else "passed")

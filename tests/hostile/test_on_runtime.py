@@ -1,4 +1,4 @@
-"""The attacks on the runtime: each ends as an error of its own call, and the program answers the next one."""
+"""Attacks on the runtime: each ends as an error of its own call, and the program serves the next one."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def test_an_attack_is_an_error_of_its_own_call(attack: Attack, isolation: str, n
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_the_others_of_its_batch_are_answered(attack: Attack) -> None:
+def test_other_requests_of_the_batch_succeed(attack: Attack) -> None:
     program = Program.load(attack.module, limits=Limits(**attack.patient_limits))
     numbers = (2.0, 1.0, 3.0, 0.0)
     requests = [{"x": np.full((1, 1), number, np.float32)} for number in numbers]
 
     def check(limit_s: float) -> None:
-        answers = program.run_batch(requests, timeouts_s=[limit_s] * len(requests))
-        for number, answer in zip(numbers, answers, strict=True):
+        results = program.run_batch(requests, timeouts_s=[limit_s] * len(requests))
+        for number, result in zip(numbers, results, strict=True):
             if number == 1:
-                assert isinstance(answer, attack.errors), answer
+                assert isinstance(result, attack.errors), result
             else:
-                good = not_late(answer)
+                good = not_late(result)
                 assert not isinstance(good, WasmError), good
                 attack.check_good(number, good["y"].ravel().tolist())
 

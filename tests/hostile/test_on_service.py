@@ -1,4 +1,4 @@
-"""The attacks on the service: each fails its own request, and the same process answers everybody else."""
+"""Attacks on the service: each fails only its own request, and the process serves all others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEIGHBOUR = "neighbour"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service with every attack as a model, and a harmless one."""
+    """A service with every attack as a model, and a harmless model."""
     folder = tmp_path_factory.mktemp("hostile")
     models: list[dict[str, Any]] = []
     for name, module, limits in (
@@ -40,11 +40,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def infer(service: Service, model: str, number: float, limit_s: float = PATIENCE_S) -> tuple[int, Any]:
-    """The status, and the output or the error's text."""
+    """Status, and the output or the error message."""
     parameters = {"parameters": {"wasm.timeout_ms": 1000 * limit_s}}
     request = json.dumps(json.loads(body(number)) | parameters).encode()
-    status, told = service.client.send(f"/v2/models/{model}/infer", request)
-    return status, told["outputs"][0]["data"] if status == 200 else told["error"]
+    status, document = service.client.send(f"/v2/models/{model}/infer", request)
+    return status, document["outputs"][0]["data"] if status == 200 else document["error"]
 
 
 def check_alive(service: Service) -> None:
@@ -54,27 +54,27 @@ def check_alive(service: Service) -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_an_attack_fails_its_own_request(attack: Attack, service: Service) -> None:
+def test_an_attack_fails_only_its_own_request(attack: Attack, service: Service) -> None:
     numbers = (2.0, 1.0, 3.0, 1.0, 0.0)
 
     def check(limit_s: float) -> None:
         with ThreadPoolExecutor(len(numbers)) as pool:
-            answers = list(pool.map(lambda number: infer(service, attack.name, number, limit_s), numbers))
-        for number, (status, answer) in zip(numbers, answers, strict=True):
+            results = list(pool.map(lambda number: infer(service, attack.name, number, limit_s), numbers))
+        for number, (status, result) in zip(numbers, results, strict=True):
             if number == 1:
-                assert status in statuses(attack), answer
-                attack.check_error(answer)
+                assert status in statuses(attack), result
+                attack.check_error(result)
             elif status == 504:
-                raise GuestTimeout(answer)
+                raise GuestTimeout(result)
             else:
-                assert status == 200, answer
-                attack.check_good(number, answer)
+                assert status == 200, result
+                attack.check_good(number, result)
 
     in_time(check, attack.timeout_s)
     check_alive(service)
 
 
-def test_all_attacks_at_once_leave_the_service_as_it_was(service: Service) -> None:
+def test_concurrent_attacks_do_not_affect_the_service(service: Service) -> None:
     with ThreadPoolExecutor(8) as pool:
         hostile = [pool.submit(infer, service, attack.name, 1.0, attack.timeout_s) for attack in ATTACKS * 2]
         good = [pool.submit(infer, service, NEIGHBOUR, float(number)) for number in range(50)]

@@ -1,4 +1,4 @@
-"""The attacks on a real Triton, by each engine: each fails its own request, and model, neighbour and server answer on."""
+"""Attacks on a real Triton, with each engine: each fails only its own request, and all models remain available."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SETTINGS = {"timeout_s": ("wasm.timeout_ms", 1000), "max_memory_bytes": ("wasm.m
 
 
 def config(attack: Attack) -> str:
-    """Bare, with the attack's limits, and with a batcher that puts requests into one call."""
+    """A minimal configuration with the attack's limits and dynamic batching, which puts requests into one call."""
     values = {SETTINGS[name][0]: str(int(value * SETTINGS[name][1])) for name, value in attack.patient_limits.items()}
     batching = "dynamic_batching { max_queue_delay_microseconds: 20000 }\n"
     return models.BARE + models.parameters(values) + batching
 
 
 class Client:
-    """Asks the server over gRPC; the client is used by one thread at a time."""
+    """A gRPC client of the server."""
 
     def __init__(self, server: TritonServer) -> None:
         import tritonclient.grpc as grpc
@@ -42,7 +42,7 @@ class Client:
         self.client = grpc.InferenceServerClient(server.grpc_url)
 
     def infer(self, model: str, number: float, limit_s: float = PATIENCE_S) -> tuple[str, Any]:
-        """OK and the output, or the status and the error's text."""
+        """OK and the output, or the status and the error message."""
         from tritonclient.utils import InferenceServerException
 
         tensor = self._grpc.InferInput("x", [1, 1], "FP32")
@@ -57,7 +57,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def server(shared_triton: TritonServer) -> Iterator[tuple[Client, set[str]]]:
-    """A server that has a harmless model for each engine, and the models that were loaded."""
+    """A client of a server with a harmless model for each engine, and the names of the loaded models."""
     client, (repository,) = Client(shared_triton), shared_triton.repositories
     loaded = {f"{engine}_{NEIGHBOUR}" for engine in models.ENGINES}
     for engine in models.ENGINES:
@@ -71,7 +71,7 @@ def server(shared_triton: TritonServer) -> Iterator[tuple[Client, set[str]]]:
 
 @pytest.mark.parametrize("engine", models.ENGINES)
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_an_attack_fails_its_own_request(attack: Attack, engine: str, server: tuple[Client, set[str]]) -> None:
+def test_an_attack_fails_only_its_own_request(attack: Attack, engine: str, server: tuple[Client, set[str]]) -> None:
     client, loaded = server
     numbers, model = (2.0, 1.0, 3.0, 0.0), f"{engine}_{attack.name}"
     models.write_for(client.repository, engine, attack.name, attack.module, config(attack))
@@ -80,16 +80,16 @@ def test_an_attack_fails_its_own_request(attack: Attack, engine: str, server: tu
 
     def check(limit_s: float) -> None:
         with ThreadPoolExecutor(len(numbers)) as pool:
-            answers = list(pool.map(lambda number: client.infer(model, number, limit_s), numbers))
-        for number, (status, answer) in zip(numbers, answers, strict=True):
+            results = list(pool.map(lambda number: client.infer(model, number, limit_s), numbers))
+        for number, (status, result) in zip(numbers, results, strict=True):
             if number == 1:
-                assert status in triton_statuses(attack), (status, answer)
-                attack.check_error(answer)
-            elif status == "UNAVAILABLE" and "time limit" in answer:
-                raise GuestTimeout(answer)
+                assert status in triton_statuses(attack), (status, result)
+                attack.check_error(result)
+            elif status == "UNAVAILABLE" and "time limit" in result:
+                raise GuestTimeout(result)
             else:
-                assert status == "OK", answer
-                attack.check_good(number, [value.decode() if isinstance(value, bytes) else value for value in answer])
+                assert status == "OK", result
+                attack.check_good(number, [value.decode() if isinstance(value, bytes) else value for value in result])
 
     in_time(check, attack.timeout_s)
     for each in models.ENGINES:

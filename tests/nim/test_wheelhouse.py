@@ -22,7 +22,7 @@ PIP = Pin(name="Some.Thing", version="1.2")
 @pytest.fixture
 def wheels() -> Path:
     if not any(parts.WHEELHOUSE.glob("*.whl")):
-        parts.give_up("the wheels of the images: `make parts` (as root on Debian)")
+        parts.skip_or_fail("the wheels of the images: `make parts` (as root on Debian)")
     return parts.WHEELHOUSE
 
 

@@ -77,7 +77,7 @@ def ran(bare_kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
     try:
         wheels.get_wheels("3.12", None, print)
     except wheels.NoWheels as problem:
-        parts.give_up(f"the wheels of NumPy and Wasmtime: {problem}")
+        parts.skip_or_fail(f"the wheels of NumPy and Wasmtime: {problem}")
     package = Package(base=base, binaries=[{"path": str(FOLDER / n / f"{n}.wasm")} for n in EXAMPLES])
     for name, text in GUESTS.items():
         package.module(name, bytes(wasmtime.wat2wasm(text)))

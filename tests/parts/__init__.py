@@ -1,9 +1,9 @@
-"""The real parts that tests drive. One function each: it returns the part, or skips the test saying how to get it."""
+"""Parts: external tools and servers that tests use. Each function returns one part, or skips the test with a hint."""
 
 from .compilers import asc, clang, rustc, wasm_tools, zig
 from .engines import BASE_IMAGE, WHEELHOUSE, docker_engine, podman_engine
 from .kit import kit, kit_usd
-from .lookup import MISSING, NPM, PARTS, ROOT, Missing, give_up, required
+from .lookup import MISSING, NPM, PARTS, ROOT, Missing, required, skip_or_fail
 from .programs import (
     cosign,
     docker_registry,
@@ -33,7 +33,6 @@ __all__ = [
     "docker_engine",
     "docker_registry",
     "extism",
-    "give_up",
     "gpu",
     "kit",
     "kit_usd",
@@ -45,6 +44,7 @@ __all__ = [
     "required",
     "rustc",
     "shellcheck",
+    "skip_or_fail",
     "skopeo",
     "tritonserver",
     "wasm_tools",

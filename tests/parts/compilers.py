@@ -1,4 +1,4 @@
-"""The compilers of guests, and the tools of the Bytecode Alliance."""
+"""Compilers for guests, and `wasm-tools`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def zig() -> list[str]:
 
 @part()
 def clang() -> str:
-    """A clang that has AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer. Zig's has none of them."""
+    """A clang with AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer, which Zig's clang lacks."""
     for name in ("clang", *(f"clang-{version}" for version in range(25, 13, -1))):
-        found = shutil.which(name)
-        if found and _has_sanitizers(found):
-            return found
+        path = shutil.which(name)
+        if path and _has_sanitizers(path):
+            return path
     raise Missing("clang with sanitizers: `make parts` (as root on Debian), or `apt-get install clang libclang-rt-dev`")
 
 
@@ -44,7 +44,7 @@ def _has_sanitizers(clang: str) -> bool:
 
 @part()
 def rustc() -> str:
-    """A rustc that has the standard library of wasm32-unknown-unknown. The one on PATH often has not."""
+    """A rustc with the standard library of wasm32-unknown-unknown, which the one on PATH often lacks."""
     candidates = [shutil.which("rustc"), "/usr/bin/rustc", str(Path.home() / ".cargo/bin/rustc")]
     for candidate in dict.fromkeys(filter(None, candidates)):
         if os.access(candidate, os.X_OK) and _has_target(candidate, "wasm32-unknown-unknown"):
@@ -64,7 +64,7 @@ def _has_target(rustc: str, target: str) -> bool:
 
 @part()
 def asc() -> list[str]:
-    """The argv of the AssemblyScript compiler."""
+    """The argv prefix of the AssemblyScript compiler."""
     local = NPM / "node_modules" / "assemblyscript" / "bin" / "asc.js"
     node = shutil.which("node")
     if node and local.is_file():
@@ -77,7 +77,7 @@ def asc() -> list[str]:
 
 @part()
 def wasm_tools() -> str:
-    """The `wasm-tools` of the Bytecode Alliance."""
+    """The path of the Bytecode Alliance's `wasm-tools`."""
     for candidate in (shutil.which("wasm-tools", path=str(Path(sys.executable).parent)), shutil.which("wasm-tools")):
         if candidate:
             return candidate

@@ -1,7 +1,7 @@
-"""Engines of our own that build and run images: one Docker and one Podman for a run of the tests.
+"""Dedicated container engines that build and run images: one Docker and one Podman for each test run.
 
-They have no bridge (build and run with the host's network), hold the image `BASE_IMAGE`, and end with the run; with them
-goes all that they built.
+They have no bridge network (builds and containers use the host's network) and contain the image `BASE_IMAGE`. They end with
+the run, and everything that they built is removed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tests.running.waiting import PATIENCE_S
 from .lookup import PARTS, Missing, part
 
 BASE_IMAGE = "local/python:bookworm"  # Debian's Python 3.11 with pip
-WHEELHOUSE = PARTS / "wheelhouse"  # the wheels of nim/requirements.txt for that Python
+WHEELHOUSE = PARTS / "wheelhouse"  # the wheels of nim/requirements.txt for the Python of BASE_IMAGE
 ROOT_FILES = PARTS / "python-image" / "rootfs.tar"
 
-# Without systemd, as in a container, Podman has to manage control groups itself; and where limits on files and processes
-# cannot be raised, as there, its own would keep containers from starting.
+# For machines without systemd and without permission to raise limits, such as containers: Podman manages control groups
+# itself, and its default limits on files and processes, with which no container could start, are lowered.
 PODMAN_SETTINGS = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -36,7 +36,7 @@ events_logger = "file"
 @part("engine")
 def docker_engine() -> str:
     """A Docker engine, as a value for DOCKER_HOST."""
-    dockerd = _program("dockerd", "a Docker engine")
+    dockerd = _find_engine("dockerd", "a Docker engine")
     host: str = session.once("docker", lambda: _start_docker(dockerd))
     return host
 
@@ -44,16 +44,16 @@ def docker_engine() -> str:
 @part("engine")
 def podman_engine() -> str:
     """A Podman service, as a value for CONTAINER_HOST."""
-    podman = _program("podman", "Podman")
+    podman = _find_engine("podman", "Podman")
     host: str = session.once("podman", lambda: _start_podman(podman))
     return host
 
 
-def _program(name: str, what: str) -> str:
-    found = shutil.which(name)
-    if found is None or os.geteuid() != 0 or not ROOT_FILES.is_file():
+def _find_engine(name: str, what: str) -> str:
+    path = shutil.which(name)
+    if path is None or os.geteuid() != 0 or not ROOT_FILES.is_file():
         raise Missing(f"{what} and a base image: `make parts` (as root on Debian)")
-    return found
+    return path
 
 
 def _start_docker(dockerd: str) -> str:
@@ -87,13 +87,13 @@ def _import_base(host: str, what: str, folder: Path) -> None:
         repository, tag = BASE_IMAGE.split(":")
         client.import_image_from_file(str(ROOT_FILES), repository=repository, tag=tag)
         if not client.images(BASE_IMAGE):
-            client.tag(f"{repository}:latest", repository, tag)  # Podman passes over the tag
+            client.tag(f"{repository}:latest", repository, tag)  # Podman ignores the tag
         client.inspect_image(BASE_IMAGE)
         client.close()
-    except (DockerException, OSError) as problem:
+    except (DockerException, OSError) as error:
         log = (folder / "log").read_text()[-2000:]
         shutil.rmtree(folder, ignore_errors=True)
-        raise Missing(f"{what} does not work ({problem}):\n{log}") from None
+        raise Missing(f"{what} does not work ({error}):\n{log}") from None
 
 
 def _connect(host: str) -> Any:

@@ -1,4 +1,4 @@
-"""Omniverse Kit. Its licence is NVIDIA's: tests only."""
+"""Omniverse Kit. NVIDIA's license applies; only tests use it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .lookup import PARTS, Missing, part
 
 @part("kit")
 def kit() -> Path:
-    """The Python of an environment with Omniverse Kit, wasmtime and numpy. Kit's licence is NVIDIA's: tests only."""
+    """The Python interpreter of an environment with Omniverse Kit, wasmtime and numpy."""
     python = PARTS / "kit" / "bin" / "python"
-    how = "Omniverse Kit: `make parts` with a Python 3.12 on PATH or from pyenv (NVIDIA's licence applies)"
+    how = "Omniverse Kit: `make parts` with a Python 3.12 on PATH or from pyenv (NVIDIA's license applies)"
     if not python.is_file():
         raise Missing(how)
-    # importing omni.kit_app would ask for the licence
+    # the probe does not import omni.kit_app, which prompts for acceptance of the license
     probe = "import wasmtime, numpy, importlib.metadata as m; m.version('omniverse-kit')"
     done = subprocess.run([python, "-c", probe], capture_output=True, check=False)
     if done.returncode != 0:
@@ -25,7 +25,7 @@ def kit() -> Path:
 
 @part("kit")
 def kit_usd() -> Path:
-    """A folder with `pxr` for the Python of `kit`, to be put on its path."""
+    """A directory with `pxr` for the Python of `kit`, to be added to its path."""
     folder = PARTS / "kit-usd"
     if not (folder / "pxr").is_dir():
         raise Missing("USD for Omniverse Kit's Python: `make parts`")

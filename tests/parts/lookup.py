@@ -1,6 +1,6 @@
-"""How a test finds a real part: one look-up per process, and a skip or a failure when the part is missing.
+"""Lookup of parts, once per process. A missing part skips the test.
 
-With PORTALIS_REQUIRE_PARTS=1 (set by `.ci/run`) a missing part fails the test instead of skipping it.
+With PORTALIS_REQUIRE_PARTS=1 (set by `.ci/run`) it fails the test instead.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import NoReturn, TypeVar
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ROOT / "build" / "parts"  # what `make parts` fetches
-NPM = ROOT / "build" / "npm"  # what `make test` installs with npm
-MISSING = "missing part: "  # what a skip or a failure begins with; the summary of a run looks for it
+PARTS = ROOT / "build" / "parts"  # where `make parts` installs
+NPM = ROOT / "build" / "npm"  # where `make test` installs npm packages
+MISSING = "missing part: "  # prefix of the message of a skip or failure; the summary of a run matches it
 
 Part = TypeVar("Part")
-# the test that runs now in this process; `tests/conftest.py` sets it
+# the test that is running in this process, set by `tests/conftest.py`
 current: pytest.Item | None = None
 
 
 class Missing(Exception):
-    """A part is not here; the text says how to get it."""
+    """A part is not installed. The message says how to install it."""
 
 
 def required() -> bool:
@@ -34,50 +34,52 @@ def required() -> bool:
 
 
 def part(needs: str | None = None) -> Callable[[Callable[[], Part]], Callable[[], Part]]:
-    """A decorator for a function that finds a part or raises `Missing`; it is called once per process.
+    """Decorate a function that returns a part or raises `Missing`, so that it runs once per process.
 
-    A test that calls the function of a part with `needs` must have the marker of that name, see `check_marker`.
+    A test that uses a part with `needs` must have the marker of that name, see `check_marker`.
     """
 
     def decorate(find: Callable[[], Part]) -> Callable[[], Part]:
         @functools.cache
-        def look() -> Part | Missing:
+        def cached() -> Part | Missing:
             try:
                 return find()
             except Missing as missing:
                 return missing
 
         @functools.wraps(find)
-        def wanted() -> Part:
+        def find_or_skip() -> Part:
             if needs:
                 check_marker(needs, find.__name__)
-            found = look()
-            if isinstance(found, Missing):
-                give_up(str(found))
-            return found
+            result = cached()
+            if isinstance(result, Missing):
+                skip_or_fail(str(result))
+            return result
 
-        return wanted
+        return find_or_skip
 
     return decorate
 
 
 def check_marker(needs: str, what: str) -> None:
-    """Fail the running test unless it has the marker `needs`: `make check` selects tests by markers, and one without would
-    start `what` there."""
+    """Fail the running test unless it has the marker `needs`.
+
+    `make check` excludes tests by their markers. A test without the marker would start `what` there.
+    """
     if current is not None and current.get_closest_marker(needs) is None:
         pytest.fail(f"this test uses {what}: mark it with @pytest.mark.{needs}", pytrace=False)
 
 
-def give_up(reason: str) -> NoReturn:
-    """Skip the test for want of a part; fail it where every part is required."""
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test because of a missing part, or fail it if parts are required."""
     if required():
         pytest.fail(MISSING + reason, pytrace=False)
     pytest.skip(MISSING + reason)
 
 
 def program(name: str) -> str:
-    """The path of a program that Debian's package of the same name has."""
-    found = shutil.which(name)
-    if found is None:
+    """The path of an executable that Debian has in a package of the same name."""
+    path = shutil.which(name)
+    if path is None:
         raise Missing(f"{name}: `make parts` (as root on Debian), or `apt-get install {name}`")
-    return found
+    return path

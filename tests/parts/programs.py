@@ -1,4 +1,4 @@
-"""Programs that tests compare with or hand their results to."""
+"""External tools against which tests compare results, or which process them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from types import ModuleType
 import pytest
 
 from . import lookup
-from .lookup import Missing, give_up, part
+from .lookup import Missing, part, skip_or_fail
 from .lookup import program as find_program
 
 
 @part()
 def extism() -> ModuleType:
-    """The peer that the benchmarks compare with."""
+    """The Extism SDK, against which the benchmarks compare."""
     if importlib.util.find_spec("extism") is None:
         raise Missing("Extism: `pip install extism`")
     return importlib.import_module("extism")
@@ -27,7 +27,7 @@ def extism() -> ModuleType:
 
 @part("alone")
 def perf_analyzer() -> list[str]:
-    """The argv prefix of Triton's perf_analyzer, with the loader of a newer glibc where this system's is too old."""
+    """The argv prefix of Triton's perf_analyzer, with the loader of a newer glibc if this system's is too old."""
     on_path = shutil.which("perf_analyzer")
     candidates = [[str(lookup.PARTS / "perf_analyzer" / "run")], [on_path] if on_path else []]
     for argv in candidates:
@@ -40,7 +40,7 @@ def perf_analyzer() -> list[str]:
 
 @part()
 def wasmedge() -> Path:
-    """The program of WasmEdge, perhaps in the root of a newer Debian."""
+    """The path of WasmEdge, on PATH or in the root of a newer Debian."""
     on_path = shutil.which("wasmedge")
     for candidate in (Path(on_path) if on_path else None, lookup.PARTS / "perf_analyzer/root/usr/bin/wasmedge"):
         if candidate is not None and os.access(candidate, os.X_OK):
@@ -50,7 +50,7 @@ def wasmedge() -> Path:
 
 @part()
 def cosign() -> list[str]:
-    """The argv prefix of cosign, perhaps from the root of a newer Debian, with the loader and libraries of that."""
+    """The argv prefix of cosign: on PATH, or in the root of a newer Debian, with that Debian's loader and libraries."""
     root = lookup.PARTS / "perf_analyzer" / "root"
     loader = [str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(root / "usr/lib/x86_64-linux-gnu")]
     on_path = shutil.which("cosign")
@@ -64,7 +64,7 @@ def cosign() -> list[str]:
 
 @part()
 def openssl() -> str:
-    """The program of OpenSSL 3, which checks our signatures, with jq beside it."""
+    """The name of OpenSSL 3's executable, which verifies signatures; jq must be installed as well."""
     for program in ("openssl", "jq"):
         if shutil.which(program) is None:
             raise Missing(f"{program}: `make parts` (as root on Debian), or `apt-get install {program}`")
@@ -73,19 +73,19 @@ def openssl() -> str:
 
 @part("registry")
 def docker_registry() -> str:
-    """A registry; `tests.registry_server` starts it."""
+    """The path of a registry's executable; `tests.registry_server` starts it."""
     return find_program("docker-registry")
 
 
 @part()
 def skopeo() -> str:
-    """A client of registries that is not ours."""
+    """The path of skopeo, an independent client of registries."""
     return find_program("skopeo")
 
 
 @part()
 def oras() -> str:
-    """The program of the ORAS project, perhaps out of a newer Debian's package."""
+    """The path of ORAS's client: on PATH, or from the package of a newer Debian."""
     for candidate in (shutil.which("oras"), str(lookup.PARTS / "oras" / "usr" / "bin" / "oras")):
         if candidate and os.access(candidate, os.X_OK):
             return candidate
@@ -94,27 +94,26 @@ def oras() -> str:
 
 @part()
 def shellcheck() -> str:
-    """Finds what is wrong in shell scripts."""
+    """The path of shellcheck."""
     return find_program("shellcheck")
 
 
 def python(version: str) -> Path:
-    """An interpreter of this version, such as ``3.12``: on PATH, or pyenv's."""
-    found = shutil.which(f"python{version}")
+    """The path of a Python interpreter of `version`, for example ``3.12``: on PATH, or pyenv's."""
+    on_path = shutil.which(f"python{version}")
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    # pyenv's own stand-ins are on PATH for versions that are switched off
+    # PATH can contain pyenv's shims of versions that are not active: run each candidate
     probe = f"import sys; raise SystemExit(sys.version_info[:2] != {tuple(map(int, version.split('.')))})"
-    for path in [*([found] if found else []), *sorted(map(str, pyenv.glob(f"{version}.*/bin/python")))]:
+    for path in [*([on_path] if on_path else []), *sorted(map(str, pyenv.glob(f"{version}.*/bin/python")))]:
         if subprocess.run([path, "-c", probe], capture_output=True, check=False).returncode == 0:
             break
     else:
-        give_up(f"Python {version} on PATH or from pyenv")
+        skip_or_fail(f"Python {version} on PATH or from pyenv")
     return Path(path)
 
 
 def gpu() -> str:
-    """An NVIDIA GPU, by the name that its driver gives. The one part that nobody has to have: a test that needs it
-    skips without it, whatever is required."""
+    """The description of an NVIDIA GPU, from its driver. It is always optional: PORTALIS_REQUIRE_PARTS does not apply."""
     smi = shutil.which("nvidia-smi")
     done = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False) if smi else None
     if done is None or done.returncode != 0 or not done.stdout.strip():

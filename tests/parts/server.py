@@ -1,4 +1,4 @@
-"""The real tritonserver."""
+"""Triton Inference Server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @part("triton")
 def tritonserver() -> TritonInstall:
-    """The real server, with a stub for this interpreter and a libpython for that stub."""
+    """An installed Triton server with a Python stub for this interpreter and the libpython of the stub."""
     from portalis.errors import MissingPart
     from portalis.tritonserver import find_tritonserver
     from portalis.tritonserver.backend_layout import find_libpython
@@ -20,6 +20,6 @@ def tritonserver() -> TritonInstall:
     try:
         install = find_tritonserver()
         find_libpython(install)
-    except MissingPart as problem:
-        raise Missing(str(problem)) from None
+    except MissingPart as error:
+        raise Missing(str(error)) from None
     return install

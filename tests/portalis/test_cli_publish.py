@@ -51,9 +51,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def portalis(
-    *arguments: str | Path, environment: dict[str, str], code: int = 0, given: str = ""
+    *arguments: str | Path, environment: dict[str, str], code: int = 0, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    done = commands.portalis("publish", *arguments, folder=Path.cwd(), environment=environment, given=given)
+    done = commands.portalis("publish", *arguments, folder=Path.cwd(), environment=environment, stdin=stdin)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -206,7 +206,7 @@ def test_credentials_are_found_and_not_printed(
     output: Path, guarded_server: RegistryServer, environment: dict[str, str], source: str, right: bool
 ) -> None:
     secret = PASSWORD if right else "wrong-and-secret"
-    options, given = log_in(source, guarded_server.host, environment, secret)
+    options, stdin = log_in(source, guarded_server.host, environment, secret)
     environment |= {"PORTALIS_DEBUG": "1"} if right else {}
     done = portalis(
         output,
@@ -215,7 +215,7 @@ def test_credentials_are_found_and_not_printed(
         *options,
         environment=environment,
         code=0 if right else 1,
-        given=given,
+        stdin=stdin,
     )
     if not right:
         assert "401" in done.stderr and "docker login" in done.stderr

@@ -25,7 +25,7 @@ from portalis.spec.triton import CustomPlatform, Ensemble, EnsembleStep, TritonC
 from portalis.target import Target
 from portalis.triton_client import load_model
 from portalis.tritonserver import TritonServer
-from tests.parts import ROOT, give_up
+from tests.parts import ROOT, skip_or_fail
 from tests.running.waiting import PATIENCE_S
 
 from .jobs import job, of, wasm
@@ -253,7 +253,7 @@ def test_importing_the_target_loads_neither_the_runtime_nor_the_service() -> Non
 def test_the_calls_of_the_guide_work_on_a_real_server(shared_triton: TritonServer) -> None:
 
     if shutil.which("curl") is None:
-        give_up("curl: `apt-get install curl`")
+        skip_or_fail("curl: `apt-get install curl`")
     modules = sorted((ROOT / "examples").glob("*/*.wasm"))
     guide = text(target.generate(job([WasmBinaryPath(path=path) for path in modules])).tree, "docs/triton.md")
     for module in modules:

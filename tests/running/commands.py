@@ -1,4 +1,4 @@
-"""Runs the `portalis` command as a shell does, in a process that is ready to (see `tests.running.prepared`)."""
+"""Runs the `portalis` command in a fork of a prepared process (see `tests.running.prepared`)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.parts import ROOT
 from tests.running import session
 from tests.running.waiting import until
 
-# what Python reads at its start, and so cannot learn later
+# prefixes of variables that the interpreter and the loader read only at startup
 STARTUP = ("PYTHON", "LANG", "LC_", "LD_", "COVERAGE")
 LIMIT_S = 600
 
 
-class Ready:
-    """The process that has the imports; one for each process that runs tests."""
+class PreparedProcess:
+    """A process that has imported the command's modules. Each process that runs tests starts one."""
 
     def __init__(self) -> None:
         self._path = session.folder() / f"commands-{os.getpid()}.sock"
@@ -31,22 +31,22 @@ class Ready:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.running.prepared", str(self._path)],
             cwd=ROOT,
-            stdin=subprocess.PIPE,  # its end is that of this process
-            start_new_session=True,  # a Ctrl-C is for the tests
+            stdin=subprocess.PIPE,  # closed when this process ends, which ends the child
+            start_new_session=True,  # Ctrl-C must interrupt only the tests
         )
 
-    def fits(self, environment: Mapping[str, str]) -> bool:
-        """Whether a process of its own would start in the same way."""
-        return _of_startup(environment) == _of_startup(self._environment)
+    def supports(self, environment: Mapping[str, str]) -> bool:
+        """Whether a new process with `environment` would start in the same way as this one did."""
+        return _startup_variables(environment) == _startup_variables(self._environment)
 
     def run(
-        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], given: str
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: str
     ) -> tuple[int, str, str]:
-        """The exit code and what was written to standard output and standard error."""
+        """Exit code, standard output and standard error of the command."""
         request = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(3)]
-            streams[0].write(given)
+            streams[0].write(stdin)
             streams[0].seek(0)
             connection = stack.enter_context(self._connect())
             message = json.dumps(request).encode() + b"\n"
@@ -65,24 +65,27 @@ class Ready:
         return connection
 
 
-def _of_startup(environment: Mapping[str, str]) -> dict[str, str]:
+def _startup_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(STARTUP)}
 
 
 @functools.cache
-def _ready() -> Ready:
-    return Ready()
+def _prepared() -> PreparedProcess:
+    return PreparedProcess()
 
 
 def portalis(
-    *arguments: str | os.PathLike[str], folder: Path, environment: Mapping[str, str] | None = None, given: str = ""
+    *arguments: str | os.PathLike[str], folder: Path, environment: Mapping[str, str] | None = None, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder`; `environment` is its whole environment, this process's by default; `given` is its input."""
+    """Run a command in `folder` with the text `stdin` as input.
+
+    `environment` is its complete environment, by default that of this process.
+    """
     environment = os.environ if environment is None else environment
-    words = [os.fspath(each) for each in arguments]
-    command = [sys.executable, "-m", "portalis", *words]
-    if not _ready().fits(environment):
+    argv = [os.fspath(each) for each in arguments]
+    command = [sys.executable, "-m", "portalis", *argv]
+    if not _prepared().supports(environment):
         return subprocess.run(
-            command, cwd=folder, env=environment, input=given, capture_output=True, text=True, timeout=LIMIT_S
+            command, cwd=folder, env=environment, input=stdin, capture_output=True, text=True, timeout=LIMIT_S
         )
-    return subprocess.CompletedProcess(command, *_ready().run(words, folder, environment, given))
+    return subprocess.CompletedProcess(command, *_prepared().run(argv, folder, environment, stdin))

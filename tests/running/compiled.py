@@ -1,4 +1,4 @@
-"""Guests compiled once: a cache under ``build/guests``, keyed by the compiler's version and the content of the sources."""
+"""A cache of compiled guests in ``build/guests``, keyed by the compiler's version and the content of the sources."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ CACHE = ROOT / "build" / "guests"
 
 
 def compiled(name: str, compiler: Sequence[str], sources: Iterable[Path], build: Callable[[Path], object]) -> Path:
-    """The module that `build` writes to the path that it is given.
+    """The path of a compiled module, from the cache if possible.
 
     Args:
-        name: what it is called; also tells apart what is built in different ways from the same sources.
+        name: the name of the module. Different builds of the same sources need different names.
         compiler: the argv that prints the compiler's version.
-        sources: all that the module depends on, and what has the compiler's flags; of a folder, every file in it.
-        build: run only where no module of the same compiler and sources is in the cache.
+        sources: all files that the module depends on, and the file with the compiler's flags. A directory stands for all
+            files in it.
+        build: writes the module to the path that it receives. Called only if the cache has no module for this compiler
+            and these sources.
     """
     module = CACHE / f"{name}-{_key(compiler, sources)}.wasm"
     with session.lock(module.name):

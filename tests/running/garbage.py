@@ -1,7 +1,7 @@
-"""What is gone once garbage is collected.
+"""Waits until the garbage collector has freed an object.
 
-One `gc.collect()` is not enough to tell: it returns at once while another thread collects, and where that thread frees a
-store it lets others run in the middle.
+One `gc.collect()` is not enough. It returns immediately while another thread collects, and if that thread frees a store,
+other threads run before its collection is complete.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from tests.running.waiting import until
 
 
-def collected(holds: Callable[[], bool], why: str | Callable[[], object]) -> None:
-    """Collect garbage until `holds`; fail with `why` where it never does."""
+def wait_collected(condition: Callable[[], bool], why: str | Callable[[], object]) -> None:
+    """Collect garbage until `condition` is true; fail with `why` if it does not become true."""
 
-    def holds_now() -> bool:
+    def condition_after_collection() -> bool:
         gc.collect()
-        return holds()
+        return condition()
 
-    until(holds_now, why)
+    until(condition_after_collection, why)

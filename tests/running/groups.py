@@ -1,9 +1,10 @@
-"""Which tests one worker runs one after the other, and in which order the groups are given out.
+"""Groups of tests that one worker runs sequentially, and the order in which groups are assigned to workers.
 
-A file is a group of its own, so that its fixtures are made once; files that share something dear are one group. Most of the time
-of tests with servers and engines is spent waiting, and that of others computing. So one worker begins with the former, the other
-with the latter, the long groups first, and they meet among the short ones: both processors are busy, and none is left with a long
-group at the end.
+Each file is a group, so that its fixtures are set up once. Files that share an expensive resource form one group.
+
+Tests with servers and engines mostly wait; other tests mostly compute. One worker starts with the groups that wait, the
+other with the groups that compute, the long ones first. They meet at the short groups, so that both processors are busy
+and neither ends with a long group.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# a fixture that starts a real part marks each test that uses it
+# fixtures that start a real part, and the markers of the tests that use them
 NEEDS = {
     "docker": ("engine",),
     "podman": ("engine",),
@@ -23,7 +24,7 @@ NEEDS = {
     "bare_kit": ("kit",),
     "registry_program": ("registry",),
 }
-ALONE = "alone"  # the marker of tests that no other may run beside, see `tests.running.turns`
+ALONE = "alone"  # the marker of tests that must run alone, see `tests.running.turns`
 SHARED = {
     "tests/backend/triton/test_faults.py": "many models on one Triton",
     "tests/backend/triton/test_serving.py": "many models on one Triton",
@@ -31,7 +32,7 @@ SHARED = {
     "tests/nim/triton/test_image.py": "the image of Triton",
     "tests/nim/triton/test_serving.py": "the image of Triton",
 }
-# the long groups that wait for servers and engines, longest first (the times are in the summary of a run)
+# long groups that mostly wait for servers and engines, longest first (a run's summary shows the times)
 WAITING = (
     "tests/backend/triton/test_loading.py",
     "tests/portalis/test_tritonserver.py",
@@ -53,7 +54,7 @@ WAITING = (
     "tests/benchmarks/test_on_triton.py",
     "tests/nim/test_runtime_image.py",
 )
-# the long groups that compute, longest first
+# long groups that mostly compute, longest first
 COMPUTING = (
     "tests/examples/test_examples.py",
     "tests/backend/cases/test_in_process.py",
@@ -72,35 +73,38 @@ COMPUTING = (
 )
 
 
-class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Gives whole groups to workers. (xdist's own `--dist loadgroup` writes a name into node ids, which pytest 9.2 does not
-    read any more: it distributes single tests then, without a word.)"""
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Assigns whole groups to workers.
+
+    `--dist loadgroup` of xdist does not work: it writes a group's name into node ids. pytest 9.2 no longer reads it, so that
+    xdist distributes single tests without a warning.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
 
     def _assign_work_unit(self, node: Any) -> None:
-        if self.nodes.index(node) % 2:  # from the end of the groups
+        if self.nodes.index(node) % 2:  # every second worker takes groups from the end
             self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
         super()._assign_work_unit(node)
 
 
 def group_of(nodeid: str) -> str:
-    """The group of a test."""
+    """The name of the test's group."""
     file = nodeid.split("::", maxsplit=1)[0]
     return SHARED.get(file, file)
 
 
 def arrange(items: list[pytest.Item]) -> None:
-    """Mark each test with what it needs, and put the groups in order."""
+    """Mark each test with the parts that it needs, and sort the tests by group."""
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             for marker in NEEDS.get(fixture, ()):
                 item.add_marker(marker)
-    items.sort(key=lambda item: _place(group_of(item.nodeid)))
+    items.sort(key=lambda item: _position(group_of(item.nodeid)))
 
 
-def _place(group: str) -> int:
+def _position(group: str) -> int:
     if group in WAITING:
         return WAITING.index(group) - len(WAITING)
     return len(COMPUTING) - COMPUTING.index(group) if group in COMPUTING else 0

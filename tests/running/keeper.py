@@ -1,6 +1,7 @@
-"""Runs a server for as long as a run of the tests lasts, and cleans up behind it. A program of its own, see `tests.running.session`.
+"""Runs a server until the test run ends, then cleans up. A separate executable, started by `tests.running.session`.
 
-Usage: keeper.py PID FOLDER COMMAND ... — COMMAND gets SIGTERM when the process PID has ended, or when this one is asked to.
+Usage: keeper.py PID FOLDER COMMAND ... — COMMAND receives SIGTERM when the process PID ends, or when this process receives
+SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ STOP_S = 30
 
 
 def main(session: int, folder: Path, command: list[str]) -> None:
-    asked, ask = os.pipe()
+    stop_reader, stop_writer = os.pipe()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os.write(ask, b"x"))
+        signal.signal(number, lambda *_: os.write(stop_writer, b"x"))
     server = subprocess.Popen(command)
     try:
         ended = os.pidfd_open(server.pid)
-        if select.select([asked, ended, os.pidfd_open(session)], [], [])[0] == [ended]:
-            return  # its log says why; whoever started it reads that
+        if select.select([stop_reader, ended, os.pidfd_open(session)], [], [])[0] == [ended]:
+            return  # the process that started the server reads the reason in its log
     except ProcessLookupError:
-        pass  # the session was over before this began
+        pass  # the session ended before this process started
     server.terminate()
     try:
         server.wait(STOP_S)
@@ -36,12 +37,12 @@ def main(session: int, folder: Path, command: list[str]) -> None:
 
 
 def clean(folder: Path) -> None:
-    """A container on the host's network leaves a mount behind, and Podman that of its storage."""
+    """Unmount and remove `folder`. Containers on the host's network leave mounts in it, and Podman that of its storage."""
     for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-        place = line.split()[1]
-        if place.startswith(f"{folder}/"):
-            subprocess.run(["umount", place], check=False)
-    subprocess.run(["rm", "-rf", str(folder)], check=False)  # many thousand files: several times faster than shutil
+        mount_point = line.split()[1]
+        if mount_point.startswith(f"{folder}/"):
+            subprocess.run(["umount", mount_point], check=False)
+    subprocess.run(["rm", "-rf", str(folder)], check=False)  # for thousands of files, several times faster than shutil
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much memory processes have."""
+"""Memory usage of processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def resident_bytes(*pids: int) -> int:
-    """The resident memory of these processes together, of this one by default; one that has ended has none."""
+    """Total resident memory of the processes, by default of this one. A process that has ended counts as 0."""
     pages = 0
     for pid in pids or (os.getpid(),):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The last section of a run: which real parts were missing, what was not run for it, and what else was skipped."""
+"""The last section of a test run's output: missing parts with the tests that did not run, and other skipped tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.parts.lookup import MISSING
 
 
 def reasons(reports: Iterable[Any]) -> Iterator[tuple[str, str]]:
-    """The file of each test that did not run, and why. `reports` are skipped, failed or errored ones of pytest."""
+    """File and reason of each test that did not run. `reports` are pytest's reports of skipped, failed and error outcomes."""
     for report in reports:
         text = report.longrepr[2] if isinstance(report.longrepr, (tuple, list)) else str(report.longrepr)
         text = text.removeprefix("Skipped: ").removeprefix("Failed: ").strip()
@@ -19,7 +19,7 @@ def reasons(reports: Iterable[Any]) -> Iterator[tuple[str, str]]:
 
 
 def summary(reports: Iterable[Any]) -> list[str]:
-    """A line for each reason, missing parts first, with the number of its tests; below it their files."""
+    """A line for each reason, missing parts first, with its number of tests; the files of these tests follow."""
     files: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for file, reason in reasons(reports):
         files[reason][file] += 1

@@ -1,7 +1,7 @@
-"""Ports for servers of tests: no other test of this run gets the same, and no client's connection does.
+"""Ports for servers of tests. Each port is assigned to one test of a run, and never to a client's connection.
 
-They lie below the range from which the kernel takes the ports of connections and of sockets bound to port 0: between a look at
-such a port and the server's start, another process could get it.
+The ports are below the kernel's ephemeral range, which serves outgoing connections and sockets bound to port 0. Another
+process could get an ephemeral port between the check and the start of the server.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tests.running import session
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A port on which no process listens."""
     end = int(PORT_RANGE_FILE.read_text().split()[0])
     counter = session.folder() / "port"
     with session.lock("ports"):
-        # runs of the tests beside this one begin elsewhere
+        # a random start, because other test runs can be active
         port = int(counter.read_text()) if counter.exists() else random.randrange(FIRST_PORT, end)
         while True:
             port = port + 1 if port + 1 < end else FIRST_PORT
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as listener:
-        # as servers do: an ended connection is no obstacle
+        # servers set it too: connections in TIME_WAIT do not block the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("0.0.0.0", port))
@@ -40,5 +40,5 @@ def _is_free(port: int) -> bool:
 
 
 def free_ports() -> Ports:
-    """The three ports of a Triton."""
+    """Three ports for a Triton server."""
     return Ports(grpc=free_port(), http=free_port(), metrics=free_port())

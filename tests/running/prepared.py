@@ -1,9 +1,9 @@
-"""The `portalis` command in a fork of a process that has imported already what most commands import.
+"""A server process that runs `portalis` commands in forks. It has already imported the modules that most commands need.
 
-A start of Python, with the imports and under coverage, takes longer than most commands. The fork is a process like any other: its
-own working directory, environment, streams, exit code and end. `tests.running.commands` asks for it.
+Starting Python with these imports, and with coverage, takes longer than most commands. A fork has its own working
+directory, environment, streams and exit code, as any process. `tests.running.commands` sends the requests.
 
-Usage: python -m tests.running.prepared SOCKET — it ends when its standard input does.
+Usage: python -m tests.running.prepared SOCKET — it ends when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import socket
 import sys
 import threading
 
-# what the commands import when they need it; nothing here starts a thread or reads the environment
+# modules that commands import on demand; importing them must not start a thread or read the environment
 IMPORTS = (
     "portalis.annotation",
     "portalis.backend",
@@ -58,11 +58,11 @@ def main(path: str) -> None:
     for name in IMPORTS:
         importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # a collection in a fork would copy the memory of all that is imported
+    gc.freeze()  # otherwise a collection in a fork copies the memory of all imported modules
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the forks that answer are not waited for
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
         while True:
             ready, _, _ = select.select([sys.stdin, listener], [], [])
             if sys.stdin in ready:
@@ -71,11 +71,11 @@ def main(path: str) -> None:
             if os.fork() == 0:
                 break
             connection.close()
-    become(*answer(connection))
+    run_command(*receive_request(connection))
 
 
-def answer(connection: socket.socket) -> tuple[list[str], str, dict[str, str]]:
-    """Wait for the command in this process and tell how it ended; return in the fork that is to become it."""
+def receive_request(connection: socket.socket) -> tuple[list[str], str, dict[str, str]]:
+    """Fork the process that runs the command, which returns from here; this process waits and sends the exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with connection:
         message, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
@@ -92,12 +92,12 @@ def answer(connection: socket.socket) -> tuple[list[str], str, dict[str, str]]:
             os.close(descriptor)
         _, status = os.waitpid(child, 0)
         connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-    os._exit(0)  # without what the end of the interpreter does: the fork does it
+    os._exit(0)  # skips the interpreter's shutdown, which only the command's process must run
 
 
-def become(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+def run_command(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
     os.chdir(folder)
-    sys.path[0] = folder  # as `python -m` has it
+    sys.path[0] = folder  # as with `python -m`
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[1:] = arguments
@@ -110,8 +110,10 @@ def become(arguments: list[str], folder: str, environment: dict[str, str]) -> No
 
 
 def leave(status: int) -> None:
-    """End as the interpreter does, but for taking its modules apart, which copies the memory of all that is imported.
-    Returns where a stream cannot be written, which the interpreter tells."""
+    """End the process as the interpreter does, without freeing its modules, which would copy their memory.
+
+    Returns if a stream cannot be written, so that the interpreter reports the error.
+    """
     threading._shutdown()  # type: ignore[attr-defined] # waits for threads
     with contextlib.suppress(OSError, ValueError):
         atexit._run_exitfuncs()

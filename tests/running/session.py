@@ -1,6 +1,6 @@
-"""What one run of the tests has once, however many processes run it: a folder, values made under a lock, and servers.
+"""Resources that all processes of a test run share: a directory, values computed once, and servers.
 
-The process that pytest was started as begins the session; the workers of pytest-xdist find it in their environment.
+The main pytest process begins the session. The workers of pytest-xdist find it through their environment.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ STOP_S = 60
 
 
 def begin() -> None:
-    """Make the session's folder. Its path is short: a socket's has at most 107 bytes."""
-    for left in Path(tempfile.gettempdir()).glob("portalis-tests-*-*"):  # by a run that was killed
-        if not Path("/proc", left.name.split("-")[2]).exists():
-            shutil.rmtree(left, ignore_errors=True)
+    """Create the session's directory. Its path is short, because a socket's path has at most 107 bytes."""
+    for stale in Path(tempfile.gettempdir()).glob("portalis-tests-*-*"):  # left by a run that was killed
+        if not Path("/proc", stale.name.split("-")[2]).exists():
+            shutil.rmtree(stale, ignore_errors=True)
     os.environ[FOLDER] = tempfile.mkdtemp(prefix=f"portalis-tests-{os.getpid()}-")
     os.environ[PROCESS] = str(os.getpid())
 
 
 def end() -> None:
-    """Stop all that the session keeps, and remove its folder."""
-    place = Path(os.environ.pop(FOLDER))
+    """Stop the session's servers, and remove its directory."""
+    directory = Path(os.environ.pop(FOLDER))
     os.environ.pop(PROCESS)
-    keepers = [int(file.read_text()) for file in place.glob("*.keeper")]
+    keepers = [int(file.read_text()) for file in directory.glob("*.keeper")]
     for pid in keepers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     for pid in keepers:
         _wait_for_end(pid)
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _wait_for_end(pid: int) -> None:
-    """A keeper that a worker started is no child of this process, so `wait` does not do."""
+    """Wait for a process that might not be a child of this one: workers start keepers too."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
         select.select([descriptor], [], [], STOP_S)
@@ -56,8 +56,10 @@ def _wait_for_end(pid: int) -> None:
 
 
 def folder() -> Path:
-    """The folder that all processes of this run share; it goes with the run. Outside of a run (the benchmarks use these
-    modules too) the process is a session of its own."""
+    """The directory that all processes of this run share. It is removed with the run.
+
+    Outside a test run, for example in benchmarks, the process begins a separate session.
+    """
     if FOLDER not in os.environ:
         begin()
         atexit.register(end)
@@ -66,16 +68,16 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Held by one process of this run at a time."""
+    """A lock between the processes of this run."""
     with (folder() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def once(name: str, make: Callable[[], Any]) -> Any:
-    """What `make` returns (a value that JSON has), made by the first process of this run that asks.
+    """The result of `make`, a JSON value, computed by the first process of this run that calls `once` for `name`.
 
-    An exception is not kept: the next one that asks tries again.
+    An exception is not stored: the next call runs `make` again.
     """
     with lock(name):
         file = folder() / f"{name}.json"
@@ -86,9 +88,9 @@ def once(name: str, make: Callable[[], Any]) -> Any:
 
 
 def keep(name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Start a server that all processes of this run may use: it ends with the run, even if that is killed.
+    """Start a server that all processes of this run can use. It ends with the run, even if the run is killed.
 
-    Mounts below the folder of `log` are undone and the folder is removed after the server has ended.
+    After the server has ended, mounts under the directory of `log` are unmounted and the directory is removed.
     """
     file = folder() / f"{name}.keeper"
     with log.open("ab") as output:
@@ -98,6 +100,6 @@ def keep(name: str, command: Sequence[str], log: Path, environment: Mapping[str,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # a Ctrl-C is for the tests
+            start_new_session=True,  # Ctrl-C must interrupt only the tests
         )
     file.write_text(str(keeper.pid))

@@ -1,4 +1,4 @@
-"""The fork that becomes a command is like a process that was started for it."""
+"""A command in a fork behaves like a command in a new process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GELU = str(EXAMPLES["gelu"].module)
     ],
     ids=lambda each: " ".join(each)[:20],
 )
-def test_it_prints_and_ends_as_a_process_of_its_own_does(tmp_path: Path, arguments: list[str]) -> None:
+def test_output_and_exit_code_are_those_of_a_new_process(tmp_path: Path, arguments: list[str]) -> None:
     real = subprocess.run(
         [sys.executable, "-m", "portalis", *arguments],
         cwd=tmp_path,
@@ -37,15 +37,15 @@ def test_it_prints_and_ends_as_a_process_of_its_own_does(tmp_path: Path, argumen
         text=True,
     )
     forked = portalis(*arguments, folder=tmp_path)
-    assert visible(forked) == visible(real)
+    assert result_without_time(forked) == result_without_time(real)
 
 
-def visible(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
-    """The exit code and what was printed, without the time of day."""
+def result_without_time(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
+    """Exit code, standard output without timestamps, and standard error."""
     return done.returncode, re.sub(r'"timestamp": "[^"]+"', '"timestamp": ""', done.stdout), done.stderr
 
 
-def test_each_has_its_own_folder_and_environment(tmp_path: Path) -> None:
+def test_each_command_has_its_own_directory_and_environment(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.wasm").write_bytes(EXAMPLES["gelu"].module.read_bytes())
@@ -56,8 +56,8 @@ def test_each_has_its_own_folder_and_environment(tmp_path: Path) -> None:
     assert wide.stdout != narrow.stdout
 
 
-def test_what_python_reads_at_its_start_gets_a_process_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("print('started anew')")
+def test_variables_that_python_reads_at_startup_require_a_new_process(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('new interpreter')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    assert "started anew" in portalis("--version", folder=tmp_path, environment=environment).stdout
-    assert "started anew" not in portalis("--version", folder=tmp_path).stdout
+    assert "new interpreter" in portalis("--version", folder=tmp_path, environment=environment).stdout
+    assert "new interpreter" not in portalis("--version", folder=tmp_path).stdout

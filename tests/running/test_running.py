@@ -1,4 +1,4 @@
-"""How tests are run: in whole groups, alone where they must be, with their markers, and with a summary of what was missing."""
+"""Scheduling of tests in groups, exclusive tests, required markers, and the summary of missing parts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.running import groups, missing, session
 
 
 def run_pytest(*arguments: str, **environment: str) -> str:
-    """What a run of its own prints."""
+    """The output of a separate test run."""
     outer = {session.FOLDER, session.PROCESS, "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST"}
     kept = {name: value for name, value in os.environ.items() if name not in outer}
-    plugins = ("-p", "xdist.plugin")  # the others take most of the time of such a run
+    plugins = ("-p", "xdist.plugin")  # loading the other plugins takes most of such a run's time
     command = [sys.executable, "-m", "pytest", *plugins, "-v", "-o", "cache_dir=build/pytest-inner", *arguments]
     done = subprocess.run(
         command,
@@ -35,7 +35,7 @@ def run_pytest(*arguments: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_file_of_tests_is_run_by_one_worker() -> None:
+def test_all_tests_of_a_file_run_in_one_worker() -> None:
     printed = run_pytest(
         "-n",
         "2",
@@ -45,22 +45,22 @@ def test_a_file_of_tests_is_run_by_one_worker() -> None:
     )
     ran = set(re.findall(r"\[(gw\d)\] \[ *\d+%\] PASSED (\S+?)::", printed))
     assert {worker for worker, _ in ran} == {"gw0", "gw1"}, printed
-    assert len(ran) == 3, "a file was split over workers"
+    assert len(ran) == 3, "the tests of a file ran in different workers"
 
 
-def test_a_part_that_is_missing_is_told_once_at_the_end(tmp_path: Path) -> None:
+def test_a_missing_part_is_reported_once_at_the_end(tmp_path: Path) -> None:
     arguments = ("tests/portalis/oci/test_registry.py", "-k", "oras_pulls or a_large_file", "-n", "2")
     printed = run_pytest(*arguments, PATH=str(tmp_path), PORTALIS_REQUIRE_PARTS="0")
-    told = printed.split("missing parts, and what was not run")[1].splitlines()
-    assert told[1] == (
+    lines = printed.split("missing parts, and tests that did not run")[1].splitlines()
+    assert lines[1] == (
         "missing part: docker-registry: `make parts` (as root on Debian), or `apt-get install docker-registry`: 2 tests not run"
     )
-    assert told[2] == "    tests/portalis/oci/test_registry.py (2)"
+    assert lines[2] == "    tests/portalis/oci/test_registry.py (2)"
     required = run_pytest(*arguments, PATH=str(tmp_path), PORTALIS_REQUIRE_PARTS="1")
-    assert "2 errors" in required and "docker-registry" in required.split("what was not run")[1]
+    assert "2 errors" in required and "docker-registry" in required.split("tests that did not run")[1]
 
 
-def test_what_was_skipped_for_another_reason_comes_after_the_parts() -> None:
+def test_other_skip_reasons_follow_the_missing_parts() -> None:
     reports = [
         report("tests/a.py::one", ("a.py", 1, "Skipped: this is not a git checkout")),
         report("tests/b.py::one", ("b.py", 1, f"Skipped: {lookup.MISSING}Zig: how")),
@@ -86,8 +86,8 @@ def test_a_test_that_starts_a_part_without_its_marker_fails() -> None:
         parts.tritonserver()
 
 
-def test_a_turn_alone_waits_for_the_others_and_keeps_new_ones_out(tmp_path: Path) -> None:
-    """Two processes take shared turns without a pause, one a turn alone: it gets it, and nobody else runs meanwhile."""
+def test_an_exclusive_turn_waits_for_running_tests_and_blocks_new_ones(tmp_path: Path) -> None:
+    """Two processes take shared turns without a pause; the exclusive turn of a third must come, and not overlap them."""
     program = textwrap.dedent("""
         import sys, time
         from tests.running.turns import turn
@@ -105,7 +105,7 @@ def test_a_turn_alone_waits_for_the_others_and_keeps_new_ones_out(tmp_path: Path
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
     sharing = [start("shared", "60", "0.05") for _ in range(2)]
-    time.sleep(0.5)  # they have begun, or will
+    time.sleep(0.5)  # time for the processes to start
     single = start("alone", "1", "0.5")
     lines = "".join(process.communicate()[0] for process in [single, *sharing]).splitlines()
     events = sorted((int(at), who, what) for who, what, at in (line.split() for line in lines))
@@ -116,8 +116,8 @@ def test_a_turn_alone_waits_for_the_others_and_keeps_new_ones_out(tmp_path: Path
     assert before.count(("shared", "begins")) == before.count(("shared", "ends"))
 
 
-def test_the_groups_that_are_named_are_there() -> None:
-    named = [*groups.WAITING, *groups.COMPUTING]
-    assert len(named) == len(set(named))
-    for name in {*named, *groups.SHARED} - {*groups.SHARED.values()}:
+def test_all_listed_groups_exist() -> None:
+    names = [*groups.WAITING, *groups.COMPUTING]
+    assert len(names) == len(set(names))
+    for name in {*names, *groups.SHARED} - {*groups.SHARED.values()}:
         assert (ROOT / name).is_file(), name

@@ -1,4 +1,4 @@
-"""What a run has once: made by one process, kept for all, and gone with the run."""
+"""Shared resources of a test run: created by one process, available to all, removed with the run."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.running.waiting import until
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A session of the test's own."""
+def separate_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A session for this test only."""
     monkeypatch.setenv(session.FOLDER, str(tmp_path))
     monkeypatch.setenv(session.PROCESS, str(os.getpid()))
     return tmp_path
 
 
 def python(program: str) -> subprocess.Popen[str]:
-    """Another process of the same session."""
+    """Start another process of the same session."""
     command = [sys.executable, "-c", textwrap.dedent(program)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.usefixtures("own")
-def test_processes_that_ask_at_the_same_time_get_what_one_of_them_has_made() -> None:
+@pytest.mark.usefixtures("separate_session")
+def test_concurrent_processes_share_the_value_that_one_of_them_computes() -> None:
     program = """
         import os, time
         from tests.running import session
@@ -40,27 +40,27 @@ def test_processes_that_ask_at_the_same_time_get_what_one_of_them_has_made() -> 
             return os.getpid()
         print(session.once("thing", make))
     """
-    told = [process.communicate()[0] for process in [python(program) for _ in range(3)]]
-    assert len(set(told)) == 1 and int(told[0]) > 0
+    values = [process.communicate()[0] for process in [python(program) for _ in range(3)]]
+    assert len(set(values)) == 1 and int(values[0]) > 0
 
 
-@pytest.mark.usefixtures("own")
-def test_what_could_not_be_made_is_tried_again() -> None:
+@pytest.mark.usefixtures("separate_session")
+def test_a_failed_computation_is_repeated() -> None:
     def fail() -> int:
-        raise OSError("no")
+        raise OSError("failed")
 
-    with pytest.raises(OSError, match="no"):
+    with pytest.raises(OSError, match="failed"):
         session.once("thing", fail)
     assert session.once("thing", lambda: 7) == 7
 
 
-@pytest.mark.usefixtures("own")
-def test_no_port_is_given_twice_whichever_process_asks() -> None:
+@pytest.mark.usefixtures("separate_session")
+def test_no_port_is_assigned_twice_in_a_session() -> None:
     program = "from tests.running.ports import free_port; print(*(free_port() for _ in range(50)))"
-    given = " ".join(process.communicate()[0] for process in [python(program) for _ in range(3)]).split()
-    assert len(given) == len(set(given)) == 150
+    ports = " ".join(process.communicate()[0] for process in [python(program) for _ in range(3)]).split()
+    assert len(ports) == len(set(ports)) == 150
     end = int(free_ports.PORT_RANGE_FILE.read_text().split()[0])
-    assert all(free_ports.FIRST_PORT <= int(port) < end for port in given)
+    assert all(free_ports.FIRST_PORT <= int(port) < end for port in ports)
 
 
 KEPT = """
@@ -80,7 +80,7 @@ KEPT = """
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["ended", "killed"])
-def test_a_server_ends_with_the_run_however_that_ends(killed: bool) -> None:
+def test_a_server_ends_with_the_run_even_if_the_run_is_killed(killed: bool) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(KEPT)],
         cwd=ROOT,
@@ -96,8 +96,8 @@ def test_a_server_ends_with_the_run_however_that_ends(killed: bool) -> None:
     process.stdin.close()
     process.wait()
     until(lambda: not Path("/proc", server).exists(), "the server still runs")
-    until(lambda: not Path(folder, "server").exists(), "its folder is left")
-    assert Path(folder).exists() is killed  # the next run removes it
+    until(lambda: not Path(folder, "server").exists(), "the server's directory still exists")
+    assert Path(folder).exists() is killed  # the next run removes the directory of a killed one
     if killed:
         session_folder = os.environ[session.FOLDER]
         subprocess.run(

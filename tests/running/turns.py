@@ -1,7 +1,7 @@
-"""Tests that must be alone: while one runs, no other worker runs any test.
+"""Exclusive tests: while one runs, no other worker runs a test.
 
-`@pytest.mark.alone("why")` takes the turn of all; every other test takes a shared one. A test that waits to be alone keeps
-the others from starting, so that it does not wait for ever.
+`@pytest.mark.alone("why")` requires an exclusive lock; every other test requires a shared one. While a test waits for the
+exclusive lock, no further test starts, so that it does not wait indefinitely.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tests.running import session
 
 @contextlib.contextmanager
 def turn(*, alone: bool) -> Iterator[None]:
-    """Held while one test runs, its fixtures included."""
-    with (session.folder() / "room").open("w") as room:
+    """The lock of one test, held while the test and its fixtures run; exclusive if `alone`."""
+    with (session.folder() / "turn").open("w") as file:
         with session.lock("gate"):
-            fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield

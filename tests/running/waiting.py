@@ -1,4 +1,4 @@
-"""How long a test waits for what must come to hold."""
+"""Waiting for conditions in tests."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-# a machine with a load of 15 must fail nothing: what is measured is measured in `make bench`
+# long, so that no test fails on a machine with a load of 15; only `make bench` measures times
 PATIENCE_S = 300.0
 T = TypeVar("T")
 
 
 def until(
-    holds: Callable[[], T], why: str | Callable[[], object] = "it never came to hold", *, every_s: float = 0.05
+    condition: Callable[[], T],
+    why: str | Callable[[], object] = "the condition did not become true",
+    *,
+    every_s: float = 0.05,
 ) -> T:
-    """The first true value of `holds`, which may raise an error to end the wait. `why` is what the failure says."""
+    """Wait for a true value of `condition` and return it; fail with `why` after `PATIENCE_S`.
+
+    An exception of `condition` ends the wait.
+    """
     end = time.monotonic() + PATIENCE_S
-    while not (found := holds()):
+    while not (value := condition()):
         if time.monotonic() > end:
             raise AssertionError(why() if callable(why) else why)
         time.sleep(every_s)
-    return found
+    return value

@@ -17,7 +17,7 @@ from portalis.backend.executor.core_library import Core
 from tests import parts
 from tests.backend import guests
 from tests.backend.guests import tensor
-from tests.running.garbage import collected
+from tests.running.garbage import wait_collected
 
 F32 = np.float32
 HANGS_S = 100  # a process that takes longer
@@ -77,7 +77,7 @@ class Instances:
 
     def __init__(self) -> None:
         with contextlib.suppress(AssertionError):
-            collected(lambda: core().instances() == 0, "")
+            wait_collected(lambda: core().instances() == 0, "")
         self._before: int = core().instances()
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class Instances:
 
     def go_down_to(self, count: int) -> None:
         """Fail unless so many of them are left once garbage is collected."""
-        collected(lambda: len(self) <= count, lambda: f"{len(self)} instances are left, not {count}")
+        wait_collected(lambda: len(self) <= count, lambda: f"{len(self)} instances are left, not {count}")
 
 
 def answer(program: Program, value: float = 1) -> list[float]:

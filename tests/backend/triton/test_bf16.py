@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from portalis.backend.triton import bf16 as capsule
-from tests.running.garbage import collected
+from tests.running.garbage import wait_collected
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 4), (0,), (2, 0, 3), (1, 1, 1, 1, 1, 1, 1, 2)])
@@ -31,7 +31,7 @@ def test_what_was_read_keeps_its_capsule_alive() -> None:
     assert got.tolist() == list(range(1000))
     seen = weakref.ref(got)
     del got
-    collected(lambda: seen() is None, "the array is held")
+    wait_collected(lambda: seen() is None, "the array is held")
 
 
 def test_a_tensor_of_another_type_is_refused() -> None:

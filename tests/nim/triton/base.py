@@ -73,12 +73,12 @@ def local_base(folder: Path) -> Base:
     """Triton 2.51 under /opt/tritonserver, as NVIDIA lays it out, from the nvidia-pytriton wheel."""
     host = parts.docker_engine()
     if not WHEELHOUSE.is_dir():
-        parts.give_up("the wheels for Triton's Python: `make parts` (as root on Debian)")
+        parts.skip_or_fail("the wheels for Triton's Python: `make parts` (as root on Debian)")
     pytriton = parts.tritonserver().binary.parent.parent.parent
     if pytriton.name != "pytriton":
         spec = importlib.util.find_spec("pytriton")
         if spec is None or spec.origin is None:
-            parts.give_up("a tritonserver to put into an image: `pip install nvidia-pytriton`")
+            parts.skip_or_fail("a tritonserver to put into an image: `pip install nvidia-pytriton`")
         pytriton = Path(spec.origin).parent
     server, triton = pytriton / "tritonserver", folder / "root" / "opt" / "tritonserver"
     python = triton / "backends" / "python"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from portalis.backend import GuestTimeout, SettingsError
-from tests.running.garbage import collected
+from tests.running.garbage import wait_collected
 
 from . import guests
 
@@ -39,7 +39,7 @@ def test_other_limits_are_in_force_at_the_next_call_and_the_old_program_goes(tmp
     made.limit({"timeout_s": 0.05})
     with pytest.raises(GuestTimeout, match=r"0\.05 s"):
         made.call("spin", None, np.ones(1, np.float32))
-    collected(lambda: before() is None, "the old program is held")
+    wait_collected(lambda: before() is None, "the old program is held")
 
 
 def test_the_same_limits_load_nothing_anew(tmp_path: Path) -> None:
@@ -60,4 +60,4 @@ def test_after_closing_nothing_is_held(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["softmax"])
     program = weakref.ref(made.get("softmax"))
     made.close()
-    collected(lambda: program() is None, "the program is held")
+    wait_collected(lambda: program() is None, "the program is held")

@@ -16,7 +16,7 @@ from portalis.omniverse.inside.log import Failures
 from portalis.omniverse.inside.processor import Processor
 from portalis.omniverse.inside.simulation import Simulation
 from portalis.omniverse.inside.steps import Binding, step
-from tests.running.garbage import collected
+from tests.running.garbage import wait_collected
 
 from . import guests
 from .guests import Heard
@@ -105,7 +105,7 @@ def test_a_closed_simulation_lets_go_of_the_arrays(tmp_path: Path) -> None:
     kept = weakref.ref(held)
     simulation.close()
     del held
-    collected(lambda: kept() is None, "the arrays are held")
+    wait_collected(lambda: kept() is None, "the arrays are held")
 
 
 @pytest.mark.parametrize("name", ["gelu", "softmax"])

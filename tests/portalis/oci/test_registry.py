@@ -13,7 +13,7 @@ from portalis.oci.blobs import content_digest
 from portalis.oci.errors import AccessDenied, Unreachable
 from portalis.oci.manifest_client import fallback_tag
 from tests import parts
-from tests.fault_proxy import Request, fault_proxy, half_of_the_time
+from tests.fault_proxy import Request, fault_proxy, random_faults
 from tests.portalis.oci.conftest import TYPE, artifact, noise, quick, registry, valid_credentials
 from tests.registry_server import PASSWORD, USERNAME, RegistryServer
 from tests.running.ports import free_port
@@ -84,7 +84,7 @@ def test_everything_arrives_although_half_of_the_requests_fail(
     manifest = artifact(b"small", noise(700_000, seed))
     about = artifact(b"about it", subject=manifest.descriptor())
     with (
-        fault_proxy(server.port, half_of_the_time(seed)) as proxy,
+        fault_proxy(server.port, random_faults(seed)) as proxy,
         registry(proxy.host, chunk_bytes=1 << 18, backoff=quick(max_tries=40)) as client,
     ):
         pushed = client.push("team/thing", "1.0", manifest)
