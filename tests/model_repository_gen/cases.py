@@ -1,4 +1,4 @@
-"""Models for both judges, our rules and a real Triton: good ones, bad ones, and ones that load but not as they say."""
+"""Models for both the rules and a real Triton: valid ones, invalid ones, and ones that load with ignored settings."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ F32_FILE, LONG = struct.pack("<f", 1.5), "x" * 300
 
 @dataclass(frozen=True)
 class Case:
-    """A model: its configuration, what we say of it (part of a problem as text), what Triton says when it refuses it
-    (None: it loads), and what lies in its folder."""
+    """A model: its configuration, part of our problem (`ours`), part of Triton's error (None if Triton loads it), and
+    the files in its directory."""
 
     config: str | None
     ours: str = ""
     triton: str | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     versions: tuple[str, ...] = ("1",)
-    later: bool = False  # Triton 2.51 loads it, later releases refuse it
+    later: bool = False  # Triton 2.51 loads it, later releases reject it
 
 
 def write(repository: Path, name: str, case: Case) -> None:
     folder = repository / name
     for version in case.versions:
         (folder / version).mkdir(parents=True)
-        if PYTHON in (case.config or ""):  # a model that takes anything, so that Triton alone judges
+        if PYTHON in (case.config or ""):  # a model that accepts any input, so that only Triton's checks count
             (folder / version / "model.py").write_bytes(MODEL_PY)
         else:
             (folder / version / "model.wasm").write_bytes(MODULE_FILE)
@@ -745,7 +745,7 @@ ENSEMBLES = {
     ),
     "e_unknown_model": ensemble_case(
         ensemble(step(model="goood")),
-        "there is no model 'goood' that can be loaded. Did you mean 'good'?",
+        "the repository has no model 'goood' that can be loaded. Did you mean 'good'?",
         "not available or ambiguous: goood",
     ),
     "e_version": ensemble_case(

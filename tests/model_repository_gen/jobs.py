@@ -1,4 +1,4 @@
-"""Packages of small modules, as the pipeline hands them to the target, for the tests in this folder."""
+"""Packages of small modules, as the pipeline passes them to the target, for the tests in this directory."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _module(binary: WasmBinaryPath) -> Module:
 
 
 def job(spec: PackageSpec, staging: Path, *, previous: Path | None = None, live: bool = False) -> Job:
-    """What the pipeline hands to the target first."""
+    """The job that the pipeline passes to the target."""
 
     def no_manifest() -> Any:
         raise AssertionError("the target asks for no manifest")
@@ -116,7 +116,7 @@ def job(spec: PackageSpec, staging: Path, *, previous: Path | None = None, live:
 
 
 class Written:
-    """What the target made of a spec, and wrote into a folder."""
+    """The target's result for a spec, written to a directory."""
 
     def __init__(self, spec: PackageSpec, *, previous: Path | None = None) -> None:
         self.problems = [str(problem) for problem in target.spec_problems(spec)]
@@ -145,7 +145,7 @@ class Written:
 
 
 class Silent:
-    """A listener that keeps what it is told."""
+    """A listener that records its notifications."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -1,4 +1,4 @@
-"""A strategy for models of a spec: everything that is valid, over modules whose interfaces are known."""
+"""A Hypothesis strategy for valid models of a spec, over modules with known interfaces."""
 
 from __future__ import annotations
 

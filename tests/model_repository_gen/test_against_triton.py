@@ -1,4 +1,4 @@
-"""Every rule against a real Triton: what we refuse it refuses, and what it loads we let pass."""
+"""Every rule against a real Triton: both reject, or both accept, a model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ pytestmark = [pytest.mark.triton, pytest.mark.slow]
 # Without auto-complete a server judges a configuration by itself, before any backend sees it.
 STRICT = ("--disable-auto-complete-config", "--rate-limit=execution_count")
 # A model that fails after its instances were made (a state, a warm-up) leaves something dangling in 2.51, and the next
-# such failure may crash the server (signal 11; its stubs keep the port open, so nobody answers). So models are loaded
+# such failure may crash the server (signal 11; its stubs keep the port open, so requests get no response). So models are loaded
 # one by one, a new server comes after each of those, and a model during which a server is lost is tried again.
 LATE = "TRITONBACKEND_ModelInstanceInitialize"
 ATTEMPTS, SERVERS = 4, 3
 
 
 class Judge:
-    """What Triton does with each model: whether it loads (`ready`), and what it answers and logs meanwhile."""
+    """Triton's result for each model: whether it loads (`ready`), and its response and log."""
 
     def __init__(self, repository: Path, backends: Path) -> None:
         self.ready: set[str] = set()
@@ -63,7 +63,7 @@ class Judge:
     @staticmethod
     def _load(server: TritonServer, name: str) -> str | None:
         """None when it loads, else the answer and the log of the meantime. Raises OSError or HTTPException when there
-        is no whole answer."""
+        is not a complete response."""
         before = len(server.log())
         connection = http.client.HTTPConnection(server.http_url)
         with contextlib.closing(connection):
@@ -72,8 +72,8 @@ class Judge:
             if not server.running():
                 raise ConnectionError
             answer = connection.getresponse()
-            told = answer.read().decode()
-        return None if answer.status == 200 else told + server.log()[before:]
+            reported = answer.read().decode()
+        return None if answer.status == 200 else reported + server.log()[before:]
 
     def close(self) -> None:
         if self._server is not None:
@@ -119,12 +119,12 @@ def test_a_good_model_passes_both(name: str, triton: Judge, ours: dict[str, list
 
 
 @pytest.mark.parametrize("name", cases.BAD)
-def test_a_model_that_we_refuse_is_refused_by_triton_for_the_same_reason(
+def test_a_model_that_the_rules_reject_is_rejected_by_triton_for_the_same_reason(
     name: str, triton: Judge, ours: dict[str, list[ConfigProblem]]
 ) -> None:
     case = cases.BAD[name]
-    told = "\n".join(map(str, ours[name]))
-    assert case.ours in told
+    reported = "\n".join(map(str, ours[name]))
+    assert case.ours in reported
     assert any(problem.severity is ConfigSeverity.ERROR for problem in ours[name]) or name == "metrics_new"
     assert all(problem.remediation for problem in ours[name])
     if case.later:
@@ -136,7 +136,7 @@ def test_a_model_that_we_refuse_is_refused_by_triton_for_the_same_reason(
 
 
 @pytest.mark.parametrize("name", cases.WARNED)
-def test_what_triton_silently_passes_over_is_a_warning(
+def test_a_setting_that_triton_silently_ignores_is_a_warning(
     name: str, triton: Judge, ours: dict[str, list[ConfigProblem]]
 ) -> None:
     assert name in triton.ready, triton.reasons.get(name)
@@ -144,7 +144,7 @@ def test_what_triton_silently_passes_over_is_a_warning(
     assert {problem.severity for problem in ours[name]} == {ConfigSeverity.WARNING}
 
 
-def test_a_list_of_gpus_makes_kind_auto_fail_where_they_are_not(
+def test_a_list_of_gpus_makes_kind_auto_fail_without_these_gpus(
     triton: Judge, ours: dict[str, list[ConfigProblem]]
 ) -> None:
     ((name, case),) = cases.AUTO_GPUS.items()

@@ -1,4 +1,4 @@
-"""What a model's triton_config may not say, because Triton would refuse it or pass over it without a word."""
+"""Settings of a model's triton_config that Triton would reject or ignore silently."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FOR_A_PLATFORM_OF_ONES_OWN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("where", FOR_A_PLATFORM_OF_ONES_OWN)
 @pytest.mark.parametrize("platform", ["WasmABI", "Python"])
-def test_what_the_python_backend_does_not_do_is_for_a_platform_of_ones_own(where: str, platform: str) -> None:
+def test_a_setting_that_the_python_backend_lacks_requires_a_custom_platform(where: str, platform: str) -> None:
     fields = FOR_A_PLATFORM_OF_ONES_OWN[where]
     assert problems(platform=platform, **fields) == [f"t.{where}: {ELSEWHERE.format(platform)}"]
     assert problems(**CUSTOM, **fields) == []
@@ -139,17 +139,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_would_be_lost_is_refused(name: str) -> None:
-    fields, told = REFUSED[name]
-    assert problems(**fields) == [told]
+def test_a_setting_that_would_be_lost_is_rejected(name: str) -> None:
+    fields, reported = REFUSED[name]
+    assert problems(**fields) == [reported]
 
 
 @pytest.mark.parametrize("character", [*sorted(set(string.punctuation) - set("@%^_-+=:,./")), " ", "\t"])
-def test_a_groups_name_holds_nothing_that_a_shell_reads(character: str) -> None:
+def test_the_name_of_a_group_is_safe_in_a_shell(character: str) -> None:
     name = f"a{character}b"
     for platform in ("WasmABI", {"Custom": "mine"}):
-        (told,) = problems(platform=platform, instance_groups=[{}, {"name": name}])
-        assert told == (
+        (reported,) = problems(platform=platform, instance_groups=[{}, {"name": name}])
+        assert reported == (
             f"t.instance_groups[1].name: the name {name!r} contains {character!r}, and Triton passes the name to a"
             " shell without quotes. Use letters, digits, dots, dashes and underscores."
         )
@@ -157,9 +157,9 @@ def test_a_groups_name_holds_nothing_that_a_shell_reads(character: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.pbtxt", "warmup", "initial_state", "configs", "1"])
-def test_a_label_file_does_not_take_the_place_of_what_a_model_has(name: str) -> None:
-    (told,) = problems(outputs=[Y, {**Y, "label_filename": f"/a/{name}"}])
-    assert told == (
+def test_a_label_file_cannot_replace_a_file_of_the_model(name: str) -> None:
+    (reported,) = problems(outputs=[Y, {**Y, "label_filename": f"/a/{name}"}])
+    assert reported == (
         f"t.outputs[1].label_filename: a label file cannot be named {name}: the model's directory uses that name."
         f" Rename the label file {name}."
     )
@@ -186,5 +186,5 @@ def test_a_label_file_does_not_take_the_place_of_what_a_model_has(name: str) -> 
         {"outputs": [{**Y, "label_filename": "/a/labels"}, {**Y, "label_filename": "/a/labels"}]},
     ],
 )
-def test_what_is_sound_passes(fields: dict[str, Any]) -> None:
+def test_a_valid_configuration_has_no_problems(fields: dict[str, Any]) -> None:
     assert problems(**fields) == []

@@ -1,4 +1,4 @@
-"""Any valid model of a spec: its text says what was meant, and a real Triton loads it as it is."""
+"""Any valid model of a spec: its text has the spec's settings, and a real Triton loads it unchanged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TritonPythonModel:
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(model=specs.models(metrics=True))
-def test_the_text_of_any_model_says_what_was_meant(
+def test_the_text_of_any_model_has_the_settings_of_its_spec(
     tmp_path_factory: pytest.TempPathFactory, model: dict[str, Any]
 ) -> None:
     written = jobs.Written(jobs.make(tmp_path_factory.mktemp("any"), model))
@@ -54,15 +54,15 @@ def test_the_text_of_any_model_says_what_was_meant(
     assert to_text(config) == text
     assert from_text(to_text(config)) == config
     assert new_config().FromString(config.SerializeToString()) == config
-    said = model["triton_config"]
-    assert config.max_batch_size == said["max_batch_size"]
-    for key, value in said.get("backend_parameters", {}).items():
+    declared_config = model["triton_config"]
+    assert config.max_batch_size == declared_config["max_batch_size"]
+    for key, value in declared_config.get("backend_parameters", {}).items():
         assert config.parameters[key].string_value == value
     assert written.models[name].validated
 
 
 class Loaded:
-    """What a server made of each model."""
+    """The server's result for each model."""
 
     def __init__(self, server: TritonServer, models: dict[str, ModelConfig]) -> None:
         self.ours = models
@@ -119,7 +119,7 @@ def loaded(wasm_backends: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     shutil.copytree(wasm_backends, backends, symlinks=True)
     (backends / "mine").mkdir()
     (backends / "mine" / "model.py").write_text(CUSTOM_PY)
-    # without what a backend would complete, which halves the time; all of the configuration is there
+    # without what a backend would complete, which halves the time; the whole configuration is present
     limited = ("--rate-limit=execution_count", "--disable-auto-complete-config")
     with TritonServer(
         written.repository,
@@ -133,21 +133,21 @@ def loaded(wasm_backends: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.triton
 @pytest.mark.slow
-def test_triton_loads_every_one_of_a_sample(loaded: Loaded) -> None:
+def test_triton_loads_every_model_of_a_sample(loaded: Loaded) -> None:
     assert len(loaded.ours) >= 60
     assert loaded.refused == {}
 
 
 @pytest.mark.triton
 @pytest.mark.slow
-def test_triton_has_nothing_of_a_model_left_to_complete(loaded: Loaded) -> None:
+def test_triton_completes_nothing_of_a_model(loaded: Loaded) -> None:
     assert loaded.theirs
     for name, theirs in loaded.theirs.items():
         assert _decided(theirs) == _decided(loaded.ours[name])
 
 
 def _decided(config: ModelConfig) -> dict[str, Any]:
-    """What a model is; without what Triton writes down of its own defaults."""
+    """A model's configuration without Triton's own defaults."""
     found: dict[str, Any] = json_format.MessageToDict(config, preserving_proto_field_name=True)
     for key in ("runtime", "default_model_filename"):
         found.pop(key, None)
@@ -163,7 +163,7 @@ def _decided(config: ModelConfig) -> dict[str, Any]:
     return found
 
 
-def test_the_sample_has_a_bit_of_everything() -> None:
+def test_the_sample_covers_every_feature() -> None:
     given_ = [model["triton_config"] for model in sample()]
     fields = {key for each in given_ for key, value in each.items() if value}
     assert fields >= {

@@ -1,4 +1,4 @@
-"""What a module is under a configuration, and what of it a server would change or refuse."""
+"""A module's interface under a configuration, and settings that a server would change or reject."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ X = {"name": "x", "data_type": "TYPE_FP32", "dims": ["-1"]}
 Y = {**X, "name": "y"}
 
 
-def test_parameters_go_before_what_is_declared(module: Any) -> None:
+def test_parameters_override_declarations(module: Any) -> None:
     path = module("two")
     interface, why = interface_with_parameters(path, {"entry": "twice"}, {"wasm.entry": "square", "other": "x"})
     assert interface is not None and interface.entry == "square" and why is None
@@ -37,7 +37,7 @@ def test_parameters_go_before_what_is_declared(module: Any) -> None:
     assert interface is not None and interface.entry == "twice"
 
 
-def test_why_there_is_no_interface_is_told(module: Any, tmp_path: Path) -> None:
+def test_the_reason_for_a_missing_interface_is_reported(module: Any, tmp_path: Path) -> None:
     path = module("two")
     interface, why = interface_with_parameters(path, {}, {"wasm.entry": "cube"})
     assert interface is None and why is not None and why.startswith(f"{path} exports no function 'cube'")
@@ -51,25 +51,25 @@ def test_the_keys_are_those_of_the_backend_that_describe_a_module() -> None:
     assert set(INTERFACE_KEYS) == described < set(KEYS)
 
 
-def test_a_configuration_that_fits_is_no_trouble(module: Any) -> None:
+def test_a_matching_configuration_has_no_problem(module: Any) -> None:
     assert config_problem(module("echo"), {"input": [X], "output": [Y], "max_batch_size": 8}) is None
     assert config_problem(module("unbatched"), {"input": [X], "output": [Y]}) is None
     assert config_problem(module("add"), {}) is None  # leading dimensions mean nothing to it
     assert config_problem(module("two"), parameter("wasm.entry", "square")) is None
 
 
-def test_what_the_backend_would_refuse_is_trouble(module: Any) -> None:
-    told = config_problem(module("echo"), {"input": [{**X, "name": "z"}], "output": [Y], "max_batch_size": 8})
-    assert told == (
+def test_a_configuration_that_the_backend_would_reject_is_a_problem(module: Any) -> None:
+    reported = config_problem(module("echo"), {"input": [{**X, "name": "z"}], "output": [Y], "max_batch_size": 8})
+    assert reported == (
         "echo.wasm: config.pbtxt does not fit the module: the module has no input 'z' (x);"
         " input 'x' of the module is missing in config.pbtxt"
     )
     assert "parameter wasm.x is unknown" in (config_problem(module("echo"), parameter("wasm.x", "1")) or "")
 
 
-def test_a_batch_size_that_the_server_would_change_is_trouble(module: Any) -> None:
+def test_a_batch_size_that_the_server_would_change_is_a_problem(module: Any) -> None:
     config = {"input": [X], "output": [Y]}
-    told = "max_batch_size is 0, and the module's tensors have a batch dimension: set 1 to 8"
-    assert config_problem(module("echo"), config) == told
-    assert config_problem(module("echo"), {**config, "max_batch_size": 0}) == told
+    reported = "max_batch_size is 0, and the module's tensors have a batch dimension: set 1 to 8"
+    assert config_problem(module("echo"), config) == reported
+    assert config_problem(module("echo"), {**config, "max_batch_size": 0}) == reported
     assert config_problem(module("echo"), {**config, "max_batch_size": 1}) is None

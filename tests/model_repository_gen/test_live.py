@@ -1,4 +1,4 @@
-"""Trying models on a server that is missing, ends, or answers nonsense; a real one is in `test_on_triton`."""
+"""Live validation with a server that is missing, ends, or returns nonsense; `test_on_triton` uses a real one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answers = dict[str, tuple[int, Any]]
 
 
 class FakeTriton:
-    """Answers the repository's requests as a server does that has these states; there is no gRPC behind it."""
+    """An HTTP server that returns these states for requests of the repository index; it has no gRPC endpoint."""
 
     http_url = grpc_url = ""
 
@@ -71,7 +71,7 @@ def report(name: str = "m") -> str:
     return result.report
 
 
-@pytest.mark.parametrize("problem", [MissingPart("there is no server"), TritonFailed("it stopped")])
+@pytest.mark.parametrize("problem", [MissingPart("no server found"), TritonFailed("it stopped")])
 def test_without_a_server_no_model_is_valid(monkeypatch: pytest.MonkeyPatch, problem: PortalisError) -> None:
     def start(*_: object, **__: object) -> None:
         raise problem
@@ -83,14 +83,14 @@ def test_without_a_server_no_model_is_valid(monkeypatch: pytest.MonkeyPatch, pro
     ]
 
 
-def test_a_server_that_ends_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ends_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeTriton, "http_url", "127.0.0.1:1")
     monkeypatch.setattr(tritonserver, "TritonServer", FakeTriton)
     monkeypatch.setattr(triton_client, "load_model", lambda url, name, timeout_s: None)
     assert report().startswith("the server does not respond: ")
 
 
-def test_the_reason_of_each_version_is_told_without_backtrace_and_staging_folder(
+def test_the_reason_of_each_version_is_reported_without_backtrace_and_staging_directory(
     serve: Callable[[Answers], None],
 ) -> None:
     states = [
@@ -105,7 +105,7 @@ def test_the_reason_of_each_version_is_told_without_backtrace_and_staging_folder
     assert report() == "it did not load: in m/3/model.wasm: bad; worse"
 
 
-def test_where_no_version_says_why_the_refusal_does(
+def test_without_a_reason_of_a_version_the_load_error_is_reported(
     serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -116,13 +116,13 @@ def test_where_no_version_says_why_the_refusal_does(
     assert report() == "it did not load: failed to load"
 
 
-def test_a_model_that_vanishes_without_a_word_is_told(serve: Callable[[Answers], None]) -> None:
+def test_a_model_that_disappears_is_reported(serve: Callable[[Answers], None]) -> None:
     serve({"index": (200, [])})
     assert report() == "it did not load: the server reports no reason"
 
 
 @pytest.mark.parametrize(
-    ("message", "valid", "told"),
+    ("message", "valid", "reported"),
     [
         (
             "model 'm' at grpc: ModelInfer RPC doesn't support models with decoupled transaction policy",
@@ -135,8 +135,8 @@ def test_a_model_that_vanishes_without_a_word_is_told(serve: Callable[[Answers],
         ("model 'm' at grpc: /r/m/1/x trapped", False, "version 1 loads but returns an error: m/1/x trapped"),
     ],
 )
-def test_only_a_model_that_streams_need_not_answer(
-    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, message: str, valid: bool, told: str
+def test_only_a_decoupled_model_need_not_return_outputs(
+    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, message: str, valid: bool, reported: str
 ) -> None:
     def infer(*_: object) -> str:
         raise PortalisError(message)
@@ -146,7 +146,7 @@ def test_only_a_model_that_streams_need_not_answer(
     states = [{"name": "m", "version": version, "state": "READY"} for version in ("1", "2")]
     serve({"index": (200, states)})
     (result,) = tried("m")
-    assert (result.valid, result.report) == (valid, told)
+    assert (result.valid, result.report) == (valid, reported)
 
 
 def refusing(problem: PortalisError) -> type:
@@ -168,7 +168,7 @@ def refusing(problem: PortalisError) -> type:
     return Model
 
 
-def test_a_server_that_does_not_answer_has_refused_nothing(
+def test_a_server_that_does_not_respond_is_not_a_rejection(
     serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gone = PortalisError("no server answers at grpc", remediation="Start one.")
@@ -194,7 +194,7 @@ def test_a_server_that_does_not_answer_has_refused_nothing(
         ('platform: "ensemble" ensemble_scheduling { }', "an ensemble cannot have a warm-up sample instead"),
     ],
 )
-def test_a_sample_that_is_refused_is_told_with_what_can_be_done(
+def test_a_rejected_sample_is_reported_with_a_remediation(
     serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: str, remedy: str
 ) -> None:
     refusal = PortalisError("model 'm' at grpc: the guest returned status 3\nwasm backtrace")
@@ -213,7 +213,7 @@ def test_a_sample_that_is_refused_is_told_with_what_can_be_done(
     assert "remediation" not in result.model_dump()
 
 
-def test_a_repository_under_a_path_with_blanks_is_tried_through_a_link(
+def test_a_repository_under_a_path_with_blanks_is_validated_through_a_link(
     serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     started: list[Path] = []
@@ -225,9 +225,7 @@ def test_a_repository_under_a_path_with_blanks_is_tried_through_a_link(
     assert started == [repository]
 
 
-def test_the_user_is_told_of_each_model_that_answers(
-    serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_reported_for_each_model(serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[object, ...]] = []
 
     def infer(*args: object) -> str:
@@ -244,7 +242,7 @@ def test_the_user_is_told_of_each_model_that_answers(
 
 
 @pytest.mark.parametrize(("batching", "sequence"), [("", 0), ("sequence_batching { }", 1)])
-def test_a_model_is_asked_by_its_version_and_its_answer_told(
+def test_a_model_is_called_by_version_and_its_outputs_are_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, batching: str, sequence: int
 ) -> None:
     asked: list[Any] = []
@@ -268,12 +266,12 @@ def test_a_model_is_asked_by_its_version_and_its_answer_told(
     monkeypatch.setattr(triton_client, "RemoteModel", Model)
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.pbtxt").write_text(f'name: "m" max_batch_size: 4 {batching}')
-    told = live._infer("grpc", tmp_path, "m", "3")
-    assert told == "version 3 loads and returns y [1, 2], z [3] in 2.1 ms"
+    reported = live._infer("grpc", tmp_path, "m", "3")
+    assert reported == "version 3 loads and returns y [1, 2], z [3] in 2.1 ms"
     assert asked == [("grpc", "m", {"version": "3", "timeout_s": 60.0}), ({"x": (1, 2)}, sequence)]
 
 
-def test_models_are_loaded_one_after_the_other_by_a_server_with_these_backends(
+def test_models_are_loaded_sequentially_by_a_server_with_these_backends(
     serve: Callable[[Answers], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Any] = []

@@ -1,4 +1,4 @@
-"""Every field of a model's spec, and exactly what config.pbtxt says for it, read back by protobuf (requirements 2.3, 6.3)."""
+"""Every field of a model's spec, and its exact value in config.pbtxt, read back by protobuf (requirements 2.3, 6.3)."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def given(**fields: Any) -> TritonConfiguration:
 
 
 def made(fields: dict[str, Any], *, interface: Interface | None = INTERFACE, **declared: Any) -> ModelConfig:
-    said = ModuleInterface.model_validate_json(json.dumps(declared))
-    return build_model_config(ModelSource(name="m", interface=interface, declared=said), given(**fields))
+    interface_keys = ModuleInterface.model_validate_json(json.dumps(declared))
+    return build_model_config(ModelSource(name="m", interface=interface, declared=interface_keys), given(**fields))
 
 
 def says(config: ModelConfig, text: str) -> None:
@@ -272,7 +272,7 @@ def test_the_table_has_every_field_of_a_model() -> None:
 @pytest.mark.parametrize(
     "data_type", ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BF16", "STRING", "BYTES"]
 )  # fmt: skip
-def test_each_data_type_has_its_name_with_triton(data_type: str) -> None:
+def test_each_data_type_has_its_triton_name(data_type: str) -> None:
     config = made({"inputs": [{**X, "data_type": data_type}]})
     named = "TYPE_STRING" if data_type in ("STRING", "BYTES") else f"TYPE_{data_type}"
     assert f"data_type: {named}\n" in to_text(config)
@@ -289,13 +289,13 @@ def test_each_data_type_has_its_name_with_triton(data_type: str) -> None:
         "BATCH_ITEM_SHAPE_FLATTEN",
     ],
 )
-def test_each_kind_of_batch_input_is_what_it_is_called(kind: str) -> None:
+def test_each_kind_of_batch_input_keeps_its_name(kind: str) -> None:
     added = {"kind": kind, "target_name": ["N"], "data_type": "FP32", "source_input": ["x"]}
     (found,) = made({**CUSTOM, "batch_inputs": [added]}).batch_input
     assert found.DESCRIPTOR.fields_by_name["kind"].enum_type.values_by_number[found.kind].name == kind
 
 
-def test_what_the_spec_says_of_a_module_becomes_parameters_that_the_models_own_go_before() -> None:
+def test_declared_interface_keys_become_parameters_that_the_models_own_override() -> None:
     declared: dict[str, Any] = {
         "entry": "f",
         "convention": "gufunc",
@@ -314,7 +314,7 @@ def test_what_the_spec_says_of_a_module_becomes_parameters_that_the_models_own_g
     }
 
 
-def test_controls_and_states_of_sequences_are_no_inputs_and_outputs() -> None:
+def test_controls_and_states_of_sequences_are_not_inputs_or_outputs() -> None:
     tensors = [{"name": name, "dtype": "FP32", "dims": [1]} for name in ("x", "S", "a", "b")]
     entry = {"entry": "f", "convention": "dlpack", "max_batch_size": 0}
     interface = Interface.from_json({**entry, "inputs": tensors[:3], "outputs": tensors[2:]}, where="the test")
@@ -326,13 +326,13 @@ def test_controls_and_states_of_sequences_are_no_inputs_and_outputs() -> None:
     assert config.max_batch_size == 0
 
 
-def test_a_module_without_an_interface_has_what_the_spec_says() -> None:
+def test_a_module_without_an_interface_has_the_tensors_of_the_spec() -> None:
     config = made({"inputs": [X], "outputs": [Y]}, interface=None)
     parts = {**PARTS, "batch": "max_batch_size: 0", "scheduler": "", "inputs": X_TEXT + "}", "outputs": Y_TEXT + "}"}
     says(config, " ".join(parts.values()))
 
 
-def test_an_ensemble_chains_models_that_its_steps_name_as_modules_or_as_models() -> None:
+def test_steps_of_an_ensemble_name_modules_or_models() -> None:
     fields = {
         "name": "chain",
         "max_batch_size": 4,

@@ -1,4 +1,4 @@
-"""Which models are made of a package, what their artifacts tell, and what is refused before anything is written."""
+"""Models of a package: their configurations, their artifacts, and the errors before files are written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_only_module_has_the_name_of_the_package_s_model(tmp_path: Path) -> 
     assert list(jobs.Written(jobs.make(tmp_path, own, model_name="shared")).models) == ["own"]
 
 
-def test_a_module_s_interface_from_the_spec_becomes_the_models(tmp_path: Path) -> None:
+def test_a_modules_interface_from_the_spec_is_used_for_its_model(tmp_path: Path) -> None:
     written = jobs.Written(jobs.make(tmp_path, {"path": "double", "interface": KERNEL}))
     config = written.config("demo_double")
     assert [tensor.name for tensor in (*config.input, *config.output)] == ["x", "y"]
@@ -56,7 +56,7 @@ def test_a_module_s_interface_from_the_spec_becomes_the_models(tmp_path: Path) -
     assert config.parameters["wasm.signature"].string_value == "(n)->(n)"
 
 
-def test_parameters_of_the_backend_say_what_a_module_is(tmp_path: Path) -> None:
+def test_parameters_of_the_backend_declare_the_interface(tmp_path: Path) -> None:
     two = {"path": "two", "triton_config": {"backend_parameters": {"wasm.entry": "square"}}}
     assert jobs.Written(jobs.make(tmp_path, two)).config("demo_two").parameters["wasm.entry"].string_value == "square"
     over = {**two, "interface": {"entry": "twice"}}
@@ -77,14 +77,14 @@ def test_parameters_of_the_backend_say_what_a_module_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["auto", "native", "python"])
-def test_each_model_may_choose_its_engine(tmp_path: Path, engine: str) -> None:
+def test_each_model_can_select_its_engine(tmp_path: Path, engine: str) -> None:
     chosen = {"path": "two", "triton_config": {"backend_parameters": {"wasm.entry": "square", "wasm.engine": engine}}}
     written = jobs.Written(jobs.make(tmp_path, chosen, "echo"))
     assert written.config("demo_two").parameters["wasm.engine"].string_value == engine
     assert "wasm.engine" not in written.config("demo_echo").parameters
 
 
-def test_the_target_can_be_left_out(tmp_path: Path) -> None:
+def test_the_target_can_be_disabled(tmp_path: Path) -> None:
     spec = jobs.make(tmp_path, "echo")
     assert target.skip_reason(spec) is None
     assert (
@@ -93,7 +93,7 @@ def test_the_target_can_be_left_out(tmp_path: Path) -> None:
     )
 
 
-def test_an_opaque_module_is_an_error_beside_the_models_of_others(tmp_path: Path) -> None:
+def test_a_module_without_an_interface_is_an_error_and_the_others_are_built(tmp_path: Path) -> None:
     written = jobs.Written(jobs.make(tmp_path, "opaque", "echo"))
     assert list(written.models) == ["demo_echo"]
     assert refused(written).startswith(f"model 'demo_opaque' would not load: {tmp_path / 'opaque.wasm'}: the entry 'f'")
@@ -104,7 +104,7 @@ def test_an_opaque_module_is_an_error_beside_the_models_of_others(tmp_path: Path
     assert all(not path.startswith("demo_opaque") for path in written.files())
 
 
-def test_an_opaque_module_is_a_model_of_a_custom_backend_that_knows_it(tmp_path: Path) -> None:
+def test_a_module_without_an_interface_can_be_a_model_of_a_custom_backend(tmp_path: Path) -> None:
     tensors = {"inputs": [TENSOR], "outputs": [{**TENSOR, "name": "y"}]}
     custom = {"path": "opaque", "triton_config": {"platform": {"Custom": "mine"}, **tensors}}
     written = jobs.Written(jobs.make(tmp_path, custom))
@@ -114,7 +114,7 @@ def test_an_opaque_module_is_a_model_of_a_custom_backend_that_knows_it(tmp_path:
     assert "would not load" in refused(jobs.Written(jobs.make(tmp_path, half, "echo")))
 
 
-def test_nothing_made_is_one_error_with_all_reasons(tmp_path: Path) -> None:
+def test_without_any_model_one_error_lists_all_reasons(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="^model 'demo_opaque' would not load") as alone:
         jobs.Written(jobs.make(tmp_path, "opaque"))
     assert alone.value.details is not None
@@ -161,7 +161,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_would_not_load_is_refused_before_it_is_written(tmp_path: Path, name: str) -> None:
+def test_a_model_that_would_not_load_is_rejected_before_files_are_written(tmp_path: Path, name: str) -> None:
     fields, why = WRONG[name]
     written = jobs.Written(jobs.make(tmp_path, "add", {"path": "echo", "triton_config": fields}))
     assert refused(written).startswith("model 'demo_echo' would not load: ")
@@ -169,7 +169,7 @@ def test_what_would_not_load_is_refused_before_it_is_written(tmp_path: Path, nam
     assert list(written.models) == ["demo_add"]
 
 
-def test_all_that_is_wrong_with_a_model_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_model_are_reported_together(tmp_path: Path) -> None:
     fields = {"instance_groups": [{"kind": "CPU", "gpus": [0]}], "backend_parameters": {"wasm.thread": "2"}}
     written = jobs.Written(jobs.make(tmp_path, "add", {"path": "echo", "triton_config": fields}))
     details = written.made.errors[0].details
@@ -180,7 +180,7 @@ def test_all_that_is_wrong_with_a_model_is_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_reshape_to_what_the_module_takes_is_fine(tmp_path: Path) -> None:
+def test_a_reshape_to_the_modules_shape_is_valid(tmp_path: Path) -> None:
     reshaped = {"inputs": [{**TENSOR, "dims": [2, 2], "reshape": [4]}]}
     assert jobs.Written(jobs.make(tmp_path, "unbatched", **reshaped)).models["demo_unbatched"].validated
 
@@ -202,20 +202,20 @@ def test_an_ensemble_chains_the_models_of_modules(tmp_path: Path) -> None:
     assert written.models["chain"].validated
 
 
-def test_an_ensemble_of_what_could_not_be_made_is_an_error(tmp_path: Path) -> None:
+def test_an_ensemble_of_a_model_that_could_not_be_built_is_an_error(tmp_path: Path) -> None:
     ensembles = [chain(step("opaque", "in", "out")), chain(step("chain", "in", "out"), name="outer")]
     written = jobs.Written(jobs.make(tmp_path, "opaque", "echo", ensembles=ensembles))
-    told = written.errors()
-    assert told[1] == "model 'chain' would not load: its model 'demo_opaque' could not be built"
-    assert told[2].startswith("model 'outer' is not valid by Triton's rules: ")
-    assert "the repository has no model 'chain' that can be loaded" in told[2]
+    reported = written.errors()
+    assert reported[1] == "model 'chain' would not load: its model 'demo_opaque' could not be built"
+    assert reported[2].startswith("model 'outer' is not valid by Triton's rules: ")
+    assert "the repository has no model 'chain' that can be loaded" in reported[2]
     assert not written.models["outer"].validated
     assert (written.models["outer"].validation_report or "").startswith(
         "static: ensemble_scheduling.step[0].model_name"
     )
 
 
-def test_an_ensemble_whose_tensors_do_not_connect_is_refused(tmp_path: Path) -> None:
+def test_an_ensemble_whose_tensors_do_not_connect_is_rejected(tmp_path: Path) -> None:
     written = jobs.Written(jobs.make(tmp_path, "echo", ensembles=[chain(step("echo", "nowhere", "out"))]))
     assert refused(written).startswith(
         "model 'chain' would not load: input[0].name: no step uses the ensemble's input 'in'"
@@ -258,7 +258,7 @@ def test_hostile_text_in_tensors_and_parameters_is_data(tmp_path: Path, text: st
 
 
 @pytest.mark.parametrize("name", ["naïve-模型-🦀", "a:b", "a@b", "50%", "x,y=z+1", "x" * 200])
-def test_a_strange_name_that_is_a_folder_name_is_data(tmp_path: Path, name: str) -> None:
+def test_a_strange_name_that_is_a_directory_name_is_data(tmp_path: Path, name: str) -> None:
     spec = jobs.make(tmp_path, "echo", model_name=name)
     assert list(target.spec_problems(spec)) == []
     written = jobs.Written(spec)

@@ -1,4 +1,4 @@
-"""What the report says of each model: valid or not, how that was found out, and what a user is told of it."""
+"""The validation result of each model, its report, and the errors and warnings for the user."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def made_in(folder: Path, *modules: Any, live: bool = False, **triton: Any) -> t
     return job, made
 
 
-def test_a_sound_model_is_valid_and_says_how_that_is_known(tmp_path: Path) -> None:
+def test_a_valid_model_has_a_validation_report(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo")
     assert [model.validated for model in made.artifacts.triton_models] == [False]
     found = model_checks.check_models(job, made)
@@ -42,7 +42,7 @@ def test_a_sound_model_is_valid_and_says_how_that_is_known(tmp_path: Path) -> No
     assert found.warnings == ()
 
 
-def test_a_file_that_was_spoiled_is_found(tmp_path: Path) -> None:
+def test_a_damaged_file_is_found(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo", "add")
     (job.staging / REPOSITORY / "demo_add" / "1" / "model.wasm").unlink()
     found = model_checks.check_models(job, made)
@@ -57,7 +57,7 @@ def test_a_file_that_was_spoiled_is_found(tmp_path: Path) -> None:
     assert add.validation_report == f"static: {why}"
 
 
-def test_what_triton_passes_over_is_a_warning_and_no_error(tmp_path: Path) -> None:
+def test_a_setting_that_triton_ignores_is_a_warning(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "unbatched", dynamic_batching={}, instance_groups=[{"passive": True}])
     found = model_checks.check_models(job, made)
     assert [model.validated for model in found.artifacts.triton_models] == [True]
@@ -81,21 +81,21 @@ def test_what_triton_passes_over_is_a_warning_and_no_error(tmp_path: Path) -> No
     assert found.errors == ()
 
 
-def test_a_version_kept_that_does_not_fit_the_new_configuration_is_an_error(tmp_path: Path) -> None:
+def test_a_kept_version_that_does_not_match_the_new_configuration_is_an_error(tmp_path: Path) -> None:
     policy = {"policy": "All"}
     job, made = made_in(tmp_path, "echo", model_version=2, version_policy=policy)
     folder = job.staging / REPOSITORY / "demo_echo"
     (folder / "1").mkdir()
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["add"])
     found = model_checks.check_models(job, made)
-    (told,) = (error.message for error in found.errors)
-    assert "version 1, which was kept, would not load: model.wasm: entry 'add'" in told
+    (reported,) = (error.message for error in found.errors)
+    assert "version 1, which was kept, would not load: model.wasm: entry 'add'" in reported
     assert not found.artifacts.triton_models[0].validated
     (folder / "1" / "model.wasm").write_bytes(jobs.MODULES["echo"])
     assert model_checks.check_models(job, made).errors == ()
 
 
-def test_a_version_that_is_not_served_need_not_fit(tmp_path: Path) -> None:
+def test_a_version_that_is_not_served_need_not_match(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo", model_version=2)
     folder = job.staging / REPOSITORY / "demo_echo"
     (folder / "1").mkdir()
@@ -103,12 +103,12 @@ def test_a_version_that_is_not_served_need_not_fit(tmp_path: Path) -> None:
     assert model_checks.check_models(job, made).errors == ()
 
 
-def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
+def test_only_valid_models_are_validated_on_a_server_which_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, made = made_in(tmp_path, "echo", "add", "unbatched", live=True)
     (job.staging / REPOSITORY / "demo_add" / "1" / "model.wasm").unlink()
-    said: list[str] = []
+    reports: list[str] = []
     asked: list[list[str]] = []
 
     def answers(repository: Path, models: list[str], say: Any) -> list[ValidationResult]:
@@ -118,9 +118,9 @@ def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
         return [ValidationResult(name=name, check="live", valid=valid, report=text) for name, valid, text in verdicts]
 
     monkeypatch.setattr(model_checks, "validate_on_triton", answers)
-    found = model_checks.check_models(replace(job, report=said.append), made)
+    found = model_checks.check_models(replace(job, report=reports.append), made)
     assert asked == [["demo_echo", "demo_unbatched"]]
-    assert said == ["starting Triton with 2 models"]
+    assert reports == ["starting Triton with 2 models"]
     echo, add, unbatched = found.artifacts.triton_models
     assert (echo.validated, add.validated, unbatched.validated) == (True, False, False)
     assert echo.validation_report == f"static: {SOUND}\nlive: it answers"
@@ -129,14 +129,14 @@ def test_a_server_is_asked_for_the_sound_models_only_and_its_word_counts(
     assert [result.check for result in found.validation_results] == ["static"] * 3 + ["live"] * 2
 
 
-def test_no_server_is_started_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server_is_started_without_a_valid_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, made = made_in(tmp_path, "echo", live=True)
     (job.staging / REPOSITORY / "demo_echo" / "1" / "model.wasm").unlink()
     monkeypatch.setattr(model_checks, "validate_on_triton", lambda *_: pytest.fail("a server was asked"))
     assert not model_checks.check_models(job, made).artifacts.triton_models[0].validated
 
 
-def test_what_was_told_before_is_kept(tmp_path: Path) -> None:
+def test_earlier_results_are_kept(tmp_path: Path) -> None:
     job, made = made_in(tmp_path, "echo", "opaque")
     earlier = ValidationResult(name="other", check="static", valid=True, report="")
     found = model_checks.check_models(job, replace(made, validation_results=(earlier,)))

@@ -1,4 +1,4 @@
-"""Packages through the pipeline and onto a real Triton: what the report says of each model, and what the models answer."""
+"""Packages on a real Triton, through the pipeline: the report on each model, and the models' outputs."""
 
 from __future__ import annotations
 
@@ -120,14 +120,14 @@ def models(first: PackagingAgentOutput) -> dict[str, TritonModelArtifact]:
         *("inner", "chain"),
     ],
 )
-def test_a_model_that_answers_is_validated(models: dict[str, TritonModelArtifact], name: str) -> None:
+def test_a_model_that_returns_outputs_is_validated(models: dict[str, TritonModelArtifact], name: str) -> None:
     assert models[name].validated, models[name].validation_report
     static, live = (models[name].validation_report or "").splitlines()
     assert static == "static: config.pbtxt is readable, its files exist, and Triton's rules are met"
     assert live.startswith("live: version 1 loads and answers ")
 
 
-def test_a_module_that_traps_on_zeros_is_not_validated_and_the_report_says_so(
+def test_a_module_that_traps_on_zeros_is_reported_as_not_validated(
     first: PackagingAgentOutput, models: dict[str, TritonModelArtifact]
 ) -> None:
     assert not models["demo_invert"].validated
@@ -143,7 +143,7 @@ def test_a_module_that_traps_on_zeros_is_not_validated_and_the_report_says_so(
     assert "triton_config.warmup" in error.remediation.summary
 
 
-def test_a_model_that_triton_refuses_is_not_validated(models: dict[str, TritonModelArtifact]) -> None:
+def test_a_model_that_triton_rejects_is_not_validated(models: dict[str, TritonModelArtifact]) -> None:
     assert not models["demo_elsewhere"].validated
     assert "live: it did not load: " in (models["demo_elsewhere"].validation_report or "")
     assert "invalid or unsupported gpu id 99" in (models["demo_elsewhere"].validation_report or "")
@@ -209,21 +209,21 @@ def ask(server: TritonServer, name: str, version_: str = "", **inputs: np.ndarra
     return answer
 
 
-def test_both_versions_answer_where_the_policy_serves_them(server: TritonServer) -> None:
+def test_both_versions_return_outputs_if_the_policy_serves_them(server: TritonServer) -> None:
     x = np.array([[1.5, 2]], F32)
     assert [ask(server, "demo_add", version, a=x, b=x) for version in "12"] == [[[3.0, 4.0]]] * 2
     assert [ask(server, "demo_unbatched", version, x=x[0]) for version in "12"] == [[1.5, 2.0]] * 2
 
 
-def test_a_version_that_is_kept_and_not_served_is_a_warning(
+def test_a_kept_version_that_is_not_served_is_a_warning(
     second: PackagingAgentOutput, server: TritonServer, folder: Path
 ) -> None:
-    told = [warning.message for warning in second.diagnostics.warnings]
+    reported = [warning.message for warning in second.diagnostics.warnings]
     expected = [
         f"version 1 of model 'demo_{name}' is in the repository, but its version policy does not serve it"
         for name in ("echo", "sequence")
     ]
-    assert told == expected
+    assert reported == expected
     assert second.status is Status.Success
     assert (folder / "out" / REPOSITORY / "demo_echo/1/model.wasm").is_file()
     x = np.zeros((1, 1), F32)
@@ -232,7 +232,7 @@ def test_a_version_that_is_kept_and_not_served_is_a_warning(
         ask(server, "demo_echo", "1", x=x)
 
 
-def test_an_ensemble_of_packaged_modules_gives_the_right_numbers(server: TritonServer) -> None:
+def test_an_ensemble_of_packaged_modules_returns_the_right_numbers(server: TritonServer) -> None:
     assert ask(server, "chain", "", **{"in": np.array([[1, -2.5], [3, 4]], F32)}) == [[2.0, -5.0], [6.0, 8.0]]
 
 
@@ -241,7 +241,7 @@ def test_a_custom_backend_serves_the_model(server: TritonServer) -> None:
     assert ask(server, "demo_opaque", x=np.zeros(1, F32)) == [size, 2.5]
 
 
-def test_a_module_is_told_of_its_sequence_by_the_controls(server: TritonServer) -> None:
+def test_controls_pass_the_state_of_the_sequence_to_a_module(server: TritonServer) -> None:
     import tritonclient.grpc as grpc
 
     client = grpc.InferenceServerClient(server.grpc_url)
@@ -260,7 +260,7 @@ def test_a_module_is_told_of_its_sequence_by_the_controls(server: TritonServer) 
     assert send(5, 43, start=True, end=True) == [5, 43, 1]
 
 
-def test_the_call_that_the_guide_has_for_a_sequence_is_answered(server: TritonServer) -> None:
+def test_the_guides_call_for_a_sequence_works(server: TritonServer) -> None:
     x = ApiTensor(name="x", datatype="FP32", shape=(1,))
     y = ApiTensor(name="y", datatype="FP32", shape=(3,))
     model = ApiModel(
@@ -274,7 +274,7 @@ def test_the_call_that_the_guide_has_for_a_sequence_is_answered(server: TritonSe
         assert json.load(answer)["outputs"][0]["data"] == [0.5, 1.0, 1.0]
 
 
-def test_a_python_model_needs_no_backend_but_tritons_own(
+def test_a_python_model_needs_only_tritons_own_backend(
     folder: Path, server: TritonServer, wasm_backends: Path, tmp_path: Path
 ) -> None:
     backends, lines = tmp_path / "backends", list[str]()

@@ -1,4 +1,4 @@
-"""Settings of the whole package apply to the models that can have them, and the report says which are without."""
+"""Settings of the package apply to the models that support them; the report lists the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTROLS = {
 WARM = {"name": "w", "inputs": {"x": {"data_type": "FP32", "dims": [1], "zero_data": True}}}
 
 
-def told(written: jobs.Written) -> list[str]:
+def reported(written: jobs.Written) -> list[str]:
     return [warning.message for warning in written.made.warnings]
 
 
@@ -40,7 +40,7 @@ def test_preferred_batch_sizes_reach_the_models_that_batch(tmp_path: Path) -> No
     echo = settings(written, "demo_echo")["dynamic_batching"]  # it takes 8 rows
     assert (echo["preferred_batch_size"], echo["max_queue_delay_microseconds"]) == ([4, 8], "100")
     assert "dynamic_batching" not in settings(written, "demo_unbatched")
-    part, none = told(written)
+    part, none = reported(written)
     assert part.startswith(
         "triton_config.dynamic_batching applies to model 'demo_echo' in part (without preferred_batch_size 16): "
     )
@@ -70,13 +70,13 @@ def test_preferred_batch_sizes_reach_the_models_that_batch(tmp_path: Path) -> No
     ],
     ids=["sequences", "warm-up", "batch size", "cache", "two schedulers"],
 )
-def test_a_setting_that_a_module_cannot_have_is_left_out_of_its_model(
+def test_an_unsupported_setting_is_dropped_for_its_model(
     tmp_path: Path, modules: tuple[Any, ...], setting: dict[str, Any], without: str, field: str
 ) -> None:
     written = jobs.Written(jobs.make(tmp_path, *modules, **setting))
     assert len(written.models) == 2, written.made.errors
     assert written.made.errors == ()
-    (warning,) = told(written)
+    (warning,) = reported(written)
     assert warning.startswith(f"triton_config.{next(iter(setting))} does not apply to model {without!r}: ")
     assert not warning.endswith(": ")
     for name, model in written.models.items():
@@ -84,23 +84,23 @@ def test_a_setting_that_a_module_cannot_have_is_left_out_of_its_model(
         assert model.validated, model.validation_report
 
 
-def test_a_batch_size_above_a_module_s_own_is_lowered_to_that(tmp_path: Path) -> None:
+def test_a_batch_size_above_a_modules_own_is_lowered_to_it(tmp_path: Path) -> None:
     written = jobs.Written(jobs.make(tmp_path, "add", "echo", max_batch_size=32))
     assert [model.max_batch_size for model in written.models.values()] == [32, 8]
-    (warning,) = told(written)
+    (warning,) = reported(written)
     assert "max_batch_size applies to model 'demo_echo' in part (8 instead of 32): " in warning
 
 
-def test_one_parameter_that_a_module_cannot_have_does_not_take_the_others(tmp_path: Path) -> None:
+def test_an_unsupported_parameter_does_not_drop_the_others(tmp_path: Path) -> None:
     parameters = {"wasm.entry": "square", "wasm.timeout_ms": "500"}
     written = jobs.Written(jobs.make(tmp_path, "two", "echo", backend_parameters=parameters))
     assert set(settings(written, "demo_two")["parameters"]) == {"wasm.entry", "wasm.timeout_ms"}
     assert set(settings(written, "demo_echo")["parameters"]) == {"wasm.timeout_ms"}
-    (warning,) = told(written)
+    (warning,) = reported(written)
     assert "in part (without wasm.entry)" in warning
 
 
-def test_what_a_module_says_itself_is_an_error_of_that_module(tmp_path: Path) -> None:
+def test_an_unsupported_setting_of_the_module_itself_is_an_error(tmp_path: Path) -> None:
     own = {"path": "unbatched", "triton_config": {"dynamic_batching": {"preferred_batch_size": [4]}}}
     written = jobs.Written(jobs.make(tmp_path, "add", own, dynamic_batching={"preferred_batch_size": [8]}))
     assert list(written.models) == ["demo_add"]
@@ -108,12 +108,12 @@ def test_what_a_module_says_itself_is_an_error_of_that_module(tmp_path: Path) ->
     assert "demo_unbatched" in error.message and "preferred_batch_size" in error.message
 
 
-def test_a_setting_of_the_only_module_is_its_own(tmp_path: Path) -> None:
+def test_the_packages_settings_are_those_of_its_only_module(tmp_path: Path) -> None:
     made = jobs.run(jobs.make(tmp_path, "unbatched", dynamic_batching={"preferred_batch_size": [4]}))
     assert made.status is Status.Failure
 
 
-def test_a_setting_that_applies_to_no_module_is_no_success(tmp_path: Path) -> None:
+def test_a_setting_that_applies_to_no_module_is_an_error(tmp_path: Path) -> None:
     spec = jobs.make(
         tmp_path, "unbatched", {"path": "unbatched", "name": "other"}, dynamic_batching={"preferred_batch_size": [4]}
     )
@@ -125,12 +125,12 @@ def test_a_setting_that_applies_to_no_module_is_no_success(tmp_path: Path) -> No
     assert len(made.diagnostics.warnings) == 2
 
 
-def test_two_settings_that_a_module_cannot_have_are_both_told(tmp_path: Path) -> None:
+def test_two_unsupported_settings_are_both_reported(tmp_path: Path) -> None:
     written = jobs.Written(
         jobs.make(tmp_path, "echo", "cat", "unbatched", warmup=[WARM], dynamic_batching={"preferred_batch_size": [8]})
     )
     assert len(written.models) == 3 and written.made.errors == ()
-    found = [(each.split(" ")[0], each.split("'")[1]) for each in told(written)]
+    found = [(each.split(" ")[0], each.split("'")[1]) for each in reported(written)]
     assert found == [
         ("triton_config.warmup", "demo_cat"),
         ("triton_config.dynamic_batching", "demo_unbatched"),

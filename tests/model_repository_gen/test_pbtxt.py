@@ -1,4 +1,4 @@
-"""The text of a config.pbtxt: stable, whole, and read with errors that name the line."""
+"""The text of a config.pbtxt: stable, complete, and parsed with errors that name the line."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def _fields(descriptor: Any, depth: int) -> st.SearchStrategy[dict[str, Any]]:
     @st.composite
     def some(draw: st.DrawFn) -> dict[str, Any]:
         names = draw(st.lists(st.sampled_from(sorted(chosen)), unique=True, max_size=4)) if chosen else []
-        taken: set[str] = set()
+        used: set[str] = set()
         values = {}
         for name in names:
-            if oneofs.get(name) in taken:
+            if oneofs.get(name) in used:
                 continue
-            taken |= {oneofs[name]} if name in oneofs else set()
+            used |= {oneofs[name]} if name in oneofs else set()
             values[name] = draw(chosen[name])
         return values
 
@@ -103,7 +103,7 @@ def _fill(message: Any, values: dict[str, Any]) -> None:
 
 
 @given(values=_fields(model_config_schema().ModelConfig.DESCRIPTOR, DEPTH))
-def test_any_configuration_is_read_back_as_it_was_and_printed_the_same_again(values: dict[str, Any]) -> None:
+def test_any_configuration_survives_a_round_trip_and_prints_the_same_text(values: dict[str, Any]) -> None:
     config = new_config()
     _fill(config, values)
     for show in (True, False):
@@ -113,7 +113,7 @@ def test_any_configuration_is_read_back_as_it_was_and_printed_the_same_again(val
     assert f"max_batch_size: {config.max_batch_size}\n" in to_text(config)
 
 
-def test_no_batching_is_said_in_the_text_where_the_field_belongs() -> None:
+def test_a_zero_batch_size_is_printed_in_its_place() -> None:
     config = new_config(name="m", backend="wasm", input=[{"name": "max_batch_size: 1\nmax_batch_size: 1"}])
     lines = to_text(config).splitlines()
     assert lines[:2] == ['name: "m"', "max_batch_size: 0"]
@@ -127,7 +127,7 @@ def test_text_is_utf_8_with_quotes_and_control_characters_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "expected"),
     [
         ('backend: "wasm"\nmax_batch: 4', 2, 'no field named "max_batch"'),
         ("input { data_type: TYPE_FP33 }", 1, "no value named TYPE_FP33"),
@@ -138,21 +138,21 @@ def test_text_is_utf_8_with_quotes_and_control_characters_escaped() -> None:
         ('name: "open', 1, "missing ending quote"),
     ],
 )
-def test_text_that_triton_would_not_read_is_told_with_its_line(text: str, line: int, said: str) -> None:
+def test_text_that_triton_would_not_parse_is_reported_with_its_line(text: str, line: int, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
         from_text(text, source="m/config.pbtxt")
     assert caught.value.message.startswith(f"m/config.pbtxt, line {line}: ")
-    assert said in caught.value.message
+    assert expected in caught.value.message
     assert caught.value.remediation
 
 
 @given(st.text(max_size=60))
-def test_any_other_text_is_read_or_refused_with_our_error(text: str) -> None:
+def test_any_other_text_is_parsed_or_raises_a_usage_error(text: str) -> None:
     with contextlib.suppress(UsageError):
         assert from_text(text) == from_text(to_text(from_text(text)))
 
 
-def test_a_file_that_is_missing_or_not_utf_8_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_one_that_is_not_utf_8_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read .*config.pbtxt: No such file"):
         read_config(tmp_path / "config.pbtxt")
     (tmp_path / "config.pbtxt").write_bytes(b'backend: "wasm"\nname: "\xff"\n')
@@ -185,7 +185,7 @@ def anew() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("anew")
-def test_without_tritonclient_it_says_which_extra_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tritonclient_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPart, match="tritonclient is not installed") as caught:
         new_config()
@@ -193,7 +193,7 @@ def test_without_tritonclient_it_says_which_extra_has_it(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("anew")
-def test_without_protobuf_it_says_which_extra_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_protobuf_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
     with pytest.raises(MissingPart, match="requires protobuf") as caught:
         new_config()

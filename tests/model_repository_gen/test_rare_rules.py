@@ -19,23 +19,23 @@ from tests.model_repository_gen.cases import Case, write
 from tests.model_repository_gen.test_samples import spec, warmed
 
 
-def told(text: str) -> list[str]:
+def reported(text: str) -> list[str]:
     return [str(problem) for problem in check_model_config(from_text(text))]
 
 
-def test_a_step_for_a_version_that_cannot_be_is_an_error() -> None:
+def test_a_step_with_an_invalid_version_is_an_error() -> None:
     step = cases.step("q:x r:y", "s:z", version=-2)
-    assert any("expected a version of 1 or more, or -1, got -2" in each for each in told(cases.ensemble(step)))
+    assert any("expected a version of 1 or more, or -1, got -2" in each for each in reported(cases.ensemble(step)))
 
 
-def test_the_python_runtime_of_wasm_is_chosen_by_a_parameter_not_by_the_runtime() -> None:
+def test_a_parameter_selects_the_engine_of_wasm_not_the_runtime_field() -> None:
     """Whichever of a backend's two runtimes Triton loads first can run all models of the backend."""
-    (said,) = told('runtime: "model.py" ' + cases.BATCHED)
-    assert said == (
+    (problem,) = reported('runtime: "model.py" ' + cases.BATCHED)
+    assert problem == (
         "runtime: 'model.py' can become the runtime of the server's other 'wasm' models, too. Remove it: the"
         " parameter wasm.engine selects what runs a module."
     )
-    assert told(cases.IN_PYTHON) == []
+    assert reported(cases.IN_PYTHON) == []
 
 
 def test_a_missing_file_of_another_backend_is_a_warning(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_kind_that_protobuf_does_not_know_is_an_error() -> None:
 
 def test_a_format_of_tensorrt_needs_three_dims() -> None:
     tensor = 'name: "x" data_type: TYPE_FP32 dims: 1 is_non_linear_format_io: true'
-    assert any("expected 3 dims" in each for each in told(f'platform: "tensorrt_plan" input {{ {tensor} }}'))
+    assert any("expected 3 dims" in each for each in reported(f'platform: "tensorrt_plan" input {{ {tensor} }}'))
 
 
 def test_a_batch_output_of_an_unknown_kind_is_an_error() -> None:
@@ -69,7 +69,7 @@ def test_a_model_that_leaves_its_dims_to_the_backend_is_not_compared(tmp_path: P
     assert check_repository(tmp_path)["e"] == []
 
 
-def test_a_model_that_may_batch_after_all_meets_an_ensemble_that_does(tmp_path: Path) -> None:
+def test_a_model_that_the_server_might_batch_matches_an_ensemble_that_batches(tmp_path: Path) -> None:
     io = "".join(
         f'{side} {{ name: "{n}" data_type: TYPE_FP32 dims: 1 }} ' for side, n in (("input", "q"), ("output", "s"))
     )
@@ -87,12 +87,12 @@ def test_a_model_that_may_batch_after_all_meets_an_ensemble_that_does(tmp_path: 
         ('input_data_file: "a"', "data from warmup/a"),
     ],
 )
-def test_what_a_sample_is_told_as(source: str, content: str) -> None:
+def test_the_data_of_a_sample_is_described(source: str, content: str) -> None:
     config = from_text(warmed("FP32", "[2]", source))
     assert describe_sample(config, [spec("x")], {"x": np.zeros(2, np.float32)}) == f"x FP32 [2] of {content}"
 
 
-def test_a_configuration_that_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pbtxt, "MAX_BYTES", 10)
     path = tmp_path / "config.pbtxt"
     path.write_text('backend: "wasm"')

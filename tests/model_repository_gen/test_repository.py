@@ -1,4 +1,4 @@
-"""The files of a model: what lies where, what is copied beside it, and which versions are taken over."""
+"""The files of a model: their paths, the copied data files, and the versions of previous runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_model_is_a_configuration_and_a_version_with_the_module(tmp_path: Path
     assert written.config("demo_echo").name == "demo_echo"
 
 
-def test_a_python_model_carries_the_runtime_along(tmp_path: Path) -> None:
+def test_a_python_model_contains_the_runtime(tmp_path: Path) -> None:
     written = jobs.Written(jobs.make(tmp_path, "echo", platform="Python"))
     version = written.repository / "demo_echo" / "1"
     assert (version / "model.wasm").read_bytes() == jobs.MODULES["echo"]
@@ -33,7 +33,7 @@ def test_a_python_model_carries_the_runtime_along(tmp_path: Path) -> None:
     assert written.models["demo_echo"].platform == "python"
 
 
-def test_the_repository_lies_where_the_spec_says(tmp_path: Path) -> None:
+def test_the_repository_is_at_the_path_of_the_spec(tmp_path: Path) -> None:
     written = jobs.Written(jobs.make(tmp_path, "echo", model_repository_path="serving/models"))
     artifact = written.models["demo_echo"]
     out = tmp_path / "out"
@@ -43,7 +43,7 @@ def test_the_repository_lies_where_the_spec_says(tmp_path: Path) -> None:
     assert all(Path(path).is_file() for path in (artifact.config_pbtxt_path, *artifact.wasm_model_paths))
 
 
-def test_label_files_warm_up_data_and_first_states_are_copied_where_triton_looks(tmp_path: Path) -> None:
+def test_label_files_warm_up_data_and_initial_states_are_copied_to_tritons_directories(tmp_path: Path) -> None:
     for name in ("labels.txt", "x.raw", "state.raw"):
         (tmp_path / name).write_bytes(name.encode() * 8)
     state = {"name": "s", "data_type": "INT8", "dims": [1], "initial_state_file": "state.raw"}
@@ -91,7 +91,7 @@ def test_an_ensemble_has_a_version_that_is_not_empty_and_its_label_files(tmp_pat
     assert (artifact.validated, artifact.instance_count) == (True, 0)
 
 
-def test_kept_versions_are_the_other_numbered_folders_of_the_model(tmp_path: Path) -> None:
+def test_kept_versions_are_the_models_other_numbered_directories(tmp_path: Path) -> None:
     earlier = tmp_path / "earlier" / REPOSITORY / "demo_echo"
     for name in ("1", "2", "10", "0", "03", "٣", "-1", "warmup", "x"):
         (earlier / name).mkdir(parents=True)
@@ -128,9 +128,7 @@ def test_kept_versions_are_the_other_numbered_folders_of_the_model(tmp_path: Pat
         ({"policy": "Specific", "versions": [1]}, "2, 3"),
     ],
 )
-def test_a_version_that_is_there_and_not_served_is_a_warning(
-    tmp_path: Path, policy: dict[str, Any], unserved: str
-) -> None:
+def test_a_version_that_is_not_served_is_a_warning(tmp_path: Path, policy: dict[str, Any], unserved: str) -> None:
     jobs.Written(jobs.make(tmp_path, "echo", model_version=1))
     both = jobs.make(tmp_path, "echo", model_version=2, keep_versions=True)
     jobs.Written(both, previous=tmp_path / "out")

@@ -1,4 +1,4 @@
-"""What needs no server: how problems are told, and what the real one would make of files that would take it down."""
+"""Checks of a repository that need no server: how problems are reported, and files that would crash a real server."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.model_repository_gen import cases
 from tests.model_repository_gen.cases import OUT, PYTHON, A, B, Case, write
 
 
-def told(repository: Path, name: str, **options: bool) -> str:
+def reported(repository: Path, name: str, **options: bool) -> str:
     return "\n".join(map(str, check_repository(repository, **options)[name]))  # type: ignore[arg-type]
 
 
-def test_all_problems_of_a_model_are_told_at_once_and_each_says_what_to_do() -> None:
+def test_all_problems_of_a_model_are_reported_together_with_remediations() -> None:
     config = from_text(
         'backend: "wasm" input { dims: 0 } dynamic_batching { preferred_batch_size: [ 0, 2 ] priority_levels: 3 }'
     )
@@ -51,7 +51,7 @@ def test_all_problems_of_a_model_are_told_at_once_and_each_says_what_to_do() -> 
         ('instance_group { name: "a\\001b" }', "instance_group[0].name"),
     ],
 )
-def test_a_name_that_a_shell_would_read_is_an_error(config: str, where: str) -> None:
+def test_a_name_with_shell_characters_is_an_error(config: str, where: str) -> None:
     found = [problem.where for problem in unsafe_names(from_text(config), from_text(config).name)]
     assert found == [where]
     assert where in [problem.where for problem in check_model_config(from_text(f'backend: "wasm" {config}'))]
@@ -65,7 +65,7 @@ def test_other_names_are_safe() -> None:
     assert list(unsafe_names(config, config.name)) == []
 
 
-def test_unsafe_names_are_found_in_every_folder_and_configuration(tmp_path: Path) -> None:
+def test_unsafe_names_are_found_in_every_directory_and_configuration(tmp_path: Path) -> None:
     for name, files in {"good": ["config.pbtxt"], "named": ["config.pbtxt", "configs/x.pbtxt"], ".h$": []}.items():
         (tmp_path / name / "configs").mkdir(parents=True)
         for file in files:
@@ -80,13 +80,13 @@ def test_unsafe_names_are_found_in_every_folder_and_configuration(tmp_path: Path
     ]
 
 
-def test_a_good_configuration_has_no_problem_without_its_folder_either() -> None:
+def test_a_good_configuration_without_its_directory_has_no_problems() -> None:
     for name, case in cases.GOOD.items():
         assert case.config is not None
         assert check_model_config(from_text(case.config)) == [], name
 
 
-def test_a_bare_configuration_is_fine_where_the_server_completes_it(tmp_path: Path) -> None:
+def test_a_minimal_configuration_is_valid_if_the_server_completes_it(tmp_path: Path) -> None:
     write(tmp_path, "bare", Case('backend: "wasm" input { name: "a" } dynamic_batching {}'))
     write(tmp_path, "bare.wasm", Case(None))
     write(tmp_path, "any", cases.ensemble_case(cases.ensemble(cases.step("q:x r:y", "s:z", "bare.wasm")), "", ""))
@@ -99,37 +99,37 @@ def test_a_bare_configuration_is_fine_where_the_server_completes_it(tmp_path: Pa
 def test_an_ensemble_is_checked_against_completed_configurations(tmp_path: Path) -> None:
     write(tmp_path, "m", Case('backend: "wasm"'))
     write(tmp_path, "e", cases.ensemble_case(cases.ensemble(cases.step("q:x b:y", model="m")), "", ""))
-    assert told(tmp_path, "e") == ""
+    assert reported(tmp_path, "e") == ""
     full = from_text(cases.BATCHED)
     found = check_repository(tmp_path, completed={"m": full})
     assert "model 'm' has no input 'q'" in "\n".join(map(str, found["e"]))
 
 
-def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_a_model_is_reported(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").touch()
-    assert "Triton treats every directory of a repository as a model" in told(tmp_path, "docs")
+    assert "Triton treats every directory of a repository as a model" in reported(tmp_path, "docs")
     assert list(check_repository(tmp_path)) == ["docs"]
 
 
-def test_a_version_beyond_64_bits_is_refused(tmp_path: Path) -> None:
+def test_a_version_of_more_than_64_bits_is_rejected(tmp_path: Path) -> None:
     # 2.51 aborts with such a folder, whatever else it serves
     write(tmp_path, "m", Case(cases.BATCHED, versions=("1", "9" * 20)))
     (problem,) = check_repository(tmp_path)["m"]
     assert problem.severity is ConfigSeverity.ERROR and "out of range" in problem.message
 
 
-def test_a_python_model_without_its_file_is_refused(tmp_path: Path) -> None:
+def test_a_python_model_without_its_file_is_rejected(tmp_path: Path) -> None:
     # 2.51 waits for its stub and never becomes ready
     write(tmp_path, "m", Case(PYTHON + A + OUT, versions=(), files={"1/.keep": b""}))
-    assert "1/model.py: the model's file is missing" in told(tmp_path, "m")
+    assert "1/model.py: the model's file is missing" in reported(tmp_path, "m")
 
 
 def test_a_resource_is_global_or_per_device_in_all_models(tmp_path: Path) -> None:
     write(tmp_path, "a", Case(cases.resources("true", name="R")))
     write(tmp_path, "b", Case(cases.resources("false", name="R")))
-    assert told(tmp_path, "a") == ""
-    assert "resource 'R' is per device here and global in model 'a', instance_group[0]" in told(tmp_path, "b")
+    assert reported(tmp_path, "a") == ""
+    assert "resource 'R' is per device here and global in model 'a', instance_group[0]" in reported(tmp_path, "b")
 
 
 @pytest.mark.parametrize(
@@ -152,13 +152,13 @@ def test_a_repository_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> No
         check_repository(tmp_path / "none")
 
 
-def test_a_warm_up_input_that_the_model_has_not_is_a_warning() -> None:
+def test_an_unknown_warm_up_input_is_a_warning() -> None:
     more = 'inputs { key: "q" value { data_type: TYPE_FP32 dims: 1 zero_data: true } }'
     (problem,) = check_model_config(from_text("max_batch_size: 4 " + PYTHON + A + B + OUT + cases.sample(more=more)))
     assert problem.severity is ConfigSeverity.WARNING and "the model has no input 'q'" in problem.message
 
 
-def test_a_folder_that_names_its_backend_needs_no_configuration(tmp_path: Path) -> None:
+def test_a_directory_that_names_its_backend_needs_no_configuration(tmp_path: Path) -> None:
     """`m.wasm` is a model of the backend wasm; a folder without such an ending and without a model's file is none."""
     for name in ("m.wasm", "m.other", "onnx", "neither"):
         (tmp_path / name / "1").mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""What is told of each model that Triton judges in `test_against_triton`, word for word, without a server.
+"""The exact messages for each model of `test_against_triton`, without a server.
 
-With PORTALIS_UPDATE=1 the words are written down anew.
+PORTALIS_UPDATE=1 writes the messages again.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def found(folder: Path) -> dict[str, list[str]]:
     judged = check_repository(folder, auto_complete=False, backends=("python", "wasm"))
-    told = {
+    reported = {
         name: [words(problem).replace(f"{folder}/", "") for problem in each] for name, each in sorted(judged.items())
     }
     if os.environ.get("PORTALIS_UPDATE"):
-        MESSAGES.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return told
+        MESSAGES.write_text(json.dumps(reported, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return reported
 
 
-def test_the_words_are_these(found: dict[str, list[str]]) -> None:
+def test_the_messages_are_as_recorded(found: dict[str, list[str]]) -> None:
     assert found == json.loads(MESSAGES.read_text(encoding="utf-8"))
 
 
-def test_good_models_have_no_problem_and_what_is_passed_over_is_a_warning(found: dict[str, list[str]]) -> None:
+def test_good_models_have_no_problems_and_ignored_settings_are_warnings(found: dict[str, list[str]]) -> None:
     assert [name for name in cases.GOOD if found[name]] == []
     assert all(word.startswith(ConfigSeverity.WARNING.value) for name in cases.WARNED for word in found[name])
 
@@ -66,7 +66,7 @@ def test_good_models_have_no_problem_and_what_is_passed_over_is_a_warning(found:
         (b"\1\0\0", None),
     ],
 )
-def test_texts_in_a_file_are_counted_by_their_lengths(tmp_path: Path, data: bytes, count: int | None) -> None:
+def test_strings_in_a_file_are_counted_by_their_lengths(tmp_path: Path, data: bytes, count: int | None) -> None:
     (tmp_path / "file").write_bytes(data)
     assert count_strings(tmp_path / "file") == count
 
@@ -84,7 +84,7 @@ def test_texts_in_a_file_are_counted_by_their_lengths(tmp_path: Path, data: byte
         ('platform: "unknown"', "m", ["1/model.onnx"], False),
     ],
 )
-def test_a_backend_is_derived_from_a_file_s_name_or_the_folder_s(
+def test_a_backend_is_inferred_from_the_name_of_a_file_or_the_directory(
     tmp_path: Path, config: str, name: str, files: list[str], inferred: bool
 ) -> None:
     folder = tmp_path / name
@@ -92,6 +92,6 @@ def test_a_backend_is_derived_from_a_file_s_name_or_the_folder_s(
     for file in files:
         (folder / file).parent.mkdir()
         (folder / file).touch()
-    told = [problem.where for problem in check_model_config(from_text(config), folder, auto_complete=True)]
-    assert ("backend" not in told) is inferred
+    reported = [problem.where for problem in check_model_config(from_text(config), folder, auto_complete=True)]
+    assert ("backend" not in reported) is inferred
     assert "backend" in [problem.where for problem in check_model_config(from_text(""), auto_complete=True)]

@@ -1,4 +1,4 @@
-"""The request with which a model is tried."""
+"""The sample request of live validation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one(text: str, wanted: TensorSpec, folder: Path = Path()) -> np.ndarray:
     return array
 
 
-def test_a_size_that_may_be_any_is_one(tmp_path: Path) -> None:
+def test_a_variable_dim_is_one(tmp_path: Path) -> None:
     array = one("", spec("x", "INT16", (-1, 3, -1)))
     assert (array.shape, array.dtype) == ((1, 3, 1), np.int16)
     assert not array.any()
@@ -44,7 +44,7 @@ def test_a_model_that_batches_gets_a_batch_of_one() -> None:
     assert one(BATCHED, spec("x", dims=(3,))).shape == (1, 3)
 
 
-def test_texts_are_empty() -> None:
+def test_strings_are_empty() -> None:
     array = one(BATCHED, spec("x", "BYTES", (2,)))
     assert array.tolist() == [[b"", b""]]
 
@@ -53,13 +53,13 @@ def test_bfloat16_is_float32_for_the_client() -> None:
     assert one("", spec("x", "BF16")).dtype == np.float32
 
 
-def test_optional_inputs_are_left_out_where_others_are_left() -> None:
+def test_optional_inputs_are_omitted_unless_all_are_optional() -> None:
     x, o = spec("x"), spec("o", optional=True)
     assert list(sample_request(from_text(""), [o, x], Path())) == ["x"]
     assert list(sample_request(from_text(""), [o], Path())) == ["o"]
 
 
-def test_the_first_warm_up_sample_gives_the_shape() -> None:
+def test_the_first_warm_up_sample_sets_the_shape() -> None:
     assert one(warmed("FP32", "[3, 2]", "random_data: true", BATCHED), spec("x", dims=(-1, -1))).shape == (1, 3, 2)
     assert one(warmed("FP32", "[]", "zero_data: true"), spec("x", dims=(1,))).shape == ()
     assert one(warmed("FP32", "[7]", "zero_data: true"), spec("other", dims=(-1,))).shape == (1,)
@@ -73,7 +73,7 @@ def test_random_data_is_random_and_the_same_each_time(dtype: str) -> None:
     np.testing.assert_array_equal(first, second)
 
 
-def test_random_data_is_random_for_texts_and_bfloat16() -> None:
+def test_random_data_is_random_for_strings_and_bfloat16() -> None:
     texts = one(warmed("STRING", "[2, 3]", "random_data: true"), spec("x", "BYTES", (2, 3)))
     assert texts.shape == (2, 3)
     assert len(set(texts.ravel().tolist())) == 6
@@ -83,7 +83,7 @@ def test_random_data_is_random_for_texts_and_bfloat16() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "dtype", "told"),
+    ("text", "dtype", "reported"),
     [
         (BATCHED, "FP32", "x FP32 [1, 1] of zeros"),
         ("", "BYTES", "x BYTES [1] of empty strings"),
@@ -91,9 +91,9 @@ def test_random_data_is_random_for_texts_and_bfloat16() -> None:
         (warmed("FP32", "[3]", "zero_data: true", BATCHED), "FP32", "x FP32 [1, 3] of zeros"),
     ],
 )
-def test_what_is_sent_can_be_said(text: str, dtype: str, told: str) -> None:
+def test_a_sample_is_described(text: str, dtype: str, reported: str) -> None:
     config, inputs = from_text(text), [spec("x", dtype, (-1,)), spec("o", optional=True)]
-    assert describe_sample(config, inputs, sample_request(config, inputs, Path())) == told
+    assert describe_sample(config, inputs, sample_request(config, inputs, Path())) == reported
 
 
 @pytest.mark.parametrize("batch", ["", BATCHED])
@@ -113,7 +113,7 @@ def test_the_data_of_a_warm_up_file_is_sent(tmp_path: Path, batch: str) -> None:
     assert (texts.shape, texts.ravel().tolist()) == ((*more, 2), [b"ab", b""])
 
 
-def test_a_sequence_has_an_id_of_the_type_that_the_model_wants() -> None:
+def test_a_sequence_has_an_id_of_the_models_type() -> None:
     assert sequence_id(from_text("")) == 0
     assert sequence_id(from_text("sequence_batching { }")) == 1
     start = 'control_input { name: "S" control { kind: CONTROL_SEQUENCE_START int32_false_true: [0, 1] } }'

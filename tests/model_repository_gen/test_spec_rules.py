@@ -1,4 +1,4 @@
-"""What in a spec is told before a model is made of it: names, steps, and the configuration of each module."""
+"""Problems of a spec's models, found before a model is built: names, steps, and each module's configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_plain_spec_has_no_problems(tmp_path: Path) -> None:
     )
 
 
-def test_one_name_cannot_be_that_of_several_modules(tmp_path: Path) -> None:
+def test_several_modules_cannot_share_a_model_name(tmp_path: Path) -> None:
     found = problems(tmp_path, "add", "echo", model_name="m")
     assert found == [
         (
@@ -56,18 +56,18 @@ def test_one_name_cannot_be_that_of_several_modules(tmp_path: Path) -> None:
         ("ä" * 101, "is longer than the 200 bytes"),
     ],
 )
-def test_a_name_that_cannot_be_a_folder_is_refused_where_it_stands(tmp_path: Path, name: str, why: str) -> None:
+def test_a_name_that_is_not_a_valid_directory_name_is_rejected(tmp_path: Path, name: str, why: str) -> None:
     (alone,) = problems(tmp_path, "add", model_name=name)
     (own,) = problems(tmp_path, "echo", {"path": "add", "triton_config": {"model_name": name}})
     (chained,) = problems(tmp_path, "add", ensembles=[ensemble(name, "add")])
     places = ("wasm_binaries[0]", "wasm_binaries[1]", "triton_config.ensembles[0].name")
-    for place, told in zip(places, (alone, own, chained)):
-        assert told.startswith(f"{place}: the name of the Triton model, {name!r}, {why}")
-        assert told.endswith("Set a different model_name.")
-        assert told.isprintable()
+    for place, reported in zip(places, (alone, own, chained)):
+        assert reported.startswith(f"{place}: the name of the Triton model, {name!r}, {why}")
+        assert reported.endswith("Set a different model_name.")
+        assert reported.isprintable()
 
 
-def test_two_models_of_one_name_are_told_with_both_places(tmp_path: Path) -> None:
+def test_two_models_of_one_name_are_reported_with_both_locations(tmp_path: Path) -> None:
     found = problems(tmp_path, "add", "echo", ensembles=[ensemble("demo_add", "echo")])
     assert found == [
         (
@@ -78,16 +78,16 @@ def test_two_models_of_one_name_are_told_with_both_places(tmp_path: Path) -> Non
 
 
 def test_a_step_names_a_model_or_a_module_of_the_package(tmp_path: Path) -> None:
-    (told,) = problems(tmp_path, "add", ensembles=[ensemble("chain", "add", "demo_ad")])
-    assert told == (
+    (reported,) = problems(tmp_path, "add", ensembles=[ensemble("chain", "add", "demo_ad")])
+    assert reported == (
         "triton_config.ensembles[0].steps[1].model_name: the package has no model 'demo_ad'. Did you mean 'demo_add'?"
     )
 
 
-def test_a_step_that_may_mean_two_models_is_refused(tmp_path: Path) -> None:
+def test_an_ambiguous_step_is_rejected(tmp_path: Path) -> None:
     modules = [{"path": "add", "triton_config": {"model_name": "echo"}}, "echo"]
-    (told,) = problems(tmp_path, *modules, ensembles=[ensemble("chain", "echo")])
-    assert told == (
+    (reported,) = problems(tmp_path, *modules, ensembles=[ensemble("chain", "echo")])
+    assert reported == (
         "triton_config.ensembles[0].steps[0].model_name: 'echo' is ambiguous: it names a model, and the module of"
         " model 'demo_echo'. Rename the module or the model."
     )
@@ -96,21 +96,23 @@ def test_a_step_that_may_mean_two_models_is_refused(tmp_path: Path) -> None:
     assert problems(tmp_path, same, ensembles=[ensemble("chain", "add")]) == []
 
 
-def test_the_packages_settings_are_checked_where_a_module_has_them(tmp_path: Path) -> None:
+def test_the_packages_settings_are_checked_for_modules_that_inherit_them(tmp_path: Path) -> None:
     both: dict[str, Any] = {"dynamic_batching": {}, "sequence_batching": {}}
     own = {"path": "add", "triton_config": {"platform": "Python", "sequence_batching": None}}
-    (told,) = problems(tmp_path, own, "echo", **both)
-    assert told.startswith("triton_config: dynamic_batching and sequence_batching")
+    (reported,) = problems(tmp_path, own, "echo", **both)
+    assert reported.startswith("triton_config: dynamic_batching and sequence_batching")
     assert problems(tmp_path, own, **both) == []
-    (told,) = problems(tmp_path, "echo", {**own, "triton_config": both})
-    assert told.startswith("wasm_binaries[1].triton_config: dynamic_batching")
+    (reported,) = problems(tmp_path, "echo", {**own, "triton_config": both})
+    assert reported.startswith("wasm_binaries[1].triton_config: dynamic_batching")
 
 
 def test_label_files_of_an_ensemble_are_checked_too(tmp_path: Path) -> None:
     (tmp_path / "warmup").write_text("labels")
     outputs = [{**OUT, "label_filename": "warmup"}]
-    (told,) = problems(tmp_path, "add", ensembles=[ensemble("chain", "add", outputs=outputs)])
-    assert told.startswith("triton_config.ensembles[0].outputs[0].label_filename: a label file cannot be named warmup")
+    (reported,) = problems(tmp_path, "add", ensembles=[ensemble("chain", "add", outputs=outputs)])
+    assert reported.startswith(
+        "triton_config.ensembles[0].outputs[0].label_filename: a label file cannot be named warmup"
+    )
 
 
 def test_a_modules_own_settings_are_read_with_their_arrays(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A spec that tests change, and the job of the target over it, run as the pipeline runs it."""
+"""A spec that tests change, and the target's job for it, which runs as in the pipeline."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Package:
     config: dict[str, Any] = field(default_factory=lambda: {"prebundle": False})  # nothing is downloaded
     binaries: list[dict[str, Any]] = field(default_factory=list)
     live: bool = False
-    said: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
 
     @property
     def output(self) -> Path:
-        """Where the files are in the end."""
+        """The output directory."""
         return self.base / "out"
 
     @property
     def folder(self) -> Path:
-        """The extension, once it is made."""
+        """The directory of the generated extension."""
         return self.output / "omniverse" / "exts" / (self.config.get("extension_name") or "portalis_ext.two_examples")
 
     def module(self, name: str, data: bytes) -> None:
@@ -52,7 +52,7 @@ class Package:
         self.binaries.append({"path": str(path), "name": name})
 
     def input(self, name: str, data: bytes) -> str:
-        """A file beside the spec."""
+        """Write a file next to the spec; returns its path."""
         path = self.base / name
         path.write_bytes(data)
         return str(path)
@@ -70,11 +70,11 @@ class Package:
         return make_spec(json.loads(json.dumps(table)), base=self.base, source="the test's spec")
 
     def problems(self) -> list[tuple[str, str]]:
-        """Where the target finds something wrong, and what."""
+        """The location and message of each problem that the target finds."""
         return [(each.where, each.message) for each in target.spec_problems(self.read())]
 
     def job(self, staging: Path) -> Job:
-        """What the target gets."""
+        """The job that the target receives."""
         spec = self.read()
         return Job(
             spec=spec,
@@ -95,7 +95,7 @@ class Package:
             manifest=_no_manifest,
             created_at=CREATED_AT,
             live=self.live,
-            report=self.said.append,
+            report=self.reports.append,
         )
 
     def make(self) -> TargetResult:

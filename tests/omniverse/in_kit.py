@@ -1,4 +1,4 @@
-"""Run by Kit (``--exec``) with the extension enabled: calls its modules and writes down what happened.
+"""Runs in Kit (``--exec``) with the extension enabled: calls its modules and writes the results to a file.
 
 Arguments: the extension's id, an .npz with an array per module, and the folder for the answers.
 """
@@ -14,7 +14,7 @@ import omni.kit.app
 
 identifier, inputs, answers = sys.argv[1:4]
 manager = omni.kit.app.get_app().get_extension_manager()
-said: dict[str, Any] = {}
+results: dict[str, Any] = {}
 
 
 def calls() -> dict[str, Any]:
@@ -32,19 +32,19 @@ def error_of(function: str, *arguments: Any) -> str:
 
 
 np.savez(Path(answers) / "first.npz", **calls())
-said["no module"] = error_of("get_module", "nowhere")
-said["no arrays"] = error_of("call_function", "gelu", "gelu")
-said["wrong dtype"] = error_of("call_function", "gelu", "gelu", np.zeros(3))
-said["no function"] = error_of("call_function", "gelu", "tanh", np.zeros(3, np.float32))
+results["no module"] = error_of("get_module", "nowhere")
+results["no arrays"] = error_of("call_function", "gelu", "gelu")
+results["wrong dtype"] = error_of("call_function", "gelu", "gelu", np.zeros(3))
+results["no function"] = error_of("call_function", "gelu", "tanh", np.zeros(3, np.float32))
 extension_id = manager.get_enabled_extension_id(identifier)
-said["package"] = {
+results["package"] = {
     key: str(value) for key, value in manager.get_extension_dict(extension_id).get_dict()["package"].items()
 }
 from omni.kit.registry.nucleus import verify_extension_for_publishing  # noqa: E402
 
-said["publishable"] = verify_extension_for_publishing(manager.get_extension_dict(extension_id))[0]
+results["publishable"] = verify_extension_for_publishing(manager.get_extension_dict(extension_id))[0]
 manager.set_extension_enabled_immediate(identifier, False)
-said["disabled"] = not manager.is_extension_enabled(identifier)
+results["disabled"] = not manager.is_extension_enabled(identifier)
 manager.set_extension_enabled_immediate(identifier, True)
 np.savez(Path(answers) / "again.npz", **calls())
-(Path(answers) / "said.json").write_text(json.dumps(said))
+(Path(answers) / "results.json").write_text(json.dumps(results))

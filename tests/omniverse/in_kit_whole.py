@@ -1,4 +1,4 @@
-"""Run by Kit (``--exec``) with an extension of the type Simulation enabled: all that it does, in one start.
+"""Runs in Kit (``--exec``) with an extension of the type Simulation enabled: tests all its features in one start.
 
 Arguments: the extension's id, a pickle of inputs by module, a USD scene, and the folder for the answers.
 """
@@ -17,7 +17,7 @@ import omni.kit.app
 identifier, inputs, scene, answers = sys.argv[1:5]
 app = omni.kit.app.get_app()
 manager = app.get_extension_manager()
-said: dict[str, Any] = {}
+results: dict[str, Any] = {}
 
 
 def module() -> Any:
@@ -50,7 +50,7 @@ async def frames(count: int) -> None:
 
 
 async def simulate() -> None:
-    """Points move by their velocities in Kit's own updates, and a module that traps stands still."""
+    """Points move by their velocities in Kit's own updates, and a module that traps is stopped."""
     from pxr import Usd
 
     stage = Usd.Stage.Open(scene)
@@ -62,10 +62,10 @@ async def simulate() -> None:
     simulation.bind("advance", places, {"y": f"{where}.points"})
     simulation.bind("trap", {"x": f"{where}.points"})
     await frames(5)
-    said["steps"], said["still"] = simulation.steps, simulation.still
+    results["steps"], results["still"] = simulation.steps, simulation.still
     simulation.resume()
     await frames(3)
-    said["later steps"] = simulation.steps
+    results["later steps"] = simulation.steps
     simulation.unbind("advance")
     stage.GetRootLayer().Export(str(Path(answers) / "after.usda"))
 
@@ -74,50 +74,52 @@ def limits() -> None:
     """Settings that change while Kit runs are in force at the next call; one that cannot be is not."""
     settings = carb.settings.get_settings()
     extension, path = module().get_extension(), f"/exts/{identifier}/timeout_s"
-    said["limit before"] = extension.limits.timeout_s
+    results["limit before"] = extension.limits.timeout_s
     settings.set(path, 0.25)
-    said["limit after"] = extension.limits.timeout_s
+    results["limit after"] = extension.limits.timeout_s
     try:
         import numpy as np
 
         module().call_function("spin", "spin", np.ones(1, np.float32))
     except module().WasmError as problem:
-        said["spin"] = f"{type(problem).__name__}: {problem}"
+        results["spin"] = f"{type(problem).__name__}: {problem}"
     settings.set(path, -1.0)
-    said["limit kept"] = extension.limits.timeout_s
+    results["limit kept"] = extension.limits.timeout_s
     settings.set(path, 10.0)
 
 
 def disable() -> None:
-    """What is left of the extension once Kit has disabled it."""
+    """References to the extension that remain after Kit has disabled it."""
     extension = module().get_extension()
     kept = [weakref.ref(each) for each in (extension, extension._programs, extension.simulation)]
     del extension
     manager.set_extension_enabled_immediate(identifier, False)
-    said.setdefault("alive after disabling", []).append([each() is not None for each in kept])
-    said.setdefault("modules after disabling", []).append([name for name in sys.modules if name.startswith(identifier)])
+    results.setdefault("alive after disabling", []).append([each() is not None for each in kept])
+    results.setdefault("modules after disabling", []).append(
+        [name for name in sys.modules if name.startswith(identifier)]
+    )
 
 
 async def main() -> None:
     try:
         libraries = [importlib.import_module(name).__file__ for name in ("numpy", "wasmtime")]
-        said["libraries"] = libraries
-        said["outputs"] = calls()
-        said["maps"] = mapped()
+        results["libraries"] = libraries
+        results["outputs"] = calls()
+        results["maps"] = mapped()
         await simulate()
         limits()
         disable()
-        said["loaded after disabling"] = all(name in sys.modules for name in ("numpy", "wasmtime"))
+        results["loaded after disabling"] = all(name in sys.modules for name in ("numpy", "wasmtime"))
         manager.set_extension_enabled_immediate(identifier, True)
-        said["outputs again"] = calls()
+        results["outputs again"] = calls()
         disable()
     except Exception as problem:  # noqa: BLE001  # the test shows it
         import traceback
 
-        said["failed"] = "".join(traceback.format_exception(problem))
-    outputs = {key: said.pop(key, {}) for key in ("outputs", "outputs again")}
+        results["failed"] = "".join(traceback.format_exception(problem))
+    outputs = {key: results.pop(key, {}) for key in ("outputs", "outputs again")}
     (Path(answers) / "outputs.pickle").write_bytes(pickle.dumps(outputs))
-    (Path(answers) / "said.json").write_text(json.dumps(said))
+    (Path(answers) / "results.json").write_text(json.dumps(results))
     app.post_quit(0)
 
 

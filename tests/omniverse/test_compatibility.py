@@ -1,4 +1,4 @@
-"""What keeps a module out of Kit, and what is only worth a warning."""
+"""Properties of a module that exclude it from Kit, and those that cause a warning."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_module_with_wasi_imports_is_compatible(tmp_path: Path) -> None:
     assert check_kit_compatibility(of(tmp_path, text)).findings == ()
 
 
-def test_a_module_with_imports_of_its_own_is_not_and_the_imports_are_named(tmp_path: Path) -> None:
+def test_a_module_with_custom_imports_is_incompatible_and_the_imports_are_named(tmp_path: Path) -> None:
     result = check_kit_compatibility(of(tmp_path, '(import "game" "tick" (func))'))
     assert not result.compatible
     (found,) = result.blocking
@@ -48,7 +48,7 @@ def test_a_module_with_imports_of_its_own_is_not_and_the_imports_are_named(tmp_p
     )
 
 
-def test_assemblyscripts_abort_is_a_warning_as_the_runtime_has_it(tmp_path: Path) -> None:
+def test_assemblyscripts_abort_is_a_warning_because_the_runtime_provides_it(tmp_path: Path) -> None:
     module = of(tmp_path, '(import "env" "abort" (func (param i32 i32 i32 i32)))')
     assert module.refused is None
     assert module.not_wasi == ("env.abort",)
@@ -69,13 +69,13 @@ def test_a_64_bit_memory_blocks(tmp_path: Path) -> None:
     assert result.blocking[0].remediation == "Build it for wasm32 (no -mwasm64 or -sMEMORY64)."
 
 
-def test_what_else_the_sandbox_leaves_out_blocks(tmp_path: Path) -> None:
+def test_other_unsupported_features_block(tmp_path: Path) -> None:
     result = check_kit_compatibility(of(tmp_path, "(tag)"))
     assert [each.what for each in result.blocking] == ["the sandbox does not support it"]
 
 
 @pytest.mark.parametrize("kind", ["(memory 1)", "(table 1 funcref)", "(global i32)"])
-def test_an_import_that_is_no_function_is_named_too(tmp_path: Path, kind: str) -> None:
+def test_an_import_that_is_not_a_function_is_named_too(tmp_path: Path, kind: str) -> None:
     result = check_kit_compatibility(of(tmp_path, f'(import "env" "it" {kind})'))
     assert "it imports what the host does not provide: env.it." in result.blocking[0].why
 
@@ -89,7 +89,7 @@ def test_an_import_that_is_no_function_is_named_too(tmp_path: Path, kind: str) -
         '(import "wasi" "thread-spawn" (func (param i32) (result i32)))',
     ],
 )
-def test_what_only_looks_like_wasi_is_not_provided(tmp_path: Path, text: str) -> None:
+def test_imports_that_only_resemble_wasi_are_not_provided(tmp_path: Path, text: str) -> None:
     result = check_kit_compatibility(of(tmp_path, text))
     assert [each.what for each in result.blocking] == ["it is not WASI compliant"]
 
@@ -107,7 +107,7 @@ def test_what_only_looks_like_wasi_is_not_provided(tmp_path: Path, text: str) ->
         ),
     ],
 )
-def test_files_and_network_are_a_low_warning_as_a_library_may_only_link_them(
+def test_files_and_network_are_a_low_warning_because_a_library_might_only_link_them(
     tmp_path: Path, text: str, thing: str
 ) -> None:
     result = check_kit_compatibility(of(tmp_path, f'{text} (memory (export "memory") 1)'))
@@ -115,7 +115,7 @@ def test_files_and_network_are_a_low_warning_as_a_library_may_only_link_them(
     assert [(each.what, each.severity) for each in result.warnings] == [(f"it might require {thing}", KitSeverity.Low)]
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_findings_are_reported_together(tmp_path: Path) -> None:
     result = check_kit_compatibility(
         of(tmp_path, '(import "a" "b" (func)) (memory (export "memory") 1 2 shared) (func (export "g"))')
     )
@@ -133,13 +133,13 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     }
 
 
-def test_a_module_that_cannot_be_called_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_called_is_reported_with_the_reason(tmp_path: Path) -> None:
     result = check_kit_compatibility(of(tmp_path, '(func (export "g") (param f32) (result f32) local.get 0)'))
     assert [each.what for each in result.blocking] == ["it cannot be called"]
     assert "portalis annotate" in result.blocking[0].remediation
 
 
-def test_an_invalid_module_is_told_as_nothing_else() -> None:
+def test_an_invalid_module_has_no_other_finding() -> None:
     result = check_kit_compatibility(changed(invalid="bad bytes", interface=None, not_wasi=("a.b",)))
     assert [str(each) for each in result.findings] == ["it is not a valid module: bad bytes"]
 
@@ -174,7 +174,7 @@ def test_more_than_64_mib_of_memory_are_a_warning_and_more_than_the_limit_a_high
 
 
 @given(data=st.binary(max_size=60))
-def test_any_bytes_are_judged_or_told_to_be_no_module(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_any_bytes_are_checked_or_rejected_as_invalid(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.wasm"
     path.write_bytes(b"\0asm\1\0\0\0" + data)
     try:

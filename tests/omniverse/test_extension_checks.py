@@ -1,4 +1,4 @@
-"""The publish check finds what Kit's own would find."""
+"""The publishing check has the results of Kit's own check."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder(package: Package) -> Path:
 
 
 def check(folder: Path) -> list[str]:
-    """What is found; each has a remedy."""
+    """The texts of all findings, each of which must have a remediation."""
     faults = extension_checks.check_extension(folder)
     assert all(each.remediation for each in faults)
     return [str(each) for each in faults]
@@ -41,7 +41,7 @@ def replace(path: Path, pattern: str, by: str | Callable[[Any], str]) -> None:
     path.write_text(text)
 
 
-def test_a_generated_extension_is_in_order(folder: Path) -> None:
+def test_a_generated_extension_has_no_findings(folder: Path) -> None:
     assert check(folder) == []
 
 
@@ -54,23 +54,23 @@ def test_a_missing_key_is_named(folder: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["data/icon.png", "data/preview.png", "docs/README.md", "docs/CHANGELOG.md"])
-def test_a_file_that_is_not_there_is_named(folder: Path, name: str) -> None:
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     (wrong,) = check(folder)
     assert wrong.endswith(f"{name!r}, but the extension has no such file")
 
 
-def test_a_changelog_without_this_version_is_told(folder: Path) -> None:
+def test_a_changelog_without_this_version_is_reported(folder: Path) -> None:
     replace(folder / "docs" / "CHANGELOG.md", r"\[1\.2\.3\]", "[1.2.30]")
     assert check(folder) == ["docs/CHANGELOG.md has no heading with the version 1.2.3"]
 
 
-def test_a_version_that_is_not_semantic_is_told(folder: Path) -> None:
+def test_a_version_that_is_not_semantic_is_reported(folder: Path) -> None:
     replace(folder / "config" / "extension.toml", '"1.2.3"', '"1.2"')
     assert "expected a semantic version as package.version, got '1.2'" in check(folder)
 
 
-def test_a_module_that_kit_would_not_find_is_told(folder: Path) -> None:
+def test_a_module_that_kit_would_not_find_is_reported(folder: Path) -> None:
     replace(folder / "config" / "extension.toml", 'name = "portalis_ext.two_examples"', 'name = "portalis.other"')
     assert check(folder) == [
         "python.module does not name portalis_ext.two_examples",
@@ -78,33 +78,33 @@ def test_a_module_that_kit_would_not_find_is_told(folder: Path) -> None:
     ]
 
 
-def test_a_configuration_that_is_no_toml_is_told(folder: Path) -> None:
+def test_a_configuration_that_is_not_toml_is_reported(folder: Path) -> None:
     (folder / "config" / "extension.toml").write_text("[package")
     (wrong,) = check(folder)
     assert wrong.startswith("config/extension.toml cannot be read")
 
 
-def test_an_id_of_nvidias_is_refused(folder: Path) -> None:
+def test_a_reserved_id_is_rejected(folder: Path) -> None:
     renamed = folder.rename(folder.with_name("omni.two"))
     assert "the id omni.two begins with omni., which is reserved for NVIDIA" in check(renamed)
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "../../../../pyproject.toml", "docs", "a\\\\b", "\\u0000"])
-def test_a_path_that_leaves_the_extension_or_is_no_file_is_told(folder: Path, path: str) -> None:
+def test_a_path_that_leaves_the_extension_or_is_not_a_file_is_reported(folder: Path, path: str) -> None:
     replace(folder / "config" / "extension.toml", r"(?m)^icon = .*$", lambda _: f'icon = "{path}"')
     (wrong,) = check(folder)
     assert wrong.startswith("package.icon names ")
     assert wrong.endswith("but the extension has no such file")
 
 
-def test_a_picture_that_is_none_is_told(folder: Path) -> None:
+def test_an_image_that_is_not_a_png_is_reported(folder: Path) -> None:
     (folder / "data" / "icon.png").write_bytes(b"GIF89a")
     assert check(folder) == [
         "package.icon names 'data/icon.png', which is not a PNG, the only format that Kit displays"
     ]
 
 
-def test_a_readme_and_a_changelog_may_stand_in_the_configuration_itself(folder: Path) -> None:
+def test_a_readme_and_a_changelog_can_be_in_the_configuration_itself(folder: Path) -> None:
     config = folder / "config" / "extension.toml"
     replace(config, r"(?m)^changelog = .*$", lambda _: 'changelog = "# Changes\\n## 1.2.3\\n"')
     replace(config, r"(?m)^readme = .*$", lambda _: 'readme = "# Two\\nexamples"')
@@ -113,19 +113,19 @@ def test_a_readme_and_a_changelog_may_stand_in_the_configuration_itself(folder: 
     assert check(folder) == ["package.changelog has no heading with the version 1.2.3"]
 
 
-def test_a_changelog_that_is_no_text_is_told(folder: Path) -> None:
+def test_a_changelog_that_is_not_text_is_reported(folder: Path) -> None:
     (folder / "docs" / "CHANGELOG.md").write_bytes(b"# \xff\xfe")
     (wrong,) = check(folder)
     assert wrong.startswith("docs/CHANGELOG.md is not UTF-8")
 
 
-def test_tests_that_kit_would_not_find_are_told(folder: Path) -> None:
+def test_tests_that_kit_would_not_find_are_reported(folder: Path) -> None:
     shutil.rmtree(folder / "portalis_ext" / "two_examples" / "tests")
     (wrong,) = check(folder)
     assert "portalis_ext/two_examples/tests/__init__.py, in which Kit looks for tests, is missing" in wrong
 
 
-def test_a_python_that_no_kit_has_is_told(folder: Path) -> None:
+def test_a_python_that_no_kit_has_is_reported(folder: Path) -> None:
     replace(folder / "config" / "extension.toml", "cp312", "py3")
     (wrong,) = check(folder)
     assert "names 'py3', which is not the Python of any supported Kit" in wrong
@@ -142,7 +142,7 @@ TABLES = VALUES | st.dictionaries(KEYS, VALUES)
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(package=TABLES, python=VALUES, test=VALUES)
-def test_any_configuration_is_judged_and_raises_nothing(folder: Path, package: Any, python: Any, test: Any) -> None:
+def test_any_configuration_is_checked_without_an_exception(folder: Path, package: Any, python: Any, test: Any) -> None:
     table = {"package": package, "python": python, "test": test, "rest": 1}
     (folder / "config" / "extension.toml").write_text(tomlkit.dumps(without_none(table)))
     assert check(folder)  # icon and preview_image are never all there
@@ -181,7 +181,7 @@ def version(folder: Path, new: str) -> None:
 
 
 @pytest.mark.kit
-def test_kits_own_verification_says_the_same(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kits_own_verification_has_the_same_result(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     python = parts.kit()
     monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "YES")
     package.config["extension_name"] = "acme.tool"
@@ -198,10 +198,10 @@ def test_kits_own_verification_says_the_same(package: Package, monkeypatch: pyte
     options = kit.kit_arguments(package.base, package.base / "exts", "omni.kit.registry.nucleus", [script, str(answer)])
     started = kit.run_kit(python, options, os.environ)
     assert answer.is_file(), started.log
-    said = json.loads(answer.read_text())
+    results = json.loads(answer.read_text())
     ours = {name: not extension_checks.check_extension(package.base / "exts" / f"acme.{name}") for name in DAMAGE}
-    assert said == {name: good for name, (good, _) in DAMAGE.items()}
-    assert ours == said
+    assert results == {name: good for name, (good, _) in DAMAGE.items()}
+    assert ours == results
 
 
 VERIFY = b"""
@@ -209,10 +209,10 @@ import json, sys
 import omni.kit.app
 from omni.kit.registry.nucleus import verify_extension_for_publishing
 manager = omni.kit.app.get_app().get_extension_manager()
-said = {
+results = {
     each["name"][5:]: verify_extension_for_publishing(manager.get_extension_dict(each["id"]))[0]
     for each in manager.get_extensions()
     if each["name"].startswith("acme.")
 }
-open(sys.argv[1], "w").write(json.dumps(said))
+open(sys.argv[1], "w").write(json.dumps(results))
 """

@@ -1,4 +1,4 @@
-"""What people read shows the spec's texts as they are."""
+"""The documentation shows the spec's texts literally."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .conftest import Package
 HOSTILE = 'a "quote" | <b>bold</b> `code`\n# heading\n\'\'\' """ ${kit} {{ 1 + 1 }} \\'
 
 
-def test_the_wasmtime_that_is_asked_for_is_the_projects_own() -> None:
+def test_the_required_wasmtime_is_the_projects_own() -> None:
     assert WASMTIME in pyproject()["project"]["dependencies"]
 
 
@@ -54,7 +54,7 @@ def test_the_changelog_has_the_exact_version_as_a_heading_and_the_date_of_the_ru
     assert "\n## [3.0.0-beta.2] - 2024-05-06\n" in (package.folder / "docs" / "CHANGELOG.md").read_text()
 
 
-def test_integration_notes_are_written_only_when_wanted(package: Package) -> None:
+def test_integration_notes_are_written_only_on_request(package: Package) -> None:
     package.config["dependencies"] = [{"extension_name": "omni.usd"}]
     package.make()
     assert "- `omni.usd`" in (package.folder / "docs" / "integration.md").read_text()
@@ -65,7 +65,7 @@ def test_integration_notes_are_written_only_when_wanted(package: Package) -> Non
 
 @pytest.mark.parametrize("integration", ["Simulation", "Renderer", "Tool", "DataProcessor", {"Custom": "mine"}])
 @pytest.mark.parametrize("name", ["x", "q\"'\\ \u2028\n```\n# no heading", "class"])
-def test_what_stands_in_the_notes_as_code_is_code(package: Package, integration: Any, name: str) -> None:
+def test_code_in_the_notes_is_valid(package: Package, integration: Any, name: str) -> None:
     interface = {
         "convention": "elementwise",
         "entry": "gelu",
@@ -86,7 +86,7 @@ def test_what_stands_in_the_notes_as_code_is_code(package: Package, integration:
         assert "# no heading" not in text.splitlines()
 
 
-def test_the_binding_in_the_notes_is_one_that_the_simulation_takes(package: Package) -> None:
+def test_the_binding_in_the_notes_is_valid(package: Package) -> None:
     package.config["integration_type"] = "Simulation"
     package.make()
     text = (package.folder / "docs" / "integration.md").read_text()
@@ -102,7 +102,7 @@ def test_the_binding_in_the_notes_is_one_that_the_simulation_takes(package: Pack
 
 
 @pytest.mark.parametrize("prebundle", [True, False])
-def test_the_readme_says_where_the_libraries_come_from(package: Package, prebundle: bool) -> None:
+def test_the_readme_describes_the_origin_of_the_libraries(package: Package, prebundle: bool) -> None:
     empty = package.base / "wheels"
     empty.mkdir()
     package.config |= {"prebundle": prebundle, "wheelhouse": str(empty), "required_kit_version": "107.3"}
@@ -130,7 +130,7 @@ def python_of(text: str) -> list[str]:
     return re.findall(r"(?ms)^```python\n(.*?)^```$", text)
 
 
-def test_shapes_have_the_batch_where_the_arrays_have_it(package: Package) -> None:
+def test_shapes_have_a_batch_dimension_if_the_arrays_do(package: Package) -> None:
     batched(package)
     package.make()
     row = next(line for line in notes(package, "README.md").splitlines() if line.startswith("| 1mages"))
@@ -143,7 +143,7 @@ def test_shapes_have_the_batch_where_the_arrays_have_it(package: Package) -> Non
 
 @pytest.mark.parametrize("example", [True, False])
 @pytest.mark.parametrize("integration", ["Simulation", "DataProcessor"])
-def test_the_places_in_the_notes_are_those_of_the_scene(package: Package, integration: str, example: bool) -> None:
+def test_the_attributes_in_the_notes_are_those_of_the_scene(package: Package, integration: str, example: bool) -> None:
     batched(package)
     package.config |= {"integration_type": integration, "example_scenarios": [{"name": "all three"}] * example}
     package.make()
@@ -161,7 +161,7 @@ def test_the_places_in_the_notes_are_those_of_the_scene(package: Package, integr
         assert (package.folder / opened).is_file()
 
 
-def test_the_arrays_that_a_hook_gives_are_ones_that_the_module_takes(package: Package) -> None:
+def test_the_arrays_of_a_hook_match_the_module(package: Package) -> None:
     batched(package)
     package.config["integration_type"] = "Renderer"
     package.make()
@@ -188,7 +188,7 @@ def test_the_call_in_the_readme_has_the_parameters_of_the_function(package: Pack
     assert [each.id for each in call.args] == [each.arg for each in function.args.args] == ["in_350", "text"]
 
 
-def test_only_modules_that_are_nodes_are_called_nodes(package: Package) -> None:
+def test_only_modules_that_are_nodes_are_described_as_nodes(package: Package) -> None:
     batched(package)  # OmniGraph has no BF16
     package.config["omnigraph_nodes"] = True
     package.make()
@@ -202,7 +202,7 @@ def test_only_modules_that_are_nodes_are_called_nodes(package: Package) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_the_changelog_counts_the_modules_that_are_inside(package: Package, count: int) -> None:
+def test_the_changelog_counts_the_packaged_modules(package: Package, count: int) -> None:
     package.binaries = package.binaries[:count]
     package.module("blocked", bytes(wasmtime.wat2wasm('(module (import "a" "b" (func)))')))
     package.make()

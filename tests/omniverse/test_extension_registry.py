@@ -1,4 +1,4 @@
-"""The registry folder: its layout is the one that Kit writes, and Kit installs from it."""
+"""The registry and the archive: the layout is Kit's own, and Kit installs from it."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_without_the_wish_there_is_no_registry(package: Package) -> None:
+def test_a_registry_is_written_only_on_request(package: Package) -> None:
     package.make()
     assert not (package.output / "omniverse" / "registry").exists()
 
 
-def test_the_index_names_the_archive_with_all_that_the_solver_needs(package: Package) -> None:
+def test_the_index_names_the_archive_with_the_solvers_fields(package: Package) -> None:
     package.config["dependencies"] = [{"extension_name": "omni.usd", "version_requirement": "1.0"}]
     v2 = registry(package) / "v2"
     line = gzip.decompress((v2 / "packages" / f"{ID}.gz").read_bytes()).decode()
@@ -113,7 +113,7 @@ def test_it_is_part_of_the_output_and_the_same_every_time(package: Package) -> N
     assert package.files() == first
 
 
-def test_a_registry_needs_no_archive_beside_it(package: Package) -> None:
+def test_a_registry_does_not_need_a_separate_archive(package: Package) -> None:
     package.config["package_as_extension"] = False
     folder = registry(package)
     (packed,) = package.output.rglob("*.zip")
@@ -122,7 +122,7 @@ def test_a_registry_needs_no_archive_beside_it(package: Package) -> None:
         assert set(archive.namelist()) == files(package.folder)
 
 
-def test_an_extension_that_is_not_publishable_gets_into_no_registry(package: Package, tmp_path: Path) -> None:
+def test_an_extension_that_is_not_publishable_gets_no_registry(package: Package, tmp_path: Path) -> None:
     from portalis.omniverse import extension_target as target
 
     package.config["registry"] = True
@@ -140,7 +140,7 @@ def test_an_extension_that_is_not_publishable_gets_into_no_registry(package: Pac
         ("3.0.0-beta.2+build.5", "acme.tool-3.0.0-beta.2+110.0.lx64.cp312"),
     ],
 )
-def test_the_package_id_is_the_one_that_kit_makes(package: Package, version: str, expected: str) -> None:
+def test_the_package_id_is_kits_own(package: Package, version: str, expected: str) -> None:
     package.config |= {"extension_name": "acme.tool", "extension_version": version}
     assert kit_target.package_id(package.read()) == expected
 
@@ -201,7 +201,7 @@ def installed_and_called(python: Path, package: Package, url: str) -> str:
     return started.log
 
 
-def test_kit_installs_from_the_folder(kit_python: Path, package: Package) -> None:
+def test_kit_installs_from_the_directory(kit_python: Path, package: Package) -> None:
     folder = registry(package)
     log = installed_and_called(kit_python, package, str(folder))
     assert f"LISTED ['{ID}-1.2.3']" in log
@@ -225,7 +225,7 @@ def test_kit_writes_the_same_layout_when_it_publishes_the_extension_itself(kit_p
         assert shape(our) == shape(their)
 
 
-def test_kit_publishes_the_next_version_into_the_folder(kit_python: Path, package: Package) -> None:
+def test_kit_publishes_the_next_version_to_the_directory(kit_python: Path, package: Package) -> None:
     folder = registry(package)
     later = Package(base=package.base / "later", binaries=package.binaries, config={**package.config})
     later.base.mkdir()
@@ -245,7 +245,7 @@ def shape(value: Any) -> Any:
     return value or None
 
 
-def test_times_and_rights_of_the_files_do_not_change_the_archive(tmp_path: Path) -> None:
+def test_times_and_modes_of_the_files_do_not_change_the_archive(tmp_path: Path) -> None:
     folder = tmp_path / "ext"
     (folder / "b").mkdir(parents=True)
     (folder / "b" / "two.txt").write_text("2" * 5000)

@@ -1,4 +1,4 @@
-"""Names, versions and pictures that Kit does not take are told with their rule, before anything is made."""
+"""Names, versions and images that Kit does not accept are reported before files are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .conftest import Package
 
 
 @pytest.mark.parametrize("identifier", ["portalis_ext.two_examples", "acme.a.b_c", "acme.omni", "a1.b2"])
-def test_good_ids_are_taken(identifier: str) -> None:
+def test_valid_ids_are_accepted(identifier: str) -> None:
     assert names.extension_id_problem(identifier) is None
 
 
@@ -40,7 +40,7 @@ def test_good_ids_are_taken(identifier: str) -> None:
         ("acme." + "a" * 100, "is longer than 100 characters"),
     ],
 )
-def test_an_id_that_cannot_be_is_told_why(package: Package, identifier: str, why: str) -> None:
+def test_an_invalid_id_is_reported_with_the_reason(package: Package, identifier: str, why: str) -> None:
     package.config["extension_name"] = identifier
     ((where, message),) = package.problems()
     assert where == "omniverse_config.extension_name"
@@ -49,26 +49,26 @@ def test_an_id_that_cannot_be_is_told_why(package: Package, identifier: str, why
 
 
 @pytest.mark.parametrize(("name", "identifier"), [("a-b.c", "portalis_ext.a_b_c"), ("plain", "portalis_ext.plain")])
-def test_the_default_id_is_made_from_the_packages_name(package: Package, name: str, identifier: str) -> None:
+def test_the_default_id_is_derived_from_the_packages_name(package: Package, name: str, identifier: str) -> None:
     package.spec["package_name"] = name
     assert names.extension_id(package.read()) == identifier
     assert package.problems() == []
 
 
-def test_a_package_name_that_makes_no_id_is_named(package: Package) -> None:
+def test_a_package_name_from_which_no_id_follows_is_named(package: Package) -> None:
     package.spec["package_name"] = "My Package"
     ((_, message),) = package.problems()
     assert message.startswith("'portalis_ext.My Package', derived from package_name 'My Package', has capitals")
 
 
 @pytest.mark.parametrize("version", ["106.0", "107.3", "108.0", "109.0.2", "110.4"])
-def test_kit_106_to_110_are_taken(package: Package, version: str) -> None:
+def test_kit_106_to_110_are_supported(package: Package, version: str) -> None:
     package.config |= {"required_kit_version": version, "compatible_kit_versions": [version]}
     assert package.problems() == []
 
 
 @pytest.mark.parametrize("version", ["105.1", "111.0", "10.0", "2023.1"])
-def test_other_versions_of_kit_are_refused_wherever_they_stand(package: Package, version: str) -> None:
+def test_other_versions_of_kit_are_rejected_in_every_key(package: Package, version: str) -> None:
     package.config |= {"required_kit_version": version, "compatible_kit_versions": ["110.0", version]}
     assert [where for where, _ in package.problems()] == [
         "omniverse_config.required_kit_version",
@@ -82,7 +82,7 @@ def test_the_supported_versions_are_those_whose_python_is_known() -> None:
 
 
 @pytest.mark.parametrize(("prebundle", "refused"), [(True, ["[1]"]), (False, [])])
-def test_a_kit_with_another_python_than_the_wheels_is_refused(
+def test_a_kit_with_a_different_python_than_the_wheels_is_rejected(
     package: Package, prebundle: bool, refused: list[str]
 ) -> None:
     package.config |= {
@@ -95,7 +95,7 @@ def test_a_kit_with_another_python_than_the_wheels_is_refused(
     assert all("has Python 3.11, but the bundled wheels are for Python 3.12 of Kit 108.0" in why for _, why in found)
 
 
-def test_a_picture_that_is_no_png_is_refused_whatever_it_is_called(package: Package) -> None:
+def test_an_image_that_is_not_a_png_is_rejected_regardless_of_its_name(package: Package) -> None:
     package.config |= {
         "extension_icon": package.input("icon.png", b"\xff\xd8\xff\xe0 JPEG"),
         "extension_preview": package.input("preview.png", b""),
@@ -106,7 +106,7 @@ def test_a_picture_that_is_no_png_is_refused_whatever_it_is_called(package: Pack
     ]
 
 
-def test_a_picture_that_went_missing_is_told(package: Package) -> None:
+def test_a_missing_image_is_reported(package: Package) -> None:
     icon = package.base / "gone.png"
     spec = package.read()
     config = spec.omniverse_config.model_copy(update={"extension_icon": icon})
@@ -117,23 +117,23 @@ def test_a_picture_that_went_missing_is_told(package: Package) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "con", "NUL.x", "a b", "a\nb", 'q"', "x" * 101])
-def test_a_module_name_that_is_no_file_name_is_refused(package: Package, name: str) -> None:
+def test_a_module_name_that_is_not_a_file_name_is_rejected(package: Package, name: str) -> None:
     package.binaries[1]["name"] = name
     assert [where for where, _ in package.problems()] == ["wasm_binaries[1].name"]
 
 
-def test_names_that_windows_takes_for_one_are_refused(package: Package) -> None:
+def test_names_that_are_equal_on_windows_are_rejected(package: Package) -> None:
     package.binaries[1]["name"] = "GELU"
     assert package.problems() == [("wasm_binaries[1].name", "'GELU' is the same file as 'gelu' on Windows")]
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "trailing.", "new\nline", "aux"])
-def test_a_scenario_name_that_is_no_file_name_is_refused(package: Package, name: str) -> None:
+def test_a_scenario_name_that_is_not_a_file_name_is_rejected(package: Package, name: str) -> None:
     package.config["example_scenarios"] = [{"name": name}]
     assert [where for where, _ in package.problems()] == ["omniverse_config.example_scenarios[0].name"]
 
 
-def test_a_scene_that_is_no_usd_is_refused(package: Package) -> None:
+def test_a_scene_that_is_not_usd_is_rejected(package: Package) -> None:
     package.config["example_scenarios"] = [{"name": "a", "scenario_file": package.input("scene.obj", b"")}]
     ((where, message),) = package.problems()
     assert where == "omniverse_config.example_scenarios[0].scenario_file"
@@ -152,8 +152,6 @@ def test_a_scene_that_is_no_usd_is_refused(package: Package) -> None:
         ({"extension_name": "omni.a", "version_requirement": '1.0"'}, "version_requirement"),
     ],
 )
-def test_a_dependency_that_kit_would_not_understand_is_refused(
-    package: Package, dependency: dict[str, Any], where: str
-) -> None:
+def test_an_invalid_dependency_is_rejected(package: Package, dependency: dict[str, Any], where: str) -> None:
     package.config["dependencies"] = [dependency]
     assert [at for at, _ in package.problems()] == [f"omniverse_config.dependencies[0].{where}"]

@@ -1,4 +1,4 @@
-"""The target: what lies where, what is left out, and what the report says of it."""
+"""The target: its files, excluded modules, and the report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_module_satisfies_the_protocol(package: Package) -> None:
     assert checked.skip_reason(package.read()) == "enable_omniverse_packaging is false"
 
 
-def test_the_tree_is_the_one_that_kit_looks_for(package: Package) -> None:
+def test_the_tree_has_kits_layout(package: Package) -> None:
     made = package.make()
     root = "omniverse/exts/portalis_ext.two_examples/"
     inside = {name.removeprefix(root) for name in package.files() if name.startswith(root)}
@@ -94,7 +94,7 @@ def test_the_archive_has_the_extension_at_its_root_and_is_the_same_every_time(pa
     assert packed == {name.removeprefix(root): data for name, data in before.items() if name.startswith(root)}
 
 
-def test_without_package_as_extension_the_folder_is_the_package(package: Package) -> None:
+def test_without_package_as_extension_the_directory_is_the_package(package: Package) -> None:
     package.config["package_as_extension"] = False
     made = package.make()
     assert made.tool_outputs == ()
@@ -102,7 +102,7 @@ def test_without_package_as_extension_the_folder_is_the_package(package: Package
     assert not list(package.output.rglob("*.zip"))
 
 
-def test_an_incompatible_module_is_an_error_of_its_own_and_the_others_are_packaged(package: Package) -> None:
+def test_an_incompatible_module_is_an_error_and_the_others_are_packaged(package: Package) -> None:
     package.module("blocked", BLOCKED)
     made = package.make()
     (error,) = made.errors
@@ -167,7 +167,7 @@ def test_the_listed_modules_are_packaged_under_their_own_names_and_entries(packa
     assert "module text cannot be read" in error.message
 
 
-def test_given_pictures_and_scenes_are_copied(package: Package) -> None:
+def test_images_and_scenes_of_the_spec_are_copied(package: Package) -> None:
     picture = (TEMPLATES / "preview.png").read_bytes()
     package.config |= {
         "extension_icon": package.input("my icon.png", picture),
@@ -179,7 +179,7 @@ def test_given_pictures_and_scenes_are_copied(package: Package) -> None:
     assert made.artifacts.omniverse_packages[0].examples_path == str(package.folder / "examples")
 
 
-def test_a_live_run_without_kit_says_so_and_pretends_nothing(package: Package) -> None:
+def test_a_live_run_without_kit_is_reported_as_not_validated(package: Package) -> None:
     package.live = True
     made = package.make()
     static, live = made.validation_results
@@ -195,7 +195,7 @@ def test_a_live_run_without_kit_says_so_and_pretends_nothing(package: Package) -
     )
 
 
-def test_an_extension_that_was_damaged_before_the_check_is_not_called_valid(package: Package, tmp_path: Path) -> None:
+def test_an_extension_that_was_damaged_before_the_check_is_invalid(package: Package, tmp_path: Path) -> None:
     job = package.job(tmp_path / "staging")
     (job.staging / "omniverse").mkdir(parents=True)
     made = target.run(job, target.generate(job))

@@ -1,4 +1,4 @@
-"""``config/extension.toml`` is data, whatever the spec's texts hold."""
+"""``config/extension.toml`` contains the spec's texts as data, regardless of their content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parsed(spec: PackageSpec) -> dict[str, Any]:
     return table
 
 
-def test_it_has_what_kit_and_its_registry_ask_for(package: Package) -> None:
+def test_it_has_the_keys_that_kit_and_its_registry_require(package: Package) -> None:
     package.spec["distribution_config"] = {
         "publish_metadata": {
             "author": "A <a@example.org>",
@@ -75,7 +75,7 @@ def test_dependencies_are_written_as_kit_reads_versions(package: Package) -> Non
     }
 
 
-def test_title_and_category_are_the_users_own_on_one_line(package: Package) -> None:
+def test_title_and_category_are_single_lines(package: Package) -> None:
     package.config |= {"extension_title": " A\n title ", "extension_category": "Simulation\t"}
     assert {key: parsed(package.read())["package"][key] for key in ("title", "category")} == {
         "title": "A title",
@@ -86,7 +86,7 @@ def test_title_and_category_are_the_users_own_on_one_line(package: Package) -> N
 @pytest.mark.parametrize(
     ("prebundle", "pythons"), [(True, ["cp310"]), (False, ["cp310", "cp311", "cp312"])], ids=["wheels", "none"]
 )
-def test_the_target_has_each_kit_once_and_only_the_python_that_wheels_are_for(
+def test_the_target_has_each_kit_once_and_only_the_python_of_the_wheels(
     package: Package, prebundle: bool, pythons: list[str]
 ) -> None:
     package.config |= {
@@ -114,7 +114,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 @given(title=WORDS, category=WORDS, keywords=st.lists(WORDS), author=WORDS, repository=WORDS)
-def test_whatever_people_write_is_one_line_of_data(
+def test_any_text_becomes_one_line_of_data(
     title: str, category: str, keywords: list[str], author: str, repository: str
 ) -> None:
     table = {

@@ -1,4 +1,4 @@
-"""Names that others chose become Python that can be imported and called, in every place that has them."""
+"""Names from modules and specs become valid Python in all generated code."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def executed(
 )
 @example(functions=["det", "DetOutputs", "det_outputs"], inputs=["DetOutputs", "det"], outputs=["a", "b"], optional=0)
 @settings(max_examples=40, deadline=None)
-def test_any_names_become_functions_that_hand_over_every_tensor(
+def test_any_names_become_functions_that_pass_every_tensor(
     functions: list[str], inputs: list[str], outputs: list[str], optional: int
 ) -> None:
     made = python_functions([chosen(name, inputs, outputs, optional=optional) for name in functions])
@@ -103,7 +103,7 @@ def test_any_names_become_functions_that_hand_over_every_tensor(
             assert given_.count(answer[outputs[0]]) == 1  # still a method
 
 
-def test_an_output_that_is_called_by_a_number_is_a_field_with_a_name(package: Package) -> None:
+def test_an_output_named_by_a_number_becomes_a_field_with_a_prefix(package: Package) -> None:
     module = dlpack("(i32.const 0)", inputs=[tensor("0")], outputs=[tensor("output_0"), tensor("350"), tensor("_350")])
     package.binaries = []
     package.module("1d", module)
@@ -120,7 +120,7 @@ def test_an_output_that_is_called_by_a_number_is_a_field_with_a_name(package: Pa
     assert {each.name for each in package.folder.rglob("Ogn*.py")} == {"OgnModule_1D.py", "OgnDet.py"}
 
 
-def test_the_corners_together_make_an_extension_that_is_imported(package: Package) -> None:
+def test_an_extension_with_all_corner_cases_can_be_imported(package: Package) -> None:
     module = dlpack("(i32.const 0)", inputs=[tensor(n) for n in CORNERS], outputs=[tensor(n) for n in CORNERS])
     package.binaries = []
     for name in ("350", "_x", "class", "DetOutputs", "det", "a-b", "a_b", "None", "np", "get_extension"):
@@ -141,7 +141,7 @@ def broken(package: Package) -> Package:
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "said"),
+    ("file", "text", "expected"),
     [
         (
             "models.py",
@@ -154,17 +154,15 @@ def broken(package: Package) -> Package:
         ("tests/test_modules.py", "x = = 1\n", "SyntaxError"),
     ],
 )
-def test_python_that_cannot_be_imported_is_told_before_anything_is_packaged(
-    broken: Package, file: str, text: str, said: str
-) -> None:
+def test_python_that_cannot_be_imported_is_reported(broken: Package, file: str, text: str, expected: str) -> None:
     path = broken.folder / "portalis_ext" / "two_examples" / file
     path.write_text(text)
     (fault,) = extension_checks.check_imports(broken.folder, broken.folder.name)
-    assert said in fault.what and "cannot be imported" in fault.what
+    assert expected in fault.what and "cannot be imported" in fault.what
     assert fault.remediation
 
 
-def test_an_import_that_does_not_end_is_told(broken: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_does_not_end_is_reported(broken: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = broken.folder.rglob("models.py")
     path.write_text("while True: pass\n")
     monkeypatch.setattr(extension_checks, "TIMEOUT_S", 0.5)
@@ -172,7 +170,7 @@ def test_an_import_that_does_not_end_is_told(broken: Package, monkeypatch: pytes
     assert "did not end within 0.5 s" in fault.what
 
 
-def test_an_extension_whose_python_fails_is_not_valid(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extension_whose_python_fails_is_invalid(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kit.PYTHON, "/nowhere/python")
     fault = extension_checks._import_finding("portalis_ext.two_examples", "ValueError: x" * 100)
     monkeypatch.setattr(extension_target, "check_imports", lambda *_: [fault])
@@ -182,8 +180,8 @@ def test_an_extension_whose_python_fails_is_not_valid(package: Package, monkeypa
     assert "cannot be imported: ValueError" in error.message and len(error.message) < 1000
 
 
-def test_the_module_of_a_model_and_its_calls_in_guides_are_python() -> None:
-    """What Triton runs, and what the guides show, has names as literals only."""
+def test_the_code_of_a_model_and_its_calls_in_guides_are_python() -> None:
+    """The code that Triton runs, and the code in guides, contains names only as literals."""
     compile(MODEL_PY, "model.py", "exec")
     for name in CORNERS:
         one = ApiTensor(name=name, datatype="FP32", shape=(1,))

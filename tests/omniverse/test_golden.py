@@ -1,6 +1,6 @@
-"""Two whole extensions, file by file, as they were looked at when they were last changed on purpose.
+"""Two whole extensions, compared file by file with golden files.
 
-`make golden` writes them anew (PORTALIS_GOLDEN=write); the difference is then read in the commit.
+`make golden` writes the golden files again (PORTALIS_GOLDEN=write); the difference is then read in the commit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = EXAMPLES.parent
 
 
 def plain(package: Package) -> None:
-    """What one gets without asking for anything, and one scenario."""
+    """The default settings, and one scenario."""
     package.config["example_scenarios"] = [{"name": "two arrays", "description": "GELU and softmax of two arrays."}]
 
 
@@ -68,7 +68,7 @@ CASES: dict[str, Callable[[Package], None]] = {each.__name__: each for each in (
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_an_extension_is_the_one_that_was_looked_at(package: Package, name: str) -> None:
+def test_an_extension_equals_the_golden_files(package: Package, name: str) -> None:
     CASES[name](package)
     package.make()
     made = described(package.folder)

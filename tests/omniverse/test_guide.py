@@ -1,4 +1,4 @@
-"""The guide, docs/omniverse.md, says what is so."""
+"""The guide, docs/omniverse.md, matches the code."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def described(package: Package) -> Package:
     return package
 
 
-def test_its_tree_is_the_one_that_is_made(described: Package) -> None:
+def test_its_tree_is_the_generated_one(described: Package) -> None:
     (tree,) = re.findall(r"(?ms)^```\nout/omniverse/\n(.*?)^```$", GUIDE)
     folder, place = described.output / "omniverse", ""
     names = []
     for line in tree.splitlines():
-        indent, told = len(line) - len(line.lstrip()), re.split(r"\s{2,}", line.strip())[0]
+        indent, reported = len(line) - len(line.lstrip()), re.split(r"\s{2,}", line.strip())[0]
         place = place if indent == 12 else "exts/acme.activations/" if indent == 8 else ""
-        names += [f"{place}{name}" for name in told.split(", ")]
-        if indent == 8 and told == "acme/activations/":
+        names += [f"{place}{name}" for name in reported.split(", ")]
+        if indent == 8 and reported == "acme/activations/":
             place = "exts/acme.activations/acme/activations/"
     missing = [name for name in names if not (folder / name.replace("…", "registry.gz")).exists()]
     assert missing == [f"exts/acme.activations/{each}/" for each in ("pip_prebundle", "PACKAGE-LICENSES")]

@@ -39,7 +39,7 @@ def errors(started: kit.KitRun) -> list[str]:
     return [line for line in started.log.splitlines() if "[Error]" in line or "Traceback" in line]
 
 
-def test_every_module_answers_in_kit_as_numpy_does_and_the_extension_stops_and_starts_again(
+def test_every_module_returns_numpys_results_in_kit_and_the_extension_stops_and_starts_again(
     kit_python: Path, package: Package
 ) -> None:
     package.config |= {"extension_description": HOSTILE, "extension_version": "2.0.0-rc.1"}
@@ -57,20 +57,20 @@ def test_every_module_answers_in_kit_as_numpy_does_and_the_extension_stops_and_s
             rtol, atol = EXAMPLES[name].tolerances
             np.testing.assert_allclose(got[name], EXAMPLES[name].reference(inputs)["y"], rtol=rtol, atol=atol)
 
-    said = json.loads((package.base / "said.json").read_text())
-    assert said["publishable"] is True
-    assert said["disabled"] is True
-    assert said["package"]["description"] == HOSTILE
-    assert said["package"]["packageId"] == "portalis_ext.two_examples-2.0.0-rc.1+110.0.lx64.cp312"
-    assert said["no module"] == "LookupError: unknown module 'nowhere', expected one of gelu, softmax"
-    assert said["no arrays"] == "TypeError: gelu expects 1 arrays (x), got 0"
-    assert "has dtype float64, not float32" in said["wrong dtype"]
-    assert said["no function"].startswith("InterfaceError")
+    results = json.loads((package.base / "results.json").read_text())
+    assert results["publishable"] is True
+    assert results["disabled"] is True
+    assert results["package"]["description"] == HOSTILE
+    assert results["package"]["packageId"] == "portalis_ext.two_examples-2.0.0-rc.1+110.0.lx64.cp312"
+    assert results["no module"] == "LookupError: unknown module 'nowhere', expected one of gelu, softmax"
+    assert results["no arrays"] == "TypeError: gelu expects 1 arrays (x), got 0"
+    assert "has dtype float64, not float32" in results["wrong dtype"]
+    assert results["no function"].startswith("InterfaceError")
     starts = re.findall(r"\[ext: portalis_ext.two_examples-2.0.0-rc.1\] (\w+)", started.log)
     assert starts == ["startup", "shutdown", "startup", "shutdown"]
 
 
-def test_an_example_scenario_runs_in_kit_and_says_that_this_kit_opens_no_scene(
+def test_an_example_scenario_runs_in_kit_and_reports_that_this_kit_opens_no_scene(
     kit_python: Path, package: Package
 ) -> None:
     scene = package.input("ocean.usda", b"#usda 1.0\n")
@@ -83,7 +83,7 @@ def test_an_example_scenario_runs_in_kit_and_says_that_this_kit_opens_no_scene(
     assert "softmax {'y': [0.25, 0.25, 0.25, 0.25]}" in started.log
 
 
-def test_a_live_run_tells_which_kit_started_the_extension_and_leaves_nothing_in_it(
+def test_a_live_run_reports_the_version_of_kit_and_does_not_change_the_extension(
     kit_python: Path, package: Package
 ) -> None:
     package.live = True
@@ -120,7 +120,7 @@ def test_a_module_that_traps_fails_the_live_check_with_one_line(kit_python: Path
     assert not made.artifacts.omniverse_packages[0].validated
 
 
-def test_a_kit_whose_licence_nobody_accepted_is_told_as_one_that_did_not_start(
+def test_a_kit_without_an_accepted_license_is_reported_as_not_started(
     kit_python: Path, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMNI_KIT_ACCEPT_EULA", "no")
@@ -130,7 +130,7 @@ def test_a_kit_whose_licence_nobody_accepted_is_told_as_one_that_did_not_start(
     assert "the extension did not respond" in made.validation_results[1].report
 
 
-def test_wheels_in_the_prebundle_folder_are_found(kit_python: Path, package: Package) -> None:
+def test_wheels_in_the_prebundle_directory_are_found(kit_python: Path, package: Package) -> None:
     package.make()
     (package.folder / "pip_prebundle").mkdir()
     (package.folder / "pip_prebundle" / "prebundled.py").write_text("print('the prebundled module was imported')")
@@ -140,19 +140,19 @@ def test_wheels_in_the_prebundle_folder_are_found(kit_python: Path, package: Pac
     assert "the prebundled module was imported" in started.log
 
 
-def test_a_kit_without_wasmtime_is_told_what_is_missing(kit_python: Path, package: Package) -> None:
+def test_a_kit_without_wasmtime_reports_the_missing_library(kit_python: Path, package: Package) -> None:
     package.make()
     # the wheel is in this Kit's environment: a module before it says what Python says where it is not
     package.input("wasmtime.py", b"raise ImportError('no module named wasmtime')")
     started = run_in_kit(kit_python, package, PYTHONPATH=str(package.base))
     (error,) = errors(started)
     assert error.endswith(
-        "[portalis_ext.two_examples] the extension cannot start: numpy and wasmtime>=50,<51 are needed in Kit's Python"
+        "[portalis_ext.two_examples] the extension cannot start: Kit's Python requires numpy and wasmtime>=50,<51"
         " (no module named wasmtime) (see its docs/README.md)"
     )
 
 
-def test_a_setting_of_the_user_goes_before_the_extensions_own(kit_python: Path, package: Package) -> None:
+def test_a_setting_of_the_user_overrides_the_extensions_own(kit_python: Path, package: Package) -> None:
     package.make()
     script = package.input(
         "script.py",

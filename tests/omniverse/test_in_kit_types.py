@@ -1,4 +1,4 @@
-"""What an extension does by its integration type, in real Kit. One start for each."""
+"""Extensions of each integration type in a real Kit, with one start per type."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def errors(log: str) -> list[str]:
 @pytest.mark.parametrize(
     ("integration", "when"), [("Renderer", "post"), ({"Custom": "my pipeline"}, "pre")], ids=["Renderer", "Custom"]
 )
-def test_hooks_are_called_in_kits_frames_and_one_that_fails_is_taken_out(
+def test_hooks_are_called_in_kits_frames_and_a_failing_one_is_removed(
     kit_python: Path, package: Package, integration: Any, when: str
 ) -> None:
     package.config["integration_type"] = integration
@@ -77,15 +77,15 @@ def test_hooks_are_called_in_kits_frames_and_one_that_fails_is_taken_out(
         HOOKS.replace("{}", when), 'print("CALLS", len(calls), "TAKEN", [t["y"].tolist() for t in taken])'
     )
     log = run(kit_python, package, package.input("script.py", code.encode()))
-    told = next(line for line in log.splitlines() if line.startswith("CALLS"))
-    calls = int(told.split()[1])
+    reported = next(line for line in log.splitlines() if line.startswith("CALLS"))
+    calls = int(reported.split()[1])
     assert calls >= 3
-    assert told.endswith("TAKEN " + str([[[0.25] * 4]] * (calls - 1)))
+    assert reported.endswith("TAKEN " + str([[[0.25] * 4]] * (calls - 1)))
     (error,) = errors(log)
     assert f"the {when}-frame hook of module gelu: input 'x' has dtype float64" in error
 
 
-def test_a_data_processor_goes_over_a_stage(kit_python: Path, package: Package) -> None:
+def test_a_data_processor_processes_a_stage(kit_python: Path, package: Package) -> None:
     package.make()
     script = package.input("script.py", FRAMES.format(STAGE, "").encode())
     log = run(kit_python, package, script, PYTHONPATH=str(parts.kit_usd()))
@@ -93,7 +93,7 @@ def test_a_data_processor_goes_over_a_stage(kit_python: Path, package: Package) 
     assert "STAGE [0.25, 0.25, 0.25, 0.25]" in log
 
 
-def test_a_tool_is_a_command_where_there_is_no_user_interface(kit_python: Path, package: Package) -> None:
+def test_a_tool_is_a_command_without_a_user_interface(kit_python: Path, package: Package) -> None:
     package.config["integration_type"] = "Tool"
     package.make()
     given, made = package.base / "in.npz", package.base / "out.npz"
@@ -105,7 +105,9 @@ def test_a_tool_is_a_command_where_there_is_no_user_interface(kit_python: Path, 
     np.testing.assert_allclose(np.load(made)["y"], 0.25)
 
 
-def test_a_simulation_is_bound_by_settings_too_and_a_wrong_one_is_told(kit_python: Path, package: Package) -> None:
+def test_a_simulation_is_bound_by_settings_too_and_an_invalid_one_is_reported(
+    kit_python: Path, package: Package
+) -> None:
     package.config["integration_type"] = "Simulation"
     package.make()
     ending = 'print("BOUND", [(each.module, dict(each.inputs)) for each in extension.simulation.bindings])'
@@ -159,12 +161,12 @@ def test_two_extensions_share_the_libraries_and_nothing_else(kit_python: Path, p
     started = kit.run_kit(kit_python, [*options, "--enable", "acme.second"])
     log = started.log
     assert errors(log) == [], log
-    told = {line.partition(" ")[0]: line.partition(" ")[2] for line in log.splitlines()}
-    assert (told["BOTH"], told["APART"]) == ("True", "True")
-    assert told["SECOND"] == told["AGAIN"] == "[[0.25, 0.25, 0.25, 0.25]]"
-    assert told["FIRST"] == "the extension acme.first is not enabled"
-    assert told["NUMPY"] == "True False"
-    assert told["ERROR"].startswith("input 'x' has dtype float64")
+    reported = {line.partition(" ")[0]: line.partition(" ")[2] for line in log.splitlines()}
+    assert (reported["BOTH"], reported["APART"]) == ("True", "True")
+    assert reported["SECOND"] == reported["AGAIN"] == "[[0.25, 0.25, 0.25, 0.25]]"
+    assert reported["FIRST"] == "the extension acme.first is not enabled"
+    assert reported["NUMPY"] == "True False"
+    assert reported["ERROR"].startswith("input 'x' has dtype float64")
 
 
 OLDER = """

@@ -1,4 +1,4 @@
-"""The whole extension in real Kit, from its zip: wheels, numbers, simulation, limits, reload, and what is left of it.
+"""The whole extension in real Kit, from its zip: wheels, numbers, simulation, limits, reload, and what remains after it is disabled.
 
 Kit's Python has neither NumPy nor Wasmtime here, so that the wheels in the extension are what runs.
 """
@@ -52,7 +52,7 @@ class Ran:
     """One start of Kit."""
 
     started: kit.KitRun
-    said: dict[str, Any]
+    results: dict[str, Any]
     outputs: dict[str, Any]
     base: Path
 
@@ -102,11 +102,11 @@ def start(python: Path, package: Package, inputs: str, scene: str, name: str) ->
     # Kit's wheel has no extension that brings a run loop, and would end after its script
     options = ("--enable", ID, "--exec", words, "--/app/runWithoutRunloop=true", "--/app/quitAfter=2000")
     started = with_registry(python, package.base / "place", registry, *options)
-    if not (answers / "said.json").is_file():
+    if not (answers / "results.json").is_file():
         pytest.fail(started.log)
-    said = json.loads((answers / "said.json").read_text())
-    assert "failed" not in said, said["failed"] + started.log
-    return Ran(started, said, pickle.loads((answers / "outputs.pickle").read_bytes()), answers)
+    results = json.loads((answers / "results.json").read_text())
+    assert "failed" not in results, results["failed"] + started.log
+    return Ran(started, results, pickle.loads((answers / "outputs.pickle").read_bytes()), answers)
 
 
 def lines(ran: Ran, *words: str) -> list[str]:
@@ -124,7 +124,7 @@ def test_kit_installs_the_archive_once(ran: list[Ran]) -> None:
 
 @pytest.mark.parametrize("start", [0, 1], ids=["fresh", "installed"])
 @pytest.mark.parametrize("name", list(EXAMPLES))
-def test_each_example_answers_as_numpy_does_before_and_after_a_reload(ran: list[Ran], start: int, name: str) -> None:
+def test_each_example_returns_numpys_results_before_and_after_a_reload(ran: list[Ran], start: int, name: str) -> None:
     inputs = EXAMPLES[name].inputs()
     rtol, atol = EXAMPLES[name].tolerances
     for key in ("outputs", "outputs again"):
@@ -138,18 +138,18 @@ def test_each_example_answers_as_numpy_does_before_and_after_a_reload(ran: list[
 
 def test_the_libraries_are_those_of_the_extension_and_outlive_it(ran: list[Ran]) -> None:
     for each in ran:
-        assert all(f"{ID}-1.2.3+110.0.lx64.cp312/pip_prebundle/" in path for path in each.said["libraries"])
-        assert each.said["loaded after disabling"]
+        assert all(f"{ID}-1.2.3+110.0.lx64.cp312/pip_prebundle/" in path for path in each.results["libraries"])
+        assert each.results["loaded after disabling"]
         core = f"/lib/{platform.machine()}/libwasm_core.so"
-        assert [path for path in each.said["maps"] if path.endswith(core) and "/portalis_backend/" in path]
+        assert [path for path in each.results["maps"] if path.endswith(core) and "/portalis_backend/" in path]
 
 
 def test_points_of_a_stage_move_in_kits_updates(ran: list[Ran]) -> None:
     from pxr import Usd
 
     for each in ran:
-        assert each.said["steps"] >= 4
-        assert each.said["later steps"] >= each.said["steps"] + 2
+        assert each.results["steps"] >= 4
+        assert each.results["later steps"] >= each.results["steps"] + 2
         stage = Usd.Stage.Open(str(each.base / "after.usda"))
         points = np.array(stage.GetAttributeAtPath("/World/Points.points").Get())
         seconds = points[0, 0]
@@ -160,7 +160,7 @@ def test_points_of_a_stage_move_in_kits_updates(ran: list[Ran]) -> None:
 
 def test_a_module_that_traps_is_one_line_of_the_log(ran: list[Ran]) -> None:
     for each in ran:
-        assert each.said["still"] == ["trap"]
+        assert each.results["still"] == ["trap"]
         (line,) = lines(each, "the step of module trap")
         assert line.endswith(
             f"[{ID}] the step of module trap: entry 'trap': the guest trapped: wasm `unreachable` instruction executed"
@@ -170,17 +170,17 @@ def test_a_module_that_traps_is_one_line_of_the_log(ran: list[Ran]) -> None:
 
 def test_limits_change_while_kit_runs(ran: list[Ran]) -> None:
     for each in ran:
-        told = [each.said[key] for key in ("limit before", "limit after", "limit kept")]
-        assert told == [10.0, 0.25, 0.25]
-        assert each.said["spin"].startswith("GuestTimeout: ")
+        reported = [each.results[key] for key in ("limit before", "limit after", "limit kept")]
+        assert reported == [10.0, 0.25, 0.25]
+        assert each.results["spin"].startswith("GuestTimeout: ")
         (line,) = lines(each, "timeout_s must be greater than 0")
         assert line.endswith("(the previous settings apply)")
 
 
 def test_nothing_is_left_of_a_disabled_extension_and_nothing_else_is_logged(ran: list[Ran]) -> None:
     for each in ran:
-        assert each.said["alive after disabling"] == [[False] * 3] * 2
-        assert each.said["modules after disabling"] == [[], []]
+        assert each.results["alive after disabling"] == [[False] * 3] * 2
+        assert each.results["modules after disabling"] == [[], []]
         assert not lines(each, "still alive", "Leak", "leak", "Traceback")
         assert len(lines(each, "[Error]")) == 2  # the trap, and the setting
         assert not [line for line in lines(each, "[Warning]") if ID in line or "portalis_backend" in line]

@@ -1,4 +1,4 @@
-"""Modules that Kit cannot run, in a whole package: what is told of them, and what goes on."""
+"""A package with modules that Kit cannot run: the errors, and the stages that continue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODULES = {
 
 
 class Quiet:
-    """Nobody listens."""
+    """A listener that ignores all notifications."""
 
     def started(self, name: str, title: str) -> None: ...
     def progressed(self, text: str) -> None: ...
@@ -65,18 +65,18 @@ def test_modules_with_threads_and_unknown_imports_are_a_partial_success_that_nam
     (extension,) = made.artifacts.omniverse_packages
     assert extension.validated
     assert [each.module_name for each in extension.wasm_modules] == ["good", "hungry"]
-    told = {error.details.incompatible_modules[0]: error for error in of_kit(made)}
-    assert list(told) == ["threads", "unknown", "wide"]
-    assert "it uses threads" in told["threads"].message
-    assert "it imports what the host does not provide: game.tick, env.log." in told["unknown"].message
-    assert "it has a 64-bit memory" in told["wide"].message
-    assert all(error.remediation for error in told.values())
+    reported = {error.details.incompatible_modules[0]: error for error in of_kit(made)}
+    assert list(reported) == ["threads", "unknown", "wide"]
+    assert "it uses threads" in reported["threads"].message
+    assert "it imports what the host does not provide: game.tick, env.log." in reported["unknown"].message
+    assert "it has a 64-bit memory" in reported["wide"].message
+    assert all(error.remediation for error in reported.values())
     (warning,) = [each for each in made.diagnostics.warnings if "hungry" in each.message]
     assert warning.severity is WarningSeverity.High
     assert "max_memory_bytes" in warning.remediation
 
 
-def test_with_no_compatible_module_the_stage_fails_and_the_rest_of_the_package_goes_on(tmp_path: Path) -> None:
+def test_without_a_compatible_module_the_stage_fails_and_the_other_stages_continue(tmp_path: Path) -> None:
     wanted = [{"module_name": name, "file_path": f"{name}.wasm", "entry_point": "f"} for name in ("unknown", "wide")]
     config = {"prebundle": False, "wasm_modules": wanted}
     made = run(tmp_path, "good", "unknown", "wide", omniverse_config=config, enable_distribution_archive=True)
@@ -94,7 +94,7 @@ def test_with_no_compatible_module_the_stage_fails_and_the_rest_of_the_package_g
 
 
 def refused(folder: Path, config: dict[str, Any]) -> str:
-    """What the command says of a spec that it does not take; it has written nothing."""
+    """The command's output for an invalid spec; it must not write files."""
     (folder / "portalis.json").write_text(json.dumps(spec(folder, "good", omniverse_config=config)))
     command = [sys.executable, "-m", "portalis", "package", "portalis.json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -104,21 +104,21 @@ def refused(folder: Path, config: dict[str, Any]) -> str:
     return done.stderr
 
 
-def test_what_is_wrong_with_the_extension_is_told_at_once_before_anything_is_written(tmp_path: Path) -> None:
+def test_all_problems_of_the_extension_are_reported_together_before_files_are_written(tmp_path: Path) -> None:
     (tmp_path / "icon.png").write_bytes(b"GIF89a")
-    said = refused(
+    output = refused(
         tmp_path,
         {"extension_name": "omni.Mine", "required_kit_version": "105.1", "extension_icon": "icon.png"},
     )
-    assert "omniverse_config.extension_name: 'omni.Mine' begins with omni., which is reserved for NVIDIA" in said
-    assert "omniverse_config.required_kit_version: '105.1' is outside 106 to 110" in said
-    assert "icon.png' is not a PNG, the only format that Kit displays" in said
+    assert "omniverse_config.extension_name: 'omni.Mine' begins with omni., which is reserved for NVIDIA" in output
+    assert "omniverse_config.required_kit_version: '105.1' is outside 106 to 110" in output
+    assert "icon.png' is not a PNG, the only format that Kit displays" in output
 
 
-def test_an_icon_that_is_not_there_is_told_before_anything_is_written(tmp_path: Path) -> None:
-    said = refused(tmp_path, {"extension_icon": "gone.png"})
-    assert "omniverse_config.extension_icon: " in said
-    assert "gone.png does not exist" in said
+def test_a_missing_icon_is_reported_before_files_are_written(tmp_path: Path) -> None:
+    output = refused(tmp_path, {"extension_icon": "gone.png"})
+    assert "omniverse_config.extension_icon: " in output
+    assert "gone.png does not exist" in output
 
 
 def test_a_module_of_more_than_100_mb_is_a_warning(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """OmniGraph nodes: descriptions in the documented format, and what their Python computes.
 
-Kit's wheel has no `omni.graph`, so that no node is seen running here: the descriptions are held to the format that
+Kit's wheel has no `omni.graph`, so that no node is seen running here: the descriptions are checked against the format that
 NVIDIA documents (OmniGraph's "OGN Reference Guide") and to the types of the configuration in Kit's wheel, and `compute`
 is called with attributes as OmniGraph documents them for Python.
 """
@@ -122,7 +122,7 @@ def test_the_types_and_the_category_are_among_those_in_kits_wheel() -> None:
     assert "function" in categories
 
 
-def test_a_dtype_that_omnigraph_has_not_is_told_and_the_others_have_nodes(package: Package) -> None:
+def test_a_dtype_that_omnigraph_lacks_is_reported_and_the_others_have_nodes(package: Package) -> None:
     wat = '(module (func (export "f") (param i32) (result i32) local.get 0))'
     package.module("short", bytes(wasmtime.wat2wasm(wat)))
     tensors = [{"name": "x", "dtype": "INT16", "dims": [-1]}]
@@ -145,14 +145,14 @@ def test_a_dtype_that_omnigraph_has_not_is_told_and_the_others_have_nodes(packag
     ]
 
 
-def test_without_the_wish_there_are_no_nodes(package: Package) -> None:
+def test_nodes_are_generated_only_on_request(package: Package) -> None:
     package.make()
     assert not list(package.folder.rglob("*.ogn"))
     assert not list(package.folder.rglob("node.py"))
 
 
 class Database(SimpleNamespace):
-    """What OmniGraph hands to `compute`: inputs and outputs as attributes, and the node's messages."""
+    """The database that OmniGraph passes to `compute`: inputs and outputs as attributes, and the node's messages."""
 
     def __init__(self, **inputs: Any) -> None:
         super().__init__(inputs=SimpleNamespace(**inputs), outputs=SimpleNamespace(), errors=[])
@@ -170,7 +170,7 @@ def tables(nodes: Path, name: str) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("name", list(EXAMPLES))
-def test_a_node_computes_what_numpy_does(nodes: Path, tmp_path: Path, name: str) -> None:
+def test_a_node_computes_numpys_results(nodes: Path, tmp_path: Path, name: str) -> None:
     programs = guests.programs(tmp_path, examples=[name])
     inputs, outputs = tables(nodes, "".join(part.title() for part in name.split("_")))
     given: dict[str, Any] = {}
@@ -197,7 +197,7 @@ def test_a_node_computes_what_numpy_does(nodes: Path, tmp_path: Path, name: str)
             assert getattr(db.outputs, tensor["shape"]).tolist() == list(expected.shape)
 
 
-def test_a_guest_that_fails_is_a_message_of_its_node(tmp_path: Path) -> None:
+def test_a_failing_guest_is_a_message_of_its_node(tmp_path: Path) -> None:
     programs = guests.programs(tmp_path, {"trap": guests.elementwise(guests.TRAP, ["x"])})
     tensor = {"attribute": "x", "name": "x", "dtype": "float32", "sizes": None, "shape": None, "tuple": 1}
     db = Database(x=np.ones(2, np.float32))

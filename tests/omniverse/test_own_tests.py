@@ -1,4 +1,4 @@
-"""The tests that every extension brings for omni.kit.test."""
+"""The tests that every extension contains for omni.kit.test."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .conftest import Package
 RUN = b"""
 import importlib, io, sys, unittest
 found = unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(sys.argv[1] + ".tests"))
-said = io.StringIO()
-result = unittest.TextTestRunner(stream=said, verbosity=2).run(found)
-print(said.getvalue())
+log = io.StringIO()
+result = unittest.TextTestRunner(stream=log, verbosity=2).run(found)
+print(log.getvalue())
 print("RAN", result.testsRun, "SKIPPED", len(result.skipped), "GOOD", result.wasSuccessful())
 """
 # what unittest prints once for each array of ones that a module does not take
@@ -41,7 +41,7 @@ def test_they_pass_in_kit(package: Package, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.kit
-def test_a_module_that_takes_no_ones_is_skipped_with_its_reason(
+def test_a_module_that_rejects_ones_is_skipped_with_its_reason(
     package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wasmtime
@@ -59,7 +59,7 @@ def test_a_module_that_cannot_be_loaded_fails_them(package: Package, monkeypatch
     assert "GOOD False" in run(package, monkeypatch)
 
 
-def test_they_are_where_kit_looks(package: Package) -> None:
+def test_they_are_in_the_package_that_kit_searches(package: Package) -> None:
     package.make()
     folder: Path = package.folder / "portalis_ext" / "two_examples" / "tests"
     assert sorted(path.name for path in folder.iterdir()) == ["__init__.py", "test_modules.py"]

@@ -1,4 +1,4 @@
-"""A given picture is looked at, and those of an extension that brings none are real PNGs."""
+"""Images of the spec are checked, and the default images are valid PNGs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portalis.omniverse.extension_documents import TEMPLATES
 
 
 @pytest.mark.parametrize(("name", "size"), [("icon", (256, 256)), ("preview", (512, 288))])
-def test_the_pictures_of_an_extension_that_brings_none_are_small_pngs(name: str, size: tuple[int, int]) -> None:
+def test_the_default_images_are_small_pngs(name: str, size: tuple[int, int]) -> None:
     path = TEMPLATES / f"{name}.png"
     with Image.open(path) as image:
         image.load()
@@ -24,7 +24,7 @@ def test_the_pictures_of_an_extension_that_brings_none_are_small_pngs(name: str,
     assert path.stat().st_size < 4096
 
 
-def told(tmp_path: Path, data: bytes) -> str | None:
+def reported(tmp_path: Path, data: bytes) -> str | None:
     path = tmp_path / "picture.png"
     path.write_bytes(data)
     return png.png_problem(path)
@@ -38,8 +38,8 @@ def picture(width: int, height: int, mode: str = "P") -> bytes:
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 4096), (512, 288)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
-def test_a_picture_of_sane_size_is_no_trouble(tmp_path: Path, mode: str, size: tuple[int, int]) -> None:
-    assert told(tmp_path, picture(*size, mode)) is None
+def test_a_png_of_a_valid_size_has_no_problem(tmp_path: Path, mode: str, size: tuple[int, int]) -> None:
+    assert reported(tmp_path, picture(*size, mode)) is None
 
 
 GOOD = picture(64, 64)
@@ -59,8 +59,8 @@ GOOD = picture(64, 64)
         (picture(64, 4100), "has 64 x 4100 pixels"),
     ],
 )
-def test_what_is_no_picture_of_sane_size_is_told(tmp_path: Path, data: bytes, why: str) -> None:
-    found = told(tmp_path, data)
+def test_an_invalid_image_is_reported(tmp_path: Path, data: bytes, why: str) -> None:
+    found = reported(tmp_path, data)
     assert found is not None
     assert why in found
 
@@ -74,8 +74,10 @@ def test_a_file_of_many_megabytes_is_not_read(tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=200), at=st.integers(0, len(GOOD)))
-def test_any_damage_is_told_and_raises_nothing(tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int) -> None:
+def test_any_damage_is_reported_without_an_exception(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int
+) -> None:
     damaged = GOOD[:at] + data + GOOD[at + len(data) :]
-    found = told(tmp_path_factory.getbasetemp(), damaged)
-    # what stands behind the picture's end is nobody's matter
+    found = reported(tmp_path_factory.getbasetemp(), damaged)
+    # bytes after the end of the image are ignored
     assert (found is None) == damaged.startswith(GOOD)

@@ -1,4 +1,4 @@
-"""The typed functions of an extension: Python that reads well, whatever the module's own texts hold."""
+"""The typed functions of an extension: readable Python, regardless of the module's texts."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_the_examples_have_functions_with_their_names_and_arrays(package: Packag
         {"path": str(EXAMPLES / name / f"{name}.wasm")} for name in ("softmax", "nms", "wordpiece", "text_filter")
     ]
     models = imported()
-    told = {name: str(inspect.signature(getattr(models, name))) for name in ("softmax", "nms", "wordpiece")}
-    assert told == {
+    reported = {name: str(inspect.signature(getattr(models, name))) for name in ("softmax", "nms", "wordpiece")}
+    assert reported == {
         "softmax": "(x: 'np.ndarray') -> 'np.ndarray'",
         "nms": "(boxes: 'np.ndarray', scores: 'np.ndarray', *, iou_threshold: 'np.ndarray | None' = None,"
         " score_threshold: 'np.ndarray | None' = None) -> 'np.ndarray'",
@@ -78,7 +78,7 @@ def test_the_examples_have_functions_with_their_names_and_arrays(package: Packag
     )
 
 
-def test_a_call_hands_over_the_arrays_by_the_modules_own_names(package: Package, imported: Any) -> None:
+def test_a_call_passes_the_arrays_by_the_modules_own_names(package: Package, imported: Any) -> None:
     package.binaries = [{"path": str(EXAMPLES / "wordpiece" / "wordpiece.wasm"), "name": "word-piece"}]
     models = imported()
     running = sys.modules["stand_in.extension"].running
@@ -87,7 +87,7 @@ def test_a_call_hands_over_the_arrays_by_the_modules_own_names(package: Package,
     assert running.called == ("word-piece", {"text": "text"})
 
 
-def test_hostile_names_and_texts_stay_names_and_texts(package: Package, imported: Any) -> None:
+def test_hostile_names_and_texts_stay_data(package: Package, imported: Any) -> None:
     wat = '(module (func (export "f") (param f32 f32) (result f32) local.get 0))'
     hostile = '"""\nimport os; os.abort()\n"""\\'
     package.input("hostile.wasm", bytes(wasmtime.wat2wasm(wat)))
@@ -120,7 +120,7 @@ def test_any_names_become_different_identifiers(names: list[str]) -> None:
         ast.parse(f"def {name}({name}, *, a: int = 1): pass")
 
 
-def test_a_module_whose_interface_is_not_known_takes_any_arrays(package: Package, imported: Any) -> None:
+def test_a_module_with_an_unknown_interface_accepts_any_arrays(package: Package, imported: Any) -> None:
     package.module("odd", bytes(wasmtime.wat2wasm('(module (func (export "f") (param externref)))')))
     package.config["validate_wasm_compatibility"] = False
     models = imported()

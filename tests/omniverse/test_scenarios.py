@@ -99,7 +99,7 @@ def test_the_scene_is_real_usd_with_an_array_for_every_input(examples: Package) 
             assert prim.GetAttribute(f"outputs:{spec.name}").Get() is None
 
 
-def test_the_script_runs_without_kit_and_its_numbers_are_numpys(examples: Package) -> None:
+def test_the_script_runs_without_kit_with_numpys_results(examples: Package) -> None:
     examples.make()
     done = run(examples, "all of them", examples.base / "result.usda")
     assert done.returncode == 0, done.stderr
@@ -109,7 +109,7 @@ def test_the_script_runs_without_kit_and_its_numbers_are_numpys(examples: Packag
         compare(name, arrays(stage, f"/Scenario/{name}", "inputs"), arrays(stage, f"/Scenario/{name}", "outputs"))
 
 
-def test_without_an_argument_the_result_lies_in_the_current_folder_and_the_extension_is_left_as_it_was(
+def test_without_an_argument_the_result_is_in_the_current_directory_and_the_extension_is_unchanged(
     examples: Package,
 ) -> None:
     examples.make()
@@ -120,7 +120,7 @@ def test_without_an_argument_the_result_lies_in_the_current_folder_and_the_exten
     assert examples.files() == before
 
 
-def test_arrays_that_are_changed_in_the_scene_are_what_is_computed_with(package: Package) -> None:
+def test_arrays_that_are_changed_in_the_scene_are_used(package: Package) -> None:
     package.config["example_scenarios"] = [{"name": "edited"}]
     package.make()
     scene = package.folder / "examples" / "edited.usda"
@@ -138,7 +138,7 @@ def test_arrays_that_are_changed_in_the_scene_are_what_is_computed_with(package:
 
 
 @pytest.mark.parametrize("suffix", [".usda", ".usdc", ".usdz"])
-def test_a_scene_that_is_given_is_used_as_it_is(package: Package, suffix: str) -> None:
+def test_a_scene_of_the_spec_is_used_unchanged(package: Package, suffix: str) -> None:
     stage = Usd.Stage.CreateNew(str(package.base / ("made.usdc" if suffix == ".usdz" else f"made{suffix}")))
     UsdGeom.Sphere.Define(stage, "/World/Ball")
     mine = stage.DefinePrim("/World/Mine")
@@ -185,7 +185,7 @@ def test_points_of_a_mesh_are_arrays_too(package: Package) -> None:
     assert np.array(made).tolist() == [[2, 4, 6], [8, 10, 12]]
 
 
-def test_an_array_of_another_type_is_told_with_its_place(package: Package) -> None:
+def test_an_array_of_a_different_type_is_reported_with_its_path(package: Package) -> None:
     stage = Usd.Stage.CreateNew(str(package.base / "wrong.usda"))
     prim = stage.DefinePrim("/Wrong")
     prim.CreateAttribute("portalis:module", Sdf.ValueTypeNames.String).Set("gelu")
@@ -198,7 +198,7 @@ def test_an_array_of_another_type_is_told_with_its_place(package: Package) -> No
     assert done.stderr.splitlines()[-1] == "ValueError: expected float32 in /Wrong.inputs:x, got object"
 
 
-def test_every_data_type_has_a_type_of_usd_that_holds_it() -> None:
+def test_every_data_type_has_a_usd_type_that_can_store_it() -> None:
     assert set(USD_TYPES) == set(DTYPES)
     for name, dtype in DTYPES.items():
         kind = Sdf.ValueTypeNames.Find(USD_TYPES[name])
@@ -208,7 +208,7 @@ def test_every_data_type_has_a_type_of_usd_that_holds_it() -> None:
 
 
 @given(value=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-def test_any_text_in_a_scene_is_read_back_as_it_was_written(value: str) -> None:
+def test_any_text_in_a_scene_is_read_back_unchanged(value: str) -> None:
     layer = Sdf.Layer.CreateAnonymous(".usda")
     assert layer.ImportFromString(f"#usda 1.0\n(\n    doc = {scenarios.usda_string(value)}\n)\n")
     assert layer.documentation == value
@@ -224,7 +224,7 @@ def test_any_numbers_in_a_scene_are_read_back_exactly(values: list[float]) -> No
 
 
 @pytest.mark.kit
-def test_in_kit_with_usd_the_script_takes_the_running_extension(
+def test_in_kit_with_usd_the_script_uses_the_running_extension(
     examples: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python, usd = parts.kit(), parts.kit_usd()

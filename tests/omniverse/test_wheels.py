@@ -1,4 +1,4 @@
-"""The wheels of an extension: the pinned files for a Kit's Python, and nothing else."""
+"""The wheels of an extension: only the pinned files for a Kit's Python."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_numpy_and_wasmtime_are_pinned_with_hashes_for_every_kit() -> None:
     assert set(kit_target.KIT_PYTHONS.values()) <= {"3.10", "3.11", "3.12", "3.13"}
 
 
-def test_a_line_that_is_no_pin_is_refused() -> None:
+def test_a_line_that_is_not_a_pin_is_rejected() -> None:
     with pytest.raises(ValueError, match="expected a pinned requirement .*, got numpy>=2"):
         list(pins.parse_pins("numpy>=2\n"))
     text = "# a comment\n\nname-it==1.2 ; python_full_version < '3.11' \\\n    --hash=sha256:" + "a" * 64 + "\n"
@@ -81,11 +81,11 @@ def test_a_line_that_is_no_pin_is_refused() -> None:
         ("cp312-cp312t-manylinux_2_28_x86_64", "3.12", False),
     ],
 )
-def test_a_wheels_name_says_who_takes_it(tags: str, python: str, expected: bool) -> None:
+def test_the_name_of_a_wheel_decides_which_python_accepts_it(tags: str, python: str, expected: bool) -> None:
     assert wheels.fits(parse_tag(tags), python) is expected
 
 
-def test_the_wheels_of_a_folder_are_unpacked_with_their_licences(house: Path, package: Package) -> None:
+def test_the_wheels_of_a_directory_are_unpacked_with_their_licenses(house: Path, package: Package) -> None:
     package.config |= {"prebundle": True, "wheelhouse": str(house)}
     made = package.make()
     assert made.warnings == ()
@@ -97,7 +97,9 @@ def test_the_wheels_of_a_folder_are_unpacked_with_their_licences(house: Path, pa
     assert package.files() == first
 
 
-def test_a_folder_without_a_wheel_is_a_warning_and_the_extension_is_made(house: Path, package: Package) -> None:
+def test_a_directory_without_the_wheel_is_a_warning_and_the_extension_is_generated(
+    house: Path, package: Package
+) -> None:
     package.config |= {"prebundle": True, "wheelhouse": str(house), "required_kit_version": "106.0"}
     made = package.make()
     (warning,) = made.warnings
@@ -108,14 +110,14 @@ def test_a_folder_without_a_wheel_is_a_warning_and_the_extension_is_made(house: 
     assert not (package.folder / "pip_prebundle").exists()
 
 
-def test_a_wheel_with_other_bytes_is_not_taken(house: Path) -> None:
+def test_a_wheel_with_a_different_digest_is_ignored(house: Path) -> None:
     (path,) = house.glob("numpy-*")
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(NoWheels, match="numpy==1.0"):
         wheels.get_wheels("3.12", house, print)
 
 
-def test_a_wheelhouse_that_is_no_folder_is_told_before_anything_is_made(package: Package) -> None:
+def test_a_wheelhouse_that_is_not_a_directory_is_reported_before_files_are_written(package: Package) -> None:
     file = package.input("wheels.txt", b"")
     package.config["wheelhouse"] = file
     with pytest.raises(InputProblems, match=r"omniverse_config\.wheelhouse: .*wheels\.txt is no directory"):
@@ -124,23 +126,23 @@ def test_a_wheelhouse_that_is_no_folder_is_told_before_anything_is_made(package:
 
 def test_wheels_in_the_cache_are_not_downloaded_again(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    said: list[str] = []
-    found = wheels.get_wheels("3.12", None, said.append, cache=house)
+    reports: list[str] = []
+    found = wheels.get_wheels("3.12", None, reports.append, cache=house)
     assert [each.name for each in found] == ["numpy", "wasmtime"]
-    assert said == []
+    assert reports == []
 
 
-def test_a_download_that_fails_says_why_and_what_to_do(
+def test_a_failed_download_is_reported_with_reason_and_remediation(
     house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    said: list[str] = []
+    reports: list[str] = []
     with pytest.raises(NoWheels, match=r"cannot download numpy==1.0.* for Python 3.12: ERROR") as caught:
-        wheels.get_wheels("3.12", None, said.append, cache=tmp_path / "cache")
+        wheels.get_wheels("3.12", None, reports.append, cache=tmp_path / "cache")
     assert "omniverse_config.wheelhouse" in caught.value.remediation
-    assert said == ["downloading numpy==1.0 and wasmtime==1.0 for Python 3.12"]
+    assert reports == ["downloading numpy==1.0 and wasmtime==1.0 for Python 3.12"]
 
 
 def test_pip_fills_the_cache(house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,19 +170,19 @@ def test_pip_fills_the_cache(house: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["../up.py", "/abs.py", "a/../../b.py", "C:/x.py", "a\\b.py"])
-def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+def test_a_path_outside_the_directory_is_rejected(name: str) -> None:
     made = BundledWheel(name="numpy", version="1.0", data=wheel({name: b""}))
     with pytest.raises(ValueError, match="numpy|is not inside"):
         prebundle.unpack_wheels([made])
 
 
-def test_a_link_is_refused() -> None:
+def test_a_link_is_rejected() -> None:
     data = wheel({"link.py": b"/etc/passwd"}, link_py=stat.S_IFLNK | 0o777)
     with pytest.raises(ValueError, match="which points outside the directory"):
         prebundle.unpack_wheels([BundledWheel(name="numpy", version="1.0", data=data)])
 
 
-def test_what_a_wheel_would_install_elsewhere_is_put_where_python_looks() -> None:
+def test_files_that_a_wheel_would_install_elsewhere_are_unpacked_for_import() -> None:
     files = {"n-1.data/purelib/n.py": b"", "n-1.data/scripts/run": b"", "n-1.dist-info/METADATA": b""}
     tree = prebundle.unpack_wheels([BundledWheel(name="n", version="1", data=wheel(files))])
     assert [str(entry.path) for entry in tree] == ["pip_prebundle/n-1.dist-info/METADATA", "pip_prebundle/n.py"]
@@ -235,6 +237,6 @@ def test_the_wheels_run_in_the_python_of_each_kit(package: Package, kit_version:
     assert result == "[[0.25, 0.25, 0.25, 0.25]]"
 
 
-def test_what_runs_inside_kit_is_written_in_the_oldest_python_of_a_kit() -> None:
+def test_modules_inside_kit_use_the_syntax_of_the_oldest_python() -> None:
     for path in (ROOT / "omniverse" / "inside").glob("*.py"):
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))

@@ -1,4 +1,4 @@
-"""Programs of small guests, as an extension has them."""
+"""Programs of small guests, as in an extension."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def programs(
 
 
 class Heard:
-    """What was said to the log."""
+    """A log that records its lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

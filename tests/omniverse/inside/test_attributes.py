@@ -57,21 +57,21 @@ def test_numbers_are_read_as_they_were_written(stage: Any, type_name: str) -> No
 
 
 @pytest.mark.parametrize("type_name", ["string[]", "token[]", "asset[]"])
-def test_texts_are_bytes(stage: Any, type_name: str) -> None:
+def test_strings_are_bytes(stage: Any, type_name: str) -> None:
     place = attribute(stage, type_name)
     array = np.array(["é".encode(), b"b"], dtype=object)
     StageAttributes(stage).write(place, array)
     assert StageAttributes(stage).read(place).tolist() == array.tolist()
 
 
-def test_one_text_has_no_axis(stage: Any) -> None:
+def test_a_single_string_has_no_axis(stage: Any) -> None:
     place = attribute(stage, "string")
     StageAttributes(stage).write(place, np.array([b"text"], dtype=object))
     found = StageAttributes(stage).read(place)
     assert (found.shape, found.item()) == ((), b"text")
 
 
-def test_what_usd_holds_is_what_was_written(stage: Any) -> None:
+def test_usd_stores_the_written_values(stage: Any) -> None:
     place = attribute(stage, "point3f[]")
     StageAttributes(stage).write(place, np.array([[1, 2, 3]], np.float64))
     assert list(stage.GetAttributeAtPath(place).Get()) == [Gf.Vec3f(1, 2, 3)]
@@ -106,7 +106,7 @@ def test_values_at_a_time_are_samples(stage: Any) -> None:
         ("token[]", np.array([b"a", b"\xe9"], dtype=object), r"stores strings, but element 1 is not UTF-8"),
     ],
 )
-def test_an_array_that_does_not_fit_is_told_and_not_written(
+def test_an_array_that_does_not_match_is_rejected_and_not_written(
     stage: Any, type_name: str, array: np.ndarray, why: str
 ) -> None:
     place = attribute(stage, type_name)
@@ -116,25 +116,25 @@ def test_an_array_that_does_not_fit_is_told_and_not_written(
 
 
 @pytest.mark.parametrize("place", ["/P.b", "/Q.a"])
-def test_an_attribute_that_is_not_there_is_named(stage: Any, place: str) -> None:
+def test_a_missing_attribute_is_named(stage: Any, place: str) -> None:
     with pytest.raises(LookupError, match=f"the stage has no attribute {place}"):
         StageAttributes(stage).read(place)
 
 
 @pytest.mark.parametrize("place", ["", "points", "/P", "/P.a b", "no path"])
-def test_what_is_no_path_is_told(stage: Any, place: str) -> None:
+def test_an_invalid_path_is_reported(stage: Any, place: str) -> None:
     with pytest.raises(LookupError, match="expected the path of an attribute"):
         StageAttributes(stage).write(place, np.zeros(1))
 
 
-def test_a_layer_that_takes_nothing_is_told(stage: Any, tmp_path: Path) -> None:
+def test_a_layer_that_rejects_edits_is_reported(stage: Any, tmp_path: Path) -> None:
     place = attribute(stage, "float[]")
     stage.GetRootLayer().SetPermissionToEdit(False)
     with pytest.raises(ValueError, match="cannot write /P.a"):
         StageAttributes(stage).write(place, np.ones(1, np.float32))
 
 
-def test_arrays_can_be_held_instead() -> None:
+def test_arrays_can_be_stored_in_a_dict() -> None:
     held = DictArrays({"x": np.ones(2)})
     held.write("y", held.read("x") + 1)
     assert held.arrays["y"].tolist() == [2, 2]

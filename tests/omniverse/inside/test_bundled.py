@@ -1,4 +1,4 @@
-"""Libraries: Kit's own first, then the wheels of the extension; a wrong one is told."""
+"""Libraries: Kit's own first, then the wheels of the extension; a wrong version is reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import only_here.later
 """
 
 
-def test_the_wheels_come_last_and_what_was_loaded_goes_on_when_they_are_gone(tmp_path: Path) -> None:
+def test_the_wheels_are_searched_last_and_loaded_libraries_stay_when_they_are_removed(tmp_path: Path) -> None:
     wheels, kits = tmp_path / "ext" / "pip_prebundle", tmp_path / "kit"
     (wheels / "only_here").mkdir(parents=True)
     kits.mkdir()
@@ -36,18 +36,18 @@ def test_the_wheels_come_last_and_what_was_loaded_goes_on_when_they_are_gone(tmp
     program = RUN.format(first=[str(ROOT), str(kits)], root=str(tmp_path / "ext"))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    # with two slashes, by which Kit does not take it for a module of the extension
+    # with two slashes, so that Kit does not treat it as a module of the extension
     assert done.stdout.splitlines() == [f"/{wheels}/only_here/__init__.py", f"{kits}/both.py", "False"]
 
 
-def test_without_a_folder_there_is_nothing_to_add_or_remove(tmp_path: Path) -> None:
+def test_without_the_directory_nothing_is_added_or_removed(tmp_path: Path) -> None:
     before = list(sys.path)
     assert bundled.add(tmp_path) is None
     bundled.remove(None)
     assert sys.path == before
 
 
-def test_a_wasmtime_of_another_major_version_is_told() -> None:
+def test_a_wasmtime_of_a_different_major_version_is_reported() -> None:
     bundled.check("wasmtime>=50,<51")
     with pytest.raises(Missing, match=r"wasmtime>=49,<50 is required, but Kit has already loaded wasmtime 50\."):
         bundled.check("wasmtime>=49,<50")

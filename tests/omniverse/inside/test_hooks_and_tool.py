@@ -15,20 +15,20 @@ from . import guests
 from .guests import Heard
 
 
-def test_hooks_are_called_in_their_frames_with_what_they_gave(tmp_path: Path) -> None:
+def test_hooks_are_called_in_their_frames_with_their_inputs(tmp_path: Path) -> None:
     hooks = Hooks(guests.programs(tmp_path, examples=["softmax"]), Failures(Heard()))
-    taken: list[Any] = []
-    hooks.pre_frame("softmax", lambda dt: {"x": np.full((1, 2), dt, np.float32)}, taken.append)
-    last = hooks.post_frame("softmax", lambda dt: None, taken.append)
+    received: list[Any] = []
+    hooks.pre_frame("softmax", lambda dt: {"x": np.full((1, 2), dt, np.float32)}, received.append)
+    last = hooks.post_frame("softmax", lambda dt: None, received.append)
     hooks.frame(BEFORE, 0.5)
     hooks.frame(AFTER, 0.5)
-    np.testing.assert_allclose(taken.pop()["y"], [[0.5, 0.5]])
-    assert taken == []
+    np.testing.assert_allclose(received.pop()["y"], [[0.5, 0.5]])
+    assert received == []
     hooks.remove(last)
     hooks.remove(last)
 
 
-def test_a_hook_that_fails_is_told_once_and_taken_out(tmp_path: Path) -> None:
+def test_a_failing_hook_is_reported_once_and_removed(tmp_path: Path) -> None:
     heard = Heard()
     hooks = Hooks(guests.programs(tmp_path, examples=["softmax"]), Failures(heard))
     hooks.pre_frame("softmax", lambda dt: {"x": np.zeros((1, 2))}, lambda outputs: None)
@@ -39,7 +39,7 @@ def test_a_hook_that_fails_is_told_once_and_taken_out(tmp_path: Path) -> None:
     assert line.endswith("(the hook is removed)")
 
 
-def test_the_tool_runs_a_module_over_a_file(tmp_path: Path) -> None:
+def test_the_tool_runs_a_module_on_a_file(tmp_path: Path) -> None:
     heard = Heard()
     tool = Tool(guests.programs(tmp_path, examples=["softmax", "text_filter"]), Failures(heard))
     given, made = str(tmp_path / "in.npz"), str(tmp_path / "out.npz")
@@ -54,7 +54,7 @@ def test_the_tool_runs_a_module_over_a_file(tmp_path: Path) -> None:
     assert heard.lines == []
 
 
-def test_the_tool_tells_once_what_fails(tmp_path: Path) -> None:
+def test_the_tool_reports_a_failure_once(tmp_path: Path) -> None:
     heard = Heard()
     tool = Tool(guests.programs(tmp_path, examples=["softmax"]), Failures(heard))
     for _ in range(2):
@@ -63,7 +63,7 @@ def test_the_tool_tells_once_what_fails(tmp_path: Path) -> None:
     assert "No such file" in line
 
 
-def test_the_tool_lists_the_modules_and_says_how_it_is_called(tmp_path: Path) -> None:
+def test_the_tool_lists_the_modules_and_prints_its_usage(tmp_path: Path) -> None:
     broken: tuple[bytes, dict[str, Any]] = (b"no module", {})
     tool = Tool(guests.programs(tmp_path, {"broken": broken}, examples=["softmax"]), Failures(Heard()))
     status, (first, second) = tool.command(["list"])

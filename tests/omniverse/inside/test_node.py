@@ -1,4 +1,4 @@
-"""What an OmniGraph node writes to its attributes."""
+"""The values that an OmniGraph node writes to its attributes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def node(*elements: bytes) -> tuple[bool, Any, list[str]]:
     return compute(db, lambda *_: {"y": array}, "module", [], [TENSOR]), db.outputs, errors
 
 
-def test_texts_are_written_as_they_are() -> None:
+def test_strings_are_written_unchanged() -> None:
     assert node("é".encode(), b"")[1].y == ["é", ""]
 
 
-def test_bytes_that_are_no_text_are_an_error_of_the_node_and_nothing_is_written() -> None:
+def test_bytes_that_are_not_text_are_an_error_of_the_node_and_nothing_is_written() -> None:
     done, outputs, errors = node(b"a", b"\xff\xfe\0")
     assert not done and not hasattr(outputs, "y")
     assert "outputs:y stores strings, but element 1 is not UTF-8" in errors[0]

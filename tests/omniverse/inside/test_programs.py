@@ -1,4 +1,4 @@
-"""Programs: found by name, called by position or by name, under limits that can change."""
+"""Programs: found by name, called by position or by name, with limits that can change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_arrays_go_in_by_position_and_by_name(tmp_path: Path) -> None:
     assert made.run("text_filter", {"stdin": given, "args": None})["stdout"] == outputs[0]
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_an_unknown_name_is_reported(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["softmax"])
     with pytest.raises(LookupError, match="unknown module 'relu', expected one of softmax"):
         made.get("relu")
@@ -33,7 +33,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         made.call("softmax", None, 1, 2)
 
 
-def test_other_limits_are_in_force_at_the_next_call_and_the_old_program_goes(tmp_path: Path) -> None:
+def test_new_limits_apply_to_the_next_call_and_the_old_program_is_freed(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, {"spin": guests.elementwise(guests.SPIN, ["x"])})
     before = weakref.ref(made.get("spin"))
     made.limit({"timeout_s": 0.05})
@@ -42,21 +42,21 @@ def test_other_limits_are_in_force_at_the_next_call_and_the_old_program_goes(tmp
     wait_collected(lambda: before() is None, "the old program is held")
 
 
-def test_the_same_limits_load_nothing_anew(tmp_path: Path) -> None:
+def test_equal_limits_do_not_reload_modules(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["softmax"], limits={"timeout_s": 2.0})
     program = made.get("softmax")
     made.limit({"timeout_s": 2.0})
     assert made.get("softmax") is program
 
 
-def test_limits_that_cannot_be_leave_the_old_ones(tmp_path: Path) -> None:
+def test_invalid_limits_keep_the_previous_ones(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["softmax"])
     with pytest.raises(SettingsError, match="timeout_s must be greater than 0"):
         made.limit({"timeout_s": -1.0})
     assert made.limits.timeout_s == 10.0
 
 
-def test_after_closing_nothing_is_held(tmp_path: Path) -> None:
+def test_closing_frees_all_modules(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["softmax"])
     program = weakref.ref(made.get("softmax"))
     made.close()

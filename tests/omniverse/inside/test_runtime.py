@@ -24,7 +24,7 @@ print([name for name in sys.modules if name.startswith(runtime.ISLAND)])
 """
 
 
-def test_a_copy_loads_its_runtime_whole_and_forgets_it(tmp_path: Path) -> None:
+def test_a_copy_loads_its_whole_runtime_and_forgets_it(tmp_path: Path) -> None:
     folder = tmp_path / "acme" / "activations"
     shutil.copytree(Path(inside.__path__[0]), folder)
     shutil.copytree(parts.ROOT / "backend", folder / runtime.ISLAND)

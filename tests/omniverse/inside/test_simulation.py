@@ -1,4 +1,4 @@
-"""Modules that step over arrays: the step itself, and what happens when one fails."""
+"""Modules that step over arrays: the step itself, and failures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def moving(folder: Path) -> tuple[Simulation, DictArrays, Heard]:
     return simulation, held, heard
 
 
-def test_a_step_takes_the_time_and_writes_the_outputs(tmp_path: Path) -> None:
+def test_a_step_passes_the_time_and_writes_the_outputs(tmp_path: Path) -> None:
     simulation, held, heard = moving(tmp_path)
     simulation.bind("advance", {"x": "/P.x", "v": "/P.v"}, {"y": "/P.x"})
     for _ in range(4):
@@ -46,7 +46,7 @@ def test_a_step_takes_the_time_and_writes_the_outputs(tmp_path: Path) -> None:
     assert (simulation.steps, heard.lines) == (4, [])
 
 
-def test_a_module_that_fails_stands_still_and_is_told_once_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_failing_module_is_stopped_and_reported_once_and_the_others_continue(tmp_path: Path) -> None:
     simulation, held, heard = moving(tmp_path)
     simulation.bind("trap", {"x": "/P.x"})
     simulation.bind("advance", {"x": "/P.x", "v": "/P.v"}, {"y": "/P.x"})
@@ -63,7 +63,7 @@ def test_a_module_that_fails_stands_still_and_is_told_once_and_the_others_go_on(
     )
 
 
-def test_an_array_that_is_gone_is_told_and_nothing_is_raised(tmp_path: Path) -> None:
+def test_a_missing_array_is_reported_without_an_exception(tmp_path: Path) -> None:
     simulation, held, heard = moving(tmp_path)
     simulation.bind("advance", {"x": "/P.x", "v": "/P.v"}, {"y": "/P.x"})
     del held.arrays["/P.v"]
@@ -79,7 +79,7 @@ def test_an_array_that_is_gone_is_told_and_nothing_is_raised(tmp_path: Path) -> 
         ({"x": "/P.x", "v": "/P.v"}, {"z": "/P.x"}, "it has no output 'z'"),
     ],
 )
-def test_a_binding_that_cannot_be_is_refused(
+def test_an_invalid_binding_is_rejected(
     tmp_path: Path, inputs: dict[str, str], outputs: dict[str, str], why: str
 ) -> None:
     simulation, _, _ = moving(tmp_path)
@@ -99,7 +99,7 @@ def test_a_paused_simulation_and_one_without_a_stage_do_nothing(tmp_path: Path) 
     assert (simulation.steps, held.arrays["/P.x"].sum(), heard.lines) == (0, 0, [])
 
 
-def test_a_closed_simulation_lets_go_of_the_arrays(tmp_path: Path) -> None:
+def test_a_closed_simulation_releases_the_arrays(tmp_path: Path) -> None:
     simulation, held, _ = moving(tmp_path)
     simulation.bind("advance", {"x": "/P.x", "v": "/P.v"}, {"y": "/P.x"})
     kept = weakref.ref(held)
@@ -109,7 +109,7 @@ def test_a_closed_simulation_lets_go_of_the_arrays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gelu", "softmax"])
-def test_a_stage_is_processed_as_numpy_does_it(tmp_path: Path, name: str) -> None:
+def test_a_stage_is_processed_with_numpys_results(tmp_path: Path, name: str) -> None:
     stage: Any = Usd.Stage.CreateInMemory()
     prim = stage.DefinePrim("/P")
     x = np.array([[1, 2, 3], [0.5, -1, 0]], np.float32)
@@ -122,7 +122,7 @@ def test_a_stage_is_processed_as_numpy_does_it(tmp_path: Path, name: str) -> Non
     np.testing.assert_allclose(np.array(prim.GetAttribute("y").Get()), expected, rtol=rtol, atol=atol)
 
 
-def test_texts_of_a_stage_are_processed(tmp_path: Path) -> None:
+def test_strings_of_a_stage_are_processed(tmp_path: Path) -> None:
     stage: Any = Usd.Stage.CreateInMemory()
     prim = stage.DefinePrim("/P")
     for attribute in ("text", "filtered"):
@@ -134,7 +134,7 @@ def test_texts_of_a_stage_are_processed(tmp_path: Path) -> None:
     assert filtered.startswith("mail ")
 
 
-def test_numbers_of_another_width_are_converted_and_others_are_refused(tmp_path: Path) -> None:
+def test_numbers_of_a_different_width_are_converted_and_other_types_are_rejected(tmp_path: Path) -> None:
     made = guests.programs(tmp_path, examples=["gelu"])
     interface = made.get("gelu").interface
     held = DictArrays({"wide": np.ones(2), "text": np.array([b"a"], dtype=object)})

@@ -39,7 +39,7 @@ def tool(tmp_path: Path) -> Tool:
     return Tool(guests.programs(tmp_path, examples=["gelu", "softmax"]), Failures(Heard()))
 
 
-def test_the_button_runs_the_chosen_module_over_the_files(
+def test_the_button_runs_the_selected_module_on_the_files(
     tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ui = install(monkeypatch, "omni.ui", MagicMock())
@@ -59,7 +59,9 @@ def test_the_button_runs_the_chosen_module_over_the_files(
     real.destroy.assert_called_once_with()
 
 
-def test_the_command_runs_a_module_and_goes_again(tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_runs_a_module_and_can_be_unregistered(
+    tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commands = ModuleType("commands")
     known: dict[str, Any] = {}
     commands.Command = object  # type: ignore[attr-defined]
