@@ -24,7 +24,7 @@ class PlannedImage:
 
     @property
     def reference(self) -> str:
-        """Name and tag, as container engines take them."""
+        """Name and tag, as container engines accept them."""
         return f"{self.name}:{self.tag}"
 
     @property

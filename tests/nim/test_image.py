@@ -1,5 +1,4 @@
-"""What is in a service image, seen on the real engine: unit test scenario 1 of the requirements (6.3), and who may run
-it."""
+"""The content of a service image on a real engine: unit test scenario 1 of the requirements (6.3), and its users."""
 
 from __future__ import annotations
 
@@ -59,14 +58,14 @@ def image(docker: ContainerEngine, folder: Path) -> Iterator[Image]:
 
 
 def start(docker: ContainerEngine, **options: Any) -> Any:
-    """A container that is confined as the issue of a careful operator wants, with loopback alone."""
+    """A container with the security settings of a careful operator, and only a loopback network."""
     client = DockerClient(base_url=docker.address, timeout=int(waiting.PATIENCE_S))
     confined = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "user": "4242:4242"}
     return client.containers.run(REFERENCE, detach=True, network_mode="none", **{**confined, **options})
 
 
 def inside(container: Any, program: str) -> str:
-    """What a Python program prints that runs in the container, as its user."""
+    """The output of a Python program in the container, run as its user."""
     status, output = container.exec_run(["/opt/venv/bin/python", "-c", program])
     assert status == 0, output.decode()
     return str(output.decode())
@@ -74,7 +73,7 @@ def inside(container: Any, program: str) -> str:
 
 @pytest.fixture(scope="module")
 def service(docker: ContainerEngine, image: Image) -> Iterator[Any]:
-    """A container of the image, ready."""
+    """A container of the image whose service is ready."""
     container = start(docker)
     try:
         check = image.config["Healthcheck"]["Test"][1:]
@@ -85,7 +84,7 @@ def service(docker: ContainerEngine, image: Image) -> Iterator[Any]:
 
 
 def test_unit_1_dockerfile_generation(context: BuildContext, image: Image, service: Any) -> None:
-    """Given metadata of modules and a configuration, ``generate_dockerfile()`` says, and an engine makes of it: …"""
+    """Given metadata of modules and a configuration, the Dockerfile of ``generate_dockerfile()`` and the image have: …"""
     text = context.files[PurePosixPath("Dockerfile")]
     assert isinstance(text, bytes)
     assert text.decode().splitlines()[1] == f"FROM {CONFIG.base_image} AS build"
@@ -105,7 +104,7 @@ def test_unit_1_dockerfile_generation(context: BuildContext, image: Image, servi
     # environment variables
     assert {"GREETING=hello", "SERVICE_PORT=8000", "GRPC_PORT=8101", "METRICS_PORT=9090"} <= set(image.config["Env"])
     assert {"NIM_CACHE_PATH=/opt/nim/.cache", "WASM_MODULE=/app/models"} <= set(image.config["Env"])
-    # and all else that requirements 2.2 have in an image
+    # and the other contents that requirements 2.2 list
     labels = image.config["Labels"]
     assert labels["wasm.module"] == "gelu,softmax" and labels["team"] == "a"
     assert labels["org.opencontainers.image.description"] == "Two models"
@@ -122,9 +121,7 @@ CALL = (
 
 
 @pytest.mark.parametrize("model", ["gelu", "softmax"])
-def test_a_user_that_no_image_knows_gets_answers_of_a_read_only_image_without_capabilities(
-    service: Any, model: str
-) -> None:
+def test_a_read_only_container_without_capabilities_responds_as_an_unknown_user(service: Any, model: str) -> None:
     body = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0, 0]}]}).encode()
     answer = json.loads(inside(service, CALL.format(path=f"/v1/models/{model}/infer", body=body)))
     assert answer["outputs"][0]["data"] == ([0, 0] if model == "gelu" else [0.5, 0.5])
@@ -133,7 +130,7 @@ def test_a_user_that_no_image_knows_gets_answers_of_a_read_only_image_without_ca
     assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
 
 
-def test_the_cache_and_the_model_store_can_be_written_by_any_user_and_nothing_else_can(service: Any) -> None:
+def test_only_the_cache_and_the_model_store_are_writable_for_every_user(service: Any) -> None:
     program = (
         "import os, tempfile\n"
         "for folder in ('/opt/nim/.cache', '/model-store'):\n"
@@ -147,18 +144,18 @@ def test_the_cache_and_the_model_store_can_be_written_by_any_user_and_nothing_el
     assert len(kept) == 7
 
 
-def test_no_wheels_no_cache_of_pip_and_no_build_folder_are_left(service: Any) -> None:
+def test_an_image_has_no_wheels_no_pip_cache_and_no_build_directory(service: Any) -> None:
     program = "import glob; print(glob.glob('/build') + glob.glob('/root/.cache/*') + glob.glob('/**/wheels/*.whl'))"
     assert inside(service, program).strip() == "[]"
 
 
-def test_a_changed_module_rebuilds_the_last_layer_alone(
+def test_a_changed_module_rebuilds_only_the_last_layer(
     docker: ContainerEngine, folder: Path, image: Image, tmp_path: Path
 ) -> None:
     models = [MODELS[0], (MODELS[1][0], tmp_path / "changed.wasm")]
     (tmp_path / "changed.wasm").write_bytes(EXAMPLES["softmax"].module.read_bytes() + b"\0\2\1x")  # a custom section
     changed = build_context(CONFIG, models=models, labels=LABELS)
-    # the code as it was: someone may be writing some more of it
+    # the unchanged code
     shutil.copytree(folder, tmp_path / "context")
     for path, content in changed.files.items():
         if path.parts[0] != "app":
@@ -172,10 +169,10 @@ def test_a_changed_module_rebuilds_the_last_layer_alone(
     docker.remove("portalis-test/changed:1")
 
 
-def test_the_docker_command_builds_the_same_image_from_the_folder(
+def test_the_docker_command_builds_the_same_image_from_the_directory(
     docker: ContainerEngine, folder: Path, image: Image
 ) -> None:
-    """The command line reads ``.dockerignore``, which the engine's interface does not."""
+    """The command line applies ``.dockerignore``, the engine's API does not."""
     program = shutil.which("docker")
     assert program is not None, "it comes with the engine"
     (folder / "secret.txt").write_text("not for the engine")

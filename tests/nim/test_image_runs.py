@@ -1,5 +1,5 @@
-"""The command of an operator who trusts nobody, as a shell runs it: a user that no image knows, a root that cannot be
-written, no capabilities, no new privileges."""
+"""The image under the strictest `docker run` command: an unknown user, a read-only root file system, no capabilities and
+no new privileges."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ready(port: int) -> bool:
         return False
 
 
-def test_the_image_answers_as_user_4242_and_ends_cleanly_on_sigterm(
+def test_the_image_responds_as_user_4242_and_ends_cleanly_on_sigterm(
     docker: ContainerEngine, service: tuple[str, int]
 ) -> None:
     container, port = service

@@ -1,4 +1,4 @@
-"""Service images as a stage of the pipeline. What a real engine makes of them, tests/acceptance shows as well."""
+"""Service images as a stage of the pipeline; tests/acceptance also builds them on a real engine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def context(folder: Path, name: str) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-def test_without_an_engine_the_build_contexts_are_there_to_build_by_hand(
+def test_without_an_engine_build_contexts_are_written_for_manual_builds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
@@ -56,14 +56,12 @@ def test_without_an_engine_the_build_contexts_are_there_to_build_by_hand(
     assert files["models/gelu.wasm"] == EXAMPLES["gelu"].module.read_bytes()
     assert json.loads(files["models/service.json"])["models"][0]["name"] == "gelu"
     assert "HEALTHCHECK" in files["Dockerfile"].decode()
-    # a tag cannot have the plus of a version
+    # a tag cannot contain the plus sign of a version
     assert error.remediation.steps[0] == f"docker build -t demo-gelu:1.2.3-build.4 {tmp_path}/out/containers/demo-gelu"
     assert set(context(tmp_path, "demo-softmax")) >= {"Dockerfile", "models/softmax.wasm"}
 
 
-def test_one_image_for_the_package_has_all_modules_that_can_be_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_image_has_all_servable_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTAINER_HOST", f"unix://{tmp_path}/nothing.sock")
     opaque: list[dict[str, Any]] = [
         {"path": str(EXAMPLES["gelu"].module), "name": "opaque", "interface": {"entry": "no_such_export"}}
@@ -85,7 +83,7 @@ def test_one_image_for_the_package_has_all_modules_that_can_be_served(
 
 
 @pytest.mark.engine
-def test_the_log_of_a_failed_build_is_in_the_output_that_other_targets_have_filled(
+def test_the_log_of_a_failed_build_is_written_next_to_the_files_of_other_targets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", parts.docker_engine())
@@ -101,9 +99,7 @@ def test_the_log_of_a_failed_build_is_in_the_output_that_other_targets_have_fill
 
 @pytest.mark.slow
 @pytest.mark.engine
-def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_image_does_not_prevent_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", parts.docker_engine())
     trap = {"entry": "gelu", "convention": "elementwise"}
     modules: list[dict[str, Any]] = [
@@ -132,7 +128,7 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
 
 
 @pytest.mark.parametrize(
-    ("module", "config", "where", "told"),
+    ("module", "config", "where", "message"),
     [
         ("Gelu", {}, "wasm_binaries[0].name", "the name of the image, 'demo-Gelu', is not an image name"),
         ("a b", {}, "wasm_binaries[0].name", "'a b' is not a model name"),
@@ -150,20 +146,20 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_made(
             "container_config.image_tag",
             "'a/b' is not an image tag",
         ),
-        ("gelu", {"wasm_runtime_path": "/bin/sh"}, "container_config.wasm_runtime_path", "Wasmtime is no program"),
+        ("gelu", {"wasm_runtime_path": "/bin/sh"}, "container_config.wasm_runtime_path", "Wasmtime is a library"),
         ("gelu", {"base_image": "a b"}, "container_config.base_image", "expected an image reference, got 'a b'"),
     ],
 )
-def test_what_no_image_can_be_made_with_is_told_before_anything_is_made(
-    tmp_path: Path, module: str, config: dict[str, Any], where: str, told: str
+def test_invalid_values_are_reported_before_anything_is_written(
+    tmp_path: Path, module: str, config: dict[str, Any], where: str, message: str
 ) -> None:
     with pytest.raises(InputProblems) as problems:
         run(tmp_path, modules=[{"path": str(EXAMPLES["gelu"].module), "name": module}], **config)
-    assert any(problem.where == where and told in problem.message for problem in problems.value.problems)
+    assert any(problem.where == where and message in problem.message for problem in problems.value.problems)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_same_input_gives_the_same_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_inputs_have_equal_contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     run(tmp_path, "gelu")
     first = context(tmp_path, "demo-gelu")
@@ -171,27 +167,29 @@ def test_the_same_input_gives_the_same_context(tmp_path: Path, monkeypatch: pyte
     assert context(tmp_path, "demo-gelu") == first
 
 
-def test_a_runtime_whose_hash_is_not_known_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_with_an_unknown_hash_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    told = [warning.message for warning in run(tmp_path, "gelu", wasm_runtime_version="50.0.7").diagnostics.warnings]
-    assert any("wasmtime==50.0.7 without verifying its hash" in message for message in told)
-    told = [warning.message for warning in run(tmp_path, "gelu").diagnostics.warnings]
-    assert not any("hash" in message for message in told)
+    messages = [
+        warning.message for warning in run(tmp_path, "gelu", wasm_runtime_version="50.0.7").diagnostics.warnings
+    ]
+    assert any("wasmtime==50.0.7 without verifying its hash" in message for message in messages)
+    messages = [warning.message for warning in run(tmp_path, "gelu").diagnostics.warnings]
+    assert not any("hash" in message for message in messages)
 
 
-def test_a_wheelhouse_for_another_python_is_told_before_an_engine_is_asked(tmp_path: Path) -> None:
+def test_a_wheelhouse_for_a_different_python_is_reported_before_an_engine_is_used(tmp_path: Path) -> None:
     folder = tmp_path / "wheels"
     folder.mkdir()
     (folder / "numpy-2.2.6-cp311-cp311-manylinux2014_x86_64.whl").write_bytes(b"")
     with pytest.raises(InputProblems) as problems:
         run(tmp_path, "gelu", base_image="python:3.13-slim", wheelhouse=str(folder))
-    told = [each.message for each in problems.value.problems if each.where == "container_config.wheelhouse"]
-    assert "numpy-2.2.6-cp311-cp311-manylinux2014_x86_64.whl is not the file" in told[0]
-    assert "has no wheel for Python 3.13 on Linux" in told[1]
+    messages = [each.message for each in problems.value.problems if each.where == "container_config.wheelhouse"]
+    assert "numpy-2.2.6-cp311-cp311-manylinux2014_x86_64.whl is not the one" in messages[0]
+    assert "has no wheel for Python 3.13 on Linux" in messages[1]
     assert not (tmp_path / "out").exists()
 
 
-def test_ensembles_which_no_image_has_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_names_ensembles_that_images_do_not_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     tensors = [{"name": "raw", "data_type": "FP32", "dims": [-1]}]
     step = {"model_name": "gelu", "input_map": {"x": "raw"}, "output_map": {"y": "out"}}

@@ -49,7 +49,7 @@ def test_a_command_runs_in_wasmedge_in_a_confined_container(docker: ContainerEng
     image = docker.build(
         tmp_path / "context", REFERENCE, network="none", timeout_s=6 * waiting.PATIENCE_S, on_line=lines.append
     )
-    # the build has tried the runtime on this base image
+    # the build has run the runtime on this base image
     assert any("wasmedge version" in line for line in lines)
     client = DockerClient(base_url=docker.address, timeout=int(waiting.PATIENCE_S))
     container = client.containers.run(

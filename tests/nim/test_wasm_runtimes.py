@@ -1,4 +1,4 @@
-"""The program of another runtime for an image: found with all that it is linked with, or honestly not to be had."""
+"""The executable of an external runtime is collected with its libraries, or reported as unavailable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def asked(runtime: WasmRuntime = WasmRuntime.WasmEdge, **config: Any) -> Contain
 
 
 def copied(found: RuntimeFiles, folder: Path) -> list[str]:
-    """The command of a runtime whose files lie in `folder` as they do in an image."""
+    """The command of a runtime with its files in `folder`, laid out as in an image."""
     for place, source in found.files.items():
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,25 +48,25 @@ def copied(found: RuntimeFiles, folder: Path) -> list[str]:
     return [word.replace(RUNTIME_PATH, str(folder)) for word in found.command]
 
 
-def test_wasmtime_needs_no_program() -> None:
+def test_wasmtime_needs_no_executable() -> None:
     assert find_runtime(ContainerConfiguration()) is None
 
 
-def test_wasmedge_runs_from_its_files_alone(tmp_path: Path) -> None:
+def test_wasmedge_runs_from_the_collected_files_only(tmp_path: Path) -> None:
     found = find_runtime(asked(wasm_runtime_path=parts.wasmedge()))
     assert found is not None
     command = copied(found, tmp_path / "all of it")
     (tmp_path / "exit.wasm").write_bytes(wasmtime.wat2wasm(PROGRAM))
-    # an empty root: whatever were missing could come from nowhere else
+    # an empty root directory: a missing file is not found anywhere else
     lines = subprocess.run([*command[:-1], "--list", command[-1]], env={}, capture_output=True, text=True, check=True)
     outside = [line for line in lines.stdout.splitlines() if "=>" in line and str(tmp_path) not in line]
     assert outside == []
-    told = subprocess.run([*command, "--version"], env={}, capture_output=True, text=True, check=True)
-    assert "wasmedge version" in told.stdout
+    done = subprocess.run([*command, "--version"], env={}, capture_output=True, text=True, check=True)
+    assert "wasmedge version" in done.stdout
     assert subprocess.run([*command, str(tmp_path / "exit.wasm")], env={}, check=False).returncode == 0
 
 
-def test_the_program_on_path_is_taken(tmp_path: Path) -> None:
+def test_the_executable_on_path_is_used(tmp_path: Path) -> None:
     (tmp_path / "wasmedge").symlink_to(parts.wasmedge())
     found = find_runtime(asked(), {"PATH": str(tmp_path)})
     assert found is not None and found.name == "WasmEdge"
@@ -74,14 +74,14 @@ def test_the_program_on_path_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", [WasmRuntime.Wasmer, WasmRuntime.WasmEdge])
-def test_a_program_that_is_not_there_is_told_with_what_to_do(tmp_path: Path, runtime: WasmRuntime) -> None:
+def test_the_error_for_a_missing_executable_has_a_remediation(tmp_path: Path, runtime: WasmRuntime) -> None:
     with pytest.raises(MissingPart) as caught:
         find_runtime(asked(runtime), {"PATH": str(tmp_path)})
     assert f"{runtime.value} is not available: {runtime.value.lower()} was not found on PATH" in caught.value.message
     assert "wasm_runtime_path" in caught.value.remediation
 
 
-def test_a_program_that_cannot_be_it_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_the_runtime_is_rejected(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")
     text = tmp_path / "text"
@@ -96,17 +96,17 @@ def test_a_program_that_cannot_be_it_is_refused(tmp_path: Path) -> None:
             find_runtime(asked(wasm_runtime_path=path))
 
 
-def test_another_version_than_the_one_asked_for_is_not_taken() -> None:
+def test_a_version_other_than_the_requested_one_is_rejected() -> None:
     with pytest.raises(MissingPart, match=r"is version \d.*, but wasm_runtime_version is '0\.1\.0'"):
         find_runtime(asked(wasm_runtime_path=parts.wasmedge(), wasm_runtime_version="0.1.0"))
 
 
-def test_a_program_with_a_library_that_is_lost_is_not_taken(tmp_path: Path) -> None:
+def test_an_executable_with_a_missing_library_is_rejected(tmp_path: Path) -> None:
     found = find_runtime(asked(wasm_runtime_path=parts.wasmedge()))
     assert found is not None
     copied(found, tmp_path)
     (tmp_path / "lib" / "libwasmedge.so.0").unlink()
-    # the copy no longer has its libraries in the place that its header names
+    # the libraries are not at the path that the copy's header names
     with pytest.raises(MissingPart, match=r"cannot be loaded: .*libwasmedge\.so\.0"):
         find_runtime(asked(wasm_runtime_path=tmp_path / "wasmedge"))
 
@@ -124,16 +124,16 @@ def test_the_loader_is_read_from_the_header(tmp_path: Path) -> None:
         interpreter_of(tmp_path / "cut")
 
 
-def test_the_context_has_the_runtime_and_says_how_it_is_started(tmp_path: Path) -> None:
+def test_the_context_contains_the_runtime_and_its_command(tmp_path: Path) -> None:
     (tmp_path / "exit.wasm").write_bytes(wasmtime.wat2wasm(PROGRAM))
     config = asked(wasm_runtime_path=parts.wasmedge())
     models = [(ModelSettings(name="exit", file="exit.wasm"), tmp_path / "exit.wasm")]
     labels = ImageLabels(package="demo", version="1")
     found = build_context(config, models=models, labels=labels, runtime=find_runtime(config))
     found.write_to(tmp_path / "context")
-    told = json.loads((tmp_path / "context" / "models" / "service.json").read_text())["models"][0]
-    assert told["wasm_runtime"] == "WasmEdge"
-    assert told["wasm_runtime_command"][-1] == f"{RUNTIME_PATH}/wasmedge"
+    settings = json.loads((tmp_path / "context" / "models" / "service.json").read_text())["models"][0]
+    assert settings["wasm_runtime"] == "WasmEdge"
+    assert settings["wasm_runtime_command"][-1] == f"{RUNTIME_PATH}/wasmedge"
     text = (tmp_path / "context" / "Dockerfile").read_text()
     assert f'COPY ["{WASM_RUNTIME}", "{RUNTIME_PATH}"]' in text and " --version\n" in text
     assert f"!{WASM_RUNTIME}" in (tmp_path / "context" / ".dockerignore").read_text().split()
@@ -160,7 +160,7 @@ def program(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("runtime", ["Wasmer", "WasmEdge"])
-def test_without_the_program_the_images_are_skipped_and_never_made_with_another_runtime(
+def test_without_the_executable_images_are_skipped_and_not_built_with_a_different_runtime(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -172,14 +172,14 @@ def test_without_the_program_the_images_are_skipped_and_never_made_with_another_
     assert made.artifacts.nim_containers == () and not (tmp_path / "out" / "containers").exists()
 
 
-def test_a_module_of_another_convention_gets_no_image_with_wasmedge(
+def test_a_module_with_a_different_convention_gets_no_wasmedge_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     path = str(parts.wasmedge())
     made = run(tmp_path, "gelu", modules=program(tmp_path), wasm_runtime="WasmEdge", wasm_runtime_path=path)
     assert made.status is not Status.Success
-    told = [error.message for error in made.diagnostics.errors]
-    assert any("demo-gelu" in text and "WasmEdge runs commands only" in text for text in told), told
+    messages = [error.message for error in made.diagnostics.errors]
+    assert any("demo-gelu" in text and "WasmEdge runs commands only" in text for text in messages), messages
     assert context(tmp_path, "demo-exit")["wasm-runtime/wasmedge"] == parts.wasmedge().read_bytes()
     assert not (tmp_path / "out" / "containers" / "demo-gelu").exists()

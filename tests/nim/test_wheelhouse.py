@@ -1,4 +1,4 @@
-"""What an image installs is known by hash, and a wheelhouse that cannot give it is told of before an engine is asked."""
+"""Images install pinned files; an incomplete wheelhouse is reported before an engine is used."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def put(folder: Path, *names: str) -> Path:
     return folder
 
 
-def told(folder: Path, *wanted: Pin, base: str = "debian:12") -> list[str]:
+def messages(folder: Path, *wanted: Pin, base: str = "debian:12") -> list[str]:
     return [problem.message for problem in select_wheels(folder, wanted, base).problems]
 
 
-def test_every_pin_has_hashes_and_they_are_those_of_the_wheels(wheels: Path) -> None:
+def test_every_pin_has_the_hashes_of_the_wheels(wheels: Path) -> None:
     found = image_pins()
     assert len(found) > 20 and all(pin.hashes for pin in found)
     by_name = {canonicalize_name(pin.name): pin for pin in found}
@@ -45,7 +45,7 @@ def test_every_pin_has_hashes_and_they_are_those_of_the_wheels(wheels: Path) -> 
         pin = by_name.pop(canonicalize_name(name))
         assert pin.version == version
         assert hashlib.sha256(wheel.read_bytes()).hexdigest() in pin.hashes
-    assert set(by_name) == {"exceptiongroup"}  # the only one that Python 3.11 has no need of
+    assert set(by_name) == {"exceptiongroup"}  # the only one that Python 3.11 does not need
 
 
 def test_pins_are_read_back_as_they_are_written() -> None:
@@ -56,7 +56,7 @@ def test_pins_are_read_back_as_they_are_written() -> None:
         list(parse_pins("evil\n"))
 
 
-def test_another_wasmtime_has_no_hash_that_is_known_and_keeps_the_major_version_that_the_runtime_calls() -> None:
+def test_a_different_wasmtime_has_no_hash_and_must_have_the_supported_major_version() -> None:
     (other,) = [pin for pin in image_pins("50.0.7") if not pin.hashes]
     assert str(other) == "wasmtime==50.0.7"
     assert all(pin.hashes for pin in image_pins("50.0.1"))
@@ -66,14 +66,14 @@ def test_another_wasmtime_has_no_hash_that_is_known_and_keeps_the_major_version_
         assert "expected a version of Wasmtime 50" in problem.message
 
 
-def test_the_wheelhouse_of_the_tests_has_all_for_its_python(wheels: Path) -> None:
+def test_the_wheelhouse_of_the_tests_is_complete_for_its_python(wheels: Path) -> None:
     chosen = select_wheels(wheels, image_pins(), parts.BASE_IMAGE)
     assert chosen.problems == () and chosen.pins == image_pins()
     assert {wheel.suffix for wheel in chosen.wheels} == {".whl"}
     assert len(chosen.wheels) == len(image_pins()) - 1
 
 
-def test_a_python_that_the_base_image_names_has_to_find_its_wheels(wheels: Path) -> None:
+def test_the_python_of_the_base_image_needs_a_wheel_for_each_pin(wheels: Path) -> None:
     (problem,) = image_context_problems(ContainerConfiguration(base_image="python:3.13-slim", wheelhouse=wheels))
     assert "no wheel for Python 3.13 on Linux, the version of python:3.13-slim, of grpcio==" in problem.message
     assert "numpy==" in problem.message and "fastapi" not in problem.message
@@ -86,7 +86,7 @@ def test_a_python_that_the_base_image_names_has_to_find_its_wheels(wheels: Path)
     )
 
 
-def test_a_wheel_that_is_missing_or_not_what_its_pin_means_is_named(wheels: Path, tmp_path: Path) -> None:
+def test_a_missing_wheel_and_a_wheel_with_a_different_hash_are_named(wheels: Path, tmp_path: Path) -> None:
     for wheel in wheels.glob("*.whl"):
         if not wheel.name.startswith("fastapi"):
             shutil.copy(wheel, tmp_path)
@@ -97,16 +97,16 @@ def test_a_wheel_that_is_missing_or_not_what_its_pin_means_is_named(wheels: Path
     assert second.endswith(f"Python 3.11 on Linux, of {next(p for p in image_pins() if p.name == 'fastapi')}")
 
 
-def test_the_hash_of_another_wasmtime_is_that_of_its_wheel(tmp_path: Path) -> None:
+def test_a_pin_without_hashes_gets_the_hash_of_the_wheel(tmp_path: Path) -> None:
     name = "some_thing-1.2-py3-none-manylinux1_x86_64.whl"
     (pin,) = select_wheels(put(tmp_path, name), [PIP], "debian:12").pins
     assert pin.hashes == {hashlib.sha256(name.encode()).hexdigest()}
-    assert told(tmp_path, Pin(name="some-thing", version="1.3")) == [
+    assert messages(tmp_path, Pin(name="some-thing", version="1.3")) == [
         f"{tmp_path} has no wheel for Python 3.10 on Linux, of some-thing==1.3"
     ]
 
 
-def test_an_empty_wheelhouse_is_told_with_the_command_that_fills_it(tmp_path: Path) -> None:
+def test_the_error_for_an_empty_wheelhouse_has_the_command_that_fills_it(tmp_path: Path) -> None:
     (problem,) = select_wheels(tmp_path, [PIP], "python:3.12").problems
     assert problem.where == "container_config.wheelhouse"
     assert problem.message == f"no wheels found in {tmp_path}"
@@ -115,9 +115,9 @@ def test_an_empty_wheelhouse_is_told_with_the_command_that_fills_it(tmp_path: Pa
 
 def test_wheels_for_another_system_and_files_without_a_wheels_name_are_ignored(tmp_path: Path) -> None:
     put(tmp_path, "not-a-wheel.whl", "some_thing-1.2-cp311-cp311-win_amd64.whl")
-    assert told(tmp_path, PIP) == [f"no wheels found in {tmp_path}"]
+    assert messages(tmp_path, PIP) == [f"no wheels found in {tmp_path}"]
     put(tmp_path, "some_thing-1.2-cp311-none-musllinux_1_2_x86_64.whl")
-    assert told(tmp_path, PIP) == []
-    assert told(tmp_path, PIP, base="python:3.12") == [
+    assert messages(tmp_path, PIP) == []
+    assert messages(tmp_path, PIP, base="python:3.12") == [
         f"{tmp_path} has no wheel for Python 3.12 on Linux, the version of python:3.12, of Some.Thing==1.2"
     ]

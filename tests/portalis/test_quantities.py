@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from portalis.quantities import cpu_millis, file_size, memory_bytes
 
 
-def test_amounts_are_read_as_kubernetes_reads_them() -> None:
+def test_amounts_are_converted_as_by_kubernetes() -> None:
     assert [memory_bytes(each) for each in ("512", "1k", "2G", "2Gi", "1Mi")] == [512, 1000, 2 * 10**9, 2**31, 2**20]
     assert [cpu_millis(each) for each in ("500m", "2", "0.5", "1.0001", "0.0")] == [500, 2000, 500, 1001, 1]
 

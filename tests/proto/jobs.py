@@ -1,4 +1,4 @@
-"""Jobs, such as the pipeline hands to targets, from real modules."""
+"""Jobs from real modules, like those that the pipeline passes to targets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wasm(folder: Path, name: str = "add", wat: str = ADD) -> Path:
 
 
 def job(binaries: Iterable[WasmBinaryPath], *, containers: bool = True, triton: bool = True, **spec: Any) -> Job:
-    """A job for which every module became a container and a Triton model."""
+    """A job in which every module has an image and a Triton model."""
     fields = {"package_name": "demo", "package_version": "1.2.0", "output_directory": OUTPUT, **spec}
     given = PackageSpec(wasm_binaries=tuple(binaries), **fields)
     modules = tuple(

@@ -1,6 +1,6 @@
-"""The description that the real service application gives of itself.
+"""The OpenAPI document of the real service.
 
-``python -m tests.proto.service_description`` writes it to ``proto/templates/service.json``; the tests compare.
+``python -m tests.proto.service_description`` writes it to ``proto/templates/service.json``; a test compares them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from portalis.proto.openapi import SERVICE_DOCUMENT
 
 
 def described() -> dict[str, Any]:
-    """Without the framework's own answer to bad parameters (422): the application gives 400 in its own envelope."""
+    """Remove the framework's response to invalid parameters (422): the service responds with 400 and its own error format."""
     settings = ServiceSettings(name="service", models=(ModelSettings(name="model", file="model.wasm"),))
     found: dict[str, Any] = create_app(settings, Path()).openapi()
     for path in found["paths"].values():

@@ -1,4 +1,4 @@
-"""The whole target: which files it makes of which job, and that what its guides say works on a real server."""
+"""The files of the target for each kind of job; the commands of its guides work on a real server."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def add(tmp_path: Path) -> WasmBinaryPath:
 
 
 def test_the_module_is_a_target() -> None:
-    found: Target = target  # mypy holds this too
+    found: Target = target  # mypy checks this too
     assert callable(found.generate)
 
 
-def test_all_documents_are_made_of_a_package_that_has_everything(add: WasmBinaryPath) -> None:
+def test_a_package_with_images_and_models_has_all_documents(add: WasmBinaryPath) -> None:
     work = job([add], description="adds")
     made = target.generate(work)
     assert made.errors == ()
@@ -83,19 +83,19 @@ def test_the_same_job_gives_the_same_bytes(add: WasmBinaryPath) -> None:
     assert list(one) == list(other)
 
 
-def test_only_what_was_asked_for_is_made(add: WasmBinaryPath) -> None:
+def test_only_requested_documents_are_generated(add: WasmBinaryPath) -> None:
     assert paths(target.generate(job([add], api_doc_format=ApiDocFormat.OpenAPI)).tree) == OPENAPI | TRITON | CONTAINERS
     assert paths(target.generate(job([add], api_doc_format=ApiDocFormat.GRPC)).tree) == GRPC | TRITON | CONTAINERS
     assert paths(target.generate(job([add], generate_api_docs=False)).tree) == TRITON | CONTAINERS
 
 
-def test_guides_are_written_only_for_what_was_made(add: WasmBinaryPath) -> None:
+def test_guides_are_written_only_for_existing_artifacts(add: WasmBinaryPath) -> None:
     assert paths(target.generate(job([add], containers=False, triton=False)).tree) == OPENAPI
     assert paths(target.generate(job([add], containers=False, enable_nim_packaging=False)).tree) == GRPC | TRITON
     assert paths(target.generate(job([add], triton=False)).tree) == OPENAPI | CONTAINERS
 
 
-def test_the_target_is_left_out_only_where_there_is_no_api(add: WasmBinaryPath) -> None:
+def test_the_target_is_skipped_only_without_an_api(add: WasmBinaryPath) -> None:
     assert target.skip_reason(job([add]).spec) is None
     assert target.skip_reason(job([add], enable_nim_packaging=False).spec) is None
     why = target.skip_reason(job([add], enable_nim_packaging=False, enable_triton_integration=False).spec)
@@ -104,13 +104,13 @@ def test_the_target_is_left_out_only_where_there_is_no_api(add: WasmBinaryPath) 
     assert list(target.spec_problems(job([add]).spec)) == []
 
 
-def test_a_package_without_an_api_has_the_stage_skipped(add: WasmBinaryPath) -> None:
+def test_the_stage_is_skipped_for_a_package_without_an_api(add: WasmBinaryPath) -> None:
     made = target.generate(job([add], containers=False, triton=False, enable_nim_packaging=False))
     assert made.skipped == "nothing with an API was generated"
     assert len(made.tree) == 0
 
 
-def test_a_module_without_an_interface_is_an_error_beside_the_documents_of_the_others(
+def test_a_module_without_an_interface_is_an_error_and_the_others_are_documented(
     add: WasmBinaryPath, tmp_path: Path
 ) -> None:
     unknown = WasmBinaryPath(path=wasm(tmp_path, "unknown", '(module (memory (export "memory") 1))'))
@@ -122,9 +122,7 @@ def test_a_module_without_an_interface_is_an_error_beside_the_documents_of_the_o
     assert "unknown" not in text(made.tree, "docs/grpc/demo_models.proto")
 
 
-def test_without_protoc_everything_but_the_descriptors_is_made(
-    add: WasmBinaryPath, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_protoc_only_the_descriptors_are_missing(add: WasmBinaryPath, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(files: object, name: str) -> bytes:
         raise MissingPart("no protoc", remediation="Install portalis[proto].")
 
@@ -135,7 +133,7 @@ def test_without_protoc_everything_but_the_descriptors_is_made(
     assert made.artifacts.api_documentation[-1].grpc_descriptor is None
 
 
-def test_the_tensors_of_a_model_are_those_that_the_spec_gives_it(add: WasmBinaryPath) -> None:
+def test_a_model_has_the_tensors_of_the_spec(add: WasmBinaryPath) -> None:
     x = ModelInput(name="left", data_type=DataType.STRING, dims=(2,))
     y = ModelOutput(name="out", data_type=DataType.FP64, dims=(-1,))
     config = TritonConfiguration(model_name="own", platform=CustomPlatform(Custom="mine"), inputs=(x,), outputs=(y,))
@@ -162,7 +160,7 @@ def test_an_ensemble_is_documented_with_its_own_tensors(add: WasmBinaryPath) -> 
     assert "shape: [2]" in proto
 
 
-def test_a_request_too_long_to_read_is_not_shown(tmp_path: Path) -> None:
+def test_a_request_that_is_too_long_is_not_printed(tmp_path: Path) -> None:
     image = {"name": "x", "dtype": "FP32", "dims": [3, 224, 224]}
     declared = ModuleInterface(
         entry="f", convention="gufunc", signature="(c,h,w)->(c,h,w)", inputs=(image,), outputs=({**image, "name": "y"},)
@@ -176,7 +174,7 @@ def test_a_request_too_long_to_read_is_not_shown(tmp_path: Path) -> None:
     assert "/infer" not in guide
 
 
-def test_a_container_is_run_as_it_is_confined(add: WasmBinaryPath) -> None:
+def test_the_run_command_has_the_security_settings(add: WasmBinaryPath) -> None:
     config = ContainerConfiguration(
         runtime=ContainerRuntime.Podman,
         drop_capabilities=("NET_RAW",),
@@ -206,7 +204,7 @@ def test_a_container_is_run_as_it_is_confined(add: WasmBinaryPath) -> None:
     assert shlex.split(curl)[2] == "http://localhost:9000/v1/models/add/infer"
 
 
-def test_each_image_is_called_with_the_model_that_it_has(add: WasmBinaryPath) -> None:
+def test_the_request_for_each_image_names_its_model(add: WasmBinaryPath) -> None:
     binaries = [add.model_copy(update={"name": name}) for name in ("b", "a-b")]
     guide = text(target.generate(job(binaries, package_name="demo-a")).tree, "docs/containers.md")
     assert "- `demo-a-b:1.2.0`, which serves the model `b`\n- `demo-a-a-b:1.2.0`, which serves the model `a-b`" in guide
@@ -250,7 +248,7 @@ def test_importing_the_target_loads_neither_the_runtime_nor_the_service() -> Non
 
 
 @pytest.mark.triton
-def test_the_calls_of_the_guide_work_on_a_real_server(shared_triton: TritonServer) -> None:
+def test_the_requests_of_the_guide_work_on_a_real_server(shared_triton: TritonServer) -> None:
 
     if shutil.which("curl") is None:
         skip_or_fail("curl: `apt-get install curl`")

@@ -1,4 +1,4 @@
-"""What the documents say of images and models is what was made of them."""
+"""Documents describe images and models as they were built."""
 
 from __future__ import annotations
 
@@ -52,16 +52,14 @@ def several(folder: Path) -> list[WasmBinaryPath]:
 @pytest.mark.parametrize("package_image", [True, False])
 def test_the_api_document_says_how_many_images_serve_the_modules(tmp_path: Path, package_image: bool) -> None:
     work = job(several(tmp_path), container_config=ContainerConfiguration(package_image=package_image))
-    said = json.loads(text(target.generate(work).tree, "docs/openapi.json"))["info"]["description"]
-    assert ("One image serves all modules" in said) is package_image
-    assert ("a separate image" in said) is not package_image
+    description = json.loads(text(target.generate(work).tree, "docs/openapi.json"))["info"]["description"]
+    assert ("One image serves all modules" in description) is package_image
+    assert ("a separate image" in description) is not package_image
     assert len(work.artifacts.nim_containers) == (1 if package_image else 2)
 
 
 @pytest.mark.parametrize("runtime", list(ContainerRuntime))
-def test_a_container_is_run_with_the_volumes_and_ports_of_the_spec(
-    add: WasmBinaryPath, runtime: ContainerRuntime
-) -> None:
+def test_the_run_command_has_the_volumes_and_ports_of_the_spec(add: WasmBinaryPath, runtime: ContainerRuntime) -> None:
     config = ContainerConfiguration(runtime=runtime, volumes=VOLUMES, service_port=9000, metrics_port=9001)
     work = job([add], container_config=config)
     guide = text(target.generate(work).tree, "docs/containers.md")
@@ -89,7 +87,7 @@ def test_manifests_name_the_engine_of_the_spec(add: WasmBinaryPath, runtime: Con
     assert (build[2:4] == ["--format", "docker"]) is (runtime is ContainerRuntime.Podman)
 
 
-def test_podman_builds_in_the_format_that_has_a_health_check() -> None:
+def test_podman_builds_in_docker_format_which_supports_health_checks() -> None:
     build = build_command
     assert build(ContainerRuntime.Podman, "a:1", "f", {"X": "a b"}) == [
         "podman", "build", "--format", "docker", "--build-arg", "X=a b", "-t", "a:1", "f",
@@ -97,20 +95,20 @@ def test_podman_builds_in_the_format_that_has_a_health_check() -> None:
     assert build(ContainerRuntime.Docker, "a:1", "f") == ["docker", "build", "-t", "a:1", "f"]
 
 
-def test_the_schema_of_a_long_request_is_named_only_where_it_was_written(tmp_path: Path) -> None:
+def test_the_schema_of_a_long_request_is_mentioned_only_if_it_was_written(tmp_path: Path) -> None:
     binary = WasmBinaryPath(path=wasm(tmp_path, "wide", GUFUNC), interface=ModuleInterface(**WIDE))
-    told = "`openapi.json` has its schema"
-    assert told in text(target.generate(job([binary])).tree, "docs/containers.md")
+    hint = "`openapi.json` has its schema"
+    assert hint in text(target.generate(job([binary])).tree, "docs/containers.md")
     for without in ({"generate_api_docs": False}, {"api_doc_format": ApiDocFormat.GRPC}):
         guide = text(target.generate(job([binary], **without)).tree, "docs/containers.md")
-        assert "too long to print" in guide and told not in guide
+        assert "too long to print" in guide and hint not in guide
 
 
-def test_modules_that_are_in_no_image_are_in_no_document_of_one(add: WasmBinaryPath, tmp_path: Path) -> None:
+def test_modules_that_no_image_contains_are_not_documented(add: WasmBinaryPath, tmp_path: Path) -> None:
     program = WasmBinaryPath(path=wasm(tmp_path, "program", COMMAND))
     config = ContainerConfiguration(wasm_runtime=WasmRuntime.WasmEdge, package_image=True)
     work = job([add, program], container_config=config)
-    for module in work.modules:  # the two rules agree
+    for module in work.modules:  # both functions have the same rule
         assert is_in_image(work.spec, module) is (unservable(work, module) is None)
     made = target.generate(work)
     assert made.errors == ()
@@ -119,7 +117,7 @@ def test_modules_that_are_in_no_image_are_in_no_document_of_one(add: WasmBinaryP
     assert "/v1/models/program/infer" in paths and "/v1/models/add/infer" not in paths
 
 
-def test_the_batch_is_said_of_the_models_that_have_one(tmp_path: Path) -> None:
+def test_the_guide_names_the_batch_dimension_of_models_with_batches(tmp_path: Path) -> None:
     work = job(several(tmp_path))
     guide = text(target.generate(work).tree, "docs/triton.md")
     assert "The first one is the batch." in guide and guide.count("batches of at most 64") == 2
@@ -131,7 +129,7 @@ def test_the_batch_is_said_of_the_models_that_have_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "shown"), [(DataType.UINT64, "1"), (DataType.STRING, "'1'")])
-def test_a_model_of_sequences_is_called_with_one(add: WasmBinaryPath, kind: DataType, shown: str) -> None:
+def test_a_request_to_a_model_with_sequences_has_a_sequence_id(add: WasmBinaryPath, kind: DataType, shown: str) -> None:
     control = ControlInput(name="ID", control_type=ControlType.CorrelationId, data_type=kind)
     config = TritonConfiguration(sequence_batching=SequenceBatchingConfig(control_inputs=(control,)))
     guide = text(target.generate(job([add], triton_config=config)).tree, "docs/triton.md")

@@ -58,7 +58,7 @@ def files(package: str, models: list[ApiModel]) -> dict[str, str]:
 
 
 class Compiled:
-    """A pool of what protoc made."""
+    """A descriptor pool of protoc's output."""
 
     def __init__(self, package: str, models: list[ApiModel]) -> None:
         found = descriptor_set(files(package, models), file_name(package))
@@ -72,7 +72,7 @@ class Compiled:
         return message_factory.GetMessageClass(self.pool.FindMessageTypeByName(name))
 
     def options(self, descriptor: Any, extension: str) -> Any:
-        """The value of an option, read with the extension that the pool has."""
+        """The value of an option, read with the pool's extension."""
         known = self.pool.FindExtensionByName(extension)
         kind = self.kind(known.containing_type.full_name)
         return kind.FromString(descriptor.GetOptions().SerializeToString()).Extensions[known]
@@ -109,7 +109,7 @@ def test_every_data_type_has_a_typed_tensor_that_round_trips() -> None:
     st.text(),
 )
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
-def test_whatever_the_names_are_protoc_takes_them_and_the_options_give_them_back(
+def test_protoc_accepts_any_names_and_the_options_contain_them(
     names: list[str], tensors: list[str], description: str
 ) -> None:
     given = [ApiTensor(name=each, datatype="FP32", shape=(-1, 4), optional=True) for each in tensors]
@@ -130,7 +130,7 @@ def fields_of(message: Any) -> set[tuple[Any, ...]]:
     }
 
 
-def test_the_protocol_has_the_names_numbers_and_types_that_tritons_own_has() -> None:
+def test_the_protocol_has_the_names_numbers_and_types_of_tritons() -> None:
     compiled = Compiled("demo", [model(ApiTensor(name="x", datatype="FP32", shape=()))])
     ours = compiled.pool.FindFileByName("open_inference.proto")
     theirs = service_pb2.DESCRIPTOR
@@ -169,12 +169,12 @@ def test_a_request_of_the_protocol_is_read_by_tritons_client_and_back() -> None:
     assert mine.raw_output_contents == [b"\0\0\0?"]
 
 
-def test_what_protoc_refuses_is_told_in_its_words() -> None:
+def test_an_error_of_protoc_contains_its_message() -> None:
     with pytest.raises(ProtocFailed, match="bad.proto:1:1"):
         descriptor_set({"bad.proto": "nonsense"}, "bad.proto")
 
 
-def test_without_protoc_the_error_says_which_extra_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_protoc_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grpc_tools", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPart, match=r"portalis\[proto\]"):

@@ -12,11 +12,11 @@ NAMES = st.lists(
 )
 
 
-def test_a_name_that_is_an_identifier_stays_as_it_is() -> None:
+def test_a_valid_identifier_is_not_changed() -> None:
     assert [identifier(name) for name in ("x", "input_ids", "Option1")] == ["x", "input_ids", "Option1"]
 
 
-def test_another_name_is_readable_and_always_the_same() -> None:
+def test_the_identifier_of_an_invalid_name_is_readable_and_stable() -> None:
     assert identifier("a-b").startswith("a_b_")
     assert identifier("a-b") == identifier("a-b") != identifier("a.b")
     assert identifier("0th").startswith("x_0th_")
@@ -24,7 +24,7 @@ def test_another_name_is_readable_and_always_the_same() -> None:
 
 
 @given(NAMES)
-def test_no_two_names_become_one_identifier_whatever_case_and_underscores_are_worth(names: list[str]) -> None:
+def test_different_names_have_different_identifiers_without_case_and_underscores(names: list[str]) -> None:
     found = proto_identifiers(names)
     assert set(found) == set(names)
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", each) for each in found.values())

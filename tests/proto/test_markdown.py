@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from portalis.markup import markdown
 from portalis.proto.markdown import block, page, python, shell
 
-# what Markdown is made of, more often than chance would have it
+# characters with a meaning in Markdown, more frequent than in random text
 TEXT = st.text() | st.text(alphabet="`*_[]()<>&|~#!$\\-+=.:1a \n\"'{}%")
 PARSER = MarkdownIt("commonmark")
 
@@ -21,7 +21,7 @@ def shown(text: str) -> str:
 
 
 @given(TEXT)
-def test_a_block_is_read_as_one_block_of_the_same_text(text: str) -> None:
+def test_a_code_block_is_parsed_as_one_block_with_the_same_text(text: str) -> None:
     lines = "\n".join(shown(line) for line in text.split("\n"))
     tokens = PARSER.parse(block(lines, "python"))
     assert [token.type for token in tokens] == ["fence"]
@@ -29,7 +29,7 @@ def test_a_block_is_read_as_one_block_of_the_same_text(text: str) -> None:
 
 
 @given(TEXT.filter(lambda text: "\0" not in text))
-def test_a_word_for_the_shell_and_a_literal_of_python_are_read_back_as_they_were(text: str) -> None:
+def test_shell_arguments_and_python_literals_are_read_back_unchanged(text: str) -> None:
     assert shlex.split(shell(text)) == [text]
     assert ast.literal_eval(python(text)) == text
 
@@ -44,7 +44,7 @@ class _Tags(HTMLParser):
 
 
 @given(TEXT)
-def test_html_in_a_value_stays_text_in_the_page(text: str) -> None:
+def test_html_in_a_value_is_escaped_in_the_page(text: str) -> None:
     hostile = f"<script>{text}</script><img src=x onerror=y>"
     tags = _Tags()
     tags.feed(page(f"# Guide\n\n{markdown(hostile)}\n", hostile))

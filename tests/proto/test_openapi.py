@@ -1,4 +1,4 @@
-"""The OpenAPI document against the validator, and against the real service application."""
+"""The OpenAPI document is valid, and matches the real service."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def validate(found: dict[str, Any]) -> None:
     OpenAPIV30SpecValidator(to_openapi_3_0(found)).validate()
 
 
-def test_the_description_of_the_service_is_what_the_application_says_today() -> None:
+def test_the_committed_openapi_document_equals_the_services() -> None:
     assert SERVICE_DOCUMENT.read_text(encoding="utf-8") == text(), (
-        "write it anew: python -m tests.proto.service_description"
+        "regenerate it: python -m tests.proto.service_description"
     )
 
 
-def test_the_document_has_every_path_of_the_application_and_one_for_each_model() -> None:
+def test_the_document_has_every_path_of_the_service_and_one_per_model() -> None:
     config = ContainerConfiguration(health_check_endpoint="/alive", service_port=8123)
     found = openapi_document(spec(container_config=config), [model("a"), model("b/c {d}")])
     assert set(found["paths"]) == set(described()["paths"]) - {INFER_PATH} | {
@@ -91,7 +91,7 @@ def test_the_document_has_every_path_of_the_application_and_one_for_each_model()
     st.text(),
 )
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
-def test_whatever_the_names_are_the_document_is_valid_in_both_versions(
+def test_the_document_is_valid_in_both_versions_for_any_names(
     models: list[str], tensors: list[str], datatype: str, shape: list[int], description: str
 ) -> None:
     given = [ApiTensor(name=name, datatype=datatype, shape=tuple(shape)) for name in tensors]
@@ -100,29 +100,29 @@ def test_whatever_the_names_are_the_document_is_valid_in_both_versions(
     assert len(found["paths"]) == len(described()["paths"]) - 1 + len(models)
 
 
-def test_the_older_version_says_nothing_that_only_the_newer_one_knows() -> None:
+def test_the_older_version_has_no_keywords_of_the_newer_one() -> None:
     older = json.dumps(to_openapi_3_0(described()))
     assert '"const"' not in older
     assert '"null"' not in older
     assert '"nullable": true' in older
 
 
-def test_the_outline_in_the_report_names_the_schema_and_has_every_path() -> None:
+def test_the_outline_in_the_report_has_the_schema_names_and_every_path() -> None:
     found = to_openapi_3_0(openapi_document(spec(), [model("m")]))
-    told = json.loads(outline(found).model_dump_json())
-    assert set(told["paths"]) == set(found["paths"])
-    body = told["paths"]["/v1/models/m/infer"]["methods"]["POST"]["request_body"]
+    summary = json.loads(outline(found).model_dump_json())
+    assert set(summary["paths"]) == set(found["paths"])
+    body = summary["paths"]["/v1/models/m/infer"]["methods"]["POST"]["request_body"]
     assert body["required"] is True
     content = body["content"]["application/json"]
     assert content["schema"]["required"] == ["inputs"]
     assert content["schema"]["properties"]["inputs"]["schema_type"] == "array"
     assert content["examples"]["request"]["inputs"][0]["name"] == "x"
-    assert told["version"] == "3.0.3"
+    assert summary["version"] == "3.0.3"
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, dict[str, Any], list[ApiModel]]]:
-    """The real application with all examples, and their document."""
+    """The real service with all examples, and their document."""
     folder = tmp_path_factory.mktemp("models")
     paths = [*EXAMPLES, wasm(folder, "add", ADD)]
     for path in EXAMPLES:
@@ -141,7 +141,7 @@ def resolved(found: dict[str, Any], schema: dict[str, Any]) -> Draft202012Valida
 
 
 @pytest.mark.service
-def test_the_real_service_answers_every_example_of_the_document_as_the_document_says(
+def test_the_service_responds_to_every_example_as_documented(
     service: tuple[TestClient, dict[str, Any], list[ApiModel]],
 ) -> None:
     client, found, models = service
@@ -161,7 +161,7 @@ def test_the_real_service_answers_every_example_of_the_document_as_the_document_
     assert answered == len(EXAMPLES) + 1
 
 
-def test_the_real_service_refuses_what_the_document_does_not_allow(
+def test_the_service_rejects_requests_that_the_document_does_not_allow(
     service: tuple[TestClient, dict[str, Any], list[ApiModel]],
 ) -> None:
     client, found, _ = service

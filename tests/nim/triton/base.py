@@ -1,4 +1,4 @@
-"""The images that Dockerfile.triton is built on: one with NVIDIA's layout made here, and NVIDIA's own where it is."""
+"""Base images of Dockerfile.triton: one built here with NVIDIA's layout, and NVIDIA's own if it is available."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENTRYPOINT = '#!/bin/bash\necho "a banner"\nexec "$@"\n'
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """A base image, the engine that has it (a `docker.APIClient`), and the wheels for it."""
+    """A base image, its engine (a `docker.APIClient`), and the wheels for it."""
 
     image: str
     engine: Any
@@ -48,14 +48,14 @@ def connect(host: str | None) -> Any:
 
 
 def ngc_image() -> str:
-    """What Dockerfile.triton is built on unless it is told otherwise."""
+    """The default base image of Dockerfile.triton."""
     found = re.search(r"^ARG TRITON_IMAGE=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 
 
 def ngc_base() -> Base:
-    """NVIDIA's image in the user's own engine. Nobody has to have it: tests on it skip without it, whatever is required."""
+    """NVIDIA's image in the user's own engine. It is optional: without it, its tests are skipped even if parts are required."""
     from docker.errors import DockerException
 
     image = ngc_image()
@@ -70,7 +70,7 @@ def ngc_base() -> Base:
 
 
 def local_base(folder: Path) -> Base:
-    """Triton 2.51 under /opt/tritonserver, as NVIDIA lays it out, from the nvidia-pytriton wheel."""
+    """Triton 2.51 from the nvidia-pytriton wheel, in NVIDIA's layout under /opt/tritonserver."""
     host = parts.docker_engine()
     if not WHEELHOUSE.is_dir():
         parts.skip_or_fail("the wheels for Triton's Python: `make parts` (as root on Debian)")
@@ -101,7 +101,7 @@ def local_base(folder: Path) -> Base:
 def build(
     engine: Any, tag: str, folder: Path, *, dockerfile: str, network: str = "none", **arguments: str
 ) -> list[str]:
-    """Build `tag` and return the engine's log. An AssertionError has it when the build fails."""
+    """Build `tag` and return the engine's log. If the build fails, the AssertionError contains the log."""
     steps = engine.build(
         path=str(folder),
         dockerfile=dockerfile,

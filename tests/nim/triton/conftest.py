@@ -1,4 +1,4 @@
-"""The image, built once on each base that there is, and the model repository that it serves."""
+"""The image, built once on each available base image, and the model repository that it serves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WITH_CONFIG = ("softmax", "nms")
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """The image called `image`, and what it was built from."""
+    """The image `image`, and its base."""
 
     base: Base
     checkout: Path
@@ -48,7 +48,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def built(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    """Built as people build it: with docker, from a clone."""
+    """The image as users build it: with the docker command, from a clone."""
     docker = shutil.which("docker")
     assert docker is not None
     clone = copy_tree(tmp_path_factory.mktemp("clone"))
@@ -80,7 +80,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         models.write(folder, name, EXAMPLES[name].module.read_bytes())
     models.write(folder, "gelu.wasm", EXAMPLES["gelu"].module.read_bytes(), config=None)
     models.write(folder, "moody", guests.when_asked("unreachable"))
-    # the container's user is not the one who made it
+    # the container runs as a different user
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder

@@ -1,4 +1,4 @@
-"""A container of the Triton image: started on loopback, waited for, asked, stopped."""
+"""Runs a container of the Triton image on loopback, and sends requests to it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Server:
         waiting.until(ready, self.log, every_s=0.1)
 
     def infer(self, protocol: ModuleType, model: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call. `protocol` is tritonclient.grpc or tritonclient.http."""
+        """Send one request. `protocol` is tritonclient.grpc or tritonclient.http."""
         grpc = protocol.__name__.endswith("grpc")
         client = protocol.InferenceServerClient(f"127.0.0.1:{self.ports.grpc if grpc else self.ports.http}")
         tensors = []
@@ -62,8 +62,9 @@ class Server:
             tensors.append(tensor)
         with contextlib.closing(client):
             result = client.infer(model, tensors)
-            told = result.get_response()
-            names = [each.name for each in told.outputs] if grpc else [each["name"] for each in told["outputs"]]
+            response = result.get_response()
+            outputs = response.outputs if grpc else response["outputs"]
+            names = [each.name if grpc else each["name"] for each in outputs]
             return {name: result.as_numpy(name) for name in names}
 
     def metrics(self) -> dict[str, float]:
@@ -84,7 +85,7 @@ class Server:
         return int(self.engine.exec_inspect(made)["ExitCode"]), output.decode()
 
     def stop(self) -> int:
-        """SIGTERM, and in the end SIGKILL. Returns the exit status."""
+        """Send SIGTERM, then SIGKILL after a timeout. Returns the exit status."""
         self.engine.stop(self.container, timeout=int(waiting.PATIENCE_S))
         return int(self.engine.wait(self.container, timeout=waiting.PATIENCE_S)["StatusCode"])
 
@@ -106,7 +107,7 @@ def serving(
         host_config=engine.create_host_config(
             network_mode="host", binds={str(repository): {"bind": "/models", "mode": "ro"}}, shm_size="256m", **host
         ),
-        # what is left out stays as it is in the image
+        # omitted settings are those of the image
         healthcheck={"interval": 10**9},
     )["Id"]
     try:

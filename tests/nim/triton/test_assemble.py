@@ -1,4 +1,4 @@
-"""What the build stage does before it installs, in base images that do not fit."""
+"""The build stage rejects unsuitable base images before it installs anything."""
 
 from __future__ import annotations
 
@@ -17,52 +17,50 @@ OURS = f"3.{sys.version_info.minor}"
 
 
 def stub(folder: Path, content: bytes) -> Path:
-    """A Triton whose stub has this content; that of an executable names the library that it is linked with."""
+    """A Triton whose stub has this content; the stub of a real one names the libpython that it is linked with."""
     file = folder / "backends" / "python" / "triton_python_backend_stub"
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     return folder
 
 
-def test_a_stub_of_this_python_will_do(tmp_path: Path) -> None:
+def test_a_stub_for_this_python_is_accepted(tmp_path: Path) -> None:
     assemble.check_stub(stub(tmp_path, f"\0libpython{OURS}.so.1.0\0".encode()))
 
 
-def test_a_stub_that_names_no_library_is_taken_at_its_word(tmp_path: Path) -> None:
+def test_a_statically_linked_stub_is_accepted(tmp_path: Path) -> None:
     assemble.check_stub(stub(tmp_path, b"\x7fELF, linked statically"))
 
 
-def test_a_stub_of_another_python_stops_the_build(tmp_path: Path) -> None:
+def test_a_stub_for_a_different_python_stops_the_build(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=f"python3 is Python {OURS}, but .* embeds Python 3.7. Set TRITON_IMAGE"):
         assemble.check_stub(stub(tmp_path, b"\0libpython3.7m.so.1.0\0"))
 
 
-def test_no_stub_stops_the_build(tmp_path: Path) -> None:
+def test_a_missing_stub_stops_the_build(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="has no .*triton_python_backend_stub"):
         assemble.check_stub(tmp_path)
 
 
-def test_what_is_there_is_not_installed_again() -> None:
-    """This Python has NumPy, of whatever version, and the pinned Wasmtime."""
+def test_installed_distributions_are_not_installed_again() -> None:
+    """This Python has some version of NumPy, and the pinned Wasmtime."""
     text = REQUIREMENTS.replace("\nwasmtime==50.0.1 ", f"\nwasmtime=={importlib.metadata.version('wasmtime')} ")
     assert assemble.missing(text) == ""
 
 
-def test_what_is_missing_keeps_its_marker_and_its_hashes() -> None:
+def test_missing_distributions_keep_their_markers_and_hashes() -> None:
     pin = 'no-such-thing==1.0 ; python_version >= "3.10" \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\n'
     assert assemble.missing(f"# a comment\n{pin}{REQUIREMENTS.partition('wasmtime==')[0]}") == pin
 
 
-def test_another_wasmtime_stops_the_build() -> None:
+def test_a_different_wasmtime_stops_the_build() -> None:
     found = importlib.metadata.version("wasmtime")
     with pytest.raises(SystemExit, match=f"the base image has wasmtime {found}, but the wasm backend requires 1.0.0"):
         assemble.missing("wasmtime==1.0.0 \\\n    --hash=sha256:00\n")
 
 
-def test_all_that_is_added_lies_under_one_folder_at_the_places_it_has_in_the_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With this Python in the place of the image's: it has NumPy and Wasmtime."""
+def test_the_assembled_tree_has_the_paths_of_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uses this Python, which has NumPy and Wasmtime, instead of the image's."""
     here, base, root = tmp_path / "build", tmp_path / "base", tmp_path / "rootfs"
     here.mkdir()
     shutil.copy(Path(assemble.__file__).with_name("health.py"), here)
@@ -83,7 +81,7 @@ def test_all_that_is_added_lies_under_one_folder_at_the_places_it_has_in_the_ima
     assert list((root / "opt" / "portalis" / "__pycache__").glob("health.*.pyc"))
 
 
-def test_folders_that_are_there_keep_their_mode(tmp_path: Path) -> None:
+def test_existing_directories_keep_their_mode(tmp_path: Path) -> None:
     base, root = tmp_path / "base", tmp_path / "root"
     (base / "opt" / "tritonserver").mkdir(parents=True)
     (base / "opt" / "tritonserver").chmod(0o750)

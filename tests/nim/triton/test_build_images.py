@@ -1,4 +1,4 @@
-"""`portalis build-images --triton`, as a user runs it who has no checkout."""
+"""`portalis build-images --triton` for a user without a checkout."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def build(base: Base, folder: Path, *arguments: str) -> subprocess.CompletedProc
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_image_is_built_and_tried_with_a_module(base: Base, tmp_path: Path) -> None:
+def test_the_image_is_built_and_smoke_tested_with_a_module(base: Base, tmp_path: Path) -> None:
     done = build(base, tmp_path, "--triton-image", base.image, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["image"].startswith("portalis-triton:")
-    assert base.engine.inspect_image(told["image"])["Id"] == told["id"]
-    assert "with gelu as a model; ended with exit status 0 on SIGTERM" in told["tried"]
-    assert "user 54321:0, no new privileges, read-only root, without capabilities ALL" in told["tried"]
+    result = json.loads(done.stdout)
+    assert result["image"].startswith("portalis-triton:")
+    assert base.engine.inspect_image(result["image"])["Id"] == result["id"]
+    assert "with gelu as a model; ended with exit status 0 on SIGTERM" in result["tried"]
+    assert "user 54321:0, no new privileges, read-only root, without capabilities ALL" in result["tried"]
     assert not list(tmp_path.iterdir())
-    base.engine.remove_image(told["image"], force=True)
+    base.engine.remove_image(result["image"], force=True)
 
 
 def test_a_build_that_fails_leaves_its_log(base: Base, tmp_path: Path) -> None:

@@ -28,13 +28,13 @@ def test_the_options_of_a_command_line_are_read(command: str, found: dict[str, s
     assert health.options(command.split()) == found
 
 
-def test_a_server_that_is_not_there_is_not_ready() -> None:
+def test_a_missing_server_is_not_ready() -> None:
     port = free_port()
     assert health.main(["tritonserver", f"--http-port={port}"]).startswith(f"127.0.0.1:{port} does not answer: ")
 
 
 @pytest.mark.parametrize("port", ["many", "70000", "-1"])
-def test_a_port_that_cannot_be_is_a_reason_and_no_traceback(port: str) -> None:
+def test_an_invalid_port_is_a_reason_and_not_a_traceback(port: str) -> None:
     assert "does not answer" in health.main(["tritonserver", f"--http-port={port}"])
 
 
@@ -47,8 +47,8 @@ def test_a_port_that_cannot_be_is_a_reason_and_no_traceback(port: str) -> None:
         (b"", "does not answer"),
     ],
 )
-def test_what_the_port_answers_decides(answer: bytes, reason: str) -> None:
-    """Triton's own answers, and those of something else at its port, over a real socket."""
+def test_readiness_depends_on_the_response(answer: bytes, reason: str) -> None:
+    """Responses of Triton and of other servers at its port, over a real socket."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -59,18 +59,18 @@ def test_what_the_port_answers_decides(answer: bytes, reason: str) -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        told = health.main(["tritonserver", "--http-address=127.0.0.1", f"--http-port={server.getsockname()[1]}"])
+        result = health.main(["tritonserver", "--http-address=127.0.0.1", f"--http-port={server.getsockname()[1]}"])
         thread.join()
-    assert reason in told
-    assert (told == "") == (reason == "")
+    assert reason in result
+    assert (result == "") == (reason == "")
 
 
-def test_without_an_http_port_it_says_what_to_do() -> None:
+def test_the_reason_without_an_http_port_has_a_remediation() -> None:
     assert "--no-healthcheck" in health.main(["tritonserver", "--allow-http=false"])
 
 
-def test_run_as_a_program_it_ends_with_1_and_the_reason() -> None:
-    # the first process of this machine is no Triton, and nobody listens on port 8000 of a network of its own
+def test_the_script_prints_the_reason_and_exits_with_1() -> None:
+    # the first process is not Triton, and in a separate network namespace no process listens on port 8000
     command = ["unshare", "--net", sys.executable, "-I", health.__file__]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unshare failed" in done.stderr:

@@ -1,4 +1,4 @@
-"""What is in the image, and what is not; and that every way to build it builds the same."""
+"""The image contains only the expected files, however it is built."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.nim.triton.conftest import TAG, Built
 HADOLINT = Path(sys.executable).with_name("hadolint")
 COMPILERS = {"gcc", "cc", "c++", "g++", "clang", "cargo", "rustc", "go", "zig", "tcc", "as", "ld", "make", "cmake"}
 
-# prints every file of the image, with what tells files apart
+# prints the attributes of every file of the image
 LIST = """
 import json, os, sys
 found = {}
@@ -40,7 +40,7 @@ json.dump(found, sys.stdout)
 
 
 def listing(built: Built, image: str) -> dict[str, list[Any]]:
-    """Every file and folder in `image`: mode, owner, group, size."""
+    """Mode, owner, group and size of every file and directory in `image`."""
     made = built.engine.create_container(
         image, ["python3", "-c", LIST], user="0", host_config=built.engine.create_host_config(network_mode="none")
     )["Id"]
@@ -66,21 +66,21 @@ def after(built: Built) -> dict[str, list[Any]]:
 def test_hadolint_finds_nothing() -> None:
     done = subprocess.run([HADOLINT, "--no-color", DOCKERFILE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    # an exception has its reason in the line above it
+    # the reason for an exception is in the line above it
     lines = DOCKERFILE.read_text().splitlines()
     exceptions = [i for i, line in enumerate(lines) if "hadolint ignore" in line]
     assert all(lines[i - 1].startswith("# ") for i in exceptions)
 
 
-def test_the_dockerfile_says_this_version() -> None:
+def test_the_dockerfile_has_the_current_version() -> None:
     text = DOCKERFILE.read_text()
     page = (DOCKERFILE.parent / "docs" / "triton-image.md").read_text()
     assert all(f"docker build -f Dockerfile.triton -t {TRITON_IMAGE} ." in each for each in (text, page))
-    told = re.findall(r'(?:io\.portalis|org\.opencontainers\.image)\.version="(.*)"', text)
-    assert told == [portalis.__version__] * 2
+    versions = re.findall(r'(?:io\.portalis|org\.opencontainers\.image)\.version="(.*)"', text)
+    assert versions == [portalis.__version__] * 2
 
 
-def test_the_pins_are_those_of_the_service_image() -> None:
+def test_the_pins_equal_those_of_the_service_image() -> None:
     nim = DOCKERFILE.parent / "nim"
 
     def wasmtime(file: Path) -> str:
@@ -90,7 +90,7 @@ def test_the_pins_are_those_of_the_service_image() -> None:
 
 
 @pytest.mark.slow
-def test_it_is_configured(built: Built) -> None:
+def test_the_image_has_its_configuration(built: Built) -> None:
     config = built.config()
     assert config["User"] == "1000:1000"
     assert config["Cmd"] == ["tritonserver", "--model-repository=/models"]
@@ -103,7 +103,7 @@ def test_it_is_configured(built: Built) -> None:
 
 
 @pytest.mark.slow
-def test_it_adds_the_backend_its_wheels_and_nothing_else(
+def test_the_image_adds_only_the_backend_and_its_wheels(
     before: dict[str, list[Any]], after: dict[str, list[Any]]
 ) -> None:
     ours = re.compile(
@@ -120,7 +120,9 @@ def test_it_adds_the_backend_its_wheels_and_nothing_else(
 
 
 @pytest.mark.slow
-def test_no_compiler_is_added_and_no_wheel_left(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> None:
+def test_the_image_adds_no_compiler_and_no_wheel_files(
+    before: dict[str, list[Any]], after: dict[str, list[Any]]
+) -> None:
     for path in after.keys() - before.keys():
         assert Path(path).name not in COMPILERS
         assert not path.endswith((".whl", ".tar.gz"))
@@ -128,7 +130,7 @@ def test_no_compiler_is_added_and_no_wheel_left(before: dict[str, list[Any]], af
 
 
 @pytest.mark.slow
-def test_nothing_of_it_can_be_written_by_the_server(after: dict[str, list[Any]]) -> None:
+def test_the_server_cannot_write_the_added_files(after: dict[str, list[Any]]) -> None:
     for path, (mode, owner, *_) in after.items():
         if path.startswith(("/opt/tritonserver/backends/wasm", "/opt/portalis")):
             assert (int(mode, 8) & 0o022, owner) == (0, 0), path
@@ -136,10 +138,10 @@ def test_nothing_of_it_can_be_written_by_the_server(after: dict[str, list[Any]])
 
 
 @pytest.mark.slow
-def test_the_backend_is_what_install_backend_writes(
+def test_the_backend_equals_the_output_of_install_backend(
     built: Built, after: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")  # the image's, which its planner runs with
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")  # the image's Python, which runs the planner process
     folder = install_backend(tmp_path)
     expected = {str(path.relative_to(tmp_path)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     root = "/opt/tritonserver/backends/"
@@ -148,17 +150,17 @@ def test_the_backend_is_what_install_backend_writes(
         for path, (mode, _, _, size) in after.items()
         if path.startswith(f"{root}wasm/") and "__pycache__" not in path and mode.startswith("0o100")
     }
-    # each names the Python that laid it out
+    # each names the Python that installed it
     assert found.pop("wasm/interpreter") and expected.pop("wasm/interpreter")
     assert found == expected
     assert "wasm/libtriton_wasm.so" in found
-    # compiled beforehand: the server's user could not write it
+    # compiled during the build: the server's user cannot write it
     assert any("/wasm/portalis_backend/__pycache__/program." in path for path in after)
 
 
 @pytest.mark.slow
-def test_built_on_itself_it_installs_nothing_again(built: Built, tmp_path: Path) -> None:
-    """What the base image has stays: NumPy in NVIDIA's images, all of it here. No wheel and no network is needed."""
+def test_an_image_built_on_itself_installs_nothing(built: Built, tmp_path: Path) -> None:
+    """Distributions of the base image are kept, here all of them: neither wheels nor a network are needed."""
     triton_context().write_to(tmp_path / "context")
     tag = f"{TAG}-again"
     log = build(built.engine, tag, tmp_path / "context", dockerfile="Dockerfile", TRITON_IMAGE=built.image)
@@ -169,7 +171,7 @@ def test_built_on_itself_it_installs_nothing_again(built: Built, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_base_without_the_python_backend_fails_the_build_and_says_why(built: Built, tmp_path: Path) -> None:
+def test_a_base_image_without_the_python_backend_fails_the_build_with_a_reason(built: Built, tmp_path: Path) -> None:
     from tests import parts
 
     if built.base.host is None:
@@ -182,7 +184,7 @@ def test_a_base_without_the_python_backend_fails_the_build_and_says_why(built: B
 
 
 @pytest.mark.slow
-def test_a_wheel_that_is_not_the_pinned_one_fails_the_build(built: Built, tmp_path: Path) -> None:
+def test_a_wheel_with_a_different_hash_fails_the_build(built: Built, tmp_path: Path) -> None:
     if built.base.wheelhouse is None:
         pytest.skip("this base is built on with the package index, which has the right wheels")
     triton_context(wheelhouse=built.base.wheelhouse).write_to(tmp_path / "context")

@@ -1,4 +1,4 @@
-"""The image at work: it infers, survives a trap, tells its metrics and ends cleanly, as its own user and confined."""
+"""A running image infers, survives a trap, serves metrics and ends cleanly, as its own user and confined."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ BAD, GOOD = np.ones((1, 1), np.float32), np.full((1, 1), 7, np.float32)
 
 @pytest.fixture(scope="module")
 def confined(built: Built, repository: Path) -> Iterator[Server]:
-    """As any user, on a root file system that cannot be written, without a capability."""
+    """A server that runs as an arbitrary user, with a read-only root file system and without capabilities."""
     with serving(built.engine, built.image, repository, user="4242", **CONFINED) as server:
         yield server
 
 
 @PROTOCOLS
 @pytest.mark.parametrize("name", [*WITH_CONFIG, "gelu"])
-def test_the_examples_are_right(confined: Server, protocol: object, name: str) -> None:
+def test_the_results_of_the_examples_are_correct(confined: Server, protocol: object, name: str) -> None:
     example = EXAMPLES[name]
     inputs = example.inputs()
-    # gelu is a bare module: a folder without config.pbtxt
+    # gelu is a bare module: a directory without config.pbtxt
     outputs = confined.infer(protocol, "gelu.wasm" if name == "gelu" else name, inputs)  # type: ignore[arg-type]
     expected = example.reference(inputs)
     assert outputs.keys() == expected.keys()
@@ -52,7 +52,7 @@ def test_a_bare_module_has_its_configuration_completed(confined: Server) -> None
 
 
 @PROTOCOLS
-def test_a_trap_is_the_error_of_its_request_alone(confined: Server, protocol: object) -> None:
+def test_a_trap_fails_only_its_own_request(confined: Server, protocol: object) -> None:
     with pytest.raises(InferenceServerException, match="the guest trapped: wasm `unreachable`") as caught:
         confined.infer(protocol, "moody", {"x": BAD})  # type: ignore[arg-type]
     assert "Traceback" not in caught.value.message()
@@ -60,40 +60,42 @@ def test_a_trap_is_the_error_of_its_request_alone(confined: Server, protocol: ob
     assert confined.ready()
 
 
-def test_the_metrics_tell_of_models_and_guests(confined: Server) -> None:
+def test_metrics_cover_models_and_guests(confined: Server) -> None:
     before = confined.metric("nv_inference_request_success", "moody")
     traps = confined.metric("wasm_traps", "moody")
     confined.infer(tritonclient.grpc, "moody", {"x": GOOD})
     assert confined.metric("nv_inference_request_success", "moody") == before + 1
     with pytest.raises(InferenceServerException):
         confined.infer(tritonclient.grpc, "moody", {"x": BAD})
-    # it is reported in the background, and a trap of an earlier test may be counted late as well
+    # metrics are updated in the background, so a trap of an earlier test can also be counted late
     until(lambda: confined.metric("wasm_traps", "moody") > traps)
     assert confined.metric("wasm_calls", "moody") > 0
 
 
-def test_the_confined_server_is_who_it_is_told_to_be_and_keeps_compiled_modules(confined: Server) -> None:
+def test_the_confined_server_runs_as_the_given_user_and_caches_compiled_modules(confined: Server) -> None:
     status, output = confined.execute("id", "-u")
     assert (status, output) == (0, "4242\n")
     assert confined.execute("touch", "/opt/x")[0] != 0
     assert confined.execute("grep", "CapEff:\t0000000000000000", "/proc/1/status")[0] == 0
-    # the root file system cannot be written, so they lie in /tmp
+    # the root file system is read-only, so they are in /tmp
     assert ".code" in confined.execute("ls", "/tmp/portalis-modules-4242")[1]
 
 
-def test_models_run_in_the_server_and_are_planned_by_the_image_s_python(confined: Server) -> None:
+def test_models_run_in_the_server_and_are_planned_by_the_images_python(confined: Server) -> None:
     assert "wasm model gelu.wasm version 1: native, loaded in" in confined.log()
     named = confined.execute("cat", "/opt/tritonserver/backends/wasm/interpreter")[1].strip()
     assert confined.execute(named, "-c", "import wasmtime")[0] == 0
 
 
-def test_the_engine_finds_it_healthy_on_another_port_than_the_usual(confined: Server) -> None:
+def test_the_health_check_works_on_a_different_port(confined: Server) -> None:
     until(lambda: confined.state()["Health"]["Status"] == "healthy")
     assert confined.state()["Health"]["Log"][-1]["Output"] == "ready\n"
 
 
-def test_as_its_own_user_it_keeps_compiled_modules_and_ends_cleanly_in_mid_load(built: Built, repository: Path) -> None:
-    """Many requests are under way when SIGTERM comes: each is answered, and rightly, or refused before it began."""
+def test_the_images_own_user_caches_compiled_modules_and_ends_cleanly_under_load(
+    built: Built, repository: Path
+) -> None:
+    """SIGTERM arrives during many requests: each gets a correct response, or is rejected before it began."""
     inputs = EXAMPLES["softmax"].inputs()
     expected = EXAMPLES["softmax"].reference(inputs)
     with serving(built.engine, built.image, repository) as server:
@@ -117,5 +119,5 @@ def test_as_its_own_user_it_keeps_compiled_modules_and_ends_cleanly_in_mid_load(
             assert server.stop() == 0, server.log()
             outcomes = {each.result() for each in asked}
         assert "Traceback" not in server.log()
-    # the port is closed, Triton says that it ends, or its models are unloaded already
+    # the port is closed, Triton is shutting down, or its models are already unloaded
     assert outcomes <= {"answered", *(f"StatusCode.{name}" for name in ("UNAVAILABLE", "CANCELLED", "NOT_FOUND"))}

@@ -1,4 +1,4 @@
-"""The context that an installed portalis writes."""
+"""The build context that an installed portalis writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_is_written_and_the_command_that_builds_it_told(tmp_path: Path) -> None:
+def test_the_context_is_written_and_the_build_command_printed(tmp_path: Path) -> None:
     folder = tmp_path / "context"
     command = [sys.executable, "-m", "portalis.nim.triton", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -30,21 +30,21 @@ def test_it_is_written_and_the_command_that_builds_it_told(tmp_path: Path) -> No
     assert written.keys() == {str(path) for path in triton_context().files}
     assert b"ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:" in written["Dockerfile"]
     assert {"backend/triton/model.py", "portalis/wasm_backend.py", "nim/triton/assemble.py"} <= written.keys()
-    # the image may be built for either machine
+    # the image can be built for both architectures
     libraries = {f"backend/lib/{machine}/libtriton_wasm.so" for machine in ("aarch64", "x86_64")}
     assert {"backend/adapter/adapter.wasm", "backend/lib/x86_64/libwasm_core.so", *libraries} <= written.keys()
     assert not [name for name in written if name.endswith((".c", ".h"))]
 
 
-def test_the_manifests_name_this_image_and_how_to_build_it() -> None:
+def test_the_manifests_name_the_image_and_the_command_that_builds_it() -> None:
     from portalis.deploy.workload import triton_image_command
 
     command = f"python -m portalis.nim.triton triton-image && docker build -t {TRITON_IMAGE} triton-image"
     assert triton_image_command(ContainerRuntime.Docker) == command
 
 
-def test_a_wheel_and_a_checkout_have_the_same_context(tmp_path: Path) -> None:
-    """That of a checkout is what .dockerignore lets through of it: the Dockerfile is read from there by its name."""
+def test_an_installed_portalis_and_a_checkout_have_the_same_context(tmp_path: Path) -> None:
+    """A checkout's context consists of the files that .dockerignore includes, and of its Dockerfile.triton."""
     from docker.utils.build import exclude_paths
 
     clone, folder = copy_tree(tmp_path / "clone"), tmp_path / "context"
@@ -66,7 +66,7 @@ def test_a_wheel_and_a_checkout_have_the_same_context(tmp_path: Path) -> None:
     assert {name: (clone / name).read_bytes() for name in sent - {"Dockerfile.triton", ".dockerignore"}} == written
 
 
-def test_wheels_come_along(tmp_path: Path) -> None:
+def test_the_context_contains_the_wheels(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "a-1-py3-none-any.whl").write_bytes(b"wheel")
     (tmp_path / "wheels" / "requirements.txt").write_text("a==1")
@@ -76,27 +76,27 @@ def test_wheels_come_along(tmp_path: Path) -> None:
     }
 
 
-def test_another_image_of_triton_is_a_build_argument() -> None:
+def test_a_different_triton_image_is_a_build_argument() -> None:
     assert triton_context(triton_image="registry.example/triton:1").arguments == {
         "TRITON_IMAGE": "registry.example/triton:1"
     }
     assert triton_context().arguments == {}
 
 
-def test_a_wheelhouse_without_wheels_is_refused(tmp_path: Path) -> None:
+def test_a_wheelhouse_without_wheels_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no wheels found in") as caught:
         triton_context(wheelhouse=tmp_path)
     assert "pip download" in caught.value.remediation
 
 
 @pytest.mark.parametrize("inside", ["file", "file/context"])
-def test_a_folder_that_cannot_be_made_is_told_without_a_traceback(tmp_path: Path, inside: str) -> None:
+def test_a_directory_that_cannot_be_created_is_an_error_without_a_traceback(tmp_path: Path, inside: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot write into"):
         main([str(tmp_path / inside)])
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_empty_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     done = subprocess.run(
         [sys.executable, "-m", "portalis.nim.triton", str(tmp_path)], capture_output=True, text=True, check=False
