@@ -1,4 +1,4 @@
-"""Many models in one process: each answers, and a host without room says so with 503, not with the guest's name."""
+"""Many models in one process, and a host out of capacity: requests get 503, and the guest is not blamed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .serving import serving
 pytestmark = pytest.mark.service
 MODELS = 500
 GUEST = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")], batch=8)
-# has no state and no memory of its own: its loop has
+# a module without state and memory: only its loop module has a memory
 SQUARE = '(module (func (export "square") (param $x f32) (result f32) (f32.mul (local.get $x) (local.get $x))))'
 WASI = """(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1) (func (export "same") (param $x f32) (result f32) (local.get $x)))"""
 
 
-def test_five_hundred_models_load_in_one_process_and_each_costs_little(
+def test_five_hundred_models_load_in_one_process_and_each_needs_little_memory(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     (tmp_path / "echo.wasm").write_bytes(GUEST)
@@ -46,11 +46,11 @@ def test_five_hundred_models_load_in_one_process_and_each_costs_little(
         print(f"{MODELS} models: {each:.0f} KiB of memory each")
         assert each < 512
         for i in (0, 1, 250, 251, 498, 499, 0, 1):
-            status, told = service.client.send(f"/v1/models/m{i}/infer", body(3))
-            assert (status, told["outputs"][0]["data"]) == (200, [3.0 if i % 2 == 0 else 9.0])
+            status, response = service.client.send(f"/v1/models/m{i}/infer", body(3))
+            assert (status, response["outputs"][0]["data"]) == (200, [3.0 if i % 2 == 0 else 9.0])
 
 
-def test_a_host_without_room_is_503_with_retry_after_and_the_next_request_succeeds(
+def test_a_host_out_of_capacity_is_503_with_retry_after_and_the_next_request_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "same.wasm").write_bytes(bytes(wasmtime.wat2wasm(WASI)))
@@ -62,17 +62,17 @@ def test_a_host_without_room_is_503_with_retry_after_and_the_next_request_succee
             request = urllib.request.Request(f"http://127.0.0.1:{client.port}/v1/models/same/infer", data=body(3))
             with pytest.raises(urllib.error.HTTPError) as caught:
                 urllib.request.urlopen(request, timeout=waiting.PATIENCE_S)
-        refusal = caught.value
-        assert (refusal.code, refusal.headers["retry-after"]) == (503, "1")
-        told = refusal.read().decode()
-        assert '"HostBusy"' in told
-        assert "this host has no room for another instance" in told
-        assert "entry" not in told
+        response = caught.value
+        assert (response.code, response.headers["retry-after"]) == (503, "1")
+        text = response.read().decode()
+        assert '"HostBusy"' in text
+        assert "this host has no room for another instance" in text
+        assert "entry" not in text
         for name in ("same", "square"):
             assert client.send(f"/v1/models/{name}/infer", body(1))[0] == 200
 
 
-def test_an_error_of_the_host_is_503_and_no_other() -> None:
-    problem = from_runtime_error(HostBusy("this host has no room"))
-    assert (problem.status, problem.kind) == (503, "HostBusy")
-    assert error_headers(problem) == [(b"retry-after", b"1")]
+def test_an_error_of_the_host_is_503() -> None:
+    error = from_runtime_error(HostBusy("this host is out of capacity"))
+    assert (error.status, error.kind) == (503, "HostBusy")
+    assert error_headers(error) == [(b"retry-after", b"1")]
