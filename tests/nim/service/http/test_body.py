@@ -218,9 +218,9 @@ def test_concurrent_requests_are_batched_and_each_gets_its_own_response(
             # the other requests arrive while the first batch runs
             waiting.until(lambda: client.metric('wasm_service_queue_requests{model="work"}') >= 10)
             release.set()
-            answers = list(results)
-        for first, responses_ in zip(range(0, 500, 25), answers, strict=True):
-            for i, (status, document) in enumerate(responses_, first):
+            responses = list(results)
+        for first, received in zip(range(0, 500, 25), responses, strict=True):
+            for i, (status, document) in enumerate(received, first):
                 if i % 10 == 3:
                     assert status == 500 and "unreachable" in str(document["error"])
                 else:
