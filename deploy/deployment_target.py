@@ -35,7 +35,7 @@ WRITERS: Final[Mapping[DeploymentType, DeploymentWriter]] = {
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
-    """The reason that the spec leaves nothing to deploy; None if there are manifests."""
+    """The reason for writing no manifests; None if the spec enables something to deploy."""
     if spec.enable_nim_packaging or spec.enable_triton_integration:
         return None
     return "enable_nim_packaging and enable_triton_integration are false: nothing to deploy"

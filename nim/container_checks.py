@@ -7,17 +7,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from ..images import PlannedImage, planned_image, planned_images
-from ..naming import oci_problem, oci_tag_problem, service_problem
+from ..naming import is_image_reference, oci_problem, oci_tag_problem, service_problem
 from ..problems import Problem
 from ..spec import PackageSpec
 from ..spec.container import ContainerConfiguration
 from .quoting import ARGUMENT, value_problem
 
-# the grammar of the OCI distribution specification: none of its characters has a meaning in a Dockerfile
-_IMAGE = re.compile(
-    r"([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
-)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
 MODELS = "/app/models"
@@ -35,7 +30,7 @@ _RESERVED = {  # environment variables that the image sets, and the keys of the 
 def container_problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """Values that an image cannot have."""
     at = "container_config"
-    if _IMAGE.fullmatch(config.base_image) is None:
+    if not is_image_reference(config.base_image):
         yield Problem(where=f"{at}.base_image", message=f"expected an image reference, got {config.base_image!r}")
     yield from _mappings(config)
     for key, argv in (("entrypoint", config.entrypoint), ("command_args", config.command_args)):

@@ -29,7 +29,7 @@ class ImageTargetResult(TargetResult):
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
-    """The reason that the spec asks for no images; None if it does."""
+    """The reason for building no images; None if the spec enables them."""
     return None if spec.enable_nim_packaging else "enable_nim_packaging is false"
 
 
@@ -121,7 +121,7 @@ def _excluded_module(job: Job, module: Module, found: Unservable) -> StageError:
 
 
 def _missing_runtime(job: Job, missing: MissingPart) -> StageError:
-    # the images are not built with a different runtime instead
+    # images with a different runtime than the requested one would be of no use
     references = dict.fromkeys(planned_image(job.spec, module.binary).reference for module in job.modules)
     return StageError(
         ErrorType.ContainerBuildError,

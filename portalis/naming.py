@@ -9,6 +9,11 @@ import re
 _OCI_PART = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _OCI_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+# a reference to an image in a registry; none of its characters has a meaning in a Dockerfile
+_IMAGE_REFERENCE = re.compile(
+    r"([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
 # RFC 1123 labels, which Kubernetes requires for Services and Deployments
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -72,6 +77,15 @@ def oci_tag_problem(tag: str) -> str | None:
     if _OCI_TAG.fullmatch(tag):
         return None
     return "is not an image tag: at most 128 letters, digits, dots, dashes and underscores"
+
+
+def is_image_reference(text: str) -> bool:
+    """Whether `text` is an image's name with an optional registry, tag and digest.
+
+    Repeated separators are accepted, which `oci_problem` rejects: the image exists already, under any name that its
+    registry allowed.
+    """
+    return _IMAGE_REFERENCE.fullmatch(text) is not None
 
 
 def python_problem(name: str) -> str | None:

@@ -24,7 +24,7 @@ from .protoc import descriptor_set
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
-    """The reason that the spec leaves nothing to document; None if there are documents."""
+    """The reason for writing no documents; None if the spec enables something with an API."""
     if spec.enable_nim_packaging or spec.enable_triton_integration:
         return None
     return "enable_nim_packaging and enable_triton_integration are false: no API to document"
