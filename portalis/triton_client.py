@@ -1,4 +1,4 @@
-"""One model of a running Triton server, over gRPC. The only module of the core that imports tritonclient."""
+"""A gRPC client for one model of a running Triton server. Only this module of the core imports tritonclient."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .tensor_input import Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceResult:
-    """What a model answered: `outputs` by name (BF16 as float32), their Triton data types, and how long it took."""
+    """The result of an inference request: `outputs` (BF16 as float32), their Triton data types, and its duration."""
 
     outputs: dict[str, Array]
     datatypes: dict[str, str]
@@ -26,24 +26,27 @@ class InferenceResult:
 
 
 def load_model(url: str, model: str, *, timeout_s: float) -> None:
-    """Have a server that loads models when asked (``--model-control-mode=explicit``) load one; its HTTP port would take
-    no name that has to be escaped. Raises PortalisError with the server's reason."""
+    """Load a model on a server with ``--model-control-mode=explicit``. Raises PortalisError with the server's message.
+
+    Triton's HTTP port does not accept names that need escaping, so this uses gRPC.
+    """
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
     client = InferenceServerClient(url)
     try:
         client.load_model(model, client_timeout=timeout_s)
-    except InferenceServerException as problem:
-        raise PortalisError(problem.message()) from None
+    except InferenceServerException as error:
+        raise PortalisError(error.message()) from None
     finally:
         client.close()
 
 
 class RemoteModel:
-    """A model on a server: its interface, and calls. Use with ``with``.
+    """A model on a server: its interface, and inference. A context manager.
 
-    Raises PortalisError with the server's own text when it refuses, does not know the model or cannot be reached.
+    Raises PortalisError with the server's message if it rejects a request or has no such model, or if it is
+    unreachable.
     """
 
     def __init__(self, url: str, model: str, *, version: str = "", timeout_s: float | None = None) -> None:
@@ -51,14 +54,14 @@ class RemoteModel:
             import tritonclient.grpc as grpc_client
         except ImportError:
             raise MissingPart(
-                "tritonclient is not installed: it talks to the server", remediation="pip install 'portalis[client]'"
+                "tritonclient (for gRPC) is not installed", remediation="pip install 'portalis[client]'"
             ) from None
         self.url, self.name, self.version = url, model, version
         self._grpc = grpc_client
         self._timeout_s = timeout_s
         self._client = grpc_client.InferenceServerClient(url)
         try:
-            config = self._ask("get_model_config", model, version).config
+            config = self._request("get_model_config", model, version).config
         except BaseException:
             self._client.close()
             raise
@@ -73,14 +76,15 @@ class RemoteModel:
         parameters: Mapping[str, str | int | bool] | None = None,
         sequence_id: int | str = 0,
     ) -> InferenceResult:
-        """One request. Arrays have the batch dimension when the model has one.
+        """Send one request. Arrays have a batch dimension if the model does.
 
-        With a `sequence_id` the request is a sequence of its own, from start to end."""
+        With a `sequence_id`, the request is a complete sequence.
+        """
         sequence = {"sequence_id": sequence_id, "sequence_start": True, "sequence_end": True} if sequence_id else {}
         datatypes = {spec.name: spec.dtype.name for spec in self.inputs}
         tensors = [self._tensor(name, array, datatypes[name]) for name, array in inputs.items()]
         began = time.perf_counter()
-        result = self._ask(
+        result = self._request(
             "infer",
             self.name,
             tensors,
@@ -91,15 +95,15 @@ class RemoteModel:
         seconds = time.perf_counter() - began
         tensors_out = result.get_response().outputs
         return InferenceResult(
-            outputs={each.name: _plain(result.as_numpy(each.name)) for each in tensors_out},
+            outputs={each.name: _without_bfloat16(result.as_numpy(each.name)) for each in tensors_out},
             datatypes={each.name: each.datatype for each in tensors_out},
             seconds=seconds,
         )
 
     def served(self) -> tuple[int, float]:
-        """Requests that the model has answered, and the seconds that they were in the server, as Triton counts them."""
-        found = self._ask("get_inference_statistics", self.name, self.version).model_stats[0].inference_stats.success
-        return found.count, found.ns / 1e9
+        """Triton's statistics of successful requests: their number, and their total time in seconds."""
+        statistics = self._request("get_inference_statistics", self.name, self.version).model_stats[0].inference_stats
+        return statistics.success.count, statistics.success.ns / 1e9
 
     def _tensor(self, name: str, array: Array, datatype: str) -> Any:
         if datatype == "BF16":
@@ -111,22 +115,23 @@ class RemoteModel:
         tensor.set_data_from_numpy(np.ascontiguousarray(array))
         return tensor
 
-    def _ask(self, method: str, *args: Any, **options: Any) -> Any:
+    def _request(self, method: str, *args: Any, **options: Any) -> Any:
         from tritonclient.utils import InferenceServerException
 
         try:
             return getattr(self._client, method)(*args, client_timeout=self._timeout_s, **options)
-        except InferenceServerException as problem:
-            status = str(problem.status() or "")
-            message = problem.message()
+        except InferenceServerException as error:
+            status = str(error.status() or "")
+            message = error.message()
             if "UNAVAILABLE" in status and ("connect" in message.lower() or "resolve" in message.lower()):
                 raise PortalisError(
-                    f"no Triton server answers gRPC at {self.url}",
+                    f"no Triton server responds to gRPC at {self.url}",
                     remediation="Start one with `portalis serve REPOSITORY`, or name another with --url HOST:PORT.",
                 ) from None
             raise PortalisError(f"model {self.name!r} at {self.url}: {message}") from None
 
     def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
     def __enter__(self) -> RemoteModel:
@@ -145,7 +150,7 @@ def _spec(described: Any, *, optional: bool) -> TensorSpec:
     return TensorSpec(name=described.name, dtype=datatype, dims=tuple(described.dims), optional=optional)
 
 
-def _plain(array: Any) -> Array:
-    """ml_dtypes' bfloat16 as float32: NumPy prints and saves that."""
+def _without_bfloat16(array: Any) -> Array:
+    """ml_dtypes' bfloat16 as float32, which NumPy can print and save."""
     result: Array = np.asarray(array)
     return result.astype(np.float32) if result.dtype.name == "bfloat16" else result

@@ -1,7 +1,7 @@
-"""Puts the `wasm` backend where a Triton server finds it: ``model.py`` and the island, copied or linked.
+"""Installs the `wasm` backend in a backend directory of Triton: ``model.py`` and the island, copied or linked.
 
-The island (`portalis.backend`) is placed under its own name, so that it works on a server where portalis itself is
-not installed and only wasmtime and numpy are there.
+The island (`portalis.backend`) gets a separate name, so that it works on a server with wasmtime and numpy but without
+portalis.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from . import __version__
 from .errors import UsageError
 
-ISLAND_NAME = "portalis_backend"  # not "backend": the stub's sys.path is shared with everything else installed
-MARKER = ".portalis-backend"  # a folder that carries this file is ours to replace
+ISLAND_NAME = "portalis_backend"  # not "backend": the stub's sys.path also has all other packages
+MARKER = ".portalis-backend"  # a directory with this file was written by portalis, and may be replaced
 MODEL_PY = f'''\
 """A model of Triton's Python backend that runs WebAssembly, written by portalis."""
 
@@ -39,54 +39,57 @@ from {ISLAND_NAME}.triton.helper import main
 
 main()
 '''
-LIBRARY = "libtriton_wasm.so"  # which Triton takes before model.py
-# A file that names the Python for plan.py. PORTALIS_PYTHON overrides it; where that Python is gone, PATH's is used.
+LIBRARY = "libtriton_wasm.so"  # Triton prefers it to model.py
+# a file with the path of the Python for plan.py; PORTALIS_PYTHON overrides it, and PATH's Python is the fallback
 INTERPRETER = "interpreter"
 NO_MACHINE = "none"
 _SOURCES = (".c", ".h")
 
 
 def machines() -> list[str]:
-    """The machines that there are native libraries for, as `platform.machine()` calls them."""
+    """The machines with native libraries, by their names in `platform.machine()`."""
     return sorted(path.parent.name for path in island().glob(f"lib/*/{LIBRARY}"))
 
 
 def this_machine() -> str:
-    """The one of `machines` that this is, or NO_MACHINE."""
+    """This machine's name if it is one of `machines`, else NO_MACHINE."""
     return platform.machine() if sys.platform == "linux" and platform.machine() in machines() else NO_MACHINE
 
 
 def library() -> Path | None:
-    """The library for this machine's Triton; None where there is none."""
+    """The library for Triton on this machine, or None."""
     machine = this_machine()
     return None if machine == NO_MACHINE else island() / "lib" / machine / LIBRARY
 
 
 def island() -> Path:
-    """The folder of `portalis.backend`, found without importing it (that would load wasmtime and numpy)."""
+    """The directory of `portalis.backend`, without an import, which would load wasmtime and numpy."""
     return (Path(__file__).parent / "backend").resolve()
 
 
 def island_files() -> Iterator[tuple[PurePosixPath, Path]]:
-    """What a Python that runs modules needs of the island: paths below its folder, and where the files lie. It is put
-    on machines of any kind, so there is an executor core for each; its sources and Triton's library stay here."""
+    """The island's files for a Python that runs modules: relative paths, and the source files.
+
+    They are for machines of any kind, so the native executor of each is included; C sources and Triton's libraries are
+    not.
+    """
     return (each for each in source_files(island()) if each[0].name != LIBRARY and each[0].suffix not in _SOURCES)
 
 
 def library_files() -> Iterator[tuple[PurePosixPath, Path]]:
-    """The libraries that Triton loads, one for each machine, as `island_files`."""
+    """The libraries that Triton loads, one for each machine, like `island_files`."""
     return (each for each in source_files(island() / "lib", "lib") if each[0].name == LIBRARY)
 
 
 def source_files(root: Path, under: str = "") -> Iterator[tuple[PurePosixPath, Path]]:
-    """The files of a package that is copied as it is: their paths below its folder, and where they are."""
+    """The files of a package that is copied unchanged: relative paths, and the source files."""
     for path in sorted(root.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
             yield PurePosixPath(under, path.relative_to(root)), path
 
 
 def link_backend(folder: Path) -> None:
-    """Lay out the backend in `folder` with a link to the island, so that edits and coverage reach the original."""
+    """Create the backend in `folder` with a link to the island, so that edits and coverage apply to the original."""
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / ISLAND_NAME
     link.unlink(missing_ok=True)
@@ -95,17 +98,17 @@ def link_backend(folder: Path) -> None:
 
 
 def install_backend(directory: str | os.PathLike[str], *, force: bool = False, machine: str | None = None) -> Path:
-    """Put the backend in ``<directory>/wasm`` as plain files and return that folder.
+    """Install the backend as files in ``<directory>/wasm``, and return that path.
 
-    `machine` is the server's: one of `machines`, NO_MACHINE for Triton's Python backend alone, or this one by default.
+    `machine` is the server's: one of `machines`, NO_MACHINE for only Triton's Python backend, or by default this one.
 
-    The folder is made beside its place and moved there whole; an earlier one of ours is replaced. Anything else that
-    stands there raises `UsageError` unless `force`.
+    The new directory replaces an earlier one by portalis in two renames. A different directory or file there raises
+    UsageError unless `force` is set. (Not by `atomic_files`: this module is copied alone into an image.)
     """
     machine = this_machine() if machine is None else machine
     if machine not in (*machines(), NO_MACHINE):
         raise UsageError(
-            f"there is no native executor for {machine!r}",
+            f"no native executor for {machine!r}",
             remediation=f"Use --machine with one of {', '.join((*machines(), NO_MACHINE))}.",
         )
     directory = Path(directory).absolute()
@@ -118,11 +121,11 @@ def install_backend(directory: str | os.PathLike[str], *, force: bool = False, m
     try:
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".wasm-", dir=directory))
-    except OSError as problem:
+    except OSError as error:
         raise UsageError(
-            f"cannot write into {directory}: {problem.strerror}",
-            remediation="Name a folder that you may write to; it is created when missing.",
-        ) from problem
+            f"cannot write into {directory}: {error.strerror}",
+            remediation="Name a writable directory; it is created if it does not exist.",
+        ) from error
     try:
         _copy_backend(staging / "wasm", machine)
         if os.path.lexists(target):
@@ -143,7 +146,7 @@ def _copy_backend(folder: Path, machine: str) -> None:
 
 
 def _add_entries(folder: Path, machine: str) -> None:
-    """What Triton starts with: the native executor with its planner, and the model of the Python backend."""
+    """Write the files that Triton loads: the native executor with its planner, and the Python backend's model."""
     (folder / "model.py").write_text(MODEL_PY)
     for name in (LIBRARY, "plan.py", INTERPRETER):  # of an earlier layout
         (folder / name).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Parsers for text of unknown origin: size, depth and number of values are bounded before memory is spent on them.
+"""Parsers for untrusted text: size, depth and number of values are checked before memory is used for them.
 
-That of YAML is in `yaml_text`, which imports PyYAML.
+The YAML parser is in `yaml_text`, which imports PyYAML.
 """
 
 from .bounds import ATTESTATION_BOUNDS, CONFIG_BOUNDS, Bounds, Excess, Repeated

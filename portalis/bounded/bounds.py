@@ -1,25 +1,27 @@
-"""The bounds of a document, and the error of one that exceeds them."""
+"""The bounds of a document, and the error for a document that exceeds them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_DEPTH = 200  # every reader nests less; parsers of C that recurse are safe up to several thousand
+MAX_DEPTH = 200  # documents nest less than this, and recursive C parsers are safe up to several thousand
 
 
 class Excess(ValueError):
-    """A document exceeds a bound. The message is a part of a sentence that begins with the document's name."""
+    """A document exceeds a bound. The message continues a sentence that begins with the document's name."""
 
 
 class Repeated(ValueError):
-    """A key is given twice."""
+    """A document has a duplicate key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """`max_bytes` is the document's size, `max_values` its keys, values and tables together, `max_depth` how deep they
-    nest. A value takes at most some 500 bytes of memory while it is parsed."""
+    """Limits of a document: its size, its number of keys, values and tables together, and their nesting depth.
+
+    A value takes up to about 500 bytes of memory during parsing.
+    """
 
     max_bytes: int
     max_values: int
@@ -33,7 +35,7 @@ class Bounds:
     def check_values(self, count: int) -> None:
         """Raise Excess for more than `max_values`."""
         if count > self.max_values:
-            raise Excess(f"holds more than {self.max_values} values")
+            raise Excess(f"has more than {self.max_values} values")
 
     def check_depth(self, depth: int) -> None:
         """Raise Excess for more than `max_depth`."""
@@ -41,7 +43,7 @@ class Bounds:
             raise Excess(f"is nested too deeply: more than {self.max_depth} levels")
 
     def read(self, path: Path) -> bytes:
-        """The bytes of a file, of which no more than the bound is read. Raises OSError and Excess."""
+        """The content of a file, of which at most `max_bytes` are read. Raises OSError and Excess."""
         with path.open("rb") as file:
             data = file.read(self.max_bytes + 1)
         self.check_bytes(len(data))
@@ -49,7 +51,7 @@ class Bounds:
 
 
 CONFIG_BOUNDS = Bounds(max_bytes=4 << 20, max_values=100_000)
-"""Of a file that people write: Python parses about one megabyte per second."""
+"""Bounds of a file that users write. Python parses about one megabyte per second."""
 
 ATTESTATION_BOUNDS = Bounds(max_bytes=64 << 20, max_values=2_000_000)
 """Bounds of an SBOM or provenance file, which lists every file of an archive."""

@@ -1,4 +1,7 @@
-"""JSON within bounds. Python's parser takes some 70 bytes for each value, of which a text can have one in two bytes."""
+"""Parses JSON within bounds.
+
+Python's parser takes about 70 bytes per value, and a value needs only two bytes of text.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _BRACKET = re.compile(r"[\[\]{}]")
 
 
 def parse_json(text: str | bytes, bounds: Bounds) -> Any:
-    """The value in `text` (UTF-8), each key of an object given once. Raises Excess; ValueError for what is not JSON."""
+    """The value in `text` (UTF-8). Raises Excess, and ValueError for invalid JSON and duplicate keys."""
     bounds.check_bytes(len(text))
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
@@ -21,16 +24,16 @@ def parse_json(text: str | bytes, bounds: Bounds) -> Any:
         bare = without_strings(text)
         check_brackets(bare, bounds)
         bounds.check_values(sum(map(bare.count, ",[{")))
-    return json.loads(text, object_pairs_hook=_once_each)
+    return json.loads(text, object_pairs_hook=_unique_keys)
 
 
 def without_strings(text: str) -> str:
-    """`text` without what stands in quotes, which can be brackets and commas."""
+    """`text` without the content of strings, which can include brackets and commas."""
     return _STRING.sub('"', text.replace("\\\\", "_").replace('\\"', "_"))
 
 
 def check_brackets(text: str, bounds: Bounds) -> None:
-    """Raise Excess where brackets nest too deep in `text`, which has no strings."""
+    """Raise Excess if brackets are nested too deeply in `text`, which has no strings."""
     depth = 0
     for found in _BRACKET.finditer(text):
         if found[0] in "[{":
@@ -40,10 +43,10 @@ def check_brackets(text: str, bounds: Bounds) -> None:
             depth -= 1
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):  # readers differ in which of two values counts
+    if len(found) < len(pairs):  # readers differ in which of two values they use
         seen = set[str]()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Repeated(f"{twice!r} is given twice")
+        duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise Repeated(f"{duplicate!r} is given twice")
     return found

@@ -1,6 +1,6 @@
-"""TOML within bounds. Time and memory of Python's parser grow with the square of a dotted key's parts.
+"""Parses TOML within bounds. Time and memory of Python's parser grow with the square of the parts of a dotted key.
 
-It keeps a path for each part of each key, so 20,000 parts in 40 KB of text take 1.6 GiB.
+The parser stores a path for each part of each key, so 20,000 parts in 40 KB of text take 1.6 GiB.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .bounds import Bounds, Excess
 from .json_text import check_brackets
 
 MAX_KEY_PARTS = 16
-# comments and strings, in which nothing counts; one without an end is an error further on
+# comments and strings, whose content is not counted; the parser reports those without an end
 _OPAQUE = re.compile(
     r"""#[^\n]*|"{3}[\s\S]*?(?:"{3,5}|\Z)|'{3}[\s\S]*?(?:'{3,5}|\Z)|"[^"\n]*"?|'[^'\n]*'?""",
 )
@@ -21,7 +21,7 @@ _BETWEEN_KEYS = re.compile(r"[\n,=\[\]{}]+")
 
 
 def parse_toml(text: str, bounds: Bounds) -> dict[str, Any]:
-    """The table in `text`. Raises Excess; ValueError for what is not TOML."""
+    """The table in `text`. Raises Excess, and ValueError for invalid TOML."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

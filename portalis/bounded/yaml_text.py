@@ -1,6 +1,6 @@
-"""YAML within bounds, and as data: what YAML accepts silently and a writer cannot mean is an error.
+"""Parses YAML as data, within bounds; input that YAML accepts but that is most likely a mistake is an error.
 
-The values are built from the events of libyaml's parser, one by one: a tree of PyYAML's nodes takes a kilobyte for each
+Values are built directly from the events of libyaml's parser, because a tree of PyYAML's nodes takes a kilobyte per
 value, and minutes for a megabyte.
 """
 
@@ -15,36 +15,37 @@ from .bounds import Bounds
 
 _STRING, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
-_LONGEST_WORD = 128  # of what can be a number, a date or a word such as true; 1:1:… is a number of quadratic cost
+_LONGEST_WORD = 128  # of a number, a date or a keyword such as true; parsing of 1:1:… takes quadratic time
 _UNFINISHED = object()
 
 
-class _Words(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
-    """What a scalar is in YAML 1.1."""
+class _Scalars(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
+    """The types of scalars in YAML 1.1."""
 
     def __init__(self) -> None:
         yaml.constructor.SafeConstructor.__init__(self)
         yaml.resolver.Resolver.__init__(self)
 
-    @functools.lru_cache(maxsize=1024)  # noqa: B019 (each lives as long as one document)
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 (each instance exists for one document)
     def tag(self, text: str) -> str:
-        """The tag of a scalar without quotes."""
+        """The tag of an unquoted scalar."""
         resolver: Any = self  # its stubs have no types
         return str(resolver.resolve(yaml.ScalarNode, text, (True, False)))
 
 
 class _Reader:
-    """Builds the one document of a text."""
+    """Builds the only document of a text."""
 
     def __init__(self, text: str, bounds: Bounds, *, aliases: bool) -> None:
         parser = getattr(yaml, "CParser", None)
         self._events = parser(text) if parser is not None else yaml.SafeLoader(text)
         self._bounds, self._aliases = bounds, aliases
         self._anchors: dict[str, Any] = {}
-        self._words = _Words()
+        self._scalars = _Scalars()
         self._count = 0
 
     def document(self) -> Any:
+        """The value of the document; None if the text is empty."""
         self._events.get_event()  # the stream's start
         if isinstance(self._events.get_event(), yaml.StreamEndEvent):
             return None
@@ -89,7 +90,7 @@ class _Reader:
                 continue
             key = self._value(event, depth + 1)
             if isinstance(key, (dict, list)):
-                raise _error("a key must be text", event)
+                raise _error("a key must be a string", event)
             if key in own:
                 raise _error(f"{key!r} is given twice", event)
             own[key] = self._value(self._events.get_event(), depth + 1)
@@ -102,26 +103,26 @@ class _Reader:
         if value is self:
             raise _error(f"found undefined alias {event.anchor!r}", event)
         if value is _UNFINISHED:
-            raise _error(f"the alias {event.anchor!r} stands within what it stands for", event)
+            raise _error(f"the alias {event.anchor!r} refers to a value that contains it", event)
         return value
 
     def _scalar(self, event: Any) -> Any:
         tag = self._tag(event)
         if tag == _STRING:
             return event.value
-        build = self._words.yaml_constructors.get(tag)
+        build = self._scalars.yaml_constructors.get(tag)
         if build is None or tag in (_MAPPING, _SEQUENCE) or len(event.value) > _LONGEST_WORD:
             raise _error(f"{event.value[:20]!r} cannot have the tag {tag!r}", event)
         try:
-            return build(self._words, yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark))
-        except (ValueError, LookupError, OverflowError) as problem:
-            raise _error(f"{event.value[:20]!r} is no value of the tag {tag!r}: {problem}", event) from None
+            return build(self._scalars, yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark))
+        except (ValueError, LookupError, OverflowError) as error:
+            raise _error(f"{event.value[:20]!r} is not a value of the tag {tag!r}: {error}", event) from None
 
     def _tag(self, event: Any) -> str:
         if event.tag is not None and event.tag != "!":
             return str(event.tag)
         is_plain = event.implicit[0] and event.tag is None
-        return self._words.tag(event.value) if is_plain and len(event.value) <= _LONGEST_WORD else _STRING
+        return self._scalars.tag(event.value) if is_plain and len(event.value) <= _LONGEST_WORD else _STRING
 
     def _add(self, count: int) -> None:
         self._count += count
@@ -136,7 +137,7 @@ def _check_tag(event: Any, expected: str) -> None:
 def _tables(found: Any, event: Any) -> list[dict[Any, Any]]:
     tables = found if isinstance(found, list) else [found]
     if not all(isinstance(each, dict) for each in tables):
-        raise _error("<< takes a table, or a list of tables", event)
+        raise _error("<< requires a table or a list of tables", event)
     return tables
 
 
@@ -145,7 +146,7 @@ def _error(problem: str, event: Any) -> yaml.YAMLError:
 
 
 def parse_yaml(text: str, bounds: Bounds, *, aliases: bool = True) -> Any:
-    """The one document in `text`. Raises Excess; ValueError for what is not YAML."""
+    """The only document in `text`. Raises Excess, and ValueError for invalid YAML."""
     bounds.check_bytes(len(text))
     try:
         return _Reader(text, bounds, aliases=aliases).document()

@@ -101,8 +101,8 @@ def test_outputs_are_saved_as_npy(cli: Cli, server: TritonServer, tmp_path: Path
         (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "y=@y.txt"], 2, "saved as .npy"),
         (["-m", "add", "-i", "a=", "-i", "b=1"], 2, "input 'a' is FP32, and '' is not JSON"),
         (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "y=@y.npy", "-o", "y=@z.npy"], 2, "given twice"),
-        (["-m", "blobs", "-i", 'x=["a","b"]', "-o", "y=@y.bin"], 2, "would hold the bytes of one"),
-        (["-m", "blobs", "-i", "x=@nul.bin", "-o", "y=@y.npy"], 2, "--output y=@y.bin saves the bytes as they are"),
+        (["-m", "blobs", "-i", 'x=["a","b"]', "-o", "y=@y.bin"], 2, "can hold the bytes of only one"),
+        (["-m", "blobs", "-i", "x=@nul.bin", "-o", "y=@y.npy"], 2, "--output y=@y.bin saves the bytes unchanged"),
         (["-m", "add", "--module", "x.wasm"], 2, "say which model"),
         ([], 2, "say which model"),
     ],
@@ -122,7 +122,9 @@ def test_no_server_says_how_to_start_one(cli: Cli) -> None:
     url = f"127.0.0.1:{free_port()}"
     done = cli("infer", "-m", "add", "-i", "a=1", "--url", url)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: no Triton server answers gRPC at {url}\n  Start one with `portalis serve")
+    assert done.stderr.startswith(
+        f"error: no Triton server responds to gRPC at {url}\n  Start one with `portalis serve"
+    )
 
 
 def test_a_module_runs_without_a_server(cli: Cli, add_wasm: Path) -> None:
@@ -267,11 +269,11 @@ def test_several_elements_are_refused_for_one_file_and_nothing_is_written(
     [
         (["-i", "nosuch=1"], "has no input 'nosuch'\n  Inputs of the model:\n  --input x=…  BYTES [-1]"),
         ([], "also needs the input x"),
-        (["-i", "x"], "is not of the form NAME=VALUE"),
-        (["-i", "x=@nosuch.bin"], "there is no file nosuch.bin"),
+        (["-i", "x"], "expected NAME=VALUE"),
+        (["-i", "x=@nosuch.bin"], "the file nosuch.bin does not exist"),
         (["-i", "x=[null]"], "element 0 is null, not text"),
         (["-i", "x=a", "-o", "z=@z.npy"], "unknown output z"),
-        (["-i", "x=a", "-o", "y"], "is not of the form NAME=VALUE"),
+        (["-i", "x=a", "-o", "y"], "expected NAME=VALUE"),
         (["-i", "x=a", "--timeout", "0"], "--timeout"),
     ],
 )

@@ -52,7 +52,7 @@ def test_modules_without_an_interface_package_too_and_it_is_said(cli: Cli, cwd: 
     for modules, models, told in (([opaque, add], ["add"], served), ([opaque], [], alone)):
         done = cli("init", *modules, "--force")
         assert done.returncode == (0 if models else 1)
-        assert "note: opaque is " in done.stdout
+        assert "note: opaque cannot be a Triton model yet" in done.stdout
         assert ("next: portalis package" in done.stdout) == bool(models)
         made = cli("package", "--json")
         report = json.loads(made.stdout)

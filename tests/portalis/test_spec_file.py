@@ -33,7 +33,7 @@ def new(folder: Path, *modules: Path, name: str | None = None, version: str = "0
 
 def test_it_is_commented_toml_with_a_block_for_each_module(tmp_path: Path) -> None:
     made = new(tmp_path, module(tmp_path / "add.wasm"), module(tmp_path / "more.wasm"))
-    assert made.text.endswith('model_name = "more" # what clients call it\n')
+    assert made.text.endswith('model_name = "more" # the name for clients\n')
     assert "\n\n\n" not in made.text
     assert (
         "\n\n[[wasm_binaries]]\n# 50 bytes\n# elementwise entry add, batches of at most 64\n# -> a FP32 [-1]\n"
@@ -142,14 +142,14 @@ def test_a_module_without_an_interface_is_left_out_in_a_comment_where_others_hav
     assert [each.name for each in made.spec.wasm_binaries] == ["add"]
     assert made.spec.enable_triton_integration
     opaque, outside = made.notes
-    assert opaque.startswith("note: opaque is left out, in a comment: no Triton model yet: ")
+    assert opaque.startswith("note: opaque cannot be a Triton model yet, and is commented out: ")
     assert "may take pointers" in opaque
     assert "env.mystery" in outside
 
 
 def test_without_the_first_mark_of_each_line_the_comment_is_the_modules_part(tmp_path: Path) -> None:
     made = new(tmp_path, module(tmp_path / "opaque.wasm", OPAQUE), module(tmp_path / "add.wasm"))
-    rest, _, part = made.text.partition("# Left out")
+    rest, _, part = made.text.partition("# Excluded")
     lines = part.partition("\n")[2].splitlines()
     assert all(line.startswith("# ") for line in lines)
     data = tomlkit.parse(rest + "\n".join(line[2:] for line in lines)).unwrap()
@@ -204,7 +204,7 @@ def test_everything_that_is_no_module_is_told_at_once(tmp_path: Path) -> None:
         str(broken),
         str(odd),
     ]
-    assert told.value.problems[3].message == "its name is no UTF-8 text, and a spec file is"
+    assert told.value.problems[3].message == "its name is not UTF-8, which a spec file requires"
     assert all(not problem.message.startswith("/") for problem in told.value.problems)
 
 

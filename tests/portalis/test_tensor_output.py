@@ -113,7 +113,7 @@ def test_one_element_is_saved_as_its_bytes_and_read_back(element: bytes) -> None
     [
         (texts(b"a\0"), "x.npy", "element 0 of output 'x' ends in a NUL byte", "--output x=@x.bin saves the bytes"),
         (texts(b"a", b"b\0"), "x.npy", "element 1 of output 'x' ends in a NUL byte", "--json prints every byte"),
-        (texts(b"a", b"b"), "x.bin", "has 2 elements, and x.bin would hold the bytes of one", "--output x=@x.npy"),
+        (texts(b"a", b"b"), "x.bin", "has 2 elements, and x.bin can hold the bytes of only one", "--output x=@x.npy"),
         (texts(), "x.bin", "has 0 elements", "--json"),
     ],
 )

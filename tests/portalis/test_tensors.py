@@ -60,7 +60,7 @@ def test_one_number_fills_any_rank() -> None:
 
 
 def test_another_rank_is_refused_with_both_shapes() -> None:
-    with pytest.raises(UsageError, match=r"input 'x' has shape \[1, 1, 1\], the model wants \[-1, 3\]"):
+    with pytest.raises(UsageError, match=r"input 'x': expected shape \[-1, 3\], got \[1, 1, 1\]"):
         read("FP32", (3,), "[[[1]]]", batches=True)
 
 
@@ -71,7 +71,7 @@ def test_another_rank_is_refused_with_both_shapes() -> None:
         ("UINT64", "[-1]", "-1 is outside 0 to 18446744073709551615"),
         ("INT32", "[1.5]", "element 0 is 1.5, not an integer"),
         ("FP32", '["a"]', "'a' is no number"),
-        ("FP32", "{}", "has to be a tensor with datatype, shape and data"),
+        ("FP32", "{}", "expected an object with datatype, shape and data"),
         ("BOOL", "[2]", "neither true, false, 0 nor 1"),
         ("FP32", "[1, [2]]", "ragged"),
         ("INT32", "[[1], [2, 3]]", "ragged"),
@@ -89,7 +89,7 @@ def test_another_rank_is_refused_with_both_shapes() -> None:
         ("INT64", "[" + "9" * 5000 + "]", "is not JSON"),
         ("INT32", '{"datatype": "FP32", "shape": [1], "data": [1]}', "is INT32, and the tensor is 'FP32'"),
         ("FP32", '{"datatype": "FP32", "shape": [2], "data": [1]}', "shape [2] has 2 elements, data has 1"),
-        ("FP32", '{"datatype": "FP32", "shape": [-1], "data": [1]}', "no list of sizes"),
+        ("FP32", '{"datatype": "FP32", "shape": [-1], "data": [1]}', "expected a list of sizes"),
         (
             "BYTES",
             '{"datatype": "BYTES", "shape": [1], "data": ["*"], "parameters": {"content_encoding": "base64"}}',
@@ -101,7 +101,7 @@ def test_another_rank_is_refused_with_both_shapes() -> None:
             "'x', not",
         ),
         ("FP32", "one", "is FP32, and 'one' is not JSON"),
-        ("FP32", "@missing.npy", "there is no file missing.npy"),
+        ("FP32", "@missing.npy", "the file missing.npy does not exist"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(dtype: str, value: str, text: str) -> None:
@@ -187,8 +187,8 @@ def test_any_bytes_of_a_file_are_one_element(tmp_path: Path) -> None:
         ("INT8", np.array([1.0]), "is INT8, and {} has FP64"),
         ("FP32", np.array([1j]), "is FP32, and {} has elements of NumPy's type complex128"),
         ("BYTES", np.array([1]), "is BYTES, and {} has INT64"),
-        ("FP32", np.array([1e300]), "{} has values that are too large"),
-        ("INT8", np.array([300]), "the values of {} go from 300 to 300"),
+        ("FP32", np.array([1e300]), "{} has values that exceed its range"),
+        ("INT8", np.array([300]), "the values of {} range from 300 to 300"),
     ],
 )
 def test_files_of_another_type_are_refused_with_tritons_name_for_it(
@@ -209,7 +209,7 @@ def test_npy_files_keep_values_and_go_to_the_models_dtype(tmp_path: Path) -> Non
 
 def test_a_pickle_in_an_npy_file_is_not_run(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(UsageError, match=r"no \.npy file that can be read"):
+    with pytest.raises(UsageError, match=r"not a valid \.npy file"):
         read("BYTES", (-1,), f"@{tmp_path}/x.npy")
 
 
@@ -226,7 +226,7 @@ def test_an_image_comes_as_rgb_rows_unless_the_model_wants_channels_first(tmp_pa
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("no image")
-    with pytest.raises(UsageError, match=r"x\.png is no image that can be read"):
+    with pytest.raises(UsageError, match=r"x\.png is not a readable image"):
         read("UINT8", (-1, -1, 3), f"@{tmp_path}/x.png")
 
 
