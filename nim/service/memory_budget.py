@@ -50,7 +50,7 @@ class MemoryShare:
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget, self._size = budget, 0
 
-    def take(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Grow the share to `size` bytes in total. Returns False if the budget does not allow that."""
         more = size - FREE_BYTES - self._size
         if more > 0:
@@ -63,7 +63,7 @@ class MemoryShare:
                 budget.used += more
         return True
 
-    def drop(self) -> None:
+    def release(self) -> None:
         """Release the whole share."""
         size, self._size = self._size, 0
         if size:
@@ -75,7 +75,7 @@ class MemoryShare:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.drop()
+        self.release()
 
 
 def malloc_trim() -> Callable[[int], int] | None:

@@ -37,7 +37,9 @@ class Metrics:
             ["model", "code", "protocol"],
             registry=registry,
         )
-        self._seconds = self._histogram("request_seconds", "From the request read completely to the response written")
+        self._seconds = self._histogram(
+            "request_seconds", "Time from reading the complete request to writing the response"
+        )
         self._depth = Gauge("wasm_service_queue_requests", "Requests that wait", ["model"], registry=registry)
         self._waits = self._histogram("queue_seconds", "Time for which a request waited")
         self._batches = self._histogram("batch_requests", "Requests that ran together", _SIZES)

@@ -76,7 +76,7 @@ def unavailable(message: str) -> RequestError:
 
 def memory_exhausted() -> RequestError:
     """The requests in flight use the whole memory budget."""
-    return unavailable("the requests in flight use all the memory that they may use (max_buffered_bytes); retry later")
+    return unavailable("the requests in flight use the whole memory budget (max_buffered_bytes); retry later")
 
 
 def from_runtime_error(error: WasmError) -> RequestError:
@@ -88,6 +88,7 @@ def from_runtime_error(error: WasmError) -> RequestError:
 
 
 def internal_error(error: Exception, context: str = "the service") -> RequestError:
-    """The error that a client gets for a bug of the service. `error` is logged with its traceback, and `context`."""
+    """Log `error`, a bug of the service, with its traceback and `context`. Returns the error for the client, which has
+    no details."""
     _LOG.error("%s: internal error", context, exc_info=error)
     return RequestError(500, INTERNAL, "internal error; see the server log")

@@ -60,7 +60,7 @@ class Codec:
         `cancellable` wraps the work of a decoder process, which can be abandoned; a thread cannot. Raises RequestError.
         """
         if content_encoding is not None:
-            body = await self.in_thread(decompress, body, content_encoding, self._max_request_bytes, share.take)
+            body = await self.in_thread(decompress, body, content_encoding, self._max_request_bytes, share.reserve)
         if len(body) <= SMALL_BYTES:
             return parse_request(interface, body, header_length, v2=v2)
         if json_length(body, header_length if v2 else None) < LARGE_BYTES:
@@ -93,7 +93,7 @@ class Codec:
         if _is_small(outputs.values()):
             return encode_response(model_name, model_version, request, outputs)
         size = await self._checked_size(outputs)
-        if not share.take(request.body_bytes + size):
+        if not share.reserve(request.body_bytes + size):
             raise memory_exhausted()
         return await self.in_thread(encode_response, model_name, model_version, request, outputs)
 

@@ -52,7 +52,7 @@ def check_metadata(interface: Interface, declared: Mapping[str, tuple[str, Seque
             if math.prod(size or 1 for size in sizes) >= MAX_LARGE_ELEMENTS:
                 raise _too_large(label, shape)
             if spec.dtype.name == "BYTES" and math.prod(sizes) > MAX_BYTES_ELEMENTS:
-                text = f"has {math.prod(sizes)} elements; a BYTES tensor may have {MAX_BYTES_ELEMENTS}"
+                text = f"has {math.prod(sizes)} elements; the maximum for a BYTES tensor is {MAX_BYTES_ELEMENTS}"
                 raise input_error(f"{label} {text}")
             # one element, broadcast to the shape
             placeholders[spec.name] = np.broadcast_to(np.zeros((), dtype=spec.dtype.numpy), sizes)

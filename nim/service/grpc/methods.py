@@ -141,7 +141,7 @@ class InferenceMethods:
                 if type(request) is not LargeRequest:
                     return await self._infer(model, request, timeout_s, serialized)
                 with self._service.budget.share() as share:
-                    if not share.take(request.size):
+                    if not share.reserve(request.size):
                         raise memory_exhausted()
                     return await self._infer(model, request, timeout_s, serialized)
         except RequestError as raised:

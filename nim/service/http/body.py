@@ -49,10 +49,10 @@ async def _receive_body(receive: Receive, body: bytearray, share: MemoryShare, m
         more = message.get("more_body", False)
         if size > 2 * max_bytes:
             raise request_too_large(max_bytes)
-        if size > max_bytes or discarded or not share.take(size):
+        if size > max_bytes or discarded or not share.reserve(size):
             discarded = True
             body.clear()
-            share.drop()
+            share.release()
         elif more or body:
             body += chunk  # one growing buffer: joining a list of chunks would need the memory twice
         else:

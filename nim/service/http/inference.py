@@ -65,7 +65,7 @@ class InferenceHandler:
             response = EncodedResponse.of(error_body(error, scope["path"]))
             # its traceback refers to the frames that hold the request, this one included
             raised.__traceback__ = raised.__context__ = None
-            share.drop()
+            share.release()
         if response.size is None and scope["http_version"] == "1.0":  # which has no chunks
             response = EncodedResponse.of(*await self._service.codec.in_thread(list, response.pieces))
         if response.size is not None:

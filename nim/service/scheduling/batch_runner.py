@@ -109,7 +109,7 @@ def _timeouts(batch: Sequence[PendingRequest], now: float) -> list[float | None]
 
 
 def _cancellation_check(batch: Sequence[PendingRequest]) -> Callable[[int], None]:
-    """The function that raises Cancelled for a request, given its index, that should not run any more."""
+    """A function that raises Cancelled if the request at an index of `batch` should not run any more."""
 
     def check(index: int) -> None:
         request = batch[index]

@@ -155,7 +155,7 @@ def test_shapes_are_checked_before_data_is_read(service: Service) -> None:
     assert "shape [1, 2] has 2 elements" in error_message(
         service, "pair", request('"not a number"', 100_000, shape=[1, 2])
     )
-    assert "a BYTES tensor may have 1048576" in error_message(
+    assert "the maximum for a BYTES tensor is 1048576" in error_message(
         service, "text", request("0", 100_000, kind="BYTES", shape=[1 << 40])
     )
 
