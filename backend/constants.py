@@ -1,62 +1,69 @@
-"""Numbers and tables on which several parts must agree: sizes, bounds and data types.
+"""Constants shared by several modules: sizes, bounds, data types and the supported version of wasmtime.
 
-This module imports nothing of ours, so that generators can use it without the runtime. ``adapter/control.h`` has those
-that C needs, too (a test compares them).
+This module imports nothing of this package, so that generators can use it without the runtime. ``adapter/control.h``
+repeats the constants that C needs (a test compares them).
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-PAGE: Final = 65536
-"""Bytes of a page of linear memory."""
-MAX_PAGES: Final = 65536
-"""Of a memory: 4 GiB."""
-ALIGN: Final = 64
-"""Bytes to which tensors are aligned in linear memory: a cache line, and what DLPack asks for."""
-MAX_TENSORS: Final = 128
-"""Inputs and outputs of an entry."""
-MAX_RANK: Final = 8
-"""Of a tensor, the batch dimension included."""
-MAX_OUT_RANK: Final = 16
-"""Of what a gufunc gives before it is checked: loop dimensions and core dimensions together."""
-MAX_OPERANDS: Final = 16
-"""Parameters and results of an elementwise entry."""
+WASMTIME_MAJOR: Final = 50
+"""The major version of wasmtime that the native libraries are built for."""
+WASMTIME_REQUIREMENT: Final = f"wasmtime>={WASMTIME_MAJOR},<{WASMTIME_MAJOR + 1}"
+"""The requirement for pip, as in pyproject.toml (a test compares them)."""
 
-# What the engine's pool has room for in one module: enforced when a module is loaded, with or without the pool.
+PAGE: Final = 65536
+"""Size of a page of linear memory, in bytes."""
+MAX_PAGES: Final = 65536
+"""Maximum size of a memory in pages (4 GiB)."""
+ALIGN: Final = 64
+"""Alignment of tensors in linear memory, in bytes: a cache line, and the alignment that DLPack requires."""
+MAX_TENSORS: Final = 128
+"""Maximum number of inputs and outputs of an entry."""
+MAX_RANK: Final = 8
+"""Maximum rank of a tensor, the batch dimension included."""
+MAX_OUT_RANK: Final = 16
+"""Maximum rank of a gufunc's output before it is checked: loop and core dimensions together."""
+MAX_OPERANDS: Final = 16
+"""Maximum number of parameters and results of an elementwise entry."""
+
+# Capacity of the engine's pool per module; enforced when a module is loaded, with or without the pool.
 MAX_MEMORIES: Final = 2
 MAX_TABLES: Final = 4
 MAX_TABLE_ELEMENTS: Final = 100_000
 MAX_INSTANCE_BYTES: Final = 8 << 20
-"""Of wasmtime's own data of an instance: 16 bytes a global, 32 a function that is exported or in a table."""
+"""Maximum size of wasmtime's data of an instance: 16 bytes a global, 32 a function that is exported or in a table."""
 GLOBAL_BYTES: Final = 16
 FUNCTION_BYTES: Final = 32
 INSTANCE_BASE_BYTES: Final = 64 << 10
-"""All the rest of an instance, generously: imports, memories, tables, the header."""
+"""Upper bound for the remaining data of an instance: imports, memories, tables, the header."""
 CHECKED_SLOT_BYTES: Final = 256 << 20
-"""Of address space, for a memory whose code checks its addresses itself."""
+"""Address space reserved for a memory whose code checks its addresses itself."""
 
 SPARE_BYTES: Final = 256 << 10
-"""So much more than the tensors of a call need is always worth clearing in an instance that served larger ones."""
-SIZES_KEPT: Final = 4
-"""Idle instances with blocks of other sizes than a call needs, before one of them is replaced."""
+"""An instance that served larger tensors is reused for a call that needs up to this many bytes less."""
+MAX_IDLE_SIZES: Final = 4
+"""Maximum number of idle instances with tensor blocks of unfitting sizes; beyond it one of them is replaced."""
 
 INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6
 """DLPack's type codes (``DLDataTypeCode``, DLPack 1.0)."""
 
 
 class DataTypeRow(NamedTuple):
-    """A data type of tensors. ``number`` is Triton's (``DataType`` in model_config.proto, `TRITONSERVER_DataType`);
-    ``size`` is the bytes of an element, 0 for BYTES, whose elements have a length of their own; ``wasm`` is the value
-    type that carries an element through an elementwise call, "" where none can; ``numpy`` is the type of its arrays:
-    raw bits for BF16, which NumPy lacks."""
+    """A data type of tensors."""
 
     name: str
     number: int
+    """Triton's number (``DataType`` in model_config.proto, `TRITONSERVER_DataType`)."""
     size: int
+    """Size of an element in bytes; 0 for BYTES, whose elements vary in length."""
     code: int
+    """DLPack's type code."""
     wasm: str
+    """The value type of an element in an elementwise call; "" if it has none."""
     numpy: str
+    """The dtype of its arrays; for BF16, which NumPy lacks, that of its raw bits."""
 
 
 DATA_TYPES: Final = {
@@ -78,4 +85,4 @@ DATA_TYPES: Final = {
         DataTypeRow("BYTES", 13, 0, UINT, "", "object"),
     )
 }
-"""By name. The order is that of lists for people."""
+"""Data types by name, in the order of lists in messages and documents."""

@@ -1,7 +1,7 @@
-"""Every error that loading or running a WebAssembly module can end in, as one tree of exceptions.
+"""Exceptions of loading and running WebAssembly modules.
 
-The message of each is complete for a user: what failed, where, and what to do about it. Nothing else is
-raised on purpose by this package, so a server may answer with ``str(error)`` and keep serving.
+Each message is complete for a user: what failed, where, and the remediation. This package raises no other exceptions
+intentionally, so a server can respond with ``str(error)`` and continue.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from .messages import bounded_message
 
 
 class WasmError(Exception):
-    """Base of all errors of this package; ``str(error)`` is the text for the user.
+    """Base of all errors of this package; ``str(error)`` is the message for the user.
 
-    Whatever a guest put into it, that text has a few KiB at most and no control characters but newlines.
+    The message has at most a few KiB and no control characters except newlines, also if a guest contributed to it.
     """
 
     def __str__(self) -> str:
@@ -20,12 +20,12 @@ class WasmError(Exception):
 
 
 class ModuleError(WasmError):
-    """The file is not a module that can be loaded: not WebAssembly, truncated, too large, or with imports
-    that nobody provides."""
+    """The file is not a loadable module: not WebAssembly, truncated, too large, or with imports that the host does not
+    provide."""
 
 
 class InterfaceError(WasmError):
-    """The module's entry, convention, inputs or outputs cannot be derived, or were declared wrongly."""
+    """The module's entry, convention, inputs or outputs cannot be derived, or their declaration is invalid."""
 
 
 class SettingsError(WasmError):
@@ -33,41 +33,40 @@ class SettingsError(WasmError):
 
 
 class InputError(WasmError):
-    """The caller's tensors do not fit the interface: missing, unknown, wrong dtype, rank or shape."""
+    """The caller's tensors do not match the interface: missing, unknown, wrong dtype, rank or shape."""
 
 
 class Cancelled(WasmError):
-    """The request was cancelled or had expired before it was run."""
+    """The request was cancelled or expired before it ran."""
 
 
 class HostBusy(WasmError):
-    """This host has no room for another instance, or no thread to run it on. No fault of the module: the same request
-    may succeed later."""
+    """The host cannot create another instance, or a thread to run it. The same request can succeed later."""
 
 
 class InternalError(WasmError):
-    """A bug of this package met the request; the log has the traceback."""
+    """A bug of this package; the log has the traceback."""
 
 
 class GuestError(WasmError):
-    """The guest failed while it ran. The instance that it ran in is dropped."""
+    """The guest failed while it ran. Its instance is closed."""
 
 
 class Trap(GuestError):
-    """The guest trapped; the message carries the WebAssembly backtrace."""
+    """The guest trapped; the message contains the WebAssembly backtrace."""
 
 
 class GuestTimeout(GuestError):
-    """The guest ran longer than its deadline and was interrupted."""
+    """The guest exceeded its deadline and was interrupted."""
 
 
 class MemoryLimit(GuestError):
-    """The tensors or the guest's own allocations do not fit into the memory limit."""
+    """The tensors or the guest's own allocations exceed the memory limit."""
 
 
 class AbiViolation(GuestError):
-    """The guest broke the call convention: a pointer outside memory, a false shape, a wrong dtype."""
+    """The guest violated the call convention: a pointer outside memory, a wrong shape or dtype."""
 
 
 class GuestStatus(GuestError):
-    """The guest returned a non-zero status; the message carries its own text where it gave one."""
+    """The guest returned a non-zero status; the message includes the guest's own, if any."""

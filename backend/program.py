@@ -1,4 +1,4 @@
-"""`Program`: a WebAssembly module that runs on NumPy tensors. The public face of the runtime."""
+"""`Program`: a WebAssembly module that runs on NumPy tensors. The public API of the runtime."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ from .setting_names import PYTHON_NAMES, SettingNames
 from .wasm.binary import ModuleInfo, read_module
 
 MAX_THREADS = 64
-DEFAULT_CACHE: Any = object()  # "the process's own cache": None means no cache
+DEFAULT_CACHE: Any = object()
+"""Selects the default cache directory; None means no cache."""
 
 
 class Program:
-    """A loaded module and how to call it.
+    """A loaded module.
 
-    Make one with `load`; use it from any thread; close it with `close` or ``with``.
+    Create one with `load`, use it from any thread, and close it with `close` or ``with``.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Program:
         self._stats = stats
         self._workers = workers
         self._runner = runner
-        threaded = workers.count > 1 and not isinstance(runner, CommandExecutor)  # which has them run its rows
+        threaded = workers.count > 1 and not isinstance(runner, CommandExecutor)  # a command runs its rows on them
         self._caller = ThreadedExecutor(runner, interface, workers) if threaded else runner
         self._checker = RequestChecker(interface)
         self._outputs = tuple(spec.name for spec in interface.outputs)
@@ -65,7 +66,7 @@ class Program:
 
     @property
     def stats(self) -> Stats:
-        """Counters of what was run so far."""
+        """Counters of all calls so far."""
         self._runner.update_stats()
         return self._stats
 
@@ -86,11 +87,11 @@ class Program:
     ) -> Program:
         """Read, check and compile a module (a path or its bytes).
 
-        `interface` overrides what the module says of itself, whole (Interface) or in part (a mapping with the keys of
+        `interface` overrides the module's own declaration, entirely (Interface) or in part (a mapping with the keys of
         the ``portalis`` section). `isolation` is ``request``, ``batch`` or ``instance``. `threads` splits a batch over
-        that many threads. `cache` keeps compiled code (None: no cache). `trusted` compiles in this process. `on_output`
-        gets each line that the guest writes: ``on_output("stdout", line)``. Errors name settings as in
-        `setting_names` and call the module `name` (default: its path).
+        that many threads. `cache` stores compiled code (None: no cache). `trusted` compiles in this process.
+        `on_output` receives each line that the guest writes: ``on_output("stdout", line)``. Errors name settings as in
+        `setting_names`, and the module as `name` (default: its path).
 
         Raises ModuleError, InterfaceError or SettingsError.
         """
@@ -130,16 +131,18 @@ class Program:
         threads: int = 1,
         setting_names: SettingNames = PYTHON_NAMES,
     ) -> Program:
-        """A WASI program that another runtime runs, row by row, through `run_row`; nothing is compiled here.
+        """A WASI command that a different runtime runs, row by row, through `run_row`. The module is not compiled here.
 
-        Raises ModuleError, InterfaceError, or SettingsError for a module of another convention.
+        Raises ModuleError, InterfaceError, or SettingsError for a module of a different convention.
         """
         limits, name = limits or Limits(), os.fspath(source)
         info = read_module(read_source(source, limits, setting_names), name)
         found = discover(info, interface, where=name, setting_names=setting_names)
         if found.convention is not Convention.COMMAND:
-            raise SettingsError(f"{name} has the convention {found.convention.value}; only a command is run elsewhere")
-        # another runtime may offer more, such as sockets, which no guest is given
+            raise SettingsError(
+                f"{name}: expected the convention command for an external runtime, got {found.convention.value}"
+            )
+        # the other runtime can provide more, such as sockets, which guests must not use
         refused = [*import_problems(info), *limit_problems(info.memories, info.size, limits)]
         raise_load_problems(refused, where=name, setting_names=setting_names)
         workers = GuestThreads(threads)
@@ -160,41 +163,41 @@ class Program:
         *,
         timeouts_s: Sequence[float | None] | None = None,
         borrow: bool = False,
-        proceed: Callable[[int], None] | None = None,
-        answered: OnResult | None = None,
+        check_cancelled: Callable[[int], None] | None = None,
+        on_result: OnResult | None = None,
     ) -> list[Result]:
-        """Run several requests, joined along axis 0 where they fit; an error is the result of its own request alone,
-        any exception included (InternalError, with the traceback in the log).
+        """Run several requests, joined along axis 0 if their shapes allow.
 
-        With `borrow` the outputs may be views of guest memory, valid until any thread's next call. `proceed` is called
-        with a request's index before each guest call for that request alone, and raises Cancelled to leave it out. Once
-        a call has failed, `answered` gets each result (its index, the result) as soon as it is known, while others may
-        still run; all results are returned too. Both are called in this thread.
+        An error is the result of its own request only, also an unexpected exception (InternalError, with the traceback
+        in the log). With `borrow` the outputs can be views of guest memory, valid until the next call of any thread.
+        `check_cancelled` is called with the index of a request before each guest call for that request alone, and
+        raises Cancelled to skip it. After a call has failed, `on_result` receives each result with its index as soon as
+        it is known, while others can still run; all results are returned too. Both are called in this thread.
         """
-        if len(requests) == 1 and proceed is None and answered is None:
+        if len(requests) == 1 and check_cancelled is None and on_result is None:
             try:
                 return [self._run_one(requests[0], timeouts_s[0] if timeouts_s else None, borrow)]
-            except Exception as error:  # noqa: BLE001  # a bug of ours is an error of its request, too
+            except Exception as error:  # noqa: BLE001  # an internal error is the result of its request, too
                 return [wasm_error(error)]
         batch = Batch(
             self._run_group,
-            proceed=proceed,
-            answered=answered,
+            check_cancelled=check_cancelled,
+            on_result=on_result,
             parallel=1 if self.isolation is Isolation.INSTANCE else MAX_THREADS,
         )
-        jobs = []
+        items = []
         for index, request in enumerate(requests):
             try:
                 arrays = self._checker.check(request)
                 timeout_s = self._timeout(timeouts_s[index] if timeouts_s else None)
-                jobs.append(BatchItem(index, arrays, timeout_s))
-            except Exception as error:  # noqa: BLE001  # one request's misfortune is not to be the whole batch's
+                items.append(BatchItem(index, arrays, timeout_s))
+            except Exception as error:  # noqa: BLE001  # an internal error affects only its own request
                 batch.settle(index, wasm_error(error))
-        if len(jobs) > 1 and self._coalesces:
-            most_rows = self.interface.max_batch_size if self._cores is None else 1 << 62
-            groups = group_items(jobs, most_rows, self._cores)
+        if len(items) > 1 and self._coalesces:
+            max_rows = self.interface.max_batch_size if self._cores is None else 1 << 62
+            groups = group_items(items, max_rows, self._cores)
         else:
-            groups = [[job] for job in jobs]
+            groups = [[item] for item in items]
         batch.run(groups, borrow and len(groups) == 1)
         return [batch.results[index] for index in range(len(requests))]
 
@@ -203,7 +206,7 @@ class Program:
         return dict(zip(self._outputs, self._call(pieces, self._timeout(timeout_s), borrow)))
 
     def close(self) -> None:
-        """Free the kept instances and end the threads. Arrays that were returned stay valid."""
+        """Free the idle instances and end the threads. Returned arrays stay valid."""
         self._runner.close()
         self._workers.close()
 
@@ -213,21 +216,21 @@ class Program:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _timeout(self, asked: float | None) -> float:
+    def _timeout(self, requested: float | None) -> float:
         limit = self.limits.timeout_s
-        if asked is None:
+        if requested is None:
             return limit
-        if not asked > 0:
-            raise InputError(f"the time limit must be a positive number of seconds, not {asked!r}")
-        return min(asked, limit)
+        if not requested > 0:
+            raise InputError(f"the time limit must be a positive number of seconds, not {requested!r}")
+        return min(requested, limit)
 
     def _run_group(self, group: Group, timeout_s: float, borrow: bool) -> list[dict[str, np.ndarray]]:
-        """The outputs of each request of `group`, which run in one guest call."""
+        """Run `group` in one guest call; returns the outputs of each request."""
         outputs = self._call(item_pieces(group), timeout_s, borrow)
         return [dict(zip(self._outputs, own)) for own in split_outputs(outputs, group)]
 
     def _call(self, inputs: Sequence[Pieces | None], timeout_s: float, borrow: bool) -> list[np.ndarray]:
-        """One guest call, or one for each thread, counted and timed. Its errors name the entry."""
+        """Run one guest call, or one per thread, and count it. Errors name the entry."""
         began, trapped, timed_out = time.perf_counter(), False, False
         try:
             return self._caller.run(inputs, Deadline(timeout_s), borrow)

@@ -1,4 +1,4 @@
-"""What the tools that load modules call the things that a user can set: for the advice in messages."""
+"""Names of settings in each tool that loads modules, for the remediation in messages."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class SettingNames:
-    """The words of one tool. Each completes the sentence that its comment shows."""
+    """Names and phrases of one tool. Each completes the sentence that its comment shows."""
 
     entry: str  # "choose one with …"
     args: str  # "declare … to say what each parameter is"
     signature: str  # "a gufunc needs a signature such as (n)->(n) (…)"
-    declare: str  # "…": how inputs and outputs are declared
-    pointers: str  # "…": how an entry is declared that takes pointers, or integers that are values
-    limit: str  # "raise …": the pattern of a limit, {} is its name; "" where none can be set
-    milliseconds: bool = False  # limits of time are called timeout_ms, not timeout_s
-    at: str = ""  # whose setting that is, for whoever sent a request
-    trusted: str = ""  # "…": what has a module compiled in this process, without limits; "" where nothing does
+    declare: str  # "…": how to declare inputs and outputs
+    pointers: str  # "…": how to declare an entry that takes pointers, or integers that are values
+    limit: str  # "raise …": the pattern of a limit, {} is its name; "" if the tool has no limits
+    milliseconds: bool = False  # whether time limits are named timeout_ms, not timeout_s
+    owner: str = ""  # suffix for clients: whose setting it is, for example " of the server"
+    trusted: str = ""  # "…": how to compile a module in this process, without limits; "" if impossible
 
     def limit_name(self, limit: str) -> str:
-        """What the tool calls the field `limit` of `Limits`."""
+        """The tool's name for the field `limit` of `Limits`."""
         if self.milliseconds and limit.endswith("_s"):
             limit = f"{limit[:-1]}ms"
         return self.limit.format(limit)
 
     def raise_advice(self, limit: str) -> str:
-        """The advice to raise `limit` after a request has met it."""
-        return f"raise {self.limit_name(limit)}{self.at}"
+        """The advice to raise `limit`, for a request that exceeded it."""
+        return f"raise {self.limit_name(limit)}{self.owner}"
 
-    def raise_to_advice(self, limit: str, least: int) -> str:
-        """The advice to raise `limit` to `least` at least."""
-        return f"raise {self.limit_name(limit)} to {least} or more"
+    def raise_to_advice(self, limit: str, minimum: int) -> str:
+        """The advice to raise `limit` to at least `minimum`."""
+        return f"raise {self.limit_name(limit)} to {minimum} or more"
 
     def more_time_advice(self, timeout_s: float, limit_s: float) -> str:
-        """The advice for a call that was stopped after `timeout_s`, where the program's limit is `limit_s`."""
+        """The advice for a call that was stopped after `timeout_s`; `limit_s` is the limit of the program."""
         if timeout_s < limit_s:
-            return f"the request's own limit, which may be up to {limit_s:g} s"
+            return f"the request's own limit, which can be up to {limit_s:g} s"
         return f"{self.raise_advice('timeout_s')} if it needs longer"
 
 
@@ -81,7 +81,7 @@ PYTHON_NAMES = SettingNames(
 
 
 def _document_names(keys: str, place: str, limit: str) -> SettingNames:
-    """The words where an interface is declared at a `place` of a document, by keys in `keys`."""
+    """The names for a tool whose interfaces are declared at `place` of a document, with keys of `keys`."""
     return SettingNames(
         entry=f"interface.entry in {keys}",
         args=f"interface.args in {keys}",
@@ -101,10 +101,10 @@ SPEC_NAMES = replace(
 )
 SERVICE_NAMES = replace(
     _document_names("service.json", "the model's interface in service.json", "limits.{} in service.json"),
-    at=" of the server",
+    owner=" of the server",
 )
 IMAGE_NAMES = replace(SPEC_NAMES, limit="", trusted="")
-"""For images, whose service has the default limits: no key of the spec changes them."""
+"""For service images: they use the default limits, which no key of the spec changes."""
 KIT_NAMES = _document_names(
     "wasm_binaries of the extension's spec", "the extension's spec", "the extension's setting {}"
 )
@@ -122,8 +122,8 @@ ANNOTATE_NAMES = SettingNames(
     entry="--entry",
     args="them with --args",
     signature="--signature",
-    declare="give them with --input and --output",
-    pointers=f"Give {_OPTIONS}",
+    declare="pass them with --input and --output",
+    pointers=f"Pass {_OPTIONS}",
     limit="wasm.{}, where the module is served,",
     milliseconds=True,
 )
@@ -138,4 +138,4 @@ NAMES_BY_TOOL = {
     "infer": INFER_NAMES,
     "annotate": ANNOTATE_NAMES,
 }
-"""The setting_names by the name of the tool."""
+"""The setting names of each tool."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..backend.constants import WASMTIME_REQUIREMENT
 from ..escaping import escape_hidden
 from ..markup import markdown
 from ..output import OutputTree
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from ..backend.interface.interface import TensorSpec
 
 TEMPLATES = Path(__file__).parent / "templates"
-WASMTIME = "wasmtime>=50,<51"  # as in pyproject.toml, which a test compares
+WASMTIME = WASMTIME_REQUIREMENT
 _MEANINGS = {
     IntegrationType.Simulation: "In each update of Kit, modules read and write attributes of the stage.",
     IntegrationType.Renderer: "Modules are called before or after each frame, with arrays that your code provides.",

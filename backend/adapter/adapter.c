@@ -40,7 +40,7 @@ enum {
   CHUNK = 2 << 20, /* of a gufunc's batch: within the caches */
   ONE_PASS = 1 << 20 /* a smaller batch is one chunk */
 };
-_Static_assert(MAX_RANK == 8, "messages say so");
+_Static_assert(MAX_RANK == 8, "messages append so");
 #define TOO_LARGE ((u64)1 << 60) /* elements: eight bytes each still fit into 63 bits */
 #define NONE UINT64_MAX
 
@@ -69,45 +69,45 @@ static struct tensor loops;                    /* the loop dimensions that the i
 /* ---- messages ---- */
 
 static u32 said;
-static void say_bytes(const void *from, u64 bytes) {
+static void append_bytes(const void *from, u64 bytes) {
   for (u64 i = 0; i < bytes && said < MESSAGE_BYTES; i++) message[said++] = ((const char *)from)[i];
 }
-static void say(const char *s) { while (*s && said < MESSAGE_BYTES) message[said++] = *s++; }
-static void say_text(struct text t) { say_bytes((const char *)t.at, t.bytes); }
-static void say_unsigned(u64 n) {
+static void append(const char *s) { while (*s && said < MESSAGE_BYTES) message[said++] = *s++; }
+static void append_text(struct text t) { append_bytes((const char *)t.at, t.bytes); }
+static void append_unsigned(u64 n) {
   char digits[20];
   int at = 20;
   do digits[--at] = (char)('0' + n % 10); while (n /= 10);
-  say_bytes(digits + at, (u64)(20 - at));
+  append_bytes(digits + at, (u64)(20 - at));
 }
-static void say_number(i64 n) {
-  if (n < 0) say("-");
-  say_unsigned(n < 0 ? -(u64)n : (u64)n);
+static void append_number(i64 n) {
+  if (n < 0) append("-");
+  append_unsigned(n < 0 ? -(u64)n : (u64)n);
 }
-static void say_hex(u64 n, int carried) {
+static void append_hex(u64 n, int carried) {
   char digits[16];
   int at = 16;
   do digits[--at] = "0123456789abcdef"[n & 15]; while ((n >>= 4) || (carried && at));
-  say(carried ? "0x1" : "0x");
-  say_bytes(digits + at, (u64)(16 - at));
+  append(carried ? "0x1" : "0x");
+  append_bytes(digits + at, (u64)(16 - at));
 }
-static void say_dims(const i64 *dims, int rank) {
-  say("[");
-  for (int k = 0; k < rank; k++) { if (k) say(", "); say_number(dims[k]); }
-  say("]");
+static void append_dims(const i64 *dims, int rank) {
+  append("[");
+  for (int k = 0; k < rank; k++) { if (k) append(", "); append_number(dims[k]); }
+  append("]");
 }
 static void say_tensor(u32 i) {
-  say(i < fixed->inputs ? "input '" : "output '");
-  say_text(fixed->s[i].name);
-  say("'");
+  append(i < fixed->inputs ? "input '" : "output '");
+  append_text(fixed->s[i].name);
+  append("'");
 }
 static int end(int status) {
   control->message = (u32)message;
   control->message_bytes = said;
   return status;
 }
-static int fail(int status, const char *what) { said = 0; say(what); return end(status); }
-static int bad(u32 i, const char *what) { said = 0; say_tensor(i); say(what); return end(ABI); }
+static int fail(int status, const char *what) { said = 0; append(what); return end(status); }
+static int bad(u32 i, const char *what) { said = 0; say_tensor(i); append(what); return end(ABI); }
 
 /* ---- numbers ---- */
 
@@ -162,22 +162,22 @@ static int no_room(u64 size, u64 wanted) {
   u64 now = memory_size(), most = fixed->max_memory_bytes, enough = now + 2 * wanted + (16 << 20);
   if (fixed->own_maximum < most) most = fixed->own_maximum;
   said = 0;
-  say("the tensors need "); say_unsigned(size); say(" bytes, which the guest could not allocate: its memory is ");
-  say_unsigned(now); say(" bytes, and ");
+  append("the tensors need "); append_unsigned(size); append(" bytes, which the guest could not allocate: its memory is ");
+  append_unsigned(now); append(" bytes, and ");
   if (fixed->allocator.bytes && most >= enough) {
-    say("may grow to "); say_unsigned(most); say(", so its own allocator ("); say_text(fixed->allocator);
-    say(") gave up (build the module with a larger heap");
+    append("may grow to "); append_unsigned(most); append(", so its own allocator ("); append_text(fixed->allocator);
+    append(") failed (build the module with a larger heap");
   } else if (fixed->own_maximum <= fixed->max_memory_bytes) {
-    say("the module's own maximum is "); say_unsigned(fixed->own_maximum);
-    say(" bytes (build it with a larger one: clang -Wl,--max-memory=, Emscripten: -sMAXIMUM_MEMORY=, asc --maximumMemory");
-  } else { say("may grow to "); say_unsigned(fixed->max_memory_bytes); say(" ("); say_text(fixed->raise_memory_bytes); }
-  say(", or send smaller batches)");
+    append("the module's own maximum is "); append_unsigned(fixed->own_maximum);
+    append(" bytes (build it with a larger one: clang -Wl,--max-memory=, Emscripten: -sMAXIMUM_MEMORY=, asc --maximumMemory");
+  } else { append("may grow to "); append_unsigned(fixed->max_memory_bytes); append(" ("); append_text(fixed->raise_memory_bytes); }
+  append(", or send smaller batches)");
   return end(MEMORY);
 }
 
 static int too_wide(u64 size) {
   said = 0;
-  say("the tensors need "); say_unsigned(size); say(" bytes, which a 32-bit guest cannot address");
+  append("the tensors need "); append_unsigned(size); append(" bytes, which a 32-bit guest cannot address");
   return end(MEMORY);
 }
 
@@ -198,8 +198,8 @@ static int reserve(u64 size) {
     if (!got) return no_room(size, wanted);
     if ((u64)got + wanted + ALIGN > memory_size()) {
       said = 0;
-      say_text(fixed->allocator); say(" returned "); say_hex(got, 0); say(" for "); say_unsigned(wanted + ALIGN);
-      say(" bytes, outside the guest's memory of "); say_unsigned(memory_size());
+      append_text(fixed->allocator); append(" returned "); append_hex(got, 0); append(" for "); append_unsigned(wanted + ALIGN);
+      append(" bytes, outside the guest's memory of "); append_unsigned(memory_size());
       return end(ABI);
     }
     raw = got; block = (u32)up(got); capacity = (u32)wanted;
@@ -240,13 +240,13 @@ static int check_inputs(int exact) {
       for (int k = 0; fits && k < s->rank && t->rank; k++) fits = s->dims[k] == -1 || s->dims[k] == t->dims[lead + k];
       if (fits) continue;
     }
-    if (wrong++) say("; ");
+    if (wrong++) append("; ");
     say_tensor(i);
-    if (t->rank < 0) say(" is missing");
-    else if (t->rank > MAX_RANK) { say(" has rank "); say_number(t->rank); say("; at most 8 is allowed"); }
+    if (t->rank < 0) append(" is missing");
+    else if (t->rank > MAX_RANK) { append(" has rank "); append_number(t->rank); append("; at most 8 is allowed"); }
     else {
-      say(" has shape "); say_dims(t->dims, t->rank); say("; it must be "); say_dims(s->dims, s->rank);
-      if (batch) say(" after the batch dimension");
+      append(" has shape "); append_dims(t->dims, t->rank); append("; it must be "); append_dims(s->dims, s->rank);
+      if (batch) append(" after the batch dimension");
     }
   }
   return wrong ? end(INPUT) : DONE;
@@ -264,17 +264,17 @@ static int count_rows(void) {
   if (rows < 0) rows = 1;
   said = 0;
   if (differ) {
-    say("the inputs have different batch sizes: ");
+    append("the inputs have different batch sizes: ");
     for (u32 i = 0, n = 0; i < fixed->inputs; i++) {
       if (control->t[i].rank < 0) continue;
-      if (n++) say(", ");
-      say("'"); say_text(fixed->s[i].name); say("' "); say_number(control->t[i].dims[0]);
+      if (n++) append(", ");
+      append("'"); append_text(fixed->s[i].name); append("' "); append_number(control->t[i].dims[0]);
     }
     wrong = 1;
   }
   if (rows > fixed->max_batch) {
-    if (wrong) say("; ");
-    say("the batch of "); say_number(rows); say(" is larger than the maximum of "); say_number(fixed->max_batch);
+    if (wrong) append("; ");
+    append("the batch of "); append_number(rows); append(" is larger than the maximum of "); append_number(fixed->max_batch);
     wrong = 1;
   }
   control->rows = rows;
@@ -283,8 +283,8 @@ static int count_rows(void) {
 
 static int too_large(u64 bytes) {
   said = 0;
-  say("the inputs' shapes make arrays of "); say_unsigned(bytes); say(" bytes, more than the limit of ");
-  say_unsigned(fixed->max_tensor_bytes); say(" ("); say_text(fixed->raise_tensor_bytes); say(", or send smaller batches)");
+  append("the inputs' shapes make arrays of "); append_unsigned(bytes); append(" bytes, more than the limit of ");
+  append_unsigned(fixed->max_tensor_bytes); append(" ("); append_text(fixed->raise_tensor_bytes); append(", or send smaller batches)");
   return end(INPUT);
 }
 
@@ -349,21 +349,21 @@ static void write_headers(void) {
 }
 
 static int read_sizes(u32 i, u32 from, i64 rank, i64 *dims) {
-  if (rank > MAX_RANK) { bad(i, " has rank "); say_number(rank); say("; at most 8 is allowed"); return end(ABI); }
+  if (rank > MAX_RANK) { bad(i, " has rank "); append_number(rank); append("; at most 8 is allowed"); return end(ABI); }
   if ((u64)from + 8 * (u64)rank > memory_size()) {
-    bad(i, " has its shape at "); say_hex(from, 0); say(", outside the guest's memory of "); say_unsigned(memory_size()); say(" bytes");
+    bad(i, " has its shape at "); append_hex(from, 0); append(", outside the guest's memory of "); append_unsigned(memory_size()); append(" bytes");
     return end(ABI);
   }
   get(dims, from, 8 * (u32)rank);
   for (int k = 0; k < rank; k++)
-    if (dims[k] < 0) { bad(i, " has a negative size in its shape "); say_dims(dims, (int)rank); return end(ABI); }
+    if (dims[k] < 0) { bad(i, " has a negative size in its shape "); append_dims(dims, (int)rank); return end(ABI); }
   return DONE;
 }
 
 /* A size of 0 means no elements, yet NumPy multiplies the other sizes all the same. */
 static int check_size(u32 i, const i64 *dims, int rank) {
   if (product_but_zeros(dims, rank) < TOO_LARGE) return DONE;
-  bad(i, " has shape "); say_dims(dims, rank); say(", which is too large");
+  bad(i, " has shape "); append_dims(dims, rank); append(", which is too large");
   return end(ABI);
 }
 
@@ -380,8 +380,8 @@ static int check_shape(u32 i, const i64 *dims, int rank) {
   wanted_dims(i, wanted);
   for (int k = 0; fits && k < rank; k++) fits = wanted[k] == -1 || wanted[k] == dims[k];
   if (fits) return DONE;
-  bad(i, " has shape "); say_dims(dims, rank); say("; the interface says "); say_dims(wanted, wanted_rank);
-  if (control->rows >= 0) { say(" (the first is the batch of "); say_number(control->rows); say(")"); }
+  bad(i, " has shape "); append_dims(dims, rank); append("; the interface says "); append_dims(wanted, wanted_rank);
+  if (control->rows >= 0) { append(" (the first is the batch of "); append_number(control->rows); append(")"); }
   return end(ABI);
 }
 
@@ -391,13 +391,13 @@ static int find_output(u32 i, struct dl *d) {
   const struct spec *s = &fixed->s[i];
   u32 bits = is_bytes(s) ? 8 : s->bits;
   get(d, block + STRUCT * i, STRUCT);
-  if (d->device != CPU) { bad(i, " is on device type "); say_number(d->device); say(", not 1 (kDLCPU)"); return end(ABI); }
+  if (d->device != CPU) { bad(i, " is on device type "); append_number(d->device); append(", not 1 (kDLCPU)"); return end(ABI); }
   if (d->code != s->code || d->bits != bits || d->lanes != 1) {
-    bad(i, " has DLPack type code "); say_number(d->code); say(", "); say_number(d->bits); say(" bits, "); say_number(d->lanes);
-    say(" lanes; "); say_text(s->dtype); say(" is code "); say_number(s->code); say(", "); say_number(bits); say(" bits, 1 lane");
+    bad(i, " has DLPack type code "); append_number(d->code); append(", "); append_number(d->bits); append(" bits, "); append_number(d->lanes);
+    append(" lanes; "); append_text(s->dtype); append(" is code "); append_number(s->code); append(", "); append_number(bits); append(" bits, 1 lane");
     return end(ABI);
   }
-  if (d->ndim < 0) { bad(i, " was not set by the guest (its ndim is still "); say_number(d->ndim); say(")"); return end(ABI); }
+  if (d->ndim < 0) { bad(i, " was not set by the guest (its ndim is still "); append_number(d->ndim); append(")"); return end(ABI); }
   int status = read_sizes(i, d->shape, d->ndim, t->dims);
   if (status) return status;
   t->rank = d->ndim; t->slice = 0;
@@ -406,8 +406,8 @@ static int find_output(u32 i, struct dl *d) {
   int carried = where < d->offset;
   if (t->bytes && (carried || plus(where, t->bytes) > memory_size())) {
     bad(i, " points outside the guest's memory: ");
-    if (t->bytes == NONE) say("2^63 or more"); else say_unsigned(t->bytes);
-    say(" bytes at "); say_hex(where, carried); say(", memory is "); say_unsigned(memory_size()); say(" bytes");
+    if (t->bytes == NONE) append("2^63 or more"); else append_unsigned(t->bytes);
+    append(" bytes at "); append_hex(where, carried); append(", memory is "); append_unsigned(memory_size()); append(" bytes");
     return end(ABI);
   }
   if ((status = check_size(i, t->dims, t->rank))) return status;
@@ -419,13 +419,13 @@ static int check_strides(u32 i, u32 from) {
   const struct tensor *t = &control->t[i];
   i64 strides[MAX_RANK], step = 1;
   if ((u64)from + 8 * (u64)t->rank > memory_size()) {
-    bad(i, " has its strides at "); say_hex(from, 0); say(", outside the guest's memory of "); say_unsigned(memory_size()); say(" bytes");
+    bad(i, " has its strides at "); append_hex(from, 0); append(", outside the guest's memory of "); append_unsigned(memory_size()); append(" bytes");
     return end(ABI);
   }
   get(strides, from, 8 * (u32)t->rank);
   for (int k = t->rank - 1; k >= 0; k--) {
     if (t->dims[k] > 1 && strides[k] != step) {
-      bad(i, " has strides "); say_dims(strides, t->rank); say("; only row-major tensors are allowed");
+      bad(i, " has strides "); append_dims(strides, t->rank); append("; only row-major tensors are allowed");
       return end(ABI);
     }
     step *= t->dims[k] > 1 ? t->dims[k] : 1;
@@ -457,7 +457,7 @@ static int count_elements(u32 i, u64 most, u64 *count) {
     u32 length;
     if (*count > most) return DONE;
     if (left < 4) {
-      bad(i, " is not serialised BYTES: "); say_unsigned(left); say(" bytes are left at "); say_unsigned(at); say(", too few for a length");
+      bad(i, " is not serialized BYTES: "); append_unsigned(left); append(" bytes are left at "); append_unsigned(at); append(", too few for a length");
       return end(ABI);
     }
     if (at < from || at + 4 > from + loaded) {
@@ -466,8 +466,8 @@ static int count_elements(u32 i, u64 most, u64 *count) {
     }
     __builtin_memcpy(&length, window + (at - from), 4);
     if (4 + (u64)length > left) {
-      bad(i, " is not serialised BYTES: the element at "); say_unsigned(at); say(" has "); say_unsigned(length);
-      say(" bytes, but only "); say_unsigned(left - 4); say(" are left");
+      bad(i, " is not serialized BYTES: the element at "); append_unsigned(at); append(" has "); append_unsigned(length);
+      append(" bytes, but only "); append_unsigned(left - 4); append(" are left");
       return end(ABI);
     }
     at += 4 + (u64)length;
@@ -480,7 +480,7 @@ static int bytes_output(u32 i, u32 logical) {
   const struct spec *s = &fixed->s[i];
   i64 dims[MAX_RANK + 1], rank = s->rank + (control->rows >= 0);
   int status, unknown = -1, known = 1;
-  if (t->rank != 1) { bad(i, " is BYTES, so it must be a vector of bytes, not of rank "); say_number(t->rank); return end(ABI); }
+  if (t->rank != 1) { bad(i, " is BYTES, so it must be a vector of bytes, not of rank "); append_number(t->rank); return end(ABI); }
   wanted_dims(i, dims);
   for (int k = 0; k < rank; k++) if (dims[k] == -1) { unknown = known ? k : -1; known = 0; }
   if (logical) {
@@ -493,11 +493,11 @@ static int bytes_output(u32 i, u32 logical) {
   if ((status = count_elements(i, most, &count))) return status;
   if (count > most) {
     if (!known || expected > limit) {
-      bad(i, " has more than "); say_unsigned(limit); say(" elements, its limit ("); say_text(fixed->raise_bytes_elements);
-      say(", or send smaller batches)");
+      bad(i, " has more than "); append_unsigned(limit); append(" elements, its limit ("); append_text(fixed->raise_bytes_elements);
+      append(", or send smaller batches)");
       return end(OUTPUT);
     }
-    bad(i, " has more than "); say_unsigned(expected); say(" elements, but its shape is "); say_dims(dims, (int)rank);
+    bad(i, " has more than "); append_unsigned(expected); append(" elements, but its shape is "); append_dims(dims, (int)rank);
     return end(ABI);
   }
   if (!known) { /* one unknown size follows from the number of elements */
@@ -509,7 +509,7 @@ static int bytes_output(u32 i, u32 logical) {
     expected = product(dims, (int)rank);
   }
   if (expected != count) {
-    bad(i, " has "); say_unsigned(count); say(" elements, but its shape is "); say_dims(dims, (int)rank);
+    bad(i, " has "); append_unsigned(count); append(" elements, but its shape is "); append_dims(dims, (int)rank);
     return end(ABI);
   }
   t->rank = (int32_t)rank;
@@ -523,14 +523,14 @@ static int run_dlpack(void) {
   int status;
   write_headers();
   int32_t answer = guest_call(block, fixed->inputs, block + STRUCT * fixed->inputs, fixed->outputs);
-  if (answer) { fail(STATUS, "the guest returned status "); say_number(answer); return end(STATUS); }
+  if (answer) { fail(STATUS, "the guest returned status "); append_number(answer); return end(STATUS); }
   for (u32 i = fixed->inputs; i < fixed->inputs + fixed->outputs; i++) {
     if ((status = find_output(i, &d[i]))) return status;
     total = plus(total, control->t[i].bytes);
   }
   if (total > fixed->max_tensor_bytes) {
-    fail(OUTPUT, "the outputs have "); say_unsigned(total); say(" bytes, more than the limit of "); say_unsigned(fixed->max_tensor_bytes);
-    say(" ("); say_text(fixed->raise_tensor_bytes); say(", or send smaller batches)");
+    fail(OUTPUT, "the outputs have "); append_unsigned(total); append(" bytes, more than the limit of "); append_unsigned(fixed->max_tensor_bytes);
+    append(" ("); append_text(fixed->raise_tensor_bytes); append(", or send smaller batches)");
     return end(OUTPUT);
   }
   for (u32 i = fixed->inputs; i < fixed->inputs + fixed->outputs; i++) {
@@ -574,7 +574,7 @@ static int output_shape(u32 i, const i64 *core, int cores) {
   t->bytes = times(product(t->dims, t->rank), fixed->s[i].item);
   if (product_but_zeros(t->dims, t->rank) < TOO_LARGE) return DONE;
   said = 0;
-  say_tensor(i); say(" has shape "); say_dims(t->dims, t->rank); say(", which is too large");
+  say_tensor(i); append(" has shape "); append_dims(t->dims, t->rank); append(", which is too large");
   return end(INPUT);
 }
 
@@ -619,8 +619,8 @@ static int place_elementwise(void) {
     if (!broadcast(&control->t[i], control->t[i].rank)) {
       fail(INPUT, "the inputs' shapes do not broadcast together: ");
       for (u32 k = 0; k < fixed->inputs; k++) {
-        if (k) say(", ");
-        say("'"); say_text(fixed->s[k].name); say("' "); say_dims(control->t[k].dims, control->t[k].rank);
+        if (k) append(", ");
+        append("'"); append_text(fixed->s[k].name); append("' "); append_dims(control->t[k].dims, control->t[k].rank);
       }
       return end(INPUT);
     }
@@ -672,9 +672,9 @@ static u32 fixed_item[MAX_TENSORS]; /* one item of this input serves the whole b
 
 static int misfit(u32 i, const char *what, i64 size, u32 symbol, i64 must) {
   said = 0;
-  say("input "); say_number(i); say(what); say_number(size); say(" for core dimension '");
-  if (symbol == (u32)-1) say_number(must); else say_text(fixed->symbol[symbol]);
-  say("', but it must be "); say_number(must); say(" (signature "); say_text(fixed->signature); say(")");
+  append("input "); append_number(i); append(what); append_number(size); append(" for core dimension '");
+  if (symbol == (u32)-1) append_number(must); else append_text(fixed->symbol[symbol]);
+  append("', but it must be "); append_number(must); append(" (signature "); append_text(fixed->signature); append(")");
   return end(INPUT);
 }
 
@@ -684,8 +684,8 @@ static int resolve(i64 *sizes) {
     const struct tensor *t = &control->t[i];
     const struct spec *s = &fixed->s[i];
     if (t->rank < s->cores) {
-      fail(INPUT, "input "); say_number(i); say(" has shape "); say_dims(t->dims, t->rank); say(", but signature ");
-      say_text(fixed->signature); say(" wants at least "); say_number(s->cores); say(" dimensions");
+      fail(INPUT, "input "); append_number(i); append(" has shape "); append_dims(t->dims, t->rank); append(", but signature ");
+      append_text(fixed->signature); append(" requires at least "); append_number(s->cores); append(" dimensions");
       return end(INPUT);
     }
     for (int k = 0; k < s->cores; k++) {
@@ -701,10 +701,10 @@ static int resolve(i64 *sizes) {
   if (!apart) return DONE;
   fail(INPUT, "the inputs' loop dimensions do not broadcast together: ");
   for (u32 i = 0; i < fixed->inputs; i++) {
-    if (i) say(", ");
-    say_dims(control->t[i].dims, control->t[i].rank - fixed->s[i].cores);
+    if (i) append(", ");
+    append_dims(control->t[i].dims, control->t[i].rank - fixed->s[i].cores);
   }
-  say(" (signature "); say_text(fixed->signature); say(")");
+  append(" (signature "); append_text(fixed->signature); append(")");
   return end(INPUT);
 }
 
@@ -721,8 +721,8 @@ static int gufunc_shapes(i64 *sizes, u64 *outputs, u64 *copies) {
     for (int k = 0; k < s->cores; k++) {
       core[k] = s->core[k] < 0 ? sizes[-1 - s->core[k]] : s->core[k];
       if (core[k] >= 0) continue;
-      fail(INPUT, "the size of core dimension '"); say_text(fixed->symbol[-1 - s->core[k]]);
-      say("' follows from no input: give it a fixed size");
+      fail(INPUT, "the size of core dimension '"); append_text(fixed->symbol[-1 - s->core[k]]);
+      append("' follows from no input: give it a fixed size");
       return end(INPUT);
     }
     item[i] = times(product(core, s->cores), s->item);
@@ -789,7 +789,7 @@ static int run_gufunc(u32 pass) {
       spread(spread_at[i], control->t[i].at, item[i], &control->t[i], control->t[i].rank - fixed->s[i].cores, start, n);
   arguments[0] = (u32)n;
   int32_t status = guest_call(0, 0, 0, 0);
-  if (status) { fail(STATUS, "the guest returned status "); say_number(status); return end(STATUS); }
+  if (status) { fail(STATUS, "the guest returned status "); append_number(status); return end(STATUS); }
   for (u32 i = fixed->inputs; i < fixed->inputs + fixed->outputs; i++)
     if (fixed->s[i].is_bool) make_bool(control->t[i].at, n * item[i]);
   return DONE;
@@ -810,7 +810,7 @@ EXPORTED(place) int place(void) {
 
 /* Calls the guest for one pass; the outputs' shapes are known after the first, and where they lie. */
 EXPORTED(run) int run(u32 pass, u32 generation) {
-  if (generation != control->generation || pass >= control->passes) return fail(INTERNAL, "the tensors have other places by now");
+  if (generation != control->generation || pass >= control->passes) return fail(INTERNAL, "the tensors have been moved since they were placed");
   switch (fixed->convention) {
     case DLPACK: return run_dlpack();
     case ELEMENTWISE: return run_elementwise(pass);
@@ -818,7 +818,7 @@ EXPORTED(run) int run(u32 pass, u32 generation) {
   }
 }
 
-/* What the guest has to say about its failure, as `message`; nothing where it says nothing. */
+/* What the guest has to append about its failure, as `message`; nothing where it says nothing. */
 EXPORTED(explain) int explain(void) {
   said = 0;
   if (fixed->flags & EXPLAINS) {

@@ -1,1 +1,1 @@
-"""The requests of one execution: checked, joined, split, answered apart."""
+"""Batching: checks the requests of one execution, joins them, splits their outputs, and isolates their errors."""

@@ -1,4 +1,4 @@
-"""BYTES tensors in Triton's serialisation: for each element a u32 little-endian length, then the bytes, row-major."""
+"""BYTES tensors in Triton's serialization: for each element a u32 little-endian length, then the bytes, row-major."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from ..errors import InputError
 
 _LENGTH = struct.Struct("<I")
 _WINDOW = 64 << 10
-_CHUNK = 4096  # elements between two calls of `check`: about a millisecond
+_CHUNK = 4096  # elements between two calls of `check`, about a millisecond
 
 
 def encode_element(element: object, where: str) -> bytes:
-    """`element` of the BYTES tensor that `where` names: anything but ``bytes`` through ``str`` as UTF-8. Raises
-    InputError where that has lone surrogates, which UTF-8 cannot represent."""
+    """An element of a BYTES tensor as bytes; ``str()`` converts other types than ``bytes``, which are encoded in UTF-8.
+
+    `where` names the tensor in errors. Raises InputError for lone surrogates, which UTF-8 cannot represent.
+    """
     if isinstance(element, bytes):
         return element
     try:
         return str(element).encode()
-    except UnicodeEncodeError as problem:
-        text = repr(problem.object[problem.start : problem.end][:20])
+    except UnicodeEncodeError as error:
+        text = repr(error.object[error.start : error.end][:20])
         raise InputError(f"{where} has an element with {text}, which UTF-8 cannot represent: send bytes") from None
 
 
 def serialize(elements: Iterable[object], where: str = "a BYTES tensor") -> bytes:
-    """The serialised form of `elements`, as `encoded`. Raises InputError."""
+    """The serialized form of `elements`; `where` as in `encode_element`. Raises InputError."""
     pieces = []
     for element in elements:
         data = element if isinstance(element, bytes) else encode_element(element, where)
@@ -37,9 +39,9 @@ def serialize(elements: Iterable[object], where: str = "a BYTES tensor") -> byte
 
 
 def deserialize(data: bytes | memoryview, check: Callable[[], None] | None = None) -> list[bytes]:
-    """The elements in `data`. `check` is called after every few thousand and may raise.
+    """The elements in `data`. `check` is called after every few thousand elements, and can raise.
 
-    Raises ValueError where a length points outside.
+    Raises ValueError if a length points outside `data`.
     """
     view, at, end = memoryview(data), 0, len(data)
     elements: list[bytes] = []
@@ -51,25 +53,27 @@ def deserialize(data: bytes | memoryview, check: Callable[[], None] | None = Non
 
 
 def _read_some(view: memoryview, at: int, elements: list[bytes]) -> int:
-    """Append the next elements from `at` on; where they end. A copy of all of a large tensor at once would keep other
-    threads from running."""
+    """Append the next elements from `at` on; returns their end.
+
+    One copy of a large tensor would block other threads.
+    """
     window = bytes(view[at : at + _WINDOW])
-    place, size = 0, len(window)
+    position, size = 0, len(window)
     unpack, append = _LENGTH.unpack_from, elements.append
     for _ in range(_CHUNK):
-        start = place + 4
+        start = position + 4
         if start > size:
             break
-        stop = start + unpack(window, place)[0]
+        stop = start + unpack(window, position)[0]
         if stop > size:
             break
         append(window[start:stop])
-        place = stop
-    return at + place if place else _read_large(view, at, elements)
+        position = stop
+    return at + position if position else _read_large(view, at, elements)
 
 
 def _read_large(view: memoryview, at: int, elements: list[bytes]) -> int:
-    """Append the element at `at`, which is larger than a window, or false."""
+    """Append the element at `at`, which is larger than a window. Raises ValueError if it is malformed."""
     left = len(view) - at
     if left < 4:
         raise ValueError(f"{left} bytes are left at {at}, too few for a length")

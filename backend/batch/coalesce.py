@@ -10,21 +10,23 @@ import numpy as np
 
 from .request_checks import Arrays
 
-Pieces = Sequence[np.ndarray]  # one input, cut along axis 0: an array from each request
+Pieces = Sequence[np.ndarray]
+"""One input in pieces along axis 0: an array from each request."""
 
 
 @dataclass(slots=True)
 class BatchItem:
-    """One request that passed its checks: where its result goes, its arrays, and its time limit in seconds. `rows` are
-    those that it has in a group."""
+    """One request that passed its checks: its index in the batch, its arrays and its time limit."""
 
     index: int
     arrays: Arrays
     timeout_s: float
     rows: int = 0
+    """Number of rows, if it shares a group with others."""
 
 
-Group = list[BatchItem]  # that run in one guest call, joined along axis 0
+Group = list[BatchItem]
+"""Requests of one guest call, joined along axis 0."""
 
 
 def single_pieces(arrays: Arrays) -> list[Pieces | None]:
@@ -33,42 +35,42 @@ def single_pieces(arrays: Arrays) -> list[Pieces | None]:
 
 
 def item_pieces(group: Group) -> list[Pieces | None]:
-    """For each input the arrays of the requests, in order; None for an absent optional input."""
-    columns: Iterable[tuple[Any, ...]] = zip(*(job.arrays for job in group))
+    """The pieces of each input, one per request; None for an absent optional input."""
+    columns: Iterable[tuple[Any, ...]] = zip(*(item.arrays for item in group))
     return [None if column[0] is None else list(column) for column in columns]
 
 
 def join_pieces(pieces: Sequence[Pieces | None]) -> Arrays:
-    """Each input's pieces as one array."""
+    """Each input as one array, its pieces joined along axis 0."""
     return [None if p is None else p[0] if len(p) == 1 else np.concatenate(p) for p in pieces]
 
 
-def group_items(jobs: Sequence[BatchItem], most_rows: int, cores: Sequence[int] | None) -> list[Group]:
-    """`jobs` in groups of equal trailing shapes, optional inputs and time limits, of at most `most_rows` rows.
+def group_items(items: Sequence[BatchItem], max_rows: int, cores: Sequence[int] | None) -> list[Group]:
+    """`items` in groups of equal trailing shapes, optional inputs and time limits, with at most `max_rows` rows each.
 
-    `cores` are the numbers of core dimensions of the inputs of a convention that broadcasts (elementwise, gufunc). Its
-    rows are axis 0 of every input, where that is a loop dimension that all inputs share.
+    `cores` is None, or the number of core dimensions of each input of a convention that broadcasts (elementwise,
+    gufunc). Then rows are axis 0 of every input, if that is a loop dimension shared by all inputs.
     """
     groups: list[Group] = []
-    last: dict[tuple[object, ...], tuple[Group, int]] = {}  # that was begun for a key, and its rows
-    for job in jobs:
-        rows = _rows(job.arrays, cores)
+    last: dict[tuple[object, ...], tuple[Group, int]] = {}  # the newest group of a key, and its rows
+    for item in items:
+        rows = _rows(item.arrays, cores)
         if rows is None:
-            groups.append([job])
+            groups.append([item])
             continue
-        key = (job.timeout_s, *(None if a is None else a.shape[1:] for a in job.arrays))
-        current, taken = last.get(key, (None, 0))
-        if current is None or taken + rows > most_rows:
-            current, taken = [], 0
+        key = (item.timeout_s, *(None if a is None else a.shape[1:] for a in item.arrays))
+        current, count = last.get(key, (None, 0))
+        if current is None or count + rows > max_rows:
+            current, count = [], 0
             groups.append(current)
-        job.rows = rows
-        current.append(job)
-        last[key] = current, taken + rows
+        item.rows = rows
+        current.append(item)
+        last[key] = current, count + rows
     return groups
 
 
 def _rows(arrays: Arrays, cores: Sequence[int] | None) -> int | None:
-    """The rows that all arrays have; None where they have not, which is the adapter's to say."""
+    """The number of rows of all arrays; None if they differ, which the adapter reports."""
     if cores is not None:
         loops = {array.ndim - core for array, core in zip(arrays, cores) if array is not None}
         if len(loops) != 1 or loops.pop() < 1:
@@ -78,11 +80,11 @@ def _rows(arrays: Arrays, cores: Sequence[int] | None) -> int | None:
 
 
 def split_outputs(outputs: list[np.ndarray], group: Group) -> list[list[np.ndarray]]:
-    """The outputs of a group cut along axis 0 into each job's rows (views)."""
+    """The outputs of each request of a group: views along axis 0."""
     if len(group) == 1:
         return [outputs]
     result, at = [], 0
-    for job in group:
-        result.append([output[at : at + job.rows] for output in outputs])
-        at += job.rows
+    for item in group:
+        result.append([output[at : at + item.rows] for output in outputs])
+        at += item.rows
     return result

@@ -1,4 +1,4 @@
-"""Checks the tensors of a request against the interface, before anything reaches a guest."""
+"""Checks the tensors of a request against the interface before a guest receives them."""
 
 from __future__ import annotations
 
@@ -15,65 +15,69 @@ Arrays = list["np.ndarray | None"]
 
 
 class RequestChecker:
-    """The rules of one interface that need no guest: names and data types. Shapes are the adapter's matter."""
+    """Checks names and data types of tensors against an interface. The adapter checks shapes."""
 
     def __init__(self, interface: Interface) -> None:
         self._inputs = tuple((spec, spec.dtype.numpy) for spec in interface.inputs)
 
     def check(self, inputs: Mapping[str, object]) -> Arrays:
-        """The arrays in interface order (None for an absent one). Raises InputError with every problem."""
+        """The arrays in interface order, None for absent ones. Raises InputError with all problems."""
         problems: list[str] = []
         arrays: Arrays = []
-        taken = 0
-        for spec, wanted in self._inputs:
+        matched = 0
+        for spec, expected in self._inputs:
             value = inputs.get(spec.name)
             if value is None:
                 if not spec.optional:
                     problems.append(f"input '{spec.name}' is missing")
                 arrays.append(None)
                 continue
-            taken += 1
-            if type(value) is np.ndarray and value.dtype is wanted:
+            matched += 1
+            if type(value) is np.ndarray and value.dtype is expected:
                 arrays.append(value)
             else:
                 arrays.append(self._array(spec, value, problems))
-        if taken != len(inputs):
+        if matched != len(inputs):
             names = sorted(spec.name for spec, _ in self._inputs)
             known = ", ".join(f"'{name}'" for name in names)
             unknown = sorted(set(inputs).difference(names))
-            problems += [f"there is no input '{name}' (the inputs are {known})" for name in unknown]
+            problems += [f"unknown input '{name}' (the inputs are {known})" for name in unknown]
         if problems:
             raise InputError("; ".join(problems))
         return arrays
 
     @staticmethod
     def _array(spec: TensorSpec, value: object, problems: list[str]) -> np.ndarray | None:
-        wanted = spec.dtype.numpy
+        expected = spec.dtype.numpy
         if not isinstance(value, np.ndarray):
             try:
-                value = np.asarray(value, dtype=wanted)
+                value = np.asarray(value, dtype=expected)
             except (TypeError, ValueError, OverflowError) as error:
                 problems.append(f"input '{spec.name}' cannot be read as {spec.dtype}: {error}")
                 return None
-        if value.dtype != wanted and value.dtype.newbyteorder("=") == wanted:
-            value = value.astype(wanted)  # the other byte order
-        if value.dtype != wanted and not (spec.dtype is BYTES and value.dtype.kind in "SU"):
-            given = value.dtype.name
+        if value.dtype != expected and value.dtype.newbyteorder("=") == expected:
+            value = value.astype(expected)  # to native byte order
+        if value.dtype != expected and not (spec.dtype is BYTES and value.dtype.kind in "SU"):
             hint = " (BF16 tensors are raw bits in a uint16 array)" if spec.dtype is BF16 else ""
-            problems.append(f"input '{spec.name}' has dtype {given}, not {wanted.name} ({spec.dtype}){hint}")
+            problems.append(
+                f"input '{spec.name}' has dtype {value.dtype.name}, not {expected.name} ({spec.dtype}){hint}"
+            )
             return None
         return value
 
 
 def check_rows(interface: Interface, arrays: Arrays) -> None:
-    """Check shapes without the adapter, which has the same rules and texts: those of a request to a command, which has
-    none, and those of a large request before its data are read. Raises InputError with every problem."""
-    given = [(spec, array.shape) for spec, array in zip(interface.inputs, arrays) if array is not None]
-    problems = [problem for spec, shape in given if (problem := _shape_problem(interface, spec, shape))]
-    if not problems and given and is_exact(interface) and interface.max_batch_size:
-        rows = given[0][1][0]
-        if any(shape[0] != rows for _, shape in given):
-            counts = ", ".join(f"'{spec.name}' {shape[0]}" for spec, shape in given)
+    """Check shapes without the adapter, by the same rules and with the same messages.
+
+    It is used for commands, which have no adapter, and for large requests before their data are read. Raises InputError
+    with all problems.
+    """
+    shapes = [(spec, array.shape) for spec, array in zip(interface.inputs, arrays) if array is not None]
+    problems = [problem for spec, shape in shapes if (problem := _shape_problem(interface, spec, shape))]
+    if not problems and shapes and is_exact(interface) and interface.max_batch_size:
+        rows = shapes[0][1][0]
+        if any(shape[0] != rows for _, shape in shapes):
+            counts = ", ".join(f"'{spec.name}' {shape[0]}" for spec, shape in shapes)
             problems.append(f"the inputs have different batch sizes: {counts}")
         if rows > interface.max_batch_size:
             problems.append(f"the batch of {rows} is larger than the maximum of {interface.max_batch_size}")
@@ -82,7 +86,7 @@ def check_rows(interface: Interface, arrays: Arrays) -> None:
 
 
 def is_exact(interface: Interface) -> bool:
-    """Whether shapes are the declared ones; the others broadcast over any leading dimensions."""
+    """Whether shapes must equal the declared ones. Other conventions broadcast over any leading dimensions."""
     return interface.convention in (Convention.DLPACK, Convention.COMMAND)
 
 
@@ -90,7 +94,7 @@ def _shape_problem(interface: Interface, spec: TensorSpec, shape: tuple[int, ...
     if len(shape) > MAX_RANK:
         return f"input '{spec.name}' has rank {len(shape)}; at most {MAX_RANK} is allowed"
     if interface.convention is Convention.GUFUNC:
-        return ""  # the signature's own check names the dimensions
+        return ""  # the check of the signature names the dimensions
     lead, batch = len(shape) - len(spec.dims), is_exact(interface) and interface.max_batch_size > 0
     if is_exact(interface):
         fits = lead == batch

@@ -1,1 +1,1 @@
-"""From a module to trusted machine code: engine settings, the compiler in a process of its own, the cache."""
+"""Compilation of modules to machine code: load checks, engine settings, the compiler process and the cache."""

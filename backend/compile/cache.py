@@ -1,9 +1,9 @@
 """An authenticated cache of compiled modules on disk.
 
-A compiled module is machine code: loading a damaged or forged one runs whatever is in it, and wasmtime does
-not notice. So an entry is used only after its MAC, made with a secret that only this user can read, was
-checked over the very bytes that are handed out. The secret lies beside the entries: this protects from
-damage, from mixed-up files and from other users, not from someone who already acts as the server's own user.
+A compiled module is machine code: loading a damaged or forged one runs any code, and wasmtime does not detect it. So an
+entry is used only after its MAC was verified over the bytes that are returned. The key of the MAC is a secret that only
+this user can read. It is stored next to the entries: this protects against damage, confused files and other users, but
+not against an attacker with the rights of the server's own user.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ from .private_folder import (
     write_temporary,
 )
 
-MAGIC = b"portalis-code-01"  # 16 bytes; the number is the version of this layout: MAGIC, MAC, payload
+MAGIC = b"portalis-code-01"
+"""The first 16 bytes of an entry: MAGIC, MAC, payload. The number is the version of this layout."""
 HEADER_BYTES = len(MAGIC) + hashlib.sha256().digest_size
 SUFFIX = ".code"
-STALE_S = 3600.0  # a temporary file this old was left by a process that was killed
+STALE_S = 3600.0
+"""Age of a temporary file, in seconds, after which its process must have been killed."""
 
 _LOG = logging.getLogger("portalis.cache")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -58,7 +60,7 @@ def _warn_once(message: str) -> None:
 
 @functools.lru_cache(maxsize=1)
 def machine_identity() -> str:
-    """What machine code depends on besides the settings: system, architecture, CPU model, features."""
+    """Everything that machine code depends on besides the settings: system, architecture, CPU model and features."""
     try:
         cpus = sorted(set(_CPU_FIELDS.findall(Path("/proc/cpuinfo").read_text(errors="replace"))))
     except OSError:  # not Linux
@@ -73,27 +75,27 @@ def cache_key(wasm_sha256: str, settings: str) -> str:
 
 
 def _candidates(directory: Path | str | None) -> Iterator[Path]:
-    """Where the cache may lie, best first; a later one serves where an earlier one cannot be created."""
+    """Candidate directories, preferred first: a later one is used if an earlier one cannot be created."""
     explicit = directory or os.environ.get("PORTALIS_CACHE_DIR")
     if explicit:
-        yield Path(os.path.expanduser(explicit))  # noqa: PTH111  # Path's own raises for a user without a home
+        yield Path(os.path.expanduser(explicit))  # noqa: PTH111  # Path.expanduser raises for a user without a home
         return
     cache_home = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not cache_home.is_absolute():  # the XDG specification: a relative path is to be ignored
+    if not cache_home.is_absolute():  # the XDG specification requires to ignore relative paths
         cache_home = Path(os.path.expanduser("~/.cache"))  # noqa: PTH111
-    if cache_home.is_absolute():  # else a user id without a home, as containers have
+    if cache_home.is_absolute():  # otherwise the user has no home, as in some containers
         yield cache_home / "portalis" / "modules"
     yield Path(tempfile.gettempdir(), f"portalis-modules-{os.geteuid()}")
 
 
 class CompileCache:
-    """Compiled modules by `cache_key`. Any number of threads and processes may use one directory at once.
+    """Compiled modules by `cache_key`. Any number of threads and processes can use one directory concurrently.
 
-    It lies in `directory`, else in ``$PORTALIS_CACHE_DIR``, the user's cache directory, or one of this user
-    alone under the temporary directory; it is made if it is missing. No method raises for what the disk does:
-    an entry that cannot be read is a miss, one that cannot be written is not kept. `disabled_reason` tells
-    why the cache is off, "" while it is on. `rejected` counts entries that failed their check and were
-    removed. Past `max_bytes` the entries used longest ago are removed.
+    The directory is `directory`, ``$PORTALIS_CACHE_DIR``, the user's cache directory, or a private one in the temporary
+    directory, in this order. It is created if it is missing. No method raises for disk errors: an entry that cannot be
+    read is a miss, and one that cannot be written is not stored. `disabled_reason` is the reason why the cache is
+    disabled, or "". `rejected` counts entries that failed verification and were removed. If the entries exceed
+    `max_bytes`, the least recently used ones are removed.
     """
 
     def __init__(self, directory: Path | str | None = None, *, max_bytes: int = 2 << 30) -> None:
@@ -105,7 +107,7 @@ class CompileCache:
         self._choose(directory)
 
     def get(self, key: str) -> memoryview | None:
-        """The payload stored as `key`, checked; None where there is none that can be trusted."""
+        """The verified payload stored under `key`; None if none is stored or verification fails."""
         payload = None
         with contextlib.suppress(OSError), self._opened() as folder:
             payload = self._checked(folder, _file_name(key), read_secret(folder))
@@ -117,7 +119,7 @@ class CompileCache:
         return payload
 
     def put(self, key: str, payload: bytes | bytearray | memoryview) -> None:
-        """Keep `payload` as `key`, if that is possible."""
+        """Store `payload` under `key`, if possible."""
         name = _file_name(key)
         view = memoryview(payload).cast("B")
         if len(view) + HEADER_BYTES > self.max_bytes:
@@ -135,8 +137,8 @@ class CompileCache:
         except OSError as error:
             if not self.disabled_reason:
                 _warn_once(
-                    f"a compiled module cannot be kept in {self.directory}, so it is compiled again at the"
-                    f" next start: {error.strerror}"
+                    f"a compiled module cannot be stored in {self.directory}, so it is compiled again at the next"
+                    f" start: {error.strerror}"
                 )
 
     # -- the directory ---------------------------------------------------------------------------------------
@@ -152,28 +154,26 @@ class CompileCache:
                     self.directory = candidate.absolute()
                     with self._opened(create=True):
                         return
-                except OSError as error:  # one to three turns
+                except OSError as error:
                     if self.disabled_reason:
                         return
                     problems.append(f"{candidate}: {error.strerror}")
-        except FileNotFoundError as error:  # there is no temporary directory either
+        except FileNotFoundError as error:  # no temporary directory exists
             problems.append(str(error.strerror))
         self._disable("; ".join(problems))
 
-    def _disable(self, why: str) -> None:
+    def _disable(self, reason: str) -> None:
         self.disabled_reason = (
-            f"compiled modules are not cached, so each start compiles again: {why}"
-            " (PORTALIS_CACHE_DIR can name another directory)"
+            f"compiled modules are not cached, so each start compiles again: {reason}"
+            " (PORTALIS_CACHE_DIR can name a different directory)"
         )
         _warn_once(self.disabled_reason)
 
     @contextlib.contextmanager
     def _opened(self, create: bool = False) -> Iterator[int]:
-        """The checked directory as a file descriptor: names are resolved in it, whatever is renamed
-        meanwhile.
+        """The checked directory as a file descriptor, in which names are resolved even if its path is renamed.
 
-        It is opened and checked for each use, so that a directory that is removed or opened up later is
-        noticed.
+        It is opened and checked for each use, to detect that it was removed or made accessible to other users.
         """
         if self.disabled_reason:
             raise OSError(errno.ENOTSUP, self.disabled_reason)
@@ -200,7 +200,7 @@ class CompileCache:
                 payload = memoryview(content)[HEADER_BYTES:]
                 expected = MAGIC + _mac(secret, name, payload)
                 if hmac.compare_digest(content[:HEADER_BYTES], expected):
-                    with contextlib.suppress(OSError):  # read-only: nothing is pruned there either
+                    with contextlib.suppress(OSError):  # on a read-only file system nothing is pruned either
                         os.utime(entry)
                     return payload
         finally:
@@ -212,15 +212,15 @@ class CompileCache:
         return None
 
     def _prune(self, folder: int) -> None:
-        """Where the entries take more than `max_bytes`, remove those used longest ago until a tenth is free.
+        """If the entries exceed `max_bytes`, remove the least recently used ones until a tenth is free.
 
-        Only files with names that are surely ours are touched: the directory may be one that has others too.
+        Only files with names of cache entries are removed: the directory can contain other files.
         """
         entries = []
         stale = time.time() - STALE_S
         with os.scandir(folder) as listing:
             for item in listing:
-                with contextlib.suppress(FileNotFoundError):  # another process prunes too
+                with contextlib.suppress(FileNotFoundError):  # removed by another process
                     status = item.stat(follow_symlinks=False)
                     if _ENTRY.fullmatch(item.name):
                         entries.append((status.st_mtime, status.st_size, item.name))
@@ -229,7 +229,7 @@ class CompileCache:
         total = sum(size for _, size, _ in entries)
         if total <= self.max_bytes:
             return
-        for _, size, name in sorted(entries)[:-1]:  # the newest is the one just written
+        for _, size, name in sorted(entries)[:-1]:  # the newest was just written
             if total <= self.max_bytes - self.max_bytes // 10:
                 break
             remove_file(folder, name)
@@ -238,13 +238,12 @@ class CompileCache:
 
 def _file_name(key: str) -> str:
     if not _KEY.fullmatch(key):
-        raise ValueError(f"not a key made by cache_key: {key!r}")
+        raise ValueError(f"expected a key from cache_key, got {key!r}")
     return key + SUFFIX
 
 
 def _mac(secret: bytes, name: str, payload: memoryview) -> bytes:
-    # HMAC-SHA256 rather than keyed BLAKE2b: OpenSSL uses the CPU's SHA instructions (24 MiB: 16 ms, not 36
-    # ms).
+    # HMAC-SHA256, not keyed BLAKE2b: OpenSSL uses the CPU's SHA instructions (24 MiB: 16 ms instead of 36 ms).
     mac = hmac.new(secret, MAGIC + name.encode() + len(payload).to_bytes(8, "little"), "sha256")
     mac.update(payload)
     return mac.digest()

@@ -1,7 +1,7 @@
 """Compiles modules to machine code within limits of time and memory.
 
-A few kilobytes of WebAssembly can keep the compiler busy for minutes and take gigabytes, and nothing can stop
-it within its process. So a module that is not trusted is compiled in a child process, which can be killed.
+A few kilobytes of WebAssembly can keep the compiler busy for minutes and use gigabytes of memory, and it cannot be
+stopped within its process. So an untrusted module is compiled in a separate process, which can be killed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from .engine import EngineSettings, engine_for
 from .interpreter import ISOLATED, PYTHON, environment, find_interpreter, module_path
 
 IN_PROCESS_BYTES = 2048
-"""Modules up to this size are compiled in this process even when they are not trusted: a child costs 0.3 s.
+"""Maximum size of an untrusted module that is compiled in this process: starting another takes 0.3 s.
 
-The worst modules that we found (two cores, wasmtime 50) take 0.5 s and 0.3 GiB at 2 KiB, with functions that
-declare 50,000 locals or loops that carry hundreds of values; but 6 s and 2 GiB at 4 KiB, and minutes
-at 16 KiB.
+The worst known modules (two cores, wasmtime 50) take 0.5 s and 0.3 GiB at 2 KiB, with functions that declare 50,000
+locals or loops that carry hundreds of values; they take 6 s and 2 GiB at 4 KiB, and minutes at 16 KiB.
 """
 
 _COMPILER_PROCESS = Path(__file__).with_name("compiler_process.py")
@@ -50,13 +49,13 @@ def compile_module(
     name: str = "the module",
     setting_names: SettingNames = TRITON_NAMES,
 ) -> bytes:
-    """The machine code of `wasm` for engines with `settings`, serialised.
+    """The machine code of `wasm` for engines with `settings`, serialized.
 
-    A module that is neither `trusted` nor tiny is compiled in a child process that gets `timeout_s` seconds
-    of wall time and `memory_bytes` of memory. Raises ModuleError, which calls the module `name` and limits as
-    `setting_names` do: it is not valid, or over a limit.
+    A module that is neither `trusted` nor tiny is compiled in a separate process, limited to `timeout_s` seconds of
+    wall time and `memory_bytes` of memory. Raises ModuleError if the module is invalid or exceeds a limit; the error
+    refers to the module as `name`, and to settings as in `setting_names`.
     """
-    if not wasm.startswith(b"\0asm"):  # wasmtime would take it for the text format
+    if not wasm.startswith(b"\0asm"):  # wasmtime would parse it as the text format
         raise ModuleError(f"{name} is not a WebAssembly module: it does not begin with \\0asm")
     if trusted or len(wasm) <= IN_PROCESS_BYTES:
         try:
@@ -67,8 +66,10 @@ def compile_module(
 
 
 def explain_compile_failure(text: str) -> str:
-    """What the compiler says of a module that it refuses, in one line without the subject: where, what, at which
-    offset; of a proposal that the sandbox leaves out what to build without."""
+    """A compiler error as one line without a subject: location, cause and offset.
+
+    For a proposal that the sandbox disables it is the build option to avoid the proposal.
+    """
     head, _, causes = text.strip().partition("\n\nCaused by:\n")
     steps = [re.sub(r"^\d+: ", "", line.strip()) for line in causes.splitlines() if line.strip()]
     cause = steps[-1] if steps else head
@@ -89,18 +90,15 @@ def _compile_in_process(
 ) -> bytes:
     python = find_interpreter()
     if not python:
-        # Compiling here after all, or in a fork of this process, is no way out: the one cannot be stopped,
-        # the other inherits locks that threads of the server and the compiler hold, and its memory cannot be
-        # bounded.
+        # Compiling in this process is no alternative, since it cannot be stopped. A fork of it would inherit locks that
+        # threads of the server and the compiler hold, and its memory cannot be limited.
         raise ModuleError(
-            f"{name} cannot be compiled: no {PYTHON} with wasmtime was found to do it in its own process,"
-            f" as is done with modules that are not trusted (set PORTALIS_PYTHON to one{_or_trusted(setting_names)})"
+            f"{name} cannot be compiled: no {PYTHON} with wasmtime was found for the compiler process, which untrusted"
+            f" modules require (set PORTALIS_PYTHON to one{_or_trusted(setting_names)})"
         )
     job = {
         "folder": str(_COMPILER_PROCESS.parent.parent),
         "path": module_path(),
-        # The pool of memories is no part of the code, and would reserve 256 GiB of address space in the
-        # child.
         "settings": asdict(settings),
         "memory_bytes": memory_bytes,
         "cpu_s": math.ceil(timeout_s * (os.cpu_count() or 1)) + 1,
@@ -111,10 +109,10 @@ def _compile_in_process(
     except subprocess.TimeoutExpired:
         raise ModuleError(
             f"{name} ({len(wasm)} bytes) took longer to compile than the limit of {timeout_s:g} s and was"
-            f" given up (raise {setting_names.limit_name('compile_timeout_s')}{_or_trusted(setting_names)})"
+            f" stopped (raise {setting_names.limit_name('compile_timeout_s')}{_or_trusted(setting_names)})"
         ) from None
     except OSError as error:
-        raise ModuleError(f"{name} cannot be compiled: no process can be started for it: {error.strerror}") from None
+        raise ModuleError(f"{name} cannot be compiled: no process can be started: {error.strerror}") from None
     return _result(code, status, messages, name, memory_bytes, setting_names)
 
 
@@ -123,7 +121,7 @@ def _or_trusted(setting_names: SettingNames) -> str:
 
 
 def _run(command: list[str], wasm: bytes, timeout_s: float) -> tuple[bytes, int, str]:
-    """Run `command` with `wasm` on its standard input: its standard output, exit status, standard error."""
+    """Run `command` with `wasm` on its standard input; returns its standard output, exit status and standard error."""
     with _anonymous_file() as source, _anonymous_file() as output:
         source.write(wasm)
         source.seek(0)
@@ -141,7 +139,7 @@ def _run(command: list[str], wasm: bytes, timeout_s: float) -> tuple[bytes, int,
 def _result(
     code: bytes, status: int, messages: str, name: str, memory_bytes: int, setting_names: SettingNames
 ) -> bytes:
-    """The machine code, if the child's last word is that all of it was written; else ModuleError says why."""
+    """The machine code, if the process reports that it wrote all of it. Raises ModuleError otherwise."""
     lines = messages.strip().splitlines() or ["it gave no reason"]
     report: dict[str, Any] = json.loads(lines[-1]) if lines[-1].startswith("{") else {}
     if code and report.get("bytes") == len(code):
@@ -159,7 +157,7 @@ def _result(
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """Kill `child`, with all that it may have started, if it still runs."""
+    """Kill `child` and all processes that it started, if it still runs."""
     if child.poll() is None:
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError):
@@ -168,7 +166,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def _anonymous_file() -> IO[bytes]:
-    """A file without a name, in memory where the system has such files."""
+    """A file without a name, in memory if the operating system supports it."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("portalis", os.MFD_CLOEXEC), "w+b")
     return tempfile.TemporaryFile()  # pragma: no cover  # not Linux

@@ -1,7 +1,7 @@
-"""One wasmtime engine per settings and process, and the thread that makes deadlines happen.
+"""wasmtime engines, one per settings and process, and the thread that enforces deadlines.
 
-An engine owns the compiler settings. Deadlines are wasmtime *epochs*: compiled code
-compares a counter with the store's deadline at every loop and call, and one thread per process moves the counter.
+An engine owns the compiler settings. Deadlines are wasmtime *epochs*: compiled code compares a counter with the store's
+deadline at every loop and call, and one thread per process increments the counter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ..constants import CHECKED_SLOT_BYTES
 
 TICK_S = 0.01
 MAX_TIMEOUT_S = 1e9
-SLACK_S = 2.0  # how long the ticker runs on after the last deadline; half of it at least: ticks come after the deadline
+SLACK_S = 2.0
+"""Time that the ticker continues after the last deadline. At least half of it remains when a deadline is set."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -32,29 +33,32 @@ def wasmtime_version() -> str:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Everything that changes the machine code that an engine makes, or what it accepts: its text is part of the keys
-    of a cache."""
+    """Settings that change the machine code of an engine, or which modules it accepts.
+
+    Cache keys contain their repr.
+    """
 
     max_stack_bytes: int = 1 << 20
-    signals_based_traps: bool = True  # without, code checks its addresses itself, and no signal handler is installed
+    signals_based_traps: bool = True
+    """Whether wasmtime installs signal handlers; without them the code checks addresses itself."""
 
 
 def engine_config(settings: EngineSettings) -> wasmtime.Config:
-    """The wasmtime configuration for `settings`: what DESIGN calls the sandbox's language level.
+    """The wasmtime configuration for `settings`, with the WebAssembly proposals that the sandbox supports.
 
-    Threads (shared memory) are refused; memory64 cannot be addressed by the tensor ABI; GC, exceptions and function
-    references would need a second heap per instance.
+    Threads (shared memory) are disabled. memory64 cannot be addressed by the tensor ABI. GC, exceptions and function
+    references would require a second heap per instance.
     """
     config = wasmtime.Config()
     config.epoch_interruption = True
     config.max_wasm_stack = settings.max_stack_bytes
-    # There are no asynchronous calls, but wasmtime ends the process where their stack is smaller than the other.
+    # No call is asynchronous, but wasmtime aborts the process if the asynchronous stack is smaller than max_wasm_stack.
     ffi.wasmtime_config_async_stack_size_set(config.ptr(), max(settings.max_stack_bytes, 2 << 20))
     if not settings.signals_based_traps:
         ffi.wasmtime_config_signals_based_traps_set(config.ptr(), False)
         ffi.wasmtime_config_memory_reservation_set(config.ptr(), CHECKED_SLOT_BYTES)
         ffi.wasmtime_config_memory_guard_size_set(config.ptr(), 0)
-    if _in_child:  # which lacks the threads of the parent's wasmtime, and would wait for them
+    if _in_child:  # it lacks the threads of the parent's wasmtime, and would wait for them
         ffi.wasmtime_config_parallel_compilation_set(config.ptr(), False)
     config.wasm_threads = False
     config.wasm_memory64 = False
@@ -65,9 +69,9 @@ def engine_config(settings: EngineSettings) -> wasmtime.Config:
 
 
 class Ticker:
-    """Moves the epoch of every engine by wall time, so that a late wake-up never lengthens a deadline.
+    """Advances the epoch of every engine by wall time, so that a late wake-up does not extend a deadline.
 
-    It runs while a deadline is ahead and sleeps otherwise, so an idle server has no wake-ups.
+    It runs while a deadline is pending and sleeps otherwise, so an idle server has no wake-ups.
     """
 
     def __init__(self) -> None:
@@ -75,18 +79,20 @@ class Ticker:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._until = 0.0
-        self._ticked = 0.0  # when the epochs were moved last
+        self._ticked = 0.0  # time of the last tick
         self._resting = True
 
     def add(self, engine: wasmtime.Engine) -> None:
-        """Let the ticker move `engine`'s epoch from now on."""
+        """Advance the epoch of `engine` from now on."""
         with self._wake:
             self._engines.add(engine)
 
     def ticks_until(self, deadline: float) -> int:
-        """How many ticks from now on `deadline` (``time.monotonic()``) has surely passed. They are counted from the
-        last one, however late the next is, which moves the epochs by all that were missed."""
-        if deadline + SLACK_S / 2 > self._until or self._resting:  # else it runs well past that: no lock for most calls
+        """The number of ticks after which `deadline` (``time.monotonic()``) has passed.
+
+        Ticks are counted from the last one. If the next is late, it advances the epochs by all missed ticks.
+        """
+        if deadline + SLACK_S / 2 > self._until or self._resting:  # otherwise it runs long enough, and needs no lock
             self._use(deadline)
         left_s = max(deadline, time.monotonic() + TICK_S) - self._ticked
         return int(min(left_s, MAX_TIMEOUT_S) / TICK_S) + 2
@@ -124,7 +130,7 @@ _engines_lock = threading.Lock()
 
 
 def engine_for(settings: EngineSettings) -> wasmtime.Engine:
-    """The process's engine for `settings`, made on first use."""
+    """The process's engine for `settings`, created on first use."""
     with _engines_lock:
         engine = _engines.get(settings)
         if engine is None:
@@ -135,17 +141,17 @@ def engine_for(settings: EngineSettings) -> wasmtime.Engine:
 
 
 def ticks_until(deadline: float) -> int:
-    """`Ticker.ticks_until` of this process's ticker, which a fork replaces."""
+    """`Ticker.ticks_until` of this process's ticker. A function, because a fork replaces the ticker."""
     return _ticker.ticks_until(deadline)
 
 
 def _after_fork() -> None:
     # Neither the ticker thread nor wasmtime's own threads exist in a forked child.
     global _ticker, _in_child
-    before = list(_engines.values())
+    inherited = list(_engines.values())
     _engines.clear()
     _ticker, _in_child = Ticker(), True
-    for engine in before:  # deadlines hold for the programs of before, too
+    for engine in inherited:  # deadlines also apply to programs loaded before the fork
         _ticker.add(engine)
 
 

@@ -1,7 +1,7 @@
-"""Finds a Python interpreter that can run this package in a child process.
+"""Finds a Python interpreter that can run this package in a separate process.
 
-Inside an embedding program (Triton's python stub, Omniverse Kit) ``sys.executable`` may be empty, that
-program itself, or a Python of another version. So candidates are tried by running them, once per process.
+Inside an embedding application (Triton's Python stub, Omniverse Kit) ``sys.executable`` can be empty, the application
+itself, or a Python of a different version. So candidates are run once per process, to test them.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROBE_TIMEOUT_S = 30.0
-# No environment, no user or site packages, and nothing is written beside the sources.
+# no environment, no user or site packages, no bytecode files
 ISOLATED = ("-I", "-S", "-B")
 PYTHON = "python{}.{}".format(*sys.version_info[:2])
 _PROBE = "import json, sys; sys.path += json.loads(sys.argv[1]); import wasmtime; print(sys.version_info[:2])"
-# What a Python may need to start at all; everything else stays out of the child.
-_PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+# variables that a Python can need to start
+_INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 def environment() -> dict[str, str]:
-    """The environment for a child: hardly anything. OpenBLAS, which NumPy starts, shall not start threads."""
-    return {"OPENBLAS_NUM_THREADS": "1"} | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    """The minimal environment of a child process. OpenBLAS, which NumPy loads, must not start threads."""
+    return {"OPENBLAS_NUM_THREADS": "1"} | {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def module_path() -> list[str]:
-    """Where this process finds its modules, for a child to append to its own standard library."""
+    """The module search path of this process, which a child appends to its own standard library."""
     return [str(Path(entry).absolute()) for entry in sys.path if entry and Path(entry).exists()]
 
 
@@ -47,19 +47,19 @@ def _candidates() -> Iterator[str]:
 def _works(python: str) -> bool:
     command = [python, *ISOLATED, "-c", _PROBE, json.dumps(module_path())]
     try:
-        told = subprocess.check_output(
+        output = subprocess.check_output(
             command, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=PROBE_TIMEOUT_S
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return False
-    return told.strip() == repr(tuple(sys.version_info[:2])).encode()
+    return output.strip() == repr(tuple(sys.version_info[:2])).encode()
 
 
-_found: list[str] = []  # only success is remembered: a machine too busy to answer may answer later
+_found: list[str] = []  # only success is cached: a candidate that timed out can work later
 
 
 def find_interpreter() -> str:
-    """The path of a Python of this version that can import wasmtime, "" if there is none. Found once."""
+    """The path of a Python of this version that can import wasmtime, or "". A success is cached."""
     if not _found:
         usable = (each for each in _candidates() if Path(each).is_absolute() and os.access(each, os.X_OK))
         _found.extend(itertools.islice(filter(_works, dict.fromkeys(usable)), 1))

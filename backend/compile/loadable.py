@@ -1,8 +1,8 @@
-"""Whether a module can be loaded: everything that is known before it is compiled, decided here for all tools alike.
+"""Checks, before compilation, whether a module can be loaded.
 
-`Program.load` refuses what `problems` finds, so `inspect`, `annotate`, `init`, `package`, Triton's own completion of a
-configuration and the service say the same of a module as loading it does. What only the validator sees (proposals in
-code, invalid code) is found by compiling, or by `portalis.inspection`, and said in the words of `proposals`.
+All tools use these checks. So `inspect`, `annotate`, `init`, `package`, Triton's auto-complete and the service report
+the same problems as `Program.load`. Errors that only validation finds (proposals used in code, invalid code) come from
+the compiler or `portalis.inspection`, with the messages of `proposals`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TAGS = 13
 
 
 class LoadProblemKind(str, Enum):
-    """What a problem is about."""
+    """The subject of a problem."""
 
     IMPORT = "import"
     PROPOSAL = "proposal"
@@ -52,10 +52,12 @@ class LoadProblemKind(str, Enum):
 
 @dataclass(frozen=True)
 class LoadProblem:
-    """Why a module cannot be loaded: `text` is a sentence about "it", and `remedy` says how to build the module.
+    """A reason why a module cannot be loaded.
 
-    Where a higher limit would do, `limit` is its name in `Limits` and `least` the value that it needs. `proposal` is
-    the key of one that is used."""
+    `text` is a sentence about "it", the module, and `remedy` a build option that avoids the problem. If a higher limit
+    solves it, `limit` is the name in `Limits` and `least` the required value. `proposal` is the key of the WebAssembly
+    proposal that the module uses, if that is the problem.
+    """
 
     kind: LoadProblemKind
     text: str
@@ -66,16 +68,16 @@ class LoadProblem:
 
     @classmethod
     def from_proposal(cls, proposal: Proposal, detail: str) -> LoadProblem:
-        """The problem of a module that uses `proposal`; `detail` says how."""
+        """The problem of a module that uses `proposal`; `detail` is the construct that uses it."""
         text = f"it {uses_proposal(proposal, detail)}"
         return cls(LoadProblemKind.PROPOSAL, text, proposal.remedy, proposal=proposal.key)
 
     def message(self, setting_names: SettingNames = TRITON_NAMES) -> str:
-        """The text and the remedy, with a limit in the `setting_names` of a tool."""
+        """The problem and its remediation, which names settings as in `setting_names`."""
         return f"{self.text}: {self.advice(setting_names)}"
 
     def advice(self, setting_names: SettingNames = TRITON_NAMES) -> str:
-        """What to do: raise the limit, in the `setting_names` of a tool, or build the module another way."""
+        """The remediation: raise the limit, named as in `setting_names`, or build the module differently."""
         can_raise = self.limit and setting_names.limit
         return (
             f"{setting_names.raise_to_advice(self.limit, self.least)}, or {self.remedy}" if can_raise else self.remedy
@@ -83,25 +85,26 @@ class LoadProblem:
 
 
 def load_problems(info: ModuleInfo, interface: Interface | None, limits: Limits) -> list[LoadProblem]:
-    """Everything for which the module cannot be loaded and instantiated under `limits`.
+    """All known problems of loading and instantiating the module under `limits`.
 
-    Without an `interface` nothing is said of what it needs: an allocator, a start. Raises ModuleError where that is
-    asked of code that cannot be read."""
+    Without an `interface` its requirements, an allocator and a start function, are not checked. Raises ModuleError if
+    they are checked and the code section cannot be read.
+    """
     return [*module_problems(info, interface), *limit_problems(info.memories, info.size, limits)]
 
 
 def module_problems(info: ModuleInfo, interface: Interface | None) -> list[LoadProblem]:
-    """The problems that no setting changes."""
+    """The problems that do not depend on limits."""
     found = import_problems(info)
     found += [LoadProblem.from_proposal(*each) for each in _used_proposals(info)]
     found += _bound_problems(info)
-    with contextlib.suppress(Truncated):  # it is not valid: the validator says where
+    with contextlib.suppress(Truncated):  # the module is invalid: validation reports the location
         found += _segment_problems(info)
     if interface is not None:
         found += _start_problems(info)
         if interface.convention in (Convention.GUFUNC, Convention.DLPACK):
-            why = missing_allocator(info)
-            found += [LoadProblem(LoadProblemKind.ALLOCATOR, f"it {why[0]}", why[1])] if why else []
+            missing = missing_allocator(info)
+            found += [LoadProblem(LoadProblemKind.ALLOCATOR, f"it {missing[0]}", missing[1])] if missing else []
     return found
 
 
@@ -116,7 +119,7 @@ def limit_problems(memories: Sequence[MemoryType], size: int, limits: Limits) ->
     if size > limits.max_module_bytes:
         text = f"it has {size} bytes, more than the limit of {limits.max_module_bytes}"
         found.append(LoadProblem(LoadProblemKind.SIZE, text, "strip it (wasm-strip, -Wl,-s)", "max_module_bytes", size))
-    # memories of proposals that the sandbox leaves out are refused whatever the limit
+    # memories of disabled proposals are rejected regardless of the limit
     first = max((each.minimum for each in memories if not each.memory64 and each.page_bytes == PAGE), default=0)
     if first * PAGE > limits.max_memory_bytes:
         text = (
@@ -131,31 +134,31 @@ def limit_problems(memories: Sequence[MemoryType], size: int, limits: Limits) ->
 def check_loadable(
     info: ModuleInfo, interface: Interface, limits: Limits, *, where: str, setting_names: SettingNames = TRITON_NAMES
 ) -> None:
-    """Raise ModuleError where the module has problems; `where` opens its text."""
+    """Raise ModuleError if the module has problems; the message begins with `where`."""
     raise_load_problems(load_problems(info, interface, limits), where=where, setting_names=setting_names)
 
 
 def raise_load_problems(
     found: Iterable[LoadProblem], *, where: str, setting_names: SettingNames = TRITON_NAMES
 ) -> None:
-    """Raise ModuleError with all the problems that were found."""
+    """Raise ModuleError with all the problems, if any."""
     text = problems_sentence(found, setting_names)
     if text:
         raise ModuleError(f"{where} cannot be loaded: {text}")
 
 
 def problems_sentence(found: Iterable[LoadProblem], setting_names: SettingNames = TRITON_NAMES) -> str:
-    """All problems in one sentence; "" for none."""
+    """All problems in one sentence, or ""."""
     return "; ".join(problem.message(setting_names) for problem in found)
 
 
 def _used_proposals(info: ModuleInfo) -> Iterator[tuple[Proposal, str]]:
-    """The proposals that a module's metadata shows, without its code."""
+    """The disabled proposals that the module's metadata uses, each with the construct that uses it."""
     used = {
         "threads": any(memory.shared for memory in info.memories) and "a shared memory",
         "memory64": (any(memory.memory64 for memory in info.memories) and "a 64-bit memory")
         or (any(table.table64 for table in info.tables) and "a 64-bit table"),
-        "custom-page-sizes": any(memory.page_bytes != PAGE for memory in info.memories) and "pages of another size",
+        "custom-page-sizes": any(memory.page_bytes != PAGE for memory in info.memories) and "pages of a different size",
         "exceptions": (info.section(_TAGS) or any(i.kind == "tag" for i in info.imports)) and "a tag",
     }
     return ((PROPOSALS_BY_KEY[key], detail) for key, detail in used.items() if detail)
@@ -185,16 +188,16 @@ def _bound_problems(info: ModuleInfo) -> Iterator[LoadProblem]:
         ),
     ):
         if found > most:
-            text = f"it has {found} {what}; the sandbox has room for {most}"
+            text = f"it has {found} {what}; the sandbox allows {most}"
             yield LoadProblem(kind, text, f"build it with fewer{fewer}")
 
 
 def _instance_bytes(info: ModuleInfo) -> int:
-    """What wasmtime needs for an instance, at most: functions count where something refers to them."""
+    """An upper bound of wasmtime's data for an instance. A function counts only if it is referred to."""
     per_global = GLOBAL_BYTES * len(info.globals) + INSTANCE_BASE_BYTES
     most = per_global + FUNCTION_BYTES * len(info.functions)
     if most <= MAX_INSTANCE_BYTES:
-        return most  # the usual case: nothing has to be counted
+        return most  # the usual case, without counting
     exported = sum(export.kind == "func" for export in info.exports)
     try:
         in_tables = sum(segment.size for segment in segments(info, ELEMENTS))
@@ -205,7 +208,7 @@ def _instance_bytes(info: ModuleInfo) -> int:
 
 
 def _segment_problems(info: ModuleInfo) -> Iterator[LoadProblem]:
-    """Active segments that reach beyond the first size of their memory or table: every instance would trap."""
+    """Active segments that exceed the initial size of their memory or table, so that every instance would trap."""
     memories = [memory.minimum * PAGE for memory in info.memories]
     tables = [table.minimum for table in info.tables]
     for what, section, sizes, thing, unit in (
@@ -218,8 +221,8 @@ def _segment_problems(info: ModuleInfo) -> Iterator[LoadProblem]:
             end, size = segment.at + segment.size, sizes[segment.target]
             if end > size:
                 text = (
-                    f"its {what} segment {segment.index} goes from {segment.at} to {end}, but its {thing} begins with"
-                    f" {size} {unit}, so every instance would trap"
+                    f"its {what} segment {segment.index} extends from {segment.at} to {end}, but its {thing} begins"
+                    f" with {size} {unit}, so every instance would trap"
                 )
                 yield LoadProblem(LoadProblemKind.SEGMENT, text, f"build it with a larger initial {thing}")
-                break  # one of each kind says enough
+                break  # one of each kind is enough

@@ -1,4 +1,4 @@
-"""From a ``.wasm`` file, or its bytes, to a compiled module, through the cache."""
+"""Reads ``.wasm`` files and compiles modules through the cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
 def read_source(source: Source, limits: Limits, setting_names: SettingNames = TRITON_NAMES) -> bytes:
-    """The module's bytes. Raises ModuleError for what is not a readable regular file within the size limit."""
+    """The module's bytes. Raises ModuleError unless `source` is bytes or a readable regular file within the limit."""
     advice = f"raise {setting_names.limit_name('max_module_bytes')}"
     if isinstance(source, (bytes, bytearray, memoryview)):
         check_size(memoryview(source).nbytes, source_name(source), limits.max_module_bytes, advice)
@@ -35,12 +35,12 @@ def read_source(source: Source, limits: Limits, setting_names: SettingNames = TR
 
 
 def source_name(source: Source) -> str:
-    """What errors call a module."""
+    """The name of a module in errors: its path, or "the module"."""
     return "the module" if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source)
 
 
 class CompiledModule(NamedTuple):
-    """A module, and the machine code that it was loaded from."""
+    """A compiled module, and its serialized machine code."""
 
     module: wasmtime.Module
     code: bytes | memoryview
@@ -48,8 +48,10 @@ class CompiledModule(NamedTuple):
 
 @dataclass(frozen=True)
 class ModuleCompiler:
-    """How the modules of one program are compiled, through the `cache`. Errors call the module `name`, and limits as
-    `setting_names` do."""
+    """Compiles the modules of one program through the `cache`.
+
+    Errors refer to the module as `name`, and to settings as in `setting_names`.
+    """
 
     limits: Limits
     cache: CompileCache | None
@@ -57,22 +59,24 @@ class ModuleCompiler:
     name: str
     setting_names: SettingNames
 
-    def compile(self, wasm: bytes, settings: EngineSettings, *, own: bool = False) -> CompiledModule:
-        """The machine code of a module, which is not trusted unless it is our `own`. Only our own keeps its names
-        (`faults` says why)."""
+    def compile(self, wasm: bytes, settings: EngineSettings, *, builtin: bool = False) -> CompiledModule:
+        """Compile a module. Only `builtin` modules, generated or shipped with this package, are always trusted.
+
+        Other modules are compiled without their names (see `guest_faults`).
+        """
         engine = engine_for(settings)
-        if not own:
+        if not builtin:
             wasm = without_custom_sections(wasm)
         key = cache_key(hashlib.sha256(wasm).hexdigest(), repr(settings))
         code = self.cache.get(key) if self.cache is not None else None
         if code is not None:
-            with contextlib.suppress(ModuleError):  # made by another build of the same version: compile and replace it
+            with contextlib.suppress(ModuleError):  # from a different build of the same version: compiled again below
                 return CompiledModule(deserialize_module(engine, code), code)
         fresh = compile_module(
             wasm,
             settings,
             timeout_s=self.limits.compile_timeout_s,
-            trusted=own or self.trusted,
+            trusted=builtin or self.trusted,
             name=self.name,
             setting_names=self.setting_names,
         )
@@ -82,9 +86,10 @@ class ModuleCompiler:
 
 
 def deserialize_module(engine: wasmtime.Engine, code: bytes | bytearray | memoryview) -> wasmtime.Module:
-    """The module in serialised machine code, which must come from a trusted place: it is executed. Raises ModuleError.
+    """The module of serialized machine code, which must come from a trusted source. Raises ModuleError.
 
-    wasmtime-py's own function makes a copy of the code first."""
+    It avoids the copy of the code that wasmtime-py's function makes.
+    """
     view = np.frombuffer(code, dtype=np.uint8)
     module = POINTER(ffi.wasmtime_module_t)()
     error: Any = ffi.wasmtime_module_deserialize(

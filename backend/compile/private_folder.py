@@ -1,7 +1,7 @@
-"""A folder that only this user can read or write, the files in it, and the secret that signs them.
+"""A directory that only this user can read or write, its files, and the secret that authenticates them.
 
-Everything works on a file descriptor of the folder after it was checked, so that nothing which is renamed,
-linked or replaced meanwhile leads elsewhere.
+All operations use a file descriptor of the checked directory, so that concurrent renames, links or replacements of its
+path have no effect. It shares no code with `portalis.output`: this package imports nothing of portalis.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ TEMPORARY = re.compile(r"\.portalis-[0-9a-f]{32}")
 
 
 class UnsafeFolder(Exception):
-    """The folder is one that others could write to, or read the secret from; the text says why."""
+    """Other users could write to the directory, or read the secret; the message is the reason."""
 
 
 def create_folder(path: Path) -> None:
-    """Make the folder, and those above it, for this user alone, where they are missing."""
+    """Create the directory and its missing parents, with access for this user only."""
     try:
         path.mkdir(0o700)
     except FileExistsError:
@@ -36,7 +36,7 @@ def create_folder(path: Path) -> None:
 
 
 def open_folder(path: Path) -> int:
-    """A file descriptor of the folder, which the caller closes. Raises Unsafe, or OSError."""
+    """A file descriptor of the directory, which the caller closes. Raises UnsafeFolder or OSError."""
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -46,9 +46,9 @@ def open_folder(path: Path) -> int:
     status = os.fstat(folder)
     problem = ""
     if status.st_uid != os.geteuid():
-        problem = f"belongs to user {status.st_uid}, not to {os.geteuid()} who runs this"
+        problem = f"belongs to user {status.st_uid}, but this process runs as user {os.geteuid()}"
     elif stat.S_IMODE(status.st_mode) & 0o077:
-        problem = f"is open to other users (mode {stat.S_IMODE(status.st_mode):04o}): make it 0700"
+        problem = f"is accessible to other users (mode {stat.S_IMODE(status.st_mode):04o}): change its mode to 0700"
     if problem:
         os.close(folder)
         raise UnsafeFolder(problem)
@@ -56,12 +56,12 @@ def open_folder(path: Path) -> int:
 
 
 def write_temporary(folder: int, *chunks: bytes | memoryview, sync: bool = False) -> str:
-    """A new file with these chunks and a name that nobody else has. Nothing is left behind on failure."""
+    """Write the chunks to a new file; returns its unique name. On failure the file is removed."""
     name = f".portalis-{secrets.token_hex(16)}"
     made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         with os.fdopen(made, "wb") as file:
-            os.fchmod(made, 0o600)  # whatever the umask
+            os.fchmod(made, 0o600)  # regardless of the umask
             file.writelines(chunks)
             file.flush()
             if sync:
@@ -73,7 +73,7 @@ def write_temporary(folder: int, *chunks: bytes | memoryview, sync: bool = False
 
 
 def read_up_to(file: int, size: int) -> bytes:
-    """`size` bytes, or as many as there are. One system call reads up to 2 GiB, without a further copy."""
+    """Up to `size` bytes. One system call reads up to 2 GiB without another copy."""
     content = os.read(file, size)
     while len(content) < size and (more := os.read(file, size - len(content))):
         content += more
@@ -81,42 +81,42 @@ def read_up_to(file: int, size: int) -> bytes:
 
 
 def remove_file(folder: int, name: str) -> None:
-    """Remove a file, if it is there and that is possible."""
+    """Remove a file, if it exists and can be removed."""
     with contextlib.suppress(OSError):
         os.unlink(name, dir_fd=folder)
 
 
 def read_secret(folder: int) -> bytes | None:
-    """The secret of this folder; None where there is none that only its owner could know."""
+    """The secret of this directory; None if it is missing or could be known to other users."""
     try:
         file = os.open(KEY_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return None
-        raise  # too many open files, say: the secret may be fine
+        raise  # for example, too many open files: the secret can be valid
     try:
         status = os.fstat(file)
         ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
         secret = os.read(file, KEY_BYTES + 1) if ours and not status.st_mode & 0o077 else b""
     finally:
         os.close(file)
-    # All zeros is what some file systems leave of a file after a power cut: a secret that everybody knows.
+    # After a power failure some file systems leave zeros in a file: they are not a secret.
     return secret if len(secret) == KEY_BYTES and any(secret) else None
 
 
 def new_secret(folder: int) -> bytes:
-    """Make the secret, or take one that another process made at the same moment: `link` lets only one win."""
+    """Create the secret, or use the one that another process created concurrently: only one `link` succeeds."""
     temporary = write_temporary(folder, secrets.token_bytes(KEY_BYTES), sync=True)
     try:
         os.link(temporary, KEY_NAME, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError:
-        # A file system without links, or a key file that cannot be a secret. Should two processes replace it
-        # at once, the last wins, and what the other signed meanwhile is compiled again.
+        # The file system has no links, or the key file is not a valid secret. If two processes replace it
+        # concurrently, the last one wins, and modules signed with the other secret are compiled again.
         if read_secret(folder) is None:
             os.rename(temporary, KEY_NAME, src_dir_fd=folder, dst_dir_fd=folder)
     finally:
         remove_file(folder, temporary)
     secret = read_secret(folder)
     if secret is None:
-        raise OSError(errno.EIO, "its key file cannot be made")
+        raise OSError(errno.EIO, "its key file cannot be created")
     return secret

@@ -1,1 +1,1 @@
-"""Runs guests: stores, instances, memory, deadlines, host functions."""
+"""Execution of guests: stores, instances, memory, deadlines and host functions."""

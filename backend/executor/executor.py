@@ -1,4 +1,4 @@
-"""What every executor is, its calls' deadlines, and the counters of its program."""
+"""The interface of executors, the deadline of a guest call, and the counters of a program."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from ..batch.coalesce import Pieces
 
 OnOutput = Callable[[str, str], None]
+"""A callback for each line that a guest writes: the stream (stdout or stderr) and the line."""
 
 
 class Deadline:
-    """When the guest call that starts now must have ended. ``timeout_s`` is in seconds."""
+    """The time at which a guest call that starts now must have ended: ``timeout_s`` seconds from now."""
 
     __slots__ = ("at", "timeout_s")
 
@@ -25,24 +26,26 @@ class Deadline:
 
 
 class Executor:
-    """Runs the calls of one entry."""
+    """Runs guest calls of one entry."""
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
-        """The outputs for `inputs` (interface order; None for an absent optional one; pieces are joined along axis 0).
-        With `borrow` they may be views of guest memory. Raises InputError, HostBusy or GuestError."""
+        """The outputs for `inputs`, both in interface order.
+
+        An input is None if it is optional and absent, otherwise pieces to join along axis 0. With `borrow` the outputs
+        can be views of guest memory. Raises InputError, HostBusy or GuestError.
+        """
         raise NotImplementedError
 
     def update_stats(self) -> None:
-        """Bring the program's counters up to date."""
+        """Update the counters of the program that are not updated by each call."""
 
     def close(self) -> None:
-        """Let go of the instances that are kept."""
+        """Free the idle instances."""
 
 
 @dataclass
 class Stats:
-    """Counters of one program, for any threads. ``guest_seconds`` is wall time inside guest calls, instantiation
-    included."""
+    """Thread-safe counters of one program. ``guest_seconds`` is wall time of guest calls, instantiation included."""
 
     calls: int = 0
     traps: int = 0
@@ -61,12 +64,12 @@ class Stats:
             self.guest_seconds += seconds
 
     def count_instance(self) -> None:
-        """Count an instance that is made, whether it starts or not."""
+        """Count an instance that is created, whether it starts or not."""
         with self._lock:
             self.instances += 1
 
     def observe_memory(self, size: int) -> None:
-        """Take notice of an instance whose memory has `size` bytes."""
+        """Record the memory size of an instance, in bytes."""
         if size > self.memory_high_water_bytes:
             with self._lock:
                 self.memory_high_water_bytes = max(self.memory_high_water_bytes, size)

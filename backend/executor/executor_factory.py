@@ -1,4 +1,4 @@
-"""From a module to what runs it: the plan's parts compiled, linked, and given to an executor."""
+"""Creates the executor of a module: plans the entry, compiles and links the plan's modules."""
 
 from __future__ import annotations
 
@@ -38,38 +38,38 @@ def create_executor(
     stats: Stats,
     on_output: OnOutput | None,
 ) -> Executor:
-    """What runs the entry of a module that `interface` fits."""
-    made = plan_entry(wasm, info, interface, isolation, compiling.limits, compiling.setting_names)
+    """An executor for the entry of a module that satisfies `interface`: native if available, else in Python."""
+    plan = plan_entry(wasm, info, interface, isolation, compiling.limits, compiling.setting_names)
     settings = EngineSettings(compiling.limits.max_stack_bytes)
-    modules = [compiling.compile(module.wasm, settings, own=module.own) for module in made.modules]
+    modules = [compiling.compile(module.wasm, settings, builtin=module.builtin) for module in plan.modules]
     core = native_core()
     if core is None:
-        return PythonExecutor(InstancePool(made, _link_modules(settings, modules, info, compiling, stats), on_output))
+        return PythonExecutor(InstancePool(plan, _link_modules(settings, modules, info, compiling, stats), on_output))
     code = [module.code for module in modules]
-    block = pack_plan(made, code, names=info.named_functions(), signals=True, layouts=struct_sizes())
-    return CoreExecutor(core, made, block, stats, on_output)
+    block = pack_plan(plan, code, names=info.named_functions(), signals=True, struct_sizes=struct_sizes())
+    return CoreExecutor(core, plan, block, stats, on_output)
 
 
 def create_row_runner(
     wasm: bytes, info: ModuleInfo, entry: str, compiling: ModuleCompiler, stats: Stats
 ) -> InProcessRunner:
-    """What runs the rows of a WASI program in this process."""
+    """A runner for the rows of a WASI command, in this process."""
     settings = EngineSettings(compiling.limits.max_stack_bytes)
     return InProcessRunner(entry, _link_modules(settings, [compiling.compile(wasm, settings)], info, compiling, stats))
 
 
 @functools.cache
 def native_core() -> Core | None:
-    """The native executor, where there is one that fits; PORTALIS_EXECUTOR=python does without."""
+    """The native executor core, or None if this system has none that fits, or with PORTALIS_EXECUTOR=python."""
     path = Path(__file__).parent.parent / "lib" / platform.machine() / "libwasm_core.so"
     if sys.platform != "linux" or os.environ.get("PORTALIS_EXECUTOR") == "python" or not path.exists():
         return None
     try:
-        if (why := wasmtime_incompatibility()) is not None:
-            raise ValueError(why)
+        if (reason := wasmtime_incompatibility()) is not None:
+            raise ValueError(reason)
         return Core(str(path))
-    except (OSError, ValueError) as problem:
-        _LOG.warning("guests run in Python, because %s cannot be used: %s", path, problem)
+    except (OSError, ValueError) as error:
+        _LOG.warning("guests run in Python, because %s cannot be used: %s", path, error)
         return None
 
 
@@ -80,10 +80,10 @@ def _link_modules(
     compiling: ModuleCompiler,
     stats: Stats,
 ) -> LinkedModules:
-    """The parts of a plan, the guest's first, as Python runs them."""
+    """The compiled modules of a plan, the guest first, linked for the Python executor."""
 
     @functools.cache
-    def names() -> dict[int, str]:  # that a plan has room for: backtraces are the same whoever executes it
+    def names() -> dict[int, str]:  # limited as in a plan, so that backtraces are identical in all executors
         return dict(backtrace_names(info.named_functions()))
 
     engine, (guest, *others) = engine_for(settings), [compiled.module for compiled in modules]

@@ -1,8 +1,7 @@
-"""Links a module with what the host gives to guests: WASI without files, network or environment, and AssemblyScript's
-abort.
+"""Links a module with the host functions: WASI without files, network or environment, and AssemblyScript's abort.
 
-The functions of `wasi` are this package's own. The rest of WASI is wasmtime's, with an empty context. None of them
-raises: wasmtime-py keeps what a host function raised in a variable of its module, where another thread's call finds it.
+`wasi` implements some of them; the others are wasmtime's, with an empty WASI context. No host function raises:
+wasmtime-py stores an exception of a host function in a module variable, where a call of another thread would find it.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ _KINDS = {"i32": wasmtime.ValType.i32, "i64": wasmtime.ValType.i64}
 
 
 def link_guest(engine: wasmtime.Engine, module: wasmtime.Module, info: ModuleInfo) -> wasmtime.InstancePre:
-    """Resolve the module's imports. Raises ModuleError where they are not those that `loadable` accepts."""
+    """Resolve the module's imports. Raises ModuleError for imports that `loadable` rejects."""
     linker = create_linker(engine, info)
     try:
         return linker.instantiate_pre(module)
     except wasmtime.WasmtimeError as error:
-        told = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-        raise ModuleError(f"{info.name} cannot be linked: {told}") from None
+        reason = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        raise ModuleError(f"{info.name} cannot be linked: {reason}") from None
 
 
 def create_linker(engine: wasmtime.Engine, info: ModuleInfo) -> wasmtime.Linker:
-    """What the module may import. `loadable` has checked that its imports are among it, with their types."""
+    """A linker with every function that the module can import; `loadable` has checked its imports and their types."""
     linker = wasmtime.Linker(engine)
     linker.allow_shadowing = True
     if info.imports:
@@ -48,8 +47,8 @@ def create_linker(engine: wasmtime.Engine, info: ModuleInfo) -> wasmtime.Linker:
 
 
 def _entry(function: Function, kind: FuncType) -> Callable[..., int | None]:
-    """What wasmtime calls. A bad pointer is an errno of the guest, as WASI says. Past the deadline the guest is
-    interrupted at its next loop or call."""
+    """The callback for wasmtime. A bad pointer is an errno for the guest, as defined by WASI. After the deadline the
+    guest is interrupted at its next loop or call."""
     masks = [(1 << int(each[1:])) - 1 for each in kind.params]
 
     def enter(caller: Any, *values: int) -> int | None:
@@ -58,7 +57,7 @@ def _entry(function: Function, kind: FuncType) -> Callable[..., int | None]:
         if not state.is_late():
             try:
                 errno = function(GuestMemory(caller), state, *[value & mask for value, mask in zip(values, masks)])
-            except Exception:  # noqa: BLE001  # whatever the guest passed is its own problem
+            except Exception:  # noqa: BLE001  # caused by the guest's arguments
                 errno = FAULT
         if state.late:
             ffi.wasmtime_context_set_epoch_deadline(caller._context(), 0)

@@ -1,7 +1,7 @@
-"""What all programs of a process share: room for instances. Idle instances give way to those that are needed.
+"""The limit on guest instances that all programs of a process share.
 
-Where the system has no memory for another, or MAX_INSTANCES exist, idle instances of any program are dropped, and a
-call waits for WAIT_S before it fails with HostBusy.
+If the operating system has no memory for another instance, or MAX_INSTANCES exist, idle instances of any program are
+evicted. A call waits up to WAIT_S for that before it fails with HostBusy.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from .executor import Deadline
 from .host_state import HostState
 from .store import LinkedModules, Store, live_stores
 
-MAX_INSTANCES = 4096  # each takes 4 GiB of address space and some of the 65,530 mappings that Linux gives a process
+MAX_INSTANCES = 4096
+"""Each takes 4 GiB of address space, and some of the 65,530 mappings that Linux allows a process."""
 WAIT_S = 0.5
 _PAUSE_S = 0.01
 
 
 class InstanceOwner(Protocol):
-    """Who keeps idle instances."""
+    """A holder of idle instances."""
 
-    called_at: float  # when it was called last, by ``time.monotonic()``
+    called_at: float  # time of its last call, by ``time.monotonic()``
 
     def evict_idle(self) -> bool:
-        """Drop an idle instance whose state nobody counts on. False where there is none."""
+        """Close an idle instance whose state is not needed. False if it has none."""
 
 
 T = TypeVar("T")
@@ -38,28 +39,30 @@ _lock = threading.Lock()
 
 
 def register_owner(owner: InstanceOwner) -> None:
-    """Let the idle instances of `owner` give way to others."""
+    """Allow the eviction of the idle instances of `owner`."""
     with _lock:
         _owners.add(owner)
 
 
 def evict_idle() -> bool:
-    """Drop one idle instance, of the program that was called longest ago. False where all are busy."""
+    """Close one idle instance of the least recently called program. False if none is idle."""
     with _lock:
         owners = sorted(_owners, key=lambda owner: owner.called_at)
     return any(owner.evict_idle() for owner in owners)
 
 
-def start_instance(linked: LinkedModules, make: Callable[[Store], T], state: HostState, deadline: Deadline) -> T:
-    """The instance that `make` makes in a new store; it is counted. Raises HostBusy where there is no room in time,
-    GuestError where its start fails."""
+def start_instance(linked: LinkedModules, create: Callable[[Store], T], state: HostState, deadline: Deadline) -> T:
+    """The instance that `create` creates in a new store; it is counted, also if its start fails.
+
+    Raises HostBusy if the process has no capacity within WAIT_S, GuestError if the start fails.
+    """
     linked.stats.count_instance()
     until = min(deadline.at, time.monotonic() + WAIT_S)
     while True:
         try:
             if live_stores() >= MAX_INSTANCES:
-                raise HostBusy(f"{MAX_INSTANCES} are the most for one process")
-            return make(Store(linked, state, deadline))
+                raise HostBusy(f"the maximum is {MAX_INSTANCES}")
+            return create(Store(linked, state, deadline))
         except MemoryLimit as error:
             raise MemoryLimit(
                 f"the module needs more memory than its limit of {linked.limits.max_memory_bytes} bytes"
@@ -68,15 +71,15 @@ def start_instance(linked: LinkedModules, make: Callable[[Store], T], state: Hos
         except HostBusy as error:
             if time.monotonic() >= until:
                 raise HostBusy(
-                    f"this host has no room for another instance beside {live_stores()} others ({error}):"
-                    " send the request again later, or have fewer models and requests in one process"
+                    f"cannot create another instance: this process has {live_stores()} ({error}); retry later, or run"
+                    " fewer models and requests in one process"
                 ) from None
             evict_idle()
             time.sleep(_PAUSE_S)
 
 
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603  # whoever holds it does not exist in the child
+    global _lock  # noqa: PLW0603  # a thread that holds it does not exist in the child
     _owners.clear()
     _lock = threading.Lock()
 

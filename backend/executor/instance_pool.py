@@ -1,4 +1,8 @@
-"""Instances of a plan: each has all its parts in a store of its own, and is kept, put back to its start, or dropped."""
+"""A pool of instances of one plan.
+
+Each instance has all modules of the plan in a store of its own. After a call it is reused, rewound to its initial state
+first, or closed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import time
 import numpy as np
 import wasmtime
 
-from ..constants import SIZES_KEPT, SPARE_BYTES
+from ..constants import MAX_IDLE_SIZES, SPARE_BYTES
 from ..errors import GuestError
 from ..plan.control import CONTROL_AT, DONE, FIXED_AT, HEADER
 from ..plan.planner import Plan
@@ -16,7 +20,8 @@ from .host_state import HostState
 from .instance_limit import register_owner, start_instance
 from .store import LinkedModules, Store
 
-ADAPTER_MEMORY_BYTES = 2 << 20  # of the adapter's memory, whatever the guest's limit is
+ADAPTER_MEMORY_BYTES = 2 << 20
+"""Maximum size of the adapter's memory, which the guest's limit does not restrict."""
 
 
 class PlanInstance:
@@ -24,22 +29,22 @@ class PlanInstance:
 
     def __init__(self, store: Store, bridge: wasmtime.Instance, adapter: wasmtime.Instance) -> None:
         self.store = store
-        self.dirty = False  # was called
-        self.made_for = 0  # bytes of inputs
-        self.own = store.view(store.export(bridge, "memory"))  # never grows
-        block = self.own[CONTROL_AT:FIXED_AT]
-        self.head = block[8 : HEADER.size].view(np.uint32)  # passes, generation, message, its bytes, grew
+        self.dirty = False  # whether the guest was called since the last rewind
+        self.input_bytes = 0  # of the call that it was created for
+        self.adapter_memory = store.view(store.export(bridge, "memory"))  # never grows
+        block = self.adapter_memory[CONTROL_AT:FIXED_AT]
+        self.header = block[8 : HEADER.size].view(np.uint32)  # passes, generation, message address and size, grew
         self.table = block[HEADER.size :]
         self._memory: wasmtime.Memory = store.export(bridge, "tensors")
         self._functions = {name: store.export(adapter, name) for name in ("place", "run", "restore", "explain")}
 
     def call(self, function: str, *arguments: int) -> int:
-        """Call one of the adapter's functions; its status."""
+        """Call a function of the adapter; returns its status."""
         status: int = self.store.run(self._functions[function], self.store, *arguments)
         return status
 
     def place(self, table: bytes) -> int:
-        """Have the adapter place tensors for a call with the inputs in `table`; its status."""
+        """Let the adapter place tensors for a call with the inputs in `table`; returns its status."""
         self.table[: len(table)] = np.frombuffer(table, np.uint8)
         return self.call("place")
 
@@ -48,13 +53,13 @@ class PlanInstance:
         return self.store.view(self._memory)
 
     def message(self) -> str:
-        """What the adapter told last."""
-        at, size = int(self.head[2]), int(self.head[3])
-        return self.own[at : at + size].tobytes().decode("utf-8", "backslashreplace")
+        """The adapter's last message."""
+        at, size = int(self.header[2]), int(self.header[3])
+        return self.adapter_memory[at : at + size].tobytes().decode("utf-8", "backslashreplace")
 
 
 class InstancePool:
-    """Makes boxes of a plan, and keeps those that may serve again."""
+    """Creates instances of a plan, and keeps those that can be reused."""
 
     def __init__(self, plan: Plan, linked: LinkedModules, on_output: OnOutput | None) -> None:
         self.plan = plan
@@ -66,7 +71,7 @@ class InstancePool:
         register_owner(self)
 
     def evict_idle(self) -> bool:
-        """Drop the instance that has been idle longest, if any; one that is stateful stays."""
+        """Close the instance that has been idle longest. False if none is idle, or if the plan is stateful."""
         if self.plan.stateful:
             return False
         try:
@@ -76,90 +81,101 @@ class InstancePool:
         return True
 
     def acquire(self, deadline: Deadline, size: int) -> PlanInstance:
-        """An instance for inputs of `size` bytes, in its first state, or as it is kept; its deadline is running."""
+        """An instance for inputs of `size` bytes, rewound unless the plan keeps state. `deadline` is armed."""
         self.called_at = time.monotonic()
-        box = self._take(size)
-        if box is None:
-            return self.make(deadline, size)
-        box.store.arm(deadline)
-        if self.plan.keep or not box.dirty:
-            return box
-        status = box.call("restore")
+        instance = self._pop_idle(size)
+        if instance is None:
+            return self.create(deadline, size)
+        instance.store.arm(deadline)
+        if self.plan.keep or not instance.dirty:
+            return instance
+        status = instance.call("restore")
         self._restored += 1
-        self._grown += bool(box.head[4])
+        self._grown += bool(instance.header[4])
         if status == DONE:
-            return box
-        box.store.close()
-        return self.make(deadline, size)
+            return instance
+        instance.store.close()
+        return self.create(deadline, size)
 
-    def _take(self, size: int) -> PlanInstance | None:
-        """The last idle instance that suits. Where none does, a new one joins the few of other sizes (None), or takes
-        the place of the oldest."""
+    def _pop_idle(self, size: int) -> PlanInstance | None:
+        """The most recently used idle instance of a fitting size.
+
+        If none fits: None while fewer than MAX_IDLE_SIZES instances are idle (a new one joins them), afterwards the
+        oldest, which the adapter then asks to replace.
+        """
         while True:
-            last = self._idle[: -SIZES_KEPT - 1 : -1]
-            suiting = [box for box in last if self._suits(box, size)]
-            if not suiting and len(last) < SIZES_KEPT:
+            recent = self._idle[: -MAX_IDLE_SIZES - 1 : -1]
+            fitting = [instance for instance in recent if self._fits(instance, size)]
+            if not fitting and len(recent) < MAX_IDLE_SIZES:
                 return None
             try:
-                box = suiting[0] if suiting else self._idle[0]
-                self._idle.remove(box)
+                instance = fitting[0] if fitting else self._idle[0]
+                self._idle.remove(instance)
             except (IndexError, ValueError):
-                continue  # another thread took it
-            return box
+                continue  # removed by another thread
+            return instance
 
-    def _suits(self, box: PlanInstance, size: int) -> bool:
-        """Whether the block of an instance is about as large as this call needs. The adapter decides; this saves asking
-        the wrong one."""
-        return self.plan.keep or not self.plan.rewinds or 0 <= box.made_for - size <= max(size, SPARE_BYTES)
+    def _fits(self, instance: PlanInstance, size: int) -> bool:
+        """Whether the tensor block of an instance is about as large as a call with inputs of `size` bytes needs.
 
-    def release(self, box: PlanInstance, *, failed: bool = False) -> None:
-        """The call is over. Nothing of an instance in which one has `failed` is used again."""
+        The adapter decides; this check avoids calling it in an instance that does not fit.
+        """
+        return self.plan.keep or not self.plan.rewinds or 0 <= instance.input_bytes - size <= max(size, SPARE_BYTES)
+
+    def release(self, instance: PlanInstance, *, failed: bool = False) -> None:
+        """Return an instance to the pool after a call.
+
+        It is closed instead if the call `failed`, or if rewinding it costs more than a new instance.
+        """
         if self.plan.has_memory:
-            self._linked.stats.observe_memory(box.tensors().size)
-        self._forward(box.store.state)
-        # Some allocators take no notice of memory that is there already: to put those back does not pay.
-        pays = self._grown <= 8 or 4 * self._grown < self._restored
-        if not failed and (self.plan.keep or not box.dirty or (self.plan.rewinds and pays)):
-            self._idle.append(box)
+            self._linked.stats.observe_memory(instance.tensors().size)
+        self._forward(instance.store.state)
+        # Some allocators ignore memory that exists already and grow it again after each rewind.
+        worthwhile = self._grown <= 8 or 4 * self._grown < self._restored
+        if not failed and (self.plan.keep or not instance.dirty or (self.plan.rewinds and worthwhile)):
+            self._idle.append(instance)
         else:
-            box.store.close()
+            instance.store.close()
 
     def close(self) -> None:
-        """Let go of the kept instances."""
+        """Close the idle instances."""
         while self._idle:
             self._idle.pop().store.close()
 
-    # -- making one ------------------------------------------------------------------------------------------------
+    # -- creating an instance --------------------------------------------------------------------------------------
 
-    def make(self, deadline: Deadline, size: int) -> PlanInstance:
-        """A new instance, for inputs of `size` bytes, as `instances.start`."""
+    def create(self, deadline: Deadline, size: int) -> PlanInstance:
+        """A new instance for inputs of `size` bytes. Raises as `start_instance`."""
         state = HostState(self.plan.limits.max_output_bytes)
         try:
-            box = start_instance(self._linked, self._instantiate, state, deadline)
+            instance = start_instance(self._linked, self._instantiate, state, deadline)
         except BaseException:
             self._forward(state)
             raise
-        box.made_for = size
-        return box
+        instance.input_bytes = size
+        return instance
 
     def _instantiate(self, store: Store) -> PlanInstance:
-        plan, most = self.plan, self.plan.limits.max_memory_bytes
+        plan, max_bytes = self.plan, self.plan.limits.max_memory_bytes
         if plan.needs_host:
-            store.give_wasi()
-        made = [store.run(self._linked.guest.instantiate, store)]
+            store.set_wasi_arguments()
+        instances = [store.run(self._linked.guest.instantiate, store)]
         for number, module in enumerate(self._linked.others, 1):
             if number == plan.bridge:
-                store.limit_memory(max(most, ADAPTER_MEMORY_BYTES))
-            imports = [store.export(made[link.module], link.name) for link in plan.modules[number].links]
-            made.append(store.run(wasmtime.Instance, store, module, imports))
-        store.limit_memory(most)
+                store.limit_memory(max(max_bytes, ADAPTER_MEMORY_BYTES))
+            imports = [store.export(instances[link.module], link.name) for link in plan.modules[number].links]
+            instances.append(store.run(wasmtime.Instance, store, module, imports))
+        store.limit_memory(max_bytes)
         if plan.initializer is not None:
-            self._initialize(store, made[0], plan.initializer)
-        return PlanInstance(store, made[-2], made[-1])
+            self._initialize(store, instances[0], plan.initializer)
+        return PlanInstance(store, instances[-2], instances[-1])
 
     @staticmethod
     def _initialize(store: Store, guest: wasmtime.Instance, name: str) -> None:
-        """Run the module's `_initialize` or `_start`. A program's runtime may leave `_start` by ``proc_exit(0)``."""
+        """Run the module's `_initialize` or `_start`.
+
+        The runtime of a command can leave `_start` by ``proc_exit(0)``.
+        """
         try:
             store.run(store.export(guest, name), store)
         except GuestError:
@@ -168,11 +184,11 @@ class InstancePool:
                 raise
             if code:
                 raise GuestError(
-                    f"the module's '_start', which initialises each instance, ended with exit code {code}, not with 0"
+                    f"the module's '_start', which initializes each instance: expected exit code 0, got {code}"
                 ) from None
 
     def _forward(self, state: HostState) -> None:
-        """Hand on what the guest wrote."""
+        """Forward the captured output to the callback, and clear it."""
         for stream, output in (("stdout", state.stdout), ("stderr", state.stderr)):
             if self._on_output is not None and (output.data or output.dropped):
                 for line in output.lines(self.plan.setting_names.limit_name("max_output_bytes")):

@@ -26,17 +26,18 @@ from .host_state import HostState
 from .stacks import RESERVE_BYTES, run_on_larger_stack, thread_stack_bytes
 
 T = TypeVar("T")
-INSTANCES, TABLES, MEMORIES = 6, 8, 6  # of a store: the guest's, its loop's, and our own
+INSTANCES, TABLES, MEMORIES = 6, 8, 6
+"""Limits of a store, for the guest, its loop, the bridge and the adapter together."""
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
 def live_stores() -> int:
-    """How many stores exist in this process."""
+    """The number of stores in this process."""
     return len(_live)
 
 
 class _Thread(threading.local):
-    """The size of a thread's stack, and what the guest that runs on it has of the host."""
+    """The stack size of a thread, and the host state of the guest that runs on it."""
 
     def __init__(self) -> None:
         self.state: HostState | None = None
@@ -48,73 +49,75 @@ current = _Thread()
 
 @dataclass(frozen=True)
 class LinkedModules:
-    """A plan's parts, compiled and linked, and what bounds their instances."""
+    """The modules of a plan, compiled and linked, with the limits of their instances."""
 
     engine: wasmtime.Engine
     guest: wasmtime.InstancePre
     others: Sequence[wasmtime.Module]
-    name_of: FunctionNameOf  # of the guest's functions
+    name_of: FunctionNameOf
     limits: Limits
     setting_names: SettingNames
     stats: Stats
 
 
 class Store(wasmtime.Store):
-    """One sandbox and the guest instances in it; `close` frees it all. Not thread-safe: one thread at a time."""
+    """One sandbox with its guest instances; `close` frees all of it. Not thread-safe."""
 
     def __init__(self, linked: LinkedModules, state: HostState, deadline: Deadline) -> None:
         super().__init__(linked.engine)
         _live.add(self)
         self.state = state
         self._linked = linked
-        # that a thread must have to run the guest
+        # minimum stack of a thread that runs the guest
         self._stack_bytes = linked.limits.max_stack_bytes + RESERVE_BYTES
         self.limit_memory(linked.limits.max_memory_bytes)
         self.arm(deadline)
 
     def limit_memory(self, size: int) -> None:
-        """Let each memory of the store have `size` bytes at most from now on."""
+        """Limit each memory of the store to `size` bytes from now on."""
         self.set_limits(size, MAX_TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES)
 
     def arm(self, deadline: Deadline) -> None:
-        """Have the guest interrupted at `deadline`."""
+        """Interrupt the guest at `deadline`."""
         self._deadline = deadline
         self.state.start(deadline.at)
         self.set_epoch_deadline(ticks_until(deadline.at))
 
-    def give_wasi(self, argv: Sequence[str] = ()) -> None:
-        """Give the guest WASI: `argv`, and nothing else that wasmtime's own functions would reach."""
+    def set_wasi_arguments(self, argv: Sequence[str] = ()) -> None:
+        """Configure wasmtime's WASI functions with `argv`, and without files, environment or network."""
         config = wasmtime.WasiConfig()
         config.argv = list(argv)
         self.set_wasi(config)
 
     def export(self, instance: wasmtime.Instance, name: str) -> Any:
-        """The function, memory, global or table that an instance exports as `name`, or None. wasmtime-py's mapping
-        lists all exports, of which a guest may have a hundred thousand."""
-        found, text = ffi.wasmtime_extern_t(), name.encode()
-        where = self._context(), byref(instance._instance), create_string_buffer(text), len(text), byref(found)
-        return wrap_extern(found) if ffi.wasmtime_instance_export_get(*where) else None
+        """The function, memory, global or table that an instance exports as `name`, or None.
+
+        wasmtime-py's mapping would list all exports, and a guest can have a hundred thousand of them.
+        """
+        item, text = ffi.wasmtime_extern_t(), name.encode()
+        arguments = self._context(), byref(instance._instance), create_string_buffer(text), len(text), byref(item)
+        return wrap_extern(item) if ffi.wasmtime_instance_export_get(*arguments) else None
 
     def view(self, memory: wasmtime.Memory) -> np.ndarray:
-        """The whole linear memory as a writable uint8 array, while it does not grow and the store is open."""
+        """The linear memory as a writable uint8 array, valid until it grows or the store is closed."""
         size = memory.data_len(self)
         buffer: Any = memory.get_buffer_ptr(self, size) if size else b""
         return np.frombuffer(buffer, np.uint8)
 
     def run(self, call: Callable[..., T], *arguments: Any) -> T:
-        """The result of `call`, in which the guest runs. Raises what `faults` makes of its failure."""
+        """The result of `call`, which runs the guest. Its failure is raised as an exception of this package."""
         try:
             if self._stack_bytes <= current.stack_bytes:
                 result = self._with_state(call, *arguments)
             else:
                 result = run_on_larger_stack(self._stack_bytes, lambda: self._with_state(call, *arguments))
         except wasmtime.ExitTrap as leaving:
-            raise self._of_exit(leaving.code) from None
+            raise self._exit_error(leaving.code) from None
         except wasmtime.WasmtimeError as error:
-            raise self._of_error(error) from None
+            raise self._convert_error(error) from None
         except wasmtime.Trap as trap:
-            raise self._of_trap(trap) from None
-        if self.state.late:  # in a host function after which it did nothing that could be interrupted
+            raise self._convert_trap(trap) from None
+        if self.state.late:  # in a host function, after which the guest reached no interruption point
             raise self._timed_out()
         return result
 
@@ -123,28 +126,28 @@ class Store(wasmtime.Store):
         try:
             return call(*arguments)
         finally:
-            current.state = None  # else the thread would keep it until its next guest
+            current.state = None  # otherwise the thread would keep it alive until its next guest
 
     def _timed_out(self, where: str = "") -> WasmError:
         return timeout_error(self._deadline, self._linked.limits, self._linked.setting_names, where)
 
-    def _of_exit(self, code: int) -> WasmError:
+    def _exit_error(self, code: int) -> WasmError:
         if self.state.late:
             return self._timed_out()
         self.state.exit_code = code
-        return GuestError(f"the guest ended itself with exit code {code} instead of returning")
+        return GuestError(f"the guest exited with code {code} instead of returning")
 
-    def _of_error(self, error: wasmtime.WasmtimeError) -> WasmError:
+    def _convert_error(self, error: wasmtime.WasmtimeError) -> WasmError:
         frames = FrameList(error)
         ffi.wasmtime_error_wasm_trace(error.ptr(), byref(frames.vec))
-        found = (Frame._from_ptr(frames.vec.data[i], frames) for i in range(frames.vec.size))
-        return error_from_wasmtime(str(error), format_backtrace(found, self._linked.name_of))
+        trace = (Frame._from_ptr(frames.vec.data[i], frames) for i in range(frames.vec.size))
+        return error_from_wasmtime(str(error), format_backtrace(trace, self._linked.name_of))
 
-    def _of_trap(self, trap: wasmtime.Trap) -> WasmError:
-        if self.state.late:  # in a host function: it was not the guest that ran
+    def _convert_trap(self, trap: wasmtime.Trap) -> WasmError:
+        if self.state.late:  # in a host function, so a backtrace of the guest would mislead
             return self._timed_out()
         where = format_backtrace(trap.frames, self._linked.name_of)
         if trap.trap_code is wasmtime.TrapCode.INTERRUPT:
             return self._timed_out(where)
-        said = f"{self.state.abort_message}: " if self.state.abort_message else ""
-        return Trap(f"the guest trapped: {said}{wasmtime_cause(trap.message)}{where}")
+        message = f"{self.state.abort_message}: " if self.state.abort_message else ""
+        return Trap(f"the guest trapped: {message}{wasmtime_cause(trap.message)}{where}")

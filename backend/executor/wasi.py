@@ -1,9 +1,10 @@
-"""The host functions that this package serves itself: WASI's streams, clocks, sleep and random bytes, and
-AssemblyScript's ``abort``. Each gets the caller's memory, the host's state and its parameters, unsigned.
+"""Host functions implemented here: WASI's streams, clocks, sleep and random bytes, and AssemblyScript's ``abort``.
 
-wasmtime's own WASI writes from a thread pool (so output could arrive after the call), and sleeps and makes random bytes
-in native code, where no deadline reaches it. Its clock has another origin than Python's, so both the time and sleep are
-served from one clock here.
+Each receives the caller's memory, the host state and its parameters, unsigned.
+
+wasmtime's own WASI writes from a thread pool, so output could arrive after the call. It sleeps and generates random
+bytes in native code, which no deadline interrupts. Its clock has a different origin than Python's, so time and sleep
+both use one clock here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .host_state import HostState
 
 FAULT = 21  # __wasi_errno_t: a bad pointer
 _BADF, _INVAL, _IO = 8, 28, 29
-_REALTIME, _MONOTONIC, _LAST_CLOCK = 0, 1, 3  # __wasi_clockid_t: 2 and 3 are CPU times, which no guest is given
+_REALTIME, _MONOTONIC, _LAST_CLOCK = 0, 1, 3  # __wasi_clockid_t: 2 and 3 are CPU times, which guests cannot read
 _CLOCK_EVENT, _LAST_EVENT = 0, 2  # __wasi_eventtype_t: clock, fd_read, fd_write
 _ABSOLUTE = 1  # __wasi_subclockflags_t
 _SUBSCRIPTION, _EVENT, _IOVEC = 48, 32, 8
@@ -29,10 +30,11 @@ _MAX_IOVECS, _MAX_SUBSCRIPTIONS = 1024, 64
 _RANDOM_CHUNK = 1 << 20  # a few milliseconds
 
 Function = Callable[..., int]
+"""A host function, which returns an errno."""
 
 
 class GuestMemory:
-    """The memory that the calling instance exports (of size 0 without one), for the length of one host function."""
+    """The memory that the calling instance exports (size 0 if none), valid during one host function."""
 
     __slots__ = ("_base", "size")
 
@@ -44,23 +46,23 @@ class GuestMemory:
             self._base = ctypes.addressof(memory.data_ptr(caller).contents) if self.size else 0
 
     def read(self, start: int, size: int) -> bytes:
-        """`size` bytes from `start`. Raises IndexError outside of the memory."""
+        """`size` bytes from `start`. Raises IndexError outside the memory."""
         self.check(start, size)
         return ctypes.string_at(self._base + start, size)
 
     def write(self, start: int, data: bytes) -> None:
-        """Put `data` at `start`. Raises IndexError outside of the memory."""
+        """Write `data` at `start`. Raises IndexError outside the memory."""
         self.check(start, len(data))
         ctypes.memmove(self._base + start, data, len(data))
 
     def check(self, start: int, size: int) -> None:
-        """Raises IndexError where `size` bytes from `start` are not inside the memory."""
+        """Raise IndexError unless `size` bytes from `start` are inside the memory."""
         if start < 0 or start + size > self.size:
             raise IndexError("outside memory")
 
 
 def _buffers(memory: GuestMemory, vectors: int, count: int) -> list[tuple[int, int]]:
-    """The (pointer, length) pairs of an iovec array, all inside the memory."""
+    """The (pointer, length) pairs of an iovec array. Raises IndexError for a buffer outside the memory."""
     block = memory.read(vectors, min(count, _MAX_IOVECS) * _IOVEC)
     pairs = list(struct.iter_unpack("<II", block))
     for pointer, length in pairs:
@@ -73,10 +75,10 @@ def _fd_write(memory: GuestMemory, host: HostState, fd: int, vectors: int, count
         return _BADF
     output, total = (host.stdout if fd == 1 else host.stderr), 0
     for pointer, length in _buffers(memory, vectors, count):
-        # Bytes past the cap are only counted, so a flood costs no copies.
-        wanted = min(length, output.cap - len(output.data))
-        output.data += memory.read(pointer, wanted)
-        output.dropped += length - wanted
+        # Bytes beyond the cap are only counted, not copied.
+        kept = min(length, output.cap - len(output.data))
+        output.data += memory.read(pointer, kept)
+        output.dropped += length - kept
         total += length
         if output.fails_past_cap and output.dropped:
             return _IO
@@ -99,7 +101,7 @@ def _fd_read(memory: GuestMemory, host: HostState, fd: int, vectors: int, count:
 
 
 def _now_ns(host: HostState, clock: int) -> int:
-    """The time of `clock` as the guest sees it; its monotonic clock starts with its instance."""
+    """The time of `clock` for the guest; its monotonic clock starts with its instance."""
     return time.time_ns() if clock == _REALTIME else time.monotonic_ns() - host.began_ns
 
 
@@ -119,11 +121,10 @@ def _store_clock(memory: GuestMemory, clock: int, stored: int, value: int) -> in
 
 
 def _poll_oneoff(memory: GuestMemory, host: HostState, subscriptions: int, events: int, count: int, stored: int) -> int:
-    """Sleep until the first clock fires. Streams are always ready. A sleep that the call's deadline cuts short does not
-    return: it ends the call."""
+    """Sleep until the first clock fires; streams are always ready. A sleep past the deadline ends the call."""
     if not 0 < count <= _MAX_SUBSCRIPTIONS:
         return _INVAL
-    memory.check(events, count * _EVENT)  # before a sleep for nothing
+    memory.check(events, count * _EVENT)  # before sleeping
     block = memory.read(subscriptions, count * _SUBSCRIPTION)
     delays, ready = [], []
     for at in range(0, len(block), _SUBSCRIPTION):
@@ -157,7 +158,7 @@ def _random_get(memory: GuestMemory, host: HostState, start: int, size: int) -> 
 
 
 def _abort(memory: GuestMemory, host: HostState, message: int, file: int, line: int, column: int) -> int:
-    """AssemblyScript's ``abort``: keep its text; the guest traps by itself right after."""
+    """AssemblyScript's ``abort``: record its message; the guest traps right after the call."""
     try:
         text, where = _utf16(memory, message), _utf16(memory, file)
         host.abort_message = f"{text} at {where}:{line}:{column}"
@@ -182,4 +183,4 @@ FUNCTIONS: dict[tuple[str, str], Function] = {
     (WASI, "random_get"): _random_get,
     ABORT: _abort,
 }
-"""By module and name; `imports.HOST` has their types."""
+"""Host functions by module and name; `imports.HOST_FUNCTIONS` has their types."""

@@ -1,4 +1,4 @@
-"""Runs the ``command`` convention: a WASI program, a fresh instance per row; BYTES in, BYTES and exit code out."""
+"""Runs the ``command`` convention: a WASI command, instantiated for each row; BYTES in, BYTES and exit code out."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from .threads import GuestThreads
 
 Row = tuple[bytes, bytes, int]
 RunRow = Callable[[bytes, Sequence[str], float], Row]
-"""Runs the program once: stdin, arguments and seconds give stdout, stderr and exit code. Raises GuestError."""
+"""Runs the command once: (stdin, arguments, seconds) → (stdout, stderr, exit code). Raises GuestError."""
 
 
 @dataclass(frozen=True)
 class CommandExecutor(Executor):
-    """The executor of a WASI program."""
+    """The executor of a WASI command."""
 
     interface: Interface
     run_row: RunRow
     workers: GuestThreads
-    max_bytes: int  # that all rows of a request may write
+    max_bytes: int  # of the output of all rows of a request
     setting_names: SettingNames
 
     def run(self, inputs: Sequence[Pieces | None], deadline: Deadline, borrow: bool = False) -> list[np.ndarray]:
-        """Run the program once per element of stdin (BYTES; args has one more dimension, the arguments).
+        """Run the command once per element of stdin (BYTES; args has one more dimension, the arguments).
 
-        Each row has the whole time of `deadline`. Returns stdout, stderr (BYTES) and exit_code (INT32), each of stdin's
-        shape. The first row that traps or runs too long raises; an exit code is a result.
+        Each row has the full time of `deadline`. Returns stdout, stderr (BYTES) and exit_code (INT32), each of stdin's
+        shape. The first row that traps or exceeds its time limit raises; an exit code is a result.
         """
         arrays = join_pieces(inputs)
         check_rows(self.interface, arrays)
         by_name = dict(zip((spec.name for spec in self.interface.inputs), arrays))
         stdin, args = by_name["stdin"], by_name.get("args")
-        assert stdin is not None, "the interface says that it is not optional"
+        assert stdin is not None, "it is not optional"
         rows = [encode_element(x, "input 'stdin'") for x in stdin.reshape(-1).tolist()]
         argv = [[] for _ in rows] if args is None else args.reshape((len(rows), -1)).tolist() if rows else []
         texts = [[_argument(a) for a in row] for row in argv]
@@ -55,11 +55,11 @@ class CommandExecutor(Executor):
         def run_row(job: tuple[bytes, list[str]]) -> Row:
             nonlocal written
             result = self.run_row(*job, deadline.timeout_s)
-            with lock:  # rows may run side by side
+            with lock:  # rows can run in parallel
                 written += len(result[0]) + len(result[1])
             if written > self.max_bytes:
                 raise GuestError(
-                    f"the rows wrote more than {self.max_bytes} bytes in all"
+                    f"the rows wrote more than {self.max_bytes} bytes in total"
                     f" ({self.setting_names.raise_advice('max_tensor_bytes')}, or send fewer rows)"
                 )
             return result
@@ -75,13 +75,13 @@ class CommandExecutor(Executor):
 
 @dataclass(frozen=True)
 class InProcessRunner:
-    """Runs a row in this process, in an instance of its own."""
+    """Runs each row in this process, in a new instance."""
 
     entry: str
     linked: LinkedModules
 
     def __call__(self, stdin: bytes, args: Sequence[str], timeout_s: float) -> Row:
-        """One row, as `RunRow` says."""
+        """Run one row, as `RunRow`."""
         limits, setting_names = self.linked.limits, self.linked.setting_names
         state = HostState(limits.max_stdout_bytes, stdin, fails_past_cap=True)
         out, err = state.stdout, state.stderr
@@ -89,20 +89,20 @@ class InProcessRunner:
             self._run(state, [self.entry, *args], Deadline(timeout_s))
         except GuestError as error:
             if state.exit_code is None:
-                said = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
-                raise type(error)(f"{error}\nstderr: {said}" if said else str(error)) from None
+                stderr = err.data[-1000:].decode("utf-8", "backslashreplace").strip()
+                raise type(error)(f"{error}\nstderr: {stderr}" if stderr else str(error)) from None
         if out.dropped + err.dropped:
             raise GuestError(
-                f"the program wrote more than {limits.max_stdout_bytes} bytes to a stream"
-                f" ({setting_names.raise_advice('max_stdout_bytes')}, or have it write less)"
+                f"the command wrote more than {limits.max_stdout_bytes} bytes to a stream"
+                f" ({setting_names.raise_advice('max_stdout_bytes')}, or reduce its output)"
             )
         return bytes(out.data), bytes(err.data), state.exit_code or 0
 
     def _run(self, state: HostState, argv: list[str], deadline: Deadline) -> None:
-        """Instantiate the program and call its entry."""
+        """Instantiate the command and call its entry."""
 
         def instantiate(store: Store) -> tuple[Store, wasmtime.Instance]:
-            store.give_wasi(argv)
+            store.set_wasi_arguments(argv)
             return store, store.run(self.linked.guest.instantiate, store)
 
         store, instance = start_instance(self.linked, instantiate, state, deadline)
@@ -116,12 +116,12 @@ class InProcessRunner:
 
 
 def _argument(value: object) -> str:
-    """An argument. wasmtime takes text, so bytes that are no UTF-8 cannot reach the program as they are."""
+    """One argument. wasmtime accepts only text, so bytes that are not UTF-8 cannot be passed. Raises InputError."""
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)
         text.encode()
     except UnicodeError:
-        raise InputError(f"input 'args' has an argument that is no UTF-8: {value!r:.80}") from None
+        raise InputError(f"input 'args' has an argument that is not UTF-8: {value!r:.80}") from None
     if "\0" in text:
-        raise InputError("input 'args' has an argument with a NUL character, which no program can be given")
+        raise InputError("input 'args' has an argument with a NUL character, which cannot be passed to a command")
     return text

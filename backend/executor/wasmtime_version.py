@@ -1,22 +1,28 @@
-"""Whether the native libraries fit the wasmtime that is installed: its C API changes between major versions."""
+"""Checks that the installed wasmtime is the one that the native libraries were built for.
+
+The C API of wasmtime changes between major versions. A module of its own: it has to import where wasmtime's internals
+do not match this package, for `portalis doctor` and the planner process.
+"""
 
 from __future__ import annotations
 
-WASMTIME = 50
-"""The major version that the libraries were built for; the sizes of its structs they compare themselves."""
+from ..constants import WASMTIME_MAJOR, WASMTIME_REQUIREMENT
 
 
 def wasmtime_incompatibility() -> str | None:
-    """Why the libraries cannot use this wasmtime, None where they can. Without metadata, its structs decide."""
-    import importlib.metadata  # not quick to import
+    """The reason why the native libraries cannot use the installed wasmtime, or None.
+
+    If wasmtime has no metadata, the libraries compare the sizes of its structs instead.
+    """
+    import importlib.metadata  # slow to import
 
     try:
         version = importlib.metadata.version("wasmtime")
     except importlib.metadata.PackageNotFoundError:
         return None
-    if version.partition(".")[0] == str(WASMTIME):
+    if version.partition(".")[0] == str(WASMTIME_MAJOR):
         return None
-    fitting = f"wasmtime>={WASMTIME},<{WASMTIME + 1}"
     return (
-        f"wasmtime {version} is installed, and the native executor was built for {WASMTIME} (pip install '{fitting}')"
+        f"wasmtime {version} is installed, and the native executor was built for {WASMTIME_MAJOR} (pip install"
+        f" '{WASMTIME_REQUIREMENT}')"
     )

@@ -1,1 +1,1 @@
-"""What an entry takes and gives: tensors, data types, signatures, and how they are found."""
+"""Interfaces of entries: tensors, data types and signatures, and their discovery in a module."""

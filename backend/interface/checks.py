@@ -1,4 +1,4 @@
-"""What a module must be for an interface to serve it, convention by convention."""
+"""Checks that a module satisfies an interface, for each call convention."""
 
 from __future__ import annotations
 
@@ -35,27 +35,30 @@ COMMAND: dict[str, Any] = {
 
 
 def describe_exports(info: ModuleInfo) -> str:
-    """One sentence that lists the exports with their types."""
+    """A sentence that lists the exports with their types."""
     first = info.exports[:20]
     listed = [
         f"{quoted_name(e.name)}{e.type}" if e.kind == "func" else f"{quoted_name(e.name)} ({e.kind})" for e in first
     ]
     more = f" and {len(info.exports) - 20} more" if len(info.exports) > 20 else ""
-    return f"Its exports are: {', '.join(listed)}{more}" if listed else "It exports nothing"
+    return f"Its exports are: {', '.join(listed)}{more}" if listed else "It has no exports"
 
 
 def find_entry(info: ModuleInfo, entry: str, where: str) -> Export:
-    """The exported function `entry`. Raises InterfaceError with the nearest name and the exports."""
+    """The exported function `entry`. Raises InterfaceError with the most similar name and the exports."""
     export = info.export(entry)
     if export is not None and export.kind == "func":
         return export
-    near = _nearest(entry, [e.name for e in info.exports if e.kind == "func"])
+    near = _most_similar(entry, [e.name for e in info.exports if e.kind == "func"])
     hint = f" (did you mean '{quoted_name(near)}'?)" if near else ""
     raise InterfaceError(f"{where} exports no function '{quoted_name(entry)}'{hint}. {describe_exports(info)}")
 
 
-def _nearest(entry: str, functions: list[str]) -> str | None:
-    """The function whose name is nearest. Comparing takes quadratic time, so long names and long lists are cut."""
+def _most_similar(entry: str, functions: list[str]) -> str | None:
+    """The function with the most similar name.
+
+    Comparing takes quadratic time, so long names and lists are truncated.
+    """
     candidates = [name for name in functions if abs(len(name) - len(entry)) <= 40 and len(name) <= 200]
     return next(iter(difflib.get_close_matches(entry, candidates[:1000], 1)), None)
 
@@ -63,8 +66,10 @@ def _nearest(entry: str, functions: list[str]) -> str | None:
 def check_interface(
     info: ModuleInfo, interface: Interface, *, where: str, setting_names: SettingNames = TRITON_NAMES
 ) -> None:
-    """Raise InterfaceError listing everything in which `interface` does not fit the module. The advice names
-    settings as in `setting_names`."""
+    """Raise InterfaceError with all contradictions between `interface` and the module.
+
+    The remediation names settings as in `setting_names`.
+    """
     problems = InterfaceProblems(where)
     kind = find_entry(info, interface.entry, where).type
     assert isinstance(kind, FuncType)
@@ -78,9 +83,7 @@ def check_interface(
     if takes_pointers and (memory is None or memory.kind != "memory"):
         others = [quoted_name(export.name) for export in info.exports if export.kind == "memory"]
         now = f" by that name, too (it is exported as '{others[0]}')" if others else ""
-        problems.add(
-            f"the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it{now}"
-        )
+        problems.add(f"the entry takes pointers, but no memory is exported as 'memory' for the tensors: export it{now}")
     if interface.convention is Convention.ELEMENTWISE:
         _check_elementwise(interface, kind, problems)
     elif interface.convention is Convention.GUFUNC:
@@ -92,9 +95,9 @@ def check_interface(
     problems.raise_any()
 
 
-def _check_types(info: ModuleInfo, wanted: Mapping[str, FuncType], problems: InterfaceProblems) -> None:
-    """Note exports that are not functions of the types `wanted`; they may be missing."""
-    for name, kind in wanted.items():
+def _check_types(info: ModuleInfo, expected: Mapping[str, FuncType], problems: InterfaceProblems) -> None:
+    """Add a problem for each export that is not a function of the `expected` type; missing exports are allowed."""
+    for name, kind in expected.items():
         export = info.export(name)
         if export is not None and export.type != kind:
             found = export.type if export.kind == "func" else export.kind
@@ -109,9 +112,10 @@ def _check_elementwise(interface: Interface, kind: FuncType, problems: Interface
             continue
         for spec, valtype in zip(specs, types):
             if spec.dtype.wasm != valtype:
-                fits = spec.dtype.wasm or "no number"
+                carrier = spec.dtype.wasm or "not a number"
                 problems.add(
-                    f"{side} '{spec.name}' is {spec.dtype}, which is {fits} in WebAssembly, but the entry has {valtype}"
+                    f"{side} '{spec.name}' is {spec.dtype}, which is {carrier} in WebAssembly, but the entry has"
+                    f" {valtype}"
                 )
     if len(kind.params) + len(kind.results) > MAX_OPERANDS:
         problems.add(
@@ -142,7 +146,7 @@ def _check_gufunc(
             if spec.optional and side == "input":
                 problems.add(f"input '{spec.name}' cannot be optional in a gufunc")
     if not {*kind.params, *kind.results} <= NUMBERS:
-        problems.add(f"entry '{interface.entry}'{kind} has parameters that are no numbers")
+        problems.add(f"entry '{interface.entry}'{kind} has parameters that are not numbers")
     if not problems.found:
         try:
             plan_kernel(interface, kind, setting_names)
@@ -155,13 +159,13 @@ def _check_dlpack(info: ModuleInfo, interface: Interface, problems: InterfacePro
         problems.add("a dlpack guest must export the marker 'portalis_abi_v1' (tensor ABI version 1)")
     if info.export("portalis_alloc") is None:
         problems.add("a dlpack guest must export 'portalis_alloc'")
-    wanted = {
+    expected = {
         "portalis_alloc": FuncType(("i32", "i32"), ("i32",)),
         interface.entry: FuncType(("i32",) * 4, ("i32",)),
         "portalis_reset": _NOTHING,
         "portalis_error": FuncType((), ("i32",)),
     }
-    _check_types(info, wanted, problems)
+    _check_types(info, expected, problems)
 
 
 def _check_command(interface: Interface, kind: FuncType, problems: InterfaceProblems) -> None:
@@ -170,6 +174,6 @@ def _check_command(interface: Interface, kind: FuncType, problems: InterfaceProb
     known = {t["name"]: t["dtype"] for t in (*COMMAND["inputs"], *COMMAND["outputs"])}
     for spec in (*interface.inputs, *interface.outputs):
         if known.get(spec.name) != spec.dtype.name:
-            problems.add(f"a command has no tensor '{spec.name}' of {spec.dtype}: its tensors are {known}")
+            problems.add(f"a command cannot have a tensor '{spec.name}' of {spec.dtype}: its tensors are {known}")
     if "stdin" not in [spec.name for spec in interface.inputs]:
         problems.add("a command needs the input 'stdin'")

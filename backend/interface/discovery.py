@@ -1,4 +1,4 @@
-"""Derives a module's interface: from what is declared, its ``portalis`` section and its export types, in this order."""
+"""Derives a module's interface from a declaration, its ``portalis`` section and its export types, in this order."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def discover(
     where: str,
     setting_names: SettingNames = TRITON_NAMES,
 ) -> Interface:
-    """The interface of `info`, checked against its exports. `declared` overrides key by key.
+    """The interface of `info`, checked against its exports. Each key of `declared` overrides the module's own.
 
-    Raises InterfaceError that says what to declare, with the module's exports; settings are named as in
+    Raises InterfaceError with the missing declarations and the module's exports; settings are named as in
     `setting_names`.
     """
-    wanted = {key: value for key, value in (declared or {}).items() if value is not None}
+    overrides = {key: value for key, value in (declared or {}).items() if value is not None}
     described = parse_section(info, where)
-    base, source = _base_interface(info, described, wanted, where, setting_names)
-    interface = Interface.from_json({**base, **wanted}, where=where, source="explicit" if wanted else source)
+    base, source = _base_interface(info, described, overrides, where, setting_names)
+    interface = Interface.from_json({**base, **overrides}, where=where, source="explicit" if overrides else source)
     check_interface(info, interface, where=where, setting_names=setting_names)
     return interface
 
 
 def parse_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
-    """The entries in the ``portalis`` section: JSON objects one after the other, as linkers join them."""
+    """The entries in the ``portalis`` section: concatenated JSON objects, because linkers concatenate sections."""
     size = sum(size for name, size in info.custom_sections if name == INTERFACE_SECTION)
     if size > MAX_SECTION_BYTES:
         raise InterfaceError(
@@ -59,11 +59,11 @@ def parse_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
             return entries
         try:
             entry, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
+        except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
             raise InterfaceError(f"{where}: the custom section '{INTERFACE_SECTION}' is not JSON: {error}") from None
         if not isinstance(entry, dict):
             raise InterfaceError(
-                f"{where}: the custom section '{INTERFACE_SECTION}' must hold JSON objects, not {entry!r}"
+                f"{where}: the custom section '{INTERFACE_SECTION}' must contain JSON objects, not {entry!r}"
             )
         entries.append(entry)
 
@@ -91,14 +91,14 @@ def _base_interface(
 
 
 def entry_candidates(info: ModuleInfo) -> list[Export]:
-    """The exported functions that may be an entry."""
+    """The exported functions that can be an entry."""
     return [
         e for e in info.exports if e.kind == "func" and e.name not in _RESERVED and not e.name.startswith(_PREFIXES)
     ]
 
 
 def _single_entry(info: ModuleInfo, found: list[Export], where: str, setting_names: SettingNames) -> Export:
-    """The only one of the functions `found`. Raises InterfaceError if no function or several are found."""
+    """The single function of `found`. Raises InterfaceError if it is empty or has several."""
     if len(found) == 1:
         return found[0]
     functions = f"{len(found)} functions" if found else "no function"
@@ -110,7 +110,7 @@ def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, setting_
     convention = wanted.get("convention")
     if info.export("portalis_abi_v1") and convention in (None, "dlpack"):
         raise InterfaceError(
-            f"{where} is a dlpack guest that does not say what its tensors are: {setting_names.declare}."
+            f"{where} is a dlpack guest that does not declare its tensors: {setting_names.declare}."
             f" {describe_exports(info)}"
         )
     found = [find_entry(info, wanted["entry"], where)] if "entry" in wanted else entry_candidates(info)
@@ -130,7 +130,7 @@ def _elementwise(
     kind = export.type
     assert isinstance(kind, FuncType)
     numbers = bool(kind.params and kind.results) and set(kind.params) | set(kind.results) <= set(_NUMBERS)
-    # In a module with a memory an integer may be a pointer: serving it elementwise would give nonsense without a word.
+    # In a module with a memory an integer can be a pointer: elementwise calls would return wrong results silently.
     pointers = info.export("memory") is not None and bool({"i32", "i64"} & set(kind.params))
     if not numbers or (pointers and convention != "elementwise"):
         why = "may take pointers" if numbers else "does not take and return numbers"

@@ -1,6 +1,6 @@
-"""The tensor data types with their NumPy types.
+"""Tensor data types and their NumPy types.
 
-NumPy has no bfloat16, so BF16 tensors are ``uint16`` arrays of raw bits here; BYTES tensors are ``object`` arrays of
+NumPy lacks bfloat16, so BF16 tensors are ``uint16`` arrays of raw bits. BYTES tensors are ``object`` arrays of
 ``bytes``.
 """
 
@@ -16,8 +16,8 @@ from ..errors import InterfaceError
 
 @dataclass(frozen=True)
 class DType:
-    """One data type. ``itemsize`` is in bytes (1 for BYTES, whose tensors travel as ``uint8``); ``wasm`` is the
-    value type that carries one element through an elementwise call, ``""`` where none can."""
+    """A tensor data type. ``itemsize`` is in bytes (1 for BYTES, whose tensors are passed as ``uint8``); ``wasm`` is
+    the value type of an element in an elementwise call, or ``""``."""
 
     name: str
     numpy: np.dtype[np.generic]
@@ -48,7 +48,7 @@ BOOL_TENSOR = DTYPES["BOOL"]
 
 
 def parse_dtype(text: str) -> DType:
-    """The data type called `text`: ``FP32``, ``TYPE_FP32``, ``STRING`` … Raises InterfaceError, naming the choices."""
+    """The data type named `text`: ``FP32``, ``TYPE_FP32``, ``STRING`` … Raises InterfaceError with the choices."""
     name = str(text).upper().removeprefix("TYPE_")
     found = DTYPES.get("BYTES" if name == "STRING" else name)
     if found is None:

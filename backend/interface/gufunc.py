@@ -1,4 +1,4 @@
-"""Decides how a ``gufunc`` kernel is called: what each of its parameters is, and which outputs it returns."""
+"""Assigns the parameters of a ``gufunc`` kernel: tensors, core dimensions, batch size or constants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..setting_names import TRITON_NAMES, SettingNames
 from ..wasm.binary import FuncType
 from .interface import Interface
 
-# What a constant of each type may be; integers signed or unsigned.
+# valid constants of each type; integers signed or unsigned
 _RANGES: dict[str, tuple[float, float]] = {
     "i32": (-(1 << 31), (1 << 32) - 1),
     "i64": (-(1 << 63), (1 << 64) - 1),
@@ -19,12 +19,13 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-Argument = tuple[str, int | float]  # ("pointer" | "dimension", its number) or ("constant", the value)
+Argument = tuple[str, int | float]
+"""("pointer" | "dimension", its number) or ("constant", the value)."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """How a guest function is to be called: its type and what each parameter is."""
+    """A guest function with the argument for each of its parameters."""
 
     type: FuncType
     arguments: tuple[Argument, ...]
@@ -35,7 +36,7 @@ class Kernel:
 
     @property
     def parameters(self) -> int:
-        """How many parameters ``run`` has."""
+        """The number of parameters of the loop's ``run``."""
         return 1 + 2 * (self.pointers + self.returned) + self.dimensions
 
     @property
@@ -47,10 +48,13 @@ class Kernel:
 def plan_kernel(
     interface: Interface, function: FuncType, setting_names: SettingNames = TRITON_NAMES
 ) -> tuple[Kernel, tuple[str, ...]]:
-    """What each parameter of the kernel is, from ``args`` or by default, and the tensors that it takes pointers to, in
-    order: the outputs that are not among them are returned. Raises InterfaceError where they don't fit."""
+    """The kernel, and the names of the tensors that it takes pointers to, in order.
+
+    Arguments come from ``args``, or from the default order. Outputs without a pointer are returned values. Raises
+    InterfaceError if the arguments do not match the function.
+    """
     signature = interface.signature
-    assert signature is not None, "`checks` has seen it"
+    assert signature is not None, "checked by `checks`"
     tensors = [spec.name for spec in (*interface.inputs, *interface.outputs)]
     in_order = [name for name in tensors if not interface.args or name in interface.args]
     if not interface.args:
@@ -96,14 +100,14 @@ def _argument(arg: str | int | float, tensors: Sequence[str], dimensions: Sequen
 
 
 def _check_type(kind: str, value: float, valtype: str, entry: str) -> None:
-    wanted = {"pointer": ("i32",), "dimension": ("i32", "i64")}.get(kind, tuple(_RANGES))
-    if valtype not in wanted:
+    expected = {"pointer": ("i32",), "dimension": ("i32", "i64")}.get(kind, tuple(_RANGES))
+    if valtype not in expected:
         raise InterfaceError(
-            f"entry '{entry}' has a parameter {valtype} where a {kind} is declared, which is {' or '.join(wanted)}"
+            f"entry '{entry}' has a parameter {valtype} where a {kind} is declared, which is {' or '.join(expected)}"
         )
     if kind != "constant":
         return
-    least, most = _RANGES[valtype]
-    whole = valtype in ("f32", "f64") or isinstance(value, int)
-    if not (whole and least <= value <= most):
-        raise InterfaceError(f"the constant {value!r} of entry '{entry}' is no {valtype}")
+    minimum, maximum = _RANGES[valtype]
+    is_number = valtype in ("f32", "f64") or isinstance(value, int)
+    if not (is_number and minimum <= value <= maximum):
+        raise InterfaceError(f"the constant {value!r} of entry '{entry}' is not a valid {valtype}")

@@ -1,6 +1,6 @@
-"""The interface of a module's entry: its call convention, inputs and outputs, and its JSON form.
+"""The interface of a module's entry: call convention, inputs and outputs, with its JSON form.
 
-The JSON is what the ``portalis`` custom section holds, and what an explicit declaration says.
+The ``portalis`` custom section and explicit declarations use this JSON form.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_BATCH = 1 << 31
 
 
 class Convention(str, Enum):
-    """How tensors reach the entry."""
+    """The call convention: how tensors are passed to the entry."""
 
     ELEMENTWISE = "elementwise"
     GUFUNC = "gufunc"
@@ -31,7 +31,7 @@ class Convention(str, Enum):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output. ``dims`` exclude the batch dimension, as in Triton; -1 is any size."""
+    """An input or output. ``dims`` exclude the batch dimension, as in Triton; -1 is any size."""
 
     name: str
     dtype: DType
@@ -46,8 +46,11 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Interface:
-    """What an entry takes and gives. ``max_batch_size`` 0 means that tensors have no batch dimension; ``args`` says
-    what each parameter of a gufunc is; ``returns`` is ``value`` or ``status``; ``source`` says who told."""
+    """The inputs and outputs of an entry, and how it is called.
+
+    ``max_batch_size`` 0 means that tensors have no batch dimension; ``args`` are the arguments of a gufunc; ``returns``
+    is ``value`` or ``status``; ``source`` is where the interface comes from: ``explicit``, ``section`` or ``exports``.
+    """
 
     entry: str
     convention: Convention
@@ -61,8 +64,8 @@ class Interface:
     source: str = "explicit"
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, without what has its default."""
-        whole = {
+        """The JSON form, without defaults."""
+        document = {
             "abi": 1,
             "entry": self.entry,
             "convention": self.convention.value,
@@ -74,11 +77,11 @@ class Interface:
             "outputs": [spec.to_json() for spec in self.outputs],
             "description": self.description,
         }
-        return {key: value for key, value in whole.items() if value}
+        return {key: value for key, value in document.items() if value}
 
     @classmethod
     def from_json(cls, obj: Mapping[str, Any], *, where: str, source: str = "explicit") -> Interface:
-        """Read the JSON form strictly. Raises InterfaceError that lists every problem; `where` opens its text."""
+        """Parse the JSON form strictly. Raises InterfaceError with all problems; its message begins with `where`."""
         problems = InterfaceProblems(where)
         problems.unknown_keys(obj, _KEYS, "")
         convention = problems.choice(obj, "convention", [c.value for c in Convention])
@@ -90,9 +93,7 @@ class Interface:
         signature = problems.attempt(Signature.parse, obj.get("signature"))
         inputs, outputs = (_tensors(obj.get(side), side, problems) for side in _SIDES)
         if len(inputs) + len(outputs) > MAX_TENSORS:
-            problems.add(
-                f"there are {len(inputs) + len(outputs)} inputs and outputs; at most {MAX_TENSORS} are allowed"
-            )
+            problems.add(f"it has {len(inputs) + len(outputs)} inputs and outputs; at most {MAX_TENSORS} are allowed")
         size = obj.get("max_batch_size", 0)
         if not _is_int(size) or not 0 <= size < MAX_BATCH:
             problems.add(f"max_batch_size must be an integer of at least 0, not {size!r}")
@@ -102,7 +103,7 @@ class Interface:
         returns = problems.choice(obj, "returns", ["value", "status"], default="value")
         description = obj.get("description", "")
         if not isinstance(description, str):
-            problems.add("description must be text")
+            problems.add("description must be a string")
         problems.raise_any()
         return cls(
             str(entry),
@@ -124,30 +125,30 @@ _TENSOR_KEYS = ("name", "dtype", "dims", "optional")
 
 
 def core_ranks(interface: Interface) -> tuple[int, ...]:
-    """How many core dimensions each input has: those that the entry sees, behind the ones that are looped over."""
+    """The number of core dimensions of each input. They follow the loop dimensions."""
     if interface.signature is None:
         return (0,) * len(interface.inputs)
     return tuple(len(dims) for dims in interface.signature.inputs)
 
 
 class InterfaceProblems:
-    """Collects what is wrong, to be told at once."""
+    """Collects problems, to report them in one error."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.found: list[str] = []
 
     def add(self, text: str) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.found.append(text)
 
     def raise_any(self) -> None:
-        """Raise InterfaceError if there is any."""
+        """Raise InterfaceError with all problems, if any."""
         if self.found:
             raise InterfaceError(f"{self.where}: " + "; ".join(self.found))
 
     def unknown_keys(self, obj: Mapping[str, Any], known: tuple[str, ...], at: str) -> None:
-        """Note keys that do not exist, with the nearest that does."""
+        """Add a problem for each unknown key, with the most similar known one."""
         for key in obj:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, 1)
@@ -157,14 +158,14 @@ class InterfaceProblems:
                 )
 
     def choice(self, obj: Mapping[str, Any], key: str, choices: list[str], default: str = "") -> str:
-        """One of `choices`."""
+        """The value of `key`, which must be one of `choices`."""
         value = obj.get(key, default)
         if value not in choices:
             self.add(f"{key} must be one of {', '.join(choices)}" + (f", not {value!r}" if value else ""))
         return str(value)
 
     def attempt(self, parse: Any, text: Any, at: str = "") -> Any:
-        """`parse(text)`, its InterfaceError noted as one `at` that place; None for None."""
+        """`parse(text)`, or None if `text` is missing. An InterfaceError becomes a problem that begins with `at`."""
         if text is None or text == "":
             return None
         try:

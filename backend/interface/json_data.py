@@ -1,8 +1,8 @@
-"""The elements of tensors as JSON values and back, for every side that reads or writes JSON, without a silent change.
+"""Converts tensor elements to JSON values and back, for all readers and writers of JSON, without silent changes.
 
-NumPy has no bfloat16: BF16 tensors are ``uint16`` arrays of raw bits in memory and numbers in JSON. Elements of a BYTES
-tensor are text, or base64 where one of them is not UTF-8. NaN and the infinities are floats here; what they are called
-in a document is up to its writer.
+NumPy lacks bfloat16: BF16 tensors are ``uint16`` arrays of raw bits in memory and numbers in JSON. Elements of a BYTES
+tensor are strings, or base64 if one of them is not UTF-8. NaN and the infinities are floats here; the writer of a
+document chooses their notation.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from .dtypes import DType, bf16_to_f32, f32_to_bf16
 
 BASE64 = "base64"
-# floats may also be text: as protobuf's JSON names them, and as Python writes them
+# strings accepted as floats: the names in protobuf's JSON, and Python's
 _NAMED = {name: float(name) for name in ("NaN", "Infinity", "-Infinity", "nan", "inf", "-inf")}
 _SHOWN = 40
-_WORDS = {type(None): "null", dict: "an object", list: "a list"}
+_TYPE_NAMES = {type(None): "null", dict: "an object", list: "a list"}
 
 
 def describe_json_value(value: Any) -> str:
-    """A value of a JSON document as an error names it: null, true, 1.5, NaN, 'text', a list, an object."""
+    """A value of a JSON document for messages: null, true, 1.5, NaN, 'text', a list, an object."""
     kind = type(value)
     if kind is str:
         return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r} …"
@@ -34,14 +34,14 @@ def describe_json_value(value: Any) -> str:
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if kind is int and abs(value) >= 1 << 4096:  # Python refuses to write integers of more than 4,300 digits
         return "an integer of thousands of digits"
-    text = _WORDS.get(kind) or repr(value)
+    text = _TYPE_NAMES.get(kind) or repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def decode_elements(dtype: DType, flat: list[Any], encoding: str | None = None) -> np.ndarray:
-    """The one-dimensional array of `dtype` with the elements `flat`; of BYTES, `encoding` may be ``base64``.
+    """The one-dimensional array of `dtype` with the elements `flat`; for BYTES, `encoding` can be ``base64``.
 
-    Raises ValueError, which names the first element that the type cannot hold.
+    Raises ValueError with the first element that the type cannot represent.
     """
     if dtype.name == "BYTES":
         return _bytes(flat, encoding)
@@ -53,8 +53,11 @@ def decode_elements(dtype: DType, flat: list[Any], encoding: str | None = None) 
 
 
 def encode_elements(dtype: DType, array: np.ndarray) -> tuple[list[str] | np.ndarray, str | None]:
-    """The elements of `array`, row-major: numbers as a flat C-contiguous array (BF16 as float32), BYTES as a list of
-    text; and ``base64`` where that text is."""
+    """The elements of `array`, row-major, and their encoding.
+
+    Numbers are a flat C-contiguous array (BF16 as float32), BYTES a list of strings. The encoding is ``base64`` or
+    None.
+    """
     if dtype.name != "BYTES":
         return np.ascontiguousarray(bf16_to_f32(array) if dtype.name == "BF16" else array).reshape(-1), None
     elements = [each if isinstance(each, bytes) else str(each).encode() for each in array.ravel()]
@@ -65,7 +68,7 @@ def encode_elements(dtype: DType, array: np.ndarray) -> tuple[list[str] | np.nda
 
 
 def _check_types(flat: list[Any], kinds: set[type], expected: str) -> set[type]:
-    """The types of the elements, which must be among `kinds`."""
+    """The types of the elements. Raises ValueError for a type that is not in `kinds`."""
     found = set(map(type, flat))
     wrong = found - kinds
     if wrong:
@@ -84,7 +87,7 @@ def _bools(flat: list[Any]) -> np.ndarray:
 def _integers(flat: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
     _check_types(flat, {int}, "an integer")
     bounds = np.iinfo(dtype)
-    # NumPy 1.26 wraps what does not fit, with a warning only
+    # NumPy 1.26 wraps values out of range, with a warning only
     if flat and (min(flat) < bounds.min or max(flat) > bounds.max):
         outside = next(each for each in flat if not bounds.min <= each <= bounds.max)
         raise ValueError(f"{describe_json_value(outside)} is outside {bounds.min} to {bounds.max}")
@@ -97,7 +100,8 @@ def _floats(flat: list[Any], dtype: DType) -> np.ndarray:
         unknown = next((each for each in flat if type(each) is str and each not in _NAMED), None)
         if unknown is not None:
             raise ValueError(
-                f"{describe_json_value(unknown)} is no number (only 'NaN', 'Infinity' and '-Infinity' may be text)"
+                f"{describe_json_value(unknown)} is not a number (only 'NaN', 'Infinity' and '-Infinity' can be"
+                " strings)"
             )
         flat = [_NAMED[each] if type(each) is str else each for each in flat]
     try:
@@ -127,7 +131,7 @@ def _bytes(flat: list[Any], encoding: str | None) -> np.ndarray:
         else:
             array[:] = [each.encode() for each in flat]
     except UnicodeEncodeError:
-        raise ValueError("an element has half of a surrogate pair, which is no text") from None
-    except (binascii.Error, ValueError) as problem:
-        raise ValueError(f"an element is no base64: {problem}") from None
+        raise ValueError("an element has half of a surrogate pair, which is not valid text") from None
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"an element is not valid base64: {error}") from None
     return array

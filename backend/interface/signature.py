@@ -1,4 +1,4 @@
-"""NumPy generalised-ufunc signatures, such as ``(m,n),(n,p)->(m,p)``: which dimensions a kernel sees, which are looped.
+"""NumPy generalized-ufunc signatures, such as ``(m,n),(n,p)->(m,p)``: the core dimensions of a kernel's tensors.
 
 Source: the NumPy manual, "Generalized universal function API". Fixed sizes (``(3)``) are allowed, ``?`` and ``|`` not.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..errors import InterfaceError
 
 Dims = tuple["str | int", ...]
-_SIDE = re.compile(r"\([^()]*\)(,\([^()]*\))*")  # of a text without white space: nothing to backtrack over
+_SIDE = re.compile(r"\([^()]*\)(,\([^()]*\))*")  # for text without white space, so without backtracking
 _SIZE = re.compile(r"[1-9][0-9]{0,9}")
 MAX_TEXT = 4096
 _GROUP = re.compile(r"\(([^()]*)\)")
@@ -20,14 +20,14 @@ _NAME = re.compile(r"^[A-Za-z_]\w*$")
 
 @dataclass(frozen=True)
 class Signature:
-    """Core dimensions of each input and output, outermost first: names, or fixed sizes."""
+    """The core dimensions of each input and output, outermost first: names, or fixed sizes."""
 
     inputs: tuple[Dims, ...]
     outputs: tuple[Dims, ...]
 
     @classmethod
     def parse(cls, text: str) -> Signature:
-        """Read a signature. Raises InterfaceError with an example."""
+        """Parse a signature. Raises InterfaceError with an example."""
         if len(text) > MAX_TEXT:
             raise InterfaceError(f"a signature has at most {MAX_TEXT} characters, not {len(text)}")
         sides = text.split("->")
@@ -52,7 +52,7 @@ class Signature:
 def _side(side: str, text: str) -> tuple[Dims, ...]:
     side = "".join(side.split())
     if side and not _SIDE.fullmatch(side):
-        raise InterfaceError(f"signature {text!r} cannot be read: write it like (m,n),(n,p)->(m,p)")
+        raise InterfaceError(f"signature {text!r} is invalid: expected a form like (m,n),(n,p)->(m,p)")
     return tuple(_dims(group, text) for group in _GROUP.findall(side))
 
 
@@ -65,5 +65,7 @@ def _dims(group: str, text: str) -> Dims:
         elif _NAME.match(part) and part != "batch":
             result.append(part)
         else:
-            raise InterfaceError(f"signature {text!r} has a bad core dimension {part!r}: use names or sizes above 0")
+            raise InterfaceError(
+                f"signature {text!r} has an invalid core dimension {part!r}: use names or sizes above 0"
+            )
     return tuple(result)

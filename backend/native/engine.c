@@ -1,16 +1,16 @@
-/* wasmtime's functions; engines; and the two threads that serve them: one moves epochs while a deadline is ahead, the other tidies up
-   after instances. The child of a fork has neither: it makes engines and threads of its own. */
-#include "box.h"
+/* wasmtime's functions, engines, and their two threads: one advances epochs while a deadline is pending, the other frees resources of
+   instances. The child of a fork has neither: it creates its own engines and threads. */
+#include "instance.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
 
-#define SLACK_NS 2000000000u /* the ticker runs on for so long after the last deadline: no lock for most calls */
+#define SLACK_NS 2000000000u /* time that the ticker continues after the last deadline, so that most calls need no lock */
 #define RESIDENT_BYTES (64u << 20)
-#define CHECKED_RESIDENT_BYTES (1u << 20) /* of a free slot without signals: nothing empties it, and all of it is cleared by writing */
+#define CHECKED_RESIDENT_BYTES (1u << 20) /* of a free slot without signals: it is not emptied, but cleared by writing */
 
-/* Settings of an engine, with their values. The machine code is as `compile/engine.py` has it made. */
+/* Settings of an engine, with their values. They match those of `compile/engine.py`, which compiles the machine code. */
 #define CONFIG(X) \
   X(void, wasmtime_config_epoch_interruption_set, (void *, bool), true) \
   X(void, wasmtime_config_signals_based_traps_set, (void *, bool), signals) \
@@ -21,9 +21,9 @@
   X(void, wasmtime_config_wasm_gc_set, (void *, bool), false) \
   X(void, wasmtime_config_wasm_function_references_set, (void *, bool), false) \
   X(void, wasmtime_config_wasm_exceptions_set, (void *, bool), false) \
-  X(void, wasmtime_config_parallel_compilation_set, (void *, bool), false) /* of nothing but `vacant_new`'s module */
+  X(void, wasmtime_config_parallel_compilation_set, (void *, bool), false) /* only for the module of `vacant_new` */
 
-/* And of its pool of instances. */
+/* Settings of its instance pool. */
 #define POOL(X) \
   X(void, wasmtime_pooling_allocation_config_total_memories_set, (void *, uint32_t), memories) \
   X(void, wasmtime_pooling_allocation_config_total_core_instances_set, (void *, uint32_t), 4 * memories) \
@@ -46,7 +46,7 @@ static const struct symbol SYMBOLS[] = {WASMTIME(SYMBOL) CONFIG(SYMBOL) POOL(SYM
 pthread_mutex_t engines_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct engine *) engines;
-/* A thread that works until, or at, a time, and rests while there is none. */
+/* A thread that works until, or at, a given time, and sleeps while none is set. */
 #define RESTING {PTHREAD_COND_INITIALIZER, false, 0}
 static struct thread { pthread_cond_t wake; bool started; _Atomic uint64_t when; } ticker = RESTING, tidier = RESTING;
 static _Atomic uint64_t ticked_at;
@@ -69,13 +69,13 @@ void sleep_ns(uint64_t ns) {
 
 /* ---- threads ---- */
 
-/* Have the thread, which does `run`, know of a time; start it if it is not there. By whoever has `threads_lock`. */
+/* Set the time of the thread, which executes `run`; start it if necessary. The caller holds `threads_lock`. */
 static bool wake(struct thread *t, void *(*run)(void *), uint64_t when) {
   pthread_t thread;
   sigset_t all, before;
   if (!t->started) {
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for other threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* other threads handle signals */
     t->started = !pthread_create(&thread, NULL, run, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!t->started) return false;
@@ -104,14 +104,14 @@ static void *tick(void *unused) {
 uint64_t engines_ticks_until(uint64_t when, uint64_t now) {
   if (when + SLACK_NS / 2 > atomic_load(&ticker.when)) {
     HOLD(&threads_lock);
-    if (!atomic_load(&ticker.when)) atomic_store(&ticked_at, now); /* it has rested */
+    if (!atomic_load(&ticker.when)) atomic_store(&ticked_at, now); /* it was asleep */
     if (!wake(&ticker, tick, when + SLACK_NS)) return 0;
   }
-  /* counted from the last tick, however late the next one is: it moves the epoch by all that were missed */
+  /* counted from the last tick: if the next one is late, it advances the epoch by all missed ticks */
   return (greater(when, now + TICK_NS) - atomic_load(&ticked_at)) / TICK_NS + 2;
 }
 
-/* Give the pages that free slots keep back to the system. Each is taken by an instance without pages meanwhile, so nobody else gets it. */
+/* Return the pages of free slots to the operating system. An instance without pages occupies each slot meanwhile. */
 static void empty_free_slots(const struct engine *e) {
   void *store = p_wasmtime_store_new(e->handle, NULL, NULL), *context = p_wasmtime_store_context(store), *trap = NULL, *error = NULL;
   Instance instance;
@@ -135,7 +135,7 @@ static void *tidy(void *unused) {
     uint64_t at = wait_for_work(), now = now_ns();
     if (at > now) sleep_ns(at - now);
     atomic_store(&tidier.when, 0);
-    bool more = slots_rest(now_ns());
+    bool more = pools_evict_unused(now_ns());
     atomic_store(&engines_tidying, true);
     for (struct engine *e = atomic_load(&engines); e; e = e->next)
       if (e->vacant && atomic_exchange(&e->used, false)) empty_free_slots(e);
@@ -154,14 +154,14 @@ void engines_tidy(struct engine *freed) {
 
 /* ---- engines ---- */
 
-/* With signals a slot is the whole 32-bit space, so that code needs no checks; without, many small ones fit. */
+/* With signals a slot is the entire 32-bit address space, so that code needs no checks; without them, slots are smaller. */
 uint64_t slot_bytes(bool signals) { return signals ? 4ull << 30 : CHECKED_SLOT_BYTES; }
 
 static bool enable_pool(void *config, bool signals) {
   uint32_t memories = signals ? 128 : 4096;
   size_t space = (memories + 2) * (slot_bytes(signals) + (64ull << 20));
   void *at = mmap(NULL, space, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (at == MAP_FAILED) return false; /* wasmtime ends the process where it cannot reserve that */
+  if (at == MAP_FAILED) return false; /* wasmtime aborts the process if it cannot reserve that */
   munmap(at, space);
   size_t resident = signals ? RESIDENT_BYTES : CHECKED_RESIDENT_BYTES;
   void *c = p_wasmtime_pooling_allocation_config_new();
@@ -180,9 +180,9 @@ static void *config_new(uint32_t max_stack, bool signals) {
   return c;
 }
 
-/* NULL where it cannot be made: then free slots keep their pages. */
+/* NULL on failure: then free slots keep their pages. */
 static void *vacant_new(const struct engine *e) {
-  static const uint8_t MODULE[] = "\0asm\1\0\0\0\5\3\1\0\0\7\12\1\6memory\2"; /* and the 0 that ends the text */
+  static const uint8_t MODULE[] = "\0asm\1\0\0\0\5\3\1\0\0\7\12\1\6memory\2"; /* and the terminating NUL */
   void *module = NULL, *pre = NULL, *error = p_wasmtime_module_new(e->handle, MODULE, sizeof MODULE, &module);
   if (!error) error = p_wasmtime_linker_instantiate_pre(e->linker, module, &pre);
   if (module) p_wasmtime_module_delete(module);
@@ -200,7 +200,7 @@ static struct engine *engine_new(uint32_t max_stack, bool signals, bool pooled) 
   e->handle = p_wasm_engine_new_with_config(config);
   e->linker = p_wasmtime_linker_new(e->handle);
   void *error = host_define(e->linker);
-  /* Without signals wasmtime leaves a slot's pages to an instance that asks for fewer, and clears them afterwards, which touches all. */
+  /* Without signals wasmtime keeps a slot's pages for an instance that needs fewer, and clears them afterwards, which touches all. */
   if (!error && e->pooled && signals) e->vacant = vacant_new(e);
   if (!error) return e;
   p_wasmtime_error_delete(error);
@@ -228,18 +228,18 @@ static pthread_mutex_t *const LOCKS[] = {&engines_lock, &core_lock, &threads_loc
 static void before_fork(void) { for (size_t i = 0; i < COUNT_OF(LOCKS); i++) pthread_mutex_lock(LOCKS[i]); }
 static void in_parent(void) { for (size_t i = COUNT_OF(LOCKS); i--;) pthread_mutex_unlock(LOCKS[i]); }
 
-/* Another thread may have held a lock of wasmtime's: the engines of before are left alone, with all that is in them. */
+/* Another thread can have held a lock of wasmtime: the inherited engines are not used again, with everything in them. */
 static void in_child(void) {
   atomic_fetch_add(&core_forks, 1);
   atomic_store(&core_live, 0);
   atomic_store(&engines, NULL);
   atomic_store(&engines_tidying, false);
   ticker = tidier = (struct thread)RESTING;
-  slots_fork();
+  pools_after_fork();
   in_parent();
 }
 
-uint64_t core_layouts(void) {
+uint64_t core_struct_sizes(void) {
   return (uint64_t)sizeof(Extern) | (uint64_t)offsetof(Extern, of) << 8 | (uint64_t)sizeof(Func) << 16 | (uint64_t)sizeof(Memory) << 24 |
          (uint64_t)sizeof(Instance) << 32 | (uint64_t)sizeof(Raw) << 40 | (uint64_t)sizeof(Bytes) << 48;
 }
@@ -253,7 +253,7 @@ static const char *open_once(const char *path) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   const char *missing = library ? symbols_find(library, SYMBOLS, COUNT_OF(SYMBOLS)) : NULL;
   if (library && !missing) return pthread_atfork(before_fork, in_parent, in_child) ? "out of memory" : NULL;
-  if (missing) snprintf(why, sizeof why, "%s has no %s: another version of wasmtime is needed", path, missing);
+  if (missing) snprintf(why, sizeof why, "%s has no %s: a different version of wasmtime is needed", path, missing);
   else snprintf(why, sizeof why, "wasmtime cannot be loaded: %s", dlerror());
   return why;
 }

@@ -1,5 +1,5 @@
-/* Reads memory of a GPU, through the driver's library where there is one: the only use of a GPU that this backend has. */
-#include "shell.h"
+/* Reads GPU memory through the driver's library, if installed: the only use of GPUs in this backend. */
+#include "triton_layer.h"
 
 enum { MOST_DEVICES = 64 };
 
@@ -15,10 +15,10 @@ static const char *load(void) {
   void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library) return "this host has no libcuda.so.1";
   if (symbols_find(library, OF_DRIVER, COUNT_OF(OF_DRIVER))) return "libcuda.so.1 lacks functions";
-  return cuda.init(0) ? "CUDA cannot be initialised" : NULL;
+  return cuda.init(0) ? "CUDA cannot be initialized" : NULL;
 }
 
-/* The context of a device, which CUDA's users of a process share; NULL and why in `wrong` where there is none. */
+/* The context of a device, which all users of CUDA in a process share; on failure NULL, and the reason in `wrong`. */
 static void *context_of(int64_t device, const char **wrong) {
   static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   static const char *problem;

@@ -1,17 +1,17 @@
-/* The host functions: WASI's streams, clocks, sleep and random bytes, and AssemblyScript's abort. A guest has no file, no
-   network and no environment. wasmtime's own write from other threads, and sleep and make random bytes where no deadline
-   reaches them. A bad pointer is an errno of the guest; a deadline that passes ends its call. */
-#include "box.h"
+/* Host functions: WASI's streams, clocks, sleep and random bytes, and AssemblyScript's abort. Guests have no files, network or
+   environment. wasmtime's own functions write from other threads, and sleep and generate random bytes without a deadline. A bad
+   pointer is an errno for the guest; a deadline that passes ends its call. */
+#include "instance.h"
 
 #include <errno.h>
 #include <sys/random.h>
 
 enum { BADF = 8, FAULT = 21, INVAL = 28 };                        /* __wasi_errno_t */
-enum { REALTIME, MONOTONIC, LAST_CLOCK = 3 };                     /* 2 and 3 are CPU times, which no guest is given */
+enum { REALTIME, MONOTONIC, LAST_CLOCK = 3 };                     /* 2 and 3 are CPU times, which guests cannot read */
 enum { CLOCK_EVENT, LAST_EVENT = 2, SUBSCRIPTION = 48, EVENT = 32, ABSOLUTE = 1 };
 enum { MOST_VECTORS = 1024, MOST_SUBSCRIPTIONS = 64, RANDOM_CHUNK = 1 << 20, MOST_TEXT = 2048 };
 
-struct guest { struct core_box *box; uint8_t *memory; uint64_t size; };
+struct guest { struct core_instance *instance; uint8_t *memory; uint64_t size; };
 
 static uint8_t *at(const struct guest *g, uint64_t from, uint64_t bytes) {
   return g->memory && from <= g->size && bytes <= g->size - from ? g->memory + from : NULL;
@@ -19,15 +19,15 @@ static uint8_t *at(const struct guest *g, uint64_t from, uint64_t bytes) {
 static uint32_t u32(const uint8_t *from) { uint32_t n; memcpy(&n, from, 4); return n; }
 static uint64_t u64(const uint8_t *from) { uint64_t n; memcpy(&n, from, 8); return n; }
 
-/* The first `bytes` bytes of `n` at `to`: the function's own errno. */
+/* Write the first `bytes` bytes of `n` at `to`; returns an errno. */
 static int put(const struct guest *g, uint32_t to, uint64_t n, size_t bytes) {
   uint8_t *p = at(g, to, bytes);
   if (p) memcpy(p, &n, bytes);
   return p ? 0 : FAULT;
 }
-static bool is_late(struct guest *g) { return g->box->late |= now_ns() >= g->box->deadline_ns; }
+static bool is_late(struct guest *g) { return g->instance->late |= now_ns() >= g->instance->deadline_ns; }
 
-/* As much as there is room for under `cap`; the rest is counted. */
+/* Append as much as `cap` allows; the remainder is counted. */
 static void append(struct captured *c, uint64_t cap, const void *from, uint64_t bytes) {
   uint64_t n = smaller(bytes, cap - c->bytes);
   char *grown = n ? realloc(c->data, c->bytes + n) : NULL;
@@ -38,7 +38,7 @@ static void append(struct captured *c, uint64_t cap, const void *from, uint64_t 
   c->bytes += n;
 }
 
-/* An array of pointers and sizes, all inside the memory, or NULL. One call serves MOST_VECTORS of them at most. */
+/* An array of pointers and sizes, all inside the memory, or NULL. One call handles at most MOST_VECTORS of them. */
 static const uint8_t *pieces(const struct guest *g, const uint32_t *a, uint32_t *count) {
   *count = (uint32_t)smaller(a[2], MOST_VECTORS);
   const uint8_t *v = at(g, a[1], 8ull * *count);
@@ -52,18 +52,18 @@ static int fd_write(struct guest *g, const uint32_t *a) {
   const uint8_t *v = pieces(g, a, &count);
   if (!v) return FAULT;
   for (uint32_t i = 0; i < count; total += u32(v + 8 * i++ + 4))
-    append(&g->box->captured[fd - 1], g->box->program->plan->max_output, g->memory + u32(v + 8 * i), u32(v + 8 * i + 4));
+    append(&g->instance->captured[fd - 1], g->instance->program->plan->max_output, g->memory + u32(v + 8 * i), u32(v + 8 * i + 4));
   return put(g, a[3], total, 4);
 }
 
 static int fd_read(struct guest *g, const uint32_t *a) {
   uint32_t count;
   if (a[0]) return BADF;
-  return pieces(g, a, &count) ? put(g, a[3], 0, 4) : FAULT; /* it is at its end */
+  return pieces(g, a, &count) ? put(g, a[3], 0, 4) : FAULT; /* stdin is empty */
 }
 
 static uint64_t guest_ns(const struct guest *g, uint32_t clock) {
-  return clock == MONOTONIC ? now_ns() - g->box->began_ns : clock_ns(CLOCK_REALTIME);
+  return clock == MONOTONIC ? now_ns() - g->instance->began_ns : clock_ns(CLOCK_REALTIME);
 }
 
 static int put_time(const struct guest *g, uint32_t clock, uint32_t to, uint64_t ns) {
@@ -73,7 +73,7 @@ static int put_time(const struct guest *g, uint32_t clock, uint32_t to, uint64_t
 static int clock_time_get(struct guest *g, const uint32_t *a) { return put_time(g, a[0], a[2], guest_ns(g, a[0])); }
 static int clock_res_get(struct guest *g, const uint32_t *a) { return put_time(g, a[0], a[1], 1); }
 
-/* Sleeps until the first clock fires. Streams are always ready. */
+/* Sleep until the first clock fires. Streams are always ready. */
 static int poll_oneoff(struct guest *g, const uint32_t *a) {
   uint32_t from = a[0], to = a[1], count = a[2], fired = 0;
   uint64_t delay[MOST_SUBSCRIPTIONS], wait = UINT64_MAX;
@@ -91,7 +91,7 @@ static int poll_oneoff(struct guest *g, const uint32_t *a) {
     wait = smaller(wait, delay[i]);
   }
   if (wait) {
-    uint64_t now = now_ns(), deadline = g->box->deadline_ns;
+    uint64_t now = now_ns(), deadline = g->instance->deadline_ns;
     sleep_ns(deadline > now ? smaller(wait, deadline - now) : 0);
     if (is_late(g)) return 0;
   }
@@ -117,7 +117,7 @@ static int random_get(struct guest *g, const uint32_t *a) {
   return 0;
 }
 
-/* A character of UTF-16 with `left` bytes to come, of which it takes `used`; what is none becomes U+FFFD. */
+/* Decode a character of UTF-16 from `left` bytes; `used` is set to its size. Invalid units become U+FFFD. */
 static uint32_t character(const uint8_t *from, uint32_t left, uint32_t *used) {
   uint32_t c = left < 2 ? 0xDC00 : from[0] | (uint32_t)from[1] << 8, low = left < 4 ? 0 : from[2] | (uint32_t)from[3] << 8;
   bool is_pair = c >= 0xD800 && c < 0xDC00 && low >= 0xDC00 && low < 0xE000, is_cut = left < 2 || (c >= 0xD800 && c < 0xDC00 && left < 4);
@@ -133,8 +133,8 @@ static char *utf8(uint32_t c, char *to) {
   return to;
 }
 
-/* Where the text at `from` ends once it is copied to `to`, or NULL where it lies outside: AssemblyScript's are UTF-16, their size before
-   them. No more than MOST_TEXT bytes are read. */
+/* Copy the string at `from` to `to`; returns its end, or NULL if it is outside the memory. AssemblyScript's strings are UTF-16, preceded
+   by their size. At most MOST_TEXT bytes are read. */
 static char *read_text(const struct guest *g, uint32_t from, char *to) {
   const uint8_t *size = from >= 4 ? at(g, from - 4, 4) : NULL;
   uint32_t left = size ? (uint32_t)smaller(u32(size), MOST_TEXT) : 0;
@@ -144,18 +144,18 @@ static char *read_text(const struct guest *g, uint32_t from, char *to) {
   return to;
 }
 
-/* The guest traps by itself right after. */
+/* The guest traps right after the call. */
 static int aborted(struct guest *g, const uint32_t *a) {
-  char text[4 * MOST_TEXT + 64], *end = read_text(g, a[0], text); /* a unit of two bytes becomes three at most */
+  char text[4 * MOST_TEXT + 64], *end = read_text(g, a[0], text); /* a unit of two bytes becomes at most three */
   if (end) end = read_text(g, a[1], stpcpy(end, " at "));
   if (end) end += sprintf(end, ":%u:%u", a[2], a[3]);
   else end = stpcpy(text, "abort");
-  g->box->captured[ABORTED].bytes = 0;
-  append(&g->box->captured[ABORTED], sizeof text, text, (uint64_t)(end - text));
+  g->instance->captured[ABORTED].bytes = 0;
+  append(&g->instance->captured[ABORTED], sizeof text, text, (uint64_t)(end - text));
   return 0;
 }
 
-/* Those of WASI return an errno, the other nothing. */
+/* WASI's functions return an errno, abort returns nothing. */
 static const struct function { const char *name, *kinds; bool is_wasi; int (*run)(struct guest *, const uint32_t *); } PROVIDED[] = {
   {"fd_write", "iiii", true, fd_write},
   {"fd_read", "iiii", true, fd_read},
@@ -171,14 +171,14 @@ static void *enter(void *data, void *caller, Raw *values, size_t count) {
   void *context = p_wasmtime_caller_context(caller);
   struct guest g = {p_wasmtime_context_get_data(context), NULL, 0};
   Extern memory;
-  uint32_t a[4]; /* no function looks at a parameter of 64 bits */
+  uint32_t a[4]; /* no function uses a 64-bit parameter */
   for (size_t i = 0; i < count && i < COUNT_OF(a); i++) a[i] = (uint32_t)values[i].i32;
   if (p_wasmtime_caller_export_get(caller, "memory", 6, &memory) && memory.kind == EXTERN_MEMORY) {
     g.memory = p_wasmtime_memory_data(context, &memory.of.memory);
     g.size = p_wasmtime_memory_data_size(context, &memory.of.memory);
   }
   int result = is_late(&g) ? 0 : f->run(&g, a);
-  if (g.box->late) return p_wasmtime_trap_new("late", 4);
+  if (g.instance->late) return p_wasmtime_trap_new("late", 4);
   if (f->is_wasi) values[0].i64 = result;
   return NULL;
 }
@@ -208,13 +208,13 @@ void *host_define(void *linker) {
   return error;
 }
 
-void host_hand_on(struct core_box *b) {
+void host_forward_output(struct core_instance *b) {
   const struct core_program *p = b->program;
   for (int i = 0; i < STREAMS; i++) {
     struct captured *c = &b->captured[i];
     bool goes = p->output && i != ABORTED;
     if (goes && c->bytes) p->output(p->data, i, c->data, c->bytes);
-    if (goes && c->dropped) p->output(p->data, i, NULL, c->dropped); /* no text: so many bytes are missing */
+    if (goes && c->dropped) p->output(p->data, i, NULL, c->dropped); /* without a text: the number of dropped bytes */
     free(c->data);
     *c = (struct captured){0};
   }

@@ -1,5 +1,5 @@
-/* The plan: what the planner (Python) says of a model, as one block of bytes (docs/architecture/plan.md). Numbers are
-   little-endian, offsets count from the block's start. `plan_check` proves once that every offset and count lies inside. */
+/* The plan of a model as one block of bytes, written by the planner in Python (docs/architecture/plan.md). Numbers are
+   little-endian, offsets are relative to the start of the block. `plan_check` checks once that all offsets and counts are inside. */
 #ifndef PORTALIS_PLAN_H
 #define PORTALIS_PLAN_H
 
@@ -12,23 +12,23 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
 enum { PLAN_VERSION = 2, MAX_MODULES = 4, MAX_LINKS = 1024, MAX_NAMES = 100000, MAX_STACK = 4 << 20, TYPE_BYTES = 13 };
-enum { KEEPS = 1, STATEFUL = 2, REWINDS_BOX = 4, JOINS = 8, HAS_HOST = 16, HAS_MEMORY = 32, EXACT = 64, SIGNALS = 128 };
+enum { KEEPS = 1, STATEFUL = 2, REWINDS_INSTANCE = 4, JOINS = 8, HAS_HOST = 16, HAS_MEMORY = 32, EXACT = 64, SIGNALS = 128 };
 
-struct span { uint32_t at, bytes; }; /* behind a text there is a NUL */
-struct plan_module { struct span code; uint32_t links, pad; }; /* machine code; how many of the links are its imports */
-struct plan_link { uint32_t module; struct span name; };       /* an export of a module that comes before */
+struct span { uint32_t at, bytes; }; /* a string has a NUL after it */
+struct plan_module { struct span code; uint32_t links, pad; }; /* machine code; number of links that are its imports */
+struct plan_link { uint32_t module; struct span name; };       /* an export of an earlier module */
 struct plan_tensor { struct span name; uint32_t dtype, item; int32_t rank; uint32_t optional, cores, pad; int64_t dims[MAX_RANK]; };
-struct plan_name { uint32_t function; struct span name; };     /* for backtraces, in the order of the functions */
+struct plan_name { uint32_t function; struct span name; };     /* for backtraces, sorted by function */
 
 struct plan {
   char magic[8];
   uint32_t version, bytes, flags, max_stack;
-  uint32_t modules, links, inputs, outputs, names, kept; /* kept by an executor: so many bytes, which come before the machine code */
+  uint32_t modules, links, inputs, outputs, names, kept; /* kept: number of bytes before the machine code, which an executor keeps */
   int64_t max_batch;
   uint64_t timeout_ns, max_memory, max_output;
-  uint64_t layouts;   /* sizes of wasmtime's structs, packed */
+  uint64_t struct_sizes;   /* sizes of wasmtime's structs, packed */
   struct span entry, initializer, configuration;
-  struct span more_time, own_limit, raise_memory, raise_output; /* advice; `own_limit` ends in the limit's seconds */
+  struct span more_time, own_limit, raise_memory, raise_output; /* remediations; `own_limit` ends with the limit in seconds */
   uint32_t modules_at, links_at, tensors_at, names_at;
 };
 
@@ -51,7 +51,7 @@ static inline bool plan_tensor_check(const struct plan_tensor *t) {
   return true;
 }
 
-/* Whether `bytes` bytes at `p`, which are aligned to 8, are a plan that may be used. */
+/* Whether `bytes` bytes at `p`, aligned to 8, are a valid plan. */
 static inline bool plan_check(const struct plan *p, size_t bytes) {
   if (bytes < sizeof *p || __builtin_memcmp(p->magic, "PORTPLAN", 8) || p->version != PLAN_VERSION || p->bytes != bytes) return false;
   if (p->modules < 3 || p->modules > MAX_MODULES || p->links > MAX_LINKS || p->names > MAX_NAMES) return false;

@@ -1,8 +1,8 @@
-/* Programs, and the slots that keep their idle instances. */
-#include "box.h"
+/* Programs, and the pools of their idle instances. */
+#include "instance.h"
 
 pthread_mutex_t core_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct core_slot *slots;
+static struct core_pool *pools;
 
 /* ---- machine code ---- */
 
@@ -16,14 +16,14 @@ static void *refuse(char *message, size_t room, const char *why) {
   return NULL;
 }
 
-/* Load modules from the plan `code`, or, without one, from what was loaded first, if by the process that forked this one off. By whoever
-   has `engines_lock`. */
+/* Load modules from the plan `code`. Without one, load them again from the modules that were loaded first, in the parent of a fork. The
+   caller holds `engines_lock`. */
 static bool code_load(struct core_program *p, bool on_demand, const struct plan *code, char *message, size_t room) {
   const struct plan *plan = p->plan;
   bool signals = plan->flags & SIGNALS;
   struct compiled made = {.engine = engine_for(plan->max_stack, signals, !on_demand && plan->max_memory <= slot_bytes(signals))};
   void *error = NULL;
-  if (!made.engine) return refuse(message, room, "wasmtime has no engine for it: memory is short, or host functions cannot be defined");
+  if (!made.engine) return refuse(message, room, "wasmtime cannot create an engine: out of memory, or host functions cannot be defined");
   for (uint32_t i = 0; i < plan->modules && !error; i++) {
     Bytes own = {0, NULL};
     if (code) own = (Bytes){plan_modules(code)[i].code.bytes, (char *)plan_at(code, plan_modules(code)[i].code.at)};
@@ -33,7 +33,7 @@ static bool code_load(struct core_program *p, bool on_demand, const struct plan 
   }
   if (!error) error = p_wasmtime_linker_instantiate_pre(made.engine->linker, made.module[0], &made.pre);
   if (error) {
-    told(error, message, room);
+    error_message(error, message, room);
     code_free(&made);
     return false;
   }
@@ -42,7 +42,7 @@ static bool code_load(struct core_program *p, bool on_demand, const struct plan 
   return true;
 }
 
-/* In a process that was forked off the code is loaded anew, for engines that are this process's. */
+/* In the child of a fork the code is loaded again, for the engines of this process. */
 const struct compiled *program_code(struct core_program *p, bool on_demand) {
   unsigned process = atomic_load(&core_forks);
   char why[64];
@@ -56,8 +56,9 @@ const struct compiled *program_code(struct core_program *p, bool on_demand) {
 
 struct core_program *core_load(const struct plan *plan, size_t bytes, void (*output)(void *, int, const char *, size_t), void *data,
                                char *message, size_t room) {
-  if (!plan_check(plan, bytes)) return refuse(message, room, "the plan is damaged, or of another version");
-  if (plan->layouts != core_layouts()) return refuse(message, room, "this wasmtime has other structs than the executor was built for");
+  if (!plan_check(plan, bytes)) return refuse(message, room, "the plan is damaged, or has a different version");
+  if (plan->struct_sizes != core_struct_sizes())
+    return refuse(message, room, "the structs of this wasmtime differ from those that the executor was built for");
   struct core_program *p = calloc(1, sizeof *p + plan->kept);
   if (!p) return refuse(message, room, "out of memory");
   p->plan = memcpy(p + 1, plan, plan->kept);
@@ -82,86 +83,86 @@ struct core_stats core_stats(const struct core_program *p) {
   return p->stats;
 }
 
-/* ---- slots ---- */
+/* ---- pools ---- */
 
-struct core_slot *core_slot_new(struct core_program *p) {
-  struct core_slot *s = calloc(1, sizeof *s);
+struct core_pool *core_pool_new(struct core_program *p) {
+  struct core_pool *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   HOLD(&core_lock);
   s->program = p;
-  s->next = slots;
-  return slots = s;
+  s->next = pools;
+  return pools = s;
 }
 
-/* Free instances that are no longer idle ones of a slot: not under `core_lock`. */
-static void free_all(struct core_box *b) { for (struct core_box *next; b; b = next) { next = b->next; core_release(b); } }
+/* Free instances that were removed from a pool. The caller does not hold `core_lock`. */
+static void free_all(struct core_instance *b) { for (struct core_instance *next; b; b = next) { next = b->next; core_release(b); } }
 
-static struct core_box *take_all(struct core_slot *s) {
+static struct core_instance *take_all(struct core_pool *s) {
   HOLD(&core_lock);
-  struct core_box *idle = s->idle;
+  struct core_instance *idle = s->idle;
   s->idle = NULL;
   return idle;
 }
 
-void core_slot_clear(struct core_slot *s) { free_all(take_all(s)); }
+void core_pool_clear(struct core_pool *s) { free_all(take_all(s)); }
 
-void core_slot_free(struct core_slot *s) {
-  struct core_slot **at = &slots;
-  core_slot_clear(s);
+void core_pool_free(struct core_pool *s) {
+  struct core_pool **at = &pools;
+  core_pool_clear(s);
   HOLD(&core_lock);
   while (*at != s) at = &(*at)->next;
   *at = s->next;
   free(s);
 }
 
-/* Whether the instance has a block for tensors of about this size. The adapter decides; this saves asking the wrong one. */
-static bool suits(const struct core_box *b, uint64_t bytes) {
+/* Whether the tensor block of the instance has about this size. The adapter decides; this check avoids calls of unfitting instances. */
+static bool fits(const struct core_instance *b, uint64_t bytes) {
   uint32_t flags = b->program->plan->flags;
-  if (flags & KEEPS || !(flags & REWINDS_BOX)) return true;
-  return bytes <= b->made_for && b->made_for - bytes <= greater(bytes, SPARE_BYTES);
+  if (flags & KEEPS || !(flags & REWINDS_INSTANCE)) return true;
+  return bytes <= b->input_bytes && b->input_bytes - bytes <= greater(bytes, SPARE_BYTES);
 }
 
-/* Takes the last one from a list that has some. */
-static struct core_box *drop_last(struct core_box **at) {
+/* Remove the last instance of a non-empty list. */
+static struct core_instance *drop_last(struct core_instance **at) {
   while ((*at)->next) at = &(*at)->next;
-  struct core_box *b = *at;
+  struct core_instance *b = *at;
   *at = NULL;
   return b;
 }
 
-/* The last one that suits; where none does, a new instance joins the few of other sizes, or takes the place of the oldest. */
-struct core_box *slot_take(struct core_slot *s, uint64_t bytes, uint64_t now) {
-  struct core_box **at = &s->idle;
+/* The most recently used instance that fits. If none fits: NULL while few instances of other sizes are idle, else the oldest. */
+struct core_instance *pool_take(struct core_pool *s, uint64_t bytes, uint64_t now) {
+  struct core_instance **at = &s->idle;
   HOLD(&core_lock);
   s->called_ns = now;
-  for (int others = 0; *at && !suits(*at, bytes); at = &(*at)->next)
-    if (++others == SIZES_KEPT) return drop_last(at);
-  struct core_box *b = *at;
+  for (int others = 0; *at && !fits(*at, bytes); at = &(*at)->next)
+    if (++others == MAX_IDLE_SIZES) return drop_last(at);
+  struct core_instance *b = *at;
   if (b) *at = b->next;
   return b;
 }
 
-static bool stays(const struct core_slot *s) { return !s->idle || s->program->plan->flags & STATEFUL; }
+static bool stays(const struct core_pool *s) { return !s->idle || s->program->plan->flags & STATEFUL; }
 
-/* The longest idle instance of the program that has not been called for longest. It is no longer in its slot. */
-static struct core_box *longest_idle(void) {
-  struct core_slot *found = NULL;
+/* Remove the longest idle instance of the least recently called program from its pool. */
+static struct core_instance *longest_idle(void) {
+  struct core_pool *found = NULL;
   HOLD(&core_lock);
-  for (struct core_slot *s = slots; s; s = s->next) if (!stays(s) && (!found || s->called_ns < found->called_ns)) found = s;
+  for (struct core_pool *s = pools; s; s = s->next) if (!stays(s) && (!found || s->called_ns < found->called_ns)) found = s;
   return found ? drop_last(&found->idle) : NULL;
 }
 
-bool slots_give_way(void) {
-  struct core_box *dropped = longest_idle();
+bool pools_evict_idle(void) {
+  struct core_instance *dropped = longest_idle();
   if (dropped) core_release(dropped);
   return dropped != NULL;
 }
 
-bool slots_rest(uint64_t now) {
-  struct core_box *dropped = NULL, **end = &dropped;
+bool pools_evict_unused(uint64_t now) {
+  struct core_instance *dropped = NULL, **end = &dropped;
   bool more = false;
   pthread_mutex_lock(&core_lock);
-  for (struct core_slot *s = slots; s; s = s->next) {
+  for (struct core_pool *s = pools; s; s = s->next) {
     bool rests = now >= s->called_ns + core_settings.rest_ns;
     more |= !stays(s) && !rests;
     if (stays(s) || !rests) continue;
@@ -174,4 +175,4 @@ bool slots_rest(uint64_t now) {
   return more;
 }
 
-void slots_fork(void) { for (struct core_slot *s = slots; s; s = s->next) s->idle = NULL; }
+void pools_after_fork(void) { for (struct core_pool *s = pools; s; s = s->next) s->idle = NULL; }

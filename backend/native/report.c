@@ -1,10 +1,10 @@
-/* What a model reports to Triton: errors, log lines, metrics, and what its guests write. */
-#include "shell.h"
+/* A model's reports to Triton: errors, log lines, metrics, and output of its guests. */
+#include "triton_layer.h"
 
 #include <stdarg.h>
 #include <unistd.h>
 
-enum { MOST_LINES = 1000 }; /* of a model's guests in a second */
+enum { MOST_LINES = 1000 }; /* maximum number of lines of a model's guests per second */
 
 #define FORMAT(text, format) do { \
     va_list arguments; \
@@ -31,18 +31,18 @@ void log_f(int level, const char *format, ...) {
 
 static const struct { int kind; const char *name, *text; double unit; } NAMED[METRICS] = { /* in the order of struct core_stats */
   {COUNTER, "wasm_calls", "Guest calls", 1},
-  {COUNTER, "wasm_traps", "Guest calls that ended in a trap", 1},
+  {COUNTER, "wasm_traps", "Guest calls that trapped", 1},
   {COUNTER, "wasm_timeouts", "Guest calls that were stopped at their deadline", 1},
-  {COUNTER, "wasm_instances_created", "Guest instances made", 1},
+  {COUNTER, "wasm_instances_created", "Guest instances created", 1},
   {COUNTER, "wasm_guest_seconds", "Wall time spent in guest calls", 1e9},
-  {GAUGE, "wasm_memory_high_water_bytes", "The largest linear memory that a guest had", 1},
+  {GAUGE, "wasm_memory_high_water_bytes", "Maximum linear memory of a guest", 1},
 };
 
-/* One family for all models: by its object Triton counts who uses a metric. A model and the one that replaces it have equal labels, and a
-   metric that each knew through a family of its own would be freed with the first of them, under the other's hands. */
+/* One family for all models, because Triton counts the users of a metric per family object. A model and its replacement have equal labels:
+   with separate families the first one to end would free the metric that the other still uses. */
 static MetricFamily *families[METRICS];
 static uint32_t users;
-static pthread_mutex_t families_lock = PTHREAD_MUTEX_INITIALIZER; /* Triton itself does not bear one who goes while another comes */
+static pthread_mutex_t families_lock = PTHREAD_MUTEX_INITIALIZER; /* Triton does not support concurrent creation and deletion */
 
 void metrics_new(struct model *m, const char *name, uint64_t version) {
   char number[24], process[24];
@@ -54,7 +54,7 @@ void metrics_new(struct model *m, const char *name, uint64_t version) {
   HOLD(&families_lock);
   for (int i = 0; i < METRICS; i++) {
     Error *error = users ? NULL : TRITONSERVER_MetricFamilyNew(&families[i], NAMED[i].kind, NAMED[i].name, NAMED[i].text);
-    if (error) families[i] = NULL; /* a server without metrics serves all the same */
+    if (error) families[i] = NULL; /* a server without metrics still serves */
     else if (families[i] && (error = TRITONSERVER_MetricNew(&m->metrics[i], families[i], labels, 3))) m->metrics[i] = NULL;
     drop(error);
   }
@@ -84,14 +84,14 @@ void metrics_send(struct model *m) {
   m->sent = now;
 }
 
-/* ---- what guests write ---- */
+/* ---- output of guests ---- */
 
-static void say_dropped(struct model *m) {
+static void report_dropped(struct model *m) {
   if (m->dropped) log_f(LOG_INFO, "wasm model %s: %lu more lines of the guest were dropped", m->name, m->dropped);
   m->dropped = 0;
 }
 
-/* Logs at most MOST_LINES in a second, and counts the others. */
+/* Log at most MOST_LINES per second, and count the others. */
 static void say_line(struct model *m, int stream, const char *text, size_t bytes) {
   char line[TEXT_LINE];
   if (m->lines++ >= MOST_LINES) { m->dropped++; return; }
@@ -99,14 +99,14 @@ static void say_line(struct model *m, int stream, const char *text, size_t bytes
   log_f(LOG_INFO, "wasm model %s: %s: %s", m->name, stream == STDERR ? "stderr" : "stdout", line);
 }
 
-/* The lines of one stream of a call; without a text, how many bytes of it were not kept. */
+/* Log the lines of one stream of a call; without a text, the number of bytes that were dropped. */
 void report_output(void *data, int stream, const char *text, size_t bytes) {
   struct model *m = data;
   const struct plan *p = m->plan;
   uint64_t second = now_ns() / 1000000000u;
   char more[256];
   HOLD(&m->lock);
-  if (second != m->second) { say_dropped(m); m->lines = 0; m->second = second; }
+  if (second != m->second) { report_dropped(m); m->lines = 0; m->second = second; }
   bool was_full = m->lines >= MOST_LINES;
   if (!text) {
     snprintf(more, sizeof more, "... %zu more bytes were dropped (%s is %lu)", bytes, plan_at(p, p->raise_output.at), p->max_output);
@@ -120,13 +120,13 @@ void report_output(void *data, int stream, const char *text, size_t bytes) {
     text += n;
     bytes -= n;
   }
-  if (!was_full) say_dropped(m); /* what comes after is said with the next second's first line, or at the end */
+  if (!was_full) report_dropped(m); /* later drops are reported with the first line of the next second, or at the end */
 }
 
 void report_end(struct model *m) {
   struct core_stats s = core_stats(m->program);
   metrics_send(m);
-  say_dropped(m);
+  report_dropped(m);
   log_f(LOG_INFO, "wasm model %s: unloaded after %lu guest calls (%lu traps, %lu timeouts) in %.3f s; "
                   "%lu instances, memory at most %lu bytes",
         m->name, s.calls, s.traps, s.timeouts, (double)s.guest_ns / 1e9, s.instances, s.high_water);

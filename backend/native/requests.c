@@ -1,40 +1,40 @@
-/* One execution: Triton's requests become calls of the core, and what comes of them responses. Requests whose shapes allow it are
-   joined into one call along axis 0; where that fails each is run alone, so that a request fails by itself (as `batch/batch.py` does). */
-#include "shell.h"
+/* One execution: converts Triton's requests to calls of the core, and the results to responses. Requests with matching shapes are joined
+   into one call along axis 0. If it fails, each runs alone, so that an error affects only its own request (as in `batch/batch.py`). */
+#include "triton_layer.h"
 
 #include <sched.h>
 
 #define INVALID(...) error_f(ERROR_INVALID_ARG, __VA_ARGS__)
-#define SHORTEST_NS 10000000u                      /* of a try */
-enum { TRIES = 4, MOST_THREADS = 64, ALONE = -1 }; /* one part in so many of a time limit is for all short tries together */
+#define SHORTEST_NS 10000000u                      /* minimum length of a try */
+enum { TRIES = 4, MOST_THREADS = 64, ALONE = -1 }; /* TRIES: all short tries together take 1/TRIES of a time limit */
 
-struct copy { struct copy *next; uint64_t data[]; }; /* of an input that lay in GPU memory */
+struct copy { struct copy *next; uint64_t data[]; }; /* a copy of an input in GPU memory */
 
 struct job {
-  Request *request;                 /* NULL: it was answered */
+  Request *request;                 /* NULL: the response was sent */
   Response *response;
   Error *error;
   struct core_tensor *in;           /* with their pieces */
-  uint64_t timeout_ns, patience_ns; /* of the guest; of the request, 0 without */
+  uint64_t timeout_ns, patience_ns; /* of the guest; of the request in Triton's queue, 0: none */
   int64_t rows;                     /* in a joined call, or ALONE */
-  struct job *next, *last;          /* of its group; of the first one, the last */
-  int64_t total;                    /* of the first one: the group's rows */
+  struct job *next, *last;          /* next: in its group; last: of the group, in its first job */
+  int64_t total;                    /* in the first job: rows of the group */
 };
 
 struct batch {
-  struct core_slot *slot;
+  struct core_pool *pool;
   const struct plan *plan;
   ModelInstance *triton;
   struct copy *copies;
-  uint64_t began_ns, first_ns, last_ns, rows; /* when the first guest call began to compute, and the last ended; rows that went well */
-  pthread_mutex_t lock;                       /* of those */
+  uint64_t began_ns, first_ns, last_ns, rows; /* begin of the first guest call, end of the last; rows without an error */
+  pthread_mutex_t lock;                       /* guards them */
 };
 
 /* ---- requests ---- */
 
 static Error *read_parameter(struct job *job, const char *key, int type, const void *value) {
   char shown[160] = "no number", *end;
-  if (strcmp(key, "wasm.timeout_ms")) return INVALID("request parameter %.128s is unknown: a request may set wasm.timeout_ms", key);
+  if (strcmp(key, "wasm.timeout_ms")) return INVALID("request parameter %.128s is unknown: a request can set wasm.timeout_ms", key);
   if (type == PARAMETER_INT) snprintf(shown, sizeof shown, "%ld", *(const int64_t *)value);
   else if (type == PARAMETER_DOUBLE) snprintf(shown, sizeof shown, "%.17g", *(const double *)value);
   else if (type == PARAMETER_BOOL) snprintf(shown, sizeof shown, "%s", *(const bool *)value ? "true" : "false");
@@ -78,7 +78,7 @@ static Error *read_piece(struct batch *b, Input *input, uint32_t number, const c
   b->copies = copy;
   piece->data = (uint8_t *)copy->data;
   const char *wrong = gpu_read(copy->data, data, piece->bytes, device);
-  return wrong ? INVALID("input '%s' is in GPU memory, and %s: send it from the host's memory", name, wrong) : NULL;
+  return wrong ? INVALID("input '%s' is in GPU memory, and %s: send it from host memory", name, wrong) : NULL;
 }
 
 static Error *read_input(struct batch *b, struct core_tensor *t, Input *input, uint32_t i) {
@@ -88,21 +88,21 @@ static Error *read_input(struct batch *b, struct core_tensor *t, Input *input, u
   uint32_t rank, buffers;
   int dtype;
   TRY(TRITONBACKEND_InputProperties(input, NULL, &dtype, &dims, &rank, &t->bytes, &buffers));
-  if (dtype != (int)s->dtype) return INVALID("input '%s' has another data type than the model's", name);
+  if (dtype != (int)s->dtype) return INVALID("input '%s' has a different data type than the model's input", name);
   uint64_t bytes = s->item;
   for (uint32_t k = 0; k < rank; k++) {
     if (dims[k] < 0 || __builtin_mul_overflow(bytes, (uint64_t)dims[k], &bytes))
-      return INVALID("input '%s' has an impossible shape", name);
+      return INVALID("input '%s' has an invalid shape", name);
     if (k < MAX_OUT_RANK) t->dims[k] = dims[k];
   }
-  t->rank = (int32_t)rank - (!s->rank && rank && dims[rank - 1] == 1); /* a scalar is a vector of one in Triton */
+  t->rank = (int32_t)rank - (!s->rank && rank && dims[rank - 1] == 1); /* in Triton a scalar is a vector of one element */
   if (dtype != TYPE_BYTES && bytes != t->bytes) return INVALID("input '%s' has %lu bytes, but its shape %lu", name, t->bytes, bytes);
   if (!(t->piece = malloc((buffers + 1) * sizeof *t->piece))) return error_f(ERROR_UNAVAILABLE, "out of memory");
   for (; t->pieces < buffers; t->pieces++) TRY(read_piece(b, input, t->pieces, name, &t->piece[t->pieces]));
   return NULL;
 }
 
-/* Why a request is not to be run any more. */
+/* The error of a request that expired or was cancelled while it waited. */
 static Error *outlived(const struct batch *b, const struct job *job) {
   bool cancelled = false;
   if (job->patience_ns && now_ns() - b->began_ns > job->patience_ns)
@@ -127,12 +127,12 @@ static Error *read_request(struct batch *b, struct job *job) {
     TRY(read_input(b, &job->in[i], input, i));
     taken++;
   }
-  return taken == count ? NULL : INVALID("the request has inputs that the model does not have");
+  return taken == count ? NULL : INVALID("the request has unknown inputs");
 }
 
 /* ---- groups ---- */
 
-/* The rows that all inputs of a request share along their first axis; ALONE where it has to run so. */
+/* The number of rows of all inputs of a request along axis 0; ALONE if it cannot be joined. */
 static int64_t rows_of(const struct plan *p, const struct job *job) {
   int64_t rows = ALONE;
   int32_t loops = -1;
@@ -140,7 +140,7 @@ static int64_t rows_of(const struct plan *p, const struct job *job) {
     const struct core_tensor *t = &job->in[i];
     if (t->rank < 0) continue;
     if (t->rank < 1 || t->rank > MAX_RANK || (rows >= 0 && t->dims[0] != rows)) return ALONE;
-    if (!(p->flags & EXACT)) { /* axis 0 has to be a loop dimension in all of them */
+    if (!(p->flags & EXACT)) { /* axis 0 must be a loop dimension of all of them */
       int32_t mine = t->rank - (int32_t)plan_tensors(p)[i].cores;
       if (mine < 1 || (loops >= 0 && mine != loops)) return ALONE;
       loops = mine;
@@ -160,7 +160,7 @@ static bool joinable(const struct plan *p, const struct job *first, const struct
   return true;
 }
 
-/* Fills `queue` with the first of each group that is to be one guest call; how many there are. */
+/* Fill `queue` with the first job of each group, which is one guest call; returns the number of groups. */
 static uint32_t group(const struct plan *p, struct job *jobs, uint32_t count, struct job **queue) {
   uint32_t groups = 0;
   for (struct job *job = jobs; job < jobs + count; job++) {
@@ -204,11 +204,11 @@ static Error *make_output(const struct batch *b, struct job *job, uint32_t i, co
   TRY(TRITONBACKEND_OutputBuffer(made, (void **)&piece->data, piece->bytes, &type, &device));
   if (type != MEMORY_GPU) return NULL;
   piece->data = NULL;
-  return error_f(ERROR_UNSUPPORTED, "output '%s' is wanted in GPU memory, to which this backend does not write: ask for the host's memory",
+  return error_f(ERROR_UNSUPPORTED, "output '%s' is requested in GPU memory, which this backend does not write: request host memory",
                  name);
 }
 
-/* A response with room for the outputs that were asked for. Those of a joined call have `step` pieces each. */
+/* Create a response with buffers for the requested outputs. In a joined call each output has `step` pieces. */
 static Error *make_response(const struct batch *b, struct job *job, const struct core_tensor *out, struct core_piece *pieces,
                             uint32_t step) {
   uint32_t asked;
@@ -228,7 +228,7 @@ static void forget_response(struct job *job) {
   job->response = NULL;
 }
 
-static void answer(struct batch *b, struct job *job, uint64_t first_ns, uint64_t last_ns) {
+static void send_response(struct batch *b, struct job *job, uint64_t first_ns, uint64_t last_ns) {
   bool well = !job->error;
   if (!well) forget_response(job);
   Error *failed = job->response ? NULL : TRITONBACKEND_ResponseNew(&job->response, job->request);
@@ -240,17 +240,17 @@ static void answer(struct batch *b, struct job *job, uint64_t first_ns, uint64_t
   job->request = NULL;
 }
 
-static void answer_error(struct batch *b, struct job *job, Error *error) {
+static void send_error(struct batch *b, struct job *job, Error *error) {
   uint64_t now = now_ns();
   job->error = error;
-  answer(b, job, now, now);
+  send_response(b, job, now, now);
 }
 
 /* ---- calls ---- */
 
 #define EACH(job, first) (struct job *job = first; job; job = job->next)
 
-/* The inputs of a group, joined: `tensors`, whose pieces are put into `pieces`. */
+/* Join the inputs of a group in `tensors`; their pieces are stored in `pieces`. */
 static void join(uint32_t inputs, struct job *first, struct core_tensor *tensors, struct core_piece *pieces) {
   for (uint32_t i = 0; i < inputs; i++) {
     struct core_tensor *t = &tensors[i];
@@ -267,7 +267,7 @@ static void join(uint32_t inputs, struct job *first, struct core_tensor *tensors
   }
 }
 
-/* Bytes of the next `count` elements of serialised BYTES, which the adapter has counted. */
+/* The size of the next `count` elements of serialized BYTES, which the adapter has counted. */
 static uint64_t span_of(const uint8_t *data, uint64_t bytes, uint64_t count) {
   uint64_t at = 0;
   while (count-- && bytes - at >= 4) {
@@ -279,7 +279,7 @@ static uint64_t span_of(const uint8_t *data, uint64_t bytes, uint64_t count) {
   return at;
 }
 
-/* Each request's share of an output: `pieces`, one for each. False where the shares are not the whole. */
+/* Split an output into `pieces`, one per request. False if they do not cover the output. */
 static bool share(struct job *first, const struct plan_tensor *s, struct core_tensor *t, struct core_piece *pieces) {
   uint64_t from = 0, each = 1;
   t->piece = pieces;
@@ -295,15 +295,15 @@ static bool share(struct job *first, const struct plan_tensor *s, struct core_te
   return from == t->bytes;
 }
 
-/* Make the responses of a group, and have the outputs copied into them. */
+/* Create the responses of a group, and copy the outputs to them. */
 static int32_t respond(const struct batch *b, struct job *first, uint32_t count, struct core_call *c, struct core_piece *pieces) {
   const struct plan_tensor *specs = plan_tensors(b->plan) + b->plan->inputs;
   for (uint32_t i = 0; i < b->plan->outputs; i++) {
     if (share(first, &specs[i], &c->out[i], pieces + (uint64_t)i * count)) continue;
     core_abort(c);
-    return fail(c, INTERNAL, "the adapter gives a joined output a false shape");
+    return fail(c, INTERNAL, "the adapter reports a joined output with an invalid shape");
   }
-  if (count == 1) first->rows = ALONE; /* the output's own shape is its */
+  if (count == 1) first->rows = ALONE; /* its response has the output's own shape */
   for EACH(job, first) job->error = make_response(b, job, c->out, pieces++, count);
   return core_end(c);
 }
@@ -316,7 +316,7 @@ static void note(struct batch *b, const struct core_call *c, int32_t kind) {
   if (!kind) b->rows += t->rank > 0 && b->plan->max_batch > 0 ? (uint64_t)t->dims[0] : 1;
 }
 
-/* One guest call for a group, which is answered if it went well. */
+/* Run one guest call for a group; send its responses if it succeeds. */
 static int32_t run(struct batch *b, struct job *first, uint64_t timeout_ns, struct core_call *c) {
   uint32_t count = 0, pieces = 0, inputs = b->plan->inputs, outputs = b->plan->outputs;
   for EACH(job, first) {
@@ -328,7 +328,7 @@ static int32_t run(struct batch *b, struct job *first, uint64_t timeout_ns, stru
   if (!c->in) return fail(c, CORE_BUSY, "out of memory");
   struct core_piece *all = (struct core_piece *)((char *)c->in + tensor_bytes);
   c->out = c->in + inputs;
-  c->slot = b->slot;
+  c->pool = b->pool;
   c->timeout_ns = timeout_ns;
   join(inputs, first, c->in, all);
   int32_t kind = core_begin(c);
@@ -337,7 +337,7 @@ static int32_t run(struct batch *b, struct job *first, uint64_t timeout_ns, stru
   if (!c->ended_ns) c->ended_ns = now_ns();
   note(b, c, kind);
   for EACH(job, first) {
-    if (!kind) { answer(b, job, c->started_ns, c->ended_ns); continue; }
+    if (!kind) { send_response(b, job, c->started_ns, c->ended_ns); continue; }
     drop(job->error);
     job->error = NULL;
     forget_response(job);
@@ -357,12 +357,13 @@ static void *run_some_late(void *data) {
     struct job *job = l->jobs[i];
     Error *error = outlived(l->batch, job);
     if (!error && run(l->batch, job, job->timeout_ns, &c)) error = error_of(l->batch->plan, &c);
-    if (error) answer_error(l->batch, job, error);
+    if (error) send_error(l->batch, job, error);
   }
   return NULL;
 }
 
-/* What outlasted its try comes last, each with its whole time, side by side on the CPUs: no good request waits for endless ones. */
+/* Run the jobs that exceeded their try, each with its full time limit, in parallel on the CPUs: a good request does not wait for endless
+   ones. */
 static void run_late(struct batch *b, struct job **jobs, uint32_t count) {
   struct late l = {b, jobs, count, 0};
   pthread_t threads[MOST_THREADS];
@@ -374,18 +375,18 @@ static void run_late(struct batch *b, struct job **jobs, uint32_t count) {
   while (started) pthread_join(threads[--started], NULL);
 }
 
-/* What comes of a group that failed: it is run again request by request at the end of `queue`, or answered. */
+/* Handle a failed group: append its requests to `queue` to run one by one, or send the error. */
 static void sort(struct batch *b, struct job *first, const struct core_call *c, struct job **queue, uint32_t *count) {
-  bool again = first->next && c->kind != CORE_BUSY; /* which none of them causes: one after the other would wait for the same */
+  bool again = first->next && c->kind != CORE_BUSY; /* not caused by a request: each would wait for the same capacity */
   for (struct job *job = first, *next; job; job = next) {
     next = job->next;
     job->next = NULL;
     if (again) queue[(*count)++] = job;
-    else answer_error(b, job, error_of(b->plan, c));
+    else send_error(b, job, error_of(b->plan, c));
   }
 }
 
-/* Runs the groups in `queue`. After the first timeout those that are left get short tries, which cost a part of one time limit in all. */
+/* Run the groups in `queue`. After the first timeout the remaining ones get short tries, which together take a part of one time limit. */
 static void run_groups(struct batch *b, struct job **queue, uint32_t count, struct job **late) {
   struct core_call c;
   uint32_t lates = 0;
@@ -394,7 +395,7 @@ static void run_groups(struct batch *b, struct job **queue, uint32_t count, stru
   for (uint32_t g = 0; g < count; g++) {
     struct job *first = queue[g];
     Error *gone = g && !first->next ? outlived(b, first) : NULL;
-    if (gone) { answer_error(b, first, gone); continue; }
+    if (gone) { send_error(b, first, gone); continue; }
     uint64_t whole = first->timeout_ns, began = now_ns();
     uint64_t limit = tries ? smaller(whole, greater(SHORTEST_NS, tries_ns / (count - g))) : whole;
     int32_t kind = run(b, first, limit, &c);
@@ -406,19 +407,19 @@ static void run_groups(struct batch *b, struct job **queue, uint32_t count, stru
   if (lates) run_late(b, late, lates);
 }
 
-Error *execute(struct model *m, struct core_slot *slot, ModelInstance *triton, Request **requests, uint32_t count) {
-  struct batch b = {slot, m->plan, triton, .began_ns = now_ns(), .lock = PTHREAD_MUTEX_INITIALIZER};
+Error *execute(struct model *m, struct core_pool *pool, ModelInstance *triton, Request **requests, uint32_t count) {
+  struct batch b = {pool, m->plan, triton, .began_ns = now_ns(), .lock = PTHREAD_MUTEX_INITIALIZER};
   uint64_t inputs = (uint64_t)count * b.plan->inputs;
-  /* the queue has each job at most twice, in its group and alone; then come the late ones */
+  /* the queue contains each job at most twice, in its group and alone; the late ones follow */
   struct job *jobs = calloc(1, count * (sizeof *jobs + 3 * sizeof(struct job *)) + inputs * sizeof(struct core_tensor));
-  if (!jobs) return error_f(ERROR_UNAVAILABLE, "out of memory"); /* Triton keeps the requests then, and answers them */
+  if (!jobs) return error_f(ERROR_UNAVAILABLE, "out of memory"); /* then Triton owns the requests, and responds to them */
   struct core_tensor *tensors = (struct core_tensor *)(jobs + count);
   struct job **queue = (struct job **)(tensors + inputs);
   for (uint32_t j = 0; j < count; j++) {
     jobs[j].request = requests[j];
     jobs[j].in = tensors + (uint64_t)j * b.plan->inputs;
     Error *wrong = read_request(&b, &jobs[j]);
-    if (wrong) answer_error(&b, &jobs[j], wrong);
+    if (wrong) send_error(&b, &jobs[j], wrong);
   }
   run_groups(&b, queue, group(b.plan, jobs, count, queue), queue + 2 * (uint64_t)count);
   if (b.rows) drop(TRITONBACKEND_ModelInstanceReportBatchStatistics(triton, b.rows, b.began_ns, b.first_ns, b.last_ns, now_ns()));

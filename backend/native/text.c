@@ -1,17 +1,17 @@
-/* Text that leaves the server: bounded, and without control characters but newlines, as `messages.py` has it. */
-#include "shell.h"
+/* Text that leaves the server: truncated, and without control characters except newlines, as in `messages.py`. */
+#include "triton_layer.h"
 
 enum { MOST = 4096, ROOM = MOST - 80 };
 
-/* What is not printed: control characters but newlines, spaces but the common one, format characters (which forge lines or turn text
-   around), private use. */
+/* Characters that are not printable: control characters except newlines, spaces except U+0020, format characters (which forge lines or
+   reverse text), private use. */
 static const struct { uint32_t first, last; } HIDDEN[] = {
   {0, 0x9}, {0xB, 0x1F}, {0x7F, 0xA0}, {0xAD, 0xAD}, {0x600, 0x605}, {0x61C, 0x61C}, {0x6DD, 0x6DD}, {0x70F, 0x70F}, {0x890, 0x891},
   {0x8E2, 0x8E2}, {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000},
   {0xD800, 0xF8FF}, {0xFEFF, 0xFEFF}, {0xFFF0, 0xFFFB}, {0xFFFE, 0xFFFF}, {0x110BD, 0x110BD}, {0x110CD, 0x110CD}, {0x13430, 0x1343F},
   {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0x10FFFF}};
 
-/* The character at `s`, of `left` bytes, and its length; 0 where it is no UTF-8. */
+/* Decode the character at `s`, of `left` bytes, and its length; 0 if it is not UTF-8. */
 static size_t character(const unsigned char *s, size_t left, uint32_t *c) {
   static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
   size_t n = *s < 0x80 ? 1 : *s >= 0xC2 && *s < 0xE0 ? 2 : *s >= 0xE0 && *s < 0xF0 ? 3 : *s >= 0xF0 && *s < 0xF5 ? 4 : 0;
@@ -29,7 +29,7 @@ static int is_hidden(uint32_t c) {
   return 0;
 }
 
-/* Appends what stands for the character at `s`; how many bytes of it are used up. `to` has room for ten bytes more. */
+/* Append the character at `s`, escaped if necessary; returns the number of bytes read. `to` has space for ten more bytes. */
 static size_t escape(const unsigned char *s, size_t left, char *to, size_t *used) {
   uint32_t c;
   size_t n = character(s, left, &c);
@@ -48,11 +48,11 @@ size_t text_plain(const char *from, size_t bytes, char *to) {
   for (; at < bytes; count++) at += escape(s + at, bytes - at, whole, &used);
   if (used <= MOST) { memcpy(to, whole, used); to[used] = 0; return used; }
   size_t head = ROOM * 3 / 4, tail = used - ROOM / 4;
-  while (head && ((unsigned char)whole[head] & 0xC0) == 0x80) head--; /* whole characters */
+  while (head && ((unsigned char)whole[head] & 0xC0) == 0x80) head--; /* at a character boundary */
   while (tail < used && ((unsigned char)whole[tail] & 0xC0) == 0x80) tail++;
   memcpy(to, whole, head);
-  int n = count < 1000 ? sprintf(to + head, "\n... (the middle of %zu characters is left out) ...\n", count)
-                       : sprintf(to + head, "\n... (the middle of %zu,%03zu characters is left out) ...\n", count / 1000, count % 1000);
+  int n = count < 1000 ? sprintf(to + head, "\n... (the middle of %zu characters is omitted) ...\n", count)
+                       : sprintf(to + head, "\n... (the middle of %zu,%03zu characters is omitted) ...\n", count / 1000, count % 1000);
   memcpy(to + head + n, whole + tail, used - tail);
   used = head + (size_t)n + used - tail;
   to[used] = 0;

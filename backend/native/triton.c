@@ -1,8 +1,8 @@
-/* What Triton calls: the life of models and instances. A model is native, or runs in Triton's Python backend (refer.c). */
-#include "shell.h"
+/* Triton's backend API: lifecycle of models and instances. A model is native, or runs in Triton's Python backend (python_backend.c). */
+#include "triton_layer.h"
 
 char folder[1024];
-static bool is_old; /* the server: its backend API lacks functions that native models need */
+static bool is_old; /* whether the server's backend API lacks functions that native models need */
 
 static struct model *native(Model *triton) {
   struct model *m = NULL;
@@ -29,8 +29,8 @@ EXPORT Error *TRITONBACKEND_Initialize(Backend *backend) {
 }
 
 EXPORT Error *TRITONBACKEND_Finalize(Backend *backend) {
-  helper_end();
-  return refer_end(backend);
+  planner_end();
+  return python_backend_end(backend);
 }
 
 EXPORT Error *TRITONBACKEND_GetBackendAttribute(Backend *backend, BackendAttribute *attributes) {
@@ -46,21 +46,21 @@ static void model_free(struct model *m) {
   free(m);
 }
 
-/* Fills a model from the helper's answer: the path of wasmtime's library, NUL, zeros up to a multiple of 8, and the plan. */
-static Error *model_load(struct model *m, const struct answer *a) {
+/* Initialize a model from the planner's response: the path of wasmtime's library, NUL, zeros up to a multiple of 8, and the plan. */
+static Error *model_load(struct model *m, const struct plan_response *a) {
   char why[1024];
   uint64_t skip = (strlen(a->text) + 8) & ~7ull;
   const struct plan *plan = (const struct plan *)(a->text + skip);
   const char *wrong = core_open(a->text);
-  if (!wrong && skip >= a->bytes) wrong = "the planner's answer is damaged";
+  if (!wrong && skip >= a->bytes) wrong = "the planner's response is damaged";
   if (!wrong && !(m->program = core_load(plan, a->bytes - skip, report_output, m, why, sizeof why))) wrong = why;
   if (wrong) return error_f(ERROR_UNSUPPORTED, "%s", wrong);
   m->plan = core_plan(m->program);
   return NULL;
 }
 
-/* Asks the helper for a plan. `insists`: the configuration allows no other engine. */
-static Error *ask(Model *triton, uint64_t version, bool completes, struct answer *answer, bool *insists) {
+/* Request a plan from the planner process. `insists`: the configuration requires the native engine. */
+static Error *ask(Model *triton, uint64_t version, bool completes, struct plan_response *response, bool *insists) {
   const char *location, *config;
   int type;
   size_t bytes;
@@ -68,13 +68,13 @@ static Error *ask(Model *triton, uint64_t version, bool completes, struct answer
   TRY(TRITONBACKEND_ModelRepository(triton, &type, &location));
   TRY(TRITONBACKEND_ModelConfig(triton, 1, &message));
   Error *error = TRITONSERVER_MessageSerializeToJson(message, &config, &bytes);
-  char *question = error ? NULL : malloc(bytes + strlen(location) + 64);
-  if (question) {
-    int n = sprintf(question, "%lu %d %s\n%.*s", version, completes, location, (int)bytes, config);
-    *insists = strstr(strchr(question, '\n'), "\"wasm.engine\":{\"string_value\":\"native\"}") != NULL;
-    error = helper_ask(question, (size_t)n, answer);
+  char *request = error ? NULL : malloc(bytes + strlen(location) + 64);
+  if (request) {
+    int n = sprintf(request, "%lu %d %s\n%.*s", version, completes, location, (int)bytes, config);
+    *insists = strstr(strchr(request, '\n'), "\"wasm.engine\":{\"string_value\":\"native\"}") != NULL;
+    error = planner_request(request, (size_t)n, response);
   } else if (!error) error = error_f(ERROR_UNAVAILABLE, "out of memory");
-  free(question);
+  free(request);
   drop(TRITONSERVER_MessageDelete(message));
   return error;
 }
@@ -88,10 +88,10 @@ static Error *configure(Model *triton, const struct plan *p) {
   return error;
 }
 
-/* Loads a model natively. ERROR_UNSUPPORTED: it may run in Triton's Python backend. */
+/* Load a model natively. ERROR_UNSUPPORTED: it can run in Triton's Python backend. */
 static Error *start(Model *triton, struct model *m, uint64_t version, bool *insists) {
   bool completes;
-  struct answer a;
+  struct plan_response a;
   if (is_old) return error_f(ERROR_UNSUPPORTED, "this server's backend API is older than 1.17");
   TRY(TRITONBACKEND_ModelAutoCompleteConfig(triton, &completes));
   TRY(ask(triton, version, completes, &a, insists));
@@ -101,9 +101,9 @@ static Error *start(Model *triton, struct model *m, uint64_t version, bool *insi
   return error || !completes ? error : configure(triton, m->plan);
 }
 
-static Error *refer(Model *triton, const char *name, const char *why) {
+static Error *serve_in_python(Model *triton, const char *name, const char *why) {
   log_f(LOG_INFO, "wasm model %s: runs in Triton's Python backend: %.4000s", name, why);
-  Error *error = refer_model(triton), *both = NULL;
+  Error *error = python_backend_model(triton), *both = NULL;
   if (error)
     both = error_f(TRITONSERVER_ErrorCode(error), "%.3000s (it is not run natively: %.3000s)", TRITONSERVER_ErrorMessage(error), why);
   drop(error);
@@ -126,17 +126,17 @@ EXPORT Error *TRITONBACKEND_ModelInitialize(Model *triton) {
     log_f(LOG_INFO, "wasm model %s: native, loaded in %.1f ms", m->name, (double)(now_ns() - began) / 1e6);
     return NULL;
   }
-  Error *told = TRITONSERVER_ErrorCode(error) == ERROR_UNSUPPORTED && !insists
-                  ? refer(triton, m->name, TRITONSERVER_ErrorMessage(error))
+  Error *result = TRITONSERVER_ErrorCode(error) == ERROR_UNSUPPORTED && !insists
+                  ? serve_in_python(triton, m->name, TRITONSERVER_ErrorMessage(error))
                   : error_f(TRITONSERVER_ErrorCode(error), "wasm model %s: %.7000s", m->name, TRITONSERVER_ErrorMessage(error));
   drop(error);
   model_free(m);
-  return told;
+  return result;
 }
 
 EXPORT Error *TRITONBACKEND_ModelFinalize(Model *triton) {
   struct model *m = native(triton);
-  if (!m) return refer_model_end(triton);
+  if (!m) return python_backend_model_end(triton);
   report_end(m);
   metrics_free(m);
   model_free(m);
@@ -148,29 +148,29 @@ EXPORT Error *TRITONBACKEND_ModelFinalize(Model *triton) {
 EXPORT Error *TRITONBACKEND_ModelInstanceInitialize(ModelInstance *triton) {
   struct model *m = model_of(triton);
   int kind = KIND_CPU;
-  if (!m) return refer_instance(triton);
-  struct core_slot *slot = core_slot_new(m->program);
-  if (!slot) return error_f(ERROR_UNAVAILABLE, "out of memory");
+  if (!m) return python_backend_instance(triton);
+  struct core_pool *pool = core_pool_new(m->program);
+  if (!pool) return error_f(ERROR_UNAVAILABLE, "out of memory");
   drop(TRITONBACKEND_ModelInstanceKind(triton, &kind));
   if (kind == KIND_GPU)
     log_f(LOG_INFO, "wasm model %s: WebAssembly runs on the CPU; its GPU instance group only places the instance", m->name);
-  Error *error = TRITONBACKEND_ModelInstanceSetState(triton, slot);
-  if (error) core_slot_free(slot);
+  Error *error = TRITONBACKEND_ModelInstanceSetState(triton, pool);
+  if (error) core_pool_free(pool);
   return error;
 }
 
 EXPORT Error *TRITONBACKEND_ModelInstanceFinalize(ModelInstance *triton) {
-  struct core_slot *slot = NULL;
-  if (!model_of(triton)) return refer_instance_end(triton);
-  TRY(TRITONBACKEND_ModelInstanceState(triton, (void **)&slot));
-  if (slot) core_slot_free(slot);
+  struct core_pool *pool = NULL;
+  if (!model_of(triton)) return python_backend_instance_end(triton);
+  TRY(TRITONBACKEND_ModelInstanceState(triton, (void **)&pool));
+  if (pool) core_pool_free(pool);
   return NULL;
 }
 
 EXPORT Error *TRITONBACKEND_ModelInstanceExecute(ModelInstance *triton, Request **requests, const uint32_t count) {
   struct model *m = model_of(triton);
-  struct core_slot *slot;
-  if (!m) return refer_execute(triton, requests, count);
-  TRY(TRITONBACKEND_ModelInstanceState(triton, (void **)&slot));
-  return execute(m, slot, triton, requests, count);
+  struct core_pool *pool;
+  if (!m) return python_backend_execute(triton, requests, count);
+  TRY(TRITONBACKEND_ModelInstanceState(triton, (void **)&pool));
+  return execute(m, pool, triton, requests, count);
 }

@@ -1,4 +1,4 @@
-/* What the shell uses of Triton's backend API 1.17; the server that loads the library resolves it. Handles are opaque. */
+/* Triton's backend API 1.17 as used by the Triton layer; the server that loads the library resolves it. Handles are opaque. */
 #ifndef PORTALIS_TRITON_H
 #define PORTALIS_TRITON_H
 
@@ -38,7 +38,7 @@ Error *TRITONSERVER_MetricDelete(Metric *);
 Error *TRITONSERVER_MetricIncrement(Metric *, double);
 Error *TRITONSERVER_MetricSet(Metric *, double);
 
-#define NEWER __attribute__((weak)) /* an older server does not have it; it loads the library all the same */
+#define NEWER __attribute__((weak)) /* missing in older servers, which can still load the library */
 
 Error *TRITONBACKEND_ApiVersion(uint32_t *major, uint32_t *minor);
 Error *TRITONBACKEND_BackendArtifacts(Backend *, int *type, const char **location);

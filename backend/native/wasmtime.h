@@ -1,5 +1,5 @@
-/* The functions that the core uses of wasmtime's C API, looked up in the library that the Python package brought, so that another can
-   stand in. Handles are opaque; `core_layouts` compares the structs with wasmtime's own, which Python knows. */
+/* wasmtime's C API as used by the core, looked up in the library of the Python package, so that tests can replace it. Handles are
+   opaque; `core_struct_sizes` is compared with the sizes of the structs in wasmtime-py. */
 #ifndef PORTALIS_WASMTIME_H
 #define PORTALIS_WASMTIME_H
 
@@ -18,7 +18,7 @@ enum { EXTERN_FUNC = 0, EXTERN_MEMORY = 3, TRAP_INTERRUPT = 10 };
 
 typedef void *(*Callback)(void *data, void *caller, Raw *values, size_t count);
 
-/* A row for each thing: how it is made, what it is asked, how it ends. The settings of engines stand in engine.c. */
+/* A row for each type: its constructor, accessors and destructor. The settings of engines are in engine.c. */
 #define WASMTIME(X) \
   X(void *, wasm_config_new, (void)) X(void, wasmtime_config_memory_guard_size_set, (void *, uint64_t)) \
   X(void, wasmtime_config_memory_reservation_set, (void *, uint64_t)) \

@@ -1,1 +1,1 @@
-"""What is decided once for a module: how its entry is called."""
+"""Plans: everything decided once, at load, about calling an entry."""

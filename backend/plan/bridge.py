@@ -1,5 +1,8 @@
-"""Generates the bridge: a module that gives the adapter the guest's functions, memories and globals, under names and
-types that are the same for every guest. It owns the adapter's memory, with what that knows of the entry in it."""
+"""Generates the bridge, the module between a guest and the adapter.
+
+It exports the guest's functions, memories and globals to the adapter, with the same names and types for every guest. It
+owns the adapter's memory, which contains the description of the entry.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from .rewind import REWIND_MAX_BYTES
 _MEMORY_SIZE, _MEMORY_GROW = 0x3F, 0x40
 _SET_GLOBAL, _GET_GLOBAL = 0x24, 0x23
 _COPY, _FILL = 10, 11
-_WITH_MEMORY = 0x40  # in the alignment: a memory's number follows
+_WITH_MEMORY = 0x40  # flag in the alignment: a memory index follows
 _ELSE = b"\x05"
 _TIMES_PAGE = emit.i32(16) + b"\x74"  # i32.shl
 _IF_I32, _END, _EQ, _DROP = bytes([emit.IF, emit.VALTYPES["i32"]]), bytes([emit.END]), b"\x46", b"\x1a"
@@ -27,8 +30,11 @@ Bodies = dict[str, tuple[FuncType, bytes]]
 
 @dataclass
 class Bridge:
-    """A bridge in the making. The guest is module 0; its loop, where there is one, is module 1. `exposed` are the
-    guest's mutable globals, which are saved and put back with its memory; None where nothing is."""
+    """A bridge under construction.
+
+    The guest is module 0; its loop, if any, is module 1. `exposed` are the exports of the guest's mutable globals,
+    which are saved and restored with its memory; None if the instance is not rewound.
+    """
 
     guest: ModuleInfo
     entry: str
@@ -38,8 +44,8 @@ class Bridge:
     module: ModuleBuilder = field(default_factory=ModuleBuilder)
 
     def build(self, fixed: tuple[bytes, bytes, int]) -> PlanModule:
-        """The module, with what the adapter knows of the entry (`control.fixed`) in its memory."""
-        bodies = self._bodies()  # import the guest's functions
+        """The module, with the description of the entry (`pack_fixed`) in the adapter's memory."""
+        bodies = self._bodies()  # imports the guest's functions
         self._import_memories()
         valtypes = self._import_globals()
         bodies |= self._memory_bodies() | self._global_bodies(len(valtypes))
@@ -48,27 +54,27 @@ class Bridge:
         self.module.add_export("memory", MEMORY, self._own)
         self.module.add_export("tensors", MEMORY, 0)
         block, texts, end = fixed
-        room = 0 if self.exposed is None else REWIND_MAX_BYTES
+        saved_bytes = 0 if self.exposed is None else REWIND_MAX_BYTES
         return self.module.build(
             "bridge",
-            memory=b"\0" + emit.unsigned(-(-(end + room) // PAGE)),
+            memory=b"\0" + emit.unsigned(-(-(end + saved_bytes) // PAGE)),
             globals_=[bytes([emit.VALTYPES[t], 1]) + emit.ZERO[t] + _END for t in valtypes],
             data=[self._data(at, content) for at, content in ((FIXED_AT, block), (TEXTS_AT, texts)) if content],
         )
 
-    # -- what is imported ------------------------------------------------------------------------------------------
+    # -- imports ---------------------------------------------------------------------------------------------------
 
     def _calls(self, name: str, kind: FuncType) -> bytes:
         return self.module.import_function(Link(0, name), kind)
 
     @property
     def _tensors_in(self) -> int:
-        """The module whose memory holds the tensors: the loop, where it has chunks."""
+        """The index of the module whose memory contains the tensors: the loop if it has chunks, else the guest."""
         return 1 if self.lowered.capacity else 0
 
     @property
     def _state(self) -> int:
-        """The number of the memory that is saved: another than that of the tensors only where a loop has these."""
+        """The index of the memory that is saved. It differs from the tensors' memory only if a loop owns that."""
         return 1 if self.exposed is not None and self._tensors_in else 0
 
     @property
@@ -85,7 +91,7 @@ class Bridge:
             self.module.add_import(Link(0, name), GLOBAL, bytes([emit.VALTYPES[valtype], 1]))
         return valtypes
 
-    # -- what is given ---------------------------------------------------------------------------------------------
+    # -- exports ---------------------------------------------------------------------------------------------------
 
     def _bodies(self) -> Bodies:
         """Functions that call the guest's."""
@@ -101,7 +107,7 @@ class Bridge:
         }
 
     def _allocate(self) -> bytes:
-        """``allocate(old, old_bytes, bytes)``: an address, or 0. It may free the old block."""
+        """``allocate(old, old_bytes, bytes)``: an address, or 0. It can free the old block."""
         allocator = self.lowered.allocator
         if allocator is None:
             return emit.i32(0)
@@ -120,10 +126,10 @@ class Bridge:
         if allocator is Allocator.MALLOC:
             return freed("free") + size + calls("malloc")
         if allocator is Allocator.ASSEMBLYSCRIPT:
-            array_buffer = emit.i32(1)  # its id, into which AssemblyScript's garbage collector does not look
+            array_buffer = emit.i32(1)  # class id of ArrayBuffer: AssemblyScript's GC does not scan it
             return freed("__unpin") + size + array_buffer + calls("__new") + calls("__pin")
-        # Pages at the end of memory. The old block is that end: only the difference is new. A memory that begins with
-        # no page has its first bytes at 0, which stands for "no room".
+        # Pages at the end of the memory. The old block is at the end already, so only the difference is new. An empty
+        # memory would start the block at 0, which means that allocation failed.
         end = bytes([_MEMORY_SIZE, 0]) + _TIMES_PAGE
         start = _either(old, _either(end, align)) + emit.tee(local)
         new = start + size + bytes([emit.I32_ADD]) + end + bytes([emit.I32_SUB])
@@ -142,7 +148,7 @@ class Bridge:
         return code + (_DROP * len(kernel.type.results) + emit.i32(0) if kernel and not kernel.status else b"")
 
     def _argument(self, place: int) -> bytes:
-        """The number at `place` among the arguments, in the adapter's memory."""
+        """Code that loads argument `place` from the adapter's memory."""
         return emit.i32(ARGUMENTS_AT + 4 * place) + bytes([emit.LOAD["i32"][0], 2 | _WITH_MEMORY, self._own, 0])
 
     def _memory_bodies(self) -> Bodies:
@@ -162,7 +168,7 @@ class Bridge:
 
     @staticmethod
     def _global_bodies(count: int) -> Bodies:
-        """The guest's globals are imported, and copied to as many of the bridge's own behind them."""
+        """Functions that copy the imported globals to the bridge's own, which follow them, and back."""
 
         def copies(source: int, target: int) -> bytes:
             pairs = ((source + i, target + i) for i in range(count))
@@ -180,7 +186,7 @@ class Bridge:
 
 
 def _either(value: bytes, otherwise: bytes) -> bytes:
-    """The code of `value`, or of `otherwise` where that is 0."""
+    """Code for `value`, or for `otherwise` if `value` is 0."""
     return value + _IF_I32 + value + _ELSE + otherwise + _END
 
 

@@ -1,4 +1,4 @@
-"""Which allocator of a guest gives room for tensors, or pages grown behind what it uses."""
+"""Selects how memory for tensors is allocated in a guest: by its allocator, or by growing its memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..wasm.binary import FuncType, MemoryType, ModuleInfo
 
 
 class Allocator(str, Enum):
-    """The ways to get memory from a guest, best first."""
+    """Ways to allocate memory in a guest, preferred first."""
 
     PORTALIS = "portalis_alloc"
     CABI = "cabi_realloc"
@@ -19,7 +19,7 @@ class Allocator(str, Enum):
 
 
 def i32_function(parameters: int, results: int = 0) -> FuncType:
-    """The type of a function of i32."""
+    """A function type with only i32 parameters and results."""
     return FuncType(("i32",) * parameters, ("i32",) * results)
 
 
@@ -29,11 +29,11 @@ ALLOCATOR_EXPORTS = {
     Allocator.MALLOC: {"malloc": i32_function(1, 1), "free": i32_function(1)},
     Allocator.ASSEMBLYSCRIPT: {"__new": i32_function(2, 1), "__pin": i32_function(1, 1), "__unpin": i32_function(1)},
 }
-"""What a module exports for each allocator, best first."""
+"""The functions that a module exports for each allocator, preferred first."""
 
 
 def choose_allocator(info: ModuleInfo) -> Allocator | None:
-    """The allocator of a module whose kernel takes pointers; None where there is no room for tensors."""
+    """The allocator of a module whose kernel takes pointers; None if tensors cannot be allocated."""
     if not _has_memory(info):
         return None
     for allocator, functions in ALLOCATOR_EXPORTS.items():
@@ -43,22 +43,24 @@ def choose_allocator(info: ModuleInfo) -> Allocator | None:
 
 
 def missing_allocator(info: ModuleInfo) -> tuple[str, str] | None:
-    """Why there is no room for tensors in a module whose kernel takes pointers, without the subject, and what to do;
-    None where there is."""
+    """The reason, without its subject, why tensors cannot be allocated in a module whose kernel takes pointers, and the
+    remediation; None if they can."""
     if choose_allocator(info) is not None:
         return None
     if not _has_memory(info):
         return (
-            "takes pointers, but exports no memory called 'memory' to put tensors in",
+            "takes pointers, but exports no memory named 'memory' for the tensors",
             "export it (wasm-ld does by default)",
         )
     allocators = "portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin, __unpin"
-    alike = (e.name for e in info.exports if "alloc" in e.name and e.type == i32_function(2, 1))
-    near = next((name for name in alike if name.isprintable()), None)
-    if near is not None:
-        allocators += f"; '{near[:100]}' has the type of portalis_alloc: if it allocates, export it by that name, too"
+    similar = (e.name for e in info.exports if "alloc" in e.name and e.type == i32_function(2, 1))
+    candidate = next((name for name in similar if name.isprintable()), None)
+    if candidate is not None:
+        allocators += (
+            f"; '{candidate[:100]}' has the type of portalis_alloc: if it allocates, export it by that name, too"
+        )
     return (
-        "takes pointers and grows its memory by itself, so the host cannot tell which part is free",
+        "takes pointers and grows its memory itself, so the host cannot determine which part is free",
         f"export an allocator ({allocators})",
     )
 
@@ -69,13 +71,13 @@ def _has_memory(info: ModuleInfo) -> bool:
 
 
 def _exports(info: ModuleInfo, name: str, kind: FuncType) -> bool:
-    # The type counts: raw calls with another one would read and write outside of their argument block.
+    # The type must match: raw calls of a different type would read and write outside their argument block.
     export = info.export(name)
     return export is not None and export.kind == "func" and export.type == kind
 
 
 def declared_maximum_bytes(info: ModuleInfo) -> int | None:
-    """The maximum that a module declares for the memory of its tensors, in bytes."""
+    """The maximum that a module declares for its exported memory, in bytes."""
     memory = info.export("memory")
     pages = memory.type.maximum if memory is not None and isinstance(memory.type, MemoryType) else None
     return None if pages is None else pages * PAGE

@@ -1,6 +1,6 @@
-"""The blocks that an executor and the adapter share, as bytes: the layout of ``adapter/control.h``, in Python.
+"""Layout of the control block, which executor and adapter share, as in ``adapter/control.h``.
 
-The numbers here are checked against the header by tests, and by assertions where the adapter is compiled.
+Tests compare the numbers with the header, and so do assertions when the adapter is compiled.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from .buffers import Allocator, declared_maximum_bytes
 from .plan_modules import LoweredEntry
 
 CONTROL_AT, ARGUMENTS_AT, TEXTS_AT = 0x10000, 0x1A000, 0x30000
-HEADER = struct.Struct("<qIIIIII")  # rows, passes, generation, message, its bytes, grew
-TENSOR = struct.Struct(f"<iIQQ{MAX_OUT_RANK}q")  # rank, at, bytes, bytes of a pass, dims
+HEADER = struct.Struct("<qIIIIII")
+"""rows, passes, generation, message address, message size, grew."""
+TENSOR = struct.Struct(f"<iIQQ{MAX_OUT_RANK}q")
+"""rank, address, bytes, bytes per pass, dims."""
 FIXED_AT = CONTROL_AT + HEADER.size + MAX_TENSORS * TENSOR.size
 NO_MAXIMUM = (1 << 64) - 1
 DONE, RENEW, INPUT, ABI, STATUS, MEMORY, OUTPUT, INTERNAL = range(8)
-"""What the adapter's functions return."""
+"""Status codes that the adapter's functions return."""
 DLPACK, ELEMENTWISE, GUFUNC = range(3)
 REWINDS, RESETS, EXPLAINS, FORGETS, LOOPS = 1, 2, 4, 8, 16
 
@@ -41,8 +43,8 @@ def pack_fixed(
     *,
     rewinds: bool,
 ) -> tuple[bytes, bytes, int]:
-    """What the adapter knows of one entry: the block at FIXED_AT, the texts at TEXTS_AT, and where free memory begins
-    behind them."""
+    """The description of one entry for the adapter: the block at FIXED_AT, the strings at TEXTS_AT, and the address
+    after them, where free memory begins."""
     texts, allocator, symbols = _Strings(), lowered.allocator, lowered.symbols
     named = texts.put(str(interface.signature or ""), "" if allocator in (None, Allocator.PAGES) else allocator.value)
     named += [*texts.put(*symbols), *[0, 0] * (MAX_TENSORS - len(symbols))]
@@ -81,19 +83,19 @@ def _flags(info: ModuleInfo, interface: Interface, lowered: LoweredEntry, rewind
 
 
 class _Strings:
-    """The texts, one behind the other."""
+    """Concatenated strings."""
 
     def __init__(self) -> None:
         self.data = bytearray()
 
     def put(self, *texts: str) -> list[int]:
-        """Add `texts`: the place and size of each."""
-        places = []
+        """Append `texts`; returns the address and size of each."""
+        numbers = []
         for text in texts:
             content = text.encode("utf-8", "surrogatepass")
-            places += [TEXTS_AT + len(self.data), len(content)]
+            numbers += [TEXTS_AT + len(self.data), len(content)]
             self.data += content
-        return places
+        return numbers
 
 
 def _pack_tensor(i: int, spec: TensorSpec, lowered: LoweredEntry, texts: _Strings) -> bytes:

@@ -1,8 +1,8 @@
-"""Generates the loop module of the ``elementwise`` convention: one call computes a whole chunk inside WebAssembly.
+"""Generates the loop module of the ``elementwise`` convention: one call computes a chunk of elements in WebAssembly.
 
-The module owns a memory. Address 0 holds a header of u32: the count, then for each parameter its pointer and stride in
+The module owns a memory. At address 0 is a header of u32: the count, then for each parameter its pointer and stride in
 bytes (0 repeats one value), then for each result its pointer. A leaf guest function is copied into the loop (see
-`inline`); any other is imported and called. Measured over 1,000,000 float32 additions: called 4.5 ms, copied 0.9 ms.
+`inline`); any other is imported and called. Measured with 1,000,000 float32 additions: called 4.5 ms, copied 0.9 ms.
 """
 
 from __future__ import annotations
@@ -19,40 +19,42 @@ from .numbers import Numbers
 from .plan_modules import FUNCTION, MEMORY, Link, LoweredEntry, ModuleBuilder
 
 HEADER_BYTES = 256
-CHUNK_BYTES = 512 << 10  # about one core's L2 cache
-UNROLL = 8  # the epoch check at a loop's back edge costs 1.5 ns; eight elements share one
+CHUNK_BYTES = 512 << 10
+"""Size of a chunk: about the L2 cache of one core."""
+UNROLL = 8
+"""Elements per iteration, which share the epoch check at the loop's back edge (1.5 ns)."""
 _RUN = FuncType((), ())
 
 
 def build_elementwise_loop(
     function: FuncType, dtypes: Sequence[DType], leaf: LeafBody | None, entry: str, chunk_bytes: int = CHUNK_BYTES
 ) -> LoweredEntry:
-    """The loop for the guest's `entry`, a function of numbers whose parameters and results are elements of `dtypes`."""
+    """The loop module for the guest's `entry`; its parameters and results are elements of `dtypes`."""
     operands = (*function.params, *function.results)
     if not function.params or not function.results or len(operands) > MAX_OPERANDS:
         raise InterfaceError(
             f"entry '{entry}' has {len(function.params)} parameters and {len(function.results)} results: an elementwise"
-            f" entry needs at least one of each and at most {MAX_OPERANDS} in all"
+            f" entry needs at least one of each and at most {MAX_OPERANDS} in total"
         )
     row = sum(dtype.itemsize for dtype in dtypes)
     capacity = max(ALIGN, chunk_bytes // row // ALIGN * ALIGN)
-    end, places = HEADER_BYTES, []
+    end, addresses = HEADER_BYTES, []
     for dtype in dtypes:
-        places.append(end)
+        addresses.append(end)
         end += -(-capacity * dtype.itemsize // ALIGN) * ALIGN
     module = ModuleBuilder()
     locals_, code = _Loop(module, function, dtypes, leaf, entry).code()
     module.add_export("memory", MEMORY, 0)
     module.add_export("run", FUNCTION, module.add_function(_RUN, locals_, code, "inlined entry" if leaf else "loop"))
-    # inputs that are repeated along a dimension lie behind the chunks, as they are
+    # inputs that are repeated along a dimension follow the chunks, unchanged
     memory = b"\x01" + emit.unsigned(-(-end // PAGE)) + emit.unsigned(MAX_PAGES)
     loop = module.build("elementwise loop", memory=memory)
-    return LoweredEntry(loop=loop, loop_type=_RUN, positions=places, capacity=capacity, end=end)
+    return LoweredEntry(loop=loop, loop_type=_RUN, positions=addresses, capacity=capacity, end=end)
 
 
 class _Loop:
-    """The code. Its locals are the guest's parameters and locals first, with the guest's own numbers, so that the
-    guest's code fits as it is."""
+    """The code of the loop. Its first locals are the guest's parameters and locals, with the guest's indices, so that
+    the guest's code can be copied unchanged."""
 
     def __init__(
         self, module: ModuleBuilder, function: FuncType, dtypes: Sequence[DType], leaf: LeafBody | None, entry: str
@@ -68,7 +70,7 @@ class _Loop:
         self._targets = range(self._strides.stop, self._strides.stop + len(function.results))
 
     def code(self) -> tuple[Sequence[str], bytes]:
-        """The locals of `run`, and its code."""
+        """The locals and the code of `run`."""
         count, blocks = self._targets.stop, self._targets.stop + 1
         guest_locals = self._leaf.locals if self._leaf else ()
         more = ["i32"] * (blocks + 1 - self._pointers.start)
@@ -80,9 +82,9 @@ class _Loop:
         return (*self._function.params, *guest_locals, *self._function.results, *more), code
 
     def _copy(self, module: ModuleBuilder, leaf: LeafBody) -> bytes:
-        """The guest's code as a block."""
+        """The guest's code, as a block."""
         first, results = len(self._function.params), self._function.results
-        # a function's locals are zero at each call
+        # locals of a function are zero at the start of each call
         zeros = b"".join(emit.ZERO[valtype] + emit.put(first + i) for i, valtype in enumerate(leaf.locals))
         single = len(results) == 1
         kind = bytes([emit.VALTYPES[results[0]]]) if single else emit.signed(module.type(FuncType((), results)))

@@ -1,5 +1,6 @@
-"""Generates the loop module of the ``gufunc`` convention: it calls the guest's kernel once per batch item, stepping the
-pointers by strides, inside WebAssembly.
+"""Generates the loop module of the ``gufunc`` convention.
+
+It calls the guest's kernel once per batch item, in WebAssembly, and advances the pointers by strides.
 
 ``run(count, p0, s0, p1, s1, …, d0, …) -> i32``: a pointer and a stride in bytes for each tensor (arguments first, then
 returned scalars), then each core dimension's size. It returns the kernel's first non-zero status, else 0.
@@ -20,14 +21,14 @@ _EXTEND = b"\xad"  # i64.extend_i32_u
 
 
 def build_gufunc_loop(kernel: Kernel, returned: Sequence[DType], entry: str) -> PlanModule:
-    """The loop module for `kernel`, the guest's `entry`, whose returned scalars are elements of `returned`."""
+    """The loop module for `kernel`, the guest's `entry`; its returned scalars are elements of `returned`."""
     module = ModuleBuilder()
     call = module.import_function(Link(0, entry), kernel.type, "f")
     module.add_import(Link(0, "memory"), MEMORY, b"\0\0")
     result = kernel.parameters  # the first local
     body = kernel_arguments(kernel, emit.get) + call
     if kernel.status:
-        # leave the loop with the first failure
+        # return the first failure
         body += emit.tee(result) + bytes([emit.IF, emit.EMPTY]) + emit.get(result) + bytes([emit.RETURN, emit.END])
     else:
         body += _store_results(kernel, result, returned, Numbers(module))
@@ -40,14 +41,14 @@ def build_gufunc_loop(kernel: Kernel, returned: Sequence[DType], entry: str) -> 
 
 
 def kernel_arguments(kernel: Kernel, number: Callable[[int], bytes]) -> bytes:
-    """The code of what `kernel` is called with, where `number` gives the code of each argument of `run`."""
+    """Code for the arguments of `kernel`; `number` returns the code for an argument of `run`."""
     sizes, code = 1 + 2 * (kernel.pointers + kernel.returned), b""
     for (kind, value), valtype in zip(kernel.arguments, kernel.type.params):
         if kind == "constant":
             code += emit.constant(valtype, value)
         elif kind == "pointer":
             code += number(1 + 2 * int(value))
-        else:  # behind the core dimensions there is the batch
+        else:  # the batch size follows the core dimensions
             place = 0 if value == kernel.dimensions else sizes + int(value)
             code += number(place) + (_EXTEND if valtype == "i64" else b"")
     return code

@@ -1,8 +1,8 @@
-"""Code that reads and writes one element of a tensor in a generated loop: the element's own type in memory, one of
-WebAssembly's four number types on the stack.
+"""Code to load and store one element of a tensor in a generated loop.
 
-FP16 and BF16 become f32; the rounding to them is to nearest even, and a NaN stays one. A float that does not fit an
-integer is cut to the nearest that does, an integer keeps its low bits, and any number but zero is true.
+In memory an element has its own type, on the stack one of WebAssembly's four number types. FP16 and BF16 become f32;
+rounding to them is to nearest even, and a NaN stays a NaN. A float outside an integer's range becomes its nearest
+bound, an integer keeps its low bits, and any number except zero is true.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _STORES = {1: 0x3A, 2: 0x3B}  # by the bytes of an element
 _UNSIGNED = ("UINT32", "UINT64")
 _NOT_EQUAL = {"i32": b"\x47", "i64": b"\x52", "f32": b"\x5c", "f64": b"\x62"}
 _NOT_ZERO = emit.i32(0) + _NOT_EQUAL["i32"]
-_LEAST_MOST = {"f32": (b"\x97", b"\x96"), "f64": (b"\xa5", b"\xa4")}  # max, min: a NaN stays one
+_CLAMP = {"f32": (b"\x97", b"\x96"), "f64": (b"\xa5", b"\xa4")}  # max, min: a NaN stays one
 _RANGES = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767), "UINT16": (0, 65535)}
 _FROM_BITS, _TO_BITS = b"\xbe", b"\xbc"
 _AND, _OR, _SHL, _SHR, _ADD, _SUB = b"\x71", b"\x72", b"\x74", b"\x76", b"\x6a", b"\x6b"
 _GE, _GT, _LT, _EQ = b"\x4f", b"\x4b", b"\x49", b"\x46"  # of unsigned numbers
-# From one number type to another: integers are signed unless the tensor's type is not.
+# conversions between number types: (signed, unsigned)
 _CONVERT = {
     ("i32", "i64"): (b"\xac", b"\xad"),
     ("i64", "i32"): (b"\xa7", b"\xa7"),
@@ -40,14 +40,14 @@ _CONVERT = {
 
 
 class Numbers:
-    """The loads and stores of `module`, which gets the functions that they call."""
+    """Loads and stores for `module`; the functions that they call are added to it."""
 
     def __init__(self, module: ModuleBuilder) -> None:
         self._module = module
         self._calls: dict[str, bytes] = {}
 
     def load(self, dtype: DType, offset: int = 0) -> bytes:
-        """From an address to the element there."""
+        """Code that replaces an address on the stack by the element there."""
         if dtype.name not in _LOADS:
             return emit.load(dtype.wasm, offset)
         code = bytes([_LOADS[dtype.name], dtype.itemsize - 1]) + emit.unsigned(offset)
@@ -58,7 +58,7 @@ class Numbers:
         return code + (self._call("half_to_float") if dtype.name == "FP16" else b"")
 
     def store(self, dtype: DType, valtype: str, offset: int = 0) -> bytes:
-        """From an address and a number of `valtype` to the element in memory."""
+        """Code that stores a number of `valtype` as an element; the address and the number are on the stack."""
         code = self._converted(dtype, valtype)
         if dtype.itemsize not in _STORES:
             return code + emit.store(dtype.wasm, offset)
@@ -67,7 +67,7 @@ class Numbers:
         return code + bytes([_STORES[dtype.itemsize], dtype.itemsize - 1]) + emit.unsigned(offset)
 
     def _converted(self, dtype: DType, valtype: str) -> bytes:
-        """From a number of `valtype` to one of the type that carries `dtype`."""
+        """Code that converts a number of `valtype` to the value type of `dtype`."""
         if dtype.name == "BOOL":
             return emit.ZERO[valtype] + _NOT_EQUAL[valtype]
         if valtype == dtype.wasm:
@@ -75,8 +75,8 @@ class Numbers:
         if valtype == "f64" and dtype.name in ("FP16", "BF16"):
             return self._call("double_to_float")
         code = b""
-        if dtype.name in _RANGES and valtype in _LEAST_MOST:  # their carrier has room for more
-            for bound, opcode in zip(_RANGES[dtype.name], _LEAST_MOST[valtype]):
+        if dtype.name in _RANGES and valtype in _CLAMP:  # the value type has a larger range
+            for bound, opcode in zip(_RANGES[dtype.name], _CLAMP[valtype]):
                 code += emit.constant(valtype, bound) + opcode
         return code + _CONVERT[valtype, dtype.wasm][dtype.name in _UNSIGNED]
 
@@ -97,7 +97,7 @@ def _if(condition: bytes, result: bytes) -> bytes:
 
 _H, _BITS = emit.get(0), emit.get(1)
 _HALF_TO_FLOAT = (
-    # the exponent is at its place but too small: a multiplication mends it, for subnormals too
+    # the exponent is in place but too small: a multiplication corrects it, for subnormals too
     _H + _hex(0x7FFF) + _AND + emit.i32(13) + _SHL + emit.put(1)
     + _H + _hex(0x7C00) + _AND + _hex(0x7C00) + _EQ
     + bytes([emit.IF, emit.VALTYPES["i32"]])
@@ -116,7 +116,7 @@ _FLOAT_TO_HALF = (
         _SIGN + _hex(0x7E00) + _OR + _BITS + emit.i32(13) + _SHR + _hex(0x3FF) + _AND + _OR,
     )
     + _if(_BITS + _hex(0x477FF000) + _GE, _SIGN + _hex(0x7C00) + _OR)
-    # a subnormal: adding a half moves its bits to their place, and rounds them
+    # a subnormal: adding 0.5 shifts its bits into place, and rounds them
     + _if(
         _BITS + _hex(0x38800000) + _LT,
         _SIGN + _BITS + _FROM_BITS + emit.constant("f32", 0.5) + b"\x92" + _TO_BITS + _hex(0x3F000000) + _SUB + _OR,
@@ -132,8 +132,8 @@ _FLOAT_TO_BFLOAT = (
     )
     + _BITS + _hex(0x7FFF) + _ADD + _BITS + emit.i32(16) + _SHR + emit.i32(1) + _AND + _ADD + emit.i32(16) + _SHR
 )  # fmt: skip
-# Rounded to odd: a number between two floats becomes the one whose last bit is set, which no later rounding takes for
-# the middle between two halves.
+# Rounds to odd: a number between two floats becomes the one whose last bit is set, so that a later rounding does not
+# mistake it for the midpoint of two halves.
 _X, _F = emit.get(0), emit.get(1)
 _DEMOTE, _PROMOTE, _ABS = b"\xb6", b"\xbb", b"\x99"
 _DOUBLE_TO_FLOAT = (

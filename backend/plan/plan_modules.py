@@ -1,5 +1,4 @@
-"""What a plan consists of: modules whose imports are exports of modules before them, and how the generated ones are
-written."""
+"""The modules of a plan, and the builder of the generated ones. Each imports only exports of the modules before it."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ FUNCTION, MEMORY, GLOBAL = 0, 2, 3
 
 @dataclass(frozen=True)
 class Link:
-    """Where an import comes from: the number of a module that was instantiated before, and its export."""
+    """The source of an import: the index of a module that is instantiated earlier, and the name of its export."""
 
     module: int
     name: str
@@ -24,31 +23,35 @@ class Link:
 
 @dataclass(frozen=True)
 class PlanModule:
-    """A module of a plan, and where its imports come from (none: from the host). `own`: generated here, or our own."""
+    """A module of a plan, with the sources of its imports (none: the host). `builtin` modules are generated here, or
+    shipped with this package."""
 
     wasm: bytes
     links: tuple[Link, ...] = ()
-    own: bool = True
+    builtin: bool = True
 
 
 @dataclass(frozen=True)
 class LoweredEntry:
-    """What is particular to a convention. ``cores`` are each tensor's core dimensions: sizes, or -1 - the number of a
-    named one; ``positions`` are places of chunks (elementwise) or pairs of arguments (gufunc)."""
+    """The part of a plan that depends on the call convention.
+
+    ``cores`` are each tensor's core dimensions: sizes, or ``-1 - i`` for the named dimension ``i``. ``positions`` are
+    addresses of chunks (elementwise) or indices of argument pairs (gufunc).
+    """
 
     allocator: Allocator | None = None
     loop: PlanModule | None = None
-    loop_type: FuncType | None = None  # of its `run`
-    kernel: Kernel | None = None  # that loops over the batch itself
+    loop_type: FuncType | None = None  # type of its `run`
+    kernel: Kernel | None = None  # if it loops over the batch itself
     symbols: Sequence[str] = ()
     positions: Sequence[int] = ()
     cores: Sequence[Sequence[int]] = ()
-    capacity: int = 0  # elements of a chunk in the loop's memory, and where the chunks end
-    end: int = 0
+    capacity: int = 0  # elements per chunk in the loop's memory
+    end: int = 0  # address after the chunks
 
 
 class ModuleBuilder:
-    """A module in the making. What it imports is numbered first: functions are imported before any is defined."""
+    """A module under construction. Functions are imported before any is defined, because imports have lower indices."""
 
     def __init__(self) -> None:
         self._links: list[Link] = []
@@ -60,25 +63,25 @@ class ModuleBuilder:
         self._names: dict[int, str] = {}
 
     def type(self, kind: FuncType) -> int:
-        """The number of a function type."""
-        made = emit.func_type(kind.params, kind.results)
-        if made not in self._types:
-            self._types.append(made)
-        return self._types.index(made)
+        """The index of a function type, which is added if it is new."""
+        encoded = emit.func_type(kind.params, kind.results)
+        if encoded not in self._types:
+            self._types.append(encoded)
+        return self._types.index(encoded)
 
     def add_import(self, link: Link, kind: int, description: bytes, name: str = "") -> None:
-        """Import what `link` leads to, which has its own name unless a `name` is given."""
+        """Import the export of `link`, under `name` or its own name."""
         self._imports.append(emit.name("guest") + emit.name(name or link.name) + bytes([kind]) + description)
         self._links.append(link)
 
     def import_function(self, link: Link, kind: FuncType, name: str = "") -> bytes:
-        """Import a function: the code that calls it."""
+        """Import a function; returns the code that calls it."""
         self.add_import(link, FUNCTION, emit.unsigned(self.type(kind)), name)
         self._imported += 1
         return bytes([emit.CALL]) + emit.unsigned(self._imported - 1)
 
     def add_function(self, kind: FuncType, locals_: Sequence[str], code: bytes, name: str = "") -> int:
-        """Add a function; its number. Backtraces show the `name`."""
+        """Add a function; returns its index. Backtraces show the `name`."""
         self._functions.append((self.type(kind), emit.function(locals_, code)))
         number = self._imported + len(self._functions) - 1
         if name:
@@ -86,12 +89,13 @@ class ModuleBuilder:
         return number
 
     def add_export(self, name: str, kind: int, number: int) -> None:
+        """Export item `number` of a kind (FUNCTION, MEMORY or GLOBAL)."""
         self._exports.append(emit.name(name) + bytes([kind]) + emit.unsigned(number))
 
     def build(
         self, title: str, *, memory: bytes = b"", globals_: Sequence[bytes] = (), data: Sequence[bytes] = ()
     ) -> PlanModule:
-        """The module, called `title` in backtraces, with a `memory` of that type, if any."""
+        """The module, named `title` in backtraces, with a `memory` of that type, if any."""
         types, codes = [emit.unsigned(kind) for kind, _ in self._functions], [code for _, code in self._functions]
         sections = {1: self._types, 2: self._imports, 3: types, 5: [memory] if memory else [], 6: globals_}
         sections |= {7: self._exports, 10: codes, 11: data}

@@ -1,4 +1,4 @@
-"""Decides once, at load, how the entry of a module is called: the plan, which every executor runs."""
+"""Creates the plan of an entry at load: everything that executors need to call it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ADAPTER = Path(__file__).parent.parent / "adapter" / "adapter.wasm"
 
 
 class Isolation(str, Enum):
-    """How long an instance lives: one request, one guest call (a coalesced batch), or until it fails."""
+    """The lifetime of an instance: one request, one guest call (a coalesced batch), or until it fails."""
 
     REQUEST = "request"
     BATCH = "batch"
@@ -35,11 +35,11 @@ class Isolation(str, Enum):
 
 @dataclass(frozen=True)
 class Plan:
-    """How an entry is run.
+    """How an entry is called.
 
-    `modules` are instantiated in their order, in one store: the guest, its loop if it has one, the bridge, the adapter.
-    `keep` has an instance serve again as it is, `stateful` says that its guest may count on that; with `rewinds` it
-    serves again once the adapter has put it back to its first state.
+    `modules` are instantiated in order, in one store: the guest, its loop if any, the bridge, the adapter. With `keep`
+    an instance is reused without a rewind; `stateful` means that the guest relies on that. With `rewinds` it is reused
+    after the adapter has reset it to its initial state. With `joins` requests can share a guest call.
     """
 
     interface: Interface
@@ -56,7 +56,7 @@ class Plan:
 
     @property
     def bridge(self) -> int:
-        """The number of the bridge among the modules, which has the memories."""
+        """The index of the bridge among the modules."""
         return len(self.modules) - 2
 
 
@@ -75,13 +75,13 @@ def plan_entry(
     limits: Limits,
     setting_names: SettingNames,
 ) -> Plan:
-    """The plan for a module that `interface` fits; errors of its guest name limits as `setting_names` do."""
+    """The plan for the entry of a module that satisfies `interface`. Errors name settings as in `setting_names`."""
     kept = info.is_stateless() or isolation is Isolation.INSTANCE
     exposed = None if kept else exposed_global_names(info)
-    guest = PlanModule(wasm if exposed is None else expose_globals(wasm, info, exposed), own=False)
+    guest = PlanModule(wasm if exposed is None else expose_globals(wasm, info, exposed), builtin=False)
     entry = info.export(interface.entry)
-    assert entry is not None, "discovery has checked the entry"
-    assert isinstance(entry.type, FuncType), "and its type"
+    assert entry is not None, "checked by discovery"
+    assert isinstance(entry.type, FuncType), "checked by discovery"
     lowered = _LOWER[interface.convention](info, interface, entry.type)
     fixed = pack_fixed(info, interface, limits, setting_names, lowered, rewinds=exposed is not None)
     bridge = Bridge(info, interface.entry, entry.type, lowered, exposed).build(fixed)
@@ -103,8 +103,8 @@ def plan_entry(
 
 
 def initializer_name(info: ModuleInfo, interface: Interface) -> str | None:
-    """What a new instance is initialised by: `_initialize` of a reactor, else the `_start` of a program of which a
-    function beside it is called. It is called without arguments: the entry is none, whatever its name."""
+    """The export that initializes a new instance: `_initialize` of a reactor, else `_start` of a command that has
+    another entry. It takes no arguments. The entry itself is never an initializer."""
     exported = (info.export(name) for name in ("_initialize", "_start") if name != interface.entry)
     return next((export.name for export in exported if export is not None and export.type == FuncType((), ())), None)
 
@@ -118,7 +118,7 @@ def _elementwise(info: ModuleInfo, interface: Interface, function: FuncType) -> 
 
 def _gufunc(info: ModuleInfo, interface: Interface, function: FuncType) -> LoweredEntry:
     (kernel, pointers), signature = plan_kernel(interface, function), interface.signature
-    assert signature is not None, "the plan has seen it"
+    assert signature is not None, "checked by `plan_kernel`"
     returned, symbols = [spec for spec in interface.outputs if spec.name not in pointers], signature.names
     in_order = [*pointers, *(spec.name for spec in returned)]
     lowered = LoweredEntry(

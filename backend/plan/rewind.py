@@ -1,9 +1,9 @@
-"""Brings an instance back to exactly the state that it was made in, where a module's whole state can be reached.
+"""Decides whether an instance can be rewound, reset exactly to its initial state, and exports the globals for it.
 
-A fresh instance for each batch costs 50-150 µs, most of it in cold caches. A small module that imports nothing has no
-state but its memory and its mutable globals: putting those back is the same as a fresh instance, for a few µs. What
-cannot be put back (a table, a dropped segment) rules a module out. A memory that has grown cannot shrink: it is
-cleared, so that its size is all that a later batch can see of an earlier one.
+A new instance for each batch takes 50-150 µs, mostly because of cold caches. The state of a small module without
+imports is its memory and its mutable globals: resetting them is equivalent to a new instance, and takes a few µs. A
+module cannot be rewound if it changes state that cannot be reset (a table, a dropped segment). A memory that has grown
+cannot shrink: it is cleared, so that its size is all that a later batch can observe of an earlier one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from ..wasm.binary import ModuleInfo
 from ..wasm.instructions import has_instruction
 from ..wasm.leb128 import Reader
 
-REWIND_MAX_BYTES = 512 << 10  # of memory outside the tensors' block: beyond, a fresh instance is as fast
+REWIND_MAX_BYTES = 512 << 10
+"""Maximum size of the memory outside the tensor block. For a larger one a new instance is as fast."""
 MAX_GLOBALS = 16
-MAX_CODE_BYTES = 64 << 10  # reading instructions takes a second per megabyte
+MAX_CODE_BYTES = 64 << 10
+"""Maximum size of a module whose instructions are read, which takes a second per megabyte."""
 PREFIX = "portalis.global."
 _NUMBERS = frozenset({"i32", "i64", "f32", "f64", "v128"})
 _TABLE_SET = 0x26
@@ -26,7 +28,7 @@ _EXPORTS, _ELEMENTS, _DATA_COUNT = 7, 9, 12
 
 
 def exposed_global_names(info: ModuleInfo) -> tuple[str, ...] | None:
-    """The names under which `expose` exports a module's mutable globals, or None where it cannot be rewound."""
+    """The names for exporting a module's mutable globals with `expose_globals`; None if it cannot be rewound."""
     if info.imports or len(info.memories) != 1 or info.memories[0].minimum * PAGE > REWIND_MAX_BYTES:
         return None
     state = [(i, g) for i, g in enumerate(info.globals) if g.mutable]
@@ -39,14 +41,14 @@ def exposed_global_names(info: ModuleInfo) -> tuple[str, ...] | None:
 
 
 def _leaves_tables_alone(info: ModuleInfo) -> bool:
-    """Whether no instruction changes a table or drops a segment."""
+    """Whether no instruction modifies a table or drops a segment."""
     if not (info.tables or info.section(_ELEMENTS) or info.section(_DATA_COUNT)):
-        return True  # then there can be no such instruction
+        return True  # without them no such instruction is valid
     return info.size <= MAX_CODE_BYTES and not has_instruction(info.bodies(), _LASTING)
 
 
 def expose_globals(wasm: bytes, info: ModuleInfo, names: tuple[str, ...]) -> bytes:
-    """`wasm`, which `info` describes, with its mutable globals exported under `names` (from `mutable_globals`)."""
+    """`wasm` with its mutable globals exported under `names` (from `exposed_global_names`); `info` is its metadata."""
     if not names:
         return wasm
     section = info.section(_EXPORTS)

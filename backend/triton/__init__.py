@@ -1,1 +1,1 @@
-"""The model class of Triton's Python backend, its configuration and settings."""
+"""Serving in Triton: the model class of the Python backend, the planner process, configuration and parameters."""

@@ -1,4 +1,4 @@
-"""DLPack capsules made and read by hand, for the one dtype that NumPy does not know: bfloat16.
+"""DLPack capsules for bfloat16, the only dtype that NumPy does not support.
 
 Layout: ``DLManagedTensor`` of DLPack 0.8 on a 64-bit host (the unversioned struct that Triton's Python backend speaks).
 """
@@ -18,6 +18,8 @@ _Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class _DLManagedTensor(ctypes.Structure):
+    """``DLManagedTensor`` of DLPack 0.8."""
+
     _fields_ = [
         ("data", ctypes.c_void_p),
         ("device_type", ctypes.c_int32),
@@ -39,7 +41,7 @@ _new_capsule.restype, _new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p
 _get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _get_pointer.restype, _get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
-_alive: dict[int, tuple[Any, ...]] = {}  # what a consumer of a capsule still uses, by the struct's address
+_alive: dict[int, tuple[Any, ...]] = {}  # objects that the consumer of a capsule still uses, by address of the struct
 
 
 def _forget(address: int) -> None:
@@ -50,7 +52,7 @@ _delete = _Deleter(_forget)
 
 
 def read_bf16(capsule: Any) -> np.ndarray:
-    """The bfloat16 tensor in `capsule` as a uint16 array of raw bits that keeps the capsule alive. Row-major only."""
+    """The row-major bfloat16 tensor in `capsule` as a uint16 array of raw bits, which keeps the capsule alive."""
     tensor = _DLManagedTensor.from_address(_get_pointer(capsule, _NAME))
     if tensor.device_type not in (_CPU, _CUDA_HOST) or (tensor.code, tensor.bits) != (BFLOAT, 16):
         raise ValueError(f"not a bfloat16 tensor in host memory (device {tensor.device_type}, type {tensor.code})")
@@ -65,9 +67,11 @@ def read_bf16(capsule: Any) -> np.ndarray:
 
 
 def make_bf16(bits: np.ndarray) -> Any:
-    """A capsule with `bits` (uint16, copied only if not row-major) as a bfloat16 tensor. A consumer must take it: a
-    capsule that nobody takes keeps its array for good."""
-    bits = bits if bits.flags.c_contiguous else bits.copy()  # ascontiguousarray would give a scalar a dimension
+    """A capsule with `bits` (uint16, copied only if not row-major) as a bfloat16 tensor.
+
+    It must be consumed: an unconsumed capsule keeps its array alive permanently.
+    """
+    bits = bits if bits.flags.c_contiguous else bits.copy()  # ascontiguousarray would add a dimension to a scalar
     shape = (ctypes.c_int64 * max(bits.ndim, 1))(*bits.shape)
     tensor = _DLManagedTensor(bits.ctypes.data, _CPU, 0, bits.ndim, BFLOAT, 16, 1, shape, None, 0, None, _delete)
     _alive[ctypes.addressof(tensor)] = (tensor, shape, bits)

@@ -1,4 +1,4 @@
-"""Which engine runs a model in Triton: the native executor, inside the server, or Triton's Python backend."""
+"""Selection of the engine for a model in Triton: the native executor in the server, or Triton's Python backend."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ class Engine(str, Enum):
     """The values of ``wasm.engine``."""
 
     AUTO = "auto"
-    """The native executor where it can run the model, else Triton's Python backend."""
+    """The native executor if it can run the model, else Triton's Python backend."""
     NATIVE = "native"
     PYTHON = "python"
 
 
 def native_obstacle(interface: Interface, threads: int = 1) -> str | None:
-    """Why the native executor runs no such model, on whatever server; None where it does."""
+    """The reason why the native executor cannot run the model on any server, or None."""
     if interface.convention is Convention.COMMAND:
-        return "the native executor runs no command"
+        return "the native executor does not run commands"
     if threads > 1:
-        return (
-            f"wasm.threads is {threads}, and the native executor has a thread for each instance of the instance group"
-        )
+        return f"wasm.threads is {threads}, and the native executor uses one thread per instance of the instance group"
     return None
 
 
 def native_required_error(why: str) -> str:
-    """The error of a model that allows no other engine than the native one."""
+    """The error message for a model that requires the native engine, with the reason `why` it cannot be used."""
     return f"wasm.engine is native, but {why}: set wasm.engine to auto or python"

@@ -1,9 +1,9 @@
-"""Plans for the native executor inside Triton: answers its questions on standard input, one after the other, and ends
-when nobody asks for a while.
+"""The planner process: creates plans for the native executor in Triton.
 
-A question is a length (u32) and ``VERSION COMPLETES FOLDER``, a newline, and the model's configuration in JSON. An
-answer is a kind in four bytes, a length (u32) and as many bytes: ``P`` the path of wasmtime's library, NULs up to a
-multiple of 8, and a plan; ``R`` why the model runs in Triton's Python backend instead; ``E`` what is wrong with it.
+It serves requests on standard input sequentially, and exits after a time without requests. A request is a length (u32)
+and ``VERSION COMPLETES FOLDER``, a newline, and the model configuration in JSON. A response is a kind in four bytes, a
+length (u32) and that many bytes: ``P`` the path of wasmtime's library, NULs up to a multiple of 8, and a plan; ``R``
+the reason why the model runs in Triton's Python backend; ``E`` an error message.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ _LENGTH = struct.Struct("<I")
 
 
 class UsePythonBackend(Exception):
-    """The model runs in Triton's Python backend, for the reason in the text."""
+    """The model must run in Triton's Python backend; the message is the reason."""
 
 
 class _Completed:
-    """What `model_config.complete` fills in: Triton's configuration as a dictionary."""
+    """Triton's model configuration as a dictionary, with the methods that `complete_config` uses."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
 
     def as_dict(self) -> dict[str, Any]:
+        """The configuration."""
         return self.config
 
     def _add(self, side: str, item: dict[str, Any]) -> None:
@@ -50,54 +51,57 @@ class _Completed:
         items[:] = [i for i in items if i.get("name") != item["name"]] + [item]
 
     def add_input(self, item: dict[str, Any]) -> None:
+        """Add or replace an input."""
         self._add("input", item)
 
     def add_output(self, item: dict[str, Any]) -> None:
+        """Add or replace an output."""
         self._add("output", item)
 
     def set_max_batch_size(self, size: int) -> None:
+        """Set the maximum batch size."""
         self.config["max_batch_size"] = size
 
     def set_dynamic_batching(self) -> None:
-        """A native model is faster without."""
+        """Nothing: a native model is faster without dynamic batching."""
 
 
 def main() -> None:
-    """Answer on standard output; nothing else is written there."""
-    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])  # what the server left open, such as its ports
-    answers = os.fdopen(os.dup(1), "wb")
+    """Serve requests. Only responses are written to standard output."""
+    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])  # files of the server, such as its ports
+    responses = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    questions = os.fdopen(0, "rb")  # nothing is left in its buffer: the server waits for an answer before it asks again
+    requests = os.fdopen(0, "rb")  # its buffer is empty when `select` waits: the server sends one request at a time
     cache = CompileCache()
-    while select.select([questions], [], [], IDLE_S)[0]:
-        question = _read(questions)
-        if question is None:
+    while select.select([requests], [], [], IDLE_S)[0]:
+        request = _read(requests)
+        if request is None:
             return
-        kind, content = _respond(question, cache)
-        answers.write(kind.ljust(4, b"\0") + _LENGTH.pack(len(content)))
-        answers.write(content)
-        answers.flush()
+        kind, content = _respond(request, cache)
+        responses.write(kind.ljust(4, b"\0") + _LENGTH.pack(len(content)))
+        responses.write(content)
+        responses.flush()
 
 
 def _read(source: BinaryIO) -> bytes | None:
-    """The next question, None where the server has gone."""
+    """The next request; None if the server has ended."""
     head = source.read(_LENGTH.size)
     size = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
-    question = source.read(size)
-    return question if size and len(question) == size else None
+    request = source.read(size)
+    return request if size and len(request) == size else None
 
 
-def _respond(question: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytearray]:
+def _respond(request: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytearray]:
     try:
-        head, _, text = question.partition(b"\n")
+        head, _, text = request.partition(b"\n")
         version, completes, folder = head.split(b" ", 2)
         return b"P", _plan(json.loads(text), Path(os.fsdecode(folder)) / version.decode(), completes == b"1", cache)
     except UsePythonBackend as reason:
         return b"R", str(reason).encode()
-    except WasmError as problem:
-        return b"E", str(problem).encode("utf-8", "surrogateescape")
-    except Exception as problem:  # noqa: BLE001  # the server has to know, whatever it is
-        return b"E", f"the planner failed: {type(problem).__name__}: {problem}".encode("utf-8", "replace")
+    except WasmError as error:
+        return b"E", str(error).encode("utf-8", "surrogateescape")
+    except Exception as error:  # noqa: BLE001  # every error is reported to the server
+        return b"E", f"the planner failed: {type(error).__name__}: {error}".encode("utf-8", "replace")
 
 
 def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileCache) -> bytearray:
@@ -115,13 +119,13 @@ def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileC
     made = plan_entry(model.wasm, model.info, interface, Isolation(chosen.isolation), chosen.limits, TRITON_NAMES)
     settings = EngineSettings(chosen.limits.max_stack_bytes, signals_based_traps=False)
     compiling = ModuleCompiler(chosen.limits, cache, chosen.trusted, str(model.path), TRITON_NAMES)
-    code = [compiling.compile(module.wasm, settings, own=module.own).code for module in made.modules]
+    code = [compiling.compile(module.wasm, settings, builtin=module.builtin).code for module in made.modules]
     block = pack_plan(
         made,
         code,
         names=model.info.named_functions(),
         signals=False,
-        layouts=struct_sizes(),
+        struct_sizes=struct_sizes(),
         configuration=json.dumps(config) if completes else "",
     )
     library = os.fsencode(WASMTIME_LIBRARY) + b"\0"

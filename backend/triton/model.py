@@ -1,4 +1,4 @@
-"""The model class that Triton's Python backend runs: `TritonPythonModel`. The only module that knows ``pb_utils``."""
+"""The model class for Triton's Python backend: `TritonPythonModel`. The only module that imports ``pb_utils``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from .heap import keep_free_memory
 from .model_parameters import parse_request_timeout
 from .reporter import Reporter
 
-# Asking whether a request was cancelled is a round trip of 200 µs to the server, so it is asked only where a request
-# can have waited: behind an execution of at least this long.
 WAITED_S = 0.02
+"""Time after which cancellation of a waiting request is checked, in seconds.
+
+The check is a round trip of 200 µs to the server, so it is made only for requests that can have waited this long."""
 BACKEND = Path(__file__).parents[2]
 LIBRARY = "libtriton_wasm.so"
 _CODES = (
@@ -46,17 +47,18 @@ def _error(problem: Exception) -> Any:
 
 
 def _path(text: str) -> Path:
-    """What Triton calls a file. Its stub's Python has no locale, and takes the names of files for ASCII."""
+    """The path for a file name from Triton. The stub's Python has no locale, and decodes file names as ASCII."""
     return Path(os.fsdecode(text.encode()))
 
 
 def _readable(problem: Exception) -> str:
-    """The message for Triton, which wants UTF-8: bytes of a file's name that Python could not read are that, too."""
+    """The error message in UTF-8, which Triton requires, including bytes of file names that Python could not decode."""
     return str(problem).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _version_folder() -> Path:
-    """The model's version folder; an older Triton tells it only in the stub's command line (``…/1/model.py``)."""
+    """The model's version directory. Older versions of Triton pass it only on the stub's command line
+    (``…/1/model.py``)."""
     if hasattr(pb_utils, "get_model_dir"):
         return _path(pb_utils.get_model_dir())
     command_line = Path("/proc/self/cmdline").read_bytes().split(b"\0")
@@ -66,21 +68,21 @@ def _version_folder() -> Path:
 def _labels(args: Mapping[str, str]) -> dict[str, str]:
     """The labels of this process's metrics.
 
-    Triton 2.51 gives metrics with equal labels one counter, but counts its users for each process apart, and frees it
-    with the first that ends: while a model is reloaded, or has two instances, the other process then writes to freed
-    memory of the server. The process id makes every counter the counter of one process.
+    In Triton 2.51, metrics with equal labels share one counter, but its users are counted per process, and the first
+    process that ends frees it. While a model is reloaded, or has two instances, the other process then writes to freed
+    memory of the server. The process id makes each counter belong to one process.
     """
     return {"model": args["model_name"], "version": args["model_version"], "pid": str(os.getpid())}
 
 
 def _read_model(config: Mapping[str, Any], folder: Path) -> ConfiguredModel:
-    """Raises WasmError also for a model that insists on the native executor: it would not be here."""
+    """The model. Raises WasmError also for a model that requires the native executor, which is not running it."""
     model = read_model(config, folder)
     if model.settings.engine is Engine.NATIVE:
         raise SettingsError(
             native_required_error(
-                "Triton runs the model in its Python backend: the backend was laid out without"
-                f" {LIBRARY} (`portalis install-backend` does it), or the configuration names a runtime"
+                f"Triton runs the model in its Python backend: the backend was installed without {LIBRARY}"
+                " (`portalis install-backend` installs it), or the configuration names a runtime"
             )
         )
     return model
@@ -138,7 +140,7 @@ class TritonPythonModel:
         )
         if config.get("backend") != "python" and not (BACKEND / LIBRARY).exists():
             pb_utils.Logger.log_info(
-                f"wasm model {self._name}: runs in Triton's Python backend: there is no {BACKEND / LIBRARY}"
+                f"wasm model {self._name}: runs in Triton's Python backend: {BACKEND / LIBRARY} does not exist"
             )
         if args.get("model_instance_kind") == "GPU":
             pb_utils.Logger.log_info(
@@ -178,8 +180,8 @@ class TritonPythonModel:
                 inputs,
                 timeouts_s=timeouts,
                 borrow=True,
-                proceed=self._proceed(requests, places),
-                answered=self._send_early(requests, places, sent) if len(inputs) > 1 else None,
+                check_cancelled=self._cancellation_check(requests, places),
+                on_result=self._send_early(requests, places, sent) if len(inputs) > 1 else None,
             )
             for place, result in zip(places, results):
                 if place not in sent:
@@ -188,34 +190,34 @@ class TritonPythonModel:
         return responses
 
     def _send_early(self, requests: list[Any], places: list[int], sent: set[int]) -> Any:
-        """Sends the result of a request while others of its batch still run, and puts its place among `sent`."""
+        """A callback that sends the result of a request while others of its batch run, and adds its index to `sent`."""
 
-        def answered(index: int, result: Result) -> None:
+        def send(index: int, result: Result) -> None:
             place = places[index]
             try:
                 sender = requests[place].get_response_sender()
             except pb_utils.TritonModelException:
-                return  # a Triton before 2.47 has these for decoupled models only: it is answered with the others
+                return  # before Triton 2.47 only decoupled models have senders: it is returned with the others
             sender.send(self._response(result), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             sent.add(place)
 
-        return answered
+        return send
 
     def _response(self, result: Result) -> Any:
         if isinstance(result, WasmError):
             return _error(result)
         try:
             return self._respond(result)
-        except Exception as problem:  # noqa: BLE001  # a failure is the error of its own request alone
-            return _error(problem)
+        except Exception as error:  # noqa: BLE001  # an error affects only its own request
+            return _error(error)
 
-    def _proceed(self, requests: list[Any], places: list[int]) -> Any:
-        """Whether a request that comes after a long one should still be run."""
+    def _cancellation_check(self, requests: list[Any], places: list[int]) -> Any:
+        """A function that raises Cancelled for a request that expired or was cancelled while it waited."""
         if len(places) == 1 or not self._has_cancellation:
             return None
         began = time.monotonic()
 
-        def proceed(index: int) -> None:
+        def check_cancelled(index: int) -> None:
             request, elapsed = requests[places[index]], time.monotonic() - began
             if elapsed < WAITED_S:
                 return
@@ -224,15 +226,15 @@ class TritonPythonModel:
             if request.is_cancelled():
                 raise Cancelled("the request was cancelled before it was run")
 
-        return proceed
+        return check_cancelled
 
     @staticmethod
     def _timeout(request: Any) -> float | None:
-        asked = parse_request_timeout(request.parameters())
+        requested = parse_request_timeout(request.parameters())
         microseconds: int = request.timeout()
         if microseconds <= 0:
-            return asked
-        return min(microseconds / 1e6, asked) if asked is not None else microseconds / 1e6
+            return requested
+        return min(microseconds / 1e6, requested) if requested is not None else microseconds / 1e6
 
     def _read(self, request: Any) -> dict[str, np.ndarray]:
         arrays = {}
@@ -249,7 +251,7 @@ class TritonPythonModel:
                 continue
             array = read_bf16(tensor.to_dlpack()) if spec.dtype is BF16 else tensor.as_numpy()
             if not spec.dims and array.shape[-1:] == (1,):
-                array = array.reshape(array.shape[:-1])  # a scalar is a vector of one in Triton
+                array = array.reshape(array.shape[:-1])  # in Triton a scalar is a vector of one element
             arrays[name] = array
         return arrays
 
@@ -267,11 +269,13 @@ class TritonPythonModel:
         return pb_utils.Tensor(spec.name, array)
 
     def finalize(self) -> None:
-        """Free everything, metrics and tensors of errors included: what is freed after this is freed after the stub's
-        shared memory, and takes the stub down with it."""
+        """Free everything, including metrics and tensors of errors.
+
+        An object that is freed later, after the stub's shared memory, crashes the stub.
+        """
         if self._reporter is not None:
             self._reporter.close()
             self._program.close()
         self.__dict__.clear()
-        gc.collect()  # an error holds the frames that hold the tensors of its request
+        gc.collect()  # an error refers to the frames that refer to the tensors of its request
         sys.stdout.flush()

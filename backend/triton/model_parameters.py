@@ -1,4 +1,4 @@
-"""The ``wasm.`` parameters of a model's ``config.pbtxt``, checked: an unknown key or a bad value fails the load."""
+"""Parser of the ``wasm.`` parameters in ``config.pbtxt``. An unknown key or an invalid value fails the load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .engine_selection import Engine
 PREFIX = "wasm."
 MAX_BYTES_ELEMENTS = 10**9 - 1
 REQUEST_KEY = PREFIX + "timeout_ms"
-"""The one key that a request may set, too."""
+"""The only key that requests can set, too."""
 _MILLISECONDS = "use a number of milliseconds above 0"
 _SHOWN = 128
 _SIZES = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -30,7 +30,7 @@ _SIZE = re.compile(r"^(\d+)\s*([KMG]iB)?$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ModelParameters:
-    """What the parameters say. ``declared`` are interface keys as in the ``portalis`` section."""
+    """The parsed parameters. ``declared`` are interface keys as in the ``portalis`` section."""
 
     declared: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
@@ -49,10 +49,10 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _count(most: int) -> Callable[[str], int]:
+def _count(maximum: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-            raise ValueError(f"use a number from 1 to {most}")
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= maximum:
+            raise ValueError(f"use a number from 1 to {maximum}")
         return int(text)
 
     return parse
@@ -69,10 +69,10 @@ def _seconds(text: str) -> float:
 
 
 def _bytes(text: str) -> int:
-    found = _SIZE.match(text.strip())
-    if not found or not int(found[1]):
-        raise ValueError("use a number of bytes above 0, such as 67108864 or 64MiB")
-    return int(found[1]) * _SIZES[(found[2] or "").upper()]
+    match = _SIZE.match(text.strip())
+    if not match or not int(match[1]):
+        raise ValueError("use a number of bytes above 0, for example 67108864 or 64MiB")
+    return int(match[1]) * _SIZES[(match[2] or "").upper()]
 
 
 def _text(text: str) -> str:
@@ -82,7 +82,7 @@ def _text(text: str) -> str:
 
 
 def parse_args(text: str) -> list[str | int | float]:
-    """What each parameter of a gufunc is: names and numbers, with commas between or as JSON. Raises ValueError."""
+    """The arguments of a gufunc: names and numbers, separated by commas or as JSON. Raises ValueError."""
     if text.lstrip().startswith("["):
         try:
             found: list[str | int | float] = json.loads(text)
@@ -98,7 +98,7 @@ def _number_or_name(part: str) -> str | int | float:
     if _DECIMAL.match(part):
         return float(part)
     if not part:
-        raise ValueError("use names and numbers with commas between, such as x, y, n")
+        raise ValueError("use names and numbers separated by commas, for example x, y, n")
     return part
 
 
@@ -137,9 +137,9 @@ KEYS = tuple(PREFIX + name for name in _PARSERS)
 
 
 def parse_parameters(parameters: Mapping[str, Any]) -> ModelParameters:
-    """Settings from the ``parameters`` of a model configuration (name → ``{"string_value": text}``).
+    """Parse the ``parameters`` of a model configuration (name → ``{"string_value": text}``).
 
-    Keys without the prefix belong to others and are left alone. Raises SettingsError with every problem.
+    Keys without the prefix ``wasm.`` are ignored. Raises SettingsError with all problems.
     """
     found: dict[str, Any] = {}
     problems = []
@@ -160,7 +160,7 @@ def parse_parameters(parameters: Mapping[str, Any]) -> ModelParameters:
     if problems:
         raise SettingsError("; ".join(problems))
     declared, limits, other = ({n: v for n, v in found.items() if n in of} for of in (_DECLARED, _LIMITS, _OTHER))
-    # of the limits, times are in seconds inside
+    # time limits are in seconds in `Limits`
     return ModelParameters(
         declared, Limits(**{name.replace("_ms", "_s"): value for name, value in limits.items()}), **other
     )
@@ -173,7 +173,7 @@ def _unknown(key: str) -> str:
 
 
 def parse_request_timeout(parameters_json: str) -> float | None:
-    """`timeout_of` the parameters in a JSON document, as Triton passes them."""
+    """`request_timeout_s` of parameters in JSON, as Triton passes them."""
     if PREFIX not in parameters_json:
         return None
     try:
@@ -186,12 +186,12 @@ def parse_request_timeout(parameters_json: str) -> float | None:
 
 
 def request_timeout_s(parameters: Mapping[str, Any]) -> float | None:
-    """The ``wasm.timeout_ms`` among a request's parameters, in seconds. Raises SettingsError for any other ``wasm.``
-    key, or a bad value."""
+    """The ``wasm.timeout_ms`` of a request's parameters, in seconds, or None. Raises SettingsError for any other
+    ``wasm.`` key, or an invalid value."""
     found = [key for key in parameters if key.startswith(PREFIX)]
     for key in found:
         if key != REQUEST_KEY:
-            raise SettingsError(f"request parameter {key[:_SHOWN]} is unknown: a request may set {REQUEST_KEY}")
+            raise SettingsError(f"request parameter {key[:_SHOWN]} is unknown: a request can set {REQUEST_KEY}")
     if not found:
         return None
     value = parameters[REQUEST_KEY]

@@ -1,7 +1,7 @@
-"""Sends a model's metrics and its guest's output to Triton, from a thread of its own.
+"""Sends a model's metrics and the output of its guest to Triton, from a separate thread.
 
 Measured on Triton 2.51: a metric increment or log line from the Python stub is a blocking round trip of 130-180 µs, so
-none happens while a request waits. Metrics are flushed once a second, and both at the end.
+none is made while a request waits. Metrics are flushed once a second, and both when the model is unloaded.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from typing import Any
 from ..executor.executor import Stats
 
 FLUSH_S = 1.0
-MAX_LINES = 1000  # lines waiting for the log; more are counted and dropped
+MAX_LINES = 1000
+"""Maximum number of queued log lines; further lines are counted and dropped."""
 COUNTERS = {
     "calls": ("wasm_calls", "Guest calls"),
-    "traps": ("wasm_traps", "Guest calls that ended in a trap"),
+    "traps": ("wasm_traps", "Guest calls that trapped"),
     "timeouts": ("wasm_timeouts", "Guest calls that were stopped at their deadline"),
-    "instances": ("wasm_instances_created", "Guest instances made"),
+    "instances": ("wasm_instances_created", "Guest instances created"),
     "guest_seconds": ("wasm_guest_seconds", "Wall time spent in guest calls"),
 }
-HIGH_WATER = ("wasm_memory_high_water_bytes", "The largest linear memory that a guest had")
+HIGH_WATER = ("wasm_memory_high_water_bytes", "Maximum linear memory of a guest")
 
 
 class Reporter:
-    """The metrics and log lines of one model instance. `stats` gives its counters as they are now; `families` makes or
-    finds a metric: (kind, name, help) → object with ``increment`` and ``set``."""
+    """Reports metrics and log lines of one model instance.
+
+    `stats` returns its current counters. `families` returns a metric, which it creates if necessary: (kind, name, help)
+    → object with ``increment`` and ``set``.
+    """
 
     def __init__(
         self,
@@ -51,14 +55,14 @@ class Reporter:
         self._thread.start()
 
     def line(self, stream: str, text: str) -> None:
-        """Take one line that the guest wrote."""
+        """Queue one line that the guest wrote."""
         if len(self._lines) < MAX_LINES:
             self._lines.append(f"{self._name}: {stream}: {text}")
         else:
             self._dropped += 1
 
     def close(self) -> None:
-        """Send what is left, end the thread, and log the sums: the metrics go with the process that sent them."""
+        """Flush, end the thread, and log the totals, because Triton drops the metrics together with this process."""
         self._stop.set()
         self._thread.join(timeout=5)
         self.flush()
@@ -73,7 +77,7 @@ class Reporter:
             self.flush()
 
     def flush(self) -> None:
-        """Send what has changed since the last time."""
+        """Send all changes since the last flush."""
         with self._lock:
             stats = self._stats()
             for key, metric in self._counters.items():

@@ -1,1 +1,1 @@
-"""Reads and writes the WebAssembly binary format."""
+"""Reader and writer of the WebAssembly binary format."""

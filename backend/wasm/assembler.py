@@ -1,4 +1,4 @@
-"""A small WebAssembly assembler: just enough to write the loop modules that the host runs next to a guest.
+"""A small WebAssembly assembler for the modules that are generated next to a guest.
 
 Encoding: WebAssembly core specification, chapter 5 (binary format).
 """
@@ -84,7 +84,7 @@ def i32(value: int) -> bytes:
 
 
 def constant(valtype: str, value: float) -> bytes:
-    """A constant of any number type; integers are signed or unsigned."""
+    """A constant of any number type; integers can be signed or unsigned."""
     opcode, bits = CONST[valtype], int(valtype[1:])
     if valtype in ("i32", "i64"):
         number = int(value) & ((1 << bits) - 1)
@@ -113,7 +113,7 @@ def add(index: int, amount: bytes) -> bytes:
 
 
 def repeat(counter: int, body: bytes) -> bytes:
-    """``while local[counter] != 0: body; local[counter] -= 1``. The body sees two labels around it."""
+    """``while local[counter] != 0: body; local[counter] -= 1``. The body is nested in two labels."""
     head = bytes([BLOCK, EMPTY, LOOP, EMPTY]) + get(counter) + bytes([I32_EQZ, BR_IF, 1])
     step = get(counter) + i32(1) + bytes([I32_SUB]) + put(counter)
     return head + body + step + bytes([BR, 0, END, END])
@@ -131,7 +131,7 @@ def module(*sections: bytes) -> bytes:
 
 
 def name_section(module_name: str, functions: dict[int, str]) -> bytes:
-    """A name section, so that backtraces through generated code say whose loop it was."""
+    """A name section, so that backtraces name generated functions."""
     names = vector([unsigned(i) + name(n) for i, n in sorted(functions.items())])
     body = b"".join(bytes([k]) + unsigned(len(b)) + b for k, b in ((0, name(module_name)), (1, names)))
     return section(0, name("name") + body)

@@ -1,7 +1,7 @@
 """Reads a WebAssembly module's metadata from its binary: types, imports, exports, memories, names, custom sections.
 
-Only the small sections are read at once; code and data are passed over by their sizes, so a module of any size is read
-in bounded time. What is read item by item has a limit, so a hostile module ends soon, too. Core
+Only small sections are read eagerly. Code and data are skipped by their sizes, so a module of any size is read in
+bounded time. Sections that are read item by item have a size limit, so a hostile module is rejected quickly. Core
 specification, chapter 5.
 """
 
@@ -27,18 +27,19 @@ HEADER = b"\0asm\x01\0\0\0"
 COMPONENT = b"\0asm\x0d\0\x01\0"
 _ORDER = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 13: 6, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
 _CODE = 10
-# Limits of what is read in Python, about 1 µs a byte. They are far above what compilers write: 100,000 exports with
-# mangled names take some 5 MB.
+# Limits of data read in Python, at about 1 µs per byte. They far exceed the output of compilers: 100,000 exports with
+# mangled names take about 5 MB.
 MAX_SECTIONS = 100_000
-MAX_OUTSIDE_BYTES = 16 << 20
+MAX_METADATA_BYTES = 16 << 20
+"""Maximum size of a module's metadata: all sections except code, data, elements and the contents of custom sections."""
 MAX_NAMES_BYTES = 4 << 20
-_PASSED_OVER = (0, 9, 10, 11, 12)  # custom, elements, code, data, data count
+_SKIPPED = (0, 9, 10, 11, 12)  # custom, elements, code, data, data count
 Data = bytes | memoryview
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section: its header begins at `at`, its payload (behind the name, in a custom section) at `start`."""
+    """A section. Its header begins at `at`, its payload (in a custom section, after the name) at `start`."""
 
     number: int
     name: str
@@ -48,7 +49,7 @@ class Section:
 
 
 class ModuleInfo:
-    """What a module says of itself; errors call it `name`. Immutable; bodies and names are read when asked for."""
+    """The metadata of a module, which errors refer to as `name`. Immutable; bodies and names are read on demand."""
 
     def __init__(self, data: Data, found: list[Section], tables: IndexSpaces, name: str) -> None:
         self.name = name
@@ -66,25 +67,24 @@ class ModuleInfo:
         self.custom_sections = tuple((s.name, s.end - s.start) for s in found if s.number == 0)
         self._by_name = {e.name: e for e in tables.exports}
 
-    def custom(self, name: str, most: int | None = None) -> bytes:
-        """The payloads of every custom section called `name`, one after the other; nothing where they have more than
-        `most` bytes."""
+    def custom(self, name: str, max_bytes: int | None = None) -> bytes:
+        """The concatenated payloads of all custom sections named `name`; empty if they exceed `max_bytes`."""
         found = [s for s in self.sections if s.number == 0 and s.name == name]
-        if most is not None and sum(s.end - s.start for s in found) > most:
+        if max_bytes is not None and sum(s.end - s.start for s in found) > max_bytes:
             return b""
         return b"".join(bytes(self._data[s.start : s.end]) for s in found)
 
     def section(self, number: int) -> Section | None:
-        """The section of this id, which is not 0."""
+        """The section with this id, which must not be 0."""
         return next((s for s in self.sections if s.number == number), None)
 
     def reader(self, number: int) -> Reader:
-        """A reader of the section of this id, or of an empty list where the module has none."""
+        """A reader of the section with this id, or of an empty vector if the module lacks the section."""
         section = self.section(number)
         return Reader(b"\0") if section is None else Reader(self._data, section.start, section.end)
 
     def export(self, name: str) -> Export | None:
-        """The export called `name`."""
+        """The export named `name`, or None."""
         return self._by_name.get(name)
 
     @functools.cached_property
@@ -96,17 +96,17 @@ class ModuleInfo:
         return {e.index: e.name for e in reversed(self.exports) if e.kind == "func"}  # the first of several
 
     def function_name(self, index: int) -> str | None:
-        """The function's name in the name section, else the name it is exported by."""
+        """The function's name in the name section, or else the name of its export."""
         named = self._function_names.get(index)
         return self._exported_names.get(index) if named is None else named
 
     def named_functions(self) -> Iterator[tuple[int, str]]:
-        """The functions that `function_name` has a name for, in order, with those names."""
+        """The indices and names of all functions with a name, in order."""
         indices = {*self._function_names.indices(), *self._exported_names}
         return ((index, self.function_name(index) or "") for index in sorted(indices))
 
     def parameter_names(self, index: int) -> tuple[str, ...] | None:
-        """The names of all parameters of a function, or None where one is unknown."""
+        """The names of all parameters of a function; None if one is unknown or names are not unique."""
         known = local_names(self.custom("name", MAX_NAMES_BYTES), index)
         found = tuple(known.get(i, "") for i in range(len(self.functions[index].params)))
         return found if all(found) and len(set(found)) == len(found) else None
@@ -136,23 +136,24 @@ class ModuleInfo:
         return (bytes(self._data[start:end]) for start, end in self._bodies)
 
     def is_stateless(self) -> bool:
-        """Whether nothing can outlive a call: no memory, table, mutable global, start function or import."""
+        """Whether the module has no state: no memory, table, mutable global, start function or import."""
         mutable = any(g.mutable for g in self.globals)
         return not (self.memories or self.tables or mutable or self.imports) and self.start is None
 
     def grows_memory(self) -> bool:
-        """Whether some function may grow the memory. True where the code cannot be read."""
-        # Reading instructions takes a second per megabyte, so only bodies are read that have the bytes of a
-        # memory.grow: the opcode and a memory's index, which is 0 where there is one memory (in one byte, or padded).
+        """Whether a function can grow the memory. True if the code cannot be read."""
+        # Reading instructions takes a second per megabyte, so only bodies that contain the bytes of a memory.grow are
+        # read: the opcode and a memory index. With a single memory the index is 0 (in one byte, or padded).
         indices = (b"",) if len(self.memories) > 1 else (b"\x00", b"\x80")
         patterns = [bytes([MEMORY_GROW]) + index for index in indices]
         return has_instruction((b for b in self.bodies() if any(pattern in b for pattern in patterns)), {MEMORY_GROW})
 
 
 def read_module(source: bytes | memoryview | str | os.PathLike[str], name: str = "the module") -> ModuleInfo:
-    """Read a module from a file, or from bytes, which errors call `name`; a read-only memoryview is not copied.
+    """Read a module from a file, or from bytes, which errors refer to as `name`. A read-only memoryview is not copied.
 
-    Raises ModuleError saying what is wrong."""
+    Raises ModuleError.
+    """
     if isinstance(source, memoryview) and source.readonly:
         return _read(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -178,17 +179,17 @@ def _read(data: Data, name: str) -> ModuleInfo:
 
 def _found(data: Data, name: str) -> list[Section]:
     found: list[Section] = []
-    outside = 0  # bytes
+    metadata_bytes = 0
     for section in _sections(data):
         found.append(section)
-        if section.number not in _PASSED_OVER:
-            outside += section.end - section.start
+        if section.number not in _SKIPPED:
+            metadata_bytes += section.end - section.start
         elif section.number == 0:
-            outside += section.start - section.at  # its name
-        if outside > MAX_OUTSIDE_BYTES:
+            metadata_bytes += section.start - section.at  # its name
+        if metadata_bytes > MAX_METADATA_BYTES:
             raise ModuleError(
                 f"{name} is not accepted: its types, imports, functions, globals, exports and the names of its sections"
-                f" take more than {MAX_OUTSIDE_BYTES:,} bytes"
+                f" take more than {MAX_METADATA_BYTES:,} bytes"
             )
         if len(found) > MAX_SECTIONS:
             raise ModuleError(f"{name} is not accepted: it has more than {MAX_SECTIONS:,} sections")
@@ -252,10 +253,12 @@ def _sections(data: Data) -> Iterator[Section]:
 
 
 def without_custom_sections(wasm: bytes) -> bytes:
-    """`wasm` with zeros in place of what its custom sections hold, names included: nothing of it is wanted in machine
-    code. Offsets stay what they are in the file."""
+    """`wasm` with all custom sections overwritten by zeros, including their names, to keep them out of machine code.
+
+    Offsets in the file do not change.
+    """
     blank = None
-    with contextlib.suppress(Truncated):  # the compiler says what is wrong
+    with contextlib.suppress(Truncated):  # the compiler reports the error
         for section in _sections(wasm):
             if section.number == 0:
                 blank = blank or bytearray(wasm)

@@ -1,6 +1,6 @@
-"""What the host gives to guests, function by function with its type, and which imports of a module are not among it.
+"""Types of the host functions, and checks of a module's imports against them.
 
-The types of WASI preview 1 are those of its ``witx`` files, as wasmtime links them (a test compares the two).
+The types of WASI preview 1 are those of its ``witx`` files, as linked by wasmtime (a test compares them).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _BINDGEN = (
     'build the module without the others: wasm-bindgen\'s need its JavaScript, plain #[no_mangle] extern "C" functions'
     " need nothing"
 )
-LISTED = 50  # imports in a message
+MAX_LISTED = 50
+"""Maximum number of imports in a message."""
 # i is i32 and I is i64; every function but proc_exit returns an errno, an i32
 _PARAMETERS = """
 args_get ii  args_sizes_get ii  clock_res_get ii  clock_time_get iIi  environ_get ii  environ_sizes_get ii
@@ -49,14 +50,13 @@ HOST_FUNCTIONS = _functions()
 """The host's functions by (module, name)."""
 
 
-def provides(wanted: Import) -> bool:
-    """Whether the host has an import, of the same kind and type."""
-    return wanted.kind == "func" and HOST_FUNCTIONS.get((wanted.module, wanted.name)) == wanted.type
+def provides(item: Import) -> bool:
+    """Whether the host provides an import, with the same kind and type."""
+    return item.kind == "func" and HOST_FUNCTIONS.get((item.module, item.name)) == item.type
 
 
 def unprovided_imports(imports: Sequence[Import]) -> Iterator[tuple[str, str]]:
-    """Why the host does not link these `imports`, as sentences about "it", the module, each with what to do; nothing
-    where it does."""
+    """Problems of `imports` that the host does not provide: sentences about "it", the module, with the remediation."""
     missing = []
     for wanted in imports:
         host = HOST_FUNCTIONS.get((wanted.module, wanted.name))
@@ -70,8 +70,8 @@ def unprovided_imports(imports: Sequence[Import]) -> Iterator[tuple[str, str]]:
                 found, own = f"a {wanted.kind}{of}", f"a function {host}"
             yield f"it imports {wanted.module}.{wanted.name} as {found}; the host's is {own}", _TYPES
     if missing:
-        more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
-        names = ", ".join(missing[:LISTED]) + more
+        more = f" and {len(missing) - MAX_LISTED} more" if len(missing) > MAX_LISTED else ""
+        names = ", ".join(missing[:MAX_LISTED]) + more
         provided = f"Provided are the functions of {WASI} and {'.'.join(ABORT)}"
         advice = (
             _BINDGEN if any(wanted.module in _GLUE for wanted in imports) else "build the module without the others"

@@ -1,7 +1,7 @@
-"""Decides whether a guest function is a *leaf expression*, whose code may be copied as it is into a generated loop.
+"""Decides whether a guest function is a *leaf expression*, whose code can be copied into a generated loop.
 
-Such code touches nothing but its own locals and runs for a bounded time. It is copied unchanged: the loop declares the
-guest's parameters and locals first, so local numbers stay, and puts the code into a block, so that branches to the
+Such code accesses only its own locals and runs for a bounded time. It is copied unchanged: the loop declares the
+guest's parameters and locals first, so local indices stay valid. The code is placed in a block, so that branches to the
 function's outermost label still leave the expression.
 """
 
@@ -29,14 +29,14 @@ _ALLOWED = frozenset(
 
 @dataclass(frozen=True)
 class LeafBody:
-    """A function that may be copied: its declared locals, and its instructions with the final ``end``."""
+    """A function that can be copied: its declared locals, and its instructions with the final ``end``."""
 
     locals: tuple[str, ...]
     code: bytes
 
 
 def leaf_body(info: ModuleInfo, index: int) -> LeafBody | None:
-    """The function as a leaf expression, or None where it must be called."""
+    """The function as a leaf expression; None if it must be called."""
     body, kind = info.body(index), info.functions[index]
     if body is None or not set(kind.params) | set(kind.results) <= NUMBERS:
         return None

@@ -1,4 +1,5 @@
-"""Walks over WebAssembly instructions by the shape of their immediates. Core specification, section 5.4."""
+"""Decodes the boundaries of WebAssembly instructions by the shape of their immediates. Core specification, section
+5.4."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from .leb128 import Reader, Truncated
 MEMORY_GROW = 0x40
 END = 0x0B
 
-# What follows an opcode: n integer, b block type, m memory argument, t br_table, v select types, 4/8/16 constant bytes,
-# z one byte.
+# immediates of an opcode: n integer, b block type, m memory argument, t br_table, v select types, 4/8/16 constant
+# bytes, z one byte
 _SHAPES: dict[int, str] = {
     **dict.fromkeys((0x00, 0x01, 0x05, 0x0B, 0x0F, 0x1A, 0x1B, 0xD1), ""),
     **dict.fromkeys((0x02, 0x03, 0x04), "b"),
@@ -27,7 +28,7 @@ _SHAPES: dict[int, str] = {
 }
 _SIMD = dict.fromkeys(range(276), "") | dict.fromkeys((*range(12), 92, 93), "m") | dict.fromkeys((12, 13), "16")
 _SIMD |= dict.fromkeys(range(21, 35), "z") | dict.fromkeys(range(84, 92), "mz")
-# By the prefix, then by the number behind it.
+# by prefix, then by the number after it
 _PREFIXED = {
     0xFC: dict(enumerate([*[""] * 8, "nn", "n", "nn", "n", "nn", "n", "nn", "n", "n", "n"])),
     0xFD: _SIMD,
@@ -36,7 +37,7 @@ _PREFIXED = {
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: its opcode (prefixed ones as ``prefix << 16 | number``) and the bytes it takes."""
+    """An instruction: its opcode (prefixed ones as ``prefix << 16 | number``) and its byte range."""
 
     opcode: int
     start: int
@@ -45,7 +46,7 @@ class Instruction:
 
 
 def has_instruction(bodies: Iterable[bytes], opcodes: Container[int]) -> bool:
-    """Whether an instruction of the functions with these `bodies` is among `opcodes`. True where one cannot be read."""
+    """Whether the functions with these `bodies` use one of `opcodes`. True if a body cannot be read."""
     try:
         for body in bodies:
             reader = Reader(body)
@@ -59,7 +60,7 @@ def has_instruction(bodies: Iterable[bytes], opcodes: Container[int]) -> bool:
 
 
 def declared_locals(reader: Reader) -> Iterator[tuple[int, int]]:
-    """The groups of locals in front of a function's instructions: how many, and the first byte of their type."""
+    """The groups of locals before a function's instructions: their count, and the first byte of their type."""
     for _ in range(reader.unsigned()):
         count, valtype = reader.unsigned(), reader.byte()
         if valtype in (0x63, 0x64):  # a typed reference
@@ -68,8 +69,10 @@ def declared_locals(reader: Reader) -> Iterator[tuple[int, int]]:
 
 
 def walk(reader: Reader) -> Iterator[Instruction]:
-    """The instructions up to the reader's end. Raises ValueError at one that is unknown, Truncated where the bytes end
-    early."""
+    """The instructions up to the reader's end.
+
+    Raises ValueError for an unknown one, Truncated if the bytes end early.
+    """
     while reader.at < reader.end:
         yield _next(reader)
 
@@ -115,7 +118,7 @@ def _skip(reader: Reader, shape: str) -> int:
 
 
 def skip_constant_expression(reader: Reader) -> None:
-    """Move `reader` behind the ``end`` of a constant expression."""
+    """Advance `reader` past the ``end`` of a constant expression."""
     try:
         while _next(reader).opcode != END:
             pass

@@ -1,12 +1,13 @@
-"""LEB128 integers and names as WebAssembly encodes them. Core specification, sections 5.2.2 and 5.2.4."""
+"""Reader of LEB128 integers and names in WebAssembly's encoding. Core specification, sections 5.2.2 and 5.2.4."""
 
 from __future__ import annotations
 
-MAX_NAME_BYTES = 100_000  # wasmtime's limit, too
+MAX_NAME_BYTES = 100_000
+"""Maximum size of a name, as in wasmtime."""
 
 
 class Truncated(Exception):
-    """The bytes end inside of a value, or the value is malformed; ``at`` is the offset."""
+    """The bytes end inside a value, or the value is malformed; ``at`` is the offset."""
 
     def __init__(self, at: int, what: str) -> None:
         super().__init__(f"{what} at offset {at:#x}")
@@ -14,11 +15,11 @@ class Truncated(Exception):
 
 
 class TooMuch(Truncated):
-    """The bytes are whole, but more than any engine takes."""
+    """The bytes are complete, but exceed the limits of any engine."""
 
 
 class Unsupported(Truncated):
-    """The bytes are whole, but of the WebAssembly proposal with the key `proposal` (see `proposals`)."""
+    """The bytes use the WebAssembly proposal with the key `proposal` (see `proposals`)."""
 
     def __init__(self, at: int, what: str, proposal: str) -> None:
         super().__init__(at, what)
@@ -26,7 +27,7 @@ class Unsupported(Truncated):
 
 
 class Reader:
-    """Reads values from ``data[at:end]``; `at` moves on."""
+    """Reads values from ``data[at:end]`` and advances `at`."""
 
     __slots__ = ("at", "data", "end")
 

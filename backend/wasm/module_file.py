@@ -1,6 +1,7 @@
-"""Reads a module's file whole, within a limit: a copy that stays the same, whatever happens to the file meanwhile.
+"""Reads a module's file completely, within a limit: a copy that does not change if the file does.
 
-A mapped file would cost no copy, but whoever cuts it (``cp``, an editor) kills the process that maps it: SIGBUS.
+A mapped file would avoid the copy, but a process that maps it is killed by SIGBUS when another one truncates it
+(``cp``, an editor).
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from pathlib import Path
 from ..errors import ModuleError
 
 MAX_BYTES = 1 << 30
-"""Above this size nothing is read. wasmtime takes days to compile such a module."""
+"""Maximum size of a module that is read. wasmtime would take days to compile a larger one."""
 
 
 def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, advice: str = "") -> bytes:
     """The contents of the regular file at `path`.
 
-    Raises ModuleError where it is no such file, has more than `max_bytes` bytes (`advice` says what to do then), cannot
-    be read, or changes while it is read.
+    Raises ModuleError if it is not a regular file, exceeds `max_bytes` (with `advice` as the remediation), cannot be
+    read, or changes while it is read.
     """
     shown = Path(path)
     try:
@@ -42,11 +43,11 @@ def read_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, advice: 
 
 
 def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # to open a FIFO would wait for a writer otherwise
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # otherwise opening a FIFO would wait for a writer
 
 
 def check_size(size: int, name: str, max_bytes: int, advice: str) -> None:
-    """Raise ModuleError where a module of `size` bytes is empty or above the limit; errors call it `name`."""
+    """Raise ModuleError if a module of `size` bytes is empty or exceeds the limit; errors refer to it as `name`."""
     if size == 0:
         raise ModuleError(f"{name} is empty, not a WebAssembly module")
     if size > max_bytes:

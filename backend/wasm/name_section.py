@@ -1,5 +1,7 @@
-"""Reads the ``name`` custom section (core specification, appendix 7.4). Names are a help, never a duty: what is
-malformed ends the reading, and what came before it is kept."""
+"""Reader of the ``name`` custom section (core specification, appendix 7.4).
+
+Names are optional information: malformed data ends the reading, and the names before it are used.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from .leb128 import Reader, Truncated
 
 _FUNCTIONS, _LOCALS = 1, 2
 
-MAX_NAMED_FUNCTIONS = 100_000  # that backtraces know: about 50 ms of reading, once a module
+MAX_NAMED_FUNCTIONS = 100_000
+"""Maximum number of function names that are read, in about 50 ms, once per module."""
 _LONGEST = 1024  # bytes of a name that are decoded
 _LENGTH = re.compile(r"[1-9][0-9]{0,3}")
 _PATH_END = re.compile(r"E[a-z]{0,32}(?:\.llvm\.[0-9]{1,20})?")  # and parameters of built-in types
@@ -21,7 +24,7 @@ _RUST_HASH = re.compile(r"h[0-9a-f]{16}")
 
 
 def _subsections(payload: bytes, kind: int) -> Iterator[Reader]:
-    """Readers of the subsections of a `kind`. Raises Truncated behind the last whole one."""
+    """Readers of the subsections of a `kind`. Raises Truncated after the last complete one."""
     reader = Reader(payload)
     while reader.at < reader.end:
         number, size = reader.byte(), reader.unsigned()
@@ -43,13 +46,13 @@ def local_names(payload: bytes, function: int) -> dict[int, str]:
 
 
 class FunctionNames:
-    """Where the name of each function lies in the payload of a name section; a name is decoded when asked for."""
+    """The function names in the payload of a name section. Offsets are indexed; names are decoded on demand."""
 
-    __slots__ = ("_indices", "_payload", "_places")
+    __slots__ = ("_indices", "_offsets", "_payload")
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
-        self._indices, self._places = array("L"), array("L")
+        self._indices, self._offsets = array("L"), array("L")
         with contextlib.suppress(Truncated):
             for part in _subsections(payload, _FUNCTIONS):
                 self._read(part)
@@ -57,31 +60,31 @@ class FunctionNames:
 
     def _read(self, reader: Reader) -> None:
         for _ in range(min(reader.unsigned(), MAX_NAMED_FUNCTIONS)):
-            index, place = reader.unsigned(), reader.at
+            index, offset = reader.unsigned(), reader.at
             reader.skip(reader.unsigned())
             if self._indices and index <= self._indices[-1]:
-                return  # the specification has them in order
+                return  # the specification requires ascending order
             self._indices.append(index)
-            self._places.append(place)
+            self._offsets.append(offset)
 
     def indices(self) -> Sequence[int]:
-        """The functions that have a name."""
+        """The indices of the functions with a name."""
         return self._indices
 
     def get(self, index: int) -> str | None:
-        """The name of function `index`, its first kilobyte if it is longer; None where it has none."""
+        """The name of function `index`, truncated to one kilobyte; None if it has none."""
         at = bisect_left(self._indices, index)
         if at == len(self._indices) or self._indices[at] != index:
             return None
-        reader = Reader(self._payload, self._places[at])
+        reader = Reader(self._payload, self._offsets[at])
         size = reader.unsigned()
         return demangled(reader.take(min(size, _LONGEST)).decode("utf-8", "ignore"))
 
 
 def demangled(name: str) -> str:
-    """A C++ or Rust path without its mangling (``a::b::f``); any other name as it is.
+    """The path ``a::b::f`` for a mangled C++ or Rust name; any other name unchanged.
 
-    Only names that write every part out are read: substitutions and templates can stand for gigabytes.
+    Names with substitutions or templates are not demangled, because they can expand to gigabytes.
     """
     if not name.startswith("_ZN"):
         return name

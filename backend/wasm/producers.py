@@ -1,7 +1,6 @@
-"""The ``producers`` section of a module: the language that it was written in, the tools that made it, and so how its
-author exports a function.
+"""Reader of the ``producers`` section: source language and tools of a module, and how to export a function in them.
 
-Layout: https://github.com/WebAssembly/tool-conventions, ProducersSection.md. Anyone can write anything there.
+Layout: https://github.com/WebAssembly/tool-conventions, ProducersSection.md. The content is untrusted.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ PRODUCERS_SECTION = "producers"
 MAX_SECTION_BYTES = 64 << 10
 MAX_VALUES = 256
 MAX_TEXT = 256
-# How functions are exported, by words in the names of the language and the tools; the first that is found counts.
-_HOW = (
+# syntax to export a function, by words in the names of the language and the tools; the first match is used
+_EXPORT_SYNTAX = (
     (("rust", "rustc"), '#[no_mangle] pub extern "C" fn in a library of crate-type cdylib'),
     (("zig",), "export fn, and -rdynamic or --export=NAME for the linker"),
     (("tinygo", "go"), "//go:wasmexport NAME above the function (TinyGo also takes //export NAME)"),
@@ -26,7 +25,7 @@ _HOW = (
     (("c++", "c_plus_plus"), 'extern "C" __attribute__((export_name("NAME")))'),
     (("c", "clang"), '__attribute__((export_name("NAME")))'),
 )
-_ANY = (
+_ANY_LANGUAGE = (
     'in C __attribute__((export_name("NAME"))) or -Wl,--export=NAME, in Rust #[no_mangle] pub extern "C" fn of a'
     " cdylib, in Go //go:wasmexport NAME, in AssemblyScript export function"
 )
@@ -34,7 +33,7 @@ _ANY = (
 
 @dataclass(frozen=True)
 class Producer:
-    """`field` is ``language``, ``processed-by``, ``sdk`` or another; `version` may be empty."""
+    """A language or tool. `field` is ``language``, ``processed-by``, ``sdk`` or another; `version` can be empty."""
 
     field: str
     name: str
@@ -45,13 +44,12 @@ class Producer:
 
 
 def module_producers(module: ModuleInfo) -> tuple[Producer, ...]:
-    """What a module says of its making, in the order of the section; nothing where that is too long to be meant."""
+    """The producers of a module, in the order of the section; empty if the section is too long to be genuine."""
     return parse_producers(module.custom(PRODUCERS_SECTION, MAX_SECTION_BYTES))
 
 
 def parse_producers(payload: bytes) -> tuple[Producer, ...]:
-    """The producers in a section's payload. It is a help, never a duty: what is malformed, or too long to be meant, is
-    left out, and all that follows with it."""
+    """The producers in a section's payload. A malformed or too long item is omitted, with all items after it."""
     found: list[Producer] = []
     reader = Reader(payload)
     with contextlib.suppress(Truncated):
@@ -72,9 +70,9 @@ def _text(reader: Reader) -> str:
 
 
 def export_advice(info: ModuleInfo) -> str:
-    """How to export a function in the language of the module, as far as its section tells it."""
-    words = {word for made in module_producers(info) for word in made.name.lower().replace("/", " ").split()}
-    # "C11", "C_plus_plus_14" and the like carry the year of their standard
+    """The advice to export a function, in the language of the module if its section names it."""
+    words = {word for each in module_producers(info) for word in each.name.lower().replace("/", " ").split()}
+    # "C11" or "C_plus_plus_14" end with the year of their standard
     words |= {word.rstrip("0123456789").rstrip("_") for word in words}
-    found = next((text for names, text in _HOW if words & set(names)), _ANY)
-    return f"export the function that is to be called ({found})"
+    found = next((text for names, text in _EXPORT_SYNTAX if words & set(names)), _ANY_LANGUAGE)
+    return f"export the function to call ({found})"

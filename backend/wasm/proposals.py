@@ -1,6 +1,6 @@
-"""The proposals of WebAssembly that the sandbox leaves out: how wasmtime names each, and what to build without.
+"""WebAssembly proposals that the sandbox disables: their names in wasmtime's messages, and build options to avoid them.
 
-``docs/abi.md`` lists them for people; `engine.engine_config` switches them off.
+``docs/abi.md`` lists them for users; `engine.engine_config` disables them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Proposal:
-    """`key` as in `portalis inspect`, `called` in a sentence, `words` that only messages about it have, `remedy`."""
+    """A disabled proposal.
+
+    `key` is its name in `portalis inspect`, `called` its name in a sentence, `words` a pattern that matches only
+    wasmtime's messages about it, and `remedy` a build option that avoids it.
+    """
 
     key: str
     called: str
@@ -20,7 +24,7 @@ class Proposal:
 
     @property
     def name(self) -> str:
-        """Its name in a sentence, after "uses"."""
+        """The name in a sentence, after "uses"."""
         return f"the WebAssembly proposal {self.called}" if self.words else self.called
 
 
@@ -28,7 +32,7 @@ _NO_EXCEPTIONS = "build it without WebAssembly exceptions (-fno-exceptions, or -
 _NO_THREADS = "build it without threads (no -pthread, no -matomics)"
 _LINEAR = "build it from a language that compiles to linear memory, or with such a backend of its compiler"
 
-# In this order: the words of the first ones contain those of later ones.
+# The order matters: patterns of later proposals also match messages about earlier ones.
 DISABLED_PROPOSALS = (
     Proposal(
         "legacy-exceptions", "legacy exception handling", r"legacy[_ ]exceptions (feature|support)", _NO_EXCEPTIONS
@@ -68,23 +72,24 @@ DISABLED_PROPOSALS = (
 _OTHER = re.compile(
     r"(proposal|support|feature) (is )?(not enabled|must be enabled|required)|must be enabled|is disabled"
 )
-_QUOTED = re.compile(r"`(?!gc`)[^`]*`")  # names that are the module's own
+_QUOTED = re.compile(r"`(?!gc`)[^`]*`")  # names from the module
 UNKNOWN_PROPOSAL = Proposal("unknown", "a WebAssembly proposal", "", "build it for WebAssembly 2.0, without it")
 PROPOSALS_BY_KEY = {proposal.key: proposal for proposal in (*DISABLED_PROPOSALS, UNKNOWN_PROPOSAL)}
 
 
 def proposal_in_message(message: str) -> Proposal | None:
-    """The proposal that wasmtime's `message` about a module wants, or None where it is about something else."""
-    own = _QUOTED.sub("", message)
-    found = next((each for each in DISABLED_PROPOSALS if re.search(each.words, own, re.IGNORECASE)), None)
-    return found or (UNKNOWN_PROPOSAL if _OTHER.search(own) else None)
+    """The proposal that a module needs according to wasmtime's `message`; None if the message has a different cause."""
+    text = _QUOTED.sub("", message)
+    found = next((each for each in DISABLED_PROPOSALS if re.search(each.words, text, re.IGNORECASE)), None)
+    return found or (UNKNOWN_PROPOSAL if _OTHER.search(text) else None)
 
 
 def uses_proposal(proposal: Proposal, detail: str) -> str:
-    """What a module does that uses `proposal`, without its subject; `detail` is what the reader or wasmtime said."""
-    return f"uses {proposal.name}, which the sandbox leaves out ({detail})"
+    """The statement, without its subject, that a module uses `proposal`; `detail` is the reader's or wasmtime's
+    text."""
+    return f"uses {proposal.name}, which the sandbox disables ({detail})"
 
 
 def refusal_text(proposal: Proposal, detail: str) -> str:
-    """Why a module that uses `proposal` is not loaded and what to do, without its name."""
+    """The reason why a module that uses `proposal` cannot be loaded, with the remediation, without its subject."""
     return f"cannot be loaded: it {uses_proposal(proposal, detail)}: {proposal.remedy}"

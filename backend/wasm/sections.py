@@ -1,4 +1,4 @@
-"""Reads the type, import, function, table, memory, global, export and start sections of a WebAssembly module."""
+"""Reader of the type, import, function, table, memory, global, export and start sections of a module."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ VALTYPES = {
     0x6E: "anyref",
 }
 NUMBERS = frozenset({"i32", "i64", "f32", "f64"})
-# The proposals of other type forms and value types, by their keys in `proposals`.
+# type forms and value types of proposals, with the keys in `proposals`
 _FORMS = dict.fromkeys((0x4E, 0x4F, 0x50, 0x5E, 0x5F), "gc") | {0x5D: "stack-switching"}
 _FORMS |= {0x65: "shared-everything-threads"}
 _REFERENCES = dict.fromkeys((0x6A, 0x6B, 0x6C, 0x6D, 0x71, 0x72, 0x73), "gc") | {0x74: "exceptions"}
 _REFERENCES |= {0x65: "shared-everything-threads", 0x68: "stack-switching", 0x75: "stack-switching"}
-MAX_ITEMS = 1_000_000  # in a section: wasmtime's limit, too
+MAX_ITEMS = 1_000_000
+"""Maximum number of items in a section, as in wasmtime."""
 KINDS = ("func", "table", "memory", "global", "tag")
 
 
@@ -43,7 +44,7 @@ class FuncType:
 
 @dataclass(frozen=True)
 class MemoryType:
-    """A memory's limits in pages, of 64 KiB but for a proposal."""
+    """A memory's limits in pages, of 64 KiB except with a proposal."""
 
     minimum: int
     maximum: int | None
@@ -72,7 +73,7 @@ class GlobalType:
 
 @dataclass(frozen=True)
 class TableType:
-    """A table's least number of elements, and whether its own limits are 64-bit."""
+    """A table's minimum number of elements, and whether its limits are 64-bit."""
 
     minimum: int
     table64: bool
@@ -116,7 +117,7 @@ class IndexSpaces:
 
 
 def read_sections(found: Iterable[tuple[int, Reader]]) -> IndexSpaces:
-    """The index spaces from sections, each with its number. Raises Truncated."""
+    """The index spaces of a module, from its sections with their numbers. Raises Truncated."""
     tables = IndexSpaces()
     for number, reader in found:
         if number == _START:
@@ -216,7 +217,7 @@ def _import(reader: Reader, tables: IndexSpaces) -> None:
 
 def _functions(reader: Reader, tables: IndexSpaces) -> None:
     count, at = _count(reader), reader.at
-    if count == reader.end - at:  # the number of each type is one byte, as nearly always: 30 times as fast
+    if count == reader.end - at:  # each type index is a single byte, the usual case: 30 times as fast
         numbers = reader.take(count)
         if max(numbers, default=0) < min(0x80, len(tables.types)):
             tables.functions += [tables.types[number] for number in numbers]

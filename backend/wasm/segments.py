@@ -1,4 +1,4 @@
-"""Where a module's data and element segments go when it is instantiated, as far as that is known without running it."""
+"""Reader of data and element segments: their sizes, and their offsets if those are constants."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from .instructions import END, skip_constant_expression
 from .leb128 import Reader, TooMuch
 
 ELEMENTS, DATA = 9, 11
-MAX_SEGMENTS = 100_000  # in a section: wasmtime's limit, too
-MAX_ITEMS = 500_000  # that are read one by one; what lies behind them is left to the engine
+MAX_SEGMENTS = 100_000
+"""Maximum number of segments in a section, as in wasmtime."""
+MAX_ITEMS = 500_000
+"""Maximum number of elements that are read; the engine checks segments after them."""
 _I32_CONST = 0x41
-# How an element segment's flags are read: core specification, section 5.5.12.
+# flags of an element segment: core specification, section 5.5.12
 _PASSIVE, _INDEXED, _EXPRESSIONS = 1, 2, 4
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Segment number `index` of its section. An active one has a `target` (the index of its memory or table); `at` is
-    where it begins there, None where an expression other than a constant says so."""
+    """Segment number `index` of its section.
+
+    An active segment has a `target`, the index of its memory or table, and an offset `at` in it, which is None if it is
+    not a constant.
+    """
 
     index: int
     target: int | None
@@ -29,8 +34,8 @@ class Segment:
 
 
 def segments(info: ModuleInfo, number: int) -> Iterator[Segment]:
-    """The segments of the section DATA, whose sizes are in bytes, or ELEMENTS, whose sizes are numbers of elements.
-    Raises Truncated where the bytes are malformed."""
+    """The segments of section DATA, with sizes in bytes, or ELEMENTS, with sizes in elements. Raises Truncated if the
+    bytes are malformed."""
     reader, skipped = info.reader(number), 0
     count = reader.unsigned()
     if count > MAX_SEGMENTS:
@@ -60,7 +65,7 @@ def _skip_kind(reader: Reader, *, expressions: bool) -> None:
 
 
 def _offset(reader: Reader) -> int | None:
-    """The value of an offset that is one constant, unsigned."""
+    """The unsigned value of an offset expression; None unless it is a single constant."""
     start = Reader(reader.data, reader.at, reader.end)
     skip_constant_expression(reader)
     if start.byte() != _I32_CONST:

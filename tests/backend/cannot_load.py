@@ -104,38 +104,38 @@ BAD: dict[str, Bad] = {
         wat(f"(memory 1) (memory 5000) {F}"), "begins with 5000 pages", "memory", "max_memory_bytes"
     ),
     "three memories": Bad(
-        wat(f"(memory 1) (memory 1) (memory 1) {F}"), "it has 3 memories; the sandbox has room for 2", "memory"
+        wat(f"(memory 1) (memory 1) (memory 1) {F}"), "it has 3 memories; the sandbox allows 2", "memory"
     ),
-    "five tables": Bad(wat(f"{'(table 1 funcref) ' * 5} {F}"), "it has 5 tables; the sandbox has room for 4", "table"),
+    "five tables": Bad(wat(f"{'(table 1 funcref) ' * 5} {F}"), "it has 5 tables; the sandbox allows 4", "table"),
     "a long table": Bad(
         wat(f"(table 100001 funcref) {F}"),
-        "it has 100001 elements in a table; the sandbox has room for 100000",
+        "it has 100001 elements in a table; the sandbox allows 100000",
         "table",
     ),
     # what would trap in every instance
     "data behind its memory": Bad(
         wat(f'(memory 1) (data (i32.const 65530) "0123456789") {F}'),
-        "its data segment 0 goes from 65530 to 65540, but its memory begins with 65536 bytes",
+        "its data segment 0 extends from 65530 to 65540, but its memory begins with 65536 bytes",
         "segment",
     ),
     "data at a negative place": Bad(
-        wat(f'(memory 1) (data (i32.const -1) "0") {F}'), "its data segment 0 goes from 4294967295", "segment"
+        wat(f'(memory 1) (data (i32.const -1) "0") {F}'), "its data segment 0 extends from 4294967295", "segment"
     ),
     "data in a memory of no page": Bad(wat(f'(memory 0) (data (i32.const 0) "0") {F}'), "data segment 0", "segment"),
     "elements behind their table": Bad(
         wat(f"(table 2 funcref) (elem (i32.const 1) $g $g) (func $g) {F}"),
-        "its element segment 0 goes from 1 to 3, but its table begins with 2 elements",
+        "its element segment 0 extends from 1 to 3, but its table begins with 2 elements",
         "segment",
     ),
     "elements of the second table": Bad(
         wat(f"(table 9 funcref) (table $t 1 funcref) (elem (table $t) (i32.const 1) func $g) (func $g) {F}"),
-        "its element segment 0 goes from 1 to 2",
+        "its element segment 0 extends from 1 to 2",
         "segment",
     ),
     # what the convention needs
     "a kernel that grows its memory": Bad(
         wat(f'(memory (export "memory") 1) {KERNEL} (func (export "grow") (drop (memory.grow (i32.const 1))))', GUFUNC),
-        "it takes pointers and grows its memory by itself, so the host cannot tell which part is free",
+        "it takes pointers and grows its memory itself, so the host cannot determine which part is free",
         "allocator",
     ),
     "a kernel with malloc alone": Bad(
@@ -144,7 +144,7 @@ BAD: dict[str, Bad] = {
             (func (export "malloc") (param i32) (result i32) (memory.grow (i32.const 1)))""",
             GUFUNC,
         ),
-        "it takes pointers and grows its memory by itself",
+        "it takes pointers and grows its memory itself",
         "allocator",
     ),
     "a reactor that is a command, too": Bad(
@@ -166,7 +166,7 @@ BAD: dict[str, Bad] = {
             f"(tag $t (param f32)) {F} (func (param f32) (result f32) (block $h (result f32)"
             " (try_table (catch $t $h) (throw $t (local.get 0))) (f32.const 0)))"
         ),
-        "it uses the WebAssembly proposal exception handling, which the sandbox leaves out",
+        "it uses the WebAssembly proposal exception handling, which the sandbox disables",
         "proposal",
         names=("-fno-exceptions", "-fno-wasm-exceptions"),
     ),
@@ -175,7 +175,7 @@ BAD: dict[str, Bad] = {
     ),
     "legacy exceptions": Bad(
         with_body(b"\0\x06\x40\x19\x0b\x0b"),
-        "it uses the WebAssembly proposal legacy exception handling, which the sandbox leaves out",
+        "it uses the WebAssembly proposal legacy exception handling, which the sandbox disables",
         "proposal",
         names=("-fno-wasm-exceptions",),
     ),
@@ -218,19 +218,19 @@ BAD: dict[str, Bad] = {
 NO_MODULE: dict[str, tuple[bytes, str]] = {
     "a struct type": (
         bytes(wasmtime.wat2wasm(f"(module (type (struct)) {F})")),
-        "it uses the WebAssembly proposal garbage collection (GC), which the sandbox leaves out",
+        "it uses the WebAssembly proposal garbage collection (GC), which the sandbox disables",
     ),
     "a recursive group": (
         bytes(wasmtime.wat2wasm(f"(module (rec (type (func)) (type (func))) {F})")),
-        "it uses the WebAssembly proposal garbage collection (GC), which the sandbox leaves out",
+        "it uses the WebAssembly proposal garbage collection (GC), which the sandbox disables",
     ),
     "a continuation": (
         bytes(wasmtime.wat2wasm(f"(module (type $f (func)) (type (cont $f)) {F})")),
-        "it uses the WebAssembly proposal stack switching, which the sandbox leaves out",
+        "it uses the WebAssembly proposal stack switching, which the sandbox disables",
     ),
     "a shared function": (
         bytes(wasmtime.wat2wasm(f"(module (type (shared (func))) {F})")),
-        "it uses the WebAssembly proposal shared-everything threads, which the sandbox leaves out",
+        "it uses the WebAssembly proposal shared-everything threads, which the sandbox disables",
     ),
 }
 """Modules whose metadata cannot be read at all without a proposal."""

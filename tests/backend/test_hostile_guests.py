@@ -210,7 +210,7 @@ def test_leaving_by_proc_exit_is_an_error_of_a_model() -> None:
       (func (export "portalis_infer") (param i32 i32 i32 i32) (result i32) (call $exit (i32.const 3)) (i32.const 0)))"""
     entry = {"entry": "portalis_infer", "convention": "dlpack", "inputs": [tensor("x")], "outputs": [tensor("y")]}
     program = Program.load(guests.wasm(text, entry))
-    with pytest.raises(GuestError, match="ended itself with exit code 3"):
+    with pytest.raises(GuestError, match="exited with code 3"):
         program.run(ONE)
 
 

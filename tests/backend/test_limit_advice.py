@@ -168,7 +168,7 @@ def test_a_request_that_asked_for_less_time_is_not_advised_to_raise_the_limit(to
         with pytest.raises(GuestTimeout) as caught:
             program.run(ONE, timeout_s=0.005)
         assert "raise" not in str(caught.value)
-        assert "limit of 0.005 s and was stopped (the request's own limit, which may be up to 60 s)" in str(
+        assert "limit of 0.005 s and was stopped (the request's own limit, which can be up to 60 s)" in str(
             caught.value
         )
 

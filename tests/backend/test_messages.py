@@ -35,7 +35,7 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
     told = str(GuestError("the cause\n" + "x" * 1_000_000 + "\nthe end"))
     assert told.startswith("the cause\nxxx")
     assert told.endswith("xxx\nthe end")
-    assert "the middle of 1,000,018 characters is left out" in told
+    assert "the middle of 1,000,018 characters is omitted" in told
 
 
 def test_what_is_added_to_an_error_later_is_bounded_too() -> None:

@@ -182,7 +182,7 @@ def test_errors_reach_the_thread_that_caused_them(moody: Program) -> None:
     [
         ({"a": np.zeros(2, np.float64), "b": np.zeros(2, F32)}, r"input 'a' has dtype float64, not float32 \(FP32\)"),
         ({"a": np.zeros(2, F32)}, "input 'b' is missing"),
-        ({"a": 1.0, "b": 1.0, "c": 1.0}, r"there is no input 'c' \(the inputs are 'a', 'b'\)"),
+        ({"a": 1.0, "b": 1.0, "c": 1.0}, r"unknown input 'c' \(the inputs are 'a', 'b'\)"),
         ({"a": np.zeros((1,) * 9, F32), "b": 1.0}, "input 'a' has rank 9; at most 8"),
         ({"a": "text", "b": 1.0}, "input 'a' cannot be read as FP32"),
         ({"a": [[1, 2], [3]], "b": 1.0}, "input 'a' cannot be read as FP32"),
@@ -194,7 +194,7 @@ def test_bad_input_is_named(inputs: dict[str, object], told: str) -> None:
 
 
 def test_every_problem_of_a_request_is_told_at_once() -> None:
-    with pytest.raises(InputError, match="'a' has dtype.*'b' is missing.*no input 'z'"):
+    with pytest.raises(InputError, match="'a' has dtype.*'b' is missing.*unknown input 'z'"):
         Program.load(ADD).run({"a": np.zeros(1, np.int8), "z": 1})
 
 

@@ -173,7 +173,7 @@ def test_rust_reads_and_writes_bytes_and_its_panics_are_told(load: Callable[...,
     got = program.run({"text": texts(b"one  two\nthree", b"", b"four")})
     assert got["word"].tolist() == [b"one", b"two", b"three", b"four"] and got["length"].tolist() == [3, 3, 5, 4]
     assert program.run({"text": texts()})["word"].shape == (0,)
-    with pytest.raises(Trap, match=r"(?s)the guest said: panicked at.*the text asked for it"):
+    with pytest.raises(Trap, match=r"(?s)the guest's message: panicked at.*the text asked for it"):
         program.run({"text": texts(b"panic")})
 
 

@@ -59,7 +59,7 @@ def in_c() -> dict[str, set[int]]:
     "name",
     [
         *("PAGE", "ALIGN", "MAX_TENSORS", "MAX_RANK", "MAX_OUT_RANK", "MAX_MEMORIES", "MAX_TABLES"),
-        *("MAX_TABLE_ELEMENTS", "MAX_INSTANCE_BYTES", "CHECKED_SLOT_BYTES", "SPARE_BYTES", "SIZES_KEPT"),
+        *("MAX_TABLE_ELEMENTS", "MAX_INSTANCE_BYTES", "CHECKED_SLOT_BYTES", "SPARE_BYTES", "MAX_IDLE_SIZES"),
     ],
 )
 def test_c_has_the_numbers_of_facts(name: str) -> None:
@@ -82,7 +82,7 @@ def test_the_planner_writes_what_the_adapter_reads(name: str) -> None:
 def test_the_flags_of_a_plan_are_those_that_c_reads(name: str) -> None:
     found = numbers_of((BACKEND / "native" / "plan.h").read_text())
     assert found[name] == getattr(layout, name)
-    assert found["REWINDS_BOX"] == layout.REWINDS and found["PLAN_VERSION"] == layout.VERSION
+    assert found["REWINDS_INSTANCE"] == layout.REWINDS and found["PLAN_VERSION"] == layout.VERSION
 
 
 def test_the_blocks_have_the_sizes_that_the_adapter_is_compiled_with() -> None:

@@ -147,9 +147,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "native_python": (
         {"platform": "Python", "backend_parameters": {"wasm.engine": "native"}},
-        "wasm.engine is native, but the backend is python, which brings its own: set wasm.engine to auto or python",
+        "wasm.engine is native, but the backend is python, which runs its own executor: set wasm.engine to auto or python",
     ),
-    "too_large": ({"max_batch_size": 9}, "max_batch_size is 9, but the module takes batches of at most 8"),
+    "too_large": ({"max_batch_size": 9}, "max_batch_size is 9, but the module accepts batches of at most 8"),
     "batched": ({"max_batch_size": 0}, "max_batch_size is 0, and the module's tensors have a batch dimension: set 1 to 8"),
     "control": (
         {"sequence_batching": {"control_inputs": [{"name": "START", "control_type": "Start"}]}},

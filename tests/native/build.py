@@ -1,5 +1,5 @@
 """The native libraries built by clang with AddressSanitizer and UndefinedBehaviorSanitizer, between stand-ins for wasmtime and
-Triton, with what drives them: ``core_test``, ``shell_test`` and the fuzzers, in a folder under ``build/native``."""
+Triton, with what drives them: ``core_test``, ``triton_layer_test`` and the fuzzers, in a folder under ``build/native``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONS = {
 """Environment variables that have a fault end the process."""
 FAIL, FUZZED = ("-fno-sanitize-recover=all",), ("-fsanitize=fuzzer-no-link",)
 FUZZER: tuple[Sequence[str], Sequence[str]] = ((), ("-fsanitize=fuzzer",))
-PROGRAMS = ("core_test", "shell_test", "fuzz_plan", "fuzz_adapter")
+PROGRAMS = ("core_test", "triton_layer_test", "fuzz_plan", "fuzz_adapter")
 OWN = ("scarce", "fake_triton")
 
 
@@ -59,7 +59,7 @@ def _build(folder: Path, clang: str) -> None:
         (folder / library).parent.mkdir(parents=True, exist_ok=True)
     checked, forking = ([clang, *FLAGS, *FAIL, f"-fsanitize={kinds}"] for kinds in (SANITIZERS, "undefined"))
     native = sorted(SOURCES.glob("*.c"))
-    core = [source.stem for source in native if '#include "box.h"' in source.read_text()]
+    core = [source.stem for source in native if '#include "instance.h"' in source.read_text()]
     commands = [[*checked, *FUZZED, *_object(folder, source)] for source in native]
     commands += [[*checked, *FUZZED, *_object(folder, HERE / f"{name}.c")] for name in (*OWN, *PROGRAMS)]
     commands += [[*forking, *_object(plain, source)] for source in native if source.stem in core]
@@ -67,7 +67,7 @@ def _build(folder: Path, clang: str) -> None:
     commands += [_library(checked, folder / library, source) for library, source in shared.items()]
     commands.append(_library(forking, plain / "libfake_wasmtime.so", "fake_wasmtime"))
     _run(commands)
-    own = dict.fromkeys(PROGRAMS, core) | {"shell_test": [*(source.stem for source in native), "fake_triton"]}
+    own = dict.fromkeys(PROGRAMS, core) | {"triton_layer_test": [*(source.stem for source in native), "fake_triton"]}
     commands = [_program([*checked, *FUZZER[name.startswith("fuzz")]], folder, name, own[name]) for name in PROGRAMS]
     _run([*commands, _program(forking, plain, "core_test", core)])
 
@@ -100,7 +100,7 @@ def _one(command: Sequence[str]) -> None:
 
 
 def _backend(folder: Path, built: Path) -> None:
-    """A backend's folder for ``shell_test``, whose planner is ours."""
+    """A backend's folder for ``triton_layer_test``, whose planner is ours."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "planner.py", folder / "plan.py")
     (folder / "wasmtime").write_text(str(built / "libfake_wasmtime.so"))

@@ -33,14 +33,14 @@ struct tried {
 };
 
 /* A call with `rows` rows whose first begins with `what`; 0 for plain data. The inputs lie in memory of exactly their size. */
-static struct tried *try_new(struct core_slot *slot, const struct plan *p, char what, int64_t rows) {
+static struct tried *try_new(struct core_pool *pool, const struct plan *p, char what, int64_t rows) {
   struct tried *t = calloc(1, sizeof *t);
   int64_t width = what == IS_REFUSED ? REFUSED_DIM : ROW;
   uint64_t bytes = (uint64_t)(rows * width);
   t->in = malloc(bytes + !bytes); t->out = malloc(bytes * p->outputs + 1);
   for (uint64_t i = 0; i < bytes; i++) t->in[i] = (uint8_t)(i % 32);
   if (what && bytes) t->in[0] = (uint8_t)what;
-  t->call.slot = slot;
+  t->call.pool = pool;
   t->call.timeout_ns = limit_ns;
   t->call.in = t->tensors; t->call.out = t->tensors + p->inputs;
   for (uint32_t i = 0; i < p->inputs + p->outputs; i++) {
@@ -60,14 +60,14 @@ static int32_t finish(struct tried *t, uint32_t outputs, int32_t kind) {
   }
   CHECK(is_kind(kind), "kind %d", kind);
   CHECK(!kind || t->call.kind == kind, "kinds %d and %d", kind, t->call.kind);
-  CHECK(!t->call.box, "an instance is left");
+  CHECK(!t->call.instance, "an instance is left");
   CHECK(t->call.message_bytes < CORE_MESSAGE && (t->call.message_bytes || !kind), "kind %d has a message of %u bytes", kind, t->call.message_bytes);
   return kind;
 }
 
-static int32_t call(struct core_program *program, struct core_slot *slot, char what, int64_t rows) {
+static int32_t call(struct core_program *program, struct core_pool *pool, char what, int64_t rows) {
   const struct plan *p = core_plan(program);
-  struct tried *t = try_new(slot, p, what, rows);
+  struct tried *t = try_new(pool, p, what, rows);
   int32_t kind = finish(t, p->outputs, core_run(&t->call, now_ns() + t->call.timeout_ns));
   if (!kind && what != DOES_HARM && what != DOES_WRITE)
     for (uint32_t i = 0; i < p->outputs; i++) CHECK(!memcmp(t->in, t->out + i * (uint64_t)rows * ROW, (uint64_t)rows * ROW), "another output");
@@ -96,21 +96,21 @@ static void walk(const struct making *w) {
   char message[1024] = "";
   struct core_program *program = load(w, message);
   if (!program) { CHECK(*message, "no message"); return; }
-  struct core_slot *slot = core_slot_new(program);
-  for (size_t i = 0; slot && i < sizeof acts; i++) call(program, slot, acts[i], ROWS);
-  if (slot) {
-    call(program, slot, 0, 0);
+  struct core_pool *pool = core_pool_new(program);
+  for (size_t i = 0; pool && i < sizeof acts; i++) call(program, pool, acts[i], ROWS);
+  if (pool) {
+    call(program, pool, 0, 0);
     fake_wasmtime.passes = 3;
-    call(program, slot, 0, ROWS);
+    call(program, pool, 0, ROWS);
     fake_wasmtime.passes = 1;
-    core_slot_free(slot);
+    core_pool_free(pool);
   }
   core_unload(program);
 }
 
 static const struct making *const KINDS_OF_PLANS[] = {
   &MAKING,
-  &(struct making){2, 2, INT8, 1, HAS_MEMORY | HAS_HOST | REWINDS_BOX | JOINS, 512 << 10, GENEROUS_NS, 64 << 20, 100, "_initialize"},
+  &(struct making){2, 2, INT8, 1, HAS_MEMORY | HAS_HOST | REWINDS_INSTANCE | JOINS, 512 << 10, GENEROUS_NS, 64 << 20, 100, "_initialize"},
   &(struct making){1, 2, INT8, 1, HAS_MEMORY | KEEPS | STATEFUL | SIGNALS, 1 << 20, GENEROUS_NS, 64 << 20, 0, "_start"},
   &(struct making){1, 1, INT8, 1, HAS_HOST, MAX_STACK, GENEROUS_NS, 1ull << 32, 1 << 20, ""}};
 enum { PLANS = sizeof KINDS_OF_PLANS / sizeof *KINDS_OF_PLANS };
@@ -119,9 +119,9 @@ static void check_still_works(void) {
   char message[1024];
   struct core_program *program = load(&MAKING, message);
   CHECK(program, "%s", message);
-  struct core_slot *slot = core_slot_new(program);
-  CHECK(call(program, slot, 0, ROWS) == DONE, "the next call fails");
-  core_slot_free(slot);
+  struct core_pool *pool = core_pool_new(program);
+  CHECK(call(program, pool, 0, ROWS) == DONE, "the next call fails");
+  core_pool_free(pool);
   core_unload(program);
   check_all_deleted("afterwards");
 }
@@ -203,11 +203,11 @@ static int32_t finish_exactly(struct tried *t, uint32_t outputs, int32_t kind) {
   return finish(t, outputs, kind);
 }
 
-static void lie_once(struct core_program *program, struct core_slot *slot, char what) {
+static void lie_once(struct core_program *program, struct core_pool *pool, char what) {
   fake_wasmtime.lie = tell;
   for (int i = 0; i < 2; i++) { /* the second call begins with `restore`, where that is called at all */
     const struct plan *p = core_plan(program);
-    struct tried *t = try_new(slot, p, i ? 0 : what, ROWS);
+    struct tried *t = try_new(pool, p, i ? 0 : what, ROWS);
     t->call.timeout_ns = SHORT_NS;
     memset(t->out, UNWRITTEN, ROWS * ROW * p->outputs);
     finish_exactly(t, p->outputs, core_run(&t->call, now_ns() + t->call.timeout_ns));
@@ -216,12 +216,12 @@ static void lie_once(struct core_program *program, struct core_slot *slot, char 
   fake_wasmtime.lie = NULL;
   fake_wasmtime.passes = 1;
   lie_count = 0;
-  int32_t kind = call(program, slot, 0, ROWS);
+  int32_t kind = call(program, pool, 0, ROWS);
   CHECK(kind == DONE, "the next call fails, kind %d", kind);
 }
 
 /* One lie after the other, in every place. */
-static void single_lies(struct core_program *program, struct core_slot *slot) {
+static void single_lies(struct core_program *program, struct core_pool *pool) {
   const struct plan *p = core_plan(program);
   uint32_t end = offsetof(struct control, t) + (p->inputs + p->outputs) * sizeof(struct tensor);
   static const char acts[] = {0, DOES_STATUS, DOES_TRAP};
@@ -233,38 +233,38 @@ static void single_lies(struct core_program *program, struct core_slot *slot) {
         if (function == CALL_EXPLAIN && at >= offsetof(struct control, t) && at < end) continue;
         lies[0] = (struct lie){function, at == end ? THE_STATUS : at, at % 8 ? 4 : 8, WILD[w]};
         lie_count = 1;
-        lie_once(program, slot, acts[function == CALL_EXPLAIN ? 1 + w % 2 : 0]);
+        lie_once(program, pool, acts[function == CALL_EXPLAIN ? 1 + w % 2 : 0]);
       }
 }
 
-static void many_lies(struct core_program *program, struct core_slot *slot, int times) {
+static void many_lies(struct core_program *program, struct core_pool *pool, int times) {
   static const char acts[] = {0, 0, 0, 0, 0, DOES_STATUS, DOES_TRAP, DOES_GROW, DOES_RENEW};
   const struct plan *p = core_plan(program);
   for (int i = 0; i < times; i++) {
     some_lies(p->inputs + p->outputs);
     fake_wasmtime.passes = chance(4) ? 1 : 1 + (uint32_t)chance(5);
-    lie_once(program, slot, acts[chance(sizeof acts)]);
+    lie_once(program, pool, acts[chance(sizeof acts)]);
   }
   fake_wasmtime.passes = 1;
 }
 
 static void lying(void) {
-  static const struct making words = {1, 2, BYTES_TENSOR, 1, HAS_MEMORY | REWINDS_BOX, 512 << 10, GENEROUS_NS, 64 << 20, 100, ""};
+  static const struct making words = {1, 2, BYTES_TENSOR, 1, HAS_MEMORY | REWINDS_INSTANCE, 512 << 10, GENEROUS_NS, 64 << 20, 100, ""};
   for (int i = 0; i < 4; i++) {
     char message[1024];
     struct core_program *program = load(i == 3 ? &words : KINDS_OF_PLANS[i], message);
-    struct core_slot *slot = core_slot_new(program);
+    struct core_pool *pool = core_pool_new(program);
     if (i == 0) { /* no elements, and fewer than none in a dimension */
       uint32_t at = offsetof(struct control, t) + sizeof(struct tensor), dims = at + offsetof(struct tensor, dims);
       lies[0] = (struct lie){CALL_RUN, dims, 8, 0};
       lies[1] = (struct lie){CALL_RUN, dims + 8, 8, UINT64_MAX};
       lies[2] = (struct lie){CALL_RUN, at + offsetof(struct tensor, bytes), 8, 0};
       lie_count = 3;
-      lie_once(program, slot, 0);
+      lie_once(program, pool, 0);
     }
-    if (i == 1) single_lies(program, slot);
-    many_lies(program, slot, 4000);
-    core_slot_free(slot);
+    if (i == 1) single_lies(program, pool);
+    many_lies(program, pool, 4000);
+    core_pool_free(pool);
     core_unload(program);
     check_all_deleted("lies");
   }
@@ -275,12 +275,12 @@ static void lying(void) {
 static void small_memories(void) {
   char message[1024];
   struct core_program *program = load(&MAKING, message);
-  struct core_slot *slot = core_slot_new(program);
+  struct core_pool *pool = core_pool_new(program);
   for (uint64_t pages = 0; pages < 4; pages++) {
     fake_wasmtime.own_bytes = pages << 16;
-    CHECK((call(program, slot, DOES_TRAP, ROWS) == INTERNAL) == (pages < 3), "an adapter with %d pages", (int)pages);
+    CHECK((call(program, pool, DOES_TRAP, ROWS) == INTERNAL) == (pages < 3), "an adapter with %d pages", (int)pages);
   }
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(program);
   check_still_works();
 }
@@ -290,11 +290,11 @@ static void small_memories(void) {
 static void pieces(void) {
   char message[1024];
   struct core_program *program = load(&MAKING, message);
-  struct core_slot *slot = core_slot_new(program);
+  struct core_pool *pool = core_pool_new(program);
   const struct plan *p = core_plan(program);
   for (uint64_t first = 0; first <= ROWS * ROW; first += 7)
     for (int how = 0; how < 4; how++) { /* joined pieces; one that nobody wants; too few bytes; looked at where they lie */
-      struct tried *t = try_new(slot, p, 0, ROWS);
+      struct tried *t = try_new(pool, p, 0, ROWS);
       uint64_t whole = ROWS * ROW;
       struct core_piece in[] = {{t->in, first}, {NULL, 0}, {t->in + first, whole - first - (how == 2)}};
       struct core_piece out[] = {{t->out, first}, {NULL, 0}, {how == 1 ? NULL : t->out + first, whole - first}};
@@ -306,10 +306,10 @@ static void pieces(void) {
       t->tensors[1].piece = out; t->tensors[1].pieces = 3;
       if (how == 3) core_abort(&t->call);
       else CHECK(core_end(&t->call) == DONE && !memcmp(t->in, t->out, how == 1 ? first : whole), "another output");
-      CHECK(!t->call.box, "an instance is left");
+      CHECK(!t->call.instance, "an instance is left");
       try_free(t);
     }
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(program);
   check_all_deleted("pieces");
 }
@@ -318,16 +318,16 @@ static void pieces(void) {
 static void lending(void) {
   char message[1024];
   struct core_program *program = load(KINDS_OF_PLANS[2], message);
-  struct core_slot *slot = core_slot_new(program);
+  struct core_pool *pool = core_pool_new(program);
   const struct plan *p = core_plan(program);
-  struct tried *t = try_new(slot, p, 0, ROWS);
-  CHECK(core_lend(&t->call, now_ns() + GENEROUS_NS) == DONE && t->call.box, "not lent");
-  CHECK(call(program, slot, DOES_TRAP, ROWS) == CORE_TRAP, "no trap"); /* the instance goes */
-  CHECK(call(program, slot, 0, ROWS) == DONE, "the next call fails");
-  core_slot_free(slot);
+  struct tried *t = try_new(pool, p, 0, ROWS);
+  CHECK(core_lend(&t->call, now_ns() + GENEROUS_NS) == DONE && t->call.instance, "not lent");
+  CHECK(call(program, pool, DOES_TRAP, ROWS) == CORE_TRAP, "no trap"); /* the instance goes */
+  CHECK(call(program, pool, 0, ROWS) == DONE, "the next call fails");
+  core_pool_free(pool);
   core_unload(program);
   for (int i = 0; i < 2; i++) for (uint64_t b = 0; b < t->call.out[i].bytes; b++) seen += t->call.out[i].data[b]; /* whoever wrote it last */
-  core_release(t->call.box);
+  core_release(t->call.instance);
   try_free(t);
   check_all_deleted("lending");
 }
@@ -374,13 +374,13 @@ static void *write_and_renew(struct fake_store *s, int function, int32_t *status
 static void renewing(void) {
   char message[1024];
   struct core_program *program = load(KINDS_OF_PLANS[1], message);
-  struct core_slot *slot = core_slot_new(program);
+  struct core_pool *pool = core_pool_new(program);
   output_bytes = 0;
   fake_wasmtime.lie = write_and_renew;
-  for (int i = 0; i < 10; i++) CHECK(call(program, slot, 0, ROWS) == DONE, "it is not renewed");
+  for (int i = 0; i < 10; i++) CHECK(call(program, pool, 0, ROWS) == DONE, "it is not renewed");
   fake_wasmtime.lie = NULL;
   CHECK(output_bytes == 50, "%d bytes were handed on", (int)output_bytes);
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(program);
   check_all_deleted("renewing");
 }
@@ -388,9 +388,9 @@ static void renewing(void) {
 static void hosts(void) {
   char message[1024];
   struct core_program *program = load(KINDS_OF_PLANS[1], message);
-  struct core_slot *slot = core_slot_new(program);
+  struct core_pool *pool = core_pool_new(program);
   for (int i = 0; i < 600; i++) {
-    struct tried *t = try_new(slot, core_plan(program), 0, ROWS);
+    struct tried *t = try_new(pool, core_plan(program), 0, ROWS);
     t->call.timeout_ns = SHORT_NS / 4;
     fake_wasmtime.lie = call_hosts;
     without_memory = i % 4 == 3;
@@ -398,7 +398,7 @@ static void hosts(void) {
     fake_wasmtime.lie = NULL;
     try_free(t);
   }
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(program);
   check_all_deleted("host functions");
   CHECK(host_calls > 5000, "only %d calls came to an end", (int)host_calls);
@@ -410,15 +410,15 @@ static void hosts(void) {
 static void deadlines(void) {
   char message[1024];
   struct core_program *program = load(KINDS_OF_PLANS[1], message);
-  struct core_slot *slot = core_slot_new(program);
+  struct core_pool *pool = core_pool_new(program);
   for (int i = 0; i < 4; i++) {
     limit_ns = SHORT_NS;
-    CHECK(call(program, slot, i % 2 ? DOES_LOOP : DOES_SLEEP, ROWS) == CORE_TIMEOUT, "it was not stopped");
+    CHECK(call(program, pool, i % 2 ? DOES_LOOP : DOES_SLEEP, ROWS) == CORE_TIMEOUT, "it was not stopped");
     limit_ns = GENEROUS_NS;
-    CHECK(call(program, slot, 0, ROWS) == DONE, "the next call fails");
+    CHECK(call(program, pool, 0, ROWS) == DONE, "the next call fails");
   }
   CHECK(core_stats(program).timeouts == 4, "%d timeouts were counted", (int)core_stats(program).timeouts);
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(program);
   check_all_deleted("deadlines");
 }
@@ -433,19 +433,19 @@ static void late_ticks(void) {
   static const struct timespec pause = {0, 1000000}, late = {0, 300000000};
   char message[1024];
   struct core_program *program = load(&MAKING, message);
-  struct core_slot *slot = core_slot_new(program);
-  CHECK(call(program, slot, 0, ROWS) == DONE, "the first call fails");
+  struct core_pool *pool = core_pool_new(program);
+  CHECK(call(program, pool, 0, ROWS) == DONE, "the first call fails");
   fake_wasmtime.holds = true;
   while (!fake_wasmtime.held) nanosleep(&pause, NULL);
   nanosleep(&late, NULL);
   limit_ns = 200000000;
   fake_wasmtime.lie = let_tick;
   uint64_t began = now_ns();
-  CHECK(call(program, slot, DOES_LOOP, ROWS) == CORE_TIMEOUT, "it was not stopped");
+  CHECK(call(program, pool, DOES_LOOP, ROWS) == CORE_TIMEOUT, "it was not stopped");
   CHECK(now_ns() - began >= limit_ns, "it was stopped after %d ms", (int)((now_ns() - began) / 1000000));
   limit_ns = GENEROUS_NS;
   fake_wasmtime.lie = NULL;
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(program);
   check_still_works();
 }
@@ -454,14 +454,14 @@ static void late_ticks(void) {
 static void no_ticker(void) {
   char message[1024];
   struct core_program *program = load(&MAKING, message);
-  struct core_slot *slot = core_slot_new(program);
+  struct core_pool *pool = core_pool_new(program);
   limit_ns = SHORT_NS;
   fail_at(&scarce_threads, 0, true);
-  for (int i = 0; i < 2; i++) CHECK(call(program, slot, DOES_LOOP, ROWS) == CORE_BUSY, "a guest runs without a time limit");
+  for (int i = 0; i < 2; i++) CHECK(call(program, pool, DOES_LOOP, ROWS) == CORE_BUSY, "a guest runs without a time limit");
   fail_at(&scarce_threads, -1, false);
-  CHECK(call(program, slot, DOES_LOOP, ROWS) == CORE_TIMEOUT, "it was not stopped");
+  CHECK(call(program, pool, DOES_LOOP, ROWS) == CORE_TIMEOUT, "it was not stopped");
   limit_ns = GENEROUS_NS;
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(program);
   check_still_works();
 }
@@ -470,12 +470,12 @@ static void no_ticker(void) {
 static void room(void) {
   char message[1024];
   struct core_program *programs[3];
-  struct core_slot *slots[3];
+  struct core_pool *pools[3];
   fake_wasmtime.pool = 1;
-  for (int i = 0; i < 3; i++) { programs[i] = load(KINDS_OF_PLANS[i == 2 ? 2 : 1], message); slots[i] = core_slot_new(programs[i]); }
-  for (int i = 0; i < 12; i++) CHECK(call(programs[i % 3], slots[i % 3], 0, ROWS) == DONE, "no room");
+  for (int i = 0; i < 3; i++) { programs[i] = load(KINDS_OF_PLANS[i == 2 ? 2 : 1], message); pools[i] = core_pool_new(programs[i]); }
+  for (int i = 0; i < 12; i++) CHECK(call(programs[i % 3], pools[i % 3], 0, ROWS) == DONE, "no room");
   CHECK(core_stats(programs[2]).instances == 1, "a stateful guest lost its instance");
-  for (int i = 0; i < 3; i++) { core_slot_free(slots[i]); core_unload(programs[i]); }
+  for (int i = 0; i < 3; i++) { core_pool_free(pools[i]); core_unload(programs[i]); }
   fake_wasmtime.pool = 1000;
   check_all_deleted("room");
 }
@@ -484,16 +484,16 @@ static void room(void) {
 static void *call_from_little(void *data) {
   char message[1024];
   struct core_program *program = load(data, message);
-  struct core_slot *slot = core_slot_new(program);
+  struct core_pool *pool = core_pool_new(program);
   for (int i = 0; i < 6; i++) {
     fake_wasmtime.passes = i % 2 ? 3 : 1;
     fail_at(&scarce_threads, i == 2 || i == 3 ? 0 : -1, true);
-    int32_t kind = call(program, slot, 0, ROWS);
+    int32_t kind = call(program, pool, 0, ROWS);
     fail_at(&scarce_threads, -1, false);
     CHECK(kind == (i == 2 || i == 3 ? CORE_BUSY : DONE), "kind %d", kind);
   }
   fake_wasmtime.passes = 1;
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(program);
   return NULL;
 }
@@ -512,30 +512,30 @@ static void small_stacks(void) {
 static void forks(void) {
   char message[1024];
   struct core_program *programs[2] = {load(KINDS_OF_PLANS[1], message), load(KINDS_OF_PLANS[2], message)};
-  struct core_slot *slots[2] = {core_slot_new(programs[0]), core_slot_new(programs[1])};
-  for (int i = 0; i < 2; i++) CHECK(call(programs[i], slots[i], 0, ROWS) == DONE, "the first call fails");
+  struct core_pool *pools[2] = {core_pool_new(programs[0]), core_pool_new(programs[1])};
+  for (int i = 0; i < 2; i++) CHECK(call(programs[i], pools[i], 0, ROWS) == DONE, "the first call fails");
   int depth = 0, status;
   pid_t child;
   while (depth < 2 && !(child = fork())) {
     depth++;
-    for (int i = 0; i < 4; i++) CHECK(call(programs[i % 2], slots[i % 2], i == 2 ? DOES_TRAP : 0, ROWS) == (i == 2 ? CORE_TRAP : DONE), "a call in a child fails");
+    for (int i = 0; i < 4; i++) CHECK(call(programs[i % 2], pools[i % 2], i == 2 ? DOES_TRAP : 0, ROWS) == (i == 2 ? CORE_TRAP : DONE), "a call in a child fails");
     limit_ns = SHORT_NS;
-    CHECK(call(programs[0], slots[0], DOES_LOOP, ROWS) == CORE_TIMEOUT, "it was not stopped in a child");
+    CHECK(call(programs[0], pools[0], DOES_LOOP, ROWS) == CORE_TIMEOUT, "it was not stopped in a child");
     limit_ns = GENEROUS_NS;
   }
   if (depth < 2) CHECK(waitpid(child, &status, 0) == child && !status, "the child ended with %d", status);
-  for (int i = 0; i < 2; i++) CHECK(call(programs[i], slots[i], 0, ROWS) == DONE, "the next call fails");
-  for (int i = 0; i < 2; i++) { core_slot_free(slots[i]); core_unload(programs[i]); }
+  for (int i = 0; i < 2; i++) CHECK(call(programs[i], pools[i], 0, ROWS) == DONE, "the next call fails");
+  for (int i = 0; i < 2; i++) { core_pool_free(pools[i]); core_unload(programs[i]); }
   if (depth) _exit(0); /* what is the parent's is left alone */
   check_all_deleted("forks");
 }
 
-/* Instances that rest are let go and free slots are emptied, while calls go on. */
+/* Instances that rest are let go and free pools are emptied, while calls go on. */
 static void *call_at_times(void *data) {
-  struct core_slot *slot = data;
+  struct core_pool *pool = data;
   for (int i = 0; i < 40; i++) {
     struct timespec pause = {0, i % 8 ? 200000 : 9000000};
-    call(shared_program, slot, i % 5 ? 0 : DOES_TRAP, ROWS);
+    call(shared_program, pool, i % 5 ? 0 : DOES_TRAP, ROWS);
     nanosleep(&pause, NULL);
   }
   return NULL;
@@ -547,22 +547,22 @@ static void tidying(void) {
   core_set(&(struct core_settings){500000000u, 2000000u, 4000000u, 4096});
   fake_wasmtime.pool = 5;
   shared_program = load(KINDS_OF_PLANS[1], message);
-  struct core_slot *slot = core_slot_new(shared_program);
-  for (int i = 0; i < THREADS; i++) CHECK(!pthread_create(&thread[i], NULL, call_at_times, slot), "no thread");
+  struct core_pool *pool = core_pool_new(shared_program);
+  for (int i = 0; i < THREADS; i++) CHECK(!pthread_create(&thread[i], NULL, call_at_times, pool), "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
   for (int i = 0; i < 2000 && core_instances(); i++) nanosleep(&(struct timespec){0, 10000000}, NULL);
   CHECK(!core_instances(), "%u instances rest", core_instances());
-  core_slot_free(slot);
+  core_pool_free(pool);
   core_unload(shared_program);
-  for (int i = 0; i < 2000 && fake_wasmtime.pooled; i++) nanosleep(&(struct timespec){0, 10000000}, NULL); /* slots that are being emptied */
+  for (int i = 0; i < 2000 && fake_wasmtime.pooled; i++) nanosleep(&(struct timespec){0, 10000000}, NULL); /* pools that are being emptied */
   core_set(&UNTIDY);
   fake_wasmtime.pool = 1000;
 }
 
-static struct core_slot *shared_slots[2];
+static struct core_pool *shared_pools[2];
 static void *call_often(void *data) {
   static const char acts[] = {0, 0, 0, 0, DOES_TRAP, DOES_GROW, DOES_WRITE, DOES_STATUS};
-  for (uintptr_t i = 0; i < 250; i++) call(shared_program, shared_slots[(i + (uintptr_t)data) % 2], acts[(i * 7 + (uintptr_t)data) % sizeof acts], 1 + (int64_t)i % 5);
+  for (uintptr_t i = 0; i < 250; i++) call(shared_program, shared_pools[(i + (uintptr_t)data) % 2], acts[(i * 7 + (uintptr_t)data) % sizeof acts], 1 + (int64_t)i % 5);
   return NULL;
 }
 
@@ -572,11 +572,11 @@ static void threads(void) {
   char message[1024];
   fake_wasmtime.pool = 4;
   shared_program = load(KINDS_OF_PLANS[1], message);
-  for (int i = 0; i < 2; i++) shared_slots[i] = core_slot_new(shared_program);
+  for (int i = 0; i < 2; i++) shared_pools[i] = core_pool_new(shared_program);
   for (uintptr_t i = 0; i < THREADS; i++) CHECK(!pthread_create(&thread[i], NULL, call_often, (void *)i), "no thread");
   for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
   CHECK(core_stats(shared_program).calls == THREADS * 250, "%d calls were counted", (int)core_stats(shared_program).calls);
-  for (int i = 0; i < 2; i++) core_slot_free(shared_slots[i]);
+  for (int i = 0; i < 2; i++) core_pool_free(shared_pools[i]);
   core_unload(shared_program);
   fake_wasmtime.pool = 1000;
   check_all_deleted("threads");
@@ -603,7 +603,7 @@ static void bad_plans(void) {
       if (p) core_unload(p);
       *module = before;
     }
-  plan->layouts++;
+  plan->struct_sizes++;
   CHECK(!core_load(plan, bytes, NULL, NULL, message, sizeof message) && strstr(message, "structs"), "%s", message);
   free(plan);
   check_all_deleted("bad plans");
@@ -617,7 +617,7 @@ static const struct { const char *name; void (*run)(void); } TESTS[] = {
 int main(int count, char **arguments) {
   const char *why;
   CHECK((why = core_open("/nowhere/libwasmtime.so")), "a library that is not there was opened");
-  CHECK((why = core_open("libm.so.6")) && strstr(why, "another version"), "%s", why);
+  CHECK((why = core_open("libm.so.6")) && strstr(why, "different version"), "%s", why);
   CHECK(count >= 3, "usage: core_test LIBRARY TEST ...");
   CHECK(!(why = core_open(arguments[1])), "%s", why);
   core_set(&UNTIDY);

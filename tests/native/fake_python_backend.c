@@ -1,5 +1,5 @@
 /* Stands in for Triton's Python backend, to which models are referred: answers each request with an error of its own. */
-#include "../../backend/native/shell.h"
+#include "../../backend/native/triton_layer.h"
 
 #include <stdlib.h>
 

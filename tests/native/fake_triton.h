@@ -55,7 +55,7 @@ extern struct fake_triton fake_triton;
 const char *fake_message(const Error *);
 
 /* What the library exports, and what its planner's process is called by. */
-void helper_end(void);
+void planner_end(void);
 Error *TRITONBACKEND_Initialize(Backend *);
 Error *TRITONBACKEND_Finalize(Backend *);
 Error *TRITONBACKEND_GetBackendAttribute(Backend *, BackendAttribute *);

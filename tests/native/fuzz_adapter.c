@@ -5,14 +5,14 @@
 
 #define SHORT_NS 4000000u
 static struct core_program *programs[6];
-static struct core_slot *slots[6];
+static struct core_pool *pools[6];
 
 static const struct making PLANS[6] = {
   {1, 1, INT8, 1, HAS_MEMORY, 512 << 10, SHORT_NS, 64 << 20, 100, ""},
-  {2, 2, INT8, 1, HAS_MEMORY | HAS_HOST | REWINDS_BOX | JOINS, 512 << 10, SHORT_NS, 64 << 20, 100, "_initialize"},
+  {2, 2, INT8, 1, HAS_MEMORY | HAS_HOST | REWINDS_INSTANCE | JOINS, 512 << 10, SHORT_NS, 64 << 20, 100, "_initialize"},
   {1, 2, INT8, 1, HAS_MEMORY | KEEPS | STATEFUL | SIGNALS, 512 << 10, SHORT_NS, 64 << 20, 0, "_start"},
   {1, 1, FP64, 8, HAS_MEMORY | EXACT | KEEPS, 512 << 10, SHORT_NS, 64 << 20, 100, ""},
-  {1, 2, BYTES_TENSOR, 1, HAS_MEMORY | REWINDS_BOX, 512 << 10, SHORT_NS, 64 << 20, 100, ""},
+  {1, 2, BYTES_TENSOR, 1, HAS_MEMORY | REWINDS_INSTANCE, 512 << 10, SHORT_NS, 64 << 20, 100, ""},
   {3, 1, INT8, 1, HAS_HOST, 512 << 10, SHORT_NS, 1ull << 32, 100, ""}};
 
 static const uint8_t *script;
@@ -84,7 +84,7 @@ int LLVMFuzzerInitialize(int *count, char ***arguments) {
     programs[i] = core_load(plan, bytes, NULL, NULL, message, sizeof message);
     CHECK(programs[i], "%s", message);
     free(plan);
-    slots[i] = core_slot_new(programs[i]);
+    pools[i] = core_pool_new(programs[i]);
   }
   return 0;
 }
@@ -114,7 +114,7 @@ static void call(int which, uint8_t how) {
   in[0] = (uint8_t)"....TSEAXGWHR"[take8() % 13];
   in_pieces[0] = (struct core_piece){in, first}; in_pieces[1] = (struct core_piece){in + first, BYTES_OF_INPUT - first};
   memset(c, 0, offsetof(struct core_call, message));
-  c->slot = slots[which]; c->timeout_ns = SHORT_NS; c->in = tensors; c->out = tensors + p->inputs;
+  c->pool = pools[which]; c->timeout_ns = SHORT_NS; c->in = tensors; c->out = tensors + p->inputs;
   for (uint32_t i = 0; i < p->inputs; i++)
     tensors[i] = (struct core_tensor){.rank = i && how & 1 ? -1 : 1, .pieces = 2, .bytes = BYTES_OF_INPUT, .piece = in_pieces, .dims = {BYTES_OF_INPUT / p->inputs}};
   for (uint32_t i = 0; i < p->outputs; i++) {
@@ -126,8 +126,8 @@ static void call(int which, uint8_t how) {
   int32_t kind = lends ? core_lend(c, now_ns() + SHORT_NS) : begins ? core_begin(c) : core_run(c, now_ns() + SHORT_NS);
   if (!kind && lends) {
     look(c, p->outputs);
-    core_release(c->box);
-    c->box = NULL;
+    core_release(c->instance);
+    c->instance = NULL;
   }
   if (kind == CORE_OPEN || (!kind && begins)) {
     look(c, p->outputs);
@@ -138,7 +138,7 @@ static void call(int which, uint8_t how) {
     }
     if (how & 16) core_abort(c); else kind = core_end(c);
   }
-  CHECK(!c->box, "an instance is left");
+  CHECK(!c->instance, "an instance is left");
   CHECK(c->message_bytes < CORE_MESSAGE, "a message of %u bytes", c->message_bytes);
   free(in); free(out); free(c);
 }

@@ -43,7 +43,7 @@ static inline struct plan *plan_new(const struct making *w, size_t *bytes) {
   memcpy(p->magic, "PORTPLAN", 8);
   *p = (struct plan){.version = PLAN_VERSION, .flags = w->flags, .max_stack = w->max_stack, .modules = 3, .links = 3, .inputs = w->inputs,
                      .outputs = w->outputs, .names = 2, .max_batch = 8, .timeout_ns = w->timeout_ns, .max_memory = w->max_memory,
-                     .max_output = w->max_output, .layouts = core_layouts()};
+                     .max_output = w->max_output, .struct_sizes = core_struct_sizes()};
   memcpy(p->magic, "PORTPLAN", 8);
   p->entry = made_text(&m, "entry"); p->initializer = made_text(&m, w->initializer); p->configuration = made_text(&m, "{}");
   p->more_time = made_text(&m, "wasm.timeout_s gives it more"); p->own_limit = made_text(&m, "the request's own limit of 2");

@@ -55,7 +55,7 @@ def block(name: str, configuration: str = '{"name": "model"}') -> bytes:
             code,
             names=info.named_functions(),
             signals=False,
-            layouts=struct_sizes(),
+            struct_sizes=struct_sizes(),
             configuration=configuration,
         )
     )

@@ -1,6 +1,6 @@
 """The native executor and its shell in Triton between stand-ins, under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-The programs are in C (``core_test.c``, ``shell_test.c``, ``fuzz_*.c``); here they are built and run.
+The programs are in C (``core_test.c``, ``triton_layer_test.c``, ``fuzz_*.c``); here they are built and run.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def test_programs_work_on_in_the_child_of_a_fork(programs: Path, tmp_path: Path)
 def test_the_shell_answers_and_releases_each_request_once_and_leaves_nothing(
     test: str, programs: Path, tmp_path: Path
 ) -> None:
-    assert f"{test}: passed" in run([programs / "shell_test", programs / "wasm", test], tmp_path)
+    assert f"{test}: passed" in run([programs / "triton_layer_test", programs / "wasm", test], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_shell_reads_memory_of_a_gpu_or_says_why_it_cannot(fails: str, progr
     environment = {"LD_LIBRARY_PATH": str(programs / "cuda")}
     if fails:
         environment["FAKE_CUDA_FAILS"] = fails
-    run([programs / "shell_test", programs / "wasm", "gpu"], tmp_path, **environment)
+    run([programs / "triton_layer_test", programs / "wasm", "gpu"], tmp_path, **environment)
 
 
 @pytest.mark.slow

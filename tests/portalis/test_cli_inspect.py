@@ -76,7 +76,7 @@ def test_a_command_shows_its_wasi_imports_and_is_compliant(cli: Cli) -> None:
     assert done.returncode == 0
     shown = rows(done.stdout)
     assert (shown["WASI compliant"], shown["memory"]) == ("yes", "257 pages")
-    assert shown["engine in Triton"] == "python: the native executor runs no command"
+    assert shown["engine in Triton"] == "python: the native executor does not run commands"
     imports = [row[1] for row in cells(done.stdout) if row[0] == "import"]
     assert imports == [f"{i.module}.{i.name}" for i in inspect_module(module).imports]
     assert ["input", "args (optional)", "BYTES", "[-1]"] in cells(done.stdout)
@@ -135,7 +135,7 @@ def test_shared_memory_is_named_as_refused(cli: Cli, tmp_path: Path) -> None:
     shown = rows(done.stdout)
     assert shown["threads"] == "yes: not supported by the sandbox"
     assert (shown["features"], shown["memory"]) == ("threads", "1 to 2 pages, shared")
-    assert "cannot be served: it uses the WebAssembly proposal threads, which the sandbox leaves out" in done.stdout
+    assert "cannot be served: it uses the WebAssembly proposal threads, which the sandbox disables" in done.stdout
 
 
 def test_a_module_without_an_interface_says_what_to_declare_and_exits_with_1(cli: Cli, tmp_path: Path) -> None:

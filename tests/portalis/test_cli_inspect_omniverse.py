@@ -44,7 +44,7 @@ def test_each_finding_has_its_reason_and_what_to_do(cli: Cli, tmp_path: Path) ->
         ),
         "    Build the module without the others.",
         (
-            "  error: it uses threads: it uses the WebAssembly proposal threads, which the sandbox leaves out (a shared"
+            "  error: it uses threads: it uses the WebAssembly proposal threads, which the sandbox disables (a shared"
             " memory)"
         ),
         "    Build it without threads (no -pthread, no -matomics).",

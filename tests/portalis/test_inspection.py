@@ -264,7 +264,7 @@ def test_a_refusal_says_what_the_sandbox_leaves_out(tmp_path: Path) -> None:
     refused = look(tmp_path, f"(module (memory 1 2 shared) {IDENTITY})").refused
     assert refused is not None
     assert refused.startswith(
-        "it uses the WebAssembly proposal threads, which the sandbox leaves out (a shared memory): build"
+        "it uses the WebAssembly proposal threads, which the sandbox disables (a shared memory): build"
     )
 
 
@@ -309,7 +309,7 @@ def test_the_interface_found_from_the_exports_is_exact(tmp_path: Path) -> None:
     [
         (guests.DOUBLE, "'double'(i32, i32, i32) -> () does not take and return numbers, so its interface cannot"),
         (guests.SUM, "'sum'(i32, i32) -> (f32) may take pointers, so its interface cannot be derived. Write it into"),
-        (f"(module {guests.PRELUDE})", "is a dlpack guest that does not say what its tensors are: write them into the"),
+        (f"(module {guests.PRELUDE})", "is a dlpack guest that does not declare its tensors: write them into the"),
     ],
 )
 def test_where_no_interface_is_found_it_says_what_to_declare(text: str, why: str, tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_without_an_exported_function_it_says_how_to_export_one(producers: str, 
     for text in (f"(module {section})", f'(module {section} (memory (export "memory") 1) (func (export "malloc")))'):
         told = look(tmp_path, text).no_interface
         assert told is not None
-        assert f"exports no function that could be the entry: export the function that is to be called ({how}" in told
+        assert f"exports no function that could be the entry: export the function to call ({how}" in told
         assert "annotate" not in told
         assert "--entry" not in told
 
@@ -380,7 +380,7 @@ def test_an_entry_that_takes_pointers_needs_a_memory_to_put_tensors_in(memory: s
     declared = {"convention": "gufunc", "signature": "(n)->(n)", "entry": "double", **tensors}
     found = look(tmp_path, text, **declared)
     assert found.no_interface is not None
-    assert "but no memory is exported as 'memory' to put tensors in: export it" in found.no_interface
+    assert "but no memory is exported as 'memory' for the tensors: export it" in found.no_interface
     with pytest.raises(WasmError, match="memory"):
         Program.load(tmp_path / "module.wasm", interface=declared, cache=None)
 
@@ -391,7 +391,7 @@ def test_a_memory_of_another_name_is_named(tmp_path: Path) -> None:
     found = look(tmp_path, text, convention="gufunc", signature="(n)->(n)", entry="double", **tensors)
     assert found.no_interface is not None
     assert found.no_interface.endswith(
-        "no memory is exported as 'memory' to put tensors in: export it by that name, too (it is exported as 'mem')"
+        "no memory is exported as 'memory' for the tensors: export it by that name, too (it is exported as 'mem')"
     )
 
 
@@ -428,7 +428,7 @@ def test_json_holds_every_fact_and_survives_a_round_trip(tmp_path: Path) -> None
 def test_it_says_which_engine_a_module_gets_in_triton_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     native = {"name": "native", "why": "on Linux (aarch64, x86_64); python elsewhere, or where wasm.engine is python"}
     assert look(tmp_path, guests.ADD).to_json()["engine"] == native
-    command = {"name": "python", "why": "the native executor runs no command"}
+    command = {"name": "python", "why": "the native executor does not run commands"}
     assert look(tmp_path, guests.CAT).to_json()["engine"] == command
     refused = '(module (memory (export "memory") 5000) (func (export "f") (param f32) (result f32) (local.get 0)))'
     for text in (refused, '(module (func (export "f") (param i64) (result i64) (local.get 0)) (func (export "g")))'):

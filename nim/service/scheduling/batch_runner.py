@@ -50,8 +50,8 @@ class BatchRunner:
                 [request.inputs for request in batch],
                 timeouts_s=_timeouts(batch, began),
                 borrow=borrow,
-                proceed=_cancellation_check(batch) if len(batch) > 1 else None,
-                answered=deliver if len(batch) > 1 else None,
+                check_cancelled=_cancellation_check(batch) if len(batch) > 1 else None,
+                on_result=deliver if len(batch) > 1 else None,
             )
             return [self._outcome(result, borrow) for result in results]
         except Exception as error:  # noqa: BLE001  # otherwise the clients would wait forever

@@ -19,7 +19,7 @@ from tests.backend.guests import tensor
 from tests.backend.plan.plans import MODULES, made
 
 F32 = np.float32
-PLACES = "the tensors have other places by now"
+PLACES = "the tensors have been moved since they were placed"
 
 
 def floats(count: int, value: float = 7) -> np.ndarray:

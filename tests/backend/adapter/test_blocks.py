@@ -212,7 +212,7 @@ def test_an_allocator_that_gives_up_with_room_to_spare_is_not_helped_by_a_limit(
 ) -> None:
     with noting(allocator, [0], memory="1" + maximum) as program, pytest.raises(MemoryLimit) as caught:
         program.run(inputs(1000))
-    assert f"its own allocator ({allocator.value}) gave up (build the module with a larger heap" in str(caught.value)
+    assert f"its own allocator ({allocator.value}) failed (build the module with a larger heap" in str(caught.value)
     assert "raise" not in str(caught.value) and "own maximum" not in str(caught.value)
 
 

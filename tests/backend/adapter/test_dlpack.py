@@ -193,8 +193,8 @@ def test_a_byte_offset_and_an_unaligned_pointer_are_honoured() -> None:
 
 
 BAD_BYTES = {
-    "length past the end": ("(i32.store (i32.const 64) (i32.const 100))", 8, "serialised BYTES"),
-    "too short for a length": ("(i32.store (i32.const 64) (i32.const 0))", 6, "serialised BYTES"),
+    "length past the end": ("(i32.store (i32.const 64) (i32.const 100))", 8, "serialized BYTES"),
+    "too short for a length": ("(i32.store (i32.const 64) (i32.const 0))", 6, "serialized BYTES"),
 }
 
 

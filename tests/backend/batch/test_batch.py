@@ -52,7 +52,7 @@ class Run:
 
         program._call = noted  # type: ignore[method-assign]
         self.results = program.run_batch(
-            [request(v) for v in values], answered=self._answered, borrow=borrow, **options
+            [request(v) for v in values], on_result=self._answered, borrow=borrow, **options
         )
         self.values = values
 
@@ -127,11 +127,11 @@ def test_a_kept_instance_runs_what_comes_last_one_after_the_other() -> None:
 
 
 def test_who_has_left_is_not_run_again() -> None:
-    def proceed(index: int) -> None:
+    def check_cancelled(index: int) -> None:
         if index == 2:
             raise Cancelled("gone")
 
-    run = Run([ENDLESS, 1, ENDLESS, 2], proceed=proceed)
+    run = Run([ENDLESS, 1, ENDLESS, 2], check_cancelled=check_cancelled)
     assert [type(r) for r in run.results] == [GuestTimeout, dict, Cancelled, dict]
     assert max(run.order.index(i) for i in (1, 2, 3)) < run.order.index(0)
 
@@ -143,7 +143,7 @@ def test_hundreds_of_endless_requests_share_the_time_of_the_short_tries() -> Non
         limits.append(limit_s)
         raise GuestTimeout("late")
 
-    batch = Batch(call, proceed=None, answered=None, parallel=1)
+    batch = Batch(call, check_cancelled=None, on_result=None, parallel=1)
     jobs = [BatchItem(i, [], 8.0) for i in range(300)]
     batch.run([jobs], False)
     tries = [limit for limit in limits if limit < 8.0]

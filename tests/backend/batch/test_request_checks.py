@@ -61,14 +61,14 @@ def test_a_value_of_another_type_is_told_with_the_right_one(kind: str, value: ob
 def test_missing_and_unknown_inputs_are_told_with_the_known_ones() -> None:
     rules = checker("dlpack", tensor("b"), tensor("a"), tensor("o", optional=True))
     assert refused(rules, {"z": 1.0, "a": None, "c": None}) == (
-        "input 'b' is missing; input 'a' is missing; there is no input 'c' (the inputs are 'a', 'b', 'o');"
-        " there is no input 'z' (the inputs are 'a', 'b', 'o')"
+        "input 'b' is missing; input 'a' is missing; unknown input 'c' (the inputs are 'a', 'b', 'o');"
+        " unknown input 'z' (the inputs are 'a', 'b', 'o')"
     )
 
 
 def test_one_input_too_many_is_told() -> None:
     assert refused(checker("dlpack", tensor("x")), {"x": zeros(1), "z": 1.0}) == (
-        "there is no input 'z' (the inputs are 'x')"
+        "unknown input 'z' (the inputs are 'x')"
     )
 
 

@@ -90,7 +90,7 @@ def _statuses() -> Iterator[Fault]:
         more = f'{data} (func (export "portalis_error") (result i32) {code})'
         answer = f"{text}: {words}" if words else text
         yield Fault(f"status, {name}", Harm("(return (i32.const 7))", answer, GuestStatus, more=more), ("dlpack",))
-        trap = f"{UNREACHABLE}\nthe guest said: {words}" if words else UNREACHABLE
+        trap = f"{UNREACHABLE}\nthe guest's message: {words}" if words else UNREACHABLE
         yield Fault(f"trap, {name}", Harm("unreachable", trap, more=more), ("dlpack",), ("FP32",))
 
 
@@ -114,7 +114,7 @@ def _written() -> Iterator[Fault]:
         ("elementwise", "gufunc", "dlpack"),
     )
     for code in (0, 3):
-        text = f"the guest ended itself with exit code {code} instead of returning"
+        text = f"the guest exited with code {code} instead of returning"
         yield Fault(
             f"exit code {code}",
             Harm(f"(call $proc_exit (i32.const {code}))", text, GuestError, imports=host_guests.imports("proc_exit")),

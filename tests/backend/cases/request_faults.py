@@ -115,7 +115,7 @@ def _wrong_rank(convention: str, dtype: str, batch: int, isolation: str) -> Made
         shape: tuple[int, ...] = (1, 1, 1) if batch else (1, 1)
         text = f"input 'stdin' has shape {list(shape)}; it must be [1]{row.after}"
     elif convention == "gufunc":
-        shape, text = (3,), "input 0 has shape [3], but signature (2,3)->(2,3) wants at least 2 dimensions"
+        shape, text = (3,), "input 0 has shape [3], but signature (2,3)->(2,3) requires at least 2 dimensions"
     else:
         shape = (3,)
         text = f"input 'x' has shape [3]; it must be [2, 3]{row.after}"
@@ -160,7 +160,7 @@ def _too_large(convention: str, dtype: str, batch: int, isolation: str) -> Made:
         made = row.made((*rows, 1), "", GuestError, by_triton=False)
         words = harm.tensor_of("BYTES", (*rows, 1), bad=False)
         words[:] = bytes(1000 if batch else 4001)
-        text = f"the rows wrote more than 4000 bytes in all ({advice.format('fewer rows')})"
+        text = f"the rows wrote more than 4000 bytes in total ({advice.format('fewer rows')})"
         failure = Failure(GuestError, of_entry(convention, text))
         return replace(made, bad={"stdin": words}, failure=failure, limits=limits)
     shape = (*rows, 500 if batch else 1001)

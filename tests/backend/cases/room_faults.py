@@ -86,7 +86,7 @@ _LIES: dict[str, tuple[Any, ...]] = {
         "(return (i32.const 0))",
         (
             "the tensors need {size} bytes, which the guest could not allocate: its memory is 65536 bytes, and may grow to"
-            " 268435456, so its own allocator ({name}) gave up (build the module with a larger heap, or send smaller batches)"
+            " 268435456, so its own allocator ({name}) failed (build the module with a larger heap, or send smaller batches)"
         ),
         MemoryLimit,
     ),
@@ -179,13 +179,13 @@ _STARTS = {
     "_start that traps": _Start('(func (export "_start") unreachable)', UNREACHABLE, Trap),
     "_start that exits with 3": _Start(
         '(func (export "_start") (call $proc_exit (i32.const 3)))',
-        "the module's '_start', which initialises each instance, ended with exit code 3, not with 0",
+        "the module's '_start', which initializes each instance: expected exit code 0, got 3",
         GuestError,
         host_guests.imports("proc_exit"),
     ),
     "_initialize that exits": _Start(
         '(func (export "_initialize") (call $proc_exit (i32.const 0)))',
-        "the guest ended itself with exit code 0 instead of returning",
+        "the guest exited with code 0 instead of returning",
         GuestError,
         host_guests.imports("proc_exit"),
     ),

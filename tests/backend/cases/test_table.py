@@ -51,8 +51,10 @@ def test_a_row_with_a_wrong_answer_is_told() -> None:
 
 
 def test_of_a_backtrace_only_the_place_is_open() -> None:
-    text = f"the guest trapped: unreachable{FRAMES}\nthe guest said: no"
-    got = "the guest trapped: unreachable\nwasm backtrace:\n    0:   0x12 - f\n    1:   0x13 - g\nthe guest said: no"
+    text = f"the guest trapped: unreachable{FRAMES}\nthe guest's message: no"
+    got = (
+        "the guest trapped: unreachable\nwasm backtrace:\n    0:   0x12 - f\n    1:   0x13 - g\nthe guest's message: no"
+    )
     assert expected(Failure(Trap, text), ("Trap", got)) == ("Trap", got)
     assert expected(Failure(Trap, text), ("Trap", got + "!")) != ("Trap", got + "!")
     assert expected(Failure(Trap, text.replace(FRAMES, "")), ("Trap", got)) != ("Trap", got)

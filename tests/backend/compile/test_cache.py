@@ -118,9 +118,9 @@ def test_the_machine_is_told_by_its_processor_and_system() -> None:
 
 def test_a_key_that_is_a_path_is_refused(cache: CompileCache) -> None:
     for bad in ("../../etc/passwd", "", KEY.upper(), KEY + "\n"):
-        with pytest.raises(ValueError, match="not a key"):
+        with pytest.raises(ValueError, match="expected a key"):
             cache.get(bad)
-        with pytest.raises(ValueError, match="not a key"):
+        with pytest.raises(ValueError, match="expected a key"):
             cache.put(bad, PAYLOAD)
 
 
@@ -249,7 +249,7 @@ def test_a_key_file_that_is_a_directory_turns_nothing_but_the_keeping_off(
     (cache.directory / private_folder.KEY_NAME).mkdir()
     cache.put(KEY, PAYLOAD)
     assert got(cache) is None
-    assert "cannot be kept" in caplog.text
+    assert "cannot be stored" in caplog.text
     assert files(cache.directory) == {private_folder.KEY_NAME}
 
 
@@ -298,7 +298,7 @@ def test_a_directory_open_to_others_turns_the_cache_off(
 ) -> None:
     folder.mkdir()
     folder.chmod(mode)
-    assert_off(CompileCache(folder), "open to other users", caplog)
+    assert_off(CompileCache(folder), "accessible to other users", caplog)
     assert not files(folder)
 
 
@@ -323,7 +323,7 @@ def test_a_directory_that_cannot_be_made_turns_the_cache_off(caplog: pytest.LogC
 def test_a_directory_that_is_opened_up_later_is_noticed(cache: CompileCache, caplog: pytest.LogCaptureFixture) -> None:
     cache.put(KEY, PAYLOAD)
     cache.directory.chmod(0o777)
-    assert_off(cache, "open to other users", caplog)
+    assert_off(cache, "accessible to other users", caplog)
     cache.directory.chmod(0o700)
     assert got(CompileCache(cache.directory)) == PAYLOAD
 
@@ -422,7 +422,7 @@ def test_a_full_disk_fails_nobody_and_leaves_nothing_behind(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert cache.get(KEY) is None
     assert got(cache, OTHER) == PAYLOAD
-    assert caplog.text.count("cannot be kept") == 1
+    assert caplog.text.count("cannot be stored") == 1
     assert "File too large" in caplog.text
     assert files(cache.directory) == {f"{OTHER}.code", private_folder.KEY_NAME}
 
@@ -433,7 +433,7 @@ def test_an_entry_that_cannot_be_renamed_into_place_leaves_nothing_behind(
     cache.put(OTHER, PAYLOAD)
     (entry(cache) / "in the way").mkdir(parents=True)
     cache.put(KEY, PAYLOAD)
-    assert "cannot be kept" in caplog.text
+    assert "cannot be stored" in caplog.text
     assert not [name for name in files(cache.directory) if name.startswith(".")]
     assert got(cache, OTHER) == PAYLOAD
 

@@ -160,7 +160,7 @@ def test_a_module_that_compiles_for_long_is_given_up_at_the_deadline() -> None:
         compile_module(SLOW, SETTINGS, timeout_s=0.3, trusted=False, name="slow.wasm")
     assert 0.3 <= time.monotonic() - start < PATIENCE_S
     assert str(caught.value) == (
-        f"slow.wasm ({len(SLOW)} bytes) took longer to compile than the limit of 0.3 s and was given up"
+        f"slow.wasm ({len(SLOW)} bytes) took longer to compile than the limit of 0.3 s and was stopped"
         " (raise wasm.compile_timeout_ms, or set wasm.trusted if its author is trusted)"
     )
 
@@ -433,5 +433,5 @@ def test_without_any_interpreter_a_module_that_is_not_trusted_is_refused(
 
 def test_a_process_that_cannot_be_started_is_an_error_like_any(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_interpreter", lambda: "/nowhere/python")
-    with pytest.raises(ModuleError, match="no process can be started for it: No such file"):
+    with pytest.raises(ModuleError, match="no process can be started: No such file"):
         compile_module(BIG, SETTINGS, timeout_s=PATIENCE_S, trusted=False)

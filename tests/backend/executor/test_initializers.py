@@ -114,7 +114,7 @@ def test_another_exit_code_is_an_error_that_names_it_and_the_next_program_is_ser
     with program("(call $exit (i32.const 3))", EXIT) as leaving:
         for _ in range(2):
             with pytest.raises(
-                GuestError, match=r"entry 'scale': the module's '_start'.* ended with exit code 3, not with 0"
+                GuestError, match=r"entry 'scale': the module's '_start'.*: expected exit code 0, got 3"
             ):
                 leaving.run(ONE)
     with program(TEN) as good:
@@ -124,7 +124,7 @@ def test_another_exit_code_is_an_error_that_names_it_and_the_next_program_is_ser
 def test_an_initialize_that_exits_is_no_success() -> None:
     with (
         program("(call $exit (i32.const 0))", EXIT, name="_initialize") as leaving,
-        pytest.raises(GuestError, match="the guest ended itself with exit code 0 instead of returning"),
+        pytest.raises(GuestError, match="the guest exited with code 0 instead of returning"),
     ):
         leaving.run(ONE)
 

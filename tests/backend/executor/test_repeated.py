@@ -95,13 +95,13 @@ def test_one_failing_request_of_a_batch_of_known_shapes_fails_alone() -> None:
 def test_a_request_may_be_left_out_after_a_failure() -> None:
     from portalis.backend.errors import Cancelled
 
-    def proceed(index: int) -> None:
+    def check_cancelled(index: int) -> None:
         if index == 1:
             raise Cancelled("the request was cancelled before it was run")
 
     with Program.load(MOODY) as program:
         program.run_batch([row(4), row(5)], borrow=True)
-        results = program.run_batch([row(1), row(5)], borrow=True, proceed=proceed)
+        results = program.run_batch([row(1), row(5)], borrow=True, check_cancelled=check_cancelled)
         assert "unreachable" in str(results[0])
         assert isinstance(results[1], Cancelled)
 
@@ -112,7 +112,7 @@ def test_a_request_may_be_left_out_after_a_failure() -> None:
         ({"x": np.ones((1, 4), np.float64)}, "input 'x' has dtype float64, not float32"),
         ({"x": np.ones(4, F32)}, "input 'x' has shape [4]"),
         ({}, "input 'x' is missing"),
-        ({"x": np.ones((1, 4), F32), "z": np.ones(1, F32)}, "there is no input 'z'"),
+        ({"x": np.ones((1, 4), F32), "z": np.ones(1, F32)}, "unknown input 'z'"),
         ({"x": np.ones((9, 4), F32)}, "the batch of 9 is larger than the maximum of 8"),
     ],
 )

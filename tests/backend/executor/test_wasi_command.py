@@ -60,7 +60,7 @@ def test_a_nul_in_an_argument_is_refused() -> None:
 @pytest.mark.parametrize("argument", [b"\xff\xfe", b"caf\xe9", b"\xed\xa0\x80", "\ud800"])
 def test_an_argument_that_is_no_utf8_is_refused_and_never_changed(argument: object) -> None:
     program = Program.load(CAT)
-    with pytest.raises(InputError, match="input 'args' has an argument that is no UTF-8"):
+    with pytest.raises(InputError, match="input 'args' has an argument that is not UTF-8"):
         program.run({"stdin": rows(b""), "args": rows(argument)})
     assert program.run({"stdin": rows(b"on"), "args": rows("café")})["stdout"].item() == b"on"
 
@@ -91,7 +91,7 @@ def test_all_rows_together_have_a_limit_too(threads: int) -> None:
     with Program.load(CAT, limits=Limits(max_tensor_bytes=3000), threads=threads) as program:
         assert program.run({"stdin": rows(b"x" * 1400, b"y" * 1400)})["exit_code"].tolist() == [[0], [0]]
         with pytest.raises(
-            GuestError, match=r"the rows wrote more than 3000 bytes in all \(raise Limits.max_tensor_bytes"
+            GuestError, match=r"the rows wrote more than 3000 bytes in total \(raise Limits.max_tensor_bytes"
         ):
             program.run({"stdin": rows(b"x" * 1400, b"y" * 1400, b"z" * 1400)})
 

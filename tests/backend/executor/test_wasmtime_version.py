@@ -15,9 +15,9 @@ import pytest
 from wasmtime import _ffi as ffi
 
 from portalis.backend import Program
+from portalis.backend.constants import WASMTIME_REQUIREMENT
 from portalis.backend.executor import core_library
 from portalis.backend.executor import executor_factory as loaded
-from portalis.backend.executor import wasmtime_version as fitting
 from portalis.backend.executor.core_executor import CoreExecutor
 from portalis.backend.executor.python_executor import PythonExecutor
 from tests.backend import guests
@@ -50,7 +50,7 @@ def runs() -> type:
 
 
 def test_the_version_is_the_one_that_portalis_asks_for() -> None:
-    wanted = f"wasmtime>={fitting.WASMTIME},<{fitting.WASMTIME + 1}"
+    wanted = WASMTIME_REQUIREMENT
     assert wanted in pyproject()["project"]["dependencies"]
 
 
@@ -87,7 +87,7 @@ def test_other_structs_are_not_passed(monkeypatch: pytest.MonkeyPatch, caplog: p
     monkeypatch.setattr(core_library, "struct_sizes", lambda: 1)
     assert runs() is PythonExecutor
     (message,) = caplog.messages
-    assert "it was built for another version of wasmtime" in message
+    assert "it was built for a different version of wasmtime" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF" + bytes(60)], ids=["empty", "text", "zeros"])

@@ -78,15 +78,15 @@ def test_a_signature_has_its_names_in_order_of_appearance() -> None:
         ("(n)->(n)->(n)", "must have one '->', as in (m,n),(n,p)->(m,p)"),
         ("->(n)", "needs at least one input and one output"),
         ("(n)->", "needs at least one input and one output"),
-        ("n->n", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
-        ("(n),->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
-        ("(n|1)->(n)", "has a bad core dimension 'n|1': use names or sizes above 0"),
-        ("(n?)->(n)", "has a bad core dimension 'n?': use names or sizes above 0"),
-        ("((n))->(n)", "cannot be read: write it like (m,n),(n,p)->(m,p)"),
-        ("(0)->(n)", "has a bad core dimension '0': use names or sizes above 0"),
-        ("(n,,m)->(n)", "has a bad core dimension '': use names or sizes above 0"),
-        ("(2n)->(n)", "has a bad core dimension '2n': use names or sizes above 0"),
-        ("(n)->(batch)", "has a bad core dimension 'batch': use names or sizes above 0"),
+        ("n->n", "is invalid: expected a form like (m,n),(n,p)->(m,p)"),
+        ("(n),->(n)", "is invalid: expected a form like (m,n),(n,p)->(m,p)"),
+        ("(n|1)->(n)", "has an invalid core dimension 'n|1': use names or sizes above 0"),
+        ("(n?)->(n)", "has an invalid core dimension 'n?': use names or sizes above 0"),
+        ("((n))->(n)", "is invalid: expected a form like (m,n),(n,p)->(m,p)"),
+        ("(0)->(n)", "has an invalid core dimension '0': use names or sizes above 0"),
+        ("(n,,m)->(n)", "has an invalid core dimension '': use names or sizes above 0"),
+        ("(2n)->(n)", "has an invalid core dimension '2n': use names or sizes above 0"),
+        ("(n)->(batch)", "has an invalid core dimension 'batch': use names or sizes above 0"),
     ],
 )
 def test_a_signature_that_cannot_be_read_is_quoted_with_the_remedy(text: str, told: str) -> None:
@@ -167,7 +167,7 @@ def test_a_dlpack_entry_has_a_name_by_default() -> None:
         ({"args": "x"}, "args must be a list of names and numbers, not 'x'"),
         ({"args": [["x"]]}, "args must be a list of names and numbers, not [['x']]"),
         ({"returns": "void"}, "returns must be one of value, status, not 'void'"),
-        ({"description": 3}, "description must be text"),
+        ({"description": 3}, "description must be a string"),
         (
             {"inputs": []},
             "inputs is missing: a list of tensors such as {'name': 'x', 'dtype': 'FP32', 'dims': [-1]}",
@@ -196,7 +196,7 @@ def test_a_dlpack_entry_has_a_name_by_default() -> None:
         ({"inputs": [tensor("x", optional="yes")]}, "inputs[0]: optional must be true or false"),
         (
             {"inputs": [tensor(f"x{i}") for i in range(128)]},
-            "there are 129 inputs and outputs; at most 128 are allowed",
+            "it has 129 inputs and outputs; at most 128 are allowed",
         ),
     ],
 )
@@ -261,8 +261,8 @@ def test_entries_are_read_one_after_the_other_as_linkers_join_them() -> None:
         (b"{entry}", "is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         (b'{"a": 1} x', "is not JSON: Expecting value: line 1 column 10 (char 9)"),
         (b'{"a": "\xff', "is not JSON: Unterminated string starting at: line 1 column 7 (char 6)"),
-        (b"[1]", "must hold JSON objects, not [1]"),
-        (b'"\xc3\xa4"', "must hold JSON objects, not 'ä'"),
+        (b"[1]", "must contain JSON objects, not [1]"),
+        (b'"\xc3\xa4"', "must contain JSON objects, not 'ä'"),
     ],
 )
 def test_a_section_that_cannot_be_read_is_told(payload: bytes, told: str) -> None:
@@ -395,9 +395,9 @@ ABI_EXPORTS = (
             "",
             {},
             (
-                "m.wasm exports no function that could be the entry: export the function that is to be called (in C"
+                "m.wasm exports no function that could be the entry: export the function to call (in C"
                 ' __attribute__((export_name("NAME"))) or -Wl,--export=NAME, in Rust #[no_mangle] pub extern "C" fn of a'
-                " cdylib, in Go //go:wasmexport NAME, in AssemblyScript export function). It exports nothing"
+                " cdylib, in Go //go:wasmexport NAME, in AssemblyScript export function). It has no exports"
             ),
         ),
         (
@@ -412,7 +412,7 @@ ABI_EXPORTS = (
             ABI_GUEST,
             {},
             (
-                "m.wasm is a dlpack guest that does not say what its tensors are: declare input and output in config.pbtxt, or"
+                "m.wasm is a dlpack guest that does not declare its tensors: declare input and output in config.pbtxt, or"
                 f" write them into the module with 'portalis annotate'. {ABI_EXPORTS}"
             ),
         ),
@@ -520,7 +520,7 @@ def test_an_elementwise_dtype_must_be_carried_by_the_entrys_type() -> None:
         SCALAR, convention="elementwise", inputs=[tensor("x", "FP64", optional=True)], outputs=[tensor("y", "BYTES")]
     )
     assert told == (
-        "input 'x' is FP64, which is f64 in WebAssembly, but the entry has f32; output 'y' is BYTES, which is no number in"
+        "input 'x' is FP64, which is f64 in WebAssembly, but the entry has f32; output 'y' is BYTES, which is not a number in"
         " WebAssembly, but the entry has f32; input 'x' cannot be optional: an elementwise entry needs every number"
     )
 
@@ -566,16 +566,16 @@ def test_a_gufunc_takes_numbers_that_are_there() -> None:
         outputs=Y,
     )
     assert told == (
-        "the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it;"
+        "the entry takes pointers, but no memory is exported as 'memory' for the tensors: export it;"
         " input 'x' is BYTES, which has no fixed element size: use the dlpack convention; input 'z' cannot be optional in a gufunc;"
-        " entry 'k'(i32, v128) -> () has parameters that are no numbers"
+        " entry 'k'(i32, v128) -> () has parameters that are not numbers"
     )
 
 
 def test_a_dlpack_guest_exports_the_abi() -> None:
     text = '(func (export "portalis_infer")) (global (export "portalis_error") i32 (i32.const 0))'
     assert mismatch(text, convention="dlpack", inputs=X, outputs=Y) == (
-        "the entry takes pointers, but no memory is exported as 'memory' to put tensors in: export it; a dlpack guest must"
+        "the entry takes pointers, but no memory is exported as 'memory' for the tensors: export it; a dlpack guest must"
         " export the marker 'portalis_abi_v1' (tensor ABI version 1); a dlpack guest must export 'portalis_alloc';"
         " 'portalis_infer' must be a function (i32, i32, i32, i32) -> (i32), not () -> ();"
         " 'portalis_error' must be a function () -> (i32), not global"
@@ -590,15 +590,15 @@ def test_a_commands_tensors_are_fixed() -> None:
     )
     assert told == (
         "a command's entry must be a function () -> (), not (i32) -> ();"
-        f" a command has no tensor 'x' of FP32: its tensors are {known};"
-        f" a command has no tensor 'exit_code' of INT64: its tensors are {known};"
+        f" a command cannot have a tensor 'x' of FP32: its tensors are {known};"
+        f" a command cannot have a tensor 'exit_code' of INT64: its tensors are {known};"
         " a command needs the input 'stdin'"
     )
 
 
 def test_an_interface_for_another_module_names_the_missing_entry() -> None:
     interface = discover(module(SCALAR), where="m.wasm")
-    with pytest.raises(InterfaceError, match=r"^other\.wasm exports no function 'f'\. It exports nothing$"):
+    with pytest.raises(InterfaceError, match=r"^other\.wasm exports no function 'f'\. It has no exports$"):
         check_interface(module(""), interface, where="other.wasm")
 
 

@@ -128,8 +128,8 @@ def test_a_model_runs_in_the_server(native: Choosing, settings: dict[str, str], 
 
 PYTHON = {
     "engine": ({"engine": "python"}, ECHO, "wasm.engine is python"),
-    "threads": ({"threads": "2"}, ECHO, "wasm.threads is 2, and the native executor has a thread for each instance of"),
-    "command": ({}, COMMAND, "the native executor runs no command"),
+    "threads": ({"threads": "2"}, ECHO, "wasm.threads is 2, and the native executor uses one thread per instance of"),
+    "command": ({}, COMMAND, "the native executor does not run commands"),
 }
 
 
@@ -162,17 +162,17 @@ def test_an_unknown_engine_is_told_with_the_choices(native: Choosing, without: C
 
 def test_without_the_library_models_run_in_the_python_backend_and_one_line_says_so(without: Choosing) -> None:
     library = without.folder / "backends" / "wasm" / "libtriton_wasm.so"
-    assert without.load("auto", {}).rstrip('"') == f"runs in Triton's Python backend: there is no {library}"
+    assert without.load("auto", {}).rstrip('"') == f"runs in Triton's Python backend: {library} does not exist"
     told = without.refusal("insists", {"engine": "native"})
     assert "wasm.engine is native, but Triton runs the model in its Python backend" in told
-    assert "without libtriton_wasm.so (`portalis install-backend` does it)" in told
+    assert "without libtriton_wasm.so (`portalis install-backend` installs it)" in told
 
 
 WRONG = {
     "crash": "PORTALIS_PYTHON names a Python with wasmtime and numpy",
     "wasmtime": "wasmtime 49.0.0 is installed, and the native executor was built for 50 (pip install 'wasmtime>=50,<51')",
-    "structs": "this wasmtime has other structs than the executor was built for",
-    "plan": "the plan is damaged, or of another version",
+    "structs": "the structs of this wasmtime differ from those that the executor was built for",
+    "plan": "the plan is damaged, or has a different version",
 }
 
 

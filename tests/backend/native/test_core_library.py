@@ -41,14 +41,14 @@ def test_another_layout_of_wasmtimes_structs_falls_back_to_python() -> None:
     first, second = told.splitlines()
     assert first == "PythonExecutor True 1"
     assert second.startswith("guests run in Python, because ")
-    assert second.endswith("libwasm_core.so cannot be used: it was built for another version of wasmtime")
+    assert second.endswith("libwasm_core.so cannot be used: it was built for a different version of wasmtime")
 
 
 def test_a_wasmtime_without_the_functions_falls_back_to_python() -> None:
     told = child(TRY + "core_library.Core.__init__.__defaults__ = (OTHER,)\ngo()")
     first, second = told.splitlines()
     assert first == "PythonExecutor True 1"
-    assert second.endswith("has no wasm_config_new: another version of wasmtime is needed")
+    assert second.endswith("has no wasm_config_new: a different version of wasmtime is needed")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_wasmtime_without_the_functions_falls_back_to_python() -> None:
     [
         ("b'no library at all' * 100", "invalid ELF header"),
         ("b''", "file too short"),
-        ("pathlib.Path(core_library.ffi.dll._name).read_bytes()", "it has no core_load"),
+        ("pathlib.Path(core_library.ffi.dll._name).read_bytes()", "it does not export core_load"),
     ],
     ids=["text", "empty", "another"],
 )

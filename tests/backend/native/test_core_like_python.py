@@ -167,7 +167,7 @@ def test_a_process_with_as_many_instances_as_it_may_have_says_so_alike(monkeypat
         with settings(instances=count, wait_s=0):
             found = told(native)
             assert found == told(python)
-            assert f"no room for another instance beside {count} others ({count} are the most for one process)" in found
+            assert f"cannot create another instance: this process has {count} (the maximum is {count})" in found
         assert answer(native) == [1] * 4
         assert native.stats.calls == 2
 
@@ -188,7 +188,7 @@ def test_a_call_waits_for_room_that_comes_in_time_and_not_past_its_own() -> None
         (result,) = other.run_batch([{"x": np.ones((1, 4), F32)}], borrow=True)
         other.close()
         with settings(instances=core().instances(), wait_s=PATIENCE_S), ThreadPoolExecutor(1) as threads:
-            with pytest.raises(HostBusy, match="no room"):
+            with pytest.raises(HostBusy, match="cannot create another instance"):
                 program.run({"x": np.ones((1, 4), F32)}, timeout_s=0.1)
             waiting = threads.submit(answer, program)
             time.sleep(0.1)

@@ -22,7 +22,7 @@ from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 from tests.backend.native.cores import child, core
 
-REFUSED = "the plan is damaged, or of another version"
+REFUSED = "the plan is damaged, or has a different version"
 TEXTS_AT, TABLES_AT = 88, 144
 
 
@@ -38,8 +38,8 @@ def a_plan() -> bytes:
     info = read_module(wasm, "echo")
     made = plan_entry(wasm, info, discover(info, None, where="echo"), Isolation.BATCH, limits, PYTHON_NAMES)
     compiling = ModuleCompiler(limits, None, True, "echo", PYTHON_NAMES)
-    code = [compiling.compile(module.wasm, EngineSettings(), own=module.own).code for module in made.modules]
-    return bytes(layout.pack_plan(made, code, names=info.named_functions(), signals=True, layouts=struct_sizes()))
+    code = [compiling.compile(module.wasm, EngineSettings(), builtin=module.builtin).code for module in made.modules]
+    return bytes(layout.pack_plan(made, code, names=info.named_functions(), signals=True, struct_sizes=struct_sizes()))
 
 
 def attempt(block: bytes) -> str:
@@ -57,14 +57,14 @@ def attempt(block: bytes) -> str:
     for tensor, piece in zip(tensors, pieces):
         piece.data, piece.bytes = ctypes.addressof(data), 16
         tensor.piece, tensor.pieces, tensor.rank, tensor.bytes, tensor.dims[0] = ctypes.pointer(piece), 1, 1, 16, 4
-    call.slot = slot = library.slot_new(program)
+    call.pool = pool = library.pool_new(program)
     call.timeout_ns = 50_000_000
     call.inputs = ctypes.cast(tensors, ctypes.POINTER(CoreTensor))
     call.outputs = ctypes.cast(ctypes.byref(tensors, 128 * ctypes.sizeof(CoreTensor)), ctypes.POINTER(CoreTensor))
     kind = library.run(ctypes.addressof(call), 1 << 62)
     if kind == -1:
         library.end(ctypes.addressof(call))
-    library.slot_free(slot)
+    library.pool_free(pool)
     library.unload(program)
     return str(kind)
 
@@ -108,7 +108,7 @@ def test_a_number_out_of_its_range_is_refused(at: int, form: str, value: int) ->
 
 def test_other_structs_of_wasmtime_are_refused_by_name() -> None:
     told = attempt(changed(a_plan(), 80, "<Q", struct_sizes() + 1))
-    assert told == "this wasmtime has other structs than the executor was built for"
+    assert told == "the structs of this wasmtime differ from those that the executor was built for"
 
 
 @pytest.mark.parametrize("at", range(TEXTS_AT, TABLES_AT, 8))

@@ -55,14 +55,14 @@ def why(info: ModuleInfo) -> str:
 @pytest.mark.parametrize("parts", [(), ('(memory (export "mem") 1)',), ('(func (export "memory"))',)])
 def test_a_module_without_an_exported_memory_is_told_to_export_it(parts: tuple[str, ...]) -> None:
     assert why(module(*parts, PORTALIS)) == (
-        "takes pointers, but exports no memory called 'memory' to put tensors in: export it (wasm-ld does by default)"
+        "takes pointers, but exports no memory named 'memory' for the tensors: export it (wasm-ld does by default)"
     )
 
 
 @pytest.mark.parametrize("parts", [(), (MALLOC,), (NEW,)])
 def test_a_module_that_grows_its_memory_is_told_to_export_an_allocator(parts: tuple[str, ...]) -> None:
     assert why(module(MEMORY, GROWS, *parts)) == (
-        "takes pointers and grows its memory by itself, so the host cannot tell which part is free: export an"
+        "takes pointers and grows its memory itself, so the host cannot determine which part is free: export an"
         " allocator (portalis_alloc, cabi_realloc, malloc with free, or AssemblyScript's __new, __pin, __unpin)"
     )
 

@@ -23,7 +23,7 @@ def made() -> Plan:
 
 def packed(names: list[tuple[int, str]]) -> tuple[bytes, list[tuple[int, str]]]:
     """The block, and the names of functions that are in it."""
-    block = layout.pack_plan(made(), [b"code"] * 4, names=names, signals=False, layouts=0)
+    block = layout.pack_plan(made(), [b"code"] * 4, names=names, signals=False, struct_sizes=0)
     head = layout.HEADER.unpack_from(block)
     count, at = head[9], head[-1]
     found = [struct.unpack_from("<III", block, at + 12 * i) for i in range(count)]
@@ -60,7 +60,7 @@ class Read:
         self.modules, self.links, self.inputs, self.outputs, self.names, self.kept = counts
         (self.max_batch,) = struct.unpack_from("<q", self.block, 48)
         self.timeout_ns, self.max_memory, self.max_output = struct.unpack_from("<3Q", self.block, 56)
-        (self.layouts,) = struct.unpack_from("<Q", self.block, 80)
+        (self.struct_sizes,) = struct.unpack_from("<Q", self.block, 80)
         self.texts = [self.text(88 + 8 * i) for i in range(7)]
         self.modules_at, self.links_at, self.tensors_at, self.names_at = struct.unpack_from("<4I", self.block, 144)
 
@@ -100,7 +100,7 @@ def test_every_field_is_where_the_documentation_says(name: str, isolation: str) 
     limits = Limits(timeout_s=2.5, max_memory_bytes=1 << 24, max_output_bytes=1234, max_stack_bytes=1 << 18)
     plan = plan_of(MODULES[name], isolation, limits=limits)
     code = [CODE[0], *CODE[4 - len(plan.modules) + 1 :]]
-    found = Read(layout.pack_plan(plan, code, names=[(1, "one")], signals=True, layouts=0x0102030405060708))
+    found = Read(layout.pack_plan(plan, code, names=[(1, "one")], signals=True, struct_sizes=0x0102030405060708))
     interface = plan.interface
     assert (found.magic, found.version, found.bytes) == (b"PORTPLAN", 2, len(found.block))
     assert found.flags == (
@@ -117,7 +117,7 @@ def test_every_field_is_where_the_documentation_says(name: str, isolation: str) 
     assert (found.inputs, found.outputs) == (len(interface.inputs), len(interface.outputs))
     assert found.max_batch == interface.max_batch_size
     assert (found.timeout_ns, found.max_memory, found.max_output) == (2_500_000_000, 1 << 24, 1234)
-    assert found.layouts == 0x0102030405060708
+    assert found.struct_sizes == 0x0102030405060708
     assert found.texts[:3] == [interface.entry, plan.initializer or "", ""]
     assert [content for _, content, _ in found.all_modules()] == code
     assert [count for *_, count in found.all_modules()] == [len(each.links) for each in plan.modules]
@@ -129,13 +129,15 @@ def test_every_field_is_where_the_documentation_says(name: str, isolation: str) 
 
 
 def test_core_dimensions_are_those_that_no_request_is_cut_in() -> None:
-    found = Read(layout.pack_plan(plan_of(MODULES["gufunc of i64 sizes"]), CODE, names=[], signals=False, layouts=0))
+    found = Read(
+        layout.pack_plan(plan_of(MODULES["gufunc of i64 sizes"]), CODE, names=[], signals=False, struct_sizes=0)
+    )
     assert [row[5] for row in found.all_tensors()] == [2, 2, 0]
 
 
 def test_code_comes_last_so_that_an_executor_keeps_only_what_lies_before() -> None:
     block = layout.pack_plan(
-        made(), CODE, names=[(0, "add"), (5, "more")], signals=False, layouts=0, configuration="{}"
+        made(), CODE, names=[(0, "add"), (5, "more")], signals=False, struct_sizes=0, configuration="{}"
     )
     found = Read(block)
     first = min(at for at, *_ in found.all_modules())
@@ -157,7 +159,9 @@ def test_code_comes_last_so_that_an_executor_keeps_only_what_lies_before() -> No
 @pytest.mark.parametrize("setting_names", [PYTHON_NAMES, TRITON_NAMES, KIT_NAMES])
 def test_the_advice_is_in_the_words_of_the_tool(setting_names: SettingNames) -> None:
     plan = plan_of(guests.echo(), limits=Limits(timeout_s=3), setting_names=setting_names)
-    more, own, memory, output = Read(layout.pack_plan(plan, CODE[1:], names=[], signals=False, layouts=0)).texts[3:]
+    more, own, memory, output = Read(layout.pack_plan(plan, CODE[1:], names=[], signals=False, struct_sizes=0)).texts[
+        3:
+    ]
     assert more == setting_names.more_time_advice(3.0, 3.0)
     assert own == setting_names.more_time_advice(1.0, 3.0) and own.endswith("3 s")  # `core.h` counts on the end
     assert (memory, output) == (
@@ -168,16 +172,18 @@ def test_the_advice_is_in_the_words_of_the_tool(setting_names: SettingNames) -> 
 
 def test_the_same_plan_is_the_same_block() -> None:
     blocks = {
-        bytes(layout.pack_plan(made(), CODE, names=[(0, "add")], signals=signals, layouts=7, configuration='{"a":1}'))
+        bytes(
+            layout.pack_plan(made(), CODE, names=[(0, "add")], signals=signals, struct_sizes=7, configuration='{"a":1}')
+        )
         for signals in (True, True)
     }
     assert len(blocks) == 1
-    assert bytes(layout.pack_plan(made(), CODE, names=[(0, "add")], signals=False, layouts=7)) not in blocks
+    assert bytes(layout.pack_plan(made(), CODE, names=[(0, "add")], signals=False, struct_sizes=7)) not in blocks
 
 
 @pytest.mark.parametrize("name", ["größe", "\u202e", "a\nb", "n" * 100])
 def test_names_of_tensors_and_the_entry_may_be_any_text(name: str) -> None:
     body = guests.dlpack(guests.ECHO_BODY, inputs=[tensor("x")], outputs=[tensor("y")])
     plan = plan_of(body, interface={"inputs": [tensor(name)], "outputs": [tensor("y")]})
-    found = Read(layout.pack_plan(plan, CODE[1:], names=[], signals=False, layouts=0))
+    found = Read(layout.pack_plan(plan, CODE[1:], names=[], signals=False, struct_sizes=0))
     assert [row[0] for row in found.all_tensors()] == [name, "y"]

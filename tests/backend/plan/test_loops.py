@@ -49,7 +49,7 @@ def test_too_many_or_too_few_operands_are_refused_with_the_bound(parameters: int
         elementwise_loop.build_elementwise_loop(function, [DTYPES["FP32"]] * (parameters + results), None, "f")
     assert str(caught.value) == (
         f"entry 'f' has {parameters} parameters and {results} results: an elementwise entry needs at least one of each"
-        f" and at most {MAX_OPERANDS} in all"
+        f" and at most {MAX_OPERANDS} in total"
     )
 
 

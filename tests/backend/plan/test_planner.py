@@ -33,7 +33,7 @@ def infos(plan: Plan) -> list[ModuleInfo]:
 def test_every_part_is_a_valid_module_whose_imports_are_exports_of_parts_before_it(name: str, isolation: str) -> None:
     plan = made(MODULES[name], isolation)
     read = infos(plan)
-    assert [each.own for each in plan.modules] == [False] + [True] * (len(plan.modules) - 1)
+    assert [each.builtin for each in plan.modules] == [False] + [True] * (len(plan.modules) - 1)
     for number, (each, info) in enumerate(zip(plan.modules, read)):
         wasmtime.Module.validate(wasmtime.Engine(), each.wasm)
         if number:

@@ -254,7 +254,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
     "batch_too_large": (
         guests.echo(batch=8),
         BARE + "max_batch_size: 9",
-        "max_batch_size is 9, but the module takes batches of at most 8",
+        "max_batch_size is 9, but the module accepts batches of at most 8",
     ),
     "threads_used": (
         guests.wasm(

@@ -13,7 +13,7 @@ from portalis.backend.wasm.binary import read_module
 from tests.backend import guests
 
 COMMAND = guests.wasm('(module (memory (export "memory") 1) (func (export "_start")))')
-THREADS = "wasm.threads is 4, and the native executor has a thread for each instance of the instance group"
+THREADS = "wasm.threads is 4, and the native executor uses one thread per instance of the instance group"
 
 
 def model(wasm: bytes, **parameters: str) -> tuple[ModelParameters, Interface]:
@@ -26,7 +26,7 @@ def model(wasm: bytes, **parameters: str) -> tuple[ModelParameters, Interface]:
     [
         (guests.when_asked("unreachable"), {}, None),
         (guests.when_asked("unreachable"), {"threads": "4"}, THREADS),
-        (COMMAND, {}, "the native executor runs no command"),
+        (COMMAND, {}, "the native executor does not run commands"),
     ],
 )
 def test_some_models_are_not_run_natively_wherever_they_are(

@@ -80,7 +80,7 @@ def test_a_request_may_shorten_the_deadline_but_not_lengthen_it(
 @pytest.mark.parametrize(
     ("parameters", "told"),
     [
-        ({"wasm.entry": "other"}, "request parameter wasm.entry is unknown: a request may set wasm.timeout_ms"),
+        ({"wasm.entry": "other"}, "request parameter wasm.entry is unknown: a request can set wasm.timeout_ms"),
         (
             {"wasm.timeout_ms": "soon"},
             "request parameter wasm.timeout_ms is 'soon': use a number of milliseconds above 0",

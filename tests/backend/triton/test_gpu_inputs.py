@@ -89,7 +89,7 @@ def test_memory_of_a_device_is_copied(reader: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("driver", "why"),
     [
-        (DRIVER, "CUDA cannot be initialised"),
+        (DRIVER, "CUDA cannot be initialized"),
         ("int cuInit(unsigned flags) { return 0; }", "libcuda.so.1 lacks functions"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_bool_is_0_or_1(server: Server) -> None:
 def test_an_argument_that_is_no_utf8_is_refused(server: Server) -> None:
     args = np.array([[b"\xff\xfe"]], dtype=object)
     status, message = server.error("cat", stdin=STDIN, args=args)
-    assert status == "StatusCode.INVALID_ARGUMENT" and "no UTF-8" in message
+    assert status == "StatusCode.INVALID_ARGUMENT" and "not UTF-8" in message
 
 
 def test_good_requests_do_not_wait_for_endless_ones_of_their_batch(server: Server) -> None:

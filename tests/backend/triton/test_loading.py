@@ -56,7 +56,7 @@ def test_a_model_that_cannot_load_says_why_and_where(name: str, engine: str, bro
 @pytest.mark.parametrize("engine", models.ENGINES)
 def test_a_module_under_another_name_is_pointed_out(engine: str, broken: tuple[str, bool]) -> None:
     assert re.search(
-        rf"{engine}_misnamed.*model\.wasm is missing; there is softmax\.wasm"
+        rf"{engine}_misnamed.*model\.wasm is missing; the directory has softmax\.wasm"
         r" \(rename it, or set default_model_filename\)",
         broken[0],
     )

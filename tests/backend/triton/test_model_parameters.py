@@ -114,17 +114,17 @@ LIST = ", ".join(KEYS)
         ("isolation", "none", "use one of request, batch, instance"),
         ("engine", "nativ", "use one of auto, native, python"),
         ("engine", "Native", "use one of auto, native, python"),
-        ("args", "x,,y", "use names and numbers with commas between, such as x, y, n"),
+        ("args", "x,,y", "use names and numbers separated by commas, for example x, y, n"),
         ("args", "[x]", "Expecting value: line 1 column 2 (char 1)"),
         ("timeout_ms", "0", "use a number of milliseconds above 0"),
         ("timeout_ms", "-5", "use a number of milliseconds above 0"),
         ("timeout_ms", "nan", "use a number of milliseconds above 0"),
         ("timeout_ms", "inf", "use a number of milliseconds above 0"),
         ("compile_timeout_ms", "10s", "use a number of milliseconds above 0"),
-        ("max_memory_bytes", "0", "use a number of bytes above 0, such as 67108864 or 64MiB"),
-        ("max_memory_bytes", "64MB", "use a number of bytes above 0, such as 67108864 or 64MiB"),
-        ("max_output_bytes", "1.5MiB", "use a number of bytes above 0, such as 67108864 or 64MiB"),
-        ("max_stdout_bytes", "-1", "use a number of bytes above 0, such as 67108864 or 64MiB"),
+        ("max_memory_bytes", "0", "use a number of bytes above 0, for example 67108864 or 64MiB"),
+        ("max_memory_bytes", "64MB", "use a number of bytes above 0, for example 67108864 or 64MiB"),
+        ("max_output_bytes", "1.5MiB", "use a number of bytes above 0, for example 67108864 or 64MiB"),
+        ("max_stdout_bytes", "-1", "use a number of bytes above 0, for example 67108864 or 64MiB"),
         ("threads", "0", "use a number from 1 to 64"),
         ("threads", "65", "use a number from 1 to 64"),
         ("threads", "two", "use a number from 1 to 64"),
@@ -212,11 +212,11 @@ def test_a_request_may_set_its_time_limit(given_: dict[str, object], seconds: fl
     [
         (
             {"wasm.threads": 2},
-            "request parameter wasm.threads is unknown: a request may set wasm.timeout_ms",
+            "request parameter wasm.threads is unknown: a request can set wasm.timeout_ms",
         ),
         (
             {"wasm.timeout_ms": 1, "wasm.trusted": True},
-            "request parameter wasm.trusted is unknown: a request may set wasm.timeout_ms",
+            "request parameter wasm.trusted is unknown: a request can set wasm.timeout_ms",
         ),
         (
             {"wasm.timeout_ms": "soon"},
@@ -344,8 +344,8 @@ def contradiction(interface: Interface, config: dict[str, Any]) -> str:
     with pytest.raises(InterfaceError) as caught:
         check_config(interface, config, "m")
     text = str(caught.value)
-    assert text.startswith("m: config.pbtxt does not fit the module: ")
-    return text.removeprefix("m: config.pbtxt does not fit the module: ")
+    assert text.startswith("m: config.pbtxt does not match the module: ")
+    return text.removeprefix("m: config.pbtxt does not match the module: ")
 
 
 @pytest.mark.parametrize(
@@ -374,13 +374,13 @@ def test_a_configuration_that_fits_passes(config: dict[str, Any]) -> None:
         ({"output": [item("y", "TYPE_INT32")]}, "output 'y' is TYPE_INT32, but the module has TYPE_INT64"),
         ({"input": [item("x", dims=[1, 4])]}, "input 'x' has dims [1, 4], but the module has [-1, 3]"),
         ({"input": [item("x", dims=[3])]}, "input 'x' has dims [3], but the module has [-1, 3]"),
-        ({"max_batch_size": 9}, "max_batch_size is 9, but the module takes batches of at most 8"),
+        ({"max_batch_size": 9}, "max_batch_size is 9, but the module accepts batches of at most 8"),
         (
             {"max_batch_size": 9, "input": [{}], "output": [item("y", "TYPE_FP64", [3])]},
             (
                 "the module has no input '' (x, o); input 'x' of the module is missing in config.pbtxt; output 'y' is TYPE_FP64,"
                 " but the module has TYPE_INT64; output 'y' has dims [3], but the module has [2];"
-                " max_batch_size is 9, but the module takes batches of at most 8"
+                " max_batch_size is 9, but the module accepts batches of at most 8"
             ),
         ),
     ],
@@ -445,7 +445,7 @@ def test_a_module_that_describes_itself_is_checked_against_the_configuration() -
     with pytest.raises(InterfaceError) as caught:
         model_interface(info, {"input": [item("z")], "output": [item("y")]}, ModelParameters(), "m")
     assert str(caught.value) == (
-        "m: config.pbtxt does not fit the module: the module has no input 'z' (x);"
+        "m: config.pbtxt does not match the module: the module has no input 'z' (x);"
         " input 'x' of the module is missing in config.pbtxt"
     )
 
@@ -469,7 +469,7 @@ def test_a_missing_model_is_told_with_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(ModuleError) as caught:
         read_model({"default_model_filename": "m.wasm"}, tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / 'm.wasm'} is missing; there is a.wasm, b.wasm (rename it, or set default_model_filename)"
+        f"{tmp_path / 'm.wasm'} is missing; the directory has a.wasm, b.wasm (rename it, or set default_model_filename)"
     )
 
 

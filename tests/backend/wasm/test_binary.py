@@ -21,8 +21,8 @@ from portalis.backend.wasm import assembler as emit
 from portalis.backend.wasm import name_section as names
 from portalis.backend.wasm import proposals
 from portalis.backend.wasm.binary import (
+    MAX_METADATA_BYTES,
     MAX_NAMES_BYTES,
-    MAX_OUTSIDE_BYTES,
     MAX_SECTIONS,
     Export,
     FuncType,
@@ -677,7 +677,7 @@ def test_a_proposal_that_is_not_supported_is_not_called_damage(sections: bytes, 
         read_module(HEADER + sections, "m.wasm")
     proposal = proposals.PROPOSALS_BY_KEY[key]
     assert str(caught.value) == (
-        f"m.wasm cannot be loaded: it uses {proposal.name}, which the sandbox leaves out ({told}): {proposal.remedy}"
+        f"m.wasm cannot be loaded: it uses {proposal.name}, which the sandbox disables ({told}): {proposal.remedy}"
     )
 
 
@@ -846,7 +846,7 @@ def test_a_view_that_cannot_be_written_to_is_read_in_place() -> None:
 
 
 def test_more_types_and_exports_than_any_compiler_writes_are_refused_before_they_are_read() -> None:
-    many = emit.section(3, bytes(MAX_OUTSIDE_BYTES + 1))
+    many = emit.section(3, bytes(MAX_METADATA_BYTES + 1))
     with pytest.raises(ModuleError, match=r"m\.wasm is not accepted: its types, .* take more than 16,777,216 bytes"):
         read_module(HEADER + many, "m.wasm")
 

@@ -76,7 +76,7 @@ def test_a_guest_ends_at_the_timeout_of_its_request(client: Client, api: str, va
         ({"wasm.timeout_ms": [1]}, "wasm.timeout_ms is a list"),
         ({"wasm.timeout_ms": float("nan")}, "wasm.timeout_ms is NaN"),
         ({"wasm.timeout_ms": 10**40}, "wasm.timeout_ms is 1e+40"),
-        ({"wasm.timeout": 1}, "request parameter wasm.timeout is unknown: a request may set wasm.timeout_ms"),
+        ({"wasm.timeout": 1}, "request parameter wasm.timeout is unknown: a request can set wasm.timeout_ms"),
         ({"wasm.max_memory_bytes": 1, "wasm.timeout_ms": 1}, "wasm.max_memory_bytes is unknown"),
     ],
 )

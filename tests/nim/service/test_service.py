@@ -103,7 +103,7 @@ def test_nested_data_equals_flat_data(client: Client) -> None:
         (request_of([1], shape=[-1]), "inputs[0].shape[0]: expected at least 0, got -1"),
         (request_of([1], shape=[1, 1.5]), "inputs[0].shape[1]"),
         (request_of([1], data="1"), "input 'x': data: expected a list"),
-        (request_of([1, "two"]), "'two' is no number"),
+        (request_of([1, "two"]), "'two' is not a number"),
         (request_of([1, None]), "element 1 is null, not a number"),
         (request_of([1e39]), "1e+39 is too large"),
         (request_of([[1, 2], [3]], shape=[2, 2]), "the nesting of data does not match shape [2, 2] at axis 1"),

@@ -238,7 +238,7 @@ def test_modules_and_executables_that_cannot_be_used_are_rejected_with_the_reaso
     tmp_path: Path, wasmedge: tuple[str, ...]
 ) -> None:
     kernel = '(module (func (export "twice") (param $x f32) (result f32) (f32.add (local.get $x) (local.get $x))))'
-    with pytest.raises(SettingsError, match="convention elementwise; only a command is run elsewhere"):
+    with pytest.raises(SettingsError, match="expected the convention command for an external runtime, got elementwise"):
         load(tmp_path, ("WasmEdge", wasmedge), kernel)
     with pytest.raises(SettingsError, match=r"WasmEdge cannot be started: no executable /nowhere/wasmedge found"):
         load(tmp_path, ("WasmEdge", ("/nowhere/wasmedge",)), CAT)

@@ -214,13 +214,13 @@ static void bad_requests(void) {
   CHECK(strstr(s.model.configured, "model"), "no configuration was completed");
   EXPECT(run(i, request_new()), ERROR_INVALID_ARG, "input 'x' is missing");
   r = a_request(2, 0, 1); add_input(r, "other", AN_INT8, 1, 0, 1);
-  EXPECT(run(i, r), ERROR_INVALID_ARG, "inputs that the model does not have");
+  EXPECT(run(i, r), ERROR_INVALID_ARG, "unknown inputs");
   r = a_request(2, 0, 1); r->input[0].dtype = AN_INT8 + 1;
-  EXPECT(run(i, r), ERROR_INVALID_ARG, "another data type");
+  EXPECT(run(i, r), ERROR_INVALID_ARG, "different data type");
   static const int64_t shapes[][2] = {{-1, ROW}, {INT64_MAX, ROW}, {3, ROW}, {2, 0}};
   for (size_t k = 0; k < 4; k++) {
     r = a_request(2, 0, 1); memcpy(r->input[0].shape, shapes[k], 16);
-    EXPECT(run(i, r), ERROR_INVALID_ARG, k < 2 ? "impossible shape" : "but its shape");
+    EXPECT(run(i, r), ERROR_INVALID_ARG, k < 2 ? "invalid shape" : "but its shape");
   }
   r = a_request(2, 0, 2); r->input[0].buffer[1].memory = MEMORY_GPU;
   EXPECT(run(i, r), ERROR_INVALID_ARG, "GPU memory"); /* this process has no driver */
@@ -275,7 +275,7 @@ static void gpu(void) {
     Request *r = a_request(2, 0, 3);
     r->input[0].buffer[0].memory = r->input[0].buffer[2].memory = MEMORY_GPU;
     r->input[0].device = device;
-    EXPECT(run(&s.instance[0], r), fails || device ? ERROR_INVALID_ARG : -1, fails || device ? "send it from the host's memory" : "");
+    EXPECT(run(&s.instance[0], r), fails || device ? ERROR_INVALID_ARG : -1, fails || device ? "send it from host memory" : "");
   }
   EXPECT(run(&s.instance[0], a_request(2, 0, 1)), -1, "");
   unload(&s);
@@ -394,29 +394,29 @@ static void without_python(void) {
   backend.location = elsewhere;
   CHECK(!TRITONBACKEND_Initialize(&backend), "not started");
   backend.location = location;
-  helper_end();
+  planner_end();
 }
 static void with_python(void) {
   CHECK(!TRITONBACKEND_Initialize(&backend), "not started");
-  helper_end();
+  planner_end();
 }
 
 static void helpers(void) {
   without_python();
   refused("wrong", "no WebAssembly");
-  refused("silent", "ended without an answer");
-  refused("huge", "ended without an answer");
-  refused("half", "ended without an answer");
+  refused("silent", "ended without a response");
+  refused("huge", "ended without a response");
+  refused("half", "ended without a response");
   refused("empty", "damaged");
   refused("no-plan", "damaged");
   refused("damaged", "damaged");
   refused("unknown", "");
   check_still_works();
   setenv("PORTALIS_PYTHON", "/nowhere/python", 1);
-  helper_end();
+  planner_end();
   refused("echo", "/nowhere/python");
   setenv("PORTALIS_PYTHON", "/bin/true", 1);
-  refused("echo", "ended without an answer");
+  refused("echo", "ended without a response");
   check_all_deleted("helpers");
 }
 
@@ -484,7 +484,7 @@ static const struct { const char *name; void (*run)(void); } TESTS[] = {
 /* FOLDER is the backend's: it has plan.py, and the library beside it is Triton's Python backend. */
 int main(int count, char **arguments) {
   bool found = false;
-  CHECK(count == 3, "usage: shell_test FOLDER TEST");
+  CHECK(count == 3, "usage: triton_layer_test FOLDER TEST");
   backend.location = arguments[1];
   core_set(&UNTIDY);
   for (int64_t n = 0; n < 4; n++) { /* a server whose functions fail can start the backend once more */

@@ -1,6 +1,6 @@
-/* Models that run in Triton's Python backend, for which this library then stands: it loads that backend's library, and passes calls on.
-   (A model's `runtime: "model.py"` would not do: whichever of the two a server loads first may then serve the models of both.) */
-#include "shell.h"
+/* Models that run in Triton's Python backend: loads that backend's library, and forwards calls to it. (A model's `runtime: "model.py"` is
+   no alternative: the backend that a server loads first could then serve the models of both.) */
+#include "triton_layer.h"
 
 static struct {
   void *library;
@@ -22,21 +22,23 @@ static Error *load(Backend *backend) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library) return error_f(ERROR_UNAVAILABLE, "Triton's Python backend cannot be loaded: %s", dlerror());
   const char *missing = symbols_find(library, OF_BACKEND, COUNT_OF(OF_BACKEND));
-  if (missing) return error_f(ERROR_UNAVAILABLE, "%s is no backend: it has no %s", path, missing);
+  if (missing) return error_f(ERROR_UNAVAILABLE, "%s is not a backend: it does not export %s", path, missing);
   TRY(python.initialize(backend));
   python.library = library;
   return NULL;
 }
 
-Error *refer_model(Model *model) {
+Error *python_backend_model(Model *model) {
   Backend *backend;
   TRY(TRITONBACKEND_ModelBackend(model, &backend));
   TRY(load(backend));
   return python.model(model);
 }
 
-Error *refer_model_end(Model *model) { return python.library ? python.model_end(model) : NULL; }
-Error *refer_instance(ModelInstance *instance) { return python.instance(instance); }
-Error *refer_instance_end(ModelInstance *instance) { return python.library ? python.instance_end(instance) : NULL; }
-Error *refer_execute(ModelInstance *instance, Request **requests, uint32_t count) { return python.execute(instance, requests, count); }
-Error *refer_end(Backend *backend) { return python.library ? python.end(backend) : NULL; }
+Error *python_backend_model_end(Model *model) { return python.library ? python.model_end(model) : NULL; }
+Error *python_backend_instance(ModelInstance *instance) { return python.instance(instance); }
+Error *python_backend_instance_end(ModelInstance *instance) { return python.library ? python.instance_end(instance) : NULL; }
+Error *python_backend_execute(ModelInstance *instance, Request **requests, uint32_t count) {
+  return python.execute(instance, requests, count);
+}
+Error *python_backend_end(Backend *backend) { return python.library ? python.end(backend) : NULL; }

@@ -1,6 +1,6 @@
-/* The helper: a Python process that makes plans, one after the other, and ends when nobody asks for a while. Modules that are not
-   trusted are read there, not in the server. */
-#include "shell.h"
+/* The planner process: a Python process that creates plans sequentially, and exits after a time without requests. Untrusted modules are
+   parsed there, not in the server. */
+#include "triton_layer.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,12 +26,12 @@ static void end(void) {
   channel = -1;
 }
 
-void helper_end(void) {
+void planner_end(void) {
   HOLD(&lock);
   end();
 }
 
-/* PORTALIS_PYTHON, else the one that laid out the folder, else (it is gone, or the folder was moved to another machine) that of PATH. */
+/* PORTALIS_PYTHON, else the one that installed the backend, else (it is missing, or the directory was moved to another machine) PATH's. */
 static const char *interpreter(void) {
   static char path[1024]; /* guarded by `lock` */
   const char *named = getenv("PORTALIS_PYTHON");
@@ -45,7 +45,7 @@ static const char *interpreter(void) {
   return *path && !access(path, X_OK) ? path : "python3";
 }
 
-/* Waits for a helper's end, so that none is left behind as a zombie. */
+/* Wait for a planner process to end, so that it does not remain a zombie. */
 static void *reap(void *child) {
   pid_t mine = (pid_t)(intptr_t)child;
   siginfo_t info;
@@ -55,7 +55,7 @@ static void *reap(void *child) {
   return NULL;
 }
 
-/* Starts the helper's process, whose end of the channel is `theirs`; 0, or an errno. */
+/* Start the planner process; its end of the channel is `theirs`. Returns 0, or an errno. */
 static int spawn(char **arguments, int theirs) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
@@ -107,28 +107,28 @@ static bool transfer(bool sending, void *data, size_t bytes, uint64_t deadline) 
   return true;
 }
 
-/* One question, and its answer: what stands in the struct before the text, then that. */
-static bool exchange(const char *question, size_t bytes, struct answer *a, uint64_t deadline) {
+/* Send a request and read its response: the fields of the struct before the text, then the text. */
+static bool exchange(const char *request, size_t bytes, struct plan_response *a, uint64_t deadline) {
   uint32_t size = (uint32_t)bytes;
-  bool good = transfer(true, &size, sizeof size, deadline) && transfer(true, (void *)question, bytes, deadline) &&
-              transfer(false, a, offsetof(struct answer, text), deadline) && a->bytes <= LARGEST && (a->text = malloc(a->bytes + 1)) &&
+  bool good = transfer(true, &size, sizeof size, deadline) && transfer(true, (void *)request, bytes, deadline) &&
+              transfer(false, a, offsetof(struct plan_response, text), deadline) && a->bytes <= LARGEST && (a->text = malloc(a->bytes + 1)) &&
               transfer(false, a->text, a->bytes, deadline);
   if (good) a->text[a->bytes] = 0;
   else free(a->text);
   return good;
 }
 
-Error *helper_ask(const char *question, size_t bytes, struct answer *a) {
+Error *planner_request(const char *request, size_t bytes, struct plan_response *a) {
   HOLD(&lock);
   for (;;) {
     bool fresh = channel < 0;
     if (fresh) TRY(start());
     uint64_t deadline = now_ns() + WITHIN_NS;
-    *a = (struct answer){.text = NULL};
-    if (exchange(question, bytes, a, deadline)) return NULL;
+    *a = (struct plan_response){.text = NULL};
+    if (exchange(request, bytes, a, deadline)) return NULL;
     bool late = now_ns() >= deadline;
     end();
     if (late) return error_f(ERROR_UNAVAILABLE, "the planner took too long and was stopped");
-    if (fresh) return error_f(ERROR_UNSUPPORTED, "the planner ended without an answer (" ADVICE ")");
-  } /* it had ended for want of work, or was killed: a new one is asked */
+    if (fresh) return error_f(ERROR_UNSUPPORTED, "the planner ended without a response (" ADVICE ")");
+  } /* it had exited after a time without requests, or was killed: start a new one */
 }
