@@ -61,7 +61,7 @@ def test_a_matching_configuration_has_no_problem(module: Any) -> None:
 def test_a_configuration_that_the_backend_would_reject_is_a_problem(module: Any) -> None:
     reported = config_problem(module("echo"), {"input": [{**X, "name": "z"}], "output": [Y], "max_batch_size": 8})
     assert reported == (
-        "echo.wasm: config.pbtxt does not fit the module: the module has no input 'z' (x);"
+        "echo.wasm: config.pbtxt does not match the module: the module has no input 'z' (x);"
         " input 'x' of the module is missing in config.pbtxt"
     )
     assert "parameter wasm.x is unknown" in (config_problem(module("echo"), parameter("wasm.x", "1")) or "")

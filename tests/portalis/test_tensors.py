@@ -70,7 +70,7 @@ def test_another_rank_is_refused_with_both_shapes() -> None:
         ("UINT8", "[256]", "input 'x' (UINT8): 256 is outside 0 to 255"),
         ("UINT64", "[-1]", "-1 is outside 0 to 18446744073709551615"),
         ("INT32", "[1.5]", "element 0 is 1.5, not an integer"),
-        ("FP32", '["a"]', "'a' is no number"),
+        ("FP32", '["a"]', "'a' is not a number"),
         ("FP32", "{}", "expected an object with datatype, shape and data"),
         ("BOOL", "[2]", "neither true, false, 0 nor 1"),
         ("FP32", "[1, [2]]", "ragged"),

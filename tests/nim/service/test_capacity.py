@@ -66,7 +66,7 @@ def test_a_host_out_of_capacity_is_503_with_retry_after_and_the_next_request_suc
         assert (response.code, response.headers["retry-after"]) == (503, "1")
         text = response.read().decode()
         assert '"HostBusy"' in text
-        assert "this host has no room for another instance" in text
+        assert "cannot create another instance" in text
         assert "entry" not in text
         for name in ("same", "square"):
             assert client.send(f"/v1/models/{name}/infer", body(1))[0] == 200
