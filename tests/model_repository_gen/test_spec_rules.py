@@ -53,7 +53,7 @@ def test_several_modules_cannot_share_a_model_name(tmp_path: Path) -> None:
         ("a;reboot", "contains ';', and Triton passes the name to a shell"),
         ("a$(reboot)", "contains '$', and Triton passes the name to a shell"),
         ("a b", "contains ' ', and Triton passes the name to a shell"),
-        ("ä" * 101, "is longer than the 200 bytes"),
+        ("ä" * 101, "is longer than 200 bytes"),
     ],
 )
 def test_a_name_that_is_not_a_valid_directory_name_is_rejected(tmp_path: Path, name: str, why: str) -> None:
