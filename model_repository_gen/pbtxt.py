@@ -1,6 +1,6 @@
 """Triton's ``ModelConfig`` message as the text of a ``config.pbtxt``, in protobuf's own text format.
 
-Only this module imports the message class: from tritonclient, which generates it from Triton's own proto file.
+Only this module imports the message class, which tritonclient contains, generated from Triton's own proto file.
 """
 
 from __future__ import annotations

@@ -82,13 +82,6 @@ def find_kit() -> Path | None:
     return Path(sys.executable) if has_kit else None
 
 
-def kit_version(python: Path) -> str:
-    """The version of Kit's wheel; empty if it is not installed."""
-    code = "import importlib.metadata as m; print(m.version('omniverse-kit'))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
 def run_extension(python: Path, folder: Path) -> KitRun:
     """Run Kit with the extension in `folder`, which is named by its id, and call each of its modules once.
 

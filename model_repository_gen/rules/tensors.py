@@ -35,7 +35,7 @@ def check_tensors(config: ModelConfig, context: RuleContext) -> Problems:
 def _tensor(tensor: Message, where: str, config: ModelConfig, context: RuleContext) -> Problems:
     data_type = enum_name(tensor, "data_type")
     if not tensor.name:
-        yield error(f"{where}.name", "the tensor has no name", "Use the module's name for it.")
+        yield error(f"{where}.name", "the tensor has no name", "Set the name that the module uses.")
     if data_type.isdigit() or (data_type == "TYPE_INVALID" and not context.auto_complete):
         message = f"{tensor.name!r} cannot have the data type {data_type}"
         yield error(f"{where}.data_type", message, "Set one of Triton's data types, for example TYPE_FP32.")

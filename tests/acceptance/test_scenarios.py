@@ -63,7 +63,7 @@ def test_acceptance_scenario_1_the_complete_pipeline(tmp_path: Path, monkeypatch
     assert {result.check for result in report.diagnostics.validation_results} >= {"static", "live"}
     assert all(model.validated for model in artifacts.triton_models)
     assert all(extension.validated for extension in artifacts.omniverse_packages)
-    assert "live: version 1 loads and answers y [1, 1]" in (artifacts.triton_models[0].validation_report or "")
+    assert "live: version 1 loads and returns y [1, 1]" in (artifacts.triton_models[0].validation_report or "")
     check_archive(Path(artifacts.distribution_archives[0].archive_path))
     # live validation by Triton and Kit and the smoke test have left no files in the output
     done = subprocess.run(

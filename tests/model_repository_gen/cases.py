@@ -749,14 +749,16 @@ ENSEMBLES = {
         "not available or ambiguous: goood",
     ),
     "e_version": ensemble_case(
-        ensemble(step(version=7)), "version 7 of 'good' is not served, only [1]", "required version 7 is not loaded"
+        ensemble(step(version=7)),
+        "version 7 of model 'good' is not served, only [1]",
+        "required version 7 is not loaded",
     ),
     "e_version_0": ensemble_case(
-        ensemble(step(version=0)), "version 0 of 'good' is not served", "required version 0 is not loaded"
+        ensemble(step(version=0)), "version 0 of model 'good' is not served", "required version 0 is not loaded"
     ),
     "e_batch": ensemble_case(
         ensemble(step(), more="max_batch_size: 8"),
-        "max_batch_size: it is 8, and model 'good' takes 4",
+        "max_batch_size: expected at most 4 (max_batch_size of model 'good'), got 8",
         "allows maximum batch size 8",
     ),
     "e_no_such_input": ensemble_case(

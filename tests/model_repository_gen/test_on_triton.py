@@ -124,7 +124,7 @@ def test_a_model_that_returns_outputs_is_validated(models: dict[str, TritonModel
     assert models[name].validated, models[name].validation_report
     static, live = (models[name].validation_report or "").splitlines()
     assert static == "static: config.pbtxt is readable, its files exist, and Triton's rules are met"
-    assert live.startswith("live: version 1 loads and answers ")
+    assert live.startswith("live: version 1 loads and returns ")
 
 
 def test_a_module_that_traps_on_zeros_is_reported_as_not_validated(
@@ -292,4 +292,4 @@ def test_a_python_model_needs_only_tritons_own_backend(
     assert mine.startswith("version 2 loads and returns y [2] in ")
     assert wasm.startswith("it did not load: ")
     assert "unable to find backend library for backend 'wasm'" in wasm
-    assert lines == ["model demo_unbatched is tried", "model demo_opaque is tried"]
+    assert lines == ["validated model demo_unbatched on Triton", "validated model demo_opaque on Triton"]
