@@ -61,8 +61,9 @@ def load_findings(
 
 
 def config_problem(module: Path, config: Mapping[str, Any]) -> str | None:
-    """Why the backend would not load `module` with `config`, as far as that is known without compilation: mismatched
-    tensors, an unknown ``wasm.`` parameter, a memory that exceeds its limit. None if it would.
+    """The reason why the backend would not load `module` with `config`, or None.
+
+    Found without compilation: mismatched tensors, an unknown ``wasm.`` parameter, a memory that exceeds its limit.
 
     `config` is Triton's complete ``ModelConfig`` as a dictionary with the keys of the message. A value that the server
     would change is a problem too.

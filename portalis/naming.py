@@ -26,7 +26,7 @@ _SHELL = frozenset("\t\n\r \"'`$&;|<>()[]{}*?!#~\\")
 
 
 def shell_problem(name: str) -> str | None:
-    """Why a name is not safe in the shell that Triton passes it to."""
+    """The reason why a name is not safe in the shell that Triton passes it to."""
     unsafe = sorted(_SHELL.intersection(name))
     if unsafe:
         return f"contains {unsafe[0]!r}, and Triton passes the name to a shell without quotes"
@@ -34,7 +34,7 @@ def shell_problem(name: str) -> str | None:
 
 
 def triton_problem(name: str) -> str | None:
-    """Why Triton, or the file system of a model repository, does not accept `name` for a model."""
+    """The reason why Triton, or the file system of a model repository, does not accept `name` for a model."""
     if not name or name in (".", "..") or name.startswith("."):
         return "is empty or begins with a dot, and a model is a directory of the repository"
     if "/" in name or not name.isprintable():
@@ -45,7 +45,7 @@ def triton_problem(name: str) -> str | None:
 
 
 def service_problem(name: str) -> str | None:
-    """Why the service, which uses names of models in paths and file names, does not accept `name`."""
+    """The reason why the service, which uses names of models in paths and file names, does not accept `name`."""
     if _SERVED.fullmatch(name):
         return None
     return (
@@ -61,7 +61,7 @@ def oci_parts(name: str) -> tuple[str, str]:
 
 
 def oci_problem(name: str) -> str | None:
-    """Why a registry does not accept `name` for a repository."""
+    """The reason why a registry does not accept `name` for a repository."""
     host, path = oci_parts(name)
     if len(name) > 255:
         return "is longer than 255 characters"
@@ -73,7 +73,7 @@ def oci_problem(name: str) -> str | None:
 
 
 def oci_tag_problem(tag: str) -> str | None:
-    """Why a registry does not accept `tag`."""
+    """The reason why a registry does not accept `tag`."""
     if _OCI_TAG.fullmatch(tag):
         return None
     return "is not an image tag: at most 128 letters, digits, dots, dashes and underscores"
@@ -89,7 +89,7 @@ def is_image_reference(text: str) -> bool:
 
 
 def python_problem(name: str) -> str | None:
-    """Why Python does not accept the dotted `name` for a module."""
+    """The reason why Python does not accept the dotted `name` for a module."""
     for part in name.split("."):
         if not part.isidentifier() or not part.isascii() or keyword.iskeyword(part):
             return f"is not a Python module name: {part!r} is not an identifier"
@@ -97,7 +97,7 @@ def python_problem(name: str) -> str | None:
 
 
 def kubernetes_problem(name: str) -> str | None:
-    """Why Kubernetes does not accept `name` for a Service or Deployment."""
+    """The reason why Kubernetes does not accept `name` for a Service or Deployment."""
     if len(name) > 63:
         return "is longer than 63 characters, the limit of Kubernetes"
     if _DNS_LABEL.fullmatch(name):

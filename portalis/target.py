@@ -112,7 +112,7 @@ class TargetResult:
     published: tuple[PublishedArtifact, ...] = ()
     """Artifacts that are in a registry now."""
     skipped: str | None = None
-    """Why nothing was generated, if that depends on earlier stages or on this machine and not only on the spec.
+    """The reason for an empty result that depends on earlier stages or on this machine, and not only on the spec.
 
     `errors` are about requested artifacts.
     """
@@ -122,7 +122,7 @@ class Target(Protocol):
     """The functions of a target's module."""
 
     def skip_reason(self, spec: PackageSpec) -> str | None:
-        """Why the spec disables this target; None if it is enabled."""
+        """The reason why the spec disables this target; None if it is enabled."""
 
     def spec_problems(self, spec: PackageSpec) -> Iterable[Problem]:
         """The values in the spec that this target rejects, for example invalid names."""

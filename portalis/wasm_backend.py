@@ -52,7 +52,7 @@ def machines() -> list[str]:
 
 
 def this_machine() -> str:
-    """This machine's name if it is one of `machines`, else NO_MACHINE."""
+    """The name of this machine if it is one of `machines`, else NO_MACHINE."""
     return platform.machine() if sys.platform == "linux" and platform.machine() in machines() else NO_MACHINE
 
 

@@ -83,7 +83,7 @@ class WasmBinaries(Structure):
 class TestResults(Structure):
     """Paths of the test reports."""
 
-    __test__ = False  # pytest would take it for a test
+    __test__ = False  # not a test class for pytest
 
     results_path: Path
     parity_report_path: Path

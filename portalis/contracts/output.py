@@ -83,7 +83,7 @@ class StageReport(Record):
     name: str
     outcome: Literal["produced", "skipped", "failed"]
     reason: str | None = None
-    """Why the stage was skipped or failed."""
+    """The reason for a skipped or failed stage."""
     seconds: FloatSeconds
 
 

@@ -101,18 +101,18 @@ class Inspection:
         return tuple(Finding.from_problem(problem, tool) for problem in self.problems(limits))
 
     def unservable_reason(self, tool: str) -> str | None:
-        """Why the module cannot be served without changes and under the default limits, or None if it can."""
+        """The reason why the module cannot be served unchanged and under the default limits, or None."""
         problems = problems_sentence(self.problems(), NAMES_BY_TOOL[tool])
         return self.invalid or problems or self.no_interface
 
     @property
     def refused(self) -> str | None:
-        """Why the runtime does not load a valid module under its default limits, or None if it does."""
+        """The reason why the runtime does not load a valid module under its default limits, or None."""
         return problems_sentence(self.problems(), NAMES_BY_TOOL["inspect"]) or None
 
     @property
     def engine(self) -> EngineChoice | None:
-        """How the module runs in Triton by default; None if the runtime does not load it."""
+        """The default engine of the module in Triton; None if the runtime does not load it."""
         if self.interface is None or self.invalid or self.refused:
             return None
         why = native_obstacle(self.interface)

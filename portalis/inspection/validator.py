@@ -46,7 +46,7 @@ def all_without(proposal: str) -> frozenset[str]:
 
 
 def validation_error(module: bytes | memoryview, proposals: Set[str] = ALL) -> str | None:
-    """Why `module` is not valid with only `proposals` enabled, or None if it is.
+    """The reason why `module` is not valid with only `proposals` enabled, or None.
 
     `proposals` must be closed under `with_bases`. Takes one pass over the module, without a copy or the GIL.
     """
@@ -54,7 +54,7 @@ def validation_error(module: bytes | memoryview, proposals: Set[str] = ALL) -> s
 
 
 def sandbox_error(module: bytes | memoryview) -> str | None:
-    """Why the runtime's sandbox rejects `module`, or None. A module that the sandbox accepts is valid."""
+    """The reason why the runtime's sandbox rejects `module`, or None. Modules that it accepts are valid."""
     return _validate(_sandbox(), module)
 
 

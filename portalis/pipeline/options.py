@@ -32,7 +32,7 @@ class Options:
                 raise UsageError(f"unknown target {name!r}", remediation=did_you_mean(name, list(TARGETS)))
 
     def skip_reason(self, name: str) -> str | None:
-        """Why these options skip the target `name`; None if they do not."""
+        """The reason why these options skip the target `name`, or None."""
         if self.only and name not in self.only:
             return f"skipped by --only {' --only '.join(self.only)}"
         return f"skipped by --skip {name}" if name in self.skip else None

@@ -63,13 +63,13 @@ def nothing_generated(name: str, requester: str, skipped: Skipped) -> Skipped:
 
 
 def unservable_reason(module: Module) -> str | None:
-    """Why no target can serve the module without changes; None if one can."""
+    """The reason why no target can serve the module unchanged, or None."""
     found = module.inspection
     return found.refused or (found.no_interface or "its interface is not known" if found.interface is None else None)
 
 
 def serving_remediation(module: Module) -> str:
-    """What to do about a module that no target can serve, without the full stop."""
+    """The remediation for a module that no target can serve, without the full stop."""
     return "Build it without what the sandbox rejects" if module.inspection.refused else _INTERFACE.format(module.name)
 
 

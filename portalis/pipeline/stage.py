@@ -69,7 +69,7 @@ def _stage_error(error: Exception, registered: RegisteredTarget) -> StageError:
 
 
 def _os_remediation(error: OSError) -> str:
-    """What to do about a file that this process cannot read or write."""
+    """The remediation for a file that this process cannot read or write."""
     path = error.filename or "the output directory"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"Free space on the file system of {path}, and package again."

@@ -20,7 +20,7 @@ _BOUNDS = Bounds(max_bytes=64 << 20, max_values=1_000_000)
 
 
 class Upstream(BaseModel):
-    """How the modules were built, tested and measured."""
+    """Build, source, tests and performance of the modules."""
 
     build: BuildManifest = BuildManifest()
     source: SourceInfo = SourceInfo()

@@ -16,7 +16,7 @@ class Reported(Structure):
 class TestInfo(Reported):
     """The results of the tests."""
 
-    __test__ = False  # pytest would take it for a test
+    __test__ = False  # not a test class for pytest
 
     total_tests: int | None = None
     passed_tests: int | None = None

@@ -86,7 +86,7 @@ class BatchInput(Structure):
 
 
 class BatchOutputKind(Choice):
-    """How Triton splits an output of a ragged batch."""
+    """The way in which Triton splits an output of a ragged batch."""
 
     BATCH_SCATTER_WITH_INPUT_SHAPE = "BATCH_SCATTER_WITH_INPUT_SHAPE"
 

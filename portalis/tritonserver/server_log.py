@@ -18,7 +18,7 @@ _NOISE = ("NVML", "DCGM", "CudaDriver", "failed to load all models", "AsyncNotif
 
 
 class ServerLog:
-    """What a server and its models write: to the file `path`, or without one to this process's stderr.
+    """The output of a server and its models, in the file `path` or, without one, on this process's stderr.
 
     In the second case only the last `_KEPT_LINES` lines can be read back.
     """

@@ -166,10 +166,10 @@ class TritonServer:
         """Raise UsageError for paths that are not safe in a shell: Triton's Python backend passes them unquoted."""
         backends = [Path(self._backends).absolute()] if self._backends is not None else []
         for path in [*self.repositories, *backends, Path(tempfile.gettempdir()).absolute()]:
-            trouble = shell_problem(str(path))
-            if trouble:
-                remedy = "Rename it, or name a link to it, as `ln -s` makes one; TMPDIR sets the temporary folder."
-                raise UsageError(f"the path {str(path)!r} {trouble}", remediation=remedy)
+            problem = shell_problem(str(path))
+            if problem:
+                remediation = "Rename it, or use a symbolic link to it (`ln -s`); TMPDIR sets the temporary directory."
+                raise UsageError(f"the path {str(path)!r} {problem}", remediation=remediation)
 
     def _spawn(self, install: TritonInstall, backends: Path, environment: dict[str, str]) -> None:
         self._shm_prefix = f"portalis_{os.getpid()}_{secrets.token_hex(4)}_"
