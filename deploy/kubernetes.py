@@ -24,7 +24,7 @@ Object = dict[str, Any]
 
 
 def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
-    """Volumes of the host without an absolute path."""
+    """Host volumes without an absolute path."""
     if not spec.enable_nim_packaging:
         return
     for i, volume in enumerate(spec.container_config.volumes):

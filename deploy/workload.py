@@ -70,7 +70,7 @@ class Security:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A container and its surroundings. Sizes are in bytes."""
+    """A container to deploy, with its ports, storage and resource limits. Sizes are in bytes."""
 
     name: str
     image: str
@@ -108,7 +108,7 @@ def workloads(job: Job) -> Iterator[Workload]:
 
 
 def workload_names(spec: PackageSpec) -> Iterator[tuple[str, str]]:
-    """The names of workloads, each after the key of the spec that it comes from."""
+    """The name of each workload, after the key of the spec that determines it."""
     if spec.enable_nim_packaging:
         config, images = spec.container_config, planned_images(spec)
         named = config.image_name is not None and len(images) == 1

@@ -63,41 +63,48 @@ def find_runtime(config: ContainerConfiguration, environment: Mapping[str, str] 
     runtime = config.wasm_runtime
     if runtime is WasmRuntime.Wasmtime:
         return None
-    program = config.wasm_runtime_path
-    if program is None:
-        found = shutil.which(_BINARIES[runtime], path=environment.get("PATH", ""))
-        if found is None:
-            raise _missing(runtime, f"{_BINARIES[runtime]} was not found on PATH")
-        program = Path(found)
-    program = program.resolve()  # its libraries may be named relative to its real path
-    try:
-        interpreter = interpreter_of(program)
-    except NotElf as error:
-        raise _missing(runtime, f"{program} {error}") from None
-    except OSError as error:
-        raise _missing(runtime, f"{program} cannot be read: {error.strerror}") from None
+    binary = _find_binary(runtime, config.wasm_runtime_path, environment)
+    interpreter = _interpreter(runtime, binary)
     name = _BINARIES[runtime]
-    files = {name: program}
+    files = {name: binary}
     installed, executable = f"{RUNTIME_PATH}/{name}", [name]
-    command, local_command = [installed], [str(program)]
+    command, local_command = [installed], [str(binary)]
     if interpreter is not None:
-        loader, libraries = _linked(runtime, program, interpreter)
+        loader, libraries = _linked(runtime, binary, interpreter)
         files |= {f"lib/{each}": path for each, path in libraries.items()}
         files[f"lib/{loader.name}"] = loader.resolve()
         executable.append(f"lib/{loader.name}")
         command = [f"{RUNTIME_PATH}/lib/{loader.name}", "--library-path", f"{RUNTIME_PATH}/lib", installed]
-        local_command = [str(loader), "--library-path", str(loader.parent), str(program)]
+        local_command = [str(loader), "--library-path", str(loader.parent), str(binary)]
     _check_version(runtime, local_command, config.wasm_runtime_version)
     return RuntimeFiles(name=runtime.value, files=files, executable=tuple(executable), command=tuple(command))
+
+
+def _find_binary(runtime: WasmRuntime, configured: Path | None, environment: Mapping[str, str]) -> Path:
+    if configured is not None:
+        return configured.resolve()  # its libraries may be named relative to its real path
+    found = shutil.which(_BINARIES[runtime], path=environment.get("PATH", ""))
+    if found is None:
+        raise _missing(runtime, f"{_BINARIES[runtime]} was not found on PATH")
+    return Path(found).resolve()
+
+
+def _interpreter(runtime: WasmRuntime, binary: Path) -> str | None:
+    try:
+        return interpreter_of(binary)
+    except NotElf as error:
+        raise _missing(runtime, f"{binary} {error}") from None
+    except OSError as error:
+        raise _missing(runtime, f"{binary} cannot be read: {error.strerror}") from None
 
 
 def _missing(runtime: WasmRuntime, reason: str) -> MissingPart:
     return MissingPart(f"{runtime.value} is not available: {reason}", remediation=_REMEDIATIONS[runtime] + _OR_SET_PATH)
 
 
-def _linked(runtime: WasmRuntime, program: Path, interpreter: str) -> tuple[Path, dict[str, Path]]:
-    """The loader of `program`, and its libraries by name."""
-    first = _libraries(runtime, program, [interpreter])
+def _linked(runtime: WasmRuntime, binary: Path, interpreter: str) -> tuple[Path, dict[str, Path]]:
+    """The loader of `binary`, and its libraries by name."""
+    first = _libraries(runtime, binary, [interpreter])
     loader = Path(interpreter)
     libc = first.get("libc.so.6")
     if libc is None:
@@ -106,14 +113,14 @@ def _linked(runtime: WasmRuntime, program: Path, interpreter: str) -> tuple[Path
     # libraries; on ordinary systems that loader is the interpreter itself
     own_loader = libc.parent / loader.name
     loader = own_loader if own_loader.exists() else loader
-    return loader, _libraries(runtime, program, [str(loader), "--library-path", str(libc.parent)])
+    return loader, _libraries(runtime, binary, [str(loader), "--library-path", str(libc.parent)])
 
 
-def _libraries(runtime: WasmRuntime, program: Path, loader: list[str]) -> dict[str, Path]:
-    done = _run(runtime, [*loader, "--list", str(program)])
+def _libraries(runtime: WasmRuntime, binary: Path, loader: list[str]) -> dict[str, Path]:
+    done = _run(runtime, [*loader, "--list", str(binary)])
     if done.returncode or "not found" in done.stdout:
         missing = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "not found" in line]
-        raise _missing(runtime, f"{program} cannot be loaded: {'; '.join(missing) or done.stderr.strip()[-500:]}")
+        raise _missing(runtime, f"{binary} cannot be loaded: {'; '.join(missing) or done.stderr.strip()[-500:]}")
     libraries = {}
     for line in done.stdout.splitlines():
         match = _LIBRARY.match(line)
