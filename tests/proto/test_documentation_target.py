@@ -73,7 +73,7 @@ def test_a_package_with_images_and_models_has_all_documents(add: WasmBinaryPath)
     ]
     assert documents[2].grpc_descriptor == "/package/docs/grpc/demo_models.pb"
     assert {each.format for each in made.artifacts.integration_guides} == {DocumentFormat.Markdown, DocumentFormat.HTML}
-    assert made.artifacts.integration_guides[0].content_sections == ("The models", "Serve them", "Call them")
+    assert made.artifacts.integration_guides[0].content_sections == ("The models", "Serve the models", "Send requests")
     assert [(each.check, each.valid) for each in made.validation_results] == [("protoc", True)]
     assert target.run(work, made) is made
 
@@ -214,7 +214,7 @@ def test_the_request_for_each_image_names_its_model(add: WasmBinaryPath) -> None
     together = ContainerConfiguration(package_image=True)
     both = text(target.generate(job(binaries, container_config=together)).tree, "docs/containers.md")
     assert "- `demo:1.2.0`, which serves the models `b`, `a-b`" in both
-    assert both.count("An inference with ") == 2 and "/v1/models/a-b/infer" in both
+    assert both.count("An inference request to ") == 2 and "/v1/models/a-b/infer" in both
 
 
 def test_hostile_names_stay_data_in_every_document(add: WasmBinaryPath) -> None:

@@ -120,11 +120,11 @@ def test_modules_that_no_image_contains_are_not_documented(add: WasmBinaryPath, 
 def test_the_guide_names_the_batch_dimension_of_models_with_batches(tmp_path: Path) -> None:
     work = job(several(tmp_path))
     guide = text(target.generate(work).tree, "docs/triton.md")
-    assert "The first one is the batch." in guide and guide.count("batches of at most 64") == 2
+    assert "The first dimension is the batch." in guide and guide.count("batches of at most 64") == 2
     one, two = work.artifacts.triton_models
     mixed = Artifacts(triton_models=(one, two.model_copy(update={"max_batch_size": 0})))
     guide = text(target.generate(of(work.spec, work.modules, mixed)).tree, "docs/triton.md")
-    assert "The first one of a model with batches is the batch." in guide
+    assert "The first dimension, if the model has batches, is the batch." in guide
     assert "`demo_one`, version 1, batches of at most 64" in guide and guide.count("batches of at most") == 1
 
 
