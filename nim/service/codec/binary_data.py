@@ -14,7 +14,7 @@ HEADER = "inference-header-content-length"
 _NAME = "Inference-Header-Content-Length"
 _MAX_SEARCHED = 1 << 16  # bytes of a body in which the end of the JSON is searched for an error message
 Body = bytes | bytearray
-Piece = bytes | memoryview
+Chunk = bytes | memoryview
 
 
 def json_length(body: Body, header_length: str | None) -> int:

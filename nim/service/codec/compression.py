@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 from ..request_errors import RequestError, input_error, memory_exhausted, request_too_large
-from .binary_data import Body, Piece
+from .binary_data import Body, Chunk
 
 _CHUNK = 1 << 20  # bytes that are compressed or decompressed at a time
 _GZIP_OR_ZLIB = 47  # zlib's window bits that accept both formats
@@ -46,11 +46,11 @@ def decompress(body: Body, encoding: str, max_bytes: int, reserve: Callable[[int
     return result
 
 
-def compress(pieces: Iterable[Piece], encoding: bytes) -> Iterator[bytes]:
-    """`pieces` in the Content-Encoding `encoding`, gzip or deflate, at the lowest level of compression."""
+def compress(chunks: Iterable[Chunk], encoding: bytes) -> Iterator[bytes]:
+    """`chunks` in the Content-Encoding `encoding`, gzip or deflate, at the lowest level of compression."""
     writer = zlib.compressobj(1, zlib.DEFLATED, 31 if encoding == b"gzip" else 15)
-    for piece in pieces:
-        for start in range(0, len(piece), _CHUNK):
-            if chunk := writer.compress(memoryview(piece)[start : start + _CHUNK]):
-                yield chunk
+    for chunk in chunks:
+        for start in range(0, len(chunk), _CHUNK):
+            if compressed := writer.compress(memoryview(chunk)[start : start + _CHUNK]):
+                yield compressed
     yield writer.flush()

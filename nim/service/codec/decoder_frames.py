@@ -72,7 +72,7 @@ def read_job(pipe: BinaryIO) -> tuple[str, dict[str, Any], bytearray] | None:
 
 def write_result(pipe: BinaryIO, result: DecoderResult) -> None:
     """Send the result of a job."""
-    pieces = [_raw(array) for array in result.arrays.values()]
+    buffers = [_raw(array) for array in result.arrays.values()]
     error = result.error
     header = json.dumps(
         {
@@ -81,13 +81,13 @@ def write_result(pipe: BinaryIO, result: DecoderResult) -> None:
             "failure": result.failure,
             "ends": result.ends,
             "arrays": [
-                [name, array.dtype.str, array.shape, len(piece)]
-                for (name, array), piece in zip(result.arrays.items(), pieces)
+                [name, array.dtype.str, array.shape, len(buffer)]
+                for (name, array), buffer in zip(result.arrays.items(), buffers)
             ],
         }
     ).encode()
     pipe.write(_LENGTHS.pack(len(header), len(result.rest)))
-    pipe.writelines((header, result.rest, *pieces))
+    pipe.writelines((header, result.rest, *buffers))
     pipe.flush()
 
 

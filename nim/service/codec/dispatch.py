@@ -117,7 +117,7 @@ class Codec:
     async def compress(self, response: EncodedResponse, encoding: bytes) -> EncodedResponse:
         """`response` in the Content-Encoding `encoding`, gzip or deflate. A large response is compressed as it is
         sent."""
-        chunks = compress(response.pieces, encoding)
+        chunks = compress(response.chunks, encoding)
         if response.size is None or response.size > SMALL_BYTES:
             return EncodedResponse(chunks, None)
         return EncodedResponse.of(*await self.in_thread(list, chunks))

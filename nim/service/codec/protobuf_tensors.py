@@ -127,14 +127,14 @@ def encode_bytes(
 ) -> bytes:
     """`encode_message`, serialized. Large outputs are copied once instead of three times."""
     message = pb.ModelInferResponse(model_name=model_name, model_version=model_version, id=request.id)
-    pieces: list[bytes | memoryview] = [b""]
+    chunks: list[bytes | memoryview] = [b""]
     for spec, _ in request.outputs:
         array = outputs[spec.name]
         message.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=array.shape)
-        piece = raw_view(spec, array)
-        pieces += [_RAW_OUTPUT, _varint(len(piece)), piece]
-    pieces[0] = message.SerializeToString()
-    return b"".join(pieces)
+        raw = raw_view(spec, array)
+        chunks += [_RAW_OUTPUT, _varint(len(raw)), raw]
+    chunks[0] = message.SerializeToString()
+    return b"".join(chunks)
 
 
 def _timeout_s(parameters: Any, timeout_s: float | None) -> float | None:

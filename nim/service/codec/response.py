@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime_api import TensorSpec
-from .binary_data import Piece
+from .binary_data import Chunk
 from .json_codec import write_json
 from .json_tensors import encode_tensor
 from .raw_tensors import raw_view
@@ -31,17 +31,17 @@ _Tensor = tuple[dict[str, Any], TensorSpec, np.ndarray | None]
 class EncodedResponse:
     """The body of a response."""
 
-    pieces: Iterable[Piece]
-    """The body in pieces. Those of large JSON are encoded as they are iterated over."""
+    chunks: Iterable[Chunk]
+    """The body in chunks. Large JSON is encoded while they are iterated over."""
     size: int | None
     """Size of the body in bytes; None before large JSON is encoded."""
     json_length: int | None = None
     """Length of the JSON that precedes raw tensors, in bytes; None if the whole body is JSON."""
 
     @classmethod
-    def of(cls, *pieces: Piece, json_length: int | None = None) -> EncodedResponse:
+    def of(cls, *chunks: Chunk, json_length: int | None = None) -> EncodedResponse:
         """A response that is encoded already."""
-        return cls(pieces, sum(map(len, pieces)), json_length)
+        return cls(chunks, sum(map(len, chunks)), json_length)
 
 
 def encode_response(
@@ -54,18 +54,18 @@ def encode_response(
     as_json = [outputs[spec.name] for spec, binary in request.outputs if not binary]
     if payload_bytes(as_json) > LARGE_OUTPUT_BYTES:
         return _encode_lazily(document, request, outputs)
-    tensors, pieces = [], []
+    tensors, raw_tensors = [], []
     for spec, binary in request.outputs:
         array = outputs[spec.name]
         if not binary:
             tensors.append(encode_tensor(spec, array))
             continue
-        piece = raw_view(spec, array)
-        pieces.append(piece)
-        tensors.append(_raw_metadata(spec, array, piece))
+        raw = raw_view(spec, array)
+        raw_tensors.append(raw)
+        tensors.append(_raw_metadata(spec, array, raw))
     document["outputs"] = tensors
     text = write_json(document)
-    return EncodedResponse.of(text, *pieces, json_length=len(text)) if pieces else EncodedResponse.of(text)
+    return EncodedResponse.of(text, *raw_tensors, json_length=len(text) if raw_tensors else None)
 
 
 def payload_bytes(arrays: Iterable[np.ndarray]) -> int:
@@ -83,23 +83,23 @@ def _encode_lazily(
     document: dict[str, Any], request: ParsedRequest, outputs: Mapping[str, np.ndarray]
 ) -> EncodedResponse:
     tensors: list[_Tensor] = []
-    pieces: list[Piece] = []
+    raw_tensors: list[Chunk] = []
     for spec, binary in request.outputs:
         array = outputs[spec.name]
         if binary:
-            pieces.append(raw_view(spec, array))
-            tensors.append((_raw_metadata(spec, array, pieces[-1]), spec, None))
+            raw_tensors.append(raw_view(spec, array))
+            tensors.append((_raw_metadata(spec, array, raw_tensors[-1]), spec, None))
         else:
             tensors.append(({"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}, spec, array))
     chunks = stream_document(document, tensors)
-    if not pieces:
+    if not raw_tensors:
         return EncodedResponse(chunks, None)
     text = list(chunks)  # its length is sent ahead of it, in a header
-    return EncodedResponse.of(*text, *pieces, json_length=sum(map(len, text)))
+    return EncodedResponse.of(*text, *raw_tensors, json_length=sum(map(len, text)))
 
 
-def _raw_metadata(spec: TensorSpec, array: np.ndarray, piece: Piece) -> dict[str, Any]:
-    size = {"binary_data_size": len(piece)}
+def _raw_metadata(spec: TensorSpec, array: np.ndarray, raw: Chunk) -> dict[str, Any]:
+    size = {"binary_data_size": len(raw)}
     return {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape, "parameters": size}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from ..codec import SMALL_BYTES, EncodedResponse
-from ..codec.binary_data import HEADER, Body, Piece
+from ..codec.binary_data import HEADER, Body, Chunk
 from ..memory_budget import MemoryShare
 from ..models import ServedModel
 from ..request_errors import RequestError, client_disconnected, internal_error
@@ -67,15 +67,15 @@ class InferenceHandler:
             raised.__traceback__ = raised.__context__ = None
             share.release()
         if response.size is None and scope["http_version"] == "1.0":  # which has no chunks
-            response = EncodedResponse.of(*await self._service.codec.in_thread(list, response.pieces))
+            response = EncodedResponse.of(*await self._service.codec.in_thread(list, response.chunks))
         if response.size is not None:
             headers = [(b"content-length", b"%d" % response.size), *headers]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         if response.size is not None and response.size <= SMALL_BYTES:
-            await send({"type": "http.response.body", "body": b"".join(response.pieces)})
+            await send({"type": "http.response.body", "body": b"".join(response.chunks)})
             return
         with contextlib.suppress(RequestError):
-            await _unless_gone(receive, self._stream(send, response.pieces))
+            await _unless_gone(receive, self._stream(send, response.chunks))
 
     async def _counted(
         self, model: ServedModel, headers: Headers, receive: Receive, share: MemoryShare, *, v2: bool
@@ -126,14 +126,14 @@ class InferenceHandler:
         headers.append((b"content-encoding", accepted))
         return await self._service.codec.compress(response, accepted)
 
-    async def _stream(self, send: Send, pieces: Iterable[Piece]) -> None:
-        if isinstance(pieces, tuple):
-            for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    async def _stream(self, send: Send, chunks: Iterable[Chunk]) -> None:
+        if isinstance(chunks, tuple):
+            for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
         else:
-            encoder, in_thread = iter(pieces), self._service.codec.in_thread
-            while (piece := await in_thread(next, encoder, None)) is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            encoder, in_thread = iter(chunks), self._service.codec.in_thread
+            while (chunk := await in_thread(next, encoder, None)) is not None:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
