@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from ..contracts.artifacts import OmniversePackageArtifact, PackagedModule
 from ..contracts.output import Artifacts, PackagingWarning, ValidationResult, WarningSeverity
 from ..output import OutputTree
+from ..output.package_layout import OMNIVERSE
 from ..problems import Problem
 from ..spec.package_spec import PackageSpec
 from ..target import Job, TargetResult
@@ -34,8 +35,7 @@ from .omnigraph import omnigraph_files
 from .prebundle import bundled_files
 from .selection import SelectedModule, select_modules
 
-FOLDER = PurePosixPath("omniverse")
-REGISTRY = FOLDER / "registry"
+_REGISTRY = OMNIVERSE / "registry"
 
 
 def skip_reason(spec: PackageSpec) -> str | None:
@@ -116,8 +116,8 @@ def _write_outputs(job: Job, folder: Path, *, publishable: bool) -> Iterator[Pur
         yield _archive(job.spec)
     if config.registry and publishable:
         date = int(datetime.fromisoformat(job.created_at.replace("Z", "+00:00")).timestamp())
-        for path in write_registry(folder, job.staging / REGISTRY, package_id=identifier, date=date, packed=archive):
-            yield REGISTRY / path
+        for path in write_registry(folder, job.staging / _REGISTRY, package_id=identifier, date=date, packed=archive):
+            yield _REGISTRY / path
 
 
 def _validate_live(job: Job, identifier: str) -> tuple[ValidationResult, list[ExtensionFinding]]:
@@ -147,11 +147,11 @@ def _not_validated(identifier: str) -> PackagingWarning:
 
 
 def _root(spec: PackageSpec) -> PurePosixPath:
-    return FOLDER / "exts" / extension_id(spec)
+    return OMNIVERSE / "exts" / extension_id(spec)
 
 
 def _archive(spec: PackageSpec) -> PurePosixPath:
-    return FOLDER / f"{package_id(spec)}.zip"
+    return OMNIVERSE / f"{package_id(spec)}.zip"
 
 
 def _artifact(job: Job, kept: Sequence[SelectedModule]) -> OmniversePackageArtifact:

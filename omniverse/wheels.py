@@ -69,7 +69,7 @@ def get_wheels(
     return [found[pin.name] for pin in pins]
 
 
-def command_line(python: str, folder: str = "FOLDER") -> str:
+def command_line(python: str, folder: str = "DIRECTORY") -> str:
     """The pip command that downloads the wheels to `folder`, for messages."""
     return shlex.join(["pip", *_arguments(python, folder), *map(str, select_pins(*NAMES))])
 

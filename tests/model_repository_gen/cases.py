@@ -203,7 +203,7 @@ GOOD = {
         versions=(),
         files=KEPT,
     ),
-    # a model without batches takes the batch dimension as one of its own
+    # a model without batches treats the batch dimension as one of its own dims
     "wide": Case(PYTHON + changed("dims: 1", "dims: [ -1, 1 ]", A) + changed("dims: 1", "dims: [ 5, 1 ]", OUT)),
     "good_mixed": Case(
         ensemble(step("a:x", "result:z", "wide"), inputs="x", more="max_batch_size: 9"), versions=(), files=KEPT
@@ -829,7 +829,7 @@ WARNED = {
     "cc_files": Case(BATCHED + 'cc_model_filenames { key: "8.0" value: "no.wasm" }', "ignores cc_model_filenames"),
 }
 
-# refused on a server without that GPU only
+# rejected only by a server without that GPU
 AUTO_GPUS = {
     "auto_gpus": Case(
         group("kind: KIND_AUTO gpus: 4096"),

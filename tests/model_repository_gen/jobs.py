@@ -21,7 +21,7 @@ from portalis.target import Job, Module, TargetResult
 from tests.backend import guests
 from tests.backend.guests import tensor
 
-# Triton's first question is zeros, on which this traps.
+# Traps on zeros, which are the first request of live validation.
 INVERT = """(module (func (export "invert") (param $x i32) (result i32)
   (i32.div_s (i32.const 60) (local.get $x))))"""
 # The sum of x since START (kept in a global), the sequence's id, and END as a number.
@@ -71,7 +71,7 @@ OFF = dict.fromkeys(
 
 
 def make(folder: Path, *modules: str | Mapping[str, Any], **triton: Any) -> PackageSpec:
-    """A spec over `MODULES`, each by its name or as a table with ``path`` (its name), and the package's triton_config."""
+    """A spec with `MODULES`, each given by name or as a table with its name as ``path``, and the package's triton_config."""
     tables = [dict(each) if isinstance(each, Mapping) else {"path": each} for each in modules]
     for table in tables:
         path = folder / f"{table['path']}.wasm"
@@ -161,5 +161,5 @@ class Silent:
 
 
 def run(spec: PackageSpec, *, live: bool = False) -> PackagingAgentOutput:
-    """The whole pipeline, with the Triton target only."""
+    """Run the whole pipeline with only the Triton target."""
     return run_pipeline(spec, Options(only=("triton",), live=live), Silent())

@@ -28,10 +28,10 @@ CONTROLS = [
     {"name": "ID", "control_type": "CorrelationId"},
 ]
 CUSTOM = {"platform": {"Custom": "mine"}}
-SIZE = 4  # of a tensor whose dims say so
+SIZE = 4  # of a tensor with such dims
 
 U32 = st.integers(0, 2**32 - 1)
-# Triton counts microseconds in 64 bits with a sign, and waits that long
+# Triton stores microseconds in a signed 64-bit number, and waits that long
 MICROSECONDS = st.one_of(st.integers(0, 1000), st.integers(0, 10**9))
 NAMES = st.text(
     st.characters(exclude_categories=["C", "Z"], exclude_characters="/\"'`$&;|<>()[]{}*?!#~\\"), min_size=1, max_size=12
@@ -104,7 +104,7 @@ def sequence_batching(draw: st.DrawFn, module: str, most: int, custom: bool) -> 
 
 def instance_groups() -> st.SearchStrategy[list[dict[str, Any]]]:
     resources = table({"name": st.sampled_from(["R", "S"]), "count": st.integers(1, 9)}).map(
-        lambda each: {**each, "is_global": each["name"] == "S"}  # a resource is one or the other, over all models
+        lambda each: {**each, "is_global": each["name"] == "S"}  # global or per device, the same in all models
     )
     limiter = table(
         priority=st.integers(0, 9), resources=st.lists(resources, max_size=2, unique_by=lambda each: each["name"])
@@ -121,7 +121,7 @@ def instance_groups() -> st.SearchStrategy[list[dict[str, Any]]]:
 
 @st.composite
 def tensors(draw: st.DrawFn, module: str, custom: bool, most: int) -> dict[str, Any]:
-    """The inputs and outputs, more exact than the module; with what Triton does to them before the module has them."""
+    """Inputs and outputs, narrower than the module's, with the changes that Triton makes before it calls the module."""
     inputs, outputs, _ = TENSORS[module]
     dims = [1] if module in ("sequence", "cat") else draw(st.sampled_from([[-1], [SIZE]]))
 
@@ -192,7 +192,7 @@ def parameters(draw: st.DrawFn, custom: bool) -> dict[str, str]:
         own = {
             "wasm.isolation": st.sampled_from(["request", "batch", "instance"]),
             "wasm.threads": st.integers(1, 4).map(str),
-            "wasm.timeout_ms": st.sampled_from(["300000", "3e5"]),  # warm-ups run under it, on a busy machine too
+            "wasm.timeout_ms": st.sampled_from(["300000", "3e5"]),  # also applies to warm-ups, and on a busy machine
             "wasm.max_memory_bytes": st.sampled_from(["64MiB", "33554432"]),
         }
         found |= draw(st.fixed_dictionaries({}, optional=own))

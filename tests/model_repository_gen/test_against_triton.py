@@ -17,11 +17,12 @@ from tests.model_repository_gen import cases
 from tests.running import waiting
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
-# Without auto-complete a server judges a configuration by itself, before any backend sees it.
+# Without auto-complete, a server checks a configuration on its own, before any backend receives it.
 STRICT = ("--disable-auto-complete-config", "--rate-limit=execution_count")
-# A model that fails after its instances were made (a state, a warm-up) leaves something dangling in 2.51, and the next
-# such failure may crash the server (signal 11; its stubs keep the port open, so requests get no response). So models are loaded
-# one by one, a new server comes after each of those, and a model during which a server is lost is tried again.
+# A model that fails after its instances were created (a state, a warm-up) leaves a dangling reference in 2.51, and the next
+# such failure may crash the server (signal 11; its stubs keep the port open, so requests get no
+# response). Therefore models are loaded one at a time, a new server is started after each such model, and a model is
+# loaded again if its server ends.
 LATE = "TRITONBACKEND_ModelInstanceInitialize"
 ATTEMPTS, SERVERS = 4, 3
 
@@ -62,8 +63,10 @@ class Judge:
 
     @staticmethod
     def _load(server: TritonServer, name: str) -> str | None:
-        """None when it loads, else the answer and the log of the meantime. Raises OSError or HTTPException when there
-        is not a complete response."""
+        """Load a model; returns None, or the response and the log if it fails.
+
+        Raises OSError or HTTPException without a complete response.
+        """
         before = len(server.log())
         connection = http.client.HTTPConnection(server.http_url)
         with contextlib.closing(connection):
@@ -91,7 +94,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def triton(repository: Path, wasm_backends: Path) -> Judge:
-    # most of the time goes to waiting for stubs to end, so a few servers share the work
+    # most of the time is spent waiting for stubs to end, so a few servers share the work
     judges = [Judge(repository, wasm_backends) for _ in range(SERVERS)]
 
     def judge_some(i: int) -> None:

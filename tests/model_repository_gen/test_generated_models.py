@@ -21,7 +21,7 @@ from tests.model_repository_gen import jobs, specs
 from tests.running.waiting import PATIENCE_S
 
 MODELS = 64
-# takes anything, and answers nothing
+# accepts any request, and returns no outputs
 CUSTOM_PY = """
 import json
 import triton_python_backend_utils as pb_utils
@@ -87,7 +87,7 @@ class Loaded:
 
 
 def sample() -> list[dict[str, Any]]:
-    """Always the same models."""
+    """The same models in every run."""
     found: list[dict[str, Any]] = []
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 

@@ -54,7 +54,7 @@ def test_the_keys_are_those_of_the_backend_that_describe_a_module() -> None:
 def test_a_matching_configuration_has_no_problem(module: Any) -> None:
     assert config_problem(module("echo"), {"input": [X], "output": [Y], "max_batch_size": 8}) is None
     assert config_problem(module("unbatched"), {"input": [X], "output": [Y]}) is None
-    assert config_problem(module("add"), {}) is None  # leading dimensions mean nothing to it
+    assert config_problem(module("add"), {}) is None  # it has no leading dimensions
     assert config_problem(module("two"), parameter("wasm.entry", "square")) is None
 
 

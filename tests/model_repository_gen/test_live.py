@@ -37,7 +37,7 @@ class FakeTriton:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], None]]:
-    """Sets what each path answers with: a status, and a body."""
+    """Set the response of each path: a status and a body."""
     answers: Answers = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -150,7 +150,7 @@ def test_only_a_decoupled_model_need_not_return_outputs(
 
 
 def refusing(problem: PortalisError) -> type:
-    """A client of a model whose every inference ends in `problem`."""
+    """A client of a model for which every inference raises `problem`."""
 
     class Model:
         inputs = (TensorSpec("x", parse_dtype("FP32"), (2,), optional=False),)

@@ -26,7 +26,7 @@ INTERFACE = Interface.from_json(
     },
     where="the test",
 )
-# What a configuration says where the spec says nothing, in parts that a case may replace.
+# The default configuration, in parts that a case can replace.
 PARTS = {
     "name": 'name: "m"',
     "backend": 'backend: "wasm"',
@@ -56,7 +56,7 @@ def made(fields: dict[str, Any], *, interface: Interface | None = INTERFACE, **d
 
 
 def says(config: ModelConfig, text: str) -> None:
-    """`config`, and its own text read back, is what `text` says, no less and no more."""
+    """`config`, and its own text read back, both equal the message in `text`."""
     expected = from_text(text)
     assert to_text(config) == to_text(expected)
     assert config == expected

@@ -20,7 +20,7 @@ SOUND = "config.pbtxt is readable, its files exist, and Triton's rules are met"
 
 
 def made_in(folder: Path, *modules: Any, live: bool = False, **triton: Any) -> tuple[Job, TargetResult]:
-    """A job, and what `generate` made of it, written into its staging folder."""
+    """A job and the result of `generate`, written to its staging directory."""
     job = jobs.job(jobs.make(folder, *modules, **triton), folder / "staging", live=live)
     made = target.generate(job)
     for entry in made.tree:

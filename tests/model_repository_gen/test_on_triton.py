@@ -35,11 +35,11 @@ SEQUENCES = {
         {"name": "ID", "control_type": "CorrelationId"},
     ],
     "oldest": {"max_candidate_sequences": 4},
-    # after the usual second without a request, Triton ends a sequence
+    # by default, Triton ends a sequence after one second without a request
     "max_sequence_idle_microseconds": int(PATIENCE_S * 1e6),
 }
 KEPT_STATE = {"backend_parameters": {"wasm.isolation": "instance"}}
-# a python-based backend of one's own, which looks at the module that the package put beside it
+# a custom python-based backend, which reads the module that the package put next to it
 CUSTOM_PY = """
 import json
 from pathlib import Path
@@ -87,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(folder: Path, wasm_backends: Path) -> PackagingAgentOutput:
-    """A package with a bit of everything, tried on a server."""
+    """A package with every feature, validated on a server."""
     (folder / "x.raw").write_bytes(np.array([[7]], np.int32).tobytes())
     warm = {"name": "w", "inputs": {"x": {"data_type": "INT32", "dims": [1], "input_data_file": "x.raw"}}}
     random = {"name": "r", "inputs": {"x": {"data_type": "INT32", "dims": [1], "random_data": True}}}
@@ -153,16 +153,16 @@ def test_the_others_are_a_partial_success(first: PackagingAgentOutput, folder: P
     assert first.status is Status.PartialSuccess
     failed = [error.message.split("'")[1] for error in first.diagnostics.errors]
     assert failed == ["demo_opaque", "demo_invert", "demo_elsewhere"]
-    assert not list(folder.glob(".out*"))  # nothing is left beside the output
+    assert not list(folder.glob(".out*"))  # no other files next to the output
     assert ".staging-" not in first.model_dump_json()
 
 
-# -- the second run: another version beside the first, and all models on one server ---------------------------------
+# -- the second run: another version in addition to the first, and all models on one server ---------------------------------
 
 
 @pytest.fixture(scope="module")
 def second(folder: Path, first: PackagingAgentOutput) -> PackagingAgentOutput:
-    """Version 2 of two models, one of which serves both."""
+    """Version 2 of two models, one of which serves both versions."""
     both = {"version_policy": {"policy": "All"}}
     spec = jobs.make(
         folder,
@@ -253,7 +253,7 @@ def test_controls_pass_the_state_of_the_sequence_to_a_module(server: TritonServe
         answer: list[float] = client.infer("demo_sequence", [tensor], **options).as_numpy("y").tolist()
         return answer
 
-    # the sum since START, the id, and whether it is the end
+    # the sum since START, the id, and whether this is the end
     assert send(1, 42, start=True) == [1, 42, 0]
     assert send(2, 42) == [3, 42, 0]
     assert send(4, 42, end=True) == [7, 42, 1]

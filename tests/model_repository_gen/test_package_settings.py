@@ -37,7 +37,7 @@ def test_preferred_batch_sizes_reach_the_models_that_batch(tmp_path: Path) -> No
     assert list(written.models) == ["demo_add", "demo_echo", "demo_unbatched"]
     assert written.made.errors == ()
     assert settings(written, "demo_add")["dynamic_batching"]["preferred_batch_size"] == [4, 8, 16]
-    echo = settings(written, "demo_echo")["dynamic_batching"]  # it takes 8 rows
+    echo = settings(written, "demo_echo")["dynamic_batching"]  # its maximum is 8
     assert (echo["preferred_batch_size"], echo["max_queue_delay_microseconds"]) == ([4, 8], "100")
     assert "dynamic_batching" not in settings(written, "demo_unbatched")
     part, none = reported(written)

@@ -29,7 +29,7 @@ def test_a_step_with_an_invalid_version_is_an_error() -> None:
 
 
 def test_a_parameter_selects_the_engine_of_wasm_not_the_runtime_field() -> None:
-    """Whichever of a backend's two runtimes Triton loads first can run all models of the backend."""
+    """The first of a backend's two runtimes that Triton loads can run all models of the backend."""
     (problem,) = reported('runtime: "model.py" ' + cases.BATCHED)
     assert problem == (
         "runtime: 'model.py' can become the runtime of the server's other 'wasm' models, too. Remove it: the"

@@ -113,7 +113,7 @@ def test_a_directory_that_is_not_a_model_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_version_of_more_than_64_bits_is_rejected(tmp_path: Path) -> None:
-    # 2.51 aborts with such a folder, whatever else it serves
+    # 2.51 aborts with such a directory, regardless of the other models
     write(tmp_path, "m", Case(cases.BATCHED, versions=("1", "9" * 20)))
     (problem,) = check_repository(tmp_path)["m"]
     assert problem.severity is ConfigSeverity.ERROR and "out of range" in problem.message
@@ -159,7 +159,7 @@ def test_an_unknown_warm_up_input_is_a_warning() -> None:
 
 
 def test_a_directory_that_names_its_backend_needs_no_configuration(tmp_path: Path) -> None:
-    """`m.wasm` is a model of the backend wasm; a folder without such an ending and without a model's file is none."""
+    """`m.wasm` is a model of the backend wasm; a directory without such an ending and without a model's file is not a model."""
     for name in ("m.wasm", "m.other", "onnx", "neither"):
         (tmp_path / name / "1").mkdir(parents=True)
     (tmp_path / "m.wasm" / "1" / "model.wasm").write_bytes(b"")

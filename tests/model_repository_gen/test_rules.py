@@ -75,7 +75,7 @@ def test_strings_in_a_file_are_counted_by_their_lengths(tmp_path: Path, data: by
     ("config", "name", "files", "inferred"),
     [
         ("", "m", ["1/model.onnx"], True),
-        ("", "m", ["2/model.onnx", "1/other"], False),  # Triton looks into the first version only
+        ("", "m", ["2/model.onnx", "1/other"], False),  # Triton only looks into the first version
         ("", "m", ["1/other"], False),
         ("", "m", [], False),
         ("", "m.wasm", ["1/model.wasm"], True),

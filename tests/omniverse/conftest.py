@@ -99,7 +99,7 @@ class Package:
         )
 
     def make(self) -> TargetResult:
-        """Run the target and put what it made into the output directory."""
+        """Run the target and write its result to the output directory."""
         with Staging(self.output) as staging:
             job = self.job(staging.folder)
             made = target.generate(job)
@@ -111,7 +111,7 @@ class Package:
         return made
 
     def files(self) -> Mapping[str, bytes]:
-        """All that was made."""
+        """All files of the output directory."""
         return {str(p.relative_to(self.output)): p.read_bytes() for p in self.output.rglob("*") if p.is_file()}
 
 

@@ -25,7 +25,7 @@ def module() -> Any:
 
 
 def calls() -> dict[str, Any]:
-    """Each example through its typed function, and through `call_function`, which have to say the same."""
+    """Call each example through its typed function and through `call_function`, whose results must be equal."""
     import numpy as np
 
     outputs = {}
@@ -40,7 +40,7 @@ def calls() -> dict[str, Any]:
 
 
 def mapped() -> list[str]:
-    """The libraries in this process."""
+    """The libraries that are mapped into this process."""
     return [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line]
 
 
@@ -71,7 +71,7 @@ async def simulate() -> None:
 
 
 def limits() -> None:
-    """Settings that change while Kit runs are in force at the next call; one that cannot be is not."""
+    """Settings that change while Kit runs apply to the next call; an invalid one does not."""
     settings = carb.settings.get_settings()
     extension, path = module().get_extension(), f"/exts/{identifier}/timeout_s"
     results["limit before"] = extension.limits.timeout_s

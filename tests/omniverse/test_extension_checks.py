@@ -145,7 +145,7 @@ TABLES = VALUES | st.dictionaries(KEYS, VALUES)
 def test_any_configuration_is_checked_without_an_exception(folder: Path, package: Any, python: Any, test: Any) -> None:
     table = {"package": package, "python": python, "test": test, "rest": 1}
     (folder / "config" / "extension.toml").write_text(tomlkit.dumps(without_none(table)))
-    assert check(folder)  # icon and preview_image are never all there
+    assert check(folder)  # icon and preview_image are never both present
 
 
 def without_none(value: Any) -> Any:
@@ -155,7 +155,7 @@ def without_none(value: Any) -> Any:
     return [without_none(each) for each in value if each is not None] if isinstance(value, list) else value
 
 
-# what is done to an extension, and whether Kit still publishes it; what it refuses, so do we
+# damage to an extension, and whether Kit still publishes it; we reject everything that Kit rejects
 DAMAGE: dict[str, tuple[bool, Callable[[Path], object]]] = {
     "nothing": (True, lambda _: None),
     **{
@@ -189,7 +189,7 @@ def test_kits_own_verification_has_the_same_result(package: Package, monkeypatch
     for name, (_, damage) in DAMAGE.items():
         copy = package.base / "exts" / f"acme.{name}"
         shutil.copytree(package.folder, copy)
-        # a module that is not called by the id would be another fault
+        # a module that is not named by the id would be another finding
         (copy / "acme" / "tool").rename(copy / "acme" / name)
         replace(copy / CONFIG, r'name = "acme\.tool"', f'name = "acme.{name}"')
         damage(copy)

@@ -40,7 +40,7 @@ def test_a_hostile_description_stays_in_its_place(package: Package) -> None:
         "| module", "| gelu", "| softmax",
     ]  # fmt: skip
     assert [line for line in readme.splitlines() if line.startswith("# ")] == ["# two-examples"]
-    assert r"\{\{ 1 + 1 \}\}" in readme  # shown as it is
+    assert r"\{\{ 1 + 1 \}\}" in readme  # shown literally
     script = ast.parse((package.folder / "examples" / "one.py").read_text())
     assigned = {n.targets[0].id: n.value for n in script.body if isinstance(n, ast.Assign)}  # type: ignore[attr-defined]
     values = {key: ast.literal_eval(assigned[key]) for key in ("NAME", "DESCRIPTION", "DOCUMENTATION", "SCENE")}
@@ -48,7 +48,7 @@ def test_a_hostile_description_stays_in_its_place(package: Package) -> None:
 
 
 def test_the_changelog_has_the_exact_version_as_a_heading_and_the_date_of_the_run(package: Package) -> None:
-    package.config["extension_version"] = "3.0.0-beta.2+build.5"  # Kit puts its own build into a version
+    package.config["extension_version"] = "3.0.0-beta.2+build.5"  # Kit sets its own build metadata
     package.make()
     assert 'version = "3.0.0-beta.2"\n' in (package.folder / "config" / "extension.toml").read_text()
     assert "\n## [3.0.0-beta.2] - 2024-05-06\n" in (package.folder / "docs" / "CHANGELOG.md").read_text()
@@ -112,11 +112,11 @@ def test_the_readme_describes_the_origin_of_the_libraries(package: Package, preb
     assert ("which `omni.kit.pip_archive` provides" in readme) is not prebundle
 
 
-# -- facts: what the documents say of the extension is what was made ---------------------------------------------------
+# -- facts: the documents match the generated extension ------------------------------------------------------------
 
 
 def batched(package: Package) -> None:
-    """A module with batches of images and of texts, beside the examples."""
+    """A module with batches of images and of strings, in addition to the examples."""
     inputs = [tensor("350", dims=(-1, 3)), tensor("text", "BYTES", ()), tensor("scale", dims=(1,), optional=True)]
     module = dlpack("(i32.const 0)", inputs=inputs, outputs=[tensor("y", "BF16", (2,))], batch=8)
     package.binaries = [{"path": package.input("images.wasm", module), "name": "1mages"}, *package.binaries]

@@ -165,15 +165,15 @@ def served(package: Package) -> Iterator[str]:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Nothing: pytest shows what a failing test printed."""
+        """Do nothing: pytest shows the output of a failing test."""
 
 
 def with_registry(python: Path, place: Path, url: str, *options: str) -> kit.KitRun:
-    """Run Kit with the one registry `url` and caches of its own below `place`."""
+    """Run Kit with only the registry `url`, and with separate caches under `place`."""
     settings = {
         "/exts/omni.kit.registry.nucleus/registries/0/name": "kit/default",
         "/exts/omni.kit.registry.nucleus/registries/0/url": url,
-        # Kit's own are left out: nothing here goes into the network
+        # without Kit's own registries: the tests do not use the network
         **{f"/exts/omni.kit.registry.nucleus/registries/{i}/url": "" for i in (1, 2, 3)},
         "/exts/omni.kit.registry.nucleus/cachePath": place / "cache",
         "/app/extensions/registryEnabled": 1,
@@ -186,7 +186,7 @@ def with_registry(python: Path, place: Path, url: str, *options: str) -> kit.Kit
 
 
 def installed_and_called(python: Path, package: Package, url: str) -> str:
-    """Kit's log of installing the extension from `url`; its modules have answered as NumPy does."""
+    """Kit's log of installing the extension from `url`; its modules returned NumPy's results."""
     inputs = {name: EXAMPLES[name].inputs() for name in ("gelu", "softmax")}
     np.savez(package.base / "inputs.npz", **{name: given["x"] for name, given in inputs.items()})
     script = package.input("install.py", INSTALL)
@@ -239,7 +239,7 @@ def test_kit_publishes_the_next_version_to_the_directory(kit_python: Path, packa
 
 
 def shape(value: Any) -> Any:
-    """`value` without what differs between two publications: dates. Kit writes an empty list as an empty table."""
+    """`value` without dates, which differ between two publications. Kit writes an empty list as an empty table."""
     if isinstance(value, dict):
         return {key: shape(each) for key, each in value.items() if key != "date"} or None
     return value or None

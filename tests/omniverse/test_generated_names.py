@@ -30,8 +30,8 @@ from tests.backend.guests import dlpack, tensor
 
 from .conftest import Package
 
-# what PyTorch exports, what Python reserves, what a NamedTuple has, what the generated code itself needs, what is one
-# name after mapping, what Unicode has several of, and what is long
+# names of PyTorch, Python keywords, attributes of NamedTuple, names in the generated code, names that become equal,
+# Unicode variants, and long names
 CORNERS = (
     "350", "output_0", "0", "1e5", "_x", "__x__", "_", "__", "class", "None", "True", "match", "type", "case", "count",
     "index", "_fields", "_replace", "_make", "_asdict", "__new__", "__slots__", "__debug__", "self", "cls", "np", "made",
@@ -44,7 +44,7 @@ NAMES = st.one_of(st.sampled_from(CORNERS), st.text(min_size=1, max_size=8))
 
 
 def chosen(name: str, inputs: Sequence[str], outputs: Sequence[str], *, optional: int = 0) -> SelectedModule:
-    """A module of the extension, of which nothing but the interface is looked at."""
+    """A module of the extension; only its interface is used."""
     interface = Interface(
         entry="f",
         convention=Convention.DLPACK,
@@ -60,7 +60,7 @@ def chosen(name: str, inputs: Sequence[str], outputs: Sequence[str], *, optional
 def executed(
     made: Sequence[PythonFunction], answer: dict[str, Any]
 ) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
-    """The names of `models.py` after it ran, and the calls that its functions hand to the extension."""
+    """The names of `models.py` after its execution, and the calls that its functions pass to the extension."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def run(module: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def executed(
     text = render(TEMPLATES, "models.py.j2", id="a.b", functions=made, exported="[]")
     code = compile(text.replace("from .extension import get_extension", ""), "models.py", "exec", dont_inherit=True)
     module = types.ModuleType("generated_models")
-    sys.modules[module.__name__] = module  # where a NamedTuple looks for its own
+    sys.modules[module.__name__] = module  # NamedTuple looks up its module here
     module.__dict__["get_extension"] = lambda: SimpleNamespace(run=run)
     exec(code, module.__dict__)
     return module.__dict__, calls

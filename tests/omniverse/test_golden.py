@@ -19,7 +19,7 @@ from .conftest import EXAMPLES, Package
 
 GOLDEN = Path(__file__).parent / "golden"
 LIST = "FILES.txt"
-ENDING = ".golden"  # so that no tool takes them for sources
+ENDING = ".golden"  # so that no tool treats them as sources
 ROOT = EXAMPLES.parent
 
 
@@ -29,7 +29,7 @@ def plain(package: Package) -> None:
 
 
 def everything(package: Package) -> None:
-    """An extension with all that can be asked for, but for wheels."""
+    """An extension with every option, except wheels."""
     package.binaries[0] |= {"description": "GELU activation | `tanh` form"}
     package.spec |= {
         "description": "Activations for a simulation.",
@@ -79,14 +79,14 @@ def test_an_extension_equals_the_golden_files(package: Package, name: str) -> No
         for path in (GOLDEN / name).rglob("*")
         if path.is_file()
     }
-    assert made[LIST].splitlines() == kept[LIST].splitlines()  # first: which files there are
+    assert made[LIST].splitlines() == kept[LIST].splitlines()  # first the list of files
     for path in sorted(made):
         assert made[path] == kept[path], f"{path} is not as it was: `make golden`, and read the difference"
     assert set(kept) == set(made)
 
 
 def described(folder: Path) -> dict[str, str]:
-    """The texts that were made, by their paths, and a list of all files that says where the others are from."""
+    """The generated texts by path, and a list of all files with the origin of the others."""
     origins = {digest(path): path.relative_to(ROOT).as_posix() for path in sources()}
     texts, lines = {}, []
     for path in sorted(each for each in folder.rglob("*") if each.is_file()):

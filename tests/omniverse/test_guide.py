@@ -17,7 +17,7 @@ GUIDE = (ROOT / "docs" / "omniverse.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def described(package: Package) -> Package:
-    """The package of the guide's spec, but for its wheels."""
+    """The package of the guide's spec, without wheels."""
     (text, *_) = re.findall(r"(?ms)^```toml\n(# portalis\.toml.*?)^```$", GUIDE)
     table = tomlkit.parse(text).unwrap()
     package.config = {**table.pop("omniverse_config"), "prebundle": False, "registry": True}

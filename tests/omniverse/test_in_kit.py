@@ -142,7 +142,7 @@ def test_wheels_in_the_prebundle_directory_are_found(kit_python: Path, package: 
 
 def test_a_kit_without_wasmtime_reports_the_missing_library(kit_python: Path, package: Package) -> None:
     package.make()
-    # the wheel is in this Kit's environment: a module before it says what Python says where it is not
+    # the wheel is in this Kit's environment: a module that is found first raises Python's error for a missing one
     package.input("wasmtime.py", b"raise ImportError('no module named wasmtime')")
     started = run_in_kit(kit_python, package, PYTHONPATH=str(package.base))
     (error,) = errors(started)

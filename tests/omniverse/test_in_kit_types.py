@@ -15,7 +15,7 @@ from tests import parts
 from .conftest import Package
 
 ID = "portalis_ext.two_examples"
-# a few frames, and the end; Kit's wheel has no extension that brings a run loop
+# a few frames, then exit; Kit's wheel has no extension with a run loop
 FRAMES = """
 import omni.kit.app
 import portalis_ext.two_examples as two
@@ -187,7 +187,7 @@ print("SEEN", [when for when, _ in seen], all(dt >= 0 for _, dt in seen))
 
 
 def test_a_kit_without_events_2_has_frames_too(kit_python: Path, package: Package) -> None:
-    # Kit 110 still has the streams that are all that Kit 106 has
+    # Kit 110 still has event streams, the only interface of Kit 106
     package.make()
     log = run(kit_python, package, package.input("script.py", OLDER.encode()))
     assert errors(log) == []

@@ -59,7 +59,7 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def bare_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with Kit and nothing else."""
+    """The Python of an environment that contains only Kit."""
     folder = tmp_path_factory.mktemp("kit")
     python = parts.kit()
     subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
@@ -71,7 +71,7 @@ def bare_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ran(bare_kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Ran]]:
-    """Two starts of Kit, which installs the extension from its archive, and finds it installed."""
+    """Two starts of Kit: the first installs the extension from its archive, the second finds it installed."""
     base = tmp_path_factory.mktemp("whole")
     usd = parts.kit_usd()
     try:
@@ -99,7 +99,7 @@ def start(python: Path, package: Package, inputs: str, scene: str, name: str) ->
     answers.mkdir()
     words = " ".join(f'"{each}"' for each in (SCRIPT, ID, inputs, scene, answers))
     registry = str(package.output / "omniverse" / "registry")
-    # Kit's wheel has no extension that brings a run loop, and would end after its script
+    # Kit's wheel has no extension with a run loop, and would exit after its script
     options = ("--enable", ID, "--exec", words, "--/app/runWithoutRunloop=true", "--/app/quitAfter=2000")
     started = with_registry(python, package.base / "place", registry, *options)
     if not (answers / "results.json").is_file():
@@ -117,8 +117,8 @@ def test_kit_installs_the_archive_once(ran: list[Ran]) -> None:
     fresh, installed = ran
     assert lines(fresh, "unpacking: ")
     assert not lines(installed, "unpacking: ")
-    # Kit 110.4 ends with a segmentation fault, behind its last word, where it has installed an extension at its start,
-    # also one that only prints: its own end says nothing then
+    # Kit 110.4 exits with a segmentation fault, after its last output, if it has installed an extension at its start,
+    # even one that only prints: its exit status is meaningless then
     assert installed.started.returncode == 0
 
 
@@ -154,7 +154,7 @@ def test_points_of_a_stage_move_in_kits_updates(ran: list[Ran]) -> None:
         points = np.array(stage.GetAttributeAtPath("/World/Points.points").Get())
         seconds = points[0, 0]
         assert seconds > 0
-        # sums of float32: after about a second, what is left of 2 is small, and their error is not
+        # sums of float32: after about a second, the remainder of 2 is small, but the rounding error is not
         np.testing.assert_allclose(points, [[seconds, 0, 0], [1, 2 - 2 * seconds, 3]], rtol=1e-5, atol=1e-5)
 
 
@@ -182,5 +182,5 @@ def test_nothing_is_left_of_a_disabled_extension_and_nothing_else_is_logged(ran:
         assert each.results["alive after disabling"] == [[False] * 3] * 2
         assert each.results["modules after disabling"] == [[], []]
         assert not lines(each, "still alive", "Leak", "leak", "Traceback")
-        assert len(lines(each, "[Error]")) == 2  # the trap, and the setting
+        assert len(lines(each, "[Error]")) == 2  # the trap and the setting
         assert not [line for line in lines(each, "[Warning]") if ID in line or "portalis_backend" in line]

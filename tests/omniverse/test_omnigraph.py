@@ -67,7 +67,7 @@ FORMAT = {
 
 @pytest.fixture
 def nodes(package: Package) -> Path:
-    """The folder with the nodes of all examples."""
+    """The directory with the nodes of all examples."""
     package.binaries = [{"path": str(FOLDER / name / f"{name}.wasm")} for name in EXAMPLES]
     package.config["omnigraph_nodes"] = True
     assert package.make().warnings == ()
@@ -162,7 +162,7 @@ class Database(SimpleNamespace):
 
 
 def tables(nodes: Path, name: str) -> tuple[Any, Any]:
-    """The tables in the generated node, read without the package around it."""
+    """The tables in the generated node, read without importing its package."""
     text = (nodes / f"Ogn{name}.py").read_text()
     namespace: dict[str, Any] = {"compute": compute, "get_extension": None}
     exec(compile(text.replace("from ..", "# from .."), name, "exec"), namespace)

@@ -21,7 +21,7 @@ result = unittest.TextTestRunner(stream=log, verbosity=2).run(found)
 print(log.getvalue())
 print("RAN", result.testsRun, "SKIPPED", len(result.skipped), "GOOD", result.wasSuccessful())
 """
-# what unittest prints once for each array of ones that a module does not take
+# unittest prints this once for each module that rejects an array of ones
 TRAPS = b'(module (memory (export "memory") 1) (func (export "f") (param f32) (result f32) unreachable))'
 
 

@@ -20,7 +20,7 @@ from portalis.omniverse.python_signatures import python_identifiers
 
 from .conftest import EXAMPLES, Package
 
-# all of an extension that `models` needs; the real ones are called in real Kit
+# the part of an extension that `models` uses; other tests call real extensions in a real Kit
 EXTENSION = """
 class Running:
     def run(self, module, inputs):
@@ -36,7 +36,7 @@ def get_extension():
 
 @pytest.fixture
 def imported(package: Package) -> Iterator[Any]:
-    """Imports the `models` of a package that was made, beside an extension that only says how it was called."""
+    """Imports `models` of a generated package, next to a stub of the extension that only records its calls."""
     folder = package.base / "imported"
 
     def read() -> ModuleType:

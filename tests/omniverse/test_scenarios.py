@@ -67,7 +67,7 @@ def arrays(stage: Any, prim: str, side: str) -> dict[str, np.ndarray]:
 
 
 def compare(name: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-    """`outputs` are what NumPy makes of `inputs`, in the data types of the module."""
+    """Check that `outputs` are NumPy's results for `inputs`, in the data types of the module."""
     interface = inspect_module(EXAMPLES[name].module).interface
     assert interface is not None
     typed = {spec.name: inputs[spec.name].astype(spec.dtype.numpy) for spec in interface.inputs if spec.name in inputs}

@@ -38,7 +38,7 @@ def wheel(files: dict[str, bytes], **modes: int) -> bytes:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a wheel of each name, which are the pinned ones."""
+    """A directory with a wheel of each name, which are the pinned ones."""
     folder = tmp_path / "house"
     folder.mkdir()
     found = []
@@ -104,7 +104,7 @@ def test_a_directory_without_the_wheel_is_a_warning_and_the_extension_is_generat
     made = package.make()
     (warning,) = made.warnings
     assert warning.message.endswith("lacks the pinned wheels for Python 3.10 on 64-bit Linux: numpy==1.0")
-    assert "pip download --dest FOLDER" in warning.remediation
+    assert "pip download --dest DIRECTORY" in warning.remediation
     assert "--python-version 3.10" in warning.remediation
     assert made.artifacts.omniverse_packages[0].validated
     assert not (package.folder / "pip_prebundle").exists()
@@ -228,7 +228,7 @@ def test_the_wheels_run_in_the_python_of_each_kit(package: Package, kit_version:
         "package_as_extension": False,
     }
     package.make()
-    # no site-packages: what is imported is in the extension
+    # without site-packages: imports come from the extension
     command = [str(python), "-I", "-S", "-c", WITHOUT_KIT, str(package.folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

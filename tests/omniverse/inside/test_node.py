@@ -13,7 +13,7 @@ TENSOR = {"attribute": "y", "name": "y", "sizes": None, "dtype": "object", "shap
 
 
 def node(*elements: bytes) -> tuple[bool, Any, list[str]]:
-    """Whether a node whose module gives `elements` computed, its outputs and its errors."""
+    """The result of a node whose module returns `elements`: whether it succeeded, its outputs and its errors."""
     errors: list[str] = []
     db = SimpleNamespace(inputs=SimpleNamespace(), outputs=SimpleNamespace(), log_error=errors.append)
     array = np.empty(len(elements), dtype=object)
