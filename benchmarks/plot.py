@@ -54,9 +54,9 @@ def draw(figures: dict[str, Any]) -> str:
     scale = (WIDTH - LEFT - RIGHT) / max(1.0, *(ratio for each in ratios.values() for ratio in each))
     height = TOP + len(GROUPS) * (len(CONCURRENCIES) * BAR + GAP) - 8
     picture = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH} {height}", role="img")
-    ET.SubElement(picture, "title").text = "Requests a second of WebAssembly models, against Python models"
+    ET.SubElement(picture, "title").text = "Requests per second of WebAssembly models, against Python models"
     ET.SubElement(picture, "style").text = STYLE
-    _text(picture, 12, 22, "Requests a second on Triton, as a multiple of the Python model's", "title")
+    _text(picture, 12, 22, "Requests per second on Triton, as a multiple of the Python model's", "title")
     machine = figures["machine"]
     _text(picture, 12, 40, f"{machine['cores']} cores shared with the client, Python {machine['python']}", "small")
     y = TOP

@@ -1,4 +1,4 @@
-/* Returns its input: the smallest tensor guest, and what the benchmarks measure the runtime's own cost with. */
+/* Returns its input. The smallest tensor guest; the benchmarks use it to measure the overhead of the runtime. */
 #include "portalis.h"
 
 PORTALIS_INTERFACE({"abi": 1, "convention": "dlpack", "max_batch_size": 64,

@@ -1,9 +1,9 @@
 /* GELU, exact form: x * Phi(x), where Phi is the normal distribution function. A function of one number; the host
- * loops over the tensor. Freestanding: no C library, and no branches, so that it is copied into the host's loop.
+ * loops over the tensor. Freestanding: no C library, and no branches, so that it is inlined into the host's loop.
  *
- * erfc by W. J. Cody's idea of a scaled rational is too long here; this uses Abramowitz and Stegun 7.1.26 with a Horner
- * polynomial in t = 1 / (1 + p z), whose absolute error is 1.5e-7, and e^y by splitting y into an integer and a
- * fraction of ln 2.
+ * W. J. Cody's rational approximation of erfc is too long here. This uses formula 7.1.26 of Abramowitz and Stegun, a
+ * polynomial in t = 1 / (1 + p z) with an absolute error of 1.5e-7, and computes e^y by splitting y into an integer
+ * multiple of ln 2 and a remainder.
  */
 #define SECTION(...) SECTION_(#__VA_ARGS__)
 #define SECTION_(text) __asm__(".section .custom_section.portalis,\"\",@\n.ascii " #text "\n.text\n");

@@ -1,5 +1,5 @@
 /* Image preprocessing for ImageNet classifiers: UINT8 [batch, height, width, 3] of any size becomes FP32
- * [batch, 3, 224, 224], resized bilinearly (half-pixel centres, no antialiasing, edges clamped) and normalised with the
+ * [batch, 3, 224, 224], resized bilinearly (half-pixel centers, no antialiasing, edges clamped) and normalized with the
  * usual mean and standard deviation.
  */
 #include "portalis.h"

@@ -1,4 +1,4 @@
-/* Non-maximum suppression: of boxes that overlap, keep the one with the best score. How many remain is known only here.
+/* Non-maximum suppression: of overlapping boxes, keep the one with the best score. Only the guest knows how many remain.
  *
  * boxes FP32 [N, 4] as x1, y1, x2, y2; scores FP32 [N]; optional iou_threshold FP32 [1] (0.5) and score_threshold FP32
  * [1] (0). Returns indices INT64 [K] of the kept boxes, best first; equal scores keep their order. Boxes with a score

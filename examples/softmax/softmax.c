@@ -1,4 +1,4 @@
-/* Row softmax with SIMD: y[i] = exp(x[i] - max) / sum. A gufunc kernel (n)->(n): the host steps over the batch.
+/* Row softmax with SIMD: y[i] = exp(x[i] - max) / sum. A gufunc kernel (n)->(n): the host loops over the batch.
  *
  * exp is Cephes' expf (five-term minimax polynomial after reduction by ln 2), four lanes at a time; relative error
  * below 2e-7. NaN and infinities behave as in the usual NumPy formula: a row with a NaN or +inf becomes NaN, -inf is 0.

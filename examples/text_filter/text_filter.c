@@ -1,9 +1,9 @@
-/* A text filter as a plain WASI program: reads stdin, writes it with e-mail addresses and card numbers blacked out.
+/* A text filter as a plain WASI program: copies stdin to stdout with e-mail addresses and card numbers masked.
  *
  *   text_filter [--mask CHAR] [--keep-email] [--keep-cards]
  *
- * A card number is 13 to 19 digits, single spaces or hyphens between them allowed, that pass the Luhn check. Exit code:
- * 0 when nothing was found, 1 when something was, 2 for unknown arguments.
+ * A card number has 13 to 19 digits, possibly separated by single spaces or hyphens, that pass the Luhn check. Exit code:
+ * 0 if nothing was found, 1 if something was, 2 for unknown arguments.
  */
 #include <ctype.h>
 #include <stdio.h>

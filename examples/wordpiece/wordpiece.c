@@ -1,8 +1,8 @@
 /* BERT's uncased WordPiece tokenizer: BYTES texts (UTF-8) become INT64 token ids and an attention mask, padded to the
- * longest text of the request, cut at 512 tokens, with [CLS] in front and [SEP] behind.
+ * longest text of the request, truncated to 512 tokens, with [CLS] first and [SEP] last.
  *
- * As BERT's BasicTokenizer: control characters are dropped, letters lowered and stripped of accents, punctuation and CJK
- * ideographs stand alone. Then the longest-match-first split of each word (100 characters at most) into pieces.
+ * Like BERT's BasicTokenizer: control characters are dropped, letters are lower-cased and lose their accents, punctuation
+ * and CJK ideographs become words. Then each word (at most 100 characters) is split into pieces, longest match first.
  */
 #include "portalis.h"
 
