@@ -64,13 +64,13 @@ def spec_problems(spec: PackageSpec) -> Iterator[Problem]:
 
 def generate(job: Job) -> TargetResult:
     """The manifests of every type; skipped if nothing was built that can be deployed."""
-    found = tuple(workloads(job))
-    if not found:
+    deployed = tuple(workloads(job))
+    if not deployed:
         return TargetResult(skipped="no service image and no Triton model was built: nothing to deploy")
     tree = OutputTree()
-    manifests = [manifest for writer in WRITERS.values() for manifest in writer.write(job, found, tree)]
+    manifests = [manifest for writer in WRITERS.values() for manifest in writer.write(job, deployed, tree)]
     return TargetResult(
-        tree=tree, artifacts=Artifacts(deployment_manifests=tuple(manifests)), warnings=tuple(_warnings(job, found))
+        tree=tree, artifacts=Artifacts(deployment_manifests=tuple(manifests)), warnings=tuple(_warnings(job, deployed))
     )
 
 
@@ -79,9 +79,9 @@ def run(job: Job, made: TargetResult) -> TargetResult:
     return made
 
 
-def _warnings(job: Job, found: Iterable[Workload]) -> Iterator[PackagingWarning]:
+def _warnings(job: Job, deployed: Iterable[Workload]) -> Iterator[PackagingWarning]:
     command = triton_image_command(job.spec.container_config.runtime)
-    for workload in found:
+    for workload in deployed:
         if workload.repository is not None:
             yield PackagingWarning(
                 message=f"the deployment of {workload.name} uses the image {TRITON_IMAGE}, which has to be built,"

@@ -43,7 +43,7 @@ def generate(job: Job) -> ImageTargetResult:
     """Write the build context of each image, from which users can also build it manually."""
     tree = OutputTree()
     errors = tuple(
-        _excluded_module(job, module, found) for module in job.modules if (found := unservable(job, module)) is not None
+        _excluded_module(job, module, cause) for module in job.modules if (cause := unservable(job, module)) is not None
     )
     try:
         builds = plan_builds(job)
@@ -108,14 +108,14 @@ def _warnings(spec: PackageSpec) -> Iterable[PackagingWarning]:
         )
 
 
-def _excluded_module(job: Job, module: Module, found: Unservable) -> StageError:
+def _excluded_module(job: Job, module: Module, cause: Unservable) -> StageError:
     reference = planned_image(job.spec, module.binary).reference
     package = job.spec.container_config.package_image
     message = f"{module.name} is not in the image {reference}" if package else f"no image {reference} was built"
     return StageError(
         ErrorType.ContainerBuildError,
-        f"{message}: {found.reason}",
-        remediation=found.remediation,
+        f"{message}: {cause.reason}",
+        remediation=cause.remediation,
         details=NimGenerationError(failed_containers=(reference,)),
     )
 

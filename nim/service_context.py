@@ -58,8 +58,8 @@ def build_context(
     A model's `file` must be its name with ``.wasm``. If `config.wheelhouse` is set, the context contains the wheels
     that the image's pins refer to, and the build needs no network. Raises InputProblems if `config` is invalid.
     """
-    if found := list(image_context_problems(config)):
-        raise InputProblems(found, source="the container configuration")
+    if problems := list(image_context_problems(config)):
+        raise InputProblems(problems, source="the container configuration")
     for model, _ in models:
         if model.file != f"{model.name}.wasm":
             raise ValueError(f"module of {model.name!r}: expected the file name {model.name}.wasm, got {model.file!r}")
@@ -105,9 +105,9 @@ def image_context_problems(config: ContainerConfiguration) -> Iterator[Problem]:
     """Settings that an image cannot be built with."""
     yield from container_problems(config)
     yield from runtime_problems(config)
-    found = list(pin_problems(config))
-    yield from found
-    if config.wheelhouse is not None and not found:
+    problems = list(pin_problems(config))
+    yield from problems
+    if config.wheelhouse is not None and not problems:
         yield from select_wheels(config.wheelhouse, image_pins(wasmtime_version(config)), config.base_image).problems
 
 

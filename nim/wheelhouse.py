@@ -50,15 +50,15 @@ def select_wheels(directory: Path, pins: Sequence[Pin], base_image: str) -> Whee
         return WheelSelection(pins=(), wheels=(), problems=(problem,))
     selected, matches, problems = list[Pin](), list[WheelFile](), list[Problem]()
     for wanted in pins:
-        found = [file for file in files if (file.name, file.version) == _key(wanted)]
-        pin = wanted if wanted.hashes else replace(wanted, hashes=frozenset(_sha256(file.path) for file in found))
+        matching = [file for file in files if (file.name, file.version) == _key(wanted)]
+        pin = wanted if wanted.hashes else replace(wanted, hashes=frozenset(_sha256(file.path) for file in matching))
         problems += [
             _problem(f"the SHA-256 of {file.path} is not the one that the image's pins have")
-            for file in found
+            for file in matching
             if _sha256(file.path) not in pin.hashes
         ]
         selected.append(pin)
-        matches += found
+        matches += matching
     problems += _missing_wheels(directory, pins, matches, base_image)
     paths = sorted(file.path for file in matches)
     return WheelSelection(pins=tuple(selected), wheels=tuple(paths), problems=tuple(problems))

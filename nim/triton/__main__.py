@@ -19,9 +19,9 @@ def main(arguments: list[str]) -> str:
     )
     parser.add_argument("folder", type=Path, help="the directory to write to: a new or an empty one")
     parser.add_argument("--wheelhouse", type=Path, help="a directory with wheels, for a build without a network")
-    given = parser.parse_args(arguments)
-    folder: Path = given.folder
-    context = triton_context(wheelhouse=given.wheelhouse)
+    options = parser.parse_args(arguments)
+    folder: Path = options.folder
+    context = triton_context(wheelhouse=options.wheelhouse)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):

@@ -78,13 +78,13 @@ def missing(requirements: str) -> str:
         if pin is None:
             continue  # a comment
         try:
-            found = importlib.metadata.version(pin[1])
+            installed = importlib.metadata.version(pin[1])
         except importlib.metadata.PackageNotFoundError:
             lacking.append(block.rstrip() + "\n")
             continue
-        if pin[1] == "wasmtime" and found != pin[2]:
+        if pin[1] == "wasmtime" and installed != pin[2]:
             raise SystemExit(
-                f"the base image has wasmtime {found}, but the wasm backend requires {pin[2]}."
+                f"the base image has wasmtime {installed}, but the wasm backend requires {pin[2]}."
                 " Remove it from the base image, or set TRITON_IMAGE to a different image."
             )
     return "".join(lacking)
@@ -120,7 +120,7 @@ def import_all(root: Path, backend: Path) -> None:
 
 def packages(root: Path) -> Iterator[Path]:
     """The directories under `root` that pip installed into."""
-    yield from (found.parent for found in root.rglob("*.dist-info"))
+    yield from (path.parent for path in root.rglob("*.dist-info"))
 
 
 def compile_all(root: Path) -> None:

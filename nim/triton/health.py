@@ -17,12 +17,12 @@ _TIMEOUT_S = 4
 
 def main(command: list[str]) -> str:
     """The reason that Triton is not ready; "" if it is. `command` is its command line."""
-    given = options(command)
-    if given.get("allow-http", "true").lower() in ("false", "0"):
+    settings = options(command)
+    if settings.get("allow-http", "true").lower() in ("false", "0"):
         return "Triton serves no HTTP (--allow-http=false): run the container with --no-healthcheck, or another check"
-    address = given.get("http-address", "0.0.0.0")  # noqa: S104 (Triton's default; the check connects to loopback)
+    address = settings.get("http-address", "0.0.0.0")  # noqa: S104 (Triton's default; the check connects to loopback)
     host = "127.0.0.1" if address in ("0.0.0.0", "::") else address  # noqa: S104
-    port = given.get("http-port", str(_HTTP_PORT))
+    port = settings.get("http-port", str(_HTTP_PORT))
     try:
         connection = http.client.HTTPConnection(host, int(port), timeout=_TIMEOUT_S)
         connection.request("GET", "/v2/health/ready")
@@ -34,16 +34,16 @@ def main(command: list[str]) -> str:
 
 def options(command: list[str]) -> dict[str, str]:
     """The options of `command` with values, ``--name=value`` or ``--name value``; a later one overrides an earlier."""
-    found = {}
+    values = {}
     for argument, following in zip(command, [*command[1:], "--"]):
         name, is_given, value = argument.partition("=")
         if not name.startswith("--") or name == "--":
             continue
         if is_given:
-            found[name[2:]] = value
+            values[name[2:]] = value
         elif not following.startswith("--"):
-            found[name[2:]] = following
-    return found
+            values[name[2:]] = following
+    return values
 
 
 if __name__ == "__main__":
