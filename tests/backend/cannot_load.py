@@ -26,7 +26,7 @@ class Bad:
     """A module, what is said of it, the kind of the problem, and the limit that a setting could raise."""
 
     module: bytes
-    told: str
+    message: str
     kind: str
     limit: str = ""
     names: tuple[str, ...] = field(default=())

@@ -20,10 +20,10 @@ def test_they_differ_are_free_and_lie_below_the_kernels_range() -> None:
 
 
 def test_a_port_that_another_listens_on_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
+    with socket.socket() as holder:
         (port,) = free_ports(1)
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
         choices = iter([port, port, port + 1, port + 2, port + 3])
         monkeypatch.setattr(random, "randrange", lambda first, end: next(choices))
         assert free_ports(1)[0] > port

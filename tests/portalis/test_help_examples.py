@@ -102,8 +102,8 @@ def up_to_the_engine(example: str, folder: Path) -> None:
     module(folder, "gelu")
     in_shell("portalis init gelu.wasm", folder)
     nowhere = f"unix://{folder}/none.sock"
-    said = in_shell(example, folder, code=1, CONTAINER_HOST=nowhere, DOCKER_HOST=nowhere)
-    assert "cannot connect to a " in said
+    output = in_shell(example, folder, code=1, CONTAINER_HOST=nowhere, DOCKER_HOST=nowhere)
+    assert "cannot connect to a " in output
 
 
 WITHOUT_SERVERS: dict[str, Callable[[str, Path], None]] = {
@@ -140,7 +140,7 @@ def test_an_example_works_as_it_stands(example: str, tmp_path: Path) -> None:
 
 @pytest.mark.service
 def test_the_examples_of_run_and_infer_work(tmp_path: Path) -> None:
-    """The ports are others than those of the examples, which may be taken."""
+    """The ports are others than those of the examples, which may be in use."""
     from PIL import Image
 
     single, of_a_spec, asked, with_files = ON_A_SERVICE

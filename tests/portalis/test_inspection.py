@@ -136,7 +136,7 @@ def test_exports_and_imports_are_those_that_wasmtime_sees(path: Path) -> None:
     ]
 
 
-def test_every_kind_of_export_and_import_is_told_with_its_type(tmp_path: Path) -> None:
+def test_every_kind_of_export_and_import_has_its_type(tmp_path: Path) -> None:
     found = look(
         tmp_path,
         """(module
@@ -175,13 +175,13 @@ def test_size_digest_and_custom_sections_are_those_of_the_file() -> None:
         ('(import "a" "b" (memory 3)) (memory 4)', 7, ["3 pages", "4 pages"]),
     ],
 )
-def test_memory_is_told_in_pages(text: str, pages: int, shown: list[str], tmp_path: Path) -> None:
+def test_memory_is_reported_in_pages(text: str, pages: int, shown: list[str], tmp_path: Path) -> None:
     found = look(tmp_path, f"(module {text} {IDENTITY})")
     assert found.memory_pages == found.to_json()["memory_pages"] == pages
     assert list(map(str, found.memories)) == shown
 
 
-def test_state_and_start_function_are_told(tmp_path: Path) -> None:
+def test_state_and_start_function_are_reported(tmp_path: Path) -> None:
     pure = look(tmp_path, f"(module {IDENTITY})")
     assert (pure.stateless, pure.start, pure.tables) == (True, False, 0)
     started = look(tmp_path, f"(module (func $s) (start $s) (table 1 funcref) {IDENTITY})")
@@ -218,7 +218,7 @@ def test_what_is_not_of_wasi_is_listed_and_cannot_be_served(wanted: str, name: s
 
 
 @pytest.mark.parametrize(
-    ("wanted", "name", "told"),
+    ("wanted", "name", "types"),
     [
         (
             '"wasi_snapshot_preview1" "proc_exit" (func (param i64))',
@@ -233,11 +233,13 @@ def test_what_is_not_of_wasi_is_listed_and_cannot_be_served(wanted: str, name: s
         ('"env" "abort" (func)', "abort", "() -> (); the host's is (i32, i32, i32, i32) -> ()"),
     ],
 )
-def test_an_import_of_another_type_is_told_with_both(wanted: str, name: str, told: str, tmp_path: Path) -> None:
+def test_an_import_of_a_different_type_is_reported_with_both_types(
+    wanted: str, name: str, types: str, tmp_path: Path
+) -> None:
     found = look(tmp_path, f"(module (import {wanted}) {IDENTITY})")
     assert found.not_wasi[0].endswith(f".{name}")
     assert found.refused is not None
-    assert found.refused.startswith(f"it imports {found.not_wasi[0]} as {told}")
+    assert found.refused.startswith(f"it imports {found.not_wasi[0]} as {types}")
     assert "does not provide" not in found.refused
 
 
@@ -278,9 +280,9 @@ def test_the_examples_can_be_served_as_they_are(example: Example) -> None:
         assert program.interface == found.interface
 
 
-def test_convention_and_its_source_are_told(tmp_path: Path) -> None:
-    told = {name: inspect_module(example.module).to_json() for name, example in (*EXAMPLES.items(), ("echo", ECHO))}
-    assert {name: (each["interface"]["convention"], each["interface_source"]) for name, each in told.items()} == {
+def test_convention_and_its_source_are_reported(tmp_path: Path) -> None:
+    reports = {name: inspect_module(example.module).to_json() for name, example in (*EXAMPLES.items(), ("echo", ECHO))}
+    assert {name: (each["interface"]["convention"], each["interface_source"]) for name, each in reports.items()} == {
         "gelu": ("elementwise", "section"),
         "softmax": ("gufunc", "section"),
         "image_preprocess": ("dlpack", "section"),
@@ -334,17 +336,17 @@ def test_where_no_interface_is_found_it_says_what_to_declare(text: str, why: str
 def test_without_an_exported_function_it_says_how_to_export_one(producers: str, how: str, tmp_path: Path) -> None:
     section = f'(@custom "producers" "{producers}")' if producers else ""
     for text in (f"(module {section})", f'(module {section} (memory (export "memory") 1) (func (export "malloc")))'):
-        told = look(tmp_path, text).no_interface
-        assert told is not None
-        assert f"exports no function that could be the entry: export the function to call ({how}" in told
-        assert "annotate" not in told
-        assert "--entry" not in told
+        reason = look(tmp_path, text).no_interface
+        assert reason is not None
+        assert f"exports no function that could be the entry: export the function to call ({how}" in reason
+        assert "annotate" not in reason
+        assert "--entry" not in reason
 
 
 def test_of_several_functions_one_is_chosen_by_an_option_that_there_is(tmp_path: Path) -> None:
-    told = look(tmp_path, f'(module {IDENTITY} (export "g" (func 0)))').no_interface
-    assert told is not None
-    assert "exports 2 functions that could be the entry: choose one with --entry. Its exports are: f(f32)" in told
+    reason = look(tmp_path, f'(module {IDENTITY} (export "g" (func 0)))').no_interface
+    assert reason is not None
+    assert "exports 2 functions that could be the entry: choose one with --entry. Its exports are: f(f32)" in reason
 
 
 def test_a_gufunc_whose_arguments_are_not_the_parameters_has_no_interface(tmp_path: Path) -> None:
@@ -395,14 +397,14 @@ def test_a_memory_of_another_name_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_imports_of_wasm_bindgen_are_told_with_what_needs_none(tmp_path: Path) -> None:
+def test_imports_of_wasm_bindgen_are_reported_with_an_alternative(tmp_path: Path) -> None:
     refused = look(tmp_path, f'(module (import "wbg" "__wbindgen_throw" (func (param i32 i32))) {IDENTITY})').refused
     assert refused is not None
     assert "it imports what the host does not provide: wbg.__wbindgen_throw." in refused
     assert "wasm-bindgen's need its JavaScript, plain #[no_mangle] extern" in refused
 
 
-def test_a_valid_outside_with_invalid_code_is_told_and_not_raised(tmp_path: Path) -> None:
+def test_invalid_code_in_a_module_with_valid_sections_is_reported_and_not_raised(tmp_path: Path) -> None:
     path = tmp_path / "invalid.wasm"
     good = bytes(wasmtime.wat2wasm(f"(module {IDENTITY})"))
     path.write_bytes(good.replace(b"\x20\x00\x0b", b"\x20\x07\x0b"))  # local.get of a local that does not exist
@@ -411,18 +413,18 @@ def test_a_valid_outside_with_invalid_code_is_told_and_not_raised(tmp_path: Path
     assert "unknown local 7" in found.invalid
     assert "\n" not in found.invalid
     assert (found.features, found.refused) == ((), None)
-    told = found.to_json()
-    assert (told["valid"], told["invalid"]) == (False, found.invalid)
+    report = found.to_json()
+    assert (report["valid"], report["invalid"]) == (False, found.invalid)
 
 
 def test_json_holds_every_fact_and_survives_a_round_trip(tmp_path: Path) -> None:
     found = look(tmp_path, guests.CAT)
-    told = found.to_json()
-    assert json.loads(json.dumps(told)) == told
-    # the memory is told page by page, and the interface with where it comes from; threads are among the features
+    report = found.to_json()
+    assert json.loads(json.dumps(report)) == report
+    # the memory is reported in pages, and the interface with where it comes from; threads are among the features
     renamed = {"start": "start_function", "search": "features", "unloadable": "problems"}
     fields = {renamed.get(name, name) for name in Inspection.__slots__} - {"uses_threads"}
-    assert fields | {"valid", "refused", "wasi_compliant", "memory_pages", "interface_source", "engine"} == set(told)
+    assert fields | {"valid", "refused", "wasi_compliant", "memory_pages", "interface_source", "engine"} == set(report)
 
 
 def test_it_says_which_engine_a_module_gets_in_triton_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

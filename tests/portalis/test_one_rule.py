@@ -52,11 +52,11 @@ def test_every_tool_says_the_same_of_it(bad: Bad, tmp_path: Path, workplace: Wor
     path = tmp_path / "bad.wasm"
     with pytest.raises(ModuleError) as caught:
         Program.load(path)
-    assert bad.told in str(caught.value)
+    assert bad.message in str(caught.value)
     found = inspect_module(path)
     assert found.invalid is None
     assert [each.kind for each in found.findings("inspect")][:1] == [bad.kind]
-    for tool, told in {
+    for tool, message in {
         "inspect": found.refused,
         "init": "\n".join(spec_file([path], folder=tmp_path, name=None, version="1.0.0").notes),
         "package": _package(workplace, "bad"),
@@ -65,12 +65,12 @@ def test_every_tool_says_the_same_of_it(bad: Bad, tmp_path: Path, workplace: Wor
         "Kit": _kit(path),
         "the extension": str([*map(str, check_kit_compatibility(found).findings)]),
     }.items():
-        assert bad.told in (told or ""), tool
+        assert bad.message in (message or ""), tool
 
 
 def test_annotate_writes_nothing_into_what_no_setting_helps(bad: Bad, tmp_path: Path) -> None:
     if bad.limit:
-        assert bad.told in over_limits(amend_interface(bad.module, {"description": "d"}, where="bad.wasm"))[0]
+        assert bad.message in over_limits(amend_interface(bad.module, {"description": "d"}, where="bad.wasm"))[0]
         return
     declared = {} if bad.kind in ("allocator", "start") else {"entry": "f"}
     found = inspect_module(tmp_path / "bad.wasm").interface
@@ -84,7 +84,7 @@ def test_annotate_writes_nothing_into_what_no_setting_helps(bad: Bad, tmp_path: 
         with pytest.raises(ModuleError) as caught:
             write()
         assert str(caught.value).startswith("bad.wasm cannot be loaded: ")
-        assert bad.told in str(caught.value)
+        assert bad.message in str(caught.value)
 
 
 def _package(workplace: Workplace, name: str, **given: Any) -> str:
@@ -160,13 +160,13 @@ def test_run_refuses_what_no_setting_helps_and_leaves_a_limit_to_the_model(bad: 
         return
     with pytest.raises(UsageError) as caught, served_folder(paths, None, {}):
         pass
-    assert bad.told in caught.value.message
+    assert bad.message in caught.value.message
     assert "annotate" not in caught.value.remediation
 
 
 @pytest.mark.parametrize("name", NO_MODULE)
-def test_a_proposal_in_the_types_is_told_alike(name: str, tmp_path: Path, workplace: Workplace) -> None:
-    module, told = NO_MODULE[name]
+def test_a_proposal_in_the_types_is_reported_alike(name: str, tmp_path: Path, workplace: Workplace) -> None:
+    module, message = NO_MODULE[name]
     path = tmp_path / "bad.wasm"
     path.write_bytes(module)
     says: list[Callable[[], object]] = [
@@ -179,8 +179,8 @@ def test_a_proposal_in_the_types_is_told_alike(name: str, tmp_path: Path, workpl
     for say in says:
         with pytest.raises((ModuleError, InputProblems)) as caught:
             say()
-        assert told in str(caught.value)
-    assert told in _service(path)
+        assert message in str(caught.value)
+    assert message in _service(path)
 
 
 COMMANDS = (
@@ -197,16 +197,16 @@ def test_the_commands_exit_with_what_they_say(cli: Cli, tmp_path: Path, name: st
     bad, folder = BAD[name], tmp_path / "cwd"
     (folder / "bad.wasm").write_bytes(bad.module)
     looked = cli("inspect", "bad.wasm", "--json")
-    said = json.loads(looked.stdout)
-    assert (looked.returncode, said["valid"]) == (1, True)
-    assert said["problems"][0]["why"].startswith(bad.told.partition("; the host's")[0])
-    assert bad.told in cli("inspect", "bad.wasm").stdout
+    report = json.loads(looked.stdout)
+    assert (looked.returncode, report["valid"]) == (1, True)
+    assert report["problems"][0]["why"].startswith(bad.message.partition("; the host's")[0])
+    assert bad.message in cli("inspect", "bad.wasm").stdout
     written = cli("init", "bad.wasm")
     assert (written.returncode, "next: portalis package" in written.stdout) == (1, False)
-    assert bad.told in written.stdout
+    assert bad.message in written.stdout
     annotated = cli("annotate", "bad.wasm", "--description", "d", "-o", "out.wasm")
     assert annotated.returncode == (0 if bad.limit else 1)
-    assert bad.told in annotated.stderr
+    assert bad.message in annotated.stderr
     assert (folder / "out.wasm").exists() == bool(bad.limit)
 
 

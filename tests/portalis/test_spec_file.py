@@ -91,9 +91,7 @@ def test_names_that_clash_are_numbered_and_none_is_given_twice(tmp_path: Path) -
         unique=True,
     )
 )
-def test_whatever_the_files_are_called_they_are_found_and_nothing_else_is_said(
-    tmp_path: Path, stems: list[str]
-) -> None:
+def test_files_of_any_name_are_found_without_further_notes(tmp_path: Path, stems: list[str]) -> None:
     modules = [module(tmp_path / f"{stem}.wasm") for stem in stems]
     made = new(tmp_path, *modules)
     assert [each.path for each in made.spec.wasm_binaries] == modules
@@ -190,34 +188,34 @@ def test_paths_are_relative_to_the_spec_also_through_links(tmp_path: Path, monke
         assert made.spec.wasm_binaries[0].path.samefile(add)
 
 
-def test_everything_that_is_no_module_is_told_at_once(tmp_path: Path) -> None:
+def test_all_invalid_modules_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "text.wasm").write_text("not a module")
     broken = tmp_path / "broken.wasm"
     broken.write_bytes(wasmtime.wat2wasm(ADD)[:-2])
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wasm"))
     odd.write_bytes(wasmtime.wat2wasm(ADD))
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         new(tmp_path, tmp_path / "text.wasm", tmp_path / "gone.wasm", broken, odd, module(tmp_path / "add.wasm"))
-    assert [problem.where for problem in told.value.problems] == [
+    assert [problem.where for problem in caught.value.problems] == [
         str(tmp_path / "text.wasm"),
         str(tmp_path / "gone.wasm"),
         str(broken),
         str(odd),
     ]
-    assert told.value.problems[3].message == "its name is not UTF-8, which a spec file requires"
-    assert all(not problem.message.startswith("/") for problem in told.value.problems)
+    assert caught.value.problems[3].message == "its name is not UTF-8, which a spec file requires"
+    assert all(not problem.message.startswith("/") for problem in caught.value.problems)
 
 
 @pytest.mark.parametrize(
     ("name", "version", "where"),
     [("", "0.1.0", "package_name"), ("x", "1", "package_version"), ("\0", "1.0.0", "package_name")],
 )
-def test_a_name_or_version_that_cannot_be_is_told_before_anything_is_written(
+def test_an_invalid_name_or_version_is_reported_before_anything_is_written(
     tmp_path: Path, name: str, version: str, where: str
 ) -> None:
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         new(tmp_path, module(tmp_path / "add.wasm"), name=name, version=version)
-    assert [problem.where for problem in told.value.problems] == [where]
+    assert [problem.where for problem in caught.value.problems] == [where]
 
 
 @pytest.mark.parametrize("name", ["q\"uo'te", "back\\slash", "new\nline = 1", "#hash", "[table]", "ünïcode"])

@@ -52,8 +52,8 @@ def test_json_of_bytes_is_what_the_service_sends(elements: list[bytes]) -> None:
 
 
 def test_bytes_that_are_no_text_are_base64_and_say_so() -> None:
-    told = tensor_json("y", "BYTES", texts(b"\xff\xfe\0", b"a"))
-    assert told["parameters"] == {"content_encoding": "base64"} and told["data"] == ["//4A", "YQ=="]
+    tensor = tensor_json("y", "BYTES", texts(b"\xff\xfe\0", b"a"))
+    assert tensor["parameters"] == {"content_encoding": "base64"} and tensor["data"] == ["//4A", "YQ=="]
     assert tensor_json("y", "BYTES", texts(b"a\0"))["data"] == ["a\0"]
 
 

@@ -142,10 +142,10 @@ def test_what_json_prints_is_read_back(data: st.DataObject, name: str, whole: bo
         array = data.draw(npst.arrays(object, shape, elements=st.binary(max_size=6), fill=st.nothing()))
     else:
         array = data.draw(npst.arrays(DTYPES[name].numpy, shape))
-    told: Any = tensor_json("x", name, array)
+    tensor: Any = tensor_json("x", name, array)
     if whole:
-        told = {"model": "m", "seconds": 0.1, "outputs": [told]}
-    got = read(name, (-1,) * array.ndim, json.dumps(told))
+        tensor = {"model": "m", "seconds": 0.1, "outputs": [tensor]}
+    got = read(name, (-1,) * array.ndim, json.dumps(tensor))
     assert got.dtype == array.dtype and got.shape == array.shape
     np.testing.assert_array_equal(got, array)
     if name != "BYTES" and array.ndim == 1:

@@ -93,12 +93,12 @@ def test_a_server_answers_grpc_http_and_metrics_on_loopback_and_leaves_nothing_b
 
 def test_the_stub_runs_this_interpreters_python_with_its_packages(repository: Path, tmp_path: Path) -> None:
     backends = create_backend_directory(tmp_path / "backends")
-    tell = tmp_path / "told"
+    output = tmp_path / "output"
     (backends / "wasm" / "model.py").write_text(
         textwrap.dedent(f"""
         import sys, wasmtime
         from pathlib import Path
-        Path({str(tell)!r}).write_text("\\n".join([sys.prefix, sys.version, wasmtime.__file__]))
+        Path({str(output)!r}).write_text("\\n".join([sys.prefix, sys.version, wasmtime.__file__]))
         from portalis_backend.triton.model import TritonPythonModel
         """)
     )
@@ -106,7 +106,7 @@ def test_the_stub_runs_this_interpreters_python_with_its_packages(repository: Pa
 
     (repository / "add" / "config.pbtxt").write_text(PYTHON)
     with TritonServer(repository, backend_directory=backends):
-        assert tell.read_text().split("\n") == [sys.prefix, *sys.version.split("\n"), wasmtime.__file__]
+        assert output.read_text().split("\n") == [sys.prefix, *sys.version.split("\n"), wasmtime.__file__]
 
 
 def test_a_model_that_fails_to_load_stops_the_start_with_the_lines_that_say_why(
@@ -172,14 +172,14 @@ def test_the_server_ends_when_the_process_that_started_it_is_killed(
     wait_until_it_ends(pid)
 
 
-@pytest.mark.parametrize("taken", ["grpc", "http", "metrics"])
-def test_a_taken_port_is_named_in_the_error(repository: Path, wasm_backends: Path, taken: str) -> None:
+@pytest.mark.parametrize("used", ["grpc", "http", "metrics"])
+def test_a_port_in_use_is_named_in_the_error(repository: Path, wasm_backends: Path, used: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         free = free_ports()
-        ports = Ports(**({"grpc": free.grpc, "http": free.http, "metrics": free.metrics} | {taken: port}))
+        ports = Ports(**({"grpc": free.grpc, "http": free.http, "metrics": free.metrics} | {used: port}))
         with pytest.raises(TritonFailed, match=f"{port}.* already in use"):
             TritonServer(repository, backend_directory=wasm_backends, ports=ports).start()
 

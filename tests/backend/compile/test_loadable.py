@@ -56,7 +56,7 @@ def test_loading_refuses_it_and_the_next_module_is_served(name: str) -> None:
     bad = BAD[name]
     told = refusal(bad.module, interface=None if bad.kind in ("allocator", "start") else {"entry": "f"})
     assert told.startswith("the module cannot be loaded: it")
-    assert bad.told in told
+    assert bad.message in told
     assert all(each in told for each in bad.names)
     assert ("raise Limits." + bad.limit in told) == bool(bad.limit)
     with Program.load(wat(F)) as good:
@@ -107,7 +107,7 @@ def test_a_triton_configuration_is_not_completed_for_what_cannot_be_loaded(tmp_p
             continue
         with pytest.raises(ModuleError) as caught:
             read_model({"parameters": parameters}, tmp_path)
-        assert bad.told in str(caught.value), name
+        assert bad.message in str(caught.value), name
         if bad.limit:
             raised = {**parameters, f"wasm.{bad.limit}": {"string_value": "4GiB"}}
             assert read_model({"parameters": raised}, tmp_path).interface.entry == "f"
@@ -209,7 +209,7 @@ def test_a_message_of_the_validator_names_a_proposal_or_none(text: str, key: str
 def test_a_module_compiled_in_a_child_process_is_refused_in_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portalis.backend.compile.compiler.IN_PROCESS_BYTES", 0)
     bad = BAD["legacy exceptions"]
-    assert bad.told in refusal(bad.module)
+    assert bad.message in refusal(bad.module)
 
 
 # -- what is accepted is loaded and instantiated -----------------------------------------------------------------------

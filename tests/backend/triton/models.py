@@ -264,7 +264,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
         "threads",
     ),
     **{
-        name.replace(" ", "_"): (cannot_load.BAD[name].module, BARE, cannot_load.BAD[name].told)
+        name.replace(" ", "_"): (cannot_load.BAD[name].module, BARE, cannot_load.BAD[name].message)
         for name in (
             "abort without parameters",
             "abort that is a global",

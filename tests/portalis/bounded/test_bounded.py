@@ -60,10 +60,10 @@ for name, source in json.load(sys.stdin).items():
     text, began = eval(source), time.process_time()
     try:
         parsers[name.partition(":")[0]](text, Bounds(max_bytes=1 << 20, max_values=20_000))
-        said = "parsed"
+        result = "parsed"
     except ValueError as error:
-        said = f"{type(error).__name__}: {str(error)[:100]}"
-    print(json.dumps([name, said, time.process_time() - began]), flush=True)
+        result = f"{type(error).__name__}: {str(error)[:100]}"
+    print(json.dumps([name, result, time.process_time() - began]), flush=True)
 """
 
 
@@ -72,15 +72,15 @@ def parsed() -> dict[str, tuple[str, float]]:
     """What became of each bomb, and the CPU seconds that it took: one process parses all, with 96 MiB to spare."""
     done = subprocess.run([sys.executable, "-c", CHILD], input=json.dumps(BOMBS), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-300:] + done.stderr[-1000:]
-    return {name: (said, spent) for name, said, spent in map(json.loads, done.stdout.splitlines())}
+    return {name: (result, spent) for name, result, spent in map(json.loads, done.stdout.splitlines())}
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_takes_bounded_memory_and_time(name: str, parsed: dict[str, tuple[str, float]]) -> None:
-    said, spent = parsed[name]
-    assert spent < 5, said
+    result, spent = parsed[name]
+    assert spent < 5, result
     if any(word in name for word in ("header", "dotted", "nested", "many objects", "many values", "merged", "anchors")):
-        assert said.startswith("Excess: "), said
+        assert result.startswith("Excess: "), result
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_a_toml_text_of_tomlkit_is_within_the_bounds(data: dict[str, Any]) -> No
     ],
 )
 def test_what_yaml_cannot_mean_is_an_error_with_its_place(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as caught:
         parse_yaml(text, BOUNDS)
-    assert "line 1" in str(told.value)
+    assert "line 1" in str(caught.value)
 
 
 def test_aliases_are_an_error_where_nothing_has_them() -> None:

@@ -112,7 +112,7 @@ def test_a_warning_has_message_severity_and_remediation() -> None:
     assert json.loads(warning.model_dump_json()) == {"message": "m", "severity": "Medium", "remediation": "r"}
 
 
-def test_an_unknown_schema_is_told_with_the_nearest() -> None:
-    with pytest.raises(UsageError) as told:
+def test_an_unknown_schema_is_reported_with_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
         schema_text("manifst")
-    assert told.value.remediation == "Did you mean 'manifest'?"
+    assert caught.value.remediation == "Did you mean 'manifest'?"

@@ -57,9 +57,9 @@ def written(folder: Path, contract: dict[str, Any]) -> Path:
 
 
 def wrong(folder: Path, contract: dict[str, Any]) -> list[tuple[str, str]]:
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         read_input(written(folder, contract))
-    return [(problem.where, problem.message) for problem in told.value.problems]
+    return [(problem.where, problem.message) for problem in caught.value.problems]
 
 
 def test_the_contract_becomes_a_spec(tmp_path: Path, contract: dict[str, Any]) -> None:
@@ -78,9 +78,7 @@ def test_the_contract_becomes_a_spec(tmp_path: Path, contract: dict[str, Any]) -
     assert getattr(spec.build_metadata, "rust_version", None) == "1.83.0"
 
 
-def test_everything_that_is_wrong_is_told_in_the_terms_of_the_contract(
-    tmp_path: Path, contract: dict[str, Any]
-) -> None:
+def test_all_problems_have_the_keys_of_the_contract(tmp_path: Path, contract: dict[str, Any]) -> None:
     first, second = contract["wasm_binaries"]["binaries"]
     first |= {"size_bytes": 1, "crate": "x"}
     second |= {"file_path": "gone.wasm"}
@@ -105,11 +103,11 @@ def test_everything_that_is_wrong_is_told_in_the_terms_of_the_contract(
     ]
 
 
-def test_two_modules_of_one_name_are_told_with_the_contracts_places(tmp_path: Path, contract: dict[str, Any]) -> None:
+def test_two_modules_of_one_name_are_reported_with_the_contracts_keys(tmp_path: Path, contract: dict[str, Any]) -> None:
     contract["wasm_binaries"]["binaries"][1]["crate_name"] = "add"
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         read_input(written(tmp_path, contract))
-    (problem,) = told.value.problems
+    (problem,) = caught.value.problems
     assert str(problem) == (
         "wasm_binaries.binaries[1]: 2 modules are named 'add' (wasm_binaries.binaries[0], wasm_binaries.binaries[1])."
         " Give each a unique `crate_name`."
@@ -150,7 +148,7 @@ def test_a_part_that_is_not_there_is_one_problem(
 
 
 @pytest.mark.parametrize("binaries", [[], [3], [{}], "x"])
-def test_modules_that_are_none_are_told(tmp_path: Path, contract: dict[str, Any], binaries: Any) -> None:
+def test_invalid_modules_are_reported(tmp_path: Path, contract: dict[str, Any], binaries: Any) -> None:
     contract["wasm_binaries"]["binaries"] = binaries
     assert all(where.startswith("wasm_binaries.binaries") for where, _ in wrong(tmp_path, contract))
 

@@ -168,7 +168,7 @@ def test_one_whole_pass_is_enough_for_every_mixture_of_known_messages(monkeypatc
         results.append(validation_error(module, proposals))
         return results[-1]
 
-    monkeypatch.setattr(module_under_test, "problem", counted)
+    monkeypatch.setattr(module_under_test, "validation_error", counted)
     for text in (*USES, " ".join(USES)):
         results.clear()
         used = found(guests.wasm(f"(module {BASE} (type $void (func)) {text})"))
@@ -222,15 +222,15 @@ def test_many_threads_find_what_one_finds(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{number}.wasm")
         paths[-1].write_bytes(guests.wasm(f"(module {BASE} (type $void (func)) {text})"))
 
-    def told(path: Path) -> object:
+    def document(path: Path) -> object:
         try:
             return inspect_module(path).to_json()
         except ModuleError as error:
             return str(error)
 
-    alone = [told(path) for path in paths]
+    alone = [document(path) for path in paths]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            assert list(pool.map(told, paths)) == alone
+            assert list(pool.map(document, paths)) == alone
         one = inspect_module(paths[0])
         assert len(set(pool.map(lambda _: one.features, range(16)))) == 1

@@ -76,7 +76,7 @@ def test_a_module_without_the_section_says_nothing() -> None:
     assert producers(ROOT / "examples" / "gelu" / "gelu.wasm") == ()
 
 
-def test_what_is_no_module_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_module_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m.wasm").write_bytes(b"MZ")
     with pytest.raises(ModuleError):
         producers(tmp_path / "m.wasm")

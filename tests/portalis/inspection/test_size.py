@@ -50,14 +50,14 @@ watcher.start()
 started = time.process_time()
 try:
     found = inspect_module(Path(sys.argv[2]))
-    told = {name: getattr(found, name) for name in ("sha256", "invalid", "refused", "no_interface", "features")}
-    told["exports"] = len(found.exports)
+    measurement = {name: getattr(found, name) for name in ("sha256", "invalid", "refused", "no_interface", "features")}
+    measurement["exports"] = len(found.exports)
 except ModuleError as error:
-    told = {"error": str(error)}
+    measurement = {"error": str(error)}
 took = time.process_time() - started
 done.set()
 watcher.join()
-print(json.dumps({**told, "cpu_seconds": took, "private_bytes": max(peak, private()) - before}))
+print(json.dumps({**measurement, "cpu_seconds": took, "private_bytes": max(peak, private()) - before}))
 """
 
 
@@ -67,8 +67,8 @@ def measured(path: Path) -> dict[str, Any]:
     small.write_bytes(SMALL)
     command = [sys.executable, "-c", PROGRAM, str(small), str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    measurement: dict[str, Any] = json.loads(done.stdout)
+    return measurement
 
 
 def custom(name: bytes, payload: bytes) -> bytes:
@@ -109,13 +109,13 @@ def test_a_module_of_150_megabytes_is_inspected_in_one_copy_of_it(
     path = tmp_path / "huge.wasm"
     path.write_bytes(huge(75 * MEGABYTE, 75 * MEGABYTE, last))
     assert path.stat().st_size > 149 * MEGABYTE
-    told = measured(path)
-    assert told["features"] == features
-    assert (invalid or "") in (told["invalid"] or "")
-    assert (told["invalid"] is None) == (invalid is None)
-    assert told["exports"] == 2
-    assert told["private_bytes"] < path.stat().st_size + 24 * MEGABYTE
-    assert told["cpu_seconds"] < 60
+    measurement = measured(path)
+    assert measurement["features"] == features
+    assert (invalid or "") in (measurement["invalid"] or "")
+    assert (measurement["invalid"] is None) == (invalid is None)
+    assert measurement["exports"] == 2
+    assert measurement["private_bytes"] < path.stat().st_size + 24 * MEGABYTE
+    assert measurement["cpu_seconds"] < 60
 
 
 def test_a_huge_module_is_made_of_what_it_should_be(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_a_hostile_module_ends_soon_and_takes_bounded_memory(tmp_path: Path, nam
     make, message = HOSTILE[name]
     path = tmp_path / "hostile.wasm"
     path.write_bytes(make())
-    told = measured(path)
-    problems = [told.get(key) or "" for key in ("error", "invalid", "refused", "no_interface")]
+    measurement = measured(path)
+    problems = [measurement.get(key) or "" for key in ("error", "invalid", "refused", "no_interface")]
     assert any(message in problem for problem in problems) if message else not any(problems)
-    assert told["cpu_seconds"] < 60
-    assert told["private_bytes"] < 768 * MEGABYTE
+    assert measurement["cpu_seconds"] < 60
+    assert measurement["private_bytes"] < 768 * MEGABYTE

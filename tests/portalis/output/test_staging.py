@@ -60,7 +60,7 @@ def test_without_a_commit_nothing_is_left_and_the_old_one_stays(tmp_path: Path) 
     assert [path.name for path in output.iterdir()] == ["old"]
 
 
-def test_folders_above_the_output_are_made_and_taken_back(tmp_path: Path) -> None:
+def test_parent_directories_are_created_and_removed_again(tmp_path: Path) -> None:
     output = tmp_path / "a" / "b" / "out"
     with Staging(output):
         assert output.parent.is_dir()
@@ -201,7 +201,7 @@ def test_discarded_files_go_with_their_empty_folders(tmp_path: Path) -> None:
         assert set(staging.files) == {PurePosixPath("a/d")}
 
 
-def test_a_file_that_a_tool_wrote_is_taken_in(tmp_path: Path) -> None:
+def test_a_file_that_a_tool_wrote_is_adopted(tmp_path: Path) -> None:
     with Staging(tmp_path / "out") as staging:
         (staging.folder / "image.tar").write_bytes(b"tar")
         assert staging.adopt(PurePosixPath("image.tar")).size_bytes == 3

@@ -23,7 +23,7 @@ OPAQUE = """(module (memory (export "memory") 1) (func (export "f") (param i32 i
 
 @dataclass
 class Listening:
-    """Keeps what it is told."""
+    """A listener that keeps the events of a run."""
 
     started_: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)

@@ -78,14 +78,14 @@ def nothing_on_path(place: Workplace, patch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A spec, options, and what the run comes to. `said` is part of an error, `remedy` of what is to be done about it,
+    """A spec, options, and what the run comes to. `message` is part of an error, `remedy` of what is to be done about it,
     `warned` of a warning."""
 
     modules: tuple[str, ...]
     spec: dict[str, Any]
     status: Status
     stage: PackagingStage | None
-    said: str = ""
+    message: str = ""
     remedy: str = ""
     warned: str = ""
     outcome: str = ""
@@ -244,14 +244,14 @@ def test_the_status_follows_from_what_was_asked_for(
     made = place.package(place.spec(**spec_of(case)), **case.options)
     assert made.status is case.status, [each.message for each in made.diagnostics.errors]
     assert EXIT_CODES[made.status.value] == {DONE: 0, PARTIAL: 3, FAILURE: 1}[case.status]
-    told = [each for each in made.diagnostics.errors if case.said in each.message]
+    errors = [each for each in made.diagnostics.errors if case.message in each.message]
     if case.stage is None:
         assert made.diagnostics.errors == ()
     else:
-        assert told, [each.message for each in made.diagnostics.errors]
-        assert told[0].context.stage is case.stage
-        assert told[0].remediation.summary
-        assert case.remedy in told[0].remediation.summary
+        assert errors, [each.message for each in made.diagnostics.errors]
+        assert errors[0].context.stage is case.stage
+        assert errors[0].remediation.summary
+        assert case.remedy in errors[0].remediation.summary
     assert (
         any(case.warned in each.message and each.remediation for each in made.diagnostics.warnings) or not case.warned
     )
@@ -275,15 +275,15 @@ def _holds(made: PackagingAgentOutput, place: Workplace) -> None:
     manifest = made.package_metadata.package_manifest
     assert manifest is not None
     assert bool(manifest.notes) == (made.status is Status.PartialSuccess)
-    told = {each.name: each.valid for each in made.diagnostics.validation_results if each.tried}
+    valid = {each.name: each.valid for each in made.diagnostics.validation_results if each.tried}
     untried = {each.name for each in made.diagnostics.validation_results if not each.tried}
     validated = {each.model_name: each.validated for each in made.artifacts.triton_models}
     validated |= {each.extension_name: each.validated for each in made.artifacts.omniverse_packages}
-    assert validated == {name: told[name] and name not in untried for name in validated}
+    assert validated == {name: valid[name] and name not in untried for name in validated}
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.status is not DONE])
-def test_a_run_that_was_told_to_stop_ends_at_what_is_missing(
+def test_a_run_that_must_stop_ends_at_a_missing_artifact(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     case = CASES[name]

@@ -50,7 +50,7 @@ def test_models_that_were_tried_on_triton_are_as_they_were_written(workplace: Wo
 
 
 @pytest.mark.parametrize("model", [{"platform": "Python"}, CUSTOM], ids=["python", "custom"])
-def test_a_server_that_writes_beside_the_models_writes_to_a_copy(
+def test_a_server_that_writes_next_to_the_models_writes_to_a_copy(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch, model: dict[str, Any]
 ) -> None:
     seen: list[Path] = []

@@ -27,7 +27,7 @@ class Case:
     wat: str
     spec: dict[str, Any]
     stage: str
-    told: tuple[str, ...]
+    words: tuple[str, ...]
     never: tuple[str, ...] = field(default=(IMAGE_WORD, ARCHIVE_WORD, "triton_config", "annotate", "config.pbtxt"))
 
 
@@ -58,7 +58,7 @@ CASES = {
 }
 
 
-def told_of(made: PackagingAgentOutput, stage: str) -> tuple[PackagingWarning, list[PackagingError]]:
+def diagnostics_of(made: PackagingAgentOutput, stage: str) -> tuple[PackagingWarning, list[PackagingError]]:
     (warning,) = [each for each in made.diagnostics.warnings if each.message.startswith(stage)]
     return warning, [each for each in made.diagnostics.errors if each.remediation.summary in warning.remediation]
 
@@ -69,9 +69,9 @@ def test_a_failed_stage_has_the_remedy_of_its_cause(workplace: Workplace, name: 
     (workplace.folder / "wrong.j2").write_text("{{ nothing_is_called_so }}")
     workplace.module("bad", case.wat) if case.wat else workplace.module("bad")
     made = workplace.package(workplace.spec("bad", **case.spec))
-    warning, errors = told_of(made, case.stage)
+    warning, errors = diagnostics_of(made, case.stage)
     assert errors, [each.remediation.summary for each in made.diagnostics.errors]
-    assert all(word in warning.remediation for word in case.told), warning.remediation
+    assert all(word in warning.remediation for word in case.words), warning.remediation
     assert not [word for word in case.never if word in warning.remediation]
 
 
@@ -79,5 +79,5 @@ def test_where_no_engine_answers_the_remedy_is_the_requirements(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/engine.sock")
-    warning, _ = told_of(workplace.package(workplace.spec("add", **IMAGES)), "NIM containers")
+    warning, _ = diagnostics_of(workplace.package(workplace.spec("add", **IMAGES)), "NIM containers")
     assert warning.remediation == IMAGE_WORD

@@ -92,7 +92,7 @@ def test_nothing_usable_is_a_failure_that_leaves_the_old_output(workplace: Workp
     assert {path: (workplace.output / path).read_bytes() for path in workplace.files()} == before
 
 
-def test_the_first_failure_stops_a_run_that_was_told_so(workplace: Workplace) -> None:
+def test_the_first_failure_stops_a_run_with_fail_on_partial_errors(workplace: Workplace) -> None:
     spec = workplace.spec("add", "opaque", fail_on_partial_errors=True, enable_distribution_archive=True)
     made = workplace.package(spec)
     assert made.status is Status.Failure
@@ -158,33 +158,33 @@ def test_an_artifact_without_its_file_is_never_reported(workplace: Workplace, mo
     assert not workplace.output.exists()
 
 
-def test_all_modules_that_are_none_are_told_at_once(workplace: Workplace) -> None:
+def test_all_invalid_modules_are_reported_at_once(workplace: Workplace) -> None:
     (workplace.folder / "empty.wasm").touch()
     (workplace.folder / "text.wasm").write_text("hello")
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         workplace.package(workplace.spec("empty", "add", "text"))
-    assert [problem.where for problem in told.value.problems] == ["wasm_binaries[0].path", "wasm_binaries[2].path"]
+    assert [problem.where for problem in caught.value.problems] == ["wasm_binaries[0].path", "wasm_binaries[2].path"]
     assert not workplace.output.exists()
 
 
-def test_names_that_a_target_does_not_take_are_told_before_anything_is_made(workplace: Workplace) -> None:
+def test_names_that_a_target_rejects_are_reported_before_anything_is_written(workplace: Workplace) -> None:
     workplace.module("A B")
     spec = workplace.spec("A B", enable_nim_packaging=True, package_name="../x")
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         workplace.package(spec)
-    text = str(told.value)
+    text = str(caught.value)
     assert "the name of the Triton model, '../x_A B'" in text
     assert "the name of the image, '../x-A B'" in text
     assert not workplace.output.exists()
 
 
-def test_what_is_wrong_with_names_modules_and_reports_is_told_together(workplace: Workplace) -> None:
+def test_problems_of_names_modules_and_reports_are_reported_together(workplace: Workplace) -> None:
     (workplace.folder / "empty.wasm").touch()
     (workplace.folder / "results.json").write_text("[]")
     spec = workplace.spec("empty", package_name="a/b", test_results="results.json")
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         workplace.package(spec)
-    places = [problem.where for problem in told.value.problems]
+    places = [problem.where for problem in caught.value.problems]
     assert "wasm_binaries[0]" in places  # the name of the model
     assert "wasm_binaries[0].path" in places
     assert "test_results" in places

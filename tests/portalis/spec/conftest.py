@@ -31,9 +31,9 @@ class Folder:
         return make_spec(SMALLEST | changes, base=self.path, source="the spec")
 
     def problems(self, **changes: Any) -> InputProblems:
-        with pytest.raises(InputProblems) as told:
+        with pytest.raises(InputProblems) as caught:
             self.read(**changes)
-        return told.value
+        return caught.value
 
     def wrong(self, **changes: Any) -> list[tuple[str, str]]:
         return [(problem.where, problem.message) for problem in self.problems(**changes).problems]

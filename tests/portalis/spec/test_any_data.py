@@ -59,9 +59,9 @@ data = st.recursive(
 def test_random_data_is_a_spec_or_has_problems(random: dict[Any, Any]) -> None:
     before = copy.deepcopy(random)
     for changes in (random, SMALLEST | random):
-        with pytest.raises(InputProblems) as told:
+        with pytest.raises(InputProblems) as caught:
             make_spec(changes, base=Path("/nowhere"), source="the spec")
-        loc = [problem.where for problem in told.value.problems]
+        loc = [problem.where for problem in caught.value.problems]
         assert loc
     assert repr(random) == repr(before)
 

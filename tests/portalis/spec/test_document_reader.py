@@ -78,13 +78,13 @@ def document(folder: Path, ending: str, text: str | bytes) -> dict[Any, Any]:
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, ending: str, text: str | bytes, message: str) -> None:
-    with pytest.raises(UsageError, match=message.replace("(", r"\(")) as told:
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")) as caught:
         document(tmp_path, ending, text)
-    assert "spec." in told.value.message
-    assert "\n" not in told.value.message
+    assert "spec." in caught.value.message
+    assert "\n" not in caught.value.message
 
 
-def test_yaml_keys_of_a_table_are_taken_over_and_changed(tmp_path: Path) -> None:
+def test_yaml_keys_of_a_merged_table_can_be_changed(tmp_path: Path) -> None:
     text = "base: &base {a: 1, b: 2}\nmore: &more {b: 3, c: 4}\nown: {<<: [*base, *more], a: 0}"
     assert document(tmp_path, "yaml", text)["own"] == {"a": 0, "b": 2, "c": 4}
 
@@ -103,15 +103,15 @@ def test_a_bomb_of_yaml_aliases_is_refused_in_no_time(tmp_path: Path, merge: boo
     assert time.process_time() - began < 20
 
 
-def test_yaml_words_and_numbers_that_are_no_text_are_told_with_the_cure(folder: Folder) -> None:
+def test_yaml_values_that_are_not_strings_are_reported_with_a_remediation(folder: Folder) -> None:
     path = folder.path / "spec.yaml"
     path.write_text(
         "package_name: no\npackage_version: 1.0\noutput_directory: 2024-01-01\nwasm_binaries: [add.wasm]\n"
         "enable_nim_packaging: yes\n1: x\n"
     )
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         read_spec(path)
-    assert {problem.where: str(problem) for problem in told.value.problems} == {
+    assert {problem.where: str(problem) for problem in caught.value.problems} == {
         "package_name": "package_name: expected a string, got false",
         "package_version": "package_version: expected a string, got 1.0",
         "output_directory": "output_directory: expected a string, got datetime.date(2024, 1, 1) of type date. Put it in quotes.",
@@ -159,13 +159,13 @@ SPECS = {
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_what_is_wrong_with_a_spec_is_told_in_bounded_time(tmp_path: Path, name: str) -> None:
+def test_problems_of_a_spec_are_reported_in_bounded_time(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text(SPECS[name])
     began = time.process_time()
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         read_spec(path)
     assert time.process_time() - began < 8
-    assert len(told.value.message) < 50_000
-    if isinstance(told.value, InputProblems):
-        assert told.value.problems[-1].message == f"more than these {MAX_PROBLEMS} problems"
+    assert len(caught.value.message) < 50_000
+    if isinstance(caught.value, InputProblems):
+        assert caught.value.problems[-1].message == f"more than these {MAX_PROBLEMS} problems"

@@ -79,7 +79,7 @@ from .conftest import Folder
         ),
     ],
 )
-def test_a_rule_that_is_broken_is_told(folder: Folder, changes: dict[str, Any], where: str, message: str) -> None:
+def test_a_broken_rule_is_reported(folder: Folder, changes: dict[str, Any], where: str, message: str) -> None:
     assert folder.wrong(**changes) == [(where, message)]
 
 
@@ -89,7 +89,7 @@ def test_a_version_has_to_be_semantic(folder: Folder, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.0.0", "1.2.3-rc.1", "1.0.0+build.5", "10.20.30-alpha.0+001"])
-def test_a_semantic_version_is_taken(folder: Folder, version: str) -> None:
+def test_a_semantic_version_is_accepted(folder: Folder, version: str) -> None:
     assert folder.read(package_version=version).package_version == version
 
 
@@ -157,7 +157,7 @@ def test_every_input_has_to_be_a_file(folder: Folder, path: str, message: str) -
     assert found[0][1].endswith("is not a directory")
 
 
-def test_a_file_that_may_not_be_read_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_is_reported(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode & os.R_OK == 0)
     ((where, message),) = folder.wrong()
     assert (where, message) == (

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a spec is told at once, each thing once, at its place, with the cure."""
+"""All problems of a spec are reported together, each once, at its location and with a remediation."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from .conftest import SMALLEST, Folder
         ),
     ],
 )
-def test_an_unknown_key_is_told_with_the_nearest_at_every_depth(
+def test_an_unknown_key_is_reported_with_the_nearest_at_every_depth(
     folder: Folder, changes: dict[str, Any], where: str, near: str
 ) -> None:
     (problem,) = folder.problems(**changes).problems
@@ -122,13 +122,13 @@ def test_an_unknown_key_is_told_with_the_nearest_at_every_depth(
         ),
     ],
 )
-def test_a_wrong_value_is_told_in_the_words_of_a_spec(
+def test_an_invalid_value_is_reported_with_the_words_of_a_spec(
     folder: Folder, changes: dict[str, Any], where: str, message: str
 ) -> None:
     assert folder.wrong(**changes) == [(where, message)]
 
 
-def test_everything_is_told_at_once_schema_and_rules_together(folder: Folder) -> None:
+def test_all_problems_of_schema_and_rules_are_reported_together(folder: Folder) -> None:
     found = folder.wrong(
         package_name="",
         package_version="1.0",
@@ -165,7 +165,7 @@ def test_everything_is_told_at_once_schema_and_rules_together(folder: Folder) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "locations"),
     [
         # the default that stands in for the wrong port is the other one's
         ({"container_config": {"service_port": "x", "metrics_port": 8000}}, ["container_config.service_port"]),
@@ -196,31 +196,31 @@ def test_everything_is_told_at_once_schema_and_rules_together(folder: Folder) ->
     ],
 )
 def test_what_follows_from_a_problem_is_no_second_problem(
-    folder: Folder, changes: dict[str, Any], told: list[str]
+    folder: Folder, changes: dict[str, Any], locations: list[str]
 ) -> None:
-    assert [where for where, _ in folder.wrong(**changes)] == told
+    assert [where for where, _ in folder.wrong(**changes)] == locations
 
 
 @pytest.mark.parametrize("key", SMALLEST)
-def test_a_key_that_is_needed_and_missing_is_told(folder: Folder, key: str) -> None:
+def test_a_missing_required_key_is_reported(folder: Folder, key: str) -> None:
     rest = {name: value for name, value in SMALLEST.items() if name != key}
-    with pytest.raises(InputProblems) as told:
+    with pytest.raises(InputProblems) as caught:
         make_spec(rest, base=folder.path, source="the spec")
-    assert [(each.where, each.message) for each in told.value.problems] == [(key, "it is missing")]
+    assert [(each.where, each.message) for each in caught.value.problems] == [(key, "it is missing")]
 
 
 def test_a_problem_is_one_line_whatever_is_in_it(folder: Folder) -> None:
-    told = folder.problems(**{"a\n  - b": 1, "package_name": "x\x1b[31m\0", "wasm_binaries": ["no\nsuch.wasm"]})
-    assert len(told.message.splitlines()) == 4
-    assert "\x1b" not in told.message
+    error = folder.problems(**{"a\n  - b": 1, "package_name": "x\x1b[31m\0", "wasm_binaries": ["no\nsuch.wasm"]})
+    assert len(error.message.splitlines()) == 4
+    assert "\x1b" not in error.message
 
 
-def test_the_nearest_name_is_found_in_any_case_else_all_are_told() -> None:
+def test_the_nearest_name_is_found_in_any_case_or_all_are_listed() -> None:
     assert did_you_mean("Tritn", ["triton", "nim"]) == "Did you mean 'triton'?"
     assert did_you_mean("xyzzy", ["triton", "nim"]) == "Known are: triton, nim."
 
 
-def test_only_what_is_at_or_below_a_told_place_depends_on_it() -> None:
+def test_only_problems_at_or_below_a_reported_location_depend_on_it() -> None:
     problems = [Problem(where=where, message="") for where in ("a", "a.b", "a[0].c", "ab", "")]
     assert [each.where for each in independent_problems(problems, {"a"})] == ["ab", ""]
     assert list(independent_problems([Problem(where="", message="", also=("x.y",))], {"x"})) == []
