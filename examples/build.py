@@ -1,6 +1,6 @@
-"""Builds the examples' modules from source with Zig's C compiler: ``python examples/build.py [--out FOLDER] [NAME …]``.
+"""Builds the example modules from C with Zig: ``python examples/build.py [--out DIRECTORY] [NAME …]``.
 
-The committed modules were built by ziglang 0.17.1; the same version gives the same bytes.
+The committed modules were built with ziglang 0.17.1; the same version produces identical bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GUEST = HERE.parent / "guest" / "c"
-STACK = "-Wl,-z,stack-size=16384"  # a small memory is rewound between batches instead of made anew
+STACK = "-Wl,-z,stack-size=16384"  # a small memory is reset between batches instead of being replaced
 FREESTANDING = (
     "-target",
     "wasm32-freestanding",
@@ -28,7 +28,7 @@ NAMES = ("echo", "gelu", "softmax", "image_preprocess", "wordpiece", "nms", "tex
 
 
 def build(name: str, target: Path, zig: list[str]) -> None:
-    """Compile example `name` into the file `target`."""
+    """Compile the example `name` and write the module to `target`."""
     with tempfile.TemporaryDirectory() as scratch:
         flags: tuple[str, ...] = FREESTANDING
         if name == "text_filter":
@@ -46,8 +46,8 @@ def build(name: str, target: Path, zig: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", help="which examples (default: all)")
-    parser.add_argument("--out", type=Path, help="a folder for the modules (default: beside their sources)")
+    parser.add_argument("names", nargs="*", help="names of the examples (default: all)")
+    parser.add_argument("--out", type=Path, help="output directory (default: next to the sources)")
     options = parser.parse_args()
     for name in options.names or NAMES:
         target = (options.out or HERE / name) / f"{name}.wasm"

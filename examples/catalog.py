@@ -1,4 +1,4 @@
-"""The examples: for each its module, real input, a NumPy reference, and how to show a result to a person."""
+"""The examples: each has a module, realistic input, a reference implementation, and a readable form of its results."""
 
 from __future__ import annotations
 
@@ -27,42 +27,45 @@ def _reference(name: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Example:
-    """One example. Its `reference.py` has ``inputs()``, ``reference(inputs)``, ``describe(inputs, outputs)`` and the
-    tolerances ``RTOL`` and ``ATOL`` within which module and reference agree."""
+    """An example and its `reference.py`.
+
+    `reference.py` defines ``inputs()``, ``reference(inputs)``, ``describe(inputs, outputs)``, and the tolerances
+    ``RTOL`` and ``ATOL`` within which the module and the reference must agree.
+    """
 
     name: str
     about: str
 
     @property
     def module(self) -> Path:
-        """The prebuilt module."""
+        """The path of the prebuilt module."""
         return FOLDER / self.name / f"{self.name}.wasm"
 
     @property
     def python_model(self) -> Path:
-        """The model of Triton's Python backend that does the same work; not every example has one."""
+        """The path of an equivalent model.py for Triton's Python backend. Some examples have none."""
         return FOLDER / self.name / "model.py"
 
     @property
     def inputs(self) -> Callable[[], dict[str, np.ndarray]]:
-        """Makes the real input, batch dimension included."""
+        """A function that returns realistic input, including the batch dimension."""
         return _reference(self.name).inputs  # type: ignore[no-any-return]
 
     @property
     def reference(self) -> Callable[[Tensors], dict[str, np.ndarray]]:
-        """Computes the outputs with NumPy or plain Python."""
+        """A function that computes the outputs with NumPy or plain Python."""
         return _reference(self.name).reference  # type: ignore[no-any-return]
 
     @property
     def describe(self) -> Callable[[Tensors, Tensors], list[str]]:
-        """What went in and came out, in a few lines."""
+        """A function that describes inputs and outputs in a few lines of text."""
         return _reference(self.name).describe  # type: ignore[no-any-return]
 
     @property
     def tolerances(self) -> tuple[float, float]:
-        """Relative and absolute tolerance."""
-        found = _reference(self.name)
-        return found.RTOL, found.ATOL
+        """Relative and absolute tolerance between the module and the reference."""
+        module = _reference(self.name)
+        return module.RTOL, module.ATOL
 
 
 EXAMPLES: dict[str, Example] = {
@@ -76,4 +79,4 @@ EXAMPLES: dict[str, Example] = {
         Example("text_filter", "e-mail addresses and card numbers blacked out (a WASI command)"),
     )
 }
-ECHO = Example("echo", "identity (dlpack); what the benchmarks use")
+ECHO = Example("echo", "identity (dlpack), used by the benchmarks")

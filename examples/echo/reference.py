@@ -1,4 +1,4 @@
-"""Identity."""
+"""The identity function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GELU in float64 with the exact error function, on activations as a transformer layer has them."""
+"""GELU in float64 with the exact error function, applied to typical activations of a transformer layer."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ static const float deviation[CHANNELS] = {0.229f, 0.224f, 0.225f};
 
 typedef struct {
   int32_t low, high;
-  float weight; /* of `high` */
+  float weight; /* weight of `high` */
 } tap;
 
 static void taps(tap *out, int64_t size) {

@@ -1,5 +1,7 @@
-"""The Python model that image_preprocess.wasm replaces: Pillow resizes, NumPy normalises. `make bench` measures one
-against the other. Pillow rounds the resized picture to whole grey levels, so the two differ by up to one of 255."""
+"""The Python counterpart of image_preprocess.wasm: Pillow resizes, NumPy normalizes. `make bench` compares both.
+
+Pillow rounds the resized image to integer gray levels, so the outputs can differ by one of 255 levels.
+"""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -11,7 +13,7 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def preprocess(image: np.ndarray) -> np.ndarray:
-    """UINT8 [height, width, 3] to FP32 [3, 224, 224]. `Image.resize` would antialias, which is other work."""
+    """UINT8 [height, width, 3] to FP32 [3, 224, 224], without the antialiasing of `Image.resize`."""
     height, width, _ = image.shape
     scale = (width / SIDE, 0, 0, 0, height / SIDE, 0)
     resized = Image.fromarray(image).transform((SIDE, SIDE), Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR)
@@ -19,7 +21,7 @@ def preprocess(image: np.ndarray) -> np.ndarray:
 
 
 class TritonPythonModel:
-    """Bilinear resize to 224 x 224 and ImageNet normalisation, HWC to CHW."""
+    """Bilinear resize to 224 x 224 and ImageNet normalization, HWC to CHW."""
 
     @staticmethod
     def auto_complete_config(config):  # type: ignore[no-untyped-def]

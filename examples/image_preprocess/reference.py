@@ -1,4 +1,4 @@
-"""Bilinear resizing with half-pixel centres and ImageNet normalisation, on a photograph of a cat.
+"""Bilinear resizing with half-pixel centers and ImageNet normalization, applied to a photograph of a cat.
 
 chelsea.png: "Chelsea the cat" by Stefan van der Walt, CC0 (no copyright restrictions), as scikit-image ships it.
 """
@@ -19,7 +19,7 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def read_png(path: Path) -> np.ndarray:
-    """An 8-bit RGB PNG without interlacing as UINT8 [height, width, 3]. (PNG specification, filters of section 9.)"""
+    """Decode an 8-bit RGB PNG without interlacing to UINT8 [height, width, 3]. (PNG specification, section 9.)"""
     data, at, packed = path.read_bytes(), 8, b""
     width = height = 0
     while at < len(data):
@@ -44,7 +44,7 @@ def _unfilter(kind: int, line: np.ndarray, above: np.ndarray) -> np.ndarray:
         return line
     if kind == 2:
         return np.asarray((line + above) & 255)
-    out = np.zeros(line.size + 3, np.int64)  # three zeros to the left
+    out = np.zeros(line.size + 3, np.int64)  # three zero bytes: the pixel to the left of the first
     up = np.concatenate([np.zeros(3, np.int64), above])
     for i in range(3, out.size):
         left, over, corner = out[i - 3], up[i], up[i - 3]

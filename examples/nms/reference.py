@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression in NumPy, on the boxes that a detector found around three objects."""
+"""Greedy non-maximum suppression in NumPy, applied to a detector's boxes around three objects."""
 
 from __future__ import annotations
 

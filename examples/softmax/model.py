@@ -1,5 +1,4 @@
-"""The plain Python model that softmax.wasm replaces: NumPy, as one writes it. `make bench` and `portalis demo` measure
-one against the other."""
+"""The Python counterpart of softmax.wasm, in straightforward NumPy. `make bench` and `portalis demo` compare both."""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils

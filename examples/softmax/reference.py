@@ -1,4 +1,4 @@
-"""Softmax as NumPy users write it, on the logits of a small classifier."""
+"""Softmax in straightforward NumPy, applied to the logits of a small classifier."""
 
 from __future__ import annotations
 

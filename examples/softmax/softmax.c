@@ -14,7 +14,7 @@ SECTION({"abi": 1, "entry": "softmax", "convention": "gufunc", "signature": "(n)
 
 static inline v128_t exp4(v128_t x) { /* x <= 0, or NaN */
   const v128_t tiny = wasm_f32x4_lt(x, wasm_f32x4_splat(-87.33654f)); /* underflows to 0 */
-  /* Adding 1.5 * 2^23 rounds to an integer, which then lies in the low bits: cheaper than nearest and trunc_sat. */
+  /* Adding 1.5 * 2^23 rounds to an integer in the low bits: fewer instructions than nearest and trunc_sat. */
   const v128_t magic = wasm_f32x4_splat(12582912.0f);
   const v128_t shifted = wasm_f32x4_add(wasm_f32x4_mul(x, wasm_f32x4_splat(1.44269504f)), magic);
   const v128_t n = wasm_f32x4_sub(shifted, magic);
@@ -53,8 +53,8 @@ static inline v128_t tail(const float *x, int n) {
   return v;
 }
 
-/* Three passes, a function each, in blocks without a loop: Cranelift asks in every loop whether to interrupt, and keeps
- * no vector in a register across that question. */
+/* Three passes, one function each, over unrolled blocks: Cranelift checks for interruption in every loop, and keeps no
+ * vector in a register across that check. */
 #define BLOCK 32
 
 static __attribute__((noinline)) float row_max(const float *x, int whole, v128_t last) {
@@ -111,7 +111,7 @@ __attribute__((export_name("softmax"))) void softmax(const float *x, float *y, i
   const float max = row_max(x, whole, last);
   float sum = exp_and_sum(x, y, whole, max);
   const v128_t e = exp4(wasm_f32x4_sub(last, wasm_f32x4_splat(max)));
-  if (rest) sum += sum4(e); /* a row of -inf alone makes e NaN, as it must */
+  if (rest) sum += sum4(e); /* a row of only -inf makes e NaN, as in NumPy */
   const float inverse = 1.0f / sum;
   scale(y, whole, inverse);
   if (rest > 0) y[whole] = wasm_f32x4_extract_lane(e, 0) * inverse;

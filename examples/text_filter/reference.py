@@ -1,4 +1,4 @@
-"""The text filter with regular expressions, on a letter that has addresses and card numbers in it."""
+"""The text filter with regular expressions, applied to a letter that contains addresses and card numbers."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def _black_out(text: bytes, kept: bytes) -> bytes:
 def _filter(text: bytes) -> tuple[bytes, int, int]:
     counts = [0, 0]
 
-    def mail(found: re.Match[bytes]) -> bytes:
+    def mail(match: re.Match[bytes]) -> bytes:
         counts[0] += 1
-        return _black_out(found[0], b"@")
+        return _black_out(match[0], b"@")
 
-    def card(found: re.Match[bytes]) -> bytes:
-        digits = re.sub(rb"[ -]", b"", found[0])
+    def card(match: re.Match[bytes]) -> bytes:
+        digits = re.sub(rb"[ -]", b"", match[0])
         if not 13 <= len(digits) <= 19 or not _luhn(digits):
-            return found[0]
+            return match[0]
         counts[1] += 1
-        return _black_out(found[0], b" -")
+        return _black_out(match[0], b" -")
 
     return _CARD.sub(card, _MAIL.sub(mail, text)), counts[0], counts[1]
 
 
 def reference(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     results = [_filter(text) for text in given["stdin"].reshape(-1).tolist()]
-    said = [f"{mails} e-mail addresses, {cards} card numbers\n".encode() for _, mails, cards in results]
+    messages = [f"{mails} e-mail addresses, {cards} card numbers\n".encode() for _, mails, cards in results]
     return {
         "stdout": np.array([[r[0]] for r in results], dtype=object).reshape(given["stdin"].shape),
-        "stderr": np.array([[s] for s in said], dtype=object).reshape(given["stdin"].shape),
+        "stderr": np.array([[s] for s in messages], dtype=object).reshape(given["stdin"].shape),
         "exit_code": np.array([[int(bool(r[1] or r[2]))] for r in results], np.int32).reshape(given["stdin"].shape),
     }
 

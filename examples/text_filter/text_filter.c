@@ -51,7 +51,7 @@ static int cards(char *text, size_t size) {
   for (size_t i = 0; i < size; i++) {
     if (!isdigit((unsigned char)text[i]) || (i && isdigit((unsigned char)text[i - 1]))) continue;
     char digits[19];
-    size_t count = 0; /* of the whole run, however long it is */
+    size_t count = 0; /* digits of the whole run, which can be longer than 19 */
     size_t end = i, next = i;
     while (next < size) {
       if (isdigit((unsigned char)text[next])) {

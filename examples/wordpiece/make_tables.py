@@ -1,7 +1,7 @@
-"""Writes the tables that wordpiece.c includes: the sorted vocabulary, and what BERT's normalisation does to characters.
+"""Writes the tables that wordpiece.c includes: the sorted vocabulary, and BERT's normalization of characters.
 
-Run as ``python make_tables.py vocab.txt OUTPUT_FOLDER`` (``examples/build.py`` does). `unicode.h` is committed as it
-depends on the Unicode version of the Python that writes it; `vocab.h` follows from vocab.txt alone.
+Run as ``python make_tables.py vocab.txt OUTPUT_FOLDER`` (``examples/build.py`` does). `unicode.h` is committed,
+because it depends on the Unicode version of the Python that writes it; `vocab.h` depends only on vocab.txt.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-HANGUL = range(0xAC00, 0xD7A4)  # decomposed by arithmetic in wordpiece.c
+HANGUL = range(0xAC00, 0xD7A4)  # wordpiece.c decomposes Hangul arithmetically
 
 
 def is_control(c: str) -> bool:

@@ -34,7 +34,7 @@ static int is_cjk(uint32_t c) {
          (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
-/* One character from UTF-8; what is not UTF-8 is U+FFFD, one byte at a time. */
+/* Decodes one character of UTF-8. Each invalid byte becomes U+FFFD. */
 static uint32_t decode(const uint8_t *text, uint32_t size, uint32_t *at) {
   const uint8_t b = text[(*at)++];
   if (b < 0x80) return b;
@@ -60,7 +60,7 @@ static int encode(uint8_t *out, uint32_t c) {
   return more + 1;
 }
 
-/* Lower case without accents: up to three characters. Returns how many. */
+/* Lower case without accents: one to three characters. Returns their number. */
 static int fold(uint32_t c, uint32_t *out) {
   if (c < 0x80) return out[0] = c >= 'A' && c <= 'Z' ? c + 32 : c, 1;
   if (c >= 0xAC00 && c < 0xD7A4) { /* a Hangul syllable is two or three letters */
@@ -102,8 +102,8 @@ static int token(const uint8_t *text, uint32_t size) {
 typedef struct {
   int32_t ids[MAX_TOKENS], count;
   uint8_t word[2 + 4 * MAX_WORD]; /* "##", then the word */
-  uint32_t ends[MAX_WORD + 1];    /* where each character begins, and where the last ends */
-  int length;                     /* characters, MAX_WORD + 1 for too many */
+  uint32_t ends[MAX_WORD + 1];    /* the offset of each character, and the end of the last */
+  int length;                     /* number of characters; MAX_WORD + 1 if there are more */
 } state;
 
 static void add(state *s, int id) {
@@ -116,7 +116,7 @@ static void end_word(state *s) {
   while (from < s->length && s->length <= MAX_WORD) {
     int to = s->length, id = -1;
     uint8_t *start = s->word + s->ends[from] - (from ? 2 : 0), kept[2] = {start[0], start[1]};
-    if (from) start[0] = start[1] = '#'; /* over the last two bytes of the piece before */
+    if (from) start[0] = start[1] = '#'; /* overwrites the last two bytes of the previous piece */
     for (; to > from && id < 0; to--) id = token(start, (uint32_t)(s->word + s->ends[to] - start));
     if (from) start[0] = kept[0], start[1] = kept[1];
     if (id < 0) break;
@@ -169,7 +169,7 @@ PORTALIS_INFER(in, n_in, out, n_out) {
   static state s;
   int32_t rank;
   const int64_t texts = portalis_bytes_shape(&in[0], &rank)[0];
-  /* every text's tokens, one after the other, then copied into the padded rows */
+  /* the tokens of all texts, concatenated; afterwards copied into padded rows */
   int32_t *tokens = (int32_t *)portalis_alloc((uint32_t)(4 * (texts + 1)), 16), *counts = tokens;
   int32_t **rows = (int32_t **)portalis_alloc((uint32_t)(sizeof *rows * (texts + 1)), 16);
   if (!tokens || !rows) return portalis_fail("out of memory");

@@ -44,12 +44,12 @@ export function output(outputs: usize, i: i32): Tensor {
   return changetype<Tensor>(outputs + STRUCT * i);
 }
 
-/** Whether an optional input was given. */
+/** Whether an optional input is present. */
 export function present(t: Tensor): bool {
   return t.ndim >= 0;
 }
 
-/** The sizes, batch first. For a BYTES input the logical ones. */
+/** The shape, batch dimension first. For a BYTES input, its logical shape. */
 export function sizes(t: Tensor): StaticArray<i64> {
   const ndim = t.strides ? <i32>load<i64>(t.strides) : t.ndim;
   const from = t.strides ? t.strides + 8 : t.shape;
@@ -81,7 +81,7 @@ export function data<T>(t: Tensor): usize {
   return t.address + <usize>t.byteOffset;
 }
 
-/** Memory for an output of this shape, or what the host has given for it already. Returns its address. */
+/** Allocates memory for an output of this shape, unless the host has allocated it. Returns its address. */
 export function allocate<T>(t: Tensor, shape: StaticArray<i64>): usize {
   assert(t.code == codeOf<T>() && t.bits == 8 * sizeof<T>(), "an output has another data type than the function writes");
   let known = t.ndim == shape.length;

@@ -58,23 +58,23 @@ typedef struct {
   uint32_t size;
 } portalis_bytes;
 
-/* ---- what the module says of itself ---- */
+/* ---- the module's interface ---- */
 
-/* The JSON, written as it is (PORTALIS_INTERFACE({"abi": 1, ...})), goes into the custom section `portalis`. One per
- * entry; several may stand in one module. Through the assembler, because a C object with a section attribute becomes
- * data in WebAssembly, not a custom section. */
+/* Writes the literal JSON (PORTALIS_INTERFACE({"abi": 1, ...})) to the custom section `portalis`. One per entry; a
+ * module can have several. It uses the assembler, because in WebAssembly a C object with a section attribute becomes data, not
+ * a custom section. */
 #define PORTALIS_INTERFACE(...) PORTALIS_SECTION_(#__VA_ARGS__)
 #define PORTALIS_SECTION_(text) \
   __asm__(".section .custom_section.portalis,\"\",@\n.ascii " #text "\n.text\n");
 
-/* The entry. Parameter names are yours: PORTALIS_INFER(in, n_in, out, n_out) { ... return 0; } */
+/* Defines the entry, with parameter names of your choice: PORTALIS_INFER(in, n_in, out, n_out) { ... return 0; } */
 #define PORTALIS_INFER(in, n_in, out, n_out) PORTALIS_ENTRY("portalis_infer", portalis_infer_, in, n_in, out, n_out)
 #define PORTALIS_ENTRY(exported, function, in, n_in, out, n_out)                     \
   PORTALIS_EXPORT(exported) int32_t function(const DLTensor *in, int32_t n_in, DLTensor *out, int32_t n_out)
 
 PORTALIS_EXPORT("portalis_abi_v1") void portalis_abi_v1_(void) {}
 
-/* ---- memory: everything lives until the host calls portalis_reset ---- */
+/* ---- memory: allocations are valid until the host calls portalis_reset ---- */
 
 #ifdef PORTALIS_USE_MALLOC
 #include <stdlib.h>
@@ -136,7 +136,7 @@ static inline int32_t portalis_fail(const char *text) {
 
 /* ---- tensors ---- */
 
-/* Whether an optional input was given. */
+/* Whether an optional input is present. */
 static inline int portalis_present(const DLTensor *t) { return t->ndim >= 0; }
 
 /* The first element. */
@@ -151,8 +151,8 @@ static inline int64_t portalis_size(const DLTensor *t) {
 
 static inline int portalis_is(const DLTensor *t, uint8_t code, uint8_t bits) { return t->code == code && t->bits == bits; }
 
-/* Memory for the elements of an output of this shape, or NULL. Where the host has given some already (the shape was known
- * to it), that is returned, so host-known and guest-known outputs are written the same way. */
+/* Memory for the elements of an output of this shape, or NULL. If the host knows the shape, it has allocated the memory
+ * already, which is returned. Outputs of either kind are therefore written in the same way. */
 static inline void *portalis_output(DLTensor *t, int32_t ndim, const int64_t *shape) {
   uint64_t bytes = t->bits / 8;
   for (int32_t i = 0; i < ndim; i++) {
@@ -177,7 +177,7 @@ static inline void *portalis_output(DLTensor *t, int32_t ndim, const int64_t *sh
 
 /* ---- BYTES: u32 little-endian length, then the bytes, element after element ---- */
 
-/* The logical shape of a BYTES input: *ndim sizes. */
+/* The logical shape of a BYTES input; its rank is *ndim. */
 static inline const int64_t *portalis_bytes_shape(const DLTensor *t, int32_t *ndim) {
   *ndim = (int32_t)t->strides[0];
   return t->strides + 1;
@@ -194,7 +194,7 @@ static inline int portalis_bytes_next(const DLTensor *t, uint32_t *cursor, porta
   return *cursor <= end;
 }
 
-/* Give a BYTES output `data`, `size` bytes of serialised elements, and its logical shape. Returns 0, or 1 without memory. */
+/* Set a BYTES output: `size` bytes of serialized elements, and the logical shape. Returns 0, or 1 if out of memory. */
 static inline int32_t portalis_bytes_output(DLTensor *t, void *data, uint32_t size, int32_t ndim, const int64_t *shape) {
   int64_t *block = (int64_t *)portalis_alloc((uint32_t)(8 * (ndim + 2)), 16);
   if (!block) return 1;
@@ -209,7 +209,7 @@ static inline int32_t portalis_bytes_output(DLTensor *t, void *data, uint32_t si
   return 0;
 }
 
-/* Append one element to serialised bytes at `at`; returns where the next goes. The room must have been allocated. */
+/* Write one element to the serialized bytes at `at`; returns the address after it. The memory must be allocated. */
 static inline uint8_t *portalis_bytes_put(uint8_t *at, const uint8_t *data, uint32_t size) {
   __builtin_memcpy(at, &size, 4);
   if (size) __builtin_memcpy(at + 4, data, size);

@@ -1,4 +1,4 @@
-"""The committed modules agree with their references, on real and on generated input, and with their sources."""
+"""The committed modules agree with their references on realistic and on generated input, and with their sources."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def program(name: str) -> Program:
 
 def agree(name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     example: Example = ALL[name]
-    got, wanted = program(name).run(inputs), example.reference(inputs)
+    got, expected = program(name).run(inputs), example.reference(inputs)
     rtol, atol = example.tolerances
-    assert got.keys() == wanted.keys()
-    for key, array in wanted.items():
+    assert got.keys() == expected.keys()
+    for key, array in expected.items():
         assert got[key].dtype == array.dtype and got[key].shape == array.shape
         if array.dtype == object:
             np.testing.assert_array_equal(got[key], array)
@@ -42,21 +42,21 @@ def agree(name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_module_agrees_with_its_reference_on_real_input(name: str) -> None:
+def test_the_module_agrees_with_its_reference_on_realistic_input(name: str) -> None:
     inputs = ALL[name].inputs()
     got = agree(name, inputs)
     assert all(line.strip() for line in ALL[name].describe(inputs, got))
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_module_is_small_and_describes_itself(name: str) -> None:
+def test_the_module_is_small_and_declares_its_interface(name: str) -> None:
     assert ALL[name].module.stat().st_size < (1 << 20 if name == "wordpiece" else 100 << 10)
     assert program(name).interface.source == ("exports" if name == "text_filter" else "section")
 
 
 @pytest.mark.compiler
 @pytest.mark.parametrize("name", ALL)
-def test_the_committed_module_is_what_its_source_builds(name: str) -> None:
+def test_the_committed_module_is_reproducible_from_its_source(name: str) -> None:
     zig = parts.zig()
     sources = [*_sources(ALL[name].module.parent), parts.ROOT / "examples" / "build.py", parts.ROOT / "guest" / "c"]
     built = compiled(name, [*zig, "version"], sources, lambda target: build.build(name, target, zig))
@@ -96,7 +96,7 @@ def test_softmax_agrees_for_rows_of_any_length(x: np.ndarray) -> None:
     agree("softmax", {"x": x})
 
 
-def test_softmax_of_special_values_is_what_numpy_gives() -> None:
+def test_softmax_of_special_values_equals_that_of_numpy() -> None:
     x = np.array(
         [[1, np.nan, 2, 3, 4], [np.inf, 1, 2, 3, 4], [-np.inf, 1, 2, 3, 4], [-np.inf] * 5, [1e38, -1e38, 0, 1, 2]]
     )
@@ -109,7 +109,7 @@ def test_images_of_any_size_agree(image: np.ndarray) -> None:
     agree("image_preprocess", {"image": image})
 
 
-def test_an_image_without_pixels_is_refused_in_the_guests_words() -> None:
+def test_an_image_without_pixels_is_rejected_with_the_guests_message() -> None:
     with pytest.raises(GuestStatus, match="an image has no pixels"):
         program("image_preprocess").run({"image": np.zeros((1, 0, 5, 3), np.uint8)})
     assert program("image_preprocess").run({"image": np.zeros((0, 5, 5, 3), np.uint8)})["pixels"].shape == (
@@ -149,7 +149,7 @@ def test_wordpiece_agrees_on_any_text(items: list[bytes]) -> None:
         "\u200bzero",
     ],
 )
-def test_wordpiece_agrees_on_hard_texts(text: str) -> None:
+def test_wordpiece_agrees_on_difficult_texts(text: str) -> None:
     agree("wordpiece", {"text": np.array([text.encode(), b"short"], dtype=object)})
 
 
@@ -164,7 +164,7 @@ def test_wordpiece_agrees_with_the_tokenizers_library() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), count=st.integers(0, 40))
-def test_nms_agrees_on_any_boxes(data: st.DataObject, count: int) -> None:
+def test_nms_agrees_on_any_bounding_boxes(data: st.DataObject, count: int) -> None:
     corner = data.draw(hnp.arrays(np.float32, (count, 2), elements=floats(0, 100)))
     size = data.draw(hnp.arrays(np.float32, (count, 2), elements=floats(-1, 50)))
     scores = data.draw(hnp.arrays(np.float32, count, elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, -1.0])))
@@ -176,7 +176,7 @@ def test_nms_agrees_on_any_boxes(data: st.DataObject, count: int) -> None:
     agree("nms", inputs)
 
 
-def test_nms_refuses_unequal_lengths() -> None:
+def test_nms_rejects_unequal_lengths() -> None:
     with pytest.raises(GuestStatus, match="same length"):
         program("nms").run({"boxes": np.zeros((2, 4), np.float32), "scores": np.zeros(3, np.float32)})
 
@@ -205,7 +205,7 @@ def test_the_text_filter_agrees_on_any_text(pieces: list[str]) -> None:
     agree("text_filter", {"stdin": np.array([[text]], dtype=object)})
 
 
-def test_the_text_filter_takes_arguments() -> None:
+def test_the_text_filter_accepts_arguments() -> None:
     def run(*args: bytes) -> tuple[bytes, int]:
         stdin = np.array([[b"a@b.co 4111111111111111"]], dtype=object)
         result = program("text_filter").run({"stdin": stdin, "args": np.array([args], dtype=object)})

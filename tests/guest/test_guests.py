@@ -1,4 +1,4 @@
-"""Each worked example of the guest kits is compiled by its real compiler and run; together they use the whole ABI."""
+"""The examples of the guest kits, compiled and run. Together they use the entire ABI."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ BUILDERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "row_argmax": ("zig", lambda folder: zig("row_argmax", folder)),
     "shout": ("assemblyscript", lambda folder: assemblyscript("shout", folder)),
 }
-# what prints the version of a language's compiler
+# the command that prints the version of a language's compiler
 VERSIONS: dict[str, Callable[[], list[str]]] = {
     "c": lambda: [*parts.zig(), "version"],
     "zig": lambda: [*parts.zig(), "version"],
@@ -115,7 +115,7 @@ VERSIONS: dict[str, Callable[[], list[str]]] = {
 
 
 def built(language: str, name: str, build: Callable[[Path], Path], *sources: Path) -> Path:
-    """The module that `build` makes in a folder, from the guest kit and `sources`; its flags are in this file."""
+    """The module that `build` compiles from the guest kit and `sources`, cached. The compilers' flags are in this file."""
 
     def into(target: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +125,7 @@ def built(language: str, name: str, build: Callable[[Path], Path], *sources: Pat
 
 
 def module(name: str) -> Path:
-    """The module of an example."""
+    """The compiled module of an example."""
     language, build = BUILDERS[name]
     return built(language, name, build)
 
@@ -142,13 +142,13 @@ def texts(*items: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_the_module_describes_itself_and_needs_nothing(name: str, load: Callable[..., Program]) -> None:
+def test_the_module_declares_its_interface_and_imports_nothing(name: str, load: Callable[..., Program]) -> None:
     program = load(name)
     assert program.interface.source == "section"
     assert [(i.module, i.name) for i in program.info.imports] in ([], [("env", "abort")])
 
 
-def test_c_histograms_rows_and_names_the_fullest_bin(load: Callable[..., Program]) -> None:
+def test_c_computes_histograms_and_the_fullest_bin(load: Callable[..., Program]) -> None:
     program, x = load("histogram"), np.array([[1, 1, 7], [9, 9, 9]], np.uint8)
     got = program.run({"x": x})
     assert got["counts"].shape == (2, 256) and got["counts"][0, [1, 7]].tolist() == [2, 1] and got["counts"][1, 9] == 3
@@ -168,7 +168,7 @@ def test_rust_adds_with_an_optional_input(load: Callable[..., Program]) -> None:
         program.run({"x": x, "a": a, "b": x[:, :1]})
 
 
-def test_rust_reads_and_writes_bytes_and_its_panics_are_told(load: Callable[..., Program]) -> None:
+def test_rust_reads_and_writes_bytes_and_its_panics_are_reported(load: Callable[..., Program]) -> None:
     program = load("word_lengths")
     got = program.run({"text": texts(b"one  two\nthree", b"", b"four")})
     assert got["word"].tolist() == [b"one", b"two", b"three", b"four"] and got["length"].tolist() == [3, 3, 5, 4]
@@ -181,7 +181,7 @@ def test_rust_reads_and_writes_bytes_and_its_panics_are_told(load: Callable[...,
 @given(
     x=hnp.arrays(F32, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=20), elements={"allow_nan": False})
 )
-def test_zig_finds_each_rows_maximum(x: np.ndarray) -> None:
+def test_zig_computes_the_maximum_of_each_row(x: np.ndarray) -> None:
     program = Program.load(module("row_argmax"))
     if not x.shape[1]:
         with pytest.raises(GuestStatus, match="x has no columns"):
@@ -192,7 +192,7 @@ def test_zig_finds_each_rows_maximum(x: np.ndarray) -> None:
     np.testing.assert_array_equal(got["value"][:, 0], x.max(axis=1))
 
 
-def test_assemblyscript_filters_bytes_and_its_asserts_are_told(load: Callable[..., Program]) -> None:
+def test_assemblyscript_filters_bytes_and_its_failed_asserts_are_reported(load: Callable[..., Program]) -> None:
     program = load("shout")
     got = program.run({"text": texts(b"hello", b"hi", b"wor1d!"), "least": np.array([3], np.uint8)})
     assert got["loud"].tolist() == [b"HELLO", b"WOR1D!"] and got["kept"].tolist() == [0, 2]
@@ -212,7 +212,7 @@ CALLS: dict[str, dict[str, np.ndarray]] = {
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_memory_is_flat_over_many_calls_of_one_instance(name: str, load: Callable[..., Program]) -> None:
+def test_memory_stays_constant_over_many_calls_of_one_instance(name: str, load: Callable[..., Program]) -> None:
     program = load(name, isolation="instance")
     for _ in range(20):
         program.run(CALLS[name])
@@ -295,7 +295,7 @@ __attribute__((export_name("scale"))) double scale(double x) { return factor * x
 """
 
 
-def test_assemblyscripts_globals_are_there_when_it_exports_its_start(tmp_path: Path) -> None:
+def test_assemblyscripts_globals_are_initialized_if_it_exports_its_start(tmp_path: Path) -> None:
     source = tmp_path / "table.ts"
     source.write_text(TABLE)
 
@@ -309,7 +309,7 @@ def test_assemblyscripts_globals_are_there_when_it_exports_its_start(tmp_path: P
             assert program.run({"x0": np.arange(4.0)[None]})["y"].tolist() == [[0, 10, 20, 30]]
 
 
-def test_a_c_program_that_exports_a_start_is_initialised_by_it(tmp_path: Path) -> None:
+def test_an_exported_start_initializes_a_c_program(tmp_path: Path) -> None:
     source = tmp_path / "start.c"
     source.write_text(C_START)
     path = built("c", "start", lambda folder: c(source, folder / "start.wasm"))
