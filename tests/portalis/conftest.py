@@ -20,7 +20,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def write_model(repository: Path, name: str, wat: str = ADD, *, config: str = 'backend: "wasm"\n') -> Path:
-    """A model with one version; the path of its module."""
+    """Write a model with one version; returns the path of its module."""
     version = repository / name / "1"
     version.mkdir(parents=True)
     (repository / name / "config.pbtxt").write_text(config)
@@ -44,7 +44,7 @@ def add_wasm(repository: Path) -> Path:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """Runs the `portalis` command as a shell does, in an empty folder."""
+    """A function that runs the `portalis` command in an empty directory."""
     folder = tmp_path / "cwd"
     folder.mkdir()
 
@@ -56,13 +56,13 @@ def cli(tmp_path: Path) -> Cli:
 
 @pytest.fixture
 def server(tmp_path: Path, registry_program: str) -> Iterator[RegistryServer]:
-    """A registry that takes everything from everybody."""
+    """A registry without authentication."""
     with registry_server(tmp_path / "registry") as server:
         yield server
 
 
 @pytest.fixture
 def guarded_server(tmp_path: Path, registry_program: str) -> Iterator[RegistryServer]:
-    """A registry that wants a name and a password."""
+    """A registry that requires a user name and a password."""
     with registry_server(tmp_path / "guarded", password=True) as server:
         yield server

@@ -1,4 +1,4 @@
-"""`portalis annotate`: the file that comes out, and what is left alone when none does."""
+"""`portalis annotate`: the annotated module, and which files a failure leaves unchanged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def double(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def untouched(double: Path) -> Iterator[Path]:
-    """`double`, which must be the same file, alone in its folder, after the test."""
+    """`double`; the test must neither change it nor add files to its directory."""
     before, status = double.read_bytes(), double.stat()
     yield double
     assert double.read_bytes() == before
@@ -45,7 +45,7 @@ def untouched(double: Path) -> Iterator[Path]:
     assert [path.name for path in double.parent.iterdir()] == ["double.wasm"]
 
 
-def test_a_module_that_could_not_be_served_runs_when_it_is_annotated(cli: Cli, untouched: Path, tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_served_runs_once_it_is_annotated(cli: Cli, untouched: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.wasm"
     assert cli("inspect", untouched).returncode == 1
     done = cli("annotate", untouched, *GUFUNC, "-o", out)
@@ -73,7 +73,7 @@ def test_every_option_is_written(cli: Cli, tmp_path: Path) -> None:
         *("--args", "x,y,m,n,2.5", "--returns", "status", "--max-batch-size", "4", "--description", "larger", "--json"),
     )
     assert (done.returncode, done.stderr) == (0, "")
-    wanted = {
+    expected = {
         "abi": 1,
         "entry": "scale",
         "convention": "gufunc",
@@ -85,9 +85,9 @@ def test_every_option_is_written(cli: Cli, tmp_path: Path) -> None:
         "outputs": [{"name": "y", "dtype": "FP64", "dims": [-1, -1]}],
         "description": "larger",
     }
-    told = json.loads(done.stdout)
-    assert told == {"file": str(module), "size_bytes": module.stat().st_size, "entries": [wanted]}
-    assert entries(module.read_bytes()) == [wanted]
+    summary = json.loads(done.stdout)
+    assert summary == {"file": str(module), "size_bytes": module.stat().st_size, "entries": [expected]}
+    assert entries(module.read_bytes()) == [expected]
     with Program.load(module, cache=None) as program:
         assert program.run({"x": np.ones((2, 3, 3))})["y"].shape == (2, 3, 3)
 
@@ -126,7 +126,7 @@ def test_a_second_run_changes_one_key_and_the_same_run_changes_nothing(cli: Cli,
     assert double.read_bytes() == second
 
 
-def test_entries_are_added_one_by_one(cli: Cli, tmp_path: Path) -> None:
+def test_entries_can_be_added_one_at_a_time(cli: Cli, tmp_path: Path) -> None:
     module = tmp_path / "two.wasm"
     module.write_bytes(wasmtime.wat2wasm(TWO))
     assert cli("annotate", module, "--entry", "add", "--in-place").returncode == 0
@@ -136,9 +136,9 @@ def test_entries_are_added_one_by_one(cli: Cli, tmp_path: Path) -> None:
         ("add", None),
         ("mul", "product"),
     ]
-    which = cli("annotate", module, "--description", "sum", "--in-place")
-    assert which.returncode == 1
-    assert "has several entries (add, mul)" in which.stderr
+    ambiguous = cli("annotate", module, "--description", "sum", "--in-place")
+    assert ambiguous.returncode == 1
+    assert "has several entries (add, mul)" in ambiguous.stderr
 
 
 def test_an_entry_without_its_defaults_is_kept_and_reported(cli: Cli, tmp_path: Path) -> None:
@@ -150,18 +150,18 @@ def test_an_entry_without_its_defaults_is_kept_and_reported(cli: Cli, tmp_path: 
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_from_a_file_replaces_the_whole_section(cli: Cli, tmp_path: Path, several: bool) -> None:
+def test_from_a_file_replaces_the_entire_section(cli: Cli, tmp_path: Path, several: bool) -> None:
     module, source = tmp_path / "two.wasm", tmp_path / "interface.json"
     module.write_bytes(guests.wasm(TWO, {"entry": "add", "convention": "elementwise"}, {"entry": "mul"}))
-    described: list[dict[str, Any]] = [{"entry": "mul", "description": "Wärme · 漢"}, {"entry": "add"}]
-    source.write_text(json.dumps(described if several else described[0], ensure_ascii=False), encoding="utf-8")
+    interfaces: list[dict[str, Any]] = [{"entry": "mul", "description": "Wärme · 漢"}, {"entry": "add"}]
+    source.write_text(json.dumps(interfaces if several else interfaces[0], ensure_ascii=False), encoding="utf-8")
     done = cli("annotate", module, "--from", source, "--in-place", LC_ALL="C")
     assert (done.returncode, done.stderr) == (0, "")
     assert [e["entry"] for e in entries(module.read_bytes())] == (["mul", "add"] if several else ["mul"])
     assert entries(module.read_bytes())[0]["description"] == "Wärme · 漢"
 
 
-def test_options_win_over_a_file_with_one_entry_and_not_with_several(cli: Cli, tmp_path: Path) -> None:
+def test_options_override_a_file_with_one_entry_but_not_with_several(cli: Cli, tmp_path: Path) -> None:
     module, source = tmp_path / "two.wasm", tmp_path / "interface.json"
     module.write_bytes(wasmtime.wat2wasm(TWO))
     source.write_text('{"entry": "mul", "description": "file"}')
@@ -190,7 +190,7 @@ def test_options_win_over_a_file_with_one_entry_and_not_with_several(cli: Cli, t
         (None, "No such file or directory"),
     ],
 )
-def test_a_file_that_is_no_interface_is_refused(
+def test_a_file_that_is_not_an_interface_is_rejected(
     cli: Cli, untouched: Path, tmp_path: Path, text: bytes | None, message: str
 ) -> None:
     source = tmp_path / "interface.json"
@@ -220,7 +220,7 @@ def test_a_file_that_is_no_interface_is_refused(
         (("--convention", "dlpack", *GUFUNC[4:]), 1, "exports no function 'portalis_infer'"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_the_file_stays(
+def test_an_interface_that_does_not_match_the_module_is_rejected_and_the_module_is_unchanged(
     cli: Cli, untouched: Path, options: tuple[str, ...], code: int, message: str
 ) -> None:
     done = cli("annotate", untouched, *options, "--in-place")
@@ -230,7 +230,7 @@ def test_what_does_not_fit_is_refused_and_the_file_stays(
 
 
 @pytest.mark.parametrize("where", [(), ("-o", "out.wasm", "--in-place")])
-def test_where_the_module_goes_is_said_once(cli: Cli, untouched: Path, tmp_path: Path, where: tuple[str, ...]) -> None:
+def test_exactly_one_output_is_required(cli: Cli, untouched: Path, tmp_path: Path, where: tuple[str, ...]) -> None:
     done = cli("annotate", untouched, *GUFUNC, *where)
     assert done.returncode == 2
     assert done.stderr == "error: no output file given\n  Use either -o FILE or --in-place.\n"
@@ -245,7 +245,9 @@ def test_in_place_keeps_the_mode_of_the_file(cli: Cli, double: Path, mode: int) 
     assert [path.name for path in double.parent.iterdir()] == ["double.wasm"]
 
 
-def test_a_new_file_can_be_read_by_all_and_an_old_one_keeps_its_mode(cli: Cli, untouched: Path, tmp_path: Path) -> None:
+def test_a_new_file_is_readable_by_all_and_an_existing_file_keeps_its_mode(
+    cli: Cli, untouched: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.wasm"
     assert cli("annotate", untouched, *GUFUNC, "-o", out).returncode == 0
     assert out.stat().st_mode & 0o777 == 0o644
@@ -256,7 +258,7 @@ def test_a_new_file_can_be_read_by_all_and_an_old_one_keeps_its_mode(cli: Cli, u
     assert (out.stat().st_mode & 0o777, out.read_bytes()) == (0o600, first)
 
 
-def test_a_link_stays_and_what_it_points_to_is_written(cli: Cli, double: Path, tmp_path: Path) -> None:
+def test_a_symlink_is_kept_and_its_target_is_written(cli: Cli, double: Path, tmp_path: Path) -> None:
     link = tmp_path / "model.wasm"
     link.symlink_to(double)
     assert cli("annotate", link, *GUFUNC, "--in-place").returncode == 0
@@ -264,7 +266,7 @@ def test_a_link_stays_and_what_it_points_to_is_written(cli: Cli, double: Path, t
     assert entries(double.read_bytes())[0]["convention"] == "gufunc"
 
 
-def test_a_target_that_is_no_file_is_refused(cli: Cli, untouched: Path, tmp_path: Path) -> None:
+def test_an_output_that_is_not_a_regular_file_is_rejected(cli: Cli, untouched: Path, tmp_path: Path) -> None:
     folder, pipe = tmp_path / "folder", tmp_path / "pipe"
     folder.mkdir()
     os.mkfifo(pipe)
@@ -277,13 +279,15 @@ def test_a_target_that_is_no_file_is_refused(cli: Cli, untouched: Path, tmp_path
     assert (done.returncode, done.stderr) == (2, f"error: cannot write {none}: No such file or directory\n")
 
 
-def test_a_disk_that_is_full_leaves_the_module_and_nothing_else(cli: Cli, double: Path) -> None:
-    """The limit on a file's size stands for the disk."""
+def test_a_full_disk_leaves_the_module_unchanged_and_no_other_file(cli: Cli, double: Path) -> None:
+    """A limit on the size of files simulates the full disk."""
     large = double.read_bytes() + bytes([0, 0x81, 0x80, 0x01, 0]) + bytes(16_384)  # a custom section without a name
     double.write_bytes(large)
     command = [sys.executable, "-B", "-m", "portalis", "annotate", str(double), *GUFUNC, "--in-place"]
     limited = ["bash", "-c", 'ulimit -f 8; exec "$@"', "-", *command]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # it writes files
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("COV")
+    }  # coverage would write files too
     done = subprocess.run(limited, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, f"error: cannot write {double}: File too large\n")
     assert double.read_bytes() == large
@@ -300,7 +304,7 @@ def test_a_disk_that_is_full_leaves_the_module_and_nothing_else(cli: Cli, double
     ],
     ids=["empty", "text", "component", "truncated"],
 )
-def test_what_is_no_module_ends_in_one_clear_error_and_stays(
+def test_a_file_that_is_not_a_module_is_a_single_line_error_and_is_unchanged(
     cli: Cli, tmp_path: Path, data: bytes, message: str
 ) -> None:
     path = tmp_path / "file.wasm"
@@ -310,11 +314,11 @@ def test_what_is_no_module_ends_in_one_clear_error_and_stays(
     assert done.stderr.startswith(f"error: {path} {message}")
     assert len(done.stderr.splitlines()) == 1
     assert path.read_bytes() == data
-    told = json.loads(cli("annotate", path, "--in-place", "--json").stdout)["error"]
-    assert (told["type"], told["message"]) == ("ModuleError", done.stderr[len("error: ") : -1])
+    error = json.loads(cli("annotate", path, "--in-place", "--json").stdout)["error"]
+    assert (error["type"], error["message"]) == ("ModuleError", done.stderr[len("error: ") : -1])
 
 
-def test_a_folder_a_pipe_and_a_missing_file_are_named(cli: Cli, tmp_path: Path) -> None:
+def test_a_directory_a_pipe_and_a_missing_file_are_errors_that_name_them(cli: Cli, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (tmp_path, pipe):
@@ -324,7 +328,7 @@ def test_a_folder_a_pipe_and_a_missing_file_are_named(cli: Cli, tmp_path: Path) 
     assert done.stderr == f"error: {tmp_path}/none.wasm cannot be read: No such file or directory\n"
 
 
-def test_a_name_that_a_terminal_would_act_on_is_reported_escaped(cli: Cli, tmp_path: Path) -> None:
+def test_control_characters_in_names_are_printed_escaped(cli: Cli, tmp_path: Path) -> None:
     module = tmp_path / "m.wasm"
     module.write_bytes(
         wasmtime.wat2wasm('(module (func (export "\\1b[31m[red]") (param f32) (result f32) (local.get 0)))')
@@ -334,7 +338,7 @@ def test_a_name_that_a_terminal_would_act_on_is_reported_escaped(cli: Cli, tmp_p
     assert entries(module.read_bytes())[0]["entry"] == "\x1b[31m[red]"
 
 
-def test_wasm_tools_finds_the_file_valid(cli: Cli, untouched: Path, tmp_path: Path) -> None:
+def test_the_annotated_module_is_valid_for_wasm_tools(cli: Cli, untouched: Path, tmp_path: Path) -> None:
     tools, out = parts.wasm_tools(), tmp_path / "out.wasm"
     assert cli("annotate", untouched, *GUFUNC, "-o", out).returncode == 0
     done = subprocess.run([tools, "validate", str(out)], capture_output=True, text=True)
@@ -342,17 +346,19 @@ def test_wasm_tools_finds_the_file_valid(cli: Cli, untouched: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("option", [("--signature", "(n)->(n)"), ("--args", "x,y,n"), ("--returns", "value")])
-def test_what_only_a_gufunc_has_means_that_convention(cli: Cli, double: Path, option: tuple[str, str]) -> None:
-    given = {"--signature": "(n)->(n)", option[0]: option[1]}
+def test_an_option_that_only_gufuncs_have_implies_that_convention(
+    cli: Cli, double: Path, option: tuple[str, str]
+) -> None:
+    options = {"--signature": "(n)->(n)", option[0]: option[1]}
     done = cli(
         *("annotate", double, "-i", "x:FP32[-1]", "--output", "y:FP32[-1]", "--in-place"),
-        *(each for pair in given.items() for each in pair),
+        *(each for pair in options.items() for each in pair),
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert entries(double.read_bytes())[0]["convention"] == "gufunc"
 
 
-def test_a_signature_beside_another_convention_is_still_refused(cli: Cli, untouched: Path) -> None:
+def test_a_signature_with_a_different_convention_is_rejected(cli: Cli, untouched: Path) -> None:
     done = cli("annotate", untouched, "--convention", "dlpack", *GUFUNC[2:], "--in-place")
     assert done.returncode in (1, 2) and "signature" in done.stderr
 

@@ -27,13 +27,13 @@ def test_help_lists_every_command(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(cli: Cli, command: str) -> None:
+def test_every_command_has_help(cli: Cli, command: str) -> None:
     done = cli(command, "--help")
     assert done.returncode == 0
     assert "Usage: " in done.stdout
 
 
-def test_the_command_line_imports_nothing_heavy() -> None:
+def test_the_command_line_imports_no_heavy_libraries() -> None:
     program = "import portalis.cli.app, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     heavy = {
@@ -50,12 +50,12 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert heavy.isdisjoint(loaded)
 
 
-def test_version_is_that_of_the_distribution(cli: Cli) -> None:
+def test_version_prints_the_version_of_the_distribution(cli: Cli) -> None:
     assert cli("--version").stdout == f"portalis {portalis.__version__}\n"
     assert importlib.metadata.version("portalis") == portalis.__version__
 
 
-def test_no_argument_shows_help_and_an_unknown_command_is_bad_usage(cli: Cli) -> None:
+def test_no_argument_shows_help_and_an_unknown_command_is_a_usage_error(cli: Cli) -> None:
     assert "Usage: " in cli().stdout + cli().stderr
     done = cli("no-such-command")
     assert done.returncode == 2
@@ -82,21 +82,23 @@ def test_with_json_an_error_is_an_object_on_stdout(cli: Cli, tmp_path: Path) -> 
     assert str(empty) in error["message"]
 
 
-def test_a_file_that_may_not_be_read_is_named(cli: Cli, tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_cannot_be_read(cli: Cli, tmp_path: Path) -> None:
     done = cli("infer", "--module", tmp_path / "none.wasm")
     assert done.returncode == 1
     assert "none.wasm" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_shell_completion_is_offered(cli: Cli) -> None:
-    """Asked for as a shell does: `--show-completion` looks for a shell among the parents of its process."""
+def test_shell_completion_works(cli: Cli) -> None:
+    """The test sets a shell's variables, because `--show-completion` needs a shell among its parent processes."""
 
-    def answer(**asked: str) -> str:
-        script = Path(sys.executable).with_name("portalis")  # the name of the program is that of the variable
-        return subprocess.run([script], env=os.environ | asked, stdout=subprocess.PIPE, text=True, check=True).stdout
+    def complete(**variables: str) -> str:
+        script = Path(sys.executable).with_name("portalis")  # the variable's name contains that of the executable
+        return subprocess.run(
+            [script], env=os.environ | variables, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
 
     assert "--show-completion" in cli("--help").stdout
-    assert "complete" in answer(_PORTALIS_COMPLETE="source_bash")
-    found = answer(_PORTALIS_COMPLETE="complete_bash", COMP_WORDS="portalis ins", COMP_CWORD="1")
-    assert found.split() == ["inspect", "install-backend"]
+    assert "complete" in complete(_PORTALIS_COMPLETE="source_bash")
+    completions = complete(_PORTALIS_COMPLETE="complete_bash", COMP_WORDS="portalis ins", COMP_CWORD="1")
+    assert completions.split() == ["inspect", "install-backend"]

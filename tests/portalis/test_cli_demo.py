@@ -1,4 +1,4 @@
-"""`portalis demo`: what `make demo` shows."""
+"""`portalis demo`, which `make demo` runs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def test_every_example_agrees_with_its_reference_on_a_real_server(cli: Cli) -> N
     parts.tritonserver()
     done = cli("demo", "--json")
     assert done.returncode == 0, done.stderr
-    shown = json.loads(done.stdout)
-    results = {result["name"]: result for result in shown["examples"]}
+    report = json.loads(done.stdout)
+    results = {result["name"]: result for result in report["examples"]}
     assert set(results) == EXAMPLES
     assert all(result["agrees"] for result in results.values())
     assert all(0 < result["median_ms"] < 1000 * PATIENCE_S for result in results.values())
-    assert [(speed["name"], speed["shape"]) for speed in shown["speed"]] == [
+    assert [(speed["name"], speed["shape"]) for speed in report["speed"]] == [
         ("softmax", [64, 1024]),
         ("image_preprocess", [1, 300, 451, 3]),
     ]
-    assert all(0 < speed["wasm_ms"] < 1000 * PATIENCE_S and speed["python_ms"] > 0 for speed in shown["speed"])
+    assert all(0 < speed["wasm_ms"] < 1000 * PATIENCE_S and speed["python_ms"] > 0 for speed in report["speed"])
 
 
 @pytest.mark.triton
-def test_it_shows_what_went_in_and_what_came_out(cli: Cli) -> None:
+def test_it_shows_inputs_and_outputs(cli: Cli) -> None:
     parts.tritonserver()
     done = cli("demo", "gelu")
     assert done.returncode == 0, done.stderr
@@ -41,11 +41,11 @@ def test_it_shows_what_went_in_and_what_came_out(cli: Cli) -> None:
     assert "<- y" in done.stdout
     assert "agrees with the reference" in done.stdout
     assert "ms a call" in done.stdout
-    assert "model.py" not in done.stdout  # no comparison where none was measured
+    assert "model.py" not in done.stdout  # gelu has no Python model to compare
     assert "Triton has stopped" in done.stderr
 
 
-def test_an_example_that_is_not_there_is_named_with_those_that_are(cli: Cli) -> None:
+def test_an_unknown_example_is_an_error_that_lists_the_examples(cli: Cli) -> None:
     done = cli("demo", "fibonacci")
     assert done.returncode == 2
     assert "unknown example fibonacci" in done.stderr
@@ -53,11 +53,11 @@ def test_an_example_that_is_not_there_is_named_with_those_that_are(cli: Cli) -> 
 
 
 @pytest.mark.parametrize(
-    ("theirs_s", "verdict"),
+    ("python_s", "verdict"),
     [(0.003, "1.5 times as fast as the Python model"), (0.0019, "no faster here"), (0.002, "no faster here")],
 )
-def test_it_claims_no_speed_that_it_has_not_measured(theirs_s: float, verdict: str) -> None:
-    speed = Speed("softmax", (64, 1024), 0.002, theirs_s)
+def test_the_comparison_states_only_the_measured_speed(python_s: float, verdict: str) -> None:
+    speed = Speed("softmax", (64, 1024), 0.002, python_s)
     assert str(speed) == (
-        f"softmax of 64 x 1024: 2.00 ms in the server, {theirs_s * 1000:.2f} ms with NumPy in a model.py: {verdict}"
+        f"softmax of 64 x 1024: 2.00 ms in the server, {python_s * 1000:.2f} ms with NumPy in a model.py: {verdict}"
     )

@@ -1,4 +1,4 @@
-"""`portalis doctor`: what is here, and how to get what is not."""
+"""`portalis doctor`: installed dependencies, and how to install those that are missing."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .conftest import Cli
 
 
 @pytest.mark.triton
-def test_it_is_content_where_serving_is_possible(cli: Cli) -> None:
+def test_it_reports_healthy_if_models_can_be_served(cli: Cli) -> None:
     install = parts.tritonserver()
     done = cli("doctor", "--json")
     report = json.loads(done.stdout)
     assert (done.returncode, report["healthy"]) == (0, True)
-    found = {part["name"]: part for part in report["parts"]}
-    assert found["tritonserver"]["where"] == str(install.binary)
-    assert found["python stub"]["version"] == f"Python {install.stub_python}"
-    assert {name for name, part in found.items() if part["required"]} == {
+    dependencies = {part["name"]: part for part in report["parts"]}
+    assert dependencies["tritonserver"]["where"] == str(install.binary)
+    assert dependencies["python stub"]["version"] == f"Python {install.stub_python}"
+    assert {name for name, part in dependencies.items() if part["required"]} == {
         *("wasmtime", "numpy", "tritonserver", "python stub")
     }
 
 
-def test_every_missing_part_says_how_to_get_it(tmp_path: Path) -> None:
-    """Without site-packages and PATH nearly everything is missing."""
+def test_every_missing_dependency_says_how_to_install_it(tmp_path: Path) -> None:
+    """Without site-packages and PATH, almost every dependency is missing."""
     program = (
         "import json, sys; sys.path.append(sys.argv[1]);"
         "from portalis.cli.doctor import CHECKS; from dataclasses import asdict;"
@@ -41,9 +41,9 @@ def test_every_missing_part_says_how_to_get_it(tmp_path: Path) -> None:
     )
     site = tmp_path / "site"
     site.mkdir()
-    parts_of_ours = ("wasmtime", "numpy", "pytriton", "nvidia", "tritonclient", "PIL", "pillow", "ziglang")
+    hidden = ("wasmtime", "numpy", "pytriton", "nvidia", "tritonclient", "PIL", "pillow", "ziglang")
     for package in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if not package.name.startswith(parts_of_ours):
+        if not package.name.startswith(hidden):
             (site / package.name).symlink_to(package)
     done = subprocess.run(
         [sys.executable, "-S", "-c", program, str(site)],
@@ -59,15 +59,15 @@ def test_every_missing_part_says_how_to_get_it(tmp_path: Path) -> None:
     assert all(part["how"] and part["needed_for"] for part in missing)
 
 
-def test_the_text_groups_what_is_needed_and_what_is_optional(cli: Cli) -> None:
+def test_required_and_optional_dependencies_are_grouped(cli: Cli) -> None:
     done = cli("doctor")
-    head, optional = done.stdout.split("\noptional:\n")
-    assert "to serve models:" in head
-    assert "wasmtime" in head
+    required, optional = done.stdout.split("\noptional:\n")
+    assert "to serve models:" in required
+    assert "wasmtime" in required
     assert "kubectl" in optional
 
 
-def test_the_native_executor_is_found_where_its_library_is_for_this_machine_and_fits_wasmtime(
+def test_the_native_executor_requires_a_library_for_this_machine_and_a_supported_wasmtime(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {part["name"]: part for part in json.loads(cli("doctor", "--json").stdout)["parts"]}["native executor"]
@@ -79,7 +79,7 @@ def test_the_native_executor_is_found_where_its_library_is_for_this_machine_and_
     assert check_native().how == "available for Linux on aarch64 and x86_64; else the Python executor runs models"
 
 
-def test_a_docker_without_an_engine_is_not_called_found(cli: Cli, tmp_path: Path) -> None:
+def test_a_docker_client_without_an_engine_is_not_reported_as_found(cli: Cli, tmp_path: Path) -> None:
     docker = tmp_path / "docker"
     docker.write_text("#!/bin/sh\nexit 1\n")
     docker.chmod(0o755)

@@ -1,4 +1,4 @@
-"""`portalis infer`: one call from the shell, on a real server and without one."""
+"""`portalis infer`: one call from the command line, with a real server and without a server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TRIANGLE = """(module (func (export "negate") (param $x f32) (result f32) (f32.n
 
 COPY = "(memory.copy (local.get $out) (local.get $in) (i32.mul (local.get $nout) (i32.const 40))) (i32.const 0)"
 BLOBS = dlpack(COPY, inputs=[tensor("x", "BYTES")], outputs=[tensor("y", "BYTES")])
-"""An identity on BYTES."""
+"""A module that returns its BYTES input."""
 ANY_BYTES = bytes(range(256)) + b"\xff\xfe\0"
 
 
@@ -58,16 +58,16 @@ def test_it_prints_name_type_shape_and_values(cli: Cli, server: TritonServer) ->
 
 
 @pytest.mark.triton
-def test_json_has_what_the_protocol_has(cli: Cli, server: TritonServer) -> None:
+def test_json_follows_the_protocol(cli: Cli, server: TritonServer) -> None:
     done = cli("infer", "-m", "echo", "--url", server.grpc_url, "-i", f"x=[{2**62 + 1}]", "--json")
-    answer = json.loads(done.stdout)
-    assert answer["outputs"] == [{"name": "y", "datatype": "INT64", "shape": [1, 1], "data": [2**62 + 1]}]
-    assert answer["model"] == "echo"
-    assert 0 < answer["seconds"] < PATIENCE_S
+    result = json.loads(done.stdout)
+    assert result["outputs"] == [{"name": "y", "datatype": "INT64", "shape": [1, 1], "data": [2**62 + 1]}]
+    assert result["model"] == "echo"
+    assert 0 < result["seconds"] < PATIENCE_S
 
 
 @pytest.mark.triton
-def test_bf16_goes_there_and_back(cli: Cli, server: TritonServer) -> None:
+def test_bf16_is_sent_and_received(cli: Cli, server: TritonServer) -> None:
     done = cli("infer", "-m", "bf16", "--url", server.grpc_url, "-i", "x=[1.5, -2]")
     assert "y  BF16 [2]\n[-1.5,  2. ]" in done.stdout, done.stderr
 
@@ -103,11 +103,11 @@ def test_outputs_are_saved_as_npy(cli: Cli, server: TritonServer, tmp_path: Path
         (["-m", "add", "-i", "a=1", "-i", "b=1", "-o", "y=@y.npy", "-o", "y=@z.npy"], 2, "given twice"),
         (["-m", "blobs", "-i", 'x=["a","b"]', "-o", "y=@y.bin"], 2, "can hold the bytes of only one"),
         (["-m", "blobs", "-i", "x=@nul.bin", "-o", "y=@y.npy"], 2, "--output y=@y.bin saves the bytes unchanged"),
-        (["-m", "add", "--module", "x.wasm"], 2, "say which model"),
-        ([], 2, "say which model"),
+        (["-m", "add", "--module", "x.wasm"], 2, "no model given"),
+        ([], 2, "no model given"),
     ],
 )
-def test_mistakes_are_explained(
+def test_usage_errors_are_explained(
     cli: Cli, server: TritonServer, tmp_path: Path, args: list[str], code: int, text: str
 ) -> None:
     (tmp_path / "cwd" / "nul.bin").write_bytes(b"a\0")
@@ -118,7 +118,7 @@ def test_mistakes_are_explained(
     assert "Traceback" not in done.stderr
 
 
-def test_no_server_says_how_to_start_one(cli: Cli) -> None:
+def test_without_a_server_the_error_says_how_to_start_one(cli: Cli) -> None:
     url = f"127.0.0.1:{free_port()}"
     done = cli("infer", "-m", "add", "-i", "a=1", "--url", url)
     assert done.returncode == 1
@@ -133,7 +133,7 @@ def test_a_module_runs_without_a_server(cli: Cli, add_wasm: Path) -> None:
     assert json.loads(done.stdout)["outputs"][0]["data"] == [11, 22]
 
 
-def test_a_trap_in_a_module_is_an_error_with_its_reason(cli: Cli, tmp_path: Path) -> None:
+def test_a_trap_is_reported_with_its_reason(cli: Cli, tmp_path: Path) -> None:
     module = tmp_path / "trap.wasm"
     module.write_bytes(wasmtime.wat2wasm('(module (func (export "f") (param f32) (result f32) unreachable))'))
     done = cli("infer", "--module", module, "-i", "x0=1")
@@ -145,15 +145,15 @@ def test_a_trap_in_a_module_is_an_error_with_its_reason(cli: Cli, tmp_path: Path
 @pytest.mark.parametrize(
     ("limit", "more"), [("timeout_s=0.005", "timeout_s=60"), ("max_tensor_bytes=3", "max_tensor_bytes=4")]
 )
-def test_a_module_over_a_limit_runs_under_a_higher_one_as_the_error_says(
+def test_a_module_that_exceeds_a_limit_runs_with_the_higher_limit_that_the_error_suggests(
     cli: Cli, tmp_path: Path, limit: str, more: str
 ) -> None:
     module = tmp_path / "busy.wasm"
-    turns = "(local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 300000000)"
+    condition = "(local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 300000000)"
     module.write_bytes(
         wasmtime.wat2wasm(
             f"""(module (func (export "f") (param f32) (result f32) (local $i i32)
-            (loop $l (br_if $l (i32.lt_u {turns}))) (local.get 0)))"""
+            (loop $l (br_if $l (i32.lt_u {condition}))) (local.get 0)))"""
         )
     )
     run = ("infer", "--module", module, "-i", "x0=1", "--json")
@@ -164,7 +164,7 @@ def test_a_module_over_a_limit_runs_under_a_higher_one_as_the_error_says(
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (["--limit", "time=3"], "--limit time: unknown limit"),
         (["--limit", "timeout_s=x"], "--limit timeout_s=x: expected seconds"),
@@ -173,26 +173,26 @@ def test_a_module_over_a_limit_runs_under_a_higher_one_as_the_error_says(
         (["--limit", "max_module_bytes=10"], "raise --limit max_module_bytes"),
     ],
 )
-def test_a_limit_that_cannot_be_is_explained(cli: Cli, add_wasm: Path, args: list[str], told: str) -> None:
+def test_an_invalid_limit_is_explained(cli: Cli, add_wasm: Path, args: list[str], message: str) -> None:
     done = cli("infer", "--module", add_wasm, "-i", "a=1", "-i", "b=1", *args)
-    assert done.returncode == (1 if "module_bytes" in told else 2)
-    assert told in done.stderr
+    assert done.returncode == (1 if "module_bytes" in message else 2)
+    assert message in done.stderr
 
 
-def test_limits_are_for_a_module_that_runs_here(cli: Cli) -> None:
+def test_limits_require_a_local_module(cli: Cli) -> None:
     done = cli("infer", "-m", "add", "-i", "a=1", "--limit", "timeout_s=3")
     assert done.returncode == 2
     assert "--limit requires --module" in done.stderr
 
 
-def test_a_module_takes_no_request_parameters(cli: Cli, add_wasm: Path) -> None:
+def test_request_parameters_require_a_server(cli: Cli, add_wasm: Path) -> None:
     done = cli("infer", "--module", add_wasm, "-i", "a=1", "-i", "b=1", "--parameter", "p=1")
     assert done.returncode == 2
     assert "require a server" in done.stderr
 
 
-def test_without_the_client_it_says_what_to_install(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "tritonclient.py").write_text("raise ImportError\n")  # stands before the real one
+def test_without_the_client_library_the_error_says_what_to_install(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "tritonclient.py").write_text("raise ImportError\n")  # shadows the real module
     done = cli("infer", "-m", "add", PYTHONPATH=f"{tmp_path}:{parts.ROOT}")
     assert done.returncode == 1
     assert "pip install 'portalis[client]'" in done.stderr
@@ -205,25 +205,23 @@ def blobs(tmp_path: Path) -> Path:
 
 
 @pytest.mark.triton
-def test_any_bytes_go_to_a_server_and_back_through_files_and_json(
-    cli: Cli, server: TritonServer, tmp_path: Path
-) -> None:
+def test_arbitrary_bytes_round_trip_through_files_and_json(cli: Cli, server: TritonServer, tmp_path: Path) -> None:
     (tmp_path / "in.bin").write_bytes(ANY_BYTES)
-    to = ("infer", "-m", "blobs", "--url", server.grpc_url)
-    done = cli(*to, "-i", f"x=@{tmp_path}/in.bin", "-o", f"y=@{tmp_path}/out.png")
+    command = ("infer", "-m", "blobs", "--url", server.grpc_url)
+    done = cli(*command, "-i", f"x=@{tmp_path}/in.bin", "-o", f"y=@{tmp_path}/out.png")
     assert f"y  BYTES [1]  saved to {tmp_path}/out.png" in done.stdout, done.stderr
     assert (tmp_path / "out.png").read_bytes() == ANY_BYTES
-    done = cli(*to, "-i", f"x=@{tmp_path}/in.bin", "--json")
+    done = cli(*command, "-i", f"x=@{tmp_path}/in.bin", "--json")
     (output,) = json.loads(done.stdout)["outputs"]
     assert output["parameters"] == {"content_encoding": "base64"}
     assert base64.b64decode(output["data"][0]) == ANY_BYTES
     (tmp_path / "again.json").write_text(done.stdout)
-    again = cli(*to, "-i", f"x=@{tmp_path}/again.json", "--json")
+    again = cli(*command, "-i", f"x=@{tmp_path}/again.json", "--json")
     assert json.loads(again.stdout)["outputs"] == [output]
 
 
 @pytest.mark.triton
-def test_json_prints_what_is_not_finite_as_triton_sends_it(cli: Cli, server: TritonServer) -> None:
+def test_json_prints_nonfinite_values_as_triton_sends_them(cli: Cli, server: TritonServer) -> None:
     done = cli(
         "infer", "-m", "add", "--url", server.grpc_url, "-i", "a=[NaN, Infinity, -Infinity, 0.1]", "-i", "b=0", "--json"
     )
@@ -232,15 +230,15 @@ def test_json_prints_what_is_not_finite_as_triton_sends_it(cli: Cli, server: Tri
         json.dumps({**tensor, "data": [float("nan"), float("inf"), float("-inf"), 0.1]}).encode(),
         json.dumps({**tensor, "name": "b", "data": [0, 0, 0, 0]}).encode(),
     )
-    with urllib.request.urlopen(f"http://{server.http_url}/v2/models/add/infer", sent, timeout=PATIENCE_S) as answer:
-        text = answer.read().decode()
+    with urllib.request.urlopen(f"http://{server.http_url}/v2/models/add/infer", sent, timeout=PATIENCE_S) as response:
+        text = response.read().decode()
     assert "[NaN,Infinity,-Infinity,0.1" in text
     assert "[NaN, Infinity, -Infinity, 0.1]" in done.stdout
     again = cli("infer", "-m", "add", "--url", server.grpc_url, "-i", f"a={done.stdout}", "-i", "b=0", "--json")
     assert "[NaN, Infinity, -Infinity, 0.1]" in again.stdout
 
 
-def test_bytes_come_back_from_a_module_as_they_are(cli: Cli, blobs: Path, tmp_path: Path) -> None:
+def test_a_module_returns_bytes_unchanged(cli: Cli, blobs: Path, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(ANY_BYTES)
     done = cli("infer", "--module", blobs, "-i", f"x=@{tmp_path}/in", "-o", f"y=@{tmp_path}/out")
     assert done.returncode == 0 and (tmp_path / "out").read_bytes() == ANY_BYTES, done.stderr
@@ -251,21 +249,19 @@ def test_bytes_come_back_from_a_module_as_they_are(cli: Cli, blobs: Path, tmp_pa
     assert 'y  BYTES [1]\n[b"\\xff\\xfe\\x00"]\n' in done.stdout
 
 
-def test_an_empty_text_is_an_empty_element(cli: Cli, blobs: Path) -> None:
+def test_an_empty_value_is_an_empty_element(cli: Cli, blobs: Path) -> None:
     done = cli("infer", "--module", blobs, "-i", "x=", "--json")
     assert json.loads(done.stdout)["outputs"][0]["data"] == [""], done.stderr
 
 
-def test_several_elements_are_refused_for_one_file_and_nothing_is_written(
-    cli: Cli, blobs: Path, tmp_path: Path
-) -> None:
+def test_several_elements_cannot_be_saved_to_one_file(cli: Cli, blobs: Path, tmp_path: Path) -> None:
     done = cli("infer", "--module", blobs, "-i", 'x=["a", "b"]', "-o", f"y=@{tmp_path}/y.bin")
     assert done.returncode == 2 and "y has 2 elements" in done.stderr.replace("'", "") and "--json" in done.stderr
     assert not (tmp_path / "y.bin").exists()
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
         (["-i", "nosuch=1"], "has no input 'nosuch'\n  Inputs of the model:\n  --input x=…  BYTES [-1]"),
         ([], "also needs the input x"),
@@ -278,21 +274,21 @@ def test_several_elements_are_refused_for_one_file_and_nothing_is_written(
     ],
 )
 def test_arguments_are_checked_before_the_module_is_compiled(
-    cli: Cli, blobs: Path, tmp_path: Path, args: list[str], words: str
+    cli: Cli, blobs: Path, tmp_path: Path, args: list[str], message: str
 ) -> None:
     cache = tmp_path / "cache"
     done = cli("infer", "--module", blobs, *args, PORTALIS_CACHE_DIR=str(cache))
-    assert done.returncode == 2 and words in done.stderr
+    assert done.returncode == 2 and message in done.stderr
     assert not list(cache.rglob("*")), "nothing was compiled"
 
 
-def test_what_is_compiled_is_seen_in_the_cache(cli: Cli, blobs: Path, tmp_path: Path) -> None:
+def test_a_compiled_module_is_in_the_cache(cli: Cli, blobs: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert cli("infer", "--module", blobs, "-i", "x=a", PORTALIS_CACHE_DIR=str(cache)).returncode == 0
-    assert list(cache.rglob("*")), "else the test above could not fail"
+    assert list(cache.rglob("*")), "the previous test relies on this"
 
 
-def test_a_terminal_shows_that_a_module_is_being_compiled_and_nothing_else_does(tmp_path: Path) -> None:
+def test_the_compile_note_is_printed_only_on_a_terminal(tmp_path: Path) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -1,4 +1,4 @@
-"""`portalis init`: what it writes packages without an edit."""
+"""`portalis init`: the spec that it writes can be packaged without edits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .pipeline.conftest import OPAQUE
 
 @pytest.fixture
 def cwd(tmp_path: Path, cli: Cli) -> Path:
-    """Where the commands run."""
+    """The working directory of the commands."""
     return tmp_path / "cwd"
 
 
@@ -35,32 +35,32 @@ def write(folder: Path, *names: str, wat: str = ADD) -> list[str]:
     ],
     ids=["one", "several", "clashing", "strange", "hostile"],
 )
-def test_what_is_written_packages_without_an_edit(cli: Cli, cwd: Path, names: list[str]) -> None:
+def test_the_spec_can_be_packaged_without_edits(cli: Cli, cwd: Path, names: list[str]) -> None:
     done = cli("init", "--", *write(cwd, *names))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "wrote portalis.toml\n  next: portalis package\n"
-    made = cli("package", "--json")
-    report = json.loads(made.stdout)
-    assert (made.returncode, report["status"], report["diagnostics"]["errors"]) == (0, "success", [])
+    packaged = cli("package", "--json")
+    report = json.loads(packaged.stdout)
+    assert (packaged.returncode, report["status"], report["diagnostics"]["errors"]) == (0, "success", [])
     assert len(report["artifacts"]["triton_models"]) == len(names)
     assert len(report["artifacts"]["distribution_archives"]) == 1
 
 
-def test_modules_without_an_interface_package_too_and_it_is_said(cli: Cli, cwd: Path) -> None:
+def test_modules_without_an_interface_are_packaged_with_a_note(cli: Cli, cwd: Path) -> None:
     opaque, add = write(cwd, "opaque.wasm", wat=OPAQUE) + write(cwd, "add.wasm")
-    served, alone = (0, "success"), (3, "partial_success")  # nothing can serve what is in the archive alone
-    for modules, models, told in (([opaque, add], ["add"], served), ([opaque], [], alone)):
+    served, alone = (0, "success"), (3, "partial_success")  # a module that is only in the archive cannot be served
+    for modules, models, expected in (([opaque, add], ["add"], served), ([opaque], [], alone)):
         done = cli("init", *modules, "--force")
         assert done.returncode == (0 if models else 1)
         assert "note: opaque cannot be a Triton model yet" in done.stdout
         assert ("next: portalis package" in done.stdout) == bool(models)
-        made = cli("package", "--json")
-        report = json.loads(made.stdout)
-        assert (made.returncode, report["status"]) == told
+        packaged = cli("package", "--json")
+        report = json.loads(packaged.stdout)
+        assert (packaged.returncode, report["status"]) == expected
         assert [each["model_name"] for each in report["artifacts"]["triton_models"]] == models
 
 
-def test_name_version_and_place_can_be_chosen(cli: Cli, cwd: Path) -> None:
+def test_name_version_and_path_can_be_chosen(cli: Cli, cwd: Path) -> None:
     (cwd / "to go").mkdir()
     write(cwd, "add.wasm")
     spec = "to go/own.toml"
@@ -70,7 +70,7 @@ def test_name_version_and_place_can_be_chosen(cli: Cli, cwd: Path) -> None:
     assert (cwd / "to go" / "package" / "archives" / "activations-1.2.3-rc.1.tar.gz").is_file()
 
 
-def test_a_spec_that_is_there_is_kept_unless_forced(cli: Cli, cwd: Path) -> None:
+def test_an_existing_spec_is_kept_without_force(cli: Cli, cwd: Path) -> None:
     write(cwd, "add.wasm")
     (cwd / "portalis.toml").write_text("mine")
     done = cli("init", "add.wasm")
@@ -97,7 +97,9 @@ def test_a_spec_that_is_there_is_kept_unless_forced(cli: Cli, cwd: Path) -> None
         ([], "Missing argument"),
     ],
 )
-def test_what_cannot_be_is_told_and_nothing_is_written(cli: Cli, cwd: Path, arguments: list[str], message: str) -> None:
+def test_invalid_arguments_are_reported_and_nothing_is_written(
+    cli: Cli, cwd: Path, arguments: list[str], message: str
+) -> None:
     write(cwd, "add.wasm")
     (cwd / "folder.toml").mkdir()
     done = cli("init", *arguments)

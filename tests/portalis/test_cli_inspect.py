@@ -1,4 +1,4 @@
-"""`portalis inspect`: what a user sees of a module."""
+"""`portalis inspect`: the description of a module, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from .conftest import ADD, Cli
 
 
 def write(tmp_path: Path, text: str, name: str = "module.wasm") -> Path:
-    """A file with the module in `text`."""
+    """Write the module of the WebAssembly text `text`; returns its path."""
     path = tmp_path / name
     path.write_bytes(wasmtime.wat2wasm(text))
     return path
 
 
 def rows(stdout: str) -> dict[str, str]:
-    """The table of properties: names and values, wrapped values joined."""
-    found: dict[str, str] = {}
+    """The table of properties: values by name, with wrapped lines joined."""
+    properties: dict[str, str] = {}
     name = ""
     for line in stdout.split("exports and imports", maxsplit=1)[0].splitlines()[2:]:
         match = re.match(r"^  (\S.*?)?\s{2,}(\S.*?)\s*$", line)
         if match:
             name = match[1] or name
-            found[name] = found[name] + match[2] if match[1] is None else match[2]
-    return found
+            properties[name] = properties[name] + match[2] if match[1] is None else match[2]
+    return properties
 
 
 def cells(stdout: str) -> list[list[str]]:
-    """The rows of the framed tables, without their headings."""
+    """The rows of the framed tables, without headings."""
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in stdout.splitlines() if "│" in line]
 
 
-def test_it_shows_properties_outside_and_interface(cli: Cli, add_wasm: Path) -> None:
+def test_it_shows_properties_imports_exports_and_interface(cli: Cli, add_wasm: Path) -> None:
     done = cli("inspect", add_wasm)
     assert (done.returncode, done.stderr) == (0, "")
     data = add_wasm.read_bytes()
@@ -89,28 +89,28 @@ def test_a_gufunc_shows_its_signature(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("example", [*EXAMPLES.values(), ECHO], ids=lambda example: example.name)
-def test_json_has_the_same_facts_as_the_inspection(cli: Cli, example: Example) -> None:
+def test_json_equals_the_inspection(cli: Cli, example: Example) -> None:
     done = cli("inspect", example.module, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == inspect_module(example.module).to_json()
 
 
-def test_what_is_shown_is_what_runs(cli: Cli, tmp_path: Path) -> None:
+def test_the_shown_interface_can_be_used_to_load_the_module(cli: Cli, tmp_path: Path) -> None:
     module = write(tmp_path, guests.ADD)
-    told = json.loads(cli("inspect", module, "--json").stdout)["interface"]
-    with Program.load(module, interface=told, cache=None) as program:
+    interface = json.loads(cli("inspect", module, "--json").stdout)["interface"]
+    with Program.load(module, interface=interface, cache=None) as program:
         assert program.run({"a": 1.5, "b": 2.0})["y"] == 3.5
 
 
 @pytest.mark.parametrize("columns", ["40", "60", "200"])
-def test_a_terminal_of_any_width_shows_the_whole_digest_and_the_whole_names(cli: Cli, columns: str) -> None:
+def test_digest_and_names_are_complete_at_any_width_of_the_terminal(cli: Cli, columns: str) -> None:
     module = EXAMPLES["text_filter"].module
     done = cli("inspect", module, COLUMNS=columns)
     assert rows(done.stdout)["sha256"] == hashlib.sha256(module.read_bytes()).hexdigest()
     assert "…" not in done.stdout
     names = "".join(row[1] for row in cells(done.stdout))
-    for wanted in inspect_module(module).imports:
-        assert f"{wanted.module}.{wanted.name}" in names
+    for each in inspect_module(module).imports:
+        assert f"{each.module}.{each.name}" in names
     assert all(len(line) <= int(columns) for line in done.stdout.splitlines())
 
 
@@ -124,11 +124,11 @@ def test_foreign_imports_are_listed_and_cannot_be_served(cli: Cli, tmp_path: Pat
         "cannot be served: it imports what the host does not provide: env.log, js.now. Provided are the functions of"
         " wasi_snapshot_preview1 and env.abort. Build the module without the others."
     )
-    told = json.loads(cli("inspect", module, "--json").stdout)
-    assert (told["wasi_compliant"], told["not_wasi"]) == (False, ["env.log", "js.now"])
+    report = json.loads(cli("inspect", module, "--json").stdout)
+    assert (report["wasi_compliant"], report["not_wasi"]) == (False, ["env.log", "js.now"])
 
 
-def test_shared_memory_is_named_as_refused(cli: Cli, tmp_path: Path) -> None:
+def test_shared_memory_is_reported_as_unsupported(cli: Cli, tmp_path: Path) -> None:
     text = '(module (memory 1 2 shared) (func (export "f") (param f32) (result f32) (local.get 0)))'
     done = cli("inspect", write(tmp_path, text))
     assert done.returncode == 1
@@ -146,12 +146,12 @@ def test_a_module_without_an_interface_says_what_to_declare_and_exits_with_1(cli
     assert last.startswith(f"cannot be served: {module}: the entry 'double'(i32, i32, i32) -> () does not take and")
     assert "--convention gufunc --signature '(n)->(n)' with --input and --output" in last
     assert last.endswith("Its exports are: memory (memory), double(i32, i32, i32) -> ()")
-    told = cli("inspect", module, "--json")
-    assert told.returncode == 1
-    assert (json.loads(told.stdout)["interface"], json.loads(told.stdout)["no_interface"] in last) == (None, True)
+    as_json = cli("inspect", module, "--json")
+    assert as_json.returncode == 1
+    assert (json.loads(as_json.stdout)["interface"], json.loads(as_json.stdout)["no_interface"] in last) == (None, True)
 
 
-def test_invalid_code_is_told_and_exits_with_1(cli: Cli, tmp_path: Path) -> None:
+def test_invalid_code_is_reported_and_exits_with_1(cli: Cli, tmp_path: Path) -> None:
     module = tmp_path / "invalid.wasm"
     module.write_bytes(bytes(wasmtime.wat2wasm(ADD)).replace(b"\x20\x01\x92", b"\x20\x07\x92"))
     done = cli("inspect", module)
@@ -179,7 +179,7 @@ NAMES = ("[red]loud[/red]", "[/]", "\x1b[31mred", ":warning:", "back\\slash\\", 
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_name_is_shown_letter_by_letter_and_never_acted_on(cli: Cli, tmp_path: Path, name: str) -> None:
+def test_names_are_printed_literally_with_control_characters_escaped(cli: Cli, tmp_path: Path, name: str) -> None:
     escaped = "".join(f"\\{byte:02x}" for byte in name.encode())
     text = f"""(module (import "env" "{escaped}" (func)) (@custom "{escaped}" "x")
       (func (export "{escaped}") (param f32) (result f32) (local.get 0)))"""
@@ -209,7 +209,7 @@ def test_names_of_tensors_are_escaped_as_well(cli: Cli, tmp_path: Path) -> None:
     assert [row[1] for row in cells(done.stdout)[1:]] == ["[red]", "\\x1b[2J", "y"]
 
 
-def test_many_exports_are_cut_in_the_table_and_whole_in_json(cli: Cli, tmp_path: Path) -> None:
+def test_many_exports_are_truncated_in_the_table_and_complete_in_json(cli: Cli, tmp_path: Path) -> None:
     text = "".join(f'(func (export "f{i}") (param f32) (result f32) (local.get 0))' for i in range(40))
     module = write(tmp_path, f"(module {text})")
     done = cli("inspect", module)
@@ -230,18 +230,20 @@ def test_many_exports_are_cut_in_the_table_and_whole_in_json(cli: Cli, tmp_path:
     ],
     ids=["empty", "text", "wat", "component", "truncated", "noise"],
 )
-def test_a_file_that_is_no_module_ends_in_one_clear_error(cli: Cli, tmp_path: Path, data: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_module_is_a_single_line_error(
+    cli: Cli, tmp_path: Path, data: bytes, message: str
+) -> None:
     path = tmp_path / "file.wasm"
     path.write_bytes(data)
     done = cli("inspect", path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {path} {message}")
     assert len(done.stderr.splitlines()) == 1
-    told = json.loads(cli("inspect", path, "--json").stdout)["error"]
-    assert (told["type"], told["message"]) == ("ModuleError", done.stderr[len("error: ") : -1])
+    error = json.loads(cli("inspect", path, "--json").stdout)["error"]
+    assert (error["type"], error["message"]) == ("ModuleError", done.stderr[len("error: ") : -1])
 
 
-def test_a_folder_and_a_missing_file_are_named(cli: Cli, tmp_path: Path) -> None:
+def test_a_directory_and_a_missing_file_are_errors_that_name_them(cli: Cli, tmp_path: Path) -> None:
     folder = cli("inspect", tmp_path)
     assert (folder.returncode, folder.stderr) == (1, f"error: {tmp_path} is not a regular file\n")
     missing = cli("inspect", tmp_path / "none.wasm")

@@ -1,4 +1,4 @@
-"""`portalis inspect --omniverse`: whether a module can run in Kit, for people and for machines."""
+"""`portalis inspect --omniverse`: whether a module can run in Kit, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_good_module_can_run_there(cli: Cli) -> None:
+def test_a_compatible_module_can_run_in_kit(cli: Cli) -> None:
     done = cli("inspect", "--omniverse", EXAMPLES["gelu"].module)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "Omniverse Kit: can run there"
 
 
-def test_without_the_option_kit_is_not_spoken_of(cli: Cli) -> None:
+def test_without_the_option_kit_is_not_mentioned(cli: Cli) -> None:
     assert "Kit" not in cli("inspect", EXAMPLES["gelu"].module).stdout
 
 
-def test_each_finding_has_its_reason_and_what_to_do(cli: Cli, tmp_path: Path) -> None:
+def test_each_finding_has_a_reason_and_a_remediation(cli: Cli, tmp_path: Path) -> None:
     module = write(tmp_path, '(import "game" "tick" (func)) (memory (export "memory") 1 2 shared)')
     done = cli("inspect", "--omniverse", module)
     assert done.returncode == 1
-    said = done.stdout.partition("Omniverse Kit: ")[2]
-    assert said.splitlines() == [
+    section = done.stdout.partition("Omniverse Kit: ")[2]
+    assert section.splitlines() == [
         "cannot run there",
         (
             "  error: it is not WASI compliant: it imports what the host does not provide: game.tick. Provided are the"
@@ -51,23 +51,23 @@ def test_each_finding_has_its_reason_and_what_to_do(cli: Cli, tmp_path: Path) ->
     ]
 
 
-def test_a_warning_is_no_failure(cli: Cli, tmp_path: Path) -> None:
+def test_a_warning_is_not_a_failure(cli: Cli, tmp_path: Path) -> None:
     done = cli("inspect", "--omniverse", write(tmp_path, '(memory (export "memory") 2000)'))
     assert done.returncode == 0
     assert "  warning (medium): it requires much memory" in done.stdout
 
 
 @pytest.mark.parametrize(("text", "code"), [("", 0), ('(import "a" "b" (func))', 1)])
-def test_machines_get_the_same(cli: Cli, tmp_path: Path, text: str, code: int) -> None:
+def test_json_contains_the_same_findings(cli: Cli, tmp_path: Path, text: str, code: int) -> None:
     done = cli("inspect", "--omniverse", "--json", write(tmp_path, text))
     assert done.returncode == code
-    found = json.loads(done.stdout)
-    assert found["omniverse"]["compatible"] is (code == 0)
-    assert [each["severity"] for each in found["omniverse"]["findings"]] == ["Error"] * code
+    report = json.loads(done.stdout)
+    assert report["omniverse"]["compatible"] is (code == 0)
+    assert [each["severity"] for each in report["omniverse"]["findings"]] == ["Error"] * code
     assert "omniverse" not in json.loads(cli("inspect", "--json", write(tmp_path, text)).stdout)
 
 
-def test_a_name_from_the_module_does_nothing_to_the_terminal(cli: Cli, tmp_path: Path) -> None:
+def test_control_characters_in_names_are_escaped(cli: Cli, tmp_path: Path) -> None:
     done = cli("inspect", "--omniverse", write(tmp_path, '(import "\\1b[31m[bold]" "x" (func))'))
     assert "\x1b" not in done.stdout
     assert "[bold].x" in done.stdout

@@ -1,4 +1,4 @@
-"""`portalis install-backend`: on a stock server, which has wasmtime and numpy but not portalis."""
+"""`portalis install-backend`, for servers that have wasmtime and NumPy but not portalis."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_writes_the_island_as_plain_files(cli: Cli, tmp_path: Path) -> None:
+def test_it_writes_the_runtime_package_as_regular_files(cli: Cli, tmp_path: Path) -> None:
     done = cli("install-backend", tmp_path / "backends")
     assert done.returncode == 0, done.stderr
     assert f"installed the wasm backend in {tmp_path}/backends/wasm" in done.stdout
@@ -42,7 +42,7 @@ def test_it_writes_the_island_as_plain_files(cli: Cli, tmp_path: Path) -> None:
     assert not any(path.is_symlink() for path in installed.rglob("*"))
 
 
-def test_installing_twice_gives_the_same_and_removes_what_is_stale(tmp_path: Path) -> None:
+def test_installing_twice_gives_the_same_and_removes_stale_files(tmp_path: Path) -> None:
     first = tree(install_backend(tmp_path))
     (tmp_path / "wasm" / "portalis_backend" / "stale.py").write_text("")
     assert tree(install_backend(tmp_path)) == first
@@ -50,7 +50,7 @@ def test_installing_twice_gives_the_same_and_removes_what_is_stale(tmp_path: Pat
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "none"])
-def test_the_server_may_be_another_machine(cli: Cli, tmp_path: Path, machine: str) -> None:
+def test_the_server_can_be_a_different_machine(cli: Cli, tmp_path: Path, machine: str) -> None:
     done = cli("install-backend", tmp_path, "--machine", machine)
     assert done.returncode == 0, done.stderr
     found = tree(tmp_path / "wasm")
@@ -74,7 +74,7 @@ def test_a_machine_without_a_library_is_an_error_with_the_choices(cli: Cli, tmp_
 
 
 @pytest.mark.parametrize(("system", "machine"), [("linux", "riscv64"), ("win32", "x86_64"), ("darwin", "arm64")])
-def test_where_there_is_no_library_the_python_backend_alone_is_laid_out(
+def test_without_a_library_for_the_machine_only_the_python_backend_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str
 ) -> None:
     monkeypatch.setattr(sys, "platform", system)
@@ -82,30 +82,30 @@ def test_where_there_is_no_library_the_python_backend_alone_is_laid_out(
     assert {path.name for path in install_backend(tmp_path).iterdir()} == {"model.py", "portalis_backend", MARKER}
 
 
-def test_a_layout_for_a_server_of_ours_follows_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_linked_backend_depends_on_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link_backend(tmp_path)
     native = {"plan.py", "interpreter", "libtriton_wasm.so"}
     assert {path.name for path in tmp_path.iterdir()} == {"model.py", "portalis_backend", *native}
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    link_backend(tmp_path)  # over the earlier one
+    link_backend(tmp_path)  # replaces the previous links
     assert {path.name for path in tmp_path.iterdir()} == {"model.py", "portalis_backend"}
 
 
-def test_a_folder_that_is_not_ours_is_refused_and_kept(cli: Cli, tmp_path: Path) -> None:
-    theirs = tmp_path / "wasm" / "model.py"
-    theirs.parent.mkdir()
-    theirs.write_text("precious")
+def test_a_directory_that_portalis_did_not_write_is_rejected_and_kept(cli: Cli, tmp_path: Path) -> None:
+    other = tmp_path / "wasm" / "model.py"
+    other.parent.mkdir()
+    other.write_text("precious")
     done = cli("install-backend", tmp_path)
     assert done.returncode == 2
     assert "was not written by portalis" in done.stderr
     assert "--force" in done.stderr
-    assert theirs.read_text() == "precious"
+    assert other.read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir() if path.name != "cwd"] == ["wasm"]
     assert cli("install-backend", tmp_path, "--force").returncode == 0
-    assert theirs.read_text() != "precious"
+    assert other.read_text() != "precious"
 
 
-def test_force_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None:
+def test_force_replaces_a_symlink_but_not_its_target(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "file").write_text("kept")
@@ -119,7 +119,7 @@ def test_force_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None
     assert (elsewhere / "file").read_text() == "kept"
 
 
-def test_a_place_that_cannot_be_written_is_named(cli: Cli, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_an_error_that_names_it(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = cli("install-backend", tmp_path / "file" / "backends")
     assert done.returncode == 2
@@ -129,7 +129,7 @@ def test_a_place_that_cannot_be_written_is_named(cli: Cli, tmp_path: Path) -> No
 @pytest.mark.triton
 @pytest.mark.slow
 def test_it_serves_where_only_wasmtime_and_numpy_are_installed(repository: Path, tmp_path: Path) -> None:
-    """A server whose Python has nothing of ours: an environment with copies of the two packages."""
+    """The server's Python is an environment with copies of only these two packages."""
     parts.tritonserver()
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
@@ -137,11 +137,11 @@ def test_it_serves_where_only_wasmtime_and_numpy_are_installed(repository: Path,
     target = bare / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     for pattern in ("wasmtime*", "numpy*"):
         for package in packages.glob(pattern):
-            # what other tests that import it are just compiling has a name that is soon gone
+            # skips temporary files of concurrent tests, which compile these packages
             shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("*.pyc.*"))
     backends = create_backend_directory(tmp_path / "backends")
     shutil.rmtree(backends / "wasm")
-    # its plans are made by the server's own Python too, as on a machine without the one that installed the backend
+    # without the file, the server's own Python makes the plans, as if the installing Python were missing
     (install_backend(backends) / "interpreter").unlink()
     server = TritonServer(repository, backend_directory=backends, environment={"PATH": f"{bare / 'bin'}:/usr/bin:/bin"})
     with server:

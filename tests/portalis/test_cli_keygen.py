@@ -19,17 +19,17 @@ def keygen(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 
 @pytest.mark.parametrize("algorithm", ["ed25519", "ecdsa-p256"])
-def test_a_pair_of_keys_is_written_that_signs_and_checks(tmp_path: Path, algorithm: str) -> None:
+def test_the_generated_key_pair_signs_and_verifies(tmp_path: Path, algorithm: str) -> None:
     done = keygen(tmp_path, "release", "--algorithm", algorithm, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    summary = json.loads(done.stdout)
     private, public = load_private_key(tmp_path / "release.key", None), load_public_key(tmp_path / "release.pub")
     assert public.verify(private.sign(b"x"), b"x")
-    assert told["keyid"] == public.keyid and told["algorithm"] == algorithm and told["encrypted"] is False
+    assert summary["keyid"] == public.keyid and summary["algorithm"] == algorithm and summary["encrypted"] is False
     assert stat.S_IMODE((tmp_path / "release.key").stat().st_mode) == 0o600
 
 
-def test_a_passphrase_encrypts_the_private_key_and_is_printed_nowhere(tmp_path: Path) -> None:
+def test_a_passphrase_encrypts_the_private_key_and_is_not_printed(tmp_path: Path) -> None:
     done = keygen(tmp_path, PORTALIS_SIGNING_PASSPHRASE="squeamish")
     assert done.returncode == 0, done.stderr
     assert b"ENCRYPTED" in (tmp_path / "portalis.key").read_bytes()
@@ -41,19 +41,19 @@ def test_a_passphrase_encrypts_the_private_key_and_is_printed_nowhere(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["release.key", "release.pub"])
-def test_a_file_that_exists_is_kept(tmp_path: Path, name: str) -> None:
+def test_an_existing_file_is_kept(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("precious")
     done = keygen(tmp_path, "release")
     assert done.returncode == 2 and f"{name} exists" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "precious"
 
 
-def test_an_unknown_algorithm_is_told(tmp_path: Path) -> None:
+def test_an_unknown_algorithm_is_reported(tmp_path: Path) -> None:
     done = keygen(tmp_path, "--algorithm", "rsa")
     assert done.returncode == 2 and "ed25519, ecdsa-p256" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     done = keygen(tmp_path, "nowhere/release")
     assert done.returncode == 2 and "cannot write" in done.stderr

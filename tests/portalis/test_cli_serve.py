@@ -1,4 +1,4 @@
-"""`portalis serve`: the real server in the foreground, as a shell or a service manager starts it."""
+"""`portalis serve`: a real Triton server in the foreground."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .conftest import Cli, write_model
 
 
 class Foreground:
-    """A `portalis serve` whose output is collected."""
+    """A running `portalis serve`, with its output."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -38,12 +38,12 @@ class Foreground:
             self.output += line.decode()
 
     def wait_for(self, text: str) -> None:
-        def written() -> bool:
-            found = text in self.output
-            assert found or self.process.poll() is None, self.output
-            return found
+        def is_written() -> bool:
+            written = text in self.output
+            assert written or self.process.poll() is None, self.output
+            return written
 
-        waiting.until(written, lambda: self.output)
+        waiting.until(is_written, lambda: self.output)
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
@@ -52,7 +52,7 @@ class Foreground:
         return code
 
     def join(self) -> None:
-        """Wait until all of the output was read."""
+        """Wait until the entire output has been read."""
         self._reader.join(waiting.PATIENCE_S)
 
 
@@ -77,7 +77,7 @@ def leftovers(pid: int) -> list[Path]:
 
 @pytest.mark.triton
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_it_serves_until_a_signal_and_ends_with_zero(cli: Cli, repository: Path, number: int) -> None:
+def test_it_serves_until_a_signal_and_exits_with_zero(cli: Cli, repository: Path, number: int) -> None:
     ports = free_ports()
     with serving(repository, ports) as foreground:
         foreground.wait_for("ready; Ctrl-C stops")
@@ -94,15 +94,15 @@ def test_it_serves_until_a_signal_and_ends_with_zero(cli: Cli, repository: Path,
 
 
 @pytest.mark.triton
-def test_a_signal_while_models_load_ends_it_as_well(repository: Path) -> None:
+def test_a_signal_while_models_load_stops_the_server(repository: Path) -> None:
     with serving(repository, free_ports()) as foreground:
-        foreground.wait_for("metrics.cc")  # the server has begun, nothing is ready
+        foreground.wait_for("metrics.cc")  # the server has started, but no model is ready
         assert foreground.end(signal.SIGTERM) == 0
         assert leftovers(foreground.process.pid) == []
 
 
 @pytest.mark.triton
-def test_further_arguments_reach_tritonserver(repository: Path) -> None:
+def test_additional_arguments_are_passed_to_tritonserver(repository: Path) -> None:
     ports = free_ports()
     args = ("--quiet", "--", "--model-control-mode=explicit", "--load-model=add", "--log-verbose=0")
     write_model(repository, "other")
@@ -115,8 +115,8 @@ def test_further_arguments_reach_tritonserver(repository: Path) -> None:
 
 
 @pytest.mark.triton
-def test_ctrl_c_in_a_terminal_stops_it_once(repository: Path) -> None:
-    """In a terminal the signal goes to the whole foreground group, and people press twice."""
+def test_two_ctrl_c_in_a_terminal_stop_the_server_once(repository: Path) -> None:
+    """A terminal sends SIGINT to the entire foreground group; a user can press Ctrl-C twice."""
     parts.tritonserver()
     ports = free_ports()
     controller, terminal = pty.openpty()
@@ -124,24 +124,24 @@ def test_ctrl_c_in_a_terminal_stops_it_once(repository: Path) -> None:
     command = ["setsid", "--ctty", sys.executable, "-m", "portalis", *args]
     process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
-    seen = b""
+    output = b""
     with contextlib.suppress(OSError):
-        while b"ready; Ctrl-C" not in seen:
-            seen += os.read(controller, 65536)
+        while b"ready; Ctrl-C" not in output:
+            output += os.read(controller, 65536)
         os.write(controller, b"\x03")
-        while b"portalis: stopping" not in seen:
-            seen += os.read(controller, 65536)
+        while b"portalis: stopping" not in output:
+            output += os.read(controller, 65536)
         os.write(controller, b"\x03")
         while True:
-            seen += os.read(controller, 65536)
-    assert process.wait(waiting.PATIENCE_S) == 0, seen.decode()
+            output += os.read(controller, 65536)
+    assert process.wait(waiting.PATIENCE_S) == 0, output.decode()
     os.close(controller)
-    assert seen.count(b"portalis: stopping") == 1
-    assert b"Traceback" not in seen
+    assert output.count(b"portalis: stopping") == 1
+    assert b"Traceback" not in output
 
 
 @pytest.mark.triton
-def test_one_broken_model_fails_the_start_or_is_left_out_with_keep_going(cli: Cli, repository: Path) -> None:
+def test_a_broken_model_fails_the_start_but_is_skipped_with_keep_going(cli: Cli, repository: Path) -> None:
     parts.tritonserver()
     broken = write_model(repository, "broken")
     broken.write_text("(module)")
@@ -156,9 +156,7 @@ def test_one_broken_model_fails_the_start_or_is_left_out_with_keep_going(cli: Cl
 
 
 @pytest.mark.triton
-def test_a_module_without_a_config_serves_from_a_folder_called_wasm_and_else_gets_a_hint(
-    cli: Cli, repository: Path
-) -> None:
+def test_a_module_without_a_config_requires_a_directory_name_that_ends_in_wasm(cli: Cli, repository: Path) -> None:
     parts.tritonserver()
     (repository / "add" / "config.pbtxt").unlink()
     done = cli("serve", repository, "--quiet", "--grpc-port=0", "--http-port=0", "--metrics-port=0")
@@ -173,7 +171,7 @@ def test_a_module_without_a_config_serves_from_a_folder_called_wasm_and_else_get
 
 
 @pytest.mark.triton
-def test_a_server_that_dies_is_reported(repository: Path) -> None:
+def test_a_server_that_exits_is_reported(repository: Path) -> None:
     with serving(repository, free_ports()) as foreground:
         foreground.wait_for("ready; Ctrl-C stops")
         own = foreground.process.pid
@@ -185,7 +183,7 @@ def test_a_server_that_dies_is_reported(repository: Path) -> None:
         assert leftovers(own) == []
 
 
-def test_a_repository_that_cannot_be_one_is_explained(cli: Cli, repository: Path, tmp_path: Path) -> None:
+def test_an_invalid_repository_is_explained(cli: Cli, repository: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder, text in (
         (tmp_path / "none", "the model repository"),
@@ -203,7 +201,7 @@ GROUP = 'backend: "wasm"\ninstance_group [{{ name: "{}" kind: KIND_CPU }}]\n'
 
 @pytest.mark.parametrize("keep_going", [(), ("--keep-going",)], ids=["all", "keep-going"])
 @pytest.mark.parametrize(
-    ("name", "config", "told"),
+    ("name", "config", "message"),
     [
         ("a$(touch${IFS}PWN)b", 'backend: "wasm"\n', "model 'a$(touch${IFS}PWN)b', name: the name"),
         (".a;touch PWN", 'backend: "wasm"\n', "contains ' ', and Triton passes the name to a shell"),
@@ -221,18 +219,18 @@ GROUP = 'backend: "wasm"\ninstance_group [{{ name: "{}" kind: KIND_CPU }}]\n'
         ),
     ],
 )
-def test_a_name_that_a_shell_would_run_is_refused_before_the_server_starts(
-    cli: Cli, repository: Path, name: str, config: str, told: str, keep_going: tuple[str, ...]
+def test_a_name_with_shell_syntax_is_rejected_before_the_server_starts(
+    cli: Cli, repository: Path, name: str, config: str, message: str, keep_going: tuple[str, ...]
 ) -> None:
     write_model(repository, name, config=config)
     done = cli("serve", repository, "--grpc-port=0", "--http-port=0", "--metrics-port=0", *keep_going)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Use letters, digits, dots, dashes and underscores in names" in done.stderr
-    assert "metrics.cc" not in done.stderr  # the server's first lines
+    assert "metrics.cc" not in done.stderr  # the server's first log lines
 
 
-def test_a_name_in_a_configuration_of_another_name_is_refused_as_well(cli: Cli, repository: Path) -> None:
+def test_names_in_custom_model_configurations_are_checked_too(cli: Cli, repository: Path) -> None:
     (repository / "add" / "configs").mkdir()
     (repository / "add" / "configs" / "small.pbtxt").write_text(GROUP.format("g$(touch PWN)"))
     done = cli("serve", repository, "--", "--model-config-name=small")
@@ -240,7 +238,7 @@ def test_a_name_in_a_configuration_of_another_name_is_refused_as_well(cli: Cli, 
     assert "instance_group[0].name" in done.stderr
 
 
-def test_a_repository_whose_path_a_shell_would_read_is_refused(cli: Cli, tmp_path: Path) -> None:
+def test_a_repository_path_with_shell_syntax_is_rejected(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "my $models"
     write_model(folder, "add")
     done = cli("serve", folder, "--grpc-port=0", "--http-port=0", "--metrics-port=0")
@@ -249,13 +247,13 @@ def test_a_repository_whose_path_a_shell_would_read_is_refused(cli: Cli, tmp_pat
     assert "ln -s" in done.stderr
 
 
-def test_an_argument_that_portalis_sets_itself_is_refused(cli: Cli, repository: Path) -> None:
+def test_an_argument_that_portalis_sets_is_rejected(cli: Cli, repository: Path) -> None:
     done = cli("serve", repository, "--", "--grpc-port", "9000")
     assert done.returncode == 2
     assert "--grpc-port is set by portalis" in done.stderr
 
 
-def test_a_taken_port_is_named_before_anything_starts(cli: Cli, repository: Path) -> None:
+def test_a_port_in_use_is_reported_before_the_server_starts(cli: Cli, repository: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

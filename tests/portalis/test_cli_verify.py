@@ -1,4 +1,4 @@
-"""`portalis verify`: exit codes, what is printed, and the output of a real run."""
+"""`portalis verify`: exit codes and output, for the package of a real run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture
 def output(tmp_path: Path, cli: Cli) -> Path:
-    """What `portalis package` has written."""
+    """The output directory of `portalis package`."""
     folder = tmp_path / "cwd"
     (folder / "add.wasm").write_bytes(wasmtime.wat2wasm(ADD))
     (folder / "portalis.json").write_text(json.dumps(SPEC))
@@ -35,7 +35,7 @@ def output(tmp_path: Path, cli: Cli) -> Path:
     return folder / "out"
 
 
-def test_the_output_of_a_run_is_verified_with_the_archive_in_it(output: Path, cli: Cli) -> None:
+def test_an_output_directory_is_verified_including_its_archive(output: Path, cli: Cli) -> None:
     done = cli("verify", "out")
     assert done.returncode == 0, done.stdout
     assert f"out/archives/{NAME}: verified" in done.stdout and done.stdout.endswith("out: verified\n")
@@ -43,7 +43,7 @@ def test_the_output_of_a_run_is_verified_with_the_archive_in_it(output: Path, cl
     assert cli("verify", "out").returncode == 0
 
 
-def test_what_was_changed_in_an_output_directory_is_told(output: Path, cli: Cli) -> None:
+def test_changes_in_an_output_directory_are_reported(output: Path, cli: Cli) -> None:
     module = next((output / "model_repository").rglob("model.wasm"), None) or next(output.rglob("*.wasm"))
     module.write_bytes(module.read_bytes() + b"\0")
     (output / "more").write_text("x")
@@ -53,7 +53,7 @@ def test_what_was_changed_in_an_output_directory_is_told(output: Path, cli: Cli)
     assert "extra: 'more' is in the package" in done.stdout and done.stdout.endswith(": NOT verified: 2 findings\n")
 
 
-def test_a_damaged_archive_is_told_with_what_to_do_and_exit_code_1(output: Path, cli: Cli) -> None:
+def test_a_damaged_archive_exits_with_1_and_a_remediation(output: Path, cli: Cli) -> None:
     path = output / "archives" / NAME
     path.write_bytes(path.read_bytes()[:-5])
     done = cli("verify", path)
@@ -70,13 +70,13 @@ def test_a_damaged_archive_is_told_with_what_to_do_and_exit_code_1(output: Path,
     assert lines[-1].startswith(f"{path}: NOT verified: ")
 
 
-def test_json_has_all_of_it(output: Path, cli: Cli) -> None:
+def test_json_contains_all_results(output: Path, cli: Cli) -> None:
     path = shutil.copy(output / "archives" / NAME, output.parent)
     done = cli("verify", path, "--json")
-    found = json.loads(done.stdout)
-    assert (done.returncode, found["verified"], found["format"]) == (0, True, "TarZst")
-    assert set(found["digests"]) == {"SHA256", "SHA512", "Blake3"} and found["files"] > 3
-    assert {check["name"]: check["passed"] for check in found["checks"]} == dict.fromkeys(
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["verified"], report["format"]) == (0, True, "TarZst")
+    assert set(report["digests"]) == {"SHA256", "SHA512", "Blake3"} and report["files"] > 3
+    assert {check["name"]: check["passed"] for check in report["checks"]} == dict.fromkeys(
         ("structure", "paths", "checksums", "manifest", "provenance", "proof"), True
     )
     Path(path).write_bytes(b"x")
@@ -88,22 +88,22 @@ def test_json_has_all_of_it(output: Path, cli: Cli) -> None:
 
 def test_limits_are_set_on_the_command_line(output: Path, cli: Cli) -> None:
     path = output / "archives" / NAME
-    for option, said in (
+    for option, message in (
         ("--max-bytes", "are larger than 2 bytes in total"),
         ("--max-entries", "more than 2 files and directories"),
     ):
         done = cli("verify", path, option, "2")
-        assert done.returncode == 1 and said in done.stdout and option in done.stdout
+        assert done.returncode == 1 and message in done.stdout and option in done.stdout
     assert cli("verify", path, "--max-ratio", "0").returncode == 2
 
 
-def test_what_cannot_be_verified_is_a_usage_error(tmp_path: Path, cli: Cli) -> None:
-    for what in ("gone.tar.gz", "."):
-        done = cli("verify", what)
+def test_an_invalid_argument_is_a_usage_error(tmp_path: Path, cli: Cli) -> None:
+    for argument in ("gone.tar.gz", "."):
+        done = cli("verify", argument)
         assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stdout == ""
 
 
-def test_a_name_that_a_terminal_would_act_on_is_only_shown(tmp_path: Path, cli: Cli) -> None:
+def test_control_characters_in_names_are_printed_escaped(tmp_path: Path, cli: Cli) -> None:
     folder = tmp_path / "cwd" / "got"
     folder.mkdir()
     (folder / "manifest.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""`portalis verify --key`: a package and its signature, as a receiver has them."""
+"""`portalis verify --key`: signatures of packages, as a recipient checks them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.running.commands import portalis
 
 
 def verify(what: Path, key: PrivateKey | None) -> tuple[int, dict[str, Any]]:
-    """The exit code, and the report."""
+    """Run `portalis verify`; returns its exit code and its report."""
     arguments = ["verify", str(what), "--json"]
     if key is not None:
         public = what.parent / "key.pub"
@@ -28,34 +28,34 @@ def verify(what: Path, key: PrivateKey | None) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def told(report: dict[str, Any]) -> str:
+def messages(report: dict[str, Any]) -> str:
     return "\n".join(finding["message"] for check in report["checks"] for finding in check["findings"])
 
 
 @pytest.mark.parametrize("packed", ["TarGz", "Zip", "TarXz", "TarZst"])
-def test_a_package_that_was_signed_is_verified(package: Package, packed: str) -> None:
+def test_a_signed_package_is_verified(package: Package, packed: str) -> None:
     package.configure(archive_format=packed)
     archive = signed(package).parent
-    (found,) = (each for each in archive.iterdir() if each.name.endswith((".tar.gz", ".zip", ".tar.xz", ".tar.zst")))
-    code, report = verify(found, KEY)
-    assert (code, report["verified"], told(report)) == (0, True, "")
+    (path,) = (each for each in archive.iterdir() if each.name.endswith((".tar.gz", ".zip", ".tar.xz", ".tar.zst")))
+    code, report = verify(path, KEY)
+    assert (code, report["verified"], messages(report)) == (0, True, "")
     assert any(KEY.public.keyid in check["told"] for check in report["checks"])
 
 
-def test_another_key_is_refused(package: Package) -> None:
+def test_a_different_key_is_rejected(package: Package) -> None:
     code, report = verify(signed(package), generate_key("ecdsa-p256"))
-    assert code == 1 and not report["verified"] and "is signed with a different key" in told(report)
+    assert code == 1 and not report["verified"] and "is signed with a different key" in messages(report)
 
 
-def test_a_package_that_is_not_signed_is_refused_where_a_key_is_given(package: Package) -> None:
+def test_an_unsigned_package_is_rejected_if_a_key_is_given(package: Package) -> None:
     archive = signed(package, None)
     assert verify(archive, None)[0] == 0
     code, report = verify(archive, KEY)
-    assert code == 1 and "the archive is not signed" in told(report)
+    assert code == 1 and "the archive is not signed" in messages(report)
 
 
-def test_a_package_that_was_made_anew_by_somebody_else_is_refused(package: Package, tmp_path: Path) -> None:
-    """All checksums and the manifest are right; only the signature is of the old package."""
+def test_a_package_rebuilt_by_a_third_party_is_rejected(package: Package, tmp_path: Path) -> None:
+    """The checksums and the manifest match, but the signature belongs to the original package."""
     archive = signed(package)
     envelope = archive.with_name(f"{NAME}.intoto.jsonl")
     forged = Package(tmp_path / "forged")
@@ -65,28 +65,28 @@ def test_a_package_that_was_made_anew_by_somebody_else_is_refused(package: Packa
     other.with_name(envelope.name).write_bytes(envelope.read_bytes())
     code, report = verify(other, KEY)
     assert code == 1
-    assert f"{NAME!r} differs from the provenance" in told(report)
-    assert "'deployment/kubernetes/deployment.yaml' differs from the provenance" in told(report)
+    assert f"{NAME!r} differs from the provenance" in messages(report)
+    assert "'deployment/kubernetes/deployment.yaml' differs from the provenance" in messages(report)
 
 
-def test_a_folder_is_signed_by_nobody(package: Package) -> None:
+def test_a_directory_has_no_signature(package: Package) -> None:
     archive = signed(package)
     folder = package.base / "unpacked"
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     assert verify(folder / "demo-1.2.3", None)[0] == 0
     code, report = verify(folder / "demo-1.2.3", KEY)
-    assert code == 1 and "a directory has no signature" in told(report)
+    assert code == 1 and "a directory has no signature" in messages(report)
 
 
-def test_each_archive_of_a_folder_has_to_be_signed(package: Package) -> None:
+def test_each_archive_of_a_directory_must_be_signed(package: Package) -> None:
     archive = signed(package)
     package.staging.joinpath("archives", "README.md").unlink()
     package.staging.joinpath("archives", "manifest.json").unlink()
     assert verify(archive.parent, KEY)[0] == 0
     archive.with_name(f"{NAME}.intoto.jsonl").unlink()
     code, report = verify(archive.parent, KEY)
-    assert code == 1 and "the archive is not signed" in "\n".join(map(told, report["archives"]))
+    assert code == 1 and "the archive is not signed" in "\n".join(map(messages, report["archives"]))
 
 
 @pytest.fixture
