@@ -1,9 +1,9 @@
-"""The Triton backend and the WebAssembly runtime under it.
+"""The WebAssembly runtime, and the Triton backend that uses it.
 
-This package is an island: it is copied as it is into model repositories, images and extensions, and imports nothing but
-wasmtime, numpy and the standard library.
+This package is self-contained: it is copied into model repositories, images and extensions, and imports only wasmtime,
+NumPy and the standard library.
 
-The names of `_HOMES` are imported when they are asked for: the others cost neither wasmtime nor NumPy.
+The names in `_MODULES` are imported on first access, because the other names need neither wasmtime nor NumPy.
 """
 
 from __future__ import annotations
@@ -11,30 +11,53 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .errors import AbiViolation as AbiViolation
-from .errors import Cancelled as Cancelled
-from .errors import GuestError as GuestError
-from .errors import GuestStatus as GuestStatus
-from .errors import GuestTimeout as GuestTimeout
-from .errors import HostBusy as HostBusy
-from .errors import InputError as InputError
-from .errors import InterfaceError as InterfaceError
-from .errors import InternalError as InternalError
-from .errors import MemoryLimit as MemoryLimit
-from .errors import ModuleError as ModuleError
-from .errors import SettingsError as SettingsError
-from .errors import Trap as Trap
-from .errors import WasmError as WasmError
-from .limits import Limits as Limits
+from .errors import (
+    AbiViolation,
+    Cancelled,
+    GuestError,
+    GuestStatus,
+    GuestTimeout,
+    HostBusy,
+    InputError,
+    InterfaceError,
+    InternalError,
+    MemoryLimit,
+    ModuleError,
+    SettingsError,
+    Trap,
+    WasmError,
+)
+from .limits import Limits
 
 if TYPE_CHECKING:
-    from .compile.cache import CompileCache as CompileCache
-    from .interface.interface import Convention as Convention
-    from .interface.interface import Interface as Interface
-    from .interface.interface import TensorSpec as TensorSpec
-    from .program import Program as Program
+    from .compile.cache import CompileCache
+    from .interface.interface import Convention, Interface, TensorSpec
+    from .program import Program
 
-_HOMES = {
+__all__ = [
+    "AbiViolation",
+    "Cancelled",
+    "CompileCache",
+    "Convention",
+    "GuestError",
+    "GuestStatus",
+    "GuestTimeout",
+    "HostBusy",
+    "InputError",
+    "Interface",
+    "InterfaceError",
+    "InternalError",
+    "Limits",
+    "MemoryLimit",
+    "ModuleError",
+    "Program",
+    "SettingsError",
+    "TensorSpec",
+    "Trap",
+    "WasmError",
+]
+
+_MODULES = {
     "CompileCache": "compile.cache",
     "Convention": "interface.interface",
     "Interface": "interface.interface",
@@ -44,12 +67,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value  # the next time it is found without this function
+    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value  # later accesses do not call this function
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})

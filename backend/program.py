@@ -104,9 +104,8 @@ class Program:
         wasm = read_source(source, limits, setting_names)
         info = read_module(wasm, name)
         if isinstance(interface, Interface):
-            check_interface(
-                info, interface, where=name, setting_names=setting_names
-            )  # raw calls rely on it, whoever made the interface
+            # raw calls require a checked interface
+            check_interface(info, interface, where=name, setting_names=setting_names)
         else:
             interface = discover(info, interface, where=name, setting_names=setting_names)
         check_loadable(info, interface, limits, where=name, setting_names=setting_names)

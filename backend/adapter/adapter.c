@@ -1,8 +1,7 @@
-/* The adapter: all that lies between an executor and a guest and depends on the call convention. It is WebAssembly itself,
-   so that no mistake in it reaches the process: it checks what a request asks for, places tensors in the guest's memory, calls
-   the guest, checks what the guest wrote, and puts an instance back to its first state. Every name, shape and limit comes
-   from the planner's data segment (`control.h`), every function of the guest through the bridge, which is generated per
-   module. Built for wasm32; the bytes beside this file are what CI builds from it. */
+/* The adapter: implements the call conventions between an executor and a guest. It is WebAssembly itself, so that a bug in it cannot
+   affect the process. It checks requests, places tensors in the guest's memory, calls the guest, checks its outputs, and rewinds
+   instances to their initial state. Names, shapes and limits come from the planner's data segment (`control.h`), functions of the
+   guest through the bridge, which is generated per module. Built for wasm32; CI compares `adapter.wasm` with a build of this file. */
 #include "control.h"
 
 typedef uint32_t u32;
@@ -12,14 +11,14 @@ typedef int64_t i64;
 #define FROM_BRIDGE(name) __attribute__((import_module("bridge"), import_name(#name)))
 #define EXPORTED(name) __attribute__((export_name(#name)))
 
-/* of the memory that holds the tensors: the guest's, or the elementwise loop's */
+/* functions of the tensors' memory: the guest's, or the elementwise loop's */
 FROM_BRIDGE(pages) u32 tensor_pages(void);
 FROM_BRIDGE(grow) int32_t tensor_grow(u32 pages);
 FROM_BRIDGE(put) void put(u32 to, const void *from, u32 bytes);
 FROM_BRIDGE(get) void get(void *to, u32 from, u32 bytes);
 FROM_BRIDGE(move) void move(u32 to, u32 from, u32 bytes);
 FROM_BRIDGE(zero) void zero(u32 at, u32 bytes);
-/* of the guest's memory and mutable globals, which are saved and put back */
+/* functions of the guest's memory and mutable globals, which are saved and restored */
 FROM_BRIDGE(state_pages) u32 state_pages(void);
 FROM_BRIDGE(state_put) void state_put(u32 to, const void *from, u32 bytes);
 FROM_BRIDGE(state_get) void state_get(void *to, u32 from, u32 bytes);
@@ -35,9 +34,9 @@ FROM_BRIDGE(reset) void guest_reset(void);
 enum {
   STRUCT = 40, /* DLTensor for wasm32 */
   CPU = 1, /* kDLCPU */
-  MOST_CLEARED = 64 << 20, /* what wasmtime would clear itself for a new instance, whose pages it protects and opens anew as well */
-  MOST_SAVED = 512 << 10, /* beyond, a new instance is as fast; the planner leaves that much room */
-  CHUNK = 2 << 20, /* of a gufunc's batch: within the caches */
+  MOST_CLEARED = 64 << 20, /* beyond, a new instance is faster, although wasmtime also changes the protection of its pages */
+  MOST_SAVED = 512 << 10, /* beyond, a new instance is as fast; the planner reserves this size */
+  CHUNK = 2 << 20, /* part of a gufunc's batch that fits the caches */
   ONE_PASS = 1 << 20 /* a smaller batch is one chunk */
 };
 _Static_assert(MAX_RANK == 8, "messages append so");
@@ -53,26 +52,26 @@ _Static_assert(sizeof(struct tensor) == 152 && sizeof(struct control) == 32 + MA
 struct dl { u32 data; int32_t device, id, ndim; uint8_t code, bits; uint16_t lanes; u32 shape, strides, pad; u64 offset; };
 _Static_assert(sizeof(struct dl) == STRUCT, "DLTensor for wasm32");
 
-/* not variables: those of a memory that is imported are filled with zeros for each instance */
+/* macros: variables in an imported memory would be zeroed for each instance */
 static char *const message = (char *)MESSAGE_AT;
 static char *const window = (char *)WINDOW_AT;
 static char *const image = (char *)IMAGE_AT;
 _Static_assert(IMAGE_AT + MAX_TENSORS * (STRUCT + 8 * (MAX_RANK + 3)) <= TEXTS_AT, "an image of all structs is too large");
 
 static u32 block, capacity, raw;                  /* the block for tensors in the guest's memory */
-static u32 used, saved, low, high, first, latest; /* the first state: bytes before and behind the block; sizes of the memory */
+static u32 used, saved, low, high, first, latest; /* the initial state: bytes before and after the block; sizes of the memory */
 static u32 header_bytes, data_at[MAX_TENSORS], shape_at[MAX_TENSORS];
-static u64 item[MAX_TENSORS], elements, chunk; /* bytes of a batch item; of the whole batch, of one pass */
-static u32 spread_at[MAX_TENSORS];             /* where a repeated input's copies go, 0 for none */
-static struct tensor loops;                    /* the loop dimensions that the inputs have together */
+static u64 item[MAX_TENSORS], elements, chunk; /* bytes per batch item; elements of the entire batch, of one pass */
+static u32 spread_at[MAX_TENSORS];             /* address for the copies of a repeated input, 0: none */
+static struct tensor loops;                    /* the broadcast loop dimensions of all inputs */
 
 /* ---- messages ---- */
 
-static u32 said;
+static u32 message_length;
 static void append_bytes(const void *from, u64 bytes) {
-  for (u64 i = 0; i < bytes && said < MESSAGE_BYTES; i++) message[said++] = ((const char *)from)[i];
+  for (u64 i = 0; i < bytes && message_length < MESSAGE_BYTES; i++) message[message_length++] = ((const char *)from)[i];
 }
-static void append(const char *s) { while (*s && said < MESSAGE_BYTES) message[said++] = *s++; }
+static void append(const char *s) { while (*s && message_length < MESSAGE_BYTES) message[message_length++] = *s++; }
 static void append_text(struct text t) { append_bytes((const char *)t.at, t.bytes); }
 static void append_unsigned(u64 n) {
   char digits[20];
@@ -103,15 +102,15 @@ static void say_tensor(u32 i) {
 }
 static int end(int status) {
   control->message = (u32)message;
-  control->message_bytes = said;
+  control->message_bytes = message_length;
   return status;
 }
-static int fail(int status, const char *what) { said = 0; append(what); return end(status); }
-static int bad(u32 i, const char *what) { said = 0; say_tensor(i); append(what); return end(ABI); }
+static int fail(int status, const char *what) { message_length = 0; append(what); return end(status); }
+static int bad(u32 i, const char *what) { message_length = 0; say_tensor(i); append(what); return end(ABI); }
 
 /* ---- numbers ---- */
 
-/* NONE stands for all that is too large: 2^63 and more. */
+/* NONE represents numbers that are too large: 2^63 and more. */
 static u64 times(u64 a, u64 b) { return !a || !b ? 0 : __builtin_clzll(a) + __builtin_clzll(b) < 64 ? NONE : a * b; }
 static u64 plus(u64 a, u64 b) { u64 n; return __builtin_add_overflow(a, b, &n) ? NONE : n; }
 static u64 up(u64 n) { return (n + ALIGN - 1) & ~(u64)(ALIGN - 1); }
@@ -123,7 +122,7 @@ static u64 product_but_zeros(const i64 *dims, int rank) {
 }
 static u64 memory_size(void) { return (u64)tensor_pages() << 16; }
 
-/* ---- a first state, and the way back to it ---- */
+/* ---- saving and restoring the initial state ---- */
 
 static char *store(void) { return (char *)fixed->store_at; }
 
@@ -161,7 +160,7 @@ EXPORTED(restore) int restore(void) {
 static int no_room(u64 size, u64 wanted) {
   u64 now = memory_size(), most = fixed->max_memory_bytes, enough = now + 2 * wanted + (16 << 20);
   if (fixed->own_maximum < most) most = fixed->own_maximum;
-  said = 0;
+  message_length = 0;
   append("the tensors need "); append_unsigned(size); append(" bytes, which the guest could not allocate: its memory is ");
   append_unsigned(now); append(" bytes, and ");
   if (fixed->allocator.bytes && most >= enough) {
@@ -176,12 +175,12 @@ static int no_room(u64 size, u64 wanted) {
 }
 
 static int too_wide(u64 size) {
-  said = 0;
+  message_length = 0;
   append("the tensors need "); append_unsigned(size); append(" bytes, which a 32-bit guest cannot address");
   return end(MEMORY);
 }
 
-/* DONE with room for `size` bytes at `block`; RENEW where only a new instance has it. */
+/* Ensure that `block` has `size` bytes. RENEW: only a new instance can have them. */
 static int reserve(u64 size) {
   if (used && !saved && (fixed->flags & RESETS)) {
     guest_reset();
@@ -190,14 +189,14 @@ static int reserve(u64 size) {
   if (saved && (size > capacity || capacity > size + (size > SPARE_BYTES ? size : SPARE_BYTES))) return RENEW;
   if (!block || size > capacity) {
     if (size + ALIGN >= (u64)1 << 32) return too_wide(size);
-    /* a growing block doubles, so that an allocator without `free` leaks no more than it holds */
+    /* a growing block doubles, so that an allocator without `free` leaks at most as much as it uses */
     u64 wanted = 2 * (u64)capacity < size + (16 << 20) ? 2 * (u64)capacity : size + (16 << 20);
     if (wanted < size) wanted = size;
     if (wanted + ALIGN >= (u64)1 << 32) wanted = size;
     u32 got = guest_allocate(raw, raw ? capacity + ALIGN : 0, (u32)wanted + ALIGN);
     if (!got) return no_room(size, wanted);
     if ((u64)got + wanted + ALIGN > memory_size()) {
-      said = 0;
+      message_length = 0;
       append_text(fixed->allocator); append(" returned "); append_hex(got, 0); append(" for "); append_unsigned(wanted + ALIGN);
       append(" bytes, outside the guest's memory of "); append_unsigned(memory_size());
       return end(ABI);
@@ -209,7 +208,7 @@ static int reserve(u64 size) {
   return DONE;
 }
 
-/* What lies in the block beside the inputs is what a new instance would have there. */
+/* Clear the block outside the inputs, as in a new instance. */
 static void clear_gaps(u32 from) {
   if (saved && used)
     for (u32 i = 0; i <= fixed->inputs; i++) {
@@ -223,10 +222,10 @@ static void clear_gaps(u32 from) {
 
 /* ---- the shapes of a request ---- */
 
-/* Each problem of the inputs' own shapes, all in one message. */
+/* Report all problems of the shapes of single inputs in one message. */
 static int check_inputs(int exact) {
   int wrong = 0;
-  said = 0;
+  message_length = 0;
   for (u32 i = 0; i < fixed->inputs; i++) {
     const struct tensor *t = &control->t[i];
     const struct spec *s = &fixed->s[i];
@@ -252,7 +251,7 @@ static int check_inputs(int exact) {
   return wrong ? end(INPUT) : DONE;
 }
 
-/* The number of rows, which all inputs share. */
+/* Check that all inputs have the same number of rows. */
 static int count_rows(void) {
   i64 rows = -1;
   int differ = 0, wrong = 0;
@@ -262,7 +261,7 @@ static int count_rows(void) {
     differ |= control->t[i].dims[0] != rows;
   }
   if (rows < 0) rows = 1;
-  said = 0;
+  message_length = 0;
   if (differ) {
     append("the inputs have different batch sizes: ");
     for (u32 i = 0, n = 0; i < fixed->inputs; i++) {
@@ -282,7 +281,7 @@ static int count_rows(void) {
 }
 
 static int too_large(u64 bytes) {
-  said = 0;
+  message_length = 0;
   append("the inputs' shapes make arrays of "); append_unsigned(bytes); append(" bytes, more than the limit of ");
   append_unsigned(fixed->max_tensor_bytes); append(" ("); append_text(fixed->raise_tensor_bytes); append(", or send smaller batches)");
   return end(INPUT);
@@ -360,7 +359,7 @@ static int read_sizes(u32 i, u32 from, i64 rank, i64 *dims) {
   return DONE;
 }
 
-/* A size of 0 means no elements, yet NumPy multiplies the other sizes all the same. */
+/* A size of 0 means no elements, but NumPy still multiplies the other sizes. */
 static int check_size(u32 i, const i64 *dims, int rank) {
   if (product_but_zeros(dims, rank) < TOO_LARGE) return DONE;
   bad(i, " has shape "); append_dims(dims, rank); append(", which is too large");
@@ -385,7 +384,7 @@ static int check_shape(u32 i, const i64 *dims, int rank) {
   return end(ABI);
 }
 
-/* Where an output's struct says that it lies, inside the memory. */
+/* The address of an output according to its struct, checked against the memory. */
 static int find_output(u32 i, struct dl *d) {
   struct tensor *t = &control->t[i];
   const struct spec *s = &fixed->s[i];
@@ -433,7 +432,7 @@ static int check_strides(u32 i, u32 from) {
   return DONE;
 }
 
-/* Any byte but 0 is true, as in C; readers take it for granted that there are 0 and 1 only. */
+/* Normalize booleans: any byte except 0 is true, as in C, but readers expect only 0 and 1. */
 static void make_bool(u32 at, u64 bytes) {
   while (bytes) {
     u32 n = bytes < WINDOW_BYTES ? (u32)bytes : WINDOW_BYTES;
@@ -448,7 +447,7 @@ static void make_bool(u32 at, u64 bytes) {
   }
 }
 
-/* Counts the elements of serialised BYTES, up to `most` + 1. The message of what is false begins behind the tensor. */
+/* Count the elements of serialized BYTES, up to `most` + 1. */
 static int count_elements(u32 i, u64 most, u64 *count) {
   const struct tensor *t = &control->t[i];
   u64 at = 0, from = 0, loaded = 0;
@@ -500,7 +499,7 @@ static int bytes_output(u32 i, u32 logical) {
     bad(i, " has more than "); append_unsigned(expected); append(" elements, but its shape is "); append_dims(dims, (int)rank);
     return end(ABI);
   }
-  if (!known) { /* one unknown size follows from the number of elements */
+  if (!known) { /* a single unknown size is derived from the number of elements */
     u64 rest = 1;
     for (int k = 0; k < rank; k++) if (dims[k] > 0) rest = times(rest, (u64)dims[k]);
     if (unknown >= 0 && rest && count % rest == 0) dims[unknown] = (i64)(count / rest);
@@ -542,9 +541,9 @@ static int run_dlpack(void) {
   return DONE;
 }
 
-/* ---- loop dimensions, broadcast as NumPy does it ---- */
+/* ---- loop dimensions, broadcast as in NumPy ---- */
 
-/* Adds the first `rank` dimensions of `t` to `loops`; whether they broadcast. */
+/* Add the first `rank` dimensions of `t` to `loops`; returns whether they broadcast. */
 static int broadcast(const struct tensor *t, int rank) {
   i64 dims[MAX_OUT_RANK];
   int most = rank > loops.rank ? rank : loops.rank;
@@ -565,7 +564,7 @@ static int same_loops(const struct tensor *t, int rank) {
   return 1;
 }
 
-/* An output whose shape follows from the inputs': `cores` more dimensions behind the loops. */
+/* Set the shape of an output that follows from the inputs: the loop dimensions, then `cores` core dimensions. */
 static int output_shape(u32 i, const i64 *core, int cores) {
   struct tensor *t = &control->t[i];
   t->rank = loops.rank + cores;
@@ -573,7 +572,7 @@ static int output_shape(u32 i, const i64 *core, int cores) {
   for (int k = 0; k < cores; k++) t->dims[loops.rank + k] = core[k];
   t->bytes = times(product(t->dims, t->rank), fixed->s[i].item);
   if (product_but_zeros(t->dims, t->rank) < TOO_LARGE) return DONE;
-  said = 0;
+  message_length = 0;
   say_tensor(i); append(" has shape "); append_dims(t->dims, t->rank); append(", which is too large");
   return end(INPUT);
 }
@@ -589,7 +588,7 @@ static void spread(u32 to, u32 from, u64 size, const struct tensor *t, int rank,
     stride[k] = extent == 1 ? 0 : own;
     own *= (u64)extent;
   }
-  /* what lies behind `tail` is one run in both: all of it follows itself, or all of it is one item */
+  /* the dimensions after `tail` are one run in both: contiguous, or a single repeated item */
   int repeats = loops.rank && !stride[loops.rank - 1];
   while (tail > 0 && (loops.dims[tail - 1] == 1 || (repeats ? !stride[tail - 1] : stride[tail - 1] == run))) run *= (u64)loops.dims[--tail];
   while (count) {
@@ -597,7 +596,7 @@ static void spread(u32 to, u32 from, u64 size, const struct tensor *t, int rank,
     for (int k = tail - 1; k >= 0; k--) { source += rest % (u64)loops.dims[k] * stride[k]; rest /= (u64)loops.dims[k]; }
     u32 place = from + (u32)(source * size), bytes = (u32)(n * size);
     if (!repeats) move(to, place, bytes);
-    else { /* one item, then twice as many each time */
+    else { /* copy one item, then double the copied part each time */
       move(to, place, (u32)size);
       for (u32 have = (u32)size; have < bytes; have *= 2) move(to + have, to, have < bytes - have ? have : bytes - have);
     }
@@ -605,7 +604,7 @@ static void spread(u32 to, u32 from, u64 size, const struct tensor *t, int rank,
   }
 }
 
-/* ---- elementwise: chunks go through fixed places of the loop's memory ---- */
+/* ---- elementwise: chunks are copied to fixed addresses of the loop's memory ---- */
 
 static u32 singles[MAX_TENSORS];
 
@@ -668,10 +667,10 @@ static int run_elementwise(u32 pass) {
 
 /* ---- gufunc: the generated loop, or the kernel itself, is called once for each chunk of the batch ---- */
 
-static u32 fixed_item[MAX_TENSORS]; /* one item of this input serves the whole batch */
+static u32 fixed_item[MAX_TENSORS]; /* whether one item of this input is used for the entire batch */
 
 static int misfit(u32 i, const char *what, i64 size, u32 symbol, i64 must) {
-  said = 0;
+  message_length = 0;
   append("input "); append_number(i); append(what); append_number(size); append(" for core dimension '");
   if (symbol == (u32)-1) append_number(must); else append_text(fixed->symbol[symbol]);
   append("', but it must be "); append_number(must); append(" (signature "); append_text(fixed->signature); append(")");
@@ -764,7 +763,7 @@ static int place_gufunc(void) {
     total = up(plus(total, whole ? t->bytes : times(chunk, item[i])));
     if (total >> 32) return too_wide(total);
     if (i >= fixed->inputs || !spread_at[i]) continue;
-    spread_at[i] = (u32)total + 1; /* an offset now, an address below */
+    spread_at[i] = (u32)total + 1; /* an offset for now, replaced by an address below */
     total = up(plus(total, times(chunk, item[i])));
     if (total >> 32) return too_wide(total);
   }
@@ -795,9 +794,9 @@ static int run_gufunc(u32 pass) {
   return DONE;
 }
 
-/* ---- what an executor calls ---- */
+/* ---- exports for the executor ---- */
 
-/* Checks the inputs' shapes and says where their bytes go, and how often `run` is to be called. */
+/* Check the inputs' shapes, and set their addresses and the number of passes. */
 EXPORTED(place) int place(void) {
   control->rows = -1;
   control->message_bytes = 0;
@@ -808,7 +807,7 @@ EXPORTED(place) int place(void) {
   }
 }
 
-/* Calls the guest for one pass; the outputs' shapes are known after the first, and where they lie. */
+/* Call the guest for one pass; after the first, the shapes and addresses of the outputs are set. */
 EXPORTED(run) int run(u32 pass, u32 generation) {
   if (generation != control->generation || pass >= control->passes) return fail(INTERNAL, "the tensors have been moved since they were placed");
   switch (fixed->convention) {
@@ -818,16 +817,16 @@ EXPORTED(run) int run(u32 pass, u32 generation) {
   }
 }
 
-/* What the guest has to append about its failure, as `message`; nothing where it says nothing. */
+/* Set `message` to the guest's own message about its failure, if any. */
 EXPORTED(explain) int explain(void) {
-  said = 0;
+  message_length = 0;
   if (fixed->flags & EXPLAINS) {
     u32 from = guest_error();
     u64 size = memory_size();
     if (from && from < size) {
       u32 most = size - from < MESSAGE_BYTES ? (u32)(size - from) : (u32)MESSAGE_BYTES;
       get(message, from, most);
-      while (said < most && message[said]) said++;
+      while (message_length < most && message[message_length]) message_length++;
     }
   }
   return end(DONE);

@@ -58,14 +58,14 @@ def open_folder(path: Path) -> int:
 def write_temporary(folder: int, *chunks: bytes | memoryview, sync: bool = False) -> str:
     """Write the chunks to a new file; returns its unique name. On failure the file is removed."""
     name = f".portalis-{secrets.token_hex(16)}"
-    made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    opened = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
-        with os.fdopen(made, "wb") as file:
-            os.fchmod(made, 0o600)  # regardless of the umask
+        with os.fdopen(opened, "wb") as file:
+            os.fchmod(opened, 0o600)  # regardless of the umask
             file.writelines(chunks)
             file.flush()
             if sync:
-                os.fsync(made)
+                os.fsync(opened)
     except BaseException:
         remove_file(folder, name)
         raise

@@ -101,7 +101,7 @@ class InstancePool:
         """The most recently used idle instance of a fitting size.
 
         If none fits: None while fewer than MAX_IDLE_SIZES instances are idle (a new one joins them), afterwards the
-        oldest, which the adapter then asks to replace.
+        oldest one; the adapter then requires a new instance if the oldest does not fit.
         """
         while True:
             recent = self._idle[: -MAX_IDLE_SIZES - 1 : -1]

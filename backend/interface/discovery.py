@@ -69,9 +69,13 @@ def parse_section(info: ModuleInfo, where: str) -> list[dict[str, Any]]:
 
 
 def _base_interface(
-    info: ModuleInfo, described: list[dict[str, Any]], wanted: dict[str, Any], where: str, setting_names: SettingNames
+    info: ModuleInfo,
+    described: list[dict[str, Any]],
+    declared: dict[str, Any],
+    where: str,
+    setting_names: SettingNames,
 ) -> tuple[dict[str, Any], str]:
-    entry = wanted.get("entry")
+    entry = declared.get("entry")
     if described:
         names = [str(d.get("entry", "portalis_infer")) for d in described]
         if entry is None and len(described) == 1:
@@ -81,13 +85,13 @@ def _base_interface(
         if entry is None:
             listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
             raise InterfaceError(f"{where} has several entries ({listed}): choose one with {setting_names.entry}")
-    if "inputs" in wanted and "outputs" in wanted and ("convention" in wanted or info.export("portalis_abi_v1")):
-        convention = wanted.get("convention", "dlpack")
+    if "inputs" in declared and "outputs" in declared and ("convention" in declared or info.export("portalis_abi_v1")):
+        convention = declared.get("convention", "dlpack")
         name = "_start" if convention == "command" else "portalis_infer"
         if entry is None and convention in ("elementwise", "gufunc"):
             name = _single_entry(info, entry_candidates(info), where, setting_names).name
         return {"convention": convention, "entry": name}, "explicit"
-    return _from_exports(info, wanted, where, setting_names), "exports"
+    return _from_exports(info, declared, where, setting_names), "exports"
 
 
 def entry_candidates(info: ModuleInfo) -> list[Export]:
@@ -106,15 +110,17 @@ def _single_entry(info: ModuleInfo, found: list[Export], where: str, setting_nam
     raise InterfaceError(f"{where} exports {functions} that could be the entry: {advice}. {describe_exports(info)}")
 
 
-def _from_exports(info: ModuleInfo, wanted: dict[str, Any], where: str, setting_names: SettingNames) -> dict[str, Any]:
-    convention = wanted.get("convention")
+def _from_exports(
+    info: ModuleInfo, declared: dict[str, Any], where: str, setting_names: SettingNames
+) -> dict[str, Any]:
+    convention = declared.get("convention")
     if info.export("portalis_abi_v1") and convention in (None, "dlpack"):
         raise InterfaceError(
             f"{where} is a dlpack guest that does not declare its tensors: {setting_names.declare}."
             f" {describe_exports(info)}"
         )
-    found = [find_entry(info, wanted["entry"], where)] if "entry" in wanted else entry_candidates(info)
-    if convention == "command" or (info.export("_start") and convention is None and "entry" not in wanted):
+    found = [find_entry(info, declared["entry"], where)] if "entry" in declared else entry_candidates(info)
+    if convention == "command" or (info.export("_start") and convention is None and "entry" not in declared):
         return dict(COMMAND)
     if convention in ("gufunc", "dlpack"):
         raise InterfaceError(
@@ -133,9 +139,9 @@ def _elementwise(
     # In a module with a memory an integer can be a pointer: elementwise calls would return wrong results silently.
     pointers = info.export("memory") is not None and bool({"i32", "i64"} & set(kind.params))
     if not numbers or (pointers and convention != "elementwise"):
-        why = "may take pointers" if numbers else "does not take and return numbers"
+        reason = "may take pointers" if numbers else "does not take and return numbers"
         raise InterfaceError(
-            f"{where}: the entry '{quoted_name(export.name)}'{kind} {why}, so its interface cannot be derived."
+            f"{where}: the entry '{quoted_name(export.name)}'{kind} {reason}, so its interface cannot be derived."
             f" {setting_names.pointers}. {describe_exports(info)}"
         )
     names = info.parameter_names(export.index) or tuple(f"x{i}" for i in range(len(kind.params)))

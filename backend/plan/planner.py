@@ -35,7 +35,7 @@ class Isolation(str, Enum):
 
 @dataclass(frozen=True)
 class Plan:
-    """How an entry is called.
+    """Everything that executors need to call an entry.
 
     `modules` are instantiated in order, in one store: the guest, its loop if any, the bridge, the adapter. With `keep`
     an instance is reused without a rewind; `stateful` means that the guest relies on that. With `rewinds` it is reused

@@ -25,6 +25,6 @@ def native_obstacle(interface: Interface, threads: int = 1) -> str | None:
     return None
 
 
-def native_required_error(why: str) -> str:
-    """The error message for a model that requires the native engine, with the reason `why` it cannot be used."""
-    return f"wasm.engine is native, but {why}: set wasm.engine to auto or python"
+def native_required_error(reason: str) -> str:
+    """The error message for a model that requires the native engine, which cannot be used for `reason`."""
+    return f"wasm.engine is native, but {reason}: set wasm.engine to auto or python"

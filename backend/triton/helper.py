@@ -107,21 +107,21 @@ def _respond(request: bytes, cache: CompileCache) -> tuple[bytes, bytes | bytear
 def _plan(config: dict[str, Any], folder: Path, completes: bool, cache: CompileCache) -> bytearray:
     model = read_model(config, folder)
     chosen, interface = model.settings, model.interface
-    why = (
+    reason = (
         "wasm.engine is python"
         if chosen.engine is Engine.PYTHON
         else native_obstacle(interface, chosen.threads) or wasmtime_incompatibility()
     )
-    if why is not None:
-        raise UsePythonBackend(native_required_error(why) if chosen.engine is Engine.NATIVE else why)
+    if reason is not None:
+        raise UsePythonBackend(native_required_error(reason) if chosen.engine is Engine.NATIVE else reason)
     if completes:
         complete_config(interface, config, _Completed(config))
-    made = plan_entry(model.wasm, model.info, interface, Isolation(chosen.isolation), chosen.limits, TRITON_NAMES)
+    plan = plan_entry(model.wasm, model.info, interface, Isolation(chosen.isolation), chosen.limits, TRITON_NAMES)
     settings = EngineSettings(chosen.limits.max_stack_bytes, signals_based_traps=False)
     compiling = ModuleCompiler(chosen.limits, cache, chosen.trusted, str(model.path), TRITON_NAMES)
-    code = [compiling.compile(module.wasm, settings, builtin=module.builtin).code for module in made.modules]
+    code = [compiling.compile(module.wasm, settings, builtin=module.builtin).code for module in plan.modules]
     block = pack_plan(
-        made,
+        plan,
         code,
         names=model.info.named_functions(),
         signals=False,

@@ -58,22 +58,20 @@ def provides(item: Import) -> bool:
 def unprovided_imports(imports: Sequence[Import]) -> Iterator[tuple[str, str]]:
     """Problems of `imports` that the host does not provide: sentences about "it", the module, with the remediation."""
     missing = []
-    for wanted in imports:
-        host = HOST_FUNCTIONS.get((wanted.module, wanted.name))
+    for item in imports:
+        host = HOST_FUNCTIONS.get((item.module, item.name))
         if host is None:
-            missing.append(f"{quoted_name(wanted.module)}.{quoted_name(wanted.name)}")
-        elif not provides(wanted):
-            if wanted.kind == "func":
-                found, own = str(wanted.type), str(host)
+            missing.append(f"{quoted_name(item.module)}.{quoted_name(item.name)}")
+        elif not provides(item):
+            if item.kind == "func":
+                found, own = str(item.type), str(host)
             else:
-                of = f" of type {wanted.type}" if wanted.type is not None else ""
-                found, own = f"a {wanted.kind}{of}", f"a function {host}"
-            yield f"it imports {wanted.module}.{wanted.name} as {found}; the host's is {own}", _TYPES
+                of = f" of type {item.type}" if item.type is not None else ""
+                found, own = f"a {item.kind}{of}", f"a function {host}"
+            yield f"it imports {item.module}.{item.name} as {found}; the host's is {own}", _TYPES
     if missing:
         more = f" and {len(missing) - MAX_LISTED} more" if len(missing) > MAX_LISTED else ""
         names = ", ".join(missing[:MAX_LISTED]) + more
         provided = f"Provided are the functions of {WASI} and {'.'.join(ABORT)}"
-        advice = (
-            _BINDGEN if any(wanted.module in _GLUE for wanted in imports) else "build the module without the others"
-        )
+        advice = _BINDGEN if any(item.module in _GLUE for item in imports) else "build the module without the others"
         yield f"it imports what the host does not provide: {names}. {provided}", advice
